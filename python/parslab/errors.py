@@ -1,0 +1,250 @@
+"""Every error that parslab raises, and whose fault each one is.
+
+``ConfigurationError`` is the user's, ``ProtocolError`` a peer's, ``InternalError`` ours, the ``AppError`` family
+the task's, the ``LostError`` family the machine's.  All keep their facts as fields, build their sentence in
+``__str__`` and survive pickling, because many of them are born on a worker.  Parsl's familiar names are kept.
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "AppBadFormatting",
+    "AppError",
+    "AppException",
+    "AppTimeout",
+    "BadStdStreamFile",
+    "BashAppNoReturn",
+    "BashExitFailure",
+    "ConfigurationError",
+    "DataFlowKernelLost",
+    "DependencyError",
+    "DeserializationError",
+    "InternalError",
+    "JoinError",
+    "LostError",
+    "MissingOutputs",
+    "NoDataFlowKernelError",
+    "OptionalModuleMissing",
+    "ParslabError",
+    "PropagatedError",
+    "ProtocolError",
+    "RemoteError",
+    "RemoteTraceback",
+    "SerializationError",
+    "WorkerLost",
+]
+
+
+class ParslabError(Exception):
+    """Base of every error of this package.
+
+    A subclass names its ``fields``; they are its positional arguments, its attributes and what a pickle carries.
+    """
+
+    fields: tuple[str, ...] = ()
+
+    def __init__(self, *values: object) -> None:
+        super().__init__(*values)
+        for name, value in zip(self.fields, values, strict=False):
+            setattr(self, name, value)
+
+
+class ConfigurationError(ParslabError):
+    """What the user asked for cannot be: a wrong option, an impossible limit, a missing file."""
+
+
+class NoDataFlowKernelError(ConfigurationError):
+    """An app was called, or a run asked for, while nothing is loaded (Parsl: ``NoDataFlowKernelError``)."""
+
+    def __str__(self) -> str:
+        return str(self.args[0]) if self.args else "No run is loaded: call parslab.load() (or %parsl load) first."
+
+
+class OptionalModuleMissing(ConfigurationError):
+    """A feature needs a package of an extra that is not installed (Parsl: ``OptionalModuleMissing``)."""
+
+    fields = ("module", "extra")
+    module: str
+    extra: str
+
+    def __str__(self) -> str:
+        return f"{self.module} is not installed: pip install 'parslab[{self.extra}]'"
+
+
+class ProtocolError(ParslabError):
+    """A peer sent something that this version does not understand."""
+
+
+class InternalError(ParslabError):
+    """A mistake of ours; the text carries the story of the object concerned."""
+
+
+class SerializationError(ParslabError):
+    """A value cannot be pickled (Parsl: ``SerializationError``)."""
+
+    fields = ("what", "reason")
+    what: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.what} cannot be sent to a worker: {self.reason}"
+
+
+class DeserializationError(ParslabError):
+    """Bytes that came back cannot be unpickled here (Parsl: ``DeserializationError``)."""
+
+    fields = ("what", "reason")
+    what: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.what} cannot be unpickled here: {self.reason}"
+
+
+class AppError(ParslabError):
+    """The task itself failed in a way that parslab noticed (Parsl: ``AppException``)."""
+
+
+AppException = AppError
+
+
+class BashExitFailure(AppError):
+    """A bash app ended with an exit status other than 0 (Parsl: ``BashExitFailure``)."""
+
+    fields = ("app_name", "exitcode", "stderr_tail")
+    app_name: str
+    exitcode: int
+    stderr_tail: str
+
+    def __str__(self) -> str:
+        tail = f"; the last lines of its stderr:\n{self.stderr_tail}" if self.stderr_tail else ", its stderr is empty."
+        return f"bash app {self.app_name} ended with exit status {self.exitcode}{tail}"
+
+
+class BashAppNoReturn(AppError):
+    """The body of a bash app did not return a command line (Parsl: ``BashAppNoReturn``)."""
+
+    fields = ("app_name", "returned")
+    app_name: str
+    returned: str
+
+    def __str__(self) -> str:
+        return f"bash app {self.app_name} must return the command line as a string, it returned {self.returned}"
+
+
+class AppBadFormatting(AppError):
+    """The command line of a bash app could not be formatted (Parsl: ``AppBadFormatting``)."""
+
+
+class AppTimeout(AppError):
+    """A task ran longer than its walltime (Parsl: ``AppTimeout``)."""
+
+
+class BadStdStreamFile(AppError):
+    """A stdout or stderr path of a bash app cannot be opened (Parsl: ``BadStdStreamFile``)."""
+
+    fields = ("stream", "path", "reason")
+    stream: str
+    path: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.stream} file {self.path!r} cannot be opened: {self.reason}"
+
+
+class MissingOutputs(AppError):
+    """A bash app ended well but files of ``outputs`` are not there (Parsl: ``MissingOutputs``)."""
+
+    fields = ("app_name", "outputs", "stderr_tail")
+    app_name: str
+    outputs: list[str]
+    stderr_tail: str
+
+    def __str__(self) -> str:
+        tail = f"; the last lines of its stderr:\n{self.stderr_tail}" if self.stderr_tail else ""
+        return f"bash app {self.app_name} did not make its output files {', '.join(self.outputs)}{tail}"
+
+
+class RemoteError(AppError):
+    """Stands for an exception of a task whose own type cannot be pickled, or not be rebuilt here."""
+
+    fields = ("type_name", "message", "reason")
+    type_name: str
+    message: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.type_name}: {self.message} (the exception itself could not travel: {self.reason})"
+
+
+class RemoteTraceback(ParslabError):
+    """The ``__cause__`` of a task's exception: the traceback as it was written on the worker."""
+
+    fields = ("text",)
+    text: str
+
+    def __str__(self) -> str:
+        return f"\n\n{self.text}"
+
+
+class PropagatedError(ParslabError):
+    """A failure caused by the failure of other tasks (Parsl: ``PropagatedException``).
+
+    ``roots`` lists them as (task id, description, error) and ``path`` names the way from this task to the first
+    root, nearest first.
+    """
+
+    fields = ("task", "roots", "path")
+    task: int
+    roots: list[tuple[int, str, str]]
+    path: list[int]
+    _kind = "Dependency"
+
+    def __str__(self) -> str:
+        if not self.roots:
+            return f"{self._kind} failure for task {self.task}"
+        _, described, error = self.roots[0]
+        via = " <- ".join(f"task {t}" for t in self.path)
+        others = f" (+ {len(self.roots) - 1} others)" if len(self.roots) > 1 else ""
+        return f"{self._kind} failure for task {self.task}: {described} failed with {error}, via {via}{others}"
+
+
+class DependencyError(PropagatedError):
+    """A task was not run because a task it needs failed (Parsl: ``DependencyError``)."""
+
+
+class JoinError(PropagatedError):
+    """A future that a join app returned failed (Parsl: ``JoinError``)."""
+
+    _kind = "Join"
+
+
+class LostError(ParslabError):
+    """The machinery under a task went away while the task needed it."""
+
+
+class WorkerLost(LostError):
+    """The worker process died under the task (Parsl: ``WorkerLost``)."""
+
+    fields = ("task", "how", "host", "pid", "stderr_tail")
+    task: int
+    how: str
+    host: str
+    pid: int
+    stderr_tail: str
+
+    def __str__(self) -> str:
+        tail = f"; its last words:\n{self.stderr_tail}" if self.stderr_tail else ""
+        return f"The worker of task {self.task} (host {self.host}, pid {self.pid}) {self.how}{tail}"
+
+
+class DataFlowKernelLost(LostError):
+    """The DataFlowKernel process died; every unfinished future of the run fails with this."""
+
+    fields = ("run", "how", "log")
+    run: str
+    how: str
+    log: str
+
+    def __str__(self) -> str:
+        return f"The DataFlowKernel of run {self.run} {self.how}. Its log is {self.log}; call parslab.load() to start anew."

@@ -1,0 +1,397 @@
+"""Every message between the processes of a run: one tagged struct each, one union per link and direction.
+
+A batch is a list of messages packed as one msgpack header, followed by the frames (large opaque buffers) that its
+messages announce, in the order of the messages.  ``inline`` bytes are opaque too: only the process that called an app
+and the worker that runs it unpickle.  New fields are optional and come last; removing or retyping one raises
+``PROTOCOL``.
+
+Links: client <-> DataFlowKernel, worker (data link) <-> DataFlowKernel, worker (control link) <-> DataFlowKernel.
+"""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+import msgspec
+
+from parslab.records.states import TaskState
+
+__all__ = [
+    "INLINE",
+    "PROTOCOL",
+    "Answered",
+    "Asked",
+    "Cancel",
+    "ClientMessage",
+    "Code",
+    "ControlMessage",
+    "Failure",
+    "Fed",
+    "Fetch",
+    "Finished",
+    "Follow",
+    "Forget",
+    "Hello",
+    "Interrupt",
+    "Joins",
+    "KernelMessage",
+    "Leave",
+    "Look",
+    "Outcome",
+    "Packed",
+    "Printed",
+    "Refused",
+    "Release",
+    "Report",
+    "Resolved",
+    "Run",
+    "RunLocal",
+    "Shutdown",
+    "Started",
+    "Submit",
+    "TaskKind",
+    "Unshippable",
+    "Value",
+    "Want",
+    "Welcome",
+    "WorkerControlMessage",
+    "WorkerHello",
+    "WorkerMessage",
+    "frame_count",
+]
+
+PROTOCOL = 1
+"""Major number of this wire; peers with another one are refused."""
+
+INLINE = 16 * 1024
+"""Pickles up to this many bytes ride in the header; larger ones, and all out-of-band buffers, are frames."""
+
+
+class _Wire(msgspec.Struct, array_like=True, gc=False):
+    pass
+
+
+class TaskKind:
+    """Who executes a task (``Submit.kind``)."""
+
+    remote = 0
+    """A worker of an executor."""
+    local = 1
+    """The client's thread pool, arguments by reference."""
+    join = 2
+    """The client runs the body, which returns futures to wait for."""
+    external = 3
+    """A future of somebody else: the client only reports how it ended."""
+
+
+class Packed(msgspec.Struct, array_like=True):
+    """An opaque value: a pickle stream and how many frames carry its buffers (the first one the stream, if ``inline``
+    is empty).  A join of several futures is a list of ``parts`` instead."""
+
+    inline: bytes
+    frames: int = 0
+    parts: tuple[Packed, ...] | None = None
+
+
+class Failure(_Wire, frozen=True):
+    """Why a task failed."""
+
+    error: str
+    """``Type: message``, one line."""
+    traceback: str = ""
+    payload: bytes = b""
+    """The exception itself, pickled."""
+    roots: tuple[tuple[int, str, str], ...] = ()
+    """For dependency and join failures: (task, description, error) of the tasks that really failed."""
+    path: tuple[int, ...] = ()
+    """The way from this task to the first root."""
+
+
+# ----- client -> DataFlowKernel
+
+
+class Hello(_Wire, tag=1):
+    """First message of a client on the listening socket."""
+
+    protocol: int
+    package: str
+    python: str
+    pid: int
+    host: str
+
+
+class Code(_Wire, tag=2):
+    """A pickled function, known by number from now on.  Its pickle is always ``frames`` long."""
+
+    fn: int
+    digest: bytes
+    name: str
+    frames: int
+
+
+class Submit(_Wire, tag=3):
+    """A call.  ``args`` is the inline pickle of (args, kwargs) in which futures are references into ``deps``."""
+
+    task: int
+    fn: int
+    kind: int
+    executor: int
+    args: bytes
+    frames: int
+    deps: tuple[int, ...]
+    at: float
+    shown: str = ""
+    cell: str = ""
+    name: str = ""
+    """Shown instead of the function's name, and the name of tasks that have no function (local, join, external)."""
+    follow: bool = False
+    """Send the task's output to the client while it runs."""
+
+
+class Cancel(_Wire, tag=4):
+    """Cancel these tasks."""
+
+    tasks: list[int]
+
+
+class Release(_Wire, tag=5):
+    """Nobody at this client can ask for the results of these tasks any more."""
+
+    tasks: list[int]
+
+
+class Fetch(_Wire, tag=6):
+    """Send the value of this task (too large to have come with Resolved)."""
+
+    task: int
+
+
+class Finished(_Wire, tag=7):
+    """A local or external task ended at the client, its value stays there until wanted."""
+
+    task: int
+    state: TaskState
+    started: float
+    ended: float
+    failure: Failure | None = None
+
+
+class Joins(_Wire, tag=8):
+    """The body of a join app returned these tasks (``many``: a list, else a single future)."""
+
+    task: int
+    tasks: tuple[int, ...]
+    many: bool
+    started: float
+
+
+class Value(_Wire, tag=9):
+    """A value on its way: from the client that was asked by Want, to the client that asked by Fetch."""
+
+    task: int
+    inline: bytes
+    frames: int
+    parts: tuple[Packed, ...] | None = None
+
+
+class Unshippable(_Wire, tag=10):
+    """The value of this local task, asked for by Want, cannot be pickled."""
+
+    task: int
+    failure: Failure
+
+
+class Asked(_Wire, tag=11):
+    """A message of the panel protocol (JSON).  ``ask`` 0: from a panel, the answer comes as Fed; else as Answered."""
+
+    ask: int
+    text: bytes
+
+
+class Follow(_Wire, tag=12):
+    """Send the output of this task as it comes (and what there is already)."""
+
+    task: int
+
+
+class Shutdown(_Wire, tag=13):
+    """End the run: only from its owner."""
+
+    reason: str
+
+
+class Started(_Wire, tag=14):
+    """A local task has left the pool's queue and runs."""
+
+    task: int
+    at: float
+
+
+ClientMessage: TypeAlias = (
+    Hello
+    | Code
+    | Submit
+    | Cancel
+    | Release
+    | Fetch
+    | Finished
+    | Joins
+    | Value
+    | Unshippable
+    | Asked
+    | Follow
+    | Shutdown
+    | Started
+)
+
+
+# ----- DataFlowKernel -> client
+
+
+class Welcome(_Wire, tag=32):
+    """The client is attached.  Its task ids are ``client << 40 | n`` with n counting from 0."""
+
+    client: int
+    run: str
+    protocol: int
+    package: str
+    executors: tuple[tuple[str, int], ...]
+    """(label, TaskKind) of each, in the order in which Submit names them."""
+
+
+class Refused(_Wire, tag=33):
+    """The peer is turned away; one sentence that names the side to fix."""
+
+    reason: str
+
+
+class Resolved(_Wire, tag=34):
+    """A task reached a final state.  ``size`` > 0: its value of that many bytes waits for Fetch."""
+
+    task: int
+    state: TaskState
+    inline: bytes = b""
+    size: int = 0
+    failure: Failure | None = None
+
+
+class RunLocal(_Wire, tag=35):
+    """Everything that this local or join task needs is there: run it."""
+
+    task: int
+
+
+class Want(_Wire, tag=36):
+    """A remote task needs the value of this local task: send Value or Unshippable."""
+
+    task: int
+
+
+class Answered(_Wire, tag=37):
+    """Answer to Asked with the same number."""
+
+    ask: int
+    text: bytes
+
+
+class Fed(_Wire, tag=38):
+    """A message of the panel protocol for every panel of this client."""
+
+    text: bytes
+
+
+class Printed(_Wire, tag=39):
+    """Output of a task, to those who follow it; and from a worker's control link to the DataFlowKernel."""
+
+    task: int
+    stream: int
+    """1 stdout, 2 stderr."""
+    text: bytes
+
+
+KernelMessage: TypeAlias = Welcome | Refused | Resolved | RunLocal | Want | Value | Answered | Fed | Printed
+
+
+# ----- DataFlowKernel -> worker
+
+
+class Run(_Wire, tag=64):
+    """Run this; frames: those of the arguments, then those of ``values`` in order, depth first."""
+
+    task: int
+    attempt: int
+    fn: int
+    args: bytes
+    frames: int
+    values: tuple[Packed, ...] = ()
+
+
+class Forget(_Wire, tag=65):
+    """These functions are not called any more."""
+
+    fns: list[int]
+
+
+class Leave(_Wire, tag=66):
+    """Exit when the tasks sent before are done."""
+
+
+WorkerMessage: TypeAlias = Run | Code | Forget | Leave | Refused
+
+
+class Look(_Wire, tag=70):
+    """(control) What are you at?  Give back what you have not begun, and send output while you are busy."""
+
+
+class Interrupt(_Wire, tag=71):
+    """(control) Raise KeyboardInterrupt in this task, if it is the one running; give it back if it is not begun."""
+
+    task: int
+
+
+ControlMessage: TypeAlias = Look | Interrupt | Refused
+
+
+# ----- worker -> DataFlowKernel
+
+
+class WorkerHello(_Wire, tag=80):
+    """First message of each link of a worker."""
+
+    worker: str
+    protocol: int
+    package: str
+    python: str
+    pid: int
+    host: str
+    executor: int
+    control: bool = False
+
+
+class Outcome(_Wire, tag=81):
+    """A task ended on the worker: a value, or a failure."""
+
+    task: int
+    attempt: int
+    inline: bytes
+    frames: int
+    started: float
+    ended: float
+    failure: Failure | None = None
+    interrupted: bool = False
+
+
+class Report(_Wire, tag=82):
+    """(control) Answer to Look and Interrupt: the task running since when (or -1), and those given back."""
+
+    running: int
+    since: float
+    returned: tuple[int, ...] = ()
+
+
+WorkerControlMessage: TypeAlias = WorkerHello | Outcome | Report | Printed
+
+
+def frame_count(packed: Packed) -> int:
+    """How many frames belong to ``packed``, parts included."""
+    return packed.frames if packed.parts is None else sum(map(frame_count, packed.parts))
