@@ -1,0 +1,109 @@
+"""How many cores this process may really use: affinity and cgroup quota, not what the machine has.
+
+Asked by executor descriptions for their default number of workers, in the client's process.  ``PARSLAB_CORES``
+overrides everything.  A quota of 1.5 cores counts as 2: one worker would leave half a core idle.  Where there is no
+``/proc`` (macOS) only the number of processors is known.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from parslab.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+__all__ = ["OVERRIDE", "quota", "usable_cores"]
+
+OVERRIDE = "PARSLAB_CORES"
+"""Environment variable that overrides what is found."""
+
+
+def usable_cores(environment: Mapping[str, str] = os.environ, root: Path = Path("/")) -> int:
+    """How many cores tasks may keep busy here, at least 1.
+
+    Parameters
+    ----------
+    environment
+        Where ``PARSLAB_CORES`` is looked up.
+    root
+        The root of the file system in which ``proc`` and the cgroup mounts are found.
+
+    Raises
+    ------
+    ConfigurationError
+        ``PARSLAB_CORES`` is not a whole number of at least 1.
+    """
+    asked = environment.get(OVERRIDE, "").strip()
+    if asked:
+        if not asked.isascii() or not asked.isdigit() or int(asked) < 1:
+            raise ConfigurationError(f"{OVERRIDE} must be a whole number of at least 1, not {asked!r}.")
+        return int(asked)
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    limit = quota(root)
+    return cores if limit is None else max(1, min(cores, math.ceil(limit)))
+
+
+def quota(root: Path = Path("/")) -> float | None:
+    """The smallest cgroup quota on our way to the root of the hierarchy, in cores; None where nothing limits us."""
+    limits = [limit for folder, version in _our_cgroups(root) if (limit := _limit(folder, version)) is not None]
+    return min(limits, default=None)
+
+
+def _our_cgroups(root: Path) -> Iterator[tuple[Path, int]]:
+    """The cgroup folders that bind this process, innermost first, each with the cgroup version."""
+    try:
+        ours = (root / "proc/self/cgroup").read_text()
+        mounts = (root / "proc/self/mountinfo").read_text()
+    except OSError:
+        return
+    paths: dict[int, str] = {}
+    for line in ours.splitlines():
+        number, _, rest = line.partition(":")
+        controllers, _, path = rest.partition(":")
+        if number == "0" and not controllers:
+            paths[2] = path
+        elif "cpu" in controllers.split(","):
+            paths[1] = path
+    for version, mount, top in _cpu_mounts(mounts):
+        if version not in paths:
+            continue
+        # A container sees its own cgroup as the top of the mount; the path may then lie outside of what is mounted.
+        inside = Path(paths[version])
+        below = inside.relative_to(top) if inside.is_relative_to(top) else Path()
+        base = root / mount.lstrip("/")
+        folder = base / below
+        yield folder, version
+        while folder != base:
+            folder = folder.parent
+            yield folder, version
+
+
+def _cpu_mounts(mountinfo: str) -> Iterator[tuple[int, str, str]]:
+    """(version, mount point, top of the mounted tree) of each cgroup mount that can hold a cpu quota."""
+    for line in mountinfo.splitlines():
+        left, _, right = line.partition(" - ")
+        fields, kind = left.split(), right.split()
+        if len(fields) < 5 or len(kind) < 3:
+            continue
+        if kind[0] == "cgroup2":
+            yield 2, fields[4], fields[3]
+        elif kind[0] == "cgroup" and "cpu" in kind[2].split(","):
+            yield 1, fields[4], fields[3]
+
+
+def _limit(folder: Path, version: int) -> float | None:
+    try:
+        if version == 2:
+            allowed, period = (folder / "cpu.max").read_text().split()
+        else:
+            allowed = (folder / "cpu.cfs_quota_us").read_text().strip()
+            period = (folder / "cpu.cfs_period_us").read_text().strip()
+        cores = float(allowed) / float(period)
+    except (OSError, ValueError, ZeroDivisionError):  # "max" is no number: no limit here
+        return None
+    return cores if cores > 0 else None

@@ -1,0 +1,86 @@
+"""Description of the low-latency executor: workers that are joined straight to the DataFlowKernel process."""
+
+from __future__ import annotations
+
+import ipaddress
+from typing import Any
+
+from parslab.cores import usable_cores
+from parslab.description import Label, Text, Variables, Whole
+from parslab.errors import ConfigurationError
+from parslab.executors.base import Executor
+
+__all__ = ["LowLatencyExecutor"]
+
+
+class LowLatencyExecutor(Executor):
+    """Worker processes on this host, joined straight to the DataFlowKernel.
+
+    Parameters
+    ----------
+    label
+        The name that apps choose it by.
+    workers
+        How many worker processes; None: one for each usable core (affinity, cgroup quota, ``PARSLAB_CORES``).
+    environment
+        Variables that are set for the workers, on top of those of the notebook.
+    threads_per_worker
+        Threads that numerical libraries (BLAS, OpenMP) may use in each worker; None: usable cores divided by workers.
+    address
+        None: only workers of this host, over unix sockets.  An IP address of this host, or the name of a network
+        interface: workers of other hosts may connect there too, encrypted and known by key.
+    port
+        The port of ``address``; 0: any free one.
+
+    Examples
+    --------
+    >>> LowLatencyExecutor(workers=4, environment={"MODEL_CACHE": "/tmp/models"})
+    LowLatencyExecutor(workers=4, environment={'MODEL_CACHE': '/tmp/models'})
+    """
+
+    label = Label("llex")
+    workers = Whole(None, low=1)
+    environment = Variables({})
+    threads_per_worker = Whole(None, low=1)
+    address = Text(None)
+    port = Whole(0, low=0, high=65535)
+
+    def check(self) -> None:
+        if self.port and self.address is None:
+            raise ConfigurationError(
+                f"LowLatencyExecutor: port {self.port} means nothing without address, because workers of this host "
+                "are joined by unix sockets."
+            )
+
+    def settings(self) -> dict[str, Any]:
+        workers = self.workers or usable_cores()
+        return {
+            "kind": "low_latency",
+            "label": self.label,
+            "workers": workers,
+            "environment": dict(self.environment),
+            "threads_per_worker": self.threads_per_worker or max(1, usable_cores() // workers),
+            "address": None if self.address is None else _ip_address(self.address),
+            "port": self.port,
+        }
+
+
+def _ip_address(text: str) -> str:
+    """The IP address that ``text`` is, or that the interface of this name has."""
+    try:
+        return str(ipaddress.ip_address(text))
+    except ValueError:
+        pass
+    import socket
+
+    import psutil
+
+    interfaces = psutil.net_if_addrs()
+    found = [a.address for a in interfaces.get(text, ()) if a.family in (socket.AF_INET, socket.AF_INET6)]
+    if not found:
+        raise ConfigurationError(
+            f"LowLatencyExecutor: address must be an IP address or one of this host's interfaces "
+            f"({', '.join(sorted(interfaces))}), not {text!r}."
+        )
+    # IPv4 before IPv6: psutil lists them in no promised order, and link-local IPv6 needs a scope.
+    return str(min(found, key=lambda address: ":" in address))

@@ -1,0 +1,33 @@
+"""Description of the thread pool in the notebook's own process: arguments and results go by reference."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from parslab.description import Label, Whole
+from parslab.executors.base import Executor
+
+__all__ = ["ThreadPoolExecutor"]
+
+
+class ThreadPoolExecutor(Executor):
+    """Threads in the process that calls the apps: nothing is pickled, the GIL is shared.
+
+    Parameters
+    ----------
+    label
+        The name that apps choose it by.
+    max_threads
+        How many tasks run at the same time.
+
+    Examples
+    --------
+    >>> ThreadPoolExecutor(max_threads=8)
+    ThreadPoolExecutor(max_threads=8)
+    """
+
+    label = Label("threads")
+    max_threads = Whole(2, low=1)
+
+    def settings(self) -> dict[str, Any]:
+        return {"kind": "threads", "label": self.label, "max_threads": self.max_threads}
