@@ -1,8 +1,8 @@
 """The base of everything a user configures: immutable descriptions, checked by traitlets when they are made.
 
 A description never runs anything: ``load()`` makes the machinery from it, so a notebook cell that makes one may run
-twice.  Two with the same values are equal, and ``repr`` is the call that makes it.  What is wrong with an option is said
-said in one sentence that names it.  Imported only when a description is made, because traitlets costs some milliseconds.
+twice.  Two with the same values are equal, and ``repr`` is the call that makes it.  What is wrong with an option is
+said in one sentence that names it.  Imported only when a description is made: traitlets costs some milliseconds.
 """
 
 from __future__ import annotations

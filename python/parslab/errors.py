@@ -108,6 +108,20 @@ class AppError(ParslabError):
 AppException = AppError
 
 
+def _how_ended(status: int) -> str:
+    """Words for an exit status; negative: killed by that signal, above 128: bash says so of its last command."""
+    import signal
+
+    number = -status if status < 0 else status - 128
+    try:
+        name = signal.Signals(number).name
+    except ValueError:
+        name = ""
+    if status < 0:
+        return f"was killed by {name or 'signal'} ({number})"
+    return f"ended with exit status {status}" + (f" (its command was killed by {name})" if name else "")
+
+
 class BashExitFailure(AppError):
     """A bash app ended with an exit status other than 0 (Parsl: ``BashExitFailure``)."""
 
@@ -118,7 +132,7 @@ class BashExitFailure(AppError):
 
     def __str__(self) -> str:
         tail = f"; the last lines of its stderr:\n{self.stderr_tail}" if self.stderr_tail else ", its stderr is empty."
-        return f"bash app {self.app_name} ended with exit status {self.exitcode}{tail}"
+        return f"bash app {self.app_name} {_how_ended(self.exitcode)}{tail}"
 
 
 class BashAppNoReturn(AppError):

@@ -1,0 +1,122 @@
+"""App: a function whose call becomes a task.  What the three kinds of app share.
+
+A call binds to the run that is loaded *then*, so apps may be defined before ``load()`` and outlive a run.  Everything
+that does not depend on the arguments is worked out when the app is made; a plain call costs a few microseconds here.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Sequence
+from types import MethodType
+from typing import TYPE_CHECKING, Any
+
+from parslab.client.start import dfk as loaded
+
+from parslab.app.special import SPECIAL, SpecialCall, special_parameters
+from parslab.bodies.absent import AbsentApp
+from parslab.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from parslab.client.dfk import DataFlowKernel
+    from parslab.client.futures import AppFuture
+
+__all__ = ["App"]
+
+
+class App:
+    """A function whose call becomes a task and answers with an AppFuture at once.
+
+    Looks like the function it wraps (name, docstring, signature).  Made by the decorators of :mod:`parslab.app`.
+
+    Attributes
+    ----------
+    func
+        The function itself: ``app.func(...)`` runs it here and now.
+    executors
+        ``"all"``, or the labels of the executors that may run it.
+    cache, ignore_for_cache
+        As given.
+    """
+
+    kind = "app"
+    _parslab_app = True  # how serialize.functions knows that an app stands in a function's globals
+    strips = False
+    """Whether the runner on the worker drops special keywords that the function does not take."""
+
+    def __init__(
+        self,
+        function: Callable[..., Any],
+        data_flow_kernel: DataFlowKernel | None = None,
+        cache: bool = False,
+        executors: str | Sequence[str] = "all",
+        ignore_for_cache: Sequence[str] | None = None,
+    ) -> None:
+        if not callable(function):
+            raise TypeError(f"A {self.kind} is made from a function, not from {function!r}.")
+        if inspect.iscoroutinefunction(function):
+            raise TypeError(
+                f"{self.kind} {function.__name__}: an async function cannot be an app; write a plain function."
+            )
+        functools.update_wrapper(self, function)
+        self.__name__ = getattr(function, "__name__", type(function).__name__)
+        self.func = function
+        self.data_flow_kernel = data_flow_kernel
+        self.cache = bool(cache)
+        self.executors = _labels(self.__name__, executors)
+        self.ignore_for_cache = tuple(ignore_for_cache or ())
+        self._signature, self.kwargs = special_parameters(function)
+        self._special = bool(self.kwargs)
+
+    def __call__(self, /, *args: Any, **kwargs: Any) -> AppFuture:
+        dfk = self.data_flow_kernel or loaded()
+        if self._special or (kwargs and not SPECIAL.isdisjoint(kwargs)):
+            return self._call_special(dfk, args, kwargs)
+        return self._submit(dfk, args, kwargs)
+
+    def _submit(self, dfk: DataFlowKernel, args: tuple[Any, ...], kwargs: dict[str, Any]) -> AppFuture:
+        raise NotImplementedError
+
+    def _call_special(self, dfk: DataFlowKernel, args: tuple[Any, ...], kwargs: dict[str, Any]) -> AppFuture:
+        from parslab.client.futures import DataFuture
+
+        call = SpecialCall(self.__name__, self._signature, self.strips, args, kwargs)
+        call.name_streams(dfk)
+        future = self._submit(dfk, call.args, call.kwargs)
+        streams = {
+            stream: DataFuture(future, value) if hasattr(value, "cleancopy") else value
+            for stream, value in call.streams.items()
+        }
+        future._decorate(
+            stdout=streams.get("stdout"),
+            stderr=streams.get("stderr"),
+            outputs=[DataFuture(future, file) for file in call.files],
+        )
+        return future
+
+    def __get__(self, instance: object, owner: type | None = None) -> Any:
+        """An app in a class body is a method: the instance is its first argument, and travels."""
+        return self if instance is None else MethodType(self, instance)
+
+    def __repr__(self) -> str:
+        return f"<{self.kind} {self.__name__}>"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return AbsentApp, (self.__name__,)
+
+    def __copy__(self) -> App:
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> App:
+        return self
+
+
+def _labels(app: str, executors: str | Sequence[str]) -> str | tuple[str, ...]:
+    """``"all"``, or at least one label."""
+    if isinstance(executors, str):
+        return executors if executors == "all" else (executors,)
+    labels = tuple(executors) if isinstance(executors, Sequence) else ()
+    if not labels or not all(isinstance(label, str) for label in labels):
+        raise ConfigurationError(f"App {app}: executors must be 'all' or a list of labels, not {executors!r}.")
+    return "all" if "all" in labels else labels

@@ -1,0 +1,30 @@
+"""bash_app: the function's body returns a command line, which is the task."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from parslab.app.base import App
+from parslab.app.origin import calling_cell
+from parslab.bodies.bash import run
+from parslab.serialize.functions import Function
+
+if TYPE_CHECKING:
+    from parslab.client.dfk import DataFlowKernel
+    from parslab.client.futures import AppFuture
+
+__all__ = ["BashApp"]
+
+
+class BashApp(App):
+    """A function that returns a command line for a worker's bash; see :func:`parslab.bash_app`."""
+
+    kind = "bash_app"
+    strips = True
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._code = Function(self.func, runner=run, name=self.__name__)
+
+    def _submit(self, dfk: DataFlowKernel, args: tuple[Any, ...], kwargs: dict[str, Any]) -> AppFuture:
+        return dfk.submit(self._code, args, kwargs, executors=self.executors, cell=calling_cell())

@@ -1,0 +1,23 @@
+"""join_app: the function's body runs in the notebook's process and returns futures; their results are the task's."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from parslab.app.base import App
+from parslab.app.origin import calling_cell
+
+if TYPE_CHECKING:
+    from parslab.client.dfk import DataFlowKernel
+    from parslab.client.futures import AppFuture
+
+__all__ = ["JoinApp"]
+
+
+class JoinApp(App):
+    """A function that starts other tasks and returns their futures; see :func:`parslab.join_app`."""
+
+    kind = "join_app"
+
+    def _submit(self, dfk: DataFlowKernel, args: tuple[Any, ...], kwargs: dict[str, Any]) -> AppFuture:
+        return dfk.submit_join(self.func, args, kwargs, name=self.__name__, cell=calling_cell())

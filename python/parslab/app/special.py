@@ -1,0 +1,165 @@
+"""The keywords that mean something to parslab itself: inputs, outputs, stdout, stderr and their kin.
+
+Called by ``app.base`` in the user's thread, and only for calls that use one of them: plain calls never come here.
+Nothing of the caller's is modified: lists are copied, ``outputs`` become File objects of their own.
+"""
+
+from __future__ import annotations
+
+import inspect
+import itertools
+import os
+import re
+import weakref
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from parslab.bodies.bash import stream_target
+from parslab.data_provider.files import File
+from parslab.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from parslab.client.dfk import DataFlowKernel
+
+__all__ = ["AUTO_LOGNAME", "SPECIAL", "SpecialCall", "special_parameters"]
+
+AUTO_LOGNAME = -1
+"""As ``stdout`` or ``stderr`` of a bash app: a file of its own in the run directory."""
+
+STREAMS = ("stdout", "stderr")
+LATER = ("walltime", "parsl_resource_specification")
+SPECIAL = frozenset({"inputs", "outputs", "label", *STREAMS, *LATER})
+"""Keywords that a plain call does not have."""
+
+_numbers: weakref.WeakKeyDictionary[Any, Any] = weakref.WeakKeyDictionary()
+
+
+def special_parameters(function: Callable[..., Any]) -> tuple[inspect.Signature | None, dict[str, Any]]:
+    """The signature of ``function`` if it can be told, and its special parameters with their defaults."""
+    try:
+        signature = inspect.signature(function)
+    except (TypeError, ValueError):  # some builtins have none
+        return None, {}
+    return signature, {name: p.default for name, p in signature.parameters.items() if name in SPECIAL}
+
+
+class SpecialCall:
+    """One call that uses special keywords: ``args`` and ``kwargs`` to submit, and what its future shall show.
+
+    Parameters
+    ----------
+    name
+        Of the app, for messages and file names.
+    signature
+        Of the app's function; None when it cannot be told.
+    strip
+        True where the runner on the worker strips keywords that the function does not take (bash).
+    """
+
+    def __init__(
+        self,
+        name: str,
+        signature: inspect.Signature | None,
+        strip: bool,
+        args: tuple[Any, ...],
+        kwargs: Mapping[str, Any],
+    ) -> None:
+        self.name = name
+        self.args, self.kwargs, values = _bound(name, signature, strip, args, dict(kwargs))
+        for later in LATER:
+            if values.get(later):
+                raise ConfigurationError(f"App {name}: {later} is not supported by this version of parslab.")
+        self.label = values.get("label")
+        self.streams: dict[str, Any] = {}
+        self.files: list[File] = []
+        if values.get("inputs") is not None:
+            self._replace("inputs", list(_listed(name, "inputs", values["inputs"])))
+        if values.get("outputs") is not None:
+            self.files = [_file(name, output) for output in _listed(name, "outputs", values["outputs"])]
+            self._replace("outputs", self.files)
+        for stream in STREAMS:
+            if values.get(stream) is not None:
+                self.streams[stream] = values[stream]
+
+    def name_streams(self, dfk: DataFlowKernel) -> None:
+        """Give each stream the form in which it travels; AUTO_LOGNAME becomes a path of this call."""
+        number = None
+        for stream, value in self.streams.items():
+            if isinstance(value, int) and value == AUTO_LOGNAME:
+                number = next(_numbers.setdefault(dfk, itertools.count())) if number is None else number
+                self.streams[stream] = str(_auto_path(Path(dfk.run_dir), number, self.name, self.label, stream))
+                self._replace(stream, self.streams[stream])
+            elif isinstance(value, File):
+                self._replace(stream, (value.filepath, "w"))
+            else:
+                stream_target(stream, value)  # a wrong form is told here and now, not by the task
+                if not isinstance(value, (str, tuple)):
+                    self._replace(stream, os.fspath(value))
+
+    def _replace(self, name: str, value: Any) -> None:
+        self.kwargs[name] = value
+
+
+def _bound(
+    name: str, signature: inspect.Signature | None, strip: bool, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> tuple[tuple[Any, ...], dict[str, Any], dict[str, Any]]:
+    """Arguments with every special one as a keyword, and the values of the special ones, defaults among them."""
+    if signature is None:
+        return args, kwargs, {key: kwargs[key] for key in SPECIAL & kwargs.keys()}
+    takes = signature.parameters
+    any_keyword = any(p.kind is p.VAR_KEYWORD for p in takes.values())
+    extra = {}
+    if strip and not any_keyword:
+        extra = {key: kwargs.pop(key) for key in SPECIAL & kwargs.keys() if key not in takes}
+    try:
+        bound = signature.bind(*args, **kwargs)
+    except TypeError as error:
+        raise TypeError(f"{name}() {error}") from None
+    values = {key: p.default for key, p in takes.items() if key in SPECIAL and p.default is not p.empty}
+    values.update({key: value for key, value in bound.arguments.items() if key in SPECIAL})
+    values.update({key: value for key, value in kwargs.items() if key in SPECIAL})
+    values.update(extra)
+    positional, keywords = _as_keywords(bound)
+    return positional, {**keywords, **extra, **{k: v for k, v in values.items() if k in takes}}, values
+
+
+def _as_keywords(bound: inspect.BoundArguments) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Arguments in which special parameters, and what follows them, are keywords where the signature allows it."""
+    positional: list[Any] = []
+    keywords: dict[str, Any] = {}
+    for key, value in bound.arguments.items():
+        kind = bound.signature.parameters[key].kind
+        if kind is inspect.Parameter.VAR_POSITIONAL:
+            # Parameters before *args cannot become keywords without moving what follows.
+            if value and keywords:
+                return bound.args, dict(bound.kwargs)
+            positional.extend(value)
+        elif kind is inspect.Parameter.VAR_KEYWORD:
+            keywords.update(value)
+        elif kind is inspect.Parameter.KEYWORD_ONLY or keywords or key in SPECIAL:
+            keywords[key] = value
+        else:
+            positional.append(value)
+    return tuple(positional), keywords
+
+
+def _listed(app: str, keyword: str, value: Any) -> Iterable[Any]:
+    if isinstance(value, (str, bytes, os.PathLike)) or not isinstance(value, Iterable):
+        raise TypeError(f"App {app}: {keyword} must be a list, not {value!r}.")
+    return value
+
+
+def _file(app: str, output: Any) -> File:
+    if isinstance(output, File):
+        return output.cleancopy()
+    if isinstance(output, (str, os.PathLike)):
+        return File(output)
+    raise TypeError(f"App {app}: outputs must be a list of File objects or paths, it has {output!r}.")
+
+
+def _auto_path(run_dir: Path, number: int, name: str, label: Any, stream: str) -> Path:
+    words = [f"task_{number:04}", name, *([str(label)] if label else [])]
+    # Names like <lambda> are no names for files.
+    stem = "_".join(re.sub(r"[^\w.-]+", "", word) for word in words)
+    return run_dir / "task_logs" / f"{number // 10000:04}" / f"{stem}.{stream}"

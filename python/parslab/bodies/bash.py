@@ -1,0 +1,267 @@
+"""What a bash app does on the worker: the function makes the command line, bash runs it, outputs are looked for.
+
+:func:`run` is the runner of every bash app.  Its stdout, when not redirected, is the worker's own, which belongs to the
+task.  stderr that is not redirected passes through a pipe, so that its last lines are known when the command fails.
+The command stays in the worker's process group, so whoever kills the worker's group kills it too; an interrupt of the
+task (cancel) ends it and everything it started.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+import os
+import select
+import subprocess
+import sys
+import time
+from typing import IO, TYPE_CHECKING, Any
+
+from parslab.errors import AppBadFormatting, BadStdStreamFile, BashAppNoReturn, BashExitFailure, MissingOutputs
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    import psutil
+
+__all__ = ["TAIL_BYTES", "TAIL_LINES", "run", "stream_target"]
+
+SHELL = "/bin/bash"
+DEFAULT_MODE = "a+"
+TAIL_LINES = 20
+TAIL_BYTES = 4096
+"""How much of stderr an error carries."""
+
+_OURS = ("inputs", "outputs", "stdout", "stderr", "label", "walltime", "parsl_resource_specification")
+_FORMATTING = (
+    "Replacement index",
+    "not enough arguments for format string",
+    "not all arguments converted during string formatting",
+    "unsupported format character",
+)
+_LEFT_CHUNKS = 32
+"""What bash left in the pipe fits into so many reads; more comes from a process in the background."""
+_GRACE = 1.0
+"""Seconds between SIGTERM and SIGKILL for the processes of an interrupted command."""
+
+
+def run(function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> int:
+    """Run the command line that ``function`` returns; 0, or one of the errors of a bash app.
+
+    Special keywords that ``function`` does not take are kept from it.
+    """
+    name = getattr(function, "__name__", type(function).__name__)
+    kwargs, special = _divided(function, args, kwargs)
+    command = _command(name, function, args, kwargs)
+    targets = {stream: stream_target(stream, special.get(stream)) for stream in ("stdout", "stderr")}
+    with _opened(targets) as files:
+        if files["stderr"] is None:
+            code, tail = _run_piped(command, files["stdout"])
+        else:
+            code, tail = _run_into(command, files["stdout"], files["stderr"])
+    if code:
+        raise BashExitFailure(name, code, tail)
+    missing = [path for path in map(os.fspath, special.get("outputs") or ()) if not os.path.exists(path)]
+    if missing:
+        raise MissingOutputs(name, missing, tail)
+    return 0
+
+
+def stream_target(stream: str, value: Any) -> tuple[str, str] | None:
+    """Path and mode of a redirected stream; None when it is not.
+
+    Raises
+    ------
+    BadStdStreamFile
+        ``value`` is none of: path, path object, ``(path, mode)``; or the mode cannot write.
+    """
+    if value is None:
+        return None
+    path, mode = value if isinstance(value, tuple) and len(value) == 2 else (value, DEFAULT_MODE)
+    if not isinstance(path, (str, bytes, os.PathLike)) or not isinstance(mode, str):
+        raise BadStdStreamFile(stream, str(value), "it must be a path, or a pair of path and mode")
+    path = os.fsdecode(path)
+    if not set(mode) & set("wax+") or set(mode) - set("rwax+bt"):
+        raise BadStdStreamFile(stream, path, f"mode {mode!r} does not write")
+    return path, mode
+
+
+def _divided(
+    function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> tuple[dict[str, Any], Mapping[str, Any]]:
+    """The keywords that ``function`` takes, and all special ones with its defaults."""
+    special = {key: kwargs[key] for key in _OURS if key in kwargs}
+    try:
+        signature = inspect.signature(function)
+    except (TypeError, ValueError):
+        return kwargs, special
+    takes = signature.parameters
+    if not any(p.kind is p.VAR_KEYWORD for p in takes.values()):
+        kwargs = {key: value for key, value in kwargs.items() if key in takes or key not in special}
+    bound = signature.bind(*args, **kwargs)
+    bound.apply_defaults()
+    special.update({key: bound.arguments[key] for key in _OURS if key in bound.arguments})
+    return kwargs, special
+
+
+def _command(name: str, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
+    try:
+        command = function(*args, **kwargs)
+    except (IndexError, TypeError, ValueError) as error:
+        if not str(error).startswith(_FORMATTING):
+            raise
+        raise AppBadFormatting(f"The command line of bash app {name} cannot be formatted: {error}") from error
+    if not isinstance(command, str):
+        shown = "None" if command is None else f"a value of type {type(command).__name__}"
+        raise BashAppNoReturn(name, shown)
+    return command
+
+
+@contextlib.contextmanager
+def _opened(targets: Mapping[str, tuple[str, str] | None]) -> Iterator[dict[str, IO[Any] | None]]:
+    """Each redirected stream's file, open; one and the same when both streams go to one path."""
+    with contextlib.ExitStack() as stack:
+        files: dict[str, IO[Any] | None] = {}
+        by_path: dict[str, IO[Any]] = {}
+        for stream, target in targets.items():
+            if target is None:
+                files[stream] = None
+                continue
+            path, mode = target
+            key = os.path.realpath(path)
+            try:
+                if key not in by_path:
+                    os.makedirs(os.path.dirname(key), exist_ok=True)
+                    by_path[key] = stack.enter_context(open(path, mode))
+            except (OSError, ValueError) as error:
+                raise BadStdStreamFile(stream, path, getattr(error, "strerror", None) or str(error)) from error
+            files[stream] = by_path[key]
+        yield files
+
+
+def _run_into(command: str, out: IO[Any] | None, err: IO[Any]) -> tuple[int, str]:
+    """Run with stderr going to a file, which first gets the command; its exit code and the last of its stderr."""
+    head = f"--> executable follows <--\n{command}\n--> end executable <--\n"
+    fd = err.fileno()
+    os.lseek(fd, 0, os.SEEK_END)
+    _write_all(fd, head.encode(errors="surrogateescape"))
+    start = os.lseek(fd, 0, os.SEEK_CUR)
+    with _started(command, out, err) as process:
+        code = process.wait()
+    return code, _last_of_file(err.name, start) if code else ""
+
+
+def _run_piped(command: str, out: IO[Any] | None) -> tuple[int, str]:
+    """Run with stderr copied to ours as it comes; its exit code and the last of its stderr."""
+    reader, writer = os.pipe()
+    kept = b""
+    try:
+        with _started(command, out, writer) as process:
+            os.close(writer)
+            writer = -1
+            for chunk in _until_exit(process, reader):
+                _write_all(2, chunk)
+                kept = (kept + chunk)[-TAIL_BYTES:]
+            code = process.wait()
+    finally:
+        os.close(reader)
+        if writer >= 0:
+            os.close(writer)
+    return code, _tail(kept)
+
+
+@contextlib.contextmanager
+def _started(command: str, out: IO[Any] | None, err: IO[Any] | int) -> Iterator[subprocess.Popen[bytes]]:
+    for stream in (sys.stdout, sys.stderr):  # what the body printed comes before what the command prints
+        with contextlib.suppress(Exception):
+            stream.flush()
+    process = subprocess.Popen([SHELL, "-c", command], stdin=subprocess.DEVNULL, stdout=out, stderr=err)
+    try:
+        yield process
+    except BaseException:
+        _end_tree(process)
+        raise
+
+
+def _until_exit(process: subprocess.Popen[bytes], reader: int) -> Iterator[bytes]:
+    """Chunks of the pipe until it is closed, or bash has ended and what it left in the pipe is read.
+
+    A process that the command left in the background may hold the pipe open for ever, so the end of the pipe alone
+    does not do.
+    """
+    os.set_blocking(reader, False)
+    with contextlib.ExitStack() as stack:
+        # Where the kernel can tell of the end of a process, we sleep until then; elsewhere we look ten times a second.
+        watched, patience = [reader], 0.1
+        if hasattr(os, "pidfd_open"):
+            with contextlib.suppress(OSError):
+                exit_fd = os.pidfd_open(process.pid)
+                stack.callback(os.close, exit_fd)
+                watched, patience = [reader, exit_fd], 3600.0
+        poll = select.poll()
+        for fd in watched:
+            poll.register(fd, select.POLLIN)
+        after = 0
+        while after < _LEFT_CHUNKS:
+            ended = process.poll() is not None
+            after += ended
+            try:
+                chunk = os.read(reader, 65536)
+            except BlockingIOError:
+                if ended:
+                    return
+                poll.poll(patience * 1000)
+                continue
+            if not chunk:
+                return
+            yield chunk
+
+
+def _end_tree(process: subprocess.Popen[bytes]) -> None:
+    """End bash and all that descends from it: asked first, then killed."""
+    import psutil
+
+    try:
+        root = psutil.Process(process.pid)
+        family = [root, *root.children(recursive=True)]
+    except psutil.NoSuchProcess:
+        family = []
+    for member in family:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            member.terminate()
+    deadline = time.monotonic() + _GRACE
+    while any(map(_alive, family)) and time.monotonic() < deadline:
+        process.poll()
+        time.sleep(0.01)
+    for member in filter(_alive, family):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            member.kill()
+    process.wait()
+
+
+def _alive(member: psutil.Process) -> bool:
+    """Whether it still runs; where nobody adopts orphans, those that ended stay as zombies."""
+    import psutil
+
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return member.is_running() and member.status() != psutil.STATUS_ZOMBIE
+    return False
+
+
+def _write_all(fd: int, data: bytes) -> None:
+    while data:
+        data = data[os.write(fd, data) :]
+
+
+def _last_of_file(path: str, start: int) -> str:
+    """The last lines of a file, of what was written behind ``start``."""
+    try:
+        with open(path, "rb") as file:
+            file.seek(max(start, file.seek(0, os.SEEK_END) - TAIL_BYTES))
+            return _tail(file.read(TAIL_BYTES))
+    except OSError:
+        return ""
+
+
+def _tail(data: bytes) -> str:
+    return "\n".join(data.decode(errors="replace").splitlines()[-TAIL_LINES:])

@@ -1,0 +1,1 @@
+"""Files that apps read and write, named by path or URL."""
