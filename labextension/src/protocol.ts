@@ -1,0 +1,236 @@
+/**
+ * The panel protocol. Generated from python/parslab/records by
+ * `python -m parslab.jupyter.typescript labextension/src/protocol.ts`: do not edit.
+ */
+
+/** Where a task is in its life. */
+export type TaskState =
+  | 'pending'
+  | 'running'
+  | 'exec_done'
+  | 'failed'
+  | 'dep_fail'
+  | 'ready'
+  | 'launched'
+  | 'joining'
+  | 'cancelled';
+
+/** A task in one of these states does not move any more. */
+export const FINAL: readonly TaskState[] = ['exec_done', 'failed', 'dep_fail', 'cancelled'];
+
+/** Final states that carry an error. */
+export const FAILURES: readonly TaskState[] = ['failed', 'dep_fail'];
+
+/** What each state means. */
+export const MEANING: Readonly<Record<TaskState, string>> = {
+  pending: 'Waits for other tasks whose results it needs.',
+  running: 'A worker is executing it.',
+  exec_done: 'Ended with a result.',
+  failed: 'Ended with an exception, or lost its worker.',
+  dep_fail: 'Never ran, because a task it needs failed.',
+  ready: 'Everything it needs is there; waits for a worker.',
+  launched: 'Sent to a worker (or to the notebook process) that has not begun it yet.',
+  joining: 'The body of a join app has returned; waits for the futures it returned.',
+  cancelled: 'Ended because somebody cancelled it.'
+};
+
+/** Nodes that the graph panel is told of; the newest tasks beyond it are only counted. */
+export const GRAPH_LIMIT = 5000;
+
+/** Seconds after the last ask or heartbeat at which deltas stop. */
+export const LEASE = 30;
+
+/** Start (or repair) the stream: answered with a Snapshot. */
+export interface IAttach {
+  type: 'Attach';
+  ask?: string;
+}
+
+/** Somebody is still looking (every 10 s). */
+export interface IHeartbeat {
+  type: 'Heartbeat';
+}
+
+/** Rows of the task table: answered with a TaskPage. */
+export interface IPage {
+  type: 'Page';
+  ask: string;
+  /** Only these states; empty: all. */
+  states?: string[];
+  apps?: string[];
+  /** Only tasks whose app, arguments, error or id contain this. */
+  text?: string;
+  /** A column of TaskRow. */
+  sort?: string;
+  descending?: boolean;
+  offset?: number;
+  limit?: number;
+}
+
+/** Everything known of a task: answered with a TaskDetail, or a Problem. */
+export interface IDetail {
+  type: 'Detail';
+  ask: string;
+  task: number;
+}
+
+/** Cancel these tasks, or all unfinished ones when ``everything``: answered with Done. */
+export interface ICancel {
+  type: 'Cancel';
+  ask: string;
+  tasks?: number[];
+  everything?: boolean;
+}
+
+/** The run itself. */
+export interface IRunInfo {
+  run: string;
+  host: string;
+  pid: number;
+  run_dir: string;
+  executors: string[];
+  started: number;
+  version: string;
+  ended: number | null;
+  /** Why it ended. */
+  reason: string;
+}
+
+/** Totals at the time of the message. */
+export interface IOverview {
+  now: number;
+  /** Tasks by state; states without tasks are left out. */
+  counts: Record<string, number>;
+  /** Tasks by app and state. */
+  apps: Record<string, Record<string, number>>;
+  /** Tasks finished per second, over the last few seconds. */
+  rate: number;
+  workers_busy: number;
+  workers_total: number;
+  tasks_total: number;
+  clients: number;
+}
+
+/** A node of the graph: ``[id, app, state, dependencies]``. */
+export type Node = [id: number, app: string, state: string, deps: number[]];
+
+/** ``[id, state]`` of a node told before. */
+export type StateChange = [id: number, state: string];
+
+/** A worker and what it does. */
+export interface IWorkerRow {
+  worker: string;
+  executor: string;
+  state: string;
+  host: string;
+  pid: number;
+  task: number | null;
+  /** Tasks it has finished. */
+  done: number;
+  reason: string;
+}
+
+/** One sentence for the user. */
+export interface INotice {
+  time: number;
+  level: string;
+  text: string;
+}
+
+/** The whole picture. */
+export interface ISnapshot {
+  type: 'Snapshot';
+  seq: number;
+  run: IRunInfo;
+  overview: IOverview;
+  nodes: Node[];
+  /** Tasks beyond ``GRAPH_LIMIT`` that are not among the nodes. */
+  hidden: number;
+  workers: IWorkerRow[];
+  notices: INotice[];
+  ask: string;
+}
+
+/** What changed since ``seq - 1``. */
+export interface IDelta {
+  type: 'Delta';
+  seq: number;
+  overview: IOverview;
+  nodes: Node[];
+  changes: StateChange[];
+  hidden: number;
+  workers: IWorkerRow[];
+  notices: INotice[];
+  run: IRunInfo | null;
+}
+
+/** A row of the task table.  Times are seconds since the epoch, or null where the task has not been. */
+export interface ITaskRow {
+  id: number;
+  app: string;
+  state: string;
+  executor: string;
+  submitted: number;
+  started: number | null;
+  ended: number | null;
+  worker: string;
+  attempt: number;
+  error: string;
+  shown: string;
+  cell: string;
+}
+
+/** The rows asked for and how many there are in all. */
+export interface ITaskPage {
+  type: 'TaskPage';
+  ask: string;
+  rows: ITaskRow[];
+  total: number;
+  offset: number;
+}
+
+/** Everything known of one task. */
+export interface ITaskDetail {
+  type: 'TaskDetail';
+  ask: string;
+  row: ITaskRow;
+  /** (state, when entered), in order. */
+  times: [string, number][];
+  deps: StateChange[];
+  dependents: StateChange[];
+  host: string;
+  pid: number;
+  traceback: string;
+  stdout: string;
+  stderr: string;
+  client: number;
+}
+
+/** A command has been carried out; ``text`` says what was done. */
+export interface IDone {
+  type: 'Done';
+  ask: string;
+  text: string;
+}
+
+/** An ask could not be answered; one sentence. */
+export interface IProblem {
+  type: 'Problem';
+  ask: string;
+  text: string;
+}
+
+export type Ask =
+  | IAttach
+  | IHeartbeat
+  | IPage
+  | IDetail
+  | ICancel;
+
+export type Answer =
+  | ISnapshot
+  | IDelta
+  | ITaskPage
+  | ITaskDetail
+  | IDone
+  | IProblem;

@@ -1,0 +1,151 @@
+"""The panel protocol and the task states as TypeScript, so that each is declared once, in Python.
+
+``python -m parslab.jupyter.typescript`` prints the text of ``labextension/src/protocol.ts``; with a path it writes that
+file.  Called by developers only; ``tests/unit/test_typescript.py`` fails when the committed file is not what comes out
+here.  Docstrings of structs and fields travel along as comments.  Structs that a front end sends may leave out fields
+that have a default; structs that it receives always carry all of their fields.
+"""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import sys
+import types
+import typing
+from pathlib import Path
+
+import msgspec
+
+from parslab.records import panel, states
+
+__all__ = ["typescript"]
+
+_PLAIN = {int: "number", float: "number", str: "string", bool: "boolean", type(None): "null"}
+
+_HEAD = """\
+/**
+ * The panel protocol. Generated from python/parslab/records by
+ * `python -m parslab.jupyter.typescript labextension/src/protocol.ts`: do not edit.
+ */
+"""
+
+
+def typescript() -> str:
+    """Return the text of ``protocol.ts``.
+
+    Examples
+    --------
+    >>> "export interface ISnapshot" in typescript()
+    True
+    """
+    docs = _docstrings(Path(inspect.getfile(panel)).read_text())
+    asks = typing.get_args(panel.Ask)
+    structs = [
+        thing
+        for thing in vars(panel).values()
+        if isinstance(thing, type) and issubclass(thing, msgspec.Struct) and thing.__name__ in panel.__all__
+    ]
+    parts = [_HEAD, _states(), _constants(docs)]
+    parts += [_struct(struct, docs, optional=struct in asks) for struct in structs]
+    parts += [_union("Ask", asks), _union("Answer", typing.get_args(panel.Answer))]
+    return "\n".join(parts)
+
+
+def _docstrings(source: str) -> dict[str, str]:
+    """``Class``, ``Class.field`` and ``NAME`` to the docstring that stands in or below it."""
+    found: dict[str, str] = {}
+
+    def walk(body: list[ast.stmt], prefix: str) -> None:
+        for statement, below in zip(body, [*body[1:], None], strict=True):
+            if isinstance(statement, ast.ClassDef):
+                found[statement.name] = ast.get_docstring(statement) or ""
+                walk(statement.body, f"{statement.name}.")
+                continue
+            target = statement.target if isinstance(statement, ast.AnnAssign) else None
+            if isinstance(statement, ast.Assign):
+                target = statement.targets[0]  # type: ignore[assignment]
+            if isinstance(target, ast.Name) and isinstance(below, ast.Expr) and isinstance(below.value, ast.Constant):
+                found[prefix + target.id] = inspect.cleandoc(str(below.value.value))
+
+    walk(ast.parse(source).body, "")
+    return found
+
+
+def _comment(text: str, indent: str = "") -> str:
+    if not text:
+        return ""
+    lines = text.splitlines()
+    if len(lines) == 1:
+        return f"{indent}/** {lines[0]} */\n"
+    middle = "".join(f"{indent} * {line}".rstrip() + "\n" for line in lines)
+    return f"{indent}/**\n{middle}{indent} */\n"
+
+
+def _states() -> str:
+    docs = _docstrings(Path(inspect.getfile(states)).read_text())
+    sentences = {state: docs[f"TaskState.{state.name}"] for state in states.TaskState}
+    out = _comment(docs["TaskState"]) + "export type TaskState =\n"
+    out += "\n".join(f"  | '{state.name}'" for state in states.TaskState) + ";\n"
+    for name, members in (("FINAL", states.FINAL), ("FAILURES", states.FAILURES)):
+        listed = ", ".join(f"'{state.name}'" for state in states.TaskState if state in members)
+        out += "\n" + _comment(docs[name]) + f"export const {name}: readonly TaskState[] = [{listed}];\n"
+    out += "\n/** What each state means. */\nexport const MEANING: Readonly<Record<TaskState, string>> = {\n"
+    out += ",\n".join(f"  {state.name}: {_quoted(sentence)}" for state, sentence in sentences.items())
+    return out + "\n};\n"
+
+
+def _quoted(text: str) -> str:
+    return "'" + text.replace("\\", "\\\\").replace("'", "\\'").replace("\n", " ") + "'"
+
+
+def _constants(docs: dict[str, str]) -> str:
+    names = [name for name in panel.__all__ if name.isupper()]
+    return "\n".join(_comment(docs[name]) + f"export const {name} = {getattr(panel, name):g};\n" for name in names)
+
+
+def _struct(struct: type[msgspec.Struct], docs: dict[str, str], *, optional: bool) -> str:
+    name = struct.__name__
+    hints = typing.get_type_hints(struct)
+    fields = msgspec.structs.fields(struct)
+    head = _comment(docs[name])
+    if struct.__struct_config__.array_like:
+        inside = ", ".join(f"{field.name}: {_type(hints[field.name])}" for field in fields)
+        return f"{head}export type {name} = [{inside}];\n"
+    out = f"{head}export interface I{name} {{\n"
+    if struct.__struct_config__.tag is not None:
+        out += f"  type: '{struct.__struct_config__.tag}';\n"
+    for field in fields:
+        out += _comment(docs.get(f"{name}.{field.name}", ""), "  ")
+        mark = "?" if optional and not field.required else ""
+        out += f"  {field.name}{mark}: {_type(hints[field.name])};\n"
+    return out + "}\n"
+
+
+def _type(hint: object) -> str:
+    if isinstance(hint, type) and hint in _PLAIN:
+        return _PLAIN[hint]
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (typing.Union, types.UnionType):
+        return " | ".join(_type(argument) for argument in arguments)
+    if origin is list:
+        inner = _type(arguments[0])
+        return f"({inner})[]" if "|" in inner else f"{inner}[]"
+    if origin is tuple:
+        return f"[{', '.join(_type(argument) for argument in arguments)}]"
+    if origin is dict:
+        return f"Record<{_type(arguments[0])}, {_type(arguments[1])}>"
+    if isinstance(hint, type) and issubclass(hint, msgspec.Struct):
+        return hint.__name__ if hint.__struct_config__.array_like else f"I{hint.__name__}"
+    raise TypeError(f"no TypeScript for {hint!r}")
+
+
+def _union(name: str, members: tuple[type, ...]) -> str:
+    return f"export type {name} =\n" + "\n".join(f"  | I{member.__name__}" for member in members) + ";\n"
+
+
+if __name__ == "__main__":
+    if len(sys.argv) > 1:
+        Path(sys.argv[1]).write_text(typescript())
+    else:
+        sys.stdout.write(typescript())
