@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from types import MethodType
 from typing import TYPE_CHECKING, Any
 
-from parslab.client.start import dfk as loaded
+from parslab.client.session import dfk as loaded
 
 from parslab.app.special import SPECIAL, SpecialCall, special_parameters
 from parslab.bodies.absent import AbsentApp

@@ -227,6 +227,12 @@ class Started(_Wire, tag=14):
     at: float
 
 
+class Forget(_Wire, tag=65):
+    """These functions are not called any more (by the numbers of the receiver's peer: client's, or the run's)."""
+
+    fns: list[int]
+
+
 ClientMessage: TypeAlias = (
     Hello
     | Code
@@ -242,6 +248,7 @@ ClientMessage: TypeAlias = (
     | Follow
     | Shutdown
     | Started
+    | Forget
 )
 
 
@@ -324,12 +331,6 @@ class Run(_Wire, tag=64):
     args: bytes
     frames: int
     values: tuple[Packed, ...] = ()
-
-
-class Forget(_Wire, tag=65):
-    """These functions are not called any more."""
-
-    fns: list[int]
 
 
 class Leave(_Wire, tag=66):

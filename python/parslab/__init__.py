@@ -1,0 +1,97 @@
+"""parslab: parallel computing that lives in the notebook.
+
+Decorate functions with ``@python_app``, ``@bash_app`` or ``@join_app``, call :func:`load`, and calls return futures at
+once; a DataFlowKernel process in the background owns the graph.  Names are looked up lazily, so that a worker on a
+thousand nodes loads nothing of this.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+if sys.platform == "win32":
+    raise ImportError("parslab needs a Unix: Linux or macOS (on Windows use WSL).")
+
+if TYPE_CHECKING:
+    from parslab.app.decorators import bash_app, join_app, python_app
+    from parslab.app.bash import AUTO_LOGNAME
+    from parslab.client.dfk import DataFlowKernel
+    from parslab.client.futures import AppFuture, DataFuture
+    from parslab.config import Config
+    from parslab.data_provider.files import File
+    from parslab.executors import LowLatencyExecutor, ThreadPoolExecutor
+    from parslab.client.session import attach, by_value, clear, dfk, load, wait_for_current_tasks
+
+__all__ = [
+    "AUTO_LOGNAME",
+    "AppFuture",
+    "Config",
+    "DataFlowKernel",
+    "DataFuture",
+    "File",
+    "LowLatencyExecutor",
+    "ThreadPoolExecutor",
+    "__version__",
+    "attach",
+    "bash_app",
+    "by_value",
+    "clear",
+    "dfk",
+    "join_app",
+    "load",
+    "python_app",
+    "wait_for_current_tasks",
+]
+
+_WHERE = {
+    "AUTO_LOGNAME": "parslab.app.bash",
+    "AppFuture": "parslab.client.futures",
+    "Config": "parslab.config",
+    "DataFlowKernel": "parslab.client.dfk",
+    "DataFuture": "parslab.client.futures",
+    "File": "parslab.data_provider.files",
+    "LowLatencyExecutor": "parslab.executors",
+    "ThreadPoolExecutor": "parslab.executors",
+    "attach": "parslab.client.session",
+    "bash_app": "parslab.app.decorators",
+    "by_value": "parslab.client.session",
+    "clear": "parslab.client.session",
+    "dfk": "parslab.client.session",
+    "join_app": "parslab.app.decorators",
+    "load": "parslab.client.session",
+    "python_app": "parslab.app.decorators",
+    "wait_for_current_tasks": "parslab.client.session",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        from parslab.version import version
+
+        return version()
+    if name in _WHERE:
+        from importlib import import_module
+
+        value = getattr(import_module(_WHERE[name]), name)
+        if name in ("attach", "load") and "IPython" in sys.modules:
+            import_module("parslab.jupyter.relay").join_sessions()
+        globals()[name] = value
+        return value
+    raise AttributeError(f"module 'parslab' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
+
+
+def _jupyter_labextension_paths() -> list[dict[str, str]]:
+    """Where JupyterLab finds the panel in a development install."""
+    return [{"src": "labextension", "dest": "parslab"}]
+
+
+def load_ipython_extension(shell: Any) -> None:
+    """``%load_ext parslab``: the ``%parsl`` and ``%%parsl`` magics."""
+    from parslab.jupyter.magics import register
+
+    register(shell)

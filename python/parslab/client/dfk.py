@@ -1,0 +1,529 @@
+"""The handle of a run: turns calls into messages, and messages into settled futures (paper section 4.1).
+
+Calls come from any thread of the user; messages are handled in the link's thread.  The handle holds futures only while
+they are unfinished: a finished one belongs to whoever kept it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import logging
+import os
+import random
+import threading
+import weakref
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import Future
+from pathlib import Path as FilePath
+from time import time
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from parslab.client.futures import AppFuture, LeanFuture
+from parslab.client.link import Link
+from parslab.client.local import LocalTasks
+from parslab.errors import ConfigurationError, DataFlowKernelLost, NoDataFlowKernelError, ParslabError
+from parslab.records import panel
+from parslab.records.states import TaskState
+from parslab.serialize.arguments import Dependencies, pack_arguments, show_arguments
+from parslab.serialize.functions import Function, Pickled
+from parslab.serialize.references import Path
+from parslab.wire.messages import (
+    Answered,
+    Asked,
+    Cancel,
+    Code,
+    Failure,
+    Fed,
+    Fetch,
+    Follow,
+    Forget,
+    Printed,
+    Refused,
+    Release,
+    Resolved,
+    RunLocal,
+    Shutdown,
+    Submit,
+    TaskKind,
+    Value,
+    Want,
+    Welcome,
+)
+from parslab.wire.stream import Batch, Buffer
+
+if TYPE_CHECKING:
+    from parslab.client.start import Started
+    from parslab.config import Config
+
+__all__ = ["DataFlowKernel"]
+
+log = logging.getLogger(__name__)
+
+_STREAMS = {1: "stdout", 2: "stderr"}
+_LARGE = 1 << 20
+_HANDSHAKE = 30.0
+
+_answers = msgspec.json.Decoder(panel.Answer)
+
+
+class DataFlowKernel:
+    """A run that this process has started or attached to (Parsl: ``DataFlowKernel``).
+
+    Attributes
+    ----------
+    run : str
+        Its name.
+    run_dir : pathlib.Path
+        Its folder: logs, monitoring, task output.
+    pid : int
+        Of the DataFlowKernel process.
+    config : Config or None
+        What it was loaded with; None when attached to somebody else's run.
+    labels : tuple of str
+        Of its executors.
+    """
+
+    def __init__(self, config: Config | None, run: str, run_dir: FilePath, pid: int, started: Started | None) -> None:
+        self.config = config
+        self.run = run
+        self.run_dir = run_dir
+        self.pid = pid
+        self.labels: tuple[str, ...] = ()
+        self.on_feed: Callable[[bytes], None] | None = None
+        self.on_end: list[Callable[[str], None]] = []
+        self._started = started
+        self._process = os.getpid()
+        self._ended: ParslabError | None = None
+        self._closing = False
+        self._pending: dict[int, AppFuture] = {}
+        self._followers: dict[int, Callable[[str, str], None]] = {}
+        self._fns: dict[bytes, int] = {}
+        self._fn_numbers = itertools.count()
+        self._registering = threading.Lock()  # two threads may call a new app at once; its code is sent once
+        self._released: list[int] = []
+        self._asks: dict[int, tuple[threading.Event, list[bytes]]] = {}
+        self._ask_numbers = itertools.count(1)
+        self._fetches: dict[int, tuple[threading.Event, list[tuple[bytes, list[Buffer]]]]] = {}
+        self._kinds: tuple[int, ...] = ()
+        self._choices: dict[Any, tuple[int, ...]] = {}
+        self._welcomed = threading.Event()
+        self._refused = ""
+        self._link: Link
+        self._local: LocalTasks
+        self._ids: itertools.count[int]
+        self._handlers: dict[type, Callable[[Any], None]] = {
+            Resolved: self._resolved,
+            Printed: self._printed,
+            Fed: self._fed,
+            Answered: self._answered,
+            Welcome: self._welcome,
+            Refused: self._refuse,
+        }
+
+    def _open(self, sock: Any, threads: Mapping[str, int], first: Any = None) -> None:
+        """Start talking; returns when the DataFlowKernel has said welcome."""
+        self._local = LocalTasks(self, threads)
+        self._handlers[RunLocal] = self._local.run
+        self._handlers[Want] = self._local.want
+        self._link = Link(sock, self._handle, self._lost)
+        self._link.start()
+        if first is not None:
+            self._link.send(first)
+        if not self._welcomed.wait(_HANDSHAKE) or not self.labels:
+            reason = self._refused or f"it did not answer within {_HANDSHAKE:.0f} s"
+            tail = self._started.log_tail() if self._started else ""
+            self._link.close()
+            if self._started is not None:
+                self._started.bury()
+            log_file = f" Its log is {self._started.log}: {tail}" if self._started else ""
+            raise ConfigurationError(f"The DataFlowKernel of run {self.run} cannot be used: {reason}.{log_file}")
+
+    # ----- calls
+
+    def submit(
+        self,
+        function: Function,
+        args: tuple[Any, ...],
+        kwargs: Mapping[str, Any],
+        *,
+        executors: str | Sequence[str] = "all",
+        name: str = "",
+        cell: str = "",
+        follow: Callable[[str, str], None] | None = None,
+    ) -> AppFuture:
+        """Put a call into the graph and return its future at once.
+
+        Parameters
+        ----------
+        function
+            The app's function.
+        args, kwargs
+            Of the call; futures anywhere in them are dependencies.
+        executors
+            ``"all"`` or labels; one is drawn at random (paper section 3.5).
+        name, cell
+            What the panel shows as app and origin.
+        follow
+            Called as ``follow(stream, text)`` in the link's thread while the task prints.
+
+        Raises
+        ------
+        SerializationError
+            An argument, or something the function uses, cannot travel; it is named.
+        NoDataFlowKernelError
+            The run is over.
+        """
+        if self._ended is not None:
+            raise self._over()
+        numbers = self._choices.get(executors if type(executors) is str else tuple(executors))
+        if numbers is None:
+            numbers = self._choose(executors)
+        executor = numbers[0] if len(numbers) == 1 else random.choice(numbers)
+        task = next(self._ids)
+        future = AppFuture(self, task, name or function.name)
+        if self._kinds[executor] != TaskKind.remote:
+            self._local.submit(future, function.function, args, kwargs, executor, cell, function.runner)
+            return future
+        pickled = function.current()
+        fn = self._fns.get(pickled.digest)
+        if fn is None:
+            fn = self._register(pickled)
+        inline: bytes
+        frames: list[Buffer]
+        if args or kwargs:
+            dependencies = Dependencies(self._identify)
+            inline, frames = pack_arguments(args, kwargs, dependencies, future.app_name)
+            deps, shown = tuple(dependencies.tasks), show_arguments(args, kwargs)
+        else:
+            inline, frames = pack_arguments(args, kwargs, _NO_DEPENDENCIES, future.app_name)
+            deps, shown = (), ""
+        self._pending[task] = future
+        if follow is not None:
+            self._followers[task] = follow
+        message = Submit(
+            task, fn, 0, executor, inline, len(frames), deps, time(), shown, cell, name, follow is not None
+        )
+        if frames:
+            self._link.send(message, frames)
+        else:
+            self._link.call(message)
+        if self._ended is not None:
+            self._fail_pending()
+        return future
+
+    def submit_join(
+        self,
+        function: Callable[..., Any],
+        args: tuple[Any, ...],
+        kwargs: Mapping[str, Any],
+        *,
+        name: str = "",
+        cell: str = "",
+    ) -> AppFuture:
+        """Call a join app: its body runs here, and returns a future or a list of futures to wait for."""
+        if self._ended is not None:
+            raise self._over()
+        future = AppFuture(self, next(self._ids), name or getattr(function, "__name__", "join"))
+        self._local.submit(future, function, args, kwargs, None, cell)
+        return future
+
+    def _choose(self, executors: str | Sequence[str]) -> tuple[int, ...]:
+        labels = [executors] if isinstance(executors, str) else list(executors)
+        if labels == ["all"]:
+            labels = list(self.labels)
+        unknown = [label for label in labels if label not in self.labels]
+        if unknown or not labels:
+            raise ConfigurationError(
+                f"There is no executor {', '.join(map(repr, unknown)) or 'named'}; this run has {', '.join(self.labels)}."
+            )
+        numbers = tuple(self.labels.index(label) for label in labels)
+        self._choices[executors if isinstance(executors, str) else tuple(executors)] = numbers
+        return numbers
+
+    def _register(self, pickled: Pickled) -> int:
+        with self._registering:
+            fn = self._fns.get(pickled.digest)
+            if fn is None:
+                fn = next(self._fn_numbers)
+                self._link.send(Code(fn, pickled.digest, pickled.name, 1), [pickled.payload])
+                self._fns[pickled.digest] = fn
+                weakref.finalize(pickled, self._forget, pickled.digest, fn).atexit = False
+            return fn
+
+    def _forget(self, digest: bytes, fn: int) -> None:
+        if self._fns.pop(digest, None) is not None and self._ended is None:
+            self._link.later(Forget([fn]))
+
+    def _identify(self, future: Future[Any]) -> tuple[int, Path]:
+        if isinstance(future, LeanFuture):
+            parent, path = future._identity()
+            if parent._dfk is self:
+                self._local.keep(parent)
+                return parent.task_id, path
+        return self._local.external(future).task_id, None
+
+    def _expect(self, future: AppFuture, message: Submit) -> None:
+        """Hold a future until it is settled, and send its call."""
+        self._pending[future.task_id] = future
+        self._link.call(message)
+        if self._ended is not None:
+            self._fail_pending()
+
+    # ----- what futures need
+
+    def _flush(self) -> None:
+        self._link.flush()
+
+    def _cancel(self, task: int) -> None:
+        self._pending.pop(task, None)
+        self._link.send(Cancel([task]))
+
+    def _release(self, task: int, size: int) -> None:
+        """Called when a future is garbage: no locks here."""
+        if self._ended is None:
+            self._released.append(task)
+            if len(self._released) >= 256 or size > _LARGE:
+                self._send_released()
+                if size > _LARGE:
+                    self._link.wake()
+
+    def _send_released(self) -> None:
+        count = len(self._released)
+        tasks = self._released[:count]
+        del self._released[:count]
+        if tasks:
+            self._link.later(Release(tasks))
+
+    def _state_of(self, task: int) -> TaskState:
+        if self._ended is not None:
+            return TaskState.failed
+        return TaskState[self._detail(task).row.state]
+
+    def _detail(self, task: int) -> panel.TaskDetail:
+        answer = self.ask(panel.Detail("", task))
+        if not isinstance(answer, panel.TaskDetail):
+            raise ParslabError(getattr(answer, "text", f"task {task} is not known"))
+        return answer
+
+    def _fetch(self, future: AppFuture) -> tuple[bytes, list[Buffer]]:
+        """Get a value that was too large to come by itself."""
+        event, box = self._fetches.setdefault(future.task_id, (threading.Event(), []))
+        if not event.is_set():
+            self._link.send(Fetch(future.task_id))
+            self._await(event, None)
+        if not box:
+            raise self._lost_error()
+        self._fetches.pop(future.task_id, None)
+        return box[0]
+
+    def _await(self, event: threading.Event, timeout: float | None) -> bool:
+        """Wait for something that the link's thread brings, even in that very thread (callbacks of futures)."""
+        if not self._link.here:
+            return event.wait(timeout)
+        deadline = None if timeout is None else time() + timeout
+        while not event.is_set():
+            if deadline is not None and time() > deadline:
+                return False
+            self._link.turn(100)
+        return True
+
+    # ----- questions and orders
+
+    def ask(self, message: panel.Ask, timeout: float = 10.0) -> panel.Answer:
+        """Ask something of the panel protocol and wait for the answer.
+
+        Raises
+        ------
+        TimeoutError
+            The DataFlowKernel is too busy to answer.
+        """
+        if self._ended is not None:
+            raise self._over()
+        number = next(self._ask_numbers)
+        event, box = self._asks[number] = threading.Event(), []
+        self._link.send(Asked(number, msgspec.json.encode(message)))
+        try:
+            if not self._await(event, timeout):
+                raise TimeoutError(f"the DataFlowKernel of run {self.run} did not answer within {timeout:g} s")
+        finally:
+            self._asks.pop(number, None)
+        if not box:
+            raise self._lost_error()
+        return _answers.decode(box[0])
+
+    def panel_ask(self, text: bytes) -> None:
+        """Forward a panel's question; the answer comes to ``on_feed``."""
+        if self._ended is None:
+            self._link.send(Asked(0, text))
+
+    def follow(self, task: int, call: Callable[[str, str], None]) -> None:
+        """Have what a task prints from now on given to ``call(stream, text)``."""
+        self._followers[task] = call
+        self._link.send(Follow(task))
+
+    def cancel(self, tasks: Iterable[int] | None = None) -> None:
+        """Cancel these tasks, or all unfinished ones."""
+        if self._ended is None:
+            self._link.send(Cancel(list(self._pending) if tasks is None else list(tasks)))
+
+    def wait_for_current_tasks(self) -> None:
+        """Wait until every task called so far is finished, however it ends (Parsl: same name)."""
+        for future in list(self._pending.values()):
+            with contextlib.suppress(BaseException if self._ended else Exception):
+                future.exception()
+
+    @property
+    def unfinished(self) -> int:
+        """How many tasks of this process are not finished."""
+        return len(self._pending)
+
+    # ----- messages (link's thread)
+
+    def _handle(self, batch: Batch) -> None:
+        messages, frames = batch
+        handlers = self._handlers
+        at = 0
+        for message in messages:
+            kind = type(message)
+            if kind is Resolved:
+                future = self._pending.pop(message.task, None)
+                if future is not None:
+                    future._resolve(message.state, message.inline, message.size, message.failure)
+                if self._followers:
+                    self._followers.pop(message.task, None)
+            elif kind is Value:
+                count = _frame_count(message)
+                self._value(message, list(frames[at : at + count]))
+                at += count
+            else:
+                handlers[kind](message)
+        if self._released:
+            self._send_released()
+
+    def _resolved(self, message: Resolved) -> None:
+        raise AssertionError("handled in line")
+
+    def _value(self, message: Value, frames: list[Buffer]) -> None:
+        waiting = self._fetches.get(message.task)
+        if waiting is not None:
+            waiting[1].append((message.inline, frames))
+            waiting[0].set()
+
+    def _printed(self, message: Printed) -> None:
+        call = self._followers.get(message.task)
+        if call is not None:
+            try:
+                call(_STREAMS[message.stream], message.text.decode(errors="replace"))
+            except Exception:
+                log.exception("the follower of task %d failed", message.task)
+
+    def _fed(self, message: Fed) -> None:
+        if self.on_feed is not None:
+            self.on_feed(message.text)
+
+    def _answered(self, message: Answered) -> None:
+        waiting = self._asks.get(message.ask)
+        if waiting is not None:
+            waiting[1].append(message.text)
+            waiting[0].set()
+
+    def _welcome(self, message: Welcome) -> None:
+        self._ids = itertools.count(message.client << 40)
+        self._kinds = tuple(kind for _, kind in message.executors)
+        self.labels = tuple(label for label, _ in message.executors)
+        self._welcomed.set()
+
+    def _refuse(self, message: Refused) -> None:
+        self._refused = message.reason
+        self._welcomed.set()
+
+    # ----- the end
+
+    def _over(self) -> NoDataFlowKernelError:
+        return NoDataFlowKernelError(
+            f"Run {self.run} is over ({self._ended}): call parslab.load() to start another one."
+        )
+
+    def _lost_error(self) -> ParslabError:
+        return self._ended or DataFlowKernelLost(self.run, "is gone", str(self.run_dir / "dfk.log"))
+
+    def _lost(self, how: str) -> None:
+        """The connection is over (link's thread)."""
+        closing = self._closing
+        if closing:
+            self._ended = NoDataFlowKernelError(f"run {self.run} was shut down")
+        else:
+            if self._started is not None:
+                how = self._started.how_it_ended()
+            self._ended = DataFlowKernelLost(self.run, how, str(self.run_dir / "dfk.log"))
+            self._refused = self._refused or f"its process {how}"
+        self._welcomed.set()
+        self._fail_pending()
+        for event, _ in [*self._asks.values(), *self._fetches.values()]:
+            event.set()
+        if self._started is not None and not closing:
+            self._started.bury()
+        for call in self.on_end:
+            try:
+                call(str(self._ended))
+            except Exception:
+                log.exception("telling the end of run %s failed", self.run)
+
+    def _fail_pending(self) -> None:
+        import pickle
+
+        error = self._ended
+        assert error is not None
+        failure = Failure(f"{type(error).__name__}: {error}", "", pickle.dumps(error))
+        while self._pending:
+            with contextlib.suppress(KeyError):
+                _, future = self._pending.popitem()
+                future._resolve(TaskState.failed, b"", 0, failure)
+
+    def cleanup(self) -> None:
+        """End the run: unfinished tasks are not waited for, workers and process go (Parsl: ``cleanup``).
+
+        Twice is safe.  Only the owner of a run ends it; a guest leaves it.
+        """
+        if os.getpid() != self._process:
+            self._link.abandon()
+            return
+        if self._closing:
+            return
+        self._closing = True
+        if self._ended is None:
+            if self._started is not None:
+                self._link.send(Shutdown("it was shut down by its owner"))
+                with contextlib.suppress(Exception):
+                    self._started.popen.wait(5.0)
+            else:
+                self._link.send(Release([]))
+        self._link.close()
+        self._local.close()
+        if self._started is not None:
+            self._started.bury()
+
+    def __enter__(self) -> DataFlowKernel:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.cleanup()
+
+    def __repr__(self) -> str:
+        state = "over" if self._ended is not None else f"{len(self._pending)} unfinished tasks"
+        return f"<DataFlowKernel run {self.run} pid {self.pid}, executors {', '.join(self.labels)}, {state}>"
+
+
+_NO_DEPENDENCIES = Dependencies(lambda _: (0, None))
+
+
+def _frame_count(message: Value) -> int:
+    from parslab.wire.messages import frame_count
+
+    return message.frames if message.parts is None else sum(map(frame_count, message.parts))

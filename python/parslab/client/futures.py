@@ -1,0 +1,455 @@
+"""Futures of tasks: real ``concurrent.futures.Future`` s that cost little while nobody looks.
+
+A future is settled by the link's thread with bytes; the value is unpickled by whoever asks first.  The condition variable
+that every standard future carries is made only when somebody waits, so that a notebook can hold a million of them.
+Threads: settled by the link's thread, read by any.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Generator
+from concurrent.futures import CancelledError, Future
+from concurrent.futures import TimeoutError as FutureTimeout
+from concurrent.futures._base import CANCELLED_AND_NOTIFIED, FINISHED, PENDING
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
+
+from parslab.records.states import TaskState
+from parslab.serialize.failures import exception_of
+from parslab.serialize.references import Constant, Path, follow_path
+from parslab.serialize.values import unpack
+from parslab.wire.messages import Failure
+
+if TYPE_CHECKING:
+    from parslab.client.dfk import DataFlowKernel
+
+__all__ = ["AppFuture", "DataFuture", "LeanFuture", "ResultPart"]
+
+log = logging.getLogger(__name__)
+
+_DONE = (FINISHED, CANCELLED_AND_NOTIFIED)
+
+# One lock for the birth of conditions and the settling of futures nobody waits for: an inbox would cost a thread
+# switch per future, a lock per future 200 bytes.
+_birth = threading.Lock()
+
+
+class LeanFuture(Future[Any]):
+    """A future whose condition, waiters and callbacks come into being when they are needed.
+
+    Subclasses say what the value is (``_value``) and what the exception (``_error``) once it is settled.
+    """
+
+    _state = PENDING
+    _lazy_condition: threading.Condition | None = None
+    _lazy_waiters: list[Any] | None = None
+    _lazy_callbacks: list[Callable[[Any], object]] | None = None
+
+    def __init__(self) -> None:
+        """Not the standard constructor: everything it would make is made lazily."""
+
+    # The standard library reaches for these names (wait, as_completed, asyncio.wrap_future).
+
+    @property
+    def _condition(self) -> threading.Condition:
+        if self._lazy_condition is None:
+            with _birth:
+                if self._lazy_condition is None:
+                    self._lazy_condition = threading.Condition()
+        return self._lazy_condition
+
+    @_condition.setter
+    def _condition(self, value: threading.Condition) -> None:
+        self._lazy_condition = value
+
+    @property
+    def _waiters(self) -> list[Any]:
+        if self._lazy_waiters is None:
+            self._lazy_waiters = []
+        return self._lazy_waiters
+
+    @property
+    def _done_callbacks(self) -> list[Callable[[Any], object]]:
+        if self._lazy_callbacks is None:
+            self._lazy_callbacks = []
+        return self._lazy_callbacks
+
+    # ----- settling
+
+    def _settle(self, state: str) -> bool:
+        """Enter a final state and wake everybody; False when it was final already."""
+        with _birth:
+            condition = self._lazy_condition
+            if condition is None:
+                if self._state in _DONE:
+                    return False
+                self._state = state
+        if condition is not None:
+            with condition:
+                if self._state in _DONE:
+                    return False
+                self._state = state
+                for waiter in self._lazy_waiters or ():
+                    if state is FINISHED:
+                        waiter.add_result(self)
+                    else:
+                        waiter.add_cancelled(self)
+                condition.notify_all()
+        callbacks, self._lazy_callbacks = self._lazy_callbacks, None
+        for call in callbacks or ():
+            self._call(call)
+        return True
+
+    def _call(self, call: Callable[[Any], object]) -> None:
+        try:
+            call(self)
+        except Exception:
+            log.exception("a done callback of %r failed", self)
+
+    def add_done_callback(self, fn: Callable[[Any], object]) -> None:
+        """Call ``fn(future)`` when it is done, in the link's thread; at once when it is done already."""
+        with self._condition:
+            if self._state not in _DONE:
+                self._done_callbacks.append(fn)
+                return
+        self._call(fn)
+
+    # ----- reading
+
+    def done(self) -> bool:
+        """Whether it is finished or cancelled."""
+        return self._state in _DONE
+
+    def cancelled(self) -> bool:
+        """Whether it was cancelled."""
+        return self._state is CANCELLED_AND_NOTIFIED
+
+    def _wait(self, timeout: float | None) -> None:
+        if self._state not in _DONE:
+            self._before_waiting()
+            with self._condition:
+                if not self._condition.wait_for(self.done, timeout):
+                    raise FutureTimeout
+        if self._state is CANCELLED_AND_NOTIFIED:
+            raise CancelledError
+
+    def _before_waiting(self) -> None:
+        """Somebody is about to block on this future."""
+
+    def result(self, timeout: float | None = None) -> Any:
+        """The value; raises what the task raised, ``CancelledError``, or ``TimeoutError``."""
+        self._wait(timeout)
+        error = self._error()
+        if error is not None:
+            try:
+                raise error
+            finally:
+                # The traceback now holds this frame, and this frame the error: break the cycle as the standard one does.
+                del self, error
+        return self._value()
+
+    def exception(self, timeout: float | None = None) -> BaseException | None:
+        """What the task raised, or None."""
+        self._wait(timeout)
+        return self._error()
+
+    def _value(self) -> Any:
+        raise NotImplementedError
+
+    def _error(self) -> BaseException | None:
+        raise NotImplementedError
+
+    def __await__(self) -> Generator[Any, None, Any]:
+        """Await the value in any asyncio loop.  Interrupting the awaiting cell does not cancel the task."""
+        import asyncio
+
+        loop = asyncio.get_running_loop()
+        woken = loop.create_future()
+
+        def wake(_: object) -> None:
+            loop.call_soon_threadsafe(lambda: woken.done() or woken.set_result(None))
+
+        self.add_done_callback(wake)
+        self._before_waiting()
+        yield from woken
+        return self.result()
+
+    def __iter__(self) -> NoReturn:
+        raise TypeError("a future cannot be iterated over: ask for its result() first")
+
+    def _identity(self) -> tuple[AppFuture, Path]:
+        """The task whose value this stands for, and which part of it."""
+        raise NotImplementedError
+
+    def __getitem__(self, key: Any) -> ResultPart:
+        """The part of the value at ``key``, as a future; no task is made for it."""
+        parent, path = self._identity()
+        if isinstance(path, Constant):
+            raise TypeError("a DataFuture has no parts")
+        return ResultPart(parent, (*(path or ()), key))
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a future cannot be pickled: pass it as an argument of an app, or pass its result()")
+
+
+class AppFuture(LeanFuture):
+    """The future of a task (Parsl: ``AppFuture``).
+
+    Attributes
+    ----------
+    task_id, tid
+        Its number in the run.
+    app_name
+        The app that was called.
+    stdout, stderr, outputs
+        Where a bash app writes, as given in the call; ``outputs`` are :class:`DataFuture` s.
+    """
+
+    stdout: Any = None
+    stderr: Any = None
+    outputs: list[DataFuture] = []  # noqa: RUF012  # replaced, never changed: one empty list serves all
+    _payload: Any = None
+    """Bytes of the value until it is asked for; then None."""
+    _size = 0
+    _known = False
+    _object: Any = None
+    _failure: Failure | None = None
+    _hook: ClassVar[Callable[[AppFuture], Any] | None] = None
+    """Set in notebooks: displays a future live."""
+
+    def __init__(self, kernel: DataFlowKernel, task_id: int, app_name: str) -> None:
+        self._dfk = kernel
+        self.task_id = task_id
+        self.app_name = app_name
+
+    @property
+    def tid(self) -> int:
+        """The number of the task (Parsl's name)."""
+        return self.task_id
+
+    def _decorate(self, stdout: Any = None, stderr: Any = None, outputs: list[DataFuture] | None = None) -> None:
+        if stdout is not None:
+            self.stdout = stdout
+        if stderr is not None:
+            self.stderr = stderr
+        if outputs:
+            self.outputs = outputs
+
+    # ----- settled by the link
+
+    def _resolve(self, state: TaskState, inline: bytes, size: int, failure: Failure | None) -> None:
+        if failure is not None:
+            self._failure = failure
+        if inline:
+            self._payload = inline
+        if size:
+            self._size = size
+        self._settle(CANCELLED_AND_NOTIFIED if state is TaskState.cancelled else FINISHED)
+
+    def _take(self, value: Any) -> None:
+        """Its value is this object (local tasks, and values that have been unpickled)."""
+        self._object = value
+        self._known = True
+        self._payload = None
+
+    def _value(self) -> Any:
+        if not self._known:
+            payload = self._payload
+            if payload is not None:
+                self._take(unpack(payload, ()))
+            elif self._size:
+                inline, frames = self._dfk._fetch(self)
+                self._take(unpack(inline, frames))
+            else:
+                self._take(None)
+        return self._object
+
+    def _error(self) -> BaseException | None:
+        if self._failure is None:
+            return None
+        if not self._known:
+            self._take(exception_of(self._failure, self.task_id))
+        error: BaseException = self._object
+        return error
+
+    def _identity(self) -> tuple[AppFuture, Path]:
+        return self, None
+
+    def _before_waiting(self) -> None:
+        self._dfk._flush()
+
+    # ----- questions
+
+    @property
+    def state(self) -> TaskState:
+        """Where the task is in its life; unfinished tasks are asked for."""
+        if self._state is CANCELLED_AND_NOTIFIED:
+            return TaskState.cancelled
+        if self._state is FINISHED:
+            if self._failure is None:
+                return TaskState.exec_done
+            if self._failure.roots and not self._failure.error.startswith("JoinError"):
+                return TaskState.dep_fail
+            return TaskState.failed
+        return self._dfk._state_of(self.task_id)
+
+    def task_status(self) -> str:
+        """The name of the state (Parsl: ``AppFuture.task_status``)."""
+        return self.state.name
+
+    def running(self) -> bool:
+        """Whether its body is being executed."""
+        return not self.done() and self.state is TaskState.running
+
+    def cancel(self) -> bool:
+        """Cancel the task, also while it runs; False when it is finished already."""
+        if not self._settle(CANCELLED_AND_NOTIFIED):
+            return self.cancelled()
+        self._dfk._cancel(self.task_id)
+        return True
+
+    def logs(self, stream: str | None = None) -> str:
+        """What the task has printed so far: both streams, or only ``"stdout"`` or ``"stderr"``."""
+        detail = self._dfk._detail(self.task_id)
+        if stream is not None:
+            if stream not in ("stdout", "stderr"):
+                raise ValueError(f"a task has a stdout and a stderr, not a {stream!r}")
+            return str(getattr(detail, stream))
+        return detail.stdout + detail.stderr
+
+    def traceback(self) -> str | None:
+        """The traceback as the worker saw it; None when the task has not failed."""
+        if not self.done() or self._failure is None:
+            return None
+        return self._failure.traceback or self._failure.error
+
+    def __repr__(self) -> str:
+        if self._state is PENDING:
+            state = "unfinished"
+        else:
+            state = self.state.name
+        error = f": {self._failure.error}" if self._failure is not None and state != "cancelled" else ""
+        return f"<AppFuture task {self.task_id} {self.app_name} {state}{error}>"
+
+    def _ipython_display_(self) -> None:
+        hook = AppFuture._hook
+        if hook is None:
+            raise NotImplementedError
+        hook(self)
+
+    def __del__(self) -> None:
+        # Nobody can ask for the value any more: the DataFlowKernel may drop it.
+        dfk = getattr(self, "_dfk", None)
+        if dfk is not None:
+            dfk._release(self.task_id, self._size)
+
+
+class ResultPart(LeanFuture):
+    """A part of a task's value: ``fut["a"][0]``.  It is a path, not a task."""
+
+    def __init__(self, parent: AppFuture, path: tuple[Any, ...]) -> None:
+        self._parent = parent
+        self._path = path
+        parent.add_done_callback(self._parent_done)
+
+    def _parent_done(self, parent: AppFuture) -> None:
+        self._settle(CANCELLED_AND_NOTIFIED if parent.cancelled() else FINISHED)
+
+    def _value(self) -> Any:
+        return follow_path(self._parent._value(), self._path)
+
+    def _error(self) -> BaseException | None:
+        error = self._parent._error()
+        if error is None:
+            try:
+                self._value()
+            except Exception as missing:
+                return missing
+        return error
+
+    def _identity(self) -> tuple[AppFuture, Path]:
+        return self._parent, self._path
+
+    def _before_waiting(self) -> None:
+        self._parent._before_waiting()
+
+    def running(self) -> bool:
+        """Whether the task behind it runs."""
+        return self._parent.running()
+
+    def cancel(self) -> bool:
+        """Cancel the task behind it."""
+        return self._parent.cancel()
+
+    @property
+    def task_id(self) -> int:
+        """The number of the task behind it."""
+        return self._parent.task_id
+
+    def __repr__(self) -> str:
+        path = "".join(f"[{key!r}]" for key in self._path)
+        return f"<ResultPart {path} of {self._parent!r}>"
+
+
+class DataFuture(LeanFuture):
+    """A file that a task will have written (Parsl: ``DataFuture``); its result is the ``File``.
+
+    Parameters
+    ----------
+    parent
+        The task that writes it.
+    file
+        What ``result()`` returns, and what an app gets that is given this future.
+    """
+
+    def __init__(self, parent: AppFuture, file: Any) -> None:
+        self.parent = parent
+        self.file_obj = file
+        parent.add_done_callback(self._parent_done)
+
+    def _parent_done(self, parent: AppFuture) -> None:
+        self._settle(CANCELLED_AND_NOTIFIED if parent.cancelled() else FINISHED)
+
+    def _value(self) -> Any:
+        return self.file_obj
+
+    def _error(self) -> BaseException | None:
+        return self.parent._error()
+
+    def _identity(self) -> tuple[AppFuture, Path]:
+        return self.parent, Constant(self.file_obj)
+
+    def _before_waiting(self) -> None:
+        self.parent._before_waiting()
+
+    def running(self) -> bool:
+        """Whether the task that writes the file runs."""
+        return self.parent.running()
+
+    def cancel(self) -> bool:
+        """Cancel the task that writes the file."""
+        return self.parent.cancel()
+
+    @property
+    def task_id(self) -> int:
+        """The number of the task that writes the file."""
+        return self.parent.task_id
+
+    @property
+    def tid(self) -> int:
+        """The number of the task that writes the file (Parsl's name)."""
+        return self.parent.task_id
+
+    @property
+    def filepath(self) -> str:
+        """The path of the file."""
+        return str(getattr(self.file_obj, "filepath", self.file_obj))
+
+    @property
+    def filename(self) -> str:
+        """The path of the file (Parsl's name)."""
+        return self.filepath
+
+    def __repr__(self) -> str:
+        return f"<DataFuture {self.filepath} of {self.parent!r}>"

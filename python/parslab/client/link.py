@@ -1,0 +1,194 @@
+"""The link to the DataFlowKernel [shell]: one socket, one thread, and whoever calls an app.
+
+A call made in a quiet moment is sent by the calling thread itself, which saves a thread switch; calls that come in a burst
+wait for the link's thread, which takes them together whenever it gets the interpreter.  Everything received is handled in
+the link's thread.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import select
+import socket
+import threading
+from collections.abc import Callable, Sequence
+from time import perf_counter
+from typing import Any
+
+from parslab.errors import ProtocolError
+from parslab.wire.messages import KernelMessage
+from parslab.wire.stream import Batch, Buffer, Stream, decoder
+
+__all__ = ["Link"]
+
+log = logging.getLogger(__name__)
+
+_QUIET = 60e-6
+"""Seconds since the last call after which a call is sent by its own thread."""
+
+
+class Link:
+    """Both directions of a client's connection.
+
+    Parameters
+    ----------
+    sock
+        Connected to the DataFlowKernel.
+    handle
+        Called in the link's thread with each batch.
+    ended
+        Called in the link's thread when the connection is over, with what went wrong.
+    """
+
+    def __init__(self, sock: socket.socket, handle: Callable[[Batch], None], ended: Callable[[str], None]) -> None:
+        sock.setblocking(False)
+        self._stream = Stream(sock, decoder(KernelMessage))
+        self._handle = handle
+        self._ended = ended
+        self._outbox: list[Any] = []
+        self._sending = threading.Lock()  # the socket's outgoing side is shared with every thread that calls an app
+        self._wake_in, self._wake_out = os.pipe()
+        os.set_blocking(self._wake_in, False)
+        os.set_blocking(self._wake_out, False)
+        self._poll = select.poll()
+        self._poll.register(sock, select.POLLIN)
+        self._poll.register(self._wake_out, select.POLLIN)
+        self._awake = False
+        self._last = 0.0
+        self._watching_room = False
+        self._over = False
+        self._thread = threading.Thread(target=self._run, name="parslab-link", daemon=True)
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._thread.start()
+
+    @property
+    def here(self) -> bool:
+        """Whether the caller is the link's own thread."""
+        return threading.current_thread() is self._thread
+
+    # ----- out
+
+    def call(self, message: Any) -> None:
+        """Send a message of the hot path: now when it is quiet, soon when many come."""
+        self._outbox.append(message)
+        now = perf_counter()
+        quiet = now - self._last > _QUIET
+        self._last = now
+        if quiet:
+            self.flush()
+        elif not self._awake:
+            self._wake()
+
+    def send(self, message: Any, frames: Sequence[Buffer] = ()) -> None:
+        """Send a message now.  With frames the call returns when they are on their way, so that the caller may
+        change the arrays they belong to."""
+        if not frames:
+            self._outbox.append(message)
+            self.flush()
+            return
+        with self._sending:
+            self._send_outbox()
+            if not self._over:
+                self._guarded([message], frames)
+                room = select.poll()
+                room.register(self._stream.sock, select.POLLOUT)
+                while self._stream.congested and not self._over:
+                    room.poll(1000)
+                    self._guarded_flush()
+
+    def flush(self) -> None:
+        """Send what waits."""
+        if self._outbox:
+            with self._sending:
+                self._send_outbox()
+            if self._stream.congested:
+                self._wake()
+
+    def later(self, message: Any) -> None:
+        """Send with the next batch; safe in ``__del__``."""
+        self._outbox.append(message)
+
+    def _send_outbox(self) -> None:
+        # Slices, not a swap: a thread that has fetched the list but not appended yet must not lose its message.
+        count = len(self._outbox)
+        if count and not self._over:
+            messages = self._outbox[:count]
+            del self._outbox[:count]
+            self._guarded(messages, ())
+
+    def _guarded(self, messages: Sequence[Any], frames: Sequence[Buffer]) -> None:
+        with contextlib.suppress(OSError):  # the reading side will find the end and say so
+            self._stream.send(messages, frames)
+
+    def _guarded_flush(self) -> None:
+        try:
+            self._stream.flush()
+        except OSError:
+            self._stream._backlog.clear()
+
+    def _wake(self) -> None:
+        self._awake = True
+        with contextlib.suppress(BlockingIOError, OSError):
+            os.write(self._wake_in, b"x")
+
+    wake = _wake
+
+    # ----- in
+
+    def _run(self) -> None:
+        how = "ended"
+        try:
+            while not self._over:
+                self.turn(None)
+        except EOFError:
+            how = "is gone"
+        except ProtocolError as error:
+            how = f"was not understood: {error}"
+        except Exception as error:
+            log.exception("the link to the DataFlowKernel broke")
+            how = f"could not be listened to: {type(error).__name__}: {error}"
+        finally:
+            self._over = True
+            self._ended(how)
+
+    def turn(self, timeout: int | None) -> None:
+        """Wait (at most ``timeout`` milliseconds) for something, once, and handle it; also used by the link's thread itself while it must wait."""
+        stream = self._stream
+        if stream.congested != self._watching_room:
+            self._watching_room = stream.congested
+            self._poll.modify(stream.sock, select.POLLIN | (select.POLLOUT if stream.congested else 0))
+        for fd, events in self._poll.poll(timeout):
+            if fd == self._wake_out:
+                with contextlib.suppress(BlockingIOError):
+                    os.read(self._wake_out, 4096)
+                self._awake = False
+                self.flush()
+                continue
+            if events & select.POLLOUT:
+                with self._sending:
+                    self._guarded_flush()
+            if events & ~select.POLLOUT:
+                for batch in stream.receive():
+                    self._handle(batch)
+
+    def close(self) -> None:
+        """Stop and wait for the thread; twice is safe."""
+        if not self._over:
+            self._over = True
+            self._wake()
+        if not self.here and self._thread.is_alive():
+            self._thread.join(5.0)
+        self.abandon()
+
+    def abandon(self) -> None:
+        """Close our descriptors without a word; what a forked child must do."""
+        self._over = True
+        self._stream.close()
+        for fd in (self._wake_in, self._wake_out):
+            with contextlib.suppress(OSError):
+                os.close(fd)
+        self._wake_in = self._wake_out = -1

@@ -1,0 +1,241 @@
+"""Tasks that run in this process: thread-pool apps, the bodies of join apps, and futures of somebody else.
+
+The DataFlowKernel says when they may run (``RunLocal``) and keeps their states; values stay here, by reference, until a
+worker needs one (``Want``).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import weakref
+from collections.abc import Callable, Mapping
+from concurrent.futures import CancelledError, Future
+from time import time
+from typing import TYPE_CHECKING, Any
+
+from parslab.client.futures import AppFuture, DataFuture, LeanFuture
+from parslab.client.pool import ThreadPool, futures_in, with_values
+from parslab.errors import SerializationError
+from parslab.records.states import TaskState
+from parslab.serialize.arguments import brief, show_arguments
+from parslab.serialize.failures import failure_of, one_line
+from parslab.serialize.values import pack
+from parslab.wire.messages import Failure, Finished, Joins, RunLocal, Submit, TaskKind, Unshippable, Value, Want
+from parslab.wire.messages import Started as StartedMessage
+
+if TYPE_CHECKING:
+    from parslab.client.dfk import DataFlowKernel
+
+__all__ = ["LocalTasks"]
+
+_JOIN_THREADS = 10
+"""Threads for the bodies of join apps and for packing values (Parsl: ``internal_tasks_max_threads``)."""
+
+
+class _Body:
+    """What must be called when the DataFlowKernel says so."""
+
+    __slots__ = ("args", "function", "future", "kwargs", "pool", "runner")
+
+    def __init__(
+        self,
+        future: AppFuture,
+        function: Callable[..., Any],
+        args: tuple[Any, ...],
+        kwargs: Mapping[str, Any],
+        pool: ThreadPool,
+        runner: Callable[..., Any] | None,
+    ) -> None:
+        self.future = future
+        self.function = function
+        self.args = args
+        self.kwargs = kwargs
+        self.pool = pool
+        self.runner = runner
+
+
+class LocalTasks:
+    """All tasks of this kind of one run.
+
+    Parameters
+    ----------
+    kernel
+        The run's handle.
+    threads
+        Threads of each thread-pool executor, by label.
+    """
+
+    def __init__(self, kernel: DataFlowKernel, threads: Mapping[str, int]) -> None:
+        self._kernel = kernel
+        self._pools = {label: ThreadPool(label, size) for label, size in threads.items()}
+        self._joins = ThreadPool("join", _JOIN_THREADS)
+        self._bodies: dict[int, _Body] = {}
+        self._kinds: weakref.WeakKeyDictionary[AppFuture, int] = weakref.WeakKeyDictionary()
+        self._kept: dict[int, AppFuture] = {}
+        """Local futures whose value a worker may ask for."""
+        self._externals: weakref.WeakKeyDictionary[Future[Any], AppFuture] = weakref.WeakKeyDictionary()
+        self._meeting = threading.Lock()  # one external task for a future that two threads pass on at once
+
+    # ----- calls
+
+    def submit(
+        self,
+        future: AppFuture,
+        function: Callable[..., Any],
+        args: tuple[Any, ...],
+        kwargs: Mapping[str, Any],
+        executor: int | None,
+        cell: str,
+        runner: Callable[..., Any] | None = None,
+    ) -> None:
+        """Put a thread-pool call (``executor``) or a join (None) into the graph."""
+        found: list[Future[Any]] = []
+        futures_in([args, dict(kwargs)], found)
+        deps = tuple(dict.fromkeys(self._kernel._identify(f)[0] for f in found))
+        kind = TaskKind.join if executor is None else TaskKind.local
+        if executor is None:
+            pool = self._joins
+        else:
+            label = self._kernel.labels[executor]
+            # A guest has no configuration: its thread-pool tasks share the threads of its joins.
+            pool = self._pools.get(label, self._joins)
+        self._kinds[future] = kind
+        self._bodies[future.task_id] = _Body(future, function, args, kwargs, pool, runner)
+        message = Submit(
+            future.task_id,
+            -1,
+            kind,
+            executor or 0,
+            b"",
+            0,
+            deps,
+            time(),
+            show_arguments(args, kwargs),
+            cell,
+            future.app_name,
+        )
+        self._kernel._expect(future, message)
+
+    def external(self, future: Future[Any]) -> AppFuture:
+        """The task that stands for somebody else's future."""
+        with self._meeting:
+            task = self._externals.get(future)
+            if task is not None:
+                return task
+            task = AppFuture(self._kernel, next(self._kernel._ids), "future")
+            self._externals[future] = task
+        self._kinds[task] = TaskKind.external
+        self.keep(task)
+        message = Submit(
+            task.task_id, -1, TaskKind.external, 0, b"", 0, (), time(), brief(future), "", type(future).__name__
+        )
+        self._kernel._expect(task, message)
+        future.add_done_callback(lambda done: self._external_done(task, done))
+        return task
+
+    def keep(self, future: AppFuture) -> None:
+        """A worker may ask for the value of this future."""
+        if future in self._kinds:
+            self._kept[future.task_id] = future
+
+    # ----- messages (link's thread)
+
+    def run(self, message: RunLocal) -> None:
+        """Everything a task needs is there."""
+        body = self._bodies.pop(message.task, None)
+        if body is not None:
+            body.pool.submit(lambda: self._execute(body))
+
+    def want(self, message: Want) -> None:
+        """A worker needs a value that lies here."""
+        future = self._kept.pop(message.task, None)
+        self._joins.submit(lambda: self._ship(message.task, future))
+
+    # ----- bodies (pool threads)
+
+    def _execute(self, body: _Body) -> None:
+        future = body.future
+        if future.done():
+            return  # cancelled while it waited for a thread
+        task, join = future.task_id, self._kinds[future] == TaskKind.join
+        link = self._kernel._link
+        started = time()
+        link.send(StartedMessage(task, started))
+        try:
+            args, kwargs = with_values(body.args), with_values(dict(body.kwargs))
+            if body.runner is not None:
+                value = body.runner(body.function, *args, **kwargs)
+            else:
+                value = body.function(*args, **kwargs)
+            if join:
+                link.send(self._joining(future, value, started))
+                return
+            future._take(value)
+        except BaseException as error:  # SystemExit of a body ends the task, not the thread
+            failure = failure_of(error, 1)
+            link.send(Finished(task, TaskState.failed, started, time(), failure))
+        else:
+            link.send(Finished(task, TaskState.exec_done, started, time()))
+
+    def _joining(self, future: AppFuture, value: Any, started: float) -> Joins:
+        many = isinstance(value, list)
+        inner: list[Any] = value if many else [value]
+        wrong = [item for item in inner if not isinstance(item, Future)]
+        if wrong:
+            raise TypeError(
+                f"join app {future.app_name} must return a future or a list of futures, it returned "
+                f"{'a list with a ' if many else ''}{type(wrong[0]).__name__}"
+            )
+        future.__class__ = _JoinFuture
+        future._inner = inner  # type: ignore[attr-defined]
+        future._many = many  # type: ignore[attr-defined]
+        tasks = tuple(self._kernel._identify(item)[0] for item in inner)
+        return Joins(future.task_id, tasks, many, started)
+
+    def _ship(self, task: int, future: AppFuture | None) -> None:
+        link = self._kernel._link
+        if future is None:
+            text = f"SerializationError: the value of task {task} is not in the notebook any more"
+            link.send(Unshippable(task, Failure(text)))
+            return
+        try:
+            value = future._value()
+            inline, frames = pack(value)
+        except Exception as error:
+            what = f"the result of app {future.app_name} (task {task}, run in the notebook)"
+            link.send(Unshippable(task, failure_of(SerializationError(what, one_line(error)))))
+        else:
+            link.send(Value(task, inline, len(frames)), frames)
+
+    def _external_done(self, task: AppFuture, done: Future[Any]) -> None:
+        now = time()
+        state, failure = TaskState.exec_done, None
+        try:
+            task._take(done.result())
+        except CancelledError:
+            state, failure = TaskState.failed, Failure("CancelledError: the future was cancelled")
+        except BaseException as error:
+            state, failure = TaskState.failed, failure_of(error)
+        with contextlib.suppress(OSError):
+            self._kernel._link.send(Finished(task.task_id, state, now, now, failure))
+
+    def close(self) -> None:
+        """Let go of everything."""
+        for pool in [*self._pools.values(), self._joins]:
+            pool.close(0.5)
+        self._bodies.clear()
+        self._kept.clear()
+
+
+class _JoinFuture(AppFuture):
+    """The future of a join app whose body has returned: its value is that of the futures it returned."""
+
+    _inner: list[LeanFuture | DataFuture | Future[Any]]
+    _many: bool
+
+    def _value(self) -> Any:
+        if not self._known:
+            values = [item.result() for item in self._inner]
+            self._take(values if self._many else values[0])
+        return self._object

@@ -1,0 +1,206 @@
+"""Starting the DataFlowKernel process, and finding those that run already.
+
+Everything it must know goes into a 0600 file in the run's own folder; our socket is inherited, so there is nothing to find
+and nothing for a stranger to open.  A run folder that cannot be made is replaced by a temporary one, and said.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import json
+import os
+import secrets
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from parslab.errors import ConfigurationError
+from parslab.places import runtime_dir
+
+if TYPE_CHECKING:
+    from parslab.config import Config
+
+__all__ = ["Started", "connect", "find_runs", "start"]
+
+_START = (
+    "import json, os, sys; s = json.load(open(sys.argv[1])); sys.path[:] = s['path']; "
+    "from parslab.dataflow.main import main; main(sys.argv[1], int(sys.argv[2]))"
+)
+
+
+class Started:
+    """A DataFlowKernel process that has just been started, and our socket to it."""
+
+    def __init__(self, settings: dict[str, Any], popen: subprocess.Popen[bytes], sock: socket.socket) -> None:
+        self.settings = settings
+        self.popen = popen
+        self.sock = sock
+        self.run: str = settings["run"]
+        self.run_dir = Path(settings["run_dir"])
+        self.log = self.run_dir / "dfk.log"
+
+    def log_tail(self) -> str:
+        """The last lines of its log, for the sentence that explains why it is gone."""
+        with contextlib.suppress(OSError):
+            return "".join(self.log.read_text(errors="replace").splitlines(keepends=True)[-5:]).strip()
+        return ""
+
+    def how_it_ended(self) -> str:
+        """``was killed by SIGKILL``, ``exited with status 1`` ... once the connection is gone."""
+        try:
+            status = self.popen.wait(2.0)
+        except subprocess.TimeoutExpired:
+            return "closed the connection but still runs"
+        if status < 0:
+            import signal
+
+            return f"was killed by {signal.Signals(-status).name}"
+        return f"exited with status {status}"
+
+    def bury(self) -> None:
+        """Make sure that nothing of a dead or ended run stays: processes, socket folder, connection file."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self.popen.wait(3.0)
+        if self.popen.poll() is None:
+            self.popen.kill()
+            self.popen.wait()
+        shutil.rmtree(self.settings["sockets"], ignore_errors=True)
+        with contextlib.suppress(OSError):
+            os.unlink(self.settings["connection"])
+
+
+def start(config: Config, package: str) -> Started:
+    """Start the DataFlowKernel of a new run.
+
+    Raises
+    ------
+    ConfigurationError
+        The process cannot be started at all.
+    """
+    executors = [executor.settings() for executor in config.executors]
+    run_dir, notices = _new_run_dir(Path(config.run_dir))
+    run = f"{run_dir.name}-{secrets.token_hex(3)}"
+    settings: dict[str, Any] = {
+        "run": run,
+        "run_dir": str(run_dir),
+        "executors": executors,
+        "package": package,
+        "path": _import_path(),
+        "cwd": os.getcwd(),
+        "owner_pid": os.getpid(),
+        "sockets": tempfile.mkdtemp(prefix="parslab-", dir=_short_directory()),
+        "connection": str(runtime_dir() / f"parslab-{run}.json"),
+        "notices": notices,
+    }
+    path = run_dir / "settings.json"
+    try:
+        with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
+            json.dump(settings, file)
+        ours, theirs = socket.socketpair()
+        with open(run_dir / "dfk.log", "ab") as log:
+            popen = subprocess.Popen(
+                [sys.executable, "-c", _START, str(path), str(theirs.fileno())],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                pass_fds=(theirs.fileno(),),
+                start_new_session=True,
+            )
+        theirs.close()
+    except OSError as error:
+        shutil.rmtree(settings["sockets"], ignore_errors=True)
+        raise ConfigurationError(
+            f"The DataFlowKernel process of run {run} cannot be started: {error}. Its folder is {run_dir}."
+        ) from error
+    return Started(settings, popen, ours)
+
+
+def _import_path() -> list[str]:
+    """Our ``sys.path`` as another process needs it: what was relative to our folder made absolute."""
+    return [os.path.abspath(entry) for entry in sys.path]
+
+
+def _short_directory() -> str:
+    """Where socket folders go: paths of unix sockets may not be longer than about 100 bytes."""
+    chosen = os.environ.get("XDG_RUNTIME_DIR", "")
+    if chosen and len(chosen) < 60 and os.access(chosen, os.W_OK | os.X_OK):
+        return chosen
+    return "/tmp" if len(tempfile.gettempdir()) > 60 else tempfile.gettempdir()
+
+
+def _new_run_dir(root: Path) -> tuple[Path, list[str]]:
+    """Make the next numbered folder below ``root`` (as Parsl does); elsewhere, with a notice, where that fails."""
+    root = root.expanduser().absolute()
+    try:
+        made = _numbered(root)
+        # A full disk still makes folders: find out now, where another place can be taken.
+        (made / "dfk.log").write_bytes(b"\n" * 4096)
+        (made / "dfk.log").write_bytes(b"")
+        return made, []
+    except OSError as error:
+        other = Path(tempfile.mkdtemp(prefix="parslab-runs-"))
+        notice = (
+            f"The run folder {root} cannot be written ({error.strerror or error}); logs and monitoring of this run are in "
+            f"{other} instead. Choose another one with Config(run_dir=...)."
+        )
+        return _numbered(other), [notice]
+
+
+def _numbered(root: Path) -> Path:
+    root.mkdir(parents=True, exist_ok=True)
+    taken = [int(entry.name) for entry in root.iterdir() if entry.name.isdigit()]
+    for number in itertools.count(max(taken, default=-1) + 1):
+        with contextlib.suppress(FileExistsError):
+            path = root / f"{number:03d}"
+            path.mkdir(mode=0o700)
+            return path
+    raise AssertionError("unreachable")
+
+
+def find_runs() -> list[dict[str, Any]]:
+    """The connection files of this user's live runs on this host, newest last; those of dead ones are swept away."""
+    runs = []
+    for path in runtime_dir().glob("parslab-*.json"):
+        try:
+            info: dict[str, Any] = json.loads(path.read_text())
+            info["since"] = path.stat().st_mtime
+        except (OSError, ValueError):
+            continue
+        if info.get("host") == socket.gethostname() and not _alive(int(info["pid"])):
+            with contextlib.suppress(OSError):
+                path.unlink()
+            shutil.rmtree(Path(info["socket"]).parent, ignore_errors=True)
+            continue
+        runs.append(info)
+    return sorted(runs, key=lambda info: float(info["since"]))
+
+
+def connect(info: dict[str, Any], patience: float = 5.0) -> socket.socket:
+    """Connect to a live run as a guest."""
+    deadline = time.monotonic() + patience
+    while True:
+        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            sock.connect(info["socket"])
+            return sock
+        except OSError as error:
+            sock.close()
+            if time.monotonic() > deadline or isinstance(error, (FileNotFoundError, PermissionError)):
+                raise ConfigurationError(f"Run {info['run']} cannot be reached at {info['socket']}: {error}") from error
+            time.sleep(0.05)
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True

@@ -1,0 +1,165 @@
+"""Clients of a run [shell]: the owner on its inherited socket, guests through the listening one.
+
+Messages of a client become calls of the task table; who may connect is settled here: a guest's process must belong to
+our user, whatever the folder's permissions say.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import socket
+import struct
+import sys
+from pathlib import Path
+from typing import Any
+
+from parslab.dataflow.table import Table
+from parslab.dataflow.values import Value, sliced
+from parslab.wire.messages import (
+    Asked,
+    Cancel,
+    ClientMessage,
+    Code,
+    Fetch,
+    Finished,
+    Follow,
+    Forget,
+    Hello,
+    Joins,
+    Release,
+    Shutdown,
+    Started,
+    Submit,
+    Unshippable,
+)
+from parslab.wire.messages import Value as ValueMessage
+from parslab.wire.stream import Buffer, Stream, decoder
+
+__all__ = ["Client", "listen", "peer_uid"]
+
+log = logging.getLogger(__name__)
+
+_decode = decoder(ClientMessage)
+
+
+def listen(path: Path) -> socket.socket:
+    """The socket through which guests attach; its folder is ours alone."""
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    old = os.umask(0o177)
+    try:
+        sock.bind(str(path))
+    finally:
+        os.umask(old)
+    sock.listen(16)
+    sock.setblocking(False)
+    return sock
+
+
+def peer_uid(sock: socket.socket) -> int | None:
+    """The user at the other end of a unix socket; None where the system does not tell."""
+    if sys.platform == "linux":
+        raw = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
+        return int(struct.unpack("3i", raw)[1])
+    with contextlib.suppress(OSError, AttributeError, struct.error):
+        # LOCAL_PEERCRED of macOS and the BSDs: struct xucred begins with its version and the uid.
+        raw = sock.getsockopt(0, 1, 76)
+        return int(struct.unpack_from("=II", raw)[1])
+    return None
+
+
+class Client:
+    """One attached client.
+
+    Parameters
+    ----------
+    number
+        The upper part of its task ids.
+    sock
+        Connected, not blocking.
+    owner
+        Whether the run ends with it.
+    """
+
+    def __init__(self, number: int, sock: socket.socket, owner: bool) -> None:
+        self.number = number
+        self.owner = owner
+        self.stream = Stream(sock, _decode)
+        self.greeted = owner
+        self.pid = 0
+        self.fns: dict[int, int] = {}
+
+    def handle(self, kernel: Any, messages: list[Any], frames: list[bytearray]) -> None:
+        """Carry out one batch."""
+        table: Table = kernel.table
+        names = kernel.codes.names
+        number, fns = self.number, self.fns
+        at = 0
+        for message in messages:
+            kind = type(message)
+            if kind is Submit:
+                own: list[Buffer] = []
+                if message.frames:
+                    own = list(frames[at : at + message.frames])
+                    at += message.frames
+                if message.fn >= 0:
+                    message.fn = fns[message.fn]
+                table.submit(number, message, own, message.name or names[message.fn])
+            elif kind is Code:
+                self.fns[message.fn] = kernel.codes.add(message, frames[at])
+                at += 1
+            elif kind is ValueMessage:
+                at += self._value(kernel, message, list(frames), at)
+            else:
+                self._rest(kernel, message)
+
+    def _value(self, kernel: Any, message: ValueMessage, frames: list[Buffer], at: int) -> int:
+        task = kernel.table.tasks.get(message.task)
+        value: Value = sliced(message.inline, message.frames, frames, at)
+        if task is not None:
+            kernel.table.value_arrived(task, value, kernel.now())
+        return message.frames
+
+    def _rest(self, kernel: Any, message: Any) -> None:
+        """What does not come by the thousand."""
+        table: Table = kernel.table
+        kind = type(message)
+        if kind is Release:
+            table.release(message.tasks)
+        elif kind is Cancel:
+            table.cancel(message.tasks, kernel.now())
+        elif kind is Fetch:
+            table.fetch(self.number, message.task)
+        elif kind is Asked:
+            kernel.asked(self, message)
+        elif kind is Forget:
+            for fn in message.fns:
+                kernel.drop_code(self.fns.pop(fn))
+        elif kind is Shutdown:
+            if self.owner:
+                kernel.end(message.reason)
+        elif kind is Hello:
+            kernel.greet(self, message)
+        else:
+            task = table.tasks.get(message.task)
+            if task is not None:
+                self._reported(kernel, task, message)
+
+    def _reported(self, kernel: Any, task: Any, message: Any) -> None:
+        """How a task that runs at the client is getting on."""
+        table: Table = kernel.table
+        kind = type(message)
+        if kind is Started:
+            table.begun(task, message.at)
+        elif kind is Finished:
+            if message.failure is None:
+                table.succeeded(task, None, message.started, message.ended)
+            else:
+                table.failed(task, message.failure, message.started, message.ended)
+        elif kind is Joins:
+            table.joins(task, message.tasks, message.many, message.started, kernel.now())
+        elif kind is Unshippable:
+            table.unshippable(task, message.failure, kernel.now())
+        elif kind is Follow:
+            task.followers = (task.followers or set()) | {self.number}

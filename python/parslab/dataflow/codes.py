@@ -1,0 +1,50 @@
+"""The functions of a run: known by digest, numbered once, kept as long as somebody may call them.
+
+Clients number their functions on their own; a function that two clients (or two cells) send is kept once.
+"""
+
+from __future__ import annotations
+
+from parslab.wire.messages import Code
+from parslab.wire.stream import Buffer
+
+__all__ = ["Codes"]
+
+
+class Codes:
+    """All functions, by the number that workers know them by."""
+
+    def __init__(self) -> None:
+        self.names: list[str] = []
+        self._payloads: dict[int, Buffer] = {}
+        self._digests: dict[bytes, int] = {}
+        self._holders: dict[int, int] = {}
+
+    def add(self, code: Code, payload: Buffer) -> int:
+        """The number of a function that a client sent."""
+        fn = self._digests.get(code.digest)
+        if fn is None:
+            fn = len(self.names)
+            self.names.append(code.name)
+            self._digests[code.digest] = fn
+            self._payloads[fn] = payload
+            self._holders[fn] = 0
+        self._holders[fn] += 1
+        return fn
+
+    def message(self, fn: int) -> tuple[Code, Buffer]:
+        """What a worker needs to know before it can run this function."""
+        return Code(fn, b"", self.names[fn], 1), self._payloads[fn]
+
+    def drop(self, fn: int) -> bool:
+        """A client will not call it again; True when no client will."""
+        self._holders[fn] -= 1
+        return not self._holders[fn]
+
+    def forget(self, fn: int) -> None:
+        """Let go of a function that no client holds and no task needs."""
+        if self._holders.get(fn) == 0:
+            del self._holders[fn], self._payloads[fn]
+            for digest, number in list(self._digests.items()):
+                if number == fn:
+                    del self._digests[digest]

@@ -1,0 +1,401 @@
+"""The DataFlowKernel [shell]: carries out what the task table and the queues decide.
+
+Everything here runs in the loop's thread.  One round: sockets are read, which feeds the table; then :meth:`Kernel.act`
+sends ready tasks to workers and results to clients, tells monitoring, and names the next deadline.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import heapq
+import itertools
+import logging
+import os
+import socket
+from collections.abc import Callable
+from pathlib import Path
+from time import time
+from typing import Any
+
+from parslab.dataflow.clients import Client, listen, peer_uid
+from parslab.dataflow.codes import Codes
+from parslab.dataflow.loop import Loop
+from parslab.dataflow.pool import Pool
+from parslab.dataflow.table import Table
+from parslab.errors import InternalError, ProtocolError
+from parslab.monitoring.monitor import Monitor
+from parslab.records.events import (
+    ClientAttached,
+    ClientLeft,
+    Event,
+    NoticeRaised,
+    OutputWritten,
+    RunEnded,
+    RunStarted,
+)
+from parslab.records.states import FINAL
+from parslab.wire.messages import (
+    PROTOCOL,
+    Answered,
+    Asked,
+    Fed,
+    Forget,
+    Hello,
+    Printed,
+    Refused,
+    TaskKind,
+    Welcome,
+)
+from parslab.wire.stream import Buffer
+
+__all__ = ["Kernel"]
+
+log = logging.getLogger(__name__)
+
+_HOUSEKEEPING = 2.0
+_STREAMS = {1: "stdout", 2: "stderr"}
+
+
+class Kernel:
+    """One run.
+
+    Parameters
+    ----------
+    settings
+        What the client wrote: ``run``, ``run_dir``, ``executors``, ``package``, ``path``, ``cwd``, ``owner_pid``.
+    owner
+        The inherited socket of the client that started us.
+    """
+
+    def __init__(self, settings: dict[str, Any], owner: socket.socket) -> None:
+        self.run = settings
+        executors = settings["executors"]
+        self.labels = tuple(e["label"] for e in executors)
+        self.table = Table(self.labels)
+        self.codes = Codes()
+        self.loop = Loop(self.act)
+        self.pools: dict[int, Pool] = {
+            number: Pool(number, e, self) for number, e in enumerate(executors) if e["kind"] == "low_latency"
+        }
+        self.clients: dict[int, Client] = {}
+        self._numbers = itertools.count()
+        self._timers: list[tuple[float, int, Callable[[], None]]] = []
+        self._order = itertools.count()
+        self._monitor: Monitor | None = None
+        self._dropping: set[int] = set()
+        self._owner_socket = owner
+        self._listener: socket.socket | None = None
+        self.reason = ""
+
+    @staticmethod
+    def now() -> float:
+        """Seconds since the epoch."""
+        return time()
+
+    # ----- begin and end
+
+    def start_workers(self) -> None:
+        """Start what takes longest first: the worker processes."""
+        for pool in self.pools.values():
+            pool.start()
+
+    def start(self, sockets: Path) -> None:
+        """Open the doors: monitoring, the owner, the listening socket."""
+        self._monitor = Monitor(Path(self.run["run_dir"]), post=self.loop.post)
+        self.event(
+            RunStarted(
+                time(),
+                self.run["run"],
+                socket.gethostname(),
+                os.getpid(),
+                self.run["run_dir"],
+                self.labels,
+                self.run["package"],
+            )
+        )
+        for text in self.run.get("notices", ()):
+            self.event(NoticeRaised(time(), "warning", text))
+        for pool in self.pools.values():
+            if pool.settings.get("address"):
+                self._open_tcp(pool)
+        owner = self._add_client(self._owner_socket, owner=True)
+        owner.pid = self.run["owner_pid"]
+        self.event(ClientAttached(time(), owner.number, owner.pid, socket.gethostname(), owner=True))
+        self._listener = listen(sockets / "dfk.sock")
+        self.loop.watch(self._listener, self._accept)
+        self._send(owner, [self._welcome(owner)])
+        self.at(time() + _HOUSEKEEPING, self._keep_house)
+
+    def _open_tcp(self, pool: Pool) -> None:
+        from parslab.dataflow.tcp import Hub
+
+        hub = Hub(pool, self)
+        self.event(NoticeRaised(time(), "info", hub.invitation))
+
+    def end(self, reason: str) -> None:
+        """Leave after this round."""
+        if self.loop.running:
+            log.info("the run ends: %s", reason)
+            self.reason = reason
+            self.loop.running = False
+
+    def close(self) -> None:
+        """End the workers, write the last events, say goodbye."""
+        for pool in self.pools.values():
+            pool.close()
+        self.table.cancel(None, time())
+        self.event(RunEnded(time(), self.reason))
+        self._tell_monitor()
+        if self._monitor is not None:
+            for text in self._monitor.tick(time()):
+                self._broadcast(text)
+            self._monitor.close(time())
+        self._send_replies()
+        for client in list(self.clients.values()):
+            client.stream.close()
+        if self._listener is not None:
+            self._listener.close()
+        self.loop.close()
+
+    def _keep_house(self) -> None:
+        if self.run["owner_pid"] != os.getpid() and not _alive(self.run["owner_pid"]):
+            self.end("its owner is gone")
+        self._drop_codes()
+        self.at(time() + _HOUSEKEEPING, self._keep_house)
+
+    # ----- what PoolOwner promises
+
+    def event(self, event: Event) -> None:
+        """Tell monitoring."""
+        self.table.out.events.append(event)
+
+    def at(self, when: float, call: Callable[[], None]) -> None:
+        """Call at this time, in the loop."""
+        heapq.heappush(self._timers, (when, next(self._order), call))
+
+    def printed(self, message: Printed) -> None:
+        """A task printed something: to monitoring, and to the clients that follow it."""
+        text = bytes(message.text)
+        self.event(OutputWritten(time(), message.task, _STREAMS[message.stream], text.decode(errors="replace")))
+        task = self.table.tasks.get(message.task)
+        for number in (task.followers if task is not None else None) or ():
+            if number in self.clients:
+                self._send(self.clients[number], [message])
+
+    # ----- one round
+
+    def act(self) -> float | None:
+        """Do what was decided; returns the next deadline."""
+        now = time()
+        timers = self._timers
+        while timers and timers[0][0] <= now:
+            heapq.heappop(timers)[2]()
+        out = self.table.out
+        while out.ready or out.replies or out.stops:
+            if out.ready:
+                self._queue_ready()
+            for pool in self.pools.values():
+                if pool.queue.tasks:
+                    pool.assign(now)
+                    if pool.broken:
+                        pool.fail_waiting()
+            if out.stops:
+                stops, out.stops = out.stops, []
+                for task in stops:
+                    if task.worker is not None:
+                        self.pools[task.executor].stop_task(task, now)
+            if out.replies:
+                self._send_replies()
+        for pool in self.pools.values():
+            if pool.queue.tasks:
+                pool.assign(now)
+        return self._next_deadline(now)
+
+    def _queue_ready(self) -> None:
+        out = self.table.out
+        ready, out.ready = out.ready, []
+        if len(self.pools) == 1:
+            next(iter(self.pools.values())).queue.tasks.extend(ready)
+        else:
+            for task in ready:
+                self.pools[task.executor].queue.tasks.append(task)
+
+    def _next_deadline(self, now: float) -> float | None:
+        deadlines = [self._timers[0][0]] if self._timers else []
+        for pool in self.pools.values():
+            due = pool.next_deadline()
+            if due is not None:
+                if due <= now:
+                    pool.look(now)
+                    due = pool.next_deadline()
+                if due is not None:
+                    deadlines.append(due)
+        monitor = self._monitor
+        if monitor is not None:
+            self._tell_monitor()
+            due = monitor.next_deadline(now)
+            if due is not None and due <= now:
+                for pool in self.pools.values():
+                    pool.tell_states()
+                self._tell_monitor()
+                for text in monitor.tick(now):
+                    self._broadcast(text)
+                due = monitor.next_deadline(now)
+            if due is not None:
+                deadlines.append(due)
+        return min(deadlines) if deadlines else None
+
+    def _tell_monitor(self) -> None:
+        out = self.table.out
+        if out.events and self._monitor is not None:
+            events, out.events = out.events, []
+            self._monitor.record(events)
+
+    # ----- clients
+
+    def _add_client(self, sock: socket.socket, owner: bool) -> Client:
+        sock.setblocking(False)
+        client = Client(next(self._numbers), sock, owner)
+        self.clients[client.number] = client
+        self.loop.watch(client.stream, lambda: self._readable(client), lambda: self._flush(client))
+        return client
+
+    def _accept(self) -> None:
+        assert self._listener is not None
+        with contextlib.suppress(BlockingIOError):
+            sock, _ = self._listener.accept()
+            uid = peer_uid(sock)
+            if uid is not None and uid not in (os.getuid(), 0):
+                log.warning("a process of user %d tried to attach and was turned away", uid)
+                self.event(
+                    NoticeRaised(time(), "warning", f"A process of user {uid} tried to attach; it was turned away.")
+                )
+                sock.close()
+                return
+            self._add_client(sock, owner=False)
+
+    def greet(self, client: Client, hello: Hello) -> None:
+        """A guest has introduced itself."""
+        if hello.protocol != PROTOCOL:
+            reason = (
+                f"This run speaks protocol {PROTOCOL} (parslab {self.run['package']}), you speak {hello.protocol} "
+                f"(parslab {hello.package}): use the same version of parslab on both sides."
+            )
+            self._send(client, [Refused(reason)])
+            self._left(client, "refused")
+            return
+        client.greeted, client.pid = True, hello.pid
+        self.event(ClientAttached(time(), client.number, hello.pid, hello.host, owner=False))
+        self._send(client, [self._welcome(client)])
+
+    def _welcome(self, client: Client) -> Welcome:
+        kinds = tuple(
+            (label, TaskKind.remote if i in self.pools else TaskKind.local) for i, label in enumerate(self.labels)
+        )
+        return Welcome(client.number, self.run["run"], PROTOCOL, self.run["package"], kinds)
+
+    def _readable(self, client: Client) -> None:
+        try:
+            for messages, frames in client.stream.receive():
+                if not client.greeted and type(messages[0]) is not Hello:
+                    raise ProtocolError("its first message is no Hello")
+                client.handle(self, messages, frames)
+        except EOFError:
+            self._left(client, "it has gone")
+        except (ProtocolError, InternalError, KeyError, MemoryError) as error:
+            log.exception("client %d is dropped", client.number)
+            self.event(
+                NoticeRaised(time(), "error", f"Client {client.number} is dropped: {type(error).__name__}: {error}")
+            )
+            self._left(client, str(error))
+
+    def _left(self, client: Client, reason: str) -> None:
+        if self.clients.pop(client.number, None) is None:
+            return
+        self.loop.forget(client.stream)
+        client.stream.close()
+        self.event(ClientLeft(time(), client.number, reason))
+        if client.owner:
+            self.end(f"its owner (pid {client.pid}) left: {reason}")
+        else:
+            self.table.client_left(client.number, time())
+
+    def _send_replies(self) -> None:
+        out = self.table.out
+        replies, out.replies = out.replies, []
+        batches: dict[int, tuple[list[Any], list[Buffer]]] = {}
+        for number, message, frames in replies:
+            batch = batches.get(number)
+            if batch is None:
+                batch = batches[number] = ([], [])
+            batch[0].append(message)
+            if frames:
+                batch[1].extend(frames)
+        for number, (messages, buffers) in batches.items():
+            client = self.clients.get(number)
+            if client is not None:
+                self._send(client, messages, buffers)
+
+    def _send(self, client: Client, messages: list[Any], frames: list[Buffer] | None = None) -> None:
+        try:
+            client.stream.send(messages, frames or ())
+        except OSError:
+            return  # reading will find the end
+        if client.stream.congested and client.number in self.clients:
+            self.loop.wants_write(client.stream, True)
+
+    def _flush(self, client: Client) -> None:
+        with contextlib.suppress(OSError):
+            if client.stream.flush():
+                self.loop.wants_write(client.stream, False)
+
+    # ----- panels and questions
+
+    def asked(self, client: Client, message: Asked) -> None:
+        """A question of the panel protocol, from a panel behind a client or from the client itself."""
+
+        def reply(text: bytes) -> None:
+            answer = Answered(message.ask, text) if message.ask else Fed(text)
+            self.loop.post(lambda: self._send(client, [answer]) if client.number in self.clients else None)
+
+        assert self._monitor is not None
+        self._tell_monitor()
+        for pool in self.pools.values():
+            pool.tell_states()
+        self._tell_monitor()
+        command = self._monitor.ask(message.text, time(), reply)
+        if command is not None:
+            ids = None if command.everything else command.tasks
+            count = self.table.cancel(ids, time())
+            reply(self._monitor.done(command.ask, f"{count} task{'s' if count != 1 else ''} cancelled"))
+
+    def _broadcast(self, text: bytes) -> None:
+        for client in self.clients.values():
+            self._send(client, [Fed(text)])
+
+    # ----- functions nobody calls any more
+
+    def drop_code(self, fn: int) -> None:
+        """A client will not call this function again."""
+        if self.codes.drop(fn):
+            self._dropping.add(fn)
+
+    def _drop_codes(self) -> None:
+        if not self._dropping:
+            return
+        needed = {task.fn for task in self.table.tasks.values() if task.state not in FINAL}
+        for fn in self._dropping - needed:
+            self.codes.forget(fn)
+            for pool in self.pools.values():
+                pool.forget_code(fn, Forget([fn]))
+        self._dropping &= needed
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True

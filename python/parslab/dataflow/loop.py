@@ -1,0 +1,95 @@
+"""The poll loop [shell]: sockets, posted calls and the clock; it decides nothing.
+
+One thread runs it and owns everything registered here.  Other threads reach it only through :meth:`Loop.post`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import selectors
+import signal
+import socket
+from collections import deque
+from collections.abc import Callable
+from time import time
+from typing import Any
+
+__all__ = ["Loop"]
+
+log = logging.getLogger(__name__)
+
+_READ, _BOTH = selectors.EVENT_READ, selectors.EVENT_READ | selectors.EVENT_WRITE
+
+
+class Loop:
+    """Waits for sockets, posted calls, signals and deadlines, then calls back.
+
+    Parameters
+    ----------
+    after
+        Called after each round of callbacks; returns the next deadline (seconds since the epoch) or None.
+    """
+
+    def __init__(self, after: Callable[[], float | None]) -> None:
+        self._after = after
+        self._selector = selectors.DefaultSelector()
+        self._posted: deque[Callable[[], None]] = deque()
+        self._wake_in, self._wake_out = socket.socketpair()
+        for end in (self._wake_in, self._wake_out):
+            end.setblocking(False)
+        self._selector.register(self._wake_out, _READ, (self._woken, None))
+        self.running = True
+
+    def catch(self, number: signal.Signals, call: Callable[[], None]) -> None:
+        """Call back in the loop when a signal comes."""
+        signal.signal(number, lambda *_: self.post(call))
+
+    def watch(self, sock: Any, readable: Callable[[], None], writable: Callable[[], None] | None = None) -> None:
+        """Call ``readable`` whenever ``sock`` has something to read."""
+        self._selector.register(sock, _READ, (readable, writable))
+
+    def wants_write(self, sock: Any, wants: bool) -> None:
+        """Whether to call the socket's ``writable`` when it takes bytes again."""
+        key = self._selector.get_key(sock)
+        events = _BOTH if wants else _READ
+        if key.events != events:
+            self._selector.modify(sock, events, key.data)
+
+    def forget(self, sock: Any) -> None:
+        """Stop watching; twice is safe."""
+        with contextlib.suppress(KeyError, ValueError):
+            self._selector.unregister(sock)
+
+    def post(self, call: Callable[[], None]) -> None:
+        """Run ``call`` in the loop's thread; safe from any thread and from signal handlers."""
+        self._posted.append(call)
+        with contextlib.suppress(BlockingIOError):
+            self._wake_in.send(b"x")
+
+    def _woken(self) -> None:
+        with contextlib.suppress(BlockingIOError):
+            self._wake_out.recv(4096)
+        while self._posted:
+            self._posted.popleft()()
+
+    def run(self) -> None:
+        """Serve until ``running`` is false."""
+        select, after = self._selector.select, self._after
+        while self.running:
+            deadline = after()
+            if not self.running:
+                break
+            timeout = None if deadline is None else max(0.0, deadline - time())
+            for key, mask in select(timeout):
+                readable, writable = key.data
+                if mask & selectors.EVENT_WRITE and writable is not None:
+                    writable()
+                if mask & selectors.EVENT_READ:
+                    readable()
+
+    def close(self) -> None:
+        """Close what the loop itself has opened."""
+        self._selector.close()
+        self._wake_in.close()
+        self._wake_out.close()

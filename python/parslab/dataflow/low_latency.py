@@ -1,0 +1,155 @@
+"""The queue of a low-latency executor [core]: which worker gets which ready task, and how far ahead (paper 4.3.3).
+
+Pure; time is an argument.  A worker gets its next tasks before it has finished, but only as much as is expected to take
+``AHEAD`` seconds: the mean time of each function is learnt as outcomes come.  A function that is not known yet, or takes
+longer, is given one at a time (two when short), so that work is spread evenly.  When a worker with tasks is silent for
+``LOOK`` seconds it is looked at (D5): what it has not begun goes back to the head of the queue.
+
+Invariants: a task is in ``queue`` or in the ``inflight`` of one worker, never both; ``inflight`` is in the order sent.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable
+
+from parslab.dataflow.table import Task
+from parslab.records.states import TaskState
+
+__all__ = ["AHEAD", "LOOK", "Queue", "Slot"]
+
+AHEAD = 0.004
+"""Seconds of work that a worker may hold beyond what it runs."""
+LOOK = 0.05
+"""Seconds of silence after which a busy worker is asked what it is at."""
+_SHORT = 0.02
+"""A function faster than this may have one call waiting at the worker."""
+_MOST = 512
+
+
+class Slot:
+    """One worker of the executor."""
+
+    __slots__ = ("expected", "heard", "inflight", "looked", "name", "running", "usable")
+
+    def __init__(self, name: str, now: float) -> None:
+        self.name = name
+        self.inflight: dict[int, Task] = {}
+        self.expected = 0.0
+        """Seconds that the tasks in flight should take together."""
+        self.heard = now
+        self.looked = False
+        """It has been asked since it was last heard, and streams its output."""
+        self.running = -1
+        self.usable = True
+        """False while it is being stopped."""
+
+
+class Queue:
+    """Ready tasks and the workers of one executor."""
+
+    def __init__(self) -> None:
+        self.tasks: deque[Task] = deque()
+        self.slots: list[Slot] = []
+        self._mean: dict[int, float] = {}
+
+    def add(self, slot: Slot) -> None:
+        """A worker has come."""
+        self.slots.append(slot)
+
+    def remove(self, slot: Slot) -> list[Task]:
+        """A worker has gone; the tasks it held, in the order in which they were sent."""
+        if slot in self.slots:
+            self.slots.remove(slot)
+        held = list(slot.inflight.values())
+        slot.inflight = {}
+        slot.expected = 0.0
+        return held
+
+    def assign(self, now: float) -> list[tuple[Slot, list[Task]]]:
+        """Take tasks from the queue for workers with room: the emptiest worker first, fair shares."""
+        queue = self.tasks
+        if not queue:
+            return []
+        given: list[tuple[Slot, list[Task]]] = []
+        free = [s for s in self.slots if s.usable and s.expected < AHEAD / 2 and len(s.inflight) < _MOST]
+        if len(free) > 1:
+            free.sort(key=_load)
+        for count, slot in zip(range(len(free), 0, -1), free, strict=True):
+            share = -(-len(queue) // count)
+            taken = self._fill(slot, share, now)
+            if taken:
+                given.append((slot, taken))
+            if not queue:
+                break
+        return given
+
+    def _fill(self, slot: Slot, share: int, now: float) -> list[Task]:
+        queue, inflight, mean = self.tasks, slot.inflight, self._mean
+        taken: list[Task] = []
+        expected = slot.expected
+        if not inflight:
+            slot.heard = now
+        while queue and len(taken) < share:
+            task = queue[0]
+            if task.state is not TaskState.ready:
+                queue.popleft()  # cancelled while it waited
+                continue
+            takes = mean.get(task.fn, 1.0)
+            if inflight and (expected + takes > AHEAD or len(inflight) >= _MOST):
+                short = takes < _SHORT and len(inflight) < 2 and expected < _SHORT
+                if not short:
+                    break
+            queue.popleft()
+            inflight[task.id] = task
+            task.worker = slot
+            expected += takes
+            taken.append(task)
+        slot.expected = expected
+        return taken
+
+    def ended(self, slot: Slot, task_id: int, took: float, now: float) -> Task | None:
+        """An outcome has come from a worker; None when it does not hold this task (late or doubled)."""
+        slot.heard = now
+        slot.looked = False
+        task = slot.inflight.pop(task_id, None)
+        if task is None:
+            return None
+        task.worker = None
+        if slot.running == task_id:
+            slot.running = -1
+        mean = self._mean.get(task.fn)
+        if mean is None:
+            mean = self._mean[task.fn] = took
+        else:
+            self._mean[task.fn] = mean = mean + 0.1 * (took - mean)
+        slot.expected = slot.expected - mean if slot.inflight and slot.expected > mean else 0.0
+        if slot.inflight and not slot.expected:
+            slot.expected = sum(self._mean.get(t.fn, 1.0) for t in slot.inflight.values())
+        return task
+
+    def reported(self, slot: Slot, running: int, returned: Iterable[int], now: float) -> list[Task]:
+        """What a worker that was looked at answered: the tasks that come back, to be queued first."""
+        slot.running = running
+        back = [task for i in returned if (task := slot.inflight.pop(i, None)) is not None]
+        for task in back:
+            task.worker = None
+        slot.expected = max(1.0, slot.expected) if running in slot.inflight else 0.0
+        self.tasks.extendleft(reversed(back))
+        return back
+
+    def to_look_at(self, now: float) -> list[Slot]:
+        """Busy workers that have been silent too long; each is named once per silence."""
+        silent = [s for s in self.slots if s.inflight and not s.looked and now - s.heard >= LOOK]
+        for slot in silent:
+            slot.looked = True
+        return silent
+
+    def next_deadline(self) -> float | None:
+        """When :meth:`to_look_at` may name somebody next."""
+        times = [s.heard + LOOK for s in self.slots if s.inflight and not s.looked]
+        return min(times) if times else None
+
+
+def _load(slot: Slot) -> tuple[float, int]:
+    return slot.expected, len(slot.inflight)

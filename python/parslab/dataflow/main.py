@@ -1,0 +1,88 @@
+"""Start and end of the DataFlowKernel process: settings in, doors opened, nothing left behind.
+
+``client.start`` execs it in a session of its own, so no signal of the notebook reaches it.  Its stderr is the log file.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+import shutil
+import signal
+import socket
+import sys
+from pathlib import Path
+from typing import Any
+
+__all__ = ["main"]
+
+log = logging.getLogger("parslab.dataflow")
+
+
+def main(path: str, fd: int) -> None:
+    """Serve one run until it is over."""
+    with open(path, encoding="utf-8") as file:
+        settings: dict[str, Any] = json.load(file)
+    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    profile = os.environ.get("PARSLAB_PROFILE")
+    if profile:
+        import cProfile
+
+        profiler = cProfile.Profile()
+        try:
+            profiler.runcall(_serve, settings, fd)
+        finally:
+            profiler.dump_stats(os.path.join(profile, f"dfk-{os.getpid()}.prof"))
+    else:
+        _serve(settings, fd)
+
+
+def _serve(settings: dict[str, Any], fd: int) -> None:
+    from parslab.dataflow.kernel import Kernel
+
+    sockets = Path(settings["sockets"])
+    connection = Path(settings["connection"])
+    kernel = Kernel(settings, socket.socket(fileno=fd))
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        kernel.loop.catch(number, lambda n=number: kernel.end(f"it was told to by {n.name}"))  # type: ignore[misc]
+    kernel.loop.catch(signal.SIGCHLD, lambda: [pool.reap() for pool in kernel.pools.values()] and None)
+    try:
+        kernel.start_workers()
+        kernel.start(sockets)
+        _write_private(
+            connection,
+            {
+                "run": settings["run"],
+                "pid": os.getpid(),
+                "host": socket.gethostname(),
+                "socket": str(sockets / "dfk.sock"),
+                "run_dir": settings["run_dir"],
+                "package": settings["package"],
+            },
+        )
+        log.info("run %s is up (pid %d)", settings["run"], os.getpid())
+        kernel.loop.run()
+    except BaseException:
+        log.exception("the DataFlowKernel ends by an error of its own")
+        kernel.reason = kernel.reason or "an error of the DataFlowKernel; see its log"
+        raise
+    finally:
+        try:
+            kernel.close()
+        finally:
+            with contextlib.suppress(OSError):
+                connection.unlink()
+            shutil.rmtree(sockets, ignore_errors=True)
+            log.info("run %s is over: %s", settings["run"], kernel.reason)
+
+
+def _write_private(path: Path, content: dict[str, Any]) -> None:
+    """Write a file that only we can read; a full disk costs the way in for guests, not the run."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
+            json.dump(content, file)
+    except OSError as error:
+        log.warning("no other notebook can attach, %s cannot be written: %s", path, error)

@@ -1,0 +1,428 @@
+"""The task graph [core]: what is submitted, what waits for what, what may run, how everything ends.
+
+Pure: messages of clients and outcomes come in, effects go out in :class:`Effects`; time is an argument.  Called by the
+loop of the DataFlowKernel only.  Values are opaque.
+
+Invariants (``check`` verifies them; every test of this module ends with it):
+- a pending task counts exactly its unfinished needs, and each of those lists it among its dependents;
+- a task in a final state has no dependents, no arguments, and has been resolved to its client exactly once;
+- a task is forgotten when it is final and its client has released it; needs that a dependent still holds stay alive
+  through that reference alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from parslab.errors import InternalError
+from parslab.records.events import Event, TaskFailed, TaskMoved, TaskSubmitted
+from parslab.records.machine import TASK, Signal, step
+from parslab.records.states import FINAL, TaskState
+from parslab.dataflow.values import NOTHING, Value, joined
+from parslab.wire.messages import INLINE, Failure, KernelMessage, Resolved, RunLocal, Submit, TaskKind, Want
+from parslab.wire.messages import Value as ValueMessage
+from parslab.wire.stream import Buffer
+
+__all__ = ["Effects", "Table", "Task"]
+
+_CANCELLED = Failure("CancelledError: it was cancelled")
+
+
+class Task:
+    """One node of the graph."""
+
+    __slots__ = (
+        "app",
+        "args",
+        "attempt",
+        "client",
+        "dependents",
+        "executor",
+        "failure",
+        "fn",
+        "followers",
+        "frames",
+        "id",
+        "joins",
+        "kind",
+        "many",
+        "needs",
+        "released",
+        "state",
+        "value",
+        "waiting",
+        "wanted",
+        "worker",
+    )
+
+    def __init__(self, client: int, message: Submit, frames: list[Buffer], app: str) -> None:
+        self.id = message.task
+        self.client = client
+        self.kind = message.kind
+        self.executor = message.executor
+        self.fn = message.fn
+        self.app = app
+        self.args = message.args
+        self.frames = frames
+        self.attempt = 0
+        self.state = TaskState.pending
+        self.needs: list[Task] = []
+        self.waiting = 0
+        self.dependents: list[Task] | None = None
+        self.joins: list[Task] | None = None
+        self.many = False
+        self.value: Value | None = None
+        self.failure: Failure | None = None
+        self.worker: object | None = None
+        """The slot that has it: set and read by the executor's queue."""
+        self.released = False
+        self.wanted = False
+        self.followers: set[int] | None = {client} if message.follow else None
+
+    def story(self) -> str:
+        """What is known of the task, for errors of ours."""
+        return (
+            f"task {self.id} ({self.app}), attempt {self.attempt}, state {self.state.name}, waits for {self.waiting} "
+            f"of {[t.id for t in self.needs]}"
+        )
+
+
+class Effects:
+    """What the loop has to do after the core has decided."""
+
+    def __init__(self) -> None:
+        self.ready: list[Task] = []
+        """Remote tasks that may run now, in order."""
+        self.replies: list[tuple[int, KernelMessage, list[Buffer]]] = []
+        """(client, message, frames) to send."""
+        self.stops: list[Task] = []
+        """Cancelled tasks that a worker still has."""
+        self.events: list[Event] = []
+
+
+class Table:
+    """All tasks that somebody can still ask for.
+
+    Parameters
+    ----------
+    labels
+        Executor labels, in the order in which ``Submit`` numbers them.
+    """
+
+    def __init__(self, labels: tuple[str, ...]) -> None:
+        self.labels = labels
+        self.tasks: dict[int, Task] = {}
+        self.unfinished = 0
+        self.dropped = 0
+        """Late or doubled outcomes that were ignored."""
+        self.out = Effects()
+        self._ended: list[Task] = []
+        self._waking = False
+
+    # ----- what clients ask
+
+    def submit(self, client: int, message: Submit, frames: list[Buffer], app: str) -> None:
+        """Put a call into the graph."""
+        task = Task(client, message, frames, app)
+        if task.id in self.tasks:
+            raise InternalError(f"client {client} submitted a second {self.tasks[task.id].story()}")
+        self.tasks[task.id] = task
+        self.unfinished += 1
+        deps = message.deps
+        if deps:
+            self._add_needs(task, deps)
+        if not task.waiting:
+            task.state = TaskState.ready
+        self.out.events.append(
+            TaskSubmitted(
+                message.at,
+                task.id,
+                app,
+                task.state,
+                self.labels[task.executor] if task.kind < TaskKind.join else "",
+                client,
+                deps,
+                message.shown,
+                message.cell,
+            )
+        )
+        if not task.waiting:
+            self._may_run(task, message.at)
+
+    def _add_needs(self, task: Task, deps: tuple[int, ...]) -> None:
+        remote = task.kind == TaskKind.remote
+        for dep in deps:
+            need = self.tasks.get(dep)
+            if need is None:
+                raise InternalError(f"task {task.id} needs task {dep}, which is not known any more")
+            task.needs.append(need)
+            if remote:
+                self._want(need)
+            if need.state not in FINAL or (remote and need.state is TaskState.exec_done and need.value is None):
+                task.waiting += 1
+                if need.dependents is None:
+                    need.dependents = []
+                need.dependents.append(task)
+
+    def _want(self, need: Task) -> None:
+        """A worker will need this value: fetch it when it lies at a client."""
+        if need.wanted:
+            return
+        need.wanted = True
+        if need.kind != TaskKind.remote and need.state is TaskState.exec_done and need.value is None:
+            self.out.replies.append((need.client, Want(need.id), []))
+
+    def _may_run(self, task: Task, now: float) -> None:
+        """A task has nothing to wait for any more (state ready)."""
+        for need in task.needs:
+            if need.state is not TaskState.exec_done:
+                self._dependency_failed(task, now)
+                return
+        if task.kind == TaskKind.remote:
+            self.out.ready.append(task)
+        elif task.kind != TaskKind.external:
+            task.needs = []
+            self._move(task, Signal.sent, now)
+            self.out.replies.append((task.client, RunLocal(task.id), []))
+
+    def cancel(self, ids: Iterable[int] | None, now: float) -> int:
+        """Cancel these tasks (None: all unfinished); how many were not finished yet."""
+        count = 0
+        chosen = list(self.tasks.values()) if ids is None else [t for i in ids if (t := self.tasks.get(i))]
+        for task in chosen:
+            if task.state in FINAL:
+                continue
+            count += 1
+            if task.worker is not None:
+                self.out.stops.append(task)
+            task.failure = _CANCELLED
+            self._move(task, Signal.cancelled, now)
+            self._end(task, now)
+        return count
+
+    def release(self, ids: Iterable[int]) -> None:
+        """The client has no future of these tasks any more."""
+        for i in ids:
+            task = self.tasks.get(i)
+            if task is not None:
+                task.released = True
+                if task.state in FINAL:
+                    self._forget(task)
+
+    def client_left(self, client: int, now: float) -> None:
+        """Cancel what only this client could run, and release what only it could ask for."""
+        mine = [t for t in self.tasks.values() if t.client == client]
+        self.cancel([t.id for t in mine if t.kind != TaskKind.remote], now)
+        self.release([t.id for t in mine])
+
+    # ----- what workers and clients report
+
+    def sent(self, task: Task, now: float, worker: str) -> None:
+        """A ready task was given to a worker."""
+        self._move(task, Signal.sent, now, worker)
+
+    def begun(self, task: Task, now: float, worker: str = "") -> None:
+        """Its body runs."""
+        if task.state is TaskState.launched:
+            self._move(task, Signal.begun, now, worker)
+
+    def returned(self, task: Task, now: float) -> None:
+        """A worker gave it back, not begun; it is ready again (its queue has it already)."""
+        task.worker = None
+        if task.state is TaskState.launched:
+            self._move(task, Signal.returned, now)
+
+    def succeeded(self, task: Task, value: Value | None, started: float, ended: float, worker: str = "") -> None:
+        """It returned a value; None when the value stays at the client."""
+        if task.state in FINAL:
+            self.dropped += 1
+            return
+        if task.state is TaskState.launched and task.kind != TaskKind.external:
+            self._move(task, Signal.begun, started, worker)
+        task.value = value
+        self._move(task, Signal.succeeded, ended, worker)
+        if task.wanted and value is None:
+            self.out.replies.append((task.client, Want(task.id), []))
+        self._end(task, ended)
+
+    def failed(self, task: Task, failure: Failure, started: float, ended: float, worker: str = "") -> None:
+        """It raised, or its worker died."""
+        if task.state in FINAL:
+            self.dropped += 1
+            return
+        if task.state is TaskState.launched and started:
+            self._move(task, Signal.begun, started, worker)
+        task.failure = failure
+        self.out.events.append(TaskFailed(ended, task.id, task.attempt, failure.error, failure.traceback))
+        self._move(task, Signal.failed, ended, worker)
+        self._end(task, ended)
+
+    def joins(self, task: Task, ids: tuple[int, ...], many: bool, started: float, now: float) -> None:
+        """The body of a join app returned these tasks."""
+        if task.state in FINAL:
+            self.dropped += 1
+            return
+        if task.state is TaskState.launched:
+            self._move(task, Signal.begun, started)
+        self._move(task, Signal.joined, now)
+        task.many = many
+        task.joins = [self.tasks[i] for i in ids]
+        for inner in dict.fromkeys(task.joins):
+            if inner.state not in FINAL:
+                task.waiting += 1
+                if inner.dependents is None:
+                    inner.dependents = []
+                inner.dependents.append(task)
+        if not task.waiting:
+            self._join_ended(task, now)
+
+    def value_arrived(self, task: Task, value: Value, now: float) -> None:
+        """A client sent the value of a local task that a remote one needs."""
+        if task.state is TaskState.exec_done and task.value is None:
+            task.value = value
+            self._ended.append(task)
+            self._wake_all(now)
+
+    def unshippable(self, task: Task, failure: Failure, now: float) -> None:
+        """The value of a local task cannot be pickled: its remote dependents fail with that."""
+        for dependent in task.dependents or ():
+            if dependent.state is TaskState.pending:
+                dependent.waiting = 0
+                self._propagate(dependent, task, failure, now)
+        task.dependents = None
+
+    def fetch(self, client: int, task_id: int) -> None:
+        """Send a value that was too large to come with Resolved."""
+        task = self.tasks.get(task_id)
+        if task is None or task.value is None:
+            raise InternalError(f"client {client} asked for the value of task {task_id}, which has none")
+        frames: list[Buffer] = []
+        packed = task.value.packed(frames)
+        message = ValueMessage(task_id, packed.inline, packed.frames, packed.parts)
+        self.out.replies.append((client, message, frames))
+
+    # ----- how tasks end
+
+    def _move(self, task: Task, signal: Signal, now: float, worker: str = "") -> None:
+        state = TASK.get((task.state, signal))
+        if state is None:
+            state = step(task.state, signal, task.story())
+        task.state = state
+        self.out.events.append(TaskMoved(now, task.id, state, task.attempt, worker))
+
+    def _end(self, task: Task, now: float) -> None:
+        """A task has just entered a final state: tell its client, wake its dependents."""
+        self.unfinished -= 1
+        task.args = b""
+        task.frames = task.needs = []
+        value, size = task.value, 0
+        if value is None or task.kind != TaskKind.remote:
+            inline = b""  # it lies at the client, in itself or in the futures it joined
+        elif value.frames or len(value.inline) > INLINE:
+            inline, size = b"", value.size
+        else:
+            inline = value.inline
+        self.out.replies.append((task.client, Resolved(task.id, task.state, inline, size, task.failure), []))
+        if task.dependents is not None:
+            self._ended.append(task)
+            self._wake_all(now)
+        elif task.released:
+            self._forget(task)
+
+    def _wake_all(self, now: float) -> None:
+        """Wake the dependents of everything that ended; a loop, because a chain may be longer than Python's stack."""
+        if self._waking:
+            return
+        self._waking = True
+        try:
+            while self._ended:
+                self._wake(self._ended.pop(), now)
+        finally:
+            self._waking = False
+
+    def _wake(self, task: Task, now: float) -> None:
+        """Count a need as met for every dependent that can use it now."""
+        lies_at_client = task.state is TaskState.exec_done and task.value is None
+        still: list[Task] = []
+        for dependent in task.dependents or ():
+            if dependent.state in FINAL:
+                continue
+            if lies_at_client and dependent.kind == TaskKind.remote:
+                still.append(dependent)
+                continue
+            dependent.waiting -= 1
+            if dependent.waiting:
+                continue
+            if dependent.state is TaskState.joining:
+                self._join_ended(dependent, now)
+            elif dependent.state is TaskState.pending and any(
+                need.state is not TaskState.exec_done for need in dependent.needs
+            ):
+                self._dependency_failed(dependent, now)
+            else:
+                self._move(dependent, Signal.needs_met, now)
+                self._may_run(dependent, now)
+        task.dependents = still or None
+        if task.released:
+            self._forget(task)
+
+    def _join_ended(self, task: Task, now: float) -> None:
+        bad = [t for t in task.joins or () if t.state is not TaskState.exec_done]
+        if bad:
+            failure = self._propagated("JoinError", task, bad)
+            task.failure = failure
+            self.out.events.append(TaskFailed(now, task.id, task.attempt, failure.error, failure.traceback))
+            self._move(task, Signal.join_failed, now)
+        else:
+            values = [t.value for t in task.joins or () if t.value is not None]
+            if len(values) == len(task.joins or ()):
+                task.value = joined(values) if task.many else values[0]
+            elif task.wanted:
+                self.out.replies.append((task.client, Want(task.id), []))
+            self._move(task, Signal.succeeded, now)
+        self._end(task, now)
+
+    def _dependency_failed(self, task: Task, now: float) -> None:
+        bad = [t for t in task.needs if t.state is not TaskState.exec_done]
+        self._fail_unrun(task, self._propagated("DependencyError", task, bad), now)
+
+    def _propagate(self, task: Task, need: Task, failure: Failure, now: float) -> None:
+        roots = ((need.id, f"task {need.id} ({need.app})", failure.error),)
+        text = f"DependencyError: task {need.id} ({need.app}): {failure.error}"
+        self._fail_unrun(task, Failure(text, failure.traceback, failure.payload, roots, (need.id,)), now)
+
+    def _fail_unrun(self, task: Task, failure: Failure, now: float) -> None:
+        task.failure = failure
+        if task.state is TaskState.ready:
+            task.state = TaskState.pending
+        self.out.events.append(TaskFailed(now, task.id, task.attempt, failure.error, failure.traceback))
+        self._move(task, Signal.need_failed, now)
+        self._end(task, now)
+
+    def _propagated(self, kind: str, task: Task, bad: list[Task]) -> Failure:
+        roots: dict[int, tuple[int, str, str]] = {}
+        for t in bad:
+            failure = t.failure or _CANCELLED
+            for root in failure.roots or ((t.id, f"task {t.id} ({t.app})", failure.error),):
+                roots.setdefault(root[0], root)
+        first = bad[0].failure or _CANCELLED
+        path = (bad[0].id, *first.path)
+        text = f"{kind}: {next(iter(roots.values()))[1]} failed with {next(iter(roots.values()))[2]}"
+        return Failure(text, first.traceback, first.payload, tuple(list(roots.values())[:100]), path[:100])
+
+    def _forget(self, task: Task) -> None:
+        if task.dependents is None:
+            task.value = task.value or NOTHING
+            task.joins = None
+            self.tasks.pop(task.id, None)
+
+    def check(self) -> None:
+        """Verify the invariants; for tests."""
+        for task in self.tasks.values():
+            if task.state is TaskState.pending:
+                waits = [n for n in task.needs if task in (n.dependents or ())]
+                assert len(waits) == task.waiting > 0, task.story()
+            if task.state in FINAL:
+                assert not task.args and not task.needs, task.story()
+                assert all(d.state is TaskState.pending for d in task.dependents or ()), task.story()
+        assert self.unfinished == sum(t.state not in FINAL for t in self.tasks.values())

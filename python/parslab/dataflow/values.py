@@ -1,0 +1,49 @@
+"""Values as the DataFlowKernel holds them: opaque bytes, shared by everybody who still may need them.
+
+A value is released by dropping the reference: the task record, dependents that have not run, and joins hold one each.
+"""
+
+from __future__ import annotations
+
+from parslab.wire.messages import Packed
+from parslab.wire.stream import Buffer
+
+__all__ = ["NOTHING", "Value", "joined", "sliced"]
+
+
+class Value:
+    """What a task returned: a pickle (``inline`` or the first frame) with its buffers, or the parts of a join."""
+
+    __slots__ = ("frames", "inline", "parts")
+
+    def __init__(self, inline: bytes, frames: list[Buffer], parts: tuple[Value, ...] | None = None) -> None:
+        self.inline = inline
+        self.frames = frames
+        self.parts = parts
+
+    @property
+    def size(self) -> int:
+        """Bytes that would travel."""
+        own = len(self.inline) + sum(memoryview(f).nbytes for f in self.frames)
+        return own + sum(part.size for part in self.parts or ())
+
+    def packed(self, frames: list[Buffer]) -> Packed:
+        """The header of this value; its frames are appended to ``frames``."""
+        if self.parts is not None:
+            return Packed(b"", 0, tuple(part.packed(frames) for part in self.parts))
+        frames.extend(self.frames)
+        return Packed(self.inline, len(self.frames))
+
+
+NOTHING = Value(b"", [])
+"""The value of a task whose result nobody can ask for."""
+
+
+def joined(values: list[Value]) -> Value:
+    """The value of a join app that returned a list of futures."""
+    return Value(b"", [], tuple(values))
+
+
+def sliced(inline: bytes, count: int, frames: list[Buffer], at: int) -> Value:
+    """The value of a message that announced ``count`` frames, which begin at ``at``."""
+    return Value(inline, frames[at : at + count] if count else [])

@@ -1,0 +1,87 @@
+"""The task's life as one table: (state, signal) -> state.  An impossible pair is a mistake of ours and tells the story.
+
+Signals are what happens to a task; what else is done then stands beside the call in ``dataflow.table``.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+from parslab.errors import InternalError
+from parslab.records.states import FINAL, TaskState
+
+__all__ = ["TASK", "Signal", "drawing", "step"]
+
+
+class Signal(IntEnum):
+    """What can happen to a task."""
+
+    needs_met = 1
+    """The last result it waited for has come."""
+    need_failed = 2
+    """A task it needs failed or was cancelled."""
+    sent = 3
+    """It was given to a worker or to the client."""
+    begun = 4
+    """Its body runs."""
+    succeeded = 5
+    failed = 6
+    joined = 7
+    """The body of a join app returned the futures to wait for."""
+    join_failed = 8
+    """One of them failed."""
+    returned = 9
+    """The worker gave it back, not begun."""
+    cancelled = 10
+
+
+S = TaskState
+
+TASK: dict[tuple[TaskState, Signal], TaskState] = {
+    (S.pending, Signal.needs_met): S.ready,
+    (S.pending, Signal.need_failed): S.dep_fail,
+    (S.pending, Signal.cancelled): S.cancelled,
+    (S.ready, Signal.sent): S.launched,
+    (S.ready, Signal.begun): S.running,
+    (S.ready, Signal.succeeded): S.exec_done,
+    (S.ready, Signal.failed): S.failed,
+    (S.ready, Signal.cancelled): S.cancelled,
+    (S.launched, Signal.begun): S.running,
+    (S.launched, Signal.succeeded): S.exec_done,
+    (S.launched, Signal.failed): S.failed,
+    (S.launched, Signal.joined): S.joining,
+    (S.launched, Signal.returned): S.ready,
+    (S.launched, Signal.cancelled): S.cancelled,
+    (S.running, Signal.succeeded): S.exec_done,
+    (S.running, Signal.failed): S.failed,
+    (S.running, Signal.joined): S.joining,
+    (S.running, Signal.cancelled): S.cancelled,
+    (S.joining, Signal.succeeded): S.exec_done,
+    (S.joining, Signal.join_failed): S.failed,
+    (S.joining, Signal.failed): S.failed,
+    (S.joining, Signal.cancelled): S.cancelled,
+}
+"""External tasks go from ready to their end without being sent; a signal to a task in a final state is dropped by the
+table and counted, never looked up here."""
+
+
+def step(state: TaskState, signal: Signal, story: str) -> TaskState:
+    """The state after ``signal``.
+
+    Raises
+    ------
+    InternalError
+        The pair is impossible; ``story`` says which task and what happened to it.
+    """
+    try:
+        return TASK[state, signal]
+    except KeyError:
+        raise InternalError(f"signal {signal.name} in state {state.name}: {story}") from None
+
+
+def drawing() -> str:
+    """The machine as a Graphviz digraph."""
+    lines = ["digraph task {", "  rankdir=LR;"]
+    lines += [f"  {state.name} [peripheries={2 if state in FINAL else 1}];" for state in TaskState]
+    lines += [f'  {a.name} -> {b.name} [label="{signal.name}"];' for (a, signal), b in TASK.items()]
+    return "\n".join([*lines, "}"])

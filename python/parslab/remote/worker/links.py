@@ -1,0 +1,116 @@
+"""The two links of a worker: raw unix sockets on the DataFlowKernel's host, CurveZMQ over TCP from another one.
+
+The data link brings tasks to the main thread and takes outcomes and output back; the control link belongs to the control
+thread.  ``send`` of the data link may be called by both threads.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import select
+import socket
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+from parslab.wire.messages import ControlMessage, WorkerMessage
+from parslab.wire.stream import Batch, Buffer, Stream, decoder
+
+__all__ = ["Link", "UnixLink", "tcp_links", "unix_links"]
+
+
+class Link(Protocol):
+    """One way to the DataFlowKernel and back."""
+
+    def send(self, messages: Sequence[Any], frames: Sequence[Buffer] = ()) -> None:
+        """Send a batch; blocks until it is on its way."""
+
+    def receive(self, timeout: float | None) -> list[Batch]:
+        """Batches that have come, waiting up to ``timeout`` seconds for the first (None: for ever)."""
+
+
+class UnixLink:
+    """A socket pair made by the DataFlowKernel."""
+
+    def __init__(self, fd: int, decode: Callable[[Buffer], list[Any]]) -> None:
+        sock = socket.socket(fileno=fd)
+        sock.setblocking(True)
+        self._stream = Stream(sock, decode)
+        self._sending = threading.Lock()  # outcomes of the main thread, live output of the control thread
+
+    def send(self, messages: Sequence[Any], frames: Sequence[Buffer] = ()) -> None:
+        with self._sending:
+            self._stream.send(messages, frames)
+
+    def receive(self, timeout: float | None) -> list[Batch]:
+        if timeout is None:
+            return self._stream.receive()
+        if timeout > 0:
+            select.select([self._stream.sock], [], [], timeout)
+        return self._stream.receive(socket.MSG_DONTWAIT)
+
+
+def unix_links(data: int, control: int) -> tuple[Link, Link]:
+    """The links on two inherited descriptors."""
+    return UnixLink(data, decoder(WorkerMessage)), UnixLink(control, decoder(ControlMessage))
+
+
+class _TcpLink:
+    """A ZeroMQ DEALER; its lock is there because ZeroMQ sockets may not be used by two threads at once."""
+
+    def __init__(self, sock: Any, decode: Callable[[Buffer], list[Any]]) -> None:
+        import zmq
+
+        self._zmq = zmq
+        self._sock = sock
+        self._decode = decode
+        self._using = threading.Lock()
+        self._fd = sock.getsockopt(zmq.FD)
+
+    def send(self, messages: Sequence[Any], frames: Sequence[Buffer] = ()) -> None:
+        import msgspec
+
+        head = msgspec.msgpack.encode(messages)
+        with self._using:
+            self._sock.send_multipart([head, *frames], copy=not frames)
+
+    def receive(self, timeout: float | None) -> list[Batch]:
+        while True:
+            with self._using:
+                batches = self._drain()
+            if batches or timeout == 0:
+                return batches
+            # The descriptor is edge-triggered: a short time limit covers an edge that another thread consumed.
+            select.select([self._fd], [], [], 1.0 if timeout is None else min(timeout, 1.0))
+            if timeout is not None:
+                timeout = 0
+
+    def _drain(self) -> list[Batch]:
+        batches: list[Batch] = []
+        with contextlib.suppress(self._zmq.Again):
+            while True:
+                parts = self._sock.recv_multipart(self._zmq.DONTWAIT, copy=False)
+                if len(parts) == 1 and not parts[0].buffer.nbytes:
+                    raise EOFError  # the DataFlowKernel says farewell
+                batches.append((self._decode(parts[0].buffer), [bytearray(p.buffer) for p in parts[1:]]))
+        return batches
+
+
+def tcp_links(settings: dict[str, Any], name: str) -> tuple[Link, Link]:
+    """Connect both links with the run's keys; heartbeats make a lost network an EOFError within seconds."""
+    import zmq
+
+    context = zmq.Context.instance()
+    links: list[Link] = []
+    for kind, union in (("data", WorkerMessage), ("control", ControlMessage)):
+        sock = context.socket(zmq.DEALER)
+        sock.setsockopt(zmq.IDENTITY, f"{name}/{kind}".encode())
+        sock.setsockopt(zmq.LINGER, 1000)
+        sock.setsockopt(zmq.HEARTBEAT_IVL, 2000)
+        sock.setsockopt(zmq.HEARTBEAT_TIMEOUT, 10000)
+        sock.curve_serverkey = settings["server_key"].encode()
+        sock.curve_publickey = settings["public_key"].encode()
+        sock.curve_secretkey = settings["secret_key"].encode()
+        sock.connect(settings["address"])
+        links.append(_TcpLink(sock, decoder(union)))
+    return links[0], links[1]

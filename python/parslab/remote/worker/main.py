@@ -1,0 +1,91 @@
+"""Start of a worker process: settings in, links made, the two threads set going.
+
+Workers of the DataFlowKernel's own host are started by it and inherit their links; ``python -m parslab.remote.worker FILE``
+joins from another host with the settings file that the run wrote.
+"""
+
+from __future__ import annotations
+
+import faulthandler
+import mmap
+import os
+import signal
+import socket
+import sys
+from typing import Any
+
+from parslab.remote.worker.control import end_group, start_control
+from parslab.remote.worker.links import tcp_links, unix_links
+from parslab.remote.worker.output import Output
+from parslab.remote.worker.worker import Worker
+from parslab.wire.messages import PROTOCOL, WorkerHello
+
+__all__ = ["main"]
+
+
+def main(settings: dict[str, Any]) -> None:
+    """Run one worker until its run is over.
+
+    Parameters
+    ----------
+    settings
+        ``worker`` (its name), ``executor`` (number), ``package`` (version), and either ``data``, ``control``, ``files``,
+        ``page`` (inherited descriptors) or ``address`` and keys.
+    """
+    name = settings["worker"]
+    if "data" in settings:
+        link, control = unix_links(settings["data"], settings["control"])
+        output = Output((settings["files"][0], settings["files"][1]))
+        page = memoryview(mmap.mmap(settings["page"], 8)).cast("q")
+    else:
+        link, control = tcp_links(settings, name)
+        output, page = Output(), None
+    faulthandler.enable(2)
+    hello = WorkerHello(
+        name,
+        PROTOCOL,
+        settings["package"],
+        f"{sys.version_info[0]}.{sys.version_info[1]}",
+        os.getpid(),
+        socket.gethostname(),
+        settings["executor"],
+    )
+    link.send([hello])
+    hello.control = True
+    control.send([hello])
+    worker = Worker(link, output, page)
+    start_control(worker, control)
+    _die_with_parent(settings)
+    import cloudpickle  # noqa: F401  # while there is nothing to do yet: the first function needs it
+
+    profile = os.environ.get("PARSLAB_PROFILE")
+    try:
+        if profile:
+            _profiled(worker, os.path.join(profile, f"worker-{os.getpid()}.prof"))
+        else:
+            worker.run()
+    except (EOFError, BrokenPipeError, ConnectionResetError):
+        pass
+    end_group()
+
+
+def _profiled(worker: Worker, path: str) -> None:
+    import cProfile
+
+    profile = cProfile.Profile()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    try:
+        profile.runcall(worker.run)
+    finally:
+        profile.dump_stats(path)
+
+
+def _die_with_parent(settings: dict[str, Any]) -> None:
+    """On Linux the kernel ends a worker whose DataFlowKernel died, even when a C call holds the GIL."""
+    if sys.platform == "linux" and "data" in settings:
+        import ctypes
+
+        libc = ctypes.CDLL(None, use_errno=True)
+        libc.prctl(1, signal.SIGKILL)
+        if os.getppid() != settings["parent"]:
+            end_group()

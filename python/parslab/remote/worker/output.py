@@ -1,0 +1,112 @@
+"""What a task prints: fd 1 and 2 of the worker are anonymous files that are emptied after each task (D6).
+
+Everything counts, also what C libraries and child processes write.  ``take`` is called by the main thread after each
+task, and by the control thread while a long task runs; the lock is for those two, who must not read the same bytes twice.
+Of each task and stream the first ``HEAD`` and the last ``TAIL`` bytes are kept, with a mark where something was cut.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+import threading
+
+from parslab.wire.messages import Printed
+
+__all__ = ["HEAD", "TAIL", "Output", "anonymous_file"]
+
+HEAD = 256 * 1024
+TAIL = 64 * 1024
+_TRIM = 4 * 1024 * 1024
+"""A running task's file is emptied when it is longer than this and its head has been sent."""
+
+
+def anonymous_file(name: str) -> int:
+    """A file without a name: in memory where the system offers it, else an unlinked temporary one."""
+    if hasattr(os, "memfd_create"):
+        fd = os.memfd_create(name)
+    else:
+        fd, path = tempfile.mkstemp(prefix="parslab-")
+        os.unlink(path)
+    return fd
+
+
+class _Stream:
+    """One of the two files."""
+
+    def __init__(self, fd: int, number: int) -> None:
+        self.fd = fd
+        self.number = number
+        self.read = 0
+        """Bytes of the file that have been dealt with."""
+        self.sent = 0
+        self.cut = 0
+        self.tail = b""
+
+    def take(self, task: int, final: bool) -> list[Printed]:
+        size = os.lseek(self.fd, 0, os.SEEK_END)
+        printed = []
+        room = min(HEAD - self.sent, size - self.read)
+        if room > 0:
+            data = os.pread(self.fd, room, self.read)
+            self.read += len(data)
+            self.sent += len(data)
+            printed.append(Printed(task, self.number, data))
+        if size > self.read and (final or size > _TRIM):
+            start = max(self.read, size - TAIL)
+            data = self.tail + os.pread(self.fd, size - start, start)
+            self.cut += start - self.read + max(0, len(data) - TAIL)
+            self.tail = data[-TAIL:]
+            os.ftruncate(self.fd, 0)
+            self.read = 0
+        if final:
+            if self.tail:
+                mark = f"\n... [{self.cut} bytes cut] ...\n".encode() if self.cut else b""
+                printed.append(Printed(task, self.number, mark + self.tail))
+            os.ftruncate(self.fd, 0)
+            self.read = self.sent = self.cut = 0
+            self.tail = b""
+        return printed
+
+
+class Output:
+    """The two output files of this worker.
+
+    Parameters
+    ----------
+    fds
+        Files made by the parent, who reads the last words of a dead worker there; None makes some.
+    """
+
+    def __init__(self, fds: tuple[int, int] | None = None) -> None:
+        fds = fds or (anonymous_file("parslab-stdout"), anonymous_file("parslab-stderr"))
+        import fcntl
+
+        self._streams = []
+        for fd, number in zip(fds, (1, 2), strict=True):
+            fcntl.fcntl(fd, fcntl.F_SETFL, fcntl.fcntl(fd, fcntl.F_GETFL) | os.O_APPEND)
+            os.dup2(fd, number)
+            self._streams.append(_Stream(fd, number))
+        for text in (sys.stdout, sys.stderr):
+            text.reconfigure(line_buffering=True, errors="backslashreplace")  # type: ignore[union-attr]
+        self._own = (sys.stdout, sys.stderr)
+        self._lock = threading.Lock()
+
+    def take(self, task: int, final: bool) -> list[Printed]:
+        """What ``task`` has printed since the last call; ``final`` when it has ended."""
+        for text in self._own if final else ():
+            try:
+                text.flush()
+            except (OSError, ValueError):
+                pass  # the task closed it, or its disk is full: not our failure
+        out, err = self._streams
+        if not os.lseek(out.fd, 0, os.SEEK_END) and not os.lseek(err.fd, 0, os.SEEK_END) and not (out.sent + err.sent):
+            return []
+        with self._lock:
+            return out.take(task, final) + err.take(task, final)
+
+    def mend(self) -> None:
+        """Give ``sys.stdout`` and ``sys.stderr`` back their files, whatever the last task did to them."""
+        if sys.stdout is not self._own[0] or sys.stderr is not self._own[1]:
+            sys.stdout, sys.stderr = self._own

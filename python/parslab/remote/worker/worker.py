@@ -1,0 +1,239 @@
+"""The main thread of a worker: takes a task, unpickles, runs, packs what comes out.
+
+It alone unpickles what users sent.  Tasks that were sent ahead wait in ``todo``, from which the control thread may take them
+back: ``popleft`` here and ``pop`` there are atomic, so each task goes to exactly one.  Outcomes of very short tasks leave
+together; an outcome never waits for a later task that is not short.
+"""
+
+from __future__ import annotations
+
+import signal
+import threading
+import types
+from collections import deque
+from collections.abc import Callable, Sequence
+from time import time
+from typing import Any
+
+from parslab.errors import SerializationError
+from parslab.remote.worker.links import Link
+from parslab.remote.worker.output import Output
+from parslab.serialize.failures import failure_of, one_line
+from parslab.serialize.functions import load_function
+from parslab.serialize.references import resolving
+from parslab.serialize.values import pack, unpack
+from parslab.wire.messages import Code, Failure, Forget, Outcome, Packed, Run
+from parslab.wire.stream import Batch, Buffer
+
+__all__ = ["Worker"]
+
+_GATHER = 0.0005
+"""Seconds for which outcomes of short tasks are gathered before they leave together."""
+_OURS = 1
+"""Frames of this file at the top of a task's traceback."""
+
+
+class Worker:
+    """Runs the tasks of one link.
+
+    Parameters
+    ----------
+    link
+        The data link.
+    output
+        The output files, emptied after each task.
+    page
+        A shared page on which the parent reads which task was running when a worker died; None far from it.
+    """
+
+    def __init__(self, link: Link, output: Output, page: memoryview | None) -> None:
+        self._link = link
+        self._output = output
+        self._page = page if page is not None else memoryview(bytearray(8)).cast("q")
+        self._todo: deque[tuple[Run, list[bytearray]]] = deque()
+        self._reading = threading.Lock()  # the control thread reads ahead when the main thread is in a task
+        self._finished: deque[tuple[list[Any], Sequence[Buffer]]] = deque()
+        self._gathering = 0.0
+        self._codes: dict[int, Callable[..., Any] | bytearray | bytes] = {}
+        self._names: dict[int, str] = {}
+        self._leaving = False
+        self.current = -1
+        """The task that is running, or -1."""
+        self.since = 0.0
+        self.interrupting = -1
+
+    @property
+    def busy(self) -> bool:
+        """Whether a task runs or waits here."""
+        return self.current >= 0 or bool(self._todo)
+
+    def run(self) -> None:
+        """Serve until told to leave."""
+        signal.signal(signal.SIGINT, self._on_interrupt)
+        todo = self._todo
+        while True:
+            try:
+                run, frames = todo.popleft()
+            except IndexError:
+                self.send_finished()
+                if self._leaving:
+                    return
+                with self._reading:
+                    self._accept(self._link.receive(None))
+                continue
+            self._execute(run, frames)
+
+    def _accept(self, batches: list[Batch]) -> None:
+        for messages, frames in batches:
+            at = 0
+            for message in messages:
+                if type(message) is Run:
+                    count = message.frames + sum(map(_frames_of, message.values))
+                    self._todo.append((message, frames[at : at + count] if count else []))
+                    at += count
+                elif type(message) is Code:
+                    self._codes[message.fn] = frames[at]
+                    self._names[message.fn] = message.name
+                    at += 1
+                elif type(message) is Forget:
+                    for fn in message.fns:
+                        self._codes.pop(fn, None)
+                else:
+                    self._leaving = True
+
+    # ----- one task
+
+    def _execute(self, run: Run, frames: list[bytearray]) -> None:
+        self.since = started = time()
+        self.current = self._page[0] = run.task
+        inline, out, failure, interrupted = b"", [], None, False
+        try:
+            try:
+                inline, out = self._call(run, frames)
+            finally:
+                self.current = -1
+        except KeyboardInterrupt as error:
+            interrupted = self.interrupting == run.task
+            failure = failure_of(error, _OURS)
+        except BaseException as error:
+            failure = self._failure(run, error)
+        ended = time()
+        self.interrupting = -1
+        self._output.mend()
+        messages: list[Any] = self._output.take(run.task, final=True)
+        messages.append(Outcome(run.task, run.attempt, inline, len(out), started, ended, failure, interrupted))
+        self._page[0] = -1 - run.task
+        self._finished.append((messages, out))
+        if self._gathering == 0.0:
+            self._gathering = started
+        if out or not self._todo or ended - self._gathering > _GATHER or failure is not None:
+            self.send_finished()
+
+    def _call(self, run: Run, frames: list[bytearray]) -> tuple[bytes, list[Buffer]]:
+        function = self._codes[run.fn]
+        if not callable(function):
+            function = self._codes[run.fn] = load_function(bytes(function))
+        own = frames[: run.frames]
+        if run.values:
+            holder = _Values(run.values, frames[run.frames :])
+            with resolving(holder.value):
+                args, kwargs = unpack(run.args, own)
+        else:
+            args, kwargs = unpack(run.args, own)
+        result = function(*args, **kwargs)
+        if type(result) is types.CoroutineType:
+            import asyncio
+
+            result = asyncio.run(result)
+        try:
+            return pack(result)
+        except Exception as error:
+            what = f"the result of app {self._names[run.fn]} ({type(result).__name__})"
+            raise SerializationError(what, one_line(error)) from error
+
+    def _failure(self, run: Run, error: BaseException) -> Failure:
+        # The frames of _execute and _call are ours; what the user wrote begins below them.
+        return failure_of(error, _OURS + 1)
+
+    # ----- what leaves
+
+    def send_finished(self) -> None:
+        """Send outcomes that were gathered; called by either thread."""
+        self._gathering = 0.0
+        messages: list[Any] = []
+        frames: list[Buffer] = []
+        try:
+            while True:
+                more, buffers = self._finished.popleft()
+                messages += more
+                frames += buffers
+        except IndexError:
+            pass
+        if messages:
+            self._link.send(messages, frames)
+
+    def send_live_output(self) -> None:
+        """Send what the running task has printed so far; called by the control thread."""
+        task = self.current
+        if task >= 0:
+            printed = self._output.take(task, final=False)
+            if printed:
+                self._link.send(printed)
+
+    def give_back(self, task: int | None = None) -> list[int]:
+        """Take tasks that are not begun (or only this one) out of the queue; called by the control thread."""
+        if self._reading.acquire(blocking=False):
+            try:
+                self._accept(self._link.receive(0))
+            finally:
+                self._reading.release()
+        back: list[int] = []
+        kept: list[tuple[Run, list[bytearray]]] = []
+        try:
+            while True:
+                item = self._todo.pop()
+                if task is None or item[0].task == task:
+                    back.append(item[0].task)
+                else:
+                    kept.append(item)
+        except IndexError:
+            self._todo.extend(reversed(kept))
+        back.reverse()
+        return back
+
+    def _on_interrupt(self, signum: int, frame: object) -> None:
+        """Only the task that was meant is interrupted, never the next one and never this loop."""
+        if self.interrupting >= 0 and self.interrupting == self.current:
+            raise KeyboardInterrupt
+
+
+class _Values:
+    """The values that a task's references stand for, unpickled once each."""
+
+    __slots__ = ("_frames", "_known", "_starts", "_values")
+
+    def __init__(self, values: tuple[Packed, ...], frames: list[bytearray]) -> None:
+        self._values = values
+        self._frames = frames
+        self._known: dict[int, Any] = {}
+        self._starts = [0]
+        for value in values:
+            self._starts.append(self._starts[-1] + _frames_of(value))
+
+    def value(self, place: int) -> Any:
+        if place not in self._known:
+            self._known[place] = self._unpack(self._values[place], self._starts[place])
+        return self._known[place]
+
+    def _unpack(self, value: Packed, at: int) -> Any:
+        if value.parts is None:
+            return unpack(value.inline, self._frames[at : at + value.frames])
+        parts = []
+        for part in value.parts:
+            parts.append(self._unpack(part, at))
+            at += _frames_of(part)
+        return parts
+
+
+def _frames_of(packed: Packed) -> int:
+    return packed.frames if packed.parts is None else sum(map(_frames_of, packed.parts))

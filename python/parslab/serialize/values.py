@@ -1,0 +1,60 @@
+"""Values to bytes and back: pickle protocol 5, large buffers out of band and never copied on the way out.
+
+A packed value is ``(inline, frames)``: a small pickle stream rides in the message header, a large one is the first frame;
+buffers of arrays follow as frames.  Received frames are fresh ``bytearray`` s, so arrays made on them are writable and
+nobody else's.
+"""
+
+from __future__ import annotations
+
+import io
+import pickle
+from collections.abc import Sequence
+from typing import Any
+
+from parslab.wire.messages import INLINE
+from parslab.wire.stream import Buffer
+
+__all__ = ["ATOMS", "buffers_into", "pack", "split", "unpack"]
+
+ATOMS = frozenset({int, float, str, bool, type(None), bytes, complex})
+"""Exact types that plain pickle packs whole, with nothing in them that parslab must see."""
+
+_SMALL_BUFFER = 4096
+
+
+def buffers_into(frames: list[Buffer]) -> Any:
+    """A ``buffer_callback`` that keeps large buffers out of band and leaves small ones in the stream."""
+
+    def take(buffer: pickle.PickleBuffer) -> bool:
+        view = buffer.raw()
+        if view.nbytes < _SMALL_BUFFER:
+            return True
+        frames.append(view)
+        return False
+
+    return take
+
+
+def split(stream: bytes, frames: list[Buffer]) -> tuple[bytes, list[Buffer]]:
+    """``(inline, frames)`` of a pickle stream and its out-of-band buffers."""
+    return (stream, frames) if len(stream) <= INLINE else (b"", [stream, *frames])
+
+
+def pack(value: Any) -> tuple[bytes, list[Buffer]]:
+    """Pack a value.  Raises whatever the value raises while it is pickled."""
+    if type(value) in ATOMS:
+        return split(pickle.dumps(value, 5), [])
+    import cloudpickle
+
+    frames: list[Buffer] = []
+    stream = io.BytesIO()
+    cloudpickle.Pickler(stream, 5, buffer_callback=buffers_into(frames)).dump(value)
+    return split(stream.getvalue(), frames)
+
+
+def unpack(inline: bytes, frames: Sequence[Buffer]) -> Any:
+    """The value again.  Raises whatever it raises while it is rebuilt."""
+    if inline:
+        return pickle.loads(inline, buffers=frames) if frames else pickle.loads(inline)
+    return pickle.loads(frames[0], buffers=frames[1:])

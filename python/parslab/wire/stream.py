@@ -1,0 +1,236 @@
+"""Batches over one unix stream socket (D2): prefix, frame lengths, header, frames.
+
+A :class:`Stream` is used by one thread for reading; writing from several threads needs the caller's lock.  It works
+on blocking and non-blocking sockets: the DataFlowKernel never blocks, a worker always does.  Small batches are one
+system call each way and are parsed in place; large frames are received straight into their own memory.
+
+Invariants: bytes ``start:end`` of the input buffer are unparsed; while a frame is being filled the buffer is empty.
+"""
+
+from __future__ import annotations
+
+import socket
+import struct
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Any, TypeAlias
+
+import msgspec
+
+from parslab.errors import ProtocolError
+
+__all__ = ["Batch", "Buffer", "Stream", "decoder"]
+
+Buffer: TypeAlias = bytes | bytearray | memoryview
+Batch: TypeAlias = tuple[list[Any], list[bytearray]]
+
+_PREFIX = struct.Struct("<II")
+_CHUNK = 1 << 18
+_MAX_HEADER = 1 << 30
+_MAX_FRAMES = 1 << 20
+_FILL_SLICE = 1 << 23
+"""Bytes of large frames read in one go, so that one huge value does not starve the other peers."""
+_IOV = 512
+
+
+def decoder(union: Any) -> Callable[[Buffer], list[Any]]:
+    """The typed decoder of a batch header whose messages belong to ``union``."""
+    return msgspec.msgpack.Decoder(list[union]).decode
+
+
+class Stream:
+    """Both directions of one connected unix socket.
+
+    Parameters
+    ----------
+    sock
+        The connected socket; its blocking mode is the caller's choice.
+    decode
+        Made by :func:`decoder` for the messages this side receives.
+    """
+
+    def __init__(self, sock: socket.socket, decode: Callable[[Buffer], list[Any]]) -> None:
+        self.sock = sock
+        self._decode = decode
+        self._encoder = msgspec.msgpack.Encoder()
+        self._out = bytearray()
+        self._backlog: deque[Buffer] = deque()
+        self._input = bytearray(_CHUNK)
+        self._view = memoryview(self._input)
+        self._start = self._end = 0
+        self._header: list[Any] | None = None
+        self._lengths: list[int] = []
+        self._frames: list[bytearray] = []
+        self._fill: memoryview | None = None
+        for option in (socket.SO_SNDBUF, socket.SO_RCVBUF):
+            sock.setsockopt(socket.SOL_SOCKET, option, 1 << 20)
+
+    def fileno(self) -> int:
+        """The descriptor, for selectors."""
+        return self.sock.fileno()
+
+    def close(self) -> None:
+        """Close the socket; twice is safe."""
+        self.sock.close()
+
+    # ----- out
+
+    @property
+    def congested(self) -> bool:
+        """Whether bytes wait because the peer does not read fast enough."""
+        return bool(self._backlog)
+
+    def send(self, messages: Sequence[Any], frames: Sequence[Buffer] = ()) -> None:
+        """Send one batch.  On a non-blocking socket what does not fit now is kept for :meth:`flush`."""
+        count = len(frames)
+        head = 8 + 8 * count
+        out = self._out
+        if len(out) < head:
+            out.extend(bytes(head - len(out)))
+        self._encoder.encode_into(messages, out, head)
+        _PREFIX.pack_into(out, 0, len(out) - head, count)
+        if count:
+            struct.pack_into(f"<{count}Q", out, 8, *[memoryview(f).nbytes for f in frames])
+        if self._backlog:
+            self._backlog.append(bytes(out))
+            self._backlog.extend(frames)
+            return
+        if not count:
+            try:
+                sent = self.sock.send(out)
+            except BlockingIOError:
+                sent = 0
+            if sent < len(out):
+                self._backlog.append(bytes(memoryview(out)[sent:]))
+                self.flush()
+        else:
+            self._backlog.append(bytes(out))
+            self._backlog.extend(frames)
+            self.flush()
+        if len(out) > _CHUNK:
+            self._out = bytearray()
+
+    def flush(self) -> bool:
+        """Write what waits; True when nothing is left."""
+        backlog = self._backlog
+        while backlog:
+            parts = [memoryview(backlog[i]).cast("B") for i in range(min(len(backlog), _IOV))]
+            try:
+                sent = self.sock.sendmsg(parts)
+            except BlockingIOError:
+                return False
+            for part in parts:
+                if sent < part.nbytes:
+                    backlog[0] = part[sent:]
+                    break
+                sent -= part.nbytes
+                backlog.popleft()
+        return True
+
+    # ----- in
+
+    def receive(self, flags: int = 0) -> list[Batch]:
+        """Read once and return the batches that are complete now (maybe none).
+
+        Raises
+        ------
+        EOFError
+            The peer has closed the connection.
+        ProtocolError
+            What came is not a batch of this union.
+        """
+        try:
+            if self._fill is not None:
+                self._fill_frame(flags)
+            else:
+                self._fill_input(flags)
+        except BlockingIOError:
+            return []
+        except (ConnectionResetError, BrokenPipeError) as reset:
+            raise EOFError from reset
+        return self._parse()
+
+    def _fill_input(self, flags: int) -> None:
+        got = self.sock.recv_into(self._view[self._end :], 0, flags)
+        if not got:
+            raise EOFError
+        self._end += got
+
+    def _fill_frame(self, flags: int) -> None:
+        read = 0
+        while self._fill is not None and read < _FILL_SLICE:
+            got = self.sock.recv_into(self._fill[: _FILL_SLICE - read], 0, flags)
+            if not got:
+                raise EOFError
+            read += got
+            self._fill = self._fill[got:] if got < self._fill.nbytes else None
+
+    def _parse(self) -> list[Batch]:
+        batches: list[Batch] = []
+        while self._fill is None:
+            if self._header is None and not self._parse_header(batches):
+                break
+            if self._header is not None and not self._take_frames(batches):
+                break
+        return batches
+
+    def _parse_header(self, batches: list[Batch]) -> bool:
+        """Take whole headers from the input; True when one with frames has been found."""
+        while True:
+            start, have = self._start, self._end - self._start
+            if have < 8:
+                self._make_room(8)
+                return False
+            length, count = _PREFIX.unpack_from(self._input, start)
+            if length > _MAX_HEADER or count > _MAX_FRAMES:
+                raise ProtocolError(f"a peer announced a header of {length} bytes and {count} frames")
+            body = start + 8 + 8 * count
+            need = 8 + 8 * count + length
+            if have < need:
+                self._make_room(need)
+                return False
+            try:
+                header = self._decode(self._view[body : body + length])
+            except msgspec.MsgspecError as error:
+                raise ProtocolError(f"a peer sent what this version does not understand: {error}") from error
+            self._start = start + need
+            if count:
+                self._header = header
+                self._lengths = list(struct.unpack_from(f"<{count}Q", self._input, start + 8))
+                self._frames = []
+                return True
+            batches.append((header, []))
+
+    def _take_frames(self, batches: list[Batch]) -> bool:
+        """Move frames out of the input; True when the batch is whole."""
+        while len(self._frames) < len(self._lengths):
+            length = self._lengths[len(self._frames)]
+            if length > 1 << 44:
+                raise ProtocolError(f"a peer announced a frame of {length} bytes")
+            frame = bytearray(length)
+            self._frames.append(frame)
+            ready = min(length, self._end - self._start)
+            frame[:ready] = self._view[self._start : self._start + ready]
+            self._start += ready
+            if ready < length:
+                self._start = self._end = 0
+                self._fill = memoryview(frame)[ready:]
+                return False
+        assert self._header is not None
+        batches.append((self._header, self._frames))
+        self._header = None
+        return True
+
+    def _make_room(self, need: int) -> None:
+        """Move the rest to the front, and grow the buffer when one header is larger than it."""
+        rest = self._end - self._start
+        if need > len(self._input):
+            grown = bytearray(max(need, 2 * len(self._input)))
+            grown[:rest] = self._view[self._start : self._end]
+            self._input, self._view = grown, memoryview(grown)
+        elif self._start:
+            self._view[:rest] = bytes(self._view[self._start : self._end])
+            if not rest and len(self._input) > 16 * _CHUNK:
+                self._input = bytearray(_CHUNK)
+                self._view = memoryview(self._input)
+        self._start, self._end = 0, rest
