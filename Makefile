@@ -117,14 +117,14 @@ $(VENV)/.installed-%: $(VENV)/.deps-build pyproject.toml package.json install.js
 	@HATCH_JUPYTER_BUILDER_SKIP_NPM=1 $(PIP) --no-deps --no-build-isolation --editable .
 	@touch $@
 
-node_modules/.package-lock.json: package-lock.json $(VENV)/.deps-build
+node_modules/.package-lock.json: package-lock.json | $(VENV)/.deps-build
 	@echo 'Installing the node packages'
 	@npm ci --silent --no-audit --no-fund || { echo 'npm ci failed: see its log above, or run npm ci by hand' >&2; exit 1; }
 	@touch $@
 
 $(PANEL): node_modules/.package-lock.json package.json $(SOURCES)
 	@echo 'Building the JupyterLab panel'
-	@npm run --silent build:prod
+	@npm run --silent build:prod > $(VENV)/panel.log 2>&1 || { cat $(VENV)/panel.log >&2; exit 1; }
 	@touch $@
 
 chromium:
