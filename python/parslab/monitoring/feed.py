@@ -1,0 +1,130 @@
+"""What the panels of a run are told, and when: snapshots, deltas with numbers, leases.
+
+[core]  The monitor calls it on the DataFlowKernel's loop, time is an argument.  One delta goes to every panel, so it
+holds what changed since the delta before; asks that need the store or the loop are handed back to the caller.
+Invariants:
+
+* numbers of deltas count up by one; where changes were dropped because nobody was listening, a number is left out, so
+  that a panel that sleeps longer than its lease notices and attaches again;
+* a snapshot has the number of the last delta, and what changed before it has been told to the others already;
+* nothing is sent more than ``LEASE`` seconds after the last word of a panel, nor more often than every ``INTERVAL``;
+* when all is quiet nothing is sent, after a last delta whose rate is 0.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from parslab.records.panel import LEASE, Attach, Cancel, Delta, Detail, Heartbeat, Page, Snapshot
+
+if TYPE_CHECKING:
+    from parslab.monitoring.view import View
+    from parslab.records.panel import Ask
+
+__all__ = ["BEAT", "INTERVAL", "Feed"]
+
+INTERVAL = 0.1
+"""Seconds between two deltas, at least."""
+
+BEAT = 1.0
+"""Seconds between two deltas while work goes on but nothing else changes: run times and rate move on."""
+
+
+class Feed:
+    """The stream of one run to all its panels.
+
+    Parameters
+    ----------
+    view
+        The picture that is told.
+    """
+
+    def __init__(self, view: View) -> None:
+        self._view = view
+        self._seq = 0
+        self._heard: float | None = None
+        self._sent = float("-inf")
+        self._rate = 0.0
+        self._waiting: list[Delta] = []
+
+    def ask(self, message: Ask, now: float) -> Snapshot | Page | Detail | Cancel | None:
+        """Answer a panel, or hand the ask back: Page and Detail to the store, Cancel to the loop."""
+        if isinstance(message, Attach):
+            return self._snapshot(message, now)
+        # Looking something up is not listening: scripts do it too, and a stream to nobody costs a server memory.
+        if isinstance(message, Heartbeat) or self.listened(now):
+            self._heard = now
+        return None if isinstance(message, Heartbeat) else message
+
+    def listened(self, now: float) -> bool:
+        """Whether somebody has been heard of within the lease."""
+        return self._heard is not None and now - self._heard <= LEASE
+
+    def tick(self, now: float) -> list[Delta]:
+        """Deltas that are due, oldest first."""
+        due = self.next_deadline(now)
+        if due is None or due > now:
+            return []
+        deltas, self._waiting = self._waiting, []
+        if not deltas and self.listened(now):
+            deltas.append(self._delta(now))
+        return deltas
+
+    def last(self, now: float) -> list[Delta]:
+        """Deltas to send before the run is gone, due or not."""
+        deltas, self._waiting = self._waiting, []
+        if self.listened(now) and self._view.changed:
+            deltas.append(self._delta(now))
+        return deltas
+
+    def next_deadline(self, now: float) -> float | None:
+        """When ``tick`` has something to say, if nothing happens before."""
+        if self._waiting:
+            return now
+        if not self.listened(now):
+            return None
+        if self._view.changed:
+            return self._sent + INTERVAL
+        if self._view.unfinished or self._rate or self._view.workers.busy():
+            return self._sent + BEAT
+        return None
+
+    def _snapshot(self, message: Attach, now: float) -> Snapshot:
+        view = self._view
+        if view.changed:
+            if self.listened(now):
+                self._waiting.append(self._delta(now))
+            else:
+                self._delta(now)  # dropped, and its number with it
+        self._heard = self._sent = now
+        overview = view.overview(now)
+        self._rate = overview.rate
+        return Snapshot(
+            seq=self._seq,
+            run=view.run,
+            overview=overview,
+            nodes=view.graph.everything(),
+            hidden=view.hidden,
+            workers=view.workers.everything(),
+            notices=list(view.notices),
+            ask=message.ask,
+        )
+
+    def _delta(self, now: float) -> Delta:
+        view = self._view
+        view.changed = False
+        self._seq += 1
+        self._sent = now
+        nodes, changes = view.graph.take()
+        overview = view.overview(now)
+        self._rate = overview.rate
+        return Delta(
+            seq=self._seq,
+            overview=overview,
+            nodes=nodes,
+            changes=changes,
+            hidden=view.hidden,
+            workers=view.workers.take_changed(),
+            notices=view.take_notices(),
+            run=view.take_run(),
+        )

@@ -1,0 +1,198 @@
+"""The facade of monitoring: what the DataFlowKernel's loop owns, records events with and asks.
+
+All methods are called on the loop's thread with its time, none waits, none raises for what a panel or a disk does.
+``record`` only extends a list; ``tick`` does the work when it is due, in batches, so that a burst of tasks costs the
+loop little and a quiet run costs nothing.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from parslab.monitoring.feed import Feed
+from parslab.monitoring.store import Store
+from parslab.monitoring.view import View, clipped
+from parslab.records.events import NoticeRaised
+from parslab.records.panel import Ask, Cancel, Done, Problem, Snapshot
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from parslab.records.events import Event
+    from parslab.records.panel import Answer, TaskDetail, TaskPage
+
+__all__ = ["APPLY", "FLUSH", "Monitor", "done", "problem"]
+
+APPLY = 0.05
+"""Seconds for which events are gathered before they are applied."""
+
+MANY = 2000
+"""Events that are applied at once when gathered, so that no pause of the loop is long (about 2 ms)."""
+
+FLUSH = 0.3
+"""Seconds between two hand-overs to the store."""
+
+_encoder = msgspec.json.Encoder()
+_decoder: msgspec.json.Decoder[Ask] = msgspec.json.Decoder(Ask)
+
+
+def done(ask: str, text: str) -> bytes:
+    """Answer that a command has been carried out."""
+    return _encoder.encode(Done(ask, clipped(text, 1000)))
+
+
+def problem(ask: str, text: str) -> bytes:
+    """Answer that an ask could not be answered, in one sentence."""
+    return _encoder.encode(Problem(ask, clipped(text, 1000)))
+
+
+class Monitor:
+    """Everything that watches a run.
+
+    Parameters
+    ----------
+    run_dir
+        Directory of the run; the database is made there.
+    post
+        ``post(function)`` makes the loop call ``function`` soon; used by the store's thread to wake it for a notice.
+        Without it such a notice waits for the next ``tick``.
+
+    Examples
+    --------
+    >>> import tempfile, pathlib
+    >>> monitor = Monitor(pathlib.Path(tempfile.mkdtemp()))
+    >>> monitor.ask(b'{"type": "Attach", "ask": "1"}', 0.0, lambda text: print(text[:27]))
+    b'{"type":"Snapshot","seq":0,'
+    >>> monitor.close(1.0)
+    []
+    """
+
+    def __init__(self, run_dir: Path, post: Callable[[Callable[[], None]], None] | None = None) -> None:
+        self.view = View()
+        self._feed = Feed(self.view)
+        self._store = Store(run_dir, self._reported)
+        self._post = post
+        self._recorded: list[Event] = []
+        self._reports: deque[tuple[str, str]] = deque()  # appended to by the store's thread
+        self._applied = float("-inf")
+        self._flushed = float("-inf")
+
+    @property
+    def database(self) -> Path | None:
+        """The database, when it is a file; known soon after the first event."""
+        return self._store.file
+
+    def record(self, events: list[Event]) -> None:
+        """Take note of what happened."""
+        self._recorded += events
+
+    def notice(self, level: str, text: str, now: float) -> None:
+        """Raise a notice: one sentence for the user, ``level`` info, warning or error."""
+        self._recorded.append(NoticeRaised(now, level, text))
+
+    def tick(self, now: float) -> list[bytes]:
+        """Do what is due; answers the messages to broadcast to all panels."""
+        recorded = self._recorded
+        if (recorded or self._reports) and (now >= self._applied + APPLY or len(recorded) >= MANY):
+            self._apply(now)
+        if self.view.unwritten and now >= self._flushed + FLUSH and not self._store.busy:
+            self._flush(now)
+        return [_encoder.encode(delta) for delta in self._feed.tick(now)]
+
+    def next_deadline(self, now: float) -> float | None:
+        """When ``tick`` is due, if nothing happens before; None while all is quiet."""
+        deadlines = []
+        if self._recorded or self._reports:
+            deadlines.append(max(now, self._applied + APPLY))
+        if self.view.unwritten:
+            # A store that is behind is looked at again after a moment; rows coalesce until then.
+            deadlines.append(max(now + APPLY if self._store.busy else now, self._flushed + FLUSH))
+        told = self._feed.next_deadline(now)
+        if told is not None:
+            deadlines.append(max(now, told))
+        return min(deadlines, default=None)
+
+    def ask(self, text: bytes, now: float, reply: Callable[[bytes], None]) -> Cancel | None:
+        """Answer a message of the panel protocol.
+
+        Parameters
+        ----------
+        text
+            The message, JSON.
+        now
+            The loop's time.
+        reply
+            Called with the answer, at once or later from the store's thread; never for a heartbeat.
+
+        Returns
+        -------
+        Cancel or None
+            A command for the loop to carry out and to answer with :func:`done` or :func:`problem`.
+        """
+        try:
+            message = _decoder.decode(text)
+        except (msgspec.DecodeError, UnicodeError) as error:  # ValidationError is a DecodeError
+            reply(problem(_asker(text), f"The run did not understand the panel's message: {error}."))
+            return None
+        self._apply(now)
+        answer = self._feed.ask(message, now)
+        if isinstance(answer, Snapshot):
+            reply(_encoder.encode(answer))
+        elif isinstance(answer, Cancel):
+            return answer
+        elif answer is not None:
+            if self.view.unwritten:
+                self._flush(now)
+
+            def encoded(found: TaskPage | TaskDetail | Problem) -> None:
+                reply(_encoder.encode(found))
+
+            self._store.ask(answer, encoded)
+        return None
+
+    def close(self, now: float, timeout: float = 2.0) -> list[bytes]:
+        """Write everything down and end the store; answers the last messages to broadcast."""
+        self._apply(now)
+        deltas: list[Answer] = list(self._feed.last(now))
+        if self.view.unwritten:
+            self._flush(now)
+        self._store.close(timeout)
+        return [_encoder.encode(delta) for delta in deltas]
+
+    def _apply(self, now: float) -> None:
+        while self._reports:
+            self.notice(*self._reports.popleft(), now)
+        if self._recorded:
+            recorded, self._recorded = self._recorded, []
+            self.view.apply(recorded, now)
+        self._applied = now
+
+    def _flush(self, now: float) -> None:
+        self._flushed = now
+        self._store.write(self.view.take_batch())
+
+    def _reported(self, level: str, text: str) -> None:
+        """(Store's thread) Have something said to the user."""
+        self._reports.append((level, text))
+        if self._post is not None:
+            self._post(_wake)
+
+
+def _wake() -> None:
+    """Nothing: that the loop turns is enough, ``next_deadline`` tells it the rest."""
+
+
+def _asker(text: bytes) -> str:
+    """Whom to answer, from a message that is not understood."""
+    try:
+        return msgspec.json.decode(text, type=_AnyAsk).ask
+    except (msgspec.DecodeError, UnicodeError):
+        return ""
+
+
+class _AnyAsk(msgspec.Struct):
+    ask: str = ""

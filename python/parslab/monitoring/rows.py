@@ -1,0 +1,91 @@
+"""What the view hands to the store: one record a task, and the batch that one flush writes.
+
+[core]  The first fields of :class:`TaskRecord` are the columns of the table ``task``, in this order and by these names
+(``COLUMNS``); the rest is the view's own.  A record is made when the task is submitted and dropped when the
+task has finished and was handed over.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import msgspec
+
+from parslab.records.panel import Node
+
+if TYPE_CHECKING:
+    from parslab.monitoring.output import Printed
+
+__all__ = ["COLUMNS", "Batch", "Cells", "TaskRecord"]
+
+Cells: TypeAlias = tuple[Any, ...]
+"""One row of a table, in the order of its columns."""
+
+
+class TaskRecord(msgspec.Struct, gc=False):
+    """A task that is not finished, or not handed over yet.  Times are seconds since the epoch."""
+
+    id: int
+    app: str
+    state: str
+    executor: str
+    submitted: float
+    ready: float | None
+    launched: float | None
+    started: float | None
+    joining: float | None
+    ended: float | None
+    worker: str
+    attempt: int
+    error: str
+    shown: str
+    cell: str
+    client: int
+    # From here on: not stored.
+    rank: int
+    """How far the task is; see ``view.RANK``."""
+    group: dict[str, int]
+    """The counts of its app."""
+    node: Node | None
+    """Its node, when it is among those of the graph."""
+    dirty: bool
+    """Changed since it was handed over."""
+
+
+COLUMNS: tuple[str, ...] = TaskRecord.__struct_fields__[: TaskRecord.__struct_fields__.index("rank")]
+"""Columns of the table ``task``."""
+
+
+@dataclass(slots=True)
+class Batch:
+    """Rows to write, by table.  Writing one twice is the same as writing it once, except for ``printed``."""
+
+    tasks: list[Cells] = field(default_factory=list)
+    """``COLUMNS``"""
+    edges: list[Cells] = field(default_factory=list)
+    """task, dep"""
+    failures: list[Cells] = field(default_factory=list)
+    """task, attempt, error, traceback"""
+    workers: list[Cells] = field(default_factory=list)
+    """worker, executor, state, host, pid, task, done, reason"""
+    clients: list[Cells] = field(default_factory=list)
+    """client, pid, host, owner, attached, left_at, reason"""
+    notices: list[Cells] = field(default_factory=list)
+    """n, time, level, text"""
+    run: list[Cells] = field(default_factory=list)
+    """run, host, pid, run_dir, executors, started, version, ended, reason"""
+    printed: dict[tuple[int, str], Printed] = field(default_factory=dict)
+    """By task and stream."""
+
+    def __bool__(self) -> bool:
+        return bool(
+            self.tasks
+            or self.edges
+            or self.printed
+            or self.workers
+            or self.failures
+            or self.clients
+            or self.notices
+            or self.run
+        )
