@@ -7,6 +7,7 @@ notebook is kept up to there) and then ends with status 1.  The kernel works in 
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 import time
 from pathlib import Path
@@ -16,8 +17,10 @@ import nbformat
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 from nbconvert import HTMLExporter
+from traitlets.config import Config
 
 CELL_TIMEOUT = 300  # seconds
+COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 
 def shown(output: dict[str, Any]) -> str:
@@ -47,7 +50,8 @@ class Printer:
     def end(self, cell: dict[str, Any], cell_index: int, execute_reply: dict[str, Any]) -> None:
         """Print the outputs, indented, and the time if it was worth noticing."""
         for output in cell["outputs"]:
-            for line in shown(output).rstrip("\n").splitlines():
+            text = shown(output).rstrip("\n")
+            for line in (text if sys.stdout.isatty() else COLOUR.sub("", text)).splitlines():
                 print(f"    {line}")
         if (took := time.monotonic() - self.begun) > 1:
             print(f"    ({took:.1f} s)", flush=True)
@@ -71,6 +75,8 @@ def run(source: Path, folder: Path) -> int:
         timeout=CELL_TIMEOUT,
         kernel_name="python3",
         resources={"metadata": {"path": str(folder)}},
+        # Unix sockets: nobody else on this machine can listen in.
+        config=Config({"KernelManager": {"transport": "ipc"}}),
         on_cell_start=printer.begin,
         on_cell_executed=printer.end,
     )
