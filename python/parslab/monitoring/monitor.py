@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from parslab.records.events import Event
     from parslab.records.panel import Answer, TaskDetail, TaskPage
 
-__all__ = ["APPLY", "FLUSH", "Monitor", "done", "problem"]
+__all__ = ["APPLY", "FLUSH", "MANY", "Monitor"]
 
 APPLY = 0.05
 """Seconds for which events are gathered before they are applied."""
@@ -38,16 +38,6 @@ FLUSH = 0.3
 
 _encoder = msgspec.json.Encoder()
 _decoder: msgspec.json.Decoder[Ask] = msgspec.json.Decoder(Ask)
-
-
-def done(ask: str, text: str) -> bytes:
-    """Answer that a command has been carried out."""
-    return _encoder.encode(Done(ask, clipped(text, 1000)))
-
-
-def problem(ask: str, text: str) -> bytes:
-    """Answer that an ask could not be answered, in one sentence."""
-    return _encoder.encode(Problem(ask, clipped(text, 1000)))
 
 
 class Monitor:
@@ -81,6 +71,16 @@ class Monitor:
         self._applied = float("-inf")
         self._flushed = float("-inf")
 
+    @staticmethod
+    def done(ask: str, text: str) -> bytes:
+        """Encode that a command has been carried out; ``text`` says what was done."""
+        return _encoder.encode(Done(ask, clipped(text, 1000)))
+
+    @staticmethod
+    def problem(ask: str, text: str) -> bytes:
+        """Encode that an ask could not be answered, in one sentence."""
+        return _encoder.encode(Problem(ask, clipped(text, 1000)))
+
     @property
     def database(self) -> Path | None:
         """The database, when it is a file; known soon after the first event."""
@@ -107,7 +107,8 @@ class Monitor:
         """When ``tick`` is due, if nothing happens before; None while all is quiet."""
         deadlines = []
         if self._recorded or self._reports:
-            deadlines.append(max(now, self._applied + APPLY))
+            many = len(self._recorded) >= MANY
+            deadlines.append(now if many else max(now, self._applied + APPLY))
         if self.view.unwritten:
             # A store that is behind is looked at again after a moment; rows coalesce until then.
             deadlines.append(max(now + APPLY if self._store.busy else now, self._flushed + FLUSH))
@@ -131,12 +132,12 @@ class Monitor:
         Returns
         -------
         Cancel or None
-            A command for the loop to carry out and to answer with :func:`done` or :func:`problem`.
+            A command for the loop to carry out and to answer with :meth:`done` or :meth:`problem`.
         """
         try:
             message = _decoder.decode(text)
         except (msgspec.DecodeError, UnicodeError) as error:  # ValidationError is a DecodeError
-            reply(problem(_asker(text), f"The run did not understand the panel's message: {error}."))
+            reply(self.problem(_asker(text), f"The run did not understand the panel's message: {error}."))
             return None
         self._apply(now)
         answer = self._feed.ask(message, now)
