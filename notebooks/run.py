@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import re
 import sys
+import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -65,25 +66,32 @@ def html(notebook: Any) -> str:
     return str(body)
 
 
+def execute(notebook: Any, folder: Path) -> None:
+    """Run all cells in a kernel that works in the folder.
+
+    It is reached over unix sockets in a folder that is ours alone: on TCP others of this machine could listen in.
+    """
+    printer = Printer()
+    with tempfile.TemporaryDirectory(prefix="parslab-") as private:
+        NotebookClient(
+            notebook,
+            timeout=CELL_TIMEOUT,
+            kernel_name="python3",
+            resources={"metadata": {"path": str(folder)}},
+            config=Config({"KernelManager": {"transport": "ipc", "ip": f"{private}/kernel"}}),
+            on_cell_start=printer.begin,
+            on_cell_executed=printer.end,
+        ).execute()
+
+
 def run(source: Path, folder: Path) -> int:
     """Run the notebook and return the exit status."""
     folder.mkdir(parents=True, exist_ok=True)
     notebook = nbformat.read(source, as_version=4)
-    printer = Printer()
-    client = NotebookClient(
-        notebook,
-        timeout=CELL_TIMEOUT,
-        kernel_name="python3",
-        resources={"metadata": {"path": str(folder)}},
-        # Unix sockets: nobody else on this machine can listen in.
-        config=Config({"KernelManager": {"transport": "ipc"}}),
-        on_cell_start=printer.begin,
-        on_cell_executed=printer.end,
-    )
     begun = time.monotonic()
     status = 0
     try:
-        client.execute()
+        execute(notebook, folder)
     except CellExecutionError as error:
         status = 1
         print(f"\n{source.name} stopped: {error.ename}: {error.evalue}")
