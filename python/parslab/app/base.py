@@ -12,10 +12,9 @@ from collections.abc import Callable, Sequence
 from types import MethodType
 from typing import TYPE_CHECKING, Any
 
-from parslab.client.session import dfk as loaded
-
 from parslab.app.special import SPECIAL, SpecialCall, special_parameters
 from parslab.bodies.absent import AbsentApp
+from parslab.client.session import dfk as loaded
 from parslab.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -42,6 +41,7 @@ class App:
 
     kind = "app"
     _parslab_app = True  # how serialize.functions knows that an app stands in a function's globals
+    takes_async = False
     strips = False
     """Whether the runner on the worker drops special keywords that the function does not take."""
 
@@ -55,10 +55,8 @@ class App:
     ) -> None:
         if not callable(function):
             raise TypeError(f"A {self.kind} is made from a function, not from {function!r}.")
-        if inspect.iscoroutinefunction(function):
-            raise TypeError(
-                f"{self.kind} {function.__name__}: an async function cannot be an app; write a plain function."
-            )
+        if inspect.iscoroutinefunction(function) and not self.takes_async:
+            raise TypeError(f"A {self.kind} is made from a plain function, and {function.__name__} is an async one.")
         functools.update_wrapper(self, function)
         self.__name__ = getattr(function, "__name__", type(function).__name__)
         self.func = function

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from parslab.app.base import App
 from parslab.app.origin import calling_cell
+from parslab.app.special import AUTO_LOGNAME
 from parslab.bodies.bash import run
 from parslab.serialize.functions import Function
 
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
     from parslab.client.dfk import DataFlowKernel
     from parslab.client.futures import AppFuture
 
-__all__ = ["BashApp"]
+__all__ = ["AUTO_LOGNAME", "BashApp"]
 
 
 class BashApp(App):

@@ -12,9 +12,8 @@ from parslab.app.python import PythonApp
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from parslab.client.dfk import DataFlowKernel
-
     from parslab.app.base import App
+    from parslab.client.dfk import DataFlowKernel
 
 __all__ = ["bash_app", "join_app", "python_app"]
 

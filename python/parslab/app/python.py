@@ -19,6 +19,7 @@ class PythonApp(App):
     """A function that runs on a worker; see :func:`parslab.python_app`."""
 
     kind = "python_app"
+    takes_async = True
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)

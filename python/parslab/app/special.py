@@ -32,6 +32,7 @@ LATER = ("walltime", "parsl_resource_specification")
 SPECIAL = frozenset({"inputs", "outputs", "label", *STREAMS, *LATER})
 """Keywords that a plain call does not have."""
 
+# Automatic files are numbered by call: the task has no number yet when its arguments are packed.
 _numbers: weakref.WeakKeyDictionary[Any, Any] = weakref.WeakKeyDictionary()
 
 
@@ -88,8 +89,9 @@ class SpecialCall:
         for stream, value in self.streams.items():
             if isinstance(value, int) and value == AUTO_LOGNAME:
                 number = next(_numbers.setdefault(dfk, itertools.count())) if number is None else number
-                self.streams[stream] = str(_auto_path(Path(dfk.run_dir), number, self.name, self.label, stream))
-                self._replace(stream, self.streams[stream])
+                path = str(_auto_path(dfk, number, self.name, self.label, stream))
+                self.streams[stream] = path
+                self._replace(stream, path)
             elif isinstance(value, File):
                 self._replace(stream, (value.filepath, "w"))
             else:
@@ -158,8 +160,10 @@ def _file(app: str, output: Any) -> File:
     raise TypeError(f"App {app}: outputs must be a list of File objects or paths, it has {output!r}.")
 
 
-def _auto_path(run_dir: Path, number: int, name: str, label: Any, stream: str) -> Path:
-    words = [f"task_{number:04}", name, *([str(label)] if label else [])]
+def _auto_path(dfk: DataFlowKernel, number: int, name: str, label: Any, stream: str) -> Path:
+    # Guests of a run share its folder, and count for themselves.
+    guest = [] if dfk.config is not None else [f"guest{os.getpid()}"]
+    words = [*guest, name, f"{number:04}", *([str(label)] if label else [])]
     # Names like <lambda> are no names for files.
     stem = "_".join(re.sub(r"[^\w.-]+", "", word) for word in words)
-    return run_dir / "task_logs" / f"{number // 10000:04}" / f"{stem}.{stream}"
+    return Path(dfk.run_dir) / "task_logs" / f"{number // 10000:04}" / f"{stem}.{stream}"

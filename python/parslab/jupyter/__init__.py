@@ -1,0 +1,1 @@
+"""JupyterLab's side in the kernel: magics, cells as tasks, live displays, and the relay to the panel."""

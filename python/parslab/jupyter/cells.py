@@ -1,0 +1,370 @@
+"""[pure] What a notebook cell reads and assigns, told from its syntax tree alone.
+
+Called by ``magics`` for ``%%parsl`` cells. A name is *read* when the cell may use it before it has certainly bound it
+itself; so ``x = 1; print(x)`` reads only ``print``, ``x += 1`` reads ``x``, and a name bound in one branch of an
+``if`` is still read behind it. Names used in bodies of functions are looked up when these are called, so they count
+apart.
+
+Invariants: ``certain`` is a subset of ``bound``; comprehension and class scopes, arguments and type parameters never
+appear as read or bound.
+"""
+
+from __future__ import annotations
+
+import ast
+import symtable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+__all__ = ["Names", "names_of", "shell_calls"]
+
+Function = ast.FunctionDef | ast.AsyncFunctionDef
+Comprehension = ast.ListComp | ast.SetComp | ast.DictComp | ast.GeneratorExp
+
+
+@dataclass
+class Names:
+    """The names of a cell."""
+
+    reads: dict[str, ast.Name] = field(default_factory=dict)
+    """Read by the cell's own flow, with the first place where each is; in the order of these places."""
+    later: set[str] = field(default_factory=set)
+    """Read in bodies of functions that the cell defines."""
+    assigned: dict[str, None] = field(default_factory=dict)
+    """Given a value by assignment, ``def`` or ``class``: the outputs of a cell.  In order."""
+    bound: set[str] = field(default_factory=set)
+    """Bound in any way: also imported, loop variables, ``with ... as``, ``except ... as``, patterns."""
+    certain: set[str] = field(default_factory=set)
+    """Bound whichever way the cell goes, when it ends well."""
+    functions: list[str] = field(default_factory=list)
+    """Functions defined at the top level, in order."""
+    unknown_bound: bool = False
+    """``from ... import *`` is among its statements."""
+
+    def outputs(self) -> tuple[str, ...]:
+        """What the cell gives back when it is not told: assigned names that are not private."""
+        return tuple(name for name in self.assigned if not name.startswith("_"))
+
+
+def names_of(tree: ast.Module) -> Names:
+    """Analyse a cell.
+
+    Examples
+    --------
+    >>> names = names_of(ast.parse("y = [x * k for k in range(n)]; total = sum(y)"))
+    >>> list(names.reads), list(names.assigned)
+    (['range', 'n', 'x', 'sum'], ['y', 'total'])
+    """
+    names = Names()
+    flow = _Flow(names)
+    flow.block(tree.body)
+    names.certain = flow.certain & names.bound
+    names.functions = [node.name for node in tree.body if isinstance(node, ast.FunctionDef)]
+    return names
+
+
+def shell_calls(tree: ast.AST) -> Iterator[int]:
+    """Lines that call ``get_ipython()``: what IPython makes of ``%magic`` and ``!command``."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Name) and node.id == "get_ipython":
+            yield node.lineno
+
+
+class _Flow(ast.NodeVisitor):
+    """Walks statements in the order of execution; ``certain`` holds what is surely bound at this point."""
+
+    def __init__(self, names: Names) -> None:
+        self.names = names
+        self.certain: set[str] = set()
+        self.local: list[set[str]] = []
+        """Scopes of comprehensions, inside out; their names hide those of the cell."""
+        self.in_class = 0
+
+    # ----- names
+
+    def read(self, node: ast.Name) -> None:
+        if node.id not in self.certain and not any(node.id in scope for scope in self.local):
+            self.names.reads.setdefault(node.id, node)
+
+    def bind(self, name: str, assigned: bool = True) -> None:
+        if self.in_class:
+            self.local[-1].add(name)
+            return
+        self.certain.add(name)
+        self.names.bound.add(name)
+        if assigned:
+            self.names.assigned.setdefault(name)
+
+    def bind_targets(self, target: ast.AST, assigned: bool) -> None:
+        """Bind the names of a target; what it indexes or whose attribute it sets is read."""
+        for node in _targets(target):
+            if isinstance(node, ast.Name):
+                self.bind(node.id, assigned)
+            else:
+                self.visit(node)
+
+    def visit_Name(self, node: ast.Name) -> None:
+        if isinstance(node.ctx, ast.Load):
+            self.read(node)
+        elif isinstance(node.ctx, ast.Store):
+            self.bind(node.id)
+        else:  # del: it must be there, and is not any more
+            self.read(node)
+            self.certain.discard(node.id)
+            self.names.assigned.pop(node.id, None)
+
+    # ----- simple statements
+
+    def visit_Assign(self, node: ast.Assign) -> None:
+        self.visit(node.value)
+        for target in node.targets:
+            self.bind_targets(target, True)
+
+    def visit_AugAssign(self, node: ast.AugAssign) -> None:
+        if isinstance(node.target, ast.Name):
+            self.read(ast.copy_location(ast.Name(node.target.id, ast.Load()), node.target))
+        self.visit(node.value)
+        self.bind_targets(node.target, True)
+
+    def visit_AnnAssign(self, node: ast.AnnAssign) -> None:
+        self.deferred([node.annotation])
+        if node.value is not None:
+            self.visit(node.value)
+            self.bind_targets(node.target, True)
+
+    def visit_NamedExpr(self, node: ast.NamedExpr) -> None:
+        self.visit(node.value)
+        self.names.bound.add(node.target.id)
+        self.names.assigned.setdefault(node.target.id)
+        self.certain.add(node.target.id)
+
+    def visit_Import(self, node: ast.Import) -> None:
+        for alias in node.names:
+            self.bind(alias.asname or alias.name.partition(".")[0], assigned=False)
+
+    def visit_ImportFrom(self, node: ast.ImportFrom) -> None:
+        for alias in node.names:
+            if alias.name == "*":
+                self.names.unknown_bound = True
+            else:
+                self.bind(alias.asname or alias.name, assigned=False)
+
+    def visit_Global(self, node: ast.Global) -> None:
+        """At the top level it says nothing."""
+
+    # ----- what may or may not happen
+
+    def branch(self, *parts: ast.AST) -> set[str] | None:
+        """Walk ``parts`` as something that may not happen; what is certain at their end, None if never reached."""
+        before = set(self.certain)
+        alive = self.block(parts)
+        after, self.certain = self.certain, before
+        return after if alive else None
+
+    def block(self, statements: Iterable[ast.AST]) -> bool:
+        """Walk statements in order; False when their end is never reached."""
+        alive = True
+        for statement in statements:
+            self.visit(statement)
+            if isinstance(statement, (ast.Raise, ast.Return, ast.Continue, ast.Break)):
+                alive = False
+        return alive
+
+    def join(self, *ends: set[str] | None) -> None:
+        """Go on behind branches: certain is what all that come here have made certain."""
+        arriving = [end for end in ends if end is not None]
+        if arriving:
+            self.certain = set.intersection(*arriving)
+
+    def visit_If(self, node: ast.If) -> None:
+        self.visit(node.test)
+        self.join(self.branch(*node.body), self.branch(*node.orelse))
+
+    def visit_IfExp(self, node: ast.IfExp) -> None:
+        self.visit(node.test)
+        self.join(self.branch(node.body), self.branch(node.orelse))
+
+    def visit_BoolOp(self, node: ast.BoolOp) -> None:
+        self.visit(node.values[0])
+        self.branch(*node.values[1:])
+
+    def visit_For(self, node: ast.For | ast.AsyncFor) -> None:
+        self.visit(node.iter)
+        before = set(self.certain)
+        self.bind_targets(node.target, False)
+        self.block(node.body)
+        self.certain = before
+        self.branch(*node.orelse)
+
+    visit_AsyncFor = visit_For
+
+    def visit_While(self, node: ast.While) -> None:
+        self.visit(node.test)
+        self.branch(*node.body)
+        self.branch(*node.orelse)
+
+    def visit_Try(self, node: ast.Try) -> None:
+        before = set(self.certain)
+        ends = [self.branch(*node.body, *node.orelse)]
+        for handler in node.handlers:
+            self.certain = set(before)
+            if handler.type is not None:
+                self.visit(handler.type)
+            if handler.name:
+                self.bind(handler.name, assigned=False)
+            end = self.branch(*handler.body)
+            ends.append(None if end is None else end - {handler.name or ""})
+        self.certain = set(before)
+        self.join(*ends)
+        self.block(node.finalbody)
+
+    visit_TryStar = visit_Try
+
+    def visit_With(self, node: ast.With | ast.AsyncWith) -> None:
+        for item in node.items:
+            self.visit(item.context_expr)
+            if item.optional_vars is not None:
+                self.bind_targets(item.optional_vars, False)
+        self.block(node.body)
+
+    visit_AsyncWith = visit_With
+
+    def visit_Match(self, node: ast.Match) -> None:
+        self.visit(node.subject)
+        ends: list[set[str] | None] = []
+        whatever = False
+        for case in node.cases:
+            before = set(self.certain)
+            self.visit(case.pattern)
+            if case.guard is not None:
+                self.visit(case.guard)
+            ends.append(self.branch(*case.body))
+            self.certain = before
+            whatever |= case.guard is None and isinstance(case.pattern, ast.MatchAs) and case.pattern.pattern is None
+        self.join(*ends, *([] if whatever else [set(self.certain)]))
+
+    def visit_MatchAs(self, node: ast.MatchAs) -> None:
+        self.generic_visit(node)
+        if node.name:
+            self.bind(node.name, assigned=False)
+
+    def visit_MatchStar(self, node: ast.MatchStar) -> None:
+        if node.name:
+            self.bind(node.name, assigned=False)
+
+    def visit_MatchMapping(self, node: ast.MatchMapping) -> None:
+        self.generic_visit(node)
+        if node.rest:
+            self.bind(node.rest, assigned=False)
+
+    # ----- scopes
+
+    def comprehension(self, node: Comprehension) -> None:
+        first = node.generators[0]
+        self.visit(first.iter)
+        targets = {n.id for g in node.generators for n in ast.walk(g.target) if isinstance(n, ast.Name)}
+        self.local.append(targets)
+        before = set(self.certain)
+        for generator in node.generators:
+            if generator is not first:
+                self.visit(generator.iter)
+            for target in _targets(generator.target):
+                if not isinstance(target, ast.Name):
+                    self.visit(target)
+            for condition in generator.ifs:
+                self.visit(condition)
+        for part in (node.key, node.value) if isinstance(node, ast.DictComp) else (node.elt,):
+            self.visit(part)
+        self.certain = before  # it may have gone round zero times
+        self.local.pop()
+
+    visit_ListComp = comprehension
+    visit_SetComp = comprehension
+    visit_DictComp = comprehension
+    visit_GeneratorExp = comprehension
+
+    def visit_ClassDef(self, node: ast.ClassDef) -> None:
+        for part in (*node.decorator_list, *node.bases, *(keyword.value for keyword in node.keywords)):
+            self.visit(part)
+        self.local.append(_type_parameters(node))
+        self.in_class += 1
+        before = set(self.certain)
+        self.block(node.body)
+        self.certain = before
+        self.in_class -= 1
+        self.local.pop()
+        self.bind(node.name)
+
+    def function(self, node: Function) -> None:
+        arguments = node.args
+        for part in (*node.decorator_list, *arguments.defaults, *filter(None, arguments.kw_defaults)):
+            self.visit(part)
+        every = (*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs, arguments.vararg, arguments.kwarg)
+        annotations = [argument.annotation for argument in every if argument and argument.annotation]
+        self.deferred([node, *annotations, *filter(None, [node.returns])])
+        self.bind(node.name)
+
+    visit_FunctionDef = function
+    visit_AsyncFunctionDef = function
+
+    def visit_Lambda(self, node: ast.Lambda) -> None:
+        for part in (*node.args.defaults, *filter(None, node.args.kw_defaults)):
+            self.visit(part)
+        self.deferred([node])
+
+    def visit_TypeAlias(self, node: ast.AST) -> None:
+        """``type X = ...`` (3.12): the value is looked up when it is asked for."""
+        self.deferred([node])
+        name = getattr(node, "name", None)
+        if isinstance(name, ast.Name):
+            self.bind(name.id)
+
+    def deferred(self, nodes: Iterable[ast.AST]) -> None:
+        """Names that code which runs later takes from the cell's namespace, or puts into it (``global``)."""
+        hidden = set().union(*self.local) if self.local and not self.in_class else set()
+        for node in nodes:
+            free, put = _free(node)
+            self.names.later |= free - hidden
+            self.names.bound |= put
+            for name in sorted(put):
+                self.names.assigned.setdefault(name)
+
+
+def _targets(target: ast.AST) -> Iterator[ast.AST]:
+    """The single targets of an assignment: tuples and stars taken apart."""
+    if isinstance(target, (ast.Tuple, ast.List)):
+        for element in target.elts:
+            yield from _targets(element)
+    elif isinstance(target, ast.Starred):
+        yield from _targets(target.value)
+    else:
+        yield target
+
+
+def _type_parameters(node: ast.AST) -> set[str]:
+    return {parameter.name for parameter in getattr(node, "type_params", ())}
+
+
+def _free(node: ast.AST) -> tuple[set[str], set[str]]:
+    """Names of the cell's namespace that deferred code reads, and those that it declares global and binds.
+
+    The scoping is Python's own: the code is written out again and given to the compiler's symbol table.
+    """
+    text = ast.unparse(node)
+    if isinstance(node, ast.expr) and not isinstance(node, ast.Lambda):
+        text = f"lambda: ({text})"
+    free: set[str] = set()
+    put: set[str] = set()
+    tables = symtable.symtable(text, "<deferred>", "exec").get_children()
+    while tables:
+        table = tables.pop()
+        tables.extend(table.get_children())
+        for symbol in table.get_symbols():
+            if symbol.is_global() and symbol.is_referenced():
+                free.add(symbol.get_name())
+            if symbol.is_declared_global() and symbol.is_assigned():
+                put.add(symbol.get_name())
+    return free, put

@@ -1,0 +1,169 @@
+"""A ``%%parsl`` cell becomes a task: its source as the notebook numbers it, what travels, what comes back.
+
+Called by ``magics`` in the kernel's main thread.  Mistakes that can be seen before anything runs (syntax, names that do
+not exist, lines that need the IPython shell) are raised here, so that IPython shows them under the cell.
+"""
+
+from __future__ import annotations
+import __future__
+
+import ast
+import builtins
+import functools
+import operator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from IPython.core.error import UsageError
+
+from parslab.bodies.cell import Cell, run_cell
+from parslab.jupyter.cells import Names, names_of, shell_calls
+from parslab.serialize.functions import Function
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from parslab.client.dfk import DataFlowKernel
+    from parslab.client.futures import AppFuture
+
+__all__ = ["CellSource", "define_apps", "submit_cell"]
+
+_FUTURE_FLAGS = functools.reduce(
+    operator.or_, (getattr(__future__, name).compiler_flag for name in __future__.all_feature_names)
+)
+_WORKERS_OWN = frozenset(
+    {"__name__", "__builtins__", "__builtin__", "__doc__", "__loader__", "__spec__", "__package__"}
+)
+
+_cells = Function(run_cell, name="cell")
+
+
+@dataclass(frozen=True)
+class CellSource:
+    """The body of a cell, where IPython's tracebacks will find it.
+
+    Attributes
+    ----------
+    text
+        As many lines as the cell has in the notebook; the magic's own are comments.
+    filename
+        IPython's name for the cell.
+    flags
+        The ``__future__`` features in force.
+    """
+
+    text: str
+    filename: str
+    flags: int
+
+    @classmethod
+    def of(cls, shell: Any, line: str, body: str) -> CellSource:
+        """The source of the cell that runs now; IPython learns its lines by the way."""
+        raw = f"%%parsl {line}\n{body}"
+        history = shell.history_manager.input_hist_raw
+        if history and history[-1].rstrip().endswith(body.rstrip()) and "%%parsl" in history[-1]:
+            raw = history[-1]
+        ahead = raw.rstrip()[: len(raw.rstrip()) - len(body.rstrip())].splitlines()
+        text = "".join(f"# {line}\n" for line in ahead) + shell.transform_cell(body)
+        filename = shell.compile.cache(text, shell.execution_count, raw_code=raw)
+        return cls(text, filename, shell.compile.flags & _FUTURE_FLAGS)
+
+    def parse(self) -> ast.Module:
+        """The syntax tree; raises SyntaxError for everything that Python's compiler finds."""
+        tree = ast.parse(self.text, self.filename)
+        compile(self.text, self.filename, "exec", self.flags, dont_inherit=True)
+        return tree
+
+
+def submit_cell(
+    dfk: DataFlowKernel,
+    source: CellSource,
+    namespace: Mapping[str, Any],
+    *,
+    outputs: Sequence[str] | None,
+    executors: str | Sequence[str],
+    name: str,
+    origin: str,
+    follow: Callable[[str, str], None],
+) -> tuple[AppFuture, tuple[str, ...]]:
+    """Submit the cell; its future, and the names that the cell gives back.
+
+    Parameters
+    ----------
+    outputs
+        What the user asked for; None: everything that the cell assigns and that is not private.
+    """
+    __tracebackhide__ = True
+    tree = source.parse()
+    for line in shell_calls(tree):
+        raise UsageError(
+            f"Line {line} of the cell needs the IPython shell (a %magic, !command or get_ipython()), which a task does "
+            "not have: run it in a cell of its own, or use subprocess or a bash_app."
+        )
+    names = names_of(tree)
+    _check_names(names, namespace, source)
+    wanted = names.outputs() if outputs is None else tuple(dict.fromkeys(outputs))
+    _check_outputs(names, wanted)
+    cell = Cell(
+        source.text,
+        source.filename,
+        wanted,
+        required=outputs is not None,
+        shown=not _silenced(source.text),
+        flags=source.flags,
+    )
+    values = travelling(names, wanted, namespace)
+    future = dfk.submit(_cells, (cell,), values, executors=executors, name=name, cell=origin, follow=follow)
+    return future, wanted
+
+
+def travelling(names: Names, outputs: Sequence[str], namespace: Mapping[str, Any]) -> dict[str, Any]:
+    """What of the namespace the cell gets: what it reads, and outputs that it may leave as they are."""
+    unsure = [name for name in outputs if name not in names.certain]
+    candidates = dict.fromkeys([*names.reads, *sorted(names.later - names.certain), *unsure])
+    return {name: namespace[name] for name in candidates if name in namespace and name not in _WORKERS_OWN}
+
+
+def _check_names(names: Names, namespace: Mapping[str, Any], source: CellSource) -> None:
+    """Raise NameError, at its place in the cell, for the first name that cannot exist."""
+    __tracebackhide__ = True
+    if names.unknown_bound:
+        return
+    for name, node in names.reads.items():
+        if name not in namespace and name not in names.bound and not hasattr(builtins, name):
+            place = ast.copy_location(ast.Name(name, ast.Load()), node)
+            code = compile(ast.Expression(place), source.filename, "eval", dont_inherit=True)
+            eval(code, {"__builtins__": builtins})
+
+
+def _check_outputs(names: Names, outputs: Sequence[str]) -> None:
+    if names.unknown_bound:
+        return
+    for name in outputs:
+        if name not in names.bound and name not in names.reads:
+            raise UsageError(f"The cell neither assigns nor uses {name!r}, which --outputs names.")
+
+
+def _silenced(text: str) -> bool:
+    """Whether the last line ends with a semicolon: IPython's way to say that its value is not to be shown."""
+    from IPython.core.displayhook import DisplayHook
+
+    asked: Any = DisplayHook.semicolon_at_end_of_expression
+    return bool(asked(text))
+
+
+def define_apps(source: CellSource, namespace: dict[str, Any], executors: str | Sequence[str]) -> list[str]:
+    """Run the cell here and make apps of the functions it defines; their names."""
+    __tracebackhide__ = True
+    from parslab.app.base import App
+    from parslab.app.python import PythonApp
+
+    tree = source.parse()
+    functions = names_of(tree).functions
+    if not functions:
+        raise UsageError("The cell defines no function that --app could make an app of.")
+    exec(compile(source.text, source.filename, "exec", source.flags, dont_inherit=True), namespace)
+    for name in functions:
+        if not isinstance(namespace.get(name), App):
+            namespace[name] = PythonApp(namespace[name], executors=executors)
+    return functions

@@ -1,0 +1,258 @@
+"""The commands of ``%parsl``: load, status, tasks, cancel, wait, shutdown.
+
+Called by ``magics`` in the kernel's main thread.  Everything but load and shutdown asks the run over the panel
+protocol, so the magic and the panel cannot tell different stories.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import runpy
+import shlex
+import time
+from concurrent.futures import CancelledError
+from typing import TYPE_CHECKING, Any
+
+from IPython.core.error import UsageError
+from IPython.core.magic_arguments import MagicArgumentParser
+
+from parslab.client import session
+from parslab.errors import ConfigurationError, ParslabError
+from parslab.jupyter.text import Table, duration, shortened
+from parslab.records import panel
+from parslab.records.states import FINAL, TaskState
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from parslab.client.dfk import DataFlowKernel
+    from parslab.config import Config
+
+__all__ = ["run_command"]
+
+SHOWN = 20
+
+
+def run_command(line: str, namespace: dict[str, Any]) -> None:
+    """Carry out one ``%parsl`` line."""
+    __tracebackhide__ = True
+    word, _, rest = line.strip().partition(" ")
+    if word == "load":
+        _load(rest.strip(), namespace)
+    elif word in _COMMANDS:
+        _COMMANDS[word](_words(rest))
+    else:
+        known = ", ".join(["load", *_COMMANDS])
+        raise UsageError(f"%parsl {word}: unknown command; there are {known}." if word else f"%parsl COMMAND: {known}.")
+
+
+def _words(text: str) -> list[str]:
+    try:
+        return shlex.split(text)
+    except ValueError as error:
+        raise UsageError(f"{text}: {error}.") from None
+
+
+def _loaded() -> DataFlowKernel:
+    try:
+        return session.dfk()
+    except ConfigurationError as error:
+        raise UsageError(str(error)) from None
+
+
+def _ask(message: panel.Ask) -> panel.Answer:
+    """Ask the run; what it cannot answer is a UsageError."""
+    try:
+        answer = _loaded().ask(message)
+    except (TimeoutError, ParslabError) as error:
+        raise UsageError(str(error)) from None
+    if isinstance(answer, panel.Problem):
+        raise UsageError(answer.text)
+    return answer
+
+
+# ----- load, shutdown
+
+
+def _load(text: str, namespace: dict[str, Any]) -> None:
+    __tracebackhide__ = True
+    if not text or text.startswith("-"):
+        config = _config_of_options(_words(text))
+    elif text.endswith(".py") or os.path.isfile(os.path.expanduser(text)):
+        config = _config_of_file(os.path.expanduser(text.strip("'\"")))
+    else:
+        config = _config_of_expression(text, namespace)
+    try:
+        dfk = session.load(config)
+    except ConfigurationError as error:
+        raise UsageError(str(error)) from None
+    executors = ", ".join(repr(executor) for executor in dfk.config.executors) if dfk.config else ", ".join(dfk.labels)
+    print(f"Run {dfk.run} on {executors}; its files are in {dfk.run_dir}")
+
+
+def _config_of_options(words: list[str]) -> Config:
+    from parslab.config import Config
+    from parslab.executors import LowLatencyExecutor
+
+    parser = _parser("load")
+    parser.add_argument("--workers", type=int, metavar="N")
+    parser.add_argument("--run-dir", metavar="DIR")
+    options = parser.parse_args(words)
+    try:
+        given: dict[str, Any] = {}
+        if options.workers is not None:
+            given["executors"] = [LowLatencyExecutor(workers=options.workers)]
+        if options.run_dir is not None:
+            given["run_dir"] = options.run_dir
+        return Config(**given)
+    except ConfigurationError as error:
+        raise UsageError(str(error)) from None
+
+
+def _config_of_file(path: str) -> Config:
+    __tracebackhide__ = True
+    from parslab.config import Config
+
+    if not os.path.isfile(path):
+        raise UsageError(f"There is no file {path}.")
+    made = runpy.run_path(path)
+    config = made.get("config")
+    if config is None:
+        found = [value for name, value in made.items() if isinstance(value, Config) and not name.startswith("_")]
+        config = found[0] if len(found) == 1 else None
+    if not isinstance(config, Config):
+        raise UsageError(f"{path} does not make a Config named config.")
+    return config
+
+
+def _config_of_expression(text: str, namespace: dict[str, Any]) -> Config:
+    __tracebackhide__ = True
+    import parslab
+    from parslab.config import Config
+
+    # Names of a configuration are known here without an import in the notebook.
+    known = {name: getattr(parslab, name) for name in ("Config", "LowLatencyExecutor", "ThreadPoolExecutor")}
+    config = eval(compile(text, "<%parsl load>", "eval"), {**known, **namespace})
+    if not isinstance(config, Config):
+        raise UsageError(f"{text} is a {type(config).__name__}, and a Config is needed: Config(executors=[...]).")
+    return config
+
+
+def _shutdown(words: list[str]) -> None:
+    _parsed("shutdown", words)
+    dfk = _loaded()
+    unfinished = dfk.unfinished
+    dfk.cleanup()
+    left = f"; {unfinished} unfinished tasks were given up" if unfinished else ""
+    print(f"Run {dfk.run} is over{left}. Its files are in {dfk.run_dir}")
+
+
+# ----- questions
+
+
+def _status(words: list[str]) -> None:
+    _parsed("status", words)
+    answer = _ask(panel.Attach())
+    if not isinstance(answer, panel.Snapshot):
+        raise UsageError("The run gave no status.")
+    run, now = answer.run, answer.overview
+    head = (
+        f"Run {run.run}, up {duration(now.now - run.started)}: {now.workers_busy} of {now.workers_total} workers busy, "
+        f"{now.tasks_total} tasks, {now.rate:.3g} finished per second"
+    )
+    states = [state.name for state in TaskState if now.counts.get(state.name)]
+    rows = [[app, *(counts.get(state, 0) for state in states)] for app, counts in sorted(now.apps.items())]
+    if len(rows) > 1:
+        rows.append(["all", *(now.counts[state] for state in states)])
+    notices = [f"{notice.level}: {notice.text}" for notice in answer.notices[-5:]]
+    _show(Table(head, ["app", *states], rows, [*notices, f"Files: {run.run_dir}"]))
+
+
+def _tasks(words: list[str]) -> None:
+    options = _parsed(
+        "tasks",
+        words,
+        lambda p: (
+            p.add_argument("-s", "--state", action="append", choices=[state.name for state in TaskState], default=[]),
+            p.add_argument("-a", "--app", action="append", default=[]),
+            p.add_argument("-l", "--limit", type=int, default=SHOWN, metavar="N"),
+        ),
+    )
+    answer = _ask(panel.Page("", states=options.state, apps=options.app, limit=max(options.limit, 1)))
+    if not isinstance(answer, panel.TaskPage):
+        raise UsageError("The run gave no tasks.")
+    rows = [_task_row(row, time.time()) for row in answer.rows]
+    head = f"{answer.total} tasks" + (f", the newest {len(rows)}:" if len(rows) < answer.total else ":" if rows else "")
+    _show(Table(head, ["task", "app", "state", "time", "cell", "arguments", "error"], rows))
+
+
+def _task_row(row: panel.TaskRow, now: float) -> list[object]:
+    took = "" if row.started is None else duration((row.ended or now) - row.started)
+    return [row.id, row.app, row.state, took, row.cell, shortened(row.shown, 40), shortened(row.error, 60)]
+
+
+def _cancel(words: list[str]) -> None:
+    options = _parsed(
+        "cancel",
+        words,
+        lambda p: (
+            p.add_argument("tasks", nargs="*", type=int, metavar="TASK"),
+            p.add_argument("--all", action="store_true"),
+        ),
+    )
+    if bool(options.tasks) == options.all:
+        raise UsageError("%parsl cancel TASK... or %parsl cancel --all.")
+    answer = _ask(panel.Cancel("", options.tasks, everything=options.all))
+    print(getattr(answer, "text", ""))
+
+
+def _wait(words: list[str]) -> None:
+    options = _parsed("wait", words, lambda p: p.add_argument("tasks", nargs="*", type=int, metavar="TASK"))
+    dfk = _loaded()
+    if not options.tasks:
+        count = dfk.unfinished
+        dfk.wait_for_current_tasks()
+        print(f"{count} tasks have finished." if count else "No task was unfinished.")
+        return
+    for task in options.tasks:
+        _wait_for(dfk, task)
+    print(f"{len(options.tasks)} tasks have finished.")
+
+
+def _wait_for(dfk: DataFlowKernel, task: int) -> None:
+    future = dfk._pending.get(task)
+    if future is not None:
+        with contextlib.suppress(CancelledError):
+            future.exception()
+        return
+    answer = _ask(panel.Detail("", task))
+    if isinstance(answer, panel.TaskDetail) and TaskState[answer.row.state] not in FINAL:
+        raise UsageError(f"Task {task} was started by another notebook or script; only that one can wait for it.")
+
+
+def _parser(command: str) -> Any:
+    make: Any = MagicArgumentParser
+    return make(f"%parsl {command}", add_help=False)
+
+
+def _parsed(command: str, words: list[str], add: Callable[[Any], object] | None = None) -> Any:
+    parser = _parser(command)
+    if add is not None:
+        add(parser)
+    return parser.parse_args(words)
+
+
+def _show(table: Table) -> None:
+    from IPython.display import display
+
+    display(table)  # type: ignore[no-untyped-call,unused-ignore]
+
+
+_COMMANDS: dict[str, Callable[[list[str]], None]] = {
+    "status": _status,
+    "tasks": _tasks,
+    "cancel": _cancel,
+    "wait": _wait,
+    "shutdown": _shutdown,
+}

@@ -1,0 +1,175 @@
+"""How futures look in a notebook: a chip that changes when the task does, and output under the cell that started it.
+
+Everything live goes through display handles, updated from the ``parslab-display`` thread at most five times a second:
+prints of background threads would land under whatever cell runs.  Outside of kernels futures show their plain ``repr``.
+"""
+
+from __future__ import annotations
+
+import html
+import threading
+import time
+import weakref
+from typing import TYPE_CHECKING, Any
+
+from parslab.jupyter.pace import Pacer
+from parslab.jupyter.text import BoundedText, duration, shortened
+
+if TYPE_CHECKING:
+    from parslab.client.futures import AppFuture, LeanFuture
+
+__all__ = ["CellOutput", "bundle", "install", "plain", "show"]
+
+PERIOD = 0.2
+TRACEBACK = 8000
+
+pacer = Pacer(PERIOD, "display")
+
+_COLOURS = {
+    "submitted": "#888888",
+    "running": "#1976d2",
+    "exec_done": "#2e7d32",
+    "failed": "#c62828",
+    "dep_fail": "#ef6c00",
+    "cancelled": "#6d4c41",
+}
+_WORDS = {"exec_done": "done", "dep_fail": "not run: a task it needs failed"}
+
+_shown_already: weakref.WeakSet[Any] = weakref.WeakSet()
+"""Futures that a cell returns although their display stands under it."""
+
+
+def _state(future: LeanFuture) -> str:
+    """The state without asking the DataFlowKernel: thousands may be shown at once."""
+    parent, _ = future._identity()
+    return parent.state.name if parent.done() else "submitted"
+
+
+def plain(future: LeanFuture) -> str:
+    """One short line: of a list of thousands, each has one."""
+    parent, _ = future._identity()
+    state = _state(future)
+    error = ""
+    if state == "failed" and (failure := parent._failure) is not None:
+        error = f": {failure.error.partition(':')[0][:40]}"
+    return f"<{type(future).__name__} task {parent.task_id} {parent.app_name[:40]} {state}{error}>"
+
+
+def _chip(state: str, *texts: str) -> str:
+    colour = _COLOURS.get(state, "#888888")
+    words = " · ".join(html.escape(text) for text in (_WORDS.get(state, state), *texts) if text)
+    dot = f'<span style="color:{colour}" aria-hidden="true">●</span>'
+    return f'<span style="font-size:90%;font-family:var(--jp-ui-font-family,sans-serif)">{dot} {words}</span>'
+
+
+def _trouble(future: AppFuture) -> str:
+    """HTML: why the task failed, its traceback folded; empty for tasks that have not."""
+    failure = future._failure
+    if failure is None or future.cancelled():
+        return ""
+    trace = failure.traceback
+    if len(trace) > TRACEBACK:
+        trace = f"[... cut; see future.traceback() ...]\n{trace[-TRACEBACK:]}"
+    said = html.escape(shortened(failure.error, 300))
+    if not trace:
+        return f"<div>{said}</div>"
+    return f"<details><summary>{said}</summary><pre>{html.escape(trace)}</pre></details>"
+
+
+def bundle(future: LeanFuture) -> dict[str, str]:
+    """MIME bundle of a future as it is now."""
+    parent, path = future._identity()
+    part = "".join(f"[{key!r}]" for key in path) if isinstance(path, tuple) else ""
+    chip = _chip(_state(future), f"{parent.app_name}{part}", f"task {parent.task_id}")
+    return {"text/plain": plain(future), "text/html": f"<div>{chip}{_trouble(parent)}</div>"}
+
+
+def show(future: LeanFuture) -> None:
+    """Display a future and keep the display true until it is done."""
+    from IPython.display import display
+
+    if future in _shown_already:
+        _shown_already.discard(future)
+        return
+    handle = display(bundle(future), raw=True, display_id=True)  # type: ignore[no-untyped-call,unused-ignore]
+    if not future.done():
+        future.add_done_callback(lambda done: pacer.mark(lambda: handle.update(bundle(done), raw=True)))
+
+
+class CellOutput:
+    """The output area of a ``%%parsl`` cell: state, printed text, error; live until its task is done.
+
+    Parameters
+    ----------
+    label
+        What the cell is called, e.g. ``In [3]``.
+    """
+
+    def __init__(self, label: str) -> None:
+        self._label = label
+        self._begun = time.monotonic()
+        self._text = BoundedText()
+        self._future: AppFuture | None = None
+        self._handle: Any = None
+        # Text is added by the link's thread and read by the display's.
+        self._lock = threading.Lock()
+
+    def follow(self, stream: str, text: str) -> None:
+        """Take output of the task; called in the link's thread."""
+        with self._lock:
+            self._text.append(stream, text)
+        if self._handle is not None:
+            pacer.mark(self._update)
+
+    def open(self, future: AppFuture) -> None:
+        """Show it under the cell that runs now."""
+        from IPython.display import display
+
+        self._future = future
+        self._handle = display(self._bundle(), raw=True, display_id=True)  # type: ignore[no-untyped-call,unused-ignore]
+        _shown_already.add(future)
+        future.add_done_callback(self._done)
+
+    def close(self, timeout: float = 2.0) -> None:
+        """Wait until what is known has been shown: the cell that waited is about to end."""
+        pacer.settle(timeout)
+
+    def _done(self, _: object) -> None:
+        pacer.mark(self._update)
+
+    def _update(self) -> None:
+        if self._handle is not None:
+            self._handle.update(self._bundle(), raw=True)
+
+    def _bundle(self) -> dict[str, str]:
+        future = self._future
+        assert future is not None
+        done = future.done()
+        state = future.state.name if done else ("running" if self._text else "submitted")
+        took = f"{duration(time.monotonic() - self._begun)}" if done else ""
+        chip = _chip(state, self._label, f"task {future.task_id}", took)
+        with self._lock:
+            text, inner = self._text.plain(), self._text.html()
+        output = f'<pre style="margin:0.2em 0">{inner}</pre>' if inner else ""
+        trouble = _trouble(future) if done else ""
+        status = (
+            f"[{' · '.join(filter(None, (_WORDS.get(state, state), self._label, f'task {future.task_id}', took)))}]"
+        )
+        if done and (error := future._failure) is not None and not future.cancelled():
+            status += f" {shortened(error.error, 300)}"
+        gap = "\n" if text and not text.endswith("\n") else ""
+        return {"text/plain": f"{text}{gap}{status}", "text/html": f"<div>{output}{trouble}<div>{chip}</div></div>"}
+
+
+def install(shell: Any) -> None:
+    """Teach an IPython shell to show futures: live in kernels, short everywhere."""
+    from parslab.client.futures import AppFuture, DataFuture, ResultPart
+
+    formatter = shell.display_formatter
+    for kind in (AppFuture, DataFuture, ResultPart):
+        formatter.formatters["text/plain"].for_type(kind, lambda future, p, cycle: p.text(plain(future)))
+    if getattr(shell, "kernel", None) is None:
+        return
+    AppFuture._hook = show
+    for kind in (DataFuture, ResultPart):
+        formatter.ipython_display_formatter.for_type(kind, show)

@@ -1,0 +1,158 @@
+"""``%load_ext parslab``: the cell magic ``%%parsl`` (a cell becomes a task) and the line magic ``%parsl`` (commands).
+
+Runs in the kernel's main thread.  What the user did wrong is a UsageError or an ordinary Python error, shown under the
+cell as IPython shows any other.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from IPython.core.error import UsageError
+from IPython.core.magic import MAGIC_NO_VAR_EXPAND_ATTR
+from IPython.core.magic_arguments import MagicArgumentParser
+
+from parslab.app.origin import calling_cell
+from parslab.client import session
+from parslab.errors import ConfigurationError
+from parslab.jupyter import display, relay
+from parslab.jupyter.celltask import CellSource, define_apps, submit_cell
+from parslab.jupyter.commands import run_command
+
+if TYPE_CHECKING:
+    from parslab.client.dfk import DataFlowKernel
+    from parslab.client.futures import AppFuture
+
+__all__ = ["ParslMagics", "loaded", "register"]
+
+
+def register(shell: Any) -> None:
+    """Add the magics to an IPython shell; what it displays learns about futures."""
+    magics = ParslMagics(shell)
+    shell.register_magic_function(magics.line, "line", "parsl")
+    shell.register_magic_function(magics.cell, "cell", "parsl")
+    relay.join_sessions()
+    display.install(shell)
+
+
+def loaded() -> DataFlowKernel:
+    """The loaded run, or a UsageError: one line instead of a traceback."""
+    try:
+        return session.dfk()
+    except ConfigurationError as error:
+        raise UsageError(str(error)) from None
+
+
+def _cell_parser() -> Any:
+    make: Any = MagicArgumentParser
+    parser = make("%%parsl", add_help=False)
+    add = parser.add_argument
+    add("-e", "--executor", action="append", metavar="LABEL", help="run on this executor (may be repeated)")
+    add("-n", "--name", default="", help="what the panel shows instead of 'cell'")
+    add(
+        "-o",
+        "--outputs",
+        nargs="*",
+        metavar="NAME",
+        help="names that become futures; without it: all that the cell assigns, except private and imported names and "
+        "those of for and with; with no name: none",
+    )
+    add("-w", "--wait", action="store_true", help="wait for the end; raise the task's error here")
+    add("-a", "--app", action="store_true", help="run the cell here and make apps of the functions it defines")
+    return parser
+
+
+class ParslMagics:
+    """``%parsl`` and ``%%parsl`` of one IPython shell."""
+
+    def __init__(self, shell: Any) -> None:
+        self.shell = shell
+        self._parser = _cell_parser()
+
+    def line(self, text: str) -> None:
+        """Load, watch and end runs.
+
+        ::
+
+            %parsl load                    the embedded default: a worker for every usable core
+            %parsl load --workers 4 --run-dir DIR
+            %parsl load FILE.py            a file that makes a Config (named config, or the only one)
+            %parsl load EXPRESSION         e.g. Config(executors=[...]), or the name of one
+            %parsl status                  the run in a few lines
+            %parsl tasks [--state STATE] [--app APP] [--limit N]
+            %parsl cancel TASK... | --all
+            %parsl wait [TASK...]
+            %parsl shutdown
+        """
+        __tracebackhide__ = True
+        run_command(text, self.shell.user_ns)
+
+    def cell(self, line: str, body: str) -> AppFuture | None:
+        """Run the cell as a task.
+
+        Names that the cell reads travel to the worker (futures among them are waited for); names that it assigns become
+        futures in the notebook.  What it prints, and the value of its last line, appear under the cell, live.
+        """
+        __tracebackhide__ = True
+        options = self._parser.parse_argstring(line)
+        executors = tuple(options.executor) if options.executor else "all"
+        source = CellSource.of(self.shell, line, body)
+        if options.app:
+            if options.name or options.wait or options.outputs is not None:
+                raise UsageError("--app goes with no other option than --executor.")
+            names = define_apps(source, self.shell.user_ns, executors)
+            print(f"{'Apps' if len(names) > 1 else 'App'}: {', '.join(names)}")
+            return None
+        return self._run(source, options, executors)
+
+    def _run(self, source: CellSource, options: Any, executors: str | tuple[str, ...]) -> AppFuture:
+        __tracebackhide__ = True
+        dfk = loaded()
+        unknown = [label for label in executors if label not in dfk.labels] if executors != "all" else []
+        if unknown:
+            raise UsageError(f"There is no executor {unknown[0]!r}; this run has {', '.join(dfk.labels)}.")
+        origin = calling_cell()
+        output = display.CellOutput(origin)
+        future, names = submit_cell(
+            dfk,
+            source,
+            self.shell.user_ns,
+            outputs=None if options.outputs is None else _split(options.outputs),
+            executors=executors,
+            name=options.name,
+            origin=origin,
+            follow=output.follow,
+        )
+        for name in names:
+            self.shell.user_ns[name] = future[name]
+        output.open(future)
+        if options.wait:
+            error = _outcome(future)
+            output.close()
+            if error is not None:
+                raise error.with_traceback(None)
+        return future
+
+
+ParslMagics.cell.__doc__ = f"{ParslMagics.cell.__doc__}\n{_cell_parser().format_help()}"
+for _magic in (ParslMagics.line, ParslMagics.cell):
+    # Braces and dollars of the user's Python must not be expanded by IPython.
+    setattr(_magic, MAGIC_NO_VAR_EXPAND_ATTR, True)
+
+
+def _outcome(future: AppFuture) -> BaseException | None:
+    """The error of a finished task; waits.  An interrupt of the cell goes through, and the task goes on."""
+    from concurrent.futures import CancelledError
+
+    try:
+        return future.exception()
+    except CancelledError as cancelled:
+        return cancelled
+
+
+def _split(words: list[str]) -> list[str]:
+    names = [name for word in words for name in word.split(",") if name]
+    for name in names:
+        if not name.isidentifier():
+            raise UsageError(f"{name!r}, which --outputs names, is not a name.")
+    return names

@@ -1,0 +1,165 @@
+"""Dumb pipe between the panels of a kernel and the loaded run: JSON texts go through unread.
+
+Run to panel: one comm per run, opened by the kernel, batches of texts at most twenty times a second, sent by the
+``parslab-relay`` thread, so that panels stay live while a cell is busy.  Panel to run: messages on the *control*
+channel, which is served while a cell is busy; where a kernel has none to extend, messages of the comm.  The control
+channel also tells a reloaded page which comm to listen to.  Made once per kernel; later runs use the same relay.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from typing import TYPE_CHECKING, Any
+
+from parslab.client import session
+from parslab.jupyter import display
+from parslab.jupyter.pace import Pacer
+
+if TYPE_CHECKING:
+    from parslab.client.dfk import DataFlowKernel
+
+__all__ = ["REQUEST", "TARGET", "Channel", "Relay", "join_sessions"]
+
+log = logging.getLogger(__name__)
+
+TARGET = "parslab.monitor"
+REQUEST = "parslab_request"
+REPLY = "parslab_reply"
+PERIOD = 0.05
+
+
+class Channel:
+    """The comm of one run.
+
+    Parameters
+    ----------
+    dfk
+        The run whose feed goes to the panels.
+    pacer
+        Sends.
+    """
+
+    def __init__(self, dfk: DataFlowKernel, pacer: Pacer) -> None:
+        self.dfk = dfk
+        self._pacer = pacer
+        self._texts: list[str] = []
+        self._reason: str | None = None
+        self._comm: Any = None
+        self.open()
+        dfk.on_feed = self.feed
+        dfk.on_end.append(self.end)
+
+    @property
+    def comm_id(self) -> str:
+        """What panels attach to; empty after the run has ended."""
+        return "" if self._comm is None else str(self._comm.comm_id)
+
+    @property
+    def alive(self) -> bool:
+        """Whether the run goes on."""
+        return self._reason is None
+
+    def open(self) -> None:
+        """Open the comm, again if a front end has closed it."""
+        import comm
+
+        if self._comm is None and self._reason is None:
+            self._comm = comm.create_comm(target_name=TARGET, data={"run": self.dfk.run})
+            self._comm.on_msg(self._asked)
+            self._comm.on_close(self._closed)
+
+    def feed(self, text: bytes) -> None:
+        """Pass a message on to every panel; called in the link's thread."""
+        self._texts.append(text.decode())
+        self._pacer.mark(self._send)
+
+    def end(self, reason: str) -> None:
+        """The run is over: say so and close."""
+        self._reason = reason
+        self._pacer.mark(self._send)
+
+    def _send(self) -> None:
+        count = len(self._texts)
+        texts = self._texts[:count]
+        del self._texts[:count]
+        comm, reason = self._comm, self._reason
+        if comm is None:
+            return
+        if texts:
+            comm.send({"feed": texts})
+        if reason is not None:
+            self._comm = None
+            comm.close({"reason": reason})
+
+    def _asked(self, message: dict[str, Any]) -> None:
+        text = message["content"]["data"].get("ask")
+        if isinstance(text, str):
+            self.dfk.panel_ask(text.encode())
+
+    def _closed(self, _: dict[str, Any]) -> None:
+        self._comm = None
+
+
+class Relay:
+    """The end of the pipe in an IPython kernel."""
+
+    def __init__(self, kernel: Any) -> None:
+        self._kernel = kernel
+        self._pacer = Pacer(PERIOD, "relay")
+        self._channel: Channel | None = None
+        handlers = getattr(kernel, "control_handlers", None)
+        if isinstance(handlers, dict):
+            handlers[REQUEST] = self._on_request
+        else:
+            log.warning("this kernel has no control handlers: panels cannot ask while a cell is busy")
+
+    def serve(self, dfk: DataFlowKernel) -> None:
+        """Connect a run that has just been loaded to the panels."""
+        if self._channel is None or self._channel.dfk is not dfk:
+            self._channel = Channel(dfk, self._pacer)
+
+    async def _on_request(self, stream: Any, ident: Any, parent: dict[str, Any]) -> None:
+        """A panel's control message; runs in the kernel's control thread, so it only forwards."""
+        try:
+            reply = self.answer(parent.get("content") or {})
+        except Exception as error:
+            # An exception would leave the panel without a reply, waiting.
+            log.exception("a request of the panel failed")
+            reply = {"status": "error", "comm_id": "", "run": "", "text": f"{type(error).__name__}: {error}"}
+        self._kernel.session.send(stream, REPLY, reply, parent, ident)
+
+    def answer(self, content: dict[str, Any]) -> dict[str, str]:
+        """Forward what a panel asks and say which comm brings the answer."""
+        channel = self._channel
+        if channel is None or not channel.alive:
+            return {"status": "error", "comm_id": "", "run": "", "text": "No run is loaded in this kernel."}
+        channel.open()
+        text = content.get("ask")
+        if isinstance(text, str):
+            channel.dfk.panel_ask(text.encode())
+        return {"status": "ok", "comm_id": channel.comm_id, "run": channel.dfk.run, "text": ""}
+
+
+_relay: Relay | None = None
+
+
+def join_sessions() -> None:
+    """Have every run that this process loads shown in the notebook it runs in; without IPython it does nothing."""
+    if _on_load not in session.on_load:
+        session.on_load.append(_on_load)
+
+
+def _on_load(dfk: DataFlowKernel) -> None:
+    global _relay
+    module = sys.modules.get("IPython.core.interactiveshell")
+    if module is None or not module.InteractiveShell.initialized():
+        return
+    shell = module.InteractiveShell.instance()
+    display.install(shell)
+    kernel = getattr(shell, "kernel", None)
+    if kernel is None:
+        return
+    if _relay is None or _relay._kernel is not kernel:
+        _relay = Relay(kernel)
+    _relay.serve(dfk)
