@@ -37,7 +37,7 @@ help:
 # --- what a user runs ------------------------------------------------------------------------------------------------
 
 demo: $(VENV)/.installed-tutorial
-	@$(PY) notebooks/run.py notebooks/01-quickstart.ipynb --to .demo
+	@rm -rf .demo && $(PY) notebooks/run.py notebooks/01-quickstart.ipynb --to .demo
 
 lab: $(VENV)/.installed-tutorial
 	@root=; test "$$(id -u)" != 0 || root=--allow-root; \

@@ -37,10 +37,11 @@ def shown(output: dict[str, Any]) -> str:
 
 
 class Printer:
-    """Prints a cell's first line when it begins and its outputs when it has ended."""
+    """Prints a cell's first line when it begins, its outputs when it has ended, and in the end what came later."""
 
     def __init__(self) -> None:
         self.begun = 0.0
+        self.printed: dict[int, str] = {}
 
     def begin(self, cell: dict[str, Any], cell_index: int) -> None:
         """Name the cell."""
@@ -50,12 +51,29 @@ class Printer:
 
     def end(self, cell: dict[str, Any], cell_index: int, execute_reply: dict[str, Any]) -> None:
         """Print the outputs, indented, and the time if it was worth noticing."""
-        for output in cell["outputs"]:
-            text = shown(output).rstrip("\n")
-            for line in (text if sys.stdout.isatty() else COLOUR.sub("", text)).splitlines():
-                print(f"    {line}")
+        self.outputs(cell, cell_index)
         if (took := time.monotonic() - self.begun) > 1:
             print(f"    ({took:.1f} s)", flush=True)
+
+    def later(self, cells: list[dict[str, Any]]) -> None:
+        """Print the outputs that changed after their cell had ended, as those of running tasks do."""
+        changed = [index for index in self.printed if text_of(cells[index]) != self.printed[index]]
+        if changed:
+            print("\nIn the end it says under these cells:")
+        for index in changed:
+            print(f"[{index}] {cells[index]['source'].splitlines()[0]}")
+            self.outputs(cells[index], index)
+
+    def outputs(self, cell: dict[str, Any], cell_index: int) -> None:
+        """Print the outputs of a cell; colours only where they are seen as such."""
+        text = self.printed[cell_index] = text_of(cell)
+        for line in (text if sys.stdout.isatty() else COLOUR.sub("", text)).splitlines():
+            print(f"    {line}")
+
+
+def text_of(cell: dict[str, Any]) -> str:
+    """Return the text of all outputs of a cell."""
+    return "\n".join(filter(None, (shown(output).rstrip("\n") for output in cell.get("outputs", ()))))
 
 
 def html(notebook: Any) -> str:
@@ -82,6 +100,7 @@ def execute(notebook: Any, folder: Path) -> None:
             on_cell_start=printer.begin,
             on_cell_executed=printer.end,
         ).execute()
+    printer.later(notebook.cells)
 
 
 def run(source: Path, folder: Path) -> int:
