@@ -14,14 +14,14 @@ if sys.platform == "win32":
     raise ImportError("parslab needs a Unix: Linux or macOS (on Windows use WSL).")
 
 if TYPE_CHECKING:
-    from parslab.app.decorators import bash_app, join_app, python_app
     from parslab.app.bash import AUTO_LOGNAME
+    from parslab.app.decorators import bash_app, join_app, python_app
     from parslab.client.dfk import DataFlowKernel
     from parslab.client.futures import AppFuture, DataFuture
+    from parslab.client.session import attach, by_value, clear, dfk, load, wait_for_current_tasks
     from parslab.config import Config
     from parslab.data_provider.files import File
     from parslab.executors import LowLatencyExecutor, ThreadPoolExecutor
-    from parslab.client.session import attach, by_value, clear, dfk, load, wait_for_current_tasks
 
 __all__ = [
     "AUTO_LOGNAME",

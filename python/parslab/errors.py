@@ -261,4 +261,6 @@ class DataFlowKernelLost(LostError):
     log: str
 
     def __str__(self) -> str:
-        return f"The DataFlowKernel of run {self.run} {self.how}. Its log is {self.log}; call parslab.load() to start anew."
+        return (
+            f"The DataFlowKernel of run {self.run} {self.how}; its log is {self.log}. Start anew with parslab.load()."
+        )

@@ -13,11 +13,7 @@ import os
 import random
 import threading
 import weakref
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import Future
-from pathlib import Path as FilePath
 from time import time
-from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -29,8 +25,6 @@ from parslab.errors import ConfigurationError, DataFlowKernelLost, NoDataFlowKer
 from parslab.records import panel
 from parslab.records.states import TaskState
 from parslab.serialize.arguments import Dependencies, pack_arguments, show_arguments
-from parslab.serialize.functions import Function, Pickled
-from parslab.serialize.references import Path
 from parslab.wire.messages import (
     Answered,
     Asked,
@@ -53,11 +47,18 @@ from parslab.wire.messages import (
     Want,
     Welcome,
 )
-from parslab.wire.stream import Batch, Buffer
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from concurrent.futures import Future
+    from pathlib import Path as FilePath
+    from types import TracebackType
+
     from parslab.client.start import Started
     from parslab.config import Config
+    from parslab.serialize.functions import Function, Pickled
+    from parslab.serialize.references import Path
+    from parslab.wire.stream import Batch, Buffer
 
 __all__ = ["DataFlowKernel"]
 
@@ -238,7 +239,8 @@ class DataFlowKernel:
         unknown = [label for label in labels if label not in self.labels]
         if unknown or not labels:
             raise ConfigurationError(
-                f"There is no executor {', '.join(map(repr, unknown)) or 'named'}; this run has {', '.join(self.labels)}."
+                f"There is no executor {', '.join(map(repr, unknown)) or 'named'}; "
+                f"this run has {', '.join(self.labels)}."
             )
         numbers = tuple(self.labels.index(label) for label in labels)
         self._choices[executors if isinstance(executors, str) else tuple(executors)] = numbers
@@ -353,7 +355,8 @@ class DataFlowKernel:
             self._asks.pop(number, None)
         if not box:
             raise self._lost_error()
-        return _answers.decode(box[0])
+        answer: panel.Answer = _answers.decode(box[0])
+        return answer
 
     def panel_ask(self, text: bytes) -> None:
         """Forward a panel's question; the answer comes to ``on_feed``."""

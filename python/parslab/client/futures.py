@@ -1,15 +1,14 @@
 """Futures of tasks: real ``concurrent.futures.Future`` s that cost little while nobody looks.
 
-A future is settled by the link's thread with bytes; the value is unpickled by whoever asks first.  The condition variable
-that every standard future carries is made only when somebody waits, so that a notebook can hold a million of them.
-Threads: settled by the link's thread, read by any.
+A future is settled by the link's thread with bytes; the value is unpickled by whoever asks first. The condition
+variable that every standard future carries is made only when somebody waits, so that a notebook can hold a million of
+them. Threads: settled by the link's thread, read by any.
 """
 
 from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Generator
 from concurrent.futures import CancelledError, Future
 from concurrent.futures import TimeoutError as FutureTimeout
 from concurrent.futures._base import CANCELLED_AND_NOTIFIED, FINISHED, PENDING
@@ -19,10 +18,12 @@ from parslab.records.states import TaskState
 from parslab.serialize.failures import exception_of
 from parslab.serialize.references import Constant, Path, follow_path
 from parslab.serialize.values import unpack
-from parslab.wire.messages import Failure
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Generator
+
     from parslab.client.dfk import DataFlowKernel
+    from parslab.wire.messages import Failure
 
 __all__ = ["AppFuture", "DataFuture", "LeanFuture", "ResultPart"]
 
@@ -64,7 +65,7 @@ class LeanFuture(Future[Any]):
         self._lazy_condition = value
 
     @property
-    def _waiters(self) -> list[Any]:
+    def _waiters(self) -> list[Any]:  # type: ignore[override]
         if self._lazy_waiters is None:
             self._lazy_waiters = []
         return self._lazy_waiters
@@ -145,7 +146,7 @@ class LeanFuture(Future[Any]):
             try:
                 raise error
             finally:
-                # The traceback now holds this frame, and this frame the error: break the cycle as the standard one does.
+                # The traceback now holds this frame, and this frame the error: break the cycle.
                 del self, error
         return self._value()
 
@@ -168,7 +169,11 @@ class LeanFuture(Future[Any]):
         woken = loop.create_future()
 
         def wake(_: object) -> None:
-            loop.call_soon_threadsafe(lambda: woken.done() or woken.set_result(None))
+            loop.call_soon_threadsafe(finish)
+
+        def finish() -> None:
+            if not woken.done():
+                woken.set_result(None)
 
         self.add_done_callback(wake)
         self._before_waiting()
@@ -325,10 +330,7 @@ class AppFuture(LeanFuture):
         return self._failure.traceback or self._failure.error
 
     def __repr__(self) -> str:
-        if self._state is PENDING:
-            state = "unfinished"
-        else:
-            state = self.state.name
+        state = "unfinished" if self._state is PENDING else self.state.name
         error = f": {self._failure.error}" if self._failure is not None and state != "cancelled" else ""
         return f"<AppFuture task {self.task_id} {self.app_name} {state}{error}>"
 

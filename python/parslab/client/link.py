@@ -1,8 +1,8 @@
 """The link to the DataFlowKernel [shell]: one socket, one thread, and whoever calls an app.
 
-A call made in a quiet moment is sent by the calling thread itself, which saves a thread switch; calls that come in a burst
-wait for the link's thread, which takes them together whenever it gets the interpreter.  Everything received is handled in
-the link's thread.
+A call made in a quiet moment is sent by the calling thread itself, which saves a thread switch; calls that come in a
+burst wait for the link's thread, which takes them together whenever it gets the interpreter. Everything received is
+handled in the link's thread.
 """
 
 from __future__ import annotations
@@ -11,15 +11,17 @@ import contextlib
 import logging
 import os
 import select
-import socket
 import threading
-from collections.abc import Callable, Sequence
 from time import perf_counter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from parslab.errors import ProtocolError
 from parslab.wire.messages import KernelMessage
 from parslab.wire.stream import Batch, Buffer, Stream, decoder
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Callable, Sequence
 
 __all__ = ["Link"]
 
@@ -49,7 +51,7 @@ class Link:
         self._ended = ended
         self._outbox: list[Any] = []
         self._sending = threading.Lock()  # the socket's outgoing side is shared with every thread that calls an app
-        self._wake_in, self._wake_out = os.pipe()
+        self._wake_out, self._wake_in = os.pipe()
         os.set_blocking(self._wake_in, False)
         os.set_blocking(self._wake_out, False)
         self._poll = select.poll()
@@ -156,7 +158,10 @@ class Link:
             self._ended(how)
 
     def turn(self, timeout: int | None) -> None:
-        """Wait (at most ``timeout`` milliseconds) for something, once, and handle it; also used by the link's thread itself while it must wait."""
+        """Wait (at most ``timeout`` milliseconds) for something, once, and handle it.
+
+        The link's own thread calls it too while a callback of the user makes it wait for an answer.
+        """
         stream = self._stream
         if stream.congested != self._watching_room:
             self._watching_room = stream.congested

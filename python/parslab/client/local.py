@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import threading
 import weakref
-from collections.abc import Callable, Mapping
 from concurrent.futures import CancelledError, Future
 from time import time
 from typing import TYPE_CHECKING, Any
@@ -25,6 +24,8 @@ from parslab.wire.messages import Failure, Finished, Joins, RunLocal, Submit, Ta
 from parslab.wire.messages import Started as StartedMessage
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
     from parslab.client.dfk import DataFlowKernel
 
 __all__ = ["LocalTasks"]

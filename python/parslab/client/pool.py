@@ -1,7 +1,7 @@
 """Bodies that run in the notebook process: thread-pool apps, join apps, and packing values that workers want.
 
-Arguments are passed by reference; futures in them are replaced by their values when the DataFlowKernel says that all are
-there.  Threads are daemons, so that a long task never keeps the interpreter from ending.
+Arguments are passed by reference; futures in them are replaced by their values when the DataFlowKernel says that all
+are there. Threads are daemons, so that a long task never keeps the interpreter from ending.
 """
 
 from __future__ import annotations
@@ -9,9 +9,11 @@ from __future__ import annotations
 import dataclasses
 import queue
 import threading
-from collections.abc import Callable
 from concurrent.futures import Future
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 __all__ = ["ThreadPool", "futures_in", "with_values"]
 

@@ -9,14 +9,15 @@ import atexit
 import os
 import socket
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from parslab.errors import ConfigurationError, NoDataFlowKernelError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import ModuleType
+
     from parslab.client.dfk import DataFlowKernel
     from parslab.config import Config
 

@@ -1,7 +1,7 @@
 """Starting the DataFlowKernel process, and finding those that run already.
 
-Everything it must know goes into a 0600 file in the run's own folder; our socket is inherited, so there is nothing to find
-and nothing for a stranger to open.  A run folder that cannot be made is replaced by a temporary one, and said.
+Everything it must know goes into a 0600 file in the run's own folder; our socket is inherited, so there is nothing to
+find and nothing for a stranger to open. A run folder that cannot be made is replaced by a temporary one, and said.
 """
 
 from __future__ import annotations
@@ -146,8 +146,8 @@ def _new_run_dir(root: Path) -> tuple[Path, list[str]]:
     except OSError as error:
         other = Path(tempfile.mkdtemp(prefix="parslab-runs-"))
         notice = (
-            f"The run folder {root} cannot be written ({error.strerror or error}); logs and monitoring of this run are in "
-            f"{other} instead. Choose another one with Config(run_dir=...)."
+            f"The run folder {root} cannot be written ({error.strerror or error}); logs and monitoring of this run "
+            f"are in {other} instead. Choose another one with Config(run_dir=...)."
         )
         return _numbered(other), [notice]
 

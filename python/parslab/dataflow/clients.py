@@ -12,10 +12,8 @@ import os
 import socket
 import struct
 import sys
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from parslab.dataflow.table import Table
 from parslab.dataflow.values import Value, sliced
 from parslab.wire.messages import (
     Asked,
@@ -36,6 +34,11 @@ from parslab.wire.messages import (
 )
 from parslab.wire.messages import Value as ValueMessage
 from parslab.wire.stream import Buffer, Stream, decoder
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from parslab.dataflow.table import Table
 
 __all__ = ["Client", "listen", "peer_uid"]
 

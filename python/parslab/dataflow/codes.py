@@ -5,8 +5,12 @@ Clients number their functions on their own; a function that two clients (or two
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from parslab.wire.messages import Code
-from parslab.wire.stream import Buffer
+
+if TYPE_CHECKING:
+    from parslab.wire.stream import Buffer
 
 __all__ = ["Codes"]
 

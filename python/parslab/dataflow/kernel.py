@@ -12,10 +12,9 @@ import itertools
 import logging
 import os
 import socket
-from collections.abc import Callable
 from pathlib import Path
 from time import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from parslab.dataflow.clients import Client, listen, peer_uid
 from parslab.dataflow.codes import Codes
@@ -46,7 +45,11 @@ from parslab.wire.messages import (
     TaskKind,
     Welcome,
 )
-from parslab.wire.stream import Buffer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from parslab.wire.stream import Buffer
 
 __all__ = ["Kernel"]
 
@@ -85,6 +88,7 @@ class Kernel:
         self._dropping: set[int] = set()
         self._owner_socket = owner
         self._listener: socket.socket | None = None
+        self._hubs: list[Any] = []
         self.reason = ""
 
     @staticmethod
@@ -130,7 +134,13 @@ class Kernel:
         from parslab.dataflow.tcp import Hub
 
         hub = Hub(pool, self)
+        self._hubs.append(hub)
         self.event(NoticeRaised(time(), "info", hub.invitation))
+
+    def reap(self) -> None:
+        """A child process has ended."""
+        for pool in self.pools.values():
+            pool.reap()
 
     def end(self, reason: str) -> None:
         """Leave after this round."""
@@ -147,12 +157,13 @@ class Kernel:
         self.event(RunEnded(time(), self.reason))
         self._tell_monitor()
         if self._monitor is not None:
-            for text in self._monitor.tick(time()):
+            for text in self._monitor.close(time()):
                 self._broadcast(text)
-            self._monitor.close(time())
         self._send_replies()
         for client in list(self.clients.values()):
             client.stream.close()
+        for hub in self._hubs:
+            hub.close()
         if self._listener is not None:
             self._listener.close()
         self.loop.close()
@@ -295,6 +306,8 @@ class Kernel:
         return Welcome(client.number, self.run["run"], PROTOCOL, self.run["package"], kinds)
 
     def _readable(self, client: Client) -> None:
+        if client.number not in self.clients:
+            return
         try:
             for messages, frames in client.stream.receive():
                 if not client.greeted and type(messages[0]) is not Hello:
@@ -367,7 +380,7 @@ class Kernel:
         if command is not None:
             ids = None if command.everything else command.tasks
             count = self.table.cancel(ids, time())
-            reply(self._monitor.done(command.ask, f"{count} task{'s' if count != 1 else ''} cancelled"))
+            reply(Monitor.done(command.ask, f"{count} task{'s' if count != 1 else ''} cancelled"))
 
     def _broadcast(self, text: bytes) -> None:
         for client in self.clients.values():

@@ -11,9 +11,11 @@ import selectors
 import signal
 import socket
 from collections import deque
-from collections.abc import Callable
 from time import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 __all__ = ["Loop"]
 

@@ -1,9 +1,9 @@
 """The queue of a low-latency executor [core]: which worker gets which ready task, and how far ahead (paper 4.3.3).
 
-Pure; time is an argument.  A worker gets its next tasks before it has finished, but only as much as is expected to take
-``AHEAD`` seconds: the mean time of each function is learnt as outcomes come.  A function that is not known yet, or takes
-longer, is given one at a time (two when short), so that work is spread evenly.  When a worker with tasks is silent for
-``LOOK`` seconds it is looked at (D5): what it has not begun goes back to the head of the queue.
+Pure; time is an argument. A worker gets its next tasks before it has finished, but only as much as is expected to
+take ``AHEAD`` seconds: the mean time of each function is learnt as outcomes come. A function that is not known yet,
+or takes longer, is given one at a time (two when short), so that work is spread evenly. When a worker with tasks is
+silent for ``LOOK`` seconds it is looked at (D5): what it has not begun goes back to the head of the queue.
 
 Invariants: a task is in ``queue`` or in the ``inflight`` of one worker, never both; ``inflight`` is in the order sent.
 """
@@ -11,10 +11,14 @@ Invariants: a task is in ``queue`` or in the ``inflight`` of one worker, never b
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
-from parslab.dataflow.table import Task
 from parslab.records.states import TaskState
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from parslab.dataflow.table import Task
 
 __all__ = ["AHEAD", "LOOK", "Queue", "Slot"]
 

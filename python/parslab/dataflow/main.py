@@ -47,7 +47,7 @@ def _serve(settings: dict[str, Any], fd: int) -> None:
     kernel = Kernel(settings, socket.socket(fileno=fd))
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         kernel.loop.catch(number, lambda n=number: kernel.end(f"it was told to by {n.name}"))  # type: ignore[misc]
-    kernel.loop.catch(signal.SIGCHLD, lambda: [pool.reap() for pool in kernel.pools.values()] and None)
+    kernel.loop.catch(signal.SIGCHLD, kernel.reap)
     try:
         kernel.start_workers()
         kernel.start(sockets)

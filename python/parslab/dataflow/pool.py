@@ -1,8 +1,8 @@
 """The workers of one low-latency executor [shell]: starts them, talks to them, buries them.
 
-What each worker gets is decided by ``low_latency.Queue``; what an outcome means, by the task table.  Here messages of
-workers become calls of those two.  A worker that died is explained and replaced; an executor whose workers die before they
-have said hello is broken, and says so on every task that waits for it.
+What each worker gets is decided by ``low_latency.Queue``; what an outcome means, by the task table. Here messages of
+workers become calls of those two. A worker that died is explained and replaced; an executor whose workers die before
+they have said hello is broken, and says so on every task that waits for it.
 """
 
 from __future__ import annotations
@@ -11,15 +11,11 @@ import contextlib
 import logging
 import pickle
 import signal
-from collections.abc import Callable, Iterable
 from time import time
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-from parslab.dataflow.codes import Codes
-from parslab.dataflow.loop import Loop
 from parslab.dataflow.low_latency import Queue, Slot
 from parslab.dataflow.processes import Process, how_it_ended
-from parslab.dataflow.table import Table, Task
 from parslab.dataflow.values import Value
 from parslab.errors import ProtocolError, WorkerLost
 from parslab.records.events import Event, NoticeRaised, WorkerMoved
@@ -38,6 +34,13 @@ from parslab.wire.messages import (
     WorkerHello,
 )
 from parslab.wire.stream import Batch, Buffer, Stream, decoder
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from parslab.dataflow.codes import Codes
+    from parslab.dataflow.loop import Loop
+    from parslab.dataflow.table import Table, Task
 
 __all__ = ["Peer", "Pool", "PoolOwner"]
 
@@ -210,6 +213,8 @@ class Pool:
                 self._owner.loop.wants_write(stream, False)
 
     def _readable(self, peer: Peer, stream: Stream) -> None:
+        if peer not in self.peers:
+            return  # buried earlier in this very round
         try:
             self.received(peer, stream.receive())
         except EOFError:

@@ -12,16 +12,20 @@ Invariants (``check`` verifies them; every test of this module ends with it):
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
+from parslab.dataflow.values import NOTHING, Value, joined
 from parslab.errors import InternalError
 from parslab.records.events import Event, TaskFailed, TaskMoved, TaskSubmitted
 from parslab.records.machine import TASK, Signal, step
 from parslab.records.states import FINAL, TaskState
-from parslab.dataflow.values import NOTHING, Value, joined
 from parslab.wire.messages import INLINE, Failure, KernelMessage, Resolved, RunLocal, Submit, TaskKind, Want
 from parslab.wire.messages import Value as ValueMessage
-from parslab.wire.stream import Buffer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from parslab.wire.stream import Buffer
 
 __all__ = ["Effects", "Table", "Task"]
 
@@ -314,7 +318,7 @@ class Table:
         """A task has just entered a final state: tell its client, wake its dependents."""
         self.unfinished -= 1
         task.args = b""
-        task.frames = task.needs = []
+        task.frames, task.needs = [], []
         value, size = task.value, 0
         if value is None or task.kind != TaskKind.remote:
             inline = b""  # it lies at the client, in itself or in the futures it joined
@@ -423,6 +427,7 @@ class Table:
                 waits = [n for n in task.needs if task in (n.dependents or ())]
                 assert len(waits) == task.waiting > 0, task.story()
             if task.state in FINAL:
-                assert not task.args and not task.needs, task.story()
+                assert not task.args, task.story()
+                assert not task.needs, task.story()
                 assert all(d.state is TaskState.pending for d in task.dependents or ()), task.story()
         assert self.unfinished == sum(t.state not in FINAL for t in self.tasks.values())

@@ -5,8 +5,12 @@ A value is released by dropping the reference: the task record, dependents that 
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from parslab.wire.messages import Packed
-from parslab.wire.stream import Buffer
+
+if TYPE_CHECKING:
+    from parslab.wire.stream import Buffer
 
 __all__ = ["NOTHING", "Value", "joined", "sliced"]
 

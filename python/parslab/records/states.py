@@ -29,6 +29,9 @@ class TaskState(IntEnum):
     cancelled = 12
     """Ended because somebody cancelled it."""
 
+    def __str__(self) -> str:
+        return self.name
+
 
 FINAL = frozenset({TaskState.exec_done, TaskState.failed, TaskState.dep_fail, TaskState.cancelled})
 """A task in one of these states does not move any more."""

@@ -1,21 +1,24 @@
 """The arguments of a call, pickled once in the caller's thread; futures in them, however deep, become dependencies.
 
-Calls whose arguments are all plain numbers and strings, or futures at the top level, go through C pickle alone; anything
-else through cloudpickle, because classes and functions of a notebook travel by value.
+Calls whose arguments are all plain numbers and strings, or futures at the top level, go through C pickle alone;
+anything else through cloudpickle, because classes and functions of a notebook travel by value.
 """
 
 from __future__ import annotations
 
 import io
 import pickle
-from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from parslab.errors import ParslabError, SerializationError
 from parslab.serialize.references import Path, resolve
 from parslab.serialize.values import ATOMS, buffers_into, split
-from parslab.wire.stream import Buffer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from parslab.wire.stream import Buffer
 
 __all__ = ["Dependencies", "brief", "pack_arguments", "show_arguments", "why_unpicklable"]
 

@@ -1,7 +1,7 @@
 """How an exception travels: its own pickle, one line of text, and the traceback as the worker saw it.
 
-The worker calls :func:`failure_of`; the notebook calls :func:`exception_of`.  An exception that cannot be pickled, or not be
-rebuilt, is replaced by a ``RemoteError`` that says so; its traceback is never lost.
+The worker calls :func:`failure_of`; the notebook calls :func:`exception_of`. An exception that cannot be pickled, or
+not be rebuilt, is replaced by a ``RemoteError`` that says so; its traceback is never lost.
 """
 
 from __future__ import annotations
@@ -92,8 +92,6 @@ def _rebuilt(failure: Failure) -> BaseException:
         except Exception as reason:
             name, _, message = failure.error.partition(": ")
             error = RemoteError(name, message, one_line(reason))
-    if failure.traceback and not isinstance(error, ParslabError):
-        error.__cause__ = RemoteTraceback(failure.traceback)
-    elif failure.traceback and isinstance(error, RemoteError):
+    if failure.traceback and (isinstance(error, RemoteError) or not isinstance(error, ParslabError)):
         error.__cause__ = RemoteTraceback(failure.traceback)
     return error

@@ -1,9 +1,9 @@
 """Functions as they are now: pickled once, and again when something that their pickle holds has changed.
 
-A function of a notebook travels by value, with the helpers and globals it uses.  Its pickle is stale when a cell redefined
-one of them.  :class:`Function` remembers what the pickle was made of as (where, name, object) triples and compares
-identities before each call, which costs well under a microsecond; mutable globals cannot be watched so, and are pickled
-and compared each time.  Called in the user's thread only.
+A function of a notebook travels by value, with the helpers and globals it uses. Its pickle is stale when a cell
+redefined one of them. :class:`Function` remembers what the pickle was made of as (where, name, object) triples and
+compares identities before each call, which costs well under a microsecond; mutable globals cannot be watched so, and
+are pickled and compared each time. Called in the user's thread only.
 """
 
 from __future__ import annotations

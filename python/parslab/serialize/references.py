@@ -1,15 +1,17 @@
 """Futures inside arguments: how one becomes a reference while pickling and a value again on the worker.
 
 While the arguments of a call are pickled each future in them, at any depth, is replaced by a call of :func:`resolve`
-with its place among the call's dependencies.  While a worker unpickles them, ``resolve`` returns the value it holds for
-that place.  A part of a future (``fut["a"][0]``) is a path that is followed there; a constant (a ``DataFuture``'s file) is
-a dependency whose value is not needed.
+with its place among the call's dependencies. While a worker unpickles them, ``resolve`` returns the value it holds
+for that place. A part of a future (``fut["a"][0]``) is a path that is followed there; a constant (a ``DataFuture``'s
+file) is a dependency whose value is not needed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 __all__ = ["Constant", "follow_path", "resolve", "resolving"]
 

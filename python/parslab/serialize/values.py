@@ -1,19 +1,22 @@
 """Values to bytes and back: pickle protocol 5, large buffers out of band and never copied on the way out.
 
-A packed value is ``(inline, frames)``: a small pickle stream rides in the message header, a large one is the first frame;
-buffers of arrays follow as frames.  Received frames are fresh ``bytearray`` s, so arrays made on them are writable and
-nobody else's.
+A packed value is ``(inline, frames)``: a small pickle stream rides in the message header, a large one is the first
+frame; buffers of arrays follow as frames. Received frames are fresh ``bytearray`` s, so arrays made on them are
+writable and nobody else's.
 """
 
 from __future__ import annotations
 
 import io
 import pickle
-from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from parslab.wire.messages import INLINE
-from parslab.wire.stream import Buffer
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from parslab.wire.stream import Buffer
 
 __all__ = ["ATOMS", "buffers_into", "pack", "split", "unpack"]
 

@@ -93,7 +93,7 @@ class Packed(msgspec.Struct, array_like=True):
     parts: tuple[Packed, ...] | None = None
 
 
-class Failure(_Wire, frozen=True):
+class Failure(msgspec.Struct, array_like=True, gc=False, frozen=True):
     """Why a task failed."""
 
     error: str

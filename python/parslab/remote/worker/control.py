@@ -1,8 +1,8 @@
 """The control thread of a worker: asleep in the kernel until the DataFlowKernel asks (D5), or the link breaks.
 
-It answers what runs, gives back tasks that are not begun, interrupts the one that runs, and, once looked at, sends output
-and finished outcomes ten times a second until the worker is idle.  When the DataFlowKernel is gone it ends the process
-and everything the tasks have started.
+It answers what runs, gives back tasks that are not begun, interrupts the one that runs, and, once looked at, sends
+output and finished outcomes ten times a second until the worker is idle. When the DataFlowKernel is gone it ends the
+process and everything the tasks have started.
 """
 
 from __future__ import annotations

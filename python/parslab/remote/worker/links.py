@@ -1,7 +1,7 @@
 """The two links of a worker: raw unix sockets on the DataFlowKernel's host, CurveZMQ over TCP from another one.
 
-The data link brings tasks to the main thread and takes outcomes and output back; the control link belongs to the control
-thread.  ``send`` of the data link may be called by both threads.
+The data link brings tasks to the main thread and takes outcomes and output back; the control link belongs to the
+control thread. ``send`` of the data link may be called by both threads.
 """
 
 from __future__ import annotations
@@ -10,13 +10,19 @@ import contextlib
 import select
 import socket
 import threading
-from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+import time
+from typing import TYPE_CHECKING, Any, Protocol
 
 from parslab.wire.messages import ControlMessage, WorkerMessage
 from parslab.wire.stream import Batch, Buffer, Stream, decoder
 
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
 __all__ = ["Link", "UnixLink", "tcp_links", "unix_links"]
+
+_SILENCE = 15.0
+"""Seconds without a probe on the control link after which the DataFlowKernel counts as gone (it probes every 2 s)."""
 
 
 class Link(Protocol):
@@ -58,8 +64,11 @@ def unix_links(data: int, control: int) -> tuple[Link, Link]:
 class _TcpLink:
     """A ZeroMQ DEALER; its lock is there because ZeroMQ sockets may not be used by two threads at once."""
 
-    def __init__(self, sock: Any, decode: Callable[[Buffer], list[Any]]) -> None:
+    def __init__(self, sock: Any, decode: Callable[[Buffer], list[Any]], silence: float | None) -> None:
         import zmq
+
+        self._silence = silence
+        self._heard = time.monotonic()
 
         self._zmq = zmq
         self._sock = sock
@@ -79,7 +88,10 @@ class _TcpLink:
             with self._using:
                 batches = self._drain()
             if batches or timeout == 0:
+                self._heard = time.monotonic()
                 return batches
+            if self._silence is not None and time.monotonic() - self._heard > self._silence:
+                raise EOFError
             # The descriptor is edge-triggered: a short time limit covers an edge that another thread consumed.
             select.select([self._fd], [], [], 1.0 if timeout is None else min(timeout, 1.0))
             if timeout is not None:
@@ -100,9 +112,9 @@ def tcp_links(settings: dict[str, Any], name: str) -> tuple[Link, Link]:
     """Connect both links with the run's keys; heartbeats make a lost network an EOFError within seconds."""
     import zmq
 
-    context = zmq.Context.instance()
+    context: Any = zmq.Context.instance()
     links: list[Link] = []
-    for kind, union in (("data", WorkerMessage), ("control", ControlMessage)):
+    for kind, union, silence in (("data", WorkerMessage, None), ("control", ControlMessage, _SILENCE)):
         sock = context.socket(zmq.DEALER)
         sock.setsockopt(zmq.IDENTITY, f"{name}/{kind}".encode())
         sock.setsockopt(zmq.LINGER, 1000)
@@ -112,5 +124,5 @@ def tcp_links(settings: dict[str, Any], name: str) -> tuple[Link, Link]:
         sock.curve_publickey = settings["public_key"].encode()
         sock.curve_secretkey = settings["secret_key"].encode()
         sock.connect(settings["address"])
-        links.append(_TcpLink(sock, decoder(union)))
+        links.append(_TcpLink(sock, decoder(union), silence))
     return links[0], links[1]

@@ -1,7 +1,7 @@
 """Start of a worker process: settings in, links made, the two threads set going.
 
-Workers of the DataFlowKernel's own host are started by it and inherit their links; ``python -m parslab.remote.worker FILE``
-joins from another host with the settings file that the run wrote.
+Workers of the DataFlowKernel's own host are started by it and inherit their links; ``python -m parslab.remote.worker
+FILE`` joins from another host with the settings file that the run wrote.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ def main(settings: dict[str, Any]) -> None:
     Parameters
     ----------
     settings
-        ``worker`` (its name), ``executor`` (number), ``package`` (version), and either ``data``, ``control``, ``files``,
-        ``page`` (inherited descriptors) or ``address`` and keys.
+        ``worker`` (its name), ``executor`` (number), ``package`` (version), and either ``data``, ``control``,
+        ``files``, ``page`` (inherited descriptors) or ``address`` and keys.
     """
     name = settings["worker"]
     if "data" in settings:

@@ -1,12 +1,14 @@
 """What a task prints: fd 1 and 2 of the worker are anonymous files that are emptied after each task (D6).
 
-Everything counts, also what C libraries and child processes write.  ``take`` is called by the main thread after each
-task, and by the control thread while a long task runs; the lock is for those two, who must not read the same bytes twice.
-Of each task and stream the first ``HEAD`` and the last ``TAIL`` bytes are kept, with a mark where something was cut.
+Everything counts, also what C libraries and child processes write. ``take`` is called by the main thread after each
+task, and by the control thread while a long task runs; the lock is for those two, who must not read the same bytes
+twice. Of each task and stream the first ``HEAD`` and the last ``TAIL`` bytes are kept, with a mark where something
+was cut.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import tempfile
@@ -96,10 +98,8 @@ class Output:
     def take(self, task: int, final: bool) -> list[Printed]:
         """What ``task`` has printed since the last call; ``final`` when it has ended."""
         for text in self._own if final else ():
-            try:
+            with contextlib.suppress(OSError, ValueError):  # the task closed it: not our failure
                 text.flush()
-            except (OSError, ValueError):
-                pass  # the task closed it, or its disk is full: not our failure
         out, err = self._streams
         if not os.lseek(out.fd, 0, os.SEEK_END) and not os.lseek(err.fd, 0, os.SEEK_END) and not (out.sent + err.sent):
             return []

@@ -1,8 +1,8 @@
 """The main thread of a worker: takes a task, unpickles, runs, packs what comes out.
 
-It alone unpickles what users sent.  Tasks that were sent ahead wait in ``todo``, from which the control thread may take them
-back: ``popleft`` here and ``pop`` there are atomic, so each task goes to exactly one.  Outcomes of very short tasks leave
-together; an outcome never waits for a later task that is not short.
+It alone unpickles what users sent. Tasks that were sent ahead wait in ``todo``, from which the control thread may
+take them back: ``popleft`` here and ``pop`` there are atomic, so each task goes to exactly one. Outcomes of very
+short tasks leave together; an outcome never waits for a later task that is not short.
 """
 
 from __future__ import annotations
@@ -11,19 +11,22 @@ import signal
 import threading
 import types
 from collections import deque
-from collections.abc import Callable, Sequence
 from time import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from parslab.errors import SerializationError
-from parslab.remote.worker.links import Link
-from parslab.remote.worker.output import Output
 from parslab.serialize.failures import failure_of, one_line
 from parslab.serialize.functions import load_function
 from parslab.serialize.references import resolving
 from parslab.serialize.values import pack, unpack
 from parslab.wire.messages import Code, Failure, Forget, Outcome, Packed, Run
-from parslab.wire.stream import Batch, Buffer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from parslab.remote.worker.links import Link
+    from parslab.remote.worker.output import Output
+    from parslab.wire.stream import Batch, Buffer
 
 __all__ = ["Worker"]
 
@@ -106,7 +109,8 @@ class Worker:
     def _execute(self, run: Run, frames: list[bytearray]) -> None:
         self.since = started = time()
         self.current = self._page[0] = run.task
-        inline, out, failure, interrupted = b"", [], None, False
+        inline, failure, interrupted = b"", None, False
+        out: list[Buffer] = []
         try:
             try:
                 inline, out = self._call(run, frames)
