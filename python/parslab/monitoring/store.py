@@ -146,6 +146,8 @@ class Store:
             try:
                 tables.write(self._open(), batch, self._kept)
                 return
+            except _OURS:
+                raise
             except sqlite3.Error as error:
                 tries += 1
                 if self._in_memory:
@@ -226,6 +228,8 @@ class Store:
 
 
 _BUSY, _LOCKED = 5, 6
+_OURS = (sqlite3.ProgrammingError, sqlite3.InterfaceError, sqlite3.DataError, sqlite3.IntegrityError)
+"""Errors that tell of a row that cannot be stored anywhere, not of a disk."""
 
 
 def _code(error: sqlite3.Error) -> int:
