@@ -4,7 +4,7 @@
 cannot be made or written (read-only or full disk, a lock that stays) the rows go on into a database in memory, bounded
 by ``MEMORY_PAGES``, and one notice says so.  Reads see everything handed over before them, because one queue carries
 both.  WAL with ``synchronous=NORMAL``: other programs may read while we write, and a crash of the machine does not
-harm the file; it costs the same as ``OFF`` here, as only checkpoints wait for the disk, without the GIL.
+harm the file; it takes the CPU time of ``OFF``, and only checkpoints wait for the disk, without the GIL.
 """
 
 from __future__ import annotations

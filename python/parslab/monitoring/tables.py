@@ -8,6 +8,7 @@ with the same rows.  The text of an ask is only ever a bound value, never part o
 
 from __future__ import annotations
 
+import sqlite3
 from dataclasses import dataclass
 from itertools import chain
 from typing import TYPE_CHECKING, Any
@@ -18,8 +19,6 @@ from parslab.monitoring.seen import CLIENT_SHIFT
 from parslab.records.panel import Detail, Page, Problem, StateChange, TaskDetail, TaskPage, TaskRow
 
 if TYPE_CHECKING:
-    import sqlite3
-
     from parslab.monitoring.output import Printed
 
 __all__ = ["VERSION", "KeptOutput", "create", "detail", "page", "write"]
@@ -51,8 +50,8 @@ _TAIL_CHUNK = 1 << 30
 _KEPT = 128
 """Streams whose ends are remembered between flushes; those of others are read back."""
 
-_ROWS = (128, 16, 1)
-"""Rows per statement: few different ones, so that each is compiled once."""
+_ROWS = (128, 16, 1) if sqlite3.sqlite_version_info >= (3, 32) else (32, 8, 1)
+"""Rows per statement: few different ones, so that each is compiled once.  Older SQLites bind 999 values at most."""
 
 _LISTED = 1000
 """Dependencies and dependents that a detail lists."""
