@@ -67,10 +67,9 @@ class SpecialCall:
         kwargs: Mapping[str, Any],
     ) -> None:
         self.name = name
+        _refuse_later(name, kwargs)
         self.args, self.kwargs, values = _bound(name, signature, strip, args, dict(kwargs))
-        for later in LATER:
-            if values.get(later):
-                raise ConfigurationError(f"App {name}: {later} is not supported by this version of parslab.")
+        _refuse_later(name, values)
         self.label = values.get("label")
         self.streams: dict[str, Any] = {}
         self.files: list[File] = []
@@ -144,6 +143,13 @@ def _as_keywords(bound: inspect.BoundArguments) -> tuple[tuple[Any, ...], dict[s
         else:
             positional.append(value)
     return tuple(positional), keywords
+
+
+def _refuse_later(name: str, values: Mapping[str, Any]) -> None:
+    """A limit that is silently not enforced would be worse than none."""
+    for later in LATER:
+        if values.get(later):
+            raise ConfigurationError(f"App {name}: {later} is not supported by this version of parslab.")
 
 
 def _listed(app: str, keyword: str, value: Any) -> Iterable[Any]:

@@ -11,10 +11,12 @@ import ast
 import builtins
 import functools
 import operator
+import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from IPython.core.error import UsageError
+from IPython.core.interactiveshell import InteractiveShell
 
 from parslab.bodies.cell import Cell, run_cell
 from parslab.jupyter.cells import Names, names_of, shell_calls
@@ -26,7 +28,7 @@ if TYPE_CHECKING:
     from parslab.client.dfk import DataFlowKernel
     from parslab.client.futures import AppFuture
 
-__all__ = ["CellSource", "define_apps", "submit_cell"]
+__all__ = ["CellSource", "CellSyntaxError", "define_apps", "raise_in_cell", "submit_cell", "user_names"]
 
 _FUTURE_FLAGS = functools.reduce(
     operator.or_, (getattr(__future__, name).compiler_flag for name in __future__.all_feature_names)
@@ -36,6 +38,23 @@ _WORKERS_OWN = frozenset(
 )
 
 _cells = Function(run_cell, name="cell")
+
+
+class CellSyntaxError(Exception):
+    """The cell is not valid Python.
+
+    Shown by IPython as a syntax error of an ordinary cell is: a SyntaxError raised by a magic would be shown below the
+    frames of the magic and of IPython.
+    """
+
+    def __init__(self, error: SyntaxError) -> None:
+        super().__init__(str(error))
+        self.error = error
+
+    def _render_traceback_(self) -> list[str]:
+        shell: Any = InteractiveShell.instance()
+        lines: list[str] = shell.SyntaxTB.structured_traceback(type(self.error), self.error, [])
+        return lines
 
 
 @dataclass(frozen=True)
@@ -69,9 +88,13 @@ class CellSource:
         return cls(text, filename, shell.compile.flags & _FUTURE_FLAGS)
 
     def parse(self) -> ast.Module:
-        """The syntax tree; raises SyntaxError for everything that Python's compiler finds."""
-        tree = ast.parse(self.text, self.filename)
-        compile(self.text, self.filename, "exec", self.flags, dont_inherit=True)
+        """The syntax tree; raises CellSyntaxError for everything that Python's compiler finds."""
+        __tracebackhide__ = True
+        try:
+            tree = ast.parse(self.text, self.filename)
+            compile(self.text, self.filename, "exec", self.flags, dont_inherit=True)
+        except SyntaxError as error:
+            raise CellSyntaxError(error) from None
         return tree
 
 
@@ -122,6 +145,27 @@ def travelling(names: Names, outputs: Sequence[str], namespace: Mapping[str, Any
     unsure = [name for name in outputs if name not in names.certain]
     candidates = dict.fromkeys([*names.reads, *sorted(names.later - names.certain), *unsure])
     return {name: namespace[name] for name in candidates if name in namespace and name not in _WORKERS_OWN}
+
+
+def user_names(shell: Any) -> dict[str, Any]:
+    """The notebook's namespace, without what IPython put there in place of builtins (its own ``open``, ``exit``)."""
+    hidden = shell.user_ns_hidden
+    return {
+        name: value
+        for name, value in shell.user_ns.items()
+        if not (hasattr(builtins, name) and name in hidden and hidden[name] is value)
+    }
+
+
+def raise_in_cell(error: BaseException, source: CellSource) -> NoReturn:
+    """Raise the error of a task where it came from: at the line of the cell that the remote traceback names."""
+    __tracebackhide__ = True
+    remote = str(getattr(error.__cause__, "text", ""))
+    found = re.search(rf'File "{re.escape(source.filename)}", line (\d+), in <module>', remote)
+    line = int(found.group(1)) if found else 1
+    padded = "\n" * (line - 1) + "raise error"
+    exec(compile(padded, source.filename, "exec", dont_inherit=True), {"error": error.with_traceback(None)})
+    raise error
 
 
 def _check_names(names: Names, namespace: Mapping[str, Any], source: CellSource) -> None:

@@ -144,7 +144,7 @@ def _shutdown(words: list[str]) -> None:
     dfk = _loaded()
     unfinished = dfk.unfinished
     dfk.cleanup()
-    left = f"; {unfinished} unfinished tasks were given up" if unfinished else ""
+    left = f"; {_count(unfinished)} given up unfinished" if unfinished else ""
     print(f"Run {dfk.run} is over{left}. Its files are in {dfk.run_dir}")
 
 
@@ -183,7 +183,7 @@ def _tasks(words: list[str]) -> None:
     if not isinstance(answer, panel.TaskPage):
         raise UsageError("The run gave no tasks.")
     rows = [_task_row(row, time.time()) for row in answer.rows]
-    head = f"{answer.total} tasks" + (f", the newest {len(rows)}:" if len(rows) < answer.total else ":" if rows else "")
+    head = _count(answer.total) + (f", the newest {len(rows)}:" if len(rows) < answer.total else ":" if rows else "")
     _show(Table(head, ["task", "app", "state", "time", "cell", "arguments", "error"], rows))
 
 
@@ -213,11 +213,15 @@ def _wait(words: list[str]) -> None:
     if not options.tasks:
         count = dfk.unfinished
         dfk.wait_for_current_tasks()
-        print(f"{count} tasks have finished." if count else "No task was unfinished.")
+        print(f"{_count(count)} finished." if count else "No task was unfinished.")
         return
     for task in options.tasks:
         _wait_for(dfk, task)
-    print(f"{len(options.tasks)} tasks have finished.")
+    print(f"{_count(len(options.tasks))} finished.")
+
+
+def _count(tasks: int) -> str:
+    return "1 task" if tasks == 1 else f"{tasks} tasks"
 
 
 def _wait_for(dfk: DataFlowKernel, task: int) -> None:

@@ -52,7 +52,14 @@ def plain(future: LeanFuture) -> str:
     error = ""
     if state == "failed" and (failure := parent._failure) is not None:
         error = f": {failure.error.partition(':')[0][:40]}"
-    return f"<{type(future).__name__} task {parent.task_id} {parent.app_name[:40]} {state}{error}>"
+    return f"<{type(future).__name__}{_part(future)} task {parent.task_id} {parent.app_name[:40]} {state}{error}>"
+
+
+def _part(future: LeanFuture) -> str:
+    """Which part of the task's value it is, as it was asked for: ``['model'][0]``."""
+    _, path = future._identity()
+    text = "".join(f"[{key!r}]" for key in path) if isinstance(path, tuple) else ""
+    return shortened(text, 40)
 
 
 def _chip(state: str, *texts: str) -> str:
@@ -78,9 +85,8 @@ def _trouble(future: AppFuture) -> str:
 
 def bundle(future: LeanFuture) -> dict[str, str]:
     """MIME bundle of a future as it is now."""
-    parent, path = future._identity()
-    part = "".join(f"[{key!r}]" for key in path) if isinstance(path, tuple) else ""
-    chip = _chip(_state(future), f"{parent.app_name}{part}", f"task {parent.task_id}")
+    parent, _ = future._identity()
+    chip = _chip(_state(future), f"{parent.app_name}{_part(future)}", f"task {parent.task_id}")
     return {"text/plain": plain(future), "text/html": f"<div>{chip}{_trouble(parent)}</div>"}
 
 
@@ -103,11 +109,15 @@ class CellOutput:
     ----------
     label
         What the cell is called, e.g. ``In [3]``.
+    live
+        Whether the front end can change what it has shown; a terminal cannot, and is told at the end of a wait.
     """
 
-    def __init__(self, label: str) -> None:
+    def __init__(self, label: str, live: bool) -> None:
         self._label = label
+        self._live = live
         self._begun = time.monotonic()
+        self._took: float | None = None
         self._text = BoundedText()
         self._future: AppFuture | None = None
         self._handle: Any = None
@@ -126,15 +136,21 @@ class CellOutput:
         from IPython.display import display
 
         self._future = future
+        future.add_done_callback(self._done)
+        if not self._live:
+            return
         self._handle = display(self._bundle(), raw=True, display_id=True)  # type: ignore[no-untyped-call,unused-ignore]
         _shown_already.add(future)
-        future.add_done_callback(self._done)
 
     def close(self, timeout: float = 2.0) -> None:
         """Wait until what is known has been shown: the cell that waited is about to end."""
-        pacer.settle(timeout)
+        if self._live:
+            pacer.settle(timeout)
+        else:
+            print(self._bundle()["text/plain"])
 
     def _done(self, _: object) -> None:
+        self._took = time.monotonic() - self._begun
         pacer.mark(self._update)
 
     def _update(self) -> None:
@@ -146,7 +162,7 @@ class CellOutput:
         assert future is not None
         done = future.done()
         state = future.state.name if done else ("running" if self._text else "submitted")
-        took = f"{duration(time.monotonic() - self._begun)}" if done else ""
+        took = "" if self._took is None else duration(self._took)
         chip = _chip(state, self._label, f"task {future.task_id}", took)
         with self._lock:
             text, inner = self._text.plain(), self._text.html()

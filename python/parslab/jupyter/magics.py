@@ -16,7 +16,7 @@ from parslab.app.origin import calling_cell
 from parslab.client import session
 from parslab.errors import ConfigurationError
 from parslab.jupyter import display, relay
-from parslab.jupyter.celltask import CellSource, define_apps, submit_cell
+from parslab.jupyter.celltask import CellSource, define_apps, raise_in_cell, submit_cell, user_names
 from parslab.jupyter.commands import run_command
 
 if TYPE_CHECKING:
@@ -112,11 +112,11 @@ class ParslMagics:
         if unknown:
             raise UsageError(f"There is no executor {unknown[0]!r}; this run has {', '.join(dfk.labels)}.")
         origin = calling_cell()
-        output = display.CellOutput(origin)
+        output = display.CellOutput(origin, live=getattr(self.shell, "kernel", None) is not None)
         future, names = submit_cell(
             dfk,
             source,
-            self.shell.user_ns,
+            user_names(self.shell),
             outputs=None if options.outputs is None else _split(options.outputs),
             executors=executors,
             name=options.name,
@@ -130,7 +130,7 @@ class ParslMagics:
             error = _outcome(future)
             output.close()
             if error is not None:
-                raise error.with_traceback(None)
+                raise_in_cell(error, source)
         return future
 
 

@@ -6,6 +6,7 @@ not be rebuilt, is replaced by a ``RemoteError`` that says so; its traceback is 
 
 from __future__ import annotations
 
+import os
 import pickle
 import traceback
 
@@ -17,6 +18,7 @@ __all__ = ["bounded", "exception_of", "failure_of", "one_line"]
 _TRACEBACK = 64 * 1024
 _PAYLOAD = 16 * 1024 * 1024
 _LINE = 500
+_OURS = os.path.dirname(os.path.dirname(__file__)) + os.sep
 
 
 def bounded(text: str, limit: int = _TRACEBACK) -> str:
@@ -37,10 +39,12 @@ def one_line(error: BaseException) -> str:
 
 
 def failure_of(error: BaseException, skip: int = 0) -> Failure:
-    """Pack an exception; the first ``skip`` frames of its traceback are ours and left out."""
+    """Pack an exception; the first ``skip`` frames of its traceback are ours and left out, as are runners of bodies."""
     trace = error.__traceback__
     for _ in range(skip):
         trace = trace.tb_next if trace is not None else None
+    while trace is not None and trace.tb_next is not None and trace.tb_frame.f_code.co_filename.startswith(_OURS):
+        trace = trace.tb_next
     try:
         text = "".join(traceback.format_exception(type(error), error, trace))
     except Exception as fault:
