@@ -97,8 +97,9 @@ def show(future: LeanFuture) -> None:
     if future in _shown_already:
         _shown_already.discard(future)
         return
+    final = future.done()  # asked first: it may get done while we show it
     handle = display(bundle(future), raw=True, display_id=True)  # type: ignore[no-untyped-call,unused-ignore]
-    if not future.done():
+    if not final:
         future.add_done_callback(lambda done: pacer.mark(lambda: handle.update(bundle(done), raw=True)))
 
 
@@ -121,6 +122,7 @@ class CellOutput:
         self._text = BoundedText()
         self._future: AppFuture | None = None
         self._handle: Any = None
+        self._shown: dict[str, str] = {}
         # Text is added by the link's thread and read by the display's.
         self._lock = threading.Lock()
 
@@ -136,11 +138,12 @@ class CellOutput:
         from IPython.display import display
 
         self._future = future
+        if self._live:
+            self._shown = self._bundle()
+            self._handle = display(self._shown, raw=True, display_id=True)  # type: ignore[no-untyped-call,unused-ignore]
+            _shown_already.add(future)
+            pacer.mark(self._update)  # what came while there was no handle yet
         future.add_done_callback(self._done)
-        if not self._live:
-            return
-        self._handle = display(self._bundle(), raw=True, display_id=True)  # type: ignore[no-untyped-call,unused-ignore]
-        _shown_already.add(future)
 
     def close(self, timeout: float = 2.0) -> None:
         """Wait until what is known has been shown: the cell that waited is about to end."""
@@ -154,8 +157,10 @@ class CellOutput:
         pacer.mark(self._update)
 
     def _update(self) -> None:
-        if self._handle is not None:
-            self._handle.update(self._bundle(), raw=True)
+        new = self._bundle()
+        if self._handle is not None and new != self._shown:
+            self._shown = new
+            self._handle.update(new, raw=True)
 
     def _bundle(self) -> dict[str, str]:
         future = self._future

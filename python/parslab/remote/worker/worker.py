@@ -151,6 +151,8 @@ class Worker:
             result = asyncio.run(result)
         try:
             return pack(result)
+        except SerializationError:  # it names the part that cannot be packed
+            raise
         except Exception as error:
             what = f"the result of app {self._names[run.fn]} ({type(result).__name__})"
             raise SerializationError(what, one_line(error)) from error
