@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 
 # In pieces, so that this file does not find itself.
 REGISTRIES = ["registry." + "npmjs", "registry." + "yarnpkg", "py" + "pi.org", "python" + "hosted", "deb." + "debian"]
-# A package registry of somebody's own, and paths of somebody's machine.
 PATTERNS = {
     "registry host": re.compile("|".join(map(re.escape, REGISTRIES))),
-    "machine path": re.compile(r"(?<![\w.])/(?:home|Users|root|work" + r")/\w"),
+    # In examples the user is Ada, and a disk may be local.
+    "machine path": re.compile(r"(?<![\w.])/(?:root|work|(?:home|Users)/(?!ada\b|local\b)\w+)/\w|" + re.escape(f"{ROOT}/")),
 }
 
 
