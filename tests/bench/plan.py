@@ -1,0 +1,201 @@
+"""What a run consists of: which cases with which arguments, and the figures that come out of them.
+
+A run is a dictionary of figures named ``measure.subject.what``, in seconds and bytes.  Sides of a ratio are measured in
+turns within one run, and change places from run to run; ``report`` takes medians over the runs.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
+
+from tests.bench import startup
+from tests.bench.subjects import loky_module
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+__all__ = ["FULL", "MEASURES", "QUICK", "ROOT", "Bench", "Figures", "Sizes", "scratch"]
+
+Figures: TypeAlias = dict[str, float]
+ROOT = Path(__file__).resolve().parents[2]
+LIMIT = 600
+"""Seconds after which a case is given up."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    """How much of everything a run measures."""
+
+    calls: int = 2000
+    rounds: int = 2
+    tasks: int = 20_000
+    bursts: int = 1
+    links: int = 1000
+    chains: int = 5
+    starts: int = 3
+    kept: int = 60_000
+    dropped: int = 100_000
+    warm_up: int = 30_000
+    seconds: float = 10.0
+
+
+FULL = Sizes()
+QUICK = Sizes(
+    calls=300, rounds=1, tasks=4000, links=200, chains=2, starts=1, kept=10_000, dropped=10_000, warm_up=5000, seconds=2
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Bench:
+    """What all cases of a bench share.
+
+    Parameters
+    ----------
+    sizes
+        How much is measured.
+    with_parslab
+        Whether parslab is measured, or the floors alone.
+    folder
+        Working directory of every case; run directories land there.
+    say
+        Told what is being measured.
+    """
+
+    sizes: Sizes
+    with_parslab: bool
+    folder: Path
+    say: Callable[[str], None]
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The environment of every case: it finds this package, and parslab in a checkout that is not installed."""
+        path = [str(ROOT), *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
+        absolute = [str(Path(entry).resolve()) for entry in path]
+        return os.environ | {"PYTHONPATH": os.pathsep.join(absolute)}
+
+    def case(self, name: str, **arguments: object) -> Figures:
+        """Run a case in a fresh process.
+
+        Raises
+        ------
+        RuntimeError
+            When it fails; its stderr has been shown.
+        """
+        self.say(f"{name} {arguments}")
+        command = [sys.executable, "-m", "tests.bench.cases", name, json.dumps(arguments)]
+        done = subprocess.run(
+            command, stdout=subprocess.PIPE, env=self.environment, cwd=self.folder, timeout=LIMIT, check=False
+        )
+        if done.returncode:
+            message = f"case {name} ended with exit status {done.returncode}; its files are in {self.folder}"
+            raise RuntimeError(message)
+        figures: Figures = json.loads(done.stdout.splitlines()[-1])
+        return figures
+
+    def subjects(self, *names: str) -> list[str]:
+        """Those of ``names`` that can be measured here."""
+        missing = set() if self.with_parslab else {"parslab"}
+        missing |= set() if loky_module() else {"loky"}
+        return [name for name in names if name not in missing]
+
+
+def _named(prefix: str, figures: Figures) -> Figures:
+    return {f"{prefix}.{name}": value for name, value in figures.items()}
+
+
+def _in_turns(names: Iterable[str], run: int) -> list[str]:
+    """The order of this run: every other one backwards."""
+    return list(names)[:: -1 if run % 2 else 1]
+
+
+def latency(bench: Bench, run: int) -> Figures:
+    """One worker, one call after the other."""
+    sizes = bench.sizes
+    subjects = _in_turns(bench.subjects("parslab", "pool", "loky", "zmq", "unix"), run)
+    figures = _named("latency", bench.case("latency", subjects=subjects, calls=sizes.calls, rounds=sizes.rounds))
+    if bench.with_parslab:
+        figures |= _named("latency.by_value", bench.case("by_value", calls=sizes.calls))
+        figures["latency.parslab_p99_ratio"] = figures["latency.parslab_p99"] / figures["latency.parslab_median"]
+    return figures
+
+
+def burst(bench: Bench, run: int) -> Figures:
+    """Two workers, many tasks at once; throughput and CPU time."""
+    figures: Figures = {}
+    for subject in _in_turns(bench.subjects("pool", "parslab", "loky"), run):
+        figures |= _named(f"burst.{subject}", bench.case("burst", subject=subject, tasks=bench.sizes.tasks))
+    for subject in bench.subjects("parslab", "loky"):
+        figures[f"burst.{subject}.ratio"] = figures[f"burst.{subject}.rate"] / figures["burst.pool.rate"]
+        figures[f"burst.{subject}.cpu_ratio"] = (
+            figures[f"burst.{subject}.cpu_per_task"] / figures["burst.pool.cpu_per_task"]
+        )
+    return figures
+
+
+def chain(bench: Bench, run: int) -> Figures:
+    """Tasks that depend on each other, submitted ahead."""
+    if not bench.with_parslab:
+        return {}
+    sizes = bench.sizes
+    figures: Figures = {}
+    for workers in _in_turns("12", run):
+        arguments = {"links": sizes.links, "rounds": sizes.chains, "calls": sizes.calls // 2, "workers": int(workers)}
+        figures |= _named(f"chain.{workers}", bench.case("chain", **arguments))
+    return figures
+
+
+def start_up(bench: Bench, run: int) -> Figures:
+    """From the start of Python to an import and to a first result."""
+    bench.say("start-up")
+    figures = startup.measure(bench.sizes.starts, bench.with_parslab, bench.environment, bench.folder)
+    return _named("startup", figures)
+
+
+def memory(bench: Bench, run: int) -> Figures:
+    """What tasks leave in the process that submits them."""
+    sizes = bench.sizes
+    figures: Figures = {}
+    for case, tasks in (("kept", sizes.kept), ("dropped", sizes.dropped)):
+        for subject in _in_turns(bench.subjects("pool", "parslab"), run):
+            found = bench.case(case, subject=subject, tasks=tasks, warm_up=sizes.warm_up)
+            figures |= _named(f"memory.{subject}.{case}", found)
+    return figures
+
+
+def quiet(bench: Bench, run: int) -> Figures:
+    """A run in which nothing happens, soon after it began and after many tasks."""
+    if not bench.with_parslab:
+        return {}
+    seconds = bench.sizes.seconds
+    figures = _named("idle.fresh", bench.case("quiet", seconds=seconds, tasks=100))
+    return figures | _named("idle.used", bench.case("quiet", seconds=seconds, tasks=bench.sizes.tasks))
+
+
+MEASURES: dict[str, Callable[[Bench, int], Figures]] = {
+    "latency": latency,
+    "burst": burst,
+    "chain": chain,
+    "startup": start_up,
+    "memory": memory,
+    "idle": quiet,
+}
+"""What can be asked for on the command line."""
+
+
+@contextmanager
+def scratch() -> Iterator[Path]:
+    """A working directory on the disk of the checkout, kept when something failed in it."""
+    parent = ROOT / "build"
+    parent.mkdir(exist_ok=True)
+    folder = Path(tempfile.mkdtemp(prefix="bench-", dir=parent))
+    yield folder
+    shutil.rmtree(folder)

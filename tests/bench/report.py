@@ -1,0 +1,211 @@
+"""The rows of the table: which figure stands for which measure, beside which floor, within which bound.
+
+Pure: runs (dictionaries of figures, see ``plan``) in, rows and text out.
+"""
+
+from __future__ import annotations
+
+import statistics
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from tests.bench.plan import Figures
+
+__all__ = ["ROWS", "Line", "Row", "lines", "table"]
+
+UNITS = {"us": 1e6, "s": 1.0, "/s": 1.0, "B": 1.0, "MB": 1e-6, "%": 100.0, "x": 1.0}
+"""By what a figure in seconds, bytes or parts of one is multiplied to be shown."""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A row of the table.
+
+    Parameters
+    ----------
+    title
+        What was measured.
+    figure, unit
+        The figure of a run, and how it is shown.
+    floor_name, floor
+        What it is compared with, and the figure of that.
+    ratio
+        The figure of the ratio, where a run has paired one; its spread over the runs is shown.
+    bound
+        ``<=`` or ``>=`` and a number, in the unit shown.
+    on_ratio
+        Whether the bound is for the ratio.
+    """
+
+    title: str
+    figure: str
+    unit: str
+    floor_name: str = ""
+    floor: str = ""
+    ratio: str = ""
+    bound: tuple[str, float] | None = None
+    on_ratio: bool = False
+
+
+ROWS = (
+    Row(
+        "no-op, 1 worker: submit -> result, median",
+        *("latency.parslab_median", "us", "relay", "latency.relay_median", "latency.parslab_ratio"),
+        ("<=", 1.5),
+        on_ratio=True,
+    ),
+    Row(
+        "    its 99th percentile",
+        *("latency.parslab_p99", "us", "median", "latency.parslab_median", "latency.parslab_p99_ratio"),
+        ("<=", 5.0),
+        on_ratio=True,
+    ),
+    Row("    an app shipped by value, median", "latency.by_value.median", "us", "relay", "latency.relay_median"),
+    Row(
+        "    ProcessPoolExecutor(1)",
+        *("latency.pool_median", "us", "relay", "latency.relay_median", "latency.pool_ratio"),
+    ),
+    Row("    loky(1)", "latency.loky_median", "us", "relay", "latency.relay_median", "latency.loky_ratio"),
+    Row("    zmq ping-pong", "latency.zmq_median", "us", "relay", "latency.relay_median", "latency.zmq_ratio"),
+    Row(
+        "    unix socket ping-pong", "latency.unix_median", "us", "relay", "latency.relay_median", "latency.unix_ratio"
+    ),
+    Row(
+        "many no-ops at once, 2 workers",
+        *("burst.parslab.rate", "/s", "pool", "burst.pool.rate", "burst.parslab.ratio"),
+        (">=", 1.0),
+        on_ratio=True,
+    ),
+    Row("    submitting one", "burst.parslab.submitting_one", "us", "pool", "burst.pool.submitting_one"),
+    Row("    loky(2)", "burst.loky.rate", "/s", "pool", "burst.pool.rate", "burst.loky.ratio"),
+    Row(
+        "CPU time of all processes per no-op",
+        *("burst.parslab.cpu_per_task", "us", "pool", "burst.pool.cpu_per_task", "burst.parslab.cpu_ratio"),
+        ("<=", 150.0),
+    ),
+    Row("    in the client", "burst.parslab.cpu_client", "us", "pool", "burst.pool.cpu_client"),
+    Row("    in the DataFlowKernel process", "burst.parslab.cpu_kernel", "us"),
+    Row("    in the workers", "burst.parslab.cpu_workers", "us", "pool", "burst.pool.cpu_workers"),
+    Row("    loky(2)", "burst.loky.cpu_per_task", "us", "pool", "burst.pool.cpu_per_task", "burst.loky.cpu_ratio"),
+    Row(
+        "chain submitted ahead, per link, 2 workers",
+        *("chain.2.link", "us", "relay", "chain.2.relay", "chain.2.ratio"),
+        ("<=", 1.0),
+        on_ratio=True,
+    ),
+    Row("    1 worker", "chain.1.link", "us", "relay", "chain.1.relay", "chain.1.ratio"),
+    Row("first result, from process start", "startup.first", "s", "pool", "startup.pool", bound=("<=", 0.8)),
+    Row("import parslab, beyond bare Python", "startup.import_minus_python", "s", bound=("<=", 0.1)),
+    Row("    with Config, load, python_app ...", "startup.names_minus_python", "s"),
+    Row("    bare Python", "startup.python", "s"),
+    Row(
+        "client memory per task, future kept",
+        *("memory.parslab.kept.bytes", "B", "pool", "memory.pool.kept.bytes"),
+        bound=("<=", 1500.0),
+    ),
+    Row(
+        "    future dropped",
+        *("memory.parslab.dropped.bytes", "B", "pool", "memory.pool.dropped.bytes"),
+        bound=("<=", 50.0),
+    ),
+    Row("idle DataFlowKernel process, CPU", "idle.fresh.cpu", "%", bound=("<=", 1.0)),
+    Row("    memory", "idle.fresh.rss", "MB", bound=("<=", 80.0)),
+    Row("    CPU, after many tasks", "idle.used.cpu", "%", bound=("<=", 1.0)),
+    Row("    memory, after many tasks", "idle.used.rss", "MB"),
+    Row("    memory of a worker", "idle.fresh.rss_worker", "MB"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A row with its figures: medians over the runs, in the unit shown.  ``ok`` is None where there is no bound."""
+
+    title: str
+    figure: str
+    unit: str
+    value: float
+    floor_name: str
+    floor: float | None
+    ratio: float | None
+    spread: tuple[float, float]
+    bound: tuple[str, float] | None
+    on_ratio: bool
+    ok: bool | None
+
+    def as_json(self) -> dict[str, Any]:
+        """As a dictionary."""
+        return asdict(self)
+
+
+def _line(row: Row, runs: Sequence[Figures]) -> Line | None:
+    scale = UNITS[row.unit]
+    values = [run[row.figure] * scale for run in runs if row.figure in run]
+    if not values:
+        return None
+    pairs = [(run[row.figure], run[row.floor]) for run in runs if row.figure in run and row.floor in run]
+    if row.ratio:
+        ratios = [run[row.ratio] for run in runs if row.ratio in run]
+    else:
+        ratios = [value / floor for value, floor in pairs if floor > 0]
+    floors = [floor * scale for _, floor in pairs]
+    judged = ratios if row.on_ratio else values
+    ok = None
+    if row.bound is not None:
+        middle, (sign, limit) = statistics.median(judged), row.bound
+        ok = middle <= limit if sign == "<=" else middle >= limit
+    return Line(
+        title=row.title,
+        figure=row.figure,
+        unit=row.unit,
+        value=statistics.median(values),
+        floor_name=row.floor_name,
+        floor=statistics.median(floors) if floors else None,
+        ratio=statistics.median(ratios) if ratios else None,
+        spread=(min(judged), max(judged)),
+        bound=row.bound,
+        on_ratio=row.on_ratio,
+        ok=ok,
+    )
+
+
+def lines(runs: Sequence[Figures]) -> list[Line]:
+    """The rows that these runs have figures for."""
+    return [line for row in ROWS if (line := _line(row, runs)) is not None]
+
+
+def _number(value: float | None) -> str:
+    if value is None:
+        return ""
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
+
+
+def _cells(line: Line) -> list[str]:
+    low, high = line.spread
+    bound = ""
+    if line.bound is not None:
+        sign, limit = line.bound
+        bound = f"{sign} {_number(limit)} {'x' if line.on_ratio else line.unit}"
+    return [
+        line.title,
+        f"{_number(line.value)} {line.unit}",
+        "" if line.floor is None else f"{line.floor_name} {_number(line.floor)}",
+        "" if line.ratio is None else f"{line.ratio:.2f}",
+        f"{_number(low)} .. {_number(high)}",
+        bound,
+        {None: "", True: "ok", False: "MISSED"}[line.ok],
+    ]
+
+
+def table(found: Iterable[Line]) -> str:
+    """The lines as text in columns; the spread is that of what the bound is for."""
+    cells = [["measure", "median", "beside", "ratio", "spread", "bound", ""], *map(_cells, found)]
+    widths = [max(len(row[i]) for row in cells) for i in range(len(cells[0]))]
+    cells.insert(1, ["-" * width for width in widths])
+    left = {0, 2, 5, 6}
+    return "\n".join(
+        "  ".join(c.ljust(w) if i in left else c.rjust(w) for i, (c, w) in enumerate(zip(row, widths, strict=True)))
+        for row in cells
+    )
