@@ -15,10 +15,11 @@ if TYPE_CHECKING:
 
 # In pieces, so that this file does not find itself.
 REGISTRIES = ["registry." + "npmjs", "registry." + "yarnpkg", "py" + "pi.org", "python" + "hosted", "deb." + "debian"]
+# In examples the user is Ada, and a disk may be local.
+HOMES = r"(?:home|Users)/(?!ada\b|local\b)\w+"
 PATTERNS = {
     "registry host": re.compile("|".join(map(re.escape, REGISTRIES))),
-    # In examples the user is Ada, and a disk may be local.
-    "machine path": re.compile(r"(?<![\w.])/(?:root|work|(?:home|Users)/(?!ada\b|local\b)\w+)/\w|" + re.escape(f"{ROOT}/")),
+    "machine path": re.compile(rf"(?<![\w.])/(?:root|work|{HOMES})/\w|" + re.escape(f"{ROOT}/")),
 }
 
 
