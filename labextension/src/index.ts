@@ -1,3 +1,9 @@
+import { cancelPlugin } from './plugins/cancel';
+import { drawerPlugin } from './plugins/drawer';
+import { graphPlugin } from './plugins/graph';
+import { overviewPlugin } from './plugins/overview';
 import { panelPlugin } from './plugins/panel';
+import { runsPlugin } from './plugins/runs';
+import { tasksPlugin } from './plugins/tasks';
 
-export default [panelPlugin];
+export default [runsPlugin, panelPlugin, overviewPlugin, graphPlugin, tasksPlugin, drawerPlugin, cancelPlugin];

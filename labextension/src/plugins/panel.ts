@@ -1,19 +1,59 @@
-/** Puts the panel into the side area. */
+/** Provides the side panel and puts it where the settings say. */
 import type { JupyterFrontEnd, JupyterFrontEndPlugin } from '@jupyterlab/application';
-import { Panel } from '@lumino/widgets';
+import { ILayoutRestorer } from '@jupyterlab/application';
+import { ICommandPalette } from '@jupyterlab/apputils';
+import { ISettingRegistry } from '@jupyterlab/settingregistry';
+import { ITranslator, nullTranslator } from '@jupyterlab/translation';
 
+import { Commands } from '../commands';
 import { parslIcon } from '../icons';
+import { ParslPanel } from '../panels/frame';
+import { IParslPanel, IRuns } from '../tokens';
 
-export const panelPlugin: JupyterFrontEndPlugin<void> = {
-  id: 'parslab:panel',
+const ID = 'parslab:panel';
+
+export const panelPlugin: JupyterFrontEndPlugin<IParslPanel> = {
+  id: ID,
   description: 'Shows the Parsl run of the notebook in front.',
   autoStart: true,
-  activate: (app: JupyterFrontEnd) => {
-    const panel = new Panel();
-    panel.id = 'parslab-panel';
-    panel.title.icon = parslIcon;
-    panel.title.caption = 'Parsl';
-    panel.addClass('parslab-Panel');
-    app.shell.add(panel, 'right', { rank: 700 });
+  requires: [IRuns],
+  optional: [ISettingRegistry, ILayoutRestorer, ICommandPalette, ITranslator],
+  provides: IParslPanel,
+  activate: (
+    app: JupyterFrontEnd,
+    runs: IRuns,
+    registry: ISettingRegistry | null,
+    restorer: ILayoutRestorer | null,
+    palette: ICommandPalette | null,
+    translator: ITranslator | null
+  ) => {
+    const trans = (translator ?? nullTranslator).load('parslab');
+    const panel = new ParslPanel(runs, trans);
+    panel.reveal = () => app.shell.activateById(panel.id);
+    restorer?.add(panel, panel.id);
+
+    let side = 'right';
+    const put = () => app.shell.add(panel, side, { rank: 700, type: 'Parsl' });
+    put();
+    void registry?.load(ID).then(settings => {
+      const place = () => {
+        const wanted = settings.get('side').composite as string;
+        if (wanted !== side) {
+          side = wanted;
+          put();
+        }
+      };
+      place();
+      settings.changed.connect(place);
+    });
+
+    app.commands.addCommand(Commands.openPanel, {
+      label: trans.__('Open the Parsl Panel'),
+      icon: parslIcon,
+      describedBy: { args: { type: 'object', properties: {} } },
+      execute: () => panel.open()
+    });
+    palette?.addItem({ command: Commands.openPanel, category: trans.__('Parsl') });
+    return panel;
   }
 };

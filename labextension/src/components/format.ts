@@ -1,0 +1,58 @@
+/** Numbers, times and ids as people read them. */
+
+const CLIENT = 2 ** 40;
+
+/** A task id without its client, unless it is not the first one: `17`, `2.17`. */
+export function taskLabel(id: number): string {
+  const client = Math.floor(id / CLIENT);
+  const n = id % CLIENT;
+  return client > 1 ? `${client}.${n}` : String(n);
+}
+
+/** Seconds as `85 ms`, `3.4 s`, `2 min 05 s`, `1 h 12 min`. */
+export function duration(seconds: number): string {
+  const s = Math.max(0, seconds);
+  if (s < 0.9995) {
+    return `${Math.round(s * 1000)} ms`;
+  }
+  if (s < 9.95) {
+    return `${s.toFixed(1)} s`;
+  }
+  if (s < 59.5) {
+    return `${Math.round(s)} s`;
+  }
+  const whole = Math.round(s);
+  if (whole < 3600) {
+    return `${Math.floor(whole / 60)} min ${pad(whole % 60)} s`;
+  }
+  return `${Math.floor(whole / 3600)} h ${pad(Math.floor((whole % 3600) / 60))} min`;
+}
+
+/** Seconds as a running clock: `0:07`, `12:30`, `1:02:03`. */
+export function clock(seconds: number): string {
+  const s = Math.max(0, Math.floor(seconds));
+  const minutes = Math.floor(s / 60);
+  const tail = pad(s % 60);
+  return minutes < 60 ? `${minutes}:${tail}` : `${Math.floor(minutes / 60)}:${pad(minutes % 60)}:${tail}`;
+}
+
+/** A moment of today as `14:03:59`, with the date when it was another day. */
+export function moment(epoch: number, now: number = Date.now() / 1000): string {
+  const date = new Date(epoch * 1000);
+  const time = date.toLocaleTimeString();
+  return date.toDateString() === new Date(now * 1000).toDateString() ? time : `${date.toLocaleDateString()} ${time}`;
+}
+
+/** A rate with as many digits as mean something: `0`, `0.4`, `12`, `1,204`. */
+export function rate(value: number): string {
+  return value < 9.95 ? String(Math.round(value * 10) / 10) : count(Math.round(value));
+}
+
+/** A whole number with separators. */
+export function count(value: number): string {
+  return value.toLocaleString();
+}
+
+function pad(value: number): string {
+  return String(value).padStart(2, '0');
+}

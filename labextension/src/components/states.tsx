@@ -1,0 +1,84 @@
+/**
+ * How a task's state looks: a colour and a shape, so that neither needs the other. Hollow shapes have not run (yet),
+ * solid ones have. The shapes are the same in the graph (canvas) and everywhere else (svg).
+ */
+import type { TranslationBundle } from '@jupyterlab/translation';
+import * as React from 'react';
+
+import type { TaskState } from '../protocol';
+
+/** The states in the order of a life; every legend and counter follows it. */
+export const STATES: readonly TaskState[] = [
+  'pending',
+  'ready',
+  'launched',
+  'running',
+  'joining',
+  'exec_done',
+  'failed',
+  'dep_fail',
+  'cancelled'
+];
+
+/** States that every overview shows, even when no task is in them. */
+export const ALWAYS: readonly TaskState[] = ['pending', 'running', 'exec_done', 'failed'];
+
+export interface IShape {
+  /** An svg path in a square from -1 to 1. */
+  readonly path: string;
+  readonly solid: boolean;
+}
+
+const CIRCLE = 'M.8 0A.8.8 0 1 1-.8 0 .8.8 0 1 1 .8 0Z';
+const DIAMOND = 'M0-.95.95 0 0 .95-.95 0Z';
+const TRIANGLE = 'M-.65-.85.95 0-.65.85Z';
+const SQUARE = 'M-.75-.75H.75V.75H-.75Z';
+
+const SHAPES: Record<string, IShape> = {
+  pending: { path: CIRCLE, solid: false },
+  ready: { path: DIAMOND, solid: false },
+  launched: { path: TRIANGLE, solid: false },
+  running: { path: TRIANGLE, solid: true },
+  joining: { path: DIAMOND, solid: true },
+  exec_done: { path: CIRCLE, solid: true },
+  failed: { path: SQUARE, solid: true },
+  dep_fail: { path: SQUARE, solid: false },
+  cancelled: { path: 'M-.9-.32H.9V.32H-.9Z', solid: true }
+};
+
+/** The shape of a state; states of a newer kernel look like pending ones. */
+export function shapeOf(state: string): IShape {
+  return SHAPES[state] ?? SHAPES.pending;
+}
+
+/** The CSS variable that holds the colour of a state. */
+export function colourOf(state: string): string {
+  return `--parslab-${state in SHAPES ? state : 'pending'}`;
+}
+
+/** What a state is called. */
+export function labelOf(state: string, trans: TranslationBundle): string {
+  const labels: Record<string, string> = {
+    pending: trans.__('Pending'),
+    ready: trans.__('Ready'),
+    launched: trans.__('Launched'),
+    running: trans.__('Running'),
+    joining: trans.__('Joining'),
+    exec_done: trans.__('Done'),
+    failed: trans.__('Failed'),
+    dep_fail: trans.__('Dependency failed'),
+    cancelled: trans.__('Cancelled')
+  };
+  return labels[state] ?? state;
+}
+
+/** The mark of a state. Decoration: the label stands beside it or on what holds it. */
+export function StateMark({ state }: { state: string }): React.JSX.Element {
+  const { path, solid } = shapeOf(state);
+  const colour = `var(${colourOf(state)})`;
+  return (
+    <svg className="parslab-StateMark" viewBox="-1.2 -1.2 2.4 2.4" aria-hidden="true">
+      <path d={path} fill={solid ? colour : 'none'} stroke={colour} strokeWidth={solid ? 0.1 : 0.36} />
+    </svg>
+  );
+}

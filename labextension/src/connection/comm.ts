@@ -1,0 +1,308 @@
+/**
+ * The connection through the kernel's own channels.
+ *
+ * Kernel to panel: the kernel opens a comm and sends `{"feed": [text, ...]}`. The messages are taken from the iopub
+ * signal rather than from a comm object, because that works the same after a reload (when this page never saw the comm
+ * being opened) and on a connection that does not handle comms (a console was opened on the kernel before the
+ * notebook). The target is registered nevertheless: a page that does not know a target closes the comm for everybody.
+ *
+ * Panel to kernel: a request of our own type on the control channel, which is served while a cell runs. The reply only
+ * says that the ask was taken; the answer comes over the comm.
+ */
+import type { Kernel, KernelMessage } from '@jupyterlab/services';
+import { UUID } from '@lumino/coreutils';
+import type { IDisposable } from '@lumino/disposable';
+import type { ISignal } from '@lumino/signaling';
+import { Signal } from '@lumino/signaling';
+
+import type { Answer, Ask } from '../protocol';
+import type { IConnection, Link } from '../tokens';
+
+export const TARGET = 'parslab.monitor';
+export const REQUEST = 'parslab_request';
+
+/** How long a kernel has to take an ask before we conclude that nobody listens on its control channel. */
+export const PATIENCE = 3000;
+
+/** How long a page that has just connected waits to learn whether the kernel is idle. */
+export const SETTLING = 1000;
+
+/** What the kernel says to a request at once. */
+export interface IReply {
+  status: string;
+  comm_id: string | null;
+  run: string | null;
+  text: string;
+}
+
+export class KernelComm implements IConnection {
+  constructor(private _kernel: Kernel.IKernelConnection) {
+    if (_kernel.handleComms) {
+      _kernel.registerCommTarget(TARGET, this._target);
+    }
+    this._link = _kernel.connectionStatus === 'connected' ? 'absent' : 'connecting';
+    _kernel.iopubMessage.connect(this._onIopub, this);
+    _kernel.statusChanged.connect(this._onStatus, this);
+    _kernel.connectionStatusChanged.connect(this._onConnectionStatus, this);
+    _kernel.disposed.connect(this._onKernelDisposed, this);
+  }
+
+  get link(): Link {
+    return this._link;
+  }
+
+  get reason(): string {
+    return this._reason;
+  }
+
+  get linkChanged(): ISignal<IConnection, Link> {
+    return this._linkChanged;
+  }
+
+  get received(): ISignal<IConnection, Answer> {
+    return this._received;
+  }
+
+  get isDisposed(): boolean {
+    return this._isDisposed;
+  }
+
+  dispose(): void {
+    if (this._isDisposed) {
+      return;
+    }
+    this._isDisposed = true;
+    if (this._kernel.handleComms && !this._kernel.isDisposed) {
+      this._kernel.removeCommTarget(TARGET, this._target);
+    }
+    this._waiting.forEach(future => future.dispose());
+    Signal.clearData(this);
+  }
+
+  /**
+   * An idle kernel is asked for its comms: kernels without parslab need not hear of our request type. A busy one
+   * cannot answer that, so there the request itself has to find out.
+   */
+  async find(): Promise<boolean> {
+    if (this._comm) {
+      return true;
+    }
+    if (!this._reachable || !(await this._isPython())) {
+      return false;
+    }
+    if ((await this._settled()) !== 'idle') {
+      return !this._deaf && this._reachable;
+    }
+    const reply = await this._kernel.requestCommInfo({ target_name: TARGET });
+    const comms = reply.content.status === 'ok' ? Object.entries(reply.content.comms) : [];
+    const found = comms.filter(([, comm]) => comm.target_name === TARGET).pop();
+    if (found && !this._comm) {
+      this._adopt(found[0]);
+    }
+    return found !== undefined;
+  }
+
+  async send(ask: Ask): Promise<void> {
+    if (!this._reachable) {
+      throw new Error('The kernel is not connected.');
+    }
+    const text = JSON.stringify(ask);
+    const reply = this._deaf ? null : await this._request(text);
+    if (reply) {
+      this._heard = true;
+      if (reply.status !== 'ok') {
+        throw new Error(reply.text || 'The kernel refused.');
+      }
+      if (reply.comm_id) {
+        this._adopt(reply.comm_id);
+      }
+    } else if (this._comm && !this._heard) {
+      this._post(text);
+    } else {
+      throw new Error('The kernel did not answer.');
+    }
+  }
+
+  private get _reachable(): boolean {
+    return !this._isDisposed && !this._kernel.isDisposed && this._kernel.connectionStatus === 'connected';
+  }
+
+  private async _isPython(): Promise<boolean> {
+    const spec = await this._kernel.spec;
+    return spec === undefined || spec.language.toLowerCase() === 'python';
+  }
+
+  /** The status of the kernel; a page that has just connected is given a moment to learn it. */
+  private async _settled(): Promise<Kernel.Status> {
+    const vague: Kernel.Status[] = ['unknown', 'starting'];
+    if (vague.includes(this._kernel.status)) {
+      await new Promise<void>(resolve => {
+        const done = () => {
+          clearTimeout(timer);
+          this._kernel.statusChanged.disconnect(done);
+          resolve();
+        };
+        const timer = setTimeout(done, SETTLING);
+        this._kernel.statusChanged.connect(done);
+      });
+    }
+    return this._kernel.status;
+  }
+
+  /** The reply to a control request, or null when none came in time. */
+  private _request(text: string): Promise<IReply | null> {
+    const message = this._message('control', REQUEST, { ask: text });
+    return new Promise(resolve => {
+      const future = this._kernel.sendControlMessage(
+        message as unknown as KernelMessage.IControlMessage,
+        true,
+        true
+      );
+      this._waiting.add(future);
+      const timer = setTimeout(() => {
+        // A kernel that has answered before is only slow; one that never did has no handler.
+        this._deaf = !this._heard;
+        finish(null);
+      }, PATIENCE);
+      const finish = (reply: IReply | null) => {
+        clearTimeout(timer);
+        this._waiting.delete(future);
+        resolve(reply);
+        future.dispose();
+      };
+      future.onReply = reply => {
+        clearTimeout(timer);
+        this._waiting.delete(future);
+        resolve(reply.content as unknown as IReply);
+      };
+      future.done.catch(() => finish(null));
+    });
+  }
+
+  private _post(text: string): void {
+    const content = { comm_id: this._comm, data: { ask: text } };
+    const message = this._message('shell', 'comm_msg', content);
+    this._kernel.sendShellMessage(message as unknown as KernelMessage.IShellMessage, false, true);
+  }
+
+  private _message(channel: string, type: string, content: object): object {
+    return {
+      channel,
+      header: {
+        date: new Date().toISOString(),
+        msg_id: UUID.uuid4(),
+        msg_type: type,
+        session: this._kernel.clientId,
+        username: this._kernel.username,
+        version: '5.4'
+      },
+      parent_header: {},
+      metadata: {},
+      content,
+      buffers: []
+    };
+  }
+
+  private _onIopub(_: unknown, message: KernelMessage.IIOPubMessage): void {
+    const type: string = message.header.msg_type;
+    if (type === 'comm_msg') {
+      const content = message.content as KernelMessage.ICommMsgMsg['content'];
+      if (content.comm_id === this._comm) {
+        this._onFeed(content.data.feed);
+      }
+    } else if (type === 'comm_open') {
+      const content = message.content as KernelMessage.ICommOpenMsg['content'];
+      if (content.target_name === TARGET) {
+        this._deaf = false;
+        this._comm = null;
+        this._adopt(content.comm_id);
+      }
+    } else if (type === 'comm_close') {
+      const content = message.content as KernelMessage.ICommCloseMsg['content'];
+      if (content.comm_id === this._comm) {
+        this._comm = null;
+        this._setLink('closed', String(content.data?.reason ?? ''));
+      }
+    }
+  }
+
+  private _onFeed(feed: unknown): void {
+    for (const text of Array.isArray(feed) ? feed : []) {
+      let answer: Answer;
+      try {
+        answer = JSON.parse(String(text));
+      } catch {
+        // A message that cannot be read is a message lost: the model sees the gap in the numbers and repairs it.
+        continue;
+      }
+      this._received.emit(answer);
+    }
+  }
+
+  private _onStatus(_: unknown, status: Kernel.Status): void {
+    if (status === 'restarting' || status === 'autorestarting' || status === 'dead') {
+      // Nobody closes the comms of a process that is gone, so they are dropped here.
+      const known = this._comm !== null || this._link === 'lost';
+      this._comm = null;
+      this._heard = false;
+      this._deaf = false;
+      if (known) {
+        this._setLink('lost', status === 'dead' ? 'dead' : 'restarted');
+      }
+    }
+  }
+
+  private _onConnectionStatus(_: unknown, status: Kernel.ConnectionStatus): void {
+    if (status !== 'connected') {
+      if (this._link === 'live') {
+        this._setLink('lost', 'offline');
+      }
+    } else if (this._comm) {
+      this._setLink('live', '');
+    } else if (this._link === 'connecting') {
+      this._setLink('absent', '');
+    }
+  }
+
+  private _onKernelDisposed(): void {
+    if (this._comm) {
+      this._comm = null;
+      this._setLink('lost', 'dead');
+    }
+  }
+
+  private _adopt(comm: string): void {
+    if (comm === this._comm) {
+      return;
+    }
+    this._comm = comm;
+    if (this._kernel.handleComms && !this._kernel.hasComm(comm)) {
+      // Not used to receive; but a comm that the page does not know makes it complain at each message.
+      this._kernel.createComm(TARGET, comm);
+    }
+    this._setLink('live', '', true);
+  }
+
+  private _setLink(link: Link, reason: string, fresh = false): void {
+    if (this._isDisposed || (link === this._link && reason === this._reason && !fresh)) {
+      return;
+    }
+    this._link = link;
+    this._reason = reason;
+    this._linkChanged.emit(link);
+  }
+
+  private _target = (): void => undefined;
+  private _link: Link;
+  private _reason = '';
+  /** The comm that carries the feed. */
+  private _comm: string | null = null;
+  /** This kernel process has answered a request. */
+  private _heard = false;
+  /** A request to this kernel process was not answered. */
+  private _deaf = false;
+  private _waiting = new Set<IDisposable>();
+  private _isDisposed = false;
+  private _linkChanged = new Signal<IConnection, Link>(this);
+  private _received = new Signal<IConnection, Answer>(this);
+}

@@ -1,0 +1,63 @@
+/** A connection for tests: what is sent piles up in `sent`, and `tell` plays the kernel. */
+import type { ISignal } from '@lumino/signaling';
+import { Signal } from '@lumino/signaling';
+
+import type { Answer, Ask } from '../protocol';
+import type { IConnection, Link } from '../tokens';
+
+export class FakeConnection implements IConnection {
+  link: Link = 'live';
+  reason = '';
+  /** What `find` finds. */
+  findable = true;
+  /** The sentence that `send` refuses with, if any. */
+  refusal = '';
+  isDisposed = false;
+  readonly sent: Ask[] = [];
+
+  get linkChanged(): ISignal<IConnection, Link> {
+    return this._linkChanged;
+  }
+
+  get received(): ISignal<IConnection, Answer> {
+    return this._received;
+  }
+
+  async find(): Promise<boolean> {
+    return this.findable;
+  }
+
+  async send(ask: Ask): Promise<void> {
+    this.sent.push(ask);
+    if (this.refusal) {
+      throw new Error(this.refusal);
+    }
+  }
+
+  /** The last ask of this type. */
+  last<T extends Ask['type']>(type: T): Extract<Ask, { type: T }> {
+    const found = this.sent.filter(ask => ask.type === type).pop();
+    if (!found) {
+      throw new Error(`no ${type} was sent`);
+    }
+    return found as Extract<Ask, { type: T }>;
+  }
+
+  tell(...answers: Answer[]): void {
+    answers.forEach(answer => this._received.emit(answer));
+  }
+
+  become(link: Link, reason = ''): void {
+    this.link = link;
+    this.reason = reason;
+    this._linkChanged.emit(link);
+  }
+
+  dispose(): void {
+    this.isDisposed = true;
+    Signal.clearData(this);
+  }
+
+  private _linkChanged = new Signal<IConnection, Link>(this);
+  private _received = new Signal<IConnection, Answer>(this);
+}

@@ -1,0 +1,49 @@
+/** Calls a function soon, but never more often than once an interval; the last call is never lost. */
+import type { IDisposable } from '@lumino/disposable';
+
+export class Pace implements IDisposable {
+  constructor(
+    private _call: () => void,
+    private _interval: number
+  ) {}
+
+  get isDisposed(): boolean {
+    return this._isDisposed;
+  }
+
+  /** At once if the last call is long enough ago, else when it is. */
+  ask(): void {
+    if (this._timer !== null || this._isDisposed) {
+      return;
+    }
+    const wait = this._last + this._interval - Date.now();
+    if (wait <= 0) {
+      this._run();
+    } else {
+      this._timer = setTimeout(() => this._run(), wait);
+    }
+  }
+
+  /** Forgets a call that has been asked for. */
+  cancel(): void {
+    if (this._timer !== null) {
+      clearTimeout(this._timer);
+      this._timer = null;
+    }
+  }
+
+  dispose(): void {
+    this.cancel();
+    this._isDisposed = true;
+  }
+
+  private _run(): void {
+    this._timer = null;
+    this._last = Date.now();
+    this._call();
+  }
+
+  private _timer: ReturnType<typeof setTimeout> | null = null;
+  private _last = 0;
+  private _isDisposed = false;
+}

@@ -1,0 +1,298 @@
+/**
+ * One run as it has been told: a Snapshot, then Deltas whose `seq` counts up by one.
+ *
+ * Invariants: while not in step with the stream nothing but a Snapshot is applied; a missing number asks for a new one,
+ * once. Nothing is asked for while nobody watches. Whoever comes back after more than a lease attaches again.
+ */
+import type { ISignal } from '@lumino/signaling';
+import { Signal } from '@lumino/signaling';
+
+import type {
+  Answer,
+  IDelta,
+  IDone,
+  INotice,
+  IOverview,
+  IPage,
+  IRunInfo,
+  ISnapshot,
+  ITaskDetail,
+  ITaskPage,
+  IWorkerRow,
+  Node
+} from '../protocol';
+import { LEASE } from '../protocol';
+import type { IConnection, INode, IRun, IRunChange, RunStatus } from '../tokens';
+import { Asks, isReply } from './asks';
+
+/** Milliseconds between two signs of life to the kernel. */
+export const HEARTBEAT = 10000;
+
+/** Milliseconds after which a Snapshot that was asked for counts as lost. */
+const REPAIR = 5000;
+
+/** Notices that are kept. */
+const NOTICES = 50;
+
+/** Samples of the rate that are kept, at most one a second. */
+const RATES = 60;
+
+const NOTHING: IRunChange = { reset: false, added: [], moved: [] };
+const EVERYTHING: IRunChange = { reset: true, added: [], moved: [] };
+
+export class Run implements IRun {
+  constructor(private _connection: IConnection) {
+    this._asks = new Asks(_connection);
+    _connection.received.connect((_, answer) => this._onAnswer(answer), this);
+    _connection.linkChanged.connect(() => this._onLink(), this);
+  }
+
+  get status(): RunStatus {
+    const link = this._connection.link;
+    if (link === 'connecting') {
+      return 'connecting';
+    }
+    if (this.info?.ended || (link === 'closed' && this.info)) {
+      return 'ended';
+    }
+    if (link === 'lost') {
+      return 'lost';
+    }
+    if (link === 'absent' || link === 'closed') {
+      return 'none';
+    }
+    return this.info ? 'live' : 'waiting';
+  }
+
+  get reason(): string {
+    return this.info?.ended ? this.info.reason : this._problem || this._connection.reason;
+  }
+
+  get now(): number {
+    return this.overview ? this.overview.now + (Date.now() - this._heardAt) / 1000 : Date.now() / 1000;
+  }
+
+  get nodes(): ReadonlyMap<number, INode> {
+    return this._nodes;
+  }
+
+  get workers(): ReadonlyMap<string, IWorkerRow> {
+    return this._workers;
+  }
+
+  get notices(): readonly INotice[] {
+    return this._notices;
+  }
+
+  get rates(): readonly number[] {
+    return this._rates;
+  }
+
+  get changed(): ISignal<IRun, IRunChange> {
+    return this._changed;
+  }
+
+  get isDisposed(): boolean {
+    return this._isDisposed;
+  }
+
+  dispose(): void {
+    if (this._isDisposed) {
+      return;
+    }
+    this._isDisposed = true;
+    this._stopBeating();
+    this._asks.failAll('The notebook was closed.');
+    this._connection.dispose();
+    Signal.clearData(this);
+  }
+
+  /** Whether somebody looks at this run. */
+  set watched(watched: boolean) {
+    if (watched === this._watched) {
+      return;
+    }
+    this._watched = watched;
+    if (watched) {
+      const quiet = Date.now() - this._lastSent > (LEASE * 1000) / 2;
+      if (quiet || !this._inStep) {
+        this._attach();
+      }
+      this._startBeating();
+    } else {
+      this._stopBeating();
+    }
+  }
+
+  page(query: Omit<IPage, 'type' | 'ask'>): Promise<ITaskPage> {
+    return this._asks.send<ITaskPage>({ type: 'Page', ask: this._asks.id(), ...query });
+  }
+
+  detail(task: number): Promise<ITaskDetail> {
+    return this._asks.send<ITaskDetail>({ type: 'Detail', ask: this._asks.id(), task });
+  }
+
+  async cancel(tasks: readonly number[] | 'all'): Promise<string> {
+    const which = tasks === 'all' ? { everything: true } : { tasks: [...tasks] };
+    const done = await this._asks.send<IDone>({ type: 'Cancel', ask: this._asks.id(), ...which });
+    return done.text;
+  }
+
+  // ----- keeping up with the stream
+
+  private _attach(): void {
+    const ended = this.info?.ended && this._connection.link !== 'live';
+    if (!this._watched || ended || this._connection.link === 'lost' || this._connection.link === 'connecting') {
+      return;
+    }
+    const ask = this._asks.id();
+    this._attachAsk = ask;
+    this._inStep = false;
+    void this._sendAttach(ask);
+  }
+
+  private async _sendAttach(ask: string): Promise<void> {
+    const blind = this._connection.link !== 'live';
+    try {
+      if (blind && !(await this._connection.find())) {
+        return;
+      }
+      if (!this._watched || this._attachAsk !== ask) {
+        return;
+      }
+      this._lastSent = Date.now();
+      await this._connection.send({ type: 'Attach', ask });
+    } catch (error) {
+      // Asked in the blind, no answer is an answer: there is no run.
+      if (!blind && this._attachAsk === ask) {
+        this._problem = (error as Error).message;
+        this._changed.emit(NOTHING);
+      }
+    }
+  }
+
+  private _onLink(): void {
+    const link = this._connection.link;
+    this._problem = '';
+    if (link !== 'live') {
+      this._inStep = false;
+      this._asks.failAll('The kernel went away.');
+    }
+    if (link === 'live' || link === 'absent') {
+      this._attach();
+    }
+    this._changed.emit(NOTHING);
+  }
+
+  private _onAnswer(answer: Answer): void {
+    if (isReply(answer)) {
+      this._asks.settle(answer);
+    } else if (answer.type === 'Snapshot') {
+      // Snapshots that other pages asked for pass by here too; one that tells nothing new is left alone.
+      if (!this._inStep || answer.ask === this._attachAsk || answer.seq !== this._seq) {
+        this._onSnapshot(answer);
+      }
+    } else if (answer.type === 'Delta') {
+      if (this._inStep && answer.seq === this._seq + 1) {
+        this._onDelta(answer);
+      } else if (this._inStep ? answer.seq > this._seq : Date.now() - this._lastSent > REPAIR) {
+        this._attach();
+      }
+    }
+  }
+
+  private _onSnapshot(snapshot: ISnapshot): void {
+    this._problem = '';
+    this._seq = snapshot.seq;
+    this._inStep = true;
+    if (snapshot.run.run !== this.info?.run) {
+      this._rates = [];
+    }
+    this.info = snapshot.run;
+    this.hidden = snapshot.hidden;
+    this._nodes = new Map();
+    snapshot.nodes.forEach(node => this._addNode(node));
+    this._workers = new Map(snapshot.workers.map(row => [row.worker, row]));
+    this._notices = snapshot.notices.slice(-NOTICES);
+    this._setOverview(snapshot.overview);
+    this._changed.emit(EVERYTHING);
+  }
+
+  private _onDelta(delta: IDelta): void {
+    this._seq = delta.seq;
+    this.info = delta.run ?? this.info;
+    this.hidden = delta.hidden;
+    const added = delta.nodes.map(node => this._addNode(node));
+    const moved: number[] = [];
+    for (const [id, state] of delta.changes) {
+      const node = this._nodes.get(id);
+      if (node && node.state !== state) {
+        node.state = state;
+        moved.push(id);
+      }
+    }
+    delta.workers.forEach(row => this._workers.set(row.worker, row));
+    if (delta.notices.length) {
+      this._notices = [...this._notices, ...delta.notices].slice(-NOTICES);
+    }
+    this._setOverview(delta.overview);
+    this._changed.emit({ reset: false, added, moved });
+  }
+
+  private _addNode([id, app, state, deps]: Node): number {
+    this._nodes.set(id, { id, app, state, deps });
+    return id;
+  }
+
+  private _setOverview(overview: IOverview): void {
+    this.overview = overview;
+    this._heardAt = Date.now();
+    const second = Math.floor(overview.now);
+    if (second === this._ratedAt) {
+      this._rates = [...this._rates.slice(0, -1), overview.rate];
+    } else {
+      this._rates = [...this._rates, overview.rate].slice(-RATES);
+      this._ratedAt = second;
+    }
+  }
+
+  // ----- signs of life
+
+  private _startBeating(): void {
+    this._stopBeating();
+    this._heartbeat = setInterval(() => {
+      if (this._connection.link === 'live' && !this.info?.ended) {
+        this._lastSent = Date.now();
+        // A beat that fails needs no answer: the link says so by itself.
+        this._connection.send({ type: 'Heartbeat' }).catch(() => undefined);
+      }
+    }, HEARTBEAT);
+  }
+
+  private _stopBeating(): void {
+    if (this._heartbeat !== null) {
+      clearInterval(this._heartbeat);
+      this._heartbeat = null;
+    }
+  }
+
+  info: IRunInfo | null = null;
+  overview: IOverview | null = null;
+  hidden = 0;
+  private _asks: Asks;
+  private _nodes = new Map<number, INode>();
+  private _workers = new Map<string, IWorkerRow>();
+  private _notices: INotice[] = [];
+  private _rates: number[] = [];
+  private _ratedAt = 0;
+  private _seq = 0;
+  private _inStep = false;
+  private _attachAsk = '';
+  private _problem = '';
+  private _watched = false;
+  private _lastSent = 0;
+  private _heardAt = 0;
+  private _heartbeat: ReturnType<typeof setInterval> | null = null;
+  private _isDisposed = false;
+  private _changed = new Signal<IRun, IRunChange>(this);
+}

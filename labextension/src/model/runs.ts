@@ -1,0 +1,85 @@
+/** The runs by kernel, which of them is shown, and whether anybody looks. */
+import type { IDisposable } from '@lumino/disposable';
+import type { ISignal } from '@lumino/signaling';
+import { Signal } from '@lumino/signaling';
+
+import type { IConnection, IRun, IRuns } from '../tokens';
+import { Run } from './run';
+
+export class Runs implements IRuns, IDisposable {
+  get current(): IRun | null {
+    return this._current;
+  }
+
+  get currentChanged(): ISignal<IRuns, IRun | null> {
+    return this._currentChanged;
+  }
+
+  get watching(): boolean {
+    return this._watching;
+  }
+
+  set watching(watching: boolean) {
+    this._watching = watching;
+    if (this._current) {
+      this._current.watched = watching;
+    }
+  }
+
+  get isDisposed(): boolean {
+    return this._isDisposed;
+  }
+
+  /** A kernel has appeared; its run owns the connection from now on. */
+  add(kernel: string, connection: IConnection): void {
+    this.remove(kernel);
+    this._runs.set(kernel, new Run(connection));
+  }
+
+  /** A kernel has gone. */
+  remove(kernel: string): void {
+    const run = this._runs.get(kernel);
+    if (run) {
+      this._runs.delete(kernel);
+      if (run === this._current) {
+        this._setCurrent(null);
+      }
+      run.dispose();
+    }
+  }
+
+  /** Shows the run of this kernel. */
+  show(kernel: string | null): void {
+    this._setCurrent((kernel !== null && this._runs.get(kernel)) || null);
+  }
+
+  dispose(): void {
+    if (this._isDisposed) {
+      return;
+    }
+    this._isDisposed = true;
+    this._runs.forEach(run => run.dispose());
+    this._runs.clear();
+    Signal.clearData(this);
+  }
+
+  private _setCurrent(run: Run | null): void {
+    if (run === this._current) {
+      return;
+    }
+    if (this._current) {
+      this._current.watched = false;
+    }
+    this._current = run;
+    if (run) {
+      run.watched = this._watching;
+    }
+    this._currentChanged.emit(run);
+  }
+
+  private _runs = new Map<string, Run>();
+  private _current: Run | null = null;
+  private _watching = false;
+  private _isDisposed = false;
+  private _currentChanged = new Signal<IRuns, IRun | null>(this);
+}

@@ -1,0 +1,191 @@
+/**
+ * The task table: a window onto rows that the kernel filters, sorts and hands out in pages.
+ *
+ * Old rows stay until their successors are here, so nothing flickers. While the run moves, the pages in sight are asked
+ * for again at most every `REFRESH` milliseconds; pages out of sight are forgotten instead.
+ */
+import type { IDisposable } from '@lumino/disposable';
+import type { ISignal } from '@lumino/signaling';
+import { Signal } from '@lumino/signaling';
+
+import type { ITaskPage, ITaskRow } from '../protocol';
+import type { IRun, IRuns } from '../tokens';
+import { Pace } from './pace';
+
+export const PAGE = 100;
+export const REFRESH = 500;
+
+/** What the rows are filtered and sorted by. */
+export interface IQuery {
+  readonly states: readonly string[];
+  readonly apps: readonly string[];
+  readonly text: string;
+  readonly sort: keyof ITaskRow;
+  readonly descending: boolean;
+}
+
+export const ALL: IQuery = { states: [], apps: [], text: '', sort: 'id', descending: true };
+
+export class TaskTable implements IDisposable {
+  constructor(private _runs: IRuns) {
+    _runs.currentChanged.connect(this._onRun, this);
+    this._onRun();
+  }
+
+  get run(): IRun | null {
+    return this._run;
+  }
+
+  get query(): IQuery {
+    return this._query;
+  }
+
+  /** Rows that match, whether loaded or not. */
+  get total(): number {
+    return this._total;
+  }
+
+  /** A sentence when the rows could not be had. */
+  get problem(): string {
+    return this._problem;
+  }
+
+  get changed(): ISignal<TaskTable, void> {
+    return this._changed;
+  }
+
+  get isDisposed(): boolean {
+    return this._isDisposed;
+  }
+
+  /** Whether the table is seen: only then it asks. */
+  set active(active: boolean) {
+    this._active = active;
+    if (active) {
+      this._pace.ask();
+    } else {
+      this._pace.cancel();
+    }
+  }
+
+  /** The row at this place, if it is here. */
+  row(index: number): ITaskRow | undefined {
+    return this._pages.get(Math.floor(index / PAGE))?.[index % PAGE];
+  }
+
+  /** Filters or sorts anew. */
+  ask(part: Partial<IQuery>): void {
+    this._query = { ...this._query, ...part };
+    this._generation += 1;
+    this._first = 0;
+    this._refresh();
+    this._changed.emit();
+  }
+
+  /** These rows are in sight. */
+  look(first: number, last: number): void {
+    this._first = first;
+    this._last = last;
+    const missing = this._inSight().some(page => !this._pages.has(page));
+    if (missing) {
+      this._refresh();
+    }
+  }
+
+  dispose(): void {
+    if (this._isDisposed) {
+      return;
+    }
+    this._isDisposed = true;
+    this._pace.dispose();
+    Signal.clearData(this);
+  }
+
+  private _onRun(): void {
+    this._run?.changed.disconnect(this._onChange, this);
+    this._run = this._runs.current;
+    this._run?.changed.connect(this._onChange, this);
+    this._pages.clear();
+    this._total = 0;
+    this._generation += 1;
+    this._onChange();
+    this._changed.emit();
+  }
+
+  private _onChange(): void {
+    if (this._active) {
+      this._pace.ask();
+    }
+  }
+
+  private _inSight(): number[] {
+    const first = Math.floor(this._first / PAGE);
+    const last = Math.floor(Math.max(this._first, Math.min(this._last, this._total - 1)) / PAGE);
+    return Array.from({ length: last - first + 1 }, (_, i) => first + i);
+  }
+
+  private _refresh(): void {
+    const run = this._run;
+    if (!this._active || !run || !run.info) {
+      return;
+    }
+    const sight = this._inSight();
+    for (const page of this._pages.keys()) {
+      if (!sight.includes(page)) {
+        this._pages.delete(page);
+      }
+    }
+    for (const page of sight) {
+      void this._load(run, page);
+    }
+  }
+
+  private async _load(run: IRun, page: number): Promise<void> {
+    const key = `${this._generation}/${page}`;
+    if (this._loading.has(key)) {
+      this._again = true;
+      return;
+    }
+    this._loading.add(key);
+    const generation = this._generation;
+    let answer: ITaskPage | null = null;
+    let problem = '';
+    try {
+      const { states, apps, ...rest } = this._query;
+      const query = { ...rest, states: [...states], apps: [...apps], offset: page * PAGE, limit: PAGE };
+      answer = await run.page(query);
+    } catch (error) {
+      problem = (error as Error).message;
+    }
+    this._loading.delete(key);
+    if (this._isDisposed || generation !== this._generation) {
+      return;
+    }
+    this._problem = problem;
+    if (answer) {
+      this._pages.set(page, answer.rows);
+      this._total = answer.total;
+    }
+    this._changed.emit();
+    if (this._again) {
+      this._again = false;
+      this._pace.ask();
+    }
+  }
+
+  private _run: IRun | null = null;
+  private _query = ALL;
+  private _pages = new Map<number, ITaskRow[]>();
+  private _total = 0;
+  private _problem = '';
+  private _first = 0;
+  private _last = 0;
+  private _active = false;
+  private _generation = 0;
+  private _loading = new Set<string>();
+  /** Something changed while a page was under way. */
+  private _again = false;
+  private _pace = new Pace(() => this._refresh(), REFRESH);
+  private _isDisposed = false;
+  private _changed = new Signal<TaskTable, void>(this);
+}

@@ -1,0 +1,155 @@
+/**
+ * One selected task with all its details, kept fresh while it is seen.
+ *
+ * Asked for again when the run says that the task moved, and every `LIVE` milliseconds while it runs, because its output
+ * grows without any change of state.
+ */
+import type { IDisposable } from '@lumino/disposable';
+import type { ISignal } from '@lumino/signaling';
+import { Signal } from '@lumino/signaling';
+
+import type { ITaskDetail } from '../protocol';
+import { FINAL } from '../protocol';
+import type { IRun, IRunChange, IRuns, ISelection } from '../tokens';
+import { Pace } from './pace';
+
+export const LIVE = 2000;
+const REFRESH = 500;
+
+export class WatchedTask implements IDisposable {
+  constructor(
+    private _runs: IRuns,
+    readonly selection: ISelection
+  ) {
+    _runs.currentChanged.connect(this._onRun, this);
+    selection.changed.connect(this._onSelection, this);
+    this._onRun();
+  }
+
+  get run(): IRun | null {
+    return this._run;
+  }
+
+  get task(): number | null {
+    return this.selection.task;
+  }
+
+  /** Null until the kernel has answered. */
+  get detail(): ITaskDetail | null {
+    return this._detail;
+  }
+
+  get problem(): string {
+    return this._problem;
+  }
+
+  get changed(): ISignal<WatchedTask, void> {
+    return this._changed;
+  }
+
+  get isDisposed(): boolean {
+    return this._isDisposed;
+  }
+
+  /** Whether the details are seen. */
+  set active(active: boolean) {
+    this._active = active;
+    if (active) {
+      this._pace.ask();
+    } else {
+      this._pace.cancel();
+      this._stopTimer();
+    }
+  }
+
+  dispose(): void {
+    if (this._isDisposed) {
+      return;
+    }
+    this._isDisposed = true;
+    this._stopTimer();
+    this._pace.dispose();
+    Signal.clearData(this);
+  }
+
+  private _onRun(): void {
+    this._run?.changed.disconnect(this._onChange, this);
+    this._run = this._runs.current;
+    this._run?.changed.connect(this._onChange, this);
+    this._name = this._run?.info?.run;
+    this.selection.select(null);
+  }
+
+  private _onSelection(): void {
+    this._detail = null;
+    this._problem = '';
+    this._stopTimer();
+    this._changed.emit();
+    void this._load();
+  }
+
+  private _onChange(_: IRun, change: IRunChange): void {
+    const name = this._run?.info?.run;
+    if (change.reset && name !== this._name) {
+      // The same number is another task in another run.
+      this._name = name;
+      this.selection.select(null);
+    }
+    const task = this.task;
+    if (!this._active || task === null) {
+      return;
+    }
+    const detail = this._detail;
+    const near = detail ? [...detail.deps, ...detail.dependents].map(([id]) => id) : [];
+    if (change.reset || [task, ...near].some(id => change.moved.includes(id)) || this._gains(task, change)) {
+      this._pace.ask();
+    }
+  }
+
+  private _gains(task: number, change: IRunChange): boolean {
+    return change.added.some(id => this._run?.nodes.get(id)?.deps.includes(task));
+  }
+
+  private async _load(): Promise<void> {
+    const { task } = this;
+    const run = this._run;
+    if (task === null || !run) {
+      return;
+    }
+    try {
+      const detail = await run.detail(task);
+      if (task !== this.task || run !== this._run || this._isDisposed) {
+        return;
+      }
+      this._detail = detail;
+      this._problem = '';
+    } catch (error) {
+      if (task !== this.task || this._isDisposed) {
+        return;
+      }
+      this._problem = (error as Error).message;
+    }
+    this._stopTimer();
+    if (this._active && this._detail && !(FINAL as readonly string[]).includes(this._detail.row.state)) {
+      this._timer = setTimeout(() => this._pace.ask(), LIVE);
+    }
+    this._changed.emit();
+  }
+
+  private _stopTimer(): void {
+    if (this._timer !== null) {
+      clearTimeout(this._timer);
+      this._timer = null;
+    }
+  }
+
+  private _run: IRun | null = null;
+  private _name: string | undefined;
+  private _detail: ITaskDetail | null = null;
+  private _problem = '';
+  private _active = false;
+  private _timer: ReturnType<typeof setTimeout> | null = null;
+  private _pace = new Pace(() => void this._load(), REFRESH);
+  private _isDisposed = false;
+  private _changed = new Signal<WatchedTask, void>(this);
+}

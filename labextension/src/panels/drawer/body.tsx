@@ -1,0 +1,217 @@
+/** All that is known of one task. */
+import type { TranslationBundle } from '@jupyterlab/translation';
+import { closeIcon, copyIcon } from '@jupyterlab/ui-components';
+import * as React from 'react';
+
+import { duration, moment, taskLabel } from '../../components/format';
+import { labelOf, StateMark } from '../../components/states';
+import type { ITaskDetail, StateChange, TaskState } from '../../protocol';
+import { FINAL, MEANING } from '../../protocol';
+
+export interface IDrawerBodyProps {
+  task: number;
+  detail: ITaskDetail | null;
+  problem: string;
+  /** The kernel's time, for the task that still runs. */
+  now: number;
+  /** Whether commands can be sent. */
+  live: boolean;
+  trans: TranslationBundle;
+  onClose: () => void;
+  onCancel: (task: number) => void;
+  onShow: (task: number) => void;
+  onCopy: (text: string) => void;
+}
+
+export function DrawerBody(props: IDrawerBodyProps): React.JSX.Element {
+  const { task, detail, problem, trans } = props;
+  return (
+    <>
+      <DrawerHead {...props} />
+      {problem && (
+        <div className="parslab-Banner parslab-mod-error" role="alert">
+          {problem}
+        </div>
+      )}
+      {detail && detail.row.id === task && <Details {...props} detail={detail} />}
+      {!detail && !problem && <p className="parslab-Quiet">{trans.__('Loading…')}</p>}
+    </>
+  );
+}
+
+function DrawerHead(props: IDrawerBodyProps): React.JSX.Element {
+  const { task, detail, live, trans, onCancel, onClose } = props;
+  const state = detail?.row.state;
+  const open = state !== undefined && !isFinal(state);
+  return (
+    <header className="parslab-Drawer-head" data-task={task} data-state={state}>
+      {state && <StateMark state={state} />}
+      <h2 title={detail?.row.app}>
+        {detail?.row.app ?? trans.__('Task')} <span>#{taskLabel(task)}</span>
+      </h2>
+      {open && (
+        <button type="button" className="parslab-Button" disabled={!live} onClick={() => onCancel(task)}>
+          {trans.__('Cancel task')}
+        </button>
+      )}
+      <button
+        type="button"
+        className="parslab-IconButton"
+        onClick={onClose}
+        aria-label={trans.__('Close task details')}
+        title={trans.__('Close task details')}
+      >
+        <closeIcon.react tag="span" />
+      </button>
+    </header>
+  );
+}
+
+type IDetailsProps = IDrawerBodyProps & { detail: ITaskDetail };
+
+function Details(props: IDetailsProps): React.JSX.Element {
+  const { detail, trans, onShow } = props;
+  const { row } = detail;
+  return (
+    <div className="parslab-Drawer-body">
+      {row.error && <p className="parslab-Drawer-error">{row.error}</p>}
+      <Times {...props} />
+      {row.shown && (
+        <section>
+          <h3>{trans.__('Arguments')}</h3>
+          <code className="parslab-Drawer-shown">{row.shown}</code>
+        </section>
+      )}
+      <TextBlock {...props} id="traceback" title={trans.__('Traceback')} text={detail.traceback} />
+      <TextBlock {...props} id="stdout" title={trans.__('Output')} text={detail.stdout} />
+      <TextBlock {...props} id="stderr" title={trans.__('Error output')} text={detail.stderr} />
+      <Tasks title={trans.__('Depends on')} tasks={detail.deps} trans={trans} onShow={onShow} />
+      <Tasks title={trans.__('Needed by')} tasks={detail.dependents} trans={trans} onShow={onShow} />
+      <Facts {...props} />
+    </div>
+  );
+}
+
+/** The states it has been in, how long it stayed in each, and since when. */
+function Times({ detail, now, live, trans }: IDetailsProps): React.JSX.Element {
+  const { times } = detail;
+  return (
+    <table className="parslab-Times" aria-label={trans.__('States and times')}>
+      <tbody>
+        {times.map(([state, entered], i) => {
+          const final = isFinal(state);
+          const left = i + 1 < times.length ? times[i + 1][1] : live ? now : null;
+          return (
+            <tr key={i} data-state={state}>
+              <td>
+                <StateMark state={state} />
+              </td>
+              <th scope="row" title={state in MEANING ? trans.__(MEANING[state as TaskState]) : ''}>
+                {labelOf(state, trans)}
+              </th>
+              <td className="parslab-Times-number">{final || left === null ? '' : duration(left - entered)}</td>
+              <td className="parslab-Times-number">{moment(entered)}</td>
+            </tr>
+          );
+        })}
+      </tbody>
+    </table>
+  );
+}
+
+interface ITextBlockProps extends IDetailsProps {
+  id: string;
+  title: string;
+  text: string;
+}
+
+function TextBlock({ id, title, text, trans, onCopy }: ITextBlockProps): React.JSX.Element | null {
+  if (!text) {
+    return null;
+  }
+  const copy = trans.__('Copy: %1', title);
+  return (
+    <section>
+      <h3>
+        {title}
+        <button
+          type="button"
+          className="parslab-IconButton"
+          onClick={() => onCopy(text)}
+          aria-label={copy}
+          title={copy}
+        >
+          <copyIcon.react tag="span" />
+        </button>
+      </h3>
+      <pre className="parslab-Text" data-text={id} tabIndex={0} aria-label={title}>
+        {text}
+      </pre>
+    </section>
+  );
+}
+
+/** Tasks beyond this number are counted. */
+const LISTED = 40;
+
+function Tasks(props: {
+  title: string;
+  tasks: readonly StateChange[];
+  trans: TranslationBundle;
+  onShow: (task: number) => void;
+}): React.JSX.Element | null {
+  const { title, tasks, trans, onShow } = props;
+  if (tasks.length === 0) {
+    return null;
+  }
+  return (
+    <section>
+      <h3>{title}</h3>
+      <ul className="parslab-TaskList" aria-label={title}>
+        {tasks.slice(0, LISTED).map(([id, state]) => (
+          <li key={id}>
+            <button
+              type="button"
+              aria-label={trans.__('Task %1, %2', taskLabel(id), labelOf(state, trans).toLowerCase())}
+              onClick={() => onShow(id)}
+            >
+              <StateMark state={state} />
+              {taskLabel(id)}
+            </button>
+          </li>
+        ))}
+        {tasks.length > LISTED && (
+          <li className="parslab-Quiet">{trans.__('and %1 more', tasks.length - LISTED)}</li>
+        )}
+      </ul>
+    </section>
+  );
+}
+
+function Facts({ detail, trans }: IDetailsProps): React.JSX.Element {
+  const { row } = detail;
+  const facts: [string, string | number][] = [
+    [trans.__('Cell'), row.cell],
+    [trans.__('Executor'), row.executor],
+    [trans.__('Worker'), row.worker],
+    [trans.__('Host'), detail.host],
+    [trans.__('Process id'), detail.pid],
+    [trans.__('Attempt'), row.attempt > 0 ? row.attempt : '']
+  ];
+  return (
+    <dl className="parslab-Facts">
+      {facts
+        .filter(([, value]) => value)
+        .map(([name, value]) => (
+          <React.Fragment key={name}>
+            <dt>{name}</dt>
+            <dd>{value}</dd>
+          </React.Fragment>
+        ))}
+    </dl>
+  );
+}
+
+function isFinal(state: string): boolean {
+  return (FINAL as readonly string[]).includes(state);
+}

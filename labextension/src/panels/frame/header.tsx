@@ -1,0 +1,102 @@
+/** The head of the panel: which run this is, how it stands, and the tabs. */
+import type { TranslationBundle } from '@jupyterlab/translation';
+import { Signal } from '@lumino/signaling';
+import * as React from 'react';
+
+import { clock } from '../../components/format';
+import { Banner, standing } from '../../components/message';
+import { RunView } from '../../components/view';
+import { parslIcon } from '../../icons';
+import type { IRun, IRuns } from '../../tokens';
+import type { ITab } from './tabs';
+import { Tabs } from './tabs';
+
+export interface IHeaderBodyProps {
+  run: IRun | null;
+  tabs: readonly ITab[];
+  current: string;
+  trans: TranslationBundle;
+  onSelect: (id: string) => void;
+}
+
+export function HeaderBody({ run, tabs, current, trans, onSelect }: IHeaderBodyProps): React.JSX.Element {
+  const say = standing(run, trans);
+  if (say && !say.content) {
+    return (
+      <div className="parslab-Empty" role={say.level === 'info' ? 'status' : 'alert'}>
+        <parslIcon.react tag="span" className="parslab-Empty-icon" width="40px" height="40px" />
+        <p>{say.text}</p>
+      </div>
+    );
+  }
+  return (
+    <>
+      {run?.info && <RunLine run={run} trans={trans} />}
+      {say && <Banner standing={say} />}
+      <Tabs tabs={tabs} current={current} label={trans.__('Views of the run')} onSelect={onSelect} />
+    </>
+  );
+}
+
+function RunLine({ run, trans }: { run: IRun; trans: TranslationBundle }): React.JSX.Element | null {
+  const { info } = run;
+  if (!info) {
+    return null;
+  }
+  const over = info.ended !== null || run.status === 'ended';
+  const end = info.ended ?? (run.status === 'live' ? run.now : (run.overview?.now ?? info.started));
+  const words = { live: trans.__('Running'), lost: trans.__('Disconnected'), ended: trans.__('Ended') };
+  const word = words[over ? 'ended' : run.status === 'lost' ? 'lost' : 'live'];
+  const where = `${info.run_dir}\n${info.host}, pid ${info.pid}, parslab ${info.version}`;
+  return (
+    <div className="parslab-RunLine" data-status={run.status} title={where}>
+      <span className="parslab-RunLine-word">{word}</span>
+      <span className="parslab-RunLine-run">{trans.__('Run %1', info.run)}</span>
+      <span className="parslab-RunLine-time" role="timer" aria-label={trans.__('Run time')}>
+        {clock(end - info.started)}
+      </span>
+    </div>
+  );
+}
+
+export class Header extends RunView {
+  constructor(
+    runs: IRuns,
+    private _trans: TranslationBundle
+  ) {
+    super(runs);
+    this.addClass('parslab-Header');
+  }
+
+  /** Fires when the user chose another tab. */
+  readonly chosen = new Signal<Header, string>(this);
+
+  set tabs(tabs: readonly ITab[]) {
+    this._tabs = tabs;
+    this.update();
+  }
+
+  set current(current: string) {
+    this._current = current;
+    this.update();
+  }
+
+  protected get ticking(): boolean {
+    return this.run?.status === 'live' && this.run.info?.ended === null;
+  }
+
+  protected render(): React.JSX.Element {
+    return (
+      <HeaderBody
+        run={this.run}
+        tabs={this._tabs}
+        current={this._current}
+        trans={this._trans}
+        onSelect={id => this.chosen.emit(id)}
+      />
+    );
+  }
+
+  private _tabs: readonly ITab[] = [];
+  private _current = '';
+}

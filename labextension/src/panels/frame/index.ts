@@ -1,0 +1,154 @@
+/**
+ * The side panel: head with tabs, one view at a time, and a drawer for the selected task that stands below the view in
+ * a narrow panel and beside it in a wide one.
+ *
+ * It also decides whether anybody looks: the panel is shown and the browser tab is in front.
+ */
+import type { TranslationBundle } from '@jupyterlab/translation';
+import type { Message } from '@lumino/messaging';
+import type { Widget } from '@lumino/widgets';
+import { Panel, SplitPanel, StackedPanel } from '@lumino/widgets';
+
+import { parslIcon } from '../../icons';
+import { Selection } from '../../model/selection';
+import type { IParslPanel, IRun, IRuns, IView } from '../../tokens';
+import { Header } from './header';
+import { panelId, tabId } from './tabs';
+
+/** From this width on the drawer stands beside the view. */
+const WIDE = 760;
+
+export class ParslPanel extends Panel implements IParslPanel {
+  constructor(
+    private _runs: IRuns,
+    private _trans: TranslationBundle
+  ) {
+    super();
+    this.id = 'parslab-panel';
+    this.addClass('parslab-Panel');
+    this.title.icon = parslIcon;
+    this.title.caption = _trans.__('Parsl');
+    this.node.setAttribute('role', 'region');
+    this.node.setAttribute('aria-label', _trans.__('Parsl'));
+
+    this._header = new Header(_runs, _trans);
+    this._header.chosen.connect((_, view) => this.showView(view));
+    this._split.addClass('parslab-Split');
+    this._split.addWidget(this._stack);
+    this.addWidget(this._header);
+    this.addWidget(this._split);
+
+    this.selection.changed.connect(this._onSelection, this);
+    _runs.currentChanged.connect(this._onRun, this);
+    this._onRun();
+    document.addEventListener('visibilitychange', this._onVisibility);
+  }
+
+  readonly selection = new Selection();
+
+  /** How the panel comes to the front; set by whoever placed it in the shell. */
+  reveal: () => void = () => undefined;
+
+  addView(view: IView): void {
+    const { content } = view;
+    content.id = panelId(view.id);
+    content.addClass('parslab-View');
+    content.node.setAttribute('role', 'tabpanel');
+    content.node.setAttribute('aria-labelledby', tabId(view.id));
+    content.hide();
+    this._views.push(view);
+    this._views.sort((a, b) => a.rank - b.rank);
+    this._stack.addWidget(content);
+    this._header.tabs = this._views;
+    this.showView(this._chosen ?? this._views[0].id, false);
+  }
+
+  setDrawer(drawer: Widget): void {
+    this._drawer = drawer;
+    drawer.addClass('parslab-Drawer');
+    drawer.node.setAttribute('role', 'complementary');
+    drawer.node.setAttribute('aria-label', this._trans.__('Task details'));
+    drawer.hide();
+    this._split.addWidget(drawer);
+    this._split.setRelativeSizes([45, 55]);
+  }
+
+  open(view?: string): void {
+    this.reveal();
+    if (view !== undefined) {
+      this.showView(view);
+    }
+  }
+
+  /** Shows a view without bringing the panel to the front. */
+  showView(id: string, chosen = true): void {
+    if (!this._views.some(view => view.id === id)) {
+      return;
+    }
+    if (chosen) {
+      this._chosen = id;
+    }
+    this._views.forEach(view => view.content.setHidden(view.id !== id));
+    this._header.current = id;
+  }
+
+  dispose(): void {
+    if (!this.isDisposed) {
+      document.removeEventListener('visibilitychange', this._onVisibility);
+      this._runs.watching = false;
+      super.dispose();
+    }
+  }
+
+  protected onAfterShow(message: Message): void {
+    super.onAfterShow(message);
+    this._onVisibility();
+  }
+
+  protected onAfterAttach(message: Message): void {
+    super.onAfterAttach(message);
+    this._onVisibility();
+  }
+
+  protected onBeforeHide(message: Message): void {
+    super.onBeforeHide(message);
+    this._runs.watching = false;
+  }
+
+  protected onResize(message: Widget.ResizeMessage): void {
+    const width = message.width < 0 ? this.node.offsetWidth : message.width;
+    const orientation = width >= WIDE ? 'horizontal' : 'vertical';
+    if (width > 0 && this._split.orientation !== orientation) {
+      this._split.orientation = orientation;
+    }
+    super.onResize(message);
+  }
+
+  private _onVisibility = (): void => {
+    this._runs.watching = this.isVisible && document.visibilityState !== 'hidden';
+  };
+
+  private _onRun(): void {
+    this._followed?.changed.disconnect(this._onRunChange, this);
+    this._followed = this._runs.current;
+    this._followed?.changed.connect(this._onRunChange, this);
+    this._onRunChange();
+  }
+
+  private _onRunChange(): void {
+    const run = this._runs.current;
+    this._split.setHidden(!run?.info || run.status === 'none');
+  }
+
+  private _onSelection(): void {
+    this._drawer?.setHidden(this.selection.task === null);
+  }
+
+  private _header: Header;
+  private _split = new SplitPanel({ orientation: 'vertical', spacing: 1 });
+  private _stack = new StackedPanel();
+  private _drawer: Widget | null = null;
+  private _views: IView[] = [];
+  private _chosen: string | null = null;
+  private _followed: IRun | null = null;
+}

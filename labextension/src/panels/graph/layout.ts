@@ -1,0 +1,176 @@
+/**
+ * Where the nodes of the graph stand: layers by longest path, one barycentre sweep, all in about linear time.
+ *
+ * Pure: arrays of dependency indices in, coordinates out; one unit is the distance of two neighbours. A layer that is
+ * wider than the picture is folded into rows, so that a thousand independent tasks become a block and not a line; the
+ * width is chosen such that the whole has the asked aspect ratio. Nodes of a narrow layer stand as close below their
+ * dependencies as neighbours allow.
+ */
+
+export interface IPlacement {
+  readonly x: Float32Array;
+  readonly y: Float32Array;
+  /** The row of each node, counted from the top. */
+  readonly row: Int32Array;
+  /** Nodes by row, from left to right. */
+  readonly rows: readonly (readonly number[])[];
+  readonly left: number;
+  readonly right: number;
+  readonly top: number;
+  readonly bottom: number;
+}
+
+/** Widths of the picture, in nodes; steps keep it still while it grows. */
+const WIDTHS = [12, 16, 24, 32, 48, 64, 96, 128, 192];
+
+/** Room between two rows of one layer, and between two layers. */
+const ROW_GAP = 1;
+const LAYER_GAP = 1.7;
+/** Layers that are wide need more room for their edges. */
+const GAP_PER_NODE = 0.05;
+const LARGEST_GAP = 4;
+
+/** Places nodes whose dependencies are given by index; `aspect` is the width of the picture by its height. */
+export function place(deps: readonly (readonly number[])[], aspect: number): IPlacement {
+  const layers = byLayer(layerOf(deps));
+  const width = widthFor(layers, aspect);
+  const x = new Float32Array(deps.length);
+  const y = new Float32Array(deps.length);
+  const row = new Int32Array(deps.length);
+  const rank = new Float32Array(deps.length);
+  const rows: number[][] = [];
+  let below = 0;
+  layers.forEach((layer, depth) => {
+    if (depth > 0) {
+      sortByDependencies(layer, deps, rank);
+      below += gap(layers[depth - 1].length, layer.length, width);
+    }
+    layer.forEach((node, i) => (rank[node] = (i + 0.5) / layer.length));
+    const xs = layer.length <= width ? line(layer, deps, x) : block(layer, width);
+    layer.forEach((node, i) => {
+      const line = Math.floor(i / width);
+      if (i % width === 0) {
+        rows.push([]);
+      }
+      x[node] = xs[i];
+      y[node] = below + line * ROW_GAP;
+      row[node] = rows.length - 1;
+      rows[rows.length - 1].push(node);
+    });
+    below += (Math.ceil(layer.length / width) - 1) * ROW_GAP;
+  });
+  let left = Infinity;
+  let right = -Infinity;
+  for (const value of x) {
+    left = Math.min(left, value);
+    right = Math.max(right, value);
+  }
+  const empty = deps.length === 0;
+  return { x, y, row, rows, left: empty ? 0 : left, right: empty ? 0 : right, top: 0, bottom: below };
+}
+
+/** The longest way from a node without dependencies to each node. */
+export function layerOf(deps: readonly (readonly number[])[]): Int32Array {
+  const layer = new Int32Array(deps.length);
+  const missing = new Int32Array(deps.length);
+  const needed: number[][] = deps.map(() => []);
+  const free: number[] = [];
+  deps.forEach((list, node) => {
+    missing[node] = list.length;
+    list.forEach(dep => needed[dep].push(node));
+    if (list.length === 0) {
+      free.push(node);
+    }
+  });
+  // What a circle would contain is never freed and stays on top; there is none in a graph of futures.
+  for (let i = 0; i < free.length; i++) {
+    const node = free[i];
+    for (const next of needed[node]) {
+      layer[next] = Math.max(layer[next], layer[node] + 1);
+      missing[next] -= 1;
+      if (missing[next] === 0) {
+        free.push(next);
+      }
+    }
+  }
+  return layer;
+}
+
+function byLayer(layer: Int32Array): number[][] {
+  const layers: number[][] = [];
+  layer.forEach((depth, node) => {
+    while (layers.length <= depth) {
+      layers.push([]);
+    }
+    layers[depth].push(node);
+  });
+  return layers;
+}
+
+/** The smallest width with which the picture is not taller than the aspect ratio asks. */
+function widthFor(layers: readonly number[][], aspect: number): number {
+  const widest = Math.max(...layers.map(layer => layer.length), 1);
+  for (const width of WIDTHS) {
+    let height = 0;
+    layers.forEach((layer, i) => {
+      height += Math.ceil(layer.length / width) * ROW_GAP;
+      height += i > 0 ? gap(layers[i - 1].length, layer.length, width) - ROW_GAP : 0;
+    });
+    if (width >= widest || width >= aspect * height) {
+      return width;
+    }
+  }
+  return WIDTHS[WIDTHS.length - 1];
+}
+
+function gap(above: number, below: number, width: number): number {
+  const nodes = Math.min(Math.max(above, below), width);
+  return Math.min(LARGEST_GAP, LAYER_GAP + nodes * GAP_PER_NODE);
+}
+
+/** By the mean place of the dependencies in their layers; ties stay in the order of the tasks. */
+function sortByDependencies(layer: number[], deps: readonly (readonly number[])[], rank: Float32Array): void {
+  const key = new Map<number, number>();
+  for (const node of layer) {
+    key.set(node, mean(deps[node], rank));
+  }
+  layer.sort((a, b) => key.get(a)! - key.get(b)! || a - b);
+}
+
+function mean(nodes: readonly number[], values: Float32Array): number {
+  let sum = 0;
+  for (const node of nodes) {
+    sum += values[node];
+  }
+  return nodes.length ? sum / nodes.length : 0;
+}
+
+/** Rows of `width` nodes, centred. */
+function block(layer: readonly number[], width: number): number[] {
+  return layer.map((_, i) => (i % width) - (width - 1) / 2);
+}
+
+/**
+ * One row: as close to the dependencies as possible, in order, at least one unit apart. This is isotonic regression
+ * (pool adjacent violators) on the wishes less the places they would have side by side.
+ */
+function line(layer: readonly number[], deps: readonly (readonly number[])[], x: Float32Array): number[] {
+  const middle = (layer.length - 1) / 2;
+  const pools: { sum: number; size: number }[] = [];
+  layer.forEach((node, i) => {
+    const wish = deps[node].length ? mean(deps[node], x) : i - middle;
+    let pool = { sum: wish - i, size: 1 };
+    while (pools.length && pools[pools.length - 1].sum / pools[pools.length - 1].size > pool.sum / pool.size) {
+      const last = pools.pop()!;
+      pool = { sum: last.sum + pool.sum, size: last.size + pool.size };
+    }
+    pools.push(pool);
+  });
+  const xs: number[] = [];
+  for (const { sum, size } of pools) {
+    for (let i = 0; i < size; i++) {
+      xs.push(sum / size + xs.length);
+    }
+  }
+  return xs;
+}

@@ -1,0 +1,21 @@
+/** Provides the runs of the open notebooks. */
+import type { JupyterFrontEnd, JupyterFrontEndPlugin } from '@jupyterlab/application';
+import { INotebookTracker } from '@jupyterlab/notebook';
+
+import { KernelComm } from '../connection/comm';
+import { NotebookKernels } from '../connection/kernels';
+import { Runs } from '../model/runs';
+import { IRuns } from '../tokens';
+
+export const runsPlugin: JupyterFrontEndPlugin<IRuns> = {
+  id: 'parslab:runs',
+  description: 'Provides the Parsl runs of the open notebooks.',
+  autoStart: true,
+  requires: [INotebookTracker],
+  provides: IRuns,
+  activate: (_: JupyterFrontEnd, tracker: INotebookTracker) => {
+    const runs = new Runs();
+    new NotebookKernels(tracker, runs, kernel => new KernelComm(kernel));
+    return runs;
+  }
+};

@@ -1,0 +1,43 @@
+/** Adds the task table to the panel. */
+import type { JupyterFrontEnd, JupyterFrontEndPlugin } from '@jupyterlab/application';
+import { ICommandPalette } from '@jupyterlab/apputils';
+import { ITranslator, nullTranslator } from '@jupyterlab/translation';
+
+import { Commands } from '../commands';
+import { ALL, TaskTable } from '../model/tasks';
+import { TasksView } from '../panels/tasks';
+import { IParslPanel, IRuns } from '../tokens';
+
+const LIST = { type: 'array', items: { type: 'string' } };
+
+export const tasksPlugin: JupyterFrontEndPlugin<void> = {
+  id: 'parslab:tasks',
+  description: 'Lists the tasks of the run.',
+  autoStart: true,
+  requires: [IRuns, IParslPanel],
+  optional: [ICommandPalette, ITranslator],
+  activate: (
+    app: JupyterFrontEnd,
+    runs: IRuns,
+    panel: IParslPanel,
+    palette: ICommandPalette | null,
+    translator: ITranslator | null
+  ) => {
+    const trans = (translator ?? nullTranslator).load('parslab');
+    const table = new TaskTable(runs);
+    const content = new TasksView(runs, table, panel.selection, trans);
+    panel.addView({ id: 'tasks', label: trans.__('Tasks'), rank: 30, content });
+    app.commands.addCommand(Commands.showTasks, {
+      label: trans.__('List the Tasks of the Run'),
+      describedBy: { args: { type: 'object', properties: { states: LIST, apps: LIST } } },
+      execute: args => {
+        const { states, apps } = args as { states?: string[]; apps?: string[] };
+        panel.open('tasks');
+        if (states || apps) {
+          table.ask({ ...ALL, states: states ?? [], apps: apps ?? [] });
+        }
+      }
+    });
+    palette?.addItem({ command: Commands.showTasks, category: trans.__('Parsl') });
+  }
+};
