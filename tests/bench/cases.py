@@ -88,8 +88,11 @@ def by_value(calls: int) -> dict[str, float]:
     return {"median": statistics.median(times), "p99": percentile(times, 99)}
 
 
-def burst(subject: str, tasks: int) -> dict[str, float]:
-    """No-ops submitted at once to two workers: time until the last result, and CPU time of all processes."""
+def burst(subject: str, tasks: int, numbers: bool = False) -> dict[str, float]:
+    """No-ops submitted at once to two workers: time until the last result, and CPU time of all processes.
+
+    With ``numbers`` each task takes one and answers with the next one, and that is checked.
+    """
     with BURSTS[subject](2) as submit:
         for future in [submit() for _ in range(tasks // 10)]:
             future.result()
@@ -99,14 +102,14 @@ def burst(subject: str, tasks: int) -> dict[str, float]:
         gc.collect()
         cpu = Cpu(members)
         begun = time.perf_counter()
-        futures = [submit() for _ in range(tasks)]
+        futures = [submit(i) for i in range(tasks)] if numbers else [submit() for _ in range(tasks)]
         submitted = time.perf_counter()
-        for future in futures:
-            future.result()
+        results = [future.result() for future in futures]
         ended = time.perf_counter()
         # What the processes put off (monitoring, garbage) is part of the price.
         idle(members)
         spent = cpu.spent()
+    assert results == (list(range(1, tasks + 1)) if numbers else [None] * tasks)
     client = spent.pop(psutil.Process().pid)
     hub = sum(spent.pop(pid) for pid in kernels)
     return {

@@ -14,7 +14,7 @@ import threading
 
 import zmq
 
-__all__ = ["FUNCTIONS", "main", "noop"]
+__all__ = ["FUNCTIONS", "main", "noop", "step"]
 
 SMALL = 64
 """Bytes that hold any message of a ping-pong."""
@@ -22,6 +22,11 @@ SMALL = 64
 
 def noop() -> None:
     """What every floor calls."""
+
+
+def step(value: int) -> int:
+    """What pools call to show that each call ran: the next number."""
+    return value + 1
 
 
 FUNCTIONS = {1: noop}

@@ -131,13 +131,15 @@ def latency(bench: Bench, run: int) -> Figures:
 def burst(bench: Bench, run: int) -> Figures:
     """Two workers, many tasks at once; throughput and CPU time."""
     figures: Figures = {}
-    for subject in _in_turns(bench.subjects("pool", "parslab", "loky"), run):
-        figures |= _named(f"burst.{subject}", bench.case("burst", subject=subject, tasks=bench.sizes.tasks))
-    for subject in bench.subjects("parslab", "loky"):
-        figures[f"burst.{subject}.ratio"] = figures[f"burst.{subject}.rate"] / figures["burst.pool.rate"]
-        figures[f"burst.{subject}.cpu_ratio"] = (
-            figures[f"burst.{subject}.cpu_per_task"] / figures["burst.pool.cpu_per_task"]
-        )
+    tasks = bench.sizes.tasks
+    for kind, numbers in (("burst", False), ("numbers", True)):
+        for subject in _in_turns(bench.subjects("pool", "parslab", "loky"), run):
+            found = bench.case("burst", subject=subject, tasks=tasks, numbers=numbers)
+            figures |= _named(f"{kind}.{subject}", found)
+        for subject in bench.subjects("parslab", "loky"):
+            for what, name in (("rate", "ratio"), ("cpu_per_task", "cpu_ratio")):
+                ratio = figures[f"{kind}.{subject}.{what}"] / figures[f"{kind}.pool.{what}"]
+                figures[f"{kind}.{subject}.{name}"] = ratio
     return figures
 
 

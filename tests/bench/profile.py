@@ -28,7 +28,10 @@ if TYPE_CHECKING:
 __all__ = ["SCENES", "main", "table"]
 
 Function: TypeAlias = tuple[str, int, str]
+Stats: TypeAlias = dict[Function, tuple[int, int, float, float, Any]]
 VARIABLE = "PARSLAB_PROFILE"
+SELF, TOTAL = 2, 3
+WAITS = ("<method 'poll'", "<method 'acquire'", "<method 'recv_into'", "<built-in method time.sleep")
 
 
 def burst(tasks: int) -> None:
@@ -111,9 +114,14 @@ def shown(function: Function) -> str:
     return f"{'/'.join(path.parts[-2:])}:{line} {name}"
 
 
-def table(stats: dict[Function, tuple[int, int, float, float, Any]], tasks: int, top: int) -> str:
-    """The functions with the most time of their own: microseconds and calls per task."""
-    rows = sorted(stats.items(), key=lambda item: item[1][2], reverse=True)[:top]
+def waiting(stats: Stats) -> float:
+    """Seconds in calls that sleep in the kernel; on a busy machine some of that is waiting for a core."""
+    return sum(figures[2] for (_, _, name), figures in stats.items() if name.startswith(WAITS))
+
+
+def table(stats: Stats, tasks: int, top: int, column: int = SELF) -> str:
+    """The functions with the most time of their own (or in all): microseconds and calls per task."""
+    rows = sorted(stats.items(), key=lambda item: item[1][column], reverse=True)[:top]
     text = ["  self us  total us    calls  function"]
     for function, (_, calls, own, total, _) in rows:
         text.append(f"{own / tasks * 1e6:9.2f} {total / tasks * 1e6:9.2f} {calls / tasks:8.2f}  {shown(function)}")
@@ -126,6 +134,7 @@ def main() -> None:
     parser.add_argument("scene", nargs="?", choices=SCENES, default="burst")
     parser.add_argument("--tasks", type=int, default=20_000)
     parser.add_argument("--top", type=int, default=10, help="functions of each process")
+    parser.add_argument("--total", action="store_true", help="sort by time with all that is called, not by own time")
     parser.add_argument("--to", type=Path, help="keep the statistics there, for snakeviz and the like")
     asked = parser.parse_args()
     with scratch() as run_folder, tempfile.TemporaryDirectory() as spare:
@@ -135,8 +144,10 @@ def main() -> None:
         record(asked.scene, asked.tasks, folder)
         for path in sorted(folder.glob("*.prof")):
             stats: Any = pstats.Stats(str(path))
-            print(f"\n{path.stem}: {stats.total_tt / asked.tasks * 1e6:.0f} us per task, {stats.total_calls} calls")
-            print(table(stats.stats, asked.tasks, asked.top))
+            wait = waiting(stats.stats) / asked.tasks * 1e6
+            busy = stats.total_tt / asked.tasks * 1e6 - wait
+            print(f"\n{path.stem}, us per task: {busy:.1f} busy, {wait:.1f} waiting")
+            print(table(stats.stats, asked.tasks, asked.top, TOTAL if asked.total else SELF))
         os.chdir(ROOT)
 
 

@@ -63,6 +63,7 @@ ROWS = (
         ("<=", 5.0),
         on_ratio=True,
     ),
+    Row("    99th percentile of the relay", "latency.relay_p99", "us", "median", "latency.relay_median"),
     Row("    an app shipped by value, median", "latency.by_value.median", "us", "relay", "latency.relay_median"),
     Row(
         "    ProcessPoolExecutor(1)",
@@ -80,6 +81,10 @@ ROWS = (
         on_ratio=True,
     ),
     Row("    submitting one", "burst.parslab.submitting_one", "us", "pool", "burst.pool.submitting_one"),
+    Row(
+        "    one number in, one out",
+        *("numbers.parslab.rate", "/s", "pool", "numbers.pool.rate", "numbers.parslab.ratio"),
+    ),
     Row("    loky(2)", "burst.loky.rate", "/s", "pool", "burst.pool.rate", "burst.loky.ratio"),
     Row(
         "CPU time of all processes per no-op",
@@ -89,6 +94,10 @@ ROWS = (
     Row("    in the client", "burst.parslab.cpu_client", "us", "pool", "burst.pool.cpu_client"),
     Row("    in the DataFlowKernel process", "burst.parslab.cpu_kernel", "us"),
     Row("    in the workers", "burst.parslab.cpu_workers", "us", "pool", "burst.pool.cpu_workers"),
+    Row(
+        "    one number in, one out",
+        *("numbers.parslab.cpu_per_task", "us", "pool", "numbers.pool.cpu_per_task", "numbers.parslab.cpu_ratio"),
+    ),
     Row("    loky(2)", "burst.loky.cpu_per_task", "us", "pool", "burst.pool.cpu_per_task", "burst.loky.cpu_ratio"),
     Row(
         "chain submitted ahead, per link, 2 workers",

@@ -13,14 +13,15 @@ from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from tests.bench import floors
-from tests.bench.peers import noop
+from tests.bench.peers import noop, step
 
 if TYPE_CHECKING:
     from tests.bench.floors import Call
 
 __all__ = ["BURSTS", "CALLS", "Submit", "loaded", "loky_module"]
 
-Submit: TypeAlias = Callable[[], "Future[Any]"]
+Submit: TypeAlias = Callable[..., "Future[Any]"]
+"""Without arguments: a no-op.  With a number: one that answers with the next number."""
 
 
 @contextmanager
@@ -50,16 +51,16 @@ def loky_module() -> Any | None:
 def parslab_submit(workers: int) -> Iterator[Submit]:
     """An app of a module, sent by reference."""
     with loaded(workers):
-        from tests.bench import apps
+        from tests.bench.apps import noop, step
 
-        yield apps.noop
+        yield lambda *args: step(*args) if args else noop()
 
 
 @contextmanager
 def pool_submit(workers: int) -> Iterator[Submit]:
     """The executor that everybody has."""
     with ProcessPoolExecutor(workers) as pool:
-        yield lambda: pool.submit(noop)
+        yield lambda *args: pool.submit(step if args else noop, *args)
 
 
 @contextmanager
@@ -68,7 +69,7 @@ def loky_submit(workers: int) -> Iterator[Submit]:
     loky = loky_module()
     assert loky is not None
     with loky.ProcessPoolExecutor(workers) as pool:
-        yield lambda: pool.submit(noop)
+        yield lambda *args: pool.submit(step if args else noop, *args)
 
 
 BURSTS: dict[str, Callable[[int], AbstractContextManager[Submit]]] = {
