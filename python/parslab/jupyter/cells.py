@@ -287,9 +287,11 @@ class _Flow(ast.NodeVisitor):
     visit_GeneratorExp = comprehension
 
     def visit_ClassDef(self, node: ast.ClassDef) -> None:
-        for part in (*node.decorator_list, *node.bases, *(keyword.value for keyword in node.keywords)):
+        for part in node.decorator_list:
             self.visit(part)
         self.local.append(_type_parameters(node))
+        for part in (*node.bases, *(keyword.value for keyword in node.keywords)):
+            self.visit(part)
         self.in_class += 1
         before = set(self.certain)
         self.block(node.body)
@@ -304,7 +306,7 @@ class _Flow(ast.NodeVisitor):
             self.visit(part)
         every = (*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs, arguments.vararg, arguments.kwarg)
         annotations = [argument.annotation for argument in every if argument and argument.annotation]
-        self.deferred([node, *annotations, *filter(None, [node.returns])])
+        self.deferred([node, *annotations, *filter(None, [node.returns])], hidden=_type_parameters(node))
         self.bind(node.name)
 
     visit_FunctionDef = function
@@ -322,9 +324,9 @@ class _Flow(ast.NodeVisitor):
         if isinstance(name, ast.Name):
             self.bind(name.id)
 
-    def deferred(self, nodes: Iterable[ast.AST]) -> None:
+    def deferred(self, nodes: Iterable[ast.AST], hidden: Iterable[str] = ()) -> None:
         """Names that code which runs later takes from the cell's namespace, or puts into it (``global``)."""
-        hidden = set().union(*self.local) if self.local and not self.in_class else set()
+        hidden = set(hidden).union(*([] if self.in_class else self.local))
         for node in nodes:
             free, put = _free(node)
             self.names.later |= free - hidden

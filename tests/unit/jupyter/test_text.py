@@ -1,0 +1,76 @@
+"""Text for people: bounded output, tables, durations."""
+
+from __future__ import annotations
+
+import pytest
+
+from parslab.jupyter.text import BoundedText, Table, duration, shortened, size
+
+
+def test_output_keeps_the_order_of_streams() -> None:
+    text = BoundedText()
+    text.append("stdout", "a\n")
+    text.append("stderr", "<b>\n")
+    text.append("stdout", "c\n")
+    assert text.plain() == "a\n<b>\nc\n"
+    assert "&lt;b&gt;" in text.html()
+    assert text.html().count("<span") == 1
+
+
+def test_only_the_end_of_much_output_is_kept() -> None:
+    text = BoundedText(limit=10)
+    assert not text
+    for piece in ("0123456789", "abcdef", "x" * 30 + "yz"):
+        text.append("stdout", piece)
+    assert text.lost == 38
+    assert text.plain() == f"{text.mark}xxxxxxxxyz"
+    assert "38 B before this cut" in text.mark
+
+
+def test_a_line_that_overwrites_itself_shows_its_last_state() -> None:
+    text = BoundedText()
+    for step in ("  0%|", "\r 50%|", "\r", "100%|", "\ndone\r\n"):
+        text.append("stderr", step)
+    assert text.plain() == "100%|\ndone\n"
+
+
+def test_progress_bars_do_not_pile_up() -> None:
+    text = BoundedText(limit=100)
+    for number in range(1000):
+        text.append("stderr", f"\r{number}")
+    assert text.plain() == "999"
+
+
+def test_colours_are_taken_out() -> None:
+    text = BoundedText()
+    text.append("stdout", "\x1b[1;31mred\x1b[0m \x1b]8;;http://x\x07link\x1b]8;;\x07")
+    assert text.plain() == "red link"
+
+
+def test_tables_line_up_and_escape() -> None:
+    table = Table("Head <1>", ["app", "done"], [["fit", 7], ["<b>", 1234]], ["foot"])
+    assert repr(table) == "Head <1>\napp  done\nfit     7\n<b>  1234\nfoot"
+    assert "&lt;b&gt;" in table._repr_html_()
+    assert '<td style="text-align:right">7</td>' in table._repr_html_()
+    assert repr(Table("Nothing", ["a"], [])) == "Nothing"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (-1, "0.00 s"),
+        (0.123, "0.12 s"),
+        (9.999, "10.0 s"),
+        (59.97, "1 min 0 s"),
+        (125, "2 min 5 s"),
+        (12000, "3 h 20 min"),
+    ],
+)
+def test_durations(seconds: float, text: str) -> None:
+    assert duration(seconds) == text
+
+
+def test_sizes_and_short_lines() -> None:
+    assert [size(n) for n in (5, 64000, 1_500_000)] == ["5 B", "64 kB", "1.5 MB"]
+    assert shortened("a\n b", 10) == "a b"
+    assert shortened("abcdef", 4) == "abc…"

@@ -1,0 +1,128 @@
+"""Descriptions: checked when made, immutable, equal by value, and shown as the call that makes them."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from parslab.config import Config
+from parslab.errors import ConfigurationError
+from parslab.executors import Executor, LowLatencyExecutor, ThreadPoolExecutor
+
+if TYPE_CHECKING:
+    from parslab.description import Description
+
+SAMPLES = [
+    Config(),
+    Config(executors=[ThreadPoolExecutor(max_threads=3), LowLatencyExecutor()], run_dir=Path("runs")),
+    LowLatencyExecutor(workers=4, environment={"A": "b c"}, threads_per_worker=2, address="127.0.0.1", port=5000),
+    LowLatencyExecutor(label="fast"),
+    ThreadPoolExecutor(),
+]
+
+
+@pytest.mark.parametrize("made", SAMPLES, ids=repr)
+def test_repr_is_the_call_that_makes_it(made: Description) -> None:
+    again = eval(repr(made), {kind.__name__: kind for kind in (Config, LowLatencyExecutor, ThreadPoolExecutor)})
+    assert again == made
+    assert hash(again) == hash(made)
+
+
+@pytest.mark.parametrize("made", SAMPLES, ids=repr)
+def test_copies_are_equal(made: Description) -> None:
+    assert pickle.loads(pickle.dumps(made)) == made
+    assert copy.deepcopy(made) is made
+
+
+def test_a_default_given_is_a_default() -> None:
+    assert LowLatencyExecutor(workers=None, port=0) == LowLatencyExecutor()
+    assert Config(executors=(LowLatencyExecutor(),)) == Config()
+
+
+def test_different_kinds_are_different() -> None:
+    assert LowLatencyExecutor(label="x") != ThreadPoolExecutor(label="x")
+    assert ThreadPoolExecutor(max_threads=1) != ThreadPoolExecutor()
+
+
+def test_the_default_runs_on_workers_only() -> None:
+    assert [executor.label for executor in Config().executors] == ["llex"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "options", "says"),
+    [
+        (
+            LowLatencyExecutor,
+            {"workers": 0},
+            "Executor: workers must be a whole number of at least 1, not 0.",
+        ),
+        (LowLatencyExecutor, {"workers": True}, "workers must be a whole number"),
+        (LowLatencyExecutor, {"workers": 2.0}, "workers must be a whole number"),
+        (LowLatencyExecutor, {"worker": 2}, "has no option 'worker'; its options are label, workers"),
+        (LowLatencyExecutor, {"port": 70000, "address": "::1"}, "port must be a whole number from 0 to 65535"),
+        (LowLatencyExecutor, {"port": 70}, "port 70 means nothing without address"),
+        (LowLatencyExecutor, {"address": " "}, "address must be a text that is not empty"),
+        (LowLatencyExecutor, {"environment": {"A": 1}}, "environment must be a dictionary of texts"),
+        (LowLatencyExecutor, {"environment": {"A=": "1"}}, "environment must be a dictionary of texts"),
+        (LowLatencyExecutor, {"label": "all"}, "label must be a name"),
+        (LowLatencyExecutor, {"label": "a/b"}, "label must be a name"),
+        (ThreadPoolExecutor, {"max_threads": None}, "max_threads must be a whole number of at least 1, not None."),
+        (Config, {"executors": []}, "executors must be a list of at least one executor"),
+        (Config, {"executors": ThreadPoolExecutor()}, "executors must be a list of at least one executor"),
+        (Config, {"executors": ["llex"]}, "executors must be a list of at least one executor"),
+        (Config, {"executors": [ThreadPoolExecutor()] * 2}, "the label 'threads' names more than one executor"),
+        (Config, {"run_dir": 3}, "run_dir must be a path"),
+        (Config, {"retries": 3}, "Config has no option 'retries'"),
+    ],
+)
+def test_mistakes_are_told_in_one_sentence(kind: type[Description], options: dict[str, Any], says: str) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        kind(**options)
+    text = str(caught.value)
+    assert says in text
+    assert text.endswith(".")
+    assert "\n" not in text
+
+
+def test_nothing_can_be_changed() -> None:
+    config = Config()
+    with pytest.raises(AttributeError, match=r"replaced\(run_dir="):
+        config.run_dir = "elsewhere"
+    assert config.replaced(run_dir="elsewhere").run_dir == "elsewhere"
+    assert config.run_dir == "runinfo"
+    given = {"A": "b"}
+    executor = LowLatencyExecutor(environment=given)
+    given["A"] = "changed"
+    assert executor.settings()["environment"] == {"A": "b"}
+
+
+def test_settings_fill_in_what_depends_on_the_host(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PARSLAB_CORES", "8")
+    assert LowLatencyExecutor().settings()["workers"] == 8
+    settings = LowLatencyExecutor(workers=3).settings()
+    assert (settings["kind"], settings["label"], settings["threads_per_worker"]) == ("low_latency", "llex", 2)
+    assert LowLatencyExecutor(workers=20).settings()["threads_per_worker"] == 1
+    assert ThreadPoolExecutor().settings() == {"kind": "threads", "label": "threads", "max_threads": 2}
+
+
+def test_an_address_may_be_an_interface() -> None:
+    import psutil
+
+    loopback = next(
+        name
+        for name, addresses in psutil.net_if_addrs().items()
+        if any(address.address == "127.0.0.1" for address in addresses)
+    )
+    assert LowLatencyExecutor(address=loopback).settings()["address"] == "127.0.0.1"
+    assert LowLatencyExecutor(address="::1").settings()["address"] == "::1"
+    with pytest.raises(ConfigurationError, match="one of this host's interfaces"):
+        LowLatencyExecutor(address="no-such-interface").settings()
+
+
+def test_an_executor_says_what_it_needs() -> None:
+    with pytest.raises(NotImplementedError):
+        Executor().settings()
