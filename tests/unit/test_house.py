@@ -1,0 +1,190 @@
+"""The house rules that a program can check: imports point down, and a worker loads little.
+
+The rooms and their order are those of `python/DESIGN.md`; the picture there and `LAYERS` here are compared as well.
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PACKAGE = ROOT / "python" / "parslab"
+DESIGN = ROOT / "python" / "DESIGN.md"
+
+LAYERS = (
+    {"errors"},
+    {"records", "description", "cores", "places", "version"},
+    {"wire", "serialize", "bodies"},
+    {"executors", "monitoring", "data_provider", "remote"},
+    {"config"},
+    {"client", "dataflow"},
+    {"app"},
+    {"parslab", "cli", "jupyter", "testing"},
+)
+LEVEL = {room: level for level, rooms in enumerate(LAYERS) for room in rooms}
+SIDEWAYS = {
+    ("serialize", "wire"),  # what is packed is told in messages
+    ("jupyter", "parslab"),  # the lazy names, as users have them
+    ("testing", "parslab"),
+    ("parslab", "jupyter"),  # load_ipython_extension
+}
+GENERATED = {"_version"}
+"""Made by the build; `version` reads it."""
+
+HEAVY = {
+    "IPython",
+    "asyncio",
+    "cloudpickle",
+    "comm",
+    "ipykernel",
+    "json",
+    "jupyter_client",
+    "jupyter_core",
+    "numpy",
+    "psutil",
+    "sqlite3",
+    "subprocess",
+    "tornado",
+    "traitlets",
+    "zmq",
+}
+
+
+def room_of(module: str) -> str:
+    """The room of a module named from the package on; the package's own file is the room `parslab`."""
+    return module.split(".")[1] if "." in module else module
+
+
+def modules() -> dict[str, Path]:
+    found = {}
+    for path in sorted(PACKAGE.rglob("*.py")):
+        parts = path.relative_to(PACKAGE.parent).with_suffix("").parts
+        if parts[1] != "labextension":
+            found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    return found
+
+
+MODULES = modules()
+
+
+def imported(text: str) -> set[str]:
+    """Every module of ours that a file imports: at its top, in functions, and for its annotations."""
+    found = set()
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and not node.level and node.module:
+            # `from parslab.client import session` names a module, `from parslab.errors import AppError` does not.
+            children = {f"{node.module}.{alias.name}" for alias in node.names}
+            found |= {child if child in MODULES else node.module for child in children}
+        elif isinstance(node, ast.Call) and "import_module" in ast.dump(node.func):
+            found |= {arg.value for arg in node.args if isinstance(arg, ast.Constant) and isinstance(arg.value, str)}
+    return {name for name in found if name.split(".")[0] == "parslab"}
+
+
+def arrows(module: str, text: str) -> list[str]:
+    """The imports of a module that do not point down."""
+    here, wrong = room_of(module), []
+    for name in sorted(imported(text)):
+        there = room_of(name)
+        if there in GENERATED or there == here or (here, there) in SIDEWAYS:
+            continue
+        if there not in LEVEL:
+            wrong.append(f"{module} imports {name}, whose room {there} is in no layer")
+        elif LEVEL[there] >= LEVEL[here]:
+            wrong.append(f"{module} (layer {LEVEL[here]}) imports {name} (layer {LEVEL[there]})")
+    return wrong
+
+
+def test_every_room_has_its_layer() -> None:
+    assert {room_of(module) for module in MODULES} - GENERATED <= set(LEVEL)
+
+
+@pytest.mark.parametrize("module", sorted(MODULES))
+def test_imports_point_down(module: str) -> None:
+    assert arrows(module, MODULES[module].read_text(encoding="utf-8")) == []
+
+
+@pytest.mark.parametrize(
+    ("module", "line", "seen"),
+    [
+        ("parslab.client.dfk", "from parslab.dataflow.table import Table", True),
+        ("parslab.dataflow.table", "def f():\n    import parslab.client.dfk", True),
+        ("parslab.wire.stream", "if TYPE_CHECKING:\n    from parslab.serialize import values", True),
+        ("parslab.remote.worker.main", "from parslab import config", True),
+        ("parslab.monitoring.view", "from parslab.remote.worker import main", True),
+        ("parslab.app.base", "from importlib import import_module\nimport_module('parslab.jupyter.magics')", True),
+        ("parslab.serialize.values", "from parslab.wire.messages import INLINE", False),
+        ("parslab.client.dfk", "from parslab.client.link import Link", False),
+    ],
+)
+def test_an_upward_arrow_is_seen(module: str, line: str, seen: bool) -> None:
+    assert bool(arrows(module, line)) is seen
+
+
+def test_the_picture_in_the_design_shows_these_layers() -> None:
+    text = DESIGN.read_text(encoding="utf-8")
+    picture = re.search(r"## Rooms.*?```\n(.*?)```", text, re.DOTALL)
+    assert picture is not None
+    drawn = {}
+    for line in picture[1].splitlines():
+        if line[:1].isdigit():
+            words = re.sub(r"\(.*?\)", "", line[1:].partition("  # ")[0]).replace("|", " ").split()
+            drawn[int(line[0])] = {
+                word.removesuffix("/__init__").removesuffix(".py").split("/")[0] for word in words if word[0].isalpha()
+            }
+    assert drawn == dict(enumerate(LAYERS))
+
+
+# --- what is loaded --------------------------------------------------------------------------------------------------
+
+
+def loaded_by(statement: str) -> set[str]:
+    """The modules that a bare interpreter has after one statement; `.pth` files of the tree are left out (-S)."""
+    code = (
+        f"import sys; sys.path[:] = {[str(PACKAGE.parent), *sys.path]!r}; before = set(sys.modules); {statement}; "
+        "loaded = sorted(set(sys.modules) - before); import json; print(json.dumps(loaded))"
+    )
+    done = subprocess.run([sys.executable, "-I", "-S", "-c", code], capture_output=True, text=True, check=True)
+    return set(json.loads(done.stdout))
+
+
+def tops(names: set[str]) -> set[str]:
+    return {name.split(".")[0] for name in names}
+
+
+def test_importing_the_package_loads_nothing_of_it() -> None:
+    loaded = loaded_by("import parslab")
+    assert {name for name in loaded if name.startswith("parslab")} == {"parslab"}
+    assert not tops(loaded) & (HEAVY | {"msgspec", "socket", "logging", "concurrent", "inspect"})
+
+
+def test_a_bare_worker_loads_only_what_it_needs() -> None:
+    loaded = loaded_by("import parslab.remote.worker.main")
+    ours = {room_of(name) for name in loaded if name.startswith("parslab")}
+    assert ours == {"parslab", "errors", "records", "wire", "serialize", "remote"}
+    assert not tops(loaded) & HEAVY
+
+
+def test_the_kernel_process_loads_neither_client_nor_jupyter() -> None:
+    loaded = loaded_by("import parslab.dataflow.main, parslab.dataflow.kernel")
+    ours = {room_of(name) for name in loaded if name.startswith("parslab")}
+    assert not ours & {"client", "app", "jupyter", "config", "executors", "description"}
+    assert not tops(loaded) & (HEAVY - {"json", "sqlite3", "subprocess"})
+
+
+def test_defining_an_app_loads_no_sockets_and_no_jupyter() -> None:
+    loaded = loaded_by("import parslab; parslab.python_app(len)")
+    assert not tops(loaded) & {"IPython", "ipykernel", "zmq", "traitlets", "numpy", "asyncio", "sqlite3"}
+
+
+def test_every_public_name_is_found() -> None:
+    names = "import parslab; [getattr(parslab, name) for name in parslab.__all__]"
+    assert "parslab.client.session" in loaded_by(names)
