@@ -1,0 +1,156 @@
+"""The body of a bash app, run in a process of its own as a worker runs it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from parslab.bodies.bash import TAIL_BYTES, TAIL_LINES, run
+from parslab.data_provider.files import File
+from parslab.errors import (
+    AppBadFormatting,
+    BadStdStreamFile,
+    BashAppNoReturn,
+    BashExitFailure,
+    MissingOutputs,
+)
+
+
+def command(text: Any) -> Any:
+    """Return a bash app's function that takes nothing and returns ``text``."""
+
+    def app() -> Any:
+        return text
+
+    return app
+
+
+def test_a_command_that_ends_well_is_zero(capfd: pytest.CaptureFixture[str]) -> None:
+    assert run(lambda word: f"echo {word}; echo err >&2", "out") == 0
+    assert capfd.readouterr() == ("out\n", "err\n")
+
+
+def test_streams_go_to_files_whose_folders_are_made(tmp_path: Path) -> None:
+    out, err = tmp_path / "a" / "out", tmp_path / "b" / "err"
+    for _ in range(2):
+        run(command("echo out; echo err >&2"), stdout=str(out), stderr=(str(err), "w"))
+    assert out.read_text() == "out\nout\n"
+    assert err.read_text().count("err\n") == 1
+    assert "--> executable follows <--\necho out; echo err >&2\n--> end executable <--\n" in err.read_text()
+
+
+def test_both_streams_may_share_a_file(tmp_path: Path) -> None:
+    both = str(tmp_path / "both")
+    run(command("echo one; echo two >&2; echo three"), stdout=both, stderr=(both, "w"))
+    assert Path(both).read_text().splitlines()[-3:] == ["one", "two", "three"]
+
+
+def test_special_parameters_are_given_to_functions_that_take_them(tmp_path: Path) -> None:
+    seen: dict[str, Any] = {}
+
+    def takes(outputs: Any = (), stdout: str = str(tmp_path / "default")) -> str:
+        seen.update(outputs=outputs, stdout=stdout)
+        return f"echo x | tee {outputs[0]}"
+
+    run(takes, outputs=[File(str(tmp_path / "made"))], label="dropped")
+    assert seen["stdout"] == str(tmp_path / "default")
+    assert (tmp_path / "default").read_text() == (tmp_path / "made").read_text() == "x\n"
+
+
+def test_a_failure_carries_the_last_lines_of_stderr(capfd: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(BashExitFailure) as caught:
+        run(command("for i in $(seq 100); do echo line $i >&2; done; exit 7"))
+    assert caught.value.exitcode == 7
+    assert caught.value.stderr_tail.splitlines() == [f"line {i}" for i in range(101 - TAIL_LINES, 101)]
+    assert capfd.readouterr().err.count("\n") == 100
+
+
+def test_the_tail_is_bounded(tmp_path: Path) -> None:
+    for options in ({}, {"stderr": str(tmp_path / "err")}):
+        with pytest.raises(BashExitFailure) as caught:
+            run(command("head -c 1000000 /dev/zero | tr '\\0' x >&2; exit 1"), **options)
+        assert len(caught.value.stderr_tail) == TAIL_BYTES
+
+
+def test_the_tail_of_a_file_is_that_of_this_command(tmp_path: Path) -> None:
+    err = tmp_path / "err"
+    err.write_text("of an earlier one\n")
+    with pytest.raises(BashExitFailure) as caught:
+        run(command("echo mine >&2; false"), stderr=str(err))
+    assert caught.value.stderr_tail == "mine"
+
+
+def test_signals_are_named() -> None:
+    with pytest.raises(BashExitFailure, match=r"was killed by SIGKILL \(9\)") as caught:
+        run(command("kill -9 $$"))
+    assert caught.value.exitcode == -9
+    with pytest.raises(BashExitFailure, match=r"exit status 143 \(its command was killed by SIGTERM\)"):
+        run(command("sh -c 'kill $$'; exit $?"))
+
+
+def test_missing_outputs_are_named(tmp_path: Path) -> None:
+    there = tmp_path / "there"
+    with pytest.raises(MissingOutputs) as caught:
+        run(command(f"touch {there}; echo why >&2"), outputs=[File(str(there)), str(tmp_path / "not")])
+    assert caught.value.outputs == [str(tmp_path / "not")]
+    assert caught.value.stderr_tail == "why"
+
+
+@pytest.mark.parametrize(("returned", "said"), [(None, "None"), (3, "a value of type int")])
+def test_what_is_no_command_line_is_refused(returned: object, said: str) -> None:
+    with pytest.raises(BashAppNoReturn, match=f"it returned {said}"):
+        run(command(returned))
+
+
+def test_bad_formatting_is_told_from_other_mistakes() -> None:
+    with pytest.raises(AppBadFormatting, match="Replacement index 1"):
+        run(lambda: "{} {}".format(*"x"))
+    with pytest.raises(AppBadFormatting, match="not enough arguments"):
+        run(lambda: "%s %s" % tuple("x"))  # noqa: UP031
+    with pytest.raises(IndexError):
+        run(lambda: [][0])
+
+
+def test_files_that_cannot_be_opened_are_told(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(BadStdStreamFile, match="stdout file"):
+        run(command("true"), stdout=str(tmp_path / "file" / "below"))
+    with pytest.raises(BadStdStreamFile, match="does not write"):
+        run(command("true"), stderr=(str(tmp_path / "x"), "r"))
+
+
+def test_a_process_left_in_the_background_holds_nobody_up(tmp_path: Path) -> None:
+    begun = time.monotonic()
+    run(command(f"sleep 30 & echo $! > {tmp_path}/pid; echo started >&2"))
+    assert time.monotonic() - begun < 10
+    psutil.Process(int((tmp_path / "pid").read_text())).kill()
+
+
+def test_an_interrupt_ends_the_command_and_all_below_it(tmp_path: Path) -> None:
+    ready = tmp_path / "ready"
+    threading.Thread(target=interrupt_when, args=(ready,), name="parslab-test").start()
+    with pytest.raises(KeyboardInterrupt):
+        run(command(f"sleep 1000 & echo $! > {ready}.tmp; mv {ready}.tmp {ready}; sleep 1000"))
+    pid = int(ready.read_text())
+    assert not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+
+
+def interrupt_when(ready: Path) -> None:
+    while not ready.exists():
+        time.sleep(0.01)
+    os.kill(os.getpid(), signal.SIGINT)
+
+
+def test_a_worker_needs_little_to_run_it() -> None:
+    code = "import sys, parslab.bodies.bash; print(*sorted(m for m in sys.modules if m.startswith('parslab')))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["parslab", "parslab.bodies", "parslab.bodies.bash", "parslab.errors"]
