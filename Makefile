@@ -41,7 +41,7 @@ demo: $(VENV)/.installed-tutorial
 
 lab: $(VENV)/.installed-tutorial
 	@root=; test "$$(id -u)" != 0 || root=--allow-root; \
-	 exec $(PY) -m jupyter lab $$root $(LAB) notebooks/01-quickstart.ipynb
+	 exec $(PY) -m jupyter lab $$root --LabApp.default_url=/lab/tree/notebooks/01-quickstart.ipynb $(LAB)
 
 # --- what a developer runs -------------------------------------------------------------------------------------------
 
