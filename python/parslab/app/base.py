@@ -42,8 +42,8 @@ class App:
     kind = "app"
     _parslab_app = True  # how serialize.functions knows that an app stands in a function's globals
     takes_async = False
-    strips = False
-    """Whether the runner on the worker drops special keywords that the function does not take."""
+    strict = False
+    """Whether special keywords mean files even where the function does not take them, and nothing else."""
 
     def __init__(
         self,
@@ -79,7 +79,7 @@ class App:
     def _call_special(self, dfk: DataFlowKernel, args: tuple[Any, ...], kwargs: dict[str, Any]) -> AppFuture:
         from parslab.client.futures import DataFuture
 
-        call = SpecialCall(self.__name__, self._signature, self.strips, args, kwargs)
+        call = SpecialCall(self.__name__, self._signature, self.strict, args, kwargs)
         call.name_streams(dfk)
         future = self._submit(dfk, call.args, call.kwargs)
         streams = {

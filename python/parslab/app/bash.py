@@ -21,7 +21,7 @@ class BashApp(App):
     """A function that returns a command line for a worker's bash; see :func:`parslab.bash_app`."""
 
     kind = "bash_app"
-    strips = True
+    strict = True
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)

@@ -49,8 +49,8 @@ def python_app(
 ) -> PythonApp | Callable[[Callable[..., Any]], PythonApp]:
     """Make a function an app: each call is a task on a worker and answers with an AppFuture at once.
 
-    Futures anywhere inside the arguments are waited for and replaced by their results.  ``inputs`` and ``outputs``
-    (lists of files), ``stdout`` and ``stderr`` are passed on to functions that have such parameters.
+    Futures anywhere inside the arguments are waited for and replaced by their results.  Functions that have a parameter
+    ``outputs`` may be given a list of Files; ``future.outputs`` then has a DataFuture for each.
 
     Parameters
     ----------

@@ -54,30 +54,37 @@ class SpecialCall:
         Of the app, for messages and file names.
     signature
         Of the app's function; None when it cannot be told.
-    strip
-        True where the runner on the worker strips keywords that the function does not take (bash).
+    strict
+        True for bash apps, where special keywords mean what they say whether or not the function takes them.  Other
+        functions may well have parameters of these names that are no files (``inputs`` of a neural network): there only
+        what is a File, or AUTO_LOGNAME, is special, and all else passes untouched.
     """
 
     def __init__(
         self,
         name: str,
         signature: inspect.Signature | None,
-        strip: bool,
+        strict: bool,
         args: tuple[Any, ...],
         kwargs: Mapping[str, Any],
     ) -> None:
         self.name = name
+        self.strict = strict
         _refuse_later(name, kwargs)
-        self.args, self.kwargs, values = _bound(name, signature, strip, args, dict(kwargs))
+        self.args, self.kwargs, values = _bound(name, signature, strict, args, dict(kwargs))
         _refuse_later(name, values)
         self.label = values.get("label")
         self.streams: dict[str, Any] = {}
         self.files: list[File] = []
-        if values.get("inputs") is not None:
-            self._replace("inputs", list(_listed(name, "inputs", values["inputs"])))
-        if values.get("outputs") is not None:
-            self.files = [_file(name, output) for output in _listed(name, "outputs", values["outputs"])]
-            self._replace("outputs", self.files)
+        if type(values.get("inputs")) is list:
+            self._replace("inputs", list(values["inputs"]))
+        outputs = values.get("outputs")
+        if strict and outputs is not None:
+            self.files = [_file(name, output) for output in _listed(name, "outputs", outputs)]
+        elif isinstance(outputs, (list, tuple)) and all(isinstance(output, File) for output in outputs):
+            self.files = [output.cleancopy() for output in outputs]
+        if self.files:
+            self._replace("outputs", list(self.files))
         for stream in STREAMS:
             if values.get(stream) is not None:
                 self.streams[stream] = values[stream]
@@ -91,6 +98,8 @@ class SpecialCall:
                 path = str(_auto_path(dfk, number, self.name, self.label, stream))
                 self.streams[stream] = path
                 self._replace(stream, path)
+            elif not self.strict:
+                continue
             elif isinstance(value, File):
                 self._replace(stream, (value.filepath, "w"))
             else:
@@ -103,7 +112,7 @@ class SpecialCall:
 
 
 def _bound(
-    name: str, signature: inspect.Signature | None, strip: bool, args: tuple[Any, ...], kwargs: dict[str, Any]
+    name: str, signature: inspect.Signature | None, strict: bool, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> tuple[tuple[Any, ...], dict[str, Any], dict[str, Any]]:
     """Arguments with every special one as a keyword, and the values of the special ones, defaults among them."""
     if signature is None:
@@ -111,7 +120,7 @@ def _bound(
     takes = signature.parameters
     any_keyword = any(p.kind is p.VAR_KEYWORD for p in takes.values())
     extra = {}
-    if strip and not any_keyword:
+    if strict and not any_keyword:
         extra = {key: kwargs.pop(key) for key in SPECIAL & kwargs.keys() if key not in takes}
     try:
         bound = signature.bind(*args, **kwargs)

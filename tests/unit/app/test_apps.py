@@ -202,9 +202,22 @@ def test_a_python_app_gets_only_what_it_takes(kernel: FakeKernel) -> None:
     @python_app
     def write(text: str, outputs: Any = ()) -> None: ...
 
-    future = write("x", outputs=["a"])
+    future = write("x", outputs=[File("a")])
     assert kernel.last == (("x",), {"outputs": [File("a")]})
     assert future.outputs[0].file_obj == File("a")
+
+
+def test_a_python_app_may_use_special_names_for_itself(kernel: FakeKernel) -> None:
+    @python_app
+    def loss(inputs: Any, outputs: Any, stdout: Any = None, label: Any = None) -> None: ...
+
+    stream, future = object(), kernel.submit(python_app(add)._code, (), {})
+    for outputs in ({"a": 1}, ["names"], 7, (), future):
+        assert loss({"x": 1}, outputs, stdout=stream, label=3).outputs == []
+        _, kwargs = kernel.last
+        assert kwargs["inputs"] == {"x": 1}
+        assert kwargs["outputs"] is outputs
+        assert (kwargs["stdout"], kwargs["label"]) == (stream, 3)
 
 
 def test_any_keyword_function_gets_all(kernel: FakeKernel) -> None:
