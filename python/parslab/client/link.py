@@ -16,6 +16,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 from parslab.errors import ProtocolError
+from parslab.wire.eager import Eagerness
 from parslab.wire.messages import KernelMessage
 from parslab.wire.stream import Batch, Buffer, Stream, decoder
 
@@ -54,6 +55,7 @@ class Link:
         self._wake_out, self._wake_in = os.pipe()
         os.set_blocking(self._wake_in, False)
         os.set_blocking(self._wake_out, False)
+        self._eagerness = Eagerness()
         self._poll = select.poll()
         self._poll.register(sock, select.POLLIN)
         self._poll.register(self._wake_out, select.POLLIN)
@@ -166,7 +168,7 @@ class Link:
         if stream.congested != self._watching_room:
             self._watching_room = stream.congested
             self._poll.modify(stream.sock, select.POLLIN | (select.POLLOUT if stream.congested else 0))
-        for fd, events in self._poll.poll(timeout):
+        for fd, events in self._eagerness.wait(lambda: self._poll.poll(0), lambda: self._poll.poll(timeout)):
             if fd == self._wake_out:
                 with contextlib.suppress(BlockingIOError):
                     os.read(self._wake_out, 4096)

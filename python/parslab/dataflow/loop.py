@@ -14,6 +14,8 @@ from collections import deque
 from time import time
 from typing import TYPE_CHECKING, Any
 
+from parslab.wire.eager import Eagerness
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -77,13 +79,13 @@ class Loop:
 
     def run(self) -> None:
         """Serve until ``running`` is false."""
-        select, after = self._selector.select, self._after
+        select, after, eagerness = self._selector.select, self._after, Eagerness()
         while self.running:
             deadline = after()
             if not self.running:
                 break
             timeout = None if deadline is None else max(0.0, deadline - time())
-            for key, mask in select(timeout):
+            for key, mask in eagerness.wait(lambda: select(0), lambda: select(timeout)):  # noqa: B023
                 readable, writable = key.data
                 if mask & selectors.EVENT_WRITE and writable is not None:
                     writable()

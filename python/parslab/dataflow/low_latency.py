@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from parslab.dataflow.table import Task
 
-__all__ = ["AHEAD", "LOOK", "Queue", "Slot"]
+__all__ = ["AHEAD", "LOOK", "Queue", "Slot", "not_begun"]
 
 AHEAD = 0.004
 """Seconds of work that a worker may hold beyond what it runs."""
@@ -157,3 +157,19 @@ class Queue:
 
 def _load(slot: Slot) -> tuple[float, int]:
     return slot.expected, len(slot.inflight)
+
+
+def not_begun(held: list[Task], page: int | None) -> list[Task]:
+    """Of the tasks that a dead worker held, in the order sent: those that it certainly had not begun.
+
+    ``page`` is what the worker wrote down: ``t`` when it began task t, ``-1 - t`` when that had ended; None when
+    nobody could read it.
+    """
+    if page is None:
+        return []
+    begun = page if page >= 0 else -1 - page
+    for place, task in enumerate(held):
+        if task.id == begun:
+            return held[place + 1 :]
+    # It had ended everything that was reported; what it holds came later.
+    return held

@@ -14,7 +14,7 @@ import signal
 from time import time
 from typing import TYPE_CHECKING, Any, Protocol
 
-from parslab.dataflow.low_latency import Queue, Slot
+from parslab.dataflow.low_latency import Queue, Slot, not_begun
 from parslab.dataflow.processes import Process, how_it_ended
 from parslab.dataflow.values import Value
 from parslab.errors import ProtocolError, WorkerLost
@@ -320,7 +320,7 @@ class Pool:
         now = time()
         page = peer.process.page if peer.process else None
         held = self.queue.remove(peer)
-        again = _not_begun(held, page)
+        again = not_begun(held, page)
         for task in held:
             task.worker = None
             if task in again:
@@ -401,15 +401,3 @@ def _run(task: Task, frames: list[Buffer]) -> Run:
     if task.needs:
         values = tuple(need.value.packed(frames) for need in task.needs if need.value is not None)
     return Run(task.id, task.attempt, task.fn, task.args, len(task.frames), values)
-
-
-def _not_begun(held: list[Task], page: int | None) -> list[Task]:
-    """Of the tasks a dead worker held, in the order sent: those it certainly had not begun."""
-    if page is None:
-        return []
-    begun = page if page >= 0 else -1 - page
-    for place, task in enumerate(held):
-        if task.id == begun:
-            return held[place + 1 :]
-    # It had ended everything that was reported; what it holds came later.
-    return held

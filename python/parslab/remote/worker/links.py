@@ -13,6 +13,7 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any, Protocol
 
+from parslab.wire.eager import Eagerness
 from parslab.wire.messages import ControlMessage, WorkerMessage
 from parslab.wire.stream import Batch, Buffer, Stream, decoder
 
@@ -42,6 +43,7 @@ class UnixLink:
         sock = socket.socket(fileno=fd)
         sock.setblocking(True)
         self._stream = Stream(sock, decode)
+        self._eagerness = Eagerness()
         self._sending = threading.Lock()  # outcomes of the main thread, live output of the control thread
 
     def send(self, messages: Sequence[Any], frames: Sequence[Buffer] = ()) -> None:
@@ -50,7 +52,7 @@ class UnixLink:
 
     def receive(self, timeout: float | None) -> list[Batch]:
         if timeout is None:
-            return self._stream.receive()
+            return self._eagerness.wait(lambda: self._stream.receive(socket.MSG_DONTWAIT), self._stream.receive)
         if timeout > 0:
             select.select([self._stream.sock], [], [], timeout)
         return self._stream.receive(socket.MSG_DONTWAIT)
