@@ -24,6 +24,7 @@ PATIENCE = 15.0
 class Answer:
     """What a cell has answered."""
 
+    number: int = 0
     stdout: str = ""
     stderr: str = ""
     result: str = ""
@@ -97,6 +98,8 @@ class Notebook:
             setattr(answer, content["name"], getattr(answer, content["name"]) + content["text"])
         elif kind == "execute_result":
             answer.result = content["data"]["text/plain"]
+        elif kind == "execute_input":
+            answer.number = content["execution_count"]
         elif kind == "error":
             answer.error = f"{content['ename']}: {content['evalue']}"
             answer.traceback = re.sub(r"\x1b\[[0-9;]*m", "", "\n".join(content["traceback"]))
@@ -198,6 +201,7 @@ def test_names_that_do_not_exist_are_shown_at_their_line(book: Notebook) -> None
     answer = book.run("%%parsl\nx = 1\nprint(no_such_name)")
     assert answer.error == "NameError: name 'no_such_name' is not defined"
     assert "----> 3 print(no_such_name)" in answer.traceback
+    assert f"Cell In[{answer.number}], line 3" in answer.traceback
     assert answer.shown == []
 
 
@@ -297,12 +301,13 @@ def test_a_list_of_ten_thousand_failures_stays_small(book: Notebook) -> None:
 
 
 def test_status_and_tasks_are_tables(book: Notebook) -> None:
-    book.run("%%parsl -w -e llex -n named\npass")
     status = book.displays[book.run("%parsl status").shown[0]]
     assert re.search(r"of 2 workers busy, \d+ tasks", status["text/plain"])
     assert "<table>" in status["text/html"]
+    cell = book.run("%%parsl -w -e llex -n named\npass")
+    assert f"In [{cell.number}]" in book.text(cell.shown[0])
     tasks = book.displays[book.run("%parsl tasks --app named --limit 5").shown[0]]["text/plain"]
-    assert re.search(r"named +exec_done .* In \[\d+\]", tasks)
+    assert re.search(rf"named +exec_done .* In \[{cell.number}\]", tasks)
 
 
 def test_cancel_and_wait(book: Notebook) -> None:

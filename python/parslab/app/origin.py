@@ -10,20 +10,21 @@ from typing import Any
 
 __all__ = ["calling_cell"]
 
-_shell: Any = None
+_hook: Any = None
 _named: tuple[int, str] = (-1, "")
 
 
 def calling_cell() -> str:
     """``In [n]`` of the cell that runs now; empty outside of IPython."""
-    global _shell, _named
-    shell = _shell
-    if shell is None:
+    global _hook, _named
+    hook = _hook
+    if hook is None:
         module = sys.modules.get("IPython.core.interactiveshell")
         if module is None or not module.InteractiveShell.initialized():
             return ""
-        shell = _shell = module.InteractiveShell.instance()
-    count = shell.execution_count
+        hook = _hook = module.InteractiveShell.instance().displayhook
+    # Not the shell's execution_count: IPython 9 raises it before the cell runs, IPython 8 after.
+    count = hook.prompt_count
     known, text = _named
     if count != known:
         text = f"In [{count}]"

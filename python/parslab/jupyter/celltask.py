@@ -84,7 +84,7 @@ class CellSource:
             raw = history[-1]
         ahead = raw.rstrip()[: len(raw.rstrip()) - len(body.rstrip())].splitlines()
         text = "".join(f"# {line}\n" for line in ahead) + shell.transform_cell(body)
-        filename = shell.compile.cache(text, shell.execution_count, raw_code=raw)
+        filename = shell.compile.cache(text, shell.displayhook.prompt_count, raw_code=raw)
         return cls(text, filename, shell.compile.flags & _FUTURE_FLAGS)
 
     def parse(self) -> ast.Module:

@@ -54,7 +54,9 @@ class BoundedText:
     @property
     def mark(self) -> str:
         """A line that says how much is missing in front; empty when nothing is."""
-        return f"[... {size(self.lost)} before this cut; see future.logs() or the Parsl panel ...]\n" if self.lost else ""
+        return (
+            f"[... {size(self.lost)} before this cut; see future.logs() or the Parsl panel ...]\n" if self.lost else ""
+        )
 
     def plain(self) -> str:
         """The text, with its mark."""
