@@ -76,7 +76,7 @@ class Kernel:
         self.labels = tuple(e["label"] for e in executors)
         self.table = Table(self.labels)
         self.codes = Codes()
-        self.loop = Loop(self.act)
+        self.loop = Loop(self.act, self._broke)
         self.pools: dict[int, Pool] = {
             number: Pool(number, e, self) for number, e in enumerate(executors) if e["kind"] == "low_latency"
         }
@@ -167,6 +167,11 @@ class Kernel:
         if self._listener is not None:
             self._listener.close()
         self.loop.close()
+
+    def _broke(self, error: Exception) -> None:
+        log.error("an error of parslab itself", exc_info=error)
+        text = f"An error of parslab itself: {type(error).__name__}: {error}. The run goes on; its log tells more."
+        self.event(NoticeRaised(time(), "error", text))
 
     def _keep_house(self) -> None:
         if self.run["owner_pid"] != os.getpid() and not _alive(self.run["owner_pid"]):

@@ -19,9 +19,12 @@ from parslab.wire.eager import Eagerness
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["Loop"]
+__all__ = ["FAULTS", "Loop"]
 
 log = logging.getLogger(__name__)
+
+FAULTS = 10
+"""Rounds in a row that may break before the run is given up."""
 
 _READ, _BOTH = selectors.EVENT_READ, selectors.EVENT_READ | selectors.EVENT_WRITE
 
@@ -33,10 +36,15 @@ class Loop:
     ----------
     after
         Called after each round of callbacks; returns the next deadline (seconds since the epoch) or None.
+    broke
+        Told of an exception that a callback let out: a mistake of ours, which one peer should pay for, not the run.
+        When ``FAULTS`` rounds in a row broke, the loop ends with the last exception.
     """
 
-    def __init__(self, after: Callable[[], float | None]) -> None:
+    def __init__(self, after: Callable[[], float | None], broke: Callable[[Exception], None]) -> None:
         self._after = after
+        self._broke = broke
+        self._faults = 0
         self._selector = selectors.DefaultSelector()
         self._posted: deque[Callable[[], None]] = deque()
         self._wake_in, self._wake_out = socket.socketpair()
@@ -79,18 +87,33 @@ class Loop:
 
     def run(self) -> None:
         """Serve until ``running`` is false."""
-        select, after, eagerness = self._selector.select, self._after, Eagerness()
+        select, eagerness = self._selector.select, Eagerness()
         while self.running:
-            deadline = after()
+            try:
+                deadline = self._after()
+            except Exception as error:
+                self._fault(error)
+                deadline = time()
             if not self.running:
                 break
             timeout = None if deadline is None else max(0.0, deadline - time())
             for key, mask in eagerness.wait(lambda: select(0), lambda: select(timeout)):  # noqa: B023
                 readable, writable = key.data
-                if mask & selectors.EVENT_WRITE and writable is not None:
-                    writable()
-                if mask & selectors.EVENT_READ:
-                    readable()
+                try:
+                    if mask & selectors.EVENT_WRITE and writable is not None:
+                        writable()
+                    if mask & selectors.EVENT_READ:
+                        readable()
+                except Exception as error:
+                    self._fault(error)
+                else:
+                    self._faults = 0
+
+    def _fault(self, error: Exception) -> None:
+        self._faults += 1
+        if self._faults >= FAULTS:
+            raise error
+        self._broke(error)
 
     def close(self) -> None:
         """Close what the loop itself has opened."""

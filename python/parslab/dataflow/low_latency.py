@@ -144,7 +144,7 @@ class Queue:
 
     def to_look_at(self, now: float) -> list[Slot]:
         """Busy workers that have been silent too long; each is named once per silence."""
-        silent = [s for s in self.slots if s.inflight and not s.looked and now - s.heard >= LOOK]
+        silent = [s for s in self.slots if s.inflight and not s.looked and now >= s.heard + LOOK]
         for slot in silent:
             slot.looked = True
         return silent

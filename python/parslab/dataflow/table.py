@@ -5,7 +5,8 @@ loop of the DataFlowKernel only.  Values are opaque.
 
 Invariants (``check`` verifies them; every test of this module ends with it):
 - a pending task counts exactly its unfinished needs, and each of those lists it among its dependents;
-- a task in a final state has no dependents, no arguments, and has been resolved to its client exactly once;
+- a task in a final state has no arguments, has been resolved to its client exactly once, and has no dependents but those
+  that wait until its client sends the value (and, until then, those of them that were cancelled meanwhile);
 - a task is forgotten when it is final and its client has released it; needs that a dependent still holds stay alive
   through that reference alone.
 """
@@ -217,6 +218,9 @@ class Table:
         """Cancel what only this client could run, and release what only it could ask for."""
         mine = [t for t in self.tasks.values() if t.client == client]
         self.cancel([t.id for t in mine if t.kind != TaskKind.remote], now)
+        for task in mine:
+            if task.dependents is not None and task.state is TaskState.exec_done:
+                self.unshippable(task, Failure("CancelledError: the notebook that had its value has gone"), now)
         self.release([t.id for t in mine])
 
     # ----- what workers and clients report
@@ -289,11 +293,16 @@ class Table:
 
     def unshippable(self, task: Task, failure: Failure, now: float) -> None:
         """The value of a local task cannot be pickled: its remote dependents fail with that."""
-        for dependent in task.dependents or ():
+        if task.state is not TaskState.exec_done or task.value is not None:
+            return
+        dependents, task.dependents = task.dependents, None
+        task.wanted = False  # the next dependent asks again, rather than wait for ever
+        for dependent in dependents or ():
             if dependent.state is TaskState.pending:
                 dependent.waiting = 0
                 self._propagate(dependent, task, failure, now)
-        task.dependents = None
+        if task.released:
+            self._forget(task)
 
     def fetch(self, client: int, task_id: int) -> None:
         """Send a value that was too large to come with Resolved."""
@@ -429,5 +438,9 @@ class Table:
             if task.state in FINAL:
                 assert not task.args, task.story()
                 assert not task.needs, task.story()
-                assert all(d.state is TaskState.pending for d in task.dependents or ()), task.story()
+                for d in task.dependents or ():
+                    assert d.state is TaskState.pending or d.state in FINAL, task.story()
+                    assert d.kind == TaskKind.remote, task.story()
+                    assert task.value is None, task.story()
+                    assert task.wanted, task.story()
         assert self.unfinished == sum(t.state not in FINAL for t in self.tasks.values())
