@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import logging
 import threading
-
+from typing import TYPE_CHECKING
 
 from parslab.jupyter.pace import Pacer
-from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import pytest
