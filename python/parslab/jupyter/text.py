@@ -19,7 +19,7 @@ _OVERWRITTEN = re.compile(r"[^\n]*\r(?=[^\n\r])")
 class BoundedText:
     """What a task has printed: the last ``limit`` characters of it, stdout and stderr in the order of arrival.
 
-    Colour codes are taken out; a line that overwrites itself with carriage returns (progress bars) keeps its last state.
+    Colour codes are taken out; a line that overwrites itself (progress bars) keeps its last state.
     """
 
     def __init__(self, limit: int = 64 * 1024) -> None:
