@@ -12,15 +12,14 @@ import logging
 import os
 import random
 import threading
-import weakref
 from time import time
 from typing import TYPE_CHECKING, Any
 
-import msgspec
-
+from parslab.client.codes import SentCodes
 from parslab.client.futures import AppFuture, LeanFuture
 from parslab.client.link import Link
 from parslab.client.local import LocalTasks
+from parslab.client.questions import Questions
 from parslab.errors import ConfigurationError, DataFlowKernelLost, NoDataFlowKernelError, ParslabError
 from parslab.records import panel
 from parslab.records.states import TaskState
@@ -29,12 +28,9 @@ from parslab.wire.messages import (
     Answered,
     Asked,
     Cancel,
-    Code,
     Failure,
     Fed,
-    Fetch,
     Follow,
-    Forget,
     Printed,
     Refused,
     Release,
@@ -56,7 +52,7 @@ if TYPE_CHECKING:
 
     from parslab.client.start import Started
     from parslab.config import Config
-    from parslab.serialize.functions import Function, Pickled
+    from parslab.serialize.functions import Function
     from parslab.serialize.references import Path
     from parslab.wire.stream import Batch, Buffer
 
@@ -67,8 +63,6 @@ log = logging.getLogger(__name__)
 _STREAMS = {1: "stdout", 2: "stderr"}
 _LARGE = 1 << 20
 _HANDSHAKE = 30.0
-
-_answers = msgspec.json.Decoder(panel.Answer)
 
 
 class DataFlowKernel:
@@ -102,25 +96,19 @@ class DataFlowKernel:
         self._closing = False
         self._pending: dict[int, AppFuture] = {}
         self._followers: dict[int, Callable[[str, str], None]] = {}
-        self._fns: dict[bytes, int] = {}
-        self._fn_numbers = itertools.count()
-        self._registering = threading.Lock()  # two threads may call a new app at once; its code is sent once
         self._released: list[int] = []
-        self._asks: dict[int, tuple[threading.Event, list[bytes]]] = {}
-        self._ask_numbers = itertools.count(1)
-        self._fetches: dict[int, tuple[threading.Event, list[tuple[bytes, list[Buffer]]]]] = {}
         self._kinds: tuple[int, ...] = ()
         self._choices: dict[Any, tuple[int, ...]] = {}
         self._welcomed = threading.Event()
         self._refused = ""
         self._link: Link
+        self._codes: SentCodes
+        self._questions: Questions
         self._local: LocalTasks
         self._ids: itertools.count[int]
         self._handlers: dict[type, Callable[[Any], None]] = {
-            Resolved: self._resolved,
             Printed: self._printed,
             Fed: self._fed,
-            Answered: self._answered,
             Welcome: self._welcome,
             Refused: self._refuse,
         }
@@ -131,6 +119,9 @@ class DataFlowKernel:
         self._handlers[RunLocal] = self._local.run
         self._handlers[Want] = self._local.want
         self._link = Link(sock, self._handle, self._lost)
+        self._codes = SentCodes(self._link)
+        self._questions = Questions(self._link)
+        self._handlers[Answered] = self._questions.answered
         self._link.start()
         if first is not None:
             self._link.send(first)
@@ -189,10 +180,8 @@ class DataFlowKernel:
         if self._kinds[executor] != TaskKind.remote:
             self._local.submit(future, function.function, args, kwargs, executor, cell, function.runner)
             return future
-        pickled = function.current()
-        fn = self._fns.get(pickled.digest)
-        if fn is None:
-            fn = self._register(pickled)
+        pickled = function.current()  # held until the call is sent: its number is forgotten with it
+        fn = self._codes.number(pickled)
         inline: bytes
         frames: list[Buffer]
         if args or kwargs:
@@ -245,20 +234,6 @@ class DataFlowKernel:
         numbers = tuple(self.labels.index(label) for label in labels)
         self._choices[executors if isinstance(executors, str) else tuple(executors)] = numbers
         return numbers
-
-    def _register(self, pickled: Pickled) -> int:
-        with self._registering:
-            fn = self._fns.get(pickled.digest)
-            if fn is None:
-                fn = next(self._fn_numbers)
-                self._link.send(Code(fn, pickled.digest, pickled.name, 1), [pickled.payload])
-                self._fns[pickled.digest] = fn
-                weakref.finalize(pickled, self._forget, pickled.digest, fn).atexit = False
-            return fn
-
-    def _forget(self, digest: bytes, fn: int) -> None:
-        if self._fns.pop(digest, None) is not None and self._ended is None:
-            self._link.later(Forget([fn]))
 
     def _identify(self, future: Future[Any]) -> tuple[int, Path]:
         if isinstance(future, LeanFuture):
@@ -313,25 +288,10 @@ class DataFlowKernel:
 
     def _fetch(self, future: AppFuture) -> tuple[bytes, list[Buffer]]:
         """Get a value that was too large to come by itself."""
-        event, box = self._fetches.setdefault(future.task_id, (threading.Event(), []))
-        if not event.is_set():
-            self._link.send(Fetch(future.task_id))
-            self._await(event, None)
-        if not box:
+        value = self._questions.fetch(future.task_id)
+        if value is None:
             raise self._lost_error()
-        self._fetches.pop(future.task_id, None)
-        return box[0]
-
-    def _await(self, event: threading.Event, timeout: float | None) -> bool:
-        """Wait for something that the link's thread brings, even in that very thread (callbacks of futures)."""
-        if not self._link.here:
-            return event.wait(timeout)
-        deadline = None if timeout is None else time() + timeout
-        while not event.is_set():
-            if deadline is not None and time() > deadline:
-                return False
-            self._link.turn(100)
-        return True
+        return value
 
     # ----- questions and orders
 
@@ -345,17 +305,9 @@ class DataFlowKernel:
         """
         if self._ended is not None:
             raise self._over()
-        number = next(self._ask_numbers)
-        event, box = self._asks[number] = threading.Event(), []
-        self._link.send(Asked(number, msgspec.json.encode(message)))
-        try:
-            if not self._await(event, timeout):
-                raise TimeoutError(f"the DataFlowKernel of run {self.run} did not answer within {timeout:g} s")
-        finally:
-            self._asks.pop(number, None)
-        if not box:
+        answer = self._questions.ask(message, timeout)
+        if answer is None:
             raise self._lost_error()
-        answer: panel.Answer = _answers.decode(box[0])
         return answer
 
     def panel_ask(self, text: bytes) -> None:
@@ -399,22 +351,11 @@ class DataFlowKernel:
                 if self._followers:
                     self._followers.pop(message.task, None)
             elif kind is Value:
-                count = _frame_count(message)
-                self._value(message, list(frames[at : at + count]))
-                at += count
+                at += self._questions.value(message, list(frames), at)
             else:
                 handlers[kind](message)
         if self._released:
             self._send_released()
-
-    def _resolved(self, message: Resolved) -> None:
-        raise AssertionError("handled in line")
-
-    def _value(self, message: Value, frames: list[Buffer]) -> None:
-        waiting = self._fetches.get(message.task)
-        if waiting is not None:
-            waiting[1].append((message.inline, frames))
-            waiting[0].set()
 
     def _printed(self, message: Printed) -> None:
         call = self._followers.get(message.task)
@@ -427,12 +368,6 @@ class DataFlowKernel:
     def _fed(self, message: Fed) -> None:
         if self.on_feed is not None:
             self.on_feed(message.text)
-
-    def _answered(self, message: Answered) -> None:
-        waiting = self._asks.get(message.ask)
-        if waiting is not None:
-            waiting[1].append(message.text)
-            waiting[0].set()
 
     def _welcome(self, message: Welcome) -> None:
         self._ids = itertools.count(message.client << 40)
@@ -466,8 +401,7 @@ class DataFlowKernel:
             self._refused = self._refused or f"its process {how}"
         self._welcomed.set()
         self._fail_pending()
-        for event, _ in [*self._asks.values(), *self._fetches.values()]:
-            event.set()
+        self._questions.end()
         if self._started is not None and not closing:
             self._started.bury()
         for call in self.on_end:
@@ -524,9 +458,3 @@ class DataFlowKernel:
 
 
 _NO_DEPENDENCIES = Dependencies(lambda _: (0, None))
-
-
-def _frame_count(message: Value) -> int:
-    from parslab.wire.messages import frame_count
-
-    return message.frames if message.parts is None else sum(map(frame_count, message.parts))

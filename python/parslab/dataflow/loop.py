@@ -89,6 +89,7 @@ class Loop:
         """Serve until ``running`` is false."""
         select, eagerness = self._selector.select, Eagerness()
         while self.running:
+            before = self._faults
             try:
                 deadline = self._after()
             except Exception as error:
@@ -106,8 +107,8 @@ class Loop:
                         readable()
                 except Exception as error:
                     self._fault(error)
-                else:
-                    self._faults = 0
+            if self._faults == before:
+                self._faults = 0
 
     def _fault(self, error: Exception) -> None:
         self._faults += 1

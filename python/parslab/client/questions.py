@@ -1,0 +1,115 @@
+"""Questions that somebody blocks on: answers of the panel protocol, and values too large to come unasked.
+
+Asked from any thread; answered by the link's thread, which keeps turning the link itself when the question is its own
+(in a callback of a future).
+"""
+
+from __future__ import annotations
+
+import itertools
+import threading
+from time import monotonic
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from parslab.records import panel
+from parslab.wire.messages import Answered, Asked, Fetch, Value, frame_count
+
+if TYPE_CHECKING:
+    from parslab.client.link import Link
+    from parslab.wire.stream import Buffer
+
+__all__ = ["Questions"]
+
+_answers = msgspec.json.Decoder(panel.Answer)
+_encoder = msgspec.json.Encoder()
+
+
+class _Box:
+    """One answer that has not come yet."""
+
+    __slots__ = ("content", "full")
+
+    def __init__(self) -> None:
+        self.full = threading.Event()
+        self.content: Any = None
+
+
+class Questions:
+    """All open questions of one client.
+
+    Parameters
+    ----------
+    link
+        Where they are sent.
+    """
+
+    def __init__(self, link: Link) -> None:
+        self._link = link
+        self._numbers = itertools.count(1)
+        self._asks: dict[int, _Box] = {}
+        self._fetches: dict[int, _Box] = {}
+
+    def ask(self, message: panel.Ask, timeout: float) -> panel.Answer | None:
+        """The answer; None when the run ended meanwhile.
+
+        Raises
+        ------
+        TimeoutError
+            It did not come in time.
+        """
+        number = next(self._numbers)
+        box = self._asks[number] = _Box()
+        try:
+            self._link.send(Asked(number, _encoder.encode(message)))
+            if not self._await(box, timeout):
+                raise TimeoutError(
+                    f"the DataFlowKernel did not answer within {timeout:g} s: it is very busy, or stopped"
+                )
+        finally:
+            self._asks.pop(number, None)
+        return None if box.content is None else _answers.decode(box.content)
+
+    def fetch(self, task: int) -> tuple[bytes, list[Buffer]] | None:
+        """The packed value of a task; None when the run ended meanwhile."""
+        box = self._fetches.setdefault(task, _Box())
+        if not box.full.is_set():
+            self._link.send(Fetch(task))
+            self._await(box, None)
+        self._fetches.pop(task, None)
+        value: tuple[bytes, list[Buffer]] | None = box.content
+        return value
+
+    def _await(self, box: _Box, timeout: float | None) -> bool:
+        if not self._link.here:
+            return box.full.wait(timeout)
+        deadline = None if timeout is None else monotonic() + timeout
+        while not box.full.is_set():
+            if deadline is not None and monotonic() > deadline:
+                return False
+            self._link.turn(100)
+        return True
+
+    # ----- link's thread
+
+    def answered(self, message: Answered) -> None:
+        """An answer has come."""
+        _fill(self._asks.get(message.ask), message.text)
+
+    def value(self, message: Value, frames: list[Buffer], at: int) -> int:
+        """A value has come, its frames begin at ``at``; how many they are."""
+        count = message.frames if message.parts is None else sum(map(frame_count, message.parts))
+        _fill(self._fetches.get(message.task), (message.inline, frames[at : at + count]))
+        return count
+
+    def end(self) -> None:
+        """No answer will come any more."""
+        for box in [*self._asks.values(), *self._fetches.values()]:
+            box.full.set()
+
+
+def _fill(box: _Box | None, content: Any) -> None:
+    if box is not None:
+        box.content = content
+        box.full.set()
