@@ -6,7 +6,17 @@ import { count } from './format';
 import { colourOf, labelOf, STATES } from './states';
 
 /** Ended ones first, so that a bar grows from the left like any progress bar. */
-const ORDER = ['exec_done', 'failed', 'dep_fail', 'cancelled', 'running', 'joining', 'launched', 'ready', 'pending'];
+const ORDER = [
+  'exec_done',
+  'failed',
+  'dep_fail',
+  'cancelled',
+  'running',
+  'joining',
+  'launched',
+  'ready',
+  'pending'
+];
 
 /** Counts by state in words: `12 done, 3 running`. */
 export function countsInWords(counts: Record<string, number>, trans: TranslationBundle): string {
@@ -42,7 +52,13 @@ export function Sparkline({ values, label }: { values: readonly number[]; label:
   const step = values.length > 1 ? 100 / (values.length - 1) : 0;
   const points = values.map((value, i) => `${(i * step).toFixed(1)},${(19 - (value / top) * 18).toFixed(1)}`);
   return (
-    <svg className="parslab-Sparkline" viewBox="0 0 100 20" preserveAspectRatio="none" role="img" aria-label={label}>
+    <svg
+      className="parslab-Sparkline"
+      viewBox="0 0 100 20"
+      preserveAspectRatio="none"
+      role="img"
+      aria-label={label}
+    >
       {points.length > 1 && (
         <>
           <polygon points={`0,20 ${points.join(' ')} 100,20`} />

@@ -40,7 +40,9 @@ export function clock(seconds: number): string {
 export function moment(epoch: number, now: number = Date.now() / 1000): string {
   const date = new Date(epoch * 1000);
   const time = date.toLocaleTimeString();
-  return date.toDateString() === new Date(now * 1000).toDateString() ? time : `${date.toLocaleDateString()} ${time}`;
+  return date.toDateString() === new Date(now * 1000).toDateString()
+    ? time
+    : `${date.toLocaleDateString()} ${time}`;
 }
 
 /** A rate with as many digits as mean something: `0`, `0.4`, `12`, `1,204`. */

@@ -66,7 +66,7 @@ export function labelOf(state: string, trans: TranslationBundle): string {
     joining: trans.__('Joining'),
     exec_done: trans.__('Done'),
     failed: trans.__('Failed'),
-    dep_fail: trans.__('Dependency failed'),
+    dep_fail: trans.__('Dep. failed'),
     cancelled: trans.__('Cancelled')
   };
   return labels[state] ?? state;

@@ -6,8 +6,8 @@
  */
 import type { TranslationBundle } from '@jupyterlab/translation';
 import type { Message } from '@lumino/messaging';
-import type { Widget } from '@lumino/widgets';
-import { Panel, SplitPanel, StackedPanel } from '@lumino/widgets';
+import { MessageLoop } from '@lumino/messaging';
+import { Panel, SplitPanel, StackedPanel, Widget } from '@lumino/widgets';
 
 import { parslIcon } from '../../icons';
 import { Selection } from '../../model/selection';
@@ -42,6 +42,8 @@ export class ParslPanel extends Panel implements IParslPanel {
     _runs.currentChanged.connect(this._onRun, this);
     this._onRun();
     document.addEventListener('visibilitychange', this._onVisibility);
+    // The head changes its height by itself, and Lumino only hears of changes of whole panels.
+    this._resized.observe(this._split.node);
   }
 
   readonly selection = new Selection();
@@ -70,7 +72,6 @@ export class ParslPanel extends Panel implements IParslPanel {
     drawer.node.setAttribute('aria-label', this._trans.__('Task details'));
     drawer.hide();
     this._split.addWidget(drawer);
-    this._split.setRelativeSizes([45, 55]);
   }
 
   open(view?: string): void {
@@ -95,6 +96,7 @@ export class ParslPanel extends Panel implements IParslPanel {
   dispose(): void {
     if (!this.isDisposed) {
       document.removeEventListener('visibilitychange', this._onVisibility);
+      this._resized.disconnect();
       this._runs.watching = false;
       super.dispose();
     }
@@ -141,13 +143,31 @@ export class ParslPanel extends Panel implements IParslPanel {
   }
 
   private _onSelection(): void {
-    this._drawer?.setHidden(this.selection.task === null);
+    const drawer = this._drawer;
+    const hide = this.selection.task === null;
+    if (!drawer || drawer.isHidden === hide) {
+      return;
+    }
+    if (hide) {
+      this._sizes = this._split.relativeSizes();
+    }
+    drawer.setHidden(hide);
+    if (!hide) {
+      this._split.setRelativeSizes(this._sizes);
+    }
   }
 
   private _header: Header;
+  private _resized = new ResizeObserver(() => {
+    if (this._split.isVisible) {
+      MessageLoop.sendMessage(this._split, Widget.ResizeMessage.UnknownSize);
+    }
+  });
   private _split = new SplitPanel({ orientation: 'vertical', spacing: 1 });
   private _stack = new StackedPanel();
   private _drawer: Widget | null = null;
+  /** How the room was shared while the drawer was last seen. */
+  private _sizes = [45, 55];
   private _views: IView[] = [];
   private _chosen: string | null = null;
   private _followed: IRun | null = null;

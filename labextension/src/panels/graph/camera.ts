@@ -11,6 +11,8 @@ export interface IBox {
 const LARGEST_FIT = 44;
 const LARGEST = 160;
 const SMALLEST = 1.5;
+/** A picture that is too tall for the canvas is cut rather than drawn with nodes closer than this. */
+const LEGIBLE = 5;
 /** Pixels around a fitted picture. */
 const MARGIN = 18;
 
@@ -49,8 +51,8 @@ export class Camera {
   fit(box: IBox): void {
     const wide = box.right - box.left + 1;
     const high = box.bottom - box.top + 1;
-    const room = Math.min((this.width - 2 * MARGIN) / wide, (this.height - 2 * MARGIN) / high);
-    this.scale = clamp(room, SMALLEST * 2, LARGEST_FIT);
+    const room = Math.min((this.width - 2 * MARGIN) / wide, Math.max((this.height - 2 * MARGIN) / high, LEGIBLE));
+    this.scale = clamp(room, SMALLEST, LARGEST_FIT);
     this.originX = this.width / 2 - ((box.left + box.right) / 2) * this.scale;
     const tall = high * this.scale > this.height - MARGIN;
     const slack = this.height - high * this.scale;
@@ -62,10 +64,7 @@ export class Camera {
   reveal(x: number, y: number): void {
     const [px, py] = [this.toX(x), this.toY(y)];
     const edge = Math.min(30, this.width / 4, this.height / 4);
-    this.pan(
-      clamp(px, edge, this.width - edge) - px,
-      clamp(py, edge, this.height - edge) - py
-    );
+    this.pan(clamp(px, edge, this.width - edge) - px, clamp(py, edge, this.height - edge) - py);
   }
 }
 

@@ -124,7 +124,11 @@ export class GraphCanvas extends Widget {
   private _onSize(): void {
     const { clientWidth: width, clientHeight: height } = this.node;
     const ratio = window.devicePixelRatio || 1;
-    if (!width || !height || (width === this._camera.width && height === this._camera.height && ratio === this._ratio)) {
+    if (
+      !width ||
+      !height ||
+      (width === this._camera.width && height === this._camera.height && ratio === this._ratio)
+    ) {
       return;
     }
     this._camera.width = width;

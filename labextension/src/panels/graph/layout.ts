@@ -21,7 +21,7 @@ export interface IPlacement {
 }
 
 /** Widths of the picture, in nodes; steps keep it still while it grows. */
-const WIDTHS = [12, 16, 24, 32, 48, 64, 96, 128, 192];
+const WIDTHS = [12, 16, 20, 24, 32, 40, 48, 64, 80, 96, 128, 160, 192];
 
 /** Room between two rows of one layer, and between two layers. */
 const ROW_GAP = 1;
@@ -29,11 +29,13 @@ const LAYER_GAP = 1.7;
 /** Layers that are wide need more room for their edges. */
 const GAP_PER_NODE = 0.05;
 const LARGEST_GAP = 4;
+/** How far layers are pulled apart where the picture would leave room empty. */
+const LARGEST_STRETCH = 2.5;
 
 /** Places nodes whose dependencies are given by index; `aspect` is the width of the picture by its height. */
 export function place(deps: readonly (readonly number[])[], aspect: number): IPlacement {
   const layers = byLayer(layerOf(deps));
-  const width = widthFor(layers, aspect);
+  const { width, stretch } = shape(layers, aspect);
   const x = new Float32Array(deps.length);
   const y = new Float32Array(deps.length);
   const row = new Int32Array(deps.length);
@@ -43,10 +45,10 @@ export function place(deps: readonly (readonly number[])[], aspect: number): IPl
   layers.forEach((layer, depth) => {
     if (depth > 0) {
       sortByDependencies(layer, deps, rank);
-      below += gap(layers[depth - 1].length, layer.length, width);
+      below += gap(layers[depth - 1].length, layer.length, width) * stretch;
     }
     layer.forEach((node, i) => (rank[node] = (i + 0.5) / layer.length));
-    const xs = layer.length <= width ? line(layer, deps, x) : block(layer, width);
+    const xs = layer.length <= width ? line(layer, deps, x, width) : block(layer, width);
     layer.forEach((node, i) => {
       const line = Math.floor(i / width);
       if (i % width === 0) {
@@ -107,20 +109,31 @@ function byLayer(layer: Int32Array): number[][] {
   return layers;
 }
 
-/** The smallest width with which the picture is not taller than the aspect ratio asks. */
-function widthFor(layers: readonly number[][], aspect: number): number {
+/** The width with which the picture can be shown largest, and what then is left for the gaps between layers. */
+function shape(layers: readonly number[][], aspect: number): { width: number; stretch: number } {
   const widest = Math.max(...layers.map(layer => layer.length), 1);
+  let best = { width: WIDTHS[0], stretch: 1 };
+  let largest = 0;
   for (const width of WIDTHS) {
-    let height = 0;
+    let rows = 0;
+    let gaps = 0;
     layers.forEach((layer, i) => {
-      height += Math.ceil(layer.length / width) * ROW_GAP;
-      height += i > 0 ? gap(layers[i - 1].length, layer.length, width) - ROW_GAP : 0;
+      rows += Math.ceil(layer.length / width) - 1;
+      gaps += i > 0 ? gap(layers[i - 1].length, layer.length, width) : 0;
     });
-    if (width >= widest || width >= aspect * height) {
-      return width;
+    const wide = Math.min(width, widest);
+    const high = rows * ROW_GAP + gaps + 1;
+    const scale = Math.min(aspect / wide, 1 / high);
+    if (scale > largest * 1.05) {
+      largest = scale;
+      const stretch = gaps ? 1 + (wide / aspect - high) / gaps : 1;
+      best = { width, stretch: Math.max(1, Math.min(LARGEST_STRETCH, stretch)) };
+    }
+    if (width >= widest) {
+      break;
     }
   }
-  return WIDTHS[WIDTHS.length - 1];
+  return best;
 }
 
 function gap(above: number, below: number, width: number): number {
@@ -154,7 +167,12 @@ function block(layer: readonly number[], width: number): number[] {
  * One row: as close to the dependencies as possible, in order, at least one unit apart. This is isotonic regression
  * (pool adjacent violators) on the wishes less the places they would have side by side.
  */
-function line(layer: readonly number[], deps: readonly (readonly number[])[], x: Float32Array): number[] {
+function line(
+  layer: readonly number[],
+  deps: readonly (readonly number[])[],
+  x: Float32Array,
+  width: number
+): number[] {
   const middle = (layer.length - 1) / 2;
   const pools: { sum: number; size: number }[] = [];
   layer.forEach((node, i) => {
@@ -172,5 +190,7 @@ function line(layer: readonly number[], deps: readonly (readonly number[])[], x:
       xs.push(sum / size + xs.length);
     }
   }
-  return xs;
+  // Nothing stands outside of the picture.
+  const edge = (width - 1) / 2;
+  return xs.map((at, i) => Math.min(Math.max(at, i - edge), edge - (xs.length - 1 - i)));
 }

@@ -30,11 +30,11 @@ const BATCH = 400;
 /** Milliseconds of edge drawing that still allow a smooth movement. */
 const SMOOTH = 7;
 /** Radius of a node as a share of the distance of two, and its bounds in pixels. */
-const RADIUS = 0.34;
+const RADIUS = 0.36;
 const SMALLEST = 1;
 const LARGEST = 11;
 /** Below this radius a node is a dot of its colour. */
-const DOT = 2.2;
+const DOT = 3;
 /** From this distance on nodes have names. */
 const NAMED = 54;
 
@@ -187,7 +187,6 @@ export class Painter {
     const sprites = radius < DOT ? null : this._spritesFor(radius, look);
     const half = sprites ? sprites.half / ratio : radius;
     const edge = half + 1;
-    // Device pixels, so that a small picture lands on whole ones and stays crisp.
     for (let i = 0; i < nodes.length; i++) {
       const x = camera.toX(placement.x[i]);
       const y = camera.toY(placement.y[i]);
@@ -196,6 +195,7 @@ export class Painter {
       }
       const state = nodes[i].state;
       if (sprites) {
+        // On whole device pixels a small picture stays crisp.
         const left = Math.round((x - half) * ratio) / ratio;
         const top = Math.round((y - half) * ratio) / ratio;
         const picture = sprites.pictures.get(state) ?? sprites.pictures.get('pending')!;

@@ -34,9 +34,7 @@ export function OverviewBody(props: IOverviewBodyProps): React.JSX.Element | nul
     <div className="parslab-Overview">
       <section>
         <div className="parslab-Overview-progress">
-          <span>
-            {trans.__('%1 of %2 tasks ended', count(ended), count(overview.tasks_total))}
-          </span>
+          <span>{trans.__('%1 of %2 ended', count(ended), count(overview.tasks_total))}</span>
           <button
             type="button"
             className="parslab-Button"
@@ -84,7 +82,7 @@ function Speed(props: { run: IRun; overview: IOverview; trans: TranslationBundle
   const { run, overview, trans } = props;
   return (
     <div className="parslab-Figure">
-      <h3>{trans.__('Finished per second')}</h3>
+      <h3>{trans.__('Tasks per second')}</h3>
       <output data-figure="rate">{rate(run.status === 'live' ? overview.rate : 0)}</output>
       <Sparkline values={run.rates} label={trans.__('Tasks finished per second over the last minute')} />
     </div>
@@ -148,9 +146,7 @@ function Apps(props: {
             <li key={name} data-app={name} data-count={all}>
               <button type="button" onClick={() => onShow(name)} title={trans.__('Show the tasks of %1', name)}>
                 <span className="parslab-Apps-name">{name}</span>
-                {failed > 0 && (
-                  <span className="parslab-Apps-failed">{trans.__('%1 failed', count(failed))}</span>
-                )}
+                {failed > 0 && <span className="parslab-Apps-failed">{trans.__('%1 failed', count(failed))}</span>}
                 <span className="parslab-Apps-count">
                   {count(sum(counts, FINAL))} / {count(all)}
                 </span>
