@@ -44,6 +44,8 @@ export const LEASE = 30;
 export interface IAttach {
   type: 'Attach';
   ask?: string;
+  /** False: a Snapshot is all that is wanted, no stream. */
+  listen?: boolean;
 }
 
 /** Somebody is still looking (every 10 s). */

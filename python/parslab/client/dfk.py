@@ -382,9 +382,9 @@ class DataFlowKernel:
     # ----- the end
 
     def _over(self) -> NoDataFlowKernelError:
-        return NoDataFlowKernelError(
-            f"Run {self.run} is over ({self._ended}): call parslab.load() to start another one."
-        )
+        if isinstance(self._ended, DataFlowKernelLost):
+            return NoDataFlowKernelError(str(self._ended))
+        return NoDataFlowKernelError(f"Run {self.run} is over: call parslab.load() to start another one.")
 
     def _lost_error(self) -> ParslabError:
         return self._ended or DataFlowKernelLost(self.run, "is gone", str(self.run_dir / "dfk.log"))

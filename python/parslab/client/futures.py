@@ -144,7 +144,7 @@ class LeanFuture(Future[Any]):
         error = self._error()
         if error is not None:
             try:
-                raise error
+                raise error.with_traceback(None)  # it is kept: each result() would add its frames to the last one's
             finally:
                 # The traceback now holds this frame, and this frame the error: break the cycle.
                 del self, error
@@ -331,7 +331,7 @@ class AppFuture(LeanFuture):
 
     def __repr__(self) -> str:
         state = "unfinished" if self._state is PENDING else self.state.name
-        error = f": {self._failure.error}" if self._failure is not None and state != "cancelled" else ""
+        error = f": {self._failure.error[:80]}" if self._failure is not None and state != "cancelled" else ""
         return f"<AppFuture task {self.task_id} {self.app_name} {state}{error}>"
 
     def _ipython_display_(self) -> None:

@@ -142,7 +142,7 @@ def dfk() -> DataFlowKernel:
     if running is not None:
         return running
     if _current is not None and _current._process == os.getpid():
-        raise NoDataFlowKernelError(f"The run is over: {_current._ended}. Call parslab.load() to start another one.")
+        raise _current._over()
     raise NoDataFlowKernelError
 
 

@@ -153,7 +153,7 @@ def _shutdown(words: list[str]) -> None:
 
 def _status(words: list[str]) -> None:
     _parsed("status", words)
-    answer = _ask(panel.Attach())
+    answer = _ask(panel.Attach(listen=False))
     if not isinstance(answer, panel.Snapshot):
         raise UsageError("The run gave no status.")
     run, now = answer.run, answer.overview

@@ -90,19 +90,23 @@ class Feed:
         return None
 
     def _snapshot(self, message: Attach, now: float) -> Snapshot:
-        view = self._view
-        if view.changed:
-            if self.listened(now):
-                self._waiting.append(self._delta(now))
-            else:
-                self._delta(now)  # dropped, and its number with it
+        if not message.listen:
+            return self._picture(message, now)
+        if self._view.changed:
+            delta = self._delta(now)
+            if self._heard is not None:  # somebody whose lease has ended may still be there
+                self._waiting.append(delta)
         self._heard = self._sent = now
-        overview = view.overview(now)
-        self._rate = overview.rate
+        snapshot = self._picture(message, now)
+        self._rate = snapshot.overview.rate
+        return snapshot
+
+    def _picture(self, message: Attach, now: float) -> Snapshot:
+        view = self._view
         return Snapshot(
             seq=self._seq,
             run=view.run,
-            overview=overview,
+            overview=view.overview(now),
             nodes=view.graph.everything(),
             hidden=view.hidden,
             workers=view.workers.everything(),

@@ -55,6 +55,8 @@ class Attach(_Message):
     """Start (or repair) the stream: answered with a Snapshot."""
 
     ask: str = ""
+    listen: bool = True
+    """False: a Snapshot is all that is wanted, no stream."""
 
 
 class Heartbeat(_Message):

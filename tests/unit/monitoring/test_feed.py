@@ -136,7 +136,7 @@ def test_a_late_heartbeat_goes_on_where_it_was() -> None:
     assert (panel.lost, panel.nodes[0][2]) == (False, "exec_done")
 
 
-def test_a_panel_that_slept_while_another_attached_notices() -> None:
+def test_a_panel_that_slept_while_another_attached_is_told_all_the_same() -> None:
     view = View()
     feed = Feed(view)
     sleeper = Panel(snapshot(feed, 0.0))
@@ -145,7 +145,23 @@ def test_a_panel_that_slept_while_another_attached_notices() -> None:
     view.apply(task(1), 2 * LEASE)
     for delta in feed.tick(2 * LEASE + 1):
         sleeper.told(delta)
-    assert sleeper.lost
+    assert (sleeper.lost, sorted(sleeper.nodes)) == (False, [0, 1])
+
+
+def test_a_picture_for_one_who_does_not_listen_starts_nothing_and_swallows_nothing() -> None:
+    view = View()
+    feed = Feed(view)
+    panel = Panel(snapshot(feed, 0.0))
+    view.apply(task(0), 1.0)
+    once = feed.ask(Attach("b", listen=False), 1.0)
+    assert isinstance(once, Snapshot)
+    assert [node.id for node in once.nodes] == [0]
+    for delta in feed.tick(2.0):
+        panel.told(delta)
+    assert (panel.lost, sorted(panel.nodes)) == (False, [0])
+    other = Feed(View())
+    other.ask(Attach(listen=False), 0.0)
+    assert not other.listened(0.0)
 
 
 def test_deltas_are_at_most_ten_a_second_and_a_beat_keeps_the_rate_true() -> None:
