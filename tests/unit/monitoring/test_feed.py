@@ -143,7 +143,7 @@ def test_a_panel_that_slept_while_another_attached_is_told_all_the_same() -> Non
     view.apply(task(0), 1.0)
     assert [node.id for node in snapshot(feed, 2 * LEASE).nodes] == [0]
     view.apply(task(1), 2 * LEASE)
-    for delta in feed.tick(2 * LEASE + 1):
+    for delta in [*feed.tick(2 * LEASE + 1), *feed.tick(2 * LEASE + 2)]:
         sleeper.told(delta)
     assert (sleeper.lost, sorted(sleeper.nodes)) == (False, [0, 1])
 
