@@ -114,6 +114,9 @@ $(VENV)/.deps-%: $(VENV)/.deps-build pyproject.toml
 # Python packages and node packages come at the same time: both mostly wait for the network.
 $(VENV)/.installed-%: $(VENV)/.deps-build pyproject.toml package.json install.json package-lock.json $(SOURCES)
 	@$(MAKE) --no-print-directory -j2 $(VENV)/.deps-$* $(PANEL)
+	@# A panel linked in for development would take the installer's own file into the sources: a copy takes its place.
+	@if [ -L $(VENV)/share/jupyter/labextensions/parslab ]; then rm $(VENV)/share/jupyter/labextensions/parslab; fi
+	@rm -f python/parslab/labextension/install.json
 	@HATCH_JUPYTER_BUILDER_SKIP_NPM=1 $(PIP) --no-deps --no-build-isolation --editable .
 	@touch $@
 

@@ -19,6 +19,7 @@ from IPython.core.magic_arguments import MagicArgumentParser
 
 from parslab.client import session
 from parslab.errors import ConfigurationError, ParslabError
+from parslab.jupyter.display import pacer
 from parslab.jupyter.text import Table, duration, shortened
 from parslab.records import panel
 from parslab.records.states import FINAL, TaskState
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
 __all__ = ["run_command"]
 
 SHOWN = 20
+_PAINT = 1.0
+"""Seconds that a command which ends tasks gives their cells to show their last state."""
 
 
 def run_command(line: str, namespace: dict[str, Any]) -> None:
@@ -144,6 +147,7 @@ def _shutdown(words: list[str]) -> None:
     dfk = _loaded()
     unfinished = dfk.unfinished
     dfk.cleanup()
+    pacer.settle(_PAINT)
     left = f"; {_count(unfinished)} given up unfinished" if unfinished else ""
     print(f"Run {dfk.run} is over{left}. Its files are in {dfk.run_dir}")
 
@@ -213,10 +217,12 @@ def _wait(words: list[str]) -> None:
     if not options.tasks:
         count = dfk.unfinished
         dfk.wait_for_current_tasks()
+        pacer.settle(_PAINT)
         print(f"{_count(count)} finished." if count else "No task was unfinished.")
         return
     for task in options.tasks:
         _wait_for(dfk, task)
+    pacer.settle(_PAINT)
     print(f"{_count(len(options.tasks))} finished.")
 
 
