@@ -6,6 +6,7 @@ export default defineConfig({
   test: {
     include: ['test/**/*.spec.{ts,tsx}'],
     environment: 'node',
+    setupFiles: ['test/setup.ts'],
     testTimeout: 10000,
     server: { deps: { inline: [/@jupyterlab/, /@lumino/, /@jupyter\//, /@rjsf/] } }
   }

@@ -221,7 +221,8 @@ export class KernelComm implements IConnection {
       const content = message.content as KernelMessage.ICommCloseMsg['content'];
       if (content.comm_id === this._comm) {
         this._comm = null;
-        this._setLink('closed', String(content.data?.reason ?? ''));
+        const reason = content.data?.reason;
+        this._setLink('closed', typeof reason === 'string' ? reason : '');
       }
     }
   }
@@ -230,7 +231,7 @@ export class KernelComm implements IConnection {
     for (const text of Array.isArray(feed) ? feed : []) {
       let answer: Answer;
       try {
-        answer = JSON.parse(String(text));
+        answer = JSON.parse(String(text)) as Answer;
       } catch {
         // A message that cannot be read is a message lost: the model sees the gap in the numbers and repairs it.
         continue;

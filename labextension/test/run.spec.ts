@@ -1,0 +1,264 @@
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+
+import { FakeConnection } from '../src/connection/fake';
+import { ANSWER_TIME } from '../src/model/asks';
+import { HEARTBEAT, Run } from '../src/model/run';
+import { LEASE } from '../src/protocol';
+import type { IRunChange } from '../src/tokens';
+import { settle } from './runs';
+import { delta, detail, INFO, overview, snapshot } from './samples';
+
+let connection: FakeConnection;
+let run: Run;
+let changes: IRunChange[];
+
+beforeEach(() => {
+  vi.useFakeTimers();
+  connection = new FakeConnection();
+  run = new Run(connection);
+  changes = [];
+  run.changed.connect((_, change) => changes.push(change));
+});
+
+afterEach(() => {
+  run.dispose();
+  vi.useRealTimers();
+});
+
+function attaches(): number {
+  return connection.sent.filter(ask => ask.type === 'Attach').length;
+}
+
+describe('the stream', () => {
+  it('is asked for when somebody watches, and not before', async () => {
+    expect(run.status).toBe('waiting');
+    expect(attaches()).toBe(0);
+    run.watched = true;
+    await settle();
+    expect(attaches()).toBe(1);
+    connection.tell(snapshot({ ask: connection.last('Attach').ask }));
+    expect(run.status).toBe('live');
+    expect([...run.nodes.keys()]).toEqual([0, 1]);
+    expect(changes).toEqual([{ reset: true, added: [], moved: [] }]);
+  });
+
+  it('applies deltas in order', () => {
+    run.watched = true;
+    connection.tell(snapshot(), delta(6, { nodes: [[2, 'fit', 'pending', [1]]], changes: [[1, 'exec_done']] }));
+    expect(run.nodes.get(1)?.state).toBe('exec_done');
+    expect(run.nodes.get(2)?.deps).toEqual([1]);
+    expect(changes[1]).toEqual({ reset: false, added: [2], moved: [1] });
+  });
+
+  it('does not report states that did not change, nor nodes it does not know', () => {
+    run.watched = true;
+    connection.tell(
+      snapshot(),
+      delta(6, {
+        changes: [
+          [1, 'running'],
+          [99, 'failed']
+        ]
+      })
+    );
+    expect(changes[1].moved).toEqual([]);
+  });
+
+  it('repairs a gap with one new snapshot', async () => {
+    run.watched = true;
+    await settle();
+    connection.tell(snapshot(), delta(7, { changes: [[1, 'failed']] }), delta(8));
+    await settle();
+    expect(attaches()).toBe(2);
+    expect(run.nodes.get(1)?.state).toBe('running');
+    connection.tell(snapshot({ seq: 8, nodes: [[1, 'fit', 'failed', []]] }), delta(9));
+    expect(run.nodes.get(1)?.state).toBe('failed');
+    expect(attaches()).toBe(2);
+  });
+
+  it('asks again when the repairing snapshot was lost too', async () => {
+    run.watched = true;
+    await settle();
+    connection.tell(snapshot(), delta(7));
+    await settle();
+    vi.advanceTimersByTime(6000);
+    connection.tell(delta(8));
+    await settle();
+    expect(attaches()).toBe(3);
+  });
+
+  it('ignores old deltas and snapshots that other pages asked for', () => {
+    run.watched = true;
+    connection.tell(snapshot(), delta(5, { changes: [[1, 'failed']] }), snapshot({ ask: 'other-1' }));
+    expect(run.nodes.get(1)?.state).toBe('running');
+    expect(changes).toHaveLength(1);
+  });
+
+  it('merges workers, notices and the end of the run', () => {
+    run.watched = true;
+    const [first] = snapshot().workers;
+    connection.tell(
+      snapshot(),
+      delta(6, { workers: [{ ...first, worker: 'local-1', state: 'idle' }] }),
+      delta(7, { notices: [{ time: 1, level: 'warning', text: 'Careful.' }] }),
+      delta(8, { run: { ...INFO, ended: 1020, reason: 'shut down' } })
+    );
+    expect([...run.workers.keys()]).toEqual(['local-0', 'local-1']);
+    expect(run.notices.map(notice => notice.text)).toEqual(['Careful.']);
+    expect(run.status).toBe('ended');
+    expect(run.reason).toBe('shut down');
+  });
+
+  it('keeps one rate a second, for a minute', () => {
+    run.watched = true;
+    connection.tell(snapshot());
+    for (let i = 1; i <= 200; i++) {
+      connection.tell(delta(5 + i, { overview: overview({ now: 1010 + i / 2, rate: i }) }));
+    }
+    expect(run.rates).toHaveLength(60);
+    expect(run.rates[59]).toBe(200);
+  });
+
+  it('carries the clock of the kernel on', () => {
+    run.watched = true;
+    connection.tell(snapshot());
+    vi.advanceTimersByTime(2500);
+    expect(run.now).toBeCloseTo(1012.5);
+  });
+});
+
+describe('the link', () => {
+  it('is only tried in the blind when something may be found', async () => {
+    connection.findable = false;
+    connection.become('absent');
+    run.watched = true;
+    await settle();
+    expect(attaches()).toBe(0);
+    expect(run.status).toBe('none');
+    connection.become('live');
+    await settle();
+    expect(attaches()).toBe(1);
+  });
+
+  it('takes no answer in the blind for no run', async () => {
+    connection.become('absent');
+    connection.refusal = 'The kernel did not answer.';
+    run.watched = true;
+    await settle();
+    expect(attaches()).toBe(1);
+    expect(run.status).toBe('none');
+    expect(run.reason).toBe('');
+  });
+
+  it('tells why a live one does not answer', async () => {
+    connection.refusal = 'The kernel did not answer.';
+    run.watched = true;
+    await settle();
+    expect(run.status).toBe('waiting');
+    expect(run.reason).toBe('The kernel did not answer.');
+  });
+
+  it('keeps the last picture when it is lost, and starts anew when it is back', async () => {
+    run.watched = true;
+    connection.tell(snapshot());
+    connection.become('lost', 'restarted');
+    expect(run.status).toBe('lost');
+    expect(run.reason).toBe('restarted');
+    expect(run.nodes.size).toBe(2);
+    connection.become('live');
+    await settle();
+    connection.tell(snapshot({ seq: 1, run: { ...INFO, run: '008' }, nodes: [] }));
+    expect(run.status).toBe('live');
+    expect(run.nodes.size).toBe(0);
+  });
+
+  it('ends the run when the kernel closes it', () => {
+    run.watched = true;
+    connection.tell(snapshot());
+    connection.become('closed', 'the notebook cleared it');
+    expect(run.status).toBe('ended');
+    expect(run.reason).toBe('the notebook cleared it');
+  });
+});
+
+describe('signs of life', () => {
+  it('are given while somebody watches a live run, and only then', async () => {
+    const beats = () => connection.sent.filter(ask => ask.type === 'Heartbeat').length;
+    run.watched = true;
+    connection.tell(snapshot());
+    vi.advanceTimersByTime(HEARTBEAT * 3);
+    expect(beats()).toBe(3);
+    run.watched = false;
+    vi.advanceTimersByTime(HEARTBEAT * 3);
+    expect(beats()).toBe(3);
+    run.watched = true;
+    connection.tell(snapshot(), delta(6, { run: { ...INFO, ended: 1020 } }));
+    vi.advanceTimersByTime(HEARTBEAT * 3);
+    expect(beats()).toBe(3);
+  });
+
+  it('attaches again when the lease may have run out meanwhile', async () => {
+    run.watched = true;
+    await settle();
+    connection.tell(snapshot());
+    run.watched = false;
+    vi.advanceTimersByTime(1000);
+    run.watched = true;
+    await settle();
+    expect(attaches()).toBe(1);
+    run.watched = false;
+    vi.advanceTimersByTime(LEASE * 1000);
+    run.watched = true;
+    await settle();
+    expect(attaches()).toBe(2);
+  });
+});
+
+describe('asks', () => {
+  it('have ids that no other page has', () => {
+    const other = new Run(connection);
+    void run.detail(1);
+    const mine = connection.last('Detail').ask;
+    void other.detail(1);
+    expect(connection.last('Detail').ask).not.toBe(mine);
+    connection.tell(detail(1, { ask: mine }), detail(1, { ask: connection.last('Detail').ask }));
+    other.dispose();
+  });
+
+  it('get their own answers', async () => {
+    const first = run.detail(1);
+    const ask = connection.last('Detail').ask;
+    const second = run.detail(2);
+    connection.tell(detail(2, { ask: connection.last('Detail').ask }), detail(1, { ask }));
+    expect((await first).row.id).toBe(1);
+    expect((await second).row.id).toBe(2);
+  });
+
+  it('are refused with the sentence of the kernel', async () => {
+    const answer = run.detail(9);
+    connection.tell({ type: 'Problem', ask: connection.last('Detail').ask, text: 'There is no task 9.' });
+    await expect(answer).rejects.toThrow('There is no task 9.');
+  });
+
+  it('fail when nobody answers, when sending fails, and when the kernel goes', async () => {
+    const late = expect(run.detail(1)).rejects.toThrow('did not answer');
+    vi.advanceTimersByTime(ANSWER_TIME);
+    await late;
+    const gone = expect(run.cancel('all')).rejects.toThrow('went away');
+    connection.become('lost', 'dead');
+    await gone;
+    connection.refusal = 'The kernel is not connected.';
+    await expect(run.cancel([1])).rejects.toThrow('not connected');
+  });
+
+  it('cancel some tasks or all', async () => {
+    const some = run.cancel([3, 4]);
+    expect(connection.last('Cancel').tasks).toEqual([3, 4]);
+    connection.tell({ type: 'Done', ask: connection.last('Cancel').ask, text: 'Cancelled 2 tasks.' });
+    expect(await some).toBe('Cancelled 2 tasks.');
+    const all = run.cancel('all');
+    expect(connection.last('Cancel').everything).toBe(true);
+    connection.tell({ type: 'Done', ask: connection.last('Cancel').ask, text: '' });
+    await all;
+  });
+});

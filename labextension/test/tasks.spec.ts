@@ -1,0 +1,94 @@
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+
+import { PAGE, REFRESH, TaskTable } from '../src/model/tasks';
+import type { FakeConnection } from '../src/connection/fake';
+import { liveRuns, settle } from './runs';
+import { delta, row } from './samples';
+
+let connection: FakeConnection;
+let table: TaskTable;
+
+beforeEach(() => {
+  vi.useFakeTimers();
+  const live = liveRuns();
+  connection = live.connection;
+  table = new TaskTable(live.runs);
+});
+
+afterEach(() => {
+  table.dispose();
+  vi.useRealTimers();
+});
+
+function pages(): number[] {
+  return connection.sent.flatMap(ask => (ask.type === 'Page' ? [ask.offset!] : []));
+}
+
+async function answer(total: number): Promise<void> {
+  const ask = connection.last('Page');
+  const offset = ask.offset!;
+  const rows = Array.from({ length: Math.min(PAGE, total - offset) }, (_, i) => row(offset + i));
+  connection.tell({ type: 'TaskPage', ask: ask.ask, rows, total, offset });
+  await settle();
+}
+
+describe('the table', () => {
+  it('asks only while it is seen', async () => {
+    connection.tell(delta(6));
+    expect(pages()).toEqual([]);
+    table.active = true;
+    expect(pages()).toEqual([0]);
+    await answer(250);
+    expect(table.total).toBe(250);
+    expect(table.row(99)?.id).toBe(99);
+    expect(table.row(100)).toBeUndefined();
+  });
+
+  it('fetches the pages in sight and keeps none out of sight', async () => {
+    table.active = true;
+    await answer(1000);
+    table.look(150, 180);
+    expect(pages()).toEqual([0, 100]);
+    await answer(1000);
+    expect(table.row(150)?.id).toBe(150);
+    expect(table.row(0)).toBeUndefined();
+  });
+
+  it('refreshes at most twice a second while the run moves', async () => {
+    table.active = true;
+    await answer(10);
+    for (let i = 0; i < 40; i++) {
+      connection.tell(delta(6 + i));
+      vi.advanceTimersByTime(50);
+      if (connection.sent.length) {
+        await answer(10);
+      }
+    }
+    expect(pages().length).toBeLessThanOrEqual(1 + 2000 / REFRESH + 1);
+    expect(pages().length).toBeGreaterThanOrEqual(4);
+  });
+
+  it('shows old rows until new ones are here, and drops answers to old questions', async () => {
+    table.active = true;
+    await answer(10);
+    const old = connection.sent.length;
+    table.ask({ text: 'fit' });
+    expect(connection.sent.length).toBe(old + 1);
+    const first = connection.last('Page');
+    expect(table.row(3)?.id).toBe(3);
+    table.ask({ text: 'fits', sort: 'app', descending: false });
+    connection.tell({ type: 'TaskPage', ask: first.ask, rows: [row(77)], total: 1, offset: 0 });
+    await settle();
+    expect(table.total).toBe(10);
+    expect(connection.last('Page')).toMatchObject({ text: 'fits', sort: 'app', descending: false });
+    await answer(2);
+    expect(table.total).toBe(2);
+  });
+
+  it('tells why rows are not there', async () => {
+    table.active = true;
+    connection.tell({ type: 'Problem', ask: connection.last('Page').ask, text: 'No such column.' });
+    await settle();
+    expect(table.problem).toBe('No such column.');
+  });
+});
