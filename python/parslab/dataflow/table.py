@@ -327,7 +327,7 @@ class Table:
         """A task has just entered a final state: tell its client, wake its dependents."""
         self.unfinished -= 1
         task.args = b""
-        task.frames, task.needs = [], []
+        task.frames, task.needs, task.joins = [], [], None
         value, size = task.value, 0
         if value is None or task.kind != TaskKind.remote:
             inline = b""  # it lies at the client, in itself or in the futures it joined
@@ -426,7 +426,6 @@ class Table:
     def _forget(self, task: Task) -> None:
         if task.dependents is None:
             task.value = task.value or NOTHING
-            task.joins = None
             self.tasks.pop(task.id, None)
 
     def check(self) -> None:

@@ -1,0 +1,91 @@
+"""Stand-ins for what the cores of a run talk to: calls without a client, a link without a socket.
+
+Everything here is pure and keeps what it was told, so that a test can look at it afterwards.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING, Any
+
+from parslab.wire.messages import Outcome, Submit, TaskKind
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from parslab.wire.stream import Batch, Buffer
+
+__all__ = ["FakeLink", "call"]
+
+
+def call(task: int, *deps: int, kind: int = TaskKind.remote, fn: int = 0, at: float = 0.0) -> Submit:
+    """The message of a call without arguments.
+
+    Examples
+    --------
+    >>> call(7, 3, 4).deps
+    (3, 4)
+    """
+    return Submit(task, fn if kind == TaskKind.remote else -1, kind, 0, b"args", 0, deps, at)
+
+
+class FakeLink:
+    """A worker's link that nobody is at the other end of.
+
+    Parameters
+    ----------
+    on_empty
+        Called when the worker wants to sleep until something comes and there is nothing; by default the connection
+        ends then.
+
+    Attributes
+    ----------
+    sent : list of (messages, frames)
+        Every batch, in order.
+    """
+
+    def __init__(self, on_empty: Callable[[], None] | None = None) -> None:
+        self.sent: list[tuple[list[Any], list[Buffer]]] = []
+        self._incoming: deque[Batch] = deque()
+        self._on_empty = on_empty
+
+    def feed(self, messages: Sequence[Any], frames: Sequence[bytes] = ()) -> None:
+        """Let a batch come."""
+        self._incoming.append((list(messages), [bytearray(frame) for frame in frames]))
+
+    def send(self, messages: Sequence[Any], frames: Sequence[Buffer] = ()) -> None:
+        self.sent.append((list(messages), list(frames)))
+
+    def receive(self, timeout: float | None) -> list[Batch]:
+        if timeout is None and not self._incoming and self._on_empty is not None:
+            self._on_empty()
+        if timeout is None and not self._incoming:
+            raise EOFError
+        batches = list(self._incoming)
+        self._incoming.clear()
+        return batches
+
+    @property
+    def messages(self) -> list[Any]:
+        """All messages sent so far."""
+        return [message for messages, _ in self.sent for message in messages]
+
+    def outcome(self, task: int) -> tuple[Outcome, list[Buffer]]:
+        """The outcome of a task and its frames.
+
+        Raises
+        ------
+        LookupError
+            There is none, or more than one.
+        """
+        found = []
+        for messages, frames in self.sent:
+            at = 0
+            for message in messages:
+                if isinstance(message, Outcome):
+                    if message.task == task:
+                        found.append((message, frames[at : at + message.frames]))
+                    at += message.frames
+        if len(found) != 1:
+            raise LookupError(f"task {task} has {len(found)} outcomes")
+        return found[0]

@@ -1,0 +1,208 @@
+"""The task graph under every order of events that hypothesis can think of, checked after each step."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from parslab.dataflow.table import Table, Task
+from parslab.dataflow.values import Value
+from parslab.records.events import TaskMoved
+from parslab.records.states import FINAL, TaskState
+from parslab.testing.fakes import call
+from parslab.wire.messages import Failure, Resolved, RunLocal, TaskKind, Want
+
+S = TaskState
+KINDS = st.sampled_from([TaskKind.remote] * 4 + [TaskKind.local, TaskKind.local, TaskKind.join, TaskKind.external])
+
+
+class GraphMachine(RuleBasedStateMachine):
+    """A client that calls, cancels and releases; workers that answer in any order, late and twice."""
+
+    @initialize()
+    def begin(self) -> None:
+        self.table = Table(("llex",))
+        self.now = 0.0
+        self.calls = 0
+        self.known: dict[int, Task] = {}
+        """Every task ever made."""
+        self.held: set[int] = set()
+        """Tasks whose futures the client has."""
+        self.ready: list[Task] = []
+        self.at_worker: list[Task] = []
+        self.at_client: set[int] = set()
+        """Local and join bodies that were told to run, and foreign futures."""
+        self.wants: list[int] = []
+        self.ended: dict[int, TaskState] = {}
+        self.resolved: dict[int, TaskState] = {}
+
+    def after(self) -> None:
+        """What the loop does after each round; also the end of every rule."""
+        out = self.table.out
+        self.ready += out.ready
+        out.ready = []
+        for client, message, _ in out.replies:
+            assert client == 0
+            if isinstance(message, Resolved):
+                assert message.task not in self.resolved, "resolved twice"
+                self.resolved[message.task] = message.state
+            elif isinstance(message, RunLocal):
+                assert message.task not in self.at_client, "told to run twice"
+                self.at_client.add(message.task)
+            elif isinstance(message, Want):
+                assert self.known[message.task].state is S.exec_done, "asked for before it was there"
+                self.wants.append(message.task)
+        out.replies = []
+        out.stops = []
+        for event in out.events:
+            if isinstance(event, TaskMoved):
+                assert event.task not in self.ended, "moved after its end"
+                if event.state in FINAL:
+                    self.ended[event.task] = event.state
+        out.events = []
+        for task in self.ready:
+            assert task.state in {S.ready, S.cancelled}
+
+    def pick(self, data: st.DataObject, of: Any) -> Any:
+        return data.draw(st.sampled_from(sorted(of, key=lambda x: getattr(x, "id", x))))
+
+    # ----- the client
+
+    @rule(kind=KINDS, data=st.data())
+    def called(self, kind: int, data: st.DataObject) -> None:
+        self.now += 1.0
+        deps = data.draw(st.lists(st.sampled_from(sorted(self.held)), max_size=3, unique=True)) if self.held else []
+        task = self.calls
+        self.calls += 1
+        if kind == TaskKind.external:
+            deps = []
+            self.at_client.add(task)
+        self.table.submit(0, call(task, *deps, kind=kind, at=self.now), [], "app")
+        self.known[task] = self.table.tasks[task]
+        self.held.add(task)
+        self.after()
+
+    @precondition(lambda self: self.held)
+    @rule(data=st.data())
+    def cancelled(self, data: st.DataObject) -> None:
+        task = self.known[self.pick(data, self.held)]
+        was_final = task.state in FINAL
+        assert self.table.cancel([task.id], self.now) == (not was_final)
+        assert was_final or task.state is S.cancelled
+        self.after()
+
+    @precondition(lambda self: any(self.known[task].state in FINAL for task in self.held))
+    @rule(data=st.data())
+    def released(self, data: st.DataObject) -> None:
+        task = self.pick(data, {task for task in self.held if self.known[task].state in FINAL})
+        self.held.discard(task)
+        self.table.release([task])
+        self.after()
+
+    @precondition(lambda self: self.at_client)
+    @rule(data=st.data(), how=st.sampled_from(["done", "done", "failed", "begun"]))
+    def ran_at_the_client(self, data: st.DataObject, how: str) -> None:
+        task = self.known[self.pick(data, self.at_client)]
+        if how == "begun":
+            if task.kind != TaskKind.external:
+                self.table.begun(task, self.now)
+            self.after()
+            return
+        self.at_client.discard(task.id)
+        if how == "failed":
+            self.table.failed(task, Failure("ValueError"), self.now, self.now)
+        elif task.kind == TaskKind.join:
+            older = [t for t in sorted(self.held) if t < task.id]
+            inner = data.draw(st.lists(st.sampled_from(older), max_size=3)) if older else []
+            many = len(inner) != 1 or data.draw(st.booleans())
+            self.table.joins(task, tuple(inner), many, self.now, self.now)
+        else:
+            self.table.succeeded(task, None, self.now, self.now)
+        self.after()
+
+    @precondition(lambda self: self.wants)
+    @rule(data=st.data(), shippable=st.booleans())
+    def shipped(self, data: st.DataObject, shippable: bool) -> None:
+        task = self.known[self.pick(data, self.wants)]
+        self.wants.remove(task.id)
+        if shippable:
+            self.table.value_arrived(task, Value(b"v", []), self.now)
+        else:
+            self.table.unshippable(task, Failure("SerializationError"), self.now)
+        self.after()
+
+    # ----- workers
+
+    @precondition(lambda self: self.ready)
+    @rule()
+    def sent(self) -> None:
+        task = self.ready.pop(0)
+        if task.state is S.ready:  # else cancelled while it waited
+            assert all(need.value is not None for need in task.needs)
+            self.table.sent(task, self.now, "w")
+            self.at_worker.append(task)
+        self.after()
+
+    @precondition(lambda self: self.at_worker)
+    @rule(data=st.data(), how=st.sampled_from(["done", "done", "failed", "begun", "returned", "lost"]))
+    def worker_said(self, data: st.DataObject, how: str) -> None:
+        task = self.pick(data, self.at_worker)
+        if how == "begun":
+            self.table.begun(task, self.now, "w")
+        elif how == "returned" and task.state is not S.running:
+            self.at_worker.remove(task)
+            self.table.returned(task, self.now)
+            self.ready.append(task)
+        elif how != "returned":
+            self.at_worker.remove(task)
+            if how == "done":
+                self.table.succeeded(task, Value(b"v", []), self.now, self.now, "w")
+            else:
+                self.table.failed(task, Failure("E"), 0.0 if how == "lost" else self.now, self.now, "w")
+        self.after()
+
+    @precondition(lambda self: self.ended)
+    @rule(data=st.data(), good=st.booleans())
+    def told_again(self, data: st.DataObject, good: bool) -> None:
+        task = self.known[self.pick(data, self.ended)]
+        before, state = self.table.dropped, task.state
+        if good:
+            self.table.succeeded(task, Value(b"late", []), self.now, self.now)
+        else:
+            self.table.failed(task, Failure("late"), self.now, self.now)
+        assert self.table.dropped == before + 1
+        assert task.state is state
+        self.after()
+
+    # ----- always
+
+    @invariant()
+    def holds(self) -> None:
+        if not hasattr(self, "table"):
+            return
+        self.table.check()
+        assert self.resolved == self.ended
+        assert self.held <= set(self.table.tasks)
+        for task in self.table.tasks.values():
+            if task.state is S.exec_done and task.kind == TaskKind.remote:
+                assert task.value is not None
+
+    def teardown(self) -> None:
+        if not hasattr(self, "table"):
+            return
+        self.table.cancel(None, self.now)
+        self.after()
+        self.table.check()
+        assert set(self.ended) == set(self.known) == set(self.resolved)
+        self.table.release(sorted(self.held))
+        for task in self.wants:
+            self.table.unshippable(self.known[task], Failure("gone"), self.now)
+        assert not self.table.tasks
+        assert self.table.unfinished == 0
+
+
+TestGraph = GraphMachine.TestCase
+TestGraph.settings = settings(max_examples=150, stateful_step_count=40)
