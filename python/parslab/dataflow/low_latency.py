@@ -93,7 +93,7 @@ class Queue:
         taken: list[Task] = []
         expected = slot.expected
         if not inflight:
-            slot.heard = now
+            slot.heard, slot.looked = now, False
         while queue and len(taken) < share:
             task = queue[0]
             if task.state is not TaskState.ready:
@@ -138,7 +138,12 @@ class Queue:
         back = [task for i in returned if (task := slot.inflight.pop(i, None)) is not None]
         for task in back:
             task.worker = None
-        slot.expected = max(1.0, slot.expected) if running in slot.inflight else 0.0
+        if running in slot.inflight:
+            slot.expected = max(1.0, slot.expected)
+        else:
+            # It was asked between two tasks, or before its first one: what it begins next may be long, so ask again.
+            slot.expected = 0.0
+            slot.heard, slot.looked = now, False
         self.tasks.extendleft(reversed(back))
         return back
 

@@ -1,0 +1,275 @@
+"""The cores of a run joined in virtual time: task table, queue, fake workers and a fake client, with seeded faults.
+
+:class:`Network` plays a whole run from one seed: a random graph of remote, local, join and foreign tasks, links that
+delay what they carry, workers that are slow, are killed or tell things twice, and a user who cancels and forgets.  The
+same seed always plays the same run.  Nothing sleeps and no socket is opened, so thousands of runs take seconds.
+
+Promises of a link: what one side sends arrives in order.  The two links of a worker know nothing of each other.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import random
+from collections import Counter
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
+from weakref import WeakSet
+
+from parslab.dataflow.low_latency import Queue, Slot, not_begun
+from parslab.dataflow.table import Table, Task
+from parslab.dataflow.values import Value
+from parslab.records.events import TaskMoved
+from parslab.records.states import FINAL, TaskState
+from parslab.testing.user import FakeUser
+from parslab.testing.workers import FakeWorker, Line
+from parslab.wire.messages import Failure, TaskKind
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["Faults", "History", "Network", "TracedValue"]
+
+
+@dataclass(frozen=True, slots=True)
+class Faults:
+    """How often what goes wrong; chances between 0 and 1.
+
+    Attributes
+    ----------
+    killed
+        A worker dies while it runs this task.
+    doubled
+        An outcome is told a second time, later.
+    failed
+        A task raises.
+    cancelled
+        The user cancels a task some time after the call.
+    forgotten
+        The user drops the future of a task as soon as it is settled, rather than at the end.
+    unshippable
+        The value of a local task cannot be pickled.
+    """
+
+    killed: float = 0.03
+    doubled: float = 0.05
+    failed: float = 0.1
+    cancelled: float = 0.1
+    forgotten: float = 0.5
+    unshippable: float = 0.2
+
+
+class TracedValue(Value):
+    """A value that can be looked for after everybody has let go of it."""
+
+    __slots__ = ("__weakref__",)
+
+
+class History:
+    """What was observed, by task."""
+
+    def __init__(self) -> None:
+        self.begun: Counter[int] = Counter()
+        """How often a body was started."""
+        self.late: dict[int, float] = {}
+        """Seconds from the begin of a body to when monitoring was told that it runs."""
+        self.moves: dict[int, list[TaskState]] = {}
+        """The states told to monitoring, in order."""
+        self.resolved: dict[int, list[TaskState]] = {}
+        """The final states told to the client."""
+        self.values: WeakSet[TracedValue] = WeakSet()
+        """Values that somebody still holds."""
+        self.problems: list[str] = []
+        """Promises that were broken, as sentences."""
+
+
+class Network:
+    """One run.
+
+    Parameters
+    ----------
+    seed
+        Of everything random.
+    tasks
+        How many calls the user makes (the bodies of joins make more).
+    workers
+        How many workers there are; one that dies is replaced.
+    faults
+        What goes wrong how often.
+
+    Examples
+    --------
+    >>> network = Network(seed=3)
+    >>> network.play()
+    >>> network.broken_promises()
+    []
+    """
+
+    def __init__(self, seed: int, tasks: int = 12, workers: int = 3, faults: Faults | None = None) -> None:
+        self.random = random.Random(seed)
+        self.faults = faults or Faults()
+        self.now = 1000.0
+        self.history = History()
+        self.table = Table(("llex",))
+        self.queue = Queue()
+        self.workers: dict[str, FakeWorker] = {}
+        self._agenda: list[tuple[float, int, Callable[[], None]]] = []
+        self._order = itertools.count()
+        self._names = itertools.count()
+        self._look_at: float | None = None
+        for _ in range(workers):
+            self._hire()
+        self.user = FakeUser(self, Line(self), tasks)
+        self._to_user = Line(self)
+
+    # ----- time
+
+    def at(self, when: float, happen: Callable[[], None]) -> None:
+        """Put something on the agenda."""
+        heapq.heappush(self._agenda, (when, next(self._order), happen))
+
+    def after(self, delay: float, happen: Callable[[], None]) -> None:
+        """Put something on the agenda, ``delay`` seconds from now."""
+        self.at(self.now + delay, happen)
+
+    def play(self, most: int = 100_000) -> None:
+        """Let everything happen until nothing is left to do; invariants are checked after every step."""
+        self.user.begin()
+        self._until_quiet(most)
+        self.user.drop_everything()
+        self._until_quiet(most)
+
+    def _until_quiet(self, most: int) -> None:
+        for _ in range(most):
+            if not self._agenda:
+                return
+            self.now, _, happen = heapq.heappop(self._agenda)
+            happen()
+            self._act()
+            self.table.check()
+        raise AssertionError("the run does not come to an end")
+
+    # ----- one round of the kernel
+
+    def _act(self) -> None:
+        out, queue = self.table.out, self.queue
+        while out.ready or out.replies or out.stops:
+            ready, out.ready = out.ready, []
+            queue.tasks.extend(ready)
+            for slot, tasks in queue.assign(self.now):
+                self._give(self.workers[slot.name], tasks)
+            stops, out.stops = out.stops, []
+            for task in stops:
+                if task.worker is not None:
+                    worker = self.workers[task.worker.name]  # type: ignore[attr-defined]
+                    worker.to_control.carry(partial(worker.interrupt, task))
+            replies, out.replies = out.replies, []
+            for _, message, _ in replies:
+                self._to_user.carry(partial(self.user.told, message))
+        for slot, tasks in queue.assign(self.now):
+            self._give(self.workers[slot.name], tasks)
+        events, out.events = out.events, []
+        for event in events:
+            if isinstance(event, TaskMoved):
+                if event.state is TaskState.running:
+                    self.history.late[event.task] = self.now - event.time
+                self.history.moves.setdefault(event.task, []).append(event.state)
+        self._plan_look()
+
+    def _give(self, worker: FakeWorker, tasks: list[Task]) -> None:
+        for task in tasks:
+            self.table.sent(task, self.now, worker.slot.name)
+            for need in task.needs:
+                right = need.value is not None and (need.kind == TaskKind.join or need.value.inline == b"%d" % need.id)
+                if not right:
+                    self.problem(f"task {task.id} got no value of task {need.id}, or a wrong one")
+        worker.to_data.carry(lambda: worker.given(tasks))
+
+    def _plan_look(self) -> None:
+        due = self.queue.next_deadline()
+        if due is not None and due != self._look_at:
+            self._look_at = due
+            self.at(due, self._look)
+
+    def _look(self) -> None:
+        self._look_at = None
+        for slot in self.queue.to_look_at(self.now):
+            worker = self.workers[slot.name]
+            worker.to_control.carry(worker.looked_at)
+
+    # ----- what workers say
+
+    def body_begins(self, task: Task) -> None:
+        """A worker starts a body."""
+        self.history.begun[task.id] += 1
+
+    def outcome(self, slot: Slot, told: Task, failure: Failure | None, started: float, ended: float) -> None:
+        """An outcome has arrived: what ``dataflow.pool`` does with it."""
+        task = self.queue.ended(slot, told.id, ended - started, self.now)
+        if task is None:
+            self.table.dropped += 1
+        elif failure is not None:
+            self.table.failed(task, failure, started, ended, slot.name)
+        else:
+            self.table.succeeded(task, self.value(task.id), started, ended, slot.name)
+
+    def reported(self, slot: Slot, running: int, since: float, returned: list[int]) -> None:
+        """A report has arrived."""
+        for task in self.queue.reported(slot, running, returned, self.now):
+            self.table.returned(task, self.now)
+        busy = slot.inflight.get(running)
+        if busy is not None:
+            self.table.begun(busy, since, slot.name)
+
+    def lost(self, worker: FakeWorker) -> None:
+        """A worker is dead: its tasks fail or go to others, and another one takes its place."""
+        held = self.queue.remove(worker.slot)
+        again = not_begun(held, worker.page)
+        for task in held:
+            task.worker = None
+            if task in again:
+                self.table.returned(task, self.now)
+            elif task.state not in FINAL:
+                self.table.failed(task, Failure(f"WorkerLost: {task.id}"), 0.0, self.now, worker.slot.name)
+        self.queue.tasks.extendleft(reversed(again))
+        self._hire()
+
+    def _hire(self) -> None:
+        slot = Slot(f"llex-{next(self._names)}", self.now)
+        self.workers[slot.name] = FakeWorker(self, slot)
+        self.queue.add(slot)
+
+    def value(self, task: int) -> Value:
+        """The value of a task: its own number."""
+        value = TracedValue(str(task).encode(), [])
+        self.history.values.add(value)
+        return value
+
+    # ----- what must hold afterwards
+
+    def problem(self, sentence: str) -> None:
+        """Write down a broken promise."""
+        self.history.problems.append(sentence)
+
+    def broken_promises(self) -> list[str]:
+        """Every promise that this run broke, when it is over and the user has forgotten everything."""
+        history, found = self.history, list(self.history.problems)
+        for task, states in history.resolved.items():
+            moves = history.moves.get(task, [])
+            if len(states) != 1:
+                found.append(f"task {task} was resolved {len(states)} times: {states}")
+            if [state for state in moves if state in FINAL] != moves[-1:] or moves[-1:] != states:
+                found.append(f"task {task} moved through {moves} and was resolved as {states}")
+        found += [f"task {task} never ended" for task in self.user.called - set(history.resolved)]
+        found += [f"task {task} was begun {n} times" for task, n in history.begun.items() if n > 1]
+        found += [f"task {task} is still in the table" for task in self.table.tasks]
+        found += [f"{slot.name} still holds {list(slot.inflight)}" for slot in self.queue.slots if slot.inflight]
+        if self.table.unfinished:
+            found.append(f"{self.table.unfinished} tasks count as unfinished")
+        self.queue.assign(self.now)  # drops cancelled tasks that were still queued
+        found += [f"task {task.id} is still queued" for task in self.queue.tasks]
+        if history.values:
+            found.append(f"values are still held: {[value.inline for value in history.values]}")
+        return found

@@ -1,0 +1,199 @@
+"""A user in virtual time: calls apps, cancels, drops futures, and runs what must run in the notebook.
+
+The client's half of :class:`parslab.testing.network.Network`.  It keeps the rules that the real client keeps: a future
+is dropped only when it is settled, and not while something here still needs its value.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+from parslab.testing.fakes import call
+from parslab.wire.messages import Failure, KernelMessage, Resolved, RunLocal, TaskKind, Want
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from parslab.testing.network import Network
+    from parslab.testing.workers import Line
+
+__all__ = ["FakeUser"]
+
+_KINDS = (
+    *[TaskKind.remote] * 14,
+    *[TaskKind.local] * 3,
+    *[TaskKind.join] * 2,
+    TaskKind.external,
+)
+
+
+class FakeUser:
+    """One client.
+
+    Parameters
+    ----------
+    network
+        The run.
+    line
+        To the kernel.
+    calls
+        How many calls to make.
+
+    Attributes
+    ----------
+    called : set of int
+        Every task so far.
+    """
+
+    def __init__(self, network: Network, line: Line, calls: int) -> None:
+        self._network = network
+        self._table = network.table
+        self._random = network.random
+        self._line = line
+        self._calls = calls
+        self.called: set[int] = set()
+        self._held: set[int] = set()
+        """Tasks whose futures the user has."""
+        self._dropping: set[int] = set()
+        """Those that will go as soon as nothing here needs them."""
+        self._settled: set[int] = set()
+        self._kinds: dict[int, int] = {}
+        self._needs: dict[int, tuple[int, ...]] = {}
+        """Tasks that must be kept until this one is settled."""
+        self._inner: dict[int, tuple[int, ...]] = {}
+        """Tasks that a join has returned: kept as long as it is."""
+        self._keepers: Counter[int] = Counter()
+
+    def begin(self) -> None:
+        """Plan all calls: some at once, some later."""
+        for _ in range(self._calls):
+            self._network.after(self._random.choice((0.0, 0.0, 0.01, 0.3)) * self._random.random(), self._call_one)
+
+    def _call_one(self) -> None:
+        task = self._submit(self._random.choice(_KINDS), self._some(3))
+        if self._random.random() < self._network.faults.cancelled:
+            self._network.after(
+                self._random.choice((0.0, 0.002, 0.2)) * self._random.random(), lambda: self._cancel(task)
+            )
+
+    def _some(self, most: int, below: int | None = None) -> tuple[int, ...]:
+        """A few of the tasks that the user still has."""
+        there = sorted(t for t in self._held - self._dropping if below is None or t < below)
+        return tuple(self._random.sample(there, min(len(there), self._random.randint(0, most))))
+
+    def _submit(self, kind: int, deps: tuple[int, ...]) -> int:
+        network, task = self._network, len(self.called)
+        deps = () if kind == TaskKind.external else deps
+        self.called.add(task)
+        self._held.add(task)
+        self._kinds[task] = kind
+        # A value that lies here, or is needed here, keeps its future alive; others live on in the kernel.
+        self._needs[task] = tuple(d for d in deps if kind != TaskKind.remote or self._kinds[d] != TaskKind.remote)
+        self._keepers.update(self._needs[task])
+        message = call(task, *deps, kind=kind, fn=self._random.choice((0, 0, 0, 1, 2, 3)), at=network.now)
+        self._tell(lambda: self._table.submit(0, message, [], "app"))
+        if kind == TaskKind.external:
+            network.after(self._random.random() * 0.05, lambda: self._finish(task, network.now))
+        return task
+
+    def _tell(self, deliver: Callable[[], None]) -> None:
+        self._line.carry(deliver)
+
+    # ----- what the user does with futures
+
+    def _cancel(self, task: int) -> None:
+        if task not in self._settled:
+            self._tell(lambda: self._cancelled(task))
+            self._settle(task)
+
+    def _cancelled(self, task: int) -> None:
+        self._table.cancel([task], self._network.now)
+
+    def _drop(self, task: int) -> None:
+        """Release a future, now or when nothing here needs it any more."""
+        self._dropping.add(task)
+        if task in self._settled and not self._keepers[task] and task in self._held:
+            self._held.discard(task)
+            self._tell(lambda: self._table.release([task]))
+            self._let_go(self._inner.pop(task, ()))
+
+    def _let_go(self, tasks: tuple[int, ...]) -> None:
+        for task in tasks:
+            self._keepers[task] -= 1
+            if task in self._dropping:
+                self._drop(task)
+
+    def drop_everything(self) -> None:
+        """Release all futures."""
+        for task in sorted(self._held):
+            self._drop(task)
+
+    def _settle(self, task: int) -> None:
+        if task not in self._settled:
+            self._settled.add(task)
+            self._let_go(self._needs.pop(task, ()))
+            if task in self._dropping or self._random.random() < self._network.faults.forgotten:
+                self._drop(task)
+
+    # ----- what the kernel says
+
+    def told(self, message: KernelMessage) -> None:
+        """A message has arrived."""
+        if isinstance(message, Resolved):
+            self._network.history.resolved.setdefault(message.task, []).append(message.state)
+            self._settle(message.task)
+        elif isinstance(message, RunLocal):
+            self._run(message.task)
+        elif isinstance(message, Want):
+            self._ship(message.task)
+
+    def _run(self, task: int) -> None:
+        if task in self._settled:
+            return  # cancelled before a thread was free
+        started = self._network.now
+        self._network.body_begins(self._table.tasks[task])
+        self._report(task, lambda there: self._table.begun(there, started))
+        self._network.after(self._random.random() * 0.02, lambda: self._body_ends(task, started))
+
+    def _body_ends(self, task: int, started: float) -> None:
+        if self._kinds[task] != TaskKind.join or self._random.random() < self._network.faults.failed:
+            self._finish(task, started)
+            return
+        fresh = [self._submit(TaskKind.remote, self._some(2, task)) for _ in range(self._random.randint(0, 2))]
+        inner = (*fresh, *self._some(2, task))
+        many = len(inner) != 1 or self._random.random() < 0.5
+        if many and inner and self._random.random() < 0.2:
+            inner = (*inner, inner[0])
+        if task in self._held:
+            self._inner[task] = inner
+            self._keepers.update(inner)
+        now = self._network.now
+        self._report(task, lambda there: self._table.joins(there, inner, many, started, now))
+
+    def _finish(self, task: int, started: float) -> None:
+        now = self._network.now
+        if self._random.random() < self._network.faults.failed:
+            failure = Failure(f"ValueError: {task}")
+            self._report(task, lambda there: self._table.failed(there, failure, started, now))
+        else:
+            self._report(task, lambda there: self._table.succeeded(there, None, started, now))
+
+    def _ship(self, task: int) -> None:
+        if self._random.random() < self._network.faults.unshippable:
+            failure = Failure(f"SerializationError: {task}")
+            self._report(task, lambda there: self._table.unshippable(there, failure, self._network.now))
+        else:
+            self._report(
+                task, lambda there: self._table.value_arrived(there, self._network.value(task), self._network.now)
+            )
+
+    def _report(self, task: int, then: Callable[[Any], None]) -> None:
+        """Tell the kernel something of a task, which may be forgotten by the time it arrives."""
+
+        def deliver() -> None:
+            there = self._table.tasks.get(task)
+            if there is not None:
+                then(there)
+
+        self._tell(deliver)

@@ -1,0 +1,151 @@
+"""Workers in virtual time: they run what they are given, tell how it ended, and die.
+
+The workers' half of :class:`parslab.testing.network.Network`; they behave as ``remote.worker`` does, without bodies.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from functools import partial
+from typing import TYPE_CHECKING
+
+from parslab.wire.messages import Failure
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from parslab.dataflow.low_latency import Slot
+    from parslab.dataflow.table import Task
+    from parslab.testing.network import Network
+
+__all__ = ["LONG", "FakeWorker", "Line"]
+
+LONG = 0.2
+"""Seconds that the longest tasks take: several looks."""
+_USUAL = (0.0001, 0.0005, 0.01, LONG)
+"""Seconds that a call of each function takes, but for the seldom ones that are long."""
+_SELDOM = 0.05
+
+
+class Line:
+    """One direction of a link: delays, but keeps the order."""
+
+    def __init__(self, network: Network, opens: float = 0.0) -> None:
+        self._network = network
+        self._free = opens
+
+    def carry(self, deliver: Callable[[], None]) -> None:
+        """Have ``deliver`` called when it has arrived."""
+        self._free = max(self._free, self._network.now + self._network.random.expovariate(2000.0))
+        self._network.at(self._free, deliver)
+
+
+class FakeWorker:
+    """Runs what it is given, one after the other, and tells how it ended; like ``remote.worker`` without bodies."""
+
+    def __init__(self, network: Network, slot: Slot) -> None:
+        self.slot = slot
+        self.alive = True
+        self.page = -1 << 62
+        """Read by the parent when this worker is dead: what it has begun last, as in ``dataflow.processes``."""
+        self._network = network
+        self._inbox: list[Task] = []
+        self._todo: deque[Task] = deque()
+        self._running: Task | None = None
+        self._since = 0.0
+        self._gathered: list[tuple[Task, Failure | None, float]] = []
+        # It is given tasks while its process is starting; which link it reads first then is a matter of luck.
+        starts = network.now + network.random.choice((0.0, 0.0, 0.1)) * network.random.random()
+        self.to_data, self.to_control = Line(network, starts), Line(network, starts)
+        self._data, self._control = Line(network), Line(network)
+
+    def given(self, tasks: list[Task]) -> None:
+        """A batch has come on the data link."""
+        if self.alive:
+            self._inbox += tasks
+            # A sleeping process takes a moment to wake; the control thread may be quicker.
+            self._network.after(self._network.random.expovariate(2000.0), self._wake)
+
+    def _wake(self) -> None:
+        if self._running is None:
+            self._next()
+
+    def _read(self) -> None:
+        self._todo.extend(self._inbox)
+        self._inbox = []
+
+    def _next(self) -> None:
+        network = self._network
+        if not self._todo:
+            self._read()
+        if not self.alive or not self._todo:
+            self._send()
+            return
+        task = self._todo.popleft()
+        self._running, self.page, self._since = task, task.id, network.now
+        network.body_begins(task)
+        takes = LONG if network.random.random() < _SELDOM else _USUAL[task.fn % len(_USUAL)]
+        if network.random.random() < network.faults.killed:
+            network.after(takes / 2, self.die)
+        network.after(takes, lambda: self._body_ends(task))
+
+    def _body_ends(self, task: Task, interrupted: bool = False) -> None:
+        if not self.alive or self._running is not task:
+            return
+        failure = None
+        if interrupted or self._network.random.random() < self._network.faults.failed:
+            failure = Failure("KeyboardInterrupt" if interrupted else f"ValueError: {task.id}")
+        self._running, self.page = None, -1 - task.id
+        self._gathered.append((task, failure, self._since))
+        if not self._todo or self._network.random.random() < 0.5:
+            self._send()
+        self._next()
+
+    def _send(self) -> None:
+        network, slot = self._network, self.slot
+        for task, failure, since in self._gathered:
+            tell = partial(network.outcome, slot, task, failure, since, network.now)
+            self._data.carry(tell)
+            if network.random.random() < network.faults.doubled:
+                self._data.carry(tell)
+        self._gathered = []
+
+    def looked_at(self) -> None:
+        """The control link asks what runs; what is not begun goes back."""
+        if self.alive:
+            self._read_ahead()
+            back = [task.id for task in self._todo]
+            self._todo.clear()
+            self._report(back)
+            self._send()
+
+    def interrupt(self, task: Task) -> None:
+        """The control link asks to let go of one task."""
+        if not self.alive:
+            return
+        if self._running is task:
+            self._report([])
+            self._body_ends(task, interrupted=True)
+            return
+        self._read_ahead()
+        back = [task.id] if task in self._todo else []
+        if back:
+            self._todo.remove(task)
+        self._report(back)
+
+    def _read_ahead(self) -> None:
+        """The control thread reads the data link, unless the main thread is just doing that."""
+        if self._running is not None or self._network.random.random() < 0.5:
+            self._read()
+
+    def _report(self, back: list[int]) -> None:
+        running, since = (self._running.id, self._since) if self._running else (-1, 0.0)
+        self._control.carry(lambda: self._network.reported(self.slot, running, since, back))
+
+    def die(self) -> None:
+        """Killed: what was sent before still arrives, then the end of the link."""
+        if self.alive:
+            self.alive, self._running, self._gathered = False, None, []
+            self._todo.clear()
+            self._inbox = []
+            self._data.carry(lambda: self._network.lost(self))
