@@ -12,7 +12,7 @@ import threading
 from concurrent.futures import CancelledError, Future
 from concurrent.futures import TimeoutError as FutureTimeout
 from concurrent.futures._base import CANCELLED_AND_NOTIFIED, FINISHED, PENDING
-from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, Protocol
 
 from parslab.records.states import TaskState
 from parslab.serialize.failures import exception_of
@@ -22,12 +22,25 @@ from parslab.serialize.values import unpack
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
 
-    from parslab.client.dfk import DataFlowKernel
+    from parslab.records.panel import TaskDetail
     from parslab.wire.messages import Failure
+    from parslab.wire.stream import Buffer
 
-__all__ = ["AppFuture", "DataFuture", "LeanFuture", "ResultPart"]
+__all__ = ["AppFuture", "DataFuture", "Home", "LeanFuture", "ResultPart"]
 
 log = logging.getLogger(__name__)
+
+
+class Home(Protocol):
+    """What a future needs of the run that its task belongs to."""
+
+    def _flush(self) -> None: ...
+    def _fetch(self, future: AppFuture) -> tuple[bytes, list[Buffer]]: ...
+    def _cancel(self, task: int) -> None: ...
+    def _release(self, task: int, size: int) -> None: ...
+    def _state_of(self, task: int) -> TaskState: ...
+    def _detail(self, task: int) -> TaskDetail: ...
+
 
 _DONE = (FINISHED, CANCELLED_AND_NOTIFIED)
 
@@ -223,8 +236,8 @@ class AppFuture(LeanFuture):
     _hook: ClassVar[Callable[[AppFuture], Any] | None] = None
     """Set in notebooks: displays a future live."""
 
-    def __init__(self, kernel: DataFlowKernel, task_id: int, app_name: str) -> None:
-        self._dfk = kernel
+    def __init__(self, home: Home, task_id: int, app_name: str) -> None:
+        self._dfk = home
         self.task_id = task_id
         self.app_name = app_name
 

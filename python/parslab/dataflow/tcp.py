@@ -25,8 +25,7 @@ from parslab.wire.stream import Buffer, decoder
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from parslab.dataflow.kernel import Kernel
-    from parslab.dataflow.pool import Peer, Pool
+    from parslab.dataflow.pool import Peer, Pool, PoolOwner
 
 __all__ = ["Hub"]
 
@@ -67,13 +66,13 @@ class Hub:
     ----------
     pool
         The executor whose workers come here.
-    kernel
-        The run.
+    owner
+        The kernel.
     """
 
-    def __init__(self, pool: Pool, kernel: Kernel) -> None:
+    def __init__(self, pool: Pool, owner: PoolOwner) -> None:
         self._pool = pool
-        self._kernel = kernel
+        self._owner = owner
         self._peers: dict[bytes, Peer] = {}
         self._half: dict[bytes, dict[bool, WorkerHello]] = {}
         """Workers of which only one link has said hello so far."""
@@ -104,18 +103,18 @@ class Hub:
             f"Workers of other hosts may join executor {pool.label} at {self.address}: run "
             f"`python -m parslab.remote.worker {self._file}` there (the file holds keys; keep it private)."
         )
-        kernel.loop.watch(self._gate.socket.getsockopt(zmq.FD), self._turn)
-        kernel.loop.watch(router.getsockopt(zmq.FD), self._turn)
-        kernel.at(time(), self._tick)
+        owner.loop.watch(self._gate.socket.getsockopt(zmq.FD), self._turn)
+        owner.loop.watch(router.getsockopt(zmq.FD), self._turn)
+        owner.at(time(), self._tick)
 
     def _write_settings(self, keys: Keys) -> Path:
-        path = Path(self._kernel.run["run_dir"]) / f"worker-{self._pool.label}.json"
+        path = Path(self._owner.run["run_dir"]) / f"worker-{self._pool.label}.json"
         content = {
             "address": self.address,
             "label": self._pool.label,
             "executor": self._pool.number,
-            "package": self._kernel.run["package"],
-            "path": self._kernel.run["path"],
+            "package": self._owner.run["package"],
+            "path": self._owner.run["path"],
             "server_key": keys.server_public,
             "public_key": keys.client_public,
             "secret_key": keys.client_secret,
@@ -130,7 +129,7 @@ class Hub:
             self._router.send_multipart([identity, msgspec.msgpack.encode(messages), *frames], copy=not frames)
         except zmq.ZMQError as error:
             log.info("worker link %r cannot be reached: %s", identity, error)
-            self._kernel.loop.post(lambda: self._gone(identity))
+            self._owner.loop.post(lambda: self._gone(identity))
 
     def _tick(self) -> None:
         """ZeroMQ's descriptors are edge-triggered: look again now and then, and probe who is still there."""
@@ -140,7 +139,7 @@ class Hub:
             self._gate.refused = 0
         for name in list(self._peers):
             self.send(name + b"/control", [], ())
-        self._kernel.at(time() + 2.0, self._tick)
+        self._owner.at(time() + 2.0, self._tick)
 
     def _turn(self) -> None:
         self._gate.answer()
@@ -191,7 +190,7 @@ class Hub:
                 with contextlib.suppress(zmq.ZMQError):
                     self._router.send_multipart([name + link, b""], zmq.DONTWAIT)
         for fd in (self._gate.socket.getsockopt(zmq.FD), self._router.getsockopt(zmq.FD)):
-            self._kernel.loop.forget(fd)
+            self._owner.loop.forget(fd)
         self._router.close()
         self._gate.socket.close(0)
         self._context.term()
