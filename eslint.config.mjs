@@ -26,6 +26,7 @@ export default tseslint.config(
         'error',
         { selector: 'interface', format: ['PascalCase'], custom: { regex: '^I[A-Z]', match: true } }
       ],
+      '@typescript-eslint/no-unused-vars': ['error', { argsIgnorePattern: '^_' }],
       '@typescript-eslint/require-await': 'off',
       // Signals take methods together with their object.
       '@typescript-eslint/unbound-method': 'off'

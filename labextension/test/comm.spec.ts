@@ -2,7 +2,7 @@ import type { Kernel, KernelMessage } from '@jupyterlab/services';
 import { Signal } from '@lumino/signaling';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 
-import { KernelComm, PATIENCE, SETTLING, TARGET } from '../src/connection/comm';
+import { GLANCE, KernelComm, PATIENCE, TARGET } from '../src/connection/comm';
 import type { Answer } from '../src/protocol';
 import { settle } from './runs';
 import { delta } from './samples';
@@ -15,6 +15,8 @@ class FakeKernel {
   isDisposed = false;
   connectionStatus: Kernel.ConnectionStatus = 'connected';
   status: Kernel.Status = 'idle';
+  /** The status that the server knows. */
+  onRecord = 'starting';
   clientId = 'client';
   username = 'somebody';
   spec = Promise.resolve({ language: 'python' });
@@ -46,7 +48,13 @@ class FakeKernel {
     this.known.add(id);
   }
 
+  /** Whether a cell runs, whatever the status says. */
+  inCell = false;
+
   async requestCommInfo(): Promise<unknown> {
+    if (this.inCell) {
+      return new Promise(() => undefined);
+    }
     return { content: { status: 'ok', comms: this.comms } };
   }
 
@@ -67,8 +75,12 @@ class FakeKernel {
     this.shell.push(message.content);
   }
 
+  /** Counts processes: each has its own session. */
+  process = 1;
+
   publish(type: string, content: Content): void {
-    this.iopubMessage.emit({ header: { msg_type: type }, content } as unknown as KernelMessage.IIOPubMessage);
+    const header = { msg_type: type, session: `process ${this.process}` };
+    this.iopubMessage.emit({ header, content } as unknown as KernelMessage.IIOPubMessage);
   }
 
   open(id: string, target = TARGET): void {
@@ -95,7 +107,7 @@ let told: Answer[];
 function make(prepare: (kernel: FakeKernel) => void = () => undefined): void {
   kernel = new FakeKernel();
   prepare(kernel);
-  comm = new KernelComm(kernel as unknown as Kernel.IKernelConnection);
+  comm = new KernelComm(kernel as unknown as Kernel.IKernelConnection, async () => kernel.onRecord);
   links = [];
   told = [];
   comm.linkChanged.connect((_, link) => links.push(link));
@@ -216,16 +228,29 @@ describe('looking for a run', () => {
     expect(await comm.find()).toBe(true);
   });
 
-  it('gives a page that has just connected a moment', async () => {
-    kernel.status = 'unknown';
+  it('does not trust a kernel that says it is idle', async () => {
+    kernel.inCell = true;
     const found = comm.find();
+    await vi.advanceTimersByTimeAsync(GLANCE);
+    expect(await found).toBe(true);
+  });
+
+  it('asks the server what a page that was just loaded cannot know', async () => {
+    kernel.status = 'unknown';
+    kernel.onRecord = 'busy';
+    expect(await comm.find()).toBe(true);
+    kernel.onRecord = 'idle';
+    expect(await comm.find()).toBe(false);
+  });
+
+  it('waits for a kernel that starts', async () => {
+    kernel.status = 'starting';
+    const found = comm.find();
+    await settle();
+    kernel.become('unknown');
     await settle();
     kernel.become('idle');
     expect(await found).toBe(false);
-    kernel.status = 'unknown';
-    const blind = comm.find();
-    await vi.advanceTimersByTimeAsync(SETTLING);
-    expect(await blind).toBe(true);
   });
 
   it('does not ask kernels of other languages, nor twice one that never answered', async () => {
@@ -254,6 +279,15 @@ describe('changes of the kernel', () => {
     expect([comm.link, comm.reason]).toEqual(['live', '']);
     kernel.become('dead');
     expect([comm.link, comm.reason]).toEqual(['lost', 'dead']);
+  });
+
+  it('are noticed when another page made them', () => {
+    kernel.open('a');
+    kernel.publish('status', { execution_state: 'busy' });
+    expect(comm.link).toBe('live');
+    kernel.process = 2;
+    kernel.publish('status', { execution_state: 'starting' });
+    expect([comm.link, comm.reason]).toEqual(['lost', 'restarted']);
   });
 
   it('do not matter where no run was', () => {

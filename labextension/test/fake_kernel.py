@@ -29,9 +29,9 @@ class Stage:
         self.workers, self.lock, self.notices, self.due = workers, threading.Lock(), [], 0.0
         self.run = panel.RunInfo("007", "fakehost", os.getpid(), "/tmp/runinfo/007", ["local"], time.time(), "0.1.0")
         self.ask = msgspec.json.Decoder(panel.Ask).decode
+        self.comm = create_comm(target_name="parslab.monitor", data={"run": self.run.run})
         self.kernel = get_ipython().kernel
         self.kernel.control_handlers["parslab_request"] = self.request
-        self.comm = create_comm(target_name="parslab.monitor", data={"run": self.run.run})
 
     def draw(self, i, tasks):
         """The app and the dependencies of task ``i``: fans, chains and joins, level below level."""

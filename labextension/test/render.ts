@@ -1,5 +1,5 @@
 /** Renders a React element into the document, as the widgets do. */
-import { act } from 'react-dom/test-utils';
+import { act } from 'react';
 import type { Root } from 'react-dom/client';
 import { createRoot } from 'react-dom/client';
 import type { ReactElement } from 'react';

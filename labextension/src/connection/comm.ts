@@ -24,8 +24,8 @@ export const REQUEST = 'parslab_request';
 /** How long a kernel has to take an ask before we conclude that nobody listens on its control channel. */
 export const PATIENCE = 3000;
 
-/** How long a page that has just connected waits to learn whether the kernel is idle. */
-export const SETTLING = 1000;
+/** How long an idle kernel may take to list its comms before we conclude that it is busy. */
+export const GLANCE = 1500;
 
 /** What the kernel says to a request at once. */
 export interface IReply {
@@ -36,7 +36,11 @@ export interface IReply {
 }
 
 export class KernelComm implements IConnection {
-  constructor(private _kernel: Kernel.IKernelConnection) {
+  /** `askServer` tells the status that the server has on record. */
+  constructor(
+    private _kernel: Kernel.IKernelConnection,
+    private _askServer: (kernel: Kernel.IKernelConnection) => Promise<string | undefined>
+  ) {
     if (_kernel.handleComms) {
       _kernel.registerCommTarget(TARGET, this._target);
     }
@@ -81,7 +85,8 @@ export class KernelComm implements IConnection {
 
   /**
    * An idle kernel is asked for its comms: kernels without parslab need not hear of our request type. A busy one
-   * cannot answer that, so there the request itself has to find out.
+   * cannot answer that, so there the request itself has to find out. "Idle" may be wrong: the kernel also says so after
+   * a request on the control channel, in the middle of a cell.
    */
   async find(): Promise<boolean> {
     if (this._comm) {
@@ -93,7 +98,10 @@ export class KernelComm implements IConnection {
     if ((await this._settled()) !== 'idle') {
       return !this._deaf && this._reachable;
     }
-    const reply = await this._kernel.requestCommInfo({ target_name: TARGET });
+    const reply = await soon(this._kernel.requestCommInfo({ target_name: TARGET }));
+    if (!reply) {
+      return !this._deaf && this._reachable;
+    }
     const comms = reply.content.status === 'ok' ? Object.entries(reply.content.comms) : [];
     const found = comms.filter(([, comm]) => comm.target_name === TARGET).pop();
     if (found && !this._comm) {
@@ -132,21 +140,25 @@ export class KernelComm implements IConnection {
     return spec === undefined || spec.language.toLowerCase() === 'python';
   }
 
-  /** The status of the kernel; a page that has just connected is given a moment to learn it. */
-  private async _settled(): Promise<Kernel.Status> {
-    const vague: Kernel.Status[] = ['unknown', 'starting'];
-    if (vague.includes(this._kernel.status)) {
-      await new Promise<void>(resolve => {
-        const done = () => {
-          clearTimeout(timer);
-          this._kernel.statusChanged.disconnect(done);
-          resolve();
-        };
-        const timer = setTimeout(done, SETTLING);
-        this._kernel.statusChanged.connect(done);
-      });
+  /** Whether the kernel is idle or busy; a page that has just connected may have to ask the server, or to wait. */
+  private async _settled(): Promise<string> {
+    const vague = (status: string | undefined) => !status || status === 'unknown' || status === 'starting';
+    if (!vague(this._kernel.status)) {
+      return this._kernel.status;
     }
-    return this._kernel.status;
+    const told = await this._askServer(this._kernel).catch(() => undefined);
+    if (told && !vague(told)) {
+      return told;
+    }
+    return new Promise(resolve => {
+      const look = (_: unknown, status: Kernel.Status) => {
+        if (!vague(status)) {
+          this._kernel.statusChanged.disconnect(look);
+          resolve(status);
+        }
+      };
+      this._kernel.statusChanged.connect(look);
+    });
   }
 
   /** The reply to a control request, or null when none came in time. */
@@ -208,13 +220,20 @@ export class KernelComm implements IConnection {
     if (type === 'comm_msg') {
       const content = message.content as KernelMessage.ICommMsgMsg['content'];
       if (content.comm_id === this._comm) {
+        this._process = message.header.session;
         this._onFeed(content.data.feed);
+      }
+    } else if (type === 'status') {
+      // A restart from another page is told by nothing but messages of another process.
+      if (this._comm && this._process && message.header.session !== this._process) {
+        this._onProcessGone('restarted');
       }
     } else if (type === 'comm_open') {
       const content = message.content as KernelMessage.ICommOpenMsg['content'];
       if (content.target_name === TARGET) {
         this._deaf = false;
         this._comm = null;
+        this._process = message.header.session;
         this._adopt(content.comm_id);
       }
     } else if (type === 'comm_close') {
@@ -242,14 +261,19 @@ export class KernelComm implements IConnection {
 
   private _onStatus(_: unknown, status: Kernel.Status): void {
     if (status === 'restarting' || status === 'autorestarting' || status === 'dead') {
-      // Nobody closes the comms of a process that is gone, so they are dropped here.
-      const known = this._comm !== null || this._link === 'lost';
-      this._comm = null;
-      this._heard = false;
-      this._deaf = false;
-      if (known) {
-        this._setLink('lost', status === 'dead' ? 'dead' : 'restarted');
-      }
+      this._onProcessGone(status === 'dead' ? 'dead' : 'restarted');
+    }
+  }
+
+  /** Nobody closes the comms of a process that is gone, so they are dropped here. */
+  private _onProcessGone(reason: string): void {
+    const known = this._comm !== null || this._link === 'lost';
+    this._comm = null;
+    this._process = '';
+    this._heard = false;
+    this._deaf = false;
+    if (known) {
+      this._setLink('lost', reason);
     }
   }
 
@@ -266,10 +290,7 @@ export class KernelComm implements IConnection {
   }
 
   private _onKernelDisposed(): void {
-    if (this._comm) {
-      this._comm = null;
-      this._setLink('lost', 'dead');
-    }
+    this._onProcessGone('dead');
   }
 
   private _adopt(comm: string): void {
@@ -298,6 +319,8 @@ export class KernelComm implements IConnection {
   private _reason = '';
   /** The comm that carries the feed. */
   private _comm: string | null = null;
+  /** The session of the kernel process that speaks on it. */
+  private _process = '';
   /** This kernel process has answered a request. */
   private _heard = false;
   /** A request to this kernel process was not answered. */
@@ -306,4 +329,16 @@ export class KernelComm implements IConnection {
   private _isDisposed = false;
   private _linkChanged = new Signal<IConnection, Link>(this);
   private _received = new Signal<IConnection, Answer>(this);
+}
+
+/** What a promise brings within a glance, or null. */
+function soon<T>(promise: Promise<T>): Promise<T | null> {
+  return new Promise(resolve => {
+    const timer = setTimeout(() => resolve(null), GLANCE);
+    const done = (value: T | null) => {
+      clearTimeout(timer);
+      resolve(value);
+    };
+    promise.then(done, () => done(null));
+  });
 }

@@ -1,6 +1,8 @@
 /** Provides the runs of the open notebooks. */
 import type { JupyterFrontEnd, JupyterFrontEndPlugin } from '@jupyterlab/application';
 import { INotebookTracker } from '@jupyterlab/notebook';
+import type { Kernel } from '@jupyterlab/services';
+import { KernelAPI } from '@jupyterlab/services';
 
 import { KernelComm } from '../connection/comm';
 import { NotebookKernels } from '../connection/kernels';
@@ -15,7 +17,9 @@ export const runsPlugin: JupyterFrontEndPlugin<IRuns> = {
   provides: IRuns,
   activate: (_: JupyterFrontEnd, tracker: INotebookTracker) => {
     const runs = new Runs();
-    new NotebookKernels(tracker, runs, kernel => new KernelComm(kernel));
+    const askServer = async (kernel: Kernel.IKernelConnection) =>
+      (await KernelAPI.getKernelModel(kernel.id, kernel.serverSettings))?.execution_state;
+    new NotebookKernels(tracker, runs, kernel => new KernelComm(kernel, askServer));
     return runs;
   }
 };
