@@ -209,7 +209,10 @@ class Stream:
             length = self._lengths[len(self._frames)]
             if length > 1 << 44:
                 raise ProtocolError(f"a peer announced a frame of {length} bytes")
-            frame = bytearray(length)
+            try:
+                frame = bytearray(length)
+            except MemoryError as error:
+                raise ProtocolError(f"a peer announced {length} bytes, for which there is no memory") from error
             self._frames.append(frame)
             ready = min(length, self._end - self._start)
             frame[:ready] = self._view[self._start : self._start + ready]

@@ -1,0 +1,71 @@
+"""The task's machine: the table is whole, and an impossible signal tells the story."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from parslab.errors import InternalError
+from parslab.records.machine import TASK, Signal, drawing, step
+from parslab.records.states import FAILURES, FINAL, TaskState
+
+
+@pytest.mark.parametrize("state", TaskState)
+@pytest.mark.parametrize("signal", Signal)
+def test_every_pair_is_in_the_table_or_tells_the_story(state: TaskState, signal: Signal) -> None:
+    if (state, signal) in TASK:
+        assert step(state, signal, "") is TASK[state, signal]
+    else:
+        with pytest.raises(InternalError) as raised:
+            step(state, signal, "task 7 (fit)")
+        assert str(raised.value) == f"signal {signal.name} in state {state.name}: task 7 (fit)"
+
+
+def test_final_states_have_no_exits() -> None:
+    assert not {state for state, _ in TASK} & FINAL
+
+
+def test_failures_are_final() -> None:
+    assert FAILURES < FINAL
+
+
+def test_every_state_can_be_reached_and_left() -> None:
+    reached = {TaskState.pending, TaskState.ready}  # where a task is born
+    while more := {after for (before, _), after in TASK.items() if before in reached} - reached:
+        reached |= more
+    assert reached == set(TaskState)
+    assert {state for state, _ in TASK} == set(TaskState) - FINAL
+
+
+def test_from_every_state_there_is_a_way_to_each_kind_of_end() -> None:
+    for state in set(TaskState) - FINAL:
+        reached = {state}
+        while more := {after for (before, _), after in TASK.items() if before in reached} - reached:
+            reached |= more
+        assert {TaskState.exec_done, TaskState.cancelled} <= reached
+        assert reached & FAILURES
+
+
+def test_everything_unfinished_can_be_cancelled() -> None:
+    for state in set(TaskState) - FINAL:
+        assert TASK[state, Signal.cancelled] is TaskState.cancelled
+
+
+def test_every_signal_is_used() -> None:
+    assert {signal for _, signal in TASK} == set(Signal)
+
+
+def test_the_drawing_is_a_graph_of_exactly_this_table() -> None:
+    lines = drawing().splitlines()
+    assert lines[0] == "digraph task {"
+    assert lines[-1] == "}"
+    nodes = dict(re.findall(r"^  (\w+) \[peripheries=(\d)\];$", drawing(), re.MULTILINE))
+    assert nodes == {state.name: "2" if state in FINAL else "1" for state in TaskState}
+    edges = re.findall(r'^  (\w+) -> (\w+) \[label="(\w+)"\];$', drawing(), re.MULTILINE)
+    assert {(TaskState[a], Signal[s]): TaskState[b] for a, b, s in edges} == TASK
+    assert len(lines) == 3 + len(nodes) + len(edges)
+
+
+def test_states_show_their_names() -> None:
+    assert f"{TaskState.exec_done}" == str(TaskState.exec_done) == "exec_done"
