@@ -205,7 +205,7 @@ export class Run implements IRun {
     this._problem = '';
     this._seq = snapshot.seq;
     this._inStep = true;
-    if (snapshot.run.run !== this.info?.run) {
+    if (snapshot.run.run !== this.info?.run || snapshot.run.started !== this.info.started) {
       this._rates = [];
     }
     this.info = snapshot.run;

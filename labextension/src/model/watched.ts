@@ -76,7 +76,7 @@ export class WatchedTask implements IDisposable {
     this._run?.changed.disconnect(this._onChange, this);
     this._run = this._runs.current;
     this._run?.changed.connect(this._onChange, this);
-    this._name = this._run?.info?.run;
+    this._name = nameOf(this._run);
     this.selection.select(null);
   }
 
@@ -89,7 +89,7 @@ export class WatchedTask implements IDisposable {
   }
 
   private _onChange(_: IRun, change: IRunChange): void {
-    const name = this._run?.info?.run;
+    const name = nameOf(this._run);
     if (change.reset && name !== this._name) {
       // The same number is another task in another run.
       this._name = name;
@@ -152,4 +152,9 @@ export class WatchedTask implements IDisposable {
   private _pace = new Pace(() => void this._load(), REFRESH);
   private _isDisposed = false;
   private _changed = new Signal<WatchedTask, void>(this);
+}
+
+/** Tells runs apart, also those that a user gave the same name. */
+function nameOf(run: IRun | null): string | undefined {
+  return run?.info ? `${run.info.run} ${run.info.started}` : undefined;
 }

@@ -174,12 +174,22 @@ export class GraphCanvas extends Widget {
       },
       sharp
     );
+    this._showTooltip(this._hovered >= 0 ? this._hovered : this._keyboard ? model.indexOf(this._focused) : -1);
     if (this._painter.blurred) {
       clearTimeout(this._rest);
       this._rest = setTimeout(() => this._draw(true), REST);
     }
-    this._nodes.dataset.nodes = String(model.nodes.length);
-    this._nodes.setAttribute('aria-label', this._summary());
+    this._describe(String(model.nodes.length), this._summary());
+  }
+
+  /** Touches the document only when something is new: this is called in every frame. */
+  private _describe(nodes: string, summary: string): void {
+    if (this._nodes.dataset.nodes !== nodes) {
+      this._nodes.dataset.nodes = nodes;
+    }
+    if (this._nodes.getAttribute('aria-label') !== summary) {
+      this._nodes.setAttribute('aria-label', summary);
+    }
   }
 
   private _summary(): string {
@@ -265,7 +275,6 @@ export class GraphCanvas extends Widget {
     }
     this._hovered = index;
     this._nodes.classList.toggle('parslab-mod-over', index >= 0);
-    this._showTooltip(index);
     this._invalidate();
   }
 
@@ -326,15 +335,11 @@ export class GraphCanvas extends Widget {
     this._keyboard = true;
     this._camera.reveal(placement.x[index], placement.y[index]);
     this._spoken.textContent = this._words(index);
-    this._showTooltip(index);
     this._invalidate();
   }
 
   private _setKeyboard(keyboard: boolean): void {
     this._keyboard = keyboard;
-    if (!keyboard && this._hovered < 0) {
-      this._tooltip.hidden = true;
-    }
     this._invalidate();
   }
 

@@ -30,11 +30,11 @@ const BATCH = 400;
 /** Milliseconds of edge drawing that still allow a smooth movement. */
 const SMOOTH = 7;
 /** Radius of a node as a share of the distance of two, and its bounds in pixels. */
-const RADIUS = 0.36;
+const RADIUS = 0.4;
 const SMALLEST = 1;
 const LARGEST = 11;
 /** Below this radius a node is a dot of its colour. */
-const DOT = 3;
+const DOT = 2.4;
 /** From this distance on nodes have names. */
 const NAMED = 54;
 

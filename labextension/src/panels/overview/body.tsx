@@ -82,7 +82,7 @@ function Speed(props: { run: IRun; overview: IOverview; trans: TranslationBundle
   const { run, overview, trans } = props;
   return (
     <div className="parslab-Figure">
-      <h3>{trans.__('Tasks per second')}</h3>
+      <h3>{trans.__('Tasks / s')}</h3>
       <output data-figure="rate">{rate(run.status === 'live' ? overview.rate : 0)}</output>
       <Sparkline values={run.rates} label={trans.__('Tasks finished per second over the last minute')} />
     </div>
