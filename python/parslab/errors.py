@@ -238,7 +238,7 @@ class LostError(ParslabError):
 
 
 class WorkerLost(LostError):
-    """The worker process died under the task (Parsl: ``WorkerLost``)."""
+    """The worker process died under the task, or no worker will ever come: ``pid`` 0 (Parsl: ``WorkerLost``)."""
 
     fields = ("task", "how", "host", "pid", "stderr_tail")
     task: int
@@ -248,6 +248,8 @@ class WorkerLost(LostError):
     stderr_tail: str
 
     def __str__(self) -> str:
+        if not self.pid:
+            return f"Task {self.task} was not run: {self.how}"
         tail = f"; its last words:\n{self.stderr_tail}" if self.stderr_tail else ""
         return f"The worker of task {self.task} (host {self.host}, pid {self.pid}) {self.how}{tail}"
 

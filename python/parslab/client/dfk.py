@@ -94,6 +94,8 @@ class DataFlowKernel:
         self._process = os.getpid()
         self._ended: ParslabError | None = None
         self._closing = False
+        self._process_left = False
+        """Whether this is a forked child's copy."""
         self._pending: dict[int, AppFuture] = {}
         self._followers: dict[int, Callable[[str, str], None]] = {}
         self._released: list[int] = []
@@ -253,6 +255,8 @@ class DataFlowKernel:
     # ----- what futures need
 
     def _flush(self) -> None:
+        if self._process_left:
+            raise self._over()
         self._link.flush()
 
     def _cancel(self, task: int) -> None:
@@ -382,9 +386,20 @@ class DataFlowKernel:
     # ----- the end
 
     def _over(self) -> NoDataFlowKernelError:
+        if self._process_left:
+            return NoDataFlowKernelError(
+                f"This process was forked from the one that loaded run {self.run}, which keeps it: "
+                "call parslab.load() here to start a run of its own."
+            )
         if isinstance(self._ended, DataFlowKernelLost):
             return NoDataFlowKernelError(str(self._ended))
         return NoDataFlowKernelError(f"Run {self.run} is over: call parslab.load() to start another one.")
+
+    def _forked(self) -> None:
+        """This is a forked child: leave the run to its parent."""
+        self._process_left = True
+        self._ended = self._over()
+        self._link.abandon()
 
     def _lost_error(self) -> ParslabError:
         return self._ended or DataFlowKernelLost(self.run, "is gone", str(self.run_dir / "dfk.log"))
@@ -395,7 +410,9 @@ class DataFlowKernel:
         if closing:
             self._ended = NoDataFlowKernelError(f"run {self.run} was shut down")
         else:
-            if self._started is not None:
+            if self._refused:
+                how = f"has ended: {self._refused}"
+            elif self._started is not None:
                 how = self._started.how_it_ended()
             self._ended = DataFlowKernelLost(self.run, how, str(self.run_dir / "dfk.log"))
             self._refused = self._refused or f"its process {how}"

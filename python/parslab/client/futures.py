@@ -8,6 +8,7 @@ them. Threads: settled by the link's thread, read by any.
 from __future__ import annotations
 
 import logging
+import os
 import threading
 from concurrent.futures import CancelledError, Future
 from concurrent.futures import TimeoutError as FutureTimeout
@@ -47,6 +48,15 @@ _DONE = (FINISHED, CANCELLED_AND_NOTIFIED)
 # One lock for the birth of conditions and the settling of futures nobody waits for: an inbox would cost a thread
 # switch per future, a lock per future 200 bytes.
 _birth = threading.Lock()
+
+
+def _in_child() -> None:
+    """Whoever held the lock while we were forked is not here to release it."""
+    global _birth
+    _birth = threading.Lock()
+
+
+os.register_at_fork(after_in_child=_in_child)
 
 
 class LeanFuture(Future[Any]):

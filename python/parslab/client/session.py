@@ -9,6 +9,7 @@ import atexit
 import os
 import socket
 import sys
+import weakref
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +25,17 @@ if TYPE_CHECKING:
 __all__ = ["attach", "by_value", "clear", "dfk", "load", "wait_for_current_tasks"]
 
 _current: DataFlowKernel | None = None
+
+_kernels: weakref.WeakSet[DataFlowKernel] = weakref.WeakSet()
+
+
+def _in_child() -> None:
+    """A forked child has no link thread and may not keep the run alive."""
+    for kernel in list(_kernels):
+        kernel._forked()
+
+
+os.register_at_fork(after_in_child=_in_child)
 
 on_load: list[Callable[[DataFlowKernel], None]] = []
 """Called with each run that is loaded or attached to; notebooks connect their panel here."""
@@ -125,7 +137,7 @@ def _adopt(kernel: DataFlowKernel) -> None:
     _current = kernel
     atexit.register(kernel.cleanup)
     kernel.on_end.append(lambda _: atexit.unregister(kernel.cleanup) if kernel._closing else None)
-    os.register_at_fork(after_in_child=kernel._link.abandon)
+    _kernels.add(kernel)
     for call in on_load:
         call(kernel)
 
@@ -141,7 +153,7 @@ def dfk() -> DataFlowKernel:
     running = _running()
     if running is not None:
         return running
-    if _current is not None and _current._process == os.getpid():
+    if _current is not None:
         raise _current._over()
     raise NoDataFlowKernelError
 

@@ -64,15 +64,30 @@ class Started:
         return f"exited with status {status}"
 
     def bury(self) -> None:
-        """Make sure that nothing of a dead or ended run stays: processes, socket folder, connection file."""
+        """Make sure that nothing of a dead or ended run stays: processes, socket folder, connection file.
+
+        A DataFlowKernel that ends in order takes everything along; what one leaves that was killed (or, where the
+        system has no way to inherit them, processes that left their worker's group) carries the run's name.
+        """
         with contextlib.suppress(subprocess.TimeoutExpired):
             self.popen.wait(3.0)
         if self.popen.poll() is None:
             self.popen.kill()
             self.popen.wait()
+        if self.popen.returncode or sys.platform != "linux":
+            _end_processes_of(self.run)
         shutil.rmtree(self.settings["sockets"], ignore_errors=True)
         with contextlib.suppress(OSError):
             os.unlink(self.settings["connection"])
+
+
+def _end_processes_of(run: str) -> None:
+    import psutil
+
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error, OSError):
+            if process.environ().get("PARSLAB_RUN") == run:
+                process.kill()
 
 
 def start(config: Config, package: str) -> Started:
@@ -172,7 +187,7 @@ def find_runs() -> list[dict[str, Any]]:
             info["since"] = path.stat().st_mtime
         except (OSError, ValueError):
             continue
-        if info.get("host") == socket.gethostname() and not _alive(int(info["pid"])):
+        if info.get("host") == socket.gethostname() and not _serves(int(info["pid"]), info["since"]):
             with contextlib.suppress(OSError):
                 path.unlink()
             shutil.rmtree(Path(info["socket"]).parent, ignore_errors=True)
@@ -196,11 +211,14 @@ def connect(info: dict[str, Any], patience: float = 5.0) -> socket.socket:
             time.sleep(0.05)
 
 
-def _alive(pid: int) -> bool:
+def _serves(pid: int, since: float) -> bool:
+    """Whether this process lives (a zombie does not) and began before ``since``: numbers are used again."""
+    import psutil
+
     try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
+        process = psutil.Process(pid)
+        return process.status() != psutil.STATUS_ZOMBIE and process.create_time() <= since + 1
+    except psutil.NoSuchProcess:
         return False
-    except PermissionError:
+    except psutil.Error:
         return True
-    return True

@@ -141,6 +141,7 @@ class Client:
                 kernel.drop_code(self.fns.pop(fn))
         elif kind is Shutdown:
             if self.owner:
+                kernel.shut_down = True
                 kernel.end(message.reason)
         elif kind is Hello:
             kernel.greet(self, message)

@@ -20,6 +20,7 @@ from parslab.dataflow.clients import Client, listen, peer_uid
 from parslab.dataflow.codes import Codes
 from parslab.dataflow.loop import Loop
 from parslab.dataflow.pool import Pool
+from parslab.dataflow.processes import adopt_orphans, bury_orphans, end_orphans
 from parslab.dataflow.table import Table
 from parslab.errors import InternalError, ProtocolError
 from parslab.monitoring.monitor import Monitor
@@ -56,6 +57,7 @@ __all__ = ["Kernel"]
 log = logging.getLogger(__name__)
 
 _HOUSEKEEPING = 2.0
+_GONE = "it has gone"
 _STREAMS = {1: "stdout", 2: "stderr"}
 
 
@@ -90,6 +92,8 @@ class Kernel:
         self._listener: socket.socket | None = None
         self._hubs: list[Any] = []
         self.reason = ""
+        self.shut_down = False
+        """Whether its owner asked for the end."""
 
     @staticmethod
     def now() -> float:
@@ -102,6 +106,7 @@ class Kernel:
         """Start what takes longest first: the worker processes."""
         for pool in self.pools.values():
             pool.start()
+        adopt_orphans()
 
     def start(self, sockets: Path) -> None:
         """Open the doors: monitoring, the owner, the listening socket."""
@@ -139,8 +144,11 @@ class Kernel:
 
     def reap(self) -> None:
         """A child process has ended."""
+        own: set[int] = set()
         for pool in self.pools.values():
             pool.reap()
+            own.update(peer.pid for peer in pool.peers if peer.process is not None)
+        bury_orphans(own)
 
     def end(self, reason: str) -> None:
         """Leave after this round."""
@@ -153,7 +161,11 @@ class Kernel:
         """End the workers, write the last events, say goodbye."""
         for pool in self.pools.values():
             pool.close()
+        end_orphans()
+        self._send_replies()
         self.table.cancel(None, time())
+        if not self.shut_down:
+            self.table.out.replies.clear()  # nobody cancelled these tasks: their clients are told what happened
         self.event(RunEnded(time(), self.reason))
         self._tell_monitor()
         if self._monitor is not None:
@@ -161,6 +173,7 @@ class Kernel:
                 self._broadcast(text)
         self._send_replies()
         for client in list(self.clients.values()):
+            self._send(client, [Refused(self.reason)])
             client.stream.close()
         for hub in self._hubs:
             hub.close()
@@ -319,7 +332,7 @@ class Kernel:
                     raise ProtocolError("its first message is no Hello")
                 client.handle(self, messages, frames)
         except EOFError:
-            self._left(client, "it has gone")
+            self._left(client, _GONE)
         except (ProtocolError, InternalError, KeyError, MemoryError) as error:
             log.exception("client %d is dropped", client.number)
             self.event(
@@ -334,7 +347,7 @@ class Kernel:
         client.stream.close()
         self.event(ClientLeft(time(), client.number, reason))
         if client.owner:
-            self.end(f"its owner (pid {client.pid}) left: {reason}")
+            self.end(f"its owner, process {client.pid}, has left" if reason == _GONE else f"its owner {reason}")
         else:
             self.table.client_left(client.number, time())
 

@@ -11,6 +11,7 @@ import contextlib
 import logging
 import pickle
 import signal
+import socket
 from time import time
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -20,6 +21,7 @@ from parslab.dataflow.values import Value
 from parslab.errors import ProtocolError, WorkerLost
 from parslab.records.events import Event, NoticeRaised, WorkerMoved
 from parslab.records.states import FINAL
+from parslab.serialize.failures import one_line
 from parslab.wire.messages import (
     PROTOCOL,
     Failure,
@@ -36,7 +38,7 @@ from parslab.wire.messages import (
 from parslab.wire.stream import Batch, Buffer, Stream, decoder
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
     from parslab.dataflow.codes import Codes
     from parslab.dataflow.loop import Loop
@@ -83,7 +85,7 @@ class Peer(Slot):
         self.control = control
         self.process = process
         self.pid = process.pid if process else 0
-        self.host = ""
+        self.host = socket.gethostname() if process else ""
         self.greeted = False
         self.usable = process is not None
         self.known: set[int] = set()
@@ -111,7 +113,8 @@ class Pool:
         self.settings = settings
         self.queue = Queue()
         self.peers: list[Peer] = []
-        self.broken: Failure | None = None
+        self.broken = ""
+        """Why no worker will ever come."""
         self._owner = owner
         self._made = 0
         self._stillborn = 0
@@ -161,9 +164,19 @@ class Pool:
                     frames.append(payload)
                 messages.append(_run(task, frames))
                 table.sent(task, now, peer.name)
+            self._deliver(peer, messages, frames)
+
+    def _deliver(self, peer: Peer, messages: list[Any], frames: Sequence[Buffer] = ()) -> None:
+        """Send on the data link; that a worker has just died is found, and mended, by whoever reads from it."""
+        with contextlib.suppress(OSError):
             peer.data.send(messages, frames)
             if peer.data.congested:
                 self._owner.loop.wants_write(peer.data, True)
+
+    @staticmethod
+    def _tell_control(peer: Peer, message: Any) -> None:
+        with contextlib.suppress(OSError):
+            peer.control.send([message])
 
     def next_deadline(self) -> float | None:
         """When :meth:`look` should be called next."""
@@ -172,7 +185,7 @@ class Pool:
     def look(self, now: float) -> None:
         """Ask workers that have been silent what they are at (D5)."""
         for slot in self.queue.to_look_at(now):
-            slot.control.send([Look()])  # type: ignore[attr-defined]
+            self._tell_control(slot, Look())  # type: ignore[arg-type]
 
     def tell_states(self) -> None:
         """Tell monitoring who is busy; called when a delta is due, not for every task."""
@@ -185,7 +198,7 @@ class Pool:
     def stop_task(self, task: Task, now: float) -> None:
         """Interrupt a cancelled task; stop its worker when that does not help."""
         peer: Peer = task.worker  # type: ignore[assignment]
-        peer.control.send([Interrupt(task.id)])
+        self._tell_control(peer, Interrupt(task.id))
         if peer.process is None:
             return
 
@@ -203,7 +216,7 @@ class Pool:
         for peer in self.peers:
             if fn in peer.known:
                 peer.known.discard(fn)
-                peer.data.send([message])
+                self._deliver(peer, [message])
 
     # ----- what workers say
 
@@ -335,19 +348,22 @@ class Pool:
                         self._owner.printed(Printed(task.id, stream, text))
             error = WorkerLost(task.id, how, peer.host, peer.pid, words)
             log.warning("%s", error)
-            self._owner.table.failed(
-                task, Failure(f"WorkerLost: {error}", "", pickle.dumps(error)), 0.0, now, peer.name
-            )
+            self._owner.table.failed(task, _lost(error), 0.0, now, peer.name)
         self.queue.tasks.extendleft(reversed(again))
 
     def _replace(self, peer: Peer, how: str, words: str) -> None:
         if peer.process is None:
             return
+        if self.broken:
+            self.fail_waiting()
+            return
         if not peer.greeted:
             self._stillborn += 1
             if self._stillborn >= _STARTS:
+                said = words.strip()[-1000:]
                 self._break(
-                    f"its workers cannot start: the last one {how}; {words.strip()[-1000:] or 'it said nothing'}"
+                    "its workers cannot start (look at its environment, then load a new run): the last one "
+                    f"{how}{f', its last words:{chr(10)}{said}' if said else ' and said nothing'}"
                 )
                 return
         else:
@@ -357,20 +373,17 @@ class Pool:
         self._spawn()
 
     def _break(self, why: str) -> None:
-        text = f"Executor {self.label} is stopped: {why}"
-        log.error("%s", text)
-        self.broken = Failure(f"WorkerLost: {text}")
-        self._owner.event(NoticeRaised(time(), "error", text))
+        self.broken = f"executor {self.label} is stopped: {why}"
+        log.error("%s", self.broken)
+        self._owner.event(NoticeRaised(time(), "error", f"E{self.broken[1:]}"))
         self.fail_waiting()
 
     def fail_waiting(self) -> None:
         """Fail what waits for a broken executor."""
-        while self.broken is not None and self.queue.tasks:
+        while self.broken and self.queue.tasks:
             task = self.queue.tasks.popleft()
             if task.state not in FINAL:
-                error = WorkerLost(task.id, f"never came: {self.broken.error}", "", 0, "")
-                failure = Failure(f"WorkerLost: {error}", "", pickle.dumps(error))
-                self._owner.table.failed(task, failure, 0.0, time())
+                self._owner.table.failed(task, _lost(WorkerLost(task.id, self.broken, "", 0, "")), 0.0, time())
 
     def _tell(self, peer: Peer, state: str, reason: str = "") -> None:
         peer.told = state
@@ -392,6 +405,10 @@ class Pool:
             if peer.process is not None:
                 peer.process.close()
         self.peers = []
+
+
+def _lost(error: WorkerLost) -> Failure:
+    return Failure(one_line(error), "", pickle.dumps(error))
 
 
 def _run(task: Task, frames: list[Buffer]) -> Run:

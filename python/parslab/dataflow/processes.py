@@ -1,10 +1,14 @@
 """Worker processes of this host [shell]: started with exec in groups of their own, with everything needed to explain
 their death: an exit status, the files that were their stdout and stderr, and a page naming the task they had begun.
+
+Nothing that a task starts outlives the run. While the DataFlowKernel lives it signals groups, and on Linux it inherits
+what left its group; when it dies, the kernel of the system kills each group by the lifeline that its worker holds.
 """
 
 from __future__ import annotations
 
 import contextlib
+import glob
 import json
 import mmap
 import os
@@ -12,17 +16,21 @@ import signal
 import socket
 import subprocess
 import sys
+from time import sleep, time
 from typing import Any
 
 from parslab.remote.worker.output import anonymous_file
 
-__all__ = ["Process", "how_it_ended"]
+__all__ = ["Process", "adopt_orphans", "bury_orphans", "end_orphans", "how_it_ended"]
 
 _START = (
     "import json, os, sys; s = json.loads(os.environ.pop('PARSLAB_WORKER')); sys.path[:] = s['path']; "
     "from parslab.remote.worker.main import main; main(s)"
 )
 _LAST_WORDS = 4000
+_PR_SET_CHILD_SUBREAPER = 36
+_NOTHING_BEGUN = -(1 << 62)
+"""On the page until the first task: 0 would name a task."""
 _THREAD_VARIABLES = (
     "OMP_NUM_THREADS",
     "OPENBLAS_NUM_THREADS",
@@ -59,7 +67,8 @@ class Process:
         self._files = [anonymous_file("parslab-stdout"), anonymous_file("parslab-stderr")]
         page = anonymous_file("parslab-page")
         os.ftruncate(page, 8)
-        fds = (data.fileno(), control.fileno(), *self._files, page)
+        lifeline, self._lifeline = os.pipe()
+        fds = (data.fileno(), control.fileno(), *self._files, page, lifeline)
         told = {
             "worker": name,
             "executor": executor,
@@ -67,12 +76,14 @@ class Process:
             "control": fds[1],
             "files": self._files,
             "page": page,
+            "lifeline": lifeline,
             "parent": os.getpid(),
             "package": run["package"],
             "path": run["path"],
         }
         threads = {variable: str(settings["threads_per_worker"]) for variable in _THREAD_VARIABLES}
         environment = {**os.environ, **threads, **settings["environment"], "PARSLAB_WORKER": json.dumps(told)}
+        environment["PARSLAB_RUN"] = run["run"]
         try:
             self._popen = subprocess.Popen(
                 [sys.executable, "-c", _START],
@@ -87,8 +98,10 @@ class Process:
         finally:
             data.close()
             control.close()
+            os.close(lifeline)
         self._map = mmap.mmap(page, 8)
         self._page = memoryview(self._map).cast("q")
+        self._page[0] = _NOTHING_BEGUN
         os.close(page)
         self.pid = self._popen.pid
 
@@ -128,11 +141,48 @@ class Process:
         self._popen.wait()
         self.data.close()
         self.control.close()
-        for fd in self._files:
+        for fd in (*self._files, self._lifeline):
             os.close(fd)
         self._files = []
         self._page.release()
         self._map.close()
+
+
+def adopt_orphans() -> None:
+    """Become the parent of what tasks leave behind, where the system has such a thing."""
+    if sys.platform == "linux":
+        import ctypes
+
+        ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
+def bury_orphans(own: set[int]) -> None:
+    """Collect adopted children that have ended, but none of ``own``: their status is wanted elsewhere."""
+    if sys.platform == "linux":
+        with contextlib.suppress(ChildProcessError):
+            while (ended := os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)) is not None:
+                if ended.si_pid in own:
+                    return  # the signal of its end is on its way, and brings us here again
+                os.waitpid(ended.si_pid, 0)
+
+
+def end_orphans(patience: float = 1.0) -> None:
+    """Kill all children that are left; theirs become ours then, so again until there are none."""
+    deadline = time() + patience
+    while (pids := _children()) and time() < deadline:
+        for pid in pids:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.kill(pid, signal.SIGKILL)
+        sleep(0.002)
+        bury_orphans(set())
+
+
+def _children() -> list[int]:
+    pids: list[int] = []
+    for path in glob.glob("/proc/self/task/*/children"):
+        with contextlib.suppress(OSError), open(path) as file:
+            pids += map(int, file.read().split())
+    return pids
 
 
 def how_it_ended(status: int) -> str:

@@ -81,11 +81,17 @@ def _profiled(worker: Worker, path: str) -> None:
 
 
 def _die_with_parent(settings: dict[str, Any]) -> None:
-    """On Linux the kernel ends a worker whose DataFlowKernel died, even when a C call holds the GIL."""
-    if sys.platform == "linux" and "data" in settings:
-        import ctypes
+    """On Linux the system ends a worker whose DataFlowKernel died, and its group, even when a C call holds the GIL.
 
-        libc = ctypes.CDLL(None, use_errno=True)
-        libc.prctl(1, signal.SIGKILL)
+    The lifeline is a pipe on which nothing is ever sent: when its other end closes, everybody in our group is killed.
+    (``PR_SET_PDEATHSIG`` would kill us alone, and before we could take the others along.)
+    """
+    if sys.platform == "linux" and "data" in settings:
+        import fcntl
+
+        lifeline = settings["lifeline"]
+        fcntl.fcntl(lifeline, fcntl.F_SETOWN, -os.getpgrp())
+        fcntl.fcntl(lifeline, fcntl.F_SETSIG, signal.SIGKILL)
+        fcntl.fcntl(lifeline, fcntl.F_SETFL, os.O_ASYNC)
         if os.getppid() != settings["parent"]:
             end_group()

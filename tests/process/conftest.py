@@ -1,0 +1,28 @@
+"""Fixtures of the tests with real processes: houses to live in, that must be empty afterwards."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.process.house import House
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from parslab import DataFlowKernel
+
+
+@pytest.fixture
+def house() -> Iterator[House]:
+    """A place for the runs of one test."""
+    with House().lived_in() as house:
+        yield house
+
+
+@pytest.fixture(scope="module")
+def shared(request: pytest.FixtureRequest) -> Iterator[DataFlowKernel]:
+    """One run with two workers for all tests of a module that do not hurt it."""
+    with House().lived_in() as house, house.load(workers=2) as dfk:
+        yield dfk

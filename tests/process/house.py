@@ -1,0 +1,234 @@
+"""What tests of real runs share: a place of their own that must be empty afterwards, scripts that own a run, deadlines.
+
+A :class:`House` is where a run keeps what it may not leave: socket folders, connection files, processes. Everything a
+test starts carries the house's token in its environment, so that it is found wherever in the process tree it went.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import select
+import shutil
+import subprocess
+import sys
+import tempfile
+import textwrap
+import time
+import uuid
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import psutil
+import pytest
+
+if TYPE_CHECKING:
+    import signal
+    from collections.abc import Callable, Iterator
+
+    from parslab import AppFuture, DataFlowKernel
+
+__all__ = ["House", "Script", "alive", "is_gone", "residents", "rss", "until", "within", "workers_of"]
+
+TOKEN = "PARSLAB_TEST_HOUSE"
+LEASE = 5.0
+"""Seconds in which everything of a run must be gone (the promise of the product)."""
+
+
+def until(condition: Callable[[], Any], seconds: float = 10.0, what: str = "") -> Any:
+    """Poll until ``condition`` is true, and return what it returned; fail after ``seconds``."""
+    deadline = time.monotonic() + seconds
+    while not (found := condition()):
+        if time.monotonic() > deadline:
+            pytest.fail(f"after {seconds:g} s still not: {what or getattr(condition, '__name__', condition)}")
+        time.sleep(0.01)
+    return found
+
+
+@contextlib.contextmanager
+def within(seconds: float) -> Iterator[None]:
+    """Fail when the block takes longer."""
+    began = time.monotonic()
+    yield
+    took = time.monotonic() - began
+    assert took <= seconds, f"took {took:.2f} s, may take {seconds:g} s"
+
+
+def alive(pid: int) -> bool:
+    """Whether a process runs; a zombie does not."""
+    try:
+        return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
+
+
+def is_gone(pid: int) -> Callable[[], bool]:
+    """A condition for :func:`until`."""
+    return lambda: not alive(pid)
+
+
+def rss(pid: int) -> int:
+    """Bytes of memory of a process."""
+    return int(psutil.Process(pid).memory_info().rss)
+
+
+def workers_of(pid: int) -> list[int]:
+    """The worker processes of a DataFlowKernel process."""
+    found = []
+    for child in psutil.Process(pid).children():
+        with contextlib.suppress(psutil.Error):
+            if child.status() != psutil.STATUS_ZOMBIE:
+                found.append(child.pid)
+    return found
+
+
+def residents(token: str) -> list[psutil.Process]:
+    """The processes that carry a house's token."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if (
+                process.pid != os.getpid()
+                and process.environ().get(TOKEN) == token
+                and process.status() != psutil.STATUS_ZOMBIE
+            ):
+                found.append(process)
+        except (psutil.Error, OSError):
+            continue
+    return found
+
+
+class House:
+    """Folders for sockets, temporary and connection files of the runs of one test (or module)."""
+
+    def __init__(self) -> None:
+        self.token = uuid.uuid4().hex
+        # Short, because paths of unix sockets end at about 100 characters.
+        self.root = Path(tempfile.mkdtemp(prefix="plh-", dir="/tmp"))
+        self.runtime = self.root / "run"
+        self.temporary = self.root / "tmp"
+        self.jupyter = self.root / "jupyter"
+        self.runs = self.root / "runs"
+        for folder in (self.runtime, self.temporary, self.jupyter):
+            folder.mkdir(mode=0o700)
+
+    @contextlib.contextmanager
+    def lived_in(self) -> Iterator[House]:
+        """Runs begun inside use this place; afterwards nothing but run folders may be left of them."""
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv(TOKEN, self.token)
+            patch.setenv("XDG_RUNTIME_DIR", str(self.runtime))
+            patch.setenv("TMPDIR", str(self.temporary))
+            patch.setattr(tempfile, "tempdir", str(self.temporary))
+            patch.setenv("JUPYTER_RUNTIME_DIR", str(self.jupyter))
+            try:
+                yield self
+                self.must_be_empty()
+            finally:
+                for process in residents(self.token):
+                    with contextlib.suppress(psutil.NoSuchProcess):
+                        process.kill()
+                shutil.rmtree(self.root, ignore_errors=True)
+
+    def left(self) -> list[str]:
+        """What is left of the runs: processes, socket folders, connection files."""
+        found = [f"process {process.pid}: {_command(process)}" for process in residents(self.token)]
+        for folder in (self.runtime, self.temporary, self.jupyter):
+            found += [str(path) for path in folder.glob("*parslab*")]
+        return found
+
+    def must_be_empty(self, seconds: float = LEASE) -> None:
+        """Fail if anything is left after ``seconds``."""
+        deadline = time.monotonic() + seconds
+        while (left := self.left()) and time.monotonic() < deadline:
+            time.sleep(0.02)
+        if left:
+            pytest.fail("the run has left behind:\n  " + "\n  ".join(left), pytrace=False)
+
+    @contextlib.contextmanager
+    def load(self, workers: int = 1, **options: Any) -> Iterator[DataFlowKernel]:
+        """A run of this process; cleaned up, whatever became of it."""
+        import parslab
+
+        executor = parslab.LowLatencyExecutor(workers=workers, **options)
+        dfk = parslab.load(parslab.Config(executors=[executor], run_dir=self.runs))
+        try:
+            yield dfk
+        finally:
+            dfk.cleanup()
+            parslab.clear()
+
+    def script(self, source: str, **options: Any) -> Script:
+        """Start a Python program that lives in this house."""
+        return Script(self, source, **options)
+
+
+class Script:
+    """A program in a process of its own; it speaks to the test in lines of JSON."""
+
+    PRELUDE = """
+        import json, os, signal, subprocess, sys, threading, time
+        import parslab
+        from parslab import Config, LowLatencyExecutor, python_app
+        def tell(**facts): print(json.dumps(facts), flush=True)
+        def load(workers=1, **options):
+            return parslab.load(Config(executors=[LowLatencyExecutor(workers=workers, **options)], run_dir=RUNS))
+    """
+
+    def __init__(self, house: House, source: str, **options: Any) -> None:
+        text = f"RUNS = {str(house.runs)!r}\n" + textwrap.dedent(self.PRELUDE) + textwrap.dedent(source)
+        path = house.root / f"script-{uuid.uuid4().hex[:8]}.py"
+        path.write_text(text, encoding="utf-8")
+        self.errors = path.with_suffix(".err")
+        with open(self.errors, "wb") as errors:
+            self.popen = subprocess.Popen(
+                [sys.executable, str(path)], stdout=subprocess.PIPE, stderr=errors, cwd=house.root, **options
+            )
+        self._rest = b""
+
+    def hear(self, seconds: float = 10.0) -> dict[str, Any]:
+        """The next line that it tells."""
+        assert self.popen.stdout is not None
+        deadline = time.monotonic() + seconds
+        while b"\n" not in self._rest:
+            ready, _, _ = select.select([self.popen.stdout], [], [], max(0.0, deadline - time.monotonic()))
+            more = os.read(self.popen.stdout.fileno(), 65536) if ready else b""
+            if not more:
+                pytest.fail(f"the script {'says nothing' if not ready else 'has ended'}:\n{self.errors.read_text()}")
+            self._rest += more
+        line, _, self._rest = self._rest.partition(b"\n")
+        facts: dict[str, Any] = json.loads(line)
+        return facts
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send it a signal."""
+        self.popen.send_signal(number)
+
+    def wait(self, seconds: float = 10.0) -> int:
+        """Its exit status."""
+        return self.popen.wait(seconds)
+
+    def __enter__(self) -> Script:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        assert self.popen.stdout is not None
+        if self.popen.poll() is None:
+            self.popen.kill()
+        self.popen.wait()
+        self.popen.stdout.close()
+
+
+def _command(process: psutil.Process) -> str:
+    try:
+        return " ".join(process.cmdline())[:200]
+    except psutil.Error:
+        return "?"
+
+
+def error_of(future: AppFuture, seconds: float = 10.0) -> BaseException:
+    """What a future failed with; it must fail."""
+    error = future.exception(seconds)
+    assert error is not None, "it did not fail"
+    return error

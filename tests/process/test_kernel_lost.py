@@ -1,0 +1,197 @@
+"""The DataFlowKernel process dies, hangs or is stopped: futures say so at once, nothing of the run stays."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from typing import TYPE_CHECKING
+
+import cloudpickle
+import pytest
+
+import parslab
+from parslab import join_app, python_app
+from parslab.errors import DataFlowKernelLost, NoDataFlowKernelError
+from tests.process.house import House, alive, error_of, is_gone, until, within, workers_of
+
+if TYPE_CHECKING:
+    from parslab import AppFuture
+
+cloudpickle.register_pickle_by_value(sys.modules[__name__])
+
+
+@python_app
+def nap(seconds: float, after: object = None) -> float:
+    time.sleep(seconds)
+    return seconds
+
+
+@python_app
+def spin(seconds: float) -> int:
+    """Hold the GIL in a C call."""
+    import re
+
+    return len(re.findall("(a+)+$", "a" * 40 + "b"))
+
+
+@python_app
+def offspring() -> list[int]:
+    """A child that sleeps, and a grandchild below it."""
+    shell = subprocess.Popen("sleep 600 & echo $!; wait", shell=True, stdout=subprocess.PIPE, text=True)
+    assert shell.stdout is not None
+    return [shell.pid, int(shell.stdout.readline())]
+
+
+def test_every_future_fails_at_once_with_the_path_of_the_log(house: House) -> None:
+    @join_app
+    def joined() -> list[AppFuture]:
+        return [nap(60), nap(60)]
+
+    with house.load(workers=2) as dfk:
+        children = offspring().result()
+        workers = workers_of(dfk.pid)
+        futures = [nap(60) for _ in range(20)] + [nap(0, after=nap(60)), joined()]
+        part = futures[0]["x"]
+        until(futures[0].running)
+        with within(2):
+            os.kill(dfk.pid, signal.SIGKILL)
+            errors = [error_of(future, 2) for future in futures]
+        assert all(isinstance(error, DataFlowKernelLost) for error in errors)
+        assert str(errors[0]) == (
+            f"The DataFlowKernel of run {dfk.run} was killed by SIGKILL; its log is {dfk.run_dir / 'dfk.log'}. "
+            "Start anew with parslab.load()."
+        )
+        assert isinstance(part.exception(1), DataFlowKernelLost)
+        for pid in (*workers, *children):
+            until(is_gone(pid), 5)
+        house.must_be_empty()
+        with pytest.raises(NoDataFlowKernelError, match=r"was killed by SIGKILL.*parslab\.load\(\)"):
+            nap(0)
+        with parslab.load(dfk.config) as again:
+            assert again is not dfk
+            assert nap(0).result(10) == 0
+
+
+def test_its_death_by_an_error_of_its_own_is_told(house: House) -> None:
+    with house.load() as dfk:
+        future = nap(60)
+        until(future.running)
+        os.kill(dfk.pid, signal.SIGABRT)
+        assert "was killed by SIGABRT" in str(error_of(future, 2))
+
+
+def test_told_to_end_it_says_by_whom(house: House) -> None:
+    with house.load() as dfk:
+        future = nap(60)
+        until(future.running)
+        os.kill(dfk.pid, signal.SIGTERM)
+        error = error_of(future, 5)
+        assert isinstance(error, DataFlowKernelLost)
+        assert "has ended: it was told to by SIGTERM" in str(error)
+        until(is_gone(dfk.pid))
+
+
+def test_workers_that_hold_the_gil_go_too(house: House) -> None:
+    with house.load(workers=1) as dfk:
+        children = offspring().result()
+        (worker,) = workers_of(dfk.pid)
+        future = spin(60)
+        time.sleep(0.3)
+        assert not future.done()
+        os.kill(dfk.pid, signal.SIGKILL)
+        for pid in (worker, *children):
+            until(is_gone(pid), 5)
+
+
+def test_children_in_sessions_of_their_own_go_too(house: House) -> None:
+    @python_app
+    def daemon() -> int:
+        return subprocess.Popen(["sleep", "600"], start_new_session=True).pid
+
+    with house.load(workers=1) as dfk:
+        sleep = daemon().result()
+        os.kill(dfk.pid, signal.SIGKILL)
+        until(is_gone(sleep), 5)
+
+
+def test_a_busy_main_thread_does_not_delay_the_news(house: House) -> None:
+    with house.load() as dfk:
+        future = nap(60)
+        until(future.running)
+        os.kill(dfk.pid, signal.SIGKILL)
+        began = time.monotonic()
+        while not future.done() and time.monotonic() - began < 5:
+            sum(range(1000))
+        assert time.monotonic() - began < 2
+        assert isinstance(error_of(future, 0), DataFlowKernelLost)
+
+
+def test_a_thread_that_waits_for_a_large_value_is_told(house: House) -> None:
+    @python_app
+    def large() -> bytes:
+        return bytes(300_000_000)
+
+    with house.load() as dfk:
+        future = large()
+        until(future.done)
+        os.kill(dfk.pid, signal.SIGSTOP)
+        got: list[BaseException] = []
+
+        def ask() -> None:
+            try:
+                future.result()
+            except BaseException as error:
+                got.append(error)
+
+        thread = threading.Thread(target=ask)
+        thread.start()
+        time.sleep(0.1)
+        os.kill(dfk.pid, signal.SIGKILL)
+        thread.join(5)
+        assert isinstance(got[0], DataFlowKernelLost)
+
+
+def test_a_stopped_one_goes_on_where_it_was(house: House) -> None:
+    with house.load(workers=2) as dfk:
+        assert nap(0).result() == 0
+        running = nap(0.2)
+        os.kill(dfk.pid, signal.SIGSTOP)
+        try:
+            with within(2):  # calls never wait for it
+                waiting = [nap(0) for _ in range(20_000)]
+            time.sleep(0.5)
+            assert not waiting[0].done()
+        finally:
+            os.kill(dfk.pid, signal.SIGCONT)
+        assert running.result(10) == 0.2
+        assert sum(future.result(15) for future in waiting) == 0
+        assert alive(dfk.pid)
+
+
+def test_a_stopped_one_is_ended_by_cleanup(house: House) -> None:
+    with house.load() as dfk:
+        nap(60)
+        worker = workers_of(dfk.pid)[0]
+        os.kill(dfk.pid, signal.SIGSTOP)
+        with within(9):
+            dfk.cleanup()
+        until(is_gone(dfk.pid), 1)
+        until(is_gone(worker), 5)
+
+
+def test_questions_are_answered_by_a_sentence_after_its_death(house: House) -> None:
+    with house.load() as dfk:
+        future = nap(60)
+        until(future.running)
+        os.kill(dfk.pid, signal.SIGKILL)
+        error_of(future, 2)
+        assert future.state.name == "failed"
+        assert "DataFlowKernelLost" in (future.traceback() or "")
+        with pytest.raises(NoDataFlowKernelError, match="was killed by SIGKILL"):
+            future.logs()
+        dfk.wait_for_current_tasks()
+        assert "over" in repr(dfk)

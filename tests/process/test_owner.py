@@ -1,0 +1,257 @@
+"""The owner of a run goes away, however it goes: within five seconds nothing is left but the run directory."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+
+import pytest
+
+from tests.process.house import House, alive, is_gone, until
+
+WORK = """
+    @python_app
+    def work():
+        import subprocess, os, time
+        children = [subprocess.Popen(["sleep", "600"]).pid,
+                    subprocess.Popen(["sh", "-c", "sleep 600 & wait"]).pid]
+        print(*children, flush=True)
+        time.sleep(600)
+
+    @python_app
+    def quick(x):
+        return x + 1
+"""
+BUSY = (
+    WORK
+    + """
+    dfk = load(2)
+    futures = [work() for _ in range(6)]
+    while not all(f.state.name == "running" for f in futures[:2]): time.sleep(0.01)
+    while not all(f.logs().strip() for f in futures[:2]): time.sleep(0.05)
+    tell(dfk=dfk.pid, children=[int(w) for f in futures[:2] for w in f.logs().split()])
+"""
+)
+
+
+def leaves_nothing(house: House, facts: dict[str, object]) -> None:
+    """Everything is gone in time, and of the files only the run directory is there."""
+    children = facts["children"]
+    assert isinstance(children, list)
+    house.must_be_empty()
+    for pid in [*children, facts["dfk"]]:
+        until(is_gone(pid), 1)
+    assert [path.name for path in house.runs.iterdir()] == ["000"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGHUP])
+def test_killed_by_a_signal(house: House, number: signal.Signals) -> None:
+    with house.script(BUSY + "    time.sleep(600)\n") as script:
+        facts = script.hear()
+        assert all(map(alive, facts["children"]))
+        script.signal(number)
+        assert script.wait() == -number
+        leaves_nothing(house, facts)
+
+
+@pytest.mark.parametrize(
+    ("end", "status"),
+    [
+        ("pass", 0),
+        ("raise ValueError('no')", 1),
+        ("sys.exit(3)", 3),
+        ("os._exit(4)", 4),
+        ("os.kill(os.getpid(), signal.SIGINT); time.sleep(60)", -signal.SIGINT),
+    ],
+)
+def test_it_ends_without_a_cleanup(house: House, end: str, status: int) -> None:
+    with house.script(BUSY + f"    {end}\n") as script:
+        facts = script.hear()
+        assert script.wait() == status
+        leaves_nothing(house, facts)
+
+
+def test_owner_and_kernel_killed_together(house: House) -> None:
+    with house.script(BUSY + "    time.sleep(600)\n") as script:
+        facts = script.hear()
+        os.kill(facts["dfk"], signal.SIGSTOP)
+        script.signal(signal.SIGKILL)
+        script.wait()
+        os.kill(facts["dfk"], signal.SIGKILL)
+        for pid in facts["children"]:
+            until(is_gone(pid), 5)
+        # Nobody is left who could have removed the files: the next look for runs does.
+        with house.script("import parslab.client.start as s; tell(runs=s.find_runs())\n") as sweeper:
+            assert sweeper.hear()["runs"] == []
+        house.must_be_empty()
+
+
+def test_a_killed_owner_with_a_value_under_way(house: House) -> None:
+    source = """
+        @python_app
+        def large(): return bytes(200_000_000)
+        dfk = load(2)
+        futures = [large() for _ in range(4)]
+        tell(dfk=dfk.pid, children=[])
+        [f.result() for f in futures]
+        time.sleep(600)
+    """
+    with house.script(source) as script:
+        facts = script.hear()
+        script.signal(signal.SIGKILL)
+        script.wait()
+        leaves_nothing(house, facts)
+
+
+def test_a_killed_owner_in_the_middle_of_load(house: House) -> None:
+    for delay in (0.02, 0.08, 0.15, 0.25):
+        source = f"""
+            threading.Timer({delay}, lambda: os.kill(os.getpid(), signal.SIGKILL)).start()
+            load(2)
+            time.sleep(60)
+        """
+        with house.script(source) as script:
+            script.wait()
+        for folder in house.runtime.iterdir():
+            # Killed before the process was there: an empty folder is what the system cleans up at log-out.
+            if not any(folder.iterdir()):
+                folder.rmdir()
+        house.must_be_empty()
+
+
+@pytest.mark.parametrize("how", ["fork", "multiprocessing"])
+def test_a_forked_child_does_not_keep_the_run(house: House, how: str) -> None:
+    fork = {
+        "fork": "pid = os.fork()\n    if not pid: time.sleep(60); os._exit(0)",
+        "multiprocessing": (
+            "import multiprocessing\n"
+            "    process = multiprocessing.get_context('fork').Process(target=time.sleep, args=(60,))\n"
+            "    process.start(); pid = process.pid"
+        ),
+    }[how]
+    source = BUSY + f"\n    {fork}\n    tell(child=pid)\n    time.sleep(600)\n"
+    with house.script(source) as script:
+        facts = script.hear()
+        child = script.hear()["child"]
+        script.signal(signal.SIGKILL)
+        script.wait()
+        for pid in [facts["dfk"], *facts["children"]]:
+            until(is_gone(pid), 5)
+        assert alive(child)
+        os.kill(child, signal.SIGKILL)
+        leaves_nothing(house, facts)
+
+
+def test_a_forked_child_is_told_that_it_has_no_run(house: House) -> None:
+    source = (
+        WORK
+        + """
+    dfk = load(2)
+    bound = python_app(lambda: 1, data_flow_kernel=dfk)
+    mine = work()
+    done = quick(1)
+    assert done.result() == 2
+
+    def said(call):
+        try:
+            return f"no error: {call()!r}"
+        except BaseException as error:
+            return f"{type(error).__name__}: {error}"
+
+    if not os.fork():
+        try:
+            tell(app=said(lambda: quick(1)), bound=said(bound), result=said(mine.result), known=done.result(),
+                 logs=said(mine.logs), cancel=said(mine.cancel), cleanup=said(dfk.cleanup))
+            with load(1):
+                tell(own=quick(41).result())
+        finally:
+            os._exit(0)
+    os.wait()
+    tell(parent=quick(2).result(), state=mine.state.name)
+"""
+    )
+    with house.script(source) as script:
+        facts = script.hear()
+        for what in ("app", "bound", "result", "logs"):
+            assert "NoDataFlowKernelError" in facts[what], (what, facts)
+            assert "fork" in facts[what], (what, facts)
+            assert "parslab.load()" in facts[what], (what, facts)
+        assert facts["known"] == 2
+        assert facts["cleanup"] == "no error: None"
+        assert script.hear()["own"] == 42
+        assert script.hear() == {"parent": 3, "state": "running"}
+        assert script.wait() == 0
+
+
+def test_a_child_that_is_started_by_exec_does_not_keep_the_run(house: House) -> None:
+    source = BUSY + "\n    tell(child=subprocess.Popen(['sleep', '60'], close_fds=False).pid)\n    time.sleep(600)\n"
+    with house.script(source) as script:
+        facts = script.hear()
+        child = script.hear()["child"]
+        script.signal(signal.SIGKILL)
+        script.wait()
+        until(is_gone(facts["dfk"]), 5)
+        os.kill(child, signal.SIGKILL)
+        leaves_nothing(house, facts)
+
+
+def test_an_owner_that_is_stopped_for_a_while_loses_nothing(house: House) -> None:
+    source = (
+        WORK
+        + """
+    dfk = load(2)
+    futures = [quick(n) for n in range(1000)]
+    tell(dfk=dfk.pid)
+    print(sum(f.result() for f in futures), file=sys.stderr)
+    tell(total=sum(f.result() for f in futures))
+"""
+    )
+    with house.script(source) as script:
+        script.hear()
+        script.signal(signal.SIGSTOP)
+        time.sleep(0.5)
+        script.signal(signal.SIGCONT)
+        assert script.hear()["total"] == 500500
+
+
+def test_cleanup_returns_soon_whatever_is_under_way(house: House) -> None:
+    source = (
+        WORK
+        + """
+    dfk = load(2)
+    futures = [work() for _ in range(1000)]
+    while futures[0].state.name != "running": time.sleep(0.01)
+    began = time.monotonic()
+    dfk.cleanup()
+    took = time.monotonic() - began
+    tell(took=took, dfk=dfk.pid, children=[], done=all(f.done() for f in futures), state=futures[-1].state.name)
+"""
+    )
+    with house.script(source) as script:
+        facts = script.hear()
+        assert facts["took"] <= 2
+        assert facts["done"]
+        assert facts["state"] == "cancelled"
+        assert script.wait() == 0
+        leaves_nothing(house, facts)
+
+
+def test_a_daemon_thread_that_submits_while_the_interpreter_ends(house: House) -> None:
+    source = (
+        WORK
+        + """
+    dfk = load(1)
+    def on():
+        while True: quick(1)
+    threading.Thread(target=on, daemon=True).start()
+    time.sleep(0.3)
+    tell(dfk=dfk.pid, children=[])
+"""
+    )
+    with house.script(source) as script:
+        facts = script.hear()
+        assert script.wait() == 0
+        leaves_nothing(house, facts)
+        errors = [line for line in script.errors.read_text().splitlines() if "Error" in line]
+        assert all("NoDataFlowKernelError: Run 000" in line for line in errors), errors  # the thread's own

@@ -1,0 +1,262 @@
+"""Workers that die, stop or never come: only the task that ran is lost, the sentence says all, work goes on."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import sys
+import time
+from typing import TYPE_CHECKING, Any
+
+import cloudpickle
+import pytest
+
+from parslab import python_app
+from parslab.errors import WorkerLost
+from tests.process.house import House, alive, error_of, is_gone, until, within, workers_of
+
+if TYPE_CHECKING:
+    from parslab import DataFlowKernel
+
+cloudpickle.register_pickle_by_value(sys.modules[__name__])
+
+
+@python_app
+def pid() -> int:
+    return os.getpid()
+
+
+@python_app
+def nap(seconds: float) -> float:
+    time.sleep(seconds)
+    return seconds
+
+
+@python_app
+def die(how: str) -> None:
+    print("last words", file=sys.stderr)
+    if how == "SIGSEGV":
+        import ctypes
+
+        ctypes.string_at(0)
+    elif how.startswith("SIG"):
+        os.kill(os.getpid(), getattr(signal, how))
+        time.sleep(30)
+    else:
+        os._exit(int(how))
+
+
+def notices(dfk: DataFlowKernel) -> list[str]:
+    from parslab.records import panel
+
+    answer = dfk.ask(panel.Attach())
+    assert isinstance(answer, panel.Snapshot)
+    return [notice.text for notice in answer.notices]
+
+
+@pytest.mark.parametrize(
+    ("how", "said"),
+    [
+        ("SIGKILL", "was killed by SIGKILL (often the out-of-memory killer)"),
+        ("SIGSEGV", "was killed by SIGSEGV"),
+        ("SIGABRT", "was killed by SIGABRT"),
+        ("3", "exited with status 3"),
+        ("0", "exited with status 0"),
+    ],
+)
+def test_a_death_is_explained_and_costs_only_the_task_that_ran(house: House, how: str, said: str) -> None:
+    with house.load(workers=1) as dfk:
+        victim = pid().result()
+        assert nap(0).result() == 0  # known to be short: the next ones are sent ahead
+        doomed = die(how)
+        later = [nap(0) for _ in range(50)] + [pid()]
+        error = error_of(doomed)
+        assert isinstance(error, WorkerLost)
+        text = str(error)
+        assert text.startswith(
+            f"The worker of task {doomed.task_id} (host {socket.gethostname()}, pid {victim}) {said}; its last words:\n"
+        )
+        assert "last words" in error.stderr_tail
+        assert [future.result(10) for future in later[:-1]] == [0] * 50
+        assert later[-1].result() != victim
+        assert "last words" in doomed.logs("stderr")
+        assert any("another one takes its place" in text for text in notices(dfk))
+        until(lambda: len(workers_of(dfk.pid)) == 1)
+
+
+def test_a_worker_that_eats_all_memory(house: House) -> None:
+    """An address-space limit stands in for the out-of-memory killer: the task gets MemoryError, or its worker dies."""
+
+    @python_app
+    def eat() -> int:
+        import resource
+
+        resource.setrlimit(resource.RLIMIT_AS, (1 << 30, 1 << 30))
+        return len(bytearray(4 << 30))
+
+    with house.load(workers=1):
+        assert isinstance(error_of(eat()), (MemoryError, WorkerLost))
+        assert isinstance(pid().result(10), int)
+
+
+def test_tasks_sent_ahead_run_elsewhere(house: House) -> None:
+    with house.load(workers=2) as dfk:
+        assert [nap(0).result() for _ in range(20)] == [0] * 20
+        doomed = die("SIGKILL")
+        futures = [nap(0) for _ in range(500)]
+        assert isinstance(error_of(doomed), WorkerLost)
+        assert [future.result(10) for future in futures] == [0] * 500
+        until(lambda: len(workers_of(dfk.pid)) == 2)
+
+
+def test_a_worker_killed_while_idle_is_replaced(house: House) -> None:
+    with house.load(workers=1) as dfk:
+        for _ in range(5):  # also when its death is only found out while a task is being sent
+            victim = pid().result(10)
+            os.kill(victim, signal.SIGKILL)
+            assert pid().result(10) != victim
+        assert alive(dfk.pid)
+
+
+def test_killing_all_workers_under_load(house: House) -> None:
+    with house.load(workers=2) as dfk:
+        assert nap(0).result() == 0
+        futures = [nap(0) for _ in range(3000)]
+        for victim in workers_of(dfk.pid):
+            os.kill(victim, signal.SIGKILL)
+        errors = [future.exception(15) for future in futures]
+        lost = [error for error in errors if error is not None]
+        assert all(isinstance(error, WorkerLost) for error in lost)
+        # What ran, and outcomes that were ready but had not left yet (half a millisecond of work).
+        assert len(lost) < 200
+        assert pid().result(10) > 0
+
+
+def test_a_stopped_worker_lets_go_of_a_cancelled_task(house: House) -> None:
+    with house.load(workers=1) as dfk:
+        victim = pid().result()
+        future = nap(60)
+        until(future.running)
+        os.kill(victim, signal.SIGSTOP)
+        with within(0.5):
+            assert future.cancel()
+        assert future.cancelled()
+        assert pid().result(10) != victim
+        until(is_gone(victim))
+        assert alive(dfk.pid)
+
+
+def test_a_task_that_ignores_the_interrupt_is_cancelled_all_the_same(house: House) -> None:
+    @python_app
+    def stubborn() -> None:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_IGN)
+        time.sleep(60)
+
+    with house.load(workers=1):
+        victim = pid().result()
+        future = stubborn()
+        until(future.running)
+        future.cancel()
+        with within(5):
+            assert pid().result(10) != victim
+
+
+def test_a_cancelled_task_that_runs_costs_no_worker(house: House) -> None:
+    with house.load(workers=1):
+        before = pid().result()
+        future = nap(60)
+        until(future.running)
+        assert future.cancel()
+        with within(2):
+            assert pid().result(10) == before
+
+
+def test_a_task_that_closes_every_descriptor(house: House) -> None:
+    @python_app
+    def close() -> None:
+        os.closerange(3, 256)
+
+    with house.load(workers=1):
+        error = error_of(close())
+        assert isinstance(error, WorkerLost)
+        assert pid().result(10) > 0
+
+
+def test_a_broken_interpreter_stops_the_executor_and_says_so(house: House) -> None:
+    with house.load(workers=2, environment={"PYTHONHOME": "/nonexistent"}) as dfk:
+        futures = [pid() for _ in range(5)]
+        for future in futures:
+            error = error_of(future)
+            assert isinstance(error, WorkerLost)
+            text = str(error)
+            assert f"Task {future.task_id} was not run: executor llex is stopped: its workers cannot start" in text
+            assert "encodings" in text  # the interpreter's own words
+        assert isinstance(error_of(pid()), WorkerLost)  # called after it was stopped
+        said = [text for text in notices(dfk) if "is stopped" in text]
+        assert len(said) == 1
+        until(lambda: not workers_of(dfk.pid))
+
+
+def test_grandchildren_go_with_their_worker(house: House) -> None:
+    @python_app
+    def start() -> list[int]:
+        import subprocess
+
+        return [subprocess.Popen(["sleep", "600"]).pid, os.getpid()]
+
+    with house.load(workers=1):
+        sleep, victim = start().result()
+        os.kill(victim, signal.SIGKILL)
+        until(is_gone(sleep), 5)
+
+
+def test_children_in_sessions_of_their_own_go_with_the_run(house: House) -> None:
+    @python_app
+    def start() -> int:
+        import subprocess
+
+        return subprocess.Popen(["sleep", "600"], start_new_session=True).pid
+
+    with house.load(workers=1):
+        sleep = start().result()
+        assert alive(sleep)
+    if sys.platform == "linux":
+        until(is_gone(sleep), 5)
+    elif alive(sleep):  # other systems have no way to find them again
+        os.kill(sleep, signal.SIGKILL)
+
+
+def test_a_daemon_of_a_killed_worker_goes_with_the_run(house: House) -> None:
+    @python_app
+    def start() -> Any:
+        import subprocess
+
+        return [subprocess.Popen(["sleep", "600"], start_new_session=True).pid, os.getpid()]
+
+    if sys.platform != "linux":
+        pytest.skip("only Linux hands orphans to the DataFlowKernel")
+    with house.load(workers=1):
+        sleep, victim = start().result()
+        os.kill(victim, signal.SIGKILL)
+        assert pid().result(10) != victim
+    until(is_gone(sleep), 5)
+
+
+def test_a_worker_that_cannot_be_written_to_costs_no_run(house: House) -> None:
+    """What the DataFlowKernel sends may meet a worker that is half dead: that is the worker's end, not the run's."""
+
+    @python_app
+    def deaf() -> None:
+        import contextlib
+
+        for number in range(3, 64):
+            with contextlib.suppress(OSError):
+                socket.socket(fileno=os.dup(number)).shutdown(socket.SHUT_RD)
+
+    with house.load(workers=1) as dfk:
+        before = pid().result()
+        deaf().exception(10)
+        assert pid().result(10) != before
+        assert alive(dfk.pid)
