@@ -5,6 +5,7 @@ import { clock, duration, rate, taskLabel } from '../src/components/format';
 describe('what people read', () => {
   it.each([
     [0, '0 ms'],
+    [0.0003, '< 1 ms'],
     [0.0853, '85 ms'],
     [0.9996, '1.0 s'],
     [3.42, '3.4 s'],

@@ -13,7 +13,7 @@ export function taskLabel(id: number): string {
 export function duration(seconds: number): string {
   const s = Math.max(0, seconds);
   if (s < 0.9995) {
-    return `${Math.round(s * 1000)} ms`;
+    return s > 0 && s < 0.0005 ? '< 1 ms' : `${Math.round(s * 1000)} ms`;
   }
   if (s < 9.95) {
     return `${s.toFixed(1)} s`;
