@@ -169,11 +169,15 @@ def why_unpicklable(value: Any) -> str:
 
 
 _SHOWN = 40
+_BITS = 128
+"""Of the longest whole number shown; Python refuses to write very long ones at all."""
 
 
 def brief(value: Any) -> str:
     """A short text for a value: numbers and short strings as they are, anything else by type and size."""
     kind = type(value)
+    if kind is int and value.bit_length() > _BITS:
+        return f"int of {value.bit_length()} bits"
     if kind is int or kind is float or kind is bool or value is None:
         return repr(value)
     if kind is str or kind is bytes:

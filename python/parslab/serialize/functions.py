@@ -146,7 +146,10 @@ class _Namespace(Mapping[str, Any]):
         return getattr(self._owner, name)
 
     def get(self, name: str, default: Any = None) -> Any:
-        return getattr(self._owner, name, default)
+        try:
+            return getattr(self._owner, name, default)
+        except ValueError:  # a cell of a closure that has no value yet
+            return default
 
     def __iter__(self) -> Any:
         return iter(())
@@ -170,7 +173,6 @@ class _Census:
         if id(value) in self._seen or isinstance(value, _BY_IDENTITY):
             return
         self._seen[id(value)] = value
-        inner = getattr(value, "__wrapped__", None)
         if isinstance(value, types.FunctionType):
             if not _by_reference(value):
                 self._visit_function(value)
@@ -189,7 +191,7 @@ class _Census:
             for item in value:
                 self.visit(item)
         elif getattr(type(value), "_parslab_app", False):
-            self.visit(inner)
+            self.visit(value.__wrapped__)
         else:
             self.volatile.append(value)
 
@@ -207,6 +209,9 @@ class _Census:
         itself = _Namespace(function)
         for attribute in ("__code__", "__defaults__", "__kwdefaults__"):
             self.watched.append((itself, attribute, getattr(function, attribute)))
+        for name, value in list(vars(function).items()):
+            self.watched.append((vars(function), name, value))
+            self.visit(value)
         self.visit(function.__defaults__)
         self.visit(tuple((function.__kwdefaults__ or {}).values()))
         for name in _global_names(function.__code__, self._codes):
@@ -245,7 +250,7 @@ class _Census:
 
     def blame(self, function: str, error: Exception) -> SerializationError:
         """The error of a function that cannot be pickled, naming the culprit when one can be found."""
-        for said, value in self._named:
+        for said, value in reversed(self._named):  # what is found last lies deepest: the culprit, not who uses it
             reason = why_unpicklable(value)
             if reason:
                 return SerializationError(f"{said} ({brief(value)}), which app {function} uses,", reason)

@@ -1,0 +1,249 @@
+"""Exceptions keep their type, their traceback is never lost, and those that cannot travel say so."""
+
+from __future__ import annotations
+
+import pickle
+import threading
+from typing import Any
+
+import pytest
+
+from parslab.errors import (
+    AppError,
+    BashExitFailure,
+    DependencyError,
+    JoinError,
+    RemoteError,
+    RemoteTraceback,
+    WorkerLost,
+)
+from parslab.serialize.failures import bounded, exception_of, failure_of, one_line
+from parslab.wire.messages import Failure
+
+
+def raised(error: BaseException) -> BaseException:
+    try:
+        raise error
+    except BaseException as caught:
+        return caught
+
+
+def returned(error: BaseException) -> BaseException:
+    """The exception as the notebook gets it."""
+    return exception_of(failure_of(raised(error)), 7)
+
+
+class Odd(Exception):
+    """Its constructor takes other arguments than `args` holds, so it cannot be rebuilt."""
+
+    def __init__(self, a: int, b: int) -> None:
+        super().__init__(f"{a} and {b}")
+
+
+class OddButGood(Exception):
+    def __init__(self, a: int, b: int) -> None:
+        super().__init__(a, b)
+
+
+class WithLock(Exception):
+    def __init__(self) -> None:
+        super().__init__("locked")
+        self.lock = threading.Lock()
+
+
+class Mute(Exception):
+    def __str__(self) -> str:
+        raise RuntimeError("no words")
+
+
+class Impostor(Exception):
+    def __reduce__(self) -> Any:
+        return (dict, ())
+
+
+class ExitsWhenRebuilt(Exception):
+    def __reduce__(self) -> Any:
+        return (_fail, ())
+
+
+def _fail() -> Any:
+    raise LookupError("cannot be rebuilt")
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        ValueError("no"),
+        KeyError("k"),
+        OddButGood(1, 2),
+        OSError(2, "No such file", "x"),
+        UnicodeDecodeError("utf-8", b"x", 0, 1, "bad"),
+        SystemExit(3),
+        KeyboardInterrupt(),
+        Exception(),
+    ],
+    ids=lambda e: type(e).__name__,
+)
+def test_an_exception_keeps_its_type_and_arguments(error: BaseException) -> None:
+    back = returned(error)
+    assert type(back) is type(error)
+    assert back.args == error.args
+    assert isinstance(back.__cause__, RemoteTraceback)
+    assert "Traceback (most recent call last)" in back.__cause__.text
+    assert "in raised" in back.__cause__.text
+
+
+def test_what_a_local_class_holds_survives() -> None:
+    class Local(Exception):
+        pass
+
+    error = Local("here")
+    error.detail = {"x": 1}  # type: ignore[attr-defined]
+    back = returned(error)
+    assert type(back).__name__ == "Local"
+    assert back.detail == {"x": 1}  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    ("error", "message", "reason"),
+    [
+        (Odd(1, 2), "1 and 2", "TypeError"),
+        (WithLock(), "locked", "cannot pickle"),
+        (ExitsWhenRebuilt("x"), "x", "LookupError: cannot be rebuilt"),
+    ],
+)
+def test_an_exception_that_cannot_travel_is_stood_in_for(error: Exception, message: str, reason: str) -> None:
+    back = returned(error)
+    assert isinstance(back, RemoteError)
+    assert back.type_name == f"{__name__}.{type(error).__qualname__}"
+    assert back.message == message
+    assert reason in back.reason
+    assert isinstance(back.__cause__, RemoteTraceback)
+    assert "in raised" in back.__cause__.text
+
+
+def test_an_exception_of_which_a_pickle_makes_something_else() -> None:
+    back = returned(Impostor("x"))
+    assert isinstance(back, RemoteError)
+    assert "dict" in back.reason
+
+
+def test_an_exception_that_is_too_large() -> None:
+    back = returned(ValueError("x" * (17 << 20)))
+    assert isinstance(back, RemoteError)
+    assert back.type_name == "ValueError"
+    assert "bytes long" in back.reason
+    assert len(str(back)) < 2000
+
+
+def test_an_exception_without_words() -> None:
+    failure = failure_of(raised(Mute()))
+    assert failure.error == "Mute: (its text cannot be made)"
+    assert "Mute" in failure.traceback
+
+
+def test_errors_of_ours_come_without_a_remote_traceback() -> None:
+    back = returned(BashExitFailure("sh", 3, "boom"))
+    assert isinstance(back, BashExitFailure)
+    assert (back.exitcode, back.stderr_tail) == (3, "boom")
+    assert back.__cause__ is None
+
+
+def test_the_first_frames_are_ours_and_left_out() -> None:
+    def users() -> None:
+        raise ValueError("no")
+
+    def ours() -> None:
+        users()
+
+    with pytest.raises(ValueError, match="no") as raised:
+        ours()
+    text = failure_of(raised.value, 2).traceback
+    assert "in users" in text
+    assert "in ours" not in text
+    assert "ValueError" in failure_of(ValueError("never raised"), 5).traceback
+
+
+def test_chained_exceptions_are_in_the_traceback() -> None:
+    def chained() -> None:
+        try:
+            raise KeyError("first")
+        except KeyError as first:
+            raise ValueError("second") from first
+
+    with pytest.raises(ValueError, match="second") as raised:
+        chained()
+    text = failure_of(raised.value).traceback
+    assert text.index("KeyError") < text.index("ValueError: second")
+
+
+def test_texts_are_bounded() -> None:
+    def down(n: int) -> None:
+        if n:
+            down(n - 1)
+        raise ValueError("x" * 1_000_000)
+
+    with pytest.raises(ValueError, match="x") as raised:
+        down(5)
+    failure = failure_of(raised.value)
+    assert len(failure.error) < 600
+    assert len(failure.traceback) < 70_000
+    assert "characters cut" in failure.traceback
+    assert bounded("short") == "short"
+    assert bounded("ab" * 100, 10).startswith("ababa\n")
+    assert bounded("ab" * 100, 10).endswith("\nbabab")
+
+
+def test_one_line() -> None:
+    assert one_line(ValueError("two\n  lines")) == "ValueError: two lines"
+    assert one_line(ValueError()) == "ValueError"
+
+
+# --- in the notebook -------------------------------------------------------------------------------------------------
+
+
+def test_a_failure_without_a_pickle() -> None:
+    back = exception_of(Failure("ValueError: no", "Traceback: here"), 7)
+    assert isinstance(back, RemoteError)
+    assert (back.type_name, back.message) == ("ValueError", "no")
+    assert isinstance(back.__cause__, RemoteTraceback)
+
+
+def test_a_failure_whose_module_is_missing_here() -> None:
+    payload = b"\x80\x05\x8c\x0enowhere_module\x8c\x05Error\x93)R."
+    back = exception_of(Failure("Error: remote", "Traceback", payload), 7)
+    assert isinstance(back, RemoteError)
+    assert "nowhere_module" in back.reason
+
+
+@pytest.mark.parametrize(("kind", "error"), [(DependencyError, "DependencyError"), (JoinError, "JoinError")])
+def test_failures_of_other_tasks_name_them(kind: type[Exception], error: str) -> None:
+    payload = pickle.dumps(ValueError("no"))
+    failure = Failure(f"{error}: task 3", "Traceback of 3", payload, ((3, "task 3 (fit)", "ValueError: no"),), (5, 3))
+    back = exception_of(failure, 7)
+    assert type(back) is kind
+    assert "task 7" in str(back)
+    assert "task 5 <- task 3" in str(back)
+    assert isinstance(back.__cause__, ValueError)
+    assert isinstance(back.__cause__.__cause__, RemoteTraceback)
+
+
+def test_a_dependency_on_a_cancelled_task() -> None:
+    back = exception_of(Failure("DependencyError: task 3", "", b"", ((3, "task 3 (f)", "CancelledError"),), (3,)), 7)
+    assert type(back) is DependencyError
+    assert back.__cause__ is None
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        WorkerLost(1, "was killed", "host", 7, "tail"),
+        RemoteError("T", "m", "r"),
+        DependencyError(1, [(2, "d", "e")], [2]),
+    ],
+)
+def test_errors_of_ours_survive_pickling(error: AppError) -> None:
+    back = pickle.loads(pickle.dumps(error))
+    assert type(back) is type(error)
+    assert vars(back) == vars(error)
+    assert str(back) == str(error)

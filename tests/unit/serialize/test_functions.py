@@ -1,0 +1,280 @@
+"""Functions travel as they are at the moment of the call: whatever a cell changed, the next call sees."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import linecache
+import sys
+import threading
+import traceback
+from typing import TYPE_CHECKING, Any
+
+import cloudpickle
+import pytest
+
+from parslab.app.decorators import python_app
+from parslab.errors import NoDataFlowKernelError, SerializationError
+from parslab.serialize.functions import Function, load_function
+from tests.unit.serialize.notebook import Notebook, on_worker
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.fixture
+def notebook() -> Notebook:
+    return Notebook()
+
+
+def changes(notebook: Notebook, function: Function, cell: str) -> bool:
+    """Whether a cell makes the function another one; what nothing has changed is the very same pickle."""
+    before = function.current()
+    assert function.current() is before
+    notebook.cell(cell)
+    after = function.current()
+    assert function.current() is after
+    assert (after is before) == (after.digest == before.digest)
+    return after is not before
+
+
+# --- what the next call sees -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("before", "change", "first", "then"),
+    [
+        ("k = 1\ndef f(): return k", "k = 2", 1, 2),
+        ("def g(): return 1\ndef f(): return g()", "def g(): return 2", 1, 2),
+        ("def h(): return 1\ndef g(): return h()\ndef f(): return g()", "def h(): return 2", 1, 2),
+        ("xs = [1]\ndef f(): return xs", "xs.append(2)", [1], [1, 2]),
+        ("d = {'a': [1]}\ndef f(): return d['a']", "d['a'].append(2)", [1], [1, 2]),
+        ("ts = ([1],)\ndef f(): return ts[0]", "ts[0].append(2)", [1], [1, 2]),
+        ("s = {1}\ndef f(): return s", "s.add(2)", {1}, {1, 2}),
+        ("def f(): return [k for k in ks]\nks = (1,)", "ks = (1, 2)", [1], [1, 2]),
+        ("def f():\n  def g():\n    return k\n  return g()\nk = 1", "k = 2", 1, 2),
+        ("f = lambda: k\nk = 1", "k = 2", 1, 2),
+        ("g = lambda: 1\ndef f(h=g): return h()", "g.__code__ = (lambda: 2).__code__", 1, 2),
+        ("def f(xs=[1]): return xs", "f.__defaults__[0].append(2)", [1], [1, 2]),
+        ("def f(x=1): return x", "f.__defaults__ = (2,)", 1, 2),
+        ("def f(*, x=1): return x", "f.__kwdefaults__ = {'x': 2}", 1, 2),
+        ("def f(*, x=[1]): return x", "f.__kwdefaults__['x'].append(2)", [1], [1, 2]),
+        ("def f(): return f.table[0]\nf.table = [1]", "f.table = [2]", 1, 2),
+        ("def f(): return g.table[0]\ndef g(): pass\ng.table = [1]", "g.table[0] = 2", 1, 2),
+        ("def f(): return 1", "f.__code__ = (lambda: 2).__code__", 1, 2),
+        ("class C:\n  def m(self): return 1\ndef f(): return C().m()", "C.m = lambda self: 2", 1, 2),
+        ("class C:\n  k = 1\ndef f(): return C.k", "class C:\n  k = 2", 1, 2),
+        ("class B:\n  k = 1\nclass C(B): pass\ndef f(): return C.k", "B.k = 2", 1, 2),
+        ("class C:\n  @staticmethod\n  def m(): return k\ndef f(): return C.m()\nk = 1", "k = 2", 1, 2),
+        ("class C:\n  @property\n  def p(self): return k\ndef f(): return C().p\nk = 1", "k = 2", 1, 2),
+        ("class C:\n  def __init__(self): self.v = 1\nc = C()\ndef f(): return c.v", "c.v = 2", 1, 2),
+        ("def outer():\n  n = 1\n  def g(): return n\n  def s(v):\n    nonlocal n\n    n = v\n  return g, s\n"
+         "f, s = outer()", "s(2)", 1, 2),
+        ("def outer(xs):\n  return lambda: xs\nxs = [1]\nf = outer(xs)", "xs.append(2)", [1], [1, 2]),
+        ("import functools\ndef g(a, b): return a + b + k\nf = functools.partial(g, 1, 0)\nk = 0", "k = 1", 1, 2),
+        ("class C:\n  def m(self): return self.v\nc = C()\nc.v = 1\nf = c.m", "c.v = 2", 1, 2),
+    ],
+    ids=lambda value: value.splitlines()[0][:24] if isinstance(value, str) else None,
+)  # fmt: skip
+def test_the_next_call_sees_a_change(notebook: Notebook, before: str, change: str, first: Any, then: Any) -> None:
+    notebook.cell(before)
+    function = notebook.app()
+    assert on_worker(function)() == first
+    assert changes(notebook, function, change)
+    assert on_worker(function)() == then
+
+
+@pytest.mark.parametrize(
+    ("before", "change"),
+    [
+        ("def f(): return 1", "other = 2"),
+        ("k = 1\ndef f(): return k", "k = 1"),
+        ("def f(k): return k\nk = 1", "k = 2"),
+        ("import math\ndef f(): return math.pi", "math.tau"),
+        ("xs = [1]\ndef f(): return xs", "xs.append(2); xs.pop()"),
+        ("xs = [1]\ndef f(): return xs", "xs = [1]"),
+    ],
+)
+def test_what_does_not_matter_changes_nothing(notebook: Notebook, before: str, change: str) -> None:
+    notebook.cell(before)
+    assert not changes(notebook, notebook.app(), change)
+
+
+def test_a_global_that_is_defined_later(notebook: Notebook) -> None:
+    notebook.cell("def f(): return later()")
+    function = notebook.app()
+    with pytest.raises(NameError, match="later"):
+        on_worker(function)()
+    assert changes(notebook, function, "def later(): return 3")
+    assert on_worker(function)() == 3
+
+
+def test_a_global_that_is_deleted(notebook: Notebook) -> None:
+    notebook.cell("k = 1\ndef f(): return k")
+    function = notebook.app()
+    assert changes(notebook, function, "del k")
+    with pytest.raises(NameError, match="k"):
+        on_worker(function)()
+
+
+def test_a_builtin_that_is_shadowed(notebook: Notebook) -> None:
+    notebook.cell("def f(): return len('abc')")
+    function = notebook.app()
+    assert on_worker(function)() == 3
+    assert changes(notebook, function, "def len(x): return 42")
+    assert on_worker(function)() == 42
+
+
+def test_a_captured_variable_that_has_no_value_yet(notebook: Notebook) -> None:
+    """The census stopped with 'Cell is empty' where plain Python only fails if the variable is used."""
+    notebook.cell(
+        "def outer():\n  def f(): return helper()\n  yield f\n  def helper(): return 5\n  yield f\n"
+        "steps = outer()\nf = next(steps)"
+    )
+    function = notebook.app()
+    with pytest.raises(NameError, match="helper"):
+        on_worker(function)()
+    assert changes(notebook, function, "next(steps)")
+    assert on_worker(function)() == 5
+
+
+def test_recursion_and_mutual_recursion(notebook: Notebook) -> None:
+    notebook.cell("def f(n): return 1 if n < 2 else n * f(n - 1)")
+    assert on_worker(notebook.app())(5) == 120
+    notebook.cell("def f(n): return n == 0 or g(n - 1)\ndef g(n): return n != 0 and f(n - 1)")
+    assert on_worker(notebook.app())(10) is True
+
+
+def test_functools_wraps(notebook: Notebook) -> None:
+    notebook.cell(
+        "import functools\n"
+        "def twice(g):\n  @functools.wraps(g)\n  def inner(*a): return 2 * g(*a)\n  return inner\n"
+        "@twice\ndef f(x): return x + k\nk = 1"
+    )
+    function = notebook.app()
+    assert on_worker(function)(3) == 8
+    assert changes(notebook, function, "k = 2")
+    assert on_worker(function)(3) == 10
+
+
+def test_importable_functions_go_by_name() -> None:
+    function = Function(functools.reduce)
+    assert len(function.current().payload) < 200
+    assert on_worker(function)(lambda a, b: a + b, [1, 2, 3]) == 6
+
+
+def test_objects_with_strange_attributes_are_only_pickled(notebook: Notebook) -> None:
+    """The census asked every global for `__wrapped__`, and some objects take offence."""
+    notebook.cell(
+        "class Touchy:\n  def __getattr__(self, name):\n    if name.startswith('__'): raise KeyError(name)\n"
+        "    raise AttributeError(name)\n  def __reduce__(self): return (Touchy, ())\nt = Touchy()\n"
+        "def f(): return type(t).__name__"
+    )
+    assert on_worker(notebook.app())() == "Touchy"
+
+
+# --- runners, names, sources -----------------------------------------------------------------------------------------
+
+
+def runner(function: Any, *args: Any, **kwargs: Any) -> Any:
+    return "run", function(*args, **kwargs)
+
+
+def test_a_runner_calls_the_function_on_the_worker(notebook: Notebook) -> None:
+    notebook.cell("def f(a, b=0): return a + b")
+    function = notebook.app(runner=runner)
+    assert on_worker(function)(1, b=2) == ("run", 3)
+
+
+def test_names() -> None:
+    assert Function(len).name == "len"
+    assert Function(functools.partial(len)).name == "partial"
+    assert Function(len, name="size").name == "size"
+
+
+def test_the_same_function_has_the_same_digest(notebook: Notebook) -> None:
+    notebook.cell("def f(): return 1")
+    assert notebook.app().current().digest == notebook.app().current().digest
+
+
+def test_a_worker_knows_the_source_of_cells(notebook: Notebook) -> None:
+    notebook.cell("def helper(x):\n    return 1 / x\n\ndef f(x):\n    return helper(x)  # here\n")
+    payload = notebook.app().current().payload
+    for name in [name for name in linecache.cache if name.startswith("<ipython-input")]:
+        del linecache.cache[name]  # a worker has never seen them
+    with pytest.raises(ZeroDivisionError) as raised:
+        load_function(payload)(0)
+    text = "".join(traceback.format_exception(raised.value))
+    assert "return helper(x)  # here" in text
+    assert "return 1 / x" in text
+
+
+def test_an_app_inside_a_function_says_that_it_cannot_be_called_there(notebook: Notebook) -> None:
+    notebook.cell("def inner(): return 1\ndef f(): return g()")
+    notebook.names["g"] = python_app(notebook.names["inner"])
+    with pytest.raises(NoDataFlowKernelError, match="inner was called inside a task"):
+        on_worker(notebook.app())()
+
+
+# --- what cannot travel ----------------------------------------------------------------------------------------------
+
+
+def test_a_global_that_cannot_travel_is_named(notebook: Notebook) -> None:
+    notebook.names["lock"] = threading.Lock()
+    notebook.cell("def g(): return lock\ndef f(): return g()")
+    with pytest.raises(
+        SerializationError, match=r"global 'lock' \(lock\), which app f uses, .*cannot pickle"
+    ) as raised:
+        notebook.app().current()
+    assert isinstance(raised.value.__cause__, TypeError)
+
+
+def test_a_captured_variable_that_cannot_travel_is_named(notebook: Notebook) -> None:
+    notebook.cell("import threading\ndef outer():\n  lock = threading.Lock()\n  return lambda: lock\nf = outer()")
+    with pytest.raises(SerializationError, match="captured variable 'lock'"):
+        notebook.app().current()
+
+
+def test_it_travels_again_once_the_culprit_is_gone(notebook: Notebook) -> None:
+    notebook.names["k"] = threading.Lock()
+    notebook.cell("def f(): return k")
+    function = notebook.app()
+    for _ in range(2):
+        with pytest.raises(SerializationError):
+            function.current()
+    notebook.cell("k = 7")
+    assert on_worker(function)() == 7
+
+
+def test_a_default_that_cannot_travel(notebook: Notebook) -> None:
+    notebook.cell("import threading\ndef f(lock=threading.Lock()): return 1")
+    with pytest.raises(SerializationError, match="app f cannot be sent to a worker: TypeError"):
+        notebook.app().current()
+
+
+# --- modules that travel by value ------------------------------------------------------------------------------------
+
+
+def test_a_module_registered_to_go_by_value(
+    notebook: Notebook, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    file = tmp_path / "edited_beside.py"
+    file.write_text("SCALE = 1\ndef helper(): return SCALE\ndef compute(): return helper()\n")
+    module = importlib.import_module("edited_beside")
+    cloudpickle.register_pickle_by_value(module)
+    try:
+        notebook.cell("import edited_beside\ndef f(): return edited_beside.compute()")
+        direct, through = Function(module.compute), notebook.app()
+        for function in (direct, through):
+            assert function.current() is function.current()
+        old = direct.current(), through.current()
+        assert on_worker(direct)() == 1
+        file.write_text("SCALE = 22\ndef helper(): return SCALE + 1\ndef compute(): return helper()\n")
+        importlib.reload(module)
+        assert on_worker(Function(module.compute))() == 23
+        assert through.current().digest != old[1].digest
+    finally:
+        cloudpickle.unregister_pickle_by_value(module)
+        del sys.modules["edited_beside"]
