@@ -21,8 +21,11 @@ import type { IConnection, Link } from '../tokens';
 export const TARGET = 'parslab.monitor';
 export const REQUEST = 'parslab_request';
 
-/** How long a kernel has to take an ask before we conclude that nobody listens on its control channel. */
-export const PATIENCE = 3000;
+/**
+ * How long a kernel has to take an ask before we conclude that nobody listens on its control channel. Much more than
+ * the three seconds for which a page that connects to a busy kernel holds all messages back, waiting for kernel_info.
+ */
+export const PATIENCE = 8000;
 
 /** How long an idle kernel may take to list its comms before we conclude that it is busy. */
 export const GLANCE = 1500;
