@@ -290,6 +290,18 @@ describe('changes of the kernel', () => {
     expect([comm.link, comm.reason]).toEqual(['lost', 'restarted']);
   });
 
+  it('bring another look when the kernel was too busy to answer', async () => {
+    kernel.status = 'busy';
+    kernel.reply = null;
+    const attach = comm.send({ type: 'Attach' }).catch(() => undefined);
+    await vi.advanceTimersByTimeAsync(PATIENCE);
+    await attach;
+    kernel.comms = { a: { target_name: TARGET } };
+    kernel.become('idle');
+    await settle();
+    expect(comm.link).toBe('live');
+  });
+
   it('do not matter where no run was', () => {
     kernel.become('restarting');
     expect(comm.link).toBe('absent');

@@ -177,6 +177,7 @@ export class KernelComm implements IConnection {
       const timer = setTimeout(() => {
         // A kernel that has answered before is only slow; one that never did has no handler.
         this._deaf = !this._heard;
+        this._missed = !this._heard;
         finish(null);
       }, PATIENCE);
       const finish = (reply: IReply | null) => {
@@ -234,7 +235,6 @@ export class KernelComm implements IConnection {
     } else if (type === 'comm_open') {
       const content = message.content as KernelMessage.ICommOpenMsg['content'];
       if (content.target_name === TARGET) {
-        this._deaf = false;
         this._comm = null;
         this._process = message.header.session;
         this._adopt(content.comm_id);
@@ -265,6 +265,10 @@ export class KernelComm implements IConnection {
   private _onStatus(_: unknown, status: Kernel.Status): void {
     if (status === 'restarting' || status === 'autorestarting' || status === 'dead') {
       this._onProcessGone(status === 'dead' ? 'dead' : 'restarted');
+    } else if (status === 'idle' && this._missed && !this._comm) {
+      // What took so long has ended: now it can say whether there is a run after all.
+      this._missed = false;
+      void this.find();
     }
   }
 
@@ -275,6 +279,7 @@ export class KernelComm implements IConnection {
     this._process = '';
     this._heard = false;
     this._deaf = false;
+    this._missed = false;
     if (known) {
       this._setLink('lost', reason);
     }
@@ -301,6 +306,7 @@ export class KernelComm implements IConnection {
       return;
     }
     this._comm = comm;
+    this._deaf = false;
     if (this._kernel.handleComms && !this._kernel.hasComm(comm)) {
       // Not used to receive; but a comm that the page does not know makes it complain at each message.
       this._kernel.createComm(TARGET, comm);
@@ -328,6 +334,8 @@ export class KernelComm implements IConnection {
   private _heard = false;
   /** A request to this kernel process was not answered. */
   private _deaf = false;
+  /** A run may be there that could not answer when it was asked. */
+  private _missed = false;
   private _waiting = new Set<IDisposable>();
   private _isDisposed = false;
   private _linkChanged = new Signal<IConnection, Link>(this);
