@@ -1,0 +1,127 @@
+"""What comes and goes while a run goes on: pages, tabs, kernels, the DataFlowKernel process, notebooks."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from playwright.sync_api import expect
+
+from tests.lab.browser import Notebook, until
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.lab.browser import Lab
+
+EMPTY = "Run parslab.load() or %parsl load in this notebook to see its tasks here."
+
+
+def test_a_page_that_is_reloaded_finds_the_run_of_a_busy_cell(lab: Lab, loaded: Notebook, gate: Path) -> None:
+    loaded.start(f"stamp().result()\nheld({str(gate)!r}).result()")
+    lab.panel.show("Overview")
+    lab.panel.counts(running=1, exec_done=1)
+    loaded.save()
+    lab.reload()
+    until(lambda: loaded.path in lab.notebooks(), "the notebook is open again")
+    lab.panel.open()
+    lab.panel.is_live()
+    lab.panel.show("Overview")
+    lab.panel.counts(running=1, exec_done=1)
+    gate.touch()
+    lab.panel.counts(running=0, exec_done=2)
+
+
+def test_two_tabs_show_the_same_run_and_either_cancels(lab: Lab, loaded: Notebook, gate: Path) -> None:
+    loaded.save()
+    other = lab.desk.lab()
+    try:
+        other.notebook(loaded.path)
+        cell = loaded.start(f"stamp().result()\nheld({str(gate)!r}).result()")
+        for panel in (lab.panel, other.panel):
+            panel.is_live()
+            panel.show("Overview")
+            panel.counts(running=1, exec_done=1)
+        drawer = other.panel.open_task("held")
+        drawer.get_by_role("button", name="Cancel task").click()
+        cell.wait()
+        assert cell.error.startswith("CancelledError")
+        for panel in (lab.panel, other.panel):
+            panel.show("Overview")
+            panel.counts(running=0, cancelled=1)
+        assert loaded.run("stamp().result() > 0") == "True"
+        for panel in (lab.panel, other.panel):
+            panel.counts(exec_done=2)
+    finally:
+        other.page.close()
+
+
+def test_a_restarted_kernel_has_no_run_until_the_next_load(lab: Lab, loaded: Notebook, gate: Path) -> None:
+    loaded.run(f"run = dfk.run\nheld({str(gate)!r})")
+    lab.panel.show("Overview")
+    lab.panel.counts(running=1)
+    before = loaded.run("dfk.pid")
+    loaded.restart()
+    lab.panel.says("The kernel was restarted: run parslab.load() again to go on.")
+    expect(lab.panel.node.locator(".parslab-RunLine")).to_have_attribute("data-status", "lost")
+    loaded.load()
+    assert loaded.run("dfk.pid") != before
+    lab.panel.counts(running=0, exec_done=0)
+    loaded.run("stamp().result()")
+    lab.panel.counts(exec_done=1)
+
+
+def test_the_panel_says_that_the_run_was_killed(lab: Lab, loaded: Notebook, gate: Path) -> None:
+    loaded.run("stamp().result()")
+    cell = loaded.start(f"import signal\nf = held({str(gate)!r})\nos.kill(dfk.pid, signal.SIGKILL)\nf.result()")
+    lab.panel.says("This run has ended (")
+    lab.panel.says("killed by SIGKILL")
+    lab.panel.says("Run parslab.load() to start another.")
+    cell.wait()
+    assert "SIGKILL" in cell.error
+    loaded.load()
+    lab.panel.show("Overview")
+    loaded.run("stamp().result()")
+    lab.panel.counts(exec_done=1)
+
+
+def test_a_run_that_was_ended_stays_to_be_read(lab: Lab, loaded: Notebook) -> None:
+    loaded.run("stamp().result()")
+    lab.panel.show("Overview")
+    lab.panel.counts(exec_done=1)
+    loaded.run("%load_ext parslab\n%parsl shutdown")
+    lab.panel.says("This run has ended")
+    lab.panel.counts(exec_done=1)
+    expect(lab.panel.node.get_by_role("button", name="Cancel all")).to_be_disabled()
+
+
+def test_a_notebook_that_is_closed_and_opened_again(lab: Lab, loaded: Notebook, gate: Path) -> None:
+    loaded.run(f"future = held({str(gate)!r})")
+    lab.panel.show("Overview")
+    lab.panel.counts(running=1)
+    loaded.save()
+    loaded.close()
+    lab.panel.says("Open a notebook to see its Parsl tasks here.")
+    again = lab.notebook(loaded.path)
+    lab.panel.is_live()
+    lab.panel.counts(running=1)
+    gate.touch()
+    assert again.run("future.result()") == "'through'"
+    lab.panel.counts(running=0, exec_done=1)
+
+
+def test_the_panel_follows_the_notebook_in_front(lab: Lab, loaded: Notebook) -> None:
+    loaded.run("[stamp().result() for _ in range(3)]")
+    lab.panel.show("Overview")
+    lab.panel.counts(exec_done=3)
+    with lab.working() as second:
+        lab.panel.says(EMPTY)
+        second.load(workers=1)
+        second.run("stamp().result()")
+        lab.panel.counts(exec_done=1)
+        loaded.show()
+        lab.panel.counts(exec_done=3)
+        loaded.run("stamp().result()")
+        lab.panel.counts(exec_done=4)
+        second.show()
+        lab.panel.counts(exec_done=1)
+    lab.panel.counts(exec_done=4)
