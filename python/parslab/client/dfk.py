@@ -12,6 +12,7 @@ import logging
 import os
 import random
 import threading
+from collections import deque
 from time import time
 from typing import TYPE_CHECKING, Any
 
@@ -98,7 +99,7 @@ class DataFlowKernel:
         """Whether this is a forked child's copy."""
         self._pending: dict[int, AppFuture] = {}
         self._followers: dict[int, Callable[[str, str], None]] = {}
-        self._released: list[int] = []
+        self._released: deque[int] = deque()
         self._kinds: tuple[int, ...] = ()
         self._choices: dict[Any, tuple[int, ...]] = {}
         self._welcomed = threading.Event()
@@ -190,6 +191,8 @@ class DataFlowKernel:
             dependencies = Dependencies(self._identify)
             inline, frames = pack_arguments(args, kwargs, dependencies, future.app_name)
             deps, shown = tuple(dependencies.tasks), show_arguments(args, kwargs)
+            if deps:
+                self._local.keep(task, deps)
         else:
             inline, frames = pack_arguments(args, kwargs, _NO_DEPENDENCIES, future.app_name)
             deps, shown = (), ""
@@ -241,7 +244,6 @@ class DataFlowKernel:
         if isinstance(future, LeanFuture):
             parent, path = future._identity()
             if parent._dfk is self:
-                self._local.keep(parent)
                 return parent.task_id, path
         return self._local.external(future).task_id, None
 
@@ -273,9 +275,10 @@ class DataFlowKernel:
                     self._link.wake()
 
     def _send_released(self) -> None:
-        count = len(self._released)
-        tasks = self._released[:count]
-        del self._released[:count]
+        tasks: list[int] = []
+        with contextlib.suppress(IndexError):
+            while True:  # two threads may be here at once: each number must go with one of them
+                tasks.append(self._released.popleft())
         if tasks:
             self._link.later(Release(tasks))
 
@@ -292,6 +295,8 @@ class DataFlowKernel:
 
     def _fetch(self, future: AppFuture) -> tuple[bytes, list[Buffer]]:
         """Get a value that was too large to come by itself."""
+        if self._ended is not None:
+            raise self._lost_error()
         value = self._questions.fetch(future.task_id)
         if value is None:
             raise self._lost_error()
@@ -354,6 +359,8 @@ class DataFlowKernel:
                     future._resolve(message.state, message.inline, message.size, message.failure)
                 if self._followers:
                     self._followers.pop(message.task, None)
+                if self._local.open:
+                    self._local.ended(message.task)
             elif kind is Value:
                 at += self._questions.value(message, list(frames), at)
             else:
@@ -437,6 +444,7 @@ class DataFlowKernel:
             with contextlib.suppress(KeyError):
                 _, future = self._pending.popitem()
                 future._resolve(TaskState.failed, b"", 0, failure)
+        self._local.let_go()
 
     def cleanup(self) -> None:
         """End the run: unfinished tasks are not waited for, workers and process go (Parsl: ``cleanup``).

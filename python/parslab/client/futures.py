@@ -7,6 +7,7 @@ them. Threads: settled by the link's thread, read by any.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import threading
@@ -115,10 +116,12 @@ class LeanFuture(Future[Any]):
                     return False
                 self._state = state
                 for waiter in self._lazy_waiters or ():
-                    if state is FINISHED:
-                        waiter.add_result(self)
-                    else:
+                    if state is not FINISHED:
                         waiter.add_cancelled(self)
+                    elif self._failed():
+                        waiter.add_exception(self)
+                    else:
+                        waiter.add_result(self)
                 condition.notify_all()
         callbacks, self._lazy_callbacks = self._lazy_callbacks, None
         for call in callbacks or ():
@@ -184,6 +187,17 @@ class LeanFuture(Future[Any]):
     def _error(self) -> BaseException | None:
         raise NotImplementedError
 
+    def _failed(self) -> bool:
+        """Whether the task failed, as far as can be told without unpickling anything."""
+        raise NotImplementedError
+
+    def _get_snapshot(self) -> tuple[bool, bool, Any, BaseException | None]:
+        """Done, cancelled, result, exception: how asyncio of Python 3.14 reads a future that it wraps."""
+        if self._state is not FINISHED:
+            return self._state in _DONE, self.cancelled(), None, None
+        error = self._error()
+        return True, False, None if error is not None else self._value(), error
+
     def __await__(self) -> Generator[Any, None, Any]:
         """Await the value in any asyncio loop.  Interrupting the awaiting cell does not cancel the task."""
         import asyncio
@@ -192,7 +206,8 @@ class LeanFuture(Future[Any]):
         woken = loop.create_future()
 
         def wake(_: object) -> None:
-            loop.call_soon_threadsafe(finish)
+            with contextlib.suppress(RuntimeError):  # the loop is closed: nobody awaits any more
+                loop.call_soon_threadsafe(finish)
 
         def finish() -> None:
             if not woken.done():
@@ -301,6 +316,9 @@ class AppFuture(LeanFuture):
         error: BaseException = self._object
         return error
 
+    def _failed(self) -> bool:
+        return self._failure is not None
+
     def _identity(self) -> tuple[AppFuture, Path]:
         return self, None
 
@@ -393,6 +411,9 @@ class ResultPart(LeanFuture):
                 return missing
         return error
 
+    def _failed(self) -> bool:
+        return self._parent._failed()
+
     def _identity(self) -> tuple[AppFuture, Path]:
         return self._parent, self._path
 
@@ -441,6 +462,9 @@ class DataFuture(LeanFuture):
 
     def _error(self) -> BaseException | None:
         return self.parent._error()
+
+    def _failed(self) -> bool:
+        return self.parent._failed()
 
     def _identity(self) -> tuple[AppFuture, Path]:
         return self.parent, Constant(self.file_obj)

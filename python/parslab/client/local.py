@@ -73,8 +73,10 @@ class LocalTasks:
         self._joins = ThreadPool("join", _JOIN_THREADS)
         self._bodies: dict[int, _Body] = {}
         self._kinds: weakref.WeakKeyDictionary[AppFuture, int] = weakref.WeakKeyDictionary()
-        self._kept: dict[int, AppFuture] = {}
-        """Local futures whose value a worker may ask for."""
+        self._there: weakref.WeakValueDictionary[int, AppFuture] = weakref.WeakValueDictionary()
+        """Futures whose value lies here."""
+        self._kept: dict[int, list[AppFuture]] = {}
+        """By remote task: those of them that its worker may ask for, until it has ended."""
         self._externals: weakref.WeakKeyDictionary[Future[Any], AppFuture] = weakref.WeakKeyDictionary()
         self._meeting = threading.Lock()  # one external task for a future that two threads pass on at once
 
@@ -102,6 +104,7 @@ class LocalTasks:
             # A guest has no configuration: its thread-pool tasks share the threads of its joins.
             pool = self._pools.get(label, self._joins)
         self._kinds[future] = kind
+        self._there[future.task_id] = future
         self._bodies[future.task_id] = _Body(future, function, args, kwargs, pool, runner)
         message = Submit(
             future.task_id,
@@ -127,7 +130,7 @@ class LocalTasks:
             task = AppFuture(self._kernel, next(self._kernel._ids), "future")
             self._externals[future] = task
         self._kinds[task] = TaskKind.external
-        self.keep(task)
+        self._there[task.task_id] = task
         message = Submit(
             task.task_id, -1, TaskKind.external, 0, b"", 0, (), time(), brief(future), "", type(future).__name__
         )
@@ -135,10 +138,11 @@ class LocalTasks:
         future.add_done_callback(lambda done: self._external_done(task, done))
         return task
 
-    def keep(self, future: AppFuture) -> None:
-        """A worker may ask for the value of this future."""
-        if future in self._kinds:
-            self._kept[future.task_id] = future
+    def keep(self, task: int, deps: tuple[int, ...]) -> None:
+        """The worker of this remote task may ask for values that lie here, even when their futures are dropped."""
+        kept = [future for dep in deps if (future := self._there.get(dep)) is not None] if self._there else []
+        if kept:
+            self._kept[task] = kept
 
     # ----- messages (link's thread)
 
@@ -150,8 +154,23 @@ class LocalTasks:
 
     def want(self, message: Want) -> None:
         """A worker needs a value that lies here."""
-        future = self._kept.pop(message.task, None)
+        future = self._there.get(message.task)
         self._joins.submit(lambda: self._ship(message.task, future))
+
+    @property
+    def open(self) -> bool:
+        """Whether anything is held for a task that has not ended."""
+        return bool(self._bodies or self._kept)
+
+    def ended(self, task: int) -> None:
+        """A task has ended, perhaps without ever having run: let go of what was held for it."""
+        self._bodies.pop(task, None)
+        self._kept.pop(task, None)
+
+    def let_go(self) -> None:
+        """No task will end any more."""
+        self._bodies.clear()
+        self._kept.clear()
 
     # ----- bodies (pool threads)
 
@@ -225,8 +244,7 @@ class LocalTasks:
         """Let go of everything."""
         for pool in [*self._pools.values(), self._joins]:
             pool.close(0.5)
-        self._bodies.clear()
-        self._kept.clear()
+        self.let_go()
 
 
 class _JoinFuture(AppFuture):

@@ -50,6 +50,7 @@ class Questions:
         self._numbers = itertools.count(1)
         self._asks: dict[int, _Box] = {}
         self._fetches: dict[int, _Box] = {}
+        self._over = False
 
     def ask(self, message: panel.Ask, timeout: float) -> panel.Answer | None:
         """The answer; None when the run ended meanwhile.
@@ -74,6 +75,8 @@ class Questions:
     def fetch(self, task: int) -> tuple[bytes, list[Buffer]] | None:
         """The packed value of a task; None when the run ended meanwhile."""
         box = self._fetches.setdefault(task, _Box())
+        if self._over:  # asked after the box is there, so that the end either sees the box or is seen here
+            box.full.set()
         if not box.full.is_set():
             self._link.send(Fetch(task))
             self._await(box, None)
@@ -105,6 +108,7 @@ class Questions:
 
     def end(self) -> None:
         """No answer will come any more."""
+        self._over = True
         for box in [*self._asks.values(), *self._fetches.values()]:
             box.full.set()
 

@@ -15,6 +15,7 @@ import os
 import pickle
 import sys
 import types
+import weakref
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -47,6 +48,9 @@ class Pickled:
         self.name = name
         self.payload = payload
         self.digest = hashlib.blake2b(payload, digest_size=16).digest()
+
+
+_alive: weakref.WeakValueDictionary[bytes, Pickled] = weakref.WeakValueDictionary()
 
 
 class Function:
@@ -106,9 +110,13 @@ class Function:
         except Exception as error:
             self._pickled = None
             raise census.blame(self.name, error) from error
-        if self._pickled is None or self._pickled.payload != payload:
-            self._pickled = Pickled(self.name, payload)
-        return self._pickled
+        pickled = self._pickled
+        if pickled is None or pickled.payload != payload:
+            pickled = Pickled(self.name, payload)
+            # A cell that is run again makes the same function: one pickle for both, so that the end of the older one
+            # does not make the run forget the number that a call of the newer one is about to name.
+            pickled = self._pickled = _alive.setdefault(pickled.digest, pickled)
+        return pickled
 
 
 def load_function(payload: bytes) -> Callable[..., Any]:

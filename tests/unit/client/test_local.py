@@ -1,0 +1,274 @@
+"""Tasks that run here: what is held for them, and for how long."""
+
+from __future__ import annotations
+
+import gc
+import itertools
+import queue
+import weakref
+from concurrent.futures import CancelledError, Future
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from parslab.client.futures import AppFuture, LeanFuture
+from parslab.client.local import LocalTasks
+from parslab.records.states import TaskState
+from parslab.serialize.values import unpack
+from parslab.wire.messages import Finished, Joins, RunLocal, Started, Submit, TaskKind, Unshippable, Value, Want
+from tests.unit.client.home import FakeHome, done
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from parslab.serialize.references import Path
+
+
+class FakeKernel(FakeHome):
+    """The handle of a run as LocalTasks sees it; what is sent waits in a queue."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.labels = ("llex", "threads")
+        self.sent: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        self.expected: list[Submit] = []
+        self._ids = itertools.count()
+        self._link = self
+        self.local = LocalTasks(self, {"threads": 2})  # type: ignore[arg-type]
+
+    def send(self, message: Any, frames: Any = ()) -> None:
+        self.sent.put((message, frames))
+
+    def _expect(self, future: AppFuture, message: Submit) -> None:
+        self.expected.append(message)
+
+    def _identify(self, future: Future[Any]) -> tuple[int, Path]:
+        if isinstance(future, LeanFuture):
+            parent, path = future._identity()
+            return parent.task_id, path
+        return self.local.external(future).task_id, None
+
+    def call(self, function: Any, *args: Any, join: bool = False, **kwargs: Any) -> AppFuture:
+        future = AppFuture(self, next(self._ids), function.__name__)
+        self.local.submit(future, function, args, kwargs, None if join else 1, "In [1]")
+        return future
+
+    def told(self) -> Any:
+        message, _ = self.sent.get(timeout=5)
+        return message
+
+
+@pytest.fixture
+def kernel() -> Iterator[FakeKernel]:
+    kernel = FakeKernel()
+    yield kernel
+    kernel.local.close()
+
+
+def add(x: Any, y: Any = 0) -> Any:
+    return x + y
+
+
+def test_a_call_runs_when_it_is_told_to(kernel: FakeKernel) -> None:
+    need = kernel.call(add, 1)
+    future = kernel.call(add, [need], y=[5])
+    (first, second) = kernel.expected
+    assert (first.kind, first.deps, first.executor, first.fn) == (TaskKind.local, (), 1, -1)
+    assert (second.deps, second.cell, second.name) == ((need.task_id,), "In [1]", "add")
+    need._take(1)
+    done(need, None)
+    kernel.local.run(RunLocal(future.task_id))
+    assert isinstance(kernel.told(), Started)
+    finished = kernel.told()
+    assert isinstance(finished, Finished)
+    assert finished.state is TaskState.exec_done
+    assert future._value() == [1, 5]
+
+
+def test_arguments_and_results_go_by_reference(kernel: FakeKernel) -> None:
+    thing = object()
+    future = kernel.call(lambda x: x, thing)
+    kernel.local.run(RunLocal(future.task_id))
+    kernel.told()
+    kernel.told()
+    assert future._value() is thing
+
+
+@pytest.mark.parametrize("error", [ValueError("no"), SystemExit(3), KeyboardInterrupt()])
+def test_what_a_body_raises_ends_the_task_not_the_thread(kernel: FakeKernel, error: BaseException) -> None:
+    def raises() -> None:
+        raise type(error)(*error.args)
+
+    for _ in range(3):
+        future = kernel.call(raises)
+        kernel.local.run(RunLocal(future.task_id))
+        kernel.told()
+        finished = kernel.told()
+        assert finished.failure.error.startswith(type(error).__name__)
+        assert "in raises" in finished.failure.traceback
+        assert "_execute" not in finished.failure.traceback
+
+
+def test_a_cancelled_call_does_not_run(kernel: FakeKernel) -> None:
+    called: list[int] = []
+    future = kernel.call(called.append, 1)
+    kernel.local.run(RunLocal(future.task_id)) if future.cancel() else None
+    kernel.local.close()
+    assert called == []
+
+
+def test_calls_that_never_run_are_let_go(kernel: FakeKernel) -> None:
+    """Cancelled calls, and those whose dependency failed, were held with their arguments until the end of the run."""
+    future = kernel.call(add, [1, 2, 3])
+    seen = weakref.ref(future)
+    assert kernel.local.open
+    kernel.local.ended(future.task_id)
+    assert not kernel.local.open
+    number = future.task_id
+    del future
+    gc.collect()
+    assert seen() is None
+    assert kernel.released == [(number, 0)]
+
+
+# --- values that workers want ----------------------------------------------------------------------------------------
+
+
+def test_a_value_is_sent_when_a_worker_wants_it(kernel: FakeKernel) -> None:
+    future = kernel.call(add, 1)
+    future._take([1, 2])
+    kernel.local.want(Want(future.task_id))
+    message, frames = kernel.sent.get(timeout=5)
+    assert isinstance(message, Value)
+    assert unpack(message.inline, frames) == [1, 2]
+
+
+def test_a_value_that_cannot_be_pickled(kernel: FakeKernel) -> None:
+    future = kernel.call(add, 1)
+    future._take(kernel.sent)
+    kernel.local.want(Want(future.task_id))
+    message = kernel.told()
+    assert isinstance(message, Unshippable)
+    assert "the result of app add (task 0, run in the notebook) cannot be sent" in message.failure.error
+
+
+def test_a_value_that_is_gone(kernel: FakeKernel) -> None:
+    kernel.local.want(Want(99))
+    assert "is not in the notebook any more" in kernel.told().failure.error
+
+
+def test_a_dropped_future_is_kept_until_the_task_that_needs_it_has_ended(kernel: FakeKernel) -> None:
+    """It was kept for ever once it had been an argument, unless a worker asked for its value exactly once."""
+    future = kernel.call(add, 1)
+    future._take("value")
+    number, seen = future.task_id, weakref.ref(future)
+    kernel.local.ended(number)
+    kernel.local.keep(50, (number, 7))
+    kernel.local.keep(51, (number,))
+    del future
+    gc.collect()
+    assert seen() is not None
+    kernel.local.want(Want(number))
+    assert isinstance(kernel.told(), Value)
+    kernel.local.ended(50)
+    assert seen() is not None
+    kernel.local.ended(51)
+    kernel.local.close()
+    gc.collect()
+    assert seen() is None
+
+
+def test_local_dependents_keep_what_they_need_themselves(kernel: FakeKernel) -> None:
+    need = kernel.call(add, 1)
+    need._take(1)
+    done(need, None)
+    kernel.local.ended(need.task_id)
+    seen = weakref.ref(need)
+    future = kernel.call(add, need, 2)
+    del need
+    gc.collect()
+    assert seen() is not None
+    kernel.local.run(RunLocal(future.task_id))
+    kernel.told()
+    kernel.told()
+    kernel.local.close()
+    gc.collect()
+    assert future._value() == 3
+    assert seen() is None
+
+
+# --- futures of somebody else ----------------------------------------------------------------------------------------
+
+
+def test_a_foreign_future_is_one_task_however_often_it_is_passed_on(kernel: FakeKernel) -> None:
+    foreign: Future[Any] = Future()
+    task = kernel.local.external(foreign)
+    assert kernel.local.external(foreign) is task
+    (submit,) = kernel.expected
+    assert (submit.kind, submit.name) == (TaskKind.external, "Future")
+    foreign.set_result([1])
+    finished = kernel.told()
+    assert (finished.state, finished.failure) == (TaskState.exec_done, None)
+    assert task._value() == [1]
+
+
+@pytest.mark.parametrize("end", ["error", "cancelled"])
+def test_a_foreign_future_that_fails(kernel: FakeKernel, end: str) -> None:
+    foreign: Future[Any] = Future()
+    kernel.local.external(foreign)
+    if end == "error":
+        foreign.set_exception(ValueError("no"))
+    else:
+        foreign.cancel()
+    finished = kernel.told()
+    assert finished.state is TaskState.failed
+    assert finished.failure.error.startswith("ValueError: no" if end == "error" else "CancelledError")
+
+
+# --- joins -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("many", [False, True])
+def test_a_join_tells_what_it_waits_for(kernel: FakeKernel, many: bool) -> None:
+    inner = kernel.call(add, 1)
+
+    def body() -> Any:
+        return [inner, inner["a"]] if many else inner
+
+    future = kernel.call(body, join=True)
+    assert kernel.expected[-1].kind == TaskKind.join
+    kernel.local.run(RunLocal(future.task_id))
+    kernel.told()
+    joins = kernel.told()
+    assert isinstance(joins, Joins)
+    assert (joins.tasks, joins.many) == ((inner.task_id,) * (1 + many), many)
+    inner._take({"a": 5})
+    done(inner, None)
+    done(future, None)
+    assert future.result() == ([{"a": 5}, 5] if many else {"a": 5})
+
+
+@pytest.mark.parametrize(
+    ("returned", "named"), [(5, "it returned int"), ([1], "it returned a list with a int"), (None, "NoneType")]
+)
+def test_a_join_that_returns_no_futures(kernel: FakeKernel, returned: Any, named: str) -> None:
+    def body() -> Any:
+        return returned
+
+    future = kernel.call(body, join=True)
+    kernel.local.run(RunLocal(future.task_id))
+    kernel.told()
+    failure = kernel.told().failure
+    assert "join app body must return a future or a list of futures" in failure.error
+    assert named in failure.error
+
+
+def test_the_value_of_a_join_of_a_cancelled_future(kernel: FakeKernel) -> None:
+    inner = kernel.call(add, 1)
+    future = kernel.call(lambda: inner, join=True)
+    kernel.local.run(RunLocal(future.task_id))
+    kernel.told()
+    kernel.told()
+    inner.cancel()
+    with pytest.raises(CancelledError):
+        future._value()
