@@ -174,6 +174,10 @@ class Notebook:
             pytest.fail(f"{source}\n\n{cell.output}")
         return cell.output
 
+    def cells(self) -> list[Cell]:
+        """All its cells."""
+        return [Cell(self, place) for place in range(len(self.lab.drive("sources", self.path)))]
+
     def load(self, workers: int = 2) -> None:
         """Load a run with so many workers and make what the tests use."""
         self.run(LOAD.format(workers=workers))
@@ -217,7 +221,7 @@ class Cell:
     @property
     def outputs(self) -> list[dict[str, Any]]:
         """What the notebook would save."""
-        return list(self.notebook.lab.drive("outputs", self.notebook.path, self.place))
+        return list(self.notebook.lab.drive("outputs", self.notebook.path, self.place) or [])
 
     @property
     def error(self) -> str:

@@ -59,7 +59,7 @@ window.drive = {
   },
 
   outputs(path, place) {
-    return this.book(path).content.model.cells.get(place).outputs.toJSON();
+    return this.book(path).content.model.cells.get(place).outputs?.toJSON();
   },
 
   sources(path) {
