@@ -13,8 +13,12 @@ import os
 import sys
 import tempfile
 import threading
+from typing import TYPE_CHECKING
 
 from parslab.wire.messages import Printed
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 __all__ = ["HEAD", "TAIL", "Output", "anonymous_file"]
 
@@ -95,8 +99,12 @@ class Output:
         self._own = (sys.stdout, sys.stderr)
         self._lock = threading.Lock()
 
-    def take(self, task: int, final: bool) -> list[Printed]:
-        """What ``task`` has printed since the last call; ``final`` when it has ended."""
+    def take(self, task: int, final: bool, still: Callable[[], bool] | None = None) -> list[Printed]:
+        """What ``task`` has printed since the last call; ``final`` when it has ended.
+
+        Asked by the thread that does not run the tasks, ``still`` says whether it still runs: if so, what is there can
+        only be its own.
+        """
         for text in self._own if final else ():
             with contextlib.suppress(OSError, ValueError):  # the task closed it: not our failure
                 text.flush()
@@ -104,6 +112,8 @@ class Output:
         if not os.lseek(out.fd, 0, os.SEEK_END) and not os.lseek(err.fd, 0, os.SEEK_END) and not (out.sent + err.sent):
             return []
         with self._lock:
+            if still is not None and not still():
+                return []
             return out.take(task, final) + err.take(task, final)
 
     def mend(self) -> None:

@@ -7,6 +7,7 @@ short tasks leave together; an outcome never waits for a later task that is not 
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import threading
 import types
@@ -108,11 +109,11 @@ class Worker:
 
     def _execute(self, run: Run, frames: list[bytearray]) -> None:
         self.since = started = time()
-        self.current = self._page[0] = run.task
         inline, failure, interrupted = b"", None, False
         out: list[Buffer] = []
         try:
             try:
+                self.current = self._page[0] = run.task
                 inline, out = self._call(run, frames)
             finally:
                 self.current = -1
@@ -122,7 +123,7 @@ class Worker:
         except BaseException as error:
             failure = self._failure(run, error)
         ended = time()
-        self.interrupting = -1
+        self.current = self.interrupting = -1  # again: an interrupt may have come just before the first time
         self._output.mend()
         messages: list[Any] = self._output.take(run.task, final=True)
         messages.append(Outcome(run.task, run.attempt, inline, len(out), started, ended, failure, interrupted))
@@ -182,7 +183,7 @@ class Worker:
         """Send what the running task has printed so far; called by the control thread."""
         task = self.current
         if task >= 0:
-            printed = self._output.take(task, final=False)
+            printed = self._output.take(task, final=False, still=lambda: self.current == task)
             if printed:
                 self._link.send(printed)
 
@@ -193,19 +194,25 @@ class Worker:
                 self._accept(self._link.receive(0))
             finally:
                 self._reading.release()
+        if task is not None:
+            return self._give_back_one(task)
         back: list[int] = []
-        kept: list[tuple[Run, list[bytearray]]] = []
-        try:
+        with contextlib.suppress(IndexError):
             while True:
-                item = self._todo.pop()
-                if task is None or item[0].task == task:
-                    back.append(item[0].task)
-                else:
-                    kept.append(item)
-        except IndexError:
-            self._todo.extend(reversed(kept))
+                back.append(self._todo.pop()[0].task)
         back.reverse()
         return back
+
+    def _give_back_one(self, task: int) -> list[int]:
+        # The others stay where they are: the main thread would fall asleep over a queue that is empty for a moment.
+        while True:
+            with contextlib.suppress(RuntimeError):  # it grew or shrank while it was looked through
+                for item in self._todo.copy():
+                    if item[0].task == task:
+                        with contextlib.suppress(ValueError):  # begun just now
+                            self._todo.remove(item)
+                            return [task]
+                return []
 
     def _on_interrupt(self, signum: int, frame: object) -> None:
         """Only the task that was meant is interrupted, never the next one and never this loop."""
