@@ -1,0 +1,95 @@
+"""Every executor of ours against the suite that all must pass."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import parslab
+from parslab.records import panel
+from parslab.testing.conformance import ExecutorSuite, eventually
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from parslab.client.dfk import DataFlowKernel
+    from parslab.executors import Executor
+
+PACKAGE = Path(parslab.__file__).parents[1]
+
+
+def workers_there(kernel: DataFlowKernel) -> list[panel.WorkerRow]:
+    """The workers that have said hello."""
+    answer = kernel.ask(panel.Attach())
+    assert isinstance(answer, panel.Snapshot)
+    return [row for row in answer.workers if row.state in ("idle", "busy")]
+
+
+class TestLowLatencyExecutor(ExecutorSuite):
+    """Workers of this host, over unix sockets."""
+
+    def executor(self) -> Executor:
+        return parslab.LowLatencyExecutor(workers=2)
+
+
+class TestLowLatencyExecutorOverTcp(ExecutorSuite):
+    """One worker of this host, and one that has joined over CurveZMQ as those of other hosts do."""
+
+    def executor(self) -> Executor:
+        return parslab.LowLatencyExecutor(workers=1, address="127.0.0.1")
+
+    @contextlib.contextmanager
+    def joined(self, kernel: DataFlowKernel) -> Iterator[subprocess.Popen[bytes]]:
+        settings = kernel.run_dir / "worker-llex.json"
+        assert settings.stat().st_mode & 0o777 == 0o600
+        paths = [str(PACKAGE), *filter(None, [os.environ.get("PYTHONPATH")])]
+        worker = subprocess.Popen(
+            [sys.executable, "-m", "parslab.remote.worker", str(settings)],
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
+        )
+        try:
+            eventually(lambda: len(workers_there(kernel)) == 2)
+            yield worker
+        finally:
+            kernel.cleanup()
+            worker.wait(10)
+
+    def test_both_workers_are_used(self, kernel: DataFlowKernel) -> None:
+        @parslab.python_app
+        def pid(_: int) -> int:
+            import os
+            import time
+
+            time.sleep(0.02)
+            return os.getpid()
+
+        futures = [pid(n) for n in range(20)]
+        pids = {future.result() for future in futures}
+        assert pids == {row.pid for row in workers_there(kernel)}
+        assert len(pids) == 2
+
+
+class TestThreadPoolExecutor(ExecutorSuite):
+    """Threads of this very process."""
+
+    by_reference = True
+    interrupts = False
+    captures_output = False
+
+    def executor(self) -> Executor:
+        return parslab.ThreadPoolExecutor(max_threads=4)
+
+    def test_tasks_run_here(self, kernel: DataFlowKernel) -> None:
+        @parslab.python_app
+        def here() -> Any:
+            import threading
+
+            return os.getpid(), threading.current_thread().name
+
+        pid, thread = here().result()
+        assert pid == os.getpid()
+        assert thread.startswith("parslab-threads-")
