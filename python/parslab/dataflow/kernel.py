@@ -328,12 +328,12 @@ class Kernel:
             return
         try:
             for messages, frames in client.stream.receive():
-                if not client.greeted and type(messages[0]) is not Hello:
+                if not client.greeted and not (messages and type(messages[0]) is Hello):
                     raise ProtocolError("its first message is no Hello")
                 client.handle(self, messages, frames)
         except EOFError:
             self._left(client, _GONE)
-        except (ProtocolError, InternalError, KeyError, MemoryError) as error:
+        except (ProtocolError, InternalError, LookupError, MemoryError) as error:
             log.exception("client %d is dropped", client.number)
             self.event(
                 NoticeRaised(time(), "error", f"Client {client.number} is dropped: {type(error).__name__}: {error}")
@@ -346,6 +346,8 @@ class Kernel:
         self.loop.forget(client.stream)
         client.stream.close()
         self.event(ClientLeft(time(), client.number, reason))
+        for fn in client.fns.values():
+            self.drop_code(fn)
         if client.owner:
             self.end(f"its owner, process {client.pid}, has left" if reason == _GONE else f"its owner {reason}")
         else:
