@@ -5,8 +5,8 @@ loop of the DataFlowKernel only.  Values are opaque.
 
 Invariants (``check`` verifies them; every test of this module ends with it):
 - a pending task counts exactly its unfinished needs, and each of those lists it among its dependents;
-- a task in a final state has no arguments, has been resolved to its client exactly once, and has no dependents but those
-  that wait until its client sends the value (and, until then, those of them that were cancelled meanwhile);
+- a task in a final state has no arguments, has been resolved to its client exactly once, and has no dependents but
+  those that wait until its client sends the value (and, until then, those of them that were cancelled meanwhile);
 - a task is forgotten when it is final and its client has released it; needs that a dependent still holds stay alive
   through that reference alone.
 """
