@@ -131,6 +131,7 @@ class Lab:
         """Change the theme, and wait until it is there."""
         self.command("apputils:change-theme", theme=name)
         expect(self.page.locator("body")).to_have_attribute("data-jp-theme-name", name)
+        expect(self.page.locator("#jupyterlab-splash")).to_have_count(0)
 
     def notebook(self, path: str | None = None) -> Notebook:
         """Open a notebook in this page, a new one unless a path is given."""

@@ -20,11 +20,14 @@ from playwright.sync_api import sync_playwright
 from tests.lab.browser import FLAGS, Desk, Lab, Notebook
 from tests.lab.measure import measured
 from tests.lab.server import Server, served
+from tests.lab.story import COUNTS, STORY
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from playwright.sync_api import Browser
+
+    from tests.lab.panel import Panel
 
 OURS = ("ipykernel_launcher", "parslab.dataflow", "parslab.remote")
 GRACE = 8.0
@@ -64,7 +67,9 @@ def server(root: Path) -> Iterator[Server]:
 def browser(chromium: str) -> Iterator[Browser]:
     """The browser."""
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=list(FLAGS))
+        # Scroll bars take room on most desktops, and are seen where there should be none.
+        hidden = ["--hide-scrollbars"]
+        browser = playwright.chromium.launch(executable_path=chromium, args=list(FLAGS), ignore_default_args=hidden)
         yield browser
         browser.close()
 
@@ -89,6 +94,28 @@ def loaded(book: Notebook) -> Notebook:
     """A new notebook with a run on two workers."""
     book.load()
     return book
+
+
+@pytest.fixture(scope="module")
+def story(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Notebook]:
+    """A notebook with a run that stands still in the middle."""
+    gate = tmp_path_factory.mktemp("gate") / "gate"
+    with lab.working() as notebook:
+        notebook.load()
+        notebook.run(STORY.format(gate=str(gate)))
+        lab.panel.show("Overview")
+        lab.panel.counts(**COUNTS)
+        yield notebook
+        gate.touch()
+
+
+@pytest.fixture
+def panel(lab: Lab, story: Notebook) -> Panel:
+    """The panel on the story's run, with no task open."""
+    story.show()
+    lab.panel.is_live()
+    lab.panel.close_task()
+    return lab.panel
 
 
 @pytest.fixture

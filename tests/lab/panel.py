@@ -32,6 +32,17 @@ class Panel:
             self.sidebar.click()
         expect(self.node).to_be_visible()
 
+    def resize(self, width: int) -> None:
+        """Drag the edge of the panel until it is so wide."""
+        box = self.node.bounding_box()
+        assert box is not None
+        left, middle = box["x"], box["y"] + box["height"] / 2
+        self.page.mouse.move(left - 2, middle)
+        self.page.mouse.down()
+        self.page.mouse.move(left - 2 + box["width"] - width, middle, steps=4)
+        self.page.mouse.up()
+        expect(self.node).to_have_js_property("offsetWidth", width)
+
     def show(self, view: str) -> None:
         """Choose a tab."""
         tab = self.node.get_by_role("tab", name=view)
@@ -56,7 +67,7 @@ class Panel:
                 expect(counter.and_(self.page.locator(":not([data-count='0'])"))).to_have_count(0)
 
     def row(self, app: str) -> Locator:
-        """The row of the only task of an app."""
+        """The rows of the tasks of an app."""
         cell = self.page.locator(".parslab-col-app").get_by_text(app, exact=True)
         return self.rows.filter(has=cell)
 

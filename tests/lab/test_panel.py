@@ -4,79 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import pytest
 from playwright.sync_api import expect
 
+from tests.lab.story import COUNTS
+
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from tests.lab.browser import Lab, Notebook
     from tests.lab.panel import Panel
 
 EMPTY = "Run parslab.load() or %parsl load in this notebook to see its tasks here."
-STORY = """
-@python_app
-def double(number):
-    print('doubling', number)
-    return 2 * number
-
-@python_app
-def add(*parts):
-    return sum(parts)
-
-@python_app
-def broken(number):
-    numbers = [number]
-    return numbers[3]  # there is no fourth
-
-@python_app
-def after(number):
-    return number
-
-@python_app
-def waiting(number, *after):
-    return number
-
-@python_app
-def unwanted(gate):
-    import os, time
-    while not os.path.exists(gate):
-        time.sleep(0.01)
-
-four, six = double(2), double(3)
-ten = add(four, six)
-wrong = broken(ten)
-never = after(wrong)
-gone = unwanted({gate!r})
-gone.cancel()
-running = held({gate!r})
-later = waiting(1, running)
-wrong.exception(), ten.result()
-"""
-COUNTS = {"exec_done": 3, "failed": 1, "dep_fail": 1, "cancelled": 1, "running": 1, "pending": 1}
-
-
-@pytest.fixture(scope="module")
-def story(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Notebook]:
-    """A notebook with a run that stands still in the middle."""
-    gate = tmp_path_factory.mktemp("gate") / "gate"
-    with lab.working() as notebook:
-        notebook.load()
-        notebook.run(STORY.format(gate=str(gate)))
-        lab.panel.show("Overview")
-        lab.panel.counts(**COUNTS)
-        yield notebook
-        gate.touch()
-
-
-@pytest.fixture
-def panel(lab: Lab, story: Notebook) -> Panel:
-    """The panel on the story's run, with no task open."""
-    story.show()
-    lab.panel.is_live()
-    lab.panel.close_task()
-    return lab.panel
 
 
 def test_the_palette_opens_a_panel_that_says_what_to_do(lab: Lab, book: Notebook) -> None:
@@ -163,7 +101,7 @@ def test_the_table_sorts(panel: Panel) -> None:
     expect(head).to_have_attribute("aria-sort", "descending")
     expect(panel.rows.first).to_contain_text("waiting")
     panel.node.get_by_role("columnheader", name="Id").get_by_role("button").click()
-    expect(panel.rows.first).to_contain_text("waiting")
+    expect(panel.rows.last).to_contain_text("double")
 
 
 def test_the_drawer_tells_all_of_a_failed_task(panel: Panel, story: Notebook) -> None:
@@ -187,7 +125,7 @@ def test_the_drawer_tells_all_of_a_failed_task(panel: Panel, story: Notebook) ->
 
 def test_the_drawer_tells_arguments_and_output(panel: Panel) -> None:
     panel.show("Tasks")
-    panel.rows.filter(has=panel.page.get_by_text("double", exact=True)).last.click()
+    panel.row("double").last.click()
     expect(panel.drawer.locator(".parslab-Drawer-shown")).to_contain_text("2")
     expect(panel.drawer.locator("[data-text=stdout]")).to_have_text("doubling 2\n")
     expect(panel.drawer.get_by_role("button", name="Cancel task")).to_be_hidden()
@@ -196,7 +134,8 @@ def test_the_drawer_tells_arguments_and_output(panel: Panel) -> None:
 def test_the_drawer_follows_a_task_that_runs(panel: Panel, story: Notebook, gate: Path) -> None:
     story.run(f"watched = held({str(gate)!r})")
     panel.show("Tasks")
-    panel.rows.filter(has=panel.page.get_by_text("held", exact=True)).first.click()
+    expect(panel.row("held")).to_have_count(2)
+    panel.row("held").first.click()
     head = panel.drawer.locator("header")
     expect(head).to_have_attribute("data-state", "running")
     expect(panel.drawer.get_by_role("button", name="Cancel task")).to_be_enabled()

@@ -102,6 +102,13 @@ export class ParslPanel extends Panel implements IParslPanel {
     }
   }
 
+  /** Whoever opens the panel from the palette or by a shortcut goes on in it by keys. */
+  protected onActivateRequest(message: Message): void {
+    super.onActivateRequest(message);
+    // A frame later, because the palette gives the focus back to the notebook when it closes.
+    requestAnimationFrame(() => this._focusTab());
+  }
+
   protected onAfterShow(message: Message): void {
     super.onAfterShow(message);
     this._onVisibility();
@@ -150,11 +157,31 @@ export class ParslPanel extends Panel implements IParslPanel {
     }
     if (hide) {
       this._sizes = this._split.relativeSizes();
+      this._giveFocusBack(drawer);
+    } else {
+      this._opener = document.activeElement;
     }
     drawer.setHidden(hide);
     if (!hide) {
       this._split.setRelativeSizes(this._sizes);
     }
+  }
+
+  /** Keys that were in the drawer go on where it was opened, not at the top of the page. */
+  private _giveFocusBack(drawer: Widget): void {
+    if (!drawer.node.contains(document.activeElement)) {
+      return;
+    }
+    const opener = this._opener;
+    if (opener instanceof HTMLElement && this.node.contains(opener) && opener.checkVisibility()) {
+      opener.focus();
+    } else {
+      this._focusTab();
+    }
+  }
+
+  private _focusTab(): void {
+    this.node.querySelector<HTMLElement>('[role=tab][aria-selected=true]')?.focus();
   }
 
   private _header: Header;
@@ -166,6 +193,8 @@ export class ParslPanel extends Panel implements IParslPanel {
   private _split = new SplitPanel({ orientation: 'vertical', spacing: 1 });
   private _stack = new StackedPanel();
   private _drawer: Widget | null = null;
+  /** What had the focus when the drawer was opened. */
+  private _opener: Element | null = null;
   /** How the room was shared while the drawer was last seen. */
   private _sizes = [45, 55];
   private _views: IView[] = [];
