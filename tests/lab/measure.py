@@ -24,6 +24,8 @@ def delays(lab: Lab, name: str, cell: Cell) -> list[float]:
         What `drive.watch` was told to call it.
     """
     happened = json.loads(cell.output)
+    drawn = "([name, last]) => window.watched[name].some(([number]) => number >= last)"
+    lab.page.wait_for_function(drawn, arg=[name, len(happened)])
     seen = lab.page.evaluate("name => window.watched[name]", name)
     return [
         min(painted for counted, painted in seen if counted >= number) - moment

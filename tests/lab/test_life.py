@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import psutil
 from playwright.sync_api import expect
 
 from tests.lab.browser import Notebook, until
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from tests.lab.browser import Lab
 
 EMPTY = "Run parslab.load() or %parsl load in this notebook to see its tasks here."
+NO_KERNEL = "Open a notebook and start its kernel to see its Parsl tasks here."
 
 
 def test_a_page_that_is_reloaded_finds_the_run_of_a_busy_cell(lab: Lab, loaded: Notebook, gate: Path) -> None:
@@ -70,6 +72,28 @@ def test_a_restarted_kernel_has_no_run_until_the_next_load(lab: Lab, loaded: Not
     lab.panel.counts(exec_done=1)
 
 
+def test_a_kernel_that_crashes_takes_its_run_along(lab: Lab, loaded: Notebook, gate: Path) -> None:
+    run = int(loaded.run(f"future = held({str(gate)!r})\ndfk.pid"))
+    lab.panel.show("Overview")
+    lab.panel.counts(running=1)
+    loaded.start("os._exit(1)")
+    lab.page.get_by_role("dialog").get_by_role("button", name="Ok").click()
+    lab.panel.says("The kernel was restarted: run parslab.load() again to go on.")
+    until(lambda: not psutil.pid_exists(run), "the run of the crashed kernel is gone")
+    loaded.load()
+    loaded.run("stamp().result()")
+    lab.panel.counts(running=0, exec_done=1)
+
+
+def test_a_kernel_that_is_shut_down_leaves_a_sentence(lab: Lab, loaded: Notebook) -> None:
+    loaded.run("stamp().result()")
+    lab.panel.show("Overview")
+    lab.panel.counts(exec_done=1)
+    lab.page.get_by_role("menuitem", name="Kernel", exact=True).click()
+    lab.page.get_by_role("menuitem", name="Shut Down Kernel", exact=True).click()
+    lab.panel.says(NO_KERNEL)
+
+
 def test_the_panel_says_that_the_run_was_killed(lab: Lab, loaded: Notebook, gate: Path) -> None:
     loaded.run("stamp().result()")
     cell = loaded.start(f"import signal\nf = held({str(gate)!r})\nos.kill(dfk.pid, signal.SIGKILL)\nf.result()")
@@ -100,7 +124,7 @@ def test_a_notebook_that_is_closed_and_opened_again(lab: Lab, loaded: Notebook, 
     lab.panel.counts(running=1)
     loaded.save()
     loaded.close()
-    lab.panel.says("Open a notebook to see its Parsl tasks here.")
+    lab.panel.says(NO_KERNEL)
     again = lab.notebook(loaded.path)
     lab.panel.is_live()
     lab.panel.counts(running=1)

@@ -107,6 +107,7 @@ def test_all_can_be_reached_by_the_keyboard(panel: Panel) -> None:
     assert focus(panel) == "tab Tasks"
     press_until(panel, "Tab", "input Filter tasks")
     press_until(panel, "Tab", "rowgroup")
+    keyboard.press("Home")
     keyboard.press("ArrowDown")
     keyboard.press("ArrowDown")
     keyboard.press("Enter")
