@@ -77,9 +77,8 @@ class Desk:
 
     def lab(self) -> Lab:
         """A new page with JupyterLab in a workspace of its own, with the panel open."""
-        page = self.context.new_page()
-        page.goto(f"{self.server.url}lab/workspaces/w{next(self.numbers)}", timeout=OPENING * 1000)
-        lab = Lab(self, page)
+        lab = Lab(self, self.context.new_page(), f"{self.server.url}lab/workspaces/w{next(self.numbers)}")
+        lab.page.goto(lab.address, timeout=OPENING * 1000)
         lab.wait_until_ready()
         lab.panel.open()
         return lab
@@ -98,9 +97,10 @@ class Desk:
 class Lab:
     """One page."""
 
-    def __init__(self, desk: Desk, page: Page) -> None:
+    def __init__(self, desk: Desk, page: Page, address: str) -> None:
         self.desk = desk
         self.page = page
+        self.address = address
         self.panel = Panel(page)
 
     def wait_until_ready(self) -> None:
@@ -118,14 +118,12 @@ class Lab:
             "([name, words]) => window.jupyterapp.commands.execute(name, words).then(() => null)", [name, arguments]
         )
 
-    def reload(self) -> None:
-        """Load the page again and return when JupyterLab has opened what was open."""
-        self.page.reload(timeout=OPENING * 1000)
+    def reload(self, notebook: Notebook) -> None:
+        """Load the page again and return when this notebook is open again."""
+        # By its address: the workspace remembers what was open only some time after the last change.
+        self.page.goto(f"{self.address}/tree/{notebook.path}", timeout=OPENING * 1000)
         self.wait_until_ready()
-
-    def notebooks(self) -> list[str]:
-        """The paths of the open notebooks."""
-        return list(self.drive("books"))
+        until(lambda: notebook.path in self.drive("books"), "the notebook is open again")
 
     def theme(self, name: str) -> None:
         """Change the theme, and wait until it is there."""

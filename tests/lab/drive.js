@@ -85,12 +85,15 @@ window.drive = {
 
   /** Closes the notebook; its kernel goes on unless told otherwise. */
   async close(path, shutdown) {
-    const widget = this.book(path);
-    if (shutdown) {
-      await widget.sessionContext.shutdown();
+    const { sessions } = window.jupyterapp.serviceManager;
+    const session = shutdown && (await sessions.findByPath(path));
+    if (session) {
+      await sessions.shutdown(session.id);
     }
-    widget.context.model.dirty = false;
-    widget.close();
+    for (const widget of this.widgets().filter(widget => widget.context.path === path)) {
+      widget.context.model.dirty = false;
+      widget.close();
+    }
   },
 
   /**

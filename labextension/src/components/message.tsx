@@ -15,7 +15,11 @@ export interface IStanding {
 export function standing(run: IRun | null, trans: TranslationBundle): IStanding | null {
   const content = run?.info != null;
   if (!run) {
-    return { content, level: 'info', text: trans.__('Open a notebook and start its kernel to see its Parsl tasks here.') };
+    return {
+      content,
+      level: 'info',
+      text: trans.__('Open a notebook and start its kernel to see its Parsl tasks here.')
+    };
   }
   switch (run.status) {
     case 'live':
