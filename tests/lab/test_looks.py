@@ -44,12 +44,15 @@ def test_all_can_be_read_and_nothing_sticks_out(plain: Lab, panel: Panel, theme:
 
 
 @pytest.mark.parametrize("theme", ["JupyterLab Light", "JupyterLab Dark"])
-def test_the_empty_panel_can_be_read(plain: Lab, book: Notebook, theme: str) -> None:
+def test_a_panel_without_tasks_can_be_read(plain: Lab, book: Notebook, theme: str) -> None:
     plain.theme(theme)
     plain.panel.resize(NARROW)
     plain.panel.says("parslab.load()")
     assert plain.page.evaluate(LOOKS) == []
     book.load()
+    for view in ("Overview", "Graph", "Tasks"):
+        plain.panel.show(view)
+        assert plain.page.evaluate(LOOKS) == []
     book.run("import signal\nos.kill(dfk.pid, signal.SIGKILL)")
     plain.panel.says("killed by SIGKILL")
     assert plain.page.evaluate(LOOKS) == []
