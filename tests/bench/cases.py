@@ -56,22 +56,45 @@ def latency(subjects: list[str], calls: int, rounds: int) -> dict[str, float]:
             call[name] = stack.enter_context(CALLS[name]())
             timed(call[name], WARM_UP)
         members = tree(*_kernels())
+        cpu = Cpu(members)
         times: dict[str, list[float]] = {name: [] for name in call}
         ratios: dict[str, list[float]] = {name: [] for name in order}
+        costs: dict[str, list[float]] = {name: [] for name in call}
+
+        def block(name: str) -> float:
+            spent = sum(cpu.spent().values())
+            found = timed(call[name], calls)
+            # What is still being done for this subject must not slow the next one, and is part of its own price.
+            idle(members, quiet=0.5)
+            costs[name].append((sum(cpu.spent().values()) - spent) / calls)
+            times[name] += found
+            return statistics.median(found)
+
         for _ in range(rounds):
-            before = timed(call["relay"], calls)
+            before = block("relay")
             for name in order:
-                block = timed(call[name], calls)
-                idle(members, quiet=0.5)
-                after = timed(call["relay"], calls)
-                floor = (statistics.median(before) + statistics.median(after)) / 2
-                ratios[name].append(statistics.median(block) / floor)
-                times[name] += block
-                times["relay"] += before
+                middle, after = block(name), block("relay")
+                ratios[name].append(middle / ((before + after) / 2))
                 before = after
     found = {f"{name}_median": statistics.median(t) for name, t in times.items()}
     found |= {f"{name}_p99": percentile(t, 99) for name, t in times.items()}
+    found |= {f"{name}_cpu": statistics.mean(c) for name, c in costs.items()}
     return found | {f"{name}_ratio": statistics.median(r) for name, r in ratios.items()}
+
+
+def paced(subjects: list[str], calls: int, pause: float) -> dict[str, float]:
+    """Round trips with a pause before each, in turns: nobody is still awake from the last one."""
+    times: dict[str, list[float]] = {name: [] for name in subjects}
+    with ExitStack() as stack:
+        call = {}
+        for name in sorted(subjects, key=lambda s: s != "pool"):
+            call[name] = stack.enter_context(CALLS[name]())
+            timed(call[name], WARM_UP)
+        for _ in range(calls):
+            for name in subjects:
+                time.sleep(pause)
+                times[name] += timed(call[name], 1)
+    return {name: statistics.median(t) for name, t in times.items()}
 
 
 def by_value(calls: int) -> dict[str, float]:
@@ -187,6 +210,7 @@ CASES: dict[str, Callable[..., dict[str, float]]] = {
     "dropped": memory.dropped,
     "kept": memory.kept,
     "latency": latency,
+    "paced": paced,
     "quiet": quiet,
 }
 

@@ -27,18 +27,19 @@ __all__ = ["FULL", "MEASURES", "QUICK", "ROOT", "Bench", "Figures", "Sizes", "sc
 
 Figures: TypeAlias = dict[str, float]
 ROOT = Path(__file__).resolve().parents[2]
+PAUSE = 0.005
+"""Seconds before each call of the paced case."""
 LIMIT = 600
 """Seconds after which a case is given up."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sizes:
-    """How much of everything a run measures."""
+    """How much of everything a run measures; ``extras`` are the rows without a bound that need cases of their own."""
 
     calls: int = 2000
     rounds: int = 2
     tasks: int = 20_000
-    bursts: int = 1
     links: int = 1000
     chains: int = 5
     starts: int = 3
@@ -46,11 +47,22 @@ class Sizes:
     dropped: int = 100_000
     warm_up: int = 30_000
     seconds: float = 10.0
+    extras: bool = True
 
 
 FULL = Sizes()
 QUICK = Sizes(
-    calls=300, rounds=1, tasks=4000, links=200, chains=2, starts=1, kept=10_000, dropped=10_000, warm_up=5000, seconds=2
+    calls=300,
+    rounds=1,
+    tasks=4000,
+    links=200,
+    chains=2,
+    starts=1,
+    kept=10_000,
+    dropped=10_000,
+    warm_up=5000,
+    seconds=2.0,
+    extras=False,
 )
 
 
@@ -104,7 +116,7 @@ class Bench:
     def subjects(self, *names: str) -> list[str]:
         """Those of ``names`` that can be measured here."""
         missing = set() if self.with_parslab else {"parslab"}
-        missing |= set() if loky_module() else {"loky"}
+        missing |= set() if self.sizes.extras and loky_module() else {"loky"}
         return [name for name in names if name not in missing]
 
 
@@ -123,7 +135,12 @@ def latency(bench: Bench, run: int) -> Figures:
     subjects = _in_turns(bench.subjects("parslab", "pool", "loky", "zmq", "unix"), run)
     figures = _named("latency", bench.case("latency", subjects=subjects, calls=sizes.calls, rounds=sizes.rounds))
     if bench.with_parslab:
-        figures |= _named("latency.by_value", bench.case("by_value", calls=sizes.calls))
+        if sizes.extras:
+            figures |= _named("latency.by_value", bench.case("by_value", calls=sizes.calls))
+            figures |= _named(
+                "paced", bench.case("paced", subjects=["relay", "parslab", "pool"], calls=300, pause=PAUSE)
+            )
+            figures["paced.ratio"] = figures["paced.parslab"] / figures["paced.relay"]
         figures["latency.parslab_p99_ratio"] = figures["latency.parslab_p99"] / figures["latency.parslab_median"]
     return figures
 
@@ -132,7 +149,7 @@ def burst(bench: Bench, run: int) -> Figures:
     """Two workers, many tasks at once; throughput and CPU time."""
     figures: Figures = {}
     tasks = bench.sizes.tasks
-    for kind, numbers in (("burst", False), ("numbers", True)):
+    for kind, numbers in (("burst", False), ("numbers", True))[: 2 if bench.sizes.extras else 1]:
         for subject in _in_turns(bench.subjects("pool", "parslab", "loky"), run):
             found = bench.case("burst", subject=subject, tasks=tasks, numbers=numbers)
             figures |= _named(f"{kind}.{subject}", found)
@@ -149,7 +166,7 @@ def chain(bench: Bench, run: int) -> Figures:
         return {}
     sizes = bench.sizes
     figures: Figures = {}
-    for workers in _in_turns("12", run):
+    for workers in _in_turns("12" if sizes.extras else "2", run):
         arguments = {"links": sizes.links, "rounds": sizes.chains, "calls": sizes.calls // 2, "workers": int(workers)}
         figures |= _named(f"chain.{workers}", bench.case("chain", **arguments))
     return figures

@@ -53,7 +53,7 @@ def tree(*roots: int) -> list[psutil.Process]:
     return list(found.values())
 
 
-def idle(processes: Iterable[psutil.Process], quiet: float = 1.5, limit: float = 30.0) -> None:
+def idle(processes: Iterable[psutil.Process], quiet: float = 1.0, limit: float = 30.0) -> None:
     """Return when the group has used next to no CPU for ``quiet`` seconds, so that work put off is done and counted.
 
     Raises

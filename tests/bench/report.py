@@ -64,6 +64,8 @@ ROWS = (
         on_ratio=True,
     ),
     Row("    99th percentile of the relay", "latency.relay_p99", "us", "median", "latency.relay_median"),
+    Row("    5 ms after the last call, median", "paced.parslab", "us", "relay", "paced.relay", "paced.ratio"),
+    Row("    CPU time of all processes", "latency.parslab_cpu", "us", "relay", "latency.relay_cpu"),
     Row("    an app shipped by value, median", "latency.by_value.median", "us", "relay", "latency.relay_median"),
     Row(
         "    ProcessPoolExecutor(1)",
