@@ -41,6 +41,7 @@ def main(path: str, fd: int) -> None:
 
 def _serve(settings: dict[str, Any], fd: int) -> None:
     from parslab.dataflow.kernel import Kernel
+    from parslab.dataflow.values import give_memory_back
 
     sockets = Path(settings["sockets"])
     connection = Path(settings["connection"])
@@ -50,6 +51,7 @@ def _serve(settings: dict[str, Any], fd: int) -> None:
     kernel.loop.catch(signal.SIGCHLD, kernel.reap)
     try:
         kernel.start_workers()
+        give_memory_back()
         kernel.start(sockets)
         _write_private(
             connection,

@@ -223,7 +223,7 @@ class Stream:
                 return False
         assert self._header is not None
         batches.append((self._header, self._frames))
-        self._header = None
+        self._header, self._frames = None, []  # what was received belongs to the receiver alone
         return True
 
     def _make_room(self, need: int) -> None:
