@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 __all__ = ["HEAD", "TAIL", "Output", "anonymous_file"]
 
 HEAD = 256 * 1024
-TAIL = 64 * 1024
+TAIL = 64 * 1024 - 64
+"""With the mark it is as much as monitoring keeps, which would cut it again otherwise."""
 _TRIM = 4 * 1024 * 1024
 """A running task's file is emptied when it is longer than this and its head has been sent."""
 
@@ -44,6 +45,7 @@ class _Stream:
     def __init__(self, fd: int, number: int) -> None:
         self.fd = fd
         self.number = number
+        self.inode = os.fstat(fd).st_ino
         self.read = 0
         """Bytes of the file that have been dealt with."""
         self.sent = 0
@@ -56,14 +58,20 @@ class _Stream:
         room = min(HEAD - self.sent, size - self.read)
         if room > 0:
             data = os.pread(self.fd, room, self.read)
+            if not final or self.read + len(data) < size:
+                data = data[: len(data) - _begun_character(data)]
             self.read += len(data)
             self.sent += len(data)
-            printed.append(Printed(task, self.number, data))
+            if data:
+                printed.append(Printed(task, self.number, data))
         if size > self.read and (final or size > _TRIM):
             start = max(self.read, size - TAIL)
             data = self.tail + os.pread(self.fd, size - start, start)
             self.cut += start - self.read + max(0, len(data) - TAIL)
             self.tail = data[-TAIL:]
+            while self.cut and self.tail and self.tail[0] & 0xC0 == 0x80:  # the rest of a character that was cut
+                self.tail = self.tail[1:]
+                self.cut += 1
             os.ftruncate(self.fd, 0)
             self.read = 0
         if final:
@@ -74,6 +82,17 @@ class _Stream:
             self.read = self.sent = self.cut = 0
             self.tail = b""
         return printed
+
+
+def _begun_character(data: bytes) -> int:
+    """How many bytes at the end are the beginning of a character whose other bytes are not there yet."""
+    for back in range(1, min(3, len(data)) + 1):
+        byte = data[-back]
+        if byte >= 0xC0:
+            return back if back < (2 if byte < 0xE0 else 3 if byte < 0xF0 else 4) else 0
+        if byte < 0x80:
+            break
+    return 0
 
 
 class Output:
@@ -94,9 +113,7 @@ class Output:
             fcntl.fcntl(fd, fcntl.F_SETFL, fcntl.fcntl(fd, fcntl.F_GETFL) | os.O_APPEND)
             os.dup2(fd, number)
             self._streams.append(_Stream(fd, number))
-        for text in (sys.stdout, sys.stderr):
-            text.reconfigure(line_buffering=True, errors="backslashreplace")  # type: ignore[union-attr]
-        self._own = (sys.stdout, sys.stderr)
+        self._open()
         self._lock = threading.Lock()
 
     def take(self, task: int, final: bool, still: Callable[[], bool] | None = None) -> list[Printed]:
@@ -118,5 +135,24 @@ class Output:
 
     def mend(self) -> None:
         """Give ``sys.stdout`` and ``sys.stderr`` back their files, whatever the last task did to them."""
-        if sys.stdout is not self._own[0] or sys.stderr is not self._own[1]:
-            sys.stdout, sys.stderr = self._own
+        for stream in self._streams:
+            try:
+                same = os.fstat(stream.number).st_ino == stream.inode
+            except OSError:
+                same = False
+            if not same:
+                os.dup2(stream.fd, stream.number)
+        own = self._own
+        if sys.stdout is not own[0] or sys.stderr is not own[1]:
+            sys.stdout, sys.stderr = own
+        if own[0].closed or own[1].closed:
+            self._open()
+
+    def _open(self) -> None:
+        # Closing one of these leaves its descriptor open: the next file that is opened must not become fd 1.
+        out, err = (
+            open(number, "w", buffering=1, encoding="utf-8", errors="backslashreplace", closefd=False)  # noqa: SIM115
+            for number in (1, 2)
+        )
+        self._own = sys.stdout, sys.stderr = out, err
+        sys.__stdout__, sys.__stderr__ = out, err  # type: ignore[misc]
