@@ -345,7 +345,10 @@ def test_a_lost_run_closes_its_comm_and_the_next_one_opens_another(book: Noteboo
     book.until(lambda: first in book.closed)
     assert "killed by SIGKILL" in book.closed[first]["reason"]
     assert book.control(ask="{}")["status"] == "error"
-    assert book.run("%parsl status").stderr.startswith("UsageError: The run is over")
+    told = book.run("%parsl status").stderr
+    assert told.startswith("UsageError: The DataFlowKernel of run 000-")
+    assert "was killed by SIGKILL" in told
+    assert "parslab.load()" in told
     assert "Run 001-" in book.run("%parsl load").stdout
     second = book.control()["comm_id"]
     assert second not in ("", first)

@@ -171,7 +171,8 @@ class CellOutput:
         chip = _chip(state, self._label, f"task {future.task_id}", took)
         with self._lock:
             text, inner = self._text.plain(), self._text.html()
-        output = f'<pre style="margin:0.2em 0;font-family:var(--jp-code-font-family,monospace)">{inner}</pre>' if inner else ""
+        style = "margin:0.2em 0;font-family:var(--jp-code-font-family,monospace)"
+        output = f'<pre style="{style}">{inner}</pre>' if inner else ""
         trouble = _trouble(future) if done else ""
         status = (
             f"[{' · '.join(filter(None, (_WORDS.get(state, state), self._label, f'task {future.task_id}', took)))}]"
