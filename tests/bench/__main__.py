@@ -6,6 +6,7 @@ import argparse
 import json
 import os
 import platform
+import subprocess
 import sys
 import time
 from importlib.metadata import PackageNotFoundError, version
@@ -15,7 +16,7 @@ from typing import Any
 
 import psutil
 
-from tests.bench.plan import FULL, MEASURES, QUICK, Bench, Figures, scratch
+from tests.bench.plan import FULL, MEASURES, QUICK, ROOT, Bench, Figures, scratch
 from tests.bench.report import lines, table
 
 PACKAGES = ("parslab", "pyzmq", "msgspec", "cloudpickle", "joblib", "loky")
@@ -38,6 +39,17 @@ def arguments() -> argparse.Namespace:
     return asked
 
 
+def commit() -> str:
+    """The commit that is checked out, with a plus where files differ from it; empty outside a checkout."""
+    try:
+        told = subprocess.run(
+            ["git", "describe", "--always", "--dirty=+"], cwd=ROOT, capture_output=True, text=True, check=True
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return ""
+    return told.stdout.strip()
+
+
 def machine() -> dict[str, Any]:
     """What the figures depend on."""
     versions = {}
@@ -48,6 +60,7 @@ def machine() -> dict[str, Any]:
             continue
     return {
         "time": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        "commit": commit(),
         "python": platform.python_version(),
         "platform": platform.platform(),
         "cores": psutil.cpu_count(),
