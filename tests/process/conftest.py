@@ -15,14 +15,16 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture
-def house() -> Iterator[House]:
+def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
     """A place for the runs of one test."""
+    tmp_path_factory.getbasetemp()  # not in the house, where temporary files go from now on
     with House().lived_in() as house:
         yield house
 
 
 @pytest.fixture(scope="module")
-def shared(request: pytest.FixtureRequest) -> Iterator[DataFlowKernel]:
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DataFlowKernel]:
     """One run with two workers for all tests of a module that do not hurt it."""
+    tmp_path_factory.getbasetemp()
     with House().lived_in() as house, house.load(workers=2) as dfk:
         yield dfk

@@ -117,7 +117,19 @@ class DataFlowKernel:
         }
 
     def _open(self, sock: Any, threads: Mapping[str, int], first: Any = None) -> None:
-        """Start talking; returns when the DataFlowKernel has said welcome."""
+        """Start talking; returns when the DataFlowKernel has said welcome, else leaves nothing open."""
+        try:
+            self._begin(sock, threads, first)
+        except BaseException:  # it may be an interrupt: nobody will have the handle
+            self._closing = True
+            if hasattr(self, "_link"):
+                self._link.close()
+            sock.close()
+            if self._started is not None:
+                self._started.bury()
+            raise
+
+    def _begin(self, sock: Any, threads: Mapping[str, int], first: Any) -> None:
         self._local = LocalTasks(self, threads)
         self._handlers[RunLocal] = self._local.run
         self._handlers[Want] = self._local.want
@@ -131,9 +143,6 @@ class DataFlowKernel:
         if not self._welcomed.wait(_HANDSHAKE) or not self.labels:
             reason = self._refused or f"it did not answer within {_HANDSHAKE:.0f} s"
             tail = self._started.log_tail() if self._started else ""
-            self._link.close()
-            if self._started is not None:
-                self._started.bury()
             log_file = f" Its log is {self._started.log}: {tail}" if self._started else ""
             raise ConfigurationError(f"The DataFlowKernel of run {self.run} cannot be used: {reason}.{log_file}")
 
@@ -196,16 +205,20 @@ class DataFlowKernel:
         else:
             inline, frames = pack_arguments(args, kwargs, _NO_DEPENDENCIES, future.app_name)
             deps, shown = (), ""
-        self._pending[task] = future
-        if follow is not None:
-            self._followers[task] = follow
         message = Submit(
             task, fn, 0, executor, inline, len(frames), deps, time(), shown, cell, name, follow is not None
         )
-        if frames:
-            self._link.send(message, frames)
-        else:
-            self._link.call(message)
+        try:
+            self._pending[task] = future
+            if follow is not None:
+                self._followers[task] = follow
+            if frames:
+                self._link.send(message, frames)
+            else:
+                self._link.call(message)
+        except BaseException:  # interrupted: nobody will have the future
+            self._unmake(task)
+            raise
         if self._ended is not None:
             self._fail_pending()
         return future
@@ -249,10 +262,20 @@ class DataFlowKernel:
 
     def _expect(self, future: AppFuture, message: Submit) -> None:
         """Hold a future until it is settled, and send its call."""
-        self._pending[future.task_id] = future
-        self._link.call(message)
+        try:
+            self._pending[future.task_id] = future
+            self._link.call(message)
+        except BaseException:
+            self._unmake(future.task_id)
+            raise
         if self._ended is not None:
             self._fail_pending()
+
+    def _unmake(self, task: int) -> None:
+        """Its call was interrupted: whether it was sent or not, it shall not be."""
+        self._pending.pop(task, None)
+        self._followers.pop(task, None)
+        self._link.later(Cancel([task]))
 
     # ----- what futures need
 
@@ -457,17 +480,19 @@ class DataFlowKernel:
         if self._closing:
             return
         self._closing = True
-        if self._ended is None:
+        try:
+            if self._ended is None:
+                if self._started is not None:
+                    self._link.send(Shutdown("it was shut down by its owner"))
+                    with contextlib.suppress(Exception):
+                        self._started.popen.wait(5.0)
+                else:
+                    self._link.send(Release([]))
+        finally:  # also when interrupted
+            self._link.close()
+            self._local.close()
             if self._started is not None:
-                self._link.send(Shutdown("it was shut down by its owner"))
-                with contextlib.suppress(Exception):
-                    self._started.popen.wait(5.0)
-            else:
-                self._link.send(Release([]))
-        self._link.close()
-        self._local.close()
-        if self._started is not None:
-            self._started.bury()
+                self._started.bury()
 
     def __enter__(self) -> DataFlowKernel:
         return self

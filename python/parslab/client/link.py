@@ -15,6 +15,7 @@ import threading
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
+from parslab.client.outgoing import Outgoing
 from parslab.errors import ProtocolError
 from parslab.wire.eager import Eagerness
 from parslab.wire.messages import KernelMessage
@@ -50,7 +51,8 @@ class Link:
         self._stream = Stream(sock, decoder(KernelMessage))
         self._handle = handle
         self._ended = ended
-        self._outbox: list[Any] = []
+        self._out = Outgoing(sock)
+        self._outbox = self._out.outbox
         self._sending = threading.Lock()  # the socket's outgoing side is shared with every thread that calls an app
         self._wake_out, self._wake_in = os.pipe()
         os.set_blocking(self._wake_in, False)
@@ -94,50 +96,49 @@ class Link:
             self._outbox.append(message)
             self.flush()
             return
+        room = select.poll()
         with self._sending:
-            self._send_outbox()
-            if not self._over:
-                self._guarded([message], frames)
-                room = select.poll()
-                room.register(self._stream.sock, select.POLLOUT)
-                while self._stream.congested and not self._over:
+            if self._over:
+                return
+            room.register(self._stream.sock, select.POLLOUT)
+            try:
+                self._out.add(message, frames)
+                while not self._out.flush() and not self._over:
                     room.poll(1000)
-                    self._guarded_flush()
+            except BaseException:
+                self._let_go()
+                raise
 
     def flush(self) -> None:
         """Send what waits."""
         if self._outbox:
             with self._sending:
-                self._send_outbox()
-            if self._stream.congested:
+                left = not self._over and not self._out.push()
+            if left:
                 self._wake()
 
     def later(self, message: Any) -> None:
         """Send with the next batch; safe in ``__del__``."""
         self._outbox.append(message)
 
-    def _send_outbox(self) -> None:
-        # Slices, not a swap: a thread that has fetched the list but not appended yet must not lose its message.
-        count = len(self._outbox)
-        if count and not self._over:
-            messages = self._outbox[:count]
-            del self._outbox[:count]
-            self._guarded(messages, ())
-
-    def _guarded(self, messages: Sequence[Any], frames: Sequence[Buffer]) -> None:
-        with contextlib.suppress(OSError):  # the reading side will find the end and say so
-            self._stream.send(messages, frames)
-
-    def _guarded_flush(self) -> None:
-        try:
-            self._stream.flush()
-        except OSError:
-            self._stream._backlog.clear()
+    def _let_go(self) -> None:
+        """The caller was interrupted and may change its arrays now: the link's thread sends the rest of copies."""
+        while True:
+            try:
+                self._out.own()
+                self._wake()
+                return
+            except KeyboardInterrupt:  # once more; the first one is on its way to the user already
+                continue
 
     def _wake(self) -> None:
-        self._awake = True
-        with contextlib.suppress(BlockingIOError, OSError):
-            os.write(self._wake_in, b"x")
+        try:
+            self._awake = True
+            with contextlib.suppress(BlockingIOError, OSError):
+                os.write(self._wake_in, b"x")
+        except BaseException:
+            self._awake = False  # interrupted: nobody knows whether it was written
+            raise
 
     wake = _wake
 
@@ -164,10 +165,10 @@ class Link:
 
         The link's own thread calls it too while a callback of the user makes it wait for an answer.
         """
-        stream = self._stream
-        if stream.congested != self._watching_room:
-            self._watching_room = stream.congested
-            self._poll.modify(stream.sock, select.POLLIN | (select.POLLOUT if stream.congested else 0))
+        stream, congested = self._stream, self._out.congested
+        if congested != self._watching_room:
+            self._watching_room = congested
+            self._poll.modify(stream.sock, select.POLLIN | (select.POLLOUT if congested else 0))
         for fd, events in self._eagerness.wait(lambda: self._poll.poll(0), lambda: self._poll.poll(timeout)):
             if fd == self._wake_out:
                 with contextlib.suppress(BlockingIOError):
@@ -177,7 +178,7 @@ class Link:
                 continue
             if events & select.POLLOUT:
                 with self._sending:
-                    self._guarded_flush()
+                    self._out.flush()
             if events & ~select.POLLOUT:
                 for batch in stream.receive():
                     self._handle(batch)

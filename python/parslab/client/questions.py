@@ -29,9 +29,11 @@ _encoder = msgspec.json.Encoder()
 class _Box:
     """One answer that has not come yet."""
 
-    __slots__ = ("content", "full")
+    __slots__ = ("content", "full", "waiting")
 
     def __init__(self) -> None:
+        self.waiting = 0
+        """Threads that wait for it."""
         self.full = threading.Event()
         self.content: Any = None
 
@@ -77,10 +79,15 @@ class Questions:
         box = self._fetches.setdefault(task, _Box())
         if self._over:  # asked after the box is there, so that the end either sees the box or is seen here
             box.full.set()
-        if not box.full.is_set():
-            self._link.send(Fetch(task))
-            self._await(box, None)
-        self._fetches.pop(task, None)
+        box.waiting += 1
+        try:
+            if not box.full.is_set():
+                self._link.send(Fetch(task))
+                self._await(box, None)
+        finally:  # also when interrupted: a large value must not lie here for nobody
+            box.waiting -= 1
+            if not box.waiting or box.full.is_set():
+                self._fetches.pop(task, None)
         value: tuple[bytes, list[Buffer]] | None = box.content
         return value
 

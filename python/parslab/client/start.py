@@ -98,6 +98,7 @@ def start(config: Config, package: str) -> Started:
     ConfigurationError
         The process cannot be started at all.
     """
+    here = _here()
     executors = [executor.settings() for executor in config.executors]
     run_dir, notices = _new_run_dir(Path(config.run_dir))
     run = f"{run_dir.name}-{secrets.token_hex(3)}"
@@ -107,33 +108,51 @@ def start(config: Config, package: str) -> Started:
         "executors": executors,
         "package": package,
         "path": _import_path(),
-        "cwd": os.getcwd(),
+        "cwd": here,
         "owner_pid": os.getpid(),
         "sockets": tempfile.mkdtemp(prefix="parslab-", dir=_short_directory()),
         "connection": str(runtime_dir() / f"parslab-{run}.json"),
         "notices": notices,
     }
-    path = run_dir / "settings.json"
+    ours, theirs = socket.socketpair()
     try:
-        with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
-            json.dump(settings, file)
-        ours, theirs = socket.socketpair()
-        with open(run_dir / "dfk.log", "ab") as log:
-            popen = subprocess.Popen(
-                [sys.executable, "-c", _START, str(path), str(theirs.fileno())],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                pass_fds=(theirs.fileno(),),
-                start_new_session=True,
-            )
-        theirs.close()
-    except OSError as error:
+        popen = _launch(settings, theirs.fileno())
+    except BaseException as error:
+        ours.close()
         shutil.rmtree(settings["sockets"], ignore_errors=True)
+        if not isinstance(error, OSError):
+            raise  # an interrupt; a process that is there already ends with its socket
         raise ConfigurationError(
             f"The DataFlowKernel process of run {run} cannot be started: {error}. Its folder is {run_dir}."
         ) from error
+    finally:
+        theirs.close()
     return Started(settings, popen, ours)
+
+
+def _launch(settings: dict[str, Any], fd: int) -> subprocess.Popen[bytes]:
+    path = Path(settings["run_dir"]) / "settings.json"
+    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
+        json.dump(settings, file)
+    with open(path.with_name("dfk.log"), "ab") as log:
+        return subprocess.Popen(
+            [sys.executable, "-c", _START, str(path), str(fd)],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            pass_fds=(fd,),
+            start_new_session=True,
+        )
+
+
+def _here() -> str:
+    try:
+        return os.getcwd()
+    except FileNotFoundError:
+        raise ConfigurationError(
+            "The folder that this process runs in does not exist any more: change to another one (os.chdir), "
+            "then load again."
+        ) from None
 
 
 def _import_path() -> list[str]:

@@ -21,7 +21,7 @@ from parslab.errors import ProtocolError
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-__all__ = ["Batch", "Buffer", "Stream", "decoder"]
+__all__ = ["IOV", "Batch", "Buffer", "Stream", "decoder", "encode_batch"]
 
 Buffer: TypeAlias = bytes | bytearray | memoryview
 Batch: TypeAlias = tuple[list[Any], list[bytearray]]
@@ -32,12 +32,27 @@ _MAX_HEADER = 1 << 30
 _MAX_FRAMES = 1 << 20
 _FILL_SLICE = 1 << 23
 """Bytes of large frames read in one go, so that one huge value does not starve the other peers."""
-_IOV = 512
+IOV = 512
+"""Buffers that go into one system call."""
 
 
 def decoder(union: Any) -> Callable[[Buffer], list[Any]]:
     """The typed decoder of a batch header whose messages belong to ``union``."""
     return msgspec.msgpack.Decoder(list[union]).decode
+
+
+def encode_batch(
+    encoder: msgspec.msgpack.Encoder, messages: Sequence[Any], frames: Sequence[Buffer], out: bytearray
+) -> None:
+    """Write everything of a batch but its frames into ``out``, which is cut or grown to what it takes."""
+    count = len(frames)
+    head = 8 + 8 * count
+    if len(out) < head:
+        out.extend(bytes(head - len(out)))
+    encoder.encode_into(messages, out, head)
+    _PREFIX.pack_into(out, 0, len(out) - head, count)
+    if count:
+        struct.pack_into(f"<{count}Q", out, 8, *[memoryview(f).nbytes for f in frames])
 
 
 class Stream:
@@ -85,14 +100,8 @@ class Stream:
     def send(self, messages: Sequence[Any], frames: Sequence[Buffer] = ()) -> None:
         """Send one batch.  On a non-blocking socket what does not fit now is kept for :meth:`flush`."""
         count = len(frames)
-        head = 8 + 8 * count
         out = self._out
-        if len(out) < head:
-            out.extend(bytes(head - len(out)))
-        self._encoder.encode_into(messages, out, head)
-        _PREFIX.pack_into(out, 0, len(out) - head, count)
-        if count:
-            struct.pack_into(f"<{count}Q", out, 8, *[memoryview(f).nbytes for f in frames])
+        encode_batch(self._encoder, messages, frames, out)
         if self._backlog:
             self._backlog.append(bytes(out))
             self._backlog.extend(frames)
@@ -116,7 +125,7 @@ class Stream:
         """Write what waits; True when nothing is left."""
         backlog = self._backlog
         while backlog:
-            parts = [memoryview(backlog[i]).cast("B") for i in range(min(len(backlog), _IOV))]
+            parts = [memoryview(backlog[i]).cast("B") for i in range(min(len(backlog), IOV))]
             try:
                 sent = self.sock.sendmsg(parts)
             except BlockingIOError:
