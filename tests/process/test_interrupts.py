@@ -84,7 +84,23 @@ def test_a_hundred_interrupts_in_a_row_lose_nothing() -> None:
     assert future.result(10) == 3
 
 
-def test_calls_that_are_interrupted_while_they_are_made(shared: DataFlowKernel) -> None:
+@pytest.fixture
+def swallowed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Interrupts that Python itself could not raise, as they came in a callback of its garbage collector."""
+    found: list[str] = []
+    report = sys.unraisablehook
+
+    def hook(unraisable: Any) -> None:
+        if isinstance(unraisable.exc_value, KeyboardInterrupt):
+            found.append(str(unraisable.object))
+        else:
+            report(unraisable)
+
+    monkeypatch.setattr(sys, "unraisablehook", hook)
+    return found
+
+
+def test_calls_that_are_interrupted_while_they_are_made(shared: DataFlowKernel, swallowed: list[str]) -> None:
     """A cell that submits in a loop is interrupted in the middle of a call: later calls and earlier futures work."""
     futures: list[Any] = []
 
@@ -94,7 +110,8 @@ def test_calls_that_are_interrupted_while_they_are_made(shared: DataFlowKernel) 
             futures.append(plus(n))
 
     hits = sum(interrupted(submit, 0.05 + 0.001 * (n % 7)) for n in range(25))
-    assert hits == 25
+    assert hits + len(swallowed) >= 25
+    assert hits > 20
     assert plus(1).result(10) == 2
     assert [future.result(15) for future in futures] == list(range(1, len(futures) + 1))
     until(lambda: not shared.unfinished, 10)

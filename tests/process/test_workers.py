@@ -7,7 +7,7 @@ import signal
 import socket
 import sys
 import time
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import cloudpickle
 import pytest
@@ -15,9 +15,7 @@ import pytest
 from parslab import python_app
 from parslab.errors import WorkerLost
 from tests.process.house import House, alive, error_of, is_gone, until, within, workers_of
-
-if TYPE_CHECKING:
-    from parslab import DataFlowKernel
+from tests.process.panel import notices
 
 cloudpickle.register_pickle_by_value(sys.modules[__name__])
 
@@ -45,14 +43,6 @@ def die(how: str) -> None:
         time.sleep(30)
     else:
         os._exit(int(how))
-
-
-def notices(dfk: DataFlowKernel) -> list[str]:
-    from parslab.records import panel
-
-    answer = dfk.ask(panel.Attach())
-    assert isinstance(answer, panel.Snapshot)
-    return [notice.text for notice in answer.notices]
 
 
 @pytest.mark.parametrize(

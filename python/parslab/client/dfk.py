@@ -104,6 +104,7 @@ class DataFlowKernel:
         self._choices: dict[Any, tuple[int, ...]] = {}
         self._welcomed = threading.Event()
         self._refused = ""
+        self._lost_how = ""
         self._link: Link
         self._codes: SentCodes
         self._questions: Questions
@@ -141,7 +142,9 @@ class DataFlowKernel:
         if first is not None:
             self._link.send(first)
         if not self._welcomed.wait(_HANDSHAKE) or not self.labels:
-            reason = self._refused or f"it did not answer within {_HANDSHAKE:.0f} s"
+            if self._refused:
+                raise ConfigurationError(f"The DataFlowKernel of run {self.run} cannot be used: {self._refused}")
+            reason = self._lost_how or f"it did not answer within {_HANDSHAKE:.0f} s"
             tail = self._started.log_tail() if self._started else ""
             log_file = f" Its log is {self._started.log}: {tail}" if self._started else ""
             raise ConfigurationError(f"The DataFlowKernel of run {self.run} cannot be used: {reason}.{log_file}")
@@ -445,7 +448,7 @@ class DataFlowKernel:
             elif self._started is not None:
                 how = self._started.how_it_ended()
             self._ended = DataFlowKernelLost(self.run, how, str(self.run_dir / "dfk.log"))
-            self._refused = self._refused or f"its process {how}"
+            self._lost_how = f"its process {how}"
         self._welcomed.set()
         self._fail_pending()
         self._questions.end()

@@ -110,7 +110,7 @@ def start(config: Config, package: str) -> Started:
         "path": _import_path(),
         "cwd": here,
         "owner_pid": os.getpid(),
-        "sockets": tempfile.mkdtemp(prefix="parslab-", dir=_short_directory()),
+        "sockets": _sockets_folder(),
         "connection": str(runtime_dir() / f"parslab-{run}.json"),
         "notices": notices,
     }
@@ -160,12 +160,19 @@ def _import_path() -> list[str]:
     return [os.path.abspath(entry) for entry in sys.path]
 
 
-def _short_directory() -> str:
-    """Where socket folders go: paths of unix sockets may not be longer than about 100 bytes."""
-    chosen = os.environ.get("XDG_RUNTIME_DIR", "")
-    if chosen and len(chosen) < 60 and os.access(chosen, os.W_OK | os.X_OK):
-        return chosen
-    return "/tmp" if len(tempfile.gettempdir()) > 60 else tempfile.gettempdir()
+def _sockets_folder() -> str:
+    """A new folder for the sockets of a run, where paths are short: those of unix sockets end at about 100 bytes."""
+    errors: list[OSError] = []
+    for base in (os.environ.get("XDG_RUNTIME_DIR", ""), os.environ.get("TMPDIR", ""), tempfile.gettempdir(), "/tmp"):
+        if base and len(base) < 60:
+            try:
+                return tempfile.mkdtemp(prefix="parslab-", dir=base)
+            except OSError as error:
+                errors.append(error)
+    raise ConfigurationError(
+        f"A run needs a folder for its sockets and none can be made ({errors[0]}): set TMPDIR to a folder with a short "
+        "path that can be written."
+    )
 
 
 def _new_run_dir(root: Path) -> tuple[Path, list[str]]:

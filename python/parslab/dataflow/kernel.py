@@ -124,10 +124,10 @@ class Kernel:
         )
         for text in self.run.get("notices", ()):
             self.event(NoticeRaised(time(), "warning", text))
+        owner = self._add_client(self._owner_socket, owner=True)
         for pool in self.pools.values():
             if pool.settings.get("address"):
                 self._open_tcp(pool)
-        owner = self._add_client(self._owner_socket, owner=True)
         owner.pid = self.run["owner_pid"]
         self.event(ClientAttached(time(), owner.number, owner.pid, socket.gethostname(), owner=True))
         self._listener = listen(sockets / "dfk.sock")

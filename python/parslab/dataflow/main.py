@@ -42,6 +42,7 @@ def main(path: str, fd: int) -> None:
 def _serve(settings: dict[str, Any], fd: int) -> None:
     from parslab.dataflow.kernel import Kernel
     from parslab.dataflow.values import give_memory_back
+    from parslab.errors import ConfigurationError
 
     sockets = Path(settings["sockets"])
     connection = Path(settings["connection"])
@@ -66,6 +67,9 @@ def _serve(settings: dict[str, Any], fd: int) -> None:
         )
         log.info("run %s is up (pid %d)", settings["run"], os.getpid())
         kernel.loop.run()
+    except ConfigurationError as error:
+        log.error("the run cannot begin: %s", error)
+        kernel.reason = str(error)
     except BaseException:
         log.exception("the DataFlowKernel ends by an error of its own")
         kernel.reason = kernel.reason or "an error of the DataFlowKernel; see its log"

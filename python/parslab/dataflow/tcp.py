@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import zmq
 
+from parslab.errors import ConfigurationError
 from parslab.wire.curve import Gate, Keys
 from parslab.wire.messages import WorkerControlMessage, WorkerHello
 from parslab.wire.stream import Buffer, decoder
@@ -93,9 +94,19 @@ class Hub:
         address = pool.settings["address"]
         host = f"[{address}]" if ":" in address else address
         router.ipv6 = ":" in address
-        port = router.bind_to_random_port(f"tcp://{host}") if not pool.settings["port"] else pool.settings["port"]
-        if pool.settings["port"]:
-            router.bind(f"tcp://{host}:{port}")
+        port = pool.settings["port"]
+        try:
+            if port:
+                router.bind(f"tcp://{host}:{port}")
+            else:
+                port = router.bind_to_random_port(f"tcp://{host}")
+        except zmq.ZMQError as error:
+            self._context.destroy(0)
+            place = f"{host}:{port}" if port else host
+            raise ConfigurationError(
+                f"executor {pool.label} cannot listen at {place} ({error.strerror}); give its LowLatencyExecutor "
+                "another address or port."
+            ) from error
         self._router = router
         self.address = f"tcp://{host}:{port}"
         self._file = self._write_settings(keys)
