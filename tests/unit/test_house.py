@@ -22,8 +22,11 @@ LAYERS = (
     {"errors"},
     {"records", "description", "cores", "places", "version"},
     {"wire", "serialize", "bodies"},
-    {"executors", "monitoring", "data_provider", "remote"},
+    {"launchers", "monitoring", "data_provider", "remote"},
+    {"providers"},
+    {"executors", "scaling"},
     {"config"},
+    {"sites"},
     {"client", "dataflow"},
     {"app"},
     {"parslab", "cli", "jupyter", "testing"},
@@ -136,8 +139,9 @@ def test_the_picture_in_the_design_shows_these_layers() -> None:
     drawn = {}
     for line in picture[1].splitlines():
         if line[:1].isdigit():
-            words = re.sub(r"\(.*?\)", "", line[1:].partition("  # ")[0]).replace("|", " ").split()
-            drawn[int(line[0])] = {
+            layer, _, rooms = line.partition(" ")
+            words = re.sub(r"\(.*?\)", "", rooms.partition("  # ")[0]).replace("|", " ").split()
+            drawn[int(layer)] = {
                 word.removesuffix("/__init__").removesuffix(".py").split("/")[0] for word in words if word[0].isalpha()
             }
     assert drawn == dict(enumerate(LAYERS))

@@ -13,15 +13,19 @@ import msgspec
 from parslab.records.states import TaskState
 
 __all__ = [
+    "BlockMoved",
     "ClientAttached",
     "ClientLeft",
     "Event",
+    "ManagerMoved",
+    "NodeSampled",
     "NoticeRaised",
     "OutputWritten",
     "RunEnded",
     "RunStarted",
     "TaskFailed",
     "TaskMoved",
+    "TaskSampled",
     "TaskSubmitted",
     "WorkerMoved",
 ]
@@ -119,6 +123,67 @@ class WorkerMoved(_Event, frozen=True):
     reason: str = ""
 
 
+class BlockMoved(_Event, frozen=True):
+    """A block entered a state, or something more is known of it."""
+
+    executor: str
+    block: str
+    """Its id: ``0``, ``1``, ... in each executor."""
+    state: str
+    """Name of a ``BlockState``."""
+    job: str = ""
+    """What the scheduler calls it."""
+    nodes: int = 1
+    reason: str = ""
+    """Why, in the scheduler's or the shell's own words where there are any."""
+    stdout: str = ""
+    """Path of the file with the output of the job."""
+    stderr: str = ""
+
+
+class ManagerMoved(_Event, frozen=True):
+    """A manager entered a state."""
+
+    manager: str
+    executor: str
+    block: str
+    state: str
+    """Name of a ``ManagerState``."""
+    host: str
+    pid: int
+    workers: int
+    cores: int = 0
+    memory: int = 0
+    """Bytes of the node."""
+    reason: str = ""
+
+
+class NodeSampled(_Event, frozen=True):
+    """How busy the node of a manager is."""
+
+    manager: str
+    cpu: float
+    """Percent of all its cores, since the sample before."""
+    memory: int
+    """Bytes in use."""
+    load: float
+    """Processes that ran or wanted to, mean of the last minute."""
+
+
+class TaskSampled(_Event, frozen=True):
+    """What a task has used, with all processes that it started; told while it runs and when it ends."""
+
+    task: int
+    attempt: int
+    cpu: float
+    """Seconds of CPU time."""
+    memory: int
+    """Most bytes resident at a time, as far as seen."""
+    read: int
+    """Bytes read from files and devices."""
+    written: int
+
+
 class NoticeRaised(_Event, frozen=True):
     """Something the user should see: one sentence, what happened, where, what to do."""
 
@@ -137,5 +202,9 @@ Event: TypeAlias = (
     | TaskFailed
     | OutputWritten
     | WorkerMoved
+    | BlockMoved
+    | ManagerMoved
+    | NodeSampled
+    | TaskSampled
     | NoticeRaised
 )

@@ -1,10 +1,11 @@
-"""The states of a task and what each means (paper section 4.1; numbers and names are Parsl's where Parsl has them)."""
+"""The states of tasks, blocks and managers, and what each means (paper sections 4.1, 4.2; names are Parsl's where it
+has them, and so are the numbers of task states)."""
 
 from __future__ import annotations
 
-from enum import IntEnum
+from enum import Enum, IntEnum
 
-__all__ = ["FAILURES", "FINAL", "TaskState"]
+__all__ = ["ENDED", "FAILURES", "FINAL", "BlockState", "ManagerState", "TaskState"]
 
 
 class TaskState(IntEnum):
@@ -38,3 +39,51 @@ FINAL = frozenset({TaskState.exec_done, TaskState.failed, TaskState.dep_fail, Ta
 
 FAILURES = frozenset({TaskState.failed, TaskState.dep_fail})
 """Final states that carry an error."""
+
+
+class BlockState(str, Enum):
+    """Where a block (one batch job of one or more nodes, paper section 4.2.1) is in its life."""
+
+    requested = "requested"
+    """Asked of the provider, which has not given it a job number yet."""
+    queued = "queued"
+    """The scheduler has it and has not started it."""
+    running = "running"
+    """Its job runs; its managers may still be on their way."""
+    draining = "draining"
+    """It gets no more tasks and leaves when it has ended those it holds."""
+    finished = "finished"
+    """Its job ended by itself: walltime, or nothing to do any more."""
+    failed = "failed"
+    """It could not be submitted or started, or its job failed."""
+    scaled_in = "scaled_in"
+    """Ended by us because it was not needed, or because the run is over."""
+    missing = "missing"
+    """The scheduler does not know its job any more and nothing was heard of it."""
+
+    def __str__(self) -> str:
+        return self.value
+
+
+ENDED = frozenset({BlockState.finished, BlockState.failed, BlockState.scaled_in, BlockState.missing})
+"""A block in one of these states does not move any more."""
+
+
+class ManagerState(str, Enum):
+    """Where a manager (one for each node of a block, paper section 4.3.1) is in its life."""
+
+    ready = "ready"
+    """It takes tasks."""
+    held = "held"
+    """It keeps what it has and gets no new tasks until it is released."""
+    draining = "draining"
+    """It gets no new tasks and leaves when it has ended those it holds."""
+    gone = "gone"
+    """It has left in good order."""
+    lost = "lost"
+    """It was silent for too long, or its connection broke."""
+    refused = "refused"
+    """Its Python, package or protocol does not fit; the reason names the side to fix."""
+
+    def __str__(self) -> str:
+        return self.value

@@ -5,7 +5,8 @@ messages announce, in the order of the messages.  ``inline`` bytes are opaque to
 and the worker that runs it unpickle.  New fields are optional and come last; removing or retyping one raises
 ``PROTOCOL``.
 
-Links: client <-> DataFlowKernel, worker (data link) <-> DataFlowKernel, worker (control link) <-> DataFlowKernel.
+Links: client <-> DataFlowKernel; worker (data link, control link) <-> DataFlowKernel or manager; manager <->
+DataFlowKernel.
 """
 
 from __future__ import annotations
@@ -19,13 +20,18 @@ from parslab.records.states import TaskState
 __all__ = [
     "INLINE",
     "PROTOCOL",
+    "Accepted",
     "Answered",
     "Asked",
+    "Beat",
+    "Broken",
     "Cancel",
     "ClientMessage",
     "Code",
     "ControlMessage",
+    "Draining",
     "Failure",
+    "Farewell",
     "Fed",
     "Fetch",
     "Finished",
@@ -37,6 +43,9 @@ __all__ = [
     "KernelMessage",
     "Leave",
     "Look",
+    "ManagerHello",
+    "ManagerMessage",
+    "NodeSample",
     "Outcome",
     "Packed",
     "Printed",
@@ -50,6 +59,8 @@ __all__ = [
     "Started",
     "Submit",
     "TaskKind",
+    "TaskSample",
+    "ToManagerMessage",
     "Unshippable",
     "Value",
     "Want",
@@ -57,6 +68,7 @@ __all__ = [
     "WorkerControlMessage",
     "WorkerHello",
     "WorkerMessage",
+    "WorkerTold",
     "frame_count",
 ]
 
@@ -331,6 +343,10 @@ class Run(_Wire, tag=64):
     args: bytes
     frames: int
     values: tuple[Packed, ...] = ()
+    slots: int = 1
+    """How many of a manager's workers it takes the place of."""
+    limit: float = 0.0
+    """Seconds that it may run; 0: no limit."""
 
 
 class Leave(_Wire, tag=66):
@@ -391,6 +407,103 @@ class Report(_Wire, tag=82):
 
 
 WorkerControlMessage: TypeAlias = WorkerHello | Outcome | Report | Printed
+
+
+# ----- manager <-> DataFlowKernel
+
+
+class Beat(_Wire, tag=90):
+    """(both ways) I am here."""
+
+
+class ManagerHello(_Wire, tag=91):
+    """First message of a manager, sent again when its connection has been made anew."""
+
+    manager: str
+    protocol: int
+    package: str
+    python: str
+    pid: int
+    host: str
+    executor: int
+    block: str
+    workers: int
+    prefetch: int
+    cores: int
+    memory: int
+    """Bytes of its node that its workers may use."""
+    accelerators: int = 0
+    nonce: str = ""
+    """Another one for each life of a manager: a manager that was given up may not come back under its name."""
+
+
+class Draining(_Wire, tag=92):
+    """(manager) Send no more tasks: I leave when those I have are done.  ``reason`` says why."""
+
+    reason: str
+
+
+class Farewell(_Wire, tag=93):
+    """(manager) I leave, and hold no task."""
+
+    reason: str
+
+
+class WorkerTold(_Wire, tag=94):
+    """(manager) One of its workers is starting, idle, busy or dead."""
+
+    worker: str
+    state: str
+    pid: int
+    reason: str = ""
+
+
+class NodeSample(_Wire, tag=95):
+    """(manager) How busy its node is; see ``NodeSampled``."""
+
+    cpu: float
+    memory: int
+    load: float
+
+
+class TaskSample(_Wire, tag=96):
+    """(manager) What a task has used; see ``TaskSampled``."""
+
+    task: int
+    attempt: int
+    cpu: float
+    memory: int
+    read: int
+    written: int
+
+
+class Broken(_Wire, tag=97):
+    """(manager) No worker can be started here; I leave."""
+
+    reason: str
+
+
+class Accepted(_Wire, tag=98):
+    """(DataFlowKernel) Welcome; tasks will come."""
+
+
+ManagerMessage: TypeAlias = (
+    ManagerHello
+    | Beat
+    | Outcome
+    | Report
+    | Printed
+    | Draining
+    | Farewell
+    | WorkerTold
+    | NodeSample
+    | TaskSample
+    | Broken
+)
+"""What a manager sends."""
+
+ToManagerMessage: TypeAlias = Accepted | Refused | Beat | Run | Code | Forget | Interrupt | Leave
+"""What is sent to a manager."""
 
 
 def frame_count(packed: Packed) -> int:

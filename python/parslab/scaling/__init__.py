@@ -1,0 +1,1 @@
+"""Blocks that grow and shrink with the work (paper section 4.4)."""

@@ -1,0 +1,1 @@
+"""Strategies: pure decisions how many blocks there should be."""
