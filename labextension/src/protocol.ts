@@ -84,6 +84,14 @@ export interface ICancel {
   everything?: boolean;
 }
 
+/** What the job of a block has printed last: answered with a BlockText, or a Problem. */
+export interface IBlockOutput {
+  type: 'BlockOutput';
+  ask: string;
+  executor: string;
+  block: string;
+}
+
 /** The run itself. */
 export interface IRunInfo {
   run: string;
@@ -98,6 +106,9 @@ export interface IRunInfo {
   reason: string;
 }
 
+/** How many there were at a time: ``[time, blocks that run, their workers, tasks that wait for a worker]``. */
+export type ScalePoint = [time: number, blocks: number, workers: number, waiting: number];
+
 /** Totals at the time of the message. */
 export interface IOverview {
   now: number;
@@ -111,6 +122,8 @@ export interface IOverview {
   workers_total: number;
   tasks_total: number;
   clients: number;
+  /** Null in a run that has had no block. */
+  scale: ScalePoint | null;
 }
 
 /** A node of the graph: ``[id, app, state, dependencies]``. */
@@ -129,6 +142,64 @@ export interface IWorkerRow {
   task: number | null;
   /** Tasks it has finished. */
   done: number;
+  reason: string;
+  /** Who started it; empty for workers of the run's own host. */
+  manager: string;
+}
+
+/** A block, one job of a scheduler.  Times are seconds since the epoch, or null where the block has not been. */
+export interface IBlockRow {
+  executor: string;
+  block: string;
+  /** Name of a ``BlockState``. */
+  state: string;
+  /** What the scheduler calls it. */
+  job: string;
+  /** Nodes that were asked for. */
+  nodes: number;
+  /** Managers that are connected: nodes that work. */
+  managers: number;
+  workers: number;
+  busy: number;
+  /** Tasks that its workers have finished. */
+  done: number;
+  /** It gets no new tasks until it is released. */
+  held: boolean;
+  /** When it entered its state. */
+  since: number;
+  requested: number;
+  started: number | null;
+  ended: number | null;
+  reason: string;
+  /** Path of the file with the output of the job. */
+  stdout: string;
+  stderr: string;
+}
+
+/** A manager, one for each node of a block, and how busy its node is (null while no sample has come). */
+export interface IManagerRow {
+  manager: string;
+  executor: string;
+  block: string;
+  /** Name of a ``ManagerState``. */
+  state: string;
+  host: string;
+  pid: number;
+  workers: number;
+  busy: number;
+  /** Tasks that its workers have finished. */
+  done: number;
+  cores: number;
+  /** Bytes of the node. */
+  memory: number;
+  /** Percent of all cores of the node. */
+  cpu: number | null;
+  /** Bytes of its memory in use. */
+  used: number | null;
+  /** Processes that ran or wanted to, mean of the last minute. */
+  load: number | null;
+  /** When it entered its state. */
+  since: number;
   reason: string;
 }
 
@@ -151,6 +222,10 @@ export interface ISnapshot {
   workers: IWorkerRow[];
   notices: INotice[];
   ask: string;
+  blocks: IBlockRow[];
+  managers: IManagerRow[];
+  /** How the blocks grew and shrank since the run began, a point where something changed; thinned out with time. */
+  scaling: ScalePoint[];
 }
 
 /** What changed since ``seq - 1``. */
@@ -164,6 +239,8 @@ export interface IDelta {
   workers: IWorkerRow[];
   notices: INotice[];
   run: IRunInfo | null;
+  blocks: IBlockRow[];
+  managers: IManagerRow[];
 }
 
 /** A row of the task table.  Times are seconds since the epoch, or null where the task has not been. */
@@ -206,6 +283,25 @@ export interface ITaskDetail {
   stdout: string;
   stderr: string;
   client: number;
+  /** Seconds of CPU time that it and its child processes took; like the three below null where nothing was sampled. */
+  cpu: number | null;
+  /** Most bytes resident at a time. */
+  memory: number | null;
+  /** Bytes read from files and devices. */
+  read: number | null;
+  written: number | null;
+}
+
+/** The last lines that the job of a block has printed. */
+export interface IBlockText {
+  type: 'BlockText';
+  ask: string;
+  executor: string;
+  block: string;
+  stdout: string;
+  stderr: string;
+  /** One sentence on what could not be read; empty when all is there. */
+  problem: string;
 }
 
 /** A command has been carried out; ``text`` says what was done. */
@@ -227,12 +323,14 @@ export type Ask =
   | IHeartbeat
   | IPage
   | IDetail
-  | ICancel;
+  | ICancel
+  | IBlockOutput;
 
 export type Answer =
   | ISnapshot
   | IDelta
   | ITaskPage
   | ITaskDetail
+  | IBlockText
   | IDone
   | IProblem;

@@ -121,6 +121,8 @@ class WorkerMoved(_Event, frozen=True):
     host: str = ""
     pid: int = 0
     reason: str = ""
+    manager: str = ""
+    """The manager that started it; empty for workers of the DataFlowKernel itself."""
 
 
 class BlockMoved(_Event, frozen=True):

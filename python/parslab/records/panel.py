@@ -8,7 +8,7 @@ States travel as names.  ``labextension/src/protocol.ts`` is generated from this
 
 from __future__ import annotations
 
-from typing import TypeAlias
+from typing import Literal, TypeAlias
 
 import msgspec
 
@@ -18,17 +18,23 @@ __all__ = [
     "Answer",
     "Ask",
     "Attach",
+    "BlockCommand",
+    "BlockOutput",
+    "BlockRow",
+    "BlockText",
     "Cancel",
     "Delta",
     "Detail",
     "Done",
     "Heartbeat",
+    "ManagerRow",
     "Node",
     "Notice",
     "Overview",
     "Page",
     "Problem",
     "RunInfo",
+    "ScalePoint",
     "Snapshot",
     "StateChange",
     "TaskDetail",
@@ -94,7 +100,15 @@ class Cancel(_Message):
     everything: bool = False
 
 
-Ask: TypeAlias = Attach | Heartbeat | Page | Detail | Cancel
+class BlockOutput(_Message):
+    """What the job of a block has printed last: answered with a BlockText, or a Problem."""
+
+    ask: str
+    executor: str
+    block: str
+
+
+Ask: TypeAlias = Attach | Heartbeat | Page | Detail | Cancel | BlockOutput
 
 
 # ----- what it is told
@@ -115,6 +129,15 @@ class RunInfo(msgspec.Struct, gc=False):
     """Why it ended."""
 
 
+class ScalePoint(msgspec.Struct, array_like=True, gc=False):
+    """How many there were at a time: ``[time, blocks that run, their workers, tasks that wait for a worker]``."""
+
+    time: float
+    blocks: int
+    workers: int
+    waiting: int
+
+
 class Overview(msgspec.Struct):
     """Totals at the time of the message."""
 
@@ -129,6 +152,8 @@ class Overview(msgspec.Struct):
     workers_total: int
     tasks_total: int
     clients: int
+    scale: ScalePoint | None = None
+    """Null in a run that has had no block."""
 
 
 class Node(msgspec.Struct, array_like=True):
@@ -159,6 +184,66 @@ class WorkerRow(msgspec.Struct, gc=False):
     done: int
     """Tasks it has finished."""
     reason: str
+    manager: str = ""
+    """Who started it; empty for workers of the run's own host."""
+
+
+class BlockRow(msgspec.Struct, gc=False):
+    """A block, one job of a scheduler.  Times are seconds since the epoch, or null where the block has not been."""
+
+    executor: str
+    block: str
+    state: str
+    """Name of a ``BlockState``."""
+    job: str
+    """What the scheduler calls it."""
+    nodes: int
+    """Nodes that were asked for."""
+    managers: int
+    """Managers that are connected: nodes that work."""
+    workers: int
+    busy: int
+    done: int
+    """Tasks that its workers have finished."""
+    held: bool
+    """It gets no new tasks until it is released."""
+    since: float
+    """When it entered its state."""
+    requested: float
+    started: float | None
+    ended: float | None
+    reason: str
+    stdout: str
+    """Path of the file with the output of the job."""
+    stderr: str
+
+
+class ManagerRow(msgspec.Struct, gc=False):
+    """A manager, one for each node of a block, and how busy its node is (null while no sample has come)."""
+
+    manager: str
+    executor: str
+    block: str
+    state: str
+    """Name of a ``ManagerState``."""
+    host: str
+    pid: int
+    workers: int
+    busy: int
+    done: int
+    """Tasks that its workers have finished."""
+    cores: int
+    memory: int
+    """Bytes of the node."""
+    cpu: float | None
+    """Percent of all cores of the node."""
+    used: int | None
+    """Bytes of its memory in use."""
+    load: float | None
+    """Processes that ran or wanted to, mean of the last minute."""
+    since: float
+    """When it entered its state."""
+    reason: str
 
 
 class Notice(msgspec.Struct, gc=False):
@@ -181,6 +266,10 @@ class Snapshot(_Message):
     workers: list[WorkerRow]
     notices: list[Notice]
     ask: str = ""
+    blocks: list[BlockRow] = []
+    managers: list[ManagerRow] = []
+    scaling: list[ScalePoint] = []
+    """How the blocks grew and shrank since the run began, a point where something changed; thinned out with time."""
 
 
 class Delta(_Message):
@@ -194,6 +283,8 @@ class Delta(_Message):
     workers: list[WorkerRow] = []
     notices: list[Notice] = []
     run: RunInfo | None = None
+    blocks: list[BlockRow] = []
+    managers: list[ManagerRow] = []
 
 
 class TaskRow(msgspec.Struct, gc=False):
@@ -237,6 +328,25 @@ class TaskDetail(_Message):
     stdout: str
     stderr: str
     client: int
+    cpu: float | None = None
+    """Seconds of CPU time that it and its child processes took; like the three below null where nothing was sampled."""
+    memory: int | None = None
+    """Most bytes resident at a time."""
+    read: int | None = None
+    """Bytes read from files and devices."""
+    written: int | None = None
+
+
+class BlockText(_Message):
+    """The last lines that the job of a block has printed."""
+
+    ask: str
+    executor: str
+    block: str
+    stdout: str
+    stderr: str
+    problem: str
+    """One sentence on what could not be read; empty when all is there."""
 
 
 class Done(_Message):
@@ -253,4 +363,4 @@ class Problem(_Message):
     text: str
 
 
-Answer: TypeAlias = Snapshot | Delta | TaskPage | TaskDetail | Done | Problem
+Answer: TypeAlias = Snapshot | Delta | TaskPage | TaskDetail | BlockText | Done | Problem
