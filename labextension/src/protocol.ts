@@ -92,6 +92,17 @@ export interface IBlockOutput {
   block: string;
 }
 
+/** Do something to one block: answered with Done or a Problem. */
+export interface IBlockCommand {
+  type: 'BlockCommand';
+  ask: string;
+  /** Its label; empty: the only one that has blocks. */
+  executor: string;
+  block: string;
+  /** Give it no new tasks, give it tasks again, let it end when it has finished those it holds, end it at once. */
+  action: 'hold' | 'release' | 'drain' | 'cancel';
+}
+
 /** The run itself. */
 export interface IRunInfo {
   run: string;
@@ -324,7 +335,9 @@ export type Ask =
   | IPage
   | IDetail
   | ICancel
-  | IBlockOutput;
+  | IBlockOutput
+  | IScale
+  | IBlockCommand;
 
 export type Answer =
   | ISnapshot

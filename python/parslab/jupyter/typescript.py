@@ -126,6 +126,8 @@ def _type(hint: object) -> str:
     if isinstance(hint, type) and hint in _PLAIN:
         return _PLAIN[hint]
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin is typing.Literal:
+        return " | ".join(f"'{argument}'" for argument in arguments)
     if origin in (typing.Union, types.UnionType):
         return " | ".join(_type(argument) for argument in arguments)
     if origin is list:

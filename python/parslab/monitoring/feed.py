@@ -15,11 +15,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from parslab.records.panel import LEASE, Attach, Cancel, Delta, Detail, Heartbeat, Page, Snapshot
+from parslab.records.panel import LEASE, Attach, Delta, Heartbeat, Snapshot
 
 if TYPE_CHECKING:
     from parslab.monitoring.view import View
-    from parslab.records.panel import Ask
+    from parslab.records.panel import Ask, BlockCommand, Cancel, Detail, Page, Scale
 
 __all__ = ["BEAT", "INTERVAL", "Feed"]
 
@@ -47,8 +47,8 @@ class Feed:
         self._rate = 0.0
         self._waiting: list[Delta] = []
 
-    def ask(self, message: Ask, now: float) -> Snapshot | Page | Detail | Cancel | None:
-        """Answer a panel, or hand the ask back: Page and Detail to the store, Cancel to the loop."""
+    def ask(self, message: Ask, now: float) -> Snapshot | Page | Detail | Cancel | Scale | BlockCommand | None:
+        """Answer a panel, or hand the ask back: Page and Detail to the store, commands to the loop."""
         if isinstance(message, Attach):
             return self._snapshot(message, now)
         # Looking something up is not listening: scripts do it too, and a stream to nobody costs a server memory.

@@ -16,7 +16,7 @@ from parslab.monitoring.feed import Feed
 from parslab.monitoring.store import Store
 from parslab.monitoring.view import View, clipped
 from parslab.records.events import NoticeRaised
-from parslab.records.panel import Ask, Cancel, Done, Problem, Snapshot
+from parslab.records.panel import Ask, BlockCommand, Cancel, Done, Problem, Scale, Snapshot
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -117,7 +117,7 @@ class Monitor:
             deadlines.append(max(now, told))
         return min(deadlines, default=None)
 
-    def ask(self, text: bytes, now: float, reply: Callable[[bytes], None]) -> Cancel | None:
+    def ask(self, text: bytes, now: float, reply: Callable[[bytes], None]) -> Cancel | Scale | BlockCommand | None:
         """Answer a message of the panel protocol.
 
         Parameters
@@ -131,7 +131,7 @@ class Monitor:
 
         Returns
         -------
-        Cancel or None
+        Cancel, Scale, BlockCommand or None
             A command for the loop to carry out and to answer with :meth:`done` or :meth:`problem`.
         """
         try:
@@ -143,7 +143,7 @@ class Monitor:
         answer = self._feed.ask(message, now)
         if isinstance(answer, Snapshot):
             reply(_encoder.encode(answer))
-        elif isinstance(answer, Cancel):
+        elif isinstance(answer, (Cancel, Scale, BlockCommand)):
             return answer
         elif answer is not None:
             if self.view.unwritten:

@@ -108,7 +108,27 @@ class BlockOutput(_Message):
     block: str
 
 
-Ask: TypeAlias = Attach | Heartbeat | Page | Detail | Cancel | BlockOutput
+class Scale(_Message):
+    """Bring an executor to this many blocks: answered with Done or a Problem."""
+
+    ask: str
+    executor: str
+    """Its label; empty: the only one that has blocks."""
+    blocks: int
+
+
+class BlockCommand(_Message):
+    """Do something to one block: answered with Done or a Problem."""
+
+    ask: str
+    executor: str
+    """Its label; empty: the only one that has blocks."""
+    block: str
+    action: Literal["hold", "release", "drain", "cancel"]
+    """Give it no new tasks, give it tasks again, let it end when it has finished those it holds, end it at once."""
+
+
+Ask: TypeAlias = Attach | Heartbeat | Page | Detail | Cancel | BlockOutput | Scale | BlockCommand
 
 
 # ----- what it is told
