@@ -5,34 +5,36 @@ Stands above ``executors`` in the house, because the embedded default is one of 
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
-import traitlets
-
-from parslab.description import Description, PathText
+from parslab.description import Description, Duration, PathText, Text, Whole
 from parslab.errors import ConfigurationError
 from parslab.executors import Executor, LowLatencyExecutor
+from parslab.options import Option
 
 __all__ = ["Config"]
 
 
-class _Executors(traitlets.TraitType[Any, Any]):
+class _Executors(Option):
     """One executor or several, kept as a tuple."""
 
     wants = "a list of at least one executor, such as [LowLatencyExecutor()]"
 
-    def validate(self, obj: Any, value: Any) -> tuple[Executor, ...]:
+    def accepted(self, value: Any) -> tuple[Executor, ...]:
         try:
             executors = tuple(value)
         except TypeError:
-            raise traitlets.TraitError(self.wants) from None
+            self.refuse()
         if not executors or not all(isinstance(executor, Executor) for executor in executors):
-            raise traitlets.TraitError(self.wants)
+            self.refuse()
         return executors
+
+    def fresh(self) -> tuple[Executor, ...]:
+        return (LowLatencyExecutor(),)
 
 
 class Config(Description):
-    """Description of a run: where its tasks execute and where its files go.
+    """Description of a run: where its tasks execute, how resources follow them, and where its files go.
 
     Parameters
     ----------
@@ -40,6 +42,16 @@ class Config(Description):
         Where tasks run.  An app that names none is sent to any of them.
     run_dir
         Folder in which each run makes its own numbered folder (logs, monitoring, output of bash apps).
+    retries
+        How often a task that failed is tried again; an app may say otherwise for its own tasks.
+    strategy
+        How blocks follow the work: ``"none"`` keeps ``init_blocks``; ``"simple"`` gets blocks when tasks wait and gives
+        all of them back when there is no work; ``"htex_auto_scale"`` gives idle blocks back singly as well; or the
+        name of one of your own, an entry point of the group ``parslab.strategies``.
+    strategy_period
+        Seconds between two decisions of the strategy while nothing happens; work that arrives is looked at at once.
+    max_idletime
+        Seconds for which a block may be idle before the strategy gives it back.
 
     Examples
     --------
@@ -48,8 +60,26 @@ class Config(Description):
     Config(executors=[LowLatencyExecutor(workers=4), ThreadPoolExecutor()])
     """
 
-    executors = _Executors((LowLatencyExecutor(),))
+    executors = _Executors((LowLatencyExecutor.bare(),))
     run_dir = PathText("runinfo")
+    retries = Whole(0, low=0)
+    strategy = Text("simple")
+    strategy_period = Duration(5.0, low=0.1)
+    max_idletime = Duration(120.0)
+
+    instead: ClassVar[dict[str, str]] = {
+        "monitoring": "every run is monitored, so leave it out",
+        "usage_tracking": "nothing is ever reported to anybody, so leave it out",
+        "initialize_logging": "logs are always in the run's folder, so leave it out",
+        "retry_handler": "say retries=N here, or for a single app",
+        "garbage_collect": "finished tasks never fill the memory, so leave it out",
+        "internal_tasks_max_threads": "nothing runs in such threads here, so leave it out",
+        "exit_mode": "leaving `with parslab.load():` ends the run, so leave it out",
+        "app_cache": "results are not remembered between calls, so leave it out",
+        "memoizer": "results are not remembered between calls, so leave it out",
+        "checkpoint_mode": "results are not remembered between runs, so leave it out",
+        "checkpoint_files": "results are not remembered between runs, so leave it out",
+    }
 
     def check(self) -> None:
         labels = [executor.label for executor in self.executors]

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 SAMPLES = [
     Config(),
     Config(executors=[ThreadPoolExecutor(max_threads=3), LowLatencyExecutor()], run_dir=Path("runs")),
+    Config(retries=2, strategy="none", strategy_period=0.5, max_idletime="00:05:00"),
     LowLatencyExecutor(workers=4, environment={"A": "b c"}, threads_per_worker=2, address="127.0.0.1", port=5000),
     LowLatencyExecutor(label="fast"),
     ThreadPoolExecutor(),
@@ -76,7 +77,12 @@ def test_the_default_runs_on_workers_only() -> None:
         (Config, {"executors": ["llex"]}, "executors must be a list of at least one executor"),
         (Config, {"executors": [ThreadPoolExecutor()] * 2}, "the label 'threads' names more than one executor"),
         (Config, {"run_dir": 3}, "run_dir must be a path"),
-        (Config, {"retries": 3}, "Config has no option 'retries'"),
+        (Config, {"retries": -1}, "retries must be a whole number of at least 0, not -1."),
+        (Config, {"strategy": None}, "strategy must be a text that is not empty"),
+        (Config, {"strategy_period": 0}, "strategy_period must be a time of at least 0.1 s"),
+        (Config, {"max_idletime": "soon"}, "max_idletime must be a time"),
+        (Config, {"monitoring": None}, "Config has no option 'monitoring'; every run is monitored, so leave it out."),
+        (Config, {"retrys": 3}, "Config has no option 'retrys'; its options are executors, run_dir, retries"),
     ],
 )
 def test_mistakes_are_told_in_one_sentence(kind: type[Description], options: dict[str, Any], says: str) -> None:

@@ -20,8 +20,8 @@ DESIGN = ROOT / "python" / "DESIGN.md"
 
 LAYERS = (
     {"errors"},
-    {"records", "description", "cores", "places", "version"},
-    {"wire", "serialize", "bodies"},
+    {"records", "options", "defaults", "addresses", "cores", "places", "version"},
+    {"wire", "serialize", "bodies", "description"},
     {"launchers", "monitoring", "data_provider", "remote"},
     {"providers"},
     {"executors", "scaling"},

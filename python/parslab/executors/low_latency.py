@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import ipaddress
 from typing import Any
 
+from parslab.addresses import own_address
 from parslab.cores import usable_cores
 from parslab.description import Label, Text, Variables, Whole
 from parslab.errors import ConfigurationError
@@ -60,27 +60,6 @@ class LowLatencyExecutor(Executor):
             "workers": workers,
             "environment": dict(self.environment),
             "threads_per_worker": self.threads_per_worker or max(1, usable_cores() // workers),
-            "address": None if self.address is None else _ip_address(self.address),
+            "address": None if self.address is None else own_address(self.address, "LowLatencyExecutor"),
             "port": self.port,
         }
-
-
-def _ip_address(text: str) -> str:
-    """The IP address that ``text`` is, or that the interface of this name has."""
-    try:
-        return str(ipaddress.ip_address(text))
-    except ValueError:
-        pass
-    import socket
-
-    import psutil
-
-    interfaces = psutil.net_if_addrs()
-    found = [a.address for a in interfaces.get(text, ()) if a.family in (socket.AF_INET, socket.AF_INET6)]
-    if not found:
-        raise ConfigurationError(
-            f"LowLatencyExecutor: address must be an IP address or one of this host's interfaces "
-            f"({', '.join(sorted(interfaces))}), not {text!r}."
-        )
-    # IPv4 before IPv6: psutil lists them in no promised order, and link-local IPv6 needs a scope.
-    return str(min(found, key=lambda address: ":" in address))

@@ -1,0 +1,205 @@
+"""Defaults of a site and of the environment, for the options that a configuration leaves out.
+
+A site's administrator, or the user, puts ``parslab_config.py`` on Jupyter's config path (``jupyter --paths`` lists it;
+folders named first win).  The file sets ``c.CLASS.option = value``, as Jupyter's own files do, and may make a
+``config``, which ``parslab.load()`` then takes.  What the user's code says wins over the environment, that over the
+files, those over the defaults of the classes.  Files are read when the first description is made, again when changed.
+
+==========================  =================================================
+variable                    the option that it gives a default
+==========================  =================================================
+``PARSLAB_RUN_DIR``         ``Config.run_dir``
+``PARSLAB_RETRIES``         ``Config.retries``
+``PARSLAB_STRATEGY``        ``Config.strategy``
+``PARSLAB_MAX_IDLETIME``    ``Config.max_idletime``, in seconds
+``PARSLAB_WORKERS``         ``LowLatencyExecutor.workers``
+``PARSLAB_ADDRESS``         ``HighThroughputExecutor.address``
+``PARSLAB_PORT``            ``HighThroughputExecutor.port``
+``PARSLAB_PYTHON``          ``HighThroughputExecutor.python``
+``PARSLAB_CONFIG``          what ``parslab.load()`` takes: a name or a file
+==========================  =================================================
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from typing import TYPE_CHECKING, Any
+
+from parslab.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+__all__ = ["CONFIG_VARIABLE", "FILE_NAME", "VARIABLES", "Site", "broken_at", "config_files", "defaults_of", "site"]
+
+FILE_NAME = "parslab_config.py"
+
+CONFIG_VARIABLE = "PARSLAB_CONFIG"
+
+VARIABLES: dict[str, tuple[str, str, Callable[[str], Any]]] = {
+    "PARSLAB_RUN_DIR": ("Config", "run_dir", str),
+    "PARSLAB_RETRIES": ("Config", "retries", int),
+    "PARSLAB_STRATEGY": ("Config", "strategy", str),
+    "PARSLAB_MAX_IDLETIME": ("Config", "max_idletime", float),
+    "PARSLAB_WORKERS": ("LowLatencyExecutor", "workers", int),
+    "PARSLAB_ADDRESS": ("HighThroughputExecutor", "address", str),
+    "PARSLAB_PORT": ("HighThroughputExecutor", "port", int),
+    "PARSLAB_PYTHON": ("HighThroughputExecutor", "python", str),
+}
+"""Variable: class, option, and what makes its value from the text."""
+
+
+class _Section:
+    """``c.CLASS`` of a file: its options, each with the place that set it."""
+
+    def __init__(self, name: str) -> None:
+        self.__dict__.update(_name=name, _set={})
+
+    def __setattr__(self, option: str, value: Any) -> None:
+        self._set[option] = (value, _place(sys._getframe(1)))
+
+    def __getattr__(self, option: str) -> Any:
+        if option.startswith("__"):
+            raise AttributeError(option)
+        if option not in self._set:
+            raise ConfigurationError(f"c.{self._name}.{option} has not been set before it is read.")
+        return self._set[option][0]
+
+
+class _Sections:
+    """``c`` of a file."""
+
+    def __getattr__(self, name: str) -> _Section:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        section = self.__dict__[name] = _Section(name)
+        return section
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        raise ConfigurationError(f"c.{name} is a class: set its options, as in c.{name}.option = value.")
+
+
+class Site:
+    """What the files of a site say.
+
+    Attributes
+    ----------
+    files : tuple of str
+        Those that were read, the strongest last.
+    config : object
+        What the strongest of them calls ``config``, or None.
+    config_file : str
+        The file that made it.
+    """
+
+    def __init__(self, files: tuple[str, ...]) -> None:
+        self.files = files
+        self.config: Any = None
+        self.config_file = ""
+        self._sections = _Sections()
+
+    def sections(self) -> dict[str, dict[str, tuple[Any, str]]]:
+        """Class name: option: (value, place that set it)."""
+        return {name: dict(section._set) for name, section in vars(self._sections).items()}
+
+    def read(self) -> None:
+        """Run the files, the weakest first.
+
+        Raises
+        ------
+        ConfigurationError
+            One of them is broken; it names file and line.
+        """
+        for path in self.files:
+            names = {"__file__": path, "__name__": "parslab_config", "c": self._sections}
+            names["get_config"] = lambda: self._sections
+            try:
+                with open(path, encoding="utf-8") as file:
+                    exec(compile(file.read(), path, "exec"), names)
+            except Exception as error:  # it is anybody's code
+                raise ConfigurationError(broken_at(path, error, "The site's configuration")) from error
+            if names.get("config") is not None:
+                self.config, self.config_file = names["config"], path
+
+
+# Descriptions are made in any thread of the user; a thread that comes while another reads must not see half of it.
+_lock = threading.RLock()
+_read: dict[tuple[tuple[str, int, int], ...], Site] = {}
+_reading: Site | None = None
+
+
+def site() -> Site:
+    """What the site's files say now.
+
+    Raises
+    ------
+    ConfigurationError
+        One of them is broken.
+    """
+    global _reading
+    with _lock:
+        if _reading is not None:  # a description made by the file itself: what stands above it counts
+            return _reading
+        state = tuple((path, (stat := os.stat(path)).st_mtime_ns, stat.st_size) for path in config_files())
+        if state not in _read:
+            _reading = Site(tuple(path for path, _, _ in state))
+            try:
+                _reading.read()
+                _read.clear()
+                _read[state] = _reading
+            finally:
+                _reading = None
+        return _read[state]
+
+
+def config_files() -> list[str]:
+    """The files ``parslab_config.py`` on Jupyter's config path, the strongest last."""
+    from jupyter_core.paths import jupyter_config_path
+
+    paths = (os.path.join(folder, FILE_NAME) for folder in reversed(jupyter_config_path()))
+    return [path for path in dict.fromkeys(paths) if os.path.isfile(path)]
+
+
+def defaults_of(classes: Iterable[str]) -> dict[str, tuple[Any, str]]:
+    """Defaults of the site and the environment: option: (value, where it was set).
+
+    Parameters
+    ----------
+    classes
+        Names of a class and its bases, the class itself last: the last one wins.
+    """
+    found: dict[str, tuple[Any, str]] = {}
+    sections = vars(site()._sections)
+    names = list(classes)
+    for name in names:
+        if name in sections:
+            found.update(sections[name]._set)
+    for variable, (name, option, make) in VARIABLES.items():
+        text = os.environ.get(variable, "").strip()
+        if text and name in names:
+            try:
+                found[option] = (make(text), variable)
+            except ValueError:
+                found[option] = (text, variable)  # the option says what it wants instead
+    return found
+
+
+def broken_at(path: str, error: BaseException, what: str) -> str:
+    """One sentence for a file of Python that failed: file, line and the error."""
+    line = error.lineno if isinstance(error, SyntaxError) and error.filename == path else None
+    trace = error.__traceback__
+    while trace is not None:
+        if trace.tb_frame.f_code.co_filename == path:
+            line = trace.tb_lineno
+        trace = trace.tb_next
+    said = error.msg if isinstance(error, SyntaxError) else str(error)
+    kind = "" if isinstance(error, ConfigurationError) else f"{type(error).__name__}: "
+    where = f"{path}, line {line}" if line else path
+    text = " ".join(f"{what} cannot be used ({where}): {kind}{said}".split())
+    return text if text.endswith(".") else f"{text}."
+
+
+def _place(frame: Any) -> str:
+    return f"{frame.f_code.co_filename}, line {frame.f_lineno}"

@@ -1,0 +1,244 @@
+"""The kinds of options that descriptions have: what each takes, how it is kept, and how it says what it wants.
+
+Each is a trait of traitlets with a sentence's end in ``wants``; ``description.Description`` makes the whole sentence.
+Values are kept in one form (a time in seconds, a list as a tuple), so that equal descriptions compare equal.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+from collections.abc import Mapping
+from datetime import timedelta
+from types import MappingProxyType
+from typing import Any, NoReturn
+
+import traitlets
+
+__all__ = [
+    "Choice",
+    "Duration",
+    "Label",
+    "Nested",
+    "Number",
+    "Option",
+    "PathText",
+    "Text",
+    "Texts",
+    "Variables",
+    "Whole",
+    "YesNo",
+]
+
+_LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+_CLOCK = re.compile(r"(?:(\d+)-)?(\d+):([0-5]?\d):([0-5]?\d)")
+
+
+class Option(traitlets.TraitType[Any, Any]):
+    """A trait that says in ``wants`` what it takes; ``None`` is taken where the default is None."""
+
+    wants = "something else"
+
+    def validate(self, obj: Any, value: Any) -> Any:
+        if value is None and self.default_value is None:
+            return None
+        return self.accepted(value)
+
+    def accepted(self, value: Any) -> Any:
+        """The value as it is kept, or TraitError."""
+        raise NotImplementedError
+
+    def refuse(self) -> NoReturn:
+        raise traitlets.TraitError(self.wants)
+
+    def fresh(self) -> Any:
+        """The value where none is given and the site's defaults may change it; Undefined: the class's default."""
+        return traitlets.Undefined
+
+
+class Whole(Option):
+    """A whole number between two limits; True and False are not numbers here."""
+
+    def __init__(self, default: int | None, low: int, high: int | None = None, **metadata: Any) -> None:
+        super().__init__(default, **metadata)
+        self.low, self.high = low, high
+        self.wants = f"a whole number of at least {low}" if high is None else f"a whole number from {low} to {high}"
+
+    def accepted(self, value: Any) -> int:
+        if isinstance(value, bool) or not hasattr(type(value), "__index__"):
+            self.refuse()
+        number = int(value.__index__())
+        if number < self.low or (self.high is not None and number > self.high):
+            self.refuse()
+        return number
+
+
+class Number(Option):
+    """A finite number between two limits; ``above`` is a lower limit that is not itself taken."""
+
+    def __init__(
+        self,
+        default: float | None,
+        low: float | None = None,
+        high: float | None = None,
+        above: float | None = None,
+        **metadata: Any,
+    ) -> None:
+        super().__init__(default, **metadata)
+        self.low, self.high, self.above = low, high, above
+        limits = [
+            f"{word} {limit:g}"
+            for word, limit in (("above", above), ("of at least", low), ("of at most", high))
+            if limit is not None
+        ]
+        self.wants = " ".join(["a number", " and ".join(limits)]).strip()
+
+    def accepted(self, value: Any) -> float:
+        if isinstance(value, (bool, str)):
+            self.refuse()
+        try:
+            number = float(value)
+        except (TypeError, ValueError, OverflowError):
+            self.refuse()
+        if not math.isfinite(number) or (self.above is not None and number <= self.above):
+            self.refuse()
+        if (self.low is not None and number < self.low) or (self.high is not None and number > self.high):
+            self.refuse()
+        return number
+
+
+class Duration(Number):
+    """Seconds: a number, a ``timedelta``, or a text ``HH:MM:SS`` or ``D-HH:MM:SS``; kept as a number of seconds."""
+
+    def __init__(self, default: float | None, low: float = 0.0, high: float | None = None, **metadata: Any) -> None:
+        super().__init__(default, low, high, **metadata)
+        least = f" of at least {low:g} s" if low else ""
+        most = f" of at most {high:g} s" if high is not None else ""
+        self.wants = f"a time{least}{most}: seconds, or a text 'HH:MM:SS' or 'D-HH:MM:SS'"
+
+    def accepted(self, value: Any) -> float:
+        if isinstance(value, timedelta):
+            value = value.total_seconds()
+        elif isinstance(value, str):
+            clock = _CLOCK.fullmatch(value.strip())
+            if clock is None:
+                self.refuse()
+            days, hours, minutes, seconds = (int(part or 0) for part in clock.groups())
+            value = ((days * 24 + hours) * 60 + minutes) * 60 + seconds
+        return super().accepted(value)
+
+
+class YesNo(Option):
+    """True or False."""
+
+    wants = "True or False"
+
+    def accepted(self, value: Any) -> bool:
+        if not isinstance(value, bool):
+            self.refuse()
+        return value
+
+
+class Choice(Option):
+    """One of a few texts."""
+
+    def __init__(self, default: str | None, choices: tuple[str, ...], **metadata: Any) -> None:
+        super().__init__(default, **metadata)
+        self.choices = choices
+        self.wants = f"one of {', '.join(map(repr, choices))}"
+
+    def accepted(self, value: Any) -> str:
+        if not isinstance(value, str) or value not in self.choices:
+            self.refuse()
+        return value
+
+
+class Text(Option):
+    """A text; an empty one only where ``empty`` says so."""
+
+    def __init__(self, default: str | None, empty: bool = False, **metadata: Any) -> None:
+        super().__init__(default, **metadata)
+        self.empty = empty
+        self.wants = "a text" if empty else "a text that is not empty"
+
+    def accepted(self, value: Any) -> str:
+        if not isinstance(value, str) or not (self.empty or value.strip()):
+            self.refuse()
+        return value
+
+
+class Texts(Option):
+    """A list of texts that are not empty, kept as a tuple; one text alone is a list of one."""
+
+    wants = "a list of texts"
+
+    def accepted(self, value: Any) -> tuple[str, ...]:
+        if isinstance(value, str):
+            value = (value,)
+        if not isinstance(value, (list, tuple)) or not all(isinstance(text, str) and text.strip() for text in value):
+            self.refuse()
+        return tuple(value)
+
+
+class Nested(Option):
+    """Another description, of the class ``kind`` or one below it.
+
+    ``default`` is None or a class: the default is one of it with its own defaults, made when it is first needed.
+    """
+
+    def __init__(self, kind: type, default: type | None = None, **metadata: Any) -> None:
+        super().__init__(None, **metadata)
+        self.kind, self.made = kind, default
+        example = f", such as {default.__name__}()" if default is not None else ""
+        article = "an" if kind.__name__[0] in "AEIOU" else "a"
+        self.wants = f"{article} {kind.__name__}{example}"
+
+    def default(self, obj: Any = None) -> Any:
+        return None if self.made is None else self.made.bare()  # type: ignore[attr-defined]
+
+    def fresh(self) -> Any:
+        return traitlets.Undefined if self.made is None else self.made()
+
+    def validate(self, obj: Any, value: Any) -> Any:
+        if value is None and self.made is None:
+            return None
+        if not isinstance(value, self.kind):
+            self.refuse()
+        return value
+
+
+class PathText(Option):
+    """A path, kept as text."""
+
+    wants = "a path"
+
+    def accepted(self, value: Any) -> str:
+        if not isinstance(value, (str, os.PathLike)) or isinstance(path := os.fspath(value), bytes) or not path:
+            self.refuse()
+        return path
+
+
+class Label(Option):
+    """The name of an executor: it is typed in decorators, shown in tables and used in names of files."""
+
+    wants = "a name of letters, digits, '.', '_' and '-' other than 'all'"
+
+    def accepted(self, value: Any) -> str:
+        if not isinstance(value, str) or value == "all" or not _LABEL.fullmatch(value):
+            self.refuse()
+        return value
+
+
+class Variables(Option):
+    """Environment variables: a dictionary of texts, kept read-only."""
+
+    wants = "a dictionary of texts"
+
+    def accepted(self, value: Any) -> Mapping[str, str]:
+        if not isinstance(value, Mapping):
+            self.refuse()
+        for name, text in value.items():
+            if not isinstance(name, str) or not isinstance(text, str) or not name or "=" in name or "\0" in name + text:
+                self.refuse()
+        return MappingProxyType(dict(value))
