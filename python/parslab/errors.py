@@ -22,6 +22,7 @@ __all__ = [
     "InternalError",
     "JoinError",
     "LostError",
+    "ManagerLost",
     "MissingOutputs",
     "NoDataFlowKernelError",
     "OptionalModuleMissing",
@@ -151,7 +152,19 @@ class AppBadFormatting(AppError):
 
 
 class AppTimeout(AppError):
-    """A task ran longer than its walltime (Parsl: ``AppTimeout``)."""
+    """A task ran longer than it may and was stopped (Parsl: ``AppTimeout``)."""
+
+    fields = ("task", "limit")
+    task: int
+    limit: float
+
+    def __str__(self) -> str:
+        if len(self.args) != len(self.fields):  # raised by somebody else's body, in their own words
+            return " ".join(map(str, self.args))
+        return (
+            f"Task {self.task} ran longer than its limit of {self.limit:g} s and was stopped: "
+            "give it more (walltime, max_run_time), or less to do."
+        )
 
 
 class BadStdStreamFile(AppError):
@@ -252,6 +265,23 @@ class WorkerLost(LostError):
             return f"Task {self.task} was not run: {self.how}"
         tail = f"; its last words:\n{self.stderr_tail}" if self.stderr_tail else ""
         return f"The worker of task {self.task} (host {self.host}, pid {self.pid}) {self.how}{tail}"
+
+
+class ManagerLost(LostError):
+    """The manager of a node went away with the task (Parsl: ``ManagerLost``)."""
+
+    fields = ("task", "manager", "host", "block", "reason")
+    task: int
+    manager: str
+    host: str
+    block: str
+    reason: str
+
+    def __str__(self) -> str:
+        return (
+            f"Task {self.task} was lost with its manager {self.manager} (host {self.host}, block {self.block}), which "
+            f"{self.reason}"
+        )
 
 
 class DataFlowKernelLost(LostError):

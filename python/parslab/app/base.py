@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import MethodType
 from typing import TYPE_CHECKING, Any
 
+from parslab.app.resources import SPECIFICATIONS, WALLTIME, checked, specification
 from parslab.app.special import SPECIAL, SpecialCall, special_parameters
 from parslab.bodies.absent import AbsentApp
 from parslab.client.session import dfk as loaded
@@ -20,6 +21,7 @@ from parslab.errors import ConfigurationError
 if TYPE_CHECKING:
     from parslab.client.dfk import DataFlowKernel
     from parslab.client.futures import AppFuture
+    from parslab.wire.messages import Spec
 
 __all__ = ["App"]
 
@@ -37,6 +39,8 @@ class App:
         ``"all"``, or the labels of the executors that may run it.
     cache, ignore_for_cache
         As given.
+    resource_specification
+        What every call asks for, unless it says something else.
     """
 
     kind = "app"
@@ -52,6 +56,7 @@ class App:
         cache: bool = False,
         executors: str | Sequence[str] = "all",
         ignore_for_cache: Sequence[str] | None = None,
+        resource_specification: Mapping[str, Any] | None = None,
     ) -> None:
         if not callable(function):
             raise TypeError(f"A {self.kind} is made from a function, not from {function!r}.")
@@ -64,6 +69,8 @@ class App:
         self.cache = bool(cache)
         self.executors = _labels(self.__name__, executors)
         self.ignore_for_cache = tuple(ignore_for_cache or ())
+        self.resource_specification = checked(self.__name__, resource_specification)
+        self._spec = specification(self.__name__, self.resource_specification)
         self._signature, self.kwargs = special_parameters(function)
         self._special = bool(self.kwargs)
 
@@ -71,17 +78,20 @@ class App:
         dfk = self.data_flow_kernel or loaded()
         if self._special or (kwargs and not SPECIAL.isdisjoint(kwargs)):
             return self._call_special(dfk, args, kwargs)
-        return self._submit(dfk, args, kwargs)
+        return self._submit(dfk, args, kwargs, self._spec)
 
-    def _submit(self, dfk: DataFlowKernel, args: tuple[Any, ...], kwargs: dict[str, Any]) -> AppFuture:
+    def _submit(
+        self, dfk: DataFlowKernel, args: tuple[Any, ...], kwargs: dict[str, Any], spec: Spec | None
+    ) -> AppFuture:
         raise NotImplementedError
 
     def _call_special(self, dfk: DataFlowKernel, args: tuple[Any, ...], kwargs: dict[str, Any]) -> AppFuture:
         from parslab.client.futures import DataFuture
 
         call = SpecialCall(self.__name__, self._signature, self.strict, args, kwargs)
+        spec = self._asked(call.asked) if call.asked else self._spec
         call.name_streams(dfk)
-        future = self._submit(dfk, call.args, call.kwargs)
+        future = self._submit(dfk, call.args, call.kwargs, spec)
         streams = {
             stream: DataFuture(future, value) if hasattr(value, "cleancopy") else value
             for stream, value in call.streams.items()
@@ -92,6 +102,13 @@ class App:
             outputs=[DataFuture(future, file) for file in call.files],
         )
         return future
+
+    def _asked(self, asked: Mapping[str, Any]) -> Spec | None:
+        """What a call asks for, key by key before what its app does."""
+        merged = dict(self.resource_specification)
+        for keyword in SPECIFICATIONS:
+            merged.update(checked(self.__name__, asked.get(keyword)))
+        return specification(self.__name__, merged, asked.get(WALLTIME))
 
     def __get__(self, instance: object, owner: type | None = None) -> Any:
         """An app in a class body is a method: the instance is its first argument, and travels."""

@@ -13,6 +13,7 @@ from parslab.serialize.functions import Function
 if TYPE_CHECKING:
     from parslab.client.dfk import DataFlowKernel
     from parslab.client.futures import AppFuture
+    from parslab.wire.messages import Spec
 
 __all__ = ["AUTO_LOGNAME", "BashApp"]
 
@@ -27,5 +28,7 @@ class BashApp(App):
         super().__init__(*args, **kwargs)
         self._code = Function(self.func, runner=run, name=self.__name__)
 
-    def _submit(self, dfk: DataFlowKernel, args: tuple[Any, ...], kwargs: dict[str, Any]) -> AppFuture:
-        return dfk.submit(self._code, args, kwargs, executors=self.executors, cell=calling_cell())
+    def _submit(
+        self, dfk: DataFlowKernel, args: tuple[Any, ...], kwargs: dict[str, Any], spec: Spec | None
+    ) -> AppFuture:
+        return dfk.submit(self._code, args, kwargs, executors=self.executors, cell=calling_cell(), spec=spec)

@@ -10,7 +10,7 @@ from parslab.app.join import JoinApp
 from parslab.app.python import PythonApp
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from parslab.app.base import App
     from parslab.client.dfk import DataFlowKernel
@@ -27,6 +27,7 @@ def python_app(
     cache: bool = False,
     executors: str | Sequence[str] = "all",
     ignore_for_cache: Sequence[str] | None = None,
+    resource_specification: Mapping[str, Any] | None = None,
 ) -> Callable[[Callable[..., Any]], PythonApp]: ...
 
 
@@ -37,6 +38,7 @@ def python_app(
     cache: bool = False,
     executors: str | Sequence[str] = "all",
     ignore_for_cache: Sequence[str] | None = None,
+    resource_specification: Mapping[str, Any] | None = None,
 ) -> PythonApp: ...
 
 
@@ -46,6 +48,7 @@ def python_app(
     cache: bool = False,
     executors: str | Sequence[str] = "all",
     ignore_for_cache: Sequence[str] | None = None,
+    resource_specification: Mapping[str, Any] | None = None,
 ) -> PythonApp | Callable[[Callable[..., Any]], PythonApp]:
     """Make a function an app: each call is a task on a worker and answers with an AppFuture at once.
 
@@ -64,6 +67,14 @@ def python_app(
         Label or labels of the executors that may run it, one of which is drawn for each call; ``"all"``: any.
     ignore_for_cache
         Stored for ``cache``.
+    resource_specification
+        What each call asks for; a call replaces single keys of it by its keyword ``parslab_resource_specification``
+        (or Parsl's ``parsl_resource_specification``).  Keys: ``cores``, ``memory`` (a number of megabytes, or a text
+        such as ``"4GB"`` or ``"512MiB"``) and ``gpus``: how much of a node it takes, where a high-throughput executor
+        runs it; ``priority``: of the tasks that wait for an executor, those with a smaller number go first, and those
+        without one last; ``max_run_time``: seconds after which it is stopped and fails with AppTimeout, also given for
+        a single call as ``walltime``; ``retries``: how often it is tried again after it failed, instead of
+        ``Config(retries=...)``.
 
     Examples
     --------
@@ -73,7 +84,7 @@ def python_app(
     >>> square(4).result()  # doctest: +SKIP
     16
     """
-    options = (data_flow_kernel, cache, executors, ignore_for_cache)
+    options = (data_flow_kernel, cache, executors, ignore_for_cache, resource_specification)
     return _decorated(PythonApp, function, options)
 
 
@@ -84,6 +95,7 @@ def bash_app(
     cache: bool = False,
     executors: str | Sequence[str] = "all",
     ignore_for_cache: Sequence[str] | None = None,
+    resource_specification: Mapping[str, Any] | None = None,
 ) -> Callable[[Callable[..., Any]], BashApp]: ...
 
 
@@ -94,6 +106,7 @@ def bash_app(
     cache: bool = False,
     executors: str | Sequence[str] = "all",
     ignore_for_cache: Sequence[str] | None = None,
+    resource_specification: Mapping[str, Any] | None = None,
 ) -> BashApp: ...
 
 
@@ -103,6 +116,7 @@ def bash_app(
     cache: bool = False,
     executors: str | Sequence[str] = "all",
     ignore_for_cache: Sequence[str] | None = None,
+    resource_specification: Mapping[str, Any] | None = None,
 ) -> BashApp | Callable[[Callable[..., Any]], BashApp]:
     """Make a function that returns a command line an app: each call runs the command on a worker, by bash.
 
@@ -116,7 +130,7 @@ def bash_app(
 
     Parameters
     ----------
-    function, data_flow_kernel, cache, executors, ignore_for_cache
+    function, data_flow_kernel, cache, executors, ignore_for_cache, resource_specification
         As in :func:`python_app`.
 
     Examples
@@ -127,7 +141,7 @@ def bash_app(
     >>> sort(inputs=[File("a.txt")], outputs=[File("b.txt")]).outputs[0].result()  # doctest: +SKIP
     File('b.txt')
     """
-    options = (data_flow_kernel, cache, executors, ignore_for_cache)
+    options = (data_flow_kernel, cache, executors, ignore_for_cache, resource_specification)
     return _decorated(BashApp, function, options)
 
 
@@ -137,6 +151,7 @@ def join_app(
     data_flow_kernel: DataFlowKernel | None = None,
     cache: bool = False,
     ignore_for_cache: Sequence[str] | None = None,
+    resource_specification: Mapping[str, Any] | None = None,
 ) -> Callable[[Callable[..., Any]], JoinApp]: ...
 
 
@@ -146,6 +161,7 @@ def join_app(
     data_flow_kernel: DataFlowKernel | None = None,
     cache: bool = False,
     ignore_for_cache: Sequence[str] | None = None,
+    resource_specification: Mapping[str, Any] | None = None,
 ) -> JoinApp: ...
 
 
@@ -154,6 +170,7 @@ def join_app(
     data_flow_kernel: DataFlowKernel | None = None,
     cache: bool = False,
     ignore_for_cache: Sequence[str] | None = None,
+    resource_specification: Mapping[str, Any] | None = None,
 ) -> JoinApp | Callable[[Callable[..., Any]], JoinApp]:
     """Make a function that starts other tasks an app: it returns a future or a list of futures.
 
@@ -164,6 +181,8 @@ def join_app(
     ----------
     function, data_flow_kernel, cache, ignore_for_cache
         As in :func:`python_app`.
+    resource_specification
+        ``retries``: how often the body is tried again; the tasks that it started are not.
 
     Examples
     --------
@@ -173,19 +192,17 @@ def join_app(
     >>> squares(3).result()  # doctest: +SKIP
     [0, 1, 4]
     """
-    options = (data_flow_kernel, cache, "all", ignore_for_cache)
+    options = (data_flow_kernel, cache, "all", ignore_for_cache, resource_specification)
     return _decorated(JoinApp, function, options)
 
 
 def _decorated(
     kind: type[A], function: Callable[..., Any] | None, options: tuple[Any, ...]
 ) -> A | Callable[[Callable[..., Any]], A]:
-    data_flow_kernel, cache, executors, ignore_for_cache = options
-
     def decorate(function: Callable[..., Any]) -> A:
-        return kind(function, data_flow_kernel, cache, executors, ignore_for_cache)
+        return kind(function, *options)
 
-    if cache:
+    if options[1]:  # cache
         # Said where it is written: a user who counts on memoization must not find out by the bill.
         warnings.warn(
             "cache=True is stored, but this version of parslab does not memoize results: every call runs.",

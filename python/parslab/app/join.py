@@ -10,6 +10,7 @@ from parslab.app.origin import calling_cell
 if TYPE_CHECKING:
     from parslab.client.dfk import DataFlowKernel
     from parslab.client.futures import AppFuture
+    from parslab.wire.messages import Spec
 
 __all__ = ["JoinApp"]
 
@@ -19,5 +20,7 @@ class JoinApp(App):
 
     kind = "join_app"
 
-    def _submit(self, dfk: DataFlowKernel, args: tuple[Any, ...], kwargs: dict[str, Any]) -> AppFuture:
-        return dfk.submit_join(self.func, args, kwargs, name=self.__name__, cell=calling_cell())
+    def _submit(
+        self, dfk: DataFlowKernel, args: tuple[Any, ...], kwargs: dict[str, Any], spec: Spec | None
+    ) -> AppFuture:
+        return dfk.submit_join(self.func, args, kwargs, name=self.__name__, cell=calling_cell(), spec=spec)

@@ -11,6 +11,7 @@ from parslab.serialize.functions import Function
 if TYPE_CHECKING:
     from parslab.client.dfk import DataFlowKernel
     from parslab.client.futures import AppFuture
+    from parslab.wire.messages import Spec
 
 __all__ = ["PythonApp"]
 
@@ -25,5 +26,7 @@ class PythonApp(App):
         super().__init__(*args, **kwargs)
         self._code = Function(self.func, name=self.__name__)
 
-    def _submit(self, dfk: DataFlowKernel, args: tuple[Any, ...], kwargs: dict[str, Any]) -> AppFuture:
-        return dfk.submit(self._code, args, kwargs, executors=self.executors, cell=calling_cell())
+    def _submit(
+        self, dfk: DataFlowKernel, args: tuple[Any, ...], kwargs: dict[str, Any], spec: Spec | None
+    ) -> AppFuture:
+        return dfk.submit(self._code, args, kwargs, executors=self.executors, cell=calling_cell(), spec=spec)

@@ -15,9 +15,9 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from parslab.app.resources import SPECIFICATIONS, WALLTIME
 from parslab.bodies.bash import stream_target
 from parslab.data_provider.files import File
-from parslab.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from parslab.client.dfk import DataFlowKernel
@@ -28,8 +28,7 @@ AUTO_LOGNAME = -1
 """As ``stdout`` or ``stderr`` of a bash app: a file of its own in the run directory."""
 
 STREAMS = ("stdout", "stderr")
-LATER = ("walltime", "parsl_resource_specification")
-SPECIAL = frozenset({"inputs", "outputs", "label", *STREAMS, *LATER})
+SPECIAL = frozenset({"inputs", "outputs", "label", *STREAMS, WALLTIME, *SPECIFICATIONS})
 """Keywords that a plain call does not have."""
 
 # Automatic files are numbered by call: the task has no number yet when its arguments are packed.
@@ -70,9 +69,9 @@ class SpecialCall:
     ) -> None:
         self.name = name
         self.strict = strict
-        _refuse_later(name, kwargs)
         self.args, self.kwargs, values = _bound(name, signature, strict, args, dict(kwargs))
-        _refuse_later(name, values)
+        self.asked = {key: values[key] for key in (*SPECIFICATIONS, WALLTIME) if values.get(key) is not None}
+        """What it says of resources and limits, unread."""
         self.label = values.get("label")
         self.streams: dict[str, Any] = {}
         self.files: list[File] = []
@@ -114,11 +113,17 @@ class SpecialCall:
 def _bound(
     name: str, signature: inspect.Signature | None, strict: bool, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> tuple[tuple[Any, ...], dict[str, Any], dict[str, Any]]:
-    """Arguments with every special one as a keyword, and the values of the special ones, defaults among them."""
+    """Arguments with every special one as a keyword, and the values of the special ones, defaults among them.
+
+    What asks for resources stays here: a function gets it only when it has a parameter of that name.
+    """
     if signature is None:
-        return args, kwargs, {key: kwargs[key] for key in SPECIAL & kwargs.keys()}
+        asked = {key: kwargs.pop(key) for key in SPECIFICATIONS if key in kwargs}
+        return args, kwargs, {**{key: kwargs[key] for key in SPECIAL & kwargs.keys()}, **asked}
     takes = signature.parameters
     any_keyword = any(p.kind is p.VAR_KEYWORD for p in takes.values())
+    ours = SPECIFICATIONS if any_keyword else (*SPECIFICATIONS, WALLTIME)
+    asked = {key: kwargs.pop(key) for key in ours if key in kwargs and key not in takes}
     extra = {}
     if strict and not any_keyword:
         extra = {key: kwargs.pop(key) for key in SPECIAL & kwargs.keys() if key not in takes}
@@ -130,6 +135,7 @@ def _bound(
     values.update({key: value for key, value in bound.arguments.items() if key in SPECIAL})
     values.update({key: value for key, value in kwargs.items() if key in SPECIAL})
     values.update(extra)
+    values.update(asked)
     positional, keywords = _as_keywords(bound)
     return positional, {**keywords, **extra, **{k: v for k, v in values.items() if k in takes}}, values
 
@@ -152,13 +158,6 @@ def _as_keywords(bound: inspect.BoundArguments) -> tuple[tuple[Any, ...], dict[s
         else:
             positional.append(value)
     return tuple(positional), keywords
-
-
-def _refuse_later(name: str, values: Mapping[str, Any]) -> None:
-    """A limit that is silently not enforced would be worse than none."""
-    for later in LATER:
-        if values.get(later):
-            raise ConfigurationError(f"App {name}: {later} is not supported by this version of parslab.")
 
 
 def _listed(app: str, keyword: str, value: Any) -> Iterable[Any]:

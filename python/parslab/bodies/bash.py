@@ -32,7 +32,7 @@ TAIL_LINES = 20
 TAIL_BYTES = 4096
 """How much of stderr an error carries."""
 
-_OURS = ("inputs", "outputs", "stdout", "stderr", "label", "walltime", "parsl_resource_specification")
+_OURS = ("inputs", "outputs", "stdout", "stderr", "label", "walltime")
 _FORMATTING = (
     "Replacement index",
     "not enough arguments for format string",

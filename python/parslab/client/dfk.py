@@ -55,6 +55,7 @@ if TYPE_CHECKING:
     from parslab.config import Config
     from parslab.serialize.functions import Function
     from parslab.serialize.references import Path
+    from parslab.wire.messages import Spec
     from parslab.wire.stream import Batch, Buffer
 
 __all__ = ["DataFlowKernel"]
@@ -161,6 +162,7 @@ class DataFlowKernel:
         name: str = "",
         cell: str = "",
         follow: Callable[[str, str], None] | None = None,
+        spec: Spec | None = None,
     ) -> AppFuture:
         """Put a call into the graph and return its future at once.
 
@@ -176,9 +178,13 @@ class DataFlowKernel:
             What the panel shows as app and origin.
         follow
             Called as ``follow(stream, text)`` in the link's thread while the task prints.
+        spec
+            What the call asks for beyond what every call gets.
 
         Raises
         ------
+        ConfigurationError
+            There is no such executor, or none that can keep to the run-time limit of ``spec``.
         SerializationError
             An argument, or something the function uses, cannot travel; it is named.
         NoDataFlowKernelError
@@ -189,11 +195,13 @@ class DataFlowKernel:
         numbers = self._choices.get(executors if type(executors) is str else tuple(executors))
         if numbers is None:
             numbers = self._choose(executors)
+        if spec is not None and spec.max_run_time:
+            numbers = self._that_can_stop(numbers, spec.max_run_time, name or function.name)
         executor = numbers[0] if len(numbers) == 1 else random.choice(numbers)
         task = next(self._ids)
         future = AppFuture(self, task, name or function.name)
         if self._kinds[executor] != TaskKind.remote:
-            self._local.submit(future, function.function, args, kwargs, executor, cell, function.runner)
+            self._local.submit(future, function.function, args, kwargs, executor, cell, function.runner, spec)
             return future
         pickled = function.current()  # held until the call is sent: its number is forgotten with it
         fn = self._codes.number(pickled)
@@ -209,7 +217,7 @@ class DataFlowKernel:
             inline, frames = pack_arguments(args, kwargs, _NO_DEPENDENCIES, future.app_name)
             deps, shown = (), ""
         message = Submit(
-            task, fn, 0, executor, inline, len(frames), deps, time(), shown, cell, name, follow is not None
+            task, fn, 0, executor, inline, len(frames), deps, time(), shown, cell, name, follow is not None, spec
         )
         try:
             self._pending[task] = future
@@ -234,12 +242,19 @@ class DataFlowKernel:
         *,
         name: str = "",
         cell: str = "",
+        spec: Spec | None = None,
     ) -> AppFuture:
         """Call a join app: its body runs here, and returns a future or a list of futures to wait for."""
         if self._ended is not None:
             raise self._over()
-        future = AppFuture(self, next(self._ids), name or getattr(function, "__name__", "join"))
-        self._local.submit(future, function, args, kwargs, None, cell)
+        name = name or getattr(function, "__name__", "join")
+        if spec is not None and spec.max_run_time:
+            raise ConfigurationError(
+                f"App {name}: the body of a join app runs in a thread of this process, which nobody can stop: leave "
+                "walltime and max_run_time out, or give them to the apps that it calls."
+            )
+        future = AppFuture(self, next(self._ids), name)
+        self._local.submit(future, function, args, kwargs, None, cell, spec=spec)
         return future
 
     def _choose(self, executors: str | Sequence[str]) -> tuple[int, ...]:
@@ -255,6 +270,17 @@ class DataFlowKernel:
         numbers = tuple(self.labels.index(label) for label in labels)
         self._choices[executors if isinstance(executors, str) else tuple(executors)] = numbers
         return numbers
+
+    def _that_can_stop(self, numbers: tuple[int, ...], limit: float, app: str) -> tuple[int, ...]:
+        """Those of the executors that can stop a task that runs too long."""
+        able = tuple(number for number in numbers if self._kinds[number] == TaskKind.remote)
+        if not able:
+            labels = ", ".join(self.labels[number] for number in numbers)
+            raise ConfigurationError(
+                f"App {app}: executor {labels} cannot keep to a limit of {limit:g} s, because nobody can stop its "
+                "threads: choose one with worker processes, or leave walltime and max_run_time out."
+            )
+        return able
 
     def _identify(self, future: Future[Any]) -> tuple[int, Path]:
         if isinstance(future, LeanFuture):

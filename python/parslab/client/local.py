@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from parslab.client.dfk import DataFlowKernel
+    from parslab.wire.messages import Spec
 
 __all__ = ["LocalTasks"]
 
@@ -91,6 +92,7 @@ class LocalTasks:
         executor: int | None,
         cell: str,
         runner: Callable[..., Any] | None = None,
+        spec: Spec | None = None,
     ) -> None:
         """Put a thread-pool call (``executor``) or a join (None) into the graph."""
         found: list[Future[Any]] = []
@@ -118,6 +120,7 @@ class LocalTasks:
             show_arguments(args, kwargs),
             cell,
             future.app_name,
+            spec=spec,
         )
         self._kernel._expect(future, message)
 
@@ -147,8 +150,8 @@ class LocalTasks:
     # ----- messages (link's thread)
 
     def run(self, message: RunLocal) -> None:
-        """Everything a task needs is there."""
-        body = self._bodies.pop(message.task, None)
+        """Everything a task needs is there.  Its body is kept until it has ended, because it may be tried again."""
+        body = self._bodies.get(message.task)
         if body is not None:
             body.pool.submit(lambda: self._execute(body))
 

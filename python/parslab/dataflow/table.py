@@ -7,6 +7,8 @@ Invariants (``check`` verifies them; every test of this module ends with it):
 - a pending task counts exactly its unfinished needs, and each of those lists it among its dependents;
 - a task in a final state has no arguments, has been resolved to its client exactly once, and has no dependents but
   those that wait until its client sends the value (and, until then, those of them that were cancelled meanwhile);
+- a task that failed is tried again while its retries last: it goes back to ready with another attempt number and all
+  that it needs to run; only its last failure is told to its client, and what comes of an earlier attempt is dropped;
 - a task is forgotten when it is final and its client has released it; needs that a dependent still holds stay alive
   through that reference alone.
 """
@@ -53,6 +55,7 @@ class Task:
         "many",
         "needs",
         "released",
+        "spec",
         "state",
         "value",
         "waiting",
@@ -69,6 +72,8 @@ class Task:
         self.app = app
         self.args = message.args
         self.frames = frames
+        self.spec = message.spec
+        """What it asks for beyond what every task gets; None for nearly all."""
         self.attempt = 0
         self.state = TaskState.pending
         self.needs: list[Task] = []
@@ -112,14 +117,19 @@ class Table:
     ----------
     labels
         Executor labels, in the order in which ``Submit`` numbers them.
+    retries
+        How often a task that fails is tried again, when its call does not say.
     """
 
-    def __init__(self, labels: tuple[str, ...]) -> None:
+    def __init__(self, labels: tuple[str, ...], retries: int = 0) -> None:
         self.labels = labels
+        self.retries = retries
         self.tasks: dict[int, Task] = {}
         self.unfinished = 0
         self.dropped = 0
-        """Late or doubled outcomes that were ignored."""
+        """Outcomes that were ignored: late, doubled, or of an earlier attempt."""
+        self.retried = 0
+        """Attempts that failed and were followed by another one."""
         self.out = Effects()
         self._ended: list[Task] = []
         self._waking = False
@@ -229,9 +239,9 @@ class Table:
         """A ready task was given to a worker."""
         self._move(task, Signal.sent, now, worker)
 
-    def begun(self, task: Task, now: float, worker: str = "") -> None:
+    def begun(self, task: Task, now: float, worker: str = "", attempt: int | None = None) -> None:
         """Its body runs."""
-        if task.state is TaskState.launched:
+        if task.state is TaskState.launched and (attempt is None or attempt == task.attempt):
             self._move(task, Signal.begun, now, worker)
 
     def returned(self, task: Task, now: float) -> None:
@@ -240,9 +250,20 @@ class Table:
         if task.state is TaskState.launched:
             self._move(task, Signal.returned, now)
 
-    def succeeded(self, task: Task, value: Value | None, started: float, ended: float, worker: str = "") -> None:
-        """It returned a value; None when the value stays at the client."""
-        if task.state in FINAL:
+    def succeeded(
+        self,
+        task: Task,
+        value: Value | None,
+        started: float,
+        ended: float,
+        worker: str = "",
+        attempt: int | None = None,
+    ) -> None:
+        """It returned a value; None when the value stays at the client.
+
+        ``attempt`` is the one that did, where the reporter knows (None: the current one).
+        """
+        if task.state in FINAL or (attempt is not None and attempt != task.attempt):
             self.dropped += 1
             return
         if task.state is TaskState.launched and task.kind != TaskKind.external:
@@ -253,17 +274,45 @@ class Table:
             self.out.replies.append((task.client, Want(task.id), []))
         self._end(task, ended)
 
-    def failed(self, task: Task, failure: Failure, started: float, ended: float, worker: str = "") -> None:
-        """It raised, or its worker died."""
-        if task.state in FINAL:
+    def failed(
+        self,
+        task: Task,
+        failure: Failure,
+        started: float,
+        ended: float,
+        worker: str = "",
+        attempt: int | None = None,
+    ) -> None:
+        """It raised, or its worker died; it is tried again while its retries last.
+
+        ``attempt`` is the one that did, where the reporter knows (None: the current one).
+        """
+        if task.state in FINAL or (attempt is not None and attempt != task.attempt):
             self.dropped += 1
             return
         if task.state is TaskState.launched and started:
             self._move(task, Signal.begun, started, worker)
-        task.failure = failure
         self.out.events.append(TaskFailed(ended, task.id, task.attempt, failure.error, failure.traceback))
+        if (task.state is TaskState.launched or task.state is TaskState.running) and task.attempt < self._allowed(task):
+            self._retry(task, ended)
+            return
+        task.failure = failure
         self._move(task, Signal.failed, ended, worker)
         self._end(task, ended)
+
+    def _allowed(self, task: Task) -> int:
+        """How often it may be tried again; an external task is not ours to run."""
+        if task.kind == TaskKind.external:
+            return 0
+        spec = task.spec
+        return self.retries if spec is None or spec.retries < 0 else spec.retries
+
+    def _retry(self, task: Task, now: float) -> None:
+        task.attempt += 1
+        task.worker = None
+        self.retried += 1
+        self._move(task, Signal.retried, now)
+        self._may_run(task, now)
 
     def joins(self, task: Task, ids: tuple[int, ...], many: bool, started: float, now: float) -> None:
         """The body of a join app returned these tasks."""
@@ -442,4 +491,7 @@ class Table:
                     assert d.kind == TaskKind.remote, task.story()
                     assert task.value is None, task.story()
                     assert task.wanted, task.story()
+            elif task.kind == TaskKind.remote and task.state is not TaskState.pending:
+                assert all(need.value is not None for need in task.needs), task.story()
+            assert task.attempt <= self._allowed(task), task.story()
         assert self.unfinished == sum(t.state not in FINAL for t in self.tasks.values())

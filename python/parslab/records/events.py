@@ -93,7 +93,7 @@ class TaskMoved(_Event, frozen=True):
 
 
 class TaskFailed(_Event, frozen=True):
-    """Told just before the move to failed or dep_fail: the error of the task."""
+    """Told just before the move to failed or dep_fail, or back to ready for another attempt: the error of this one."""
 
     task: int
     attempt: int

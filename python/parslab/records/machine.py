@@ -33,6 +33,8 @@ class Signal(IntEnum):
     returned = 9
     """The worker gave it back, not begun."""
     cancelled = 10
+    retried = 11
+    """Its attempt failed, and it may try again."""
 
 
 S = TaskState
@@ -51,10 +53,12 @@ TASK: dict[tuple[TaskState, Signal], TaskState] = {
     (S.launched, Signal.failed): S.failed,
     (S.launched, Signal.joined): S.joining,
     (S.launched, Signal.returned): S.ready,
+    (S.launched, Signal.retried): S.ready,
     (S.launched, Signal.cancelled): S.cancelled,
     (S.running, Signal.succeeded): S.exec_done,
     (S.running, Signal.failed): S.failed,
     (S.running, Signal.joined): S.joining,
+    (S.running, Signal.retried): S.ready,
     (S.running, Signal.cancelled): S.cancelled,
     (S.joining, Signal.succeeded): S.exec_done,
     (S.joining, Signal.join_failed): S.failed,

@@ -56,6 +56,7 @@ __all__ = [
     "Run",
     "RunLocal",
     "Shutdown",
+    "Spec",
     "Started",
     "Submit",
     "TaskKind",
@@ -119,6 +120,22 @@ class Failure(msgspec.Struct, array_like=True, gc=False, frozen=True):
     """The way from this task to the first root."""
 
 
+class Spec(msgspec.Struct, array_like=True, gc=False, frozen=True):
+    """What a call asks for beyond what every call gets; most calls have none."""
+
+    cores: float = 0.0
+    """0: as many as a worker has."""
+    memory: int = 0
+    """Bytes; 0: as much as a worker has."""
+    gpus: int = 0
+    priority: float | None = None
+    """Smaller is sooner; those without one come last."""
+    max_run_time: float = 0.0
+    """Seconds; 0: no limit."""
+    retries: int = -1
+    """How often it may be tried again; -1: as often as the run allows."""
+
+
 # ----- client -> DataFlowKernel
 
 
@@ -158,6 +175,7 @@ class Submit(_Wire, tag=3):
     """Shown instead of the function's name, and the name of tasks that have no function (local, join, external)."""
     follow: bool = False
     """Send the task's output to the client while it runs."""
+    spec: Spec | None = None
 
 
 class Cancel(_Wire, tag=4):

@@ -53,7 +53,7 @@ def test_a_plain_call_goes_through_as_it_is(kernel: FakeKernel) -> None:
     assert args == (things,)
     assert args[0] is things
     assert kwargs == {"b": 3}
-    assert options == {"executors": "all", "cell": ""}
+    assert options == {"executors": "all", "cell": "", "spec": None}
     assert (function.function, function.runner, future.app_name) == (add, None, "add")
 
 
@@ -228,16 +228,8 @@ def test_any_keyword_function_gets_all(kernel: FakeKernel) -> None:
     assert kernel.last == ((1, 2), {"inputs": [3], "other": 4})
 
 
-@pytest.mark.parametrize("keyword", ["walltime", "parsl_resource_specification"])
-def test_limits_that_would_not_hold_are_refused(kernel: FakeKernel, keyword: str) -> None:
-    with pytest.raises(ConfigurationError, match=f"{keyword} is not supported"):
-        echo("x", **{keyword: {"cores": 1}})
-    echo("x", **{keyword: None})
-    assert kernel.last == (("x",), {keyword: None})
-
-
 def test_join_apps_hand_over_their_function(kernel: FakeKernel) -> None:
     future = join_app(add)(1, b=2)
     function, args, kwargs, options = kernel.calls[0]
-    assert (function, args, kwargs, options) == (add, (1,), {"b": 2}, {"name": "add", "cell": ""})
+    assert (function, args, kwargs, options) == (add, (1,), {"b": 2}, {"name": "add", "cell": "", "spec": None})
     assert future.app_name == "add"

@@ -117,6 +117,29 @@ def test_a_cancelled_call_does_not_run(kernel: FakeKernel) -> None:
     assert called == []
 
 
+def test_a_body_that_failed_can_be_told_to_run_again(kernel: FakeKernel) -> None:
+    tries = []
+
+    def third_time(x: int) -> int:
+        tries.append(x)
+        if len(tries) < 3:
+            raise ValueError("not yet")
+        return x
+
+    future = kernel.call(third_time, 7)
+    ends = []
+    for _ in range(3):
+        kernel.local.run(RunLocal(future.task_id))
+        assert isinstance(kernel.told(), Started)
+        ends.append(kernel.told().state)
+    assert ends == [TaskState.failed, TaskState.failed, TaskState.exec_done]
+    assert (tries, future._value()) == ([7, 7, 7], 7)
+    kernel.local.ended(future.task_id)
+    assert not kernel.local.open
+    kernel.local.run(RunLocal(future.task_id))  # on its way when it was cancelled
+    assert kernel.sent.empty()
+
+
 def test_calls_that_never_run_are_let_go(kernel: FakeKernel) -> None:
     """Cancelled calls, and those whose dependency failed, were held with their arguments until the end of the run."""
     future = kernel.call(add, [1, 2, 3])

@@ -13,7 +13,7 @@ from parslab.dataflow.values import Value
 from parslab.records.events import TaskMoved
 from parslab.records.states import FINAL, TaskState
 from parslab.testing.fakes import call
-from parslab.wire.messages import Failure, Resolved, RunLocal, TaskKind, Want
+from parslab.wire.messages import Failure, Resolved, RunLocal, Spec, TaskKind, Want
 
 S = TaskState
 KINDS = st.sampled_from([TaskKind.remote] * 4 + [TaskKind.local, TaskKind.local, TaskKind.join, TaskKind.external])
@@ -24,7 +24,7 @@ class GraphMachine(RuleBasedStateMachine):
 
     @initialize()
     def begin(self) -> None:
-        self.table = Table(("llex",))
+        self.table = Table(("llex",), retries=1)
         self.now = 0.0
         self.calls = 0
         self.known: dict[int, Task] = {}
@@ -36,6 +36,8 @@ class GraphMachine(RuleBasedStateMachine):
         self.at_client: set[int] = set()
         """Local and join bodies that were told to run, and foreign futures."""
         self.wants: list[int] = []
+        self.attempts: dict[int, int] = {}
+        """Attempts that have begun to be, by task."""
         self.ended: dict[int, TaskState] = {}
         self.resolved: dict[int, TaskState] = {}
 
@@ -60,19 +62,29 @@ class GraphMachine(RuleBasedStateMachine):
         for event in out.events:
             if isinstance(event, TaskMoved):
                 assert event.task not in self.ended, "moved after its end"
+                if event.attempt != self.attempts.setdefault(event.task, 0):
+                    assert event.state is S.ready, "another attempt begins ready"
+                    self.attempts[event.task] += 1
+                    assert event.attempt == self.attempts[event.task], "attempts follow each other"
+                    assert event.attempt <= self.most(self.known[event.task]), "tried too often"
                 if event.state in FINAL:
                     self.ended[event.task] = event.state
         out.events = []
         for task in self.ready:
             assert task.state in {S.ready, S.cancelled}
+            assert task.args or task.state is S.cancelled
 
     def pick(self, data: st.DataObject, of: Any) -> Any:
         return data.draw(st.sampled_from(sorted(of, key=lambda x: getattr(x, "id", x))))
 
     # ----- the client
 
-    @rule(kind=KINDS, data=st.data())
-    def called(self, kind: int, data: st.DataObject) -> None:
+    def most(self, task: Task) -> int:
+        """How often a task may be tried again."""
+        return 1 if task.spec is None else task.spec.retries
+
+    @rule(kind=KINDS, spec=st.sampled_from([None, None, Spec(retries=0), Spec(retries=2)]), data=st.data())
+    def called(self, kind: int, spec: Spec | None, data: st.DataObject) -> None:
         self.now += 1.0
         deps = data.draw(st.lists(st.sampled_from(sorted(self.held)), max_size=3, unique=True)) if self.held else []
         task = self.calls
@@ -80,7 +92,9 @@ class GraphMachine(RuleBasedStateMachine):
         if kind == TaskKind.external:
             deps = []
             self.at_client.add(task)
-        self.table.submit(0, call(task, *deps, kind=kind, at=self.now), [], "app")
+        message = call(task, *deps, kind=kind, at=self.now)
+        message.spec = spec
+        self.table.submit(0, message, [], "app")
         self.known[task] = self.table.tasks[task]
         self.held.add(task)
         self.after()
@@ -162,6 +176,20 @@ class GraphMachine(RuleBasedStateMachine):
                 self.table.succeeded(task, Value(b"v", []), self.now, self.now, "w")
             else:
                 self.table.failed(task, Failure("E"), 0.0 if how == "lost" else self.now, self.now, "w")
+        self.after()
+
+    @precondition(lambda self: any(task.attempt for task in self.known.values()))
+    @rule(data=st.data(), good=st.booleans())
+    def told_of_an_earlier_attempt(self, data: st.DataObject, good: bool) -> None:
+        task = self.pick(data, [task for task in self.known.values() if task.attempt])
+        attempt = data.draw(st.integers(0, task.attempt - 1))
+        before, state = self.table.dropped, task.state
+        if good:
+            self.table.succeeded(task, Value(b"late", []), self.now, self.now, "w", attempt)
+        else:
+            self.table.failed(task, Failure("late"), self.now, self.now, "w", attempt)
+        assert self.table.dropped == before + 1
+        assert task.state is state
         self.after()
 
     @precondition(lambda self: self.ended)

@@ -10,9 +10,11 @@ import pytest
 
 from parslab.errors import (
     AppError,
+    AppTimeout,
     BashExitFailure,
     DependencyError,
     JoinError,
+    ManagerLost,
     RemoteError,
     RemoteTraceback,
     WorkerLost,
@@ -238,6 +240,9 @@ def test_a_dependency_on_a_cancelled_task() -> None:
     "error",
     [
         WorkerLost(1, "was killed", "host", 7, "tail"),
+        ManagerLost(1, "m-3", "node7", "2", "was silent for 20 s"),
+        AppTimeout(1, 0.5),
+        AppTimeout("in words of an app"),
         RemoteError("T", "m", "r"),
         DependencyError(1, [(2, "d", "e")], [2]),
     ],
@@ -247,3 +252,10 @@ def test_errors_of_ours_survive_pickling(error: AppError) -> None:
     assert type(back) is type(error)
     assert vars(back) == vars(error)
     assert str(back) == str(error)
+
+
+def test_limits_and_losses_are_told_in_a_sentence() -> None:
+    assert str(AppTimeout(3, 0.5)).startswith("Task 3 ran longer than its limit of 0.5 s and was stopped: ")
+    assert str(AppTimeout("too slow for me")) == "too slow for me"
+    told = "Task 3 was lost with its manager m-3 (host node7, block 2), which was silent for 20 s"
+    assert str(ManagerLost(3, "m-3", "node7", "2", "was silent for 20 s")) == told

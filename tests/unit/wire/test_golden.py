@@ -29,6 +29,10 @@ SAMPLES: tuple[tuple[Any, Any], ...] = (
         m.ClientMessage,
         m.Submit(1 << 40, 5, m.TaskKind.remote, 0, b"args", 2, (1, 2), 12.5, "x=1", "In [3]", "name", True),
     ),
+    (
+        m.ClientMessage,
+        m.Submit(7, 5, 0, 0, b"", 0, (), 12.5, "", "", "", False, m.Spec(2.0, 4 << 30, 1, -3.5, 60.0, 2)),
+    ),
     (m.ClientMessage, m.Cancel([1, 2])),
     (m.ClientMessage, m.Release([3])),
     (m.ClientMessage, m.Fetch(4)),
@@ -67,7 +71,9 @@ def golden() -> dict[str, bytes]:
 
 
 def name_of(message: Any) -> str:
-    return type(message).__name__
+    """The name of its type; that of a part, too, which most messages of this type do not have."""
+    kind = type(message).__name__
+    return f"{kind}.spec" if getattr(message, "spec", None) is not None else kind
 
 
 def test_every_message_has_a_sample() -> None:
@@ -99,7 +105,8 @@ def test_what_was_encoded_then_means_the_same_now(union: Any, message: Any) -> N
 
 @pytest.mark.parametrize(("union", "message"), SAMPLES, ids=[name_of(message) for _, message in SAMPLES])
 def test_fields_of_a_newer_peer_are_ignored(union: Any, message: Any) -> None:
-    (fields,) = msgspec.msgpack.decode(golden()[name_of(message)])
+    # As this version encodes it: what was encoded then may have fewer fields.
+    (fields,) = msgspec.msgpack.decode(msgspec.msgpack.encode([message]))
     data = msgspec.msgpack.encode([[*fields, "a field of a later version", 7]])
     assert decoder(union)(data) == [message]
 

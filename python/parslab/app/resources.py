@@ -1,0 +1,141 @@
+"""What an app asks for: ``resource_specification`` of its decorator, of a call, and ``walltime``, as one ``Spec``.
+
+Called by ``app.base`` in the user's thread: for a decorator when the app is made, for a call only when it says
+something of this kind.  Whatever is wrong is one sentence there and then, before there is a task.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Mapping
+from typing import Any, cast
+
+from parslab.errors import ConfigurationError
+from parslab.wire.messages import Spec
+
+__all__ = ["KEYS", "SPECIFICATIONS", "WALLTIME", "checked", "specification"]
+
+SPECIFICATIONS = ("parsl_resource_specification", "parslab_resource_specification")
+"""Keywords of a call; where both are given, what stands in the second one counts."""
+WALLTIME = "walltime"
+
+_UNITS = {"": 10**6, "B": 1}
+_UNITS.update({f"{prefix}B": 1000 ** (n + 1) for n, prefix in enumerate("KMGT")})
+_UNITS.update({f"{prefix}IB": 1024 ** (n + 1) for n, prefix in enumerate("KMGT")})
+
+
+def specification(app: str, asked: Mapping[str, Any], walltime: Any = None) -> Spec | None:
+    """The ``Spec`` of a call; None when it asks for nothing.
+
+    Parameters
+    ----------
+    app
+        Its name, for messages.
+    asked
+        What decorator and call say, as :func:`checked`.
+    walltime
+        Seconds that the call may run, or None; the shorter limit counts where there are two.
+
+    Raises
+    ------
+    ConfigurationError
+        A key or a value is none.
+
+    Examples
+    --------
+    >>> specification("fit", {"cores": 2, "memory": "4GB"})
+    Spec(cores=2.0, memory=4000000000, gpus=0, priority=None, max_run_time=0.0, retries=-1)
+    """
+    values = {}
+    for key, value in asked.items():
+        read = KEYS.get(key)
+        if read is None:
+            raise ConfigurationError(
+                f"App {app}: resource_specification has no key {key!r}; its keys are {', '.join(KEYS)}."
+            )
+        if value is not None:
+            values[key] = read(app, f"{key} of resource_specification", value)
+    if walltime is not None:
+        limit = _above_zero(app, WALLTIME, walltime, " of seconds")
+        values["max_run_time"] = min(limit, values.get("max_run_time", limit))
+    return Spec(**values) if values else None
+
+
+def checked(app: str, asked: Any) -> dict[str, Any]:
+    """A copy of a specification that is a dictionary; empty for None."""
+    if asked is None:
+        return {}
+    if not isinstance(asked, Mapping):
+        raise ConfigurationError(
+            f'App {app}: a resource specification is a dictionary such as {{"cores": 2}}, not {asked!r}.'
+        )
+    return dict(asked)
+
+
+def _number(value: Any) -> float:
+    """``value`` as a float; NaN when it is no finite number.  Numbers of NumPy count, booleans do not."""
+    if isinstance(value, (bool, str, bytes)):
+        return math.nan
+    try:
+        number = float(value)
+    except (TypeError, ValueError, OverflowError):
+        return math.nan
+    return number if math.isfinite(number) else math.nan
+
+
+def _above_zero(app: str, what: str, value: Any, unit: str = "") -> float:
+    number = _number(value)
+    if not number > 0:
+        raise ConfigurationError(f"App {app}: {what} must be a number{unit} above 0, not {value!r}.")
+    return number
+
+
+def _any_number(app: str, what: str, value: Any) -> float:
+    number = _number(value)
+    if math.isnan(number):
+        raise ConfigurationError(f"App {app}: {what} must be a number, not {value!r}.")
+    return number
+
+
+def _whole(app: str, what: str, value: Any) -> int:
+    number = _number(value)
+    if not number >= 0 or number != int(number):
+        raise ConfigurationError(f"App {app}: {what} must be a whole number of at least 0, not {value!r}.")
+    return int(number)
+
+
+def _memory(app: str, what: str, value: Any) -> int:
+    """Bytes of a number of megabytes, or of a text with a unit."""
+    if isinstance(value, str):
+        match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([kmgt]?i?b?)\s*", value, re.IGNORECASE)
+        unit = match[2].upper() if match else ""
+        size = _UNITS.get(unit if not unit or unit.endswith("B") else f"{unit}B")
+        count = float(match[1]) * size if match and size else 0.0
+    else:
+        count = _number(value) * _UNITS[""]
+    if not count >= 1:
+        raise ConfigurationError(
+            f"App {app}: {what} must be a number of megabytes above 0, or a text such as '4GB' or '512MiB', "
+            f"not {value!r}."
+        )
+    return int(count)
+
+
+def _seconds(app: str, what: str, value: Any) -> float:
+    return _above_zero(app, what, value, " of seconds")
+
+
+_Reader = Callable[[str, str, Any], Any]
+KEYS: Mapping[str, _Reader] = cast(
+    "Mapping[str, _Reader]",
+    {
+        "cores": _above_zero,
+        "memory": _memory,
+        "gpus": _whole,
+        "priority": _any_number,
+        "max_run_time": _seconds,
+        "retries": _whole,
+    },
+)
+"""What a specification can say, and how it is read."""
