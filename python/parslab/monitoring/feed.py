@@ -19,7 +19,7 @@ from parslab.records.panel import LEASE, Attach, Delta, Heartbeat, Snapshot
 
 if TYPE_CHECKING:
     from parslab.monitoring.view import View
-    from parslab.records.panel import Ask, BlockCommand, Cancel, Detail, Page, Scale
+    from parslab.records.panel import Ask, BlockCommand, BlockOutput, Cancel, Detail, Page, Scale
 
 __all__ = ["BEAT", "INTERVAL", "Feed"]
 
@@ -47,8 +47,10 @@ class Feed:
         self._rate = 0.0
         self._waiting: list[Delta] = []
 
-    def ask(self, message: Ask, now: float) -> Snapshot | Page | Detail | Cancel | Scale | BlockCommand | None:
-        """Answer a panel, or hand the ask back: Page and Detail to the store, commands to the loop."""
+    def ask(
+        self, message: Ask, now: float
+    ) -> Snapshot | Page | Detail | BlockOutput | Cancel | Scale | BlockCommand | None:
+        """Answer a panel, or hand the ask back: questions for files and database, commands for the loop."""
         if isinstance(message, Attach):
             return self._snapshot(message, now)
         # Looking something up is not listening: scripts do it too, and a stream to nobody costs a server memory.
@@ -112,6 +114,9 @@ class Feed:
             workers=view.workers.everything(),
             notices=list(view.notices),
             ask=message.ask,
+            blocks=view.blocks.everything(),
+            managers=view.managers.everything(),
+            scaling=view.scaling.points,
         )
 
     def _delta(self, now: float) -> Delta:
@@ -131,4 +136,6 @@ class Feed:
             workers=view.workers.take_changed(),
             notices=view.take_notices(),
             run=view.take_run(),
+            blocks=view.blocks.take_changed(),
+            managers=view.managers.take_changed(),
         )

@@ -8,22 +8,24 @@ loop little and a quiet run costs nothing.
 from __future__ import annotations
 
 from collections import deque
+from copy import copy
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from parslab.monitoring.feed import Feed
+from parslab.monitoring.jobfiles import JobFiles
 from parslab.monitoring.store import Store
 from parslab.monitoring.view import View, clipped
 from parslab.records.events import NoticeRaised
-from parslab.records.panel import Ask, BlockCommand, Cancel, Done, Problem, Scale, Snapshot
+from parslab.records.panel import Ask, BlockCommand, BlockOutput, Cancel, Done, Problem, Scale, Snapshot
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
     from parslab.records.events import Event
-    from parslab.records.panel import Answer, TaskDetail, TaskPage
+    from parslab.records.panel import Answer
 
 __all__ = ["APPLY", "FLUSH", "MANY", "Monitor"]
 
@@ -65,6 +67,7 @@ class Monitor:
         self.view = View()
         self._feed = Feed(self.view)
         self._store = Store(run_dir, self._reported)
+        self._files = JobFiles()
         self._post = post
         self._recorded: list[Event] = []
         self._reports: deque[tuple[str, str]] = deque()  # appended to by the store's thread
@@ -127,7 +130,7 @@ class Monitor:
         now
             The loop's time.
         reply
-            Called with the answer, at once or later from the store's thread; never for a heartbeat.
+            Called with the answer, at once or later from another thread; never for a heartbeat.
 
         Returns
         -------
@@ -145,15 +148,20 @@ class Monitor:
             reply(_encoder.encode(answer))
         elif isinstance(answer, (Cancel, Scale, BlockCommand)):
             return answer
+        elif isinstance(answer, BlockOutput):
+            self._block_output(answer, reply)
         elif answer is not None:
             if self.view.unwritten:
                 self._flush(now)
-
-            def encoded(found: TaskPage | TaskDetail | Problem) -> None:
-                reply(_encoder.encode(found))
-
-            self._store.ask(answer, encoded)
+            self._store.ask(answer, lambda found: reply(_encoder.encode(found)))
         return None
+
+    def _block_output(self, ask: BlockOutput, reply: Callable[[bytes], None]) -> None:
+        row = self.view.blocks.rows.get((ask.executor, ask.block))
+        if row is None:
+            reply(self.problem(ask.ask, f"This run shows no block {ask.block} of {ask.executor} (any more)."))
+        else:
+            self._files.ask(ask.ask, copy(row), lambda found: reply(_encoder.encode(found)))
 
     def close(self, now: float, timeout: float = 2.0) -> list[bytes]:
         """Write everything down and end the store; answers the last messages to broadcast."""

@@ -17,7 +17,10 @@ from parslab.records.panel import Node
 if TYPE_CHECKING:
     from parslab.monitoring.output import Printed
 
-__all__ = ["COLUMNS", "Batch", "Cells", "TaskRecord"]
+__all__ = ["COLUMNS", "SAMPLES", "Batch", "Cells", "TaskRecord"]
+
+SAMPLES = 100_000
+"""Node samples that are kept, the newest of all managers: about 7 MB."""
 
 Cells: TypeAlias = tuple[Any, ...]
 """One row of a table, in the order of its columns."""
@@ -69,6 +72,14 @@ class Batch:
     """task, attempt, error, traceback"""
     workers: list[Cells] = field(default_factory=list)
     """worker, executor, state, host, pid, task, done, reason"""
+    blocks: list[Cells] = field(default_factory=list)
+    """executor, block, state, job, nodes, requested, started, ended, reason, stdout, stderr"""
+    managers: list[Cells] = field(default_factory=list)
+    """manager, executor, block, state, host, pid, workers, cores, memory, since, done, reason"""
+    samples: list[Cells] = field(default_factory=list)
+    """slot, manager, time, cpu, memory, load; a slot is used again after ``SAMPLES`` others"""
+    usage: dict[int, Cells] = field(default_factory=dict)
+    """By task, what it has used, as told last: task, attempt, time, cpu, memory, read, written"""
     clients: list[Cells] = field(default_factory=list)
     """client, pid, host, owner, attached, left_at, reason"""
     notices: list[Cells] = field(default_factory=list)
@@ -84,6 +95,10 @@ class Batch:
             or self.edges
             or self.printed
             or self.workers
+            or self.blocks
+            or self.managers
+            or self.samples
+            or self.usage
             or self.failures
             or self.clients
             or self.notices

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = ["VERSION", "KeptOutput", "create", "detail", "page", "write"]
 
-VERSION = 1
+VERSION = 2
 """Of the schema; ``PRAGMA user_version`` of the file."""
 
 _SCHEMA = """
@@ -39,6 +39,13 @@ CREATE TABLE output (task INTEGER, stream TEXT, chunk INTEGER, skipped INTEGER, 
     PRIMARY KEY (task, stream, chunk));
 CREATE TABLE worker (worker TEXT PRIMARY KEY, executor TEXT, state TEXT, host TEXT, pid INTEGER, task INTEGER,
     done INTEGER, reason TEXT);
+CREATE TABLE block (executor TEXT, block TEXT, state TEXT, job TEXT, nodes INTEGER, requested REAL, started REAL,
+    ended REAL, reason TEXT, stdout TEXT, stderr TEXT, PRIMARY KEY (executor, block));
+CREATE TABLE manager (manager TEXT PRIMARY KEY, executor TEXT, block TEXT, state TEXT, host TEXT, pid INTEGER,
+    workers INTEGER, cores INTEGER, memory INTEGER, since REAL, done INTEGER, reason TEXT);
+CREATE TABLE node_sample (slot INTEGER PRIMARY KEY, manager TEXT, time REAL, cpu REAL, memory INTEGER, load REAL);
+CREATE TABLE usage (task INTEGER PRIMARY KEY, attempt INTEGER, time REAL, cpu REAL, memory INTEGER, read INTEGER,
+    written INTEGER);
 CREATE TABLE client (client INTEGER PRIMARY KEY, pid INTEGER, host TEXT, owner INTEGER, attached REAL, left_at REAL,
     reason TEXT);
 CREATE TABLE notice (n INTEGER PRIMARY KEY, time REAL, level TEXT, text TEXT);
@@ -83,12 +90,29 @@ _EDGE = _table("edge", "task dep", 2)
 _FAILURE = _table("failure", "task attempt error traceback")
 _OUTPUT = _table("output", "task stream chunk skipped text", 3)
 _WORKER = _table("worker", "worker executor state host pid task done reason")
+_BLOCK = _table("block", "executor block state job nodes requested started ended reason stdout stderr", 2)
+_MANAGER = _table("manager", "manager executor block state host pid workers cores memory since done reason")
+_SAMPLE = _table("node_sample", "slot manager time cpu memory load")
+_USAGE = _table("usage", "task attempt time cpu memory read written")
 _CLIENT = _table("client", "client pid host owner attached left_at reason")
 _NOTICE = _table("notice", "n time level text")
 _RUN = _table("run", "run host pid run_dir executors started version ended reason")
 _STATEMENTS = {
     (table.name, rows): table.insert(rows)
-    for table in (_TASK, _EDGE, _FAILURE, _OUTPUT, _WORKER, _CLIENT, _NOTICE, _RUN)
+    for table in (
+        _TASK,
+        _EDGE,
+        _FAILURE,
+        _OUTPUT,
+        _WORKER,
+        _BLOCK,
+        _MANAGER,
+        _SAMPLE,
+        _USAGE,
+        _CLIENT,
+        _NOTICE,
+        _RUN,
+    )
     for rows in _ROWS
 }
 
@@ -149,6 +173,10 @@ def write(connection: sqlite3.Connection, batch: Batch, kept: KeptOutput) -> Non
             (_RUN, batch.run),
             (_CLIENT, batch.clients),
             (_WORKER, batch.workers),
+            (_BLOCK, batch.blocks),
+            (_MANAGER, batch.managers),
+            (_SAMPLE, batch.samples),
+            (_USAGE, list(batch.usage.values())),
             (_TASK, batch.tasks),
             (_EDGE, batch.edges),
             (_FAILURE, batch.failures),
@@ -223,7 +251,11 @@ def detail(connection: sqlite3.Connection, ask: Detail) -> TaskDetail | Problem:
     ready, launched, joining, client, *cells = found
     row = TaskRow(*cells)
     place = connection.execute("SELECT host, pid FROM worker WHERE worker = ?", (row.worker,)).fetchone()
+    if place is None:  # often only the manager is known that had the task
+        place = connection.execute("SELECT host, 0 FROM manager WHERE manager = ?", (row.worker,)).fetchone()
     failure = connection.execute("SELECT traceback FROM failure WHERE task = ?", (row.id,)).fetchone()
+    sql = "SELECT cpu, memory, read, written FROM usage WHERE task = ?"
+    cpu, memory, read, written = connection.execute(sql, (row.id,)).fetchone() or [None] * 4
     entered = (
         ("pending", row.submitted if ready != row.submitted else None),
         ("ready", ready),
@@ -244,6 +276,10 @@ def detail(connection: sqlite3.Connection, ask: Detail) -> TaskDetail | Problem:
         stdout=_text(connection, row.id, "stdout"),
         stderr=_text(connection, row.id, "stderr"),
         client=client,
+        cpu=cpu,
+        memory=memory,
+        read=read,
+        written=written,
     )
 
 

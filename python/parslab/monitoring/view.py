@@ -21,26 +21,33 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from parslab.monitoring.blocks import Blocks
 from parslab.monitoring.graph import Graph
+from parslab.monitoring.managers import Managers
 from parslab.monitoring.output import Printed
 from parslab.monitoring.rate import FinishRate
-from parslab.monitoring.rows import COLUMNS, Batch, TaskRecord
+from parslab.monitoring.rows import COLUMNS, SAMPLES, Batch, TaskRecord
+from parslab.monitoring.scale import ScaleHistory
 from parslab.monitoring.seen import Seen
 from parslab.monitoring.workers import Workers
 from parslab.records.events import (
+    BlockMoved,
     ClientAttached,
     ClientLeft,
     Event,
+    ManagerMoved,
+    NodeSampled,
     NoticeRaised,
     OutputWritten,
     RunEnded,
     RunStarted,
     TaskFailed,
     TaskMoved,
+    TaskSampled,
     TaskSubmitted,
     WorkerMoved,
 )
-from parslab.records.panel import GRAPH_LIMIT, Notice, Overview, RunInfo
+from parslab.records.panel import GRAPH_LIMIT, Notice, Overview, RunInfo, ScalePoint
 from parslab.records.states import FINAL, TaskState
 
 if TYPE_CHECKING:
@@ -101,7 +108,10 @@ class View:
     def __init__(self, graph_limit: int = GRAPH_LIMIT) -> None:
         self.run = RunInfo("", "", 0, "", [], 0.0, "")
         self.graph = Graph(graph_limit)
-        self.workers = Workers()
+        self.blocks = Blocks()
+        self.managers = Managers(self.blocks)
+        self.workers = Workers(self.managers)
+        self.scaling = ScaleHistory()
         self.notices: deque[Notice] = deque(maxlen=NOTICES)
         self.total = 0
         self.finished = 0
@@ -117,6 +127,7 @@ class View:
         self._clients: dict[int, ClientAttached] = {}
         self._fresh_notices: deque[Notice] = deque(maxlen=NOTICES)
         self._notice_number = 0
+        self._sample_number = 0
         self._run_changed = False
         self._handlers: dict[type, Callable[[Any], None]] = {
             RunStarted: self._run_started,
@@ -128,6 +139,10 @@ class View:
             TaskFailed: self._task_failed,
             OutputWritten: self._output_written,
             WorkerMoved: self._worker_moved,
+            BlockMoved: self._block_moved,
+            ManagerMoved: self._manager_moved,
+            NodeSampled: self._node_sampled,
+            TaskSampled: self._task_sampled,
             NoticeRaised: self._notice_raised,
         }
 
@@ -141,6 +156,8 @@ class View:
             handlers[type(event)](event)
         if self.finished != before:
             self._rate.add(self.finished - before, now)
+        if self.blocks.rows:
+            self.scaling.note(now, self.blocks.running, self.managers.workers, self._count("ready"))
 
     def _task_submitted(self, event: TaskSubmitted) -> None:
         task = event.task
@@ -255,6 +272,34 @@ class View:
         self.workers.moved(event)
         self.changed = True
 
+    def _block_moved(self, event: BlockMoved) -> None:
+        forgotten = self.blocks.moved(event)
+        if forgotten is not None:
+            self._batch.blocks += self.blocks.forget(forgotten)
+        self.changed = True
+
+    def _manager_moved(self, event: ManagerMoved) -> None:
+        if self.managers.moved(event):
+            self.workers.deserted(event.manager, event.time, event.reason)
+        for name in self.managers.outdated():
+            self._batch.managers += self.managers.forget(name)
+        self.changed = True
+
+    def _node_sampled(self, event: NodeSampled) -> None:
+        if not self.managers.sampled(event):
+            self.strays += 1
+            return
+        slot = self._sample_number % SAMPLES
+        self._sample_number += 1
+        self._batch.samples.append((slot, event.manager, event.time, event.cpu, event.memory, event.load))
+        self.changed = True
+
+    def _task_sampled(self, event: TaskSampled) -> None:
+        # Nothing for the panels: whoever looks at the task asks for it.
+        self._batch.usage[event.task] = (
+            event.task, event.attempt, event.time, event.cpu, event.memory, event.read, event.written,
+        )  # fmt: skip
+
     def _notice_raised(self, event: NoticeRaised) -> None:
         notice = Notice(event.time, event.level, clipped(event.text, ERROR))
         self.notices.append(notice)
@@ -334,7 +379,13 @@ class View:
             for state, count in by_state.items():
                 counts[state] = counts.get(state, 0) + count
         busy, alive = self.workers.busy(), self.workers.alive()
-        return Overview(now, counts, apps, self._rate.rate(now), busy, alive, self.total, len(self._clients))
+        scale = None
+        if self.blocks.rows:
+            scale = ScalePoint(now, self.blocks.running, self.managers.workers, counts.get("ready", 0))
+        return Overview(now, counts, apps, self._rate.rate(now), busy, alive, self.total, len(self._clients), scale)
+
+    def _count(self, state: str) -> int:
+        return sum(group[state] for group in self._groups.values())
 
     def take_notices(self) -> list[Notice]:
         """Notices since the last call."""
@@ -352,7 +403,8 @@ class View:
     @property
     def unwritten(self) -> bool:
         """Whether ``take_batch`` would answer anything."""
-        return bool(self._dirty or self.workers.unwritten or self._batch)
+        told = self.workers.unwritten or self.blocks.unwritten or self.managers.unwritten
+        return bool(self._dirty or told or self._batch)
 
     def take_batch(self) -> Batch:
         """What changed since the last call; finished tasks leave memory."""
@@ -365,4 +417,6 @@ class View:
             else:
                 row.dirty = False
         batch.workers = self.workers.take_unwritten()
+        batch.blocks += self.blocks.take_unwritten()
+        batch.managers += self.managers.take_unwritten()
         return batch
