@@ -101,7 +101,7 @@ def test_numbers_of_other_types_count() -> None:
 
 @pytest.mark.parametrize("decorator", [python_app, bash_app, join_app])
 def test_a_decorator_says_it_for_every_call(kernel: FakeKernel, decorator: Any) -> None:
-    @decorator(resource_specification={"retries": 2})
+    @decorator(resource_specification={"retries": 2})  # type: ignore[untyped-decorator]
     def fit(x: int) -> str:
         return f"echo {x}"
 
