@@ -35,6 +35,7 @@ LEVEL = {room: level for level, rooms in enumerate(LAYERS) for room in rooms}
 SIDEWAYS = {
     ("serialize", "wire"),  # what is packed is told in messages
     ("jupyter", "parslab"),  # the lazy names, as users have them
+    ("sites", "parslab"),  # a ready configuration is written as users write theirs
     ("testing", "parslab"),
     ("parslab", "jupyter"),  # load_ipython_extension
 }

@@ -14,7 +14,7 @@ import random
 import threading
 from collections import deque
 from time import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from parslab.client.codes import SentCodes
 from parslab.client.futures import AppFuture, LeanFuture
@@ -385,6 +385,59 @@ class DataFlowKernel:
         """Cancel these tasks, or all unfinished ones."""
         if self._ended is None:
             self._link.send(Cancel(list(self._pending) if tasks is None else list(tasks)))
+
+    def scale(self, label: str, blocks: int) -> str:
+        """Bring an executor to this many blocks now; its strategy goes on from there.
+
+        Parameters
+        ----------
+        label
+            Of the executor; empty: the only one that has blocks.
+        blocks
+            How many it shall have.
+
+        Returns
+        -------
+        str
+            One sentence: what is done about it.
+
+        Raises
+        ------
+        ConfigurationError
+            There is no such executor, or it has no blocks.
+        """
+        return self._order(panel.Scale("", label, blocks))
+
+    def blocks(self) -> list[panel.BlockRow]:
+        """The blocks of this run, those that are over included."""
+        answer = self.ask(panel.Attach(listen=False))
+        return answer.blocks if isinstance(answer, panel.Snapshot) else []
+
+    def hold(self, block: str) -> str:
+        """Give a block no new tasks, until :meth:`release`; ``"LABEL/3"``, or ``"3"`` where one executor has blocks."""
+        return self._block_order(block, "hold")
+
+    def release(self, block: str) -> str:
+        """Give a block that is held tasks again."""
+        return self._block_order(block, "release")
+
+    def drain(self, block: str) -> str:
+        """Let a block end when it has finished the tasks that it holds."""
+        return self._block_order(block, "drain")
+
+    def cancel_block(self, block: str) -> str:
+        """End a block at once; the tasks that it runs are lost, and tried again where retries allow."""
+        return self._block_order(block, "cancel")
+
+    def _block_order(self, block: str, action: Literal["hold", "release", "drain", "cancel"]) -> str:
+        label, _, number = str(block).rpartition("/")
+        return self._order(panel.BlockCommand("", label, number, action))
+
+    def _order(self, message: panel.Ask) -> str:
+        answer = self.ask(message)
+        if isinstance(answer, panel.Problem):
+            raise ConfigurationError(answer.text)
+        return answer.text if isinstance(answer, panel.Done) else ""
 
     def wait_for_current_tasks(self) -> None:
         """Wait until every task called so far is finished, however it ends (Parsl: same name)."""

@@ -41,13 +41,15 @@ on_load: list[Callable[[DataFlowKernel], None]] = []
 """Called with each run that is loaded or attached to; notebooks connect their panel here."""
 
 
-def load(config: Config | None = None) -> DataFlowKernel:
+def load(config: Config | str | os.PathLike[str] | None = None) -> DataFlowKernel:
     """Start a DataFlowKernel process for this notebook or script, or return the one that runs (Parsl: ``parsl.load``).
 
     Parameters
     ----------
     config
-        What to run on; by default one low-latency executor with a worker for every usable core of this host.
+        What to run on: a Config, the name of a ready configuration (``"slurm"``; ``parslab config list`` shows them) or
+        the path of a file that makes one.  By default what the site's ``parslab_config.py`` or ``PARSLAB_CONFIG`` says,
+        else one low-latency executor with a worker for every usable core of this host.
 
     Returns
     -------
@@ -63,13 +65,17 @@ def load(config: Config | None = None) -> DataFlowKernel:
     from parslab.client.dfk import DataFlowKernel
     from parslab.client.start import start
     from parslab.config import Config
+    from parslab.sites import default_config, named_config
     from parslab.version import version
 
     if config is None:
-        config = Config()
+        config = default_config()
+    elif isinstance(config, (str, os.PathLike)):
+        config = named_config(config)
     elif not isinstance(config, Config):
         raise ConfigurationError(
-            f"load() takes a Config, not a {type(config).__name__}: parslab.Config(executors=[...])"
+            f"load() takes a Config, the name of one or a file, not a {type(config).__name__}: "
+            "parslab.Config(executors=[...])"
         )
     running = _running()
     if running is not None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import runpy
 import shlex
 import time
 from concurrent.futures import CancelledError
@@ -22,7 +21,7 @@ from parslab.errors import ConfigurationError, ParslabError
 from parslab.jupyter.display import pacer
 from parslab.jupyter.text import Table, duration, shortened
 from parslab.records import panel
-from parslab.records.states import FINAL, TaskState
+from parslab.records.states import ENDED, FINAL, TaskState
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -80,10 +79,14 @@ def _ask(message: panel.Ask) -> panel.Answer:
 
 def _load(text: str, namespace: dict[str, Any]) -> None:
     __tracebackhide__ = True
-    if not text or text.startswith("-"):
+    config: Config | str | None
+    bare = text.strip("'\"")
+    if not text:
+        config = None
+    elif text.startswith("-"):
         config = _config_of_options(_words(text))
-    elif text.endswith(".py") or os.path.isfile(os.path.expanduser(text)):
-        config = _config_of_file(os.path.expanduser(text.strip("'\"")))
+    elif text.endswith(".py") or os.path.isfile(os.path.expanduser(bare)) or _is_ready(bare, namespace):
+        config = bare
     else:
         config = _config_of_expression(text, namespace)
     try:
@@ -113,20 +116,11 @@ def _config_of_options(words: list[str]) -> Config:
         raise UsageError(str(error)) from None
 
 
-def _config_of_file(path: str) -> Config:
-    __tracebackhide__ = True
-    from parslab.config import Config
+def _is_ready(name: str, namespace: dict[str, Any]) -> bool:
+    """Whether this is the name of a ready configuration, and of nothing in the notebook."""
+    from parslab.sites import names
 
-    if not os.path.isfile(path):
-        raise UsageError(f"There is no file {path}.")
-    made = runpy.run_path(path)
-    config = made.get("config")
-    if config is None:
-        found = [value for name, value in made.items() if isinstance(value, Config) and not name.startswith("_")]
-        config = found[0] if len(found) == 1 else None
-    if not isinstance(config, Config):
-        raise UsageError(f"{path} does not make a Config named config.")
-    return config
+    return name not in namespace and name in names()
 
 
 def _config_of_expression(text: str, namespace: dict[str, Any]) -> Config:
@@ -134,12 +128,28 @@ def _config_of_expression(text: str, namespace: dict[str, Any]) -> Config:
     import parslab
     from parslab.config import Config
 
+    code = compile(text, "<%parsl load>", "eval")
     # Names of a configuration are known here without an import in the notebook.
-    known = {name: getattr(parslab, name) for name in ("Config", "LowLatencyExecutor", "ThreadPoolExecutor")}
-    config = eval(compile(text, "<%parsl load>", "eval"), {**known, **namespace})
+    known = {name: getattr(parslab, name) for name in code.co_names if name in parslab.__all__}
+    try:
+        config = eval(code, {**known, **namespace})
+    except NameError as error:
+        if text.isidentifier() and error.name == text:
+            raise UsageError(_unknown_name(text)) from None
+        raise
+    except ConfigurationError as error:
+        raise UsageError(str(error)) from None
     if not isinstance(config, Config):
         raise UsageError(f"{text} is a {type(config).__name__}, and a Config is needed: Config(executors=[...]).")
     return config
+
+
+def _unknown_name(name: str) -> str:
+    from parslab.sites import names
+
+    return (
+        f"{name} is neither a name in this notebook nor a ready configuration; these are ready: {', '.join(names())}."
+    )
 
 
 def _shutdown(words: list[str]) -> None:
@@ -211,6 +221,65 @@ def _cancel(words: list[str]) -> None:
     print(getattr(answer, "text", ""))
 
 
+# ----- blocks
+
+
+def _scale(words: list[str]) -> None:
+    options = _parsed(
+        "scale",
+        words,
+        lambda p: (p.add_argument("label", nargs="?", default=""), p.add_argument("blocks", type=int, metavar="N")),
+    )
+    if options.blocks < 0:
+        raise UsageError(f"%parsl scale {options.label}: the number of blocks must be at least 0.")
+    _ordered(lambda dfk: dfk.scale(options.label, options.blocks))
+
+
+def _blocks(words: list[str]) -> None:
+    options = _parsed("blocks", words, lambda p: p.add_argument("-a", "--all", action="store_true"))
+    answer = _ask(panel.Attach(listen=False))
+    if not isinstance(answer, panel.Snapshot):
+        raise UsageError("The run gave no blocks.")
+    over = {state.name for state in ENDED}
+    shown = [row for row in answer.blocks if options.all or row.state not in over]
+    left_out = len(answer.blocks) - len(shown)
+    head = f"{len(shown) or 'No'} block{'s' if len(shown) != 1 else ''}"
+    head += f" ({left_out} more are over: %parsl blocks --all)" if left_out else ""
+    rows = [
+        [f"{row.executor}/{row.block}", row.state, row.job, row.managers, f"{row.busy} of {row.workers}", row.reason]
+        for row in shown
+    ]
+    _show(Table(f"{head}:" if rows else f"{head}.", ["block", "state", "job", "nodes", "busy workers", "why"], rows))
+
+
+def _hold(words: list[str]) -> None:
+    _block_order("hold", words)
+
+
+def _release(words: list[str]) -> None:
+    _block_order("release", words)
+
+
+def _drain(words: list[str]) -> None:
+    _block_order("drain", words)
+
+
+def _block_order(action: str, words: list[str]) -> None:
+    block = _parsed(action, words, lambda p: p.add_argument("block", metavar="BLOCK")).block
+    _ordered(lambda dfk: getattr(dfk, action)(block))
+
+
+def _ordered(order: Callable[[DataFlowKernel], str]) -> None:
+    """Give the run an order and print what it says."""
+    try:
+        print(order(_loaded()))
+    except (TimeoutError, ParslabError) as error:
+        raise UsageError(str(error)) from None
+
+
+# ----- waiting
+
+
 def _wait(words: list[str]) -> None:
     options = _parsed("wait", words, lambda p: p.add_argument("tasks", nargs="*", type=int, metavar="TASK"))
     dfk = _loaded()
@@ -263,6 +332,11 @@ _COMMANDS: dict[str, Callable[[list[str]], None]] = {
     "status": _status,
     "tasks": _tasks,
     "cancel": _cancel,
+    "blocks": _blocks,
+    "scale": _scale,
+    "hold": _hold,
+    "release": _release,
+    "drain": _drain,
     "wait": _wait,
     "shutdown": _shutdown,
 }

@@ -74,13 +74,19 @@ class ParslMagics:
 
         ::
 
-            %parsl load                    the embedded default: a worker for every usable core
+            %parsl load                    the site's configuration, else a worker for every usable core
             %parsl load --workers 4 --run-dir DIR
             %parsl load FILE.py            a file that makes a Config (named config, or the only one)
+            %parsl load NAME               a ready configuration: laptop, big_node, slurm, pbs, ...
             %parsl load EXPRESSION         e.g. Config(executors=[...]), or the name of one
             %parsl status                  the run in a few lines
             %parsl tasks [--state STATE] [--app APP] [--limit N]
             %parsl cancel TASK... | --all
+            %parsl blocks [--all]          the blocks that a scheduler gave, or is asked for
+            %parsl scale [LABEL] N         bring an executor to N blocks
+            %parsl hold BLOCK              give a block (LABEL/3, or 3) no new tasks
+            %parsl release BLOCK           give it tasks again
+            %parsl drain BLOCK             let it end when it has finished those it holds
             %parsl wait [TASK...]
             %parsl shutdown
         """

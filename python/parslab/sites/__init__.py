@@ -1,0 +1,114 @@
+"""Ready configurations, and how a name or a file becomes a Config.
+
+Each file beside this one is a configuration that ``parslab.load("NAME")`` takes as it is and that ``parslab config copy
+NAME`` copies for editing; its docstring says what it is for.  Runs in the user's process; asks no scheduler.
+"""
+
+from __future__ import annotations
+
+import os
+import runpy
+from pathlib import Path
+from typing import Any
+
+from parslab.config import Config
+from parslab.defaults import CONFIG_VARIABLE, broken_at, site
+from parslab.errors import ConfigurationError
+
+__all__ = ["default_config", "file_of", "named_config", "names", "summary"]
+
+_FOLDER = Path(__file__).parent
+_FIRST = ("laptop", "big_node")
+
+
+def names() -> list[str]:
+    """The names of the library's configurations: those that need no scheduler first."""
+    found = [path.stem for path in _FOLDER.glob("*.py") if not path.stem.startswith("_")]
+    return sorted(found, key=lambda name: (_FIRST.index(name) if name in _FIRST else len(_FIRST), name))
+
+
+def file_of(name: str) -> Path:
+    """The file of a configuration of the library.
+
+    Raises
+    ------
+    ConfigurationError
+        There is none of this name.
+    """
+    if name not in names():
+        raise ConfigurationError(f"There is no ready configuration {name!r}; there are {', '.join(names())}.")
+    return _FOLDER / f"{name}.py"
+
+
+def summary(name: str) -> str:
+    """The first line of its docstring."""
+    import ast
+
+    text = ast.get_docstring(ast.parse(file_of(name).read_text(encoding="utf-8"))) or ""
+    return text.partition("\n")[0]
+
+
+def named_config(name: str | os.PathLike[str]) -> Config:
+    """The configuration that a name of the library or a file stands for.
+
+    Parameters
+    ----------
+    name
+        ``"slurm"``, or the path of a file of Python that makes a Config named ``config`` (or just one Config).
+
+    Raises
+    ------
+    ConfigurationError
+        There is no such name or file, or the file is broken: it names file and line.
+
+    Examples
+    --------
+    >>> from parslab.sites import named_config
+    >>> named_config("laptop").executors[0].label
+    'llex'
+    """
+    text = os.path.expanduser(os.fspath(name))
+    if not text.endswith(".py") and os.sep not in text and not os.path.isfile(text):
+        return _config_of(str(file_of(text)))
+    if not os.path.isfile(text):
+        raise ConfigurationError(f"There is no file {text}.")
+    return _config_of(text)
+
+
+def default_config() -> Config:
+    """What ``parslab.load()`` takes: the site's configuration where there is one, else a worker for each core here.
+
+    Raises
+    ------
+    ConfigurationError
+        The site's configuration is broken, or ``PARSLAB_CONFIG`` names none.
+    """
+    chosen = os.environ.get(CONFIG_VARIABLE, "").strip()
+    if chosen:
+        try:
+            return named_config(chosen)
+        except ConfigurationError as error:
+            raise ConfigurationError(f"{CONFIG_VARIABLE}={chosen}: {error}") from error
+    there = site()
+    if there.config is None:
+        return Config()
+    if not isinstance(there.config, Config):
+        raise ConfigurationError(
+            f"{there.config_file}: config must be a Config, not a {type(there.config).__name__}: "
+            "config = Config(executors=[...])."
+        )
+    return there.config
+
+
+def _config_of(path: str) -> Config:
+    try:
+        made: dict[str, Any] = runpy.run_path(path, run_name="parslab_configuration")
+    except Exception as error:  # it is anybody's code
+        raise ConfigurationError(broken_at(path, error, "The configuration")) from error
+    config = made.get("config")
+    if config is None:
+        found = [value for name, value in made.items() if isinstance(value, Config) and not name.startswith("_")]
+        config = found[0] if len(found) == 1 else None
+    if not isinstance(config, Config):
+        raise ConfigurationError(f"{path} does not make a Config named config.")
+    return config
