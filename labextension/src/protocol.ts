@@ -34,6 +34,34 @@ export const MEANING: Readonly<Record<TaskState, string>> = {
   cancelled: 'Ended because somebody cancelled it.'
 };
 
+/** Where a block (one batch job of one or more nodes, paper section 4.2.1) is in its life. */
+export type BlockState = 'requested' | 'queued' | 'running' | 'draining' | 'finished' | 'failed' | 'scaled_in' | 'missing';
+
+/** What each state means. */
+export const BLOCK_MEANING: Readonly<Record<BlockState, string>> = {
+  requested: 'Asked of the provider, which has not given it a job number yet.',
+  queued: 'The scheduler has it and has not started it.',
+  running: 'Its job runs; its managers may still be on their way.',
+  draining: 'It gets no more tasks and leaves when it has ended those it holds.',
+  finished: 'Its job ended by itself: walltime, or nothing to do any more.',
+  failed: 'It could not be submitted or started, or its job failed.',
+  scaled_in: 'Ended by us because it was not needed, or because the run is over.',
+  missing: 'The scheduler does not know its job any more and nothing was heard of it.'
+};
+
+/** Where a manager (one for each node of a block, paper section 4.3.1) is in its life. */
+export type ManagerState = 'ready' | 'held' | 'draining' | 'gone' | 'lost' | 'refused';
+
+/** What each state means. */
+export const MANAGER_MEANING: Readonly<Record<ManagerState, string>> = {
+  ready: 'It takes tasks.',
+  held: 'It keeps what it has and gets no new tasks until it is released.',
+  draining: 'It gets no new tasks and leaves when it has ended those it holds.',
+  gone: 'It has left in good order.',
+  lost: 'It was silent for too long, or its connection broke.',
+  refused: 'Its Python, package or protocol does not fit; the reason names the side to fix.'
+};
+
 /** Nodes that the graph panel is told of; the newest tasks beyond it are only counted. */
 export const GRAPH_LIMIT = 5000;
 

@@ -19,6 +19,9 @@ import msgspec
 
 from parslab.records import panel, states
 
+if typing.TYPE_CHECKING:
+    from enum import Enum
+
 __all__ = ["typescript"]
 
 _PLAIN = {int: "number", float: "number", str: "string", bool: "boolean", type(None): "null"}
@@ -92,6 +95,16 @@ def _states() -> str:
         out += "\n" + _comment(docs[name]) + f"export const {name}: readonly TaskState[] = [{listed}];\n"
     out += "\n/** What each state means. */\nexport const MEANING: Readonly<Record<TaskState, string>> = {\n"
     out += ",\n".join(f"  {state.name}: {_quoted(sentence)}" for state, sentence in sentences.items())
+    return out + "\n};\n" + _words(states.BlockState, docs) + _words(states.ManagerState, docs)
+
+
+def _words(machine: type[Enum], docs: dict[str, str]) -> str:
+    """The states of a block or manager and what each means."""
+    name = machine.__name__
+    constant = f"{name.removesuffix('State').upper()}_MEANING"
+    out = "\n" + _comment(docs[name]) + f"export type {name} = " + " | ".join(f"'{state.name}'" for state in machine)
+    out += f";\n\n/** What each state means. */\nexport const {constant}: Readonly<Record<{name}, string>> = {{\n"
+    out += ",\n".join(f"  {state.name}: {_quoted(docs[f'{name}.{state.name}'])}" for state in machine)
     return out + "\n};\n"
 
 
