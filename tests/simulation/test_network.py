@@ -7,7 +7,7 @@ from collections import Counter
 
 import pytest
 
-from parslab.dataflow.low_latency import LOOK
+from parslab.remote.pool.queue import LOOK
 from parslab.records.states import TaskState
 from parslab.testing.network import Faults, Network
 

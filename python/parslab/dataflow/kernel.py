@@ -18,11 +18,9 @@ from typing import TYPE_CHECKING, Any
 
 from parslab.dataflow.clients import Client, listen, peer_uid
 from parslab.dataflow.codes import Codes
-from parslab.dataflow.loop import Loop
-from parslab.dataflow.pool import Pool
-from parslab.dataflow.processes import adopt_orphans, bury_orphans, end_orphans
+from parslab.dataflow.ledger import Ledger
 from parslab.dataflow.table import Table
-from parslab.errors import InternalError, ProtocolError
+from parslab.errors import ConfigurationError, InternalError, ProtocolError
 from parslab.monitoring.monitor import Monitor
 from parslab.records.events import (
     ClientAttached,
@@ -33,7 +31,11 @@ from parslab.records.events import (
     RunEnded,
     RunStarted,
 )
+from parslab.records.panel import BlockCommand, Scale
 from parslab.records.states import FINAL
+from parslab.remote.loop import Loop
+from parslab.remote.pool.pool import Pool
+from parslab.remote.pool.processes import Plan, adopt_orphans, bury_orphans, end_orphans, thread_variables
 from parslab.wire.messages import (
     PROTOCOL,
     Answered,
@@ -50,6 +52,9 @@ from parslab.wire.messages import (
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from parslab.dataflow.far_workers import FarWorkers
+    from parslab.dataflow.hub import Hub
+    from parslab.dataflow.managers import Managers
     from parslab.wire.stream import Buffer
 
 __all__ = ["Kernel"]
@@ -57,11 +62,13 @@ __all__ = ["Kernel"]
 log = logging.getLogger(__name__)
 
 _HOUSEKEEPING = 2.0
+_FAREWELL = 5.0
+"""Seconds that the end may take, for batch jobs to be cancelled."""
 _GONE = "it has gone"
 _STREAMS = {1: "stdout", 2: "stderr"}
 
 
-class Kernel:
+class Kernel(Ledger):
     """One run.
 
     Parameters
@@ -76,12 +83,13 @@ class Kernel:
         self.run = settings
         executors = settings["executors"]
         self.labels = tuple(e["label"] for e in executors)
-        self.table = Table(self.labels)
+        self.table = Table(self.labels, settings.get("retries", 0))
         self.codes = Codes()
         self.loop = Loop(self.act, self._broke)
-        self.pools: dict[int, Pool] = {
-            number: Pool(number, e, self) for number, e in enumerate(executors) if e["kind"] == "low_latency"
+        self.pools: dict[int, Pool | Managers] = {
+            number: self._pool(number, e) for number, e in enumerate(executors) if e["kind"] != "threads"
         }
+        self.hub: Hub | None = None
         self.clients: dict[int, Client] = {}
         self._numbers = itertools.count()
         self._timers: list[tuple[float, int, Callable[[], None]]] = []
@@ -90,10 +98,26 @@ class Kernel:
         self._dropping: set[int] = set()
         self._owner_socket = owner
         self._listener: socket.socket | None = None
-        self._hubs: list[Any] = []
+        self._doors: list[FarWorkers] = []
+        self.controllers: dict[str, Any] = {}
+        """Those of the executors that have blocks, by label."""
         self.reason = ""
         self.shut_down = False
         """Whether its owner asked for the end."""
+
+    def _pool(self, number: int, settings: dict[str, Any]) -> Pool | Managers:
+        if settings["kind"] == "high_throughput":
+            from parslab.dataflow.managers import Managers
+
+            return Managers(number, settings, self)
+        plan = Plan({**thread_variables(settings["threads_per_worker"]), **settings["environment"]})
+        return Pool(number, settings["label"], settings["label"], [plan] * settings["workers"], self)
+
+    def broke(self, pool: Pool) -> None:
+        """An executor has no worker and will never have one."""
+        text = f"Executor {pool.label} is stopped: {pool.broken}"
+        self.event(NoticeRaised(time(), "error", text))
+        pool.fail_waiting()
 
     @staticmethod
     def now() -> float:
@@ -105,7 +129,8 @@ class Kernel:
     def start_workers(self) -> None:
         """Start what takes longest first: the worker processes."""
         for pool in self.pools.values():
-            pool.start()
+            if isinstance(pool, Pool):
+                pool.start()
         adopt_orphans()
 
     def start(self, sockets: Path) -> None:
@@ -125,9 +150,7 @@ class Kernel:
         for text in self.run.get("notices", ()):
             self.event(NoticeRaised(time(), "warning", text))
         owner = self._add_client(self._owner_socket, owner=True)
-        for pool in self.pools.values():
-            if pool.settings.get("address"):
-                self._open_tcp(pool)
+        self._open_hub()
         owner.pid = self.run["owner_pid"]
         self.event(ClientAttached(time(), owner.number, owner.pid, socket.gethostname(), owner=True))
         self._listener = listen(sockets / "dfk.sock")
@@ -135,19 +158,20 @@ class Kernel:
         self._send(owner, [self._welcome(owner)])
         self.at(time() + _HOUSEKEEPING, self._keep_house)
 
-    def _open_tcp(self, pool: Pool) -> None:
-        from parslab.dataflow.tcp import Hub
+    def _open_hub(self) -> None:
+        """Open the one port of the run, if an executor has anybody come from elsewhere."""
+        from parslab.dataflow import doors
 
-        hub = Hub(pool, self)
-        self._hubs.append(hub)
-        self.event(NoticeRaised(time(), "info", hub.invitation))
+        wanted = [(e, self.pools[n]) for n, e in enumerate(self.run["executors"]) if n in self.pools]
+        self.hub, self._doors = doors.open_hub(wanted, self)
 
     def reap(self) -> None:
         """A child process has ended."""
         own: set[int] = set()
         for pool in self.pools.values():
             pool.reap()
-            own.update(peer.pid for peer in pool.peers if peer.process is not None)
+            if isinstance(pool, Pool):
+                own.update(peer.pid for peer in pool.peers if peer.process is not None)
         bury_orphans(own)
 
     def end(self, reason: str) -> None:
@@ -159,8 +183,9 @@ class Kernel:
 
     def close(self) -> None:
         """End the workers, write the last events, say goodbye."""
+        deadline = time() + _FAREWELL
         for pool in self.pools.values():
-            pool.close()
+            pool.close(deadline)
         end_orphans()
         self._send_replies()
         self.table.cancel(None, time())
@@ -175,8 +200,10 @@ class Kernel:
         for client in list(self.clients.values()):
             self._send(client, [Refused(self.reason)])
             client.stream.close()
-        for hub in self._hubs:
-            hub.close()
+        for door in self._doors:
+            door.close()
+        if self.hub is not None:
+            self.hub.close()
         if self._listener is not None:
             self._listener.close()
         self.loop.close()
@@ -224,7 +251,7 @@ class Kernel:
             if out.ready:
                 self._queue_ready()
             for pool in self.pools.values():
-                if pool.queue.tasks:
+                if pool.queue.waiting:
                     pool.assign(now)
                     if pool.broken:
                         pool.fail_waiting()
@@ -236,18 +263,24 @@ class Kernel:
             if out.replies:
                 self._send_replies()
         for pool in self.pools.values():
-            if pool.queue.tasks:
+            if pool.queue.waiting:
                 pool.assign(now)
+                if pool.broken:
+                    pool.fail_waiting()
+        if self.hub is not None:
+            self.hub.after_round()
+            if out.ready or out.replies or out.stops:
+                return now
         return self._next_deadline(now)
 
     def _queue_ready(self) -> None:
         out = self.table.out
         ready, out.ready = out.ready, []
         if len(self.pools) == 1:
-            next(iter(self.pools.values())).queue.tasks.extend(ready)
+            next(iter(self.pools.values())).queue.put(ready)
         else:
             for task in ready:
-                self.pools[task.executor].queue.tasks.append(task)
+                self.pools[task.executor].queue.put((task,))
 
     def _next_deadline(self, now: float) -> float | None:
         deadlines = [self._timers[0][0]] if self._timers else []
@@ -397,10 +430,38 @@ class Kernel:
             pool.tell_states()
         self._tell_monitor()
         command = self._monitor.ask(message.text, time(), reply)
-        if command is not None:
+        if isinstance(command, (Scale, BlockCommand)):
+            try:
+                reply(Monitor.done(command.ask, self.command(command)))
+            except ConfigurationError as error:
+                reply(Monitor.problem(command.ask, str(error)))
+        elif command is not None:
             ids = None if command.everything else command.tasks
             count = self.table.cancel(ids, time())
             reply(Monitor.done(command.ask, f"{count} task{'s' if count != 1 else ''} cancelled"))
+
+    def command(self, command: Scale | BlockCommand) -> str:
+        """Carry out a command about blocks; returns what was done, in one sentence.
+
+        Raises
+        ------
+        ConfigurationError
+            It names no executor that has blocks.
+        """
+        controllers = self.controllers
+        if not command.executor and len(controllers) == 1:
+            (controller,) = controllers.values()
+        elif command.executor in controllers:
+            controller = controllers[command.executor]
+        else:
+            have = ", ".join(controllers) or "none of this run"
+            named = f"executor {command.executor!r} has no blocks" if command.executor else "name the executor"
+            raise ConfigurationError(f"{named[0].upper()}{named[1:]}: those that have blocks are {have}.")
+        if isinstance(command, Scale):
+            return str(controller.scale(command.blocks))
+        if command.action in ("hold", "release"):
+            return str(controller.hold(command.block, command.action == "hold"))
+        return str(controller.drain(command.block) if command.action == "drain" else controller.cancel(command.block))
 
     def _broadcast(self, text: bytes) -> None:
         for client in self.clients.values():

@@ -18,11 +18,11 @@ from functools import partial
 from typing import TYPE_CHECKING
 from weakref import WeakSet
 
-from parslab.dataflow.low_latency import Queue, Slot, not_begun
 from parslab.dataflow.table import Table, Task
 from parslab.dataflow.values import Value
 from parslab.records.events import TaskMoved
 from parslab.records.states import FINAL, TaskState
+from parslab.remote.pool.queue import Queue, Slot, not_begun
 from parslab.testing.user import FakeUser
 from parslab.testing.workers import FakeWorker, Line
 from parslab.wire.messages import Failure, TaskKind
@@ -206,7 +206,7 @@ class Network:
         self.history.begun[task.id] += 1
 
     def outcome(self, slot: Slot, told: Task, failure: Failure | None, started: float, ended: float) -> None:
-        """An outcome has arrived: what ``dataflow.pool`` does with it."""
+        """An outcome has arrived: what ``remote.pool`` does with it."""
         task = self.queue.ended(slot, told.id, ended - started, self.now)
         if task is None:
             self.table.dropped += 1

@@ -14,8 +14,8 @@ from parslab.wire.messages import Failure
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from parslab.dataflow.low_latency import Slot
     from parslab.dataflow.table import Task
+    from parslab.remote.pool.queue import Slot
     from parslab.testing.network import Network
 
 __all__ = ["LONG", "FakeWorker", "Line"]
@@ -47,7 +47,7 @@ class FakeWorker:
         self.slot = slot
         self.alive = True
         self.page = -1 << 62
-        """Read by the parent when this worker is dead: what it has begun last, as in ``dataflow.processes``."""
+        """Read by the parent when this worker is dead: what it has begun last, as in ``remote.pool.processes``."""
         self._network = network
         self._inbox: list[Task] = []
         self._todo: deque[Task] = deque()

@@ -122,9 +122,10 @@ def tcp_links(settings: dict[str, Any], name: str) -> tuple[Link, Link]:
         sock.setsockopt(zmq.LINGER, 1000)
         sock.setsockopt(zmq.HEARTBEAT_IVL, 2000)
         sock.setsockopt(zmq.HEARTBEAT_TIMEOUT, 10000)
+        sock.setsockopt(zmq.HEARTBEAT_TTL, 10000)  # the other side closes, too, when we are silent
         sock.curve_serverkey = settings["server_key"].encode()
         sock.curve_publickey = settings["public_key"].encode()
         sock.curve_secretkey = settings["secret_key"].encode()
-        sock.connect(settings["address"])
+        sock.connect(settings["addresses"][0])
         links.append(_TcpLink(sock, decoder(union), silence))
     return links[0], links[1]

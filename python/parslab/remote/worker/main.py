@@ -41,6 +41,8 @@ def main(settings: dict[str, Any]) -> None:
         link, control = tcp_links(settings, name)
         output, page = Output(), None
     faulthandler.enable(2)
+    if "cores" in settings and hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, settings["cores"])
     hello = WorkerHello(
         name,
         PROTOCOL,

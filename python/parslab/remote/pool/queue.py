@@ -1,9 +1,10 @@
-"""The queue of a low-latency executor [core]: which worker gets which ready task, and how far ahead (paper 4.3.3).
+"""The queue of a pool of workers [core]: which worker gets which ready task, and how far ahead (paper 4.3.3).
 
 Pure; time is an argument. A worker gets its next tasks before it has finished, but only as much as is expected to
 take ``AHEAD`` seconds: the mean time of each function is learnt as outcomes come. A function that is not known yet,
 or takes longer, is given one at a time (two when short), so that work is spread evenly. When a worker with tasks is
-silent for ``LOOK`` seconds it is looked at (D5): what it has not begun goes back to the head of the queue.
+silent for ``LOOK`` seconds it is looked at (D5): what it has not begun goes back to the head of the queue.  A task
+that takes the place of several workers, or may run for a limited time, is given to an idle worker and stays alone.
 
 Invariants: a task is in ``queue`` or in the ``inflight`` of one worker, never both; ``inflight`` is in the order sent.
 """
@@ -11,16 +12,14 @@ Invariants: a task is in ``queue`` or in the ``inflight`` of one worker, never b
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol
 
 from parslab.records.states import TaskState
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
-    from parslab.dataflow.table import Task
-
-__all__ = ["AHEAD", "LOOK", "Queue", "Slot", "not_begun"]
+__all__ = ["AHEAD", "LOOK", "Queue", "Slot", "Work", "not_begun"]
 
 AHEAD = 0.004
 """Seconds of work that a worker may hold beyond what it runs."""
@@ -31,14 +30,27 @@ _SHORT = 0.02
 _MOST = 512
 
 
-class Slot:
-    """One worker of the executor."""
+class Work(Protocol):
+    """A task as the queue sees it."""
 
-    __slots__ = ("expected", "heard", "inflight", "looked", "name", "running", "usable")
+    id: int
+    attempt: int
+    fn: int
+    state: TaskState
+    worker: Any
+    """The slot that has it: set and read here."""
+    spec: Any
+    """None, or what makes it different from others: then its owner knows its demands."""
+
+
+class Slot:
+    """One worker."""
+
+    __slots__ = ("expected", "heard", "inflight", "looked", "name", "reserved", "running", "usable")
 
     def __init__(self, name: str, now: float) -> None:
         self.name = name
-        self.inflight: dict[int, Task] = {}
+        self.inflight: dict[int, Any] = {}
         self.expected = 0.0
         """Seconds that the tasks in flight should take together."""
         self.heard = now
@@ -47,13 +59,22 @@ class Slot:
         self.running = -1
         self.usable = True
         """False while it is being stopped."""
+        self.reserved = -1
+        """The wide task in another slot that takes the place of this worker, too."""
 
 
 class Queue:
-    """Ready tasks and the workers of one executor."""
+    """Ready tasks and the workers of one pool.
 
-    def __init__(self) -> None:
-        self.tasks: deque[Task] = deque()
+    Parameters
+    ----------
+    demands
+        Of a task with a specification: how many workers it takes the place of, and for how long it may run.
+    """
+
+    def __init__(self, demands: Callable[[Any], tuple[int, float]] | None = None) -> None:
+        self.tasks: deque[Any] = deque()
+        self._demands = demands
         self.slots: list[Slot] = []
         self._mean: dict[int, float] = {}
 
@@ -61,22 +82,49 @@ class Queue:
         """A worker has come."""
         self.slots.append(slot)
 
-    def remove(self, slot: Slot) -> list[Task]:
+    @property
+    def waiting(self) -> int:
+        """How many tasks are queued, cancelled ones that have not been met yet included."""
+        return len(self.tasks)
+
+    def put(self, tasks: Iterable[Any]) -> None:
+        """Tasks are ready."""
+        self.tasks.extend(tasks)
+
+    def put_back(self, tasks: list[Any]) -> None:
+        """Tasks that were given to somebody come back, to be given first."""
+        self.tasks.extendleft(reversed(tasks))
+
+    def remove(self, slot: Slot) -> list[Any]:
         """A worker has gone; the tasks it held, in the order in which they were sent."""
         if slot in self.slots:
             self.slots.remove(slot)
         held = list(slot.inflight.values())
+        for task in held:
+            if task.spec is not None:
+                self._unreserve(task.id)
         slot.inflight = {}
         slot.expected = 0.0
         return held
 
-    def assign(self, now: float) -> list[tuple[Slot, list[Task]]]:
+    def assign(self, now: float) -> list[tuple[Slot, list[Any]]]:
         """Take tasks from the queue for workers with room: the emptiest worker first, fair shares."""
         queue = self.tasks
         if not queue:
             return []
-        given: list[tuple[Slot, list[Task]]] = []
-        free = [s for s in self.slots if s.usable and s.expected < AHEAD / 2 and len(s.inflight) < _MOST]
+        given: list[tuple[Slot, list[Any]]] = []
+        while queue and self._special(queue[0]):
+            if queue[0].state is TaskState.ready:
+                slot = self._alone(queue[0], now)
+                if slot is None:
+                    return given  # the slots run empty until there is room for it
+                given.append((slot, [queue[0]]))
+            queue.popleft()
+        if not queue:
+            return given
+        free = [
+            s for s in self.slots if s.usable and s.expected < AHEAD / 2 and len(s.inflight) < _MOST and s.reserved < 0
+        ]
         if len(free) > 1:
             free.sort(key=_load)
         for count, slot in zip(range(len(free), 0, -1), free, strict=True):
@@ -88,9 +136,36 @@ class Queue:
                 break
         return given
 
-    def _fill(self, slot: Slot, share: int, now: float) -> list[Task]:
+    def _special(self, task: Any) -> bool:
+        """Whether a task has to be alone on its worker."""
+        if task.spec is None or self._demands is None:
+            return False
+        wide, limit = self._demands(task)
+        return wide > 1 or limit > 0
+
+    def _alone(self, task: Any, now: float) -> Slot | None:
+        """Give a special task to a slot of its own, and reserve others for it; None while there is no room."""
+        assert self._demands is not None
+        wide = min(self._demands(task)[0], len(self.slots))
+        free = [s for s in self.slots if s.usable and not s.inflight and s.reserved < 0]
+        if len(free) < max(1, wide):
+            return None
+        first, *others = free[: max(1, wide)]
+        for slot in others:
+            slot.reserved = task.id
+        first.heard, first.looked, first.expected = now, False, 1.0
+        first.inflight[task.id] = task
+        task.worker = first
+        return first
+
+    def _unreserve(self, task: int) -> None:
+        for slot in self.slots:
+            if slot.reserved == task:
+                slot.reserved = -1
+
+    def _fill(self, slot: Slot, share: int, now: float) -> list[Any]:
         queue, inflight, mean = self.tasks, slot.inflight, self._mean
-        taken: list[Task] = []
+        taken: list[Any] = []
         expected = slot.expected
         if not inflight:
             slot.heard, slot.looked = now, False
@@ -99,6 +174,8 @@ class Queue:
             if task.state is not TaskState.ready:
                 queue.popleft()  # cancelled while it waited
                 continue
+            if task.spec is not None and self._special(task):
+                break
             takes = mean.get(task.fn, 1.0)
             if inflight and (expected + takes > AHEAD or len(inflight) >= _MOST):
                 short = takes < _SHORT and len(inflight) < 2 and expected < _SHORT
@@ -112,7 +189,7 @@ class Queue:
         slot.expected = expected
         return taken
 
-    def ended(self, slot: Slot, task_id: int, took: float, now: float) -> Task | None:
+    def ended(self, slot: Slot, task_id: int, took: float, now: float) -> Any | None:
         """An outcome has come from a worker; None when it does not hold this task (late or doubled)."""
         slot.heard = now
         slot.looked = False
@@ -120,6 +197,8 @@ class Queue:
         if task is None:
             return None
         task.worker = None
+        if task.spec is not None:
+            self._unreserve(task_id)
         if slot.running == task_id:
             slot.running = -1
         mean = self._mean.get(task.fn)
@@ -132,7 +211,7 @@ class Queue:
             slot.expected = sum(self._mean.get(t.fn, 1.0) for t in slot.inflight.values())
         return task
 
-    def reported(self, slot: Slot, running: int, returned: Iterable[int], now: float) -> list[Task]:
+    def reported(self, slot: Slot, running: int, returned: Iterable[int], now: float) -> list[Any]:
         """What a worker that was looked at answered: the tasks that come back, to be queued first."""
         slot.running = running
         back = [task for i in returned if (task := slot.inflight.pop(i, None)) is not None]
@@ -164,7 +243,7 @@ def _load(slot: Slot) -> tuple[float, int]:
     return slot.expected, len(slot.inflight)
 
 
-def not_begun(held: list[Task], page: int | None) -> list[Task]:
+def not_begun(held: list[Any], page: int | None) -> list[Any]:
     """Of the tasks that a dead worker held, in the order sent: those that it certainly had not begun.
 
     ``page`` is what the worker wrote down: ``t`` when it began task t, ``-1 - t`` when that had ended; None when

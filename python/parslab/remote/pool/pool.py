@@ -1,8 +1,8 @@
-"""The workers of one low-latency executor [shell]: starts them, talks to them, buries them.
+"""The worker processes of one host [shell]: starts them, talks to them, buries them.
 
-What each worker gets is decided by ``low_latency.Queue``; what an outcome means, by the task table. Here messages of
-workers become calls of those two. A worker that died is explained and replaced; an executor whose workers die before
-they have said hello is broken, and says so on every task that waits for it.
+Owned by the DataFlowKernel (the workers of a low-latency executor) or by the manager of a node (D11). What each worker
+gets is decided by ``queue.Queue``; what an outcome means, by the owner. Here messages of workers become calls of those
+two. A worker that died is explained and replaced; a pool whose workers die before they have said hello is broken.
 """
 
 from __future__ import annotations
@@ -15,20 +15,19 @@ import socket
 from time import time
 from typing import TYPE_CHECKING, Any, Protocol
 
-from parslab.dataflow.low_latency import Queue, Slot, not_begun
-from parslab.dataflow.processes import Process, how_it_ended
-from parslab.dataflow.values import Value
-from parslab.errors import ProtocolError, WorkerLost
+from parslab.errors import AppTimeout, ProtocolError, WorkerLost
 from parslab.records.events import Event, NoticeRaised, WorkerMoved
 from parslab.records.states import FINAL
+from parslab.remote.pool.processes import Plan, Process, how_it_ended
+from parslab.remote.pool.queue import Queue, Slot, Work, not_begun
 from parslab.serialize.failures import one_line
 from parslab.wire.messages import (
     PROTOCOL,
+    Code,
     Failure,
     Interrupt,
     Look,
     Outcome,
-    Packed,
     Printed,
     Report,
     Run,
@@ -40,9 +39,7 @@ from parslab.wire.stream import Batch, Buffer, Stream, decoder
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from parslab.dataflow.codes import Codes
-    from parslab.dataflow.loop import Loop
-    from parslab.dataflow.table import Table, Task
+    from parslab.remote.loop import Loop
 
 __all__ = ["Peer", "Pool", "PoolOwner"]
 
@@ -57,30 +54,60 @@ _STARTS = 3
 
 
 class PoolOwner(Protocol):
-    """What a pool needs of the kernel."""
+    """What a pool needs of the DataFlowKernel or the manager that owns it."""
 
-    table: Table
-    codes: Codes
     loop: Loop
     run: dict[str, Any]
+
+    def at(self, when: float, call: Callable[[], None]) -> None:
+        """Call at this time, in the loop."""
 
     def event(self, event: Event) -> None:
         """Tell monitoring."""
 
+    def code(self, fn: int) -> tuple[Code, Buffer]:
+        """What a worker needs to know before it can run this function."""
+
+    def message(self, task: Any, frames: list[Buffer]) -> Run:
+        """The message that carries a task; large buffers go to ``frames``."""
+
+    def sent(self, task: Any, now: float, worker: str) -> None:
+        """A task was given to a worker."""
+
+    def begun(self, task: Any, since: float, worker: str) -> None:
+        """Its body runs."""
+
+    def returned(self, task: Any, now: float) -> None:
+        """A worker gave it back, not begun; the queue has it again."""
+
+    def ended(self, task: Any, outcome: Outcome, frames: list[Buffer], worker: str) -> None:
+        """It has ended on the worker."""
+
+    def failed(self, task: Any, failure: Failure, now: float, worker: str) -> None:
+        """It ends without an outcome: its worker died, or no worker will ever come."""
+
+    def dropped(self) -> None:
+        """An outcome came late or twice, and is ignored."""
+
     def printed(self, message: Printed) -> None:
         """A task printed something."""
 
-    def at(self, when: float, call: Callable[[], None]) -> None:
-        """Call at this time, in the loop."""
+    def demands(self, task: Any) -> tuple[int, float]:
+        """How many workers a task with a specification takes the place of, and the seconds it may run (0: any)."""
+
+    def broke(self, pool: Pool) -> None:
+        """No worker can be started; ``pool.broken`` says why."""
 
 
 class Peer(Slot):
     """One worker as the pool sees it: a slot of the queue and a way to reach it."""
 
-    __slots__ = ("control", "data", "done", "greeted", "host", "known", "pid", "process", "shipped", "told")
+    __slots__ = ("control", "data", "greeted", "host", "known", "pid", "process", "rank", "shipped", "told")
 
-    def __init__(self, name: str, now: float, data: Any, control: Any, process: Process | None) -> None:
+    def __init__(self, name: str, now: float, data: Any, control: Any, process: Process | None, rank: int = 0) -> None:
         super().__init__(name, now)
+        self.rank = rank
+        """Its place among the workers of its host; who replaces it takes the same one."""
         self.data = data
         self.control = control
         self.process = process
@@ -95,23 +122,30 @@ class Peer(Slot):
 
 
 class Pool:
-    """All workers of one executor.
+    """All workers of one executor, or of one manager.
 
     Parameters
     ----------
     number
         Of the executor in the run.
-    settings
-        What ``LowLatencyExecutor.settings`` told.
+    label
+        Of the executor.
+    name
+        Workers are called ``<name>-0``, ``<name>-1``, ...
+    plans
+        What each worker of this host is given.
     owner
-        The kernel.
+        The DataFlowKernel or the manager.
     """
 
-    def __init__(self, number: int, settings: dict[str, Any], owner: PoolOwner) -> None:
+    def __init__(self, number: int, label: str, name: str, plans: Sequence[Plan], owner: PoolOwner) -> None:
         self.number = number
-        self.label: str = settings["label"]
-        self.settings = settings
-        self.queue = Queue()
+        self.label = label
+        self._name = name
+        self._plans = plans
+        self._overtime: dict[int, float] = {}
+        """Tasks that are being stopped because they ran too long, and their limits."""
+        self.queue = Queue(owner.demands)
         self.peers: list[Peer] = []
         self.broken = ""
         """Why no worker will ever come."""
@@ -124,18 +158,19 @@ class Pool:
 
     def start(self) -> None:
         """Start the workers of this host."""
-        for _ in range(self.settings["workers"]):
-            self._spawn()
+        for rank in range(len(self._plans)):
+            self._spawn(rank)
 
-    def _spawn(self) -> None:
-        name = f"{self.label}-{self._made}"
+    def _spawn(self, rank: int) -> None:
+        name = f"{self._name}-{self._made}"
         self._made += 1
         try:
-            process = Process(name, self.number, self.settings, self._owner.run)
+            process = Process(name, self.number, self._plans[rank], self._owner.run)
         except OSError as error:
             self._break(f"a worker process cannot be started: {error}")
             return
-        peer = Peer(name, time(), Stream(process.data, _decode), Stream(process.control, _decode), process)
+        data, control = Stream(process.data, _decode), Stream(process.control, _decode)
+        peer = Peer(name, time(), data, control, process, rank)
         self.add(peer)
         loop = self._owner.loop
         loop.watch(process.data, lambda: self._readable(peer, peer.data), lambda: self._writable(peer, peer.data))
@@ -151,7 +186,7 @@ class Pool:
 
     def assign(self, now: float) -> None:
         """Send ready tasks to workers with room."""
-        table = self._owner.table
+        owner = self._owner
         for slot, tasks in self.queue.assign(now):
             peer: Peer = slot  # type: ignore[assignment]
             messages: list[Any] = []
@@ -159,11 +194,13 @@ class Pool:
             for task in tasks:
                 if task.fn not in peer.known:
                     peer.known.add(task.fn)
-                    code, payload = self._owner.codes.message(task.fn)
+                    code, payload = owner.code(task.fn)
                     messages.append(code)
                     frames.append(payload)
-                messages.append(_run(task, frames))
-                table.sent(task, now, peer.name)
+                messages.append(owner.message(task, frames))
+                owner.sent(task, now, peer.name)
+                if task.spec is not None:
+                    self._limit(task, now)
             self._deliver(peer, messages, frames)
 
     def _deliver(self, peer: Peer, messages: list[Any], frames: Sequence[Buffer] = ()) -> None:
@@ -172,6 +209,20 @@ class Pool:
             peer.data.send(messages, frames)
             if peer.data.congested:
                 self._owner.loop.wants_write(peer.data, True)
+
+    def _limit(self, task: Work, now: float) -> None:
+        """Have a task stopped that runs longer than it may; it was sent to an idle worker, so it begins now."""
+        limit = self._owner.demands(task)[1]
+        if limit <= 0:
+            return
+        attempt, worker = task.attempt, task.worker
+
+        def over() -> None:
+            if task.worker is worker and task.attempt == attempt and worker is not None:
+                self._overtime[task.id] = limit
+                self.stop_task(task, time())
+
+        self._owner.at(now + limit, over)
 
     @staticmethod
     def _tell_control(peer: Peer, message: Any) -> None:
@@ -195,9 +246,9 @@ class Pool:
                 if state != peer.told:
                     self._tell(peer, state)
 
-    def stop_task(self, task: Task, now: float) -> None:
+    def stop_task(self, task: Work, now: float) -> None:
         """Interrupt a cancelled task; stop its worker when that does not help."""
-        peer: Peer = task.worker  # type: ignore[assignment]
+        peer: Peer = task.worker
         self._tell_control(peer, Interrupt(task.id))
         if peer.process is None:
             return
@@ -205,7 +256,7 @@ class Pool:
         def insist(number: signal.Signals) -> None:
             if task.worker is peer and peer in self.peers and peer.process:
                 peer.usable = False
-                log.warning("worker %s does not let go of cancelled task %d: %s", peer.name, task.id, number.name)
+                log.warning("worker %s does not let go of task %d: %s", peer.name, task.id, number.name)
                 peer.process.signal(number)
 
         self._owner.at(now + _PATIENCE, lambda: insist(signal.SIGTERM))
@@ -268,22 +319,22 @@ class Pool:
         if peer.shipped:
             peer.shipped.pop((outcome.task, 1), None)
             peer.shipped.pop((outcome.task, 2), None)
-        table = self._owner.table
         if task is None:
-            table.dropped += 1
-        elif outcome.failure is None:
-            value = Value(outcome.inline, frames)
-            table.succeeded(task, value, outcome.started, outcome.ended, peer.name)
-        else:
-            table.failed(task, outcome.failure, outcome.started, outcome.ended, peer.name)
+            self._owner.dropped()
+            return
+        if self._overtime and outcome.task in self._overtime:
+            limit = self._overtime.pop(outcome.task)
+            if outcome.failure is not None:
+                outcome.failure = _lost(AppTimeout(outcome.task, limit))
+        self._owner.ended(task, outcome, frames, peer.name)
 
     def _reported(self, peer: Peer, report: Report, now: float) -> None:
         back = self.queue.reported(peer, report.running, report.returned, now)
         for task in back:
-            self._owner.table.returned(task, now)
+            self._owner.returned(task, now)
         running = peer.inflight.get(report.running)
         if running is not None:
-            self._owner.table.begun(running, report.since, peer.name)
+            self._owner.begun(running, report.since, peer.name)
 
     def _greeted(self, peer: Peer, hello: WorkerHello) -> None:
         ours = self._owner.run["package"]
@@ -337,25 +388,27 @@ class Pool:
         for task in held:
             task.worker = None
             if task in again:
-                self._owner.table.returned(task, now)
+                self._owner.returned(task, now)
                 continue
             if task.state in FINAL:
+                self._owner.returned(task, now)
                 continue
             if peer.process is not None and page == task.id:
                 for stream in (1, 2):
                     text = peer.process.words(stream, peer.shipped.get((task.id, stream), 0))
                     if text:
                         self._owner.printed(Printed(task.id, stream, text))
-            error = WorkerLost(task.id, how, peer.host, peer.pid, words)
+            error: Exception = WorkerLost(task.id, how, peer.host, peer.pid, words)
             log.warning("%s", error)
-            self._owner.table.failed(task, _lost(error), 0.0, now, peer.name)
+            if task.id in self._overtime:
+                error = AppTimeout(task.id, self._overtime.pop(task.id))
+            self._owner.failed(task, _lost(error), now, peer.name)
         self.queue.tasks.extendleft(reversed(again))
 
     def _replace(self, peer: Peer, how: str, words: str) -> None:
         if peer.process is None:
             return
         if self.broken:
-            self.fail_waiting()
             return
         if not peer.greeted:
             self._stillborn += 1
@@ -370,34 +423,34 @@ class Pool:
             self._owner.event(
                 NoticeRaised(time(), "warning", f"Worker {peer.name} {how}; another one takes its place.")
             )
-        self._spawn()
+        self._spawn(peer.rank)
 
     def _break(self, why: str) -> None:
-        self.broken = f"executor {self.label} is stopped: {why}"
-        log.error("%s", self.broken)
-        self._owner.event(NoticeRaised(time(), "error", f"E{self.broken[1:]}"))
-        self.fail_waiting()
+        self.broken = why
+        log.error("no worker can be started: %s", why)
+        self._owner.broke(self)
 
     def fail_waiting(self) -> None:
         """Fail what waits for a broken executor."""
         while self.broken and self.queue.tasks:
             task = self.queue.tasks.popleft()
             if task.state not in FINAL:
-                self._owner.table.failed(task, _lost(WorkerLost(task.id, self.broken, "", 0, "")), 0.0, time())
+                why = f"executor {self.label} is stopped: {self.broken}"
+                self._owner.failed(task, _lost(WorkerLost(task.id, why, "", 0, "")), time(), "")
 
     def _tell(self, peer: Peer, state: str, reason: str = "") -> None:
         peer.told = state
         self._owner.event(WorkerMoved(time(), peer.name, self.label, state, peer.host, peer.pid, reason))
 
-    def close(self) -> None:
+    def close(self, deadline: float | None = None) -> None:
         """End all workers: those that are idle at once, the others by TERM and, half a second later, KILL."""
         self._closing = True
         local = [peer.process for peer in self.peers if peer.process is not None]
         for process in local:
             process.signal(signal.SIGTERM)
-        deadline = time() + 0.5
+        until = min(time() + 0.5, deadline or time() + 0.5)
         for process in local:
-            process.wait(max(0.0, deadline - time()))
+            process.wait(max(0.0, until - time()))
         for peer in list(self.peers):
             self._owner.loop.forget(peer.data)
             self._owner.loop.forget(peer.control)
@@ -407,14 +460,5 @@ class Pool:
         self.peers = []
 
 
-def _lost(error: WorkerLost) -> Failure:
+def _lost(error: Exception) -> Failure:
     return Failure(one_line(error), "", pickle.dumps(error))
-
-
-def _run(task: Task, frames: list[Buffer]) -> Run:
-    """The message that carries a task and the values it needs; large buffers go to ``frames``."""
-    frames.extend(task.frames)
-    values: tuple[Packed, ...] = ()
-    if task.needs:
-        values = tuple(need.value.packed(frames) for need in task.needs if need.value is not None)
-    return Run(task.id, task.attempt, task.fn, task.args, len(task.frames), values)

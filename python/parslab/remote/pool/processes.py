@@ -17,11 +17,11 @@ import socket
 import subprocess
 import sys
 from time import sleep, time
-from typing import Any
+from typing import Any, NamedTuple
 
 from parslab.remote.worker.output import anonymous_file
 
-__all__ = ["Process", "adopt_orphans", "bury_orphans", "end_orphans", "how_it_ended"]
+__all__ = ["Plan", "Process", "adopt_orphans", "bury_orphans", "end_orphans", "how_it_ended", "thread_variables"]
 
 _START = (
     "import json, os, sys; s = json.loads(os.environ.pop('PARSLAB_WORKER')); sys.path[:] = s['path']; "
@@ -41,6 +41,20 @@ _THREAD_VARIABLES = (
 )
 
 
+class Plan(NamedTuple):
+    """What one worker process is given."""
+
+    environment: dict[str, str]
+    """Variables on top of those of its parent."""
+    cores: tuple[int, ...] | None = None
+    """The cores that it may use; None: all that its parent may use."""
+
+
+def thread_variables(count: int) -> dict[str, str]:
+    """The variables that tell numerical libraries how many threads to use."""
+    return {variable: str(count) for variable in _THREAD_VARIABLES}
+
+
 class Process:
     """One worker process.
 
@@ -48,10 +62,10 @@ class Process:
     ----------
     name, executor
         Who it is: its name and the number of its executor.
-    settings
-        Of the executor: ``environment`` and ``threads_per_worker``.
+    plan
+        Its environment and its cores.
     run
-        Of the run: ``path``, ``cwd``, ``package``.
+        Of the run: ``run``, ``path``, ``cwd``, ``package``.
 
     Attributes
     ----------
@@ -59,7 +73,7 @@ class Process:
         Our ends of its links, not blocking.
     """
 
-    def __init__(self, name: str, executor: int, settings: dict[str, Any], run: dict[str, Any]) -> None:
+    def __init__(self, name: str, executor: int, plan: Plan, run: dict[str, Any]) -> None:
         self.data, data = socket.socketpair()
         self.control, control = socket.socketpair()
         self.data.setblocking(False)
@@ -81,8 +95,9 @@ class Process:
             "package": run["package"],
             "path": run["path"],
         }
-        threads = {variable: str(settings["threads_per_worker"]) for variable in _THREAD_VARIABLES}
-        environment = {**os.environ, **threads, **settings["environment"], "PARSLAB_WORKER": json.dumps(told)}
+        if plan.cores is not None:
+            told["cores"] = plan.cores
+        environment = {**os.environ, **plan.environment, "PARSLAB_WORKER": json.dumps(told)}
         environment["PARSLAB_RUN"] = run["run"]
         try:
             self._popen = subprocess.Popen(

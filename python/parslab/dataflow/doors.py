@@ -1,0 +1,85 @@
+"""Which doors the one port of a run has, and at which addresses it listens [shell]."""
+
+from __future__ import annotations
+
+import socket
+from time import time
+from typing import TYPE_CHECKING, Any
+
+from parslab.errors import ConfigurationError
+from parslab.records.events import NoticeRaised
+from parslab.remote.pool.pool import Pool
+
+if TYPE_CHECKING:
+    from parslab.dataflow.far_workers import FarWorkers
+    from parslab.dataflow.hub import Hub
+    from parslab.dataflow.kernel import Kernel
+    from parslab.dataflow.managers import Managers
+
+__all__ = ["open_hub", "places"]
+
+_ANYWHERE = "0.0.0.0"
+
+
+def open_hub(
+    executors: list[tuple[dict[str, Any], Pool | Managers]], kernel: Kernel
+) -> tuple[Hub | None, list[FarWorkers]]:
+    """Listen where the executors of a run say, on one port, and begin those whose managers come there.
+
+    Raises
+    ------
+    ConfigurationError
+        Two executors name different ports, or it cannot listen.
+    """
+    wanted = [
+        (settings, pool, *places(settings.get("address"), settings.get("local", False)))
+        for settings, pool in executors
+        if settings.get("address") or not isinstance(pool, Pool)
+    ]
+    if not wanted:
+        return None, []
+    from parslab.dataflow.far_workers import FarWorkers
+    from parslab.dataflow.hub import Hub
+
+    ports = {settings["port"] for settings, *_ in wanted if settings.get("port")}
+    if len(ports) > 1:
+        numbers = " and ".join(map(str, sorted(ports)))
+        raise ConfigurationError(f"executors name the ports {numbers}; all of a run share one: name one of them.")
+    listen = list(dict.fromkeys(address for _, _, at, _ in wanted for address in at))
+    if _ANYWHERE in listen:
+        listen = [_ANYWHERE]
+    hub = Hub(listen, next(iter(ports), 0), kernel)
+    doors = []
+    for _, pool, _, reach in wanted:
+        if isinstance(pool, Pool):
+            door = FarWorkers(pool, hub, kernel, reach[0])
+            doors.append(door)
+            kernel.event(NoticeRaised(time(), "info", door.invitation))
+        else:
+            pool.start(hub, reach)
+    return hub, doors
+
+
+def places(address: str | None, local: bool) -> tuple[list[str], list[str]]:
+    """Where to listen for an executor, and the addresses at which its managers should try to reach us.
+
+    Parameters
+    ----------
+    address
+        What its description names; None: the loopback when ``local``, else every address of this host.
+    local
+        Its blocks run on this host.
+    """
+    if address is not None:
+        return [address], [address]
+    if local:
+        return ["127.0.0.1"], ["127.0.0.1"]
+    import psutil
+
+    found = [
+        entry.address
+        for entries in psutil.net_if_addrs().values()
+        for entry in entries
+        if entry.family == socket.AF_INET
+    ]
+    return [_ANYWHERE], sorted(found, key=lambda a: a.startswith("127."))

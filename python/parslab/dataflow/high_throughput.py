@@ -1,0 +1,441 @@
+"""The queue of a high-throughput executor [core]: which manager gets which ready task (paper section 4.3.1).
+
+Pure; time and the source of chance are arguments.  A manager may hold one task for each of its workers, ``prefetch``
+more, and, of functions that are known to be quick, as many as keep its workers busy for ``AHEAD`` seconds, so that a
+round trip between two tasks is never waited for.  What a manager cannot begin soon it gives back.
+
+Managers with room stand in a list from which one is drawn in constant time, so the cost of a task does not grow with
+the number of managers.  Tasks with a priority go before those without, the smallest number first.  A task that asks for
+more than one worker's share of a node takes several places of one manager, which is kept free for it until it fits.
+
+Invariants: a task is queued or in the ``inflight`` of one manager, never both; ``load`` is the sum of the places of
+what is in flight; a manager is in ``free`` exactly when it is usable, not booked and has room.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import math
+import random
+from collections import deque
+from typing import TYPE_CHECKING, Any
+
+from parslab.records.states import TaskState
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+__all__ = ["AHEAD", "SELECTORS", "Dispatch", "ManagerSlot"]
+
+AHEAD = 0.008
+"""Seconds of work for each of its workers that a manager may hold beyond what they run."""
+_MOST = 512
+"""Tasks that a manager may hold for each worker."""
+_LONG = 1.0
+"""Seconds that a function is taken for before its first call has ended."""
+
+
+class ManagerSlot:
+    """One connected manager.
+
+    Parameters
+    ----------
+    name, block
+        Who it is, and the block that it came with.
+    workers, prefetch
+        How many tasks it runs at a time, and how many more it may hold.
+    cores, memory, accelerators
+        What its workers share.
+    now
+        Seconds since the epoch.
+    """
+
+    __slots__ = (
+        "accelerators",
+        "block",
+        "booked",
+        "capacity",
+        "cores",
+        "draining",
+        "expected",
+        "heard",
+        "held",
+        "identity",
+        "idle_since",
+        "inflight",
+        "known",
+        "load",
+        "memory",
+        "name",
+        "place",
+        "shared",
+        "turn",
+        "workers",
+    )
+
+    def __init__(
+        self,
+        name: str,
+        block: str,
+        workers: int,
+        now: float,
+        prefetch: int = 0,
+        cores: int = 0,
+        memory: int = 0,
+        accelerators: int = 0,
+    ) -> None:
+        self.name = name
+        self.block = block
+        self.workers = workers
+        self.capacity = workers + prefetch
+        self.cores = cores
+        self.memory = memory
+        self.accelerators = accelerators
+        self.inflight: dict[int, Any] = {}
+        self.load = 0
+        self.expected = 0.0
+        self.heard = now
+        self.idle_since: float | None = now
+        self.held = self.draining = False
+        self.booked: Any = None
+        """The wide task that it is kept free for."""
+        self.place = -1
+        self.turn = 0
+        self.identity = b""
+        self.known: set[int] = set()
+        """Functions it has been sent."""
+        self.shared: Any = None
+        """What the shell keeps with it."""
+
+    @property
+    def usable(self) -> bool:
+        """Whether it takes new tasks."""
+        return not (self.held or self.draining)
+
+    def places(self, spec: Any) -> int:
+        """How many of its workers a task with this specification takes the place of; more than it has: never fits."""
+        most = 1
+        for asked, there in (
+            (spec.cores, self.cores),
+            (spec.memory, self.memory),
+            (spec.gpus, self.accelerators),
+        ):
+            if asked:
+                if asked > there:
+                    return self.workers + 1
+                most = max(most, math.ceil(asked * self.workers / there))
+        return most
+
+
+def _random(free: list[ManagerSlot], count: int, dice: random.Random) -> int:
+    return int(dice.random() * count)
+
+
+def _block_id(free: list[ManagerSlot], count: int, dice: random.Random) -> int:
+    return min(range(count), key=lambda i: (_number(free[i].block), free[i].name))
+
+
+def _round_robin(free: list[ManagerSlot], count: int, dice: random.Random) -> int:
+    return min(range(count), key=lambda i: free[i].turn)
+
+
+def _number(block: str) -> int:
+    return int(block) if block.isdigit() else 0
+
+
+SELECTORS: dict[str, Callable[[list[ManagerSlot], int, random.Random], int]] = {
+    "random": _random,
+    "block_id": _block_id,
+    "round_robin": _round_robin,
+}
+"""Which of the managers with room is served next: at random, those of the oldest block first so that the others can
+drain, or the one that was served longest ago."""
+
+
+class Dispatch:
+    """Ready tasks and the managers of one executor.
+
+    Parameters
+    ----------
+    selector
+        A key of ``SELECTORS``.
+    dice
+        The source of chance.
+    """
+
+    def __init__(self, selector: str = "random", dice: random.Random | None = None) -> None:
+        self.tasks: deque[Any] = deque()
+        self.slots: dict[str, ManagerSlot] = {}
+        self._urgent: list[tuple[float, int, Any]] = []
+        self._wide: deque[Any] = deque()
+        self._free: list[ManagerSlot] = []
+        self._mean: dict[int, float] = {}
+        self._packs = selector == "block_id"
+        self._select = SELECTORS[selector]
+        self._dice = dice or random.Random()
+        self._order = itertools.count()
+        self._back = itertools.count(-1, -1)
+        self._turns = itertools.count(1)
+
+    @property
+    def waiting(self) -> int:
+        """How many tasks are queued, cancelled ones that have not been met yet included."""
+        return len(self.tasks) + len(self._urgent) + len(self._wide)
+
+    # ----- tasks come
+
+    def put(self, tasks: Iterable[Any]) -> None:
+        """Tasks are ready."""
+        for task in tasks:
+            if task.spec is None:
+                self.tasks.append(task)
+            else:
+                self._put_special(task, next(self._order))
+
+    def put_back(self, tasks: list[Any]) -> None:
+        """Tasks that were given to a manager come back, to be given first."""
+        for task in reversed(tasks):
+            if task.spec is None:
+                self.tasks.appendleft(task)
+            else:
+                self._put_special(task, next(self._back))
+
+    def _put_special(self, task: Any, order: int) -> None:
+        spec = task.spec
+        if spec.cores or spec.memory or spec.gpus:
+            if order < 0:
+                self._wide.appendleft(task)
+            else:
+                self._wide.append(task)
+        elif spec.priority is not None:
+            heapq.heappush(self._urgent, (spec.priority, order, task))
+        elif order < 0:
+            self.tasks.appendleft(task)
+        else:
+            self.tasks.append(task)
+
+    def take_all(self) -> list[Any]:
+        """Empty the queue."""
+        taken = [*self._wide, *(entry[2] for entry in sorted(self._urgent, key=lambda e: e[:2])), *self.tasks]
+        self._wide.clear()
+        self._urgent.clear()
+        self.tasks.clear()
+        for slot in self.slots.values():
+            slot.booked = None
+            self._see_to(slot)
+        return taken
+
+    # ----- managers come and go
+
+    def add(self, slot: ManagerSlot) -> None:
+        """A manager has come."""
+        self.slots[slot.name] = slot
+        self._see_to(slot)
+
+    def remove(self, slot: ManagerSlot) -> list[Any]:
+        """A manager has gone; the tasks it held, in the order in which they were sent."""
+        self.slots.pop(slot.name, None)
+        held = list(slot.inflight.values())
+        slot.inflight, slot.load, slot.expected = {}, 0, 0.0
+        slot.draining, slot.booked = True, None
+        self._see_to(slot)
+        for task in held:
+            task.worker = None
+        return held
+
+    def hold(self, slot: ManagerSlot, held: bool) -> None:
+        """Give it no new tasks, or give it some again."""
+        slot.held = held
+        self._see_to(slot)
+
+    def drain(self, slot: ManagerSlot) -> None:
+        """Give it no tasks any more."""
+        slot.draining, slot.booked = True, None
+        self._see_to(slot)
+
+    def _has_room(self, slot: ManagerSlot) -> bool:
+        if slot.load < slot.capacity:
+            return True
+        return slot.expected < slot.workers * AHEAD / 2 and len(slot.inflight) < slot.workers * _MOST
+
+    def _see_to(self, slot: ManagerSlot) -> None:
+        """Put it into the list of those with room, or out of it."""
+        free = self._free
+        if not (slot.held or slot.draining) and slot.booked is None and self._has_room(slot):
+            if slot.place < 0:
+                slot.place = len(free)
+                free.append(slot)
+        elif slot.place >= 0:
+            last = free.pop()
+            if last is not slot:
+                free[slot.place] = last
+                last.place = slot.place
+            slot.place = -1
+
+    # ----- tasks go out
+
+    def assign(self, now: float) -> list[tuple[ManagerSlot, list[Any]]]:
+        """Take tasks from the queue for managers with room, fair shares in the order that the selector says."""
+        given: dict[str, tuple[ManagerSlot, list[Any]]] = {}
+        if self._wide:
+            self._assign_wide(given, now)
+        free = self._free
+        while free and (self.tasks or self._urgent):
+            before = len(given), len(self.tasks) + len(self._urgent)
+            for count in range(len(free), 0, -1):
+                slot = free[self._select(free, count, self._dice)]
+                waiting = len(self.tasks) + len(self._urgent)
+                share = waiting if self._packs else -(-waiting // count)
+                taken = self._fill(slot, share, now)
+                if taken:
+                    slot.turn = next(self._turns)
+                    given.setdefault(slot.name, (slot, []))[1].extend(taken)
+                self._put_last(slot, count)
+                if not (self.tasks or self._urgent):
+                    break
+            for slot, _ in given.values():
+                self._see_to(slot)
+            if before == (len(given), len(self.tasks) + len(self._urgent)):
+                break
+        return list(given.values())
+
+    def _put_last(self, slot: ManagerSlot, count: int) -> None:
+        """Move a manager that had its share behind those that are still to be served in this round."""
+        free, here, there = self._free, slot.place, count - 1
+        other = free[there]
+        free[here], free[there] = other, slot
+        other.place, slot.place = here, there
+
+    def _next(self) -> Any:
+        if self._urgent:
+            return self._urgent[0][2]
+        return self.tasks[0]
+
+    def _drop_next(self) -> None:
+        if self._urgent:
+            heapq.heappop(self._urgent)
+        else:
+            self.tasks.popleft()
+
+    def _fill(self, slot: ManagerSlot, share: int, now: float) -> list[Any]:
+        inflight, mean, tasks = slot.inflight, self._mean, self.tasks
+        taken: list[Any] = []
+        load, expected, capacity = slot.load, slot.expected, slot.capacity
+        ahead, most = slot.workers * AHEAD, slot.workers * _MOST
+        while len(taken) < share and (tasks or self._urgent):
+            task = tasks[0] if not self._urgent else self._next()
+            if task.state is not TaskState.ready:
+                self._drop_next()  # cancelled while it waited
+                continue
+            takes = mean.get(task.fn, _LONG)
+            if load >= capacity and (expected + takes > ahead or len(inflight) >= most):
+                break
+            if self._urgent:
+                self._drop_next()
+            else:
+                tasks.popleft()
+            inflight[task.id] = task
+            task.worker = slot
+            load += 1
+            expected += takes
+            taken.append(task)
+        slot.load, slot.expected = load, expected
+        if taken:
+            slot.idle_since = None
+        return taken
+
+    def _assign_wide(self, given: dict[str, tuple[ManagerSlot, list[Any]]], now: float) -> None:
+        """Give tasks that take several places; the first that does not fit books the manager that is nearest to it."""
+        for slot in list(self.slots.values()):
+            if slot.booked is not None and slot.booked.state is not TaskState.ready:
+                slot.booked = None
+                self._see_to(slot)
+        for _ in range(len(self._wide)):
+            task = self._wide.popleft()
+            if task.state is not TaskState.ready:
+                continue
+            fitting = [
+                (places, slot)
+                for slot in self.slots.values()
+                if slot.usable and slot.booked in (None, task) and (places := slot.places(task.spec)) <= slot.workers
+            ]
+            if not fitting:
+                self._wide.append(task)
+                continue
+            places, slot = min(fitting, key=lambda pair: pair[1].load + pair[0] - pair[1].workers)
+            if slot.load + places <= slot.workers:
+                slot.booked = None
+                slot.inflight[task.id] = task
+                task.worker = slot
+                slot.load += places
+                slot.expected += self._mean.get(task.fn, _LONG)
+                slot.idle_since = None
+                given.setdefault(slot.name, (slot, []))[1].append(task)
+            else:
+                slot.booked = task
+                self._wide.append(task)
+            self._see_to(slot)
+
+    def unfit(self) -> list[Any]:
+        """Tasks that ask for more than any manager here has, taken out of the queue; empty while no manager is here."""
+        if not self._wide or not self.slots:
+            return []
+        return [
+            task
+            for task in self._wide
+            if task.state is TaskState.ready
+            and all(slot.places(task.spec) > slot.workers for slot in self.slots.values())
+        ]
+
+    def discard(self, task: Any) -> None:
+        """Take one task that has a specification out of the queue."""
+        if task in self._wide:
+            self._wide.remove(task)
+
+    # ----- what managers say
+
+    def ended(self, slot: ManagerSlot, task_id: int, took: float, now: float) -> Any | None:
+        """An outcome has come from a manager; None when it does not hold this task (late or doubled)."""
+        slot.heard = now
+        task = slot.inflight.pop(task_id, None)
+        if task is None:
+            return None
+        task.worker = None
+        mean = self._mean.get(task.fn)
+        self._mean[task.fn] = mean = took if mean is None else mean + 0.1 * (took - mean)
+        self._freed(slot, task, mean, now)
+        return task
+
+    def returned(self, slot: ManagerSlot, ids: Iterable[int], now: float) -> list[Any]:
+        """Tasks that a manager has not begun and gives back; the caller queues them (:meth:`put_back`)."""
+        slot.heard = now
+        back = [task for i in ids if (task := slot.inflight.pop(i, None)) is not None]
+        for task in back:
+            task.worker = None
+            # Its workers are held up, maybe by this very function: send no more of it ahead until it is known better.
+            self._mean[task.fn] = max(self._mean.get(task.fn, _LONG), slot.workers * AHEAD)
+            self._freed(slot, task, self._mean[task.fn], now)
+        return back
+
+    def _freed(self, slot: ManagerSlot, task: Any, mean: float, now: float) -> None:
+        slot.load -= 1 if task.spec is None else min(slot.places(task.spec), slot.workers)
+        if not slot.inflight:
+            slot.expected, slot.load, slot.idle_since = 0.0, 0, now
+        elif slot.expected > mean:
+            slot.expected -= mean
+        else:
+            slot.expected = sum(self._mean.get(t.fn, _LONG) for t in slot.inflight.values())
+        if slot.place < 0:
+            self._see_to(slot)
+
+    def check(self) -> None:
+        """Verify the invariants; for tests."""
+        for slot in self.slots.values():
+            load = sum(1 if t.spec is None else slot.places(t.spec) for t in slot.inflight.values())
+            assert slot.load == load, slot.name
+            free = slot.usable and slot.booked is None and self._has_room(slot)
+            assert (slot.place >= 0) == free, slot.name
+            assert slot.place < 0 or self._free[slot.place] is slot, slot.name
+            assert (slot.idle_since is None) == bool(slot.inflight), slot.name
+        assert all(slot.name in self.slots for slot in self._free)

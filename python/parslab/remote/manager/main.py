@@ -1,0 +1,143 @@
+"""Start and end of a manager process: settings in, workers started, connection made, nothing left behind.
+
+Its stdout and stderr are those of the block, kept by the provider: what it says there is what a user reads when a block
+does not start. It loads neither client, traitlets nor Jupyter.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import secrets
+import signal
+import socket
+import sys
+import time
+from typing import Any
+
+from parslab.cores import usable_cores
+from parslab.remote.manager.link import Link, Unreachable, reachable
+from parslab.remote.manager.manager import Manager
+from parslab.remote.manager.pinning import PinningError, plan
+from parslab.remote.manager.sampling import Sampler, usable_memory
+from parslab.remote.pool.processes import Plan, adopt_orphans, bury_orphans, end_orphans
+from parslab.version import version
+from parslab.wire.messages import PROTOCOL, ManagerHello
+
+__all__ = ["main"]
+
+log = logging.getLogger("parslab.manager")
+
+_PATIENCE = 20.0
+"""Seconds that the DataFlowKernel may take to answer when a block starts."""
+_AGAIN = 2.0
+"""The same after a connection that broke: it has probably ended."""
+
+
+def main(path: str, block: str) -> int:
+    """Be the manager of this node until the run or the block is over.
+
+    Returns
+    -------
+    int
+        Exit status: 0 when it left in good order.
+    """
+    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    try:
+        with open(path, encoding="utf-8") as file:
+            settings: dict[str, Any] = json.load(file)
+    except OSError as error:
+        print(
+            f"parslab: {socket.gethostname()} cannot read {path} ({error.strerror}): the run folder must lie on a file "
+            "system that is shared with the nodes; choose it with Config(run_dir=...).",
+            file=sys.stderr,
+        )
+        return 2
+    again = "PARSLAB_AGAIN" in os.environ
+    os.environ.pop("PARSLAB_AGAIN", None)
+    try:
+        address = reachable(settings["addresses"], _AGAIN if again else _PATIENCE)
+        manager, link, sampler = _prepare(settings, block, address)
+    except (Unreachable, PinningError) as error:
+        print(f"parslab: {error}", file=sys.stderr)
+        return 0 if again else 2
+    status = _serve(manager, link, sampler)
+    if manager.again:
+        _begin_anew(path, block)
+    return status
+
+
+def _prepare(settings: dict[str, Any], block: str, address: str) -> tuple[Manager, Link, Sampler]:
+    options = settings["manager"]
+    cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else list(range(usable_cores()))
+    memory = usable_memory()
+    nonce = secrets.token_hex(4)
+    host = socket.gethostname()
+    name = f"{settings['label']}-{block}-{host}-{nonce}"
+    workers = plan(options, cores, memory, name, block)
+    hello = ManagerHello(
+        name,
+        PROTOCOL,
+        version(),
+        f"{sys.version_info[0]}.{sys.version_info[1]}",
+        os.getpid(),
+        host,
+        settings["executor"],
+        block,
+        len(workers),
+        options["prefetch"],
+        min(len(cores), usable_cores()),
+        memory,
+        len(options["accelerators"]),
+        nonce,
+    )
+    run = {key: settings[key] for key in ("run", "cwd", "package")}
+    run["path"] = import_path(settings)
+    plans = [Plan(w.environment, tuple(sorted(w.cores)) if w.cores is not None else None) for w in workers]
+    manager = Manager(hello, run, options, plans)
+    link = Link(settings, address, name.encode())
+    return manager, link, Sampler()
+
+
+def import_path(settings: dict[str, Any]) -> list[str]:
+    """``sys.path`` of the workers: that of the notebook, but for the installed packages when ours is another
+    environment."""
+    theirs: list[str] = settings["path"]
+    if settings["prefix"] == sys.prefix:
+        return theirs
+    own = [os.path.abspath(entry) for entry in sys.path]
+    sources = [entry for entry in theirs if not _installed(entry)]
+    return [*sources, *(entry for entry in own if entry not in sources)]
+
+
+def _installed(entry: str) -> bool:
+    return "site-packages" in entry or "dist-packages" in entry or "/lib/python" in entry or entry.endswith(".zip")
+
+
+def _serve(manager: Manager, link: Link, sampler: Sampler) -> int:
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        manager.loop.catch(number, lambda n=number: manager.leave(f"it was told to by {n.name}"))  # type: ignore[misc]
+    manager.loop.catch(signal.SIGCHLD, lambda: _reap(manager))
+    manager.pool.start()
+    adopt_orphans()
+    try:
+        manager.serve(link, sampler)
+    finally:
+        manager.close()
+        end_orphans()
+    log.info("%s", manager.left)
+    return 1 if manager.pool.broken else 0
+
+
+def _reap(manager: Manager) -> None:
+    manager.reap()
+    bury_orphans({peer.pid for peer in manager.pool.peers})
+
+
+def _begin_anew(path: str, block: str) -> None:
+    """Become a new manager in this place: what the DataFlowKernel knows of the old one is not true any more."""
+    log.info("begins anew")
+    os.environ["PARSLAB_AGAIN"] = "1"
+    time.sleep(0.2)  # a DataFlowKernel that ends closes its port in a moment
+    os.execv(sys.executable, [sys.executable, "-m", "parslab.remote.manager", path, block])
