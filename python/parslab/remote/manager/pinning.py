@@ -1,0 +1,288 @@
+"""What each worker of a node is given [core]: how many there are, their cores, accelerators and variables.
+
+Pure: what the node has comes in, one :class:`WorkerPlan` for each worker goes out.  Called once by a manager before it
+starts its workers.  Whatever cannot be is one sentence, because it stands in the block's stderr for the user to read.
+
+Invariants: there is at least one worker; with an affinity other than ``none`` every worker has at least one core of
+this node; what the user sets in ``environment`` stands above what is worked out here, and who a worker is above both.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from parslab.errors import ConfigurationError
+from parslab.remote.pool.processes import thread_variables
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+__all__ = ["PinningError", "WorkerPlan", "notice", "plan"]
+
+GB = 10**9
+
+_LIST = "list:"
+
+
+class PinningError(ConfigurationError):
+    """The workers that the settings ask for do not fit on this node."""
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerPlan:
+    """What one worker is given.
+
+    Attributes
+    ----------
+    cores
+        The cores that it may run on; None: all that its manager may use.
+    environment
+        Variables on top of those of its manager.
+    """
+
+    cores: frozenset[int] | None
+    environment: dict[str, str]
+
+
+def plan(
+    settings: Mapping[str, Any],
+    cores: Sequence[int],
+    memory: int,
+    pool: str,
+    block: str,
+    *,
+    usable: int | None = None,
+    pinnable: bool = True,
+    inherited: Mapping[str, str] | None = None,
+) -> list[WorkerPlan]:
+    """Share a node out among workers, whose ranks are their places in the list.
+
+    Parameters
+    ----------
+    settings
+        Of the executor's managers: ``max_workers``, ``cores_per_worker``, ``mem_per_worker`` (GB), ``accelerators``,
+        ``cpu_affinity``, ``threads_per_worker``, ``environment``.
+    cores
+        Numbers of the cores that processes of this job may run on.
+    memory
+        Bytes that they may use.
+    pool, block
+        Names of the manager and of its block.
+    usable
+        How many of the cores they may keep busy at a time (cgroup quota); None: all.
+    pinnable
+        Whether this system can bind a process to cores; where not (macOS), the affinity is ignored.
+    inherited
+        The manager's own environment: a scheduler names in it the accelerators of this job.
+
+    Raises
+    ------
+    PinningError
+        There is no room for a single worker, or the settings name cores or accelerators that are not here.
+    """
+    usable = len(cores) if usable is None else usable
+    affinity = settings["cpu_affinity"] if pinnable else "none"
+    sets = _listed(affinity, cores) if affinity.startswith(_LIST) else None
+    count = _count(settings, usable, memory, sets)
+    shares = sets if sets is not None else _shares(affinity, sorted(cores), count)
+    accelerators = _chosen(settings["accelerators"], count)
+    threads = settings["threads_per_worker"]
+    plans = []
+    for rank in range(count):
+        own = shares[rank] if shares is not None else None
+        environment = thread_variables(threads or (len(own) if own else max(1, usable // count)))
+        if own is not None:
+            environment.update(_thread_binding(own))
+        if accelerators:
+            environment.update(_visible(accelerators[rank], settings["accelerators"], inherited or {}))
+        environment.update(settings["environment"])
+        environment.update(_identity(rank, count, pool, block))
+        plans.append(WorkerPlan(frozenset(own) if own is not None else None, environment))
+    return plans
+
+
+def notice(settings: Mapping[str, Any], pinnable: bool) -> str:
+    """What the user should know of a setting that means nothing on this system; empty when there is nothing to say."""
+    if pinnable or settings["cpu_affinity"] == "none":
+        return ""
+    return (
+        f"cpu_affinity={settings['cpu_affinity']!r} is ignored here: this system cannot bind processes to cores; its "
+        "workers run on any of them."
+    )
+
+
+# ----- how many
+
+
+def _count(settings: Mapping[str, Any], usable: int, memory: int, sets: Sequence[Sequence[int]] | None) -> int:
+    """How many workers there is room for: the least that any limit allows."""
+    limits: list[tuple[int, str]] = []
+    if settings["max_workers"]:
+        limits.append((settings["max_workers"], f"max_workers_per_node={settings['max_workers']}"))
+    each = settings["cores_per_worker"]
+    room = int(usable / each + 1e-9)
+    limits.append((room, f"{_cores(usable)} and cores_per_worker={each:g}"))
+    if settings["mem_per_worker"]:
+        size = settings["mem_per_worker"]
+        limits.append((int(memory / (size * GB) + 1e-9), f"{memory / GB:.1f} GB of memory and mem_per_worker={size:g}"))
+    count, why = min(limits, key=lambda limit: limit[0])
+    if count < 1:
+        raise PinningError(
+            f"This node has no room for a single worker: it has {why}; ask the provider for more of it, or lower the "
+            "executor's option."
+        )
+    if sets is not None:
+        if count < len(sets):
+            raise PinningError(
+                f"cpu_affinity lists cores for {len(sets)} workers, but there is room for {count} on this node "
+                f"({why}): list fewer, or change what limits them."
+            )
+        count = len(sets)
+    accelerators = settings["accelerators"]
+    if sets is not None and accelerators and len(accelerators) < count:
+        raise PinningError(
+            f"cpu_affinity lists cores for {count} workers, but available_accelerators names {len(accelerators)}, one "
+            "for each worker: list as many of both."
+        )
+    return min(count, len(accelerators)) if accelerators else count
+
+
+def _cores(count: int) -> str:
+    return f"{count} usable core{'s' if count != 1 else ''}"
+
+
+# ----- which cores
+
+
+def _listed(affinity: str, cores: Sequence[int]) -> list[list[int]]:
+    """The core sets of ``list:0,2-3:1,4``, one for each worker."""
+    sets = []
+    for text in affinity[len(_LIST) :].split(":"):
+        own: list[int] = []
+        for part in text.split(","):
+            first, dash, last = part.partition("-")
+            try:
+                own.extend(range(int(first), int(last if dash else first) + 1))
+            except ValueError:
+                own = []
+                break
+        if not own:
+            raise PinningError(
+                f"cpu_affinity has {text!r} where the cores of a worker should stand, such as '0,1' or '4-7'."
+            )
+        sets.append(sorted(set(own)))
+    strange = sorted({core for own in sets for core in own} - set(cores))
+    if strange:
+        raise PinningError(
+            f"cpu_affinity lists core {', '.join(map(str, strange))}, but the cores of this node that this job may use "
+            f"are {_ranges(cores)}."
+        )
+    return sets
+
+
+def _shares(affinity: str, cores: list[int], count: int) -> list[list[int]] | None:
+    """The cores of each worker; None when they share all.  Where they cannot be shared evenly, some get one more."""
+    if affinity == "none":
+        return None
+    if count > len(cores):
+        raise PinningError(
+            f"cpu_affinity={affinity!r} needs a core for each worker, and there are {count} workers on "
+            f"{_cores(len(cores))}: raise cores_per_worker to 1, or use cpu_affinity='none'."
+        )
+    if affinity == "alternating":
+        return [cores[rank::count] for rank in range(count)]
+    least, more = divmod(len(cores), count)
+    ends = [(rank + 1) * least + min(rank + 1, more) for rank in range(count)]
+    shares = [cores[start:end] for start, end in zip([0, *ends], ends, strict=False)]
+    if affinity == "block":
+        return shares
+    if affinity == "block-reverse":
+        return shares[::-1]
+    raise PinningError(f"cpu_affinity must be none, block, alternating, block-reverse or list:..., not {affinity!r}.")
+
+
+def _ranges(cores: Sequence[int]) -> str:
+    """Numbers as a short text, such as ``0-3,8``."""
+    parts: list[list[int]] = []
+    for core in sorted(cores):
+        if parts and core == parts[-1][1] + 1:
+            parts[-1][1] = core
+        else:
+            parts.append([core, core])
+    return ",".join(f"{first}-{last}" if first != last else f"{first}" for first, last in parts)
+
+
+def _thread_binding(cores: Sequence[int]) -> dict[str, str]:
+    """Variables by which OpenMP binds each of its threads to one of these cores (those that Parsl sets)."""
+    listed = ",".join(map(str, cores))
+    return {"GOMP_CPU_AFFINITY": listed, "KMP_AFFINITY": f"explicit,proclist=[{listed}]"}
+
+
+# ----- which accelerators
+
+
+def _chosen(accelerators: Sequence[str], count: int) -> list[str]:
+    """The accelerator of each worker, in the order listed.
+
+    One that is listed n times is shared by n workers; with fewer workers than names, every accelerator gets one before
+    any gets a second.
+    """
+    seen: Counter[str] = Counter()
+    turns = []
+    for place, name in enumerate(accelerators):
+        turns.append((seen[name], place))
+        seen[name] += 1
+    return [accelerators[place] for place in sorted(place for _, place in sorted(turns)[:count])]
+
+
+def _visible(accelerator: str, accelerators: Sequence[str], inherited: Mapping[str, str]) -> dict[str, str]:
+    """Variables that show a worker nothing but its accelerator, which may be several separated by commas.
+
+    ROCm numbers what ROCR_VISIBLE_DEVICES leaves anew from 0, and then looks at HIP_VISIBLE_DEVICES or, without that,
+    at CUDA_VISIBLE_DEVICES: it would find nothing if all three had the same number.
+    """
+    names = accelerator.split(",")
+    every = {name for entry in accelerators for name in entry.split(",")}
+    hip = ("ROCR_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "CUDA_VISIBLE_DEVICES")
+    return {
+        "CUDA_VISIBLE_DEVICES": _given(names, every, inherited, "CUDA_VISIBLE_DEVICES"),
+        "ROCR_VISIBLE_DEVICES": _given(names, every, inherited, *hip),
+        "HIP_VISIBLE_DEVICES": ",".join(map(str, range(len(names)))),
+        "ZE_AFFINITY_MASK": _given(names, every, inherited, "ZE_AFFINITY_MASK"),
+        "ZE_ENABLE_PCI_ID_DEVICE_ORDER": "1",
+    }
+
+
+def _given(names: Sequence[str], every: set[str], inherited: Mapping[str, str], *variables: str) -> str:
+    """The accelerators of a worker as this job knows them.
+
+    Where the scheduler has said which ones the job has, numbers count among those, unless the names of every worker's
+    are among those very names.
+    """
+    for variable in variables:
+        ours = [name for name in inherited.get(variable, "").split(",") if name]
+        if not ours:
+            continue
+        if every <= set(ours):
+            break
+        given = []
+        for name in names:
+            if name.isdigit() and int(name) >= len(ours):
+                raise PinningError(
+                    f"available_accelerators names {name}, but this job has {len(ours)} "
+                    f"({variable}={inherited[variable]}): ask the provider for more, or name fewer."
+                )
+            given.append(ours[int(name)] if name.isdigit() else name)
+        return ",".join(given)
+    return ",".join(names)
+
+
+# ----- who it is
+
+
+def _identity(rank: int, count: int, pool: str, block: str) -> dict[str, str]:
+    """Who a worker is, by our names and by Parsl's."""
+    told = {"RANK": str(rank), "COUNT": str(count), "POOL_ID": pool, "BLOCK_ID": block}
+    return {f"{prefix}_WORKER_{word}": text for prefix in ("PARSLAB", "PARSL") for word, text in told.items()}
