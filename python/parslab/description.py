@@ -9,6 +9,7 @@ plain JSON.  Imported only when a description is made: traitlets costs some mill
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, ClassVar, TypeVar
@@ -67,6 +68,13 @@ class Description(traitlets.HasTraits):
         self.check()
         self._made = True
         return self
+
+    @classmethod
+    def try_option(cls, name: str, value: Any) -> None:
+        """Raise ConfigurationError when there is no such option, or it does not take this value."""
+        made = cls.__new__(cls)
+        traitlets.HasTraits.__init__(made)
+        made._take(name, value)
 
     def _take(self, name: str, value: Any) -> None:
         cls, known = type(self), self.option_names()
@@ -153,8 +161,8 @@ def encoded(description: Description) -> dict[str, Any]:
         Its class, or that of a description inside, cannot be found by another process.
     """
     cls = type(description)
-    if cls.__module__ == "__main__" or "<locals>" in cls.__qualname__:
-        where = "a function" if "<locals>" in cls.__qualname__ else "the notebook or script itself"
+    where = _hidden(cls)
+    if where:
         raise ConfigurationError(
             f"{cls.__name__} is defined in {where}, where the background process cannot find it: put the class into a "
             "module and import it from there."
@@ -189,6 +197,19 @@ def decoded(data: Mapping[str, Any]) -> Description:
     if not isinstance(found, type) or not issubclass(found, Description):
         raise ConfigurationError(f"{named} is not the class of a Description, so it cannot be part of a configuration.")
     return _made_again(found, {name: _revived(value) for name, value in data["options"].items()})
+
+
+def _hidden(cls: type) -> str:
+    """Words for the place of a class that other processes cannot import; empty for one that they can."""
+    if "<locals>" in cls.__qualname__:
+        return "a function"
+    found: Any = sys.modules.get(cls.__module__)
+    for part in cls.__qualname__.split("."):
+        found = getattr(found, part, None)
+    # The name is what counts: after a reload of its module the class of an older object is another one.
+    if cls.__module__ == "__main__" or found is None:
+        return "the notebook, script or configuration file itself"
+    return ""
 
 
 def _plain(value: Any, cls: type, name: str) -> Any:

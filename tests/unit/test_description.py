@@ -132,7 +132,7 @@ def test_a_class_that_another_process_cannot_find_is_not_encoded(monkeypatch: py
     with pytest.raises(ConfigurationError, match=r"Local is defined in a function, .* put the class into a module"):
         encoded(Everything(inner=Local()))
     monkeypatch.setattr(Inner, "__module__", "__main__")
-    with pytest.raises(ConfigurationError, match=r"Inner is defined in the notebook or script itself"):
+    with pytest.raises(ConfigurationError, match=r"Inner is defined in the notebook, script or configuration file"):
         encoded(Inner())
 
 

@@ -65,9 +65,10 @@ def load(config: Config | str | os.PathLike[str] | None = None) -> DataFlowKerne
     from parslab.client.dfk import DataFlowKernel
     from parslab.client.start import start
     from parslab.config import Config
-    from parslab.sites import default_config, named_config
+    from parslab.sites import check_site, default_config, named_config
     from parslab.version import version
 
+    check_site()
     if config is None:
         config = default_config()
     elif isinstance(config, (str, os.PathLike)):

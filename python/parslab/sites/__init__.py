@@ -6,16 +6,21 @@ NAME`` copies for editing; its docstring says what it is for.  Runs in the user'
 
 from __future__ import annotations
 
+import difflib
 import os
 import runpy
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from parslab.config import Config
 from parslab.defaults import CONFIG_VARIABLE, broken_at, site
+from parslab.description import Description
 from parslab.errors import ConfigurationError
 
-__all__ = ["default_config", "file_of", "named_config", "names", "summary"]
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = ["check_site", "default_config", "file_of", "named_config", "names", "summary"]
 
 _FOLDER = Path(__file__).parent
 _FIRST = ("laptop", "big_node")
@@ -98,6 +103,44 @@ def default_config() -> Config:
             "config = Config(executors=[...])."
         )
     return there.config
+
+
+def check_site() -> None:
+    """Check what the site's files set, before it is first needed.
+
+    Raises
+    ------
+    ConfigurationError
+        A class or an option is misspelt, or a value is not of its kind; it names file and line.
+    """
+    sections = site().sections()
+    if not sections:
+        return
+    import parslab
+
+    for name in parslab.__all__:
+        getattr(parslab, name)
+    classes = {cls.__name__: cls for cls in _below(Description)}
+    for name, options in sections.items():
+        cls = classes.get(name)
+        if cls is None:
+            # It may be a class of a package that is not imported yet, unless it looks like one of ours.
+            near = difflib.get_close_matches(name, classes, 1, 0.8)
+            if near and options:
+                place = next(iter(options.values()))[1]
+                raise ConfigurationError(f"{place}: there is no class {name}; did you mean c.{near[0]}?")
+            continue
+        for option, (value, place) in options.items():
+            try:
+                cls.try_option(option, value)
+            except ConfigurationError as error:
+                raise ConfigurationError(f"{place}: {error}") from None
+
+
+def _below(cls: type[Description]) -> Iterator[type[Description]]:
+    for child in cls.__subclasses__():
+        yield child
+        yield from _below(child)
 
 
 def _config_of(path: str) -> Config:
