@@ -1,4 +1,4 @@
-"""Where files that belong to the user rather than to a run lie, the way Jupyter decides it."""
+"""Where files lie that belong to no run: those of the user, the way Jupyter decides it, and this package itself."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 import sys
 from pathlib import Path
 
-__all__ = ["runtime_dir"]
+__all__ = ["import_prefix", "runtime_dir"]
 
 
 def runtime_dir() -> Path:
@@ -21,3 +21,13 @@ def runtime_dir() -> Path:
         return Path.home() / "Library" / "Jupyter" / "runtime"
     data_home = os.environ.get("XDG_DATA_HOME") or os.path.join(os.path.expanduser("~"), ".local", "share")
     return Path(data_home) / "jupyter" / "runtime"
+
+
+def import_prefix() -> str:
+    """What a shell command needs in front, to find this package where it is not installed, as in a checkout."""
+    import shlex
+
+    here = Path(__file__).resolve().parent.parent
+    if here.name in ("site-packages", "dist-packages"):
+        return ""
+    return f"env PYTHONPATH={shlex.quote(str(here))}{'${PYTHONPATH:+:$PYTHONPATH}'} "

@@ -1,0 +1,1 @@
+"""The command ``parslab``: live runs and their logs, ready configurations, and a doctor for configurations."""

@@ -1,0 +1,317 @@
+"""``parslab doctor``: try a configuration step by step, as a run would use it, and stop where something is wrong.
+
+For an executor with blocks: the scheduler's commands, the job script, a job of one node that runs ``probe.py`` there
+(does it start, which Python and packages has it, does it reach this host), then a real run with one block and a task.
+The others get the task only.  Everything submitted is cancelled, also when the user interrupts.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import shlex
+import shutil
+import socket
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from parslab.addresses import candidate_addresses
+from parslab.cli.findings import address_trouble, ended_trouble, python_trouble, tail
+from parslab.errors import ConfigurationError
+from parslab.places import import_prefix
+from parslab.providers.base import Job, SubmitError
+from parslab.records.states import ENDED, BlockState
+from parslab.sites import check_site, default_config, named_config
+from parslab.version import version
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from parslab.config import Config
+    from parslab.executors.base import Executor
+    from parslab.providers.base import JobStatus, Runner
+
+__all__ = ["Probe", "Trouble", "examine"]
+
+_GRACE = 20.0
+"""Seconds that a report may take to be seen here when its job is over: shared file systems are slow to tell."""
+
+
+class Trouble(Exception):
+    """A step did not go well: what is wrong and what to do, in words."""
+
+
+def examine(name: str, label: str, dry_run: bool, timeout: float) -> int:
+    """Try a configuration and print each step; returns the exit status.
+
+    Parameters
+    ----------
+    name
+        A ready configuration or a file; empty: what ``load()`` takes.
+    label
+        Only this executor; empty: all.
+    dry_run
+        Show what would be submitted, submit nothing.
+    timeout
+        Seconds that a job may wait in a queue.
+    """
+    try:
+        check_site()
+        config = named_config(name) if name else default_config()
+        executors = [executor for executor in config.executors if label in ("", executor.label)]
+        if not executors:
+            have = ", ".join(executor.label for executor in config.executors)
+            raise Trouble(f"There is no executor {label!r}; this configuration has {have}.")
+        _good("configuration", repr(config))
+        for executor in executors:
+            _examine_executor(config, executor, dry_run, timeout)
+    except (Trouble, ConfigurationError) as error:
+        print(f"[FAIL] {error}")
+        return 1
+    print("All is well." if not dry_run else "Nothing was submitted.")
+    return 0
+
+
+def _examine_executor(config: Config, executor: Executor, dry_run: bool, timeout: float) -> None:
+    settings = executor.settings()
+    _good(f"executor {executor.label}", str(settings["kind"]).replace("_", " "))
+    provider = getattr(executor, "provider", None)
+    if provider is not None:
+        _examine_provider(config, executor, settings, dry_run, timeout)
+    if not dry_run:
+        _run_task(config, executor, timeout)
+
+
+# ----- a job that probes its node
+
+
+def _examine_provider(config: Config, executor: Any, settings: dict[str, Any], dry_run: bool, timeout: float) -> None:
+    provider = executor.provider
+    missing = [command for command in getattr(provider, "commands", ()) if shutil.which(command) is None]
+    if missing and not dry_run:
+        raise Trouble(
+            f"{' and '.join(missing)} cannot be found on PATH: run this where jobs are submitted from, or load the "
+            "module that brings the scheduler's commands."
+        )
+    if getattr(provider, "commands", ()):
+        _good("scheduler commands", ", ".join(shutil.which(c) or f"{c} (not here)" for c in provider.commands))
+    root = Path(config.run_dir).expanduser().absolute()
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        folder = Path(tempfile.mkdtemp(prefix="doctor-", dir=root))
+    except OSError as error:
+        raise Trouble(
+            f"The run folder {root} cannot be written ({error.strerror}): choose another one with Config(run_dir=...)."
+        ) from error
+    with _listening(settings) as addresses:
+        probe = Probe(executor, folder, addresses)
+        if dry_run:
+            print(probe.script())
+            shutil.rmtree(folder)
+            return
+        report = probe.run(timeout)
+    trouble = python_trouble(report, sys.version_info[:3], version())
+    if trouble:
+        raise Trouble(trouble)
+    _good("Python on the node", f"{report['executable']}, parslab {version()}")
+    trouble = address_trouble(report)
+    if trouble:
+        raise Trouble(trouble)
+    _good("the node reaches this host", f"at {report['reached']}")
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _listening(settings: dict[str, Any]) -> Iterator[list[str]]:
+    """Accept connections where managers would come; gives the addresses they would be told."""
+    hosts = [settings["address"]] if settings["address"] else candidate_addresses()
+    if settings["local"] and not settings["address"]:
+        hosts = ["127.0.0.1"]
+    family = socket.AF_INET6 if all(":" in host for host in hosts) else socket.AF_INET
+    hosts = [host for host in hosts if (":" in host) == (family == socket.AF_INET6)]
+    bound = hosts[0] if len(hosts) == 1 else ""
+    try:
+        listener = socket.create_server((bound, settings["port"]), family=family)
+    except OSError as error:
+        raise Trouble(
+            f"Nothing can listen at {bound or 'this host'}, port {settings['port']} ({error.strerror}): choose another "
+            "port, or 0 for any free one."
+        ) from error
+
+    def accept() -> None:
+        with contextlib.suppress(OSError):  # closed: the probe is over
+            while True:
+                listener.accept()[0].close()
+
+    threading.Thread(target=accept, name="parslab-doctor", daemon=True).start()
+    port = listener.getsockname()[1]
+    try:
+        yield [f"[{host}]:{port}" if ":" in host else f"{host}:{port}" for host in hosts]
+    finally:
+        with contextlib.suppress(OSError):
+            listener.shutdown(socket.SHUT_RDWR)
+        listener.close()
+
+
+class Probe:
+    """A job of one node that runs ``probe.py`` there.
+
+    Parameters
+    ----------
+    executor
+        Whose provider submits it.
+    folder
+        Where its files go.
+    addresses
+        ``HOST:PORT`` of this host, to be tried by the node.
+    sleep, clock
+        How time passes.
+    """
+
+    def __init__(
+        self,
+        executor: Any,
+        folder: Path,
+        addresses: list[str],
+        sleep: Callable[[float], None] = time.sleep,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.folder = folder
+        self._sleep, self._clock = sleep, clock
+        provider = executor.provider
+        small = {
+            name: 1 for name in ("nodes_per_block", "init_blocks", "max_blocks") if name in provider.option_names()
+        }
+        self.provider = provider.replaced(**small)
+        program = folder / "probe.py"
+        shutil.copyfile(Path(__file__).with_name("probe.py"), program)
+        words = [executor.settings()["python"], str(program), str(folder), *addresses]
+        self.job = Job(
+            name=f"parslab.doctor.{executor.label}",
+            command=import_prefix() + shlex.join(words),
+            script=str(folder / "doctor.sh"),
+            stdout=str(folder / "doctor.out"),
+            stderr=str(folder / "doctor.err"),
+        )
+
+    def script(self) -> str:
+        """The job's script, as the provider writes it."""
+        return str(self.provider.script(self.job))
+
+    def run(self, timeout: float) -> dict[str, Any]:
+        """Submit, wait for the report, cancel.
+
+        Raises
+        ------
+        Trouble
+            It was not accepted, did not start in time, or ended without a report.
+        """
+        runner = self.provider.runner(self.folder)
+        submitted = []
+        try:
+            submitted.append(runner.submit(self.job))
+            _good("submitted", f"job {submitted[0]}, script {self.job.script}")
+            return self._watch(runner, submitted[0], timeout)
+        except SubmitError as error:
+            raise Trouble(f"The job was not accepted: {error} Its script is {self.job.script}.") from error
+        finally:
+            if submitted:
+                with contextlib.suppress(OSError):
+                    runner.cancel(submitted)
+            runner.close()
+
+    def _watch(self, runner: Runner, number: str, timeout: float) -> dict[str, Any]:
+        begun = self._clock()
+        told: tuple[str, str] = ("", "")
+        over: float | None = None
+        asked = float("-inf")
+        status: JobStatus | None = None
+        while True:
+            now = self._clock()
+            report = self._report()
+            if report is not None:
+                _good("started", f"on {report['host']} ({report['cores']} cores) after {now - begun:.0f} s")
+                return report
+            if over is None and now - asked >= max(runner.period, 0.5):
+                asked = now
+                with contextlib.suppress(OSError):  # it cannot be asked just now
+                    status = runner.status([number]).get(number, status)
+            if status is not None and (status.state.value, status.reason) != told:
+                told = (status.state.value, status.reason)
+                print(f"[ .. ] {told[0]}{f' ({told[1]})' if told[1] else ''}")
+            if status is not None and status.state in ENDED and over is None:
+                over = now
+            if over is not None and status is not None and now - over >= _GRACE:
+                raise Trouble(self._ended(status))
+            if over is None and now - begun > timeout and (status is None or status.state is not BlockState.running):
+                why = f" ({told[1]})" if told[1] else ""
+                raise Trouble(
+                    f"The job is still {told[0] or 'unknown to the scheduler'}{why} after {timeout:g} s: wait longer "
+                    "with --timeout, or ask for less time or fewer cores."
+                )
+            if over is None and now - begun > timeout + 60:
+                raise Trouble(f"The job runs, but nothing came of it within 60 s; {self._ended(status)}")
+            self._sleep(0.2)
+
+    def _report(self) -> dict[str, Any] | None:
+        for path in sorted(self.folder.glob("report-*.json")):
+            report: dict[str, Any] = json.loads(path.read_text())
+            return report
+        return None
+
+    def _ended(self, status: JobStatus | None) -> str:
+        state, reason = (status.state.value, status.reason) if status is not None else ("unknown", "")
+        return ended_trouble(state, reason, _text(self.job.stdout), _text(self.job.stderr), str(self.folder))
+
+
+def _text(path: str) -> str:
+    with contextlib.suppress(OSError):
+        return Path(path).read_text(errors="replace")
+    return ""
+
+
+# ----- a task
+
+
+def _run_task(config: Config, executor: Executor, timeout: float) -> None:
+    """Load the executor alone, with one block, and run a task on it."""
+    from parslab.app.decorators import python_app
+    from parslab.client.session import load
+
+    provider = getattr(executor, "provider", None)
+    if provider is not None:
+        wanted = {"init_blocks": 1, "min_blocks": 0, "max_blocks": 1, "nodes_per_block": 1}
+        small = {name: number for name, number in wanted.items() if name in provider.option_names()}
+        executor = executor.replaced(provider=provider.replaced(**small))
+    begun = time.monotonic()
+    run = load(config.replaced(executors=[executor]))
+    try:
+        where = python_app(socket.gethostname)()
+        try:
+            host = where.result(timeout)
+        except TimeoutError:
+            said = "; ".join(notice.text for notice in _notices(run)) or "the run says nothing about it"
+            raise Trouble(
+                f"A task did not end within {timeout:g} s: {said} Its log is {run.run_dir}/dfk.log."
+            ) from None
+        except Exception as error:
+            raise Trouble(f"A task failed: {type(error).__name__}: {tail(str(error))}") from error
+        _good("a task", f"ran on {host}, {time.monotonic() - begun:.1f} s after load()")
+    finally:
+        run.cleanup()
+
+
+def _notices(run: Any) -> list[Any]:
+    from parslab.records import panel
+
+    with contextlib.suppress(TimeoutError, Exception):
+        return list(run.ask(panel.Attach(listen=False)).notices[-3:])
+    return []
+
+
+def _good(step: str, detail: str) -> None:
+    print(f"[ ok ] {step}: {detail}", flush=True)

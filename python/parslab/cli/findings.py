@@ -1,0 +1,93 @@
+"""[pure] What a doctor makes of what came back: reports of nodes, output of jobs; one sentence for each trouble."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+__all__ = ["address_trouble", "ended_trouble", "python_trouble", "tail"]
+
+
+def python_trouble(report: Mapping[str, Any], python: Sequence[int], package: str) -> str:
+    """Why the node's interpreter cannot run a manager for us, and what to do; empty when it can.
+
+    Parameters
+    ----------
+    report
+        What the probe says of the node.
+    python, package
+        Our versions of Python and parslab.
+    """
+    there, where = report["python"], f"{report['executable']} on node {report['host']}"
+    if list(there[:2]) != list(python[:2]):
+        return (
+            f"{where} is Python {_dotted(there)}, and here runs {_dotted(python)}, so functions cannot travel: name "
+            "the same version with HighThroughputExecutor(python=...), or activate its environment in the provider's "
+            "worker_init."
+        )
+    for name, found in report["modules"].items():
+        if found["error"]:
+            return (
+                f"{where} cannot import {name} ({found['error']}): install parslab {package} in that environment, or "
+                "name another interpreter with HighThroughputExecutor(python=...)."
+            )
+    version = report["modules"]["parslab"]["version"]
+    if version != package:
+        return f"{where} has parslab {version}, and here runs {package}: install the same version on both sides."
+    return ""
+
+
+def address_trouble(report: Mapping[str, Any]) -> str:
+    """Why the node does not reach us, and what to do; empty when it does."""
+    if report["reached"]:
+        return ""
+    tried = ", ".join(f"{address} ({error})" for address, error in report["unreached"].items())
+    return (
+        f"Node {report['host']} reaches this host at none of {tried}: name an address or interface that nodes can "
+        "connect to with HighThroughputExecutor(address=...), or have the firewall opened for HighThroughputExecutor("
+        "port=...)."
+    )
+
+
+def ended_trouble(state: str, reason: str, stdout: str, stderr: str, folder: str) -> str:
+    """Why a job that ended left no report: in the words of the shell where it said any.
+
+    Parameters
+    ----------
+    state, reason
+        What the scheduler says.
+    stdout, stderr
+        What the job has printed.
+    folder
+        Where the report was to be.
+    """
+    why = f" ({reason})" if reason else ""
+    said = tail(stderr) or tail(stdout)
+    if said:
+        hint = _hint(said, folder)
+        return f"The job is {state}{why} and never reached the probe{hint}; its last words:\n{said}"
+    return (
+        f"The job is {state}{why} and left nothing in {folder}: nodes do not see that folder, or may not write there; "
+        "choose one on a file system that they share with this host with Config(run_dir=...)."
+    )
+
+
+def _hint(said: str, folder: str) -> str:
+    if folder in said and ("No such file" in said or "can't open file" in said):
+        return f", because the node does not see {folder}: choose a shared folder with Config(run_dir=...)"
+    if "command not found" in said or "No such file or directory" in said:
+        return ", because a command is missing on the node: look at python, worker_init and the launcher"
+    if "odule" in said and ("not found" in said or "unknown" in said or "Unable to locate" in said):
+        return ", because a module of the node's software is missing: look at worker_init"
+    return ""
+
+
+def tail(text: str, lines: int = 8) -> str:
+    """The last lines of a text that are not empty."""
+    return "\n".join([line.rstrip() for line in text.splitlines() if line.strip()][-lines:])
+
+
+def _dotted(version: Sequence[int]) -> str:
+    return ".".join(map(str, version))

@@ -1,0 +1,181 @@
+"""The words of the command ``parslab`` and what each does; runs in a process of its own, for one command.
+
+Only argparse is loaded before it is known what is wanted.  A mistake of the user is one sentence on stderr and exit
+status 1 (2 where the command line itself is wrong).
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from typing import TYPE_CHECKING
+
+from parslab.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = ["main"]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Carry out one command line; returns the exit status."""
+    options = _parser().parse_args(arguments)
+    try:
+        return int(options.call(options) or 0)
+    except ConfigurationError as error:
+        print(f"parslab: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:  # `parslab logs | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        "parslab", description="Runs of parslab, their logs, and configurations for clusters."
+    )
+    words = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+
+    runs = words.add_parser("runs", help="your live runs on this host")
+    runs.set_defaults(call=_runs)
+
+    logs = words.add_parser("logs", help="what a run has logged, and its blocks have printed")
+    logs.add_argument("run", nargs="?", default="", metavar="RUN", help="a live run, or the folder of any; the newest")
+    logs.add_argument("file", nargs="?", default="", metavar="FILE", help="one of its files; without it: dfk.log")
+    logs.add_argument("-l", "--list", action="store_true", help="list the files instead")
+    logs.add_argument("-n", "--lines", type=int, default=50, metavar="N", help="the last N lines (50); 0: all")
+    logs.add_argument("-f", "--follow", action="store_true", help="go on as it grows")
+    logs.set_defaults(call=_logs)
+
+    stop = words.add_parser("stop", help="end a run: its tasks, its workers, its blocks")
+    stop.add_argument("run", nargs="?", default="", metavar="RUN")
+    stop.add_argument("--all", action="store_true", help="all of your runs on this host")
+    stop.set_defaults(call=_stop)
+
+    doctor = words.add_parser("doctor", help="try a configuration step by step, and say what is wrong")
+    doctor.add_argument("config", nargs="?", default="", metavar="FILE|NAME", help="without it: what load() takes")
+    doctor.add_argument("-e", "--executor", default="", metavar="LABEL", help="only this executor")
+    doctor.add_argument("-n", "--dry-run", action="store_true", help="show the job script, submit nothing")
+    doctor.add_argument("-t", "--timeout", type=float, default=900.0, metavar="S", help="wait so long for a job (900)")
+    doctor.set_defaults(call=_doctor)
+
+    _config_words(words.add_parser("config", help="ready configurations, and files of this site"))
+
+    version = words.add_parser("version", help="the version of parslab, of Python and of what it stands on")
+    version.set_defaults(call=_version)
+    return parser
+
+
+def _config_words(parser: argparse.ArgumentParser) -> None:
+    words = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    words.add_parser("list", help="the ready configurations").set_defaults(call=_config_list)
+    show = words.add_parser("show", help="print one")
+    show.add_argument("name", metavar="NAME")
+    show.set_defaults(call=_config_show)
+    copy = words.add_parser("copy", help="copy one, to be edited")
+    copy.add_argument("name", metavar="NAME")
+    copy.add_argument("file", nargs="?", default="", metavar="FILE", help="NAME.py in this folder, if left out")
+    copy.set_defaults(call=_config_copy)
+    words.add_parser("site", help="what this site and the environment set").set_defaults(call=_config_site)
+
+
+def _runs(options: argparse.Namespace) -> None:
+    from parslab.cli import runs
+
+    runs.show_runs()
+
+
+def _logs(options: argparse.Namespace) -> None:
+    from parslab.cli import runs
+
+    folder = runs.folder_of(options.run)
+    if options.list:
+        runs.list_files(folder)
+    else:
+        runs.show_file(runs.file_in(folder, options.file), options.lines, options.follow)
+
+
+def _stop(options: argparse.Namespace) -> int:
+    from parslab.cli import runs
+
+    if bool(options.run) == options.all:
+        raise ConfigurationError("Name one run, or --all: parslab stop RUN.")
+    return runs.stop(options.run)
+
+
+def _doctor(options: argparse.Namespace) -> int:
+    from parslab.cli.doctor import examine
+
+    return examine(options.config, options.executor, options.dry_run, options.timeout)
+
+
+def _config_list(options: argparse.Namespace) -> None:
+    from parslab.sites import names, summary
+
+    width = max(map(len, names()))
+    for name in names():
+        print(f"{name:<{width}}  {summary(name)}")
+
+
+def _config_show(options: argparse.Namespace) -> None:
+    from parslab.sites import file_of
+
+    sys.stdout.write(file_of(options.name).read_text(encoding="utf-8"))
+
+
+def _config_copy(options: argparse.Namespace) -> None:
+    from parslab.sites import file_of
+
+    text = file_of(options.name).read_text(encoding="utf-8")
+    target = options.file or f"{options.name}.py"
+    if os.path.isdir(target):
+        target = os.path.join(target, f"{options.name}.py")
+    try:
+        with open(target, "x", encoding="utf-8") as file:
+            file.write(text)
+    except FileExistsError:
+        raise ConfigurationError(f"{target} is there already, and is left as it is: name another file.") from None
+    except OSError as error:
+        raise ConfigurationError(f"{target} cannot be written: {error.strerror or error}.") from error
+    print(f"Edit {target}, try it with `parslab doctor {target}`, load it with `%parsl load {target}`.")
+
+
+def _config_site(options: argparse.Namespace) -> None:
+    from parslab.defaults import CONFIG_VARIABLE, FILE_NAME, VARIABLES, site
+    from parslab.sites import check_site
+
+    there = site()
+    for path in reversed(there.files):
+        print(path)
+    if not there.files:
+        from jupyter_core.paths import jupyter_config_path
+
+        print(f"There is no {FILE_NAME} in any of {', '.join(jupyter_config_path())}.")
+    for name, settings in sorted(there.sections().items()):
+        for option, (value, place) in sorted(settings.items()):
+            print(f"{name}.{option} = {value!r}   ({place})")
+    if there.config is not None:
+        print(f"load() takes: {there.config!r}   ({there.config_file})")
+    for variable in (*VARIABLES, CONFIG_VARIABLE):
+        if os.environ.get(variable):
+            print(f"{variable}={os.environ[variable]}")
+    check_site()
+
+
+def _version(options: argparse.Namespace) -> None:
+    import platform
+    from importlib.metadata import PackageNotFoundError
+    from importlib.metadata import version as version_of
+
+    from parslab.version import version
+
+    print(f"parslab {version()}, Python {platform.python_version()} ({sys.executable}), {platform.platform()}")
+    for package in ("pyzmq", "msgspec", "cloudpickle", "traitlets", "ipykernel", "jupyterlab"):
+        try:
+            print(f"{package} {version_of(package)}")
+        except PackageNotFoundError:
+            print(f"{package} is not installed")

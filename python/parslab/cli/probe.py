@@ -1,0 +1,63 @@
+"""What ``parslab doctor`` runs on a node: says who it is, what it can import, and which addresses it reaches.
+
+Run as a file of its own, by the node's interpreter, whatever that is: standard library only, and no syntax that Python
+3.6 does not know.  ``python probe.py FOLDER HOST:PORT ...`` leaves ``report-*.json`` in FOLDER and prints the same.
+"""
+
+import json
+import os
+import socket
+import sys
+import time
+
+PATIENCE = 10.0
+MODULES = ("parslab", "msgspec", "zmq", "cloudpickle", "psutil")
+
+
+def imported(name: str) -> "tuple[str, str]":
+    """The version of a module, and why it cannot be imported."""
+    try:
+        module = __import__(name)
+        return str(getattr(module, "__version__", "")), ""
+    except Exception as error:
+        return "", f"{type(error).__name__}: {error}"
+
+
+def reached(addresses: "list[str]") -> "tuple[str, dict[str, str]]":
+    """The first of the addresses that accepts a connection, and what was met at each of the others."""
+    errors: dict[str, str] = {}
+    deadline = time.time() + PATIENCE
+    for address in addresses:
+        host, _, port = address.rpartition(":")
+        try:
+            wait = max(1.0, min(3.0, deadline - time.time()))
+            socket.create_connection((host.strip("[]"), int(port)), wait).close()
+            return address, errors
+        except OSError as error:
+            errors[address] = error.strerror or str(error)
+    return "", errors
+
+
+def main(folder: str, addresses: "list[str]") -> None:
+    """Write the report."""
+    modules = {name: imported(name) for name in MODULES}
+    address, errors = reached(addresses)
+    report = {
+        "host": socket.gethostname(),
+        "python": list(sys.version_info[:3]),
+        "executable": sys.executable,
+        "modules": {name: {"version": found[0], "error": found[1]} for name, found in modules.items()},
+        "reached": address,
+        "unreached": errors,
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+    }
+    text = json.dumps(report)
+    path = os.path.join(folder, f"report-{socket.gethostname()}-{os.getpid()}.json")
+    with open(path + ".part", "w") as file:
+        file.write(text)
+    os.rename(path + ".part", path)  # nobody reads half of it
+    print(text)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], sys.argv[2:])

@@ -1,0 +1,137 @@
+"""``parslab runs``, ``logs`` and ``stop``: what can be known and done from the files that a run leaves for others."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from parslab.client.start import find_runs
+from parslab.errors import ConfigurationError
+
+__all__ = ["file_in", "folder_of", "list_files", "show_file", "show_runs", "stop"]
+
+_PATIENCE = 20.0
+"""Seconds that a run gets to cancel its jobs and end."""
+_SECRET = {"settings.json"}
+_TEXT = {".err", ".ec", ".log", ".out", ".sh", ".stderr", ".stdout", ".submit", ".txt", ""}
+
+
+def show_runs() -> None:
+    """Print a line for each live run of this user, the newest last."""
+    runs = find_runs()
+    if not runs:
+        print("You have no live run on this host.")
+        return
+    width = max(len(info["run"]) for info in runs)
+    for info in runs:
+        up = _time(time.time() - info["since"])
+        print(f"{info['run']:<{width}}  pid {info['pid']} on {info['host']}, up {up}, files in {info['run_dir']}")
+
+
+def folder_of(run: str) -> Path:
+    """The folder of a run: a live one by its name or the beginning of it, any by its folder.
+
+    Raises
+    ------
+    ConfigurationError
+        There is none, or several begin so.
+    """
+    if run and Path(run).is_dir():
+        return Path(run)
+    return Path(_live(run)["run_dir"])
+
+
+def _live(run: str) -> dict[str, Any]:
+    runs = find_runs()
+    exact = [info for info in runs if info["run"] == run]
+    found = exact or [info for info in runs if info["run"].startswith(run)]
+    there = ", ".join(info["run"] for info in runs) or "none"
+    if not found:
+        raise ConfigurationError(f"There is no live run {run or 'of yours'} on this host; there are: {there}.")
+    if len(found) > 1 and run:
+        raise ConfigurationError(f"{run} is the beginning of several runs: {', '.join(i['run'] for i in found)}.")
+    return found[-1]
+
+
+def list_files(folder: Path) -> None:
+    """Print the files of a run that hold text, with their sizes."""
+    for path in sorted(folder.rglob("*")):
+        if path.is_file() and path.suffix in _TEXT and path.name not in _SECRET:
+            print(f"{path.stat().st_size:>12,}  {path.relative_to(folder)}")
+
+
+def file_in(folder: Path, name: str) -> Path:
+    """One file of a run; without a name its main log.
+
+    Raises
+    ------
+    ConfigurationError
+        There is no such file.
+    """
+    path = folder / (name or "dfk.log")
+    if not path.is_file():
+        raise ConfigurationError(f"There is no file {path}; `parslab logs {folder} --list` lists those of the run.")
+    return path
+
+
+def show_file(path: Path, lines: int, follow: bool) -> None:
+    """Print the end of a file, and what it grows by until it is interrupted or its run is gone."""
+    with open(path, errors="replace") as file:
+        text = file.readlines()
+        sys.stdout.writelines(text[-lines:] if lines > 0 else text)
+        while follow:
+            sys.stdout.flush()
+            if not path.exists():
+                return
+            line = file.readline()
+            if line:
+                sys.stdout.write(line)
+            else:
+                time.sleep(0.2)
+
+
+def stop(run: str) -> int:
+    """End a run, or all of them when ``run`` is empty; returns the exit status."""
+    runs = [_live(run)] if run else find_runs()
+    if not runs:
+        print("You have no live run on this host.")
+    status = 0
+    for info in runs:
+        if info["host"] != socket.gethostname():
+            print(f"Run {info['run']} is on host {info['host']}: stop it there.", file=sys.stderr)
+            status = 1
+            continue
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(info["pid"], signal.SIGTERM)
+    deadline = time.monotonic() + _PATIENCE
+    for info in runs:
+        if info["host"] == socket.gethostname():
+            ended = _ended(info["pid"], deadline)
+            print(f"Run {info['run']} {'is over' if ended else 'still ends its jobs'}; files in {info['run_dir']}")
+            status = status if ended else 1
+    return status
+
+
+def _ended(pid: int, deadline: float) -> bool:
+    import psutil
+
+    with contextlib.suppress(psutil.NoSuchProcess):
+        process = psutil.Process(pid)
+        while process.is_running() and process.status() != psutil.STATUS_ZOMBIE:
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(0.05)
+    return True
+
+
+def _time(seconds: float) -> str:
+    minutes, hours = int(seconds // 60), int(seconds // 3600)
+    if hours >= 48:
+        return f"{hours // 24} days"
+    return f"{hours} h {minutes % 60} min" if hours else f"{minutes} min" if minutes else f"{int(seconds)} s"
