@@ -9,5 +9,10 @@ export const Commands = {
   showTask: 'parslab:show-task',
   /** `{task?: number}`; the selected task when there is none. */
   cancelTask: 'parslab:cancel-task',
-  cancelAll: 'parslab:cancel-all'
+  cancelAll: 'parslab:cancel-all',
+  showBlocks: 'parslab:show-blocks',
+  /** `{executor, block, action}`: hold, release, drain or cancel. */
+  commandBlock: 'parslab:command-block',
+  /** `{executor, blocks}` */
+  scaleExecutor: 'parslab:scale-executor'
 } as const;

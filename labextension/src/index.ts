@@ -1,3 +1,4 @@
+import { blocksPlugin } from './plugins/blocks';
 import { cancelPlugin } from './plugins/cancel';
 import { drawerPlugin } from './plugins/drawer';
 import { graphPlugin } from './plugins/graph';
@@ -6,4 +7,13 @@ import { panelPlugin } from './plugins/panel';
 import { runsPlugin } from './plugins/runs';
 import { tasksPlugin } from './plugins/tasks';
 
-export default [runsPlugin, panelPlugin, overviewPlugin, graphPlugin, tasksPlugin, drawerPlugin, cancelPlugin];
+export default [
+  runsPlugin,
+  panelPlugin,
+  overviewPlugin,
+  graphPlugin,
+  tasksPlugin,
+  blocksPlugin,
+  drawerPlugin,
+  cancelPlugin
+];

@@ -120,6 +120,15 @@ export interface IBlockOutput {
   block: string;
 }
 
+/** Bring an executor to this many blocks: answered with Done or a Problem. */
+export interface IScale {
+  type: 'Scale';
+  ask: string;
+  /** Its label; empty: the only one that has blocks. */
+  executor: string;
+  blocks: number;
+}
+
 /** Do something to one block: answered with Done or a Problem. */
 export interface IBlockCommand {
   type: 'BlockCommand';

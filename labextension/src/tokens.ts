@@ -12,13 +12,18 @@ import type { Widget } from '@lumino/widgets';
 import type {
   Answer,
   Ask,
+  IBlockCommand,
+  IBlockRow,
+  IBlockText,
+  IManagerRow,
   INotice,
   IOverview,
   IPage,
   IRunInfo,
   ITaskDetail,
   ITaskPage,
-  IWorkerRow
+  IWorkerRow,
+  ScalePoint
 } from './protocol';
 
 /**
@@ -73,6 +78,11 @@ export interface IRun extends IDisposable {
   readonly nodes: ReadonlyMap<number, INode>;
   readonly hidden: number;
   readonly workers: ReadonlyMap<string, IWorkerRow>;
+  /** By executor and block id: `htex/0`. */
+  readonly blocks: ReadonlyMap<string, IBlockRow>;
+  readonly managers: ReadonlyMap<string, IManagerRow>;
+  /** How blocks, workers and waiting tasks came and went, since the run began; empty without blocks. */
+  readonly scaling: readonly ScalePoint[];
   readonly notices: readonly INotice[];
   /** Tasks finished per second: the last minute, one number a second, the newest last. */
   readonly rates: readonly number[];
@@ -81,6 +91,11 @@ export interface IRun extends IDisposable {
   detail(task: number): Promise<ITaskDetail>;
   /** Cancels these tasks, or all unfinished ones; resolves with what was done. */
   cancel(tasks: readonly number[] | 'all'): Promise<string>;
+  /** The last lines that the job of a block has printed. */
+  blockOutput(executor: string, block: string): Promise<IBlockText>;
+  /** Resolves with what was done, like `scale`, which brings an executor to so many blocks. */
+  commandBlock(executor: string, block: string, action: IBlockCommand['action']): Promise<string>;
+  scale(executor: string, blocks: number): Promise<string>;
 }
 
 /** Which run is shown. */
@@ -108,6 +123,8 @@ export interface IView {
   readonly label: string;
   readonly rank: number;
   readonly content: Widget;
+  /** Whether there is something to show; without it, always. */
+  readonly fits?: (run: IRun | null) => boolean;
 }
 
 /** The side panel. */

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 
-import { clock, duration, rate, taskLabel } from '../src/components/format';
+import { bytes, clock, duration, rate, taskLabel } from '../src/components/format';
 
 describe('what people read', () => {
   it.each([
@@ -33,4 +33,9 @@ describe('what people read', () => {
     [2 ** 40 + 17, '17'],
     [2 * 2 ** 40 + 17, '2.17']
   ])('task %d is called %s', (id, text) => expect(taskLabel(id)).toBe(text));
+
+  it('bytes', () => {
+    const sizes = [0, 999, 1000, 1536, 3.2 * 2 ** 30, 16 * 2 ** 30, 1000 * 2 ** 30];
+    expect(sizes.map(bytes)).toEqual(['0 B', '999 B', '1.0 KiB', '1.5 KiB', '3.2 GiB', '16 GiB', '1.0 TiB']);
+  });
 });

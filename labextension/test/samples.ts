@@ -1,5 +1,15 @@
 /** Messages of a small run, for tests: `snapshot({...})`, `delta(seq, {...})` and so on fill in what is not given. */
-import type { IDelta, IOverview, IRunInfo, ISnapshot, ITaskDetail, ITaskRow } from '../src/protocol';
+import type {
+  IBlockRow,
+  IBlockText,
+  IDelta,
+  IManagerRow,
+  IOverview,
+  IRunInfo,
+  ISnapshot,
+  ITaskDetail,
+  ITaskRow
+} from '../src/protocol';
 
 export const INFO: IRunInfo = {
   run: '007',
@@ -25,6 +35,7 @@ export function overview(part: Partial<IOverview> = {}): IOverview {
     workers_total: 2,
     tasks_total: total,
     clients: 1,
+    scale: null,
     ...part
   };
 }
@@ -49,11 +60,15 @@ export function snapshot(part: Partial<ISnapshot> = {}): ISnapshot {
         pid: 43,
         task: 1,
         done: 1,
-        reason: ''
+        reason: '',
+        manager: ''
       }
     ],
     notices: [],
     ask: '',
+    blocks: [],
+    managers: [],
+    scaling: [],
     ...part
   };
 }
@@ -69,6 +84,8 @@ export function delta(seq: number, part: Partial<IDelta> = {}): IDelta {
     workers: [],
     notices: [],
     run: null,
+    blocks: [],
+    managers: [],
     ...part
   };
 }
@@ -109,6 +126,73 @@ export function detail(id: number, part: Partial<ITaskDetail> = {}): ITaskDetail
     stdout: '',
     stderr: '',
     client: 1,
+    cpu: null,
+    memory: null,
+    read: null,
+    written: null,
+    ...part
+  };
+}
+
+export function block(id: number | string, part: Partial<IBlockRow> = {}): IBlockRow {
+  return {
+    executor: 'htex',
+    block: String(id),
+    state: 'running',
+    job: `47${id}`,
+    nodes: 1,
+    managers: 1,
+    workers: 4,
+    busy: 3,
+    done: 12,
+    held: false,
+    since: 1004,
+    requested: 1001,
+    started: 1004,
+    ended: null,
+    reason: '',
+    stdout: `/runs/007/${id}.out`,
+    stderr: `/runs/007/${id}.err`,
+    ...part
+  };
+}
+
+/** A block that has ended so, with a reason. */
+export function endedBlock(id: number, state: string, reason: string, ended = 1008): IBlockRow {
+  return block(id, { state, reason, ended, since: ended, started: null, managers: 0, workers: 0, busy: 0 });
+}
+
+export function manager(name: string, part: Partial<IManagerRow> = {}): IManagerRow {
+  return {
+    manager: name,
+    executor: 'htex',
+    block: '0',
+    state: 'ready',
+    host: 'node1',
+    pid: 77,
+    workers: 4,
+    busy: 3,
+    done: 12,
+    cores: 8,
+    memory: 16 * 2 ** 30,
+    cpu: 51.3,
+    used: 3.2 * 2 ** 30,
+    load: 4.5,
+    since: 1005,
+    reason: '',
+    ...part
+  };
+}
+
+export function blockText(id: number | string, part: Partial<IBlockText> = {}): IBlockText {
+  return {
+    type: 'BlockText',
+    ask: '',
+    executor: 'htex',
+    block: String(id),
+    stdout: '',
+    stderr: '',
+    problem: '',
     ...part
   };
 }

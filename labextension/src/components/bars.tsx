@@ -46,11 +46,18 @@ export function StateBar(props: {
   );
 }
 
-/** A line of the last values, scaled to the largest; a flat floor when there is nothing. */
+/** Values that a sparkline has room for. */
+export const SPAN = 60;
+
+/**
+ * A line of the last values, scaled to the largest; a flat floor when there is nothing. The newest stands at the right
+ * edge and each keeps its width, so that a few values do not pass for a minute.
+ */
 export function Sparkline({ values, label }: { values: readonly number[]; label: string }): React.JSX.Element {
-  const top = Math.max(...values, 1e-9);
-  const step = values.length > 1 ? 100 / (values.length - 1) : 0;
-  const points = values.map((value, i) => `${(i * step).toFixed(1)},${(19 - (value / top) * 18).toFixed(1)}`);
+  const shown = values.slice(-SPAN);
+  const top = Math.max(...shown, 1e-9);
+  const at = (i: number) => (100 - ((shown.length - 1 - i) * 100) / (SPAN - 1)).toFixed(1);
+  const points = shown.map((value, i) => `${at(i)},${(19 - (value / top) * 18).toFixed(1)}`);
   return (
     <svg
       className="parslab-Sparkline"
@@ -59,12 +66,62 @@ export function Sparkline({ values, label }: { values: readonly number[]; label:
       role="img"
       aria-label={label}
     >
+      <path className="parslab-Sparkline-floor" d="M0 19.5H100" />
       {points.length > 1 && (
         <>
-          <polygon points={`0,20 ${points.join(' ')} 100,20`} />
+          <polygon points={`${at(0)},20 ${points.join(' ')} 100,20`} />
           <polyline points={points.join(' ')} />
         </>
       )}
     </svg>
+  );
+}
+
+export interface IStepsProps {
+  /** `[time, value]`: each value stands until the next. */
+  points: readonly (readonly [number, number])[];
+  from: number;
+  to: number;
+  label: string;
+}
+
+/** How a count went, in steps, from zero to its largest. */
+export function Steps({ points, from, to, label }: IStepsProps): React.JSX.Element {
+  const top = Math.max(1, ...points.map(([, value]) => value));
+  const x = (time: number) => ((100 * Math.max(0, time - from)) / Math.max(to - from, 1e-9)).toFixed(2);
+  const y = (value: number) => (23 - (value / top) * 22).toFixed(1);
+  const path = points
+    .map(([time, value], i) => (i ? `H${x(time)}V${y(value)}` : `M${x(time)} ${y(value)}`))
+    .join('');
+  return (
+    <svg className="parslab-Steps" viewBox="0 0 100 24" preserveAspectRatio="none" role="img" aria-label={label}>
+      <path className="parslab-Sparkline-floor" d="M0 23.5H100" />
+      {points.length > 0 && (
+        <>
+          <path className="parslab-Steps-area" d={`${path}H100V23.5H${x(points[0][0])}Z`} />
+          <path className="parslab-Steps-line" d={`${path}H100`} />
+        </>
+      )}
+    </svg>
+  );
+}
+
+/** How much of something is in use. */
+export function Meter(props: { value: number; max: number; label: string; words: string }): React.JSX.Element {
+  const { value, max, label, words } = props;
+  const share = max > 0 ? Math.min(1, Math.max(0, value / max)) : 0;
+  return (
+    <div
+      className="parslab-Meter"
+      role="meter"
+      aria-label={label}
+      aria-valuemin={0}
+      aria-valuemax={max}
+      aria-valuenow={Math.min(value, max)}
+      aria-valuetext={words}
+      data-high={share > 0.9}
+    >
+      <span style={{ width: `${(100 * share).toFixed(1)}%` }} />
+    </div>
   );
 }

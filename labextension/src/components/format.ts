@@ -55,6 +55,19 @@ export function count(value: number): string {
   return value.toLocaleString();
 }
 
+/** Bytes as `512 B`, `1.5 GiB`, `16 GiB`. */
+export function bytes(value: number): string {
+  const units = ['B', 'KiB', 'MiB', 'GiB', 'TiB', 'PiB'];
+  let size = Math.max(0, value);
+  let unit = 0;
+  while (size >= 999.5 && unit < units.length - 1) {
+    size /= 1024;
+    unit += 1;
+  }
+  const digits = unit > 0 && size < 9.95 && !Number.isInteger(size) ? 1 : 0;
+  return `${size.toFixed(digits)} ${units[unit]}`;
+}
+
 function pad(value: number): string {
   return String(value).padStart(2, '0');
 }

@@ -72,6 +72,48 @@ export function labelOf(state: string, trans: TranslationBundle): string {
   return labels[state] ?? state;
 }
 
+/** Blocks and managers look like tasks that are as far as they are. */
+const LOOKS: Record<string, TaskState> = {
+  requested: 'pending',
+  queued: 'ready',
+  running: 'running',
+  ready: 'running',
+  held: 'launched',
+  draining: 'joining',
+  finished: 'exec_done',
+  gone: 'exec_done',
+  failed: 'failed',
+  lost: 'failed',
+  refused: 'dep_fail',
+  scaled_in: 'cancelled',
+  missing: 'dep_fail'
+};
+
+/** What the state of a block or manager is called. */
+export function blockLabel(state: string, trans: TranslationBundle): string {
+  const labels: Record<string, string> = {
+    requested: trans.__('Requested'),
+    queued: trans.__('Queued'),
+    running: trans.__('Running'),
+    ready: trans.__('Working'),
+    held: trans.__('Held'),
+    draining: trans.__('Draining'),
+    finished: trans.__('Finished'),
+    gone: trans.__('Gone'),
+    failed: trans.__('Failed'),
+    lost: trans.__('Lost'),
+    refused: trans.__('Refused'),
+    scaled_in: trans.__('Scaled in'),
+    missing: trans.__('Missing')
+  };
+  return labels[state] ?? state;
+}
+
+/** The mark of the state of a block or manager. */
+export function BlockMark({ state }: { state: string }): React.JSX.Element {
+  return <StateMark state={LOOKS[state] ?? 'pending'} />;
+}
+
 /** The mark of a state. Decoration: the label stands beside it or on what holds it. */
 export function StateMark({ state }: { state: string }): React.JSX.Element {
   const { path, solid } = shapeOf(state);

@@ -1,13 +1,13 @@
 /** Asks that wait for their answers, by an id that no other page uses. */
 import { UUID } from '@lumino/coreutils';
 
-import type { Answer, Ask, IDone, IProblem, ITaskDetail, ITaskPage } from '../protocol';
+import type { Answer, Ask, IBlockText, IDone, IProblem, ITaskDetail, ITaskPage } from '../protocol';
 import type { IConnection } from '../tokens';
 
 /** How long an answer may take. */
 export const ANSWER_TIME = 15000;
 
-type Reply = ITaskPage | ITaskDetail | IDone;
+type Reply = ITaskPage | ITaskDetail | IBlockText | IDone;
 
 interface IWaiting {
   resolve: (answer: Reply) => void;
@@ -68,5 +68,5 @@ export class Asks {
 
 /** Whether this is an answer to one ask (and not part of the stream). */
 export function isReply(answer: Answer): answer is Reply | IProblem {
-  return ['TaskPage', 'TaskDetail', 'Done', 'Problem'].includes(answer.type);
+  return ['TaskPage', 'TaskDetail', 'BlockText', 'Done', 'Problem'].includes(answer.type);
 }

@@ -9,8 +9,12 @@ import { Signal } from '@lumino/signaling';
 
 import type {
   Answer,
+  IBlockCommand,
+  IBlockRow,
+  IBlockText,
   IDelta,
   IDone,
+  IManagerRow,
   INotice,
   IOverview,
   IPage,
@@ -19,11 +23,14 @@ import type {
   ITaskDetail,
   ITaskPage,
   IWorkerRow,
-  Node
+  Node,
+  ScalePoint
 } from '../protocol';
 import { LEASE } from '../protocol';
 import type { IConnection, INode, IRun, IRunChange, RunStatus } from '../tokens';
 import { Asks, isReply } from './asks';
+import { blockKey, isOver } from './blocks';
+import { grown, keepLast } from './keep';
 
 /** Milliseconds between two signs of life to the kernel. */
 export const HEARTBEAT = 10000;
@@ -33,6 +40,9 @@ const REPAIR = 5000;
 
 /** Notices that are kept. */
 const NOTICES = 50;
+
+/** Blocks and managers that are over, and dead workers, of each of which so many are kept. */
+const OVER = 200;
 
 /** Samples of the rate that are kept, at most one a second. */
 const RATES = 60;
@@ -78,6 +88,18 @@ export class Run implements IRun {
 
   get workers(): ReadonlyMap<string, IWorkerRow> {
     return this._workers;
+  }
+
+  get blocks(): ReadonlyMap<string, IBlockRow> {
+    return this._blocks;
+  }
+
+  get managers(): ReadonlyMap<string, IManagerRow> {
+    return this._managers;
+  }
+
+  get scaling(): readonly ScalePoint[] {
+    return this._scaling;
   }
 
   get notices(): readonly INotice[] {
@@ -136,6 +158,19 @@ export class Run implements IRun {
     const which = tasks === 'all' ? { everything: true } : { tasks: [...tasks] };
     const done = await this._asks.send<IDone>({ type: 'Cancel', ask: this._asks.id(), ...which });
     return done.text;
+  }
+
+  blockOutput(executor: string, block: string): Promise<IBlockText> {
+    return this._asks.send<IBlockText>({ type: 'BlockOutput', ask: this._asks.id(), executor, block });
+  }
+
+  async commandBlock(executor: string, block: string, action: IBlockCommand['action']): Promise<string> {
+    const ask = { type: 'BlockCommand', ask: this._asks.id(), executor, block, action } as const;
+    return (await this._asks.send<IDone>(ask)).text;
+  }
+
+  async scale(executor: string, blocks: number): Promise<string> {
+    return (await this._asks.send<IDone>({ type: 'Scale', ask: this._asks.id(), executor, blocks })).text;
   }
 
   // ----- keeping up with the stream
@@ -213,6 +248,9 @@ export class Run implements IRun {
     this._nodes = new Map();
     snapshot.nodes.forEach(node => this._addNode(node));
     this._workers = new Map(snapshot.workers.map(row => [row.worker, row]));
+    this._blocks = new Map(snapshot.blocks.map(row => [blockKey(row), row]));
+    this._managers = new Map(snapshot.managers.map(row => [row.manager, row]));
+    this._scaling = snapshot.scaling;
     this._notices = snapshot.notices.slice(-NOTICES);
     this._setOverview(snapshot.overview);
     this._changed.emit(EVERYTHING);
@@ -232,6 +270,11 @@ export class Run implements IRun {
       }
     }
     delta.workers.forEach(row => this._workers.set(row.worker, row));
+    delta.blocks.forEach(row => this._blocks.set(blockKey(row), row));
+    delta.managers.forEach(row => this._managers.set(row.manager, row));
+    keepLast(this._workers, row => row.state === 'dead', OVER);
+    keepLast(this._blocks, isOver, OVER);
+    keepLast(this._managers, isOver, OVER);
     if (delta.notices.length) {
       this._notices = [...this._notices, ...delta.notices].slice(-NOTICES);
     }
@@ -247,6 +290,7 @@ export class Run implements IRun {
   private _setOverview(overview: IOverview): void {
     this.overview = overview;
     this._heardAt = Date.now();
+    this._scaling = grown(this._scaling, overview.scale);
     const second = Math.floor(overview.now);
     if (second === this._ratedAt) {
       this._rates = [...this._rates.slice(0, -1), overview.rate];
@@ -282,6 +326,9 @@ export class Run implements IRun {
   private _asks: Asks;
   private _nodes = new Map<number, INode>();
   private _workers = new Map<string, IWorkerRow>();
+  private _blocks = new Map<string, IBlockRow>();
+  private _managers = new Map<string, IManagerRow>();
+  private _scaling: readonly ScalePoint[] = [];
   private _notices: INotice[] = [];
   private _rates: number[] = [];
   private _ratedAt = 0;

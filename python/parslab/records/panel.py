@@ -34,6 +34,7 @@ __all__ = [
     "Page",
     "Problem",
     "RunInfo",
+    "Scale",
     "ScalePoint",
     "Snapshot",
     "StateChange",

@@ -3,7 +3,7 @@ import type { TranslationBundle } from '@jupyterlab/translation';
 import { closeIcon, copyIcon } from '@jupyterlab/ui-components';
 import * as React from 'react';
 
-import { duration, moment, taskLabel } from '../../components/format';
+import { bytes, duration, moment, taskLabel } from '../../components/format';
 import { labelOf, StateMark } from '../../components/states';
 import type { ITaskDetail, StateChange, TaskState } from '../../protocol';
 import { FINAL, MEANING } from '../../protocol';
@@ -196,7 +196,11 @@ function Facts({ detail, trans }: IDetailsProps): React.JSX.Element {
     [trans.__('Worker'), row.worker],
     [trans.__('Host'), detail.host],
     [trans.__('Process id'), detail.pid],
-    [trans.__('Attempt'), row.attempt > 0 ? row.attempt : '']
+    [trans.__('Attempt'), row.attempt > 0 ? row.attempt : ''],
+    [trans.__('CPU time'), detail.cpu === null ? '' : duration(detail.cpu)],
+    [trans.__('Peak memory'), detail.memory === null ? '' : bytes(detail.memory)],
+    [trans.__('Read'), detail.read ? bytes(detail.read) : ''],
+    [trans.__('Written'), detail.written ? bytes(detail.written) : '']
   ];
   return (
     <dl className="parslab-Facts">

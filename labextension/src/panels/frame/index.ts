@@ -61,8 +61,7 @@ export class ParslPanel extends Panel implements IParslPanel {
     this._views.push(view);
     this._views.sort((a, b) => a.rank - b.rank);
     this._stack.addWidget(content);
-    this._header.tabs = this._views;
-    this.showView(this._chosen ?? this._views[0].id, false);
+    this._placeTabs();
   }
 
   setDrawer(drawer: Widget): void {
@@ -83,7 +82,7 @@ export class ParslPanel extends Panel implements IParslPanel {
 
   /** Shows a view without bringing the panel to the front. */
   showView(id: string, chosen = true): void {
-    if (!this._views.some(view => view.id === id)) {
+    if (!this._tabs.some(view => view.id === id)) {
       return;
     }
     if (chosen) {
@@ -144,8 +143,21 @@ export class ParslPanel extends Panel implements IParslPanel {
     this._onRunChange();
   }
 
+  /** Views that have nothing to show have no tab; what the user chose comes back when it has. */
+  private _placeTabs(): void {
+    const tabs = this._views.filter(view => view.fits?.(this._runs.current) ?? true);
+    if (tabs.length === this._tabs.length && tabs.every((view, i) => view === this._tabs[i])) {
+      return;
+    }
+    this._tabs = tabs;
+    this._header.tabs = tabs;
+    const wanted = tabs.find(view => view.id === this._chosen) ?? tabs[0];
+    this.showView(wanted?.id ?? '', false);
+  }
+
   private _onRunChange(): void {
     const run = this._runs.current;
+    this._placeTabs();
     this._split.setHidden(!run?.info || run.status === 'none');
   }
 
@@ -198,6 +210,8 @@ export class ParslPanel extends Panel implements IParslPanel {
   /** How the room was shared while the drawer was last seen. */
   private _sizes = [45, 55];
   private _views: IView[] = [];
+  /** Those of the views that have something to show. */
+  private _tabs: IView[] = [];
   private _chosen: string | null = null;
   private _followed: IRun | null = null;
 }

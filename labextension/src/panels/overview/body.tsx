@@ -2,7 +2,7 @@
 import type { TranslationBundle } from '@jupyterlab/translation';
 import * as React from 'react';
 
-import { Sparkline, StateBar } from '../../components/bars';
+import { Meter, Sparkline, StateBar } from '../../components/bars';
 import { count, moment, rate } from '../../components/format';
 import { ALWAYS, labelOf, StateMark, STATES } from '../../components/states';
 import { FAILURES, FINAL, MEANING } from '../../protocol';
@@ -112,9 +112,7 @@ function Workers(props: {
           ))}
         </div>
       ) : (
-        <div className="parslab-Meter" role="img" aria-label={words}>
-          <span style={{ width: `${total ? (100 * busy) / total : 0}%` }} />
-        </div>
+        <Meter value={busy} max={total} label={trans.__('Workers busy')} words={words} />
       )}
     </div>
   );

@@ -1,0 +1,250 @@
+/** One block in the table: a line, a line with the reason where there is one, and what else is known when it is open. */
+import type { TranslationBundle } from '@jupyterlab/translation';
+import { caretDownIcon, caretRightIcon, copyIcon, refreshIcon } from '@jupyterlab/ui-components';
+import * as React from 'react';
+
+import { Meter } from '../../components/bars';
+import { clock, count, duration, moment } from '../../components/format';
+import { BlockMark, blockLabel } from '../../components/states';
+import { blockKey, isOver } from '../../model/blocks';
+import type { BlockState, IBlockCommand, IBlockRow, IManagerRow } from '../../protocol';
+import { BLOCK_MEANING, MANAGER_MEANING } from '../../protocol';
+import type { IBlocksBodyProps } from './body';
+
+export interface IBlockRowsProps extends IBlocksBodyProps {
+  row: IBlockRow;
+  /** The kernel's time. */
+  now: number;
+  /** Whether commands can be sent. */
+  enabled: boolean;
+}
+
+/** Columns of the table. */
+const COLUMNS = 5;
+
+export function BlockRows(props: IBlockRowsProps): React.JSX.Element {
+  const { row, now, open, trans } = props;
+  const key = blockKey(row);
+  const opened = open.isOpen(key);
+  const state = shownState(row);
+  const id = `parslab-block-${key.replace(/\W/g, '-')}`;
+  const Caret = opened ? caretDownIcon : caretRightIcon;
+  const meaning =
+    state === 'held' ? trans.__(MANAGER_MEANING.held) : trans.__(BLOCK_MEANING[state as BlockState] ?? '');
+  return (
+    <>
+      <tr data-block={key} data-state={state} onClick={() => open.toggle(row)}>
+        <td className="parslab-col-block" title={meaning}>
+          {/* The click goes on to the row. */}
+          <button type="button" aria-expanded={opened} aria-controls={opened ? id : undefined}>
+            <Caret.react tag="span" className="parslab-Caret" aria-hidden="true" />
+            <BlockMark state={state} />
+            <b>{row.block}</b>
+            <span>{blockLabel(state, trans)}</span>
+          </button>
+        </td>
+        <td className="parslab-col-job" title={row.job}>
+          {row.job}
+        </td>
+        <td className="parslab-col-nodes" title={trans.__('%1 of %2 nodes have come', row.managers, row.nodes)}>
+          {isOver(row) ? row.nodes : `${row.managers} / ${row.nodes}`}
+        </td>
+        <td className="parslab-col-workers">
+          {row.workers > 0 && (
+            <>
+              <Meter
+                value={row.busy}
+                max={row.workers}
+                label={trans.__('Workers busy')}
+                words={trans.__('%1 of %2', row.busy, row.workers)}
+              />
+              <span>
+                {row.busy} / {row.workers}
+              </span>
+            </>
+          )}
+        </td>
+        <td className="parslab-col-age" title={trans.__('Since %1', moment(row.since, now))}>
+          {age(row, now)}
+        </td>
+      </tr>
+      {row.reason && !opened && (
+        <tr className="parslab-Blocks-reason" data-state={state}>
+          <td colSpan={COLUMNS}>{firstLine(row.reason)}</td>
+        </tr>
+      )}
+      {opened && (
+        <tr className="parslab-Blocks-open" id={id} data-state={state}>
+          <td colSpan={COLUMNS}>
+            <Details {...props} />
+          </td>
+        </tr>
+      )}
+    </>
+  );
+}
+
+/** Held is a state of managers; for whoever looks it is one of the block. */
+function shownState(row: IBlockRow): string {
+  return row.held && row.state === 'running' ? 'held' : row.state;
+}
+
+/** How long it has been in its state; of those that ended, how long they ran. */
+function age(row: IBlockRow, now: number): string {
+  if (row.ended !== null) {
+    return row.started === null ? '' : clock(row.ended - row.started);
+  }
+  return clock(now - row.since);
+}
+
+function firstLine(text: string): string {
+  return text.trim().split('\n')[0];
+}
+
+function Details(props: IBlockRowsProps): React.JSX.Element {
+  const { row, run, now, trans } = props;
+  const mine = [...run.managers.values()].filter(
+    manager => manager.executor === row.executor && manager.block === row.block
+  );
+  const waited = row.started === null ? null : row.started - row.requested;
+  const facts: [string, string][] = [
+    [trans.__('Job'), row.job],
+    [trans.__('Requested'), moment(row.requested, now)],
+    [
+      trans.__('Started'),
+      row.started === null ? '' : trans.__('%1, after %2', moment(row.started, now), duration(waited ?? 0))
+    ],
+    [trans.__('Ended'), row.ended === null ? '' : moment(row.ended, now)],
+    [trans.__('Tasks done'), row.done ? count(row.done) : '']
+  ];
+  return (
+    <div className="parslab-Block">
+      {row.reason && <p className="parslab-Block-reason">{row.reason}</p>}
+      <Buttons {...props} />
+      <dl className="parslab-Facts">
+        {facts
+          .filter(([, value]) => value)
+          .map(([name, value]) => (
+            <React.Fragment key={name}>
+              <dt>{name}</dt>
+              <dd>{value}</dd>
+            </React.Fragment>
+          ))}
+      </dl>
+      <Departed managers={mine.filter(isOver)} trans={trans} />
+      <Output {...props} />
+    </div>
+  );
+}
+
+function Buttons({ row, enabled, trans, actions }: IBlockRowsProps): React.JSX.Element | null {
+  if (isOver(row)) {
+    return null;
+  }
+  const running = row.state === 'running';
+  const all: [IBlockCommand['action'], string, string, boolean][] = [
+    ['release', trans.__('Release'), trans.__('Give it tasks again'), running && row.held],
+    ['hold', trans.__('Hold'), trans.__('Give it no new tasks until it is released'), running && !row.held],
+    ['drain', trans.__('Drain'), trans.__('Let it end when it has finished the tasks it holds'), running],
+    ['cancel', trans.__('Cancel block'), trans.__('End its job at once'), true]
+  ];
+  return (
+    <div className="parslab-Block-buttons" role="group" aria-label={trans.__('Block %1', row.block)}>
+      {all
+        .filter(([, , , fits]) => fits)
+        .map(([action, label, title]) => (
+          <button
+            key={action}
+            type="button"
+            className="parslab-Button"
+            data-action={action}
+            title={title}
+            disabled={!enabled}
+            onClick={() => actions.command(row, action)}
+          >
+            {label}
+          </button>
+        ))}
+    </div>
+  );
+}
+
+/** Managers that have left, with their reasons. */
+function Departed(props: { managers: IManagerRow[]; trans: TranslationBundle }): React.JSX.Element | null {
+  const { managers, trans } = props;
+  if (managers.length === 0) {
+    return null;
+  }
+  return (
+    <ul className="parslab-Departed" aria-label={trans.__('Managers that have left')}>
+      {managers.map(row => (
+        <li key={row.manager} data-state={row.state}>
+          <BlockMark state={row.state} />
+          <span>
+            <b>{row.host}</b> {blockLabel(row.state, trans).toLowerCase()}
+            {row.reason && `: ${row.reason}`}
+          </span>
+        </li>
+      ))}
+    </ul>
+  );
+}
+
+function Output({ row, open, enabled, trans, actions }: IBlockRowsProps): React.JSX.Element {
+  const key = blockKey(row);
+  const text = open.output(key);
+  const problem = open.problem(key);
+  const again = trans.__('Read the output again');
+  const parts: [string, string, string, string][] = [
+    ['stderr', trans.__('Error output of the job'), text?.stderr ?? '', row.stderr],
+    ['stdout', trans.__('Output of the job'), text?.stdout ?? '', row.stdout]
+  ];
+  const shown = parts.filter(([, , content]) => content);
+  return (
+    <>
+      {problem && <p className="parslab-Quiet">{problem}</p>}
+      {!text && !problem && <p className="parslab-Quiet">{trans.__('Loading…')}</p>}
+      {text && !problem && shown.length === 0 && (
+        <p className="parslab-Quiet">{trans.__('Its job has printed nothing.')}</p>
+      )}
+      {shown.map(([id, title, content, path]) => (
+        <section key={id}>
+          <h3 title={path}>
+            {title}
+            <button
+              type="button"
+              className="parslab-IconButton"
+              aria-label={trans.__('Copy: %1', title)}
+              title={trans.__('Copy: %1', title)}
+              onClick={() => actions.copy(content)}
+            >
+              <copyIcon.react tag="span" />
+            </button>
+          </h3>
+          <Last text={content} id={id} title={title} />
+        </section>
+      ))}
+      <button
+        type="button"
+        className="parslab-Button parslab-Block-again"
+        disabled={!enabled}
+        onClick={() => open.reload(row)}
+      >
+        <refreshIcon.react tag="span" aria-hidden="true" /> {again}
+      </button>
+    </>
+  );
+}
+
+/** Text of which the end is seen first. */
+function Last({ text, id, title }: { text: string; id: string; title: string }): React.JSX.Element {
+  const place = React.useRef<HTMLPreElement>(null);
+  React.useLayoutEffect(() => {
+    place.current?.scrollTo?.({ top: place.current.scrollHeight });
+  }, [text]);
+  return (
+    <pre ref={place} className="parslab-Text" data-text={id} tabIndex={0} aria-label={title}>
+      {text}
+    </pre>
+  );
+}
