@@ -245,11 +245,13 @@ def _blocks(words: list[str]) -> None:
     left_out = len(answer.blocks) - len(shown)
     head = f"{len(shown) or 'No'} block{'s' if len(shown) != 1 else ''}"
     head += f" ({left_out} more are over: %parsl blocks --all)" if left_out else ""
-    rows = [
-        [f"{row.executor}/{row.block}", row.state, row.job, row.managers, f"{row.busy} of {row.workers}", row.reason]
-        for row in shown
-    ]
+    rows = [_block_row(row) for row in shown]
     _show(Table(f"{head}:" if rows else f"{head}.", ["block", "state", "job", "nodes", "busy workers", "why"], rows))
+
+
+def _block_row(row: panel.BlockRow) -> list[object]:
+    state = f"{row.state}, held" if row.held else row.state
+    return [f"{row.executor}/{row.block}", state, row.job, row.managers, f"{row.busy} of {row.workers}", row.reason]
 
 
 def _hold(words: list[str]) -> None:

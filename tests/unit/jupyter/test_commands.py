@@ -1,0 +1,178 @@
+"""`%parsl` lines that load configurations and command blocks, with a run that is played."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import pytest
+from IPython.core.error import UsageError
+
+from parslab.client import session
+from parslab.client.dfk import DataFlowKernel
+from parslab.config import Config
+from parslab.executors import ThreadPoolExecutor
+from parslab.jupyter import commands
+from parslab.jupyter.commands import run_command
+from parslab.records import panel
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+class Run(DataFlowKernel):
+    """A run whose answers are the test's."""
+
+    def __init__(self, *answers: panel.Answer) -> None:
+        self.asked: list[panel.Ask] = []
+        self.answers = list(answers)
+
+    def ask(self, message: panel.Ask, timeout: float = 10.0) -> panel.Answer:
+        self.asked.append(message)
+        return self.answers.pop(0)
+
+
+@pytest.fixture
+def play(monkeypatch: pytest.MonkeyPatch) -> Any:
+    def loaded(*answers: panel.Answer) -> Run:
+        run = Run(*answers)
+        monkeypatch.setattr(session, "dfk", lambda: run)
+        return run
+
+    return loaded
+
+
+@pytest.fixture
+def took(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """What load() is given; nothing is started."""
+    given: list[Any] = []
+
+    def load(config: Any = None) -> Any:
+        given.append(config)
+        raise UsageError("stopped here")
+
+    monkeypatch.setattr(session, "load", load)
+    return given
+
+
+def given_to_load(took: list[Any], line: str, **namespace: Any) -> Any:
+    with pytest.raises(UsageError, match="stopped here"):
+        run_command(f"load {line}", namespace)
+    return took[-1]
+
+
+def test_load_takes_names_files_and_expressions(took: list[Any], tmp_path: Path) -> None:
+    assert given_to_load(took, "") is None
+    assert given_to_load(took, "slurm") == "slurm"
+    assert given_to_load(took, "'slurm'") == "slurm"
+    assert given_to_load(took, "here/mine.py") == "here/mine.py"
+    plain = tmp_path / "no_suffix"
+    plain.write_text("")
+    assert given_to_load(took, str(plain)) == str(plain)
+    assert given_to_load(took, "Config(executors=[ThreadPoolExecutor()])") == Config(executors=[ThreadPoolExecutor()])
+    assert given_to_load(took, "--run-dir x") == Config(run_dir="x")
+
+
+def test_a_name_of_the_notebook_stands_above_a_ready_one(took: list[Any]) -> None:
+    mine = Config(retries=7)
+    assert given_to_load(took, "slurm", slurm=mine) is mine
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        ("load slrum", "slrum is neither a name in this notebook nor a ready configuration; these are ready: laptop, "),
+        ("load Config(retrys=3)", "Config has no option 'retrys'"),
+        ("load 3", "3 is a int, and a Config is needed"),
+        ("scale htex -3", "the number of blocks must be at least 0|unrecognized arguments"),
+        ("scale", "the following arguments are required: N"),
+        ("hold", "the following arguments are required: BLOCK"),
+    ],
+)
+def test_mistakes_are_told_in_a_line(line: str, says: str) -> None:
+    with pytest.raises(UsageError, match=says):
+        run_command(line, {})
+
+
+@pytest.mark.parametrize(
+    ("line", "ask"),
+    [
+        ("scale htex 3", panel.Scale("", "htex", 3)),
+        ("scale 0", panel.Scale("", "", 0)),
+        ("hold htex/3", panel.BlockCommand("", "htex", "3", "hold")),
+        ("release 3", panel.BlockCommand("", "", "3", "release")),
+        ("drain a.b-c/12", panel.BlockCommand("", "a.b-c", "12", "drain")),
+    ],
+)
+def test_orders_reach_the_run_and_its_sentence_the_user(
+    play: Any, capsys: pytest.CaptureFixture[str], line: str, ask: panel.Ask
+) -> None:
+    run = play(panel.Done("", "It is done."), panel.Problem("", "It cannot be."))
+    run_command(line, {})
+    assert run.asked == [ask]
+    assert capsys.readouterr().out == "It is done.\n"
+    with pytest.raises(UsageError, match=r"^It cannot be\.$"):
+        run_command(line, {})
+
+
+def snapshot(*rows: dict[str, Any]) -> panel.Snapshot:
+    """A picture with these blocks."""
+
+    def filled(kind: Any, given: dict[str, Any]) -> Any:
+        plain: dict[type, Any] = {str: "", int: 0, float: 0.0, bool: False}
+        values = {f.name: given.get(f.name, plain.get(f.type)) for f in msgspec.structs.fields(kind)}
+        return kind(**values)
+
+    return panel.Snapshot(
+        seq=0,
+        run=filled(panel.RunInfo, {"executors": []}),
+        overview=filled(panel.Overview, {"counts": {}, "apps": {}}),
+        nodes=[],
+        hidden=0,
+        workers=[],
+        notices=[],
+        blocks=[filled(panel.BlockRow, row) for row in rows],
+    )
+
+
+def test_blocks_are_shown_without_those_that_are_over(play: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    shown: list[Any] = []
+    monkeypatch.setattr(commands, "_show", shown.append)
+    rows: list[dict[str, Any]] = [
+        {
+            "executor": "htex",
+            "block": "0",
+            "state": "running",
+            "job": "17",
+            "managers": 1,
+            "workers": 8,
+            "busy": 3,
+            "held": True,
+        },
+        {"executor": "htex", "block": "1", "state": "queued", "job": "18", "reason": "Priority"},
+        {"executor": "htex", "block": "2", "state": "scaled_in", "job": "19"},
+    ]
+    play(snapshot(*rows), snapshot(*rows), snapshot())
+    for line in ("blocks", "blocks --all", "blocks"):
+        run_command(line, {})
+    few, every, none = (str(table) for table in shown)
+    assert "2 blocks (1 more are over: %parsl blocks --all):" in few
+    assert "htex/0" in few
+    assert "3 of 8" in few
+    assert "Priority" in few
+    assert "running, held" in few
+    assert "queued, held" not in few
+    assert "htex/2" not in few
+    assert "htex/2" in every
+    assert none.startswith("No blocks.")
+
+
+def test_the_handle_lists_blocks_and_raises_what_the_run_refuses(play: Any) -> None:
+    from parslab.errors import ConfigurationError
+
+    run = play(snapshot({"executor": "htex", "block": "0"}), panel.Problem("", "No."), panel.Done("", "Gone."))
+    assert [row.block for row in run.blocks()] == ["0"]
+    with pytest.raises(ConfigurationError, match=r"^No\.$"):
+        run.scale("htex", 2)
+    assert run.cancel_block("htex/0") == "Gone."
+    assert run.asked[-1] == panel.BlockCommand("", "htex", "0", "cancel")
