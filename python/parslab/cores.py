@@ -17,7 +17,7 @@ from parslab.errors import ConfigurationError
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-__all__ = ["OVERRIDE", "quota", "usable_cores"]
+__all__ = ["OVERRIDE", "cgroups", "quota", "usable_cores"]
 
 OVERRIDE = "PARSLAB_CORES"
 """Environment variable that overrides what is found."""
@@ -50,12 +50,20 @@ def usable_cores(environment: Mapping[str, str] = os.environ, root: Path = Path(
 
 def quota(root: Path = Path("/")) -> float | None:
     """The smallest cgroup quota on our way to the root of the hierarchy, in cores; None where nothing limits us."""
-    limits = [limit for folder, version in _our_cgroups(root) if (limit := _limit(folder, version)) is not None]
+    limits = [limit for folder, version in cgroups("cpu", root) if (limit := _limit(folder, version)) is not None]
     return min(limits, default=None)
 
 
-def _our_cgroups(root: Path) -> Iterator[tuple[Path, int]]:
-    """The cgroup folders that bind this process, innermost first, each with the cgroup version."""
+def cgroups(controller: str, root: Path = Path("/")) -> Iterator[tuple[Path, int]]:
+    """The cgroup folders of one controller that bind this process, innermost first, each with the cgroup version.
+
+    Parameters
+    ----------
+    controller
+        ``cpu``, ``memory`` ...
+    root
+        As in :func:`usable_cores`.
+    """
     try:
         ours = (root / "proc/self/cgroup").read_text()
         mounts = (root / "proc/self/mountinfo").read_text()
@@ -67,9 +75,9 @@ def _our_cgroups(root: Path) -> Iterator[tuple[Path, int]]:
         controllers, _, path = rest.partition(":")
         if number == "0" and not controllers:
             paths[2] = path
-        elif "cpu" in controllers.split(","):
+        elif controller in controllers.split(","):
             paths[1] = path
-    for version, mount, top in _cpu_mounts(mounts):
+    for version, mount, top in _mounts(mounts, controller):
         if version not in paths:
             continue
         # A container sees its own cgroup as the top of the mount; the path may then lie outside of what is mounted.
@@ -83,8 +91,8 @@ def _our_cgroups(root: Path) -> Iterator[tuple[Path, int]]:
             yield folder, version
 
 
-def _cpu_mounts(mountinfo: str) -> Iterator[tuple[int, str, str]]:
-    """(version, mount point, top of the mounted tree) of each cgroup mount that can hold a cpu quota."""
+def _mounts(mountinfo: str, controller: str) -> Iterator[tuple[int, str, str]]:
+    """(version, mount point, top of the mounted tree) of each cgroup mount that can hold a limit of the controller."""
     for line in mountinfo.splitlines():
         left, _, right = line.partition(" - ")
         fields, kind = left.split(), right.split()
@@ -92,7 +100,7 @@ def _cpu_mounts(mountinfo: str) -> Iterator[tuple[int, str, str]]:
             continue
         if kind[0] == "cgroup2":
             yield 2, fields[4], fields[3]
-        elif kind[0] == "cgroup" and "cpu" in kind[2].split(","):
+        elif kind[0] == "cgroup" and controller in kind[2].split(","):
             yield 1, fields[4], fields[3]
 
 
