@@ -11,10 +11,13 @@ from parslab.records.events import NoticeRaised
 from parslab.remote.pool.pool import Pool
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from parslab.dataflow.far_workers import FarWorkers
     from parslab.dataflow.hub import Hub
     from parslab.dataflow.kernel import Kernel
     from parslab.dataflow.managers import Managers
+    from parslab.dataflow.near import Near
 
 __all__ = ["open_hub", "places"]
 
@@ -22,8 +25,8 @@ _ANYWHERE = "0.0.0.0"
 
 
 def open_hub(
-    executors: list[tuple[dict[str, Any], Pool | Managers]], kernel: Kernel
-) -> tuple[Hub | None, list[FarWorkers]]:
+    executors: list[tuple[dict[str, Any], Pool | Managers]], kernel: Kernel, sockets: Path
+) -> tuple[list[Hub | Near], list[FarWorkers]]:
     """Listen where the executors of a run say, on one port, and begin those whose managers come there.
 
     Raises
@@ -37,9 +40,10 @@ def open_hub(
         if settings.get("address") or not isinstance(pool, Pool)
     ]
     if not wanted:
-        return None, []
+        return [], []
     from parslab.dataflow.far_workers import FarWorkers
     from parslab.dataflow.hub import Hub
+    from parslab.dataflow.near import Near
 
     ports = {settings["port"] for settings, *_ in wanted if settings.get("port")}
     if len(ports) > 1:
@@ -49,6 +53,7 @@ def open_hub(
     if _ANYWHERE in listen:
         listen = [_ANYWHERE]
     hub = Hub(listen, next(iter(ports), 0), kernel)
+    near = Near(sockets / "managers.sock", kernel)
     doors = []
     for _, pool, _, reach in wanted:
         if isinstance(pool, Pool):
@@ -56,8 +61,8 @@ def open_hub(
             doors.append(door)
             kernel.event(NoticeRaised(time(), "info", door.invitation))
         else:
-            pool.start(hub, reach)
-    return hub, doors
+            pool.start(hub, near, reach)
+    return [hub, near], doors
 
 
 def places(address: str | None, local: bool) -> tuple[list[str], list[str]]:

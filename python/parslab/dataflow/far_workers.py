@@ -15,7 +15,7 @@ from parslab.wire.messages import WorkerHello
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from parslab.dataflow.hub import Hub, HubOwner
+    from parslab.dataflow.hub import Hub, HubOwner, Line
     from parslab.remote.pool.pool import Pool
     from parslab.wire.stream import Buffer
 
@@ -80,13 +80,9 @@ class FarWorkers:
             self._hub.send(name + b"/control", [])
         self._owner.at(time() + _PROBES, self._probe)
 
-    def peers(self) -> list[bytes]:
-        """Identities of all links."""
-        return [name + link for name in self._peers for link in (b"/data", b"/control")]
-
-    def hello(self, identity: bytes, message: WorkerHello) -> None:
+    def hello(self, line: Line, message: WorkerHello) -> None:
         """A worker is usable when both of its links have said hello."""
-        name = identity.rpartition(b"/")[0]
+        name = line.identity.rpartition(b"/")[0]
         hellos = self._half.setdefault(name, {})
         hellos[message.control] = message
         if len(hellos) < 2:
@@ -118,5 +114,6 @@ class FarWorkers:
 
     def close(self) -> None:
         """Say farewell to everybody."""
-        for identity in self.peers():
-            self._hub.farewell(identity)
+        for name in self._peers:
+            for link in (b"/data", b"/control"):
+                self._hub.farewell(name + link)

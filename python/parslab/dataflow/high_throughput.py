@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 __all__ = ["AHEAD", "SELECTORS", "Dispatch", "ManagerSlot"]
 
-AHEAD = 0.008
+AHEAD = 0.03
 """Seconds of work for each of its workers that a manager may hold beyond what they run."""
 _MOST = 512
 """Tasks that a manager may hold for each worker."""
@@ -61,10 +61,10 @@ class ManagerSlot:
         "expected",
         "heard",
         "held",
-        "identity",
         "idle_since",
         "inflight",
         "known",
+        "line",
         "load",
         "memory",
         "name",
@@ -102,7 +102,8 @@ class ManagerSlot:
         """The wide task that it is kept free for."""
         self.place = -1
         self.turn = 0
-        self.identity = b""
+        self.line: Any = None
+        """The shell's connection to it."""
         self.known: set[int] = set()
         """Functions it has been sent."""
         self.shared: Any = None

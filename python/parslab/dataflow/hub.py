@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 import zmq
-from zmq.utils.monitor import parse_monitor_message
 
 from parslab.errors import ConfigurationError
 from parslab.records.events import NoticeRaised
@@ -45,7 +44,7 @@ if TYPE_CHECKING:
     from parslab.records.events import Event
     from parslab.remote.loop import Loop
 
-__all__ = ["Door", "Hub", "HubOwner"]
+__all__ = ["Door", "Hub", "HubOwner", "Line"]
 
 log = logging.getLogger(__name__)
 
@@ -63,6 +62,8 @@ _decode = decoder(
     | WorkerHello
     | WorkerTold
 )
+# As plain numbers: to take them out of their enumerations costs more than a call of ZeroMQ.
+_EVENTS, _READABLE, _MORE = int(zmq.EVENTS), int(zmq.POLLIN), int(zmq.SNDMORE)
 _SMALL = 1 << 16
 """A message of this size or less is copied when sent, which is quicker than to share its memory."""
 _PROBE = 0.1
@@ -71,10 +72,40 @@ _SWEEP = 2.0
 _ANYWHERE = ("0.0.0.0", "::")
 
 
+class Line(Protocol):
+    """The connection of one peer, as its room has it."""
+
+    identity: bytes
+
+    def send(self, messages: Sequence[Any], frames: Sequence[Buffer] = ()) -> bool:
+        """Send a batch; False when the connection is over, of which the room is told soon."""
+
+    def refuse(self, reason: str) -> None:
+        """Turn the peer away."""
+
+    def forget(self) -> None:
+        """The peer has been given up: what it may still send is not wanted."""
+
+
+class _HubLine:
+    def __init__(self, hub: Hub, identity: bytes) -> None:
+        self.identity = identity
+        self._hub = hub
+
+    def send(self, messages: Sequence[Any], frames: Sequence[Buffer] = ()) -> bool:
+        return self._hub.send(self.identity, messages, frames)
+
+    def refuse(self, reason: str) -> None:
+        self._hub.refuse(self.identity, reason)
+
+    def forget(self) -> None:
+        self._hub.forget(self.identity)
+
+
 class Door(Protocol):
     """A room that takes peers in."""
 
-    def hello(self, identity: bytes, message: Any) -> None:
+    def hello(self, line: Line, message: Any) -> None:
         """A peer says who it is."""
 
     def received(self, identity: bytes, messages: list[Any], frames: list[Buffer]) -> bool:
@@ -82,9 +113,6 @@ class Door(Protocol):
 
     def unreachable(self, identity: bytes) -> None:
         """The connection of a peer is over."""
-
-    def peers(self) -> list[bytes]:
-        """The identities that it has taken in."""
 
 
 class HubOwner(Protocol):
@@ -133,8 +161,8 @@ class Hub:
         self._router = self._make_router(addresses)
         self.port = self._bind(addresses, port)
         self._watcher: zmq.Socket[Any] = self._router.get_monitor_socket(zmq.EVENT_DISCONNECTED)
-        for sock in (self._gate.socket, self._router, self._watcher):
-            owner.loop.watch(sock.getsockopt(zmq.FD), self.turn)
+        for sock, call in ((self._gate.socket, self.turn), (self._router, self.turn), (self._watcher, self._watched)):
+            owner.loop.watch(sock.getsockopt(zmq.FD), call)
         owner.at(time(), self._sweep)
 
     def _make_router(self, addresses: Sequence[str]) -> zmq.Socket[bytes]:
@@ -203,7 +231,8 @@ class Hub:
                 copy = sum(memoryview(frame).nbytes for frame in frames) <= _SMALL
                 self._router.send_multipart([identity, head, *frames], copy=copy)
             else:
-                self._router.send_multipart((identity, head))
+                self._router.send(identity, _MORE)
+                self._router.send(head)
         except zmq.ZMQError as error:
             log.info("peer %r cannot be reached: %s", identity, error)
             self._owner.loop.post(lambda: self._over(identity))
@@ -239,15 +268,16 @@ class Hub:
 
     def turn(self) -> None:
         """Take everything that has come."""
-        self._gate.answer()
         router = self._router
-        while int(router.getsockopt(zmq.EVENTS)) & zmq.POLLIN:
+        while router.getsockopt(_EVENTS) & _READABLE:  # type: ignore[operator]
             identity, head, *frames = router.recv_multipart(zmq.DONTWAIT)
             self._received(identity, head, frames)
         self._gate.answer()
-        if int(self._watcher.getsockopt(zmq.EVENTS)) & zmq.POLLIN:
-            while int(self._watcher.getsockopt(zmq.EVENTS)) & zmq.POLLIN:
-                parse_monitor_message(self._watcher.recv_multipart(zmq.DONTWAIT))
+
+    def _watched(self) -> None:
+        """A connection broke."""
+        while int(self._watcher.getsockopt(zmq.EVENTS)) & zmq.POLLIN:
+            self._watcher.recv_multipart(zmq.DONTWAIT)
             if not self._probing:
                 self._probing = True
                 self._owner.at(time() + _PROBE, self._probe)
@@ -272,7 +302,7 @@ class Hub:
             self._stranger(identity, "no hello")
             return
         self._homes[identity] = door
-        door.hello(identity, first)
+        door.hello(_HubLine(self, identity), first)
 
     def _stranger(self, identity: bytes, what: str) -> None:
         self.strangers += 1
@@ -288,6 +318,7 @@ class Hub:
 
     def _sweep(self) -> None:
         self.turn()
+        self._watched()
         if self._gate.refused:
             count, self._gate.refused = self._gate.refused, 0
             many = f"{count} connections that do" if count > 1 else "A connection that does"

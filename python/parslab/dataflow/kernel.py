@@ -53,7 +53,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from parslab.dataflow.far_workers import FarWorkers
-    from parslab.dataflow.hub import Hub
     from parslab.dataflow.managers import Managers
     from parslab.wire.stream import Buffer
 
@@ -89,7 +88,8 @@ class Kernel(Ledger):
         self.pools: dict[int, Pool | Managers] = {
             number: self._pool(number, e) for number, e in enumerate(executors) if e["kind"] != "threads"
         }
-        self.hub: Hub | None = None
+        self._hubs: list[Any] = []
+        """The run's port, and its socket for managers of this host."""
         self.clients: dict[int, Client] = {}
         self._numbers = itertools.count()
         self._timers: list[tuple[float, int, Callable[[], None]]] = []
@@ -150,7 +150,7 @@ class Kernel(Ledger):
         for text in self.run.get("notices", ()):
             self.event(NoticeRaised(time(), "warning", text))
         owner = self._add_client(self._owner_socket, owner=True)
-        self._open_hub()
+        self._open_hub(sockets)
         owner.pid = self.run["owner_pid"]
         self.event(ClientAttached(time(), owner.number, owner.pid, socket.gethostname(), owner=True))
         self._listener = listen(sockets / "dfk.sock")
@@ -158,12 +158,12 @@ class Kernel(Ledger):
         self._send(owner, [self._welcome(owner)])
         self.at(time() + _HOUSEKEEPING, self._keep_house)
 
-    def _open_hub(self) -> None:
+    def _open_hub(self, sockets: Path) -> None:
         """Open the one port of the run, if an executor has anybody come from elsewhere."""
         from parslab.dataflow import doors
 
         wanted = [(e, self.pools[n]) for n, e in enumerate(self.run["executors"]) if n in self.pools]
-        self.hub, self._doors = doors.open_hub(wanted, self)
+        self._hubs, self._doors = doors.open_hub(wanted, self, sockets)
 
     def reap(self) -> None:
         """A child process has ended."""
@@ -202,8 +202,8 @@ class Kernel(Ledger):
             client.stream.close()
         for door in self._doors:
             door.close()
-        if self.hub is not None:
-            self.hub.close()
+        for hub in self._hubs:
+            hub.close()
         if self._listener is not None:
             self._listener.close()
         self.loop.close()
@@ -267,8 +267,8 @@ class Kernel(Ledger):
                 pool.assign(now)
                 if pool.broken:
                     pool.fail_waiting()
-        if self.hub is not None:
-            self.hub.after_round()
+        if self._hubs:
+            self._hubs[0].after_round()
             if out.ready or out.replies or out.stops:
                 return now
         return self._next_deadline(now)

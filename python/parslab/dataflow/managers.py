@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import pickle
 import shlex
+import socket
 import sys
 from pathlib import Path
 from time import time
@@ -43,8 +44,9 @@ from parslab.wire.messages import (
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from parslab.dataflow.hub import Hub
+    from parslab.dataflow.hub import Hub, Line
     from parslab.dataflow.kernel import Kernel
+    from parslab.dataflow.near import Near
     from parslab.dataflow.table import Task
     from parslab.records.events import Event
     from parslab.scaling.controller import Controller
@@ -91,7 +93,6 @@ class Managers:
         self.run: dict[str, Any] = owner.run
         self.controller: Controller
         self._owner = owner
-        self._hub: Hub
         self._slots: dict[bytes, ManagerSlot] = {}
         self._period: float = settings["manager"]["heartbeat_period"]
         self._threshold: float = settings["manager"]["heartbeat_threshold"]
@@ -99,12 +100,12 @@ class Managers:
 
     # ----- begin and end
 
-    def start(self, hub: Hub, addresses: list[str]) -> None:
+    def start(self, hub: Hub, near: Near, addresses: list[str]) -> None:
         """Open the door and ask for the first blocks."""
         from parslab.scaling.controller import Controller
 
-        self._hub = hub
         hub.open(ManagerHello, self.number, self)
+        near.open(self.number, self)
         python = self.settings.get("python") or sys.executable
         file = hub.write_settings(
             f"manager-{self.label}.json",
@@ -114,6 +115,9 @@ class Managers:
             python=f"{sys.version_info[0]}.{sys.version_info[1]}",
             prefix=sys.prefix,
             manager=self.settings["manager"],
+            # Where an address is named, everybody is to come there.
+            socket="" if self.settings.get("address") else str(near.path),
+            host=socket.gethostname(),
         )
         command = f"{_with_package()}{shlex.quote(python)} -m parslab.remote.manager {shlex.quote(str(file))}"
         folder = Path(self.run["run_dir"]) / "blocks"
@@ -126,7 +130,7 @@ class Managers:
         """Send every manager away, and cancel every block."""
         self._closing = True
         for slot in list(self._slots.values()):
-            self._hub.send(slot.identity, [Leave()])
+            slot.line.send([Leave()])
             self._tell(slot, ManagerState.gone, "the run is over")
         if hasattr(self, "controller"):
             self.controller.close(deadline)
@@ -163,7 +167,7 @@ class Managers:
         for slot in self._of_block(block):
             if not slot.draining:
                 self._drain(slot, "its block is not needed any more")
-                self._hub.send(slot.identity, [Leave()])
+                slot.line.send([Leave()])
 
     def hold_block(self, block: str, hold: bool) -> None:
         """Its managers get no new tasks, or get them again."""
@@ -203,7 +207,7 @@ class Managers:
                     run.limit = task.spec.max_run_time or 0.0
                 messages.append(run)
                 owner.sent(task, now, slot.name)
-            self._hub.send(slot.identity, messages, frames)
+            slot.line.send(messages, frames)
         for task in self.queue.unfit():
             self._refuse_unfit(task)
         self.controller.wake()
@@ -227,14 +231,14 @@ class Managers:
     def stop_task(self, task: Task, now: float) -> None:
         """Have the manager stop a cancelled task."""
         slot: ManagerSlot = task.worker  # type: ignore[assignment]
-        self._hub.send(slot.identity, [Interrupt(task.id)])
+        slot.line.send([Interrupt(task.id)])
 
     def forget_code(self, fn: int, message: Any) -> None:
         """A function is not called any more."""
         for slot in self._slots.values():
             if fn in slot.known:
                 slot.known.discard(fn)
-                self._hub.send(slot.identity, [message])
+                slot.line.send([message])
 
     def fail_waiting(self) -> None:
         """Fail what waits for an executor that has no blocks and will have none."""
@@ -253,11 +257,7 @@ class Managers:
 
     # ----- the hub's door
 
-    def peers(self) -> list[bytes]:
-        """Identities of the managers."""
-        return list(self._slots)
-
-    def hello(self, identity: bytes, hello: ManagerHello) -> None:
+    def hello(self, line: Line, hello: ManagerHello) -> None:
         """A manager has come: take it in, or say which side to mend."""
         reason = self._misfit(hello)
         if reason:
@@ -276,7 +276,7 @@ class Managers:
                 )
             )
             self.event(NoticeRaised(time(), "error", f"Manager {hello.manager} is refused: {reason}"))
-            self._hub.refuse(identity, reason)
+            line.refuse(reason)
             self.controller.manager_left(hello.block, hello.manager, reason)
             return
         slot = ManagerSlot(
@@ -289,11 +289,11 @@ class Managers:
             hello.memory,
             hello.accelerators,
         )
-        slot.identity = identity
+        slot.line = line
         slot.shared = _Told(hello)
-        self._slots[identity] = slot
+        self._slots[line.identity] = slot
         self.queue.add(slot)
-        self._hub.send(identity, [Accepted()])
+        line.send([Accepted()])
         self._tell(slot, ManagerState.ready)
         self.controller.manager_came(hello.block, hello.manager, hello.host)
 
@@ -399,17 +399,17 @@ class Managers:
         for slot in list(self._slots.values()):
             silent = now - slot.heard
             if silent > self._threshold:
-                self._hub.refuse(slot.identity, f"You were silent for {silent:.0f} s and have been given up.")
+                slot.line.refuse(f"You were silent for {silent:.0f} s and have been given up.")
                 self._part(slot, ManagerState.lost, f"was silent for {silent:.0f} s (heartbeat_threshold)")
             else:
-                self._hub.send(slot.identity, [Beat()])
+                slot.line.send([Beat()])
         self._owner.at(now + self._period, self._beat)
 
     def _part(self, slot: ManagerSlot, state: ManagerState, reason: str) -> None:
         """A manager has gone: what it held fails (or is tried again, by the table), its block is told."""
         now = time()
-        self._slots.pop(slot.identity, None)
-        self._hub.forget(slot.identity)
+        self._slots.pop(slot.line.identity, None)
+        slot.line.forget()
         held = self.queue.remove(slot)
         told: _Told = slot.shared
         for task in held:

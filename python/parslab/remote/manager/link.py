@@ -1,4 +1,4 @@
-"""The manager's connection to the DataFlowKernel [shell]: one CurveZMQ DEALER that lives once.
+"""The connection of a manager [shell]: one that lives once; a unix socket on the run's own host, CurveZMQ elsewhere.
 
 ZeroMQ would connect again by itself and lose what was on its way; so it is told not to, and a connection that broke is
 over: the manager begins anew, under another name.
@@ -6,6 +6,7 @@ over: the manager begins anew, under another name.
 
 from __future__ import annotations
 
+import contextlib
 import select
 import socket
 import time
@@ -14,14 +15,19 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import zmq
 
+from parslab.errors import ProtocolError
 from parslab.wire.messages import ToManagerMessage
-from parslab.wire.stream import Buffer, decoder
+from parslab.wire.stream import Buffer, Stream, decoder
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-__all__ = ["Link", "Unreachable", "reachable"]
+    from parslab.remote.loop import Loop
 
+__all__ = ["Link", "NearLink", "Unreachable", "near", "reachable"]
+
+# As plain numbers: to take them out of their enumerations costs more than a call of ZeroMQ.
+_EVENTS, _READABLE = int(zmq.EVENTS), int(zmq.POLLIN)
 _SMALL = 1 << 16
 """A batch with frames of this size or less is copied when sent, which is quicker than to share its memory."""
 
@@ -100,6 +106,68 @@ def _codes() -> tuple[int, ...]:
 _UNDER_WAY = _codes()
 
 
+def near(settings: dict[str, Any]) -> socket.socket | None:
+    """A connection to the DataFlowKernel's socket, when it is on this host."""
+    path = settings.get("socket", "")
+    if not path or settings.get("host") != socket.gethostname():
+        return None
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        sock.connect(path)
+    except OSError:
+        sock.close()
+        return None
+    return sock
+
+
+class NearLink:
+    """The connection to a DataFlowKernel of this host: a unix socket, with the interface of :class:`Link`."""
+
+    sent = False
+
+    def __init__(self, sock: socket.socket) -> None:
+        self.over = ""
+        self._stream = Stream(sock, decoder(ToManagerMessage))
+
+    def attach(self, loop: Loop, readable: Callable[[], None], watched: Callable[[], None]) -> None:
+        """Have the loop watch it."""
+        self._loop, self._watched = loop, watched
+        self._stream.sock.setblocking(False)
+        loop.watch(self._stream, readable, self._writable)
+
+    def send(self, messages: Sequence[Any], frames: Sequence[Buffer] = ()) -> None:
+        """Send a batch; never blocks."""
+        with contextlib.suppress(OSError):  # whoever reads finds the end
+            self._stream.send(messages, frames)
+            if self._stream.congested:
+                self._loop.wants_write(self._stream, True)
+
+    def _writable(self) -> None:
+        with contextlib.suppress(OSError):
+            if self._stream.flush():
+                self._loop.wants_write(self._stream, False)
+
+    def receive(self) -> list[tuple[list[Any], list[bytearray]]]:
+        """Every batch that has come."""
+        try:
+            return self._stream.receive()
+        except (EOFError, ProtocolError) as error:
+            self.over = str(error) or "the connection to the DataFlowKernel broke"
+            self._loop.forget(self._stream)
+            self._watched()
+            return []
+
+    def watch(self) -> None:
+        """See whether the connection is over: reading tells."""
+
+    def close(self) -> None:
+        """Send what is left, for a second at most."""
+        with contextlib.suppress(OSError):
+            self._stream.sock.settimeout(1.0)
+            self._stream.flush()
+        self._stream.close()
+
+
 class Link:
     """The connection.
 
@@ -137,9 +205,10 @@ class Link:
         self.sent = False
         """Whether something was sent since the last look; see ``receive``."""
 
-    def descriptors(self) -> tuple[int, int]:
-        """What to watch; both tell of changes only."""
-        return int(self._sock.getsockopt(zmq.FD)), int(self._watcher.getsockopt(zmq.FD))
+    def attach(self, loop: Loop, readable: Callable[[], None], watched: Callable[[], None]) -> None:
+        """Have the loop watch it; its descriptors tell of changes only."""
+        loop.watch(self._sock.getsockopt(zmq.FD), readable)
+        loop.watch(self._watcher.getsockopt(zmq.FD), watched)
 
     def send(self, messages: Sequence[Any], frames: Sequence[Buffer] = ()) -> None:
         """Send a batch; never blocks."""
@@ -155,16 +224,19 @@ class Link:
         """Every batch that has come.  To be called after sending, too, which swallows what descriptors would tell."""
         self.sent = False
         batches = []
-        while int(self._sock.getsockopt(zmq.EVENTS)) & zmq.POLLIN:
+        while self._sock.getsockopt(_EVENTS) & _READABLE:  # type: ignore[operator]
             head, *frames = self._sock.recv_multipart(zmq.DONTWAIT)
             batches.append((self._decode(head), frames))
+        return batches
+
+    def watch(self) -> None:
+        """See whether the connection is over."""
         while int(self._watcher.getsockopt(zmq.EVENTS)) & zmq.POLLIN:
             event = int.from_bytes(self._watcher.recv_multipart(zmq.DONTWAIT)[0][:2], "little")
             if event == zmq.EVENT_DISCONNECTED:
                 self.over = self.over or "the connection to the DataFlowKernel broke"
             else:
                 self.over = f"{self.address} does not take the keys of this run"
-        return batches
 
     def close(self) -> None:
         """Send what is left, for a second at most."""

@@ -17,7 +17,7 @@ import time
 from typing import Any
 
 from parslab.cores import usable_cores
-from parslab.remote.manager.link import Link, Unreachable, reachable
+from parslab.remote.manager.link import Link, NearLink, Unreachable, near, reachable
 from parslab.remote.manager.manager import Manager
 from parslab.remote.manager.pinning import PinningError, plan
 from parslab.remote.manager.sampling import Sampler, usable_memory
@@ -57,25 +57,28 @@ def main(path: str, block: str) -> int:
     again = "PARSLAB_AGAIN" in os.environ
     os.environ.pop("PARSLAB_AGAIN", None)
     try:
-        address = reachable(settings["addresses"], _AGAIN if again else _PATIENCE)
-        manager, link, sampler = _prepare(settings, block, address)
+        sock = near(settings)
+        address = "" if sock else reachable(settings["addresses"], _AGAIN if again else _PATIENCE)
+        manager = _prepare(settings, block)
     except (Unreachable, PinningError) as error:
         print(f"parslab: {error}", file=sys.stderr)
         return 0 if again else 2
-    status = _serve(manager, link, sampler)
+    link = NearLink(sock) if sock else Link(settings, address, manager.name.encode())
+    status = _serve(manager, link, Sampler())
     if manager.again:
         _begin_anew(path, block)
     return status
 
 
-def _prepare(settings: dict[str, Any], block: str, address: str) -> tuple[Manager, Link, Sampler]:
+def _prepare(settings: dict[str, Any], block: str) -> Manager:
     options = settings["manager"]
     cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else list(range(usable_cores()))
     memory = usable_memory()
     nonce = secrets.token_hex(4)
     host = socket.gethostname()
     name = f"{settings['label']}-{block}-{host}-{nonce}"
-    workers = plan(options, cores, memory, name, block)
+    pinnable = hasattr(os, "sched_setaffinity")
+    workers = plan(options, cores, memory, name, block, usable=usable_cores(), pinnable=pinnable)
     hello = ManagerHello(
         name,
         PROTOCOL,
@@ -95,9 +98,7 @@ def _prepare(settings: dict[str, Any], block: str, address: str) -> tuple[Manage
     run = {key: settings[key] for key in ("run", "cwd", "package")}
     run["path"] = import_path(settings)
     plans = [Plan(w.environment, tuple(sorted(w.cores)) if w.cores is not None else None) for w in workers]
-    manager = Manager(hello, run, options, plans)
-    link = Link(settings, address, name.encode())
-    return manager, link, Sampler()
+    return Manager(hello, run, options, plans)
 
 
 def import_path(settings: dict[str, Any]) -> list[str]:
@@ -115,7 +116,7 @@ def _installed(entry: str) -> bool:
     return "site-packages" in entry or "dist-packages" in entry or "/lib/python" in entry or entry.endswith(".zip")
 
 
-def _serve(manager: Manager, link: Link, sampler: Sampler) -> int:
+def _serve(manager: Manager, link: Link | NearLink, sampler: Sampler) -> int:
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         manager.loop.catch(number, lambda n=number: manager.leave(f"it was told to by {n.name}"))  # type: ignore[misc]
     manager.loop.catch(signal.SIGCHLD, lambda: _reap(manager))

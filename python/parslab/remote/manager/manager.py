@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from parslab.records.events import Event
-    from parslab.remote.manager.link import Link
+    from parslab.remote.manager.link import Link, NearLink
     from parslab.remote.manager.sampling import Sampler
     from parslab.remote.pool.processes import Plan
     from parslab.wire.messages import Failure
@@ -100,9 +100,10 @@ class Manager:
         """Why it left."""
         self.again = False
         """Whether it should begin anew: its connection broke, or the DataFlowKernel was silent."""
+        self.name = hello.manager
         self._hello = hello
         self._options = options
-        self._link: Link
+        self._link: Link | NearLink
         self._sampler: Sampler | None = None
         self._jobs: dict[int, Job] = {}
         self._codes: dict[int, tuple[Code, Buffer]] = {}
@@ -120,12 +121,11 @@ class Manager:
 
     # ----- begin and end
 
-    def serve(self, link: Link, sampler: Sampler | None) -> None:
+    def serve(self, link: Link | NearLink, sampler: Sampler | None) -> None:
         """Work until told to leave, or nobody is there any more."""
         self._link = link
         self._sampler = sampler
-        for fd in link.descriptors():
-            self.loop.watch(fd, self._readable)
+        link.attach(self.loop, self._readable, self._watched)
         link.send([self._hello])
         self._beat()
         if sampler is not None:
@@ -214,6 +214,7 @@ class Manager:
         heapq.heappush(self._timers, (when, next(self._order), call))
 
     def _beat(self) -> None:
+        self._watched()
         now = time()
         silent, threshold = now - self._heard, self._options["heartbeat_threshold"]
         if silent > threshold:
@@ -259,6 +260,9 @@ class Manager:
         for messages, frames in self._link.receive():
             self._heard = time()
             self._received(messages, frames)
+
+    def _watched(self) -> None:
+        self._link.watch()
         if self._link.over:
             self.leave(self._link.over, again=self._accepted)
 
