@@ -88,3 +88,10 @@ class Config(Description):
                 raise ConfigurationError(
                     f"Config: the label {label!r} names more than one executor; labels must differ."
                 )
+        wanted = [(executor.label, executor.port) for executor in self.executors if getattr(executor, "port", 0)]
+        for label, port in wanted:
+            if port != wanted[0][1]:
+                raise ConfigurationError(
+                    f"Config: {wanted[0][0]} wants port {wanted[0][1]} and {label} port {port}, but one port serves "
+                    "all executors of a run."
+                )
