@@ -365,18 +365,22 @@ class Dispatch:
                 self._wide.append(task)
                 continue
             places, slot = min(fitting, key=lambda pair: pair[1].load + pair[0] - pair[1].workers)
+            booked = [one for _, one in fitting if one.booked is task]
             if slot.load + places <= slot.workers:
-                slot.booked = None
                 slot.inflight[task.id] = task
                 task.worker = slot
                 slot.load += places
                 slot.expected += self._mean.get(task.fn, _LONG)
                 slot.idle_since = None
                 given.setdefault(slot.name, (slot, []))[1].append(task)
+                for one in booked:
+                    one.booked = None
             else:
-                slot.booked = task
                 self._wide.append(task)
-            self._see_to(slot)
+                if not booked:
+                    slot.booked = task
+            for one in (slot, *booked):
+                self._see_to(one)
 
     def unfit(self) -> list[Any]:
         """Tasks that ask for more than any manager here has, taken out of the queue; empty while no manager is here."""
@@ -417,6 +421,8 @@ class Dispatch:
             # Its workers are held up, maybe by this very function: send no more of it ahead until it is known better.
             self._mean[task.fn] = max(self._mean.get(task.fn, _LONG), slot.workers * AHEAD)
             self._freed(slot, task, self._mean[task.fn], now)
+        if back:
+            self._see_to(slot)
         return back
 
     def _freed(self, slot: ManagerSlot, task: Any, mean: float, now: float) -> None:
@@ -427,6 +433,7 @@ class Dispatch:
             slot.expected -= mean
         else:
             slot.expected = sum(self._mean.get(t.fn, _LONG) for t in slot.inflight.values())
+            self._see_to(slot)
         if slot.place < 0:
             self._see_to(slot)
 
