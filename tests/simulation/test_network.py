@@ -7,8 +7,8 @@ from collections import Counter
 
 import pytest
 
-from parslab.remote.pool.queue import LOOK
 from parslab.records.states import TaskState
+from parslab.remote.pool.queue import LOOK
 from parslab.testing.network import Faults, Network
 
 QUIET = Faults(killed=0.0, doubled=0.0, failed=0.0, cancelled=0.0, unshippable=0.0)

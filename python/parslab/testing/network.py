@@ -20,11 +20,11 @@ from weakref import WeakSet
 
 from parslab.dataflow.table import Table, Task
 from parslab.dataflow.values import Value
-from parslab.records.events import TaskMoved
+from parslab.records.events import TaskFailed, TaskMoved
 from parslab.records.states import FINAL, TaskState
 from parslab.remote.pool.queue import Queue, Slot, not_begun
 from parslab.testing.user import FakeUser
-from parslab.testing.workers import FakeWorker, Line
+from parslab.testing.workers import FakeWorker, Line, Told
 from parslab.wire.messages import Failure, TaskKind
 
 if TYPE_CHECKING:
@@ -71,8 +71,12 @@ class History:
     """What was observed, by task."""
 
     def __init__(self) -> None:
-        self.begun: Counter[int] = Counter()
-        """How often a body was started."""
+        self.begun: Counter[tuple[int, int]] = Counter()
+        """How often a body was started, by task and attempt."""
+        self.failures: dict[int, list[int]] = {}
+        """The attempts whose failure was told to monitoring, in order."""
+        self.attempts: dict[int, int] = {}
+        """The last attempt that monitoring heard of."""
         self.late: dict[int, float] = {}
         """Seconds from the begin of a body to when monitoring was told that it runs."""
         self.moves: dict[int, list[TaskState]] = {}
@@ -98,6 +102,8 @@ class Network:
         How many workers there are; one that dies is replaced.
     faults
         What goes wrong how often.
+    retries
+        How often a task that failed is tried again.
 
     Examples
     --------
@@ -107,12 +113,14 @@ class Network:
     []
     """
 
-    def __init__(self, seed: int, tasks: int = 12, workers: int = 3, faults: Faults | None = None) -> None:
+    def __init__(
+        self, seed: int, tasks: int = 12, workers: int = 3, faults: Faults | None = None, retries: int = 0
+    ) -> None:
         self.random = random.Random(seed)
         self.faults = faults or Faults()
         self.now = 1000.0
         self.history = History()
-        self.table = Table(("llex",))
+        self.table = Table(("llex",), retries)
         self.queue = Queue()
         self.workers: dict[str, FakeWorker] = {}
         self._agenda: list[tuple[float, int, Callable[[], None]]] = []
@@ -176,6 +184,9 @@ class Network:
                 if event.state is TaskState.running:
                     self.history.late[event.task] = self.now - event.time
                 self.history.moves.setdefault(event.task, []).append(event.state)
+                self.history.attempts[event.task] = event.attempt
+            elif isinstance(event, TaskFailed):
+                self.history.failures.setdefault(event.task, []).append(event.attempt)
         self._plan_look()
 
     def _give(self, worker: FakeWorker, tasks: list[Task]) -> None:
@@ -185,7 +196,8 @@ class Network:
                 right = need.value is not None and (need.kind == TaskKind.join or need.value.inline == b"%d" % need.id)
                 if not right:
                     self.problem(f"task {task.id} got no value of task {need.id}, or a wrong one")
-        worker.to_data.carry(lambda: worker.given(tasks))
+        given = [(task, task.attempt) for task in tasks]
+        worker.to_data.carry(lambda: worker.given(given))
 
     def _plan_look(self) -> None:
         due = self.queue.next_deadline()
@@ -201,19 +213,23 @@ class Network:
 
     # ----- what workers say
 
-    def body_begins(self, task: Task) -> None:
-        """A worker starts a body."""
-        self.history.begun[task.id] += 1
+    def body_begins(self, task: Task, attempt: int) -> None:
+        """A body is started."""
+        self.history.begun[task.id, attempt] += 1
 
-    def outcome(self, slot: Slot, told: Task, failure: Failure | None, started: float, ended: float) -> None:
+    def outcome(self, slot: Slot, told: Told, failure: Failure | None, started: float, ended: float) -> None:
         """An outcome has arrived: what ``remote.pool`` does with it."""
-        task = self.queue.ended(slot, told.id, ended - started, self.now)
+        number, attempt = told[0].id, told[1]
+        held = slot.inflight.get(number)
+        if held is not None and held.attempt != attempt:
+            held = None  # the same worker has the next attempt already, which goes on
+        task = self.queue.ended(slot, number, ended - started, self.now) if held is not None else None
         if task is None:
             self.table.dropped += 1
         elif failure is not None:
-            self.table.failed(task, failure, started, ended, slot.name)
+            self.table.failed(task, failure, started, ended, slot.name, attempt)
         else:
-            self.table.succeeded(task, self.value(task.id), started, ended, slot.name)
+            self.table.succeeded(task, self.value(task.id), started, ended, slot.name, attempt)
 
     def reported(self, slot: Slot, running: int, since: float, returned: list[int]) -> None:
         """A report has arrived."""
@@ -263,7 +279,12 @@ class Network:
             if [state for state in moves if state in FINAL] != moves[-1:] or moves[-1:] != states:
                 found.append(f"task {task} moved through {moves} and was resolved as {states}")
         found += [f"task {task} never ended" for task in self.user.called - set(history.resolved)]
-        found += [f"task {task} was begun {n} times" for task, n in history.begun.items() if n > 1]
+        found += [f"attempt {a} of task {t} was begun {n} times" for (t, a), n in history.begun.items() if n > 1]
+        for task, last in history.attempts.items():
+            told = history.failures.get(task, [])
+            failed = history.resolved.get(task, [])[:1] in ([TaskState.failed], [TaskState.dep_fail])
+            if last > self.table.retries or told != list(range(last + failed)):
+                found.append(f"task {task} had {last + 1} attempts, of which {told} were told to have failed")
         found += [f"task {task} is still in the table" for task in self.table.tasks]
         found += [f"{slot.name} still holds {list(slot.inflight)}" for slot in self.queue.slots if slot.inflight]
         if self.table.unfinished:

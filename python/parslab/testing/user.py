@@ -152,7 +152,8 @@ class FakeUser:
         if task in self._settled:
             return  # cancelled before a thread was free
         started = self._network.now
-        self._network.body_begins(self._table.tasks[task])
+        there = self._table.tasks[task]
+        self._network.body_begins(there, there.attempt)
         self._report(task, lambda there: self._table.begun(there, started))
         self._network.after(self._random.random() * 0.02, lambda: self._body_ends(task, started))
 

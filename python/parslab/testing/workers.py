@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import deque
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from parslab.wire.messages import Failure
 
@@ -18,7 +18,10 @@ if TYPE_CHECKING:
     from parslab.remote.pool.queue import Slot
     from parslab.testing.network import Network
 
-__all__ = ["LONG", "FakeWorker", "Line"]
+__all__ = ["LONG", "FakeWorker", "Line", "Told"]
+
+Told: TypeAlias = "tuple[Task, int]"
+"""A task and the attempt that a worker was given: the task itself may be at another one meanwhile."""
 
 LONG = 0.2
 """Seconds that the longest tasks take: several looks."""
@@ -49,17 +52,17 @@ class FakeWorker:
         self.page = -1 << 62
         """Read by the parent when this worker is dead: what it has begun last, as in ``remote.pool.processes``."""
         self._network = network
-        self._inbox: list[Task] = []
-        self._todo: deque[Task] = deque()
-        self._running: Task | None = None
+        self._inbox: list[Told] = []
+        self._todo: deque[Told] = deque()
+        self._running: Told | None = None
         self._since = 0.0
-        self._gathered: list[tuple[Task, Failure | None, float]] = []
+        self._gathered: list[tuple[Told, Failure | None, float]] = []
         # It is given tasks while its process is starting; which link it reads first then is a matter of luck.
         starts = network.now + network.random.choice((0.0, 0.0, 0.1)) * network.random.random()
         self.to_data, self.to_control = Line(network, starts), Line(network, starts)
         self._data, self._control = Line(network), Line(network)
 
-    def given(self, tasks: list[Task]) -> None:
+    def given(self, tasks: list[Told]) -> None:
         """A batch has come on the data link."""
         if self.alive:
             self._inbox += tasks
@@ -81,30 +84,32 @@ class FakeWorker:
         if not self.alive or not self._todo:
             self._send()
             return
-        task = self._todo.popleft()
-        self._running, self.page, self._since = task, task.id, network.now
-        network.body_begins(task)
+        told = self._todo.popleft()
+        task, attempt = told
+        self._running, self.page, self._since = told, task.id, network.now
+        network.body_begins(task, attempt)
         takes = LONG if network.random.random() < _SELDOM else _USUAL[task.fn % len(_USUAL)]
         if network.random.random() < network.faults.killed:
             network.after(takes / 2, self.die)
-        network.after(takes, lambda: self._body_ends(task))
+        network.after(takes, lambda: self._body_ends(told))
 
-    def _body_ends(self, task: Task, interrupted: bool = False) -> None:
-        if not self.alive or self._running is not task:
+    def _body_ends(self, told: Told, interrupted: bool = False) -> None:
+        if not self.alive or self._running is not told:
             return
+        task = told[0]
         failure = None
         if interrupted or self._network.random.random() < self._network.faults.failed:
             failure = Failure("KeyboardInterrupt" if interrupted else f"ValueError: {task.id}")
         self._running, self.page = None, -1 - task.id
-        self._gathered.append((task, failure, self._since))
+        self._gathered.append((told, failure, self._since))
         if not self._todo or self._network.random.random() < 0.5:
             self._send()
         self._next()
 
     def _send(self) -> None:
         network, slot = self._network, self.slot
-        for task, failure, since in self._gathered:
-            tell = partial(network.outcome, slot, task, failure, since, network.now)
+        for told, failure, since in self._gathered:
+            tell = partial(network.outcome, slot, told, failure, since, network.now)
             self._data.carry(tell)
             if network.random.random() < network.faults.doubled:
                 self._data.carry(tell)
@@ -114,7 +119,7 @@ class FakeWorker:
         """The control link asks what runs; what is not begun goes back."""
         if self.alive:
             self._read_ahead()
-            back = [task.id for task in self._todo]
+            back = [task.id for task, _ in self._todo]
             self._todo.clear()
             self._report(back)
             self._send()
@@ -123,15 +128,15 @@ class FakeWorker:
         """The control link asks to let go of one task."""
         if not self.alive:
             return
-        if self._running is task:
+        if self._running is not None and self._running[0] is task:
             self._report([])
-            self._body_ends(task, interrupted=True)
+            self._body_ends(self._running, interrupted=True)
             return
         self._read_ahead()
-        back = [task.id] if task in self._todo else []
-        if back:
-            self._todo.remove(task)
-        self._report(back)
+        waiting = [told for told in self._todo if told[0] is task]
+        for told in waiting:
+            self._todo.remove(told)
+        self._report([told[0].id for told in waiting])
 
     def _read_ahead(self) -> None:
         """The control thread reads the data link, unless the main thread is just doing that."""
@@ -139,7 +144,7 @@ class FakeWorker:
             self._read()
 
     def _report(self, back: list[int]) -> None:
-        running, since = (self._running.id, self._since) if self._running else (-1, 0.0)
+        running, since = (self._running[0].id, self._since) if self._running else (-1, 0.0)
         self._control.carry(lambda: self._network.reported(self.slot, running, since, back))
 
     def die(self) -> None:
