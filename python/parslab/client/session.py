@@ -106,10 +106,8 @@ def attach(run: str | None = None) -> DataFlowKernel:
     ConfigurationError
         There is no such run, or a run is loaded here already.
     """
-    import json
-
     from parslab.client.dfk import DataFlowKernel
-    from parslab.client.start import connect, find_runs
+    from parslab.client.start import connect, find_runs, read_connection
     from parslab.version import version
     from parslab.wire.messages import PROTOCOL, Hello
 
@@ -117,7 +115,7 @@ def attach(run: str | None = None) -> DataFlowKernel:
     if running is not None:
         raise ConfigurationError(f"Run {running.run} is loaded here: call parslab.dfk().cleanup() first.")
     if run is not None and os.path.exists(run):
-        info: dict[str, Any] = json.loads(Path(run).read_text())
+        info: dict[str, Any] = read_connection(Path(run))
     else:
         runs = find_runs()
         matching = [info for info in runs if run is None or info["run"] == run]

@@ -26,7 +26,10 @@ from parslab.places import runtime_dir
 if TYPE_CHECKING:
     from parslab.config import Config
 
-__all__ = ["Started", "connect", "find_runs", "start"]
+__all__ = ["Started", "connect", "find_runs", "read_connection", "start"]
+
+_CONNECTION = {"run": str, "host": str, "pid": int, "socket": str, "run_dir": str}
+"""What a connection file holds."""
 
 _START = (
     "import json, os, sys; s = json.load(open(sys.argv[1])); sys.path[:] = s['path']; "
@@ -213,17 +216,39 @@ def find_runs() -> list[dict[str, Any]]:
     runs = []
     for path in runtime_dir().glob("parslab-*.json"):
         try:
-            info: dict[str, Any] = json.loads(path.read_text())
+            info = read_connection(path)
             info["since"] = path.stat().st_mtime
-        except (OSError, ValueError):
+        except (OSError, ConfigurationError):
             continue
-        if info.get("host") == socket.gethostname() and not _serves(int(info["pid"]), info["since"]):
+        if info["host"] == socket.gethostname() and not _serves(info["pid"], info["since"]):
             with contextlib.suppress(OSError):
                 path.unlink()
             shutil.rmtree(Path(info["socket"]).parent, ignore_errors=True)
             continue
         runs.append(info)
     return sorted(runs, key=lambda info: float(info["since"]))
+
+
+def read_connection(path: Path) -> dict[str, Any]:
+    """What the connection file of a run says.
+
+    Raises
+    ------
+    ConfigurationError
+        It cannot be read, or is none.
+    """
+    fix = "give attach() the name of a run, or the file parslab-RUN.json that the run made."
+    try:
+        info = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        why = error.strerror or error
+        raise ConfigurationError(f"The connection file {path} cannot be read ({why}): {fix}") from None
+    except ValueError as error:
+        raise ConfigurationError(f"{path} is no connection file of a run ({error}): {fix}") from None
+    for name, kind in _CONNECTION.items():
+        if not isinstance(info, dict) or not isinstance(info.get(name), kind):
+            raise ConfigurationError(f"{path} is no connection file of a run (it has no {name!r}): {fix}")
+    return dict(info)
 
 
 def connect(info: dict[str, Any], patience: float = 5.0) -> socket.socket:

@@ -189,8 +189,9 @@ class Kernel(Ledger):
         end_orphans()
         self._send_replies()
         self.table.cancel(None, time())
-        if not self.shut_down:
-            self.table.out.replies.clear()  # nobody cancelled these tasks: their clients are told what happened
+        # Only an owner that ends its run cancels tasks, its own: other clients are told what became of the run.
+        owners = {c.number for c in self.clients.values() if c.owner} if self.shut_down else set()
+        self.table.out.replies = [reply for reply in self.table.out.replies if reply[0] in owners]
         self.event(RunEnded(time(), self.reason))
         self._tell_monitor()
         if self._monitor is not None:

@@ -8,7 +8,9 @@ short tasks leave together; an outcome never waits for a later task that is not 
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
+import sys
 import threading
 import types
 from collections import deque
@@ -65,6 +67,7 @@ class Worker:
         """The task that is running, or -1."""
         self.since = 0.0
         self.interrupting = -1
+        self._process = os.getpid()
 
     @property
     def busy(self) -> bool:
@@ -118,10 +121,13 @@ class Worker:
             finally:
                 self.current = -1
         except KeyboardInterrupt as error:
+            self._leave_if_forked(error)
             interrupted = self.interrupting == run.task
             failure = failure_of(error, _OURS)
         except BaseException as error:
+            self._leave_if_forked(error)
             failure = self._failure(run, error)
+        self._leave_if_forked(None)
         ended = time()
         self.current = self.interrupting = -1  # again: an interrupt may have come just before the first time
         self._output.mend()
@@ -161,6 +167,20 @@ class Worker:
     def _failure(self, run: Run, error: BaseException) -> Failure:
         # The frames of _execute and _call are ours; what the user wrote begins below them.
         return failure_of(error, _OURS + 1)
+
+    def _leave_if_forked(self, error: BaseException | None) -> None:
+        """End a child that the task forked and that came back here: the task and the links are its parent's."""
+        if os.getpid() == self._process:
+            return
+        status = 0 if error is None else 1
+        with contextlib.suppress(BaseException):  # whatever happens, it must not go on as a second worker
+            if isinstance(error, SystemExit):
+                status = error.code if isinstance(error.code, int) else int(error.code is not None)
+            elif error is not None:
+                print(failure_of(error, _OURS + 1).traceback, file=sys.stderr)
+            sys.stdout.flush()
+            sys.stderr.flush()
+        os._exit(status & 0xFF)
 
     # ----- what leaves
 

@@ -1,0 +1,363 @@
+"""Loading, attaching and ending: twice, by several processes, in any order."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import time
+from typing import TYPE_CHECKING, Any
+
+import cloudpickle
+import pytest
+
+import parslab
+from parslab import Config, LowLatencyExecutor, ThreadPoolExecutor, join_app, python_app
+from parslab.errors import ConfigurationError, DataFlowKernelLost, NoDataFlowKernelError
+from tests.process.house import House, alive, error_of, is_gone, until, within
+from tests.process.panel import picture
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+cloudpickle.register_pickle_by_value(sys.modules[__name__])
+
+GUEST = """
+    dfk = parslab.attach()
+    tell(run=dfk.run)
+"""
+
+
+@python_app(executors=["llex"])
+def plus(x: int) -> int:
+    return x + 1
+
+
+@python_app(executors=["llex"])
+def nap(seconds: float) -> float:
+    time.sleep(seconds)
+    return seconds
+
+
+def config(house: House, **options: Any) -> Config:
+    return Config(executors=[LowLatencyExecutor(workers=1, **options)], run_dir=house.runs)
+
+
+def test_load_twice_with_an_equal_config_is_the_same_run(house: House) -> None:
+    with parslab.load(config(house)) as dfk:
+        assert parslab.load(config(house)) is dfk
+        assert parslab.dfk() is dfk
+        assert plus(1).result() == 2
+
+
+def test_load_with_another_config_says_what_to_do(house: House) -> None:
+    with parslab.load(config(house)) as dfk:
+        with pytest.raises(ConfigurationError, match=rf"Run {dfk.run} is loaded with another .*dfk\(\)\.cleanup\(\)"):
+            parslab.load(config(house, environment={"A": "1"}))
+        assert plus(1).result() == 2
+
+
+def test_nothing_is_loaded(house: House) -> None:
+    parslab.clear()
+    with pytest.raises(NoDataFlowKernelError, match=r"No run is loaded: call parslab\.load\(\)"):
+        plus(1)
+    with parslab.load(config(house)):
+        pass
+    with pytest.raises(NoDataFlowKernelError, match=r"is over.*parslab\.load\(\)"):
+        plus(1)
+    parslab.clear()
+
+
+def test_with_load_cleans_up_even_by_an_exception(house: House) -> None:
+    class Mine(Exception):
+        pass
+
+    dfk = parslab.load(config(house))
+    future = nap(60)
+    with pytest.raises(Mine), dfk:
+        raise Mine
+    assert not alive(dfk.pid)
+    assert future.done()
+    house.must_be_empty(1)
+    dfk.cleanup()  # twice is safe
+    with parslab.load(config(house)) as again:
+        assert again.run != dfk.run
+        assert plus(1).result() == 2
+
+
+def test_results_that_have_come_outlive_the_run(house: House) -> None:
+    with parslab.load(config(house)):
+        small, large = plus(1), python_app(lambda: bytes(1_000_000), executors=["llex"])()
+        assert small.result() == 2
+        until(large.done)
+    assert small.result() == 2
+    assert small.state.name == "exec_done"
+    with pytest.raises(Exception, match=r"shut down|is over"):
+        large.result()  # it was never asked for, and lay in the DataFlowKernel
+
+
+def test_cleanup_from_a_callback_and_from_another_thread(house: House) -> None:
+    import threading
+
+    dfk = parslab.load(config(house))
+    done = threading.Event()
+
+    def end(_: object) -> None:
+        dfk.cleanup()
+        done.set()
+
+    plus(1).add_done_callback(end)
+    assert done.wait(15)
+    until(is_gone(dfk.pid))
+    dfk = parslab.load(config(house))
+    thread = threading.Thread(target=dfk.cleanup)
+    thread.start()
+    thread.join(10)
+    assert not alive(dfk.pid)
+    parslab.clear()
+
+
+# --- guests ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_guest_submits_and_sees_results(house: House) -> None:
+    source = (
+        GUEST
+        + """
+    @python_app
+    def double(x): return 2 * x
+    import numpy as np
+    tell(results=[f.result() for f in [double(n) for n in range(50)]], chain=double(double(4)).result(),
+         large=float(double(np.ones(1_000_000)).result().sum()))
+    @python_app
+    def fail(): raise ValueError("here")
+    try: fail().result()
+    except ValueError as error: tell(error=str(error))
+    dfk.cleanup()
+    tell(over=True)
+    """
+    )
+    with parslab.load(config(house)) as dfk:
+        until(lambda: list(house.jupyter.glob("parslab-*.json")))
+        with house.script(source) as guest:
+            assert guest.hear()["run"] == dfk.run
+            assert guest.hear() == {"results": [2 * n for n in range(50)], "chain": 16, "large": 2_000_000.0}
+            assert guest.hear()["error"] == "here"
+            assert picture(dfk).overview.clients == 2
+            assert guest.hear()["over"]
+            assert guest.wait() == 0
+        until(lambda: picture(dfk).overview.clients == 1)
+        assert plus(1).result() == 2
+
+
+@pytest.mark.parametrize("large", [False, True])
+def test_a_guest_that_is_killed_costs_the_run_nothing(house: House, large: bool) -> None:
+    source = (
+        GUEST
+        + f"""
+    @python_app
+    def made(n): time.sleep(0.05); return bytes({100_000_000 if large else 10})
+    futures = [made(n) for n in range({4 if large else 50})]
+    tell(going=True)
+    print([f.result() for f in futures][0][:1], file=sys.stderr)
+    time.sleep(60)
+    """
+    )
+    with parslab.load(config(house)) as dfk:
+        until(lambda: list(house.jupyter.glob("parslab-*.json")))
+        with house.script(source) as guest:
+            guest.hear()
+            assert guest.hear()["going"]
+            time.sleep(0.2)
+            guest.signal(signal.SIGKILL)
+            guest.wait()
+        with within(10):  # what it called is run all the same
+            assert plus(1).result() == 2
+        until(lambda: picture(dfk).overview.clients == 1)
+
+
+@pytest.mark.parametrize("how", ["cleanup", "killed"])
+def test_a_guest_is_told_when_the_owner_leaves(house: House, how: str) -> None:
+    owner = f"""
+        dfk = load(1)
+        tell(run=dfk.run, pid=dfk.pid)
+        sys.stdin.readline()
+        {"dfk.cleanup()" if how == "cleanup" else "os.kill(os.getpid(), signal.SIGKILL)"}
+    """
+    import subprocess
+
+    with house.script(owner, stdin=subprocess.PIPE) as script:
+        facts = script.hear()
+        until(lambda: list(house.jupyter.glob("parslab-*.json")))
+        dfk = parslab.attach(facts["run"])
+        try:
+            done, running, waiting = plus(1), nap(60), plus(nap(60))
+            assert done.result(10) == 2
+            until(running.running)
+            assert script.popen.stdin is not None
+            script.popen.stdin.write(b"\n")
+            script.popen.stdin.flush()
+            for future in (running, waiting):
+                error = error_of(future, 5)
+                assert isinstance(error, DataFlowKernelLost)
+                why = "it was shut down by its owner" if how == "cleanup" else f"its owner, process {script.popen.pid}"
+                assert why in str(error)
+                assert "dfk.log" in str(error)
+            with pytest.raises(NoDataFlowKernelError):
+                plus(2)
+            assert done.result() == 2
+        finally:
+            dfk.cleanup()
+            parslab.clear()
+            script.popen.stdin.close()  # type: ignore[union-attr]
+
+
+def test_a_guest_that_stops_reading_holds_up_nobody(house: House) -> None:
+    source = (
+        GUEST
+        + """
+    @python_app
+    def made(n): return bytes(15_000)
+    futures = [made(n) for n in range(3000)]
+    os.kill(os.getpid(), signal.SIGSTOP)
+    tell(total=sum(len(f.result()) for f in futures))
+    """
+    )
+    with parslab.load(config(house)):
+        until(lambda: list(house.jupyter.glob("parslab-*.json")))
+        with house.script(source) as guest:
+            guest.hear()
+            import psutil
+
+            until(lambda: psutil.Process(guest.popen.pid).status() == psutil.STATUS_STOPPED)
+            for n in range(200):
+                assert plus(n).result(10) == n + 1
+            guest.signal(signal.SIGCONT)
+            assert guest.hear(15)["total"] == 45_000_000
+            guest.wait()
+
+
+def test_attaching_where_nothing_runs_says_so(house: House) -> None:
+    with pytest.raises(ConfigurationError, match=r"There is no live run .*there are: none"):
+        parslab.attach()
+    with pytest.raises(ConfigurationError, match=r"There is no live run 007-abc of yours"):
+        parslab.attach("007-abc")
+
+
+def test_attaching_with_a_file_that_is_none(house: House, tmp_path: Path) -> None:
+    for content in ("no json", "{}", "[]", '{"run": "x", "socket": "/nonexistent", "pid": 1, "run_dir": "/"}'):
+        path = tmp_path / "connection.json"
+        path.write_text(content)
+        with pytest.raises(ConfigurationError, match=r"connection\.json|cannot be reached"):
+            parslab.attach(str(path))
+
+
+def test_attaching_to_ones_own_run_says_so(house: House) -> None:
+    with parslab.load(config(house)) as dfk, pytest.raises(ConfigurationError, match=rf"Run {dfk.run} is loaded here"):
+        parslab.attach()
+
+
+def test_stale_connection_files_are_swept(house: House) -> None:
+    import socket
+    import subprocess
+
+    from parslab.client.start import find_runs
+
+    child = subprocess.Popen(["true"])
+    child.wait()
+    folder = house.runtime / "parslab-stale"
+    folder.mkdir()
+    facts = {"run": "000-stale", "host": socket.gethostname(), "socket": str(folder / "dfk.sock"), "run_dir": "/x"}
+    stale = house.jupyter / "parslab-000-stale.json"
+    stale.write_text(json.dumps({**facts, "pid": child.pid}))
+    again = house.jupyter / "parslab-000-again.json"  # its number was given to somebody else since
+    again.write_text(json.dumps({**facts, "run": "000-again", "pid": os.getpid()}))
+    os.utime(again, (0, 0))
+    broken = house.jupyter / "parslab-000-broken.json"
+    broken.write_text("{")
+    far = house.jupyter / "parslab-000-far.json"
+    far.write_text(json.dumps({**facts, "run": "000-far", "host": "elsewhere", "pid": child.pid}))
+    assert [run["run"] for run in find_runs()] == ["000-far"]  # whether it lives cannot be known here
+    assert not stale.exists()
+    assert not again.exists()
+    assert not folder.exists()
+    broken.unlink()
+    far.unlink()
+
+
+def test_a_run_with_threads_only_needs_no_worker(house: House) -> None:
+    @python_app
+    def here() -> int:
+        return os.getpid()
+
+    with parslab.load(Config(executors=[ThreadPoolExecutor()], run_dir=house.runs)):
+        assert here().result(10) == os.getpid()
+
+
+def test_an_app_for_an_executor_that_is_not_there_says_which_are(house: House) -> None:
+    with parslab.load(config(house)):
+        lost = python_app(lambda: 1, executors=["gpu"])
+        with pytest.raises(ConfigurationError, match=r"There is no executor 'gpu'; this run has llex\."):
+            lost()
+
+
+# --- what tasks may do -----------------------------------------------------------------------------------------------
+
+
+def test_tasks_may_fork_and_use_multiprocessing(house: House) -> None:
+    @python_app
+    def fork() -> tuple[int, int]:
+        child = os.fork()
+        if not child:
+            os._exit(7)
+        return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), os.getpid()
+
+    @python_app
+    def pool(kind: str) -> list[int]:
+        import multiprocessing
+
+        with multiprocessing.get_context(kind).Pool(2) as workers:
+            return workers.map(abs, [-1, -2, -3])
+
+    @python_app
+    def executor() -> list[int]:
+        from concurrent.futures import ProcessPoolExecutor
+
+        with ProcessPoolExecutor(2) as workers:
+            return list(workers.map(abs, [-4, -5]))
+
+    with parslab.load(config(house)):
+        status, worker = fork().result(10)
+        assert status == 7
+        assert pool("fork").result(10) == [1, 2, 3]
+        assert pool("spawn").result(15) == [1, 2, 3]
+        assert executor().result(10) == [4, 5]
+        assert fork().result(10)[1] == worker
+
+
+def test_a_forked_child_that_comes_back_as_the_worker_is_ended(house: House) -> None:
+    """A task that forks and forgets to leave in the child: its outcome comes once, the worker lives on."""
+
+    @python_app
+    def fork() -> tuple[int, int]:
+        parent = os.getpid()
+        return os.fork(), parent
+
+    with parslab.load(config(house)) as dfk:
+        for n in range(5):
+            child, parent = fork().result(10)
+            assert child
+            assert plus(n).result(10) == n + 1
+            until(is_gone(child))
+            assert alive(parent)
+        assert not picture(dfk).overview.counts.get("failed")
+
+
+def test_join_apps_wait_for_many(house: House) -> None:
+    @join_app
+    def fan(n: int) -> Any:
+        return [plus(k) for k in range(n)]
+
+    with parslab.load(config(house)):
+        assert fan(200).result(10) == list(range(1, 201))
