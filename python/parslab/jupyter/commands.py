@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from parslab.client.dfk import DataFlowKernel
     from parslab.config import Config
+    from parslab.executors import Executor
 
 __all__ = ["run_command"]
 
@@ -93,8 +94,14 @@ def _load(text: str, namespace: dict[str, Any]) -> None:
         dfk = session.load(config)
     except ConfigurationError as error:
         raise UsageError(str(error)) from None
-    executors = ", ".join(repr(executor) for executor in dfk.config.executors) if dfk.config else ", ".join(dfk.labels)
+    executors = ", ".join(map(_described, dfk.config.executors)) if dfk.config else ", ".join(dfk.labels)
     print(f"Run {dfk.run} on {executors}; its files are in {dfk.run_dir}")
+
+
+def _described(executor: Executor) -> str:
+    """The call that makes it, where that is short enough for a line."""
+    text = repr(executor)
+    return text if len(text) <= 100 else f"{type(executor).__name__}(label={executor.label!r}, ...)"
 
 
 def _config_of_options(words: list[str]) -> Config:
