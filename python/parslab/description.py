@@ -44,7 +44,7 @@ class Description(traitlets.HasTraits):
     """Base of Config and executors: options by keyword, checked, immutable, equal by value, picklable."""
 
     instead: ClassVar[Mapping[str, str]] = {}
-    """Names that are known elsewhere, in Parsl above all, and what to write here: ``"use port"``."""
+    """Names that are known elsewhere, in Parsl above all, and what to write here: ``"use port"``; a class adds to its bases."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__()
@@ -79,7 +79,8 @@ class Description(traitlets.HasTraits):
     def _take(self, name: str, value: Any) -> None:
         cls, known = type(self), self.option_names()
         if name not in known:
-            hint = self.instead.get(name) or f"its options are {', '.join(known)}"
+            hints = (vars(base).get("instead", {}).get(name) for base in cls.__mro__)
+            hint = next(filter(None, hints), f"its options are {', '.join(known)}")
             raise ConfigurationError(f"{cls.__name__} has no option {name!r}; {hint}.")
         try:
             self.set_trait(name, value)

@@ -7,7 +7,7 @@ import pickle
 import sys
 from datetime import timedelta
 from types import ModuleType
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -30,10 +30,12 @@ from parslab.executors import LowLatencyExecutor, ThreadPoolExecutor
 
 class Inner(Description):
     depth = Number(1.0, above=0)
+    instead: ClassVar[dict[str, str]] = {"deep": "use depth"}
 
 
 class Deeper(Inner):
     label = Text("x")
+    instead: ClassVar[dict[str, str]] = {"name": "use label"}
 
 
 class Everything(Description):
@@ -46,6 +48,16 @@ class Everything(Description):
     lines = Texts(())
     inner = Nested(Inner, Inner)
     other = Nested(Inner)
+
+
+@pytest.mark.parametrize(
+    ("option", "says"),
+    [("deep", "use depth."), ("name", "use label."), ("more", "its options are depth, label.")],
+)
+def test_a_name_from_elsewhere_is_answered_with_ours(option: str, says: str) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        Deeper(**{option: 1})
+    assert str(caught.value) == f"Deeper has no option {option!r}; {says}"
 
 
 FULL = Everything(

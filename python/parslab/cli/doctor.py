@@ -40,6 +40,9 @@ __all__ = ["Probe", "Trouble", "examine"]
 _GRACE = 20.0
 """Seconds that a report may take to be seen here when its job is over: shared file systems are slow to tell."""
 
+_ONE_BLOCK = {"nodes_per_block": 1, "init_blocks": 1, "min_blocks": 0, "max_blocks": 1}
+"""What is tried, however many blocks and nodes a configuration asks for."""
+
 
 class Trouble(Exception):
     """A step did not go well: what is wrong and what to do, in words."""
@@ -183,9 +186,7 @@ class Probe:
         self.folder = folder
         self._sleep, self._clock = sleep, clock
         provider = executor.provider
-        small = {
-            name: 1 for name in ("nodes_per_block", "init_blocks", "max_blocks") if name in provider.option_names()
-        }
+        small = {name: number for name, number in _ONE_BLOCK.items() if name in provider.option_names()}
         self.provider = provider.replaced(**small)
         program = folder / "probe.py"
         shutil.copyfile(Path(__file__).with_name("probe.py"), program)
@@ -245,7 +246,7 @@ class Probe:
                 print(f"[ .. ] {told[0]}{f' ({told[1]})' if told[1] else ''}")
             if status is not None and status.state in ENDED and over is None:
                 over = now
-            if over is not None and status is not None and now - over >= _GRACE:
+            if over is not None and status is not None and (status.stuck or now - over >= _GRACE):
                 raise Trouble(self._ended(status))
             if over is None and now - begun > timeout and (status is None or status.state is not BlockState.running):
                 why = f" ({told[1]})" if told[1] else ""
@@ -284,8 +285,7 @@ def _run_task(config: Config, executor: Executor, timeout: float) -> None:
 
     provider = getattr(executor, "provider", None)
     if provider is not None:
-        wanted = {"init_blocks": 1, "min_blocks": 0, "max_blocks": 1, "nodes_per_block": 1}
-        small = {name: number for name, number in wanted.items() if name in provider.option_names()}
+        small = {name: number for name, number in _ONE_BLOCK.items() if name in provider.option_names()}
         executor = executor.replaced(provider=provider.replaced(**small))
     begun = time.monotonic()
     run = load(config.replaced(executors=[executor]))
