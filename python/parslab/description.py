@@ -44,7 +44,7 @@ class Description(traitlets.HasTraits):
     """Base of Config and executors: options by keyword, checked, immutable, equal by value, picklable."""
 
     instead: ClassVar[Mapping[str, str]] = {}
-    """Names that are known elsewhere, in Parsl above all, and what to write here: ``"use port"``; a class adds to its bases."""
+    """Names that are known elsewhere, in Parsl above all, and what to write here (``"use port"``); bases add theirs."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__()
