@@ -187,7 +187,6 @@ def test_a_command_is_stopped_with_all_that_it_started(house: House) -> None:
         told(bash_app(executors=["llex"])(lambda: "exit 3")(walltime=5), BashExitFailure)
 
 
-@pytest.mark.xfail(reason="the pool's second, harder request to stop a task looks at its worker and not at its attempt")
 def test_the_limit_of_one_attempt_does_not_end_the_next(house: House) -> None:
     """The worker that let go of the first attempt in time is not made to, although it has the second one already."""
     with run_with(house, retries=1):

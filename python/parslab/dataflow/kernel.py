@@ -455,9 +455,10 @@ class Kernel(Ledger):
         elif command.executor in controllers:
             controller = controllers[command.executor]
         else:
-            have = ", ".join(controllers) or "none of this run"
-            named = f"executor {command.executor!r} has no blocks" if command.executor else "name the executor"
-            raise ConfigurationError(f"{named[0].upper()}{named[1:]}: those that have blocks are {have}.")
+            if not controllers:
+                raise ConfigurationError("No executor of this run has blocks: its workers are those of this host.")
+            wrong = f"Executor {command.executor!r} has no blocks" if command.executor else "Name the executor"
+            raise ConfigurationError(f"{wrong}: those that have blocks are {', '.join(controllers)}.")
         if isinstance(command, Scale):
             return str(controller.scale(command.blocks))
         if command.action in ("hold", "release"):

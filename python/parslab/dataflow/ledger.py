@@ -54,9 +54,7 @@ class Ledger:
 
     def ended(self, task: Task, outcome: Outcome, frames: list[Buffer], worker: str) -> None:
         """It has ended on a worker."""
-        if outcome.attempt != task.attempt:
-            self.table.dropped += 1
-        elif outcome.failure is None:
+        if outcome.failure is None:
             value = Value(outcome.inline, frames)
             self.table.succeeded(task, value, outcome.started, outcome.ended, worker)
         else:

@@ -329,11 +329,12 @@ class Managers:
                 if message.frames:
                     buffers = frames[at : at + message.frames]
                     at += message.frames
-                task = self.queue.ended(slot, message.task, message.ended - message.started, now)
-                if task is None:
+                task = slot.inflight.get(message.task)
+                if task is None or task.attempt != message.attempt:
                     self._owner.dropped()
-                else:
-                    self._owner.ended(task, message, buffers, slot.name)
+                    continue
+                self.queue.ended(slot, message.task, message.ended - message.started, now)
+                self._owner.ended(task, message, buffers, slot.name)
             else:
                 _TELLS[kind](self, slot, message, now)
         return True

@@ -17,9 +17,10 @@ import time
 from typing import Any
 
 from parslab.cores import usable_cores
+from parslab.errors import ConfigurationError
 from parslab.remote.manager.link import Link, NearLink, Unreachable, near, reachable
 from parslab.remote.manager.manager import Manager
-from parslab.remote.manager.pinning import PinningError, plan
+from parslab.remote.manager.pinning import notice, plan
 from parslab.remote.manager.sampling import Sampler, usable_memory
 from parslab.remote.pool.processes import Plan, adopt_orphans, bury_orphans, end_orphans
 from parslab.version import version
@@ -60,7 +61,7 @@ def main(path: str, block: str) -> int:
         sock = near(settings)
         address = "" if sock else reachable(settings["addresses"], _AGAIN if again else _PATIENCE)
         manager = _prepare(settings, block)
-    except (Unreachable, PinningError) as error:
+    except (Unreachable, ConfigurationError) as error:
         print(f"parslab: {error}", file=sys.stderr)
         return 0 if again else 2
     link = NearLink(sock) if sock else Link(settings, address, manager.name.encode())
@@ -78,7 +79,10 @@ def _prepare(settings: dict[str, Any], block: str) -> Manager:
     host = socket.gethostname()
     name = f"{settings['label']}-{block}-{host}-{nonce}"
     pinnable = hasattr(os, "sched_setaffinity")
-    workers = plan(options, cores, memory, name, block, usable=usable_cores(), pinnable=pinnable)
+    workers = plan(options, cores, memory, name, block, usable=usable_cores(), pinnable=pinnable, inherited=os.environ)
+    ignored = notice(options, pinnable)
+    if ignored:
+        log.warning("%s", ignored)
     hello = ManagerHello(
         name,
         PROTOCOL,

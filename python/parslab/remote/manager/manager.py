@@ -118,6 +118,8 @@ class Manager:
         self._progress = time()
         self._changed = False
         self._tell_at = 0.0
+        self._sampled: set[int] = set()
+        """Jobs that run for so long already that their use is measured."""
 
     # ----- begin and end
 
@@ -337,8 +339,11 @@ class Manager:
         """It is at a worker."""
 
     def begun(self, job: Job, since: float, worker: str) -> None:
-        """Its body runs."""
+        """Its body runs, and has for a moment: short tasks are never told of, nor measured."""
         self._out.append(Report(job.id, since))
+        if self._sampler is not None:
+            self._sampler.begun(job.worker.pid, job.id, job.attempt)
+            self._sampled.add(job.id)
 
     def returned(self, job: Job, now: float) -> None:
         """The queue has it again, and drops it when it was cancelled."""
@@ -350,6 +355,8 @@ class Manager:
         self._progress = outcome.ended
         self._changed = True
         del self._jobs[job.id]
+        if self._sampled:
+            self._last_sample(job)
         self._out.append(outcome)
         if frames:
             self._frames += frames
@@ -357,7 +364,15 @@ class Manager:
     def failed(self, job: Job, failure: Failure, now: float, worker: str) -> None:
         """Its worker died."""
         self._jobs.pop(job.id, None)
+        self._last_sample(job)
         self._out.append(Outcome(job.id, job.attempt, b"", 0, 0.0, now, failure))
+
+    def _last_sample(self, job: Job) -> None:
+        if self._sampler is not None and job.id in self._sampled:
+            self._sampled.discard(job.id)
+            sample = self._sampler.ended(job.id)
+            if sample is not None:
+                self._out.append(sample)
 
     def dropped(self) -> None:
         """An outcome came late or twice."""

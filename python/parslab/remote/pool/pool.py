@@ -253,8 +253,10 @@ class Pool:
         if peer.process is None:
             return
 
+        attempt = task.attempt
+
         def insist(number: signal.Signals) -> None:
-            if task.worker is peer and peer in self.peers and peer.process:
+            if task.worker is peer and task.attempt == attempt and peer in self.peers and peer.process:
                 peer.usable = False
                 log.warning("worker %s does not let go of task %d: %s", peer.name, task.id, number.name)
                 peer.process.signal(number)
@@ -315,13 +317,14 @@ class Pool:
                     self._greeted(peer, message)
 
     def _ended(self, peer: Peer, outcome: Outcome, frames: list[Buffer], now: float) -> None:
-        task = self.queue.ended(peer, outcome.task, outcome.ended - outcome.started, now)
         if peer.shipped:
             peer.shipped.pop((outcome.task, 1), None)
             peer.shipped.pop((outcome.task, 2), None)
-        if task is None:
+        task = peer.inflight.get(outcome.task)
+        if task is None or task.attempt != outcome.attempt:
             self._owner.dropped()
             return
+        self.queue.ended(peer, outcome.task, outcome.ended - outcome.started, now)
         if self._overtime and outcome.task in self._overtime:
             limit = self._overtime.pop(outcome.task)
             if outcome.failure is not None:
