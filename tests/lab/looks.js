@@ -1,4 +1,4 @@
-/* What can be computed of the looks of the panel: texts that are hard to read, and what sticks out sideways. */
+/* What can be computed of the looks of the panel: texts and marks that are hard to see, and what sticks out sideways. */
 () => {
   const panel = document.querySelector('#parslab-panel');
   const found = [];
@@ -55,6 +55,13 @@
     const edge = panel.getBoundingClientRect();
     if ((box.right > edge.right + 1 || box.left < edge.left - 1) && !element.closest('[data-text=traceback]')) {
       found.push(`sticks out: ${element.className || element.tagName}`);
+    }
+  }
+  // Of what counts nothing the mark is pale on purpose; its label stands beside it.
+  for (const mark of panel.querySelectorAll('.parslab-StateMark path')) {
+    const ratio = mark.checkVisibility() ? contrast(mark, getComputedStyle(mark).stroke) : 21;
+    if (ratio < 3 && !mark.closest('[data-count="0"]')) {
+      found.push(`contrast ${ratio.toFixed(2)}: mark of ${mark.closest('[data-state]')?.dataset.state}`);
     }
   }
   if (panel.scrollWidth > panel.clientWidth) {

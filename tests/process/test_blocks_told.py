@@ -94,15 +94,23 @@ def test_what_cannot_be_read_is_said(desk: Desk) -> None:
     desk.stderr.symlink_to(desk.stdout)
     answer = desk.output()
     assert isinstance(answer, BlockText)
-    assert answer.problem == f"{desk.stdout} could not be read: Is a directory."
+    assert answer.problem.startswith(f"{desk.stdout} could not be read: Is a directory.")
     unknown = desk.output("7")
     assert isinstance(unknown, Problem)
     assert unknown.text == "This run shows no block 7 of htex (any more)."
 
 
+def test_one_file_without_the_other_is_nothing_to_speak_of(desk: Desk) -> None:
+    desk.block()
+    desk.stderr.write_text("sbatch: error: no")
+    answer = desk.output()
+    assert isinstance(answer, BlockText)
+    assert (answer.stdout, answer.stderr, answer.problem) == ("", "sbatch: error: no", "")
+
+
 def test_a_folder_that_does_not_answer_holds_up_a_few_asks_only(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     gate = threading.Event()
-    monkeypatch.setattr(jobfiles, "tail", lambda path: ("late" if gate.wait(15) else "never", ""))
+    monkeypatch.setattr(jobfiles, "tail", lambda path: "late" if gate.wait(15) else "never")
     desk.block()
     ask = msgspec.json.encode({"type": "BlockOutput", "ask": "1", "executor": "htex", "block": "0"})
     answers: queue.SimpleQueue[bytes] = queue.SimpleQueue()

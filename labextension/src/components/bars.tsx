@@ -107,8 +107,15 @@ export function Steps({ points, from, to, label }: IStepsProps): React.JSX.Eleme
 }
 
 /** How much of something is in use. */
-export function Meter(props: { value: number; max: number; label: string; words: string }): React.JSX.Element {
-  const { value, max, label, words } = props;
+export function Meter(props: {
+  value: number;
+  max: number;
+  label: string;
+  words: string;
+  /** Whether it is bad when little is left. */
+  scarce?: boolean;
+}): React.JSX.Element {
+  const { value, max, label, words, scarce } = props;
   const share = max > 0 ? Math.min(1, Math.max(0, value / max)) : 0;
   return (
     <div
@@ -119,7 +126,7 @@ export function Meter(props: { value: number; max: number; label: string; words:
       aria-valuemax={max}
       aria-valuenow={Math.min(value, max)}
       aria-valuetext={words}
-      data-high={share > 0.9}
+      data-high={scarce === true && share > 0.9}
     >
       <span style={{ width: `${(100 * share).toFixed(1)}%` }} />
     </div>

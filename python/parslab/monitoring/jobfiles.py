@@ -25,6 +25,8 @@ TAIL = 64 * 1024
 
 ATONCE = 4
 
+NOTHING = "There is no {}: the job has printed nothing yet, or its folder is not shared with this host."
+
 
 class JobFiles:
     """Reads for panels."""
@@ -41,37 +43,35 @@ class JobFiles:
         threading.Thread(target=self._work, args=(ask, row, reply), name="parslab-jobfiles", daemon=True).start()
 
     def _work(self, ask: str, row: BlockRow, reply: Callable[[BlockText | Problem], None]) -> None:
+        # Some schedulers join the two, and then both names are those of one file.
+        paths = (row.stdout, "" if row.stderr == row.stdout else row.stderr)
+        texts, problems, missing = [], [], []
         try:
-            stdout, first = tail(row.stdout)
-            # Some schedulers join the two, and then both names are those of one file.
-            stderr, second = ("", "") if row.stderr == row.stdout else tail(row.stderr)
-            reply(BlockText(ask, row.executor, row.block, stdout, stderr, first or second))
+            for path in paths:
+                text = ""
+                try:
+                    text = tail(path) if path else ""
+                except FileNotFoundError:
+                    missing.append(path)
+                except OSError as error:
+                    problems.append(f"{path} could not be read: {error.strerror or error}.")
+                texts.append(text)
+            if missing and len(missing) == sum(map(bool, paths)):  # one without the other is usual
+                problems.append(NOTHING.format(missing[0]))
+            reply(BlockText(ask, row.executor, row.block, texts[0], texts[1], " ".join(problems)))
         finally:
             self._places.release()
 
 
-def tail(path: str, limit: int = TAIL) -> tuple[str, str]:
-    """Return the last lines of a file, and one sentence if they could not be had.
-
-    Examples
-    --------
-    >>> tail("/no/such/file")
-    ('', 'There is no /no/such/file: the job has printed nothing yet, or its folder is not shared with this host.')
-    """
-    if not path:
-        return "", ""
+def tail(path: str, limit: int = TAIL) -> str:
+    """Return the last lines of a file."""
+    # Not blocking, should somebody have put a pipe there.
+    file = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
-        # Not blocking, should somebody have put a pipe there.
-        file = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-        try:
-            size = os.fstat(file).st_size
-            read = os.pread(file, limit, max(0, size - limit))
-        finally:
-            os.close(file)
-    except FileNotFoundError:
-        return "", f"There is no {path}: the job has printed nothing yet, or its folder is not shared with this host."
-    except OSError as error:
-        return "", f"{path} could not be read: {error.strerror or error}."
+        size = os.fstat(file).st_size
+        read = os.pread(file, limit, max(0, size - limit))
+    finally:
+        os.close(file)
     if size > limit:
         read = read[read.find(b"\n") + 1 :]  # not from the middle of a line, or of a character
-    return read.decode(errors="replace").replace("\0", "\u2400"), ""
+    return read.decode(errors="replace").replace("\0", "\u2400")

@@ -74,8 +74,8 @@ function Group(props: IBlocksBodyProps & { group: IBlockGroup }): React.JSX.Elem
             <th scope="col" className="parslab-col-nodes">
               {trans.__('Nodes')}
             </th>
-            <th scope="col" className="parslab-col-workers">
-              {trans.__('Workers busy')}
+            <th scope="col" className="parslab-col-workers" title={trans.__('Workers that are busy, of all')}>
+              {trans.__('Busy')}
             </th>
             <th scope="col" className="parslab-col-age">
               {trans.__('For')}

@@ -82,6 +82,7 @@ function Node({ row, several, trans }: INodeProps): React.JSX.Element {
             max={row.memory || row.used}
             label={trans.__('Memory of %1', row.host)}
             words={memory(row)}
+            scarce
           />
           <span data-figure="memory">{memory(row)}</span>
         </div>

@@ -70,7 +70,9 @@ export function BlockRows(props: IBlockRowsProps): React.JSX.Element {
       </tr>
       {row.reason && !opened && (
         <tr className="parslab-Blocks-reason" data-state={state}>
-          <td colSpan={COLUMNS}>{firstLine(row.reason)}</td>
+          <td colSpan={COLUMNS} className="parslab-Block-short">
+            {firstLine(row.reason)}
+          </td>
         </tr>
       )}
       {opened && (
