@@ -192,6 +192,24 @@ class MissingOutputs(AppError):
         return f"bash app {self.app_name} did not make its output files {', '.join(self.outputs)}{tail}"
 
 
+class AppExit(AppError):
+    """Stands for an exception of a task that is meant to end a program: ``SystemExit`` and its like.
+
+    Raised as itself it would end the notebook's cell without a word, or the script.
+    """
+
+    fields = ("type_name", "detail")
+    type_name: str
+    detail: str
+
+    def __str__(self) -> str:
+        if self.type_name == "SystemExit":
+            how = f"called sys.exit({self.detail})"
+        else:
+            how = f"raised {self.type_name}({self.detail})"
+        return f"The task {how}, which ended nothing but the task: return a value, or raise an error, instead"
+
+
 class RemoteError(AppError):
     """Stands for an exception of a task whose own type cannot be pickled, or not be rebuilt here."""
 

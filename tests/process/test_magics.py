@@ -132,7 +132,7 @@ class Notebook:
 def book(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Notebook]:
     notebook = Notebook(tmp_path_factory.mktemp("k"))
     try:
-        notebook.run("%load_ext parslab")
+        notebook.run("%load_ext parslab\nimport parslab")
         config = "Config(executors=[LowLatencyExecutor(workers=2), ThreadPoolExecutor()])"
         assert "Run 000-" in notebook.run(f"%parsl load {config}").stdout
         yield notebook
@@ -241,9 +241,27 @@ def test_a_failed_cell_raises_where_it_was_waited_for(book: Notebook) -> None:
     answer = book.run("%%parsl -w -e llex\ndef div(v):\n    return 1 / v\nq = div(0)")
     assert answer.error == "ZeroDivisionError: division by zero"
     assert "----> 4 q = div(0)" in answer.traceback
-    assert "line 3, in div" in answer.traceback
+    assert f"Cell In [{answer.number}], line 3, in div" in answer.traceback
+    assert "ipykernel_" not in answer.traceback
     assert "parslab/bodies" not in answer.traceback
     assert book.run("q.exception()").result == "ZeroDivisionError('division by zero')"
+
+
+@pytest.mark.parametrize("label", ["llex", "threads"])
+def test_a_traceback_names_the_cells_as_the_notebook_does(book: Notebook, label: str) -> None:
+    helper = book.run("def helper(v):\n    return 1 / v")
+    cell = book.run(f"@parslab.python_app(executors=[{label!r}])\ndef div(v):\n    return helper(v)\nbad = div(0)")
+    book.run("bad.exception()")
+    told = book.run("print(bad.traceback())").stdout
+    assert f"Cell In [{cell.number}], line 3, in div\n    return helper(v)" in told
+    assert f"Cell In [{helper.number}], line 2, in helper\n    return 1 / v" in told
+    assert "ipykernel_" not in told
+
+
+def test_sys_exit_in_a_task_does_not_end_the_cell(book: Notebook) -> None:
+    book.run("%%parsl -e llex\nimport sys\ngone = 1\nsys.exit(3)")
+    answer = book.run("gone.result()\nprint('not reached')")
+    assert answer.error.startswith("AppExit: The task called sys.exit(3)")
 
 
 # --- output under the cell -------------------------------------------------------------------------------------------
@@ -319,6 +337,7 @@ def test_cancel_and_wait(book: Notebook) -> None:
 
 def test_loading_twice_gives_the_same_run(book: Notebook) -> None:
     before = book.run("parslab.dfk().run").result
+    assert before.startswith("'000-")
     book.run("%parsl load Config(executors=[LowLatencyExecutor(workers=2), ThreadPoolExecutor()])")
     assert book.run("parslab.dfk().run").result == before
 
@@ -341,7 +360,7 @@ def test_a_panel_is_served_while_a_cell_is_busy(book: Notebook, tmp_path: Path) 
 
 def test_a_lost_run_closes_its_comm_and_the_next_one_opens_another(book: Notebook) -> None:
     first = book.control()["comm_id"]
-    book.run("import os, signal; os.kill(parslab.dfk().pid, signal.SIGKILL)")
+    assert not book.run("import os, signal; os.kill(parslab.dfk().pid, signal.SIGKILL)").error
     book.until(lambda: first in book.closed)
     assert "killed by SIGKILL" in book.closed[first]["reason"]
     assert book.control(ask="{}")["status"] == "error"

@@ -15,7 +15,7 @@ import pytest
 
 import parslab
 from parslab import python_app
-from parslab.errors import DependencyError, RemoteError, RemoteTraceback, SerializationError
+from parslab.errors import AppExit, DependencyError, RemoteError, RemoteTraceback, SerializationError
 from tests.process.house import error_of, rss, until, within
 
 if TYPE_CHECKING:
@@ -128,7 +128,9 @@ def test_what_is_no_exception_ends_the_task_only(kind: type[BaseException]) -> N
     def leave() -> None:
         raise kind
 
-    assert isinstance(error_of(leave()), kind)
+    error = error_of(leave())
+    assert isinstance(error, AppExit)
+    assert error.type_name == kind.__name__
     assert identity(3).result() == 3
 
 

@@ -38,6 +38,8 @@ class Cell:
         Whether the value of a last line that is an expression is printed, as the interactive prompt does.
     flags
         Of the compiler: the ``__future__`` features in force in the notebook.
+    title
+        What tracebacks call it: the "full name" of its lines.
     """
 
     source: str
@@ -46,6 +48,7 @@ class Cell:
     required: bool = False
     shown: bool = True
     flags: int = 0
+    title: str = ""
 
 
 class CellValues(Mapping[str, Any]):
@@ -119,7 +122,7 @@ def _arrived(packed: dict[str, tuple[Any, list[Any]]], reasons: dict[str, str]) 
 def run_cell(cell: Cell, /, **values: Any) -> CellValues:
     """Run ``cell`` with ``values`` as its names; the values of its outputs."""
     lines = cell.source.splitlines(keepends=True)
-    linecache.cache[cell.filename] = (len(cell.source), None, lines, cell.filename)
+    linecache.cache[cell.filename] = (len(cell.source), None, lines, cell.title or cell.filename)
     tree = ast.parse(cell.source, cell.filename)
     last = tree.body[-1] if cell.shown and tree.body else None
     if isinstance(last, ast.Expr):

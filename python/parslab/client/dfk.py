@@ -321,6 +321,8 @@ class DataFlowKernel:
         """Called when a future is garbage: no locks here."""
         if self._ended is None:
             self._released.append(task)
+            if size:
+                self._questions.give_up(task)
             if len(self._released) >= 256 or size > _LARGE:
                 self._send_released()
                 if size > _LARGE:
@@ -345,11 +347,11 @@ class DataFlowKernel:
             raise ParslabError(getattr(answer, "text", f"task {task} is not known"))
         return answer
 
-    def _fetch(self, future: AppFuture) -> tuple[bytes, list[Buffer]]:
+    def _fetch(self, future: AppFuture, timeout: float | None) -> tuple[bytes, list[Buffer]]:
         """Get a value that was too large to come by itself."""
         if self._ended is not None:
             raise self._lost_error()
-        value = self._questions.fetch(future.task_id)
+        value = self._questions.fetch(future.task_id, timeout)
         if value is None:
             raise self._lost_error()
         return value

@@ -14,6 +14,7 @@ import threading
 from concurrent.futures import CancelledError, Future
 from concurrent.futures import TimeoutError as FutureTimeout
 from concurrent.futures._base import CANCELLED_AND_NOTIFIED, FINISHED, PENDING
+from time import monotonic
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, Protocol
 
 from parslab.records.states import TaskState
@@ -37,7 +38,7 @@ class Home(Protocol):
     """What a future needs of the run that its task belongs to."""
 
     def _flush(self) -> None: ...
-    def _fetch(self, future: AppFuture) -> tuple[bytes, list[Buffer]]: ...
+    def _fetch(self, future: AppFuture, timeout: float | None) -> tuple[bytes, list[Buffer]]: ...
     def _cancel(self, task: int) -> None: ...
     def _release(self, task: int, size: int) -> None: ...
     def _state_of(self, task: int) -> TaskState: ...
@@ -58,6 +59,11 @@ def _in_child() -> None:
 
 
 os.register_at_fork(after_in_child=_in_child)
+
+
+def _left(until: float | None) -> float | None:
+    """Seconds until then."""
+    return None if until is None else max(0.0, until - monotonic())
 
 
 class LeanFuture(Future[Any]):
@@ -165,26 +171,32 @@ class LeanFuture(Future[Any]):
         """Somebody is about to block on this future."""
 
     def result(self, timeout: float | None = None) -> Any:
-        """The value; raises what the task raised, ``CancelledError``, or ``TimeoutError``."""
+        """The value; raises what the task raised, ``CancelledError``, or ``TimeoutError``.
+
+        The time limit holds for all of it: until the task has ended, and until a large value is here.
+        """
+        until = None if timeout is None else monotonic() + timeout
         self._wait(timeout)
-        error = self._error()
+        error = self._error(until)
         if error is not None:
             try:
                 raise error.with_traceback(None)  # it is kept: each result() would add its frames to the last one's
             finally:
                 # The traceback now holds this frame, and this frame the error: break the cycle.
                 del self, error
-        return self._value()
+        return self._value(until)
 
     def exception(self, timeout: float | None = None) -> BaseException | None:
         """What the task raised, or None."""
+        until = None if timeout is None else monotonic() + timeout
         self._wait(timeout)
-        return self._error()
+        return self._error(until)
 
-    def _value(self) -> Any:
+    def _value(self, until: float | None = None) -> Any:
+        """The value; raises TimeoutError when it is not here ``until`` then (None: however long it takes)."""
         raise NotImplementedError
 
-    def _error(self) -> BaseException | None:
+    def _error(self, until: float | None = None) -> BaseException | None:
         raise NotImplementedError
 
     def _failed(self) -> bool:
@@ -296,19 +308,19 @@ class AppFuture(LeanFuture):
         self._known = True
         self._payload = None
 
-    def _value(self) -> Any:
+    def _value(self, until: float | None = None) -> Any:
         if not self._known:
             payload = self._payload
             if payload is not None:
                 self._take(unpack(payload, ()))
             elif self._size:
-                inline, frames = self._dfk._fetch(self)
+                inline, frames = self._dfk._fetch(self, _left(until))
                 self._take(unpack(inline, frames))
             else:
                 self._take(None)
         return self._object
 
-    def _error(self) -> BaseException | None:
+    def _error(self, until: float | None = None) -> BaseException | None:
         if self._failure is None:
             return None
         if not self._known:
@@ -399,14 +411,16 @@ class ResultPart(LeanFuture):
     def _parent_done(self, parent: AppFuture) -> None:
         self._settle(CANCELLED_AND_NOTIFIED if parent.cancelled() else FINISHED)
 
-    def _value(self) -> Any:
-        return follow_path(self._parent._value(), self._path)
+    def _value(self, until: float | None = None) -> Any:
+        return follow_path(self._parent._value(until), self._path)
 
-    def _error(self) -> BaseException | None:
-        error = self._parent._error()
+    def _error(self, until: float | None = None) -> BaseException | None:
+        error = self._parent._error(until)
         if error is None:
             try:
-                self._value()
+                self._value(until)
+            except FutureTimeout:
+                raise
             except Exception as missing:
                 return missing
         return error
@@ -457,11 +471,11 @@ class DataFuture(LeanFuture):
     def _parent_done(self, parent: AppFuture) -> None:
         self._settle(CANCELLED_AND_NOTIFIED if parent.cancelled() else FINISHED)
 
-    def _value(self) -> Any:
+    def _value(self, until: float | None = None) -> Any:
         return self.file_obj
 
-    def _error(self) -> BaseException | None:
-        return self.parent._error()
+    def _error(self, until: float | None = None) -> BaseException | None:
+        return self.parent._error(until)
 
     def _failed(self) -> bool:
         return self.parent._failed()

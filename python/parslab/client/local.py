@@ -13,7 +13,7 @@ from concurrent.futures import CancelledError, Future
 from time import time
 from typing import TYPE_CHECKING, Any
 
-from parslab.client.futures import AppFuture, DataFuture, LeanFuture
+from parslab.client.futures import AppFuture, DataFuture, LeanFuture, _left
 from parslab.client.pool import ThreadPool, futures_in, with_values
 from parslab.errors import SerializationError
 from parslab.records.states import TaskState
@@ -256,8 +256,8 @@ class _JoinFuture(AppFuture):
     _inner: list[LeanFuture | DataFuture | Future[Any]]
     _many: bool
 
-    def _value(self) -> Any:
+    def _value(self, until: float | None = None) -> Any:
         if not self._known:
-            values = [item.result() for item in self._inner]
+            values = [item.result(_left(until)) for item in self._inner]
             self._take(values if self._many else values[0])
         return self._object

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import threading
+from concurrent.futures import TimeoutError as FutureTimeout
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
@@ -29,9 +30,10 @@ _encoder = msgspec.json.Encoder()
 class _Box:
     """One answer that has not come yet."""
 
-    __slots__ = ("content", "full", "waiting")
+    __slots__ = ("asked", "content", "full", "waiting")
 
     def __init__(self) -> None:
+        self.asked = False
         self.waiting = 0
         """Threads that wait for it."""
         self.full = threading.Event()
@@ -74,22 +76,37 @@ class Questions:
             self._asks.pop(number, None)
         return None if box.content is None else _answers.decode(box.content)
 
-    def fetch(self, task: int) -> tuple[bytes, list[Buffer]] | None:
-        """The packed value of a task; None when the run ended meanwhile."""
+    def fetch(self, task: int, timeout: float | None = None) -> tuple[bytes, list[Buffer]] | None:
+        """The packed value of a task; None when the run ended meanwhile.
+
+        Raises
+        ------
+        TimeoutError
+            It did not come in time; who asks again goes on waiting for the same transfer.
+        """
         box = self._fetches.setdefault(task, _Box())
         if self._over:  # asked after the box is there, so that the end either sees the box or is seen here
             box.full.set()
         box.waiting += 1
+        late = False
         try:
             if not box.full.is_set():
-                self._link.send(Fetch(task))
-                self._await(box, None)
+                if not box.asked:
+                    self._link.send(Fetch(task))
+                    box.asked = True
+                late = not self._await(box, timeout)
         finally:  # also when interrupted: a large value must not lie here for nobody
             box.waiting -= 1
-            if not box.waiting or box.full.is_set():
+            if not late and (not box.waiting or box.full.is_set()):
                 self._fetches.pop(task, None)
+        if late:
+            raise FutureTimeout(f"the value of task {task} is on its way, but not here yet: ask again")
         value: tuple[bytes, list[Buffer]] | None = box.content
         return value
+
+    def give_up(self, task: int) -> None:
+        """Nobody will ask for this value any more; safe in ``__del__``."""
+        self._fetches.pop(task, None)
 
     def _await(self, box: _Box, timeout: float | None) -> bool:
         if not self._link.here:

@@ -20,6 +20,7 @@ from IPython.core.interactiveshell import InteractiveShell
 
 from parslab.bodies.cell import Cell, run_cell
 from parslab.jupyter.cells import Names, names_of, shell_calls
+from parslab.serialize.cells import cell_title
 from parslab.serialize.functions import Function
 
 if TYPE_CHECKING:
@@ -134,6 +135,7 @@ def submit_cell(
         required=outputs is not None,
         shown=not _silenced(source.text),
         flags=source.flags,
+        title=cell_title(source.filename),
     )
     values = travelling(names, wanted, namespace)
     future = dfk.submit(_cells, (cell,), values, executors=executors, name=name, cell=origin, follow=follow)
@@ -161,7 +163,8 @@ def raise_in_cell(error: BaseException, source: CellSource) -> NoReturn:
     """Raise the error of a task where it came from: at the line of the cell that the remote traceback names."""
     __tracebackhide__ = True
     remote = str(getattr(error.__cause__, "text", ""))
-    found = re.search(rf'File "{re.escape(source.filename)}", line (\d+), in <module>', remote)
+    title = re.escape(cell_title(source.filename) or source.filename)
+    found = re.search(rf'(?:Cell |File "){title}"?, line (\d+), in <module>', remote)
     line = int(found.group(1)) if found else 1
     padded = "\n" * (line - 1) + "raise error"
     exec(compile(padded, source.filename, "exec", dont_inherit=True), {"error": error.with_traceback(None)})

@@ -1,7 +1,8 @@
 """How an exception travels: its own pickle, one line of text, and the traceback as the worker saw it.
 
 The worker calls :func:`failure_of`; the notebook calls :func:`exception_of`. An exception that cannot be pickled, or
-not be rebuilt, is replaced by a ``RemoteError`` that says so; its traceback is never lost.
+not be rebuilt, is replaced by a ``RemoteError`` that says so, and one that is meant to end a program by an ``AppExit``;
+the traceback is never lost. Cells are named in it as the notebook numbers them.
 """
 
 from __future__ import annotations
@@ -10,7 +11,8 @@ import os
 import pickle
 import traceback
 
-from parslab.errors import DependencyError, JoinError, ParslabError, RemoteError, RemoteTraceback
+from parslab.errors import AppExit, DependencyError, JoinError, ParslabError, RemoteError, RemoteTraceback
+from parslab.serialize.cells import with_titles
 from parslab.wire.messages import Failure
 
 __all__ = ["bounded", "exception_of", "failure_of", "one_line"]
@@ -49,12 +51,14 @@ def failure_of(error: BaseException, skip: int = 0) -> Failure:
         text = "".join(traceback.format_exception(type(error), error, trace))
     except Exception as fault:
         text = f"{one_line(error)} (its traceback cannot be formatted: {one_line(fault)})"
-    return Failure(one_line(error), bounded(text), _payload(error))
+    return Failure(one_line(error), bounded(with_titles(text)), _payload(error))
 
 
 def _payload(error: BaseException) -> bytes:
     import cloudpickle
 
+    if not isinstance(error, Exception):
+        return pickle.dumps(AppExit(type(error).__name__, ", ".join(map(_short, error.args))), 5)
     try:
         payload: bytes = cloudpickle.dumps(error, 5)
         if len(payload) > _PAYLOAD:
@@ -64,6 +68,14 @@ def _payload(error: BaseException) -> bytes:
     except Exception as reason:
         return pickle.dumps(_stand_in(error, reason), 5)
     return payload
+
+
+def _short(value: object) -> str:
+    try:
+        text = repr(value)
+    except Exception:
+        return "..."
+    return text if len(text) <= _LINE else text[:_LINE] + "..."
 
 
 def _stand_in(error: BaseException, reason: BaseException) -> RemoteError:
@@ -96,6 +108,6 @@ def _rebuilt(failure: Failure) -> BaseException:
         except Exception as reason:
             name, _, message = failure.error.partition(": ")
             error = RemoteError(name, message, one_line(reason))
-    if failure.traceback and (isinstance(error, RemoteError) or not isinstance(error, ParslabError)):
+    if failure.traceback and (isinstance(error, (AppExit, RemoteError)) or not isinstance(error, ParslabError)):
         error.__cause__ = RemoteTraceback(failure.traceback)
     return error

@@ -21,6 +21,7 @@ from typing import Any
 
 from parslab.errors import SerializationError
 from parslab.serialize.arguments import brief, why_unpicklable
+from parslab.serialize.cells import cell_title, learn
 
 __all__ = ["Function", "Pickled", "load_function"]
 
@@ -66,7 +67,7 @@ class Function:
         What the panel shows; the function's own name by default.
     """
 
-    __slots__ = ("_pickled", "_volatile", "_watched", "function", "name", "runner")
+    __slots__ = ("_pickled", "_sizes", "_volatile", "_watched", "function", "name", "runner")
 
     def __init__(self, function: Callable[..., Any], runner: Callable[..., Any] | None = None, name: str = "") -> None:
         self.function = function
@@ -74,6 +75,7 @@ class Function:
         self.name = name or getattr(function, "__name__", type(function).__name__)
         self._pickled: Pickled | None = None
         self._watched: list[tuple[Mapping[str, Any], str, Any]] = []
+        self._sizes: list[tuple[Mapping[str, Any], int]] = []
         self._volatile: list[tuple[Any, bytes]] = []
 
     def current(self) -> Pickled:
@@ -90,12 +92,14 @@ class Function:
                 if where.get(name, _MISSING) is not value:
                     break
             else:
-                if not self._volatile or self._unchanged():
+                if not (self._volatile or self._sizes) or self._unchanged():
                     return pickled
         return self._pickle()
 
     def _unchanged(self) -> bool:
-        return all(_digest(value) == digest for value, digest in self._volatile)
+        return all(len(names) == size for names, size in self._sizes) and all(
+            _digest(value) == digest for value, digest in self._volatile
+        )
 
     def _pickle(self) -> Pickled:
         import cloudpickle
@@ -103,7 +107,7 @@ class Function:
         census = _Census()
         census.visit(self.function)
         # First watch, then pickle: a change in between makes the pickle look stale, never fresh.
-        self._watched = census.watched
+        self._watched, self._sizes = census.watched, census.sizes
         self._volatile = [(value, _digest(value)) for value in census.volatile]
         try:
             payload = cloudpickle.dumps((self.runner, self.function, census.sources()), 5)
@@ -122,8 +126,8 @@ class Function:
 def load_function(payload: bytes) -> Callable[..., Any]:
     """On the worker: the callable, with the source lines of its cells put where tracebacks look for them."""
     runner, function, sources = pickle.loads(payload)
-    for filename, text in sources.items():
-        linecache.cache[filename] = (len(text), None, text.splitlines(keepends=True), filename)
+    for filename, (text, title) in sources.items():
+        learn(filename, text, title)
     if runner is None:
         return function  # type: ignore[no-any-return]
 
@@ -171,6 +175,8 @@ class _Census:
 
     def __init__(self) -> None:
         self.watched: list[tuple[Mapping[str, Any], str, Any]] = []
+        self.sizes: list[tuple[Mapping[str, Any], int]] = []
+        """Namespaces that travel as a whole, with the number of their names: the old ones are watched one by one."""
         self.volatile: list[Any] = []
         self._named: list[tuple[str, Any]] = []
         self._codes: list[types.CodeType] = []
@@ -217,6 +223,7 @@ class _Census:
         itself = _Namespace(function)
         for attribute in ("__code__", "__defaults__", "__kwdefaults__"):
             self.watched.append((itself, attribute, getattr(function, attribute)))
+        self.sizes.append((vars(function), len(vars(function))))
         for name, value in list(vars(function).items()):
             self.watched.append((vars(function), name, value))
             self.visit(value)
@@ -229,6 +236,7 @@ class _Census:
 
     def _visit_class(self, cls: type) -> None:
         itself = vars(cls)
+        self.sizes.append((itself, len(itself)))
         for name, value in list(itself.items()):
             if name not in ("__dict__", "__weakref__", "__doc__", "__module__"):
                 self.watched.append((itself, name, value))
@@ -241,19 +249,20 @@ class _Census:
         if id(module) in self._seen or not _registered(module.__name__):
             return
         self._seen[id(module)] = module
+        self.sizes.append((vars(module), len(vars(module))))
         for name, value in list(vars(module).items()):
             if not name.startswith("__"):
                 self.watched.append((vars(module), name, value))
                 if not isinstance(value, types.ModuleType):
                     self.visit(value)
 
-    def sources(self) -> dict[str, str]:
-        """The text of files that the worker will not find on its disk: the cells of a notebook."""
+    def sources(self) -> dict[str, tuple[str, str]]:
+        """Text and title of files that the worker will not find on its disk: the cells of a notebook."""
         texts = {}
         for filename in {code.co_filename for code in self._codes}:
             lines = linecache.getlines(filename)
             if lines and not (os.path.isabs(filename) and os.path.exists(filename)):
-                texts[filename] = "".join(lines)
+                texts[filename] = ("".join(lines), cell_title(filename))
         return texts
 
     def blame(self, function: str, error: Exception) -> SerializationError:

@@ -21,6 +21,7 @@ class FakeHome:
     def __init__(self) -> None:
         self.flushed = 0
         self.fetched: list[int] = []
+        self.timeouts: list[float | None] = []
         self.cancelled: list[int] = []
         self.released: list[tuple[int, int]] = []
         self.large: dict[int, Any] = {}
@@ -32,8 +33,9 @@ class FakeHome:
     def _flush(self) -> None:
         self.flushed += 1
 
-    def _fetch(self, future: AppFuture) -> tuple[bytes, list[Buffer]]:
+    def _fetch(self, future: AppFuture, timeout: float | None) -> tuple[bytes, list[Buffer]]:
         self.fetched.append(future.task_id)
+        self.timeouts.append(timeout)
         return pack(self.large[future.task_id])
 
     def _cancel(self, task: int) -> None:

@@ -106,8 +106,25 @@ def test_a_large_value_is_fetched_when_it_is_asked_for(home: FakeHome) -> None:
     assert home.fetched == []
     assert future.result() == future.result() == list(range(1000))
     assert home.fetched == [7]
+    assert home.timeouts == [None]
     del future
     assert home.released == [(7, 4000)]
+
+
+def test_the_time_limit_is_that_of_the_transfer_too(home: FakeHome) -> None:
+    home.large[7] = [1, 2]
+    future = home.future()
+    future._resolve(TaskState.exec_done, b"", 20_000, None)
+    assert future[0].exception(5.0) is None
+    (left,) = home.timeouts
+    assert left is not None
+    assert 0 < left <= 5
+    late = FakeHome()
+    other = late.future()
+    other._resolve(TaskState.exec_done, b"", 20_000, None)
+    with pytest.raises(KeyError):  # it is not there
+        other.result(-1.0)
+    assert late.timeouts == [0.0]
 
 
 def test_cancel(home: FakeHome) -> None:

@@ -67,6 +67,24 @@ def test_a_value(link: FakeLink, questions: Questions) -> None:
     assert link.sent == [Fetch(7)]
 
 
+def test_a_value_that_is_late_is_there_for_who_asks_again(link: FakeLink, questions: Questions) -> None:
+    for _ in range(2):
+        with pytest.raises(TimeoutError, match="value of task 7 is on its way"):
+            questions.fetch(7, 0.0)
+    assert link.sent == [Fetch(7)]
+    questions.value(Value(7, b"v", 0), [], 0)
+    assert questions.fetch(7, 0.0) == (b"v", [])
+    assert not questions._fetches
+
+
+def test_a_late_value_that_nobody_asks_for_again_does_not_stay(questions: Questions) -> None:
+    with pytest.raises(TimeoutError):
+        questions.fetch(7, 0.0)
+    questions.give_up(7)
+    assert questions.value(Value(7, b"v", 0), [], 0) == 0
+    assert not questions._fetches
+
+
 def test_frames_of_parts_are_counted(questions: Questions) -> None:
     assert questions.value(Value(7, b"", 0, (Packed(b"", 2), Packed(b"", 1))), [bytearray()] * 3, 0) == 3
     assert questions.value(Value(8, b"x", 0), [], 0) == 0

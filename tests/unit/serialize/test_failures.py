@@ -10,6 +10,7 @@ import pytest
 
 from parslab.errors import (
     AppError,
+    AppExit,
     AppTimeout,
     BashExitFailure,
     DependencyError,
@@ -58,6 +59,11 @@ class Mute(Exception):
         raise RuntimeError("no words")
 
 
+class Speechless:
+    def __repr__(self) -> str:
+        raise RuntimeError("no words")
+
+
 class Impostor(Exception):
     def __reduce__(self) -> Any:
         return (dict, ())
@@ -80,8 +86,6 @@ def _fail() -> Any:
         OddButGood(1, 2),
         OSError(2, "No such file", "x"),
         UnicodeDecodeError("utf-8", b"x", 0, 1, "bad"),
-        SystemExit(3),
-        KeyboardInterrupt(),
         Exception(),
     ],
     ids=lambda e: type(e).__name__,
@@ -93,6 +97,28 @@ def test_an_exception_keeps_its_type_and_arguments(error: BaseException) -> None
     assert isinstance(back.__cause__, RemoteTraceback)
     assert "Traceback (most recent call last)" in back.__cause__.text
     assert "in raised" in back.__cause__.text
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (SystemExit(3), "The task called sys.exit(3), which ended nothing but the task"),
+        (SystemExit(), "The task called sys.exit(), "),
+        (SystemExit("no data"), "The task called sys.exit('no data'), "),
+        (KeyboardInterrupt(), "The task raised KeyboardInterrupt(), which ended nothing but the task"),
+        (GeneratorExit(), "The task raised GeneratorExit(), "),
+        (SystemExit(Speechless()), "The task called sys.exit(...), "),
+    ],
+    ids=lambda e: type(e).__name__,
+)
+def test_what_would_end_a_program_does_not_end_the_notebooks_cell(error: BaseException, words: str) -> None:
+    """`SystemExit` in `result()` ended the cell without a word."""
+    back = returned(error)
+    assert isinstance(back, AppExit)
+    assert str(back).startswith(words)
+    assert isinstance(back.__cause__, RemoteTraceback)
+    assert "in raised" in back.__cause__.text
+    assert failure_of(error).error.startswith(type(error).__name__)
 
 
 def test_what_a_local_class_holds_survives() -> None:

@@ -8,6 +8,7 @@ import linecache
 import sys
 import threading
 import traceback
+import types
 from typing import TYPE_CHECKING, Any
 
 import cloudpickle
@@ -15,6 +16,8 @@ import pytest
 
 from parslab.app.decorators import python_app
 from parslab.errors import NoDataFlowKernelError, SerializationError
+from parslab.serialize.cells import cell_title
+from parslab.serialize.failures import failure_of
 from parslab.serialize.functions import Function, load_function
 from tests.unit.serialize.notebook import Notebook, on_worker
 
@@ -63,6 +66,8 @@ def changes(notebook: Notebook, function: Function, cell: str) -> bool:
         ("def f(): return g.table[0]\ndef g(): pass\ng.table = [1]", "g.table[0] = 2", 1, 2),
         ("def f(): return 1", "f.__code__ = (lambda: 2).__code__", 1, 2),
         ("class C:\n  def m(self): return 1\ndef f(): return C().m()", "C.m = lambda self: 2", 1, 2),
+        ("class C:\n  pass\ndef f(): return getattr(C, 'k', 1)", "C.k = 2", 1, 2),
+        ("def f(): return getattr(g, 'k', 1)\ndef g(): pass", "g.k = 2", 1, 2),
         ("class C:\n  k = 1\ndef f(): return C.k", "class C:\n  k = 2", 1, 2),
         ("class B:\n  k = 1\nclass C(B): pass\ndef f(): return C.k", "B.k = 2", 1, 2),
         ("class C:\n  @staticmethod\n  def m(): return k\ndef f(): return C.m()\nk = 1", "k = 2", 1, 2),
@@ -207,6 +212,31 @@ def test_a_worker_knows_the_source_of_cells(notebook: Notebook) -> None:
     text = "".join(traceback.format_exception(raised.value))
     assert "return helper(x)  # here" in text
     assert "return 1 / x" in text
+
+
+def test_tracebacks_name_the_cell_as_the_notebook_does(notebook: Notebook, monkeypatch: pytest.MonkeyPatch) -> None:
+    notebook.cell("def f(x):\n    return 1 / x\n")
+    filename = notebook.names["f"].__code__.co_filename
+    numbers = {filename: 7}
+
+    class Compiler:
+        def format_code_name(self, name: str) -> tuple[str, str] | None:
+            return ("Cell", f"In[{numbers[name]}]") if name in numbers else None
+
+    shell = types.SimpleNamespace(initialized=lambda: True, instance=lambda: types.SimpleNamespace(compile=Compiler()))
+    ipython = types.SimpleNamespace(InteractiveShell=shell)
+    monkeypatch.setitem(sys.modules, "IPython.core.interactiveshell", ipython)
+    payload = notebook.app().current().payload
+    assert cell_title(filename) == "In [7]"
+    assert cell_title(__file__) == ""
+    monkeypatch.delitem(sys.modules, "IPython.core.interactiveshell")  # a worker has none
+    monkeypatch.delitem(linecache.cache, filename)
+    with pytest.raises(ZeroDivisionError) as raised:
+        load_function(payload)(0)
+    text = failure_of(raised.value).traceback
+    assert "Cell In [7], line 2, in f\n    return 1 / x" in text
+    assert filename not in text
+    assert f'File "{__file__}", line' in text
 
 
 def test_an_app_inside_a_function_says_that_it_cannot_be_called_there(notebook: Notebook) -> None:
