@@ -1,0 +1,47 @@
+"""What the cells of a notebook are called: ``In [3]`` where Python knows only the name of a file that does not exist.
+
+The kernel compiles each cell under the name of a temporary file that is never written. Where its source travels, the
+cell's title goes along as the "full name" of its ``linecache`` entry, which nobody else reads of an entry that has no
+file; so tracebacks made anywhere name the cell. In the notebook itself IPython is asked.
+"""
+
+from __future__ import annotations
+
+import linecache
+import re
+import sys
+
+__all__ = ["cell_title", "learn", "with_titles"]
+
+_FRAME = re.compile(r'File "([^"\n]+)", line (?=\d+)')
+_NUMBER = re.compile(r"\d+")
+
+
+def cell_title(filename: str) -> str:
+    """``In [n]`` for the file name of a cell; empty for others."""
+    entry = linecache.cache.get(filename)
+    if entry is None or len(entry) != 4 or entry[1] is not None:
+        return ""  # every cell has its lines there, without a time of change
+    if entry[3] != filename:
+        return entry[3]
+    module = sys.modules.get("IPython.core.interactiveshell")
+    if module is None or not module.InteractiveShell.initialized():
+        return ""
+    named = module.InteractiveShell.instance().compile.format_code_name(filename)
+    number = _NUMBER.search(named[1]) if named is not None else None
+    return f"In [{number.group()}]" if number is not None else ""
+
+
+def learn(filename: str, text: str, title: str) -> None:
+    """Put the lines of a cell where tracebacks look for them."""
+    linecache.cache[filename] = (len(text), None, text.splitlines(keepends=True), title or filename)
+
+
+def with_titles(traceback: str) -> str:
+    """The text of a traceback with its cells called by their titles."""
+
+    def named(frame: re.Match[str]) -> str:
+        title = cell_title(frame.group(1))
+        return f"Cell {title}, line " if title else frame.group()
+
+    return _FRAME.sub(named, traceback)
