@@ -1,0 +1,50 @@
+"""A launcher that starts a manager on each node by GNU parallel over ssh, where nothing better is installed."""
+
+from __future__ import annotations
+
+import shlex
+
+from parslab.description import Text
+from parslab.launchers.base import Launcher
+from parslab.launchers.copies import NODE_NAMES, joined
+from parslab.launchers.single_node import SingleNodeLauncher
+
+__all__ = ["GnuParallelLauncher"]
+
+
+class GnuParallelLauncher(Launcher):
+    """Starts a manager on each node by GNU ``parallel``, which logs in with ssh.
+
+    The nodes must let the job's user in without a password.  The environment of the block's script, with what
+    ``worker_init`` has set, is carried along.
+
+    Parameters
+    ----------
+    overrides
+        Further options of parallel.
+    """
+
+    overrides = Text("", empty=True)
+
+    def script(self, command: str, nodes: int, tasks_per_node: int = 1) -> str:
+        on_a_node = SingleNodeLauncher().script(command, 1, tasks_per_node)
+        line = joined(
+            'parallel --nonall --tag --line-buffer --jobs 0 --sshloginfile "$logins"',
+            self.overrides,
+            '"bash -c $(printf %q "$carried")"',
+        )
+        return "\n".join(
+            [
+                NODE_NAMES,
+                "logins=$(mktemp)",
+                "# Our own host needs no ssh; parallel calls it ':'.",
+                'node_names | sed -e "s/^localhost$/:/" -e "s/^$(hostname)$/:/" > "$logins"',
+                "# The connection's own variables are those of each node.",
+                "carried=\"$(export -p | grep -v '^declare -[a-z]* SSH_')\"$'\\n'" + shlex.quote(on_a_node),
+                *self.said("starting on $(tr '\\n' ' ' < $logins) with GNU parallel"),
+                line,
+                "status=$?",
+                'rm -f "$logins"',
+                'exit "$status"',
+            ]
+        )

@@ -1,0 +1,108 @@
+"""Launchers that start a manager on each node with what starts MPI programs there: mpiexec, mpirun, aprun, jsrun.
+
+The manager is no MPI program; only the starting is used.
+"""
+
+from __future__ import annotations
+
+import shlex
+
+from parslab.description import Text
+from parslab.launchers.base import Launcher
+from parslab.launchers.copies import NODE_NAMES, joined
+
+__all__ = ["AprunLauncher", "JsrunLauncher", "MpiExecLauncher", "MpiRunLauncher"]
+
+
+class MpiExecLauncher(Launcher):
+    """Starts a manager on each node by ``mpiexec``, with the node list of the scheduler.
+
+    Parameters
+    ----------
+    bind_cmd
+        The option of mpiexec that binds ranks to cores; it is told ``none``.  Empty: the option is left out.
+    overrides
+        Further options of mpiexec.
+    """
+
+    bind_cmd = Text("--bind-to", empty=True)
+    overrides = Text("", empty=True)
+
+    def script(self, command: str, nodes: int, tasks_per_node: int = 1) -> str:
+        copies = nodes * tasks_per_node
+        line = joined(
+            "mpiexec",
+            f"{self.bind_cmd} none" if self.bind_cmd.strip() else "",
+            self.overrides,
+            f'-n {copies} --hostfile "$hostfile"',
+            "bash -c",
+            shlex.quote(command),
+        )
+        # Both MPICH and Open MPI take a name that is there twice as room for two.
+        names = "node_names" if tasks_per_node == 1 else " ".join(["cat", *["<(node_names)"] * tasks_per_node])
+        return "\n".join(
+            [
+                NODE_NAMES,
+                "hostfile=$(mktemp)",
+                f'{names} > "$hostfile"',
+                *self.said(f"starting {copies} with mpiexec on $(sort -u $hostfile | tr '\\n' ' ')"),
+                line,
+                "status=$?",
+                'rm -f "$hostfile"',
+                'exit "$status"',
+            ]
+        )
+
+
+class MpiRunLauncher(Launcher):
+    """Starts a manager on each node by ``mpirun``, which finds the nodes itself.
+
+    Parameters
+    ----------
+    bash_location
+        The bash of the nodes.
+    overrides
+        Further options of mpirun, such as those that place one process on each node.
+    """
+
+    bash_location = Text("/bin/bash")
+    overrides = Text("", empty=True)
+
+    def script(self, command: str, nodes: int, tasks_per_node: int = 1) -> str:
+        copies = nodes * tasks_per_node
+        line = joined(f"mpirun -np {copies}", self.overrides, f"{self.bash_location} -c", shlex.quote(command))
+        return "\n".join([*self.said(f"starting {copies} with mpirun"), line])
+
+
+class AprunLauncher(Launcher):
+    """Starts a manager on each node by Cray's ``aprun``.
+
+    Parameters
+    ----------
+    overrides
+        Further options of aprun, such as ``-d 32 -cc none``: the manager is to have all cores of its node.
+    """
+
+    overrides = Text("", empty=True)
+
+    def script(self, command: str, nodes: int, tasks_per_node: int = 1) -> str:
+        copies = nodes * tasks_per_node
+        line = joined(f"aprun -n {copies} -N {tasks_per_node}", self.overrides, "/bin/bash -c", shlex.quote(command))
+        return "\n".join([*self.said(f"starting {copies} with aprun"), line])
+
+
+class JsrunLauncher(Launcher):
+    """Starts a manager on each node by IBM's ``jsrun``.
+
+    Parameters
+    ----------
+    overrides
+        Further options of jsrun, such as ``-c ALL_CPUS -g ALL_GPUS -b none``.
+    """
+
+    overrides = Text("", empty=True)
+
+    def script(self, command: str, nodes: int, tasks_per_node: int = 1) -> str:
+        copies = nodes * tasks_per_node
+        line = joined(f"jsrun -n {copies} -r {tasks_per_node}", self.overrides, "/bin/bash -c", shlex.quote(command))
+        return "\n".join([*self.said(f"starting {copies} with jsrun"), line])

@@ -1,0 +1,78 @@
+"""Launchers that start a manager on each node with Slurm's ``srun``.
+
+The options that srun gets by itself undo defaults that are meant for MPI programs and harm managers: binding to the
+first core, and killing the other managers some seconds after the first one has left.
+"""
+
+from __future__ import annotations
+
+import shlex
+
+from parslab.description import Text
+from parslab.launchers.base import Launcher
+from parslab.launchers.copies import background, joined
+
+__all__ = ["SrunLauncher", "SrunMPILauncher"]
+
+_FOR_MANAGERS = "--cpu-bind=none --kill-on-bad-exit=0 --wait=0"
+
+
+class SrunLauncher(Launcher):
+    """Starts a manager on each node of a block by one ``srun``.
+
+    Parameters
+    ----------
+    overrides
+        Further options of srun; they come last, so they win.
+
+    Examples
+    --------
+    >>> print(SrunLauncher(overrides="--mpi=none").script("start-manager", nodes=2))
+    srun --nodes=2 --ntasks=2 --ntasks-per-node=1 --cpu-bind=none --kill-on-bad-exit=0 --wait=0 --label --mpi=none \
+bash -c start-manager
+    """
+
+    overrides = Text("", empty=True)
+
+    def script(self, command: str, nodes: int, tasks_per_node: int = 1) -> str:
+        copies = nodes * tasks_per_node
+        line = joined(
+            f"srun --nodes={nodes} --ntasks={copies} --ntasks-per-node={tasks_per_node}",
+            _FOR_MANAGERS,
+            "--label" if copies > 1 else "",
+            self.overrides,
+            "bash -c",
+            shlex.quote(command),
+        )
+        return "\n".join([*self.said(f"starting {copies} on ${{SLURM_JOB_NODELIST:-?}} with srun"), line])
+
+
+class SrunMPILauncher(Launcher):
+    """Starts each manager by an ``srun`` of its own that leaves the node's cores to others, so that tasks can start
+    MPI programs with ``srun`` themselves.
+
+    Parameters
+    ----------
+    overrides
+        Further options of srun; they come last, so they win.
+    """
+
+    overrides = Text("", empty=True)
+
+    def script(self, command: str, nodes: int, tasks_per_node: int = 1) -> str:
+        line = joined(
+            f'srun $overlap --nodes=1 --ntasks={tasks_per_node} --nodelist="$node"',
+            _FOR_MANAGERS,
+            self.overrides,
+            "bash -c",
+            shlex.quote(command),
+        )
+        return "\n".join(
+            [
+                *self.said("starting one srun for each of ${SLURM_JOB_NODELIST:-?}"),
+                "# Since 20.11 steps do not share a node's resources unless they are told to.",
+                "overlap=",
+                "srun --help 2>&1 | grep -q -e --overlap && overlap=--overlap",
+                background('for node in $(scontrol show hostnames "$SLURM_JOB_NODELIST")', line),
+            ]
+        )
