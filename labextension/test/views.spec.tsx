@@ -217,6 +217,17 @@ describe('the drawer', () => {
     expect(seen.text).toContain('In [3]');
   });
 
+  it('tells what a task has used, where that was measured', () => {
+    const used = detail(1, { cpu: 93.4, memory: 3 * 2 ** 30, read: 0, written: 5 * 2 ** 20 });
+    const seen = show(body({ detail: used }).element);
+    expect(seen.text).toContain('CPU time1 min 33 s');
+    expect(seen.text).toContain('Peak memory3 GiB');
+    expect(seen.text).toContain('Written5 MiB');
+    expect(seen.text).not.toContain('Read');
+    seen.again(body().element);
+    expect(seen.text).not.toContain('CPU time');
+  });
+
   it('shows why a task failed, and copies it', () => {
     const failed = detail(1, {
       row: row(1, { state: 'failed', error: 'ValueError: no' }),

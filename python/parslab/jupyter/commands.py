@@ -19,7 +19,7 @@ from IPython.core.magic_arguments import MagicArgumentParser
 from parslab.client import session
 from parslab.errors import ConfigurationError, ParslabError
 from parslab.jupyter.display import pacer
-from parslab.jupyter.text import Table, duration, shortened
+from parslab.jupyter.text import Table, block_lines, duration, shortened
 from parslab.records import panel
 from parslab.records.states import ENDED, FINAL, TaskState
 
@@ -187,7 +187,7 @@ def _status(words: list[str]) -> None:
     if len(rows) > 1:
         rows.append(["all", *(now.counts[state] for state in states)])
     notices = [f"{notice.level}: {notice.text}" for notice in answer.notices[-5:]]
-    _show(Table(head, ["app", *states], rows, [*notices, f"Files: {run.run_dir}"]))
+    _show(Table(head, ["app", *states], rows, [*block_lines(answer.blocks), *notices, f"Files: {run.run_dir}"]))
 
 
 def _tasks(words: list[str]) -> None:

@@ -8,9 +8,11 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
-__all__ = ["BoundedText", "Table", "duration", "shortened", "size"]
+    from parslab.records.panel import BlockRow
+
+__all__ = ["BoundedText", "Table", "block_lines", "duration", "shortened", "size"]
 
 _ANSI = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)")
 _OVERWRITTEN = re.compile(r"[^\n]*\r(?=[^\n\r])")
@@ -155,3 +157,34 @@ def shortened(text: str, limit: int) -> str:
     """``text`` on one line of at most ``limit`` characters."""
     line = " ".join(text.split())
     return line if len(line) <= limit else f"{line[: limit - 1]}…"
+
+
+def block_lines(rows: Iterable[BlockRow]) -> list[str]:
+    """One line on the blocks of each executor: how many in which state, what they work, why some wait or failed.
+
+    Examples
+    --------
+    ``Blocks of htex: 2 running (6 of 8 workers busy), 1 queued: (Resources)``
+    """
+    by_executor: dict[str, dict[str, list[BlockRow]]] = {}
+    for row in rows:
+        states = by_executor.setdefault(row.executor, {})
+        states.setdefault("held" if row.held and row.state == "running" else row.state, []).append(row)
+    return [f"Blocks of {executor}: {', '.join(_counted(states))}" for executor, states in by_executor.items()]
+
+
+_BLOCK_STATES = (
+    "running", "held", "draining", "queued", "requested", "finished", "scaled_in", "missing", "failed",
+)  # fmt: skip
+
+
+def _counted(states: dict[str, list[BlockRow]]) -> Iterator[str]:
+    for state in sorted(states, key=_BLOCK_STATES.index):
+        rows = states[state]
+        text = f"{len(rows)} {state.replace('_', ' ')}"
+        if workers := sum(row.workers for row in rows):
+            text += f" ({sum(row.busy for row in rows)} of {workers} workers busy)"
+        if state in ("queued", "missing", "failed"):
+            newest = max(rows, key=lambda row: row.since)
+            text += f": {shortened(newest.reason, 200)}" if newest.reason else ""
+        yield text

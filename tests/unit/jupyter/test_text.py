@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
-from parslab.jupyter.text import BoundedText, Table, duration, shortened, size
+from parslab.jupyter.text import BoundedText, Table, block_lines, duration, shortened, size
+from parslab.records.panel import BlockRow
 
 
 def test_output_keeps_the_order_of_streams() -> None:
@@ -74,3 +77,26 @@ def test_sizes_and_short_lines() -> None:
     assert [size(n) for n in (5, 64000, 1_500_000)] == ["5 B", "64 kB", "1.5 MB"]
     assert shortened("a\n b", 10) == "a b"
     assert shortened("abcdef", 4) == "abc…"
+
+
+def block(number: int, state: str, reason: str = "", workers: int = 0, **more: Any) -> BlockRow:
+    times = {"since": float(number), "requested": 0.0, "started": None, "ended": None}
+    rest = {"job": "", "nodes": 1, "managers": 0, "busy": 0, "done": 0, "held": False, "stdout": "", "stderr": ""}
+    return BlockRow("htex", str(number), state, reason=reason, workers=workers, **{**times, **rest, **more})
+
+
+def test_blocks_are_one_line_for_each_executor() -> None:
+    rows = [
+        block(0, "failed", "old"),
+        block(1, "failed", "sbatch: error:\nInvalid account"),
+        block(2, "running", workers=4, busy=4),
+        block(3, "running", workers=4, busy=2),
+        block(4, "queued", "(Resources)"),
+        block(5, "running", workers=4, held=True),
+        block(6, "requested"),
+    ]
+    assert block_lines(rows) == [
+        "Blocks of htex: 2 running (6 of 8 workers busy), 1 held (0 of 4 workers busy), 1 queued: (Resources), "
+        "1 requested, 2 failed: sbatch: error: Invalid account"
+    ]
+    assert block_lines([]) == []
