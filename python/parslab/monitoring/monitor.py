@@ -35,6 +35,12 @@ APPLY = 0.05
 MANY = 2000
 """Events that are applied at once when gathered, so that no pause of the loop is long (about 2 ms)."""
 
+LOTS = 200_000
+"""Events (20 MB) that are gathered at most while nobody looks and the run is busy."""
+
+LATE = 3.0
+"""Seconds for which they are."""
+
 FLUSH = 0.3
 """Seconds between two hand-overs to the store."""
 
@@ -71,6 +77,10 @@ class Monitor:
         self._post = post
         self._recorded: list[Event] = []
         self._reports: deque[tuple[str, str]] = deque()  # appended to by the store's thread
+        self._oldest: float | None = None
+        self._looked = float("-inf")
+        self._known = 0
+        self._catching_up = False
         self._applied = float("-inf")
         self._flushed = float("-inf")
 
@@ -99,9 +109,8 @@ class Monitor:
 
     def tick(self, now: float) -> list[bytes]:
         """Do what is due; answers the messages to broadcast to all panels."""
-        recorded = self._recorded
-        if (recorded or self._reports) and (now >= self._applied + APPLY or len(recorded) >= MANY):
-            self._apply(now)
+        if self._due(now):
+            self._apply(now, MANY)
         if self.view.unwritten and now >= self._flushed + FLUSH and not self._store.busy:
             self._flush(now)
         return [_encoder.encode(delta) for delta in self._feed.tick(now)]
@@ -110,8 +119,8 @@ class Monitor:
         """When ``tick`` is due, if nothing happens before; None while all is quiet."""
         deadlines = []
         if self._recorded or self._reports:
-            many = len(self._recorded) >= MANY
-            deadlines.append(now if many else max(now, self._applied + APPLY))
+            at_once = self._catching_up or (len(self._recorded) >= MANY and self._feed.listened(now))
+            deadlines.append(now if at_once else max(now, max(self._applied, self._looked) + APPLY))
         if self.view.unwritten:
             # A store that is behind is looked at again after a moment; rows coalesce until then.
             deadlines.append(max(now + APPLY if self._store.busy else now, self._flushed + FLUSH))
@@ -172,12 +181,35 @@ class Monitor:
         self._store.close(timeout)
         return [_encoder.encode(delta) for delta in deltas]
 
-    def _apply(self, now: float) -> None:
+    def _due(self, now: float) -> bool:
+        """Whether events are to be applied now: soon when somebody looks, else when the run has a quiet moment."""
+        waiting = len(self._recorded)
+        if not waiting:
+            self._oldest, self._catching_up = None, False
+            return bool(self._reports)
+        if self._oldest is None:
+            self._oldest = now
+        if self._catching_up:
+            return True
+        if self._feed.listened(now):
+            return now >= self._applied + APPLY or waiting >= MANY
+        if now >= max(self._looked, self._applied) + APPLY:
+            self._catching_up = waiting == self._known
+            self._looked, self._known = now, waiting
+        self._catching_up = self._catching_up or waiting >= LOTS or now >= self._oldest + LATE
+        return self._catching_up
+
+    def _apply(self, now: float, most: int | None = None) -> None:
         while self._reports:
             self.notice(*self._reports.popleft(), now)
-        if self._recorded:
-            recorded, self._recorded = self._recorded, []
-            self.view.apply(recorded, now)
+        recorded = self._recorded
+        if recorded:
+            if most is None or len(recorded) <= 2 * most:
+                self._recorded = []
+                self.view.apply(recorded, now)
+            else:
+                self.view.apply(recorded[:most], now)
+                del recorded[:most]
         self._applied = now
 
     def _flush(self, now: float) -> None:
