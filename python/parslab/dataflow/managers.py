@@ -357,7 +357,7 @@ class Managers:
             slot.shared.workers.pop(told.worker, None)
         else:
             slot.shared.workers[told.worker] = (told.state, told.pid)
-        self.event(WorkerMoved(now, told.worker, self.label, told.state, host, told.pid, told.reason))
+        self.event(WorkerMoved(now, told.worker, self.label, told.state, host, told.pid, told.reason, slot.name))
 
     def _node_sampled(self, slot: ManagerSlot, sample: NodeSample, now: float) -> None:
         self.event(NodeSampled(now, slot.name, sample.cpu, sample.memory, sample.load))
