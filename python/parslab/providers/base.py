@@ -6,17 +6,22 @@ and are called from the threads of ``scaling.controller``, never from the loop (
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+import shlex
+import signal
+from typing import TYPE_CHECKING, ClassVar, Protocol
 
 import msgspec
 
-from parslab.description import Description
+from parslab.description import Description, Duration, Nested, Number, Text, Whole
+from parslab.errors import ConfigurationError
+from parslab.launchers import Launcher, SingleNodeLauncher
 from parslab.records.states import BlockState
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
     from pathlib import Path
 
-__all__ = ["Job", "JobStatus", "Provider", "Runner", "SubmitError"]
+__all__ = ["Job", "JobStatus", "Provider", "Runner", "SubmitError", "ended", "exit_file", "script_text"]
 
 
 class Job(msgspec.Struct, frozen=True):
@@ -71,8 +76,130 @@ class Runner(Protocol):
 
 
 class Provider(Description):
-    """Base of the descriptions of where blocks come from."""
+    """Base of the descriptions of where blocks come from.
+
+    Parameters
+    ----------
+    nodes_per_block
+        Nodes of each block.
+    init_blocks
+        Blocks that are asked for before there is any task.
+    min_blocks
+        Blocks that are kept while there is no task.
+    max_blocks
+        Never more blocks than these.
+    parallelism
+        Workers asked for by each task that waits: 1, as many workers as tasks; 0.5, one for two tasks; 0, one block
+        for all tasks.
+    launcher
+        How a manager is started on each node of a block.
+    worker_init
+        Shell text that is run in each block before its managers start: modules to load, environments to activate.
+    cmd_timeout
+        Seconds that a command of the scheduler may take.
+    """
+
+    nodes_per_block = Whole(1, low=1)
+    init_blocks = Whole(1, low=0)
+    min_blocks = Whole(0, low=0)
+    max_blocks = Whole(1, low=1)
+    parallelism = Number(1.0, low=0, high=1)
+    launcher = Nested(Launcher, SingleNodeLauncher)
+    worker_init = Text("", empty=True)
+    cmd_timeout = Duration(30.0, low=0.1)
+
+    commands: ClassVar[tuple[str, ...]] = ()
+    """Programs of the scheduler that must be on PATH here."""
+    instead: ClassVar[dict[str, str]] = {
+        "channel": "connections to other hosts are not a provider's: load the run on a host where jobs are submitted",
+        "label": "the executor has the label, so leave it out",
+        "move_files": "nothing is copied, so leave it out",
+        "script_dir": "scripts are kept in the run's folder, so leave it out",
+    }
+
+    def check(self) -> None:
+        for name in ("min_blocks", "init_blocks"):
+            if getattr(self, name) > self.max_blocks:
+                raise ConfigurationError(
+                    f"{type(self).__name__}: {name} ({getattr(self, name)}) must not be more than max_blocks "
+                    f"({self.max_blocks})."
+                )
+
+    def script(self, job: Job) -> str:
+        """The text of the job's script."""
+        raise NotImplementedError
 
     def runner(self, folder: Path) -> Runner:
         """The runner that carries this description out; its files go to ``folder``, which exists."""
         raise NotImplementedError
+
+
+# --- what members share -----------------------------------------------------------------------------------------------
+
+
+def exit_file(script: str) -> str:
+    """Where the script of a job writes its exit status when it ends."""
+    return f"{script}.exit"
+
+
+def ended(status: int) -> JobStatus:
+    """What a job's exit status says of it, as bash or a scheduler gives it.
+
+    Examples
+    --------
+    >>> ended(127).reason
+    'exit status 127 (command not found)'
+    """
+    if status == 0:
+        return JobStatus(BlockState.finished, "exit status 0")
+    meaning = {126: "command cannot be executed", 127: "command not found"}.get(status, "")
+    if status > 128:
+        number = status - 128
+        try:
+            meaning = signal.Signals(number).name
+        except ValueError:
+            meaning = f"signal {number}"
+    return JobStatus(BlockState.failed, f"exit status {status}{f' ({meaning})' if meaning else ''}")
+
+
+def script_text(
+    provider: Provider,
+    job: Job,
+    directives: Iterable[str] = (),
+    variables: Mapping[str, str] | None = None,
+    redirect: bool = False,
+) -> str:
+    """The text of a job's script.
+
+    Parameters
+    ----------
+    provider
+        Whose worker_init and launcher go into it.
+    job
+        The block.
+    directives
+        Comments that the scheduler reads; they come first, as it stops reading at the first command.
+    variables
+        Set before the user's lines.
+    redirect
+        The script itself opens the job's stdout and stderr: the scheduler would hand them over at the end only.
+    """
+    lines = ["#!/bin/bash", *directives, ""]
+    if redirect:
+        lines.append(f"exec >> {shlex.quote(job.stdout)} 2>> {shlex.quote(job.stderr)}")
+    lines += [f"export {name}={shlex.quote(text)}" for name, text in (variables or {}).items()]
+    lines.append("(")
+    if provider.worker_init.strip():
+        lines += [provider.worker_init.strip("\n"), ""]
+    return "\n".join(
+        [
+            *lines,
+            provider.launcher.script(job.command, provider.nodes_per_block),
+            ")",
+            "status=$?",
+            "# Read when the scheduler has forgotten the job; one that is killed leaves none.",
+            f'echo "$status" > {shlex.quote(exit_file(job.script))}',
+            'exit "$status"',
+            "",
+        ]
+    )

@@ -1,0 +1,33 @@
+"""[pure] How times and names are written for schedulers."""
+
+from __future__ import annotations
+
+__all__ = ["clock", "short_name"]
+
+
+def clock(seconds: float) -> str:
+    """A time as HH:MM:SS, rounded up to a second.
+
+    Examples
+    --------
+    >>> clock(90061)
+    '25:01:01'
+    """
+    whole = -int(-seconds // 1)
+    return f"{whole // 3600:02d}:{whole // 60 % 60:02d}:{whole % 60:02d}"
+
+
+def short_name(name: str, length: int) -> str:
+    """A job's name for a scheduler that takes few letters: its last parts, which tell the jobs of a run apart.
+
+    Examples
+    --------
+    >>> short_name("parslab.3f2a.htex.12", 15)
+    'pl.htex.12'
+    """
+    if len(name) <= length:
+        return name
+    parts = name.split(".")
+    while len(parts) > 1 and len(".".join(parts)) > length - 3:
+        parts.pop(0)
+    return f"pl.{'.'.join(parts)[-(length - 3) :]}"
