@@ -31,7 +31,7 @@ class GnuParallelLauncher(Launcher):
         line = joined(
             'parallel --nonall --tag --line-buffer --jobs 0 --sshloginfile "$logins"',
             self.overrides,
-            '"bash -c $(printf %q "$carried")"',
+            '"echo $carried | base64 -d | bash"',
         )
         return "\n".join(
             [
@@ -39,9 +39,11 @@ class GnuParallelLauncher(Launcher):
                 "logins=$(mktemp)",
                 "# Our own host needs no ssh; parallel calls it ':'.",
                 'node_names | sed -e "s/^localhost$/:/" -e "s/^$(hostname)$/:/" > "$logins"',
-                "# The connection's own variables are those of each node.",
-                "carried=\"$(export -p | grep -v '^declare -[a-z]* SSH_')\"$'\\n'" + shlex.quote(on_a_node),
-                *self.said("starting on $(tr '\\n' ' ' < $logins) with GNU parallel"),
+                "# Any login shell understands this; the variables of the connection are those of each node.",
+                f"on_a_node={shlex.quote(on_a_node)}",
+                "carried=$({ export -p | grep -v '^declare -[a-z]* SSH_'",
+                """    printf '{\\n%s\\n} < /dev/null\\n' "$on_a_node"; } | base64 | tr -d '\\n')""",
+                *self.said("starting on $(paste -sd' ' $logins) with GNU parallel"),
                 line,
                 "status=$?",
                 'rm -f "$logins"',

@@ -45,7 +45,7 @@ class MpiExecLauncher(Launcher):
                 NODE_NAMES,
                 "hostfile=$(mktemp)",
                 f'{names} > "$hostfile"',
-                *self.said(f"starting {copies} with mpiexec on $(sort -u $hostfile | tr '\\n' ' ')"),
+                *self.said(f"starting {copies} with mpiexec on $(sort -u $hostfile | paste -sd' ')"),
                 line,
                 "status=$?",
                 'rm -f "$hostfile"',
