@@ -49,12 +49,14 @@ export function grouped(blocks: Iterable<IBlockRow>): IBlockGroup[] {
 export function connected(managers: Iterable<IManagerRow>): IManagerRow[] {
   return [...managers]
     .filter(row => !isOver(row))
-    .sort((a, b) => a.executor.localeCompare(b.executor) || byId(a, b) || a.host.localeCompare(b.host));
+    .sort((a, b) => words(a.executor, b.executor) || byId(a, b) || words(a.host, b.host));
 }
 
-/** Block ids are numbers in words. */
+/** Numbers in words count as numbers: `node10` comes after `node9`. */
+const { compare: words } = new Intl.Collator(undefined, { numeric: true });
+
 function byId(a: { block: string }, b: { block: string }): number {
-  return a.block.localeCompare(b.block, undefined, { numeric: true });
+  return words(a.block, b.block);
 }
 
 export class OpenBlocks implements IDisposable {

@@ -7,7 +7,8 @@ Invariants:
 * numbers of deltas count up by one; where changes were dropped because nobody was listening, a number is left out, so
   that a panel that sleeps longer than its lease notices and attaches again;
 * a snapshot has the number of the last delta, and what changed before it has been told to the others already;
-* nothing is sent more than ``LEASE`` seconds after the last word of a panel, nor more often than every ``INTERVAL``;
+* nothing is sent more than ``LEASE`` seconds after the last word of a panel, nor more often than every ``INTERVAL``,
+  nor more than ``1 / ROW`` rows a second;
 * when all is quiet nothing is sent, after a last delta whose rate is 0.
 """
 
@@ -21,10 +22,13 @@ if TYPE_CHECKING:
     from parslab.monitoring.view import View
     from parslab.records.panel import Ask, BlockCommand, BlockOutput, Cancel, Detail, Page, Scale
 
-__all__ = ["BEAT", "INTERVAL", "Feed"]
+__all__ = ["BEAT", "INTERVAL", "ROW", "Feed"]
 
 INTERVAL = 0.1
 """Seconds between two deltas, at least."""
+
+ROW = 0.0005
+"""Seconds for each row of a worker, manager or block in the delta before: thousands of them are told more seldom."""
 
 BEAT = 1.0
 """Seconds between two deltas while work goes on but nothing else changes: run times and rate move on."""
@@ -44,6 +48,7 @@ class Feed:
         self._seq = 0
         self._heard: float | None = None
         self._sent = float("-inf")
+        self._pause = INTERVAL
         self._rate = 0.0
         self._waiting: list[Delta] = []
 
@@ -86,7 +91,7 @@ class Feed:
         if not self.listened(now):
             return None
         if self._view.changed:
-            return self._sent + INTERVAL
+            return self._sent + self._pause
         if self._view.unfinished or self._rate or self._view.workers.busy():
             return self._sent + BEAT
         return None
@@ -127,15 +132,18 @@ class Feed:
         nodes, changes = view.graph.take()
         overview = view.overview(now)
         self._rate = overview.rate
+        workers, managers = view.workers.take_changed(), view.managers.take_changed()
+        blocks = view.blocks.take_changed()
+        self._pause = max(INTERVAL, ROW * (len(workers) + len(managers) + len(blocks)))
         return Delta(
             seq=self._seq,
             overview=overview,
             nodes=nodes,
             changes=changes,
             hidden=view.hidden,
-            workers=view.workers.take_changed(),
+            workers=workers,
             notices=view.take_notices(),
             run=view.take_run(),
-            blocks=view.blocks.take_changed(),
-            managers=view.managers.take_changed(),
+            blocks=blocks,
+            managers=managers,
         )

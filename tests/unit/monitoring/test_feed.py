@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from parslab.monitoring.feed import BEAT, INTERVAL, Feed
+from parslab.monitoring.feed import BEAT, INTERVAL, ROW, Feed
 from parslab.monitoring.rate import WINDOW
 from parslab.monitoring.view import View
 from parslab.records.events import Event, NoticeRaised, TaskMoved, TaskSubmitted, WorkerMoved
@@ -205,3 +205,23 @@ def test_the_last_word_is_told_to_whoever_listens(listened: bool) -> None:
     view.apply(task(0), 0.0)
     assert len(feed.last(0.01)) == listened
     assert feed.last(0.01) == []
+
+
+def test_a_run_on_thousands_of_nodes_is_told_more_seldom() -> None:
+    view = View()
+    feed = Feed(view)
+    snapshot(feed, 0.0)
+
+    def busy(state: str) -> list[Event]:
+        return [WorkerMoved(1.0, f"w{n}", "htex", state) for n in range(800)]
+
+    view.apply(busy("idle"), 1.0)
+    assert len(feed.tick(1.0)[0].workers) == 800
+    view.apply(busy("busy"), 1.0)
+    assert feed.next_deadline(1.0) == 1.0 + 800 * ROW > 1.0 + INTERVAL
+    assert feed.tick(1.0 + INTERVAL) == []
+    assert len(feed.tick(1.0 + 800 * ROW)) == 1
+    view.apply(busy("idle")[:1], 2.0)
+    assert len(feed.tick(2.0)) == 1
+    view.apply(busy("busy")[:1], 2.0)
+    assert feed.next_deadline(2.0) == 2.0 + INTERVAL

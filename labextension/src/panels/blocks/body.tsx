@@ -2,6 +2,7 @@
 import type { TranslationBundle } from '@jupyterlab/translation';
 import * as React from 'react';
 
+import { count } from '../../components/format';
 import type { IBlockGroup, OpenBlocks } from '../../model/blocks';
 import { blockKey, grouped } from '../../model/blocks';
 import type { IBlockCommand, IBlockRow } from '../../protocol';
@@ -25,6 +26,8 @@ export interface IBlocksBodyProps {
 
 /** Ended blocks that are listed before one asks for the others. */
 const LISTED = 5;
+/** Other blocks that are drawn; more are only counted. */
+const DRAWN = 200;
 
 export function BlocksBody(props: IBlocksBodyProps): React.JSX.Element {
   const { run, trans } = props;
@@ -83,10 +86,13 @@ function Group(props: IBlocksBodyProps & { group: IBlockGroup }): React.JSX.Elem
           </tr>
         </thead>
         <tbody>
-          {live.map(row)}
+          {live.slice(0, DRAWN).map(row)}
           {ended.map(row)}
         </tbody>
       </table>
+      {live.length > DRAWN && (
+        <p className="parslab-Quiet">{trans.__('and %1 more', count(live.length - DRAWN))}</p>
+      )}
       {live.length === 0 && <p className="parslab-Quiet">{trans.__('No block is there or asked for.')}</p>}
       {(all || over.length > ended.length) && (
         <button type="button" className="parslab-Button parslab-Blocks-more" onClick={() => setAll(!all)}>
