@@ -218,7 +218,8 @@ class Probe:
             _good("submitted", f"job {submitted[0]}, script {self.job.script}")
             return self._watch(runner, submitted[0], timeout)
         except SubmitError as error:
-            raise Trouble(f"The job was not accepted: {error} Its script is {self.job.script}.") from error
+            said = str(error).rstrip(".")
+            raise Trouble(f"The job was not accepted: {said}. Its script is {self.job.script}.") from error
         finally:
             if submitted:
                 with contextlib.suppress(OSError):
@@ -246,7 +247,7 @@ class Probe:
                 print(f"[ .. ] {told[0]}{f' ({told[1]})' if told[1] else ''}")
             if status is not None and status.state in ENDED and over is None:
                 over = now
-            if over is not None and status is not None and (status.stuck or now - over >= _GRACE):
+            if over is not None and status is not None and now - over >= self._patience():
                 raise Trouble(self._ended(status))
             if over is None and now - begun > timeout and (status is None or status.state is not BlockState.running):
                 why = f" ({told[1]})" if told[1] else ""
@@ -257,6 +258,10 @@ class Probe:
             if over is None and now - begun > timeout + 60:
                 raise Trouble(f"The job runs, but nothing came of it within 60 s; {self._ended(status)}")
             self._sleep(0.2)
+
+    def _patience(self) -> float:
+        """How long to wait for the report of a job that is over: what it has printed is there, so the rest is soon."""
+        return _GRACE / 5 if _text(self.job.stdout) or _text(self.job.stderr) else _GRACE
 
     def _report(self) -> dict[str, Any] | None:
         for path in sorted(self.folder.glob("report-*.json")):

@@ -9,6 +9,14 @@ if TYPE_CHECKING:
 
 __all__ = ["address_trouble", "ended_trouble", "python_trouble", "tail"]
 
+_ENDS = {
+    "failed": "has failed",
+    "finished": "has ended",
+    "scaled_in": "was cancelled",
+    "missing": "is not known to the scheduler any more",
+    "running": "runs",
+}
+
 
 def python_trouble(report: Mapping[str, Any], python: Sequence[int], package: str) -> str:
     """Why the node's interpreter cannot run a manager for us, and what to do; empty when it can.
@@ -63,14 +71,13 @@ def ended_trouble(state: str, reason: str, stdout: str, stderr: str, folder: str
     folder
         Where the report was to be.
     """
-    why = f" ({reason})" if reason else ""
+    became = f"The job {_ENDS.get(state, f'is {state}')}{f' ({reason})' if reason else ''}"
     said = tail(stderr) or tail(stdout)
     if said:
-        hint = _hint(said, folder)
-        return f"The job is {state}{why} and never reached the probe{hint}; its last words:\n{said}"
+        return f"{became} and never reached the probe{_hint(said, folder)}; its last words:\n{said}"
     return (
-        f"The job is {state}{why} and left nothing in {folder}: nodes do not see that folder, or may not write there; "
-        "choose one on a file system that they share with this host with Config(run_dir=...)."
+        f"{became} and left nothing in {folder}: if it was started, its node does not see that folder, or may not "
+        "write there; choose one on a file system that nodes share with this host with Config(run_dir=...)."
     )
 
 

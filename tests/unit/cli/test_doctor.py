@@ -181,7 +181,7 @@ def test_a_scheduler_that_does_not_answer_is_no_end(probe: Probe, scheduler: Sch
             "python: can't open file '{folder}/probe.py': [Errno 2] No such file\n",
             "does not see {folder}: choose a shared",
         ),
-        ("", "left nothing in {folder}: nodes do not see that folder"),
+        ("", "left nothing in {folder}: if it was started, its node does not see"),
     ],
 )
 def test_a_job_that_ends_without_a_report_says_its_last_words(
@@ -192,7 +192,7 @@ def test_a_job_that_ends_without_a_report_says_its_last_words(
     Path(probe.job.stderr).write_text(stderr.format(folder=folder))
     with pytest.raises(Trouble, match=says.format(folder=folder)) as caught:
         probe.run(900)
-    assert str(caught.value).startswith("The job is failed (exit status 1) and ")
+    assert str(caught.value).startswith("The job has failed (exit status 1) and ")
 
 
 def test_a_report_that_a_slow_file_system_shows_late_counts(probe: Probe, scheduler: Scheduler) -> None:
