@@ -32,6 +32,8 @@ AHEAD = 0.03
 """Seconds of work for each of its workers that a manager may hold beyond what they run."""
 _MOST = 512
 """Tasks that a manager may hold for each worker."""
+_CHUNK = 1e-3
+"""Seconds of work that go to one manager rather than to several: a message costs more than the shortest tasks."""
 _LONG = 1.0
 """Seconds that a function is taken for before its first call has ended."""
 
@@ -287,7 +289,7 @@ class Dispatch:
             for count in range(len(free), 0, -1):
                 slot = free[self._select(free, count, self._dice)]
                 waiting = len(self.tasks) + len(self._urgent)
-                share = waiting if self._packs else -(-waiting // count)
+                share = waiting if self._packs else max(-(-waiting // count), self._chunk())
                 taken = self._fill(slot, share, now)
                 if taken:
                     slot.turn = next(self._turns)
@@ -300,6 +302,11 @@ class Dispatch:
             if before == (len(given), len(self.tasks) + len(self._urgent)):
                 break
         return list(given.values())
+
+    def _chunk(self) -> int:
+        """How many calls of the function that comes next are not worth to be spread."""
+        takes = self._mean.get(self._next().fn, _LONG)
+        return int(_CHUNK / takes) if takes > 1e-7 else _MOST
 
     def _put_last(self, slot: ManagerSlot, count: int) -> None:
         """Move a manager that had its share behind those that are still to be served in this round."""
@@ -432,7 +439,7 @@ class Dispatch:
         elif slot.expected > mean:
             slot.expected -= mean
         else:
-            slot.expected = sum(self._mean.get(t.fn, _LONG) for t in slot.inflight.values())
+            slot.expected = mean * len(slot.inflight)  # a guess that costs nothing: the means have moved meanwhile
             self._see_to(slot)
         if slot.place < 0:
             self._see_to(slot)
