@@ -21,17 +21,44 @@ if TYPE_CHECKING:
     from parslab.client.session import attach, by_value, clear, dfk, load, wait_for_current_tasks
     from parslab.config import Config
     from parslab.data_provider.files import File
-    from parslab.executors import LowLatencyExecutor, ThreadPoolExecutor
+    from parslab.executors import HighThroughputExecutor, LowLatencyExecutor, ThreadPoolExecutor
+    from parslab.launchers import (
+        AprunLauncher,
+        GnuParallelLauncher,
+        JsrunLauncher,
+        MpiExecLauncher,
+        MpiRunLauncher,
+        SimpleLauncher,
+        SingleNodeLauncher,
+        SrunLauncher,
+        SrunMPILauncher,
+        WrappedLauncher,
+    )
+    from parslab.providers.local import LocalProvider
+    from parslab.providers.slurm import SlurmProvider
 
 __all__ = [
     "AUTO_LOGNAME",
     "AppFuture",
+    "AprunLauncher",
     "Config",
     "DataFlowKernel",
     "DataFuture",
     "File",
+    "GnuParallelLauncher",
+    "HighThroughputExecutor",
+    "JsrunLauncher",
+    "LocalProvider",
     "LowLatencyExecutor",
+    "MpiExecLauncher",
+    "MpiRunLauncher",
+    "SimpleLauncher",
+    "SingleNodeLauncher",
+    "SlurmProvider",
+    "SrunLauncher",
+    "SrunMPILauncher",
     "ThreadPoolExecutor",
+    "WrappedLauncher",
     "__version__",
     "attach",
     "bash_app",
@@ -47,12 +74,25 @@ __all__ = [
 _WHERE = {
     "AUTO_LOGNAME": "parslab.app.bash",
     "AppFuture": "parslab.client.futures",
+    "AprunLauncher": "parslab.launchers",
     "Config": "parslab.config",
     "DataFlowKernel": "parslab.client.dfk",
     "DataFuture": "parslab.client.futures",
     "File": "parslab.data_provider.files",
+    "GnuParallelLauncher": "parslab.launchers",
+    "HighThroughputExecutor": "parslab.executors",
+    "JsrunLauncher": "parslab.launchers",
+    "LocalProvider": "parslab.providers.local",
     "LowLatencyExecutor": "parslab.executors",
+    "MpiExecLauncher": "parslab.launchers",
+    "MpiRunLauncher": "parslab.launchers",
+    "SimpleLauncher": "parslab.launchers",
+    "SingleNodeLauncher": "parslab.launchers",
+    "SlurmProvider": "parslab.providers.slurm",
+    "SrunLauncher": "parslab.launchers",
+    "SrunMPILauncher": "parslab.launchers",
     "ThreadPoolExecutor": "parslab.executors",
+    "WrappedLauncher": "parslab.launchers",
     "attach": "parslab.client.session",
     "bash_app": "parslab.app.decorators",
     "by_value": "parslab.client.session",
