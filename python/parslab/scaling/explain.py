@@ -1,0 +1,86 @@
+"""Why a block did not start, in words that help: the end of its output, and what is usually to be done.
+
+[core] but for ``last_words``, which reads files that may lie on a slow file system, so it runs on an errand.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+
+from parslab.monitoring.jobfiles import tail
+
+__all__ = ["advice", "ending", "last_words", "stopped"]
+
+LINES = 6
+CHARACTERS = 700
+
+_ADVICE = (
+    (
+        r"No module named '?parslab",
+        "Install parslab in the environment of the nodes, or activate one that has it in worker_init.",
+    ),
+    (
+        r"No module named",
+        "Install that package in the environment of the nodes, or activate one that has it in worker_init.",
+    ),
+    (
+        r"runs Python \d|has parslab \d|needs Python",
+        "Activate the same environment as the notebook's in worker_init, or name its python.",
+    ),
+    (
+        r"python\S*: (?:command not found|No such file or directory|not found)|No such file or directory: '\S*python",
+        "Load or activate Python in worker_init, or name its path with HighThroughputExecutor(python=...).",
+    ),
+    (
+        r"module: (?:command )?not found|Unable to locate a modulefile|module\(s\) are unknown",
+        "Correct the module line in worker_init; some sites need `source /etc/profile` before it.",
+    ),
+    (r"command not found|: not found", "Correct that command in worker_init, or load the module that brings it there."),
+    (r"(?i)\baccount\b", "Give the provider an account that you may use."),
+    (r"(?i)\b(?:partition|queue)\b", "Give the provider a partition or queue that exists and takes such jobs."),
+    (r"(?i)\bwall ?time|time limit", "Give the provider a shorter walltime."),
+    (r"(?i)\bQOS|submit ?limit|too many jobs|queue is full", "Wait until fewer of your jobs are in the queue."),
+    (r"(?i)\bmemory\b", "Ask for less memory."),
+    (
+        r"(?i)connect|address|unreachable|no route",
+        "Give HighThroughputExecutor an address of this host that the nodes can reach (address=...).",
+    ),
+    (r"(?i)permission denied", "See that you may use what is named there, on the nodes too."),
+    (r"(?i)no space|quota", "Make room there, or choose another run_dir."),
+    (r"(?i)timed? ?out|did not answer", "See whether the scheduler is well, then load again."),
+)
+"""The first pattern that is found tells what to do."""
+
+
+def advice(words: str) -> str:
+    """What is usually to be done about this, in one sentence."""
+    for pattern, what in _ADVICE:
+        if re.search(pattern, words):
+            return what
+    return "Correct the provider's options or worker_init, then load again; `parslab doctor` tries a configuration."
+
+
+def ending(text: str, known: str = "") -> str:
+    """The last lines of an output, on one line; without those that are part of what is known anyway."""
+    lines = [line for part in text.splitlines() if (line := part.strip()) and line not in known]
+    shown = " | ".join(lines[-LINES:])
+    return shown if len(shown) <= CHARACTERS else f"...{shown[-CHARACTERS:]}"
+
+
+def last_words(stderr: str, stdout: str, known: str = "") -> str:
+    """How the output of a job ends: what it said on stderr, or else on stdout; empty when it said nothing new."""
+    for path in (stderr, stdout):
+        with contextlib.suppress(OSError):
+            words = ending(text := tail(path), known)
+            if text.strip():
+                return f"its output: {words}" if words else ""
+    return ""
+
+
+def stopped(failures: int, block: str, job: str, reason: str, output: str) -> str:
+    """The sentence with which an executor is stopped."""
+    which = f"block {block} (job {job})" if job else f"block {block}"
+    where = f" Its whole output is in {output}." if job else ""
+    why = reason.rstrip(". ") or "no reason is known"
+    return f"{failures} blocks in a row could not start; the last, {which}: {why}. {advice(reason)}{where}"
