@@ -46,8 +46,8 @@ class Config(Description):
         How often a task that failed is tried again; an app may say otherwise for its own tasks.
     strategy
         How blocks follow the work: ``"none"`` keeps ``init_blocks``; ``"simple"`` gets blocks when tasks wait and gives
-        all of them back when there is no work; ``"htex_auto_scale"`` gives idle blocks back singly as well; or the
-        name of one of your own, an entry point of the group ``parslab.strategies``.
+        all of them back when there is no work; ``"htex_auto_scale"`` gives idle blocks back singly as well; or one of
+        your own, named ``"module:Class"`` or by an entry point of the group ``parslab.strategies``.
     strategy_period
         Seconds between two decisions of the strategy while nothing happens; work that arrives is looked at at once.
     max_idletime
