@@ -25,6 +25,7 @@ from parslab.errors import ConfigurationError
 from parslab.places import import_prefix
 from parslab.providers.base import Job, SubmitError
 from parslab.records.states import ENDED, BlockState
+from parslab.scaling.strategies import strategy_named
 from parslab.sites import check_site, default_config, named_config
 from parslab.version import version
 
@@ -69,6 +70,8 @@ def examine(name: str, label: str, dry_run: bool, timeout: float) -> int:
         if not executors:
             have = ", ".join(executor.label for executor in config.executors)
             raise Trouble(f"There is no executor {label!r}; this configuration has {have}.")
+        if any(getattr(executor, "provider", None) is not None for executor in executors):
+            strategy_named(config.strategy)
         _good("configuration", repr(config))
         for executor in executors:
             _examine_executor(config, executor, dry_run, timeout)

@@ -103,6 +103,10 @@ def start(config: Config, package: str) -> Started:
     """
     here = _here()
     executors = [executor.settings() for executor in config.executors]
+    if any("provider" in settings for settings in executors):
+        from parslab.scaling.strategies import strategy_named
+
+        strategy_named(config.strategy)  # known to be there, before a block is asked for
     run_dir, notices = _new_run_dir(Path(config.run_dir))
     run = f"{run_dir.name}-{secrets.token_hex(3)}"
     settings: dict[str, Any] = {

@@ -229,6 +229,18 @@ def test_a_node_that_does_not_reach_us_is_told_what_to_do() -> None:
     assert told.startswith("Node n7 reaches this host at none of 10.1.2.3:5000 (timed out): name an address")
 
 
+def test_a_strategy_that_is_none_fails_before_a_job_is_submitted(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "mine.py"
+    file.write_text(
+        "from parslab import Config, HighThroughputExecutor\n"
+        "config = Config(executors=[HighThroughputExecutor()], strategy='smple')\n"
+    )
+    assert doctor.examine(str(file), "", False, 1.0) == 1
+    assert capsys.readouterr().out.startswith("[FAIL] There is no strategy 'smple': choose one of none, simple,")
+
+
 def test_a_name_that_is_none_fails_in_words(capsys: pytest.CaptureFixture[str]) -> None:
     assert doctor.examine("nowhere", "", True, 1.0) == 1
     assert "[FAIL] There is no ready configuration 'nowhere'; there are laptop" in capsys.readouterr().out
