@@ -164,6 +164,7 @@ class Kernel(Ledger):
 
         wanted = [(e, self.pools[n]) for n, e in enumerate(self.run["executors"]) if n in self.pools]
         self._hubs, self._doors = doors.open_hub(wanted, self, sockets)
+        self.controllers = {pool.label: pool.controller for pool in self.pools.values() if not isinstance(pool, Pool)}
 
     def reap(self) -> None:
         """A child process has ended."""
