@@ -1,0 +1,80 @@
+"""Blocks of this host, scaled, held, released, drained and cancelled by their user's word."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+import parslab
+from parslab import Config, HighThroughputExecutor, LocalProvider, python_app
+from parslab.errors import ConfigurationError
+from tests.process.house import until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from parslab import DataFlowKernel
+    from tests.process.house import House
+
+
+@pytest.fixture
+def blocks(house: House) -> Iterator[DataFlowKernel]:
+    """A run whose blocks come only when its user says so."""
+    provider = LocalProvider(init_blocks=1, max_blocks=2)
+    executor = HighThroughputExecutor(max_workers_per_node=1, provider=provider)
+    dfk = parslab.load(Config(executors=[executor], strategy="none", run_dir=house.runs))
+    try:
+        yield dfk
+    finally:
+        dfk.cleanup()
+        parslab.clear()
+
+
+@python_app
+def block_id() -> str:
+    import os
+
+    return os.environ["PARSLAB_WORKER_BLOCK_ID"]
+
+
+def states(dfk: DataFlowKernel) -> dict[str, str]:
+    return {row.block: row.state for row in dfk.blocks()}
+
+
+def connected(dfk: DataFlowKernel) -> list[str]:
+    return sorted(row.block for row in dfk.blocks() if row.managers)
+
+
+def test_blocks_do_as_they_are_told(blocks: DataFlowKernel) -> None:
+    assert block_id().result(20) == "0"
+    assert "2" in blocks.scale("htex", 2)
+    until(lambda: connected(blocks) == ["0", "1"], 20)
+    assert "gets no new tasks until it is released" in blocks.hold("htex/0")
+    until(lambda: [row.block for row in blocks.blocks() if row.held] == ["0"])
+    assert {block_id().result(20) for _ in range(6)} == {"1"}
+    blocks.hold("1")
+    waiting = block_id()
+    assert "gets tasks again" in blocks.release("0")
+    assert waiting.result(20) == "0"
+    assert blocks.drain("htex/0").startswith("Block htex/0 ends")
+    until(lambda: states(blocks)["0"] in ("scaled_in", "finished"), 20)
+    assert blocks.cancel_block("1").startswith("Block htex/1 is cancelled")
+    until(lambda: states(blocks)["1"] == "scaled_in", 20)
+
+
+def test_what_cannot_be_done_is_told(blocks: DataFlowKernel) -> None:
+    assert block_id().result(20) == "0"
+    with pytest.raises(ConfigurationError, match=r"^Executor htex has no block '7'"):
+        blocks.hold("7")
+    with pytest.raises(ConfigurationError, match=r"^Executor 'gpu' has no blocks: those that have blocks are htex\.$"):
+        blocks.drain("gpu/0")
+    with pytest.raises(ConfigurationError, match=r"^Executor 'gpu' has no blocks"):
+        blocks.scale("gpu", 1)
+
+
+def test_a_run_without_blocks_says_so(house: House) -> None:
+    with house.load() as dfk:
+        assert dfk.blocks() == []
+        with pytest.raises(ConfigurationError, match=r"^No executor of this run has blocks: its workers are those"):
+            dfk.scale("", 2)
