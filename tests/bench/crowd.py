@@ -104,7 +104,7 @@ class Crowd:
 
 def main(path: str, managers: int, slots: int) -> None:
     """Serve until the run is over."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     with open(path, encoding="utf-8") as file:
         settings = json.load(file)

@@ -93,3 +93,18 @@ class TestThreadPoolExecutor(ExecutorSuite):
         pid, thread = here().result()
         assert pid == os.getpid()
         assert thread.startswith("parslab-threads-")
+
+
+class TestHighThroughputExecutor(ExecutorSuite):
+    """A block of this host, whose manager comes by the run's socket."""
+
+    def executor(self) -> Executor:
+        return parslab.HighThroughputExecutor(max_workers_per_node=2, provider=parslab.LocalProvider(init_blocks=1))
+
+
+class TestHighThroughputExecutorOverTcp(ExecutorSuite):
+    """Two blocks of one worker each, whose managers come by the run's port as those of other hosts do."""
+
+    def executor(self) -> Executor:
+        provider = parslab.LocalProvider(init_blocks=2, min_blocks=2, max_blocks=2)
+        return parslab.HighThroughputExecutor(max_workers_per_node=1, provider=provider, address="127.0.0.1")
