@@ -11,6 +11,7 @@ import contextlib
 import gc
 import os
 import shutil
+import signal
 import socket
 import sys
 import tempfile
@@ -52,6 +53,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         limit = RING_TIMEOUTS.get(ring(item.path))
         if limit and not item.get_closest_marker("timeout"):
             item.add_marker(pytest.mark.timeout(limit))
+
+
+def pytest_sessionstart() -> None:
+    """Let Ctrl-C interrupt: a shell starts what it runs in the background with SIGINT ignored, which is inherited."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 # --- a run of their own ----------------------------------------------------------------------------------------------

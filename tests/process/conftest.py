@@ -6,12 +6,24 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from parslab.client import session
 from tests.process.house import House
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from parslab import DataFlowKernel
+
+
+@pytest.fixture(autouse=True)
+def nothing_loaded() -> Iterator[None]:
+    """A run that a failed test leaves loaded must not make those behind it fail, too."""
+    before = session._running()
+    yield
+    left = session._running()
+    if left is not None and left is not before:
+        left.cleanup()
+        session.clear()
 
 
 @pytest.fixture

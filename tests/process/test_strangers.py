@@ -16,6 +16,7 @@ from parslab import python_app
 from parslab.client.start import find_runs
 from parslab.dataflow.clients import peer_uid
 from parslab.records import panel
+from tests.process.house import until
 
 _NOBODY = 65534
 
@@ -67,7 +68,7 @@ def test_another_user_can_neither_read_nor_drive_a_run(tmp_path: Path) -> None:
         (info,) = [run for run in find_runs() if run["run"] == dfk.run]
         sock = Path(info["socket"])
         files = [dfk.run_dir, dfk.run_dir / "settings.json", dfk.run_dir / "dfk.log", dfk.run_dir / "monitoring.db"]
-        assert all(path.exists() for path in files)
+        until(lambda: all(path.exists() for path in files))  # monitoring opens its file in a thread of its own
         _open_up(tmp_path)
         assert _as_nobody(sock, sock.parent, *files) == "PermissionError"
         # Even with the folder and the socket opened by hand, the DataFlowKernel asks whose process it is.

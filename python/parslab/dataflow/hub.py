@@ -1,8 +1,9 @@
 """The one TCP port of a run [shell]: a CurveZMQ ROUTER through which workers and managers of other hosts come.
 
 All executors share it. Whoever has the run's key may say hello; what then comes from this peer goes to the room that
-took it in. A peer that sends something else is dropped and counted, and nothing that it sent is ever unpickled. Peers
-do not come back under the same identity: a connection that broke is over, and its peer is lost.
+took it in. A peer that sends something else is dropped and counted, and nothing that it sent is ever unpickled; what a
+stranger can make us hold before it is known for one is bounded (``wire.parts``). Peers do not come back under the same
+identity: a connection that broke is over, and its peer is lost.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import contextlib
 import json
 import logging
 import os
+import struct
 from pathlib import Path
 from time import time
 from typing import TYPE_CHECKING, Any, Protocol
@@ -18,7 +20,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 import msgspec
 import zmq
 
-from parslab.errors import ConfigurationError
+from parslab.dataflow.knocks import WATCHED, Knocks
+from parslab.errors import ConfigurationError, ProtocolError
 from parslab.records.events import NoticeRaised
 from parslab.wire.curve import Gate, Keys
 from parslab.wire.messages import (
@@ -36,6 +39,7 @@ from parslab.wire.messages import (
     WorkerHello,
     WorkerTold,
 )
+from parslab.wire.parts import PART, WIRE_PART, joined, parted
 from parslab.wire.stream import Buffer, decoder
 
 if TYPE_CHECKING:
@@ -69,6 +73,8 @@ _SMALL = 1 << 16
 _PROBE = 0.1
 """Seconds from a broken connection to asking who is still there; many that break together are asked once."""
 _SWEEP = 2.0
+_HANDSHAKE = 10_000
+"""Milliseconds that a newcomer has to show the run's key."""
 _ANYWHERE = ("0.0.0.0", "::")
 
 
@@ -151,6 +157,7 @@ class Hub:
         self.keys = Keys()
         self.strangers = 0
         """Messages from peers that said no hello, or that nobody could decode."""
+        self._knocks = Knocks()
         self._doors: dict[tuple[type[Any], int], Door] = {}
         self._homes: dict[bytes, Door] = {}
         self._sent = False
@@ -160,7 +167,7 @@ class Hub:
         self._gate = Gate(self._context, {self.keys.client_public})
         self._router = self._make_router(addresses)
         self.port = self._bind(addresses, port)
-        self._watcher: zmq.Socket[Any] = self._router.get_monitor_socket(zmq.EVENT_DISCONNECTED)
+        self._watcher: zmq.Socket[Any] = self._router.get_monitor_socket(WATCHED)
         for sock, call in ((self._gate.socket, self.turn), (self._router, self.turn), (self._watcher, self._watched)):
             owner.loop.watch(sock.getsockopt(zmq.FD), call)
         owner.at(time(), self._sweep)
@@ -171,7 +178,8 @@ class Hub:
         router.curve_secretkey = self.keys.server_secret.encode()
         router.curve_publickey = self.keys.server_public.encode()
         router.setsockopt(zmq.ROUTER_MANDATORY, 1)
-        router.setsockopt(zmq.MAXMSGSIZE, _memory())
+        router.setsockopt(zmq.MAXMSGSIZE, WIRE_PART)
+        router.setsockopt(zmq.HANDSHAKE_IVL, _HANDSHAKE)
         router.setsockopt(zmq.SNDHWM, 0)
         router.setsockopt(zmq.RCVHWM, 0)
         router.setsockopt(zmq.BACKLOG, 4096)
@@ -191,7 +199,8 @@ class Hub:
                 self._context.destroy(0)
                 place = f"{host}:{port}" if port else host
                 raise ConfigurationError(
-                    f"the run cannot listen at {place} ({error.strerror}); give its executors another address or port."
+                    f"the run cannot listen at {place} ({os.strerror(error.errno or 0)}); give its executors another "
+                    "address or port."
                 ) from error
         return port
 
@@ -227,9 +236,9 @@ class Hub:
         self._sent = True
         head = msgspec.msgpack.encode(messages)
         try:
-            if frames:
+            if frames or len(head) > PART:
                 copy = sum(memoryview(frame).nbytes for frame in frames) <= _SMALL
-                self._router.send_multipart([identity, head, *frames], copy=copy)
+                self._router.send_multipart([identity, *parted(head, frames)], copy=copy)
             else:
                 self._router.send(identity, _MORE)
                 self._router.send(head)
@@ -270,15 +279,20 @@ class Hub:
         """Take everything that has come."""
         router = self._router
         while router.getsockopt(_EVENTS) & _READABLE:  # type: ignore[operator]
-            identity, head, *frames = router.recv_multipart(zmq.DONTWAIT)
+            identity, *parts = router.recv_multipart(zmq.DONTWAIT)
+            try:
+                head, *frames = joined(parts)
+            except (ProtocolError, ValueError) as error:
+                self._stranger(identity, str(error))
+                continue
             self._received(identity, head, frames)
         self._gate.answer()
 
     def _watched(self) -> None:
-        """A connection broke."""
+        """Connections were made, or are over."""
         while int(self._watcher.getsockopt(zmq.EVENTS)) & zmq.POLLIN:
-            self._watcher.recv_multipart(zmq.DONTWAIT)
-            if not self._probing:
+            event, value = struct.unpack("=HI", self._watcher.recv_multipart(zmq.DONTWAIT)[0][:6])
+            if self._knocks.told(event, value) and not self._probing:
                 self._probing = True
                 self._owner.at(time() + _PROBE, self._probe)
 
@@ -314,13 +328,14 @@ class Hub:
         """A connection broke: find out whose, by sending to everybody."""
         self._probing = False
         for identity in list(self._homes):
-            self.send(identity, [Beat()])
+            self.send(identity, [])
 
     def _sweep(self) -> None:
         self.turn()
         self._watched()
-        if self._gate.refused:
-            count, self._gate.refused = self._gate.refused, 0
+        count = self._gate.refused + self._knocks.strangers
+        if count:
+            self._gate.refused = self._knocks.strangers = 0
             many = f"{count} connections that do" if count > 1 else "A connection that does"
             text = f"{many} not hold the run's key tried to come in at port {self.port} and got no further."
             log.warning("%s", text)
@@ -337,11 +352,3 @@ class Hub:
         self._router.close()
         self._gate.socket.close(0)
         self._context.term()
-
-
-def _memory() -> int:
-    """Bytes of memory that this host has: no message can be larger."""
-    try:
-        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (ValueError, OSError):
-        return 1 << 40

@@ -17,6 +17,7 @@ import zmq
 
 from parslab.errors import ProtocolError
 from parslab.wire.messages import ToManagerMessage
+from parslab.wire.parts import PART, joined, parted
 from parslab.wire.stream import Buffer, Stream, decoder
 
 if TYPE_CHECKING:
@@ -214,9 +215,9 @@ class Link:
         """Send a batch; never blocks."""
         self.sent = True
         head = msgspec.msgpack.encode(messages)
-        if frames:
+        if frames or len(head) > PART:
             copy = sum(memoryview(frame).nbytes for frame in frames) <= _SMALL
-            self._sock.send_multipart([head, *frames], copy=copy)
+            self._sock.send_multipart(parted(head, frames), copy=copy)
         else:
             self._sock.send(head)
 
@@ -225,7 +226,7 @@ class Link:
         self.sent = False
         batches = []
         while self._sock.getsockopt(_EVENTS) & _READABLE:  # type: ignore[operator]
-            head, *frames = self._sock.recv_multipart(zmq.DONTWAIT)
+            head, *frames = joined(self._sock.recv_multipart(zmq.DONTWAIT))
             batches.append((self._decode(head), frames))
         return batches
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from parslab.wire.eager import Eagerness
 from parslab.wire.messages import ControlMessage, WorkerMessage
+from parslab.wire.parts import joined, parted
 from parslab.wire.stream import Batch, Buffer, Stream, decoder
 
 if TYPE_CHECKING:
@@ -83,7 +84,7 @@ class _TcpLink:
 
         head = msgspec.msgpack.encode(messages)
         with self._using:
-            self._sock.send_multipart([head, *frames], copy=not frames)
+            self._sock.send_multipart(parted(head, frames), copy=not frames)
 
     def receive(self, timeout: float | None) -> list[Batch]:
         while True:
@@ -106,7 +107,8 @@ class _TcpLink:
                 parts = self._sock.recv_multipart(self._zmq.DONTWAIT, copy=False)
                 if len(parts) == 1 and not parts[0].buffer.nbytes:
                     raise EOFError  # the DataFlowKernel says farewell
-                batches.append((self._decode(parts[0].buffer), [bytearray(p.buffer) for p in parts[1:]]))
+                head, *frames = joined([part.buffer for part in parts])
+                batches.append((self._decode(head), [f if type(f) is bytearray else bytearray(f) for f in frames]))
         return batches
 
 
