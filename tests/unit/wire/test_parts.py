@@ -1,4 +1,4 @@
-"""Batches with something long in them travel in parts, and come out as they went in; what does not add up is refused."""
+"""Batches with something long travel in parts and come out as they went in; what does not add up is refused."""
 
 from __future__ import annotations
 
