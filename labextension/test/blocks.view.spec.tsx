@@ -70,6 +70,14 @@ describe('the blocks', () => {
     expect(seen.all('.parslab-Blocks-reason, [data-action]')).toHaveLength(0);
   });
 
+  it('that went as they should say nothing of it', () => {
+    const { seen } = body({
+      blocks: [block(0, { state: 'draining', reason: 'it was idle' }), endedBlock(1, 'scaled_in', 'exit status 0')]
+    });
+    expect(seen.all('[data-block]')).toHaveLength(2);
+    expect(seen.all('.parslab-Blocks-reason')).toHaveLength(0);
+  });
+
   it('can be held, drained and cancelled as their state allows', () => {
     const { seen, actions, connection, again } = body({ blocks: [block(0)] });
     const offered = () => seen.all('[data-action]').map(button => button.dataset.action);

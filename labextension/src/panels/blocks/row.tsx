@@ -19,6 +19,9 @@ export interface IBlockRowsProps extends IBlocksBodyProps {
   enabled: boolean;
 }
 
+/** States whose reasons nobody asks for before the block is opened. */
+const EXPECTED = ['draining', 'scaled_in'];
+
 /** Columns of the table. */
 const COLUMNS = 5;
 
@@ -68,7 +71,7 @@ export function BlockRows(props: IBlockRowsProps): React.JSX.Element {
           {age(row, now)}
         </td>
       </tr>
-      {row.reason && !opened && (
+      {row.reason && !opened && !EXPECTED.includes(row.state) && (
         <tr className="parslab-Blocks-reason" data-state={state}>
           <td colSpan={COLUMNS} className="parslab-Block-short">
             {firstLine(row.reason)}
