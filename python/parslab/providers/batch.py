@@ -31,9 +31,20 @@ from parslab.records.states import ENDED, BlockState
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-__all__ = ["BatchProvider", "BatchRunner", "Stuck", "Unclear", "clock", "directives", "gathered", "merged", "unclear"]
+__all__ = [
+    "BatchProvider",
+    "BatchRunner",
+    "Ledger",
+    "Stuck",
+    "Unclear",
+    "clock",
+    "directives",
+    "gathered",
+    "merged",
+    "unclear",
+]
 
-PATIENCE = 15.0
+PATIENCE = 30.0
 """Seconds after which a job that nobody knows is missing: new jobs and ends take a while to show up everywhere."""
 
 
@@ -213,7 +224,7 @@ def gathered(parts: Iterable[tuple[str, JobStatus]], jobs: list[str]) -> dict[st
 
 
 @dataclass(eq=False)
-class _Ledger:
+class Ledger:
     """What is known of the jobs of one group.
 
     Threads of several controllers write to it; each write is one operation on a dictionary or set.
@@ -225,8 +236,15 @@ class _Ledger:
     unseen: dict[str, float] = field(default_factory=dict)
     cancelled: set[str] = field(default_factory=set)
 
+    def began(self, number: str, job: Job) -> None:
+        """Note a new job; a scheduler that was set up anew gives numbers a second time."""
+        for known in (self.last, self.ended, self.unseen):
+            known.pop(number, None)
+        self.cancelled.discard(number)
+        self.jobs[number] = job
 
-_LEDGERS: WeakValueDictionary[str, _Ledger] = WeakValueDictionary()
+
+_LEDGERS: WeakValueDictionary[str, Ledger] = WeakValueDictionary()
 """Runners of one group may be asked for each other's jobs."""
 
 
@@ -241,14 +259,22 @@ class BatchRunner:
         How commands are run.
     now
         A clock that never goes back.
+    ledger
+        What is known of jobs; None: it is shared with the other runners of the group.
     """
 
-    def __init__(self, provider: BatchProvider, run: Run = run, now: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        provider: BatchProvider,
+        run: Run = run,
+        now: Callable[[], float] = time.monotonic,
+        ledger: Ledger | None = None,
+    ) -> None:
         self.period = float(provider.poll_interval)
         self.group = provider.group()
         self._provider, self._run, self._now = provider, run, now
         self._limit = float(provider.cmd_timeout)
-        self._ledger = _LEDGERS.setdefault(self.group, _Ledger())
+        self._ledger = ledger or _LEDGERS.setdefault(self.group, Ledger())
 
     # ----- submit
 
@@ -275,7 +301,7 @@ class BatchRunner:
             ) from error
         else:
             number = self._number(job, command, answer)
-        self._ledger.jobs[number] = job
+        self._ledger.began(number, job)
         return number
 
     def _number(self, job: Job, command: list[str], answer: Answer) -> str:

@@ -1,13 +1,11 @@
-"""Files of a block [shell]: its script is written whole or not at all, its output is read where it ended."""
+"""Writes the files of a block [shell]."""
 
 from __future__ import annotations
 
 import contextlib
 import os
 
-__all__ = ["last_line", "write_script"]
-
-_TAIL = 4000
+__all__ = ["write_script"]
 
 
 def write_script(path: str, text: str) -> None:
@@ -21,14 +19,3 @@ def write_script(path: str, text: str) -> None:
         with contextlib.suppress(OSError):
             os.unlink(new)
         raise
-
-
-def last_line(path: str) -> str:
-    """The last line of a file that is not empty; nothing where there is none."""
-    try:
-        with open(path, "rb") as file:
-            file.seek(max(0, os.path.getsize(path) - _TAIL))
-            lines = file.read().decode(errors="replace").splitlines()
-    except OSError:
-        return ""
-    return next((line.strip() for line in reversed(lines) if line.strip()), "")

@@ -17,7 +17,7 @@ import uuid
 from typing import TYPE_CHECKING, ClassVar
 
 from parslab.providers.base import Job, JobStatus, Provider, SubmitError, ended, exit_file, script_text
-from parslab.providers.files import last_line, write_script
+from parslab.providers.files import write_script
 from parslab.records.states import BlockState
 
 if TYPE_CHECKING:
@@ -153,8 +153,7 @@ class _Block:
                 status = ended(int(file.read()))
         except (OSError, ValueError):
             return JobStatus(BlockState.failed, "killed before its script ended", host)
-        said = last_line(self._job.stderr) if status.state is BlockState.failed else ""
-        return JobStatus(status.state, f"{status.reason}{f': {said}' if said else ''}", host)
+        return JobStatus(status.state, status.reason, host)
 
 
 def _sweep(marks: set[str], patience: float = 2.0) -> None:

@@ -46,7 +46,10 @@ _STATES = {
 _NEVER = (
     (r"PartitionNodeLimit", "the partition has not so many nodes, or a job may not have them: lower nodes_per_block"),
     (r"PartitionTimeLimit", "the partition allows less time: lower walltime"),
-    (r"PartitionConfig", "the partition cannot give what is asked for: look at cores_per_node, mem_per_node, gres"),
+    (
+        r"PartitionConfig",
+        "the partition cannot give what is asked for: look at walltime, nodes_per_block, cores_ and mem_per_node",
+    ),
     (r"(Assoc|QOS)Max\w+Per(Job|Node)", "your account or QOS allows less for one job"),
     (r"(Assoc|QOS)Grp(?!\w*Run)\w*Minutes", "the budget of your account or QOS is used up"),
     (r"QOSMin", "the QOS wants larger jobs"),

@@ -1,0 +1,510 @@
+"""What every provider must do: two suites, one on recorded answers of schedulers, one on real jobs.
+
+A member of the family makes subclasses in test files of its own; pytest finds the rest::
+
+    class TestMine(BatchSuite):
+        recordings = Path(__file__).parent / "recorded" / "mine"
+
+        def provider(self, **options):
+            return MyProvider(queue="all", **options)
+
+A recording is a text file: what it is, what is expected, a line ``---``, and then the scheduler's answer as it was::
+
+    Slurm 22.05: squeue
+    reads: states
+    job: 11 running
+    job: 12 queued Resources
+    ---
+    11|RUNNING|None|n1
+    12|PENDING|Resources|
+
+``reads`` names the method that is given the text; ``job`` an id, its state (also ``stuck``, ``unclear`` or ``absent``)
+and a regular expression for its reason; ``gives`` what a method with one result returns.  This module needs pytest.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import subprocess
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import pytest
+
+from parslab.description import decoded, encoded
+from parslab.providers.base import Job, JobStatus, SubmitError, exit_file
+from parslab.providers.batch import PATIENCE, BatchProvider, BatchRunner, Ledger, Stuck, Unclear
+from parslab.providers.commands import Answer, Hung
+from parslab.records.states import ENDED, BlockState
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from parslab.providers.base import Provider, Runner
+
+__all__ = ["BatchSuite", "Commands", "Recording", "RunnerSuite", "a_job"]
+
+
+def a_job(folder: Path, name: str = "1", command: str = "start-manager") -> Job:
+    """A job whose files are in ``folder``."""
+    stem = folder / f"block-{name}"
+    return Job(f"parslab.run.label.{name}", command, f"{stem}.sh", f"{stem}.stdout", f"{stem}.stderr")
+
+
+# --- recorded answers -------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Recording:
+    """One answer of a scheduler, and what is to be made of it."""
+
+    path: Path
+    title: str
+    reads: str
+    text: str
+    jobs: tuple[tuple[str, str, str], ...] = ()
+    gives: str | None = None
+
+    @classmethod
+    def read(cls, path: Path) -> Recording:
+        """The recording in a file."""
+        head, found, text = path.read_text(encoding="utf-8").partition("\n---\n")
+        assert found, f"{path} has no line ---"
+        title, *lines = head.splitlines()
+        jobs, given = [], {}
+        for line in lines:
+            name, _, value = line.partition(":")
+            if name == "job":
+                number, state, *reason = value.split(None, 2)
+                jobs.append((number, state, reason[0] if reason else ""))
+            else:
+                given[name] = value.strip()
+        assert given.keys() <= {"reads", "gives"}, f"{path}: {sorted(given)}"
+        return cls(path, title, given["reads"], text, tuple(jobs), given.get("gives") or None)
+
+    @property
+    def ids(self) -> list[str]:
+        """The jobs that are asked for."""
+        return [number for number, _, _ in self.jobs]
+
+
+def _state(status: JobStatus | None) -> str:
+    if status is None:
+        return "absent"
+    if isinstance(status, Stuck):
+        return "stuck"
+    return "unclear" if isinstance(status, Unclear) else status.state.value
+
+
+@dataclass
+class Commands:
+    """Stands in for the scheduler's commands; each call takes the next answer for its program.
+
+    Attributes
+    ----------
+    answers : dict
+        By program: answers, or errors that are raised, the last of which is given for ever.
+    calls : list
+        The command lines that were run.
+    """
+
+    answers: dict[str, list[Answer | OSError]] = field(default_factory=dict)
+    calls: list[list[str]] = field(default_factory=list)
+
+    def __call__(self, command: Sequence[str], limit: float, stdin: str | None = None) -> Answer:
+        """Run a command as :func:`parslab.providers.commands.run` does."""
+        self.calls.append(list(command))
+        waiting = self.answers.get(command[0], [Answer(1, "", "this program says nothing here")])
+        answer = waiting.pop(0) if len(waiting) > 1 else waiting[0]
+        if isinstance(answer, OSError):
+            raise answer
+        return answer
+
+    def count(self, program: str) -> int:
+        """How often a program was run."""
+        return sum(call[0] == program for call in self.calls)
+
+
+class BatchSuite:
+    """The suite of a provider for a batch scheduler.
+
+    Attributes
+    ----------
+    recordings : Path
+        The folder of its recordings; they must show jobs that are queued, running and finished, and one of a state
+        that nobody knows.
+    shown : dict
+        Options, and what the script must show of each.
+    """
+
+    recordings: ClassVar[Path]
+    shown: ClassVar[dict[str, tuple[Any, str]]] = {}
+
+    def provider(self, **options: Any) -> BatchProvider:
+        """The provider to test."""
+        raise NotImplementedError
+
+    def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:
+        """A test for each recording."""
+        if "recording" in metafunc.fixturenames:
+            found = [Recording.read(path) for path in sorted(self.recordings.glob("*.txt"))]
+            metafunc.parametrize("recording", found, ids=[recording.path.stem for recording in found])
+        if "option" in metafunc.fixturenames:
+            metafunc.parametrize("option", sorted(self.shown))
+
+    # ----- answers
+
+    def test_recorded_answer(self, recording: Recording) -> None:
+        """Each is read as it is meant."""
+        read = getattr(self.provider(), recording.reads)
+        if recording.reads in ("states", "ends"):
+            found = read(recording.text, recording.ids)
+            assert {number: _state(found.get(number)) for number in recording.ids} == {
+                number: state for number, state, _ in recording.jobs
+            }
+            assert set(found) <= set(recording.ids)
+            for number, _, reason in recording.jobs:
+                assert not reason or re.search(reason, found[number].reason), found[number]
+        else:
+            arguments = (recording.ids[0],) if recording.reads == "found" else ()
+            assert (read(recording.text, *arguments) or None) == recording.gives
+
+    def test_jobs_that_nobody_asked_for_are_left_out(self, recording: Recording) -> None:
+        """A user's other jobs are none of ours."""
+        if recording.reads in ("states", "ends"):
+            assert getattr(self.provider(), recording.reads)(recording.text, ["987654321"]) == {}
+
+    def test_damaged_answers_are_no_crash(self, recording: Recording) -> None:
+        """Whatever is cut off, left out or put between, what is said is a state of a job that was asked for."""
+        provider, text = self.provider(), recording.text
+        lines = text.splitlines(keepends=True)
+        odd = [text[:at] for at in range(0, len(text), max(1, len(text) // 50))]
+        odd += ["".join(lines[:n] + lines[n + 1 :]) for n in range(min(len(lines), 60))]
+        odd += ["".join([*lines[:n], "\x00|slurm: a warning, 12 of 3%|\t<&\n", *lines[n:]]) for n in range(0, 60, 7)]
+        odd += [re.sub(pattern, new, text) for pattern, new in ((r"\S", "?"), (r"\d", "9"), (r"[|:=]", " "), (" ", ""))]
+        for answer in odd:
+            if recording.reads in ("states", "ends"):
+                found = getattr(provider, recording.reads)(answer, recording.ids)
+                assert set(found) <= set(recording.ids)
+                assert all(isinstance(status, JobStatus) for status in found.values())
+            else:
+                arguments = (recording.ids[0],) if recording.reads == "found" else ()
+                told = getattr(provider, recording.reads)(answer, *arguments)
+                assert told is None or isinstance(told, str)
+
+    def test_recordings_show_the_whole_life_of_a_job(self) -> None:
+        """Queued, running, finished, failed, and a state that nobody knows, which is named."""
+        states = {state for path in self.recordings.glob("*.txt") for _, state, _ in Recording.read(path).jobs}
+        assert {"queued", "running", "finished", "failed", "unclear"} <= states
+        for path in self.recordings.glob("*.txt"):
+            recording = Recording.read(path)
+            for number, state, reason in recording.jobs:
+                assert state not in ("stuck", "unclear", "failed") or reason, f"{path}: what does {number} say?"
+
+    # ----- scripts
+
+    def test_script(self, tmp_path: Path) -> None:
+        """The scheduler's lines come first, the user's before the launcher's, and bash can read it all."""
+        provider = self.provider(worker_init="module load 'python'\nexport A=1", scheduler_options="--odd=1\n# told")
+        job = a_job(tmp_path, command="env A=${A:-2} start-manager 'x y'")
+        text = provider.script(job)
+        lines = text.splitlines()
+        assert lines[0] == "#!/bin/bash"
+        first = next(n for n, line in enumerate(lines) if line and not line.startswith("#"))
+        assert all(not line.startswith(provider.prefix) for line in lines[first:])
+        told = "\n".join(provider.files(job).values())
+        assert f"{provider.prefix} --odd=1".strip("# ") in told
+        assert text.index("module load 'python'\nexport A=1") < text.index(job.command)
+        assert subprocess.run(["bash", "-n"], input=text, text=True, capture_output=True).stderr == ""
+
+    def test_options_are_shown_in_the_files(self, option: str, tmp_path: Path) -> None:
+        """Each option changes what the scheduler is told."""
+        value, shown = self.shown[option]
+        job = a_job(tmp_path)
+        told = "\n".join(self.provider(**{option: value}).files(job).values())
+        assert re.search(shown, told, re.MULTILINE), told
+        assert not re.search(shown, "\n".join(self.provider().files(job).values()), re.MULTILINE)
+
+    @pytest.mark.parametrize(("status", "state"), [(0, "finished"), (3, "failed")])
+    def test_the_exit_status_is_left_behind(self, status: int, state: str, tmp_path: Path) -> None:
+        """The script ends as the launcher's text does, and its output is where it is looked for."""
+        job = a_job(tmp_path, command=f"(echo $A; echo no >&2; exit {status})")
+        provider = self.provider(worker_init="A=yes")
+        script = tmp_path / "run.sh"
+        script.write_text(provider.script(job))
+        with open(job.stdout, "w") as out, open(job.stderr, "w") as err:
+            to: Any = (None, None) if provider.redirects else (out, err)
+            ended = subprocess.run(["bash", script], stdout=to[0], stderr=to[1])
+        assert ended.returncode == status
+        assert Path(exit_file(job.script)).read_text() == f"{status}\n"
+        assert Path(job.stdout).read_text() == "yes\n"
+        assert Path(job.stderr).read_text() == "no\n"
+
+    def test_it_travels(self) -> None:
+        """To the DataFlowKernel process and back, equal and readable."""
+        provider = self.provider(worker_init="x")
+        assert decoded(encoded(provider)) == provider
+        assert repr(provider).startswith(f"{type(provider).__name__}(")
+
+    # ----- the runner
+
+    def runner(self, commands: Commands, now: Callable[[], float] = lambda: 0.0, **options: Any) -> BatchRunner:
+        """A runner of its own, that shares nothing with those of other tests."""
+        return BatchRunner(self.provider(**options), commands, now, Ledger())
+
+    def answer(self, reads: str, state: str) -> tuple[str, str]:
+        """A recorded answer that says so of a job, and the job."""
+        for path in sorted(self.recordings.glob("*.txt")):
+            recording = Recording.read(path)
+            for number, told, _ in recording.jobs:
+                if recording.reads == reads and told == state:
+                    return recording.text, number
+        pytest.skip(f"no recording of {reads} shows a job that is {state}")
+
+    def submission(self) -> tuple[str, str]:
+        """A recorded answer of the submit command, and the job that it names."""
+        for path in sorted(self.recordings.glob("*.txt")):
+            recording = Recording.read(path)
+            if recording.reads == "submitted" and recording.gives:
+                return recording.text, recording.gives
+        pytest.fail("there is no recording of a submission")
+
+    def test_submit(self, tmp_path: Path) -> None:
+        """The files are there before the command is run, and nobody else may read them."""
+        text, number = self.submission()
+        job, provider = a_job(tmp_path), self.provider()
+        commands = Commands({provider.submit_command(job.script)[0]: [Answer(0, text)]})
+        assert self.runner(commands).submit(job) == number
+        assert commands.calls == [provider.submit_command(job.script)]
+        assert Path(job.script).read_text() == provider.files(job)[job.script]
+        assert Path(job.script).stat().st_mode & 0o777 == 0o700
+        assert sorted(str(path) for path in tmp_path.iterdir()) == sorted(provider.files(job))
+
+    @pytest.mark.parametrize(
+        ("answer", "says"),
+        [
+            (Answer(1, "", "no such account: astro"), "refused the job .*no such account: astro"),
+            (Answer(0, "have a nice day"), "without naming it: have a nice day"),
+            (FileNotFoundError("command not found: it"), "command not found: it on .*PATH"),
+            (Hung("it did not answer within 3 s"), "did not answer within 3 s.*cmd_timeout"),
+        ],
+    )
+    def test_refusals_are_told_in_the_schedulers_words(
+        self, answer: Answer | OSError, says: str, tmp_path: Path
+    ) -> None:
+        """Nothing else is raised."""
+        job = a_job(tmp_path)
+        commands = Commands({self.provider().submit_command(job.script)[0]: [answer]})
+        with pytest.raises(SubmitError, match=says):
+            self.runner(commands).submit(job)
+
+    def test_a_folder_that_is_gone_is_told(self, tmp_path: Path) -> None:
+        """Before anything is submitted."""
+        commands = Commands()
+        with pytest.raises(SubmitError, match="cannot be written"):
+            self.runner(commands).submit(a_job(tmp_path / "none"))
+        assert commands.calls == []
+
+    def test_a_scheduler_that_cannot_be_asked_is_no_end_of_a_job(self) -> None:
+        """OSError, and the next call tries again."""
+        provider = self.provider()
+        text, number = self.answer("states", "running")
+        program = provider.status_command([number])[0]
+        answers: list[Answer | OSError] = [Answer(1, "", "cannot connect"), Hung("slow"), Answer(0, text)]
+        runner = self.runner(Commands({program: answers}))
+        with pytest.raises(OSError, match="cannot connect"):
+            runner.status([number])
+        with pytest.raises(OSError, match="slow"):
+            runner.status([number])
+        assert runner.status([number])[number].state is BlockState.running
+
+    def test_a_forgotten_job_is_judged_by_what_it_left(self, tmp_path: Path) -> None:
+        """By its exit status, or after some patience by nothing."""
+        provider = self.provider()
+        text, number = self.submission()
+        job, clock = a_job(tmp_path), [0.0]
+        commands = Commands({provider.submit_command(job.script)[0]: [Answer(0, text)]})
+        runner = self.runner(commands, lambda: clock[0])
+        assert runner.submit(job) == number
+        commands.answers = {provider.status_command([number])[0]: [Answer(0, "")]}
+        assert runner.status([number]) == {}
+        clock[0] = PATIENCE
+        assert runner.status([number])[number].state is BlockState.missing
+        asked = len(commands.calls)
+        assert runner.status([number])[number].state is BlockState.missing
+        assert len(commands.calls) == asked, "what has ended is never asked for again"
+
+    def test_the_exit_status_is_read(self, tmp_path: Path) -> None:
+        """At once, where there is one."""
+        provider = self.provider()
+        text, number = self.submission()
+        job = a_job(tmp_path)
+        commands = Commands({provider.submit_command(job.script)[0]: [Answer(0, text)]})
+        runner = self.runner(commands)
+        runner.submit(job)
+        commands.answers = {provider.status_command([number])[0]: [Answer(0, "")]}
+        Path(exit_file(job.script)).write_text("127\n")
+        status = runner.status([number])[number]
+        assert (status.state, status.reason) == (BlockState.failed, "exit status 127 (command not found)")
+
+    def test_the_accounting_is_asked_for_forgotten_jobs(self) -> None:
+        """Where there is any."""
+        provider = self.provider()
+        text, number = self.answer("ends", "failed")
+        (command, *_) = provider.accounting_commands([number]) or [[]]
+        status_program = provider.status_command([number])[0]
+        answers: dict[str, list[Answer | OSError]] = {status_program: [Answer(0, ""), Answer(0, text)]}
+        if command[0] != status_program:
+            answers = {status_program: [Answer(0, "")], command[0]: [Answer(0, text)]}
+        commands = Commands(answers)
+        assert self.runner(commands).status([number])[number].state is BlockState.failed
+        assert command in commands.calls
+
+    def test_a_job_that_never_can_run_is_cancelled(self) -> None:
+        """And has failed, with the reason."""
+        provider = self.provider()
+        text, number = self.answer("states", "stuck")
+        cancel = provider.cancel_command([number])
+        commands = Commands({provider.status_command([number])[0]: [Answer(0, text)], cancel[0]: [Answer(0)]})
+        status = self.runner(commands).status([number])[number]
+        assert status.state is BlockState.failed
+        assert status.reason
+        assert cancel in commands.calls
+
+    def test_a_word_that_nobody_knows_changes_nothing(self) -> None:
+        """It is named as the reason; the state stays what it was."""
+        provider = self.provider()
+        text, number = self.answer("states", "unclear")
+        status = self.runner(Commands({provider.status_command([number])[0]: [Answer(0, text)]})).status([number])
+        assert status[number].state is BlockState.queued
+        assert "not known here" in status[number].reason
+
+    def test_cancel(self) -> None:
+        """Asks once for each, whatever is said of jobs that are gone; else it is an OSError."""
+        provider = self.provider()
+        command = provider.cancel_command(["1", "2"])
+        commands = Commands({command[0]: [Answer(0), Answer(1, "", "cannot connect")]})
+        runner = self.runner(commands)
+        runner.cancel([])
+        assert commands.calls == []
+        runner.cancel(["1", "2"])
+        assert commands.calls == [command]
+        with pytest.raises(OSError, match="cannot connect"):
+            runner.cancel(["1"])
+
+    def test_one_status_call_serves_all_jobs(self) -> None:
+        """Also hundreds."""
+        provider = self.provider()
+        numbers = [str(number) for number in range(100)]
+        program = provider.status_command(numbers)[0]
+        commands = Commands({program: [Answer(0, "")]})
+        self.runner(commands).status(numbers)
+        assert commands.calls[0] == provider.status_command(numbers)
+        assert sum(call == commands.calls[0] for call in commands.calls) == 1
+
+
+# --- real jobs --------------------------------------------------------------------------------------------------------
+
+
+class RunnerSuite:
+    """The suite of a runner on real jobs.
+
+    Attributes
+    ----------
+    limit : float
+        Seconds in which a job must start, or an end be seen.
+    """
+
+    limit: ClassVar[float] = 30.0
+
+    def provider(self, **options: Any) -> Provider:
+        """The provider to test."""
+        raise NotImplementedError
+
+    def refused(self) -> tuple[Provider, str] | None:
+        """A provider whose jobs are not accepted, and what is said then; None: there is nothing to refuse."""
+        return None
+
+    @pytest.fixture
+    def folder(self, tmp_path: Path) -> Path:
+        """Where files of jobs go; it must be there on the nodes too."""
+        return tmp_path
+
+    @contextlib.contextmanager
+    def running(self, folder: Path, **options: Any) -> Iterator[Runner]:
+        """A runner whose jobs are ended."""
+        runner = self.provider(**options).runner(folder)
+        numbers: list[str] = []
+        submit = runner.submit
+
+        def noted(job: Job) -> str:
+            numbers.append(submit(job))
+            return numbers[-1]
+
+        runner.submit = noted  # type: ignore[method-assign]
+        try:
+            yield runner
+        finally:
+            runner.cancel(numbers)
+            runner.close()
+
+    def until(self, runner: Runner, number: str, *states: BlockState) -> JobStatus:
+        """Wait until a job is in one of these states; none: until it has ended."""
+        deadline = time.monotonic() + self.limit
+        while True:
+            status = runner.status([number]).get(number)
+            if status is not None and status.state in (states or ENDED):
+                return status
+            assert time.monotonic() < deadline, f"job {number} is still {status}"
+            time.sleep(0.1)
+
+    def test_a_block_runs_to_its_end(self, folder: Path) -> None:
+        """With the user's lines before, and its output where it is looked for."""
+        with self.running(folder, worker_init="export A=from-init") as runner:
+            job = a_job(folder, command="env B=${A}-on bash -c 'echo $B; echo told >&2'")
+            status = self.until(runner, runner.submit(job))
+        assert status.state is BlockState.finished, status
+        assert Path(job.stdout).read_text() == "from-init-on\n"
+        assert Path(job.stderr).read_text() == "told\n"
+
+    def test_a_block_that_fails(self, folder: Path) -> None:
+        """In words that say how."""
+        with self.running(folder) as runner:
+            job = a_job(folder, command="no-such-program-here")
+            status = self.until(runner, runner.submit(job))
+        assert status.state is BlockState.failed
+        assert "exit status 127" in status.reason
+        assert "no-such-program-here: command not found" in Path(job.stderr).read_text()
+
+    def test_blocks_that_are_cancelled(self, folder: Path) -> None:
+        """Running or not; the others go on, and a second time is no error."""
+        with self.running(folder) as runner:
+            first, second = (runner.submit(a_job(folder, name, "sleep 300")) for name in "12")
+            assert first != second
+            assert self.until(runner, first, BlockState.running).hosts
+            self.until(runner, second, BlockState.running)
+            runner.cancel([first])
+            assert self.until(runner, first).state is BlockState.scaled_in
+            assert runner.status([second])[second].state is BlockState.running
+            runner.cancel([first, second])
+            assert self.until(runner, second).state is BlockState.scaled_in
+
+    def test_jobs_that_nobody_knows(self, folder: Path) -> None:
+        """Are not made up."""
+        with self.running(folder) as runner:
+            assert runner.status([]) == {}
+            assert all(status.state is BlockState.missing for status in runner.status(["7654321"]).values())
+
+    def test_a_job_that_is_refused(self, folder: Path) -> None:
+        """In the scheduler's words, at once."""
+        found = self.refused()
+        if found is None:
+            pytest.skip("it has nothing to refuse")
+        provider, says = found
+        runner = provider.runner(folder)
+        with pytest.raises(SubmitError, match=says):
+            runner.submit(a_job(folder))
+        runner.close()
