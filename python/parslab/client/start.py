@@ -77,6 +77,10 @@ class Started:
         if self.popen.poll() is None:
             self.popen.kill()
             self.popen.wait()
+        if self.popen.returncode:
+            from parslab.scaling.leftovers import bury
+
+            bury(self.run_dir)
         if self.popen.returncode or sys.platform != "linux":
             _end_processes_of(self.run)
         shutil.rmtree(self.settings["sockets"], ignore_errors=True)
@@ -217,17 +221,15 @@ def _numbered(root: Path) -> Path:
 
 def find_runs() -> list[dict[str, Any]]:
     """The connection files of this user's live runs on this host, newest last; those of dead ones are swept away."""
+    from parslab.scaling.leftovers import sweep
+
+    sweep(runtime_dir())
     runs = []
     for path in runtime_dir().glob("parslab-*.json"):
         try:
             info = read_connection(path)
             info["since"] = path.stat().st_mtime
         except (OSError, ConfigurationError):
-            continue
-        if info["host"] == socket.gethostname() and not _serves(info["pid"], info["since"]):
-            with contextlib.suppress(OSError):
-                path.unlink()
-            shutil.rmtree(Path(info["socket"]).parent, ignore_errors=True)
             continue
         runs.append(info)
     return sorted(runs, key=lambda info: float(info["since"]))
@@ -268,16 +270,3 @@ def connect(info: dict[str, Any], patience: float = 5.0) -> socket.socket:
             if time.monotonic() > deadline or isinstance(error, (FileNotFoundError, PermissionError)):
                 raise ConfigurationError(f"Run {info['run']} cannot be reached at {info['socket']}: {error}") from error
             time.sleep(0.05)
-
-
-def _serves(pid: int, since: float) -> bool:
-    """Whether this process lives (a zombie does not) and began before ``since``: numbers are used again."""
-    import psutil
-
-    try:
-        process = psutil.Process(pid)
-        return process.status() != psutil.STATUS_ZOMBIE and process.create_time() <= since + 1
-    except psutil.NoSuchProcess:
-        return False
-    except psutil.Error:
-        return True

@@ -13,12 +13,17 @@ import shutil
 import signal
 import socket
 import sys
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
 __all__ = ["main"]
 
 log = logging.getLogger("parslab.dataflow")
+
+_SWEEP = 3.0
+"""Seconds after which a new run looks for dead ones."""
 
 
 def main(path: str, fd: int) -> None:
@@ -66,6 +71,7 @@ def _serve(settings: dict[str, Any], fd: int) -> None:
             },
         )
         log.info("run %s is up (pid %d)", settings["run"], os.getpid())
+        threading.Thread(target=_sweep, args=(connection.parent,), daemon=True, name="parslab-sweep").start()
         kernel.loop.run()
     except ConfigurationError as error:
         log.error("the run cannot begin: %s", error)
@@ -82,6 +88,14 @@ def _serve(settings: dict[str, Any], fd: int) -> None:
                 connection.unlink()
             shutil.rmtree(sockets, ignore_errors=True)
             log.info("run %s is over: %s", settings["run"], kernel.reason)
+
+
+def _sweep(folder: Path) -> None:
+    """Bury the runs that were killed together with their notebooks, when this one has begun its own work."""
+    from parslab.scaling.leftovers import sweep
+
+    time.sleep(_SWEEP)
+    sweep(folder)
 
 
 def _write_private(path: Path, content: dict[str, Any]) -> None:
