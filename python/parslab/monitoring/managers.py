@@ -56,6 +56,8 @@ class Managers:
         row = self.rows.get(name)
         if row is None:
             row = self.rows[name] = _new(event)
+        elif row.state not in HERE and event.state == "draining":
+            return False  # told late: who has left comes back with a hello only
         was_here, is_here = row.state in HERE, event.state in HERE
         self._count(row, -1)
         if row.state != event.state:

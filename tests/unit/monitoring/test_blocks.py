@@ -160,6 +160,13 @@ def test_a_manager_that_left_takes_its_workers_along() -> None:
     assert (only(view).workers, view.workers.alive()) == (4, 2)
 
 
+def test_a_manager_that_left_is_not_brought_back_by_a_late_word() -> None:
+    view = after([block(0, "running"), manager("m0", "ready"), manager("m0", "gone"), manager("m0", "draining")])
+    assert (view.managers.rows["m0"].state, only(view).managers) == ("gone", 0)
+    view.apply([manager("m0", "ready")], 11.0)
+    assert (view.managers.rows["m0"].state, only(view).managers) == ("ready", 1)
+
+
 def test_a_block_is_held_when_none_of_its_managers_takes_tasks() -> None:
     view = after([block(0, "running"), manager("m0", "held"), manager("m1", "ready")])
     assert not only(view).held
