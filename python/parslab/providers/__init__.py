@@ -9,27 +9,45 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from parslab.providers.base import Job, JobStatus, Provider, Runner, SubmitError
+    from parslab.providers.cobalt import CobaltProvider
+    from parslab.providers.condor import CondorProvider
+    from parslab.providers.grid_engine import GridEngineProvider
     from parslab.providers.local import LocalProvider
+    from parslab.providers.lsf import LSFProvider
+    from parslab.providers.pbspro import PBSProProvider
     from parslab.providers.slurm import SlurmProvider
+    from parslab.providers.torque import TorqueProvider
 
 __all__ = [
+    "CobaltProvider",
+    "CondorProvider",
+    "GridEngineProvider",
     "Job",
     "JobStatus",
+    "LSFProvider",
     "LocalProvider",
+    "PBSProProvider",
     "Provider",
     "Runner",
     "SlurmProvider",
     "SubmitError",
+    "TorqueProvider",
 ]
 
 _WHERE = {
+    "CobaltProvider": "cobalt",
+    "CondorProvider": "condor",
+    "GridEngineProvider": "grid_engine",
     "Job": "base",
     "JobStatus": "base",
+    "LSFProvider": "lsf",
     "LocalProvider": "local",
+    "PBSProProvider": "pbspro",
     "Provider": "base",
     "Runner": "base",
     "SlurmProvider": "slurm",
     "SubmitError": "base",
+    "TorqueProvider": "torque",
 }
 
 

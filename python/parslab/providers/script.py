@@ -22,7 +22,7 @@ def short_name(name: str, length: int) -> str:
 
     Examples
     --------
-    >>> short_name("parslab.3f2a.htex.12", 15)
+    >>> short_name("parslab.3f2a.htex.12", 14)
     'pl.htex.12'
     """
     if len(name) <= length:

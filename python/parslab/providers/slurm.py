@@ -11,6 +11,7 @@ import re
 from typing import TYPE_CHECKING, ClassVar
 
 from parslab.description import Text, Whole, YesNo
+from parslab.errors import ConfigurationError
 from parslab.providers.base import JobStatus
 from parslab.providers.batch import BatchProvider, Stuck, gathered, unclear
 from parslab.records.states import BlockState
@@ -111,6 +112,17 @@ class SlurmProvider(BatchProvider):
     gres = Text(None)
     exclusive = YesNo(True)
     regex_job_id = Text(r"Submitted batch job (?P<id>\S*)")
+
+    def check(self) -> None:
+        super().check()
+        try:
+            named = "id" in re.compile(self.regex_job_id).groupindex
+        except re.error as error:
+            raise ConfigurationError(f"SlurmProvider: regex_job_id is no regular expression: {error}.") from None
+        if not named:
+            raise ConfigurationError(
+                "SlurmProvider: regex_job_id needs a group named id, as in 'Submitted batch job (?P<id>\\d+)'."
+            )
 
     def group(self) -> str:
         return f"Slurm {self.clusters or ''}".strip()

@@ -1,0 +1,47 @@
+"""Commands of schedulers as real processes: answers, limits, environments."""
+
+from __future__ import annotations
+
+import time
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+import psutil
+import pytest
+
+from parslab.providers.commands import Answer, Hung, run
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def test_an_answer_is_all_that_a_command_said(tmp_path: Path) -> None:
+    told = tmp_path / "in"
+    told.write_text("asked")
+    answer = run(["bash", "-c", "cat; echo no >&2; exit 3"], 10, str(told))
+    assert answer == Answer(3, "asked", "no\n")
+    assert run(["cat"], 10) == Answer(0)
+
+
+def test_a_command_that_hangs_is_killed_with_all_that_it_started(tmp_path: Path) -> None:
+    pid = tmp_path / "pid"
+    begun = time.monotonic()
+    with pytest.raises(Hung, match=r"bash did not answer within 0\.5 s"):
+        run(["bash", "-c", f"sleep 60 & echo $! > {pid}; wait"], 0.5)
+    assert time.monotonic() - begun < 5
+    with suppress(psutil.NoSuchProcess):
+        psutil.Process(int(pid.read_text())).wait(5)
+
+
+def test_a_command_that_is_missing_is_named(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="command not found: no-such-sbatch"):
+        run(["no-such-sbatch", "x"], 10)
+    tmp_path.joinpath("plain").write_text("")
+    with pytest.raises(PermissionError, match="plain may not be executed"):
+        run([str(tmp_path / "plain")], 10)
+
+
+def test_the_notebooks_own_job_does_not_leak(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SLURM_JOB_ID", "5")
+    monkeypatch.setenv("SLURM_CONF", "/etc/one")
+    assert run(["bash", "-c", "echo ${SLURM_JOB_ID-none} $SLURM_CONF"], 10).stdout == "none /etc/one\n"
