@@ -1,0 +1,233 @@
+"""What becomes of tasks, blocks and the run when a part of the high-throughput executor dies, stops or is attacked.
+
+Real processes on blocks of this host. From the user's view every task ends once, and nothing is left running.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import sys
+import time
+from typing import TYPE_CHECKING
+
+import cloudpickle
+import psutil
+import pytest
+
+from parslab import python_app
+from parslab.errors import DataFlowKernelLost, ManagerLost, WorkerLost
+from tests.process.blocks import Ends, attempts, block_leaders, blocks_run, managers, workers
+from tests.process.house import alive, error_of, is_gone, until
+from tests.process.panel import notices, picture
+from tests.process.storm import storm
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.process.house import House
+
+cloudpickle.register_pickle_by_value(sys.modules[__name__])
+
+
+@python_app(executors=["htex"])
+def plus(x: int) -> int:
+    return x + 1
+
+
+@python_app(executors=["htex"])
+def begin(path: Path, number: int, seconds: float = 0.0) -> int:
+    """Write down that the task is begun, then take some time."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    os.write(descriptor, f"{number}\n".encode())
+    os.close(descriptor)
+    time.sleep(seconds)
+    return number
+
+
+# --- one death at a time ---------------------------------------------------------------------------------------------
+
+
+def test_a_worker_that_is_killed_fails_its_task_alone(house: House, tmp_path: Path) -> None:
+    log, ends = tmp_path / "log", Ends()
+    with blocks_run(house) as dfk:
+        plus(0).result(15)
+        long = [ends.watch(begin(log, n, 60.0)) for n in range(2)]
+        until(lambda: len(attempts(log)) == 2)
+        victim = workers(dfk.pid)[0]
+        after = [ends.watch(plus(n)) for n in range(50)]
+        os.kill(victim, signal.SIGKILL)
+        until(lambda: any(task.done() for task in long))
+        dead, other = sorted(long, key=lambda task: not task.done())
+        error = error_of(dead)
+        assert isinstance(error, WorkerLost)
+        assert error.pid == victim
+        assert "was killed by SIGKILL" in str(error)
+        assert [f.result(10) for f in after] == list(range(1, 51))
+        assert not other.done()
+        until(lambda: len(workers(dfk.pid)) == 2)
+        assert victim not in workers(dfk.pid)
+        other.cancel()
+
+
+def test_with_retries_a_killed_worker_costs_an_attempt(house: House, tmp_path: Path) -> None:
+    log, ends = tmp_path / "log", Ends()
+    with blocks_run(house, retries=1, workers=1) as dfk:
+        task = ends.watch(begin(log, 7, 1.0))
+        until(lambda: 7 in attempts(log))
+        (victim,) = workers(dfk.pid)
+        os.kill(victim, signal.SIGKILL)
+        assert task.result(10) == 7
+        assert attempts(log) == {7: 2}
+        ends.must_be_one_each(dfk)
+
+
+@pytest.mark.parametrize("retries", [0, 2])
+def test_a_manager_that_is_killed_loses_what_it_held_and_is_replaced(
+    house: House, tmp_path: Path, retries: int
+) -> None:
+    log, ends = tmp_path / "log", Ends()
+    with blocks_run(house, retries=retries) as dfk:
+        plus(0).result(15)
+        (manager,) = managers(dfk.pid)
+        lost = workers(dfk.pid)
+        tasks = [ends.watch(begin(log, n, 0.5)) for n in range(6)]
+        until(lambda: len(attempts(log)) >= 2)
+        os.kill(manager, signal.SIGKILL)
+        for worker in lost:
+            until(is_gone(worker), 5)
+        if retries:
+            assert [task.result(15) for task in tasks] == list(range(6))
+        else:
+            error = error_of(tasks[0], 5)
+            assert isinstance(error, ManagerLost)
+            assert "lost its connection" in str(error)
+            assert {type(task.exception(15)) for task in tasks} <= {ManagerLost, type(None)}
+        assert plus(1).result(15) == 2
+        assert manager not in managers(dfk.pid)
+        assert max(attempts(log).values()) <= 1 + retries
+        assert any("lost its connection" in text for text in notices(dfk))
+        ends.must_be_one_each(dfk)
+
+
+def test_a_manager_that_stops_for_too_long_is_given_up_and_begins_anew(house: House, tmp_path: Path) -> None:
+    log, ends = tmp_path / "log", Ends()
+    with blocks_run(house, retries=2) as dfk:
+        plus(0).result(15)
+        (manager,) = managers(dfk.pid)
+        tasks = [ends.watch(begin(log, n, 0.3)) for n in range(6)]
+        until(lambda: len(attempts(log)) >= 2)
+        os.kill(manager, signal.SIGSTOP)
+        try:
+            until(lambda: any("was silent for" in text for text in notices(dfk)), 10)
+        finally:
+            os.kill(manager, signal.SIGCONT)
+        assert [task.result(15) for task in tasks] == list(range(6))
+        # It began anew under another name, in the same block; what its workers had done counts for nothing.
+        old, new = picture(dfk).managers
+        assert (old.state, new.state) == ("lost", "ready")
+        assert (old.block, new.block) == ("0", "0")
+        assert max(attempts(log).values()) == 2
+        assert plus(1).result(15) == 2
+        ends.must_be_one_each(dfk)
+
+
+def test_a_manager_that_stops_for_a_moment_goes_on(house: House, tmp_path: Path) -> None:
+    log, ends = tmp_path / "log", Ends()
+    with blocks_run(house, heartbeat_threshold=15.0) as dfk:
+        plus(0).result(15)
+        (manager,) = managers(dfk.pid)
+        tasks = [ends.watch(begin(log, n, 0.1)) for n in range(10)]
+        os.kill(manager, signal.SIGSTOP)
+        until(lambda: psutil.Process(manager).status() == psutil.STATUS_STOPPED)
+        time.sleep(1.0)
+        os.kill(manager, signal.SIGCONT)
+        assert [task.result(15) for task in tasks] == list(range(10))
+        assert managers(dfk.pid) == [manager]
+        assert set(attempts(log).values()) == {1}
+        ends.must_be_one_each(dfk)
+
+
+def test_a_block_that_is_killed_behind_our_back_is_replaced(house: House, tmp_path: Path) -> None:
+    log, ends = tmp_path / "log", Ends()
+    with blocks_run(house, retries=2) as dfk:
+        plus(0).result(15)
+        (leader,) = block_leaders(dfk.pid)
+        inside = [leader, *managers(dfk.pid), *workers(dfk.pid)]
+        tasks = [ends.watch(begin(log, n, 0.5)) for n in range(6)]
+        until(lambda: len(attempts(log)) >= 2)
+        os.killpg(leader, signal.SIGKILL)
+        assert [task.result(15) for task in tasks] == list(range(6))
+        for pid in inside:
+            until(is_gone(pid), 5)
+        until(lambda: [block.state for block in picture(dfk).blocks] == ["failed", "running"])
+        assert "killed" in picture(dfk).blocks[0].reason
+        ends.must_be_one_each(dfk)
+
+
+def test_a_dead_dataflowkernel_takes_blocks_and_workers_along(house: House, tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    with blocks_run(house, blocks=2) as dfk:
+        plus(0).result(15)
+        until(lambda: len(managers(dfk.pid)) == 2 and len(workers(dfk.pid)) == 4)
+        everybody = [dfk.pid, *block_leaders(dfk.pid), *managers(dfk.pid), *workers(dfk.pid)]
+        tasks = [begin(log, n, 60.0) for n in range(6)]
+        until(lambda: len(attempts(log)) == 4)
+        os.kill(dfk.pid, signal.SIGKILL)
+        for task in tasks:
+            assert isinstance(error_of(task, 2), DataFlowKernelLost)
+        for pid in everybody:
+            until(is_gone(pid), 5)
+    house.must_be_empty()
+
+
+def test_a_killed_client_leaves_nothing(house: House) -> None:
+    source = """
+        from parslab import HighThroughputExecutor, LocalProvider
+        provider = LocalProvider(init_blocks=2, min_blocks=2, max_blocks=2)
+        htex = HighThroughputExecutor(label="htex", provider=provider, max_workers_per_node=1)
+        dfk = parslab.load(Config(executors=[htex], run_dir=RUNS))
+        @python_app
+        def nap(seconds):
+            import os, time
+            time.sleep(seconds)
+            return os.getpid()
+        futures = [nap(60) for _ in range(20)]
+        tell(pid=dfk.pid)
+        time.sleep(60)
+    """
+    with house.script(source) as client:
+        dfk = client.hear(15)["pid"]
+        until(lambda: len(workers(dfk)) == 2)
+        everybody = [dfk, *block_leaders(dfk), *managers(dfk), *workers(dfk)]
+        client.signal(signal.SIGKILL)
+        client.wait()
+        for pid in everybody:
+            until(is_gone(pid), 5)
+    house.must_be_empty()
+
+
+def test_nothing_is_left_of_a_run_that_is_ended_while_all_is_busy(house: House, tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    with blocks_run(house, blocks=2) as dfk:
+        tasks = [begin(log, n, 60.0) for n in range(20)]
+        until(lambda: len(attempts(log)) == 4)
+        everybody = [dfk.pid, *block_leaders(dfk.pid), *managers(dfk.pid), *workers(dfk.pid)]
+    assert all(task.done() for task in tasks)
+    assert not [pid for pid in everybody if alive(pid)]
+
+
+# --- many deaths -----------------------------------------------------------------------------------------------------
+
+
+def test_random_kills_all_over_a_run_lose_and_double_nothing(house: House, tmp_path: Path) -> None:
+    """The small sister of ``python -m tests.bench.kills``: 1,000 kills over 20,000 tasks."""
+    with blocks_run(house, retries=100, blocks=2) as dfk:
+        report = storm(dfk, tmp_path / "log", tasks=1000, kills=40, dice=random.Random(7))
+        assert report.kills == 40
+        assert len(report.kinds) == 3
+        assert report.again > 0
+        everybody = [dfk.pid, *block_leaders(dfk.pid), *managers(dfk.pid), *workers(dfk.pid)]
+    for pid in everybody:
+        until(is_gone(pid), 5)
