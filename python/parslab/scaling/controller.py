@@ -8,17 +8,15 @@ cancelling, reading output) runs on errands.  What is known lies in ``blocks``, 
 from __future__ import annotations
 
 import logging
-import threading
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from parslab.errors import ConfigurationError
-from parslab.records.events import BlockMoved, NoticeRaised
-from parslab.records.states import BlockState
-from parslab.scaling.blocks import Block, Blocks
-from parslab.scaling.errands import Errands, Inbox
-from parslab.scaling.explain import advice, last_words, stopped
+from parslab.scaling.blocks import Blocks
+from parslab.scaling.errands import Inbox
+from parslab.scaling.explain import stopped
+from parslab.scaling.jobs import Jobs
 from parslab.scaling.journal import Journal
 from parslab.scaling.picture import Sight, slots_of
 from parslab.scaling.strategies import Decision, Fixed, Limits, Picture, Strategy, bounded, strategy_named
@@ -29,6 +27,7 @@ if TYPE_CHECKING:
 
     from parslab.providers.base import JobStatus, Runner
     from parslab.scaling.base import ScalingOwner
+    from parslab.scaling.blocks import Block
     from parslab.scaling.errands import Runs
     from parslab.scaling.watch import Watcher
 
@@ -38,13 +37,6 @@ log = logging.getLogger(__name__)
 
 GAP = 0.2
 """Least seconds between two decisions."""
-
-SUBMITS, CANCELS, READS = 4, 2, 2
-"""Calls of a kind that are made at a time: some schedulers take a second for each submission."""
-
-AGAIN = 5.0
-"""Seconds before a cancellation that failed is tried again; ``HURRY`` when the run ends."""
-HURRY = 0.5
 
 _OVER = "the run is over"
 
@@ -81,17 +73,24 @@ class Controller:
         self.blocks = Blocks()
         self.failed = ""
         """Why the executor is stopped."""
-        self._settings, self._owner, self._command, self._folder = settings, owner, command, folder
-        self._clock = clock
+        self._settings, self._owner, self._folder, self._clock = settings, owner, folder, clock
         self._inbox = Inbox(owner.post)
-        self._submits: Runs = errands or Errands("submit", self._inbox, SUBMITS)
-        self._cancels: Runs = errands or Errands("cancel", self._inbox, CANCELS)
-        self._reads: Runs = errands or Errands("explain", self._inbox, READS)
-        self._given = runner
-        self.runner: Runner
+        self._errands, self._given = errands, runner
+        self._journal = Journal(Path(str(owner.run["run_dir"])), self.label, clock)
+        self.jobs = Jobs(
+            settings,
+            owner,
+            command,
+            folder,
+            blocks=self.blocks,
+            journal=self._journal,
+            clock=clock,
+            inbox=self._inbox,
+            errands=errands,
+            news=self._news,
+        )
         self._watcher: Watcher | None = None
         self._strategy: Strategy = Fixed()
-        self._journal = Journal(Path(str(owner.run["run_dir"])), self.label, clock)
         limits = Limits(
             init_blocks=settings["init_blocks"],
             min_blocks=settings["min_blocks"],
@@ -105,8 +104,6 @@ class Controller:
         self._planned = float("inf")
         self._last = float("-inf")
         self._ready = False
-        self._warned = False
-        self._over = threading.Event()  # read by threads that submit: what comes late is cancelled by them
 
     @property
     def expected_slots(self) -> int:
@@ -117,7 +114,7 @@ class Controller:
 
     def start(self) -> None:
         """Make the runner and ask for the first blocks."""
-        self._reads.run(self._made, self._begin)
+        self.jobs.reads.run(self._made, self._begin)
 
     def _made(self) -> tuple[Runner, Strategy]:
         """On an errand, because it imports the provider."""
@@ -132,13 +129,14 @@ class Controller:
         return provider.runner(self._folder), strategy
 
     def _begin(self, made: tuple[Runner, Strategy] | None, error: Exception | None) -> None:
-        if self._over.is_set():
+        if self.jobs.over.is_set():
             return
         if made is None:
             self._stop(f"{error}" if isinstance(error, ConfigurationError) else f"{type(error).__name__}: {error}")
             return
-        self.runner, self._strategy = made
-        self._watcher = watcher(str(self._owner.run["run_dir"]), self, self._owner.at, self._owner.post, self._clock)
+        self.jobs.runner, self._strategy = made
+        run_dir = str(self._owner.run["run_dir"])
+        self._watcher = watcher(run_dir, self, self._owner.at, self._owner.post, self._clock, self._errands)
         self._journal.provider(self._settings["provider"])
         self._ready = True
         self._decide()
@@ -162,25 +160,22 @@ class Controller:
     def manager_left(self, block: str, manager: str, reason: str) -> None:
         """A manager has left, was lost, or was refused."""
         self.blocks.parted(block, manager, reason, self._clock())
-        if self._watcher is not None:
-            self._watcher.soon()
-        self._flush()
-        self.wake()
+        self._news()
 
     # ----- decisions
 
     def _plan(self, when: float) -> None:
-        if when < self._planned and not self._over.is_set():
+        if when < self._planned and not self.jobs.over.is_set():
             self._planned = when
             self._owner.at(when, self._due)
 
     def _due(self) -> None:
-        if self._clock() >= self._planned and not self._over.is_set():
+        if self._clock() >= self._planned and not self.jobs.over.is_set():
             self._planned = float("inf")
             self._decide()
 
     def _decide(self) -> None:
-        if not self._ready or self._over.is_set():
+        if not self._ready or self.jobs.over.is_set():
             return
         now = self._last = self._clock()
         self._awake = False
@@ -214,7 +209,7 @@ class Controller:
             return Decision(int(decision.add), tuple(decision.release))
         except Exception as error:  # a user's code
             log.exception("the strategy of executor %s broke", self.label)
-            self._notice(
+            self.jobs.notice(
                 "error",
                 f"The strategy of executor {self.label} broke ({type(error).__name__}: {error}); from now on the "
                 "number of its blocks is kept: change it with %parsl scale.",
@@ -228,53 +223,39 @@ class Controller:
             idle = "it was idle" if block.managers else "it was not needed any more"
             self._release(block, "there were more blocks than asked for" if pinned else idle, now)
         for _ in range(min(decision.add, self.blocks.room(now))):
-            self._submit(self.blocks.request(now))
+            self.jobs.submit(self.blocks.request(now))
 
     def _release(self, block: Block, reason: str, now: float) -> None:
         self.blocks.drain(block, now, reason)
         if block.managers:
             self._owner.release_block(block.id)
 
-    # ----- submitting
-
-    def _submit(self, block: Block) -> None:
-        from parslab.providers.base import Job
-
-        run = str(self._owner.run.get("run", "run"))
-        stem = self._folder / f"{self.label}-{block.id}"
-        name = f"parslab.{run}.{self.label}.{block.id}"
-        job = Job(name, f"{self._command} {block.id}", f"{stem}.sh", f"{stem}.stdout", f"{stem}.stderr")
-        runner, journal, over = self.runner, self._journal, self._over
-        journal.requested(block.id, name)
-
-        def submit() -> str:
-            number = runner.submit(job)
-            journal.submitted(block.id, number)
-            if over.is_set():
-                runner.cancel([number])  # the end came while it was submitted, and perhaps nobody waits for us
-            return number
-
-        self._submits.run(submit, lambda number, error: self._submitted(block, number, error))
-
-    def _submitted(self, block: Block, number: str | None, error: Exception | None) -> None:
-        from parslab.providers.base import SubmitError
-
-        now = self._clock()
-        if number is not None:
-            self.blocks.accepted(block, number, now)
-        else:
-            words = f"{error}" if isinstance(error, SubmitError) else f"{type(error).__name__}: {error}"
-            self.blocks.refused(block, words, now)
+    def _news(self) -> None:
+        """A job or a manager has changed, perhaps by our own wish."""
         if self._watcher is not None:
             self._watcher.soon()
         self._flush()
         self.wake()
 
+    def _flush(self) -> None:
+        if not self._ready:
+            return
+        self.jobs.flush()
+        block = self.blocks.stop
+        if block is not None and not self.failed:
+            output = f"{self.jobs.stem(block)}.stderr"
+            self._stop(stopped(self.blocks.failures, block.id, block.job, block.reason, output))
+
     # ----- watching (Member)
+
+    @property
+    def runner(self) -> Runner:
+        """The scheduler of its jobs."""
+        return self.jobs.runner
 
     def watched(self) -> tuple[list[str], bool]:
         """Jobs that may still change, and whether one is expected to."""
-        if self._over.is_set():
+        if self.jobs.over.is_set():
             return [], False
         alive = [block for block in self.blocks.alive.values() if block.job]
         return [block.job for block in alive], any(not block.managers or block.unwanted for block in alive)
@@ -289,101 +270,11 @@ class Controller:
         """It has not."""
         log.warning("the jobs of executor %s cannot be asked for: %s", self.label, why)
         if times == 3:
-            self._notice(
+            self.jobs.notice(
                 "warning",
                 f"The scheduler does not say how the blocks of executor {self.label} are ({why}); blocks that run go "
                 "on, and it is asked again.",
             )
-
-    # ----- carrying out what the table of blocks wants
-
-    def _flush(self) -> None:
-        blocks, now = self.blocks, self._clock()
-        unexplained, blocks.unexplained = blocks.unexplained, []
-        for block in unexplained:
-            self._explain(block)
-        changed, blocks.changed = blocks.changed, {}
-        for block in changed.values():
-            self._tell(block, now)
-        strays, blocks.strays = blocks.strays, []
-        for name in strays:
-            self._owner.release_block(name)
-        due = blocks.due(now)
-        if due:
-            self._cancel(due)
-        if not blocks.failures:
-            self._warned = False
-        elif not self._warned:
-            self._warn(changed)
-        if blocks.stop is not None and not self.failed:
-            block = blocks.stop
-            self._stop(
-                stopped(blocks.failures, block.id, block.job, block.reason, str(self._folder / self._stem(block)))
-            )
-
-    def _stem(self, block: Block) -> str:
-        return f"{self.label}-{block.id}.stderr"
-
-    def _explain(self, block: Block) -> None:
-        stem, known = self._folder / f"{self.label}-{block.id}", block.reason
-        self._reads.run(
-            lambda: last_words(f"{stem}.stderr", f"{stem}.stdout", known),
-            lambda words, _: self._explained(block, words or ""),
-        )
-
-    def _explained(self, block: Block, words: str) -> None:
-        self.blocks.explained(block, words, self._clock())
-        if block.late and block.alive and not self._over.is_set():
-            self._notice("warning", f"Block {block.id} of executor {self.label}: {_sentence(block.reason)}")
-        self._flush()
-        self.wake()
-
-    def _warn(self, changed: dict[str, Block]) -> None:
-        """Say it at the first failed start of a series; the others stand in the table of blocks."""
-        self._warned = True
-        failed = [block for block in changed.values() if block.state in (BlockState.failed, BlockState.missing)]
-        for block in failed[:1]:
-            self._notice(
-                "warning",
-                f"Block {block.id} of executor {self.label} could not start: {_sentence(block.reason)} "
-                f"{advice(block.reason)}",
-            )
-
-    def _cancel(self, due: list[Block]) -> None:
-        runner = self.runner
-        ids, jobs = [block.id for block in due], [block.job for block in due]
-        self._cancels.run(lambda: runner.cancel(jobs), lambda _, error: self._cancelled(ids, error))
-
-    def _cancelled(self, ids: list[str], error: Exception | None) -> None:
-        now = self._clock()
-        if error is None:
-            self.blocks.cancelled(ids, now)
-        else:
-            log.warning("blocks %s of executor %s cannot be cancelled: %s", ids, self.label, error)
-            self.blocks.not_cancelled(ids, now + (HURRY if self._over.is_set() else AGAIN))
-        self._flush()
-        self.wake()
-
-    def _tell(self, block: Block, now: float) -> None:
-        stem = self._folder / f"{self.label}-{block.id}"
-        event = BlockMoved(
-            now,
-            self.label,
-            block.id,
-            str(block.state),
-            block.job,
-            self._settings.get("nodes_per_block", 1),
-            block.reason,
-            f"{stem}.stdout",
-            f"{stem}.stderr",
-        )
-        if not block.alive and not block.recorded:
-            block.recorded = True
-            self._journal.ended(block.id, str(block.state))
-        self._owner.event(event)
-
-    def _notice(self, level: str, text: str) -> None:
-        self._owner.event(NoticeRaised(self._clock(), level, text))
 
     def _stop(self, why: str) -> None:
         """No block can be had: end those that are still asked for, and tell every task."""
@@ -392,8 +283,7 @@ class Controller:
         for block in list(self.blocks.alive.values()):
             self._release(block, "its executor is stopped", now)
         self._owner.fail(why)
-        if self._ready:
-            self._flush()
+        self._flush()
 
     # ----- commands of the user; each answers with one sentence
 
@@ -456,7 +346,7 @@ class Controller:
         """Who ends a block by hand does not want another in its place, unless there is work for it."""
         self._sight.floor = 0
         if self._sight.pinned and not block.unwanted:
-            self._sight.pinned -= 1
+            self._sight.pinned = self._sight.pinned - 1 or None  # none at all is not what was said
 
     def _block(self, name: str) -> Block:
         self._check_stopped()
@@ -478,53 +368,34 @@ class Controller:
 
     def leave(self) -> None:
         """Begin to cancel every job, without waiting: ``close`` waits.  Twice is safe."""
-        if self._over.is_set():
-            return
-        self._over.set()
-        now = self._clock()
-        for block in list(self.blocks.alive.values()):
-            self.blocks.end(block, now, _OVER)
-        if self._ready:
+        if not self.jobs.over.is_set():
+            self.jobs.over.set()
+            now = self._clock()
+            for block in list(self.blocks.alive.values()):
+                self.blocks.end(block, now, _OVER)
             self._flush()
 
     def close(self, deadline: float) -> None:
-        """Cancel every job, also one that is being submitted, and wait for that until ``deadline`` at most."""
+        """Cancel every job, also one that is being submitted, and wait for that until ``deadline`` at most.
+
+        Parameters
+        ----------
+        deadline
+            Seconds since the epoch.
+        """
         self.leave()
-        while self._ready and self.blocks.alive:
-            now = self._clock()
-            if now >= deadline:
-                break
+        while self.blocks.alive and (now := self._clock()) < deadline:
             due = self.blocks.next_deadline(now)
-            self._inbox.wait(max(0.001, min(deadline, due if due is not None else deadline) - now))
+            self._inbox.wait(max(0.001, min(deadline, deadline if due is None else due) - now))
             self._flush()
         if self._watcher is not None:
             self._watcher.leave(self)
         if self.blocks.alive:
-            self._say_what_is_left()
+            self.jobs.say_what_is_left()
         elif self._ready:
             self.runner.close()
-
-    def _say_what_is_left(self) -> None:
-        jobs = [block.job for block in self.blocks.alive.values() if block.job]
-        unnamed = [block.id for block in self.blocks.alive.values() if not block.job]
-        if jobs:
-            self._notice(
-                "error",
-                f"The scheduler did not say in time that jobs {', '.join(jobs)} of executor {self.label} are "
-                "cancelled: see whether they are still in its queue.",
-            )
-        if unnamed:
-            self._notice(
-                "warning",
-                f"Blocks {', '.join(unnamed)} of executor {self.label} were being submitted when the run ended: see "
-                "whether their jobs are in the scheduler's queue.",
-            )
 
 
 def _number(run: dict[str, object], name: str, default: float) -> float:
     value = run.get(name, default)
     return float(value) if isinstance(value, (int, float)) else default
-
-
-def _sentence(words: str) -> str:
-    return words if words.endswith((".", "!", "?")) else f"{words}."

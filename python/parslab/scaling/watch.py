@@ -32,7 +32,9 @@ LONGEST = 60.0
 class Member(Protocol):
     """An executor whose jobs are watched."""
 
-    runner: Runner
+    @property
+    def runner(self) -> Runner:
+        """Who asks."""
 
     def watched(self) -> tuple[list[str], bool]:
         """Its jobs that are queued or running, and whether one of them is expected to change soon."""
@@ -138,11 +140,12 @@ def watcher(
     at: Callable[[float, Callable[[], None]], None],
     post: Callable[[Callable[[], None]], None],
     clock: Callable[[], float],
+    errands: Runs | None = None,
 ) -> Watcher:
     """The watcher of the group of this member's runner, with this member in it."""
     key = (run_dir, member.runner.group)
     found = _WATCHERS.get(key)
     if found is None or not found.members:
-        found = _WATCHERS[key] = Watcher(at, clock, Errands("status", Inbox(post), 1))
+        found = _WATCHERS[key] = Watcher(at, clock, errands or Errands("status", Inbox(post), 1))
     found.members.append(member)
     return found

@@ -1,0 +1,220 @@
+"""The jobs of one executor's blocks [shell]: submits, cancels and explains what the table of blocks asks for.
+
+Owned by ``controller``, in the loop's thread; each call of the runner is an errand.  ``flush`` carries out what lies in
+the lists of the table and tells monitoring.  A job whose submission is under way when the end comes is cancelled by the
+thread that submits it, as soon as it knows the number: nobody may be left to do it.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from typing import TYPE_CHECKING, Any
+
+from parslab.records.events import BlockMoved, NoticeRaised
+from parslab.records.states import BlockState
+from parslab.scaling.errands import Errands
+from parslab.scaling.explain import advice, last_words
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from parslab.providers.base import Runner
+    from parslab.scaling.base import ScalingOwner
+    from parslab.scaling.blocks import Block, Blocks
+    from parslab.scaling.errands import Inbox, Runs
+    from parslab.scaling.journal import Journal
+
+__all__ = ["Jobs"]
+
+log = logging.getLogger(__name__)
+
+SUBMITS, CANCELS, READS = 4, 2, 2
+"""Calls of a kind that are made at a time: some schedulers take a second for each submission."""
+
+AGAIN = 5.0
+"""Seconds before a cancellation that failed is tried again; ``HURRY`` when the run ends."""
+HURRY = 0.5
+
+
+class Jobs:
+    """Carries out what ``blocks`` wants.
+
+    Parameters
+    ----------
+    settings, owner, command, folder
+        As ``Controller`` got them.
+    blocks, journal, clock
+        Of the controller.
+    inbox
+        Where answers of errands go.
+    errands
+        Of a test.
+    news
+        Called after each answer.
+    """
+
+    def __init__(
+        self,
+        settings: dict[str, Any],
+        owner: ScalingOwner,
+        command: str,
+        folder: Path,
+        *,
+        blocks: Blocks,
+        journal: Journal,
+        clock: Callable[[], float],
+        inbox: Inbox,
+        errands: Runs | None,
+        news: Callable[[], None],
+    ) -> None:
+        self.label: str = settings["label"]
+        self.runner: Runner
+        self.over = threading.Event()
+        """The run is over; threads that submit read it."""
+        self.reads: Runs = errands or Errands("explain", inbox, READS)
+        self._submits: Runs = errands or Errands("submit", inbox, SUBMITS)
+        self._cancels: Runs = errands or Errands("cancel", inbox, CANCELS)
+        self._nodes: int = settings.get("nodes_per_block", 1)
+        self._owner, self._command, self._folder = owner, command, folder
+        self._blocks, self._journal, self._clock, self._news = blocks, journal, clock, news
+        self._warned = False
+
+    def stem(self, block: Block) -> str:
+        """Path of the files of a block, without their ends ``.sh``, ``.stdout`` and ``.stderr``."""
+        return str(self._folder / f"{self.label}-{block.id}")
+
+    def notice(self, level: str, text: str) -> None:
+        """Tell the user."""
+        self._owner.event(NoticeRaised(self._clock(), level, text))
+
+    # ----- submit
+
+    def submit(self, block: Block) -> None:
+        """Submit the job of a new block."""
+        from parslab.providers.base import Job
+
+        stem = self.stem(block)
+        name = f"parslab.{self._owner.run.get('run', 'run')}.{self.label}.{block.id}"
+        job = Job(name, f"{self._command} {block.id}", f"{stem}.sh", f"{stem}.stdout", f"{stem}.stderr")
+        runner, journal, over = self.runner, self._journal, self.over
+        journal.requested(block.id, name)
+
+        def submit() -> str:
+            number = runner.submit(job)
+            journal.submitted(block.id, number)
+            if over.is_set():
+                runner.cancel([number])
+                journal.ended(block.id, str(BlockState.scaled_in))
+            return number
+
+        self._submits.run(submit, lambda number, error: self._submitted(block, number, error))
+
+    def _submitted(self, block: Block, number: str | None, error: Exception | None) -> None:
+        from parslab.providers.base import SubmitError
+
+        now = self._clock()
+        if number is not None:
+            self._blocks.accepted(block, number, now)
+        else:
+            words = f"{error}" if isinstance(error, SubmitError) else f"{type(error).__name__}: {error}"
+            self._blocks.refused(block, words, now)
+        self._news()
+
+    # ----- carry out
+
+    def flush(self) -> None:
+        """Carry out what the table of blocks has left to do."""
+        blocks, now = self._blocks, self._clock()
+        unexplained, blocks.unexplained = blocks.unexplained, []
+        for block in unexplained:
+            self._explain(block)
+        changed, blocks.changed = blocks.changed, {}
+        for block in changed.values():
+            self._tell(block, now)
+        strays, blocks.strays = blocks.strays, []
+        for name in strays:
+            self._owner.release_block(name)
+        due = blocks.due(now)
+        if due:
+            self._cancel(due)
+        if not blocks.failures:
+            self._warned = False
+        elif not self._warned:
+            self._warn(changed)
+
+    def _tell(self, block: Block, now: float) -> None:
+        if not block.alive and not block.recorded:
+            block.recorded = True
+            self._journal.ended(block.id, str(block.state))
+        stem = self.stem(block)
+        self._owner.event(
+            BlockMoved(
+                now,
+                self.label,
+                block.id,
+                str(block.state),
+                block.job,
+                self._nodes,
+                block.reason,
+                f"{stem}.stdout",
+                f"{stem}.stderr",
+            )
+        )
+
+    def _warn(self, changed: dict[str, Block]) -> None:
+        """Say it at the first failed start of a series; the others stand in the table of blocks."""
+        self._warned = True
+        failed = [block for block in changed.values() if block.state in (BlockState.failed, BlockState.missing)]
+        for block in failed[:1]:
+            which = f"Block {block.id} of executor {self.label} could not start"
+            self.notice("warning", f"{which}: {_sentence(block.reason)} {advice(block.reason)}")
+
+    def _explain(self, block: Block) -> None:
+        stem, known = self.stem(block), block.reason
+        self.reads.run(
+            lambda: last_words(f"{stem}.stderr", f"{stem}.stdout", known),
+            lambda words, _: self._explained(block, words or ""),
+        )
+
+    def _explained(self, block: Block, words: str) -> None:
+        self._blocks.explained(block, words, self._clock())
+        if block.late and block.alive and not self.over.is_set():
+            self.notice("warning", f"Block {block.id} of executor {self.label}: {_sentence(block.reason)}")
+        self._news()
+
+    def _cancel(self, due: list[Block]) -> None:
+        runner = self.runner
+        ids, jobs = [block.id for block in due], [block.job for block in due]
+        self._cancels.run(lambda: runner.cancel(jobs), lambda _, error: self._cancelled(ids, error))
+
+    def _cancelled(self, ids: list[str], error: Exception | None) -> None:
+        now = self._clock()
+        if error is None:
+            self._blocks.cancelled(ids, now)
+        else:
+            log.warning("blocks %s of executor %s cannot be cancelled: %s", ids, self.label, error)
+            self._blocks.not_cancelled(ids, now + (HURRY if self.over.is_set() else AGAIN))
+        self._news()
+
+    def say_what_is_left(self) -> None:
+        """The end has come, and jobs may still be there."""
+        jobs = [block.job for block in self._blocks.alive.values() if block.job]
+        unnamed = [block.id for block in self._blocks.alive.values() if not block.job]
+        if jobs:
+            self.notice(
+                "error",
+                f"The scheduler did not say in time that jobs {', '.join(jobs)} of executor {self.label} are "
+                "cancelled: see whether they are still in its queue.",
+            )
+        if unnamed:
+            self.notice(
+                "warning",
+                f"Blocks {', '.join(unnamed)} of executor {self.label} were being submitted when the run ended: see "
+                "whether their jobs are in the scheduler's queue.",
+            )
+
+
+def _sentence(words: str) -> str:
+    return words if words.endswith((".", "!", "?")) else f"{words}."

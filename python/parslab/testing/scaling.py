@@ -1,0 +1,436 @@
+"""Blocks, strategies and a scheduler in virtual time: how an executor would grow and shrink, without waiting for it.
+
+[simulation]  ``Cluster`` joins the real controller, table of blocks and strategy with a scheduler and managers that
+follow a plan.  Use it to try a strategy of your own::
+
+    cluster = Cluster(folder, strategy="my_module:ByDay", max_blocks=4, slots=5, queue=60.0)
+    cluster.submit([10.0] * 20)
+    cluster.play(600.0)
+    print(cluster.most, cluster.used / cluster.paid)
+
+Faults are planned in ``cluster.scheduler``: ``refuse``, ``break_jobs``, ``silent``, ``forget``.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from parslab.providers.base import Job, JobStatus, SubmitError
+from parslab.records.events import BlockMoved, NoticeRaised
+from parslab.records.states import BlockState
+from parslab.scaling.base import BlockLoad, Load
+from parslab.scaling.controller import Controller
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from pathlib import Path
+
+    from parslab.records.events import Event
+
+__all__ = ["Cluster", "Moment", "PlannedScheduler", "VirtualErrands", "VirtualTime"]
+
+START = 1_000_000.0
+
+
+class VirtualTime:
+    """A clock and what is to happen."""
+
+    def __init__(self) -> None:
+        self.now = START
+        self._planned: list[tuple[float, int, Callable[[], None]]] = []
+        self._order = itertools.count()
+
+    def at(self, when: float, call: Callable[[], None]) -> None:
+        """Have this called then."""
+        heapq.heappush(self._planned, (max(when, self.now), next(self._order), call))
+
+    def after(self, seconds: float, call: Callable[[], None]) -> None:
+        """Have this called so many seconds later."""
+        self.at(self.now + seconds, call)
+
+    def play(self, until: float, done: Callable[[], bool] = lambda: False) -> None:
+        """Let time pass until then, or until it is done."""
+        while self._planned and self._planned[0][0] <= until and not done():
+            when, _, call = heapq.heappop(self._planned)
+            self.now = when
+            call()
+        if not done():
+            self.now = max(self.now, until)
+
+
+class VirtualErrands:
+    """Runs blocking calls at once; their answers come a little later, or never."""
+
+    def __init__(self, time: VirtualTime, takes: float = 0.02) -> None:
+        self._time = time
+        self.takes = takes
+        self.busy = 0
+
+    def run(self, call: Callable[[], Any], done: Callable[[Any, Exception | None], None]) -> None:
+        """See ``parslab.scaling.errands.Runs``."""
+        self.busy += 1
+        answer, failed = None, None
+        try:
+            answer = call()
+        except Exception as error:  # as a thread would
+            failed = error
+        self._time.after(self.takes, lambda: self._finish(answer, failed, done))
+
+    def _finish(self, answer: Any, failed: Exception | None, done: Callable[[Any, Exception | None], None]) -> None:
+        self.busy -= 1
+        done(answer, failed)
+
+
+@dataclass
+class PlannedScheduler:
+    """A runner whose jobs wait ``queue`` seconds and whose managers come ``boot`` seconds after that."""
+
+    cluster: Cluster
+    queue: float = 0.0
+    boot: float = 0.5
+    period: float = 10.0
+    group: str = "planned"
+    refuse: list[str] = field(default_factory=list)
+    """Words with which the next submissions are refused."""
+    break_jobs: list[str] = field(default_factory=list)
+    """Words with which the next jobs fail as soon as they run."""
+    forget: bool = False
+    """Do not know any job from now on."""
+    silent: bool = False
+    """Jobs run, and no manager comes."""
+    unreachable: bool = False
+    """Nothing can be asked for or cancelled now."""
+    jobs: dict[str, JobStatus] = field(default_factory=dict)
+    names: dict[str, str] = field(default_factory=dict)
+    """Block of each job."""
+    asked: list[float] = field(default_factory=list)
+    """When the states of jobs were asked for."""
+    submitted: list[float] = field(default_factory=list)
+    closed: bool = False
+
+    def submit(self, job: Job) -> str:
+        """See ``Runner``."""
+        time = self.cluster.time
+        self.submitted.append(time.now)
+        if self.unreachable:
+            raise OSError("sbatch: error: Unable to contact slurm controller")
+        if self.refuse:
+            raise SubmitError(self.refuse.pop(0))
+        number = str(100 + len(self.names))
+        self.names[number] = job.name.rsplit(".", 1)[1]
+        self.jobs[number] = JobStatus(BlockState.queued, "Priority")
+        time.after(self.queue, lambda: self._begin(number))
+        return number
+
+    def _begin(self, job: str) -> None:
+        if self.jobs[job].state is not BlockState.queued:
+            return
+        if self.break_jobs:
+            self.jobs[job] = JobStatus(BlockState.failed, self.break_jobs.pop(0))
+            return
+        self.jobs[job] = JobStatus(BlockState.running, "", "node1")
+        if not self.silent:
+            self.cluster.time.after(self.boot, lambda: self._come(job))
+
+    def _come(self, job: str) -> None:
+        if self.jobs[job].state is BlockState.running:
+            self.cluster.manager_comes(self.names[job])
+
+    def status(self, jobs: list[str]) -> dict[str, JobStatus]:
+        """See ``Runner``."""
+        self.asked.append(self.cluster.time.now)
+        if self.unreachable:
+            raise OSError("squeue: error: Unable to contact slurm controller")
+        return {} if self.forget else {job: self.jobs[job] for job in jobs}
+
+    def cancel(self, jobs: list[str]) -> None:
+        """See ``Runner``."""
+        if self.unreachable:
+            raise OSError("scancel: error: Unable to contact slurm controller")
+        for job in jobs:
+            self.end(job, JobStatus(BlockState.scaled_in, "CANCELLED"))
+
+    def end(self, job: str, status: JobStatus) -> None:
+        """A job ends so, whoever wanted it, and its managers are gone."""
+        if self.jobs[job].state in (BlockState.queued, BlockState.running):
+            self.jobs[job] = status
+            self.cluster.manager_goes(self.names[job], "lost its connection")
+
+    def close(self) -> None:
+        """See ``Runner``."""
+        self.closed = True
+
+    @property
+    def alive(self) -> list[str]:
+        """Jobs that are queued or running."""
+        return [job for job, is_ in self.jobs.items() if is_.state in (BlockState.queued, BlockState.running)]
+
+
+@dataclass
+class _Crew:
+    """The manager of one block."""
+
+    came: float
+    running: dict[int, float] = field(default_factory=dict)
+    """Tasks, and when each was begun."""
+    idle_since: float | None = None
+    draining: bool = False
+    held: bool = False
+
+
+@dataclass(frozen=True)
+class Moment:
+    """How things stood from this time on."""
+
+    time: float
+    workers: int
+    busy: int
+    waiting: int
+
+
+class Cluster:
+    """One executor and its scheduler.
+
+    Parameters
+    ----------
+    folder
+        An empty one: the folder of the run.
+    slots
+        Workers of each block.
+    queue, boot, period
+        Seconds that a job is queued, that its manager takes to come, and between two status calls.
+    strategy, max_idletime, strategy_period
+        As in ``Config``.
+    limits
+        ``init_blocks``, ``min_blocks``, ``max_blocks``, ``parallelism``.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        slots: int = 5,
+        queue: float = 0.0,
+        boot: float = 0.5,
+        period: float = 10.0,
+        strategy: str = "htex_auto_scale",
+        max_idletime: float = 120.0,
+        strategy_period: float = 5.0,
+        known_slots: bool = True,
+        **limits: float,
+    ) -> None:
+        self.time = VirtualTime()
+        self.slots = slots
+        self.scheduler = PlannedScheduler(self, queue, boot, period)
+        self.run: dict[str, object] = {
+            "run": "r1",
+            "run_dir": str(folder),
+            "strategy": strategy,
+            "max_idletime": max_idletime,
+            "strategy_period": strategy_period,
+        }
+        self.events: list[Event] = []
+        self.crews: dict[str, _Crew] = {}
+        self.stopped = ""
+        self.lost = 0
+        """Tasks that were running in a block that was ended."""
+        self.ended = 0
+        self.moments: list[Moment] = []
+        self._waiting: list[tuple[int, float]] = []
+        self._tasks = itertools.count()
+        manager = {"max_workers": slots if known_slots else None, "cores_per_worker": 1.0, "mem_per_worker": None}
+        settings = {
+            "label": "htex",
+            "provider": {"class": "planned", "options": {}},
+            "local": False,
+            "nodes_per_block": 1,
+            "init_blocks": 1,
+            "min_blocks": 0,
+            "max_blocks": 4,
+            "parallelism": 1.0,
+            "manager": {**manager, "accelerators": []},
+            **limits,
+        }
+        self.controller = Controller(
+            settings,
+            self,
+            "manager",
+            folder,
+            clock=lambda: self.time.now,
+            errands=VirtualErrands(self.time),
+            runner=self.scheduler,
+        )
+        self.controller.start()
+
+    # ----- what a test does
+
+    def submit(self, lengths: Iterable[float], then: Callable[[], None] | None = None) -> None:
+        """Tasks that take so many seconds; ``then`` is called when all of them have ended."""
+        tasks = [(next(self._tasks), length) for length in lengths]
+        left = {number for number, _ in tasks}
+        if then is not None:
+            self._then = (left, then)
+        self._waiting += tasks
+        self._assign()
+
+    def play(self, seconds: float) -> None:
+        """Let so many seconds pass."""
+        self.time.play(self.time.now + seconds)
+
+    def finish(self, longest: float = 1e6) -> float:
+        """Let time pass until every task has ended; returns the seconds that it took."""
+        begun = self.time.now
+        self.time.play(begun + longest, lambda: not self._waiting and not any(c.running for c in self.crews.values()))
+        return self.time.now - begun
+
+    def stages(self, *stages: list[float]) -> None:
+        """Submit tasks, and the next ones when all before have ended."""
+        if stages:
+            self.submit(stages[0], lambda: self.stages(*stages[1:]))
+
+    # ----- what a test looks at
+
+    @property
+    def blocks(self) -> int:
+        """Blocks with a manager that takes tasks."""
+        return sum(not crew.draining for crew in self.crews.values())
+
+    @property
+    def most(self) -> int:
+        """The most jobs that were queued or running at a time, as far as blocks tell."""
+        most = 0
+        alive: set[str] = set()
+        for event in self.moves():
+            (alive.discard if event.state in _ENDED else alive.add)(event.block)
+            most = max(most, len(alive))
+        return most
+
+    def moves(self, block: str | None = None) -> list[BlockMoved]:
+        """What monitoring was told of blocks."""
+        return [e for e in self.events if isinstance(e, BlockMoved) and block in (None, e.block)]
+
+    def states(self, block: str) -> list[str]:
+        """The states that a block was in, in turn."""
+        return [state for state, _ in itertools.groupby(event.state for event in self.moves(block))]
+
+    def notices(self) -> list[str]:
+        """What the user was told."""
+        return [event.text for event in self.events if isinstance(event, NoticeRaised)]
+
+    @property
+    def paid(self) -> float:
+        """Worker seconds that there were, until now."""
+        return self._sum(lambda moment: moment.workers)
+
+    @property
+    def used(self) -> float:
+        """Worker seconds in which a task ran."""
+        return self._sum(lambda moment: moment.busy)
+
+    def _sum(self, value: Callable[[Moment], int]) -> float:
+        ends = [*(moment.time for moment in self.moments[1:]), self.time.now]
+        return sum(value(moment) * (end - moment.time) for moment, end in zip(self.moments, ends, strict=True))
+
+    # ----- managers and tasks
+
+    def manager_comes(self, block: str) -> None:
+        """The manager of a block is connected."""
+        self.crews[block] = _Crew(self.time.now, idle_since=self.time.now)
+        self.controller.manager_came(block, f"m{block}", "node1")
+        self._assign()
+
+    def manager_goes(self, block: str, reason: str) -> None:
+        """It is gone; what it ran is tried again elsewhere."""
+        crew = self.crews.pop(block, None)
+        if crew is not None:
+            self.lost += len(crew.running)
+            self._waiting += [(number, length) for number, length in crew.running.items()]
+            self.controller.manager_left(block, f"m{block}", reason)
+            self._assign()
+
+    def _assign(self) -> None:
+        for block, crew in self.crews.items():
+            while self._waiting and len(crew.running) < self.slots and not crew.draining and not crew.held:
+                number, length = self._waiting.pop(0)
+                crew.running[number] = length
+                crew.idle_since = None
+                self.time.after(length, partial(self._end, block, crew, number))
+        self._note()
+        self.controller.wake()
+
+    def _end(self, block: str, crew: _Crew, number: int) -> None:
+        if self.crews.get(block) is not crew or crew.running.pop(number, None) is None:
+            return
+        self.ended += 1
+        if not crew.running:
+            crew.idle_since = self.time.now
+            if crew.draining:
+                self._leave(block)
+        then = getattr(self, "_then", None)
+        if then is not None:
+            then[0].discard(number)
+            if not then[0]:
+                del self._then
+                then[1]()
+        if self._waiting:
+            self._assign()
+        self._note()
+
+    def _leave(self, block: str) -> None:
+        job = next(job for job, name in self.scheduler.names.items() if name == block)
+        self.scheduler.end(job, JobStatus(BlockState.finished, "exit status 0"))
+        self.manager_goes(block, "its block is not needed any more")
+
+    def _note(self) -> None:
+        workers = len(self.crews) * self.slots
+        busy = sum(len(crew.running) for crew in self.crews.values())
+        self.moments.append(Moment(self.time.now, workers, busy, len(self._waiting)))
+
+    # ----- what the controller asks (ScalingOwner)
+
+    def event(self, event: Event) -> None:
+        """See ``ScalingOwner``."""
+        self.events.append(event)
+
+    def at(self, when: float, call: Callable[[], None]) -> None:
+        """See ``ScalingOwner``."""
+        self.time.at(when, call)
+
+    def post(self, call: Callable[[], None]) -> None:
+        """See ``ScalingOwner``."""
+        self.time.at(self.time.now, call)
+
+    def load(self) -> Load:
+        """See ``ScalingOwner``."""
+        blocks = {
+            name: BlockLoad(1, self.slots, len(crew.running), crew.idle_since, crew.held, crew.draining)
+            for name, crew in self.crews.items()
+        }
+        held = sum(len(crew.running) for crew in self.crews.values())
+        return Load(len(self._waiting) + held, len(self._waiting), blocks)
+
+    def release_block(self, block: str) -> None:
+        """See ``ScalingOwner``."""
+        crew = self.crews.get(block)
+        if crew is not None and not crew.draining:
+            crew.draining = True
+            if not crew.running:
+                self.time.after(0.05, lambda: self._leave(block) if block in self.crews else None)
+
+    def hold_block(self, block: str, hold: bool) -> None:
+        """See ``ScalingOwner``."""
+        if block in self.crews:
+            self.crews[block].held = hold
+            self._assign()
+
+    def fail(self, why: str) -> None:
+        """See ``ScalingOwner``."""
+        self.stopped = why
+        self._waiting.clear()
+
+
+_ENDED = {"finished", "failed", "scaled_in", "missing"}

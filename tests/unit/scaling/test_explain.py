@@ -1,0 +1,61 @@
+"""Why blocks do not start, in words that help."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from parslab.scaling.explain import CHARACTERS, advice, ending, last_words, stopped
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.mark.parametrize(
+    ("words", "what"),
+    [
+        ("/usr/bin/python3: No module named parslab", "Install parslab in the environment of the nodes"),
+        ("ModuleNotFoundError: No module named 'numpy'", "Install that package"),
+        ("host n1 runs Python 3.9, this notebook 3.11", "same environment as the notebook's"),
+        ("script.sh: line 4: python3.11: command not found", "Load or activate Python"),
+        ("script.sh: line 4: module: command not found", "module line in worker_init"),
+        ("script.sh: line 4: condaa: command not found", "Correct that command in worker_init"),
+        ("sbatch: error: Batch job submission failed: Invalid account or account/partition combination", "account"),
+        ("sbatch: error: invalid partition specified: nosuch", "partition or queue"),
+        ("sbatch: error: QOSMaxSubmitJobPerUserLimit", "fewer of your jobs"),
+        ("Requested time limit is invalid", "shorter walltime"),
+        ("sbatch did not answer within 30 s", "scheduler is well"),
+        ("something else", "parslab doctor"),
+    ],
+)
+def test_advice(words: str, what: str) -> None:
+    assert what in advice(words)
+
+
+def test_the_end_of_an_output_is_one_line() -> None:
+    text = "\n".join(f"line {n}" for n in range(20)) + "\n\n"
+    assert ending(text) == " | ".join(f"line {n}" for n in range(14, 20))
+    assert ending("one\ntwo\n", known="exit status 1: two") == "one"
+    assert len(ending("x" * 5000)) == CHARACTERS + 3
+
+
+def test_stderr_is_asked_before_stdout(tmp_path: Path) -> None:
+    err, out = tmp_path / "e", tmp_path / "o"
+    assert last_words(str(err), str(out)) == ""
+    out.write_text("loading\n")
+    assert last_words(str(err), str(out)) == "its output: loading"
+    err.write_text("python: command not found\n")
+    assert last_words(str(err), str(out)) == "its output: python: command not found"
+    assert last_words(str(err), str(out), "python: command not found") == ""
+
+
+def test_the_sentence_of_a_stopped_executor() -> None:
+    said = stopped(3, "2", "107", "exit status 127: python3: command not found.", "/run/blocks/big-2.stderr")
+    assert said == (
+        "3 blocks in a row could not start; the last, block 2 (job 107): exit status 127: python3: command not found. "
+        "Load or activate Python in worker_init, or name its path with HighThroughputExecutor(python=...). "
+        "Its whole output is in /run/blocks/big-2.stderr."
+    )
+    refused = stopped(3, "2", "", "sbatch: Invalid account", "/run/blocks/big-2.stderr")
+    assert "/run" not in refused, "a job that was never accepted has no output"
