@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 from parslab import python_app
 
 __all__ = ["noop", "step"]
@@ -16,3 +18,9 @@ def noop() -> None:
 def step(value: int) -> int:
     """A link of a chain; the value at the end tells that each link ran once."""
     return value + 1
+
+
+@python_app
+def sleep(seconds: float) -> None:
+    """Do nothing for a while."""
+    time.sleep(seconds)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import psutil
 
-from tests.bench import memory
+from tests.bench import htex, memory
 from tests.bench.floors import Call, relay
 from tests.bench.processes import Cpu, idle, tree
 from tests.bench.subjects import BURSTS, CALLS, loaded
@@ -207,11 +207,17 @@ CASES: dict[str, Callable[..., dict[str, float]]] = {
     "burst": burst,
     "by_value": by_value,
     "chain": chain,
+    "crowd": htex.crowd,
     "dropped": memory.dropped,
+    "efficiency": htex.efficiency,
+    "first": htex.first,
+    "growth": htex.growth,
     "kept": memory.kept,
     "latency": latency,
     "paced": paced,
+    "parsl": htex.parsl_rate,
     "quiet": quiet,
+    "rate": htex.rate,
 }
 
 

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
-from tests.bench import startup
+from tests.bench import htex, startup
 from tests.bench.subjects import loky_module
 
 if TYPE_CHECKING:
@@ -47,6 +47,11 @@ class Sizes:
     dropped: int = 100_000
     warm_up: int = 30_000
     seconds: float = 10.0
+    many: int = 50_000
+    growth: tuple[int, ...] = (1000, 10_000, 50_000, 200_000)
+    short: int = 2000
+    crowd: tuple[int, ...] = (1, 64, 2048)
+    parsl: int = 5000
     extras: bool = True
 
 
@@ -62,6 +67,11 @@ QUICK = Sizes(
     dropped=10_000,
     warm_up=5000,
     seconds=2.0,
+    many=10_000,
+    growth=(1000, 10_000),
+    short=200,
+    crowd=(1, 64),
+    parsl=0,
     extras=False,
 )
 
@@ -199,6 +209,47 @@ def quiet(bench: Bench, run: int) -> Figures:
     return figures | _named("idle.used", bench.case("quiet", seconds=seconds, tasks=bench.sizes.tasks))
 
 
+def blocks(bench: Bench, run: int) -> Figures:
+    """The high-throughput executor with one block of this host."""
+    if not bench.with_parslab:
+        return {}
+    sizes = bench.sizes
+    figures: Figures = {}
+    for subject in _in_turns(("htex", "htex_port"), run):
+        found = bench.case("latency", subjects=[subject], calls=sizes.calls // 2, rounds=sizes.rounds)
+        figures |= _named("blocks", found)
+    runs = (("on", {"monitoring": True}), ("off", {"monitoring": False}))
+    for name, arguments in runs[:: -1 if run % 2 else 1]:
+        figures |= _named(f"blocks.{name}", bench.case("rate", tasks=sizes.many, **arguments))
+    figures |= _named("blocks.pool", bench.case("burst", subject="pool", tasks=sizes.tasks))
+    figures["blocks.monitoring"] = figures["blocks.on.rate"] / figures["blocks.off.rate"]
+    figures["blocks.beside_pool"] = figures["blocks.on.rate"] / figures["blocks.pool.rate"]
+    figures |= _named("blocks.growth", bench.case("growth", sizes=sizes.growth, total=max(sizes.growth)))
+    figures |= _named("blocks", bench.case("efficiency", tasks=sizes.short, seconds=0.01))
+    figures |= _named("blocks", bench.case("first"))
+    python = htex.parsl_python(bench.say) if sizes.parsl else None
+    if python:
+        figures |= _named("blocks.parsl", bench.case("parsl", python=python, tasks=sizes.parsl, calls=200))
+        figures["blocks.beside_parsl"] = figures["blocks.on.rate"] / figures["blocks.parsl.rate"]
+    return figures
+
+
+def crowds(bench: Bench, run: int) -> Figures:
+    """Very many connected managers."""
+    if not bench.with_parslab:
+        return {}
+    sizes = bench.sizes
+    figures: Figures = {}
+    for managers in _in_turns(map(str, sizes.crowd), run):
+        found = bench.case("crowd", managers=int(managers), slots=32, tasks=sizes.many)
+        figures |= _named(f"crowd.{managers}", found)
+    most = max(sizes.crowd)
+    figures["crowd.most.cost"] = figures[f"crowd.{most}.cost"]
+    figures["crowd.most.lost"] = figures[f"crowd.{most}.lost"]
+    figures["crowd.growth"] = figures[f"crowd.{most}.cost"] / figures["crowd.1.cost"]
+    return figures
+
+
 MEASURES: dict[str, Callable[[Bench, int], Figures]] = {
     "latency": latency,
     "burst": burst,
@@ -206,6 +257,8 @@ MEASURES: dict[str, Callable[[Bench, int], Figures]] = {
     "startup": start_up,
     "memory": memory,
     "idle": quiet,
+    "blocks": blocks,
+    "crowds": crowds,
 }
 """What can be asked for on the command line."""
 

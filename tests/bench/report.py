@@ -127,6 +127,49 @@ ROWS = (
     Row("    CPU, after many tasks", "idle.used.cpu", "%", bound=("<=", 1.0)),
     Row("    memory, after many tasks", "idle.used.rss", "MB"),
     Row("    memory of a worker", "idle.fresh.rss_worker", "MB"),
+    Row(
+        "block of this host: no-op, 1 worker, median",
+        *("blocks.htex_median", "us", "relay", "blocks.relay_median", "blocks.htex_ratio"),
+        ("<=", 2.2),
+        on_ratio=True,
+    ),
+    Row("    its 99th percentile", "blocks.htex_p99", "us", "relay", "blocks.relay_median"),
+    Row(
+        "    by the encrypted port, median",
+        *("blocks.htex_port_median", "us", "relay", "blocks.relay_median", "blocks.htex_port_ratio"),
+    ),
+    Row("    Parsl, median", "blocks.parsl.latency", "us", "relay", "blocks.relay_median"),
+    Row(
+        "50,000 no-ops at once, 2 workers of a block",
+        *("blocks.on.rate", "/s", "pool", "blocks.pool.rate", "blocks.beside_pool"),
+        (">=", 1.5),
+        on_ratio=True,
+    ),
+    Row(
+        "    beside Parsl",
+        *("blocks.on.rate", "/s", "Parsl", "blocks.parsl.rate", "blocks.beside_parsl"),
+        (">=", 15.0),
+        on_ratio=True,
+    ),
+    Row(
+        "    beside a run without monitoring",
+        *("blocks.on.rate", "/s", "off", "blocks.off.rate", "blocks.monitoring"),
+        (">=", 0.95),
+        on_ratio=True,
+    ),
+    Row("    CPU time of all processes per no-op", "blocks.on.cpu_per_task", "us", bound=("<=", 120.0)),
+    Row("    in the DataFlowKernel process", "blocks.on.cpu_kernel", "us"),
+    Row("    in the manager and its workers", "blocks.on.cpu_node", "us"),
+    Row("    cost per task, dearest burst size beside cheapest", "blocks.growth.ratio", "x", bound=("<=", 1.15)),
+    Row("tasks of 10 ms, 2 workers of a block: efficiency", "blocks.efficiency", "%", bound=(">=", 95.0)),
+    Row("first result of a block, from load()", "blocks.first", "s", "Parsl", "blocks.parsl.first", bound=("<=", 1.5)),
+    Row(
+        "DataFlowKernel's CPU time of a no-op, most managers",
+        *("crowd.most.cost", "us", "one", "crowd.1.cost", "crowd.growth"),
+        ("<=", 1.5),
+        on_ratio=True,
+    ),
+    Row("    connections lost", "crowd.most.lost", "x", bound=("<=", 0.0)),
 )
 
 

@@ -13,6 +13,7 @@ from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from tests.bench import floors
+from tests.bench.htex import loaded_blocks
 from tests.bench.peers import noop, step
 
 if TYPE_CHECKING:
@@ -88,6 +89,19 @@ def _one_worker(name: str) -> Callable[[], AbstractContextManager[Call]]:
     return one
 
 
+def _one_block(**options: Any) -> Callable[[], AbstractContextManager[Call]]:
+    """A manager with one worker: of this host, or as those of others come."""
+
+    @contextmanager
+    def one() -> Iterator[Call]:
+        with loaded_blocks(1, **options):
+            from tests.bench.apps import noop
+
+            yield lambda: noop().result()
+
+    return one
+
+
 CALLS: dict[str, Callable[[], AbstractContextManager[Call]]] = {
     "relay": floors.relay,
     "zmq": floors.zmq_ping,
@@ -95,4 +109,6 @@ CALLS: dict[str, Callable[[], AbstractContextManager[Call]]] = {
     "pool": _one_worker("pool"),
     "loky": _one_worker("loky"),
     "parslab": _one_worker("parslab"),
+    "htex": _one_block(),
+    "htex_port": _one_block(address="127.0.0.1"),
 }
