@@ -57,6 +57,16 @@ class GridEngineProvider(BatchProvider):
         r"registered the job \d+"
     )
 
+    hints: ClassVar[tuple[tuple[str, str], ...]] = (
+        ("unknown queue", "qconf -sql lists queues"),
+        ("parallel environment", "qconf -spl lists parallel environments"),
+        (
+            "no suitable queues",
+            "look at walltime, queue and scheduler_options; '-w n' there submits without this check",
+        ),
+        ("is no submit host", "load this on a submit host"),
+    )
+
     queue = Text(None)
 
     def check(self) -> None:

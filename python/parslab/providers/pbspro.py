@@ -75,6 +75,13 @@ class PBSProProvider(BatchProvider):
     commands: ClassVar[tuple[str, ...]] = ("qsub", "qstat", "qdel")
     gone: ClassVar[str] = r"Unknown Job Id|Job has finished|Request invalid for state of job"
 
+    hints: ClassVar[tuple[tuple[str, str], ...]] = (
+        ("unknown queue", "qstat -Q lists queues"),
+        ("account|project", "look at account"),
+        ("walltime|resource limits", "look at walltime, nodes_per_block and cpus_per_node"),
+        ("unknown resource|illegal attribute", "look at select_options and scheduler_options"),
+    )
+
     account = Text(None)
     queue = Text(None)
     cpus_per_node = Whole(1, low=1)

@@ -101,6 +101,15 @@ class SlurmProvider(BatchProvider):
     commands: ClassVar[tuple[str, ...]] = ("sbatch", "squeue", "scancel")
     gone: ClassVar[str] = r"invalid job id|already completing|already completed|job/step already"
 
+    hints: ClassVar[tuple[tuple[str, str], ...]] = (
+        ("invalid partition", "sinfo lists partitions"),
+        ("invalid account|account/partition", "sacctmgr show associations user=$USER lists your accounts"),
+        ("invalid qos", "sacctmgr show qos lists them"),
+        ("node configuration is not available", "look at nodes_per_block, cores_per_node, mem_per_node and gres"),
+        ("time limit", "lower walltime"),
+        ("unable to contact|connection refused|socket timed out", "Slurm's controller may be down"),
+    )
+
     partition = Text(None)
     account = Text(None)
     qos = Text(None)

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
-from parslab.providers import SlurmProvider
+from parslab.providers import GridEngineProvider, PBSProProvider, SlurmProvider
 from parslab.providers.base import SubmitError, exit_file
-from parslab.providers.batch import PATIENCE, BatchRunner, Ledger
 from parslab.providers.commands import Answer, Hung
+from parslab.providers.runner import PATIENCE, BatchRunner, Ledger
 from parslab.records.states import BlockState
 from parslab.testing.providers import Commands, a_job
+
+if TYPE_CHECKING:
+    from parslab.providers.batch import BatchProvider
 
 SUBMITTED = Answer(0, "Submitted batch job 7\n")
 
@@ -42,6 +46,27 @@ def test_a_command_that_hangs_may_have_submitted(tmp_path: Path) -> None:
     bench = Bench(sbatch=Answer(1, "", "sbatch: error: Socket timed out on send/recv"), squeue=Answer(0, "9|other\n"))
     with pytest.raises(SubmitError, match=r"Slurm refused the job .*Socket timed out"):
         bench.runner.submit(a_job(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("provider", "said", "advice"),
+    [
+        (
+            SlurmProvider(),
+            "sbatch: error: Batch job submission failed: Invalid account or account/partition",
+            "sacctmgr",
+        ),
+        (SlurmProvider(), "sbatch: error: invalid partition specified: nosuch", "sinfo lists partitions"),
+        (GridEngineProvider(), 'job requests unknown queue "x"', "qconf -sql lists queues"),
+        (PBSProProvider(), "qsub: Unknown queue", "qstat -Q lists queues"),
+    ],
+)
+def test_a_refusal_says_what_to_do(tmp_path: Path, provider: BatchProvider, said: str, advice: str) -> None:
+    command = provider.submit_command("")[0]
+    runner = BatchRunner(provider, Commands({command: [Answer(1, "", said)]}), ledger=Ledger())
+    with pytest.raises(SubmitError) as caught:
+        runner.submit(a_job(tmp_path))
+    assert f"({command}): {said} ({advice}" in str(caught.value)
 
 
 def test_what_was_known_stays_while_a_job_is_not_listed() -> None:
