@@ -3,7 +3,8 @@
 Everything counts, also what C libraries and child processes write. ``take`` is called by the main thread after each
 task, and by the control thread while a long task runs; the lock is for those two, who must not read the same bytes
 twice. Of each task and stream the first ``HEAD`` and the last ``TAIL`` bytes are kept, with a mark where something
-was cut.
+was cut. While a task runs its file is never made shorter, because it may be writing at that moment: what is not needed
+any more is given back as a hole.
 """
 
 from __future__ import annotations
@@ -26,7 +27,8 @@ HEAD = 256 * 1024
 TAIL = 64 * 1024 - 64
 """With the mark it is as much as monitoring keeps, which would cut it again otherwise."""
 _TRIM = 4 * 1024 * 1024
-"""A running task's file is emptied when it is longer than this and its head has been sent."""
+"""A running task's file gives its memory back whenever so much has been written, and its head has been sent."""
+_BLOCK = 4096
 
 
 def anonymous_file(name: str) -> int:
@@ -50,7 +52,6 @@ class _Stream:
         """Bytes of the file that have been dealt with."""
         self.sent = 0
         self.cut = 0
-        self.tail = b""
 
     def take(self, task: int, final: bool) -> list[Printed]:
         size = os.lseek(self.fd, 0, os.SEEK_END)
@@ -64,24 +65,44 @@ class _Stream:
             self.sent += len(data)
             if data:
                 printed.append(Printed(task, self.number, data))
-        if size > self.read and (final or size > _TRIM):
-            start = max(self.read, size - TAIL)
-            data = self.tail + os.pread(self.fd, size - start, start)
-            self.cut += start - self.read + max(0, len(data) - TAIL)
-            self.tail = data[-TAIL:]
-            while self.cut and self.tail and self.tail[0] & 0xC0 == 0x80:  # the rest of a character that was cut
-                self.tail = self.tail[1:]
-                self.cut += 1
-            os.ftruncate(self.fd, 0)
-            self.read = 0
         if final:
-            if self.tail:
-                mark = f"\n... [{self.cut} bytes cut] ...\n".encode() if self.cut else b""
-                printed.append(Printed(task, self.number, mark + self.tail))
-            os.ftruncate(self.fd, 0)
-            self.read = self.sent = self.cut = 0
-            self.tail = b""
+            printed += self._end(task, size)
+        elif size - self.read > _TRIM:
+            start = size - TAIL
+            self.cut += start - self.read
+            self.read = start
+            _punch(self.fd, start)
         return printed
+
+    def _end(self, task: int, size: int) -> list[Printed]:
+        """The tail; the file is empty then."""
+        start = max(self.read, size - TAIL)
+        tail = os.pread(self.fd, size - start, start)
+        cut = self.cut + start - self.read
+        while cut and tail and tail[0] & 0xC0 == 0x80:  # the rest of a character that was cut
+            tail = tail[1:]
+            cut += 1
+        os.ftruncate(self.fd, 0)
+        self.read = self.sent = self.cut = 0
+        mark = f"\n... [{cut} bytes cut] ...\n".encode() if cut else b""
+        return [Printed(task, self.number, mark + tail)] if tail else []
+
+
+def _punch(fd: int, end: int) -> None:
+    """Give back the memory (or disk) of a file up to ``end``, where the system can; its length stays."""
+    end -= end % _BLOCK
+    with contextlib.suppress(OSError, AttributeError):
+        if sys.platform == "darwin":
+            import fcntl
+            import struct
+
+            fcntl.fcntl(fd, 99, struct.pack("IIqq", 0, 0, 0, end))  # F_PUNCHHOLE
+        else:
+            import ctypes
+
+            libc = ctypes.CDLL(None)
+            punch = getattr(libc, "fallocate64", None) or libc.fallocate
+            punch(fd, 0x03, ctypes.c_int64(0), ctypes.c_int64(end))  # FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE
 
 
 def _begun_character(data: bytes) -> int:
