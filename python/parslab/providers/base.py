@@ -106,7 +106,7 @@ class Provider(Description):
     parallelism = Number(1.0, low=0, high=1)
     launcher = Nested(Launcher, SingleNodeLauncher)
     worker_init = Text("", empty=True)
-    cmd_timeout = Duration(30.0, low=0.1)
+    cmd_timeout = Duration(20.0, low=0.1)
 
     commands: ClassVar[tuple[str, ...]] = ()
     """Programs of the scheduler that must be on PATH here."""
