@@ -157,6 +157,8 @@ class Hub:
         self.keys = Keys()
         self.strangers = 0
         """Messages from peers that said no hello, or that nobody could decode."""
+        self._told = 0
+        """Those of them that a notice has told of."""
         self._knocks = Knocks()
         self._doors: dict[tuple[type[Any], int], Door] = {}
         self._homes: dict[bytes, Door] = {}
@@ -339,6 +341,11 @@ class Hub:
             many = f"{count} connections that do" if count > 1 else "A connection that does"
             text = f"{many} not hold the run's key tried to come in at port {self.port} and got no further."
             log.warning("%s", text)
+            self._owner.event(NoticeRaised(time(), "warning", text))
+        if self.strangers > self._told:
+            count, self._told = self.strangers - self._told, self.strangers
+            many = f"{count} batches" if count > 1 else "A batch"
+            text = f"{many} that nobody of this version sends came in at port {self.port}; who sent it was turned away."
             self._owner.event(NoticeRaised(time(), "warning", text))
         self._owner.at(time() + _SWEEP, self._sweep)
 
