@@ -346,6 +346,8 @@ class Blocks:
         if not block.alive:
             return
         state = step(block.state, signal, block.story())
+        if state is BlockState.scaled_in:
+            reason = block.reason or reason  # why we ended it, rather than how its job then went
         if state is block.state and (not reason or reason == block.reason):
             if signal is BlockSignal.accepted:
                 self.changed[block.id] = block

@@ -93,6 +93,15 @@ def test_from_request_to_end(story: Story) -> None:
     assert not story.blocks.alive
 
 
+def test_a_block_that_we_end_keeps_our_reason(story: Story) -> None:
+    for state in (S.finished, S.failed, None):
+        block = story.working()
+        story.blocks.drain(block, story.now, "it was idle")
+        story.blocks.parted(block.id, f"m{block.id}", "it has finished", story.now)
+        story.hears(block, state, "exit status 0")
+        assert (block.state, block.reason) == (S.scaled_in, "it was idle")
+
+
 def test_ids_are_never_used_again(story: Story) -> None:
     assert [story.fails().id for _ in range(3)] == ["0", "1", "2"]
 
