@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from parslab import DataFlowKernel
 
-__all__ = ["Report", "storm"]
+__all__ = ["Report", "begin", "storm"]
 
 cloudpickle.register_pickle_by_value(sys.modules[__name__])
 
@@ -45,7 +45,7 @@ class Report:
 
 
 @python_app(executors=["htex"])
-def begin(path: Path, number: int, seconds: float) -> int:
+def begin(path: Path, number: int, seconds: float = 0.0) -> int:
     """Write down that the task is begun, then take some time."""
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.write(descriptor, f"{number}\n".encode())

@@ -185,6 +185,9 @@ class Hub:
         router.setsockopt(zmq.SNDHWM, 0)
         router.setsockopt(zmq.RCVHWM, 0)
         router.setsockopt(zmq.BACKLOG, 4096)
+        # Of a peer whose network was cut nothing more is heard: give its connection back, some minutes later.
+        for option, value in ((zmq.TCP_KEEPALIVE, 1), (zmq.TCP_KEEPALIVE_IDLE, 120), (zmq.TCP_KEEPALIVE_INTVL, 30)):
+            router.setsockopt(option, value)
         router.linger = 500
         router.ipv6 = any(":" in address for address in addresses)
         return router
@@ -346,6 +349,7 @@ class Hub:
             count, self._told = self.strangers - self._told, self.strangers
             many = f"{count} batches" if count > 1 else "A batch"
             text = f"{many} that nobody of this version sends came in at port {self.port}; who sent it was turned away."
+            log.warning("%s", text)
             self._owner.event(NoticeRaised(time(), "warning", text))
         self._owner.at(time() + _SWEEP, self._sweep)
 
