@@ -13,6 +13,8 @@ PYTHON  ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11 
 NODE    := 20
 PANEL   := python/parslab/labextension/package.json
 SOURCES := $(shell find labextension -type f \( -path '*/src/*' -o -path '*/style/*' -o -path '*/schema/*' -o -name 'tsconfig*.json' \) 2>/dev/null)
+# The tutorial of `make demo` and `make lab`: make demo NOTEBOOK=notebooks/02-cluster.ipynb.
+NOTEBOOK ?= notebooks/01-quickstart.ipynb
 # Extra words for the tools behind a target: make lab LAB="--no-browser --port=9000", make test PYTEST="-k relay -x".
 LAB     ?=
 PYTEST  ?=
@@ -27,6 +29,7 @@ export PIP_NO_INPUT := 1
 help:
 	@echo 'make demo    run the quickstart notebook and print what came out'
 	@echo 'make lab     open JupyterLab on the quickstart'
+	@echo '             (both take NOTEBOOK=notebooks/02-cluster.ipynb)'
 	@echo 'make test    run every test (set-up, browser and TypeScript tests included)'
 	@echo 'make lint    ruff, mypy, eslint, prettier, codespell, notebooks stripped, protocol up to date'
 	@echo 'make bench   measure latency, throughput, start-up and memory beside their floors'
@@ -37,11 +40,11 @@ help:
 # --- what a user runs ------------------------------------------------------------------------------------------------
 
 demo: $(VENV)/.installed-tutorial
-	@rm -rf .demo && $(PY) notebooks/run.py notebooks/01-quickstart.ipynb --to .demo
+	@rm -rf .demo && $(PY) notebooks/run.py $(NOTEBOOK) --to .demo
 
 lab: $(VENV)/.installed-tutorial
 	@root=; test "$$(id -u)" != 0 || root=--allow-root; \
-	 exec $(PY) -m jupyter lab $$root --LabApp.default_url=/lab/tree/notebooks/01-quickstart.ipynb $(LAB)
+	 exec $(PY) -m jupyter lab $$root --LabApp.default_url=/lab/tree/$(NOTEBOOK) $(LAB)
 
 # --- what a developer runs -------------------------------------------------------------------------------------------
 

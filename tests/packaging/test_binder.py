@@ -92,8 +92,14 @@ def test_it_opens_the_quickstart_with_the_panel(address: str) -> None:
     assert "parslab" in [extension["name"] for extension in settings["federated_extensions"]]
 
 
-def test_the_quickstart_has_all_it_imports(image: Path, checkout: Path) -> None:
-    words = ["python", "-c", "import parslab, sklearn, bokeh, nbconvert; print(parslab.__file__)"]
+def test_every_tutorial_is_offered(address: str) -> None:
+    with urllib.request.urlopen(f"{address}api/contents/notebooks?token={TOKEN}") as listing:
+        names = {entry["name"] for entry in json.loads(listing.read())["content"]}
+    assert {"01-quickstart.ipynb", "02-cluster.ipynb"} <= names
+
+
+def test_the_tutorials_have_all_they_import(image: Path, checkout: Path) -> None:
+    words = ["python", "-c", "import parslab, numpy, sklearn, bokeh, nbconvert; print(parslab.__file__)"]
     done = subprocess.run(words, cwd=checkout, env=environment(image), capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert str(image) in done.stdout

@@ -251,13 +251,13 @@ def _blocks(words: list[str]) -> None:
     shown = [row for row in answer.blocks if options.all or row.state not in over]
     left_out = len(answer.blocks) - len(shown)
     head = f"{len(shown) or 'No'} block{'s' if len(shown) != 1 else ''}"
-    head += f" ({left_out} more are over: %parsl blocks --all)" if left_out else ""
+    head += f" ({left_out} more {'is' if left_out == 1 else 'are'} over: %parsl blocks --all)" if left_out else ""
     rows = [_block_row(row) for row in shown]
     _show(Table(f"{head}:" if rows else f"{head}.", ["block", "state", "job", "nodes", "busy workers", "why"], rows))
 
 
 def _block_row(row: panel.BlockRow) -> list[object]:
-    state = f"{row.state}, held" if row.held else row.state
+    state = row.state.replace("_", " ") + (", held" if row.held else "")
     return [f"{row.executor}/{row.block}", state, row.job, row.managers, f"{row.busy} of {row.workers}", row.reason]
 
 

@@ -156,7 +156,7 @@ def test_blocks_are_shown_without_those_that_are_over(play: Any, monkeypatch: py
     for line in ("blocks", "blocks --all", "blocks"):
         run_command(line, {})
     few, every, none = (str(table) for table in shown)
-    assert "2 blocks (1 more are over: %parsl blocks --all):" in few
+    assert "2 blocks (1 more is over: %parsl blocks --all):" in few
     assert "htex/0" in few
     assert "3 of 8" in few
     assert "Priority" in few
@@ -164,6 +164,7 @@ def test_blocks_are_shown_without_those_that_are_over(play: Any, monkeypatch: py
     assert "queued, held" not in few
     assert "htex/2" not in few
     assert "htex/2" in every
+    assert "scaled in" in every
     assert none.startswith("No blocks.")
 
 
