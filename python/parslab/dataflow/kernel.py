@@ -7,6 +7,7 @@ sends ready tasks to workers and results to clients, tells monitoring, and names
 from __future__ import annotations
 
 import contextlib
+import gc
 import heapq
 import itertools
 import logging
@@ -61,6 +62,8 @@ __all__ = ["Kernel"]
 log = logging.getLogger(__name__)
 
 _HOUSEKEEPING = 2.0
+_FEW = 10_000
+"""Tasks that are walked through in a few milliseconds."""
 _FAREWELL = 5.0
 """Seconds that the end may take, for batch jobs to be cancelled."""
 _GONE = "it has gone"
@@ -94,6 +97,7 @@ class Kernel(Ledger):
         self._numbers = itertools.count()
         self._timers: list[tuple[float, int, Callable[[], None]]] = []
         self._order = itertools.count()
+        self._collected = 0
         self._monitor: Monitor | None = None
         # For the benchmark alone, which measures what monitoring costs.
         self._unwatched = os.environ.get("PARSLAB_MONITORING") == "off"
@@ -221,7 +225,15 @@ class Kernel(Ledger):
         if self.run["owner_pid"] != os.getpid() and not _alive(self.run["owner_pid"]):
             self.end("its owner is gone")
         self._drop_codes()
+        self._collect()
         self.at(time() + _HOUSEKEEPING, self._keep_house)
+
+    def _collect(self) -> None:
+        """Collect old garbage in a quiet moment: the graph has no cycles, but what an error leaves may have."""
+        ended = self.table.ended
+        if ended != self._collected and len(self.table.tasks) < _FEW:
+            gc.collect()
+            self._collected = ended
 
     # ----- what PoolOwner promises
 

@@ -126,6 +126,8 @@ class Table:
         self.retries = retries
         self.tasks: dict[int, Task] = {}
         self.unfinished = 0
+        self.ended = 0
+        """Tasks that have come to their end so far."""
         self.dropped = 0
         """Outcomes that were ignored: late, doubled, or of an earlier attempt."""
         self.retried = 0
@@ -375,6 +377,7 @@ class Table:
     def _end(self, task: Task, now: float) -> None:
         """A task has just entered a final state: tell its client, wake its dependents."""
         self.unfinished -= 1
+        self.ended += 1
         task.args = b""
         task.frames, task.needs, task.joins = [], [], None
         value, size = task.value, 0

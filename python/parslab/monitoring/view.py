@@ -123,6 +123,8 @@ class View:
         self._batch = Batch()
         self._groups: dict[str, dict[str, int]] = {}
         self._seen = Seen()
+        self._done: dict[str, int] = {}
+        """Tasks that managers have finished, as far as the batch that is being applied tells."""
         self._rate = FinishRate()
         self._clients: dict[int, ClientAttached] = {}
         self._fresh_notices: deque[Notice] = deque(maxlen=NOTICES)
@@ -151,9 +153,16 @@ class View:
     def apply(self, events: Iterable[Event], now: float) -> None:
         """Apply a batch of events, heard of at ``now``."""
         before = self.finished
-        handlers = self._handlers
+        handlers, moved = self._handlers, self._task_moved
         for event in events:
-            handlers[type(event)](event)
+            if type(event) is TaskMoved:
+                moved(event)
+            else:
+                handlers[type(event)](event)
+        if self._done:
+            for manager, count in self._done.items():
+                self.managers.worked(manager, 0, count)
+            self._done.clear()
         if self.finished != before:
             self._rate.add(self.finished - before, now)
         if self.blocks.rows:
@@ -164,20 +173,22 @@ class View:
         if not self._seen.new(task):
             self.strays += 1
             return
-        app = clipped(event.app, TEXT)
+        app = event.app
+        group = self._groups.get(app)
+        if group is None:
+            app = clipped(app, TEXT)
+            group = self._new_group(app)
         rank = RANK[event.state]
         # A task is born pending or ready; any other state is a move that follows at once.
         state = "ready" if rank == 1 else "pending"
-        group = self._groups.get(app)
-        if group is None:
-            group = self._new_group(app)
         group[state] += 1
         graph = self.graph
         node = None if graph.full else graph.add(task, app, state, event.deps)
         time = event.time
         row = TaskRecord(
             task, app, state, event.executor, time, time if rank == 1 else None, None, None, None, None, "", 0, "",
-            clipped(event.shown, TEXT), clipped(event.cell, TEXT), event.client, rank if rank == 1 else 0, group, node,
+            clipped(event.shown, TEXT) if event.shown else "", clipped(event.cell, TEXT) if event.cell else "",
+            event.client, rank if rank == 1 else 0, group, node,
             True,
         )  # fmt: skip
         self._rows[task] = row
@@ -210,8 +221,11 @@ class View:
             row.worker = event.worker
         if rank == _END:
             self.finished += 1
-            if row.worker:
-                self.workers.ended(row.worker, task)
+            worker = row.worker
+            if worker in self.workers.rows:
+                self.workers.ended(worker, task)
+            elif worker:  # often only the manager is known that had the task
+                self._done[worker] = self._done.get(worker, 0) + 1
         elif rank == _RUNNING and row.worker:
             self.workers.began(row.worker, task)
         if row.node is not None:

@@ -97,7 +97,6 @@ class Workers:
         """A task that was given to this worker is over."""
         row = self.rows.get(worker)
         if row is None:
-            self._managers.worked(worker, 0, 1)  # often only the manager is known that had the task
             return
         row.done += 1
         if row.task == task:
