@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 
 from parslab.monitoring.jobfiles import tail
@@ -72,7 +73,9 @@ def last_words(stderr: str, stdout: str, known: str = "") -> str:
     """How the output of a job ends: what it said on stderr, or else on stdout; empty when it said nothing new."""
     for path in (stderr, stdout):
         with contextlib.suppress(OSError):
-            words = ending(text := tail(path), known)
+            text = tail(path)
+            # A shell begins its complaints with the path of the script, which would hide them in a narrow row.
+            words = ending(text.replace(f"{os.path.dirname(path)}/", ""), known)
             if text.strip():
                 return f"its output: {words}" if words else ""
     return ""

@@ -50,6 +50,12 @@ def test_stderr_is_asked_before_stdout(tmp_path: Path) -> None:
     assert last_words(str(err), str(out), "python: command not found") == ""
 
 
+def test_a_shells_complaint_begins_with_the_name_of_the_script(tmp_path: Path) -> None:
+    err = tmp_path / "htex-0.stderr"
+    err.write_text(f"{tmp_path}/htex-0.sh: line 4: condaa: command not found\n")
+    assert last_words(str(err), "") == "its output: htex-0.sh: line 4: condaa: command not found"
+
+
 def test_the_sentence_of_a_stopped_executor() -> None:
     said = stopped(3, "2", "107", "exit status 127: python3: command not found.", "/run/blocks/big-2.stderr")
     assert said == (
