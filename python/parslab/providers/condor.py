@@ -90,6 +90,8 @@ class CondorProvider(BatchProvider):
         """The text of the submit file."""
         lines = [
             "universe = vanilla",
+            # Else it would be the folder that the run was started in, which other machines may not have.
+            f"initialdir = {_plain(os.path.dirname(job.script))}",
             f"executable = {_plain(job.script)}",
             f"log = {_plain(job.script)}.log",
             "should_transfer_files = IF_NEEDED",

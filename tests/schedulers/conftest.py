@@ -1,0 +1,135 @@
+"""Real batch schedulers on this host: a virtual Slurm, a Grid Engine and an HTCondor, started once for the session.
+
+The scripts that start them are no part of this project.  They are looked for in ``PARSLAB_TESTBED``, else in
+``../shared/testbed`` beside the checkout; where they are not, or we are not root on Linux, these tests are skipped and
+say so.  A scheduler that ran before is used as it is and left running.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+TESTBED = Path(os.environ.get("PARSLAB_TESTBED") or Path(__file__).parents[3] / "shared" / "testbed")
+START = 400
+"""Seconds that packages and a start may take; the first test of each scheduler waits for them."""
+
+
+@dataclass(frozen=True)
+class Scheduler:
+    """One that is up."""
+
+    name: str
+    variables: dict[str, str]
+    """What its commands need in their environment."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Give each test the time that the start of its scheduler may take."""
+    for item in items:
+        if item.path.parent == Path(__file__).parent and not item.get_closest_marker("timeout"):
+            item.add_marker(pytest.mark.timeout(START + 80))
+
+
+@contextlib.contextmanager
+def brought_up(name: str) -> Iterator[Scheduler]:
+    """A scheduler, for as long as it is needed."""
+    script = TESTBED / f"{name}-up.sh"
+    if not script.exists():
+        pytest.skip(f"no {script}: name the folder of the testbed in PARSLAB_TESTBED")
+    if sys.platform != "linux" or os.geteuid():
+        pytest.skip(f"{name} is started by root on Linux only")
+    with tempfile.TemporaryFile("w+") as told:
+        # Its daemons keep stderr open, so that it cannot be a pipe.
+        done = subprocess.run(
+            ["bash", script], stdout=subprocess.PIPE, stderr=told, text=True, timeout=START, start_new_session=True
+        )
+        told.seek(0)
+        said = told.read()
+    assert done.returncode == 0, f"{script} failed: {said[-2000:]}"
+    try:
+        yield Scheduler(name, variables_of(done.stdout.strip().splitlines()[-1]))
+    finally:
+        if "already up" not in said:
+            subprocess.run(
+                ["bash", TESTBED / f"{name}-down.sh"],
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                timeout=60,
+                check=True,
+            )
+
+
+def variables_of(path: str) -> dict[str, str]:
+    """The variables that a shell file sets or changes."""
+    text = subprocess.run(
+        ["bash", "-c", '. "$0" && env -0', path], stdout=subprocess.PIPE, text=True, check=True
+    ).stdout
+    found = dict(line.split("=", 1) for line in text.split("\0") if "=" in line)
+    return {
+        name: value for name, value in found.items() if os.environ.get(name) != value and name not in ("_", "SHLVL")
+    }
+
+
+@pytest.fixture(scope="session")
+def slurm_up() -> Iterator[Scheduler]:
+    with brought_up("slurm") as scheduler:
+        yield scheduler
+
+
+@pytest.fixture(scope="session")
+def sge_up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scheduler]:
+    with brought_up("sge") as scheduler:
+        # Its jobs run in login shells.  What root's own profile does (pyenv takes a lock, and a job that is killed
+        # leaves it behind for the next) is none of these tests' matter.
+        environment = {**os.environ, **scheduler.variables}
+        told = subprocess.run(["qconf", "-sconf"], env=environment, capture_output=True, text=True, check=True).stdout
+        settings = tmp_path_factory.mktemp("sge") / "global"
+        settings.write_text(re.sub(r"(?m)^login_shells.*$", "login_shells none", told))
+        subprocess.run(
+            ["qconf", "-Mconf", "global"], env=environment, cwd=settings.parent, capture_output=True, check=True
+        )
+        yield scheduler
+
+
+@pytest.fixture(scope="session")
+def condor_up() -> Iterator[Scheduler]:
+    with brought_up("condor") as scheduler:
+        yield scheduler
+
+
+def entered(scheduler: Scheduler, monkeypatch: pytest.MonkeyPatch) -> Scheduler:
+    """Let commands of this process talk to a scheduler."""
+    for name, value in scheduler.variables.items():
+        monkeypatch.setenv(name, value)
+    return scheduler
+
+
+@pytest.fixture
+def slurm(slurm_up: Scheduler, monkeypatch: pytest.MonkeyPatch) -> Scheduler:
+    """Slurm with nodes n1 to n4 of 4 cores each, for this test."""
+    return entered(slurm_up, monkeypatch)
+
+
+@pytest.fixture
+def sge(sge_up: Scheduler, monkeypatch: pytest.MonkeyPatch) -> Scheduler:
+    """Grid Engine with 4 slots on this host, for this test."""
+    return entered(sge_up, monkeypatch)
+
+
+@pytest.fixture
+def condor(condor_up: Scheduler, monkeypatch: pytest.MonkeyPatch) -> Scheduler:
+    """HTCondor with one slot of 4 cores that is divided as jobs need it, for this test."""
+    return entered(condor_up, monkeypatch)
