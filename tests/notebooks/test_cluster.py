@@ -10,6 +10,8 @@ from pathlib import Path
 import nbformat
 import pytest
 
+import parslab
+
 ROOT = Path(__file__).parents[2]
 SOURCE = ROOT / "notebooks/02-cluster.ipynb"
 
@@ -60,10 +62,16 @@ def test_a_block_that_cannot_start_says_why(cells: dict[str, str]) -> None:
     assert "activate-simulations: command not found. Correct that command in worker_init" in cells["bad"]
 
 
-def test_the_ready_configurations_that_it_names_are_there() -> None:
+def test_what_it_only_shows_is_right_too() -> None:
+    """The last section is text: its ready configuration exists, and its Python makes a Config."""
     from parslab.sites import names
 
     (text,) = [cell.source for cell in nbformat.read(SOURCE, as_version=4).cells if cell.id == "cluster-text"]
-    listed = re.search(r"config list +# (.*)", text)
-    assert listed is not None
-    assert set(listed[1].split(", ")) == set(names())
+    copied = re.search(r"parslab config copy (\w+)", text)
+    shown = re.search(r"```python\n(.*?)dfk = parslab\.load\(magnets\)\n```", text, re.DOTALL)
+    assert copied is not None
+    assert shown is not None
+    assert copied[1] in names()
+    known = {"Config": parslab.Config, "HighThroughputExecutor": parslab.HighThroughputExecutor}
+    exec(shown[1], known)
+    assert isinstance(known["magnets"], parslab.Config)
