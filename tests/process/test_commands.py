@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+import threading
 import time
 from contextlib import suppress
 from typing import TYPE_CHECKING
@@ -10,6 +12,7 @@ import psutil
 import pytest
 
 from parslab.providers.commands import Answer, Hung, run
+from parslab.remote.pool.processes import bury_orphans
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -31,6 +34,18 @@ def test_a_command_that_hangs_is_killed_with_all_that_it_started(tmp_path: Path)
     assert time.monotonic() - begun < 5
     with suppress(psutil.NoSuchProcess):
         psutil.Process(int(pid.read_text())).wait(5)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="processes are adopted on Linux only")
+def test_the_status_of_a_command_is_not_lost_to_who_buries_orphans() -> None:
+    """As the DataFlowKernel's loop does, while another thread waits for the command."""
+    answers: list[int] = []
+    thread = threading.Thread(target=lambda: answers.extend(run(["false"], 10).status for _ in range(50)))
+    thread.start()
+    while thread.is_alive():
+        bury_orphans(set())
+    thread.join()
+    assert answers == [1] * 50
 
 
 def test_a_command_that_is_missing_is_named(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from parslab.providers.environment import clean_environment
+from parslab.remote.pool.processes import awaited
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -62,9 +63,22 @@ def run(command: Sequence[str], limit: float, stdin: str | None = None) -> Answe
     OSError
         There is no such command, it may not be executed, or it hung (:class:`Hung`); the text is for the user.
     """
-    with open(stdin or os.devnull, "rb") as source:
+    with awaited(lambda: _started(command, stdin or os.devnull)) as process, process:
         try:
-            process = subprocess.Popen(
+            out, err = process.communicate(timeout=limit)
+        except BaseException as error:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            if isinstance(error, subprocess.TimeoutExpired):
+                raise Hung(f"{command[0]} did not answer within {limit:g} s") from None
+            raise
+    return Answer(process.returncode, out.decode(errors="replace"), err.decode(errors="replace"))
+
+
+def _started(command: Sequence[str], stdin: str) -> subprocess.Popen[bytes]:
+    with open(stdin, "rb") as source:
+        try:
+            return subprocess.Popen(
                 command,
                 stdin=source,
                 stdout=subprocess.PIPE,
@@ -76,13 +90,3 @@ def run(command: Sequence[str], limit: float, stdin: str | None = None) -> Answe
             raise FileNotFoundError(f"command not found: {command[0]}") from None
         except PermissionError:
             raise PermissionError(f"command {command[0]} may not be executed") from None
-    with process:
-        try:
-            out, err = process.communicate(timeout=limit)
-        except BaseException as error:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-            if isinstance(error, subprocess.TimeoutExpired):
-                raise Hung(f"{command[0]} did not answer within {limit:g} s") from None
-            raise
-    return Answer(process.returncode, out.decode(errors="replace"), err.decode(errors="replace"))

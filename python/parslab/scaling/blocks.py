@@ -200,7 +200,7 @@ class Blocks:
             return
         self._move(block, BlockSignal.refused, now, why)
         if block.state is BlockState.failed:
-            self._count(block, now)  # these words are all there is
+            self._count(block, now, refused=True)  # these words are all there is
         elif block.alive:
             block.forgotten = now  # its managers are here, and nobody knows its job
             self._forgotten(block, now)
@@ -377,18 +377,25 @@ class Blocks:
         self._uncounted[block.id] = block
         self.unexplained.append(block)
 
-    def _count(self, block: Block, now: float) -> None:
+    def _count(self, block: Block, now: float, refused: bool = False) -> None:
         block.uncounted = None
         self._uncounted.pop(block.id, None)
         self.failures += 1
         self.retry_at = now + PAUSES[min(self.failures, len(PAUSES)) - 1]
-        if self.failures >= STARTS and self.stop is None and not any(map(_hope, self.alive.values())):
+        # A scheduler that has taken other jobs refuses one more because of a limit to their number.
+        hope = any(_hope(other) or (refused and _waits(other)) for other in self.alive.values())
+        if self.failures >= STARTS and self.stop is None and not hope:
             self.stop = block
 
 
 def _hope(block: Block) -> bool:
     """Whether this block works, or its managers may be about to come."""
     return bool(block.managers) or (block.starting and block.state is BlockState.running and not block.late)
+
+
+def _waits(block: Block) -> bool:
+    """Whether its job was taken and has not begun."""
+    return bool(block.job) and block.starting and block.state is BlockState.queued
 
 
 def _why_it_ended(status: JobStatus) -> str:

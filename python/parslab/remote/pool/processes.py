@@ -16,12 +16,25 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 from time import sleep, time
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from parslab.remote.worker.output import anonymous_file
 
-__all__ = ["Plan", "Process", "adopt_orphans", "bury_orphans", "end_orphans", "how_it_ended", "thread_variables"]
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+__all__ = [
+    "Plan",
+    "Process",
+    "adopt_orphans",
+    "awaited",
+    "bury_orphans",
+    "end_orphans",
+    "how_it_ended",
+    "thread_variables",
+]
 
 _START = (
     "import json, os, sys; s = json.loads(os.environ.pop('PARSLAB_WORKER')); sys.path[:] = s['path']; "
@@ -171,13 +184,43 @@ def adopt_orphans() -> None:
         ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
+class _Awaited:
+    """Children that other threads have started, and wait for themselves."""
+
+    def __init__(self) -> None:
+        self.pids: set[int] = set()
+        self.starting = 0
+        self.lock = threading.Lock()
+
+
+_awaited = _Awaited()
+
+
+@contextlib.contextmanager
+def awaited(start: Callable[[], subprocess.Popen[bytes]]) -> Iterator[subprocess.Popen[bytes]]:
+    """A child that this thread starts and waits for: were it buried by the loop, its exit status would be lost."""
+    with _awaited.lock:
+        _awaited.starting += 1
+    try:
+        process = start()
+        _awaited.pids.add(process.pid)
+    finally:
+        with _awaited.lock:
+            _awaited.starting -= 1
+    try:
+        yield process
+    finally:
+        _awaited.pids.discard(process.pid)
+
+
 def bury_orphans(own: set[int]) -> None:
-    """Collect adopted children that have ended, but none of ``own``: their status is wanted elsewhere."""
+    """Collect adopted children that have ended, but none of ``own`` and ``awaited``: who wants their status gets it."""
     if sys.platform == "linux":
         with contextlib.suppress(ChildProcessError):
             while (ended := os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)) is not None:
-                if ended.si_pid in own:
-                    return  # the signal of its end is on its way, and brings us here again
+                # In this order: a child is among the awaited before it ceases to be one that is just starting.
+                if ended.si_pid in own or _awaited.starting or ended.si_pid in _awaited.pids:
+                    return  # the signal of its end is on its way, or another child's, and brings us here again
                 os.waitpid(ended.si_pid, 0)
 
 
