@@ -23,22 +23,29 @@ from typing import TYPE_CHECKING, Any
 import psutil
 import pytest
 
+from parslab.cores import usable_cores
+
 if TYPE_CHECKING:
     import signal
     from collections.abc import Callable, Iterator
 
     from parslab import AppFuture, DataFlowKernel
 
-__all__ = ["House", "Script", "alive", "is_gone", "residents", "rss", "until", "within", "workers_of"]
+__all__ = ["House", "Script", "alive", "is_gone", "patience", "residents", "rss", "until", "within", "workers_of"]
 
 TOKEN = "PARSLAB_TEST_HOUSE"
 LEASE = 5.0
 """Seconds in which everything of a run must be gone (the promise of the product)."""
 
 
+def patience() -> float:
+    """How many times longer than on an idle machine something may take: as many processes as want each core now."""
+    return max(1.0, os.getloadavg()[0] / usable_cores())
+
+
 def until(condition: Callable[[], Any], seconds: float = 10.0, what: str = "") -> Any:
-    """Poll until ``condition`` is true, and return what it returned; fail after ``seconds``."""
-    deadline = time.monotonic() + seconds
+    """Poll until ``condition`` is true, and return that; fail after ``seconds``, on a busy machine later."""
+    deadline = time.monotonic() + seconds * patience()
     while not (found := condition()):
         if time.monotonic() > deadline:
             pytest.fail(f"after {seconds:g} s still not: {what or getattr(condition, '__name__', condition)}")
@@ -48,11 +55,11 @@ def until(condition: Callable[[], Any], seconds: float = 10.0, what: str = "") -
 
 @contextlib.contextmanager
 def within(seconds: float) -> Iterator[None]:
-    """Fail when the block takes longer."""
+    """Fail when the block takes longer than it may on a machine as busy as this one."""
     began = time.monotonic()
     yield
-    took = time.monotonic() - began
-    assert took <= seconds, f"took {took:.2f} s, may take {seconds:g} s"
+    took, limit = time.monotonic() - began, seconds * patience()
+    assert took <= limit, f"took {took:.2f} s, may take {limit:g} s"
 
 
 def alive(pid: int) -> bool:
@@ -140,7 +147,7 @@ class House:
 
     def must_be_empty(self, seconds: float = LEASE) -> None:
         """Fail if anything is left after ``seconds``."""
-        deadline = time.monotonic() + seconds
+        deadline = time.monotonic() + seconds * patience()
         while (left := self.left()) and time.monotonic() < deadline:
             time.sleep(0.02)
         if left:
@@ -190,7 +197,7 @@ class Script:
     def hear(self, seconds: float = 10.0) -> dict[str, Any]:
         """The next line that it tells."""
         assert self.popen.stdout is not None
-        deadline = time.monotonic() + seconds
+        deadline = time.monotonic() + seconds * patience()
         while b"\n" not in self._rest:
             ready, _, _ = select.select([self.popen.stdout], [], [], max(0.0, deadline - time.monotonic()))
             more = os.read(self.popen.stdout.fileno(), 65536) if ready else b""
@@ -207,7 +214,7 @@ class Script:
 
     def wait(self, seconds: float = 10.0) -> int:
         """Its exit status."""
-        return self.popen.wait(seconds)
+        return self.popen.wait(seconds * patience())
 
     def __enter__(self) -> Script:
         return self
@@ -229,6 +236,6 @@ def _command(process: psutil.Process) -> str:
 
 def error_of(future: AppFuture, seconds: float = 10.0) -> BaseException:
     """What a future failed with; it must fail."""
-    error = future.exception(seconds)
+    error = future.exception(seconds * patience())
     assert error is not None, "it did not fail"
     return error
