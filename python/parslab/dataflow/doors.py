@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 from time import time
 from typing import TYPE_CHECKING, Any
 
@@ -79,12 +78,6 @@ def places(address: str | None, local: bool) -> tuple[list[str], list[str]]:
         return [address], [address]
     if local:
         return ["127.0.0.1"], ["127.0.0.1"]
-    import psutil
+    from parslab.addresses import candidate_addresses
 
-    found = [
-        entry.address
-        for entries in psutil.net_if_addrs().values()
-        for entry in entries
-        if entry.family == socket.AF_INET
-    ]
-    return [_ANYWHERE], sorted(found, key=lambda a: a.startswith("127."))
+    return [_ANYWHERE], [address for address in candidate_addresses() if ":" not in address]

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from parslab.dataflow.high_throughput import Dispatch, ManagerSlot
 from parslab.dataflow.ledger import run_message
 from parslab.errors import ManagerLost, WorkerLost
+from parslab.places import import_prefix
 from parslab.records.events import ManagerMoved, NodeSampled, NoticeRaised, TaskSampled, WorkerMoved
 from parslab.records.states import FINAL, ManagerState
 from parslab.scaling.base import BlockLoad, Load
@@ -119,7 +120,7 @@ class Managers:
             socket="" if self.settings.get("address") else str(near.path),
             host=socket.gethostname(),
         )
-        command = f"{_with_package()}{shlex.quote(python)} -m parslab.remote.manager {shlex.quote(str(file))}"
+        command = f"{import_prefix()}{shlex.quote(python)} -m parslab.remote.manager {shlex.quote(str(file))}"
         folder = Path(self.run["run_dir"]) / "blocks"
         folder.mkdir(exist_ok=True, mode=0o700)
         self.controller = Controller(self.settings, self, command, folder)
@@ -131,9 +132,10 @@ class Managers:
         self._closing = True
         for slot in list(self._slots.values()):
             slot.line.send([Leave()])
-            self._tell(slot, ManagerState.gone, "the run is over")
         if hasattr(self, "controller"):
             self.controller.close(deadline)
+        for slot in self._slots.values():
+            self._tell(slot, ManagerState.gone, "the run is over")
         self._slots.clear()
 
     # ----- what the controller asks (ScalingOwner)
@@ -470,14 +472,6 @@ def _together(a: BlockLoad, b: BlockLoad) -> BlockLoad:
         a.held and b.held,
         a.draining and b.draining,
     )
-
-
-def _with_package() -> str:
-    """What a command needs to find parslab where it is not installed, as in a checkout."""
-    here = str(Path(__file__).parents[2])
-    if Path(here).name in ("site-packages", "dist-packages"):
-        return ""
-    return f"env PYTHONPATH={shlex.quote(here)}{'${PYTHONPATH:+:$PYTHONPATH}'} "
 
 
 def _asked(spec: Any) -> str:

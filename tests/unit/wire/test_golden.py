@@ -60,8 +60,28 @@ SAMPLES: tuple[tuple[Any, Any], ...] = (
     (m.WorkerControlMessage, m.WorkerHello("llex-0", 1, "0.1.0", "3.11", 4242, "host", 0, True)),
     (m.WorkerControlMessage, m.Outcome(4, 0, b"inline", 1, 1.5, 2.5, FAILURE, True)),
     (m.WorkerControlMessage, m.Report(4, 1.5, (5, 6))),
+    (
+        m.ManagerMessage,
+        m.ManagerHello("htex-0-n1", 1, "0.1.0", "3.11", 4242, "n1", 1, "0", 4, 2, 8, 1 << 34, 2, "nonce"),
+    ),
+    (m.ManagerMessage, m.Beat()),
+    (m.ManagerMessage, m.Draining("its drain_period is over")),
+    (m.ManagerMessage, m.Farewell("it was told to leave")),
+    (m.ManagerMessage, m.WorkerTold("htex-0-n1-0", "dead", 4243, "was killed by SIGKILL")),
+    (m.ManagerMessage, m.NodeSample(12.5, 1 << 30, 0.5)),
+    (m.ManagerMessage, m.TaskSample(4, 1, 1.5, 1 << 30, 5, 6)),
+    (m.ManagerMessage, m.Broken("its workers cannot start")),
+    (m.ToManagerMessage, m.Accepted()),
 )
-UNIONS = (m.ClientMessage, m.KernelMessage, m.WorkerMessage, m.ControlMessage, m.WorkerControlMessage)
+UNIONS = (
+    m.ClientMessage,
+    m.KernelMessage,
+    m.WorkerMessage,
+    m.ControlMessage,
+    m.WorkerControlMessage,
+    m.ManagerMessage,
+    m.ToManagerMessage,
+)
 
 
 def golden() -> dict[str, bytes]:
