@@ -215,7 +215,7 @@ def blocks(bench: Bench, run: int) -> Figures:
         return {}
     sizes = bench.sizes
     figures: Figures = {}
-    for subject in _in_turns(("htex", "htex_port"), run):
+    for subject in _in_turns(("htex", "htex_port") if sizes.extras else ("htex",), run):
         found = bench.case("latency", subjects=[subject], calls=sizes.calls // 2, rounds=sizes.rounds)
         figures |= _named("blocks", found)
     runs = (("on", {"monitoring": True}), ("off", {"monitoring": False}))

@@ -206,6 +206,8 @@ def _line(row: Row, runs: Sequence[Figures]) -> Line | None:
         ratios = [value / floor for value, floor in pairs if floor > 0]
     floors = [floor * scale for _, floor in pairs]
     judged = ratios if row.on_ratio else values
+    if not judged:
+        return None  # what it is compared with was not measured
     ok = None
     if row.bound is not None:
         middle, (sign, limit) = statistics.median(judged), row.bound

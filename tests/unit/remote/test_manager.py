@@ -1,0 +1,268 @@
+"""The manager of a node with a link and workers made of paper: what it tells, gives back, and when it leaves."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from parslab.records.states import TaskState
+from parslab.remote.manager import manager as module
+from parslab.remote.manager.manager import GIVE_BACK, Job, Manager
+from parslab.wire.messages import (
+    Accepted,
+    Beat,
+    Broken,
+    Code,
+    Draining,
+    Failure,
+    Farewell,
+    Interrupt,
+    Leave,
+    ManagerHello,
+    Outcome,
+    Packed,
+    Refused,
+    Report,
+    Run,
+)
+
+HELLO = ManagerHello("htex-0-n1", 1, "0", "3.11", 1, "n1", 0, "0", 2, 0, 2, 1 << 30)
+OPTIONS = {"heartbeat_period": 5.0, "heartbeat_threshold": 20.0, "drain_period": None, "sample_period": 5.0}
+
+
+class PaperLink:
+    """A link whose other end is the test."""
+
+    def __init__(self) -> None:
+        self.over = ""
+        self.sent = False
+        self.said: list[Any] = []
+        self.frames: list[Any] = []
+        self.coming: list[tuple[list[Any], list[bytes]]] = []
+
+    def attach(self, loop: Any, readable: Any, watched: Any) -> None:
+        """Nobody wakes us but the test."""
+
+    def send(self, messages: list[Any], frames: Any = ()) -> None:
+        self.said += messages
+        self.frames += frames
+
+    def receive(self) -> list[tuple[list[Any], list[bytes]]]:
+        coming, self.coming = self.coming, []
+        return coming
+
+    def watch(self) -> None:
+        """See ``over``."""
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+class Bench:
+    """A manager whose clock is ours and whose workers never start."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, **options: Any) -> None:
+        self.now = 1000.0
+        monkeypatch.setattr(module, "time", lambda: self.now)
+        run = {"run": "000-a", "path": [], "cwd": "/", "package": "0"}
+        self.manager = Manager(HELLO, run, {**OPTIONS, **options}, [])
+        self.link = PaperLink()
+        monkeypatch.setattr(self.manager.loop, "run", lambda: None)
+        self.manager.serve(self.link, None)  # type: ignore[arg-type]
+        self.round()
+
+    def hears(self, *messages: Any, frames: list[bytes] | None = None) -> None:
+        self.link.coming.append((list(messages), frames or []))
+        self.manager._readable()
+
+    def round(self, later: float = 0.0) -> list[Any]:
+        """One round of the loop; what was said in it."""
+        self.now += later
+        self.manager.act()
+        said, self.link.said = self.link.said, []
+        return said
+
+    def jobs(self) -> list[Job]:
+        return list(self.manager.pool.queue.tasks)
+
+
+@pytest.fixture
+def bench(monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
+    made = Bench(monkeypatch)
+    yield made
+    made.manager.loop.close()
+
+
+def run(task: int, **more: Any) -> Run:
+    return Run(task, 0, 5, b"args", 0, **more)
+
+
+def outcome(task: int, **more: Any) -> Outcome:
+    return Outcome(task, 0, b"value", 0, 1.0, 2.0, **more)
+
+
+def test_frames_belong_to_their_task(bench: Bench) -> None:
+    bench.hears(
+        Code(5, b"", "f", 1),
+        Run(1, 0, 5, b"", 1, (Packed(b"", 2), Packed(b"inline", 0))),
+        run(2),
+        Run(3, 0, 5, b"", 1),
+        frames=[b"code", b"a", b"b", b"c", b"d"],
+    )
+    assert [list(job.frames) for job in bench.jobs()] == [[b"a", b"b", b"c"], [], [b"d"]]
+    assert bench.manager.code(5)[1] == b"code"
+
+
+def test_an_outcome_goes_on_as_it_is_with_its_frames(bench: Bench) -> None:
+    bench.hears(run(1))
+    (job,) = bench.jobs()
+    bench.manager.pool.queue.tasks.clear()
+    told = outcome(1)
+    bench.manager.ended(job, told, [b"large"], "w")
+    assert bench.round() == [told]
+    assert bench.link.frames == [b"large"]
+
+
+def test_what_cannot_be_begun_soon_goes_back(bench: Bench) -> None:
+    bench.hears(run(1), run(2))
+    assert bench.round(GIVE_BACK / 2) == []
+    assert bench.round(GIVE_BACK) == [Report(-1, 0.0, (1, 2))]
+    assert bench.jobs() == []
+    assert bench.round(GIVE_BACK * 2) == []
+
+
+def test_what_may_be_held_ahead_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    bench = Bench(monkeypatch)
+    bench.manager._hello.prefetch = 1
+    try:
+        bench.hears(run(1), run(2), run(3))
+        assert bench.round(GIVE_BACK * 2) == [Report(-1, 0.0, (2, 3))]
+        assert [job.id for job in bench.jobs()] == [1]
+    finally:
+        bench.manager._hello.prefetch = 0
+        bench.manager.loop.close()
+
+
+def test_progress_elsewhere_keeps_it_waiting(bench: Bench) -> None:
+    bench.hears(run(1), run(2))
+    job = bench.jobs()[0]
+    bench.manager.pool.queue.tasks.popleft()
+    bench.manager.ended(job, Outcome(1, 0, b"", 0, bench.now, bench.now + 0.09), [], "w")
+    said = bench.round(GIVE_BACK)
+    assert [type(message) for message in said] == [Outcome]
+    assert [job.id for job in bench.jobs()] == [2]
+
+
+def test_a_cancelled_task_that_waits_comes_back_at_once(bench: Bench) -> None:
+    bench.hears(run(1), run(2))
+    bench.hears(Interrupt(1))
+    assert bench.round() == [Report(-1, 0.0, (1,))]
+    assert [j.id for j in bench.jobs() if j.state is TaskState.ready] == [2]
+    bench.hears(Interrupt(77))  # nobody here
+    assert bench.round() == []
+
+
+def test_a_cancelled_task_that_its_worker_gives_back_is_not_run_again(bench: Bench) -> None:
+    bench.hears(run(1))
+    (job,) = bench.jobs()
+    job.state = TaskState.cancelled
+    bench.manager.returned(job, bench.now)
+    assert bench.round() == [Report(-1, 0.0, (1,))]
+
+
+def test_a_lost_worker_is_a_failed_outcome(bench: Bench) -> None:
+    bench.hears(run(1))
+    (job,) = bench.jobs()
+    bench.manager.pool.queue.tasks.clear()
+    bench.manager.failed(job, Failure("WorkerLost: it"), bench.now, "w")
+    (told,) = bench.round()
+    assert (told.task, told.attempt, told.failure.error) == (1, 0, "WorkerLost: it")
+
+
+def test_draining_ends_what_is_there_and_then_leaves(bench: Bench) -> None:
+    bench.hears(run(1))
+    (job,) = bench.jobs()
+    bench.manager.pool.queue.tasks.clear()
+    bench.hears(Leave())
+    assert bench.round() == [Draining("it was told to leave")]
+    assert bench.manager.loop.running
+    bench.manager.ended(job, outcome(1), [], "w")
+    bench.round()
+    assert not bench.manager.loop.running
+    assert not bench.manager.again
+
+
+def test_it_leaves_at_once_when_it_holds_nothing(bench: Bench) -> None:
+    bench.hears(Leave())
+    bench.round()
+    assert bench.manager.left == "it was told to leave"
+
+
+def test_a_drain_period_ends_before_the_walltime(monkeypatch: pytest.MonkeyPatch) -> None:
+    bench = Bench(monkeypatch, drain_period=60.0)
+    try:
+        bench.hears(run(1))
+        bench.manager.pool.queue.tasks.clear()
+        assert all(type(message) is not Draining for message in bench.round(59.0))
+        assert Draining("its drain_period is over") in bench.round(2.0)
+    finally:
+        bench.manager.loop.close()
+
+
+def test_a_silent_kernel_is_left_and_looked_for_again(bench: Bench) -> None:
+    bench.hears(Accepted())
+    for _ in range(5):
+        bench.round(5.0)
+    assert not bench.manager.loop.running
+    assert bench.manager.again
+    assert "was silent" in bench.manager.left
+
+
+def test_signs_of_life_keep_it(bench: Bench) -> None:
+    bench.hears(Accepted())
+    beats = 0
+    for _ in range(10):
+        bench.hears(Beat())
+        beats += bench.round(5.0).count(Beat())
+    assert bench.manager.loop.running
+    assert beats >= 9
+
+
+def test_a_broken_connection_means_to_begin_anew_once_it_was_accepted(bench: Bench) -> None:
+    bench.link.over = "the connection to the DataFlowKernel broke"
+    bench.hears(Accepted())
+    bench.manager._watched()
+    assert bench.manager.again
+
+
+def test_who_is_refused_does_not_come_back(bench: Bench) -> None:
+    bench.hears(Accepted())
+    bench.hears(Refused("You were silent and have been given up."))
+    assert not bench.manager.loop.running
+    assert not bench.manager.again
+    assert "given up" in bench.manager.left
+
+
+def test_without_workers_it_gives_everything_back_and_says_why(bench: Bench) -> None:
+    bench.hears(run(1), run(2))
+    bench.manager.pool.broken = "its workers cannot start"
+    bench.manager.broke(bench.manager.pool)
+    said = bench.round()
+    assert said[:2] == [Report(-1, 0.0, (1, 2)), Broken("its workers cannot start")]
+    assert not bench.manager.loop.running
+
+
+def test_its_end_is_said(bench: Bench) -> None:
+    bench.manager.leave("the test is over")
+    bench.manager.close()
+    assert bench.link.said == [Farewell("the test is over")]
+
+
+def test_demands_are_those_of_the_message(bench: Bench) -> None:
+    bench.hears(run(1, slots=3, limit=2.5), run(2))
+    wide, plain = bench.jobs()
+    assert bench.manager.demands(wide) == (3, 2.5)
+    assert wide.spec is not None
+    assert plain.spec is None
