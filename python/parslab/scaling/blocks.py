@@ -382,7 +382,7 @@ class Blocks:
         self._uncounted.pop(block.id, None)
         self.failures += 1
         self.retry_at = now + PAUSES[min(self.failures, len(PAUSES)) - 1]
-        # A scheduler that has taken other jobs refuses one more because of a limit to their number.
+        # A scheduler that takes other jobs refuses one more because of a limit to their number.
         hope = any(_hope(other) or (refused and _waits(other)) for other in self.alive.values())
         if self.failures >= STARTS and self.stop is None and not hope:
             self.stop = block
@@ -394,8 +394,8 @@ def _hope(block: Block) -> bool:
 
 
 def _waits(block: Block) -> bool:
-    """Whether its job was taken and has not begun."""
-    return bool(block.job) and block.starting and block.state is BlockState.queued
+    """Whether its job is in the queue, or may be taken yet."""
+    return block.starting and block.state in STARTING
 
 
 def _why_it_ended(status: JobStatus) -> str:

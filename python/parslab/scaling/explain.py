@@ -16,6 +16,9 @@ __all__ = ["advice", "ending", "last_words", "stopped"]
 LINES = 6
 CHARACTERS = 700
 
+_ADVISED = r"would never start it: .*\(|: load this where |; see whether "
+"""Found in words of a provider that tell what to do."""
+
 _ADVICE = (
     (
         r"No module named '?parslab",
@@ -55,7 +58,9 @@ _ADVICE = (
 
 
 def advice(words: str) -> str:
-    """What is usually to be done about this, in one sentence."""
+    """What is usually to be done about this, in one sentence; empty where these words say it themselves."""
+    if re.search(_ADVISED, words):
+        return ""
     for pattern, what in _ADVICE:
         if re.search(pattern, words):
             return what
@@ -86,4 +91,5 @@ def stopped(failures: int, block: str, job: str, reason: str, output: str) -> st
     which = f"block {block} (job {job})" if job else f"block {block}"
     where = f" Its whole output is in {output}." if job else ""
     why = reason.rstrip(". ") or "no reason is known"
-    return f"{failures} blocks in a row could not start; the last, {which}: {why}. {advice(reason)}{where}"
+    what = " ".join(part for part in (f"{why}.", advice(reason)) if part)
+    return f"{failures} blocks in a row could not start; the last, {which}: {what}{where}"

@@ -169,7 +169,7 @@ class Jobs:
         failed = [block for block in changed.values() if block.state in (BlockState.failed, BlockState.missing)]
         for block in failed[:1]:
             which = f"Block {block.id} of executor {self.label} could not start"
-            self.notice("warning", f"{which}: {_sentence(block.reason)} {advice(block.reason)}")
+            self.notice("warning", f"{which}: {_sentence(block.reason)} {advice(block.reason)}".rstrip())
 
     def _explain(self, block: Block) -> None:
         stem, known = self.stem(block), block.reason

@@ -25,12 +25,25 @@ if TYPE_CHECKING:
         ("sbatch: error: invalid partition specified: nosuch", "partition or queue"),
         ("sbatch: error: QOSMaxSubmitJobPerUserLimit", "fewer of your jobs"),
         ("Requested time limit is invalid", "shorter walltime"),
-        ("sbatch did not answer within 30 s", "scheduler is well"),
+        ("qsub did not answer within 30 s", "scheduler is well"),
         ("something else", "parslab doctor"),
     ],
 )
 def test_advice(words: str, what: str) -> None:
     assert what in advice(words)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "Slurm would never start it: PartitionTimeLimit (the partition allows less time: lower walltime)",
+        "command not found: sbatch on login1: load this where Slurm can be used, or add its folder to PATH",
+        "sbatch did not answer within 30 s, so the job was given up; see whether Slurm is well, or raise cmd_timeout",
+    ],
+)
+def test_advice_is_not_given_twice(words: str) -> None:
+    assert advice(words) == ""
+    assert stopped(3, "2", "", f"{words}.", "/x").endswith(f"block 2: {words}.")
 
 
 def test_the_end_of_an_output_is_one_line() -> None:
