@@ -6,7 +6,7 @@ import time
 
 from parslab import python_app
 
-__all__ = ["noop", "step"]
+__all__ = ["noop", "sleep", "step", "wait_until"]
 
 
 @python_app
@@ -24,3 +24,11 @@ def step(value: int) -> int:
 def sleep(seconds: float) -> None:
     """Do nothing for a while."""
     time.sleep(seconds)
+
+
+@python_app
+def wait_until(when: float) -> float:
+    """Do nothing until this time, so that many end together; answers when it began."""
+    begun = time.time()
+    time.sleep(max(0.0, when - begun))
+    return begun
