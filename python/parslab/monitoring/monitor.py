@@ -182,7 +182,7 @@ class Monitor:
         return [_encoder.encode(delta) for delta in deltas]
 
     def _due(self, now: float) -> bool:
-        """Whether events are to be applied now: soon when somebody looks, else when the run has a quiet moment."""
+        """Whether events are to be applied now: soon when somebody looks or few come, else in a quiet moment."""
         waiting = len(self._recorded)
         if not waiting:
             self._oldest, self._catching_up = None, False
@@ -194,7 +194,7 @@ class Monitor:
         if self._feed.listened(now):
             return now >= self._applied + APPLY or waiting >= MANY
         if now >= max(self._looked, self._applied) + APPLY:
-            self._catching_up = waiting == self._known
+            self._catching_up = waiting - self._known < MANY
             self._looked, self._known = now, waiting
         self._catching_up = self._catching_up or waiting >= LOTS or now >= self._oldest + LATE
         return self._catching_up

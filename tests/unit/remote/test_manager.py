@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -27,6 +26,9 @@ from parslab.wire.messages import (
     Report,
     Run,
 )
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 HELLO = ManagerHello("htex-0-n1", 1, "0", "3.11", 1, "n1", 0, "0", 2, 0, 2, 1 << 30)
 OPTIONS = {"heartbeat_period": 5.0, "heartbeat_threshold": 20.0, "drain_period": None, "sample_period": 5.0}
