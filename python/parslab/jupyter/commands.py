@@ -1,4 +1,4 @@
-"""The commands of ``%parsl``: load, status, tasks, cancel, wait, shutdown.
+"""The commands of ``%parsl``: load, status, tasks, cancel, blocks and what orders them, wait, shutdown.
 
 Called by ``magics`` in the kernel's main thread.  Everything but load and shutdown asks the run over the panel
 protocol, so the magic and the panel cannot tell different stories.
@@ -47,7 +47,8 @@ def run_command(line: str, namespace: dict[str, Any]) -> None:
         _COMMANDS[word](_words(rest))
     else:
         known = ", ".join(["load", *_COMMANDS])
-        raise UsageError(f"%parsl {word}: unknown command; there are {known}." if word else f"%parsl COMMAND: {known}.")
+        said = f"%parsl {word}: unknown command; there are {known}." if word else f"%parsl COMMAND: {known}."
+        raise UsageError(f"{said} `%parsl?` explains them.")
 
 
 def _words(text: str) -> list[str]:
@@ -108,10 +109,11 @@ def _config_of_options(words: list[str]) -> Config:
     from parslab.config import Config
     from parslab.executors import LowLatencyExecutor
 
-    parser = _parser("load")
-    parser.add_argument("--workers", type=int, metavar="N")
-    parser.add_argument("--run-dir", metavar="DIR")
-    options = parser.parse_args(words)
+    options = _parsed(
+        "load",
+        words,
+        lambda p: (p.add_argument("--workers", type=int, metavar="N"), p.add_argument("--run-dir", metavar="DIR")),
+    )
     try:
         given: dict[str, Any] = {}
         if options.workers is not None:
@@ -195,7 +197,14 @@ def _tasks(words: list[str]) -> None:
         "tasks",
         words,
         lambda p: (
-            p.add_argument("-s", "--state", action="append", choices=[state.name for state in TaskState], default=[]),
+            p.add_argument(
+                "-s",
+                "--state",
+                action="append",
+                choices=[state.name for state in TaskState],
+                default=[],
+                metavar="STATE",
+            ),
             p.add_argument("-a", "--app", action="append", default=[]),
             p.add_argument("-l", "--limit", type=int, default=SHOWN, metavar="N"),
         ),
@@ -235,7 +244,10 @@ def _scale(words: list[str]) -> None:
     options = _parsed(
         "scale",
         words,
-        lambda p: (p.add_argument("label", nargs="?", default=""), p.add_argument("blocks", type=int, metavar="N")),
+        lambda p: (
+            p.add_argument("label", nargs="?", default="", metavar="LABEL"),
+            p.add_argument("blocks", type=int, metavar="N"),
+        ),
     )
     if options.blocks < 0:
         raise UsageError(f"%parsl scale {options.label}: the number of blocks must be at least 0.")
@@ -319,16 +331,16 @@ def _wait_for(dfk: DataFlowKernel, task: int) -> None:
         raise UsageError(f"Task {task} was started by another notebook or script; only that one can wait for it.")
 
 
-def _parser(command: str) -> Any:
-    make: Any = MagicArgumentParser
-    return make(f"%parsl {command}", add_help=False)
-
-
 def _parsed(command: str, words: list[str], add: Callable[[Any], object] | None = None) -> Any:
-    parser = _parser(command)
+    make: Any = MagicArgumentParser
+    parser = make(f"%parsl {command}", add_help=False)
     if add is not None:
         add(parser)
-    return parser.parse_args(words)
+    try:
+        return parser.parse_args(words)
+    except UsageError as error:
+        usage = " ".join(parser.format_usage().split())
+        raise UsageError(f"%{usage[usage.index('parsl ') :]}: {error}.") from None
 
 
 def _show(table: Table) -> None:

@@ -75,20 +75,20 @@ class ParslMagics:
         ::
 
             %parsl load                    the site's configuration, else a worker for every usable core
-            %parsl load --workers 4 --run-dir DIR
+            %parsl load --workers N        so many workers on this host; --run-dir DIR: where its files go
             %parsl load FILE.py            a file that makes a Config (named config, or the only one)
             %parsl load NAME               a ready configuration: laptop, big_node, slurm, pbs, ...
             %parsl load EXPRESSION         e.g. Config(executors=[...]), or the name of one
             %parsl status                  the run in a few lines
-            %parsl tasks [--state STATE] [--app APP] [--limit N]
-            %parsl cancel TASK... | --all
-            %parsl blocks [--all]          the blocks that a scheduler gave, or is asked for
-            %parsl scale [LABEL] N         bring an executor to N blocks
+            %parsl tasks                   the newest tasks; [--state STATE] [--app APP] [--limit N]
+            %parsl cancel TASK...          cancel these tasks, by their numbers; --all: all that are not finished
+            %parsl blocks                  blocks that there are or that are asked for; --all: those that are over, too
+            %parsl scale [LABEL] N         bring an executor to N blocks; its strategy goes on from there
             %parsl hold BLOCK              give a block (LABEL/3, or 3) no new tasks
             %parsl release BLOCK           give it tasks again
             %parsl drain BLOCK             let it end when it has finished those it holds
-            %parsl wait [TASK...]
-            %parsl shutdown
+            %parsl wait [TASK...]          until these tasks, or all, are finished
+            %parsl shutdown                end the run, its blocks and what still runs
         """
         __tracebackhide__ = True
         run_command(text, self.shell.user_ns)

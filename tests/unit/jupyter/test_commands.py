@@ -85,8 +85,8 @@ def test_a_name_of_the_notebook_stands_above_a_ready_one(took: list[Any]) -> Non
         ("load Config(retrys=3)", "Config has no option 'retrys'"),
         ("load 3", "3 is a int, and a Config is needed"),
         ("scale htex -3", "the number of blocks must be at least 0|unrecognized arguments"),
-        ("scale", "the following arguments are required: N"),
-        ("hold", "the following arguments are required: BLOCK"),
+        ("scale", r"^%parsl scale \[LABEL\] N: the following arguments are required: N\.$"),
+        ("hold", r"^%parsl hold BLOCK: the following arguments are required: BLOCK\.$"),
     ],
 )
 def test_mistakes_are_told_in_a_line(line: str, says: str) -> None:
@@ -177,3 +177,15 @@ def test_the_handle_lists_blocks_and_raises_what_the_run_refuses(play: Any) -> N
         run.scale("htex", 2)
     assert run.cancel_block("htex/0") == "Gone."
     assert run.asked[-1] == panel.BlockCommand("", "htex", "0", "cancel")
+
+
+def test_every_command_is_explained() -> None:
+    """What `%parsl?` shows, and what `%parsl` alone lists."""
+    from parslab.jupyter.magics import ParslMagics
+
+    with pytest.raises(UsageError) as said:
+        run_command("", {})
+    listed = str(said.value).partition(": ")[2].partition(".")[0].split(", ")
+    lines = [line.split() for line in str(ParslMagics.line.__doc__).splitlines() if line.strip().startswith("%parsl ")]
+    assert {words[1] for words in lines} == set(listed)
+    assert all(len(words) > 3 for words in lines)
