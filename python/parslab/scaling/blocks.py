@@ -191,8 +191,6 @@ class Blocks:
         if block.alive:
             block.job = job
             self._move(block, BlockSignal.accepted, now)
-            if block.unwanted and not block.managers:
-                block.cancel_at = now
 
     def refused(self, block: Block, why: str, now: float) -> None:
         """Its job was not taken, for this reason."""
