@@ -178,6 +178,23 @@ def test_a_bare_worker_loads_only_what_it_needs() -> None:
     assert not tops(loaded) & HEAVY
 
 
+def test_a_manager_loads_neither_client_nor_jupyter() -> None:
+    loaded = loaded_by("import parslab.remote.manager.main")
+    ours = {room_of(name) for name in loaded if name.startswith("parslab")}
+    assert not ours & {
+        "client",
+        "app",
+        "jupyter",
+        "config",
+        "executors",
+        "description",
+        "dataflow",
+        "monitoring",
+        "scaling",
+    }
+    assert not tops(loaded) & (HEAVY - {"json", "subprocess", "zmq"})
+
+
 def test_the_kernel_process_loads_neither_client_nor_jupyter() -> None:
     loaded = loaded_by("import parslab.dataflow.main, parslab.dataflow.kernel")
     ours = {room_of(name) for name in loaded if name.startswith("parslab")}
