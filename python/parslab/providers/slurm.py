@@ -106,7 +106,7 @@ class SlurmProvider(BatchProvider):
         ("invalid account|account/partition", "sacctmgr show associations user=$USER lists your accounts"),
         ("invalid qos", "sacctmgr show qos lists them"),
         ("node configuration is not available", "look at nodes_per_block, cores_per_node, mem_per_node and gres"),
-        ("time limit", "lower walltime"),
+        ("time limit is", "lower walltime"),
         ("unable to contact|connection refused|socket timed out", "Slurm's controller may be down"),
     )
 

@@ -41,10 +41,12 @@ _ADVICE = (
         "Correct the module line in worker_init; some sites need `source /etc/profile` before it.",
     ),
     (r"command not found|: not found", "Correct that command in worker_init, or load the module that brings it there."),
+    # Above the others, which its words name as well: "job submit limit, user's size and/or time limits".
+    (r"(?i)MaxSubmit|submit ?limit|too many jobs|queue is full", "Wait until fewer of your jobs are in the queue."),
     (r"(?i)\baccount\b", "Give the provider an account that you may use."),
     (r"(?i)\b(?:partition|queue)\b", "Give the provider a partition or queue that exists and takes such jobs."),
     (r"(?i)\bwall ?time|time limit", "Give the provider a shorter walltime."),
-    (r"(?i)\bQOS|submit ?limit|too many jobs|queue is full", "Wait until fewer of your jobs are in the queue."),
+    (r"(?i)\bqos\b", "Give the provider a QOS that you may use."),
     (r"(?i)\bmemory\b", "Ask for less memory."),
     (
         r"(?i)connect|address|unreachable|no route",

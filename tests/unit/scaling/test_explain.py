@@ -24,6 +24,8 @@ if TYPE_CHECKING:
         ("sbatch: error: Batch job submission failed: Invalid account or account/partition combination", "account"),
         ("sbatch: error: invalid partition specified: nosuch", "partition or queue"),
         ("sbatch: error: QOSMaxSubmitJobPerUserLimit", "fewer of your jobs"),
+        ("Job violates accounting/QOS policy (job submit limit, user's size and/or time limits)", "fewer of your jobs"),
+        ("sbatch: error: Invalid qos specification", "a QOS that you may use"),
         ("Requested time limit is invalid", "shorter walltime"),
         ("qsub did not answer within 30 s", "scheduler is well"),
         ("something else", "parslab doctor"),
