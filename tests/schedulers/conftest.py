@@ -86,8 +86,11 @@ def variables_of(path: str) -> dict[str, str]:
 
 @pytest.fixture(scope="session")
 def slurm_up() -> Iterator[Scheduler]:
-    with brought_up("slurm") as scheduler:
-        yield scheduler
+    # With accounting, so that jobs are known which squeue has forgotten.
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SLURM_ACCT", os.environ.get("SLURM_ACCT", "1"))
+        with brought_up("slurm") as scheduler:
+            yield scheduler
 
 
 @pytest.fixture(scope="session")
