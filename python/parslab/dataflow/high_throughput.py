@@ -34,6 +34,8 @@ _MOST = 512
 """Tasks that a manager may hold for each worker."""
 _CHUNK = 1e-3
 """Seconds of work that go to one manager rather than to several: a message costs more than the shortest tasks."""
+_LOOKED_AT = 64
+"""Tasks at the head of the queue of wide ones that are tried to be placed at a time."""
 _LONG = 1.0
 """Seconds that a function is taken for before its first call has ended."""
 
@@ -359,35 +361,43 @@ class Dispatch:
             if slot.booked is not None and slot.booked.state is not TaskState.ready:
                 slot.booked = None
                 self._see_to(slot)
-        for _ in range(len(self._wide)):
+        left: list[Any] = []
+        hopeless: set[Any] = set()
+        for _ in range(min(len(self._wide), _LOOKED_AT)):
             task = self._wide.popleft()
             if task.state is not TaskState.ready:
                 continue
-            fitting = [
-                (places, slot)
-                for slot in self.slots.values()
-                if slot.usable and slot.booked in (None, task) and (places := slot.places(task.spec)) <= slot.workers
-            ]
-            if not fitting:
-                self._wide.append(task)
-                continue
-            places, slot = min(fitting, key=lambda pair: pair[1].load + pair[0] - pair[1].workers)
-            booked = [one for _, one in fitting if one.booked is task]
-            if slot.load + places <= slot.workers:
-                slot.inflight[task.id] = task
-                task.worker = slot
-                slot.load += places
-                slot.expected += self._mean.get(task.fn, _LONG)
-                slot.idle_since = None
-                given.setdefault(slot.name, (slot, []))[1].append(task)
-                for one in booked:
-                    one.booked = None
-            else:
-                self._wide.append(task)
-                if not booked:
-                    slot.booked = task
-            for one in (slot, *booked):
-                self._see_to(one)
+            if task.spec in hopeless or not self._place_wide(task, given):
+                hopeless.add(task.spec)
+                left.append(task)
+        self._wide.extendleft(reversed(left))
+
+    def _place_wide(self, task: Any, given: dict[str, tuple[ManagerSlot, list[Any]]]) -> bool:
+        """Give a wide task to a manager with room for it, or book the one that is nearest to that."""
+        fitting = [
+            (places, slot)
+            for slot in self.slots.values()
+            if slot.usable and slot.booked in (None, task) and (places := slot.places(task.spec)) <= slot.workers
+        ]
+        if not fitting:
+            return False
+        places, slot = min(fitting, key=lambda pair: pair[1].load + pair[0] - pair[1].workers)
+        booked = [one for _, one in fitting if one.booked is task]
+        fits = slot.load + places <= slot.workers
+        if fits:
+            slot.inflight[task.id] = task
+            task.worker = slot
+            slot.load += places
+            slot.expected += self._mean.get(task.fn, _LONG)
+            slot.idle_since = None
+            given.setdefault(slot.name, (slot, []))[1].append(task)
+            for one in booked:
+                one.booked = None
+        elif not booked:
+            slot.booked = task
+        for one in (slot, *booked):
+            self._see_to(one)
+        return fits
 
     def unfit(self) -> list[Any]:
         """Tasks that ask for more than any manager here has, taken out of the queue; empty while no manager is here."""
