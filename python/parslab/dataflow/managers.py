@@ -376,10 +376,10 @@ class Managers:
     def _broken(self, slot: ManagerSlot, message: Broken, now: float) -> None:
         self.event(NoticeRaised(now, "error", f"Manager {slot.name} has no workers: {message.reason}"))
         slot.shared.broken = message.reason
-        self._part(slot, ManagerState.gone, message.reason)
+        self._part(slot, ManagerState.gone, f"left: {message.reason}")  # as a predicate: "which ...", "its manager ..."
 
     def _farewell(self, slot: ManagerSlot, message: Farewell, now: float) -> None:
-        self._part(slot, ManagerState.gone, message.reason)
+        self._part(slot, ManagerState.gone, f"left: {message.reason}")  # as a predicate: "which ...", "its manager ..."
 
     def _again(self, slot: ManagerSlot, hello: ManagerHello, now: float) -> None:
         log.warning("manager %s said hello twice", slot.name)

@@ -122,7 +122,7 @@ def _installed(entry: str) -> bool:
 
 def _serve(manager: Manager, link: Link | NearLink, sampler: Sampler) -> int:
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        manager.loop.catch(number, lambda n=number: manager.leave(f"it was told to by {n.name}"))  # type: ignore[misc]
+        manager.loop.catch(number, lambda n=number: manager.leave(f"it was told to leave by {n.name}"))  # type: ignore[misc]
     manager.loop.catch(signal.SIGCHLD, lambda: _reap(manager))
     manager.pool.start()
     adopt_orphans()

@@ -1,0 +1,45 @@
+"""What the user reads of faults is a sentence: those of `python/FAULTS.md` whose words no other test looks at."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import sys
+from typing import TYPE_CHECKING
+
+import cloudpickle
+
+from parslab import python_app
+from parslab.errors import ManagerLost
+from tests.process.blocks import attempts, blocks_run, managers
+from tests.process.house import error_of, until
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.process.house import House
+
+cloudpickle.register_pickle_by_value(sys.modules[__name__])
+
+
+@python_app(executors=["htex"])
+def begin(path: Path) -> None:
+    """Write down that the task is begun, then take long."""
+    import time
+
+    path.write_text("0\n")
+    time.sleep(60)
+
+
+def test_a_manager_that_is_told_to_end_says_so(house: House, tmp_path: Path) -> None:
+    """As `scancel` does, or a scheduler at the end of the walltime."""
+    log = tmp_path / "log"
+    with blocks_run(house, workers=1) as dfk:
+        task = begin(log)
+        until(lambda: attempts(log))
+        os.kill(managers(dfk.pid)[0], signal.SIGTERM)
+        error = error_of(task, 10)
+    assert isinstance(error, ManagerLost)
+    said = r"Task 0 was lost with its manager \S+ \(host \S+, block 0\), which left: it was told to leave by SIGTERM"
+    assert re.fullmatch(said, str(error))
