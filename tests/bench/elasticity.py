@@ -3,8 +3,8 @@
 Four stages of sleeping tasks, 20 wide, 1, 20 wide, 1, on blocks of five workers, at most four: once with four blocks
 from the beginning to the end, once with blocks that follow the work.  The clock starts when the first blocks are there,
 the same number in both.  The paper's tasks take 100 s and 50 s, here a tenth of that.  Utilization is the time of tasks
-over the time of workers; a block's workers count from the moment its job runs (so its start is paid for) until its
-manager has left, both read from the run's database.
+over the time of workers.  A block's workers count until its manager has left, from the moment when the run knew that
+its job runs: with Slurm that is about when its manager came, so its last second of starting is not in the figure.
 """
 
 from __future__ import annotations
