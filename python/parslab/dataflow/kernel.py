@@ -191,6 +191,8 @@ class Kernel(Ledger):
     def close(self) -> None:
         """End the workers, write the last events, say goodbye."""
         deadline = time() + _FAREWELL
+        for controller in self.controllers.values():
+            controller.leave()  # all schedulers are told before the first is waited for
         for pool in self.pools.values():
             pool.close(deadline)
         end_orphans()
