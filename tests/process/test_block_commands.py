@@ -10,6 +10,7 @@ import parslab
 from parslab import Config, HighThroughputExecutor, LocalProvider, python_app
 from parslab.errors import ConfigurationError
 from tests.process.house import until
+from tests.process.panel import picture
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -78,3 +79,23 @@ def test_a_run_without_blocks_says_so(house: House) -> None:
         assert dfk.blocks() == []
         with pytest.raises(ConfigurationError, match=r"^No executor of this run has blocks: its workers are those"):
             dfk.scale("", 2)
+
+
+def managers(dfk: DataFlowKernel) -> dict[str, str]:
+    """The state of each manager that is here, by its name."""
+    return {row.manager: row.state for row in picture(dfk).managers if row.state not in ("gone", "lost")}
+
+
+def test_a_manager_does_as_it_is_told(blocks: DataFlowKernel) -> None:
+    assert block_id().result(20) == "0"
+    (name,) = managers(blocks)
+    assert blocks.hold(name) == f"Manager {name} gets no new tasks until it is released."
+    until(lambda: managers(blocks) == {name: "held"})
+    waiting = block_id()
+    with pytest.raises(ConfigurationError, match="its block 0 can be cancelled"):
+        blocks.cancel_block(name)
+    assert not waiting.done()
+    assert "gets tasks again" in blocks.release(f"htex/{name}")
+    assert waiting.result(20) == "0"
+    assert "and leaves" in blocks.drain(name)
+    until(lambda: not managers(blocks), 20)

@@ -416,7 +416,10 @@ class DataFlowKernel:
         return answer.blocks if isinstance(answer, panel.Snapshot) else []
 
     def hold(self, block: str) -> str:
-        """Give a block no new tasks, until :meth:`release`; ``"LABEL/3"``, or ``"3"`` where one executor has blocks."""
+        """Give a block no new tasks, until :meth:`release`.
+
+        ``"LABEL/3"``, or ``"3"`` where one executor has blocks; the name of a manager means that node of a block alone.
+        """
         return self._block_order(block, "hold")
 
     def release(self, block: str) -> str:

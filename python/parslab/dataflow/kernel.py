@@ -460,14 +460,20 @@ class Kernel(Ledger):
             reply(Monitor.done(command.ask, f"{count} task{'s' if count != 1 else ''} cancelled"))
 
     def command(self, command: Scale | BlockCommand) -> str:
-        """Carry out a command about blocks; returns what was done, in one sentence.
+        """Carry out a command about blocks, or about one manager by its name; returns what was done, in one sentence.
 
         Raises
         ------
         ConfigurationError
-            It names no executor that has blocks.
+            It names no executor that has blocks, or cannot be done.
         """
         controllers = self.controllers
+        if isinstance(command, BlockCommand):
+            for pool in self.pools.values():
+                if not isinstance(pool, Pool) and command.executor in ("", pool.label):
+                    done = pool.command(command.block, command.action)
+                    if done:
+                        return done
         if not command.executor and len(controllers) == 1:
             (controller,) = controllers.values()
         elif command.executor in controllers:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from parslab.dataflow.high_throughput import Dispatch, ManagerSlot
 from parslab.dataflow.ledger import run_message
-from parslab.errors import ManagerLost, WorkerLost
+from parslab.errors import ConfigurationError, ManagerLost, WorkerLost
 from parslab.places import import_prefix
 from parslab.records.events import ManagerMoved, NodeSampled, NoticeRaised, TaskSampled, WorkerMoved
 from parslab.records.states import FINAL, ManagerState
@@ -177,6 +177,29 @@ class Managers:
             self.queue.hold(slot, hold)
             if not slot.draining:
                 self._tell(slot, ManagerState.held if hold else ManagerState.ready)
+
+    def command(self, name: str, action: str) -> str:
+        """Hold, release or drain the manager of this name; tells what was done, empty when there is no such manager."""
+        slot = self.queue.slots.get(name)
+        if slot is None:
+            return ""
+        if action == "cancel":
+            raise ConfigurationError(
+                f"{name} is a manager, which can be drained; its block {slot.block} can be cancelled."
+            )
+        if slot.draining:
+            return f"Manager {name} is leaving already: it finishes the tasks that it holds."
+        if action == "drain":
+            self._drain(slot, "drained by the user")
+            slot.line.send([Leave()])
+            return f"Manager {name} finishes the tasks that it holds, and leaves."
+        held = action == "hold"
+        self.queue.hold(slot, held)
+        self._tell(slot, ManagerState.held if held else ManagerState.ready)
+        self.controller.wake()
+        return (
+            f"Manager {name} gets no new tasks until it is released." if held else f"Manager {name} gets tasks again."
+        )
 
     def fail(self, why: str) -> None:
         """No block can be had."""
