@@ -215,11 +215,12 @@ class Link:
         """Send a batch; never blocks."""
         self.sent = True
         head = msgspec.msgpack.encode(messages)
-        if frames or len(head) > PART:
-            copy = sum(memoryview(frame).nbytes for frame in frames) <= _SMALL
-            self._sock.send_multipart(parted(head, frames), copy=copy)
-        else:
-            self._sock.send(head)
+        with contextlib.suppress(zmq.Again):  # the connection is over: there is nobody to wait for
+            if frames or len(head) > PART:
+                copy = sum(memoryview(frame).nbytes for frame in frames) <= _SMALL
+                self._sock.send_multipart(parted(head, frames), zmq.DONTWAIT, copy=copy)
+            else:
+                self._sock.send(head, zmq.DONTWAIT)
 
     def receive(self) -> list[tuple[list[Any], list[bytes]]]:
         """Every batch that has come.  To be called after sending, too, which swallows what descriptors would tell."""
