@@ -1,0 +1,59 @@
+"""Places for whole runs on real schedulers: nothing of a run may stay, neither processes nor jobs."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from parslab.client import session
+from tests.process.house import House
+from tests.schedulers.runs.cluster import Nodes, no_jobs
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.schedulers.conftest import Scheduler
+
+HERE = Path(__file__).parent
+TESTBED = Path(os.environ.get("PARSLAB_TESTBED") or Path(__file__).parents[4] / "shared" / "testbed")
+START = 400
+"""Seconds that packages and a start may take; the first test of each scheduler waits for them."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Give each test the time that the start of its scheduler may take."""
+    for item in items:
+        if item.path.parent == HERE and not item.get_closest_marker("timeout"):
+            item.add_marker(pytest.mark.timeout(START + 100))
+
+
+@pytest.fixture(autouse=True)
+def nothing_loaded() -> Iterator[None]:
+    """A run that a failed test leaves loaded must not make those behind it fail, too."""
+    yield
+    left = session._running()
+    if left is not None:
+        left.cleanup()
+        session.clear()
+
+
+@pytest.fixture
+def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
+    """A place for the runs of one test; no process of them may be left on any node."""
+    tmp_path_factory.getbasetemp()  # not in the house, where temporary files go from now on
+    with House().lived_in() as house:
+        yield house
+
+
+@pytest.fixture
+def nodes(slurm: Scheduler) -> Iterator[Nodes]:
+    """The nodes of Slurm, for tests that hurt them; afterwards they are whole and no job of ours is in the queue."""
+    nodes = Nodes(slurm, TESTBED)
+    try:
+        yield nodes
+        no_jobs()
+    finally:
+        nodes.mend()
