@@ -17,6 +17,7 @@ import pytest
 
 import parslab
 from parslab import Config, LowLatencyExecutor, python_app
+from parslab.client.start import find_runs
 from parslab.errors import ConfigurationError
 from tests.process.house import House, alive, until
 from tests.process.panel import notices
@@ -136,10 +137,12 @@ def test_temporary_folders_that_cannot_be_written(house: House, patch: pytest.Mo
         patch.setattr(tempfile, "tempdir", str(root))
         for name in ("XDG_RUNTIME_DIR", "TMPDIR"):
             patch.setenv(name, str(root))
-        before = set(Path("/tmp").glob("parslab-*"))
-        with loaded(house.runs):
+        with loaded(house.runs) as dfk:
             assert plus(1).result() == 2
-        assert set(Path("/tmp").glob("parslab-*")) == before
+            (run,) = [run for run in find_runs() if run["run"] == dfk.run]
+            sockets = Path(run["socket"]).parent
+            assert sockets.parent == Path("/tmp")
+        assert not sockets.exists()
 
 
 def test_no_temporary_folder_at_all_is_told(house: House, patch: pytest.MonkeyPatch) -> None:
