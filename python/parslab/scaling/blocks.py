@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from parslab.records.states import ENDED, BlockState
+from parslab.scaling.explain import full
 from parslab.scaling.lifecycle import BlockSignal, step
 
 if TYPE_CHECKING:
@@ -197,7 +198,10 @@ class Blocks:
         if not block.alive:
             return
         self._move(block, BlockSignal.refused, now, why)
-        if block.state is BlockState.failed:
+        if block.state is BlockState.failed and full(why):
+            # Nothing is wrong with this block: others of the user's are before it. It is told, and asked for again.
+            self.failures, self.retry_at = max(1, self.failures), now + PAUSES[-1]
+        elif block.state is BlockState.failed:
             self._count(block, now, refused=True)  # these words are all there is
         elif block.alive:
             block.forgotten = now  # its managers are here, and nobody knows its job

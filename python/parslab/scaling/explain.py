@@ -11,13 +11,15 @@ import re
 
 from parslab.monitoring.jobfiles import tail
 
-__all__ = ["advice", "ending", "last_words", "stopped"]
+__all__ = ["advice", "ending", "full", "last_words", "stopped"]
 
 LINES = 6
 CHARACTERS = 700
 
 _ADVISED = r"would never start it: .*\(|: load this where |; see whether "
 """Found in words of a provider that tell what to do."""
+
+_FULL = r"(?i)MaxSubmit|submit ?limit|too many jobs|queue is full"
 
 _ADVICE = (
     (
@@ -42,7 +44,7 @@ _ADVICE = (
     ),
     (r"command not found|: not found", "Correct that command in worker_init, or load the module that brings it there."),
     # Above the others, which its words name as well: "job submit limit, user's size and/or time limits".
-    (r"(?i)MaxSubmit|submit ?limit|too many jobs|queue is full", "Wait until fewer of your jobs are in the queue."),
+    (_FULL, "Wait until fewer of your jobs are in the queue."),
     (r"(?i)\baccount\b", "Give the provider an account that you may use."),
     (r"(?i)\b(?:partition|queue)\b", "Give the provider a partition or queue that exists and takes such jobs."),
     (r"(?i)\bwall ?time|time limit", "Give the provider a shorter walltime."),
@@ -57,6 +59,11 @@ _ADVICE = (
     (r"(?i)timed? ?out|did not answer", "See whether the scheduler is well, then load again."),
 )
 """The first pattern that is found tells what to do."""
+
+
+def full(words: str) -> bool:
+    """Whether a scheduler refused a job only because there are too many in its queue, which passes."""
+    return re.search(_FULL, words) is not None
 
 
 def advice(words: str) -> str:

@@ -285,6 +285,17 @@ def test_a_manager_that_comes_again_saves_its_block(story: Story) -> None:
 # ----- failed starts
 
 
+def test_a_full_queue_stops_nothing_and_is_tried_again_later(story: Story) -> None:
+    for _ in range(3 * STARTS):
+        block = story.blocks.request(story.now)
+        story.blocks.refused(block, "sbatch: error: QOSMaxSubmitJobPerUserLimit", story.now)
+        assert block.state is S.failed
+        assert story.blocks.retry_at >= story.now + 10.0
+        story.later(60.0)
+    assert story.stopped_by() is None
+    assert story.blocks.failures  # so that it is told
+
+
 def test_refused_submissions_stop_the_executor(story: Story) -> None:
     for number in range(STARTS):
         assert story.blocks.stop is None
@@ -396,14 +407,14 @@ def test_the_executor_is_not_stopped_while_a_block_is_just_starting(story: Story
 
 
 @pytest.mark.parametrize("order", [1, -1])
-def test_the_executor_is_not_stopped_by_a_full_queue(story: Story, order: int) -> None:
+def test_refusals_stop_nothing_while_another_job_is_taken(story: Story, order: int) -> None:
     """Where another job is taken, sooner or later, what is wrong is not how we ask."""
     taken, *refused = [story.blocks.request(story.now) for _ in range(1 + STARTS)]
     for block in [taken, *refused][::order]:
         if block is taken:
             story.blocks.accepted(taken, "job", story.now)
         else:
-            story.blocks.refused(block, "QOSMaxSubmitJobPerUserLimit", story.now)
+            story.blocks.refused(block, "a limit of this site", story.now)
     assert story.stopped_by() is None
     assert story.blocks.room(story.now + 100) == 0, "until it is known what becomes of the one that was taken"
     story.hears(taken, S.failed, "exit status 127")
