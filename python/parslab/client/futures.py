@@ -182,8 +182,9 @@ class LeanFuture(Future[Any]):
             try:
                 raise error.with_traceback(None)  # it is kept: each result() would add its frames to the last one's
             finally:
-                # The traceback now holds this frame, and this frame the error: break the cycle.
-                del self, error
+                # The traceback now holds this frame, and this frame the error: break the cycle. (Not by deleting self:
+                # IPython would show that the arguments of this frame cannot be found.)
+                self = error = None  # type: ignore[assignment]
         return self._value(until)
 
     def exception(self, timeout: float | None = None) -> BaseException | None:
