@@ -8,9 +8,9 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from parslab.remote.pool.queue import AHEAD, LOOK, Queue, Slot, not_begun
 from parslab.dataflow.table import Task
 from parslab.records.states import TaskState
+from parslab.remote.pool.queue import AHEAD, LOOK, Queue, Slot, not_begun
 from parslab.testing.fakes import call
 
 SHORT, LONG = 0.0001, 1.0
