@@ -72,7 +72,7 @@ class Blocks:
         if event.state != row.state and row.state not in _FINAL:
             self.running += (event.state in _WORKING) - (row.state in _WORKING)
             row.state, row.since = event.state, event.time
-            if event.state in _WORKING and row.started is None:
+            if event.state == "running" and row.started is None:  # what is drained may never have run
                 row.started = event.time
             if event.state in _FINAL:
                 row.ended = event.time

@@ -246,3 +246,10 @@ def test_the_history_is_bounded_and_ends_with_how_things_stand(steps: list[tuple
     assert [point.time for point in points] == sorted({point.time for point in points})
     if points:
         assert points[0].time == pytest.approx(steps[0][0])
+
+
+def test_a_block_that_was_drained_in_the_queue_never_started() -> None:
+    view = after([block(0, "queued"), block(0, "draining"), block(0, "scaled_in")])
+    (row,) = view.blocks.rows.values()
+    assert row.started is None
+    assert row.ended is not None
