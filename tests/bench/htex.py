@@ -35,7 +35,7 @@ def loaded_blocks(workers: int, blocks: int = 1, **options: Any) -> Iterator[Any
 
     provider = parslab.LocalProvider(init_blocks=blocks, min_blocks=blocks, max_blocks=max(1, blocks))
     executor = parslab.HighThroughputExecutor(max_workers_per_node=workers, provider=provider, **options)
-    dfk = parslab.load(parslab.Config(executors=[executor]))
+    dfk = parslab.load(parslab.Config(executors=[executor], strategy="none"))
     try:
         if blocks:
             from tests.bench.apps import noop

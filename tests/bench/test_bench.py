@@ -42,6 +42,8 @@ def beyond(row: dict[str, object]) -> float:
     sign, limit = line.bound
     value = line.ratio if line.on_ratio else line.value
     assert value is not None
+    if not limit:
+        return float("inf") if value > 0 else 1.0
     return value / limit if sign == "<=" else limit / value
 
 

@@ -236,6 +236,9 @@ def test_real_gnu_parallel_over_a_login(block: Block) -> None:
     block.environment |= {"OF_THE_JOB": "it's here", "PBS_NODEFILE": str(block.folder / "nodes")}
     block.environment["HOME"] = str(block.folder)
     folder = block.folder
-    assert block.run(GnuParallelLauncher(), f'echo "$OF_THE_JOB" > {folder}/copy.$$', nodes=2) == 0, block.stderr
+    # Each waits for the other: a node that is done would be given the second one, too.
+    both = f"until [ $(ls {folder}/copy.* | wc -l) = 2 ]; do sleep 0.05; done"
+    command = f'echo "$OF_THE_JOB" > {folder}/copy.$$; {both}'
+    assert block.run(GnuParallelLauncher(), command, nodes=2) == 0, block.stderr
     assert [path.read_text() for path in folder.glob("copy.*")] == ["it's here\n"] * 2
     assert {"nodeA", "nodeB"} <= set((folder / "logins").read_text().split())
