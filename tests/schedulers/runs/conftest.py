@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,6 +9,7 @@ import pytest
 
 from parslab.client import session
 from tests.process.house import House
+from tests.schedulers.conftest import START, TESTBED
 from tests.schedulers.runs.cluster import Nodes, no_jobs
 
 if TYPE_CHECKING:
@@ -18,9 +18,6 @@ if TYPE_CHECKING:
     from tests.schedulers.conftest import Scheduler
 
 HERE = Path(__file__).parent
-TESTBED = Path(os.environ.get("PARSLAB_TESTBED") or Path(__file__).parents[4] / "shared" / "testbed")
-START = 400
-"""Seconds that packages and a start may take; the first test of each scheduler waits for them."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
