@@ -35,8 +35,8 @@ APPLY = 0.05
 MANY = 2000
 """Events that are applied at once when gathered, so that no pause of the loop is long (about 2 ms)."""
 
-LOTS = 200_000
-"""Events (20 MB) that are gathered at most while nobody looks and the run is busy."""
+LOTS = 400_000
+"""Events (40 MB) that are gathered at most while nobody looks and the run is busy."""
 
 LATE = 3.0
 """Seconds for which they are."""
@@ -205,7 +205,8 @@ class Monitor:
         recorded = self._recorded
         if recorded:
             if most is None or len(recorded) <= 2 * most:
-                self._recorded = []
+                self._recorded, self._known = [], 0
+                self._oldest, self._catching_up = None, False
                 self.view.apply(recorded, now)
             else:
                 self.view.apply(recorded[:most], now)
