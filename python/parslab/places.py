@@ -6,7 +6,7 @@ import os
 import sys
 from pathlib import Path
 
-__all__ = ["import_prefix", "runtime_dir"]
+__all__ = ["import_prefix", "process_space", "runtime_dir"]
 
 
 def runtime_dir() -> Path:
@@ -21,6 +21,14 @@ def runtime_dir() -> Path:
         return Path.home() / "Library" / "Jupyter" / "runtime"
     data_home = os.environ.get("XDG_DATA_HOME") or os.path.join(os.path.expanduser("~"), ".local", "share")
     return Path(data_home) / "jupyter" / "runtime"
+
+
+def process_space() -> str:
+    """Where process numbers mean what they mean here: containers of one host and name may each have their own."""
+    try:
+        return os.readlink("/proc/self/ns/pid")
+    except OSError:
+        return ""
 
 
 def import_prefix() -> str:

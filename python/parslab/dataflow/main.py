@@ -19,6 +19,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from parslab.places import process_space
+
 __all__ = ["main"]
 
 log = logging.getLogger("parslab.dataflow")
@@ -70,6 +72,7 @@ def _serve(settings: dict[str, Any], fd: int) -> None:
                 "run": settings["run"],
                 "pid": os.getpid(),
                 "host": socket.gethostname(),
+                "space": process_space(),
                 "socket": str(sockets / "dfk.sock"),
                 "run_dir": settings["run_dir"],
                 "package": settings["package"],

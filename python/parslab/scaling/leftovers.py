@@ -14,6 +14,7 @@ import socket
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from parslab.places import process_space
 from parslab.scaling.journal import cancel_leftovers
 
 if TYPE_CHECKING:
@@ -30,7 +31,8 @@ def dead_runs(folder: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
         try:
             info: dict[str, Any] = json.loads(path.read_text())
             since = path.stat().st_mtime
-            if info["host"] == socket.gethostname() and not _serves(int(info["pid"]), since):
+            here = info["host"] == socket.gethostname() and info.get("space", "") in ("", process_space())
+            if here and not _serves(int(info["pid"]), since):
                 yield path, info
         except (OSError, ValueError, KeyError, TypeError):
             continue  # being written or removed just now, or none of ours

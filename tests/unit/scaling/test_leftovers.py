@@ -1,0 +1,69 @@
+"""Which runs count as dead: those of this host, in this space of process numbers, whose process is gone."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from parslab.places import process_space
+from parslab.scaling.leftovers import dead_runs, sweep
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+GONE = 2**22 + 1
+"""No process has this number on Linux."""
+
+
+def connection(folder: Path, **told: Any) -> Path:
+    path = folder / "parslab-000-a.json"
+    sockets = folder / "sockets"
+    sockets.mkdir(exist_ok=True)
+    info = {
+        "run": "000-a",
+        "pid": GONE,
+        "host": socket.gethostname(),
+        "space": process_space(),
+        "socket": str(sockets / "dfk.sock"),
+        "run_dir": str(folder / "000"),
+    }
+    path.write_text(json.dumps(info | told))
+    return path
+
+
+def dead(folder: Path) -> list[str]:
+    return [info["run"] for _, info in dead_runs(folder)]
+
+
+@pytest.mark.parametrize(
+    ("told", "is_dead"),
+    [
+        ({}, True),
+        ({"space": ""}, True),  # written where there are no such spaces
+        ({"pid": os.getpid()}, False),
+        ({"host": "another"}, False),
+        ({"space": "pid:[1]"}, False),  # a container of the same name: its numbers mean nothing here
+    ],
+)
+def test_which_runs_are_dead(tmp_path: Path, told: dict[str, Any], is_dead: bool) -> None:
+    connection(tmp_path, **told)
+    assert dead(tmp_path) == (["000-a"] if is_dead else [])
+
+
+def test_a_file_of_somebody_else_is_left_alone(tmp_path: Path) -> None:
+    for n, text in enumerate(("no json", "[]", "{}", '{"host": 3}')):
+        (tmp_path / f"parslab-{n}.json").write_text(text)
+    assert dead(tmp_path) == []
+    assert sweep(tmp_path) == []
+    assert len(list(tmp_path.glob("parslab-*.json"))) == 4
+
+
+def test_what_a_dead_run_has_left_goes(tmp_path: Path) -> None:
+    path = connection(tmp_path)
+    assert sweep(tmp_path) == []  # it had no jobs
+    assert not path.exists()
+    assert not (tmp_path / "sockets").exists()
