@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
 import sys
 import time
 from typing import TYPE_CHECKING, Any
@@ -134,17 +135,20 @@ def test_a_guest_submits_and_sees_results(house: House) -> None:
     def fail(): raise ValueError("here")
     try: fail().result()
     except ValueError as error: tell(error=str(error))
+    sys.stdin.readline()
     dfk.cleanup()
     tell(over=True)
     """
     )
     with parslab.load(config(house)) as dfk:
         until(lambda: list(house.jupyter.glob("parslab-*.json")))
-        with house.script(source) as guest:
+        with house.script(source, stdin=subprocess.PIPE) as guest:
             assert guest.hear()["run"] == dfk.run
             assert guest.hear() == {"results": [2 * n for n in range(50)], "chain": 16, "large": 2_000_000.0}
             assert guest.hear()["error"] == "here"
             assert picture(dfk).overview.clients == 2
+            assert guest.popen.stdin is not None
+            guest.popen.stdin.close()
             assert guest.hear()["over"]
             assert guest.wait() == 0
         until(lambda: picture(dfk).overview.clients == 1)
