@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import socket
 import stat
 import subprocess
@@ -97,3 +98,4 @@ def test_a_run_folder_that_cannot_be_made_is_replaced_and_said(tmp_path: Path) -
         (notice,) = [n.text for n in status.notices if str(in_the_way) in n.text]
         assert str(dfk.run_dir.parent) in notice
         assert "Config(run_dir=...)" in notice
+    shutil.rmtree(dfk.run_dir.parent)  # it holds what a user would want to keep

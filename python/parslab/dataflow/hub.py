@@ -39,7 +39,7 @@ from parslab.wire.messages import (
     WorkerHello,
     WorkerTold,
 )
-from parslab.wire.parts import PART, WIRE_PART, joined, parted
+from parslab.wire.parts import PART, WIRE_PART, joined, parted, quickly_copied
 from parslab.wire.stream import Buffer, decoder
 
 if TYPE_CHECKING:
@@ -68,14 +68,11 @@ _decode = decoder(
 )
 # As plain numbers: to take them out of their enumerations costs more than a call of ZeroMQ.
 _EVENTS, _READABLE, _MORE = int(zmq.EVENTS), int(zmq.POLLIN), int(zmq.SNDMORE)
-_SMALL = 1 << 16
-"""A message of this size or less is copied when sent, which is quicker than to share its memory."""
 _PROBE = 0.1
 """Seconds from a broken connection to asking who is still there; many that break together are asked once."""
 _SWEEP = 2.0
 _HANDSHAKE = 10_000
 """Milliseconds that a newcomer has to show the run's key."""
-_ANYWHERE = ("0.0.0.0", "::")
 
 
 class Line(Protocol):
@@ -242,7 +239,7 @@ class Hub:
         head = msgspec.msgpack.encode(messages)
         try:
             if frames or len(head) > PART:
-                copy = sum(memoryview(frame).nbytes for frame in frames) <= _SMALL
+                copy = quickly_copied(frames)
                 self._router.send_multipart([identity, *parted(head, frames)], copy=copy)
             else:
                 self._router.send(identity, _MORE)

@@ -61,14 +61,13 @@ log = logging.getLogger(__name__)
 class _Told:
     """What the shell keeps of a manager beside its slot."""
 
-    __slots__ = ("broken", "host", "pid", "workers")
+    __slots__ = ("host", "pid", "workers")
 
     def __init__(self, hello: ManagerHello) -> None:
         self.host = hello.host
         self.pid = hello.pid
         self.workers: dict[str, tuple[str, int]] = {}
         """The state and the process number of each of its workers."""
-        self.broken = ""
 
 
 class Managers:
@@ -398,7 +397,6 @@ class Managers:
 
     def _broken(self, slot: ManagerSlot, message: Broken, now: float) -> None:
         self.event(NoticeRaised(now, "error", f"Manager {slot.name} has no workers: {message.reason}"))
-        slot.shared.broken = message.reason
         self._part(slot, ManagerState.gone, f"left: {message.reason}")  # as a predicate: "which ...", "its manager ..."
 
     def _farewell(self, slot: ManagerSlot, message: Farewell, now: float) -> None:

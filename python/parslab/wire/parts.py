@@ -18,13 +18,19 @@ if TYPE_CHECKING:
 
     from parslab.wire.stream import Buffer
 
-__all__ = ["PART", "WIRE_PART", "joined", "parted"]
+__all__ = ["PART", "WIRE_PART", "joined", "parted", "quickly_copied"]
 
 PART = 16 * 1024 * 1024
 WIRE_PART = PART + 4096
 """What a listening socket must let pass: encryption adds some bytes to a part."""
 _MARK = b"\xc1"
+_SMALL = 1 << 16
 _lengths = msgspec.msgpack.Decoder(list[int])
+
+
+def quickly_copied(frames: Sequence[Buffer]) -> bool:
+    """Whether to copy these frames is quicker than to share their memory with ZeroMQ's thread."""
+    return sum(memoryview(frame).nbytes for frame in frames) <= _SMALL
 
 
 def parted(head: bytes, frames: Sequence[Buffer]) -> list[Buffer]:

@@ -17,7 +17,7 @@ import zmq
 
 from parslab.errors import ProtocolError
 from parslab.wire.messages import ToManagerMessage
-from parslab.wire.parts import PART, joined, parted
+from parslab.wire.parts import PART, joined, parted, quickly_copied
 from parslab.wire.stream import Buffer, Stream, decoder
 
 if TYPE_CHECKING:
@@ -29,8 +29,6 @@ __all__ = ["Link", "NearLink", "Unreachable", "near", "reachable"]
 
 # As plain numbers: to take them out of their enumerations costs more than a call of ZeroMQ.
 _EVENTS, _READABLE = int(zmq.EVENTS), int(zmq.POLLIN)
-_SMALL = 1 << 16
-"""A batch with frames of this size or less is copied when sent, which is quicker than to share its memory."""
 
 
 class Unreachable(Exception):
@@ -217,7 +215,7 @@ class Link:
         head = msgspec.msgpack.encode(messages)
         with contextlib.suppress(zmq.Again):  # the connection is over: there is nobody to wait for
             if frames or len(head) > PART:
-                copy = sum(memoryview(frame).nbytes for frame in frames) <= _SMALL
+                copy = quickly_copied(frames)
                 self._sock.send_multipart(parted(head, frames), zmq.DONTWAIT, copy=copy)
             else:
                 self._sock.send(head, zmq.DONTWAIT)

@@ -306,11 +306,8 @@ class Manager:
             self.leave(f"it was refused: {message.reason}")
         elif type(message) is not Beat:
             self.drain("it was told to leave")
-            self._leave_when_alone()
-
-    def _leave_when_alone(self) -> None:
-        if not self._jobs:
-            self.leave(self._draining)
+            if not self._jobs:
+                self.leave(self._draining)  # now: what follows in this round may look no more
 
     def _cancel(self, task: int) -> None:
         job = self._jobs.get(task)
