@@ -1,4 +1,4 @@
-"""Real batch schedulers on this host: a virtual Slurm, a Grid Engine and an HTCondor, started once for the session.
+"""Real batch schedulers on this host: a virtual Slurm, a Grid Engine and an HTCondor, started once for all tests of this folder.
 
 The scripts that start them are no part of this project.  They are looked for in ``PARSLAB_TESTBED``, else in
 ``../shared/testbed`` beside the checkout; where they are not, or we are not root on Linux, these tests are skipped and
@@ -99,7 +99,7 @@ def variables_of(path: str) -> dict[str, str]:
     }
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def slurm_up() -> Iterator[Scheduler]:
     # With accounting, so that jobs are known which squeue has forgotten.
     with pytest.MonkeyPatch.context() as patch:
@@ -108,7 +108,7 @@ def slurm_up() -> Iterator[Scheduler]:
             yield scheduler
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def sge_up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scheduler]:
     with brought_up("sge") as scheduler:
         # Its jobs run in login shells.  What root's own profile does (pyenv takes a lock, and a job that is killed
@@ -127,7 +127,7 @@ def queue_starts_by(program: str, scheduler: Scheduler) -> None:
     subprocess.run(command, env={**os.environ, **scheduler.variables}, capture_output=True, check=True)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def condor_up() -> Iterator[Scheduler]:
     with brought_up("condor") as scheduler:
         yield scheduler
