@@ -1,4 +1,4 @@
-"""Real batch schedulers on this host: a virtual Slurm, a Grid Engine and an HTCondor, started once for all tests of this folder.
+"""Real batch schedulers on this host: a virtual Slurm, a Grid Engine and an HTCondor, started once for all tests here.
 
 The scripts that start them are no part of this project.  They are looked for in ``PARSLAB_TESTBED``, else in
 ``../shared/testbed`` beside the checkout; where they are not, or we are not root on Linux, these tests are skipped and

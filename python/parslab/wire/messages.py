@@ -21,6 +21,7 @@ __all__ = [
     "INLINE",
     "PROTOCOL",
     "Accepted",
+    "Acked",
     "Answered",
     "Asked",
     "Beat",
@@ -40,19 +41,26 @@ __all__ = [
     "Hello",
     "Interrupt",
     "Joins",
+    "Judge",
+    "Judged",
+    "Keep",
     "KernelMessage",
     "Leave",
     "Look",
     "ManagerHello",
     "ManagerMessage",
+    "Mend",
     "NodeSample",
     "Outcome",
     "Packed",
     "Printed",
     "Refused",
     "Release",
+    "Reopen",
+    "Reopened",
     "Report",
     "Resolved",
+    "Resumed",
     "Run",
     "RunLocal",
     "Shutdown",
@@ -147,6 +155,10 @@ class Hello(_Wire, tag=1):
     python: str
     pid: int
     host: str
+    notebook: str = ""
+    """Path of the notebook that it runs for: what was called for it before is called for the same user again."""
+    client: int = -1
+    """The number that it had before its DataFlowKernel was lost."""
 
 
 class Code(_Wire, tag=2):
@@ -156,6 +168,10 @@ class Code(_Wire, tag=2):
     digest: bytes
     name: str
     frames: int
+    fingerprint: bytes = b""
+    """The same in every process for a function with the same body, captured values and helpers (16 bytes)."""
+    parts: dict[str, bytes] = {}
+    """What the fingerprint is made of, by name, so that a change can be named."""
 
 
 class Submit(_Wire, tag=3):
@@ -176,6 +192,10 @@ class Submit(_Wire, tag=3):
     follow: bool = False
     """Send the task's output to the client while it runs."""
     spec: Spec | None = None
+    identity: bytes = b""
+    """The same in every process for the same arguments, where ``args`` is not; futures are counted by their place."""
+    memo: bool = False
+    """Its app remembers results: ask for one before it runs, keep the one that it gives."""
 
 
 class Cancel(_Wire, tag=4):
@@ -263,6 +283,37 @@ class Forget(_Wire, tag=65):
     fns: list[int]
 
 
+class Keep(_Wire, tag=15):
+    """How many seconds the run outlives its last client; 0: it ends with it."""
+
+    seconds: float
+
+
+class Reopen(_Wire, tag=16):
+    """Run these ended tasks again, with all that failed because of them: the answer comes as Answered."""
+
+    ask: int
+    tasks: list[int]
+    mended: tuple[tuple[str, int], ...] = ()
+    """(app, function) to call from now on."""
+
+
+class Judged(_Wire, tag=17):
+    """What this failed attempt costs of the task's retries; a ``failure`` takes the place of the task's own."""
+
+    task: int
+    attempt: int
+    cost: float
+    failure: Failure | None = None
+
+
+class Resumed(_Wire, tag=18):
+    """After a DataFlowKernel was lost: the tasks whose futures are unfinished here, and the last batch it had acked."""
+
+    pending: list[int]
+    batches: int
+
+
 ClientMessage: TypeAlias = (
     Hello
     | Code
@@ -279,6 +330,10 @@ ClientMessage: TypeAlias = (
     | Shutdown
     | Started
     | Forget
+    | Keep
+    | Reopen
+    | Judged
+    | Resumed
 )
 
 
@@ -346,7 +401,37 @@ class Printed(_Wire, tag=39):
     text: bytes
 
 
-KernelMessage: TypeAlias = Welcome | Refused | Resolved | RunLocal | Want | Value | Answered | Fed | Printed
+class Acked(_Wire, tag=40):
+    """So many batches of this client are in the run's record: it need not keep them any more."""
+
+    batches: int
+
+
+class Reopened(_Wire, tag=41):
+    """These tasks had ended and run again: their futures are unfinished."""
+
+    tasks: list[int]
+
+
+class Judge(_Wire, tag=42):
+    """Ask the retry handler what this failed attempt costs: Judged is awaited."""
+
+    task: int
+    attempt: int
+    failure: Failure
+
+
+class Mend(_Wire, tag=43):
+    """Somebody (a panel) wants these tasks tried again: send Reopen, with the functions that their apps have now."""
+
+    ask: int
+    tasks: list[int]
+    apps: list[str]
+
+
+KernelMessage: TypeAlias = (
+    Welcome | Refused | Resolved | RunLocal | Want | Value | Answered | Fed | Printed | Acked | Reopened | Judge | Mend
+)
 
 
 # ----- DataFlowKernel -> worker
