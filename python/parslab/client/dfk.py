@@ -26,6 +26,7 @@ from parslab.records import panel
 from parslab.records.states import TaskState
 from parslab.serialize.arguments import Dependencies, pack_arguments, show_arguments
 from parslab.wire.messages import (
+    Adopted,
     Answered,
     Asked,
     Cancel,
@@ -114,6 +115,7 @@ class DataFlowKernel:
         self._handlers: dict[type, Callable[[Any], None]] = {
             Printed: self._printed,
             Fed: self._fed,
+            Adopted: self._adopted,
             Welcome: self._welcome,
             Refused: self._refuse,
         }
@@ -489,6 +491,17 @@ class DataFlowKernel:
     def _fed(self, message: Fed) -> None:
         if self.on_feed is not None:
             self.on_feed(message.text)
+
+    def _adopted(self, message: Adopted) -> None:
+        """Calls turn out to be those of an earlier kernel: their futures go by the numbers of these."""
+        for new, old in message.tasks:
+            future = self._pending.pop(new, None)
+            if future is not None:
+                self._pending[old] = future
+                future.task_id = old
+            if new in self._followers:
+                self._followers[old] = self._followers.pop(new)
+            self._local.renamed(new, old)
 
     def _welcome(self, message: Welcome) -> None:
         self._ids = itertools.count(message.client << 40)

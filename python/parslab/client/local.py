@@ -170,6 +170,11 @@ class LocalTasks:
         self._bodies.pop(task, None)
         self._kept.pop(task, None)
 
+    def renamed(self, new: int, old: int) -> None:
+        """A remote task goes by another number from now on."""
+        if new in self._kept:
+            self._kept[old] = self._kept.pop(new)
+
     def let_go(self) -> None:
         """No task will end any more."""
         self._bodies.clear()

@@ -16,10 +16,22 @@ __all__ = ["Codes"]
 
 
 class Codes:
-    """All functions, by the number that workers know them by."""
+    """All functions, by the number that workers know them by.
+
+    Attributes
+    ----------
+    names
+        What the panel shows.
+    fingerprints
+        What tells them apart in every process: a function that came without one is known by its pickle's digest.
+    parts
+        What the fingerprints were made of, by name; empty where that was not said.
+    """
 
     def __init__(self) -> None:
         self.names: list[str] = []
+        self.fingerprints: list[bytes] = []
+        self.parts: list[dict[str, bytes]] = []
         self._payloads: dict[int, Buffer] = {}
         self._digests: dict[bytes, int] = {}
         self._holders: dict[int, int] = {}
@@ -30,6 +42,8 @@ class Codes:
         if fn is None:
             fn = len(self.names)
             self.names.append(code.name)
+            self.fingerprints.append(code.fingerprint or code.digest)
+            self.parts.append(code.parts)
             self._digests[code.digest] = fn
             self._payloads[fn] = payload
             self._holders[fn] = 0

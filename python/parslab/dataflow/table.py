@@ -39,6 +39,7 @@ class Task:
     """One node of the graph."""
 
     __slots__ = (
+        "alias",
         "app",
         "args",
         "attempt",
@@ -74,6 +75,8 @@ class Task:
         self.frames = frames
         self.spec = message.spec
         """What it asks for beyond what every task gets; None for nearly all."""
+        self.alias = 0
+        """Another number by which its client may know it, for a while."""
         self.attempt = 0
         self.state = TaskState.pending
         self.needs: list[Task] = []
@@ -147,7 +150,7 @@ class Table:
         self.unfinished += 1
         deps = message.deps
         if deps:
-            self._add_needs(task, deps)
+            self.take_needs(task, deps)
         if not task.waiting:
             task.state = TaskState.ready
         self.out.events.append(
@@ -166,7 +169,8 @@ class Table:
         if not task.waiting:
             self._may_run(task, message.at)
 
-    def _add_needs(self, task: Task, deps: tuple[int, ...]) -> None:
+    def take_needs(self, task: Task, deps: tuple[int, ...]) -> None:
+        """Have a task that waits for nothing wait for these."""
         remote = task.kind == TaskKind.remote
         for dep in deps:
             need = self.tasks.get(dep)
@@ -380,6 +384,15 @@ class Table:
         self.ended += 1
         task.args = b""
         task.frames, task.needs, task.joins = [], [], None
+        self.tell_end(task)
+        if task.dependents is not None:
+            self._ended.append(task)
+            self._wake_all(now)
+        elif task.released:
+            self._forget(task)
+
+    def tell_end(self, task: Task) -> None:
+        """Tell its client how a task has ended."""
         value, size = task.value, 0
         if value is None or task.kind != TaskKind.remote:
             inline = b""  # it lies at the client, in itself or in the futures it joined
@@ -388,11 +401,6 @@ class Table:
         else:
             inline = value.inline
         self.out.replies.append((task.client, Resolved(task.id, task.state, inline, size, task.failure), []))
-        if task.dependents is not None:
-            self._ended.append(task)
-            self._wake_all(now)
-        elif task.released:
-            self._forget(task)
 
     def _wake_all(self, now: float) -> None:
         """Wake the dependents of everything that ended; a loop, because a chain may be longer than Python's stack."""
@@ -420,16 +428,19 @@ class Table:
                 continue
             if dependent.state is TaskState.joining:
                 self._join_ended(dependent, now)
-            elif dependent.state is TaskState.pending and any(
-                need.state is not TaskState.exec_done for need in dependent.needs
-            ):
-                self._dependency_failed(dependent, now)
             else:
-                self._move(dependent, Signal.needs_met, now)
-                self._may_run(dependent, now)
+                self.needs_met(dependent, now)
         task.dependents = still or None
         if task.released:
             self._forget(task)
+
+    def needs_met(self, task: Task, now: float) -> None:
+        """A pending task waits for nothing any more."""
+        if any(need.state is not TaskState.exec_done for need in task.needs):
+            self._dependency_failed(task, now)
+        else:
+            self._move(task, Signal.needs_met, now)
+            self._may_run(task, now)
 
     def _join_ended(self, task: Task, now: float) -> None:
         bad = [t for t in task.joins or () if t.state is not TaskState.exec_done]
@@ -479,10 +490,25 @@ class Table:
         if task.dependents is None:
             task.value = task.value or NOTHING
             self.tasks.pop(task.id, None)
+            if task.alias:
+                self.tasks.pop(task.alias, None)
+
+    def substitute(self, old: Task, new: Task) -> None:
+        """Have everything that waits for one task wait for another one, which has not ended."""
+        dependents, old.dependents = old.dependents, None
+        for task in dependents or ():
+            if task.state is not TaskState.pending:
+                continue
+            task.needs = [new if need is old else need for need in task.needs]
+            if new.dependents is None:
+                new.dependents = []
+            new.dependents.append(task)
+            if task.kind == TaskKind.remote:
+                self._want(new)
 
     def check(self) -> None:
         """Verify the invariants; for tests."""
-        for task in self.tasks.values():
+        for task in set(self.tasks.values()):
             if task.state is TaskState.pending:
                 waits = [n for n in task.needs if task in (n.dependents or ())]
                 assert len(waits) == task.waiting > 0, task.story()
@@ -497,4 +523,4 @@ class Table:
             elif task.kind == TaskKind.remote and task.state is not TaskState.pending:
                 assert all(need.value is not None for need in task.needs), task.story()
             assert task.attempt <= self._allowed(task), task.story()
-        assert self.unfinished == sum(t.state not in FINAL for t in self.tasks.values())
+        assert self.unfinished == sum(t.state not in FINAL for t in set(self.tasks.values()))

@@ -86,6 +86,8 @@ class Batch:
     """n, time, level, text"""
     run: list[Cells] = field(default_factory=list)
     """run, host, pid, run_dir, executors, started, version, ended, reason"""
+    adopted: list[Cells] = field(default_factory=list)
+    """cell, client, task: of finished tasks that a call of the next kernel has taken over"""
     printed: dict[tuple[int, str], Printed] = field(default_factory=dict)
     """By task and stream."""
 
@@ -103,4 +105,5 @@ class Batch:
             or self.clients
             or self.notices
             or self.run
+            or self.adopted
         )

@@ -185,6 +185,8 @@ def write(connection: sqlite3.Connection, batch: Batch, kept: KeptOutput) -> Non
         ):
             if rows:
                 _insert(connection, table, rows)
+        if batch.adopted:
+            connection.executemany("UPDATE task SET cell = ?, client = ? WHERE id = ?", batch.adopted)
         connection.execute("COMMIT")
     except BaseException:
         kept.forget()

@@ -41,6 +41,7 @@ from parslab.records.events import (
     OutputWritten,
     RunEnded,
     RunStarted,
+    TaskAdopted,
     TaskFailed,
     TaskMoved,
     TaskSampled,
@@ -137,6 +138,7 @@ class View:
             ClientAttached: self._client_attached,
             ClientLeft: self._client_left,
             TaskSubmitted: self._task_submitted,
+            TaskAdopted: self._task_adopted,
             TaskMoved: self._task_moved,
             TaskFailed: self._task_failed,
             OutputWritten: self._output_written,
@@ -260,6 +262,15 @@ class View:
             self._mark(row)
         else:
             self.strays += 1
+
+    def _task_adopted(self, event: TaskAdopted) -> None:
+        row = self._rows.get(event.task)
+        cell = clipped(event.cell, TEXT)
+        if row is not None:
+            row.cell, row.client = cell, event.client
+            self._mark(row)
+        else:
+            self._batch.adopted.append((cell, event.client, event.task))
 
     def _task_failed(self, event: TaskFailed) -> None:
         row = self._rows.get(event.task)

@@ -23,6 +23,7 @@ __all__ = [
     "OutputWritten",
     "RunEnded",
     "RunStarted",
+    "TaskAdopted",
     "TaskFailed",
     "TaskMoved",
     "TaskSampled",
@@ -81,6 +82,14 @@ class TaskSubmitted(_Event, frozen=True):
     """Its arguments as a short text."""
     cell: str = ""
     """Which notebook cell made it, e.g. ``In [3]``."""
+
+
+class TaskAdopted(_Event, frozen=True):
+    """An equal call of the next kernel has taken a task over."""
+
+    task: int
+    client: int
+    cell: str = ""
 
 
 class TaskMoved(_Event, frozen=True):
@@ -200,6 +209,7 @@ Event: TypeAlias = (
     | ClientAttached
     | ClientLeft
     | TaskSubmitted
+    | TaskAdopted
     | TaskMoved
     | TaskFailed
     | OutputWritten

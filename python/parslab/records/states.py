@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from enum import Enum, IntEnum
 
-__all__ = ["ENDED", "FAILURES", "FINAL", "BlockState", "ManagerState", "TaskState"]
+__all__ = ["ENDED", "FAILURES", "FINAL", "SUCCESSES", "BlockState", "ManagerState", "TaskState"]
 
 
 class TaskState(IntEnum):
@@ -36,6 +36,9 @@ class TaskState(IntEnum):
 
 FINAL = frozenset({TaskState.exec_done, TaskState.failed, TaskState.dep_fail, TaskState.cancelled})
 """A task in one of these states does not move any more."""
+
+SUCCESSES = frozenset({TaskState.exec_done})
+"""Final states that have a result."""
 
 FAILURES = frozenset({TaskState.failed, TaskState.dep_fail})
 """Final states that carry an error."""

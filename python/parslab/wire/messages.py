@@ -22,6 +22,7 @@ __all__ = [
     "PROTOCOL",
     "Accepted",
     "Acked",
+    "Adopted",
     "Answered",
     "Asked",
     "Beat",
@@ -413,6 +414,12 @@ class Reopened(_Wire, tag=41):
     tasks: list[int]
 
 
+class Adopted(_Wire, tag=44):
+    """These calls (a number, another one) are those that a lost kernel made by the second number: use that one."""
+
+    tasks: list[tuple[int, int]]
+
+
 class Judge(_Wire, tag=42):
     """Ask the retry handler what this failed attempt costs: Judged is awaited."""
 
@@ -430,7 +437,20 @@ class Mend(_Wire, tag=43):
 
 
 KernelMessage: TypeAlias = (
-    Welcome | Refused | Resolved | RunLocal | Want | Value | Answered | Fed | Printed | Acked | Reopened | Judge | Mend
+    Welcome
+    | Refused
+    | Resolved
+    | RunLocal
+    | Want
+    | Value
+    | Answered
+    | Fed
+    | Printed
+    | Acked
+    | Reopened
+    | Adopted
+    | Judge
+    | Mend
 )
 
 

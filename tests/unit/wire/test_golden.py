@@ -59,6 +59,7 @@ SAMPLES: tuple[tuple[Any, Any], ...] = (
     (m.KernelMessage, m.Printed(4, 1, b"text")),
     (m.KernelMessage, m.Acked(17)),
     (m.KernelMessage, m.Reopened([4, 5])),
+    (m.KernelMessage, m.Adopted([(5, 4)])),
     (m.KernelMessage, m.Judge(4, 1, FAILURE)),
     (m.KernelMessage, m.Mend(7, [4], ["fit"])),
     (m.WorkerMessage, m.Run(4, 0, 5, b"args", 2, (PACKED,))),
