@@ -504,7 +504,7 @@ class DataFlowKernel:
             self._local.renamed(new, old)
 
     def _welcome(self, message: Welcome) -> None:
-        self._ids = itertools.count(message.client << 40)
+        self._ids = itertools.count(message.client << 40 if message.first < 0 else message.first)
         self._kinds = tuple(kind for _, kind in message.executors)
         self.labels = tuple(label for label, _ in message.executors)
         self._welcomed.set()

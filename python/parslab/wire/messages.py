@@ -342,7 +342,7 @@ ClientMessage: TypeAlias = (
 
 
 class Welcome(_Wire, tag=32):
-    """The client is attached.  Its task ids are ``client << 40 | n`` with n counting from 0."""
+    """The client is attached.  Its task ids count from ``first``: ``client << 40``, or where the kernel before it ended."""
 
     client: int
     run: str
@@ -350,6 +350,8 @@ class Welcome(_Wire, tag=32):
     package: str
     executors: tuple[tuple[str, int], ...]
     """(label, TaskKind) of each, in the order in which Submit names them."""
+    first: int = -1
+    """-1: ``client << 40``."""
 
 
 class Refused(_Wire, tag=33):

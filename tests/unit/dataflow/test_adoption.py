@@ -185,7 +185,7 @@ def test_a_changed_function_or_argument_runs_anew_with_what_comes_from_it() -> N
     assert book.why(same) == ""
     assert book.result(same) == b"2 of 3"
     book.run()
-    assert book.executions == [b"1", b"2", b"3", b"1", b"4", b"2"]
+    assert book.executions == [b"1", b"3", b"2", b"1", b"4", b"2"]
 
 
 def test_a_failed_call_is_made_again_and_so_is_what_came_from_it() -> None:
