@@ -342,7 +342,7 @@ ClientMessage: TypeAlias = (
 
 
 class Welcome(_Wire, tag=32):
-    """The client is attached.  Its task ids count from ``first``: ``client << 40``, or where the kernel before it ended."""
+    """The client is attached.  Its task ids count from ``first``: where the kernel before it stopped, or anew."""
 
     client: int
     run: str
