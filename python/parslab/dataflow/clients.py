@@ -48,7 +48,9 @@ _decode = decoder(ClientMessage)
 
 
 def listen(path: Path) -> socket.socket:
-    """The socket through which guests attach; its folder is ours alone."""
+    """The socket through which guests attach; its folder is ours alone, so what lies there was left by a crash."""
+    with contextlib.suppress(FileNotFoundError):
+        path.unlink()
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     old = os.umask(0o177)
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from time import time
 from typing import TYPE_CHECKING, Any
 
@@ -10,8 +11,6 @@ from parslab.records.events import NoticeRaised
 from parslab.remote.pool.pool import Pool
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from parslab.dataflow.far_workers import FarWorkers
     from parslab.dataflow.hub import Hub
     from parslab.dataflow.kernel import Kernel
@@ -41,7 +40,6 @@ def open_hub(
     if not wanted:
         return [], []
     from parslab.dataflow.far_workers import FarWorkers
-    from parslab.dataflow.hub import Hub
     from parslab.dataflow.near import Near
 
     ports = {settings["port"] for settings, *_ in wanted if settings.get("port")}
@@ -51,7 +49,7 @@ def open_hub(
     listen = list(dict.fromkeys(address for _, _, at, _ in wanted for address in at))
     if _ANYWHERE in listen:
         listen = [_ANYWHERE]
-    hub = Hub(listen, next(iter(ports), 0), kernel)
+    hub = _hub(listen, next(iter(ports), 0), kernel)
     near = Near(sockets / "managers.sock", kernel)
     doors = []
     for _, pool, _, reach in wanted:
@@ -62,6 +60,32 @@ def open_hub(
         else:
             pool.start(hub, near, reach)
     return [hub, near], doors
+
+
+def _hub(listen: list[str], port: int, kernel: Kernel) -> Hub:
+    """The hub; of a run whose DataFlowKernel was started again, where it was before if nobody took its place."""
+    from parslab.dataflow import lasting
+    from parslab.dataflow.hub import Hub
+
+    run_dir = Path(kernel.run["run_dir"])
+    before = lasting.kept(run_dir) if kernel.run.get("revived") else None
+    if before is None:
+        hub = Hub(listen, port, kernel)
+    else:
+        try:
+            hub = Hub(listen, port or before.port, kernel, before.keys)
+        except ConfigurationError:
+            if port:
+                raise
+            hub = Hub(listen, 0, kernel, before.keys)
+            text = (
+                f"Port {before.port} of the run was taken by another program while its DataFlowKernel was down: it "
+                f"listens at port {hub.port} now, which managers read in the run's folder; workers that were started "
+                "by hand have to be started again."
+            )
+            kernel.event(NoticeRaised(time(), "warning", text))
+    lasting.keep(run_dir, hub.keys, hub.port)
+    return hub
 
 
 def places(address: str | None, local: bool) -> tuple[list[str], list[str]]:

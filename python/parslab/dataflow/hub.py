@@ -9,7 +9,6 @@ identity: a connection that broke is over, and its peer is lost.
 from __future__ import annotations
 
 import contextlib
-import json
 import logging
 import os
 import struct
@@ -20,9 +19,11 @@ from typing import TYPE_CHECKING, Any, Protocol
 import msgspec
 import zmq
 
+from parslab.dataflow import lasting
 from parslab.dataflow.knocks import WATCHED, Knocks
 from parslab.errors import ConfigurationError, ProtocolError
 from parslab.records.events import NoticeRaised
+from parslab.wire import invitations
 from parslab.wire.curve import Gate, Keys
 from parslab.wire.messages import (
     Beat,
@@ -142,6 +143,8 @@ class Hub:
         0: any free one.
     owner
         The kernel.
+    keys
+        Those of an earlier life of the run; None: new ones.
 
     Raises
     ------
@@ -149,9 +152,9 @@ class Hub:
         It cannot listen there.
     """
 
-    def __init__(self, addresses: Sequence[str], port: int, owner: HubOwner) -> None:
+    def __init__(self, addresses: Sequence[str], port: int, owner: HubOwner, keys: Keys | None = None) -> None:
         self._owner = owner
-        self.keys = Keys()
+        self.keys = keys or Keys()
         self.strangers = 0
         """Messages from peers that said no hello, or that nobody could decode."""
         self._told = 0
@@ -214,7 +217,7 @@ class Hub:
         """Write the file, readable by us alone, that lets a peer join an executor."""
         run = self._owner.run
         path = Path(run["run_dir"]) / name
-        content = {
+        content: dict[str, Any] = {
             "addresses": [f"tcp://{f'[{a}]' if ':' in a else a}:{self.port}" for a in addresses],
             "label": label,
             "executor": executor,
@@ -227,8 +230,7 @@ class Hub:
             "secret_key": self.keys.client_secret,
             **more,
         }
-        with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
-            json.dump(content, file)
+        invitations.write(path, content)
         return path
 
     # ----- out
@@ -352,6 +354,7 @@ class Hub:
 
     def close(self) -> None:
         """Say what is left to say, and close."""
+        lasting.forget(Path(self._owner.run["run_dir"]))
         for sock in (self._gate.socket, self._router, self._watcher):
             self._owner.loop.forget(sock.getsockopt(zmq.FD))
         with contextlib.suppress(zmq.ZMQError):

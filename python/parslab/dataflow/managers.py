@@ -23,6 +23,7 @@ from parslab.records.events import ManagerMoved, NodeSampled, NoticeRaised, Task
 from parslab.records.states import FINAL, ManagerState
 from parslab.scaling.base import BlockLoad, Load
 from parslab.serialize.failures import one_line
+from parslab.wire import invitations
 from parslab.wire.messages import (
     PROTOCOL,
     Accepted,
@@ -56,6 +57,10 @@ if TYPE_CHECKING:
 __all__ = ["Managers"]
 
 log = logging.getLogger(__name__)
+
+RECONNECT_FOR = 30.0
+"""Seconds for which a manager that lost us looks for us again before it leaves: a DataFlowKernel that is started again
+is there within a few, and when none is, blocks shall not idle for long."""
 
 
 class _Told:
@@ -108,7 +113,7 @@ class Managers:
         near.open(self.number, self)
         python = self.settings.get("python") or sys.executable
         file = hub.write_settings(
-            f"manager-{self.label}.json",
+            invitations.file_name(self.label),
             self.number,
             self.label,
             addresses,
@@ -118,6 +123,7 @@ class Managers:
             # Where an address is named, everybody is to come there.
             socket="" if self.settings.get("address") else str(near.path),
             host=socket.gethostname(),
+            reconnect_for=self.settings.get("reconnect_for", RECONNECT_FOR),
         )
         command = f"{import_prefix()}{shlex.quote(python)} -m parslab.remote.manager {shlex.quote(str(file))}"
         folder = Path(self.run["run_dir"]) / "blocks"
@@ -131,6 +137,7 @@ class Managers:
         self._closing = True
         for slot in list(self._slots.values()):
             slot.line.send([Leave()])
+        invitations.withdraw(Path(self.run["run_dir"]), "it has ended")
         if hasattr(self, "controller"):
             self.controller.close(deadline)
         for slot in self._slots.values():
@@ -436,16 +443,18 @@ class Managers:
         slot.line.forget()
         held = self.queue.remove(slot)
         told: _Told = slot.shared
-        for task in held:
-            if task.state not in FINAL:
-                error = ManagerLost(task.id, slot.name, told.host, slot.block, reason)
-                self._owner.failed(task, _failure(error), now, slot.name)
+        unfinished = [task for task in held if task.state not in FINAL]
+        for task in unfinished:
+            error = ManagerLost(task.id, slot.name, told.host, slot.block, reason)
+            self._owner.failed(task, _failure(error), now, slot.name)
         for worker, (_, pid) in told.workers.items():
             self.event(WorkerMoved(now, worker, self.label, "dead", told.host, pid, f"its manager {reason}"))
         self._tell(slot, state, reason)
         if state is ManagerState.lost:
             log.warning("manager %s of block %s %s", slot.name, slot.block, reason)
-            self.event(NoticeRaised(now, "warning", f"Manager {slot.name} (block {slot.block}) {reason}."))
+            failed = sum(task.state in FINAL for task in unfinished)
+            what = what_became(failed, len(unfinished) - failed)
+            self.event(NoticeRaised(now, "warning", f"Manager {slot.name} (block {slot.block}) {reason}; {what}."))
         self.controller.manager_left(slot.block, slot.name, reason)
         self.fail_waiting()
 
@@ -493,6 +502,26 @@ def _together(a: BlockLoad, b: BlockLoad) -> BlockLoad:
         a.held and b.held,
         a.draining and b.draining,
     )
+
+
+def what_became(failed: int, again: int) -> str:
+    """What became of the tasks of a lost manager, as part of a sentence.
+
+    Examples
+    --------
+    >>> what_became(1, 2)
+    'of the 3 tasks that it held 1 has failed and 2 are tried again'
+    """
+    if not failed + again:
+        return "it held no task"
+    if failed and again:
+        these = f"{failed} {'has' if failed == 1 else 'have'} failed and {again} {'is' if again == 1 else 'are'}"
+        return f"of the {failed + again} tasks that it held {these} tried again"
+    task = "the task" if failed + again == 1 else f"the {failed + again} tasks"
+    one = failed + again == 1
+    if failed:
+        return f"{task} that it held {'has' if one else 'have'} failed"
+    return f"{task} that it held {'is' if one else 'are'} tried again"
 
 
 def _asked(spec: Any) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import shlex
 import signal
-from typing import TYPE_CHECKING, ClassVar, Protocol
+from typing import TYPE_CHECKING, ClassVar, Protocol, runtime_checkable
 
 import msgspec
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from pathlib import Path
 
-__all__ = ["Job", "JobStatus", "Provider", "Runner", "SubmitError", "ended", "exit_file", "script_text"]
+__all__ = ["Adopts", "Job", "JobStatus", "Provider", "Runner", "SubmitError", "ended", "exit_file", "script_text"]
 
 
 class Job(msgspec.Struct, frozen=True):
@@ -73,6 +73,21 @@ class Runner(Protocol):
 
     def close(self) -> None:
         """Give back what it holds; jobs are not touched."""
+
+
+@runtime_checkable
+class Adopts(Protocol):
+    """What a runner may have, too: it takes over jobs of a process that was killed.
+
+    Without it the numbers of such jobs are still asked for and cancelled, but a job whose number nobody wrote down
+    cannot be found.
+    """
+
+    def adopt(self, number: str, job: Job) -> None:
+        """This job is ours from now on; asks nobody and never blocks."""
+
+    def find(self, name: str) -> str | None:
+        """The number of the job of this name, None: there is none; raises OSError when it cannot be looked for."""
 
 
 class Provider(Description):

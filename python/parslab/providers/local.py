@@ -3,12 +3,15 @@
 A block is a session of its own that runs the job's script with bash.  It ends as a job of a scheduler does: all that it
 started ends with it, wherever in the process tree it went.  The process that owns the runner may collect children that
 it does not know (the DataFlowKernel adopts orphans), so the exit status is read from the file that the script leaves.
+A block is known by a mark in the environment of all that it started, never by its process number alone: so a block of
+a process that was killed can be taken over, or ended, by another, and a number that came again is not touched.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -27,6 +30,8 @@ __all__ = ["LocalProvider", "LocalRunner"]
 
 _MARK = "PARSLAB_LOCAL_JOB"
 """The environment variable by which all that a block has started is found again."""
+_NAME = "PARSLAB_LOCAL_NAME"
+"""The one that holds the name of its job."""
 
 
 class LocalProvider(Provider):
@@ -73,7 +78,7 @@ class LocalRunner:
     def submit(self, job: Job) -> str:
         try:
             write_script(job.script, self._provider.script(job))
-            block = _Block(job)
+            block = _begun(job)
         except OSError as error:
             raise SubmitError(f"Block {job.name} cannot be started on {socket.gethostname()}: {error}.") from error
         self._blocks[block.name] = block
@@ -82,8 +87,30 @@ class LocalRunner:
     def status(self, jobs: list[str]) -> dict[str, JobStatus]:
         return {name: self._blocks[name].status() for name in jobs if name in self._blocks}
 
+    def adopt(self, number: str, job: Job) -> None:
+        pid, mark = _parts(number)
+        if mark:
+            self._blocks[number] = _Block(job, pid, mark)
+
+    def find(self, name: str) -> str | None:
+        """The block whose script is the oldest process with this name."""
+        import psutil
+
+        found = []
+        for process in psutil.process_iter():
+            with contextlib.suppress(psutil.Error, OSError):
+                variables = process.environ()
+                if variables.get(_NAME) == name and process.status() != psutil.STATUS_ZOMBIE:
+                    found.append((process.create_time(), process.pid, variables.get(_MARK, "")))
+        if not found:
+            return None
+        _, pid, mark = min(found)
+        return f"{pid}-{mark}"
+
     def cancel(self, jobs: list[str]) -> None:
-        blocks = [self._blocks[name] for name in jobs if name in self._blocks and self._blocks[name].alive()]
+        known = [self._blocks.get(name) or _Block(None, *_parts(name)) for name in jobs]
+        # What an ended block of another process has left running is known to nobody, so these are always looked for.
+        blocks = [block for block in known if block.alive() or (block.process is None and block.mark)]
         for block in blocks:
             block.terminate()
         deadline = time.monotonic() + self._grace
@@ -99,36 +126,36 @@ class LocalRunner:
 
 
 class _Block:
-    """One session of processes."""
+    """One session of processes.
 
-    def __init__(self, job: Job) -> None:
-        self._job = job
+    Parameters
+    ----------
+    job
+        What it was started for; None: only its end is wanted.
+    pid, mark
+        Of its script, and of all that it started.
+    process
+        None: it was started by another process.
+    """
+
+    def __init__(self, job: Job | None, pid: int, mark: str, process: subprocess.Popen[bytes] | None = None) -> None:
+        self._job, self._pid, self.mark, self.process = job, pid, mark, process
+        self.name = f"{pid}-{mark}"
         self._cancelled = False
         self._ended: JobStatus | None = None
-        self.mark = uuid.uuid4().hex[:8]
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(exit_file(job.script))
-        with open(job.stdout, "ab") as out, open(job.stderr, "ab") as err:
-            self._process = subprocess.Popen(
-                ["bash", job.script],
-                stdin=subprocess.DEVNULL,
-                stdout=out,
-                stderr=err,
-                env={**os.environ, _MARK: self.mark},
-                start_new_session=True,
-            )
-        # A process number alone may come again in a long run.
-        self.name = f"{self._process.pid}-{self.mark}"
 
     def alive(self) -> bool:
         """Whether its script runs; Python does not know its exit status where others have collected it."""
-        return self._ended is None and self._process.poll() is None
+        if self._ended is not None:
+            return False
+        return self.process.poll() is None if self.process is not None else _carries(self._pid, self.mark)
 
     def terminate(self) -> None:
         """Ask all that is in its group to end."""
         self._cancelled = True
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(self._process.pid, signal.SIGTERM)
+        if self.alive():
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(self._pid, signal.SIGTERM)
 
     def status(self) -> JobStatus:
         """Its state; what an ended one has left running is killed."""
@@ -141,19 +168,53 @@ class _Block:
 
     def forget(self) -> None:
         """Give back what is held of the process, which goes on."""
-        if self._process.poll() is None:
-            self._process.returncode = 0  # or Python would warn of a process that nobody waits for
+        if self.process is not None and self.process.poll() is None:
+            self.process.returncode = 0  # or Python would warn of a process that nobody waits for
 
     def _judged(self) -> JobStatus:
         host = socket.gethostname()
         if self._cancelled:
             return JobStatus(BlockState.scaled_in, "cancelled", host)
         try:
+            assert self._job is not None
             with open(exit_file(self._job.script)) as file:
                 status = ended(int(file.read()))
         except (OSError, ValueError):
             return JobStatus(BlockState.failed, "killed before its script ended", host)
         return JobStatus(status.state, status.reason, host)
+
+
+def _begun(job: Job) -> _Block:
+    mark = uuid.uuid4().hex[:8]
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(exit_file(job.script))
+    with open(job.stdout, "ab") as out, open(job.stderr, "ab") as err:
+        process = subprocess.Popen(
+            ["bash", job.script],
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=err,
+            env={**os.environ, _MARK: mark, _NAME: job.name},
+            start_new_session=True,
+        )
+    return _Block(job, process.pid, mark, process)
+
+
+def _parts(number: str) -> tuple[int, str]:
+    """The process number and the mark in what a job is called; no mark: it is none of ours."""
+    match = re.fullmatch(r"(\d+)-([0-9a-f]{8})", number)
+    return (int(match[1]), match[2]) if match else (0, "")
+
+
+def _carries(pid: int, mark: str) -> bool:
+    """Whether this process runs and carries this mark."""
+    import psutil
+
+    try:
+        process = psutil.Process(pid)
+        return bool(mark) and process.status() != psutil.STATUS_ZOMBIE and process.environ().get(_MARK) == mark
+    except (psutil.Error, OSError):
+        return False
 
 
 def _sweep(marks: set[str], patience: float = 2.0) -> None:

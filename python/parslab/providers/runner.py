@@ -117,6 +117,18 @@ class BatchRunner:
         self._ledger.began(number, job)
         return number
 
+    def adopt(self, number: str, job: Job) -> None:
+        self._ledger.began(number, job)
+
+    def find(self, name: str) -> str | None:
+        command = self._provider.find_command(name)
+        if not command:
+            raise OSError(f"{self._provider.scheduler} cannot be asked for jobs by their names")
+        answer = self._run(command, self._limit)
+        if answer.status and not self._harmless(answer):
+            raise OSError(f"{command[0]} failed: {answer.words()}")
+        return self._provider.found(answer.stdout, name)
+
     def _number(self, job: Job, command: list[str], answer: Answer) -> str:
         scheduler = self._provider.scheduler
         number = self._provider.submitted(answer.stdout) if answer.status == 0 else None
@@ -131,14 +143,9 @@ class BatchRunner:
         return number
 
     def _find(self, name: str) -> str | None:
-        command = self._provider.find_command(name)
-        if not command:
-            return None
-        try:
-            answer = self._run(command, self._limit)
-        except OSError:
-            return None
-        return self._provider.found(answer.stdout, name)
+        with contextlib.suppress(OSError):
+            return self.find(name)
+        return None
 
     # ----- status
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from parslab.places import process_space
 from parslab.scaling.journal import cancel_leftovers
+from parslab.wire.invitations import withdraw
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -40,6 +41,7 @@ def dead_runs(folder: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
 
 def bury(run_dir: Path) -> list[str]:
     """Cancel the jobs of a dead run; tells what was done, or is left to do, and logs it."""
+    withdraw(run_dir, "it was killed")
     try:
         said = cancel_leftovers(run_dir)
     except OSError as error:

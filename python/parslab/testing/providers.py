@@ -35,7 +35,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import pytest
 
 from parslab.description import decoded, encoded
-from parslab.providers.base import Job, JobStatus, SubmitError, exit_file
+from parslab.providers.base import Adopts, Job, JobStatus, SubmitError, exit_file
 from parslab.providers.batch import BatchProvider, Stuck, Unclear
 from parslab.providers.commands import Answer, Hung
 from parslab.providers.runner import PATIENCE, BatchRunner, Ledger
@@ -396,6 +396,45 @@ class BatchSuite:
         with pytest.raises(OSError, match="cannot connect"):
             runner.cancel(["1"])
 
+    def test_a_job_is_found_by_its_name(self) -> None:
+        """One that another process has submitted, and that nobody wrote down; what cannot be asked is an OSError."""
+        provider = self.provider()
+        command = provider.find_command("parslab.run.label.1")
+        assert command, "jobs whose number is not known can be found by their names only"
+        text, name, number = self.named()
+        answers: list[Answer | OSError] = [
+            Answer(0, text),
+            Answer(0, ""),
+            Answer(1, "", "cannot connect"),
+            Hung("slow"),
+        ]
+        commands = Commands({command[0]: answers})
+        runner = self.runner(commands)
+        assert runner.find(name) == number
+        assert commands.calls == [provider.find_command(name)]
+        assert runner.find(name) is None
+        for says in ("cannot connect", "slow"):
+            with pytest.raises(OSError, match=says):
+                runner.find(name)
+
+    def named(self) -> tuple[str, str, str]:
+        """A recorded answer of the command that finds a job, the name of the job, and its number."""
+        for path in sorted(self.recordings.glob("*.txt")):
+            recording = Recording.read(path)
+            if recording.reads == "found" and recording.gives:
+                return recording.text, recording.ids[0], recording.gives
+        pytest.fail("there is no recording of a job that was found by its name")
+
+    def test_a_job_of_a_process_that_was_killed_is_taken_over(self, tmp_path: Path) -> None:
+        """It is judged by what it left, as one of our own."""
+        provider, job = self.provider(), a_job(tmp_path)
+        _, number = self.submission()
+        runner = self.runner(Commands({provider.status_command([number])[0]: [Answer(0, "")]}))
+        runner.adopt(number, job)
+        Path(exit_file(job.script)).write_text("127\n")
+        status = runner.status([number])[number]
+        assert (status.state, status.reason) == (BlockState.failed, "exit status 127 (command not found)")
+
     def test_one_status_call_serves_all_jobs(self) -> None:
         """Also hundreds."""
         provider = self.provider()
@@ -492,6 +531,26 @@ class RunnerSuite:
             assert runner.status([second])[second].state is BlockState.running
             runner.cancel([first, second])
             assert self.until(runner, second).state is BlockState.scaled_in
+
+    def test_jobs_of_a_process_that_was_killed(self, folder: Path) -> None:
+        """Another runner finds, watches and ends them; those that it is not told of go on."""
+        with self.running(folder) as first:
+            jobs = [a_job(folder, name, "sleep 300") for name in "12"]
+            numbers = [first.submit(job) for job in jobs]
+            for number in numbers:
+                self.until(first, number, BlockState.running)
+            second = self.provider().runner(folder)
+            assert isinstance(second, Adopts)
+            assert [second.find(job.name) for job in jobs] == numbers
+            assert second.find("parslab.run.label.none") is None
+            second.adopt(numbers[0], jobs[0])
+            assert second.status([numbers[0]])[numbers[0]].state is BlockState.running
+            second.cancel([numbers[0]])
+            assert self.until(second, numbers[0]).state is BlockState.scaled_in
+            assert first.status([numbers[1]])[numbers[1]].state is BlockState.running
+            self.provider().runner(folder).cancel([numbers[1]])  # of which it was never told
+            self.until(first, numbers[1])
+            second.close()
 
     def test_jobs_that_nobody_knows(self, folder: Path) -> None:
         """Are not made up."""

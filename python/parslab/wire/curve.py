@@ -1,7 +1,8 @@
 """Keys of a run: every TCP link is CurveZMQ, and only holders of the run's client key may connect.
 
-The key pairs are made anew for each run and lie in 0600 files of its folder. :class:`Gate` answers ZeroMQ's questions
-about newcomers (ZAP, RFC 27) inside the poll loop, so no thread is needed for it.
+The key pairs are made anew for each run and lie in 0600 files of its folder, where a DataFlowKernel that is started
+again after a crash finds them. :class:`Gate` answers ZeroMQ's questions about newcomers (ZAP, RFC 27) inside the poll
+loop, so no thread is needed for it.
 """
 
 from __future__ import annotations
@@ -15,11 +16,18 @@ __all__ = ["Gate", "Keys"]
 
 
 class Keys:
-    """The two key pairs of a run, as text (Z85)."""
+    """The two key pairs of a run, as text (Z85).
 
-    def __init__(self) -> None:
-        self.server_public, self.server_secret = (key.decode() for key in zmq.curve_keypair())
-        self.client_public, self.client_secret = (key.decode() for key in zmq.curve_keypair())
+    Parameters
+    ----------
+    secrets
+        The secret keys of server and clients; None: new ones.
+    """
+
+    def __init__(self, secrets: tuple[str, str] | None = None) -> None:
+        server, client = secrets or (zmq.curve_keypair()[1].decode(), zmq.curve_keypair()[1].decode())
+        self.server_public, self.server_secret = zmq.curve_public(server.encode()).decode(), server
+        self.client_public, self.client_secret = zmq.curve_public(client.encode()).decode(), client
 
 
 class Gate:

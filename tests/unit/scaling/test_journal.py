@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import pytest
 
 from parslab.providers.base import Provider
-from parslab.scaling.journal import NAME, Journal, cancel_leftovers, leftovers
+from parslab.scaling.journal import LOOKS, NAME, Entry, Journal, Left, cancel_leftovers, left, leftovers
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from parslab.providers.base import Job
 
 
 class NotedRunner:
@@ -31,15 +33,33 @@ class NotedRunner:
         NotedProvider.closed += 1
 
 
+class FindingRunner(NotedRunner):
+    """Finds jobs by their names, too; a job may need a few looks to arrive."""
+
+    def adopt(self, number: str, job: Job) -> None:
+        raise AssertionError("nobody takes jobs over here")
+
+    def find(self, name: str) -> str | None:
+        NotedProvider.looked += 1
+        if NotedProvider.mute:
+            raise OSError("squeue failed: no contact")
+        return NotedProvider.named.get(name) if NotedProvider.looked >= NotedProvider.arrives else None
+
+
 class NotedProvider(Provider):
     """Makes such runners."""
 
+    runs: ClassVar[type[NotedRunner]] = NotedRunner
+    named: ClassVar[dict[str, str]] = {}
+    looked: ClassVar[int] = 0
+    arrives: ClassVar[int] = 1
+    mute: ClassVar[bool] = False
     cancelled: ClassVar[list[tuple[Path, list[str]]]] = []
     closed: ClassVar[int] = 0
     broken: ClassVar[bool] = False
 
     def runner(self, folder: Path) -> Any:
-        return NotedRunner(folder)
+        return NotedProvider.runs(folder)
 
 
 @pytest.fixture
@@ -50,6 +70,7 @@ def provider(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     monkeypatch.setitem(sys.modules, "noted_provider", made)
     monkeypatch.setattr(NotedProvider, "cancelled", [])
     monkeypatch.setattr(NotedProvider, "closed", 0)
+    monkeypatch.setattr(NotedProvider, "looked", 0)
     return {"class": "noted_provider:NotedProvider", "options": {}}
 
 
@@ -75,8 +96,8 @@ def test_leftovers_are_cancelled_once_and_said(tmp_path: Path, provider: dict[st
     said = cancel_leftovers(tmp_path)
     assert NotedProvider.cancelled == [(tmp_path / "blocks", ["101"])]
     assert NotedProvider.closed == 1
-    assert said[0] == "The run was killed, so its job 101 of executor big was cancelled."
-    assert "parslab.r1.big.2 was being submitted" in said[1]
+    assert "parslab.r1.big.2 was being submitted" in said[0]
+    assert said[1] == "The run was killed, so its job 101 of executor big was cancelled."
     assert cancel_leftovers(tmp_path) == []
     assert len(NotedProvider.cancelled) == 1
 
@@ -124,3 +145,80 @@ def test_the_journal_is_its_owners_alone(tmp_path: Path, provider: dict[str, Any
 def test_a_journal_that_cannot_be_written_stops_nothing(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     Journal(tmp_path / "gone", "big").submitted("0", "100")
     assert "cannot be written" in caplog.text
+
+
+# ----- jobs whose numbers nobody wrote down
+
+
+@pytest.fixture
+def finding(provider: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """The encoded provider, whose scheduler can be asked for names; nobody waits."""
+    monkeypatch.setattr(NotedProvider, "runs", FindingRunner)
+    monkeypatch.setattr("parslab.scaling.journal.time.sleep", lambda seconds: None)
+    return provider
+
+
+def test_a_job_that_was_being_submitted_is_found_by_its_name_and_cancelled(
+    tmp_path: Path, finding: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written(tmp_path, "big", finding)
+    monkeypatch.setattr(NotedProvider, "named", {"parslab.r1.big.2": "102"})
+    monkeypatch.setattr(NotedProvider, "arrives", LOOKS)
+    assert cancel_leftovers(tmp_path) == ["The run was killed, so its jobs 101, 102 of executor big were cancelled."]
+    assert NotedProvider.cancelled == [(tmp_path / "blocks", ["101", "102"])]
+    assert cancel_leftovers(tmp_path) == []
+
+
+def test_one_that_was_found_and_not_cancelled_is_known_by_its_number(
+    tmp_path: Path, finding: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written(tmp_path, "big", finding).ended("1", "failed")
+    monkeypatch.setattr(NotedProvider, "named", {"parslab.r1.big.2": "102"})
+    with monkeypatch.context() as patch:
+        patch.setattr(NotedProvider, "broken", True)
+        assert "its job 102 of executor big could not be cancelled (scancel" in cancel_leftovers(tmp_path)[0]
+    assert leftovers(tmp_path) == {"big": {"2": "102"}}
+    assert "was cancelled" in cancel_leftovers(tmp_path)[0]
+
+
+def test_one_that_is_not_there_is_named(
+    tmp_path: Path, finding: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written(tmp_path, "big", finding).ended("1", "failed")
+    assert cancel_leftovers(tmp_path) == [
+        "Executor big: parslab.r1.big.2 was being submitted when the run was killed (there is none in the scheduler's "
+        "queue now); a job of this name that still comes finds the run over, and ends."
+    ]
+    assert NotedProvider.looked == LOOKS
+    (other := tmp_path / "other").mkdir()
+    written(other, "big", finding)
+    monkeypatch.setattr(NotedProvider, "mute", True)
+    assert "(squeue failed: no contact)" in cancel_leftovers(other)[0]
+
+
+# ----- what a DataFlowKernel that is started again is told
+
+
+def test_what_is_left_of_an_executor(tmp_path: Path, provider: dict[str, Any]) -> None:
+    journal = written(tmp_path, "big", provider)
+    journal.joined("1")
+    journal.held("1", True)
+    journal.draining("2")
+    journal.pinned(4)
+    found = left(tmp_path, "big")
+    for entry in found.blocks.values():
+        assert entry.asked > 0
+        entry.asked = 0.0
+    assert found == Left(
+        provider,
+        {
+            "1": Entry("parslab.r1.big.1", job="101", came=True, held=True),
+            "2": Entry("parslab.r1.big.2", draining=True),
+        },
+        first=3,
+        pinned=4,
+    )
+    assert left(tmp_path, "small") == Left()
+    journal.held("1", False)
+    journal.pinned(None)
+    assert (left(tmp_path, "big").blocks["1"].held, left(tmp_path, "big").pinned) == (False, None)

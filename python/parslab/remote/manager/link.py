@@ -25,56 +25,44 @@ if TYPE_CHECKING:
 
     from parslab.remote.loop import Loop
 
-__all__ = ["Link", "NearLink", "Unreachable", "near", "reachable"]
+__all__ = ["Link", "NearLink", "near", "reachable"]
 
 # As plain numbers: to take them out of their enumerations costs more than a call of ZeroMQ.
 _EVENTS, _READABLE = int(zmq.EVENTS), int(zmq.POLLIN)
 
 
-class Unreachable(Exception):
-    """The DataFlowKernel cannot be reached; the text says at which addresses, and why."""
-
-
-def reachable(addresses: Sequence[str], patience: float) -> str:
+def reachable(addresses: Sequence[str], patience: float) -> tuple[str, dict[str, str]]:
     """The first of these addresses (``tcp://HOST:PORT``) that lets a plain TCP connection be made.
 
     All are tried at the same time: those that belong to other networks of the DataFlowKernel's host answer nothing.
 
-    Raises
-    ------
-    Unreachable
-        None did within ``patience`` seconds.
+    Returns
+    -------
+    tuple of str and dict
+        The address, empty when none did within ``patience`` seconds; and why those that did not failed.
     """
-    deadline = time.monotonic() + patience
-    while True:
-        said: dict[str, str] = {}
-        waiting: dict[socket.socket, str] = {}
-        try:
-            for address in addresses:
-                sock = _knock(address, said)
-                if sock is not None:
-                    waiting[sock] = address
-            until = min(deadline, time.monotonic() + 2.0)
-            while waiting and time.monotonic() < until:
-                _, ready, _ = select.select([], list(waiting), [], max(0.0, until - time.monotonic()))
-                for sock in ready:
-                    address = waiting.pop(sock)
-                    error = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-                    sock.close()
-                    if not error:
-                        return address
-                    said[address] = _words(error)
-        finally:
-            for sock, address in waiting.items():
-                said[address] = "no answer"
+    until = time.monotonic() + patience
+    said: dict[str, str] = {}
+    waiting: dict[socket.socket, str] = {}
+    try:
+        for address in addresses:
+            sock = _knock(address, said)
+            if sock is not None:
+                waiting[sock] = address
+        while waiting and time.monotonic() < until:
+            _, ready, _ = select.select([], list(waiting), [], max(0.0, until - time.monotonic()))
+            for sock in ready:
+                address = waiting.pop(sock)
+                error = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
                 sock.close()
-        if time.monotonic() >= deadline:
-            tried = ", ".join(f"{address} ({why})" for address, why in said.items())
-            raise Unreachable(
-                f"{socket.gethostname()} cannot reach the DataFlowKernel of the run: {tried}. It has ended, or a "
-                "firewall is between: name an address that nodes can reach with HighThroughputExecutor(address=...)."
-            )
-        time.sleep(0.2)
+                if not error:
+                    return address, {}
+                said[address] = _words(error)
+    finally:
+        for sock, address in waiting.items():
+            said[address] = "no answer"
+            sock.close()
+    return "", said
 
 
 def _knock(address: str, said: dict[str, str]) -> socket.socket | None:

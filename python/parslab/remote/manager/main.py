@@ -6,7 +6,6 @@ does not start. It loads neither client, traitlets nor Jupyter.
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import secrets
@@ -18,12 +17,14 @@ from typing import Any
 
 from parslab.cores import usable_cores
 from parslab.errors import ConfigurationError
-from parslab.remote.manager.link import Link, NearLink, Unreachable, near, reachable
+from parslab.remote.manager.link import Link, NearLink
 from parslab.remote.manager.manager import Manager
+from parslab.remote.manager.meeting import Unreachable, meet
 from parslab.remote.manager.pinning import notice, plan
 from parslab.remote.manager.sampling import Sampler, usable_memory
 from parslab.remote.pool.processes import Plan, adopt_orphans, bury_orphans, end_orphans
 from parslab.version import version
+from parslab.wire.invitations import RunOver
 from parslab.wire.messages import PROTOCOL, ManagerHello
 
 __all__ = ["main"]
@@ -32,8 +33,8 @@ log = logging.getLogger("parslab.manager")
 
 _PATIENCE = 20.0
 """Seconds that the DataFlowKernel may take to answer when a block starts."""
-_AGAIN = 2.0
-"""The same after a connection that broke: it has probably ended."""
+_AGAIN = "PARSLAB_AGAIN"
+"""The variable that tells a manager which begins anew until when (``time.monotonic``) it may look for one."""
 
 
 def main(path: str, block: str) -> int:
@@ -45,29 +46,29 @@ def main(path: str, block: str) -> int:
         Exit status: 0 when it left in good order.
     """
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    until = float(os.environ.pop(_AGAIN, 0.0))
     try:
-        with open(path, encoding="utf-8") as file:
-            settings: dict[str, Any] = json.load(file)
-    except OSError as error:
-        print(
-            f"parslab: {socket.gethostname()} cannot read {path} ({error.strerror}): the run folder must lie on a file "
-            "system that is shared with the nodes; choose it with Config(run_dir=...).",
-            file=sys.stderr,
-        )
-        return 2
-    again = "PARSLAB_AGAIN" in os.environ
-    os.environ.pop("PARSLAB_AGAIN", None)
-    try:
-        sock = near(settings)
-        address = "" if sock else reachable(settings["addresses"], _AGAIN if again else _PATIENCE)
+        settings, sock, address = meet(path, until - time.monotonic() if until else _PATIENCE)
         manager = _prepare(settings, block)
-    except (Unreachable, ConfigurationError) as error:
-        print(f"parslab: {error}", file=sys.stderr)
-        return 0 if again else 2
+    except RunOver as over:
+        log.info("the run is over: %s", over)
+        return 0
+    except (Unreachable, ConfigurationError, OSError) as error:
+        words = f"{error}"
+        if isinstance(error, OSError):
+            words = (
+                f"{socket.gethostname()} cannot read {path} ({error.strerror}): the run folder must lie on a file "
+                "system that is shared with the nodes; choose it with Config(run_dir=...)."
+            )
+        print(f"parslab: {words}", file=sys.stderr)
+        return 0 if until else 2
     link = NearLink(sock) if sock else Link(settings, address, manager.name.encode())
     status = _serve(manager, link, Sampler())
     if manager.again:
-        _begin_anew(path, block)
+        _begin_anew(path, block, time.monotonic() + settings["reconnect_for"])
+    elif until and manager.unheard:
+        # Somebody was there who is not the DataFlowKernel, or it was killed again before it took us in.
+        _begin_anew(path, block, until)
     return status
 
 
@@ -140,9 +141,9 @@ def _reap(manager: Manager) -> None:
     bury_orphans({peer.pid for peer in manager.pool.peers})
 
 
-def _begin_anew(path: str, block: str) -> None:
+def _begin_anew(path: str, block: str, until: float) -> None:
     """Become a new manager in this place: what the DataFlowKernel knows of the old one is not true any more."""
-    log.info("begins anew")
-    os.environ["PARSLAB_AGAIN"] = "1"
+    log.info("begins anew, and looks for the DataFlowKernel for %.0f s at most", until - time.monotonic())
+    os.environ[_AGAIN] = str(until)
     time.sleep(0.2)  # a DataFlowKernel that ends closes its port in a moment
     os.execv(sys.executable, [sys.executable, "-m", "parslab.remote.manager", path, block])

@@ -100,6 +100,8 @@ class Manager:
         """Why it left."""
         self.again = False
         """Whether it should begin anew: its connection broke, or the DataFlowKernel was silent."""
+        self.unheard = False
+        """Whether it left because whoever it was connected to never took it in."""
         self.name = hello.manager
         self._hello = hello
         self._options = options
@@ -220,7 +222,7 @@ class Manager:
         now = time()
         silent, threshold = now - self._heard, self._options["heartbeat_threshold"]
         if silent > threshold:
-            self.leave(f"the DataFlowKernel was silent for {silent:.0f} s", again=self._accepted)
+            self._lose(f"the DataFlowKernel was silent for {silent:.0f} s")
             return
         period = self._options["heartbeat_period"]
         if now - self._said >= period / 2:
@@ -266,7 +268,11 @@ class Manager:
     def _watched(self) -> None:
         self._link.watch()
         if self._link.over:
-            self.leave(self._link.over, again=self._accepted)
+            self._lose(self._link.over)
+
+    def _lose(self, reason: str) -> None:
+        self.unheard = self.loop.running and not self._accepted
+        self.leave(reason, again=self._accepted)
 
     def _received(self, messages: list[Any], frames: Sequence[Buffer]) -> None:
         at = 0
