@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from parslab.places import process_space
+from parslab.wire import invitations
 
 __all__ = ["main"]
 
@@ -110,7 +111,6 @@ def _write_private(path: Path, content: dict[str, Any]) -> None:
     """Write a file that only we can read; a full disk costs the way in for guests, not the run."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
-            json.dump(content, file)
+        invitations.write(path, content)
     except OSError as error:
         log.warning("no other notebook can attach, %s cannot be written: %s", path, error)
