@@ -218,6 +218,7 @@ CASES: dict[str, Callable[..., dict[str, float]]] = {
     "parsl": htex.parsl_rate,
     "quiet": quiet,
     "rate": htex.rate,
+    "session": memory.session,
 }
 
 

@@ -7,6 +7,7 @@ once, are not counted as tasks.
 from __future__ import annotations
 
 import gc
+import time
 from typing import TYPE_CHECKING, Any
 
 import psutil
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from concurrent.futures import Future
 
-__all__ = ["dropped", "kept", "slope"]
+__all__ = ["dropped", "kept", "session", "slope"]
 
 BATCH = 1000
 """Tasks under way at a time: enough to keep two workers busy, too few to be what is measured."""
@@ -68,3 +69,30 @@ def dropped(subject: str, tasks: int, warm_up: int) -> dict[str, float]:
     """Bytes per completed task whose future nobody holds any more."""
     with BURSTS[subject](2) as submit:
         return {"bytes": _growth(submit, tasks, warm_up, keep=False)}
+
+
+def session(tasks: int, parts: int) -> dict[str, float]:
+    """A long session whose futures nobody keeps: memory of client and DataFlowKernel, and whether it gets slower.
+
+    The tasks come in ``parts`` of equal size, of which the first and the last are compared.
+    """
+    import parslab
+
+    with BURSTS["parslab"](2) as submit:
+        members = [psutil.Process(), psutil.Process(parslab.dfk().pid)]
+
+        def used() -> float:
+            gc.collect()
+            return float(sum(process.memory_info().rss for process in members))
+
+        _completed(submit)
+        begun = used()
+        rates = []
+        for _ in range(parts):
+            since = time.perf_counter()
+            for _ in range(tasks // parts // (10 * BATCH)):
+                for future in [submit() for _ in range(10 * BATCH)]:
+                    future.result()
+            rates.append(tasks / parts / (time.perf_counter() - since))
+        grown = used() - begun
+    return {"grown": grown, "first": rates[0], "last": rates[-1], "ratio": rates[-1] / rates[0]}
