@@ -85,7 +85,7 @@ class Kernel(Ledger):
         self.run = settings
         executors = settings["executors"]
         self.labels = tuple(e["label"] for e in executors)
-        self.table = Table(self.labels, settings.get("retries", 0))
+        self.table = Table(self.labels, settings.get("retries", 0), lives=True)
         self.codes = Codes()
         self.loop = Loop(self.act, self._broke)
         self.pools: dict[int, Pool | Managers] = {

@@ -53,6 +53,7 @@ class Task:
         "id",
         "joins",
         "kind",
+        "life",
         "many",
         "needs",
         "released",
@@ -79,6 +80,8 @@ class Task:
         """Another number by which its client may know it, for a while."""
         self.attempt = 0
         self.state = TaskState.pending
+        self.life: TaskSubmitted | None = None
+        """What monitoring will be told of it, until it is told."""
         self.needs: list[Task] = []
         self.waiting = 0
         self.dependents: list[Task] | None = None
@@ -122,11 +125,14 @@ class Table:
         Executor labels, in the order in which ``Submit`` numbers them.
     retries
         How often a task that fails is tried again, when its call does not say.
+    lives
+        Whether what happens to a task before monitoring hears of it is told in one event.
     """
 
-    def __init__(self, labels: tuple[str, ...], retries: int = 0) -> None:
+    def __init__(self, labels: tuple[str, ...], retries: int = 0, lives: bool = False) -> None:
         self.labels = labels
         self.retries = retries
+        self.lives = lives
         self.tasks: dict[int, Task] = {}
         self.unfinished = 0
         self.ended = 0
@@ -153,19 +159,20 @@ class Table:
             self.take_needs(task, deps)
         if not task.waiting:
             task.state = TaskState.ready
-        self.out.events.append(
-            TaskSubmitted(
-                message.at,
-                task.id,
-                app,
-                task.state,
-                self.labels[task.executor] if task.kind < TaskKind.join else "",
-                client,
-                deps,
-                message.shown,
-                message.cell,
-            )
+        task.life = TaskSubmitted(
+            message.at,
+            task.id,
+            app,
+            task.state,
+            self.labels[task.executor] if task.kind < TaskKind.join else "",
+            client,
+            deps,
+            message.shown,
+            message.cell,
+            self.lives,
+            0.0 if task.waiting else message.at,
         )
+        self.out.events.append(task.life)
         if not task.waiting:
             self._may_run(task, message.at)
 
@@ -254,6 +261,7 @@ class Table:
         """A worker gave it back, not begun; it is ready again (its queue has it already)."""
         task.worker = None
         if task.state is TaskState.launched:
+            self._close(task)
             self._move(task, Signal.returned, now)
 
     def succeeded(
@@ -298,6 +306,7 @@ class Table:
             return
         if task.state is TaskState.launched and started:
             self._move(task, Signal.begun, started, worker)
+        self._close(task)
         self.out.events.append(TaskFailed(ended, task.id, task.attempt, failure.error, failure.traceback))
         if (task.state is TaskState.launched or task.state is TaskState.running) and task.attempt < self._allowed(task):
             self._retry(task, ended)
@@ -376,7 +385,31 @@ class Table:
         if state is None:
             state = step(task.state, signal, task.story())
         task.state = state
-        self.out.events.append(TaskMoved(now, task.id, state, task.attempt, worker))
+        life = task.life
+        if life is None or not life.open:
+            self.out.events.append(TaskMoved(now, task.id, state, task.attempt, worker))
+            return
+        life.state = state
+        if worker:
+            life.worker = worker
+        if state is TaskState.launched:
+            life.launched = now
+        elif state is TaskState.running:
+            life.started = now
+        elif state is TaskState.ready:
+            life.ready = now
+        elif state is TaskState.joining:
+            life.joining = now
+        else:
+            life.ended = now
+            task.life = None
+
+    @staticmethod
+    def _close(task: Task) -> None:
+        """What comes next is no simple step forward: monitoring is told of it by events of their own."""
+        if task.life is not None:
+            task.life.open = False
+            task.life = None
 
     def _end(self, task: Task, now: float) -> None:
         """A task has just entered a final state: tell its client, wake its dependents."""
@@ -447,6 +480,7 @@ class Table:
         if bad:
             failure = self._propagated("JoinError", task, bad)
             task.failure = failure
+            self._close(task)
             self.out.events.append(TaskFailed(now, task.id, task.attempt, failure.error, failure.traceback))
             self._move(task, Signal.join_failed, now)
         else:
@@ -471,6 +505,7 @@ class Table:
         task.failure = failure
         if task.state is TaskState.ready:
             task.state = TaskState.pending
+        self._close(task)
         self.out.events.append(TaskFailed(now, task.id, task.attempt, failure.error, failure.traceback))
         self._move(task, Signal.need_failed, now)
         self._end(task, now)

@@ -181,6 +181,10 @@ class View:
             app = clipped(app, TEXT)
             group = self._new_group(app)
         rank = RANK[event.state]
+        if event.ready or event.launched or event.ended:
+            self._task_lived(event, app, group, rank)
+            return
+        event.open = False
         # A task is born pending or ready; any other state is a move that follows at once.
         state = "ready" if rank == 1 else "pending"
         group[state] += 1
@@ -223,11 +227,8 @@ class View:
             row.worker = event.worker
         if rank == _END:
             self.finished += 1
-            worker = row.worker
-            if worker in self.workers.rows:
-                self.workers.ended(worker, task)
-            elif worker:  # often only the manager is known that had the task
-                self._done[worker] = self._done.get(worker, 0) + 1
+            if row.worker:
+                self._worker_ended(row.worker, task)
         elif rank == _RUNNING and row.worker:
             self.workers.began(row.worker, task)
         if row.node is not None:
@@ -262,6 +263,47 @@ class View:
             self._mark(row)
         else:
             self.strays += 1
+
+    def _task_lived(self, event: TaskSubmitted, app: str, group: dict[str, int], rank: int) -> None:
+        """A task that has moved before anybody heard of it: where it is now, and when it was where."""
+        event.open = False
+        task, time, worker = event.task, event.time, event.worker
+        state = NAME[event.state]
+        group[state] += 1
+        graph = self.graph
+        node = None if graph.full else graph.add(task, app, state, event.deps)
+        shown = clipped(event.shown, TEXT) if event.shown else ""
+        cell = clipped(event.cell, TEXT) if event.cell else ""
+        self.total += 1
+        self.changed = True
+        if event.deps:
+            self._batch.edges += [(task, dep) for dep in event.deps]
+        if rank == _END:
+            # Nobody will ask for its row here: it goes straight to the store.
+            self._batch.tasks.append((
+                task, app, state, event.executor, time, event.ready or None, event.launched or None,
+                event.started or None, event.joining or None, event.ended, worker, 0, "", shown, cell, event.client,
+            ))  # fmt: skip
+            self.finished += 1
+            if worker:
+                self._worker_ended(worker, task)
+            return
+        row = TaskRecord(
+            task, app, state, event.executor, time, event.ready or None, event.launched or None,
+            event.started or None, event.joining or None, None, worker, 0, "", shown, cell, event.client, rank, group,
+            node, True,
+        )  # fmt: skip
+        self._rows[task] = row
+        self._dirty.append(row)
+        if rank == _RUNNING and worker:
+            self.workers.began(worker, task)
+
+    def _worker_ended(self, worker: str, task: int) -> None:
+        """A task that this worker had is over."""
+        if worker in self.workers.rows:
+            self.workers.ended(worker, task)
+        else:  # often only the manager is known that had the task
+            self._done[worker] = self._done.get(worker, 0) + 1
 
     def _task_adopted(self, event: TaskAdopted) -> None:
         row = self._rows.get(event.task)
@@ -435,7 +477,7 @@ class View:
         """What changed since the last call; finished tasks leave memory."""
         batch, self._batch = self._batch, Batch()
         dirty, self._dirty = self._dirty, []
-        batch.tasks = [_cells(row)[:_WIDTH] for row in dirty]
+        batch.tasks += [_cells(row)[:_WIDTH] for row in dirty]
         for row in dirty:
             if row.rank == _END:
                 del self._rows[row.id]

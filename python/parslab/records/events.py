@@ -69,8 +69,15 @@ class ClientLeft(_Event, frozen=True):
     reason: str
 
 
-class TaskSubmitted(_Event, frozen=True):
-    """A task entered the graph, in state pending or ready."""
+class TaskSubmitted(msgspec.Struct, gc=False, tag=True, tag_field="event"):
+    """A task entered the graph, in state pending or ready.
+
+    While it is ``open`` nobody has been told of it, and what the task does next is written here, which saves events:
+    then ``state`` is where it has come, ``worker`` who had it last, and the times say when it was in the states between
+    (0.0: it was not).  Only moves forward are written here.
+    """
+
+    time: float
 
     task: int
     app: str
@@ -82,6 +89,13 @@ class TaskSubmitted(_Event, frozen=True):
     """Its arguments as a short text."""
     cell: str = ""
     """Which notebook cell made it, e.g. ``In [3]``."""
+    open: bool = False
+    ready: float = 0.0
+    launched: float = 0.0
+    started: float = 0.0
+    joining: float = 0.0
+    ended: float = 0.0
+    worker: str = ""
 
 
 class TaskAdopted(_Event, frozen=True):
