@@ -104,12 +104,17 @@ export interface IDetail {
   task: number;
 }
 
-/** Cancel these tasks, or all unfinished ones when ``everything``: answered with Done. */
+/** Cancel these tasks, or the unfinished ones of an app, of a cell, or all (``everything``): answered with Done. */
 export interface ICancel {
   type: 'Cancel';
   ask: string;
   tasks?: number[];
   everything?: boolean;
+  app?: string;
+  /** ``In [n]``: what that cell has called. */
+  cell?: string;
+  /** Whose cell it is (``TaskDetail.client``); -1: that of the notebook which asks. */
+  client?: number;
 }
 
 /** What the job of a block has printed last: answered with a BlockText, or a Problem. */

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from parslab.description import Description, Duration, PathText, Text, Whole
+from parslab.description import Choice, Description, Duration, PathText, Text, Whole
 from parslab.errors import ConfigurationError
 from parslab.executors import Executor, LowLatencyExecutor
 from parslab.options import Option
@@ -52,6 +52,9 @@ class Config(Description):
         Seconds between two decisions of the strategy while nothing happens; work that arrives is looked at at once.
     max_idletime
         Seconds for which a block may be idle before the strategy gives it back.
+    exit_mode
+        What the end of ``with parslab.load(config):`` does: ``"cleanup"`` ends the run, unfinished tasks are given up;
+        ``"wait"`` waits for them first, unless an exception passes; ``"skip"`` leaves the run loaded.
 
     Examples
     --------
@@ -66,6 +69,7 @@ class Config(Description):
     strategy = Text("simple")
     strategy_period = Duration(5.0, low=0.1)
     max_idletime = Duration(120.0)
+    exit_mode = Choice("cleanup", ("cleanup", "wait", "skip"))
 
     instead: ClassVar[dict[str, str]] = {
         "monitoring": "every run is monitored, so leave it out",
@@ -74,7 +78,6 @@ class Config(Description):
         "retry_handler": "say retries=N here, or for a single app",
         "garbage_collect": "finished tasks never fill the memory, so leave it out",
         "internal_tasks_max_threads": "nothing runs in such threads here, so leave it out",
-        "exit_mode": "leaving `with parslab.load():` ends the run, so leave it out",
         "app_cache": "results are not remembered between calls, so leave it out",
         "memoizer": "results are not remembered between calls, so leave it out",
         "checkpoint_mode": "results are not remembered between runs, so leave it out",

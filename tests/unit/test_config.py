@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 SAMPLES = [
     Config(),
     Config(executors=[ThreadPoolExecutor(max_threads=3), LowLatencyExecutor()], run_dir=Path("runs")),
+    Config(exit_mode="wait"),
     Config(retries=2, strategy="none", strategy_period=0.5, max_idletime="00:05:00"),
     LowLatencyExecutor(workers=4, environment={"A": "b c"}, threads_per_worker=2, address="127.0.0.1", port=5000),
     LowLatencyExecutor(label="fast"),

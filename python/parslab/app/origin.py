@@ -6,7 +6,10 @@ Asked once for every call of an app, so it costs a fraction of a microsecond and
 from __future__ import annotations
 
 import sys
+from threading import get_ident
 from typing import Any
+
+from parslab.client.acting import acting
 
 __all__ = ["calling_cell"]
 
@@ -15,8 +18,10 @@ _named: tuple[int, str] = (-1, "")
 
 
 def calling_cell() -> str:
-    """``In [n]`` of the cell that runs now; empty outside of IPython."""
+    """``In [n]`` of the cell that runs now (for the body of a task: that called it); empty outside of IPython."""
     global _hook, _named
+    if acting and (task := acting.get(get_ident())) is not None:
+        return task.cell
     hook = _hook
     if hook is None:
         module = sys.modules.get("IPython.core.interactiveshell")

@@ -13,9 +13,11 @@ import os
 import random
 import threading
 from collections import deque
+from concurrent.futures import CancelledError
 from time import time
 from typing import TYPE_CHECKING, Any, Literal
 
+from parslab.client.acting import acting, calling_join
 from parslab.client.codes import SentCodes
 from parslab.client.futures import AppFuture, LeanFuture
 from parslab.client.link import Link
@@ -102,6 +104,9 @@ class DataFlowKernel:
         self._pending: dict[int, AppFuture] = {}
         self._followers: dict[int, Callable[[str, str], None]] = {}
         self._released: deque[int] = deque()
+        self._cell = ""
+        """The last cell that has called an app, and its first task."""
+        self._first = 0
         self._kinds: tuple[int, ...] = ()
         self._choices: dict[Any, tuple[int, ...]] = {}
         self._welcomed = threading.Event()
@@ -200,7 +205,10 @@ class DataFlowKernel:
         if spec is not None and spec.max_run_time:
             numbers = self._that_can_stop(numbers, spec.max_run_time, name or function.name)
         executor = numbers[0] if len(numbers) == 1 else random.choice(numbers)
+        parent = calling_join() if acting else -1
         task = next(self._ids)
+        if cell is not self._cell and cell:
+            self._begin_cell(cell, task)
         future = AppFuture(self, task, name or function.name)
         if self._kinds[executor] != TaskKind.remote:
             self._local.submit(future, function.function, args, kwargs, executor, cell, function.runner, spec)
@@ -221,6 +229,8 @@ class DataFlowKernel:
         message = Submit(
             task, fn, 0, executor, inline, len(frames), deps, time(), shown, cell, name, follow is not None, spec
         )
+        if parent >= 0:
+            message.parent = parent
         try:
             self._pending[task] = future
             if follow is not None:
@@ -256,8 +266,15 @@ class DataFlowKernel:
                 "walltime and max_run_time out, or give them to the apps that it calls."
             )
         future = AppFuture(self, next(self._ids), name)
+        if cell is not self._cell and cell:
+            self._begin_cell(cell, future.task_id)
         self._local.submit(future, function, args, kwargs, None, cell, spec=spec)
         return future
+
+    def _begin_cell(self, cell: str, task: int) -> None:
+        """A cell makes its first call; bodies that call on behalf of an earlier one do not count."""
+        if threading.get_ident() not in acting:
+            self._cell, self._first = cell, task
 
     def _choose(self, executors: str | Sequence[str]) -> tuple[int, ...]:
         labels = [executors] if isinstance(executors, str) else list(executors)
@@ -314,6 +331,9 @@ class DataFlowKernel:
         if self._process_left:
             raise self._over()
         self._link.flush()
+
+    def _cannot_stop(self, task: int) -> bool:
+        return self._local.runs_in_thread(task)
 
     def _cancel(self, task: int) -> None:
         self._pending.pop(task, None)
@@ -385,10 +405,48 @@ class DataFlowKernel:
         self._followers[task] = call
         self._link.send(Follow(task))
 
-    def cancel(self, tasks: Iterable[int] | None = None) -> None:
-        """Cancel these tasks, or all unfinished ones."""
-        if self._ended is None:
-            self._link.send(Cancel(list(self._pending) if tasks is None else list(tasks)))
+    def cancel(self, tasks: Iterable[int] | None = None, *, cell: str | int = "", app: str = "") -> str:
+        """Cancel these tasks, those of a cell or an app, or (nothing given) all unfinished ones of this process.
+
+        Tasks that run are stopped, with all that they have started; those that need a cancelled one fail with a
+        ``DependencyError`` that names it; with a join app goes what its body has called.  What runs in a thread of this
+        process (``ThreadPoolExecutor``) goes on, because nobody can stop it.
+
+        Parameters
+        ----------
+        tasks
+            Their numbers (``future.task_id``).
+        cell
+            ``"In [5]"``, or 5: what that cell of this notebook has called.
+        app
+            The name of an app.
+
+        Returns
+        -------
+        str
+            One line on what was done; empty when numbers were given, for those are not waited for.
+
+        Raises
+        ------
+        TimeoutError
+            The DataFlowKernel is too busy to answer.
+        """
+        if self._ended is not None:
+            return ""
+        if cell != "" or app:
+            named = cell if isinstance(cell, str) else f"In [{cell}]"
+            return self._order(panel.Cancel("", [] if tasks is None else list(tasks), app=app, cell=named))
+        self._link.send(Cancel(list(self._pending) if tasks is None else list(tasks)))
+        return ""
+
+    @property
+    def last_cell(self) -> str:
+        """The last cell that has called an app (``In [n]``); empty before, and outside of notebooks."""
+        return self._cell
+
+    def _unfinished_of_last_cell(self) -> int:
+        """How many tasks that were called since the last cell began calling are unfinished."""
+        return sum(task >= self._first for task in list(self._pending))
 
     def scale(self, label: str, blocks: int) -> str:
         """Bring an executor to this many blocks now; its strategy goes on from there.
@@ -447,10 +505,19 @@ class DataFlowKernel:
         return answer.text if isinstance(answer, panel.Done) else ""
 
     def wait_for_current_tasks(self) -> None:
-        """Wait until every task called so far is finished, however it ends (Parsl: same name)."""
+        """Wait until every task called so far is finished, however it ends (Parsl: same name).
+
+        An interrupt ends the waiting alone: tasks go on, and it may be called again.
+
+        Raises
+        ------
+        NoDataFlowKernelError
+            This process was forked from the one that loaded the run.
+        """
+        self._flush()
         for future in list(self._pending.values()):
-            with contextlib.suppress(BaseException if self._ended else Exception):
-                future.exception()
+            with contextlib.suppress(CancelledError):
+                future._wait(None)
 
     @property
     def unfinished(self) -> int:
@@ -572,7 +639,7 @@ class DataFlowKernel:
     def cleanup(self) -> None:
         """End the run: unfinished tasks are not waited for, workers and process go (Parsl: ``cleanup``).
 
-        Twice is safe.  Only the owner of a run ends it; a guest leaves it.
+        Twice is safe (Parsl raises an error).  Only the owner of a run ends it; a guest leaves it.
         """
         if os.getpid() != self._process:
             self._link.abandon()
@@ -600,7 +667,14 @@ class DataFlowKernel:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.cleanup()
+        mode = "cleanup" if self.config is None else self.config.exit_mode
+        if mode == "skip":
+            return
+        try:
+            if mode == "wait" and kind is None:
+                self.wait_for_current_tasks()
+        finally:  # also when the waiting is interrupted
+            self.cleanup()
 
     def __repr__(self) -> str:
         state = "over" if self._ended is not None else f"{len(self._pending)} unfinished tasks"

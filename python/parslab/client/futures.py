@@ -39,6 +39,7 @@ class Home(Protocol):
 
     def _flush(self) -> None: ...
     def _fetch(self, future: AppFuture, timeout: float | None) -> tuple[bytes, list[Buffer]]: ...
+    def _cannot_stop(self, task: int) -> bool: ...
     def _cancel(self, task: int) -> None: ...
     def _release(self, task: int, size: int) -> None: ...
     def _state_of(self, task: int) -> TaskState: ...
@@ -362,8 +363,15 @@ class AppFuture(LeanFuture):
         return not self.done() and self.state is TaskState.running
 
     def cancel(self) -> bool:
-        """Cancel the task, also while it runs; False when it is finished already."""
-        if not self._settle(CANCELLED_AND_NOTIFIED):
+        """Cancel the task, also while it runs, and with a join app what its body has called.
+
+        Returns
+        -------
+        bool
+            False when it is finished already, or runs in a thread of this process (``ThreadPoolExecutor``), where
+            nobody can stop it.
+        """
+        if self._dfk._cannot_stop(self.task_id) or not self._settle(CANCELLED_AND_NOTIFIED):
             return self.cancelled()
         self._dfk._cancel(self.task_id)
         return True

@@ -13,6 +13,7 @@ from concurrent.futures import CancelledError, Future
 from time import time
 from typing import TYPE_CHECKING, Any
 
+from parslab.client.acting import calling_join, on_behalf_of
 from parslab.client.futures import AppFuture, DataFuture, LeanFuture, _left
 from parslab.client.pool import ThreadPool, futures_in, with_values
 from parslab.errors import SerializationError
@@ -38,7 +39,7 @@ _JOIN_THREADS = 10
 class _Body:
     """What must be called when the DataFlowKernel says so."""
 
-    __slots__ = ("args", "function", "future", "kwargs", "pool", "runner")
+    __slots__ = ("args", "cell", "function", "future", "kwargs", "pool", "runner")
 
     def __init__(
         self,
@@ -48,8 +49,10 @@ class _Body:
         kwargs: Mapping[str, Any],
         pool: ThreadPool,
         runner: Callable[..., Any] | None,
+        cell: str,
     ) -> None:
         self.future = future
+        self.cell = cell
         self.function = function
         self.args = args
         self.kwargs = kwargs
@@ -79,6 +82,8 @@ class LocalTasks:
         self._kept: dict[int, list[AppFuture]] = {}
         """By remote task: those of them that its worker may ask for, until it has ended."""
         self._externals: weakref.WeakKeyDictionary[Future[Any], AppFuture] = weakref.WeakKeyDictionary()
+        self._in_threads: set[int] = set()
+        """Thread-pool tasks whose bodies run."""
         self._meeting = threading.Lock()  # one external task for a future that two threads pass on at once
 
     # ----- calls
@@ -107,7 +112,7 @@ class LocalTasks:
             pool = self._pools.get(label, self._joins)
         self._kinds[future] = kind
         self._there[future.task_id] = future
-        self._bodies[future.task_id] = _Body(future, function, args, kwargs, pool, runner)
+        self._bodies[future.task_id] = _Body(future, function, args, kwargs, pool, runner, cell)
         message = Submit(
             future.task_id,
             -1,
@@ -121,6 +126,7 @@ class LocalTasks:
             cell,
             future.app_name,
             spec=spec,
+            parent=calling_join(),
         )
         self._kernel._expect(future, message)
 
@@ -182,12 +188,24 @@ class LocalTasks:
 
     # ----- bodies (pool threads)
 
+    def runs_in_thread(self, task: int) -> bool:
+        """Whether this is a thread-pool task whose body runs: nobody can stop it."""
+        return task in self._in_threads
+
     def _execute(self, body: _Body) -> None:
         future = body.future
-        if future.done():
-            return  # cancelled while it waited for a thread
         task, join = future.task_id, self._kinds[future] == TaskKind.join
-        link = self._kernel._link
+        if not join:
+            self._in_threads.add(task)
+        try:
+            if not future.done():  # else it was cancelled while it waited for a thread
+                with on_behalf_of(future, body.cell, join):
+                    self._call(body, future, join)
+        finally:
+            self._in_threads.discard(task)
+
+    def _call(self, body: _Body, future: AppFuture, join: bool) -> None:
+        task, link = future.task_id, self._kernel._link
         started = time()
         link.send(StartedMessage(task, started))
         try:

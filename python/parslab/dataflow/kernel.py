@@ -17,6 +17,7 @@ from pathlib import Path
 from time import time
 from typing import TYPE_CHECKING, Any
 
+from parslab.dataflow.cancelling import cancel
 from parslab.dataflow.clients import Client, listen, peer_uid
 from parslab.dataflow.codes import Codes
 from parslab.dataflow.ledger import Ledger
@@ -197,7 +198,7 @@ class Kernel(Ledger):
             pool.close(deadline)
         end_orphans()
         self._send_replies()
-        self.table.cancel(None, time())
+        self.table.cancel(None, time(), also_threads=True)
         # Only an owner that ends its run cancels tasks, its own: other clients are told what became of the run.
         owners = {c.number for c in self.clients.values() if c.owner} if self.shut_down else set()
         self.table.out.replies = [reply for reply in self.table.out.replies if reply[0] in owners]
@@ -455,9 +456,8 @@ class Kernel(Ledger):
             except ConfigurationError as error:
                 reply(Monitor.problem(command.ask, str(error)))
         elif command is not None:
-            ids = None if command.everything else command.tasks
-            count = self.table.cancel(ids, time())
-            reply(Monitor.done(command.ask, f"{count} task{'s' if count != 1 else ''} cancelled"))
+            done = cancel(command, client.number, self.table, self._monitor.view, time())
+            reply(Monitor.done(command.ask, done))
 
     def command(self, command: Scale | BlockCommand) -> str:
         """Carry out a command about blocks, or about one manager by its name; returns what was done, in one sentence.

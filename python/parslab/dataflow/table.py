@@ -144,6 +144,8 @@ class Table:
         self.out = Effects()
         self._ended: list[Task] = []
         self._waking = False
+        self._called: dict[int, list[int]] = {}
+        """What the body of each unfinished join has called."""
 
     # ----- what clients ask
 
@@ -175,6 +177,16 @@ class Table:
         self.out.events.append(task.life)
         if not task.waiting:
             self._may_run(task, message.at)
+        if message.parent >= 0:
+            self._called_by(task, message.parent, message.at)
+
+    def _called_by(self, task: Task, parent: int, now: float) -> None:
+        """The body of a join has called it: it goes where that goes."""
+        join = self.tasks.get(parent)
+        if join is None or join.state is TaskState.cancelled:
+            self.cancel((task.id,), now)
+        elif join.state not in FINAL:
+            self._called.setdefault(parent, []).append(task.id)
 
     def take_needs(self, task: Task, deps: tuple[int, ...]) -> None:
         """Have a task that waits for nothing wait for these."""
@@ -213,20 +225,34 @@ class Table:
             self._move(task, Signal.sent, now)
             self.out.replies.append((task.client, RunLocal(task.id), []))
 
-    def cancel(self, ids: Iterable[int] | None, now: float) -> int:
-        """Cancel these tasks (None: all unfinished); how many were not finished yet."""
-        count = 0
-        chosen = list(self.tasks.values()) if ids is None else [t for i in ids if (t := self.tasks.get(i))]
-        for task in chosen:
-            if task.state in FINAL:
+    def cancel(self, ids: Iterable[int] | None, now: float, also_threads: bool = False) -> int:
+        """Cancel these tasks (None: all unfinished), and with a join what its body has called; how many that were.
+
+        What runs in a thread of the client goes on, as nobody can stop it, but ``also_threads``: it is given up.
+        """
+        chosen: list[Task] = []
+        left = list(self.tasks) if ids is None else list(ids)
+        while left:
+            task = self.tasks.get(left.pop())
+            if task is None or task.state in FINAL or (self.in_thread(task) and not also_threads):
                 continue
-            count += 1
+            # All are marked before the first is told of: what depends on another of them was cancelled, too, and
+            # has not failed.
+            chosen.append(task)
             if task.worker is not None:
                 self.out.stops.append(task)
             task.failure = _CANCELLED
             self._move(task, Signal.cancelled, now)
+            if task.kind == TaskKind.join:
+                left += self._called.pop(task.id, ())
+        for task in chosen:
             self._end(task, now)
-        return count
+        return len(chosen)
+
+    @staticmethod
+    def in_thread(task: Task) -> bool:
+        """Whether it runs in a thread of the client, where nobody can stop it."""
+        return task.kind == TaskKind.local and task.state is TaskState.running
 
     def release(self, ids: Iterable[int]) -> None:
         """The client has no future of these tasks any more."""
@@ -240,7 +266,7 @@ class Table:
     def client_left(self, client: int, now: float) -> None:
         """Cancel what only this client could run, and release what only it could ask for."""
         mine = [t for t in self.tasks.values() if t.client == client]
-        self.cancel([t.id for t in mine if t.kind != TaskKind.remote], now)
+        self.cancel([t.id for t in mine if t.kind != TaskKind.remote], now, also_threads=True)
         for task in mine:
             if task.dependents is not None and task.state is TaskState.exec_done:
                 self.unshippable(task, Failure("CancelledError: the notebook that had its value has gone"), now)
@@ -417,6 +443,8 @@ class Table:
         self.ended += 1
         task.args = b""
         task.frames, task.needs, task.joins = [], [], None
+        if task.kind == TaskKind.join:
+            self._called.pop(task.id, None)
         self.tell_end(task)
         if task.dependents is not None:
             self._ended.append(task)

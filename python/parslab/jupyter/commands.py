@@ -228,13 +228,20 @@ def _cancel(words: list[str]) -> None:
         words,
         lambda p: (
             p.add_argument("tasks", nargs="*", type=int, metavar="TASK"),
-            p.add_argument("--all", action="store_true"),
+            p.add_argument("-a", "--all", action="store_true"),
+            p.add_argument("--app", default="", metavar="NAME"),
+            p.add_argument("-c", "--cell", nargs="?", type=int, const=-1, metavar="N"),
         ),
     )
-    if bool(options.tasks) == options.all:
-        raise UsageError("%parsl cancel TASK... or %parsl cancel --all.")
-    answer = _ask(panel.Cancel("", options.tasks, everything=options.all))
-    print(getattr(answer, "text", ""))
+    cell = "" if options.cell is None else f"In [{options.cell}]" if options.cell >= 0 else _loaded().last_cell
+    if options.cell is not None and not cell:
+        raise UsageError("No cell of this notebook has called an app yet, so there is nothing to cancel.")
+    if sum(map(bool, (options.tasks, options.all, options.app, cell))) != 1:
+        raise UsageError("%parsl cancel TASK..., --all, --app NAME or --cell [N] (the last one that called an app).")
+    answer = _ask(panel.Cancel("", options.tasks, everything=options.all, app=options.app, cell=cell))
+    pacer.settle(_PAINT)
+    text = getattr(answer, "text", "")
+    print(f"{text[:1].upper()}{text[1:]}{f' ({cell})' if options.cell == -1 else ''}.")
 
 
 # ----- blocks

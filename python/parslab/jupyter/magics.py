@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 from IPython.core.error import UsageError
 from IPython.core.magic import MAGIC_NO_VAR_EXPAND_ATTR
 from IPython.core.magic_arguments import MagicArgumentParser
+from traitlets import Bool
+from traitlets.config import Configurable
 
 from parslab.app.origin import calling_cell
 from parslab.client import session
@@ -18,6 +20,7 @@ from parslab.errors import ConfigurationError
 from parslab.jupyter import display, relay
 from parslab.jupyter.celltask import CellSource, define_apps, raise_in_cell, submit_cell, user_names
 from parslab.jupyter.commands import run_command
+from parslab.jupyter.interrupts import interrupted_cell
 
 if TYPE_CHECKING:
     from parslab.client.dfk import DataFlowKernel
@@ -28,9 +31,17 @@ __all__ = ["ParslMagics", "loaded", "register"]
 
 def register(shell: Any) -> None:
     """Add the magics to an IPython shell; what it displays learns about futures."""
-    magics = ParslMagics(shell)
+    magics = ParslMagics(parent=shell, shell=shell)
     shell.register_magic_function(magics.line, "line", "parsl")
     shell.register_magic_function(magics.cell, "cell", "parsl")
+    # One of a kind, however often the extension is loaded: `%config` names it.
+    known = [one for one in shell.configurables if type(one).__name__ == ParslMagics.__name__]
+    for old in known:
+        magics.cancel_on_interrupt = old.cancel_on_interrupt
+        shell.events.unregister("post_run_cell", old.after_cell)
+        shell.configurables.remove(old)
+    shell.configurables.append(magics)
+    shell.events.register("post_run_cell", magics.after_cell)
     relay.join_sessions()
     display.install(shell)
 
@@ -62,12 +73,25 @@ def _cell_parser() -> Any:
     return parser
 
 
-class ParslMagics:
-    """``%parsl`` and ``%%parsl`` of one IPython shell."""
+class ParslMagics(Configurable):
+    """``%parsl`` and ``%%parsl`` of one IPython shell, and what they do by themselves."""
 
-    def __init__(self, shell: Any) -> None:
+    cancel_on_interrupt = Bool(
+        False,
+        help="Interrupting a cell also cancels the tasks that it has called. Otherwise they go on, as those of all "
+        "other cells do, and `%parsl cancel --cell` ends them.",
+    ).tag(config=True)
+
+    def __init__(self, *, shell: Any, **options: Any) -> None:
+        super().__init__(**options)
         self.shell = shell
         self._parser = _cell_parser()
+
+    def after_cell(self, result: Any) -> None:
+        """A cell has ended: when it was interrupted, say what becomes of its tasks."""
+        said = interrupted_cell(result, self.cancel_on_interrupt)
+        if said:
+            print(said)
 
     def line(self, text: str) -> None:
         """Load, watch and end runs.
@@ -81,7 +105,9 @@ class ParslMagics:
             %parsl load EXPRESSION         e.g. Config(executors=[...]), or the name of one
             %parsl status                  the run in a few lines
             %parsl tasks                   the newest tasks; [--state STATE] [--app APP] [--limit N]
-            %parsl cancel TASK...          cancel these tasks, by their numbers; --all: all that are not finished
+            %parsl cancel TASK...          cancel these tasks, by their numbers; --all: all that are not finished;
+                                           --app NAME: those of an app; --cell: those that the last cell has called
+                                           that called any (--cell 5: In [5])
             %parsl blocks                  blocks that there are or that are asked for; --all: those that are over, too
             %parsl scale [LABEL] N         bring an executor to N blocks; its strategy goes on from there
             %parsl hold BLOCK              give a block (LABEL/3, or 3) no new tasks
@@ -89,6 +115,9 @@ class ParslMagics:
             %parsl drain BLOCK             let it end when it has finished those it holds
             %parsl wait [TASK...]          until these tasks, or all, are finished
             %parsl shutdown                end the run, its blocks and what still runs
+
+        Interrupting a cell ends the cell alone: its tasks go on. To have those that it has called cancelled with it:
+        ``%config ParslMagics.cancel_on_interrupt = True``.
         """
         __tracebackhide__ = True
         run_command(text, self.shell.user_ns)

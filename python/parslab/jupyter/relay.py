@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from parslab.client import session
 from parslab.jupyter import display
+from parslab.jupyter.interrupts import wake_on_signals
 from parslab.jupyter.pace import Pacer
 
 if TYPE_CHECKING:
@@ -162,4 +163,5 @@ def _on_load(dfk: DataFlowKernel) -> None:
         return
     if _relay is None or _relay._kernel is not kernel:
         _relay = Relay(kernel)
+        wake_on_signals(kernel)
     _relay.serve(dfk)

@@ -432,6 +432,10 @@ class View:
         """Tasks that have not reached a final state."""
         return self.total - self.finished
 
+    def called_by(self, client: int, cell: str) -> list[int]:
+        """The unfinished tasks that this cell of this client has called."""
+        return [row.id for row in self._rows.values() if row.cell == cell and row.client == client and row.rank < _END]
+
     @property
     def hidden(self) -> int:
         """Tasks that are not among the nodes."""

@@ -94,11 +94,16 @@ class Detail(_Message):
 
 
 class Cancel(_Message):
-    """Cancel these tasks, or all unfinished ones when ``everything``: answered with Done."""
+    """Cancel these tasks, or the unfinished ones of an app, of a cell, or all (``everything``): answered with Done."""
 
     ask: str
     tasks: list[int] = []
     everything: bool = False
+    app: str = ""
+    cell: str = ""
+    """``In [n]``: what that cell has called."""
+    client: int = -1
+    """Whose cell it is (``TaskDetail.client``); -1: that of the notebook which asks."""
 
 
 class BlockOutput(_Message):

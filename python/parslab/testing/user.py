@@ -64,6 +64,8 @@ class FakeUser:
         self._inner: dict[int, tuple[int, ...]] = {}
         """Tasks that a join has returned: kept as long as it is."""
         self._keepers: Counter[int] = Counter()
+        self._in_threads: set[int] = set()
+        """Thread-pool tasks whose bodies run: nobody can cancel them."""
 
     def begin(self) -> None:
         """Plan all calls: some at once, some later."""
@@ -82,7 +84,7 @@ class FakeUser:
         there = sorted(t for t in self._held - self._dropping if below is None or t < below)
         return tuple(self._random.sample(there, min(len(there), self._random.randint(0, most))))
 
-    def _submit(self, kind: int, deps: tuple[int, ...]) -> int:
+    def _submit(self, kind: int, deps: tuple[int, ...], parent: int = -1) -> int:
         network, task = self._network, len(self.called)
         deps = () if kind == TaskKind.external else deps
         self.called.add(task)
@@ -92,6 +94,7 @@ class FakeUser:
         self._needs[task] = tuple(d for d in deps if kind != TaskKind.remote or self._kinds[d] != TaskKind.remote)
         self._keepers.update(self._needs[task])
         message = call(task, *deps, kind=kind, fn=self._random.choice((0, 0, 0, 1, 2, 3)), at=network.now)
+        message.parent = parent
         self._tell(lambda: self._table.submit(0, message, [], "app"))
         if kind == TaskKind.external:
             network.after(self._random.random() * 0.05, lambda: self._finish(task, network.now))
@@ -103,7 +106,7 @@ class FakeUser:
     # ----- what the user does with futures
 
     def _cancel(self, task: int) -> None:
-        if task not in self._settled:
+        if task not in self._settled and task not in self._in_threads:
             self._tell(lambda: self._cancelled(task))
             self._settle(task)
 
@@ -152,6 +155,8 @@ class FakeUser:
         if task in self._settled:
             return  # cancelled before a thread was free
         started = self._network.now
+        if self._kinds[task] == TaskKind.local:
+            self._in_threads.add(task)
         there = self._table.tasks[task]
         self._network.body_begins(there, there.attempt)
         self._report(task, lambda there: self._table.begun(there, started))
@@ -161,7 +166,7 @@ class FakeUser:
         if self._kinds[task] != TaskKind.join or self._random.random() < self._network.faults.failed:
             self._finish(task, started)
             return
-        fresh = [self._submit(TaskKind.remote, self._some(2, task)) for _ in range(self._random.randint(0, 2))]
+        fresh = [self._submit(TaskKind.remote, self._some(2, task), task) for _ in range(self._random.randint(0, 2))]
         inner = (*fresh, *self._some(2, task))
         many = len(inner) != 1 or self._random.random() < 0.5
         if many and inner and self._random.random() < 0.2:
@@ -174,6 +179,7 @@ class FakeUser:
 
     def _finish(self, task: int, started: float) -> None:
         now = self._network.now
+        self._in_threads.discard(task)
         if self._random.random() < self._network.faults.failed:
             failure = Failure(f"ValueError: {task}")
             self._report(task, lambda there: self._table.failed(there, failure, started, now))

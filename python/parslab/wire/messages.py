@@ -197,6 +197,8 @@ class Submit(_Wire, tag=3):
     """The same in every process for the same arguments, where ``args`` is not; futures are counted by their place."""
     memo: bool = False
     """Its app remembers results: ask for one before it runs, keep the one that it gives."""
+    parent: int = -1
+    """The join app whose body made this call: it is cancelled with that."""
 
 
 class Cancel(_Wire, tag=4):

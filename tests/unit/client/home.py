@@ -23,6 +23,7 @@ class FakeHome:
         self.fetched: list[int] = []
         self.timeouts: list[float | None] = []
         self.cancelled: list[int] = []
+        self.unstoppable: set[int] = set()
         self.released: list[tuple[int, int]] = []
         self.large: dict[int, Any] = {}
         self.states: dict[int, TaskState] = {}
@@ -37,6 +38,9 @@ class FakeHome:
         self.fetched.append(future.task_id)
         self.timeouts.append(timeout)
         return pack(self.large[future.task_id])
+
+    def _cannot_stop(self, task: int) -> bool:
+        return task in self.unstoppable
 
     def _cancel(self, task: int) -> None:
         self.cancelled.append(task)

@@ -152,6 +152,14 @@ def test_what_is_done_cannot_be_cancelled(home: FakeHome) -> None:
     assert future.result() == 1
 
 
+def test_what_nobody_can_stop_cannot_be_cancelled(home: FakeHome) -> None:
+    future = home.future()
+    home.unstoppable = {7}
+    assert not future.cancel()
+    assert (future.done(), future.cancelled(), home.cancelled) == (False, False, [])
+    assert done(future, 3).result() == 3
+
+
 def test_cancelled_by_somebody_else(home: FakeHome) -> None:
     future = home.future()
     future._resolve(TaskState.cancelled, b"", 0, Failure("CancelledError"))

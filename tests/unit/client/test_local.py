@@ -5,12 +5,15 @@ from __future__ import annotations
 import gc
 import itertools
 import queue
+import threading
 import weakref
 from concurrent.futures import CancelledError, Future
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from parslab.app.origin import calling_cell
+from parslab.client.acting import calling_join
 from parslab.client.futures import AppFuture, LeanFuture
 from parslab.client.local import LocalTasks
 from parslab.records.states import TaskState
@@ -138,6 +141,57 @@ def test_a_body_that_failed_can_be_told_to_run_again(kernel: FakeKernel) -> None
     assert not kernel.local.open
     kernel.local.run(RunLocal(future.task_id))  # on its way when it was cancelled
     assert kernel.sent.empty()
+
+
+def test_what_a_body_calls_belongs_to_the_cell_of_its_task(kernel: FakeKernel) -> None:
+    calls: list[tuple[str, int]] = []
+
+    def body() -> list[AppFuture]:
+        calls.append((calling_cell(), calling_join()))
+        return []
+
+    for join in (True, False):
+        future = kernel.call(body, join=join)
+        kernel.local.run(RunLocal(future.task_id))
+        kernel.told()
+        kernel.told()
+        assert calls.pop() == ("In [1]", future.task_id if join else -1)
+    assert (calling_cell(), calling_join()) == ("", -1)
+
+
+def test_the_body_of_a_cancelled_join_ends_at_its_next_call(kernel: FakeKernel) -> None:
+    reached: list[str] = []
+
+    def body() -> list[AppFuture]:
+        assert mine.cancel()
+        kernel.call(add, 1)
+        reached.append("behind the call")
+        return []
+
+    mine = kernel.call(body, join=True)
+    kernel.local.run(RunLocal(mine.task_id))
+    kernel.told()
+    assert "join app body was cancelled, so its body can call nothing more" in kernel.told().failure.error
+    assert (reached, len(kernel.expected)) == ([], 1)
+
+
+def test_a_body_that_runs_in_a_thread_is_known(kernel: FakeKernel) -> None:
+    begun, end = threading.Event(), threading.Event()
+
+    def body() -> None:
+        begun.set()
+        end.wait(5)
+
+    future = kernel.call(body)
+    assert not kernel.local.runs_in_thread(future.task_id)
+    kernel.local.run(RunLocal(future.task_id))
+    assert begun.wait(5)
+    assert kernel.local.runs_in_thread(future.task_id)
+    end.set()
+    kernel.told()
+    kernel.told()
+    kernel.local.close()
+    assert not kernel.local.runs_in_thread(future.task_id)
 
 
 def test_calls_that_never_run_are_let_go(kernel: FakeKernel) -> None:

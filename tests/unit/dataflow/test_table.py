@@ -30,8 +30,10 @@ class Graph:
         self.table = Table(("llex", "threads"))
         self.replies: list[Any] = []
 
-    def call(self, task: int, *deps: int, kind: int = REMOTE) -> Task:
-        self.table.submit(0, call(task, *deps, kind=kind), [], "app")
+    def call(self, task: int, *deps: int, kind: int = REMOTE, parent: int = -1) -> Task:
+        message = call(task, *deps, kind=kind)
+        message.parent = parent
+        self.table.submit(0, message, [], "app")
         return self.table.tasks[task]
 
     def done(self, task: int, text: bytes = b"value") -> None:
@@ -87,7 +89,7 @@ def graph() -> Iterator[Graph]:
     graph = Graph()
     yield graph
     graph.table.check()
-    graph.table.cancel(None, 9.0)
+    graph.table.cancel(None, 9.0, also_threads=True)
     graph.table.check()
     graph.table.release(list(graph.table.tasks))
     assert not graph.table.tasks
@@ -335,6 +337,63 @@ def test_cancel_everything(graph: Graph) -> None:
     resolved = graph.resolved()
     assert {task: r.state for task, r in resolved.items() if r.state is S.exec_done} == {4: S.exec_done}
     assert set(resolved) == {1, 2, 3, 4}
+
+
+def test_what_is_cancelled_together_has_not_failed(graph: Graph) -> None:
+    graph.call(1)
+    graph.call(2, 1)
+    graph.call(3, kind=JOIN)
+    graph.call(4)
+    graph.joins(3, 4)
+    graph.call(5, 3, 2)
+    graph.call(6, 5)
+    assert graph.table.cancel([5, 1, 2, 4, 3, 3], 1.0) == 5
+    resolved = graph.resolved()
+    assert [resolved[task].state for task in range(1, 7)] == [S.cancelled] * 5 + [S.dep_fail]
+
+
+def test_with_a_join_goes_what_its_body_has_called(graph: Graph) -> None:
+    graph.call(1)
+    graph.call(2, kind=JOIN)
+    graph.call(3, parent=2)
+    graph.call(4, kind=JOIN, parent=2)
+    graph.call(5, 3, parent=4)
+    graph.call(6, 1)
+    graph.joins(4, 1, 5)
+    assert graph.table.cancel([2], 1.0) == 4
+    resolved = graph.resolved()
+    assert {task: there.state for task, there in resolved.items()} == dict.fromkeys((2, 3, 4, 5), S.cancelled)
+    graph.call(7, parent=2)  # its body goes on, and nobody can stop it
+    assert graph.resolved()[7].state is S.cancelled
+    graph.done(1)
+    graph.done(6)  # returned by the join, or not: what it has not called is not its own
+
+
+def test_what_a_finished_join_has_called_is_forgotten(graph: Graph) -> None:
+    graph.call(1, kind=JOIN)
+    graph.call(2, parent=1)
+    graph.call(3, parent=1)
+    graph.joins(1, 2)
+    graph.done(2)
+    assert graph.state(1) is S.exec_done
+    assert not graph.table._called
+    assert graph.table.cancel([1], 2.0) == 0
+    graph.done(3)
+
+
+def test_what_runs_in_a_thread_goes_on(graph: Graph) -> None:
+    there = graph.call(1, kind=LOCAL)
+    graph.call(2, 1)
+    graph.table.begun(there, 1.0)
+    assert graph.table.in_thread(there)
+    assert graph.table.cancel([1], 2.0) == 0
+    assert there.state is S.running
+    assert graph.table.cancel([2], 2.0) == 1
+    waiting = graph.call(3, kind=LOCAL)
+    assert not graph.table.in_thread(waiting)
+    assert graph.table.cancel([3], 2.0) == 1
+    assert graph.table.cancel([1], 3.0, also_threads=True) == 1
+    assert graph.resolved()[1].state is S.cancelled
 
 
 # --- values and release ----------------------------------------------------------------------------------------------

@@ -103,9 +103,9 @@ class GraphMachine(RuleBasedStateMachine):
     @rule(data=st.data())
     def cancelled(self, data: st.DataObject) -> None:
         task = self.known[self.pick(data, self.held)]
-        was_final = task.state in FINAL
-        assert self.table.cancel([task.id], self.now) == (not was_final)
-        assert was_final or task.state is S.cancelled
+        before, stays = task.state, task.state in FINAL or self.table.in_thread(task)
+        assert self.table.cancel([task.id], self.now) == (not stays)
+        assert task.state is (before if stays else S.cancelled)
         self.after()
 
     @precondition(lambda self: any(self.known[task].state in FINAL for task in self.held))
@@ -221,7 +221,7 @@ class GraphMachine(RuleBasedStateMachine):
     def teardown(self) -> None:
         if not hasattr(self, "table"):
             return
-        self.table.cancel(None, self.now)
+        self.table.cancel(None, self.now, also_threads=True)
         self.after()
         self.table.check()
         assert set(self.ended) == set(self.known) == set(self.resolved)

@@ -56,7 +56,7 @@ def graph() -> Iterator[Trying]:
     graph = Trying()
     yield graph
     graph.table.check()
-    graph.table.cancel(None, 9.0)
+    graph.table.cancel(None, 9.0, also_threads=True)
     graph.table.check()
     graph.table.release(list(graph.table.tasks))
     assert not graph.table.tasks
