@@ -145,6 +145,25 @@ export interface IBlockCommand {
   action: 'hold' | 'release' | 'drain' | 'cancel';
 }
 
+/** Let the run outlive its last client by so many seconds, 0: end with it: answered with Done. */
+export interface IKeep {
+  type: 'Keep';
+  ask: string;
+  seconds: number;
+}
+
+/** A notebook or script that is attached. */
+export interface IClientRow {
+  client: number;
+  pid: number;
+  host: string;
+  /** It may end the run. */
+  owner: boolean;
+  /** Path of its notebook; empty for a script. */
+  notebook: string;
+  since: number;
+}
+
 /** The run itself. */
 export interface IRunInfo {
   run: string;
@@ -157,6 +176,15 @@ export interface IRunInfo {
   ended: number | null;
   /** Why it ended. */
   reason: string;
+  /** Path of the notebook that it was started for; empty for a script. */
+  notebook: string;
+  /** Seconds that it outlives its last client; 0: it ends with its owner. */
+  linger: number;
+  /** Since when no client is attached; null while one is. */
+  away: number | null;
+  /** When it ends if none comes. */
+  ends: number | null;
+  clients: IClientRow[];
 }
 
 /** How many there were at a time: ``[time, blocks that run, their workers, tasks that wait for a worker]``. */
@@ -379,7 +407,8 @@ export type Ask =
   | ICancel
   | IBlockOutput
   | IScale
-  | IBlockCommand;
+  | IBlockCommand
+  | IKeep;
 
 export type Answer =
   | ISnapshot

@@ -20,7 +20,12 @@ export const INFO: IRunInfo = {
   started: 1000,
   version: '0.1.0',
   ended: null,
-  reason: ''
+  reason: '',
+  notebook: '/home/me/fit.ipynb',
+  linger: 600,
+  away: null,
+  ends: null,
+  clients: []
 };
 
 export function overview(part: Partial<IOverview> = {}): IOverview {

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from parslab.description import Choice, Description, Duration, PathText, Text, Whole
+from parslab.description import Choice, Description, Duration, PathText, Text, Whole, YesNo
 from parslab.errors import ConfigurationError
 from parslab.executors import Executor, LowLatencyExecutor
 from parslab.options import Option
@@ -55,6 +55,13 @@ class Config(Description):
     exit_mode
         What the end of ``with parslab.load(config):`` does: ``"cleanup"`` ends the run, unfinished tasks are given up;
         ``"wait"`` waits for them first, unless an exception passes; ``"skip"`` leaves the run loaded.
+    linger
+        Seconds that the run outlives its last notebook or script: until then a restarted kernel finds it as it was;
+        then it ends, with its jobs.  0: it ends with the process that loaded it.  None: 10 minutes for a notebook, 0
+        for a script.
+    resume
+        Whether a notebook's new kernel goes on with the run of the one before, and with the results of a run that it
+        replaces; False: it starts anew, and ends that run.
 
     Examples
     --------
@@ -70,6 +77,8 @@ class Config(Description):
     strategy_period = Duration(5.0, low=0.1)
     max_idletime = Duration(120.0)
     exit_mode = Choice("cleanup", ("cleanup", "wait", "skip"))
+    linger = Duration(None)
+    resume = YesNo(True)
 
     instead: ClassVar[dict[str, str]] = {
         "monitoring": "every run is monitored, so leave it out",

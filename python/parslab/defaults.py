@@ -12,6 +12,7 @@ variable                    the option that it gives a default
 ``PARSLAB_RETRIES``         ``Config.retries``
 ``PARSLAB_STRATEGY``        ``Config.strategy``
 ``PARSLAB_MAX_IDLETIME``    ``Config.max_idletime``, in seconds
+``PARSLAB_LINGER``          ``Config.linger``, in seconds
 ``PARSLAB_WORKERS``         ``LowLatencyExecutor.workers``
 ``PARSLAB_ADDRESS``         ``HighThroughputExecutor.address``
 ``PARSLAB_PORT``            ``HighThroughputExecutor.port``
@@ -43,6 +44,7 @@ VARIABLES: dict[str, tuple[str, str, Callable[[str], Any]]] = {
     "PARSLAB_RETRIES": ("Config", "retries", int),
     "PARSLAB_STRATEGY": ("Config", "strategy", str),
     "PARSLAB_MAX_IDLETIME": ("Config", "max_idletime", float),
+    "PARSLAB_LINGER": ("Config", "linger", float),
     "PARSLAB_WORKERS": ("LowLatencyExecutor", "workers", int),
     "PARSLAB_ADDRESS": ("HighThroughputExecutor", "address", str),
     "PARSLAB_PORT": ("HighThroughputExecutor", "port", int),

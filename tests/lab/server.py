@@ -73,6 +73,7 @@ def served(root: Path, base_url: str = "/") -> Iterator[Server]:
         **os.environ,
         **{f"JUPYTER_{name}_DIR": str(place) for name, place in places.items()},
         "IPYTHONDIR": str(root / "ipython"),
+        "PARSLAB_LINGER": "0",  # a test is over when its kernels are
     }
     command = [sys.executable, "-m", "jupyterlab", *OPTIONS]
     command += [f"--ServerApp.base_url={base_url}", f"--ServerApp.root_dir={folder}"]

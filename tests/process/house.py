@@ -196,6 +196,11 @@ class Script:
 
     def hear(self, seconds: float = 10.0) -> dict[str, Any]:
         """The next line that it tells."""
+        facts: dict[str, Any] = json.loads(self.line(seconds))
+        return facts
+
+    def line(self, seconds: float = 10.0) -> str:
+        """The next line that it prints."""
         assert self.popen.stdout is not None
         deadline = time.monotonic() + seconds * patience()
         while b"\n" not in self._rest:
@@ -205,8 +210,7 @@ class Script:
                 pytest.fail(f"the script {'says nothing' if not ready else 'has ended'}:\n{self.errors.read_text()}")
             self._rest += more
         line, _, self._rest = self._rest.partition(b"\n")
-        facts: dict[str, Any] = json.loads(line)
-        return facts
+        return line.decode()
 
     def signal(self, number: signal.Signals) -> None:
         """Send it a signal."""

@@ -11,6 +11,7 @@ import pytest
 
 import parslab
 from parslab import Config, LowLatencyExecutor, python_app
+from parslab.client.start import Started
 from tests.process.blocks import executor as blocks_executor
 from tests.process.house import House, is_gone, until, within
 from tests.process.panel import picture
@@ -41,7 +42,7 @@ def test_cleanup_does_not_wait(house: House) -> None:
     with parslab.load(config(house)) as dfk:
         future = nap(60)
     assert future.cancelled()
-    assert dfk._started is not None
+    assert isinstance(dfk._started, Started)
     assert dfk._started.popen.poll() == 0
 
 

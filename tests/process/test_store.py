@@ -34,7 +34,7 @@ from parslab.records.events import (
     TaskSubmitted,
     WorkerMoved,
 )
-from parslab.records.panel import BlockCommand, Cancel, Detail, Page, Problem, Scale, TaskDetail, TaskPage
+from parslab.records.panel import BlockCommand, Cancel, Detail, Keep, Page, Problem, Scale, TaskDetail, TaskPage
 from parslab.records.states import TaskState
 
 if TYPE_CHECKING:
@@ -315,7 +315,7 @@ class Watched:
         self.monitor = Monitor(run_dir, post=lambda call: self.posted.set())
         self.answers: queue.SimpleQueue[bytes] = queue.SimpleQueue()
 
-    def ask(self, now: float, **message: Any) -> Cancel | Scale | BlockCommand | None:
+    def ask(self, now: float, **message: Any) -> Cancel | Scale | BlockCommand | Keep | None:
         return self.monitor.ask(json.dumps(message).encode(), now, self.answers.put)
 
     def answer(self) -> dict[str, Any]:

@@ -51,6 +51,10 @@ def _parser() -> argparse.ArgumentParser:
     logs.add_argument("-f", "--follow", action="store_true", help="go on as it grows")
     logs.set_defaults(call=_logs)
 
+    attach = words.add_parser("attach", help="watch a run, which goes on as long as somebody is attached")
+    attach.add_argument("run", nargs="?", default="", metavar="RUN", help="a live run; the newest")
+    attach.set_defaults(call=_attach)
+
     stop = words.add_parser("stop", help="end a run: its tasks, its workers, its blocks")
     stop.add_argument("run", nargs="?", default="", metavar="RUN")
     stop.add_argument("--all", action="store_true", help="all of your runs on this host")
@@ -97,6 +101,12 @@ def _logs(options: argparse.Namespace) -> None:
         runs.list_files(folder)
     else:
         runs.show_file(runs.file_in(folder, options.file), options.lines, options.follow)
+
+
+def _attach(options: argparse.Namespace) -> int:
+    from parslab.cli import watching
+
+    return watching.watch(options.run or None)
 
 
 def _stop(options: argparse.Namespace) -> int:

@@ -11,8 +11,10 @@ import time
 from pathlib import Path
 from typing import Any
 
+from parslab.client.returning import live_run
 from parslab.client.start import find_runs
 from parslab.errors import ConfigurationError
+from parslab.records.spans import said
 
 __all__ = ["file_in", "folder_of", "list_files", "show_file", "show_runs", "stop"]
 
@@ -30,8 +32,19 @@ def show_runs() -> None:
         return
     width = max(len(info["run"]) for info in runs)
     for info in runs:
-        up = _time(time.time() - info["since"])
-        print(f"{info['run']:<{width}}  pid {info['pid']} on {info['host']}, up {up}, files in {info['run_dir']}")
+        up = _time(time.time() - info["started"])
+        where = f"pid {info['pid']} on {info['host']}, up {up}{_lease(info, time.time())}"
+        print(f"{info['run']:<{width}}  {where}, files in {info['run_dir']}")
+        if info.get("notebook"):
+            print(f"{'':<{width}}  of {info['notebook']}")
+
+
+def _lease(info: dict[str, Any], now: float) -> str:
+    """How the lease of a run stands."""
+    away, ends = info.get("away"), info.get("ends")
+    if away is None or ends is None:
+        return ""
+    return f", away for {said(now - away)}, ends in {said(max(0.0, ends - now))}"
 
 
 def folder_of(run: str) -> Path:
@@ -44,19 +57,7 @@ def folder_of(run: str) -> Path:
     """
     if run and Path(run).is_dir():
         return Path(run)
-    return Path(_live(run)["run_dir"])
-
-
-def _live(run: str) -> dict[str, Any]:
-    runs = find_runs()
-    exact = [info for info in runs if info["run"] == run]
-    found = exact or [info for info in runs if info["run"].startswith(run)]
-    there = ", ".join(info["run"] for info in runs) or "none"
-    if not found:
-        raise ConfigurationError(f"There is no live run {run or 'of yours'} on this host; there are: {there}.")
-    if len(found) > 1 and run:
-        raise ConfigurationError(f"{run} is the beginning of several runs: {', '.join(i['run'] for i in found)}.")
-    return found[-1]
+    return Path(live_run(run)["run_dir"])
 
 
 def list_files(folder: Path) -> None:
@@ -98,7 +99,7 @@ def show_file(path: Path, lines: int, follow: bool) -> None:
 
 def stop(run: str) -> int:
     """End a run, or all of them when ``run`` is empty; returns the exit status."""
-    runs = [_live(run)] if run else find_runs()
+    runs = [live_run(run)] if run else find_runs()
     if not runs:
         print("You have no live run on this host.")
     status = 0

@@ -35,6 +35,7 @@ from parslab.wire.messages import (
     Failure,
     Fed,
     Follow,
+    Keep,
     Printed,
     Refused,
     Release,
@@ -54,11 +55,11 @@ if TYPE_CHECKING:
     from pathlib import Path as FilePath
     from types import TracebackType
 
-    from parslab.client.start import Started
+    from parslab.client.start import Peer
     from parslab.config import Config
     from parslab.serialize.functions import Function
     from parslab.serialize.references import Path
-    from parslab.wire.messages import Spec
+    from parslab.wire.messages import Spec, Still
     from parslab.wire.stream import Batch, Buffer
 
 __all__ = ["DataFlowKernel"]
@@ -68,6 +69,8 @@ log = logging.getLogger(__name__)
 _STREAMS = {1: "stdout", 2: "stderr"}
 _LARGE = 1 << 20
 _HANDSHAKE = 30.0
+_DRAIN = 2.0
+"""Seconds for calls that have been made to be sent, when this process leaves its run."""
 
 
 class DataFlowKernel:
@@ -85,20 +88,30 @@ class DataFlowKernel:
         What it was loaded with; None when attached to somebody else's run.
     labels : tuple of str
         Of its executors.
+    linger : float
+        Seconds that the run outlives its last notebook or script; 0: it ends with the process that loaded it.
+    told : tuple of str
+        What ``load()`` has said about an earlier run of this notebook.
     """
 
-    def __init__(self, config: Config | None, run: str, run_dir: FilePath, pid: int, started: Started | None) -> None:
+    def __init__(self, config: Config | None, run: str, run_dir: FilePath, pid: int, started: Peer | None) -> None:
         self.config = config
         self.run = run
         self.run_dir = run_dir
         self.pid = pid
         self.labels: tuple[str, ...] = ()
+        self.linger = 0.0
+        self.told: tuple[str, ...] = ()
+        self.still: Still | None = None
+        """What earlier kernels of this notebook have left in the run."""
         self.on_feed: Callable[[bytes], None] | None = None
         self.on_end: list[Callable[[str], None]] = []
         self._started = started
         self._process = os.getpid()
         self._ended: ParslabError | None = None
         self._closing = False
+        self._gone = False
+        """Whether this process has left the run without ending it."""
         self._process_left = False
         """Whether this is a forked child's copy."""
         self._pending: dict[int, AppFuture] = {}
@@ -123,6 +136,7 @@ class DataFlowKernel:
             Adopted: self._adopted,
             Welcome: self._welcome,
             Refused: self._refuse,
+            Keep: self._kept,
         }
 
     def _open(self, sock: Any, threads: Mapping[str, int], first: Any = None) -> None:
@@ -574,7 +588,11 @@ class DataFlowKernel:
         self._ids = itertools.count(message.client << 40 if message.first < 0 else message.first)
         self._kinds = tuple(kind for _, kind in message.executors)
         self.labels = tuple(label for label, _ in message.executors)
+        self.still = message.still
         self._welcomed.set()
+
+    def _kept(self, message: Keep) -> None:
+        self.linger = message.seconds
 
     def _refuse(self, message: Refused) -> None:
         self._refused = message.reason
@@ -590,6 +608,8 @@ class DataFlowKernel:
             )
         if isinstance(self._ended, DataFlowKernelLost):
             return NoDataFlowKernelError(str(self._ended))
+        if self._gone:
+            return NoDataFlowKernelError(f"This process has left run {self.run}: parslab.load() finds or starts a run.")
         return NoDataFlowKernelError(f"Run {self.run} is over: call parslab.load() to start another one.")
 
     def _forked(self) -> None:
@@ -605,7 +625,8 @@ class DataFlowKernel:
         """The connection is over (link's thread)."""
         closing = self._closing
         if closing:
-            self._ended = NoDataFlowKernelError(f"run {self.run} was shut down")
+            how = "left by this process" if self._gone else "shut down"
+            self._ended = NoDataFlowKernelError(f"run {self.run} was {how}")
         else:
             if self._refused:
                 how = f"has ended: {self._refused}"
@@ -652,7 +673,7 @@ class DataFlowKernel:
                 if self._started is not None:
                     self._link.send(Shutdown("it was shut down by its owner"))
                     with contextlib.suppress(Exception):
-                        self._started.popen.wait(5.0)
+                        self._started.wait(5.0)
                 else:
                     self._link.send(Release([]))
         finally:  # also when interrupted
@@ -660,6 +681,40 @@ class DataFlowKernel:
             self._local.close()
             if self._started is not None:
                 self._started.bury()
+
+    def keep(self, seconds: float) -> str:
+        """Let the run outlive its last notebook or script by so many seconds; 0: it ends with its owner.
+
+        Returns
+        -------
+        str
+            One sentence: what that means.
+        """
+        done = self._order(panel.Keep("", float(seconds)))
+        self.linger = float(seconds)
+        return done
+
+    def leave(self) -> None:
+        """Leave the run as it is: it goes on, and stays for ``linger`` seconds after the last one has left it.
+
+        What was called here goes on without us; the next kernel of the notebook finds it with ``parslab.load()``.
+        """
+        if self._closing or os.getpid() != self._process:
+            return
+        self._closing = self._gone = True
+        try:
+            with contextlib.suppress(OSError):
+                self._link.drain(_DRAIN)
+        finally:
+            self._link.close()
+            self._local.close()
+
+    def _at_exit(self) -> None:
+        """The interpreter ends: what a notebook's kernel leaves stays for the next one, a script's run ends."""
+        if self.linger > 0:
+            self.leave()
+        else:
+            self.cleanup()
 
     def __enter__(self) -> DataFlowKernel:
         return self

@@ -117,6 +117,15 @@ class Link:
             if left:
                 self._wake()
 
+    def drain(self, seconds: float) -> None:
+        """Send what waits, and wait until it is on its way, at most so long."""
+        room = select.poll()
+        room.register(self._stream.sock, select.POLLOUT)
+        deadline = perf_counter() + seconds
+        with self._sending:
+            while not self._over and not self._out.push() and perf_counter() < deadline:
+                room.poll(50)
+
     def later(self, message: Any) -> None:
         """Send with the next batch; safe in ``__del__``."""
         self._outbox.append(message)

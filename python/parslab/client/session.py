@@ -7,16 +7,14 @@ from __future__ import annotations
 
 import atexit
 import os
-import socket
-import sys
 import weakref
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from parslab.client.notebook import notebook_path
 from parslab.errors import ConfigurationError, NoDataFlowKernelError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from types import ModuleType
 
     from parslab.client.dfk import DataFlowKernel
@@ -44,12 +42,15 @@ on_load: list[Callable[[DataFlowKernel], None]] = []
 def load(config: Config | str | os.PathLike[str] | None = None) -> DataFlowKernel:
     """Start a DataFlowKernel process for this notebook or script, or return the one that runs (Parsl: ``parsl.load``).
 
+    In a new kernel of a notebook whose run is still there, go on with that run: it stays ``Config.linger`` seconds.
+
     Parameters
     ----------
     config
         What to run on: a Config, the name of a ready configuration (``"slurm"``; ``parslab config list`` shows them) or
         the path of a file that makes one.  By default what the site's ``parslab_config.py`` or ``PARSLAB_CONFIG`` says,
-        else one low-latency executor with a worker for every usable core of this host.
+        else one low-latency executor with a worker for every usable core of this host.  A run that is there already is
+        taken as it is.
 
     Returns
     -------
@@ -61,73 +62,93 @@ def load(config: Config | str | os.PathLike[str] | None = None) -> DataFlowKerne
     ConfigurationError
         Another configuration is loaded already, or the process cannot be started.
     """
-    global _current
-    from parslab.client.dfk import DataFlowKernel
-    from parslab.client.start import start
-    from parslab.config import Config
-    from parslab.sites import check_site, default_config, named_config
-    from parslab.version import version
+    from parslab.sites import check_site, default_config
 
     check_site()
-    if config is None:
-        config = default_config()
-    elif isinstance(config, (str, os.PathLike)):
-        config = named_config(config)
-    elif not isinstance(config, Config):
-        raise ConfigurationError(
-            f"load() takes a Config, the name of one or a file, not a {type(config).__name__}: "
-            "parslab.Config(executors=[...])"
-        )
+    given = None if config is None else _config(config)
     running = _running()
     if running is not None:
-        if running.config == config:
-            return running
+        return _again(running, given)
+    notebook = notebook_path()
+    inherits: list[str] = []
+    told: list[str] = []
+    wanted = given if given is not None else default_config()
+    if notebook:
+        from parslab.client.returning import come_back
+
+        back = come_back(notebook, given, wanted.resume)
+        inherits, told = back.inherits, back.told
+        if back.kernel is not None:
+            if given is not None and given.linger is not None and given.linger != back.kernel.linger:
+                back.kernel.keep(given.linger)
+            return _adopt(back.kernel, told)
+    return _adopt(_new_run(wanted, notebook, inherits), told)
+
+
+def _config(given: Config | str | os.PathLike[str]) -> Config:
+    from parslab.config import Config
+    from parslab.sites import named_config
+
+    if isinstance(given, (str, os.PathLike)):
+        return named_config(given)
+    if not isinstance(given, Config):
         raise ConfigurationError(
-            f"Run {running.run} is loaded with another configuration: call parslab.dfk().cleanup() first to end it."
+            f"load() takes a Config, the name of one or a file, not a {type(given).__name__}: "
+            "parslab.Config(executors=[...])"
         )
-    started = start(config, version())
+    return given
+
+
+def _again(running: DataFlowKernel, given: Config | None) -> DataFlowKernel:
+    """A cell is run twice."""
+    if given is None:
+        return running
+    there = running.config
+    if there is not None and there.replaced(linger=None, resume=True) == given.replaced(linger=None, resume=True):
+        if given.linger is not None and given.linger != running.linger:
+            running.keep(given.linger)
+        return running
+    raise ConfigurationError(
+        f"Run {running.run} is loaded with another configuration: call parslab.dfk().cleanup() first to end it."
+    )
+
+
+def _new_run(config: Config, notebook: str, inherits: list[str]) -> DataFlowKernel:
+    from parslab.client.dfk import DataFlowKernel
+    from parslab.client.start import start
+    from parslab.version import version
+
+    started = start(config, version(), notebook, inherits)
     kernel = DataFlowKernel(config, started.run, started.run_dir, started.popen.pid, started)
     threads = {e.label: e.max_threads for e in config.executors if hasattr(e, "max_threads")}
     kernel._open(started.sock, threads)
-    _adopt(kernel)
     return kernel
 
 
 def attach(run: str | None = None) -> DataFlowKernel:
-    """Attach to a run of this user on this host as a guest.
+    """Attach to a run of this user on this host: to that of this notebook as its owner, to others as a guest.
+
+    While somebody is attached the run goes on.
 
     Parameters
     ----------
     run
-        Its name, or the path of its connection file; by default the newest one.
+        Its name or the beginning of it, or the path of its connection file; by default the newest one.
 
     Raises
     ------
     ConfigurationError
         There is no such run, or a run is loaded here already.
     """
-    from parslab.client.dfk import DataFlowKernel
-    from parslab.client.start import connect, find_runs, read_connection
-    from parslab.version import version
-    from parslab.wire.messages import PROTOCOL, Hello
+    from parslab.client.returning import attached, live_run
 
     running = _running()
     if running is not None:
-        raise ConfigurationError(f"Run {running.run} is loaded here: call parslab.dfk().cleanup() first.")
-    if run is not None and os.path.exists(run):
-        info: dict[str, Any] = read_connection(Path(run))
-    else:
-        runs = find_runs()
-        matching = [info for info in runs if run is None or info["run"] == run]
-        if not matching:
-            there = ", ".join(info["run"] for info in runs) or "none"
-            raise ConfigurationError(f"There is no live run {run or ''} of yours on this host; there are: {there}.")
-        info = matching[-1]
-    kernel = DataFlowKernel(None, info["run"], Path(info["run_dir"]), info["pid"], None)
-    python = f"{sys.version_info[0]}.{sys.version_info[1]}"
-    kernel._open(connect(info), {}, Hello(PROTOCOL, version(), python, os.getpid(), socket.gethostname()))
-    _adopt(kernel)
-    return kernel
+        raise ConfigurationError(
+            f"Run {running.run} is loaded here: first leave it with parslab.dfk().leave(), or end it with "
+            "parslab.dfk().cleanup()."
+        )
+    return _adopt(attached(live_run(run), notebook_path()))
 
 
 def _running() -> DataFlowKernel | None:
@@ -137,14 +158,18 @@ def _running() -> DataFlowKernel | None:
     return None
 
 
-def _adopt(kernel: DataFlowKernel) -> None:
+def _adopt(kernel: DataFlowKernel, told: Sequence[str] = ()) -> DataFlowKernel:
     global _current
     _current = kernel
-    atexit.register(kernel.cleanup)
-    kernel.on_end.append(lambda _: atexit.unregister(kernel.cleanup) if kernel._closing else None)
+    kernel.told = tuple(told)
+    atexit.register(kernel._at_exit)
+    kernel.on_end.append(lambda _: atexit.unregister(kernel._at_exit) if kernel._closing else None)
     _kernels.add(kernel)
     for call in on_load:
         call(kernel)
+    for sentence in told:
+        print(sentence)
+    return kernel
 
 
 def dfk() -> DataFlowKernel:

@@ -7,26 +7,31 @@ find and nothing for a stranger to open. A run folder that cannot be made is rep
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import itertools
 import json
 import os
 import secrets
 import shutil
+import signal
 import socket
 import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
+from parslab.client.notebook import default_linger
 from parslab.errors import ConfigurationError
 from parslab.places import runtime_dir
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from parslab.config import Config
 
-__all__ = ["Started", "connect", "find_runs", "read_connection", "start"]
+__all__ = ["Found", "Peer", "Started", "connect", "digest", "find_runs", "read_connection", "start"]
 
 _CONNECTION = {"run": str, "host": str, "pid": int, "socket": str, "run_dir": str}
 """What a connection file holds."""
@@ -35,6 +40,24 @@ _START = (
     "import json, os, sys; s = json.load(open(sys.argv[1])); sys.path[:] = s['path']; "
     "from parslab.dataflow.main import main; main(sys.argv[1], int(sys.argv[2]))"
 )
+
+
+class Peer(Protocol):
+    """The DataFlowKernel process of a run that we own, as its handle needs it."""
+
+    log: Path
+
+    def log_tail(self) -> str:
+        """The last lines of its log."""
+
+    def wait(self, seconds: float) -> bool:
+        """Wait until it has ended; whether it has."""
+
+    def how_it_ended(self) -> str:
+        """Words for how it ended, once the connection is gone."""
+
+    def bury(self) -> None:
+        """Make sure that nothing of it stays."""
 
 
 class Started:
@@ -50,9 +73,13 @@ class Started:
 
     def log_tail(self) -> str:
         """The last lines of its log, for the sentence that explains why it is gone."""
-        with contextlib.suppress(OSError):
-            return "".join(self.log.read_text(errors="replace").splitlines(keepends=True)[-5:]).strip()
-        return ""
+        return _tail(self.log)
+
+    def wait(self, seconds: float) -> bool:
+        """Wait until it has ended; whether it has."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self.popen.wait(seconds)
+        return self.popen.returncode is not None
 
     def how_it_ended(self) -> str:
         """``was killed by SIGKILL``, ``exited with status 1`` ... once the connection is gone."""
@@ -61,8 +88,6 @@ class Started:
         except subprocess.TimeoutExpired:
             return "closed the connection but still runs"
         if status < 0:
-            import signal
-
             return f"was killed by {signal.Signals(-status).name}"
         return f"exited with status {status}"
 
@@ -88,6 +113,60 @@ class Started:
             os.unlink(self.settings["connection"])
 
 
+class Found:
+    """The DataFlowKernel of a run that an earlier kernel of our notebook has started: it is nobody's child here."""
+
+    def __init__(self, info: dict[str, Any]) -> None:
+        self.info = info
+        self.log = Path(info["run_dir"]) / "dfk.log"
+
+    def log_tail(self) -> str:
+        """The last lines of its log."""
+        return _tail(self.log)
+
+    def wait(self, seconds: float) -> bool:
+        """Wait until it has ended; whether it has."""
+        from parslab.scaling.leftovers import serves
+
+        deadline = time.monotonic() + seconds
+        while serves(self.info["pid"], self.info["since"]):
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(0.01)
+        return True
+
+    def how_it_ended(self) -> str:
+        """Its status is not told to us; but one that ends in order removes its connection file first."""
+        if not self.wait(2.0):
+            return "closed the connection but still runs"
+        return "was killed" if self._unburied() else "has ended"
+
+    def bury(self) -> None:
+        """Make sure that nothing of a dead or ended run stays."""
+        if not self.wait(3.0):
+            with contextlib.suppress(OSError):
+                os.kill(self.info["pid"], signal.SIGKILL)
+        if self.wait(3.0) and self._unburied():
+            from parslab.scaling.leftovers import sweep
+
+            sweep(runtime_dir())
+            _end_processes_of(self.info["run"])
+
+    def _unburied(self) -> bool:
+        return os.path.exists(connection_path(self.info["run"]))
+
+
+def connection_path(run: str) -> Path:
+    """Where the connection file of a run lies."""
+    return runtime_dir() / f"parslab-{run}.json"
+
+
+def _tail(log: Path) -> str:
+    with contextlib.suppress(OSError):
+        return "".join(log.read_text(errors="replace").splitlines(keepends=True)[-5:]).strip()
+    return ""
+
+
 def _end_processes_of(run: str) -> None:
     import psutil
 
@@ -97,8 +176,19 @@ def _end_processes_of(run: str) -> None:
                 process.kill()
 
 
-def start(config: Config, package: str) -> Started:
+def start(config: Config, package: str, notebook: str = "", inherits: Sequence[str] = ()) -> Started:
     """Start the DataFlowKernel of a new run.
+
+    Parameters
+    ----------
+    config
+        What it runs on.
+    package
+        Our version.
+    notebook
+        Path of the notebook that it is for.
+    inherits
+        Folders of runs whose results it may go on with.
 
     Raises
     ------
@@ -111,6 +201,7 @@ def start(config: Config, package: str) -> Started:
         from parslab.scaling.strategies import strategy_named
 
         strategy_named(config.strategy)  # known to be there, before a block is asked for
+    described = _described(config)
     run_dir, notices = _new_run_dir(Path(config.run_dir))
     run = f"{run_dir.name}-{secrets.token_hex(3)}"
     settings: dict[str, Any] = {
@@ -126,7 +217,12 @@ def start(config: Config, package: str) -> Started:
         "cwd": here,
         "owner_pid": os.getpid(),
         "sockets": _sockets_folder(),
-        "connection": str(runtime_dir() / f"parslab-{run}.json"),
+        "connection": str(connection_path(run)),
+        "notebook": notebook,
+        "linger": default_linger(notebook) if config.linger is None else config.linger,
+        "inherits": list(inherits),
+        "config": described,
+        "digest": digest(config),
         "notices": notices,
     }
     ours, theirs = socket.socketpair()
@@ -143,6 +239,24 @@ def start(config: Config, package: str) -> Started:
     finally:
         theirs.close()
     return Started(settings, popen, ours)
+
+
+def digest(config: Config) -> str:
+    """The same for configurations of which one can do the other's work."""
+    apart = {name: value for name, value in config.options().items() if name not in ("linger", "resume")}
+    plain = type(config).bare(apart)
+    text = json.dumps(_described(plain) or repr(plain), sort_keys=True)
+    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+
+
+def _described(config: Config) -> dict[str, Any] | None:
+    """The configuration for the notebook's next kernel; None where that could not make it again."""
+    from parslab.description import encoded
+
+    try:
+        return encoded(config)
+    except ConfigurationError:
+        return None
 
 
 def _launch(settings: dict[str, Any], fd: int) -> subprocess.Popen[bytes]:
@@ -228,11 +342,12 @@ def find_runs() -> list[dict[str, Any]]:
     for path in runtime_dir().glob("parslab-*.json"):
         try:
             info = read_connection(path)
-            info["since"] = path.stat().st_mtime
+            if path.stat().st_uid != os.getuid():
+                continue
         except (OSError, ConfigurationError):
             continue
         runs.append(info)
-    return sorted(runs, key=lambda info: float(info["since"]))
+    return sorted(runs, key=lambda info: float(info["started"]))
 
 
 def read_connection(path: Path) -> dict[str, Any]:
@@ -254,7 +369,9 @@ def read_connection(path: Path) -> dict[str, Any]:
     for name, kind in _CONNECTION.items():
         if not isinstance(info, dict) or not isinstance(info.get(name), kind):
             raise ConfigurationError(f"{path} is no connection file of a run (it has no {name!r}): {fix}")
-    return dict(info)
+    with contextlib.suppress(OSError):
+        info["since"] = path.stat().st_mtime
+    return {"since": 0.0, **info, "started": info.get("started", info.get("since", 0.0))}
 
 
 def connect(info: dict[str, Any], patience: float = 5.0) -> socket.socket:

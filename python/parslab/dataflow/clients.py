@@ -26,6 +26,7 @@ from parslab.wire.messages import (
     Forget,
     Hello,
     Joins,
+    Keep,
     Release,
     Shutdown,
     Started,
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
 
     from parslab.dataflow.table import Table
 
-__all__ = ["Client", "listen", "peer_uid"]
+__all__ = ["Client", "listen", "peer_pid", "peer_uid"]
 
 log = logging.getLogger(__name__)
 
@@ -74,6 +75,17 @@ def peer_uid(sock: socket.socket) -> int | None:
     return None
 
 
+def peer_pid(sock: socket.socket) -> int | None:
+    """The process at the other end of a unix socket, by our numbers; None where the system does not tell."""
+    if sys.platform == "linux":
+        raw = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
+        return int(struct.unpack("3i", raw)[0])
+    with contextlib.suppress(OSError, struct.error):
+        # LOCAL_PEERPID of macOS.
+        return int(struct.unpack("i", sock.getsockopt(0, 2, 4))[0])
+    return None
+
+
 class Client:
     """One attached client.
 
@@ -84,7 +96,7 @@ class Client:
     sock
         Connected, not blocking.
     owner
-        Whether the run ends with it.
+        Whether it may end the run.
     """
 
     def __init__(self, number: int, sock: socket.socket, owner: bool) -> None:
@@ -93,6 +105,9 @@ class Client:
         self.stream = Stream(sock, _decode)
         self.greeted = owner
         self.pid = 0
+        self.notebook = ""
+        self.leashed = False
+        """Whether its process number means the same here, so that its death can be noticed."""
         self.fns: dict[int, int] = {}
 
     def handle(self, kernel: Any, messages: list[Any], frames: list[bytearray]) -> None:
@@ -143,8 +158,10 @@ class Client:
                 kernel.drop_code(self.fns.pop(fn))
         elif kind is Shutdown:
             if self.owner:
-                kernel.shut_down = True
+                kernel.ended_by = self.number
                 kernel.end(message.reason)
+        elif kind is Keep:
+            kernel.attendance.keep(message.seconds)
         elif kind is Hello:
             kernel.greet(self, message)
         else:

@@ -17,23 +17,22 @@ from pathlib import Path
 from time import time
 from typing import TYPE_CHECKING, Any
 
+from parslab.dataflow.attendance import GONE, Attendance
 from parslab.dataflow.cancelling import cancel
-from parslab.dataflow.clients import Client, listen, peer_uid
+from parslab.dataflow.clients import Client, listen, peer_pid, peer_uid
 from parslab.dataflow.codes import Codes
 from parslab.dataflow.ledger import Ledger
 from parslab.dataflow.table import Table
 from parslab.errors import ConfigurationError, InternalError, ProtocolError
 from parslab.monitoring.monitor import Monitor
 from parslab.records.events import (
-    ClientAttached,
-    ClientLeft,
     Event,
     NoticeRaised,
     OutputWritten,
     RunEnded,
     RunStarted,
 )
-from parslab.records.panel import BlockCommand, Scale
+from parslab.records.panel import BlockCommand, Keep, Scale
 from parslab.records.states import FINAL
 from parslab.remote.loop import Loop
 from parslab.remote.pool.pool import Pool
@@ -54,8 +53,10 @@ from parslab.wire.messages import (
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from parslab.dataflow.connection import ConnectionFile
     from parslab.dataflow.far_workers import FarWorkers
     from parslab.dataflow.managers import Managers
+    from parslab.wire.messages import KernelMessage, Still
     from parslab.wire.stream import Buffer
 
 __all__ = ["Kernel"]
@@ -67,7 +68,6 @@ _FEW = 10_000
 """Tasks that are walked through in a few milliseconds."""
 _FAREWELL = 5.0
 """Seconds that the end may take, for batch jobs to be cancelled."""
-_GONE = "it has gone"
 _STREAMS = {1: "stdout", 2: "stderr"}
 
 
@@ -77,12 +77,17 @@ class Kernel(Ledger):
     Parameters
     ----------
     settings
-        What the client wrote: ``run``, ``run_dir``, ``executors``, ``package``, ``path``, ``cwd``, ``owner_pid``.
+        What the client wrote: ``run``, ``run_dir``, ``executors``, ``package``, ``path``, ``cwd``, ``owner_pid``,
+        ``notebook``, ``linger``.
     owner
         The inherited socket of the client that started us.
+    connection
+        The file by which others find the run.
     """
 
-    def __init__(self, settings: dict[str, Any], owner: socket.socket) -> None:
+    def __init__(
+        self, settings: dict[str, Any], owner: socket.socket, connection: ConnectionFile | None = None
+    ) -> None:
         self.run = settings
         executors = settings["executors"]
         self.labels = tuple(e["label"] for e in executors)
@@ -109,8 +114,9 @@ class Kernel(Ledger):
         self.controllers: dict[str, Any] = {}
         """Those of the executors that have blocks, by label."""
         self.reason = ""
-        self.shut_down = False
-        """Whether its owner asked for the end."""
+        self.ended_by: int | None = None
+        """The owner that asked for the end."""
+        self.attendance = Attendance(self, connection)
 
     def _pool(self, number: int, settings: dict[str, Any]) -> Pool | Managers:
         if settings["kind"] == "high_throughput":
@@ -152,15 +158,16 @@ class Kernel(Ledger):
                 self.run["run_dir"],
                 self.labels,
                 self.run["package"],
+                self.run.get("notebook", ""),
             )
         )
         for text in self.run.get("notices", ()):
             self.event(NoticeRaised(time(), "warning", text))
         owner = self._add_client(self._owner_socket, owner=True)
         self._open_hub(sockets)
-        owner.pid = self.run["owner_pid"]
-        self.event(ClientAttached(time(), owner.number, owner.pid, socket.gethostname(), owner=True))
+        owner.pid, owner.leashed = self.run["owner_pid"], True
         self._listener = listen(sockets / "dfk.sock")
+        self.attendance.attached(owner, self.run.get("notebook", ""), socket.gethostname(), owner=True)
         self.loop.watch(self._listener, self._accept)
         self._send(owner, [self._welcome(owner)])
         self.at(time() + _HOUSEKEEPING, self._keep_house)
@@ -200,8 +207,7 @@ class Kernel(Ledger):
         self._send_replies()
         self.table.cancel(None, time(), also_threads=True)
         # Only an owner that ends its run cancels tasks, its own: other clients are told what became of the run.
-        owners = {c.number for c in self.clients.values() if c.owner} if self.shut_down else set()
-        self.table.out.replies = [reply for reply in self.table.out.replies if reply[0] in owners]
+        self.table.out.replies = [reply for reply in self.table.out.replies if reply[0] == self.ended_by]
         self.event(RunEnded(time(), self.reason))
         self._tell_monitor()
         if self._monitor is not None:
@@ -225,8 +231,7 @@ class Kernel(Ledger):
         self.event(NoticeRaised(time(), "error", text))
 
     def _keep_house(self) -> None:
-        if self.run["owner_pid"] != os.getpid() and not _alive(self.run["owner_pid"]):
-            self.end("its owner is gone")
+        self.attendance.look_after(time())
         self._drop_codes()
         self._collect()
         self.at(time() + _HOUSEKEEPING, self._keep_house)
@@ -367,14 +372,15 @@ class Kernel(Ledger):
             self._left(client, "refused")
             return
         client.greeted, client.pid = True, hello.pid
-        self.event(ClientAttached(time(), client.number, hello.pid, hello.host, owner=False))
-        self._send(client, [self._welcome(client)])
+        client.leashed = peer_pid(client.stream.sock) == hello.pid
+        still = self.attendance.attached(client, hello.notebook, hello.host)
+        self._send(client, [self._welcome(client, still)])
 
-    def _welcome(self, client: Client) -> Welcome:
+    def _welcome(self, client: Client, still: Still | None = None) -> Welcome:
         kinds = tuple(
             (label, TaskKind.remote if i in self.pools else TaskKind.local) for i, label in enumerate(self.labels)
         )
-        return Welcome(client.number, self.run["run"], PROTOCOL, self.run["package"], kinds)
+        return Welcome(client.number, self.run["run"], PROTOCOL, self.run["package"], kinds, still=still)
 
     def _readable(self, client: Client) -> None:
         if client.number not in self.clients:
@@ -385,7 +391,7 @@ class Kernel(Ledger):
                     raise ProtocolError("its first message is no Hello")
                 client.handle(self, messages, frames)
         except EOFError:
-            self._left(client, _GONE)
+            self._left(client, GONE)
         except (ProtocolError, InternalError, LookupError, MemoryError) as error:
             log.exception("client %d is dropped", client.number)
             self.event(
@@ -398,13 +404,19 @@ class Kernel(Ledger):
             return
         self.loop.forget(client.stream)
         client.stream.close()
-        self.event(ClientLeft(time(), client.number, reason))
         for fn in client.fns.values():
             self.drop_code(fn)
-        if client.owner:
-            self.end(f"its owner, process {client.pid}, has left" if reason == _GONE else f"its owner {reason}")
-        else:
-            self.table.client_left(client.number, time())
+        self.attendance.left(client, reason)
+
+    def gone(self, client: Client) -> None:
+        """The process of a client is not there any more."""
+        self._left(client, GONE)
+
+    def tell_all(self, message: KernelMessage) -> None:
+        """Send a message to every client that has been greeted."""
+        for client in self.clients.values():
+            if client.greeted:
+                self._send(client, [message])
 
     def _send_replies(self) -> None:
         out = self.table.out
@@ -450,7 +462,9 @@ class Kernel(Ledger):
             pool.tell_states()
         self._tell_monitor()
         command = self._monitor.ask(message.text, time(), reply)
-        if isinstance(command, (Scale, BlockCommand)):
+        if isinstance(command, Keep):
+            reply(Monitor.done(command.ask, self.attendance.keep(command.seconds)))
+        elif isinstance(command, (Scale, BlockCommand)):
             try:
                 reply(Monitor.done(command.ask, self.command(command)))
             except ConfigurationError as error:
@@ -509,13 +523,3 @@ class Kernel(Ledger):
             for pool in self.pools.values():
                 pool.forget_code(fn, Forget([fn]))
         self._dropping &= needed
-
-
-def _alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True

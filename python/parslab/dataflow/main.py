@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import gc
 import json
 import logging
@@ -20,7 +19,6 @@ from pathlib import Path
 from typing import Any
 
 from parslab.places import process_space
-from parslab.wire import invitations
 
 __all__ = ["main"]
 
@@ -49,13 +47,14 @@ def main(path: str, fd: int) -> None:
 
 
 def _serve(settings: dict[str, Any], fd: int) -> None:
+    from parslab.dataflow.connection import ConnectionFile
     from parslab.dataflow.kernel import Kernel
     from parslab.dataflow.values import give_memory_back
     from parslab.errors import ConfigurationError
 
     sockets = Path(settings["sockets"])
-    connection = Path(settings["connection"])
-    kernel = Kernel(settings, socket.socket(fileno=fd))
+    connection = ConnectionFile(Path(settings["connection"]), _known_to_all(settings))
+    kernel = Kernel(settings, socket.socket(fileno=fd), connection)
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         kernel.loop.catch(number, lambda n=number: kernel.end(f"it was told to by {n.name}"))  # type: ignore[misc]
     kernel.loop.catch(signal.SIGCHLD, kernel.reap)
@@ -67,20 +66,10 @@ def _serve(settings: dict[str, Any], fd: int) -> None:
         # So only what is new is looked at; what is older, by the kernel when it has nothing else to do.
         gc.set_threshold(50_000, 1_000_000, 1_000_000)
         kernel.start(sockets)
-        _write_private(
-            connection,
-            {
-                "run": settings["run"],
-                "pid": os.getpid(),
-                "host": socket.gethostname(),
-                "space": process_space(),
-                "socket": str(sockets / "dfk.sock"),
-                "run_dir": settings["run_dir"],
-                "package": settings["package"],
-            },
-        )
         log.info("run %s is up (pid %d)", settings["run"], os.getpid())
-        threading.Thread(target=_sweep, args=(connection.parent,), daemon=True, name="parslab-sweep").start()
+        threading.Thread(
+            target=_sweep, args=(Path(settings["connection"]).parent,), daemon=True, name="parslab-sweep"
+        ).start()
         kernel.loop.run()
     except ConfigurationError as error:
         log.error("the run cannot begin: %s", error)
@@ -93,8 +82,7 @@ def _serve(settings: dict[str, Any], fd: int) -> None:
         try:
             kernel.close()
         finally:
-            with contextlib.suppress(OSError):
-                connection.unlink()
+            connection.remove()
             shutil.rmtree(sockets, ignore_errors=True)
             log.info("run %s is over: %s", settings["run"], kernel.reason)
 
@@ -107,10 +95,17 @@ def _sweep(folder: Path) -> None:
     sweep(folder)
 
 
-def _write_private(path: Path, content: dict[str, Any]) -> None:
-    """Write a file that only we can read; a full disk costs the way in for guests, not the run."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        invitations.write(path, content)
-    except OSError as error:
-        log.warning("no other notebook can attach, %s cannot be written: %s", path, error)
+def _known_to_all(settings: dict[str, Any]) -> dict[str, Any]:
+    """What the connection file says from beginning to end."""
+    return {
+        "run": settings["run"],
+        "pid": os.getpid(),
+        "host": socket.gethostname(),
+        "space": process_space(),
+        "socket": str(Path(settings["sockets"]) / "dfk.sock"),
+        "run_dir": settings["run_dir"],
+        "package": settings["package"],
+        "notebook": settings.get("notebook", ""),
+        "digest": settings.get("digest", ""),
+        "started": time.time(),
+    }

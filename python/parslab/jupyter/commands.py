@@ -1,4 +1,4 @@
-"""The commands of ``%parsl``: load, status, tasks, cancel, blocks and what orders them, wait, shutdown.
+"""The commands of ``%parsl``: load, attach, status, tasks, cancel, blocks and what orders them, wait, keep, shutdown.
 
 Called by ``magics`` in the kernel's main thread.  Everything but load and shutdown asks the run over the panel
 protocol, so the magic and the panel cannot tell different stories.
@@ -21,6 +21,7 @@ from parslab.errors import ConfigurationError, ParslabError
 from parslab.jupyter.display import pacer
 from parslab.jupyter.text import Table, block_lines, duration, shortened
 from parslab.records import panel
+from parslab.records.spans import said, seconds_in
 from parslab.records.states import ENDED, FINAL, TaskState
 
 if TYPE_CHECKING:
@@ -91,12 +92,49 @@ def _load(text: str, namespace: dict[str, Any]) -> None:
         config = bare
     else:
         config = _config_of_expression(text, namespace)
+    before = session._running()
     try:
         dfk = session.load(config)
     except ConfigurationError as error:
         raise UsageError(str(error)) from None
+    if dfk is not before and dfk.still is not None:
+        return  # it has said what is still there
+    _introduce(dfk)
+
+
+def _introduce(dfk: DataFlowKernel) -> None:
     executors = ", ".join(map(_described, dfk.config.executors)) if dfk.config else ", ".join(dfk.labels)
     print(f"Run {dfk.run} on {executors}; its files are in {dfk.run_dir}")
+
+
+def _attach(words: list[str]) -> None:
+    options = _parsed("attach", words, lambda p: p.add_argument("run", nargs="?", metavar="RUN"))
+    try:
+        dfk = session.attach(options.run)
+    except ConfigurationError as error:
+        raise UsageError(str(error)) from None
+    print(f"Attached to run {dfk.run} on {', '.join(dfk.labels)}; its files are in {dfk.run_dir}")
+
+
+# ----- how long it stays
+
+
+def _keep(words: list[str]) -> None:
+    text = " ".join(words)
+    if not text:
+        print(_lease(_loaded().linger))
+        return
+    try:
+        seconds = seconds_in(text)
+    except ValueError as error:
+        raise UsageError(f"%parsl keep {error}.") from None
+    _ordered(lambda dfk: dfk.keep(seconds))
+
+
+def _lease(linger: float) -> str:
+    if not linger:
+        return "The run ends with the kernel of its notebook (%parsl keep 8h lets it stay)."
+    return f"The run stays for {said(linger)} after the last notebook or script has left it (%parsl keep, release)."
 
 
 def _described(executor: Executor) -> str:
@@ -189,7 +227,8 @@ def _status(words: list[str]) -> None:
     if len(rows) > 1:
         rows.append(["all", *(now.counts[state] for state in states)])
     notices = [f"{notice.level}: {notice.text}" for notice in answer.notices[-5:]]
-    _show(Table(head, ["app", *states], rows, [*block_lines(answer.blocks), *notices, f"Files: {run.run_dir}"]))
+    foot = [*block_lines(answer.blocks), *notices, _lease(run.linger), f"Files: {run.run_dir}"]
+    _show(Table(head, ["app", *states], rows, foot))
 
 
 def _tasks(words: list[str]) -> None:
@@ -285,7 +324,10 @@ def _hold(words: list[str]) -> None:
 
 
 def _release(words: list[str]) -> None:
-    _block_order("release", words)
+    if words:
+        _block_order("release", words)
+    else:
+        _ordered(lambda dfk: dfk.keep(0.0))
 
 
 def _drain(words: list[str]) -> None:
@@ -362,6 +404,8 @@ _COMMANDS: dict[str, Callable[[list[str]], None]] = {
     "cancel": _cancel,
     "blocks": _blocks,
     "scale": _scale,
+    "attach": _attach,
+    "keep": _keep,
     "hold": _hold,
     "release": _release,
     "drain": _drain,

@@ -103,6 +103,7 @@ class ParslMagics(Configurable):
             %parsl load FILE.py            a file that makes a Config (named config, or the only one)
             %parsl load NAME               a ready configuration: laptop, big_node, slurm, pbs, ...
             %parsl load EXPRESSION         e.g. Config(executors=[...]), or the name of one
+            %parsl attach [RUN]            to a run of another notebook or script of yours; the newest
             %parsl status                  the run in a few lines
             %parsl tasks                   the newest tasks; [--state STATE] [--app APP] [--limit N]
             %parsl cancel TASK...          cancel these tasks, by their numbers; --all: all that are not finished;
@@ -114,6 +115,8 @@ class ParslMagics(Configurable):
             %parsl release BLOCK           give it tasks again
             %parsl drain BLOCK             let it end when it has finished those it holds
             %parsl wait [TASK...]          until these tasks, or all, are finished
+            %parsl keep [8h]               how long the run stays when every kernel has left it (30s, 10min, 8h, 2d)
+            %parsl release                 not at all: it ends with the kernel of its notebook
             %parsl shutdown                end the run, its blocks and what still runs
 
         Interrupting a cell ends the cell alone: its tasks go on. To have those that it has called cancelled with it:

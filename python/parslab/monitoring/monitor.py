@@ -18,7 +18,7 @@ from parslab.monitoring.jobfiles import JobFiles
 from parslab.monitoring.store import Store
 from parslab.monitoring.view import View, clipped
 from parslab.records.events import NoticeRaised
-from parslab.records.panel import Ask, BlockCommand, BlockOutput, Cancel, Done, Problem, Scale, Snapshot
+from parslab.records.panel import Ask, BlockCommand, BlockOutput, Cancel, Done, Keep, Problem, Scale, Snapshot
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -129,7 +129,9 @@ class Monitor:
             deadlines.append(max(now, told))
         return min(deadlines, default=None)
 
-    def ask(self, text: bytes, now: float, reply: Callable[[bytes], None]) -> Cancel | Scale | BlockCommand | None:
+    def ask(
+        self, text: bytes, now: float, reply: Callable[[bytes], None]
+    ) -> Cancel | Scale | BlockCommand | Keep | None:
         """Answer a message of the panel protocol.
 
         Parameters
@@ -143,7 +145,7 @@ class Monitor:
 
         Returns
         -------
-        Cancel, Scale, BlockCommand or None
+        Cancel, Scale, BlockCommand, Keep or None
             A command for the loop to carry out and to answer with :meth:`done` or :meth:`problem`.
         """
         try:
@@ -155,7 +157,7 @@ class Monitor:
         answer = self._feed.ask(message, now)
         if isinstance(answer, Snapshot):
             reply(_encoder.encode(answer))
-        elif isinstance(answer, (Cancel, Scale, BlockCommand)):
+        elif isinstance(answer, (Cancel, Scale, BlockCommand, Keep)):
             return answer
         elif isinstance(answer, BlockOutput):
             self._block_output(answer, reply)

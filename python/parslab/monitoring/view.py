@@ -35,6 +35,7 @@ from parslab.records.events import (
     ClientAttached,
     ClientLeft,
     Event,
+    LeaseMoved,
     ManagerMoved,
     NodeSampled,
     NoticeRaised,
@@ -48,7 +49,7 @@ from parslab.records.events import (
     TaskSubmitted,
     WorkerMoved,
 )
-from parslab.records.panel import GRAPH_LIMIT, Notice, Overview, RunInfo, ScalePoint
+from parslab.records.panel import GRAPH_LIMIT, ClientRow, Notice, Overview, RunInfo, ScalePoint
 from parslab.records.states import FINAL, TaskState
 
 if TYPE_CHECKING:
@@ -137,6 +138,7 @@ class View:
             RunEnded: self._run_ended,
             ClientAttached: self._client_attached,
             ClientLeft: self._client_left,
+            LeaseMoved: self._lease_moved,
             TaskSubmitted: self._task_submitted,
             TaskAdopted: self._task_adopted,
             TaskMoved: self._task_moved,
@@ -377,6 +379,7 @@ class View:
 
     def _client_attached(self, event: ClientAttached) -> None:
         self._clients[event.client] = event
+        self._clients_moved()
         self._batch.clients.append((event.client, event.pid, event.host, event.owner, event.time, None, ""))
         self.changed = True
 
@@ -395,12 +398,29 @@ class View:
             clipped(event.reason, ERROR),
         )
         self._batch.clients.append(cells)
+        self._clients_moved()
         self.changed = True
 
+    def _clients_moved(self) -> None:
+        rows = [ClientRow(c.client, c.pid, c.host, c.owner, c.notebook, c.time) for c in self._clients.values()]
+        self.run = msgspec.structs.replace(self.run, clients=rows)
+        self._run_changed = True
+
+    def _lease_moved(self, event: LeaseMoved) -> None:
+        self.run = msgspec.structs.replace(self.run, linger=event.linger, away=event.away, ends=event.ends)
+        self._run_changed = self.changed = True
+
     def _run_started(self, event: RunStarted) -> None:
-        run, executors = self.run, list(event.executors)
-        self.run = RunInfo(
-            event.run, event.host, event.pid, event.run_dir, executors, event.time, event.version, run.ended, run.reason
+        self.run = msgspec.structs.replace(
+            self.run,
+            run=event.run,
+            host=event.host,
+            pid=event.pid,
+            run_dir=event.run_dir,
+            executors=list(event.executors),
+            started=event.time,
+            version=event.version,
+            notebook=event.notebook,
         )
         self._run_moved()
 

@@ -17,6 +17,7 @@ __all__ = [
     "ClientAttached",
     "ClientLeft",
     "Event",
+    "LeaseMoved",
     "ManagerMoved",
     "NodeSampled",
     "NoticeRaised",
@@ -45,6 +46,7 @@ class RunStarted(_Event, frozen=True):
     run_dir: str
     executors: tuple[str, ...]
     version: str
+    notebook: str = ""
 
 
 class RunEnded(_Event, frozen=True):
@@ -60,6 +62,7 @@ class ClientAttached(_Event, frozen=True):
     pid: int
     host: str
     owner: bool
+    notebook: str = ""
 
 
 class ClientLeft(_Event, frozen=True):
@@ -67,6 +70,14 @@ class ClientLeft(_Event, frozen=True):
 
     client: int
     reason: str
+
+
+class LeaseMoved(_Event, frozen=True):
+    """How long the run stays without clients, since when it is without any, and when it ends if nobody comes."""
+
+    linger: float
+    away: float | None
+    ends: float | None
 
 
 class TaskSubmitted(msgspec.Struct, gc=False, tag=True, tag_field="event"):
@@ -222,6 +233,7 @@ Event: TypeAlias = (
     | RunEnded
     | ClientAttached
     | ClientLeft
+    | LeaseMoved
     | TaskSubmitted
     | TaskAdopted
     | TaskMoved

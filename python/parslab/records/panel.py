@@ -23,10 +23,12 @@ __all__ = [
     "BlockRow",
     "BlockText",
     "Cancel",
+    "ClientRow",
     "Delta",
     "Detail",
     "Done",
     "Heartbeat",
+    "Keep",
     "ManagerRow",
     "Node",
     "Notice",
@@ -134,13 +136,33 @@ class BlockCommand(_Message):
     """Give it no new tasks, give it tasks again, let it end when it has finished those it holds, end it at once."""
 
 
-Ask: TypeAlias = Attach | Heartbeat | Page | Detail | Cancel | BlockOutput | Scale | BlockCommand
+class Keep(_Message):
+    """Let the run outlive its last client by so many seconds, 0: end with it: answered with Done."""
+
+    ask: str
+    seconds: float
+
+
+Ask: TypeAlias = Attach | Heartbeat | Page | Detail | Cancel | BlockOutput | Scale | BlockCommand | Keep
 
 
 # ----- what it is told
 
 
-class RunInfo(msgspec.Struct, gc=False):
+class ClientRow(msgspec.Struct, gc=False):
+    """A notebook or script that is attached."""
+
+    client: int
+    pid: int
+    host: str
+    owner: bool
+    """It may end the run."""
+    notebook: str
+    """Path of its notebook; empty for a script."""
+    since: float
+
+
+class RunInfo(msgspec.Struct):
     """The run itself."""
 
     run: str
@@ -153,6 +175,15 @@ class RunInfo(msgspec.Struct, gc=False):
     ended: float | None = None
     reason: str = ""
     """Why it ended."""
+    notebook: str = ""
+    """Path of the notebook that it was started for; empty for a script."""
+    linger: float = 0.0
+    """Seconds that it outlives its last client; 0: it ends with its owner."""
+    away: float | None = None
+    """Since when no client is attached; null while one is."""
+    ends: float | None = None
+    """When it ends if none comes."""
+    clients: list[ClientRow] = []
 
 
 class ScalePoint(msgspec.Struct, array_like=True, gc=False):

@@ -21,7 +21,7 @@ from parslab.wire.invitations import withdraw
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["bury", "dead_runs", "sweep"]
+__all__ = ["bury", "dead_runs", "serves", "sweep"]
 
 log = logging.getLogger(__name__)
 
@@ -33,7 +33,7 @@ def dead_runs(folder: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
             info: dict[str, Any] = json.loads(path.read_text())
             since = path.stat().st_mtime
             here = info["host"] == socket.gethostname() and info.get("space", "") in ("", process_space())
-            if here and not _serves(int(info["pid"]), since):
+            if here and not serves(int(info["pid"]), since):
                 yield path, info
         except (OSError, ValueError, KeyError, TypeError):
             continue  # being written or removed just now, or none of ours
@@ -62,7 +62,7 @@ def sweep(folder: Path) -> list[str]:
     return said
 
 
-def _serves(pid: int, since: float) -> bool:
+def serves(pid: int, since: float) -> bool:
     """Whether this process lives (a zombie does not) and began before ``since``: numbers are used again."""
     import psutil
 

@@ -67,6 +67,7 @@ __all__ = [
     "Shutdown",
     "Spec",
     "Started",
+    "Still",
     "Submit",
     "TaskKind",
     "TaskSample",
@@ -287,7 +288,7 @@ class Forget(_Wire, tag=65):
 
 
 class Keep(_Wire, tag=15):
-    """How many seconds the run outlives its last client; 0: it ends with it."""
+    """(both ways) How many seconds the run outlives its last client; 0: it ends with it."""
 
     seconds: float
 
@@ -343,6 +344,19 @@ ClientMessage: TypeAlias = (
 # ----- DataFlowKernel -> client
 
 
+class Still(msgspec.Struct, array_like=True):
+    """What earlier kernels of a client's notebook have left in the run: tasks by how they are."""
+
+    away: float
+    """Seconds since the last of them has gone; 0: none of them has."""
+    results: int = 0
+    failed: int = 0
+    running: int = 0
+    waiting: int = 0
+    sharers: tuple[int, ...] = ()
+    """Processes of the same notebook that are attached, too."""
+
+
 class Welcome(_Wire, tag=32):
     """The client is attached.  Its task ids count from ``first``: where the kernel before it stopped, or anew."""
 
@@ -354,6 +368,8 @@ class Welcome(_Wire, tag=32):
     """(label, TaskKind) of each, in the order in which Submit names them."""
     first: int = -1
     """-1: ``client << 40``."""
+    still: Still | None = None
+    """For a kernel of a notebook that has been here before."""
 
 
 class Refused(_Wire, tag=33):
@@ -455,6 +471,7 @@ KernelMessage: TypeAlias = (
     | Adopted
     | Judge
     | Mend
+    | Keep
 )
 
 

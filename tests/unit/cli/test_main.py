@@ -16,6 +16,7 @@ import pytest
 
 from parslab.cli import main as command
 from parslab.cli import runs
+from parslab.client import returning
 from parslab.sites import file_of, names
 
 
@@ -29,8 +30,9 @@ def live(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]
         (folder / "dfk.log").write_text("".join(f"line {i}\n" for i in range(100)))
         (folder / "blocks" / "0.err").write_text("nosuch: command not found\n")
         (folder / "manager-htex.json").write_text(json.dumps({"secret": "key"}))
-        found.append({"run": number, "pid": 4242, "host": socket.gethostname(), "run_dir": str(folder), "since": 0.0})
-    monkeypatch.setattr(runs, "find_runs", lambda: found)
+        found.append({"run": number, "pid": 4242, "host": socket.gethostname(), "run_dir": str(folder), "started": 0.0})
+    for module in (runs, returning):
+        monkeypatch.setattr(module, "find_runs", lambda: found)
     monkeypatch.setattr(time, "time", lambda: 3 * 3600.0 + 5 * 60)
     return found
 
@@ -47,6 +49,10 @@ def test_live_runs_are_listed(live: list[dict[str, Any]], capsys: pytest.Capture
     assert out.splitlines()[0] == (
         f"004-aa11  pid 4242 on {socket.gethostname()}, up 3 h 5 min, files in {live[0]['run_dir']}"
     )
+    live[0].update(away=3 * 3600.0, ends=3 * 3600.0 + 600, notebook="/home/me/fit.ipynb")
+    lines = said(capsys, "runs")[1].splitlines()
+    assert "up 3 h 5 min, away for 5 min, ends in 5 min, files in" in lines[0]
+    assert lines[1].strip() == "of /home/me/fit.ipynb"
     live.clear()
     assert said(capsys, "runs")[1] == "You have no live run on this host.\n"
 
@@ -65,7 +71,7 @@ def test_logs_are_found_by_run_folder_or_nothing(
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        (("logs", "009"), "There is no live run 009 on this host; there are: 004-aa11, 004-bb22."),
+        (("logs", "009"), "There is no live run 009 of yours on this host; there are: 004-aa11, 004-bb22."),
         (("logs", "004-"), "004- is the beginning of several runs: 004-aa11, 004-bb22."),
         (("logs", "004-aa11", "x.log"), "--list` lists those of the run."),
         (("stop",), "Name one run, or --all: parslab stop RUN."),

@@ -1,0 +1,66 @@
+"""``parslab attach``: one line on how a run is, again and again, until it ends or the user has seen enough.
+
+It is a client as any other: while it is attached the run stays.  On a terminal the line is written over, else a new one
+is written when something has changed.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+
+from parslab.client import session
+from parslab.errors import ParslabError
+from parslab.records import panel
+from parslab.records.spans import said
+
+__all__ = ["line_of", "watch"]
+
+_PERIOD = 1.0
+
+
+def watch(run: str | None) -> int:
+    """Attach to a run and show how it is; returns the exit status."""
+    dfk = session.attach(run)
+    ended = threading.Event()
+    dfk.on_end.append(lambda _: ended.set())
+    print(f"Attached to run {dfk.run} (interrupt to leave it); its files are in {dfk.run_dir}", flush=True)
+    over = sys.stdout.isatty()
+    shown = ""
+    try:
+        while not ended.is_set():
+            try:
+                answer = dfk.ask(panel.Attach(listen=False))
+            except TimeoutError:
+                continue  # it is busy
+            except ParslabError:
+                break
+            if isinstance(answer, panel.Snapshot):
+                shown = _show(line_of(answer), shown, over)
+            ended.wait(_PERIOD)
+        print(f"\n{dfk._lost_error()}" if over else str(dfk._lost_error()))
+    except KeyboardInterrupt:
+        linger = dfk.linger
+        dfk.leave()
+        stays = f"stays for {said(linger)} after the last one has left it" if linger else "ends with its owner"
+        print(f"{chr(10) if over else ''}Run {dfk.run} goes on; it {stays}.")
+    return 0
+
+
+def _show(line: str, shown: str, over: bool) -> str:
+    if over:
+        sys.stdout.write(f"\r{line:<{len(shown)}}")
+    elif line != shown:
+        sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
+    return line
+
+
+def line_of(picture: panel.Snapshot) -> str:
+    """``3 blocks, 4 of 8 workers busy; 40 exec_done, 8 running; 2 clients``."""
+    now = picture.overview
+    blocks = sum(row.state == "running" for row in picture.blocks)
+    parts = [f"{blocks} block{'s' if blocks != 1 else ''}"] if picture.blocks else []
+    parts.append(f"{now.workers_busy} of {now.workers_total} workers busy")
+    tasks = ", ".join(f"{count} {state}" for state, count in sorted(now.counts.items())) or "no tasks"
+    return f"{', '.join(parts)}; {tasks}; {now.clients} client{'s' if now.clients != 1 else ''}"

@@ -1,0 +1,77 @@
+"""Which notebook this process is the kernel of: its path, by which the next kernel finds the run of this one.
+
+Asked by ``load()`` and ``attach()``.  Jupyter's server puts the path into the environment of the kernels that it
+starts, and whatever they start inherits it: so only a process that is such a kernel itself counts, and not one that a
+notebook runs (nbclient, papermill, ``jupyter execute``, a script, a fork, a worker).  Those are scripts.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from typing import Any
+
+__all__ = ["LINGER", "VARIABLE", "default_linger", "notebook_path"]
+
+VARIABLE = "PARSLAB_NOTEBOOK"
+"""What stands for the path where nothing else tells: a name by which a process that is started again finds its run."""
+
+LINGER = 600.0
+"""Seconds that the run of a notebook outlives its kernel, where nobody says otherwise."""
+
+_SERVER = "JPY_SESSION_NAME"
+_forked: list[int] = []
+
+
+def _in_child() -> None:
+    _forked.append(os.getpid())
+
+
+os.register_at_fork(after_in_child=_in_child)
+
+
+def notebook_path() -> str:
+    """Path of the notebook that this process is the kernel of; empty for a script."""
+    if _forked or "PARSLAB_RUN" in os.environ:
+        return ""
+    shell = _kernel_shell()
+    if shell is not None:
+        code = shell.user_ns.get("__vsc_ipynb_file__")  # of VS Code, which names sessions anew each time
+        if isinstance(code, str) and code:
+            return code
+        path = os.environ.get(_SERVER, "")
+        if path and _of_launcher(_SERVER) != path:
+            return path
+    return os.environ.get(VARIABLE, "")
+
+
+def default_linger(notebook: str) -> float:
+    """How long the run of this notebook, or of a script (no path), outlives its last client."""
+    return LINGER if notebook else 0.0
+
+
+def _kernel_shell() -> Any:
+    """The shell of the Jupyter kernel that this process is; None where it is none."""
+    module = sys.modules.get("IPython.core.interactiveshell")
+    if module is None or not module.InteractiveShell.initialized():
+        return None
+    shell = module.InteractiveShell.instance()
+    return shell if getattr(shell, "kernel", None) is not None else None
+
+
+def _of_launcher(name: str) -> str:
+    """The variable as the process that launched this kernel has it: what it has too, it has only handed down.
+
+    That need not be our parent: a wrapper may stand between (``conda run``, a shell that loads modules).
+    """
+    parent = int(os.environ.get("JPY_PARENT_PID", "0") or 0) or os.getppid()
+    with contextlib.suppress(OSError):
+        with open(f"/proc/{parent}/environ", "rb") as file:
+            entries = dict(entry.partition(b"=")[::2] for entry in file.read().split(b"\0"))
+        return entries.get(name.encode(), b"").decode(errors="replace")
+    import psutil
+
+    with contextlib.suppress(psutil.Error, OSError):
+        return str(psutil.Process(parent).environ().get(name, ""))
+    return ""

@@ -1,0 +1,510 @@
+"""A run outlives the kernel of its notebook: what goes on meanwhile, who finds it again, and that it ends in the end.
+
+The notebooks here are scripts that say by ``PARSLAB_NOTEBOOK`` whose kernel they are; ``test_lease_kernel`` has real
+ones.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import textwrap
+from typing import Any
+
+import pytest
+
+import parslab
+from tests.process.blocks import block_leaders
+from tests.process.house import House, Script, alive, is_gone, until
+from tests.process.panel import picture
+
+APPS = """
+    @python_app
+    def plus(x): return x + 1
+
+    @python_app
+    def held(gate, after=None):
+        import os, time
+        print("here", flush=True)
+        while not os.path.exists(gate): time.sleep(0.01)
+        return "through"
+
+    @python_app
+    def mark(path, after=None): open(path, "x").close()
+
+    def loaded(workers=2, **options):
+        return parslab.load(Config(executors=[LowLatencyExecutor(workers=workers)], run_dir=RUNS, **options))
+"""
+BUSY = (
+    APPS
+    + """
+    dfk = loaded()
+    done = [plus(n) for n in range(4)]
+    assert [f.result() for f in done] == [1, 2, 3, 4]
+    running = held(GATE)
+    waiting = mark(MARK, running)
+    while not running.running(): time.sleep(0.01)
+    tell(run=dfk.run, dfk=dfk.pid, linger=dfk.linger, told=dfk.told)
+"""
+)
+
+
+class Kernel(Script):
+    """A process that is the kernel of a notebook; it reads lines from the test."""
+
+    def __init__(self, house: House, source: str, notebook: str = "/home/me/fit.ipynb") -> None:
+        variables = f"GATE, MARK = {str(house.root / 'gate')!r}, {str(house.root / 'mark')!r}\n"
+        text = variables + textwrap.dedent(source)
+        super().__init__(house, text, stdin=subprocess.PIPE, env={**os.environ, "PARSLAB_NOTEBOOK": notebook})
+
+    def __enter__(self) -> Kernel:
+        return self
+
+    def go_on(self) -> None:
+        """Let it go on: it waits for a line."""
+        assert self.popen.stdin is not None
+        self.popen.stdin.write(b"\n")
+        self.popen.stdin.flush()
+
+    def __exit__(self, *exc: object) -> None:
+        assert self.popen.stdin is not None
+        self.popen.stdin.close()
+        super().__exit__(*exc)
+
+
+def known(house: House, run: str) -> dict[str, Any]:
+    """What the connection file of a run says."""
+    return dict(json.loads((house.jupyter / f"parslab-{run}.json").read_text()))
+
+
+def is_away(house: House, run: str) -> dict[str, Any]:
+    """Wait until nobody is attached to a run; what its connection file says then."""
+    until(lambda: known(house, run)["away"] is not None)
+    return known(house, run)
+
+
+def end_lease(facts: dict[str, Any], seconds: float = 0.2) -> None:
+    """Attach as a guest, and shorten the lease: what would happen after ten minutes happens now."""
+    guest = parslab.attach(facts["run"])
+    try:
+        guest.keep(seconds)
+        guest.leave()
+    finally:
+        parslab.clear()
+
+
+def log_of(house: House, run: str) -> str:
+    return (house.runs / run[:3] / "dfk.log").read_text()
+
+
+def must_end(house: House, facts: dict[str, Any]) -> None:
+    """Nothing of the run is left, and one line says why it ended."""
+    until(is_gone(facts["dfk"]))
+    house.must_be_empty()
+    assert re.search(r"run .* is over: nobody came back within 0\.\d+ s \(linger\)", log_of(house, facts["run"]))
+
+
+# --- never an orphan -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "end",
+    [
+        "os.kill(os.getpid(), signal.SIGKILL)",
+        "os.kill(os.getpid(), signal.SIGTERM); time.sleep(60)",
+        "os.kill(os.getpid(), signal.SIGHUP); time.sleep(60)",
+        "pass",
+        "raise ValueError('no')",
+        "sys.exit(3)",
+        "os._exit(4)",
+    ],
+    ids=["SIGKILL", "SIGTERM", "SIGHUP", "end", "exception", "sys.exit", "os._exit"],
+)
+def test_however_a_kernel_ends_its_run_stays_and_then_ends(house: House, end: str) -> None:
+    with Kernel(house, BUSY + f"    {end}\n") as script:
+        facts = script.hear()
+        assert facts["linger"] == 600
+        script.wait()
+        lease = is_away(house, facts["run"])
+        assert lease["linger"] == 600
+        assert lease["ends"] == pytest.approx(lease["away"] + 600)
+        assert alive(facts["dfk"])
+        # The graph goes on while nobody is there.
+        (house.root / "gate").touch()
+        until((house.root / "mark").exists)
+    end_lease(facts)
+    must_end(house, facts)
+
+
+def test_blocks_that_run_and_blocks_that_wait_end_with_the_lease(house: House) -> None:
+    queue = house.root / "bin"
+    queue.mkdir()
+    cancelled = house.root / "cancelled"
+    # A scheduler that takes jobs and never starts them.
+    for name, text in {
+        "sbatch": "echo 'Submitted batch job 77'",
+        "squeue": f"test -e {cancelled} || echo '77 PD (Resources)'",
+        "sacct": "true",
+        "scancel": f'echo "$@" >> {cancelled}',
+    }.items():
+        (queue / name).write_text(f"#!/bin/sh\n{text}\n")
+        (queue / name).chmod(0o700)
+    source = (
+        APPS
+        + """
+    from parslab import HighThroughputExecutor, LocalProvider, SlurmProvider
+    here = LocalProvider(init_blocks=1, min_blocks=1, max_blocks=1)
+    far = SlurmProvider(partition="batch", init_blocks=1, min_blocks=1, max_blocks=1)
+    config = Config(
+        executors=[
+            HighThroughputExecutor(label="here", provider=here, max_workers_per_node=1),
+            HighThroughputExecutor(label="far", provider=far),
+        ],
+        run_dir=RUNS,
+    )
+    dfk = parslab.load(config)
+    running = python_app(lambda: __import__("time").sleep(600), executors=["here"])()
+    while not running.running(): time.sleep(0.01)
+    while not any(row.job and row.executor == "far" for row in dfk.blocks()): time.sleep(0.01)
+    tell(run=dfk.run, dfk=dfk.pid, blocks=[[row.executor, row.state, row.job] for row in dfk.blocks()])
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+    )
+    old = os.environ["PATH"]
+    os.environ["PATH"] = f"{queue}:{old}"
+    try:
+        with Kernel(house, source) as script:
+            facts = script.hear(30)
+            script.wait()
+    finally:
+        os.environ["PATH"] = old
+    assert facts["blocks"][0][:2] == ["here", "running"]
+    is_away(house, facts["run"])
+    leaders = block_leaders(facts["dfk"])
+    assert leaders
+    assert not cancelled.exists()
+    end_lease(facts)
+    must_end(house, facts)
+    assert cancelled.read_text().split() == ["77"]
+    for pid in leaders:
+        until(is_gone(pid))
+
+
+def test_a_dataflowkernel_that_is_killed_while_it_waits_leaves_nothing(house: House) -> None:
+    with Kernel(house, BUSY) as script:
+        facts = script.hear()
+        script.wait()
+    is_away(house, facts["run"])
+    os.kill(facts["dfk"], signal.SIGKILL)
+    until(is_gone(facts["dfk"]))
+    with house.script("import parslab.client.start as s; tell(runs=s.find_runs())\n") as sweeper:
+        assert sweeper.hear()["runs"] == []
+    house.must_be_empty()
+
+
+def test_a_script_has_no_lease_unless_it_asks_for_one(house: House) -> None:
+    with house.script(APPS + "    tell(linger=loaded(1).linger)\n") as script:
+        assert script.hear() == {"linger": 0}
+        script.wait()
+        house.must_be_empty()
+    source = APPS + "    dfk = loaded(1, linger=300)\n    tell(run=dfk.run, dfk=dfk.pid, linger=dfk.linger)\n"
+    with house.script(source) as script:
+        facts = script.hear()
+        assert facts["linger"] == 300
+        assert script.wait() == 0
+    is_away(house, facts["run"])
+    end_lease(facts)
+    must_end(house, facts)
+
+
+@pytest.mark.parametrize("how", ["cleanup", "shutdown", "release"])
+def test_what_the_user_ends_is_over_at_once(house: House, how: str) -> None:
+    ends = {
+        "cleanup": "dfk.cleanup()",
+        "shutdown": "from parslab.jupyter.commands import run_command; run_command('shutdown', {})",
+        "release": "from parslab.jupyter.commands import run_command; run_command('release', {}); sys.exit()",
+    }[how]
+    with Kernel(house, BUSY + f"    {ends}\n") as script:
+        facts = script.hear()
+        assert script.wait() == 0
+        until(is_gone(facts["dfk"]))
+        house.must_be_empty()
+
+
+# --- coming back -----------------------------------------------------------------------------------------------------
+
+
+def test_a_new_kernel_finds_what_is_still_there(house: House) -> None:
+    with Kernel(house, BUSY + "    time.sleep(600)\n") as script:
+        first = script.hear()
+        assert first["told"] == []
+        script.signal(signal.SIGKILL)
+        script.wait()
+    again = (
+        APPS
+        + """
+    dfk = parslab.load()
+    tell(run=dfk.run, dfk=dfk.pid, told=dfk.told, same=parslab.load() is dfk, config=repr(dfk.config),
+         equal=loaded() is dfk, linger=dfk.linger)
+    sys.stdin.readline()
+    tell(new=plus(41).result())
+    dfk.cleanup()
+    tell(over=not os.path.exists(f"/proc/{dfk.pid}/exe"))
+"""
+    )
+    with Kernel(house, again) as script:
+        said = script.line()
+        second = script.hear()
+        assert (second["run"], second["dfk"]) == (first["run"], first["dfk"])
+        (told,) = second["told"]
+        assert said == told
+        start = f"Run {first['run']} of this notebook is still here: 4 results waiting, 1 running, 1 to run"
+        assert told.startswith(start)
+        assert second["same"]
+        assert second["equal"]
+        assert "LowLatencyExecutor(workers=2)" in second["config"]
+        assert second["linger"] == 600
+        assert known(house, first["run"])["away"] is None
+        script.go_on()
+        (house.root / "gate").touch()
+        assert script.hear() == {"new": 42}
+        assert script.hear()["over"]
+        assert script.wait() == 0
+    house.must_be_empty()
+    assert "is over: it was shut down by its owner" in log_of(house, first["run"])
+
+
+def test_thread_pools_are_those_of_the_configuration(house: House) -> None:
+    source = (
+        APPS
+        + """
+    from parslab import ThreadPoolExecutor
+    dfk = parslab.load(Config(executors=[ThreadPoolExecutor(max_threads=3)], run_dir=RUNS)) if FIRST else parslab.load()
+    here = python_app(lambda: threading.current_thread().name)()
+    tell(run=dfk.run, dfk=dfk.pid, thread=here.result(), config=repr(dfk.config))
+    FIRST or dfk.cleanup()
+"""
+    )
+    with Kernel(house, "    FIRST = True\n" + source) as script:
+        first = script.hear()
+        script.wait()
+    with Kernel(house, "    FIRST = False\n" + source) as script:
+        script.line()
+        second = script.hear()
+        assert second["run"] == first["run"]
+        assert second["thread"].startswith("parslab-threads-")
+        assert "max_threads=3" in second["config"]
+        script.wait()
+
+
+@pytest.mark.parametrize("resume", [True, False])
+def test_another_configuration_replaces_the_run_and_says_so(house: House, resume: bool) -> None:
+    with Kernel(house, BUSY) as script:
+        first = script.hear()
+        script.wait()
+    is_away(house, first["run"])
+    options = "workers=1" if resume else "resume=False"
+    source = (
+        APPS + f"    dfk = loaded({options})\n    tell(run=dfk.run, dfk=dfk.pid, told=dfk.told)\n    dfk.cleanup()\n"
+    )
+    with Kernel(house, source) as script:
+        script.line()
+        second = script.hear()
+        script.wait()
+    assert second["run"] != first["run"]
+    assert not alive(first["dfk"])
+    settings = json.loads((house.runs / second["run"][:3] / "settings.json").read_text())
+    (told,) = second["told"]
+    if resume:
+        assert settings["inherits"] == [str(house.runs / first["run"][:3])]
+        assert told == (
+            f"Run {first['run']} of this notebook had another configuration: it was ended, and a new run goes on "
+            "with its results."
+        )
+    else:
+        assert settings["inherits"] == []
+        assert told == f"Run {first['run']} of this notebook was ended, and a new run started (resume=False)."
+
+
+def test_only_how_long_it_stays_is_changed_in_place(house: House) -> None:
+    with Kernel(house, BUSY) as script:
+        first = script.hear()
+        script.wait()
+    is_away(house, first["run"])
+    source = (
+        APPS + "    dfk = loaded(linger=60)\n    tell(run=dfk.run)\n    loaded(linger=0)\n    tell(linger=dfk.linger)\n"
+    )
+    with Kernel(house, source) as script:
+        script.line()
+        assert script.hear()["run"] == first["run"]
+        assert script.hear() == {"linger": 0}
+        script.wait()
+    until(is_gone(first["dfk"]))
+
+
+def test_two_kernels_of_one_notebook_share_its_run(house: House) -> None:
+    with Kernel(house, BUSY + "    sys.stdin.readline()\n") as script:
+        first = script.hear()
+        source = APPS + (
+            "    dfk = parslab.load()\n    tell(run=dfk.run, told=dfk.told, five=plus(4).result())\n"
+            "    sys.stdin.readline()\n    tell(six=plus(5).result())\n    dfk.cleanup()\n"
+        )
+        with Kernel(house, source) as other:
+            other.line()
+            second = other.hear()
+            assert (second["run"], second["five"]) == (first["run"], 5)
+            (told,) = second["told"]
+            assert f"is still here: no tasks; process {script.popen.pid} of the same notebook shares it." in told
+            # A third one that wants something else must not take it from them.
+            with Kernel(
+                house, APPS + "    dfk = loaded(1)\n    tell(run=dfk.run, told=dfk.told)\n    dfk.cleanup()\n"
+            ) as third:
+                third.line()
+                beside = third.hear()
+                assert beside["run"] != first["run"]
+                assert "it stays as it is, and a new run was started" in beside["told"][0]
+                third.wait()
+            script.go_on()
+            script.wait()
+            other.go_on()
+            assert other.hear() == {"six": 6}
+            other.wait()
+    until(is_gone(first["dfk"]))
+
+
+def test_a_run_on_another_host_is_named(house: House) -> None:
+    file = house.jupyter / "parslab-007-far.json"
+    facts = {
+        "run": "007-far",
+        "pid": 1,
+        "socket": "/x",
+        "run_dir": "/x",
+        "notebook": "/home/me/fit.ipynb",
+        "digest": "",
+    }
+    file.write_text(json.dumps({**facts, "host": "elsewhere"}))
+    source = APPS + "    dfk = loaded(1)\n    tell(told=dfk.told)\n    dfk.cleanup()\n"
+    try:
+        with Kernel(house, source) as script:
+            script.line()
+            (told,) = script.hear()["told"]
+            assert told.startswith("Run 007-far of this notebook is on host elsewhere and cannot be reached from here")
+            script.wait()
+        os.utime(file, (0, 0))  # nothing was heard of it for long
+        with Kernel(house, source) as script:
+            assert script.hear()["told"] == []
+            script.wait()
+    finally:
+        file.unlink()
+
+
+# --- guests ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_guest_of_another_notebook_finds_its_calls_until_its_own_lease_ends(house: House) -> None:
+    guest = APPS + (
+        "    dfk = parslab.attach(sys.argv[1] if sys.argv[1:] else None)\n"
+        "    still = dfk.still\n"
+        "    tell(run=dfk.run, results=still and still.results)\n"
+        "    if not still:\n"
+        "        kept = [plus(n) for n in range(3)]\n"
+        "        [f.result() for f in kept]\n"
+        "    tell(done=True)\n"
+    )
+    with Kernel(house, BUSY + "    for line in sys.stdin: dfk.keep(0.2); tell(kept=True)\n") as owner:
+        facts = owner.hear()
+        with Kernel(house, guest, "/home/me/plot.ipynb") as script:
+            assert script.hear() == {"run": facts["run"], "results": None}
+            assert script.hear()["done"]
+            script.wait()
+        until(lambda: known(house, facts["run"])["clients"] == 1)
+        with Kernel(house, guest, "/home/me/plot.ipynb") as script:
+            assert script.hear()["results"] == 3
+            script.wait()
+        until(lambda: known(house, facts["run"])["clients"] == 1)
+        owner.go_on()
+        assert owner.hear()["kept"]
+        until(lambda: "what client 1 has called is not kept any longer" in log_of(house, facts["run"]))
+        with Kernel(house, guest, "/home/me/plot.ipynb") as script:
+            assert script.hear()["results"] is None
+            script.wait()
+        owner.popen.stdin.close()  # type: ignore[union-attr]
+        owner.wait()
+    must_end(house, facts)
+
+
+def test_a_guest_keeps_the_run_while_it_is_attached(house: House) -> None:
+    with Kernel(house, BUSY) as script:
+        facts = script.hear()
+        guest = parslab.attach(facts["run"][:5])  # the beginning of its name is enough
+        try:
+            script.wait()
+            until(lambda: picture(guest).overview.clients == 1)
+            info = picture(guest).run
+            assert (info.linger, info.away, info.notebook) == (600, None, "/home/me/fit.ipynb")
+            assert [(row.pid, row.owner, row.notebook) for row in info.clients] == [(os.getpid(), False, "")]
+            assert guest.keep(0.2) == "The run stays for 0.2 s after the last notebook or script has left it."
+            guest.leave()
+            with pytest.raises(parslab.errors.NoDataFlowKernelError, match=r"has left run .* finds or starts a run"):
+                parslab.dfk()
+        finally:
+            guest.cleanup()
+            parslab.clear()
+    must_end(house, facts)
+
+
+# --- the command line ------------------------------------------------------------------------------------------------
+
+
+def command(house: House, *words: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "-m", "parslab.cli", *words], capture_output=True, text=True, cwd=house.root, check=True
+    )
+    return done.stdout
+
+
+def test_the_command_lists_watches_and_stops_a_run_that_waits(house: House) -> None:
+    with Kernel(house, BUSY) as script:
+        facts = script.hear()
+        script.wait()
+    is_away(house, facts["run"])
+    listed = command(house, "runs").splitlines()
+    assert re.search(r", away for .* s, ends in 10 min, files in ", listed[0])
+    assert listed[1].strip() == "of /home/me/fit.ipynb"
+    watcher = subprocess.Popen(
+        [sys.executable, "-m", "parslab.cli", "attach", facts["run"][:4]], stdout=subprocess.PIPE, text=True
+    )
+    try:
+        assert watcher.stdout is not None
+        assert watcher.stdout.readline().startswith(f"Attached to run {facts['run']} (interrupt to leave it)")
+        assert watcher.stdout.readline().strip().endswith("4 exec_done, 1 pending, 1 running; 1 client")
+        assert known(house, facts["run"])["away"] is None
+        watcher.send_signal(signal.SIGINT)
+        assert watcher.wait(20) == 0
+        left = watcher.stdout.read()
+        assert f"Run {facts['run']} goes on; it stays for 10 min after the last one has left it." in left
+    finally:
+        watcher.kill()
+        watcher.wait()
+        watcher.stdout.close()  # type: ignore[union-attr]
+    is_away(house, facts["run"])
+    assert f"Run {facts['run']} is over" in command(house, "stop", facts["run"])
+    until(is_gone(facts["dfk"]))
+
+
+def test_who_watches_a_run_is_told_of_its_end(house: House) -> None:
+    with house.load() as dfk:
+        watcher = subprocess.Popen(
+            [sys.executable, "-m", "parslab.cli", "attach"], stdout=subprocess.PIPE, text=True, cwd=house.root
+        )
+        assert watcher.stdout is not None
+        assert watcher.stdout.readline().startswith(f"Attached to run {dfk.run}")
+        assert watcher.stdout.readline()
+    told = watcher.stdout.read()
+    assert "it was shut down by its owner" in told
+    assert watcher.wait(20) == 0
+    watcher.stdout.close()
