@@ -1,0 +1,146 @@
+"""What compiled code says, without where it stood: file names, line numbers and formatting are left out.
+
+[core] Called by ``fingerprint`` (what a function means) and ``census`` (which names it reads). Code objects become
+terms of ``identity``: tuples that are the same in every process of one Python. What the compiler writes down in an
+order that differs between processes, or from the line that a class stands on, is left out too.
+"""
+
+from __future__ import annotations
+
+import dis
+import types
+from typing import Any
+
+__all__ = ["code_term", "global_names", "imported_names", "nested"]
+
+_OP = dis.opmap
+_LOADS_CONST = frozenset(dis.hasconst)
+_EXTENDED = dis.EXTENDED_ARG
+_READS = frozenset(_OP[name] for name in ("LOAD_GLOBAL", "LOAD_NAME"))
+_SHIFTED = "LOAD_GLOBAL" in _OP and hasattr(types.CodeType, "co_exceptiontable")
+"""Since Python 3.11 the lowest bit of LOAD_GLOBAL's argument does not belong to the name."""
+_IMPORT = _OP["IMPORT_NAME"]
+_STORE = _OP["STORE_NAME"]
+_HAS_DOCSTRING = 0x4000000
+"""A flag since Python 3.14 that says nothing about what the function does."""
+_OF_PLACE = frozenset({"__firstlineno__", "__static_attributes__"})
+"""What the body of a class stores by itself since Python 3.13: its line, and names in the order of their hashes."""
+
+
+def nested(code: types.CodeType) -> list[types.CodeType]:
+    """The code objects that stand in this one."""
+    return [constant for constant in code.co_consts if isinstance(constant, types.CodeType)]
+
+
+def global_names(code: types.CodeType, codes: list[types.CodeType]) -> list[str]:
+    """Global names that a code object and those nested in it read; each visited code object joins ``codes``."""
+    codes.append(code)
+    names = []
+    for opcode, argument in _instructions(code.co_code):
+        if opcode in _READS:
+            shifted = _SHIFTED and opcode == _OP["LOAD_GLOBAL"]
+            names.append(code.co_names[argument >> 1 if shifted else argument])
+    for inner in nested(code):
+        names += global_names(inner, codes)
+    return list(dict.fromkeys(names))
+
+
+def imported_names(code: types.CodeType, package: str = "") -> list[str]:
+    """Modules that the code imports, and what it takes ``from`` them, as full names in the order of the code.
+
+    Parameters
+    ----------
+    package
+        That relative imports start from; without one they are left out.
+    """
+    names: list[str] = []
+    if _IMPORT in code.co_code[::2]:
+        before: list[Any] = []
+        for step in dis.get_instructions(code):
+            if step.opcode == _IMPORT:
+                level, wanted = (before[-2], before[-1]) if len(before) > 1 else (0, None)
+                names += _full_names(step.argval, level, wanted, package)
+            elif step.opname.startswith("LOAD_"):
+                before.append(step.argval)
+    for inner in nested(code):
+        names += imported_names(inner, package)
+    return list(dict.fromkeys(names))
+
+
+def _full_names(name: str, level: Any, wanted: Any, package: str) -> list[str]:
+    if isinstance(level, int) and level > 0:
+        base = package.rsplit(".", level - 1)[0] if level > 1 else package
+        if not base:
+            return []
+        name = f"{base}.{name}" if name else base
+    return [name, *(f"{name}.{item}" for item in (wanted if isinstance(wanted, tuple) else ()) if item != "*")]
+
+
+def _instructions(code: bytes) -> list[tuple[int, int]]:
+    """(opcode, argument) of each instruction; the caches of the interpreter are instructions that nobody asks for."""
+    if _EXTENDED not in code[::2]:
+        return list(zip(code[::2], code[1::2], strict=True))
+    found, extended = [], 0
+    for opcode, argument in zip(code[::2], code[1::2], strict=True):
+        argument |= extended
+        extended = argument << 8 if opcode == _EXTENDED else 0
+        found.append((opcode, argument))
+    return found
+
+
+def code_term(code: types.CodeType) -> tuple[Any, ...]:
+    """What a code object does, as a term.
+
+    A docstring does not count where nothing but its place among the constants shows it: that place is where the
+    compiler puts it, and no instruction reads it.
+    """
+    instructions, constants = code.co_code, list(code.co_consts)
+    if not _OF_PLACE.isdisjoint(code.co_names):
+        instructions, constants = _without_place(code, constants)
+    if constants and isinstance(constants[0], str) and not _reads(instructions, 0):
+        constants[0] = None
+    return (
+        instructions,
+        tuple(_constant(constant) for constant in constants),
+        code.co_names,
+        code.co_varnames,
+        code.co_freevars,
+        code.co_cellvars,
+        code.co_flags & ~_HAS_DOCSTRING,
+        (code.co_argcount, code.co_posonlyargcount, code.co_kwonlyargcount),
+        getattr(code, "co_exceptiontable", b""),
+    )
+
+
+def _reads(instructions: bytes | bytearray, constant: int) -> bool:
+    """Whether a constant is read; of arguments longer than a byte the last one is looked at, which errs to yes."""
+    return any(
+        argument == constant and opcode in _LOADS_CONST
+        for opcode, argument in zip(instructions[::2], instructions[1::2], strict=True)
+    )
+
+
+def _without_place(code: types.CodeType, constants: list[Any]) -> tuple[bytes, list[Any]]:
+    """Instructions and constants of a class body without its line and without the names in the order of hashes."""
+    instructions = bytearray(code.co_code)
+    for at in range(2, len(instructions), 2):
+        if instructions[at] == _STORE and code.co_names[instructions[at + 1]] in _OF_PLACE:
+            opcode, argument = instructions[at - 2 : at]
+            instructions[at - 2 : at] = b"\0\0"
+            # Where the body reads the same number for a reason of its own, it stays.
+            if opcode in _LOADS_CONST and not _reads(instructions, argument):
+                constants[argument] = None
+    return bytes(instructions), constants
+
+
+def _constant(value: Any) -> Any:
+    if isinstance(value, types.CodeType):
+        return {"code": code_term(value)}
+    if isinstance(value, tuple):
+        return tuple(_constant(item) for item in value)
+    if isinstance(value, frozenset):
+        # Written down in another order in each process.
+        return {"set": sorted((_constant(item) for item in value), key=lambda item: (type(item).__name__, repr(item)))}
+    if isinstance(value, slice):
+        return {"slice": (_constant(value.start), _constant(value.stop), _constant(value.step))}
+    return value

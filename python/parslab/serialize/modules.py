@@ -1,0 +1,177 @@
+"""Modules: which travel by name, which by value, and what those that are edited beside the notebook hold.
+
+A function of an installed module is known by its name. A module that lies elsewhere is somebody's work in progress: it
+counts with its code, and with that of the modules like it that it imports, as they lie on the disk, because that is
+what a worker imports. Comments, formatting and most docstrings do not count. Called in the user's thread.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import os
+import site
+import sys
+import sysconfig
+import types
+from functools import lru_cache
+from typing import Any
+
+__all__ = ["Source", "by_reference", "editable", "registered", "sources_of", "version_of"]
+
+_OURS = __name__.partition(".")[0]
+
+
+class Source:
+    """The file of a module that is being edited.
+
+    Attributes
+    ----------
+    path
+        Where it lies.
+    stamp
+        Time of its last change and size, by which another version is noticed.
+    digest
+        What its code says.
+    imports
+        Full names that it imports.
+    """
+
+    __slots__ = ("digest", "imports", "path", "stamp")
+
+    def __init__(self, path: str, stamp: tuple[int, int], digest: bytes, imports: tuple[str, ...]) -> None:
+        self.path, self.stamp, self.digest, self.imports = path, stamp, digest, imports
+
+    def unchanged(self) -> bool:
+        """Whether the file is the one that was read."""
+        return _stamp(self.path) == self.stamp
+
+
+def registered(module: str) -> bool:
+    """Whether the functions and classes of a module travel by value although they can be imported."""
+    import cloudpickle
+
+    names = cloudpickle.list_registry_pickle_by_value()
+    while module:
+        if module in names:
+            return True
+        module = module.rpartition(".")[0]
+    return False
+
+
+def by_reference(value: Any) -> bool:
+    """Whether cloudpickle would send only the name: importable, unchanged there, not registered to go by value."""
+    name, path = getattr(value, "__module__", None), getattr(value, "__qualname__", None)
+    if not name or not isinstance(path, str) or name == "__main__" or registered(name):
+        return False
+    owner: Any = sys.modules.get(name)
+    for part in path.split("."):
+        owner = getattr(owner, part, None)
+    return owner is value
+
+
+def version_of(module: str) -> str:
+    """``__version__`` of the package that a module belongs to; empty when it has none, or when it is our own."""
+    package = module.partition(".")[0]
+    version = getattr(sys.modules.get(package), "__version__", "") if package != _OURS else ""
+    return version if isinstance(version, str) else ""
+
+
+@lru_cache(1)
+def _installed_below() -> tuple[str, ...]:
+    places = [sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")]
+    places += [*site.getsitepackages(), site.getusersitepackages()] if hasattr(site, "getsitepackages") else []
+    return tuple({os.path.realpath(place) + os.sep for place in places if place})
+
+
+@lru_cache(4096)
+def _installed(path: str) -> bool:
+    real = os.path.realpath(path)
+    return real.startswith(_installed_below()) or not os.path.exists(real)
+
+
+def editable(module: str) -> bool:
+    """Whether a module is a file that somebody edits: neither installed nor part of Python, nor the notebook itself."""
+    top = module.partition(".")[0]
+    if not module or module == "__main__" or top == _OURS or top in sys.stdlib_module_names:
+        return False
+    path = _path_of(module)
+    return path is not None and not _installed(path)
+
+
+def _path_of(module: str) -> str | None:
+    loaded = sys.modules.get(module)
+    if loaded is not None:
+        path = getattr(loaded, "__file__", None)
+    else:
+        try:
+            # Of a package the folder is enough: finding a part of it would import the package.
+            spec = importlib.util.find_spec(module) if "." not in module else None
+        except (ImportError, ValueError, AttributeError):
+            spec = None
+        path = spec.origin if spec is not None else None
+    return path if isinstance(path, str) and path not in ("built-in", "frozen") else None
+
+
+def sources_of(modules: list[str]) -> dict[str, Source]:
+    """What is edited of these modules and of what they import, by name."""
+    found: dict[str, Source] = {}
+    todo = list(modules)
+    while todo:
+        name = todo.pop()
+        for part in _with_parents(name):
+            if part in found or not editable(part):
+                continue
+            source = _source(part)
+            if source is not None:
+                found[part] = source
+                todo += source.imports
+    return found
+
+
+def _with_parents(name: str) -> list[str]:
+    parts = name.split(".")
+    return [".".join(parts[: n + 1]) for n in range(len(parts))]
+
+
+_read: dict[str, Source] = {}
+
+
+def _source(module: str) -> Source | None:
+    path = _path_of(module)
+    assert path is not None
+    stamp = _stamp(path)
+    if stamp is None:
+        return None
+    known = _read.get(path)
+    if known is None or known.stamp != stamp:
+        known = _read[path] = _reading(module, path, stamp)
+    return known
+
+
+def _stamp(path: str) -> tuple[int, int] | None:
+    try:
+        status = os.stat(path)
+    except OSError:
+        return None
+    return status.st_mtime_ns, status.st_size
+
+
+def _reading(module: str, path: str, stamp: tuple[int, int]) -> Source:
+    from parslab.serialize.bytecode import code_term, imported_names
+    from parslab.serialize.identity import digest_of
+
+    try:
+        with open(path, "rb") as file:
+            text = file.read()
+    except OSError:
+        text = b""
+    try:
+        code = compile(text, path, "exec", dont_inherit=True)
+    except (SyntaxError, ValueError):  # an extension module, or a file that is half written
+        return Source(path, stamp, hashlib.blake2b(text, digest_size=16).digest(), ())
+    loaded = sys.modules.get(module)
+    package = module if os.path.basename(path) == "__init__.py" else module.rpartition(".")[0]
+    if isinstance(loaded, types.ModuleType):
+        package = loaded.__package__ or package
+    return Source(path, stamp, digest_of(code_term(code)), tuple(imported_names(code, package)))
