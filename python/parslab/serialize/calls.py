@@ -41,13 +41,13 @@ class ArgumentTerms(Terms):
         self._refer = refer
 
     def callable_term(self, value: Any) -> Any:
-        from parslab.serialize.fingerprint import fingerprint_of, name_term
+        from parslab.serialize.fingerprint import fingerprint_of
 
         if not by_reference(value):
             return {"fingerprint": fingerprint_of(value)}
         module = value.__module__
         if not editable(module):
-            return name_term(value, False)
+            return self.name_term(module, value.__qualname__)
         sources = sources_of([module])
         return {"edited": (module, value.__qualname__, [(name, sources[name].digest) for name in sorted(sources)])}
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from parslab.serialize.modules import Source
 
-__all__ = ["Fingerprint", "fingerprint", "fingerprint_of", "name_term"]
+__all__ = ["Fingerprint", "fingerprint", "fingerprint_of"]
 
 _ABSENT = {"missing": None}
 _NOT_MEANT = frozenset(
@@ -108,12 +108,6 @@ def fingerprint_of(value: Any) -> bytes:
     return made.digest
 
 
-def name_term(value: Any, version: bool) -> Any:
-    """The term of something that is known by its name."""
-    module = value.__module__
-    return {"name": (module, value.__qualname__, version_of(module) if version else "")}
-
-
 class _PartTerms(Terms):
     """Terms in which functions and classes are names of parts."""
 
@@ -123,6 +117,9 @@ class _PartTerms(Terms):
 
     def callable_term(self, value: Any) -> Any:
         return self._graph.reference(value)
+
+    def name_term(self, module: str, name: str) -> Any:
+        return self._graph.by_name(module, name)
 
     def _module(self, value: Any, output_ref: bool) -> Any:
         return {"part": self._graph.module(value)}
@@ -155,7 +152,7 @@ class _Graph:
         elif isinstance(root, type) and not by_reference(root):
             self._describe("body", self._class, root)
         elif isinstance(root, (types.FunctionType, type)):
-            self._describe("body", self._by_name, root)
+            self.add("body", self.by_name(root.__module__, root.__qualname__))
         else:
             self._describe("body", _PartTerms(self).term, root)
         while self._todo:
@@ -192,7 +189,7 @@ class _Graph:
         if known is not None:
             return {"part": known[0]}
         if by_reference(value):
-            return self._by_name(value)
+            return self.by_name(value.__module__, value.__qualname__)
         is_class = isinstance(value, type)
         if not label:
             label = f"{'class' if is_class else 'helper'} {getattr(value, '__name__', type(value).__name__)}"
@@ -205,10 +202,11 @@ class _Graph:
             self._todo.append((label, _PartTerms(self).term, value))
         return {"part": label}
 
-    def _by_name(self, value: Any) -> Any:
-        if editable(value.__module__):
-            self._modules.append(value.__module__)
-        return name_term(value, True)
+    def by_name(self, module: str, name: str) -> Any:
+        """The term of what is imported: of an installed module with its version, else with the module's code."""
+        if editable(module):
+            self._modules.append(module)
+        return {"name": (module, name, version_of(module))}
 
     def module(self, module: types.ModuleType) -> str:
         """The label of a module, which becomes a part."""
@@ -247,7 +245,7 @@ class _Graph:
             kind = "app" if is_app else "class" if isinstance(value, type) else "helper"
             wanted = f"{kind} {name}"
             term = self.reference(value.__wrapped__ if is_app else value, wanted)
-            if term.get("part", "").startswith(wanted):
+            if term.get("part", "").startswith((wanted, "body")):
                 return str(term["part"])
             label = self._unique(wanted)
             self.add(label, term)
@@ -308,7 +306,7 @@ class _Graph:
     def _attribute(self, value: Any) -> Any:
         """What a class holds; its methods belong to it, and are no parts of their own."""
         if isinstance(value, types.FunctionType):
-            return self._by_name(value) if by_reference(value) else self._function(value)
+            return self.reference(value) if by_reference(value) else self._function(value)
         if isinstance(value, (staticmethod, classmethod)):
             return {type(value).__name__: self._attribute(value.__func__)}
         if isinstance(value, property):

@@ -114,6 +114,10 @@ class Terms:
         """The term of a function or class."""
         raise NotImplementedError
 
+    def name_term(self, module: str, name: str) -> Any:
+        """The term of something that is known by its name."""
+        return {"name": (module, name)}
+
     def future_term(self, future: Future[Any]) -> Any:
         """The term of a future."""
         raise Unidentified("it is a future, which has no value yet")
@@ -242,7 +246,7 @@ class Terms:
         return {type(value).__name__: self.callable_term(value if by_reference(value) else function)}
 
     def _named(self, value: Any, output_ref: bool) -> Any:
-        return {"name": (getattr(value, "__module__", None) or "", value.__qualname__)}
+        return self.name_term(getattr(value, "__module__", None) or "", value.__qualname__)
 
     def _module(self, value: Any, output_ref: bool) -> Any:
         return {"module": value.__name__}
@@ -272,10 +276,11 @@ class Terms:
 
     def _array(self, array: Any) -> Any:
         if array.dtype.kind in _FLAT and not array.dtype.hasobject:
+            if array.nbytes <= _IN_TERM:
+                return _dtype(array.dtype), array.shape, array.tobytes()
             self._spend(array.nbytes >> 10)
             flat = array if array.flags.c_contiguous else array.copy("C")
-            data = self._data(flat.reshape(-1).view("u1")) if flat.size and flat.itemsize else b""
-            return _dtype(array.dtype), array.shape, data
+            return _dtype(array.dtype), array.shape, self._data(flat.reshape(-1).view("u1"))
         return _dtype(array.dtype), array.shape, self.term(array.ravel().tolist())
 
     def _column(self, column: Any) -> Any:
@@ -298,7 +303,7 @@ class Terms:
             text = " ".join(str(error).split()) or type(error).__name__
             raise Unidentified(f"{kind.__name__}: {text}") from error
         if isinstance(parts, str):
-            return {"name": (getattr(value, "__module__", None) or kind.__module__, parts)}
+            return self.name_term(getattr(value, "__module__", None) or kind.__module__, parts)
         make, args, state, listed, keyed = (*parts, None, None, None, None)[:5]
         pairs = [(self.term(key), self.term(item)) for key, item in keyed] if keyed is not None else []
         return {
@@ -329,6 +334,7 @@ def _sorted(pairs: list[tuple[Any, Any]]) -> list[tuple[Any, Any]]:
     return sorted(pairs, key=lambda pair: marshal.dumps(pair[0], _VERSION))
 
 
+@functools.lru_cache(64)
 def _dtype(dtype: Any) -> tuple[str, str]:
     return (dtype.str if dtype.fields is None else repr(dtype)), dtype.name
 
