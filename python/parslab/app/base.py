@@ -15,8 +15,10 @@ from typing import TYPE_CHECKING, Any
 from parslab.app.resources import SPECIFICATIONS, WALLTIME, checked, specification
 from parslab.app.special import SPECIAL, SpecialCall, special_parameters
 from parslab.bodies.absent import AbsentApp
+from parslab.client.identities import Calls
 from parslab.client.session import dfk as loaded
 from parslab.errors import ConfigurationError
+from parslab.serialize.functions import Function
 
 if TYPE_CHECKING:
     from parslab.client.dfk import DataFlowKernel
@@ -37,8 +39,10 @@ class App:
         The function itself: ``app.func(...)`` runs it here and now.
     executors
         ``"all"``, or the labels of the executors that may run it.
-    cache, ignore_for_cache
-        As given.
+    cache
+        Whether its results are remembered.
+    ignore_for_cache
+        Parameters that do not count for that.
     resource_specification
         What every call asks for, unless it says something else.
     """
@@ -46,6 +50,8 @@ class App:
     kind = "app"
     _parslab_app = True  # how serialize.functions knows that an app stands in a function's globals
     takes_async = False
+    runner: Callable[..., Any] | None = None
+    """What a worker calls with the function."""
     strict = False
     """Whether special keywords mean files even where the function does not take them, and nothing else."""
 
@@ -73,15 +79,22 @@ class App:
         self._spec = specification(self.__name__, self.resource_specification)
         self._signature, self.kwargs = special_parameters(function)
         self._special = bool(self.kwargs)
+        self._code = Function(function, self.runner, self.__name__)
+        self._calls = Calls(self._code, True, self._ignored()) if self.cache else None
 
     def __call__(self, /, *args: Any, **kwargs: Any) -> AppFuture:
         dfk = self.data_flow_kernel or loaded()
         if self._special or (kwargs and not SPECIAL.isdisjoint(kwargs)):
             return self._call_special(dfk, args, kwargs)
-        return self._submit(dfk, args, kwargs, self._spec)
+        return self._submit(dfk, args, kwargs, self._spec, self._calls)
 
     def _submit(
-        self, dfk: DataFlowKernel, args: tuple[Any, ...], kwargs: dict[str, Any], spec: Spec | None
+        self,
+        dfk: DataFlowKernel,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        spec: Spec | None,
+        calls: Calls | None,
     ) -> AppFuture:
         raise NotImplementedError
 
@@ -91,7 +104,10 @@ class App:
         call = SpecialCall(self.__name__, self._signature, self.strict, args, kwargs)
         spec = self._asked(call.asked) if call.asked else self._spec
         call.name_streams(dfk)
-        future = self._submit(dfk, call.args, call.kwargs, spec)
+        calls = self._calls
+        if call.automatic:  # the names of these files are others for each call
+            calls = (calls or Calls(self._code, False, self._ignored())).without(call.automatic)
+        future = self._submit(dfk, call.args, call.kwargs, spec, calls)
         streams = {
             stream: DataFuture(future, value) if hasattr(value, "cleancopy") else value
             for stream, value in call.streams.items()
@@ -102,6 +118,11 @@ class App:
             outputs=[DataFuture(future, file) for file in call.files],
         )
         return future
+
+    def _ignored(self) -> tuple[str, ...]:
+        """Parameters that tell no calls apart: a label that the function does not see names files only."""
+        sees = self._signature is None or "label" in self._signature.parameters
+        return self.ignore_for_cache if sees or not self.strict else (*self.ignore_for_cache, "label")
 
     def _asked(self, asked: Mapping[str, Any]) -> Spec | None:
         """What a call asks for, key by key before what its app does."""

@@ -8,11 +8,11 @@ from parslab.app.base import App
 from parslab.app.origin import calling_cell
 from parslab.app.special import AUTO_LOGNAME
 from parslab.bodies.bash import run
-from parslab.serialize.functions import Function
 
 if TYPE_CHECKING:
     from parslab.client.dfk import DataFlowKernel
     from parslab.client.futures import AppFuture
+    from parslab.client.identities import Calls
     from parslab.wire.messages import Spec
 
 __all__ = ["AUTO_LOGNAME", "BashApp"]
@@ -22,13 +22,16 @@ class BashApp(App):
     """A function that returns a command line for a worker's bash; see :func:`parslab.bash_app`."""
 
     kind = "bash_app"
+    runner = staticmethod(run)
     strict = True
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self._code = Function(self.func, runner=run, name=self.__name__)
-
     def _submit(
-        self, dfk: DataFlowKernel, args: tuple[Any, ...], kwargs: dict[str, Any], spec: Spec | None
+        self,
+        dfk: DataFlowKernel,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        spec: Spec | None,
+        calls: Calls | None,
     ) -> AppFuture:
-        return dfk.submit(self._code, args, kwargs, executors=self.executors, cell=calling_cell(), spec=spec)
+        cell = calling_cell()
+        return dfk.submit(self._code, args, kwargs, executors=self.executors, cell=cell, spec=spec, calls=calls)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from parslab.app.bash import BashApp
@@ -62,11 +61,12 @@ def python_app(
     data_flow_kernel
         The run that calls go to; None: the one that is loaded when the app is called.
     cache
-        Accepted for Parsl's sake and stored; results are not memoized yet, and a warning says so.
+        Whether results are remembered: a call of the same function (body, helpers, globals that they use) with the
+        same arguments does not run again, but has the result of the one before.
     executors
         Label or labels of the executors that may run it, one of which is drawn for each call; ``"all"``: any.
     ignore_for_cache
-        Stored for ``cache``.
+        Parameters that do not count for that, such as one that says how much is printed.
     resource_specification
         What each call asks for; a call replaces single keys of it by its keyword ``parslab_resource_specification``
         (or Parsl's ``parsl_resource_specification``).  Keys: ``cores``, ``memory`` (a number of megabytes, or a text
@@ -202,11 +202,4 @@ def _decorated(
     def decorate(function: Callable[..., Any]) -> A:
         return kind(function, *options)
 
-    if options[1]:  # cache
-        # Said where it is written: a user who counts on memoization must not find out by the bill.
-        warnings.warn(
-            "cache=True is stored, but this version of parslab does not memoize results: every call runs.",
-            UserWarning,
-            stacklevel=3,
-        )
     return decorate if function is None else decorate(function)

@@ -10,6 +10,7 @@ from parslab.app.origin import calling_cell
 if TYPE_CHECKING:
     from parslab.client.dfk import DataFlowKernel
     from parslab.client.futures import AppFuture
+    from parslab.client.identities import Calls
     from parslab.wire.messages import Spec
 
 __all__ = ["JoinApp"]
@@ -21,6 +22,12 @@ class JoinApp(App):
     kind = "join_app"
 
     def _submit(
-        self, dfk: DataFlowKernel, args: tuple[Any, ...], kwargs: dict[str, Any], spec: Spec | None
+        self,
+        dfk: DataFlowKernel,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        spec: Spec | None,
+        calls: Calls | None,
     ) -> AppFuture:
-        return dfk.submit_join(self.func, args, kwargs, name=self.__name__, cell=calling_cell(), spec=spec)
+        cell = calling_cell()
+        return dfk.submit_join(self._code, args, kwargs, name=self.__name__, cell=cell, spec=spec, calls=calls)

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 from parslab.app.base import App
 from parslab.app.origin import calling_cell
-from parslab.serialize.functions import Function
 
 if TYPE_CHECKING:
     from parslab.client.dfk import DataFlowKernel
     from parslab.client.futures import AppFuture
+    from parslab.client.identities import Calls
     from parslab.wire.messages import Spec
 
 __all__ = ["PythonApp"]
@@ -22,11 +22,13 @@ class PythonApp(App):
     kind = "python_app"
     takes_async = True
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self._code = Function(self.func, name=self.__name__)
-
     def _submit(
-        self, dfk: DataFlowKernel, args: tuple[Any, ...], kwargs: dict[str, Any], spec: Spec | None
+        self,
+        dfk: DataFlowKernel,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        spec: Spec | None,
+        calls: Calls | None,
     ) -> AppFuture:
-        return dfk.submit(self._code, args, kwargs, executors=self.executors, cell=calling_cell(), spec=spec)
+        cell = calling_cell()
+        return dfk.submit(self._code, args, kwargs, executors=self.executors, cell=cell, spec=spec, calls=calls)

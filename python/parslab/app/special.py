@@ -74,6 +74,8 @@ class SpecialCall:
         """What it says of resources and limits, unread."""
         self.label = values.get("label")
         self.streams: dict[str, Any] = {}
+        self.automatic: list[str] = []
+        """Streams whose files are named by this call."""
         self.files: list[File] = []
         if type(values.get("inputs")) is list:
             self._replace("inputs", list(values["inputs"]))
@@ -96,6 +98,7 @@ class SpecialCall:
                 number = next(_numbers.setdefault(dfk, itertools.count())) if number is None else number
                 path = str(_auto_path(dfk, number, self.name, self.label, stream))
                 self.streams[stream] = path
+                self.automatic.append(stream)
                 self._replace(stream, path)
             elif not self.strict:
                 continue

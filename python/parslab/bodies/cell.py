@@ -50,6 +50,10 @@ class Cell:
     flags: int = 0
     title: str = ""
 
+    def _parslab_identity(self, output_ref: bool, quick: bool) -> Any:
+        """What the cell does; by which name and where it stood are those of one kernel."""
+        return self.source.lstrip("\n"), self.outputs, self.required, self.shown, self.flags
+
 
 class CellValues(Mapping[str, Any]):
     """What a cell assigned, by name.

@@ -44,7 +44,9 @@ class SentCodes:
             fn = self._fns.get(pickled.digest)
             if fn is None:
                 fn = next(self._numbers)
-                self._link.send(Code(fn, pickled.digest, pickled.name, 1), [pickled.payload])
+                self._link.send(
+                    Code(fn, pickled.digest, pickled.name, 1, pickled.fingerprint, pickled.parts), [pickled.payload]
+                )
                 self._fns[pickled.digest] = fn
                 weakref.finalize(pickled, self._forget, pickled.digest, fn).atexit = False
             return fn

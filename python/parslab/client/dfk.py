@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from parslab.client.acting import acting, calling_join
 from parslab.client.codes import SentCodes
 from parslab.client.futures import AppFuture, LeanFuture
+from parslab.client.identities import Identities
 from parslab.client.link import Link
 from parslab.client.local import LocalTasks
 from parslab.client.questions import Questions
@@ -55,6 +56,7 @@ if TYPE_CHECKING:
     from pathlib import Path as FilePath
     from types import TracebackType
 
+    from parslab.client.identities import Calls
     from parslab.client.start import Peer
     from parslab.config import Config
     from parslab.serialize.functions import Function
@@ -129,6 +131,7 @@ class DataFlowKernel:
         self._codes: SentCodes
         self._questions: Questions
         self._local: LocalTasks
+        self._identities: Identities
         self._ids: itertools.count[int]
         self._handlers: dict[type, Callable[[Any], None]] = {
             Printed: self._printed,
@@ -154,6 +157,7 @@ class DataFlowKernel:
 
     def _begin(self, sock: Any, threads: Mapping[str, int], first: Any) -> None:
         self._local = LocalTasks(self, threads)
+        self._identities = Identities(getattr(self.config, "resume", True))
         self._handlers[RunLocal] = self._local.run
         self._handlers[Want] = self._local.want
         self._link = Link(sock, self._handle, self._lost)
@@ -184,6 +188,7 @@ class DataFlowKernel:
         cell: str = "",
         follow: Callable[[str, str], None] | None = None,
         spec: Spec | None = None,
+        calls: Calls | None = None,
     ) -> AppFuture:
         """Put a call into the graph and return its future at once.
 
@@ -201,6 +206,8 @@ class DataFlowKernel:
             Called as ``follow(stream, text)`` in the link's thread while the task prints.
         spec
             What the call asks for beyond what every call gets.
+        calls
+            How its app tells calls apart, where it says anything of that.
 
         Raises
         ------
@@ -225,26 +232,32 @@ class DataFlowKernel:
             self._begin_cell(cell, task)
         future = AppFuture(self, task, name or function.name)
         if self._kinds[executor] != TaskKind.remote:
-            self._local.submit(future, function.function, args, kwargs, executor, cell, function.runner, spec)
+            self._local.submit(future, function, args, kwargs, executor, cell, spec, calls)
             return future
         pickled = function.current()  # held until the call is sent: its number is forgotten with it
         fn = self._codes.number(pickled)
         inline: bytes
         frames: list[Buffer]
-        if args or kwargs:
+        if args or kwargs or calls is not None:
             dependencies = Dependencies(self._identify)
             inline, frames = pack_arguments(args, kwargs, dependencies, future.app_name)
+            if dependencies.loose or calls is not None:
+                known = self._identities.remote(pickled, calls, args, kwargs, dependencies)
+            else:
+                known = None
             deps, shown = tuple(dependencies.tasks), show_arguments(args, kwargs)
             if deps:
                 self._local.keep(task, deps)
         else:
             inline, frames = pack_arguments(args, kwargs, _NO_DEPENDENCIES, future.app_name)
-            deps, shown = (), ""
+            deps, shown, known = (), "", None
         message = Submit(
             task, fn, 0, executor, inline, len(frames), deps, time(), shown, cell, name, follow is not None, spec
         )
         if parent >= 0:
             message.parent = parent
+        if known is not None:
+            message.identity, message.memo, message.unknown = known
         try:
             self._pending[task] = future
             if follow is not None:
@@ -262,18 +275,19 @@ class DataFlowKernel:
 
     def submit_join(
         self,
-        function: Callable[..., Any],
+        function: Function,
         args: tuple[Any, ...],
         kwargs: Mapping[str, Any],
         *,
         name: str = "",
         cell: str = "",
         spec: Spec | None = None,
+        calls: Calls | None = None,
     ) -> AppFuture:
         """Call a join app: its body runs here, and returns a future or a list of futures to wait for."""
         if self._ended is not None:
             raise self._over()
-        name = name or getattr(function, "__name__", "join")
+        name = name or function.name
         if spec is not None and spec.max_run_time:
             raise ConfigurationError(
                 f"App {name}: the body of a join app runs in a thread of this process, which nobody can stop: leave "
@@ -282,7 +296,7 @@ class DataFlowKernel:
         future = AppFuture(self, next(self._ids), name)
         if cell is not self._cell and cell:
             self._begin_cell(cell, future.task_id)
-        self._local.submit(future, function, args, kwargs, None, cell, spec=spec)
+        self._local.submit(future, function, args, kwargs, None, cell, spec, calls)
         return future
 
     def _begin_cell(self, cell: str, task: int) -> None:

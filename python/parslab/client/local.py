@@ -18,7 +18,7 @@ from parslab.client.futures import AppFuture, DataFuture, LeanFuture, _left
 from parslab.client.pool import ThreadPool, futures_in, with_values
 from parslab.errors import SerializationError
 from parslab.records.states import TaskState
-from parslab.serialize.arguments import brief, show_arguments
+from parslab.serialize.arguments import Dependencies, brief, show_arguments
 from parslab.serialize.failures import failure_of, one_line
 from parslab.serialize.values import pack
 from parslab.wire.messages import Failure, Finished, Joins, RunLocal, Submit, TaskKind, Unshippable, Value, Want
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from parslab.client.dfk import DataFlowKernel
+    from parslab.client.identities import Calls
+    from parslab.serialize.functions import Function
     from parslab.wire.messages import Spec
 
 __all__ = ["LocalTasks"]
@@ -91,18 +93,22 @@ class LocalTasks:
     def submit(
         self,
         future: AppFuture,
-        function: Callable[..., Any],
+        code: Function,
         args: tuple[Any, ...],
         kwargs: Mapping[str, Any],
         executor: int | None,
         cell: str,
-        runner: Callable[..., Any] | None = None,
         spec: Spec | None = None,
+        calls: Calls | None = None,
     ) -> None:
         """Put a thread-pool call (``executor``) or a join (None) into the graph."""
         found: list[Future[Any]] = []
         futures_in([args, dict(kwargs)], found)
-        deps = tuple(dict.fromkeys(self._kernel._identify(f)[0] for f in found))
+        dependencies = Dependencies(self._kernel._identify)
+        for inner in found:
+            dependencies.refer(inner)
+        deps = tuple(dependencies.tasks)
+        known = self._kernel._identities.local(code, calls, args, kwargs, dependencies.known)
         kind = TaskKind.join if executor is None else TaskKind.local
         if executor is None:
             pool = self._joins
@@ -112,7 +118,7 @@ class LocalTasks:
             pool = self._pools.get(label, self._joins)
         self._kinds[future] = kind
         self._there[future.task_id] = future
-        self._bodies[future.task_id] = _Body(future, function, args, kwargs, pool, runner, cell)
+        self._bodies[future.task_id] = _Body(future, code.function, args, kwargs, pool, code.runner, cell)
         message = Submit(
             future.task_id,
             -1,
@@ -127,6 +133,9 @@ class LocalTasks:
             future.app_name,
             spec=spec,
             parent=calling_join(),
+            identity=known.identity,
+            memo=known.memo,
+            unknown=known.unknown,
         )
         self._kernel._expect(future, message)
 

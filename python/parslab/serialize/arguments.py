@@ -8,21 +8,27 @@ from __future__ import annotations
 
 import io
 import pickle
+import types
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any
 
 from parslab.errors import ParslabError, SerializationError
+from parslab.serialize.identity import Unidentified
+from parslab.serialize.modules import editable
 from parslab.serialize.references import Path, resolve
 from parslab.serialize.values import ATOMS, buffers_into, split
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from parslab.wire.stream import Buffer
 
 __all__ = ["Dependencies", "brief", "pack_arguments", "show_arguments", "why_unpicklable"]
 
 _EMPTY = pickle.dumps(((), {}), 5)
+_SET, _FROZENSET = pickle.EMPTY_SET, pickle.FROZENSET
+_NAMED = (type, types.FunctionType)
+_LOOKED_AT = 100
 
 
 class Dependencies:
@@ -34,12 +40,14 @@ class Dependencies:
         ``future -> (task id, path)``; gives a foreign future an id too.
     """
 
-    __slots__ = ("_identify", "_places", "tasks")
+    __slots__ = ("_identify", "_places", "loose", "tasks")
 
     def __init__(self, identify: Callable[[Future[Any]], tuple[int, Path]]) -> None:
         self._identify = identify
         self._places: dict[int, int] = {}
         self.tasks: list[int] = []
+        self.loose = False
+        """Whether the pickle may be another one in another process, or says less than the arguments are."""
 
     def refer(self, future: Future[Any]) -> tuple[int, Path]:
         """The place of a future's task among the dependencies, and which part of its value is meant."""
@@ -48,6 +56,20 @@ class Dependencies:
         if place is None:
             place = self._places[task] = len(self.tasks)
             self.tasks.append(task)
+        return place, path
+
+    def known(self, future: Future[Any]) -> tuple[int, Path]:
+        """The same of a future that was met before.
+
+        Raises
+        ------
+        Unidentified
+            It was not: it stands where nobody looks for futures.
+        """
+        task, path = self._identify(future)
+        place = self._places.get(task)
+        if place is None:
+            raise Unidentified("a future stands where futures are not looked for")
         return place, path
 
 
@@ -75,7 +97,11 @@ def _pickler_class() -> type[pickle.Pickler]:
             if isinstance(obj, Future):
                 place, path = self.dependencies.refer(obj)
                 return resolve, ((place,) if path is None else (place, path))
-            return super().reducer_override(obj)
+            made = super().reducer_override(obj)
+            # By value (under names of this process), or by a name that stands for more than it says.
+            if made is not NotImplemented or (isinstance(obj, _NAMED) and _says_more(obj)):
+                self.dependencies.loose = True
+            return made
 
     return ArgumentPickler
 
@@ -142,7 +168,32 @@ def _pack_any(
         raise
     except Exception as error:
         raise _blame(args, kwargs, app, error) from error
-    return split(stream.getvalue(), frames)
+    packed = stream.getvalue()
+    if not dependencies.loose and (_SET in packed or _FROZENSET in packed):
+        # Or a byte of something else: looking costs less than an identity.
+        dependencies.loose = not (_ordered(args) and _ordered(kwargs.values()))
+    return split(packed, frames)
+
+
+def _says_more(named: Any) -> bool:
+    """Whether something that travels by name is identified by more than its name."""
+    return hasattr(named, "_parslab_identity") or editable(named.__module__)
+
+
+def _ordered(values: Iterable[Any], looked: int = 0) -> bool:
+    """Whether there is certainly no set in these values (nor in what they hold)."""
+    for value in values:
+        kind = type(value)
+        if kind in ATOMS:
+            continue
+        if kind.__module__ == "numpy" and not getattr(getattr(value, "dtype", None), "hasobject", True):
+            continue
+        looked += 1
+        if kind not in (list, tuple, dict) or looked > _LOOKED_AT:
+            return False
+        if not _ordered(value, looked) or (kind is dict and not _ordered(value.values(), looked)):
+            return False
+    return True
 
 
 def _blame(args: tuple[Any, ...], kwargs: Mapping[str, Any], app: str, error: Exception) -> SerializationError:

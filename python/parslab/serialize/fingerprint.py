@@ -11,8 +11,7 @@ from __future__ import annotations
 import builtins
 import sys
 import types
-import weakref
-from collections import deque
+from collections import OrderedDict, deque
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 
@@ -91,20 +90,27 @@ def fingerprint(function: Any, runner: Callable[..., Any] | None = None) -> tupl
     return made.digest, made.parts
 
 
-_kept: weakref.WeakKeyDictionary[Any, tuple[Watch, bytes]] = weakref.WeakKeyDictionary()
+_classes: OrderedDict[int, tuple[type, Watch, bytes]] = OrderedDict()
+_KEPT = 64
+"""Classes whose fingerprint is kept, and they with it: those of a notebook are few, and their instances are many."""
 
 
 def fingerprint_of(value: Any) -> bytes:
-    """The fingerprint of a function or class that stands in arguments; made again only when it has changed."""
-    kept = _kept.get(value)
-    if kept is not None and kept[0].holds():
-        return kept[1]
+    """The fingerprint of a function or class that stands in arguments; of a class made again only when it changed."""
+    if not isinstance(value, type):
+        return Fingerprint(value).digest
+    kept = _classes.get(id(value))
+    if kept is not None and kept[1].holds():
+        _classes.move_to_end(id(value))
+        return kept[2]
     census = Census()
     census.visit(value)
     watch = Watch(census)
     made = Fingerprint(value)
     watch.also(made.sources.values())
-    _kept[value] = watch, made.digest
+    _classes[id(value)] = value, watch, made.digest
+    while len(_classes) > _KEPT:
+        _classes.popitem(last=False)
     return made.digest
 
 

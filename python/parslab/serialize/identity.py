@@ -19,6 +19,7 @@ from concurrent.futures import Future
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 
+from parslab.serialize.bytecode import code_term
 from parslab.serialize.modules import by_reference
 from parslab.serialize.values import ATOMS
 
@@ -251,6 +252,9 @@ class Terms:
     def _module(self, value: Any, output_ref: bool) -> Any:
         return {"module": value.__name__}
 
+    def _code(self, value: Any, output_ref: bool) -> Any:
+        return {"code": code_term(value)}
+
     # ----- arrays and tables
 
     def _data(self, data: Any) -> bytes:
@@ -372,4 +376,5 @@ _MAKERS: dict[type, Callable[[Terms, Any, bool], Any]] = {
     types.MethodDescriptorType: Terms._named,
     types.ClassMethodDescriptorType: Terms._named,
     types.ModuleType: Terms._module,
+    types.CodeType: Terms._code,
 }

@@ -10,9 +10,7 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import os
-import site
 import sys
-import sysconfig
 import types
 from functools import lru_cache
 from typing import Any
@@ -79,6 +77,9 @@ def version_of(module: str) -> str:
 
 @lru_cache(1)
 def _installed_below() -> tuple[str, ...]:
+    import site
+    import sysconfig
+
     places = [sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")]
     places += [*site.getsitepackages(), site.getusersitepackages()] if hasattr(site, "getsitepackages") else []
     return tuple({os.path.realpath(place) + os.sep for place in places if place})

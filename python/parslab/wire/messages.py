@@ -200,6 +200,8 @@ class Submit(_Wire, tag=3):
     """Its app remembers results: ask for one before it runs, keep the one that it gives."""
     parent: int = -1
     """The join app whose body made this call: it is cancelled with that."""
+    unknown: str = ""
+    """Why it has no identity, where it should have one; then ``memo`` is not set."""
 
 
 class Cancel(_Wire, tag=4):

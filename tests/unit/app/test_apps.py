@@ -53,7 +53,7 @@ def test_a_plain_call_goes_through_as_it_is(kernel: FakeKernel) -> None:
     assert args == (things,)
     assert args[0] is things
     assert kwargs == {"b": 3}
-    assert options == {"executors": "all", "cell": "", "spec": None}
+    assert options == {"executors": "all", "cell": "", "spec": None, "calls": None}
     assert (function.function, function.runner, future.app_name) == (add, None, "add")
 
 
@@ -79,11 +79,13 @@ def test_async_functions_are_python_apps_only() -> None:
         bash_app(later)
 
 
-def test_memoization_is_not_promised() -> None:
-    with pytest.warns(UserWarning, match="does not memoize") as caught:
-        app = python_app(cache=True)(add)
+def test_an_app_says_how_its_calls_are_told_apart_when_they_are_remembered(kernel: FakeKernel) -> None:
+    app = python_app(cache=True, ignore_for_cache=["b"])(add)
     assert app.cache
-    assert caught[0].filename == __file__
+    app(1, b=2)
+    calls = kernel.calls[-1][-1]["calls"]
+    assert (calls.memo, calls.ignored) == (True, {"b"})
+    assert calls.parameters.identify((1,), {"b": 2}) == calls.parameters.identify((), {"a": 1, "b": 3})
 
 
 def test_no_run_is_told_by_the_call_not_by_the_decorator() -> None:
@@ -231,5 +233,10 @@ def test_any_keyword_function_gets_all(kernel: FakeKernel) -> None:
 def test_join_apps_hand_over_their_function(kernel: FakeKernel) -> None:
     future = join_app(add)(1, b=2)
     function, args, kwargs, options = kernel.calls[0]
-    assert (function, args, kwargs, options) == (add, (1,), {"b": 2}, {"name": "add", "cell": "", "spec": None})
+    assert (function.function, args, kwargs, options) == (
+        add,
+        (1,),
+        {"b": 2},
+        {"name": "add", "cell": "", "spec": None, "calls": None},
+    )
     assert future.app_name == "add"

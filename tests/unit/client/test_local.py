@@ -15,8 +15,10 @@ import pytest
 from parslab.app.origin import calling_cell
 from parslab.client.acting import calling_join
 from parslab.client.futures import AppFuture, LeanFuture
+from parslab.client.identities import Identities
 from parslab.client.local import LocalTasks
 from parslab.records.states import TaskState
+from parslab.serialize.functions import Function
 from parslab.serialize.values import unpack
 from parslab.wire.messages import Finished, Joins, RunLocal, Started, Submit, TaskKind, Unshippable, Value, Want
 from tests.unit.client.home import FakeHome, done
@@ -37,6 +39,7 @@ class FakeKernel(FakeHome):
         self.expected: list[Submit] = []
         self._ids = itertools.count()
         self._link = self
+        self._identities = Identities(resume=True)
         self.local = LocalTasks(self, {"threads": 2})  # type: ignore[arg-type]
 
     def send(self, message: Any, frames: Any = ()) -> None:
@@ -53,7 +56,7 @@ class FakeKernel(FakeHome):
 
     def call(self, function: Any, *args: Any, join: bool = False, **kwargs: Any) -> AppFuture:
         future = AppFuture(self, next(self._ids), function.__name__)
-        self.local.submit(future, function, args, kwargs, None if join else 1, "In [1]")
+        self.local.submit(future, Function(function), args, kwargs, None if join else 1, "In [1]")
         return future
 
     def told(self) -> Any:

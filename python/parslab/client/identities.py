@@ -1,0 +1,151 @@
+"""Which calls get an identity, and which are remembered: what ``Submit`` says of both.
+
+A call of an app with ``cache=True`` always has one.  Any other call has one where its pickle would be another one in
+the next kernel, so that a lost kernel's results can be found again; most calls travel as plain values, and cost nothing
+here.  Called by ``dfk`` and ``local`` in the thread that calls the app.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+import warnings
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from parslab.serialize.calls import Parameters, identify_arguments
+from parslab.serialize.identity import Unidentified
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Mapping
+    from types import FrameType
+
+    from parslab.serialize.arguments import Dependencies
+    from parslab.serialize.calls import Refer
+    from parslab.serialize.functions import Function, Pickled
+
+__all__ = ["Calls", "Identities", "Known"]
+
+_LOOKED_AT = 20_000
+"""How much of the arguments of a call is looked at only because they might be wanted by another kernel."""
+_LOOKED_AT_HERE = 500
+"""The same of a call that runs in this process: it takes its arguments as they are, which costs next to nothing."""
+
+
+class Known(NamedTuple):
+    """What ``Submit`` says of a call."""
+
+    identity: bytes = b""
+    memo: bool = False
+    unknown: str = ""
+
+
+_NOTHING = Known()
+
+
+class Calls:
+    """How the calls of one app are told apart.
+
+    Parameters
+    ----------
+    code
+        Its function.
+    memo
+        Whether its results are remembered.
+    ignored
+        Names of parameters that do not count.
+    """
+
+    __slots__ = ("_said", "code", "ignored", "memo", "parameters")
+
+    def __init__(self, code: Function, memo: bool = False, ignored: Collection[str] = ()) -> None:
+        self.code = code
+        self.memo = memo
+        self.ignored = frozenset(ignored)
+        self.parameters = Parameters(code.function, self.ignored)
+        self._said: set[str] = set()
+
+    def without(self, names: Collection[str]) -> Calls:
+        """The same, without some parameters more."""
+        made = object.__new__(Calls)
+        made.code, made.memo, made._said = self.code, self.memo, self._said
+        made.ignored = self.ignored.union(names)
+        made.parameters = self.parameters.without(names)
+        return made
+
+    def forgotten(self, reason: str) -> Known:
+        """A call that is not remembered, although its app is: said once for each reason."""
+        if reason not in self._said:
+            self._said.add(reason)
+            warnings.warn(
+                f"App {self.code.name}: a call is not remembered, because it cannot be told from others: {reason}. "
+                "Register the type with parslab.id_for_memo, or name the argument in ignore_for_cache.",
+                UserWarning,
+                stacklevel=_frames_to_user(),
+            )
+        return Known(unknown=reason)
+
+
+def _frames_to_user() -> int:
+    """How far above the caller of this the first line stands that is not ours."""
+    frame: FrameType | None = sys._getframe(1)
+    count = 1
+    while frame is not None and str(frame.f_globals.get("__name__")).startswith("parslab."):
+        frame, count = frame.f_back, count + 1
+    return count
+
+
+class Identities:
+    """Makes them for the calls of one run.
+
+    Parameters
+    ----------
+    resume
+        Whether calls of a lost kernel are found again.
+    """
+
+    def __init__(self, resume: bool) -> None:
+        self._resume = resume
+
+    def remote(
+        self,
+        pickled: Pickled,
+        calls: Calls | None,
+        args: tuple[Any, ...],
+        kwargs: Mapping[str, Any],
+        dependencies: Dependencies,
+    ) -> Known:
+        """Of a call that goes to a worker and is remembered, or whose pickle belongs to this process."""
+        if calls is not None and calls.memo:
+            if pickled.unknown:
+                return calls.forgotten(pickled.unknown)
+            try:
+                return Known(calls.parameters.identify(args, kwargs, dependencies.refer), True)
+            except Unidentified as error:
+                return calls.forgotten(str(error))
+        if self._resume:
+            try:
+                identify = identify_arguments if calls is None else calls.parameters.identify
+                return Known(identify(args, kwargs, dependencies.refer, _LOOKED_AT))
+            except Unidentified as error:
+                return Known(unknown=str(error))
+        return _NOTHING
+
+    def local(
+        self,
+        code: Function,
+        calls: Calls | None,
+        args: tuple[Any, ...],
+        kwargs: Mapping[str, Any],
+        refer: Refer,
+    ) -> Known:
+        """Of a call that runs in this process: what it calls is part of its identity, because it is not sent."""
+        memo = calls is not None and calls.memo
+        if not memo and not self._resume:
+            return _NOTHING
+        try:
+            identity = hashlib.blake2b(code.fingerprint(), digest_size=16)
+            identify: Callable[..., bytes] = identify_arguments if calls is None else calls.parameters.identify
+            identity.update(identify(args, kwargs, refer, None if memo else _LOOKED_AT_HERE))
+        except Unidentified as error:
+            return calls.forgotten(str(error)) if calls is not None and memo else Known(unknown=str(error))
+        return Known(identity.digest(), memo)
