@@ -12,6 +12,7 @@ export type TaskState =
   | 'dep_fail'
   | 'ready'
   | 'launched'
+  | 'fail_retryable'
   | 'joining'
   | 'cancelled';
 
@@ -30,6 +31,7 @@ export const MEANING: Readonly<Record<TaskState, string>> = {
   dep_fail: 'Never ran, because a task it needs failed.',
   ready: 'Everything it needs is there; waits for a worker.',
   launched: 'Sent to a worker (or to the notebook process) that has not begun it yet.',
+  fail_retryable: 'Its attempt failed; it waits for its next one.',
   joining: 'The body of a join app has returned; waits for the futures it returned.',
   cancelled: 'Ended because somebody cancelled it.'
 };
@@ -349,6 +351,22 @@ export interface ITaskPage {
   offset: number;
 }
 
+/** One attempt to run a task.  Times are seconds since the epoch, or null where it has not been. */
+export interface IAttempt {
+  /** Counts from 0. */
+  attempt: number;
+  /** ``failed``, or the state of the task whose last attempt it is. */
+  state: string;
+  started: number | null;
+  ended: number | null;
+  /** Who had it; often only its manager is known. */
+  worker: string;
+  host: string;
+  /** Name of a ``Reason``; empty while it has not failed. */
+  reason: string;
+  error: string;
+}
+
 /** Everything known of one task. */
 export interface ITaskDetail {
   type: 'TaskDetail';
@@ -371,6 +389,8 @@ export interface ITaskDetail {
   /** Bytes read from files and devices. */
   read: number | null;
   written: number | null;
+  /** Those that there have been, the present one last; empty before the first was sent. */
+  attempts: IAttempt[];
 }
 
 /** The last lines that the job of a block has printed. */

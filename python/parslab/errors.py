@@ -271,12 +271,14 @@ class LostError(ParslabError):
 class WorkerLost(LostError):
     """The worker process died under the task, or no worker will ever come: ``pid`` 0 (Parsl: ``WorkerLost``)."""
 
-    fields = ("task", "how", "host", "pid", "stderr_tail")
+    fields = ("task", "how", "host", "pid", "stderr_tail", "reason")
     task: int
     how: str
     host: str
     pid: int
     stderr_tail: str
+    reason: str = "worker_lost"
+    """Name of a ``Reason``: ``out_of_memory`` where the system's out-of-memory killer is known to have done it."""
 
     def __str__(self) -> str:
         if not self.pid:

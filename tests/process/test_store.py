@@ -34,7 +34,18 @@ from parslab.records.events import (
     TaskSubmitted,
     WorkerMoved,
 )
-from parslab.records.panel import BlockCommand, Cancel, Detail, Keep, Page, Problem, Scale, TaskDetail, TaskPage
+from parslab.records.panel import (
+    Attempt,
+    BlockCommand,
+    Cancel,
+    Detail,
+    Keep,
+    Page,
+    Problem,
+    Scale,
+    TaskDetail,
+    TaskPage,
+)
 from parslab.records.states import TaskState
 
 if TYPE_CHECKING:
@@ -110,6 +121,39 @@ def test_a_detail_knows_all_of_a_task(desk: Desk) -> None:
     for unknown in (9, 1 << 80):
         answer = desk.ask(Detail("d", unknown))
         assert answer == Problem("d", f"This run has no task {unknown}.")
+
+
+def test_a_detail_lists_the_attempts_of_a_task(desk: Desk) -> None:
+    desk.write(WorkerMoved(0.0, "w", "llex", "busy", "node7", 4711), WorkerMoved(0.0, "v", "llex", "busy", "node8", 1))
+    desk.write(TaskSubmitted(1.0, 1, "fit", S.ready, "llex", 1), TaskMoved(2.0, 1, S.launched, 0, "w"))
+    desk.write(TaskMoved(3.0, 1, S.running, 0, "w"), TaskFailed(4.0, 1, 0, "WorkerLost: gone", "", "worker_lost"))
+    waiting = TaskMoved(4.0, 1, S.fail_retryable)
+    desk.write(waiting)
+    detail = desk.detail(1)
+    assert detail.times[-1] == ("fail_retryable", 4.0)
+    assert detail.row.error == "WorkerLost: gone"
+    first = Attempt(0, "failed", 3.0, 4.0, "w", "node7", "worker_lost", "WorkerLost: gone")
+    assert detail.attempts == [first]
+    desk.write(TaskMoved(5.0, 1, S.ready, 1), TaskMoved(6.0, 1, S.launched, 1, "v"))
+    raised = TaskFailed(8.0, 1, 1, "ValueError: no", "Traceback", "", 7.0, "v")
+    desk.write(TaskMoved(7.0, 1, S.running, 1, "v"), raised, TaskMoved(8.0, 1, S.ready, 2))
+    second = Attempt(1, "failed", 7.0, 8.0, "v", "node8", "app_error", "ValueError: no")
+    assert desk.detail(1).attempts == [first, second]
+    desk.write(*(TaskMoved(9.0 + n, 1, state, 2, "w") for n, state in enumerate(LIFE)))
+    detail = desk.detail(1)
+    assert detail.attempts == [first, second, Attempt(2, "exec_done", 10.0, 11.0, "w", "node7", "", "")]
+    assert (detail.row.error, detail.traceback) == ("", "")  # what failed before is not what became of it
+    assert desk.page(text="ValueError").total == 0
+
+
+def test_what_never_ran_has_had_no_attempt(desk: Desk) -> None:
+    desk.write(TaskSubmitted(7.0, 3, "report", S.pending, "llex", 1, (2,)))
+    desk.write(TaskFailed(7.5, 3, 0, "DependencyError: task 2", "", "dependency"), TaskMoved(7.5, 3, S.dep_fail))
+    assert desk.detail(3).attempts == []
+    desk.write(
+        TaskSubmitted(8.0, 4, "fit", S.ready, "llex", 1), TaskMoved(8.0, 4, S.launched), TaskMoved(9.0, 4, S.cancelled)
+    )
+    assert desk.detail(4).attempts == [Attempt(0, "cancelled", None, 9.0, "", "", "cancelled", "")]
 
 
 def test_pages_filter_sort_and_count(desk: Desk) -> None:

@@ -14,8 +14,15 @@ DEADLY = Faults(killed=0.3, doubled=0.3, failed=0.3, cancelled=0.1, unshippable=
 RETRIES = 3
 
 
-def played(seed: int, faults: Faults = DEADLY, retries: int = RETRIES, tasks: int = 12, workers: int = 3) -> Network:
-    network = Network(seed, tasks, workers, faults, retries)
+def played(
+    seed: int,
+    faults: Faults = DEADLY,
+    retries: int = RETRIES,
+    tasks: int = 12,
+    workers: int = 3,
+    handler: bool = False,
+) -> Network:
+    network = Network(seed, tasks, workers, faults, retries, handler)
     network.play()
     broken = network.broken_promises()
     assert not broken, f"seed {seed}: {broken}"
@@ -26,6 +33,15 @@ def played(seed: int, faults: Faults = DEADLY, retries: int = RETRIES, tasks: in
 def test_runs_with_retries_keep_every_promise(block: int) -> None:
     for seed in range(block * 200, (block + 1) * 200):
         played(seed)
+
+
+@pytest.mark.parametrize("block", range(3))
+def test_runs_with_a_retry_handler_keep_every_promise(block: int) -> None:
+    waited = 0
+    for seed in range(block * 200, (block + 1) * 200):
+        network = played(seed, handler=True)
+        waited += sum(TaskState.fail_retryable in moves for moves in network.history.moves.values())
+    assert waited > 200
 
 
 def test_one_worker_that_keeps_dying_is_enough() -> None:

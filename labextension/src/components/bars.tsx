@@ -13,6 +13,7 @@ const ORDER = [
   'cancelled',
   'running',
   'joining',
+  'fail_retryable',
   'launched',
   'ready',
   'pending'

@@ -13,6 +13,7 @@ export const STATES: readonly TaskState[] = [
   'ready',
   'launched',
   'running',
+  'fail_retryable',
   'joining',
   'exec_done',
   'failed',
@@ -32,6 +33,7 @@ export interface IShape {
 const CIRCLE = 'M.8 0A.8.8 0 1 1-.8 0 .8.8 0 1 1 .8 0Z';
 const DIAMOND = 'M0-.95.95 0 0 .95-.95 0Z';
 const TRIANGLE = 'M-.65-.85.95 0-.65.85Z';
+const TRIANGLE_BACK = 'M.65-.85-.95 0 .65.85Z';
 const SQUARE = 'M-.75-.75H.75V.75H-.75Z';
 
 const SHAPES: Record<string, IShape> = {
@@ -39,6 +41,7 @@ const SHAPES: Record<string, IShape> = {
   ready: { path: DIAMOND, solid: false },
   launched: { path: TRIANGLE, solid: false },
   running: { path: TRIANGLE, solid: true },
+  fail_retryable: { path: TRIANGLE_BACK, solid: false },
   joining: { path: DIAMOND, solid: true },
   exec_done: { path: CIRCLE, solid: true },
   failed: { path: SQUARE, solid: true },
@@ -63,6 +66,7 @@ export function labelOf(state: string, trans: TranslationBundle): string {
     ready: trans.__('Ready'),
     launched: trans.__('Launched'),
     running: trans.__('Running'),
+    fail_retryable: trans.__('To be retried'),
     joining: trans.__('Joining'),
     exec_done: trans.__('Done'),
     failed: trans.__('Failed'),

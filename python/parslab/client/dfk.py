@@ -28,12 +28,12 @@ from parslab.errors import ConfigurationError, DataFlowKernelLost, NoDataFlowKer
 from parslab.records import panel
 from parslab.records.states import TaskState
 from parslab.serialize.arguments import Dependencies, pack_arguments, show_arguments
+from parslab.serialize.failures import failure_from
 from parslab.wire.messages import (
     Adopted,
     Answered,
     Asked,
     Cancel,
-    Failure,
     Fed,
     Follow,
     Keep,
@@ -660,11 +660,9 @@ class DataFlowKernel:
                 log.exception("telling the end of run %s failed", self.run)
 
     def _fail_pending(self) -> None:
-        import pickle
-
         error = self._ended
         assert error is not None
-        failure = Failure(f"{type(error).__name__}: {error}", "", pickle.dumps(error))
+        failure = failure_from(error)
         while self._pending:
             with contextlib.suppress(KeyError):
                 _, future = self._pending.popitem()

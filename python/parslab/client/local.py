@@ -17,6 +17,7 @@ from parslab.client.acting import calling_join, on_behalf_of
 from parslab.client.futures import AppFuture, DataFuture, LeanFuture, _left
 from parslab.client.pool import ThreadPool, futures_in, with_values
 from parslab.errors import SerializationError
+from parslab.records.reasons import Reason
 from parslab.records.states import TaskState
 from parslab.serialize.arguments import Dependencies, brief, show_arguments
 from parslab.serialize.failures import failure_of, one_line
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 
 __all__ = ["LocalTasks"]
 
+_CANCELLED = "CancelledError: the future was cancelled"
 _JOIN_THREADS = 10
 """Threads for the bodies of join apps and for packing values (Parsl: ``internal_tasks_max_threads``)."""
 
@@ -252,7 +254,7 @@ class LocalTasks:
         link = self._kernel._link
         if future is None:
             text = f"SerializationError: the value of task {task} is not in the notebook any more"
-            link.send(Unshippable(task, Failure(text)))
+            link.send(Unshippable(task, Failure(text, reason=Reason.serialization.value)))
             return
         try:
             value = future._value()
@@ -269,7 +271,7 @@ class LocalTasks:
         try:
             task._take(done.result())
         except CancelledError:
-            state, failure = TaskState.failed, Failure("CancelledError: the future was cancelled")
+            state, failure = TaskState.failed, Failure(_CANCELLED, reason=Reason.cancelled.value)
         except BaseException as error:
             state, failure = TaskState.failed, failure_of(error)
         with contextlib.suppress(OSError):

@@ -7,6 +7,7 @@ round trip between two tasks is never waited for.  What a manager cannot begin s
 Managers with room stand in a list from which one is drawn in constant time, so the cost of a task does not grow with
 the number of managers.  Tasks with a priority go before those without, the smallest number first.  A task that asks for
 more than one worker's share of a node takes several places of one manager, which is kept free for it until it fits.
+A task that is tried again goes before all others without a priority, to another manager than before if it can.
 
 Invariants: a task is queued or in the ``inflight`` of one manager, never both; ``load`` is the sum of the places of
 what is in flight; a manager is in ``free`` exactly when it is usable, not booked and has room.
@@ -24,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 from parslab.records.states import TaskState
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
 __all__ = ["AHEAD", "SELECTORS", "Dispatch", "ManagerSlot"]
 
@@ -36,6 +37,8 @@ _CHUNK = 1e-3
 """Seconds of work that go to one manager rather than to several: a message costs more than the shortest tasks."""
 _LOOKED_AT = 64
 """Tasks at the head of the queue of wide ones that are tried to be placed at a time."""
+_ELSEWHERE = 5.0
+"""Seconds that a task which was lost with a machine waits for a place on another one, where there is another one."""
 _LONG = 1.0
 """Seconds that a function is taken for before its first call has ended."""
 
@@ -174,6 +177,8 @@ class Dispatch:
         self.slots: dict[str, ManagerSlot] = {}
         self._urgent: list[tuple[float, int, Any]] = []
         self._wide: deque[Any] = deque()
+        self._again: deque[tuple[Any, str, float]] = deque()
+        """(task, the manager that had better not get it, until when another one is waited for)"""
         self._free: list[ManagerSlot] = []
         self._mean: dict[int, float] = {}
         self._packs = selector == "block_id"
@@ -186,7 +191,7 @@ class Dispatch:
     @property
     def waiting(self) -> int:
         """How many tasks are queued, cancelled ones that have not been met yet included."""
-        return len(self.tasks) + len(self._urgent) + len(self._wide)
+        return len(self.tasks) + len(self._urgent) + len(self._wide) + len(self._again)
 
     # ----- tasks come
 
@@ -206,6 +211,17 @@ class Dispatch:
             else:
                 self._put_special(task, next(self._back))
 
+    def put_again(self, tasks: Sequence[Any], now: float) -> None:
+        """Tasks whose attempt failed may be tried again (``dataflow.retries.Again``): they go first.
+
+        Those with a specification go first among their like, wherever there is room.
+        """
+        special = [again.task for again in tasks if again.task.spec is not None]
+        self.put_back(special)
+        self._again.extend(
+            (task, worker, now + _ELSEWHERE if lost else now) for task, worker, lost in tasks if task.spec is None
+        )
+
     def _put_special(self, task: Any, order: int) -> None:
         spec = task.spec
         if spec.cores or spec.memory or spec.gpus:
@@ -222,7 +238,9 @@ class Dispatch:
 
     def take_all(self) -> list[Any]:
         """Empty the queue."""
-        taken = [*self._wide, *(entry[2] for entry in sorted(self._urgent, key=lambda e: e[:2])), *self.tasks]
+        urgent = [entry[2] for entry in sorted(self._urgent, key=lambda e: e[:2])]
+        taken = [*self._wide, *urgent, *(entry[0] for entry in self._again), *self.tasks]
+        self._again.clear()
         self._wide.clear()
         self._urgent.clear()
         self.tasks.clear()
@@ -285,6 +303,8 @@ class Dispatch:
         given: dict[str, tuple[ManagerSlot, list[Any]]] = {}
         if self._wide:
             self._assign_wide(given, now)
+        if self._again:
+            self._assign_again(given, now)
         free = self._free
         while free and (self.tasks or self._urgent):
             before = len(given), len(self.tasks) + len(self._urgent)
@@ -354,6 +374,41 @@ class Dispatch:
         if taken:
             slot.idle_since = None
         return taken
+
+    def _assign_again(self, given: dict[str, tuple[ManagerSlot, list[Any]]], now: float) -> None:
+        """Give tasks that are tried again to managers with room, those that failed them last of all."""
+        waiting, self._again = self._again, deque()
+        if self._urgent:  # which go before these
+            self.tasks.extendleft(entry[0] for entry in reversed(waiting))
+            return
+        for entry in waiting:
+            task, failed_by, until = entry
+            if task.state is not TaskState.ready:
+                continue  # cancelled while it waited
+            slot = self._place_for(failed_by, now >= until) if self._free else None
+            if slot is None:
+                self._again.append(entry)
+                continue
+            slot.inflight[task.id] = task
+            task.worker = slot
+            slot.load += 1
+            slot.expected += self._mean.get(task.fn, _LONG)
+            slot.idle_since = None
+            slot.turn = next(self._turns)
+            given.setdefault(slot.name, (slot, []))[1].append(task)
+            self._see_to(slot)
+
+    def _place_for(self, failed_by: str, anywhere: bool) -> ManagerSlot | None:
+        """A manager with room for a task that this one has failed; None while another one is to be waited for."""
+        free = self._free
+        number = self._select(free, len(free), self._dice)
+        slot = free[number]
+        if slot.name != failed_by:
+            return slot
+        if len(free) > 1:
+            return free[number - 1]
+        others = any(one.usable for one in self.slots.values() if one is not slot)
+        return slot if anywhere or not others else None
 
     def _assign_wide(self, given: dict[str, tuple[ManagerSlot, list[Any]]], now: float) -> None:
         """Give tasks that take several places; the first that does not fit books the manager that is nearest to it."""

@@ -13,6 +13,7 @@ import itertools
 import logging
 import os
 import socket
+from functools import partial
 from pathlib import Path
 from time import time
 from typing import TYPE_CHECKING, Any
@@ -56,6 +57,8 @@ if TYPE_CHECKING:
     from parslab.dataflow.connection import ConnectionFile
     from parslab.dataflow.far_workers import FarWorkers
     from parslab.dataflow.managers import Managers
+    from parslab.dataflow.retries import Again
+    from parslab.dataflow.table import Task
     from parslab.wire.messages import KernelMessage, Still
     from parslab.wire.stream import Buffer
 
@@ -271,9 +274,11 @@ class Kernel(Ledger):
         while timers and timers[0][0] <= now:
             heapq.heappop(timers)[2]()
         out = self.table.out
-        while out.ready or out.replies or out.stops:
+        while out.ready or out.replies or out.stops or out.again:
             if out.ready:
                 self._queue_ready()
+            if out.again:
+                self._queue_again()
             for pool in self.pools.values():
                 if pool.queue.waiting:
                     pool.assign(now)
@@ -291,9 +296,11 @@ class Kernel(Ledger):
                 pool.assign(now)
                 if pool.broken:
                     pool.fail_waiting()
+        if out.later:
+            self._plan_attempts(now)
         if self._hubs:
             self._hubs[0].after_round()
-            if out.ready or out.replies or out.stops:
+            if out.ready or out.replies or out.stops or out.again:
                 return now
         return self._next_deadline(now)
 
@@ -305,6 +312,25 @@ class Kernel(Ledger):
         else:
             for task in ready:
                 self.pools[task.executor].queue.put((task,))
+
+    def _queue_again(self) -> None:
+        """Tasks that are tried again go first, so that they do not wait once more for all that came after them."""
+        out = self.table.out
+        again, out.again = out.again, []
+        by_executor: dict[int, list[Again]] = {}
+        for one in again:
+            by_executor.setdefault(one.task.executor, []).append(one)
+        for executor, some in by_executor.items():
+            self.pools[executor].queue.put_again(some, time())
+
+    def _plan_attempts(self, now: float) -> None:
+        out = self.table.out
+        later, out.later = out.later, []
+        for pause, task, attempt in later:
+            self.at(now + pause, partial(self._try_again, task, attempt))
+
+    def _try_again(self, task: Task, attempt: int) -> None:
+        self.table.try_again(task, attempt, time())
 
     def _next_deadline(self, now: float) -> float | None:
         deadlines = [self._timers[0][0]] if self._timers else []

@@ -7,7 +7,6 @@ managers are the business of ``scaling``: here it is told who came and who left,
 from __future__ import annotations
 
 import logging
-import pickle
 import shlex
 import socket
 import sys
@@ -22,7 +21,7 @@ from parslab.places import import_prefix
 from parslab.records.events import ManagerMoved, NodeSampled, NoticeRaised, TaskSampled, WorkerMoved
 from parslab.records.states import FINAL, ManagerState
 from parslab.scaling.base import BlockLoad, Load
-from parslab.serialize.failures import one_line
+from parslab.serialize.failures import failure_from
 from parslab.wire import invitations
 from parslab.wire.messages import (
     PROTOCOL,
@@ -30,7 +29,6 @@ from parslab.wire.messages import (
     Beat,
     Broken,
     Draining,
-    Failure,
     Farewell,
     Interrupt,
     Leave,
@@ -250,7 +248,7 @@ class Managers:
             f"it asks for {_asked(task.spec)}, and no node of executor {self.label} has that: the largest has "
             f"{most.cores} cores, {most.memory >> 20} MB and {most.accelerators} accelerators"
         )
-        self._owner.failed(task, _failure(WorkerLost(task.id, why, "", 0, "")), time(), "")
+        self._owner.failed(task, failure_from(WorkerLost(task.id, why, "", 0, "")), time(), "")
 
     def next_deadline(self) -> float | None:
         """Nothing here is looked at: managers look at their workers."""
@@ -278,7 +276,7 @@ class Managers:
         for task in self.queue.take_all():
             if task.state not in FINAL:
                 why = f"executor {self.label} is stopped: {self.broken}"
-                self._owner.failed(task, _failure(WorkerLost(task.id, why, "", 0, "")), time(), "")
+                self._owner.failed(task, failure_from(WorkerLost(task.id, why, "", 0, "")), time(), "")
 
     def reap(self) -> None:
         """A child of this process has ended: not a manager of ours."""
@@ -446,7 +444,7 @@ class Managers:
         unfinished = [task for task in held if task.state not in FINAL]
         for task in unfinished:
             error = ManagerLost(task.id, slot.name, told.host, slot.block, reason)
-            self._owner.failed(task, _failure(error), now, slot.name)
+            self._owner.failed(task, failure_from(error), now, slot.name)
         for worker, (_, pid) in told.workers.items():
             self.event(WorkerMoved(now, worker, self.label, "dead", told.host, pid, f"its manager {reason}"))
         self._tell(slot, state, reason)
@@ -531,7 +529,3 @@ def _asked(spec: Any) -> str:
         f"{spec.gpus} accelerators" if spec.gpus else "",
     ]
     return " and ".join(part for part in parts if part)
-
-
-def _failure(error: Exception) -> Failure:
-    return Failure(one_line(error), "", pickle.dumps(error))

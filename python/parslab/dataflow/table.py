@@ -8,7 +8,10 @@ Invariants (``check`` verifies them; every test of this module ends with it):
 - a task in a final state has no arguments, has been resolved to its client exactly once, and has no dependents but
   those that wait until its client sends the value (and, until then, those of them that were cancelled meanwhile);
 - a task that failed is tried again while its retries last: it goes back to ready with another attempt number and all
-  that it needs to run; only its last failure is told to its client, and what comes of an earlier attempt is dropped;
+  that it needs to run, at once or after a while in fail_retryable; only its last failure is told to its client, and
+  what comes of an earlier attempt is dropped;
+- only a task that is not final has a trial, and a task in fail_retryable has one: it waits for its time, or for the
+  retry handler of its client;
 - a task is forgotten when it is final and its client has released it; needs that a dependent still holds stay alive
   through that reference alone.
 """
@@ -17,12 +20,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from parslab.dataflow.retries import Again, Trial
 from parslab.dataflow.values import NOTHING, Value, joined
 from parslab.errors import InternalError
 from parslab.records.events import Event, TaskFailed, TaskMoved, TaskSubmitted
 from parslab.records.machine import TASK, Signal, step
+from parslab.records.reasons import Reason
 from parslab.records.states import FINAL, TaskState
-from parslab.wire.messages import INLINE, Failure, KernelMessage, Resolved, RunLocal, Submit, TaskKind, Want
+from parslab.wire.messages import INLINE, Failure, Judge, KernelMessage, Resolved, RunLocal, Submit, TaskKind, Want
 from parslab.wire.messages import Value as ValueMessage
 
 if TYPE_CHECKING:
@@ -32,7 +37,11 @@ if TYPE_CHECKING:
 
 __all__ = ["Effects", "Table", "Task"]
 
-_CANCELLED = Failure("CancelledError: it was cancelled")
+_DEAF = FINAL | {TaskState.fail_retryable}
+"""Nothing that is told of a task in one of these states counts: no attempt is on its way."""
+_UNBEGUN = (TaskState.pending, TaskState.fail_retryable)
+_CANCELLED = Failure("CancelledError: it was cancelled", reason=Reason.cancelled.value)
+_DEPENDENCY = Reason.dependency.value
 
 
 class Task:
@@ -109,6 +118,10 @@ class Effects:
     def __init__(self) -> None:
         self.ready: list[Task] = []
         """Remote tasks that may run now, in order."""
+        self.again: list[Again] = []
+        """Those that may be tried again now: they go first."""
+        self.later: list[tuple[float, Task, int]] = []
+        """(seconds from now, task, failed attempt): when to call :meth:`Table.try_again`."""
         self.replies: list[tuple[int, KernelMessage, list[Buffer]]] = []
         """(client, message, frames) to send."""
         self.stops: list[Task] = []
@@ -141,6 +154,10 @@ class Table:
         """Outcomes that were ignored: late, doubled, or of an earlier attempt."""
         self.retried = 0
         """Attempts that failed and were followed by another one."""
+        self.trials: dict[int, Trial] = {}
+        """What is known of tasks that have failed and not ended."""
+        self.judges: set[int] = set()
+        """Clients that have a retry handler."""
         self.out = Effects()
         self._ended: list[Task] = []
         self._waking = False
@@ -270,6 +287,8 @@ class Table:
         for task in mine:
             if task.dependents is not None and task.state is TaskState.exec_done:
                 self.unshippable(task, Failure("CancelledError: the notebook that had its value has gone"), now)
+        self.judges.discard(client)
+        self.ask_again(client, now)
         self.release([t.id for t in mine])
 
     # ----- what workers and clients report
@@ -303,7 +322,7 @@ class Table:
 
         ``attempt`` is the one that did, where the reporter knows (None: the current one).
         """
-        if task.state in FINAL or (attempt is not None and attempt != task.attempt):
+        if task.state in _DEAF or (attempt is not None and attempt != task.attempt):
             self.dropped += 1
             return
         if task.state is TaskState.launched and task.kind != TaskKind.external:
@@ -327,37 +346,108 @@ class Table:
 
         ``attempt`` is the one that did, where the reporter knows (None: the current one).
         """
-        if task.state in FINAL or (attempt is not None and attempt != task.attempt):
+        if task.state in _DEAF or (attempt is not None and attempt != task.attempt):
             self.dropped += 1
             return
         if task.state is TaskState.launched and started:
             self._move(task, Signal.begun, started, worker)
+        self._tell_failure(task, failure, ended, started, worker)
+        if (task.state is TaskState.launched or task.state is TaskState.running) and task.kind != TaskKind.external:
+            judged = task.client in self.judges
+            if judged or self._allowed(task):
+                trial = self.trials.setdefault(task.id, Trial())
+                trial.note(failure, worker)
+                if judged:
+                    self._ask(task, trial, failure, ended)
+                    return
+                if self._go_on(task, trial, 1.0, ended):
+                    return
+        self._fail(task, failure, Signal.failed, ended, worker)
+
+    def _tell_failure(self, task: Task, failure: Failure, now: float, started: float = 0.0, worker: str = "") -> None:
         self._close(task)
-        self.out.events.append(TaskFailed(ended, task.id, task.attempt, failure.error, failure.traceback))
-        if (task.state is TaskState.launched or task.state is TaskState.running) and task.attempt < self._allowed(task):
-            self._retry(task, ended)
-            return
+        event = TaskFailed(
+            now, task.id, task.attempt, failure.error, failure.traceback, failure.reason, started, worker
+        )
+        self.out.events.append(event)
+
+    def _fail(self, task: Task, failure: Failure, signal: Signal, now: float, worker: str = "") -> None:
         task.failure = failure
-        self._move(task, Signal.failed, ended, worker)
-        self._end(task, ended)
+        self._move(task, signal, now, worker)
+        self._end(task, now)
+
+    # ----- another attempt
 
     def _allowed(self, task: Task) -> int:
-        """How often it may be tried again; an external task is not ours to run."""
-        if task.kind == TaskKind.external:
-            return 0
+        """What failed attempts may cost; without a retry handler each costs 1."""
         spec = task.spec
         return self.retries if spec is None or spec.retries < 0 else spec.retries
 
-    def _retry(self, task: Task, now: float) -> None:
-        task.attempt += 1
+    def _go_on(self, task: Task, trial: Trial, cost: float, now: float) -> bool:
+        """Charge for a failed attempt; whether there is another one, now or after a while."""
+        trial.cost += cost
+        if not trial.cost <= self._allowed(task):  # nor when it is no number
+            return False
         task.worker = None
+        pause = trial.pause
+        if pause <= 0:
+            self._next_attempt(task, trial, now)
+            return True
+        if task.state is not TaskState.fail_retryable:
+            self._move(task, Signal.attempt_failed, now)
+        self.out.later.append((pause, task, task.attempt))
+        return True
+
+    def try_again(self, task: Task, attempt: int, now: float) -> None:
+        """The time has come that was named in ``Effects.later``; it may have been cancelled meanwhile."""
+        if task.state is TaskState.fail_retryable and task.attempt == attempt:
+            self._next_attempt(task, self.trials[task.id], now)
+
+    def _next_attempt(self, task: Task, trial: Trial, now: float) -> None:
+        task.attempt += 1
         self.retried += 1
         self._move(task, Signal.retried, now)
-        self._may_run(task, now)
+        if task.kind == TaskKind.remote:
+            self.out.again.append(Again(task, trial.worker, trial.losses > 0))
+        else:
+            self._may_run(task, now)
+
+    def _ask(self, task: Task, trial: Trial, failure: Failure, now: float) -> None:
+        """Have the retry handler of its client say what this failure costs."""
+        task.worker = None
+        trial.asked = failure
+        self._move(task, Signal.attempt_failed, now)
+        self.out.replies.append((task.client, Judge(task.id, task.attempt, failure), []))
+
+    def judged(self, task: Task, attempt: int, cost: float, failure: Failure | None, now: float) -> None:
+        """The retry handler has said what an attempt costs; a ``failure`` of its own ends the task."""
+        trial = self.trials.get(task.id)
+        if trial is None or trial.asked is None or attempt != task.attempt:
+            self.dropped += 1
+            return
+        asked, trial.asked = trial.asked, None
+        if failure is not None:
+            self._tell_failure(task, failure, now, worker=trial.worker)
+            self._fail(task, failure, Signal.failed, now)
+        elif asked.reason == _DEPENDENCY:
+            self._fail(task, asked, Signal.need_failed, now)
+        elif not self._go_on(task, trial, cost, now):
+            self._fail(task, asked, Signal.failed, now)
+
+    def ask_again(self, client: int, now: float) -> None:
+        """Ask about all that waits for an answer of this client, or do without, when it has no retry handler (now)."""
+        for number in [number for number, trial in self.trials.items() if trial.asked is not None]:
+            task, trial = self.tasks[number], self.trials[number]
+            if task.client != client or trial.asked is None:
+                continue
+            if client in self.judges:
+                self.out.replies.append((client, Judge(number, task.attempt, trial.asked), []))
+            else:
+                self.judged(task, task.attempt, 1.0, None, now)
 
     def joins(self, task: Task, ids: tuple[int, ...], many: bool, started: float, now: float) -> None:
         """The body of a join app returned these tasks."""
-        if task.state in FINAL:
+        if task.state in _DEAF:
             self.dropped += 1
             return
         if task.state is TaskState.launched:
@@ -441,6 +531,8 @@ class Table:
         """A task has just entered a final state: tell its client, wake its dependents."""
         self.unfinished -= 1
         self.ended += 1
+        if self.trials:
+            self.trials.pop(task.id, None)
         task.args = b""
         task.frames, task.needs, task.joins = [], [], None
         if task.kind == TaskKind.join:
@@ -508,8 +600,7 @@ class Table:
         if bad:
             failure = self._propagated("JoinError", task, bad)
             task.failure = failure
-            self._close(task)
-            self.out.events.append(TaskFailed(now, task.id, task.attempt, failure.error, failure.traceback))
+            self._tell_failure(task, failure, now)
             self._move(task, Signal.join_failed, now)
         else:
             values = [t.value for t in task.joins or () if t.value is not None]
@@ -527,16 +618,17 @@ class Table:
     def _propagate(self, task: Task, need: Task, failure: Failure, now: float) -> None:
         roots = ((need.id, f"task {need.id} ({need.app})", failure.error),)
         text = f"DependencyError: task {need.id} ({need.app}): {failure.error}"
-        self._fail_unrun(task, Failure(text, failure.traceback, failure.payload, roots, (need.id,)), now)
+        failure = Failure(text, failure.traceback, failure.payload, roots, (need.id,), _DEPENDENCY)
+        self._fail_unrun(task, failure, now)
 
     def _fail_unrun(self, task: Task, failure: Failure, now: float) -> None:
-        task.failure = failure
         if task.state is TaskState.ready:
             task.state = TaskState.pending
-        self._close(task)
-        self.out.events.append(TaskFailed(now, task.id, task.attempt, failure.error, failure.traceback))
-        self._move(task, Signal.need_failed, now)
-        self._end(task, now)
+        self._tell_failure(task, failure, now)
+        if task.client in self.judges:
+            self._ask(task, self.trials.setdefault(task.id, Trial()), failure, now)
+        else:
+            self._fail(task, failure, Signal.need_failed, now)
 
     def _propagated(self, kind: str, task: Task, bad: list[Task]) -> Failure:
         roots: dict[int, tuple[int, str, str]] = {}
@@ -547,7 +639,7 @@ class Table:
         first = bad[0].failure or _CANCELLED
         path = (bad[0].id, *first.path)
         text = f"{kind}: {next(iter(roots.values()))[1]} failed with {next(iter(roots.values()))[2]}"
-        return Failure(text, first.traceback, first.payload, tuple(list(roots.values())[:100]), path[:100])
+        return Failure(text, first.traceback, first.payload, tuple(list(roots.values())[:100]), path[:100], _DEPENDENCY)
 
     def _forget(self, task: Task) -> None:
         if task.dependents is None:
@@ -569,6 +661,12 @@ class Table:
             if task.kind == TaskKind.remote:
                 self._want(new)
 
+    def _lacks(self, task: Task) -> bool:
+        """Whether a task waits for what it needs, or will never have it."""
+        trial = self.trials.get(task.id)
+        asked = trial.asked if trial is not None else None
+        return task.state is TaskState.pending or (asked is not None and asked.reason == _DEPENDENCY)
+
     def check(self) -> None:
         """Verify the invariants; for tests."""
         for task in set(self.tasks.values()):
@@ -579,11 +677,17 @@ class Table:
                 assert not task.args, task.story()
                 assert not task.needs, task.story()
                 for d in task.dependents or ():
-                    assert d.state is TaskState.pending or d.state in FINAL, task.story()
+                    assert d.state in _UNBEGUN or d.state in FINAL, task.story()
                     assert d.kind == TaskKind.remote, task.story()
                     assert task.value is None, task.story()
                     assert task.wanted, task.story()
-            elif task.kind == TaskKind.remote and task.state is not TaskState.pending:
+                assert task.id not in self.trials, task.story()
+            elif task.kind == TaskKind.remote and not self._lacks(task):
                 assert all(need.value is not None for need in task.needs), task.story()
-            assert task.attempt <= self._allowed(task), task.story()
-        assert self.unfinished == sum(t.state not in FINAL for t in set(self.tasks.values()))
+            if task.state is TaskState.fail_retryable:
+                assert task.id in self.trials, task.story()
+                assert task.worker is None, task.story()
+            if not self.judges:
+                assert task.attempt <= self._allowed(task), task.story()
+        assert self.trials.keys() <= self.tasks.keys()
+        assert self.unfinished == sum(t.state not in FINAL for t in self.tasks.values())

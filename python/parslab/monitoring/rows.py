@@ -37,6 +37,8 @@ class TaskRecord(msgspec.Struct, gc=False):
     ready: float | None
     launched: float | None
     started: float | None
+    retrying: float | None
+    """When its attempt failed and it began to wait for its next one."""
     joining: float | None
     ended: float | None
     worker: str
@@ -70,6 +72,8 @@ class Batch:
     """task, dep"""
     failures: list[Cells] = field(default_factory=list)
     """task, attempt, error, traceback"""
+    attempts: dict[tuple[int, int], Cells] = field(default_factory=dict)
+    """By task and attempt, those that failed: task, attempt, started, ended, worker, reason, error"""
     workers: list[Cells] = field(default_factory=list)
     """worker, executor, state, host, pid, task, done, reason"""
     blocks: list[Cells] = field(default_factory=list)

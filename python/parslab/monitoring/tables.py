@@ -16,25 +16,29 @@ from typing import TYPE_CHECKING, Any
 from parslab.monitoring.output import Kept, cut_mark
 from parslab.monitoring.rows import COLUMNS, Batch, Cells
 from parslab.monitoring.seen import CLIENT_SHIFT
-from parslab.records.panel import Detail, Page, Problem, StateChange, TaskDetail, TaskPage, TaskRow
+from parslab.records.panel import Attempt, Detail, Page, Problem, StateChange, TaskDetail, TaskPage, TaskRow
+from parslab.records.reasons import Reason
+from parslab.records.states import TaskState
 
 if TYPE_CHECKING:
     from parslab.monitoring.output import Printed
 
 __all__ = ["VERSION", "KeptOutput", "create", "detail", "page", "write"]
 
-VERSION = 2
+VERSION = 3
 """Of the schema; ``PRAGMA user_version`` of the file."""
 
 _SCHEMA = """
 CREATE TABLE run (run TEXT PRIMARY KEY, host TEXT, pid INTEGER, run_dir TEXT, executors TEXT, started REAL,
     version TEXT, ended REAL, reason TEXT);
 CREATE TABLE task (id INTEGER PRIMARY KEY, app TEXT, state TEXT, executor TEXT, submitted REAL, ready REAL,
-    launched REAL, started REAL, joining REAL, ended REAL, worker TEXT, attempt INTEGER, error TEXT, shown TEXT,
-    cell TEXT, client INTEGER);
+    launched REAL, started REAL, retrying REAL, joining REAL, ended REAL, worker TEXT, attempt INTEGER, error TEXT,
+    shown TEXT, cell TEXT, client INTEGER);
 CREATE TABLE edge (task INTEGER, dep INTEGER, PRIMARY KEY (task, dep)) WITHOUT ROWID;
 CREATE INDEX edge_dep ON edge (dep);
 CREATE TABLE failure (task INTEGER PRIMARY KEY, attempt INTEGER, error TEXT, traceback TEXT);
+CREATE TABLE attempt (task INTEGER, attempt INTEGER, started REAL, ended REAL, worker TEXT, reason TEXT, error TEXT,
+    PRIMARY KEY (task, attempt)) WITHOUT ROWID;
 CREATE TABLE output (task INTEGER, stream TEXT, chunk INTEGER, skipped INTEGER, text TEXT,
     PRIMARY KEY (task, stream, chunk));
 CREATE TABLE worker (worker TEXT PRIMARY KEY, executor TEXT, state TEXT, host TEXT, pid INTEGER, task INTEGER,
@@ -59,6 +63,9 @@ _KEPT = 128
 
 _ROWS = (128, 16, 1) if sqlite3.sqlite_version_info >= (3, 32) else (32, 8, 1)
 """Rows per statement: few different ones, so that each is compiled once.  Older SQLites bind 999 values at most."""
+
+_ENDED_BY = {TaskState.cancelled.name: Reason.cancelled.value, TaskState.failed.name: Reason.dependency.value}
+"""Why an attempt ended that did not itself fail: a join fails when what its body returned does."""
 
 _LISTED = 1000
 """Dependencies and dependents that a detail lists."""
@@ -88,6 +95,7 @@ def _table(name: str, columns: str, keys: int = 1) -> _Table:
 _TASK = _table("task", " ".join(COLUMNS))
 _EDGE = _table("edge", "task dep", 2)
 _FAILURE = _table("failure", "task attempt error traceback")
+_ATTEMPT = _table("attempt", "task attempt started ended worker reason error", 2)
 _OUTPUT = _table("output", "task stream chunk skipped text", 3)
 _WORKER = _table("worker", "worker executor state host pid task done reason")
 _BLOCK = _table("block", "executor block state job nodes requested started ended reason stdout stderr", 2)
@@ -103,6 +111,7 @@ _STATEMENTS = {
         _TASK,
         _EDGE,
         _FAILURE,
+        _ATTEMPT,
         _OUTPUT,
         _WORKER,
         _BLOCK,
@@ -180,6 +189,7 @@ def write(connection: sqlite3.Connection, batch: Batch, kept: KeptOutput) -> Non
             (_TASK, batch.tasks),
             (_EDGE, batch.edges),
             (_FAILURE, batch.failures),
+            (_ATTEMPT, list(batch.attempts.values())),
             (_OUTPUT, kept.rows(connection, batch.printed) if batch.printed else []),
             (_NOTICE, batch.notices),
         ):
@@ -246,16 +256,15 @@ def _filter(ask: Page) -> tuple[str, list[Any]]:
 
 def detail(connection: sqlite3.Connection, ask: Detail) -> TaskDetail | Problem:
     """Everything known of one task."""
-    sql = f"SELECT ready, launched, joining, client, {_ROW} FROM task WHERE id = ?"
+    sql = f"SELECT ready, launched, retrying, joining, client, {_ROW} FROM task WHERE id = ?"
     found = connection.execute(sql, (_stored(ask.task),)).fetchone()
     if found is None:
         return Problem(ask.ask, f"This run has no task {ask.task}.")
-    ready, launched, joining, client, *cells = found
+    ready, launched, retrying, joining, client, *cells = found
     row = TaskRow(*cells)
-    place = connection.execute("SELECT host, pid FROM worker WHERE worker = ?", (row.worker,)).fetchone()
-    if place is None:  # often only the manager is known that had the task
-        place = connection.execute("SELECT host, 0 FROM manager WHERE manager = ?", (row.worker,)).fetchone()
-    failure = connection.execute("SELECT traceback FROM failure WHERE task = ?", (row.id,)).fetchone()
+    host, pid = _place(connection, row.worker)
+    sql = "SELECT traceback FROM failure WHERE task = ? AND attempt = ?"
+    failure = connection.execute(sql, (row.id, row.attempt)).fetchone()
     sql = "SELECT cpu, memory, read, written FROM usage WHERE task = ?"
     cpu, memory, read, written = connection.execute(sql, (row.id,)).fetchone() or [None] * 4
     entered = (
@@ -263,6 +272,7 @@ def detail(connection: sqlite3.Connection, ask: Detail) -> TaskDetail | Problem:
         ("ready", ready),
         ("launched", launched),
         ("running", row.started),
+        ("fail_retryable", retrying),
         ("joining", joining),
         (row.state, row.ended),
     )
@@ -272,8 +282,8 @@ def detail(connection: sqlite3.Connection, ask: Detail) -> TaskDetail | Problem:
         times=[(state, time) for state, time in entered if time is not None],
         deps=_neighbours(connection, "dep", "task", row.id),
         dependents=_neighbours(connection, "task", "dep", row.id),
-        host=place[0] if place else "",
-        pid=place[1] if place else 0,
+        host=host,
+        pid=pid,
         traceback=failure[0] if failure else "",
         stdout=_text(connection, row.id, "stdout"),
         stderr=_text(connection, row.id, "stderr"),
@@ -282,7 +292,37 @@ def detail(connection: sqlite3.Connection, ask: Detail) -> TaskDetail | Problem:
         memory=memory,
         read=read,
         written=written,
+        attempts=_attempts(connection, row, launched),
     )
+
+
+def _place(connection: sqlite3.Connection, worker: str) -> tuple[str, int]:
+    """Host and process of a worker, or of a manager: often only that is known that had the task."""
+    for sql in ("SELECT host, pid FROM worker WHERE worker = ?", "SELECT host, 0 FROM manager WHERE manager = ?"):
+        found = connection.execute(sql, (worker,)).fetchone() if worker else None
+        if found is not None:
+            return found[0], found[1]
+    return "", 0
+
+
+def _attempts(connection: sqlite3.Connection, row: TaskRow, launched: float | None) -> list[Attempt]:
+    """Those that failed, of which there are rows, and the present one, which is the task's own row."""
+    sql = (
+        "SELECT attempt, started, ended, worker, reason, error FROM attempt WHERE task = ? "
+        f"ORDER BY attempt DESC LIMIT {_LISTED}"
+    )
+    hosts: dict[str, str] = {}
+    found: list[Attempt] = []
+    for number, started, ended, worker, reason, error in connection.execute(sql, (row.id,)).fetchall():
+        if worker not in hosts:
+            hosts[worker] = _place(connection, worker)[0]
+        found.append(Attempt(number, "failed", started, ended, worker, hosts[worker], reason, error))
+    found.reverse()
+    if (launched is not None or row.started is not None) and (not found or found[-1].attempt < row.attempt):
+        reason = _ENDED_BY.get(row.state, "")
+        host = _place(connection, row.worker)[0]
+        found.append(Attempt(row.attempt, row.state, row.started, row.ended, row.worker, host, reason, row.error))
+    return found
 
 
 def _neighbours(connection: sqlite3.Connection, wanted: str, known: str, task: int) -> list[StateChange]:

@@ -50,6 +50,7 @@ from parslab.records.events import (
     WorkerMoved,
 )
 from parslab.records.panel import GRAPH_LIMIT, ClientRow, Notice, Overview, RunInfo, ScalePoint
+from parslab.records.reasons import Reason
 from parslab.records.states import FINAL, TaskState
 
 if TYPE_CHECKING:
@@ -73,14 +74,22 @@ NAME: list[str] = [""] * _SIZE
 RANK: list[int] = [0] * _SIZE
 """How far a task is, by state: a higher rank follows a lower one, equal ranks exclude each other."""
 _TIME: list[str] = [""] * _SIZE
-_ORDER = (TaskState.pending, TaskState.ready, TaskState.launched, TaskState.running, TaskState.joining)
-_FIELDS = ("submitted", "ready", "launched", "started", "joining", "ended")
+_ORDER = (
+    TaskState.pending,
+    TaskState.ready,
+    TaskState.launched,
+    TaskState.running,
+    TaskState.fail_retryable,
+    TaskState.joining,
+)
+_FIELDS = ("submitted", "ready", "launched", "started", "retrying", "joining", "ended")
 _END = len(_ORDER)
 for _state in TaskState:
     NAME[_state] = _state.name
     RANK[_state] = _END if _state in FINAL else _ORDER.index(_state)
     _TIME[_state] = _FIELDS[RANK[_state]]
 _WIDTH = len(COLUMNS)
+_DEPENDENCY, _APP_ERROR = Reason.dependency.value, Reason.app_error.value
 _RUNNING = RANK[TaskState.running]
 _cells = msgspec.structs.astuple
 
@@ -194,7 +203,8 @@ class View:
         node = None if graph.full else graph.add(task, app, state, event.deps)
         time = event.time
         row = TaskRecord(
-            task, app, state, event.executor, time, time if rank == 1 else None, None, None, None, None, "", 0, "",
+            task, app, state, event.executor, time, time if rank == 1 else None, None, None, None, None, None,
+            "", 0, "",
             clipped(event.shown, TEXT) if event.shown else "", clipped(event.cell, TEXT) if event.cell else "",
             event.client, rank if rank == 1 else 0, group, node,
             True,
@@ -249,7 +259,7 @@ class View:
             self.strays += 1
             return False
         if event.attempt > row.attempt:
-            row.attempt = event.attempt
+            row.attempt, row.error = event.attempt, ""
         if rank <= row.rank:  # given back, or tried again: it has not been in the later states any more
             for field in _FIELDS[max(rank, 1) : _END]:
                 setattr(row, field, None)
@@ -284,7 +294,8 @@ class View:
             # Nobody will ask for its row here: it goes straight to the store.
             self._batch.tasks.append((
                 task, app, state, event.executor, time, event.ready or None, event.launched or None,
-                event.started or None, event.joining or None, event.ended, worker, 0, "", shown, cell, event.client,
+                event.started or None, None, event.joining or None, event.ended, worker, 0, "", shown, cell,
+                event.client,
             ))  # fmt: skip
             self.finished += 1
             if worker:
@@ -292,8 +303,8 @@ class View:
             return
         row = TaskRecord(
             task, app, state, event.executor, time, event.ready or None, event.launched or None,
-            event.started or None, event.joining or None, None, worker, 0, "", shown, cell, event.client, rank, group,
-            node, True,
+            event.started or None, None, event.joining or None, None, worker, 0, "", shown, cell, event.client, rank,
+            group, node, True,
         )  # fmt: skip
         self._rows[task] = row
         self._dirty.append(row)
@@ -321,13 +332,23 @@ class View:
         if row is None:
             self.strays += 1
             return
-        row.error = clipped(event.error, ERROR)
+        if event.attempt >= row.attempt:
+            row.error = clipped(event.error, ERROR)
         self._mark(row)
+        if event.reason != _DEPENDENCY:  # then there was no attempt
+            self._attempt_failed(event, row)
         traceback = event.traceback
         if len(traceback) > TRACEBACK:  # its end tells most
             traceback = "…" + traceback[1 - TRACEBACK :]
         error, traceback = clipped(event.error, TRACEBACK), clipped(traceback, TRACEBACK)
         self._batch.failures.append((event.task, event.attempt, error, traceback))
+
+    def _attempt_failed(self, event: TaskFailed, row: TaskRecord) -> None:
+        here = event.attempt == row.attempt
+        self._batch.attempts[event.task, event.attempt] = (
+            event.task, event.attempt, event.started or (row.started if here else None), event.time,
+            event.worker or (row.worker if here else ""), event.reason or _APP_ERROR, clipped(event.error, ERROR),
+        )  # fmt: skip
 
     def _output_written(self, event: OutputWritten) -> None:
         key = (event.task, event.stream)

@@ -127,7 +127,7 @@ class TaskMoved(_Event, frozen=True):
 
 
 class TaskFailed(_Event, frozen=True):
-    """Told just before the move to failed or dep_fail, or back to ready for another attempt: the error of this one."""
+    """Told just before the move to failed or dep_fail, or on to another attempt: the error of this one."""
 
     task: int
     attempt: int
@@ -135,6 +135,11 @@ class TaskFailed(_Event, frozen=True):
     """``Type: message``, one line."""
     traceback: str
     """The remote traceback, bounded."""
+    reason: str = ""
+    """Name of a ``Reason``; empty: the function raised."""
+    started: float = 0.0
+    """When its body began; 0: when it was told to run, or never."""
+    worker: str = ""
 
 
 class OutputWritten(_Event, frozen=True):

@@ -34,7 +34,9 @@ class Signal(IntEnum):
     """The worker gave it back, not begun."""
     cancelled = 10
     retried = 11
-    """Its attempt failed, and it may try again."""
+    """Its attempt failed, and the next one may begin."""
+    attempt_failed = 12
+    """Its attempt failed; when the next one may begin, and whether, is not known or not reached yet."""
 
 
 S = TaskState
@@ -59,14 +61,22 @@ TASK: dict[tuple[TaskState, Signal], TaskState] = {
     (S.running, Signal.failed): S.failed,
     (S.running, Signal.joined): S.joining,
     (S.running, Signal.retried): S.ready,
+    (S.pending, Signal.attempt_failed): S.fail_retryable,
+    (S.launched, Signal.attempt_failed): S.fail_retryable,
+    (S.running, Signal.attempt_failed): S.fail_retryable,
+    (S.fail_retryable, Signal.retried): S.ready,
+    (S.fail_retryable, Signal.failed): S.failed,
+    (S.fail_retryable, Signal.need_failed): S.dep_fail,
+    (S.fail_retryable, Signal.cancelled): S.cancelled,
     (S.running, Signal.cancelled): S.cancelled,
     (S.joining, Signal.succeeded): S.exec_done,
     (S.joining, Signal.join_failed): S.failed,
     (S.joining, Signal.failed): S.failed,
     (S.joining, Signal.cancelled): S.cancelled,
 }
-"""External tasks go from ready to their end without being sent; a signal to a task in a final state is dropped by the
-table and counted, never looked up here."""
+"""A pending task is in fail_retryable while the retry handler is asked about the failure of what it needs, which it can
+look at and not change.  External tasks go from ready to their end without being sent; a signal to a task in a final
+state is dropped by the table and counted, never looked up here."""
 
 
 def step(state: TaskState, signal: Signal, story: str) -> TaskState:

@@ -18,6 +18,7 @@ __all__ = [
     "Answer",
     "Ask",
     "Attach",
+    "Attempt",
     "BlockCommand",
     "BlockOutput",
     "BlockRow",
@@ -370,6 +371,23 @@ class TaskPage(_Message):
     offset: int
 
 
+class Attempt(msgspec.Struct, gc=False):
+    """One attempt to run a task.  Times are seconds since the epoch, or null where it has not been."""
+
+    attempt: int
+    """Counts from 0."""
+    state: str
+    """``failed``, or the state of the task whose last attempt it is."""
+    started: float | None
+    ended: float | None
+    worker: str
+    """Who had it; often only its manager is known."""
+    host: str
+    reason: str
+    """Name of a ``Reason``; empty while it has not failed."""
+    error: str
+
+
 class TaskDetail(_Message):
     """Everything known of one task."""
 
@@ -392,6 +410,8 @@ class TaskDetail(_Message):
     read: int | None = None
     """Bytes read from files and devices."""
     written: int | None = None
+    attempts: list[Attempt] = []
+    """Those that there have been, the present one last; empty before the first was sent."""
 
 
 class BlockText(_Message):

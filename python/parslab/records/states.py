@@ -25,6 +25,8 @@ class TaskState(IntEnum):
     """Everything it needs is there; waits for a worker."""
     launched = 7
     """Sent to a worker (or to the notebook process) that has not begun it yet."""
+    fail_retryable = 8
+    """Its attempt failed; it waits for its next one."""
     joining = 10
     """The body of a join app has returned; waits for the futures it returned."""
     cancelled = 12

@@ -12,10 +12,11 @@ import pickle
 import traceback
 
 from parslab.errors import AppExit, DependencyError, JoinError, ParslabError, RemoteError, RemoteTraceback
+from parslab.records.reasons import Reason, reason_of
 from parslab.serialize.cells import with_titles
 from parslab.wire.messages import Failure
 
-__all__ = ["bounded", "exception_of", "failure_of", "one_line"]
+__all__ = ["bounded", "exception_of", "failure_from", "failure_of", "one_line"]
 
 _TRACEBACK = 64 * 1024
 _PAYLOAD = 16 * 1024 * 1024
@@ -51,7 +52,18 @@ def failure_of(error: BaseException, skip: int = 0) -> Failure:
         text = "".join(traceback.format_exception(type(error), error, trace))
     except Exception as fault:
         text = f"{one_line(error)} (its traceback cannot be formatted: {one_line(fault)})"
-    return Failure(one_line(error), bounded(with_titles(text)), _payload(error))
+    return Failure(one_line(error), bounded(with_titles(text)), _payload(error), reason=_reason(error))
+
+
+def failure_from(error: ParslabError) -> Failure:
+    """Pack an error that parslab made itself, outside of any body: its sentence says all, there is no traceback."""
+    return Failure(one_line(error), "", pickle.dumps(error), reason=_reason(error))
+
+
+def _reason(error: BaseException) -> str:
+    """Its reason; left empty for what is raised most, so that it costs nothing on the wire."""
+    reason = reason_of(error)
+    return "" if reason is Reason.app_error else reason.value
 
 
 def _payload(error: BaseException) -> bytes:

@@ -21,6 +21,7 @@ from weakref import WeakSet
 from parslab.dataflow.table import Table, Task
 from parslab.dataflow.values import Value
 from parslab.records.events import TaskFailed, TaskMoved
+from parslab.records.reasons import Reason
 from parslab.records.states import FINAL, TaskState
 from parslab.remote.pool.queue import Queue, Slot, not_begun
 from parslab.testing.user import FakeUser
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 __all__ = ["Faults", "History", "Network", "TracedValue"]
+
+_LOST = Reason.worker_lost.value
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +54,8 @@ class Faults:
         The user drops the future of a task as soon as it is settled, rather than at the end.
     unshippable
         The value of a local task cannot be pickled.
+    judged
+        The retry handler itself raises, where there is one.
     """
 
     killed: float = 0.03
@@ -59,6 +64,7 @@ class Faults:
     cancelled: float = 0.1
     forgotten: float = 0.5
     unshippable: float = 0.2
+    judged: float = 0.05
 
 
 class TracedValue(Value):
@@ -104,6 +110,8 @@ class Network:
         What goes wrong how often.
     retries
         How often a task that failed is tried again.
+    handler
+        Whether the user has a retry handler, which says what a failure costs; else each costs 1.
 
     Examples
     --------
@@ -114,13 +122,21 @@ class Network:
     """
 
     def __init__(
-        self, seed: int, tasks: int = 12, workers: int = 3, faults: Faults | None = None, retries: int = 0
+        self,
+        seed: int,
+        tasks: int = 12,
+        workers: int = 3,
+        faults: Faults | None = None,
+        retries: int = 0,
+        handler: bool = False,
     ) -> None:
         self.random = random.Random(seed)
         self.faults = faults or Faults()
         self.now = 1000.0
         self.history = History()
         self.table = Table(("llex",), retries)
+        if handler:
+            self.table.judges.add(0)
         self.queue = Queue()
         self.workers: dict[str, FakeWorker] = {}
         self._agenda: list[tuple[float, int, Callable[[], None]]] = []
@@ -163,9 +179,11 @@ class Network:
 
     def _act(self) -> None:
         out, queue = self.table.out, self.queue
-        while out.ready or out.replies or out.stops:
+        while out.ready or out.replies or out.stops or out.again:
             ready, out.ready = out.ready, []
-            queue.tasks.extend(ready)
+            queue.put(ready)
+            again, out.again = out.again, []
+            queue.put_again(again, self.now)
             for slot, tasks in queue.assign(self.now):
                 self._give(self.workers[slot.name], tasks)
             stops, out.stops = out.stops, []
@@ -178,6 +196,9 @@ class Network:
                 self._to_user.carry(partial(self.user.told, message))
         for slot, tasks in queue.assign(self.now):
             self._give(self.workers[slot.name], tasks)
+        later, out.later = out.later, []
+        for pause, task, attempt in later:
+            self.after(pause, partial(self._try_again, task, attempt))
         events, out.events = out.events, []
         for event in events:
             if isinstance(event, TaskMoved):
@@ -186,8 +207,13 @@ class Network:
                 self.history.moves.setdefault(event.task, []).append(event.state)
                 self.history.attempts[event.task] = event.attempt
             elif isinstance(event, TaskFailed):
-                self.history.failures.setdefault(event.task, []).append(event.attempt)
+                told = self.history.failures.setdefault(event.task, [])
+                if told[-1:] != [event.attempt]:  # else an error of the retry handler took the place of the task's own
+                    told.append(event.attempt)
         self._plan_look()
+
+    def _try_again(self, task: Task, attempt: int) -> None:
+        self.table.try_again(task, attempt, self.now)
 
     def _give(self, worker: FakeWorker, tasks: list[Task]) -> None:
         for task in tasks:
@@ -248,7 +274,9 @@ class Network:
             if task in again:
                 self.table.returned(task, self.now)
             elif task.state not in FINAL:
-                self.table.failed(task, Failure(f"WorkerLost: {task.id}"), 0.0, self.now, worker.slot.name)
+                self.table.failed(
+                    task, Failure(f"WorkerLost: {task.id}", reason=_LOST), 0.0, self.now, worker.slot.name
+                )
         self.queue.tasks.extendleft(reversed(again))
         self._hire()
 
@@ -283,10 +311,14 @@ class Network:
         for task, last in history.attempts.items():
             told = history.failures.get(task, [])
             failed = history.resolved.get(task, [])[:1] in ([TaskState.failed], [TaskState.dep_fail])
-            if last > self.table.retries or told != list(range(last + failed)):
+            # It may also have been cancelled while it waited for its next one.
+            failed = failed or history.moves.get(task, [])[-2:-1] == [TaskState.fail_retryable]
+            if (last > self.table.retries and not self.table.judges) or told != list(range(last + failed)):
                 found.append(f"task {task} had {last + 1} attempts, of which {told} were told to have failed")
         found += [f"task {task} is still in the table" for task in self.table.tasks]
         found += [f"{slot.name} still holds {list(slot.inflight)}" for slot in self.queue.slots if slot.inflight]
+        if self.table.trials:
+            found.append(f"what was tried is still known of {list(self.table.trials)}")
         if self.table.unfinished:
             found.append(f"{self.table.unfinished} tasks count as unfinished")
         self.queue.assign(self.now)  # drops cancelled tasks that were still queued

@@ -10,7 +10,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from parslab.testing.fakes import call
-from parslab.wire.messages import Failure, KernelMessage, Resolved, RunLocal, TaskKind, Want
+from parslab.wire.messages import Failure, Judge, KernelMessage, Resolved, RunLocal, TaskKind, Want
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -150,6 +150,8 @@ class FakeUser:
             self._run(message.task)
         elif isinstance(message, Want):
             self._ship(message.task)
+        elif isinstance(message, Judge):
+            self._network.after(self._random.random() * 0.02, lambda: self._judge(message))
 
     def _run(self, task: int) -> None:
         if task in self._settled:
@@ -176,6 +178,14 @@ class FakeUser:
             self._keepers.update(inner)
         now = self._network.now
         self._report(task, lambda there: self._table.joins(there, inner, many, started, now))
+
+    def _judge(self, asked: Judge) -> None:
+        """The retry handler: it makes some failures cost nothing, others more than one attempt, and raises at times."""
+        failure, cost = None, self._random.choice((0.0, 0.5, 1.0, 1.0, 2.0))
+        if self._random.random() < self._network.faults.judged:
+            failure = Failure(f"RuntimeError: {asked.task}")
+        now = self._network.now
+        self._report(asked.task, lambda there: self._table.judged(there, asked.attempt, cost, failure, now))
 
     def _finish(self, task: int, started: float) -> None:
         now = self._network.now

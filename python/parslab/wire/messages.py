@@ -128,6 +128,8 @@ class Failure(msgspec.Struct, array_like=True, gc=False, frozen=True):
     """For dependency and join failures: (task, description, error) of the tasks that really failed."""
     path: tuple[int, ...] = ()
     """The way from this task to the first root."""
+    reason: str = ""
+    """Name of a ``Reason``; empty: the function raised."""
 
 
 class Spec(msgspec.Struct, array_like=True, gc=False, frozen=True):
@@ -161,6 +163,8 @@ class Hello(_Wire, tag=1):
     """Path of the notebook that it runs for: what was called for it before is called for the same user again."""
     client: int = -1
     """The number that it had before its DataFlowKernel was lost."""
+    judges: bool = False
+    """It has a retry handler, which says what failed attempts of its tasks cost."""
 
 
 class Code(_Wire, tag=2):

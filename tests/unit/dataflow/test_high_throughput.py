@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from parslab.dataflow.high_throughput import AHEAD, SELECTORS, Dispatch, ManagerSlot
+from parslab.dataflow.retries import Again
 from parslab.records.states import TaskState
 from parslab.wire.messages import Spec
 
@@ -387,3 +388,76 @@ def test_every_task_is_given_once_whatever_happens(selector: str, seed: int) -> 
         queue.check()
     left = [t for t in waiting.values() if t.state is TaskState.ready and t.worker is None]
     assert left == []
+
+
+def again(*some: FakeTask, by: str = "m", lost: bool = True) -> list[Again]:
+    return [Again(task, by, lost) for task in some]
+
+
+def test_what_is_tried_again_goes_first() -> None:
+    one = slot(workers=2)
+    queue = dispatch(one)
+    queue.put(tasks(10))
+    retried = [FakeTask(20), FakeTask(21)]
+    queue.put_again(again(*retried, by="gone"), 0.0)
+    assert queue.waiting == 12
+    assert given(queue) == {"m": [20, 21]}
+    finish(queue, one, 20, 21)
+    assert given(queue) == {"m": [0, 1]}
+
+
+def test_priorities_are_kept_by_what_is_tried_again() -> None:
+    queue = dispatch(slot(workers=1))
+    urgent = FakeTask(1, spec=Spec(priority=1.0))
+    other = FakeTask(2, spec=Spec(priority=1.0))
+    queue.put([FakeTask(0), urgent])
+    queue.put_again(again(FakeTask(3), other), 0.0)
+    order = []
+    for _ in range(4):
+        (sent,) = given(queue).values()
+        order += sent
+        finish(queue, queue.slots["m"], *sent)
+    assert order == [2, 1, 3, 0]
+
+
+def test_what_is_tried_again_goes_to_another_manager() -> None:
+    for seed in range(20):
+        queue = dispatch(slot("m"), slot("n"), seed=seed)
+        queue.put_again(again(FakeTask(0), by="m", lost=False), 0.0)
+        assert given(queue) == {"n": [0]}
+
+
+def test_what_a_machine_has_lost_waits_a_while_for_another_one() -> None:
+    full = slot("n", workers=1)
+    queue = dispatch(full)
+    queue.put(tasks(1))
+    given(queue)
+    queue.add(slot("m", workers=2))
+    retried, raised = FakeTask(1), FakeTask(2)
+    queue.put_again(again(retried, by="m"), 0.0)
+    assert given(queue) == {}
+    queue.put([FakeTask(3)])
+    assert given(queue) == {"m": [3]}  # the place is not kept free meanwhile
+    queue.put_again(again(raised, by="m", lost=False), 0.0)
+    assert given(queue) == {"m": [2]}  # an error of its own is most likely not the machine's
+    finish(queue, queue.slots["m"], 2, 3)
+    assert given(queue, now=1.0) == {}
+    assert given(queue, now=6.0) == {"m": [1]}
+
+
+def test_the_only_manager_gets_it_again_at_once() -> None:
+    queue = dispatch(slot("m"), slot("n"))
+    queue.hold(queue.slots["n"], True)
+    queue.put_again(again(FakeTask(0), by="m"), 0.0)
+    assert given(queue) == {"m": [0]}
+
+
+def test_what_is_cancelled_before_it_is_tried_again_is_dropped() -> None:
+    queue = dispatch(slot("m"))
+    gone, there = FakeTask(0), FakeTask(1)
+    queue.put_again(again(gone, there), 0.0)
+    gone.state = TaskState.cancelled
+    assert given(queue) == {"m": [1]}
+    queue.put_again(again(FakeTask(2)), 0.0)
+    assert [task.id for task in queue.take_all()] == [2]
+    assert queue.waiting == 0

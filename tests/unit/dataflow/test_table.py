@@ -56,9 +56,10 @@ class Graph:
         self.table.joins(self.table.tasks[task], inner, many, 1.0, 1.5)
 
     def ready(self) -> list[int]:
-        """Take what became ready since the last time."""
-        ready, self.table.out.ready = self.table.out.ready, []
-        return [task.id for task in ready]
+        """Take what became ready since the last time, in the order in which a queue would have it."""
+        out = self.table.out
+        ready, out.ready, again, out.again = out.ready, [], out.again, []
+        return [*(one.task.id for one in again), *(task.id for task in ready)]
 
     def told(self) -> list[Any]:
         """Take what the client was told since the last time."""

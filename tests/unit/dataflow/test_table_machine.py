@@ -13,7 +13,7 @@ from parslab.dataflow.values import Value
 from parslab.records.events import TaskMoved
 from parslab.records.states import FINAL, TaskState
 from parslab.testing.fakes import call
-from parslab.wire.messages import Failure, Resolved, RunLocal, Spec, TaskKind, Want
+from parslab.wire.messages import Failure, Judge, Resolved, RunLocal, Spec, TaskKind, Want
 
 S = TaskState
 KINDS = st.sampled_from([TaskKind.remote] * 4 + [TaskKind.local, TaskKind.local, TaskKind.join, TaskKind.external])
@@ -22,9 +22,14 @@ KINDS = st.sampled_from([TaskKind.remote] * 4 + [TaskKind.local, TaskKind.local,
 class GraphMachine(RuleBasedStateMachine):
     """A client that calls, cancels and releases; workers that answer in any order, late and twice."""
 
-    @initialize()
-    def begin(self) -> None:
+    @initialize(handler=st.booleans())
+    def begin(self, handler: bool) -> None:
         self.table = Table(("llex",), retries=1)
+        if handler:
+            self.table.judges.add(0)
+        self.later: list[tuple[Task, int]] = []
+        """Tasks that wait for their next attempt, and the one that failed."""
+        self.asked: list[Judge] = []
         self.now = 0.0
         self.calls = 0
         self.known: dict[int, Task] = {}
@@ -44,8 +49,10 @@ class GraphMachine(RuleBasedStateMachine):
     def after(self) -> None:
         """What the loop does after each round; also the end of every rule."""
         out = self.table.out
+        self.ready[:0] = [one.task for one in out.again]
         self.ready += out.ready
-        out.ready = []
+        self.later += [(task, attempt) for _, task, attempt in out.later]
+        out.ready, out.again, out.later = [], [], []
         for client, message, _ in out.replies:
             assert client == 0
             if isinstance(message, Resolved):
@@ -54,6 +61,9 @@ class GraphMachine(RuleBasedStateMachine):
             elif isinstance(message, RunLocal):
                 assert message.task not in self.at_client, "told to run twice"
                 self.at_client.add(message.task)
+            elif isinstance(message, Judge):
+                assert self.table.judges
+                self.asked.append(message)
             elif isinstance(message, Want):
                 assert self.known[message.task].state is S.exec_done, "asked for before it was there"
                 self.wants.append(message.task)
@@ -66,7 +76,7 @@ class GraphMachine(RuleBasedStateMachine):
                     assert event.state is S.ready, "another attempt begins ready"
                     self.attempts[event.task] += 1
                     assert event.attempt == self.attempts[event.task], "attempts follow each other"
-                    assert event.attempt <= self.most(self.known[event.task]), "tried too often"
+                    assert self.table.judges or event.attempt <= self.most(self.known[event.task]), "tried too often"
                 if event.state in FINAL:
                     self.ended[event.task] = event.state
         out.events = []
@@ -83,7 +93,7 @@ class GraphMachine(RuleBasedStateMachine):
         """How often a task may be tried again."""
         return 1 if task.spec is None else task.spec.retries
 
-    @rule(kind=KINDS, spec=st.sampled_from([None, None, Spec(retries=0), Spec(retries=2)]), data=st.data())
+    @rule(kind=KINDS, spec=st.sampled_from([None, None, Spec(retries=0), Spec(retries=4)]), data=st.data())
     def called(self, kind: int, spec: Spec | None, data: st.DataObject) -> None:
         self.now += 1.0
         deps = data.draw(st.lists(st.sampled_from(sorted(self.held)), max_size=3, unique=True)) if self.held else []
@@ -137,6 +147,28 @@ class GraphMachine(RuleBasedStateMachine):
             self.table.succeeded(task, None, self.now, self.now)
         self.after()
 
+    @precondition(lambda self: self.asked)
+    @rule(data=st.data(), cost=st.sampled_from([0.0, 1.0, 1.0, 5.0]), raises=st.booleans(), twice=st.booleans())
+    def judged(self, data: st.DataObject, cost: float, raises: bool, twice: bool) -> None:
+        asked = self.asked.pop(data.draw(st.integers(0, len(self.asked) - 1)))
+        task = self.known[asked.task]
+        waited, dropped = task.state is S.fail_retryable, self.table.dropped
+        failure = Failure("RuntimeError") if raises else None
+        for _ in range(1 + twice):
+            self.table.judged(task, asked.attempt, cost, failure, self.now)
+        assert self.table.dropped == dropped + twice + (not waited)
+        assert not (waited and raises) or task.state is S.failed
+        self.after()
+
+    @precondition(lambda self: self.later)
+    @rule(data=st.data())
+    def waited(self, data: st.DataObject) -> None:
+        task, attempt = self.later.pop(data.draw(st.integers(0, len(self.later) - 1)))
+        waits = task.state is S.fail_retryable
+        self.table.try_again(task, attempt, self.now)
+        assert not waits or task.state in {S.ready, S.launched}
+        self.after()
+
     @precondition(lambda self: self.wants)
     @rule(data=st.data(), shippable=st.booleans())
     def shipped(self, data: st.DataObject, shippable: bool) -> None:
@@ -175,7 +207,9 @@ class GraphMachine(RuleBasedStateMachine):
             if how == "done":
                 self.table.succeeded(task, Value(b"v", []), self.now, self.now, "w")
             else:
-                self.table.failed(task, Failure("E"), 0.0 if how == "lost" else self.now, self.now, "w")
+                lost = how == "lost"
+                failure = Failure("E", reason="worker_lost" if lost else "")
+                self.table.failed(task, failure, 0.0 if lost else self.now, self.now, "w")
         self.after()
 
     @precondition(lambda self: any(task.attempt for task in self.known.values()))

@@ -12,7 +12,7 @@ from parslab.dataflow.values import Value
 from parslab.records.events import TaskFailed, TaskMoved
 from parslab.records.states import TaskState
 from parslab.testing.fakes import call
-from parslab.wire.messages import Failure, Resolved, RunLocal, Spec, TaskKind
+from parslab.wire.messages import Failure, Judge, Resolved, RunLocal, Spec, TaskKind
 from tests.unit.dataflow.test_table import Graph
 
 if TYPE_CHECKING:
@@ -88,6 +88,151 @@ def test_every_attempt_is_told_to_monitoring(graph: Trying) -> None:
     first = [(0, S.launched), (0, S.running), "0: ValueError: first", (1, S.ready)]
     second = [(1, S.launched), "1: WorkerLost: gone", (2, S.ready)]
     assert graph.story(1) == [*first, *second, (2, S.launched), (2, S.running), (2, S.exec_done)]
+
+
+LOST = Failure("WorkerLost: gone", reason="worker_lost")
+
+
+def waits(graph: Trying) -> list[float]:
+    """Take what is to be tried again later, and let the time pass."""
+    later, graph.table.out.later = graph.table.out.later, []
+    for _, task, attempt in later:
+        graph.table.try_again(task, attempt, 5.0)
+    return [pause for pause, _, _ in later]
+
+
+def test_attempts_that_machines_lose_follow_ever_later() -> None:
+    graph = Trying()
+    graph.table.retries = 9
+    task = graph.call(1)
+    seen = []
+    for _ in range(4):
+        assert graph.ready() == [1]
+        graph.failed(1, LOST)
+        if task.state is S.fail_retryable:
+            assert graph.ready() == []
+        seen.append(waits(graph))
+        graph.table.check()
+    assert seen == [[], [1.0], [2.0], [4.0]]
+    graph.failed(1, fails("of its own"))  # which tells that its machine is well
+    graph.failed(1, LOST)
+    assert waits(graph) == []
+    assert (task.state, task.attempt) == (S.ready, 6)
+
+
+def test_who_had_the_failed_attempt_is_told(graph: Trying) -> None:
+    graph.call(1)
+    graph.failed(1, LOST)
+    graph.failed(1, fails("no"))
+    assert [(one.task.id, one.worker, one.lost) for one in graph.table.out.again] == [(1, "w", True), (1, "w", False)]
+
+
+def test_a_task_that_waits_for_its_time_may_be_cancelled(graph: Trying) -> None:
+    graph.call(1)
+    graph.failed(1, LOST)
+    graph.failed(1, LOST)
+    assert graph.state(1) is S.fail_retryable
+    assert graph.table.cancel([1], 3.0) == 1
+    assert waits(graph) == [1.0]
+    assert (graph.state(1), graph.table.retried, graph.table.trials) == (S.cancelled, 1, {})
+
+
+def test_what_comes_late_while_it_waits_is_dropped(graph: Trying) -> None:
+    task = graph.call(1)
+    graph.failed(1, LOST)
+    graph.failed(1, LOST)
+    graph.table.failed(task, fails("late"), 1.0, 2.0, "w")
+    graph.table.succeeded(task, Value(b"late", []), 1.0, 2.0, "w")
+    assert (task.state, graph.table.dropped) == (S.fail_retryable, 2)
+
+
+# ----- the retry handler
+
+
+def judged(graph: Trying, cost: float, failure: Failure | None = None) -> None:
+    """The handler answers the one question that is open."""
+    (asked,) = [m for m in graph.told() if isinstance(m, Judge)]
+    graph.table.judged(graph.table.tasks[asked.task], asked.attempt, cost, failure, 4.0)
+
+
+def test_the_handler_says_what_a_failure_costs(graph: Trying) -> None:
+    graph.table.judges.add(0)
+    task = graph.call(1)
+    for number, cost in enumerate((0.5, 0.0, 1.5)):  # 2 in all, as much as its retries
+        graph.failed(1, fails(f"attempt {number}"))
+        assert task.state is S.fail_retryable
+        judged(graph, cost)
+        assert (task.state, task.attempt) == (S.ready, number + 1)
+    graph.failed(1, fails("last"))
+    judged(graph, 0.1)
+    assert task.state is S.failed
+    failure = graph.resolved()[1].failure
+    assert failure is not None
+    assert failure.error == "ValueError: last"
+
+
+@pytest.mark.parametrize("cost", [float("inf"), float("nan"), 2.5])
+def test_a_cost_that_is_too_high_ends_the_task(graph: Trying, cost: float) -> None:
+    graph.table.judges.add(0)
+    graph.call(1)
+    graph.failed(1)
+    judged(graph, cost)
+    assert graph.state(1) is S.failed
+
+
+def test_the_handlers_own_error_takes_the_place_of_the_tasks(graph: Trying) -> None:
+    graph.table.judges.add(0)
+    graph.call(1)
+    graph.failed(1)
+    judged(graph, 0.0, Failure("RuntimeError: give up", reason="retry_handler"))
+    failure = graph.resolved()[1].failure
+    assert failure is not None
+    assert (graph.state(1), failure.error) == (S.failed, "RuntimeError: give up")
+    assert graph.story(1)[-2:] == ["0: RuntimeError: give up", (0, S.failed)]
+
+
+def test_the_handler_sees_a_failed_dependency_and_changes_nothing(graph: Trying) -> None:
+    graph.table.judges.add(0)
+    graph.asks(1, Spec(retries=0))
+    graph.call(2, 1)
+    graph.failed(1)
+    judged(graph, 1.0)
+    graph.table.check()
+    assert graph.state(2) is S.fail_retryable
+    judged(graph, 0.0)
+    assert (graph.state(2), graph.table.tasks[2].attempt) == (S.dep_fail, 0)
+
+
+def test_an_answer_counts_once_and_for_its_own_attempt(graph: Trying) -> None:
+    graph.table.judges.add(0)
+    task = graph.call(1)
+    graph.failed(1)
+    graph.table.judged(task, 7, 0.0, None, 4.0)
+    assert task.state is S.fail_retryable
+    judged(graph, 0.0)
+    graph.table.judged(task, 0, 0.0, None, 4.0)
+    assert (task.state, task.attempt, graph.table.dropped) == (S.ready, 1, 2)
+
+
+def test_whoever_comes_back_is_asked_again(graph: Trying) -> None:
+    graph.table.judges.add(0)
+    graph.call(1)
+    graph.failed(1)
+    graph.told()
+    graph.table.ask_again(0, 4.0)
+    judged(graph, 1.0)
+    assert graph.state(1) is S.ready
+
+
+def test_without_its_client_a_failure_costs_one(graph: Trying) -> None:
+    graph.table.judges.add(0)
+    graph.call(1)
+    task = graph.asks(2, Spec(retries=0))
+    graph.failed(1)
+    graph.failed(2)
+    graph.table.client_left(0, 5.0)
+    assert (graph.state(1), graph.table.tasks[1].attempt) == (S.ready, 1)
+    assert task.state is S.failed
 
 
 def test_the_last_failure_is_the_tasks(graph: Trying) -> None:

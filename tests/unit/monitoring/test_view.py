@@ -39,6 +39,7 @@ TIME_OF = {
     "launched": "launched",
     "running": "started",
     "joining": "joining",
+    "fail_retryable": "retrying",
 } | dict.fromkeys(FINAL_NAMES, "ended")
 Rows = dict[int, dict[str, object]]
 
@@ -150,6 +151,18 @@ def test_a_task_given_back_or_tried_again_starts_anew() -> None:
     assert (rows[0]["state"], rows[0]["attempt"], rows[0]["worker"]) == ("launched", 1, "v")
     assert rows[0]["started"] is None
     assert view.strays == 1
+    check(view, rows)
+
+
+def test_an_error_goes_with_its_attempt() -> None:
+    view, rows = View(), Rows()
+    view.apply([submitted(0), moved(0, S.running, 1.0), TaskFailed(2.0, 0, 0, "E: x", "tb")], 2.0)
+    view.apply([moved(0, S.fail_retryable, 2.0)], 2.0)
+    taken(view, rows)
+    assert (rows[0]["state"], rows[0]["error"], rows[0]["retrying"]) == ("fail_retryable", "E: x", 2.0)
+    view.apply([moved(0, S.ready, 3.0, 1, ""), TaskFailed(2.5, 0, 0, "E: late", "tb")], 3.0)
+    taken(view, rows)
+    assert (rows[0]["state"], rows[0]["error"], rows[0]["retrying"], rows[0]["started"]) == ("ready", "", None, None)
     check(view, rows)
 
 

@@ -9,18 +9,19 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import pickle
 import signal
 import socket
 from time import time
 from typing import TYPE_CHECKING, Any, Protocol
 
-from parslab.errors import AppTimeout, ProtocolError, WorkerLost
+from parslab.errors import AppTimeout, ParslabError, ProtocolError, WorkerLost
 from parslab.records.events import Event, NoticeRaised, WorkerMoved
+from parslab.records.reasons import Reason
 from parslab.records.states import FINAL
+from parslab.remote.pool.memory import OutOfMemory
 from parslab.remote.pool.processes import Plan, Process, how_it_ended
 from parslab.remote.pool.queue import Queue, Slot, Work, not_begun
-from parslab.serialize.failures import one_line
+from parslab.serialize.failures import failure_from
 from parslab.wire.messages import (
     PROTOCOL,
     Code,
@@ -153,6 +154,7 @@ class Pool:
         self._made = 0
         self._stillborn = 0
         self._closing = False
+        self._memory = OutOfMemory()
 
     # ----- workers come
 
@@ -328,7 +330,7 @@ class Pool:
         if self._overtime and outcome.task in self._overtime:
             limit = self._overtime.pop(outcome.task)
             if outcome.failure is not None:
-                outcome.failure = _lost(AppTimeout(outcome.task, limit))
+                outcome.failure = failure_from(AppTimeout(outcome.task, limit))
         self._owner.ended(task, outcome, frames, peer.name)
 
     def _reported(self, peer: Peer, report: Report, now: float) -> None:
@@ -374,16 +376,18 @@ class Pool:
         self.peers.remove(peer)
         for link in (peer.data, peer.control):
             self._owner.loop.forget(link)
-        how = how_it_ended(process.ended or 0) if process else "lost its connection"
+        how, reason = how_it_ended(process.ended or 0) if process else "lost its connection", Reason.worker_lost
+        if process is not None and process.ended == -signal.SIGKILL and peer.usable and self._memory.struck(time()):
+            how, reason = "was killed by the out-of-memory killer", Reason.out_of_memory
         words = process.words(2, 0).decode(errors="replace") if process else ""
-        self._give_up(peer, how, words)
+        self._give_up(peer, how, words, reason)
         self._tell(peer, "dead", how)
         if process is not None:
             process.close()
         if not self._closing:
             self._replace(peer, how, words)
 
-    def _give_up(self, peer: Peer, how: str, words: str) -> None:
+    def _give_up(self, peer: Peer, how: str, words: str, reason: Reason) -> None:
         now = time()
         page = peer.process.page if peer.process else None
         held = self.queue.remove(peer)
@@ -401,11 +405,11 @@ class Pool:
                     text = peer.process.words(stream, peer.shipped.get((task.id, stream), 0))
                     if text:
                         self._owner.printed(Printed(task.id, stream, text))
-            error: Exception = WorkerLost(task.id, how, peer.host, peer.pid, words)
+            error: ParslabError = WorkerLost(task.id, how, peer.host, peer.pid, words, str(reason))
             log.warning("%s", error)
             if task.id in self._overtime:
                 error = AppTimeout(task.id, self._overtime.pop(task.id))
-            self._owner.failed(task, _lost(error), now, peer.name)
+            self._owner.failed(task, failure_from(error), now, peer.name)
         self.queue.tasks.extendleft(reversed(again))
 
     def _replace(self, peer: Peer, how: str, words: str) -> None:
@@ -439,7 +443,7 @@ class Pool:
             task = self.queue.tasks.popleft()
             if task.state not in FINAL:
                 why = f"executor {self.label} is stopped: {self.broken}"
-                self._owner.failed(task, _lost(WorkerLost(task.id, why, "", 0, "")), time(), "")
+                self._owner.failed(task, failure_from(WorkerLost(task.id, why, "", 0, "")), time(), "")
 
     def _tell(self, peer: Peer, state: str, reason: str = "") -> None:
         peer.told = state
@@ -461,7 +465,3 @@ class Pool:
             if peer.process is not None:
                 peer.process.close()
         self.peers = []
-
-
-def _lost(error: Exception) -> Failure:
-    return Failure(one_line(error), "", pickle.dumps(error))

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from parslab.records.states import TaskState
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
 __all__ = ["AHEAD", "LOOK", "Queue", "Slot", "Work", "not_begun"]
 
@@ -94,6 +94,10 @@ class Queue:
     def put_back(self, tasks: list[Any]) -> None:
         """Tasks that were given to somebody come back, to be given first."""
         self.tasks.extendleft(reversed(tasks))
+
+    def put_again(self, tasks: Sequence[Any], now: float) -> None:
+        """Tasks whose attempt failed may be tried again (``dataflow.retries.Again``): they go first."""
+        self.put_back([again.task for again in tasks])
 
     def remove(self, slot: Slot) -> list[Any]:
         """A worker has gone; the tasks it held, in the order in which they were sent."""
