@@ -532,6 +532,11 @@ def test_nothing_is_left_after_any_story(cluster: Callable[..., Cluster], seed: 
             made.scheduler.unreachable = dice.random() < 0.3
         elif what == 6:
             made.controller.scale(dice.randint(1, most))
+        elif what == 7:
+            made.kill()
+            made.play(dice.choice((0.0, 1.0, 25.0, 300.0)))
+            made.revive()
+            made.play(0.5)
         made.play(dice.choice((0.0, 0.1, 5.0, 60.0)))
         if made.stopped:
             return  # three jobs in a row were killed before they worked: that may be

@@ -22,7 +22,19 @@ if TYPE_CHECKING:
     from parslab.providers.base import JobStatus
     from parslab.scaling.base import Load
 
-__all__ = ["ABANDONED", "GIVE_UP", "GRACE", "LATE", "LINGER", "REMEMBERED", "SETTLED", "STARTS", "Block", "Blocks"]
+__all__ = [
+    "ABANDONED",
+    "GIVE_UP",
+    "GRACE",
+    "LATE",
+    "LINGER",
+    "REMEMBERED",
+    "RETURN",
+    "SETTLED",
+    "STARTS",
+    "Block",
+    "Blocks",
+]
 
 STARTS = 3
 """Failed starts in a row, with no block that works, after which the executor is stopped."""
@@ -48,6 +60,10 @@ ABANDONED = 15.0
 SETTLED = 10.0
 """Seconds of a connected manager that prove the start of its block, even when it got no task."""
 
+RETURN = 45.0
+"""Seconds after which a block whose managers do not come back to a DataFlowKernel that was started again is cancelled:
+by then they have left."""
+
 EXPLAINED_IN = 10.0
 """Seconds to wait for the last lines of a block's output."""
 
@@ -56,6 +72,7 @@ PAUSES = (1.0, 5.0, 30.0)
 
 STARTING = frozenset({BlockState.requested, BlockState.queued})
 FORGOTTEN = "the scheduler does not know its job any more"
+AWAY = "before a manager of it found the DataFlowKernel that was started again"
 
 
 @dataclass(slots=True, eq=False)
@@ -81,6 +98,10 @@ class Block:
     """Since when the scheduler does not know its job."""
     left: float | None = None
     """Since when none of its managers is left."""
+    adopted: bool = False
+    """It was asked for by a DataFlowKernel that was killed, and the scheduler has not said since that it is there."""
+    returning: bool = False
+    """Managers of it had come to that one, and none has come back yet."""
     held: bool = False
     unwanted: bool = False
     """We are ending it."""
@@ -138,6 +159,22 @@ class Blocks:
         self.blocks[block.id] = self.alive[block.id] = self.changed[block.id] = block
         return block
 
+    def adopt(self, name: str, job: str, now: float, came: bool) -> Block:
+        """A block that a DataFlowKernel asked for that was killed; ``job`` is empty where its number is not known.
+
+        How it fares before the scheduler says that it is there is no proof of how its start went.
+        """
+        block = Block(name, now, worked=True, adopted=True, returning=came)
+        self._next = max(self._next, int(name) + 1)
+        self.blocks[name] = self.alive[name] = self.changed[name] = block
+        if job:
+            self.accepted(block, job, now)
+        return block
+
+    def skip(self, first: int) -> None:
+        """Numbers below this one were given to blocks that have ended."""
+        self._next = max(self._next, first)
+
     def room(self, now: float) -> int:
         """How many blocks may be asked for now: after a failed start one at a time, and after a pause."""
         if not self.failures and not self._uncounted:
@@ -193,8 +230,8 @@ class Blocks:
             block.job = job
             self._move(block, BlockSignal.accepted, now)
 
-    def refused(self, block: Block, why: str, now: float) -> None:
-        """Its job was not taken, for this reason."""
+    def refused(self, block: Block, why: str, now: float, counts: bool = True) -> None:
+        """Its job was not taken, for this reason; ``counts``: as a failed start."""
         if not block.alive:
             return
         self._move(block, BlockSignal.refused, now, why)
@@ -202,7 +239,8 @@ class Blocks:
             # Nothing is wrong with this block: others of the user's are before it. It is told, and asked for again.
             self.failures, self.retry_at = max(1, self.failures), now + PAUSES[-1]
         elif block.state is BlockState.failed:
-            self._count(block, now, refused=True)  # these words are all there is
+            if counts:
+                self._count(block, now, refused=True)  # these words are all there is
         elif block.alive:
             block.forgotten = now  # its managers are here, and nobody knows its job
             self._forgotten(block, now)
@@ -221,6 +259,10 @@ class Blocks:
                     self._status(block, status, now)
 
     def _status(self, block: Block, status: JobStatus, now: float) -> None:
+        away = block.came is None and (block.adopted or block.returning)
+        if block.adopted and status.state in (BlockState.queued, BlockState.running):
+            block.adopted = False
+            block.worked = block.returning or block.came is not None
         if status.state is BlockState.queued:
             if not block.managers:
                 block.started = None
@@ -229,6 +271,9 @@ class Blocks:
             if block.started is None:
                 block.started = now
             self._move(block, BlockSignal.runs, now, block.reason if block.late else status.reason)
+        elif status.state is BlockState.finished and away and not block.unwanted:
+            words = f" ({status.reason})" if status.reason else ""
+            self._move(block, BlockSignal.ended, now, f"its job ended {AWAY}{words}")
         elif status.state is BlockState.finished and (block.came is not None or block.unwanted):
             self._move(block, BlockSignal.ended, now, status.reason or block.parting)
         else:
@@ -254,6 +299,7 @@ class Blocks:
             return False
         block.managers[manager] = host
         block.left = None
+        block.returning = block.adopted = False
         if not block.unwanted:
             block.cancel_at = None
         block.came = now if block.came is None else block.came
@@ -304,7 +350,10 @@ class Blocks:
     def _check_start(self, block: Block, now: float) -> None:
         assert block.started is not None
         waited = now - block.started
-        if waited >= GIVE_UP:
+        if block.returning:
+            if waited >= RETURN:
+                self.end(block, now, f"its job runs, but {waited:.0f} s passed {AWAY}")
+        elif waited >= GIVE_UP:
             self._failed_start(block, now)
             block.reason = f"its job has run for {waited:.0f} s and no manager has come. {block.reason}"
             self.end(block, now, block.reason)
@@ -331,7 +380,7 @@ class Blocks:
             if block.forgotten is not None and not block.managers:
                 times.append(block.forgotten + GRACE)
             if block.started is not None and block.came is None and not block.unwanted:
-                times.append(block.started + (GIVE_UP if block.late else LATE))
+                times.append(block.started + (RETURN if block.returning else GIVE_UP if block.late else LATE))
             if block.came is not None and not block.worked and block.managers:
                 times.append(block.came + SETTLED)
         times += [block.uncounted for block in self._uncounted.values() if block.uncounted is not None]

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from parslab.errors import ConfigurationError
+from parslab.scaling.adoption import Adoption
 from parslab.scaling.blocks import Blocks
 from parslab.scaling.errands import Inbox
 from parslab.scaling.explain import stopped
@@ -104,6 +105,9 @@ class Controller:
         self._planned = float("inf")
         self._last = float("-inf")
         self._ready = False
+        self._adoption: Adoption | None = None
+        self._pinned: int | None = None
+        """What the journal says."""
 
     @property
     def expected_slots(self) -> int:
@@ -113,7 +117,11 @@ class Controller:
     # ----- what the DataFlowKernel calls
 
     def start(self) -> None:
-        """Make the runner and ask for the first blocks."""
+        """Make the runner and ask for the first blocks, after those of a DataFlowKernel whose place this one takes."""
+        if self._owner.run.get("revived"):
+            run_dir = Path(str(self._owner.run["run_dir"]))
+            self._adoption = Adoption(run_dir, self.label, self.blocks, self._sight, self._clock())
+            self._pinned = self._sight.pinned
         self.jobs.reads.run(self._made, self._begin)
 
     def _made(self) -> tuple[Runner, Strategy]:
@@ -139,6 +147,9 @@ class Controller:
         self._watcher = watcher(run_dir, self, self._owner.at, self._owner.post, self._clock, self._errands)
         self._journal.provider(self._settings["provider"])
         self._ready = True
+        if self._adoption is not None:
+            self._adoption.carry_out(self.jobs)
+            self._watcher.soon()
         self._decide()
 
     def wake(self) -> None:
@@ -150,6 +161,8 @@ class Controller:
     def manager_came(self, block: str, manager: str, host: str) -> None:
         """A manager is connected and takes tasks."""
         known = self.blocks.blocks.get(block)
+        if known is not None and known.came is None:
+            self._journal.joined(block)
         if not self.blocks.came(block, manager, host, self._clock()) or (known is not None and known.unwanted):
             self._owner.release_block(block)
         elif known is not None and known.held:
@@ -186,6 +199,9 @@ class Controller:
         self.blocks.tick(load, now)
         picture = self._sight.picture(self.blocks, load, now)
         pinned = self._sight.pin(picture)
+        if self._sight.pinned != self._pinned:
+            self._pinned = self._sight.pinned
+            self._journal.pinned(self._pinned)
         self._carry_out(bounded(pinned or self._asked(picture), picture), pinned is not None, now)
         self._flush()
         times = [self._sight.next_deadline(picture), self.blocks.next_deadline(now)]
@@ -318,6 +334,7 @@ class Controller:
         """Give the managers of a block no new tasks, or give them tasks again."""
         block = self._block(name)
         block.held = hold
+        self._journal.held(block.id, hold)
         self._owner.hold_block(block.id, hold)
         self.wake()
         which = f"Block {self.label}/{block.id}"
@@ -373,6 +390,7 @@ class Controller:
             now = self._clock()
             for block in list(self.blocks.alive.values()):
                 self.blocks.end(block, now, _OVER)
+            self.jobs.hurry()
             self._flush()
 
     def close(self, deadline: float) -> None:

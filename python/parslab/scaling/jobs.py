@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from parslab.providers.base import Runner
+    from parslab.providers.base import Job, Runner
     from parslab.scaling.base import ScalingOwner
     from parslab.scaling.blocks import Block, Blocks
     from parslab.scaling.errands import Inbox, Runs
@@ -32,6 +32,10 @@ log = logging.getLogger(__name__)
 
 SUBMITS, CANCELS, READS = 4, 2, 2
 """Calls of a kind that are made at a time: some schedulers take a second for each submission."""
+
+LOOK_FOR, LOOK_AGAIN = 30.0, 2.0
+"""Seconds for which a job is looked for by its name, and between two looks: a submission may outlive the process that
+began it, and arrive late."""
 
 AGAIN = 5.0
 """Seconds before a cancellation that failed is tried again; ``HURRY`` when the run ends."""
@@ -80,6 +84,8 @@ class Jobs:
         self._owner, self._command, self._folder = owner, command, folder
         self._blocks, self._journal, self._clock, self._news = blocks, journal, clock, news
         self._warned = False
+        self._looking: dict[str, tuple[Block, float]] = {}
+        """Blocks whose jobs are looked for by name, and until when; not while somebody looks."""
 
     def stem(self, block: Block) -> str:
         """Path of the files of a block, without their ends ``.sh``, ``.stdout`` and ``.stderr``."""
@@ -91,15 +97,18 @@ class Jobs:
 
     # ----- submit
 
-    def submit(self, block: Block) -> None:
-        """Submit the job of a new block."""
+    def _job(self, block: Block) -> Job:
         from parslab.providers.base import Job
 
         stem = self.stem(block)
         name = f"parslab.{self._owner.run.get('run', 'run')}.{self.label}.{block.id}"
-        job = Job(name, f"{self._command} {block.id}", f"{stem}.sh", f"{stem}.stdout", f"{stem}.stderr")
+        return Job(name, f"{self._command} {block.id}", f"{stem}.sh", f"{stem}.stdout", f"{stem}.stderr")
+
+    def submit(self, block: Block) -> None:
+        """Submit the job of a new block."""
+        job = self._job(block)
         runner, journal, over = self.runner, self._journal, self.over
-        journal.requested(block.id, name)
+        journal.requested(block.id, job.name)
 
         def submit() -> str:
             number = runner.submit(job)
@@ -121,6 +130,60 @@ class Jobs:
             words = f"{error}" if isinstance(error, SubmitError) else f"{type(error).__name__}: {error}"
             self._blocks.refused(block, words, now)
         self._news()
+
+    # ----- take over
+
+    def adopt(self, block: Block) -> None:
+        """Go on with the job of a block that another process has asked for; look for it where its number is unknown."""
+        from parslab.providers.base import Adopts
+
+        able = isinstance(self.runner, Adopts)
+        if not block.job and able:
+            self._look(block, self._clock() + LOOK_FOR)
+        elif not block.job:
+            job = self._job(block).name
+            self._not_found(block, "its provider cannot look for jobs by their names")
+            self.notice("warning", f"See whether job {job} of executor {self.label} is in the queue, and cancel it.")
+        elif able:
+            self.runner.adopt(block.job, self._job(block))  # type: ignore[attr-defined]
+
+    def _look(self, block: Block, until: float) -> None:
+        self._looking.pop(block.id, None)
+        runner: Any = self.runner
+        journal, over, job = self._journal, self.over, self._job(block)
+
+        def find() -> str | None:
+            number: str | None = runner.find(job.name)
+            if number is not None:
+                runner.adopt(number, job)
+                journal.submitted(block.id, number)
+                if over.is_set():
+                    runner.cancel([number])
+                    journal.ended(block.id, str(BlockState.scaled_in))
+            return number
+
+        self._submits.run(find, lambda number, error: self._looked(block, until, number, error))
+
+    def _looked(self, block: Block, until: float, number: str | None, error: Exception | None) -> None:
+        now = self._clock()
+        if number is not None:
+            self._blocks.accepted(block, number, now)
+            self._news()
+        elif self.over.is_set() or now >= until:
+            self._not_found(block, f"{error}" if error is not None else "no job of its name came")
+        else:
+            self._looking[block.id] = block, until
+            self._owner.at(now + LOOK_AGAIN, lambda: self._look(block, until) if block.id in self._looking else None)
+
+    def _not_found(self, block: Block, why: str) -> None:
+        words = f"it was being submitted when the DataFlowKernel was killed, and {why}"
+        self._blocks.refused(block, words, self._clock(), counts=False)
+        self._news()
+
+    def hurry(self) -> None:
+        """The end has come: look for what is still looked for once more, at once."""
+        for block, until in list(self._looking.values()):
+            self._look(block, until)
 
     # ----- carry out
 
@@ -148,6 +211,8 @@ class Jobs:
         if not block.alive and not block.recorded:
             block.recorded = True
             self._journal.ended(block.id, str(block.state))
+        elif block.state is BlockState.draining:
+            self._journal.draining(block.id)
         stem = self.stem(block)
         self._owner.event(
             BlockMoved(

@@ -46,6 +46,12 @@ class Sight:
         self._quiet_since: float | None = None
         self._peaks: deque[tuple[float, int]] = deque()  # falling numbers: only what may be the most later
 
+    def resume(self, blocks: int, pinned: int | None, now: float) -> None:
+        """So many blocks are there from before the DataFlowKernel was started again: as if they had been needed now."""
+        self.floor = 0
+        self.pinned = pinned
+        self._peaks.append((now, blocks))
+
     def picture(self, blocks: Blocks, load: Load, now: float) -> Picture:
         """The picture of this moment."""
         self._learn(load)

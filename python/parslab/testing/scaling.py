@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 __all__ = ["Cluster", "Moment", "PlannedScheduler", "VirtualErrands", "VirtualTime"]
 
 START = 1_000_000.0
+RECONNECT_FOR = 30.0
+"""Seconds for which managers look for a DataFlowKernel that they lost."""
 
 
 class VirtualTime:
@@ -62,10 +64,26 @@ class VirtualTime:
             self.now = max(self.now, until)
 
 
+class _Life:
+    """What one DataFlowKernel has planned: nothing of it happens any more when it is dead."""
+
+    def __init__(self, time: VirtualTime) -> None:
+        self._time = time
+        self.over = False
+
+    def at(self, when: float, call: Callable[[], None]) -> None:
+        """See ``VirtualTime``."""
+        self._time.at(when, lambda: None if self.over else call())
+
+    def after(self, seconds: float, call: Callable[[], None]) -> None:
+        """See ``VirtualTime``."""
+        self.at(self._time.now + seconds, call)
+
+
 class VirtualErrands:
     """Runs blocking calls at once; their answers come a little later, or never."""
 
-    def __init__(self, time: VirtualTime, takes: float = 0.02) -> None:
+    def __init__(self, time: VirtualTime | _Life, takes: float = 0.02) -> None:
         self._time = time
         self.takes = takes
         self.busy = 0
@@ -112,6 +130,17 @@ class PlannedScheduler:
     submitted: list[float] = field(default_factory=list)
     closed: bool = False
 
+    def adopt(self, number: str, job: Job) -> None:
+        """See ``Adopts``."""
+        self.names[number] = job.name.rsplit(".", 1)[1]
+
+    def find(self, name: str) -> str | None:
+        """See ``Adopts``."""
+        if self.unreachable:
+            raise OSError("squeue: error: Unable to contact slurm controller")
+        block = name.rsplit(".", 1)[1]
+        return next((number for number, of in self.names.items() if of == block), None)
+
     def submit(self, job: Job) -> str:
         """See ``Runner``."""
         time = self.cluster.time
@@ -120,10 +149,14 @@ class PlannedScheduler:
             raise OSError("sbatch: error: Unable to contact slurm controller")
         if self.refuse:
             raise SubmitError(self.refuse.pop(0))
+        return self.arrives(job.name.rsplit(".", 1)[1])
+
+    def arrives(self, block: str) -> str:
+        """The job of a block is in the queue, whether or not anybody lives who submitted it."""
         number = str(100 + len(self.names))
-        self.names[number] = job.name.rsplit(".", 1)[1]
+        self.names[number] = block
         self.jobs[number] = JobStatus(BlockState.queued, "Priority")
-        time.after(self.queue, lambda: self._begin(number))
+        self.cluster.time.after(self.queue, lambda: self._begin(number))
         return number
 
     def _begin(self, job: str) -> None:
@@ -235,6 +268,8 @@ class Cluster:
         }
         self.events: list[Event] = []
         self.crews: dict[str, _Crew] = {}
+        self.orphans: set[str] = set()
+        """Blocks whose managers look for a DataFlowKernel."""
         self.stopped = ""
         self.lost = 0
         """Tasks that were running in a block that was ended."""
@@ -255,16 +290,44 @@ class Cluster:
             "manager": {**manager, "accelerators": []},
             **limits,
         }
-        self.controller = Controller(
-            settings,
+        self._settings, self._folder = settings, folder
+        self.controller = self._controller()
+
+    def _controller(self) -> Controller:
+        self._life = _Life(self.time)
+        controller = Controller(
+            self._settings,
             self,
             "manager",
-            folder,
+            self._folder,
             clock=lambda: self.time.now,
-            errands=VirtualErrands(self.time),
+            errands=VirtualErrands(self._life),
             runner=self.scheduler,
         )
-        self.controller.start()
+        controller.start()
+        return controller
+
+    def kill(self) -> None:
+        """The DataFlowKernel dies: what its managers ran waits again, jobs go on, and managers look for another one."""
+        self._life.over = True
+        if self.controller._watcher is not None:
+            self.controller._watcher.leave(self.controller)  # it dies, too, though this process goes on
+        crews, self.crews = self.crews, {}
+        for block, crew in crews.items():
+            self._waiting += list(crew.running.items())
+            self._orphaned(block)
+
+    def revive(self) -> None:
+        """Another one takes its place; managers that still look for it come back."""
+        self.run["revived"] = 1
+        orphans, self.orphans = self.orphans, set()
+        self.controller = self._controller()
+        for block in sorted(orphans):
+            self.manager_comes(block)
+
+    def _orphaned(self, block: str) -> None:
+        self.orphans.add(block)
+        self.time.after(RECONNECT_FOR, lambda: self._leave(block) if block in self.orphans else None)
 
     # ----- what a test does
 
@@ -339,6 +402,9 @@ class Cluster:
 
     def manager_comes(self, block: str) -> None:
         """The manager of a block is connected."""
+        if self._life.over:
+            self._orphaned(block)
+            return
         self.crews[block] = _Crew(self.time.now, idle_since=self.time.now)
         self.controller.manager_came(block, f"m{block}", "node1")
         self._assign()
@@ -346,6 +412,7 @@ class Cluster:
     def manager_goes(self, block: str, reason: str) -> None:
         """It is gone; what it ran is tried again elsewhere."""
         crew = self.crews.pop(block, None)
+        self.orphans.discard(block)
         if crew is not None:
             self.lost += len(crew.running)
             self._waiting += [(number, length) for number, length in crew.running.items()]
@@ -398,11 +465,11 @@ class Cluster:
 
     def at(self, when: float, call: Callable[[], None]) -> None:
         """See ``ScalingOwner``."""
-        self.time.at(when, call)
+        self._life.at(when, call)
 
     def post(self, call: Callable[[], None]) -> None:
         """See ``ScalingOwner``."""
-        self.time.at(self.time.now, call)
+        self._life.at(self.time.now, call)
 
     def load(self) -> Load:
         """See ``ScalingOwner``."""
