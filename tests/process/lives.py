@@ -1,0 +1,79 @@
+"""A run whose DataFlowKernel process is killed and started again on the same folder, by hand.
+
+Nothing of its tasks comes back so, but its blocks do.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from parslab.client.dfk import DataFlowKernel
+from parslab.client.start import Started, _launch, start
+from parslab.version import version
+from tests.process.house import is_gone, until
+
+if TYPE_CHECKING:
+    from parslab import Config
+
+__all__ = ["Lives"]
+
+
+class _Unburied(Started):
+    """Nobody buries it: another one is to take its place."""
+
+    def bury(self) -> None:
+        self.popen.wait()
+
+
+class Lives:
+    """The run; ``dfk`` is the handle of its present life.
+
+    Parameters
+    ----------
+    config
+        As for ``parslab.load``.
+    """
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        self._started = start(config, version())
+        self.settings: dict[str, Any] = self._started.settings
+        self.run_dir = self._started.run_dir
+        self.dfk = self._joined(self._started)
+
+    def _joined(self, started: Started) -> DataFlowKernel:
+        unburied = _Unburied(started.settings, started.popen, started.sock)
+        self.peer = unburied
+        dfk = DataFlowKernel(self.config, started.run, started.run_dir, started.popen.pid, unburied)
+        dfk._open(started.sock, {})
+        return dfk
+
+    def kill(self) -> None:
+        """The process is killed; what it did stays as it is."""
+        os.kill(self.dfk.pid, signal.SIGKILL)
+        until(lambda: self.dfk._ended is not None, what="the handle knows")
+        self.dfk.cleanup()
+        until(is_gone(self.dfk.pid))
+
+    def revive(self) -> None:
+        """Another process takes its place."""
+        self.settings["revived"] = self.settings.get("revived", 0) + 1
+        Path(self.settings["sockets"]).mkdir(exist_ok=True, mode=0o700)
+        ours, theirs = socket.socketpair()
+        popen = _launch(self.settings, theirs.fileno())
+        theirs.close()
+        self._started = Started(self.settings, popen, ours)
+        self.dfk = self._joined(self._started)
+
+    def bury(self) -> None:
+        """Nobody takes its place."""
+        self._started.bury()
+
+    def end(self) -> None:
+        """It ends, or is buried where it was killed."""
+        self.dfk.cleanup()
+        self._started.bury()
