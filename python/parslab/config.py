@@ -60,8 +60,9 @@ class Config(Description):
         then it ends, with its jobs.  0: it ends with the process that loaded it.  None: 10 minutes for a notebook, 0
         for a script.
     resume
-        Whether a notebook's new kernel goes on with the run of the one before, and with the results of a run that it
-        replaces; False: it starts anew, and ends that run.
+        Whether calls and results are written to the run's folder, so that they outlive the DataFlowKernel process, and
+        a notebook's new kernel goes on with the run of the one before, or with the results of a run that it replaces;
+        False: it starts anew, and ends that run.
 
     Examples
     --------

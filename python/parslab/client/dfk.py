@@ -30,6 +30,7 @@ from parslab.records.states import TaskState
 from parslab.serialize.arguments import Dependencies, pack_arguments, show_arguments
 from parslab.serialize.failures import failure_from
 from parslab.wire.messages import (
+    Acked,
     Adopted,
     Answered,
     Asked,
@@ -137,6 +138,7 @@ class DataFlowKernel:
             Printed: self._printed,
             Fed: self._fed,
             Adopted: self._adopted,
+            Acked: self._acked,
             Welcome: self._welcome,
             Refused: self._refuse,
             Keep: self._kept,
@@ -597,6 +599,9 @@ class DataFlowKernel:
             if new in self._followers:
                 self._followers[old] = self._followers.pop(new)
             self._local.renamed(new, old)
+
+    def _acked(self, message: Acked) -> None:
+        """So many batches are in the run's record."""
 
     def _welcome(self, message: Welcome) -> None:
         self._ids = itertools.count(message.client << 40 if message.first < 0 else message.first)

@@ -212,6 +212,7 @@ def start(config: Config, package: str, notebook: str = "", inherits: Sequence[s
         "strategy": config.strategy,
         "strategy_period": config.strategy_period,
         "max_idletime": config.max_idletime,
+        "resume": config.resume,
         "package": package,
         "path": _import_path(),
         "cwd": here,

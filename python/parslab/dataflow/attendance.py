@@ -75,6 +75,7 @@ class Attendance:
             how = f"its {whose}, process {client.pid}, has left" if reason == GONE else f"its {whose} {reason}"
             kernel.end(how)
         elif fate is Fate.let_go:
+            kernel.keeper.left(client.number)
             kernel.table.client_left(client.number, now)
         self._moved(now)
         if self.leases.away == now and fate is not Fate.ends:
@@ -124,6 +125,7 @@ class Attendance:
             return
         for number in self.leases.expired(now):
             log.info("what client %d has called is not kept any longer", number)
+            kernel.keeper.left(number)
             kernel.table.client_left(number, now)
         due = self.leases.next_deadline()
         if due is not None:

@@ -105,13 +105,29 @@ class Client:
         self.stream = Stream(sock, _decode)
         self.greeted = owner
         self.pid = 0
+        self.host = ""
         self.notebook = ""
         self.leashed = False
         """Whether its process number means the same here, so that its death can be noticed."""
+        self.acked = 0
+        """How many of its batches it knows to be in the record."""
         self.fns: dict[int, int] = {}
 
     def handle(self, kernel: Any, messages: list[Any], frames: list[bytearray]) -> None:
-        """Carry out one batch."""
+        """Carry out one batch, and note it for the record."""
+        raw = self.stream.raw
+        if raw is None:
+            self._carry_out(kernel, messages, frames, {})
+            return
+        header, greeted = raw.popleft(), self.greeted
+        used: dict[int, int] = {}
+        try:
+            self._carry_out(kernel, messages, frames, used)
+        finally:
+            if greeted:
+                kernel.record.taken(self.number, header, used, frames)
+
+    def _carry_out(self, kernel: Any, messages: list[Any], frames: list[bytearray], used: dict[int, int]) -> None:
         table: Table = kernel.table
         names = kernel.codes.names
         number, fns = self.number, self.fns
@@ -124,10 +140,10 @@ class Client:
                     own = list(frames[at : at + message.frames])
                     at += message.frames
                 if message.fn >= 0:
-                    message.fn = fns[message.fn]
+                    used[message.fn] = message.fn = fns[message.fn]
                 table.submit(number, message, own, message.name or names[message.fn])
             elif kind is Code:
-                self.fns[message.fn] = kernel.codes.add(message, frames[at])
+                used[message.fn] = fns[message.fn] = kernel.codes.add(message, frames[at])
                 at += 1
             elif kind is ValueMessage:
                 at += self._value(kernel, message, list(frames), at)

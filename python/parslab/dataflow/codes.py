@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 from parslab.wire.messages import Code
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from parslab.wire.stream import Buffer
 
 __all__ = ["Codes"]
@@ -53,6 +55,11 @@ class Codes:
     def message(self, fn: int) -> tuple[Code, Buffer]:
         """What a worker needs to know before it can run this function."""
         return Code(fn, b"", self.names[fn], 1), self._payloads[fn]
+
+    def known(self) -> Iterator[tuple[int, bytes, Buffer]]:
+        """Number, digest and pickle of all that somebody may call."""
+        for digest, fn in self._digests.items():
+            yield fn, digest, self._payloads[fn]
 
     def drop(self, fn: int) -> bool:
         """A client will not call it again; True when no client will."""

@@ -13,6 +13,7 @@ import itertools
 import logging
 import os
 import socket
+from collections import deque
 from functools import partial
 from pathlib import Path
 from time import time
@@ -22,6 +23,7 @@ from parslab.dataflow.attendance import GONE, Attendance
 from parslab.dataflow.cancelling import cancel
 from parslab.dataflow.clients import Client, listen, peer_pid, peer_uid
 from parslab.dataflow.codes import Codes
+from parslab.dataflow.keeper import Keeper
 from parslab.dataflow.ledger import Ledger
 from parslab.dataflow.table import Table
 from parslab.errors import ConfigurationError, InternalError, ProtocolError
@@ -69,6 +71,8 @@ log = logging.getLogger(__name__)
 _HOUSEKEEPING = 2.0
 _FEW = 10_000
 """Tasks that are walked through in a few milliseconds."""
+_SINGLE = 4
+"""Replies in one round that are sent before they are written down."""
 _FAREWELL = 5.0
 """Seconds that the end may take, for batch jobs to be cancelled."""
 _STREAMS = {1: "stdout", 2: "stderr"}
@@ -97,6 +101,8 @@ class Kernel(Ledger):
         self.table = Table(self.labels, settings.get("retries", 0), lives=True)
         self.codes = Codes()
         self.loop = Loop(self.act, self._broke)
+        self.keeper = Keeper(self)
+        self.record = None
         self.pools: dict[int, Pool | Managers] = {
             number: self._pool(number, e) for number, e in enumerate(executors) if e["kind"] != "threads"
         }
@@ -152,6 +158,7 @@ class Kernel(Ledger):
     def start(self, sockets: Path) -> None:
         """Open the doors: monitoring, the owner, the listening socket."""
         self._monitor = Monitor(Path(self.run["run_dir"]), post=self.loop.post)
+        self.record = self.keeper.open()
         self.event(
             RunStarted(
                 time(),
@@ -171,8 +178,9 @@ class Kernel(Ledger):
         owner.pid, owner.leashed = self.run["owner_pid"], True
         self._listener = listen(sockets / "dfk.sock")
         self.attendance.attached(owner, self.run.get("notebook", ""), socket.gethostname(), owner=True)
+        self.keeper.joined(owner)
         self.loop.watch(self._listener, self._accept)
-        self._send(owner, [self._welcome(owner)])
+        self.send(owner, [self._welcome(owner)])
         self.at(time() + _HOUSEKEEPING, self._keep_house)
 
     def _open_hub(self, sockets: Path) -> None:
@@ -217,8 +225,9 @@ class Kernel(Ledger):
             for text in self._monitor.close(time()):
                 self._broadcast(text)
         self._send_replies()
+        self.keeper.close(self.reason)
         for client in list(self.clients.values()):
-            self._send(client, [Refused(self.reason)])
+            self.send(client, [Refused(self.reason)])
             client.stream.close()
         for door in self._doors:
             door.close()
@@ -263,7 +272,7 @@ class Kernel(Ledger):
         task = self.table.tasks.get(message.task)
         for number in (task.followers if task is not None else None) or ():
             if number in self.clients:
-                self._send(self.clients[number], [message])
+                self.send(self.clients[number], [message])
 
     # ----- one round
 
@@ -291,6 +300,9 @@ class Kernel(Ledger):
                         self.pools[task.executor].stop_task(task, now)
             if out.replies:
                 self._send_replies()
+        if self.record is not None and self.record.due(now):
+            self.record.write()
+            self.keeper.acknowledge()
         for pool in self.pools.values():
             if pool.queue.waiting:
                 pool.assign(now)
@@ -334,6 +346,8 @@ class Kernel(Ledger):
 
     def _next_deadline(self, now: float) -> float | None:
         deadlines = [self._timers[0][0]] if self._timers else []
+        if self.record is not None and self.record.waiting:
+            deadlines.append(self.record.deadline)
         for pool in self.pools.values():
             due = pool.next_deadline()
             if due is not None:
@@ -369,6 +383,8 @@ class Kernel(Ledger):
     def _add_client(self, sock: socket.socket, owner: bool) -> Client:
         sock.setblocking(False)
         client = Client(next(self._numbers), sock, owner)
+        if self.record is not None:
+            client.stream.raw = deque()
         self.clients[client.number] = client
         self.loop.watch(client.stream, lambda: self._readable(client), lambda: self._flush(client))
         return client
@@ -394,13 +410,14 @@ class Kernel(Ledger):
                 f"This run speaks protocol {PROTOCOL} (parslab {self.run['package']}), you speak {hello.protocol} "
                 f"(parslab {hello.package}): use the same version of parslab on both sides."
             )
-            self._send(client, [Refused(reason)])
+            self.send(client, [Refused(reason)])
             self._left(client, "refused")
             return
         client.greeted, client.pid = True, hello.pid
         client.leashed = peer_pid(client.stream.sock) == hello.pid
         still = self.attendance.attached(client, hello.notebook, hello.host)
-        self._send(client, [self._welcome(client, still)])
+        self.keeper.joined(client, hello)
+        self.send(client, [self._welcome(client, still)])
 
     def _welcome(self, client: Client, still: Still | None = None) -> Welcome:
         kinds = tuple(
@@ -442,11 +459,20 @@ class Kernel(Ledger):
         """Send a message to every client that has been greeted."""
         for client in self.clients.values():
             if client.greeted:
-                self._send(client, [message])
+                self.send(client, [message])
 
     def _send_replies(self) -> None:
         out = self.table.out
         replies, out.replies = out.replies, []
+        record = self.record
+        if record is not None:
+            record.ended(replies, out.large)
+            # Who waits for a single result is told at once. Should we be killed before it is written, the client does
+            # not list the task as unfinished when it comes back, and so it is not run again.
+            if len(replies) > _SINGLE:
+                record.write()
+        if out.large:
+            out.large = []
         batches: dict[int, tuple[list[Any], list[Buffer]]] = {}
         for number, message, frames in replies:
             batch = batches.get(number)
@@ -458,9 +484,12 @@ class Kernel(Ledger):
         for number, (messages, buffers) in batches.items():
             client = self.clients.get(number)
             if client is not None:
-                self._send(client, messages, buffers)
+                if record is not None:
+                    self.keeper.add_ack(client, messages)
+                self.send(client, messages, buffers)
 
-    def _send(self, client: Client, messages: list[Any], frames: list[Buffer] | None = None) -> None:
+    def send(self, client: Client, messages: list[Any], frames: list[Buffer] | None = None) -> None:
+        """Send a batch now."""
         try:
             client.stream.send(messages, frames or ())
         except OSError:
@@ -480,7 +509,7 @@ class Kernel(Ledger):
 
         def reply(text: bytes) -> None:
             answer = Answered(message.ask, text) if message.ask else Fed(text)
-            self.loop.post(lambda: self._send(client, [answer]) if client.number in self.clients else None)
+            self.loop.post(lambda: self.send(client, [answer]) if client.number in self.clients else None)
 
         assert self._monitor is not None
         self._tell_monitor()
@@ -531,7 +560,7 @@ class Kernel(Ledger):
 
     def _broadcast(self, text: bytes) -> None:
         for client in self.clients.values():
-            self._send(client, [Fed(text)])
+            self.send(client, [Fed(text)])
 
     # ----- functions nobody calls any more
 

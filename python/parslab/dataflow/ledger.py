@@ -12,6 +12,7 @@ from parslab.wire.messages import Code, Failure, Outcome, Packed, Run
 
 if TYPE_CHECKING:
     from parslab.dataflow.codes import Codes
+    from parslab.dataflow.recorder import Recorder
     from parslab.dataflow.table import Table, Task
     from parslab.wire.stream import Buffer
 
@@ -27,10 +28,13 @@ class Ledger:
         The task graph.
     codes
         The functions of the run.
+    record
+        What outlives this process; None where that is not wanted.
     """
 
     table: Table
     codes: Codes
+    record: Recorder | None
 
     def code(self, fn: int) -> tuple[Code, Buffer]:
         """What a worker needs to know before it can run this function."""
@@ -43,6 +47,10 @@ class Ledger:
     def sent(self, task: Task, now: float, worker: str) -> None:
         """A task was given to a worker."""
         self.table.sent(task, now, worker)
+        if self.record is not None:
+            self.record.moves.append(task.id)
+            if task.attempt:
+                self.record.attempts.append((task.id, task.attempt))
 
     def begun(self, task: Task, since: float, worker: str) -> None:
         """Its body runs."""
@@ -51,6 +59,8 @@ class Ledger:
     def returned(self, task: Task, now: float) -> None:
         """It came back, not begun."""
         self.table.returned(task, now)
+        if self.record is not None:
+            self.record.moves.append(~task.id)
 
     def ended(self, task: Task, outcome: Outcome, frames: list[Buffer], worker: str) -> None:
         """It has ended on a worker."""

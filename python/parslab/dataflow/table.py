@@ -126,6 +126,8 @@ class Effects:
         """(client, message, frames) to send."""
         self.stops: list[Task] = []
         """Cancelled tasks that a worker still has."""
+        self.large: list[tuple[int, Value]] = []
+        """The values of ended tasks that are too large to be in the replies, for the record."""
         self.events: list[Event] = []
 
 
@@ -551,6 +553,7 @@ class Table:
             inline = b""  # it lies at the client, in itself or in the futures it joined
         elif value.frames or len(value.inline) > INLINE:
             inline, size = b"", value.size
+            self.out.large.append((task.id, value))
         else:
             inline = value.inline
         self.out.replies.append((task.client, Resolved(task.id, task.state, inline, size, task.failure), []))

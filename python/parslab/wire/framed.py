@@ -1,8 +1,9 @@
 """Files of entries that are only ever appended to, by one process or several, and survive being cut off anywhere.
 
-An entry is ``magic, length, crc32, payload``.  Appending is one write at the end of the file, so that processes that
-share it do not tear each other's entries; the system may still cut the last one (kill -9, a full disk).  Whoever reads
-goes on behind what is damaged: at the next magic whose checksum fits.  Nothing here knows what the payloads mean.
+An entry is ``magic, length, crc32, payload``; the checksum begins with the inverted length, so that no run of zeros is
+an entry.  Appending is one write at the end of the file, so that processes that share it do not tear each other's
+entries; the system may still cut the last one (kill -9, a full disk).  Whoever reads goes on behind what is damaged: at
+the next magic whose checksum fits.  Nothing here knows what the payloads mean.
 """
 
 from __future__ import annotations
@@ -26,10 +27,10 @@ MAGIC = b"\xf5pe\x0a"
 """No UTF-8 text holds it, and no msgpack that is not opaque bytes."""
 
 _HEAD = struct.Struct("<4sII")
-_LENGTH = struct.Struct("<I")
 HEAD = _HEAD.size
 """Bytes in front of each payload."""
 
+_ONES = 0xFFFFFFFF
 _WINDOW = 1 << 20
 
 
@@ -49,10 +50,8 @@ class Damage(NamedTuple):
 
 def head(*parts: Buffer) -> bytes:
     """What stands in front of a payload that consists of ``parts``."""
-    length = 0
-    for part in parts:
-        length += memoryview(part).nbytes
-    check = crc32(_LENGTH.pack(length))
+    length = sum([memoryview(part).nbytes for part in parts])
+    check = length ^ _ONES
     for part in parts:
         check = crc32(part, check)
     return _HEAD.pack(MAGIC, length, check)
@@ -66,7 +65,9 @@ def encode(*parts: Buffer) -> bytes:
     >>> len(encode(b"abc", b"d")) - HEAD
     4
     """
-    return b"".join((head(*parts), *parts))
+    payload = b"".join(parts)
+    length = len(payload)
+    return _HEAD.pack(MAGIC, length, crc32(payload, length ^ _ONES)) + payload
 
 
 class Appender:
@@ -97,10 +98,12 @@ class Appender:
         OSError
             They cannot be written, or not all of them: the disk is full.  Readers skip what was cut.
         """
-        if len(buffers) > IOV:
-            buffers = [b"".join(buffers)]
-        wanted = sum([memoryview(buffer).nbytes for buffer in buffers])
-        written = os.writev(self._fd, buffers)
+        if len(buffers) == 1:
+            wanted = memoryview(buffers[0]).nbytes
+            written = os.write(self._fd, buffers[0])
+        else:
+            wanted = sum([memoryview(buffer).nbytes for buffer in buffers])
+            written = os.writev(self._fd, buffers if len(buffers) <= IOV else [b"".join(buffers)])
         self.size += written
         if written < wanted:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -185,7 +188,7 @@ class _Window:
         if magic != MAGIC or at + HEAD + length > self.size:
             return None
         payload = bytes(self.bytes_at(at + HEAD, length))
-        if len(payload) < length or crc32(payload, crc32(_LENGTH.pack(length))) != check:
+        if len(payload) < length or crc32(payload, length ^ _ONES) != check:
             return None
         return payload
 

@@ -79,6 +79,8 @@ class Stream:
         self._lengths: list[int] = []
         self._frames: list[bytearray] = []
         self._fill: memoryview | None = None
+        self.raw: deque[bytes] | None = None
+        """Where to keep the headers of batches as they came, for whoever takes them from there; None: nowhere."""
         for option in (socket.SO_SNDBUF, socket.SO_RCVBUF):
             sock.setsockopt(socket.SOL_SOCKET, option, 1 << 20)
 
@@ -204,6 +206,8 @@ class Stream:
                 header = self._decode(self._view[body : body + length])
             except msgspec.MsgspecError as error:
                 raise ProtocolError(f"a peer sent what this version does not understand: {error}") from error
+            if self.raw is not None:
+                self.raw.append(bytes(self._view[body : body + length]))
             self._start = start + need
             if count:
                 self._header = header

@@ -159,8 +159,8 @@ def test_one_entry_alone(tmp_path: Path) -> None:
 def test_a_disk_that_takes_a_part_is_said_to_be_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = Appender(tmp_path / "file")
     file.append([encode(b"one")])
-    whole = os.writev
-    monkeypatch.setattr(os, "writev", lambda fd, buffers: whole(fd, [bytes(buffers[0])[:7]]))
+    whole = os.write
+    monkeypatch.setattr(os, "write", lambda fd, data: whole(fd, bytes(data)[:7]))
     with pytest.raises(OSError, match=os.strerror(errno.ENOSPC)) as caught:
         file.append([encode(b"two")])
     assert caught.value.errno == errno.ENOSPC
