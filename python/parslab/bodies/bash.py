@@ -41,7 +41,7 @@ _FORMATTING = (
 )
 _LEFT_CHUNKS = 32
 """What bash left in the pipe fits into so many reads; more comes from a process in the background."""
-_GRACE = 1.0
+_GRACE = 0.5
 """Seconds between SIGTERM and SIGKILL for the processes of an interrupted command."""
 
 

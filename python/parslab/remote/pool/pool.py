@@ -21,6 +21,7 @@ from parslab.records.states import FINAL
 from parslab.remote.pool.memory import OutOfMemory
 from parslab.remote.pool.processes import Plan, Process, how_it_ended
 from parslab.remote.pool.queue import Queue, Slot, Work, not_begun
+from parslab.remote.pool.stopping import Stops
 from parslab.serialize.failures import failure_from
 from parslab.wire.messages import (
     PROTOCOL,
@@ -48,8 +49,6 @@ log = logging.getLogger(__name__)
 
 _decode = decoder(WorkerControlMessage)
 
-_PATIENCE = 1.0
-"""Seconds that an interrupted task has before its worker is terminated, and again before it is killed."""
 _STARTS = 3
 """Workers in a row that may die before their hello until the executor counts as broken."""
 
@@ -103,7 +102,7 @@ class PoolOwner(Protocol):
 class Peer(Slot):
     """One worker as the pool sees it: a slot of the queue and a way to reach it."""
 
-    __slots__ = ("control", "data", "greeted", "host", "known", "pid", "process", "rank", "shipped", "told")
+    __slots__ = ("control", "data", "greeted", "host", "known", "pid", "process", "rank", "shipped", "since", "told")
 
     def __init__(self, name: str, now: float, data: Any, control: Any, process: Process | None, rank: int = 0) -> None:
         super().__init__(name, now)
@@ -116,6 +115,8 @@ class Peer(Slot):
         self.host = socket.gethostname() if process else ""
         self.greeted = False
         self.usable = process is not None
+        self.since = now
+        """When it said hello; later, when it began the task that it said it runs."""
         self.known: set[int] = set()
         self.told = "starting"
         self.shipped: dict[tuple[int, int], int] = {}
@@ -144,10 +145,11 @@ class Pool:
         self.label = label
         self._name = name
         self._plans = plans
-        self._overtime: dict[int, float] = {}
-        """Tasks that are being stopped because they ran too long, and their limits."""
         self.queue = Queue(owner.demands)
         self.peers: list[Peer] = []
+        self._stops = Stops(
+            time, owner.at, lambda peer, task: self._tell_control(peer, Interrupt(task)), log.warning, self.peers
+        )
         self.broken = ""
         """Why no worker will ever come."""
         self._owner = owner
@@ -201,8 +203,8 @@ class Pool:
                     frames.append(payload)
                 messages.append(owner.message(task, frames))
                 owner.sent(task, now, peer.name)
-                if task.spec is not None:
-                    self._limit(task, now)
+                if task.spec is not None and (limit := owner.demands(task)[1]) > 0:
+                    self._stops.limit(task, limit, now)
             self._deliver(peer, messages, frames)
 
     def _deliver(self, peer: Peer, messages: list[Any], frames: Sequence[Buffer] = ()) -> None:
@@ -211,20 +213,6 @@ class Pool:
             peer.data.send(messages, frames)
             if peer.data.congested:
                 self._owner.loop.wants_write(peer.data, True)
-
-    def _limit(self, task: Work, now: float) -> None:
-        """Have a task stopped that runs longer than it may; it was sent to an idle worker, so it begins now."""
-        limit = self._owner.demands(task)[1]
-        if limit <= 0:
-            return
-        attempt, worker = task.attempt, task.worker
-
-        def over() -> None:
-            if task.worker is worker and task.attempt == attempt and worker is not None:
-                self._overtime[task.id] = limit
-                self.stop_task(task, time())
-
-        self._owner.at(now + limit, over)
 
     @staticmethod
     def _tell_control(peer: Peer, message: Any) -> None:
@@ -250,21 +238,7 @@ class Pool:
 
     def stop_task(self, task: Work, now: float) -> None:
         """Interrupt a cancelled task; stop its worker when that does not help."""
-        peer: Peer = task.worker
-        self._tell_control(peer, Interrupt(task.id))
-        if peer.process is None:
-            return
-
-        attempt = task.attempt
-
-        def insist(number: signal.Signals) -> None:
-            if task.worker is peer and task.attempt == attempt and peer in self.peers and peer.process:
-                peer.usable = False
-                log.warning("worker %s does not let go of task %d: %s", peer.name, task.id, number.name)
-                peer.process.signal(number)
-
-        self._owner.at(now + _PATIENCE, lambda: insist(signal.SIGTERM))
-        self._owner.at(now + 2 * _PATIENCE, lambda: insist(signal.SIGKILL))
+        self._stops.stop(task, now)
 
     def forget_code(self, fn: int, message: Any) -> None:
         """A function is not called any more."""
@@ -327,10 +301,8 @@ class Pool:
             self._owner.dropped()
             return
         self.queue.ended(peer, outcome.task, outcome.ended - outcome.started, now)
-        if self._overtime and outcome.task in self._overtime:
-            limit = self._overtime.pop(outcome.task)
-            if outcome.failure is not None:
-                outcome.failure = failure_from(AppTimeout(outcome.task, limit))
+        if task.spec is not None and (limit := self._stops.overtime(task.id)) and outcome.failure is not None:
+            outcome.failure = failure_from(AppTimeout(outcome.task, limit))
         self._owner.ended(task, outcome, frames, peer.name)
 
     def _reported(self, peer: Peer, report: Report, now: float) -> None:
@@ -339,6 +311,7 @@ class Pool:
             self._owner.returned(task, now)
         running = peer.inflight.get(report.running)
         if running is not None:
+            peer.since = report.since
             self._owner.begun(running, report.since, peer.name)
 
     def _greeted(self, peer: Peer, hello: WorkerHello) -> None:
@@ -350,6 +323,7 @@ class Pool:
             return
         peer.greeted = peer.usable = True
         peer.host, peer.pid = hello.host, hello.pid
+        peer.since = time()
         self._stillborn = 0
         self._tell(peer, "busy" if peer.inflight else "idle")
 
@@ -407,8 +381,8 @@ class Pool:
                         self._owner.printed(Printed(task.id, stream, text))
             error: ParslabError = WorkerLost(task.id, how, peer.host, peer.pid, words, str(reason))
             log.warning("%s", error)
-            if task.id in self._overtime:
-                error = AppTimeout(task.id, self._overtime.pop(task.id))
+            if limit := self._stops.overtime(task.id):
+                error = AppTimeout(task.id, limit)
             self._owner.failed(task, failure_from(error), now, peer.name)
         self.queue.tasks.extendleft(reversed(again))
 
@@ -464,4 +438,4 @@ class Pool:
             self._tell(peer, "dead", "the run is over")
             if peer.process is not None:
                 peer.process.close()
-        self.peers = []
+        self.peers.clear()

@@ -25,6 +25,8 @@ from parslab.remote.worker.output import anonymous_file
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    import psutil
+
 __all__ = [
     "Plan",
     "Process",
@@ -132,6 +134,7 @@ class Process:
         self._page[0] = _NOTHING_BEGUN
         os.close(page)
         self.pid = self._popen.pid
+        self._kin: list[psutil.Process] = []
 
     @property
     def ended(self) -> int | None:
@@ -142,6 +145,13 @@ class Process:
     def page(self) -> int:
         """``t``: task t was begun last and has not ended; ``-1 - t``: it has ended."""
         return int(self._page[0])
+
+    def condemn(self) -> None:
+        """Note everything that descends from it now, also what has left its group: it goes with it."""
+        import psutil
+
+        with contextlib.suppress(psutil.Error, OSError):
+            self._kin = psutil.Process(self.pid).children(recursive=True)
 
     def signal(self, number: signal.Signals) -> None:
         """Signal the worker and everything its tasks have started in its group."""
@@ -166,6 +176,9 @@ class Process:
     def close(self) -> None:
         """Give everything back; the process must have ended or been signalled."""
         self.signal(signal.SIGKILL)
+        for process in self._kin:
+            with contextlib.suppress(Exception):  # psutil's, which is imported only where there are any
+                process.kill()
         self._popen.wait()
         self.data.close()
         self.control.close()

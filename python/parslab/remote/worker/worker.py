@@ -18,6 +18,7 @@ from time import time
 from typing import TYPE_CHECKING, Any
 
 from parslab.errors import SerializationError
+from parslab.remote.worker.children import end_children
 from parslab.serialize.failures import failure_of, one_line
 from parslab.serialize.functions import load_function
 from parslab.serialize.references import resolving
@@ -128,6 +129,9 @@ class Worker:
             self._leave_if_forked(error)
             failure = self._failure(run, error)
         self._leave_if_forked(None)
+        if self.interrupting == run.task:
+            with contextlib.suppress(Exception):
+                end_children(started)
         ended = time()
         self.current = self.interrupting = -1  # again: an interrupt may have come just before the first time
         self._output.mend()

@@ -1,0 +1,123 @@
+"""How a task is stopped whose worker has it [core]: asked by an interrupt, then its worker ended by TERM, then by KILL.
+
+Called by the pool for cancelled tasks and for those that run longer than they may.  The interrupt is carried out by the
+worker itself, so it does not come through while a C function holds the interpreter; signals to the worker's group
+do.  Only the task that is meant may suffer: while its worker is still at another one, it is waited for.
+"""
+
+from __future__ import annotations
+
+import signal
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Container
+
+    from parslab.remote.pool.queue import Work
+
+__all__ = ["INSISTENCE", "PATIENCE", "Stops"]
+
+PATIENCE = 1.0
+"""Seconds that an interrupted task has before its worker is terminated."""
+INSISTENCE = 0.5
+"""Seconds that a worker has which was terminated before it is killed, with its group."""
+_AGAIN = 0.25
+"""Seconds after which a worker is looked at again that has not begun the task yet."""
+
+
+class Holder(Protocol):
+    """A worker, as its tasks are stopped."""
+
+    name: str
+    process: Any
+    usable: bool
+    greeted: bool
+    since: float
+    """When it was ready for its first task; later, when it began the one that it said it runs."""
+    running: int
+
+
+class Stops:
+    """The tasks of one pool that are being stopped, or will be.
+
+    Parameters
+    ----------
+    clock
+        Tells the time.
+    at
+        Calls something at a time.
+    interrupt
+        Asks a worker to interrupt this task, if it is the one running.
+    warn
+        Told, in a sentence, what a worker is done to.
+    peers
+        The workers that there are.
+    """
+
+    def __init__(
+        self,
+        clock: Callable[[], float],
+        at: Callable[[float, Callable[[], None]], None],
+        interrupt: Callable[[Any, int], None],
+        warn: Callable[[str], None],
+        peers: Container[Any],
+    ) -> None:
+        self._clock = clock
+        self._at = at
+        self._interrupt = interrupt
+        self._warn = warn
+        self._peers = peers
+        self._overtime: dict[int, float] = {}
+
+    def limit(self, task: Work, seconds: float, now: float) -> None:
+        """Stop a task that was sent just now, to an idle worker, when it has run for so long."""
+        attempt, peer = task.attempt, task.worker
+
+        def over() -> None:
+            if peer is None or task.worker is not peer or task.attempt != attempt:
+                return
+            # Its time begins when its body does, not while its worker is still being started.
+            due = max(now, peer.since) + seconds if peer.greeted else self._clock() + _AGAIN
+            if due > self._clock():
+                self._at(due, over)
+                return
+            self._overtime[task.id] = seconds
+            self.stop(task, self._clock())
+
+        self._at(now + seconds, over)
+
+    def overtime(self, task: int) -> float | None:
+        """The limit of a task that is being stopped because it ran too long; it has ended now."""
+        return self._overtime.pop(task, None)
+
+    def stop(self, task: Work, now: float) -> None:
+        """Interrupt a task, and insist."""
+        peer: Holder = task.worker
+        self._interrupt(peer, task.id)
+        if peer.process is None:
+            return  # far from here: nobody can do more than ask
+        attempt = task.attempt
+        harder = [signal.SIGTERM, signal.SIGKILL]
+        met = peer.process.page == task.id
+
+        def insist() -> None:
+            nonlocal met
+            process, now = peer.process, self._clock()
+            if task.worker is not peer or task.attempt != attempt or peer not in self._peers or process is None:
+                return
+            if process.page != task.id:
+                self._at(now + _AGAIN, insist)
+            elif not met:
+                met = True
+                self._at(now + PATIENCE, insist)
+            else:
+                number = harder[0]
+                if len(harder) > 1:
+                    harder.pop(0)
+                    process.condemn()
+                peer.usable = False
+                self._warn(f"worker {peer.name} does not let go of task {task.id}: {number.name}")
+                process.signal(number)
+                self._at(now + INSISTENCE, insist)
+
+        self._at(now + (PATIENCE if met else _AGAIN), insist)
