@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import queue
 import re
 import time
@@ -39,18 +40,28 @@ class Answer:
 class Notebook:
     """A kernel, and what a front end knows of it: displays by id, comms, replies."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, **variables: str) -> None:
         self.manager = KernelManager(kernel_name="python3", transport="ipc", ip=str(folder / "k"))
-        self.manager.start_kernel(cwd=str(folder))
-        self.client = self.manager.client()
-        self.client.start_channels()
-        self.client.wait_for_ready(timeout=30)
+        self.manager.start_kernel(cwd=str(folder), env={**os.environ, **variables})
+        self.connect()
         self.answers: dict[str, Answer] = {}
         self.displays: dict[str, dict[str, Any]] = {}
         self.updates: dict[str, int] = {}
         self.comms: dict[str, dict[str, Any]] = {}
         self.closed: dict[str, dict[str, Any]] = {}
         self.feed: list[dict[str, Any]] = []
+
+    def connect(self) -> None:
+        """Talk to the kernel that there is now."""
+        self.client = self.manager.client()
+        self.client.start_channels()
+        self.client.wait_for_ready(timeout=60)
+
+    def restart(self, now: bool = False) -> None:
+        """As a front end does; ``now``: the kernel is killed."""
+        self.client.stop_channels()
+        self.manager.restart_kernel(now=now)
+        self.connect()
 
     def start(self, code: str) -> Answer:
         """Send a cell; what comes back is gathered in its answer whenever messages are taken."""
@@ -124,6 +135,9 @@ class Notebook:
         pytest.fail("no reply on the control channel")
 
     def stop(self) -> None:
+        """End the kernel; twice is safe."""
+        if not self.manager.has_kernel:
+            return
         self.client.stop_channels()
         self.manager.shutdown_kernel(now=False)
 
