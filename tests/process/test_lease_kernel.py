@@ -78,7 +78,8 @@ def test_a_restarted_kernel_goes_on_with_its_run(house: House, book: Notebook, n
     assert lease["notebook"] == str(house.root / "fit.ipynb")
     book.run("%load_ext parslab\nimport parslab\n" + CELLS)
     said = book.run("%parsl load").stdout
-    assert said == f"Run {first['run']} of this notebook is still here: 4 results waiting, 1 running.\n"
+    assert said.startswith(f"Run {first['run']} of this notebook is still here: 4 results waiting, 1 running")
+    assert said.count("\n") == 1
     assert run_of(book) == first
     assert book.run("plus(1).result()").result == "2"
     assert f"Run {first['run']} on LowLatencyExecutor(workers=2)" in book.run("%parsl load").stdout
