@@ -21,7 +21,7 @@ export const INFO: IRunInfo = {
   version: '0.1.0',
   ended: null,
   reason: '',
-  notebook: '/home/me/fit.ipynb',
+  notebook: '/books/fit.ipynb',
   linger: 600,
   away: null,
   ends: null,

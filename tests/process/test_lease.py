@@ -56,7 +56,7 @@ BUSY = (
 class Kernel(Script):
     """A process that is the kernel of a notebook; it reads lines from the test."""
 
-    def __init__(self, house: House, source: str, notebook: str = "/home/me/fit.ipynb") -> None:
+    def __init__(self, house: House, source: str, notebook: str = "/books/fit.ipynb") -> None:
         variables = f"GATE, MARK = {str(house.root / 'gate')!r}, {str(house.root / 'mark')!r}\n"
         text = variables + textwrap.dedent(source)
         super().__init__(house, text, stdin=subprocess.PIPE, env={**os.environ, "PARSLAB_NOTEBOOK": notebook})
@@ -383,7 +383,7 @@ def test_a_run_on_another_host_is_named(house: House) -> None:
         "pid": 1,
         "socket": "/x",
         "run_dir": "/x",
-        "notebook": "/home/me/fit.ipynb",
+        "notebook": "/books/fit.ipynb",
         "digest": "",
     }
     file.write_text(json.dumps({**facts, "host": "elsewhere"}))
@@ -417,19 +417,19 @@ def test_a_guest_of_another_notebook_finds_its_calls_until_its_own_lease_ends(ho
     )
     with Kernel(house, BUSY + "    for line in sys.stdin: dfk.keep(0.2); tell(kept=True)\n") as owner:
         facts = owner.hear()
-        with Kernel(house, guest, "/home/me/plot.ipynb") as script:
+        with Kernel(house, guest, "/books/plot.ipynb") as script:
             assert script.hear() == {"run": facts["run"], "results": None}
             assert script.hear()["done"]
             script.wait()
         until(lambda: known(house, facts["run"])["clients"] == 1)
-        with Kernel(house, guest, "/home/me/plot.ipynb") as script:
+        with Kernel(house, guest, "/books/plot.ipynb") as script:
             assert script.hear()["results"] == 3
             script.wait()
         until(lambda: known(house, facts["run"])["clients"] == 1)
         owner.go_on()
         assert owner.hear()["kept"]
         until(lambda: "what client 1 has called is not kept any longer" in log_of(house, facts["run"]))
-        with Kernel(house, guest, "/home/me/plot.ipynb") as script:
+        with Kernel(house, guest, "/books/plot.ipynb") as script:
             assert script.hear()["results"] is None
             script.wait()
         owner.popen.stdin.close()  # type: ignore[union-attr]
@@ -445,7 +445,7 @@ def test_a_guest_keeps_the_run_while_it_is_attached(house: House) -> None:
             script.wait()
             until(lambda: picture(guest).overview.clients == 1)
             info = picture(guest).run
-            assert (info.linger, info.away, info.notebook) == (600, None, "/home/me/fit.ipynb")
+            assert (info.linger, info.away, info.notebook) == (600, None, "/books/fit.ipynb")
             assert [(row.pid, row.owner, row.notebook) for row in info.clients] == [(os.getpid(), False, "")]
             assert guest.keep(0.2) == "The run stays for 0.2 s after the last notebook or script has left it."
             guest.leave()
@@ -474,7 +474,7 @@ def test_the_command_lists_watches_and_stops_a_run_that_waits(house: House) -> N
     is_away(house, facts["run"])
     listed = command(house, "runs").splitlines()
     assert re.search(r", away for .* s, ends in 10 min, files in ", listed[0])
-    assert listed[1].strip() == "of /home/me/fit.ipynb"
+    assert listed[1].strip() == "of /books/fit.ipynb"
     watcher = subprocess.Popen(
         [sys.executable, "-m", "parslab.cli", "attach", facts["run"][:4]], stdout=subprocess.PIPE, text=True
     )

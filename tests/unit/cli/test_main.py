@@ -49,10 +49,10 @@ def test_live_runs_are_listed(live: list[dict[str, Any]], capsys: pytest.Capture
     assert out.splitlines()[0] == (
         f"004-aa11  pid 4242 on {socket.gethostname()}, up 3 h 5 min, files in {live[0]['run_dir']}"
     )
-    live[0].update(away=3 * 3600.0, ends=3 * 3600.0 + 600, notebook="/home/me/fit.ipynb")
+    live[0].update(away=3 * 3600.0, ends=3 * 3600.0 + 600, notebook="/books/fit.ipynb")
     lines = said(capsys, "runs")[1].splitlines()
     assert "up 3 h 5 min, away for 5 min, ends in 5 min, files in" in lines[0]
-    assert lines[1].strip() == "of /home/me/fit.ipynb"
+    assert lines[1].strip() == "of /books/fit.ipynb"
     live.clear()
     assert said(capsys, "runs")[1] == "You have no live run on this host.\n"
 

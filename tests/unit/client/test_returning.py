@@ -80,36 +80,36 @@ def shell(monkeypatch: pytest.MonkeyPatch) -> Any:
 
 
 def test_jupyters_server_names_the_notebook(shell: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("JPY_SESSION_NAME", "/home/me/fit.ipynb")
+    monkeypatch.setenv("JPY_SESSION_NAME", "/books/fit.ipynb")
     shell()
-    assert notebook.notebook_path() == "/home/me/fit.ipynb"
-    assert notebook.default_linger("/home/me/fit.ipynb") == 600.0
+    assert notebook.notebook_path() == "/books/fit.ipynb"
+    assert notebook.default_linger("/books/fit.ipynb") == 600.0
     shell(kernel=None)  # IPython in a terminal
     assert notebook.notebook_path() == ""
     assert notebook.default_linger("") == 0.0
 
 
 def test_what_a_notebook_runs_is_a_script(shell: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("JPY_SESSION_NAME", "/home/me/fit.ipynb")
+    monkeypatch.setenv("JPY_SESSION_NAME", "/books/fit.ipynb")
     shell()
-    monkeypatch.setattr(notebook, "_of_launcher", lambda name: "/home/me/fit.ipynb")
+    monkeypatch.setattr(notebook, "_of_launcher", lambda name: "/books/fit.ipynb")
     assert notebook.notebook_path() == ""  # `jupyter execute` in a cell: its kernel has only inherited the name
-    monkeypatch.setattr(notebook, "_of_launcher", lambda name: "/home/me/other.ipynb")
-    assert notebook.notebook_path() == "/home/me/fit.ipynb"
+    monkeypatch.setattr(notebook, "_of_launcher", lambda name: "/books/other.ipynb")
+    assert notebook.notebook_path() == "/books/fit.ipynb"
     monkeypatch.setenv("PARSLAB_RUN", "000-abc")
     assert notebook.notebook_path() == ""  # a worker
 
 
 def test_a_fork_of_a_kernel_is_a_script(shell: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("JPY_SESSION_NAME", "/home/me/fit.ipynb")
+    monkeypatch.setenv("JPY_SESSION_NAME", "/books/fit.ipynb")
     shell()
     monkeypatch.setattr(notebook, "_forked", [os.getpid()])
     assert notebook.notebook_path() == ""
 
 
 def test_vs_code_and_others_have_their_own_ways(shell: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    shell(__vsc_ipynb_file__="/home/me/code.ipynb")
-    assert notebook.notebook_path() == "/home/me/code.ipynb"
+    shell(__vsc_ipynb_file__="/books/code.ipynb")
+    assert notebook.notebook_path() == "/books/code.ipynb"
     shell()
     assert notebook.notebook_path() == ""
     monkeypatch.setenv(notebook.VARIABLE, "nightly")

@@ -13,7 +13,7 @@ from parslab.dataflow.leases import FIRST, Fate, Leases
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-MINE, OTHER = "/home/me/fit.ipynb", "/home/me/plot.ipynb"
+MINE, OTHER = "/books/fit.ipynb", "/books/plot.ipynb"
 
 
 @pytest.fixture
