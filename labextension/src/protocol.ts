@@ -16,7 +16,7 @@ export type TaskState =
   | 'joining'
   | 'cancelled';
 
-/** A task in one of these states does not move any more. */
+/** A task in one of these states does not move any more, unless it is reopened. */
 export const FINAL: readonly TaskState[] = ['exec_done', 'failed', 'dep_fail', 'cancelled'];
 
 /** Final states that carry an error. */
@@ -117,6 +117,20 @@ export interface ICancel {
   cell?: string;
   /** Whose cell it is (``TaskDetail.client``); -1: that of the notebook which asks. */
   client?: number;
+}
+
+/**
+ * Try these tasks again, or all that failed (``everything``), with all that failed because of them.
+ *
+ * Tasks call what their apps are defined as now, where the notebook can be asked.  Answered with Done or a Problem.
+ */
+export interface IRetry {
+  type: 'Retry';
+  ask: string;
+  tasks?: number[];
+  everything?: boolean;
+  /** With ``everything``: only tasks of this app. */
+  app?: string;
 }
 
 /** What the job of a block has printed last: answered with a BlockText, or a Problem. */
@@ -425,6 +439,7 @@ export type Ask =
   | IPage
   | IDetail
   | ICancel
+  | IRetry
   | IBlockOutput
   | IScale
   | IBlockCommand

@@ -31,6 +31,7 @@ __all__ = [
     "ProtocolError",
     "RemoteError",
     "RemoteTraceback",
+    "RetryError",
     "SerializationError",
     "WorkerLost",
 ]
@@ -78,6 +79,10 @@ class ProtocolError(ParslabError):
 
 class InternalError(ParslabError):
     """A mistake of ours; the text carries the story of the object concerned."""
+
+
+class RetryError(ParslabError):
+    """A task cannot be tried again: it has a result, or what it takes to run it is gone."""
 
 
 class SerializationError(ParslabError):

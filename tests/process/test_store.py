@@ -42,6 +42,7 @@ from parslab.records.panel import (
     Keep,
     Page,
     Problem,
+    Retry,
     Scale,
     TaskDetail,
     TaskPage,
@@ -359,7 +360,7 @@ class Watched:
         self.monitor = Monitor(run_dir, post=lambda call: self.posted.set())
         self.answers: queue.SimpleQueue[bytes] = queue.SimpleQueue()
 
-    def ask(self, now: float, **message: Any) -> Cancel | Scale | BlockCommand | Keep | None:
+    def ask(self, now: float, **message: Any) -> Cancel | Retry | Scale | BlockCommand | Keep | None:
         return self.monitor.ask(json.dumps(message).encode(), now, self.answers.put)
 
     def answer(self) -> dict[str, Any]:

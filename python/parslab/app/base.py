@@ -16,6 +16,7 @@ from parslab.app.resources import SPECIFICATIONS, WALLTIME, checked, specificati
 from parslab.app.special import SPECIAL, SpecialCall, special_parameters
 from parslab.bodies.absent import AbsentApp
 from parslab.client.identities import Calls
+from parslab.client.mend import define
 from parslab.client.session import dfk as loaded
 from parslab.errors import ConfigurationError
 from parslab.serialize.functions import Function
@@ -81,6 +82,7 @@ class App:
         self._special = bool(self.kwargs)
         self._code = Function(function, self.runner, self.__name__)
         self._calls = Calls(self._code, True, self._ignored()) if self.cache else None
+        define(self)
 
     def __call__(self, /, *args: Any, **kwargs: Any) -> AppFuture:
         dfk = self.data_flow_kernel or loaded()

@@ -8,8 +8,9 @@ from __future__ import annotations
 import itertools
 import threading
 import weakref
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from parslab.client.mend import origin_of
 from parslab.wire.messages import Code, Forget
 
 if TYPE_CHECKING:
@@ -34,19 +35,20 @@ class SentCodes:
         self._numbers = itertools.count()
         self._sending = threading.Lock()  # two threads may call a new app at once; its code is sent once
 
-    def number(self, pickled: Pickled) -> int:
-        """The number of this pickle; it is sent first when it is new."""
+    def number(self, pickled: Pickled, function: Any) -> int:
+        """The number of this pickle of a function; it is sent first when it is new."""
         fn = self._fns.get(pickled.digest)
-        return self._send(pickled) if fn is None else fn
+        return self._send(pickled, function) if fn is None else fn
 
-    def _send(self, pickled: Pickled) -> int:
+    def _send(self, pickled: Pickled, function: Any) -> int:
         with self._sending:
             fn = self._fns.get(pickled.digest)
             if fn is None:
                 fn = next(self._numbers)
-                self._link.send(
-                    Code(fn, pickled.digest, pickled.name, 1, pickled.fingerprint, pickled.parts), [pickled.payload]
+                code = Code(
+                    fn, pickled.digest, pickled.name, 1, pickled.fingerprint, pickled.parts, origin_of(function)
                 )
+                self._link.send(code, [pickled.payload])
                 self._fns[pickled.digest] = fn
                 weakref.finalize(pickled, self._forget, pickled.digest, fn).atexit = False
             return fn

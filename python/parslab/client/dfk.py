@@ -12,6 +12,7 @@ import logging
 import os
 import random
 import threading
+import weakref
 from collections import deque
 from concurrent.futures import CancelledError
 from time import time
@@ -23,8 +24,9 @@ from parslab.client.futures import AppFuture, LeanFuture
 from parslab.client.identities import Identities
 from parslab.client.link import Link
 from parslab.client.local import LocalTasks
+from parslab.client.mend import Mender
 from parslab.client.questions import Questions
-from parslab.errors import ConfigurationError, DataFlowKernelLost, NoDataFlowKernelError, ParslabError
+from parslab.errors import ConfigurationError, DataFlowKernelLost, NoDataFlowKernelError, ParslabError, RetryError
 from parslab.records import panel
 from parslab.records.states import TaskState
 from parslab.serialize.arguments import Dependencies, pack_arguments, show_arguments
@@ -38,9 +40,11 @@ from parslab.wire.messages import (
     Fed,
     Follow,
     Keep,
+    Mend,
     Printed,
     Refused,
     Release,
+    Reopened,
     Resolved,
     RunLocal,
     Shutdown,
@@ -128,6 +132,10 @@ class DataFlowKernel:
         self._welcomed = threading.Event()
         self._refused = ""
         self._lost_how = ""
+        self._unhandled: deque[list[Any]] = deque()
+        """Batches that are being gone through: (the messages that are left, frames, how many of these are used)."""
+        self._failed: weakref.WeakValueDictionary[int, AppFuture] = weakref.WeakValueDictionary()
+        """Futures of tasks that have ended without a result: they may become unfinished again."""
         self._link: Link
         self._codes: SentCodes
         self._questions: Questions
@@ -166,6 +174,9 @@ class DataFlowKernel:
         self._codes = SentCodes(self._link)
         self._questions = Questions(self._link)
         self._handlers[Answered] = self._questions.answered
+        self._mender = Mender(self)
+        self._handlers[Mend] = self._mender.asked
+        self._handlers[Reopened] = self._reopened
         self._link.start()
         if first is not None:
             self._link.send(first)
@@ -237,7 +248,7 @@ class DataFlowKernel:
             self._local.submit(future, function, args, kwargs, executor, cell, spec, calls)
             return future
         pickled = function.current()  # held until the call is sent: its number is forgotten with it
-        fn = self._codes.number(pickled)
+        fn = self._codes.number(pickled, function.function)
         inline: bytes
         frames: list[Buffer]
         if args or kwargs or calls is not None:
@@ -366,8 +377,13 @@ class DataFlowKernel:
         return self._local.runs_in_thread(task)
 
     def _cancel(self, task: int) -> None:
-        self._pending.pop(task, None)
+        future = self._pending.pop(task, None)
+        if future is not None:
+            self._failed[task] = future
         self._link.send(Cancel([task]))
+
+    def _retry(self, task: int) -> None:
+        self.retry([task])
 
     def _release(self, task: int, size: int) -> None:
         """Called when a future is garbage: no locks here."""
@@ -410,7 +426,7 @@ class DataFlowKernel:
 
     # ----- questions and orders
 
-    def ask(self, message: panel.Ask, timeout: float = 10.0) -> panel.Answer:
+    def ask(self, message: panel.Ask, timeout: float | None = 10.0) -> panel.Answer:
         """Ask something of the panel protocol and wait for the answer.
 
         Raises
@@ -477,6 +493,47 @@ class DataFlowKernel:
     def _unfinished_of_last_cell(self) -> int:
         """How many tasks that were called since the last cell began calling are unfinished."""
         return sum(task >= self._first for task in list(self._pending))
+
+    def retry(self, tasks: Iterable[Future[Any] | int] | None = None, app: str | None = None) -> str:
+        """Try tasks again that failed or were cancelled, with all that failed because of them, and nothing else.
+
+        Their futures, in the hands of whoever has them, are unfinished when this returns, and then hold what comes of
+        it.  Tasks call what their app is defined as now (the newest one of its name), with the arguments of the
+        original call.
+
+        Parameters
+        ----------
+        tasks
+            Futures or task numbers; None: all that failed and whose future somebody in this process still has.
+        app
+            Only tasks of the app of this name.
+
+        Returns
+        -------
+        str
+            One sentence: what is done about it.
+
+        Raises
+        ------
+        RetryError
+            None of the tasks can be tried again; it says why.
+        """
+        if self._ended is not None:
+            raise self._over()
+        if tasks is None:
+            ended = [future for ref in self._failed.valuerefs() if (future := ref()) is not None]
+            numbers = sorted(future.task_id for future in ended if future.done() and not future.cancelled())
+        else:
+            numbers = [task if isinstance(task, int) else self._identify(task)[0] for task in tasks]
+        if app is not None:
+            names = {number: future.app_name for number in numbers if (future := self._failed.get(number)) is not None}
+            numbers = [number for number in numbers if names.get(number) == app]
+        if not numbers:
+            return "No task has failed." if app is None else f"No task of app {app} has failed."
+        answer = self.ask(panel.Retry("", numbers), None)
+        if isinstance(answer, panel.Problem):
+            raise RetryError(answer.text)
+        return answer.text if isinstance(answer, panel.Done) else ""
 
     def scale(self, label: str, blocks: int) -> str:
         """Bring an executor to this many blocks now; its strategy goes on from there.
@@ -558,24 +615,51 @@ class DataFlowKernel:
 
     def _handle(self, batch: Batch) -> None:
         messages, frames = batch
+        unhandled = self._unhandled
+        unhandled.append([iter(messages), frames, 0])
+        while unhandled:  # more than one when a callback of a user waits for an answer: what came first goes first
+            first = unhandled[0]
+            self._go_through(first)
+            if unhandled and unhandled[0] is first:
+                unhandled.popleft()
+        if self._released:
+            self._send_released()
+
+    def _go_through(self, batch: list[Any]) -> None:
         handlers = self._handlers
-        at = 0
-        for message in messages:
+        for message in batch[0]:
             kind = type(message)
             if kind is Resolved:
                 future = self._pending.pop(message.task, None)
+                if message.failure is not None:
+                    self._ended_badly(message.task, future)
+                elif self._local.open:
+                    self._local.ended(message.task)
                 if future is not None:
                     future._resolve(message.state, message.inline, message.size, message.failure)
                 if self._followers:
                     self._followers.pop(message.task, None)
-                if self._local.open:
-                    self._local.ended(message.task)
             elif kind is Value:
-                at += self._questions.value(message, list(frames), at)
+                batch[2] += self._questions.value(message, list(batch[1]), batch[2])
             else:
                 handlers[kind](message)
-        if self._released:
-            self._send_released()
+
+    def _ended_badly(self, task: int, future: AppFuture | None) -> None:
+        """A task has ended without a result: it may be tried again as long as somebody has its future."""
+        if future is None:
+            future = self._failed.get(task)  # it was cancelled here
+        else:
+            self._failed[task] = future
+        self._local.ended(task, future)
+
+    def _reopened(self, message: Reopened) -> None:
+        """Tasks that had ended are tried again."""
+        for task in message.tasks:
+            future = self._failed.pop(task, None)
+            if future is not None:
+                self._pending[task] = future
+                self._local.reopened(future)
+                future._reopen()
 
     def _printed(self, message: Printed) -> None:
         call = self._followers.get(message.task)
@@ -695,6 +779,7 @@ class DataFlowKernel:
                     self._link.send(Release([]))
         finally:  # also when interrupted
             self._link.close()
+            self._mender.close()
             self._local.close()
             if self._started is not None:
                 self._started.bury()

@@ -11,12 +11,14 @@ import contextlib
 import logging
 import os
 import threading
+import weakref
 from concurrent.futures import CancelledError, Future
 from concurrent.futures import TimeoutError as FutureTimeout
 from concurrent.futures._base import CANCELLED_AND_NOTIFIED, FINISHED, PENDING
 from time import monotonic
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, Protocol
 
+from parslab.errors import RetryError
 from parslab.records.states import TaskState
 from parslab.serialize.failures import exception_of
 from parslab.serialize.references import Constant, Path, follow_path
@@ -41,6 +43,7 @@ class Home(Protocol):
     def _fetch(self, future: AppFuture, timeout: float | None) -> tuple[bytes, list[Buffer]]: ...
     def _cannot_stop(self, task: int) -> bool: ...
     def _cancel(self, task: int) -> None: ...
+    def _retry(self, task: int) -> None: ...
     def _release(self, task: int, size: int) -> None: ...
     def _state_of(self, task: int) -> TaskState: ...
     def _detail(self, task: int) -> TaskDetail: ...
@@ -134,6 +137,19 @@ class LeanFuture(Future[Any]):
         for call in callbacks or ():
             self._call(call)
         return True
+
+    def _reopen(self) -> None:
+        """Its task is tried again: it is unfinished as if it had just been made."""
+        with _birth:
+            condition = self._lazy_condition
+            if condition is None:
+                self._unsettle()
+        if condition is not None:
+            with condition:
+                self._unsettle()
+
+    def _unsettle(self) -> None:
+        self._state = PENDING
 
     def _call(self, call: Callable[[Any], object]) -> None:
         try:
@@ -272,6 +288,10 @@ class AppFuture(LeanFuture):
     _known = False
     _object: Any = None
     _failure: Failure | None = None
+    _again: Any = None
+    """Of a task that has failed: what of it lies in this process and is needed to run it again."""
+    _derived: weakref.WeakSet[LeanFuture] | None = None
+    """Of a task that has failed: the futures that stand for its parts and files."""
     _hook: ClassVar[Callable[[AppFuture], Any] | None] = None
     """Set in notebooks: displays a future live."""
 
@@ -319,19 +339,47 @@ class AppFuture(LeanFuture):
                 inline, frames = self._dfk._fetch(self, _left(until))
                 self._take(unpack(inline, frames))
             else:
-                self._take(None)
+                with _birth:
+                    settled = self._state is not PENDING
+                    if settled:
+                        self._take(None)
+                if not settled:  # it is tried again, since a moment ago
+                    return self.result(_left(until))
         return self._object
 
     def _error(self, until: float | None = None) -> BaseException | None:
-        if self._failure is None:
+        failure = self._failure
+        if failure is None:
             return None
+        error: BaseException | None = self._object if self._known else exception_of(failure, self.task_id)
         if not self._known:
-            self._take(exception_of(self._failure, self.task_id))
-        error: BaseException = self._object
+            with _birth:
+                if self._failure is failure:  # else it is tried again, since a moment ago
+                    self._take(error)
         return error
 
     def _failed(self) -> bool:
         return self._failure is not None
+
+    def _reopen(self) -> None:
+        super()._reopen()
+        derived, self._derived = self._derived, None
+        for future in list(derived or ()):
+            future._reopen()
+
+    def _unsettle(self) -> None:
+        self._failure, self._payload, self._size = None, None, 0
+        self._known, self._object = False, None
+        super()._unsettle()
+
+    def _follow(self, future: LeanFuture) -> None:
+        """One that stands for a part of it has ended as it has: without a result, and maybe not for ever."""
+        if self._failure is not None or self.cancelled():
+            if self._derived is None:
+                derived: weakref.WeakSet[LeanFuture] = weakref.WeakSet()
+                with _birth:
+                    self._derived = derived if self._derived is None else self._derived
+            self._derived.add(future)
 
     def _identity(self) -> tuple[AppFuture, Path]:
         return self, None
@@ -376,6 +424,29 @@ class AppFuture(LeanFuture):
         self._dfk._cancel(self.task_id)
         return True
 
+    def retry(self) -> AppFuture:
+        """Try a task that failed or was cancelled again, with all that failed because of it; nothing else runs.
+
+        This future, and all others that are concerned, are unfinished when it returns, and hold what comes of it later.
+        The task calls what its app is defined as now, with the arguments of the original call: mend the function in a
+        cell, then retry.  Callbacks that have been called are not called again.  A task that has not ended goes on.
+
+        Returns
+        -------
+        AppFuture
+            Itself.
+
+        Raises
+        ------
+        RetryError
+            It has a result, or cannot run again; it says why.
+        """
+        if self.done():
+            if self._failure is None and not self.cancelled():
+                raise RetryError(f"Task {self.task_id} ({self.app_name}) has a result: there is nothing to try again.")
+            self._dfk._retry(self.task_id)
+        return self
+
     def logs(self, stream: str | None = None) -> str:
         """What the task has printed so far: both streams, or only ``"stdout"`` or ``"stderr"``."""
         detail = self._dfk._detail(self.task_id)
@@ -418,7 +489,12 @@ class ResultPart(LeanFuture):
         parent.add_done_callback(self._parent_done)
 
     def _parent_done(self, parent: AppFuture) -> None:
+        parent._follow(self)
         self._settle(CANCELLED_AND_NOTIFIED if parent.cancelled() else FINISHED)
+
+    def _reopen(self) -> None:
+        super()._reopen()
+        self._parent.add_done_callback(self._parent_done)
 
     def _value(self, until: float | None = None) -> Any:
         return follow_path(self._parent._value(until), self._path)
@@ -451,6 +527,11 @@ class ResultPart(LeanFuture):
         """Cancel the task behind it."""
         return self._parent.cancel()
 
+    def retry(self) -> ResultPart:
+        """Try the task behind it again; see :meth:`AppFuture.retry`."""
+        self._parent.retry()
+        return self
+
     @property
     def task_id(self) -> int:
         """The number of the task behind it."""
@@ -478,7 +559,12 @@ class DataFuture(LeanFuture):
         parent.add_done_callback(self._parent_done)
 
     def _parent_done(self, parent: AppFuture) -> None:
+        parent._follow(self)
         self._settle(CANCELLED_AND_NOTIFIED if parent.cancelled() else FINISHED)
+
+    def _reopen(self) -> None:
+        super()._reopen()
+        self.parent.add_done_callback(self._parent_done)
 
     def _value(self, until: float | None = None) -> Any:
         return self.file_obj
@@ -502,6 +588,11 @@ class DataFuture(LeanFuture):
     def cancel(self) -> bool:
         """Cancel the task that writes the file."""
         return self.parent.cancel()
+
+    def retry(self) -> DataFuture:
+        """Try the task that writes the file again; see :meth:`AppFuture.retry`."""
+        self.parent.retry()
+        return self
 
     @property
     def task_id(self) -> int:

@@ -12,6 +12,7 @@ import logging
 import os
 import select
 import threading
+from collections import deque
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
@@ -62,6 +63,7 @@ class Link:
         self._poll.register(sock, select.POLLIN)
         self._poll.register(self._wake_out, select.POLLIN)
         self._awake = False
+        self._received: deque[Batch] = deque()
         self._last = 0.0
         self._watching_room = False
         self._over = False
@@ -172,8 +174,12 @@ class Link:
     def turn(self, timeout: int | None) -> None:
         """Wait (at most ``timeout`` milliseconds) for something, once, and handle it.
 
-        The link's own thread calls it too while a callback of the user makes it wait for an answer.
+        The link's own thread calls it too while a callback of the user makes it wait for an answer: what was received
+        together with what led to the callback is then handled before anything that comes later.
         """
+        if self._received:
+            self._deliver()
+            return
         stream, congested = self._stream, self._out.congested
         if congested != self._watching_room:
             self._watching_room = congested
@@ -189,8 +195,12 @@ class Link:
                 with self._sending:
                     self._out.flush()
             if events & ~select.POLLOUT:
-                for batch in stream.receive():
-                    self._handle(batch)
+                self._received.extend(stream.receive())
+                self._deliver()
+
+    def _deliver(self) -> None:
+        while self._received:
+            self._handle(self._received.popleft())
 
     def close(self) -> None:
         """Stop and wait for the thread; twice is safe."""

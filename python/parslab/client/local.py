@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from parslab.client.acting import calling_join, on_behalf_of
 from parslab.client.futures import AppFuture, DataFuture, LeanFuture, _left
+from parslab.client.mend import defined_now, same_body
 from parslab.client.pool import ThreadPool, futures_in, with_values
 from parslab.errors import SerializationError
 from parslab.records.reasons import Reason
@@ -26,7 +27,7 @@ from parslab.wire.messages import Failure, Finished, Joins, RunLocal, Submit, Ta
 from parslab.wire.messages import Started as StartedMessage
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from parslab.client.dfk import DataFlowKernel
     from parslab.client.identities import Calls
@@ -43,7 +44,7 @@ _JOIN_THREADS = 10
 class _Body:
     """What must be called when the DataFlowKernel says so."""
 
-    __slots__ = ("args", "cell", "function", "future", "kwargs", "pool", "runner")
+    __slots__ = ("args", "cell", "function", "future", "kwargs", "pool", "runner", "turn")
 
     def __init__(
         self,
@@ -55,7 +56,9 @@ class _Body:
         runner: Callable[..., Any] | None,
         cell: str,
     ) -> None:
-        self.future = future
+        self.future: AppFuture | None = future
+        self.turn = 0
+        """How often it has ended: a thread that was told to run it before then is not listened to."""
         self.cell = cell
         self.function = function
         self.args = args
@@ -160,17 +163,30 @@ class LocalTasks:
 
     def keep(self, task: int, deps: tuple[int, ...]) -> None:
         """The worker of this remote task may ask for values that lie here, even when their futures are dropped."""
-        kept = [future for dep in deps if (future := self._there.get(dep)) is not None] if self._there else []
+        kept = [future for dep in deps if (future := self._holding(dep)) is not None] if self._there else []
         if kept:
             self._kept[task] = kept
+
+    def _holding(self, task: int) -> AppFuture | None:
+        """The future of a task whose value lies here, or that could not run again without one that does."""
+        future = self._there.get(task)
+        if future is None:
+            future = self._kernel._pending.get(task) if task in self._kept else self._kernel._failed.get(task)
+            if future is not None and task not in self._kept and future._again is None:
+                return None
+        return future
 
     # ----- messages (link's thread)
 
     def run(self, message: RunLocal) -> None:
         """Everything a task needs is there.  Its body is kept until it has ended, because it may be tried again."""
         body = self._bodies.get(message.task)
-        if body is not None:
-            body.pool.submit(lambda: self._execute(body))
+        if body is None:  # it was tried again while its future was on its way to the garbage
+            now, why = time(), Failure("CancelledError: nobody in the notebook has its future any more")
+            self._kernel._link.send(Finished(message.task, TaskState.failed, now, now, why))
+            return
+        turn = body.turn
+        body.pool.submit(lambda: self._execute(body, turn))
 
     def want(self, message: Want) -> None:
         """A worker needs a value that lies here."""
@@ -182,10 +198,39 @@ class LocalTasks:
         """Whether anything is held for a task that has not ended."""
         return bool(self._bodies or self._kept)
 
-    def ended(self, task: int) -> None:
-        """A task has ended, perhaps without ever having run: let go of what was held for it."""
-        self._bodies.pop(task, None)
-        self._kept.pop(task, None)
+    def ended(self, task: int, failed: AppFuture | None = None) -> None:
+        """A task has ended, perhaps without ever having run: let go of what was held for it.
+
+        What it takes to run a ``failed`` one again is held by its future from now on.
+        """
+        body, kept = self._bodies.pop(task, None), self._kept.pop(task, None)
+        if body is not None:
+            body.turn += 1
+            body.future = None  # no circle: the future must go when nobody has it any more
+        if failed is not None and (body or kept):
+            failed._again = body, kept
+
+    def reopened(self, future: AppFuture) -> None:
+        """A task is tried again."""
+        body, kept = future._again or (None, None)
+        future._again = None
+        if body is not None:
+            body.future = future
+            body.function = defined_now(body.function, self._kinds[future] == TaskKind.join)
+            self._bodies[future.task_id] = body
+        if kept is not None:
+            self._kept[future.task_id] = kept
+
+    def mended(self, futures: Iterable[AppFuture]) -> list[int]:
+        """Those that are joins whose body was written anew after it had returned what to wait for."""
+        found = []
+        for future in futures:
+            body = (future._again or (None,))[0]
+            if body is None or not isinstance(future, _JoinFuture):
+                continue
+            if not same_body(body.function, defined_now(body.function, join=True)):
+                found.append(future.task_id)
+        return found
 
     def renamed(self, new: int, old: int) -> None:
         """A remote task goes by another number from now on."""
@@ -203,19 +248,21 @@ class LocalTasks:
         """Whether this is a thread-pool task whose body runs: nobody can stop it."""
         return task in self._in_threads
 
-    def _execute(self, body: _Body) -> None:
+    def _execute(self, body: _Body, turn: int) -> None:
         future = body.future
+        if body.turn != turn or future is None:
+            return  # cancelled while it waited for a thread
         task, join = future.task_id, self._kinds[future] == TaskKind.join
         if not join:
             self._in_threads.add(task)
         try:
             if not future.done():  # else it was cancelled while it waited for a thread
                 with on_behalf_of(future, body.cell, join):
-                    self._call(body, future, join)
+                    self._call(body, future, join, turn)
         finally:
             self._in_threads.discard(task)
 
-    def _call(self, body: _Body, future: AppFuture, join: bool) -> None:
+    def _call(self, body: _Body, future: AppFuture, join: bool, turn: int) -> None:
         task, link = future.task_id, self._kernel._link
         started = time()
         link.send(StartedMessage(task, started))
@@ -225,13 +272,16 @@ class LocalTasks:
                 value = body.runner(body.function, *args, **kwargs)
             else:
                 value = body.function(*args, **kwargs)
+            if body.turn != turn:
+                return
             if join:
                 link.send(self._joining(future, value, started))
                 return
             future._take(value)
         except BaseException as error:  # SystemExit of a body ends the task, not the thread
             failure = failure_of(error, 1)
-            link.send(Finished(task, TaskState.failed, started, time(), failure))
+            if body.turn == turn:
+                link.send(Finished(task, TaskState.failed, started, time(), failure))
         else:
             link.send(Finished(task, TaskState.exec_done, started, time()))
 

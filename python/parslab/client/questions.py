@@ -56,7 +56,7 @@ class Questions:
         self._fetches: dict[int, _Box] = {}
         self._over = False
 
-    def ask(self, message: panel.Ask, timeout: float) -> panel.Answer | None:
+    def ask(self, message: panel.Ask, timeout: float | None) -> panel.Answer | None:
         """The answer; None when the run ended meanwhile.
 
         Raises

@@ -28,6 +28,7 @@ from parslab.wire.messages import (
     Joins,
     Keep,
     Release,
+    Reopen,
     Shutdown,
     Started,
     Submit,
@@ -172,6 +173,8 @@ class Client:
         elif kind is Forget:
             for fn in message.fns:
                 kernel.drop_code(self.fns.pop(fn))
+        elif kind is Reopen:
+            kernel.mending.answered(self, message)
         elif kind is Shutdown:
             if self.owner:
                 kernel.ended_by = self.number

@@ -28,12 +28,15 @@ class Codes:
         What tells them apart in every process: a function that came without one is known by its pickle's digest.
     parts
         What the fingerprints were made of, by name; empty where that was not said.
+    origins
+        Where they were defined; empty where that does not tell one function from another.
     """
 
     def __init__(self) -> None:
         self.names: list[str] = []
         self.fingerprints: list[bytes] = []
         self.parts: list[dict[str, bytes]] = []
+        self.origins: list[str] = []
         self._payloads: dict[int, Buffer] = {}
         self._digests: dict[bytes, int] = {}
         self._holders: dict[int, int] = {}
@@ -46,6 +49,7 @@ class Codes:
             self.names.append(code.name)
             self.fingerprints.append(code.fingerprint or code.digest)
             self.parts.append(code.parts)
+            self.origins.append(code.origin)
             self._digests[code.digest] = fn
             self._payloads[fn] = payload
             self._holders[fn] = 0

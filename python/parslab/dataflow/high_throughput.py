@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 from parslab.records.states import TaskState
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Collection, Iterable, Sequence
 
 __all__ = ["AHEAD", "SELECTORS", "Dispatch", "ManagerSlot"]
 
@@ -235,6 +235,18 @@ class Dispatch:
             self.tasks.appendleft(task)
         else:
             self.tasks.append(task)
+
+    def drop(self, ids: Collection[int]) -> None:
+        """Take cancelled tasks out, because they are to come again."""
+        self.tasks = deque(task for task in self.tasks if task.id not in ids)
+        self._wide = deque(task for task in self._wide if task.id not in ids)
+        self._urgent = [entry for entry in self._urgent if entry[2].id not in ids]
+        heapq.heapify(self._urgent)
+        self._again = deque(entry for entry in self._again if entry[0].id not in ids)
+        for slot in self.slots.values():
+            if slot.booked is not None and slot.booked.id in ids:
+                slot.booked = None
+                self._see_to(slot)
 
     def take_all(self) -> list[Any]:
         """Empty the queue."""

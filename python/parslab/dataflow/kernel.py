@@ -25,6 +25,8 @@ from parslab.dataflow.clients import Client, listen, peer_pid, peer_uid
 from parslab.dataflow.codes import Codes
 from parslab.dataflow.keeper import Keeper
 from parslab.dataflow.ledger import Ledger
+from parslab.dataflow.mending import Mending
+from parslab.dataflow.reopen import functions_needed
 from parslab.dataflow.table import Table
 from parslab.errors import ConfigurationError, InternalError, ProtocolError
 from parslab.monitoring.monitor import Monitor
@@ -35,8 +37,7 @@ from parslab.records.events import (
     RunEnded,
     RunStarted,
 )
-from parslab.records.panel import BlockCommand, Keep, Scale
-from parslab.records.states import FINAL
+from parslab.records.panel import BlockCommand, Keep, Retry, Scale
 from parslab.remote.loop import Loop
 from parslab.remote.pool.pool import Pool
 from parslab.remote.pool.processes import Plan, adopt_orphans, bury_orphans, end_orphans, thread_variables
@@ -117,6 +118,8 @@ class Kernel(Ledger):
         # For the benchmark alone, which measures what monitoring costs.
         self._unwatched = os.environ.get("PARSLAB_MONITORING") == "off"
         self._dropping: set[int] = set()
+        self._dropped_at = (0, 0)
+        self.mending = Mending(self)
         self._owner_socket = owner
         self._listener: socket.socket | None = None
         self._doors: list[FarWorkers] = []
@@ -282,6 +285,8 @@ class Kernel(Ledger):
         timers = self._timers
         while timers and timers[0][0] <= now:
             heapq.heappop(timers)[2]()
+        if self.mending.held_up:
+            self.mending.after_round()
         out = self.table.out
         while out.ready or out.replies or out.stops or out.again:
             if out.ready:
@@ -450,6 +455,7 @@ class Kernel(Ledger):
         for fn in client.fns.values():
             self.drop_code(fn)
         self.attendance.left(client, reason)
+        self.mending.left(client.number)
 
     def gone(self, client: Client) -> None:
         """The process of a client is not there any more."""
@@ -519,6 +525,13 @@ class Kernel(Ledger):
         command = self._monitor.ask(message.text, time(), reply)
         if isinstance(command, Keep):
             reply(Monitor.done(command.ask, self.attendance.keep(command.seconds)))
+        elif isinstance(command, Retry):
+
+            def told(text: bytes) -> None:  # behind what it tells of
+                answer = Answered(message.ask, text) if message.ask else Fed(text)
+                self.table.out.replies.append((client.number, answer, []))
+
+            self.mending.order(command, client, bool(message.ask), told)
         elif isinstance(command, (Scale, BlockCommand)):
             try:
                 reply(Monitor.done(command.ask, self.command(command)))
@@ -568,11 +581,15 @@ class Kernel(Ledger):
         """A client will not call this function again."""
         if self.codes.drop(fn):
             self._dropping.add(fn)
+            self._dropped_at = (-1, -1)
 
     def _drop_codes(self) -> None:
-        if not self._dropping:
+        table = self.table
+        now = table.ended, len(table.tasks)
+        if not self._dropping or now == self._dropped_at:
             return
-        needed = {task.fn for task in self.table.tasks.values() if task.state not in FINAL}
+        self._dropped_at = now
+        needed = functions_needed(table)
         for fn in self._dropping - needed:
             self.codes.forget(fn)
             for pool in self.pools.values():

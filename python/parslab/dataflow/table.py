@@ -5,8 +5,10 @@ loop of the DataFlowKernel only.  Values are opaque.
 
 Invariants (``check`` verifies them; every test of this module ends with it):
 - a pending task counts exactly its unfinished needs, and each of those lists it among its dependents;
-- a task in a final state has no arguments, has been resolved to its client exactly once, and has no dependents but
-  those that wait until its client sends the value (and, until then, those of them that were cancelled meanwhile);
+- a task in a final state has been resolved to its client exactly once since it was submitted or reopened, and has no
+  dependents but those that wait until its client sends the value (and, until then, those of them that were cancelled
+  meanwhile); one that succeeded has no arguments, one that did not keeps all that it takes to run it again
+  (``dataflow.reopen``);
 - a task that failed is tried again while its retries last: it goes back to ready with another attempt number and all
   that it needs to run, at once or after a while in fail_retryable; only its last failure is told to its client, and
   what comes of an earlier attempt is dropped;
@@ -26,7 +28,7 @@ from parslab.errors import InternalError
 from parslab.records.events import Event, TaskFailed, TaskMoved, TaskSubmitted
 from parslab.records.machine import TASK, Signal, step
 from parslab.records.reasons import Reason
-from parslab.records.states import FINAL, TaskState
+from parslab.records.states import FINAL, SUCCESSES, TaskState
 from parslab.wire.messages import INLINE, Failure, Judge, KernelMessage, Resolved, RunLocal, Submit, TaskKind, Want
 from parslab.wire.messages import Value as ValueMessage
 
@@ -215,13 +217,17 @@ class Table:
             if need is None:
                 raise InternalError(f"task {task.id} needs task {dep}, which is not known any more")
             task.needs.append(need)
-            if remote:
-                self._want(need)
-            if need.state not in FINAL or (remote and need.state is TaskState.exec_done and need.value is None):
-                task.waiting += 1
-                if need.dependents is None:
-                    need.dependents = []
-                need.dependents.append(task)
+            self.wait_for(task, need, remote)
+
+    def wait_for(self, task: Task, need: Task, remote: bool) -> None:
+        """Have a task wait for one that it needs, if that has not ended, or its value is not here yet."""
+        if remote:
+            self._want(need)
+        if need.state not in FINAL or (remote and need.state is TaskState.exec_done and need.value is None):
+            task.waiting += 1
+            if need.dependents is None:
+                need.dependents = []
+            need.dependents.append(task)
 
     def _want(self, need: Task) -> None:
         """A worker will need this value: fetch it when it lies at a client."""
@@ -457,7 +463,11 @@ class Table:
         self._move(task, Signal.joined, now)
         task.many = many
         task.joins = [self.tasks[i] for i in ids]
-        for inner in dict.fromkeys(task.joins):
+        self.wait_for_joined(task, now)
+
+    def wait_for_joined(self, task: Task, now: float) -> None:
+        """Have a join wait for what its body returned."""
+        for inner in dict.fromkeys(task.joins or ()):
             if inner.state not in FINAL:
                 task.waiting += 1
                 if inner.dependents is None:
@@ -535,8 +545,9 @@ class Table:
         self.ended += 1
         if self.trials:
             self.trials.pop(task.id, None)
-        task.args = b""
-        task.frames, task.needs, task.joins = [], [], None
+        if task.state in SUCCESSES:
+            task.args = b""
+            task.frames, task.needs, task.joins = [], [], None
         if task.kind == TaskKind.join:
             self._called.pop(task.id, None)
         self.tell_end(task)
@@ -677,8 +688,9 @@ class Table:
                 waits = [n for n in task.needs if task in (n.dependents or ())]
                 assert len(waits) == task.waiting > 0, task.story()
             if task.state in FINAL:
-                assert not task.args, task.story()
-                assert not task.needs, task.story()
+                if task.state in SUCCESSES:
+                    assert not task.args, task.story()
+                    assert not task.needs, task.story()
                 for d in task.dependents or ():
                     assert d.state in _UNBEGUN or d.state in FINAL, task.story()
                     assert d.kind == TaskKind.remote, task.story()
@@ -690,7 +702,7 @@ class Table:
             if task.state is TaskState.fail_retryable:
                 assert task.id in self.trials, task.story()
                 assert task.worker is None, task.story()
-            if not self.judges:
-                assert task.attempt <= self._allowed(task), task.story()
+            if not self.judges and task.id in self.trials:
+                assert self.trials[task.id].cost <= self._allowed(task), task.story()
         assert self.trials.keys() <= self.tasks.keys()
         assert self.unfinished == sum(t.state not in FINAL for t in set(self.tasks.values()))

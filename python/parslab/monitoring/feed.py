@@ -20,7 +20,7 @@ from parslab.records.panel import LEASE, Attach, Delta, Heartbeat, Snapshot
 
 if TYPE_CHECKING:
     from parslab.monitoring.view import View
-    from parslab.records.panel import Ask, BlockCommand, BlockOutput, Cancel, Detail, Keep, Page, Scale
+    from parslab.records.panel import Ask, BlockCommand, BlockOutput, Cancel, Detail, Keep, Page, Retry, Scale
 
 __all__ = ["BEAT", "INTERVAL", "ROW", "Feed"]
 
@@ -54,7 +54,7 @@ class Feed:
 
     def ask(
         self, message: Ask, now: float
-    ) -> Snapshot | Page | Detail | BlockOutput | Cancel | Scale | BlockCommand | Keep | None:
+    ) -> Snapshot | Page | Detail | BlockOutput | Cancel | Retry | Scale | BlockCommand | Keep | None:
         """Answer a panel, or hand the ask back: questions for files and database, commands for the loop."""
         if isinstance(message, Attach):
             return self._snapshot(message, now)

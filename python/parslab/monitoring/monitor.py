@@ -18,7 +18,18 @@ from parslab.monitoring.jobfiles import JobFiles
 from parslab.monitoring.store import Store
 from parslab.monitoring.view import View, clipped
 from parslab.records.events import NoticeRaised
-from parslab.records.panel import Ask, BlockCommand, BlockOutput, Cancel, Done, Keep, Problem, Scale, Snapshot
+from parslab.records.panel import (
+    Ask,
+    BlockCommand,
+    BlockOutput,
+    Cancel,
+    Done,
+    Keep,
+    Problem,
+    Retry,
+    Scale,
+    Snapshot,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -131,7 +142,7 @@ class Monitor:
 
     def ask(
         self, text: bytes, now: float, reply: Callable[[bytes], None]
-    ) -> Cancel | Scale | BlockCommand | Keep | None:
+    ) -> Cancel | Retry | Scale | BlockCommand | Keep | None:
         """Answer a message of the panel protocol.
 
         Parameters
@@ -145,7 +156,7 @@ class Monitor:
 
         Returns
         -------
-        Cancel, Scale, BlockCommand, Keep or None
+        Cancel, Retry, Scale, BlockCommand, Keep or None
             A command for the loop to carry out and to answer with :meth:`done` or :meth:`problem`.
         """
         try:
@@ -157,7 +168,7 @@ class Monitor:
         answer = self._feed.ask(message, now)
         if isinstance(answer, Snapshot):
             reply(_encoder.encode(answer))
-        elif isinstance(answer, (Cancel, Scale, BlockCommand, Keep)):
+        elif isinstance(answer, (Cancel, Retry, Scale, BlockCommand, Keep)):
             return answer
         elif isinstance(answer, BlockOutput):
             self._block_output(answer, reply)

@@ -17,7 +17,7 @@ from parslab.records.panel import Node
 if TYPE_CHECKING:
     from parslab.monitoring.output import Printed
 
-__all__ = ["COLUMNS", "SAMPLES", "Batch", "Cells", "TaskRecord"]
+__all__ = ["AGAIN", "COLUMNS", "SAMPLES", "Batch", "Cells", "TaskRecord"]
 
 SAMPLES = 100_000
 """Node samples that are kept, the newest of all managers: about 7 MB."""
@@ -56,10 +56,17 @@ class TaskRecord(msgspec.Struct, gc=False):
     """Its node, when it is among those of the graph."""
     dirty: bool
     """Changed since it was handed over."""
+    reopened: bool = False
+    """It had ended and left memory: of its columns only those of ``AGAIN`` are known."""
 
 
 COLUMNS: tuple[str, ...] = TaskRecord.__struct_fields__[: TaskRecord.__struct_fields__.index("rank")]
 """Columns of the table ``task``."""
+
+AGAIN: tuple[str, ...] = tuple(
+    column for column in COLUMNS if column not in ("id", "app", "executor", "submitted", "shown", "cell", "client")
+)
+"""Columns that a task which runs again has anew."""
 
 
 @dataclass(slots=True)
@@ -68,6 +75,8 @@ class Batch:
 
     tasks: list[Cells] = field(default_factory=list)
     """``COLUMNS``"""
+    again: list[Cells] = field(default_factory=list)
+    """``AGAIN``, id"""
     edges: list[Cells] = field(default_factory=list)
     """task, dep"""
     failures: list[Cells] = field(default_factory=list)
@@ -98,6 +107,7 @@ class Batch:
     def __bool__(self) -> bool:
         return bool(
             self.tasks
+            or self.again
             or self.edges
             or self.printed
             or self.workers

@@ -14,7 +14,7 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from parslab.monitoring.output import Kept, cut_mark
-from parslab.monitoring.rows import COLUMNS, Batch, Cells
+from parslab.monitoring.rows import AGAIN, COLUMNS, Batch, Cells
 from parslab.monitoring.seen import CLIENT_SHIFT
 from parslab.records.panel import Attempt, Detail, Page, Problem, StateChange, TaskDetail, TaskPage, TaskRow
 from parslab.records.reasons import Reason
@@ -126,6 +126,9 @@ _STATEMENTS = {
 }
 
 
+_RUN_AGAIN = f"UPDATE task SET {', '.join(f'{column} = ?' for column in AGAIN)} WHERE id = ?"
+
+
 def create(connection: sqlite3.Connection) -> None:
     """Make the tables in an empty database."""
     connection.executescript(f"BEGIN; {_SCHEMA} PRAGMA user_version = {VERSION}; COMMIT;")
@@ -195,6 +198,8 @@ def write(connection: sqlite3.Connection, batch: Batch, kept: KeptOutput) -> Non
         ):
             if rows:
                 _insert(connection, table, rows)
+        if batch.again:
+            connection.executemany(_RUN_AGAIN, batch.again)
         if batch.adopted:
             connection.executemany("UPDATE task SET cell = ?, client = ? WHERE id = ?", batch.adopted)
         connection.execute("COMMIT")
@@ -284,7 +289,7 @@ def detail(connection: sqlite3.Connection, ask: Detail) -> TaskDetail | Problem:
         dependents=_neighbours(connection, "task", "dep", row.id),
         host=host,
         pid=pid,
-        traceback=failure[0] if failure else "",
+        traceback=failure[0] if failure and row.error else "",
         stdout=_text(connection, row.id, "stdout"),
         stderr=_text(connection, row.id, "stderr"),
         client=client,

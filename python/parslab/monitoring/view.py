@@ -8,7 +8,7 @@ The loop is believed about states; only what cannot be is dropped and counted in
 
 * the counts over all apps and states add up to ``total``, none is negative, and the unfinished ones are the records
   in memory that are not final;
-* a task that reached a final state never leaves it, and is counted as finished once;
+* a task that reached a final state leaves it only when it is reopened, and is counted as finished once;
 * a state that was entered has its time, and times of states that a task was taken back from are cleared;
 * after ``take_batch`` no finished task is in memory, apart from its node in the graph (<= limit);
 * a snapshot followed by the changes taken since equals a later snapshot.
@@ -17,6 +17,7 @@ The loop is believed about states; only what cannot be is dropped and counted in
 from __future__ import annotations
 
 from collections import deque
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -26,7 +27,7 @@ from parslab.monitoring.graph import Graph
 from parslab.monitoring.managers import Managers
 from parslab.monitoring.output import Printed
 from parslab.monitoring.rate import FinishRate
-from parslab.monitoring.rows import COLUMNS, SAMPLES, Batch, TaskRecord
+from parslab.monitoring.rows import AGAIN, COLUMNS, SAMPLES, Batch, TaskRecord
 from parslab.monitoring.scale import ScaleHistory
 from parslab.monitoring.seen import Seen
 from parslab.monitoring.workers import Workers
@@ -45,6 +46,7 @@ from parslab.records.events import (
     TaskAdopted,
     TaskFailed,
     TaskMoved,
+    TaskReopened,
     TaskSampled,
     TaskSubmitted,
     WorkerMoved,
@@ -90,6 +92,7 @@ for _state in TaskState:
     _TIME[_state] = _FIELDS[RANK[_state]]
 _WIDTH = len(COLUMNS)
 _DEPENDENCY, _APP_ERROR = Reason.dependency.value, Reason.app_error.value
+_anew = attrgetter(*AGAIN, "id")
 _RUNNING = RANK[TaskState.running]
 _cells = msgspec.structs.astuple
 
@@ -137,6 +140,8 @@ class View:
         self._done: dict[str, int] = {}
         """Tasks that managers have finished, as far as the batch that is being applied tells."""
         self._rate = FinishRate()
+        self._reopened = 0
+        """Tasks that were reopened in the batch that is being applied."""
         self._clients: dict[int, ClientAttached] = {}
         self._fresh_notices: deque[Notice] = deque(maxlen=NOTICES)
         self._notice_number = 0
@@ -151,6 +156,7 @@ class View:
             TaskSubmitted: self._task_submitted,
             TaskAdopted: self._task_adopted,
             TaskMoved: self._task_moved,
+            TaskReopened: self._task_reopened,
             TaskFailed: self._task_failed,
             OutputWritten: self._output_written,
             WorkerMoved: self._worker_moved,
@@ -176,8 +182,9 @@ class View:
             for manager, count in self._done.items():
                 self.managers.worked(manager, 0, count)
             self._done.clear()
-        if self.finished != before:
-            self._rate.add(self.finished - before, now)
+        if self.finished != before or self._reopened:
+            self._rate.add(self.finished - before + self._reopened, now)
+            self._reopened = 0
         if self.blocks.rows:
             self.scaling.note(now, self.blocks.running, self.managers.workers, self._count("ready"))
 
@@ -326,6 +333,33 @@ class View:
             self._mark(row)
         else:
             self._batch.adopted.append((cell, event.client, event.task))
+
+    def _task_reopened(self, event: TaskReopened) -> None:
+        group = self._groups.get(event.app) or self._new_group(clipped(event.app, TEXT))
+        was, state, rank = NAME[event.was], NAME[event.state], RANK[event.state]
+        if not group[was]:
+            self.strays += 1
+            return
+        group[was] -= 1
+        group[state] += 1
+        self.finished -= 1
+        self._reopened += 1
+        row = self._rows.get(event.task)
+        if row is None:
+            node = self.graph.nodes.get(event.task)
+            row = self._rows[event.task] = TaskRecord(
+                event.task, event.app, state, event.executor, 0.0, None, None, None, None, None, None,
+                "", 0, "", "", "", event.client, rank, group, node, False, True,
+            )  # fmt: skip
+        row.state, row.rank, row.attempt, row.worker, row.error = state, rank, event.attempt, "", ""
+        for field in _FIELDS[1:]:
+            setattr(row, field, None)
+        if rank:
+            setattr(row, _TIME[event.state], event.time)
+        if row.node is not None:
+            self.graph.move(row.node, state)
+        self.changed = True
+        self._mark(row)
 
     def _task_failed(self, event: TaskFailed) -> None:
         row = self._rows.get(event.task)
@@ -522,7 +556,8 @@ class View:
         """What changed since the last call; finished tasks leave memory."""
         batch, self._batch = self._batch, Batch()
         dirty, self._dirty = self._dirty, []
-        batch.tasks += [_cells(row)[:_WIDTH] for row in dirty]
+        batch.tasks += [_cells(row)[:_WIDTH] for row in dirty if not row.reopened]
+        batch.again = [_anew(row) for row in dirty if row.reopened]
         for row in dirty:
             if row.rank == _END:
                 del self._rows[row.id]

@@ -27,6 +27,7 @@ __all__ = [
     "TaskAdopted",
     "TaskFailed",
     "TaskMoved",
+    "TaskReopened",
     "TaskSampled",
     "TaskSubmitted",
     "WorkerMoved",
@@ -142,6 +143,19 @@ class TaskFailed(_Event, frozen=True):
     worker: str = ""
 
 
+class TaskReopened(_Event, frozen=True):
+    """A task that had ended without a result is to be tried again; its attempts go on counting."""
+
+    task: int
+    state: TaskState
+    """Pending or joining."""
+    was: TaskState
+    attempt: int
+    app: str
+    executor: str
+    client: int
+
+
 class OutputWritten(_Event, frozen=True):
     """A running or just ended task printed something."""
 
@@ -242,6 +256,7 @@ Event: TypeAlias = (
     | TaskSubmitted
     | TaskAdopted
     | TaskMoved
+    | TaskReopened
     | TaskFailed
     | OutputWritten
     | WorkerMoved

@@ -37,6 +37,10 @@ class Signal(IntEnum):
     """Its attempt failed, and the next one may begin."""
     attempt_failed = 12
     """Its attempt failed; when the next one may begin, and whether, is not known or not reached yet."""
+    reopened = 13
+    """It had ended without a result, and somebody wants it tried again."""
+    rejoined = 14
+    """The same of a join app whose body has returned: what that returned is waited for again."""
 
 
 S = TaskState
@@ -73,10 +77,15 @@ TASK: dict[tuple[TaskState, Signal], TaskState] = {
     (S.joining, Signal.join_failed): S.failed,
     (S.joining, Signal.failed): S.failed,
     (S.joining, Signal.cancelled): S.cancelled,
+    (S.failed, Signal.reopened): S.pending,
+    (S.dep_fail, Signal.reopened): S.pending,
+    (S.cancelled, Signal.reopened): S.pending,
+    (S.failed, Signal.rejoined): S.joining,
+    (S.cancelled, Signal.rejoined): S.joining,
 }
 """A pending task is in fail_retryable while the retry handler is asked about the failure of what it needs, which it can
-look at and not change.  External tasks go from ready to their end without being sent; a signal to a task in a final
-state is dropped by the table and counted, never looked up here."""
+look at and not change.  External tasks go from ready to their end without being sent; what is told of a task in a final
+state is dropped by the table and counted, never looked up here: only reopening leads out of one."""
 
 
 def step(state: TaskState, signal: Signal, story: str) -> TaskState:

@@ -36,6 +36,7 @@ __all__ = [
     "Overview",
     "Page",
     "Problem",
+    "Retry",
     "RunInfo",
     "Scale",
     "ScalePoint",
@@ -109,6 +110,19 @@ class Cancel(_Message):
     """Whose cell it is (``TaskDetail.client``); -1: that of the notebook which asks."""
 
 
+class Retry(_Message):
+    """Try these tasks again, or all that failed (``everything``), with all that failed because of them.
+
+    Tasks call what their apps are defined as now, where the notebook can be asked.  Answered with Done or a Problem.
+    """
+
+    ask: str
+    tasks: list[int] = []
+    everything: bool = False
+    app: str = ""
+    """With ``everything``: only tasks of this app."""
+
+
 class BlockOutput(_Message):
     """What the job of a block has printed last: answered with a BlockText, or a Problem."""
 
@@ -144,7 +158,7 @@ class Keep(_Message):
     seconds: float
 
 
-Ask: TypeAlias = Attach | Heartbeat | Page | Detail | Cancel | BlockOutput | Scale | BlockCommand | Keep
+Ask: TypeAlias = Attach | Heartbeat | Page | Detail | Cancel | Retry | BlockOutput | Scale | BlockCommand | Keep
 
 
 # ----- what it is told

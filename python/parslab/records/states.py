@@ -37,7 +37,7 @@ class TaskState(IntEnum):
 
 
 FINAL = frozenset({TaskState.exec_done, TaskState.failed, TaskState.dep_fail, TaskState.cancelled})
-"""A task in one of these states does not move any more."""
+"""A task in one of these states does not move any more, unless it is reopened."""
 
 SUCCESSES = frozenset({TaskState.exec_done})
 """Final states that have a result."""

@@ -51,6 +51,7 @@ __all__ = [
     "ManagerHello",
     "ManagerMessage",
     "Mend",
+    "Mended",
     "NodeSample",
     "Outcome",
     "Packed",
@@ -178,6 +179,8 @@ class Code(_Wire, tag=2):
     """The same in every process for a function with the same body, captured values and helpers (16 bytes)."""
     parts: dict[str, bytes] = {}
     """What the fingerprint is made of, by name, so that a change can be named."""
+    origin: str = ""
+    """``module:name`` of what it was made of; empty where that does not name one function."""
 
 
 class Submit(_Wire, tag=3):
@@ -299,13 +302,27 @@ class Keep(_Wire, tag=15):
     seconds: float
 
 
+class Mended(msgspec.Struct, array_like=True, gc=False):
+    """What the tasks of an app call from now on."""
+
+    origin: str
+    """As its ``Code`` says."""
+    fn: int
+    specs: tuple[Spec | None, ...] = ()
+    """What the app asked for until now: tasks that asked for just that ask for ``spec`` from now on."""
+    spec: Spec | None = None
+
+
 class Reopen(_Wire, tag=16):
-    """Run these ended tasks again, with all that failed because of them: the answer comes as Answered."""
+    """Answer to Mend: run these ended tasks again, with all that failed because of them."""
 
     ask: int
     tasks: list[int]
-    mended: tuple[tuple[str, int], ...] = ()
-    """(app, function) to call from now on."""
+    mended: tuple[Mended, ...] = ()
+    bodies: tuple[int, ...] = ()
+    """Joins whose body has been mended: it runs again, although only what it had returned failed."""
+    problem: str = ""
+    """Why it cannot be: a mended function cannot be sent."""
 
 
 class Judged(_Wire, tag=17):
@@ -455,11 +472,12 @@ class Judge(_Wire, tag=42):
 
 
 class Mend(_Wire, tag=43):
-    """Somebody (a panel) wants these tasks tried again: send Reopen, with the functions that their apps have now."""
+    """These tasks are to be tried again: send Reopen, with the functions that their apps have now."""
 
     ask: int
     tasks: list[int]
     apps: list[str]
+    """By their origins."""
 
 
 KernelMessage: TypeAlias = (

@@ -24,6 +24,7 @@ class FakeHome:
         self.timeouts: list[float | None] = []
         self.cancelled: list[int] = []
         self.unstoppable: set[int] = set()
+        self.retried: list[int] = []
         self.released: list[tuple[int, int]] = []
         self.large: dict[int, Any] = {}
         self.states: dict[int, TaskState] = {}
@@ -44,6 +45,9 @@ class FakeHome:
 
     def _cancel(self, task: int) -> None:
         self.cancelled.append(task)
+
+    def _retry(self, task: int) -> None:
+        self.retried.append(task)
 
     def _release(self, task: int, size: int) -> None:
         self.released.append((task, size))

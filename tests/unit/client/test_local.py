@@ -38,6 +38,8 @@ class FakeKernel(FakeHome):
         self.sent: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self.expected: list[Submit] = []
         self._ids = itertools.count()
+        self._pending: dict[int, AppFuture] = {}
+        self._failed: weakref.WeakValueDictionary[int, AppFuture] = weakref.WeakValueDictionary()
         self._link = self
         self._identities = Identities(resume=True)
         self.local = LocalTasks(self, {"threads": 2})  # type: ignore[arg-type]
@@ -142,8 +144,8 @@ def test_a_body_that_failed_can_be_told_to_run_again(kernel: FakeKernel) -> None
     assert (tries, future._value()) == ([7, 7, 7], 7)
     kernel.local.ended(future.task_id)
     assert not kernel.local.open
-    kernel.local.run(RunLocal(future.task_id))  # on its way when it was cancelled
-    assert kernel.sent.empty()
+    kernel.local.run(RunLocal(future.task_id))  # tried again while its future was on its way to the garbage
+    assert kernel.told().state is TaskState.failed
 
 
 def test_what_a_body_calls_belongs_to_the_cell_of_its_task(kernel: FakeKernel) -> None:

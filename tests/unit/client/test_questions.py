@@ -143,8 +143,8 @@ def same() -> Any:
 def test_a_function_is_sent_once_and_forgotten_with_its_pickle(link: FakeLink) -> None:
     codes = SentCodes(link)  # type: ignore[arg-type]
     function = Function(same())
-    number = codes.number(function.current())
-    assert codes.number(function.current()) == number
+    number = codes.number(function.current(), function.function)
+    assert codes.number(function.current(), function.function) == number
     assert [type(m) for m in link.sent] == [Code]
     del function
     assert link.sent[-1] == Forget([number])
@@ -154,10 +154,10 @@ def test_a_cell_that_is_run_again_does_not_make_its_function_forgotten(link: Fak
     """The end of the first pickle sent Forget between the look-up of the number and the call that names it."""
     codes = SentCodes(link)  # type: ignore[arg-type]
     first, second = Function(same()), Function(same())
-    number = codes.number(first.current())
-    assert codes.number(second.current()) == number
+    number = codes.number(first.current(), first.function)
+    assert codes.number(second.current(), second.function) == number
     del first
-    assert codes.number(second.current()) == number
+    assert codes.number(second.current(), second.function) == number
     assert [type(m) for m in link.sent] == [Code]
     del second
     assert link.sent[-1] == Forget([number])

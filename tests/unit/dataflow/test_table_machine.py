@@ -8,12 +8,13 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from parslab.dataflow.reopen import plan, reopen
 from parslab.dataflow.table import Table, Task
 from parslab.dataflow.values import Value
-from parslab.records.events import TaskMoved
+from parslab.records.events import TaskMoved, TaskReopened
 from parslab.records.states import FINAL, TaskState
 from parslab.testing.fakes import call
-from parslab.wire.messages import Failure, Judge, Resolved, RunLocal, Spec, TaskKind, Want
+from parslab.wire.messages import Failure, Judge, Reopened, Resolved, RunLocal, Spec, TaskKind, Want
 
 S = TaskState
 KINDS = st.sampled_from([TaskKind.remote] * 4 + [TaskKind.local, TaskKind.local, TaskKind.join, TaskKind.external])
@@ -43,6 +44,8 @@ class GraphMachine(RuleBasedStateMachine):
         self.wants: list[int] = []
         self.attempts: dict[int, int] = {}
         """Attempts that have begun to be, by task."""
+        self.first: dict[int, int] = {}
+        """The attempt that a reopened task began with."""
         self.ended: dict[int, TaskState] = {}
         self.resolved: dict[int, TaskState] = {}
 
@@ -55,7 +58,10 @@ class GraphMachine(RuleBasedStateMachine):
         out.ready, out.again, out.later = [], [], []
         for client, message, _ in out.replies:
             assert client == 0
-            if isinstance(message, Resolved):
+            if isinstance(message, Reopened):
+                for number in message.tasks:
+                    self.resolved.pop(number, None)
+            elif isinstance(message, Resolved):
                 assert message.task not in self.resolved, "resolved twice"
                 self.resolved[message.task] = message.state
             elif isinstance(message, RunLocal):
@@ -70,13 +76,19 @@ class GraphMachine(RuleBasedStateMachine):
         out.replies = []
         out.stops = []
         for event in out.events:
-            if isinstance(event, TaskMoved):
+            if isinstance(event, TaskReopened):
+                assert self.ended.pop(event.task) is event.was, "was not so"
+                assert event.was is not S.exec_done, "had a result"
+                self.attempts[event.task] = event.attempt
+                self.first[event.task] = event.attempt
+            elif isinstance(event, TaskMoved):
                 assert event.task not in self.ended, "moved after its end"
                 if event.attempt != self.attempts.setdefault(event.task, 0):
                     assert event.state is S.ready, "another attempt begins ready"
                     self.attempts[event.task] += 1
                     assert event.attempt == self.attempts[event.task], "attempts follow each other"
-                    assert self.table.judges or event.attempt <= self.most(self.known[event.task]), "tried too often"
+                    tried = event.attempt - self.first.get(event.task, 0)
+                    assert self.table.judges or tried <= self.most(self.known[event.task]), "tried too often"
                 if event.state in FINAL:
                     self.ended[event.task] = event.state
         out.events = []
@@ -125,6 +137,34 @@ class GraphMachine(RuleBasedStateMachine):
         self.held.discard(task)
         self.table.release([task])
         self.after()
+
+    @precondition(lambda self: self.at_failed())
+    @rule(data=st.data(), bodies=st.booleans())
+    def reopened(self, data: st.DataObject, bodies: bool) -> None:
+        failed = self.at_failed()
+        chosen = data.draw(st.lists(st.sampled_from(failed), min_size=1, max_size=3, unique=True))
+        joins = [task for task in chosen if self.known[task].kind == TaskKind.join] if bodies else []
+        results = {task.id: task.value for task in self.known.values() if task.state is S.exec_done}
+        found = plan(self.table, chosen, joins)
+        assert set(found.refused).isdisjoint(task.id for task in found.tasks)
+        if any(task in self.at_worker for task in found.tasks):
+            return  # the kernel waits until the worker has let go
+        self.ready = [task for task in self.ready if task not in found.tasks]  # the kernel empties the queues of them
+        self.at_client -= {task.id for task in found.tasks}  # what still runs there is given up
+        again = reopen(self.table, chosen, lambda _: None, self.now, joins)
+        assert again.tasks == found.tasks
+        for task in chosen:
+            assert (self.known[task].state in FINAL) == (task in again.refused) or self.known[
+                task
+            ].kind == TaskKind.join
+        for task, value in results.items():
+            assert self.known[task].state is S.exec_done, "had a result"
+            assert self.known[task].value is value or self.known[task].value is not None
+        self.after()
+
+    def at_failed(self) -> list[int]:
+        """What the client may want to be tried again."""
+        return sorted(task for task in self.held if self.known[task].state in FINAL - {S.exec_done})
 
     @precondition(lambda self: self.at_client)
     @rule(data=st.data(), how=st.sampled_from(["done", "done", "failed", "begun"]))

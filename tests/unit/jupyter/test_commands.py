@@ -27,7 +27,7 @@ class Run(DataFlowKernel):
         self.asked: list[panel.Ask] = []
         self.answers = list(answers)
 
-    def ask(self, message: panel.Ask, timeout: float = 10.0) -> panel.Answer:
+    def ask(self, message: panel.Ask, timeout: float | None = 10.0) -> panel.Answer:
         self.asked.append(message)
         return self.answers.pop(0)
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from parslab.monitoring.rows import COLUMNS
+from parslab.monitoring.rows import AGAIN, COLUMNS
 from parslab.monitoring.seen import CLIENT_SHIFT, GAPS, Seen
 from parslab.monitoring.view import APPS, NOTICES, OTHER_APPS, TRACEBACK, View, clipped
 from parslab.monitoring.workers import DEAD
@@ -23,6 +23,7 @@ from parslab.records.events import (
     RunStarted,
     TaskFailed,
     TaskMoved,
+    TaskReopened,
     TaskSubmitted,
     WorkerMoved,
 )
@@ -55,8 +56,11 @@ def moved(task: int, state: TaskState, time: float = 5.0, attempt: int = 0, work
 def taken(view: View, rows: Rows | None = None) -> Rows:
     """What a store that reads ``take_batch`` knows afterwards."""
     rows = {} if rows is None else rows
-    for cells in view.take_batch().tasks:
+    batch = view.take_batch()
+    for cells in batch.tasks:
         rows[cells[0]] = dict(zip(COLUMNS, cells, strict=True))
+    for *anew, task in batch.again:
+        rows[task].update(zip(AGAIN, anew, strict=True))
     return rows
 
 
@@ -130,6 +134,48 @@ def test_moves_of_one_batch_are_one_row() -> None:
     assert row["state"] == "exec_done"
     assert row["worker"] == "w"
     assert not view.take_batch()
+
+
+def reopened(task: int, was: TaskState, state: TaskState = S.pending, attempt: int = 1) -> TaskReopened:
+    return TaskReopened(9.0, task, state, was, attempt, "fit", "llex", 1)
+
+
+@pytest.mark.parametrize("flushed", [True, False])
+def test_a_reopened_task_has_not_ended_nor_failed(flushed: bool) -> None:
+    view, rows = View(), Rows()
+    view.apply([submitted(0), submitted(1, S.pending, deps=(0,)), moved(0, S.running)], 1.0)
+    view.apply([TaskFailed(6.0, 0, 0, "E: x", "tb"), moved(0, S.failed, 6.0), moved(1, S.dep_fail, 6.0)], 6.0)
+    if flushed:
+        taken(view, rows)
+    assert view.overview(6.0).rate == 2.0
+    view.apply([reopened(0, S.failed), reopened(1, S.dep_fail, attempt=0), moved(0, S.ready, 9.0, 1)], 6.0)
+    assert view.overview(6.0).counts == {"ready": 1, "pending": 1}
+    assert view.overview(6.0).rate == 2.0
+    check(view, taken(view, rows))
+    assert [rows[0][column] for column in ("error", "ended", "started", "attempt")] == ["", None, None, 1]
+    assert [rows[0][column] for column in ("app", "shown", "cell", "submitted")] == ["fit", "x=1", "In [3]", 0.0]
+    assert [node.state for node in view.graph.everything()] == ["ready", "pending"]
+    view.apply([moved(0, S.running, 10.0, 1), moved(0, S.exec_done, 11.0, 1)], 11.0)
+    check(view, taken(view, rows))
+    assert (rows[0]["started"], rows[0]["ended"]) == (10.0, 11.0)
+    assert (view.finished, view.strays) == (1, 0)
+
+
+def test_a_join_that_waits_again_is_joining() -> None:
+    view, rows = View(), Rows()
+    view.apply([submitted(0), moved(0, S.running), moved(0, S.joining), moved(0, S.failed)], 1.0)
+    taken(view, rows)
+    view.apply([reopened(0, S.failed, S.joining, 0)], 2.0)
+    check(view, taken(view, rows))
+    assert (rows[0]["state"], rows[0]["joining"]) == ("joining", 9.0)
+    view.apply([moved(0, S.exec_done)], 3.0)
+    check(view, taken(view, rows))
+
+
+def test_what_was_not_as_it_is_said_to_have_been_is_a_stray() -> None:
+    view = View()
+    view.apply([reopened(0, S.failed)], 1.0)
+    assert (view.strays, view.overview(1.0).counts) == (1, {})
 
 
 @pytest.mark.parametrize("path", [[S.exec_done], [S.running, S.exec_done], [S.launched, S.failed], [S.cancelled]])

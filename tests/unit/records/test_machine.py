@@ -8,7 +8,9 @@ import pytest
 
 from parslab.errors import InternalError
 from parslab.records.machine import TASK, Signal, drawing, step
-from parslab.records.states import FAILURES, FINAL, TaskState
+from parslab.records.states import FAILURES, FINAL, SUCCESSES, TaskState
+
+REOPENING = {Signal.reopened, Signal.rejoined}
 
 
 @pytest.mark.parametrize("state", TaskState)
@@ -22,8 +24,11 @@ def test_every_pair_is_in_the_table_or_tells_the_story(state: TaskState, signal:
         assert str(raised.value) == f"signal {signal.name} in state {state.name}: task 7 (fit)"
 
 
-def test_final_states_have_no_exits() -> None:
-    assert not {state for state, _ in TASK} & FINAL
+def test_only_reopening_leads_out_of_a_final_state_and_never_from_a_result() -> None:
+    exits = {(state, signal) for state, signal in TASK if state in FINAL}
+    assert {signal for _, signal in exits} == REOPENING
+    assert {state for state, _ in exits} == FINAL - SUCCESSES
+    assert {TASK[pair] for pair in exits} == {TaskState.pending, TaskState.joining}
 
 
 def test_failures_are_final() -> None:
@@ -35,7 +40,7 @@ def test_every_state_can_be_reached_and_left() -> None:
     while more := {after for (before, _), after in TASK.items() if before in reached} - reached:
         reached |= more
     assert reached == set(TaskState)
-    assert {state for state, _ in TASK} == set(TaskState) - FINAL
+    assert {state for state, _ in TASK} == set(TaskState) - SUCCESSES
 
 
 def test_from_every_state_there_is_a_way_to_each_kind_of_end() -> None:

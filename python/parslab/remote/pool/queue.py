@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from parslab.records.states import TaskState
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Collection, Iterable, Sequence
 
 __all__ = ["AHEAD", "LOOK", "Queue", "Slot", "Work", "not_begun"]
 
@@ -98,6 +98,10 @@ class Queue:
     def put_again(self, tasks: Sequence[Any], now: float) -> None:
         """Tasks whose attempt failed may be tried again (``dataflow.retries.Again``): they go first."""
         self.put_back([again.task for again in tasks])
+
+    def drop(self, ids: Collection[int]) -> None:
+        """Take cancelled tasks out, because they are to come again."""
+        self.tasks = deque(task for task in self.tasks if task.id not in ids)
 
     def remove(self, slot: Slot) -> list[Any]:
         """A worker has gone; the tasks it held, in the order in which they were sent."""
