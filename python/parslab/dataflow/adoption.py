@@ -103,11 +103,11 @@ class Adoption:
         self._calls[run, submit.task] = call
         return call
 
-    def renamed(self, task: int, alias: int) -> None:
+    def renamed(self, task: int, alias: int, run: int = 0) -> None:
         """A kernel that was lost, too, had taken this call over and knew it by another number for a while."""
-        call = self._calls.get((0, task))
+        call = self._calls.get((run, task))
         if call is not None:
-            self._calls[0, alias] = call
+            self._calls[run, alias] = call
 
     def ended(self, task: int, state: TaskState, place: Any, run: int = 0) -> None:
         """How it ended, and where its value is."""
@@ -115,9 +115,9 @@ class Adoption:
         if call is not None:
             call.state, call.place = state, place
 
-    def reopened(self, task: int) -> None:
+    def reopened(self, task: int, run: int = 0) -> None:
         """It ran again."""
-        call = self._calls.get((0, task))
+        call = self._calls.get((run, task))
         if call is not None:
             call.state = call.place = None
 
@@ -159,6 +159,16 @@ class Adoption:
         if len(self._whys) < _EXPLAINED:
             self._whys[message.task] = self._why(message, app, fingerprint, call)
         return False
+
+    @property
+    def done(self) -> bool:
+        """Nothing is left to be taken over."""
+        return not self._offers
+
+    def follow(self, before: Adoption) -> None:
+        """Take the place of an adoption that began earlier, for kernels that are still there."""
+        self._keys.update(before._keys)
+        self._whys.update(before._whys)
 
     def forget(self, tasks: Sequence[int]) -> None:
         """Nobody can pass these calls on any more."""

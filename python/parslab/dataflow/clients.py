@@ -40,6 +40,7 @@ from parslab.wire.stream import Buffer, Stream, decoder
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from parslab.dataflow.adoption import Adoption
     from parslab.dataflow.table import Table
 
 __all__ = ["Client", "listen", "peer_pid", "peer_uid"]
@@ -110,6 +111,8 @@ class Client:
         self.notebook = ""
         self.leashed = False
         """Whether its process number means the same here, so that its death can be noticed."""
+        self.adoption: Adoption | None = None
+        """What it may take over from kernels of its notebook that are gone."""
         self.acked = 0
         """How many of its batches it knows to be in the record."""
         self.fns: dict[int, int] = {}
@@ -142,7 +145,9 @@ class Client:
                     at += message.frames
                 if message.fn >= 0:
                     used[message.fn] = message.fn = fns[message.fn]
-                table.submit(number, message, own, message.name or names[message.fn])
+                app = message.name or names[message.fn]
+                if self.adoption is None or not self._adopted(kernel, message, own, app):
+                    table.submit(number, message, own, app)
             elif kind is Code:
                 used[message.fn] = fns[message.fn] = kernel.codes.add(message, frames[at])
                 at += 1
@@ -150,6 +155,17 @@ class Client:
                 at += self._value(kernel, message, list(frames), at)
             else:
                 self._rest(kernel, message)
+
+    def _adopted(self, kernel: Any, message: Submit, frames: list[Buffer], app: str) -> bool:
+        """Whether this is a call that a lost kernel has made already."""
+        adoption = self.adoption
+        assert adoption is not None
+        if not adoption.adopted + adoption.anew:
+            kernel.heirs.begun(adoption)
+        found = adoption.submit(self.number, message, frames, app)
+        if adoption.done:
+            self.adoption = None
+        return found
 
     def _value(self, kernel: Any, message: ValueMessage, frames: list[Buffer], at: int) -> int:
         task = kernel.table.tasks.get(message.task)
@@ -164,6 +180,8 @@ class Client:
         kind = type(message)
         if kind is Release:
             table.release(message.tasks)
+            if self.adoption is not None:
+                self.adoption.forget(message.tasks)
         elif kind is Cancel:
             table.cancel(message.tasks, kernel.now())
         elif kind is Fetch:

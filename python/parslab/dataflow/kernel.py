@@ -23,6 +23,7 @@ from parslab.dataflow.attendance import GONE, Attendance
 from parslab.dataflow.cancelling import cancel
 from parslab.dataflow.clients import Client, listen, peer_pid, peer_uid
 from parslab.dataflow.codes import Codes
+from parslab.dataflow.heirs import Heirs
 from parslab.dataflow.keeper import Keeper
 from parslab.dataflow.ledger import Ledger
 from parslab.dataflow.mending import Mending
@@ -104,6 +105,7 @@ class Kernel(Ledger):
         self.loop = Loop(self.act, self._broke)
         self.keeper = Keeper(self)
         self.record = None
+        self.heirs: Heirs | None = None
         self.pools: dict[int, Pool | Managers] = {
             number: self._pool(number, e) for number, e in enumerate(executors) if e["kind"] != "threads"
         }
@@ -162,6 +164,8 @@ class Kernel(Ledger):
         """Open the doors: monitoring, the owner, the listening socket."""
         self._monitor = Monitor(Path(self.run["run_dir"]), post=self.loop.post)
         self.record = self.keeper.open()
+        if self.record is not None:
+            self.heirs = Heirs(self, self.record, self.run.get("inherits", ()))
         self.event(
             RunStarted(
                 time(),
@@ -183,7 +187,7 @@ class Kernel(Ledger):
         self.attendance.attached(owner, self.run.get("notebook", ""), socket.gethostname(), owner=True)
         self.keeper.joined(owner)
         self.loop.watch(self._listener, self._accept)
-        self.send(owner, [self._welcome(owner)])
+        self._admit(owner)
         self.at(time() + _HOUSEKEEPING, self._keep_house)
 
     def _open_hub(self, sockets: Path) -> None:
@@ -422,13 +426,21 @@ class Kernel(Ledger):
         client.leashed = peer_pid(client.stream.sock) == hello.pid
         still = self.attendance.attached(client, hello.notebook, hello.host)
         self.keeper.joined(client, hello)
-        self.send(client, [self._welcome(client, still)])
+        self._admit(client, still)
 
-    def _welcome(self, client: Client, still: Still | None = None) -> Welcome:
+    def _admit(self, client: Client, still: Still | None = None) -> None:
+        """Say welcome, when it is known what a kernel that has come back to its notebook may take over."""
+        heirs = self.heirs
+        if heirs is not None and heirs.expected(client.notebook):
+            heirs.come(client, lambda first: self.send(client, [self._welcome(client, still, first)]))
+        else:
+            self.send(client, [self._welcome(client, still)])
+
+    def _welcome(self, client: Client, still: Still | None = None, first: int = -1) -> Welcome:
         kinds = tuple(
             (label, TaskKind.remote if i in self.pools else TaskKind.local) for i, label in enumerate(self.labels)
         )
-        return Welcome(client.number, self.run["run"], PROTOCOL, self.run["package"], kinds, still=still)
+        return Welcome(client.number, self.run["run"], PROTOCOL, self.run["package"], kinds, first, still)
 
     def _readable(self, client: Client) -> None:
         if client.number not in self.clients:

@@ -53,6 +53,7 @@ __all__ = [
     "entry_at",
     "folder_of",
     "head_of",
+    "items_at",
     "segments",
     "value_at",
 ]
@@ -308,12 +309,14 @@ def entries(folder: Path, since: Position | None = None) -> Iterator[tuple[Posit
 
 def entry_at(folder: Path, position: Position) -> Item | None:
     """One item of the record again; None when it is not there any more, or was damaged meanwhile."""
+    items = items_at(folder, position)
+    return items[position.item] if position.item < len(items) else None
+
+
+def items_at(folder: Path, position: Position) -> list[Item]:
+    """All items of the entry at a position; none when it is not there any more, or was damaged meanwhile."""
     payload = _payload_at(folder, position)
-    if payload is not None:
-        for index, item in enumerate(_items(folder, payload, position, {})):
-            if index == position.item:
-                return item
-    return None
+    return [] if payload is None else list(_items(folder, payload, position, {}))
 
 
 def value_at(folder: Path, place: Position) -> Value | None:
