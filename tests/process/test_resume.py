@@ -6,15 +6,12 @@ import json
 import signal
 import textwrap
 from collections import Counter
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
 from tests.process.house import House, patience, until
 from tests.process.test_lease import Kernel
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 NOTEBOOK = """
     FACTOR = 2
@@ -84,7 +81,7 @@ class Book:
 
 
 @pytest.fixture
-def book(house: House) -> Iterator[Book]:
+def book(house: House) -> Book:
     return Book(house)
 
 
