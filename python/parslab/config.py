@@ -33,6 +33,17 @@ class _Executors(Option):
         return (LowLatencyExecutor(),)
 
 
+class _Handler(Option):
+    """A function of the user; kept as it is, and never sent anywhere."""
+
+    wants = "a function of an exception and a task, or None"
+
+    def accepted(self, value: Any) -> Any:
+        if not callable(value) or isinstance(value, type):
+            self.refuse()
+        return value
+
+
 class Config(Description):
     """Description of a run: where its tasks execute, how resources follow them, and where its files go.
 
@@ -44,6 +55,12 @@ class Config(Description):
         Folder in which each run makes its own numbered folder (logs, monitoring, output of bash apps).
     retries
         How often a task that failed is tried again; an app may say otherwise for its own tasks.
+    retry_handler
+        A function of an exception and a task that says what a failed attempt costs of the task's retries, 1 where there
+        is none: 0 is no charge, ``float("inf")`` is the end, and an error that it raises takes the place of the task's.
+        It runs in this process, in a thread of its own, for attempts and for failed dependencies (which nothing makes
+        run); the task has ``func_name``, ``args``, ``try_id``, ``fail_count``, ``fail_history``, ``reason`` and more
+        (:class:`~parslab.client.judging.FailedTask`), also as ``task["func_name"]``.
     strategy
         How blocks follow the work: ``"none"`` keeps ``init_blocks``; ``"simple"`` gets blocks when tasks wait and gives
         all of them back when there is no work; ``"htex_auto_scale"`` gives idle blocks back singly as well; or one of
@@ -74,6 +91,7 @@ class Config(Description):
     executors = _Executors((LowLatencyExecutor.bare(),))
     run_dir = PathText("runinfo")
     retries = Whole(0, low=0)
+    retry_handler = _Handler(None)
     strategy = Text("simple")
     strategy_period = Duration(5.0, low=0.1)
     max_idletime = Duration(120.0)
@@ -85,7 +103,6 @@ class Config(Description):
         "monitoring": "every run is monitored, so leave it out",
         "usage_tracking": "nothing is ever reported to anybody, so leave it out",
         "initialize_logging": "logs are always in the run's folder, so leave it out",
-        "retry_handler": "say retries=N here, or for a single app",
         "garbage_collect": "finished tasks never fill the memory, so leave it out",
         "internal_tasks_max_threads": "nothing runs in such threads here, so leave it out",
         "app_cache": "results are not remembered between calls, so leave it out",

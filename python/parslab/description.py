@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Mapping
-from types import MappingProxyType
+from types import FunctionType, MappingProxyType
 from typing import Any, ClassVar, TypeVar
 
 import traitlets
@@ -251,6 +251,8 @@ def _made_again(cls: type[D], options: dict[str, Any]) -> D:
 
 
 def _shown(value: Any) -> str:
+    if isinstance(value, FunctionType):
+        return value.__qualname__.rpartition(".<locals>.")[2]
     return repr(list(value)) if isinstance(value, tuple) else repr(value)
 
 

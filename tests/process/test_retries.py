@@ -120,6 +120,14 @@ def test_a_call_says_how_often(house: House) -> None:
         assert attempts(other) == 1
 
 
+def test_an_app_says_how_often(house: House) -> None:
+    with run_with(house, retries=0):
+        path = house.root / "path"
+        assert python_app(executors=["llex"], retries=2)(fails_until.func)(path, 3).result() == 3
+        with pytest.raises(ConfigurationError, match="retries of resource_specification must be a whole number"):
+            python_app(retries=-1)(os.getpid)
+
+
 def test_a_lost_worker_costs_an_attempt_and_no_argument(house: House) -> None:
     with run_with(house, retries=1, workers=2):
         large = same(b"x" * (1 << 20))

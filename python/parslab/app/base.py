@@ -64,6 +64,7 @@ class App:
         executors: str | Sequence[str] = "all",
         ignore_for_cache: Sequence[str] | None = None,
         resource_specification: Mapping[str, Any] | None = None,
+        retries: int | None = None,
     ) -> None:
         if not callable(function):
             raise TypeError(f"A {self.kind} is made from a function, not from {function!r}.")
@@ -77,6 +78,8 @@ class App:
         self.executors = _labels(self.__name__, executors)
         self.ignore_for_cache = tuple(ignore_for_cache or ())
         self.resource_specification = checked(self.__name__, resource_specification)
+        if retries is not None:
+            self.resource_specification["retries"] = retries
         self._spec = specification(self.__name__, self.resource_specification)
         self._signature, self.kwargs = special_parameters(function)
         self._special = bool(self.kwargs)

@@ -27,6 +27,7 @@ def python_app(
     executors: str | Sequence[str] = "all",
     ignore_for_cache: Sequence[str] | None = None,
     resource_specification: Mapping[str, Any] | None = None,
+    retries: int | None = None,
 ) -> Callable[[Callable[..., Any]], PythonApp]: ...
 
 
@@ -38,6 +39,7 @@ def python_app(
     executors: str | Sequence[str] = "all",
     ignore_for_cache: Sequence[str] | None = None,
     resource_specification: Mapping[str, Any] | None = None,
+    retries: int | None = None,
 ) -> PythonApp: ...
 
 
@@ -48,6 +50,7 @@ def python_app(
     executors: str | Sequence[str] = "all",
     ignore_for_cache: Sequence[str] | None = None,
     resource_specification: Mapping[str, Any] | None = None,
+    retries: int | None = None,
 ) -> PythonApp | Callable[[Callable[..., Any]], PythonApp]:
     """Make a function an app: each call is a task on a worker and answers with an AppFuture at once.
 
@@ -75,6 +78,8 @@ def python_app(
         without one last; ``max_run_time``: seconds after which it is stopped and fails with AppTimeout, also given for
         a single call as ``walltime``; ``retries``: how often it is tried again after it failed, instead of
         ``Config(retries=...)``.
+    retries
+        The same as ``retries`` in ``resource_specification``.
 
     Examples
     --------
@@ -84,7 +89,7 @@ def python_app(
     >>> square(4).result()  # doctest: +SKIP
     16
     """
-    options = (data_flow_kernel, cache, executors, ignore_for_cache, resource_specification)
+    options = (data_flow_kernel, cache, executors, ignore_for_cache, resource_specification, retries)
     return _decorated(PythonApp, function, options)
 
 
@@ -96,6 +101,7 @@ def bash_app(
     executors: str | Sequence[str] = "all",
     ignore_for_cache: Sequence[str] | None = None,
     resource_specification: Mapping[str, Any] | None = None,
+    retries: int | None = None,
 ) -> Callable[[Callable[..., Any]], BashApp]: ...
 
 
@@ -107,6 +113,7 @@ def bash_app(
     executors: str | Sequence[str] = "all",
     ignore_for_cache: Sequence[str] | None = None,
     resource_specification: Mapping[str, Any] | None = None,
+    retries: int | None = None,
 ) -> BashApp: ...
 
 
@@ -117,6 +124,7 @@ def bash_app(
     executors: str | Sequence[str] = "all",
     ignore_for_cache: Sequence[str] | None = None,
     resource_specification: Mapping[str, Any] | None = None,
+    retries: int | None = None,
 ) -> BashApp | Callable[[Callable[..., Any]], BashApp]:
     """Make a function that returns a command line an app: each call runs the command on a worker, by bash.
 
@@ -130,7 +138,7 @@ def bash_app(
 
     Parameters
     ----------
-    function, data_flow_kernel, cache, executors, ignore_for_cache, resource_specification
+    function, data_flow_kernel, cache, executors, ignore_for_cache, resource_specification, retries
         As in :func:`python_app`.
 
     Examples
@@ -141,7 +149,7 @@ def bash_app(
     >>> sort(inputs=[File("a.txt")], outputs=[File("b.txt")]).outputs[0].result()  # doctest: +SKIP
     File('b.txt')
     """
-    options = (data_flow_kernel, cache, executors, ignore_for_cache, resource_specification)
+    options = (data_flow_kernel, cache, executors, ignore_for_cache, resource_specification, retries)
     return _decorated(BashApp, function, options)
 
 
@@ -152,6 +160,7 @@ def join_app(
     cache: bool = False,
     ignore_for_cache: Sequence[str] | None = None,
     resource_specification: Mapping[str, Any] | None = None,
+    retries: int | None = None,
 ) -> Callable[[Callable[..., Any]], JoinApp]: ...
 
 
@@ -162,6 +171,7 @@ def join_app(
     cache: bool = False,
     ignore_for_cache: Sequence[str] | None = None,
     resource_specification: Mapping[str, Any] | None = None,
+    retries: int | None = None,
 ) -> JoinApp: ...
 
 
@@ -171,6 +181,7 @@ def join_app(
     cache: bool = False,
     ignore_for_cache: Sequence[str] | None = None,
     resource_specification: Mapping[str, Any] | None = None,
+    retries: int | None = None,
 ) -> JoinApp | Callable[[Callable[..., Any]], JoinApp]:
     """Make a function that starts other tasks an app: it returns a future or a list of futures.
 
@@ -183,6 +194,8 @@ def join_app(
         As in :func:`python_app`.
     resource_specification
         ``retries``: how often the body is tried again; the tasks that it started are not.
+    retries
+        The same.
 
     Examples
     --------
@@ -192,7 +205,7 @@ def join_app(
     >>> squares(3).result()  # doctest: +SKIP
     [0, 1, 4]
     """
-    options = (data_flow_kernel, cache, "all", ignore_for_cache, resource_specification)
+    options = (data_flow_kernel, cache, "all", ignore_for_cache, resource_specification, retries)
     return _decorated(JoinApp, function, options)
 
 

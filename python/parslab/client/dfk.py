@@ -22,6 +22,7 @@ from parslab.client.acting import acting, calling_join
 from parslab.client.codes import SentCodes
 from parslab.client.futures import AppFuture, LeanFuture
 from parslab.client.identities import Identities
+from parslab.client.judging import Judging
 from parslab.client.link import Link
 from parslab.client.local import LocalTasks
 from parslab.client.mend import Mender
@@ -39,6 +40,7 @@ from parslab.wire.messages import (
     Cancel,
     Fed,
     Follow,
+    Judge,
     Keep,
     Mend,
     Printed,
@@ -62,6 +64,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from parslab.client.identities import Calls
+    from parslab.client.judging import Handler
     from parslab.client.start import Peer
     from parslab.config import Config
     from parslab.serialize.functions import Function
@@ -140,6 +143,7 @@ class DataFlowKernel:
         self._codes: SentCodes
         self._questions: Questions
         self._local: LocalTasks
+        self._judging: Judging
         self._identities: Identities
         self._ids: itertools.count[int]
         self._handlers: dict[type, Callable[[Any], None]] = {
@@ -150,6 +154,7 @@ class DataFlowKernel:
             Welcome: self._welcome,
             Refused: self._refuse,
             Keep: self._kept,
+            Judge: self._judge,
         }
 
     def _open(self, sock: Any, threads: Mapping[str, int], first: Any = None) -> None:
@@ -171,6 +176,8 @@ class DataFlowKernel:
         self._handlers[RunLocal] = self._local.run
         self._handlers[Want] = self._local.want
         self._link = Link(sock, self._handle, self._lost)
+        handler = getattr(self.config, "retry_handler", None)
+        self._judging = Judging(self._link, self._local.new_pool("retry handler", 1), handler)
         self._codes = SentCodes(self._link)
         self._questions = Questions(self._link)
         self._handlers[Answered] = self._questions.answered
@@ -244,6 +251,8 @@ class DataFlowKernel:
         if cell is not self._cell and cell:
             self._begin_cell(cell, task)
         future = AppFuture(self, task, name or function.name)
+        if self._judging.active:
+            self._judging.remember(future, function.function, args, kwargs, self.labels[executor], spec)
         if self._kinds[executor] != TaskKind.remote:
             self._local.submit(future, function, args, kwargs, executor, cell, spec, calls)
             return future
@@ -309,6 +318,8 @@ class DataFlowKernel:
         future = AppFuture(self, next(self._ids), name)
         if cell is not self._cell and cell:
             self._begin_cell(cell, future.task_id)
+        if self._judging.active:
+            self._judging.remember(future, function.function, args, kwargs, None, spec)
         self._local.submit(future, function, args, kwargs, None, cell, spec, calls)
         return future
 
@@ -364,6 +375,7 @@ class DataFlowKernel:
         """Its call was interrupted: whether it was sent or not, it shall not be."""
         self._pending.pop(task, None)
         self._followers.pop(task, None)
+        self._judging.ended(task)
         self._link.later(Cancel([task]))
 
     # ----- what futures need
@@ -626,7 +638,7 @@ class DataFlowKernel:
             self._send_released()
 
     def _go_through(self, batch: list[Any]) -> None:
-        handlers = self._handlers
+        handlers, judged = self._handlers, self._judging.tasks
         for message in batch[0]:
             kind = type(message)
             if kind is Resolved:
@@ -639,6 +651,8 @@ class DataFlowKernel:
                     future._resolve(message.state, message.inline, message.size, message.failure)
                 if self._followers:
                     self._followers.pop(message.task, None)
+                if judged:
+                    self._judging.ended(message.task)
             elif kind is Value:
                 batch[2] += self._questions.value(message, list(batch[1]), batch[2])
             else:
@@ -683,6 +697,7 @@ class DataFlowKernel:
             if new in self._followers:
                 self._followers[old] = self._followers.pop(new)
             self._local.renamed(new, old)
+            self._judging.renamed(new, old)
 
     def _acked(self, message: Acked) -> None:
         """So many batches are in the run's record."""
@@ -692,7 +707,18 @@ class DataFlowKernel:
         self._kinds = tuple(kind for _, kind in message.executors)
         self.labels = tuple(label for label, _ in message.executors)
         self.still = message.still
+        if self._judging.active or self.still is not None:
+            self._judging.announce()
         self._welcomed.set()
+
+    def _judge(self, message: Judge) -> None:
+        self._judging.asked(message, self._pending.get(message.task))
+
+    def _use_handler(self, handler: Handler | None) -> None:
+        """The cell that makes the configuration was run again, with the handler that it has now."""
+        if self.config is not None and self.config.retry_handler is not handler:
+            self.config = self.config.replaced(retry_handler=handler)
+            self._judging.use(handler)
 
     def _kept(self, message: Keep) -> None:
         self.linger = message.seconds

@@ -27,7 +27,7 @@ from parslab.serialize.values import unpack
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
 
-    from parslab.records.panel import TaskDetail
+    from parslab.records.panel import Attempt, TaskDetail
     from parslab.wire.messages import Failure
     from parslab.wire.stream import Buffer
 
@@ -455,6 +455,10 @@ class AppFuture(LeanFuture):
                 raise ValueError(f"a task has a stdout and a stderr, not a {stream!r}")
             return str(getattr(detail, stream))
         return detail.stdout + detail.stderr
+
+    def history(self) -> list[Attempt]:
+        """The attempts to run the task so far, the present one last: when, where, and why each of them failed."""
+        return self._dfk._detail(self.task_id).attempts
 
     def traceback(self) -> str | None:
         """The traceback as the worker saw it; None when the task has not failed."""

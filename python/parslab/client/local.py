@@ -93,6 +93,11 @@ class LocalTasks:
         """Thread-pool tasks whose bodies run."""
         self._meeting = threading.Lock()  # one external task for a future that two threads pass on at once
 
+    def new_pool(self, name: str, size: int) -> ThreadPool:
+        """Threads for something else than tasks, which end with the others (``name`` is no label: it has a space)."""
+        self._pools[name] = pool = ThreadPool(name.replace(" ", "-"), size)
+        return pool
+
     # ----- calls
 
     def submit(

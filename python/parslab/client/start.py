@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Found", "Peer", "Started", "connect", "digest", "find_runs", "read_connection", "start"]
 
+_OURS = ("linger", "resume", "retry_handler")
+"""Options of a configuration that are the business of each kernel, and make no other run."""
 _CONNECTION = {"run": str, "host": str, "pid": int, "socket": str, "run_dir": str}
 """What a connection file holds."""
 
@@ -244,7 +246,7 @@ def start(config: Config, package: str, notebook: str = "", inherits: Sequence[s
 
 def digest(config: Config) -> str:
     """The same for configurations of which one can do the other's work."""
-    apart = {name: value for name, value in config.options().items() if name not in ("linger", "resume")}
+    apart = {name: value for name, value in config.options().items() if name not in _OURS}
     plain = type(config).bare(apart)
     text = json.dumps(_described(plain) or repr(plain), sort_keys=True)
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
@@ -255,7 +257,7 @@ def _described(config: Config) -> dict[str, Any] | None:
     from parslab.description import encoded
 
     try:
-        return encoded(config)
+        return encoded(config.replaced(retry_handler=None))
     except ConfigurationError:
         return None
 

@@ -26,6 +26,8 @@ from parslab.wire.messages import (
     Forget,
     Hello,
     Joins,
+    Judged,
+    Judges,
     Keep,
     Release,
     Reopen,
@@ -197,6 +199,9 @@ class Client:
             if self.owner:
                 kernel.ended_by = self.number
                 kernel.end(message.reason)
+        elif kind is Judges:
+            left = kernel.attendance.leases.kept(self.notebook)
+            table.judged_by(self.number if message.handler else None, (self.number, *left), kernel.now())
         elif kind is Keep:
             kernel.attendance.keep(message.seconds)
         elif kind is Hello:
@@ -219,6 +224,8 @@ class Client:
                 table.failed(task, message.failure, message.started, message.ended)
         elif kind is Joins:
             table.joins(task, message.tasks, message.many, message.started, kernel.now())
+        elif kind is Judged:
+            table.judged(task, message.attempt, message.cost, message.failure, kernel.now())
         elif kind is Unshippable:
             table.unshippable(task, message.failure, kernel.now())
         elif kind is Follow:

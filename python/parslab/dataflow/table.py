@@ -160,8 +160,8 @@ class Table:
         """Attempts that failed and were followed by another one."""
         self.trials: dict[int, Trial] = {}
         """What is known of tasks that have failed and not ended."""
-        self.judges: set[int] = set()
-        """Clients that have a retry handler."""
+        self.judges: dict[int, int] = {}
+        """Of which clients the failures are judged, and by the retry handler of which client."""
         self.out = Effects()
         self._ended: list[Task] = []
         self._waking = False
@@ -295,8 +295,7 @@ class Table:
         for task in mine:
             if task.dependents is not None and task.state is TaskState.exec_done:
                 self.unshippable(task, Failure("CancelledError: the notebook that had its value has gone"), now)
-        self.judges.discard(client)
-        self.ask_again(client, now)
+        self.judged_by(None, (client,), now)
         self.release([t.id for t in mine])
 
     # ----- what workers and clients report
@@ -425,7 +424,7 @@ class Table:
         task.worker = None
         trial.asked = failure
         self._move(task, Signal.attempt_failed, now)
-        self.out.replies.append((task.client, Judge(task.id, task.attempt, failure), []))
+        self.out.replies.append((self.judges[task.client], Judge(task.id, task.attempt, failure), []))
 
     def judged(self, task: Task, attempt: int, cost: float, failure: Failure | None, now: float) -> None:
         """The retry handler has said what an attempt costs; a ``failure`` of its own ends the task."""
@@ -442,16 +441,25 @@ class Table:
         elif not self._go_on(task, trial, cost, now):
             self._fail(task, asked, Signal.failed, now)
 
-    def ask_again(self, client: int, now: float) -> None:
-        """Ask about all that waits for an answer of this client, or do without, when it has no retry handler (now)."""
+    def judged_by(self, judge: int | None, clients: Iterable[int], now: float) -> None:
+        """Have the retry handler of this client judge what fails of these clients; None: there is no handler.
+
+        What waits for an answer is asked about again, or costs 1.
+        """
+        chosen = set(clients)
+        for client in chosen:
+            if judge is None:
+                self.judges.pop(client, None)
+            else:
+                self.judges[client] = judge
         for number in [number for number, trial in self.trials.items() if trial.asked is not None]:
             task, trial = self.tasks[number], self.trials[number]
-            if task.client != client or trial.asked is None:
+            if task.client not in chosen or trial.asked is None:
                 continue
-            if client in self.judges:
-                self.out.replies.append((client, Judge(number, task.attempt, trial.asked), []))
-            else:
+            if judge is None:
                 self.judged(task, task.attempt, 1.0, None, now)
+            else:
+                self.out.replies.append((judge, Judge(number, task.attempt, trial.asked), []))
 
     def joins(self, task: Task, ids: tuple[int, ...], many: bool, started: float, now: float) -> None:
         """The body of a join app returned these tasks."""

@@ -22,6 +22,7 @@ from parslab.bodies.cell import Cell, run_cell
 from parslab.jupyter.cells import Names, names_of, shell_calls
 from parslab.serialize.cells import cell_title
 from parslab.serialize.functions import Function
+from parslab.wire.messages import Spec
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -109,6 +110,7 @@ def submit_cell(
     name: str,
     origin: str,
     follow: Callable[[str, str], None],
+    retries: int = 0,
 ) -> tuple[AppFuture, tuple[str, ...]]:
     """Submit the cell; its future, and the names that the cell gives back.
 
@@ -116,6 +118,9 @@ def submit_cell(
     ----------
     outputs
         What the user asked for; None: everything that the cell assigns and that is not private.
+    retries
+        How often it is tried again after it failed, whatever the run's configuration says: what a cell has done before
+        it failed, a file that it has appended to, would be done twice.
     """
     __tracebackhide__ = True
     tree = source.parse()
@@ -138,7 +143,16 @@ def submit_cell(
         title=cell_title(source.filename),
     )
     values = travelling(names, wanted, namespace)
-    future = dfk.submit(_cells, (cell,), values, executors=executors, name=name, cell=origin, follow=follow)
+    future = dfk.submit(
+        _cells,
+        (cell,),
+        values,
+        executors=executors,
+        name=name,
+        cell=origin,
+        follow=follow,
+        spec=Spec(retries=retries),
+    )
     return future, wanted
 
 

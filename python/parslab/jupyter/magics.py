@@ -68,6 +68,14 @@ def _cell_parser() -> Any:
         help="names that become futures; without it: all that the cell assigns, except private and imported names and "
         "those of for and with; with no name: none",
     )
+    add(
+        "-r",
+        "--retries",
+        type=int,
+        default=0,
+        metavar="N",
+        help="try the cell again so often when it fails; without it: never, whatever Config(retries=...) says",
+    )
     add("-w", "--wait", action="store_true", help="wait for the end; raise the task's error here")
     add("-a", "--app", action="store_true", help="run the cell here and make apps of the functions it defines")
     return parser
@@ -136,7 +144,7 @@ class ParslMagics(Configurable):
         executors = tuple(options.executor) if options.executor else "all"
         source = CellSource.of(self.shell, line, body)
         if options.app:
-            if options.name or options.wait or options.outputs is not None:
+            if options.name or options.wait or options.retries or options.outputs is not None:
                 raise UsageError("--app goes with no other option than --executor.")
             names = define_apps(source, self.shell.user_ns, executors)
             print(f"{'Apps' if len(names) > 1 else 'App'}: {', '.join(names)}")
@@ -160,6 +168,7 @@ class ParslMagics(Configurable):
             name=options.name,
             origin=origin,
             follow=output.follow,
+            retries=max(0, options.retries),
         )
         for name in names:
             self.shell.user_ns[name] = future[name]

@@ -136,7 +136,7 @@ class Network:
         self.history = History()
         self.table = Table(("llex",), retries)
         if handler:
-            self.table.judges.add(0)
+            self.table.judges[0] = 0
         self.queue = Queue()
         self.workers: dict[str, FakeWorker] = {}
         self._agenda: list[tuple[float, int, Callable[[], None]]] = []

@@ -44,6 +44,7 @@ __all__ = [
     "Joins",
     "Judge",
     "Judged",
+    "Judges",
     "Keep",
     "KernelMessage",
     "Leave",
@@ -164,8 +165,6 @@ class Hello(_Wire, tag=1):
     """Path of the notebook that it runs for: what was called for it before is called for the same user again."""
     client: int = -1
     """The number that it had before its DataFlowKernel was lost."""
-    judges: bool = False
-    """It has a retry handler, which says what failed attempts of its tasks cost."""
 
 
 class Code(_Wire, tag=2):
@@ -334,6 +333,12 @@ class Judged(_Wire, tag=17):
     failure: Failure | None = None
 
 
+class Judges(_Wire, tag=19):
+    """Whether it has a retry handler, which is to be asked what failed attempts of its tasks cost."""
+
+    handler: bool
+
+
 class Resumed(_Wire, tag=18):
     """After a DataFlowKernel was lost: the tasks whose futures are unfinished here, and the last batch it had acked."""
 
@@ -360,6 +365,7 @@ ClientMessage: TypeAlias = (
     | Keep
     | Reopen
     | Judged
+    | Judges
     | Resumed
 )
 

@@ -27,7 +27,7 @@ class GraphMachine(RuleBasedStateMachine):
     def begin(self, handler: bool) -> None:
         self.table = Table(("llex",), retries=1)
         if handler:
-            self.table.judges.add(0)
+            self.table.judges[0] = 0
         self.later: list[tuple[Task, int]] = []
         """Tasks that wait for their next attempt, and the one that failed."""
         self.asked: list[Judge] = []

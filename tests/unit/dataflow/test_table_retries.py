@@ -156,7 +156,7 @@ def judged(graph: Trying, cost: float, failure: Failure | None = None) -> None:
 
 
 def test_the_handler_says_what_a_failure_costs(graph: Trying) -> None:
-    graph.table.judges.add(0)
+    graph.table.judges[0] = 0
     task = graph.call(1)
     for number, cost in enumerate((0.5, 0.0, 1.5)):  # 2 in all, as much as its retries
         graph.failed(1, fails(f"attempt {number}"))
@@ -173,7 +173,7 @@ def test_the_handler_says_what_a_failure_costs(graph: Trying) -> None:
 
 @pytest.mark.parametrize("cost", [float("inf"), float("nan"), 2.5])
 def test_a_cost_that_is_too_high_ends_the_task(graph: Trying, cost: float) -> None:
-    graph.table.judges.add(0)
+    graph.table.judges[0] = 0
     graph.call(1)
     graph.failed(1)
     judged(graph, cost)
@@ -181,7 +181,7 @@ def test_a_cost_that_is_too_high_ends_the_task(graph: Trying, cost: float) -> No
 
 
 def test_the_handlers_own_error_takes_the_place_of_the_tasks(graph: Trying) -> None:
-    graph.table.judges.add(0)
+    graph.table.judges[0] = 0
     graph.call(1)
     graph.failed(1)
     judged(graph, 0.0, Failure("RuntimeError: give up", reason="retry_handler"))
@@ -192,7 +192,7 @@ def test_the_handlers_own_error_takes_the_place_of_the_tasks(graph: Trying) -> N
 
 
 def test_the_handler_sees_a_failed_dependency_and_changes_nothing(graph: Trying) -> None:
-    graph.table.judges.add(0)
+    graph.table.judges[0] = 0
     graph.asks(1, Spec(retries=0))
     graph.call(2, 1)
     graph.failed(1)
@@ -204,7 +204,7 @@ def test_the_handler_sees_a_failed_dependency_and_changes_nothing(graph: Trying)
 
 
 def test_an_answer_counts_once_and_for_its_own_attempt(graph: Trying) -> None:
-    graph.table.judges.add(0)
+    graph.table.judges[0] = 0
     task = graph.call(1)
     graph.failed(1)
     graph.table.judged(task, 7, 0.0, None, 4.0)
@@ -215,17 +215,23 @@ def test_an_answer_counts_once_and_for_its_own_attempt(graph: Trying) -> None:
 
 
 def test_whoever_comes_back_is_asked_again(graph: Trying) -> None:
-    graph.table.judges.add(0)
+    graph.table.judges[0] = 0
     graph.call(1)
     graph.failed(1)
     graph.told()
-    graph.table.ask_again(0, 4.0)
+    graph.table.judged_by(7, (7, 0), 4.0)
+    assert [client for client, *_ in graph.table.out.replies] == [7]
     judged(graph, 1.0)
+    assert graph.state(1) is S.ready
+    graph.failed(1)
+    assert [client for client, *_ in graph.table.out.replies] == [7]
+    graph.told()
+    graph.table.judged_by(None, (7, 0), 4.0)  # the one that has come has no handler
     assert graph.state(1) is S.ready
 
 
 def test_without_its_client_a_failure_costs_one(graph: Trying) -> None:
-    graph.table.judges.add(0)
+    graph.table.judges[0] = 0
     graph.call(1)
     task = graph.asks(2, Spec(retries=0))
     graph.failed(1)

@@ -48,6 +48,7 @@ SAMPLES: tuple[tuple[Any, Any], ...] = (
     (m.ClientMessage, m.Keep(600.0)),
     (m.ClientMessage, m.Reopen(7, [4, 5], (m.Mended("fit", 6),))),
     (m.ClientMessage, m.Judged(4, 1, 0.5, FAILURE)),
+    (m.ClientMessage, m.Judges(True)),
     (m.ClientMessage, m.Resumed([4, 5], 17)),
     (m.KernelMessage, m.Welcome(0, "000-abc", 1, "0.1.0", (("llex", 0), ("threads", 1)))),
     (m.KernelMessage, m.Refused("use the same version")),
