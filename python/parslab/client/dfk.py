@@ -506,7 +506,7 @@ class DataFlowKernel:
         """How many tasks that were called since the last cell began calling are unfinished."""
         return sum(task >= self._first for task in list(self._pending))
 
-    def retry(self, tasks: Iterable[Future[Any] | int] | None = None, app: str | None = None) -> str:
+    def retry(self, tasks: Iterable[Future[Any] | int] | None = None, app: str = "") -> str:
         """Try tasks again that failed or were cancelled, with all that failed because of them, and nothing else.
 
         Their futures, in the hands of whoever has them, are unfinished when this returns, and then hold what comes of
@@ -518,7 +518,7 @@ class DataFlowKernel:
         tasks
             Futures or task numbers; None: all that failed and whose future somebody in this process still has.
         app
-            Only tasks of the app of this name.
+            Only tasks of the app of this name, and those that failed because of one.
 
         Returns
         -------
@@ -537,12 +537,9 @@ class DataFlowKernel:
             numbers = sorted(future.task_id for future in ended if future.done() and not future.cancelled())
         else:
             numbers = [task if isinstance(task, int) else self._identify(task)[0] for task in tasks]
-        if app is not None:
-            names = {number: future.app_name for number in numbers if (future := self._failed.get(number)) is not None}
-            numbers = [number for number in numbers if names.get(number) == app]
         if not numbers:
-            return "No task has failed." if app is None else f"No task of app {app} has failed."
-        answer = self.ask(panel.Retry("", numbers), None)
+            return "No task has failed."
+        answer = self.ask(panel.Retry("", numbers, app=app), None)
         if isinstance(answer, panel.Problem):
             raise RetryError(answer.text)
         return answer.text if isinstance(answer, panel.Done) else ""

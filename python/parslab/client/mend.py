@@ -28,10 +28,15 @@ if TYPE_CHECKING:
 __all__ = ["Definition", "Mender", "define", "defined_now", "origin_of", "same_body"]
 
 
+_JOIN = "join_app"
+
+
 class Definition(Protocol):
     """An app, as far as it matters here."""
 
+    kind: str
     func: Callable[..., Any]
+    _code: Function
     _spec: Spec | None
 
 
@@ -70,17 +75,12 @@ def define(app: Definition) -> None:
 def defined_now(function: Any, join: bool) -> Any:
     """The function that the newest app of this name is made of; the function itself where that is another kind."""
     app = _newest(origin_of(function))
-    return function if app is None or (_code(app) is None) != join else app.func
+    return function if app is None or (app.kind == _JOIN) != join else app.func
 
 
 def _newest(origin: str) -> Definition | None:
     name = _names.get(origin)
     return None if name is None or name.newest is None else name.newest()
-
-
-def _code(app: Definition) -> Function | None:
-    """What its tasks carry to a worker; None where the body always runs here."""
-    return getattr(app, "_code", None)
 
 
 def same_body(one: Any, other: Any) -> bool:
@@ -120,9 +120,9 @@ class Mender:
         problem = ""
         for origin in message.apps:
             app, name = _newest(origin), _names.get(origin)
-            code = None if app is None else _code(app)
-            if app is None or name is None or code is None:
+            if app is None or name is None or app.kind == _JOIN:
                 continue
+            code = app._code
             try:
                 # Not the app's own Function: that belongs to the thread that calls the app.
                 pickled = Function(code.function, code.runner, code.name).current()

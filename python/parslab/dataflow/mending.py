@@ -12,7 +12,7 @@ import itertools
 from time import time
 from typing import TYPE_CHECKING, Any
 
-from parslab.dataflow.reopen import Plan, plan, reopen
+from parslab.dataflow.reopen import Plan, of_app, plan, reopen
 from parslab.monitoring.monitor import Monitor
 from parslab.records.states import FAILURES, TaskState
 from parslab.wire.messages import Mend, Mended, TaskKind
@@ -82,14 +82,10 @@ class Mending:
         table = self._kernel.table
         ids = wish.tasks
         if wish.everything:
-            ids = [
-                task.id
-                for task in table.tasks.values()
-                if task.state in FAILURES and (not wish.app or task.app == wish.app)
-            ]
-        order = _Order(list(ids), wish, reply)
+            ids = sorted({task.id for task in table.tasks.values() if task.state in FAILURES})
+        order = _Order(of_app(table, ids, wish.app) if wish.app else list(ids), wish, reply)
         number = next(self._numbers)
-        self._ask(number, order, plan(table, order.ids))
+        self._ask(number, order, plan(table, order.ids, here=self._kernel.clients))
         if not order.asked:
             self._carry_out(order)
             return
@@ -162,7 +158,7 @@ class Mending:
 
     def _carry_out(self, order: _Order) -> None:
         table = self._kernel.table
-        found = plan(table, order.ids, order.bodies)
+        found = plan(table, order.ids, order.bodies, self._kernel.clients)
         if found.held_up:
             self.held_up.append(order)
             return
@@ -170,7 +166,8 @@ class Mending:
         if cancelled:  # a queue drops what was cancelled only when its turn comes
             for pool in self._kernel.pools.values():
                 pool.queue.drop(cancelled)
-        reopen(table, order.ids, lambda task: self._mended(order, task), time(), order.bodies)
+        if found.tasks:
+            reopen(table, found, lambda task: self._mended(order, task), time())
         text = _said(order, found)
         if found.tasks or not found.refused:
             order.reply(Monitor.done(order.wish.ask, text))
@@ -196,7 +193,10 @@ def _said(order: _Order, found: Plan) -> str:
             text += f"; {' and '.join(order.changed)} as now defined"
         said.append(f"{text}.")
     elif not found.refused:
-        said.append("No task has failed." if order.wish.everything else "These tasks have not ended yet.")
+        if order.ids and not order.wish.everything:
+            said.append("These tasks have not ended yet.")
+        else:
+            said.append(f"No task of app {order.wish.app} has failed." if order.wish.app else "No task has failed.")
     if found.refused:
         reasons = list(found.refused.values())
         said.append(reasons[0])

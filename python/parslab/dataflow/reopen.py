@@ -19,11 +19,11 @@ from parslab.records.states import FINAL, SUCCESSES, TaskState
 from parslab.wire.messages import Mended, Reopened, TaskKind
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable
+    from collections.abc import Callable, Collection, Container, Iterable
 
     from parslab.dataflow.table import Table, Task
 
-__all__ = ["Plan", "functions_needed", "plan", "reopen"]
+__all__ = ["Plan", "functions_needed", "of_app", "plan", "reopen"]
 
 Mend: TypeAlias = "Callable[[Task], Mended | None]"
 """What a task is to call from now on; None: what it called before."""
@@ -42,13 +42,14 @@ class Plan:
         Why others that were named do not, a sentence each, by number.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, here: Container[int] | None = None) -> None:
         self.tasks: list[Task] = []
         self.asked = 0
         self.refused: dict[int, str] = {}
         self._again: dict[Task, bool] = {}
         """Whether what its body returned is waited for again, rather than the body run."""
         self._never: dict[Task, str] = {}
+        self._here = here
 
     @property
     def held_up(self) -> list[Task]:
@@ -81,7 +82,7 @@ class Plan:
             if one in self._again or one in found:
                 continue
             rejoins = one.joins is not None and one.id not in bodies
-            why = self._never.get(one) or _obstacle(one, rejoins)
+            why = self._never.get(one) or self._obstacle(one, rejoins)
             if why:
                 self._never[one] = self._never[task] = why
                 return why
@@ -112,10 +113,34 @@ class Plan:
             known[one] = (
                 bool(sources)
                 and all(source in self._again or known.get(source, False) for source in sources)
-                and not _obstacle(one, one.joins is not None)
+                and not self._obstacle(one, one.joins is not None)
             )
             left.pop()
         return known[task]
+
+    def _obstacle(self, task: Task, rejoins: bool) -> str:
+        """Why a task can never run again; empty when it can."""
+        if task.kind == TaskKind.external:
+            return (
+                f"Task {task.id} stands for a future that is not of this run ({task.app}): only who made it can try "
+                "again."
+            )
+        if task.kind != TaskKind.remote:
+            if task.released and not rejoins:
+                return (
+                    f"Task {task.id} ({task.app}) runs in the notebook, which has dropped its future and with it what "
+                    "it was called with: call it again."
+                )
+            if not rejoins and self._here is not None and task.client not in self._here:
+                return f"Task {task.id} ({task.app}) runs in the notebook that called it, which has left."
+            return ""
+        for need in task.needs:
+            if need.value is NOTHING and need.state in SUCCESSES:
+                return (
+                    f"Task {task.id} ({task.app}) needs the result of task {need.id} ({need.app}), which was in the "
+                    "notebook and is gone: call both again."
+                )
+        return ""
 
     def close(self) -> Plan:
         """All is asked for and followed."""
@@ -123,7 +148,7 @@ class Plan:
         return self
 
 
-def plan(table: Table, ids: Iterable[int], bodies: Collection[int] = ()) -> Plan:
+def plan(table: Table, ids: Iterable[int], bodies: Collection[int] = (), here: Container[int] | None = None) -> Plan:
     """What would run again.
 
     Parameters
@@ -134,8 +159,10 @@ def plan(table: Table, ids: Iterable[int], bodies: Collection[int] = ()) -> Plan
         Tasks that are to be tried again; those that have not ended are left alone.
     bodies
         Joins whose body runs again, although only what it had returned failed: it has been mended.
+    here
+        Clients that are attached; None: all are.
     """
-    found = Plan()
+    found = Plan(here)
     for number in dict.fromkeys(ids):
         task = table.tasks.get(number)
         if task is None:
@@ -148,17 +175,16 @@ def plan(table: Table, ids: Iterable[int], bodies: Collection[int] = ()) -> Plan
     return found.close()
 
 
-def reopen(table: Table, ids: Iterable[int], mended: Mend, now: float, bodies: Collection[int] = ()) -> Plan:
+def reopen(table: Table, found: Plan, mended: Mend, now: float) -> None:
     """Put ended tasks back into the graph, and tell their clients; nothing of them may be at a worker any more.
 
     Parameters
     ----------
+    found
+        The tasks; it was made just now.
     mended
         The function, and the limits, that a task has from now on.
     """
-    found = plan(table, ids, bodies)
-    if not found.tasks:
-        return found
     again = {task.id for task in found.tasks}
     table.out.ready = [task for task in table.out.ready if task.id not in again]  # cancelled in this very round
     table.out.again = [one for one in table.out.again if one.task.id not in again]
@@ -179,7 +205,6 @@ def reopen(table: Table, ids: Iterable[int], mended: Mend, now: float, bodies: C
             table.wait_for_joined(task, now)
         elif not task.waiting:
             table.needs_met(task, now)
-    return found
 
 
 def _open(table: Table, task: Task, rejoins: bool, mended: Mend, now: float) -> None:
@@ -221,26 +246,24 @@ def _failed_sources(task: Task, rejoins: bool) -> list[Task]:
     return [source for source in sources if source.state in FINAL and source.state not in SUCCESSES]
 
 
-def _obstacle(task: Task, rejoins: bool) -> str:
-    """Why a task can never run again; empty when it can."""
-    if task.kind == TaskKind.external:
-        return (
-            f"Task {task.id} stands for a future that is not of this run ({task.app}): only who made it can try again."
-        )
-    if task.kind != TaskKind.remote:
-        if task.released and not rejoins:
-            return (
-                f"Task {task.id} ({task.app}) runs in the notebook, which has dropped its future and with it what it "
-                "was called with: call it again."
-            )
-        return ""
-    for need in task.needs:
-        if need.value is NOTHING and need.state in SUCCESSES:
-            return (
-                f"Task {task.id} ({task.app}) needs the result of task {need.id} ({need.app}), which was in the "
-                "notebook and is gone: call both again."
-            )
-    return ""
+def of_app(table: Table, ids: Iterable[int], app: str) -> list[int]:
+    """Of these tasks, those of an app, and those that ended without a result because of one of that app."""
+    known: dict[Task, bool] = {}
+
+    def concerned(task: Task) -> bool:
+        left = [task]
+        while left:
+            one = left[-1]
+            sources = _failed_sources(one, one.joins is not None)
+            unknown = [] if one.app == app else [source for source in sources if source not in known]
+            if unknown and one not in known:
+                left += unknown
+                continue
+            known[one] = one.app == app or any(known[source] for source in sources)
+            left.pop()
+        return known[task]
+
+    return [number for number in ids if (task := table.tasks.get(number)) is None or concerned(task)]
 
 
 def functions_needed(table: Table) -> set[int]:

@@ -1,4 +1,4 @@
-"""The commands of ``%parsl``: load, attach, status, tasks, cancel, blocks and what orders them, wait, keep, shutdown.
+"""The commands of ``%parsl``: load, status, tasks, cancel, retry, blocks and what orders them, wait, keep and others.
 
 Called by ``magics`` in the kernel's main thread.  Everything but load and shutdown asks the run over the panel
 protocol, so the magic and the panel cannot tell different stories.
@@ -66,10 +66,10 @@ def _loaded() -> DataFlowKernel:
         raise UsageError(str(error)) from None
 
 
-def _ask(message: panel.Ask) -> panel.Answer:
+def _ask(message: panel.Ask, timeout: float | None = 10.0) -> panel.Answer:
     """Ask the run; what it cannot answer is a UsageError."""
     try:
-        answer = _loaded().ask(message)
+        answer = _loaded().ask(message, timeout)
     except (TimeoutError, ParslabError) as error:
         raise UsageError(str(error)) from None
     if isinstance(answer, panel.Problem):
@@ -283,6 +283,22 @@ def _cancel(words: list[str]) -> None:
     print(f"{text[:1].upper()}{text[1:]}{f' ({cell})' if options.cell == -1 else ''}.")
 
 
+def _retry(words: list[str]) -> None:
+    options = _parsed(
+        "retry",
+        words,
+        lambda p: (
+            p.add_argument("tasks", nargs="*", type=int, metavar="TASK"),
+            p.add_argument("-f", "--failed", action="store_true"),
+            p.add_argument("--app", default="", metavar="NAME"),
+        ),
+    )
+    if bool(options.tasks) == options.failed:
+        raise UsageError("%parsl retry TASK... or %parsl retry --failed, each with --app NAME for tasks of that app.")
+    answer = _ask(panel.Retry("", options.tasks, everything=options.failed, app=options.app), None)
+    print(getattr(answer, "text", ""))
+
+
 # ----- blocks
 
 
@@ -402,6 +418,7 @@ _COMMANDS: dict[str, Callable[[list[str]], None]] = {
     "status": _status,
     "tasks": _tasks,
     "cancel": _cancel,
+    "retry": _retry,
     "blocks": _blocks,
     "scale": _scale,
     "attach": _attach,

@@ -117,6 +117,9 @@ class ParslMagics(Configurable):
             %parsl cancel TASK...          cancel these tasks, by their numbers; --all: all that are not finished;
                                            --app NAME: those of an app; --cell: those that the last cell has called
                                            that called any (--cell 5: In [5])
+            %parsl retry TASK...           try these tasks again, with all that failed because of them, after you have
+                                           mended their app in a cell; --failed: all that failed; --app NAME: those of
+                                           an app
             %parsl blocks                  blocks that there are or that are asked for; --all: those that are over, too
             %parsl scale [LABEL] N         bring an executor to N blocks; its strategy goes on from there
             %parsl hold BLOCK              give a block (LABEL/3, or 3) no new tasks

@@ -113,14 +113,15 @@ class Cancel(_Message):
 class Retry(_Message):
     """Try these tasks again, or all that failed (``everything``), with all that failed because of them.
 
-    Tasks call what their apps are defined as now, where the notebook can be asked.  Answered with Done or a Problem.
+    What was cancelled is tried again only where it is named, or needed.  Tasks call what their apps are defined as now,
+    where the notebook can be asked.  Answered with Done or a Problem.
     """
 
     ask: str
     tasks: list[int] = []
     everything: bool = False
     app: str = ""
-    """With ``everything``: only tasks of this app."""
+    """Only tasks of this app, and those that failed because of one."""
 
 
 class BlockOutput(_Message):

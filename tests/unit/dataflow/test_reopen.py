@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import pytest
 
-from parslab.dataflow.reopen import Plan, functions_needed, plan, reopen
+from parslab.dataflow.reopen import Plan, functions_needed, of_app, plan, reopen
 from parslab.dataflow.table import Table, Task
 from parslab.records.events import TaskMoved, TaskReopened
 from parslab.records.states import TaskState
@@ -29,7 +29,10 @@ class Mending(Graph):
         self, *tasks: int, mended: Callable[[Task], Mended | None] = lambda _: None, bodies: tuple[int, ...] = ()
     ) -> Plan:
         self.told()
-        return reopen(self.table, tasks, mended, 5.0, bodies)
+        found = plan(self.table, tasks, bodies)
+        if found.tasks:
+            reopen(self.table, found, mended, 5.0)
+        return found
 
     def ran(self, plan: Plan) -> list[int]:
         return [task.id for task in plan.tasks]
@@ -481,6 +484,33 @@ def test_the_clients_are_told_of_their_own(graph: Mending) -> None:
 
 def _replies(graph: Mending) -> list[Any]:
     graph.told()
-    reopen(graph.table, [2], lambda _: None, 5.0)
+    reopen(graph.table, plan(graph.table, [2]), lambda _: None, 5.0)
     replies, graph.table.out.replies = graph.table.out.replies, []
     return replies
+
+
+# --- who is meant, and who is there --------------------------------------------------------------------------------
+
+
+def test_an_app_means_its_tasks_and_what_failed_because_of_them(graph: Mending) -> None:
+    for number, app, deps in ((1, "load", ()), (2, "fit", ()), (3, "plot", (1,)), (4, "plot", (2,)), (5, "plot", ())):
+        graph.table.submit(0, call(number, *deps), [], app)
+    for number in (1, 2, 5):
+        graph.failed(number)
+    graph.table.release([2])
+    there = sorted(graph.table.tasks)
+    assert of_app(graph.table, there, "load") == [1, 3]
+    assert of_app(graph.table, there, "fit") == [4]
+    assert of_app(graph.table, there, "plot") == [3, 4, 5]
+    assert of_app(graph.table, [99], "plot") == [99]
+
+
+def test_what_runs_in_a_notebook_that_has_left_is_refused(graph: Mending) -> None:
+    task = graph.call(1, kind=LOCAL)
+    graph.call(2, 1)
+    graph.call(3)
+    graph.table.failed(task, Failure("ValueError"), 1.0, 2.0)
+    graph.failed(3)
+    found = plan(graph.table, [2, 3], here=())
+    assert [task.id for task in found.tasks] == [3]
+    assert found.refused == {2: "Task 1 (app) runs in the notebook that called it, which has left."}
