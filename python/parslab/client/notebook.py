@@ -33,7 +33,7 @@ os.register_at_fork(after_in_child=_in_child)
 
 def notebook_path() -> str:
     """Path of the notebook that this process is the kernel of; empty for a script."""
-    if _forked or "PARSLAB_RUN" in os.environ:
+    if _forked or "PARSLAB_RUN" in os.environ or _of_multiprocessing():
         return ""
     shell = _kernel_shell()
     if shell is not None:
@@ -44,6 +44,12 @@ def notebook_path() -> str:
         if path and _of_launcher(_SERVER) != path:
             return path
     return os.environ.get(VARIABLE, "")
+
+
+def _of_multiprocessing() -> bool:
+    """Whether multiprocessing has started this process, for one that may be a notebook."""
+    module = sys.modules.get("multiprocessing.process")
+    return module is not None and module.parent_process() is not None
 
 
 def default_linger(notebook: str) -> float:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import atexit
 import os
+import sys
 import weakref
 from typing import TYPE_CHECKING
 
@@ -167,6 +168,7 @@ def _running() -> DataFlowKernel | None:
 def _adopt(kernel: DataFlowKernel, told: Sequence[str] = ()) -> DataFlowKernel:
     global _current
     _current = kernel
+    _ship_main()
     kernel.told = tuple(told)
     atexit.register(kernel._at_exit)
     kernel.on_end.append(lambda _: atexit.unregister(kernel._at_exit) if kernel._closing else None)
@@ -176,6 +178,13 @@ def _adopt(kernel: DataFlowKernel, told: Sequence[str] = ()) -> DataFlowKernel:
     for sentence in told:
         print(sentence)
     return kernel
+
+
+def _ship_main() -> None:
+    """In a process that multiprocessing has started, the user's script has a name that no worker can import."""
+    main = sys.modules.get("__mp_main__")
+    if main is not None and main.__name__ == "__mp_main__":
+        by_value(main)
 
 
 def dfk() -> DataFlowKernel:
