@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 
 import parslab
+from parslab.scaling.leftovers import sweep
 from tests.process.blocks import block_leaders
 from tests.process.house import House, Script, alive, is_gone, until
 from tests.process.panel import picture
@@ -195,14 +196,18 @@ def test_blocks_that_run_and_blocks_that_wait_end_with_the_lease(house: House) -
 
 
 def test_a_dataflowkernel_that_is_killed_while_it_waits_leaves_nothing(house: House) -> None:
+    """Its notebook may start it again; when its time is over, whoever looks for runs removes what is left."""
     with Kernel(house, BUSY) as script:
         facts = script.hear()
         script.wait()
-    is_away(house, facts["run"])
+    lease = is_away(house, facts["run"])
     os.kill(facts["dfk"], signal.SIGKILL)
     until(is_gone(facts["dfk"]))
-    with house.script("import parslab.client.start as s; tell(runs=s.find_runs())\n") as sweeper:
-        assert sweeper.hear()["runs"] == []
+    with house.script("import parslab.client.start as s; tell(runs=s.find_runs())\n") as looks:
+        assert looks.hear()["runs"] == []
+    sweep(house.jupyter, lease["ends"] - 1)
+    assert known(house, facts["run"])["ends"] == lease["ends"]
+    sweep(house.jupyter, lease["ends"] + 1)
     house.must_be_empty()
 
 

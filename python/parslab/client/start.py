@@ -149,9 +149,9 @@ class Found:
             with contextlib.suppress(OSError):
                 os.kill(self.info["pid"], signal.SIGKILL)
         if self.wait(3.0) and self._unburied():
-            from parslab.scaling.leftovers import sweep
+            from parslab.scaling.leftovers import entomb
 
-            sweep(runtime_dir())
+            entomb(connection_path(self.info["run"]), self.info)
             _end_processes_of(self.info["run"])
 
     def _unburied(self) -> bool:
@@ -337,12 +337,17 @@ def _numbered(root: Path) -> Path:
 
 
 def find_runs() -> list[dict[str, Any]]:
-    """The connection files of this user's live runs on this host, newest last; those of dead ones are swept away."""
-    from parslab.scaling.leftovers import sweep
+    """The connection files of this user's live runs on this host, newest last.
 
-    sweep(runtime_dir())
+    Those of dead ones are swept away, unless their notebook may come back.
+    """
+    from parslab.scaling.leftovers import dead_runs, sweep
+
+    folder = runtime_dir()
+    sweep(folder)
+    dead = {path for path, _ in dead_runs(folder)}
     runs = []
-    for path in runtime_dir().glob("parslab-*.json"):
+    for path in set(folder.glob("parslab-*.json")) - dead:
         try:
             info = read_connection(path)
             if path.stat().st_uid != os.getuid():

@@ -30,7 +30,8 @@ log = logging.getLogger(__name__)
 GONE = "it has gone"
 _UNDER_WAY = {TaskState.launched, TaskState.running, TaskState.joining}
 _BEAT = 60.0
-"""Seconds between two signs of life in the connection file, for hosts that only share a file system."""
+"""Seconds between two signs of life in the connection file, for hosts that only share a file system, and for those who
+want to know since when a run is dead."""
 
 
 class Attendance:
@@ -109,7 +110,9 @@ class Attendance:
         leases, kernel = self.leases, self._kernel
         kernel.event(LeaseMoved(now, leases.linger, leases.away, leases.ends))
         if self._file is not None:
-            self._file.write(linger=leases.linger, away=leases.away, ends=leases.ends, clients=leases.here)
+            owners = [client.pid for client in kernel.clients.values() if client.owner and client.leashed]
+            here = {"clients": leases.here, "owners": owners}
+            self._file.write(linger=leases.linger, away=leases.away, ends=leases.ends, beat=_BEAT, **here)
         kernel.tell_all(Keep(leases.linger))
         due = leases.next_deadline()
         if due is not None and (self._due is None or due < self._due):

@@ -26,6 +26,7 @@ log = logging.getLogger("parslab.dataflow")
 
 _SWEEP = 3.0
 """Seconds after which a new run looks for dead ones."""
+_SWEEP_AGAIN = 60.0
 
 
 def main(path: str, fd: int) -> None:
@@ -88,11 +89,14 @@ def _serve(settings: dict[str, Any], fd: int) -> None:
 
 
 def _sweep(folder: Path) -> None:
-    """Bury the runs that were killed together with their notebooks, when this one has begun its own work."""
+    """Bury the runs that were killed together with their notebooks, when this one has begun its own work, and when
+    nobody has come back for them."""
     from parslab.scaling.leftovers import sweep
 
     time.sleep(_SWEEP)
-    sweep(folder)
+    while True:
+        sweep(folder)
+        time.sleep(_SWEEP_AGAIN)
 
 
 def _known_to_all(settings: dict[str, Any]) -> dict[str, Any]:

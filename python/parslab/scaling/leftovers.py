@@ -1,7 +1,9 @@
 """What dead runs have left behind on this host, and its end: batch jobs, socket folders, connection files [shell].
 
-A DataFlowKernel that ends in order leaves nothing. One that was killed is buried by its client; where that was killed,
-too, by whoever starts or looks for runs next.
+A DataFlowKernel that ends in order leaves nothing. One that was killed is started again, or buried, by its client;
+where that was killed, too, by whoever starts or looks for runs next. But a notebook may come back: until the run's
+``linger`` is over the notebook's next kernel can start it again, and nobody else touches it. Meanwhile its blocks idle
+no longer than their managers look for a DataFlowKernel; a job whose turn comes later finds nobody, and ends.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ import json
 import logging
 import shutil
 import socket
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,9 +22,9 @@ from parslab.scaling.journal import cancel_leftovers
 from parslab.wire.invitations import withdraw
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
-__all__ = ["bury", "dead_runs", "serves", "sweep"]
+__all__ = ["burial", "bury", "dead_runs", "entomb", "serves", "sweep"]
 
 log = logging.getLogger(__name__)
 
@@ -34,7 +37,7 @@ def dead_runs(folder: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
             since = path.stat().st_mtime
             here = info["host"] == socket.gethostname() and info.get("space", "") in ("", process_space())
             if here and not serves(int(info["pid"]), since):
-                yield path, info
+                yield path, {**info, "since": since}
         except (OSError, ValueError, KeyError, TypeError):
             continue  # being written or removed just now, or none of ours
 
@@ -51,15 +54,44 @@ def bury(run_dir: Path) -> list[str]:
     return said
 
 
-def sweep(folder: Path) -> list[str]:
-    """Bury every dead run of this host, and remove its files."""
+def burial(info: Mapping[str, Any], attended: bool) -> float:
+    """When a dead run may be buried [core]; infinite: not by us.
+
+    Parameters
+    ----------
+    info
+        Its connection file, and as ``since`` when that was last touched.
+    attended
+        An owner of it lives, who starts it again, or buries it.
+    """
+    if attended:
+        return float("inf")
+    linger = info.get("linger") or 0.0
+    if not info.get("notebook") or linger <= 0:
+        return 0.0
+    ends = info.get("ends")
+    # It has died after the last sign of life, and before the next one.
+    return float(info["since"] + info.get("beat", 0.0) + linger if ends is None else ends)
+
+
+def sweep(folder: Path, now: float | None = None) -> list[str]:
+    """Bury every dead run of this host that nobody may come back for, and remove its files."""
     said = []
     for path, info in dead_runs(folder):
-        with contextlib.suppress(OSError):
-            path.unlink()  # first: two that sweep at the same time should not both cancel
-            said += bury(Path(info["run_dir"]))
-            shutil.rmtree(Path(info["socket"]).parent, ignore_errors=True)
+        attended = any(serves(pid, info["since"]) for pid in info.get("owners", ()))
+        if burial(info, attended) <= (time.time() if now is None else now):
+            said += entomb(path, info)
     return said
+
+
+def entomb(path: Path, info: Mapping[str, Any]) -> list[str]:
+    """Bury a dead run, and remove its files: its connection file ``path``, and its sockets."""
+    with contextlib.suppress(OSError):
+        path.unlink()  # first: two that do this at the same time should not both cancel
+        said = bury(Path(info["run_dir"]))
+        shutil.rmtree(Path(info["socket"]).parent, ignore_errors=True)
+        return said
+    return []
 
 
 def serves(pid: int, since: float) -> bool:

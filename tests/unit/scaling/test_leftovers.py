@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from parslab.places import process_space
-from parslab.scaling.leftovers import dead_runs, sweep
+from parslab.scaling.leftovers import burial, dead_runs, sweep
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -67,3 +67,45 @@ def test_what_a_dead_run_has_left_goes(tmp_path: Path) -> None:
     assert sweep(tmp_path) == []  # it had no jobs
     assert not path.exists()
     assert not (tmp_path / "sockets").exists()
+
+
+# ----- runs for which somebody may come back
+
+SCRIPT: dict[str, Any] = {"since": 1000.0, "notebook": "", "linger": 0.0, "ends": None, "beat": 60.0}
+NOTEBOOK = SCRIPT | {"notebook": "/home/me/a.ipynb", "linger": 600.0}
+
+
+@pytest.mark.parametrize(
+    ("info", "attended", "when"),
+    [
+        ({"since": 1000.0}, False, 0.0),  # of an older version
+        (SCRIPT, False, 0.0),
+        (SCRIPT, True, float("inf")),  # its script starts it again, or buries it
+        (SCRIPT | {"linger": 600.0}, False, 0.0),  # nobody comes back for a script's
+        (NOTEBOOK | {"linger": 0.0}, False, 0.0),
+        (NOTEBOOK, True, float("inf")),
+        (NOTEBOOK, False, 1660.0),
+        (NOTEBOOK | {"ends": 1300.0}, False, 1300.0),  # the notebook had left before it died
+    ],
+)
+def test_when_a_dead_run_may_be_buried(info: dict[str, Any], attended: bool, when: float) -> None:
+    assert burial(info, attended) == when
+
+
+def test_nobody_touches_a_run_that_is_being_started_again(tmp_path: Path) -> None:
+    path = connection(tmp_path, owners=[GONE, os.getpid()])
+    assert sweep(tmp_path) == []
+    assert path.exists()
+    assert (tmp_path / "sockets").exists()
+    connection(tmp_path, owners=[GONE])
+    sweep(tmp_path)
+    assert not path.exists()
+
+
+def test_a_run_waits_for_its_notebook_until_its_time_is_over(tmp_path: Path) -> None:
+    path = connection(tmp_path, notebook="/home/me/a.ipynb", linger=600.0, beat=60.0, ends=None, owners=[GONE])
+    died = path.stat().st_mtime
+    sweep(tmp_path, died + 659.0)
+    assert path.exists()
+    sweep(tmp_path, died + 661.0)
+    assert not path.exists()

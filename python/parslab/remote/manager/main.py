@@ -33,6 +33,7 @@ log = logging.getLogger("parslab.manager")
 
 _PATIENCE = 20.0
 """Seconds that the DataFlowKernel may take to answer when a block starts."""
+_ENDS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 _AGAIN = "PARSLAB_AGAIN"
 """The variable that tells a manager which begins anew until when (``time.monotonic``) it may look for one."""
 
@@ -64,6 +65,10 @@ def main(path: str, block: str) -> int:
         return 0 if until else 2
     link = NearLink(sock) if sock else Link(settings, address, manager.name.encode())
     status = _serve(manager, link, Sampler())
+    for number in _ENDS:
+        signal.signal(number, signal.SIG_DFL)
+    if manager.told:
+        return status
     if manager.again:
         _begin_anew(path, block, time.monotonic() + settings["reconnect_for"])
     elif until and manager.unheard:
@@ -122,8 +127,8 @@ def _installed(entry: str) -> bool:
 
 
 def _serve(manager: Manager, link: Link | NearLink, sampler: Sampler) -> int:
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        manager.loop.catch(number, lambda n=number: manager.leave(f"it was told to leave by {n.name}"))  # type: ignore[misc]
+    for number in _ENDS:
+        signal.signal(number, lambda n, _: _told(manager, signal.Signals(n)))
     manager.loop.catch(signal.SIGCHLD, lambda: _reap(manager))
     manager.pool.start()
     adopt_orphans()
@@ -134,6 +139,13 @@ def _serve(manager: Manager, link: Link | NearLink, sampler: Sampler) -> int:
         end_orphans()
     log.info("%s", manager.left)
     return 1 if manager.pool.broken else 0
+
+
+def _told(manager: Manager, number: signal.Signals) -> None:
+    """A signal has come; in its handler, so that it counts also when the loop has just ended."""
+    manager.told = True
+    if manager.loop.running:
+        manager.loop.post(lambda: manager.leave(f"it was told to leave by {number.name}"))
 
 
 def _reap(manager: Manager) -> None:

@@ -100,6 +100,8 @@ class Manager:
         """Why it left."""
         self.again = False
         """Whether it should begin anew: its connection broke, or the DataFlowKernel was silent."""
+        self.told = False
+        """Whether a signal told it to end."""
         self.unheard = False
         """Whether it left because whoever it was connected to never took it in."""
         self.name = hello.manager

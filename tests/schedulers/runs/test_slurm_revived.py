@@ -1,0 +1,121 @@
+"""Jobs of Slurm outlive the DataFlowKernel that asked for them: they serve the next one, or are cancelled."""
+
+from __future__ import annotations
+
+import contextlib
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any
+
+import cloudpickle
+import pytest
+
+import parslab
+from parslab import python_app
+from parslab.scaling.leftovers import bury
+from tests.process.house import until
+from tests.process.lives import Lives
+from tests.process.panel import picture
+from tests.schedulers.runs.cluster import QUICK, no_jobs, slurm_jobs, slurm_provider
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.process.house import House
+
+pytestmark = pytest.mark.usefixtures("nodes")
+cloudpickle.register_pickle_by_value(sys.modules[__name__])
+
+
+def where() -> tuple[str, str]:
+    """The block, and the job, that this runs in."""
+    import os
+
+    return os.environ["PARSLAB_WORKER_BLOCK_ID"], os.environ["SLURM_JOB_ID"]
+
+
+@contextlib.contextmanager
+def crowded(house: House, **options: Any) -> Iterator[Lives]:
+    """Three blocks, each of a whole node, of which two are given to us: one has to wait."""
+    provider = slurm_provider(
+        init_blocks=3,
+        min_blocks=3,
+        max_blocks=3,
+        exclusive=True,
+        scheduler_options="--exclude=n3,n4",
+    )
+    htex = parslab.HighThroughputExecutor(label="htex", provider=provider, max_workers_per_node=1, **QUICK)
+    run = Lives(parslab.Config(executors=[htex], run_dir=house.runs, strategy_period=0.5, **options))
+    try:
+        yield run
+    finally:
+        run.end()
+
+
+def two_run_and_one_waits(run: Lives) -> dict[str, str]:
+    """The jobs of the run, and their states."""
+    until(lambda: ready(run) == 2 and sorted(slurm_jobs(run.dfk.run).values()) == ["PENDING", "RUNNING", "RUNNING"], 40)
+    return slurm_jobs(run.dfk.run)
+
+
+def ready(run: Lives) -> int:
+    """Managers that are connected."""
+    return sum(row.state == "ready" for row in picture(run.dfk).managers)
+
+
+def served(run: Lives) -> set[tuple[str, str]]:
+    """Blocks and jobs in which tasks run now."""
+    app = python_app(where, data_flow_kernel=run.dfk)
+    return {future.result(30) for future in [app() for _ in range(40)]}
+
+
+def test_running_and_queued_jobs_serve_the_next_dataflowkernel(house: House) -> None:
+    with crowded(house) as run:
+        before = two_run_and_one_waits(run)
+        known = served(run)
+        run.kill()
+        run.revive()
+        assert two_run_and_one_waits(run) == before
+        assert served(run) <= known
+        # The one that waits comes to the process that did not ask for it, under the number that it had.
+        (waits,) = (job for job, state in before.items() if state == "PENDING")
+        (block,) = (row.block for row in picture(run.dfk).blocks if row.job == waits)
+        subprocess.run(["scancel", next(job for job in before if job != waits)], check=True)
+        until(lambda: block in {row.block for row in picture(run.dfk).managers if row.state == "ready"}, 40, "it runs")
+        until(lambda: (block, waits) in served(run), 40, "it serves")
+        until(lambda: len(picture(run.dfk).blocks) == 4, 20, "another one is asked for in place of the cancelled")
+        assert waits in slurm_jobs(run.dfk.run)
+    no_jobs(lambda: slurm_jobs(run.dfk.run))
+    house.must_be_empty()
+
+
+def test_a_submission_in_flight_is_found_by_its_name(house: House) -> None:
+    """By the next one, which goes on with it."""
+    with crowded(house) as run:
+        before = two_run_and_one_waits(run)
+        run.kill()
+        forget_numbers(run)
+        run.revive()
+        assert two_run_and_one_waits(run) == before
+        until(lambda: {row.job for row in picture(run.dfk).blocks} == set(before), 20)
+    no_jobs(lambda: slurm_jobs(run.dfk.run))
+    house.must_be_empty()
+
+
+def test_when_nobody_takes_its_place_all_jobs_are_cancelled(house: House) -> None:
+    """Also the one in the queue, and those whose numbers nobody had written down."""
+    with crowded(house) as run:
+        jobs = two_run_and_one_waits(run)
+        run.kill()
+        forget_numbers(run)
+        (said,) = bury(run.run_dir)
+        assert said.startswith("The run was killed, so its jobs ")
+        assert all(job in said for job in jobs)
+        no_jobs(lambda: slurm_jobs(run.dfk.run))
+    house.must_be_empty()
+
+
+def forget_numbers(run: Lives) -> None:
+    """As if it had been killed before Slurm answered."""
+    journal = run.run_dir / "blocks.jsonl"
+    journal.write_text("".join(line for line in journal.read_text().splitlines(True) if '"submitted"' not in line))
