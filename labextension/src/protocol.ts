@@ -13,11 +13,15 @@ export type TaskState =
   | 'ready'
   | 'launched'
   | 'fail_retryable'
+  | 'memo_done'
   | 'joining'
   | 'cancelled';
 
 /** A task in one of these states does not move any more, unless it is reopened. */
-export const FINAL: readonly TaskState[] = ['exec_done', 'failed', 'dep_fail', 'cancelled'];
+export const FINAL: readonly TaskState[] = ['exec_done', 'failed', 'dep_fail', 'memo_done', 'cancelled'];
+
+/** Final states that carry a result. */
+export const SUCCESSES: readonly TaskState[] = ['exec_done', 'memo_done'];
 
 /** Final states that carry an error. */
 export const FAILURES: readonly TaskState[] = ['failed', 'dep_fail'];
@@ -32,6 +36,7 @@ export const MEANING: Readonly<Record<TaskState, string>> = {
   ready: 'Everything it needs is there; waits for a worker.',
   launched: 'Sent to a worker (or to the notebook process) that has not begun it yet.',
   fail_retryable: 'Its attempt failed; it waits for its next one.',
+  memo_done: 'Ended with the result that an equal call gave before; it did not run.',
   joining: 'The body of a join app has returned; waits for the futures it returned.',
   cancelled: 'Ended because somebody cancelled it.'
 };
@@ -167,6 +172,19 @@ export interface IKeep {
   type: 'Keep';
   ask: string;
   seconds: number;
+}
+
+/** Why a task ran, or whose result it has: answered with Done or a Problem. */
+export interface IExplain {
+  type: 'Explain';
+  ask: string;
+  task: number;
+}
+
+/** Write the results that are remembered to a checkpoint: answered with Done (its folder) or a Problem. */
+export interface ICheckpoint {
+  type: 'Checkpoint';
+  ask: string;
 }
 
 /** A notebook or script that is attached. */
@@ -444,7 +462,9 @@ export type Ask =
   | IBlockOutput
   | IScale
   | IBlockCommand
-  | IKeep;
+  | IKeep
+  | IExplain
+  | ICheckpoint;
 
 export type Answer =
   | ISnapshot

@@ -16,6 +16,7 @@ if sys.platform == "win32":
 if TYPE_CHECKING:
     from parslab.app.bash import AUTO_LOGNAME
     from parslab.app.decorators import bash_app, join_app, python_app
+    from parslab.checkpoints import get_all_checkpoints, get_last_checkpoint
     from parslab.client.dfk import DataFlowKernel
     from parslab.client.futures import AppFuture, DataFuture
     from parslab.client.session import attach, by_value, clear, dfk, load, wait_for_current_tasks
@@ -77,6 +78,8 @@ __all__ = [
     "by_value",
     "clear",
     "dfk",
+    "get_all_checkpoints",
+    "get_last_checkpoint",
     "join_app",
     "load",
     "python_app",
@@ -116,6 +119,8 @@ _WHERE = {
     "by_value": "parslab.client.session",
     "clear": "parslab.client.session",
     "dfk": "parslab.client.session",
+    "get_all_checkpoints": "parslab.checkpoints",
+    "get_last_checkpoint": "parslab.checkpoints",
     "join_app": "parslab.app.decorators",
     "load": "parslab.client.session",
     "python_app": "parslab.app.decorators",

@@ -5,6 +5,7 @@ Stands above ``executors`` in the house, because the embedded default is one of 
 
 from __future__ import annotations
 
+import os
 from typing import Any, ClassVar
 
 from parslab.description import Choice, Description, Duration, PathText, Text, Whole, YesNo
@@ -44,6 +45,20 @@ class _Handler(Option):
         return value
 
 
+class _Places(Option):
+    """Folders and files, kept as a tuple of texts."""
+
+    wants = "a list of checkpoint folders or files, such as get_all_checkpoints() gives"
+
+    def accepted(self, value: Any) -> tuple[str, ...]:
+        if isinstance(value, (str, os.PathLike)):
+            value = (value,)
+        try:
+            return tuple(os.fsdecode(place) for place in value)
+        except TypeError:
+            self.refuse()
+
+
 class Config(Description):
     """Description of a run: where its tasks execute, how resources follow them, and where its files go.
 
@@ -80,6 +95,18 @@ class Config(Description):
         Whether calls and results are written to the run's folder, so that they outlive the DataFlowKernel process, and
         a notebook's new kernel goes on with the run of the one before, or with the results of a run that it replaces;
         False: it starts anew, and ends that run.
+    app_cache
+        False: no app remembers results, whatever its ``cache`` says.
+    checkpoint_mode
+        When results of apps with ``cache=True`` are written to the run's checkpoint, where later runs find them:
+        ``"task_exit"`` when each task ends, before its future is done; ``"periodic"`` every ``checkpoint_period``;
+        ``"dfk_exit"`` at the end of the run; ``"manual"`` when ``dfk().checkpoint()`` is called.  None: when that is
+        called, too, but earlier runs are not looked at.
+    checkpoint_files
+        Folders and files with checkpoints to begin with; where several know a result, the last one counts.  None: those
+        of all earlier runs of ``run_dir`` if there is a ``checkpoint_mode``, else none.
+    checkpoint_period
+        Seconds, or a text ``"HH:MM:SS"``.
 
     Examples
     --------
@@ -98,6 +125,10 @@ class Config(Description):
     exit_mode = Choice("cleanup", ("cleanup", "wait", "skip"))
     linger = Duration(None)
     resume = YesNo(True)
+    app_cache = YesNo(True)
+    checkpoint_mode = Choice(None, ("task_exit", "periodic", "dfk_exit", "manual"))
+    checkpoint_files = _Places(None)
+    checkpoint_period = Duration(1800.0, low=0.1)
 
     instead: ClassVar[dict[str, str]] = {
         "monitoring": "every run is monitored, so leave it out",
@@ -105,10 +136,7 @@ class Config(Description):
         "initialize_logging": "logs are always in the run's folder, so leave it out",
         "garbage_collect": "finished tasks never fill the memory, so leave it out",
         "internal_tasks_max_threads": "nothing runs in such threads here, so leave it out",
-        "app_cache": "results are not remembered between calls, so leave it out",
-        "memoizer": "results are not remembered between calls, so leave it out",
-        "checkpoint_mode": "results are not remembered between runs, so leave it out",
-        "checkpoint_files": "results are not remembered between runs, so leave it out",
+        "memoizer": "say app_cache, checkpoint_mode, checkpoint_files and checkpoint_period here",
     }
 
     def check(self) -> None:

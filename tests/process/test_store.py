@@ -34,19 +34,7 @@ from parslab.records.events import (
     TaskSubmitted,
     WorkerMoved,
 )
-from parslab.records.panel import (
-    Attempt,
-    BlockCommand,
-    Cancel,
-    Detail,
-    Keep,
-    Page,
-    Problem,
-    Retry,
-    Scale,
-    TaskDetail,
-    TaskPage,
-)
+from parslab.records.panel import Attempt, Cancel, Command, Detail, Page, Problem, TaskDetail, TaskPage
 from parslab.records.states import TaskState
 
 if TYPE_CHECKING:
@@ -360,7 +348,7 @@ class Watched:
         self.monitor = Monitor(run_dir, post=lambda call: self.posted.set())
         self.answers: queue.SimpleQueue[bytes] = queue.SimpleQueue()
 
-    def ask(self, now: float, **message: Any) -> Cancel | Retry | Scale | BlockCommand | Keep | None:
+    def ask(self, now: float, **message: Any) -> Command | None:
         return self.monitor.ask(json.dumps(message).encode(), now, self.answers.put)
 
     def answer(self) -> dict[str, Any]:

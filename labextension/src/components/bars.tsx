@@ -8,6 +8,7 @@ import { colourOf, labelOf, STATES } from './states';
 /** Ended ones first, so that a bar grows from the left like any progress bar. */
 const ORDER = [
   'exec_done',
+  'memo_done',
   'failed',
   'dep_fail',
   'cancelled',

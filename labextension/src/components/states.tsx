@@ -16,6 +16,7 @@ export const STATES: readonly TaskState[] = [
   'fail_retryable',
   'joining',
   'exec_done',
+  'memo_done',
   'failed',
   'dep_fail',
   'cancelled'
@@ -34,6 +35,7 @@ const CIRCLE = 'M.8 0A.8.8 0 1 1-.8 0 .8.8 0 1 1 .8 0Z';
 const DIAMOND = 'M0-.95.95 0 0 .95-.95 0Z';
 const TRIANGLE = 'M-.65-.85.95 0-.65.85Z';
 const TRIANGLE_BACK = 'M.65-.85-.95 0 .65.85Z';
+const HEXAGON = 'M-.9 0-.45-.78H.45L.9 0 .45.78H-.45Z';
 const SQUARE = 'M-.75-.75H.75V.75H-.75Z';
 
 const SHAPES: Record<string, IShape> = {
@@ -44,6 +46,7 @@ const SHAPES: Record<string, IShape> = {
   fail_retryable: { path: TRIANGLE_BACK, solid: false },
   joining: { path: DIAMOND, solid: true },
   exec_done: { path: CIRCLE, solid: true },
+  memo_done: { path: HEXAGON, solid: false },
   failed: { path: SQUARE, solid: true },
   dep_fail: { path: SQUARE, solid: false },
   cancelled: { path: 'M-.9-.32H.9V.32H-.9Z', solid: true }
@@ -69,6 +72,7 @@ export function labelOf(state: string, trans: TranslationBundle): string {
     fail_retryable: trans.__('To be retried'),
     joining: trans.__('Joining'),
     exec_done: trans.__('Done'),
+    memo_done: trans.__('Remembered'),
     failed: trans.__('Failed'),
     dep_fail: trans.__('Dep. failed'),
     cancelled: trans.__('Cancelled')

@@ -69,6 +69,7 @@ if TYPE_CHECKING:
     from parslab.config import Config
     from parslab.serialize.functions import Function
     from parslab.serialize.references import Path
+    from parslab.serialize.values import Inline
     from parslab.wire.messages import Spec, Still
     from parslab.wire.stream import Batch, Buffer
 
@@ -81,6 +82,8 @@ _LARGE = 1 << 20
 _HANDSHAKE = 30.0
 _DRAIN = 2.0
 """Seconds for calls that have been made to be sent, when this process leaves its run."""
+_WRITING = 600.0
+"""Seconds that a disk may take for a checkpoint."""
 
 
 class DataFlowKernel:
@@ -427,7 +430,7 @@ class DataFlowKernel:
             raise ParslabError(getattr(answer, "text", f"task {task} is not known"))
         return answer
 
-    def _fetch(self, future: AppFuture, timeout: float | None) -> tuple[bytes, list[Buffer]]:
+    def _fetch(self, future: AppFuture, timeout: float | None) -> tuple[Inline, list[Buffer]]:
         """Get a value that was too large to come by itself."""
         if self._ended is not None:
             raise self._lost_error()
@@ -437,6 +440,43 @@ class DataFlowKernel:
         return value
 
     # ----- questions and orders
+
+    def explain(self, task: int | AppFuture) -> str:
+        """Why a task ran, or whose result it has, in a sentence or two.
+
+        Parameters
+        ----------
+        task
+            Its future, or its number.
+
+        Raises
+        ------
+        ParslabError
+            Nothing is known of it any more.
+        """
+        number = task if isinstance(task, int) else task.task_id
+        answer = self.ask(panel.Explain("", number))
+        if isinstance(answer, panel.Problem):
+            raise ParslabError(answer.text)
+        return answer.text if isinstance(answer, panel.Done) else ""
+
+    def checkpoint(self) -> str:
+        """Write the results that are remembered and not written yet to the run's checkpoint (Parsl: same name).
+
+        Returns
+        -------
+        str
+            The folder of the checkpoint.
+
+        Raises
+        ------
+        ParslabError
+            It cannot be written.
+        """
+        answer = self.ask(panel.Checkpoint(""), _WRITING)
+        if isinstance(answer, panel.Problem):
+            raise ParslabError(answer.text)
+        return answer.text if isinstance(answer, panel.Done) else ""
 
     def ask(self, message: panel.Ask, timeout: float | None = 10.0) -> panel.Answer:
         """Ask something of the panel protocol and wait for the answer.

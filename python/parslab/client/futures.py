@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator
 
     from parslab.records.panel import Attempt, TaskDetail
+    from parslab.serialize.values import Inline
     from parslab.wire.messages import Failure
     from parslab.wire.stream import Buffer
 
@@ -40,13 +41,14 @@ class Home(Protocol):
     """What a future needs of the run that its task belongs to."""
 
     def _flush(self) -> None: ...
-    def _fetch(self, future: AppFuture, timeout: float | None) -> tuple[bytes, list[Buffer]]: ...
+    def _fetch(self, future: AppFuture, timeout: float | None) -> tuple[Inline, list[Buffer]]: ...
     def _cannot_stop(self, task: int) -> bool: ...
     def _cancel(self, task: int) -> None: ...
     def _retry(self, task: int) -> None: ...
     def _release(self, task: int, size: int) -> None: ...
     def _state_of(self, task: int) -> TaskState: ...
     def _detail(self, task: int) -> TaskDetail: ...
+    def explain(self, task: int) -> str: ...
 
 
 _DONE = (FINISHED, CANCELLED_AND_NOTIFIED)
@@ -286,6 +288,8 @@ class AppFuture(LeanFuture):
     """Bytes of the value until it is asked for; then None."""
     _size = 0
     _known = False
+    _remembered = False
+    """Whether its value is that of an equal call before it."""
     _object: Any = None
     _failure: Failure | None = None
     _again: Any = None
@@ -322,6 +326,8 @@ class AppFuture(LeanFuture):
             self._payload = inline
         if size:
             self._size = size
+        if state is TaskState.memo_done:
+            self._remembered = True
         self._settle(CANCELLED_AND_NOTIFIED if state is TaskState.cancelled else FINISHED)
 
     def _take(self, value: Any) -> None:
@@ -396,7 +402,7 @@ class AppFuture(LeanFuture):
             return TaskState.cancelled
         if self._state is FINISHED:
             if self._failure is None:
-                return TaskState.exec_done
+                return TaskState.memo_done if self._remembered else TaskState.exec_done
             if self._failure.roots and not self._failure.error.startswith("JoinError"):
                 return TaskState.dep_fail
             return TaskState.failed
@@ -446,6 +452,10 @@ class AppFuture(LeanFuture):
                 raise RetryError(f"Task {self.task_id} ({self.app_name}) has a result: there is nothing to try again.")
             self._dfk._retry(self.task_id)
         return self
+
+    def explain(self) -> str:
+        """Why the task ran, or whose result it has, in a sentence or two."""
+        return self._dfk.explain(self.task_id)
 
     def logs(self, stream: str | None = None) -> str:
         """What the task has printed so far: both streams, or only ``"stdout"`` or ``"stderr"``."""

@@ -19,6 +19,7 @@ from parslab.wire.messages import Answered, Asked, Fetch, Value, frame_count
 
 if TYPE_CHECKING:
     from parslab.client.link import Link
+    from parslab.serialize.values import Inline
     from parslab.wire.stream import Buffer
 
 __all__ = ["Questions"]
@@ -76,7 +77,7 @@ class Questions:
             self._asks.pop(number, None)
         return None if box.content is None else _answers.decode(box.content)
 
-    def fetch(self, task: int, timeout: float | None = None) -> tuple[bytes, list[Buffer]] | None:
+    def fetch(self, task: int, timeout: float | None = None) -> tuple[Inline, list[Buffer]] | None:
         """The packed value of a task; None when the run ended meanwhile.
 
         Raises
@@ -101,7 +102,7 @@ class Questions:
                 self._fetches.pop(task, None)
         if late:
             raise FutureTimeout(f"the value of task {task} is on its way, but not here yet: ask again")
-        value: tuple[bytes, list[Buffer]] | None = box.content
+        value: tuple[Inline, list[Buffer]] | None = box.content
         return value
 
     def give_up(self, task: int) -> None:
@@ -127,7 +128,8 @@ class Questions:
     def value(self, message: Value, frames: list[Buffer], at: int) -> int:
         """A value has come, its frames begin at ``at``; how many they are."""
         count = message.frames if message.parts is None else sum(map(frame_count, message.parts))
-        _fill(self._fetches.get(message.task), (message.inline, frames[at : at + count]))
+        inline = message.inline if message.parts is None else message.parts
+        _fill(self._fetches.get(message.task), (inline, frames[at : at + count]))
         return count
 
     def end(self) -> None:

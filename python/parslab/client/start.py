@@ -22,6 +22,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from parslab.checkpoints import get_all_checkpoints
 from parslab.client.notebook import default_linger
 from parslab.errors import ConfigurationError
 from parslab.places import runtime_dir
@@ -204,6 +205,7 @@ def start(config: Config, package: str, notebook: str = "", inherits: Sequence[s
 
         strategy_named(config.strategy)  # known to be there, before a block is asked for
     described = _described(config)
+    checkpoints = _checkpoints(config)
     run_dir, notices = _new_run_dir(Path(config.run_dir))
     run = f"{run_dir.name}-{secrets.token_hex(3)}"
     settings: dict[str, Any] = {
@@ -215,6 +217,10 @@ def start(config: Config, package: str, notebook: str = "", inherits: Sequence[s
         "strategy_period": config.strategy_period,
         "max_idletime": config.max_idletime,
         "resume": config.resume,
+        "app_cache": config.app_cache,
+        "checkpoint_mode": config.checkpoint_mode,
+        "checkpoint_files": checkpoints,
+        "checkpoint_period": config.checkpoint_period,
         "package": package,
         "path": _import_path(),
         "cwd": here,
@@ -260,6 +266,20 @@ def _described(config: Config) -> dict[str, Any] | None:
         return encoded(config.replaced(retry_handler=None))
     except ConfigurationError:
         return None
+
+
+def _checkpoints(config: Config) -> list[str]:
+    """The checkpoints that the run begins with."""
+    if config.checkpoint_files is None:
+        return get_all_checkpoints(Path(config.run_dir).expanduser().absolute()) if config.checkpoint_mode else []
+    places = [os.path.abspath(os.path.expanduser(place)) for place in config.checkpoint_files]
+    for place in places:
+        if not os.path.exists(place):
+            raise ConfigurationError(
+                f"Config: checkpoint_files names {place}, which is not there; get_all_checkpoints({config.run_dir!r}) "
+                "gives those that are."
+            )
+    return places
 
 
 def _launch(settings: dict[str, Any], fd: int) -> subprocess.Popen[bytes]:

@@ -38,19 +38,21 @@ class Codes:
         self.parts: list[dict[str, bytes]] = []
         self.origins: list[str] = []
         self._payloads: dict[int, Buffer] = {}
-        self._digests: dict[bytes, int] = {}
+        self._digests: dict[tuple[bytes, bytes], int] = {}
         self._holders: dict[int, int] = {}
 
     def add(self, code: Code, payload: Buffer) -> int:
         """The number of a function that a client sent."""
-        fn = self._digests.get(code.digest)
+        # A function that is found by its name has the same pickle when its module was edited, and is another one.
+        key = (code.digest, code.fingerprint)
+        fn = self._digests.get(key)
         if fn is None:
             fn = len(self.names)
             self.names.append(code.name)
             self.fingerprints.append(code.fingerprint or code.digest)
             self.parts.append(code.parts)
             self.origins.append(code.origin)
-            self._digests[code.digest] = fn
+            self._digests[key] = fn
             self._payloads[fn] = payload
             self._holders[fn] = 0
         self._holders[fn] += 1
@@ -62,7 +64,7 @@ class Codes:
 
     def known(self) -> Iterator[tuple[int, bytes, Buffer]]:
         """Number, digest and pickle of all that somebody may call."""
-        for digest, fn in self._digests.items():
+        for (digest, _), fn in self._digests.items():
             yield fn, digest, self._payloads[fn]
 
     def drop(self, fn: int) -> bool:
@@ -74,6 +76,6 @@ class Codes:
         """Let go of a function that no client holds and no task needs."""
         if self._holders.get(fn) == 0:
             del self._holders[fn], self._payloads[fn]
-            for digest, number in list(self._digests.items()):
+            for key, number in list(self._digests.items()):
                 if number == fn:
-                    del self._digests[digest]
+                    del self._digests[key]

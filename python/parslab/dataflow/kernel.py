@@ -23,13 +23,16 @@ from parslab.dataflow.attendance import GONE, Attendance
 from parslab.dataflow.cancelling import cancel
 from parslab.dataflow.clients import Client, listen, peer_pid, peer_uid
 from parslab.dataflow.codes import Codes
+from parslab.dataflow.explain import explain
 from parslab.dataflow.heirs import Heirs
 from parslab.dataflow.keeper import Keeper
 from parslab.dataflow.ledger import Ledger
+from parslab.dataflow.memo import Memo
 from parslab.dataflow.mending import Mending
+from parslab.dataflow.remembered import Remembered
 from parslab.dataflow.reopen import functions_needed
 from parslab.dataflow.table import Table
-from parslab.errors import ConfigurationError, InternalError, ProtocolError
+from parslab.errors import ConfigurationError, InternalError, ParslabError, ProtocolError
 from parslab.monitoring.monitor import Monitor
 from parslab.records.events import (
     Event,
@@ -38,7 +41,7 @@ from parslab.records.events import (
     RunEnded,
     RunStarted,
 )
-from parslab.records.panel import BlockCommand, Keep, Retry, Scale
+from parslab.records.panel import BlockCommand, Checkpoint, Explain, Keep, Retry, Scale
 from parslab.remote.loop import Loop
 from parslab.remote.pool.pool import Pool
 from parslab.remote.pool.processes import Plan, adopt_orphans, bury_orphans, end_orphans, thread_variables
@@ -100,8 +103,12 @@ class Kernel(Ledger):
         self.run = settings
         executors = settings["executors"]
         self.labels = tuple(e["label"] for e in executors)
-        self.table = Table(self.labels, settings.get("retries", 0), lives=True)
         self.codes = Codes()
+        self.memo = Memo(self.codes, on=settings.get("app_cache", True))
+        self.table = Table(self.labels, settings.get("retries", 0), self.memo, lives=True)
+        self.remembered = Remembered(self.memo, settings, self.at, self._tell)
+        self.reasons: list[Callable[[int], str | None]] = []
+        """Asked first why a task ran."""
         self.loop = Loop(self.act, self._broke)
         self.keeper = Keeper(self)
         self.record = None
@@ -188,6 +195,7 @@ class Kernel(Ledger):
         self.keeper.joined(owner)
         self.loop.watch(self._listener, self._accept)
         self._admit(owner)
+        self.remembered.start()  # its notebook has begun already
         self.at(time() + _HOUSEKEEPING, self._keep_house)
 
     def _open_hub(self, sockets: Path) -> None:
@@ -222,6 +230,7 @@ class Kernel(Ledger):
         for pool in self.pools.values():
             pool.close(deadline)
         end_orphans()
+        self.remembered.close()
         self._send_replies()
         self.table.cancel(None, time(), also_threads=True)
         # Only an owner that ends its run cancels tasks, its own: other clients are told what became of the run.
@@ -268,6 +277,9 @@ class Kernel(Ledger):
         """Tell monitoring."""
         self.table.out.events.append(event)
 
+    def _tell(self, level: str, text: str) -> None:
+        self.event(NoticeRaised(time(), level, text))
+
     def at(self, when: float, call: Callable[[], None]) -> None:
         """Call at this time, in the loop."""
         heapq.heappush(self._timers, (when, next(self._order), call))
@@ -291,6 +303,7 @@ class Kernel(Ledger):
             heapq.heappop(timers)[2]()
         if self.mending.held_up:
             self.mending.after_round()
+        self.remembered.before_replies()
         out = self.table.out
         while out.ready or out.replies or out.stops or out.again:
             if out.ready:
@@ -544,23 +557,27 @@ class Kernel(Ledger):
                 self.table.out.replies.append((client.number, answer, []))
 
             self.mending.order(command, client, bool(message.ask), told)
-        elif isinstance(command, (Scale, BlockCommand)):
+        elif isinstance(command, (Scale, BlockCommand, Explain, Checkpoint)):
             try:
                 reply(Monitor.done(command.ask, self.command(command)))
-            except ConfigurationError as error:
+            except ParslabError as error:
                 reply(Monitor.problem(command.ask, str(error)))
         elif command is not None:
             done = cancel(command, client.number, self.table, self._monitor.view, time())
             reply(Monitor.done(command.ask, done))
 
-    def command(self, command: Scale | BlockCommand) -> str:
-        """Carry out a command about blocks, or about one manager by its name; returns what was done, in one sentence.
+    def command(self, command: Scale | BlockCommand | Explain | Checkpoint) -> str:
+        """Carry out a command, about blocks or one manager by its name for instance; returns what was done.
 
         Raises
         ------
-        ConfigurationError
+        ParslabError
             It names no executor that has blocks, or cannot be done.
         """
+        if isinstance(command, Explain):
+            return explain(command.task, self.table, self.memo, self.reasons)
+        if isinstance(command, Checkpoint):
+            return self.remembered.checkpoint()
         controllers = self.controllers
         if isinstance(command, BlockCommand):
             for pool in self.pools.values():

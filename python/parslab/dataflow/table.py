@@ -22,6 +22,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from parslab.dataflow.codes import Codes
+from parslab.dataflow.memo import Memo
 from parslab.dataflow.retries import Again, Trial
 from parslab.dataflow.values import NOTHING, Value, joined
 from parslab.errors import InternalError
@@ -35,6 +37,7 @@ from parslab.wire.messages import Value as ValueMessage
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from parslab.dataflow.memo import Call
     from parslab.wire.stream import Buffer
 
 __all__ = ["Effects", "Table", "Task"]
@@ -54,6 +57,7 @@ class Task:
         "app",
         "args",
         "attempt",
+        "call",
         "client",
         "dependents",
         "executor",
@@ -90,6 +94,8 @@ class Task:
         self.alias = 0
         """Another number by which its client may know it, for a while."""
         self.attempt = 0
+        self.call: Call | None = None
+        """What is remembered of it; None for most."""
         self.state = TaskState.pending
         self.life: TaskSubmitted | None = None
         """What monitoring will be told of it, until it is told."""
@@ -142,13 +148,18 @@ class Table:
         Executor labels, in the order in which ``Submit`` numbers them.
     retries
         How often a task that fails is tried again, when its call does not say.
+    memo
+        What is remembered of calls.
     lives
         Whether what happens to a task before monitoring hears of it is told in one event.
     """
 
-    def __init__(self, labels: tuple[str, ...], retries: int = 0, lives: bool = False) -> None:
+    def __init__(
+        self, labels: tuple[str, ...], retries: int = 0, memo: Memo | None = None, lives: bool = False
+    ) -> None:
         self.labels = labels
         self.retries = retries
+        self.memo = Memo(Codes()) if memo is None else memo
         self.lives = lives
         self.tasks: dict[int, Task] = {}
         self.unfinished = 0
@@ -164,6 +175,8 @@ class Table:
         """Of which clients the failures are judged, and by the retry handler of which client."""
         self.out = Effects()
         self._ended: list[Task] = []
+        self._freed: list[Task] = []
+        """Tasks that an equal call had held back, and does not any more."""
         self._waking = False
         self._called: dict[int, list[int]] = {}
         """What the body of each unfinished join has called."""
@@ -178,10 +191,12 @@ class Table:
         self.tasks[task.id] = task
         self.unfinished += 1
         deps = message.deps
-        if deps:
-            self.take_needs(task, deps)
-        if not task.waiting:
-            task.state = TaskState.ready
+        found = self._remembered(task, message) if message.memo else None
+        if found is None:
+            if deps:
+                self.take_needs(task, deps)
+            if not task.waiting and (task.call is None or task.call.leader is None):
+                task.state = TaskState.ready
         task.life = TaskSubmitted(
             message.at,
             task.id,
@@ -193,10 +208,12 @@ class Table:
             message.shown,
             message.cell,
             self.lives,
-            0.0 if task.waiting else message.at,
+            message.at if task.state is TaskState.ready else 0.0,
         )
         self.out.events.append(task.life)
-        if not task.waiting:
+        if found is not None:
+            self._take_remembered(task, found, message.at)
+        elif task.state is TaskState.ready:
             self._may_run(task, message.at)
         if message.parent >= 0:
             self._called_by(task, message.parent, message.at)
@@ -209,13 +226,27 @@ class Table:
         elif join.state not in FINAL:
             self._called.setdefault(parent, []).append(task.id)
 
+    def _remembered(self, task: Task, message: Submit) -> Value | None:
+        """What an equal call gave, where that is known before this one has all that it needs."""
+        self.memo.begin(task, message)
+        needs = [self.need(task, dep) for dep in message.deps]
+        found = self.memo.ask(task, needs, all(need.state in FINAL for need in needs))
+        if task.kind != TaskKind.remote and found is None and task.call is not None:
+            task.wanted = not task.call.why  # what it gives lies at the client
+        return found
+
+    def need(self, task: Task, dep: int) -> Task:
+        """What a task needs, by its number."""
+        need = self.tasks.get(dep)
+        if need is None:
+            raise InternalError(f"task {task.id} needs task {dep}, which is not known any more")
+        return need
+
     def take_needs(self, task: Task, deps: tuple[int, ...]) -> None:
         """Have a task that waits for nothing wait for these."""
         remote = task.kind == TaskKind.remote
         for dep in deps:
-            need = self.tasks.get(dep)
-            if need is None:
-                raise InternalError(f"task {task.id} needs task {dep}, which is not known any more")
+            need = self.need(task, dep)
             task.needs.append(need)
             self.wait_for(task, need, remote)
 
@@ -240,7 +271,7 @@ class Table:
     def _may_run(self, task: Task, now: float) -> None:
         """A task has nothing to wait for any more (state ready)."""
         for need in task.needs:
-            if need.state is not TaskState.exec_done:
+            if need.state not in SUCCESSES:
                 self._dependency_failed(task, now)
                 return
         if task.kind == TaskKind.remote:
@@ -293,7 +324,8 @@ class Table:
         mine = [t for t in self.tasks.values() if t.client == client]
         self.cancel([t.id for t in mine if t.kind != TaskKind.remote], now, also_threads=True)
         for task in mine:
-            if task.dependents is not None and task.state is TaskState.exec_done:
+            awaited = task.dependents is not None or (task.call is not None and task.call.awaited)
+            if awaited and task.state is TaskState.exec_done:
                 self.unshippable(task, Failure("CancelledError: the notebook that had its value has gone"), now)
         self.judged_by(None, (client,), now)
         self.release([t.id for t in mine])
@@ -488,6 +520,8 @@ class Table:
         """A client sent the value of a local task that a remote one needs."""
         if task.state is TaskState.exec_done and task.value is None:
             task.value = value
+            if task.call is not None and task.call.key is not None:
+                self._share(task, now)
             self._ended.append(task)
             self._wake_all(now)
 
@@ -501,6 +535,9 @@ class Table:
             if dependent.state is TaskState.pending:
                 dependent.waiting = 0
                 self._propagate(dependent, task, failure, now)
+        if self.memo.leads(task):
+            self._share(task, now, failure)
+            self._wake_all(now)
         if task.released:
             self._forget(task)
 
@@ -559,6 +596,8 @@ class Table:
         if task.kind == TaskKind.join:
             self._called.pop(task.id, None)
         self.tell_end(task)
+        if task.call is not None:
+            self._share(task, now)
         if task.dependents is not None:
             self._ended.append(task)
             self._wake_all(now)
@@ -568,10 +607,10 @@ class Table:
     def tell_end(self, task: Task) -> None:
         """Tell its client how a task has ended."""
         value, size = task.value, 0
-        if value is None or task.kind != TaskKind.remote:
+        if value is None or (task.kind != TaskKind.remote and task.state is not TaskState.memo_done):
             inline = b""  # it lies at the client, in itself or in the futures it joined
-        elif value.frames or len(value.inline) > INLINE:
-            inline, size = b"", value.size
+        elif value.frames or value.parts is not None or len(value.inline) > INLINE:
+            inline, size = b"", value.size or 1
             self.out.large.append((task.id, value))
         else:
             inline = value.inline
@@ -583,8 +622,13 @@ class Table:
             return
         self._waking = True
         try:
-            while self._ended:
-                self._wake(self._ended.pop(), now)
+            while self._ended or self._freed:
+                if self._ended:
+                    self._wake(self._ended.pop(), now)
+                else:
+                    task = self._freed.pop()
+                    if task.state is TaskState.pending and not task.waiting:
+                        self.needs_met(task, now)
         finally:
             self._waking = False
 
@@ -610,15 +654,60 @@ class Table:
             self._forget(task)
 
     def needs_met(self, task: Task, now: float) -> None:
-        """A pending task waits for nothing any more."""
-        if any(need.state is not TaskState.exec_done for need in task.needs):
+        """A pending task has all that it needs."""
+        call = task.call
+        if call is not None and call.leader is not None:
+            return
+        if any(need.state not in SUCCESSES for need in task.needs):
             self._dependency_failed(task, now)
-        else:
+            return
+        found = self.memo.ask(task, task.needs, True) if call is not None else None
+        if found is not None:
+            self._take_remembered(task, found, now)
+        elif call is None or call.leader is None:
             self._move(task, Signal.needs_met, now)
             self._may_run(task, now)
 
+    # ----- equal calls
+
+    def _take_remembered(self, task: Task, value: Value, now: float) -> None:
+        """A pending task has what an equal call gave."""
+        task.value, task.wanted = value, False
+        self._move(task, Signal.remembered, now)
+        self._end(task, now)
+
+    def _share(self, task: Task, now: float, unshippable: Failure | None = None) -> None:
+        """How a call that is remembered has ended concerns those that are equal to it.
+
+        They have its result, or its failure; when it was cancelled or could not run the next of them takes its place.
+        """
+        memo, call = self.memo, task.call
+        if not memo.leads(task) or call is None:
+            return
+        value = task.value
+        if task.state is TaskState.exec_done and value is None and unshippable is None:
+            call.awaited = True  # it is on its way from the client
+            return
+        if value is not None and task.state is TaskState.exec_done:
+            memo.keep(call, value)
+        followers = memo.ended(task)
+        if unshippable is not None:
+            for each in [task, *followers]:
+                memo.part(each, f"what it gives cannot leave the notebook's process ({unshippable.error})")
+            self._freed += reversed(followers)  # taken from the end
+        elif value is not None:
+            for follower in followers:
+                self._take_remembered(follower, value, now)
+        elif task.state is TaskState.failed and task.failure is not None:
+            for follower in followers:
+                self._tell_failure(follower, task.failure, now)
+                self._fail(follower, task.failure, Signal.shared, now)
+        elif followers:
+            self._freed.append(memo.lead(followers))
+            self._wake_all(now)
+
     def _join_ended(self, task: Task, now: float) -> None:
-        bad = [t for t in task.joins or () if t.state is not TaskState.exec_done]
+        bad = [t for t in task.joins or () if t.state not in SUCCESSES]
         if bad:
             failure = self._propagated("JoinError", task, bad)
             task.failure = failure
@@ -634,7 +723,7 @@ class Table:
         self._end(task, now)
 
     def _dependency_failed(self, task: Task, now: float) -> None:
-        bad = [t for t in task.needs if t.state is not TaskState.exec_done]
+        bad = [t for t in task.needs if t.state not in SUCCESSES]
         self._fail_unrun(task, self._propagated("DependencyError", task, bad), now)
 
     def _propagate(self, task: Task, need: Task, failure: Failure, now: float) -> None:
@@ -664,7 +753,7 @@ class Table:
         return Failure(text, first.traceback, first.payload, tuple(list(roots.values())[:100]), path[:100], _DEPENDENCY)
 
     def _forget(self, task: Task) -> None:
-        if task.dependents is None:
+        if task.dependents is None and (task.call is None or not task.call.awaited):
             task.value = task.value or NOTHING
             self.tasks.pop(task.id, None)
             if task.alias:
@@ -694,7 +783,8 @@ class Table:
         for task in set(self.tasks.values()):
             if task.state is TaskState.pending:
                 waits = [n for n in task.needs if task in (n.dependents or ())]
-                assert len(waits) == task.waiting > 0, task.story()
+                assert len(waits) == task.waiting, task.story()
+                assert task.waiting or (task.call and task.call.leader), task.story()
             if task.state in FINAL:
                 if task.state in SUCCESSES:
                     assert not task.args, task.story()

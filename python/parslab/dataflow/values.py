@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
+from hashlib import blake2b
 from typing import TYPE_CHECKING
 
 from parslab.wire.messages import Packed
@@ -24,12 +25,27 @@ _OWN_PAGES = 1 << 20
 class Value:
     """What a task returned: a pickle (``inline`` or the first frame) with its buffers, or the parts of a join."""
 
-    __slots__ = ("frames", "inline", "parts")
+    __slots__ = ("_digest", "frames", "inline", "parts")
 
     def __init__(self, inline: bytes, frames: list[Buffer], parts: tuple[Value, ...] | None = None) -> None:
         self.inline = inline
         self.frames = frames
         self.parts = parts
+        self._digest = b""
+
+    @property
+    def digest(self) -> bytes:
+        """A hash of its bytes, for the keys of tasks that depend on it."""
+        if not self._digest:
+            hasher = blake2b(len(self.inline).to_bytes(8, "little"), digest_size=16, person=b"parslab value")
+            hasher.update(self.inline)
+            for frame in self.frames:
+                hasher.update(len(frame).to_bytes(8, "little"))
+                hasher.update(frame)
+            for part in self.parts or ():
+                hasher.update(part.digest)
+            self._digest = hasher.digest()
+        return self._digest
 
     @property
     def size(self) -> int:

@@ -299,6 +299,12 @@ def _retry(words: list[str]) -> None:
     print(getattr(answer, "text", ""))
 
 
+def _explain(words: list[str]) -> None:
+    tasks = _parsed("explain", words, lambda p: p.add_argument("tasks", nargs="+", type=int, metavar="TASK")).tasks
+    for task in tasks:
+        print(getattr(_ask(panel.Explain("", task)), "text", ""))
+
+
 # ----- blocks
 
 
@@ -419,6 +425,7 @@ _COMMANDS: dict[str, Callable[[list[str]], None]] = {
     "tasks": _tasks,
     "cancel": _cancel,
     "retry": _retry,
+    "explain": _explain,
     "blocks": _blocks,
     "scale": _scale,
     "attach": _attach,

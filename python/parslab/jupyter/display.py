@@ -29,11 +29,12 @@ _COLOURS = {
     "submitted": "#888888",
     "running": "#1976d2",
     "exec_done": "#2e7d32",
+    "memo_done": "#2e7d32",
     "failed": "#c62828",
     "dep_fail": "#ef6c00",
     "cancelled": "#6d4c41",
 }
-_WORDS = {"exec_done": "done", "dep_fail": "not run: a task it needs failed"}
+_WORDS = {"exec_done": "done", "memo_done": "done, remembered", "dep_fail": "not run: a task it needs failed"}
 
 _shown_already: weakref.WeakSet[Any] = weakref.WeakSet()
 """Futures that a cell returns although their display stands under it."""

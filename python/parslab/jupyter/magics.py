@@ -120,6 +120,7 @@ class ParslMagics(Configurable):
             %parsl retry TASK...           try these tasks again, with all that failed because of them, after you have
                                            mended their app in a cell; --failed: all that failed; --app NAME: those of
                                            an app
+            %parsl explain TASK...         why a task ran, or whose result it has
             %parsl blocks                  blocks that there are or that are asked for; --all: those that are over, too
             %parsl scale [LABEL] N         bring an executor to N blocks; its strategy goes on from there
             %parsl hold BLOCK              give a block (LABEL/3, or 3) no new tasks

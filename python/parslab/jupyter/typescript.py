@@ -90,7 +90,7 @@ def _states() -> str:
     sentences = {state: docs[f"TaskState.{state.name}"] for state in states.TaskState}
     out = _comment(docs["TaskState"]) + "export type TaskState =\n"
     out += "\n".join(f"  | '{state.name}'" for state in states.TaskState) + ";\n"
-    for name, members in (("FINAL", states.FINAL), ("FAILURES", states.FAILURES)):
+    for name, members in (("FINAL", states.FINAL), ("SUCCESSES", states.SUCCESSES), ("FAILURES", states.FAILURES)):
         listed = ", ".join(f"'{state.name}'" for state in states.TaskState if state in members)
         out += "\n" + _comment(docs[name]) + f"export const {name}: readonly TaskState[] = [{listed}];\n"
     out += "\n/** What each state means. */\nexport const MEANING: Readonly<Record<TaskState, string>> = {\n"

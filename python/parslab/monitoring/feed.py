@@ -20,7 +20,7 @@ from parslab.records.panel import LEASE, Attach, Delta, Heartbeat, Snapshot
 
 if TYPE_CHECKING:
     from parslab.monitoring.view import View
-    from parslab.records.panel import Ask, BlockCommand, BlockOutput, Cancel, Detail, Keep, Page, Retry, Scale
+    from parslab.records.panel import Ask, BlockOutput, Command, Detail, Page
 
 __all__ = ["BEAT", "INTERVAL", "ROW", "Feed"]
 
@@ -52,9 +52,7 @@ class Feed:
         self._rate = 0.0
         self._waiting: list[Delta] = []
 
-    def ask(
-        self, message: Ask, now: float
-    ) -> Snapshot | Page | Detail | BlockOutput | Cancel | Retry | Scale | BlockCommand | Keep | None:
+    def ask(self, message: Ask, now: float) -> Snapshot | Page | Detail | BlockOutput | Command | None:
         """Answer a panel, or hand the ask back: questions for files and database, commands for the loop."""
         if isinstance(message, Attach):
             return self._snapshot(message, now)

@@ -18,18 +18,7 @@ from parslab.monitoring.jobfiles import JobFiles
 from parslab.monitoring.store import Store
 from parslab.monitoring.view import View, clipped
 from parslab.records.events import NoticeRaised
-from parslab.records.panel import (
-    Ask,
-    BlockCommand,
-    BlockOutput,
-    Cancel,
-    Done,
-    Keep,
-    Problem,
-    Retry,
-    Scale,
-    Snapshot,
-)
+from parslab.records.panel import Ask, BlockOutput, Command, Detail, Done, Page, Problem, Snapshot
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -140,9 +129,7 @@ class Monitor:
             deadlines.append(max(now, told))
         return min(deadlines, default=None)
 
-    def ask(
-        self, text: bytes, now: float, reply: Callable[[bytes], None]
-    ) -> Cancel | Retry | Scale | BlockCommand | Keep | None:
+    def ask(self, text: bytes, now: float, reply: Callable[[bytes], None]) -> Command | None:
         """Answer a message of the panel protocol.
 
         Parameters
@@ -156,7 +143,7 @@ class Monitor:
 
         Returns
         -------
-        Cancel, Retry, Scale, BlockCommand, Keep or None
+        Command or None
             A command for the loop to carry out and to answer with :meth:`done` or :meth:`problem`.
         """
         try:
@@ -168,11 +155,13 @@ class Monitor:
         answer = self._feed.ask(message, now)
         if isinstance(answer, Snapshot):
             reply(_encoder.encode(answer))
-        elif isinstance(answer, (Cancel, Retry, Scale, BlockCommand, Keep)):
-            return answer
         elif isinstance(answer, BlockOutput):
             self._block_output(answer, reply)
-        elif answer is not None:
+        elif answer is None:
+            return None
+        elif not isinstance(answer, (Page, Detail)):
+            return answer
+        else:
             if self.view.unwritten:
                 self._flush(now)
             self._store.ask(answer, lambda found: reply(_encoder.encode(found)))

@@ -41,6 +41,10 @@ class Signal(IntEnum):
     """It had ended without a result, and somebody wants it tried again."""
     rejoined = 14
     """The same of a join app whose body has returned: what that returned is waited for again."""
+    remembered = 15
+    """An equal call has given its result."""
+    shared = 16
+    """The equal call whose result it waited for has failed."""
 
 
 S = TaskState
@@ -49,6 +53,8 @@ TASK: dict[tuple[TaskState, Signal], TaskState] = {
     (S.pending, Signal.needs_met): S.ready,
     (S.pending, Signal.need_failed): S.dep_fail,
     (S.pending, Signal.cancelled): S.cancelled,
+    (S.pending, Signal.remembered): S.memo_done,
+    (S.pending, Signal.shared): S.failed,
     (S.ready, Signal.sent): S.launched,
     (S.ready, Signal.begun): S.running,
     (S.ready, Signal.succeeded): S.exec_done,

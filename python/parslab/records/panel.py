@@ -24,10 +24,13 @@ __all__ = [
     "BlockRow",
     "BlockText",
     "Cancel",
+    "Checkpoint",
     "ClientRow",
+    "Command",
     "Delta",
     "Detail",
     "Done",
+    "Explain",
     "Heartbeat",
     "Keep",
     "ManagerRow",
@@ -159,7 +162,33 @@ class Keep(_Message):
     seconds: float
 
 
-Ask: TypeAlias = Attach | Heartbeat | Page | Detail | Cancel | Retry | BlockOutput | Scale | BlockCommand | Keep
+class Explain(_Message):
+    """Why a task ran, or whose result it has: answered with Done or a Problem."""
+
+    ask: str
+    task: int
+
+
+class Checkpoint(_Message):
+    """Write the results that are remembered to a checkpoint: answered with Done (its folder) or a Problem."""
+
+    ask: str
+
+
+Ask: TypeAlias = (
+    Attach
+    | Heartbeat
+    | Page
+    | Detail
+    | Cancel
+    | Retry
+    | BlockOutput
+    | Scale
+    | BlockCommand
+    | Keep
+    | Explain
+    | Checkpoint
+)
 
 
 # ----- what it is told
@@ -454,5 +483,8 @@ class Problem(_Message):
     ask: str
     text: str
 
+
+Command: TypeAlias = Cancel | Retry | Scale | BlockCommand | Keep | Explain | Checkpoint
+"""What the loop of the DataFlowKernel carries out or answers itself."""
 
 Answer: TypeAlias = Snapshot | Delta | TaskPage | TaskDetail | BlockText | Done | Problem

@@ -27,6 +27,8 @@ class TaskState(IntEnum):
     """Sent to a worker (or to the notebook process) that has not begun it yet."""
     fail_retryable = 8
     """Its attempt failed; it waits for its next one."""
+    memo_done = 9
+    """Ended with the result that an equal call gave before; it did not run."""
     joining = 10
     """The body of a join app has returned; waits for the futures it returned."""
     cancelled = 12
@@ -36,14 +38,14 @@ class TaskState(IntEnum):
         return self.name
 
 
-FINAL = frozenset({TaskState.exec_done, TaskState.failed, TaskState.dep_fail, TaskState.cancelled})
-"""A task in one of these states does not move any more, unless it is reopened."""
-
-SUCCESSES = frozenset({TaskState.exec_done})
-"""Final states that have a result."""
+SUCCESSES = frozenset({TaskState.exec_done, TaskState.memo_done})
+"""Final states that carry a result."""
 
 FAILURES = frozenset({TaskState.failed, TaskState.dep_fail})
 """Final states that carry an error."""
+
+FINAL = SUCCESSES | FAILURES | {TaskState.cancelled}
+"""A task in one of these states does not move any more, unless it is reopened."""
 
 
 class BlockState(str, Enum):

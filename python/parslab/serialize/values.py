@@ -9,16 +9,19 @@ from __future__ import annotations
 
 import io
 import pickle
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
-from parslab.wire.messages import INLINE
+from parslab.wire.messages import INLINE, Packed, frame_count
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from parslab.wire.stream import Buffer
 
-__all__ = ["ATOMS", "buffers_into", "pack", "split", "unpack"]
+__all__ = ["ATOMS", "Inline", "buffers_into", "pack", "split", "unpack"]
+
+Inline: TypeAlias = "bytes | tuple[Packed, ...]"
+"""A pickle stream, or the heads of a join's parts."""
 
 ATOMS = frozenset({int, float, str, bool, type(None), bytes, complex})
 """Exact types that plain pickle packs whole, with nothing in them that parslab must see."""
@@ -56,8 +59,16 @@ def pack(value: Any) -> tuple[bytes, list[Buffer]]:
     return split(stream.getvalue(), frames)
 
 
-def unpack(inline: bytes, frames: Sequence[Buffer]) -> Any:
-    """The value again.  Raises whatever it raises while it is rebuilt."""
+def unpack(inline: Inline, frames: Sequence[Buffer]) -> Any:
+    """The value again; for the parts of a join, a list.  Raises whatever it raises while it is rebuilt."""
+    if isinstance(inline, tuple):
+        at = 0
+        values = []
+        for part in inline:
+            count = frame_count(part)
+            values.append(unpack(part.inline if part.parts is None else part.parts, frames[at : at + count]))
+            at += count
+        return values
     if inline:
         return pickle.loads(inline, buffers=frames) if frames else pickle.loads(inline)
     return pickle.loads(frames[0], buffers=frames[1:])

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from parslab.wire.stream import Batch, Buffer
 
-__all__ = ["FakeLink", "call"]
+__all__ = ["FakeLink", "call", "remembering"]
 
 
 def call(task: int, *deps: int, kind: int = TaskKind.remote, fn: int = 0, at: float = 0.0) -> Submit:
@@ -27,6 +27,19 @@ def call(task: int, *deps: int, kind: int = TaskKind.remote, fn: int = 0, at: fl
     (3, 4)
     """
     return Submit(task, fn if kind == TaskKind.remote else -1, kind, 0, b"args", 0, deps, at)
+
+
+def remembering(
+    task: int, *deps: int, kind: int = TaskKind.remote, identity: bytes = b"x", fn: int = -1, at: float = 0.0
+) -> Submit:
+    """The message of a call of an app that remembers results.
+
+    Examples
+    --------
+    >>> remembering(7, 3).memo
+    True
+    """
+    return Submit(task, fn, kind, 0, b"args", 0, deps, at, identity.decode(), identity=identity, memo=True)
 
 
 class FakeLink:

@@ -90,8 +90,13 @@ class Appender:
         self.size = os.fstat(self._fd).st_size
         """Bytes of the file when it was opened, and of what we have appended since."""
 
-    def append(self, buffers: Sequence[Buffer]) -> None:
+    def append(self, buffers: Sequence[Buffer]) -> int:
         """Append whole entries (what :func:`encode` gives, or :func:`head` and its parts) in one write.
+
+        Returns
+        -------
+        int
+            Where the first of them begins in the file, others may append to it meanwhile.
 
         Raises
         ------
@@ -107,6 +112,7 @@ class Appender:
         self.size += written
         if written < wanted:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return os.lseek(self._fd, 0, os.SEEK_CUR) - written
 
     def close(self) -> None:
         """Close the file; twice is safe."""

@@ -58,6 +58,9 @@ class FakeHome:
     def _detail(self, task: int) -> TaskDetail:
         raise AssertionError("not asked here")
 
+    def explain(self, task: int) -> str:
+        return f"task {task} ran because it was called"
+
 
 def done(future: AppFuture, value: Any) -> AppFuture:
     """What the link does when a value has come."""

@@ -11,7 +11,7 @@ from parslab.dataflow.values import Value
 from parslab.errors import InternalError
 from parslab.records.events import TaskFailed, TaskMoved, TaskSubmitted
 from parslab.records.states import FINAL, TaskState
-from parslab.testing.fakes import call
+from parslab.testing.fakes import call, remembering
 from parslab.wire.messages import INLINE, Failure, Resolved, RunLocal, TaskKind, Want
 from parslab.wire.messages import Value as ValueMessage
 
@@ -721,6 +721,11 @@ def test_every_final_state_is_reached_from_here(graph: Graph) -> None:
         graph.call(task)
     graph.call(4, 1)
     graph.done(0)
+    for task in (5, 6):
+        graph.table.submit(0, remembering(task), [], "app")
+        graph.ready()
+        if task == 5:
+            graph.done(5)
     graph.failed(1)
     graph.table.cancel([2], 1.0)
     assert {r.state for r in graph.resolved().values()} == FINAL
