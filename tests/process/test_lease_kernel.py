@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import subprocess
 import sys
+import urllib.request
 from typing import TYPE_CHECKING, Any
 
 import nbformat
 import psutil
 import pytest
+from jupyter_client.blocking.client import BlockingKernelClient
 from jupyter_core.utils import run_sync
 
 from tests.process.house import is_gone, until
@@ -125,6 +128,91 @@ def test_another_notebook_attaches_and_shares(house: House, book: Notebook) -> N
     finally:
         other.stop()
     book.run("%parsl shutdown")
+
+
+class Server:
+    """A Jupyter server with one notebook."""
+
+    def __init__(self, house: House) -> None:
+        self.house = house
+        options = ["port=0", "ip=127.0.0.1", f"root_dir={house.root}", "password="]
+        command = [sys.executable, "-m", "jupyter_server", "--no-browser", "--allow-root", "--IdentityProvider.token="]
+        self.log = open(house.root / "server.log", "wb")  # noqa: SIM115
+        self.popen = subprocess.Popen(
+            [*command, *(f"--ServerApp.{option}" for option in options), "--ServerApp.disable_check_xsrf=True"],
+            stdout=self.log,
+            stderr=self.log,
+            cwd=house.root,
+        )
+        self.info = house.jupyter / f"jpserver-{self.popen.pid}.json"
+        self.url = ""
+        until(self._up, 60)
+
+    def _up(self) -> bool:
+        """It says where it is a moment before it listens there."""
+        with contextlib.suppress(OSError, ValueError):
+            self.url = json.loads(self.info.read_text())["url"]
+            self.ask("GET", "status")
+            return True
+        return False
+
+    def ask(self, method: str, path: str, content: dict[str, Any] | None = None) -> Any:
+        data = json.dumps(content).encode() if content else None
+        request = urllib.request.Request(
+            f"{self.url}api/{path}", data, {"Content-Type": "application/json"}, method=method
+        )
+        with urllib.request.urlopen(request, timeout=60) as reply:
+            text = reply.read()
+        return json.loads(text) if text else None
+
+    def run(self, kernel: str, code: str) -> str:
+        """Run a cell in a kernel of this server; what it printed."""
+        client = BlockingKernelClient(connection_file=str(self.house.jupyter / f"kernel-{kernel}.json"))
+        client.load_connection_file()
+        client.start_channels()
+        printed: list[str] = []
+
+        def hear(message: dict[str, Any]) -> None:
+            content = message["content"]
+            printed.append(content.get("text", "") or "\n".join(content.get("traceback", ())))
+
+        try:
+            client.wait_for_ready(timeout=60)
+            client.execute_interactive(code, timeout=60, output_hook=hear, store_history=True)
+        finally:
+            client.stop_channels()
+        return "".join(printed)
+
+    def stop(self) -> None:
+        self.popen.terminate()
+        self.popen.wait(30)
+        self.log.close()
+
+
+def test_what_jupyters_server_does_to_a_kernel(house: House) -> None:
+    server = Server(house)
+    try:
+        notebook = {"name": "fit.ipynb", "path": "fit.ipynb", "type": "notebook", "kernel": {"name": "python3"}}
+        kernel = server.ask("POST", "sessions", notebook)["kernel"]["id"]
+        load = "import parslab; dfk = parslab.load(parslab.Config(run_dir='runs')); print(dfk.run, dfk.pid, dfk.linger)"
+        run, pid, linger = server.run(kernel, load).split()
+        assert linger == "600.0"
+        assert known(house, run)["notebook"] == str(house.root / "fit.ipynb")
+        server.ask("POST", f"kernels/{kernel}/restart")
+        is_away(house, run)
+        told, again = server.run(kernel, load).splitlines()
+        assert told.startswith(f"Run {run} of this notebook is still here: no tasks")
+        assert again == f"{run} {pid} {linger}"
+        server.ask("DELETE", f"kernels/{kernel}")
+        is_away(house, run)
+        kernel = server.ask("POST", "sessions", notebook)["kernel"]["id"]
+        assert f"{run} {pid}" in server.run(kernel, load)
+    finally:
+        server.stop()  # and with it the kernel
+    is_away(house, run)
+    facts = {"run": run, "dfk": int(pid)}
+    end_lease(facts)
+    must_end(house, facts)
 
 
 def executed(house: House, folder: Path, **variables: str) -> dict[str, Any]:
