@@ -24,17 +24,16 @@ from tests.process.house import House, Script, alive, is_gone, until
 from tests.process.panel import picture
 
 APPS = """
-    @python_app
+    @python_app(executors=["llex"])
     def plus(x): return x + 1
 
-    @python_app
+    @python_app(executors=["llex"])
     def held(gate, after=None):
         import os, time
-        print("here", flush=True)
         while not os.path.exists(gate): time.sleep(0.01)
         return "through"
 
-    @python_app
+    @python_app(executors=["llex"])
     def mark(path, after=None): open(path, "x").close()
 
     def loaded(workers=2, **options):
@@ -405,6 +404,86 @@ def test_a_run_on_another_host_is_named(house: House) -> None:
             script.wait()
     finally:
         file.unlink()
+
+
+# --- what ran in the kernel that was lost ---------------------------------------------------------------------------
+
+
+BODIES = (
+    APPS
+    + """
+    from parslab import ThreadPoolExecutor, join_app
+
+    @python_app(executors=["threads"])
+    def here(path):
+        open(path, "x").close()
+        time.sleep(600)
+
+    @join_app
+    def joined(gate): return [plus(1), held(gate)]
+
+    def under_way(dfk):
+        body = here(MARK + "-begun")
+        waiting = mark(MARK, body)
+        join = joined(GATE)
+        while dfk.ask(parslab.records.panel.Attach(listen=False)).overview.counts.get("joining") != 1: time.sleep(0.01)
+        while not os.path.exists(MARK + "-begun"): time.sleep(0.01)
+        return body, waiting, join
+"""
+)
+
+
+def test_bodies_of_a_lost_kernel_wait_and_joins_that_have_returned_go_on(house: House) -> None:
+    source = (
+        BODIES
+        + """
+    import parslab.records.panel
+    executors = [LowLatencyExecutor(workers=2), ThreadPoolExecutor()]
+    dfk = parslab.load(Config(executors=executors, run_dir=RUNS))
+    kept = under_way(dfk)
+    tell(run=dfk.run, dfk=dfk.pid)
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+    )
+    with Kernel(house, source) as script:
+        facts = script.hear()
+        script.wait()
+    is_away(house, facts["run"])
+    (house.root / "gate").touch()
+    guest = parslab.attach(facts["run"])
+    try:
+        until(lambda: picture(guest).overview.counts == {"exec_done": 3, "running": 1, "pending": 1})
+        guest.keep(0.2)
+        guest.leave()
+    finally:
+        guest.cleanup()
+        parslab.clear()
+    must_end(house, facts)
+    assert not (house.root / "mark").exists()
+
+
+def test_bodies_of_a_guest_are_cancelled_when_its_lease_ends(house: House) -> None:
+    source = (
+        BODIES
+        + """
+    import parslab.records.panel
+    dfk = parslab.attach()
+    kept = under_way(dfk)
+    tell(attached=True)
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+    )
+    executors = [parslab.LowLatencyExecutor(workers=2), parslab.ThreadPoolExecutor()]
+    with parslab.load(parslab.Config(executors=executors, run_dir=house.runs, linger=600)) as dfk:
+        with Kernel(house, source) as script:
+            assert script.hear()["attached"]
+            script.wait()
+        until(lambda: picture(dfk).overview.clients == 1)
+        (house.root / "gate").touch()
+        until(lambda: picture(dfk).overview.counts == {"exec_done": 3, "running": 1, "pending": 1})
+        dfk.keep(0.2)
+        until(lambda: picture(dfk).overview.counts == {"exec_done": 3, "cancelled": 1, "dep_fail": 1})
+    parslab.clear()
 
 
 # --- guests ----------------------------------------------------------------------------------------------------------

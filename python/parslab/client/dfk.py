@@ -872,6 +872,7 @@ class DataFlowKernel:
                 self._link.drain(_DRAIN)
         finally:
             self._link.close()
+            self._mender.close()
             self._local.close()
 
     def _at_exit(self) -> None:

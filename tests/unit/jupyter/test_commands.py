@@ -87,6 +87,8 @@ def test_a_name_of_the_notebook_stands_above_a_ready_one(took: list[Any]) -> Non
         ("scale htex -3", "the number of blocks must be at least 0|unrecognized arguments"),
         ("scale", r"^%parsl scale \[LABEL\] N: the following arguments are required: N\.$"),
         ("hold", r"^%parsl hold BLOCK: the following arguments are required: BLOCK\.$"),
+        ("keep long", r"^%parsl keep 'long' is no span of time: write 30s, 10min, 8h or 2d\.$"),
+        ("attach 007-none", r"^There is no live run 007-none of yours on this host"),
     ],
 )
 def test_mistakes_are_told_in_a_line(line: str, says: str) -> None:
@@ -102,6 +104,9 @@ def test_mistakes_are_told_in_a_line(line: str, says: str) -> None:
         ("hold htex/3", panel.BlockCommand("", "htex", "3", "hold")),
         ("release 3", panel.BlockCommand("", "", "3", "release")),
         ("drain a.b-c/12", panel.BlockCommand("", "a.b-c", "12", "drain")),
+        ("keep 8h", panel.Keep("", 8 * 3600.0)),
+        ("keep 90 min", panel.Keep("", 5400.0)),
+        ("release", panel.Keep("", 0.0)),
     ],
 )
 def test_orders_reach_the_run_and_its_sentence_the_user(
@@ -113,6 +118,17 @@ def test_orders_reach_the_run_and_its_sentence_the_user(
     assert capsys.readouterr().out == "It is done.\n"
     with pytest.raises(UsageError, match=r"^It cannot be\.$"):
         run_command(line, {})
+
+
+@pytest.mark.parametrize(
+    ("linger", "says"), [(600.0, "The run stays for 10 min after"), (0.0, "The run ends with the kernel")]
+)
+def test_how_long_the_run_stays_is_shown(
+    play: Any, capsys: pytest.CaptureFixture[str], linger: float, says: str
+) -> None:
+    play().linger = linger
+    run_command("keep", {})
+    assert capsys.readouterr().out.startswith(says)
 
 
 def snapshot(*rows: dict[str, Any]) -> panel.Snapshot:

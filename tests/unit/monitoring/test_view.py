@@ -17,6 +17,7 @@ from parslab.records.events import (
     ClientAttached,
     ClientLeft,
     Event,
+    LeaseMoved,
     NoticeRaised,
     OutputWritten,
     RunEnded,
@@ -287,6 +288,20 @@ def test_workers_count_tasks_and_the_dead_are_bounded() -> None:
     assert view.workers.take_changed() == []
 
 
+def test_how_the_lease_stands_is_part_of_the_run() -> None:
+    view = View()
+    view.apply([RunStarted(1.0, "7", "h", 5, "/r", ("llex",), "0.1", "/books/fit.ipynb")], 1.0)
+    view.apply([LeaseMoved(2.0, 600.0, 2.0, 602.0)], 2.0)
+    run = view.take_run()
+    assert run is not None
+    assert (run.notebook, run.linger, run.away, run.ends) == ("/books/fit.ipynb", 600.0, 2.0, 602.0)
+    assert view.take_run() is None
+    view.apply([ClientAttached(3.0, 1, 9, "h", True, "/books/fit.ipynb"), LeaseMoved(3.0, 600.0, None, None)], 3.0)
+    run = view.take_run()
+    assert run is not None
+    assert (run.run, run.away, run.clients[0].notebook) == ("7", None, "/books/fit.ipynb")
+
+
 def test_notices_clients_and_run() -> None:
     view = View()
     view.apply([RunStarted(1.0, "run-1", "h", 5, "/d", ("llex", "threads"), "0.1")], 1.0)
@@ -296,6 +311,7 @@ def test_notices_clients_and_run() -> None:
     assert view.overview(2.0).clients == 2
     view.apply([ClientLeft(3.0, 2, "exit"), ClientLeft(3.0, 2, "exit"), RunEnded(4.0, "asked to")], 4.0)
     assert view.overview(4.0).clients == 1
+    assert [(row.client, row.owner) for row in view.run.clients] == [(1, True)]
     run = view.take_run()
     assert run is not None
     assert (run.run, run.executors, run.ended, run.reason) == ("run-1", ["llex", "threads"], 4.0, "asked to")
