@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import psutil
 
-from tests.bench import htex, memory
+from tests.bench import htex, memory, mend
 from tests.bench.floors import Call, relay
 from tests.bench.processes import Cpu, idle, tree
 from tests.bench.subjects import BURSTS, CALLS, loaded
@@ -214,6 +214,7 @@ CASES: dict[str, Callable[..., dict[str, float]]] = {
     "growth": htex.growth,
     "kept": memory.kept,
     "latency": latency,
+    "mend": mend.branch,
     "paced": paced,
     "parsl": htex.parsl_rate,
     "quiet": quiet,

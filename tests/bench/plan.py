@@ -250,6 +250,16 @@ def crowds(bench: Bench, run: int) -> Figures:
     return figures
 
 
+def mending(bench: Bench, run: int) -> Figures:
+    """A graph in which some tasks fail, and are tried again with a mended function."""
+    if not bench.with_parslab:
+        return {}
+    figures: Figures = {}
+    for executor in _in_turns(("llex", "htex"), run):
+        figures |= _named(f"mend.{executor}", bench.case("mend", executor=executor, tasks=1000, bad=10))
+    return figures
+
+
 MEASURES: dict[str, Callable[[Bench, int], Figures]] = {
     "latency": latency,
     "burst": burst,
@@ -259,6 +269,7 @@ MEASURES: dict[str, Callable[[Bench, int], Figures]] = {
     "idle": quiet,
     "blocks": blocks,
     "crowds": crowds,
+    "mend": mending,
 }
 """What can be asked for on the command line."""
 

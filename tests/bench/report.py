@@ -170,6 +170,13 @@ ROWS = (
         on_ratio=True,
     ),
     Row("    connections lost", "crowd.most.lost", "x", bound=("<=", 0.0)),
+    Row(
+        "mend 10 of 1,000 tasks: until all have results",
+        *("mend.llex.took", "s", "the first run", "mend.llex.first"),
+    ),
+    Row("    tasks run beyond the failed branch, or missed", "mend.llex.wrongly", "x", bound=("<=", 0.0)),
+    Row("    on blocks: until all have results", "mend.htex.took", "s", "the first run", "mend.htex.first"),
+    Row("    on blocks: tasks run beyond it, or missed", "mend.htex.wrongly", "x", bound=("<=", 0.0)),
 )
 
 

@@ -236,6 +236,9 @@ def test_syntax_errors_are_shown_as_those_of_any_cell(book: Notebook, body: str,
         ("%%parsl\nx = 1\n!ls", "Line 3 of the cell needs the IPython shell"),
         ("%%parsl --app\nx = 1", "The cell defines no function"),
         ("%%parsl --app -w\ndef f(): pass", "--app goes with no other option than --executor"),
+        ("%parsl retry", "%parsl retry TASK... or %parsl retry --failed, each with --app NAME for tasks of that app."),
+        ("%parsl retry 1 --failed", "%parsl retry TASK... or %parsl retry --failed"),
+        ("%parsl retry 999999", "Task 999999 is not held any more: a task can be tried again while its notebook has"),
         ("%parsl nonsense", "unknown command; there are load, status"),
         ("%parsl tasks --state odd", "invalid choice: 'odd'"),
         ("%parsl cancel", "%parsl cancel TASK..., --all, --app NAME or --cell [N] (the last one that called an app)."),
@@ -340,6 +343,27 @@ def test_status_and_tasks_are_tables(book: Notebook) -> None:
     assert f"In [{cell.number}]" in book.text(cell.shown[0])
     tasks = book.displays[book.run("%parsl tasks --app named --limit 5").shown[0]]["text/plain"]
     assert re.search(rf"named +exec_done .* In \[{cell.number}\]", tasks)
+
+
+def test_retry_calls_what_the_app_is_defined_as_now(book: Notebook) -> None:
+    define = "@parslab.python_app(executors=['llex'])\ndef mended(x):\n    "
+    book.run(define + "raise ValueError(x)")
+    book.run("first, second = mended(1), mended(2)\nfirst.exception(), second.exception()")
+    book.run(define + "return 10 * x")
+    one = book.run("get_ipython().run_line_magic('parsl', f'retry {first.task_id}')").stdout
+    assert one == "1 task runs again; mended as now defined.\n"
+    assert book.run("first.result(), second.state").result == "(10, <TaskState.failed: 4>)"
+    assert book.run("%parsl retry --failed --app mended").stdout == "1 task runs again; mended as now defined.\n"
+    assert book.run("second.result()").result == "20"
+    assert book.run("%parsl retry --failed --app mended").stdout == "No task of app mended has failed.\n"
+
+
+def test_a_cell_that_failed_is_tried_again(book: Notebook, tmp_path: Path) -> None:
+    path = tmp_path / "there"
+    book.run(f"%%parsl -e llex -o size\nimport os\nsize = os.path.getsize({str(path)!r})")
+    assert "FileNotFoundError" in book.run("size.exception()").result
+    path.write_text("four")
+    assert book.run("size.retry().result()").result == "4"
 
 
 def test_cancel_and_wait(book: Notebook) -> None:
