@@ -12,6 +12,7 @@ import itertools
 from time import time
 from typing import TYPE_CHECKING, Any
 
+from parslab.dataflow.record import Reopened
 from parslab.dataflow.reopen import Plan, of_app, plan, reopen
 from parslab.monitoring.monitor import Monitor
 from parslab.records.states import FAILURES, TaskState
@@ -167,12 +168,21 @@ class Mending:
             for pool in self._kernel.pools.values():
                 pool.queue.drop(cancelled)
         if found.tasks:
+            functions = {task.id: task.fn for task in found.tasks}
             reopen(table, found, lambda task: self._mended(order, task), time())
+            self._write_down(found, functions)
         text = _said(order, found)
         if found.tasks or not found.refused:
             order.reply(Monitor.done(order.wish.ask, text))
         else:
             order.reply(Monitor.problem(order.wish.ask, text))
+
+    def _write_down(self, found: Plan, before: dict[int, int]) -> None:
+        record = self._kernel.record
+        if record is not None:
+            record.write()  # how they ended comes before that they run again
+            mended = tuple((task.id, task.fn) for task in found.tasks if task.fn != before[task.id])
+            record.note(Reopened([task.id for task in found.tasks], mended))
 
     def _mended(self, order: _Order, task: Task) -> Mended | None:
         mended = order.mended.get((task.client, self._origin(task)))

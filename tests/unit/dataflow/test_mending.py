@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import pytest
 
+from parslab.dataflow import record
 from parslab.dataflow.codes import Codes
 from parslab.dataflow.mending import Mending
 from parslab.records.panel import Answer, Done, Problem, Retry
@@ -40,6 +41,19 @@ class Pool:
         self.queue = Queue()
 
 
+class Record:
+    """What was written down, and what is about to be."""
+
+    def __init__(self) -> None:
+        self.noted: list[Any] = []
+
+    def write(self) -> None:
+        self.noted.append("written")
+
+    def note(self, header: Any) -> None:
+        self.noted.append(header)
+
+
 class Kernel(Graph):
     """A DataFlowKernel without a loop: its timers are called by the test."""
 
@@ -51,6 +65,7 @@ class Kernel(Graph):
         self.timers: list[Callable[[], None]] = []
         self.mending = Mending(self)
         self.said: list[Any] = []
+        self.record = Record()
 
     def at(self, when: float, call: Callable[[], None]) -> None:
         self.timers.append(call)
@@ -96,6 +111,7 @@ def test_the_notebook_says_what_its_apps_call_now(kernel: Kernel) -> None:
     kernel.answer(mend.ask, Mended("__main__:fit", 7))
     assert (task.state, task.fn) == (S.ready, new)
     assert kernel.said == [Done("a", "1 task runs again; fit as now defined.")]
+    assert kernel.record.noted == ["written", record.Reopened([1], ((1, new),))]
     kernel.answer(mend.ask)  # twice: nothing
     assert len(kernel.said) == 1
 
