@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from parslab.providers.pbspro import PBSProProvider
     from parslab.providers.slurm import SlurmProvider
     from parslab.providers.torque import TorqueProvider
+    from parslab.serialize.identity import id_for_memo
 
 __all__ = [
     "AUTO_LOGNAME",
@@ -80,6 +81,7 @@ __all__ = [
     "dfk",
     "get_all_checkpoints",
     "get_last_checkpoint",
+    "id_for_memo",
     "join_app",
     "load",
     "python_app",
@@ -121,6 +123,7 @@ _WHERE = {
     "dfk": "parslab.client.session",
     "get_all_checkpoints": "parslab.checkpoints",
     "get_last_checkpoint": "parslab.checkpoints",
+    "id_for_memo": "parslab.serialize.identity",
     "join_app": "parslab.app.decorators",
     "load": "parslab.client.session",
     "python_app": "parslab.app.decorators",

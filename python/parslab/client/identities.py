@@ -7,7 +7,6 @@ here.  Called by ``dfk`` and ``local`` in the thread that calls the app.
 
 from __future__ import annotations
 
-import hashlib
 import sys
 import warnings
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -16,7 +15,7 @@ from parslab.serialize.calls import Parameters, identify_arguments
 from parslab.serialize.identity import Unidentified
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping
+    from collections.abc import Collection, Mapping
     from types import FrameType
 
     from parslab.serialize.arguments import Dependencies
@@ -143,9 +142,7 @@ class Identities:
         if not memo and not self._resume:
             return _NOTHING
         try:
-            identity = hashlib.blake2b(code.fingerprint(), digest_size=16)
-            identify: Callable[..., bytes] = identify_arguments if calls is None else calls.parameters.identify
-            identity.update(identify(args, kwargs, refer, None if memo else _LOOKED_AT_HERE))
+            identify = identify_arguments if calls is None else calls.parameters.identify
+            return Known(identify(args, kwargs, refer, None if memo else _LOOKED_AT_HERE, code.fingerprint()), memo)
         except Unidentified as error:
             return calls.forgotten(str(error)) if calls is not None and memo else Known(unknown=str(error))
-        return Known(identity.digest(), memo)

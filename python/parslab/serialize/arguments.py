@@ -27,7 +27,7 @@ __all__ = ["Dependencies", "brief", "pack_arguments", "show_arguments", "why_unp
 
 _EMPTY = pickle.dumps(((), {}), 5)
 _SET, _FROZENSET = pickle.EMPTY_SET, pickle.FROZENSET
-_NAMED = (type, types.FunctionType)
+_NAMED = (type, types.FunctionType, types.ModuleType)
 _LOOKED_AT = 100
 
 
@@ -99,7 +99,9 @@ def _pickler_class() -> type[pickle.Pickler]:
                 return resolve, ((place,) if path is None else (place, path))
             made = super().reducer_override(obj)
             # By value (under names of this process), or by a name that stands for more than it says.
-            if made is not NotImplemented or (isinstance(obj, _NAMED) and _says_more(obj)):
+            if (made is not NotImplemented and obj is not type(None)) or (
+                isinstance(obj, _NAMED) and id(obj) not in _just_names and _says_more(obj)
+            ):
                 self.dependencies.loose = True
             return made
 
@@ -175,9 +177,17 @@ def _pack_any(
     return split(packed, frames)
 
 
+_just_names: dict[int, Any] = {}
+"""Functions and classes of installed modules that were asked about."""
+
+
 def _says_more(named: Any) -> bool:
     """Whether something that travels by name is identified by more than its name."""
-    return hasattr(named, "_parslab_identity") or editable(named.__module__)
+    module = named.__name__ if isinstance(named, types.ModuleType) else named.__module__
+    if hasattr(named, "_parslab_identity") or editable(module):
+        return True
+    _just_names[id(named)] = named
+    return False
 
 
 def _ordered(values: Iterable[Any], looked: int = 0) -> bool:

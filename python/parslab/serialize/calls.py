@@ -11,12 +11,15 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import Future
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from parslab.serialize.arguments import brief
 from parslab.serialize.identity import Terms, Unidentified, atoms, digest_of
 from parslab.serialize.modules import by_reference, editable, sources_of
 from parslab.serialize.references import Constant, Path
+
+if TYPE_CHECKING:
+    import types
 
 __all__ = ["ArgumentTerms", "Parameters", "identify_arguments"]
 
@@ -48,8 +51,14 @@ class ArgumentTerms(Terms):
         module = value.__module__
         if not editable(module):
             return self.name_term(module, value.__qualname__)
+        return {"edited": (module, value.__qualname__, self._edited(module))}
+
+    def module_term(self, module: types.ModuleType) -> Any:
+        return {"edited": self._edited(module.__name__)} if editable(module.__name__) else super().module_term(module)
+
+    def _edited(self, module: str) -> list[tuple[str, bytes]]:
         sources = sources_of([module])
-        return {"edited": (module, value.__qualname__, [(name, sources[name].digest) for name in sorted(sources)])}
+        return [(name, sources[name].digest) for name in sorted(sources)]
 
     def future_term(self, future: Future[Any]) -> Any:
         if self._refer is None:
@@ -128,8 +137,9 @@ class Parameters:
         kwargs: Mapping[str, Any],
         refer: Refer | None = None,
         budget: int | None = None,
+        fingerprint: bytes = b"",
     ) -> bytes:
-        """The identity of a call.
+        """The identity of a call, with that of what is called where a ``fingerprint`` is given.
 
         Raises
         ------
@@ -137,11 +147,15 @@ class Parameters:
             Naming the argument that has none.
         """
         given, more = self.bound(args, kwargs)
-        return _identity(given, more, refer, budget)
+        return _identity(given, more, refer, budget, fingerprint)
 
 
 def identify_arguments(
-    args: tuple[Any, ...], kwargs: Mapping[str, Any], refer: Refer | None = None, budget: int | None = None
+    args: tuple[Any, ...],
+    kwargs: Mapping[str, Any],
+    refer: Refer | None = None,
+    budget: int | None = None,
+    fingerprint: bytes = b"",
 ) -> bytes:
     """The identity of arguments as they are given, whatever the function makes of them.
 
@@ -150,10 +164,12 @@ def identify_arguments(
     Unidentified
         Naming the argument that has none.
     """
-    return _identity(sorted(kwargs.items()), args, refer, budget)
+    return _identity(sorted(kwargs.items()), args, refer, budget, fingerprint)
 
 
-def _identity(given: list[tuple[str, Any]], more: tuple[Any, ...], refer: Refer | None, budget: int | None) -> bytes:
+def _identity(
+    given: list[tuple[str, Any]], more: tuple[Any, ...], refer: Refer | None, budget: int | None, fingerprint: bytes
+) -> bytes:
     plain = atoms()
     for _, value in given:
         if type(value) not in plain:
@@ -163,11 +179,11 @@ def _identity(given: list[tuple[str, Any]], more: tuple[Any, ...], refer: Refer 
             if type(value) not in plain:
                 break
         else:
-            return digest_of((given, more))
+            return digest_of((given, more, fingerprint))
     terms = ArgumentTerms(refer, budget)
     told = [(name, _told(terms, name, value)) for name, value in given]
     rest = tuple(_told(terms, n, value) for n, value in enumerate(more))
-    return digest_of((told, rest))
+    return digest_of((told, rest, fingerprint))
 
 
 def _told(terms: ArgumentTerms, name: str | int, value: Any) -> Any:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import linecache
 import os
+import sys
 import types
 from collections.abc import Mapping
 from time import perf_counter
@@ -24,8 +25,6 @@ from parslab.serialize.cells import cell_title
 from parslab.serialize.modules import by_reference, registered
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
-
     from parslab.serialize.modules import Source
 
 __all__ = ["Census", "Watch"]
@@ -43,8 +42,10 @@ _BY_IDENTITY = (
     types.BuiltinFunctionType,
     range,
 )
+_FEW = 16
+"""So many files are looked at for every call, which costs a microsecond each."""
 _SHARE = 20
-"""Looking at files may take one part in so many of the time of a program that calls as fast as it can."""
+"""Looking at more may take one part in so many of the time of a program that calls as fast as it can."""
 
 
 class Watch:
@@ -64,9 +65,13 @@ class Watch:
         self._sources: tuple[Source, ...] = ()
         self._look_again = 0.0
 
-    def also(self, sources: Collection[Source]) -> None:
-        """Watch these files, too."""
-        self._sources = tuple(sources)
+    def also(self, sources: Mapping[str, Source]) -> None:
+        """Watch the files of these modules, too, and whether they are imported anew."""
+        self._sources = tuple(sources.values())
+        for name in sources:
+            module = sys.modules.get(name)
+            if module is not None:  # reload gives it another one
+                self._watched.append((vars(module), "__spec__", module.__spec__))
 
     def holds(self) -> bool:
         """Whether everything is as it was."""
@@ -90,7 +95,8 @@ class Watch:
             return True
         same = all(source.unchanged() for source in self._sources)
         ended = perf_counter()
-        self._look_again = ended + (ended - begun) * _SHARE
+        if len(self._sources) > _FEW:
+            self._look_again = ended + (ended - begun) * _SHARE
         return same
 
 

@@ -9,6 +9,7 @@ Called by ``functions`` when it makes a pickle, in the user's thread.
 from __future__ import annotations
 
 import builtins
+import contextlib
 import sys
 import types
 from collections import OrderedDict, deque
@@ -18,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from parslab.serialize.bytecode import code_term, global_names, imported_names
 from parslab.serialize.census import Census, Watch
 from parslab.serialize.identity import Terms, Unidentified, digest_of
-from parslab.serialize.modules import by_reference, editable, registered, sources_of, version_of
+from parslab.serialize.modules import by_reference, editable, loaded_code, registered, sources_of, version_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -59,7 +60,7 @@ class Fingerprint:
         The files among them, by the name of the module.
     """
 
-    __slots__ = ("digest", "parts", "sources")
+    __slots__ = ("_here", "digest", "parts", "sources")
 
     def __init__(self, function: Any, runner: Callable[..., Any] | None = None) -> None:
         graph = _Graph(function)
@@ -69,6 +70,13 @@ class Fingerprint:
         self.sources: dict[str, Source] = graph.sources
         self.parts = {label: digest[:8] for label, digest in graph.parts.items()}
         self.digest = digest_of(sorted(graph.parts.items()))
+        self._here = b""
+
+    def here(self) -> bytes:
+        """The same for calls that run in this process, which may have imported other versions than lie on the disk."""
+        if not self._here:
+            self._here = digest_of((self.digest, [loaded_code(name) for name in sorted(self.sources)]))
+        return self._here
 
 
 def fingerprint(function: Any, runner: Callable[..., Any] | None = None) -> tuple[bytes, dict[str, bytes]]:
@@ -101,13 +109,14 @@ def fingerprint_of(value: Any) -> bytes:
         return Fingerprint(value).digest
     kept = _classes.get(id(value))
     if kept is not None and kept[1].holds():
-        _classes.move_to_end(id(value))
+        with contextlib.suppress(KeyError):  # another thread may just have let go of it
+            _classes.move_to_end(id(value))
         return kept[2]
     census = Census()
     census.visit(value)
     watch = Watch(census)
     made = Fingerprint(value)
-    watch.also(made.sources.values())
+    watch.also(made.sources)
     _classes[id(value)] = value, watch, made.digest
     while len(_classes) > _KEPT:
         _classes.popitem(last=False)
@@ -127,8 +136,8 @@ class _PartTerms(Terms):
     def name_term(self, module: str, name: str) -> Any:
         return self._graph.by_name(module, name)
 
-    def _module(self, value: Any, output_ref: bool) -> Any:
-        return {"part": self._graph.module(value)}
+    def module_term(self, module: types.ModuleType) -> Any:
+        return {"part": self._graph.module(module)}
 
 
 class _Graph:

@@ -8,8 +8,11 @@ thread only.
 from __future__ import annotations
 
 import hashlib
+import importlib
+import io
 import os
 import pickle
+import sys
 import weakref
 from typing import TYPE_CHECKING, Any
 
@@ -107,16 +110,18 @@ class Function:
         Unidentified
             It has none; the text says why.
         """
-        from parslab.serialize.census import Census
-        from parslab.serialize.identity import Unidentified
-
         if self._watch is None or not self._watch.holds():
+            from parslab.serialize.census import Census
+
             census = Census()
             census.visit(self.function)
             self._look(census)
-        if self._fingerprint is None:
+        made = self._fingerprint
+        if made is None:
+            from parslab.serialize.identity import Unidentified
+
             raise Unidentified(self._unknown)
-        return self._fingerprint.digest
+        return made.here() if made.sources else made.digest
 
     def _look(self, census: Census) -> None:
         """Watch the function, and make its fingerprint."""
@@ -134,8 +139,14 @@ class Function:
         except Exception as error:  # what the user's objects do when they are asked what they are is not our trouble
             self._unknown = f"{type(error).__name__}: {error}"
         else:
-            watch.also(self._fingerprint.sources.values())
+            watch.also(self._fingerprint.sources)
         self._watch = watch
+
+    def _modules(self) -> bytes:
+        """The modules that are being edited, by name, as they lie on the disk now: those the worker must have."""
+        made = self._fingerprint
+        edited = {name: source.digest for name, source in made.sources.items()} if made is not None else {}
+        return pickle.dumps(edited, 5)
 
     def _pickle(self) -> Pickled:
         import cloudpickle
@@ -147,7 +158,7 @@ class Function:
         # First watch, then pickle: a change in between makes the pickle look stale, never fresh.
         self._look(census)
         try:
-            payload = cloudpickle.dumps((self.runner, self.function, census.sources()), 5)
+            payload = self._modules() + cloudpickle.dumps((self.runner, self.function, census.sources()), 5)
         except Exception as error:
             raise census.blame(self.name, error) from error
         made = self._fingerprint
@@ -161,9 +172,23 @@ class Function:
         return self._pickled
 
 
+_imported: dict[str, bytes] = {}
+
+
+def _import_anew(edited: dict[str, bytes]) -> None:
+    """Let go of modules that this worker imported before they were edited: they are imported when they are needed."""
+    if any(_imported.get(name, digest) != digest for name, digest in edited.items()):
+        importlib.invalidate_caches()
+        for name in edited:  # those that were not edited may hold what the others were
+            sys.modules.pop(name, None)
+    _imported.update(edited)
+
+
 def load_function(payload: bytes) -> Callable[..., Any]:
     """On the worker: the callable, with the source lines of its cells put where tracebacks look for them."""
-    runner, function, sources = pickle.loads(payload)
+    stream = io.BytesIO(payload)
+    _import_anew(pickle.load(stream))
+    runner, function, sources = pickle.load(stream)
     for filename, (text, title) in sources.items():
         learn(filename, text, title)
     if runner is None:

@@ -119,6 +119,10 @@ class Terms:
         """The term of something that is known by its name."""
         return {"name": (module, name)}
 
+    def module_term(self, module: types.ModuleType) -> Any:
+        """The term of a module."""
+        return {"module": module.__name__}
+
     def future_term(self, future: Future[Any]) -> Any:
         """The term of a future."""
         raise Unidentified("it is a future, which has no value yet")
@@ -250,7 +254,7 @@ class Terms:
         return self.name_term(getattr(value, "__module__", None) or "", value.__qualname__)
 
     def _module(self, value: Any, output_ref: bool) -> Any:
-        return {"module": value.__name__}
+        return self.module_term(value)
 
     def _code(self, value: Any, output_ref: bool) -> Any:
         return {"code": code_term(value)}
@@ -310,11 +314,11 @@ class Terms:
             return self.name_term(getattr(value, "__module__", None) or kind.__module__, parts)
         make, args, state, listed, keyed = (*parts, None, None, None, None)[:5]
         pairs = [(self.term(key), self.term(item)) for key, item in keyed] if keyed is not None else []
+        new = make is copyreg.__newobj__  # type: ignore[attr-defined,unused-ignore]
         return {
             "object": (
-                self.term(make),
-                self.term(args),
-                self.term(state),
+                (self.callable_term(args[0]), self.items(args[1:])) if new else [self.term(make), self.term(args)],
+                state if state is None else self.term(state),
                 self.items(listed) if listed is not None else [],
                 pairs if isinstance(value, OrderedDict) else _sorted(pairs),
             )

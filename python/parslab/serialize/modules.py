@@ -15,7 +15,7 @@ import types
 from functools import lru_cache
 from typing import Any
 
-__all__ = ["Source", "by_reference", "editable", "registered", "sources_of", "version_of"]
+__all__ = ["Source", "by_reference", "editable", "loaded_code", "registered", "sources_of", "version_of"]
 
 _OURS = __name__.partition(".")[0]
 
@@ -128,6 +128,24 @@ def sources_of(modules: list[str]) -> dict[str, Source]:
                 found[part] = source
                 todo += source.imports
     return found
+
+
+def loaded_code(module: str) -> list[tuple[str, Any]]:
+    """The code of the functions and methods of a module as this process has imported it."""
+    from parslab.serialize.bytecode import code_term
+
+    found = []
+    for holder in [sys.modules.get(module), *_own_classes(module)]:
+        for value in list(vars(holder).values()) if holder is not None else []:
+            function = getattr(value, "__func__", value)
+            if isinstance(function, types.FunctionType) and function.__module__ == module:
+                found.append((function.__qualname__, code_term(function.__code__)))
+    return sorted(found, key=lambda item: item[0])
+
+
+def _own_classes(module: str) -> list[type]:
+    values = list(vars(sys.modules[module]).values()) if module in sys.modules else []
+    return [value for value in values if isinstance(value, type) and value.__module__ == module]
 
 
 def _with_parents(name: str) -> list[str]:
