@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import itertools
 import json
 import linecache
 import os
+import queue
+import socket
 import subprocess
 import sys
+import threading
 import types
 import warnings
 from pathlib import Path
@@ -37,66 +39,81 @@ def kernels(notebooks: dict[str, list[str]], folder: Path, seeds: tuple[int, int
 
 
 class Kernel:
-    """A handle of a run whose link leads nowhere."""
+    """A handle of a run whose DataFlowKernel only writes down what it is told."""
 
     def __init__(self) -> None:
-        from parslab.client.codes import SentCodes
         from parslab.client.dfk import DataFlowKernel
-        from parslab.client.identities import Identities
-        from parslab.client.local import LocalTasks
+        from parslab.wire import messages as m
+        from parslab.wire.stream import Stream, decoder
 
-        self.sent: list[Any] = []
-        handle: Any = DataFlowKernel(None, "000", Path("runs"), 0, None)
-        handle._link = self
-        handle._codes = SentCodes(handle._link)
-        handle._identities = Identities(True)
-        handle._local = LocalTasks(handle, {"threads": 1})
-        handle._kinds, handle.labels = (0, 1), ("llex", "threads")
-        handle._ids = itertools.count()
-        self.handle = handle
-
-    def send(self, message: Any, frames: Any = ()) -> None:
-        self.sent.append((message, [bytes(frame) for frame in frames]))
-
-    call = later = send
+        ours, theirs = socket.socketpair()
+        self._peer = Stream(theirs, decoder(m.ClientMessage))
+        self._codes: dict[int, Any] = {}
+        self._calls: list[dict[str, Any]] = []
+        self._marks: queue.SimpleQueue[int] = queue.SimpleQueue()
+        self._first = 0
+        self._thread = threading.Thread(target=self._listen)
+        self._thread.start()
+        self._peer.send(
+            [m.Welcome(0, "000", m.PROTOCOL, "", (("llex", m.TaskKind.remote), ("threads", m.TaskKind.local)))]
+        )
+        self.handle = DataFlowKernel(None, "000", Path("runs"), 0, None)
+        self.handle._open(ours, {"threads": 1})
 
     def close(self) -> None:
-        self.handle._local.close()
+        self.handle.cleanup()
+        self._thread.join()
+        self._peer.close()
 
     def told(self) -> list[dict[str, Any]]:
-        """What it was told of each call: as one that keeps it would find it again."""
-        codes, calls = {}, []
-        for message, frames in self.sent:
+        """What it was told of the calls since it was asked the last time: as one that keeps it would find it again."""
+        mark = len(self._calls)
+        self.handle.follow(1 << 50 | mark, lambda *_: None)
+        assert self._marks.get(timeout=20) == 1 << 50 | mark
+        calls = self._calls[self._first :]
+        self._first = len(self._calls)
+        first = min((call["task"] for call in calls), default=0)
+        for call in calls:
+            call["deps"] = [task - first for task in call["deps"]]
+            del call["task"]
+        return calls
+
+    def _listen(self) -> None:
+        with contextlib.suppress(EOFError):
+            while True:
+                for messages, frames in self._peer.receive():
+                    self._take(messages, frames)
+
+    def _take(self, messages: list[Any], frames: list[bytearray]) -> None:
+        for message in messages:
             kind = type(message).__name__
+            own = [frames.pop(0) for _ in range(getattr(message, "frames", 0))]
             if kind == "Code":
-                codes[message.fn] = message
+                self._codes[message.fn] = message
+            elif kind == "Follow":
+                self._marks.put(message.task)
             elif kind == "Submit":
-                code = codes.get(message.fn)
-                arguments = hashlib.sha256(message.identity or b"".join([message.args, *frames])).hexdigest()
-                calls.append(
+                code = self._codes.get(message.fn)
+                self._calls.append(
                     {
-                        "app": message.name or (code.name if code else ""),
+                        "task": message.task,
                         "fingerprint": code.fingerprint.hex() if code else "",
                         "parts": {label: digest.hex() for label, digest in code.parts.items()} if code else {},
-                        "arguments": arguments,
+                        "arguments": hashlib.sha256(message.identity or b"".join([message.args, *own])).hexdigest(),
                         "identity": message.identity.hex(),
                         "memo": message.memo,
                         "unknown": message.unknown,
                         "deps": list(message.deps),
                     }
                 )
-        return calls
 
 
-def run(cells: list[str], offset: int, before: int) -> list[dict[str, Any]]:
+def run(kernel: Kernel, cells: list[str], offset: int, before: int) -> list[dict[str, Any]]:
     """Run the cells of a notebook as `__main__`; what was told of its calls."""
     from parslab.client import session
 
     main = types.ModuleType("__main__")
-    names: dict[str, Any] = vars(main)
-    kernel = Kernel()
     with contextlib.ExitStack() as stack:
-        stack.callback(kernel.close)
         stack.callback(setattr, session, "_current", session._current)
         session._current = kernel.handle
         stack.callback(sys.modules.__setitem__, "__main__", sys.modules["__main__"])
@@ -105,17 +122,21 @@ def run(cells: list[str], offset: int, before: int) -> list[dict[str, Any]]:
             source = "\n" * offset + cell
             filename = f"/tmp/ipykernel_{os.getpid()}/{before + number}.py"
             linecache.cache[filename] = (len(source), None, source.splitlines(keepends=True), filename)
-            exec(compile(source, filename, "exec"), names)
+            exec(compile(source, filename, "exec"), vars(main))
         return kernel.told()
 
 
 def main() -> None:
     asked = json.load(sys.stdin)
     warnings.simplefilter("error")
-    told = {
-        name: run(cells, asked["offset"], asked["before"] + 10 * number)
-        for number, (name, cells) in enumerate(asked["notebooks"].items())
-    }
+    kernel = Kernel()
+    try:
+        told = {
+            name: run(kernel, cells, asked["offset"], asked["before"] + 10 * number)
+            for number, (name, cells) in enumerate(asked["notebooks"].items())
+        }
+    finally:
+        kernel.close()
     json.dump(told, sys.stdout)
 
 
