@@ -49,16 +49,15 @@ def loop() -> None:
 
 @pytest.fixture
 def book(house: House) -> Iterator[Notebook]:
-    """A notebook whose kernel has a run with two workers, four results and a task that waits for the gate."""
+    """A notebook with a run: six results, two of them dropped, and a task that waits for the gate."""
     notebook = Notebook(house.root, JPY_SESSION_NAME=str(house.root / "fit.ipynb"))
     try:
         assert not notebook.run("%load_ext parslab\n" + CELLS).error
         options = f"executors=[LowLatencyExecutor(workers=2)], run_dir={str(house.runs)!r}"
         said = notebook.run(f"import parslab\n%parsl load Config({options})").stdout
         assert said.startswith("Run 000-")
-        begin = (
-            f"done = [plus(n) for n in range(4)]; [f.result() for f in done]; held = held({str(house.root / 'gate')!r})"
-        )
+        begin = "done = [plus(n) for n in range(4)]; [f.result() for f in done]; [plus(n).result() for n in (8, 9)]; "
+        begin += f"held = held({str(house.root / 'gate')!r})"
         assert not notebook.run(begin).error
         yield notebook
     finally:
@@ -81,7 +80,7 @@ def test_a_restarted_kernel_goes_on_with_its_run(house: House, book: Notebook, n
     assert lease["notebook"] == str(house.root / "fit.ipynb")
     book.run("%load_ext parslab\nimport parslab\n" + CELLS)
     said = book.run("%parsl load").stdout
-    assert said.startswith(f"Run {first['run']} of this notebook is still here: 4 results waiting, 1 running")
+    assert said.startswith(f"Run {first['run']} of this notebook is still here: 6 results waiting, 1 running")
     assert said.count("\n") == 1
     assert run_of(book) == first
     assert book.run("plus(1).result()").result == "2"

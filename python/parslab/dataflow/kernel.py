@@ -450,6 +450,8 @@ class Kernel(Ledger):
             self.send(client, [self._welcome(client, still)])
 
     def _welcome(self, client: Client, still: Still | None = None, first: int = -1) -> Welcome:
+        if still is not None and client.adoption is not None:  # also what the kernel before had let go of
+            still.results = max(still.results, client.adoption.waiting()[0])
         kinds = tuple(
             (label, TaskKind.remote if i in self.pools else TaskKind.local) for i, label in enumerate(self.labels)
         )
