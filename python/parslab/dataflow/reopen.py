@@ -196,6 +196,7 @@ def reopen(table: Table, found: Plan, mended: Mend, now: float) -> None:
     for task in found.tasks:
         _open(table, task, found.rejoins(task), mended, now)
     _unlist(found)
+    _await_again(table, found)
     for task in found.tasks:
         if not found.rejoins(task):
             for need in task.needs:
@@ -233,6 +234,20 @@ def _unlist(found: Plan) -> None:
     sources = {source for task in found.tasks for source in (task.joins or task.needs) if source.dependents}
     for source in sources:
         source.dependents = [task for task in source.dependents or () if task not in again] or None
+
+
+def _await_again(table: Table, found: Plan) -> None:
+    """Have those that wait for others, too, wait for what has failed and runs again: they had counted it as ended."""
+    again = set(found.tasks)
+    for task in set(table.tasks.values()) - again:
+        if task.state is TaskState.pending:
+            for need in task.needs:
+                if need in again:
+                    table.wait_for(task, need, task.kind == TaskKind.remote)
+        elif task.state is TaskState.joining:
+            for inner in dict.fromkeys(task.joins or ()):
+                if inner in again:
+                    table.wait_for(task, inner, remote=False)
 
 
 def _failed_by_others(task: Task) -> bool:

@@ -783,6 +783,7 @@ class Table:
         for task in set(self.tasks.values()):
             if task.state is TaskState.pending:
                 waits = [n for n in task.needs if task in (n.dependents or ())]
+                assert {n for n in task.needs if n.state not in FINAL} <= set(waits), task.story()
                 assert len(waits) == task.waiting, task.story()
                 assert task.waiting or (task.call and task.call.leader), task.story()
             if task.state in FINAL:

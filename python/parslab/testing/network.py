@@ -18,11 +18,12 @@ from functools import partial
 from typing import TYPE_CHECKING
 from weakref import WeakSet
 
+from parslab.dataflow.reopen import plan, reopen
 from parslab.dataflow.table import Table, Task
 from parslab.dataflow.values import Value
-from parslab.records.events import TaskFailed, TaskMoved
+from parslab.records.events import TaskFailed, TaskMoved, TaskReopened
 from parslab.records.reasons import Reason
-from parslab.records.states import FINAL, TaskState
+from parslab.records.states import FINAL, SUCCESSES, TaskState
 from parslab.remote.pool.queue import Queue, Slot, not_begun
 from parslab.testing.user import FakeUser
 from parslab.testing.workers import FakeWorker, Line, Told
@@ -56,6 +57,8 @@ class Faults:
         The value of a local task cannot be pickled.
     judged
         The retry handler itself raises, where there is one.
+    retried
+        The user wants a task tried again that failed or was cancelled, each time that it ends so.
     """
 
     killed: float = 0.03
@@ -65,6 +68,7 @@ class Faults:
     forgotten: float = 0.5
     unshippable: float = 0.2
     judged: float = 0.05
+    retried: float = 0.0
 
 
 class TracedValue(Value):
@@ -91,8 +95,17 @@ class History:
         """The final states told to the client."""
         self.values: WeakSet[TracedValue] = WeakSet()
         """Values that somebody still holds."""
+        self.first: dict[int, int] = {}
+        """The attempt from which a task is told of: it was reopened."""
         self.problems: list[str] = []
         """Promises that were broken, as sentences."""
+
+    def reopened(self, event: TaskReopened) -> None:
+        """A task begins anew."""
+        if self.moves.pop(event.task, [None])[-1] is not event.was or event.was in SUCCESSES:
+            self.problems.append(f"task {event.task} was reopened as if it had been {event.was}")
+        self.failures.pop(event.task, None)
+        self.first[event.task] = self.attempts[event.task] = event.attempt
 
 
 class Network:
@@ -201,7 +214,9 @@ class Network:
             self.after(pause, partial(self._try_again, task, attempt))
         events, out.events = out.events, []
         for event in events:
-            if isinstance(event, TaskMoved):
+            if isinstance(event, TaskReopened):
+                self.history.reopened(event)
+            elif isinstance(event, TaskMoved):
                 if event.state is TaskState.running:
                     self.history.late[event.task] = self.now - event.time
                 self.history.moves.setdefault(event.task, []).append(event.state)
@@ -236,6 +251,15 @@ class Network:
         for slot in self.queue.to_look_at(self.now):
             worker = self.workers[slot.name]
             worker.to_control.carry(worker.looked_at)
+
+    def retry(self, number: int) -> None:
+        """A task is to be tried again: what ``dataflow.mending`` does."""
+        found = plan(self.table, [number])
+        if found.held_up:
+            self.after(0.01, partial(self.retry, number))
+        elif found.tasks:
+            self.queue.drop({task.id for task in found.tasks if task.state is TaskState.cancelled})
+            reopen(self.table, found, lambda _: None, self.now)
 
     # ----- what workers say
 
@@ -313,7 +337,8 @@ class Network:
             failed = history.resolved.get(task, [])[:1] in ([TaskState.failed], [TaskState.dep_fail])
             # It may also have been cancelled while it waited for its next one.
             failed = failed or history.moves.get(task, [])[-2:-1] == [TaskState.fail_retryable]
-            if (last > self.table.retries and not self.table.judges) or told != list(range(last + failed)):
+            first = history.first.get(task, 0)
+            if (last - first > self.table.retries and not self.table.judges) or told != [*range(first, last + failed)]:
                 found.append(f"task {task} had {last + 1} attempts, of which {told} were told to have failed")
         found += [f"task {task} is still in the table" for task in self.table.tasks]
         found += [f"{slot.name} still holds {list(slot.inflight)}" for slot in self.queue.slots if slot.inflight]

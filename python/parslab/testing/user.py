@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
+from parslab.records.states import SUCCESSES, TaskState
 from parslab.testing.fakes import call
-from parslab.wire.messages import Failure, Judge, KernelMessage, Resolved, RunLocal, TaskKind, Want
+from parslab.wire.messages import Failure, Judge, KernelMessage, Reopened, Resolved, RunLocal, TaskKind, Want
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -64,6 +65,8 @@ class FakeUser:
         self._inner: dict[int, tuple[int, ...]] = {}
         """Tasks that a join has returned: kept as long as it is."""
         self._keepers: Counter[int] = Counter()
+        self._turns: Counter[int] = Counter()
+        """How often a task has ended."""
         self._in_threads: set[int] = set()
         """Thread-pool tasks whose bodies run: nobody can cancel them."""
 
@@ -119,6 +122,7 @@ class FakeUser:
         if task in self._settled and not self._keepers[task] and task in self._held:
             self._held.discard(task)
             self._tell(lambda: self._table.release([task]))
+            self._let_go(self._needs.pop(task, ()))
             self._let_go(self._inner.pop(task, ()))
 
     def _let_go(self, tasks: tuple[int, ...]) -> None:
@@ -132,12 +136,26 @@ class FakeUser:
         for task in sorted(self._held):
             self._drop(task)
 
-    def _settle(self, task: int) -> None:
+    def _settle(self, task: int, state: TaskState = TaskState.cancelled) -> None:
         if task not in self._settled:
             self._settled.add(task)
-            self._let_go(self._needs.pop(task, ()))
+            self._turns[task] += 1
+            if state in SUCCESSES:
+                self._let_go(self._needs.pop(task, ()))
+            elif self._network.faults.retried and self._random.random() < self._network.faults.retried:
+                self._network.after(self._random.choice((0.0, 0.1)) * self._random.random(), lambda: self._retry(task))
             if task in self._dropping or self._random.random() < self._network.faults.forgotten:
                 self._drop(task)
+
+    def _retry(self, task: int) -> None:
+        """Try a task again, which is not in somebody's hands any more that drops it."""
+        if task in self._settled and task in self._held and task not in self._dropping:
+            self._tell(lambda: self._network.retry(task))
+
+    def _reopened(self, task: int) -> None:
+        """It is unfinished again, unless it was given up meanwhile."""
+        if task in self._held:
+            self._settled.discard(task)
 
     # ----- what the kernel says
 
@@ -145,7 +163,11 @@ class FakeUser:
         """A message has arrived."""
         if isinstance(message, Resolved):
             self._network.history.resolved.setdefault(message.task, []).append(message.state)
-            self._settle(message.task)
+            self._settle(message.task, message.state)
+        elif isinstance(message, Reopened):
+            for task in message.tasks:
+                self._network.history.resolved.pop(task, None)
+                self._reopened(task)
         elif isinstance(message, RunLocal):
             self._run(message.task)
         elif isinstance(message, Want):
@@ -154,17 +176,23 @@ class FakeUser:
             self._network.after(self._random.random() * 0.02, lambda: self._judge(message))
 
     def _run(self, task: int) -> None:
+        started, turn = self._network.now, self._turns[task]
+        if task not in self._held:  # it was given up while it was on its way back
+            given_up = Failure("CancelledError: given up")
+            self._report(task, lambda there: self._table.failed(there, given_up, started, started))
+            return
         if task in self._settled:
             return  # cancelled before a thread was free
-        started = self._network.now
         if self._kinds[task] == TaskKind.local:
             self._in_threads.add(task)
         there = self._table.tasks[task]
         self._network.body_begins(there, there.attempt)
         self._report(task, lambda there: self._table.begun(there, started))
-        self._network.after(self._random.random() * 0.02, lambda: self._body_ends(task, started))
+        self._network.after(self._random.random() * 0.02, lambda: self._body_ends(task, started, turn))
 
-    def _body_ends(self, task: int, started: float) -> None:
+    def _body_ends(self, task: int, started: float, turn: int) -> None:
+        if self._turns[task] != turn:
+            return  # it ended, and may have begun again, while this went on
         if self._kinds[task] != TaskKind.join or self._random.random() < self._network.faults.failed:
             self._finish(task, started)
             return
@@ -174,6 +202,7 @@ class FakeUser:
         if many and inner and self._random.random() < 0.2:
             inner = (*inner, inner[0])
         if task in self._held:
+            self._let_go(self._inner.pop(task, ()))
             self._inner[task] = inner
             self._keepers.update(inner)
         now = self._network.now

@@ -139,6 +139,34 @@ def test_both_of_two_roots_bring_what_needs_both(graph: Mending) -> None:
     assert graph.ran(graph.again(1, 2)) == [1, 2, 3]
 
 
+def test_what_waits_for_something_else_waits_for_it_again(graph: Mending) -> None:
+    """It had counted the failure, and would have run without a value, or failed of a task that runs."""
+    graph.call(1)
+    graph.call(2)
+    task = graph.call(3, 1, 2)
+    graph.failed(1)
+    assert (task.state, task.waiting) == (S.pending, 1)
+    assert graph.ran(graph.again(1)) == [1]
+    assert (task.state, task.waiting) == (S.pending, 2)
+    graph.done(2)
+    assert task.state is S.pending
+    graph.done(1)
+    assert graph.state(3) is S.ready
+
+
+def test_a_join_that_waits_for_something_else_waits_for_it_again(graph: Mending) -> None:
+    task = graph.call(1, kind=JOIN)
+    graph.call(2)
+    graph.call(3)
+    graph.joins(1, 2, 3)
+    graph.failed(2)
+    assert graph.ran(graph.again(2)) == [2]
+    assert (task.state, task.waiting) == (S.joining, 2)
+    graph.done(3)
+    graph.done(2)
+    assert graph.state(1) is S.exec_done
+
+
 def test_the_value_of_a_released_need_is_kept(graph: Mending) -> None:
     graph.call(1)
     task = graph.call(2, 1)
