@@ -38,7 +38,7 @@ _CHUNK = 1e-3
 _LOOKED_AT = 64
 """Tasks at the head of the queue of wide ones that are tried to be placed at a time."""
 _ELSEWHERE = 5.0
-"""Seconds that a task which was lost with a machine waits for a place on another one, where there is another one."""
+"""Seconds that a task which was lost with a machine, or failed on one that fails many, waits for a place on another."""
 _LONG = 1.0
 """Seconds that a function is taken for before its first call has ended."""
 
@@ -170,9 +170,16 @@ class Dispatch:
         A key of ``SELECTORS``.
     dice
         The source of chance.
+    doubtful
+        Whether tasks that failed at this manager had better wait for another one.
     """
 
-    def __init__(self, selector: str = "random", dice: random.Random | None = None) -> None:
+    def __init__(
+        self,
+        selector: str = "random",
+        dice: random.Random | None = None,
+        doubtful: Callable[[str], bool] | None = None,
+    ) -> None:
         self.tasks: deque[Any] = deque()
         self.slots: dict[str, ManagerSlot] = {}
         self._urgent: list[tuple[float, int, Any]] = []
@@ -181,6 +188,7 @@ class Dispatch:
         """(task, the manager that had better not get it, until when another one is waited for)"""
         self._free: list[ManagerSlot] = []
         self._mean: dict[int, float] = {}
+        self._doubtful = doubtful or (lambda _: False)
         self._packs = selector == "block_id"
         self._select = SELECTORS[selector]
         self._dice = dice or random.Random()
@@ -219,7 +227,9 @@ class Dispatch:
         special = [again.task for again in tasks if again.task.spec is not None]
         self.put_back(special)
         self._again.extend(
-            (task, worker, now + _ELSEWHERE if lost else now) for task, worker, lost in tasks if task.spec is None
+            (task, worker, now + _ELSEWHERE if lost or self._doubtful(worker) else now)
+            for task, worker, lost in tasks
+            if task.spec is None
         )
 
     def _put_special(self, task: Any, order: int) -> None:

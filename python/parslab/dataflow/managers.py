@@ -15,6 +15,7 @@ from time import time
 from typing import TYPE_CHECKING, Any
 
 from parslab.dataflow.high_throughput import Dispatch, ManagerSlot
+from parslab.dataflow.holding import Holding
 from parslab.dataflow.ledger import run_message
 from parslab.errors import ConfigurationError, ManagerLost, WorkerLost
 from parslab.places import import_prefix
@@ -42,7 +43,7 @@ from parslab.wire.messages import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
 
     from parslab.dataflow.hub import Hub, Line
     from parslab.dataflow.kernel import Kernel
@@ -90,7 +91,8 @@ class Managers:
         self.number = number
         self.label: str = settings["label"]
         self.settings = settings
-        self.queue = Dispatch(settings.get("selector", "random"))
+        self._holding = Holding(self, settings.get("hold_after", 0))
+        self.queue = Dispatch(settings.get("selector", "random"), doubtful=self._holding.suspects.doubtful)
         self.broken = ""
         """Why no manager will ever come."""
         self.run: dict[str, Any] = owner.run
@@ -139,7 +141,7 @@ class Managers:
         if hasattr(self, "controller"):
             self.controller.close(deadline)
         for slot in self._slots.values():
-            self._tell(slot, ManagerState.gone, "the run is over")
+            self.tell(slot, ManagerState.gone, "the run is over")
         self._slots.clear()
 
     # ----- what the controller asks (ScalingOwner)
@@ -180,7 +182,7 @@ class Managers:
         for slot in self._of_block(block):
             self.queue.hold(slot, hold)
             if not slot.draining:
-                self._tell(slot, ManagerState.held if hold else ManagerState.ready)
+                self.tell(slot, ManagerState.held if hold else ManagerState.ready)
 
     def command(self, name: str, action: str) -> str:
         """Hold, release or drain the manager of this name; tells what was done, empty when there is no such manager."""
@@ -199,7 +201,7 @@ class Managers:
             return f"Manager {name} finishes the tasks that it holds, and leaves."
         held = action == "hold"
         self.queue.hold(slot, held)
-        self._tell(slot, ManagerState.held if held else ManagerState.ready)
+        self.tell(slot, ManagerState.held if held else ManagerState.ready)
         self.controller.wake()
         return (
             f"Manager {name} gets no new tasks until it is released." if held else f"Manager {name} gets tasks again."
@@ -211,6 +213,15 @@ class Managers:
         log.error("executor %s is stopped: %s", self.label, why)
         self.event(NoticeRaised(time(), "error", f"Executor {self.label} is stopped: {why}"))
         self.fail_waiting()
+
+    @property
+    def there(self) -> Collection[ManagerSlot]:
+        """The managers that are connected."""
+        return self._slots.values()
+
+    def task(self, number: int) -> Task | None:
+        """A task of the run."""
+        return self._owner.table.tasks.get(number)
 
     def _of_block(self, block: str) -> list[ManagerSlot]:
         return [slot for slot in self._slots.values() if slot.block == block]
@@ -322,8 +333,9 @@ class Managers:
         slot.shared = _Told(hello)
         self._slots[line.identity] = slot
         self.queue.add(slot)
+        self._holding.suspects.came(slot.name, hello.host)
         line.send([Accepted()])
-        self._tell(slot, ManagerState.ready)
+        self.tell(slot, ManagerState.ready)
         self.controller.manager_came(hello.block, hello.manager, hello.host)
 
     def _misfit(self, hello: ManagerHello) -> str:
@@ -351,6 +363,7 @@ class Managers:
             return False
         now, at = time(), 0
         slot.heard = now
+        suspected = self._holding.suspects.streaks
         for message in messages:
             kind = type(message)
             if kind is Outcome:
@@ -364,6 +377,10 @@ class Managers:
                     continue
                 self.queue.ended(slot, message.task, message.ended - message.started, now)
                 self._owner.ended(task, message, buffers, slot.name)
+                if message.failure is not None:
+                    self._holding.failed(slot, task, message, now)
+                elif suspected:
+                    self._holding.suspects.succeeded(slot.name, task.fn)
             else:
                 _TELLS[kind](self, slot, message, now)
         return True
@@ -412,7 +429,7 @@ class Managers:
 
     def _drain(self, slot: ManagerSlot, reason: str) -> None:
         self.queue.drain(slot)
-        self._tell(slot, ManagerState.draining, reason)
+        self.tell(slot, ManagerState.draining, reason)
 
     # ----- managers go
 
@@ -447,7 +464,8 @@ class Managers:
             self._owner.failed(task, failure_from(error), now, slot.name)
         for worker, (_, pid) in told.workers.items():
             self.event(WorkerMoved(now, worker, self.label, "dead", told.host, pid, f"its manager {reason}"))
-        self._tell(slot, state, reason)
+        self.tell(slot, state, reason)
+        self._holding.left(slot, unfinished if state is ManagerState.lost else [], reason, now)
         if state is ManagerState.lost:
             log.warning("manager %s of block %s %s", slot.name, slot.block, reason)
             failed = sum(task.state in FINAL for task in unfinished)
@@ -456,7 +474,8 @@ class Managers:
         self.controller.manager_left(slot.block, slot.name, reason)
         self.fail_waiting()
 
-    def _tell(self, slot: ManagerSlot, state: ManagerState, reason: str = "") -> None:
+    def tell(self, slot: ManagerSlot, state: ManagerState, reason: str = "") -> None:
+        """Tell monitoring of a manager."""
         told: _Told = slot.shared
         self.event(
             ManagerMoved(

@@ -100,6 +100,9 @@ class HighThroughputExecutor(Executor):
     manager_selector
         Which manager gets the next task: ``"random"``; ``"block_id"``, the oldest block first, so that the others drain
         and can be given back; ``"round_robin"``.
+    hold_after
+        After so many tasks in a row that fail on one node, while others do well with the same functions, the node gets
+        no new ones until it is released (``%parsl release``); 0: never.
     environment
         Variables that are set for the workers.
     threads_per_worker
@@ -130,6 +133,7 @@ class HighThroughputExecutor(Executor):
     heartbeat_threshold = Duration(20.0, low=0.2)
     drain_period = Duration(None, low=0.1)
     manager_selector = Choice("random", ("random", "block_id", "round_robin"))
+    hold_after = Whole(10, low=0)
     environment = Variables({})
     threads_per_worker = Whole(None, low=1)
     python = Text(None)
@@ -203,6 +207,7 @@ class HighThroughputExecutor(Executor):
             "local": local,
             **blocks,
             "selector": self.manager_selector,
+            "hold_after": self.hold_after,
             "python": self.python or sys.executable,
             "manager": {
                 "max_workers": self.max_workers_per_node,
