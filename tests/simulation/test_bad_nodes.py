@@ -58,6 +58,9 @@ class Cluster:
                 self.order.append(task.id)
                 if self.suspects.streaks:
                     self.suspects.succeeded(slot.name, task.fn)
+                    suspect = self.queue.slots.get(self.suspects.next_ripe())
+                    if suspect is not None:
+                        self._judge(suspect)
             self._assign(takes, broken)
             self.queue.check()
 
@@ -74,6 +77,10 @@ class Cluster:
         slots, suspects = self.queue.slots.values(), self.suspects
         same = [t.id for s in slots if s is not slot for t in s.inflight.values() if t.fn == task.fn]
         suspects.failed(slot.name, task.id, task.fn, "", took, "ImportError", self.now, lambda: same)
+        self._judge(slot)
+
+    def _judge(self, slot: ManagerSlot) -> None:
+        slots, suspects = self.queue.slots.values(), self.suspects
         if slot.usable and any(s.usable and s.name not in suspects.streaks for s in slots):
             good = [s for s in slots if s is not slot and s.name not in suspects.streaks]
             running = {t.id for s in good for t in s.inflight.values()}

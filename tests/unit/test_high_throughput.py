@@ -65,6 +65,7 @@ def test_the_settings_are_what_the_kernel_process_reads() -> None:
         "parallelism": 0.5,
         "nodes_per_block": 2,
         "selector": "block_id",
+        "hold_after": 10,
         "python": "/opt/python",
         "manager": {
             "max_workers": 8,

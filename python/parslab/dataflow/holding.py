@@ -49,7 +49,18 @@ class Holding:
         took = outcome.ended - outcome.started if outcome.started else 0.0
         same = (t.id for one in there if one is not slot for t in one.inflight.values() if t.fn == fn)
         suspects.failed(slot.name, task.id, fn, failure.reason, took, failure.error, now, lambda: same)
-        if slot.usable and any(one.usable and one.name not in suspects.streaks for one in there):
+        self._judge(slot, now)
+
+    def succeeded(self, slot: ManagerSlot, task: Task, now: float) -> None:
+        """A task has succeeded while another node is suspected: it may be proof against that one."""
+        self.suspects.succeeded(slot.name, task.fn)
+        suspect = self._managers.queue.slots.get(self.suspects.next_ripe())
+        if suspect is not None:
+            self._judge(suspect, now)
+
+    def _judge(self, slot: ManagerSlot, now: float) -> None:
+        suspects = self.suspects
+        if slot.usable and any(one.usable and one.name not in suspects.streaks for one in self._managers.there):
             streak = suspects.verdict(slot.name, lambda number: self._runs_elsewhere(slot, number), now)
             if streak is not None:
                 self._hold(slot, streak, now)

@@ -380,7 +380,7 @@ class Managers:
                 if message.failure is not None:
                     self._holding.failed(slot, task, message, now)
                 elif suspected:
-                    self._holding.suspects.succeeded(slot.name, task.fn)
+                    self._holding.succeeded(slot, task, now)
             else:
                 _TELLS[kind](self, slot, message, now)
         return True

@@ -9,7 +9,7 @@ that often fails on managers where it also succeeds says nothing of a node.  Tim
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, deque
 from itertools import islice
 from typing import TYPE_CHECKING
 
@@ -30,8 +30,6 @@ _LEAST = 1.0
 """Seconds that it must have run at least."""
 _ALONGSIDE = 64
 """How many tasks of other managers are looked at."""
-_DOUBTFUL = 3
-"""Failed tasks in a row after which another manager is worth waiting for."""
 _FUNCTIONS = frozenset({"", Reason.app_error.value, Reason.serialization.value})
 
 
@@ -83,6 +81,8 @@ class Suspects:
         """How often each function has succeeded, as far as told."""
         self._mixed: Counter[int] = Counter()
         """How often each has failed on managers that had a success afterwards."""
+        self._ripe: deque[str] = deque()
+        """Managers on which enough has failed, if only the functions did better elsewhere; some may be over it."""
         self._hosts: dict[str, Streak] = {}
         """Streaks of managers that are gone, by host, for who comes next from there."""
 
@@ -122,6 +122,8 @@ class Suspects:
         streak.error = error
         if len(streak.tasks) < 10 * self.after:
             streak.tasks.add(task)
+            if len(streak.tasks) == self.after:
+                self._ripe.append(manager)
 
     def verdict(self, manager: str, running: Callable[[int], bool], now: float) -> Streak | None:
         """The streak for which this manager is to be held, which ends with that; None: nothing speaks against it.
@@ -141,10 +143,21 @@ class Suspects:
             better = any(map(running, streak.alongside))
         return self.streaks.pop(manager) if better else None
 
+    def next_ripe(self) -> str:
+        """A manager that a success elsewhere may have convicted, each in its turn; empty when there is none."""
+        for _ in range(min(len(self._ripe), 8)):
+            manager = self._ripe.popleft()
+            if manager in self.streaks:
+                self._ripe.append(manager)
+                return manager
+        return ""
+
     def doubtful(self, manager: str) -> bool:
-        """Whether a task that has failed here had better wait for another manager."""
-        streak = self.streaks.get(manager)
-        return streak is not None and len(streak.tasks) >= min(_DOUBTFUL, self.after)
+        """Whether a task that has failed here had better wait a moment for another manager.
+
+        That is so from the first failure on: with one retry a task must not meet a bad node twice.
+        """
+        return manager in self.streaks
 
     # ----- managers come and go
 
@@ -159,3 +172,5 @@ class Suspects:
         streak = self._hosts.pop(host, None)
         if streak is not None:
             self.streaks[manager] = streak
+            if len(streak.tasks) >= self.after:
+                self._ripe.append(manager)

@@ -151,12 +151,13 @@ def test_other_suspects_prove_nothing_either_way(watch: Watch) -> None:
     assert watch.held("c")
 
 
-def test_after_a_few_failures_another_manager_is_worth_waiting_for(watch: Watch) -> None:
-    watch.fails("a", 2)
+def test_from_the_first_failure_on_another_manager_is_worth_waiting_for(watch: Watch) -> None:
     assert not watch.suspects.doubtful("a")
     watch.fails("a")
     assert watch.suspects.doubtful("a")
     assert not watch.suspects.doubtful("b")
+    watch.succeeds("a")
+    assert not watch.suspects.doubtful("a")
 
 
 def test_a_host_keeps_its_streak_when_its_manager_is_replaced(watch: Watch) -> None:
@@ -169,6 +170,16 @@ def test_a_host_keeps_its_streak_when_its_manager_is_replaced(watch: Watch) -> N
     watch.succeeds("b")
     assert watch.held("y")
     assert not watch.held("z")
+
+
+def test_those_that_wait_for_proof_are_named_in_turn(watch: Watch) -> None:
+    assert watch.suspects.next_ripe() == ""
+    watch.fails("a", AFTER)
+    watch.fails("b", AFTER + 1)
+    watch.fails("c", AFTER - 1)
+    assert [watch.suspects.next_ripe() for _ in range(3)] == ["a", "b", "a"]
+    watch.succeeds("a")
+    assert [watch.suspects.next_ripe() for _ in range(2)] == ["b", "b"]
 
 
 def test_zero_never_holds() -> None:
