@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import psutil
 
-from tests.bench import htex, memory, mend
+from tests.bench import htex, lasting, memory, mend
 from tests.bench.floors import Call, relay
 from tests.bench.processes import Cpu, idle, tree
 from tests.bench.subjects import BURSTS, CALLS, loaded
@@ -213,6 +213,8 @@ CASES: dict[str, Callable[..., dict[str, float]]] = {
     "first": htex.first,
     "growth": htex.growth,
     "kept": memory.kept,
+    "kernel_killed": lasting.kernel_killed,
+    "kernel_process_killed": lasting.kernel_process_killed,
     "latency": latency,
     "mend": mend.branch,
     "paced": paced,

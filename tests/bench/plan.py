@@ -52,6 +52,8 @@ class Sizes:
     short: int = 2000
     crowd: tuple[int, ...] = (1, 64, 2048)
     parsl: int = 5000
+    lasting: int = 10_000
+    session: int = 1_000_000
     extras: bool = True
 
 
@@ -72,6 +74,8 @@ QUICK = Sizes(
     short=200,
     crowd=(1, 64),
     parsl=0,
+    lasting=1000,
+    session=200_000,
     extras=False,
 )
 
@@ -260,6 +264,20 @@ def mending(bench: Bench, run: int) -> Figures:
     return figures
 
 
+def lasting(bench: Bench, run: int) -> Figures:
+    """What is kept when processes are killed, and what a long session costs."""
+    if not bench.with_parslab:
+        return {}
+    sizes = bench.sizes
+    figures: Figures = {}
+    executors = ("low_latency", "high_throughput")[: 2 if sizes.extras else 1]
+    for executor in _in_turns(executors, run):
+        for who in ("kernel_killed", "kernel_process_killed"):
+            found = bench.case(who, tasks=sizes.lasting, executor=executor)
+            figures |= _named(f"lasting.{who}.{executor}", found)
+    return figures | _named("session", bench.case("session", tasks=sizes.session, parts=10))
+
+
 MEASURES: dict[str, Callable[[Bench, int], Figures]] = {
     "latency": latency,
     "burst": burst,
@@ -270,6 +288,7 @@ MEASURES: dict[str, Callable[[Bench, int], Figures]] = {
     "blocks": blocks,
     "crowds": crowds,
     "mend": mending,
+    "lasting": lasting,
 }
 """What can be asked for on the command line."""
 

@@ -177,6 +177,33 @@ ROWS = (
     Row("    tasks run beyond the failed branch, or missed", "mend.llex.wrongly", "x", bound=("<=", 0.0)),
     Row("    on blocks: until all have results", "mend.htex.took", "s", "the first run", "mend.htex.first"),
     Row("    on blocks: tasks run beyond it, or missed", "mend.htex.wrongly", "x", bound=("<=", 0.0)),
+    Row(
+        "kernel killed half-way, cells run again: tasks run twice",
+        "lasting.kernel_killed.low_latency.twice",
+        "x",
+        bound=("<=", 0.0),
+    ),
+    Row("    seconds until cells go on", "lasting.kernel_killed.low_latency.first", "s", bound=("<=", 3.0)),
+    Row("    block of this host: tasks run twice", "lasting.kernel_killed.high_throughput.twice", "x"),
+    Row("    block of this host: seconds until cells go on", "lasting.kernel_killed.high_throughput.first", "s"),
+    Row(
+        "DataFlowKernel killed half-way: tasks run twice",
+        "lasting.kernel_process_killed.low_latency.twice",
+        "x",
+        bound=("<=", 2.0),
+    ),
+    Row("    seconds until cells go on", "lasting.kernel_process_killed.low_latency.first", "s", bound=("<=", 3.0)),
+    Row("    block of this host: tasks run twice", "lasting.kernel_process_killed.high_throughput.twice", "x"),
+    Row(
+        "    block of this host: seconds until cells go on", "lasting.kernel_process_killed.high_throughput.first", "s"
+    ),
+    Row("1,000,000 tasks, futures dropped: growth of memory", "session.grown", "MB", bound=("<=", 150.0)),
+    Row(
+        "    throughput at the end beside the beginning",
+        *("session.last", "/s", "first", "session.first", "session.ratio"),
+        (">=", 0.9),
+        on_ratio=True,
+    ),
 )
 
 
