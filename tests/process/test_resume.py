@@ -118,8 +118,11 @@ def test_a_mended_function_runs_anew_and_says_why(book: Book) -> None:
     cells = "dfk = loaded(); a = work(1); b = add(a, 1); c = add(1, 1); got = [b.result(), c.result()]\n"
     book.kernel(cells + "gone()")
     mended = NOTEBOOK.replace("FACTOR = 2", "FACTOR = 3")
-    (facts,) = book.kernel(cells + "tell(got=got); dfk.cleanup()", mended)
+    (facts,) = book.kernel(cells + "tell(got=got, why=[f.explain() for f in (a, b, c)]); dfk.cleanup()", mended)
     assert facts["got"] == [4, 2]
+    assert "global FACTOR changed" in facts["why"][0]
+    assert "runs anew: its input, task" in facts["why"][1]
+    assert "it ran once" in facts["why"][2]
     assert book.ran() == Counter({"1": 2, "add": 3})
 
 
@@ -176,7 +179,8 @@ def test_what_the_next_kernel_does_not_call_goes_on_by_itself(book: Book) -> Non
     (facts,) = book.kernel(
         """
     dfk = loaded(); first = work(50); got = first.result(); after = add(work(1, GATE), 1)
-    tell(got=[got, after.result()]); dfk.cleanup()"""
+    tell(got=[got, after.result()], why=first.explain()); dfk.cleanup()"""
     )
     assert facts["got"] == [100, 3]
+    assert "not called with these arguments" in facts["why"]
     assert book.ran() == Counter({"1": 1, "add": 1, "50": 1})

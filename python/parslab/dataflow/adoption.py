@@ -15,6 +15,7 @@ import hashlib
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
+from parslab.dataflow.explain import changed_parts
 from parslab.dataflow.table import Task
 from parslab.records.events import TaskAdopted, TaskMoved, TaskSubmitted
 from parslab.records.states import FINAL, SUCCESSES, TaskState
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 __all__ = ["Adoption", "Call"]
 
 _EXPLAINED = 10_000
-"""Calls that ran anew whose reason is kept."""
+"""Calls that ran anew whose reason is kept, and as many that did not."""
 
 
 class Call:
@@ -75,7 +76,8 @@ class Adoption:
         self._offers: dict[bytes, deque[Call]] = {}
         self._apps: dict[str, deque[Call]] = {}
         self._keys: dict[int, bytes | None] = {}
-        self._whys: dict[int, str] = {}
+        self._anew: dict[int, str] = {}
+        self._taken: dict[int, str] = {}
         self.adopted = 0
         """Calls whose result was there, or was still being made."""
         self.anew = 0
@@ -154,10 +156,13 @@ class Adoption:
                 return True
             if self._hand_on(call, client, message, app):
                 self.adopted += 1
+                if len(self._taken) < _EXPLAINED:
+                    self._taken[call.task if not call.run else message.task] = app
                 return True
         self.anew += 1
-        if len(self._whys) < _EXPLAINED:
-            self._whys[message.task] = self._why(message, app, fingerprint, call)
+        if len(self._anew) < _EXPLAINED:
+            reason = self._reason(message, app, fingerprint, call)
+            self._anew[message.task] = f"Task {message.task} ({app}) runs anew: {reason}."
         return False
 
     @property
@@ -168,7 +173,8 @@ class Adoption:
     def follow(self, before: Adoption) -> None:
         """Take the place of an adoption that began earlier, for kernels that are still there."""
         self._keys.update(before._keys)
-        self._whys.update(before._whys)
+        self._anew.update(before._anew)
+        self._taken.update(before._taken)
 
     def forget(self, tasks: Sequence[int]) -> None:
         """Nobody can pass these calls on any more."""
@@ -176,8 +182,13 @@ class Adoption:
             self._keys.pop(task, None)
 
     def why(self, task: int) -> str | None:
-        """Why a call was made anew, in one sentence; None when it was not, or is not known any more."""
-        return self._whys.get(task)
+        """Why a call was made anew, or that it was not, in one sentence; None when that is not known (any more)."""
+        taken = self._taken.get(task)
+        if taken is not None:
+            return (
+                f"Task {task} ({taken}) was called by the kernel before the restart, and was taken over: it ran once."
+            )
+        return self._anew.get(task)
 
     def _take(self, key: bytes | None) -> Call | None:
         calls = self._offers.get(key) if key is not None else None
@@ -267,48 +278,40 @@ class Adoption:
 
     # ----- why not
 
-    def _why(self, message: Submit, app: str, fingerprint: bytes, taken: Call | None) -> str:
+    def _reason(self, message: Submit, app: str, fingerprint: bytes, taken: Call | None) -> str:
+        """Why a call has to be made anew, as the rest of a sentence."""
         if taken is not None:
-            return f"The result of the earlier call (task {taken.task}) cannot be read any more, so it runs anew."
+            return f"the result of the earlier call (task {taken.task}) cannot be read any more"
         earlier = self._apps.get(app)
         if not earlier:
-            return f"No call of {app} was made before the restart, so there is nothing to take over."
+            return f"no call of {app} was made before the restart"
         for dep in message.deps:
             if self._keys.get(dep) is None:
-                return f"Its input task {dep} cannot be known again in another kernel, so it runs anew."
-            if dep in self._whys:
-                return f"Its input task {dep} runs anew, so it does, too."
+                return f"its input, task {dep}, cannot be known again in another kernel"
+            if dep in self._anew:
+                return f"its input, task {dep}, runs anew"
         same = [call for call in earlier if call.fingerprint == fingerprint]
         if not same:
-            changed = _changes(earlier[-1].parts, self.codes.parts[message.fn] if message.fn >= 0 else {})
-            return f"The function of {app} has changed since the restart ({changed}), so it runs anew."
+            parts = self.codes.parts[message.fn] if message.fn >= 0 else {}
+            return f"its function has changed since the restart: {changed_parts(earlier[-1].parts, parts)}"
         alike = [call for call in same if call.shown == message.shown]
         if not alike:
-            before = same[0].shown
-            return f"{app}({message.shown}) was not called before the restart ({app}({before}) was), so it runs anew."
+            return f"it was not called with these arguments before the restart, but so: {app}({same[0].shown})"
         ended = [call for call in alike if call.state is not None and call.state not in SUCCESSES]
         if ended:
-            return (
-                f"The earlier call (task {ended[0].task}) {_ENDS[ended[0].state or TaskState.failed]}, so it runs anew."
-            )
+            return f"the earlier call, task {ended[0].task}, {_ENDS[ended[0].state or TaskState.failed]}"
         times = "once" if len(alike) == 1 else f"{len(alike)} times"
         return (
-            f"{app}({message.shown}) was called {times} before the restart, and what that gave is taken already, or an "
-            "argument differs in what is not shown; so it runs anew."
+            f"it was called {times} before the restart, and what that gave is taken already, or an argument differs in "
+            "what is not shown"
         )
 
 
 _ENDS = {
     TaskState.failed: "failed",
-    TaskState.dep_fail: "never ran, because what it needed failed",
+    TaskState.dep_fail: "never ran because what it needed failed",
     TaskState.cancelled: "was cancelled",
 }
-
-
-def _changes(before: dict[str, bytes], now: dict[str, bytes]) -> str:
-    """Which parts of a function differ, in words."""
-    names = [name for name in {**before, **now} if before.get(name) != now.get(name)]
-    return ", ".join(names[:5]) or "its code"
 
 
 def _key(submit: Submit, frames: Sequence[Buffer], fingerprint: bytes, deps: Sequence[bytes | None]) -> bytes | None:

@@ -173,6 +173,7 @@ class Kernel(Ledger):
         self.record = self.keeper.open()
         if self.record is not None:
             self.heirs = Heirs(self, self.record, self.run.get("inherits", ()))
+            self.reasons.append(self.heirs.why)
         self.event(
             RunStarted(
                 time(),

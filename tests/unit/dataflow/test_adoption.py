@@ -179,10 +179,10 @@ def test_a_changed_function_or_argument_runs_anew_with_what_comes_from_it() -> N
     tail = book.call(b"2", head)
     other = book.call(b"4")
     same = book.call(b"3")
-    assert "has changed since the restart (body)" in book.why(head)
-    assert f"input task {head} runs anew" in book.why(tail)
-    assert "f(4) was not called" in book.why(other)
-    assert book.why(same) == ""
+    assert "has changed since the restart: body changed" in book.why(head)
+    assert f"its input, task {head}, runs anew" in book.why(tail)
+    assert "but so: f(1)" in book.why(other)
+    assert "was taken over: it ran once" in book.why(book.names[same])
     assert book.result(same) == b"2 of 3"
     book.run()
     assert book.executions == [b"1", b"3", b"2", b"1", b"4", b"2"]
