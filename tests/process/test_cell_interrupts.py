@@ -86,20 +86,30 @@ def test_an_interrupt_stops_the_cell_and_no_task(book: Notebook, gate: Path, how
     assert book.run("sorted(p.pid for p in psutil.Process().children(recursive=True))").result == pids
 
 
-@pytest.mark.parametrize(
-    "line", ["%parsl wait", "%%parsl --wait -e llex\nwhile not os.path.exists(gate): time.sleep(0.01)"]
-)
-def test_magics_that_wait_are_interrupted_alone(book: Notebook, gate: Path, line: str) -> None:
-    book.run("task = waits(gate)")
-    cell = book.start(line)
-    book.until(lambda: cell.number)
-    book.until(lambda: "parsl" in line and book.control() is not None)  # the cell is under way
+def test_a_cell_task_that_is_waited_for_goes_on(book: Notebook, gate: Path) -> None:
+    begun = gate.with_name("begun")
+    body = f"pathlib.Path({str(begun)!r}).touch()\nwhile not os.path.exists(gate): time.sleep(0.01)\nlast = 7"
+    cell = book.start(f"%%parsl --wait -e llex -n cell_task\n{body}")
+    book.until(begun.exists)
     book.manager.interrupt_kernel()
     book.finish(cell)
     assert cell.error.startswith("KeyboardInterrupt")
+    assert "its unfinished task goes on (%parsl cancel --cell would end it)" in cell.stdout
+    gate.touch()
+    assert book.run("last.result()").result == "7"
+    assert "exec_done" in book.text(book.run("%parsl tasks --app cell_task").shown[0])
+
+
+def test_a_command_that_waits_is_interrupted_alone(book: Notebook, gate: Path) -> None:
+    book.run("task = waits(gate)")
+    cell = book.start("print('waiting', flush=True)\n%parsl wait")
+    book.until(lambda: "waiting" in cell.stdout)
+    book.manager.interrupt_kernel()
+    book.finish(cell)
+    assert cell.error.startswith("KeyboardInterrupt")
+    assert "was interrupted" not in cell.stdout  # it is another cell's task
     gate.touch()
     assert book.run("task.result()").result == "7"
-    assert "cancelled" not in book.run("parslab.dfk().wait_for_current_tasks()\n%parsl status").error
 
 
 def test_what_the_last_cell_called_is_cancelled_alone(book: Notebook, gate: Path) -> None:

@@ -82,6 +82,8 @@ class LeanFuture(Future[Any]):
     _lazy_condition: threading.Condition | None = None
     _lazy_waiters: list[Any] | None = None
     _lazy_callbacks: list[Callable[[Any], object]] | None = None
+    _awaiting: ClassVar[Callable[[], contextlib.AbstractContextManager[None]] | None] = None
+    """Set in notebooks: has interrupts seen while a future is awaited."""
 
     def __init__(self) -> None:
         """Not the standard constructor: everything it would make is made lazily."""
@@ -247,7 +249,8 @@ class LeanFuture(Future[Any]):
 
         self.add_done_callback(wake)
         self._before_waiting()
-        yield from woken
+        with LeanFuture._awaiting() if LeanFuture._awaiting is not None else contextlib.nullcontext():
+            yield from woken
         return self.result()
 
     def __iter__(self) -> NoReturn:

@@ -9,50 +9,77 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import signal
 import socket
 import threading
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from parslab.app.origin import calling_cell
 from parslab.client import session
+from parslab.client.futures import LeanFuture
 from parslab.errors import ParslabError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 __all__ = ["interrupted_cell", "wake_on_signals"]
 
-_wakers: tuple[socket.socket, socket.socket] | None = None
+_waker: _Waker | None = None
+
+
+class _Waker:
+    """Has signals wake an event loop for as long as futures are awaited in it.
+
+    Not always: other libraries, such as trio, want the one place that Python has for this when they run.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._ear, self._mouth = socket.socketpair()
+        self._ear.setblocking(False)
+        self._mouth.setblocking(False)
+        self._awaiting = 0
+        loop.add_reader(self._ear, self._hear)
+
+    def _hear(self) -> None:
+        with contextlib.suppress(BlockingIOError):
+            self._ear.recv(4096)
+
+    @contextlib.contextmanager
+    def awaiting(self) -> Iterator[None]:
+        """While a future is awaited."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        self._awaiting += 1
+        if self._awaiting == 1:
+            self._swap(-1, self._mouth.fileno())
+        try:
+            yield
+        finally:
+            self._awaiting -= 1
+            if not self._awaiting:
+                self._swap(self._mouth.fileno(), -1)
+
+    @staticmethod
+    def _swap(there: int, wanted: int) -> None:
+        """Take the place, or give it back, unless it is somebody else's."""
+        with contextlib.suppress(ValueError, OSError):  # theirs was closed meanwhile
+            before = signal.set_wakeup_fd(wanted, warn_on_full_buffer=False)
+            if before != there:
+                signal.set_wakeup_fd(before)
 
 
 def wake_on_signals(kernel: Any) -> None:
-    """Have a signal wake the event loop of a kernel; made once.
+    """Have a signal wake the event loop of a kernel that awaits futures; made once.
 
     ipykernel ends a cell that awaits by a callback, which the loop finds when something else wakes it: an interrupt of
     ``await future`` would be seen when the future is done.
     """
-    global _wakers
+    global _waker
     loop = getattr(getattr(kernel, "io_loop", None), "asyncio_loop", None)
-    if _wakers is not None or loop is None or threading.current_thread() is not threading.main_thread():
-        return
-    ear, mouth = _wakers = socket.socketpair()
-    ear.setblocking(False)
-    mouth.setblocking(False)
-    before = signal.set_wakeup_fd(mouth.fileno(), warn_on_full_buffer=False)
-    if before >= 0:  # somebody has taken care of it
-        signal.set_wakeup_fd(before)
-        return
-    os.register_at_fork(after_in_child=_leave_to_parent)
-
-    def hear() -> None:
-        with contextlib.suppress(BlockingIOError):
-            ear.recv(4096)
-
-    loop.add_reader(ear, hear)
-
-
-def _leave_to_parent() -> None:
-    with contextlib.suppress(ValueError):  # forked by another thread than the main one
-        signal.set_wakeup_fd(-1)
+    if _waker is None and loop is not None and threading.current_thread() is threading.main_thread():
+        _waker = _Waker(loop)
+        LeanFuture._awaiting = _waker.awaiting
 
 
 def interrupted_cell(result: Any, cancel: bool) -> str:
