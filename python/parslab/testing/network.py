@@ -292,7 +292,7 @@ class Network:
     def lost(self, worker: FakeWorker) -> None:
         """A worker is dead: its tasks fail or go to others, and another one takes its place."""
         held = self.queue.remove(worker.slot)
-        again = not_begun(held, worker.page)
+        again = not_begun(held, worker.page, worker.attempt)
         for task in held:
             task.worker = None
             if task in again:

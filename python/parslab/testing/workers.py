@@ -49,6 +49,7 @@ class FakeWorker:
     def __init__(self, network: Network, slot: Slot) -> None:
         self.slot = slot
         self.alive = True
+        self.attempt = 0
         self.page = -1 << 62
         """Read by the parent when this worker is dead: what it has begun last, as in ``remote.pool.processes``."""
         self._network = network
@@ -86,7 +87,7 @@ class FakeWorker:
             return
         told = self._todo.popleft()
         task, attempt = told
-        self._running, self.page, self._since = told, task.id, network.now
+        self._running, self.page, self.attempt, self._since = told, task.id, attempt, network.now
         network.body_begins(task, attempt)
         takes = LONG if network.random.random() < _SELDOM else _USUAL[task.fn % len(_USUAL)]
         if network.random.random() < network.faults.killed:

@@ -184,6 +184,9 @@ def test_what_a_dead_worker_had_not_begun() -> None:
     assert not_begun(held, -1 << 62) == held  # it never began anything
     assert not_begun(held, None) == []
     assert not_begun([], 5) == []
+    held[0].attempt = 1  # its first attempt was begun, and has failed, here
+    assert not_begun(held, -1 - 5, 0) == held
+    assert not_begun(held, -1 - 5, 1) == held[1:]
 
 
 # --- looks -----------------------------------------------------------------------------------------------------------

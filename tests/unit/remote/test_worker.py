@@ -48,7 +48,7 @@ class Bench:
     def __init__(self) -> None:
         self.link = FakeLink()
         self.output = FakeOutput()
-        self.page = memoryview(bytearray(8)).cast("q")
+        self.page = memoryview(bytearray(16)).cast("q")
         self.worker = Worker(self.link, self.output, self.page)  # type: ignore[arg-type]
         self._fns = 0
 

@@ -365,7 +365,7 @@ class Pool:
         now = time()
         page = peer.process.page if peer.process else None
         held = self.queue.remove(peer)
-        again = not_begun(held, page)
+        again = not_begun(held, page, peer.process.attempt if peer.process else 0)
         for task in held:
             task.worker = None
             if task in again:

@@ -95,7 +95,7 @@ class Process:
         self.control.setblocking(False)
         self._files = [anonymous_file("parslab-stdout"), anonymous_file("parslab-stderr")]
         page = anonymous_file("parslab-page")
-        os.ftruncate(page, 8)
+        os.ftruncate(page, 16)
         lifeline, self._lifeline = os.pipe()
         fds = (data.fileno(), control.fileno(), *self._files, page, lifeline)
         told = {
@@ -129,7 +129,7 @@ class Process:
             data.close()
             control.close()
             os.close(lifeline)
-        self._map = mmap.mmap(page, 8)
+        self._map = mmap.mmap(page, 16)
         self._page = memoryview(self._map).cast("q")
         self._page[0] = _NOTHING_BEGUN
         os.close(page)
@@ -145,6 +145,11 @@ class Process:
     def page(self) -> int:
         """``t``: task t was begun last and has not ended; ``-1 - t``: it has ended."""
         return int(self._page[0])
+
+    @property
+    def attempt(self) -> int:
+        """Which attempt of that task it was."""
+        return int(self._page[1])
 
     def condemn(self) -> None:
         """Note everything that descends from it now, also what has left its group: it goes with it."""

@@ -251,17 +251,17 @@ def _load(slot: Slot) -> tuple[float, int]:
     return slot.expected, len(slot.inflight)
 
 
-def not_begun(held: list[Any], page: int | None) -> list[Any]:
+def not_begun(held: list[Any], page: int | None, attempt: int = 0) -> list[Any]:
     """Of the tasks that a dead worker held, in the order sent: those that it certainly had not begun.
 
     ``page`` is what the worker wrote down: ``t`` when it began task t, ``-1 - t`` when that had ended; None when
-    nobody could read it.
+    nobody could read it.  ``attempt`` says which attempt of t that was: the next one may be among those held.
     """
     if page is None:
         return []
     begun = page if page >= 0 else -1 - page
     for place, task in enumerate(held):
-        if task.id == begun:
+        if task.id == begun and task.attempt == attempt:
             return held[place + 1 :]
     # It had ended everything that was reported; what it holds came later.
     return held

@@ -36,7 +36,7 @@ def main(settings: dict[str, Any]) -> None:
     if "data" in settings:
         link, control = unix_links(settings["data"], settings["control"])
         output = Output((settings["files"][0], settings["files"][1]))
-        page = memoryview(mmap.mmap(settings["page"], 8)).cast("q")
+        page = memoryview(mmap.mmap(settings["page"], 16)).cast("q")
     else:
         link, control = tcp_links(settings, name)
         output, page = Output(), None

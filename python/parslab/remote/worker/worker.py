@@ -50,13 +50,14 @@ class Worker:
     output
         The output files, emptied after each task.
     page
-        A shared page on which the parent reads which task was running when a worker died; None far from it.
+        A shared page on which the parent reads which task, and which attempt of it, was running when a worker died;
+        None far from it.
     """
 
     def __init__(self, link: Link, output: Output, page: memoryview | None) -> None:
         self._link = link
         self._output = output
-        self._page = page if page is not None else memoryview(bytearray(8)).cast("q")
+        self._page = page if page is not None else memoryview(bytearray(16)).cast("q")
         self._todo: deque[tuple[Run, list[bytearray]]] = deque()
         self._reading = threading.Lock()  # the control thread reads ahead when the main thread is in a task
         self._finished: deque[tuple[list[Any], Sequence[Buffer]]] = deque()
@@ -117,6 +118,7 @@ class Worker:
         out: list[Buffer] = []
         try:
             try:
+                self._page[1] = run.attempt
                 self.current = self._page[0] = run.task
                 inline, out = self._call(run, frames)
             finally:
