@@ -34,10 +34,12 @@ def executor(blocks: int = 1, workers: int = 2, **options: Any) -> parslab.HighT
 
 
 @contextlib.contextmanager
-def blocks_run(house: House, retries: int = 0, blocks: int = 1, **options: Any) -> Iterator[DataFlowKernel]:
+def blocks_run(
+    house: House, retries: int = 0, blocks: int = 1, resume: bool = True, **options: Any
+) -> Iterator[DataFlowKernel]:
     """A run with these blocks, cleaned up whatever became of it."""
     config = parslab.Config(
-        executors=[executor(blocks, **options)], run_dir=house.runs, retries=retries, strategy_period=0.2
+        executors=[executor(blocks, **options)], run_dir=house.runs, retries=retries, strategy_period=0.2, resume=resume
     )
     dfk = parslab.load(config)
     try:

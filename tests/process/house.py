@@ -154,12 +154,12 @@ class House:
             pytest.fail("the run has left behind:\n  " + "\n  ".join(left), pytrace=False)
 
     @contextlib.contextmanager
-    def load(self, workers: int = 1, **options: Any) -> Iterator[DataFlowKernel]:
+    def load(self, workers: int = 1, resume: bool = True, **options: Any) -> Iterator[DataFlowKernel]:
         """A run of this process; cleaned up, whatever became of it."""
         import parslab
 
         executor = parslab.LowLatencyExecutor(workers=workers, **options)
-        dfk = parslab.load(parslab.Config(executors=[executor], run_dir=self.runs))
+        dfk = parslab.load(parslab.Config(executors=[executor], run_dir=self.runs, resume=resume))
         try:
             yield dfk
         finally:

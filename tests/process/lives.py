@@ -11,9 +11,8 @@ import socket
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from parslab.client import start as starting
 from parslab.client.dfk import DataFlowKernel
-from parslab.client.start import Started, start
+from parslab.client.start import Started, launch, start
 from parslab.version import version
 from tests.process.house import is_gone, until
 
@@ -65,7 +64,7 @@ class Lives:
         self.settings["revived"] = self.settings.get("revived", 0) + 1
         Path(self.settings["sockets"]).mkdir(exist_ok=True, mode=0o700)
         ours, theirs = socket.socketpair()
-        popen = (vars(starting).get("launch") or vars(starting)["_launch"])(self.settings, theirs.fileno())
+        popen = launch(self.settings, theirs.fileno())
         theirs.close()
         self._started = Started(self.settings, popen, ours)
         self.dfk = self._joined(self._started)

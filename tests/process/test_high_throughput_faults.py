@@ -161,8 +161,9 @@ def test_a_block_that_is_killed_behind_our_back_is_replaced(house: House, tmp_pa
 
 
 def test_a_dead_dataflowkernel_takes_blocks_and_workers_along(house: House, tmp_path: Path) -> None:
+    """When it is not to be started again."""
     log = tmp_path / "log"
-    with blocks_run(house, blocks=2) as dfk:
+    with blocks_run(house, blocks=2, resume=False) as dfk:
         plus(0).result(15)
         until(lambda: len(managers(dfk.pid)) == 2 and len(workers(dfk.pid)) == 4)
         everybody = [dfk.pid, *block_leaders(dfk.pid), *managers(dfk.pid), *workers(dfk.pid)]

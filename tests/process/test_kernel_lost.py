@@ -1,4 +1,7 @@
-"""The DataFlowKernel process dies, hangs or is stopped: futures say so at once, nothing of the run stays."""
+"""The DataFlowKernel process dies, hangs or is stopped: futures say so at once, nothing of the run stays.
+
+Without a record (``resume=False``); what becomes of a run that has one is in ``test_second_life``.
+"""
 
 from __future__ import annotations
 
@@ -51,7 +54,7 @@ def test_every_future_fails_at_once_with_the_path_of_the_log(house: House) -> No
     def joined() -> list[AppFuture]:
         return [nap(60), nap(60)]
 
-    with house.load(workers=2) as dfk:
+    with house.load(workers=2, resume=False) as dfk:
         children = offspring().result()
         workers = workers_of(dfk.pid)
         futures = [nap(60) for _ in range(20)] + [nap(0, after=nap(60)), joined()]
@@ -77,7 +80,7 @@ def test_every_future_fails_at_once_with_the_path_of_the_log(house: House) -> No
 
 
 def test_its_death_by_an_error_of_its_own_is_told(house: House) -> None:
-    with house.load() as dfk:
+    with house.load(resume=False) as dfk:
         future = nap(60)
         until(future.running)
         os.kill(dfk.pid, signal.SIGABRT)
@@ -85,7 +88,7 @@ def test_its_death_by_an_error_of_its_own_is_told(house: House) -> None:
 
 
 def test_told_to_end_it_says_by_whom(house: House) -> None:
-    with house.load() as dfk:
+    with house.load(resume=False) as dfk:
         future = nap(60)
         until(future.running)
         os.kill(dfk.pid, signal.SIGTERM)
@@ -96,7 +99,7 @@ def test_told_to_end_it_says_by_whom(house: House) -> None:
 
 
 def test_workers_that_hold_the_gil_go_too(house: House) -> None:
-    with house.load(workers=1) as dfk:
+    with house.load(workers=1, resume=False) as dfk:
         children = offspring().result()
         (worker,) = workers_of(dfk.pid)
         future = spin(60)
@@ -112,14 +115,14 @@ def test_children_in_sessions_of_their_own_go_too(house: House) -> None:
     def daemon() -> int:
         return subprocess.Popen(["sleep", "600"], start_new_session=True).pid
 
-    with house.load(workers=1) as dfk:
+    with house.load(workers=1, resume=False) as dfk:
         sleep = daemon().result()
         os.kill(dfk.pid, signal.SIGKILL)
         until(is_gone(sleep), 5)
 
 
 def test_a_busy_main_thread_does_not_delay_the_news(house: House) -> None:
-    with house.load() as dfk:
+    with house.load(resume=False) as dfk:
         future = nap(60)
         until(future.running)
         os.kill(dfk.pid, signal.SIGKILL)
@@ -135,7 +138,7 @@ def test_a_thread_that_waits_for_a_large_value_is_told(house: House) -> None:
     def large() -> bytes:
         return bytes(300_000_000)
 
-    with house.load() as dfk:
+    with house.load(resume=False) as dfk:
         future = large()
         until(future.done)
         os.kill(dfk.pid, signal.SIGSTOP)
@@ -156,7 +159,7 @@ def test_a_thread_that_waits_for_a_large_value_is_told(house: House) -> None:
 
 
 def test_a_stopped_one_goes_on_where_it_was(house: House) -> None:
-    with house.load(workers=2) as dfk:
+    with house.load(workers=2, resume=False) as dfk:
         assert nap(0).result() == 0
         running = nap(0.2)
         os.kill(dfk.pid, signal.SIGSTOP)
@@ -173,7 +176,7 @@ def test_a_stopped_one_goes_on_where_it_was(house: House) -> None:
 
 
 def test_a_stopped_one_is_ended_by_cleanup(house: House) -> None:
-    with house.load() as dfk:
+    with house.load(resume=False) as dfk:
         nap(60)
         worker = workers_of(dfk.pid)[0]
         os.kill(dfk.pid, signal.SIGSTOP)
@@ -184,7 +187,7 @@ def test_a_stopped_one_is_ended_by_cleanup(house: House) -> None:
 
 
 def test_questions_are_answered_by_a_sentence_after_its_death(house: House) -> None:
-    with house.load() as dfk:
+    with house.load(resume=False) as dfk:
         future = nap(60)
         until(future.running)
         os.kill(dfk.pid, signal.SIGKILL)

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import socket
 from typing import Any
 
 import pytest
 import zmq
 
-from parslab.remote.loop import Loop
 from parslab.remote.manager.link import Link
 from parslab.wire.messages import Farewell
 from tests.process.house import until
@@ -34,15 +31,3 @@ def test_what_is_sent_to_nobody_does_not_block(frames: list[bytes]) -> None:
         link.send([Farewell("it leaves")], frames)
     finally:
         link.close()
-
-
-def test_a_signal_that_comes_when_the_loop_is_closed_breaks_nothing() -> None:
-    """A worker's end may be told while its manager is about to begin anew."""
-    loop = Loop(lambda: None, lambda error: None)
-    before = signal.getsignal(signal.SIGUSR1)
-    try:
-        loop.catch(signal.SIGUSR1, lambda: None)
-        loop.close()
-        os.kill(os.getpid(), signal.SIGUSR1)
-    finally:
-        signal.signal(signal.SIGUSR1, before)

@@ -49,7 +49,11 @@ def begin(path: Path) -> None:
 def lives(house: House, blocks: int = 1, **options: Any) -> Iterator[Lives]:
     """A run with so many blocks of one worker each."""
     config = parslab.Config(
-        executors=[executor(blocks, workers=1, **options)], run_dir=house.runs, strategy_period=0.2, retries=1
+        executors=[executor(blocks, workers=1, **options)],
+        run_dir=house.runs,
+        strategy_period=0.2,
+        retries=1,
+        resume=False,
     )
     run = Lives(config)
     try:

@@ -48,6 +48,7 @@ from parslab.wire.messages import (
     Release,
     Reopened,
     Resolved,
+    Resumed,
     RunLocal,
     Shutdown,
     Submit,
@@ -65,6 +66,7 @@ if TYPE_CHECKING:
 
     from parslab.client.identities import Calls
     from parslab.client.judging import Handler
+    from parslab.client.revival import Revival
     from parslab.client.start import Peer
     from parslab.config import Config
     from parslab.serialize.functions import Function
@@ -148,6 +150,11 @@ class DataFlowKernel:
         self._local: LocalTasks
         self._judging: Judging
         self._identities: Identities
+        self._number = -1
+        """Ours as a client of the run."""
+        self._there: int | None = None
+        """How many of our batches another DataFlowKernel has; None while it has not said so."""
+        self._revival: Revival | None = None
         self._ids: itertools.count[int]
         self._handlers: dict[type, Callable[[Any], None]] = {
             Printed: self._printed,
@@ -178,7 +185,8 @@ class DataFlowKernel:
         self._identities = Identities(getattr(self.config, "resume", True))
         self._handlers[RunLocal] = self._local.run
         self._handlers[Want] = self._local.want
-        self._link = Link(sock, self._handle, self._lost)
+        lasting = self._revival is not None
+        self._link = Link(sock, self._handle, self._lost, self._mend if lasting else None)
         handler = getattr(self.config, "retry_handler", None)
         self._judging = Judging(self._link, self._local.new_pool("retry handler", 1), handler)
         self._codes = SentCodes(self._link)
@@ -686,6 +694,8 @@ class DataFlowKernel:
                     self._local.ended(message.task)
                 if future is not None:
                     future._resolve(message.state, message.inline, message.size, message.failure)
+                else:
+                    self._questions.made_again(message.task)
                 if self._followers:
                     self._followers.pop(message.task, None)
                 if judged:
@@ -738,8 +748,15 @@ class DataFlowKernel:
 
     def _acked(self, message: Acked) -> None:
         """So many batches are in the run's record."""
+        if self._there is None:
+            self._there = message.batches
+        else:
+            self._link.acked(message.batches)
 
     def _welcome(self, message: Welcome) -> None:
+        if self._number >= 0:
+            return  # to another DataFlowKernel of the same run
+        self._number, self._there = message.client, 0
         self._ids = itertools.count(message.client << 40 if message.first < 0 else message.first)
         self._kinds = tuple(kind for _, kind in message.executors)
         self.labels = tuple(label for label, _ in message.executors)
@@ -787,6 +804,43 @@ class DataFlowKernel:
     def _lost_error(self) -> ParslabError:
         return self._ended or DataFlowKernelLost(self.run, "is gone", str(self.run_dir / "dfk.log"))
 
+    def _mend(self, how: str) -> bool:
+        """The connection is over: have the DataFlowKernel started again where it was killed (link's thread)."""
+        if not self._welcomed.is_set() or self._revival is None:
+            return False
+        while not (self._closing or self._refused or self._process_left) and self._link.lasting:
+            lost = time()
+            how = self._started.how_it_ended() if self._started is not None else "was killed"
+            if "was killed" not in how or not self._revival.possible():
+                return False
+            if not self._revival.again(lost):
+                self._lost_how = f"{how}, for the third time within a minute"
+                return False
+            self._link.let_go()
+            back = self._revival.come_back(self._number, how, lost, self._started is not None)
+            if back is None:
+                return False
+            sock, started = back
+            if started is not None and self._started is not None:
+                self._started, self.pid = started, started.pid
+            self._there = None
+            try:
+                if self._link.turn_over(sock, lambda: self._there is not None, _HANDSHAKE):
+                    self._resume()
+                    return True
+            except EOFError:
+                continue
+        return False
+
+    def _resume(self) -> None:
+        """Another DataFlowKernel knows us: what it has not heard of is sent again, and what it gets wrong put right."""
+        there = self._there or 0
+        self._link.resume(there)
+        self._judging.announce()
+        self._local.report_again()
+        self._link.send(Resumed(list(self._pending), there))
+        self._questions.ask_again()
+
     def _lost(self, how: str) -> None:
         """The connection is over (link's thread)."""
         closing = self._closing
@@ -796,6 +850,8 @@ class DataFlowKernel:
         else:
             if self._refused:
                 how = f"has ended: {self._refused}"
+            elif self._lost_how:
+                how = self._lost_how
             elif self._started is not None:
                 how = self._started.how_it_ended()
             self._ended = DataFlowKernelLost(self.run, how, str(self.run_dir / "dfk.log"))

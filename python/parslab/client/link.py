@@ -45,14 +45,23 @@ class Link:
         Called in the link's thread with each batch.
     ended
         Called in the link's thread when the connection is over, with what went wrong.
+    mend
+        Called before that: makes another connection to the run (:meth:`turn_over`), or answers that there is none.
     """
 
-    def __init__(self, sock: socket.socket, handle: Callable[[Batch], None], ended: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        sock: socket.socket,
+        handle: Callable[[Batch], None],
+        ended: Callable[[str], None],
+        mend: Callable[[str], bool] | None = None,
+    ) -> None:
         sock.setblocking(False)
         self._stream = Stream(sock, decoder(KernelMessage))
         self._handle = handle
         self._ended = ended
-        self._out = Outgoing(sock)
+        self._mend = mend
+        self._out = Outgoing(sock, keep=mend is not None)
         self._outbox = self._out.outbox
         self._sending = threading.Lock()  # the socket's outgoing side is shared with every thread that calls an app
         self._wake_out, self._wake_in = os.pipe()
@@ -102,7 +111,8 @@ class Link:
         with self._sending:
             if self._over:
                 return
-            room.register(self._stream.sock, select.POLLOUT)
+            if not self._out.broken:
+                room.register(self._stream.sock, select.POLLOUT)
             try:
                 self._out.add(message, frames)
                 while not self._out.flush() and not self._over:
@@ -159,17 +169,84 @@ class Link:
         how = "ended"
         try:
             while not self._over:
-                self.turn(None)
-        except EOFError:
-            how = "is gone"
-        except ProtocolError as error:
-            how = f"was not understood: {error}"
+                how = self._serve()
+                if self._over or self._mend is None or not self._mend(how):
+                    break
         except Exception as error:
-            log.exception("the link to the DataFlowKernel broke")
+            log.exception("the link to the DataFlowKernel could not be mended")
             how = f"could not be listened to: {type(error).__name__}: {error}"
         finally:
             self._over = True
             self._ended(how)
+
+    def _serve(self) -> str:
+        """Handle what comes until the connection is over; answers how it came to that."""
+        try:
+            while not self._over:
+                self.turn(None)
+        except EOFError:
+            return "is gone"
+        except ProtocolError as error:
+            return f"was not understood: {error}"
+        except Exception as error:
+            log.exception("the link to the DataFlowKernel broke")
+            return f"could not be listened to: {type(error).__name__}: {error}"
+        return "ended"
+
+    # ----- another DataFlowKernel (link's thread)
+
+    def let_go(self) -> None:
+        """The connection is over: what is called from now on waits for another one."""
+        with self._sending:
+            self._out.broken = True
+            self._out.own()
+        with contextlib.suppress(KeyError, ValueError):
+            self._poll.unregister(self._stream.sock)
+        self._stream.close()
+
+    def turn_over(self, sock: socket.socket, ready: Callable[[], bool], seconds: float) -> bool:
+        """Listen to another connection until ``ready``; nothing is sent before :meth:`resume`.
+
+        Raises
+        ------
+        EOFError
+            That one is over, too.
+        """
+        sock.setblocking(False)
+        self._stream = Stream(sock, decoder(KernelMessage))
+        self._poll.register(sock, select.POLLIN)
+        self._watching_room = False
+        deadline = perf_counter() + seconds
+        while not self._over and not ready():
+            if perf_counter() > deadline:
+                return False
+            self.turn(100)
+        return not self._over
+
+    def resume(self, there: int) -> None:
+        """Send everything again but the first so many batches, which the DataFlowKernel has."""
+        with self._sending:
+            self._out.resume(self._stream.sock, there)
+            self._out.flush()
+        self._wake()
+
+    def acked(self, batches: int) -> None:
+        """So many batches are in the run's record."""
+        if batches > self._out.last + 1:  # it will never be: there is no record any more
+            with self._sending:
+                self._out.stop_keeping()
+        else:
+            self._out.safe = batches
+
+    @property
+    def lasting(self) -> bool:
+        """Whether what is sent is kept until it is in the run's record."""
+        return self._out.keep
+
+    @property
+    def safe(self) -> int:
+        """How many batches are in the run's record, as far as we know."""
+        return self._out.safe
 
     def turn(self, timeout: int | None) -> None:
         """Wait (at most ``timeout`` milliseconds) for something, once, and handle it.

@@ -89,6 +89,10 @@ class LocalTasks:
         self._kept: dict[int, list[AppFuture]] = {}
         """By remote task: those of them that its worker may ask for, until it has ended."""
         self._externals: weakref.WeakKeyDictionary[Future[Any], AppFuture] = weakref.WeakKeyDictionary()
+        self._running: set[int] = set()
+        """Tasks whose bodies were given to a thread and have not ended."""
+        self._reports: dict[int, Finished] = {}
+        """What the DataFlowKernel was told and has not answered."""
         self._in_threads: set[int] = set()
         """Thread-pool tasks whose bodies run."""
         self._meeting = threading.Lock()  # one external task for a future that two threads pass on at once
@@ -190,6 +194,11 @@ class LocalTasks:
             now, why = time(), Failure("CancelledError: nobody in the notebook has its future any more")
             self._kernel._link.send(Finished(message.task, TaskState.failed, now, now, why))
             return
+        task = message.task
+        if message.again and (task in self._running or task in self._reports or isinstance(body.future, _JoinFuture)):
+            return
+        self._reports.pop(message.task, None)  # of an earlier attempt
+        self._running.add(message.task)
         turn = body.turn
         body.pool.submit(lambda: self._execute(body, turn))
 
@@ -201,7 +210,7 @@ class LocalTasks:
     @property
     def open(self) -> bool:
         """Whether anything is held for a task that has not ended."""
-        return bool(self._bodies or self._kept)
+        return bool(self._bodies or self._kept or self._reports)
 
     def ended(self, task: int, failed: AppFuture | None = None) -> None:
         """A task has ended, perhaps without ever having run: let go of what was held for it.
@@ -209,6 +218,7 @@ class LocalTasks:
         What it takes to run a ``failed`` one again is held by its future from now on.
         """
         body, kept = self._bodies.pop(task, None), self._kept.pop(task, None)
+        self._reports.pop(task, None)
         if body is not None:
             body.turn += 1
             body.future = None  # no circle: the future must go when nobody has it any more
@@ -219,6 +229,7 @@ class LocalTasks:
         """A task is tried again."""
         body, kept = future._again or (None, None)
         future._again = None
+        self._running.discard(future.task_id)
         if body is not None:
             body.future = future
             body.function = defined_now(body.function, self._kinds[future] == TaskKind.join)
@@ -237,6 +248,16 @@ class LocalTasks:
                 found.append(future.task_id)
         return found
 
+    def report_again(self) -> None:
+        """Another DataFlowKernel may not know how these have ended."""
+        for report in list(self._reports.values()):
+            self._kernel._link.send(report)
+
+    def _report(self, task: int, state: TaskState, started: float, failure: Failure | None = None) -> None:
+        self._reports[task] = report = Finished(task, state, started, time(), failure)
+        self._running.discard(task)
+        self._kernel._link.send(report)
+
     def renamed(self, new: int, old: int) -> None:
         """A remote task goes by another number from now on."""
         if new in self._kept:
@@ -246,6 +267,7 @@ class LocalTasks:
         """No task will end any more."""
         self._bodies.clear()
         self._kept.clear()
+        self._reports.clear()
 
     # ----- bodies (pool threads)
 
@@ -266,6 +288,7 @@ class LocalTasks:
                     self._call(body, future, join, turn)
         finally:
             self._in_threads.discard(task)
+            self._running.discard(task)
 
     def _call(self, body: _Body, future: AppFuture, join: bool, turn: int) -> None:
         task, link = future.task_id, self._kernel._link
@@ -286,9 +309,9 @@ class LocalTasks:
         except BaseException as error:  # SystemExit of a body ends the task, not the thread
             failure = failure_of(error, 1)
             if body.turn == turn:
-                link.send(Finished(task, TaskState.failed, started, time(), failure))
+                self._report(task, TaskState.failed, started, failure)
         else:
-            link.send(Finished(task, TaskState.exec_done, started, time()))
+            self._report(task, TaskState.exec_done, started)
 
     def _joining(self, future: AppFuture, value: Any, started: float) -> Joins:
         many = isinstance(value, list)
@@ -330,7 +353,7 @@ class LocalTasks:
         except BaseException as error:
             state, failure = TaskState.failed, failure_of(error)
         with contextlib.suppress(OSError):
-            self._kernel._link.send(Finished(task.task_id, state, now, now, failure))
+            self._report(task.task_id, state, now, failure)
 
     def close(self) -> None:
         """Let go of everything."""

@@ -4,15 +4,20 @@ A call is sent by the thread that makes it, and in a notebook that thread gets K
 also when the system has just taken half of a batch.  So each change of state here is one call of a C function that
 either has happened or has not, and whoever comes next (the link's thread, the next call) finds out how far it went.
 
+With a record (``keep``) what has left is kept until the DataFlowKernel has written it down (``safe``), and sent again
+to one that takes its place (:meth:`resume`).  Until then ``broken`` says that nobody listens, and nothing leaves.
+
 Invariants: bytes are numbered from the beginning of the connection; ``sum(_sent)`` of them have left; ``_pieces`` are
 in order and end at the number they name; messages leave ``outbox`` only after the pieces that hold them are there.
+Batches are numbered from 1; the number of the last one is that of the last piece, or of the last that was kept, or
+``_base``.  A piece goes from ``_pieces`` to ``_kept`` by being in both for a moment.
 Everything but ``outbox`` belongs to whoever holds the link's lock.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import msgspec
 
@@ -24,6 +29,13 @@ if TYPE_CHECKING:
 
 __all__ = ["Outgoing"]
 
+_KEPT = 64 << 20
+"""Bytes that are kept; the calls in what was dropped because there was more cannot be sent again."""
+
+
+_Piece: TypeAlias = "tuple[int, Buffer, list[Any], int]"
+"""(number of its last byte, bytes on their way, the messages that were taken from the outbox for it, its batch)"""
+
 
 class Outgoing:
     """The outgoing side of a connection.
@@ -32,25 +44,36 @@ class Outgoing:
     ----------
     sock
         Connected, not blocking.
+    keep
+        Whether what is sent is kept until it is safe.
 
     Attributes
     ----------
     outbox
         Messages that wait; any thread may append.
+    safe
+        How many batches need not be kept any more; set by the link's thread.
     """
 
-    def __init__(self, sock: socket.socket) -> None:
+    def __init__(self, sock: socket.socket, keep: bool = False) -> None:
         self.outbox: list[Any] = []
+        self.safe = 0
+        self.keep = keep
+        self.broken = False
+        """Whether nobody listens for now."""
+        self._kept: deque[_Piece] = deque()
+        self._base = 0
+        self._volume = 0
+        """Bytes that are kept, about: an interrupt may make it wrong, and :meth:`_trim` right again."""
         self._sock = sock
         self._encoder = msgspec.msgpack.Encoder()
-        self._pieces: deque[tuple[int, Buffer, list[Any]]] = deque()
-        """(number of its last byte, bytes on their way, the messages that were taken from the outbox for it)"""
+        self._pieces: deque[_Piece] = deque()
         self._sent: list[int] = [0]
 
     @property
     def congested(self) -> bool:
         """Whether bytes wait because the peer does not read fast enough."""
-        return bool(self._pieces)
+        return bool(self._pieces) and not self.broken
 
     def push(self) -> bool:
         """Send the outbox; False when something is left for :meth:`flush`."""
@@ -66,19 +89,23 @@ class Outgoing:
         """Line up a message with its frames behind everything else; send with :meth:`flush`."""
         self.push()
         self._commit([message], frames)
+        if self.broken:
+            self.own()
 
     def flush(self) -> bool:
         """Send what waits; True when nothing is left, or nobody listens any more."""
         self._settle()
         pieces = self._pieces
-        while True:
+        while not self.broken:
             sent = sum(self._sent)
             self._sent = [sent]
             while pieces and pieces[0][0] <= sent:
+                if self.keep:
+                    self._keep(pieces[0])
                 pieces.popleft()
             if not pieces:
                 return True
-            end, first, _ = pieces[0]
+            end, first, *_ = pieces[0]
             try:
                 # One step from the system's answer to its place in our books.
                 if len(pieces) == 1 and end - len(first) == sent:
@@ -90,23 +117,95 @@ class Outgoing:
             except BlockingIOError:
                 return False
             except OSError:
-                pieces.clear()  # whoever reads will find the end and say so
+                if not self.keep:
+                    pieces.clear()  # whoever reads will find the end and say so
+                    return True
+                self.broken = True
+                self.own()
+        return True
 
     def own(self) -> None:
         """Replace what belongs to the caller's arrays by copies: it will not wait for the rest to leave."""
         self._settle()
-        self._pieces = deque([(end, bytes(data), taken) for end, data, taken in self._pieces])
+        self._pieces = deque([(end, _owned(data), taken, number) for end, data, taken, number in self._pieces])
 
     def _commit(self, messages: list[Any], frames: Sequence[Buffer]) -> None:
         head = bytearray()
         encode_batch(self._encoder, messages, frames, head)
         end = (self._pieces[-1][0] if self._pieces else sum(self._sent)) + len(head)
-        made: list[tuple[int, Buffer, list[Any]]] = [(end, head, messages)]
+        number = self.last + 1
+        made: list[_Piece] = [(end, head, messages, number)]
         for frame in frames:
             data = memoryview(frame).cast("B")
             end += len(data)
-            made.append((end, data, messages))
+            made.append((end, data, messages, number))
         self._pieces.extend(made)
+
+    # ----- what is kept
+
+    @property
+    def last(self) -> int:
+        """The number of the last batch."""
+        pieces = self._pieces or self._kept
+        return max(pieces[-1][3], self._base) if pieces else self._base
+
+    def _keep(self, piece: _Piece) -> None:
+        """It has left; it is kept until it is safe."""
+        kept = self._kept
+        if kept and kept[-1][0] == piece[0]:
+            return  # an interrupt came before it was taken from the pieces
+        if piece[3] > self.safe:
+            end, data, taken, number = piece
+            kept.append((end, _owned(data), taken, number))
+            self._volume += len(data)
+        elif piece[3] > self._base:
+            self._base = piece[3]
+        if (kept and kept[0][3] <= self.safe) or self._volume > _KEPT:
+            self._trim()
+
+    def _trim(self) -> None:
+        kept = self._kept
+        self._volume = sum(len(piece[1]) for piece in kept)
+        while kept and (kept[0][3] <= self.safe or self._volume > _KEPT):
+            self._base = max(self._base, kept[0][3])
+            while kept and kept[0][3] <= self._base:
+                self._volume -= len(kept.popleft()[1])
+
+    def stop_keeping(self) -> None:
+        """There is no record any more."""
+        self._base = self.last
+        self.keep = False
+        self._kept.clear()
+
+    def resume(self, sock: socket.socket, there: int) -> None:
+        """Go on with a DataFlowKernel that has so many batches: line up all others again.
+
+        What had to be dropped is replaced by empty batches, so that the numbers stay right; the DataFlowKernel tells
+        what it never heard of.
+        """
+        self._settle()
+        left = {piece[0]: piece for piece in (*self._kept, *self._pieces) if piece[3] > there}
+        by_batch: dict[int, list[_Piece]] = {}
+        for piece in left.values():
+            by_batch.setdefault(piece[3], []).append(piece)
+        lined: list[_Piece] = []
+        at = 0
+        for number in range(there + 1, self.last + 1):
+            pieces = by_batch.get(number, []) if number > self._base else []
+            if not pieces:
+                head = bytearray()
+                encode_batch(self._encoder, [], (), head)
+                pieces = [(0, head, [], number)]
+            for _, data, taken, _ in pieces:
+                at += len(data)
+                lined.append((at, data, taken, number))
+        self._sock, self._sent = sock, [0]
+        self._base = there
+        self._pieces = deque(lined)
+        self._kept.clear()
+        self._volume = 0
+        self.safe = there
+        self.broken = False
 
     def _settle(self) -> None:
         """Finish a :meth:`push` that was interrupted after its commit."""
@@ -114,3 +213,8 @@ class Outgoing:
             taken = self._pieces[-1][2]
             if self.outbox[0] is taken[0]:
                 del self.outbox[: len(taken)]
+
+
+def _owned(data: Buffer) -> Buffer:
+    """The same bytes, in memory that nobody else changes."""
+    return data if isinstance(data, (bytes, bytearray)) else bytes(data)

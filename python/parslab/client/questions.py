@@ -31,10 +31,11 @@ _encoder = msgspec.json.Encoder()
 class _Box:
     """One answer that has not come yet."""
 
-    __slots__ = ("asked", "content", "full", "waiting")
+    __slots__ = ("asked", "content", "full", "text", "waiting")
 
     def __init__(self) -> None:
         self.asked = False
+        self.text = b""
         self.waiting = 0
         """Threads that wait for it."""
         self.full = threading.Event()
@@ -68,7 +69,8 @@ class Questions:
         number = next(self._numbers)
         box = self._asks[number] = _Box()
         try:
-            self._link.send(Asked(number, _encoder.encode(message)))
+            box.text = _encoder.encode(message)
+            self._link.send(Asked(number, box.text))
             if not self._await(box, timeout):
                 raise TimeoutError(
                     f"the DataFlowKernel did not answer within {timeout:g} s: it is very busy, or stopped"
@@ -131,6 +133,21 @@ class Questions:
         inline = message.inline if message.parts is None else message.parts
         _fill(self._fetches.get(message.task), (inline, frames[at : at + count]))
         return count
+
+    def ask_again(self) -> None:
+        """Another DataFlowKernel has taken the place of the one that was asked."""
+        for number, box in list(self._asks.items()):
+            if box.text and not box.full.is_set():
+                self._link.send(Asked(number, box.text))
+        for task, box in list(self._fetches.items()):
+            if box.asked and not box.full.is_set():
+                self._link.send(Fetch(task))
+
+    def made_again(self, task: int) -> None:
+        """A task whose future is settled has ended once more: its value had been lost."""
+        box = self._fetches.get(task)
+        if box is not None and box.asked and not box.full.is_set():
+            self._link.send(Fetch(task))
 
     def end(self) -> None:
         """No answer will come any more."""

@@ -189,6 +189,7 @@ def attached(info: dict[str, Any], notebook: str, config: Config | None = None) 
         It cannot be reached, or turns us away.
     """
     from parslab.client.dfk import DataFlowKernel
+    from parslab.client.revival import Revival
     from parslab.version import version
 
     mine = bool(notebook) and info.get("notebook") == notebook
@@ -199,6 +200,8 @@ def attached(info: dict[str, Any], notebook: str, config: Config | None = None) 
     kernel = DataFlowKernel(config if mine else None, info["run"], Path(info["run_dir"]), info["pid"], peer)
     python = f"{sys.version_info[0]}.{sys.version_info[1]}"
     sock = connect(info)
+    if info.get("resume"):
+        kernel._revival = Revival(info["run"], Path(info["run_dir"]), notebook)
     kernel._open(sock, threads, Hello(PROTOCOL, version(), python, os.getpid(), socket.gethostname(), notebook))
     return kernel
 

@@ -122,12 +122,15 @@ def _of_the_run(config: Config) -> Config:
 
 def _new_run(config: Config, notebook: str, inherits: list[str]) -> DataFlowKernel:
     from parslab.client.dfk import DataFlowKernel
+    from parslab.client.revival import Revival
     from parslab.client.start import start
     from parslab.version import version
 
     started = start(config, version(), notebook, inherits)
     kernel = DataFlowKernel(config, started.run, started.run_dir, started.popen.pid, started)
     threads = {e.label: e.max_threads for e in config.executors if hasattr(e, "max_threads")}
+    if config.resume:
+        kernel._revival = Revival(started.run, started.run_dir, notebook)
     kernel._open(started.sock, threads)
     return kernel
 

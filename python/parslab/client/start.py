@@ -49,6 +49,7 @@ class Peer(Protocol):
     """The DataFlowKernel process of a run that we own, as its handle needs it."""
 
     log: Path
+    pid: int
 
     def log_tail(self) -> str:
         """The last lines of its log."""
@@ -69,6 +70,7 @@ class Started:
     def __init__(self, settings: dict[str, Any], popen: subprocess.Popen[bytes], sock: socket.socket) -> None:
         self.settings = settings
         self.popen = popen
+        self.pid = popen.pid
         self.sock = sock
         self.run: str = settings["run"]
         self.run_dir = Path(settings["run_dir"])
@@ -109,7 +111,7 @@ class Started:
             from parslab.scaling.leftovers import bury
 
             bury(self.run_dir)
-        if self.popen.returncode or sys.platform != "linux":
+        if self.popen.returncode or sys.platform != "linux" or self.settings.get("revived"):
             _end_processes_of(self.run)
         shutil.rmtree(self.settings["sockets"], ignore_errors=True)
         with contextlib.suppress(OSError):
@@ -121,6 +123,7 @@ class Found:
 
     def __init__(self, info: dict[str, Any]) -> None:
         self.info = info
+        self.pid: int = info["pid"]
         self.log = Path(info["run_dir"]) / "dfk.log"
 
     def log_tail(self) -> str:
@@ -236,7 +239,7 @@ def start(config: Config, package: str, notebook: str = "", inherits: Sequence[s
     }
     ours, theirs = socket.socketpair()
     try:
-        popen = _launch(settings, theirs.fileno())
+        popen = launch(settings, theirs.fileno())
     except BaseException as error:
         ours.close()
         shutil.rmtree(settings["sockets"], ignore_errors=True)
@@ -282,7 +285,8 @@ def _checkpoints(config: Config) -> list[str]:
     return places
 
 
-def _launch(settings: dict[str, Any], fd: int) -> subprocess.Popen[bytes]:
+def launch(settings: dict[str, Any], fd: int) -> subprocess.Popen[bytes]:
+    """Write down the settings of a run, and start its process."""
     path = Path(settings["run_dir"]) / "settings.json"
     with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
         json.dump(settings, file)

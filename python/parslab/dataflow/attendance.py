@@ -88,6 +88,7 @@ class Attendance:
     def keep(self, seconds: float) -> str:
         """Let the run outlive its last client by so many seconds; says what that means."""
         self.leases.keep(seconds)
+        self._kernel.keeper.keep(seconds)
         log.info("the run outlives its last client by %s", said(self.leases.linger))
         self._moved(time())
         if not self.leases.linger:

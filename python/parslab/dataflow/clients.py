@@ -31,6 +31,7 @@ from parslab.wire.messages import (
     Keep,
     Release,
     Reopen,
+    Resumed,
     Shutdown,
     Started,
     Submit,
@@ -56,6 +57,7 @@ def listen(path: Path) -> socket.socket:
     """The socket through which guests attach; its folder is ours alone, so what lies there was left by a crash."""
     with contextlib.suppress(FileNotFoundError):
         path.unlink()
+    path.unlink(missing_ok=True)  # one of a DataFlowKernel that was killed
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     old = os.umask(0o177)
     try:
@@ -115,6 +117,8 @@ class Client:
         """Whether its process number means the same here, so that its death can be noticed."""
         self.adoption: Adoption | None = None
         """What it may take over from kernels of its notebook that are gone."""
+        self.returned = False
+        """Whether it was a client of a DataFlowKernel that was lost."""
         self.acked = 0
         """How many of its batches it knows to be in the record."""
         self.fns: dict[int, int] = {}
@@ -130,7 +134,7 @@ class Client:
         try:
             self._carry_out(kernel, messages, frames, used)
         finally:
-            if greeted:
+            if greeted or not self.returned:  # who comes back says hello outside of what it counts
                 kernel.record.taken(self.number, header, used, frames)
 
     def _carry_out(self, kernel: Any, messages: list[Any], frames: list[bytearray], used: dict[int, int]) -> None:
@@ -188,6 +192,8 @@ class Client:
             table.cancel(message.tasks, kernel.now())
         elif kind is Fetch:
             table.fetch(self.number, message.task)
+            if kernel.keeper.second is not None:
+                kernel.keeper.second.fetched(message.task)
         elif kind is Asked:
             kernel.asked(self, message)
         elif kind is Forget:
@@ -206,6 +212,9 @@ class Client:
             kernel.attendance.keep(message.seconds)
         elif kind is Hello:
             kernel.greet(self, message)
+        elif kind is Resumed:
+            if kernel.keeper.second is not None:
+                kernel.keeper.second.resumed(self, message)
         else:
             task = table.tasks.get(message.task)
             if task is not None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from parslab.wire.messages import Code
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator, Mapping
 
     from parslab.wire.stream import Buffer
 
@@ -57,6 +57,32 @@ class Codes:
             self._holders[fn] = 0
         self._holders[fn] += 1
         return fn
+
+    def restore(self, count: int, codes: Mapping[int, tuple[Code, Buffer]], held: Iterable[int]) -> list[int]:
+        """Take the functions of a lost DataFlowKernel under their numbers; answers those that no client holds.
+
+        Parameters
+        ----------
+        count
+            How many there have been; numbers are not used again.
+        codes
+            Those that are known, and their pickles, by number.
+        held
+            Numbers, one for each client that holds one.
+        """
+        for fn in range(count):
+            code, payload = codes.get(fn, (Code(fn, b"", "?", 1), b""))
+            self.names.append(code.name)
+            self.fingerprints.append(code.fingerprint or code.digest)
+            self.parts.append(code.parts)
+            self.origins.append(code.origin)
+            if fn in codes:
+                self._digests[code.digest, code.fingerprint] = fn
+                self._payloads[fn] = payload
+                self._holders[fn] = 0
+        for fn in held:
+            self._holders[fn] += 1
+        return [fn for fn, holders in self._holders.items() if not holders]
 
     def message(self, fn: int) -> tuple[Code, Buffer]:
         """What a worker needs to know before it can run this function."""

@@ -12,16 +12,17 @@ import socket
 from time import time
 from typing import TYPE_CHECKING, Any
 
-from parslab.dataflow.record import Closed, Joined, Known, Left, Opened, folder_of
+from parslab.dataflow.record import Closed, Joined, Known, Left, Lingers, Opened, folder_of
 from parslab.dataflow.recorder import Recorder
 from parslab.records.events import NoticeRaised
 from parslab.wire.messages import PROTOCOL, Acked, Hello
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from parslab.dataflow.clients import Client
     from parslab.dataflow.kernel import Kernel
+    from parslab.dataflow.second_life import SecondLife
     from parslab.wire.stream import Buffer
 
 __all__ = ["Keeper"]
@@ -47,14 +48,23 @@ class Keeper:
         self._kernel = kernel
         self._record: Recorder | None = None
         self._due = False
+        self.second: SecondLife | None = None
+        """What there is to do when the run has lost a DataFlowKernel before."""
 
     def open(self) -> Recorder | None:
         """Begin the record, when this run has one."""
         run = self._kernel.run
         if not run.get("resume", False):
             return None
+        folder = folder_of(run["run_dir"])
+        batches = None
+        if run.get("revived"):
+            from parslab.dataflow.second_life import SecondLife
+
+            self.second = SecondLife(self._kernel, folder)
+            batches = self.second.recovery.batches
         opened = Opened(run["run"], run["package"], PROTOCOL, os.getpid(), time())
-        self._record = Recorder(folder_of(run["run_dir"]), opened, self)
+        self._record = Recorder(folder, opened, self, batches)
         self._record.open()
         return self._record
 
@@ -72,6 +82,11 @@ class Keeper:
         client.notebook = hello.notebook if hello is not None else self._kernel.run.get("notebook", "")
         if self._record is not None:
             self._record.note(_joined(client))
+
+    def keep(self, seconds: float) -> None:
+        """Somebody has said how long the run shall outlive its last client."""
+        if self._record is not None:
+            self._record.note(Lingers(seconds))
 
     def left(self, client: int) -> None:
         """A client has gone for good."""
@@ -126,6 +141,11 @@ class Keeper:
         for fn, digest, payload in codes.known():
             held = tuple(holders.get(fn, ()))
             yield Known(fn, digest, codes.names[fn], codes.fingerprints[fn], codes.parts[fn], held), payload
+
+    def functions(self, tasks: Iterable[int]) -> tuple[tuple[int, int], ...]:
+        """The functions that these tasks call."""
+        there = self._kernel.table.tasks
+        return tuple((task, there[task].fn) for task in tasks if task in there)
 
     def newest(self) -> dict[int, int]:
         """The newest task of each range of numbers."""

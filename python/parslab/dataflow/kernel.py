@@ -188,13 +188,17 @@ class Kernel(Ledger):
         )
         for text in self.run.get("notices", ()):
             self.event(NoticeRaised(time(), "warning", text))
-        owner = self._add_client(self._owner_socket, owner=True)
+        second = self.keeper.second
+        own = second.begin() if second is not None else -1
+        owner = self._add_client(self._owner_socket, owner=True, number=own)
         self._open_hub(sockets)
         owner.pid, owner.leashed = self.run["owner_pid"], True
         self._listener = listen(sockets / "dfk.sock")
         self.attendance.attached(owner, self.run.get("notebook", ""), socket.gethostname(), owner=True)
         self.keeper.joined(owner)
         self.loop.watch(self._listener, self._accept)
+        if second is not None and own >= 0:
+            second.welcome(owner)
         self._admit(owner)
         self.remembered.start()  # its notebook has begun already
         self.at(time() + _HOUSEKEEPING, self._keep_house)
@@ -403,9 +407,9 @@ class Kernel(Ledger):
 
     # ----- clients
 
-    def _add_client(self, sock: socket.socket, owner: bool) -> Client:
+    def _add_client(self, sock: socket.socket, owner: bool, number: int = -1) -> Client:
         sock.setblocking(False)
-        client = Client(next(self._numbers), sock, owner)
+        client = Client(next(self._numbers) if number < 0 else number, sock, owner)
         if self.record is not None:
             client.stream.raw = deque()
         self.clients[client.number] = client
@@ -438,17 +442,36 @@ class Kernel(Ledger):
             return
         client.greeted, client.pid = True, hello.pid
         client.leashed = peer_pid(client.stream.sock) == hello.pid
+        if self.keeper.second is not None:
+            self.keeper.second.returning(client, hello.client)
         still = self.attendance.attached(client, hello.notebook, hello.host)
         self.keeper.joined(client, hello)
         self._admit(client, still)
 
+    def renumber(self, client: Client, number: int) -> None:
+        """A client had another number before its DataFlowKernel was lost."""
+        del self.clients[client.number]
+        client.number = number
+        self.clients[number] = client
+        self.number_from(number + 1)
+
+    def number_from(self, number: int) -> None:
+        """Clients' numbers are never used again."""
+        self._numbers = itertools.count(max(number, next(self._numbers)))
+
     def _admit(self, client: Client, still: Still | None = None) -> None:
         """Say welcome, when it is known what a kernel that has come back to its notebook may take over."""
         heirs = self.heirs
-        if heirs is not None and heirs.expected(client.notebook):
-            heirs.come(client, lambda first: self.send(client, [self._welcome(client, still, first)]))
+        if heirs is not None and not client.returned and heirs.expected(client.notebook):
+            heirs.come(client, lambda first: self._send_welcome(client, still, first))
         else:
-            self.send(client, [self._welcome(client, still)])
+            self._send_welcome(client, still)
+
+    def _send_welcome(self, client: Client, still: Still | None, first: int = -1) -> None:
+        messages: list[Any] = [self._welcome(client, still, first)]
+        if self.keeper.second is not None:
+            messages.append(self.keeper.second.acked(client))
+        self.send(client, messages)
 
     def _welcome(self, client: Client, still: Still | None = None, first: int = -1) -> Welcome:
         if still is not None and client.adoption is not None:  # also what the kernel before had let go of
@@ -614,6 +637,10 @@ class Kernel(Ledger):
         if self.codes.drop(fn):
             self._dropping.add(fn)
             self._dropped_at = (-1, -1)
+
+    def let_go_of_code(self, fn: int) -> None:
+        """No client holds this function: it goes when no task needs it."""
+        self._dropping.add(fn)
 
     def _drop_codes(self) -> None:
         table = self.table

@@ -139,6 +139,10 @@ class Leases:
         """Clients of this notebook that have gone and whose calls are kept, oldest first."""
         return sorted(number for number, tie in self._gone.items() if tie.notebook == notebook != "")
 
+    def is_kept(self, client: int) -> bool:
+        """Whether what a client has called is kept though it has gone."""
+        return client in self._gone
+
     def left_at(self, notebook: str) -> float | None:
         """When the last of those has gone."""
         return max((tie.left for tie in self._gone.values() if tie.notebook == notebook != ""), default=None)

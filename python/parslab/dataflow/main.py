@@ -110,6 +110,8 @@ def _known_to_all(settings: dict[str, Any]) -> dict[str, Any]:
         "run_dir": settings["run_dir"],
         "package": settings["package"],
         "notebook": settings.get("notebook", ""),
+        "owner": settings["owner_pid"],
+        "resume": settings.get("resume", False),
         "digest": settings.get("digest", ""),
         "started": time.time(),
     }

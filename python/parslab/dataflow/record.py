@@ -41,6 +41,7 @@ __all__ = [
     "Joined",
     "Known",
     "Left",
+    "Lingers",
     "Moved",
     "Opened",
     "Position",
@@ -154,13 +155,19 @@ class Took(Head, tag=10):
     tasks: list[tuple[int, int]]
 
 
+class Lingers(Head, tag=11):
+    """So many seconds the run outlives its last client, from now on."""
+
+    seconds: float
+
+
 class Closed(Head, tag=9):
     """The run ended in order."""
 
     reason: str
 
 
-_HEADS = Opened | Joined | Left | Taken | Ends | Gave | Moves | Known | Reopened | Took | Closed
+_HEADS = Opened | Joined | Left | Taken | Ends | Gave | Moves | Known | Reopened | Took | Lingers | Closed
 _head: msgspec.msgpack.Decoder[_HEADS] = msgspec.msgpack.Decoder(_HEADS)
 _batch: msgspec.msgpack.Decoder[list[ClientMessage]] = msgspec.msgpack.Decoder(list[ClientMessage])
 _ends = msgspec.msgpack.Decoder(list[Resolved])
@@ -255,6 +262,7 @@ Item: TypeAlias = (
     | Released
     | Reopened
     | Took
+    | Lingers
     | Said
     | BatchEnd
     | Damaged

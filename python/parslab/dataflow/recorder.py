@@ -26,6 +26,7 @@ from parslab.dataflow.record import (
     Known,
     Moves,
     Opened,
+    Reopened,
     Taken,
     Took,
     head_of,
@@ -33,6 +34,7 @@ from parslab.dataflow.record import (
 )
 from parslab.wire.framed import Appender, encode
 from parslab.wire.messages import Adopted, Resolved
+from parslab.wire.messages import Reopened as ReopenedMessage
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -74,6 +76,9 @@ class RecorderOwner(Protocol):
 
     def present(self) -> Iterable[tuple[Joined | Known, Buffer]]:
         """The clients and functions that are there, for the beginning of a segment."""
+
+    def functions(self, tasks: Iterable[int]) -> tuple[tuple[int, int], ...]:
+        """The functions that these tasks call."""
 
     def newest(self) -> dict[int, int]:
         """The newest task of each range of numbers."""
@@ -233,6 +238,9 @@ class Recorder:
                 self._ends.append(message)
             elif kind is Adopted:
                 self._noted.append((Took(client, message.tasks), ()))
+            elif kind is ReopenedMessage:
+                self.write()  # how they had ended comes before
+                self._noted.append((Reopened(message.tasks, self._owner.functions(message.tasks)), ()))
 
     def write(self) -> None:
         """Write what was noted."""

@@ -216,9 +216,9 @@ class Table:
         elif task.state is TaskState.ready:
             self._may_run(task, message.at)
         if message.parent >= 0:
-            self._called_by(task, message.parent, message.at)
+            self.called_by(task, message.parent, message.at)
 
-    def _called_by(self, task: Task, parent: int, now: float) -> None:
+    def called_by(self, task: Task, parent: int, now: float) -> None:
         """The body of a join has called it: it goes where that goes."""
         join = self.tasks.get(parent)
         if join is None or join.state is TaskState.cancelled:
@@ -280,6 +280,19 @@ class Table:
             task.needs = []
             self._move(task, Signal.sent, now)
             self.out.replies.append((task.client, RunLocal(task.id), []))
+
+    def go_on(self, task: Task, now: float) -> None:
+        """A task that was put here from the record waits for nothing: it is ready, or the last that it joined ended."""
+        if task.state is TaskState.joining:
+            self._join_ended(task, now)
+        else:
+            self._may_run(task, now)
+
+    def lose(self, task: Task, failure: Failure, now: float) -> None:
+        """A task that has not begun will never have what it needs."""
+        task.state = TaskState.pending
+        self._tell_failure(task, failure, now)
+        self._fail(task, failure, Signal.need_failed, now)
 
     def cancel(self, ids: Iterable[int] | None, now: float, also_threads: bool = False) -> int:
         """Cancel these tasks (None: all unfinished), and with a join what its body has called; how many that were.
@@ -544,6 +557,8 @@ class Table:
     def fetch(self, client: int, task_id: int) -> None:
         """Send a value that was too large to come with Resolved."""
         task = self.tasks.get(task_id)
+        if task is not None and task.state not in FINAL:
+            return  # its value was lost with another DataFlowKernel and is made again: it is asked for then
         if task is None or task.value is None:
             raise InternalError(f"client {client} asked for the value of task {task_id}, which has none")
         frames: list[Buffer] = []
@@ -606,15 +621,22 @@ class Table:
 
     def tell_end(self, task: Task) -> None:
         """Tell its client how a task has ended."""
+        resolved = self.resolved(task)
+        if resolved.size and task.value is not None:
+            self.out.large.append((task.id, task.value))
+        self.out.replies.append((task.client, resolved, []))
+
+    @staticmethod
+    def resolved(task: Task) -> Resolved:
+        """How it has ended, as its client is told."""
         value, size = task.value, 0
         if value is None or (task.kind != TaskKind.remote and task.state is not TaskState.memo_done):
             inline = b""  # it lies at the client, in itself or in the futures it joined
         elif value.frames or value.parts is not None or len(value.inline) > INLINE:
             inline, size = b"", value.size or 1
-            self.out.large.append((task.id, value))
         else:
             inline = value.inline
-        self.out.replies.append((task.client, Resolved(task.id, task.state, inline, size, task.failure), []))
+        return Resolved(task.id, task.state, inline, size, task.failure)
 
     def _wake_all(self, now: float) -> None:
         """Wake the dependents of everything that ended; a loop, because a chain may be longer than Python's stack."""

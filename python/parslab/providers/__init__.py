@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from parslab.providers.base import Adopts, Job, JobStatus, Provider, Runner, SubmitError
+    from parslab.providers.base import Job, JobStatus, Provider, Runner, SubmitError
     from parslab.providers.cobalt import CobaltProvider
     from parslab.providers.condor import CondorProvider
     from parslab.providers.grid_engine import GridEngineProvider
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from parslab.providers.torque import TorqueProvider
 
 __all__ = [
-    "Adopts",
     "CobaltProvider",
     "CondorProvider",
     "GridEngineProvider",
@@ -36,7 +35,6 @@ __all__ = [
 ]
 
 _WHERE = {
-    "Adopts": "base",
     "CobaltProvider": "cobalt",
     "CondorProvider": "condor",
     "GridEngineProvider": "grid_engine",

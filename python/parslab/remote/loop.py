@@ -74,12 +74,9 @@ class Loop:
             self._selector.unregister(sock)
 
     def post(self, call: Callable[[], None]) -> None:
-        """Run ``call`` in the loop's thread; safe from any thread and from signal handlers.
-
-        Also when it is closed: a signal may come that late, and an error in its handler would break whatever runs then.
-        """
+        """Run ``call`` in the loop's thread; safe from any thread and from signal handlers."""
         self._posted.append(call)
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(BlockingIOError):
             self._wake_in.send(b"x")
 
     def _woken(self) -> None:

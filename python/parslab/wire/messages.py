@@ -421,6 +421,8 @@ class RunLocal(_Wire, tag=35):
     """Everything that this local or join task needs is there: run it."""
 
     task: int
+    again: bool = False
+    """Another DataFlowKernel said so, too: it is to be run only if it is not running and has not ended."""
 
 
 class Want(_Wire, tag=36):

@@ -37,9 +37,10 @@ from parslab.dataflow.recorder import Recorder
 from parslab.dataflow.values import Value, joined
 from parslab.records.states import TaskState
 from parslab.wire.messages import Adopted, Cancel, Code, Follow, Release, Resolved, Submit
+from parslab.wire.messages import Reopened as ReopenedMessage
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
 OPENED = Opened("000-abc", "1.0", 1, 42, 5.0)
@@ -62,6 +63,9 @@ class Owner:
 
     def present(self) -> Iterator[tuple[Any, bytes]]:
         return iter(self.there)
+
+    def functions(self, tasks: Iterable[int]) -> tuple[tuple[int, int], ...]:
+        return tuple((task, 8) for task in tasks)
 
     def newest(self) -> dict[int, int]:
         return {0: max(self.tasks)} if self.tasks else {}
@@ -137,9 +141,13 @@ def test_tasks_that_went_to_workers(recorder: Recorder) -> None:
 
 
 def test_a_call_taken_over_and_tasks_that_run_again(recorder: Recorder) -> None:
-    recorder.ended([(2, Adopted([(9, 4)]), [])], [])
-    recorder.note(Reopened([4], ((4, 8),)))
-    assert items(recorder)[1:] == [Took(2, [(9, 4)]), Reopened([4], ((4, 8),))]
+    recorder.ended([(2, Adopted([(9, 4)]), []), (2, Resolved(4, TaskState.failed), [])], [])
+    recorder.ended([(2, ReopenedMessage([4]), [])], [])
+    assert [item for item in items(recorder)[1:] if not isinstance(item, Ended)] == [
+        Took(2, [(9, 4)]),
+        Reopened([4], ((4, 8),)),
+    ]
+    assert isinstance(items(recorder)[2], Ended)
 
 
 @pytest.mark.parametrize("size", [40_000, LARGE + 1])

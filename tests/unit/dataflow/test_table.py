@@ -416,10 +416,15 @@ def test_a_value_too_large_for_the_header_waits_for_fetch(graph: Graph) -> None:
 
 
 def test_fetching_what_is_not_there_is_our_mistake(graph: Graph) -> None:
+    with pytest.raises(InternalError, match="asked for the value"):
+        graph.table.fetch(0, 2)
+
+
+def test_what_is_made_again_is_fetched_when_it_is_there(graph: Graph) -> None:
     graph.call(1)
-    for task in (1, 2):
-        with pytest.raises(InternalError, match="asked for the value"):
-            graph.table.fetch(0, task)
+    before = list(graph.table.out.replies)
+    graph.table.fetch(0, 1)
+    assert graph.table.out.replies == before
 
 
 def test_a_released_task_goes_when_it_has_ended(graph: Graph) -> None:

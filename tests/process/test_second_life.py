@@ -1,0 +1,308 @@
+"""The DataFlowKernel process is killed and the run goes on: it is started again on its record, and futures end."""
+
+from __future__ import annotations
+
+import collections
+import os
+import signal
+import sys
+import threading
+import time
+from concurrent.futures import Future
+from typing import TYPE_CHECKING
+
+import cloudpickle
+import pytest
+
+import parslab
+from parslab import join_app, python_app
+from parslab.dataflow.record import folder_of
+from parslab.errors import DataFlowKernelLost
+from parslab.executors import LowLatencyExecutor, ThreadPoolExecutor
+from parslab.records import panel
+from tests.process.blocks import executor
+from tests.process.house import House, error_of, is_gone, until, within, workers_of
+from tests.process.panel import notices
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from parslab import AppFuture, DataFlowKernel
+
+cloudpickle.register_pickle_by_value(sys.modules[__name__])
+
+
+@python_app
+def work(log: Path, number: int, seconds: float = 0.0) -> int:
+    """Leaves a line for each execution."""
+    with log.open("ab", 0) as file:
+        file.write(b"%d\n" % number)
+    time.sleep(seconds)
+    return number
+
+
+def total(*numbers: int) -> int:
+    return sum(numbers)
+
+
+def stay_until(path: Path) -> str:
+    while not path.exists():
+        time.sleep(0.01)
+    return path.name
+
+
+def zeros(size: int) -> bytes:
+    return bytes(size)
+
+
+add, wait_for = python_app(total), python_app(stay_until)
+
+
+def kill(dfk: DataFlowKernel, number: signal.Signals = signal.SIGKILL) -> int:
+    """Kill it; returns the number of the process that is gone."""
+    pid = dfk.pid
+    os.kill(pid, number)
+    until(is_gone(pid))
+    return pid
+
+
+def executions(log: Path) -> collections.Counter[int]:
+    return collections.Counter(map(int, log.read_text().split()))
+
+
+def test_half_way_through_many_tasks(house: House, tmp_path: Path) -> None:
+    """What had ended is kept; only what workers had runs again."""
+    log, count = tmp_path / "log", 10_000
+    with house.load(workers=2) as dfk:
+        futures = [work(log, number) for number in range(count)]
+        sums = [add(*futures[at : at + 10]) for at in range(0, count, 1000)]
+        until(futures[count // 2 + 500].done, 30)  # half way between those that others need
+        had = {number for number, future in enumerate(futures) if future.done()}
+        kill(dfk)
+        assert [future.result(60) for future in futures] == list(range(count))
+        assert [future.result(10) for future in sums] == [sum(range(at, at + 10)) for at in range(0, count, 1000)]
+        runs = executions(log)
+        twice = [number for number, times in runs.items() if times > 1]
+        assert set(runs) == set(range(count))
+        assert not had.intersection(twice)
+        # Two workers, and what is sent to them ahead.
+        assert len(twice) < 300
+        assert max(runs.values()) <= 2
+        (told,) = (text for text in notices(dfk) if "was killed by SIGKILL; it was started again within" in text)
+        assert f"The DataFlowKernel of run {dfk.run}" in told
+        assert "results kept" in told
+
+
+def test_all_that_waits_goes_on(house: House, tmp_path: Path) -> None:
+    """Pending calls, joins, threads, futures of others, followers, parts of values, and calls made meanwhile."""
+    gate = tmp_path / "gate"
+    config = parslab.Config(
+        executors=[LowLatencyExecutor(workers=2), ThreadPoolExecutor(max_threads=2)], run_dir=house.runs
+    )
+    calls: list[int] = []
+    add, wait_for, large = (python_app(f, executors=["llex"]) for f in (total, stay_until, zeros))
+
+    @join_app
+    def joined() -> list[AppFuture]:
+        calls.append(0)
+        return [held, add(5)]
+
+    @python_app(executors=["threads"])
+    def here(value: object) -> object:
+        calls.append(1)
+        gate_here.wait(20)
+        return value
+
+    @python_app(executors=["threads"])
+    def later(value: object) -> object:
+        calls.append(2)
+        return value
+
+    gate_here = threading.Event()
+    foreign: Future[int] = Future()
+    with parslab.load(config) as dfk:
+        try:
+            held = wait_for(gate)
+            done = add(1, 2)
+            big = large(3_000_000)
+            join, thread, after = joined(), here(7), later(held)
+            waiting = add(done, foreign, here(1))
+            part = add(done)
+            until(lambda: calls.count(0) == 1 and calls.count(1) == 2)
+            until(lambda: big.done() and done.done())
+            before = kill(dfk)
+            more = [add(number, done) for number in range(100)]
+            gate.touch()
+            gate_here.set()
+            foreign.set_result(10)
+            assert [future.result(20) for future in more] == [number + 3 for number in range(100)]
+            assert held.result(20) == "gate"
+            assert join.result(20) == ["gate", 5]
+            assert thread.result(20) == 7
+            assert after.result(20) == "gate"
+            assert waiting.result(20) == 14
+            assert part.result(20) == 3
+            assert len(big.result(20)) == 3_000_000
+            assert sorted(calls) == [0, 1, 1, 2]
+            assert dfk.pid != before
+            dfk.wait_for_current_tasks()
+        finally:
+            gate_here.set()
+            dfk.cleanup()
+            parslab.clear()
+    house.must_be_empty()
+
+
+def test_a_value_that_lies_here_is_sent_to_the_next_one(house: House) -> None:
+    config = parslab.Config(
+        executors=[LowLatencyExecutor(workers=1), ThreadPoolExecutor(max_threads=1)], run_dir=house.runs
+    )
+
+    @python_app(executors=["threads"])
+    def here() -> int:
+        return 4
+
+    @python_app(executors=["llex"])
+    def there(value: int) -> int:
+        return value + 1
+
+    with parslab.load(config) as dfk:
+        value = here()
+        assert value.result(10) == 4
+        kill(dfk)
+        assert there(value).result(20) == 5
+
+
+def test_a_thread_that_waits_for_an_answer_gets_it(house: House) -> None:
+    with house.load() as dfk:
+        future = add(1)
+        assert future.result(10) == 1
+        os.kill(dfk.pid, signal.SIGSTOP)
+        got: list[object] = []
+        thread = threading.Thread(target=lambda: got.append(dfk.ask(panel.Attach(listen=False), 20)))
+        thread.start()
+        until(lambda: dfk._questions._asks)
+        os.kill(dfk.pid, signal.SIGKILL)
+        thread.join(20)
+        assert isinstance(got[0], panel.Snapshot)
+
+
+def test_guests_come_back(house: House, tmp_path: Path) -> None:
+    guest = """
+        dfk = parslab.attach()
+        @python_app
+        def double(x): return 2 * x
+        assert double(1).result(10) == 2
+        tell(run=dfk.run)
+        gate = os.path.join(RUNS, "gate")
+        while not os.path.exists(gate): time.sleep(0.01)
+        tell(value=double(4).result(20), unfinished=dfk.unfinished)
+        dfk.cleanup()
+    """
+    with house.load() as dfk:
+        with house.script(guest) as script:
+            assert script.hear()["run"] == dfk.run
+            kill(dfk)
+            (house.runs / "gate").touch()
+            assert script.hear(30)["value"] == 8
+            script.wait()
+        assert add(1).result(20) == 1
+
+
+def test_killed_again_and_again_it_is_given_up(house: House) -> None:
+    with house.load() as dfk:
+        future = add(1)
+        assert future.result(10) == 1
+        for _ in range(2):
+            kill(dfk)
+            assert add(2).result(20) == 2
+        last = wait_for_ever()
+        until(last.running)
+        with within(10):
+            kill(dfk)
+            error = error_of(last, 10)
+        assert isinstance(error, DataFlowKernelLost)
+        assert "was killed by SIGKILL, for the third time within a minute" in str(error)
+    house.must_be_empty()
+
+
+@python_app
+def wait_for_ever() -> None:
+    time.sleep(600)
+
+
+def test_without_its_record_it_is_not_started_again(house: House) -> None:
+    with house.load() as dfk:
+        future = wait_for_ever()
+        until(future.running)
+        (folder_of(dfk.run_dir) / "incomplete").touch()
+        kill(dfk)
+        assert isinstance(error_of(future, 5), DataFlowKernelLost)
+
+
+def test_a_record_that_was_damaged_costs_what_it_held(house: House, tmp_path: Path) -> None:
+    gate = tmp_path / "gate"
+    with house.load() as dfk:
+        first = wait_for(gate)
+        until(first.running)
+        os.kill(dfk.pid, signal.SIGSTOP)
+        (segment,) = folder_of(dfk.run_dir).glob("*.log")
+        content = segment.read_bytes()
+        segment.write_bytes(content[: len(content) // 2] + b"\0" * 20 + content[len(content) // 2 + 20 :])
+        kill(dfk)
+        gate.touch()
+        assert add(1).result(20) == 1
+        error = error_of(first, 20) if first.exception(20) else None
+        assert error is None or "CallLost" in str(error)
+        assert any("of its record could not be read" in text for text in notices(dfk))
+
+
+def test_tasks_of_blocks_run_again_on_the_blocks_that_are_there(house: House, tmp_path: Path) -> None:
+    log, gate = tmp_path / "log", tmp_path / "gate"
+    config = parslab.Config(executors=[executor(1, workers=2)], run_dir=house.runs, strategy_period=0.2)
+
+    @python_app
+    def stay(path: Path, log: Path) -> str:
+        with log.open("ab", 0) as file:
+            file.write(b"1\n")
+        while not path.exists():
+            time.sleep(0.01)
+        return path.name
+
+    with parslab.load(config) as dfk:
+        try:
+            assert add(1).result(30) == 1
+            blocks = [(row.block, row.job) for row in dfk.blocks()]
+            going = stay(gate, log)
+            until(log.exists)
+            more = [add(number) for number in range(100)]
+            kill(dfk)
+            gate.touch()
+            assert going.result(30) == "gate"
+            assert [future.result(30) for future in more] == list(range(100))
+            assert [(row.block, row.job) for row in dfk.blocks() if row.state == "running"] == blocks
+        finally:
+            dfk.cleanup()
+            parslab.clear()
+    house.must_be_empty()
+
+
+def test_its_workers_and_what_they_started_are_gone_in_the_end(house: House) -> None:
+    with house.load(workers=2) as dfk:
+        assert add(1).result(10) == 1
+        workers = workers_of(dfk.pid)
+        kill(dfk)
+        assert add(2).result(20) == 2
+        for pid in workers:
+            until(is_gone(pid), 5)
+    house.must_be_empty()
+
+
+@pytest.mark.parametrize("number", [signal.SIGSEGV, signal.SIGABRT])
+def test_however_it_was_killed(house: House, number: signal.Signals) -> None:
+    with house.load() as dfk:
+        future = add(1)
+        assert future.result(10) == 1
+        kill(dfk, number)
+        assert add(future, 2).result(20) == 3
+        assert any(f"was killed by {number.name}" in text for text in notices(dfk))
