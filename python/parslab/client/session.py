@@ -104,20 +104,18 @@ def _again(running: DataFlowKernel, given: Config | None) -> DataFlowKernel:
     """A cell is run twice."""
     if given is None:
         return running
+    from parslab.client.start import of_the_run
+
     there = running.config
-    if there is not None and _of_the_run(there) == _of_the_run(given):
+    if there is not None and of_the_run(there) == of_the_run(given):
         running._use_handler(given.retry_handler)
         if given.linger is not None and given.linger != running.linger:
             running.keep(given.linger)
+        running.config = given
         return running
     raise ConfigurationError(
         f"Run {running.run} is loaded with another configuration: call parslab.dfk().cleanup() first to end it."
     )
-
-
-def _of_the_run(config: Config) -> Config:
-    """A configuration without what each kernel may say for itself."""
-    return config.replaced(linger=None, resume=True, retry_handler=None)
 
 
 def _new_run(config: Config, notebook: str, inherits: list[str]) -> DataFlowKernel:

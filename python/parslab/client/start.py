@@ -32,9 +32,9 @@ if TYPE_CHECKING:
 
     from parslab.config import Config
 
-__all__ = ["Found", "Peer", "Started", "connect", "digest", "find_runs", "read_connection", "start"]
+__all__ = ["Found", "Peer", "Started", "connect", "digest", "find_runs", "of_the_run", "read_connection", "start"]
 
-_OURS = ("linger", "resume", "retry_handler")
+_OURS = ("exit_mode", "linger", "resume", "retry_handler")
 """Options of a configuration that are the business of each kernel, and make no other run."""
 _CONNECTION = {"run": str, "host": str, "pid": int, "socket": str, "run_dir": str}
 """What a connection file holds."""
@@ -253,10 +253,14 @@ def start(config: Config, package: str, notebook: str = "", inherits: Sequence[s
     return Started(settings, popen, ours)
 
 
+def of_the_run(config: Config) -> Config:
+    """A configuration without what each kernel may say for itself."""
+    return type(config).bare({name: value for name, value in config.options().items() if name not in _OURS})
+
+
 def digest(config: Config) -> str:
     """The same for configurations of which one can do the other's work."""
-    apart = {name: value for name, value in config.options().items() if name not in _OURS}
-    plain = type(config).bare(apart)
+    plain = of_the_run(config)
     text = json.dumps(_described(plain) or repr(plain), sort_keys=True)
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 

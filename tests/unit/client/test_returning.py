@@ -45,11 +45,11 @@ def test_what_is_left_is_said_in_few_words(still: Still | None, blocks: int, tex
     assert what_is_left(still, blocks) == text
 
 
-def test_how_long_a_run_stays_makes_no_other_configuration() -> None:
+def test_what_each_kernel_says_for_itself_makes_no_other_configuration() -> None:
     def two(**options: Any) -> str:
         return digest(Config(executors=[LowLatencyExecutor(workers=2)], **options))
 
-    assert two() == two(linger=5.0, resume=False)
+    assert two() == two(linger=5.0, resume=False, exit_mode="wait", retry_handler=lambda error, task: 1.0)
     assert two() != two(retries=1)
     assert two() != digest(Config(executors=[LowLatencyExecutor(workers=3)]))
 
