@@ -192,7 +192,8 @@ class GraphMachine(RuleBasedStateMachine):
     def judged(self, data: st.DataObject, cost: float, raises: bool, twice: bool) -> None:
         asked = self.asked.pop(data.draw(st.integers(0, len(self.asked) - 1)))
         task = self.known[asked.task]
-        waited, dropped = task.state is S.fail_retryable, self.table.dropped
+        waited = task.state is S.fail_retryable and asked.attempt == task.attempt  # else: of an earlier life
+        dropped = self.table.dropped
         failure = Failure("RuntimeError") if raises else None
         for _ in range(1 + twice):
             self.table.judged(task, asked.attempt, cost, failure, self.now)
