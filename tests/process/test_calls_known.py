@@ -79,6 +79,7 @@ def test_a_call_without_identity_runs_and_says_once_why_it_is_not_remembered(run
     assert len(said) == 1
     assert said[0].filename == __file__
     assert "parslab.id_for_memo" in str(said[0].message)
+    assert "it cannot be told from others: argument 'handle' (Handle)" in use(Handle(), 1).explain()
 
 
 def test_calls_that_run_here_may_be_given_anything(run: DataFlowKernel) -> None:
@@ -91,3 +92,130 @@ def test_calls_that_run_here_may_be_given_anything(run: DataFlowKernel) -> None:
         return [locked(lock), locked(lock)]
 
     assert sorted(twice(threading.Lock()).result()) == [False, True]
+
+
+# --- what is remembered --------------------------------------------------------------------------------------------
+
+
+class Ran:
+    """Counts how often bodies ran: each leaves a file."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._before = 0
+
+    def __call__(self) -> int:
+        count = len(list(self.folder.iterdir()))
+        self._before, before = count, self._before
+        return count - before
+
+
+@pytest.fixture
+def ran(tmp_path: Path) -> Ran:
+    (tmp_path / "ran").mkdir()
+    return Ran(tmp_path / "ran")
+
+
+APP = """
+import parslab, tempfile
+from parslab import File, python_app, join_app
+rate = 2
+def grow(x): return x * rate
+@python_app(cache=True, ignore_for_cache=["log"], executors=EXECUTOR)
+def fit(x, k=3, log=False):
+    tempfile.mkdtemp(dir=FOLDER)
+    return grow(x) + k
+"""
+
+
+def notebook(ran: Ran, executor: str = "llex") -> Any:
+    from tests.unit.serialize.notebook import Notebook
+
+    made = Notebook()
+    made.names.update(EXECUTOR=executor, FOLDER=str(ran.folder))
+    made.cell(APP)
+    return made
+
+
+@pytest.mark.parametrize("executor", ["llex", "threads"])
+def test_an_edited_function_never_returns_an_old_result(run: DataFlowKernel, ran: Ran, executor: str) -> None:
+    book = notebook(ran, executor)
+
+    def result(*args: Any, **kwargs: Any) -> Any:
+        return book.names["fit"](*args, **kwargs).result()
+
+    assert [result(1), result(x=1), result(1, 3), result(1, k=3, log=True)] == [5] * 4
+    assert ran() == 1
+    assert result(1, k=4) == 6
+    assert ran() == 1
+    book.cell("rate = 5")
+    assert result(1) == 8
+    book.cell("def grow(x): return -x")
+    assert result(1) == 2
+    book.cell(APP.replace("+ k", "- k"))
+    assert result(1) == -1
+    assert ran() == 3
+    book.cell(APP)
+    assert result(1) == 5, "what it was before is known, too"
+    assert ran() == 0
+
+
+def test_a_change_is_named_in_the_explanation(run: DataFlowKernel, ran: Ran) -> None:
+    book = notebook(ran)
+    book.names["fit"](1).result()
+    book.cell("rate = 5")
+    future = book.names["fit"](1)
+    future.result()
+    assert "global rate" in future.explain()
+
+
+def test_a_file_that_changed_is_another_argument(run: DataFlowKernel, ran: Ran, tmp_path: Path) -> None:
+    book = notebook(ran)
+    book.cell(
+        "@python_app(cache=True, executors=EXECUTOR)\n"
+        "def read(inputs=()):\n    tempfile.mkdtemp(dir=FOLDER)\n    return open(inputs[0]).read()"
+    )
+    data = tmp_path / "data.txt"
+    for text, runs in [("one", 1), ("one", 0), ("two", 1), ("one", 0)]:
+        data.write_text(text)
+        assert book.names["read"](inputs=[parslab.File(data)]).result() == text
+        assert ran() == runs
+
+
+def test_sets_and_objects_of_the_notebook_are_known_again(run: DataFlowKernel, ran: Ran) -> None:
+    book = notebook(ran)
+    book.cell(
+        "class Model:\n    def __init__(self, *of): self.of = set(of)\n"
+        "@python_app(cache=True, executors=EXECUTOR)\n"
+        "def size(model):\n    tempfile.mkdtemp(dir=FOLDER)\n    return len(model.of)"
+    )
+    for of, runs in [("abc", 1), ("cba", 0), ("abd", 1)]:
+        assert book.names["size"](book.names["Model"](*of)).result() == 3
+        assert ran() == runs
+
+
+def test_a_registered_type_is_known_by_what_the_user_says(run: DataFlowKernel, ran: Ran) -> None:
+    book = notebook(ran)
+    book.cell(
+        "class Table:\n    def __init__(self, name, rows): self.name, self.rows = name, rows\n"
+        "@parslab.id_for_memo.register(Table)\n"
+        "def _(table, output_ref=False): return parslab.id_for_memo(table.name)\n"
+        "@python_app(cache=True, executors=EXECUTOR)\n"
+        "def rows(table):\n    tempfile.mkdtemp(dir=FOLDER)\n    return table.rows"
+    )
+    table, rows = book.names["Table"], book.names["rows"]
+    assert [rows(table("a", 1)).result(), rows(table("a", 2)).result(), rows(table("b", 2)).result()] == [1, 1, 2]
+    assert ran() == 2
+
+
+def test_a_join_is_remembered_with_the_functions_that_it_calls(run: DataFlowKernel, ran: Ran) -> None:
+    book = notebook(ran)
+    join = "@join_app(cache=True)\ndef both(*xs):\n    tempfile.mkdtemp(dir=FOLDER)\n    return [fit(x) for x in xs]"
+    book.cell(join)
+    assert book.names["both"](1, 2).result() == [5, 7]
+    assert ran() == 3
+    assert book.names["both"](1, 2).result() == [5, 7]
+    assert ran() == 0
+    book.cell("rate = 5")
+    assert book.names["both"](1, 2).result() == [8, 13]
+    assert ran() == 3

@@ -81,7 +81,7 @@ class Calls:
                 UserWarning,
                 stacklevel=_frames_to_user(),
             )
-        return Known(unknown=reason)
+        return Known(b"", True, reason)
 
 
 def _frames_to_user() -> int:

@@ -285,6 +285,8 @@ class Adoption:
         earlier = self._apps.get(app)
         if not earlier:
             return f"no call of {app} was made before the restart"
+        if message.unknown:
+            return f"it cannot be known again in another kernel: {message.unknown}"
         for dep in message.deps:
             if self._keys.get(dep) is None:
                 return f"its input, task {dep}, cannot be known again in another kernel"
@@ -316,7 +318,7 @@ _ENDS = {
 
 def _key(submit: Submit, frames: Sequence[Buffer], fingerprint: bytes, deps: Sequence[bytes | None]) -> bytes | None:
     """The lineage of a call; None where a call that it comes from has none."""
-    if submit.kind == TaskKind.external or (submit.fn < 0 and not submit.identity):
+    if submit.kind == TaskKind.external or submit.unknown or (submit.fn < 0 and not submit.identity):
         return None
     made = hashlib.blake2b(fingerprint, digest_size=16)
     made.update(b"%d %d " % (submit.kind, len(deps)))

@@ -178,6 +178,8 @@ class Memo:
             del calls[next(iter(calls))]
         if not self.on:
             call.why = OFF
+        elif message.unknown:
+            call.why = f"it cannot be told from others: {message.unknown}"
         elif message.identity:
             call.content = blake2b(fingerprint + b"i" + message.identity, digest_size=16, person=_CALL).digest()
         elif message.fn < 0:

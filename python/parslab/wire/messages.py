@@ -207,7 +207,7 @@ class Submit(_Wire, tag=3):
     parent: int = -1
     """The join app whose body made this call: it is cancelled with that."""
     unknown: str = ""
-    """Why it has no identity, where it should have one; then ``memo`` is not set."""
+    """Why it has no identity although its pickle is not enough of one: no other call is taken for it."""
 
 
 class Cancel(_Wire, tag=4):

@@ -44,7 +44,7 @@ class Notebook:
     def function(self, body: bytes, name: str = "f") -> int:
         return self.codes.add(Code(0, body, name, 1, body, {"body": body}), body)
 
-    def call(self, args: bytes, *deps: int, fn: bytes = b"body", kind: int = TaskKind.remote) -> int:
+    def call(self, args: bytes, *deps: int, fn: bytes = b"body", kind: int = TaskKind.remote, unknown: str = "") -> int:
         """Make a call; ``deps`` are what earlier ones returned."""
         number = self.client << 40 | len(self.made[self.client])
         code = self.function(fn)
@@ -54,6 +54,7 @@ class Notebook:
         )
         if kind != TaskKind.remote:
             message.identity = fn + args
+        message.unknown = unknown
         self.made[self.client].append(number)
         if self.client == LOST:
             self.calls.append((message, "f"))
@@ -242,6 +243,17 @@ def test_what_comes_from_a_foreign_future_is_computed_again() -> None:
     foreign = book.call(b"x", kind=TaskKind.external)
     tail = book.call(b"1", foreign)
     assert "cannot be known again" in book.why(tail)
+
+
+def test_a_call_that_cannot_be_told_from_others_is_made_again() -> None:
+    book = Notebook()
+    book.call(b"1", unknown="argument 'via' (Connection): no")
+    book.run()
+    book.lose()
+    again = book.call(b"1", unknown="argument 'via' (Connection): no")
+    assert "cannot be known again in another kernel: argument 'via' (Connection): no" in book.why(again)
+    book.run()
+    assert book.executions == [b"1", b"1"]
 
 
 def test_what_waits_is_counted() -> None:

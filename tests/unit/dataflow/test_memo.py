@@ -43,6 +43,13 @@ class Graph:
         self.table.submit(0, remembering(task, *deps, identity=identity, kind=kind, fn=fn), [], "f")
         return self.table.tasks[task]
 
+    def unknown(self, task: int, why: str) -> Task:
+        """Call one that remembers, in a way that cannot be told from others."""
+        message = remembering(task, identity=b"")
+        message.unknown = why
+        self.table.submit(0, message, [], "f")
+        return self.table.tasks[task]
+
     def plain(self, task: int, *deps: int, kind: int = REMOTE) -> Task:
         """Call one that does not."""
         self.table.submit(0, call(task, *deps, kind=kind), [], "g")
@@ -447,3 +454,12 @@ def test_a_call_that_waits_for_values_is_not_known_yet(graph: Graph) -> None:
     graph.plain(1)
     graph.f(2, 1)
     assert "values have to be there first" in graph.why(2)
+
+
+def test_a_call_that_cannot_be_told_from_others_runs_and_says_why() -> None:
+    graph = Graph()
+    for task in (1, 2):
+        graph.unknown(task, "argument 'via' (Connection): no")
+        graph.done(task)
+        assert graph.why(task).endswith("it cannot be told from others: argument 'via' (Connection): no.")
+    assert not graph.memo.hits
