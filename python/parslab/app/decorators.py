@@ -65,7 +65,8 @@ def python_app(
         The run that calls go to; None: the one that is loaded when the app is called.
     cache
         Whether results are remembered: a call of the same function (body, helpers, globals that they use) with the
-        same arguments does not run again, but has the result of the one before.
+        same arguments does not run again, but has the result of the one before.  Files count by their content when they
+        are given as File; paths and texts by their letters.  See :func:`parslab.id_for_memo` for types of your own.
     executors
         Label or labels of the executors that may run it, one of which is drawn for each call; ``"all"``: any.
     ignore_for_cache
