@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -280,6 +281,57 @@ def test_a_new_kernel_finds_what_is_still_there(house: House) -> None:
         assert script.wait() == 0
     house.must_be_empty()
     assert "is over: it was shut down by its owner" in log_of(house, first["run"])
+
+
+@pytest.mark.parametrize("same", [True, False])
+def test_a_run_that_was_killed_with_its_kernel_is_started_again(house: House, same: bool) -> None:
+    with Kernel(house, BUSY + "    time.sleep(600)\n") as script:
+        first = script.hear()
+        os.kill(first["dfk"], signal.SIGSTOP)  # it shall not see that its client has gone
+        script.signal(signal.SIGKILL)
+        script.wait()
+        os.kill(first["dfk"], signal.SIGKILL)
+    until(is_gone(first["dfk"]))
+    call = "parslab.load()" if same else "loaded(1)"
+    source = (
+        APPS + f"    dfk = {call}\n    tell(run=dfk.run, told=dfk.told, five=plus(4).result())\n    dfk.cleanup()\n"
+    )
+    with Kernel(house, APPS + source) as script:
+        script.line()
+        second = script.hear()
+        (told,) = second["told"]
+        assert second["five"] == 5
+        if same:
+            assert second["run"] == first["run"]
+            assert told.startswith(
+                f"Run {first['run']} of this notebook was killed and is started again: 4 results waiting"
+            )
+        else:
+            assert told == (
+                f"Run {first['run']} of this notebook was killed, and had another configuration: a new run goes on "
+                "with its results."
+            )
+            settings = json.loads((house.runs / second["run"][:3] / "settings.json").read_text())
+            assert settings["inherits"] == [str(house.runs / first["run"][:3])]
+        script.wait()
+
+
+def test_a_killed_run_without_a_record_is_replaced(house: House) -> None:
+    with Kernel(house, BUSY + "    time.sleep(600)\n") as script:
+        first = script.hear()
+        os.kill(first["dfk"], signal.SIGSTOP)
+        script.signal(signal.SIGKILL)
+        script.wait()
+        os.kill(first["dfk"], signal.SIGKILL)
+    until(is_gone(first["dfk"]))
+    shutil.rmtree(house.runs / first["run"][:3] / "record")
+    source = APPS + "    dfk = loaded()\n    tell(run=dfk.run, told=dfk.told)\n    dfk.cleanup()\n"
+    with Kernel(house, source) as script:
+        script.line()
+        second = script.hear()
+        assert second["run"] != first["run"]
+        assert re.fullmatch(r"Run .* has no record in .*, so it cannot be started again\. A new .*", second["told"][0])
+        script.wait()
 
 
 def test_thread_pools_are_those_of_the_configuration(house: House) -> None:

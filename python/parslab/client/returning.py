@@ -16,9 +16,11 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from parslab.client.start import Found, connect, digest, find_runs, read_connection
+from parslab.client.start import Found, connect, connection_path, digest, find_runs, read_connection
 from parslab.errors import ConfigurationError
+from parslab.places import runtime_dir
 from parslab.records.spans import said
+from parslab.scaling.leftovers import dead_runs, entomb, serves
 from parslab.wire.messages import PROTOCOL, Hello
 
 if TYPE_CHECKING:
@@ -102,8 +104,59 @@ def come_back(notebook: str, config: Config | None, resume: bool = True) -> Retu
         turn = decide(wanted in (None, info.get("digest")), resume, bool(_sharers(kernel)))
         _take_turn(turn, kernel, back, resume)
         if back.kernel is not None:
-            break
+            return back
+    for path, info in _dead(notebook):
+        same = wanted in (None, info.get("digest"))
+        if decide(same, resume, shared=False) is Turn.attach:
+            try:
+                back.kernel = _revived(info, notebook, config)
+            except ConfigurationError as error:
+                back.told.append(f"{error} A new run was started.")
+            else:
+                back.told.append(still_here(back.kernel, "was killed and is started again"))
+                return back
+        elif resume:
+            back.inherits.append(info["run_dir"])
+            back.told.append(
+                f"Run {info['run']} of this notebook was killed, and had another configuration: a new run goes on "
+                "with its results."
+            )
+        entomb(path, info)
     return back
+
+
+def _dead(notebook: str) -> list[tuple[Path, dict[str, Any]]]:
+    """Runs of this notebook whose DataFlowKernel was killed and whom nobody looks after, newest first."""
+    found = []
+    for path, info in dead_runs(runtime_dir()):
+        if info.get("notebook") == notebook and not any(serves(pid, info["since"]) for pid in info.get("owners", ())):
+            with contextlib.suppress(ConfigurationError):
+                found.append((path, read_connection(path)))
+    return sorted(found, key=lambda one: float(one[1]["started"]), reverse=True)
+
+
+def _revived(info: dict[str, Any], notebook: str, config: Config | None) -> DataFlowKernel:
+    """Start the DataFlowKernel of a dead run of ours again; of several that want to, one does and the others attach.
+
+    Raises
+    ------
+    ConfigurationError
+        It has no record to go on from, or cannot be started.
+    """
+    from parslab.client.dfk import DataFlowKernel
+    from parslab.client.revival import Revival, alone, revive
+
+    run_dir = Path(info["run_dir"])
+    with alone(run_dir):  # until it has said where it is
+        there = read_connection(connection_path(info["run"]))
+        if serves(there["pid"], there["since"]):
+            return attached(there, notebook, config)
+        started = revive(run_dir, how="was killed")
+        config, threads = _settings_of(info, config)
+        kernel = DataFlowKernel(config, started.run, started.run_dir, started.popen.pid, started)
+        kernel._revival = Revival(started.run, started.run_dir, notebook)
+        kernel._open(started.sock, threads)
+    return kernel
 
 
 def _take_turn(turn: Turn, kernel: DataFlowKernel, back: Return, resume: bool) -> None:
@@ -124,12 +177,12 @@ def _take_turn(turn: Turn, kernel: DataFlowKernel, back: Return, resume: bool) -
             back.told.append(f"{name} was ended, and a new run started (resume=False).")
 
 
-def still_here(kernel: DataFlowKernel) -> str:
+def still_here(kernel: DataFlowKernel, how: str = "is still here") -> str:
     """One line on what an earlier kernel of the notebook has left in a run that we have attached to."""
     still, blocks = kernel.still, 0
     with contextlib.suppress(TimeoutError):  # it is busy; the rest of the sentence is true
         blocks = sum(row.state == "running" for row in kernel.blocks())
-    text = f"Run {kernel.run} of this notebook is still here: {what_is_left(still, blocks)}"
+    text = f"Run {kernel.run} of this notebook {how}: {what_is_left(still, blocks)}"
     users = _sharers(kernel)
     if users:
         text += f"; process {', '.join(map(str, users))} of the same notebook shares it"
@@ -152,8 +205,6 @@ def what_is_left(still: Still | None, blocks: int) -> str:
 
 def _sharers(kernel: DataFlowKernel) -> list[int]:
     """Other live processes of the same notebook (one that has just died may not have been noticed yet)."""
-    from parslab.scaling.leftovers import serves
-
     sharers = kernel.still.sharers if kernel.still is not None else ()
     return [pid for pid in sharers if serves(pid, time.time())]
 

@@ -29,9 +29,9 @@ from parslab.wire.stream import encode_batch
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from parslab.client.start import Peer
+    from parslab.client.start import Peer, Started
 
-__all__ = ["Revival", "revive"]
+__all__ = ["Revival", "alone", "revive"]
 
 log = logging.getLogger(__name__)
 
@@ -88,7 +88,7 @@ class Revival:
         """
         deadline = time.monotonic() + _PATIENCE
         while time.monotonic() < deadline:
-            with _alone(self.run_dir):
+            with alone(self.run_dir):
                 found = self._there(client)
                 if found is not None:
                     return found
@@ -98,6 +98,7 @@ class Revival:
                     except ConfigurationError as error:
                         log.warning("run %s cannot be started again: %s", self.run, error)
                         return None
+                    _listens(started)
                     return started.sock, started
             time.sleep(0.1)
         return None
@@ -189,8 +190,18 @@ def revive(run_dir: Path, *, client: int = -1, how: str = "", lost: float = 0.0)
     return Started(settings, popen, ours)
 
 
+def _listens(started: Started) -> None:
+    """Wait until the process has said where it is: only then nobody else starts it a second time."""
+    deadline = time.monotonic() + _PATIENCE
+    while started.popen.poll() is None and time.monotonic() < deadline:
+        with contextlib.suppress(ConfigurationError):
+            if read_connection(connection_path(started.run))["pid"] == started.popen.pid:
+                return
+        time.sleep(0.01)
+
+
 @contextlib.contextmanager
-def _alone(run_dir: Path) -> Iterator[None]:
+def alone(run_dir: Path) -> Iterator[None]:
     """Of several processes one at a time."""
     with open(os.open(run_dir / "revive.lock", os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600), "wb") as file:
         fcntl.flock(file, fcntl.LOCK_EX)

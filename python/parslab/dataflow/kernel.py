@@ -194,12 +194,12 @@ class Kernel(Ledger):
         self._open_hub(sockets)
         owner.pid, owner.leashed = self.run["owner_pid"], True
         self._listener = listen(sockets / "dfk.sock")
-        self.attendance.attached(owner, self.run.get("notebook", ""), socket.gethostname(), owner=True)
+        still = self.attendance.attached(owner, self.run.get("notebook", ""), socket.gethostname(), owner=True)
         self.keeper.joined(owner)
         self.loop.watch(self._listener, self._accept)
         if second is not None and own >= 0:
             second.welcome(owner)
-        self._admit(owner)
+        self._admit(owner, still if second is not None else None)
         self.remembered.start()  # its notebook has begun already
         self.at(time() + _HOUSEKEEPING, self._keep_house)
 
