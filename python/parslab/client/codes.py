@@ -5,13 +5,14 @@ A function is sent before its first call, by whichever thread calls, and forgott
 
 from __future__ import annotations
 
+import inspect
 import itertools
 import threading
 import weakref
 from typing import TYPE_CHECKING, Any
 
 from parslab.client.mend import origin_of
-from parslab.wire.messages import Code, Forget
+from parslab.wire.messages import PARAMETERS, Code, Forget
 
 if TYPE_CHECKING:
     from parslab.client.link import Link
@@ -45,9 +46,8 @@ class SentCodes:
             fn = self._fns.get(pickled.digest)
             if fn is None:
                 fn = next(self._numbers)
-                code = Code(
-                    fn, pickled.digest, pickled.name, 1, pickled.fingerprint, pickled.parts, origin_of(function)
-                )
+                parts = {**pickled.parts, **_parameters(function)} if pickled.parts else pickled.parts
+                code = Code(fn, pickled.digest, pickled.name, 1, pickled.fingerprint, parts, origin_of(function))
                 self._link.send(code, [pickled.payload])
                 self._fns[pickled.digest] = fn
                 weakref.finalize(pickled, self._forget, pickled.digest, fn).atexit = False
@@ -57,3 +57,13 @@ class SentCodes:
         """The pickle is garbage: no call can name it any more."""
         if self._fns.pop(digest, None) is not None:
             self._link.later(Forget([fn]))
+
+
+def _parameters(function: Any) -> dict[str, bytes]:
+    """The names of its positional parameters, so that a call can be explained by them."""
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except (TypeError, ValueError):  # some builtins do not tell
+        return {}
+    kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    return {PARAMETERS: ",".join(p.name for p in parameters if p.kind in kinds).encode()}

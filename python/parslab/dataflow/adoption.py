@@ -261,6 +261,8 @@ class Adoption:
             old.args, old.state = b"", TaskState.exec_done
             table.tasks[old.id] = old
         old.client, old.released, old.value = client, False, value
+        if message.memo and old.call is None:
+            table.memo.adopt(old, message, [table.need(old, dep) for dep in message.deps])
         if not call.run:
             self._name(old, message)
         table.tell_end(old)

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING
 
 from parslab.errors import ParslabError
 from parslab.records.states import FAILURES, FINAL, TaskState
+from parslab.wire.messages import PARAMETERS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from parslab.dataflow.memo import Call, Memo
     from parslab.dataflow.table import Table, Task
@@ -36,19 +37,20 @@ def explain(number: int, table: Table, memo: Memo, reasons: Iterable[Callable[[i
     table, memo
         Of the run.
     reasons
-        Asked first: each may know why by itself.
+        Asked before it is compared with what is remembered: each may know why it ran.
 
     Raises
     ------
     ParslabError
         Nothing is known of it any more.
     """
-    for reason in reasons:
-        text = reason(number)
-        if text:
-            return text
     task = table.tasks.get(number)
-    call = memo.calls.get(number)
+    call = memo.calls.get(number) or (task.call if task is not None else None)
+    if call is None or call.source is None:
+        for reason in reasons:
+            text = reason(number)
+            if text:
+                return text
     if call is None and task is None:
         raise ParslabError(
             f"Nothing is known of task {number} any more: it never was, or it ended and its future was dropped."
@@ -129,8 +131,8 @@ def _listed(words: list[str]) -> str:
     return ", ".join(words[:5]) + (f" and {len(words) - 5} more" if len(words) > 5 else "")
 
 
-def shown_arguments(shown: str) -> list[tuple[str, str]]:
-    """The arguments of a call as ``show_arguments`` wrote them, with their names or places.
+def shown_arguments(shown: str, names: Sequence[str] = ()) -> list[tuple[str, str]]:
+    """The arguments of a call as ``show_arguments`` wrote them, with their names or else places.
 
     Examples
     --------
@@ -161,13 +163,16 @@ def shown_arguments(shown: str) -> list[tuple[str, str]]:
     found = []
     for place, text in enumerate(pieces, 1):
         name, equals, value = text.partition("=")
-        found.append((name, value) if equals and name.isidentifier() else (str(place), text))
+        if equals and name.isidentifier():
+            found.append((name, value))
+        else:
+            found.append((names[place - 1] if place <= len(names) else str(place), text))
     return found
 
 
 def _arguments_changed(before: Call, now: Call) -> list[str]:
     """``argument x: 3, was 2`` for each that differs; inputs that are tasks are compared elsewhere."""
-    old, new = dict(shown_arguments(before.shown)), dict(shown_arguments(now.shown))
+    old, new = dict(shown_arguments(before.shown, _names(before))), dict(shown_arguments(now.shown, _names(now)))
     changes = []
     for name in {**old, **new}:
         was, is_now = old.get(name), new.get(name)
@@ -180,6 +185,11 @@ def _arguments_changed(before: Call, now: Call) -> list[str]:
         else:
             changes.append(f"argument {name}: {is_now}, was {was}")
     return changes
+
+
+def _names(call: Call) -> list[str]:
+    names = call.parts.get(PARAMETERS, b"").decode(errors="replace")
+    return names.split(",") if names else []
 
 
 def _distance(before: Call, now: Call) -> tuple[bool, int, int]:

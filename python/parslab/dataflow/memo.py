@@ -51,10 +51,10 @@ class Call:
         "app",
         "at",
         "awaited",
-        "content",
         "deps",
         "fingerprint",
         "followers",
+        "identity",
         "inputs",
         "kept",
         "key",
@@ -78,8 +78,8 @@ class Call:
         self.shown = shown
         self.deps = deps
         self.at = at
-        self.content = b""
-        """A hash of function and arguments, without the tasks that it depends on."""
+        self.identity = b""
+        """Of its arguments; empty: they are their own."""
         self.inputs: tuple[bytes, ...] = ()
         """What stands for these in its key."""
         self.key: bytes | None = None
@@ -176,20 +176,13 @@ class Memo:
         calls[task.id] = call
         if len(calls) > _CALLS:
             del calls[next(iter(calls))]
+        call.identity = message.identity
         if not self.on:
             call.why = OFF
         elif message.unknown:
             call.why = f"it cannot be told from others: {message.unknown}"
-        elif message.identity:
-            call.content = blake2b(fingerprint + b"i" + message.identity, digest_size=16, person=_CALL).digest()
-        elif message.fn < 0:
+        elif message.fn < 0 and not message.identity:
             call.why = NO_IDENTITY  # its arguments are with the client
-        else:
-            hasher = blake2b(fingerprint + b"a" + message.args, digest_size=16, person=_CALL)
-            for frame in task.frames:
-                hasher.update(len(frame).to_bytes(8, "little"))
-                hasher.update(frame)
-            call.content = hasher.digest()
 
     def ask(self, task: Task, needs: Iterable[Task], last: bool) -> Value | None:
         """The result of an equal call.  Without one the task may run (``last``: it needs nothing any more), or follows
@@ -198,7 +191,7 @@ class Memo:
         assert call is not None
         if call.key is not None or call.why:
             return None
-        if not self._set_key(call, needs, last):
+        if not self._set_key(task, call, needs, last):
             return None
         key = call.key
         assert key is not None
@@ -213,7 +206,7 @@ class Memo:
             call.leader, call.source = leader, leader.call
         return None
 
-    def _set_key(self, call: Call, needs: Iterable[Task], last: bool) -> bool:
+    def _set_key(self, task: Task, call: Call, needs: Iterable[Task], last: bool) -> bool:
         inputs: list[bytes] = []
         for need in needs:
             other = need.call
@@ -227,16 +220,27 @@ class Memo:
                 return False
         call.inputs = tuple(inputs)
         # What stands for a task is of one length, so that no two calls have the same text.
-        call.key = blake2b(call.content + b"".join(inputs), digest_size=16, person=_KEY).digest()
+        call.key = blake2b(_content(task, call) + b"".join(inputs), digest_size=16, person=_KEY).digest()
         return True
 
-    def again(self, task: Task, message: Submit | None = None) -> None:
-        """An ended task runs again, perhaps with another function: nothing that was said of it holds any more."""
-        if message is not None:
-            self.begin(task, message)
-        elif task.call is not None:
-            call = task.call
-            call.key, call.source, call.where, call.leader = None, None, None, None
+    def again(self, task: Task) -> None:
+        """An ended task runs again, perhaps with another function: what was said of it does not hold any more."""
+        call = task.call
+        assert call is not None
+        if call.leader is not None:  # it was cancelled while it waited
+            leading = call.leader.call
+            if leading is not None and task in leading.followers:
+                leading.followers.remove(task)
+        if task.fn >= 0:
+            call.fingerprint, call.parts = self.functions.fingerprints[task.fn], self.functions.parts[task.fn]
+        self._order += 1
+        call.order = self._order
+        call.key, call.source, call.where, call.leader = None, None, None, None
+
+    def rejoined(self, task: Task) -> None:
+        """A join waits again for what its body has returned."""
+        if task.call is not None and task.call.key is not None:
+            self._running.setdefault(task.call.key, task)
 
     # ----- values
 
@@ -342,7 +346,11 @@ class Memo:
         del self._running[call.key]
         followers, call.followers = call.followers, []
         call.awaited = False
-        left = [follower for follower in followers if follower.state not in FINAL]
+        left = [
+            follower
+            for follower in followers
+            if follower.state not in FINAL and follower.call is not None and follower.call.leader is task
+        ]
         for follower in left:
             assert follower.call is not None
             follower.call.leader = None
@@ -371,5 +379,16 @@ class Memo:
         self.begin(task, message)
         call = task.call
         assert call is not None
-        if not call.why and self._set_key(call, needs, True) and task.value is not None:
+        if not call.why and self._set_key(task, call, needs, True) and task.value is not None:
             self.keep(call, task.value)
+
+
+def _content(task: Task, call: Call) -> bytes:
+    """A hash of function and arguments, without the tasks that it depends on."""
+    if call.identity:
+        return blake2b(call.fingerprint + b"i" + call.identity, digest_size=16, person=_CALL).digest()
+    hasher = blake2b(call.fingerprint + b"a" + task.args, digest_size=16, person=_CALL)
+    for frame in task.frames:
+        hasher.update(len(frame).to_bytes(8, "little"))
+        hasher.update(frame)
+    return hasher.digest()

@@ -222,6 +222,10 @@ def _open(table: Table, task: Task, rejoins: bool, mended: Mend, now: float) -> 
             task.fn = new.fn
             if task.spec in new.specs:
                 task.spec = new.spec
+        if task.call is not None:
+            table.memo.again(task)
+    else:
+        table.memo.rejoined(task)
     table.tasks[task.id] = task  # it may have been released, and be held by what needs it alone
     table.unfinished += 1
     executor = table.labels[task.executor] if task.kind < TaskKind.join else ""

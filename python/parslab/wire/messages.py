@@ -19,6 +19,7 @@ from parslab.records.states import TaskState
 
 __all__ = [
     "INLINE",
+    "PARAMETERS",
     "PROTOCOL",
     "Accepted",
     "Acked",
@@ -90,6 +91,10 @@ PROTOCOL = 1
 
 INLINE = 16 * 1024
 """Pickles up to this many bytes ride in the header; larger ones, and all out-of-band buffers, are frames."""
+
+
+PARAMETERS = "parameters"
+"""Name of the part of a function that holds the names of its positional parameters, with commas between them."""
 
 
 class _Wire(msgspec.Struct, array_like=True, gc=False):
