@@ -1,0 +1,191 @@
+"""Results outlive their runs: real kernels share a checkpoint, are killed at any moment, begin with what is there."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import sys
+from typing import TYPE_CHECKING, Any
+
+import cloudpickle
+import pytest
+
+import parslab
+from parslab import Config, LowLatencyExecutor, get_all_checkpoints, get_last_checkpoint, join_app, python_app
+from parslab.client.start import find_runs
+from parslab.records.panel import Attach, Snapshot
+from parslab.records.states import TaskState
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from parslab import AppFuture, DataFlowKernel
+    from tests.process.house import House, Script
+
+cloudpickle.register_pickle_by_value(sys.modules[__name__])
+
+DONE, REMEMBERED = TaskState.exec_done, TaskState.memo_done
+
+
+@python_app(cache=True)
+def double(x: int) -> int:
+    return 2 * x
+
+
+@python_app(cache=True)
+def large(x: int) -> bytes:
+    return bytes([x]) * 300_000
+
+
+@join_app(cache=True)
+def doubles(n: int) -> list[AppFuture]:
+    return [double(i) for i in range(n)]
+
+
+class Runs:
+    """One run after the other in one run directory."""
+
+    def __init__(self, house: House) -> None:
+        self.house = house
+
+    def load(self, **options: Any) -> DataFlowKernel:
+        return parslab.load(Config(executors=[LowLatencyExecutor(workers=1)], run_dir=self.house.runs, **options))
+
+
+@pytest.fixture
+def runs(house: House) -> Iterator[Runs]:
+    yield Runs(house)
+    parslab.clear()
+
+
+def notices(dfk: DataFlowKernel) -> list[str]:
+    answer = dfk.ask(Attach(listen=False))
+    assert isinstance(answer, Snapshot)
+    return [notice.text for notice in answer.notices]
+
+
+def test_a_later_run_begins_with_what_was_computed(runs: Runs) -> None:
+    with runs.load(checkpoint_mode="task_exit") as dfk:
+        first = [double(4), double(double(4)), doubles(3), large(7)]
+        values = [future.result() for future in first]
+        run = dfk.run
+    with runs.load(checkpoint_mode="task_exit") as dfk:
+        again = [double(4), double(double(4)), doubles(3), large(7)]
+        assert [future.result() for future in again] == values
+        assert {future.state for future in again} == {REMEMBERED}
+        assert f"run {run} has computed it" in again[0].explain()
+        assert str(runs.house.runs / "000" / "checkpoint") in dfk.explain(again[3].task_id)
+        assert double(5).result() == 10
+    assert get_all_checkpoints(runs.house.runs) == [
+        str(runs.house.runs / number / "checkpoint") for number in ("000", "001")
+    ]
+    assert get_last_checkpoint(runs.house.runs) == [str(runs.house.runs / "001" / "checkpoint")]
+
+
+def test_without_a_mode_nothing_is_loaded_or_written_but_on_demand(runs: Runs) -> None:
+    with runs.load() as dfk:
+        assert [double(1).result(), double(1).state] == [2, REMEMBERED]
+        folder = dfk.checkpoint()
+    with runs.load():
+        assert (double(1).result(), double(1).state) == (2, REMEMBERED)
+        assert get_all_checkpoints(runs.house.runs) == [folder]
+    with runs.load(checkpoint_files=[folder]):
+        assert double(1).state is REMEMBERED
+    with runs.load(checkpoint_files=[folder], app_cache=False):
+        future = double(1)
+        assert (future.result(), future.state) == (2, DONE)
+        assert "app_cache=False" in future.explain()
+
+
+def test_a_damaged_checkpoint_and_one_of_parsl_are_told(runs: Runs) -> None:
+    with runs.load(checkpoint_mode="dfk_exit"):
+        assert [double(n).result() for n in range(3)] == [0, 2, 4]
+    file = runs.house.runs / "000" / "checkpoint" / "results.parslab"
+    data = bytearray(file.read_bytes())
+    data[-3] ^= 1
+    file.write_bytes(data)
+    (file.parent / "tasks.pkl").write_bytes(b"")
+    with runs.load(checkpoint_mode="dfk_exit") as dfk:
+        futures = [double(n) for n in range(3)]
+        assert [future.result() for future in futures] == [0, 2, 4]
+        assert [future.state for future in futures] == [REMEMBERED, REMEMBERED, DONE]
+        told = "\n".join(notices(dfk))
+    assert f"The checkpoint {file} is damaged at 1 place" in told
+    assert f"{file.parent / 'tasks.pkl'}: a checkpoint of Parsl is not read" in told
+
+
+WORK = """
+    @python_app(cache=True)
+    def work(run, n, payload):
+        return (run, n, payload)
+"""
+
+SHARING = """
+    dfk = parslab.load(Config(executors=[LowLatencyExecutor(workers=1)], run_dir=RUNS, checkpoint_mode="task_exit",
+                              checkpoint_files=[], resume=False))
+    os.symlink({shared!r}, dfk.run_dir / "checkpoint")
+    tell(pid=dfk.pid)
+    n = 0
+    while os.getppid() == {parent}:
+        futures = [work({which}, n + i, bytes(i * 700)) for i in range(20)]
+        for future in futures:
+            future.result()
+            tell(done=n)
+            n += 1
+"""
+
+CHECKING = """
+    from parslab.records.panel import Attach
+    with parslab.load(Config(executors=[LowLatencyExecutor(workers=1)], run_dir=RUNS, checkpoint_files=[{shared!r}],
+                             resume=False)) as dfk:
+        for which, last in {told!r}.items():
+            futures = [work(which, n, bytes(n % 20 * 700)) for n in range(last + 1)]
+            right = [future.result() == (which, n, bytes(n % 20 * 700)) for n, future in enumerate(futures)]
+            tell(which=which, right=all(right), states=sorted({{str(future.state) for future in futures}}))
+        tell(notices=[notice.text for notice in dfk.ask(Attach(listen=False)).notices])
+"""
+
+
+def test_kernels_that_share_a_file_and_are_killed_lose_nothing_that_was_told(runs: Runs, tmp_path: Path) -> None:
+    """Two runs append to one file; one of them is killed again and again, its DataFlowKernel, too."""
+    dice = random.Random(7)
+    told: dict[int, int] = {}
+
+    def script(which: int) -> Script:
+        return runs.house.script(WORK + SHARING.format(shared=str(tmp_path), parent=os.getpid(), which=which))
+
+    def kill(victim: Script, pid: int) -> None:
+        os.kill(pid, signal.SIGKILL)
+        victim.signal(signal.SIGKILL)
+
+    with script(0) as steady:
+        steady_pid = steady.hear(30)["pid"]
+        for which in range(1, 6):
+            with script(which) as victim:
+                pid = victim.hear(30)["pid"]
+                for _ in range(dice.randrange(1, 60)):
+                    told[which] = victim.hear(30)["done"]
+                kill(victim, pid)
+        told[0] = steady.hear(30)["done"]
+        kill(steady, steady_pid)
+    with runs.house.script(WORK + CHECKING.format(shared=str(tmp_path), told=told)) as check:
+        for which in told:
+            assert check.hear(30) == {"which": which, "right": True, "states": ["memo_done"]}
+        assert all("is damaged at" in text for text in check.hear(30)["notices"])
+        assert check.wait(30) == 0
+    find_runs()  # buries the dead
+
+
+def test_a_full_disk_costs_a_notice(runs: Runs) -> None:
+    """A checkpoint folder that cannot be written stands for a full disk."""
+    with runs.load(checkpoint_mode="task_exit") as dfk:
+        (dfk.run_dir / "checkpoint").symlink_to("/dev/full")
+        assert [double(n).result() for n in range(10)] == [2 * n for n in range(10)]
+        assert double(3).state is REMEMBERED
+        told = [text for text in notices(dfk) if "cannot be written" in text]
+        with pytest.raises(parslab.errors.ParslabError, match="cannot be written"):
+            dfk.checkpoint()
+    assert len(told) == 1
+    assert "Results cannot be written to the checkpoint" in told[0]
