@@ -6,7 +6,7 @@ import time
 
 from parslab import python_app
 
-__all__ = ["noop", "sleep", "step", "wait_until"]
+__all__ = ["noop", "remembered", "sleep", "step", "wait_until"]
 
 
 @python_app
@@ -17,6 +17,12 @@ def noop() -> None:
 @python_app
 def step(value: int) -> int:
     """A link of a chain; the value at the end tells that each link ran once."""
+    return value + 1
+
+
+@python_app(cache=True)
+def remembered(value: int) -> int:
+    """The same as ``step``, of which results are remembered."""
     return value + 1
 
 

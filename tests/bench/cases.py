@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import psutil
 
-from tests.bench import htex, lasting, memory, mend
+from tests.bench import htex, lasting, memo, memory, mend
 from tests.bench.floors import Call, relay
 from tests.bench.processes import Cpu, idle, tree
 from tests.bench.subjects import BURSTS, CALLS, loaded
@@ -207,11 +207,13 @@ CASES: dict[str, Callable[..., dict[str, float]]] = {
     "burst": burst,
     "by_value": by_value,
     "chain": chain,
+    "checkpointed": memo.checkpointed,
     "crowd": htex.crowd,
     "dropped": memory.dropped,
     "efficiency": htex.efficiency,
     "first": htex.first,
     "growth": htex.growth,
+    "hits": memo.hits,
     "kept": memory.kept,
     "kernel_killed": lasting.kernel_killed,
     "kernel_process_killed": lasting.kernel_process_killed,

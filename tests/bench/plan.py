@@ -278,6 +278,15 @@ def lasting(bench: Bench, run: int) -> Figures:
     return figures | _named("session", bench.case("session", tasks=sizes.session, parts=10))
 
 
+def remembering(bench: Bench, run: int) -> Figures:
+    """Results that are remembered, and written down."""
+    if not bench.with_parslab:
+        return {}
+    sizes = bench.sizes
+    figures = _named("memo", bench.case("hits", calls=sizes.tasks, rounds=sizes.chains))
+    return figures | _named("memo.written", bench.case("checkpointed", tasks=sizes.tasks, rounds=sizes.rounds))
+
+
 MEASURES: dict[str, Callable[[Bench, int], Figures]] = {
     "latency": latency,
     "burst": burst,
@@ -289,6 +298,7 @@ MEASURES: dict[str, Callable[[Bench, int], Figures]] = {
     "crowds": crowds,
     "mend": mending,
     "lasting": lasting,
+    "remembering": remembering,
 }
 """What can be asked for on the command line."""
 

@@ -128,6 +128,18 @@ ROWS = (
     Row("    memory, after many tasks", "idle.used.rss", "MB"),
     Row("    memory of a worker", "idle.fresh.rss_worker", "MB"),
     Row(
+        "a call whose result is remembered",
+        *("memo.hit", "us", "submitting", "memo.submit", "memo.ratio"),
+        ("<=", 1.2),
+        on_ratio=True,
+    ),
+    Row(
+        "a checkpoint after each task",
+        *("memo.written.on", "/s", "without", "memo.written.off", "memo.written.ratio"),
+        (">=", 0.8),
+        on_ratio=True,
+    ),
+    Row(
         "block of this host: no-op, 1 worker, median",
         *("blocks.htex_median", "us", "relay", "blocks.relay_median", "blocks.htex_ratio"),
         ("<=", 2.2),

@@ -32,15 +32,15 @@ BOUND = 256 << 20
 
 _OVERHEAD = 600
 """Bytes that a value costs beside its own."""
-_CALLS = 20_000
-"""Calls that can be explained when their tasks have been forgotten."""
+_CALLS = 10_000
+"""Calls that can be explained when their tasks have been forgotten; up to twice as many are held."""
 _KNOWN = 1_000
 """Results of each app that a call can be compared with."""
 
-_CALL, _KEY = b"parslab call", b"parslab key"
 _NO_PARTS: Mapping[str, bytes] = {}
 
 OFF = "lookups are switched off for this run (Config(app_cache=False))"
+GIVEN = "it is tried again, and what it was given is known to the notebook alone"
 NO_IDENTITY = "its arguments cannot be told apart"
 
 
@@ -174,8 +174,9 @@ class Memo:
         task.call = call
         calls = self.calls
         calls[task.id] = call
-        if len(calls) > _CALLS:
-            del calls[next(iter(calls))]
+        if len(calls) >= 2 * _CALLS:
+            for old in list(calls)[:_CALLS]:  # one by one each would be looked for behind all that went before
+                del calls[old]
         call.identity = message.identity
         if not self.on:
             call.why = OFF
@@ -207,6 +208,9 @@ class Memo:
         return None
 
     def _set_key(self, task: Task, call: Call, needs: Iterable[Task], last: bool) -> bool:
+        if not call.deps:
+            call.key = _key(task, call, b"")
+            return True
         inputs: list[bytes] = []
         for need in needs:
             other = need.call
@@ -218,9 +222,11 @@ class Memo:
                 if last:
                     call.why = f"the value of its input, task {need.id} ({need.app}), lies in the notebook's process"
                 return False
+        if len(inputs) < len(call.deps):
+            call.why = GIVEN  # a body that runs at the client lets go of what it needs when it begins
+            return False
         call.inputs = tuple(inputs)
-        # What stands for a task is of one length, so that no two calls have the same text.
-        call.key = blake2b(_content(task, call) + b"".join(inputs), digest_size=16, person=_KEY).digest()
+        call.key = _key(task, call, b"".join(inputs))
         return True
 
     def again(self, task: Task) -> None:
@@ -383,12 +389,14 @@ class Memo:
             self.keep(call, task.value)
 
 
-def _content(task: Task, call: Call) -> bytes:
-    """A hash of function and arguments, without the tasks that it depends on."""
+def _key(task: Task, call: Call, inputs: bytes) -> bytes:
+    """A hash of function, arguments and inputs; what has no fixed length comes with it, so that all texts differ."""
     if call.identity:
-        return blake2b(call.fingerprint + b"i" + call.identity, digest_size=16, person=_CALL).digest()
-    hasher = blake2b(call.fingerprint + b"a" + task.args, digest_size=16, person=_CALL)
+        text = b"i%d %d " % (len(call.identity), len(inputs)) + call.fingerprint + call.identity + inputs
+        return blake2b(text, digest_size=16).digest()
+    hasher = blake2b(b"a%d %d " % (len(task.args), len(task.frames)) + call.fingerprint + task.args, digest_size=16)
     for frame in task.frames:
-        hasher.update(len(frame).to_bytes(8, "little"))
+        hasher.update(b"%d " % len(frame))
         hasher.update(frame)
+    hasher.update(inputs)
     return hasher.digest()

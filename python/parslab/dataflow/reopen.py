@@ -204,7 +204,7 @@ def reopen(table: Table, found: Plan, mended: Mend, now: float) -> None:
     for task in found.tasks:
         if found.rejoins(task):
             table.wait_for_joined(task, now)
-        elif not task.waiting:
+        elif not task.waiting and task.state is TaskState.pending:  # else one before it has ended at once
             table.needs_met(task, now)
 
 

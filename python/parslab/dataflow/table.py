@@ -229,8 +229,11 @@ class Table:
     def _remembered(self, task: Task, message: Submit) -> Value | None:
         """What an equal call gave, where that is known before this one has all that it needs."""
         self.memo.begin(task, message)
-        needs = [self.need(task, dep) for dep in message.deps]
-        found = self.memo.ask(task, needs, all(need.state in FINAL for need in needs))
+        if message.deps:
+            needs = [self.need(task, dep) for dep in message.deps]
+            found = self.memo.ask(task, needs, all(need.state in FINAL for need in needs))
+        else:
+            found = self.memo.ask(task, (), True)
         if task.kind != TaskKind.remote and found is None and task.call is not None:
             task.wanted = not task.call.why  # what it gives lies at the client
         return found
@@ -611,7 +614,7 @@ class Table:
         if task.kind == TaskKind.join:
             self._called.pop(task.id, None)
         self.tell_end(task)
-        if task.call is not None:
+        if task.call is not None and task.state is not TaskState.memo_done:
             self._share(task, now)
         if task.dependents is not None:
             self._ended.append(task)

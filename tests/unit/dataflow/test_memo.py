@@ -9,12 +9,13 @@ import pytest
 from parslab.dataflow.codes import Codes
 from parslab.dataflow.explain import explain
 from parslab.dataflow.memo import Memo
+from parslab.dataflow.reopen import plan, reopen
 from parslab.dataflow.table import Table, Task
 from parslab.dataflow.values import Value
 from parslab.errors import ParslabError
 from parslab.records.states import FINAL, TaskState
 from parslab.testing.fakes import call, remembering
-from parslab.wire.messages import Code, Failure, Resolved, RunLocal, TaskKind, Want
+from parslab.wire.messages import Code, Failure, Mended, Resolved, RunLocal, TaskKind, Want
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -463,3 +464,60 @@ def test_a_call_that_cannot_be_told_from_others_runs_and_says_why() -> None:
         graph.done(task)
         assert graph.why(task).endswith("it cannot be told from others: argument 'via' (Connection): no.")
     assert not graph.memo.hits
+
+
+# --- again -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_call_that_is_tried_again_is_asked_for_anew(graph: Graph) -> None:
+    old, new = graph.function(b"old"), graph.function(b"new")
+    graph.f(1, fn=new)
+    graph.done(1, b"new")
+    graph.f(2, fn=old)
+    graph.fail(2)
+    reopen(graph.table, plan(graph.table, [2]), lambda task: Mended("", new), 5.0)
+    assert graph.state(2) is S.memo_done
+    assert "its result is that of task 1" in graph.why(2)
+    graph.messages(Resolved)
+    graph.f(3, identity=b"y", fn=old)
+    graph.fail(3)
+    reopen(graph.table, plan(graph.table, [3]), lambda task: None, 5.0)
+    graph.done(3, b"second")
+    graph.f(4, identity=b"y", fn=old)
+    assert graph.result(4) == (S.memo_done, b"second")
+
+
+def test_what_a_lost_kernel_computed_is_remembered(graph: Graph) -> None:
+    graph.f(1)
+    graph.done(1, b"one")
+    message = remembering(2, 1, identity=b"b")
+    adopted = Task(0, message, [], "f")
+    adopted.state, adopted.value = S.exec_done, Value(b"two", [])
+    graph.memo.adopt(adopted, message, [graph.table.tasks[1]])
+    graph.f(3, 1, identity=b"b")
+    assert graph.result(3) == (S.memo_done, b"two")
+
+
+def test_what_was_given_is_not_forgotten_with_what_it_needed(graph: Graph) -> None:
+    """A local call that is tried again had the key of a call that was given nothing."""
+    graph.f(1)
+    graph.done(1)
+    graph.f(2, 1, identity=b"b", kind=LOCAL)
+    graph.ran_here(2, "failed")
+    graph.f(3, identity=b"b", kind=LOCAL)
+    graph.ran_here(3)
+    graph.table.value_arrived(graph.table.tasks[3], Value(b"of nothing", []), 3.0)
+    reopen(graph.table, plan(graph.table, [2]), lambda task: None, 5.0)
+    assert graph.state(2) is S.launched
+    assert "tried again" in graph.why(2)
+    graph.ran_here(2)
+
+
+def test_a_remembered_result_ends_a_reopened_task_before_the_next_is_looked_at(graph: Graph) -> None:
+    graph.f(1)
+    graph.f(2, 1, identity=b"b")
+    graph.table.cancel([1], 1.0)
+    graph.f(3)
+    graph.done(3)
+    reopen(graph.table, plan(graph.table, [1]), lambda task: None, 5.0)
+    assert [graph.state(1), graph.state(2)] == [S.memo_done, S.ready]

@@ -148,7 +148,6 @@ class MemoMachine(RuleBasedStateMachine):
         reopen(self.table, again, mended, self.now)
         for one in again.tasks:
             self.resolved.pop(one.id, None)
-            self.held.add(one.id)
             argument, deps = self.made[one.id]
             if argument and one.kind == TaskKind.remote:
                 self.made[one.id] = f"{one.kind}{version}{argument[-1]}", deps
