@@ -51,10 +51,15 @@ NOTEBOOK = """
             time.sleep(0.005)
         if WHAT == "kernel":
             os.kill(os.getpid(), signal.SIGKILL)
-        done, killed = sum(future.done() for future in futures), time.perf_counter()
-        os.kill(dfk.pid, signal.SIGKILL)
+        begun, pid = time.perf_counter(), dfk.pid
+        done = [i for i, future in enumerate(futures) if future.done()]
+        os.kill(pid, signal.SIGKILL)
+        while dfk.pid == pid:
+            time.sleep(0.001)
+        there = time.perf_counter()
         next(future for future in futures if not future.done()).result()
-        there, begun = time.perf_counter(), killed
+        with open("done", "w") as file:
+            json.dump(done, file)
     futures[0].result()
     first = time.perf_counter()
     assert [future.result() for future in futures] == [2 * i for i in range(TASKS)]
@@ -80,8 +85,12 @@ def _notebook(folder: Path, tasks: int, executor: str, what: str) -> dict[str, f
     return dict(json.loads(done.stdout.splitlines()[-1])) if what != "kernel" else {}
 
 
-def _ran(folder: Path) -> Counter[str]:
-    return Counter((folder / "ran").read_text().split())
+def _counted(folder: Path, tasks: int) -> dict[str, float]:
+    """How many tasks ran twice, how many of those whose result was there already, how many never."""
+    ran = Counter(map(int, (folder / "ran").read_text().split()))
+    done = folder / "done"
+    again = sum(ran[i] > 1 for i in json.loads(done.read_text())) if done.exists() else 0
+    return {"twice": float(sum(ran.values()) - len(ran)), "again": float(again), "missing": float(tasks - len(ran))}
 
 
 def kernel_killed(tasks: int, executor: str) -> dict[str, float]:
@@ -91,8 +100,7 @@ def kernel_killed(tasks: int, executor: str) -> dict[str, float]:
         _notebook(folder, tasks, executor, "kernel")
         time.sleep(0.5)  # as long as a restart takes at least
         figures = _notebook(folder, tasks, executor, "finish")
-        ran = _ran(folder)
-    return figures | {"twice": float(sum(ran.values()) - len(ran)), "missing": float(tasks - len(ran))}
+        return figures | _counted(folder, tasks)
 
 
 def kernel_process_killed(tasks: int, executor: str) -> dict[str, float]:
@@ -100,5 +108,4 @@ def kernel_process_killed(tasks: int, executor: str) -> dict[str, float]:
     with tempfile.TemporaryDirectory(prefix="lasting-") as name:
         folder = Path(name)
         figures = _notebook(folder, tasks, executor, "dataflowkernel")
-        ran = _ran(folder)
-    return figures | {"twice": float(sum(ran.values()) - len(ran)), "missing": float(tasks - len(ran))}
+        return figures | _counted(folder, tasks)
