@@ -85,8 +85,8 @@ def test_half_way_through_many_tasks(house: House, tmp_path: Path) -> None:
         twice = [number for number, times in runs.items() if times > 1]
         assert set(runs) == set(range(count))
         assert not had.intersection(twice)
-        # Two workers, and what is sent to them ahead.
-        assert len(twice) < 300
+        # Two workers, and what was sent to them ahead: they go on for the milliseconds that a process takes to die.
+        assert len(twice) <= 1100
         assert max(runs.values()) <= 2
         (told,) = (text for text in notices(dfk) if "was killed by SIGKILL; it was started again within" in text)
         assert f"The DataFlowKernel of run {dfk.run}" in told

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from parslab.client import outgoing
 from parslab.client.outgoing import Outgoing
 from parslab.wire.messages import ClientMessage, Follow
 from parslab.wire.stream import Stream, decoder
@@ -50,15 +51,20 @@ class Wire:
         return count
 
 
-def understood(wire: Wire) -> list[tuple[int, bytes]]:
-    """What a peer makes of the bytes: (task, its frame) of each message."""
+def batches(wire: Wire) -> list[list[tuple[int, bytes]]]:
+    """What a peer makes of the bytes: (task, its frame) of each message of each batch."""
     stream = Stream(wire, decoder(ClientMessage))  # type: ignore[arg-type]
-    found: list[tuple[int, bytes]] = []
+    found: list[list[tuple[int, bytes]]] = []
     while wire.taken:
         for messages, frames in stream.receive():
             rest = b"".join(frames)
-            found += [(message.task, rest) for message in messages]
+            found.append([(message.task, rest) for message in messages])
     return found
+
+
+def understood(wire: Wire) -> list[tuple[int, bytes]]:
+    """The same of all of them."""
+    return [one for batch in batches(wire) for one in batch]
 
 
 def interrupting(step: int, call: Callable[[], Any]) -> bool:
@@ -98,11 +104,12 @@ def steps(call: Callable[[int], bool]) -> Iterator[int]:
     pytest.fail("it never ends")
 
 
+@pytest.mark.parametrize("keep", [False, True])
 @pytest.mark.parametrize("portion", [3, 40, 1 << 20])
-def test_messages_survive_an_interrupt_before_every_step(portion: int) -> None:
+def test_messages_survive_an_interrupt_before_every_step(portion: int, keep: bool) -> None:
     def attempt(step: int) -> bool:
         wire = Wire(portion)
-        out = Outgoing(wire)  # type: ignore[arg-type]
+        out = Outgoing(wire, keep)  # type: ignore[arg-type]
         for n in range(5):
             out.outbox.append(Follow(n))
 
@@ -122,13 +129,14 @@ def test_messages_survive_an_interrupt_before_every_step(portion: int) -> None:
     assert len(list(steps(attempt))) > 50
 
 
+@pytest.mark.parametrize("keep", [False, True])
 @pytest.mark.parametrize("portion", [7, 90, 1 << 20])
-def test_frames_survive_an_interrupt_before_every_step(portion: int) -> None:
+def test_frames_survive_an_interrupt_before_every_step(portion: int, keep: bool) -> None:
     """A message with frames is there once or not at all, and as it was at the call."""
 
     def attempt(step: int) -> bool:
         wire = Wire(portion)
-        out = Outgoing(wire)  # type: ignore[arg-type]
+        out = Outgoing(wire, keep)  # type: ignore[arg-type]
         out.outbox.append(Follow(1))
         array = bytearray(b"a" * 50)
 
@@ -162,3 +170,79 @@ def test_what_nobody_reads_any_more_is_dropped() -> None:
     out.outbox.append(Follow(4))
     assert out.push()
     assert not out.congested
+
+
+@pytest.mark.parametrize("behind", [0, 2])
+@pytest.mark.parametrize("portion", [40, 1 << 20])
+def test_another_peer_gets_what_the_first_did_not_write_down(portion: int, behind: int) -> None:
+    """Whenever the first one is gone, and whatever step an interrupt came before."""
+
+    def attempt(step: int) -> bool:
+        first, second = Wire(portion), Wire(portion)
+        out = Outgoing(first, keep=True)  # type: ignore[arg-type]
+        array = bytearray(b"a" * 50)
+
+        def send() -> None:
+            for n in range(3):
+                out.outbox.append(Follow(n))
+                out.push()
+            out.add(Follow(3), [memoryview(array)])
+            while not out.flush():
+                pass
+
+        hit = interrupting(step, send)
+        first.broken = True
+        out.push()
+        out.own()
+        array[:] = b"b" * 50
+        assert out.push()  # nothing waits for room any more
+        out.outbox.append(Follow(4))
+        out.push()
+        got = batches(first)
+        there = max(0, len(got) - behind)
+        out.resume(second, there)  # type: ignore[arg-type]
+        out.outbox.append(Follow(5))
+        while not out.push():
+            pass
+        again = batches(second)
+        tasks = [one for batch in (*got[:there], *again) for one in batch]
+        assert [task for task, _ in tasks] in ([0, 1, 2, 3, 4, 5], [0, 1, 2, 4, 5], [0, 1, 4, 5], [0, 4, 5], [4, 5])
+        assert hit or len(tasks) == 6
+        assert dict(tasks).get(3, b"a" * 50) == b"a" * 50
+        assert out.last == there + len(again)
+        return hit
+
+    assert len(list(steps(attempt))) > 50
+
+
+def test_what_is_safe_is_not_kept() -> None:
+    wire = Wire(1 << 20)
+    out = Outgoing(wire, keep=True)  # type: ignore[arg-type]
+    for n in range(10):
+        out.outbox.append(Follow(n))
+        while not out.push():
+            pass
+        out.safe = n
+    assert len(out._kept) == 2
+    assert out.last == 10
+    out.stop_keeping()
+    assert not out._kept
+    out.outbox.append(Follow(11))
+    while not out.push():
+        pass
+    assert not out._kept
+
+
+def test_what_is_too_much_to_keep_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(outgoing, "_KEPT", 1000)
+    first, second = Wire(1 << 20), Wire(1 << 20)
+    out = Outgoing(first, keep=True)  # type: ignore[arg-type]
+    for n in range(4):
+        out.add(Follow(n), [b"x" * 400])
+        while not out.flush():
+            pass
+    out.resume(second, 0)  # type: ignore[arg-type]
+    while not out.flush():
+        pass
+    assert [[task for task, _ in batch] for batch in batches(second)] == [[], [], [2], [3]]
+    assert out.last == 4
