@@ -374,7 +374,7 @@ class Kernel(Ledger):
     def _next_deadline(self, now: float) -> float | None:
         deadlines = [self._timers[0][0]] if self._timers else []
         if self.record is not None and self.record.waiting:
-            deadlines.append(self.record.deadline)
+            deadlines.append(self.record.latest)
         for pool in self.pools.values():
             due = pool.next_deadline()
             if due is not None:

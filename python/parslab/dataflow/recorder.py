@@ -55,7 +55,9 @@ LIMIT = 2 << 30
 _TOGETHER = 256
 """Ends of tasks in one entry, so that damage costs few of them."""
 _DELAY = 0.002
-"""Seconds for which what was noted may wait to be written."""
+"""Seconds after which what was noted is written when the loop turns."""
+_LATEST = 0.01
+"""Seconds after which the loop turns for that: waking it sooner makes round trips slower."""
 _MANY = 32
 """Batches of clients that may."""
 _NEVER = 1e12
@@ -176,6 +178,11 @@ class Recorder:
         if self.deadline == _NEVER:
             self.deadline = now + _DELAY
         return now >= self.deadline or len(self._noted) >= _MANY
+
+    @property
+    def latest(self) -> float:
+        """When to wake the loop, so that what was noted is written."""
+        return self.deadline + (_LATEST - _DELAY)
 
     def note(self, header: Head, *rest: Buffer) -> None:
         """Note an entry."""
