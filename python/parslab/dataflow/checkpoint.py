@@ -18,7 +18,7 @@ import msgspec
 from parslab.checkpoints import PARSL, files_in
 from parslab.dataflow.memo import Call
 from parslab.dataflow.values import Value
-from parslab.wire.framed import HEAD, Appender, Damage, head, read, read_at
+from parslab.wire.framed import HEAD, Appender, Damage, encode, head, read, read_at
 from parslab.wire.messages import Packed
 
 if TYPE_CHECKING:
@@ -231,7 +231,7 @@ class Checkpoints:
         for held in batch:
             fingerprint = held.call.fingerprint
             assert held.call.key is not None
-            if held.value.size > LIMIT:
+            if held.size > LIMIT:
                 self._too_large(held)
                 continue
             if fingerprint not in self._functions and fingerprint not in functions:
@@ -279,6 +279,10 @@ class Checkpoints:
 
 def _add(buffers: list[Buffer], parts: list[Buffer]) -> int:
     """Add an entry with this payload; how many bytes it has."""
+    if len(parts) == 1:
+        whole = encode(parts[0])
+        buffers.append(whole)
+        return len(whole)
     own = sum(memoryview(part).nbytes for part in parts)
     buffers += [head(*parts), *parts]
     return HEAD + own
@@ -291,10 +295,10 @@ def _packed(entry: _Function | _Result) -> bytes:
 
 def _encoded(held: Held, run: str) -> list[Buffer]:
     call = held.call
+    assert call.key is not None
     frames: list[Buffer] = []
     value = held.value.packed(frames)
-    lengths = tuple(memoryview(frame).nbytes for frame in frames)
-    assert call.key is not None
+    lengths = tuple([memoryview(frame).nbytes for frame in frames]) if frames else ()
     entry = _Result(call.key, call.app, call.fingerprint, call.shown, call.inputs, call.at, run, value, lengths)
     return [_packed(entry), *frames]
 

@@ -50,6 +50,8 @@ class Value:
     @property
     def size(self) -> int:
         """Bytes that would travel."""
+        if not self.frames and self.parts is None:
+            return len(self.inline)
         own = len(self.inline) + sum(memoryview(f).nbytes for f in self.frames)
         return own + sum(part.size for part in self.parts or ())
 
