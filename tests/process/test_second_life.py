@@ -16,7 +16,7 @@ import pytest
 
 import parslab
 from parslab import join_app, python_app
-from parslab.dataflow.record import folder_of
+from parslab.dataflow.record import Ended, entries, folder_of
 from parslab.errors import DataFlowKernelLost
 from parslab.executors import LowLatencyExecutor, ThreadPoolExecutor
 from parslab.records import panel
@@ -91,6 +91,37 @@ def test_half_way_through_many_tasks(house: House, tmp_path: Path) -> None:
         (told,) = (text for text in notices(dfk) if "was killed by SIGKILL; it was started again within" in text)
         assert f"The DataFlowKernel of run {dfk.run}" in told
         assert "results kept" in told
+
+
+def test_the_picture_goes_on(house: House, tmp_path: Path) -> None:
+    """What ended before is counted still, with all that was known of it, also where nobody holds the future."""
+    log = tmp_path / "log"
+
+    def finished() -> int:
+        answer = dfk.ask(panel.Attach(listen=False))
+        assert isinstance(answer, panel.Snapshot)
+        assert len(answer.nodes) == answer.overview.tasks_total
+        return answer.overview.counts.get("exec_done", 0)
+
+    def began() -> float | None:
+        answer = dfk.ask(panel.Detail("", 0))
+        assert isinstance(answer, panel.TaskDetail)
+        assert answer.row.state == "exec_done"
+        return answer.row.started
+
+    with house.load() as dfk:
+        assert [work(log, number).result() for number in range(20)] == list(range(20))
+        held = [work(log, number) for number in range(20, 30)]
+        assert [future.result() for future in held] == list(range(20, 30))
+        until(lambda: finished() == 30)
+        before = began()
+        assert before is not None
+        folder = folder_of(dfk.run_dir)
+        until(lambda: sum(isinstance(item, Ended) for _, item in entries(folder)) == 30)
+        kill(dfk)
+        assert work(log, 30).result(30) == 30
+        until(lambda: finished() == 31)
+        assert began() == before
 
 
 def test_all_that_waits_goes_on(house: House, tmp_path: Path) -> None:

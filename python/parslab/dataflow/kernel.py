@@ -169,7 +169,7 @@ class Kernel(Ledger):
 
     def start(self, sockets: Path) -> None:
         """Open the doors: monitoring, the owner, the listening socket."""
-        self._monitor = Monitor(Path(self.run["run_dir"]), post=self.loop.post)
+        self._monitor = Monitor(Path(self.run["run_dir"]), post=self.loop.post, lives=self.run.get("revived", 0))
         self.record = self.keeper.open()
         if self.record is not None:
             self.heirs = Heirs(self, self.record, self.run.get("inherits", ()))

@@ -125,6 +125,8 @@ class Recovery:
         Stretches that cannot be read.
     closed
         Why the run ended in order; empty when it did not.
+    over
+        Tasks that ended and that nobody can ask for: monitoring counts them still.
     """
 
     def __init__(self) -> None:
@@ -139,6 +141,7 @@ class Recovery:
         self.lives = 0
         self.damaged = 0
         self.closed = ""
+        self.over: list[Past] = []
         self._pids: set[int] = set()
         self._aliases: dict[int, int] = {}
         self._cut: set[int] = set()
@@ -228,6 +231,7 @@ class Recovery:
     def _let_go(self, past: Past) -> None:
         if past.released and past.resolved is not None and not past.users and past.task in self.tasks:
             del self.tasks[past.task]
+            self.over.append(past)
             self._aliases.pop(past.alias, None)
             if past.resolved.failure is not None:
                 self._drop_needs(past)
@@ -369,6 +373,7 @@ def restore(
     """
     nodes: dict[int, Task] = {}
     pasts = list(recovery.tasks.values())
+    table.out.events += [_recalled(table, past) for past in recovery.over]
     for past in pasts:
         nodes[past.task] = table.tasks[past.task] = task = _node(past, value, call)
         if past.alias:
@@ -376,6 +381,7 @@ def restore(
     for past in pasts:
         if past.resolved is not None and past.resolved.failure is not None:
             nodes[past.task].needs = [nodes[need.task] for need in past.needs if need.task in nodes]
+    table.out.events += [_recalled(table, past) for past in pasts if nodes[past.task].state in FINAL]
     unfinished = [(past, nodes[past.task]) for past in pasts if nodes[past.task].state not in FINAL]
     table.unfinished += len(unfinished)
     running: list[Task] = []
@@ -436,6 +442,17 @@ def _connect(table: Table, past: Past, task: Task, nodes: dict[int, Task]) -> No
             task.state = TaskState.ready
     if past.submit.parent >= 0:
         table.called_by(task, past.submit.parent, past.submit.at)
+
+
+def _recalled(table: Table, past: Past) -> TaskSubmitted:
+    """What monitoring is told of a task that ended before."""
+    submit, resolved = past.submit, past.resolved
+    assert resolved is not None
+    label = table.labels[submit.executor] if submit.kind < TaskKind.join else ""
+    return TaskSubmitted(
+        submit.at, past.task, past.app, resolved.state, label, past.client, submit.deps, submit.shown, submit.cell,
+        recalled=True,
+    )  # fmt: skip
 
 
 def _tell(table: Table, past: Past, task: Task, now: float) -> None:

@@ -58,6 +58,8 @@ class Monitor:
     post
         ``post(function)`` makes the loop call ``function`` soon; used by the store's thread to wake it for a notice.
         Without it such a notice waits for the next ``tick``.
+    lives
+        How many DataFlowKernel processes of this run were lost before: their database is gone on with.
 
     Examples
     --------
@@ -69,10 +71,10 @@ class Monitor:
     []
     """
 
-    def __init__(self, run_dir: Path, post: Callable[[Callable[[], None]], None] | None = None) -> None:
-        self.view = View()
+    def __init__(self, run_dir: Path, post: Callable[[Callable[[], None]], None] | None = None, lives: int = 0) -> None:
+        self.view = View(lives=lives)
         self._feed = Feed(self.view)
-        self._store = Store(run_dir, self._reported)
+        self._store = Store(run_dir, self._reported, again=lives > 0)
         self._files = JobFiles()
         self._post = post
         self._recorded: list[Event] = []

@@ -14,7 +14,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-__all__ = ["database_file", "is_network", "linux_type", "macos_options"]
+__all__ = ["database_file", "is_network", "left_database", "linux_type", "macos_options"]
 
 # fmt: off
 _NETWORK = frozenset((
@@ -106,6 +106,15 @@ def database_file(run_dir: Path) -> tuple[Path, str]:
                 (run_dir / "monitoring.txt").write_text(f"{file}\n", encoding="utf-8")
             return file, note
     raise OSError(f"{run_dir} is on a network filesystem and no local directory can be written")
+
+
+def left_database(run_dir: Path) -> Path | None:
+    """The newest database that an earlier process of this run has left on this host; None when there is none."""
+    folder = run_dir
+    with contextlib.suppress(OSError):
+        folder = Path((run_dir / "monitoring.txt").read_text(encoding="utf-8").strip()).parent
+    found = list(folder.glob("monitoring*.db"))
+    return max(found, key=lambda file: (len(file.name), file.name), default=None)
 
 
 def _cache() -> Path:

@@ -99,6 +99,8 @@ class Batch:
     """n, time, level, text"""
     run: list[Cells] = field(default_factory=list)
     """run, host, pid, run_dir, executors, started, version, ended, reason"""
+    recalled: list[Cells] = field(default_factory=list)
+    """``COLUMNS`` of tasks that ended under a DataFlowKernel that was lost: less than the store may know"""
     adopted: list[Cells] = field(default_factory=list)
     """cell, client, task: of finished tasks that a call of the next kernel has taken over"""
     printed: dict[tuple[int, str], Printed] = field(default_factory=dict)
@@ -120,4 +122,5 @@ class Batch:
             or self.notices
             or self.run
             or self.adopted
+            or self.recalled
         )

@@ -19,7 +19,7 @@ from queue import SimpleQueue
 from typing import TYPE_CHECKING, TypeAlias
 
 from parslab.monitoring import tables
-from parslab.monitoring.place import database_file
+from parslab.monitoring.place import database_file, left_database
 from parslab.monitoring.rows import Batch
 from parslab.records.panel import Detail, Page, Problem, TaskDetail, TaskPage
 
@@ -60,14 +60,19 @@ class Store:
         Called in the store's thread with level and text of a notice.
     max_pages
         Quota of the file in pages of 4 kB; 0 for none.
+    again
+        Go on with the database that an earlier process of this run has left.
     """
 
-    def __init__(self, run_dir: Path, report: Callable[[str, str], None], max_pages: int = 0) -> None:
+    def __init__(
+        self, run_dir: Path, report: Callable[[str, str], None], max_pages: int = 0, again: bool = False
+    ) -> None:
         self.file: Path | None = None
         """The database, when it is a file; known after the first write."""
         self._run_dir = run_dir
         self._report = report
         self._max_pages = max_pages
+        self._again = again
         self._inbox: SimpleQueue[Batch | _Query | None] = SimpleQueue()
         self._thread: threading.Thread | None = None
         self._closed = False
@@ -174,6 +179,9 @@ class Store:
     def _open(self) -> sqlite3.Connection:
         if self._connection is not None:
             return self._connection
+        found = self._found() if self._again else None
+        if found is not None:
+            return found
         try:
             file, note = database_file(self._run_dir)
             self._connection = _connect(str(file), self._max_pages)
@@ -183,6 +191,21 @@ class Store:
         if note:
             self._report("info", note)
         return self._connection
+
+    def _found(self) -> sqlite3.Connection | None:
+        """Open what an earlier process has left, when that is a whole database of this version."""
+        file = left_database(self._run_dir)
+        if file is None:
+            return None
+        try:
+            connection = _connect(str(file), self._max_pages, make=False)
+            if connection.execute("PRAGMA user_version").fetchone() == (tables.VERSION,):
+                self._connection, self.file = connection, file
+                return connection
+            connection.close()
+        except sqlite3.Error as error:
+            log.warning("the monitoring database %s cannot be gone on with: %s", file, error)
+        return None
 
     def _fall_back(self, why: str) -> sqlite3.Connection:
         """Go on in memory, with what the file holds if that is not too much."""

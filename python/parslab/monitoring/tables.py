@@ -18,7 +18,7 @@ from parslab.monitoring.rows import AGAIN, COLUMNS, Batch, Cells
 from parslab.monitoring.seen import CLIENT_SHIFT
 from parslab.records.panel import Attempt, Detail, Page, Problem, StateChange, TaskDetail, TaskPage, TaskRow
 from parslab.records.reasons import Reason
-from parslab.records.states import TaskState
+from parslab.records.states import FINAL, TaskState
 
 if TYPE_CHECKING:
     from parslab.monitoring.output import Printed
@@ -126,6 +126,10 @@ _STATEMENTS = {
 }
 
 
+_RECALL = (
+    f"INSERT INTO task ({','.join(COLUMNS)}) VALUES ({','.join('?' * len(COLUMNS))}) ON CONFLICT (id) DO UPDATE SET "
+    f"state=excluded.state WHERE task.state NOT IN ({','.join(repr(state.name) for state in sorted(FINAL))})"
+)
 _RUN_AGAIN = f"UPDATE task SET {', '.join(f'{column} = ?' for column in AGAIN)} WHERE id = ?"
 
 
@@ -200,6 +204,8 @@ def write(connection: sqlite3.Connection, batch: Batch, kept: KeptOutput) -> Non
                 _insert(connection, table, rows)
         if batch.again:
             connection.executemany(_RUN_AGAIN, batch.again)
+        if batch.recalled:
+            connection.executemany(_RECALL, batch.recalled)
         if batch.adopted:
             connection.executemany("UPDATE task SET cell = ?, client = ? WHERE id = ?", batch.adopted)
         connection.execute("COMMIT")

@@ -90,6 +90,8 @@ for _state in TaskState:
     NAME[_state] = _state.name
     RANK[_state] = _END if _state in FINAL else _ORDER.index(_state)
     _TIME[_state] = _FIELDS[RANK[_state]]
+_LIFE = 1 << 32
+"""More notices than a DataFlowKernel process raises."""
 _WIDTH = len(COLUMNS)
 _DEPENDENCY, _APP_ERROR = Reason.dependency.value, Reason.app_error.value
 _anew = attrgetter(*AGAIN, "id")
@@ -117,9 +119,11 @@ class View:
     ----------
     graph_limit
         Nodes kept for the graph.
+    lives
+        How many DataFlowKernel processes of this run were lost before.
     """
 
-    def __init__(self, graph_limit: int = GRAPH_LIMIT) -> None:
+    def __init__(self, graph_limit: int = GRAPH_LIMIT, lives: int = 0) -> None:
         self.run = RunInfo("", "", 0, "", [], 0.0, "")
         self.graph = Graph(graph_limit)
         self.blocks = Blocks()
@@ -144,7 +148,7 @@ class View:
         """Tasks that were reopened in the batch that is being applied."""
         self._clients: dict[int, ClientAttached] = {}
         self._fresh_notices: deque[Notice] = deque(maxlen=NOTICES)
-        self._notice_number = 0
+        self._notice_number = lives * _LIFE
         self._sample_number = 0
         self._run_changed = False
         self._handlers: dict[type, Callable[[Any], None]] = {
@@ -199,7 +203,7 @@ class View:
             app = clipped(app, TEXT)
             group = self._new_group(app)
         rank = RANK[event.state]
-        if event.ready or event.launched or event.ended:
+        if event.ready or event.launched or event.ended or event.recalled:
             self._task_lived(event, app, group, rank)
             return
         event.open = False
@@ -299,12 +303,14 @@ class View:
             self._batch.edges += [(task, dep) for dep in event.deps]
         if rank == _END:
             # Nobody will ask for its row here: it goes straight to the store.
-            self._batch.tasks.append((
+            rows = self._batch.recalled if event.recalled else self._batch.tasks
+            rows.append((
                 task, app, state, event.executor, time, event.ready or None, event.launched or None,
                 event.started or None, None, event.joining or None, event.ended, worker, 0, "", shown, cell,
                 event.client,
             ))  # fmt: skip
             self.finished += 1
+            self._reopened -= event.recalled  # it did not finish just now
             if worker:
                 self._worker_ended(worker, task)
             return

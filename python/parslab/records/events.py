@@ -108,6 +108,8 @@ class TaskSubmitted(msgspec.Struct, gc=False, tag=True, tag_field="event"):
     joining: float = 0.0
     ended: float = 0.0
     worker: str = ""
+    recalled: bool = False
+    """It ended under a DataFlowKernel that was lost: what the store knows of it is more than this."""
 
 
 class TaskAdopted(_Event, frozen=True):
