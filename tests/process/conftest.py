@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
 import pytest
@@ -24,6 +25,14 @@ def nothing_loaded() -> Iterator[None]:
     if left is not None and left is not before:
         left.cleanup()
         session.clear()
+
+
+@pytest.fixture(scope="session")
+def loop() -> None:
+    """Jupyter makes an event loop at its first use and keeps it: no test shall be taken for who left it behind."""
+    from jupyter_core.utils import run_sync
+
+    run_sync(asyncio.sleep)(0)
 
 
 @pytest.fixture

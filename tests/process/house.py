@@ -85,7 +85,7 @@ def workers_of(pid: int) -> list[int]:
     found = []
     for child in psutil.Process(pid).children():
         with contextlib.suppress(psutil.Error):
-            if child.status() != psutil.STATUS_ZOMBIE:
+            if child.status() != psutil.STATUS_ZOMBIE and "parslab-undertaker" not in child.cmdline():
                 found.append(child.pid)
     return found
 
@@ -120,23 +120,36 @@ class House:
         for folder in (self.runtime, self.temporary, self.jupyter):
             folder.mkdir(mode=0o700)
 
+    def environment(self) -> dict[str, str]:
+        """What makes a process live here."""
+        return {
+            TOKEN: self.token,
+            "XDG_RUNTIME_DIR": str(self.runtime),
+            "TMPDIR": str(self.temporary),
+            "JUPYTER_RUNTIME_DIR": str(self.jupyter),
+        }
+
+    @contextlib.contextmanager
+    def kept_clean(self) -> Iterator[House]:
+        """Afterwards nothing but run folders may be left of the runs of those who live here."""
+        try:
+            yield self
+            self.must_be_empty()
+        finally:
+            for process in residents(self.token):
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    process.kill()
+            shutil.rmtree(self.root, ignore_errors=True)
+
     @contextlib.contextmanager
     def lived_in(self) -> Iterator[House]:
-        """Runs begun inside use this place; afterwards nothing but run folders may be left of them."""
+        """As :meth:`kept_clean`; runs begun by this process inside use this place."""
         with pytest.MonkeyPatch.context() as patch:
-            patch.setenv(TOKEN, self.token)
-            patch.setenv("XDG_RUNTIME_DIR", str(self.runtime))
-            patch.setenv("TMPDIR", str(self.temporary))
+            for name, text in self.environment().items():
+                patch.setenv(name, text)
             patch.setattr(tempfile, "tempdir", str(self.temporary))
-            patch.setenv("JUPYTER_RUNTIME_DIR", str(self.jupyter))
-            try:
+            with self.kept_clean():
                 yield self
-                self.must_be_empty()
-            finally:
-                for process in residents(self.token):
-                    with contextlib.suppress(psutil.NoSuchProcess):
-                        process.kill()
-                shutil.rmtree(self.root, ignore_errors=True)
 
     def left(self) -> list[str]:
         """What is left of the runs: processes, socket folders, connection files."""

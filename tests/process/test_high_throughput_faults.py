@@ -18,7 +18,7 @@ import psutil
 import pytest
 
 from parslab import WrappedLauncher, python_app
-from parslab.errors import DataFlowKernelLost, ManagerLost, WorkerLost
+from parslab.errors import ManagerLost, WorkerLost
 from tests.process.blocks import Ends, attempts, block_leaders, blocks_run, managers, workers
 from tests.process.hosts import Cable, second_host
 from tests.process.house import House, alive, error_of, is_gone, until
@@ -158,49 +158,6 @@ def test_a_block_that_is_killed_behind_our_back_is_replaced(house: House, tmp_pa
         until(lambda: [block.state for block in picture(dfk).blocks] == ["failed", "running"])
         assert "killed" in picture(dfk).blocks[0].reason
         ends.must_be_one_each(dfk)
-
-
-def test_a_dead_dataflowkernel_takes_blocks_and_workers_along(house: House, tmp_path: Path) -> None:
-    """When it is not to be started again."""
-    log = tmp_path / "log"
-    with blocks_run(house, blocks=2, resume=False) as dfk:
-        plus(0).result(15)
-        until(lambda: len(managers(dfk.pid)) == 2 and len(workers(dfk.pid)) == 4)
-        everybody = [dfk.pid, *block_leaders(dfk.pid), *managers(dfk.pid), *workers(dfk.pid)]
-        tasks = [begin(log, n, 60.0) for n in range(6)]
-        until(lambda: len(attempts(log)) == 4)
-        os.kill(dfk.pid, signal.SIGKILL)
-        for task in tasks:
-            assert isinstance(error_of(task, 2), DataFlowKernelLost)
-        for pid in everybody:
-            until(is_gone(pid), 5)
-    house.must_be_empty()
-
-
-def test_a_killed_client_leaves_nothing(house: House) -> None:
-    source = """
-        from parslab import HighThroughputExecutor, LocalProvider
-        provider = LocalProvider(init_blocks=2, min_blocks=2, max_blocks=2)
-        htex = HighThroughputExecutor(label="htex", provider=provider, max_workers_per_node=1)
-        dfk = parslab.load(Config(executors=[htex], run_dir=RUNS))
-        @python_app
-        def nap(seconds):
-            import os, time
-            time.sleep(seconds)
-            return os.getpid()
-        futures = [nap(60) for _ in range(20)]
-        tell(pid=dfk.pid)
-        time.sleep(60)
-    """
-    with house.script(source) as client:
-        dfk = client.hear(15)["pid"]
-        until(lambda: len(workers(dfk)) == 2)
-        everybody = [dfk, *block_leaders(dfk), *managers(dfk), *workers(dfk)]
-        client.signal(signal.SIGKILL)
-        client.wait()
-        for pid in everybody:
-            until(is_gone(pid), 5)
-    house.must_be_empty()
 
 
 def test_nothing_is_left_of_a_run_that_is_ended_while_all_is_busy(house: House, tmp_path: Path) -> None:

@@ -112,19 +112,7 @@ def must_end(house: House, facts: dict[str, Any]) -> None:
 # --- never an orphan -------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    "end",
-    [
-        "os.kill(os.getpid(), signal.SIGKILL)",
-        "os.kill(os.getpid(), signal.SIGTERM); time.sleep(60)",
-        "os.kill(os.getpid(), signal.SIGHUP); time.sleep(60)",
-        "pass",
-        "raise ValueError('no')",
-        "sys.exit(3)",
-        "os._exit(4)",
-    ],
-    ids=["SIGKILL", "SIGTERM", "SIGHUP", "end", "exception", "sys.exit", "os._exit"],
-)
+@pytest.mark.parametrize("end", ["os.kill(os.getpid(), signal.SIGKILL)", "pass"], ids=["SIGKILL", "end"])
 def test_however_a_kernel_ends_its_run_stays_and_then_ends(house: House, end: str) -> None:
     with Kernel(house, BUSY + f"    {end}\n") as script:
         facts = script.hear()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import json
 import os
@@ -15,11 +14,12 @@ import nbformat
 import psutil
 import pytest
 from jupyter_client.blocking.client import BlockingKernelClient
-from jupyter_core.utils import run_sync
 
 from tests.process.house import is_gone, until
 from tests.process.test_lease import end_lease, is_away, known, must_end
 from tests.process.test_magics import Notebook
+
+pytestmark = pytest.mark.usefixtures("loop")
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -39,12 +39,6 @@ def held(gate):
     while not os.path.exists(gate): time.sleep(0.01)
     return "through"
 """
-
-
-@pytest.fixture(scope="module", autouse=True)
-def loop() -> None:
-    """Jupyter makes an event loop at its first use and keeps it: no test shall be taken for who left it behind."""
-    run_sync(asyncio.sleep)(0)
 
 
 @pytest.fixture

@@ -1,4 +1,7 @@
-"""The owner of a run goes away, however it goes: within five seconds nothing is left but the run directory."""
+"""The owner of a run goes away at a bad moment: within five seconds nothing is left but the run directory.
+
+The plain ways to go are in ``test_ways_of_dying``.
+"""
 
 from __future__ import annotations
 
@@ -6,9 +9,7 @@ import os
 import signal
 import time
 
-import pytest
-
-from tests.process.house import House, alive, is_gone, until
+from tests.process.house import House, is_gone, until
 
 WORK = """
     @python_app
@@ -45,48 +46,6 @@ def leaves_nothing(house: House, facts: dict[str, object]) -> None:
     assert [path.name for path in house.runs.iterdir()] == ["000"]
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGHUP])
-def test_killed_by_a_signal(house: House, number: signal.Signals) -> None:
-    with house.script(BUSY + "    time.sleep(600)\n") as script:
-        facts = script.hear()
-        assert all(map(alive, facts["children"]))
-        script.signal(number)
-        assert script.wait() == -number
-        leaves_nothing(house, facts)
-
-
-@pytest.mark.parametrize(
-    ("end", "status"),
-    [
-        ("pass", 0),
-        ("raise ValueError('no')", 1),
-        ("sys.exit(3)", 3),
-        ("os._exit(4)", 4),
-        ("os.kill(os.getpid(), signal.SIGINT); time.sleep(60)", -signal.SIGINT),
-    ],
-)
-def test_it_ends_without_a_cleanup(house: House, end: str, status: int) -> None:
-    with house.script(BUSY + f"    {end}\n") as script:
-        facts = script.hear()
-        assert script.wait() == status
-        leaves_nothing(house, facts)
-
-
-def test_owner_and_kernel_killed_together(house: House) -> None:
-    with house.script(BUSY + "    time.sleep(600)\n") as script:
-        facts = script.hear()
-        os.kill(facts["dfk"], signal.SIGSTOP)
-        script.signal(signal.SIGKILL)
-        script.wait()
-        os.kill(facts["dfk"], signal.SIGKILL)
-        for pid in facts["children"]:
-            until(is_gone(pid), 5)
-        # Nobody is left who could have removed the files: the next look for runs does.
-        with house.script("import parslab.client.start as s; tell(runs=s.find_runs())\n") as sweeper:
-            assert sweeper.hear()["runs"] == []
-        house.must_be_empty()
-
-
 def test_a_killed_owner_with_a_value_under_way(house: House) -> None:
     source = """
         @python_app
@@ -118,29 +77,6 @@ def test_a_killed_owner_in_the_middle_of_load(house: House) -> None:
             if not any(folder.iterdir()):
                 folder.rmdir()
         house.must_be_empty()
-
-
-@pytest.mark.parametrize("how", ["fork", "multiprocessing"])
-def test_a_forked_child_does_not_keep_the_run(house: House, how: str) -> None:
-    fork = {
-        "fork": "pid = os.fork()\n    if not pid: time.sleep(60); os._exit(0)",
-        "multiprocessing": (
-            "import multiprocessing\n"
-            "    process = multiprocessing.get_context('fork').Process(target=time.sleep, args=(60,))\n"
-            "    process.start(); pid = process.pid"
-        ),
-    }[how]
-    source = BUSY + f"\n    {fork}\n    tell(child=pid)\n    time.sleep(600)\n"
-    with house.script(source) as script:
-        facts = script.hear()
-        child = script.hear()["child"]
-        script.signal(signal.SIGKILL)
-        script.wait()
-        for pid in [facts["dfk"], *facts["children"]]:
-            until(is_gone(pid), 5)
-        assert alive(child)
-        os.kill(child, signal.SIGKILL)
-        leaves_nothing(house, facts)
 
 
 def test_a_forked_child_is_told_that_it_has_no_run(house: House) -> None:

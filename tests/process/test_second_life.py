@@ -21,7 +21,7 @@ from parslab.errors import DataFlowKernelLost
 from parslab.executors import LowLatencyExecutor, ThreadPoolExecutor
 from parslab.records import panel
 from tests.process.blocks import executor
-from tests.process.house import House, error_of, is_gone, until, within, workers_of
+from tests.process.house import House, error_of, is_gone, until, within
 from tests.process.panel import notices
 
 if TYPE_CHECKING:
@@ -315,17 +315,6 @@ def test_tasks_of_blocks_run_again_on_the_blocks_that_are_there(house: House, tm
         finally:
             dfk.cleanup()
             parslab.clear()
-    house.must_be_empty()
-
-
-def test_its_workers_and_what_they_started_are_gone_in_the_end(house: House) -> None:
-    with house.load(workers=2) as dfk:
-        assert add(1).result(10) == 1
-        workers = workers_of(dfk.pid)
-        kill(dfk)
-        assert add(2).result(20) == 2
-        for pid in workers:
-            until(is_gone(pid), 5)
     house.must_be_empty()
 
 

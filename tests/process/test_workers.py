@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import subprocess
 import sys
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import cloudpickle
 import pytest
@@ -16,6 +17,9 @@ from parslab import python_app
 from parslab.errors import WorkerLost
 from tests.process.house import House, alive, error_of, is_gone, until, within, workers_of
 from tests.process.panel import notices
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 cloudpickle.register_pickle_by_value(sys.modules[__name__])
 
@@ -250,3 +254,28 @@ def test_a_worker_that_cannot_be_written_to_costs_no_run(house: House) -> None:
         deaf().exception(10)
         assert pid().result(10) != before
         assert alive(dfk.pid)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux gives a process the orphans of its children")
+def test_what_left_the_group_of_a_worker_goes_with_it_alone(house: House, tmp_path: Path) -> None:
+    """While the run goes on; what the tasks of others have started is not touched."""
+
+    @python_app
+    def daemon(folder: Path, wait_for: int, fatal: bool) -> int:
+        command = "sleep 600 & echo $!; wait"
+        shell = subprocess.Popen(command, shell=True, stdout=subprocess.PIPE, start_new_session=True)
+        assert shell.stdout is not None
+        (folder / str(shell.pid)).write_bytes(shell.stdout.readline())
+        while len(list(folder.iterdir())) < wait_for:
+            time.sleep(0.01)
+        if fatal:
+            os._exit(1)
+        return shell.pid
+
+    with house.load(workers=2):
+        kept = [future.result(20) for future in [daemon(tmp_path, 2, False) for _ in range(2)]]
+        assert isinstance(error_of(daemon(tmp_path, 3, True)), WorkerLost)
+        (lost,) = (path for path in tmp_path.iterdir() if int(path.name) not in kept)
+        for pid in (int(lost.name), int(lost.read_text())):
+            until(is_gone(pid))
+        until(lambda: sum(map(alive, kept)) == 1, what="what the same worker had started before is gone, too")

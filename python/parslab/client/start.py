@@ -107,12 +107,12 @@ class Started:
         if self.popen.poll() is None:
             self.popen.kill()
             self.popen.wait()
-        if self.popen.returncode:
-            from parslab.scaling.leftovers import bury
+        from parslab.scaling.leftovers import bury, end_processes
 
+        if self.popen.returncode:
             bury(self.run_dir)
         if self.popen.returncode or sys.platform != "linux" or self.settings.get("revived"):
-            _end_processes_of(self.run)
+            end_processes(self.run)
         shutil.rmtree(self.settings["sockets"], ignore_errors=True)
         with contextlib.suppress(OSError):
             os.unlink(self.settings["connection"])
@@ -156,7 +156,6 @@ class Found:
             from parslab.scaling.leftovers import entomb
 
             entomb(connection_path(self.info["run"]), self.info)
-            _end_processes_of(self.info["run"])
 
     def _unburied(self) -> bool:
         return os.path.exists(connection_path(self.info["run"]))
@@ -171,15 +170,6 @@ def _tail(log: Path) -> str:
     with contextlib.suppress(OSError):
         return "".join(log.read_text(errors="replace").splitlines(keepends=True)[-5:]).strip()
     return ""
-
-
-def _end_processes_of(run: str) -> None:
-    import psutil
-
-    for process in psutil.process_iter():
-        with contextlib.suppress(psutil.Error, OSError):
-            if process.environ().get("PARSLAB_RUN") == run:
-                process.kill()
 
 
 def start(config: Config, package: str, notebook: str = "", inherits: Sequence[str] = ()) -> Started:

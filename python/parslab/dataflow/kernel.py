@@ -66,6 +66,7 @@ if TYPE_CHECKING:
     from parslab.dataflow.managers import Managers
     from parslab.dataflow.retries import Again
     from parslab.dataflow.table import Task
+    from parslab.scaling.undertaker import Undertaker
     from parslab.wire.messages import KernelMessage, Still
     from parslab.wire.stream import Buffer
 
@@ -113,6 +114,7 @@ class Kernel(Ledger):
         self.keeper = Keeper(self)
         self.record = None
         self.heirs: Heirs | None = None
+        self.undertaker: Undertaker | None = None
         self.pools: dict[int, Pool | Managers] = {
             number: self._pool(number, e) for number, e in enumerate(executors) if e["kind"] != "threads"
         }
@@ -218,6 +220,8 @@ class Kernel(Ledger):
             pool.reap()
             if isinstance(pool, Pool):
                 own.update(peer.pid for peer in pool.peers if peer.process is not None)
+        if self.undertaker is not None:
+            own.add(self.undertaker.popen.pid)
         bury_orphans(own)
 
     def end(self, reason: str) -> None:
@@ -234,6 +238,8 @@ class Kernel(Ledger):
             controller.leave()  # all schedulers are told before the first is waited for
         for pool in self.pools.values():
             pool.close(deadline)
+        if self.undertaker is not None:
+            self.undertaker.dismiss()
         end_orphans()
         self.remembered.close()
         self._send_replies()

@@ -52,6 +52,7 @@ def _serve(settings: dict[str, Any], fd: int) -> None:
     from parslab.dataflow.kernel import Kernel
     from parslab.dataflow.values import give_memory_back
     from parslab.errors import ConfigurationError
+    from parslab.scaling.undertaker import Undertaker
 
     sockets = Path(settings["sockets"])
     connection = ConnectionFile(Path(settings["connection"]), _known_to_all(settings))
@@ -60,7 +61,16 @@ def _serve(settings: dict[str, Any], fd: int) -> None:
         kernel.loop.catch(number, lambda n=number: kernel.end(f"it was told to by {n.name}"))  # type: ignore[misc]
     kernel.loop.catch(signal.SIGCHLD, kernel.reap)
     try:
+        if settings.get("revived"):
+            from parslab.scaling.leftovers import end_processes
+
+            # What tasks of the lost one have started outside the groups of their workers, which have gone with it.
+            end_processes(settings["run"], lost=True)
         kernel.start_workers()
+        try:
+            kernel.undertaker = Undertaker(settings)
+        except OSError as error:
+            log.warning("nobody will bury this run if it is killed together with its notebook: %s", error)
         give_memory_back()
         gc.freeze()
         # Python's usual rounds walk through all tasks again and again while many are there: a third of their cost.

@@ -1,4 +1,5 @@
-"""What dead runs have left behind on this host, and its end: batch jobs, socket folders, connection files [shell].
+"""What dead runs have left behind on this host, and its end: batch jobs, socket folders, connection files,
+processes that left their worker's group [shell].
 
 A DataFlowKernel that ends in order leaves nothing. One that was killed is started again, or buried, by its client;
 where that was killed, too, by whoever starts or looks for runs next. But a notebook may come back: until the run's
@@ -11,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
+import os
 import shutil
 import socket
 import time
@@ -24,7 +26,7 @@ from parslab.wire.invitations import withdraw
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-__all__ = ["burial", "bury", "dead_runs", "entomb", "serves", "sweep"]
+__all__ = ["burial", "bury", "dead_runs", "end_processes", "entomb", "serves", "sweep"]
 
 log = logging.getLogger(__name__)
 
@@ -89,9 +91,29 @@ def entomb(path: Path, info: Mapping[str, Any]) -> list[str]:
     with contextlib.suppress(OSError):
         path.unlink()  # first: two that do this at the same time should not both cancel
         said = bury(Path(info["run_dir"]))
+        end_processes(info["run"])
         shutil.rmtree(Path(info["socket"]).parent, ignore_errors=True)
         return said
     return []
+
+
+def end_processes(run: str, lost: bool = False) -> None:
+    """Kill what carries the name of a run on this host: its workers, and all that tasks have started.
+
+    Parameters
+    ----------
+    lost
+        Only those whose DataFlowKernel or manager is gone.
+    """
+    import psutil
+
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error, OSError, ValueError):
+            environment = process.environ()
+            if environment.get("PARSLAB_RUN") == run and process.pid != os.getpid():
+                parent = int(environment.get("PARSLAB_WORKER_OF", "0").partition("/")[0])
+                if not (lost and serves(parent, process.create_time())):
+                    process.kill()
 
 
 def serves(pid: int, since: float) -> bool:

@@ -19,7 +19,7 @@ from parslab.records.events import Event, NoticeRaised, WorkerMoved
 from parslab.records.reasons import Reason
 from parslab.records.states import FINAL
 from parslab.remote.pool.memory import OutOfMemory
-from parslab.remote.pool.processes import Plan, Process, how_it_ended
+from parslab.remote.pool.processes import Plan, Process, end_strays, how_it_ended
 from parslab.remote.pool.queue import Queue, Slot, Work, not_begun
 from parslab.remote.pool.stopping import Stops
 from parslab.serialize.failures import failure_from
@@ -358,6 +358,7 @@ class Pool:
         self._tell(peer, "dead", how)
         if process is not None:
             process.close()
+            end_strays(peer.name)
         if not self._closing:
             self._replace(peer, how, words)
 

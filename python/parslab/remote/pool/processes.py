@@ -17,6 +17,7 @@ import socket
 import subprocess
 import sys
 import threading
+from pathlib import Path
 from time import sleep, time
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -34,6 +35,7 @@ __all__ = [
     "awaited",
     "bury_orphans",
     "end_orphans",
+    "end_strays",
     "how_it_ended",
     "thread_variables",
 ]
@@ -113,7 +115,8 @@ class Process:
         if plan.cores is not None:
             told["cores"] = plan.cores
         environment = {**os.environ, **plan.environment, "PARSLAB_WORKER": json.dumps(told)}
-        environment["PARSLAB_RUN"] = run["run"]
+        # By these all that its tasks start is known, wherever it goes: the run, and whose worker it was.
+        environment |= {"PARSLAB_RUN": run["run"], "PARSLAB_WORKER_OF": f"{os.getpid()}/{name}"}
         try:
             self._popen = subprocess.Popen(
                 [sys.executable, "-c", _START],
@@ -251,6 +254,30 @@ def end_orphans(patience: float = 1.0) -> None:
                 os.kill(pid, signal.SIGKILL)
         sleep(0.002)
         bury_orphans(set())
+
+
+def end_strays(worker: str, patience: float = 0.5) -> None:
+    """Kill what tasks of a worker that has ended have left outside its group: the system has made it our children.
+
+    What a task starts lives as long as its worker at most.
+    """
+    mark = f"\0PARSLAB_WORKER_OF={os.getpid()}/{worker}\0".encode()
+    deadline = time() + patience
+    while time() < deadline:
+        strays = [pid for pid in _children() if mark in b"\0" + _environment(pid)]
+        if not strays:
+            return
+        for pid in strays:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.kill(pid, signal.SIGKILL)
+        sleep(0.002)  # their children become ours in turn
+
+
+def _environment(pid: int) -> bytes:
+    """Of a child of ours; empty for one that has ended."""
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{pid}/environ").read_bytes()
+    return b""
 
 
 def _children() -> list[int]:
