@@ -16,7 +16,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from parslab.dataflow.explain import changed_parts
-from parslab.dataflow.table import Task
+from parslab.dataflow.task import Task
 from parslab.records.events import TaskAdopted, TaskMoved, TaskSubmitted
 from parslab.records.states import FINAL, SUCCESSES, TaskState
 from parslab.wire.messages import Adopted, TaskKind

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from parslab.dataflow.memo import Call, Memo
-    from parslab.dataflow.table import Table, Task
+    from parslab.dataflow.table import Table
+    from parslab.dataflow.task import Task
 
 __all__ = ["changed_parts", "explain", "shown_arguments"]
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from parslab.dataflow.high_throughput import ManagerSlot
     from parslab.dataflow.managers import Managers
     from parslab.dataflow.suspects import Streak
-    from parslab.dataflow.table import Task
+    from parslab.dataflow.task import Task
     from parslab.wire.messages import Outcome
 
 __all__ = ["Holding"]

@@ -65,7 +65,7 @@ if TYPE_CHECKING:
     from parslab.dataflow.far_workers import FarWorkers
     from parslab.dataflow.managers import Managers
     from parslab.dataflow.retries import Again
-    from parslab.dataflow.table import Task
+    from parslab.dataflow.task import Task
     from parslab.scaling.undertaker import Undertaker
     from parslab.wire.messages import KernelMessage, Still
     from parslab.wire.stream import Buffer

@@ -13,7 +13,8 @@ from parslab.wire.messages import Code, Failure, Outcome, Packed, Run
 if TYPE_CHECKING:
     from parslab.dataflow.codes import Codes
     from parslab.dataflow.recorder import Recorder
-    from parslab.dataflow.table import Table, Task
+    from parslab.dataflow.table import Table
+    from parslab.dataflow.task import Task
     from parslab.wire.stream import Buffer
 
 __all__ = ["Ledger", "run_message"]

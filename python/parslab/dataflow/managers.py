@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     from parslab.dataflow.hub import Hub, Line
     from parslab.dataflow.kernel import Kernel
     from parslab.dataflow.near import Near
-    from parslab.dataflow.table import Task
+    from parslab.dataflow.task import Task
     from parslab.records.events import Event
     from parslab.scaling.controller import Controller
     from parslab.wire.stream import Buffer

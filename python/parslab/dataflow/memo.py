@@ -21,7 +21,7 @@ from parslab.records.states import FINAL, SUCCESSES
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-    from parslab.dataflow.table import Task
+    from parslab.dataflow.task import Task
     from parslab.dataflow.values import Value
     from parslab.wire.messages import Submit
 

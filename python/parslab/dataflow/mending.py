@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from parslab.dataflow.clients import Client
-    from parslab.dataflow.table import Task
+    from parslab.dataflow.task import Task
     from parslab.records.panel import Retry
     from parslab.wire.messages import Reopen
 

@@ -30,7 +30,7 @@ from parslab.dataflow.record import (
     Said,
     Took,
 )
-from parslab.dataflow.table import Task
+from parslab.dataflow.task import Task
 from parslab.dataflow.values import Value, joined
 from parslab.records.events import TaskMoved, TaskSubmitted
 from parslab.records.reasons import Reason

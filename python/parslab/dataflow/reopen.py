@@ -21,7 +21,8 @@ from parslab.wire.messages import Mended, Reopened, TaskKind
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Container, Iterable
 
-    from parslab.dataflow.table import Table, Task
+    from parslab.dataflow.table import Table
+    from parslab.dataflow.task import Task
 
 __all__ = ["Plan", "functions_needed", "of_app", "plan", "reopen"]
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from parslab.dataflow.clients import Client
     from parslab.dataflow.kernel import Kernel
-    from parslab.dataflow.table import Task
+    from parslab.dataflow.task import Task
 
 __all__ = ["RETURN", "SecondLife"]
 

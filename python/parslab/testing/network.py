@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from weakref import WeakSet
 
 from parslab.dataflow.reopen import plan, reopen
-from parslab.dataflow.table import Table, Task
+from parslab.dataflow.table import Table
 from parslab.dataflow.values import Value
 from parslab.records.events import TaskFailed, TaskMoved, TaskReopened
 from parslab.records.reasons import Reason
@@ -31,6 +31,8 @@ from parslab.wire.messages import Failure, TaskKind
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from parslab.dataflow.task import Task
 
 __all__ = ["Faults", "History", "Network", "TracedValue"]
 

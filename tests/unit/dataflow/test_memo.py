@@ -10,7 +10,8 @@ from parslab.dataflow.codes import Codes
 from parslab.dataflow.explain import explain
 from parslab.dataflow.memo import Memo
 from parslab.dataflow.reopen import plan, reopen
-from parslab.dataflow.table import Table, Task
+from parslab.dataflow.table import Table
+from parslab.dataflow.task import Task
 from parslab.dataflow.values import Value
 from parslab.errors import ParslabError
 from parslab.records.states import FINAL, TaskState

@@ -11,7 +11,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from parslab.dataflow.codes import Codes
 from parslab.dataflow.memo import Memo
 from parslab.dataflow.reopen import plan, reopen
-from parslab.dataflow.table import Table, Task
+from parslab.dataflow.table import Table
 from parslab.dataflow.values import Value
 from parslab.records.states import FINAL, SUCCESSES, TaskState
 from parslab.testing.fakes import call, remembering
@@ -19,6 +19,7 @@ from parslab.wire.messages import Code, Failure, Mended, Resolved, RunLocal, Tas
 
 if TYPE_CHECKING:
     from parslab.dataflow.memo import Call
+    from parslab.dataflow.task import Task
 
 S = TaskState
 VERSIONS = 3

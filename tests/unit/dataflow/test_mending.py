@@ -20,7 +20,7 @@ from tests.unit.dataflow.test_table import Graph
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from parslab.dataflow.table import Task
+    from parslab.dataflow.task import Task
 
 S = TaskState
 _answer = msgspec.json.Decoder(Answer)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from parslab.dataflow.table import Table, Task
+from parslab.dataflow.table import Table
 from parslab.dataflow.values import Value
 from parslab.errors import InternalError
 from parslab.records.events import TaskFailed, TaskMoved, TaskSubmitted
@@ -17,6 +17,8 @@ from parslab.wire.messages import Value as ValueMessage
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from parslab.dataflow.task import Task
 
 S = TaskState
 REMOTE, LOCAL, JOIN, EXTERNAL = TaskKind.remote, TaskKind.local, TaskKind.join, TaskKind.external

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from parslab.dataflow.reopen import plan, reopen
-from parslab.dataflow.table import Table, Task
+from parslab.dataflow.table import Table
 from parslab.dataflow.values import Value
 from parslab.records.events import TaskMoved, TaskReopened
 from parslab.records.states import FINAL, TaskState
 from parslab.testing.fakes import call
 from parslab.wire.messages import Failure, Judge, Reopened, Resolved, RunLocal, Spec, TaskKind, Want
+
+if TYPE_CHECKING:
+    from parslab.dataflow.task import Task
 
 S = TaskState
 KINDS = st.sampled_from([TaskKind.remote] * 4 + [TaskKind.local, TaskKind.local, TaskKind.join, TaskKind.external])

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import msgspec
 import pytest
 
-from parslab.dataflow.table import Table, Task
+from parslab.dataflow.table import Table
 from parslab.dataflow.values import Value
 from parslab.records.events import TaskFailed, TaskMoved
 from parslab.records.states import TaskState
@@ -17,6 +17,8 @@ from tests.unit.dataflow.test_table import Graph
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from parslab.dataflow.task import Task
 
 S = TaskState
 REMOTE, LOCAL, JOIN, EXTERNAL = TaskKind.remote, TaskKind.local, TaskKind.join, TaskKind.external
