@@ -1,13 +1,11 @@
-"""What becomes of tasks, blocks and the queue when jobs, nodes, the network or the run itself die.
+"""What becomes of tasks, blocks and the queue when jobs, nodes or the network die.
 
-From the user's view every task ends once, and nothing is left running or queued.
+From the user's view every task ends once, and nothing is left running or queued; ``test_slurm_orphans`` ends runs.
 """
 
 from __future__ import annotations
 
-import contextlib
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -17,17 +15,16 @@ import cloudpickle
 import pytest
 
 from parslab import python_app
-from parslab.errors import DataFlowKernelLost
 from parslab.launchers import SrunLauncher
 from tests.process.blocks import Ends, attempts
-from tests.process.house import error_of, is_gone, until
+from tests.process.house import until
 from tests.process.panel import notices, picture
-from tests.schedulers.runs.cluster import blocks, htex, loaded, no_jobs, slurm_jobs, slurm_provider, wait_blocks
+from tests.schedulers.runs.cluster import blocks, htex, loaded, slurm_provider, wait_blocks
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from parslab import AppFuture, HighThroughputExecutor
+    from parslab import AppFuture
     from tests.process.house import House
     from tests.schedulers.runs.cluster import Nodes
 
@@ -38,7 +35,6 @@ cloudpickle.register_pickle_by_value(sys.modules[__name__])
 @python_app
 def begin(log: Path, number: int, gate: Path) -> tuple[int, str]:
     """Write down that the task is begun, and run until the gate is open."""
-    import os
     import socket
     import time
 
@@ -162,72 +158,3 @@ def test_a_long_cut_of_the_network_doubles_nothing(house: House, tmp_path: Path,
         assert sorted(attempts(work.log).values()) == [1, 2]
         assert [task.result(0)[0] for task in work.tasks] == [0, 1]
         work.ends.must_be_one_each(dfk)
-
-
-# --- the run itself --------------------------------------------------------------------------------------------------
-
-
-def crowded() -> HighThroughputExecutor:
-    """Two blocks of three nodes, of which there are four: one runs, the other waits."""
-    provider = slurm_provider(nodes_per_block=3, init_blocks=2, min_blocks=2, max_blocks=2, launcher=SrunLauncher())
-    return htex(provider)
-
-
-def one_of_two_waits(run: str) -> None:
-    """Wait until it is so."""
-    until(lambda: sorted(slurm_jobs(run).values()) == ["PENDING", "RUNNING"], 20, "one job runs and one waits")
-
-
-def test_the_end_of_a_run_empties_the_queue(house: House, tmp_path: Path) -> None:
-    with loaded(house, crowded()) as dfk:
-        Work(tmp_path, 3, running=3)
-        one_of_two_waits(dfk.run)
-        begun = time.monotonic()
-        dfk.cleanup()
-        assert time.monotonic() - begun < 5
-        no_jobs(lambda: "PENDING" in slurm_jobs(dfk.run).values(), 1)
-        no_jobs(lambda: slurm_jobs(dfk.run))
-
-
-def test_a_killed_dataflowkernel_leaves_no_job(house: House, tmp_path: Path) -> None:
-    with loaded(house, crowded()) as dfk:
-        work = Work(tmp_path, 5, running=3)
-        one_of_two_waits(dfk.run)
-        os.kill(dfk.pid, signal.SIGKILL)
-        for task in work.tasks:
-            assert isinstance(error_of(task, 5), DataFlowKernelLost)
-        no_jobs(lambda: slurm_jobs(dfk.run))
-    house.must_be_empty()
-
-
-SCRIPT = """
-    from parslab import HighThroughputExecutor, SlurmProvider
-    from parslab.launchers import SrunLauncher
-    provider = SlurmProvider(nodes_per_block=3, init_blocks=2, min_blocks=2, max_blocks=2, walltime=300,
-                             launcher=SrunLauncher())
-    htex = HighThroughputExecutor(label="htex", provider=provider, max_workers_per_node=1)
-    dfk = parslab.load(Config(executors=[htex], run_dir=RUNS))
-    @python_app
-    def nap(seconds):
-        import time
-        time.sleep(seconds)
-    futures = [nap(60) for _ in range(20)]
-    tell(pid=dfk.pid, run=dfk.run)
-    time.sleep(60)
-"""
-
-
-@pytest.mark.parametrize("both", [False, True])
-def test_a_killed_client_leaves_no_job(house: House, both: bool) -> None:
-    """Nor does one that is killed together with its DataFlowKernel, once another run is loaded."""
-    with house.script(SCRIPT) as client:
-        told = client.hear(15)
-        one_of_two_waits(told["run"])
-        client.signal(signal.SIGKILL)
-        if both:
-            os.kill(told["pid"], signal.SIGKILL)
-        client.wait()
-        until(is_gone(told["pid"]), 5)
-        with house.load() if both else contextlib.nullcontext():
-            no_jobs(lambda: slurm_jobs(told["run"]), 15)
-    house.must_be_empty()

@@ -1,8 +1,13 @@
-"""Jobs of Slurm outlive the DataFlowKernel that asked for them: they serve the next one, or are cancelled."""
+"""Jobs of Slurm outlive the DataFlowKernel that asked for them: they serve the next one, or are cancelled.
+
+First without the tasks (another one is started by hand on a run without a record), then as users have it.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import os
+import signal
 import subprocess
 import sys
 from typing import TYPE_CHECKING, Any
@@ -13,13 +18,15 @@ import pytest
 import parslab
 from parslab import python_app
 from parslab.scaling.leftovers import bury
+from tests.process.blocks import attempts
 from tests.process.house import until
 from tests.process.lives import Lives
 from tests.process.panel import picture
-from tests.schedulers.runs.cluster import QUICK, no_jobs, slurm_jobs, slurm_provider
+from tests.schedulers.runs.cluster import htex, loaded, no_jobs, slurm_jobs, slurm_provider
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from tests.process.house import House
 
@@ -44,8 +51,9 @@ def crowded(house: House, **options: Any) -> Iterator[Lives]:
         exclusive=True,
         scheduler_options="--exclude=n3,n4",
     )
-    htex = parslab.HighThroughputExecutor(label="htex", provider=provider, max_workers_per_node=1, **QUICK)
-    run = Lives(parslab.Config(executors=[htex], run_dir=house.runs, strategy_period=0.5, **options))
+    run = Lives(
+        parslab.Config(executors=[htex(provider)], run_dir=house.runs, strategy_period=0.5, resume=False, **options)
+    )
     try:
         yield run
     finally:
@@ -119,3 +127,42 @@ def forget_numbers(run: Lives) -> None:
     """As if it had been killed before Slurm answered."""
     journal = run.run_dir / "blocks.jsonl"
     journal.write_text("".join(line for line in journal.read_text().splitlines(True) if '"submitted"' not in line))
+
+
+@python_app
+def begin(log: Path, number: int, gate: Path) -> tuple[int, str]:
+    """Write down that the task is begun, and run until the gate is open."""
+    import os
+    import time
+
+    with open(log, "a") as file:
+        file.write(f"{number}\n")
+    while not gate.exists():
+        time.sleep(0.05)
+    return number, os.environ["SLURM_JOB_ID"]
+
+
+def test_results_go_on_under_the_same_jobs(house: House, tmp_path: Path) -> None:
+    """As a user has it: the notebook starts the killed DataFlowKernel again, and the futures stay as they are."""
+    log, gates = tmp_path / "log", [tmp_path / name for name in ("open", "gate", "late")]
+    gates[0].touch()
+    provider = slurm_provider(init_blocks=2, min_blocks=2, max_blocks=2, exclusive=True, scheduler_options="-w n1")
+    with loaded(house, htex(provider)) as dfk:
+        done = [begin(log, number, gates[0]) for number in range(5)]
+        (job,) = {future.result(40)[1] for future in done}
+        until(lambda: sorted(slurm_jobs(dfk.run).values()) == ["PENDING", "RUNNING"], 20, "one runs and one waits")
+        jobs = slurm_jobs(dfk.run)
+        going = begin(log, 5, gates[1])
+        until(lambda: attempts(log)[5] == 1, 20)
+        after = begin(log, 6, gates[2])
+        before = dfk.pid
+        os.kill(before, signal.SIGKILL)
+        until(lambda: attempts(log)[5] == 2, 60, "the task that a worker had runs again")
+        assert dfk.pid != before
+        for gate in gates[1:]:
+            gate.touch()
+        assert [future.result(40) for future in (going, after)] == [(5, job), (6, job)]
+        assert attempts(log) == {**dict.fromkeys(range(7), 1), 5: 2}
+        assert slurm_jobs(dfk.run) == jobs
+    no_jobs(lambda: slurm_jobs(dfk.run))
+    house.must_be_empty()
