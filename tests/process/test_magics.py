@@ -396,17 +396,29 @@ def test_a_panel_is_served_while_a_cell_is_busy(book: Notebook, tmp_path: Path) 
     book.finish(busy)
 
 
-def test_a_lost_run_closes_its_comm_and_the_next_one_opens_another(book: Notebook) -> None:
+def test_a_run_that_is_started_again_keeps_its_comm(book: Notebook) -> None:
     first = book.control()["comm_id"]
     assert not book.run("import os, signal; os.kill(parslab.dfk().pid, signal.SIGKILL)").error
+    assert book.run("nap().result()").error == ""
+    status = book.displays[book.run("%parsl status").shown[0]]["text/plain"]
+    assert "was killed by SIGKILL; it was started again within" in status
+    assert (book.control()["comm_id"], first in book.closed) == (first, False)
+    assert "is over" in book.run("%parsl shutdown").stdout
+    book.until(lambda: first in book.closed)
+
+
+def test_a_lost_run_closes_its_comm_and_the_next_one_opens_another(book: Notebook) -> None:
+    assert "Run 001-" in book.run("%parsl load Config(resume=False)").stdout
+    first = book.control()["comm_id"]
+    assert not book.run("os.kill(parslab.dfk().pid, signal.SIGKILL)").error
     book.until(lambda: first in book.closed)
     assert "killed by SIGKILL" in book.closed[first]["reason"]
     assert book.control(ask="{}")["status"] == "error"
     told = book.run("%parsl status").stderr
-    assert told.startswith("UsageError: The DataFlowKernel of run 000-")
+    assert told.startswith("UsageError: The DataFlowKernel of run 001-")
     assert "was killed by SIGKILL" in told
     assert "parslab.load()" in told
-    assert "Run 001-" in book.run("%parsl load").stdout
+    assert "Run 002-" in book.run("%parsl load").stdout
     second = book.control()["comm_id"]
     assert second not in ("", first)
     assert "is over" in book.run("%parsl shutdown").stdout

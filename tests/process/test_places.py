@@ -122,10 +122,12 @@ def test_a_disk_that_fills_up_while_tasks_run(house: House) -> None:
             ballast = fill(root)
             futures = [plus(n) for n in range(5000)]
             assert [future.result(15) for future in futures] == list(range(1, 5001))
-            said = until(lambda: [text for text in notices(dfk) if "cannot be written" in text], 10)
+            said = until(lambda: [text for text in notices(dfk) if "database cannot be written" in text], 10)
             assert len(said) == 1
             assert str(dfk.run_dir) in said[0]
             assert "tasks go on" in said[0]
+            (record,) = (text for text in notices(dfk) if "The record of this run" in text)
+            assert "cannot be written (No space left on device): the run goes on without one" in record
             assert futures[17].logs() == "adding to 17\n"
             assert alive(dfk.pid)
             ballast.unlink()

@@ -148,7 +148,8 @@ class Recorder:
     def open(self) -> None:
         """Begin; a segment of an earlier process is never written on."""
         try:
-            (self.folder / "values").mkdir(parents=True, exist_ok=True, mode=0o700)
+            for folder in (self.folder, self.folder / "values"):
+                folder.mkdir(exist_ok=True, mode=0o700)
             for number, path in segments(self.folder):
                 self._number = number
                 self._sizes[number] = path.stat().st_size

@@ -72,7 +72,7 @@ def test_what_a_dead_run_has_left_goes(tmp_path: Path) -> None:
 # ----- runs for which somebody may come back
 
 SCRIPT: dict[str, Any] = {"since": 1000.0, "notebook": "", "linger": 0.0, "ends": None, "beat": 60.0}
-NOTEBOOK = SCRIPT | {"notebook": "/home/me/a.ipynb", "linger": 600.0}
+NOTEBOOK = SCRIPT | {"notebook": "/data/me/a.ipynb", "linger": 600.0}
 
 
 @pytest.mark.parametrize(
@@ -103,7 +103,7 @@ def test_nobody_touches_a_run_that_is_being_started_again(tmp_path: Path) -> Non
 
 
 def test_a_run_waits_for_its_notebook_until_its_time_is_over(tmp_path: Path) -> None:
-    path = connection(tmp_path, notebook="/home/me/a.ipynb", linger=600.0, beat=60.0, ends=None, owners=[GONE])
+    path = connection(tmp_path, notebook="/data/me/a.ipynb", linger=600.0, beat=60.0, ends=None, owners=[GONE])
     died = path.stat().st_mtime
     sweep(tmp_path, died + 659.0)
     assert path.exists()
