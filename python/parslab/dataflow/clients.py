@@ -195,7 +195,7 @@ class Client:
             if kernel.keeper.second is not None:
                 kernel.keeper.second.fetched(message.task)
         elif kind is Asked:
-            kernel.asked(self, message)
+            kernel.orders.asked(self, message)
         elif kind is Forget:
             for fn in message.fns:
                 kernel.drop_code(self.fns.pop(fn))

@@ -1,38 +1,36 @@
 """The DataFlowKernel [shell]: carries out what the task table and the queues decide.
 
 Everything here runs in the loop's thread.  One round: sockets are read, which feeds the table; then :meth:`Kernel.act`
-sends ready tasks to workers and results to clients, tells monitoring, and names the next deadline.
+sends ready tasks to workers and results to clients, tells monitoring, and names the next deadline.  Who comes and
+leaves is for ``reception``, what is asked for ``orders``, what workers tell for ``ledger``.
 """
 
 from __future__ import annotations
 
-import contextlib
 import gc
 import heapq
 import itertools
 import logging
 import os
 import socket
-from collections import deque
 from functools import partial
 from pathlib import Path
 from time import time
 from typing import TYPE_CHECKING, Any
 
-from parslab.dataflow.attendance import GONE, Attendance
-from parslab.dataflow.cancelling import cancel
-from parslab.dataflow.clients import Client, listen, peer_pid, peer_uid
+from parslab.dataflow.attendance import Attendance
+from parslab.dataflow.clients import Client, listen
 from parslab.dataflow.codes import Codes
-from parslab.dataflow.explain import explain
 from parslab.dataflow.heirs import Heirs
 from parslab.dataflow.keeper import Keeper
 from parslab.dataflow.ledger import Ledger
 from parslab.dataflow.memo import Memo
 from parslab.dataflow.mending import Mending
+from parslab.dataflow.orders import Orders
+from parslab.dataflow.reception import Reception
 from parslab.dataflow.remembered import Remembered
 from parslab.dataflow.reopen import functions_needed
 from parslab.dataflow.table import Table
-from parslab.errors import ConfigurationError, InternalError, ParslabError, ProtocolError
 from parslab.monitoring.monitor import Monitor
 from parslab.records.events import (
     Event,
@@ -41,21 +39,13 @@ from parslab.records.events import (
     RunEnded,
     RunStarted,
 )
-from parslab.records.panel import BlockCommand, Checkpoint, Explain, Keep, Retry, Scale
 from parslab.remote.loop import Loop
 from parslab.remote.pool.pool import Pool
 from parslab.remote.pool.processes import Plan, adopt_orphans, bury_orphans, end_orphans, thread_variables
 from parslab.wire.messages import (
-    PROTOCOL,
-    Answered,
-    Asked,
-    Fed,
     Forget,
-    Hello,
     Printed,
     Refused,
-    TaskKind,
-    Welcome,
 )
 
 if TYPE_CHECKING:
@@ -67,7 +57,6 @@ if TYPE_CHECKING:
     from parslab.dataflow.retries import Again
     from parslab.dataflow.task import Task
     from parslab.scaling.undertaker import Undertaker
-    from parslab.wire.messages import KernelMessage, Still
     from parslab.wire.stream import Buffer
 
 __all__ = ["Kernel"]
@@ -84,7 +73,7 @@ _FAREWELL = 5.0
 _STREAMS = {1: "stdout", 2: "stderr"}
 
 
-class Kernel(Ledger):
+class Kernel(Ledger, Reception):
     """One run.
 
     Parameters
@@ -125,12 +114,13 @@ class Kernel(Ledger):
         self._timers: list[tuple[float, int, Callable[[], None]]] = []
         self._order = itertools.count()
         self._collected = 0
-        self._monitor: Monitor | None = None
+        self.monitor: Monitor | None = None
         # For the benchmark alone, which measures what monitoring costs.
         self._unwatched = os.environ.get("PARSLAB_MONITORING") == "off"
         self._dropping: set[int] = set()
         self._dropped_at = (0, 0)
         self.mending = Mending(self)
+        self.orders = Orders(self)
         self._owner_socket = owner
         self._listener: socket.socket | None = None
         self._doors: list[FarWorkers] = []
@@ -171,7 +161,7 @@ class Kernel(Ledger):
 
     def start(self, sockets: Path) -> None:
         """Open the doors: monitoring, the owner, the listening socket."""
-        self._monitor = Monitor(Path(self.run["run_dir"]), post=self.loop.post, lives=self.run.get("revived", 0))
+        self.monitor = Monitor(Path(self.run["run_dir"]), post=self.loop.post, lives=self.run.get("revived", 0))
         self.record = self.keeper.open()
         if self.record is not None:
             self.heirs = Heirs(self, self.record, self.run.get("inherits", ()))
@@ -247,9 +237,9 @@ class Kernel(Ledger):
         # Only an owner that ends its run cancels tasks, its own: other clients are told what became of the run.
         self.table.out.replies = [reply for reply in self.table.out.replies if reply[0] == self.ended_by]
         self.event(RunEnded(time(), self.reason))
-        self._tell_monitor()
-        if self._monitor is not None:
-            for text in self._monitor.close(time()):
+        self.tell_monitor()
+        if self.monitor is not None:
+            for text in self.monitor.close(time()):
                 self._broadcast(text)
         self._send_replies()
         self.keeper.close(self.reason)
@@ -389,14 +379,14 @@ class Kernel(Ledger):
                     due = pool.next_deadline()
                 if due is not None:
                     deadlines.append(due)
-        monitor = self._monitor
+        monitor = self.monitor
         if monitor is not None:
-            self._tell_monitor()
+            self.tell_monitor()
             due = monitor.next_deadline(now)
             if due is not None and due <= now:
                 for pool in self.pools.values():
                     pool.tell_states()
-                self._tell_monitor()
+                self.tell_monitor()
                 for text in monitor.tick(now):
                     self._broadcast(text)
                 due = monitor.next_deadline(now)
@@ -404,125 +394,15 @@ class Kernel(Ledger):
                 deadlines.append(due)
         return min(deadlines) if deadlines else None
 
-    def _tell_monitor(self) -> None:
+    def tell_monitor(self) -> None:
+        """Tell monitoring of what has happened so far."""
         out = self.table.out
-        if out.events and self._monitor is not None:
+        if out.events and self.monitor is not None:
             events, out.events = out.events, []
             if not self._unwatched:
-                self._monitor.record(events)
+                self.monitor.record(events)
 
-    # ----- clients
-
-    def _add_client(self, sock: socket.socket, owner: bool, number: int = -1) -> Client:
-        sock.setblocking(False)
-        client = Client(next(self._numbers) if number < 0 else number, sock, owner)
-        if self.record is not None:
-            client.stream.raw = deque()
-        self.clients[client.number] = client
-        self.loop.watch(client.stream, lambda: self._readable(client), lambda: self._flush(client))
-        return client
-
-    def _accept(self) -> None:
-        assert self._listener is not None
-        with contextlib.suppress(BlockingIOError):
-            sock, _ = self._listener.accept()
-            uid = peer_uid(sock)
-            if uid is not None and uid not in (os.getuid(), 0):
-                log.warning("a process of user %d tried to attach and was turned away", uid)
-                self.event(
-                    NoticeRaised(time(), "warning", f"A process of user {uid} tried to attach; it was turned away.")
-                )
-                sock.close()
-                return
-            self._add_client(sock, owner=False)
-
-    def greet(self, client: Client, hello: Hello) -> None:
-        """A guest has introduced itself."""
-        if hello.protocol != PROTOCOL:
-            reason = (
-                f"This run speaks protocol {PROTOCOL} (parslab {self.run['package']}), you speak {hello.protocol} "
-                f"(parslab {hello.package}): use the same version of parslab on both sides."
-            )
-            self.send(client, [Refused(reason)])
-            self._left(client, "refused")
-            return
-        client.greeted, client.pid = True, hello.pid
-        client.leashed = peer_pid(client.stream.sock) == hello.pid
-        if self.keeper.second is not None:
-            self.keeper.second.returning(client, hello.client)
-        still = self.attendance.attached(client, hello.notebook, hello.host)
-        self.keeper.joined(client, hello)
-        self._admit(client, still)
-
-    def renumber(self, client: Client, number: int) -> None:
-        """A client had another number before its DataFlowKernel was lost."""
-        del self.clients[client.number]
-        client.number = number
-        self.clients[number] = client
-        self.number_from(number + 1)
-
-    def number_from(self, number: int) -> None:
-        """Clients' numbers are never used again."""
-        self._numbers = itertools.count(max(number, next(self._numbers)))
-
-    def _admit(self, client: Client, still: Still | None = None) -> None:
-        """Say welcome, when it is known what a kernel that has come back to its notebook may take over."""
-        heirs = self.heirs
-        if heirs is not None and not client.returned and heirs.expected(client.notebook):
-            heirs.come(client, lambda first: self._send_welcome(client, still, first))
-        else:
-            self._send_welcome(client, still)
-
-    def _send_welcome(self, client: Client, still: Still | None, first: int = -1) -> None:
-        messages: list[Any] = [self._welcome(client, still, first)]
-        if self.keeper.second is not None:
-            messages.append(self.keeper.second.acked(client))
-        self.send(client, messages)
-
-    def _welcome(self, client: Client, still: Still | None = None, first: int = -1) -> Welcome:
-        if still is not None and client.adoption is not None:  # also what the kernel before had let go of
-            still.results = max(still.results, client.adoption.waiting()[0])
-        kinds = tuple(
-            (label, TaskKind.remote if i in self.pools else TaskKind.local) for i, label in enumerate(self.labels)
-        )
-        return Welcome(client.number, self.run["run"], PROTOCOL, self.run["package"], kinds, first, still)
-
-    def _readable(self, client: Client) -> None:
-        if client.number not in self.clients:
-            return
-        try:
-            for messages, frames in client.stream.receive():
-                if not client.greeted and not (messages and type(messages[0]) is Hello):
-                    raise ProtocolError("its first message is no Hello")
-                client.handle(self, messages, frames)
-        except EOFError:
-            self._left(client, GONE)
-        except (ProtocolError, InternalError, LookupError, MemoryError) as error:
-            log.exception("client %d is dropped", client.number)
-            self.event(
-                NoticeRaised(time(), "error", f"Client {client.number} is dropped: {type(error).__name__}: {error}")
-            )
-            self._left(client, str(error))
-
-    def _left(self, client: Client, reason: str) -> None:
-        if self.clients.pop(client.number, None) is None:
-            return
-        self.loop.forget(client.stream)
-        client.stream.close()
-        for fn in client.fns.values():
-            self.drop_code(fn)
-        self.attendance.left(client, reason)
-        self.mending.left(client.number)
-
-    def gone(self, client: Client) -> None:
-        """The process of a client is not there any more."""
-        self._left(client, GONE)
-
-    def tell_all(self, message: KernelMessage) -> None:
-        """Send a message to every client that has been greeted."""
-        for client in self.clients.values():
-            if client.greeted:
-                self.send(client, [message])
+    # ----- answers
 
     def _send_replies(self) -> None:
         out = self.table.out
@@ -550,91 +430,6 @@ class Kernel(Ledger):
                 if record is not None:
                     self.keeper.add_ack(client, messages)
                 self.send(client, messages, buffers)
-
-    def send(self, client: Client, messages: list[Any], frames: list[Buffer] | None = None) -> None:
-        """Send a batch now."""
-        try:
-            client.stream.send(messages, frames or ())
-        except OSError:
-            return  # reading will find the end
-        if client.stream.congested and client.number in self.clients:
-            self.loop.wants_write(client.stream, True)
-
-    def _flush(self, client: Client) -> None:
-        with contextlib.suppress(OSError):
-            if client.stream.flush():
-                self.loop.wants_write(client.stream, False)
-
-    # ----- panels and questions
-
-    def asked(self, client: Client, message: Asked) -> None:
-        """A question of the panel protocol, from a panel behind a client or from the client itself."""
-
-        def reply(text: bytes) -> None:
-            answer = Answered(message.ask, text) if message.ask else Fed(text)
-            self.loop.post(lambda: self.send(client, [answer]) if client.number in self.clients else None)
-
-        assert self._monitor is not None
-        self._tell_monitor()
-        for pool in self.pools.values():
-            pool.tell_states()
-        self._tell_monitor()
-        command = self._monitor.ask(message.text, time(), reply)
-        if isinstance(command, Keep):
-            reply(Monitor.done(command.ask, self.attendance.keep(command.seconds)))
-        elif isinstance(command, Retry):
-
-            def told(text: bytes) -> None:  # behind what it tells of
-                answer = Answered(message.ask, text) if message.ask else Fed(text)
-                self.table.out.replies.append((client.number, answer, []))
-
-            self.mending.order(command, client, bool(message.ask), told)
-        elif isinstance(command, (Scale, BlockCommand, Explain, Checkpoint)):
-            try:
-                reply(Monitor.done(command.ask, self.command(command)))
-            except ParslabError as error:
-                reply(Monitor.problem(command.ask, str(error)))
-        elif command is not None:
-            done = cancel(command, client.number, self.table, self._monitor.view, time())
-            reply(Monitor.done(command.ask, done))
-
-    def command(self, command: Scale | BlockCommand | Explain | Checkpoint) -> str:
-        """Carry out a command, about blocks or one manager by its name for instance; returns what was done.
-
-        Raises
-        ------
-        ParslabError
-            It names no executor that has blocks, or cannot be done.
-        """
-        if isinstance(command, Explain):
-            return explain(command.task, self.table, self.memo, self.reasons)
-        if isinstance(command, Checkpoint):
-            return self.remembered.checkpoint()
-        controllers = self.controllers
-        if isinstance(command, BlockCommand):
-            for pool in self.pools.values():
-                if not isinstance(pool, Pool) and command.executor in ("", pool.label):
-                    done = pool.command(command.block, command.action)
-                    if done:
-                        return done
-        if not command.executor and len(controllers) == 1:
-            (controller,) = controllers.values()
-        elif command.executor in controllers:
-            controller = controllers[command.executor]
-        else:
-            if not controllers:
-                raise ConfigurationError("No executor of this run has blocks: its workers are those of this host.")
-            wrong = f"Executor {command.executor!r} has no blocks" if command.executor else "Name the executor"
-            raise ConfigurationError(f"{wrong}: those that have blocks are {', '.join(controllers)}.")
-        if isinstance(command, Scale):
-            return str(controller.scale(command.blocks))
-        if command.action in ("hold", "release"):
-            return str(controller.hold(command.block, command.action == "hold"))
-        return str(controller.drain(command.block) if command.action == "drain" else controller.cancel(command.block))
-
-    def _broadcast(self, text: bytes) -> None:
-        for client in self.clients.values():
-            self.send(client, [Fed(text)])
 
     # ----- functions nobody calls any more
 
