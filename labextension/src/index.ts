@@ -1,9 +1,12 @@
 import { blocksPlugin } from './plugins/blocks';
 import { cancelPlugin } from './plugins/cancel';
+import { cellPlugin } from './plugins/cell';
 import { drawerPlugin } from './plugins/drawer';
 import { graphPlugin } from './plugins/graph';
+import { leasePlugin } from './plugins/lease';
 import { overviewPlugin } from './plugins/overview';
 import { panelPlugin } from './plugins/panel';
+import { retryPlugin } from './plugins/retry';
 import { runsPlugin } from './plugins/runs';
 import { tasksPlugin } from './plugins/tasks';
 
@@ -15,5 +18,8 @@ export default [
   tasksPlugin,
   blocksPlugin,
   drawerPlugin,
-  cancelPlugin
+  cancelPlugin,
+  cellPlugin,
+  retryPlugin,
+  leasePlugin
 ];

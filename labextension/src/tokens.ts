@@ -89,11 +89,21 @@ export interface IRun extends IDisposable {
   readonly changed: ISignal<IRun, IRunChange>;
   page(query: Omit<IPage, 'type' | 'ask'>): Promise<ITaskPage>;
   detail(task: number): Promise<ITaskDetail>;
-  /** Cancels these tasks, or all unfinished ones; resolves with what was done. */
+  /** Until when the run stays while its kernel is away, as far as was known last; null while it is there. */
+  readonly stays: number | null;
+  /** Cancels these tasks, or all unfinished ones; resolves with what was done, as all commands do. */
   cancel(tasks: readonly number[] | 'all'): Promise<string>;
+  /** Cancels what a cell has called (`In [3]`): of this client, or of the notebook of this page. */
+  cancelCell(cell: string, client?: number): Promise<string>;
+  /** Tries these tasks again, or all that failed, or those of them that are of one app. */
+  retry(tasks: readonly number[] | 'failed', app?: string): Promise<string>;
+  /** Why a task ran, or whose result it has. */
+  explain(task: number): Promise<string>;
+  /** Lets the run outlive its last client by so many seconds; 0: it ends with it. */
+  keep(seconds: number): Promise<string>;
   /** The last lines that the job of a block has printed. */
   blockOutput(executor: string, block: string): Promise<IBlockText>;
-  /** Resolves with what was done, like `scale`, which brings an executor to so many blocks. */
+  /** `scale` brings an executor to so many blocks. */
   commandBlock(executor: string, block: string, action: IBlockCommand['action']): Promise<string>;
   scale(executor: string, blocks: number): Promise<string>;
 }

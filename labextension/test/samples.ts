@@ -135,6 +135,7 @@ export function detail(id: number, part: Partial<ITaskDetail> = {}): ITaskDetail
     memory: null,
     read: null,
     written: null,
+    attempts: [],
     ...part
   };
 }

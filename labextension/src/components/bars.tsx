@@ -20,6 +20,11 @@ const ORDER = [
   'pending'
 ];
 
+/** How many tasks are in any of these states. */
+export function sum(counts: Record<string, number>, states: readonly string[]): number {
+  return states.reduce((total, state) => total + (counts[state] ?? 0), 0);
+}
+
 /** Counts by state in words: `12 done, 3 running`. */
 export function countsInWords(counts: Record<string, number>, trans: TranslationBundle): string {
   const words = STATES.filter(state => counts[state]).map(

@@ -36,6 +36,16 @@ export function clock(seconds: number): string {
   return minutes < 60 ? `${minutes}:${tail}` : `${Math.floor(minutes / 60)}:${pad(minutes % 60)}:${tail}`;
 }
 
+/** Seconds that somebody chose, as `10 min`, `8 h`, `1 h 30 min`. */
+export function span(seconds: number): string {
+  const minutes = Math.round(seconds / 60);
+  if (seconds < 90) {
+    return `${Math.round(seconds)} s`;
+  }
+  const [hours, rest] = [Math.floor(minutes / 60), minutes % 60];
+  return [hours ? `${hours} h` : '', rest ? `${rest} min` : ''].filter(part => part).join(' ');
+}
+
 /** A moment of today as `14:03:59`, with the date when it was another day. */
 export function moment(epoch: number, now: number = Date.now() / 1000): string {
   const date = new Date(epoch * 1000);

@@ -3,12 +3,15 @@ import type { TranslationBundle } from '@jupyterlab/translation';
 import * as React from 'react';
 
 import type { IRun } from '../tokens';
+import { moment } from './format';
 
 export interface IStanding {
   /** There is something to show besides the sentence. */
   readonly content: boolean;
   readonly level: 'info' | 'warning' | 'error';
   readonly text: string;
+  /** Whether the run is there to go on with. */
+  readonly attach?: boolean;
 }
 
 /** What is to be said of the run as a whole; null when it simply runs. */
@@ -31,7 +34,9 @@ export function standing(run: IRun | null, trans: TranslationBundle): IStanding 
         ? { content, level: 'error', text: trans.__('%1 Run parslab.load() again if this stays.', run.reason) }
         : { content, level: 'info', text: trans.__('Waiting for the run to tell what it does.') };
     case 'lost':
-      return { content, level: 'warning', text: lost(run.reason, trans) };
+      return isThere(run)
+        ? { content, level: 'warning', text: stillThere(run, trans), attach: run.reason === 'restarted' }
+        : { content, level: 'warning', text: lost(run.reason, trans) };
     case 'ended':
       return { content, level: 'info', text: ended(run, trans) };
     case 'none':
@@ -41,6 +46,24 @@ export function standing(run: IRun | null, trans: TranslationBundle): IStanding 
         text: trans.__('Run parslab.load() or %parsl load in this notebook to see its tasks here.')
       };
   }
+}
+
+/** Whether a run that was left by its kernel has not ended yet, as far as can be told from here. */
+function isThere(run: IRun): boolean {
+  return run.stays !== null && Date.now() / 1000 < run.stays;
+}
+
+function stillThere(run: IRun, trans: TranslationBundle): string {
+  const what = [run.info?.run ?? '', moment(run.stays ?? 0)];
+  return run.reason === 'restarted'
+    ? trans.__(
+        'The kernel was restarted, and run %1 is still there (until %2): go on with it here, or by %parsl load.',
+        ...what
+      )
+    : trans.__(
+        'The kernel is gone, and run %1 is still there (until %2): restart the kernel and go on with %parsl load.',
+        ...what
+      );
 }
 
 function lost(reason: string, trans: TranslationBundle): string {
@@ -60,10 +83,22 @@ function ended(run: IRun, trans: TranslationBundle): string {
     : trans.__('This run has ended. %1', start);
 }
 
-export function Banner({ standing: { level, text } }: { standing: IStanding }): React.JSX.Element {
+export interface IBannerProps {
+  standing: IStanding;
+  trans: TranslationBundle;
+  onAttach: () => void;
+}
+
+export function Banner({ standing, trans, onAttach }: IBannerProps): React.JSX.Element {
+  const { level, text, attach } = standing;
   return (
     <div className={`parslab-Banner parslab-mod-${level}`} role={level === 'info' ? 'status' : 'alert'}>
       {text}
+      {attach && (
+        <button type="button" className="parslab-Button" onClick={onAttach}>
+          {trans.__('Go on with it')}
+        </button>
+      )}
     </div>
   );
 }

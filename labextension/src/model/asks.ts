@@ -7,6 +7,9 @@ import type { IConnection } from '../tokens';
 /** How long an answer may take. */
 export const ANSWER_TIME = 15000;
 
+/** How long it may take when notebooks have to be asked first, and workers to let go of what they do. */
+export const LONG_ANSWER_TIME = 60000;
+
 type Reply = ITaskPage | ITaskDetail | IBlockText | IDone;
 
 interface IWaiting {
@@ -25,9 +28,9 @@ export class Asks {
   }
 
   /** Sends the ask; resolves with its answer and rejects with the kernel's sentence. */
-  send<T extends Reply>(ask: Ask & { ask: string }): Promise<T> {
+  send<T extends Reply>(ask: Ask & { ask: string }, patience = ANSWER_TIME): Promise<T> {
     return new Promise<T>((resolve, reject) => {
-      const timer = setTimeout(() => this._fail(ask.ask, 'The kernel did not answer.'), ANSWER_TIME);
+      const timer = setTimeout(() => this._fail(ask.ask, 'The kernel did not answer.'), patience);
       this._waiting.set(ask.ask, { resolve: resolve as (answer: Reply) => void, reject, timer });
       this._connection.send(ask).catch((error: Error) => this._fail(ask.ask, error.message));
     });

@@ -28,7 +28,7 @@ import type {
 } from '../protocol';
 import { LEASE } from '../protocol';
 import type { IConnection, INode, IRun, IRunChange, RunStatus } from '../tokens';
-import { Asks, isReply } from './asks';
+import { Asks, isReply, LONG_ANSWER_TIME } from './asks';
 import { blockKey, isOver } from './blocks';
 import { grown, keepLast } from './keep';
 
@@ -80,6 +80,10 @@ export class Run implements IRun {
 
   get now(): number {
     return this.overview ? this.overview.now + (Date.now() - this._heardAt) / 1000 : Date.now() / 1000;
+  }
+
+  get stays(): number | null {
+    return this._stays;
   }
 
   get nodes(): ReadonlyMap<number, INode> {
@@ -160,6 +164,24 @@ export class Run implements IRun {
     return done.text;
   }
 
+  async cancelCell(cell: string, client = -1): Promise<string> {
+    return (await this._asks.send<IDone>({ type: 'Cancel', ask: this._asks.id(), cell, client })).text;
+  }
+
+  async retry(tasks: readonly number[] | 'failed', app = ''): Promise<string> {
+    const which = tasks === 'failed' ? { everything: true, app } : { tasks: [...tasks], app };
+    const ask = { type: 'Retry', ask: this._asks.id(), ...which } as const;
+    return (await this._asks.send<IDone>(ask, LONG_ANSWER_TIME)).text;
+  }
+
+  async explain(task: number): Promise<string> {
+    return (await this._asks.send<IDone>({ type: 'Explain', ask: this._asks.id(), task })).text;
+  }
+
+  async keep(seconds: number): Promise<string> {
+    return (await this._asks.send<IDone>({ type: 'Keep', ask: this._asks.id(), seconds })).text;
+  }
+
   blockOutput(executor: string, block: string): Promise<IBlockText> {
     return this._asks.send<IBlockText>({ type: 'BlockOutput', ask: this._asks.id(), executor, block });
   }
@@ -213,6 +235,11 @@ export class Run implements IRun {
       this._inStep = false;
       this._asks.failAll('The kernel went away.');
     }
+    if (link !== 'lost') {
+      this._stays = null;
+    } else if (this._connection.reason !== 'offline' && this.info?.linger) {
+      this._stays ??= Date.now() / 1000 + this.info.linger;
+    }
     if (link === 'live' || link === 'absent') {
       this._attach();
     }
@@ -224,7 +251,8 @@ export class Run implements IRun {
       this._asks.settle(answer);
     } else if (answer.type === 'Snapshot') {
       // Snapshots that other pages asked for pass by here too; one that tells nothing new is left alone.
-      if (!this._inStep || answer.ask === this._attachAsk || answer.seq !== this._seq) {
+      const moved = answer.seq !== this._seq || answer.run.pid !== this.info?.pid;
+      if (!this._inStep || answer.ask === this._attachAsk || moved) {
         this._onSnapshot(answer);
       }
     } else if (answer.type === 'Delta') {
@@ -242,6 +270,9 @@ export class Run implements IRun {
     this._inStep = true;
     if (snapshot.run.run !== this.info?.run || snapshot.run.started !== this.info.started) {
       this._rates = [];
+    } else if (snapshot.run.pid !== this.info.pid) {
+      // Another process has taken over the run: it was never asked what the one before was.
+      this._asks.failAll('The process of the run was started again: look whether it was done, and ask again.');
     }
     this.info = snapshot.run;
     this.hidden = snapshot.hidden;
@@ -335,6 +366,7 @@ export class Run implements IRun {
   private _seq = 0;
   private _inStep = false;
   private _attachAsk = '';
+  private _stays: number | null = null;
   private _problem = '';
   private _watched = false;
   private _lastSent = 0;

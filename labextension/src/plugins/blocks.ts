@@ -1,12 +1,13 @@
 /** Adds the blocks to the panel, and the commands that steer them. */
 import type { JupyterFrontEnd, JupyterFrontEndPlugin } from '@jupyterlab/application';
-import { Clipboard, Dialog, ICommandPalette, Notification, showDialog } from '@jupyterlab/apputils';
+import { Clipboard, Dialog, ICommandPalette, showDialog } from '@jupyterlab/apputils';
 import { ITranslator, nullTranslator } from '@jupyterlab/translation';
 
 import { Commands } from '../commands';
 import { OpenBlocks } from '../model/blocks';
 import { BlocksView } from '../panels/blocks';
 import type { IBlockCommand } from '../protocol';
+import { tell } from '../tell';
 import { IParslPanel, IRuns } from '../tokens';
 
 const TEXT = { type: 'string' };
@@ -42,16 +43,6 @@ export const blocksPlugin: JupyterFrontEndPlugin<void> = {
       fits: run => (run?.blocks.size ?? 0) > 0
     });
 
-    const tell = async (done: Promise<string> | undefined) => {
-      try {
-        const text = await done;
-        if (text) {
-          Notification.info(text, { autoClose: 3000 });
-        }
-      } catch (error) {
-        Notification.error((error as Error).message);
-      }
-    };
     const sure = async (block: string, tasks: number) => {
       const answer = await showDialog({
         title: trans.__('Cancel block %1?', block),

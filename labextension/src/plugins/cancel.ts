@@ -1,9 +1,10 @@
 /** Adds the commands that cancel tasks. */
 import type { JupyterFrontEnd, JupyterFrontEndPlugin } from '@jupyterlab/application';
-import { Dialog, ICommandPalette, Notification, showDialog } from '@jupyterlab/apputils';
+import { Dialog, ICommandPalette, showDialog } from '@jupyterlab/apputils';
 import { ITranslator, nullTranslator } from '@jupyterlab/translation';
 
 import { Commands } from '../commands';
+import { tell } from '../tell';
 import { IParslPanel, IRuns } from '../tokens';
 
 export const cancelPlugin: JupyterFrontEndPlugin<void> = {
@@ -20,13 +21,7 @@ export const cancelPlugin: JupyterFrontEndPlugin<void> = {
     translator: ITranslator | null
   ) => {
     const trans = (translator ?? nullTranslator).load('parslab');
-    const cancel = async (tasks: number[] | 'all') => {
-      try {
-        Notification.info((await runs.current?.cancel(tasks)) ?? '', { autoClose: 3000 });
-      } catch (error) {
-        Notification.error((error as Error).message);
-      }
-    };
+    const cancel = (tasks: number[] | 'all') => tell(runs.current?.cancel(tasks));
     app.commands.addCommand(Commands.cancelTask, {
       label: trans.__('Cancel the Selected Task'),
       describedBy: { args: { type: 'object', properties: { task: { type: 'number' } } } },

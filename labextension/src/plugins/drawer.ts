@@ -23,6 +23,8 @@ export const drawerPlugin: JupyterFrontEndPlugin<void> = {
     const trans = (translator ?? nullTranslator).load('parslab');
     const actions = {
       cancelTask: (task: number) => void app.commands.execute(Commands.cancelTask, { task }),
+      cancelCell: (cell: string, client: number) =>
+        void app.commands.execute(Commands.cancelCell, { cell, client }),
       copy: (text: string) => Clipboard.copyToSystem(text)
     };
     panel.setDrawer(new DrawerView(runs, panel.selection, actions, trans));

@@ -23,6 +23,7 @@ export const overviewPlugin: JupyterFrontEndPlugin<void> = {
     const trans = (translator ?? nullTranslator).load('parslab');
     const actions = {
       cancelAll: () => void app.commands.execute(Commands.cancelAll),
+      retryFailed: () => void app.commands.execute(Commands.retryFailed),
       showTasks: (filter: { states?: string[]; apps?: string[] }) =>
         void app.commands.execute(Commands.showTasks, filter)
     };

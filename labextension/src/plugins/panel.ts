@@ -30,6 +30,8 @@ export const panelPlugin: JupyterFrontEndPlugin<IParslPanel> = {
     const trans = (translator ?? nullTranslator).load('parslab');
     const panel = new ParslPanel(runs, trans);
     panel.reveal = () => app.shell.activateById(panel.id);
+    panel.keep = seconds => void app.commands.execute(Commands.keepRun, { seconds });
+    panel.attach = () => void app.commands.execute(Commands.attachRun);
     restorer?.add(panel, panel.id);
 
     let side = 'right';

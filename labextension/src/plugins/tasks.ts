@@ -25,7 +25,9 @@ export const tasksPlugin: JupyterFrontEndPlugin<void> = {
   ) => {
     const trans = (translator ?? nullTranslator).load('parslab');
     const table = new TaskTable(runs);
-    const content = new TasksView(runs, table, panel.selection, trans);
+    const retryFailed = (name?: string) =>
+      void app.commands.execute(Commands.retryFailed, name === undefined ? {} : { app: name });
+    const content = new TasksView(runs, table, panel.selection, retryFailed, trans);
     panel.addView({ id: 'tasks', label: trans.__('Tasks'), rank: 30, content });
     app.commands.addCommand(Commands.showTasks, {
       label: trans.__('List the Tasks of the Run'),

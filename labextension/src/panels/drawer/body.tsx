@@ -5,8 +5,13 @@ import * as React from 'react';
 
 import { bytes, duration, moment, taskLabel } from '../../components/format';
 import { labelOf, StateMark } from '../../components/states';
+import type { IAnswer, Question } from '../../model/answers';
 import type { ITaskDetail, StateChange, TaskState } from '../../protocol';
 import { FINAL, MEANING } from '../../protocol';
+import { Attempts } from './attempts';
+
+/** States from which a task can be tried again. */
+const RETRIABLE: readonly string[] = ['failed', 'dep_fail', 'cancelled'];
 
 export interface IDrawerBodyProps {
   task: number;
@@ -17,8 +22,12 @@ export interface IDrawerBodyProps {
   /** Whether commands can be sent. */
   live: boolean;
   trans: TranslationBundle;
+  /** What the kernel has said to what was asked of this task. */
+  answers: (question: Question) => IAnswer | undefined;
+  onAsk: (question: Question) => void;
   onClose: () => void;
   onCancel: (task: number) => void;
+  onCancelCell: (cell: string, client: number) => void;
   onShow: (task: number) => void;
   onCopy: (text: string) => void;
 }
@@ -40,7 +49,7 @@ export function DrawerBody(props: IDrawerBodyProps): React.JSX.Element {
 }
 
 function DrawerHead(props: IDrawerBodyProps): React.JSX.Element {
-  const { task, detail, live, trans, onCancel, onClose } = props;
+  const { task, detail, live, trans, answers, onAsk, onCancel, onClose } = props;
   const state = detail?.row.state;
   const open = state !== undefined && !isFinal(state);
   return (
@@ -52,6 +61,17 @@ function DrawerHead(props: IDrawerBodyProps): React.JSX.Element {
       {open && (
         <button type="button" className="parslab-Button" disabled={!live} onClick={() => onCancel(task)}>
           {trans.__('Cancel task')}
+        </button>
+      )}
+      {state !== undefined && RETRIABLE.includes(state) && (
+        <button
+          type="button"
+          className="parslab-Button"
+          disabled={!live || answers('retry')?.text === null}
+          title={trans.__('Run it again as its app is defined now, with all that failed because of it')}
+          onClick={() => onAsk('retry')}
+        >
+          {trans.__('Retry')}
         </button>
       )}
       <button
@@ -74,8 +94,11 @@ function Details(props: IDetailsProps): React.JSX.Element {
   const { row } = detail;
   return (
     <div className="parslab-Drawer-body">
+      <Said answer={props.answers('retry')} id="retry" waiting={trans.__('Asking for it to be tried again…')} />
       {row.error && <p className="parslab-Drawer-error">{row.error}</p>}
       <Times {...props} />
+      <Attempts attempts={detail.attempts} {...props} />
+      <Why {...props} />
       {row.shown && (
         <section>
           <h3>{trans.__('Arguments')}</h3>
@@ -89,6 +112,43 @@ function Details(props: IDetailsProps): React.JSX.Element {
       <Tasks title={trans.__('Needed by')} tasks={detail.dependents} trans={trans} onShow={onShow} />
       <Facts {...props} />
     </div>
+  );
+}
+
+/** What the kernel has said, in place before it is there: so it is also read out. */
+function Said(props: { answer: IAnswer | undefined; id: Question; waiting: string }): React.JSX.Element {
+  const { answer, id, waiting } = props;
+  return (
+    <p className="parslab-Said" role="status" data-answer={id} data-refused={answer?.refused ?? false}>
+      {answer && (answer.text ?? waiting)}
+    </p>
+  );
+}
+
+/** Why it ran, or whose result it has, for whoever wants to know. */
+function Why({ detail, live, trans, answers, onAsk }: IDetailsProps): React.JSX.Element {
+  const answer = answers('explain');
+  const { state } = detail.row;
+  const question =
+    state === 'memo_done'
+      ? trans.__('Why did this not run?')
+      : isFinal(state)
+        ? trans.__('Why did this run?')
+        : trans.__('Why does this run?');
+  return (
+    <section className="parslab-Why">
+      {!answer?.text && (
+        <button
+          type="button"
+          className="parslab-Link"
+          disabled={!live || answer !== undefined}
+          onClick={() => onAsk('explain')}
+        >
+          {question}
+        </button>
+      )}
+      <Said answer={answer} id="explain" waiting="" />
+    </section>
   );
 }
 
@@ -188,15 +248,16 @@ function Tasks(props: {
   );
 }
 
-function Facts({ detail, trans }: IDetailsProps): React.JSX.Element {
+function Facts(props: IDetailsProps): React.JSX.Element {
+  const { detail, trans } = props;
   const { row } = detail;
-  const facts: [string, string | number][] = [
-    [trans.__('Cell'), row.cell],
+  const facts: [string, React.ReactNode][] = [
+    [trans.__('Cell'), row.cell && <Cell {...props} />],
     [trans.__('Executor'), row.executor],
     [trans.__('Worker'), row.worker],
     [trans.__('Host'), detail.host],
     [trans.__('Process id'), detail.pid],
-    [trans.__('Attempt'), row.attempt > 0 ? row.attempt : ''],
+    [trans.__('Attempt'), row.attempt > 0 ? row.attempt + 1 : ''],
     [trans.__('CPU time'), detail.cpu === null ? '' : duration(detail.cpu)],
     [trans.__('Peak memory'), detail.memory === null ? '' : bytes(detail.memory)],
     [trans.__('Read'), detail.read ? bytes(detail.read) : ''],
@@ -213,6 +274,25 @@ function Facts({ detail, trans }: IDetailsProps): React.JSX.Element {
           </React.Fragment>
         ))}
     </dl>
+  );
+}
+
+function Cell({ detail, live, trans, onCancelCell }: IDetailsProps): React.JSX.Element {
+  const { cell } = detail.row;
+  const label = trans.__('Cancel the tasks of %1', cell);
+  return (
+    <>
+      {cell}{' '}
+      <button
+        type="button"
+        className="parslab-Link"
+        disabled={!live}
+        title={trans.__('Cancel all tasks that this cell has called and that have not ended')}
+        onClick={() => onCancelCell(cell, detail.client)}
+      >
+        {label}
+      </button>
+    </>
   );
 }
 

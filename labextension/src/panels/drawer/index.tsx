@@ -4,6 +4,7 @@ import type { Message } from '@lumino/messaging';
 import * as React from 'react';
 
 import { RunView } from '../../components/view';
+import { TaskAnswers } from '../../model/answers';
 import { WatchedTask } from '../../model/watched';
 import { FINAL } from '../../protocol';
 import type { IRuns, ISelection } from '../../tokens';
@@ -11,6 +12,7 @@ import { DrawerBody } from './body';
 
 export interface IDrawerActions {
   cancelTask: (task: number) => void;
+  cancelCell: (cell: string, client: number) => void;
   copy: (text: string) => void;
 }
 
@@ -23,7 +25,9 @@ export class DrawerView extends RunView {
   ) {
     super(runs);
     this._model = new WatchedTask(runs, selection);
+    this._answers = new TaskAnswers(this._model);
     this.follow(this._model.changed);
+    this.follow(this._answers.changed);
     this.node.addEventListener('keydown', event => {
       if (event.key === 'Escape') {
         selection.select(null);
@@ -32,6 +36,7 @@ export class DrawerView extends RunView {
   }
 
   dispose(): void {
+    this._answers.dispose();
     this._model.dispose();
     super.dispose();
   }
@@ -64,8 +69,11 @@ export class DrawerView extends RunView {
         now={run.now}
         live={run.status === 'live'}
         trans={this._trans}
+        answers={question => this._answers.of(question)}
+        onAsk={question => void this._answers.ask(question)}
         onClose={() => selection.select(null)}
         onCancel={this._actions.cancelTask}
+        onCancelCell={this._actions.cancelCell}
         onShow={id => selection.select(id)}
         onCopy={this._actions.copy}
       />
@@ -73,4 +81,5 @@ export class DrawerView extends RunView {
   }
 
   private _model: WatchedTask;
+  private _answers: TaskAnswers;
 }

@@ -4,6 +4,7 @@ import { Signal } from '@lumino/signaling';
 import * as React from 'react';
 
 import { clock } from '../../components/format';
+import { Lease } from '../../components/lease';
 import { Banner, standing } from '../../components/message';
 import { RunView } from '../../components/view';
 import { parslIcon } from '../../icons';
@@ -17,9 +18,12 @@ export interface IHeaderBodyProps {
   current: string;
   trans: TranslationBundle;
   onSelect: (id: string) => void;
+  onKeep: (seconds: number) => void;
+  onAttach: () => void;
 }
 
-export function HeaderBody({ run, tabs, current, trans, onSelect }: IHeaderBodyProps): React.JSX.Element {
+export function HeaderBody(props: IHeaderBodyProps): React.JSX.Element {
+  const { run, tabs, current, trans, onSelect, onKeep, onAttach } = props;
   const say = standing(run, trans);
   if (say && !say.content) {
     return (
@@ -32,7 +36,8 @@ export function HeaderBody({ run, tabs, current, trans, onSelect }: IHeaderBodyP
   return (
     <>
       {run?.info && <RunLine run={run} trans={trans} />}
-      {say && <Banner standing={say} />}
+      {run && <Lease run={run} trans={trans} onKeep={onKeep} />}
+      {say && <Banner standing={say} trans={trans} onAttach={onAttach} />}
       <Tabs tabs={tabs} current={current} label={trans.__('Views of the run')} onSelect={onSelect} />
     </>
   );
@@ -68,6 +73,12 @@ export class Header extends RunView {
     this.addClass('parslab-Header');
   }
 
+  /** Fires when the run is to outlive its notebook by so many seconds. */
+  readonly kept = new Signal<Header, number>(this);
+
+  /** Fires when the kernel is to go on with the run that it had before it was restarted. */
+  readonly attached = new Signal<Header, void>(this);
+
   /** Fires when the user chose another tab. */
   readonly chosen = new Signal<Header, string>(this);
 
@@ -82,7 +93,8 @@ export class Header extends RunView {
   }
 
   protected get ticking(): boolean {
-    return this.run?.status === 'live' && this.run.info?.ended === null;
+    const { run } = this;
+    return run !== null && ((run.status === 'live' && run.info?.ended === null) || run.stays !== null);
   }
 
   protected render(): React.JSX.Element {
@@ -93,6 +105,8 @@ export class Header extends RunView {
         current={this._current}
         trans={this._trans}
         onSelect={id => this.chosen.emit(id)}
+        onKeep={seconds => this.kept.emit(seconds)}
+        onAttach={() => this.attached.emit()}
       />
     );
   }

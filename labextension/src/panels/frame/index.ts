@@ -33,6 +33,8 @@ export class ParslPanel extends Panel implements IParslPanel {
 
     this._header = new Header(_runs, _trans);
     this._header.chosen.connect((_, view) => this.showView(view));
+    this._header.kept.connect((_, seconds) => this.keep(seconds));
+    this._header.attached.connect(() => this.attach());
     this._split.addClass('parslab-Split');
     this._split.addWidget(this._stack);
     this.addWidget(this._header);
@@ -47,6 +49,10 @@ export class ParslPanel extends Panel implements IParslPanel {
   }
 
   readonly selection = new Selection();
+
+  /** What the head of the panel asks for; set by whoever knows the commands. */
+  keep: (seconds: number) => void = () => undefined;
+  attach: () => void = () => undefined;
 
   /** How the panel comes to the front; set by whoever placed it in the shell. */
   reveal: () => void = () => undefined;

@@ -2,8 +2,9 @@
 import type { TranslationBundle } from '@jupyterlab/translation';
 import * as React from 'react';
 
-import { Meter, Sparkline, StateBar } from '../../components/bars';
+import { Meter, Sparkline, StateBar, sum } from '../../components/bars';
 import { count, moment, rate } from '../../components/format';
+import { RetryFailed } from '../../components/retry';
 import { ALWAYS, labelOf, StateMark, STATES } from '../../components/states';
 import { FAILURES, FINAL, MEANING } from '../../protocol';
 import type { INotice, IOverview, IWorkerRow } from '../../protocol';
@@ -13,6 +14,7 @@ export interface IOverviewBodyProps {
   run: IRun;
   trans: TranslationBundle;
   onCancelAll: () => void;
+  onRetryFailed: () => void;
   /** Opens the table on these tasks. */
   onShowTasks: (filter: { states?: string[]; apps?: string[] }) => void;
 }
@@ -23,18 +25,22 @@ const NOTICES = 5;
 const WORKERS = 96;
 
 export function OverviewBody(props: IOverviewBodyProps): React.JSX.Element | null {
-  const { run, trans, onCancelAll, onShowTasks } = props;
+  const { run, trans, onCancelAll, onRetryFailed, onShowTasks } = props;
   const { overview } = run;
   if (!overview) {
     return null;
   }
   const ended = sum(overview.counts, FINAL);
   const open = overview.tasks_total - ended;
+  const failed = sum(overview.counts, FAILURES);
   return (
     <div className="parslab-Overview">
       <section>
         <div className="parslab-Overview-progress">
           <span>{trans.__('%1 of %2 ended', count(ended), count(overview.tasks_total))}</span>
+          {failed > 0 && (
+            <RetryFailed failed={failed} live={run.status === 'live'} trans={trans} onRetry={onRetryFailed} />
+          )}
           <button
             type="button"
             className="parslab-Button"
@@ -176,8 +182,4 @@ function Notices(props: { notices: readonly INotice[]; trans: TranslationBundle 
       </ul>
     </section>
   );
-}
-
-function sum(counts: Record<string, number>, states: readonly string[]): number {
-  return states.reduce((total, state) => total + (counts[state] ?? 0), 0);
 }

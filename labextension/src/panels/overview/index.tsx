@@ -8,6 +8,7 @@ import { OverviewBody } from './body';
 
 export interface IOverviewActions {
   cancelAll: () => void;
+  retryFailed: () => void;
   showTasks: (filter: { states?: string[]; apps?: string[] }) => void;
 }
 
@@ -27,6 +28,7 @@ export class OverviewView extends RunView {
           run={this.run}
           trans={this._trans}
           onCancelAll={this._actions.cancelAll}
+          onRetryFailed={this._actions.retryFailed}
           onShowTasks={this._actions.showTasks}
         />
       )

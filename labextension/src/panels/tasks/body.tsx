@@ -5,9 +5,12 @@
 import type { TranslationBundle } from '@jupyterlab/translation';
 import * as React from 'react';
 
+import { sum } from '../../components/bars';
 import { count } from '../../components/format';
+import { RetryFailed } from '../../components/retry';
 import type { IQuery, TaskTable } from '../../model/tasks';
 import type { ITaskRow } from '../../protocol';
+import { FAILURES } from '../../protocol';
 import type { IColumn } from './columns';
 import { columns } from './columns';
 import { Filters } from './filters';
@@ -24,9 +27,12 @@ export interface ITasksBodyProps {
   selected: number | null;
   trans: TranslationBundle;
   onOpen: (task: number) => void;
+  /** Tries again what failed, of this app if given. */
+  onRetryFailed: (app?: string) => void;
 }
 
-export function TasksBody({ table, now, selected, trans, onOpen }: ITasksBodyProps): React.JSX.Element {
+export function TasksBody(props: ITasksBodyProps): React.JSX.Element {
+  const { table, trans } = props;
   const all = React.useMemo(() => columns(trans), [trans]);
   const { query, total, problem } = table;
   const filtered = query.text !== '' || query.states.length > 0 || query.apps.length > 0;
@@ -45,13 +51,30 @@ export function TasksBody({ table, now, selected, trans, onOpen }: ITasksBodyPro
       )}
       <div className="parslab-Table" role="grid" aria-label={trans.__('Tasks')} aria-rowcount={total + 1}>
         <Heads all={all} query={query} trans={trans} onSort={part => table.ask(part)} />
-        <Rows table={table} all={all} now={now} selected={selected} trans={trans} onOpen={onOpen} />
+        <Rows {...props} all={all} />
       </div>
-      <div className="parslab-Tasks-total" role="status" data-total={total}>
-        {filtered ? trans.__('%1 matching tasks', count(total)) : trans.__('%1 tasks', count(total))}
+      <div className="parslab-Tasks-foot">
+        <span className="parslab-Tasks-total" role="status" data-total={total}>
+          {filtered ? trans.__('%1 matching tasks', count(total)) : trans.__('%1 tasks', count(total))}
+        </span>
+        <Failed {...props} />
       </div>
     </div>
   );
+}
+
+/** What can be tried again of what the table is about: all apps, or the one that it is filtered by. */
+function Failed({ table, trans, onRetryFailed }: ITasksBodyProps): React.JSX.Element | null {
+  const { run, query } = table;
+  const { overview } = run ?? {};
+  const app: string | undefined = query.apps[0];
+  const counts = app === undefined ? overview?.counts : overview?.apps[app];
+  const failed = sum(counts ?? {}, FAILURES);
+  if (failed === 0 || query.apps.length > 1) {
+    return null;
+  }
+  const live = run?.status === 'live';
+  return <RetryFailed failed={failed} app={app} live={live} trans={trans} onRetry={() => onRetryFailed(app)} />;
 }
 
 function Heads(props: {

@@ -13,6 +13,7 @@ export class TasksView extends RunView {
     runs: IRuns,
     private _table: TaskTable,
     private _selection: ISelection,
+    private _retryFailed: (app?: string) => void,
     private _trans: TranslationBundle
   ) {
     super(runs);
@@ -47,6 +48,7 @@ export class TasksView extends RunView {
         selected={this._selection.task}
         trans={this._trans}
         onOpen={task => this._selection.select(task)}
+        onRetryFailed={this._retryFailed}
       />
     );
   }

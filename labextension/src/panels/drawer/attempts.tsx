@@ -1,0 +1,85 @@
+/** How often a task has been tried: each attempt with its time, its place and, where it failed, why. */
+import type { TranslationBundle } from '@jupyterlab/translation';
+import * as React from 'react';
+
+import { duration, moment } from '../../components/format';
+import { labelOf, StateMark } from '../../components/states';
+import type { IAttempt } from '../../protocol';
+
+/** Attempts that are listed; of more the oldest are only counted. */
+const LISTED = 20;
+
+export interface IAttemptsProps {
+  attempts: readonly IAttempt[];
+  /** The kernel's time, for the one that goes on. */
+  now: number;
+  live: boolean;
+  trans: TranslationBundle;
+}
+
+/** Nothing, unless there has been more than one. */
+export function Attempts(props: IAttemptsProps): React.JSX.Element | null {
+  const { attempts, trans } = props;
+  if (attempts.length < 2) {
+    return null;
+  }
+  const title = trans.__('Attempts');
+  const left = attempts.length - LISTED;
+  return (
+    <section>
+      <h3>{title}</h3>
+      <ol className="parslab-Attempts" aria-label={title}>
+        {left > 0 && (
+          <li className="parslab-Quiet">{trans._n('and an earlier one', 'and %1 earlier ones', left)}</li>
+        )}
+        {attempts.slice(-LISTED).map(attempt => (
+          <Attempt key={attempt.attempt} {...props} attempt={attempt} />
+        ))}
+      </ol>
+    </section>
+  );
+}
+
+function Attempt({ attempt: tried, now, live, trans }: IAttemptsProps & { attempt: IAttempt }): React.JSX.Element {
+  const { started, ended, state } = tried;
+  const end = ended ?? (live && state === 'running' ? now : null);
+  const where = [tried.host, tried.worker].filter(place => place).join(', ');
+  return (
+    <li data-attempt={tried.attempt} data-state={state}>
+      <span role="img" aria-label={labelOf(state, trans)} title={labelOf(state, trans)}>
+        <StateMark state={state} />
+      </span>
+      <b>{tried.attempt + 1}</b>
+      <span>{started === null ? '' : moment(started, now)}</span>
+      <span className="parslab-Attempts-time">
+        {started === null || end === null ? '' : duration(end - started)}
+      </span>
+      <span className="parslab-Attempts-where" title={where}>
+        {tried.host || tried.worker}
+      </span>
+      {(tried.reason || tried.error) && (
+        <p className="parslab-Attempts-why">
+          {tried.reason && <b>{reasonLabel(tried.reason, trans)}</b>} {tried.error}
+        </p>
+      )}
+    </li>
+  );
+}
+
+/** What the reason of a failed attempt is called; reasons of a newer kernel as they come. */
+export function reasonLabel(reason: string, trans: TranslationBundle): string {
+  const labels: Record<string, string> = {
+    app_error: trans.__('Exception'),
+    worker_lost: trans.__('Worker lost'),
+    node_lost: trans.__('Node lost'),
+    walltime: trans.__('Walltime'),
+    out_of_memory: trans.__('Out of memory'),
+    serialization: trans.__('Pickling'),
+    dependency: trans.__('Dependency'),
+    cancelled: trans.__('Cancelled'),
+    never_run: trans.__('No worker'),
+    kernel_lost: trans.__('Run lost'),
+    retry_handler: trans.__('Retry handler')
+  };
+  return labels[reason] ?? reason;
+}

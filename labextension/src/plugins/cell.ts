@@ -1,0 +1,55 @@
+/** Adds the command that cancels what a cell has called, to the palette and to the menu of a cell. */
+import type { JupyterFrontEnd, JupyterFrontEndPlugin } from '@jupyterlab/application';
+import { ICommandPalette } from '@jupyterlab/apputils';
+import { INotebookTracker } from '@jupyterlab/notebook';
+import { ITranslator, nullTranslator } from '@jupyterlab/translation';
+
+import { Commands } from '../commands';
+import { CellNumbers } from '../connection/cells';
+import { tell } from '../tell';
+import { IRuns } from '../tokens';
+
+export const cellPlugin: JupyterFrontEndPlugin<void> = {
+  id: 'parslab:cell',
+  description: 'Cancels the tasks that a cell has called.',
+  autoStart: true,
+  requires: [IRuns, INotebookTracker],
+  optional: [ICommandPalette, ITranslator],
+  activate: (
+    app: JupyterFrontEnd,
+    runs: IRuns,
+    tracker: INotebookTracker,
+    palette: ICommandPalette | null,
+    translator: ITranslator | null
+  ) => {
+    const trans = (translator ?? nullTranslator).load('parslab');
+    const numbers = new CellNumbers(tracker);
+    // Nobody has to look at the panel: a run that was never looked at is only waiting to be.
+    const there = () => ['live', 'waiting'].includes(runs.current?.status ?? '');
+    const cellOf = (args: { cell?: unknown }) => (typeof args.cell === 'string' ? args.cell : numbers.active);
+    app.commands.addCommand(Commands.cancelCell, {
+      label: args =>
+        typeof args.cell === 'string'
+          ? trans.__('Cancel the Tasks of %1', args.cell)
+          : trans.__("Cancel This Cell's Tasks"),
+      caption: trans.__('Cancel all tasks that the cell has called and that have not ended'),
+      describedBy: {
+        args: { type: 'object', properties: { cell: { type: 'string' }, client: { type: 'number' } } }
+      },
+      isEnabled: args => there() && cellOf(args) !== '',
+      isVisible: there,
+      execute: async args => {
+        const cell = cellOf(args);
+        const client = typeof args.client === 'number' ? args.client : -1;
+        const done = runs.current?.cancelCell(cell, client);
+        await tell(done?.then(text => (text.includes(cell) ? text : `${text} (${cell})`)));
+      }
+    });
+    palette?.addItem({ command: Commands.cancelCell, category: trans.__('Parsl') });
+    app.contextMenu.addItem({
+      command: Commands.cancelCell,
+      selector: '.jp-Notebook .jp-CodeCell',
+      rank: 9
+    });
+  }
+};
