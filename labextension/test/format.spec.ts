@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 
-import { bytes, clock, duration, rate, taskLabel } from '../src/components/format';
+import { bytes, clock, duration, rate, span, taskLabel } from '../src/components/format';
 
 describe('what people read', () => {
   it.each([
@@ -21,6 +21,13 @@ describe('what people read', () => {
     [750, '12:30'],
     [3723, '1:02:03']
   ])('a clock at %d shows %s', (seconds, text) => expect(clock(seconds)).toBe(text));
+
+  it.each([
+    [45, '45 s'],
+    [600, '10 min'],
+    [5400, '1 h 30 min'],
+    [28800, '8 h']
+  ])('a span of %d is %s', (seconds, text) => expect(span(seconds)).toBe(text));
 
   it.each([
     [0, '0'],

@@ -50,6 +50,14 @@ export class Rendered {
     act(() => element.click());
   }
 
+  /** Chooses in a list. */
+  choose(select: HTMLSelectElement, value: string): void {
+    act(() => {
+      select.value = value;
+      select.dispatchEvent(new Event('change', { bubbles: true }));
+    });
+  }
+
   key(element: HTMLElement, key: string): void {
     act(() => void element.dispatchEvent(new KeyboardEvent('keydown', { key, bubbles: true, cancelable: true })));
   }

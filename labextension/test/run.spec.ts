@@ -251,6 +251,48 @@ describe('asks', () => {
     await expect(run.cancel([1])).rejects.toThrow('not connected');
   });
 
+  it('cancel what a cell has called, of this notebook or of another', () => {
+    void run.cancelCell('In [3]');
+    expect(connection.last('Cancel')).toMatchObject({ cell: 'In [3]', client: -1 });
+    void run.cancelCell('In [3]', 2);
+    expect(connection.last('Cancel')).toMatchObject({ cell: 'In [3]', client: 2 });
+  });
+
+  it('try again some tasks, or all that failed', async () => {
+    void run.retry([3]);
+    expect(connection.last('Retry')).toMatchObject({ tasks: [3], app: '' });
+    const all = run.retry('failed', 'fit');
+    expect(connection.last('Retry')).toMatchObject({ everything: true, app: 'fit' });
+    // Notebooks are asked first, and workers may have to let go.
+    vi.advanceTimersByTime(ANSWER_TIME * 2);
+    connection.tell({ type: 'Done', ask: connection.last('Retry').ask, text: '2 tasks run again.' });
+    expect(await all).toBe('2 tasks run again.');
+  });
+
+  it('explain a task, and keep the run', async () => {
+    const why = run.explain(3);
+    expect(connection.last('Explain').task).toBe(3);
+    connection.tell({ type: 'Done', ask: connection.last('Explain').ask, text: 'It ran because.' });
+    expect(await why).toBe('It ran because.');
+    void run.keep(0);
+    expect(connection.last('Keep').seconds).toBe(0);
+  });
+
+  it('are given up when another process takes over the run, whose picture goes on', async () => {
+    run.watched = true;
+    await settle();
+    connection.tell(snapshot({ ask: connection.last('Attach').ask }));
+    const lost = expect(run.detail(3)).rejects.toThrow('started again');
+    changes.length = 0;
+    connection.tell(snapshot({ run: { ...INFO, pid: 99 }, nodes: [[1, 'fit', 'running', []]] }));
+    await lost;
+    expect(changes).toEqual([{ reset: true, added: [], moved: [] }]);
+    expect(run.rates).not.toEqual([]);
+    connection.tell(delta(6, { changes: [[1, 'exec_done']] }));
+    expect(run.nodes.get(1)?.state).toBe('exec_done');
+    expect(attaches()).toBe(1);
+  });
+
   it('cancel some tasks or all', async () => {
     const some = run.cancel([3, 4]);
     expect(connection.last('Cancel').tasks).toEqual([3, 4]);

@@ -14,7 +14,7 @@ import { OverviewBody } from '../src/panels/overview/body';
 import { TasksBody } from '../src/panels/tasks/body';
 import { Rendered } from './render';
 import { liveRuns, settle } from './runs';
-import { delta, detail, INFO, overview, row } from './samples';
+import { delta, detail, INFO, overview, row, snapshot } from './samples';
 
 const trans = nullTranslator.load('parslab');
 let view: Rendered | undefined;
@@ -29,7 +29,7 @@ afterEach(() => view?.close());
 describe('the overview', () => {
   function body(part: Parameters<typeof overview>[0] = {}) {
     const { run, connection } = liveRuns({ overview: overview(part) });
-    const calls = { onCancelAll: vi.fn(), onShowTasks: vi.fn() };
+    const calls = { onCancelAll: vi.fn(), onRetryFailed: vi.fn(), onShowTasks: vi.fn() };
     return { run, connection, calls, element: <OverviewBody run={run} trans={trans} {...calls} /> };
   }
 
@@ -77,15 +77,105 @@ describe('the overview', () => {
   });
 });
 
+describe('what failed', () => {
+  function overviewOf(counts: Record<string, number>) {
+    const { run } = liveRuns({ overview: overview({ counts }) });
+    const onRetryFailed = vi.fn();
+    const calls = { onCancelAll: vi.fn(), onShowTasks: vi.fn(), onRetryFailed };
+    return { onRetryFailed, element: <OverviewBody run={run} trans={trans} {...calls} /> };
+  }
+
+  it('can be tried again where it is counted', () => {
+    const { element, onRetryFailed } = overviewOf({ exec_done: 3, dep_fail: 2 });
+    const seen = show(element);
+    seen.click(seen.button('Retry failed'));
+    expect(onRetryFailed).toHaveBeenCalledOnce();
+    expect(seen.button('Retry failed').title).toContain('2 failed tasks');
+    seen.again(overviewOf({ exec_done: 3, cancelled: 2 }).element);
+    expect(() => seen.button('Retry failed')).toThrow();
+  });
+
+  it('can be tried again for the app that the table is about', async () => {
+    const apps = { fit: { failed: 2 }, load: { exec_done: 3 } };
+    const { runs } = liveRuns({ overview: overview({ counts: { failed: 2, exec_done: 3 }, apps }) });
+    const table = new TaskTable(runs);
+    const calls = { onOpen: vi.fn(), onRetryFailed: vi.fn() };
+    const body = () => <TasksBody table={table} now={1010} selected={null} trans={trans} {...calls} />;
+    const seen = show(body());
+    seen.click(seen.button('Retry failed'));
+    expect(calls.onRetryFailed).toHaveBeenLastCalledWith(undefined);
+    table.ask({ apps: ['fit'] });
+    seen.again(body());
+    seen.click(seen.button('Retry failed of fit'));
+    expect(calls.onRetryFailed).toHaveBeenLastCalledWith('fit');
+    table.ask({ apps: ['load'] });
+    seen.again(body());
+    expect(seen.text).not.toContain('Retry');
+    table.dispose();
+  });
+});
+
 describe('the head', () => {
   const tabs = [
     { id: 'overview', label: 'Overview' },
     { id: 'graph', label: 'Graph' }
   ];
 
+  const onKeep = vi.fn();
+  const onAttach = vi.fn();
+
   function head(run: Run | null, onSelect = vi.fn()) {
-    return <HeaderBody run={run} tabs={tabs} current="overview" trans={trans} onSelect={onSelect} />;
+    const calls = { onSelect, onKeep, onAttach };
+    return <HeaderBody run={run} tabs={tabs} current="overview" trans={trans} {...calls} />;
   }
+
+  it('says how long the run outlives its notebook, and lets it be chosen', () => {
+    const { run, connection } = liveRuns();
+    const seen = show(head(run as Run));
+    const select = seen.one('.parslab-Lease select') as HTMLSelectElement;
+    expect(select.selectedOptions[0].textContent).toBe('stays for 10 min');
+    expect([...select.options].map(option => option.value)).toEqual(['600', '3600', '28800', '0']);
+    seen.choose(select, '28800');
+    expect(onKeep).toHaveBeenCalledExactlyOnceWith(28800);
+    const clients = [1, 2].map(client => ({
+      client,
+      pid: client,
+      host: 'here',
+      owner: client === 1,
+      notebook: '',
+      since: 1000
+    }));
+    connection.tell(delta(6, { run: { ...INFO, linger: 5400, clients } }));
+    seen.again(head(run as Run));
+    expect(select.selectedOptions[0].textContent).toBe('stays for 1 h 30 min');
+    expect(seen.text).toContain('shared with another');
+    connection.tell(delta(7, { run: { ...INFO, linger: 0 } }));
+    seen.again(head(run as Run));
+    expect(select.selectedOptions[0].textContent).toBe('ends with its kernel');
+  });
+
+  it('says that the run is still there after a restart, and goes on with it', () => {
+    vi.useFakeTimers({ now: 1_000_000 });
+    const { run, connection } = liveRuns();
+    const seen = show(head(run as Run));
+    connection.become('lost', 'restarted');
+    seen.again(head(run as Run));
+    expect(seen.one('[role="alert"]').textContent).toContain('run 007 is still there (until ');
+    expect(seen.text).toContain('%parsl load');
+    expect(seen.all('.parslab-Lease')).toHaveLength(0);
+    seen.click(seen.button('Go on with it'));
+    expect(onAttach).toHaveBeenCalledOnce();
+    vi.advanceTimersByTime(601_000);
+    seen.again(head(run as Run));
+    expect(seen.one('[role="alert"]').textContent).toContain('run parslab.load() again');
+    connection.become('live');
+    connection.tell(snapshot({ seq: 1 }));
+    connection.become('lost', 'dead');
+    seen.again(head(run as Run));
+    expect(seen.text).toContain('restart the kernel and go on with %parsl load');
+    expect(() => seen.button('Go on with it')).toThrow();
+    vi.useRealTimers();
+  });
 
   it('says what to do when there is nothing to see', () => {
     expect(show(head(null)).text).toContain('Open a notebook');
@@ -98,7 +188,7 @@ describe('the head', () => {
   });
 
   it('tells how the run stands above the last picture', () => {
-    const { run, connection } = liveRuns();
+    const { run, connection } = liveRuns({ run: { ...INFO, linger: 0 } });
     const seen = show(head(run as Run));
     expect(seen.one('.parslab-RunLine').dataset.status).toBe('live');
     expect(seen.text).toContain('Run 007');
@@ -154,7 +244,8 @@ describe('the table', () => {
     connection.tell({ type: 'TaskPage', ask, rows, total: 3, offset: 0 });
     await settle();
     const onOpen = vi.fn();
-    const element = <TasksBody table={table} now={1010} selected={2} trans={trans} onOpen={onOpen} />;
+    const calls = { onOpen, onRetryFailed: vi.fn() };
+    const element = <TasksBody table={table} now={1010} selected={2} trans={trans} {...calls} />;
     return { connection, onOpen, element };
   }
 
@@ -202,8 +293,16 @@ describe('the table', () => {
 
 describe('the drawer', () => {
   function body(part: Partial<IDrawerBodyProps> = {}) {
-    const calls = { onClose: vi.fn(), onCancel: vi.fn(), onShow: vi.fn(), onCopy: vi.fn() };
-    const props = { task: 1, detail: detail(1), problem: '', now: 1010, live: true, trans, ...calls, ...part };
+    const calls = {
+      onAsk: vi.fn(),
+      onClose: vi.fn(),
+      onCancel: vi.fn(),
+      onCancelCell: vi.fn(),
+      onShow: vi.fn(),
+      onCopy: vi.fn()
+    };
+    const told = { answers: () => undefined, problem: '', now: 1010, live: true };
+    const props = { task: 1, detail: detail(1), trans, ...told, ...calls, ...part };
     return { calls, element: <DrawerBody {...props} /> };
   }
 
@@ -254,6 +353,80 @@ describe('the drawer', () => {
     expect(seen.button('Cancel task').disabled).toBe(true);
     seen.again(body().element);
     expect(() => seen.button('Cancel task')).toThrow();
+  });
+
+  it('tries again what failed, was never run or was cancelled, and says what was done', () => {
+    for (const state of ['failed', 'dep_fail', 'cancelled']) {
+      const { element, calls } = body({ detail: detail(1, { row: row(1, { state }) }) });
+      const seen = show(element);
+      seen.click(seen.button('Retry'));
+      expect(calls.onAsk).toHaveBeenCalledExactlyOnceWith('retry');
+      seen.close();
+    }
+    const seen = show(body().element);
+    expect(() => seen.button('Retry')).toThrow();
+    const failed = detail(1, { row: row(1, { state: 'failed' }) });
+    const waiting = (question: string) => (question === 'retry' ? { text: null, refused: false } : undefined);
+    seen.again(body({ detail: failed, answers: waiting }).element);
+    expect(seen.button('Retry').disabled).toBe(true);
+    const said = seen.one('[role="status"][data-answer="retry"]');
+    const answers = () => ({ text: '3 tasks run again; fit as now defined.', refused: false });
+    seen.again(body({ answers }).element);
+    expect(said.textContent).toBe('3 tasks run again; fit as now defined.');
+  });
+
+  it('tells why a task ran when it is asked', () => {
+    const { element, calls } = body();
+    const seen = show(element);
+    seen.click(seen.button('Why did this run?'));
+    expect(calls.onAsk).toHaveBeenCalledExactlyOnceWith('explain');
+    const why = 'Task 1 (fit) ran because its function has changed: body.';
+    seen.again(
+      body({ answers: question => (question === 'explain' ? { text: why, refused: false } : undefined) }).element
+    );
+    expect(seen.one('[data-answer="explain"]').textContent).toBe(why);
+    expect(() => seen.button('Why did this run?')).toThrow();
+    seen.again(body({ detail: detail(1, { row: row(1, { state: 'memo_done' }) }) }).element);
+    expect(seen.button('Why did this not run?').disabled).toBe(false);
+  });
+
+  it('lists the attempts when there has been more than one', () => {
+    const first = {
+      attempt: 0,
+      state: 'failed',
+      started: 1001,
+      ended: 1003.5,
+      worker: 'local-0',
+      host: 'node1',
+      reason: 'worker_lost',
+      error: 'WorkerLost: killed by SIGKILL'
+    };
+    const seen = show(body({ detail: detail(1, { attempts: [first] }) }).element);
+    expect(seen.all('.parslab-Attempts')).toHaveLength(0);
+    const second = { ...first, attempt: 1, state: 'running', started: 1006, ended: null, reason: '', error: '' };
+    seen.again(body({ detail: detail(1, { attempts: [first, second] }) }).element);
+    const [one, two] = seen.all('.parslab-Attempts > li');
+    expect(one.textContent).toContain('2.5 s');
+    expect(one.textContent).toContain('node1');
+    expect(one.textContent).toContain('Worker lost');
+    expect(one.textContent).toContain('WorkerLost: killed by SIGKILL');
+    expect(two.dataset).toMatchObject({ attempt: '1', state: 'running' });
+    expect(two.textContent).toContain('4.0 s');
+    const gone = detail(1, { row: row(1, { state: 'failed', error: first.error }), attempts: [first, first] });
+    seen.again(body({ detail: gone }).element);
+    expect(seen.all('.parslab-Attempts-why')).toHaveLength(2);
+    const many = Array.from({ length: 25 }, (_, attempt) => ({ ...first, attempt }));
+    seen.again(body({ detail: detail(1, { attempts: many }) }).element);
+    expect(seen.text).toContain('and 5 earlier ones');
+  });
+
+  it('cancels what the cell of a task has called', () => {
+    const { element, calls } = body({ detail: detail(1, { client: 3 }) });
+    const seen = show(element);
+    seen.click(seen.button('Cancel the tasks of In [3]'));
+    expect(calls.onCancelCell).toHaveBeenCalledExactlyOnceWith('In [3]', 3);
+    seen.again(body({ live: false }).element);
+    expect(seen.button('Cancel the tasks of In [3]').disabled).toBe(true);
   });
 
   it('leads to dependencies and dependents, and counts what is too many', () => {

@@ -66,6 +66,9 @@ export class TaskAnswers implements IDisposable {
   private _tell(answers: Map<Question, IAnswer>, question: Question, answer: IAnswer): void {
     answers.set(question, answer);
     if (answers === this._answers && !this._isDisposed) {
+      if (question === 'retry' && answer.text !== null) {
+        this._watched.reload(); // also a task that has failed again before anybody was told of it
+      }
       this._changed.emit();
     }
   }

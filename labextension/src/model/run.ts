@@ -295,7 +295,8 @@ export class Run implements IRun {
     const moved: number[] = [];
     for (const [id, state] of delta.changes) {
       const node = this._nodes.get(id);
-      if (node && node.state !== state) {
+      // One that has the state that it had may have been in others meanwhile: it was tried again.
+      if (node) {
         node.state = state;
         moved.push(id);
       }

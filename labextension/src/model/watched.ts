@@ -62,6 +62,11 @@ export class WatchedTask implements IDisposable {
     }
   }
 
+  /** Something was done to it. */
+  reload(): void {
+    void this._load();
+  }
+
   dispose(): void {
     if (this._isDisposed) {
       return;

@@ -11,6 +11,8 @@ const LISTED = 20;
 
 export interface IAttemptsProps {
   attempts: readonly IAttempt[];
+  /** What is said of the task as a whole: not said again of the attempt that it ended with. */
+  error: string;
   /** The kernel's time, for the one that goes on. */
   now: number;
   live: boolean;
@@ -40,8 +42,11 @@ export function Attempts(props: IAttemptsProps): React.JSX.Element | null {
   );
 }
 
-function Attempt({ attempt: tried, now, live, trans }: IAttemptsProps & { attempt: IAttempt }): React.JSX.Element {
+function Attempt(props: IAttemptsProps & { attempt: IAttempt }): React.JSX.Element {
+  const { attempt: tried, attempts, now, live, trans } = props;
   const { started, ended, state } = tried;
+  const when = started ?? ended; // of one that was lost at once it is not known when it began
+  const known = tried === attempts[attempts.length - 1] && tried.error === props.error;
   const end = ended ?? (live && state === 'running' ? now : null);
   const where = [tried.host, tried.worker].filter(place => place).join(', ');
   return (
@@ -50,18 +55,15 @@ function Attempt({ attempt: tried, now, live, trans }: IAttemptsProps & { attemp
         <StateMark state={state} />
       </span>
       <b>{tried.attempt + 1}</b>
-      <span>{started === null ? '' : moment(started, now)}</span>
+      <span>{when === null ? '' : moment(when, now)}</span>
       <span className="parslab-Attempts-time">
         {started === null || end === null ? '' : duration(end - started)}
       </span>
+      <span className="parslab-Attempts-reason">{reasonLabel(tried.reason, trans)}</span>
       <span className="parslab-Attempts-where" title={where}>
         {tried.host || tried.worker}
       </span>
-      {(tried.reason || tried.error) && (
-        <p className="parslab-Attempts-why">
-          {tried.reason && <b>{reasonLabel(tried.reason, trans)}</b>} {tried.error}
-        </p>
-      )}
+      {tried.error && !known && <p className="parslab-Attempts-why">{tried.error}</p>}
     </li>
   );
 }

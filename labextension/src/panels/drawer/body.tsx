@@ -97,7 +97,7 @@ function Details(props: IDetailsProps): React.JSX.Element {
       <Said answer={props.answers('retry')} id="retry" waiting={trans.__('Asking for it to be tried again…')} />
       {row.error && <p className="parslab-Drawer-error">{row.error}</p>}
       <Times {...props} />
-      <Attempts attempts={detail.attempts} {...props} />
+      <Attempts attempts={detail.attempts} error={row.error} {...props} />
       <Why {...props} />
       {row.shown && (
         <section>

@@ -38,17 +38,19 @@ export function OverviewBody(props: IOverviewBodyProps): React.JSX.Element | nul
       <section>
         <div className="parslab-Overview-progress">
           <span>{trans.__('%1 of %2 ended', count(ended), count(overview.tasks_total))}</span>
-          {failed > 0 && (
-            <RetryFailed failed={failed} live={run.status === 'live'} trans={trans} onRetry={onRetryFailed} />
-          )}
-          <button
-            type="button"
-            className="parslab-Button"
-            disabled={open === 0 || run.status !== 'live'}
-            onClick={onCancelAll}
-          >
-            {trans.__('Cancel all')}
-          </button>
+          <div>
+            {failed > 0 && (
+              <RetryFailed failed={failed} live={run.status === 'live'} trans={trans} onRetry={onRetryFailed} />
+            )}
+            <button
+              type="button"
+              className="parslab-Button"
+              disabled={open === 0 || run.status !== 'live'}
+              onClick={onCancelAll}
+            >
+              {trans.__('Cancel all')}
+            </button>
+          </div>
         </div>
         <StateBar counts={overview.counts} label={trans.__('Progress')} trans={trans} />
         <Counters counts={overview.counts} trans={trans} onShow={state => onShowTasks({ states: [state] })} />
