@@ -50,7 +50,7 @@ describe('the stream', () => {
     expect(changes[1]).toEqual({ reset: false, added: [2], moved: [1] });
   });
 
-  it('does not report states that did not change, nor nodes it does not know', () => {
+  it('reports states that are told again, and no nodes that it does not know', () => {
     run.watched = true;
     connection.tell(
       snapshot(),
@@ -61,7 +61,7 @@ describe('the stream', () => {
         ]
       })
     );
-    expect(changes[1].moved).toEqual([]);
+    expect(changes[1].moved).toEqual([1]);
   });
 
   it('repairs a gap with one new snapshot', async () => {

@@ -412,9 +412,12 @@ describe('the drawer', () => {
     expect(one.textContent).toContain('WorkerLost: killed by SIGKILL');
     expect(two.dataset).toMatchObject({ attempt: '1', state: 'running' });
     expect(two.textContent).toContain('4.0 s');
-    const gone = detail(1, { row: row(1, { state: 'failed', error: first.error }), attempts: [first, first] });
+    const gone = detail(1, {
+      row: row(1, { state: 'failed', error: first.error }),
+      attempts: [first, { ...first, attempt: 1 }]
+    });
     seen.again(body({ detail: gone }).element);
-    expect(seen.all('.parslab-Attempts-why')).toHaveLength(2);
+    expect(seen.all('.parslab-Attempts-why')).toHaveLength(1);
     const many = Array.from({ length: 25 }, (_, attempt) => ({ ...first, attempt }));
     seen.again(body({ detail: detail(1, { attempts: many }) }).element);
     expect(seen.text).toContain('and 5 earlier ones');

@@ -177,9 +177,9 @@ class Notebook:
         """All its cells."""
         return [Cell(self, place) for place in range(len(self.lab.drive("sources", self.path)))]
 
-    def load(self, workers: int = 2) -> None:
-        """Load a run with so many workers and make what the tests use."""
-        self.run(LOAD.format(workers=workers))
+    def load(self, workers: int = 2, more: str = "") -> None:
+        """Load a run with so many workers (and ``more`` words in its Config) and make what the tests use."""
+        self.run(LOAD.format(workers=workers, more=more and f", {more}"))
         self.lab.panel.is_live()
 
     def show(self) -> None:
@@ -263,7 +263,7 @@ from pathlib import Path
 import parslab
 from parslab import Config, LowLatencyExecutor, python_app
 
-dfk = parslab.load(Config(executors=[LowLatencyExecutor(workers={workers})]))
+dfk = parslab.load(Config(executors=[LowLatencyExecutor(workers={workers})]{more}))
 
 @python_app
 def stamp(*after):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from typing import TYPE_CHECKING
 
 import psutil
@@ -93,17 +95,42 @@ def test_a_kernel_that_is_shut_down_leaves_a_sentence(lab: Lab, loaded: Notebook
     lab.panel.says(NO_KERNEL)
 
 
-def test_the_panel_says_that_the_run_was_killed(lab: Lab, loaded: Notebook, gate: Path) -> None:
-    loaded.run("stamp().result()")
-    cell = loaded.start(f"import signal\nf = held({str(gate)!r})\nos.kill(dfk.pid, signal.SIGKILL)\nf.result()")
+def test_the_picture_goes_on_when_the_run_is_killed(lab: Lab, loaded: Notebook, gate: Path) -> None:
+    loaded.run("stamp().result(), bad(1).exception()")
+    loaded.run(f"future = nap(0, held({str(gate)!r}))")
+    lab.panel.show("Overview")
+    lab.panel.counts(exec_done=1, failed=1, running=1, pending=1)
+    drawer = lab.panel.open_task("bad")
+    pid = int(loaded.run("dfk.pid"))
+    os.kill(pid, signal.SIGKILL)
+    lab.panel.show("Overview")
+    expect(lab.panel.node.locator(".parslab-Notices")).to_contain_text("was killed by SIGKILL; it was started again")
+    lab.panel.is_live()
+    lab.panel.counts(exec_done=1, failed=1, running=1, pending=1)
+    lab.panel.show("Graph")
+    expect(lab.panel.canvas).to_have_attribute("data-nodes", "4")
+    expect(drawer.locator("header")).to_have_attribute("data-state", "failed")
+    gate.touch()
+    lab.panel.show("Overview")
+    lab.panel.counts(exec_done=3, failed=1)
+    drawer.get_by_role("button", name="Retry").click()
+    expect(drawer.locator("[data-answer=retry]")).to_contain_text("1 task runs again")
+    lab.panel.close_task()
+    assert loaded.run("future.done() and dfk.pid") != str(pid)
+
+
+def test_the_panel_says_that_the_run_was_killed(lab: Lab, book: Notebook, gate: Path) -> None:
+    book.load(more="resume=False")
+    book.run("stamp().result()")
+    cell = book.start(f"import signal\nf = held({str(gate)!r})\nos.kill(dfk.pid, signal.SIGKILL)\nf.result()")
     lab.panel.says("This run has ended (")
     lab.panel.says("killed by SIGKILL")
     lab.panel.says("Run parslab.load() to start another.")
     cell.wait()
     assert "SIGKILL" in cell.error
-    loaded.load()
+    book.load()
     lab.panel.show("Overview")
-    loaded.run("stamp().result()")
+    book.run("stamp().result()")
     lab.panel.counts(exec_done=1)
 
 

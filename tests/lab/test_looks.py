@@ -49,7 +49,7 @@ def test_a_panel_without_tasks_can_be_read(plain: Lab, book: Notebook, theme: st
     plain.panel.resize(NARROW)
     plain.panel.says("parslab.load()")
     assert plain.page.evaluate(LOOKS) == []
-    book.load()
+    book.load(more="resume=False")
     for view in ("Overview", "Graph", "Tasks"):
         plain.panel.show(view)
         assert plain.page.evaluate(LOOKS) == []
