@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import os
+import queue
 import signal
 import sys
 import threading
@@ -12,6 +13,7 @@ from concurrent.futures import Future
 from typing import TYPE_CHECKING
 
 import cloudpickle
+import msgspec
 import pytest
 
 import parslab
@@ -22,7 +24,7 @@ from parslab.executors import LowLatencyExecutor, ThreadPoolExecutor
 from parslab.records import panel
 from tests.process.blocks import executor
 from tests.process.house import House, error_of, is_gone, until, within
-from tests.process.panel import notices
+from tests.process.panel import notices, picture
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -118,7 +120,14 @@ def test_the_picture_goes_on(house: House, tmp_path: Path) -> None:
         assert before is not None
         folder = folder_of(dfk.run_dir)
         until(lambda: sum(isinstance(item, Ended) for _, item in entries(folder)) == 30)
+        first = picture(dfk).run
+        fed: queue.SimpleQueue[bytes] = queue.SimpleQueue()
+        dfk.on_feed = fed.put
         kill(dfk)
+        told = msgspec.json.decode(fed.get(timeout=20), type=panel.Snapshot)  # nobody has asked
+        dfk.on_feed = None
+        assert (told.run.run, told.run.started) == (first.run, first.started)
+        assert told.run.pid == dfk.pid != first.pid
         assert work(log, 30).result(30) == 30
         until(lambda: finished() == 31)
         assert began() == before

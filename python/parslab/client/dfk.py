@@ -70,6 +70,7 @@ __all__ = ["DataFlowKernel"]
 log = logging.getLogger(__name__)
 
 _STREAMS = {1: "stdout", 2: "stderr"}
+_LOOK = b'{"type":"Attach"}'
 
 
 class DataFlowKernel(Holder):
@@ -151,6 +152,8 @@ class DataFlowKernel(Holder):
         self._local.report_again()
         self._link.send(Resumed(list(self._pending), there))
         self._questions.ask_again()
+        if self.on_feed is not None:  # it does not know of the panels that look
+            self.panel_ask(_LOOK)
 
     # ----- calls
 

@@ -203,6 +203,7 @@ def start(config: Config, package: str, notebook: str = "", inherits: Sequence[s
     run = f"{run_dir.name}-{secrets.token_hex(3)}"
     settings: dict[str, Any] = {
         "run": run,
+        "began": time.time(),
         "run_dir": str(run_dir),
         "executors": executors,
         "retries": config.retries,

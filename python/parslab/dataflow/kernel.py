@@ -168,7 +168,7 @@ class Kernel(Ledger, Reception):
             self.reasons.append(self.heirs.why)
         self.event(
             RunStarted(
-                time(),
+                self.run.get("began") or time(),  # whoever takes over a run goes on with its clock
                 self.run["run"],
                 socket.gethostname(),
                 os.getpid(),
