@@ -14,7 +14,8 @@ from time import time
 from typing import TYPE_CHECKING, Any
 
 from parslab.client.acting import calling_join, on_behalf_of
-from parslab.client.futures import AppFuture, DataFuture, LeanFuture, _left
+from parslab.client.futures import AppFuture, DataFuture, LeanFuture
+from parslab.client.lean import left
 from parslab.client.mend import defined_now, same_body
 from parslab.client.pool import ThreadPool, futures_in, with_values
 from parslab.errors import SerializationError
@@ -370,6 +371,6 @@ class _JoinFuture(AppFuture):
 
     def _value(self, until: float | None = None) -> Any:
         if not self._known:
-            values = [item.result(_left(until)) for item in self._inner]
+            values = [item.result(left(until)) for item in self._inner]
             self._take(values if self._many else values[0])
         return self._object
