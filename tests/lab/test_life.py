@@ -96,7 +96,7 @@ def test_a_kernel_that_is_shut_down_leaves_a_sentence(lab: Lab, loaded: Notebook
 
 
 def test_the_picture_goes_on_when_the_run_is_killed(lab: Lab, loaded: Notebook, gate: Path) -> None:
-    loaded.run("stamp().result(), bad(1).exception()")
+    loaded.run("failed = bad(1); stamp().result(), failed.exception()")
     loaded.run(f"future = nap(0, held({str(gate)!r}))")
     lab.panel.show("Overview")
     lab.panel.counts(exec_done=1, failed=1, running=1, pending=1)

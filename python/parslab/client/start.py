@@ -219,7 +219,6 @@ def start(config: Config, package: str, notebook: str = "", inherits: Sequence[s
         "path": _import_path(),
         "cwd": here,
         "owner_pid": os.getpid(),
-        "sockets": _sockets_folder(),
         "connection": str(connection_path(run)),
         "notebook": notebook,
         "linger": default_linger(notebook) if config.linger is None else config.linger,
@@ -228,12 +227,15 @@ def start(config: Config, package: str, notebook: str = "", inherits: Sequence[s
         "digest": digest(config),
         "notices": notices,
     }
+    folders: list[str] = []
     ours, theirs = socket.socketpair()
     try:
+        settings["sockets"] = _sockets_folder(folders)
         popen = launch(settings, theirs.fileno())
     except BaseException as error:
         ours.close()
-        shutil.rmtree(settings["sockets"], ignore_errors=True)
+        for folder in folders:
+            shutil.rmtree(folder, ignore_errors=True)
         if not isinstance(error, OSError):
             raise  # an interrupt; a process that is there already ends with its socket
         raise ConfigurationError(
@@ -311,15 +313,22 @@ def _import_path() -> list[str]:
     return [os.path.abspath(entry) for entry in sys.path]
 
 
-def _sockets_folder() -> str:
-    """A new folder for the sockets of a run, where paths are short: those of unix sockets end at about 100 bytes."""
+def _sockets_folder(tried: list[str]) -> str:
+    """A new folder for the sockets of a run, where paths are short: those of unix sockets end at about 100 bytes.
+
+    Each name is in ``tried`` before the folder is made, so that one is removed whose making was interrupted.
+    """
     errors: list[OSError] = []
     for base in (os.environ.get("XDG_RUNTIME_DIR", ""), os.environ.get("TMPDIR", ""), tempfile.gettempdir(), "/tmp"):
         if base and len(base) < 60:
+            folder = os.path.join(base, f"parslab-{secrets.token_hex(4)}")
+            tried.append(folder)
             try:
-                return tempfile.mkdtemp(prefix="parslab-", dir=base)
+                os.mkdir(folder, 0o700)
             except OSError as error:
                 errors.append(error)
+            else:
+                return folder
     raise ConfigurationError(
         f"A run needs a folder for its sockets and none can be made ({errors[0]}): set TMPDIR to a folder with a short "
         "path that can be written."
