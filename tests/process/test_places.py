@@ -155,14 +155,14 @@ def test_no_temporary_folder_at_all_is_told(house: House, patch: pytest.MonkeyPa
         patch.setenv(name, str(long))
     with loaded(house.runs):  # too long for sockets: another place is taken
         assert plus(1).result() == 2
-    made = tempfile.mkdtemp
+    make = os.mkdir
 
-    def refuse(*args: Any, **options: Any) -> str:
-        if options.get("prefix") == "parslab-":
+    def refuse(path: Any, *args: Any, **options: Any) -> None:
+        if os.path.basename(path).startswith("parslab-"):
             raise OSError(30, "Read-only file system", "/tmp")
-        return str(made(*args, **options))
+        make(path, *args, **options)
 
-    patch.setattr(tempfile, "mkdtemp", refuse)
+    patch.setattr(os, "mkdir", refuse)
     with pytest.raises(ConfigurationError, match=r"needs a folder for its sockets.*Read-only.*set TMPDIR to a folder"):
         parslab.load(Config(run_dir=house.runs))
 
