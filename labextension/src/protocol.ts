@@ -220,6 +220,8 @@ export interface IRunInfo {
   /** When it ends if none comes. */
   ends: number | null;
   clients: IClientRow[];
+  /** Executors that take no tasks any more, and why. */
+  stopped: Record<string, string>;
 }
 
 /** How many there were at a time: ``[time, blocks that run, their workers, tasks that wait for a worker]``. */

@@ -11,7 +11,7 @@ import { ParslPanel } from '../src/panels/frame';
 import type { IRun } from '../src/tokens';
 import { Rendered } from './render';
 import { liveRuns, settle } from './runs';
-import { block, blockText, delta, endedBlock, manager, overview } from './samples';
+import { block, blockText, delta, endedBlock, INFO, manager, overview } from './samples';
 
 const trans = nullTranslator.load('parslab');
 let view: Rendered | undefined;
@@ -27,6 +27,19 @@ function body(part: Parameters<typeof liveRuns>[0]) {
   view = new Rendered(element());
   return { ...all, seen: view, actions, again: () => view!.again(element()) };
 }
+
+describe('an executor that is stopped', () => {
+  it('says why, and offers no blocks', () => {
+    const stopped = { htex: 'no block has started three times in a row: sbatch is missing.\nCheck the PATH.' };
+    const { seen, actions } = body({ run: { ...INFO, stopped }, blocks: [endedBlock(0, 'failed', 'no sbatch')] });
+    expect(seen.text).toContain('Stopped: no block has started three times in a row: sbatch is missing.');
+    const more = seen.button('One block more for htex');
+    expect(more.disabled).toBe(true);
+    expect(more.title).toBe(stopped.htex);
+    seen.click(more);
+    expect(actions.scale).not.toHaveBeenCalled();
+  });
+});
 
 describe('the blocks', () => {
   it('are listed with what they do', () => {

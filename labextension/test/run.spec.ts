@@ -251,16 +251,21 @@ describe('asks', () => {
     await expect(run.cancel([1])).rejects.toThrow('not connected');
   });
 
-  it('cancel what a cell has called, of this notebook or of another', () => {
-    void run.cancelCell('In [3]');
-    expect(connection.last('Cancel')).toMatchObject({ cell: 'In [3]', client: -1 });
-    void run.cancelCell('In [3]', 2);
-    expect(connection.last('Cancel')).toMatchObject({ cell: 'In [3]', client: 2 });
+  it('cancel what a cell has called, of this notebook or of another', async () => {
+    for (const client of [undefined, 2]) {
+      const done = run.cancelCell('In [3]', client);
+      const ask = connection.last('Cancel');
+      expect(ask).toMatchObject({ cell: 'In [3]', client: client ?? -1 });
+      connection.tell({ type: 'Done', ask: ask.ask, text: '2 tasks cancelled' });
+      expect(await done).toBe('2 tasks cancelled');
+    }
   });
 
   it('try again some tasks, or all that failed', async () => {
-    void run.retry([3]);
+    const one = run.retry([3]);
     expect(connection.last('Retry')).toMatchObject({ tasks: [3], app: '' });
+    connection.tell({ type: 'Done', ask: connection.last('Retry').ask, text: '1 task runs again.' });
+    expect(await one).toBe('1 task runs again.');
     const all = run.retry('failed', 'fit');
     expect(connection.last('Retry')).toMatchObject({ everything: true, app: 'fit' });
     // Notebooks are asked first, and workers may have to let go.
@@ -274,8 +279,10 @@ describe('asks', () => {
     expect(connection.last('Explain').task).toBe(3);
     connection.tell({ type: 'Done', ask: connection.last('Explain').ask, text: 'It ran because.' });
     expect(await why).toBe('It ran because.');
-    void run.keep(0);
+    const kept = run.keep(0);
     expect(connection.last('Keep').seconds).toBe(0);
+    connection.tell({ type: 'Done', ask: connection.last('Keep').ask, text: 'It ends with its kernel.' });
+    expect(await kept).toBe('It ends with its kernel.');
   });
 
   it('are given up when another process takes over the run, whose picture goes on', async () => {

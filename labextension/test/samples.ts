@@ -25,7 +25,8 @@ export const INFO: IRunInfo = {
   linger: 600,
   away: null,
   ends: null,
-  clients: []
+  clients: [],
+  stopped: {}
 };
 
 export function overview(part: Partial<IOverview> = {}): IOverview {

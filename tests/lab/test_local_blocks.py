@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 import pytest
 from playwright.sync_api import expect
 
+from tests.lab.test_looks import LOOKS
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -91,3 +93,6 @@ def test_a_block_that_cannot_start_says_why(lab: Lab, book: Notebook, gate: Path
     expect(failed).to_have_attribute("data-state", "failed", timeout=60_000)
     failed.get_by_role("button").click()
     expect(panel.node.locator("#parslab-block-htex-0")).to_contain_text("module: command not found")
+    expect(panel.node.get_by_text("Stopped: 3 blocks in a row could not start")).to_be_visible(timeout=60_000)
+    expect(panel.node.get_by_role("button", name="One block more for htex")).to_be_disabled()
+    assert panel.page.evaluate(LOOKS) == []

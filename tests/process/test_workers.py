@@ -16,7 +16,7 @@ import pytest
 from parslab import python_app
 from parslab.errors import WorkerLost
 from tests.process.house import House, alive, error_of, is_gone, until, within, workers_of
-from tests.process.panel import notices
+from tests.process.panel import notices, picture
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -190,6 +190,7 @@ def test_a_broken_interpreter_stops_the_executor_and_says_so(house: House) -> No
         assert isinstance(error_of(pid()), WorkerLost)  # called after it was stopped
         said = [text for text in notices(dfk) if "is stopped" in text]
         assert len(said) == 1
+        assert "its workers cannot start" in picture(dfk).run.stopped["llex"]
         until(lambda: not workers_of(dfk.pid))
 
 

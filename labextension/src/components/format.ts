@@ -78,6 +78,11 @@ export function bytes(value: number): string {
   return `${size.toFixed(digits)} ${units[unit]}`;
 }
 
+/** What is said first of a text of several lines. */
+export function firstLine(text: string): string {
+  return text.trim().split('\n')[0];
+}
+
 function pad(value: number): string {
   return String(value).padStart(2, '0');
 }

@@ -34,6 +34,7 @@ from parslab.dataflow.table import Table
 from parslab.monitoring.monitor import Monitor
 from parslab.records.events import (
     Event,
+    ExecutorStopped,
     NoticeRaised,
     OutputWritten,
     RunEnded,
@@ -143,6 +144,7 @@ class Kernel(Ledger, Reception):
         """An executor has no worker and will never have one."""
         text = f"Executor {pool.label} is stopped: {pool.broken}"
         self.event(NoticeRaised(time(), "error", text))
+        self.event(ExecutorStopped(time(), pool.label, str(pool.broken)))
         pool.fail_waiting()
 
     @staticmethod

@@ -19,7 +19,7 @@ from parslab.dataflow.holding import Holding
 from parslab.dataflow.ledger import run_message
 from parslab.errors import ConfigurationError, ManagerLost, WorkerLost
 from parslab.places import import_prefix
-from parslab.records.events import ManagerMoved, NodeSampled, NoticeRaised, TaskSampled, WorkerMoved
+from parslab.records.events import ExecutorStopped, ManagerMoved, NodeSampled, NoticeRaised, TaskSampled, WorkerMoved
 from parslab.records.states import FINAL, ManagerState
 from parslab.scaling.base import BlockLoad, Load
 from parslab.serialize.failures import failure_from
@@ -212,6 +212,7 @@ class Managers:
         self.broken = why
         log.error("executor %s is stopped: %s", self.label, why)
         self.event(NoticeRaised(time(), "error", f"Executor {self.label} is stopped: {why}"))
+        self.event(ExecutorStopped(time(), self.label, why))
         self.fail_waiting()
 
     @property

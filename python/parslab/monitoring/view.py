@@ -36,6 +36,7 @@ from parslab.records.events import (
     ClientAttached,
     ClientLeft,
     Event,
+    ExecutorStopped,
     LeaseMoved,
     ManagerMoved,
     NodeSampled,
@@ -168,6 +169,7 @@ class View:
             ManagerMoved: self._manager_moved,
             NodeSampled: self._node_sampled,
             TaskSampled: self._task_sampled,
+            ExecutorStopped: self._executor_stopped,
             NoticeRaised: self._notice_raised,
         }
 
@@ -469,6 +471,11 @@ class View:
 
     def _lease_moved(self, event: LeaseMoved) -> None:
         self.run = msgspec.structs.replace(self.run, linger=event.linger, away=event.away, ends=event.ends)
+        self._run_changed = self.changed = True
+
+    def _executor_stopped(self, event: ExecutorStopped) -> None:
+        stopped = {**self.run.stopped, event.executor: clipped(event.reason, ERROR)}
+        self.run = msgspec.structs.replace(self.run, stopped=stopped)
         self._run_changed = self.changed = True
 
     def _run_started(self, event: RunStarted) -> None:

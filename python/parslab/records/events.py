@@ -241,6 +241,13 @@ class TaskSampled(_Event, frozen=True):
     written: int
 
 
+class ExecutorStopped(_Event, frozen=True):
+    """An executor takes no tasks any more, and gets no blocks; why."""
+
+    executor: str
+    reason: str
+
+
 class NoticeRaised(_Event, frozen=True):
     """Something the user should see: one sentence, what happened, where, what to do."""
 
@@ -266,5 +273,6 @@ Event: TypeAlias = (
     | ManagerMoved
     | NodeSampled
     | TaskSampled
+    | ExecutorStopped
     | NoticeRaised
 )

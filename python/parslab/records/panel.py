@@ -229,6 +229,8 @@ class RunInfo(msgspec.Struct):
     ends: float | None = None
     """When it ends if none comes."""
     clients: list[ClientRow] = []
+    stopped: dict[str, str] = {}
+    """Executors that take no tasks any more, and why."""
 
 
 class ScalePoint(msgspec.Struct, array_like=True, gc=False):

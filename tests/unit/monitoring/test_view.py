@@ -17,6 +17,7 @@ from parslab.records.events import (
     ClientAttached,
     ClientLeft,
     Event,
+    ExecutorStopped,
     LeaseMoved,
     NoticeRaised,
     OutputWritten,
@@ -353,3 +354,13 @@ def test_the_end_of_a_traceback_is_kept() -> None:
     view.apply([submitted(0), TaskFailed(1.0, 0, 0, "E: x", "a" * TRACEBACK + "the end")], 1.0)
     assert view.take_batch().failures[0][3].endswith("the end")
     assert clipped("abc", 3) == "abc"
+
+
+def test_an_executor_that_is_stopped_is_told_with_its_reason() -> None:
+    view = View()
+    view.apply([ExecutorStopped(1.0, "htex", "no block could start")], 1.0)
+    assert view.changed
+    run = view.take_run()
+    assert run is not None
+    assert run.stopped == {"htex": "no block could start"}
+    assert view.take_run() is None

@@ -2,7 +2,7 @@
 import type { TranslationBundle } from '@jupyterlab/translation';
 import * as React from 'react';
 
-import { count } from '../../components/format';
+import { count, firstLine } from '../../components/format';
 import type { IBlockGroup, OpenBlocks } from '../../model/blocks';
 import { blockKey, grouped } from '../../model/blocks';
 import type { IBlockCommand, IBlockRow } from '../../protocol';
@@ -49,6 +49,7 @@ function Group(props: IBlocksBodyProps & { group: IBlockGroup }): React.JSX.Elem
   const [all, setAll] = React.useState(false);
   const title = trans.__('Blocks of %1', executor);
   const enabled = run.status === 'live' && run.info?.ended === null;
+  const stopped = run.info?.stopped[executor] ?? '';
   const ended = over.filter((row, i) => all || i < LISTED || open.isOpen(blockKey(row)));
   const row = (block: IBlockRow) => (
     <BlockRows key={block.block} {...props} row={block} now={run.now} enabled={enabled} />
@@ -60,11 +61,13 @@ function Group(props: IBlocksBodyProps & { group: IBlockGroup }): React.JSX.Elem
         <Stepper
           blocks={live.length}
           enabled={enabled}
+          stopped={stopped}
           executor={executor}
           trans={trans}
           onScale={blocks => actions.scale(executor, blocks)}
         />
       </div>
+      {stopped && <p className="parslab-Blocks-stopped">{trans.__('Stopped: %1', firstLine(stopped))}</p>}
       <table className="parslab-BlockTable" aria-label={title}>
         <thead>
           <tr>
@@ -107,11 +110,13 @@ function Group(props: IBlocksBodyProps & { group: IBlockGroup }): React.JSX.Elem
 function Stepper(props: {
   blocks: number;
   enabled: boolean;
+  /** Why it gets no more blocks; empty while it may. */
+  stopped: string;
   executor: string;
   trans: TranslationBundle;
   onScale: (blocks: number) => void;
 }): React.JSX.Element {
-  const { blocks, enabled, executor, trans, onScale } = props;
+  const { blocks, enabled, stopped, executor, trans, onScale } = props;
   const [wanted, setWanted] = React.useState(blocks);
   React.useEffect(() => setWanted(blocks), [blocks]);
   const ask = (to: number) => {
@@ -124,7 +129,7 @@ function Stepper(props: {
     <div className="parslab-Stepper">
       <button
         type="button"
-        disabled={!enabled || wanted === 0}
+        disabled={!enabled || wanted === 0 || stopped !== ''}
         aria-label={less}
         title={less}
         onClick={() => ask(wanted - 1)}
@@ -132,7 +137,13 @@ function Stepper(props: {
         −
       </button>
       <output aria-label={trans.__('Blocks that are there or asked for')}>{blocks}</output>
-      <button type="button" disabled={!enabled} aria-label={more} title={more} onClick={() => ask(wanted + 1)}>
+      <button
+        type="button"
+        disabled={!enabled || stopped !== ''}
+        aria-label={more}
+        title={stopped || more}
+        onClick={() => ask(wanted + 1)}
+      >
         +
       </button>
     </div>

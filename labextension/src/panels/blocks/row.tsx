@@ -4,7 +4,7 @@ import { caretDownIcon, caretRightIcon, copyIcon, refreshIcon } from '@jupyterla
 import * as React from 'react';
 
 import { Meter } from '../../components/bars';
-import { clock, count, duration, moment } from '../../components/format';
+import { clock, count, duration, firstLine, moment } from '../../components/format';
 import { BlockMark, blockLabel } from '../../components/states';
 import { blockKey, isOver } from '../../model/blocks';
 import type { BlockState, IBlockCommand, IBlockRow, IManagerRow } from '../../protocol';
@@ -100,10 +100,6 @@ function age(row: IBlockRow, now: number): string {
     return row.started === null ? '' : clock(row.ended - row.started);
   }
   return clock(now - row.since);
-}
-
-function firstLine(text: string): string {
-  return text.trim().split('\n')[0];
 }
 
 function Details(props: IBlockRowsProps): React.JSX.Element {
