@@ -191,6 +191,10 @@ def start(config: Config, package: str, notebook: str = "", inherits: Sequence[s
     ConfigurationError
         The process cannot be started at all.
     """
+    # Needed at the end, too, when an import would be too late: one that makes a dataclass has Python forget that it
+    # ends by KeyboardInterrupt, and with which status.
+    import parslab.scaling.leftovers  # noqa: F401
+
     here = _here()
     executors = [executor.settings() for executor in config.executors]
     if any("provider" in settings for settings in executors):
