@@ -56,9 +56,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_sessionstart() -> None:
-    """Let Ctrl-C interrupt: a shell starts what it runs in the background with SIGINT ignored, which is inherited."""
+    """Let Ctrl-C interrupt: a shell starts what it runs in the background with SIGINT and SIGQUIT ignored, and that is
+    inherited."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    if signal.getsignal(signal.SIGQUIT) is signal.SIG_IGN:
+        signal.signal(signal.SIGQUIT, signal.SIG_DFL)
 
 
 # --- a run of their own ----------------------------------------------------------------------------------------------
