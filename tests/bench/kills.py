@@ -1,7 +1,9 @@
 """The command ``python -m tests.bench.kills``: 1,000 kills at random over a run of 20,000 tasks.
 
-Workers, managers and whole blocks are killed all over the run; every task must end once, and nothing may be left. It
-takes minutes, so the tests run a small one (``tests/process/test_high_throughput_faults.py``).
+Workers, managers and whole blocks are killed all over the run; every task must end once, and nothing may be left.  With
+``--everything`` it is a notebook's run, whose DataFlowKernel and kernel are killed, too (200 kills by default); a task
+may be executed again only if what it ran on was killed.  It takes minutes, so the tests run small ones
+(``tests/process/test_high_throughput_faults.py``, ``tests/process/test_tempest.py``).
 """
 
 from __future__ import annotations
@@ -10,31 +12,58 @@ import argparse
 import random
 import tempfile
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tests.process.blocks import block_leaders, blocks_run, managers, workers
 from tests.process.house import House, is_gone, until
 from tests.process.storm import storm
+from tests.process.tempest import Tempest
+
+if TYPE_CHECKING:
+    from collections import Counter
 
 
 def main() -> None:
     """Run it and print what it cost."""
     parser = argparse.ArgumentParser(prog="python -m tests.bench.kills", description=__doc__)
     parser.add_argument("--tasks", type=int, default=20_000)
-    parser.add_argument("--kills", type=int, default=1_000)
+    parser.add_argument("--kills", type=int)
     parser.add_argument("--blocks", type=int, default=2)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--everything", action="store_true", help="a notebook's DataFlowKernel and kernel, too")
     asked = parser.parse_args()
     dice = random.Random(asked.seed)
+    if asked.everything:
+        everything(asked.tasks, asked.kills or 200, dice)
+    else:
+        parts(asked.tasks, asked.kills or 1000, asked.blocks, dice)
+
+
+def parts(tasks: int, kills: int, blocks: int, dice: random.Random) -> None:
+    """What runs tasks is killed."""
     with tempfile.TemporaryDirectory() as folder, House().lived_in() as house:
-        with blocks_run(house, retries=asked.kills, blocks=asked.blocks) as dfk:
-            report = storm(dfk, Path(folder) / "log", asked.tasks, asked.kills, dice)
+        with blocks_run(house, retries=kills, blocks=blocks) as dfk:
+            report = storm(dfk, Path(folder) / "log", tasks, kills, dice)
             everybody = [dfk.pid, *block_leaders(dfk.pid), *managers(dfk.pid), *workers(dfk.pid)]
         for pid in everybody:
             until(is_gone(pid), 5)
-    killed = ", ".join(f"{count} {kind}s" for kind, count in report.kinds.most_common())
+    tell(tasks, report.seconds, report.kinds, report.again)
+
+
+def everything(tasks: int, kills: int, dice: random.Random) -> None:
+    """The DataFlowKernel and the kernel of a notebook are killed, too."""
+    with House().kept_clean() as house:
+        tempest = Tempest(house, tasks, kills, dice)
+        tempest.run()
+    tell(tasks, tempest.took, tempest.kinds, tempest.again)
+
+
+def tell(tasks: int, seconds: float, kinds: Counter[str], again: int) -> None:
+    """In a sentence."""
+    killed = ", ".join(f"{kind} x {count}" for kind, count in kinds.most_common())
     print(
-        f"{asked.tasks} tasks in {report.seconds:.0f} s under {report.kills} kills ({killed}): each ended once, "
-        f"{report.again} were begun again, nothing is left."
+        f"{tasks} tasks in {seconds:.0f} s under {kinds.total()} kills ({killed}): each ended once, "
+        f"{again} were begun again, nothing is left."
     )
 
 

@@ -164,6 +164,23 @@ def test_another_configuration_goes_on_with_the_results(book: Book) -> None:
     assert sum(book.ran().values()) == 4
 
 
+def test_a_result_that_only_the_lost_kernel_knew_is_made_again(book: Book) -> None:
+    """It was told a moment before its DataFlowKernel was killed, and not written down; then the kernel was killed."""
+    book.kernel(
+        """
+    dfk = loaded(); mine = work(1, GATE); until(mine.running)
+    (segment,) = (dfk.run_dir / "record").glob("*.log"); size = segment.stat().st_size
+    open(GATE, "x").close(); assert mine.result() == 2
+    lost = dfk.pid; os.kill(lost, signal.SIGSTOP); os.truncate(segment, size); os.kill(lost, signal.SIGKILL)
+    assert work(2).result() == 4 and dfk.pid != lost
+    gone()"""
+    )
+    assert book.ran() == Counter({"1": 1, "2": 1}), "as long as somebody knows it"
+    (facts,) = book.kernel("dfk = loaded(); tell(got=[work(1, GATE).result(), work(2).result()]); dfk.cleanup()")
+    assert facts["got"] == [2, 4]
+    assert book.ran() == Counter({"1": 2, "2": 1})
+
+
 def test_without_resume_everything_runs_again(book: Book) -> None:
     cells = "dfk = loaded(resume=False); got = work(1).result()\n"
     book.kernel(cells + "gone()")

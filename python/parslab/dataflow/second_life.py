@@ -83,7 +83,7 @@ class SecondLife:
         table.out.replies = [reply for reply in table.out.replies if type(reply[1]) is Resolved]
         self._expected = {number for number in recovery.clients if number not in recovery.gone}
         self._held: list[Task] = []
-        self._parked: dict[int, Task] = {}
+        self._parked: dict[int, tuple[Task, Client]] = {}
         """Tasks whose results are known to their clients, but not to us."""
         self._kept = sum(task.state in SUCCESSES for task in set(table.tasks.values()))
 
@@ -176,7 +176,7 @@ class SecondLife:
                     tell.append(RunLocal(task.id, again=True))
             elif not waited_for and task.worker is None and not task.dependents:
                 # It had been told before it was written down: it runs when its value is asked for.
-                self._parked[task.id] = task
+                self._parked[task.id] = (task, client)
         if self._parked:
             table.out.ready = [task for task in table.out.ready if task.id not in self._parked]
             self._held = [task for task in self._held if task.id not in self._parked]
@@ -190,14 +190,15 @@ class SecondLife:
 
     def fetched(self, number: int) -> None:
         """A client wants the value of a task."""
-        task = self._parked.pop(number, None)
+        task, _ = self._parked.pop(number, (None, None))
         if task is not None and task.state is TaskState.ready:
             self._kernel.table.out.ready.append(task)
 
     def _look_after(self) -> None:
-        """Run what others need now, and forget what nobody can ask for."""
-        for number, task in list(self._parked.items()):
-            if task.dependents:
+        """Run what others need now, or whose result went with its client, and forget what nobody can ask for."""
+        clients = self._kernel.clients
+        for number, (task, client) in list(self._parked.items()):
+            if task.dependents or clients.get(client.number) is not client:
                 self.fetched(number)
             elif task.released:
                 del self._parked[number]

@@ -1,0 +1,21 @@
+"""Everything of a notebook's run is killed at random: each result arrives, and nothing is executed without need."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from tests.process.house import House
+from tests.process.tempest import Tempest
+
+
+@pytest.mark.parametrize("seed", [2, 30])
+def test_kills_of_everything_lose_nothing_and_repeat_nothing_without_need(seed: int) -> None:
+    """The small sister of ``python -m tests.bench.kills --everything``: 200 kills over 20,000 tasks."""
+    with House().kept_clean() as house:
+        tempest = Tempest(house, tasks=300, kills=12, dice=random.Random(seed))
+        tempest.run()
+        assert tempest.kinds.total() == 12
+        assert {"worker", "DataFlowKernel", "kernel and DataFlowKernel"} <= set(tempest.kinds)
+        assert tempest.again > 0
