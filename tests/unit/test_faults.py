@@ -36,3 +36,14 @@ def test_every_fault_names_its_proof() -> None:
     unproved = [part.splitlines()[0] for part in PAGE.split("\n**")[1:] if not NAMED.search(part)]
     assert unproved == []
     assert len(NAMED.findall(PAGE)) == sum(line.startswith("- ") for line in PAGE.splitlines()) > 40
+
+
+def test_every_fault_stands_in_the_table_of_contents() -> None:
+    head, *sections = re.split(r"(?m)^## ", PAGE)
+    for section in sections:
+        name, _, body = section.partition("\n")
+        (line,) = [line for line in head.splitlines() if line.startswith(f"| [{name}](#")]
+        anchor = re.sub(r"[^a-z0-9 -]", "", name.lower()).replace(" ", "-")
+        faults = [" ".join(title.split()) for title in re.findall(r"(?m)^\*\*((?:.|\n)+?)\*\*", body)]
+        assert line == f"| [{name}](#{anchor}) | {'; '.join(faults)} |"
+    assert len(sections) == head.count("](#")
