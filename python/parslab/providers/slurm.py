@@ -194,11 +194,9 @@ class SlurmProvider(BatchProvider):
         return ["squeue", "--noheader", "--states=all", "--format=%i|%j", f"--name={name}", *self._clusters()]
 
     def found(self, stdout: str, name: str) -> str | None:
-        for line in stdout.splitlines():
-            number, _, found = line.strip().partition("|")
-            if found == name and number.isdigit():
-                return number
-        return None
+        lines = (line.strip().partition("|") for line in stdout.splitlines())
+        numbers = [number for number, _, found in lines if found == name and number.isdigit()]
+        return max(numbers, key=int, default=None)  # ended jobs are listed, too: the newest is meant
 
     def _clusters(self) -> list[str]:
         return [f"--clusters={self.clusters}"] if self.clusters else []
