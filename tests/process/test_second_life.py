@@ -72,6 +72,29 @@ def executions(log: Path) -> collections.Counter[int]:
     return collections.Counter(map(int, log.read_text().split()))
 
 
+def test_what_ran_runs_again_before_what_came_later(house: House, tmp_path: Path) -> None:
+    """Also before calls that the lost process had not seen, which its client sends again first."""
+    log = tmp_path / "log"
+
+    @python_app
+    def stay(number: int) -> None:
+        with log.open("ab", 0) as file:
+            file.write(b"%d\n" % number)
+        while not (tmp_path / "gate").exists():
+            time.sleep(0.01)
+
+    with house.load() as dfk:
+        ran = stay(0)
+        until(lambda: log.exists() and log.read_text() == "0\n", 20, "it runs")
+        os.kill(dfk.pid, signal.SIGSTOP)
+        later = [stay(number) for number in (1, 2)]
+        kill(dfk)
+        until(lambda: log.read_text() != "0\n", 20, "one runs again")
+        (tmp_path / "gate").touch()
+        assert [future.result(20) for future in (ran, *later)] == [None] * 3
+    assert log.read_text().split() == ["0", "0", "1", "2"]
+
+
 def test_half_way_through_many_tasks(house: House, tmp_path: Path) -> None:
     """What had ended is kept; only what workers had runs again."""
     log, count = tmp_path / "log", 10_000

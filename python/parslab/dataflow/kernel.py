@@ -343,6 +343,8 @@ class Kernel(Ledger, Reception):
 
     def _queue_ready(self) -> None:
         out = self.table.out
+        if self.keeper.second is not None:
+            self.keeper.second.hold()
         ready, out.ready = out.ready, []
         if len(self.pools) == 1:
             next(iter(self.pools.values())).queue.put(ready)

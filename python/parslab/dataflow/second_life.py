@@ -82,7 +82,9 @@ class SecondLife:
         # What clients are to do they are told when they have said what they know.
         table.out.replies = [reply for reply in table.out.replies if type(reply[1]) is Resolved]
         self._expected = {number for number in recovery.clients if number not in recovery.gone}
+        self._holds = False
         self._held: list[Task] = []
+        """Tasks that wait for the owner, in the order of their calls."""
         self._parked: dict[int, tuple[Task, Client]] = {}
         """Tasks whose results are known to their clients, but not to us."""
         self._kept = sum(task.state in SUCCESSES for task in set(table.tasks.values()))
@@ -100,8 +102,8 @@ class SecondLife:
             leases.left(number, now)
         kernel.at(now + RETURN, self._missing)
         if own >= 0:
-            out = kernel.table.out
-            self._held, out.ready = out.ready, []
+            self._holds = True
+            self.hold()
             kernel.at(now + _OWNER, self._release)
         self._say(now)
         return own
@@ -118,6 +120,13 @@ class SecondLife:
             text += f" {_count(self.recovery.damaged, 'part')} of its record could not be read."
         log.warning("%s", text)
         self._kernel.event(NoticeRaised(now, "warning", text))
+
+    def hold(self) -> None:
+        """Keep what is ready while the owner is waited for: what it sends anew comes after what was called before."""
+        if self._holds:
+            out = self._kernel.table.out
+            self._held += out.ready
+            out.ready = []
 
     # ----- clients
 
@@ -214,8 +223,12 @@ class SecondLife:
 
     def _release(self) -> None:
         """Let the tasks run that have waited for the owner."""
+        self.hold()
+        self._holds = False
         held, self._held = self._held, []
-        self._kernel.table.out.ready += [task for task in held if task.state is TaskState.ready]
+        # One that was cancelled and opened again meanwhile is there twice.
+        once = {task.id: task for task in held if task.state is TaskState.ready}
+        self._kernel.table.out.ready += once.values()
 
 
 def _count(number: int, what: str) -> str:

@@ -52,6 +52,19 @@ def squares(count: int) -> Any:
 
 
 @python_app
+def together(folder: Path, number: int) -> dict[str, str]:
+    """Where this runs, when so many run at once."""
+    import os
+    import socket
+    import time
+
+    (folder / os.urandom(8).hex()).touch()
+    while len(list(folder.iterdir())) < number:
+        time.sleep(0.02)
+    return {**os.environ, "host": socket.gethostname()}
+
+
+@python_app
 def surroundings() -> dict[str, str]:
     import os
     import socket
@@ -89,13 +102,13 @@ def test_the_same_cells_give_the_same_results(house: House) -> None:
 @pytest.mark.parametrize(
     ("launcher", "size"), [(SrunLauncher(), 2), (SrunMPILauncher(), 2), (GnuParallelLauncher(), 1)]
 )
-def test_workers_on_each_node_of_a_block(house: House, launcher: Launcher, size: int) -> None:
+def test_workers_on_each_node_of_a_block(house: House, tmp_path: Path, launcher: Launcher, size: int) -> None:
     if isinstance(launcher, GnuParallelLauncher) and not shutil.which("parallel"):
         pytest.skip("no GNU parallel")
     provider = slurm_provider(nodes_per_block=size, launcher=launcher)
     with loaded(house, htex(provider, max_workers_per_node=2, manager_selector="round_robin")) as dfk:
         wait_blocks(dfk, 1)
-        seen = [future.result(60) for future in [surroundings() for _ in range(40)]]
+        seen = [future.result(60) for future in [together(tmp_path, 2 * size) for _ in range(2 * size)]]
         (block,) = blocks(dfk)
     assert len({one["host"] for one in seen}) == size
     assert all(re.fullmatch(r"n\d", one["host"]) for one in seen)
