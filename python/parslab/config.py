@@ -102,6 +102,9 @@ class Config(Description):
         ``"task_exit"`` when each task ends, before its future is done; ``"periodic"`` every ``checkpoint_period``;
         ``"dfk_exit"`` at the end of the run; ``"manual"`` when ``dfk().checkpoint()`` is called.  None: when that is
         called, too, but earlier runs are not looked at.
+    checkpoint_dir
+        Folder of the checkpoint, for several runs, also at once: each begins with what is there and adds to it.  None:
+        a folder of its own in that of the run.
     checkpoint_files
         Folders and files with checkpoints to begin with; where several know a result, the last one counts.  None: those
         of all earlier runs of ``run_dir`` if there is a ``checkpoint_mode``, else none.
@@ -127,6 +130,7 @@ class Config(Description):
     resume = YesNo(True)
     app_cache = YesNo(True)
     checkpoint_mode = Choice(None, ("task_exit", "periodic", "dfk_exit", "manual"))
+    checkpoint_dir = PathText(None)
     checkpoint_files = _Places(None)
     checkpoint_period = Duration(1800.0, low=0.1)
 
@@ -136,7 +140,7 @@ class Config(Description):
         "initialize_logging": "logs are always in the run's folder, so leave it out",
         "garbage_collect": "finished tasks never fill the memory, so leave it out",
         "internal_tasks_max_threads": "nothing runs in such threads here, so leave it out",
-        "memoizer": "say app_cache, checkpoint_mode, checkpoint_files and checkpoint_period here",
+        "memoizer": "say app_cache and the options that begin with checkpoint_ here",
     }
 
     def check(self) -> None:

@@ -124,8 +124,7 @@ WORK = """
 
 SHARING = """
     dfk = parslab.load(Config(executors=[LowLatencyExecutor(workers=1)], run_dir=RUNS, checkpoint_mode="task_exit",
-                              checkpoint_files=[], resume=False))
-    os.symlink({shared!r}, dfk.run_dir / "checkpoint")
+                              checkpoint_files=[], checkpoint_dir={shared!r}, resume=False))
     tell(pid=dfk.pid)
     n = 0
     while os.getppid() == {parent}:
@@ -176,6 +175,23 @@ def test_kernels_that_share_a_file_and_are_killed_lose_nothing_that_was_told(run
         assert all("is damaged at" in text for text in check.hear(30)["notices"])
         assert check.wait(30) == 0
     find_runs()  # buries the dead
+
+
+def test_runs_that_name_one_folder_begin_with_what_is_there(runs: Runs, tmp_path: Path) -> None:
+    """And add to it, whatever earlier runs of the run directory left elsewhere."""
+    shared = tmp_path / "of the group" / "checkpoint"
+    with runs.load(checkpoint_mode="task_exit", checkpoint_dir=shared) as dfk:
+        assert double(1).result() == 2
+        assert not (dfk.run_dir / "checkpoint").exists()
+    with runs.load(checkpoint_dir=shared) as dfk:
+        known, new = double(1), double(2)
+        assert (known.result(), new.result(), known.state, new.state) == (2, 4, REMEMBERED, DONE)
+        assert dfk.checkpoint() == str(shared)
+        large(3).result()
+    with runs.load(checkpoint_dir=shared):
+        known, new = double(2), large(3)
+        assert (known.result(), new.result()) == (4, bytes([3]) * 300_000)
+        assert (known.state, new.state) == (REMEMBERED, DONE)
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="this system has no file that is always full")

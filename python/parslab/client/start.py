@@ -217,6 +217,7 @@ def start(config: Config, package: str, notebook: str = "", inherits: Sequence[s
         "resume": config.resume,
         "app_cache": config.app_cache,
         "checkpoint_mode": config.checkpoint_mode,
+        "checkpoint_dir": config.checkpoint_dir and _absolute(config.checkpoint_dir),
         "checkpoint_files": checkpoints,
         "checkpoint_period": config.checkpoint_period,
         "package": package,
@@ -275,8 +276,8 @@ def _described(config: Config) -> dict[str, Any] | None:
 def _checkpoints(config: Config) -> list[str]:
     """The checkpoints that the run begins with."""
     if config.checkpoint_files is None:
-        return get_all_checkpoints(Path(config.run_dir).expanduser().absolute()) if config.checkpoint_mode else []
-    places = [os.path.abspath(os.path.expanduser(place)) for place in config.checkpoint_files]
+        return get_all_checkpoints(_absolute(config.run_dir)) if config.checkpoint_mode else []
+    places = [_absolute(place) for place in config.checkpoint_files]
     for place in places:
         if not os.path.exists(place):
             raise ConfigurationError(
@@ -284,6 +285,10 @@ def _checkpoints(config: Config) -> list[str]:
                 "gives those that are."
             )
     return places
+
+
+def _absolute(place: str) -> str:
+    return os.path.abspath(os.path.expanduser(place))
 
 
 def launch(settings: dict[str, Any], fd: int) -> subprocess.Popen[bytes]:

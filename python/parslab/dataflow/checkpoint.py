@@ -83,15 +83,20 @@ class Checkpoints:
         Of the file that it writes; made when there is something to write.
     tell
         Called with a notice for the user: (level, sentence).
+    shared
+        Whether other runs append to the file, too, perhaps on other hosts.
     """
 
-    def __init__(self, memo: Memo, run: str, path: Path, tell: Callable[[str, str], None]) -> None:
+    def __init__(
+        self, memo: Memo, run: str, path: Path, tell: Callable[[str, str], None], shared: bool = False
+    ) -> None:
         self.memo = memo
         self.run = run
         self.path = path
         self.written = 0
         """Results, by this run."""
         self._tell = tell
+        self._shared = shared
         self._files: list[str] = []
         self._own = -1
         """Number of our own file."""
@@ -222,7 +227,7 @@ class Checkpoints:
     def _append(self, batch: Sequence[Held]) -> int:
         if self._appender is None:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            self._appender = Appender(self.path)
+            self._appender = Appender(self.path, self._shared)
             self._own = self._number(self.path)
         buffers: list[Buffer] = []
         places: list[tuple[bytes, int]] = []

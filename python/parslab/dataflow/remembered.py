@@ -53,14 +53,16 @@ class Remembered:
         self._period: float = settings.get("checkpoint_period") or 0.0
         self._places: list[str] = list(settings.get("checkpoint_files") or ())
         self._at = at
-        self.path = Path(settings["run_dir"]) / CHECKPOINT / RESULTS
-        self.file = Checkpoints(memo, settings["run"], self.path, tell)
+        shared = settings.get("checkpoint_dir") or ""
+        own = Path(settings["run_dir"]) / CHECKPOINT
+        self.path = (Path(shared) if shared else own) / RESULTS
+        self.file = Checkpoints(memo, settings["run"], self.path, tell, shared=bool(shared))
         self._tried = float("-inf")
 
     def start(self) -> None:
         """Begin with what earlier runs have left."""
         places = list(self._places)
-        if self.path.exists():  # a DataFlowKernel of this run was lost
+        if self.path.exists():  # it is shared, or a DataFlowKernel of this run was lost
             places.append(str(self.path))
         if places and self.memo.on:
             self.file.load(places)

@@ -8,7 +8,9 @@ the next magic whose checksum fits.  Nothing here knows what the payloads mean.
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import fcntl
 import os
 import struct
 from typing import TYPE_CHECKING, NamedTuple
@@ -77,6 +79,9 @@ class Appender:
     ----------
     path
         Of the file.
+    shared
+        Whether processes of other hosts may append at the same time: a network's file system needs a lock for what
+        one write does elsewhere.  One that has no locks is used without.
 
     Raises
     ------
@@ -84,11 +89,12 @@ class Appender:
         It cannot be opened.
     """
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
+    def __init__(self, path: str | os.PathLike[str], shared: bool = False) -> None:
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
         self._fd = os.open(path, flags, 0o600)
         self.size = os.fstat(self._fd).st_size
         """Bytes of the file when it was opened, and of what we have appended since."""
+        self._locks = shared
 
     def append(self, buffers: Sequence[Buffer]) -> int:
         """Append whole entries (what :func:`encode` gives, or :func:`head` and its parts) in one write.
@@ -103,6 +109,17 @@ class Appender:
         OSError
             They cannot be written, or not all of them: the disk is full.  Readers skip what was cut.
         """
+        if not self._locks:
+            return self._append(buffers)
+        with contextlib.suppress(OSError):
+            fcntl.flock(self._fd, fcntl.LOCK_EX)
+        try:
+            return self._append(buffers)
+        finally:
+            with contextlib.suppress(OSError):
+                fcntl.flock(self._fd, fcntl.LOCK_UN)
+
+    def _append(self, buffers: Sequence[Buffer]) -> int:
         if len(buffers) == 1:
             wanted = memoryview(buffers[0]).nbytes
             written = os.write(self._fd, buffers[0])

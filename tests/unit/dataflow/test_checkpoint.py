@@ -198,7 +198,7 @@ class FullDisk:
 
     room = 0
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, shared: bool) -> None:
         self.path = path
 
     def append(self, buffers: Any) -> int:

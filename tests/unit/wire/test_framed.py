@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import tempfile
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -169,3 +171,21 @@ def test_a_disk_that_takes_a_part_is_said_to_be_full(tmp_path: Path, monkeypatch
     file.close()
     found = list(read(tmp_path / "file"))
     assert found == [Entry(0, b"one"), Damage(HEAD + 3, 7), Entry(HEAD + 10, b"three")]
+
+
+def test_one_that_is_shared_waits_for_others(tmp_path: Path) -> None:
+    """A network's file system does not keep the writes of two hosts apart."""
+    path = tmp_path / "file"
+    ours, alone = Appender(path, shared=True), Appender(path)
+    other = os.open(path, os.O_RDONLY)
+    fcntl.flock(other, fcntl.LOCK_EX)
+    writer = threading.Thread(target=ours.append, args=([encode(b"second")],))
+    writer.start()
+    alone.append([encode(b"first")])
+    writer.join(0.05)
+    assert writer.is_alive()
+    os.close(other)
+    writer.join(10)
+    assert [entry.payload for entry in read(path) if isinstance(entry, Entry)] == [b"first", b"second"]
+    alone.close()
+    ours.close()
