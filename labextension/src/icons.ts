@@ -12,4 +12,13 @@ const GRAPH = `<svg xmlns="http://www.w3.org/2000/svg" width="16" viewBox="0 0 2
   </g>
 </svg>`;
 
+/** The bar and the frame of a cell, and in it what stops things. */
+const CANCEL_CELL = `<svg xmlns="http://www.w3.org/2000/svg" width="16" viewBox="0 0 24 24">
+  <g fill="none">
+    <path class="jp-icon3" stroke="#616161" stroke-width="1.6" d="M7.5 4.8h13v14.4h-13z"/>
+  </g>
+  <path class="jp-icon3" fill="#616161" d="M2.6 4h2.2v16H2.6zM10.6 8.6h6.8v6.8h-6.8z"/>
+</svg>`;
+
+export const cancelCellIcon = new LabIcon({ name: 'parslab:cancel-cell', svgstr: CANCEL_CELL });
 export const parslIcon = new LabIcon({ name: 'parslab:parsl', svgstr: GRAPH });

@@ -163,6 +163,22 @@ def test_the_menu_of_a_cell_is_as_ever_where_there_is_no_run(lab: Lab, book: Not
     lab.page.keyboard.press("Escape")
 
 
+def test_a_cell_is_cancelled_by_the_button_of_its_notebook(lab: Lab, loaded: Notebook, gate: Path) -> None:
+    """Which is there while there is a run, and for cells that have run."""
+    bar = lab.page.locator(".jp-NotebookPanel:visible .jp-NotebookPanel-toolbar")
+    button = bar.get_by_role("button", name="Cancel all tasks that the cell has called")
+    loaded.run(f"mine = [held({str(gate)!r}, n) for n in range(2)]")
+    lab.page.locator(".jp-Notebook:visible .jp-CodeCell .jp-InputPrompt").last.click()
+    expect(button).to_have_attribute("aria-disabled", "false")
+    bar.get_by_role("button", name="Insert a cell below").click()
+    expect(button).to_have_attribute("aria-disabled", "true")
+    lab.page.locator(".jp-Notebook:visible .jp-CodeCell .jp-InputPrompt").nth(-2).click()
+    button.click()
+    told(lab, "2 tasks cancelled (In [2]).")
+    loaded.run("parslab.dfk().cleanup()")
+    expect(button).to_be_hidden()
+
+
 @pytest.fixture(scope="module")
 def states(lab: Lab) -> Iterator[Notebook]:
     """A notebook with a run that has a task in every state."""

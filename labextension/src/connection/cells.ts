@@ -7,7 +7,7 @@
 import type { INotebookTracker, NotebookPanel } from '@jupyterlab/notebook';
 import type { Kernel, KernelMessage } from '@jupyterlab/services';
 import type { IDisposable } from '@lumino/disposable';
-import { Signal } from '@lumino/signaling';
+import { type ISignal, Signal } from '@lumino/signaling';
 
 type Cell = NonNullable<INotebookTracker['activeCell']>;
 
@@ -25,6 +25,11 @@ export class CellNumbers implements IDisposable {
   constructor(private _tracker: INotebookTracker) {
     _tracker.forEach(panel => this._follow(panel));
     _tracker.widgetAdded.connect((_, panel) => this._follow(panel), this);
+  }
+
+  /** A cell has got its number. */
+  get changed(): ISignal<CellNumbers, void> {
+    return this._changed;
   }
 
   get isDisposed(): boolean {
@@ -71,7 +76,11 @@ export class CellNumbers implements IDisposable {
     }
     const numbers: INumbers = { asked: new Map(), cells: new Map(), anew: false };
     this._known.set(kernel, numbers);
-    kernel.anyMessage.connect((_, { msg, direction }) => note(numbers, msg, direction), this);
+    kernel.anyMessage.connect((_, { msg, direction }) => {
+      if (note(numbers, msg, direction)) {
+        this._changed.emit();
+      }
+    }, this);
     kernel.statusChanged.connect((_, status) => {
       if (status === 'restarting' || status === 'autorestarting') {
         numbers.asked.clear();
@@ -83,28 +92,32 @@ export class CellNumbers implements IDisposable {
 
   private _known = new WeakMap<Kernel.IKernelConnection, INumbers>();
   private _isDisposed = false;
+  private readonly _changed = new Signal<CellNumbers, void>(this);
 }
 
-function note(numbers: INumbers, message: KernelMessage.IMessage, direction: 'send' | 'recv'): void {
+/** Take what a message says of a cell; whether that is its number. */
+function note(numbers: INumbers, message: KernelMessage.IMessage, direction: 'send' | 'recv'): boolean {
   const type: string = message.header.msg_type;
   if (direction === 'send') {
     const { cellId } = message.metadata;
     if (type === 'execute_request' && typeof cellId === 'string') {
       numbers.asked.set(message.header.msg_id, cellId);
     }
-    return;
+    return false;
   }
   const request = 'msg_id' in message.parent_header ? message.parent_header.msg_id : '';
   const cell = numbers.asked.get(request);
   if (cell === undefined) {
-    return;
+    return false;
   }
   if (type === 'execute_input') {
     const { execution_count: number } = message.content as KernelMessage.IExecuteInputMsg['content'];
     if (number !== null) {
       numbers.cells.set(cell, number);
+      return true;
     }
   } else if (type === 'execute_reply') {
     numbers.asked.delete(request);
   }
+  return false;
 }

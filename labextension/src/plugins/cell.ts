@@ -1,4 +1,4 @@
-/** Adds the command that cancels what a cell has called, to the palette and to the menu of a cell. */
+/** Adds the command that cancels what a cell has called, to the palette, the menu of a cell and the toolbar of a notebook. */
 import type { JupyterFrontEnd, JupyterFrontEndPlugin } from '@jupyterlab/application';
 import { ICommandPalette } from '@jupyterlab/apputils';
 import { INotebookTracker } from '@jupyterlab/notebook';
@@ -6,7 +6,9 @@ import { ITranslator, nullTranslator } from '@jupyterlab/translation';
 
 import { Commands } from '../commands';
 import { CellNumbers } from '../connection/cells';
+import { cancelCellIcon } from '../icons';
 import { tell } from '../tell';
+import type { IRun } from '../tokens';
 import { IRuns } from '../tokens';
 
 export const cellPlugin: JupyterFrontEndPlugin<void> = {
@@ -33,6 +35,7 @@ export const cellPlugin: JupyterFrontEndPlugin<void> = {
           ? trans.__('Cancel the Tasks of %1', args.cell)
           : trans.__("Cancel This Cell's Tasks"),
       caption: trans.__('Cancel all tasks that the cell has called and that have not ended'),
+      icon: args => (args.toolbar === true ? cancelCellIcon : undefined),
       describedBy: {
         args: { type: 'object', properties: { cell: { type: 'string' }, client: { type: 'number' } } }
       },
@@ -45,6 +48,26 @@ export const cellPlugin: JupyterFrontEndPlugin<void> = {
         await tell(done?.then(text => (text.includes(cell) ? text : `${text} (${cell})`)));
       }
     });
+    // The button stands there while there is a run (the schema of the panel's settings places it), for a cell that ran.
+    const changed = () => app.commands.notifyCommandChanged(Commands.cancelCell);
+    let followed: IRun | null = null;
+    let shown = false;
+    const onRun = () => {
+      if (there() !== shown) {
+        shown = !shown;
+        changed();
+      }
+    };
+    const onCurrent = () => {
+      followed?.changed.disconnect(onRun);
+      followed = runs.current;
+      followed?.changed.connect(onRun);
+      onRun();
+    };
+    runs.currentChanged.connect(onCurrent);
+    onCurrent();
+    tracker.activeCellChanged.connect(changed);
+    numbers.changed.connect(changed);
     palette?.addItem({ command: Commands.cancelCell, category: trans.__('Parsl') });
     app.contextMenu.addItem({
       command: Commands.cancelCell,
