@@ -92,8 +92,10 @@ def interrupted_cell(result: Any, cancel: bool) -> str:
     cancel
         Whether they shall be cancelled.
     """
-    # A cell that awaits is ended by the cancellation of what it awaits.
-    if not isinstance(getattr(result, "error_in_exec", None), (KeyboardInterrupt, asyncio.CancelledError)):
+    # A cell that awaits is ended by the cancellation of what it awaits.  IPython compiles each statement when it is
+    # due, and an interrupt that comes meanwhile counts as one before the cell ran.
+    errors = getattr(result, "error_in_exec", None), getattr(result, "error_before_exec", None)
+    if not any(isinstance(error, (KeyboardInterrupt, asyncio.CancelledError)) for error in errors):
         return ""
     cell = calling_cell()
     try:
