@@ -82,6 +82,10 @@ def test_tasks_of_ten_milliseconds_have_one_waiting() -> None:
     queue = queue_of(1, 5)
     learn(queue, 0.01)
     assert shares(queue) == {"w0": [0, 1]}
+    assert shares(queue) == {}
+    (slot,) = queue.slots
+    queue.ended(slot, 0, 0.01, 0.01)
+    assert shares(queue, 0.01) == {"w0": [2]}  # before the worker has to wait for it
 
 
 def test_few_short_tasks_are_shared_evenly() -> None:

@@ -130,9 +130,7 @@ class Queue:
             queue.popleft()
         if not queue:
             return given
-        free = [
-            s for s in self.slots if s.usable and s.expected < AHEAD / 2 and len(s.inflight) < _MOST and s.reserved < 0
-        ]
+        free = [s for s in self.slots if s.usable and s.reserved < 0 and _runs_dry(s)]
         if len(free) > 1:
             free.sort(key=_load)
         for count, slot in zip(range(len(free), 0, -1), free, strict=True):
@@ -245,6 +243,13 @@ class Queue:
         """When :meth:`to_look_at` may name somebody next."""
         times = [s.heard + LOOK for s in self.slots if s.inflight and not s.looked]
         return min(times) if times else None
+
+
+def _runs_dry(slot: Slot) -> bool:
+    """Whether it has little left of the work that it may hold."""
+    if len(slot.inflight) == 1:
+        return slot.expected < _SHORT
+    return slot.expected < AHEAD / 2 and len(slot.inflight) < _MOST
 
 
 def _load(slot: Slot) -> tuple[float, int]:
