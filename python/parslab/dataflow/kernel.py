@@ -386,6 +386,7 @@ class Kernel(Ledger, Reception):
         monitor = self.monitor
         if monitor is not None:
             self.tell_monitor()
+            monitor.ended = self.table.ended
             due = monitor.next_deadline(now)
             if due is not None and due <= now:
                 for pool in self.pools.values():

@@ -82,6 +82,9 @@ class Monitor:
         self._oldest: float | None = None
         self._looked = float("-inf")
         self._known = 0
+        self.ended = 0
+        """How many tasks have ended, as the loop counts: most of them are no event of their own."""
+        self._known_ended = 0
         self._catching_up = False
         self._applied = float("-inf")
         self._flushed = float("-inf")
@@ -198,8 +201,8 @@ class Monitor:
         if self._feed.listened(now):
             return now >= self._applied + APPLY or waiting >= MANY
         if now >= max(self._looked, self._applied) + APPLY:
-            self._catching_up = waiting - self._known < MANY
-            self._looked, self._known = now, waiting
+            self._catching_up = waiting - self._known + self.ended - self._known_ended < MANY
+            self._looked, self._known, self._known_ended = now, waiting, self.ended
         self._catching_up = self._catching_up or waiting >= LOTS or now >= self._oldest + LATE
         return self._catching_up
 
