@@ -16,6 +16,7 @@ import sys
 import tempfile
 import threading
 import time
+from concurrent.futures import TimeoutError as FutureTimeout
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -301,7 +302,7 @@ def _run_task(config: Config, executor: Executor, timeout: float) -> None:
         where = python_app(socket.gethostname)()
         try:
             host = where.result(timeout)
-        except TimeoutError:
+        except FutureTimeout:
             said = "; ".join(notice.text for notice in _notices(run)) or "the run says nothing about it"
             raise Trouble(
                 f"A task did not end within {timeout:g} s: {said} Its log is {run.run_dir}/dfk.log."

@@ -579,6 +579,6 @@ def test_a_finished_future_costs_little(home: FakeHome) -> None:
         after_asking = (tracemalloc.get_traced_memory()[0] - before) / count
     finally:
         tracemalloc.stop()
-    assert each < 450
+    assert each < 520  # 430 with Python 3.11, 490 with 3.10 and 3.13
     assert after_asking < 600
     assert all(future._lazy_condition is None for future in futures)

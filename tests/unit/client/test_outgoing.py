@@ -84,6 +84,7 @@ def interrupting(step: int, call: Callable[[], Any]) -> bool:
         return trace
 
     old = sys.gettrace()
+    sys._getframe().f_trace_opcodes = True  # Python 3.12 looks for one such frame when tracing begins
     sys.settrace(trace)
     try:
         call()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from concurrent.futures import TimeoutError as FutureTimeout
 from typing import Any
 
 import msgspec
@@ -69,7 +70,7 @@ def test_a_value(link: FakeLink, questions: Questions) -> None:
 
 def test_a_value_that_is_late_is_there_for_who_asks_again(link: FakeLink, questions: Questions) -> None:
     for _ in range(2):
-        with pytest.raises(TimeoutError, match="value of task 7 is on its way"):
+        with pytest.raises(FutureTimeout, match="value of task 7 is on its way"):
             questions.fetch(7, 0.0)
     assert link.sent == [Fetch(7)]
     questions.value(Value(7, b"v", 0), [], 0)
@@ -78,7 +79,7 @@ def test_a_value_that_is_late_is_there_for_who_asks_again(link: FakeLink, questi
 
 
 def test_a_late_value_that_nobody_asks_for_again_does_not_stay(questions: Questions) -> None:
-    with pytest.raises(TimeoutError):
+    with pytest.raises(FutureTimeout):
         questions.fetch(7, 0.0)
     questions.give_up(7)
     assert questions.value(Value(7, b"v", 0), [], 0) == 0
