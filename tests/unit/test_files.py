@@ -1,50 +1,44 @@
-"""File: a name that is a path for everything that takes one."""
+"""Files that other processes read are there whole or not at all."""
 
 from __future__ import annotations
 
 import os
-import pickle
-from pathlib import Path
+import stat
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from parslab.data_provider.files import File
-from parslab.errors import ConfigurationError
+from parslab import files
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
-def test_a_path_is_taken_as_it_is() -> None:
-    file = File("data/a b#c.csv")
-    assert (file.scheme, file.path, file.filename, file.filepath) == ("file", "data/a b#c.csv", "a b#c.csv", file.path)
-    assert os.fspath(file) == str(file) == f"{file}" == "data/a b#c.csv"
+def test_a_file_is_for_its_owner(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    for text in ("first", "second, and longer"):
+        files.write_whole(path, text)
+        assert path.read_text() == text
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    files.write_whole(str(tmp_path / "script"), "exit 0", 0o700)
+    assert stat.S_IMODE((tmp_path / "script").stat().st_mode) == 0o700
+    assert sorted(os.listdir(tmp_path)) == ["file", "script"]
 
 
-def test_a_file_url_is_a_path_too() -> None:
-    assert File("file:///data/a%20b.csv").filepath == "/data/a b.csv"
-    assert File("file://localhost/x").filepath == "/x"
+@pytest.mark.parametrize("error", [OSError("no space left"), KeyboardInterrupt()])
+def test_what_was_there_stays_when_writing_ends_early(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException
+) -> None:
+    path = tmp_path / "file"
+    files.write_whole(path, "first")
 
+    def fail(new: str, old: Any) -> None:
+        with open(new) as file, open(old) as before:
+            assert (file.read(), before.read()) == ("second", "first")
+        raise error
 
-def test_path_objects_and_odd_names_are_paths() -> None:
-    assert File(Path("x") / "y").filepath == "x/y"
-    assert File("a:b").filepath == "a:b"
-
-
-@pytest.mark.parametrize("url", ["http://host/x", "zip:/a.zip/b", "file://other.host/x"])
-def test_other_places_are_refused(url: str) -> None:
-    with pytest.raises(ConfigurationError, match="only paths and file: URLs"):
-        File(url)
-
-
-@pytest.mark.parametrize("wrong", ["", b"x", 3, None])
-def test_what_is_no_name_is_refused(wrong: object) -> None:
-    with pytest.raises(TypeError):
-        File(wrong)  # type: ignore[arg-type]
-
-
-def test_copies_are_clean() -> None:
-    file = File("x")
-    file.local_path = "/scratch/x"
-    assert file.filepath == "/scratch/x"
-    assert file.cleancopy().filepath == "x"
-    assert pickle.loads(pickle.dumps(file)) == file
-    assert file != File("x")
-    assert len({File("x"), File("x")}) == 1
+    monkeypatch.setattr(os, "replace", fail)
+    with pytest.raises(type(error)):
+        files.write_whole(path, "second")
+    assert path.read_text() == "first"
+    assert os.listdir(tmp_path) == ["file"]

@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from parslab.checkpoints import get_all_checkpoints
 from parslab.client.notebook import default_linger
 from parslab.errors import ConfigurationError
+from parslab.files import write_whole
 from parslab.places import runtime_dir
 
 if TYPE_CHECKING:
@@ -294,8 +295,7 @@ def _absolute(place: str) -> str:
 def launch(settings: dict[str, Any], fd: int) -> subprocess.Popen[bytes]:
     """Write down the settings of a run, and start its process."""
     path = Path(settings["run_dir"]) / "settings.json"
-    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
-        json.dump(settings, file)
+    write_whole(path, json.dumps(settings))  # whoever comes after us needs it, if we are killed now
     with open(path.with_name("dfk.log"), "ab") as log:
         return subprocess.Popen(
             [sys.executable, "-c", _START, str(path), str(fd)],

@@ -19,10 +19,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from weakref import WeakValueDictionary
 
+from parslab.files import write_whole
 from parslab.providers.base import Job, JobStatus, SubmitError, ended, exit_file
 from parslab.providers.batch import Stuck, Unclear
 from parslab.providers.commands import Answer, Hung, Run, run
-from parslab.providers.files import write_script
 from parslab.records.states import ENDED, BlockState
 
 if TYPE_CHECKING:
@@ -95,7 +95,7 @@ class BatchRunner:
         provider = self._provider
         try:
             for path, text in provider.files(job).items():
-                write_script(path, text)
+                write_whole(path, text, 0o700)
         except OSError as error:
             raise SubmitError(f"The script of block {job.name} cannot be written: {error}.") from error
         command = provider.submit_command(job.script)

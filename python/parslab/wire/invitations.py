@@ -8,8 +8,9 @@ or buries it withdraws the file, so that nobody waits for what will not come bac
 from __future__ import annotations
 
 import json
-import os
 from typing import TYPE_CHECKING, Any
+
+from parslab.files import write_whole
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -30,10 +31,7 @@ def file_name(label: str) -> str:
 
 def write(path: Path, content: dict[str, Any]) -> None:
     """Put a file there that only we can read, in one step."""
-    other = path.with_name(f".{path.name}.{os.getpid()}")
-    with open(os.open(other, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
-        json.dump(content, file)
-    os.replace(other, path)
+    write_whole(path, json.dumps(content))
 
 
 def read(path: str | Path) -> dict[str, Any]:
