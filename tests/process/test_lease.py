@@ -304,6 +304,46 @@ def test_a_run_that_was_killed_with_its_kernel_is_started_again(house: House, sa
         script.wait()
 
 
+@pytest.mark.parametrize("kills", [1, 2, 3])
+def test_a_run_whose_next_process_is_killed_at_once_is_started_once_more(house: House, kills: int) -> None:
+    """And when all of them are, a new run goes on with its results."""
+    with Kernel(house, BUSY + "    time.sleep(600)\n") as script:
+        first = script.hear()
+        os.kill(first["dfk"], signal.SIGSTOP)
+        script.signal(signal.SIGKILL)
+        script.wait()
+        os.kill(first["dfk"], signal.SIGKILL)
+    until(is_gone(first["dfk"]))
+    source = f"""
+    import parslab.client.revival as revival
+    start, kills = revival.revive, [0] * {kills}
+    def revive(*words, **options):
+        started = start(*words, **options)
+        if kills: os.kill(started.pid, signal.SIGKILL + kills.pop())
+        return started
+    revival.revive = revive
+    dfk = loaded()
+    tell(run=dfk.run, told=dfk.told)
+    dfk.cleanup()
+"""
+    with Kernel(house, APPS + source) as script:
+        script.line()
+        second = script.hear()
+        (told,) = second["told"]
+        if kills < 3:
+            assert second["run"] == first["run"]
+            assert told.startswith(
+                f"Run {first['run']} of this notebook was killed and is started again: 4 results waiting"
+            )
+        else:
+            assert f"The DataFlowKernel of run {first['run']} cannot be used" in told
+            assert told.endswith("A new run goes on with its results.")
+            settings = json.loads((house.runs / second["run"][:3] / "settings.json").read_text())
+            assert settings["inherits"] == [str(house.runs / first["run"][:3])]
+        script.wait()
+    house.must_be_empty()
+
+
 def test_a_killed_run_without_a_record_is_replaced(house: House) -> None:
     with Kernel(house, BUSY + "    time.sleep(600)\n") as script:
         first = script.hear()

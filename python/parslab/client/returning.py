@@ -34,6 +34,8 @@ __all__ = ["Turn", "attached", "come_back", "decide", "live_run", "still_here"]
 
 _SILENT = 300.0
 """Seconds after which a run on another host that shows no sign of life in its connection file is taken for gone."""
+_STARTS = 3
+"""Times that a killed run is started again, when what was started is killed, too."""
 
 
 class Turn(enum.Enum):
@@ -70,6 +72,13 @@ class Return:
         self.kernel: DataFlowKernel | None = None
         self.inherits: list[str] = []
         self.told: list[str] = []
+        self.dead: list[tuple[Path, dict[str, Any]]] = []
+        """Connection files of killed runs that are not gone on with, and what they say."""
+
+    def bury(self) -> None:
+        """End what is left of dead runs: once their successor is there, which may be killed before it is."""
+        for path, info in self.dead:
+            entomb(path, info)
 
 
 def come_back(notebook: str, config: Config | None, resume: bool = True) -> Return:
@@ -111,7 +120,11 @@ def come_back(notebook: str, config: Config | None, resume: bool = True) -> Retu
             try:
                 back.kernel = _revived(info, notebook, config)
             except ConfigurationError as error:
-                back.told.append(f"{error} A new run was started.")
+                if _has_record(info):
+                    back.inherits.append(info["run_dir"])
+                    back.told.append(f"{error} A new run goes on with its results.")
+                else:
+                    back.told.append(f"{error} A new run was started.")
             else:
                 back.told.append(still_here(back.kernel, "was killed and is started again"))
                 return back
@@ -121,8 +134,15 @@ def come_back(notebook: str, config: Config | None, resume: bool = True) -> Retu
                 f"Run {info['run']} of this notebook was killed, and had another configuration: a new run goes on "
                 "with its results."
             )
-        entomb(path, info)
+        back.dead.append((path, info))
     return back
+
+
+def _has_record(info: Mapping[str, Any]) -> bool:
+    """Whether there is something to go on from."""
+    from parslab.client.revival import Revival
+
+    return Revival(info["run"], Path(info["run_dir"]), "").possible()
 
 
 def _dead(notebook: str) -> list[tuple[Path, dict[str, Any]]]:
@@ -151,12 +171,19 @@ def _revived(info: dict[str, Any], notebook: str, config: Config | None) -> Data
         there = read_connection(connection_path(info["run"]))
         if serves(there["pid"], there["since"]):
             return attached(there, notebook, config)
-        started = revive(run_dir, how="was killed")
         config, threads = _settings_of(info, config)
-        kernel = DataFlowKernel(config, started.run, started.run_dir, started.popen.pid, started)
-        kernel._revival = Revival(started.run, started.run_dir, notebook)
-        kernel._open(started.sock, threads)
-    return kernel
+        starts = 0
+        while True:
+            started, starts = revive(run_dir, how="was killed"), starts + 1
+            kernel = DataFlowKernel(config, started.run, started.run_dir, started.popen.pid, started)
+            kernel._revival = Revival(started.run, started.run_dir, notebook)
+            try:
+                kernel._open(started.sock, threads)
+            except ConfigurationError:
+                if starts == _STARTS or (started.popen.returncode or 0) >= 0:
+                    raise
+            else:
+                return kernel
 
 
 def _take_turn(turn: Turn, kernel: DataFlowKernel, back: Return, resume: bool) -> None:

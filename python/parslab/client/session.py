@@ -71,19 +71,19 @@ def load(config: Config | str | os.PathLike[str] | None = None) -> DataFlowKerne
     if running is not None:
         return _again(running, given)
     notebook = notebook_path()
-    inherits: list[str] = []
-    told: list[str] = []
     wanted = given if given is not None else default_config()
-    if notebook:
-        from parslab.client.returning import come_back
+    if not notebook:
+        return _adopt(_new_run(wanted, notebook, []), [])
+    from parslab.client.returning import come_back
 
-        back = come_back(notebook, given, wanted.resume)
-        inherits, told = back.inherits, back.told
-        if back.kernel is not None:
-            if given is not None and given.linger is not None and given.linger != back.kernel.linger:
-                back.kernel.keep(given.linger)
-            return _adopt(back.kernel, told)
-    return _adopt(_new_run(wanted, notebook, inherits), told)
+    back = come_back(notebook, given, wanted.resume)
+    kernel = back.kernel
+    if kernel is None:
+        kernel = _new_run(wanted, notebook, back.inherits)
+    elif given is not None and given.linger is not None and given.linger != kernel.linger:
+        kernel.keep(given.linger)
+    back.bury()
+    return _adopt(kernel, back.told)
 
 
 def _config(given: Config | str | os.PathLike[str]) -> Config:
