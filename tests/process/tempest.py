@@ -185,11 +185,12 @@ class Tempest:
             self._end(kernel.popen.pid, kind)
 
     def _end(self, pid: int, kind: str) -> None:
+        at = time.time()  # not afterwards: on a busy machine what was killed runs elsewhere before we go on
         if kind == "block":
             os.killpg(pid, signal.SIGKILL)
         else:
             os.kill(pid, signal.SIGKILL)
-        self.at.append((time.time(), kind))
+        self.at.append((at, kind))
         until(is_gone(pid))
 
     def _found(self, kind: str) -> list[int]:
