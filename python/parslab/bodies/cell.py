@@ -98,14 +98,14 @@ class CellValues(Mapping[str, Any]):
         return f"<values of a cell: {', '.join(self) or 'none'}>"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        import cloudpickle
+        from parslab.serialize.pickling import dumps
 
         packed = {name: (pickle.PickleBuffer(stream), buffers) for name, (stream, buffers) in self._packed.items()}
         reasons = dict(self._reasons)
         for name, value in self._values.items():
             buffers: list[Any] = []
             try:
-                stream = cloudpickle.dumps(value, 5, buffer_callback=buffers.append)
+                stream = dumps(value, buffers.append)
             except Exception as error:
                 reasons[name] = f"{type(error).__name__}: {error}"
                 if self._required:

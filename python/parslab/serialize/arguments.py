@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from parslab.errors import ParslabError, SerializationError
 from parslab.serialize.identity import Unidentified
 from parslab.serialize.modules import editable
+from parslab.serialize.pickling import pickler_class
 from parslab.serialize.references import Path, resolve
 from parslab.serialize.values import ATOMS, buffers_into, split
 
@@ -86,9 +87,7 @@ class _Reference:
 
 
 def _pickler_class() -> type[pickle.Pickler]:
-    import cloudpickle
-
-    class ArgumentPickler(cloudpickle.Pickler):  # type: ignore[misc,name-defined,unused-ignore]
+    class ArgumentPickler(pickler_class()):  # type: ignore[misc]
         """cloudpickle that sees futures: C asks ``reducer_override`` for every object that is not a builtin."""
 
         dependencies: Dependencies

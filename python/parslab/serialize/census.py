@@ -23,6 +23,7 @@ from parslab.serialize.arguments import brief, why_unpicklable
 from parslab.serialize.bytecode import global_names
 from parslab.serialize.cells import cell_title
 from parslab.serialize.modules import by_reference, registered
+from parslab.serialize.pickling import dumps
 
 if TYPE_CHECKING:
     from parslab.serialize.modules import Source
@@ -101,10 +102,8 @@ class Watch:
 
 
 def _digest(value: Any) -> bytes:
-    import cloudpickle
-
     try:
-        return hashlib.blake2b(cloudpickle.dumps(value, 5), digest_size=16).digest()
+        return hashlib.blake2b(dumps(value), digest_size=16).digest()
     except Exception:
         return b""  # pickling the function will tell
 

@@ -14,6 +14,7 @@ import traceback
 from parslab.errors import AppExit, DependencyError, JoinError, ParslabError, RemoteError, RemoteTraceback
 from parslab.records.reasons import Reason, reason_of
 from parslab.serialize.cells import with_titles
+from parslab.serialize.pickling import dumps
 from parslab.wire.messages import Failure
 
 __all__ = ["bounded", "exception_of", "failure_from", "failure_of", "one_line"]
@@ -67,12 +68,10 @@ def _reason(error: BaseException) -> str:
 
 
 def _payload(error: BaseException) -> bytes:
-    import cloudpickle
-
     if not isinstance(error, Exception):
         return pickle.dumps(AppExit(type(error).__name__, ", ".join(map(_short, error.args))), 5)
     try:
-        payload: bytes = cloudpickle.dumps(error, 5)
+        payload: bytes = dumps(error)
         if len(payload) > _PAYLOAD:
             raise ValueError(f"its pickle is {len(payload)} bytes long")
         # What cannot be rebuilt here will not be rebuilt there: find out where it can still be replaced.

@@ -17,6 +17,7 @@ import weakref
 from typing import TYPE_CHECKING, Any
 
 from parslab.serialize.cells import learn
+from parslab.serialize.pickling import dumps
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -149,8 +150,6 @@ class Function:
         return pickle.dumps(edited, 5)
 
     def _pickle(self) -> Pickled:
-        import cloudpickle
-
         from parslab.serialize.census import Census
 
         census = Census()
@@ -158,7 +157,7 @@ class Function:
         # First watch, then pickle: a change in between makes the pickle look stale, never fresh.
         self._look(census)
         try:
-            payload = self._modules() + cloudpickle.dumps((self.runner, self.function, census.sources()), 5)
+            payload = self._modules() + dumps((self.runner, self.function, census.sources()))
         except Exception as error:
             raise census.blame(self.name, error) from error
         made = self._fingerprint

@@ -7,10 +7,10 @@ writable and nobody else's.
 
 from __future__ import annotations
 
-import io
 import pickle
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from parslab.serialize.pickling import dumps
 from parslab.wire.messages import INLINE, Packed, frame_count
 
 if TYPE_CHECKING:
@@ -51,12 +51,8 @@ def pack(value: Any) -> tuple[bytes, list[Buffer]]:
     """Pack a value.  Raises whatever the value raises while it is pickled."""
     if type(value) in ATOMS:
         return split(pickle.dumps(value, 5), [])
-    import cloudpickle
-
     frames: list[Buffer] = []
-    stream = io.BytesIO()
-    cloudpickle.Pickler(stream, 5, buffer_callback=buffers_into(frames)).dump(value)
-    return split(stream.getvalue(), frames)
+    return split(dumps(value, buffers_into(frames)), frames)
 
 
 def unpack(inline: Inline, frames: Sequence[Buffer]) -> Any:
