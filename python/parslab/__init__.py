@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from parslab.app.bash import AUTO_LOGNAME
     from parslab.app.decorators import bash_app, join_app, python_app
     from parslab.checkpoints import get_all_checkpoints, get_last_checkpoint
-    from parslab.client.dfk import DataFlowKernel
-    from parslab.client.futures import AppFuture, DataFuture
+    from parslab.client.futures.app_future import AppFuture, DataFuture
+    from parslab.client.handle.dfk import DataFlowKernel
     from parslab.client.session import attach, by_value, clear, dfk, load, wait_for_current_tasks
     from parslab.config import Config
     from parslab.data_provider.files import File
@@ -35,14 +35,14 @@ if TYPE_CHECKING:
         SrunMPILauncher,
         WrappedLauncher,
     )
-    from parslab.providers.cobalt import CobaltProvider
-    from parslab.providers.condor import CondorProvider
-    from parslab.providers.grid_engine import GridEngineProvider
+    from parslab.providers.batch.cobalt import CobaltProvider
+    from parslab.providers.batch.condor import CondorProvider
+    from parslab.providers.batch.grid_engine import GridEngineProvider
+    from parslab.providers.batch.lsf import LSFProvider
+    from parslab.providers.batch.pbspro import PBSProProvider
+    from parslab.providers.batch.slurm import SlurmProvider
+    from parslab.providers.batch.torque import TorqueProvider
     from parslab.providers.local import LocalProvider
-    from parslab.providers.lsf import LSFProvider
-    from parslab.providers.pbspro import PBSProProvider
-    from parslab.providers.slurm import SlurmProvider
-    from parslab.providers.torque import TorqueProvider
     from parslab.serialize.identity import id_for_memo
 
 __all__ = [
@@ -90,31 +90,31 @@ __all__ = [
 
 _WHERE = {
     "AUTO_LOGNAME": "parslab.app.bash",
-    "AppFuture": "parslab.client.futures",
+    "AppFuture": "parslab.client.futures.app_future",
     "AprunLauncher": "parslab.launchers",
-    "CobaltProvider": "parslab.providers.cobalt",
-    "CondorProvider": "parslab.providers.condor",
+    "CobaltProvider": "parslab.providers.batch.cobalt",
+    "CondorProvider": "parslab.providers.batch.condor",
     "Config": "parslab.config",
-    "DataFlowKernel": "parslab.client.dfk",
-    "DataFuture": "parslab.client.futures",
+    "DataFlowKernel": "parslab.client.handle.dfk",
+    "DataFuture": "parslab.client.futures.app_future",
     "File": "parslab.data_provider.files",
     "GnuParallelLauncher": "parslab.launchers",
-    "GridEngineProvider": "parslab.providers.grid_engine",
+    "GridEngineProvider": "parslab.providers.batch.grid_engine",
     "HighThroughputExecutor": "parslab.executors",
     "JsrunLauncher": "parslab.launchers",
-    "LSFProvider": "parslab.providers.lsf",
+    "LSFProvider": "parslab.providers.batch.lsf",
     "LocalProvider": "parslab.providers.local",
     "LowLatencyExecutor": "parslab.executors",
     "MpiExecLauncher": "parslab.launchers",
     "MpiRunLauncher": "parslab.launchers",
-    "PBSProProvider": "parslab.providers.pbspro",
+    "PBSProProvider": "parslab.providers.batch.pbspro",
     "SimpleLauncher": "parslab.launchers",
     "SingleNodeLauncher": "parslab.launchers",
-    "SlurmProvider": "parslab.providers.slurm",
+    "SlurmProvider": "parslab.providers.batch.slurm",
     "SrunLauncher": "parslab.launchers",
     "SrunMPILauncher": "parslab.launchers",
     "ThreadPoolExecutor": "parslab.executors",
-    "TorqueProvider": "parslab.providers.torque",
+    "TorqueProvider": "parslab.providers.batch.torque",
     "WrappedLauncher": "parslab.launchers",
     "attach": "parslab.client.session",
     "bash_app": "parslab.app.decorators",

@@ -75,7 +75,7 @@ class Config(Description):
         is none: 0 is no charge, ``float("inf")`` is the end, and an error that it raises takes the place of the task's.
         It runs in this process, in a thread of its own, for attempts and for failed dependencies (which nothing makes
         run); the task has ``func_name``, ``args``, ``try_id``, ``fail_count``, ``fail_history``, ``reason`` and more
-        (:class:`~parslab.client.judging.FailedTask`), also as ``task["func_name"]``.
+        (:class:`~parslab.client.calls.retry_handler.FailedTask`), also as ``task["func_name"]``.
     strategy
         How blocks follow the work: ``"none"`` keeps ``init_blocks``; ``"simple"`` gets blocks when tasks wait and gives
         all of them back when there is no work; ``"htex_auto_scale"`` gives idle blocks back singly as well; or one of

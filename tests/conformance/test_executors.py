@@ -16,7 +16,7 @@ from parslab.testing.conformance import ExecutorSuite, eventually
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from parslab.client.dfk import DataFlowKernel
+    from parslab.client.handle.dfk import DataFlowKernel
     from parslab.executors import Executor
 
 PACKAGE = Path(parslab.__file__).parents[1]

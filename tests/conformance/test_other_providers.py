@@ -10,10 +10,10 @@ import pytest
 
 from parslab.errors import ConfigurationError
 from parslab.launchers import SrunLauncher
-from parslab.providers.cobalt import CobaltProvider
-from parslab.providers.condor import CondorProvider
-from parslab.providers.lsf import LSFProvider
-from parslab.providers.torque import TorqueProvider
+from parslab.providers.batch.cobalt import CobaltProvider
+from parslab.providers.batch.condor import CondorProvider
+from parslab.providers.batch.lsf import LSFProvider
+from parslab.providers.batch.torque import TorqueProvider
 from parslab.testing.providers import BatchSuite, a_job
 
 RECORDED = Path(__file__).parent / "schedulers" / "recorded"

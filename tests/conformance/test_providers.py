@@ -9,10 +9,10 @@ from typing import Any, ClassVar
 import pytest
 
 from parslab.launchers import SrunLauncher
-from parslab.providers.grid_engine import GridEngineProvider
+from parslab.providers.batch.grid_engine import GridEngineProvider
+from parslab.providers.batch.pbspro import PBSProProvider
+from parslab.providers.batch.slurm import SlurmProvider
 from parslab.providers.local import LocalProvider
-from parslab.providers.pbspro import PBSProProvider
-from parslab.providers.slurm import SlurmProvider
 from parslab.testing.providers import BatchSuite, RunnerSuite, a_job
 
 RECORDED = Path(__file__).parent / "schedulers" / "recorded"

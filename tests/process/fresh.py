@@ -42,7 +42,7 @@ class Kernel:
     """A handle of a run whose DataFlowKernel only writes down what it is told."""
 
     def __init__(self) -> None:
-        from parslab.client.dfk import DataFlowKernel
+        from parslab.client.handle.dfk import DataFlowKernel
         from parslab.wire import messages as m
         from parslab.wire.stream import Stream, decoder
 

@@ -11,8 +11,8 @@ import socket
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from parslab.client.dfk import DataFlowKernel
-from parslab.client.start import Started, launch, start
+from parslab.client.handle.dfk import DataFlowKernel
+from parslab.client.process.launch import Started, launch, start
 from parslab.version import version
 from tests.process.house import is_gone, until
 

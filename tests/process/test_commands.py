@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import psutil
 import pytest
 
-from parslab.providers.commands import Answer, Hung, run
+from parslab.providers.batch.commands import Answer, Hung, run
 from parslab.remote.pool.processes import bury_orphans
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ import pytest
 
 import parslab
 from parslab import Config, LowLatencyExecutor, python_app
-from parslab.client.start import Started
+from parslab.client.process.launch import Started
 from tests.process.blocks import executor as blocks_executor
 from tests.process.house import House, is_gone, until, within
 from tests.process.panel import picture

@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 
 import parslab
-from parslab.scaling.leftovers import sweep
+from parslab.cleanup.cleanup import sweep
 from tests.process.blocks import block_leaders
 from tests.process.house import House, Script, alive, is_gone, until
 from tests.process.panel import picture
@@ -191,7 +191,7 @@ def test_a_dataflowkernel_that_is_killed_while_it_waits_leaves_nothing(house: Ho
     lease = is_away(house, facts["run"])
     os.kill(facts["dfk"], signal.SIGKILL)
     until(is_gone(facts["dfk"]))
-    with house.script("import parslab.client.start as s; tell(runs=s.find_runs())\n") as looks:
+    with house.script("import parslab.client.process.launch as s; tell(runs=s.find_runs())\n") as looks:
         assert looks.hear()["runs"] == []
     sweep(house.jupyter, lease["ends"] - 1)
     assert known(house, facts["run"])["ends"] == lease["ends"]
@@ -315,7 +315,7 @@ def test_a_run_whose_next_process_is_killed_at_once_is_started_once_more(house: 
         os.kill(first["dfk"], signal.SIGKILL)
     until(is_gone(first["dfk"]))
     source = f"""
-    import parslab.client.revival as revival
+    import parslab.client.process.restart as revival
     start, kills = revival.revive, [0] * {kills}
     def revive(*words, **options):
         started = start(*words, **options)

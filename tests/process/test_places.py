@@ -17,7 +17,7 @@ import pytest
 
 import parslab
 from parslab import Config, LowLatencyExecutor, python_app
-from parslab.client.start import find_runs
+from parslab.client.process.launch import find_runs
 from parslab.errors import ConfigurationError
 from tests.process.house import House, alive, until
 from tests.process.panel import notices

@@ -18,7 +18,7 @@ import pytest
 
 import parslab
 from parslab import join_app, python_app
-from parslab.dataflow.record import Ended, entries, folder_of
+from parslab.dataflow.persistence.log_format import Ended, entries, folder_of
 from parslab.errors import DataFlowKernelLost
 from parslab.executors import LowLatencyExecutor, ThreadPoolExecutor
 from parslab.records import panel

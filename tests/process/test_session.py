@@ -266,7 +266,7 @@ def test_stale_connection_files_are_swept(house: House) -> None:
     import socket
     import subprocess
 
-    from parslab.client.start import find_runs
+    from parslab.client.process.launch import find_runs
 
     child = subprocess.Popen(["true"])
     child.wait()

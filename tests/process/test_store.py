@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import pytest
 
-from parslab.monitoring import store as store_module
 from parslab.monitoring.monitor import Monitor
 from parslab.monitoring.output import HEAD, TAIL
-from parslab.monitoring.rows import Batch
-from parslab.monitoring.store import Store
-from parslab.monitoring.tables import VERSION
-from parslab.monitoring.view import View
+from parslab.monitoring.store import writer as store_module
+from parslab.monitoring.store.queries import VERSION
+from parslab.monitoring.store.rows import Batch
+from parslab.monitoring.store.writer import Store
+from parslab.monitoring.view.view import View
 from parslab.records.events import (
     ClientAttached,
     ClientLeft,

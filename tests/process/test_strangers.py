@@ -14,8 +14,8 @@ import pytest
 
 import parslab
 from parslab import python_app
-from parslab.client.start import find_runs
-from parslab.dataflow.clients import peer_uid
+from parslab.client.process.launch import find_runs
+from parslab.dataflow.clients.connection import peer_uid
 from parslab.records import panel
 from tests.process.house import until
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from parslab.providers.condor import CondorProvider
+from parslab.providers.batch.condor import CondorProvider
 from parslab.records.states import BlockState
 from parslab.testing.conformance import eventually
 from parslab.testing.providers import RunnerSuite, a_job

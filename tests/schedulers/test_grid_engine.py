@@ -12,8 +12,8 @@ import pytest
 from parslab.launchers import MpiExecLauncher
 from parslab.providers import SubmitError
 from parslab.providers.base import Job, exit_file
-from parslab.providers.grid_engine import GridEngineProvider
-from parslab.providers.runner import BatchRunner, Ledger
+from parslab.providers.batch.grid_engine import GridEngineProvider
+from parslab.providers.batch.runner import BatchRunner, Ledger
 from parslab.records.states import BlockState
 from parslab.testing.conformance import eventually
 from parslab.testing.providers import RunnerSuite, a_job

@@ -13,8 +13,8 @@ import pytest
 
 from parslab.launchers import SrunLauncher, SrunMPILauncher
 from parslab.providers.base import exit_file
-from parslab.providers.runner import BatchRunner, Ledger
-from parslab.providers.slurm import SlurmProvider
+from parslab.providers.batch.runner import BatchRunner, Ledger
+from parslab.providers.batch.slurm import SlurmProvider
 from parslab.records.states import BlockState
 from parslab.testing.conformance import eventually
 from parslab.testing.providers import RunnerSuite, a_job

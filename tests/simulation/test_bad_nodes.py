@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from parslab.dataflow.high_throughput import Dispatch, ManagerSlot
-from parslab.dataflow.retries import Again
-from parslab.dataflow.suspects import Suspects
+from parslab.dataflow.graph.backoff import Again
+from parslab.dataflow.high_throughput.node_health import Suspects
+from parslab.dataflow.high_throughput.scheduler import Dispatch, ManagerSlot
 from parslab.records.states import TaskState
 
 S = TaskState

@@ -120,14 +120,14 @@ def test_imports_point_down(module: str) -> None:
 @pytest.mark.parametrize(
     ("module", "line", "seen"),
     [
-        ("parslab.client.dfk", "from parslab.dataflow.table import Table", True),
-        ("parslab.dataflow.table", "def f():\n    import parslab.client.dfk", True),
+        ("parslab.client.handle.dfk", "from parslab.dataflow.graph.table import Table", True),
+        ("parslab.dataflow.graph.table", "def f():\n    import parslab.client.handle.dfk", True),
         ("parslab.wire.stream", "if TYPE_CHECKING:\n    from parslab.serialize import values", True),
         ("parslab.remote.worker.main", "from parslab import config", True),
-        ("parslab.monitoring.view", "from parslab.remote.worker import main", True),
+        ("parslab.monitoring.view.view", "from parslab.remote.worker import main", True),
         ("parslab.app.base", "from importlib import import_module\nimport_module('parslab.jupyter.magics')", True),
         ("parslab.serialize.values", "from parslab.wire.messages import INLINE", False),
-        ("parslab.client.dfk", "from parslab.client.link import Link", False),
+        ("parslab.client.handle.dfk", "from parslab.client.transport.link import Link", False),
     ],
 )
 def test_an_upward_arrow_is_seen(module: str, line: str, seen: bool) -> None:

@@ -15,15 +15,15 @@ from typing import TYPE_CHECKING, Any
 from parslab.app.resources import SPECIFICATIONS, WALLTIME, checked, specification
 from parslab.app.special import SPECIAL, SpecialCall, special_parameters
 from parslab.bodies.absent import AbsentApp
-from parslab.client.identities import Calls
-from parslab.client.mend import define
+from parslab.client.calls.definitions import define
+from parslab.client.calls.identities import Calls
 from parslab.client.session import dfk as loaded
 from parslab.errors import ConfigurationError
 from parslab.serialize.functions import Function
 
 if TYPE_CHECKING:
-    from parslab.client.dfk import DataFlowKernel
-    from parslab.client.futures import AppFuture
+    from parslab.client.futures.app_future import AppFuture
+    from parslab.client.handle.dfk import DataFlowKernel
     from parslab.wire.messages import Spec
 
 __all__ = ["App"]
@@ -104,7 +104,7 @@ class App:
         raise NotImplementedError
 
     def _call_special(self, dfk: DataFlowKernel, args: tuple[Any, ...], kwargs: dict[str, Any]) -> AppFuture:
-        from parslab.client.futures import DataFuture
+        from parslab.client.futures.app_future import DataFuture
 
         call = SpecialCall(self.__name__, self._signature, self.strict, args, kwargs)
         spec = self._asked(call.asked) if call.asked else self._spec

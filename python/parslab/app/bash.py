@@ -10,9 +10,9 @@ from parslab.app.special import AUTO_LOGNAME
 from parslab.bodies.bash import run
 
 if TYPE_CHECKING:
-    from parslab.client.dfk import DataFlowKernel
-    from parslab.client.futures import AppFuture
-    from parslab.client.identities import Calls
+    from parslab.client.calls.identities import Calls
+    from parslab.client.futures.app_future import AppFuture
+    from parslab.client.handle.dfk import DataFlowKernel
     from parslab.wire.messages import Spec
 
 __all__ = ["AUTO_LOGNAME", "BashApp"]

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from parslab.app.base import App
-    from parslab.client.dfk import DataFlowKernel
+    from parslab.client.handle.dfk import DataFlowKernel
 
 __all__ = ["bash_app", "join_app", "python_app"]
 

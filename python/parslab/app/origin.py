@@ -9,7 +9,7 @@ import sys
 from threading import get_ident
 from typing import Any
 
-from parslab.client.acting import acting
+from parslab.client.local.task_context import acting
 
 __all__ = ["calling_cell"]
 

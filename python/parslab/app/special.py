@@ -20,7 +20,7 @@ from parslab.bodies.bash import stream_target
 from parslab.data_provider.files import File
 
 if TYPE_CHECKING:
-    from parslab.client.dfk import DataFlowKernel
+    from parslab.client.handle.dfk import DataFlowKernel
 
 __all__ = ["AUTO_LOGNAME", "SPECIAL", "SpecialCall", "special_parameters"]
 

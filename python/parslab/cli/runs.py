@@ -11,8 +11,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from parslab.client.returning import live_run
-from parslab.client.start import find_runs
+from parslab.client.process.launch import find_runs
+from parslab.client.reattach import live_run
 from parslab.errors import ConfigurationError
 from parslab.records.spans import said
 

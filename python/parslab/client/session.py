@@ -11,14 +11,14 @@ import sys
 import weakref
 from typing import TYPE_CHECKING
 
-from parslab.client.notebook import notebook_path
+from parslab.client.process.notebook import notebook_path
 from parslab.errors import ConfigurationError, NoDataFlowKernelError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from types import ModuleType
 
-    from parslab.client.dfk import DataFlowKernel
+    from parslab.client.handle.dfk import DataFlowKernel
     from parslab.config import Config
 
 __all__ = ["attach", "by_value", "clear", "dfk", "load", "wait_for_current_tasks"]
@@ -74,7 +74,7 @@ def load(config: Config | str | os.PathLike[str] | None = None) -> DataFlowKerne
     wanted = given if given is not None else default_config()
     if not notebook:
         return _adopt(_new_run(wanted, notebook, []), [])
-    from parslab.client.returning import come_back
+    from parslab.client.reattach import come_back
 
     back = come_back(notebook, given, wanted.resume)
     kernel = back.kernel
@@ -104,7 +104,7 @@ def _again(running: DataFlowKernel, given: Config | None) -> DataFlowKernel:
     """A cell is run twice."""
     if given is None:
         return running
-    from parslab.client.start import of_the_run
+    from parslab.client.process.launch import of_the_run
 
     there = running.config
     if there is not None and of_the_run(there) == of_the_run(given):
@@ -119,9 +119,9 @@ def _again(running: DataFlowKernel, given: Config | None) -> DataFlowKernel:
 
 
 def _new_run(config: Config, notebook: str, inherits: list[str]) -> DataFlowKernel:
-    from parslab.client.dfk import DataFlowKernel
-    from parslab.client.revival import Revival
-    from parslab.client.start import start
+    from parslab.client.handle.dfk import DataFlowKernel
+    from parslab.client.process.launch import start
+    from parslab.client.process.restart import Revival
     from parslab.version import version
 
     started = start(config, version(), notebook, inherits)
@@ -148,7 +148,7 @@ def attach(run: str | None = None) -> DataFlowKernel:
     ConfigurationError
         There is no such run, or a run is loaded here already.
     """
-    from parslab.client.returning import attached, live_run
+    from parslab.client.reattach import attached, live_run
 
     running = _running()
     if running is not None:

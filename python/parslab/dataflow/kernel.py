@@ -18,19 +18,19 @@ from pathlib import Path
 from time import time
 from typing import TYPE_CHECKING, Any
 
-from parslab.dataflow.attendance import Attendance
-from parslab.dataflow.clients import Client, listen
-from parslab.dataflow.codes import Codes
-from parslab.dataflow.heirs import Heirs
-from parslab.dataflow.keeper import Keeper
-from parslab.dataflow.ledger import Ledger
-from parslab.dataflow.memo import Memo
-from parslab.dataflow.mending import Mending
-from parslab.dataflow.orders import Orders
-from parslab.dataflow.reception import Reception
-from parslab.dataflow.remembered import Remembered
-from parslab.dataflow.reopen import functions_needed
-from parslab.dataflow.table import Table
+from parslab.dataflow.clients.commands import Orders
+from parslab.dataflow.clients.connection import Client, listen
+from parslab.dataflow.clients.presence import Attendance
+from parslab.dataflow.clients.retry_service import Mending
+from parslab.dataflow.clients.sessions import Reception
+from parslab.dataflow.graph.function_registry import Codes
+from parslab.dataflow.graph.memo import Memo
+from parslab.dataflow.graph.retry_plan import functions_needed
+from parslab.dataflow.graph.table import Table
+from parslab.dataflow.persistence.checkpointing import Remembered
+from parslab.dataflow.persistence.log_service import Keeper
+from parslab.dataflow.resume.resume_from_log import Heirs
+from parslab.dataflow.worker_events import Ledger
 from parslab.monitoring.monitor import Monitor
 from parslab.records.events import (
     Event,
@@ -52,12 +52,12 @@ from parslab.wire.messages import (
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from parslab.dataflow.connection import ConnectionFile
-    from parslab.dataflow.far_workers import FarWorkers
-    from parslab.dataflow.managers import Managers
-    from parslab.dataflow.retries import Again
-    from parslab.dataflow.task import Task
-    from parslab.scaling.undertaker import Undertaker
+    from parslab.cleanup.reaper import Undertaker
+    from parslab.dataflow.clients.connection_file import ConnectionFile
+    from parslab.dataflow.graph.backoff import Again
+    from parslab.dataflow.graph.task import Task
+    from parslab.dataflow.high_throughput.managers import Managers
+    from parslab.dataflow.network.remote_workers import FarWorkers
     from parslab.wire.stream import Buffer
 
 __all__ = ["Kernel"]
@@ -134,7 +134,7 @@ class Kernel(Ledger, Reception):
 
     def _pool(self, number: int, settings: dict[str, Any]) -> Pool | Managers:
         if settings["kind"] == "high_throughput":
-            from parslab.dataflow.managers import Managers
+            from parslab.dataflow.high_throughput.managers import Managers
 
             return Managers(number, settings, self)
         plan = Plan({**thread_variables(settings["threads_per_worker"]), **settings["environment"]})
@@ -199,7 +199,7 @@ class Kernel(Ledger, Reception):
 
     def _open_hub(self, sockets: Path) -> None:
         """Open the one port of the run, if an executor has anybody come from elsewhere."""
-        from parslab.dataflow import doors
+        from parslab.dataflow.network import listeners as doors
 
         wanted = [(e, self.pools[n]) for n, e in enumerate(self.run["executors"]) if n in self.pools]
         self._hubs, self._doors = doors.open_hub(wanted, self, sockets)

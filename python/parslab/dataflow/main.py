@@ -48,11 +48,11 @@ def main(path: str, fd: int) -> None:
 
 
 def _serve(settings: dict[str, Any], fd: int) -> None:
-    from parslab.dataflow.connection import ConnectionFile
+    from parslab.cleanup.reaper import Undertaker
+    from parslab.dataflow.clients.connection_file import ConnectionFile
+    from parslab.dataflow.graph.values import give_memory_back
     from parslab.dataflow.kernel import Kernel
-    from parslab.dataflow.values import give_memory_back
     from parslab.errors import ConfigurationError
-    from parslab.scaling.undertaker import Undertaker
 
     sockets = Path(settings["sockets"])
     connection = ConnectionFile(Path(settings["connection"]), _known_to_all(settings))
@@ -62,7 +62,7 @@ def _serve(settings: dict[str, Any], fd: int) -> None:
     kernel.loop.catch(signal.SIGCHLD, kernel.reap)
     try:
         if settings.get("revived"):
-            from parslab.scaling.leftovers import end_processes
+            from parslab.cleanup.cleanup import end_processes
 
             # What tasks of the lost one have started outside the groups of their workers, which have gone with it.
             end_processes(settings["run"], lost=True)
@@ -101,7 +101,7 @@ def _serve(settings: dict[str, Any], fd: int) -> None:
 def _sweep(folder: Path) -> None:
     """Bury the runs that were killed together with their notebooks, when this one has begun its own work, and when
     nobody has come back for them."""
-    from parslab.scaling.leftovers import sweep
+    from parslab.cleanup.cleanup import sweep
 
     time.sleep(_SWEEP)
     while True:

@@ -27,8 +27,8 @@ from parslab.wire.messages import Spec
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from parslab.client.dfk import DataFlowKernel
-    from parslab.client.futures import AppFuture
+    from parslab.client.futures.app_future import AppFuture
+    from parslab.client.handle.dfk import DataFlowKernel
 
 __all__ = ["CellSource", "CellSyntaxError", "define_apps", "raise_in_cell", "submit_cell", "user_names"]
 

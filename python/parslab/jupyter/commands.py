@@ -27,7 +27,7 @@ from parslab.records.states import ENDED, FINAL, TaskState
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from parslab.client.dfk import DataFlowKernel
+    from parslab.client.handle.dfk import DataFlowKernel
     from parslab.config import Config
     from parslab.executors import Executor
 

@@ -12,11 +12,11 @@ import time
 import weakref
 from typing import TYPE_CHECKING, Any
 
-from parslab.jupyter.pace import Pacer
+from parslab.jupyter.rate_limit import Pacer
 from parslab.jupyter.text import BoundedText, duration, shortened
 
 if TYPE_CHECKING:
-    from parslab.client.futures import AppFuture, LeanFuture
+    from parslab.client.futures.app_future import AppFuture, LeanFuture
 
 __all__ = ["CellOutput", "bundle", "install", "plain", "show"]
 
@@ -186,7 +186,7 @@ class CellOutput:
 
 def install(shell: Any) -> None:
     """Teach an IPython shell to show futures: live in kernels, short everywhere."""
-    from parslab.client.futures import AppFuture, DataFuture, ResultPart
+    from parslab.client.futures.app_future import AppFuture, DataFuture, ResultPart
 
     formatter = shell.display_formatter
     for kind in (AppFuture, DataFuture, ResultPart):

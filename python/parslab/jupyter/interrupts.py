@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from parslab.app.origin import calling_cell
 from parslab.client import session
-from parslab.client.futures import LeanFuture
+from parslab.client.futures.app_future import LeanFuture
 from parslab.errors import ParslabError
 
 if TYPE_CHECKING:

@@ -23,8 +23,8 @@ from parslab.jupyter.commands import run_command
 from parslab.jupyter.interrupts import interrupted_cell
 
 if TYPE_CHECKING:
-    from parslab.client.dfk import DataFlowKernel
-    from parslab.client.futures import AppFuture
+    from parslab.client.futures.app_future import AppFuture
+    from parslab.client.handle.dfk import DataFlowKernel
 
 __all__ = ["ParslMagics", "loaded", "register"]
 

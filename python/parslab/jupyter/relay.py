@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any
 from parslab.client import session
 from parslab.jupyter import display
 from parslab.jupyter.interrupts import wake_on_signals
-from parslab.jupyter.pace import Pacer
+from parslab.jupyter.rate_limit import Pacer
 
 if TYPE_CHECKING:
-    from parslab.client.dfk import DataFlowKernel
+    from parslab.client.handle.dfk import DataFlowKernel
 
 __all__ = ["REQUEST", "TARGET", "Channel", "Relay", "join_sessions"]
 

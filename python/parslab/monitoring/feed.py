@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from parslab.records.panel import LEASE, Attach, Delta, Heartbeat, Snapshot
 
 if TYPE_CHECKING:
-    from parslab.monitoring.view import View
+    from parslab.monitoring.view.view import View
     from parslab.records.panel import Ask, BlockOutput, Command, Detail, Page
 
 __all__ = ["BEAT", "INTERVAL", "ROW", "Feed"]

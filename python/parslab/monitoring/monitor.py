@@ -15,8 +15,8 @@ import msgspec
 
 from parslab.monitoring.feed import Feed
 from parslab.monitoring.jobfiles import JobFiles
-from parslab.monitoring.store import Store
-from parslab.monitoring.view import View, clipped
+from parslab.monitoring.store.writer import Store
+from parslab.monitoring.view.view import View, clipped
 from parslab.records.events import NoticeRaised
 from parslab.records.panel import Ask, BlockOutput, Command, Detail, Done, Page, Problem, Snapshot
 

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from parslab.providers.base import Job, JobStatus, Provider, Runner, SubmitError
-    from parslab.providers.cobalt import CobaltProvider
-    from parslab.providers.condor import CondorProvider
-    from parslab.providers.grid_engine import GridEngineProvider
+    from parslab.providers.batch.cobalt import CobaltProvider
+    from parslab.providers.batch.condor import CondorProvider
+    from parslab.providers.batch.grid_engine import GridEngineProvider
+    from parslab.providers.batch.lsf import LSFProvider
+    from parslab.providers.batch.pbspro import PBSProProvider
+    from parslab.providers.batch.slurm import SlurmProvider
+    from parslab.providers.batch.torque import TorqueProvider
     from parslab.providers.local import LocalProvider
-    from parslab.providers.lsf import LSFProvider
-    from parslab.providers.pbspro import PBSProProvider
-    from parslab.providers.slurm import SlurmProvider
-    from parslab.providers.torque import TorqueProvider
 
 __all__ = [
     "CobaltProvider",

@@ -14,7 +14,7 @@ from collections import deque
 from time import time
 from typing import TYPE_CHECKING, Any
 
-from parslab.wire.eager import Eagerness
+from parslab.wire.spin_wait import Eagerness
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from parslab.errors import ConfigurationError
 from parslab.scaling.adoption import Adoption
+from parslab.scaling.background_calls import Inbox
 from parslab.scaling.blocks import Blocks
-from parslab.scaling.errands import Inbox
 from parslab.scaling.explain import stopped
 from parslab.scaling.jobs import Jobs
 from parslab.scaling.journal import Journal
@@ -27,9 +27,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from parslab.providers.base import JobStatus, Runner
+    from parslab.scaling.background_calls import Runs
     from parslab.scaling.base import ScalingOwner
     from parslab.scaling.blocks import Block
-    from parslab.scaling.errands import Runs
     from parslab.scaling.watch import Watcher
 
 __all__ = ["Controller"]

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from parslab.records.events import BlockMoved, NoticeRaised
 from parslab.records.states import BlockState
-from parslab.scaling.errands import Errands
+from parslab.scaling.background_calls import Errands
 from parslab.scaling.explain import advice, last_words
 
 if TYPE_CHECKING:
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from parslab.providers.base import Job, Runner
+    from parslab.scaling.background_calls import Inbox, Runs
     from parslab.scaling.base import ScalingOwner
     from parslab.scaling.blocks import Block, Blocks
-    from parslab.scaling.errands import Inbox, Runs
     from parslab.scaling.journal import Journal
 
 __all__ = ["Jobs"]

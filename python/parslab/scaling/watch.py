@@ -10,13 +10,13 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Protocol
 
-from parslab.scaling.errands import Errands, Inbox
+from parslab.scaling.background_calls import Errands, Inbox
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from parslab.providers.base import JobStatus, Runner
-    from parslab.scaling.errands import Runs
+    from parslab.scaling.background_calls import Runs
 
 __all__ = ["CALM", "Member", "Watcher", "watcher"]
 

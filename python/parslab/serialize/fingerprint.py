@@ -17,7 +17,7 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any
 
 from parslab.serialize.bytecode import code_term, global_names, imported_names
-from parslab.serialize.census import Census, Watch
+from parslab.serialize.captured_state import Census, Watch
 from parslab.serialize.identity import Terms, Unidentified, digest_of
 from parslab.serialize.modules import by_reference, editable, loaded_code, registered, sources_of, version_of
 

@@ -22,7 +22,7 @@ from parslab.serialize.pickling import dumps
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from parslab.serialize.census import Census, Watch
+    from parslab.serialize.captured_state import Census, Watch
     from parslab.serialize.fingerprint import Fingerprint
 
 __all__ = ["Function", "Pickled", "load_function"]
@@ -112,7 +112,7 @@ class Function:
             It has none; the text says why.
         """
         if self._watch is None or not self._watch.holds():
-            from parslab.serialize.census import Census
+            from parslab.serialize.captured_state import Census
 
             census = Census()
             census.visit(self.function)
@@ -126,7 +126,7 @@ class Function:
 
     def _look(self, census: Census) -> None:
         """Watch the function, and make its fingerprint."""
-        from parslab.serialize.census import Watch
+        from parslab.serialize.captured_state import Watch
         from parslab.serialize.fingerprint import Fingerprint
         from parslab.serialize.identity import Unidentified
 
@@ -150,7 +150,7 @@ class Function:
         return pickle.dumps(edited, 5)
 
     def _pickle(self) -> Pickled:
-        from parslab.serialize.census import Census
+        from parslab.serialize.captured_state import Census
 
         census = Census()
         census.visit(self.function)

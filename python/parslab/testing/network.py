@@ -18,9 +18,9 @@ from functools import partial
 from typing import TYPE_CHECKING
 from weakref import WeakSet
 
-from parslab.dataflow.reopen import plan, reopen
-from parslab.dataflow.table import Table
-from parslab.dataflow.values import Value
+from parslab.dataflow.graph.retry_plan import plan, reopen
+from parslab.dataflow.graph.table import Table
+from parslab.dataflow.graph.values import Value
 from parslab.records.events import TaskFailed, TaskMoved, TaskReopened
 from parslab.records.reasons import Reason
 from parslab.records.states import FINAL, SUCCESSES, TaskState
@@ -32,7 +32,7 @@ from parslab.wire.messages import Failure, TaskKind
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from parslab.dataflow.task import Task
+    from parslab.dataflow.graph.task import Task
 
 __all__ = ["Faults", "History", "Network", "TracedValue"]
 

@@ -36,9 +36,9 @@ import pytest
 
 from parslab.description import decoded, encoded
 from parslab.providers.base import Adopts, Job, JobStatus, SubmitError, exit_file
-from parslab.providers.batch import BatchProvider, Stuck, Unclear
-from parslab.providers.commands import Answer, Hung
-from parslab.providers.runner import PATIENCE, BatchRunner, Ledger
+from parslab.providers.batch.base import BatchProvider, Stuck, Unclear
+from parslab.providers.batch.commands import Answer, Hung
+from parslab.providers.batch.runner import PATIENCE, BatchRunner, Ledger
 from parslab.records.states import ENDED, BlockState
 
 if TYPE_CHECKING:
@@ -116,7 +116,7 @@ class Commands:
     calls: list[list[str]] = field(default_factory=list)
 
     def __call__(self, command: Sequence[str], limit: float, stdin: str | None = None) -> Answer:
-        """Run a command as :func:`parslab.providers.commands.run` does."""
+        """Run a command as :func:`parslab.providers.batch.commands.run` does."""
         self.calls.append(list(command))
         waiting = self.answers.get(command[0], [Answer(1, "", "this program says nothing here")])
         answer = waiting.pop(0) if len(waiting) > 1 else waiting[0]

@@ -89,7 +89,7 @@ class VirtualErrands:
         self.busy = 0
 
     def run(self, call: Callable[[], Any], done: Callable[[Any, Exception | None], None]) -> None:
-        """See ``parslab.scaling.errands.Runs``."""
+        """See ``parslab.scaling.background_calls.Runs``."""
         self.busy += 1
         answer, failed = None, None
         try:

@@ -14,7 +14,7 @@ from parslab.wire.messages import Failure
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from parslab.dataflow.task import Task
+    from parslab.dataflow.graph.task import Task
     from parslab.remote.pool.queue import Slot
     from parslab.testing.network import Network
 

@@ -17,7 +17,7 @@ import pytest
 
 import parslab
 from parslab import python_app
-from parslab.scaling.leftovers import bury
+from parslab.cleanup.cleanup import bury
 from tests.process.blocks import attempts
 from tests.process.house import until
 from tests.process.lives import Lives

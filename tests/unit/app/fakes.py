@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from parslab.client.futures import AppFuture
+from parslab.client.futures.app_future import AppFuture
 from parslab.config import Config
 
 if TYPE_CHECKING:
-    from parslab.client.dfk import DataFlowKernel
+    from parslab.client.handle.dfk import DataFlowKernel
 
 
 class FakeKernel:

@@ -13,7 +13,7 @@ import pytest
 from parslab.app.base import App
 from parslab.app.decorators import bash_app, join_app, python_app
 from parslab.app.special import AUTO_LOGNAME
-from parslab.client.futures import DataFuture
+from parslab.client.futures.app_future import DataFuture
 from parslab.data_provider.files import File
 from parslab.errors import BadStdStreamFile, ConfigurationError, NoDataFlowKernelError
 from tests.unit.app.fakes import FakeKernel

@@ -16,7 +16,7 @@ import pytest
 
 from parslab.cli import main as command
 from parslab.cli import runs
-from parslab.client import returning
+from parslab.client import reattach as returning
 from parslab.sites import file_of, names
 
 

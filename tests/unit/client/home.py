@@ -5,7 +5,7 @@ from __future__ import annotations
 import pickle
 from typing import TYPE_CHECKING, Any
 
-from parslab.client.futures import AppFuture
+from parslab.client.futures.app_future import AppFuture
 from parslab.records.states import TaskState
 from parslab.serialize.failures import failure_of
 from parslab.serialize.values import pack

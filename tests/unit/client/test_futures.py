@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from parslab.client.futures import AppFuture, DataFuture, LeanFuture, ResultPart
+from parslab.client.futures.app_future import AppFuture, DataFuture, LeanFuture, ResultPart
 from parslab.errors import DependencyError, JoinError, RemoteTraceback
 from parslab.records.states import TaskState
 from parslab.wire.messages import Failure

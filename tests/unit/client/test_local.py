@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from parslab.app.origin import calling_cell
-from parslab.client.acting import calling_join
-from parslab.client.futures import AppFuture, LeanFuture
-from parslab.client.identities import Identities
-from parslab.client.local import LocalTasks
+from parslab.client.calls.identities import Identities
+from parslab.client.futures.app_future import AppFuture, LeanFuture
+from parslab.client.local.task_context import calling_join
+from parslab.client.local.tasks import LocalTasks
 from parslab.records.states import TaskState
 from parslab.serialize.functions import Function
 from parslab.serialize.values import unpack

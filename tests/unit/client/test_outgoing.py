@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from parslab.client import outgoing
-from parslab.client.outgoing import Outgoing
+from parslab.client.transport import send_buffer as outgoing
+from parslab.client.transport.send_buffer import Outgoing
 from parslab.wire.messages import ClientMessage, Follow
 from parslab.wire.stream import Stream, decoder
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from parslab.client.pool import ThreadPool, futures_in, with_values
+from parslab.client.local.pool import ThreadPool, futures_in, with_values
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -9,8 +9,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from parslab.client.codes import SentCodes
-from parslab.client.questions import Questions
+from parslab.client.calls.codes import SentCodes
+from parslab.client.transport.questions import Questions
 from parslab.records import panel
 from parslab.serialize.functions import Function
 from parslab.wire.messages import Answered, Asked, Code, Fetch, Forget, Packed, Value

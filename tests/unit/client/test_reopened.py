@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 
-from parslab.client import mend
-from parslab.client.futures import AppFuture, DataFuture
-from parslab.client.link import Link
-from parslab.client.mend import defined_now, origin_of, same_body
+from parslab.client.calls import definitions as mend
+from parslab.client.calls.definitions import defined_now, origin_of, same_body
+from parslab.client.futures.app_future import AppFuture, DataFuture
+from parslab.client.transport.link import Link
 from parslab.errors import RetryError
 from parslab.records.states import TaskState
 from parslab.wire.messages import Spec

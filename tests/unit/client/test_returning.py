@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from parslab.client import notebook
-from parslab.client.returning import Turn, decide, what_is_left
-from parslab.client.start import digest
+from parslab.client.process import notebook
+from parslab.client.process.launch import digest
+from parslab.client.reattach import Turn, decide, what_is_left
 from parslab.config import Config
 from parslab.executors import LowLatencyExecutor
 from parslab.wire.messages import Still

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from parslab.dataflow.adoption import Adoption, Call
-from parslab.dataflow.codes import Codes
-from parslab.dataflow.table import Table
-from parslab.dataflow.values import Value
+from parslab.dataflow.graph.function_registry import Codes
+from parslab.dataflow.graph.table import Table
+from parslab.dataflow.graph.values import Value
+from parslab.dataflow.resume.call_matching import Adoption, Call
 from parslab.records.events import TaskAdopted
 from parslab.records.states import FINAL, TaskState
 from parslab.wire.messages import Adopted, Code, Failure, Resolved, RunLocal, Submit, TaskKind

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from parslab.dataflow.cancelling import cancel
-from parslab.dataflow.table import Table
-from parslab.monitoring.view import View
+from parslab.dataflow.graph.cancellation import cancel
+from parslab.dataflow.graph.table import Table
+from parslab.monitoring.view.view import View
 from parslab.records.panel import Cancel
 from parslab.records.states import TaskState
 from parslab.testing.fakes import call

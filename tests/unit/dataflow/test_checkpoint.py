@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from parslab.checkpoints import PARSL, RESULTS, get_all_checkpoints, get_last_checkpoint
-from parslab.dataflow import checkpoint as module
-from parslab.dataflow.checkpoint import Checkpoints
-from parslab.dataflow.codes import Codes
-from parslab.dataflow.memo import Call, Memo
-from parslab.dataflow.remembered import Remembered
-from parslab.dataflow.values import Value, joined
+from parslab.dataflow.graph.function_registry import Codes
+from parslab.dataflow.graph.memo import Call, Memo
+from parslab.dataflow.graph.values import Value, joined
+from parslab.dataflow.persistence import checkpoint as module
+from parslab.dataflow.persistence.checkpoint import Checkpoints
+from parslab.dataflow.persistence.checkpointing import Remembered
 from parslab.errors import ParslabError
 from parslab.wire.framed import read
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from parslab.dataflow.codes import Codes
+from parslab.dataflow.graph.function_registry import Codes
 from parslab.wire.messages import Code
 
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from parslab.dataflow.high_throughput import AHEAD, SELECTORS, Dispatch, ManagerSlot
-from parslab.dataflow.retries import Again
+from parslab.dataflow.graph.backoff import Again
+from parslab.dataflow.high_throughput.scheduler import AHEAD, SELECTORS, Dispatch, ManagerSlot
 from parslab.records.states import TaskState
 from parslab.wire.messages import Spec
 

@@ -7,7 +7,7 @@ import errno
 import pytest
 import zmq
 
-from parslab.dataflow.knocks import (
+from parslab.dataflow.network.handshake_monitor import (
     ACCEPTED,
     DISCONNECTED,
     FAILED,

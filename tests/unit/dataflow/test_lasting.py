@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from parslab.dataflow.lasting import NAME, forget, keep, kept
+from parslab.dataflow.network.port_state import NAME, forget, keep, kept
 from parslab.wire.curve import Keys
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from parslab.dataflow.leases import FIRST, Fate, Leases
+from parslab.dataflow.clients.leases import FIRST, Fate, Leases
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

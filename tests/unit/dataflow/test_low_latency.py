@@ -8,7 +8,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from parslab.dataflow.task import Task
+from parslab.dataflow.graph.task import Task
 from parslab.records.states import TaskState
 from parslab.remote.pool.queue import AHEAD, LOOK, Queue, Slot, not_begun
 from parslab.testing.fakes import call

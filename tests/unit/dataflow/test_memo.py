@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from parslab.dataflow.codes import Codes
-from parslab.dataflow.explain import explain
-from parslab.dataflow.memo import Memo
-from parslab.dataflow.reopen import plan, reopen
-from parslab.dataflow.table import Table
-from parslab.dataflow.task import Task
-from parslab.dataflow.values import Value
+from parslab.dataflow.graph.explain import explain
+from parslab.dataflow.graph.function_registry import Codes
+from parslab.dataflow.graph.memo import Memo
+from parslab.dataflow.graph.retry_plan import plan, reopen
+from parslab.dataflow.graph.table import Table
+from parslab.dataflow.graph.task import Task
+from parslab.dataflow.graph.values import Value
 from parslab.errors import ParslabError
 from parslab.records.states import FINAL, TaskState
 from parslab.testing.fakes import call, remembering

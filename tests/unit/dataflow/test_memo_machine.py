@@ -8,18 +8,18 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from parslab.dataflow.codes import Codes
-from parslab.dataflow.memo import Memo
-from parslab.dataflow.reopen import plan, reopen
-from parslab.dataflow.table import Table
-from parslab.dataflow.values import Value
+from parslab.dataflow.graph.function_registry import Codes
+from parslab.dataflow.graph.memo import Memo
+from parslab.dataflow.graph.retry_plan import plan, reopen
+from parslab.dataflow.graph.table import Table
+from parslab.dataflow.graph.values import Value
 from parslab.records.states import FINAL, SUCCESSES, TaskState
 from parslab.testing.fakes import call, remembering
 from parslab.wire.messages import Code, Failure, Mended, Resolved, RunLocal, TaskKind, Want
 
 if TYPE_CHECKING:
-    from parslab.dataflow.memo import Call
-    from parslab.dataflow.task import Task
+    from parslab.dataflow.graph.memo import Call
+    from parslab.dataflow.graph.task import Task
 
 S = TaskState
 VERSIONS = 3

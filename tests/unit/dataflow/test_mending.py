@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import pytest
 
-from parslab.dataflow import record
-from parslab.dataflow.codes import Codes
-from parslab.dataflow.mending import Mending
+from parslab.dataflow.clients.retry_service import Mending
+from parslab.dataflow.graph.function_registry import Codes
+from parslab.dataflow.persistence import log_format as record
 from parslab.records.panel import Answer, Done, Problem, Retry
 from parslab.records.states import TaskState
 from parslab.remote.pool.queue import Queue
@@ -20,7 +20,7 @@ from tests.unit.dataflow.test_table import Graph
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from parslab.dataflow.task import Task
+    from parslab.dataflow.graph.task import Task
 
 S = TaskState
 _answer = msgspec.json.Decoder(Answer)

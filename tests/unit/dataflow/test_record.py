@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import pytest
 
-from parslab.dataflow import recorder as recorder_module
-from parslab.dataflow.record import (
+from parslab.dataflow.graph.values import Value, joined
+from parslab.dataflow.persistence import log_writer as recorder_module
+from parslab.dataflow.persistence.log_format import (
     LARGE,
     BatchEnd,
     Called,
@@ -33,8 +34,7 @@ from parslab.dataflow.record import (
     segments,
     value_at,
 )
-from parslab.dataflow.recorder import Recorder
-from parslab.dataflow.values import Value, joined
+from parslab.dataflow.persistence.log_writer import Recorder
 from parslab.records.states import TaskState
 from parslab.wire.messages import Adopted, Cancel, Code, Follow, Release, Resolved, Submit
 from parslab.wire.messages import Reopened as ReopenedMessage

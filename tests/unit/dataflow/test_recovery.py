@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from parslab.dataflow.codes import Codes
-from parslab.dataflow.record import (
+from parslab.dataflow.graph.function_registry import Codes
+from parslab.dataflow.graph.table import Table
+from parslab.dataflow.graph.values import Value
+from parslab.dataflow.persistence.log_format import (
     BatchEnd,
     Called,
     Closed,
@@ -26,9 +28,7 @@ from parslab.dataflow.record import (
     Said,
     Took,
 )
-from parslab.dataflow.recovery import Recovery, restore
-from parslab.dataflow.table import Table
-from parslab.dataflow.values import Value
+from parslab.dataflow.persistence.replay import Recovery, restore
 from parslab.records.states import FINAL, TaskState
 from parslab.testing.fakes import call
 from parslab.wire.messages import Code, Failure, Follow, Forget, Joins, Resolved, RunLocal, TaskKind

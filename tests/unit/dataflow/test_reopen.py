@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import pytest
 
-from parslab.dataflow.reopen import Plan, functions_needed, of_app, plan, reopen
-from parslab.dataflow.table import Table
+from parslab.dataflow.graph.retry_plan import Plan, functions_needed, of_app, plan, reopen
+from parslab.dataflow.graph.table import Table
 from parslab.records.events import TaskMoved, TaskReopened
 from parslab.records.states import TaskState
 from parslab.testing.fakes import call
@@ -18,7 +18,7 @@ from tests.unit.dataflow.test_table import Graph
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from parslab.dataflow.task import Task
+    from parslab.dataflow.graph.task import Task
 
 S = TaskState
 REMOTE, LOCAL, JOIN, EXTERNAL = TaskKind.remote, TaskKind.local, TaskKind.join, TaskKind.external

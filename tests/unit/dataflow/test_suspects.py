@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from parslab.dataflow.suspects import QUICK, Suspects
+from parslab.dataflow.high_throughput.node_health import QUICK, Suspects
 
 AFTER = 3
 

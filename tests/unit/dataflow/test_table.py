@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from parslab.dataflow.table import Table
-from parslab.dataflow.values import Value
+from parslab.dataflow.graph.table import Table
+from parslab.dataflow.graph.values import Value
 from parslab.errors import InternalError
 from parslab.records.events import TaskFailed, TaskMoved, TaskSubmitted
 from parslab.records.states import FINAL, TaskState
@@ -18,7 +18,7 @@ from parslab.wire.messages import Value as ValueMessage
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from parslab.dataflow.task import Task
+    from parslab.dataflow.graph.task import Task
 
 S = TaskState
 REMOTE, LOCAL, JOIN, EXTERNAL = TaskKind.remote, TaskKind.local, TaskKind.join, TaskKind.external

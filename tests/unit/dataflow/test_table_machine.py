@@ -8,16 +8,16 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from parslab.dataflow.reopen import plan, reopen
-from parslab.dataflow.table import Table
-from parslab.dataflow.values import Value
+from parslab.dataflow.graph.retry_plan import plan, reopen
+from parslab.dataflow.graph.table import Table
+from parslab.dataflow.graph.values import Value
 from parslab.records.events import TaskMoved, TaskReopened
 from parslab.records.states import FINAL, TaskState
 from parslab.testing.fakes import call
 from parslab.wire.messages import Failure, Judge, Reopened, Resolved, RunLocal, Spec, TaskKind, Want
 
 if TYPE_CHECKING:
-    from parslab.dataflow.task import Task
+    from parslab.dataflow.graph.task import Task
 
 S = TaskState
 KINDS = st.sampled_from([TaskKind.remote] * 4 + [TaskKind.local, TaskKind.local, TaskKind.join, TaskKind.external])

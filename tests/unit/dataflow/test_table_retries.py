@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import msgspec
 import pytest
 
-from parslab.dataflow.table import Table
-from parslab.dataflow.values import Value
+from parslab.dataflow.graph.table import Table
+from parslab.dataflow.graph.values import Value
 from parslab.records.events import TaskFailed, TaskMoved
 from parslab.records.states import TaskState
 from parslab.testing.fakes import call
@@ -18,7 +18,7 @@ from tests.unit.dataflow.test_table import Graph
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from parslab.dataflow.task import Task
+    from parslab.dataflow.graph.task import Task
 
 S = TaskState
 REMOTE, LOCAL, JOIN, EXTERNAL = TaskKind.remote, TaskKind.local, TaskKind.join, TaskKind.external

@@ -9,7 +9,7 @@ import pytest
 from IPython.core.error import UsageError
 
 from parslab.client import session
-from parslab.client.dfk import DataFlowKernel
+from parslab.client.handle.dfk import DataFlowKernel
 from parslab.config import Config
 from parslab.executors import ThreadPoolExecutor
 from parslab.jupyter import commands

@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, cast
 
 import pytest
 
-from parslab.client.futures import AppFuture
+from parslab.client.futures.app_future import AppFuture
 from parslab.jupyter import display
 from parslab.records.states import TaskState
 from parslab.wire.messages import Failure
 
 if TYPE_CHECKING:
-    from parslab.client.dfk import DataFlowKernel
+    from parslab.client.handle.dfk import DataFlowKernel
 
 
 class FakeRun:

@@ -6,7 +6,7 @@ import logging
 import threading
 from typing import TYPE_CHECKING
 
-from parslab.jupyter.pace import Pacer
+from parslab.jupyter.rate_limit import Pacer
 
 if TYPE_CHECKING:
     import pytest

@@ -12,7 +12,7 @@ from parslab.jupyter import relay
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from parslab.client.dfk import DataFlowKernel
+    from parslab.client.handle.dfk import DataFlowKernel
 
 
 class FakeRun:

@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from parslab.monitoring.blocks import ENDED_BLOCKS, REASON
-from parslab.monitoring.managers import HERE, LEFT
-from parslab.monitoring.rows import SAMPLES
-from parslab.monitoring.scale import GAP, POINTS, ScaleHistory
-from parslab.monitoring.view import View
-from parslab.monitoring.workers import LISTED
+from parslab.monitoring.store.rows import SAMPLES
+from parslab.monitoring.view.blocks import ENDED_BLOCKS, REASON
+from parslab.monitoring.view.managers import HERE, LEFT
+from parslab.monitoring.view.scale import GAP, POINTS, ScaleHistory
+from parslab.monitoring.view.view import View
+from parslab.monitoring.view.workers import LISTED
 from parslab.records.events import (
     BlockMoved,
     Event,

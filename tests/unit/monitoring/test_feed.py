@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from parslab.monitoring.feed import BEAT, INTERVAL, ROW, Feed
-from parslab.monitoring.rate import WINDOW
-from parslab.monitoring.view import View
+from parslab.monitoring.view.rate import WINDOW
+from parslab.monitoring.view.view import View
 from parslab.records.events import Event, NoticeRaised, TaskMoved, TaskSubmitted, WorkerMoved
 from parslab.records.panel import LEASE, Attach, Cancel, Delta, Detail, Heartbeat, Page, Snapshot
 from parslab.records.states import TaskState

@@ -7,9 +7,9 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from parslab.dataflow.table import Table
-from parslab.dataflow.values import Value
-from parslab.monitoring.view import View
+from parslab.dataflow.graph.table import Table
+from parslab.dataflow.graph.values import Value
+from parslab.monitoring.view.view import View
 from parslab.records.events import TaskMoved, TaskSubmitted
 from parslab.records.states import FINAL, TaskState
 from parslab.testing.fakes import call

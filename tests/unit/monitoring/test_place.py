@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from parslab.monitoring import place
+from parslab.monitoring.store import folder as place
 
 if TYPE_CHECKING:
     from pathlib import Path

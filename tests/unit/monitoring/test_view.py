@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from parslab.monitoring.rows import AGAIN, COLUMNS
-from parslab.monitoring.seen import CLIENT_SHIFT, GAPS, Seen
-from parslab.monitoring.view import APPS, NOTICES, OTHER_APPS, TRACEBACK, View, clipped
-from parslab.monitoring.workers import DEAD
+from parslab.monitoring.store.rows import AGAIN, COLUMNS
+from parslab.monitoring.view.seen import CLIENT_SHIFT, GAPS, Seen
+from parslab.monitoring.view.view import APPS, NOTICES, OTHER_APPS, TRACEBACK, View, clipped
+from parslab.monitoring.view.workers import DEAD
 from parslab.records.events import (
     ClientAttached,
     ClientLeft,

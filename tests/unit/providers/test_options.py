@@ -16,8 +16,8 @@ from parslab.providers import (
     SlurmProvider,
 )
 from parslab.providers.base import JobStatus, ended
-from parslab.providers.batch import Stuck, directives, merged
-from parslab.providers.script import clock, short_name
+from parslab.providers.batch.base import Stuck, directives, merged
+from parslab.providers.batch.script import clock, short_name
 from parslab.records.states import BlockState
 from parslab.testing.providers import a_job
 

@@ -9,13 +9,13 @@ import pytest
 
 from parslab.providers import GridEngineProvider, PBSProProvider, SlurmProvider
 from parslab.providers.base import SubmitError, exit_file
-from parslab.providers.commands import Answer, Hung
-from parslab.providers.runner import PATIENCE, BatchRunner, Ledger
+from parslab.providers.batch.commands import Answer, Hung
+from parslab.providers.batch.runner import PATIENCE, BatchRunner, Ledger
 from parslab.records.states import BlockState
 from parslab.testing.providers import Commands, a_job
 
 if TYPE_CHECKING:
-    from parslab.providers.batch import BatchProvider
+    from parslab.providers.batch.base import BatchProvider
 
 SUBMITTED = Answer(0, "Submitted batch job 7\n")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING, Any
 
-from parslab.scaling.errands import Errands, Inbox
+from parslab.scaling.background_calls import Errands, Inbox
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from parslab.cleanup.cleanup import burial, dead_runs, sweep
 from parslab.places import process_space
-from parslab.scaling.leftovers import burial, dead_runs, sweep
 
 if TYPE_CHECKING:
     from pathlib import Path

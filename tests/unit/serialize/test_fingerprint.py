@@ -350,7 +350,8 @@ def test_a_module_that_travels_by_value_counts_as_it_is(folder: Folder) -> None:
 
 
 def test_many_files_are_looked_at_for_a_small_part_of_the_time(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
-    from parslab.serialize import census, modules
+    from parslab.serialize import captured_state as census
+    from parslab.serialize import modules
 
     for number in range(20):
         folder.save(f"part{number}", "")

@@ -8,8 +8,8 @@ import msgspec
 import pytest
 
 from parslab.errors import ProtocolError
-from parslab.wire import parts
-from parslab.wire.parts import joined, parted
+from parslab.wire import zmq_parts as parts
+from parslab.wire.zmq_parts import joined, parted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -17,8 +17,8 @@ import zmq
 
 from parslab.errors import ProtocolError
 from parslab.wire.messages import ToManagerMessage
-from parslab.wire.parts import PART, joined, parted, quickly_copied
 from parslab.wire.stream import Buffer, Stream, decoder
+from parslab.wire.zmq_parts import PART, joined, parted, quickly_copied
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

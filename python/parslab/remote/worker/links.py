@@ -13,10 +13,10 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any, Protocol
 
-from parslab.wire.eager import Eagerness
 from parslab.wire.messages import ControlMessage, WorkerMessage
-from parslab.wire.parts import joined, parted
+from parslab.wire.spin_wait import Eagerness
 from parslab.wire.stream import Batch, Buffer, Stream, decoder
+from parslab.wire.zmq_parts import joined, parted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -1,0 +1,1 @@
+"""What ends dead runs: their jobs, sockets and files."""

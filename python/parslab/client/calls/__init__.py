@@ -1,0 +1,1 @@
+"""What a call sends: its function, its arguments' identity, its retry handler."""

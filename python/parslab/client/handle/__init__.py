@@ -1,0 +1,1 @@
+"""The DataFlowKernel object that users hold, and what it is composed of."""

@@ -1,0 +1,1 @@
+"""Tasks that run in the user's process: joins and the thread pool."""

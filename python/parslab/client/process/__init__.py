@@ -1,0 +1,1 @@
+"""The DataFlowKernel process as its owner sees it: how it starts, and how it starts again."""

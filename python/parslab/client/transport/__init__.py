@@ -1,0 +1,1 @@
+"""The socket to the DataFlowKernel: batches out, answers in."""

@@ -1,0 +1,1 @@
+"""The DataFlowKernel's side of its clients: their connections, sessions, leases and commands."""

@@ -1,0 +1,103 @@
+"""Questions and orders of panels, and of users through the handle of a run: who carries out which [shell].
+
+Monitoring answers questions by itself; what changes something comes back from it as a command.
+"""
+
+from __future__ import annotations
+
+from time import time
+from typing import TYPE_CHECKING
+
+from parslab.dataflow.graph.cancellation import cancel
+from parslab.dataflow.graph.explain import explain
+from parslab.errors import ConfigurationError, ParslabError
+from parslab.monitoring.monitor import Monitor
+from parslab.records.panel import BlockCommand, Checkpoint, Explain, Keep, Retry, Scale
+from parslab.remote.pool.pool import Pool
+from parslab.wire.messages import Answered, Asked, Fed
+
+if TYPE_CHECKING:
+    from parslab.dataflow.clients.connection import Client
+    from parslab.dataflow.kernel import Kernel
+
+__all__ = ["Orders"]
+
+
+class Orders:
+    """What a run does when it is told to."""
+
+    def __init__(self, kernel: Kernel) -> None:
+        self._kernel = kernel
+
+    def asked(self, client: Client, message: Asked) -> None:
+        """A question of the panel protocol, from a panel behind a client or from the client itself."""
+        kernel, monitor = self._kernel, self._kernel.monitor
+
+        def answer_of(text: bytes) -> Answered | Fed:
+            return Answered(message.ask, text) if message.ask else Fed(text)
+
+        def reply(text: bytes) -> None:
+            answer = answer_of(text)
+            kernel.loop.post(lambda: kernel.send(client, [answer]) if client.number in kernel.clients else None)
+
+        assert monitor is not None
+        kernel.tell_monitor()
+        for pool in kernel.pools.values():
+            pool.tell_states()
+        kernel.tell_monitor()
+        command = monitor.ask(message.text, time(), reply)
+        if isinstance(command, Keep):
+            reply(Monitor.done(command.ask, kernel.attendance.keep(command.seconds)))
+        elif isinstance(command, Retry):
+
+            def told(text: bytes) -> None:  # behind what it tells of
+                kernel.table.out.replies.append((client.number, answer_of(text), []))
+
+            kernel.mending.order(command, client, bool(message.ask), told)
+        elif isinstance(command, (Scale, BlockCommand, Explain, Checkpoint)):
+            try:
+                reply(Monitor.done(command.ask, self._done(command)))
+            except ParslabError as error:
+                reply(Monitor.problem(command.ask, str(error)))
+        elif command is not None:
+            done = cancel(command, client.number, kernel.table, monitor.view, time())
+            reply(Monitor.done(command.ask, done))
+
+    def _done(self, command: Scale | BlockCommand | Explain | Checkpoint) -> str:
+        """Carry out a command; what was done, in a sentence."""
+        kernel = self._kernel
+        if isinstance(command, Explain):
+            return explain(command.task, kernel.table, kernel.memo, kernel.reasons)
+        if isinstance(command, Checkpoint):
+            return kernel.remembered.checkpoint()
+        return self._about_blocks(command)
+
+    def _about_blocks(self, command: Scale | BlockCommand) -> str:
+        """Carry out a command about an executor's blocks, one of them, or one manager by its name.
+
+        Raises
+        ------
+        ConfigurationError
+            It names no executor that has blocks.
+        """
+        controllers = self._kernel.controllers
+        if isinstance(command, BlockCommand):
+            for pool in self._kernel.pools.values():
+                if not isinstance(pool, Pool) and command.executor in ("", pool.label):
+                    done = pool.command(command.block, command.action)
+                    if done:
+                        return done
+        if not command.executor and len(controllers) == 1:
+            (controller,) = controllers.values()
+        elif command.executor in controllers:
+            controller = controllers[command.executor]
+        else:
+            if not controllers:
+                raise ConfigurationError("No executor of this run has blocks: its workers are those of this host.")
+            wrong = f"Executor {command.executor!r} has no blocks" if command.executor else "Name the executor"
+            raise ConfigurationError(f"{wrong}: those that have blocks are {', '.join(controllers)}.")
+        if isinstance(command, Scale):
+            return str(controller.scale(command.blocks))
+        if command.action in ("hold", "release"):
+            return str(controller.hold(command.block, command.action == "hold"))
+        return str(controller.drain(command.block) if command.action == "drain" else controller.cancel(command.block))

@@ -1,0 +1,1 @@
+"""The task graph of a run: pure, without sockets, files, threads or a clock."""

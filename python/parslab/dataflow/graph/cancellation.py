@@ -1,0 +1,69 @@
+"""Which tasks somebody means who wants them cancelled, and what is said about it [core].
+
+Called on the loop of the DataFlowKernel for :class:`~parslab.records.panel.Cancel`.  A task belongs to the cell of the
+client that called it: two notebooks of one run have an ``In [5]`` each.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from parslab.dataflow.graph.table import Table
+    from parslab.monitoring.view.view import View
+    from parslab.records.panel import Cancel
+
+__all__ = ["cancel"]
+
+
+def cancel(command: Cancel, asker: int, table: Table, view: View, now: float) -> str:
+    """Cancel the tasks that are meant; one line on what was done.
+
+    Parameters
+    ----------
+    command
+        Names tasks, an app or a cell, or means everything.
+    asker
+        The client that asks: a cell is its own when the command does not say whose.
+    table
+        The task graph.
+    view
+        Knows what each cell has called; it must be up to date.
+    now
+        The time.
+    """
+    chosen = _chosen(command, asker, table, view)
+    count = table.cancel(chosen, now)
+    threads = sum(1 for number in chosen if (task := table.tasks.get(number)) is not None and table.in_thread(task))
+    if not count and not threads:
+        return f"nothing to cancel: {_of_what(command)}"
+    text = f"{_count(count)} cancelled"
+    if threads:
+        verb = "runs" if threads == 1 else "run"
+        text += f"; {_count(threads)} {verb} in threads of the notebook, where nobody can stop them, and go on"
+    return text if threads != 1 else text.replace("them, and go on", "it, and goes on")
+
+
+def _chosen(command: Cancel, asker: int, table: Table, view: View) -> list[int]:
+    if command.everything:
+        return list(table.tasks)
+    chosen = list(command.tasks)
+    if command.cell:
+        chosen += view.called_by(asker if command.client < 0 else command.client, command.cell)
+    if command.app:
+        chosen += [task.id for task in table.tasks.values() if task.app == command.app]
+    return chosen
+
+
+def _of_what(command: Cancel) -> str:
+    if command.everything:
+        return "no task is unfinished"
+    if command.cell:
+        return f"no task that cell {command.cell} has called is unfinished"
+    if command.app:
+        return f"no task of app {command.app} is unfinished"
+    return "none of these tasks is unfinished"
+
+
+def _count(tasks: int) -> str:
+    return "1 task" if tasks == 1 else f"{tasks} tasks"

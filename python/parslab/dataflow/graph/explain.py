@@ -1,0 +1,220 @@
+"""Why a task ran, or whose result it has, in a few sentences [core].
+
+Asked by ``%parsl explain`` and the panel.  A call that was made anew is compared with the nearest one whose result was
+remembered when it was made: same function and arguments but other inputs, same function but other arguments, or else
+the same app with another function.
+"""
+
+from __future__ import annotations
+
+import re
+from time import localtime, strftime
+from typing import TYPE_CHECKING
+
+from parslab.errors import ParslabError
+from parslab.records.states import FAILURES, FINAL, TaskState
+from parslab.wire.messages import PARAMETERS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    from parslab.dataflow.graph.memo import Call, Memo
+    from parslab.dataflow.graph.table import Table
+    from parslab.dataflow.graph.task import Task
+
+__all__ = ["changed_parts", "explain", "shown_arguments"]
+
+_TASK = re.compile(r"task \d+")
+_PAIRS = {"(": ")", "[": "]", "{": "}"}
+
+
+def explain(number: int, table: Table, memo: Memo, reasons: Iterable[Callable[[int], str | None]] = ()) -> str:
+    """Why this task ran, or whose result it has.
+
+    Parameters
+    ----------
+    number
+        Of the task.
+    table, memo
+        Of the run.
+    reasons
+        Asked before it is compared with what is remembered: each may know why it ran.
+
+    Raises
+    ------
+    ParslabError
+        Nothing is known of it any more.
+    """
+    task = table.tasks.get(number)
+    call = memo.calls.get(number) or (task.call if task is not None else None)
+    if call is None or call.source is None:
+        for reason in reasons:
+            text = reason(number)
+            if text:
+                return text
+    if call is None and task is None:
+        raise ParslabError(
+            f"Nothing is known of task {number} any more: it never was, or it ended and its future was dropped."
+        )
+    if call is None or (not call.key and not call.why):
+        return _without(number, task, call)
+    name = f"Task {number} ({call.app})"
+    if call.source is not None:
+        return f"{name} {_found(call, call.source)}"
+    if call.why:
+        return f"{name} was not looked up among remembered results: {call.why}."
+    return f"{name} {_verb(task)} because {difference(call, memo)}.{_failed(task)}"
+
+
+def _without(number: int, task: Task | None, call: Call | None) -> str:
+    """Nothing was looked up for it (yet)."""
+    if call is not None:
+        return (
+            f"Task {number} ({call.app}) is not known to be equal to another call yet: it has inputs that are no "
+            "remembered calls, so their values have to be there first."
+        )
+    assert task is not None
+    return f"Task {number} ({task.app}) {_verb(task)} because its app does not remember results (cache=True)."
+
+
+def _verb(task: Task | None) -> str:
+    if task is None or task.state in FINAL:
+        return "was not run" if task is not None and task.state is TaskState.dep_fail else "ran"
+    return "runs" if task.state in (TaskState.running, TaskState.joining) else "will run"
+
+
+def _failed(task: Task | None) -> str:
+    if task is not None and task.state in FAILURES:
+        return " It failed, and failures are not remembered: the next equal call runs, too."
+    return ""
+
+
+def _found(call: Call, source: Call) -> str:
+    if call.leader is not None:
+        return f"waits for task {source.task}, an equal call that has not ended, and will have its result."
+    if call.where is not None:
+        file, run = call.where
+        when = strftime("%Y-%m-%d %H:%M:%S", localtime(source.at))
+        return f"did not run: run {run} has computed it (called {when}), and its result was in the checkpoint {file}."
+    return f"did not run: its result is that of task {source.task}, an equal call."
+
+
+def difference(call: Call, memo: Memo) -> str:
+    """What tells a call from the nearest one that was remembered when it was made."""
+    known = [other for other in memo.known.get(call.app, ()) if other.kept < call.order and other is not call]
+    if not known:
+        return f"no result of {call.app} was remembered when it was called"
+    same = [other for other in known if other.fingerprint == call.fingerprint]
+    if not same:
+        nearest = min(reversed(known), key=lambda other: _distance(other, call))
+        return f"its function has changed: {changed_parts(nearest.parts, call.parts)}"
+    nearest = min(reversed(same), key=lambda other: _distance(other, call))
+    changes = _arguments_changed(nearest, call)
+    if changes:
+        return f"it was called otherwise: {_listed(changes)}"
+    if nearest.inputs != call.inputs:
+        return _new_inputs(call, nearest, memo)
+    if nearest.key == call.key:
+        return "the result of an equal call was there and has been dropped to save memory, or could not be read"
+    return f"an argument has another content than in any remembered call, although it looks the same ({call.shown})"
+
+
+def changed_parts(before: Mapping[str, bytes], now: Mapping[str, bytes]) -> str:
+    """Which parts of a function differ: ``body changed, global scale changed``."""
+    names = [name for name in {**before, **now} if before.get(name) != now.get(name)]
+    words = [
+        f"{name} {'is new' if name not in before else 'is gone' if name not in now else 'changed'}" for name in names
+    ]
+    return _listed(words) or "its code changed"
+
+
+def _listed(words: list[str]) -> str:
+    return ", ".join(words[:5]) + (f" and {len(words) - 5} more" if len(words) > 5 else "")
+
+
+def shown_arguments(shown: str, names: Sequence[str] = ()) -> list[tuple[str, str]]:
+    """The arguments of a call as ``show_arguments`` wrote them, with their names or else places.
+
+    Examples
+    --------
+    >>> shown_arguments("3, 'a, b', k=(1, 2)")
+    [('1', '3'), ('2', "'a, b'"), ('k', '(1, 2)')]
+    """
+    pieces: list[str] = []
+    piece, quote, closing = "", "", []
+    escaped = False
+    for char in shown:
+        if quote:
+            if not escaped and char == quote:
+                quote = ""
+            escaped = char == "\\" and not escaped
+        elif char in "'\"":
+            quote = char
+        elif char in _PAIRS:
+            closing.append(_PAIRS[char])
+        elif closing and char == closing[-1]:
+            closing.pop()
+        elif char == "," and not closing:
+            pieces.append(piece.strip())
+            piece = ""
+            continue
+        piece += char
+    if piece.strip():
+        pieces.append(piece.strip())
+    found = []
+    for place, text in enumerate(pieces, 1):
+        name, equals, value = text.partition("=")
+        if equals and name.isidentifier():
+            found.append((name, value))
+        else:
+            found.append((names[place - 1] if place <= len(names) else str(place), text))
+    return found
+
+
+def _arguments_changed(before: Call, now: Call) -> list[str]:
+    """``argument x: 3, was 2`` for each that differs; inputs that are tasks are compared elsewhere."""
+    old, new = dict(shown_arguments(before.shown, _names(before))), dict(shown_arguments(now.shown, _names(now)))
+    changes = []
+    for name in {**old, **new}:
+        was, is_now = old.get(name), new.get(name)
+        if was == is_now or (was and is_now and _TASK.fullmatch(was) and _TASK.fullmatch(is_now)):
+            continue
+        if was is None:
+            changes.append(f"argument {name}: {is_now}, was not given")
+        elif is_now is None:
+            changes.append(f"argument {name} is not given, was {was}")
+        else:
+            changes.append(f"argument {name}: {is_now}, was {was}")
+    return changes
+
+
+def _names(call: Call) -> list[str]:
+    names = call.parts.get(PARAMETERS, b"").decode(errors="replace")
+    return names.split(",") if names else []
+
+
+def _distance(before: Call, now: Call) -> tuple[bool, int, int]:
+    changed = len(_arguments_changed(before, now))
+    return len(before.inputs) != len(now.inputs), changed, _inputs_changed(before, now)
+
+
+def _inputs_changed(before: Call, now: Call) -> int:
+    if len(before.inputs) != len(now.inputs):
+        return len(now.inputs)
+    return sum(old != new for old, new in zip(before.inputs, now.inputs, strict=True))
+
+
+def _new_inputs(call: Call, nearest: Call, memo: Memo) -> str:
+    """Which of the tasks that it depends on are others than before."""
+    if len(call.inputs) != len(nearest.inputs):
+        return f"it has {len(call.inputs)} inputs, was called with {len(nearest.inputs)}"
+    words = []
+    for dep, old, new in zip(call.deps, nearest.inputs, call.inputs, strict=True):
+        if old != new:
+            source = memo.calls.get(dep)
+            if source is None or source.key != new:
+                words.append(f"its input, task {dep}, has another value")
+            else:
+                why = f" ({difference(source, memo)})" if source.source is None else ""
+                words.append(f"its input, task {dep} ({source.app}), is new{why}")
+    return _listed(words)

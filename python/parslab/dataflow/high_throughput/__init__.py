@@ -1,0 +1,1 @@
+"""The DataFlowKernel's side of the high-throughput executor: which manager gets which task."""

@@ -1,0 +1,338 @@
+"""Checkpoint files [shell]: results that outlive their run, and how a run begins with those of earlier ones.
+
+An entry of :mod:`parslab.wire.framed` is either a function (its fingerprint and what that was made of, once in each
+file and run) or a result: key, call, value.  In memory are only places; values are read when somebody asks for them.
+Several runs may append to one file and read it at once; a damaged entry costs itself.  Everything here runs in the
+loop of the DataFlowKernel, and whatever a disk does costs results, never the run.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import struct
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from parslab.checkpoints import PARSL, files_in
+from parslab.dataflow.graph.memo import Call
+from parslab.dataflow.graph.values import Value
+from parslab.wire.framed import HEAD, Appender, Damage, encode, head, read, read_at
+from parslab.wire.messages import Packed
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+    from pathlib import Path
+
+    from parslab.dataflow.graph.memo import Held, Memo
+    from parslab.wire.stream import Buffer
+
+__all__ = ["LIMIT", "Checkpoints"]
+
+log = logging.getLogger(__name__)
+
+LIMIT = 1 << 30
+"""Bytes of the largest value that is written: one write takes it whole."""
+
+_AT_ONCE = 64 << 20
+"""Bytes that are gathered for one write."""
+
+_PLACE = 44
+"""Bits of a place in a file; the number of the file stands above them."""
+
+_LENGTH = struct.Struct("<I")
+
+
+class _Function(msgspec.Struct, tag=1, array_like=True):
+    """A function of which results follow."""
+
+    fingerprint: bytes
+    parts: dict[str, bytes]
+
+
+class _Result(msgspec.Struct, tag=2, array_like=True):
+    """A call and the head of what it gave; the frames follow it."""
+
+    key: bytes
+    app: str
+    fingerprint: bytes
+    shown: str
+    inputs: tuple[bytes, ...]
+    at: float
+    run: str
+    value: Packed
+    lengths: tuple[int, ...] = ()
+    """Of the frames."""
+
+
+_encoder = msgspec.msgpack.Encoder()
+_decoder: msgspec.msgpack.Decoder[_Function | _Result] = msgspec.msgpack.Decoder(_Function | _Result)
+
+
+class Checkpoints:
+    """The checkpoint that a run writes, and those that it began with.
+
+    Parameters
+    ----------
+    memo
+        What is remembered.
+    run
+        Name of the run.
+    path
+        Of the file that it writes; made when there is something to write.
+    tell
+        Called with a notice for the user: (level, sentence).
+    shared
+        Whether other runs append to the file, too, perhaps on other hosts.
+    """
+
+    def __init__(
+        self, memo: Memo, run: str, path: Path, tell: Callable[[str, str], None], shared: bool = False
+    ) -> None:
+        self.memo = memo
+        self.run = run
+        self.path = path
+        self.written = 0
+        """Results, by this run."""
+        self._tell = tell
+        self._shared = shared
+        self._files: list[str] = []
+        self._own = -1
+        """Number of our own file."""
+        self._appender: Appender | None = None
+        self._functions: set[bytes] = set()
+        """Those that are in our file."""
+        self._parts: dict[bytes, dict[str, bytes]] = {}
+        self.broken = ""
+        """Why nothing can be written at the moment; it has been said already."""
+        self._unreadable: set[int] = set()
+        memo.fetch = self.fetch
+
+    # ----- loading
+
+    def load(self, places: Iterable[str]) -> int:
+        """Begin with the results in these folders and files; those of later ones count.  How many there are."""
+        before = len(self.memo)
+        foreign = []
+        for place in places:
+            for path in files_in(place):
+                if path.name == PARSL:
+                    foreign.append(str(path))
+                else:
+                    self._load(path)
+        if foreign:
+            others = f" and {len(foreign) - 1} more" if len(foreign) > 1 else ""
+            self._tell(
+                "info",
+                f"{foreign[0]}{others}: a checkpoint of Parsl is not read, because its keys do not tell when a "
+                "function has changed; what it holds is computed again, and remembered here from then on.",
+            )
+        return len(self.memo) - before
+
+    def _load(self, path: Path) -> None:
+        number = self._number(path)
+        damaged: list[int] = []
+        lost = 0
+        size = 0
+        try:
+            size = path.stat().st_size
+            for entry in read(path):
+                if isinstance(entry, Damage):
+                    if entry.offset + entry.length < size or not damaged:
+                        damaged.append(entry.offset)
+                        lost += entry.length
+                elif not self._take(number, entry.offset, entry.payload):
+                    damaged.append(entry.offset)
+                    lost += len(entry.payload)
+        except OSError as error:
+            self._tell("warning", f"The checkpoint {path} cannot be read ({error.strerror or error}); it is left out.")
+        if damaged:
+            where = ", ".join(map(str, damaged[:3])) + (", ..." if len(damaged) > 3 else "")
+            some = "1 place" if len(damaged) == 1 else f"{len(damaged)} places"
+            self._tell(
+                "warning",
+                f"The checkpoint {path} is damaged at {some} ({lost:,} bytes, at offset {where}): what stood there is "
+                "computed again, all else is used.",
+            )
+
+    def _number(self, path: Path) -> int:
+        text = str(path)
+        with contextlib.suppress(ValueError):
+            return self._files.index(text)
+        self._files.append(text)
+        return len(self._files) - 1
+
+    def _take(self, number: int, offset: int, payload: bytes) -> bool:
+        """Note what an entry holds; False when it cannot be understood."""
+        entry = _head_of(payload)
+        if isinstance(entry, _Function):
+            self._parts[entry.fingerprint] = entry.parts
+        elif entry is not None:
+            self.memo.loaded(self._call(number, entry), number << _PLACE | offset)
+        return entry is not None
+
+    def _call(self, number: int, entry: _Result) -> Call:
+        call = Call(-1, entry.app, entry.fingerprint, entry.shown, (), entry.at)
+        call.key, call.inputs, call.kept = entry.key, entry.inputs, -1
+        call.parts = self._parts.get(entry.fingerprint, {})
+        call.where = (self._files[number], entry.run)
+        return call
+
+    def fetch(self, place: int) -> tuple[Call, Value] | None:
+        """Read a result; None when it cannot be read any more."""
+        number, offset = place >> _PLACE, place & ((1 << _PLACE) - 1)
+        try:
+            payload = read_at(self._files[number], offset)
+            why = "it was changed or cut"
+        except OSError as error:
+            payload, why = None, error.strerror or str(error)
+        entry = _head_of(payload) if payload is not None else None
+        if payload is None or not isinstance(entry, _Result):
+            if number not in self._unreadable:
+                self._unreadable.add(number)
+                self._tell(
+                    "warning",
+                    f"A result that lay in the checkpoint {self._files[number]} (at offset {offset}) cannot be read "
+                    f"any more ({why}): it is computed again.",
+                )
+            return None
+        return self._call(number, entry), _value_of(payload, entry)
+
+    # ----- writing
+
+    def write(self) -> int:
+        """Append all results that are in memory alone; how many were written."""
+        count = 0
+        held = list(self.memo.unwritten.values())
+        at = 0
+        while at < len(held):
+            batch: list[Held] = []
+            size = 0
+            while at < len(held) and (not batch or size + held[at].size <= _AT_ONCE):
+                size += held[at].size
+                batch.append(held[at])
+                at += 1
+            try:
+                count += self._append(batch)
+            except OSError as error:
+                self._failed(error)
+                break
+            else:
+                self._mended()
+        self.written += count
+        self.memo.relieve(durable=not self.broken)
+        return count
+
+    def _append(self, batch: Sequence[Held]) -> int:
+        if self._appender is None:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._appender = Appender(self.path, self._shared)
+            self._own = self._number(self.path)
+        buffers: list[Buffer] = []
+        places: list[tuple[bytes, int]] = []
+        functions: list[bytes] = []
+        at = 0
+        for held in batch:
+            fingerprint = held.call.fingerprint
+            assert held.call.key is not None
+            if held.size > LIMIT:
+                self._too_large(held)
+                continue
+            if fingerprint not in self._functions and fingerprint not in functions:
+                functions.append(fingerprint)
+                at += _add(buffers, [_packed(_Function(fingerprint, dict(held.call.parts)))])
+            places.append((held.call.key, at))
+            at += _add(buffers, _encoded(held, self.run))
+        start = self._appender.append(buffers) if buffers else 0
+        self._functions.update(functions)
+        for key, place in places:
+            self.memo.wrote(key, self._own << _PLACE | (start + place))
+        return len(places)
+
+    def _too_large(self, held: Held) -> None:
+        assert held.call.key is not None
+        self.memo.wrote(held.call.key, None)
+        self._tell(
+            "warning",
+            f"The result of task {held.call.task} ({held.call.app}) is not written to the checkpoint: it has "
+            f"{held.value.size:,} bytes, and {LIMIT:,} are the most that one may have.",
+        )
+
+    def _failed(self, error: OSError) -> None:
+        self._functions.clear()  # who knows what was cut
+        if not self.broken:
+            self.broken = error.strerror or str(error)
+            self._tell(
+                "warning",
+                f"Results cannot be written to the checkpoint {self.path} ({self.broken}): they are in the memory of "
+                "this run alone, and it tries again every half a minute.",
+            )
+        log.warning("the checkpoint %s cannot be written: %s", self.path, error)
+
+    def _mended(self) -> None:
+        if self.broken:
+            self.broken = ""
+            self._tell("info", f"Results are written to the checkpoint {self.path} again, those before, too.")
+
+    def close(self) -> None:
+        """Let go of the file."""
+        if self._appender is not None:
+            self._appender.close()
+            self._appender = None
+
+
+def _add(buffers: list[Buffer], parts: list[Buffer]) -> int:
+    """Add an entry with this payload; how many bytes it has."""
+    if len(parts) == 1:
+        whole = encode(parts[0])
+        buffers.append(whole)
+        return len(whole)
+    own = sum(memoryview(part).nbytes for part in parts)
+    buffers += [head(*parts), *parts]
+    return HEAD + own
+
+
+def _packed(entry: _Function | _Result) -> bytes:
+    text = _encoder.encode(entry)
+    return _LENGTH.pack(len(text)) + text
+
+
+def _encoded(held: Held, run: str) -> list[Buffer]:
+    call = held.call
+    assert call.key is not None
+    frames: list[Buffer] = []
+    value = held.value.packed(frames)
+    lengths = tuple([memoryview(frame).nbytes for frame in frames]) if frames else ()
+    entry = _Result(call.key, call.app, call.fingerprint, call.shown, call.inputs, call.at, run, value, lengths)
+    return [_packed(entry), *frames]
+
+
+def _head_of(payload: bytes) -> _Function | _Result | None:
+    try:
+        (length,) = _LENGTH.unpack_from(payload)
+        entry = _decoder.decode(memoryview(payload)[_LENGTH.size : _LENGTH.size + length])
+    except (struct.error, msgspec.MsgspecError):
+        return None
+    if isinstance(entry, _Result) and _LENGTH.size + length + sum(entry.lengths) != len(payload):
+        return None
+    return entry
+
+
+def _value_of(payload: bytes, entry: _Result) -> Value:
+    (length,) = _LENGTH.unpack_from(payload)
+    at = _LENGTH.size + length
+    frames: list[Buffer] = []
+    for size in entry.lengths:
+        # Of its own, as if it had come from a worker: who gets it may write into it, and it goes when nobody needs it.
+        frames.append(bytearray(memoryview(payload)[at : at + size]))
+        at += size
+    return _unpacked(entry.value, frames, [0])
+
+
+def _unpacked(packed: Packed, frames: list[Buffer], at: list[int]) -> Value:
+    if packed.parts is not None:
+        return Value(b"", [], tuple(_unpacked(part, frames, at) for part in packed.parts))
+    begin = at[0]
+    at[0] += packed.frames
+    return Value(packed.inline, frames[begin : at[0]])

@@ -1,0 +1,388 @@
+"""Writes the record of a run [shell]: once per round of the loop, before anybody is told what it says.
+
+Owned by the kernel, called in the loop's thread; a thread of its own writes the files of large frames, so that the
+loop does not wait for the disk.  What cannot be written is said once: the run then goes on without a record.  Old
+segments go when the record has grown over ``LIMIT`` and no task of theirs is asked for any more.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import threading
+from array import array
+from queue import SimpleQueue
+from typing import TYPE_CHECKING, Any, Protocol
+
+import msgspec
+
+from parslab.dataflow.persistence.log_format import (
+    LARGE,
+    Ends,
+    Gave,
+    Head,
+    Joined,
+    Known,
+    Moves,
+    Opened,
+    Reopened,
+    Taken,
+    Took,
+    head_of,
+    segments,
+)
+from parslab.wire.framed import Appender, encode
+from parslab.wire.messages import Adopted, Resolved
+from parslab.wire.messages import Reopened as ReopenedMessage
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+    from pathlib import Path
+
+    from parslab.dataflow.graph.values import Value
+    from parslab.wire.stream import Buffer
+
+__all__ = ["LIMIT", "SEGMENT", "Recorder", "RecorderOwner"]
+
+log = logging.getLogger(__name__)
+
+SEGMENT = 64 << 20
+"""Bytes from which a new segment is begun."""
+LIMIT = 2 << 30
+"""Bytes that a record may have before what nobody needs is deleted."""
+
+_TOGETHER = 256
+"""Ends of tasks in one entry, so that damage costs few of them."""
+_DELAY = 0.002
+"""Seconds after which what was noted is written when the loop turns."""
+_LATEST = 0.01
+"""Seconds after which the loop turns for that: waking it sooner makes round trips slower."""
+_MANY = 32
+"""Batches of clients that may."""
+_NEVER = 1e12
+_EVERYTHING = 1 << 62
+"""More batches than any client sends: it need not keep any."""
+_UNFINISHED = "incomplete"
+"""The file that says that a record was given up."""
+
+
+class RecorderOwner(Protocol):
+    """What a recorder needs of the kernel."""
+
+    def post(self, call: Callable[[], None]) -> None:
+        """Run ``call`` in the loop's thread; safe from any thread."""
+
+    def warn(self, text: str) -> None:
+        """Tell the user."""
+
+    def present(self) -> Iterable[tuple[Joined | Known, Buffer]]:
+        """The clients and functions that are there, for the beginning of a segment."""
+
+    def functions(self, tasks: Iterable[int]) -> tuple[tuple[int, int], ...]:
+        """The functions that these tasks call."""
+
+    def newest(self) -> dict[int, int]:
+        """The newest task of each range of numbers."""
+
+    def needed(self, newest: dict[int, int]) -> bool:
+        """Whether a task that is none of the newer ones can still be asked for."""
+
+
+class Recorder:
+    """The record of one run.
+
+    Parameters
+    ----------
+    folder
+        Where its files go; made when it is not there.
+    opened
+        What each segment begins with.
+    owner
+        The kernel.
+    batches
+        How many batches of each client the record holds already.
+
+    Attributes
+    ----------
+    moves
+        Tasks that were given to workers since the last write (``~task``: came back not begun); the ledger appends.
+    attempts
+        The numbers of attempts among them that are not the first.
+    acked
+        How many batches of each client are safe.
+    broken
+        Nothing is written any more.
+    """
+
+    def __init__(
+        self, folder: Path, opened: Opened, owner: RecorderOwner, batches: dict[int, int] | None = None
+    ) -> None:
+        self.folder = folder
+        self.moves: list[int] = []
+        self.attempts: list[tuple[int, int]] = []
+        self.acked: dict[int, int] = dict(batches or {})
+        self.broken = False
+        self._opened = opened
+        self._owner = owner
+        self._batches: dict[int, int] = dict(batches or {})
+        self._unsafe: dict[int, set[int]] = {}
+        """By client: the batches whose files are still being written."""
+        self._noted: list[tuple[Head, tuple[Buffer, ...]]] = []
+        self._ends: list[Resolved] = []
+        self._large: list[tuple[int, Value]] = []
+        self._lines: list[bytes] = []
+        self._encode = msgspec.msgpack.Encoder().encode
+        self._file: Appender | None = None
+        self._number = 0
+        self._sizes: dict[int, int] = {}
+        self._bounds: dict[int, dict[int, int]] = {}
+        """By segment: the newest tasks when the next one was begun."""
+        self._files = 0
+        self._letters: SimpleQueue[tuple[str, list[Buffer], int, int] | None] = SimpleQueue()
+        self._writer: threading.Thread | None = None
+        self._told = False
+        self.deadline = _NEVER
+        """When to write what has been noted."""
+
+    def open(self) -> None:
+        """Begin; a segment of an earlier process is never written on."""
+        try:
+            for folder in (self.folder, self.folder / "values"):
+                folder.mkdir(exist_ok=True, mode=0o700)
+            for number, path in segments(self.folder):
+                self._number = number
+                self._sizes[number] = path.stat().st_size
+                self._bounds[number] = self._owner.newest()
+            for path in (self.folder / "values").iterdir():
+                number = int(path.name.partition("-")[0])
+                self._sizes[number] = self._sizes.get(number, 0) + path.stat().st_size
+            self._begin_segment()
+        except (OSError, ValueError) as error:
+            self._give_up(error)
+
+    def safe(self, client: int) -> int:
+        """How many batches this client need not keep any more."""
+        return _EVERYTHING if self.broken else self.acked.get(client, 0)
+
+    # ----- what happens (loop's thread; only noted)
+
+    @property
+    def waiting(self) -> bool:
+        """Whether anything has been noted and not written."""
+        return bool(self._noted or self.moves or self._ends)
+
+    def due(self, now: float) -> bool:
+        """Whether to write now: not after every short task, which would cost it a tenth."""
+        if not (self._noted or self.moves or self._ends):
+            return False
+        if self.deadline == _NEVER:
+            self.deadline = now + _DELAY
+        return now >= self.deadline or len(self._noted) >= _MANY
+
+    @property
+    def latest(self) -> float:
+        """When to wake the loop, so that what was noted is written."""
+        return self.deadline + (_LATEST - _DELAY)
+
+    def note(self, header: Head, *rest: Buffer) -> None:
+        """Note an entry."""
+        if not self.broken:
+            self._noted.append((header, rest))
+
+    def taken(self, client: int, raw: Buffer, fns: dict[int, int], frames: Sequence[Buffer]) -> None:
+        """Note a batch of a client, as it came."""
+        if not self.broken:
+            number = self._batches[client] = self._batches.get(client, 0) + 1
+            self._noted.append((Taken(client, number, fns), (raw, *frames)))
+
+    def _note_lines(self) -> None:
+        """Encode what was noted: not before workers have got what is for them."""
+        noted, self._noted = self._noted, []
+        for header, rest in noted:
+            if type(header) is Taken and len(rest) > 1:
+                header.lengths, header.file = self._place(rest[1:], header.client, header.batch)
+                if header.file:
+                    rest = rest[:1]
+            self._line(head_of(header), rest)
+
+    def _line(self, header: bytes, rest: Sequence[Buffer] = ()) -> None:
+        self._lines.append(encode(header, *rest))
+
+    def _place(self, frames: Sequence[Buffer], client: int = -1, batch: int = 0) -> tuple[tuple[int, ...], str]:
+        """The lengths of frames, and the file that they go to when they are large."""
+        lengths = tuple([memoryview(frame).nbytes for frame in frames])
+        if sum(lengths) <= LARGE:
+            return lengths, ""
+        self._files += 1
+        file = f"{self._number:06d}-{os.getpid()}-{self._files}"
+        self._sizes[self._number] = self._sizes.get(self._number, 0) + sum(lengths)
+        if batch:
+            self._unsafe.setdefault(client, set()).add(batch)
+        if self._writer is None:
+            self._writer = threading.Thread(target=self._write_files, name="parslab-record", daemon=True)
+            self._writer.start()
+        self._letters.put((file, list(frames), client, batch))
+        return lengths, file
+
+    # ----- writing
+
+    def ended(self, replies: Sequence[tuple[int, Any, list[Buffer]]], large: Sequence[tuple[int, Value]]) -> None:
+        """Note how tasks ended.
+
+        Parameters
+        ----------
+        replies
+            What is about to be sent to clients.
+        large
+            The values of ended tasks that are too large to be in the replies.
+        """
+        if self.broken:
+            return
+        self._large += large
+        for client, message, _ in replies:
+            kind = type(message)
+            if kind is Resolved:
+                self._ends.append(message)
+            elif kind is Adopted:
+                self._noted.append((Took(client, message.tasks), ()))
+            elif kind is ReopenedMessage:
+                self.write()  # how they had ended comes before
+                self._noted.append((Reopened(message.tasks, self._owner.functions(message.tasks)), ()))
+
+    def write(self) -> None:
+        """Write what was noted."""
+        self.deadline = _NEVER
+        if self.broken:
+            self._clear()
+            return
+        if self._noted:
+            self._note_lines()
+        if self.moves:
+            moves, self.moves = self.moves, []
+            header = _MOVES
+            if self.attempts:
+                header = head_of(Moves(tuple(self.attempts)))
+                self.attempts.clear()
+            self._line(header, (array("q", moves).tobytes(),))
+        for task, value in self._large:
+            frames: list[Buffer] = []
+            packed = value.packed(frames)
+            lengths, file = self._place(frames)
+            self._line(head_of(Gave(task, packed, lengths, file)), () if file else frames)
+        self._large.clear()
+        if self._ends:
+            ends, self._ends = self._ends, []
+            for at in range(0, len(ends), _TOGETHER):
+                self._line(_ENDS, (self._encode(ends[at : at + _TOGETHER]),))
+        if self._lines:
+            self._append()
+            self._settle()
+
+    def _append(self) -> None:
+        lines, self._lines = self._lines, []
+        try:
+            assert self._file is not None
+            self._file.append([b"".join(lines)])
+            if self._file.size + self._sizes.get(self._number, 0) > SEGMENT:
+                self._sizes[self._number] = self._sizes.get(self._number, 0) + self._file.size
+                self._begin_segment()
+                self._trim()
+        except OSError as error:
+            self._give_up(error)
+
+    def _settle(self) -> None:
+        """What was taken is safe now, but for files that are still being written."""
+        for client, number in self._batches.items():
+            unsafe = self._unsafe.get(client)
+            self.acked[client] = min(unsafe) - 1 if unsafe else number
+
+    def _begin_segment(self) -> None:
+        if self._file is not None:
+            self._file.close()
+            self._bounds[self._number] = self._owner.newest()
+        self._number += 1
+        self._file = Appender(self.folder / f"{self._number:06d}.log")
+        first = head_of(self._opened)
+        lines = [encode(first)]
+        lines += [encode(head_of(header), rest) for header, rest in self._owner.present()]
+        self._file.append(lines)
+
+    def _trim(self) -> None:
+        """Delete the oldest segments that nobody needs, while there is too much."""
+        while sum(self._sizes.values()) > LIMIT:
+            oldest = min(self._sizes)
+            if oldest == self._number or self._owner.needed(self._bounds.get(oldest, {})):
+                return
+            del self._sizes[oldest]
+            self._bounds.pop(oldest, None)
+            with contextlib.suppress(OSError):
+                for path in (self.folder / "values").glob(f"{oldest:06d}-*"):
+                    path.unlink()
+                (self.folder / f"{oldest:06d}.log").unlink()
+            if not self._told:
+                self._told = True
+                self._owner.warn(
+                    f"The record of this run has grown over {LIMIT >> 30} GB: its oldest results, whose futures are "
+                    "gone, are deleted from it; after a restart of the kernel those calls would run again."
+                )
+
+    def _give_up(self, error: Exception) -> None:
+        if self.broken:
+            return
+        self.broken = True
+        why = getattr(error, "strerror", None) or error
+        log.warning("the record is given up: %s", error)
+        self._clear()
+        with contextlib.suppress(OSError):
+            (self.folder / _UNFINISHED).touch()
+        self._owner.warn(
+            f"The record of this run in {self.folder} cannot be written ({why}): the run goes on without one, so its "
+            "results would be lost with its DataFlowKernel process, and after a restart of the kernel calls run again."
+        )
+
+    def _clear(self) -> None:
+        for noted in (self._lines, self._noted, self._ends, self._large, self.moves, self.attempts):
+            noted.clear()
+
+    def close(self) -> None:
+        """Write what is left."""
+        self.write()
+        if self._writer is not None:
+            self._letters.put(None)
+            self._writer.join(5.0)
+        if self._file is not None:
+            self._file.close()
+
+    # ----- files of large frames (the writer's thread)
+
+    def _write_files(self) -> None:
+        while self._write_file(self._letters.get()):
+            pass
+
+    def _write_file(self, letter: tuple[str, list[Buffer], int, int] | None) -> bool:
+        if letter is None:
+            return False
+        name, frames, client, batch = letter
+        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
+        try:
+            with open(os.open(self.folder / "values" / name, flags, 0o600), "wb", 0) as file:
+                for frame in frames:
+                    rest = memoryview(frame).cast("B")
+                    while rest:
+                        rest = rest[file.write(rest) :]
+        except OSError as error:
+            why = error
+            self._owner.post(lambda: self._give_up(why))
+        else:
+            if batch:
+                self._owner.post(lambda: self._safe(client, batch))
+        return True
+
+    def _safe(self, client: int, batch: int) -> None:
+        self._unsafe[client].discard(batch)
+        if not self.broken:
+            self._settle()
+
+
+_ENDS, _MOVES = head_of(Ends()), head_of(Moves())

@@ -1,0 +1,1 @@
+"""The SQLite store of a run: written by one thread, read by the panel."""

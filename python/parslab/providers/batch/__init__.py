@@ -1,0 +1,1 @@
+"""Providers for batch schedulers: one file for each scheduler."""

@@ -1,0 +1,218 @@
+"""HTCondor: condor_submit, condor_q, condor_history, condor_rm.
+
+A block of several nodes is a cluster of as many processes, each with a manager.  A process that HTCondor holds has
+failed, except where a user holds it.  A block runs once: HTCondor would start an evicted one again, under its name.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from typing import TYPE_CHECKING, ClassVar
+
+from parslab.description import Number, Text, Texts, Variables, Whole
+from parslab.providers.base import JobStatus, Provider, ended, script_text
+from parslab.providers.batch.base import BatchProvider, Stuck, gathered, unclear
+from parslab.records.states import BlockState
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from parslab.providers.base import Job
+
+__all__ = ["CondorProvider"]
+
+_FIELDS = ("JobStatus", "ExitCode", "ExitSignal", "HoldReasonCode", "RemoteHost", "HoldReason", "RemoveReason")
+_IDLE, _RUNNING, _REMOVED, _COMPLETED, _HELD, _OUTPUT, _SUSPENDED = range(1, 8)
+_BY_USER, _SPOOLING = "1", "16"
+"""Codes of holds that end by themselves or by the hand of the user."""
+_WALLTIME = "the block reached its walltime"
+_EVICTED = "PeriodicRemove"
+
+
+class CondorProvider(BatchProvider):
+    """Blocks are jobs of HTCondor.
+
+    Parameters
+    ----------
+    nodes_per_block
+        Slots of each block; each gets a manager.
+    cores_per_slot
+        Cores of each slot.
+    mem_per_slot
+        Memory of each slot in GB.
+    environment
+        Variables of the job.
+    project
+        ``ProjectName`` of the job.
+    requirements
+        What machines must be like, in HTCondor's language.
+    transfer_input_files
+        Files that HTCondor brings to the slot.
+    scheduler_options
+        Further lines of the submit file.
+
+    Examples
+    --------
+    >>> CondorProvider(cores_per_slot=4, requirements="(OpSysMajorVer == 12)")
+    CondorProvider(cores_per_slot=4, requirements='(OpSysMajorVer == 12)')
+    """
+
+    scheduler: ClassVar[str] = "HTCondor"
+    commands: ClassVar[tuple[str, ...]] = ("condor_submit", "condor_q", "condor_rm")
+    gone: ClassVar[str] = r"couldn't find|not found|there are no|no result found|already (removed|marked)"
+
+    cores_per_slot = Whole(None, low=1)
+    mem_per_slot = Number(None, above=0)
+    environment = Variables({})
+    project = Text("", empty=True)
+    requirements = Text("", empty=True)
+    transfer_input_files = Texts(())
+
+    def check(self) -> None:
+        Provider.check(self)  # no launcher has to reach the other slots
+
+    def settings(self) -> dict[str, str]:
+        found = {}
+        if self.cores_per_slot is not None:
+            found["PARSLAB_CORES"] = str(self.cores_per_slot)
+        if self.mem_per_slot is not None:
+            found["PARSLAB_MEMORY_GB"] = f"{self.mem_per_slot:g}"
+        return found
+
+    def script(self, job: Job) -> str:
+        return script_text(self.replaced(nodes_per_block=1), job, [], self.settings())
+
+    def files(self, job: Job) -> dict[str, str]:
+        return {job.script: self.script(job), _submit_file(job.script): self.submit_text(job)}
+
+    def submit_text(self, job: Job) -> str:
+        """The text of the submit file."""
+        lines = [
+            "universe = vanilla",
+            # Else it would be the folder that the run was started in, which other machines may not have.
+            f"initialdir = {_plain(os.path.dirname(job.script))}",
+            f"executable = {_plain(job.script)}",
+            f"log = {_plain(job.script)}.log",
+            "should_transfer_files = IF_NEEDED",
+            "when_to_transfer_output = ON_EXIT",
+            "stream_output = True",
+            "stream_error = True",
+            f'+JobBatchName = "{job.name}"',
+            f"periodic_hold = (JobStatus == 2) && (time() - EnteredCurrentStatus > {self.walltime:.0f})",
+            f'periodic_hold_reason = "{_WALLTIME}"',
+            "periodic_remove = (JobStatus == 1) && (NumJobStarts > 0)",
+        ]
+        if self.cores_per_slot is not None:
+            lines.append(f"request_cpus = {self.cores_per_slot}")
+        if self.mem_per_slot is not None:
+            lines.append(f"request_memory = {self.mem_per_slot * 1024:.0f}")
+        if self.requirements.strip():
+            lines.append(f"requirements = {self.requirements}")
+        if self.project.strip():
+            lines.append('+ProjectName = "{}"'.format(self.project.strip().strip('"')))
+        if self.environment:
+            lines.append(f'environment = "{_environment(self.environment)}"')
+        if self.transfer_input_files:
+            lines.append(f"transfer_input_files = {', '.join(map(_plain, self.transfer_input_files))}")
+        lines += [line for line in self.scheduler_options.splitlines() if line.strip()]
+        lines += [f"output = {_plain(job.stdout)}", f"error = {_plain(job.stderr)}", "queue"]
+        if self.nodes_per_block > 1:
+            # Two processes that write one file would overwrite each other's words.
+            (out_folder, out), (err_folder, err) = os.path.split(job.stdout), os.path.split(job.stderr)
+            names = [f"{out}{end}, {err}{end}" for end in ("", *(f".{n}" for n in range(1, self.nodes_per_block)))]
+            lines[-3:] = [
+                f"output = {_plain(out_folder)}/$(out)",
+                f"error = {_plain(err_folder)}/$(err)",
+                "\n".join(["queue out, err from (", *names, ")"]),
+            ]
+        return "\n".join([*lines, ""])
+
+    def submit_command(self, path: str) -> list[str]:
+        return ["condor_submit", _submit_file(path)]
+
+    def submitted(self, stdout: str) -> str | None:
+        match = re.search(r"submitted to cluster (\d+)", stdout)
+        return match[1] if match else None
+
+    def status_command(self, jobs: list[str]) -> list[str]:
+        return ["condor_q", *jobs, "-af:jt", *_FIELDS]
+
+    def states(self, stdout: str, jobs: list[str]) -> dict[str, JobStatus]:
+        return gathered(_rows(stdout), jobs)
+
+    def cancel_command(self, jobs: list[str]) -> list[str]:
+        return ["condor_rm", *jobs]
+
+    def accounting_commands(self, jobs: list[str]) -> list[list[str]]:
+        # The history is read from its end; with a limit it stops when all are found.
+        limit = str(len(jobs) * self.nodes_per_block)
+        return [["condor_history", *jobs, "-limit", limit, "-af:jt", *_FIELDS]]
+
+    def ends(self, stdout: str, jobs: list[str]) -> dict[str, JobStatus]:
+        return gathered(_rows(stdout), jobs)
+
+    def find_command(self, name: str) -> list[str]:
+        return ["condor_q", "-constraint", f'JobBatchName == "{name}"', "-af:jt", "JobBatchName"]
+
+    def found(self, stdout: str, name: str) -> str | None:
+        for line in stdout.splitlines():
+            number, _, found = line.partition("\t")
+            if found.strip() == name and re.match(r"\d+\.", number.strip()):
+                return number.strip().partition(".")[0]
+        return None
+
+
+def _submit_file(script: str) -> str:
+    return f"{script}.submit"
+
+
+def _plain(path: str) -> str:
+    """A path in which HTCondor replaces nothing."""
+    return path.replace("$", "$(DOLLAR)")
+
+
+def _environment(variables: object) -> str:
+    """HTCondor's way to write variables: quotes are doubled, values with blanks stand in single quotes."""
+    words = []
+    for name, text in dict(variables).items():  # type: ignore[call-overload]
+        inner = text.replace('"', '""').replace("'", "''")
+        words.append(f"{name}='{inner}'" if re.search(r"[\s']", text) or not text else f"{name}={inner}")
+    return " ".join(words)
+
+
+def _rows(stdout: str) -> Iterator[tuple[str, JobStatus]]:
+    """Lines of process and attributes with tabs between them; other lines are passed over."""
+    for line in stdout.splitlines():
+        parts = [("" if part.strip() == "undefined" else part.strip()) for part in line.split("\t")]
+        number = re.match(r"(\d+)\.\d+$", parts[0])
+        if number and len(parts) == len(_FIELDS) + 1 and parts[1]:
+            yield number[1], _status(*parts[1:])
+
+
+def _status(word: str, code: str, signal: str, hold: str, host: str, held: str, removed: str) -> JobStatus:
+    host = host.rpartition("@")[2]
+    number = int(word) if word.isdigit() else 0
+    if number == _IDLE:
+        return JobStatus(BlockState.queued)
+    if number in (_RUNNING, _OUTPUT, _SUSPENDED):
+        return JobStatus(BlockState.running, "suspended" if number == _SUSPENDED else "", host)
+    if number == _REMOVED:
+        if _EVICTED in removed:
+            return JobStatus(BlockState.failed, "its machine had to give it up", host)
+        return _at_walltime(removed or held) or JobStatus(BlockState.scaled_in, removed, host)
+    if number == _COMPLETED:
+        end = ended(128 + int(signal) if signal.isdigit() else int(code) if code.lstrip("-").isdigit() else 0)
+        return JobStatus(end.state, end.reason, host)
+    if number == _HELD:
+        if hold in (_BY_USER, _SPOOLING):
+            return JobStatus(BlockState.queued, held)
+        return _at_walltime(held) or Stuck(BlockState.failed, f"HTCondor holds it: {held or f'code {hold}'}")
+    return unclear("HTCondor", word)
+
+
+def _at_walltime(reason: str) -> JobStatus | None:
+    """The job is held because its time is over; it does not leave by itself."""
+    if _WALLTIME in reason or "exceeded allowed" in reason:
+        return Stuck(BlockState.finished, "it reached its walltime")
+    return None

@@ -1,0 +1,206 @@
+"""Grid Engine (SGE, Son of Grid Engine, Univa, Altair): qsub, qstat, qacct, qdel.
+
+``qstat`` forgets a job as soon as it ends; its end is in ``qacct``, where users may read it.  A walltime ends a block
+in good order; a job in error (``Eqw``) waits for an administrator and has failed.
+"""
+
+from __future__ import annotations
+
+import os
+import pwd
+import re
+from typing import TYPE_CHECKING, ClassVar
+from xml.sax.saxutils import unescape
+
+from parslab.description import Text
+from parslab.errors import ConfigurationError
+from parslab.providers.base import JobStatus, ended
+from parslab.providers.batch.base import BatchProvider, Stuck, clock, directives, gathered, unclear
+from parslab.records.states import BlockState
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from parslab.providers.base import Job
+
+__all__ = ["GridEngineProvider"]
+
+_KILLED_AT_LIMIT = "37"
+"""qacct's ``failed`` for a job that the queue master killed at a limit, the wall time above all."""
+_AFTER_JOB = "100"
+"""``failed`` for a job that ended by a signal: its exit status says which."""
+
+
+class GridEngineProvider(BatchProvider):
+    """Blocks are jobs of Grid Engine.
+
+    Parameters
+    ----------
+    queue
+        As qsub takes it; None: any that fits.
+    scheduler_options
+        Further directives, with or without ``#$``.  Several nodes need a parallel environment that gives one slot of
+        each, such as ``-pe mpi1 2``.  A request that no queue can meet is refused at once; where that goes wrong
+        because it names load values, ``-w n`` leaves it in the queue.
+
+    Examples
+    --------
+    >>> GridEngineProvider(queue="all.q", walltime="00:30:00", scheduler_options="-pe smp 8")
+    GridEngineProvider(walltime=1800.0, scheduler_options='-pe smp 8', queue='all.q')
+    """
+
+    scheduler: ClassVar[str] = "Grid Engine"
+    prefix: ClassVar[str] = "#$"
+    commands: ClassVar[tuple[str, ...]] = ("qsub", "qstat", "qdel")
+    gone: ClassVar[str] = (
+        r"denied: job \"?\d+\"? does not exist|job is already in deletion|already in deletion|do not exist|"
+        r"registered the job \d+"
+    )
+
+    hints: ClassVar[tuple[tuple[str, str], ...]] = (
+        ("unknown queue", "qconf -sql lists queues"),
+        ("parallel environment", "qconf -spl lists parallel environments"),
+        (
+            "no suitable queues",
+            "look at walltime, queue and scheduler_options; '-w n' there submits without this check",
+        ),
+        ("is no submit host", "load this on a submit host"),
+    )
+
+    queue = Text(None)
+
+    def check(self) -> None:
+        super().check()
+        asked = "\n".join(directives(self.prefix, self.scheduler_options))
+        if self.nodes_per_block > 1 and not re.search(r"^#\$.*\s-pe\s", asked, re.MULTILINE):
+            raise ConfigurationError(
+                f"GridEngineProvider: nodes_per_block={self.nodes_per_block} needs a parallel environment, such as "
+                f"scheduler_options='-pe mpi {self.nodes_per_block}'; qconf -spl lists them."
+            )
+
+    def directives(self, job: Job) -> list[str]:
+        lines = [
+            "-S /bin/bash",
+            f"-N {_name(job.name)}",
+            f"-o {job.stdout}",
+            f"-e {job.stderr}",
+            "-j n",
+            # A block runs once: a second one under its name would meet managers of the first.
+            "-r n",
+            "-w e",
+            f"-l h_rt={clock(self.walltime)}",
+        ]
+        if self.queue is not None:
+            lines.append(f"-q {self.queue}")
+        return [f"#$ {line}" for line in lines]
+
+    def submit_command(self, path: str) -> list[str]:
+        return ["qsub", "-terse", path]
+
+    def submitted(self, stdout: str) -> str | None:
+        # Scripts of the site may say something before it.
+        for line in reversed(stdout.splitlines()):
+            match = re.match(r"(?:Your job(?:-array)? )?(\d+)(?:\.\S*)?(?:$| \()", line.strip())
+            if match:
+                return match[1]
+        return None
+
+    def status_command(self, jobs: list[str]) -> list[str]:
+        return ["qstat", "-xml", "-u", _user()]
+
+    def states(self, stdout: str, jobs: list[str]) -> dict[str, JobStatus]:
+        return gathered(_listed(stdout), jobs)
+
+    def cancel_command(self, jobs: list[str]) -> list[str]:
+        return ["qdel", *jobs]
+
+    def accounting_commands(self, jobs: list[str]) -> list[list[str]]:
+        return [["qacct", "-j", job] for job in jobs]
+
+    def ends(self, stdout: str, jobs: list[str]) -> dict[str, JobStatus]:
+        return gathered(_accounted(stdout), jobs)
+
+    def why_command(self, job: str) -> list[str]:
+        return ["qstat", "-j", job]
+
+    def why(self, stdout: str) -> str:
+        found = re.search(r"^error reason\s+\d*:?\s*(.*)$", stdout, re.MULTILINE)
+        return found[1].strip() if found else ""
+
+    def find_command(self, name: str) -> list[str]:
+        return ["qstat", "-xml", "-u", _user()]
+
+    def found(self, stdout: str, name: str) -> str | None:
+        for fields in _jobs(stdout):
+            if fields.get("JB_name") == _name(name):
+                return fields.get("JB_job_number")
+        return None
+
+
+def _user() -> str:
+    return pwd.getpwuid(os.geteuid()).pw_name
+
+
+def _name(name: str) -> str:
+    """The name as qsub takes it: not with a digit first, and without the characters that mean something to it."""
+    return re.sub(r"[\s/:@\\*?]", "_", name if name[:1].isalpha() else f"p{name}")
+
+
+def _jobs(xml: str) -> Iterator[dict[str, str]]:
+    """The simple elements of each job that is listed.  The text may be no good XML, so it is not parsed whole."""
+    for entry in re.findall(r"<job_list\b[^>]*>(.*?)</job_list>", xml, re.DOTALL):
+        yield {name: unescape(text.strip()) for name, text in re.findall(r"<(\w+)[^>/]*>([^<]*)</\1>", entry)}
+
+
+def _listed(xml: str) -> Iterator[tuple[str, JobStatus]]:
+    for fields in _jobs(xml):
+        if "JB_job_number" in fields:
+            host = fields.get("queue_name", "").partition("@")[2]
+            yield fields["JB_job_number"], _status(fields.get("state", ""), host)
+
+
+def _status(letters: str, host: str) -> JobStatus:
+    """The state behind qstat's letters, of which several may be set at once."""
+    known = set(letters)
+    if not known or known - set("EdhqrRsStTwNP"):
+        return unclear("Grid Engine", letters)
+    if "E" in known:
+        return Stuck(BlockState.failed, f"in error ({letters})", host)
+    if known & set("sSTNP"):
+        return JobStatus(BlockState.running, f"suspended ({letters})", host)
+    if known & set("rt"):
+        return JobStatus(BlockState.running, "being deleted" if "d" in known else "", host)
+    if "h" in known:
+        return JobStatus(BlockState.queued, f"held ({letters})")
+    if known & set("qw"):
+        return JobStatus(BlockState.queued, "being deleted" if "d" in known else "")
+    return unclear("Grid Engine", letters)
+
+
+def _accounted(stdout: str) -> Iterator[tuple[str, JobStatus]]:
+    for entry in re.split(r"^=+\s*$", stdout, flags=re.MULTILINE):
+        fields: dict[str, str] = {}
+        for line in entry.splitlines():
+            name, _, text = line.strip().partition(" ")
+            fields.setdefault(name, text.strip())
+        if "jobnumber" in fields:
+            yield fields["jobnumber"], _end(fields)
+
+
+def _end(fields: dict[str, str]) -> JobStatus:
+    """How a job ended, as qacct tells it."""
+    host = fields.get("hostname", "").removesuffix("UNKNOWN")
+    failed, _, words = (part.strip() for part in fields.get("failed", "0").partition(":"))
+    code = re.match(r"\d+", fields.get("exit_status", ""))
+    status = ended(int(code[0])) if code else None
+    who = fields.get("deleted_by", "NONE")
+    if who not in ("NONE", "UNKNOWN", ""):
+        return JobStatus(BlockState.scaled_in, f"deleted by {who}", host)
+    failed = failed.split(" ")[0]
+    if failed == _KILLED_AT_LIMIT:
+        return JobStatus(BlockState.finished, f"it reached its walltime or another limit ({words})", host)
+    if failed not in ("0", _AFTER_JOB, ""):
+        return JobStatus(BlockState.failed, f"failed {failed}: {words or 'no reason is given'}", host)
+    if status is None:
+        return JobStatus(BlockState.failed, f"qacct tells no exit status ({fields.get('exit_status', '')})", host)
+    return JobStatus(status.state, status.reason, host)

@@ -1,0 +1,251 @@
+"""Slurm: sbatch, squeue, sacct, scancel.
+
+``squeue --states=all`` still names jobs that ended in the last minutes; after that sacct is asked.  A walltime or a
+preemption ends a block in good order; a job that waits for what its partition, account or QOS can never give has
+failed.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, ClassVar
+
+from parslab.description import Text, Whole, YesNo
+from parslab.errors import ConfigurationError
+from parslab.providers.base import JobStatus
+from parslab.providers.batch.base import BatchProvider, Stuck, gathered, unclear
+from parslab.records.states import BlockState
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from parslab.providers.base import Job
+
+__all__ = ["SlurmProvider"]
+
+_QUEUED = (
+    "PENDING PD CONFIGURING CF REQUEUED RQ REQUEUE_FED RF REQUEUE_HOLD RH SPECIAL_EXIT SE RESV_DEL_HOLD RD EXPEDITING"
+)
+_RUNNING = (
+    "RUNNING R COMPLETING CG RESIZING RS SIGNALING SI STAGE_OUT SO STOPPED ST SUSPENDED S POWER_UP_NODE UPDATE_DB"
+)
+_FINISHED = "COMPLETED CD TIMEOUT TO PREEMPTED PR DEADLINE DL"
+_FAILED = "FAILED F NODE_FAIL NF BOOT_FAIL BF OUT_OF_MEMORY OOM LAUNCH_FAILED RECONFIG_FAIL REVOKED RV"
+
+_STATES = {
+    word: state
+    for words, state in (
+        (_QUEUED, BlockState.queued),
+        (_RUNNING, BlockState.running),
+        (_FINISHED, BlockState.finished),
+        (_FAILED, BlockState.failed),
+        ("CANCELLED CA", BlockState.scaled_in),
+    )
+    for word in words.split()
+}
+
+_NEVER = (
+    (r"PartitionNodeLimit", "the partition has not so many nodes, or a job may not have them: lower nodes_per_block"),
+    (r"PartitionTimeLimit", "the partition allows less time: lower walltime"),
+    (
+        r"PartitionConfig",
+        "the partition cannot give what is asked for: look at walltime, nodes_per_block, cores_ and mem_per_node",
+    ),
+    (r"(Assoc|QOS)Max\w+Per(Job|Node)", "your account or QOS allows less for one job"),
+    (r"(Assoc|QOS)Grp(?!\w*Run)\w*Minutes", "the budget of your account or QOS is used up"),
+    (r"QOSMin", "the QOS wants larger jobs"),
+    (r"Invalid(Account|QOS|Qos)|AccountNotAllowed|QOSNotAllowed|AccountingPolicy", "look at account and qos"),
+    (r"BadConstraints", "no node is like this: look at constraint, gres and mem_per_node"),
+    (r"DependencyNeverSatisfied|BurstBuffer.*Error", "look at scheduler_options"),
+    (r"launch failed|requeued in held state|JobHoldMaxRequeue", "its node could not start it"),
+)
+"""Reasons that no waiting mends, and what to do."""
+
+_MEANING = {
+    "TIMEOUT": "it reached its walltime",
+    "PREEMPTED": "another job took its nodes",
+    "NODE_FAIL": "a node of it failed",
+    "OUT_OF_MEMORY": "it used more memory than it had: raise mem_per_node",
+    "BOOT_FAIL": "its nodes did not boot",
+    "DEADLINE": "it reached its deadline",
+}
+
+
+class SlurmProvider(BatchProvider):
+    """Blocks are jobs of Slurm.
+
+    Parameters
+    ----------
+    partition, account, qos, constraint, clusters, gres
+        As sbatch takes them.
+    cores_per_node
+        Cores of each node that are asked for and used; None: all of the node's.
+    mem_per_node
+        Memory of each node in GB; None: what Slurm gives.
+    gpus_per_node
+        GPUs of each node.
+    exclusive
+        Nodes are not shared with other jobs.
+    regex_job_id
+        Finds the job's number, as the group ``id``, in what sbatch says.
+
+    Examples
+    --------
+    >>> from parslab.launchers import SrunLauncher
+    >>> SlurmProvider(partition="debug", nodes_per_block=2, walltime="01:00:00", launcher=SrunLauncher())
+    SlurmProvider(nodes_per_block=2, launcher=SrunLauncher(), walltime=3600.0, partition='debug')
+    """
+
+    scheduler: ClassVar[str] = "Slurm"
+    prefix: ClassVar[str] = "#SBATCH"
+    commands: ClassVar[tuple[str, ...]] = ("sbatch", "squeue", "scancel")
+    gone: ClassVar[str] = r"invalid job id|already completing|already completed|job/step already"
+
+    hints: ClassVar[tuple[tuple[str, str], ...]] = (
+        ("invalid partition", "sinfo lists partitions"),
+        ("invalid account|account/partition", "sacctmgr show associations user=$USER lists your accounts"),
+        ("invalid qos", "sacctmgr show qos lists them"),
+        ("node configuration is not available", "look at nodes_per_block, cores_per_node, mem_per_node and gres"),
+        ("time limit is", "lower walltime"),
+        ("unable to contact|connection refused|socket timed out", "Slurm's controller may be down"),
+    )
+
+    partition = Text(None)
+    account = Text(None)
+    qos = Text(None)
+    constraint = Text(None)
+    clusters = Text(None)
+    cores_per_node = Whole(None, low=1)
+    mem_per_node = Whole(None, low=1)
+    gpus_per_node = Whole(None, low=1)
+    gres = Text(None)
+    exclusive = YesNo(True)
+    regex_job_id = Text(r"Submitted batch job (?P<id>\S*)")
+
+    def check(self) -> None:
+        super().check()
+        try:
+            named = "id" in re.compile(self.regex_job_id).groupindex
+        except re.error as error:
+            raise ConfigurationError(f"SlurmProvider: regex_job_id is no regular expression: {error}.") from None
+        if not named:
+            raise ConfigurationError(
+                "SlurmProvider: regex_job_id needs a group named id, as in 'Submitted batch job (?P<id>\\d+)'."
+            )
+
+    def group(self) -> str:
+        return f"Slurm {self.clusters or ''}".strip()
+
+    def directives(self, job: Job) -> list[str]:
+        options = {
+            "job-name": job.name,
+            "output": _file_name(job.stdout),
+            "error": _file_name(job.stderr),
+            "nodes": self.nodes_per_block,
+            "ntasks-per-node": 1,
+            "time": -int(-self.walltime // 60),
+            "partition": self.partition,
+            "account": self.account,
+            "qos": self.qos,
+            "constraint": self.constraint and _quoted(self.constraint),
+            "clusters": self.clusters,
+            "cpus-per-task": self.cores_per_node,
+            "mem": self.mem_per_node and f"{self.mem_per_node}g",
+            "gpus-per-node": self.gpus_per_node,
+            "gres": self.gres,
+        }
+        lines = [f"#SBATCH --{name}={value}" for name, value in options.items() if value is not None]
+        # A block runs once: a second one under its name would meet managers of the first.
+        lines.append("#SBATCH --no-requeue")
+        return [*lines, "#SBATCH --exclusive"] if self.exclusive else lines
+
+    def settings(self) -> dict[str, str]:
+        found = {}
+        if self.cores_per_node is not None:
+            found["PARSLAB_CORES"] = str(self.cores_per_node)
+        if self.mem_per_node is not None:
+            found["PARSLAB_MEMORY_GB"] = str(self.mem_per_node)
+        return found
+
+    def submit_command(self, path: str) -> list[str]:
+        return ["sbatch", path]
+
+    def submitted(self, stdout: str) -> str | None:
+        match = re.search(self.regex_job_id, stdout)
+        return (match["id"] or None) if match else None
+
+    def status_command(self, jobs: list[str]) -> list[str]:
+        return ["squeue", "--noheader", "--states=all", "--format=%i|%T|%r|%N", *self._for(jobs)]
+
+    def states(self, stdout: str, jobs: list[str]) -> dict[str, JobStatus]:
+        return gathered(self._rows(stdout), jobs)
+
+    def cancel_command(self, jobs: list[str]) -> list[str]:
+        return ["scancel", *self._clusters(), *jobs]
+
+    def accounting_commands(self, jobs: list[str]) -> list[list[str]]:
+        form = "--format=JobID,State,ExitCode,NodeList"
+        return [["sacct", "--allocations", "--noheader", "--parsable2", form, *self._for(jobs)]]
+
+    def ends(self, stdout: str, jobs: list[str]) -> dict[str, JobStatus]:
+        return gathered(self._rows(stdout), jobs)
+
+    def find_command(self, name: str) -> list[str]:
+        return ["squeue", "--noheader", "--states=all", "--format=%i|%j", f"--name={name}", *self._clusters()]
+
+    def found(self, stdout: str, name: str) -> str | None:
+        lines = (line.strip().partition("|") for line in stdout.splitlines())
+        numbers = [number for number, _, found in lines if found == name and number.isdigit()]
+        return max(numbers, key=int, default=None)  # ended jobs are listed, too: the newest is meant
+
+    def _clusters(self) -> list[str]:
+        return [f"--clusters={self.clusters}"] if self.clusters else []
+
+    def _for(self, jobs: list[str]) -> list[str]:
+        return [f"--jobs={','.join(jobs)}", *self._clusters()]
+
+    def _rows(self, stdout: str) -> Iterator[tuple[str, JobStatus]]:
+        """Lines of number, state, reason or exit code, and nodes; other lines (clusters, warnings) are passed over."""
+        for line in stdout.splitlines():
+            parts = line.strip().split("|")
+            # 12_3 and 12_[1-8] are of an array, 12+1 is of a heterogeneous job, 12.batch is a step.
+            number = re.match(r"(\d+)(?:$|[_+])", parts[0])
+            if number and len(parts) == 4 and parts[1].strip():
+                yield number[1], _status(parts[1].strip(), parts[2].strip(), parts[3].strip())
+
+
+def _status(word: str, detail: str, nodes: str) -> JobStatus:
+    """The state behind Slurm's word; ``detail`` is squeue's reason or sacct's exit code."""
+    state = _STATES.get(word.split()[0].rstrip("+"))
+    hosts = "" if nodes in ("None assigned", "(null)") else nodes
+    if state is None:
+        return unclear("Slurm", word)
+    detail = "" if detail in ("None", "") else detail
+    if state is BlockState.queued:
+        advice = next((advice for pattern, advice in _NEVER if re.match(pattern, detail)), None)
+        if advice:
+            return Stuck(BlockState.failed, f"Slurm would never start it: {detail} ({advice})")
+        return JobStatus(state, detail)
+    if state is BlockState.running:
+        return JobStatus(state, "" if word in ("RUNNING", "R") else word, hosts)
+    exit_code = re.fullmatch(r"(\d+):(\d+)", detail)
+    told = _exit_words(int(exit_code[1]), int(exit_code[2])) if exit_code else detail
+    if word in ("COMPLETED", "CD"):
+        return JobStatus(state, "", hosts)
+    meaning = _MEANING.get(word.split()[0], "")
+    return JobStatus(state, ", ".join(part for part in (word, meaning or told) if part), hosts)
+
+
+def _exit_words(code: int, number: int) -> str:
+    if number:
+        return f"killed by signal {number}"
+    return f"exit status {code}" if code else ""
+
+
+def _quoted(text: str) -> str:
+    return f'"{text}"' if re.search(r"[\s|&*;()]", text) else text
+
+
+def _file_name(path: str) -> str:
+    """A path in which sbatch replaces nothing."""
+    return _quoted(path.replace("%", "%%"))

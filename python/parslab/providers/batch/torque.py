@@ -1,0 +1,146 @@
+"""Torque: qsub, qstat, qdel.
+
+Its qstat names ended jobs for some minutes, with their exit status; negative ones are Torque's own words.  After that
+the exit status counts that the block's script has left.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, ClassVar
+
+from parslab.description import Text, Whole
+from parslab.providers.base import JobStatus, ended
+from parslab.providers.batch.base import BatchProvider, Stuck, clock, gathered, unclear
+from parslab.providers.batch.qstat import number_of, records
+from parslab.records.states import BlockState
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from parslab.providers.base import Job
+
+__all__ = ["TorqueProvider"]
+
+_WORDS = {
+    -1: "it could not be started: its files could not be opened or its limits set",
+    -2: "it could not be started on its nodes",
+    -3: "it could not be started and is to be tried again",
+    -9: "its output files could not be made",
+    -10: "it used more memory than it had",
+    -12: "it used more CPU time than it had",
+}
+_WALLTIME, _KILLED = -11, 256
+"""Exit statuses: ended at its walltime; killed by the signal that is added to this."""
+
+
+class TorqueProvider(BatchProvider):
+    """Blocks are jobs of Torque.
+
+    Parameters
+    ----------
+    account, queue
+        As qsub takes them.
+    cpus_per_node
+        Cores of each node that are asked for (``ppn``).
+
+    Examples
+    --------
+    >>> TorqueProvider(queue="batch", cpus_per_node=16, walltime="02:00:00")
+    TorqueProvider(walltime=7200.0, queue='batch', cpus_per_node=16)
+    """
+
+    scheduler: ClassVar[str] = "Torque"
+    prefix: ClassVar[str] = "#PBS"
+    commands: ClassVar[tuple[str, ...]] = ("qsub", "qstat", "qdel")
+    redirects: ClassVar[bool] = True
+    gone: ClassVar[str] = r"unknown job ?id|invalid for state of job|invalid state for job"
+
+    account = Text(None)
+    queue = Text(None)
+    cpus_per_node = Whole(1, low=1)
+
+    def directives(self, job: Job) -> list[str]:
+        lines = [
+            "#PBS -S /bin/bash",
+            f"#PBS -N {job.name}",
+            "#PBS -m n",
+            "#PBS -r n",
+            f"#PBS -l walltime={clock(self.walltime)}",
+            f"#PBS -l nodes={self.nodes_per_block}:ppn={self.cpus_per_node}",
+            f"#PBS -o {job.stdout}.scheduler",
+            f"#PBS -e {job.stderr}.scheduler",
+        ]
+        if self.account is not None:
+            lines.append(f"#PBS -A {self.account}")
+        if self.queue is not None:
+            lines.append(f"#PBS -q {self.queue}")
+        return lines
+
+    def submit_command(self, path: str) -> list[str]:
+        return ["qsub", path]
+
+    def submitted(self, stdout: str) -> str | None:
+        found = re.findall(r"^\s*(\d+(?:\[\])?(?:\.\S+)?)\s*$", stdout, re.MULTILINE)
+        return str(found[-1]) if found else None
+
+    def status_command(self, jobs: list[str]) -> list[str]:
+        return ["qstat", "-f", *jobs]
+
+    def states(self, stdout: str, jobs: list[str]) -> dict[str, JobStatus]:
+        names = {number_of(job): job for job in jobs}
+
+        def rows() -> Iterator[tuple[str, JobStatus]]:
+            for found, attributes in records(stdout).items():
+                job = found if found in jobs else names.get(number_of(found))
+                if job is not None and attributes.get("job_state"):
+                    yield job, _status(attributes)
+
+        return gathered(rows(), jobs)
+
+    def cancel_command(self, jobs: list[str]) -> list[str]:
+        return ["qdel", *jobs]
+
+    def find_command(self, name: str) -> list[str]:
+        return ["qselect", "-N", name]
+
+    def found(self, stdout: str, name: str) -> str | None:
+        return self.submitted(stdout)
+
+
+def _status(attributes: Mapping[str, str]) -> JobStatus:
+    state, comment = attributes["job_state"], attributes.get("comment", "")
+    hosts = ",".join(dict.fromkeys(part.split("/")[0] for part in attributes.get("exec_host", "").split("+") if part))
+    if state in ("Q", "W", "T"):
+        return JobStatus(BlockState.queued, comment)
+    if state == "H":
+        kind = attributes.get("Hold_Types", "")
+        if kind == "u":  # its owner may have reasons, and releases it
+            return JobStatus(BlockState.queued, comment or "held by its owner")
+        return Stuck(BlockState.failed, f"Torque holds it: {comment or f'hold of type {kind}'}")
+    if state in ("R", "E"):
+        return JobStatus(BlockState.running, "", hosts)
+    if state == "S":
+        return JobStatus(BlockState.running, comment or "suspended", hosts)
+    if state == "C":
+        return _end(attributes.get("exit_status", ""), hosts, attributes.get("sched_hint", ""))
+    return unclear("Torque", state)
+
+
+def _end(text: str, hosts: str, hint: str) -> JobStatus:
+    """What the exit status of a completed job says; there is none for one that was deleted while it waited."""
+    try:
+        status = int(text)
+    except ValueError:
+        return JobStatus(BlockState.scaled_in, "deleted before it ran", hosts)
+    if status == _WALLTIME:
+        return JobStatus(BlockState.finished, "it reached its walltime", hosts)
+    if status == _KILLED + 15:
+        return JobStatus(BlockState.scaled_in, "deleted (exit status 271)", hosts)
+    if status > _KILLED:
+        status = status - _KILLED + 128  # as a shell says it
+    if status < 0:
+        words = f"{_WORDS.get(status, 'Torque could not run it')} (exit status {status})"
+        return JobStatus(BlockState.failed, f"{words}: {hint}" if hint else words, hosts)
+    end = ended(status)
+    return JobStatus(end.state, end.reason, hosts)
