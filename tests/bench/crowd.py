@@ -18,7 +18,9 @@ from typing import Any
 import msgspec
 import zmq
 
-from parslab.wire.messages import PROTOCOL, Accepted, Beat, Code, ManagerHello, Outcome, Run, ToManagerMessage
+from parslab.wire.messages.base import PROTOCOL, DefineFunction
+from parslab.wire.messages.manager import LinkHeartbeat, ManagerAccepted, ManagerHello, ToManagerMessage
+from parslab.wire.messages.worker import Outcome, RunTask
 
 _NOTHING = pickle.dumps(None, protocol=5)
 
@@ -81,7 +83,7 @@ class Crowd:
             if time.monotonic() - beaten > 2.0:
                 beaten = time.monotonic()
                 for sock in every:  # descriptors tell of changes only, so look at all of them now and then
-                    sock.send(self._encode([Beat()]))
+                    sock.send(self._encode([LinkHeartbeat()]))
                     self._drain(sock)
 
     def _drain(self, sock: zmq.Socket[bytes]) -> None:
@@ -89,14 +91,14 @@ class Crowd:
             head, *_ = sock.recv_multipart(zmq.DONTWAIT)
             out: list[Any] = []
             for message in self._decode(head):
-                if type(message) is Run:
+                if type(message) is RunTask:
                     now = time.time()
                     out.append(Outcome(message.task, message.attempt, _NOTHING, 0, now, now))
-                elif type(message) is Accepted:
+                elif type(message) is ManagerAccepted:
                     self.accepted += 1
                     if self.accepted == len(self._sockets):
                         print("ready", flush=True)
-                elif type(message) not in (Beat, Code):
+                elif type(message) not in (LinkHeartbeat, DefineFunction):
                     self.leaving += 1
             if out:
                 sock.send(self._encode(out))

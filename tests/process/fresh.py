@@ -43,20 +43,19 @@ class Kernel:
 
     def __init__(self) -> None:
         from parslab.client.handle.dfk import DataFlowKernel
-        from parslab.wire import messages as m
+        from parslab.wire.messages.base import PROTOCOL, TaskKind
+        from parslab.wire.messages.client import ClientMessage, Welcome
         from parslab.wire.stream import Stream, decoder
 
         ours, theirs = socket.socketpair()
-        self._peer = Stream(theirs, decoder(m.ClientMessage))
+        self._peer = Stream(theirs, decoder(ClientMessage))
         self._codes: dict[int, Any] = {}
         self._calls: list[dict[str, Any]] = []
         self._marks: queue.SimpleQueue[int] = queue.SimpleQueue()
         self._first = 0
         self._thread = threading.Thread(target=self._listen)
         self._thread.start()
-        self._peer.send(
-            [m.Welcome(0, "000", m.PROTOCOL, "", (("llex", m.TaskKind.remote), ("threads", m.TaskKind.local)))]
-        )
+        self._peer.send([Welcome(0, "000", PROTOCOL, "", (("llex", TaskKind.remote), ("threads", TaskKind.local)))])
         self.handle = DataFlowKernel(None, "000", Path("runs"), 0, None)
         self.handle._open(ours, {"threads": 1})
 

@@ -20,7 +20,9 @@ import zmq
 
 from parslab import python_app
 from parslab.version import version
-from parslab.wire.messages import PROTOCOL, Beat, ManagerHello, Outcome, Refused, Run, ToManagerMessage
+from parslab.wire.messages.base import PROTOCOL, Refused
+from parslab.wire.messages.manager import LinkHeartbeat, ManagerHello, ToManagerMessage
+from parslab.wire.messages.worker import Outcome, RunTask
 from tests.process.blocks import Ends, attempts, blocks_run
 from tests.process.house import House, rss, until
 from tests.process.panel import notices
@@ -142,7 +144,7 @@ def test_a_peer_without_the_runs_key_is_dropped_and_counted(reached: DataFlowKer
     def knocked() -> bool:
         # Again and again: a peer that finds out first that the other side wants keys hangs up, which is not counted.
         with port.dealer(**keys) as peer:
-            peer.send(msgspec.msgpack.encode([Beat()]))
+            peer.send(msgspec.msgpack.encode([LinkHeartbeat()]))
             return not peer.poll(500) and counted(reached, NO_KEY) > before
 
     until(knocked, 15)
@@ -188,7 +190,7 @@ def test_a_manager_that_goes_mad_loses_its_tasks_to_others(reached: DataFlowKern
         got: set[int] = set()
         while not got:
             messages = msgspec.msgpack.decode(peer.recv_multipart()[0], type=list[ToManagerMessage])
-            got = {message.task for message in messages if type(message) is Run}
+            got = {message.task for message in messages if type(message) is RunTask}
         assert got <= {task.task_id for task in tasks}
         peer.send_multipart([b"\x00mad", pickle.dumps(Bomb(tmp_path / "bomb"))])
         assert [task.result(15) for task in [*slow, *tasks]] == list(range(6))

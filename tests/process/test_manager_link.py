@@ -9,7 +9,7 @@ import pytest
 import zmq
 
 from parslab.remote.manager.link import Link
-from parslab.wire.messages import Farewell
+from parslab.wire.messages.manager import ManagerLeft
 from tests.process.house import until
 
 
@@ -28,6 +28,6 @@ def test_what_is_sent_to_nobody_does_not_block(frames: list[bytes]) -> None:
 
         until(over, 5)
     try:
-        link.send([Farewell("it leaves")], frames)
+        link.send([ManagerLeft("it leaves")], frames)
     finally:
         link.close()

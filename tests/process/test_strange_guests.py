@@ -13,13 +13,14 @@ import pytest
 
 from parslab import python_app
 from parslab.places import runtime_dir
-from parslab.wire.messages import PROTOCOL, Cancel, Code, Fetch, Hello, Submit
+from parslab.wire.messages.base import PROTOCOL, DefineFunction
+from parslab.wire.messages.client import CancelTasks, ClientHello, FetchValue, SubmitTask
 from tests.process.house import until
 
 if TYPE_CHECKING:
     from parslab import DataFlowKernel
 
-HELLO = Hello(PROTOCOL, "0", "3.11", 1, "host")
+HELLO = ClientHello(PROTOCOL, "0", "3.11", 1, "host")
 
 
 def batch(*messages: object, frames: int = 0) -> bytes:
@@ -31,14 +32,14 @@ def batch(*messages: object, frames: int = 0) -> bytes:
     "sent",
     [
         batch(),
-        batch(Cancel([1])),
-        batch(Hello(PROTOCOL + 1, "9", "3.11", 1, "host")),
+        batch(CancelTasks([1])),
+        batch(ClientHello(PROTOCOL + 1, "9", "3.11", 1, "host")),
         batch(HELLO) + b"GET / HTTP/1.1\r\n\r\n",
-        batch(HELLO, Code(0, b"digest", "f", 1)),
-        batch(HELLO, Submit(5 << 40, 7, 0, 0, b"", 0, (), 0.0)),
-        batch(HELLO, Submit(5 << 40, -1, 1, 99, b"", 0, (), 0.0, name="f")),
-        batch(HELLO, Submit(5 << 40, -1, 2, 0, b"", 0, (77,), 0.0, name="f")),
-        batch(HELLO, Fetch(77)),
+        batch(HELLO, DefineFunction(0, b"digest", "f", 1)),
+        batch(HELLO, SubmitTask(5 << 40, 7, 0, 0, b"", 0, (), 0.0)),
+        batch(HELLO, SubmitTask(5 << 40, -1, 1, 99, b"", 0, (), 0.0, name="f")),
+        batch(HELLO, SubmitTask(5 << 40, -1, 2, 0, b"", 0, (77,), 0.0, name="f")),
+        batch(HELLO, FetchValue(77)),
         struct.pack("<II", 1 << 31, 0),
     ],
     ids=["empty", "hello", "protocol", "http", "frame", "function", "executor", "need", "value", "size"],

@@ -24,7 +24,7 @@ from parslab.serialize.functions import Function
 if TYPE_CHECKING:
     from parslab.client.futures.app_future import AppFuture
     from parslab.client.handle.dfk import DataFlowKernel
-    from parslab.wire.messages import Spec
+    from parslab.wire.messages.base import TaskSpec
 
 __all__ = ["App"]
 
@@ -98,7 +98,7 @@ class App:
         dfk: DataFlowKernel,
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
-        spec: Spec | None,
+        spec: TaskSpec | None,
         calls: Calls | None,
     ) -> AppFuture:
         raise NotImplementedError
@@ -129,7 +129,7 @@ class App:
         sees = self._signature is None or "label" in self._signature.parameters
         return self.ignore_for_cache if sees or not self.strict else (*self.ignore_for_cache, "label")
 
-    def _asked(self, asked: Mapping[str, Any]) -> Spec | None:
+    def _asked(self, asked: Mapping[str, Any]) -> TaskSpec | None:
         """What a call asks for, key by key before what its app does."""
         merged = dict(self.resource_specification)
         for keyword in SPECIFICATIONS:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from parslab.client.calls.identities import Calls
     from parslab.client.futures.app_future import AppFuture
     from parslab.client.handle.dfk import DataFlowKernel
-    from parslab.wire.messages import Spec
+    from parslab.wire.messages.base import TaskSpec
 
 __all__ = ["AUTO_LOGNAME", "BashApp"]
 
@@ -30,7 +30,7 @@ class BashApp(App):
         dfk: DataFlowKernel,
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
-        spec: Spec | None,
+        spec: TaskSpec | None,
         calls: Calls | None,
     ) -> AppFuture:
         cell = calling_cell()

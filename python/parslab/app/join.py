@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from parslab.client.calls.identities import Calls
     from parslab.client.futures.app_future import AppFuture
     from parslab.client.handle.dfk import DataFlowKernel
-    from parslab.wire.messages import Spec
+    from parslab.wire.messages.base import TaskSpec
 
 __all__ = ["JoinApp"]
 
@@ -26,7 +26,7 @@ class JoinApp(App):
         dfk: DataFlowKernel,
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
-        spec: Spec | None,
+        spec: TaskSpec | None,
         calls: Calls | None,
     ) -> AppFuture:
         cell = calling_cell()

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from parslab.client.calls.identities import Calls
     from parslab.client.futures.app_future import AppFuture
     from parslab.client.handle.dfk import DataFlowKernel
-    from parslab.wire.messages import Spec
+    from parslab.wire.messages.base import TaskSpec
 
 __all__ = ["PythonApp"]
 
@@ -27,7 +27,7 @@ class PythonApp(App):
         dfk: DataFlowKernel,
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
-        spec: Spec | None,
+        spec: TaskSpec | None,
         calls: Calls | None,
     ) -> AppFuture:
         cell = calling_cell()

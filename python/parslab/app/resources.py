@@ -1,4 +1,4 @@
-"""What an app asks for: ``resource_specification`` of its decorator, of a call, and ``walltime``, as one ``Spec``.
+"""What an app asks for: ``resource_specification`` of its decorator, of a call, and ``walltime``, as one ``TaskSpec``.
 
 Called by ``app.base`` in the user's thread: for a decorator when the app is made, for a call only when it says
 something of this kind.  Whatever is wrong is one sentence there and then, before there is a task.
@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, cast
 
 from parslab.errors import ConfigurationError
-from parslab.wire.messages import Spec
+from parslab.wire.messages.base import TaskSpec
 
 __all__ = ["KEYS", "SPECIFICATIONS", "WALLTIME", "checked", "specification"]
 
@@ -25,8 +25,8 @@ _UNITS.update({f"{prefix}B": 1000 ** (n + 1) for n, prefix in enumerate("KMGT")}
 _UNITS.update({f"{prefix}IB": 1024 ** (n + 1) for n, prefix in enumerate("KMGT")})
 
 
-def specification(app: str, asked: Mapping[str, Any], walltime: Any = None) -> Spec | None:
-    """The ``Spec`` of a call; None when it asks for nothing.
+def specification(app: str, asked: Mapping[str, Any], walltime: Any = None) -> TaskSpec | None:
+    """The ``TaskSpec`` of a call; None when it asks for nothing.
 
     Parameters
     ----------
@@ -59,7 +59,7 @@ def specification(app: str, asked: Mapping[str, Any], walltime: Any = None) -> S
     if walltime is not None:
         limit = _above_zero(app, WALLTIME, walltime, " of seconds")
         values["max_run_time"] = min(limit, values.get("max_run_time", limit))
-    return Spec(**values) if values else None
+    return TaskSpec(**values) if values else None
 
 
 def checked(app: str, asked: Any) -> dict[str, Any]:

@@ -21,14 +21,15 @@ from parslab.client.process.launch import Found, connect, connection_path, diges
 from parslab.errors import ConfigurationError
 from parslab.places import runtime_dir
 from parslab.records.spans import said
-from parslab.wire.messages import PROTOCOL, Hello
+from parslab.wire.messages.base import PROTOCOL
+from parslab.wire.messages.client import ClientHello
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from parslab.client.handle.dfk import DataFlowKernel
     from parslab.config import Config
-    from parslab.wire.messages import Still
+    from parslab.wire.messages.client import PriorTasks
 
 __all__ = ["Turn", "attached", "come_back", "decide", "live_run", "still_here"]
 
@@ -218,7 +219,7 @@ def still_here(kernel: DataFlowKernel, how: str = "is still here") -> str:
     return f"{text}."
 
 
-def what_is_left(still: Still | None, blocks: int) -> str:
+def what_is_left(still: PriorTasks | None, blocks: int) -> str:
     """``3 blocks, 40 results waiting, 8 running``."""
     parts = [f"{blocks} block{'s' if blocks != 1 else ''}"] if blocks else []
     if still is not None:
@@ -280,7 +281,7 @@ def attached(info: dict[str, Any], notebook: str, config: Config | None = None) 
     sock = connect(info)
     if info.get("resume"):
         kernel._revival = Revival(info["run"], Path(info["run_dir"]), notebook)
-    kernel._open(sock, threads, Hello(PROTOCOL, version(), python, os.getpid(), socket.gethostname(), notebook))
+    kernel._open(sock, threads, ClientHello(PROTOCOL, version(), python, os.getpid(), socket.gethostname(), notebook))
     return kernel
 
 

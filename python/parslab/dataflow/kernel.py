@@ -43,11 +43,7 @@ from parslab.records.events import (
 from parslab.remote.loop import Loop
 from parslab.remote.pool.pool import Pool
 from parslab.remote.pool.processes import Plan, adopt_orphans, bury_orphans, end_orphans, thread_variables
-from parslab.wire.messages import (
-    Forget,
-    Printed,
-    Refused,
-)
+from parslab.wire.messages.base import ForgetFunctions, OutputPrinted, Refused
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -287,7 +283,7 @@ class Kernel(Ledger, Reception):
         """Call at this time, in the loop."""
         heapq.heappush(self._timers, (when, next(self._order), call))
 
-    def printed(self, message: Printed) -> None:
+    def printed(self, message: OutputPrinted) -> None:
         """A task printed something: to monitoring, and to the clients that follow it."""
         text = bytes(message.text)
         self.event(OutputWritten(time(), message.task, _STREAMS[message.stream], text.decode(errors="replace")))
@@ -458,5 +454,5 @@ class Kernel(Ledger, Reception):
         for fn in self._dropping - needed:
             self.codes.forget(fn)
             for pool in self.pools.values():
-                pool.forget_code(fn, Forget([fn]))
+                pool.forget_code(fn, ForgetFunctions([fn]))
         self._dropping &= needed

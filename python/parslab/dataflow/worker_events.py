@@ -8,9 +8,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from parslab.dataflow.graph.values import Value
-from parslab.wire.messages import Code, Failure, Outcome, Packed, Run
+from parslab.wire.messages.worker import Outcome, RunTask
 
 if TYPE_CHECKING:
+    from parslab.wire.messages.base import DefineFunction, Failure, PackedValue
     from parslab.dataflow.graph.function_registry import Codes
     from parslab.dataflow.graph.table import Table
     from parslab.dataflow.graph.task import Task
@@ -37,11 +38,11 @@ class Ledger:
     codes: Codes
     record: Recorder | None
 
-    def code(self, fn: int) -> tuple[Code, Buffer]:
+    def code(self, fn: int) -> tuple[DefineFunction, Buffer]:
         """What a worker needs to know before it can run this function."""
         return self.codes.message(fn)
 
-    def message(self, task: Task, frames: list[Buffer]) -> Run:
+    def message(self, task: Task, frames: list[Buffer]) -> RunTask:
         """The message that carries a task and the values it needs."""
         return run_message(task, frames)
 
@@ -84,10 +85,10 @@ class Ledger:
         return 1, task.spec.max_run_time or 0.0 if task.spec is not None else 0.0
 
 
-def run_message(task: Task, frames: list[Buffer]) -> Run:
+def run_message(task: Task, frames: list[Buffer]) -> RunTask:
     """The message that carries a task; large buffers, its own and those of what it needs, go to ``frames``."""
     frames.extend(task.frames)
-    values: tuple[Packed, ...] = ()
+    values: tuple[PackedValue, ...] = ()
     if task.needs:
         values = tuple(need.value.packed(frames) for need in task.needs if need.value is not None)
-    return Run(task.id, task.attempt, task.fn, task.args, len(task.frames), values)
+    return RunTask(task.id, task.attempt, task.fn, task.args, len(task.frames), values)

@@ -22,7 +22,7 @@ from parslab.bodies.cell import Cell, run_cell
 from parslab.jupyter.cells import Names, names_of, shell_calls
 from parslab.serialize.cells import cell_title
 from parslab.serialize.functions import Function
-from parslab.wire.messages import Spec
+from parslab.wire.messages.base import TaskSpec
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -151,7 +151,7 @@ def submit_cell(
         name=name,
         cell=origin,
         follow=follow,
-        spec=Spec(retries=retries),
+        spec=TaskSpec(retries=retries),
     )
     return future, wanted
 

@@ -15,7 +15,7 @@ from parslab.errors import AppExit, DependencyError, JoinError, ParslabError, Re
 from parslab.records.reasons import Reason, reason_of
 from parslab.serialize.cells import with_titles
 from parslab.serialize.pickling import dumps
-from parslab.wire.messages import Failure
+from parslab.wire.messages.base import Failure
 
 __all__ = ["bounded", "exception_of", "failure_from", "failure_of", "one_line"]
 

@@ -11,7 +11,7 @@ import pickle
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from parslab.serialize.pickling import dumps
-from parslab.wire.messages import INLINE, Packed, frame_count
+from parslab.wire.messages.base import INLINE, PackedValue, frame_count
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ATOMS", "Inline", "buffers_into", "pack", "split", "unpack"]
 
-Inline: TypeAlias = "bytes | tuple[Packed, ...]"
+Inline: TypeAlias = bytes | tuple[PackedValue, ...]
 """A pickle stream, or the heads of a join's parts."""
 
 ATOMS = frozenset({int, float, str, bool, type(None), bytes, complex})

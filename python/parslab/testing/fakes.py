@@ -8,7 +8,9 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
-from parslab.wire.messages import Outcome, Submit, TaskKind
+from parslab.wire.messages.base import TaskKind
+from parslab.wire.messages.client import SubmitTask
+from parslab.wire.messages.worker import Outcome
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -18,7 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["FakeLink", "call", "remembering"]
 
 
-def call(task: int, *deps: int, kind: int = TaskKind.remote, fn: int = 0, at: float = 0.0) -> Submit:
+def call(task: int, *deps: int, kind: int = TaskKind.remote, fn: int = 0, at: float = 0.0) -> SubmitTask:
     """The message of a call without arguments.
 
     Examples
@@ -26,12 +28,12 @@ def call(task: int, *deps: int, kind: int = TaskKind.remote, fn: int = 0, at: fl
     >>> call(7, 3, 4).deps
     (3, 4)
     """
-    return Submit(task, fn if kind == TaskKind.remote else -1, kind, 0, b"args", 0, deps, at)
+    return SubmitTask(task, fn if kind == TaskKind.remote else -1, kind, 0, b"args", 0, deps, at)
 
 
 def remembering(
     task: int, *deps: int, kind: int = TaskKind.remote, identity: bytes = b"x", fn: int = -1, at: float = 0.0
-) -> Submit:
+) -> SubmitTask:
     """The message of a call of an app that remembers results.
 
     Examples
@@ -39,7 +41,7 @@ def remembering(
     >>> remembering(7, 3).memo
     True
     """
-    return Submit(task, fn, kind, 0, b"args", 0, deps, at, identity.decode(), identity=identity, memo=True)
+    return SubmitTask(task, fn, kind, 0, b"args", 0, deps, at, identity.decode(), identity=identity, memo=True)
 
 
 class FakeLink:

@@ -27,7 +27,7 @@ from parslab.records.states import FINAL, SUCCESSES, TaskState
 from parslab.remote.pool.queue import Queue, Slot, not_begun
 from parslab.testing.user import FakeUser
 from parslab.testing.workers import FakeWorker, Line, Told
-from parslab.wire.messages import Failure, TaskKind
+from parslab.wire.messages.base import Failure, TaskKind
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -11,7 +11,15 @@ from typing import TYPE_CHECKING, Any
 
 from parslab.records.states import SUCCESSES, TaskState
 from parslab.testing.fakes import call
-from parslab.wire.messages import Failure, Judge, KernelMessage, Reopened, Resolved, RunLocal, TaskKind, Want
+from parslab.wire.messages.base import Failure, TaskKind
+from parslab.wire.messages.client import (
+    KernelMessage,
+    RequestRetryCost,
+    RequestValue,
+    RunLocalTask,
+    TaskResolved,
+    TasksReopened,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -161,18 +169,18 @@ class FakeUser:
 
     def told(self, message: KernelMessage) -> None:
         """A message has arrived."""
-        if isinstance(message, Resolved):
+        if isinstance(message, TaskResolved):
             self._network.history.resolved.setdefault(message.task, []).append(message.state)
             self._settle(message.task, message.state)
-        elif isinstance(message, Reopened):
+        elif isinstance(message, TasksReopened):
             for task in message.tasks:
                 self._network.history.resolved.pop(task, None)
                 self._reopened(task)
-        elif isinstance(message, RunLocal):
+        elif isinstance(message, RunLocalTask):
             self._run(message.task)
-        elif isinstance(message, Want):
+        elif isinstance(message, RequestValue):
             self._ship(message.task)
-        elif isinstance(message, Judge):
+        elif isinstance(message, RequestRetryCost):
             self._network.after(self._random.random() * 0.02, lambda: self._judge(message))
 
     def _run(self, task: int) -> None:
@@ -208,7 +216,7 @@ class FakeUser:
         now = self._network.now
         self._report(task, lambda there: self._table.joins(there, inner, many, started, now))
 
-    def _judge(self, asked: Judge) -> None:
+    def _judge(self, asked: RequestRetryCost) -> None:
         """The retry handler: it makes some failures cost nothing, others more than one attempt, and raises at times."""
         failure, cost = None, self._random.choice((0.0, 0.5, 1.0, 1.0, 2.0))
         if self._random.random() < self._network.faults.judged:

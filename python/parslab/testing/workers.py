@@ -9,7 +9,7 @@ from collections import deque
 from functools import partial
 from typing import TYPE_CHECKING, TypeAlias
 
-from parslab.wire.messages import Failure
+from parslab.wire.messages.base import Failure
 
 if TYPE_CHECKING:
     from collections.abc import Callable

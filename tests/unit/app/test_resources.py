@@ -9,7 +9,7 @@ import pytest
 from parslab.app.decorators import bash_app, join_app, python_app
 from parslab.app.resources import specification
 from parslab.errors import ConfigurationError
-from parslab.wire.messages import Spec
+from parslab.wire.messages.base import TaskSpec
 from tests.unit.app.fakes import FakeKernel
 
 ALL = {"cores": 2, "memory": 500, "gpus": 1, "priority": -1, "max_run_time": 60, "retries": 3}
@@ -23,14 +23,14 @@ def kernel(monkeypatch: pytest.MonkeyPatch) -> FakeKernel:
     return fake
 
 
-def spec_of(kernel: FakeKernel) -> Spec | None:
+def spec_of(kernel: FakeKernel) -> TaskSpec | None:
     """That of the last call."""
-    spec: Spec | None = kernel.calls[-1][3]["spec"]
+    spec: TaskSpec | None = kernel.calls[-1][3]["spec"]
     return spec
 
 
 def test_every_key_is_read() -> None:
-    assert specification("fit", ALL) == Spec(2.0, 500_000_000, 1, -1.0, 60.0, 3)
+    assert specification("fit", ALL) == TaskSpec(2.0, 500_000_000, 1, -1.0, 60.0, 3)
 
 
 def test_asking_for_nothing_costs_nothing() -> None:
@@ -55,7 +55,7 @@ def test_asking_for_nothing_costs_nothing() -> None:
     ],
 )
 def test_memory_is_a_number_of_megabytes_or_has_a_unit(said: Any, size: int) -> None:
-    assert specification("fit", {"memory": said}) == Spec(memory=size)
+    assert specification("fit", {"memory": said}) == TaskSpec(memory=size)
 
 
 @pytest.mark.parametrize(
@@ -96,7 +96,7 @@ def test_numbers_of_other_types_count() -> None:
         def __float__(self) -> float:
             return 2.0
 
-    assert specification("fit", {"cores": Numeric(), "retries": Numeric()}) == Spec(cores=2.0, retries=2)
+    assert specification("fit", {"cores": Numeric(), "retries": Numeric()}) == TaskSpec(cores=2.0, retries=2)
 
 
 @pytest.mark.parametrize("decorator", [python_app, bash_app, join_app])
@@ -106,7 +106,7 @@ def test_a_decorator_says_it_for_every_call(kernel: FakeKernel, decorator: Any) 
         return f"echo {x}"
 
     fit(1)
-    assert spec_of(kernel) == Spec(retries=2)
+    assert spec_of(kernel) == TaskSpec(retries=2)
     assert kernel.last == ((1,), {})
 
 
@@ -128,14 +128,14 @@ def fit_anything(*args: Any, **kwargs: Any) -> None:
 def test_a_call_says_it_for_itself(kernel: FakeKernel, keyword: str) -> None:
     app = python_app(resource_specification={"cores": 1, "gpus": 1})(abs)
     app(-3, **{keyword: {"cores": 4}})
-    assert spec_of(kernel) == Spec(cores=4.0, gpus=1)
+    assert spec_of(kernel) == TaskSpec(cores=4.0, gpus=1)
     assert kernel.last == ((-3,), {})
     app(-3)
-    assert spec_of(kernel) == Spec(cores=1.0, gpus=1)
+    assert spec_of(kernel) == TaskSpec(cores=1.0, gpus=1)
     app(-3, **{keyword: {"gpus": None}})
-    assert spec_of(kernel) == Spec(cores=1.0)
+    assert spec_of(kernel) == TaskSpec(cores=1.0)
     app(-3, **{keyword: None})
-    assert spec_of(kernel) == Spec(cores=1.0, gpus=1)
+    assert spec_of(kernel) == TaskSpec(cores=1.0, gpus=1)
     with pytest.raises(ConfigurationError, match="App abs: resource_specification has no key 'cpus'"):
         app(-3, **{keyword: {"cpus": 4}})
     with pytest.raises(ConfigurationError, match="App abs: a resource specification is a dictionary"):
@@ -146,7 +146,7 @@ def test_of_both_keywords_ours_counts(kernel: FakeKernel) -> None:
     python_app(abs)(
         -3, parsl_resource_specification={"cores": 1, "gpus": 1}, parslab_resource_specification={"cores": 2}
     )
-    assert spec_of(kernel) == Spec(cores=2.0, gpus=1)
+    assert spec_of(kernel) == TaskSpec(cores=2.0, gpus=1)
 
 
 @pytest.mark.parametrize("keyword", KEYWORDS)
@@ -154,7 +154,7 @@ def test_it_does_not_reach_functions_that_take_anything(kernel: FakeKernel, keyw
     for decorator in (python_app, bash_app, join_app):
         decorator(fit_anything)(1, other=2, **{keyword: {"retries": 1}})
         assert kernel.last == ((1,), {"other": 2})
-        assert spec_of(kernel) == Spec(retries=1)
+        assert spec_of(kernel) == TaskSpec(retries=1)
 
 
 def test_a_function_may_have_its_own_default(kernel: FakeKernel) -> None:
@@ -162,9 +162,9 @@ def test_a_function_may_have_its_own_default(kernel: FakeKernel) -> None:
     def fit(x: int, parsl_resource_specification: Any = {"priority": 3}) -> None: ...  # noqa: B006
 
     fit(1)
-    assert spec_of(kernel) == Spec(priority=3.0)
+    assert spec_of(kernel) == TaskSpec(priority=3.0)
     fit(1, parsl_resource_specification={"priority": 4})
-    assert spec_of(kernel) == Spec(priority=4.0)
+    assert spec_of(kernel) == TaskSpec(priority=4.0)
     assert kernel.last == ((1,), {"parsl_resource_specification": {"priority": 4}})
 
 
@@ -178,14 +178,14 @@ def test_walltime_is_a_limit(kernel: FakeKernel, decorator: Any) -> None:
 
     app = decorator(fit)
     app(1, walltime=30)
-    assert spec_of(kernel) == Spec(max_run_time=30.0)
+    assert spec_of(kernel) == TaskSpec(max_run_time=30.0)
     assert kernel.last == ((1,), {})
     app(1, walltime=None)
     assert spec_of(kernel) is None
     decorator(timed)(1)
-    assert spec_of(kernel) == Spec(max_run_time=5.0)
+    assert spec_of(kernel) == TaskSpec(max_run_time=5.0)
     decorator(timed)(1, walltime=7)
-    assert spec_of(kernel) == Spec(max_run_time=7.0)
+    assert spec_of(kernel) == TaskSpec(max_run_time=7.0)
     assert kernel.last == ((1,), {"walltime": 7})
     for wrong in (0, -1, "00:10:00", True):
         with pytest.raises(ConfigurationError, match=r"App fit: walltime must be a number of seconds above 0, not "):
@@ -195,6 +195,6 @@ def test_walltime_is_a_limit(kernel: FakeKernel, decorator: Any) -> None:
 def test_of_two_limits_the_shorter_one_counts(kernel: FakeKernel) -> None:
     app = python_app(resource_specification={"max_run_time": 10})(abs)
     app(-1, walltime=5)
-    assert spec_of(kernel) == Spec(max_run_time=5.0)
+    assert spec_of(kernel) == TaskSpec(max_run_time=5.0)
     app(-1, walltime=50)
-    assert spec_of(kernel) == Spec(max_run_time=10.0)
+    assert spec_of(kernel) == TaskSpec(max_run_time=10.0)

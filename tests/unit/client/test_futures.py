@@ -18,7 +18,7 @@ import pytest
 from parslab.client.futures.app_future import AppFuture, DataFuture, LeanFuture, ResultPart
 from parslab.errors import DependencyError, JoinError, RemoteTraceback
 from parslab.records.states import TaskState
-from parslab.wire.messages import Failure
+from parslab.wire.messages.base import Failure
 from tests.unit.client.home import FakeHome, done, failed
 
 if TYPE_CHECKING:

@@ -20,7 +20,16 @@ from parslab.client.local.tasks import LocalTasks
 from parslab.records.states import TaskState
 from parslab.serialize.functions import Function
 from parslab.serialize.values import unpack
-from parslab.wire.messages import Finished, Joins, RunLocal, Started, Submit, TaskKind, Unshippable, Value, Want
+from parslab.wire.messages.base import TaskKind, TaskValue
+from parslab.wire.messages.client import (
+    JoinBodyReturned,
+    LocalTaskFinished,
+    LocalTaskStarted,
+    RequestValue,
+    RunLocalTask,
+    SubmitTask,
+    ValueNotPicklable,
+)
 from tests.unit.client.home import FakeHome, done
 
 if TYPE_CHECKING:
@@ -36,7 +45,7 @@ class FakeKernel(FakeHome):
         super().__init__()
         self.labels = ("llex", "threads")
         self.sent: queue.SimpleQueue[Any] = queue.SimpleQueue()
-        self.expected: list[Submit] = []
+        self.expected: list[SubmitTask] = []
         self._ids = itertools.count()
         self._pending: dict[int, AppFuture] = {}
         self._failed: weakref.WeakValueDictionary[int, AppFuture] = weakref.WeakValueDictionary()
@@ -47,7 +56,7 @@ class FakeKernel(FakeHome):
     def send(self, message: Any, frames: Any = ()) -> None:
         self.sent.put((message, frames))
 
-    def _expect(self, future: AppFuture, message: Submit) -> None:
+    def _expect(self, future: AppFuture, message: SubmitTask) -> None:
         self.expected.append(message)
 
     def _identify(self, future: Future[Any]) -> tuple[int, Path]:
@@ -85,10 +94,10 @@ def test_a_call_runs_when_it_is_told_to(kernel: FakeKernel) -> None:
     assert (second.deps, second.cell, second.name) == ((need.task_id,), "In [1]", "add")
     need._take(1)
     done(need, None)
-    kernel.local.run(RunLocal(future.task_id))
-    assert isinstance(kernel.told(), Started)
+    kernel.local.run(RunLocalTask(future.task_id))
+    assert isinstance(kernel.told(), LocalTaskStarted)
     finished = kernel.told()
-    assert isinstance(finished, Finished)
+    assert isinstance(finished, LocalTaskFinished)
     assert finished.state is TaskState.exec_done
     assert future._value() == [1, 5]
 
@@ -96,7 +105,7 @@ def test_a_call_runs_when_it_is_told_to(kernel: FakeKernel) -> None:
 def test_arguments_and_results_go_by_reference(kernel: FakeKernel) -> None:
     thing = object()
     future = kernel.call(lambda x: x, thing)
-    kernel.local.run(RunLocal(future.task_id))
+    kernel.local.run(RunLocalTask(future.task_id))
     kernel.told()
     kernel.told()
     assert future._value() is thing
@@ -109,7 +118,7 @@ def test_what_a_body_raises_ends_the_task_not_the_thread(kernel: FakeKernel, err
 
     for _ in range(3):
         future = kernel.call(raises)
-        kernel.local.run(RunLocal(future.task_id))
+        kernel.local.run(RunLocalTask(future.task_id))
         kernel.told()
         finished = kernel.told()
         assert finished.failure.error.startswith(type(error).__name__)
@@ -120,7 +129,7 @@ def test_what_a_body_raises_ends_the_task_not_the_thread(kernel: FakeKernel, err
 def test_a_cancelled_call_does_not_run(kernel: FakeKernel) -> None:
     called: list[int] = []
     future = kernel.call(called.append, 1)
-    kernel.local.run(RunLocal(future.task_id)) if future.cancel() else None
+    kernel.local.run(RunLocalTask(future.task_id)) if future.cancel() else None
     kernel.local.close()
     assert called == []
 
@@ -137,14 +146,14 @@ def test_a_body_that_failed_can_be_told_to_run_again(kernel: FakeKernel) -> None
     future = kernel.call(third_time, 7)
     ends = []
     for _ in range(3):
-        kernel.local.run(RunLocal(future.task_id))
-        assert isinstance(kernel.told(), Started)
+        kernel.local.run(RunLocalTask(future.task_id))
+        assert isinstance(kernel.told(), LocalTaskStarted)
         ends.append(kernel.told().state)
     assert ends == [TaskState.failed, TaskState.failed, TaskState.exec_done]
     assert (tries, future._value()) == ([7, 7, 7], 7)
     kernel.local.ended(future.task_id)
     assert not kernel.local.open
-    kernel.local.run(RunLocal(future.task_id))  # tried again while its future was on its way to the garbage
+    kernel.local.run(RunLocalTask(future.task_id))  # tried again while its future was on its way to the garbage
     assert kernel.told().state is TaskState.failed
 
 
@@ -157,7 +166,7 @@ def test_what_a_body_calls_belongs_to_the_cell_of_its_task(kernel: FakeKernel) -
 
     for join in (True, False):
         future = kernel.call(body, join=join)
-        kernel.local.run(RunLocal(future.task_id))
+        kernel.local.run(RunLocalTask(future.task_id))
         kernel.told()
         kernel.told()
         assert calls.pop() == ("In [1]", future.task_id if join else -1)
@@ -174,7 +183,7 @@ def test_the_body_of_a_cancelled_join_ends_at_its_next_call(kernel: FakeKernel) 
         return []
 
     mine = kernel.call(body, join=True)
-    kernel.local.run(RunLocal(mine.task_id))
+    kernel.local.run(RunLocalTask(mine.task_id))
     kernel.told()
     assert "join app body was cancelled, so its body can call nothing more" in kernel.told().failure.error
     assert (reached, len(kernel.expected)) == ([], 1)
@@ -189,7 +198,7 @@ def test_a_body_that_runs_in_a_thread_is_known(kernel: FakeKernel) -> None:
 
     future = kernel.call(body)
     assert not kernel.local.runs_in_thread(future.task_id)
-    kernel.local.run(RunLocal(future.task_id))
+    kernel.local.run(RunLocalTask(future.task_id))
     assert begun.wait(5)
     assert kernel.local.runs_in_thread(future.task_id)
     end.set()
@@ -219,23 +228,23 @@ def test_calls_that_never_run_are_let_go(kernel: FakeKernel) -> None:
 def test_a_value_is_sent_when_a_worker_wants_it(kernel: FakeKernel) -> None:
     future = kernel.call(add, 1)
     future._take([1, 2])
-    kernel.local.want(Want(future.task_id))
+    kernel.local.want(RequestValue(future.task_id))
     message, frames = kernel.sent.get(timeout=5)
-    assert isinstance(message, Value)
+    assert isinstance(message, TaskValue)
     assert unpack(message.inline, frames) == [1, 2]
 
 
 def test_a_value_that_cannot_be_pickled(kernel: FakeKernel) -> None:
     future = kernel.call(add, 1)
     future._take(kernel.sent)
-    kernel.local.want(Want(future.task_id))
+    kernel.local.want(RequestValue(future.task_id))
     message = kernel.told()
-    assert isinstance(message, Unshippable)
+    assert isinstance(message, ValueNotPicklable)
     assert "the result of app add (task 0, run in the notebook) cannot be sent" in message.failure.error
 
 
 def test_a_value_that_is_gone(kernel: FakeKernel) -> None:
-    kernel.local.want(Want(99))
+    kernel.local.want(RequestValue(99))
     assert "is not in the notebook any more" in kernel.told().failure.error
 
 
@@ -250,8 +259,8 @@ def test_a_dropped_future_is_kept_until_the_task_that_needs_it_has_ended(kernel:
     del future
     gc.collect()
     assert seen() is not None
-    kernel.local.want(Want(number))
-    assert isinstance(kernel.told(), Value)
+    kernel.local.want(RequestValue(number))
+    assert isinstance(kernel.told(), TaskValue)
     kernel.local.ended(50)
     assert seen() is not None
     kernel.local.ended(51)
@@ -270,7 +279,7 @@ def test_local_dependents_keep_what_they_need_themselves(kernel: FakeKernel) -> 
     del need
     gc.collect()
     assert seen() is not None
-    kernel.local.run(RunLocal(future.task_id))
+    kernel.local.run(RunLocalTask(future.task_id))
     kernel.told()
     kernel.told()
     kernel.local.close()
@@ -319,10 +328,10 @@ def test_a_join_tells_what_it_waits_for(kernel: FakeKernel, many: bool) -> None:
 
     future = kernel.call(body, join=True)
     assert kernel.expected[-1].kind == TaskKind.join
-    kernel.local.run(RunLocal(future.task_id))
+    kernel.local.run(RunLocalTask(future.task_id))
     kernel.told()
     joins = kernel.told()
-    assert isinstance(joins, Joins)
+    assert isinstance(joins, JoinBodyReturned)
     assert (joins.tasks, joins.many) == ((inner.task_id,) * (1 + many), many)
     inner._take({"a": 5})
     done(inner, None)
@@ -338,7 +347,7 @@ def test_a_join_that_returns_no_futures(kernel: FakeKernel, returned: Any, named
         return returned
 
     future = kernel.call(body, join=True)
-    kernel.local.run(RunLocal(future.task_id))
+    kernel.local.run(RunLocalTask(future.task_id))
     kernel.told()
     failure = kernel.told().failure
     assert "join app body must return a future or a list of futures" in failure.error
@@ -348,7 +357,7 @@ def test_a_join_that_returns_no_futures(kernel: FakeKernel, returned: Any, named
 def test_the_value_of_a_join_of_a_cancelled_future(kernel: FakeKernel) -> None:
     inner = kernel.call(add, 1)
     future = kernel.call(lambda: inner, join=True)
-    kernel.local.run(RunLocal(future.task_id))
+    kernel.local.run(RunLocalTask(future.task_id))
     kernel.told()
     kernel.told()
     inner.cancel()

@@ -9,7 +9,7 @@ import pytest
 
 from parslab.client.transport import send_buffer as outgoing
 from parslab.client.transport.send_buffer import Outgoing
-from parslab.wire.messages import ClientMessage, Follow
+from parslab.wire.messages.client import ClientMessage, FollowOutput
 from parslab.wire.stream import Stream, decoder
 
 if TYPE_CHECKING:
@@ -112,14 +112,14 @@ def test_messages_survive_an_interrupt_before_every_step(portion: int, keep: boo
         wire = Wire(portion)
         out = Outgoing(wire, keep)  # type: ignore[arg-type]
         for n in range(5):
-            out.outbox.append(Follow(n))
+            out.outbox.append(FollowOutput(n))
 
         def send() -> None:
             while not out.push():
                 pass
 
         hit = interrupting(step, send)
-        out.outbox.append(Follow(5))
+        out.outbox.append(FollowOutput(5))
         while not out.push():
             pass
         assert [task for task, _ in understood(wire)] == [0, 1, 2, 3, 4, 5], step
@@ -138,11 +138,11 @@ def test_frames_survive_an_interrupt_before_every_step(portion: int, keep: bool)
     def attempt(step: int) -> bool:
         wire = Wire(portion)
         out = Outgoing(wire, keep)  # type: ignore[arg-type]
-        out.outbox.append(Follow(1))
+        out.outbox.append(FollowOutput(1))
         array = bytearray(b"a" * 50)
 
         def send() -> None:
-            out.add(Follow(2), [memoryview(array), memoryview(array)])
+            out.add(FollowOutput(2), [memoryview(array), memoryview(array)])
             while not out.flush():
                 pass
 
@@ -150,7 +150,7 @@ def test_frames_survive_an_interrupt_before_every_step(portion: int, keep: bool)
         if hit:
             out.own()
         array[:] = b"b" * 50
-        out.outbox.append(Follow(3))
+        out.outbox.append(FollowOutput(3))
         while not out.push():
             pass
         got = dict(understood(wire))
@@ -164,11 +164,11 @@ def test_frames_survive_an_interrupt_before_every_step(portion: int, keep: bool)
 def test_what_nobody_reads_any_more_is_dropped() -> None:
     wire = Wire(5)
     out = Outgoing(wire)  # type: ignore[arg-type]
-    out.outbox += [Follow(n) for n in range(3)]
+    out.outbox += [FollowOutput(n) for n in range(3)]
     assert not out.push()
     wire.broken = True
     assert out.flush()
-    out.outbox.append(Follow(4))
+    out.outbox.append(FollowOutput(4))
     assert out.push()
     assert not out.congested
 
@@ -185,9 +185,9 @@ def test_another_peer_gets_what_the_first_did_not_write_down(portion: int, behin
 
         def send() -> None:
             for n in range(3):
-                out.outbox.append(Follow(n))
+                out.outbox.append(FollowOutput(n))
                 out.push()
-            out.add(Follow(3), [memoryview(array)])
+            out.add(FollowOutput(3), [memoryview(array)])
             while not out.flush():
                 pass
 
@@ -197,12 +197,12 @@ def test_another_peer_gets_what_the_first_did_not_write_down(portion: int, behin
         out.own()
         array[:] = b"b" * 50
         assert out.push()  # nothing waits for room any more
-        out.outbox.append(Follow(4))
+        out.outbox.append(FollowOutput(4))
         out.push()
         got = batches(first)
         there = max(0, len(got) - behind)
         out.resume(second, there)  # type: ignore[arg-type]
-        out.outbox.append(Follow(5))
+        out.outbox.append(FollowOutput(5))
         while not out.push():
             pass
         again = batches(second)
@@ -220,7 +220,7 @@ def test_what_is_safe_is_not_kept() -> None:
     wire = Wire(1 << 20)
     out = Outgoing(wire, keep=True)  # type: ignore[arg-type]
     for n in range(10):
-        out.outbox.append(Follow(n))
+        out.outbox.append(FollowOutput(n))
         while not out.push():
             pass
         out.safe = n
@@ -228,7 +228,7 @@ def test_what_is_safe_is_not_kept() -> None:
     assert out.last == 10
     out.stop_keeping()
     assert not out._kept
-    out.outbox.append(Follow(11))
+    out.outbox.append(FollowOutput(11))
     while not out.push():
         pass
     assert not out._kept
@@ -239,7 +239,7 @@ def test_what_is_too_much_to_keep_is_replaced(monkeypatch: pytest.MonkeyPatch) -
     first, second = Wire(1 << 20), Wire(1 << 20)
     out = Outgoing(first, keep=True)  # type: ignore[arg-type]
     for n in range(4):
-        out.add(Follow(n), [b"x" * 400])
+        out.add(FollowOutput(n), [b"x" * 400])
         while not out.flush():
             pass
     out.resume(second, 0)  # type: ignore[arg-type]

@@ -13,7 +13,8 @@ from parslab.client.calls.codes import SentCodes
 from parslab.client.transport.questions import Questions
 from parslab.records import panel
 from parslab.serialize.functions import Function
-from parslab.wire.messages import Answered, Asked, Code, Fetch, Forget, Packed, Value
+from parslab.wire.messages.base import DefineFunction, ForgetFunctions, PackedValue, TaskValue
+from parslab.wire.messages.client import FetchValue, PanelReply, PanelRequest
 
 
 class FakeLink:
@@ -47,33 +48,33 @@ def questions(link: FakeLink) -> Questions:
 
 
 def test_an_answer(link: FakeLink, questions: Questions) -> None:
-    link.answer = lambda m: questions.answered(Answered(m.ask, msgspec.json.encode(panel.Done("", "two tasks"))))
+    link.answer = lambda m: questions.answered(PanelReply(m.ask, msgspec.json.encode(panel.Done("", "two tasks"))))
     assert questions.ask(panel.Heartbeat(), 1.0) == panel.Done("", "two tasks")
     (asked,) = link.sent
-    assert isinstance(asked, Asked)
+    assert isinstance(asked, PanelRequest)
     assert asked.ask > 0
 
 
 def test_no_answer_in_time(questions: Questions) -> None:
     with pytest.raises(TimeoutError, match=r"within 0\.01 s"):
         questions.ask(panel.Heartbeat(), 0.01)
-    questions.answered(Answered(1, b"too late"))
+    questions.answered(PanelReply(1, b"too late"))
 
 
 def test_a_value(link: FakeLink, questions: Questions) -> None:
     link.answer = lambda m: questions.value(
-        Value(m.task, b"", 2), [bytearray(b"x"), bytearray(b"a"), bytearray(b"b")], 1
+        TaskValue(m.task, b"", 2), [bytearray(b"x"), bytearray(b"a"), bytearray(b"b")], 1
     )
     assert questions.fetch(7) == (b"", [b"a", b"b"])
-    assert link.sent == [Fetch(7)]
+    assert link.sent == [FetchValue(7)]
 
 
 def test_a_value_that_is_late_is_there_for_who_asks_again(link: FakeLink, questions: Questions) -> None:
     for _ in range(2):
         with pytest.raises(FutureTimeout, match="value of task 7 is on its way"):
             questions.fetch(7, 0.0)
-    assert link.sent == [Fetch(7)]
-    questions.value(Value(7, b"v", 0), [], 0)
+    assert link.sent == [FetchValue(7)]
+    questions.value(TaskValue(7, b"v", 0), [], 0)
     assert questions.fetch(7, 0.0) == (b"v", [])
     assert not questions._fetches
 
@@ -82,13 +83,13 @@ def test_a_late_value_that_nobody_asks_for_again_does_not_stay(questions: Questi
     with pytest.raises(FutureTimeout):
         questions.fetch(7, 0.0)
     questions.give_up(7)
-    assert questions.value(Value(7, b"v", 0), [], 0) == 0
+    assert questions.value(TaskValue(7, b"v", 0), [], 0) == 0
     assert not questions._fetches
 
 
 def test_frames_of_parts_are_counted(questions: Questions) -> None:
-    assert questions.value(Value(7, b"", 0, (Packed(b"", 2), Packed(b"", 1))), [bytearray()] * 3, 0) == 3
-    assert questions.value(Value(8, b"x", 0), [], 0) == 0
+    assert questions.value(TaskValue(7, b"", 0, (PackedValue(b"", 2), PackedValue(b"", 1))), [bytearray()] * 3, 0) == 3
+    assert questions.value(TaskValue(8, b"x", 0), [], 0) == 0
 
 
 def test_the_links_own_thread_turns_it_while_it_waits(link: FakeLink, questions: Questions) -> None:
@@ -97,7 +98,7 @@ def test_the_links_own_thread_turns_it_while_it_waits(link: FakeLink, questions:
 
     def answer(message: Any) -> None:
         if turned:
-            questions.value(Value(message.task, b"v", 0), [], 0)
+            questions.value(TaskValue(message.task, b"v", 0), [], 0)
         turned.append(message)
 
     link.answer = answer
@@ -146,9 +147,9 @@ def test_a_function_is_sent_once_and_forgotten_with_its_pickle(link: FakeLink) -
     function = Function(same())
     number = codes.number(function.current(), function.function)
     assert codes.number(function.current(), function.function) == number
-    assert [type(m) for m in link.sent] == [Code]
+    assert [type(m) for m in link.sent] == [DefineFunction]
     del function
-    assert link.sent[-1] == Forget([number])
+    assert link.sent[-1] == ForgetFunctions([number])
 
 
 def test_a_cell_that_is_run_again_does_not_make_its_function_forgotten(link: FakeLink) -> None:
@@ -159,6 +160,6 @@ def test_a_cell_that_is_run_again_does_not_make_its_function_forgotten(link: Fak
     assert codes.number(second.current(), second.function) == number
     del first
     assert codes.number(second.current(), second.function) == number
-    assert [type(m) for m in link.sent] == [Code]
+    assert [type(m) for m in link.sent] == [DefineFunction]
     del second
-    assert link.sent[-1] == Forget([number])
+    assert link.sent[-1] == ForgetFunctions([number])

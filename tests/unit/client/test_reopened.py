@@ -18,7 +18,7 @@ from parslab.client.futures.app_future import AppFuture, DataFuture
 from parslab.client.transport.link import Link
 from parslab.errors import RetryError
 from parslab.records.states import TaskState
-from parslab.wire.messages import Spec
+from parslab.wire.messages.base import TaskSpec
 from tests.unit.client.home import FakeHome, done, failed
 
 
@@ -163,7 +163,7 @@ def test_retry_asks_only_for_what_has_no_result(home: FakeHome) -> None:
 class Defined:
     """An app, as far as it matters here."""
 
-    def __init__(self, func: Any, kind: str = "python_app", spec: Spec | None = None) -> None:
+    def __init__(self, func: Any, kind: str = "python_app", spec: TaskSpec | None = None) -> None:
         self.func, self.kind, self._spec = func, kind, spec
         self._code: Any = None
 
@@ -209,10 +209,10 @@ def test_names_that_do_not_tell_are_not_looked_for() -> None:
 
 
 def test_what_its_apps_have_asked_for_is_remembered_once() -> None:
-    apps = [Defined(cell("def f(): ..."), spec=spec) for spec in (None, Spec(gpus=1), None)]
+    apps = [Defined(cell("def f(): ..."), spec=spec) for spec in (None, TaskSpec(gpus=1), None)]
     for app in apps:
         mend.define(app)
-    assert mend._names["__main__:f"].specs == [None, Spec(gpus=1)]
+    assert mend._names["__main__:f"].specs == [None, TaskSpec(gpus=1)]
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from parslab.client.process.launch import digest
 from parslab.client.reattach import Turn, decide, what_is_left
 from parslab.config import Config
 from parslab.executors import LowLatencyExecutor
-from parslab.wire.messages import Still
+from parslab.wire.messages.client import PriorTasks
 
 
 @pytest.mark.parametrize(
@@ -35,13 +35,13 @@ def test_the_rule(same: bool, resume: bool, shared: bool, turn: Turn) -> None:
 @pytest.mark.parametrize(
     ("still", "blocks", "text"),
     [
-        (Still(5.0, 40, 0, 8), 3, "3 blocks, 40 results waiting, 8 running"),
-        (Still(5.0, 1, 2, 0, 7), 1, "1 block, 1 result waiting, 2 failed, 7 to run"),
-        (Still(0.0), 0, "no tasks"),
+        (PriorTasks(5.0, 40, 0, 8), 3, "3 blocks, 40 results waiting, 8 running"),
+        (PriorTasks(5.0, 1, 2, 0, 7), 1, "1 block, 1 result waiting, 2 failed, 7 to run"),
+        (PriorTasks(0.0), 0, "no tasks"),
         (None, 0, "no tasks"),
     ],
 )
-def test_what_is_left_is_said_in_few_words(still: Still | None, blocks: int, text: str) -> None:
+def test_what_is_left_is_said_in_few_words(still: PriorTasks | None, blocks: int, text: str) -> None:
     assert what_is_left(still, blocks) == text
 
 

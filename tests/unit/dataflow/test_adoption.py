@@ -13,7 +13,8 @@ from parslab.dataflow.graph.values import Value
 from parslab.dataflow.resume.call_matching import Adoption, Call
 from parslab.records.events import TaskAdopted
 from parslab.records.states import FINAL, TaskState
-from parslab.wire.messages import Adopted, Code, Failure, Resolved, RunLocal, Submit, TaskKind
+from parslab.wire.messages.base import DefineFunction, Failure, TaskKind
+from parslab.wire.messages.client import CallsMatched, RunLocalTask, SubmitTask, TaskResolved
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,7 +30,7 @@ class Notebook:
         self.table = Table(("llex",))
         self.codes = Codes()
         self.client = LOST
-        self.calls: list[tuple[Submit, str]] = []
+        self.calls: list[tuple[SubmitTask, str]] = []
         self.made: dict[int, list[int]] = {LOST: [], NEXT: []}
         self.executions: list[bytes] = []
         """What ran, by its arguments."""
@@ -42,14 +43,14 @@ class Notebook:
         self.unreadable: set[int] = set()
 
     def function(self, body: bytes, name: str = "f") -> int:
-        return self.codes.add(Code(0, body, name, 1, body, {"body": body}), body)
+        return self.codes.add(DefineFunction(0, body, name, 1, body, {"body": body}), body)
 
     def call(self, args: bytes, *deps: int, fn: bytes = b"body", kind: int = TaskKind.remote, unknown: str = "") -> int:
         """Make a call; ``deps`` are what earlier ones returned."""
         number = self.client << 40 | len(self.made[self.client])
         code = self.function(fn)
         task_deps = tuple(self.names.get(dep, dep) for dep in deps)
-        message = Submit(
+        message = SubmitTask(
             number, code if kind == TaskKind.remote else -1, kind, 0, args, 0, task_deps, 1.0, args.decode()
         )
         if kind != TaskKind.remote:
@@ -66,15 +67,15 @@ class Notebook:
     def hear(self) -> None:
         out = self.table.out
         for client, message, _ in out.replies:
-            if isinstance(message, Adopted):
+            if isinstance(message, CallsMatched):
                 self.names.update(message.tasks)
-            elif isinstance(message, Resolved):
+            elif isinstance(message, TaskResolved):
                 task = self.table.tasks.get(message.task)
                 self.ends[message.task] = (message.state, task.value if task is not None else None)
                 if client == self.client:
                     assert message.task not in self.resolved
                     self.resolved[message.task] = message.inline if message.failure is None else message.failure
-            elif isinstance(message, RunLocal) and client == self.client:
+            elif isinstance(message, RunLocalTask) and client == self.client:
                 self.local.append(message.task)
         out.replies = []
         self.ready += out.ready

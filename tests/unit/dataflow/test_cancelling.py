@@ -12,7 +12,7 @@ from parslab.monitoring.view.view import View
 from parslab.records.panel import Cancel
 from parslab.records.states import TaskState
 from parslab.testing.fakes import call
-from parslab.wire.messages import TaskKind
+from parslab.wire.messages.base import TaskKind
 
 
 class Run:

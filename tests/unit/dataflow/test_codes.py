@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 
 from parslab.dataflow.graph.function_registry import Codes
-from parslab.wire.messages import Code
+from parslab.wire.messages.base import DefineFunction
 
 
-def code(digest: bytes, name: str = "f") -> Code:
-    return Code(0, digest, name, 1)
+def code(digest: bytes, name: str = "f") -> DefineFunction:
+    return DefineFunction(0, digest, name, 1)
 
 
 def test_the_same_function_of_two_clients_is_kept_once() -> None:

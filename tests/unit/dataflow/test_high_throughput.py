@@ -10,7 +10,7 @@ import pytest
 from parslab.dataflow.graph.backoff import Again
 from parslab.dataflow.high_throughput.scheduler import AHEAD, SELECTORS, Dispatch, ManagerSlot
 from parslab.records.states import TaskState
-from parslab.wire.messages import Spec
+from parslab.wire.messages.base import TaskSpec
 
 GB = 1 << 30
 
@@ -18,7 +18,7 @@ GB = 1 << 30
 class FakeTask:
     """A task as the queue sees it."""
 
-    def __init__(self, number: int, fn: int = 0, spec: Spec | None = None) -> None:
+    def __init__(self, number: int, fn: int = 0, spec: TaskSpec | None = None) -> None:
         self.id = number
         self.attempt = 0
         self.fn = fn
@@ -135,7 +135,7 @@ def test_round_robin_takes_turns() -> None:
 def test_smaller_priorities_go_first_and_none_goes_last() -> None:
     one = slot(workers=1)
     queue = dispatch(one)
-    specs = [None, Spec(priority=5), Spec(priority=1), Spec(priority=5), None]
+    specs = [None, TaskSpec(priority=5), TaskSpec(priority=1), TaskSpec(priority=5), None]
     queue.put([FakeTask(n, spec=spec) for n, spec in enumerate(specs)])
     order = []
     while sent := given(queue):
@@ -230,26 +230,26 @@ class TestWide:
     @pytest.mark.parametrize(
         ("spec", "places"),
         [
-            (Spec(cores=1), 1),
-            (Spec(cores=2), 1),
-            (Spec(cores=3), 2),
-            (Spec(cores=8), 4),
-            (Spec(cores=9), 5),
-            (Spec(memory=8 * GB), 1),
-            (Spec(memory=9 * GB), 2),
-            (Spec(memory=33 * GB), 5),
-            (Spec(gpus=1), 2),
-            (Spec(gpus=2, cores=1), 4),
-            (Spec(gpus=3), 5),
+            (TaskSpec(cores=1), 1),
+            (TaskSpec(cores=2), 1),
+            (TaskSpec(cores=3), 2),
+            (TaskSpec(cores=8), 4),
+            (TaskSpec(cores=9), 5),
+            (TaskSpec(memory=8 * GB), 1),
+            (TaskSpec(memory=9 * GB), 2),
+            (TaskSpec(memory=33 * GB), 5),
+            (TaskSpec(gpus=1), 2),
+            (TaskSpec(gpus=2, cores=1), 4),
+            (TaskSpec(gpus=3), 5),
         ],
     )
-    def test_places(self, spec: Spec, places: int) -> None:
+    def test_places(self, spec: TaskSpec, places: int) -> None:
         assert self.node().places(spec) == places
 
     def test_takes_as_many_places(self) -> None:
         one = self.node()
         queue = dispatch(one)
-        queue.put([FakeTask(0, spec=Spec(cores=6)), *[FakeTask(n) for n in range(1, 4)]])
+        queue.put([FakeTask(0, spec=TaskSpec(cores=6)), *[FakeTask(n) for n in range(1, 4)]])
         assert given(queue) == {"n": [0, 1]}
         finish(queue, one, 0)
         assert given(queue) == {"n": [2, 3]}
@@ -259,7 +259,7 @@ class TestWide:
         queue = dispatch(one)
         queue.put([FakeTask(n) for n in range(3)])
         given(queue)
-        queue.put([FakeTask(9, spec=Spec(cores=8)), FakeTask(10)])
+        queue.put([FakeTask(9, spec=TaskSpec(cores=8)), FakeTask(10)])
         assert given(queue) == {}  # the free place is not given to task 10
         finish(queue, one, 0, 1)
         assert given(queue) == {}
@@ -273,7 +273,7 @@ class TestWide:
         queue = dispatch(one)
         queue.put([FakeTask(0)])
         given(queue)
-        wide = FakeTask(9, spec=Spec(cores=8))
+        wide = FakeTask(9, spec=TaskSpec(cores=8))
         queue.put([wide])
         assert given(queue) == {}
         wide.state = TaskState.cancelled
@@ -284,7 +284,7 @@ class TestWide:
         queue = dispatch(self.node("a"), self.node("b"))
         queue.put([FakeTask(n) for n in range(8)])
         given(queue)
-        queue.put([FakeTask(9, spec=Spec(cores=8)), FakeTask(10)])
+        queue.put([FakeTask(9, spec=TaskSpec(cores=8)), FakeTask(10)])
         assert given(queue) == {}
         booked = next(s for s in queue.slots.values() if s.booked is not None)
         other = next(s for s in queue.slots.values() if s.booked is None)
@@ -295,7 +295,7 @@ class TestWide:
 
     def test_what_fits_nowhere_is_named(self) -> None:
         queue = dispatch()
-        wide = FakeTask(0, spec=Spec(cores=64))
+        wide = FakeTask(0, spec=TaskSpec(cores=64))
         queue.put([wide])
         assert queue.unfit() == []  # a larger node may still come
         queue.add(self.node())
@@ -348,7 +348,9 @@ def test_every_task_is_given_once_whatever_happens(selector: str, seed: int) -> 
             queue.hold(dice.choice(slots), dice.random() < 0.4)
         elif chance < 0.5:
             for _ in range(dice.randrange(8)):
-                spec = dice.choice((None, None, Spec(priority=dice.randrange(3)), Spec(cores=dice.choice((1, 4, 8)))))
+                spec = dice.choice(
+                    (None, None, TaskSpec(priority=dice.randrange(3)), TaskSpec(cores=dice.choice((1, 4, 8))))
+                )
                 waiting[made] = FakeTask(made, fn=dice.randrange(3), spec=spec)
                 queue.put([waiting[made]])
                 made += 1
@@ -408,8 +410,8 @@ def test_what_is_tried_again_goes_first() -> None:
 
 def test_priorities_are_kept_by_what_is_tried_again() -> None:
     queue = dispatch(slot(workers=1))
-    urgent = FakeTask(1, spec=Spec(priority=1.0))
-    other = FakeTask(2, spec=Spec(priority=1.0))
+    urgent = FakeTask(1, spec=TaskSpec(priority=1.0))
+    other = FakeTask(2, spec=TaskSpec(priority=1.0))
     queue.put([FakeTask(0), urgent])
     queue.put_again(again(FakeTask(3), other), 0.0)
     order = []

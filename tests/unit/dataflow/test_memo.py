@@ -16,7 +16,8 @@ from parslab.dataflow.graph.values import Value
 from parslab.errors import ParslabError
 from parslab.records.states import FINAL, TaskState
 from parslab.testing.fakes import call, remembering
-from parslab.wire.messages import Code, Failure, Mended, Resolved, RunLocal, TaskKind, Want
+from parslab.wire.messages.base import DefineFunction, Failure, TaskKind
+from parslab.wire.messages.client import RedefinedApp, RequestValue, RunLocalTask, TaskResolved
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -36,7 +37,7 @@ class Graph:
         self.told: list[Any] = []
 
     def function(self, fingerprint: bytes, **parts: bytes) -> int:
-        return self.codes.add(Code(0, b"digest", "f", 1, fingerprint, parts), b"pickle")
+        return self.codes.add(DefineFunction(0, b"digest", "f", 1, fingerprint, parts), b"pickle")
 
     def f(
         self, task: int, *deps: int, identity: bytes = b"x", kind: int = REMOTE, fn: int = -1, app: str = "f"
@@ -86,7 +87,7 @@ class Graph:
         return [message for message in self.told if isinstance(message, kind)]
 
     def result(self, task: int) -> tuple[TaskState, bytes]:
-        (found,) = [m for m in self.messages(Resolved) if m.task == task]
+        (found,) = [m for m in self.messages(TaskResolved) if m.task == task]
         return found.state, found.inline
 
     def state(self, task: int) -> TaskState:
@@ -104,7 +105,7 @@ def graph() -> Iterator[Graph]:
     graph.table.cancel(None, 9.0)
     graph.table.check()
     graph.table.release(list(graph.table.tasks))
-    for want in graph.messages(Want):
+    for want in graph.messages(RequestValue):
         if want.task in graph.table.tasks:
             graph.table.unshippable(graph.table.tasks[want.task], ERROR, 9.0)
     assert not graph.table.tasks
@@ -289,7 +290,7 @@ def test_the_value_of_a_local_task_is_fetched_and_remembered(graph: Graph) -> No
     graph.f(2, kind=LOCAL)
     graph.ran_here(1)
     graph.table.release([1])
-    assert [want.task for want in graph.messages(Want)] == [1]
+    assert [want.task for want in graph.messages(RequestValue)] == [1]
     assert graph.state(2) is S.pending
     graph.table.value_arrived(graph.table.tasks[1], Value(b"local", []), 3.0)
     assert 1 not in graph.table.tasks
@@ -303,7 +304,7 @@ def test_what_cannot_leave_the_notebook_is_not_remembered(graph: Graph) -> None:
         graph.f(task, kind=LOCAL)
     graph.ran_here(1)
     graph.table.unshippable(graph.table.tasks[1], Failure("SerializationError: a lock"), 3.0)
-    assert [message.task for message in graph.messages(RunLocal)] == [1, 2, 3]
+    assert [message.task for message in graph.messages(RunLocalTask)] == [1, 2, 3]
     assert "a lock" in graph.why(2)
     graph.ran_here(2)
     graph.ran_here(3, "failed")
@@ -314,7 +315,7 @@ def test_who_waits_for_a_notebook_that_leaves_runs_by_itself(graph: Graph) -> No
     graph.ran_here(1)
     graph.table.submit(7, remembering(2, kind=LOCAL), [], "f")
     graph.table.client_left(0, 3.0)
-    assert [message.task for message in graph.messages(RunLocal)] == [1, 2]
+    assert [message.task for message in graph.messages(RunLocalTask)] == [1, 2]
     graph.ran_here(2)
 
 
@@ -325,7 +326,7 @@ def test_a_join_is_remembered_with_its_parts(graph: Graph) -> None:
         graph.done(task, b"%d" % task)
     graph.table.joins(graph.table.tasks[1], (2, 3), True, 1.0, 2.0)
     graph.f(4, kind=JOIN)
-    (resolved,) = [m for m in graph.messages(Resolved) if m.task == 4]
+    (resolved,) = [m for m in graph.messages(TaskResolved) if m.task == 4]
     assert (resolved.state, resolved.inline, resolved.size) == (S.memo_done, b"", 2)
     value = graph.table.tasks[4].value
     assert value is not None
@@ -336,7 +337,7 @@ def test_an_input_that_lies_in_the_notebook_tells_nothing(graph: Graph) -> None:
     graph.plain(1, kind=LOCAL)
     graph.f(2, 1, kind=LOCAL)
     graph.ran_here(1)
-    assert [message.task for message in graph.messages(RunLocal)] == [1, 2]
+    assert [message.task for message in graph.messages(RunLocalTask)] == [1, 2]
     assert "task 1 (g), lies in the notebook" in graph.why(2)
     graph.ran_here(2)
     graph.f(3, 1, kind=LOCAL)
@@ -476,10 +477,10 @@ def test_a_call_that_is_tried_again_is_asked_for_anew(graph: Graph) -> None:
     graph.done(1, b"new")
     graph.f(2, fn=old)
     graph.fail(2)
-    reopen(graph.table, plan(graph.table, [2]), lambda task: Mended("", new), 5.0)
+    reopen(graph.table, plan(graph.table, [2]), lambda task: RedefinedApp("", new), 5.0)
     assert graph.state(2) is S.memo_done
     assert "its result is that of task 1" in graph.why(2)
-    graph.messages(Resolved)
+    graph.messages(TaskResolved)
     graph.f(3, identity=b"y", fn=old)
     graph.fail(3)
     reopen(graph.table, plan(graph.table, [3]), lambda task: None, 5.0)

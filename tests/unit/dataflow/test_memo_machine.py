@@ -15,7 +15,8 @@ from parslab.dataflow.graph.table import Table
 from parslab.dataflow.graph.values import Value
 from parslab.records.states import FINAL, SUCCESSES, TaskState
 from parslab.testing.fakes import call, remembering
-from parslab.wire.messages import Code, Failure, Mended, Resolved, RunLocal, TaskKind, Want
+from parslab.wire.messages.base import DefineFunction, Failure, TaskKind
+from parslab.wire.messages.client import RedefinedApp, RequestValue, RunLocalTask, TaskResolved
 
 if TYPE_CHECKING:
     from parslab.dataflow.graph.memo import Call
@@ -37,7 +38,8 @@ class MemoMachine(RuleBasedStateMachine):
     def begin(self) -> None:
         self.codes = Codes()
         self.fns = [
-            self.codes.add(Code(0, b"f%d" % version, "f", 1, b"f%d" % version), b"") for version in range(VERSIONS)
+            self.codes.add(DefineFunction(0, b"f%d" % version, "f", 1, b"f%d" % version), b"")
+            for version in range(VERSIONS)
         ]
         self.memo = Memo(self.codes, bound=3000)
         self.memo.durable = True
@@ -71,12 +73,12 @@ class MemoMachine(RuleBasedStateMachine):
             self.table.try_again(task, attempt, self.now)
         out.later = []
         for _, message, _ in out.replies:
-            if isinstance(message, Resolved):
+            if isinstance(message, TaskResolved):
                 assert message.task not in self.resolved, "resolved twice"
                 self.resolved[message.task] = message.state
-            elif isinstance(message, RunLocal):
+            elif isinstance(message, RunLocalTask):
                 self.at_client.append(message.task)
-            elif isinstance(message, Want):
+            elif isinstance(message, RequestValue):
                 self.wants.append(message.task)
         out.replies = []
         if self.table.out.ready or self.table.out.again:
@@ -142,8 +144,8 @@ class MemoMachine(RuleBasedStateMachine):
         self.at_client = [t for t in self.at_client if self.known[t].state not in FINAL]
         version = self.version
 
-        def mended(task: Task) -> Mended | None:
-            return Mended("", self.fns[version]) if task.call is not None else None
+        def mended(task: Task) -> RedefinedApp | None:
+            return RedefinedApp("", self.fns[version]) if task.call is not None else None
 
         again = plan(self.table, [task])
         reopen(self.table, again, mended, self.now)

@@ -14,7 +14,8 @@ from parslab.records.panel import Answer, Done, Problem, Retry
 from parslab.records.states import TaskState
 from parslab.remote.pool.queue import Queue
 from parslab.testing.fakes import call
-from parslab.wire.messages import Code, Failure, Mend, Mended, Reopen, Reopened, TaskKind
+from parslab.wire.messages.base import DefineFunction, Failure, TaskKind
+from parslab.wire.messages.client import RedefinedApp, RequestDefinitions, RetryTasks, TasksReopened
 from tests.unit.dataflow.test_table import Graph
 
 if TYPE_CHECKING:
@@ -72,7 +73,7 @@ class Kernel(Graph):
 
     def define(self, name: str, number: int, client: int = 0) -> int:
         """A client sends a function; its number in the run."""
-        fn = self.codes.add(Code(number, bytes([client, number]), name, 1, origin=f"__main__:{name}"), b"")
+        fn = self.codes.add(DefineFunction(number, bytes([client, number]), name, 1, origin=f"__main__:{name}"), b"")
         self.clients[client].fns[number] = fn
         return fn
 
@@ -85,11 +86,11 @@ class Kernel(Graph):
         reply = lambda text: self.said.append(_answer.decode(text))  # noqa: E731
         self.mending.order(Retry("a", list(tasks), **wish), self.clients[by], waits, reply)  # type: ignore[arg-type]
 
-    def mends(self) -> list[Mend]:
-        return [message for message in self.told() if isinstance(message, Mend)]
+    def mends(self) -> list[RequestDefinitions]:
+        return [message for message in self.told() if isinstance(message, RequestDefinitions)]
 
-    def answer(self, ask: int, *mended: Mended, client: int = 0, **more: Any) -> None:
-        message = Reopen(ask, [], mended, **more)
+    def answer(self, ask: int, *mended: RedefinedApp, client: int = 0, **more: Any) -> None:
+        message = RetryTasks(ask, [], mended, **more)
         self.mending.answered(self.clients[client], message)  # type: ignore[arg-type]
 
 
@@ -108,7 +109,7 @@ def test_the_notebook_says_what_its_apps_call_now(kernel: Kernel) -> None:
     assert (mend.tasks, mend.apps) == ([1], ["__main__:fit"])
     assert kernel.said == []
     new = kernel.define("fit", 7)
-    kernel.answer(mend.ask, Mended("__main__:fit", 7))
+    kernel.answer(mend.ask, RedefinedApp("__main__:fit", 7))
     assert (task.state, task.fn) == (S.ready, new)
     assert kernel.said == [Done("a", "1 task runs again; fit as now defined.")]
     assert kernel.record.noted == ["written", record.Reopened([1], ((1, new),))]
@@ -120,7 +121,7 @@ def test_the_same_function_is_not_called_another_one(kernel: Kernel) -> None:
     kernel.app(1)
     kernel.failed(1)
     kernel.order(1)
-    kernel.answer(kernel.mends()[0].ask, Mended("__main__:fit", 0))
+    kernel.answer(kernel.mends()[0].ask, RedefinedApp("__main__:fit", 0))
     assert kernel.said == [Done("a", "1 task runs again.")]
 
 
@@ -130,7 +131,9 @@ def test_every_notebook_is_asked_for_its_own(kernel: Kernel) -> None:
     kernel.app(2, 1, name="plot", fn=kernel.define("plot", 3, client=1), client=1)
     kernel.failed(1)
     kernel.order(2)
-    mends = {client: message for client, message, _ in kernel.table.out.replies if isinstance(message, Mend)}
+    mends = {
+        client: message for client, message, _ in kernel.table.out.replies if isinstance(message, RequestDefinitions)
+    }
     assert {client: (mend.tasks, mend.apps) for client, mend in mends.items()} == {
         0: ([1], ["__main__:fit"]),
         1: ([2], ["__main__:plot"]),
@@ -140,7 +143,7 @@ def test_every_notebook_is_asked_for_its_own(kernel: Kernel) -> None:
     kernel.answer(mends[1].ask, client=1)
     text = "2 tasks run again, 1 of them because they hang together with what was asked for."
     assert kernel.said == [Done("a", text)]
-    reopened = {client: m.tasks for client, m, _ in kernel.table.out.replies if isinstance(m, Reopened)}
+    reopened = {client: m.tasks for client, m, _ in kernel.table.out.replies if isinstance(m, TasksReopened)}
     assert reopened == {0: [1], 1: [2]}
 
 

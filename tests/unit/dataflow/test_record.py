@@ -36,8 +36,9 @@ from parslab.dataflow.persistence.log_format import (
 )
 from parslab.dataflow.persistence.log_writer import Recorder
 from parslab.records.states import TaskState
-from parslab.wire.messages import Adopted, Cancel, Code, Follow, Release, Resolved, Submit
-from parslab.wire.messages import Reopened as ReopenedMessage
+from parslab.wire.messages.base import DefineFunction
+from parslab.wire.messages.client import CallsMatched, CancelTasks, FollowOutput, ReleaseTasks, SubmitTask, TaskResolved
+from parslab.wire.messages.client import TasksReopened as ReopenedMessage
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -87,8 +88,8 @@ def recorder(tmp_path: Path, owner: Owner) -> Iterator[Recorder]:
     recorder.close()
 
 
-def call(task: int, fn: int = 3, frames: int = 0, deps: tuple[int, ...] = ()) -> Submit:
-    return Submit(task, fn, 0, 0, b"args", frames, deps, 1.0)
+def call(task: int, fn: int = 3, frames: int = 0, deps: tuple[int, ...] = ()) -> SubmitTask:
+    return SubmitTask(task, fn, 0, 0, b"args", frames, deps, 1.0)
 
 
 def items(recorder: Recorder) -> list[Any]:
@@ -97,8 +98,8 @@ def items(recorder: Recorder) -> list[Any]:
 
 
 def test_what_clients_say_is_read_as_they_said_it(recorder: Recorder) -> None:
-    code = Code(3, b"digest", "f", 1, b"print", {"body": b"x"})
-    raw = pack([code, call(0), call(1, frames=2), Release([0]), Cancel([1]), Follow(1)])
+    code = DefineFunction(3, b"digest", "f", 1, b"print", {"body": b"x"})
+    raw = pack([code, call(0), call(1, frames=2), ReleaseTasks([0]), CancelTasks([1]), FollowOutput(1)])
     recorder.note(Joined(0, "a.ipynb", 1, "host", True))
     recorder.taken(0, raw, {3: 7}, [b"pickle", b"one", b"two2"])
     recorder.taken(0, pack([call(2)]), {3: 7}, [])
@@ -117,7 +118,7 @@ def test_what_clients_say_is_read_as_they_said_it(recorder: Recorder) -> None:
 
 def test_each_item_can_be_read_again(recorder: Recorder) -> None:
     recorder.taken(0, pack([call(0), call(1)]), {3: 7}, [])
-    recorder.ended([(0, Resolved(n, TaskState.exec_done, b"v%d" % n), []) for n in range(1000)], [])
+    recorder.ended([(0, TaskResolved(n, TaskState.exec_done, b"v%d" % n), []) for n in range(1000)], [])
     recorder.write()
     found = list(entries(recorder.folder))
     for position, item in found:
@@ -141,7 +142,7 @@ def test_tasks_that_went_to_workers(recorder: Recorder) -> None:
 
 
 def test_a_call_taken_over_and_tasks_that_run_again(recorder: Recorder) -> None:
-    recorder.ended([(2, Adopted([(9, 4)]), []), (2, Resolved(4, TaskState.failed), [])], [])
+    recorder.ended([(2, CallsMatched([(9, 4)]), []), (2, TaskResolved(4, TaskState.failed), [])], [])
     recorder.ended([(2, ReopenedMessage([4]), [])], [])
     assert [item for item in items(recorder)[1:] if not isinstance(item, Ended)] == [
         Took(2, [(9, 4)]),
@@ -153,7 +154,7 @@ def test_a_call_taken_over_and_tasks_that_run_again(recorder: Recorder) -> None:
 @pytest.mark.parametrize("size", [40_000, LARGE + 1])
 def test_a_large_value_lies_elsewhere(recorder: Recorder, size: int) -> None:
     value = joined([Value(b"inline", [b"x" * size]), Value(b"", [b"stream", b"y"])])
-    recorder.ended([(0, Resolved(4, TaskState.exec_done, b"", value.size), [])], [(4, value)])
+    recorder.ended([(0, TaskResolved(4, TaskState.exec_done, b"", value.size), [])], [(4, value)])
     recorder.write()
     recorder.close()
     (ended,) = (item for _, item in entries(recorder.folder) if isinstance(item, Ended))
@@ -173,7 +174,7 @@ def test_a_large_value_lies_elsewhere(recorder: Recorder, size: int) -> None:
 @pytest.mark.parametrize("left", [None, 10])
 def test_a_value_whose_file_is_not_whole_is_none(recorder: Recorder, left: int | None) -> None:
     value = Value(b"", [b"x" * (LARGE + 1)])
-    recorder.ended([(0, Resolved(4, TaskState.exec_done, b"", value.size), [])], [(4, value)])
+    recorder.ended([(0, TaskResolved(4, TaskState.exec_done, b"", value.size), [])], [(4, value)])
     recorder.write()
     recorder.close()
     (file,) = (recorder.folder / "values").iterdir()
@@ -239,7 +240,7 @@ def test_a_segment_begins_with_what_is_there(recorder: Recorder, owner: Owner, m
     recorder.write()
     assert len(segments(recorder.folder)) == 2
     second = [item for position, item in entries(recorder.folder) if position.segment == 2]
-    code = Code(4, b"d", "f", 1, b"p", {"body": b"b"})
+    code = DefineFunction(4, b"d", "f", 1, b"p", {"body": b"b"})
     assert second[:2] == [OPENED, Joined(1, "", 1, "h", False)]
     assert second[3] == Coded(1, 0, code, b"pickle")
 
@@ -292,7 +293,7 @@ def test_a_folder_that_cannot_be_made_is_said(tmp_path: Path, owner: Owner) -> N
 
 def test_little_is_written_a_moment_later(recorder: Recorder) -> None:
     assert not recorder.due(1.0)
-    recorder.ended([(0, Resolved(4, TaskState.exec_done), [])], [])
+    recorder.ended([(0, TaskResolved(4, TaskState.exec_done), [])], [])
     assert recorder.waiting
     assert not recorder.due(1.0)
     assert 1.0 < recorder.deadline < recorder.latest < 1.1

@@ -31,15 +31,16 @@ from parslab.dataflow.persistence.log_format import (
 from parslab.dataflow.persistence.replay import Recovery, restore
 from parslab.records.states import FINAL, TaskState
 from parslab.testing.fakes import call
-from parslab.wire.messages import Code, Failure, Follow, Forget, Joins, Resolved, RunLocal, TaskKind
-from parslab.wire.messages import Value as ValueMessage
+from parslab.wire.messages.base import DefineFunction, Failure, ForgetFunctions, TaskKind
+from parslab.wire.messages.base import TaskValue as ValueMessage
+from parslab.wire.messages.client import FollowOutput, JoinBodyReturned, RunLocalTask, TaskResolved
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
 S = TaskState
 AT = Position(1, 0)
-CODED = Coded(0, 0, Code(0, b"d", "app", 1), b"pickle")
+CODED = Coded(0, 0, DefineFunction(0, b"d", "app", 1), b"pickle")
 
 
 def table() -> Table:
@@ -69,7 +70,7 @@ def called(task: int, *deps: int, kind: int = TaskKind.remote, client: int = 0) 
 def ended(task: int, state: TaskState = S.exec_done, text: bytes = b"value", place: Position | None = None) -> Ended:
     failure = None if state is S.exec_done else Failure("ValueError: no")
     inline = text if failure is None and place is None else b""
-    resolved = Resolved(task, state, inline, 0 if place is None else 99, failure)
+    resolved = TaskResolved(task, state, inline, 0 if place is None else 99, failure)
     return Ended(task, resolved, Value(inline, []) if inline else None, place)
 
 
@@ -103,7 +104,7 @@ def test_released_results_are_held_by_those_that_need_them() -> None:
 def test_failures_go_on_to_those_that_wait() -> None:
     there = recovered(called(0), called(1, 0), ended(0, S.failed))
     assert there.tasks[1].state is S.dep_fail
-    assert [message.task for _, message, _ in there.out.replies if isinstance(message, Resolved)] == [1]
+    assert [message.task for _, message, _ in there.out.replies if isinstance(message, TaskResolved)] == [1]
 
 
 def test_large_values_are_read_when_they_are_needed() -> None:
@@ -113,7 +114,7 @@ def test_large_values_are_read_when_they_are_needed() -> None:
     assert there.tasks[0].value is places[5]
     assert ready(there) == [1, 2]  # the value of 2 is lost, so it is made again
     assert there.tasks[2].args == b"args"
-    resolved = Resolved(0, S.exec_done, b"", 99)
+    resolved = TaskResolved(0, S.exec_done, b"", 99)
     assert ready(recovered(called(0), Ended(0, resolved, None, None))) == [0]  # nor was it ever written
 
 
@@ -139,7 +140,9 @@ def test_the_value_of_a_local_task_that_was_sent_is_there() -> None:
 
 def test_joins_go_on_waiting() -> None:
     join = called(0, kind=TaskKind.join)
-    there = recovered(join, called(1), called(2), Said(0, Joins(0, (1, 2), True, 1.0), []), ended(1), Released(0, [1]))
+    there = recovered(
+        join, called(1), called(2), Said(0, JoinBodyReturned(0, (1, 2), True, 1.0), []), ended(1), Released(0, [1])
+    )
     task = there.tasks[0]
     assert (task.state.name, task.waiting) == ("joining", 1)
     there.sent(there.tasks[2], 6.0, "w")
@@ -152,7 +155,7 @@ def test_joins_go_on_waiting() -> None:
 def test_a_join_that_had_ended_holds_what_it_joined() -> None:
     join = called(0, kind=TaskKind.join)
     items = (
-        join, called(1), called(2), Said(0, Joins(0, (1,), False, 1.0), []), ended(1), ended(0, text=b""),
+        join, called(1), called(2), Said(0, JoinBodyReturned(0, (1,), False, 1.0), []), ended(1), ended(0, text=b""),
         Released(0, [1]), called(3, 0),
     )  # fmt: skip
     there = recovered(*items)
@@ -163,7 +166,7 @@ def test_a_join_that_had_ended_holds_what_it_joined() -> None:
 
 def test_a_join_whose_last_end_is_not_recorded_ends() -> None:
     join = called(0, kind=TaskKind.join)
-    there = recovered(join, called(1), Said(0, Joins(0, (1,), False, 1.0), []), ended(1))
+    there = recovered(join, called(1), Said(0, JoinBodyReturned(0, (1,), False, 1.0), []), ended(1))
     assert there.tasks[0].state is S.exec_done
 
 
@@ -182,7 +185,7 @@ def test_no_other_function_takes_the_place_of_a_lost_one() -> None:
     recovery.read((AT, one) for one in (CODED, item))
     codes = Codes()
     assert codes.restore(recovery.functions(), recovery.codes, []) == [0]
-    assert codes.add(Code(0, b"other", "app", 1), b"pickle") == 8
+    assert codes.add(DefineFunction(0, b"other", "app", 1), b"pickle") == 8
     assert codes.add(CODED.code, b"pickle") == 0
 
 
@@ -204,8 +207,8 @@ def test_what_is_said_of_clients_and_functions() -> None:
     recovery = Recovery()
     items = (
         Opened("r", "1", 1, 5, 0.0), Joined(0, "a.ipynb", 5, "h", True), Joined(1, "", 6, "h", False),
-        CODED, Coded(1, 0, Code(4, b"d", "app", 1), b"pickle"), Coded(1, 1, Code(5, b"e", "app", 1), b"pickle"),
-        Said(1, Forget([5]), []), called(1 << 40, client=1), Left(1), Lingers(60.0), called(7), Said(0, Follow(7), []),
+        CODED, Coded(1, 0, DefineFunction(4, b"d", "app", 1), b"pickle"), Coded(1, 1, DefineFunction(5, b"e", "app", 1), b"pickle"),
+        Said(1, ForgetFunctions([5]), []), called(1 << 40, client=1), Left(1), Lingers(60.0), called(7), Said(0, FollowOutput(7), []),
         Damaged(10, "bytes"), Closed("it was told to"),
     )  # fmt: skip
     recovery.read((AT, item) for item in items)
@@ -226,7 +229,7 @@ def test_a_call_that_was_taken_over_goes_by_both_numbers() -> None:
 
 
 def test_a_task_that_was_reopened_runs_again() -> None:
-    other = Coded(0, 3, Code(3, b"e", "app", 1), b"pickle")
+    other = Coded(0, 3, DefineFunction(3, b"e", "app", 1), b"pickle")
     items = called(0), called(1, 0), ended(0), Released(0, [0]), ended(1, S.failed), other, Reopened([1], ((1, 3),))
     there = recovered(*items)
     assert ready(there) == [1]
@@ -261,10 +264,10 @@ class Life:
         while out.ready or out.replies:
             replies, out.replies = out.replies, []
             for _, message, _ in replies:
-                if isinstance(message, Resolved):
+                if isinstance(message, TaskResolved):
                     value = Value(message.inline, []) if message.inline else None
                     self.record.append(Ended(message.task, message, value, None))
-                elif isinstance(message, RunLocal):
+                elif isinstance(message, RunLocalTask):
                     self.succeed(message.task, None)
             chosen, out.ready = out.ready, []
             for task in chosen:

@@ -12,7 +12,8 @@ from parslab.dataflow.graph.table import Table
 from parslab.records.events import TaskMoved, TaskReopened
 from parslab.records.states import TaskState
 from parslab.testing.fakes import call
-from parslab.wire.messages import Failure, Mended, Reopened, RunLocal, Spec, TaskKind, Want
+from parslab.wire.messages.base import Failure, TaskKind, TaskSpec
+from parslab.wire.messages.client import RedefinedApp, RequestValue, RunLocalTask, TasksReopened
 from tests.unit.dataflow.test_table import Graph
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ class Mending(Graph):
     """A graph whose failures are mended."""
 
     def again(
-        self, *tasks: int, mended: Callable[[Task], Mended | None] = lambda _: None, bodies: tuple[int, ...] = ()
+        self, *tasks: int, mended: Callable[[Task], RedefinedApp | None] = lambda _: None, bodies: tuple[int, ...] = ()
     ) -> Plan:
         self.told()
         found = plan(self.table, tasks, bodies)
@@ -40,13 +41,13 @@ class Mending(Graph):
         return [task.id for task in plan.tasks]
 
     def reopened(self) -> list[list[int]]:
-        return [message.tasks for message in self.told() if isinstance(message, Reopened)]
+        return [message.tasks for message in self.told() if isinstance(message, TasksReopened)]
 
     def states(self, *tasks: int) -> list[TaskState]:
         return [self.state(task) for task in tasks]
 
     def told_to_run(self) -> list[int]:
-        return [message.task for message in self.told() if isinstance(message, RunLocal)]
+        return [message.task for message in self.told() if isinstance(message, RunLocalTask)]
 
 
 @pytest.fixture
@@ -286,17 +287,17 @@ def test_what_has_no_need_of_it_is_refused_or_left_alone(graph: Mending) -> None
 def test_a_mended_function_is_called_by_all_that_runs_again(graph: Mending) -> None:
     first, second = graph.call(1), graph.call(2, 1)
     graph.failed(1)
-    graph.again(2, mended=lambda task: Mended("fit", 7))
+    graph.again(2, mended=lambda task: RedefinedApp("fit", 7))
     assert (first.fn, second.fn) == (7, 7)
 
 
 def test_limits_of_the_app_change_and_those_of_a_call_stay(graph: Mending) -> None:
-    for number, spec in ((1, None), (2, Spec(max_run_time=1.0)), (3, Spec(max_run_time=9.0))):
+    for number, spec in ((1, None), (2, TaskSpec(max_run_time=1.0)), (3, TaskSpec(max_run_time=9.0))):
         graph.table.submit(0, msgspec.structs.replace(call(number), spec=spec), [], "app")
         graph.failed(number)
-    new = Mended("fit", 7, (None, Spec(max_run_time=1.0)), Spec(max_run_time=60.0))
+    new = RedefinedApp("fit", 7, (None, TaskSpec(max_run_time=1.0)), TaskSpec(max_run_time=60.0))
     graph.again(1, 2, 3, mended=lambda _: new)
-    assert [graph.table.tasks[n].spec for n in (1, 2, 3)] == [new.spec, new.spec, Spec(max_run_time=9.0)]
+    assert [graph.table.tasks[n].spec for n in (1, 2, 3)] == [new.spec, new.spec, TaskSpec(max_run_time=9.0)]
 
 
 def test_functions_of_what_may_run_again_are_needed(graph: Mending) -> None:
@@ -319,7 +320,7 @@ def test_a_local_body_runs_again(graph: Mending) -> None:
     graph.table.failed(task, Failure("ValueError"), 1.0, 2.0)
     assert graph.ran(graph.again(2)) == [2]
     told = graph.told()
-    assert [type(message) for message in told] == [Reopened, RunLocal]
+    assert [type(message) for message in told] == [TasksReopened, RunLocalTask]
     graph.ran_here(2)
 
 
@@ -351,7 +352,7 @@ def test_a_value_that_could_not_be_sent_is_asked_for_again(graph: Mending) -> No
     graph.table.unshippable(local, Failure("SerializationError: a lock"), 3.0)
     assert graph.state(2) is S.dep_fail
     graph.again(2)
-    assert [m.task for m in graph.told() if isinstance(m, Want)] == [1]
+    assert [m.task for m in graph.told() if isinstance(m, RequestValue)] == [1]
     graph.table.unshippable(local, Failure("SerializationError: a lock"), 3.0)
     assert graph.state(2) is S.dep_fail
 
@@ -508,7 +509,7 @@ def test_the_clients_are_told_of_their_own(graph: Mending) -> None:
     graph.call(1)
     graph.table.submit(1, call(2, 1), [], "app")
     graph.failed(1)
-    found: list[Any] = [(client, m.tasks) for client, m, _ in _replies(graph) if isinstance(m, Reopened)]
+    found: list[Any] = [(client, m.tasks) for client, m, _ in _replies(graph) if isinstance(m, TasksReopened)]
     assert found == [(0, [1]), (1, [2])]
 
 

@@ -12,8 +12,9 @@ from parslab.errors import InternalError
 from parslab.records.events import TaskFailed, TaskMoved, TaskSubmitted
 from parslab.records.states import FINAL, TaskState
 from parslab.testing.fakes import call, remembering
-from parslab.wire.messages import INLINE, Failure, Resolved, RunLocal, TaskKind, Want
-from parslab.wire.messages import Value as ValueMessage
+from parslab.wire.messages.base import INLINE, Failure, TaskKind
+from parslab.wire.messages.base import TaskValue as ValueMessage
+from parslab.wire.messages.client import RequestValue, RunLocalTask, TaskResolved
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -73,18 +74,18 @@ class Graph:
     def state(self, task: int) -> TaskState:
         return self.table.tasks[task].state
 
-    def resolved(self) -> dict[int, Resolved]:
+    def resolved(self) -> dict[int, TaskResolved]:
         """Every Resolved so far, none of them twice."""
         self.told()
-        found: dict[int, Resolved] = {}
+        found: dict[int, TaskResolved] = {}
         for message in self.replies:
-            if isinstance(message, Resolved):
+            if isinstance(message, TaskResolved):
                 assert message.task not in found
                 found[message.task] = message
         return found
 
     def wanted(self) -> list[int]:
-        return [message.task for message in self.told() if isinstance(message, Want)]
+        return [message.task for message in self.told() if isinstance(message, RequestValue)]
 
 
 @pytest.fixture
@@ -480,7 +481,7 @@ def test_a_local_task_is_told_to_run_when_its_needs_are_there(graph: Graph) -> N
     graph.call(2, 1, kind=LOCAL)
     assert graph.told() == []
     graph.done(1)
-    assert [type(m) for m in graph.told()] == [Resolved, RunLocal]
+    assert [type(m) for m in graph.told()] == [TaskResolved, RunLocalTask]
     assert graph.state(2) is S.launched
     graph.ran_here(2)
     resolved = graph.resolved()[2]

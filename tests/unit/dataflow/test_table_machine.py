@@ -14,7 +14,8 @@ from parslab.dataflow.graph.values import Value
 from parslab.records.events import TaskMoved, TaskReopened
 from parslab.records.states import FINAL, TaskState
 from parslab.testing.fakes import call
-from parslab.wire.messages import Failure, Judge, Reopened, Resolved, RunLocal, Spec, TaskKind, Want
+from parslab.wire.messages.base import Failure, TaskKind, TaskSpec
+from parslab.wire.messages.client import RequestRetryCost, RequestValue, RunLocalTask, TaskResolved, TasksReopened
 
 if TYPE_CHECKING:
     from parslab.dataflow.graph.task import Task
@@ -33,7 +34,7 @@ class GraphMachine(RuleBasedStateMachine):
             self.table.judges[0] = 0
         self.later: list[tuple[Task, int]] = []
         """Tasks that wait for their next attempt, and the one that failed."""
-        self.asked: list[Judge] = []
+        self.asked: list[RequestRetryCost] = []
         self.now = 0.0
         self.calls = 0
         self.known: dict[int, Task] = {}
@@ -61,19 +62,19 @@ class GraphMachine(RuleBasedStateMachine):
         out.ready, out.again, out.later = [], [], []
         for client, message, _ in out.replies:
             assert client == 0
-            if isinstance(message, Reopened):
+            if isinstance(message, TasksReopened):
                 for number in message.tasks:
                     self.resolved.pop(number, None)
-            elif isinstance(message, Resolved):
+            elif isinstance(message, TaskResolved):
                 assert message.task not in self.resolved, "resolved twice"
                 self.resolved[message.task] = message.state
-            elif isinstance(message, RunLocal):
+            elif isinstance(message, RunLocalTask):
                 assert message.task not in self.at_client, "told to run twice"
                 self.at_client.add(message.task)
-            elif isinstance(message, Judge):
+            elif isinstance(message, RequestRetryCost):
                 assert self.table.judges
                 self.asked.append(message)
-            elif isinstance(message, Want):
+            elif isinstance(message, RequestValue):
                 assert self.known[message.task].state is S.exec_done, "asked for before it was there"
                 self.wants.append(message.task)
         out.replies = []
@@ -108,8 +109,8 @@ class GraphMachine(RuleBasedStateMachine):
         """How often a task may be tried again."""
         return 1 if task.spec is None else task.spec.retries
 
-    @rule(kind=KINDS, spec=st.sampled_from([None, None, Spec(retries=0), Spec(retries=4)]), data=st.data())
-    def called(self, kind: int, spec: Spec | None, data: st.DataObject) -> None:
+    @rule(kind=KINDS, spec=st.sampled_from([None, None, TaskSpec(retries=0), TaskSpec(retries=4)]), data=st.data())
+    def called(self, kind: int, spec: TaskSpec | None, data: st.DataObject) -> None:
         self.now += 1.0
         deps = data.draw(st.lists(st.sampled_from(sorted(self.held)), max_size=3, unique=True)) if self.held else []
         task = self.calls

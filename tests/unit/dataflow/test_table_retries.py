@@ -12,7 +12,8 @@ from parslab.dataflow.graph.values import Value
 from parslab.records.events import TaskFailed, TaskMoved
 from parslab.records.states import TaskState
 from parslab.testing.fakes import call
-from parslab.wire.messages import Failure, Judge, Resolved, RunLocal, Spec, TaskKind
+from parslab.wire.messages.base import Failure, TaskKind, TaskSpec
+from parslab.wire.messages.client import RequestRetryCost, RunLocalTask, TaskResolved
 from tests.unit.dataflow.test_table import Graph
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ class Trying(Graph):
         super().__init__()
         self.table = Table(("llex", "threads"), retries=2)
 
-    def asks(self, task: int, spec: Spec, *deps: int, kind: int = REMOTE) -> Task:
+    def asks(self, task: int, spec: TaskSpec, *deps: int, kind: int = REMOTE) -> Task:
         self.table.submit(0, msgspec.structs.replace(call(task, *deps, kind=kind), spec=spec), [], "app")
         return self.table.tasks[task]
 
@@ -153,7 +154,7 @@ def test_what_comes_late_while_it_waits_is_dropped(graph: Trying) -> None:
 
 def judged(graph: Trying, cost: float, failure: Failure | None = None) -> None:
     """The handler answers the one question that is open."""
-    (asked,) = [m for m in graph.told() if isinstance(m, Judge)]
+    (asked,) = [m for m in graph.told() if isinstance(m, RequestRetryCost)]
     graph.table.judged(graph.table.tasks[asked.task], asked.attempt, cost, failure, 4.0)
 
 
@@ -195,7 +196,7 @@ def test_the_handlers_own_error_takes_the_place_of_the_tasks(graph: Trying) -> N
 
 def test_the_handler_sees_a_failed_dependency_and_changes_nothing(graph: Trying) -> None:
     graph.table.judges[0] = 0
-    graph.asks(1, Spec(retries=0))
+    graph.asks(1, TaskSpec(retries=0))
     graph.call(2, 1)
     graph.failed(1)
     judged(graph, 1.0)
@@ -235,7 +236,7 @@ def test_whoever_comes_back_is_asked_again(graph: Trying) -> None:
 def test_without_its_client_a_failure_costs_one(graph: Trying) -> None:
     graph.table.judges[0] = 0
     graph.call(1)
-    task = graph.asks(2, Spec(retries=0))
+    task = graph.asks(2, TaskSpec(retries=0))
     graph.failed(1)
     graph.failed(2)
     graph.table.client_left(0, 5.0)
@@ -256,19 +257,19 @@ def test_the_last_failure_is_the_tasks(graph: Trying) -> None:
 
 
 def test_a_spec_says_how_often(graph: Trying) -> None:
-    graph.asks(1, Spec(retries=0))
+    graph.asks(1, TaskSpec(retries=0))
     graph.failed(1)
     assert graph.state(1) is S.failed
-    graph.asks(2, Spec(retries=3))
+    graph.asks(2, TaskSpec(retries=3))
     for _ in range(3):
         graph.failed(2)
         assert graph.state(2) is S.ready
     graph.failed(2)
     assert graph.state(2) is S.failed
-    graph.asks(3, Spec(cores=2.0))  # says nothing of retries: those of the run
+    graph.asks(3, TaskSpec(cores=2.0))  # says nothing of retries: those of the run
     graph.failed(3)
     assert graph.state(3) is S.ready
-    assert graph.table.tasks[3].spec == Spec(cores=2.0)
+    assert graph.table.tasks[3].spec == TaskSpec(cores=2.0)
 
 
 def test_without_retries_nothing_is_tried_again() -> None:
@@ -301,7 +302,7 @@ def test_dependents_wait_for_the_last_attempt(graph: Trying) -> None:
 
 
 def test_a_failed_dependency_is_not_tried_again(graph: Trying) -> None:
-    graph.asks(1, Spec(retries=0))
+    graph.asks(1, TaskSpec(retries=0))
     graph.call(2, 1)
     graph.failed(1)
     assert (graph.state(2), graph.table.tasks[2].attempt) == (S.dep_fail, 0)
@@ -348,16 +349,16 @@ def test_what_an_earlier_attempt_says_is_dropped_and_counted(graph: Trying, good
 def test_a_body_at_the_client_is_told_to_run_again(graph: Trying, kind: int) -> None:
     task = graph.call(1, kind=kind)
     for attempt in range(3):
-        assert [m.task for m in graph.told() if isinstance(m, RunLocal)] == [1]
+        assert [m.task for m in graph.told() if isinstance(m, RunLocalTask)] == [1]
         assert (task.state, task.attempt) == (S.launched, attempt)
         graph.table.begun(task, 1.0)
         graph.table.failed(task, fails("body"), 1.0, 2.0)
     assert task.state is S.failed
-    assert [m.state for m in graph.told() if isinstance(m, Resolved)] == [S.failed]
+    assert [m.state for m in graph.told() if isinstance(m, TaskResolved)] == [S.failed]
 
 
 def test_a_join_is_not_tried_again_for_what_it_returned(graph: Trying) -> None:
-    graph.asks(1, Spec(retries=0))
+    graph.asks(1, TaskSpec(retries=0))
     task = graph.call(2, kind=JOIN)
     graph.joins(2, 1)
     graph.failed(1)

@@ -9,7 +9,7 @@ import pytest
 from parslab.client.futures.app_future import AppFuture
 from parslab.jupyter import display
 from parslab.records.states import TaskState
-from parslab.wire.messages import Failure
+from parslab.wire.messages.base import Failure
 
 if TYPE_CHECKING:
     from parslab.client.handle.dfk import DataFlowKernel

@@ -13,7 +13,7 @@ from parslab.monitoring.view.view import View
 from parslab.records.events import TaskMoved, TaskSubmitted
 from parslab.records.states import FINAL, TaskState
 from parslab.testing.fakes import call
-from parslab.wire.messages import Failure, TaskKind
+from parslab.wire.messages.base import Failure, TaskKind
 
 S = TaskState
 

@@ -9,23 +9,16 @@ import pytest
 from parslab.records.states import TaskState
 from parslab.remote.manager import manager as module
 from parslab.remote.manager.manager import GIVE_BACK, Job, Manager
-from parslab.wire.messages import (
-    Accepted,
-    Beat,
-    Broken,
-    Code,
-    Draining,
-    Failure,
-    Farewell,
-    Interrupt,
-    Leave,
+from parslab.wire.messages.base import DefineFunction, Failure, PackedValue, Refused
+from parslab.wire.messages.manager import (
+    LinkHeartbeat,
+    ManagerAccepted,
+    ManagerBroken,
+    ManagerDraining,
     ManagerHello,
-    Outcome,
-    Packed,
-    Refused,
-    Report,
-    Run,
+    ManagerLeft,
 )
+from parslab.wire.messages.worker import InterruptTask, LeaveWhenDone, Outcome, RunTask, WorkerReport
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -97,8 +90,8 @@ def bench(monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
     made.manager.loop.close()
 
 
-def run(task: int, **more: Any) -> Run:
-    return Run(task, 0, 5, b"args", 0, **more)
+def run(task: int, **more: Any) -> RunTask:
+    return RunTask(task, 0, 5, b"args", 0, **more)
 
 
 def outcome(task: int, **more: Any) -> Outcome:
@@ -107,10 +100,10 @@ def outcome(task: int, **more: Any) -> Outcome:
 
 def test_frames_belong_to_their_task(bench: Bench) -> None:
     bench.hears(
-        Code(5, b"", "f", 1),
-        Run(1, 0, 5, b"", 1, (Packed(b"", 2), Packed(b"inline", 0))),
+        DefineFunction(5, b"", "f", 1),
+        RunTask(1, 0, 5, b"", 1, (PackedValue(b"", 2), PackedValue(b"inline", 0))),
         run(2),
-        Run(3, 0, 5, b"", 1),
+        RunTask(3, 0, 5, b"", 1),
         frames=[b"code", b"a", b"b", b"c", b"d"],
     )
     assert [list(job.frames) for job in bench.jobs()] == [[b"a", b"b", b"c"], [], [b"d"]]
@@ -130,7 +123,7 @@ def test_an_outcome_goes_on_as_it_is_with_its_frames(bench: Bench) -> None:
 def test_what_cannot_be_begun_soon_goes_back(bench: Bench) -> None:
     bench.hears(run(1), run(2))
     assert bench.round(GIVE_BACK / 2) == []
-    assert bench.round(GIVE_BACK) == [Report(-1, 0.0, (1, 2))]
+    assert bench.round(GIVE_BACK) == [WorkerReport(-1, 0.0, (1, 2))]
     assert bench.jobs() == []
     assert bench.round(GIVE_BACK * 2) == []
 
@@ -140,7 +133,7 @@ def test_what_may_be_held_ahead_stays(monkeypatch: pytest.MonkeyPatch) -> None:
     bench.manager._hello.prefetch = 1
     try:
         bench.hears(run(1), run(2), run(3))
-        assert bench.round(GIVE_BACK * 2) == [Report(-1, 0.0, (2, 3))]
+        assert bench.round(GIVE_BACK * 2) == [WorkerReport(-1, 0.0, (2, 3))]
         assert [job.id for job in bench.jobs()] == [1]
     finally:
         bench.manager._hello.prefetch = 0
@@ -159,10 +152,10 @@ def test_progress_elsewhere_keeps_it_waiting(bench: Bench) -> None:
 
 def test_a_cancelled_task_that_waits_comes_back_at_once(bench: Bench) -> None:
     bench.hears(run(1), run(2))
-    bench.hears(Interrupt(1))
-    assert bench.round() == [Report(-1, 0.0, (1,))]
+    bench.hears(InterruptTask(1))
+    assert bench.round() == [WorkerReport(-1, 0.0, (1,))]
     assert [j.id for j in bench.jobs() if j.state is TaskState.ready] == [2]
-    bench.hears(Interrupt(77))  # nobody here
+    bench.hears(InterruptTask(77))  # nobody here
     assert bench.round() == []
 
 
@@ -171,7 +164,7 @@ def test_a_cancelled_task_that_its_worker_gives_back_is_not_run_again(bench: Ben
     (job,) = bench.jobs()
     job.state = TaskState.cancelled
     bench.manager.returned(job, bench.now)
-    assert bench.round() == [Report(-1, 0.0, (1,))]
+    assert bench.round() == [WorkerReport(-1, 0.0, (1,))]
 
 
 def test_a_lost_worker_is_a_failed_outcome(bench: Bench) -> None:
@@ -187,8 +180,8 @@ def test_draining_ends_what_is_there_and_then_leaves(bench: Bench) -> None:
     bench.hears(run(1))
     (job,) = bench.jobs()
     bench.manager.pool.queue.tasks.clear()
-    bench.hears(Leave())
-    assert bench.round() == [Draining("it was told to leave")]
+    bench.hears(LeaveWhenDone())
+    assert bench.round() == [ManagerDraining("it was told to leave")]
     assert bench.manager.loop.running
     bench.manager.ended(job, outcome(1), [], "w")
     bench.round()
@@ -197,7 +190,7 @@ def test_draining_ends_what_is_there_and_then_leaves(bench: Bench) -> None:
 
 
 def test_it_leaves_at_once_when_it_holds_nothing(bench: Bench) -> None:
-    bench.hears(Leave())
+    bench.hears(LeaveWhenDone())
     bench.round()
     assert bench.manager.left == "it was told to leave"
 
@@ -207,14 +200,14 @@ def test_a_drain_period_ends_before_the_walltime(monkeypatch: pytest.MonkeyPatch
     try:
         bench.hears(run(1))
         bench.manager.pool.queue.tasks.clear()
-        assert all(type(message) is not Draining for message in bench.round(59.0))
-        assert Draining("its drain_period is over") in bench.round(2.0)
+        assert all(type(message) is not ManagerDraining for message in bench.round(59.0))
+        assert ManagerDraining("its drain_period is over") in bench.round(2.0)
     finally:
         bench.manager.loop.close()
 
 
 def test_a_silent_kernel_is_left_and_looked_for_again(bench: Bench) -> None:
-    bench.hears(Accepted())
+    bench.hears(ManagerAccepted())
     for _ in range(5):
         bench.round(5.0)
     assert not bench.manager.loop.running
@@ -223,24 +216,24 @@ def test_a_silent_kernel_is_left_and_looked_for_again(bench: Bench) -> None:
 
 
 def test_signs_of_life_keep_it(bench: Bench) -> None:
-    bench.hears(Accepted())
+    bench.hears(ManagerAccepted())
     beats = 0
     for _ in range(10):
-        bench.hears(Beat())
-        beats += bench.round(5.0).count(Beat())
+        bench.hears(LinkHeartbeat())
+        beats += bench.round(5.0).count(LinkHeartbeat())
     assert bench.manager.loop.running
     assert beats >= 9
 
 
 def test_a_broken_connection_means_to_begin_anew_once_it_was_accepted(bench: Bench) -> None:
     bench.link.over = "the connection to the DataFlowKernel broke"
-    bench.hears(Accepted())
+    bench.hears(ManagerAccepted())
     bench.manager._watched()
     assert bench.manager.again
 
 
 def test_who_is_refused_does_not_come_back(bench: Bench) -> None:
-    bench.hears(Accepted())
+    bench.hears(ManagerAccepted())
     bench.hears(Refused("You were silent and have been given up."))
     assert not bench.manager.loop.running
     assert not bench.manager.again
@@ -252,14 +245,14 @@ def test_without_workers_it_gives_everything_back_and_says_why(bench: Bench) -> 
     bench.manager.pool.broken = "its workers cannot start"
     bench.manager.broke(bench.manager.pool)
     said = bench.round()
-    assert said[:2] == [Report(-1, 0.0, (1, 2)), Broken("its workers cannot start")]
+    assert said[:2] == [WorkerReport(-1, 0.0, (1, 2)), ManagerBroken("its workers cannot start")]
     assert not bench.manager.loop.running
 
 
 def test_its_end_is_said(bench: Bench) -> None:
     bench.manager.leave("the test is over")
     bench.manager.close()
-    assert bench.link.said == [Farewell("the test is over")]
+    assert bench.link.said == [ManagerLeft("the test is over")]
 
 
 def test_demands_are_those_of_the_message(bench: Bench) -> None:

@@ -11,7 +11,7 @@ import pytest
 from parslab.errors import ConfigurationError
 from parslab.remote.manager.sampling import SHORT, Sampler, usable_memory
 from parslab.remote.manager.usage import Processes, PsutilProcesses, Usage
-from parslab.wire.messages import NodeSample, TaskSample
+from parslab.wire.messages.manager import NodeSample, TaskSample
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -19,7 +19,8 @@ from parslab.serialize.failures import exception_of
 from parslab.serialize.functions import Function
 from parslab.serialize.values import pack, unpack
 from parslab.testing.fakes import FakeLink
-from parslab.wire.messages import Code, Forget, Leave, Outcome, Packed, Printed, Run
+from parslab.wire.messages.base import DefineFunction, ForgetFunctions, OutputPrinted, PackedValue
+from parslab.wire.messages.worker import LeaveWhenDone, Outcome, RunTask
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -32,11 +33,11 @@ class FakeOutput:
         self.text = b""
         self.mended = 0
 
-    def take(self, task: int, final: bool, still: Callable[[], bool] | None = None) -> list[Printed]:
+    def take(self, task: int, final: bool, still: Callable[[], bool] | None = None) -> list[OutputPrinted]:
         if still is not None and not still():
             return []
         text, self.text = self.text, b""
-        return [Printed(task, 1, text)] if text else []
+        return [OutputPrinted(task, 1, text)] if text else []
 
     def mend(self) -> None:
         self.mended += 1
@@ -56,7 +57,7 @@ class Bench:
         """Let a function come."""
         self._fns += 1
         pickled = Function(function).current()
-        self.link.feed([Code(self._fns, pickled.digest, pickled.name, 1)], [pickled.payload])
+        self.link.feed([DefineFunction(self._fns, pickled.digest, pickled.name, 1)], [pickled.payload])
         return self._fns
 
     def call(self, task: int, fn: int, *args: Any, **kwargs: Any) -> None:
@@ -69,7 +70,7 @@ class Bench:
             packed, more = needs[place].packed
             values.append(packed)
             buffers += more
-        self.link.feed([Run(task, 0, fn, inline, len(frames), tuple(values))], [bytes(b) for b in buffers])
+        self.link.feed([RunTask(task, 0, fn, inline, len(frames), tuple(values))], [bytes(b) for b in buffers])
 
     def run(self) -> None:
         """Serve until nothing is left."""
@@ -96,9 +97,9 @@ class Need(Future[Any]):
         parts, frames = [], []
         for value in values:
             inline, more = pack(value)
-            parts.append(Packed(inline, len(more)))
+            parts.append(PackedValue(inline, len(more)))
             frames += more
-        self.packed = (parts[0] if len(values) == 1 else Packed(b"", 0, tuple(parts))), frames
+        self.packed = (parts[0] if len(values) == 1 else PackedValue(b"", 0, tuple(parts))), frames
 
 
 @pytest.fixture
@@ -137,8 +138,8 @@ def test_what_a_task_printed_comes_just_before_its_outcome(bench: Bench) -> None
     HOOKS["print"] = lambda: setattr(bench.output, "text", b"hello")
     bench.call(3, bench.code(hook), "print")
     bench.run()
-    assert [type(m) for m in bench.link.messages] == [Printed, Outcome]
-    assert bench.link.messages[0] == Printed(3, 1, b"hello")
+    assert [type(m) for m in bench.link.messages] == [OutputPrinted, Outcome]
+    assert bench.link.messages[0] == OutputPrinted(3, 1, b"hello")
 
 
 def test_values_of_dependencies_and_their_parts(bench: Bench) -> None:
@@ -218,13 +219,13 @@ def test_a_result_that_cannot_be_pickled(bench: Bench) -> None:
 
 def test_arguments_that_cannot_be_unpickled(bench: Bench) -> None:
     fn = bench.code(lambda x: x)
-    bench.link.feed([Run(3, 0, fn, b"\x80\x05garbage", 0)])
+    bench.link.feed([RunTask(3, 0, fn, b"\x80\x05garbage", 0)])
     bench.run()
     assert bench.link.outcome(3)[0].failure is not None
 
 
 def test_a_function_that_cannot_be_unpickled_fails_each_of_its_tasks(bench: Bench) -> None:
-    bench.link.feed([Code(9, b"", "broken", 1)], [b"\x80\x05cnowhere_module\nf\n."])
+    bench.link.feed([DefineFunction(9, b"", "broken", 1)], [b"\x80\x05cnowhere_module\nf\n."])
     bench.call(3, 9)
     bench.call(4, 9)
     bench.run()
@@ -286,7 +287,7 @@ def test_functions_are_forgotten_when_told(bench: Bench) -> None:
     fn = bench.code(int)
     bench.call(1, fn)
     bench.run()
-    bench.link.feed([Forget([fn, 77])])
+    bench.link.feed([ForgetFunctions([fn, 77])])
     bench.call(2, fn)
     bench.run()
     assert bench.result(1) == 0
@@ -295,7 +296,7 @@ def test_functions_are_forgotten_when_told(bench: Bench) -> None:
 
 def test_a_worker_that_is_told_to_leave_finishes_first(bench: Bench) -> None:
     bench.call(1, bench.code(int))
-    bench.link.feed([Leave()])
+    bench.link.feed([LeaveWhenDone()])
     bench.worker.run()
     assert bench.result(1) == 0
 
@@ -486,7 +487,7 @@ def test_output_of_the_running_task_is_sent_while_it_runs(bench: Bench) -> None:
     HOOKS["printing"] = printing
     bench.call(3, bench.code(hook), "printing")
     bench.run()
-    assert [m.text for m in bench.link.messages if isinstance(m, Printed)] == [b"so far", b"the rest"]
+    assert [m.text for m in bench.link.messages if isinstance(m, OutputPrinted)] == [b"so far", b"the rest"]
     bench.worker.send_live_output()
 
 
@@ -494,7 +495,7 @@ def test_output_of_the_next_task_is_not_taken_for_the_last_one(bench: Bench) -> 
     """Between asking which task runs and reading its output, the control thread can miss its end."""
     asked = bench.output.take
 
-    def slow(task: int, final: bool, still: Callable[[], bool] | None = None) -> list[Printed]:
+    def slow(task: int, final: bool, still: Callable[[], bool] | None = None) -> list[OutputPrinted]:
         if not final:
             bench.worker.current = 4  # the next one has begun meanwhile
             bench.output.text = b"of the next"
@@ -507,5 +508,5 @@ def test_output_of_the_next_task_is_not_taken_for_the_last_one(bench: Bench) -> 
     HOOKS["printing"] = printing
     bench.call(3, bench.code(hook), "printing")
     bench.run()
-    assert [m.task for m in bench.link.messages if isinstance(m, Printed)] == [3]  # only when it has ended
+    assert [m.task for m in bench.link.messages if isinstance(m, OutputPrinted)] == [3]  # only when it has ended
     assert len(bench.link.sent) == 1

@@ -16,7 +16,7 @@ from parslab.errors import SerializationError
 from parslab.serialize.arguments import Dependencies, brief, pack_arguments, show_arguments, why_unpicklable
 from parslab.serialize.references import Constant, Path, follow_path, resolve, resolving
 from parslab.serialize.values import pack, unpack
-from parslab.wire.messages import INLINE
+from parslab.wire.messages.base import INLINE
 
 
 class Numbered(Future[Any]):

@@ -21,7 +21,7 @@ from parslab.errors import (
     WorkerLost,
 )
 from parslab.serialize.failures import bounded, exception_of, failure_of, one_line
-from parslab.wire.messages import Failure
+from parslab.wire.messages.base import Failure
 
 
 def raised(error: BaseException) -> BaseException:

@@ -14,88 +14,158 @@ import msgspec
 import pytest
 
 from parslab.records.states import TaskState
-from parslab.wire import messages as m
+from parslab.wire.messages.base import (
+    PROTOCOL,
+    DefineFunction,
+    Failure,
+    ForgetFunctions,
+    OutputPrinted,
+    PackedValue,
+    Refused,
+    TaskKind,
+    TaskSpec,
+    TaskValue,
+    frame_count,
+)
+from parslab.wire.messages.client import (
+    BatchesAcknowledged,
+    CallsMatched,
+    CancelTasks,
+    ClientHello,
+    ClientMessage,
+    ClientResumed,
+    FetchValue,
+    FollowOutput,
+    JoinBodyReturned,
+    KernelMessage,
+    LocalTaskFinished,
+    LocalTaskStarted,
+    PanelReply,
+    PanelRequest,
+    PanelUpdate,
+    RedefinedApp,
+    ReleaseTasks,
+    RequestDefinitions,
+    RequestRetryCost,
+    RequestValue,
+    RetryCost,
+    RetryHandlerChanged,
+    RetryTasks,
+    RunLocalTask,
+    SetLinger,
+    ShutDownRun,
+    SubmitTask,
+    TaskResolved,
+    TasksReopened,
+    ValueNotPicklable,
+    Welcome,
+)
+from parslab.wire.messages.manager import (
+    LinkHeartbeat,
+    ManagerAccepted,
+    ManagerBroken,
+    ManagerDraining,
+    ManagerHello,
+    ManagerLeft,
+    ManagerMessage,
+    NodeSample,
+    TaskSample,
+    ToManagerMessage,
+    WorkerStateChanged,
+)
+from parslab.wire.messages.worker import (
+    ControlMessage,
+    InterruptTask,
+    LeaveWhenDone,
+    Outcome,
+    ProbeWorker,
+    RunTask,
+    WorkerControlMessage,
+    WorkerHello,
+    WorkerMessage,
+    WorkerReport,
+)
 from parslab.wire.stream import decoder
 
 GOLDEN = Path(__file__).parent / "golden"
 
-PACKED = m.Packed(b"", 0, (m.Packed(b"inline", 0), m.Packed(b"", 2)))
-FAILURE = m.Failure("ValueError: no", "Traceback ...", b"pickle", ((3, "task 3 (fit)", "KeyError: k"),), (4, 3))
+PACKED = PackedValue(b"", 0, (PackedValue(b"inline", 0), PackedValue(b"", 2)))
+FAILURE = Failure("ValueError: no", "Traceback ...", b"pickle", ((3, "task 3 (fit)", "KeyError: k"),), (4, 3))
 
 SAMPLES: tuple[tuple[Any, Any], ...] = (
-    (m.ClientMessage, m.Hello(1, "0.1.0", "3.11", 4242, "host")),
-    (m.ClientMessage, m.Code(5, b"digest", "fit", 1)),
+    (ClientMessage, ClientHello(1, "0.1.0", "3.11", 4242, "host")),
+    (ClientMessage, DefineFunction(5, b"digest", "fit", 1)),
     (
-        m.ClientMessage,
-        m.Submit(1 << 40, 5, m.TaskKind.remote, 0, b"args", 2, (1, 2), 12.5, "x=1", "In [3]", "name", True),
+        ClientMessage,
+        SubmitTask(1 << 40, 5, TaskKind.remote, 0, b"args", 2, (1, 2), 12.5, "x=1", "In [3]", "name", True),
     ),
     (
-        m.ClientMessage,
-        m.Submit(7, 5, 0, 0, b"", 0, (), 12.5, "", "", "", False, m.Spec(2.0, 4 << 30, 1, -3.5, 60.0, 2)),
+        ClientMessage,
+        SubmitTask(7, 5, 0, 0, b"", 0, (), 12.5, "", "", "", False, TaskSpec(2.0, 4 << 30, 1, -3.5, 60.0, 2)),
     ),
-    (m.ClientMessage, m.Cancel([1, 2])),
-    (m.ClientMessage, m.Release([3])),
-    (m.ClientMessage, m.Fetch(4)),
-    (m.ClientMessage, m.Finished(4, TaskState.failed, 1.5, 2.5, FAILURE)),
-    (m.ClientMessage, m.Joins(4, (5, 6), True, 1.5)),
-    (m.ClientMessage, m.Value(4, b"", 3, (PACKED,))),
-    (m.ClientMessage, m.Unshippable(4, FAILURE)),
-    (m.ClientMessage, m.Asked(7, b"{}")),
-    (m.ClientMessage, m.Follow(4)),
-    (m.ClientMessage, m.Shutdown("done")),
-    (m.ClientMessage, m.Started(4, 1.5)),
-    (m.ClientMessage, m.Forget([5])),
-    (m.ClientMessage, m.Keep(600.0)),
-    (m.ClientMessage, m.Reopen(7, [4, 5], (m.Mended("fit", 6),))),
-    (m.ClientMessage, m.Judged(4, 1, 0.5, FAILURE)),
-    (m.ClientMessage, m.Judges(True)),
-    (m.ClientMessage, m.Resumed([4, 5], 17)),
-    (m.KernelMessage, m.Welcome(0, "000-abc", 1, "0.1.0", (("llex", 0), ("threads", 1)))),
-    (m.KernelMessage, m.Refused("use the same version")),
-    (m.KernelMessage, m.Resolved(4, TaskState.exec_done, b"inline", 17, None)),
-    (m.KernelMessage, m.RunLocal(4)),
-    (m.KernelMessage, m.Want(4)),
-    (m.KernelMessage, m.Answered(7, b"{}")),
-    (m.KernelMessage, m.Fed(b"{}")),
-    (m.KernelMessage, m.Printed(4, 1, b"text")),
-    (m.KernelMessage, m.Acked(17)),
-    (m.KernelMessage, m.Reopened([4, 5])),
-    (m.KernelMessage, m.Adopted([(5, 4)])),
-    (m.KernelMessage, m.Judge(4, 1, FAILURE)),
-    (m.KernelMessage, m.Mend(7, [4], ["fit"])),
-    (m.WorkerMessage, m.Run(4, 0, 5, b"args", 2, (PACKED,))),
-    (m.WorkerMessage, m.Leave()),
-    (m.ControlMessage, m.Look()),
-    (m.ControlMessage, m.Interrupt(4)),
-    (m.WorkerControlMessage, m.WorkerHello("llex-0", 1, "0.1.0", "3.11", 4242, "host", 0, True)),
-    (m.WorkerControlMessage, m.Outcome(4, 0, b"inline", 1, 1.5, 2.5, FAILURE, True)),
-    (m.WorkerControlMessage, m.Report(4, 1.5, (5, 6))),
+    (ClientMessage, CancelTasks([1, 2])),
+    (ClientMessage, ReleaseTasks([3])),
+    (ClientMessage, FetchValue(4)),
+    (ClientMessage, LocalTaskFinished(4, TaskState.failed, 1.5, 2.5, FAILURE)),
+    (ClientMessage, JoinBodyReturned(4, (5, 6), True, 1.5)),
+    (ClientMessage, TaskValue(4, b"", 3, (PACKED,))),
+    (ClientMessage, ValueNotPicklable(4, FAILURE)),
+    (ClientMessage, PanelRequest(7, b"{}")),
+    (ClientMessage, FollowOutput(4)),
+    (ClientMessage, ShutDownRun("done")),
+    (ClientMessage, LocalTaskStarted(4, 1.5)),
+    (ClientMessage, ForgetFunctions([5])),
+    (ClientMessage, SetLinger(600.0)),
+    (ClientMessage, RetryTasks(7, [4, 5], (RedefinedApp("fit", 6),))),
+    (ClientMessage, RetryCost(4, 1, 0.5, FAILURE)),
+    (ClientMessage, RetryHandlerChanged(True)),
+    (ClientMessage, ClientResumed([4, 5], 17)),
+    (KernelMessage, Welcome(0, "000-abc", 1, "0.1.0", (("llex", 0), ("threads", 1)))),
+    (KernelMessage, Refused("use the same version")),
+    (KernelMessage, TaskResolved(4, TaskState.exec_done, b"inline", 17, None)),
+    (KernelMessage, RunLocalTask(4)),
+    (KernelMessage, RequestValue(4)),
+    (KernelMessage, PanelReply(7, b"{}")),
+    (KernelMessage, PanelUpdate(b"{}")),
+    (KernelMessage, OutputPrinted(4, 1, b"text")),
+    (KernelMessage, BatchesAcknowledged(17)),
+    (KernelMessage, TasksReopened([4, 5])),
+    (KernelMessage, CallsMatched([(5, 4)])),
+    (KernelMessage, RequestRetryCost(4, 1, FAILURE)),
+    (KernelMessage, RequestDefinitions(7, [4], ["fit"])),
+    (WorkerMessage, RunTask(4, 0, 5, b"args", 2, (PACKED,))),
+    (WorkerMessage, LeaveWhenDone()),
+    (ControlMessage, ProbeWorker()),
+    (ControlMessage, InterruptTask(4)),
+    (WorkerControlMessage, WorkerHello("llex-0", 1, "0.1.0", "3.11", 4242, "host", 0, True)),
+    (WorkerControlMessage, Outcome(4, 0, b"inline", 1, 1.5, 2.5, FAILURE, True)),
+    (WorkerControlMessage, WorkerReport(4, 1.5, (5, 6))),
     (
-        m.ManagerMessage,
-        m.ManagerHello("htex-0-n1", 1, "0.1.0", "3.11", 4242, "n1", 1, "0", 4, 2, 8, 1 << 34, 2, "nonce"),
+        ManagerMessage,
+        ManagerHello("htex-0-n1", 1, "0.1.0", "3.11", 4242, "n1", 1, "0", 4, 2, 8, 1 << 34, 2, "nonce"),
     ),
-    (m.ManagerMessage, m.Beat()),
-    (m.ManagerMessage, m.Draining("its drain_period is over")),
-    (m.ManagerMessage, m.Farewell("it was told to leave")),
-    (m.ManagerMessage, m.WorkerTold("htex-0-n1-0", "dead", 4243, "was killed by SIGKILL")),
-    (m.ManagerMessage, m.NodeSample(12.5, 1 << 30, 0.5)),
-    (m.ManagerMessage, m.TaskSample(4, 1, 1.5, 1 << 30, 5, 6)),
-    (m.ManagerMessage, m.Broken("its workers cannot start")),
-    (m.ToManagerMessage, m.Accepted()),
+    (ManagerMessage, LinkHeartbeat()),
+    (ManagerMessage, ManagerDraining("its drain_period is over")),
+    (ManagerMessage, ManagerLeft("it was told to leave")),
+    (ManagerMessage, WorkerStateChanged("htex-0-n1-0", "dead", 4243, "was killed by SIGKILL")),
+    (ManagerMessage, NodeSample(12.5, 1 << 30, 0.5)),
+    (ManagerMessage, TaskSample(4, 1, 1.5, 1 << 30, 5, 6)),
+    (ManagerMessage, ManagerBroken("its workers cannot start")),
+    (ToManagerMessage, ManagerAccepted()),
 )
 UNIONS = (
-    m.ClientMessage,
-    m.KernelMessage,
-    m.WorkerMessage,
-    m.ControlMessage,
-    m.WorkerControlMessage,
-    m.ManagerMessage,
-    m.ToManagerMessage,
+    ClientMessage,
+    KernelMessage,
+    WorkerMessage,
+    ControlMessage,
+    WorkerControlMessage,
+    ManagerMessage,
+    ToManagerMessage,
 )
 
 
 def golden() -> dict[str, bytes]:
-    path = GOLDEN / f"protocol-{m.PROTOCOL}.txt"
+    path = GOLDEN / f"protocol-{PROTOCOL}.txt"
     lines = path.read_text(encoding="ascii").splitlines() if path.exists() else []
     return {name: bytes.fromhex(text) for name, text in (line.split() for line in lines)}
 
@@ -119,7 +189,7 @@ def test_every_message_of_a_link_has_a_tag_of_its_own() -> None:
 
 def test_a_worker_hears_the_same_code_as_the_kernel() -> None:
     """Code, Forget and Refused travel on more than one link: everywhere they mean the same."""
-    for kind in (m.Code, m.Forget, m.Refused):
+    for kind in (DefineFunction, ForgetFunctions, Refused):
         unions = [union for union in UNIONS if kind in get_args(union)]
         assert len(unions) > 1
         sample = next(message for _, message in SAMPLES if type(message) is kind)
@@ -142,15 +212,15 @@ def test_fields_of_a_newer_peer_are_ignored(union: Any, message: Any) -> None:
 
 
 def test_frames_are_counted_depth_first() -> None:
-    assert m.frame_count(PACKED) == 2
-    assert m.frame_count(m.Packed(b"x")) == 0
-    assert m.frame_count(m.Packed(b"", 0, (PACKED, m.Packed(b"", 3)))) == 5
+    assert frame_count(PACKED) == 2
+    assert frame_count(PackedValue(b"x")) == 0
+    assert frame_count(PackedValue(b"", 0, (PACKED, PackedValue(b"", 3)))) == 5
 
 
 def write() -> None:
     """Add the types that are not there yet."""
     there = golden()
-    with (GOLDEN / f"protocol-{m.PROTOCOL}.txt").open("a", encoding="ascii") as file:
+    with (GOLDEN / f"protocol-{PROTOCOL}.txt").open("a", encoding="ascii") as file:
         for _, message in SAMPLES:
             if name_of(message) not in there:
                 file.write(f"{name_of(message)} {msgspec.msgpack.encode([message]).hex()}\n")

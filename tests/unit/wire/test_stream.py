@@ -13,13 +13,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from parslab.errors import ProtocolError
-from parslab.wire.messages import Cancel, Code, Printed, Release, Submit
+from parslab.wire.messages.base import DefineFunction, OutputPrinted
+from parslab.wire.messages.client import CancelTasks, ReleaseTasks, SubmitTask
 from parslab.wire.stream import Batch, Stream, decoder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-decode = decoder(Cancel | Code | Printed | Release | Submit)
+decode = decoder(CancelTasks | DefineFunction | OutputPrinted | ReleaseTasks | SubmitTask)
 
 
 class FakeSocket:
@@ -94,7 +95,9 @@ def encoded(messages: Sequence[Any], frames: Sequence[bytes] = ()) -> bytes:
 SIZES = st.one_of(st.integers(0, 40), st.sampled_from([0, 1, 4095, 1 << 16, (1 << 18) - 1, 1 << 18, (1 << 18) + 7]))
 BATCHES = st.lists(
     st.tuples(
-        st.lists(st.one_of(st.builds(Cancel, st.lists(st.integers(0, 9), max_size=4)), st.integers(0, 3)), max_size=5),
+        st.lists(
+            st.one_of(st.builds(CancelTasks, st.lists(st.integers(0, 9), max_size=4)), st.integers(0, 3)), max_size=5
+        ),
         st.lists(SIZES, max_size=4),
     ),
     min_size=1,
@@ -107,8 +110,10 @@ def made(batches: Sequence[tuple[Sequence[Any], Sequence[int]]]) -> list[tuple[l
     """Messages, large ones among them, and frames with contents that tell them apart."""
     whole = []
     for n, (words, sizes) in enumerate(batches):
-        messages = [Printed(n, 1, b"p" * 1000**word) if isinstance(word, int) and word < 2 else word for word in words]
-        messages = [Printed(n, 2, b"q" * 300_000) if isinstance(m, int) else m for m in messages]
+        messages = [
+            OutputPrinted(n, 1, b"p" * 1000**word) if isinstance(word, int) and word < 2 else word for word in words
+        ]
+        messages = [OutputPrinted(n, 2, b"q" * 300_000) if isinstance(m, int) else m for m in messages]
         whole.append((messages, [bytes([n + i]) * size for i, size in enumerate(sizes)]))
     return whole
 
@@ -135,14 +140,14 @@ def test_every_batch_arrives_however_it_is_cut(
 def test_a_frame_of_megabytes_goes_into_its_own_memory() -> None:
     data = bytes(range(256)) * (20 << 12)
     with pair() as (a, b):
-        a.send([Code(1, b"d", "f", 2)], [data, b""])
+        a.send([DefineFunction(1, b"d", "f", 2)], [data, b""])
         assert a.congested
         got: list[Batch] = []
         while not got:
             a.flush()
             got += b.receive()
         ((messages, (frame, empty)),) = got
-        assert messages == [Code(1, b"d", "f", 2)]
+        assert messages == [DefineFunction(1, b"d", "f", 2)]
         assert frame == data
         assert type(frame) is bytearray
         assert empty == b""
@@ -152,11 +157,11 @@ def test_a_frame_of_megabytes_goes_into_its_own_memory() -> None:
 def test_what_waits_keeps_its_order_and_its_bytes() -> None:
     with pair() as (a, b):
         big = bytearray(b"x" * (8 << 20))
-        a.send([Cancel([0])], [big])
+        a.send([CancelTasks([0])], [big])
         assert a.congested
         for n in range(1, 50):
-            a.send([Cancel([n])])  # each uses the same buffer for its header: none may spoil what waits
-        a.send([Cancel([50])], [b"last"])
+            a.send([CancelTasks([n])])  # each uses the same buffer for its header: none may spoil what waits
+        a.send([CancelTasks([50])], [b"last"])
         got: list[Batch] = []
         while len(got) < 51:
             a.flush()
@@ -196,24 +201,24 @@ def test_frames_of_arrays_are_sent_as_bytes() -> None:
 def test_a_header_larger_than_the_buffer() -> None:
     with pair() as (a, b):
         text = b"t" * (3 << 20)
-        a.send([Printed(1, 1, text), Cancel([1])])
+        a.send([OutputPrinted(1, 1, text), CancelTasks([1])])
         got: list[Batch] = []
         while not got:
             a.flush()
             got += b.receive()
-        assert got == [([Printed(1, 1, text), Cancel([1])], [])]
-        a.send([Cancel([2])])
-        assert b.receive() == [([Cancel([2])], [])]
+        assert got == [([OutputPrinted(1, 1, text), CancelTasks([1])], [])]
+        a.send([CancelTasks([2])])
+        assert b.receive() == [([CancelTasks([2])], [])]
 
 
 def test_buffers_grown_for_one_large_header_are_given_back() -> None:
     sock = FakeSocket()
     sender, receiver = fake(sock), fake(sock)
-    sender.send([Printed(1, 1, b"t" * (6 << 20))])
+    sender.send([OutputPrinted(1, 1, b"t" * (6 << 20))])
     assert len(drain(receiver, sock)) == 1
     for n in range(3):
-        sender.send([Cancel([n])])
-        assert drain(receiver, sock) == [([Cancel([n])], [])]
+        sender.send([CancelTasks([n])])
+        assert drain(receiver, sock) == [([CancelTasks([n])], [])]
     assert len(sender._out) < 1 << 19
     assert len(receiver._input) < 1 << 20
 
@@ -235,7 +240,7 @@ def test_nothing_has_come() -> None:
 
 @pytest.mark.parametrize("cut", [0, 3, 8, 12, 40])
 def test_the_end_of_the_connection(cut: int) -> None:
-    whole = encoded([Cancel([1, 2, 3])], [b"x" * 30])
+    whole = encoded([CancelTasks([1, 2, 3])], [b"x" * 30])
     sock = FakeSocket()
     sock.wire += whole[:cut]
     sock.closed = True
@@ -247,9 +252,9 @@ def test_the_end_of_the_connection(cut: int) -> None:
 
 def test_batches_before_the_end_still_count() -> None:
     with pair() as (a, b):
-        a.send([Cancel([1])])
+        a.send([CancelTasks([1])])
         a.close()
-        assert b.receive() == [([Cancel([1])], [])]
+        assert b.receive() == [([CancelTasks([1])], [])]
         with pytest.raises(EOFError):
             b.receive()
         a.close()
@@ -268,7 +273,7 @@ def test_sending_to_somebody_who_left_says_so() -> None:
     with pair() as (a, b):
         b.close()
         with pytest.raises(OSError, match=r"[Bb]roken pipe"):
-            a.send([Cancel([1])])
+            a.send([CancelTasks([1])])
 
 
 @pytest.mark.parametrize(
@@ -312,14 +317,14 @@ def test_random_bytes_never_do_worse_than_a_protocol_error(data: bytes) -> None:
 
 def test_a_message_of_the_other_direction_is_refused() -> None:
     sock = FakeSocket()
-    Stream(sock, decode).send([Cancel([1])])  # type: ignore[arg-type]
+    Stream(sock, decode).send([CancelTasks([1])])  # type: ignore[arg-type]
     with pytest.raises(ProtocolError):
-        drain(Stream(sock, decoder(Code | Release)), sock)  # type: ignore[arg-type]
+        drain(Stream(sock, decoder(DefineFunction | ReleaseTasks)), sock)  # type: ignore[arg-type]
 
 
 def test_a_message_that_cannot_be_encoded_spoils_nothing() -> None:
     with pair() as (a, b):
         with pytest.raises(TypeError):
-            a.send([Cancel([1]), object()])
-        a.send([Cancel([2])])
-        assert b.receive() == [([Cancel([2])], [])]
+            a.send([CancelTasks([1]), object()])
+        a.send([CancelTasks([2])])
+        assert b.receive() == [([CancelTasks([2])], [])]

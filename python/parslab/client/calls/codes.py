@@ -12,7 +12,7 @@ import weakref
 from typing import TYPE_CHECKING, Any
 
 from parslab.client.calls.definitions import origin_of
-from parslab.wire.messages import PARAMETERS, Code, Forget
+from parslab.wire.messages.base import PARAMETERS, DefineFunction, ForgetFunctions
 
 if TYPE_CHECKING:
     from parslab.client.transport.link import Link
@@ -47,7 +47,9 @@ class SentCodes:
             if fn is None:
                 fn = next(self._numbers)
                 parts = {**pickled.parts, **_parameters(function)} if pickled.parts else pickled.parts
-                code = Code(fn, pickled.digest, pickled.name, 1, pickled.fingerprint, parts, origin_of(function))
+                code = DefineFunction(
+                    fn, pickled.digest, pickled.name, 1, pickled.fingerprint, parts, origin_of(function)
+                )
                 self._link.send(code, [pickled.payload])
                 self._fns[pickled.digest] = fn
                 weakref.finalize(pickled, self._forget, pickled.digest, fn).atexit = False
@@ -56,7 +58,7 @@ class SentCodes:
     def _forget(self, digest: bytes, fn: int) -> None:
         """The pickle is garbage: no call can name it any more."""
         if self._fns.pop(digest, None) is not None:
-            self._link.later(Forget([fn]))
+            self._link.later(ForgetFunctions([fn]))
 
 
 def _parameters(function: Any) -> dict[str, bytes]:

@@ -3,7 +3,7 @@
 An app is known by where it is defined (module and qualified name), and the newest one of a name counts: a cell that is
 run again makes another app.  Names that do not tell one function from another, those of lambdas and of functions
 defined in functions, are not looked for: such tasks call again what they called.  Asked by the DataFlowKernel
-(``Mend``); answered by a thread of its own, because pickling a user's function takes time and runs the user's code.
+(``RequestDefinitions``); answered by a thread of its own, because pickling a user's function takes time and runs the user's code.
 """
 
 from __future__ import annotations
@@ -16,14 +16,15 @@ from parslab.client.local.pool import ThreadPool
 from parslab.errors import SerializationError
 from parslab.serialize.failures import one_line
 from parslab.serialize.functions import Function
-from parslab.wire.messages import Mended, Reopen
+from parslab.wire.messages.client import RedefinedApp, RetryTasks
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from types import CodeType
 
     from parslab.client.handle.dfk import DataFlowKernel
-    from parslab.wire.messages import Mend, Spec
+    from parslab.wire.messages.base import TaskSpec
+    from parslab.wire.messages.client import RequestDefinitions
 
 __all__ = ["Definition", "Mender", "define", "defined_now", "origin_of", "same_body"]
 
@@ -37,7 +38,7 @@ class Definition(Protocol):
     kind: str
     func: Callable[..., Any]
     _code: Function
-    _spec: Spec | None
+    _spec: TaskSpec | None
 
 
 class _Name:
@@ -47,7 +48,7 @@ class _Name:
 
     def __init__(self) -> None:
         self.newest: weakref.ref[Any] | None = None
-        self.specs: list[Spec | None] = []
+        self.specs: list[TaskSpec | None] = []
         """What they asked for, each once."""
 
 
@@ -110,13 +111,13 @@ class Mender:
         self._kernel = kernel
         self._thread = ThreadPool("mend", 1)
 
-    def asked(self, message: Mend) -> None:
+    def asked(self, message: RequestDefinitions) -> None:
         """(Link's thread) Some tasks are to be tried again."""
         self._thread.submit(lambda: self._answer(message))
 
-    def _answer(self, message: Mend) -> None:
+    def _answer(self, message: RequestDefinitions) -> None:
         kernel, held = self._kernel, []
-        mended: list[Mended] = []
+        mended: list[RedefinedApp] = []
         problem = ""
         for origin in message.apps:
             app, name = _newest(origin), _names.get(origin)
@@ -127,7 +128,7 @@ class Mender:
                 # Not the app's own Function: that belongs to the thread that calls the app.
                 pickled = Function(code.function, code.runner, code.name).current()
                 fn = kernel._codes.number(pickled, code.function)
-                mended.append(Mended(origin, fn, tuple(name.specs), app._spec))
+                mended.append(RedefinedApp(origin, fn, tuple(name.specs), app._spec))
             except Exception as error:
                 problem = one_line(error) if not isinstance(error, SerializationError) else str(error)
                 break
@@ -135,7 +136,7 @@ class Mender:
         failed = (kernel._failed.get(task) for task in message.tasks)
         bodies = kernel._local.mended(future for future in failed if future is not None)
         with contextlib.suppress(OSError):
-            kernel._link.send(Reopen(message.ask, message.tasks, tuple(mended), tuple(bodies), problem))
+            kernel._link.send(RetryTasks(message.ask, message.tasks, tuple(mended), tuple(bodies), problem))
         del held
 
     def close(self) -> None:

@@ -1,7 +1,7 @@
 """The retry handler of ``Config``: asked in this process what a failed attempt costs of its task's retries.
 
-The DataFlowKernel sends ``Judge`` and lets the task wait; a thread of ours calls the handler, one failure after the
-other, and answers ``Judged``.  The handler never travels: it may use everything of the notebook.  While there is one,
+The DataFlowKernel sends ``RequestRetryCost`` and lets the task wait; a thread of ours calls the handler, one failure after the
+other, and answers ``RetryCost``.  The handler never travels: it may use everything of the notebook.  While there is one,
 what was called is remembered until it has ended, arguments included, because the handler may look at them.
 """
 
@@ -18,13 +18,14 @@ from parslab.errors import ConfigurationError
 from parslab.records.reasons import Reason
 from parslab.records.states import TaskState
 from parslab.serialize.failures import exception_of, failure_of
-from parslab.wire.messages import Judged, Judges
+from parslab.wire.messages.client import RetryCost, RetryHandlerChanged
 
 if TYPE_CHECKING:
     from parslab.client.futures.app_future import AppFuture
     from parslab.client.local.pool import ThreadPool
     from parslab.client.transport.link import Link
-    from parslab.wire.messages import Failure, Judge, Spec
+    from parslab.wire.messages.base import Failure, TaskSpec
+    from parslab.wire.messages.client import RequestRetryCost
 
 __all__ = ["FailedTask", "Handler", "Judging"]
 
@@ -61,7 +62,7 @@ class FailedTask(Mapping[str, Any]):
         args: tuple[Any, ...] | None = None,
         kwargs: Mapping[str, Any] | None = None,
         executor: str | None = None,
-        spec: Spec | None = None,
+        spec: TaskSpec | None = None,
         at: datetime | None = None,
     ) -> None:
         self.id = future.task_id
@@ -134,7 +135,7 @@ class Judging:
 
     def announce(self) -> None:
         """Tell the DataFlowKernel whether it is to ask."""
-        self._link.send(Judges(self._handler is not None))
+        self._link.send(RetryHandlerChanged(self._handler is not None))
 
     # ----- what was called (the user's threads)
 
@@ -145,7 +146,7 @@ class Judging:
         args: tuple[Any, ...],
         kwargs: Mapping[str, Any],
         executor: str | None,
-        spec: Spec | None,
+        spec: TaskSpec | None,
     ) -> None:
         """A call has been made; the handler may want to look at it."""
         made = datetime.now().astimezone()
@@ -164,16 +165,16 @@ class Judging:
 
     # ----- what is asked
 
-    def asked(self, message: Judge, future: AppFuture | None) -> None:
+    def asked(self, message: RequestRetryCost, future: AppFuture | None) -> None:
         """An attempt has failed (link's thread)."""
         self._pool.submit(lambda: self._judge(message, future))
 
-    def _judge(self, message: Judge, future: AppFuture | None) -> None:
+    def _judge(self, message: RequestRetryCost, future: AppFuture | None) -> None:
         handler, task = self._handler, self.tasks.get(message.task)
         if task is None and future is not None and not future.done():
             task = FailedTask(future)
         if handler is None or task is None:  # nobody here knows of it, or wants it any more
-            self._link.send(Judged(message.task, message.attempt, 1.0))
+            self._link.send(RetryCost(message.task, message.attempt, 1.0))
             return
         cost, failure = 0.0, None
         try:
@@ -184,7 +185,7 @@ class Judging:
         except BaseException as raised:  # whatever it is, it is the handler's word on this task
             log.warning("the retry handler ended task %d: %r", message.task, raised)
             failure = msgspec.structs.replace(failure_of(raised, 1), reason=Reason.retry_handler.value)
-        self._link.send(Judged(message.task, message.attempt, cost, failure))
+        self._link.send(RetryCost(message.task, message.attempt, cost, failure))
 
 
 def _number(handler: Handler, cost: Any) -> float:

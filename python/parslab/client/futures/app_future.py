@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from parslab.records.panel import Attempt, TaskDetail
     from parslab.serialize.references import Path
     from parslab.serialize.values import Inline
-    from parslab.wire.messages import Failure
+    from parslab.wire.messages.base import Failure
     from parslab.wire.stream import Buffer
 
 __all__ = ["AppFuture", "DataFuture", "Home", "LeanFuture", "ResultPart"]

@@ -28,27 +28,24 @@ from parslab.client.transport.questions import Questions
 from parslab.errors import ConfigurationError
 from parslab.records import panel
 from parslab.serialize.arguments import Dependencies, pack_arguments, show_arguments
-from parslab.wire.messages import (
-    Acked,
-    Adopted,
-    Answered,
-    Asked,
-    Cancel,
-    Fed,
-    Follow,
-    Judge,
-    Keep,
-    Mend,
-    Printed,
-    Refused,
-    Reopened,
-    Resolved,
-    Resumed,
-    RunLocal,
-    Submit,
-    TaskKind,
-    Value,
-    Want,
+from parslab.wire.messages.base import OutputPrinted, Refused, TaskKind, TaskValue
+from parslab.wire.messages.client import (
+    BatchesAcknowledged,
+    CallsMatched,
+    CancelTasks,
+    ClientResumed,
+    FollowOutput,
+    PanelReply,
+    PanelRequest,
+    PanelUpdate,
+    RequestDefinitions,
+    RequestRetryCost,
+    RequestValue,
+    RunLocalTask,
+    SetLinger,
+    SubmitTask,
+    TaskResolved,
+    TasksReopened,
     Welcome,
 )
 
@@ -62,7 +59,8 @@ if TYPE_CHECKING:
     from parslab.client.process.launch import Peer
     from parslab.config import Config
     from parslab.serialize.functions import Function
-    from parslab.wire.messages import Spec, Still
+    from parslab.wire.messages.base import TaskSpec
+    from parslab.wire.messages.client import PriorTasks
     from parslab.wire.stream import Batch, Buffer
 
 __all__ = ["DataFlowKernel"]
@@ -97,7 +95,7 @@ class DataFlowKernel(Holder):
     def __init__(self, config: Config | None, run: str, run_dir: FilePath, pid: int, started: Peer | None) -> None:
         super().__init__(config, run, run_dir, pid, started)
         self.told: tuple[str, ...] = ()
-        self.still: Still | None = None
+        self.still: PriorTasks | None = None
         """What earlier kernels of this notebook have left in the run."""
         self.on_feed: Callable[[bytes], None] | None = None
         self._cell = ""
@@ -111,31 +109,31 @@ class DataFlowKernel(Holder):
         self._identities: Identities
         self._ids: itertools.count[int]
         self._handlers: dict[type, Callable[[Any], None]] = {
-            Printed: self._printed,
-            Fed: self._fed,
-            Adopted: self._adopted,
-            Acked: self._acked,
+            OutputPrinted: self._printed,
+            PanelUpdate: self._fed,
+            CallsMatched: self._adopted,
+            BatchesAcknowledged: self._acked,
             Welcome: self._welcome,
             Refused: self._refuse,
-            Keep: self._kept,
-            Judge: self._judge,
+            SetLinger: self._kept,
+            RequestRetryCost: self._judge,
         }
 
     def _make_parts(self, sock: Any, threads: Mapping[str, int]) -> None:
         self._local = LocalTasks(self, threads)
         self._identities = Identities(getattr(self.config, "resume", True))
-        self._handlers[RunLocal] = self._local.run
-        self._handlers[Want] = self._local.want
+        self._handlers[RunLocalTask] = self._local.run
+        self._handlers[RequestValue] = self._local.want
         lasting = self._revival is not None
         self._link = Link(sock, self._handle, self._lost, self._mend if lasting else None)
         handler = getattr(self.config, "retry_handler", None)
         self._judging = Judging(self._link, self._local.new_pool("retry handler", 1), handler)
         self._codes = SentCodes(self._link)
         self._questions = Questions(self._link)
-        self._handlers[Answered] = self._questions.answered
+        self._handlers[PanelReply] = self._questions.answered
         self._mender = Mender(self)
-        self._handlers[Mend] = self._mender.asked
-        self._handlers[Reopened] = self._reopened
+        self._handlers[RequestDefinitions] = self._mender.asked
+        self._handlers[TasksReopened] = self._reopened
 
     def _close_parts(self) -> None:
         self._mender.close()
@@ -150,7 +148,7 @@ class DataFlowKernel(Holder):
         self._link.resume(there)
         self._judging.announce()
         self._local.report_again()
-        self._link.send(Resumed(list(self._pending), there))
+        self._link.send(ClientResumed(list(self._pending), there))
         self._questions.ask_again()
         if self.on_feed is not None:  # it does not know of the panels that look
             self.panel_ask(_LOOK)
@@ -167,7 +165,7 @@ class DataFlowKernel(Holder):
         name: str = "",
         cell: str = "",
         follow: Callable[[str, str], None] | None = None,
-        spec: Spec | None = None,
+        spec: TaskSpec | None = None,
         calls: Calls | None = None,
     ) -> AppFuture:
         """Put a call into the graph and return its future at once.
@@ -233,7 +231,7 @@ class DataFlowKernel(Holder):
         else:
             inline, frames = pack_arguments(args, kwargs, _NO_DEPENDENCIES, future.app_name)
             deps, shown, known = (), "", None
-        message = Submit(
+        message = SubmitTask(
             task, fn, 0, executor, inline, len(frames), deps, time(), shown, cell, name, follow is not None, spec
         )
         if parent >= 0:
@@ -263,7 +261,7 @@ class DataFlowKernel(Holder):
         *,
         name: str = "",
         cell: str = "",
-        spec: Spec | None = None,
+        spec: TaskSpec | None = None,
         calls: Calls | None = None,
     ) -> AppFuture:
         """Call a join app: its body runs here, and returns a future or a list of futures to wait for."""
@@ -333,12 +331,12 @@ class DataFlowKernel(Holder):
     def panel_ask(self, text: bytes) -> None:
         """Forward a panel's question; the answer comes to ``on_feed``."""
         if self._ended is None:
-            self._link.send(Asked(0, text))
+            self._link.send(PanelRequest(0, text))
 
     def follow(self, task: int, call: Callable[[str, str], None]) -> None:
         """Have what a task prints from now on given to ``call(stream, text)``."""
         self._followers[task] = call
-        self._link.send(Follow(task))
+        self._link.send(FollowOutput(task))
 
     def cancel(self, tasks: Iterable[int] | None = None, *, cell: str | int = "", app: str = "") -> str:
         """Cancel these tasks, those of a cell or an app, or (nothing given) all unfinished ones of this process.
@@ -371,7 +369,7 @@ class DataFlowKernel(Holder):
         if cell != "" or app:
             named = cell if isinstance(cell, str) else f"In [{cell}]"
             return self._order(panel.Cancel("", [] if tasks is None else list(tasks), app=app, cell=named))
-        self._link.send(Cancel(list(self._pending) if tasks is None else list(tasks)))
+        self._link.send(CancelTasks(list(self._pending) if tasks is None else list(tasks)))
         return ""
 
     @property
@@ -401,7 +399,7 @@ class DataFlowKernel(Holder):
         handlers, judged = self._handlers, self._judging.tasks
         for message in batch[0]:
             kind = type(message)
-            if kind is Resolved:
+            if kind is TaskResolved:
                 future = self._pending.pop(message.task, None)
                 if message.failure is not None:
                     self._ended_badly(message.task, future)
@@ -415,12 +413,12 @@ class DataFlowKernel(Holder):
                     self._followers.pop(message.task, None)
                 if judged:
                     self._judging.ended(message.task)
-            elif kind is Value:
+            elif kind is TaskValue:
                 batch[2] += self._questions.value(message, list(batch[1]), batch[2])
             else:
                 handlers[kind](message)
 
-    def _printed(self, message: Printed) -> None:
+    def _printed(self, message: OutputPrinted) -> None:
         call = self._followers.get(message.task)
         if call is not None:
             try:
@@ -428,7 +426,7 @@ class DataFlowKernel(Holder):
             except Exception:
                 log.exception("the follower of task %d failed", message.task)
 
-    def _fed(self, message: Fed) -> None:
+    def _fed(self, message: PanelUpdate) -> None:
         if self.on_feed is not None:
             self.on_feed(message.text)
 
@@ -444,7 +442,7 @@ class DataFlowKernel(Holder):
             self._judging.announce()
         self._welcomed.set()
 
-    def _judge(self, message: Judge) -> None:
+    def _judge(self, message: RequestRetryCost) -> None:
         self._judging.asked(message, self._pending.get(message.task))
 
     def _use_handler(self, handler: Handler | None) -> None:
@@ -453,7 +451,7 @@ class DataFlowKernel(Holder):
             self.config = self.config.replaced(retry_handler=handler)
             self._judging.use(handler)
 
-    def _kept(self, message: Keep) -> None:
+    def _kept(self, message: SetLinger) -> None:
         self.linger = message.seconds
 
     # ----- with blocks

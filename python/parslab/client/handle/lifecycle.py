@@ -15,9 +15,10 @@ from time import time
 from typing import TYPE_CHECKING, Any
 
 from parslab.errors import ConfigurationError, DataFlowKernelLost, NoDataFlowKernelError, ParslabError
-from parslab.wire.messages import Acked, Refused, Release, Shutdown
+from parslab.wire.messages.client import BatchesAcknowledged, ReleaseTasks, ShutDownRun
 
 if TYPE_CHECKING:
+    from parslab.wire.messages.base import Refused
     from collections.abc import Callable, Mapping
     from pathlib import Path as FilePath
 
@@ -150,7 +151,7 @@ class Connected(ABC):
                 continue
         return False
 
-    def _acked(self, message: Acked) -> None:
+    def _acked(self, message: BatchesAcknowledged) -> None:
         """So many batches are in the run's record."""
         if self._there is None:
             self._there = message.batches
@@ -216,11 +217,11 @@ class Connected(ABC):
         try:
             if self._ended is None:
                 if self._started is not None:
-                    self._link.send(Shutdown("it was shut down by its owner"))
+                    self._link.send(ShutDownRun("it was shut down by its owner"))
                     with contextlib.suppress(Exception):
                         self._started.wait(5.0)
                 else:
-                    self._link.send(Release([]))
+                    self._link.send(ReleaseTasks([]))
         finally:  # also when interrupted
             self._link.close()
             self._close_parts()

@@ -19,7 +19,7 @@ from parslab.errors import ParslabError
 from parslab.records import panel
 from parslab.records.states import TaskState
 from parslab.serialize.failures import failure_from
-from parslab.wire.messages import Cancel, Release
+from parslab.wire.messages.client import CancelTasks, ReleaseTasks
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from parslab.config import Config
     from parslab.serialize.references import Path
     from parslab.serialize.values import Inline
-    from parslab.wire.messages import Adopted, Reopened, Submit
+    from parslab.wire.messages.client import CallsMatched, SubmitTask, TasksReopened
     from parslab.wire.stream import Buffer
 
 __all__ = ["Holder"]
@@ -66,7 +66,7 @@ class Holder(Connected, Orders):
 
     # ----- held from the call to the end
 
-    def _expect(self, future: AppFuture, message: Submit) -> None:
+    def _expect(self, future: AppFuture, message: SubmitTask) -> None:
         """Hold a future until it is settled, and send its call."""
         try:
             self._pending[future.task_id] = future
@@ -82,7 +82,7 @@ class Holder(Connected, Orders):
         self._pending.pop(task, None)
         self._followers.pop(task, None)
         self._judging.ended(task)
-        self._link.later(Cancel([task]))
+        self._link.later(CancelTasks([task]))
 
     def _ended_badly(self, task: int, future: AppFuture | None) -> None:
         """A task has ended without a result: it may be tried again as long as somebody has its future."""
@@ -92,7 +92,7 @@ class Holder(Connected, Orders):
             self._failed[task] = future
         self._local.ended(task, future)
 
-    def _reopened(self, message: Reopened) -> None:
+    def _reopened(self, message: TasksReopened) -> None:
         """Tasks that had ended are tried again."""
         for task in message.tasks:
             future = self._failed.pop(task, None)
@@ -101,7 +101,7 @@ class Holder(Connected, Orders):
                 self._local.reopened(future)
                 future._reopen()
 
-    def _adopted(self, message: Adopted) -> None:
+    def _adopted(self, message: CallsMatched) -> None:
         """Calls turn out to be those of an earlier kernel: their futures go by the numbers of these."""
         for new, old in message.tasks:
             future = self._pending.pop(new, None)
@@ -165,7 +165,7 @@ class Holder(Connected, Orders):
         future = self._pending.pop(task, None)
         if future is not None:
             self._failed[task] = future
-        self._link.send(Cancel([task]))
+        self._link.send(CancelTasks([task]))
 
     def _retry(self, task: int) -> None:
         self.retry([task])
@@ -187,7 +187,7 @@ class Holder(Connected, Orders):
             while True:  # two threads may be here at once: each number must go with one of them
                 tasks.append(self._released.popleft())
         if tasks:
-            self._link.later(Release(tasks))
+            self._link.later(ReleaseTasks(tasks))
 
     def _state_of(self, task: int) -> TaskState:
         if self._ended is not None:

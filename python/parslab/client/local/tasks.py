@@ -1,7 +1,7 @@
 """Tasks that run in this process: thread-pool apps, the bodies of join apps, and futures of somebody else.
 
-The DataFlowKernel says when they may run (``RunLocal``) and keeps their states; values stay here, by reference, until a
-worker needs one (``Want``).
+The DataFlowKernel says when they may run (``RunLocalTask``) and keeps their states; values stay here, by reference, until a
+worker needs one (``RequestValue``).
 """
 
 from __future__ import annotations
@@ -24,8 +24,16 @@ from parslab.records.states import TaskState
 from parslab.serialize.arguments import Dependencies, brief, show_arguments
 from parslab.serialize.failures import failure_of, one_line
 from parslab.serialize.values import pack
-from parslab.wire.messages import Failure, Finished, Joins, RunLocal, Submit, TaskKind, Unshippable, Value, Want
-from parslab.wire.messages import Started as StartedMessage
+from parslab.wire.messages.base import Failure, TaskKind, TaskValue
+from parslab.wire.messages.client import (
+    JoinBodyReturned,
+    LocalTaskFinished,
+    RequestValue,
+    RunLocalTask,
+    SubmitTask,
+    ValueNotPicklable,
+)
+from parslab.wire.messages.client import LocalTaskStarted as StartedMessage
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -33,7 +41,7 @@ if TYPE_CHECKING:
     from parslab.client.calls.identities import Calls
     from parslab.client.handle.dfk import DataFlowKernel
     from parslab.serialize.functions import Function
-    from parslab.wire.messages import Spec
+    from parslab.wire.messages.base import TaskSpec
 
 __all__ = ["LocalTasks"]
 
@@ -92,7 +100,7 @@ class LocalTasks:
         self._externals: weakref.WeakKeyDictionary[Future[Any], AppFuture] = weakref.WeakKeyDictionary()
         self._running: set[int] = set()
         """Tasks whose bodies were given to a thread and have not ended."""
-        self._reports: dict[int, Finished] = {}
+        self._reports: dict[int, LocalTaskFinished] = {}
         """What the DataFlowKernel was told and has not answered."""
         self._in_threads: set[int] = set()
         """Thread-pool tasks whose bodies run."""
@@ -113,7 +121,7 @@ class LocalTasks:
         kwargs: Mapping[str, Any],
         executor: int | None,
         cell: str,
-        spec: Spec | None = None,
+        spec: TaskSpec | None = None,
         calls: Calls | None = None,
     ) -> None:
         """Put a thread-pool call (``executor``) or a join (None) into the graph."""
@@ -134,7 +142,7 @@ class LocalTasks:
         self._kinds[future] = kind
         self._there[future.task_id] = future
         self._bodies[future.task_id] = _Body(future, code.function, args, kwargs, pool, code.runner, cell)
-        message = Submit(
+        message = SubmitTask(
             future.task_id,
             -1,
             kind,
@@ -164,7 +172,7 @@ class LocalTasks:
             self._externals[future] = task
         self._kinds[task] = TaskKind.external
         self._there[task.task_id] = task
-        message = Submit(
+        message = SubmitTask(
             task.task_id, -1, TaskKind.external, 0, b"", 0, (), time(), brief(future), "", type(future).__name__
         )
         self._kernel._expect(task, message)
@@ -188,12 +196,12 @@ class LocalTasks:
 
     # ----- messages (link's thread)
 
-    def run(self, message: RunLocal) -> None:
+    def run(self, message: RunLocalTask) -> None:
         """Everything a task needs is there.  Its body is kept until it has ended, because it may be tried again."""
         body = self._bodies.get(message.task)
         if body is None:  # it was tried again while its future was on its way to the garbage
             now, why = time(), Failure("CancelledError: nobody in the notebook has its future any more")
-            self._kernel._link.send(Finished(message.task, TaskState.failed, now, now, why))
+            self._kernel._link.send(LocalTaskFinished(message.task, TaskState.failed, now, now, why))
             return
         task = message.task
         if message.again and (task in self._running or task in self._reports or isinstance(body.future, _JoinFuture)):
@@ -203,7 +211,7 @@ class LocalTasks:
         turn = body.turn
         body.pool.submit(lambda: self._execute(body, turn))
 
-    def want(self, message: Want) -> None:
+    def want(self, message: RequestValue) -> None:
         """A worker needs a value that lies here."""
         future = self._there.get(message.task)
         self._joins.submit(lambda: self._ship(message.task, future))
@@ -255,7 +263,7 @@ class LocalTasks:
             self._kernel._link.send(report)
 
     def _report(self, task: int, state: TaskState, started: float, failure: Failure | None = None) -> None:
-        self._reports[task] = report = Finished(task, state, started, time(), failure)
+        self._reports[task] = report = LocalTaskFinished(task, state, started, time(), failure)
         self._running.discard(task)
         self._kernel._link.send(report)
 
@@ -314,7 +322,7 @@ class LocalTasks:
         else:
             self._report(task, TaskState.exec_done, started)
 
-    def _joining(self, future: AppFuture, value: Any, started: float) -> Joins:
+    def _joining(self, future: AppFuture, value: Any, started: float) -> JoinBodyReturned:
         many = isinstance(value, list)
         inner: list[Any] = value if many else [value]
         wrong = [item for item in inner if not isinstance(item, Future)]
@@ -327,22 +335,22 @@ class LocalTasks:
         future._inner = inner  # type: ignore[attr-defined]
         future._many = many  # type: ignore[attr-defined]
         tasks = tuple(self._kernel._identify(item)[0] for item in inner)
-        return Joins(future.task_id, tasks, many, started)
+        return JoinBodyReturned(future.task_id, tasks, many, started)
 
     def _ship(self, task: int, future: AppFuture | None) -> None:
         link = self._kernel._link
         if future is None:
             text = f"SerializationError: the value of task {task} is not in the notebook any more"
-            link.send(Unshippable(task, Failure(text, reason=Reason.serialization.value)))
+            link.send(ValueNotPicklable(task, Failure(text, reason=Reason.serialization.value)))
             return
         try:
             value = future._value()
             inline, frames = pack(value)
         except Exception as error:
             what = f"the result of app {future.app_name} (task {task}, run in the notebook)"
-            link.send(Unshippable(task, failure_of(SerializationError(what, one_line(error)))))
+            link.send(ValueNotPicklable(task, failure_of(SerializationError(what, one_line(error)))))
         else:
-            link.send(Value(task, inline, len(frames)), frames)
+            link.send(TaskValue(task, inline, len(frames)), frames)
 
     def _external_done(self, task: AppFuture, done: Future[Any]) -> None:
         now = time()

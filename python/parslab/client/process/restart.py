@@ -23,7 +23,8 @@ import msgspec
 
 from parslab.client.process.launch import Found, connection_path, launch, read_connection
 from parslab.errors import ConfigurationError
-from parslab.wire.messages import PROTOCOL, Hello
+from parslab.wire.messages.base import PROTOCOL
+from parslab.wire.messages.client import ClientHello
 from parslab.wire.stream import encode_batch
 
 if TYPE_CHECKING:
@@ -117,7 +118,7 @@ class Revival:
         except (OSError, ConfigurationError):
             return None
         python = f"{sys.version_info[0]}.{sys.version_info[1]}"
-        hello = Hello(PROTOCOL, version(), python, os.getpid(), socket.gethostname(), self.notebook, client)
+        hello = ClientHello(PROTOCOL, version(), python, os.getpid(), socket.gethostname(), self.notebook, client)
         batch = bytearray()
         encode_batch(msgspec.msgpack.Encoder(), [hello], (), batch)
         try:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from parslab.client.transport.send_buffer import Outgoing
 from parslab.errors import ProtocolError
-from parslab.wire.messages import KernelMessage
+from parslab.wire.messages.client import KernelMessage
 from parslab.wire.spin_wait import Eagerness
 from parslab.wire.stream import Batch, Buffer, Stream, decoder
 

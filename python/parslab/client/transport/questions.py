@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from parslab.records import panel
-from parslab.wire.messages import Answered, Asked, Fetch, Value, frame_count
+from parslab.wire.messages.base import TaskValue, frame_count
+from parslab.wire.messages.client import FetchValue, PanelReply, PanelRequest
 
 if TYPE_CHECKING:
     from parslab.client.transport.link import Link
@@ -70,7 +71,7 @@ class Questions:
         box = self._asks[number] = _Box()
         try:
             box.text = _encoder.encode(message)
-            self._link.send(Asked(number, box.text))
+            self._link.send(PanelRequest(number, box.text))
             if not self._await(box, timeout):
                 raise TimeoutError(
                     f"the DataFlowKernel did not answer within {timeout:g} s: it is very busy, or stopped"
@@ -95,7 +96,7 @@ class Questions:
         try:
             if not box.full.is_set():
                 if not box.asked:
-                    self._link.send(Fetch(task))
+                    self._link.send(FetchValue(task))
                     box.asked = True
                 late = not self._await(box, timeout)
         finally:  # also when interrupted: a large value must not lie here for nobody
@@ -123,11 +124,11 @@ class Questions:
 
     # ----- link's thread
 
-    def answered(self, message: Answered) -> None:
+    def answered(self, message: PanelReply) -> None:
         """An answer has come."""
         _fill(self._asks.get(message.ask), message.text)
 
-    def value(self, message: Value, frames: list[Buffer], at: int) -> int:
+    def value(self, message: TaskValue, frames: list[Buffer], at: int) -> int:
         """A value has come, its frames begin at ``at``; how many they are."""
         count = message.frames if message.parts is None else sum(map(frame_count, message.parts))
         inline = message.inline if message.parts is None else message.parts
@@ -138,16 +139,16 @@ class Questions:
         """Another DataFlowKernel has taken the place of the one that was asked."""
         for number, box in list(self._asks.items()):
             if box.text and not box.full.is_set():
-                self._link.send(Asked(number, box.text))
+                self._link.send(PanelRequest(number, box.text))
         for task, box in list(self._fetches.items()):
             if box.asked and not box.full.is_set():
-                self._link.send(Fetch(task))
+                self._link.send(FetchValue(task))
 
     def made_again(self, task: int) -> None:
         """A task whose future is settled has ended once more: its value had been lost."""
         box = self._fetches.get(task)
         if box is not None and box.asked and not box.full.is_set():
-            self._link.send(Fetch(task))
+            self._link.send(FetchValue(task))
 
     def end(self) -> None:
         """No answer will come any more."""

@@ -14,7 +14,7 @@ from parslab.errors import ConfigurationError, ParslabError
 from parslab.monitoring.monitor import Monitor
 from parslab.records.panel import BlockCommand, Checkpoint, Explain, Keep, Retry, Scale
 from parslab.remote.pool.pool import Pool
-from parslab.wire.messages import Answered, Asked, Fed
+from parslab.wire.messages.client import PanelReply, PanelRequest, PanelUpdate
 
 if TYPE_CHECKING:
     from parslab.dataflow.clients.connection import Client
@@ -29,12 +29,12 @@ class Orders:
     def __init__(self, kernel: Kernel) -> None:
         self._kernel = kernel
 
-    def asked(self, client: Client, message: Asked) -> None:
+    def asked(self, client: Client, message: PanelRequest) -> None:
         """A question of the panel protocol, from a panel behind a client or from the client itself."""
         kernel, monitor = self._kernel, self._kernel.monitor
 
-        def answer_of(text: bytes) -> Answered | Fed:
-            return Answered(message.ask, text) if message.ask else Fed(text)
+        def answer_of(text: bytes) -> PanelReply | PanelUpdate:
+            return PanelReply(message.ask, text) if message.ask else PanelUpdate(text)
 
         def reply(text: bytes) -> None:
             answer = answer_of(text)

@@ -15,29 +15,28 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from parslab.dataflow.graph.values import Value, sliced
-from parslab.wire.messages import (
-    Asked,
-    Cancel,
+from parslab.wire.messages.base import DefineFunction, ForgetFunctions
+from parslab.wire.messages.base import TaskValue as ValueMessage
+from parslab.wire.messages.client import (
+    CancelTasks,
+    ClientHello,
     ClientMessage,
-    Code,
-    Fetch,
-    Finished,
-    Follow,
-    Forget,
-    Hello,
-    Joins,
-    Judged,
-    Judges,
-    Keep,
-    Release,
-    Reopen,
-    Resumed,
-    Shutdown,
-    Started,
-    Submit,
-    Unshippable,
+    ClientResumed,
+    FetchValue,
+    FollowOutput,
+    JoinBodyReturned,
+    LocalTaskFinished,
+    LocalTaskStarted,
+    PanelRequest,
+    ReleaseTasks,
+    RetryCost,
+    RetryHandlerChanged,
+    RetryTasks,
+    SetLinger,
+    ShutDownRun,
+    SubmitTask,
+    ValueNotPicklable,
 )
-from parslab.wire.messages import Value as ValueMessage
 from parslab.wire.stream import Buffer, Stream, decoder
 
 if TYPE_CHECKING:
@@ -144,7 +143,7 @@ class Client:
         at = 0
         for message in messages:
             kind = type(message)
-            if kind is Submit:
+            if kind is SubmitTask:
                 own: list[Buffer] = []
                 if message.frames:
                     own = list(frames[at : at + message.frames])
@@ -154,7 +153,7 @@ class Client:
                 app = message.name or names[message.fn]
                 if self.adoption is None or not self._adopted(kernel, message, own, app):
                     table.submit(number, message, own, app)
-            elif kind is Code:
+            elif kind is DefineFunction:
                 used[message.fn] = fns[message.fn] = kernel.codes.add(message, frames[at])
                 at += 1
             elif kind is ValueMessage:
@@ -162,7 +161,7 @@ class Client:
             else:
                 self._rest(kernel, message)
 
-    def _adopted(self, kernel: Any, message: Submit, frames: list[Buffer], app: str) -> bool:
+    def _adopted(self, kernel: Any, message: SubmitTask, frames: list[Buffer], app: str) -> bool:
         """Whether this is a call that a lost kernel has made already."""
         adoption = self.adoption
         assert adoption is not None
@@ -184,35 +183,35 @@ class Client:
         """What does not come by the thousand."""
         table: Table = kernel.table
         kind = type(message)
-        if kind is Release:
+        if kind is ReleaseTasks:
             table.release(message.tasks)
             if self.adoption is not None:
                 self.adoption.forget(message.tasks)
-        elif kind is Cancel:
+        elif kind is CancelTasks:
             table.cancel(message.tasks, kernel.now())
-        elif kind is Fetch:
+        elif kind is FetchValue:
             table.fetch(self.number, message.task)
             if kernel.keeper.second is not None:
                 kernel.keeper.second.fetched(message.task)
-        elif kind is Asked:
+        elif kind is PanelRequest:
             kernel.orders.asked(self, message)
-        elif kind is Forget:
+        elif kind is ForgetFunctions:
             for fn in message.fns:
                 kernel.drop_code(self.fns.pop(fn))
-        elif kind is Reopen:
+        elif kind is RetryTasks:
             kernel.mending.answered(self, message)
-        elif kind is Shutdown:
+        elif kind is ShutDownRun:
             if self.owner:
                 kernel.ended_by = self.number
                 kernel.end(message.reason)
-        elif kind is Judges:
+        elif kind is RetryHandlerChanged:
             left = kernel.attendance.leases.kept(self.notebook)
             table.judged_by(self.number if message.handler else None, (self.number, *left), kernel.now())
-        elif kind is Keep:
+        elif kind is SetLinger:
             kernel.attendance.keep(message.seconds)
-        elif kind is Hello:
+        elif kind is ClientHello:
             kernel.greet(self, message)
-        elif kind is Resumed:
+        elif kind is ClientResumed:
             if kernel.keeper.second is not None:
                 kernel.keeper.second.resumed(self, message)
         else:
@@ -224,18 +223,18 @@ class Client:
         """How a task that runs at the client is getting on."""
         table: Table = kernel.table
         kind = type(message)
-        if kind is Started:
+        if kind is LocalTaskStarted:
             table.begun(task, message.at)
-        elif kind is Finished:
+        elif kind is LocalTaskFinished:
             if message.failure is None:
                 table.succeeded(task, None, message.started, message.ended)
             else:
                 table.failed(task, message.failure, message.started, message.ended)
-        elif kind is Joins:
+        elif kind is JoinBodyReturned:
             table.joins(task, message.tasks, message.many, message.started, kernel.now())
-        elif kind is Judged:
+        elif kind is RetryCost:
             table.judged(task, message.attempt, message.cost, message.failure, kernel.now())
-        elif kind is Unshippable:
+        elif kind is ValueNotPicklable:
             table.unshippable(task, message.failure, kernel.now())
-        elif kind is Follow:
+        elif kind is FollowOutput:
             task.followers = (task.followers or set()) | {self.number}

@@ -16,7 +16,7 @@ from parslab.dataflow.clients.leases import Fate, Leases
 from parslab.records.events import ClientAttached, ClientLeft, LeaseMoved
 from parslab.records.spans import said
 from parslab.records.states import FINAL, TaskState
-from parslab.wire.messages import Keep, Still
+from parslab.wire.messages.client import PriorTasks, SetLinger
 
 if TYPE_CHECKING:
     from parslab.dataflow.clients.connection import Client
@@ -54,7 +54,7 @@ class Attendance:
 
     # ----- coming and going
 
-    def attached(self, client: Client, notebook: str, host: str, owner: bool = False) -> Still | None:
+    def attached(self, client: Client, notebook: str, host: str, owner: bool = False) -> PriorTasks | None:
         """A client has introduced itself; answers what its notebook has left here, if it has been here before."""
         now = time()
         still = self._still(notebook) if notebook else None
@@ -114,7 +114,7 @@ class Attendance:
             owners = [client.pid for client in kernel.clients.values() if client.owner and client.leashed]
             here = {"clients": leases.here, "owners": owners}
             self._file.write(linger=leases.linger, away=leases.away, ends=leases.ends, beat=_BEAT, **here)
-        kernel.tell_all(Keep(leases.linger))
+        kernel.tell_all(SetLinger(leases.linger))
         due = leases.next_deadline()
         if due is not None and (self._due is None or due < self._due):
             self._due = due
@@ -136,13 +136,13 @@ class Attendance:
             self._due = due
             kernel.at(due, self._look)
 
-    def _still(self, notebook: str) -> Still | None:
+    def _still(self, notebook: str) -> PriorTasks | None:
         """What clients of this notebook that have gone have left here."""
         kept = set(self.leases.kept(notebook))
         if not kept and notebook != self.leases.notebook:
             return None
         left = self.leases.left_at(notebook)
-        still = Still(0.0 if left is None else time() - left)
+        still = PriorTasks(0.0 if left is None else time() - left)
         for task in set(self._kernel.table.tasks.values()):
             if task.client not in kept or task.released:
                 continue

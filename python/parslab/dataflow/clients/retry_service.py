@@ -1,7 +1,7 @@
 """Tasks that somebody wants tried again [shell]: notebooks are asked for mended functions, then the graph reopens.
 
 Orders come from a notebook (``future.retry()``, ``%parsl retry``) or from a panel behind one.  Every notebook that has
-some of the tasks is asked what their apps call now (``Mend``) and answers with ``Reopen``.  One that does not answer
+some of the tasks is asked what their apps call now (``RequestDefinitions``) and answers with ``RetryTasks``.  One that does not answer
 soon, because a cell holds its interpreter or it is gone, is done without.  What a worker has not let go of is waited
 for.  Owned by the DataFlowKernel's loop.
 """
@@ -16,7 +16,8 @@ from parslab.dataflow.graph.retry_plan import Plan, of_app, plan, reopen
 from parslab.dataflow.persistence.log_format import Reopened
 from parslab.monitoring.monitor import Monitor
 from parslab.records.states import FAILURES, TaskState
-from parslab.wire.messages import Mend, Mended, TaskKind
+from parslab.wire.messages.base import TaskKind
+from parslab.wire.messages.client import RedefinedApp, RequestDefinitions
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from parslab.dataflow.clients.connection import Client
     from parslab.dataflow.graph.task import Task
     from parslab.records.panel import Retry
-    from parslab.wire.messages import Reopen
+    from parslab.wire.messages.client import RetryTasks
 
 __all__ = ["PATIENCE", "Mending"]
 
@@ -43,7 +44,7 @@ class _Order:
         """Clients that have not answered yet."""
         self.silent: set[int] = set()
         """Clients that did not answer in time."""
-        self.mended: dict[tuple[int, str], Mended] = {}
+        self.mended: dict[tuple[int, str], RedefinedApp] = {}
         """By client and origin; the functions by the run's numbers."""
         self.bodies: list[int] = []
         self.changed: dict[str, None] = {}
@@ -109,13 +110,13 @@ class Mending:
                 order.silent.add(client)
                 continue
             order.asked.add(client)
-            mend = Mend(number, [task.id for task in own], sorted(origins))
+            mend = RequestDefinitions(number, [task.id for task in own], sorted(origins))
             kernel.table.out.replies.append((client, mend, []))
 
     def _origin(self, task: Task) -> str:
         return self._kernel.codes.origins[task.fn] if task.kind == TaskKind.remote else ""
 
-    def answered(self, client: Client, message: Reopen) -> None:
+    def answered(self, client: Client, message: RetryTasks) -> None:
         """A notebook has said what its apps call now."""
         order = self._orders.get(message.ask)
         if order is None or client.number not in order.asked:
@@ -184,7 +185,7 @@ class Mending:
             mended = tuple((task.id, task.fn) for task in found.tasks if task.fn != before[task.id])
             record.note(Reopened([task.id for task in found.tasks], mended))
 
-    def _mended(self, order: _Order, task: Task) -> Mended | None:
+    def _mended(self, order: _Order, task: Task) -> RedefinedApp | None:
         mended = order.mended.get((task.client, self._origin(task)))
         if mended is not None and mended.fn != task.fn:
             order.changed[task.app] = None

@@ -19,7 +19,8 @@ from parslab.dataflow.clients.connection import Client, peer_pid, peer_uid
 from parslab.dataflow.clients.presence import GONE
 from parslab.errors import InternalError, ProtocolError
 from parslab.records.events import NoticeRaised
-from parslab.wire.messages import PROTOCOL, Fed, Hello, Refused, TaskKind, Welcome
+from parslab.wire.messages.base import PROTOCOL, Refused, TaskKind
+from parslab.wire.messages.client import ClientHello, PanelUpdate, Welcome
 
 if TYPE_CHECKING:
     import socket
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     from parslab.records.events import Event
     from parslab.remote.loop import Loop
     from parslab.remote.pool.pool import Pool
-    from parslab.wire.messages import KernelMessage, Still
+    from parslab.wire.messages.client import KernelMessage, PriorTasks
     from parslab.wire.stream import Buffer
 
 __all__ = ["Reception"]
@@ -95,7 +96,7 @@ class Reception(ABC):
                 return
             self._add_client(sock, owner=False)
 
-    def greet(self, client: Client, hello: Hello) -> None:
+    def greet(self, client: Client, hello: ClientHello) -> None:
         """A guest has introduced itself."""
         if hello.protocol != PROTOCOL:
             reason = (
@@ -124,7 +125,7 @@ class Reception(ABC):
         """Clients' numbers are never used again."""
         self._numbers = itertools.count(max(number, next(self._numbers)))
 
-    def _admit(self, client: Client, still: Still | None = None) -> None:
+    def _admit(self, client: Client, still: PriorTasks | None = None) -> None:
         """Say welcome, when it is known what a kernel that has come back to its notebook may take over."""
         heirs = self.heirs
         if heirs is not None and not client.returned and heirs.expected(client.notebook):
@@ -132,13 +133,13 @@ class Reception(ABC):
         else:
             self._send_welcome(client, still)
 
-    def _send_welcome(self, client: Client, still: Still | None, first: int = -1) -> None:
+    def _send_welcome(self, client: Client, still: PriorTasks | None, first: int = -1) -> None:
         messages: list[Any] = [self._welcome(client, still, first)]
         if self.keeper.second is not None:
             messages.append(self.keeper.second.acked(client))
         self.send(client, messages)
 
-    def _welcome(self, client: Client, still: Still | None = None, first: int = -1) -> Welcome:
+    def _welcome(self, client: Client, still: PriorTasks | None = None, first: int = -1) -> Welcome:
         if still is not None and client.adoption is not None:  # also what the kernel before had let go of
             still.results = max(still.results, client.adoption.waiting()[0])
         kinds = tuple(
@@ -151,7 +152,7 @@ class Reception(ABC):
             return
         try:
             for messages, frames in client.stream.receive():
-                if not client.greeted and not (messages and type(messages[0]) is Hello):
+                if not client.greeted and not (messages and type(messages[0]) is ClientHello):
                     raise ProtocolError("its first message is no Hello")
                 client.handle(self, messages, frames)
         except EOFError:
@@ -185,7 +186,7 @@ class Reception(ABC):
 
     def _broadcast(self, text: bytes) -> None:
         for client in self.clients.values():
-            self.send(client, [Fed(text)])
+            self.send(client, [PanelUpdate(text)])
 
     def send(self, client: Client, messages: list[Any], frames: list[Buffer] | None = None) -> None:
         """Send a batch now."""

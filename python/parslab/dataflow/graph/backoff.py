@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from parslab.records.reasons import INFRASTRUCTURE
 
 if TYPE_CHECKING:
-    from parslab.wire.messages import Failure
+    from parslab.wire.messages.base import Failure
 
 __all__ = ["LONGEST", "Again", "Trial", "pause_after"]
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from parslab.errors import ParslabError
 from parslab.records.states import FAILURES, FINAL, TaskState
-from parslab.wire.messages import PARAMETERS
+from parslab.wire.messages.base import PARAMETERS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from parslab.records.reasons import Reason
-from parslab.wire.messages import Failure
+from parslab.wire.messages.base import Failure
 
 if TYPE_CHECKING:
     from parslab.dataflow.graph.task import Task

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from parslab.wire.messages import Code
+from parslab.wire.messages.base import DefineFunction
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -41,7 +41,7 @@ class Codes:
         self._digests: dict[tuple[bytes, bytes], int] = {}
         self._holders: dict[int, int] = {}
 
-    def add(self, code: Code, payload: Buffer) -> int:
+    def add(self, code: DefineFunction, payload: Buffer) -> int:
         """The number of a function that a client sent."""
         # A function that is found by its name has the same pickle when its module was edited, and is another one.
         key = (code.digest, code.fingerprint)
@@ -58,7 +58,7 @@ class Codes:
         self._holders[fn] += 1
         return fn
 
-    def restore(self, count: int, codes: Mapping[int, tuple[Code, Buffer]], held: Iterable[int]) -> list[int]:
+    def restore(self, count: int, codes: Mapping[int, tuple[DefineFunction, Buffer]], held: Iterable[int]) -> list[int]:
         """Take the functions of a lost DataFlowKernel under their numbers; answers those that no client holds.
 
         Parameters
@@ -71,7 +71,7 @@ class Codes:
             Numbers, one for each client that holds one.
         """
         for fn in range(count):
-            code, payload = codes.get(fn, (Code(fn, b"", "?", 1), b""))
+            code, payload = codes.get(fn, (DefineFunction(fn, b"", "?", 1), b""))
             self.names.append(code.name)
             self.fingerprints.append(code.fingerprint or code.digest)
             self.parts.append(code.parts)
@@ -84,9 +84,9 @@ class Codes:
             self._holders[fn] += 1
         return [fn for fn, holders in self._holders.items() if not holders]
 
-    def message(self, fn: int) -> tuple[Code, Buffer]:
+    def message(self, fn: int) -> tuple[DefineFunction, Buffer]:
         """What a worker needs to know before it can run this function."""
-        return Code(fn, b"", self.names[fn], 1), self._payloads[fn]
+        return DefineFunction(fn, b"", self.names[fn], 1), self._payloads[fn]
 
     def known(self) -> Iterator[tuple[int, bytes, Buffer]]:
         """Number, digest and pickle of all that somebody may call."""

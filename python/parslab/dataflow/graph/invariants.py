@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 
 from parslab.dataflow.graph.failure_propagation import DEPENDENCY
 from parslab.records.states import FINAL, SUCCESSES, TaskState
-from parslab.wire.messages import TaskKind
+from parslab.wire.messages.base import TaskKind
 
 if TYPE_CHECKING:
     from parslab.dataflow.graph.table import Table

@@ -13,7 +13,7 @@ from parslab.dataflow.graph.task import DEAF
 from parslab.dataflow.graph.values import joined
 from parslab.records.machine import Signal
 from parslab.records.states import FINAL, SUCCESSES, TaskState
-from parslab.wire.messages import Want
+from parslab.wire.messages.client import RequestValue
 
 if TYPE_CHECKING:
     from parslab.dataflow.graph.task import Task
@@ -67,6 +67,6 @@ class Joins(Steps):
             if len(values) == len(task.joins or ()):
                 task.value = joined(values) if task.many else values[0]
             elif task.wanted:
-                self.out.replies.append((task.client, Want(task.id), []))
+                self.out.replies.append((task.client, RequestValue(task.id), []))
             self._move(task, Signal.succeeded, now)
         self._end(task, now)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from parslab.dataflow.graph.task import Task
     from parslab.dataflow.graph.values import Value
-    from parslab.wire.messages import Submit
+    from parslab.wire.messages.client import SubmitTask
 
 __all__ = ["BOUND", "Call", "Held", "Memo"]
 
@@ -163,7 +163,7 @@ class Memo:
 
     # ----- calls
 
-    def begin(self, task: Task, message: Submit) -> None:
+    def begin(self, task: Task, message: SubmitTask) -> None:
         """Take note of a call."""
         fingerprint = self.functions.fingerprints[message.fn] if message.fn >= 0 else b""
         call = Call(task.id, task.app, fingerprint, message.shown, message.deps, message.at)
@@ -380,7 +380,7 @@ class Memo:
         assert task.call is not None
         task.call.key, task.call.source, task.call.why = None, None, why
 
-    def adopt(self, task: Task, message: Submit, needs: Iterable[Task]) -> None:
+    def adopt(self, task: Task, message: SubmitTask, needs: Iterable[Task]) -> None:
         """A task that has ended already was taken over from a lost kernel: what is remembered of it holds here, too."""
         self.begin(task, message)
         call = task.call

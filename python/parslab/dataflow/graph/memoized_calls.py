@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING
 from parslab.dataflow.graph.steps import Steps
 from parslab.records.machine import Signal
 from parslab.records.states import FINAL, TaskState
-from parslab.wire.messages import TaskKind
+from parslab.wire.messages.base import TaskKind
 
 if TYPE_CHECKING:
     from parslab.dataflow.graph.task import Task
     from parslab.dataflow.graph.values import Value
-    from parslab.wire.messages import Failure, Submit
+    from parslab.wire.messages.base import Failure
+    from parslab.wire.messages.client import SubmitTask
 
 __all__ = ["Equals"]
 
@@ -23,7 +24,7 @@ __all__ = ["Equals"]
 class Equals(Steps):
     """What the task table does about calls that are remembered."""
 
-    def _remembered(self, task: Task, message: Submit) -> Value | None:
+    def _remembered(self, task: Task, message: SubmitTask) -> Value | None:
         """What an equal call gave, where that is known before this one has all that it needs."""
         self.memo.begin(task, message)
         if message.deps:

@@ -16,17 +16,19 @@ from parslab.dataflow.graph.values import NOTHING
 from parslab.records.events import TaskReopened
 from parslab.records.machine import Signal, step
 from parslab.records.states import FINAL, SUCCESSES, TaskState
-from parslab.wire.messages import Mended, Reopened, TaskKind
+from parslab.wire.messages.base import TaskKind
+from parslab.wire.messages.client import TasksReopened
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Container, Iterable
 
     from parslab.dataflow.graph.table import Table
+    from parslab.wire.messages.client import RedefinedApp
     from parslab.dataflow.graph.task import Task
 
 __all__ = ["Plan", "functions_needed", "of_app", "plan", "reopen"]
 
-Mend: TypeAlias = "Callable[[Task], Mended | None]"
+Mend: TypeAlias = "Callable[[Task], RedefinedApp | None]"
 """What a task is to call from now on; None: what it called before."""
 
 
@@ -191,7 +193,7 @@ def reopen(table: Table, found: Plan, mended: Mend, now: float) -> None:
     table.out.again = [one for one in table.out.again if one.task.id not in again]
     table.out.stops = [task for task in table.out.stops if task.id not in again]
     table.out.replies += [
-        (client, Reopened([task.id for task in found.tasks if task.client == client]), [])
+        (client, TasksReopened([task.id for task in found.tasks if task.client == client]), [])
         for client in dict.fromkeys(task.client for task in found.tasks)
     ]
     for task in found.tasks:

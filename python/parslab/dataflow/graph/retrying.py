@@ -12,14 +12,15 @@ from parslab.dataflow.graph.failure_propagation import DEPENDENCY
 from parslab.dataflow.graph.steps import Steps
 from parslab.records.machine import Signal
 from parslab.records.states import TaskState
-from parslab.wire.messages import Judge, TaskKind
+from parslab.wire.messages.base import TaskKind
+from parslab.wire.messages.client import RequestRetryCost
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from parslab.dataflow.graph.backoff import Trial
     from parslab.dataflow.graph.task import Task
-    from parslab.wire.messages import Failure
+    from parslab.wire.messages.base import Failure
 
 __all__ = ["Attempts"]
 
@@ -66,7 +67,7 @@ class Attempts(Steps):
         task.worker = None
         trial.asked = failure
         self._move(task, Signal.attempt_failed, now)
-        self.out.replies.append((self.judges[task.client], Judge(task.id, task.attempt, failure), []))
+        self.out.replies.append((self.judges[task.client], RequestRetryCost(task.id, task.attempt, failure), []))
 
     def judged(self, task: Task, attempt: int, cost: float, failure: Failure | None, now: float) -> None:
         """The retry handler has said what an attempt costs; a ``failure`` of its own ends the task."""
@@ -101,4 +102,4 @@ class Attempts(Steps):
             if judge is None:
                 self.judged(task, task.attempt, 1.0, None, now)
             else:
-                self.out.replies.append((judge, Judge(number, task.attempt, trial.asked), []))
+                self.out.replies.append((judge, RequestRetryCost(number, task.attempt, trial.asked), []))

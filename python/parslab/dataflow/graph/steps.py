@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from parslab.dataflow.graph.memo import Memo
     from parslab.dataflow.graph.task import Effects, Task
     from parslab.records.machine import Signal
-    from parslab.wire.messages import Failure
+    from parslab.wire.messages.base import Failure
 
 __all__ = ["Steps"]
 

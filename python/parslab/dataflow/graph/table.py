@@ -22,8 +22,9 @@ from parslab.errors import InternalError
 from parslab.records.events import TaskFailed, TaskMoved, TaskSubmitted
 from parslab.records.machine import TASK, Signal, step
 from parslab.records.states import FINAL, SUCCESSES, TaskState
-from parslab.wire.messages import INLINE, Failure, Resolved, RunLocal, Submit, TaskKind, Want
-from parslab.wire.messages import Value as ValueMessage
+from parslab.wire.messages.base import INLINE, Failure, TaskKind
+from parslab.wire.messages.base import TaskValue as ValueMessage
+from parslab.wire.messages.client import RequestValue, RunLocalTask, SubmitTask, TaskResolved
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -39,7 +40,7 @@ class Table(Attempts, Joins, Equals):
     Parameters
     ----------
     labels
-        Executor labels, in the order in which ``Submit`` numbers them.
+        Executor labels, in the order in which ``SubmitTask`` numbers them.
     retries
         How often a task that fails is tried again, when its call does not say.
     memo
@@ -77,7 +78,7 @@ class Table(Attempts, Joins, Equals):
 
     # ----- what clients ask
 
-    def submit(self, client: int, message: Submit, frames: list[Buffer], app: str) -> None:
+    def submit(self, client: int, message: SubmitTask, frames: list[Buffer], app: str) -> None:
         """Put a call into the graph."""
         task = Task(client, message, frames, app)
         if task.id in self.tasks:
@@ -143,7 +144,7 @@ class Table(Attempts, Joins, Equals):
             return
         need.wanted = True
         if need.kind != TaskKind.remote and need.state is TaskState.exec_done and need.value is None:
-            self.out.replies.append((need.client, Want(need.id), []))
+            self.out.replies.append((need.client, RequestValue(need.id), []))
 
     def _may_run(self, task: Task, now: float) -> None:
         """A task has nothing to wait for any more (state ready)."""
@@ -156,7 +157,7 @@ class Table(Attempts, Joins, Equals):
         elif task.kind != TaskKind.external:
             task.needs = []
             self._move(task, Signal.sent, now)
-            self.out.replies.append((task.client, RunLocal(task.id), []))
+            self.out.replies.append((task.client, RunLocalTask(task.id), []))
 
     def go_on(self, task: Task, now: float) -> None:
         """A task that was put here from the record waits for nothing: it is ready, or the last that it joined ended."""
@@ -259,7 +260,7 @@ class Table(Attempts, Joins, Equals):
         task.value = value
         self._move(task, Signal.succeeded, ended, worker)
         if task.wanted and value is None:
-            self.out.replies.append((task.client, Want(task.id), []))
+            self.out.replies.append((task.client, RequestValue(task.id), []))
         self._end(task, ended)
 
     def failed(
@@ -403,7 +404,7 @@ class Table(Attempts, Joins, Equals):
         self.out.replies.append((task.client, resolved, []))
 
     @staticmethod
-    def resolved(task: Task) -> Resolved:
+    def resolved(task: Task) -> TaskResolved:
         """How it has ended, as its client is told."""
         value, size = task.value, 0
         if value is None or (task.kind != TaskKind.remote and task.state is not TaskState.memo_done):
@@ -412,7 +413,7 @@ class Table(Attempts, Joins, Equals):
             inline, size = b"", value.size or 1
         else:
             inline = value.inline
-        return Resolved(task.id, task.state, inline, size, task.failure)
+        return TaskResolved(task.id, task.state, inline, size, task.failure)
 
     def _wake_all(self, now: float) -> None:
         """Wake the dependents of everything that ended; a loop, because a chain may be longer than Python's stack."""

@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from parslab.dataflow.graph.memo import Call
     from parslab.dataflow.graph.values import Value
     from parslab.records.events import Event, TaskSubmitted
-    from parslab.wire.messages import Failure, KernelMessage, Submit
+    from parslab.wire.messages.base import Failure
+    from parslab.wire.messages.client import KernelMessage, SubmitTask
     from parslab.wire.stream import Buffer
 
 __all__ = ["DEAF", "Effects", "Task"]
@@ -54,7 +55,7 @@ class Task:
         "worker",
     )
 
-    def __init__(self, client: int, message: Submit, frames: list[Buffer], app: str) -> None:
+    def __init__(self, client: int, message: SubmitTask, frames: list[Buffer], app: str) -> None:
         self.id = message.task
         self.client = client
         self.kind = message.kind

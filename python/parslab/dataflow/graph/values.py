@@ -10,7 +10,7 @@ import sys
 from hashlib import blake2b
 from typing import TYPE_CHECKING
 
-from parslab.wire.messages import Packed
+from parslab.wire.messages.base import PackedValue
 
 if TYPE_CHECKING:
     from parslab.wire.stream import Buffer
@@ -55,12 +55,12 @@ class Value:
         own = len(self.inline) + sum(memoryview(f).nbytes for f in self.frames)
         return own + sum(part.size for part in self.parts or ())
 
-    def packed(self, frames: list[Buffer]) -> Packed:
+    def packed(self, frames: list[Buffer]) -> PackedValue:
         """The header of this value; its frames are appended to ``frames``."""
         if self.parts is not None:
-            return Packed(b"", 0, tuple(part.packed(frames) for part in self.parts))
+            return PackedValue(b"", 0, tuple(part.packed(frames) for part in self.parts))
         frames.extend(self.frames)
-        return Packed(self.inline, len(self.frames))
+        return PackedValue(self.inline, len(self.frames))
 
 
 NOTHING = Value(b"", [])

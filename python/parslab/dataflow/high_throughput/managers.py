@@ -24,23 +24,19 @@ from parslab.records.states import FINAL, ManagerState
 from parslab.scaling.base import BlockLoad, Load
 from parslab.serialize.failures import failure_from
 from parslab.wire import invitations
-from parslab.wire.messages import (
-    PROTOCOL,
-    Accepted,
-    Beat,
-    Broken,
-    Draining,
-    Farewell,
-    Interrupt,
-    Leave,
+from parslab.wire.messages.base import PROTOCOL, OutputPrinted
+from parslab.wire.messages.manager import (
+    LinkHeartbeat,
+    ManagerAccepted,
+    ManagerBroken,
+    ManagerDraining,
     ManagerHello,
+    ManagerLeft,
     NodeSample,
-    Outcome,
-    Printed,
-    Report,
     TaskSample,
-    WorkerTold,
+    WorkerStateChanged,
 )
+from parslab.wire.messages.worker import InterruptTask, LeaveWhenDone, Outcome, WorkerReport
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -136,7 +132,7 @@ class Managers:
         """Send every manager away, and cancel every block."""
         self._closing = True
         for slot in list(self._slots.values()):
-            slot.line.send([Leave()])
+            slot.line.send([LeaveWhenDone()])
         invitations.withdraw(Path(self.run["run_dir"]), "it has ended")
         if hasattr(self, "controller"):
             self.controller.close(deadline)
@@ -175,7 +171,7 @@ class Managers:
         for slot in self._of_block(block):
             if not slot.draining:
                 self._drain(slot, "its block is not needed any more")
-                slot.line.send([Leave()])
+                slot.line.send([LeaveWhenDone()])
 
     def hold_block(self, block: str, hold: bool) -> None:
         """Its managers get no new tasks, or get them again."""
@@ -197,7 +193,7 @@ class Managers:
             return f"Manager {name} is leaving already: it finishes the tasks that it holds."
         if action == "drain":
             self._drain(slot, "drained by the user")
-            slot.line.send([Leave()])
+            slot.line.send([LeaveWhenDone()])
             return f"Manager {name} finishes the tasks that it holds, and leaves."
         held = action == "hold"
         self.queue.hold(slot, held)
@@ -272,7 +268,7 @@ class Managers:
     def stop_task(self, task: Task, now: float) -> None:
         """Have the manager stop a cancelled task."""
         slot: ManagerSlot = task.worker  # type: ignore[assignment]
-        slot.line.send([Interrupt(task.id)])
+        slot.line.send([InterruptTask(task.id)])
 
     def forget_code(self, fn: int, message: Any) -> None:
         """A function is not called any more."""
@@ -335,7 +331,7 @@ class Managers:
         self._slots[line.identity] = slot
         self.queue.add(slot)
         self._holding.suspects.came(slot.name, hello.host)
-        line.send([Accepted()])
+        line.send([ManagerAccepted()])
         self.tell(slot, ManagerState.ready)
         self.controller.manager_came(hello.block, hello.manager, hello.host)
 
@@ -386,7 +382,7 @@ class Managers:
                 _TELLS[kind](self, slot, message, now)
         return True
 
-    def _reported(self, slot: ManagerSlot, report: Report, now: float) -> None:
+    def _reported(self, slot: ManagerSlot, report: WorkerReport, now: float) -> None:
         back = self.queue.returned(slot, report.returned, now)
         for task in back:
             self._owner.returned(task, now)
@@ -395,10 +391,10 @@ class Managers:
         if running is not None:
             self._owner.begun(running, report.since, slot.name)
 
-    def _printed(self, slot: ManagerSlot, message: Printed, now: float) -> None:
+    def _printed(self, slot: ManagerSlot, message: OutputPrinted, now: float) -> None:
         self._owner.printed(message)
 
-    def _worker_told(self, slot: ManagerSlot, told: WorkerTold, now: float) -> None:
+    def _worker_told(self, slot: ManagerSlot, told: WorkerStateChanged, now: float) -> None:
         host = slot.shared.host
         if told.state == "dead":
             slot.shared.workers.pop(told.worker, None)
@@ -412,17 +408,17 @@ class Managers:
     def _task_sampled(self, slot: ManagerSlot, s: TaskSample, now: float) -> None:
         self.event(TaskSampled(now, s.task, s.attempt, s.cpu, s.memory, s.read, s.written))
 
-    def _heard(self, slot: ManagerSlot, beat: Beat, now: float) -> None:
+    def _heard(self, slot: ManagerSlot, beat: LinkHeartbeat, now: float) -> None:
         """That it lives is written down already."""
 
-    def _draining(self, slot: ManagerSlot, message: Draining, now: float) -> None:
+    def _draining(self, slot: ManagerSlot, message: ManagerDraining, now: float) -> None:
         self._drain(slot, message.reason)
 
-    def _broken(self, slot: ManagerSlot, message: Broken, now: float) -> None:
+    def _broken(self, slot: ManagerSlot, message: ManagerBroken, now: float) -> None:
         self.event(NoticeRaised(now, "error", f"Manager {slot.name} has no workers: {message.reason}"))
         self._part(slot, ManagerState.gone, f"left: {message.reason}")  # as a predicate: "which ...", "its manager ..."
 
-    def _farewell(self, slot: ManagerSlot, message: Farewell, now: float) -> None:
+    def _farewell(self, slot: ManagerSlot, message: ManagerLeft, now: float) -> None:
         self._part(slot, ManagerState.gone, f"left: {message.reason}")  # as a predicate: "which ...", "its manager ..."
 
     def _again(self, slot: ManagerSlot, hello: ManagerHello, now: float) -> None:
@@ -449,7 +445,7 @@ class Managers:
                 slot.line.refuse(f"You were silent for {silent:.0f} s and have been given up.")
                 self._part(slot, ManagerState.lost, f"was silent for {silent:.0f} s (heartbeat_threshold)")
             else:
-                slot.line.send([Beat()])
+                slot.line.send([LinkHeartbeat()])
         self._owner.at(now + self._period, self._beat)
 
     def _part(self, slot: ManagerSlot, state: ManagerState, reason: str) -> None:
@@ -496,15 +492,15 @@ class Managers:
 
 
 _TELLS: dict[type[Any], Callable[[Managers, ManagerSlot, Any, float], None]] = {
-    Report: Managers._reported,
-    Printed: Managers._printed,
-    WorkerTold: Managers._worker_told,
+    WorkerReport: Managers._reported,
+    OutputPrinted: Managers._printed,
+    WorkerStateChanged: Managers._worker_told,
     NodeSample: Managers._node_sampled,
     TaskSample: Managers._task_sampled,
-    Beat: Managers._heard,
-    Draining: Managers._draining,
-    Broken: Managers._broken,
-    Farewell: Managers._farewell,
+    LinkHeartbeat: Managers._heard,
+    ManagerDraining: Managers._draining,
+    ManagerBroken: Managers._broken,
+    ManagerLeft: Managers._farewell,
     ManagerHello: Managers._again,
 }
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from parslab.dataflow.high_throughput.managers import Managers
     from parslab.dataflow.high_throughput.node_health import Streak
     from parslab.dataflow.high_throughput.scheduler import ManagerSlot
-    from parslab.wire.messages import Outcome
+    from parslab.wire.messages.worker import Outcome
 
 __all__ = ["Holding"]
 

@@ -25,21 +25,18 @@ from parslab.errors import ConfigurationError, ProtocolError
 from parslab.records.events import NoticeRaised
 from parslab.wire import invitations
 from parslab.wire.curve import Gate, Keys
-from parslab.wire.messages import (
-    Beat,
-    Broken,
-    Draining,
-    Farewell,
+from parslab.wire.messages.base import OutputPrinted, Refused
+from parslab.wire.messages.manager import (
+    LinkHeartbeat,
+    ManagerBroken,
+    ManagerDraining,
     ManagerHello,
+    ManagerLeft,
     NodeSample,
-    Outcome,
-    Printed,
-    Refused,
-    Report,
     TaskSample,
-    WorkerHello,
-    WorkerTold,
+    WorkerStateChanged,
 )
+from parslab.wire.messages.worker import Outcome, WorkerHello, WorkerReport
 from parslab.wire.stream import Buffer, decoder
 from parslab.wire.zmq_parts import PART, WIRE_PART, joined, parted, quickly_copied
 
@@ -54,18 +51,18 @@ __all__ = ["Door", "Hub", "HubOwner", "Line"]
 log = logging.getLogger(__name__)
 
 _decode = decoder(
-    Beat
-    | Broken
-    | Draining
-    | Farewell
+    LinkHeartbeat
+    | ManagerBroken
+    | ManagerDraining
+    | ManagerLeft
     | ManagerHello
     | NodeSample
     | Outcome
-    | Printed
-    | Report
+    | OutputPrinted
+    | WorkerReport
     | TaskSample
     | WorkerHello
-    | WorkerTold
+    | WorkerStateChanged
 )
 # As plain numbers: to take them out of their enumerations costs more than a call of ZeroMQ.
 _EVENTS, _READABLE, _MORE = int(zmq.EVENTS), int(zmq.POLLIN), int(zmq.SNDMORE)

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from parslab.dataflow.clients.connection import listen, peer_uid
 from parslab.errors import ProtocolError
-from parslab.wire.messages import Beat, ManagerHello, ManagerMessage, Refused
+from parslab.wire.messages.base import Refused
+from parslab.wire.messages.manager import LinkHeartbeat, ManagerHello, ManagerMessage
 from parslab.wire.stream import Stream, decoder
 
 if TYPE_CHECKING:
@@ -118,7 +119,7 @@ class Near:
             return
         first = messages[0] if messages else None
         if not isinstance(first, ManagerHello) or first.executor not in self._doors:
-            if type(first) is not Beat:
+            if type(first) is not LinkHeartbeat:
                 line.refuse("You said no hello.")
             return
         line.door = self._doors[first.executor]

@@ -10,7 +10,7 @@ from time import time
 from typing import TYPE_CHECKING, Any
 
 from parslab.remote.pool.pool import Peer
-from parslab.wire.messages import WorkerHello
+from parslab.wire.messages.worker import WorkerHello
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -19,7 +19,7 @@ from parslab.checkpoints import PARSL, files_in
 from parslab.dataflow.graph.memo import Call
 from parslab.dataflow.graph.values import Value
 from parslab.wire.framed import HEAD, Appender, Damage, encode, head, read, read_at
-from parslab.wire.messages import Packed
+from parslab.wire.messages.base import PackedValue
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -61,7 +61,7 @@ class _Result(msgspec.Struct, tag=2, array_like=True):
     inputs: tuple[bytes, ...]
     at: float
     run: str
-    value: Packed
+    value: PackedValue
     lengths: tuple[int, ...] = ()
     """Of the frames."""
 
@@ -330,7 +330,7 @@ def _value_of(payload: bytes, entry: _Result) -> Value:
     return _unpacked(entry.value, frames, [0])
 
 
-def _unpacked(packed: Packed, frames: list[Buffer], at: list[int]) -> Value:
+def _unpacked(packed: PackedValue, frames: list[Buffer], at: list[int]) -> Value:
     if packed.parts is not None:
         return Value(b"", [], tuple(_unpacked(part, frames, at) for part in packed.parts))
     begin = at[0]

@@ -19,8 +19,9 @@ import msgspec
 
 from parslab.dataflow.graph.values import Value, joined
 from parslab.wire import framed
-from parslab.wire.messages import ClientMessage, Code, Packed, Release, Resolved, Submit
-from parslab.wire.messages import Value as ValueMessage
+from parslab.wire.messages.base import DefineFunction, PackedValue
+from parslab.wire.messages.base import TaskValue as ValueMessage
+from parslab.wire.messages.client import ClientMessage, ReleaseTasks, SubmitTask, TaskResolved
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -110,14 +111,14 @@ class Taken(Head, tag=3):
 
 
 class Ends(Head, tag=4):
-    """Tasks have ended: a list of ``Resolved`` follows."""
+    """Tasks have ended: a list of ``TaskResolved`` follows."""
 
 
 class Gave(Head, tag=5):
-    """The value of a task whose end comes next, because it is too large for ``Resolved``; its frames follow."""
+    """The value of a task whose end comes next, because it is too large for ``TaskResolved``; its frames follow."""
 
     task: int
-    packed: Packed
+    packed: PackedValue
     lengths: tuple[int, ...] = ()
     file: str = ""
 
@@ -170,7 +171,7 @@ class Closed(Head, tag=9):
 _HEADS = Opened | Joined | Left | Taken | Ends | Gave | Moves | Known | Reopened | Took | Lingers | Closed
 _head: msgspec.msgpack.Decoder[_HEADS] = msgspec.msgpack.Decoder(_HEADS)
 _batch: msgspec.msgpack.Decoder[list[ClientMessage]] = msgspec.msgpack.Decoder(list[ClientMessage])
-_ends = msgspec.msgpack.Decoder(list[Resolved])
+_ends = msgspec.msgpack.Decoder(list[TaskResolved])
 _encoder = msgspec.msgpack.Encoder()
 
 
@@ -190,7 +191,7 @@ class Coded(NamedTuple):
 
     client: int
     fn: int
-    code: Code
+    code: DefineFunction
     payload: Buffer
 
 
@@ -198,7 +199,7 @@ class Called(NamedTuple):
     """A call; ``submit.fn`` is the run's number."""
 
     client: int
-    submit: Submit
+    submit: SubmitTask
     frames: list[Buffer]
 
 
@@ -207,7 +208,7 @@ class Ended(NamedTuple):
     client)."""
 
     task: int
-    resolved: Resolved
+    resolved: TaskResolved
     value: Value | None
     place: Position | None
     """Where a value lies that is too large to be here; :func:`value_at` reads it."""
@@ -383,7 +384,7 @@ def _items(folder: Path, payload: bytes, at: Position, places: dict[int, Positio
             yield Moved(list(rest.cast("q")), dict(header.attempts))
         elif isinstance(header, Known):
             for client, number in header.holders or ((-1, -1),):
-                code = Code(number, header.digest, header.name, 1, header.fingerprint, header.parts)
+                code = DefineFunction(number, header.digest, header.name, 1, header.fingerprint, header.parts)
                 yield Coded(client, header.fn, code, bytes(rest))
         else:
             yield header
@@ -401,16 +402,16 @@ def _taken(folder: Path, header: Taken, rest: memoryview) -> Iterator[Item]:
     messages: list[Any] = _batch.decode(raw)
     for message in messages:
         kind = type(message)
-        if kind is Submit:
+        if kind is SubmitTask:
             own: list[Buffer] = frames[at : at + message.frames] if message.frames else []
             at += message.frames
             if message.fn >= 0:
                 message.fn = fns[message.fn]
             yield Called(client, message, own)
-        elif kind is Code:
+        elif kind is DefineFunction:
             yield Coded(client, fns[message.fn], message, frames[at])
             at += 1
-        elif kind is Release:
+        elif kind is ReleaseTasks:
             yield Released(client, message.tasks)
         else:
             count = message.frames if kind is ValueMessage else 0
@@ -450,7 +451,7 @@ def _check(folder: Path, header: Taken | Gave) -> Path:
     return path
 
 
-def _unpacked(packed: Packed, frames: list[Buffer], at: list[int]) -> Value:
+def _unpacked(packed: PackedValue, frames: list[Buffer], at: list[int]) -> Value:
     """A value from what :meth:`Value.packed` made of it."""
     if packed.parts is not None:
         return joined([_unpacked(part, frames, at) for part in packed.parts])

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 from parslab.dataflow.persistence.log_format import Closed, Joined, Known, Left, Lingers, Opened, folder_of
 from parslab.dataflow.persistence.log_writer import Recorder
 from parslab.records.events import NoticeRaised
-from parslab.wire.messages import PROTOCOL, Acked, Hello
+from parslab.wire.messages.base import PROTOCOL
+from parslab.wire.messages.client import BatchesAcknowledged, ClientHello
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -76,7 +77,7 @@ class Keeper:
 
     # ----- clients
 
-    def joined(self, client: Client, hello: Hello | None = None) -> None:
+    def joined(self, client: Client, hello: ClientHello | None = None) -> None:
         """A client has come; the owner, without a word."""
         client.host = hello.host if hello is not None else socket.gethostname()
         client.notebook = hello.notebook if hello is not None else self._kernel.run.get("notebook", "")
@@ -101,7 +102,7 @@ class Keeper:
         safe = self._record.safe(client.number)
         if safe >= client.acked + _UNTOLD:
             client.acked = safe
-            messages.append(Acked(safe))
+            messages.append(BatchesAcknowledged(safe))
 
     def acknowledge(self, untold: int = _MANY) -> None:
         """Tell those who have been told nothing for many batches; the others a moment later."""
@@ -110,7 +111,7 @@ class Keeper:
             safe = self._record.safe(client.number)
             if safe >= client.acked + untold:
                 client.acked = safe
-                self._kernel.send(client, [Acked(safe)])
+                self._kernel.send(client, [BatchesAcknowledged(safe)])
             elif safe > client.acked and not self._due:
                 self._due = True
                 self._kernel.at(time() + _LATER, self._rest)

@@ -33,8 +33,8 @@ from parslab.dataflow.persistence.log_format import (
     segments,
 )
 from parslab.wire.framed import Appender, encode
-from parslab.wire.messages import Adopted, Resolved
-from parslab.wire.messages import Reopened as ReopenedMessage
+from parslab.wire.messages.client import CallsMatched, TaskResolved
+from parslab.wire.messages.client import TasksReopened as ReopenedMessage
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -129,7 +129,7 @@ class Recorder:
         self._unsafe: dict[int, set[int]] = {}
         """By client: the batches whose files are still being written."""
         self._noted: list[tuple[Head, tuple[Buffer, ...]]] = []
-        self._ends: list[Resolved] = []
+        self._ends: list[TaskResolved] = []
         self._large: list[tuple[int, Value]] = []
         self._lines: list[bytes] = []
         self._encode = msgspec.msgpack.Encoder().encode
@@ -242,9 +242,9 @@ class Recorder:
         self._large += large
         for client, message, _ in replies:
             kind = type(message)
-            if kind is Resolved:
+            if kind is TaskResolved:
                 self._ends.append(message)
-            elif kind is Adopted:
+            elif kind is CallsMatched:
                 self._noted.append((Took(client, message.tasks), ()))
             elif kind is ReopenedMessage:
                 self.write()  # how they had ended comes before

@@ -35,15 +35,17 @@ from parslab.dataflow.persistence.log_format import (
 from parslab.records.events import TaskMoved, TaskSubmitted
 from parslab.records.reasons import Reason
 from parslab.records.states import FINAL, TaskState
-from parslab.wire.messages import Failure, Follow, Forget, Joins, TaskKind
-from parslab.wire.messages import Value as ValueMessage
+from parslab.wire.messages.base import Failure, ForgetFunctions, TaskKind
+from parslab.wire.messages.base import TaskValue as ValueMessage
+from parslab.wire.messages.client import FollowOutput, JoinBodyReturned
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from parslab.dataflow.graph.table import Table
     from parslab.dataflow.persistence.log_format import Item
-    from parslab.wire.messages import Code, Resolved, Submit
+    from parslab.wire.messages.base import DefineFunction
+    from parslab.wire.messages.client import SubmitTask, TaskResolved
     from parslab.wire.stream import Buffer
 
 __all__ = ["Past", "Recovery", "restore"]
@@ -80,10 +82,10 @@ class Past:
         self.task = called.submit.task
         self.position = position
         self.client = called.client
-        self.submit: Submit = called.submit
+        self.submit: SubmitTask = called.submit
         self.frames: list[Buffer] = called.frames
         self.app = app
-        self.resolved: Resolved | None = None
+        self.resolved: TaskResolved | None = None
         self.value: Value | None = None
         self.place: Position | None = None
         self.released = False
@@ -134,7 +136,7 @@ class Recovery:
         self.clients: dict[int, Joined] = {}
         self.gone: set[int] = set()
         self.batches: dict[int, int] = {}
-        self.codes: dict[int, tuple[Code, Buffer]] = {}
+        self.codes: dict[int, tuple[DefineFunction, Buffer]] = {}
         self.fns: dict[int, dict[int, int]] = {}
         self.newest: dict[int, int] = {}
         self.linger: float | None = None
@@ -253,21 +255,21 @@ class Recovery:
 
     def _said(self, _: Position, said: Said) -> None:
         message = said.message
-        if isinstance(message, Forget):
+        if isinstance(message, ForgetFunctions):
             for fn in message.fns:
                 self.fns.get(said.client, {}).pop(fn, None)
-        elif isinstance(message, (Follow, Joins, ValueMessage)):
+        elif isinstance(message, (FollowOutput, JoinBodyReturned, ValueMessage)):
             past = self.find(message.task)
             if past is None:
                 return
-            if isinstance(message, Follow):
+            if isinstance(message, FollowOutput):
                 past.followers.add(said.client)
-            elif isinstance(message, Joins):
+            elif isinstance(message, JoinBodyReturned):
                 self._join(past, message)
             else:
                 past.value = Value(message.inline, said.frames)
 
-    def _join(self, past: Past, message: Joins) -> None:
+    def _join(self, past: Past, message: JoinBodyReturned) -> None:
         found = [inner for task in message.tasks if (inner := self.find(task)) is not None]
         if past.resolved is not None or len(found) < len(message.tasks):
             return  # in the second case its body is called again

@@ -19,7 +19,8 @@ from parslab.dataflow.graph.explain import changed_parts
 from parslab.dataflow.graph.task import Task
 from parslab.records.events import TaskAdopted, TaskMoved, TaskSubmitted
 from parslab.records.states import FINAL, SUCCESSES, TaskState
-from parslab.wire.messages import Adopted, TaskKind
+from parslab.wire.messages.base import TaskKind
+from parslab.wire.messages.client import CallsMatched
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from parslab.dataflow.graph.function_registry import Codes
     from parslab.dataflow.graph.table import Table
     from parslab.dataflow.graph.values import Value
-    from parslab.wire.messages import Submit
+    from parslab.wire.messages.client import SubmitTask
     from parslab.wire.stream import Buffer
 
 __all__ = ["Adoption", "Call"]
@@ -87,7 +88,7 @@ class Adoption:
 
     def called(
         self,
-        submit: Submit,
+        submit: SubmitTask,
         frames: Sequence[Buffer],
         fingerprint: bytes,
         parts: dict[str, bytes],
@@ -143,7 +144,7 @@ class Adoption:
 
     # ----- what comes
 
-    def submit(self, client: int, message: Submit, frames: list[Buffer], app: str) -> bool:
+    def submit(self, client: int, message: SubmitTask, frames: list[Buffer], app: str) -> bool:
         """Serve a call of the next kernel; False when it has to be made anew (by whoever asks)."""
         fn = message.fn
         fingerprint = self.codes.fingerprints[fn] if fn >= 0 else b""
@@ -200,7 +201,7 @@ class Adoption:
                 return call
         return None
 
-    def _hand_on(self, call: Call, client: int, message: Submit, app: str) -> bool:
+    def _hand_on(self, call: Call, client: int, message: SubmitTask, app: str) -> bool:
         task = self.table.tasks.get(call.task) if not call.run else None
         if task is not None and task.state not in FINAL:
             self._take_over(task, client, message)
@@ -214,7 +215,7 @@ class Adoption:
         self._give(call, client, message, app, value)
         return True
 
-    def _take_over(self, task: Task, client: int, message: Submit) -> None:
+    def _take_over(self, task: Task, client: int, message: SubmitTask) -> None:
         """A task that goes on belongs to another client now, which keeps its number."""
         table = self.table
         task.client, task.released = client, False
@@ -231,17 +232,17 @@ class Adoption:
             if not task.waiting:
                 table.needs_met(task, message.at)
 
-    def _name(self, task: Task, message: Submit) -> None:
+    def _name(self, task: Task, message: SubmitTask) -> None:
         """Both sides call it by its old number from now on; the new one means it until everybody knows."""
         if task.alias:
             self.table.tasks.pop(task.alias, None)
         task.alias = message.task
         self.table.tasks[message.task] = task
         self._keys[task.id] = self._keys[message.task]
-        self.table.out.replies.append((task.client, Adopted([(message.task, task.id)]), []))
+        self.table.out.replies.append((task.client, CallsMatched([(message.task, task.id)]), []))
         self.table.out.events.append(TaskAdopted(message.at, task.id, task.client, message.cell))
 
-    def _give(self, call: Call, client: int, message: Submit, app: str, value: Value) -> None:
+    def _give(self, call: Call, client: int, message: SubmitTask, app: str, value: Value) -> None:
         """A task that has ended, with a value that was kept."""
         table, number = self.table, message.task
         old = table.tasks.get(call.task) if not call.run else None
@@ -267,7 +268,7 @@ class Adoption:
             self._name(old, message)
         table.tell_end(old)
 
-    def _replace(self, call: Call, client: int, message: Submit, frames: list[Buffer], app: str) -> None:
+    def _replace(self, call: Call, client: int, message: SubmitTask, frames: list[Buffer], app: str) -> None:
         """A body that ran in the lost kernel runs in this one; what waits for it waits for the new one."""
         table = self.table
         table.submit(client, message, frames, app)
@@ -280,7 +281,7 @@ class Adoption:
 
     # ----- why not
 
-    def _reason(self, message: Submit, app: str, fingerprint: bytes, taken: Call | None) -> str:
+    def _reason(self, message: SubmitTask, app: str, fingerprint: bytes, taken: Call | None) -> str:
         """Why a call has to be made anew, as the rest of a sentence."""
         if taken is not None:
             return f"the result of the earlier call (task {taken.task}) cannot be read any more"
@@ -318,7 +319,9 @@ _ENDS = {
 }
 
 
-def _key(submit: Submit, frames: Sequence[Buffer], fingerprint: bytes, deps: Sequence[bytes | None]) -> bytes | None:
+def _key(
+    submit: SubmitTask, frames: Sequence[Buffer], fingerprint: bytes, deps: Sequence[bytes | None]
+) -> bytes | None:
     """The lineage of a call; None where a call that it comes from has none."""
     if submit.kind == TaskKind.external or submit.unknown or (submit.fn < 0 and not submit.identity):
         return None

@@ -16,7 +16,8 @@ from parslab.dataflow.persistence.replay import Recovery, restore
 from parslab.records.events import NoticeRaised
 from parslab.records.reasons import Reason
 from parslab.records.states import FINAL, SUCCESSES, TaskState
-from parslab.wire.messages import Acked, Failure, Resolved, Resumed, RunLocal, TaskKind, Want
+from parslab.wire.messages.base import Failure, TaskKind
+from parslab.wire.messages.client import BatchesAcknowledged, ClientResumed, RequestValue, RunLocalTask, TaskResolved
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -80,7 +81,7 @@ class SecondLife:
         )
         kernel.number_from(max([*recovery.clients, *recovery.batches, -1]) + 1)
         # What clients are to do they are told when they have said what they know.
-        table.out.replies = [reply for reply in table.out.replies if type(reply[1]) is Resolved]
+        table.out.replies = [reply for reply in table.out.replies if type(reply[1]) is TaskResolved]
         self._expected = {number for number in recovery.clients if number not in recovery.gone}
         self._holds = False
         self._held: list[Task] = []
@@ -145,10 +146,10 @@ class SecondLife:
         client.fns = self._fns.pop(client.number, {})
         self._expected.discard(client.number)
 
-    def acked(self, client: Client) -> Acked:
+    def acked(self, client: Client) -> BatchesAcknowledged:
         """How many of its batches we have."""
         client.acked = self.recovery.batches.get(client.number, 0)
-        return Acked(client.acked)
+        return BatchesAcknowledged(client.acked)
 
     def _missing(self) -> None:
         """These have not come back."""
@@ -164,7 +165,7 @@ class SecondLife:
 
     # ----- what clients know
 
-    def resumed(self, client: Client, message: Resumed) -> None:
+    def resumed(self, client: Client, message: ClientResumed) -> None:
         """A client has sent again what we had not, and says which of its futures are unfinished."""
         kernel, pending = self._kernel, set(message.pending)
         table = kernel.table
@@ -179,10 +180,10 @@ class SecondLife:
                 if waited_for:
                     tell.append(table.resolved(task))
                 elif task.wanted and task.value is None and task.state is TaskState.exec_done:
-                    tell.append(Want(task.id))
+                    tell.append(RequestValue(task.id))
             elif task.kind != TaskKind.remote:
                 if task.state is TaskState.launched or task.state is TaskState.running:
-                    tell.append(RunLocal(task.id, again=True))
+                    tell.append(RunLocalTask(task.id, again=True))
             elif not waited_for and task.worker is None and not task.dependents:
                 # It had been told before it was written down: it runs when its value is asked for.
                 self._parked[task.id] = (task, client)
@@ -219,7 +220,7 @@ class SecondLife:
         """These are waited for, and nobody knows them."""
         lost = [task for task in tasks if task not in self._kernel.table.tasks]
         if lost and client.number in self._kernel.clients:
-            self._kernel.send(client, [Resolved(task, TaskState.failed, failure=_LOST) for task in lost])
+            self._kernel.send(client, [TaskResolved(task, TaskState.failed, failure=_LOST) for task in lost])
 
     def _release(self) -> None:
         """Let the tasks run that have waited for the owner."""

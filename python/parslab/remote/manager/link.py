@@ -16,7 +16,7 @@ import msgspec
 import zmq
 
 from parslab.errors import ProtocolError
-from parslab.wire.messages import ToManagerMessage
+from parslab.wire.messages.manager import ToManagerMessage
 from parslab.wire.stream import Buffer, Stream, decoder
 from parslab.wire.zmq_parts import PART, joined, parted, quickly_copied
 

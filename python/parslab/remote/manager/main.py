@@ -25,7 +25,8 @@ from parslab.remote.manager.sampling import Sampler, usable_memory
 from parslab.remote.pool.processes import Plan, adopt_orphans, bury_orphans, end_orphans
 from parslab.version import version
 from parslab.wire.invitations import RunOver
-from parslab.wire.messages import PROTOCOL, ManagerHello
+from parslab.wire.messages.base import PROTOCOL
+from parslab.wire.messages.manager import ManagerHello
 
 __all__ = ["main"]
 

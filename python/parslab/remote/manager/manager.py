@@ -19,24 +19,17 @@ from parslab.records.events import NoticeRaised, WorkerMoved
 from parslab.records.states import TaskState
 from parslab.remote.loop import Loop
 from parslab.remote.pool.pool import Pool
-from parslab.wire.messages import (
-    Accepted,
-    Beat,
-    Broken,
-    Code,
-    Draining,
-    Farewell,
-    Forget,
-    Interrupt,
+from parslab.wire.messages.base import DefineFunction, ForgetFunctions, OutputPrinted, Refused, frame_count
+from parslab.wire.messages.manager import (
+    LinkHeartbeat,
+    ManagerAccepted,
+    ManagerBroken,
+    ManagerDraining,
     ManagerHello,
-    Outcome,
-    Printed,
-    Refused,
-    Report,
-    Run,
-    WorkerTold,
-    frame_count,
+    ManagerLeft,
+    WorkerStateChanged,
 )
+from parslab.wire.messages.worker import InterruptTask, Outcome, RunTask, WorkerReport
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -45,7 +38,7 @@ if TYPE_CHECKING:
     from parslab.remote.manager.link import Link, NearLink
     from parslab.remote.manager.sampling import Sampler
     from parslab.remote.pool.processes import Plan
-    from parslab.wire.messages import Failure
+    from parslab.wire.messages.base import Failure
     from parslab.wire.stream import Buffer
 
 __all__ = ["GIVE_BACK", "Job", "Manager"]
@@ -64,7 +57,7 @@ class Job:
 
     __slots__ = ("attempt", "fn", "frames", "id", "run", "spec", "state", "worker")
 
-    def __init__(self, run: Run, frames: Sequence[Buffer]) -> None:
+    def __init__(self, run: RunTask, frames: Sequence[Buffer]) -> None:
         self.id = run.task
         self.attempt = run.attempt
         self.fn = run.fn
@@ -72,7 +65,7 @@ class Job:
         self.frames = frames
         self.state = TaskState.ready
         self.worker: Any = None
-        self.spec: Run | None = run if run.slots > 1 or run.limit > 0 else None
+        self.spec: RunTask | None = run if run.slots > 1 or run.limit > 0 else None
 
 
 class Manager:
@@ -110,7 +103,7 @@ class Manager:
         self._link: Link | NearLink
         self._sampler: Sampler | None = None
         self._jobs: dict[int, Job] = {}
-        self._codes: dict[int, tuple[Code, Buffer]] = {}
+        self._codes: dict[int, tuple[DefineFunction, Buffer]] = {}
         self._out: list[Any] = []
         self._frames: list[Buffer] = []
         self._timers: list[tuple[float, int, Callable[[], None]]] = []
@@ -153,14 +146,14 @@ class Manager:
         if not self._draining:
             log.info("drains: %s", reason)
             self._draining = reason
-            self._out.append(Draining(reason))
+            self._out.append(ManagerDraining(reason))
 
     def close(self) -> None:
         """End the workers; what they still told is sent."""
         self.pool.close()
         with contextlib.suppress(Exception):
             if not self.again:
-                self._out.append(Farewell(self.left))
+                self._out.append(ManagerLeft(self.left))
                 self._flush()
         self._link.close()
         self.loop.close()
@@ -228,7 +221,7 @@ class Manager:
             return
         period = self._options["heartbeat_period"]
         if now - self._said >= period / 2:
-            self._out.append(Beat())
+            self._out.append(LinkHeartbeat())
         self.at(now + period, self._beat)
 
     def _sample(self) -> None:
@@ -256,7 +249,7 @@ class Manager:
                 back.append(job.id)
         if back:
             back.reverse()
-            self._out.append(Report(-1, 0.0, tuple(back)))
+            self._out.append(WorkerReport(-1, 0.0, tuple(back)))
         self._progress = now
         return due
 
@@ -281,7 +274,7 @@ class Manager:
         jobs: list[Job] = []
         for message in messages:
             kind = type(message)
-            if kind is Run:
+            if kind is RunTask:
                 count = message.frames
                 if message.values:
                     count += sum(map(frame_count, message.values))
@@ -289,7 +282,7 @@ class Manager:
                 at += count
                 self._jobs[job.id] = job
                 jobs.append(job)
-            elif kind is Code:
+            elif kind is DefineFunction:
                 self._codes[message.fn] = message, frames[at]
                 at += 1
             else:
@@ -302,17 +295,17 @@ class Manager:
             queue.put(jobs)
 
     def _told(self, message: Any) -> None:
-        if type(message) is Forget:
+        if type(message) is ForgetFunctions:
             for fn in message.fns:
                 self._codes.pop(fn, None)
-                self.pool.forget_code(fn, Forget([fn]))
-        elif type(message) is Interrupt:
+                self.pool.forget_code(fn, ForgetFunctions([fn]))
+        elif type(message) is InterruptTask:
             self._cancel(message.task)
-        elif type(message) is Accepted:
+        elif type(message) is ManagerAccepted:
             self._accepted = True
         elif type(message) is Refused:
             self.leave(f"it was refused: {message.reason}")
-        elif type(message) is not Beat:
+        elif type(message) is not LinkHeartbeat:
             self.drain("it was told to leave")
             if not self._jobs:
                 self.leave(self._draining)  # now: what follows in this round may look no more
@@ -326,15 +319,15 @@ class Manager:
             self.pool.stop_task(job, time())
             return
         del self._jobs[task]
-        self._out.append(Report(-1, 0.0, (task,)))
+        self._out.append(WorkerReport(-1, 0.0, (task,)))
 
     # ----- what the pool asks and tells
 
-    def code(self, fn: int) -> tuple[Code, Buffer]:
+    def code(self, fn: int) -> tuple[DefineFunction, Buffer]:
         """What a worker needs to know before it can run this function."""
         return self._codes[fn]
 
-    def message(self, job: Job, frames: list[Buffer]) -> Run:
+    def message(self, job: Job, frames: list[Buffer]) -> RunTask:
         """The message that carries a task, as it came."""
         if job.frames:
             frames.extend(job.frames)
@@ -345,7 +338,7 @@ class Manager:
 
     def begun(self, job: Job, since: float, worker: str) -> None:
         """Its body runs, and has for a moment: short tasks are never told of, nor measured."""
-        self._out.append(Report(job.id, since))
+        self._out.append(WorkerReport(job.id, since))
         if self._sampler is not None:
             self._sampler.begun(job.worker.pid, job.id, job.attempt)
             self._sampled.add(job.id)
@@ -353,7 +346,7 @@ class Manager:
     def returned(self, job: Job, now: float) -> None:
         """The queue has it again, and drops it when it was cancelled."""
         if job.state is TaskState.cancelled and self._jobs.pop(job.id, None) is not None:
-            self._out.append(Report(-1, 0.0, (job.id,)))
+            self._out.append(WorkerReport(-1, 0.0, (job.id,)))
 
     def ended(self, job: Job, outcome: Outcome, frames: list[Buffer], worker: str) -> None:
         """Its outcome goes to the DataFlowKernel as it is."""
@@ -382,7 +375,7 @@ class Manager:
     def dropped(self) -> None:
         """An outcome came late or twice."""
 
-    def printed(self, message: Printed) -> None:
+    def printed(self, message: OutputPrinted) -> None:
         """A task printed something."""
         self._out.append(message)
 
@@ -393,7 +386,7 @@ class Manager:
     def event(self, event: Event) -> None:
         """What the pool has to say of its workers."""
         if type(event) is WorkerMoved:
-            self._out.append(WorkerTold(event.worker, event.state, event.pid, event.reason))
+            self._out.append(WorkerStateChanged(event.worker, event.state, event.pid, event.reason))
         elif type(event) is NoticeRaised:
             log.warning("%s", event.text)
 
@@ -403,6 +396,6 @@ class Manager:
         pool.queue.tasks.clear()
         self._jobs.clear()
         if back:
-            self._out.append(Report(-1, 0.0, tuple(back)))
-        self._out.append(Broken(pool.broken))
+            self._out.append(WorkerReport(-1, 0.0, tuple(back)))
+        self._out.append(ManagerBroken(pool.broken))
         self.leave(pool.broken)

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Protocol
 from parslab.cores import cgroups, quota
 from parslab.errors import ConfigurationError
 from parslab.remote.manager.usage import Processes, PsutilProcesses, Usage
-from parslab.wire.messages import NodeSample, TaskSample
+from parslab.wire.messages.manager import NodeSample, TaskSample
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping

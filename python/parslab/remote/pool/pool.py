@@ -23,18 +23,15 @@ from parslab.remote.pool.processes import Plan, Process, end_strays, how_it_ende
 from parslab.remote.pool.queue import Queue, Slot, Work, not_begun
 from parslab.remote.pool.stopping import Stops
 from parslab.serialize.failures import failure_from
-from parslab.wire.messages import (
-    PROTOCOL,
-    Code,
-    Failure,
-    Interrupt,
-    Look,
+from parslab.wire.messages.base import PROTOCOL, DefineFunction, Failure, OutputPrinted
+from parslab.wire.messages.worker import (
+    InterruptTask,
     Outcome,
-    Printed,
-    Report,
-    Run,
+    ProbeWorker,
+    RunTask,
     WorkerControlMessage,
     WorkerHello,
+    WorkerReport,
 )
 from parslab.wire.stream import Batch, Buffer, Stream, decoder
 
@@ -65,10 +62,10 @@ class PoolOwner(Protocol):
     def event(self, event: Event) -> None:
         """Tell monitoring."""
 
-    def code(self, fn: int) -> tuple[Code, Buffer]:
+    def code(self, fn: int) -> tuple[DefineFunction, Buffer]:
         """What a worker needs to know before it can run this function."""
 
-    def message(self, task: Any, frames: list[Buffer]) -> Run:
+    def message(self, task: Any, frames: list[Buffer]) -> RunTask:
         """The message that carries a task; large buffers go to ``frames``."""
 
     def sent(self, task: Any, now: float, worker: str) -> None:
@@ -89,7 +86,7 @@ class PoolOwner(Protocol):
     def dropped(self) -> None:
         """An outcome came late or twice, and is ignored."""
 
-    def printed(self, message: Printed) -> None:
+    def printed(self, message: OutputPrinted) -> None:
         """A task printed something."""
 
     def demands(self, task: Any) -> tuple[int, float]:
@@ -148,7 +145,7 @@ class Pool:
         self.queue = Queue(owner.demands)
         self.peers: list[Peer] = []
         self._stops = Stops(
-            time, owner.at, lambda peer, task: self._tell_control(peer, Interrupt(task)), log.warning, self.peers
+            time, owner.at, lambda peer, task: self._tell_control(peer, InterruptTask(task)), log.warning, self.peers
         )
         self.broken = ""
         """Why no worker will ever come."""
@@ -226,7 +223,7 @@ class Pool:
     def look(self, now: float) -> None:
         """Ask workers that have been silent what they are at (D5)."""
         for slot in self.queue.to_look_at(now):
-            self._tell_control(slot, Look())  # type: ignore[arg-type]
+            self._tell_control(slot, ProbeWorker())  # type: ignore[arg-type]
 
     def tell_states(self) -> None:
         """Tell monitoring who is busy; called when a delta is due, not for every task."""
@@ -283,11 +280,11 @@ class Pool:
                         buffers = list(frames[at : at + message.frames])
                         at += message.frames
                     self._ended(peer, message, buffers, now)
-                elif kind is Printed:
+                elif kind is OutputPrinted:
                     key = message.task, message.stream
                     peer.shipped[key] = peer.shipped.get(key, 0) + len(message.text)
                     self._owner.printed(message)
-                elif kind is Report:
+                elif kind is WorkerReport:
                     self._reported(peer, message, now)
                 elif not message.control:
                     self._greeted(peer, message)
@@ -305,7 +302,7 @@ class Pool:
             outcome.failure = failure_from(AppTimeout(outcome.task, limit))
         self._owner.ended(task, outcome, frames, peer.name)
 
-    def _reported(self, peer: Peer, report: Report, now: float) -> None:
+    def _reported(self, peer: Peer, report: WorkerReport, now: float) -> None:
         back = self.queue.reported(peer, report.running, report.returned, now)
         for task in back:
             self._owner.returned(task, now)
@@ -379,7 +376,7 @@ class Pool:
                 for stream in (1, 2):
                     text = peer.process.words(stream, peer.shipped.get((task.id, stream), 0))
                     if text:
-                        self._owner.printed(Printed(task.id, stream, text))
+                        self._owner.printed(OutputPrinted(task.id, stream, text))
             error: ParslabError = WorkerLost(task.id, how, peer.host, peer.pid, words, str(reason))
             log.warning("%s", error)
             if limit := self._stops.overtime(task.id):

@@ -12,7 +12,7 @@ import signal
 import threading
 from typing import TYPE_CHECKING
 
-from parslab.wire.messages import Interrupt, Look, Report
+from parslab.wire.messages.worker import InterruptTask, ProbeWorker, WorkerReport
 
 if TYPE_CHECKING:
     from parslab.remote.worker.links import Link
@@ -42,10 +42,10 @@ def _serve(worker: Worker, link: Link, main: int) -> None:
         while True:
             for messages, _ in link.receive(_TICK if streaming else None):
                 for message in messages:
-                    if type(message) is Look:
+                    if type(message) is ProbeWorker:
                         streaming = True
                         link.send([_report(worker)])
-                    elif type(message) is Interrupt:
+                    elif type(message) is InterruptTask:
                         link.send([_interrupt(worker, message.task, main)])
                     else:
                         return
@@ -57,14 +57,14 @@ def _serve(worker: Worker, link: Link, main: int) -> None:
         end_group()
 
 
-def _report(worker: Worker) -> Report:
+def _report(worker: Worker) -> WorkerReport:
     returned = worker.give_back()
-    return Report(worker.current, worker.since, tuple(returned))
+    return WorkerReport(worker.current, worker.since, tuple(returned))
 
 
-def _interrupt(worker: Worker, task: int, main: int) -> Report:
+def _interrupt(worker: Worker, task: int, main: int) -> WorkerReport:
     if worker.current == task:
         worker.interrupting = task
         signal.pthread_kill(main, signal.SIGINT)
-        return Report(worker.current, worker.since)
-    return Report(worker.current, worker.since, tuple(worker.give_back(task)))
+        return WorkerReport(worker.current, worker.since)
+    return WorkerReport(worker.current, worker.since, tuple(worker.give_back(task)))

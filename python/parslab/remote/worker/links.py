@@ -13,7 +13,7 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any, Protocol
 
-from parslab.wire.messages import ControlMessage, WorkerMessage
+from parslab.wire.messages.worker import ControlMessage, WorkerMessage
 from parslab.wire.spin_wait import Eagerness
 from parslab.wire.stream import Batch, Buffer, Stream, decoder
 from parslab.wire.zmq_parts import joined, parted

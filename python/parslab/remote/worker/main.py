@@ -18,7 +18,8 @@ from parslab.remote.worker.control import end_group, start_control
 from parslab.remote.worker.links import tcp_links, unix_links
 from parslab.remote.worker.output import Output
 from parslab.remote.worker.worker import Worker
-from parslab.wire.messages import PROTOCOL, WorkerHello
+from parslab.wire.messages.base import PROTOCOL
+from parslab.wire.messages.worker import WorkerHello
 
 __all__ = ["main"]
 

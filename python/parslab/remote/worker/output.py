@@ -16,7 +16,7 @@ import tempfile
 import threading
 from typing import TYPE_CHECKING
 
-from parslab.wire.messages import Printed
+from parslab.wire.messages.base import OutputPrinted
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -53,7 +53,7 @@ class _Stream:
         self.sent = 0
         self.cut = 0
 
-    def take(self, task: int, final: bool) -> list[Printed]:
+    def take(self, task: int, final: bool) -> list[OutputPrinted]:
         size = os.lseek(self.fd, 0, os.SEEK_END)
         printed = []
         room = min(HEAD - self.sent, size - self.read)
@@ -64,7 +64,7 @@ class _Stream:
             self.read += len(data)
             self.sent += len(data)
             if data:
-                printed.append(Printed(task, self.number, data))
+                printed.append(OutputPrinted(task, self.number, data))
         if final:
             printed += self._end(task, size)
         elif size - self.read > _TRIM:
@@ -74,7 +74,7 @@ class _Stream:
             _punch(self.fd, start)
         return printed
 
-    def _end(self, task: int, size: int) -> list[Printed]:
+    def _end(self, task: int, size: int) -> list[OutputPrinted]:
         """The tail; the file is empty then."""
         start = max(self.read, size - TAIL)
         tail = os.pread(self.fd, size - start, start)
@@ -85,7 +85,7 @@ class _Stream:
         os.ftruncate(self.fd, 0)
         self.read = self.sent = self.cut = 0
         mark = f"\n... [{cut} bytes cut] ...\n".encode() if cut else b""
-        return [Printed(task, self.number, mark + tail)] if tail else []
+        return [OutputPrinted(task, self.number, mark + tail)] if tail else []
 
 
 def _punch(fd: int, end: int) -> None:
@@ -137,7 +137,7 @@ class Output:
         self._open()
         self._lock = threading.Lock()
 
-    def take(self, task: int, final: bool, still: Callable[[], bool] | None = None) -> list[Printed]:
+    def take(self, task: int, final: bool, still: Callable[[], bool] | None = None) -> list[OutputPrinted]:
         """What ``task`` has printed since the last call; ``final`` when it has ended.
 
         Asked by the thread that does not run the tasks, ``still`` says whether it still runs: if so, what is there can

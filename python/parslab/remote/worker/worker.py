@@ -23,7 +23,8 @@ from parslab.serialize.failures import failure_of, one_line
 from parslab.serialize.functions import load_function
 from parslab.serialize.references import resolving
 from parslab.serialize.values import pack, unpack
-from parslab.wire.messages import Code, Failure, Forget, Outcome, Packed, Run
+from parslab.wire.messages.base import DefineFunction, Failure, ForgetFunctions, PackedValue
+from parslab.wire.messages.worker import Outcome, RunTask
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -58,7 +59,7 @@ class Worker:
         self._link = link
         self._output = output
         self._page = page if page is not None else memoryview(bytearray(16)).cast("q")
-        self._todo: deque[tuple[Run, list[bytearray]]] = deque()
+        self._todo: deque[tuple[RunTask, list[bytearray]]] = deque()
         self._reading = threading.Lock()  # the control thread reads ahead when the main thread is in a task
         self._finished: deque[tuple[list[Any], Sequence[Buffer]]] = deque()
         self._gathering = 0.0
@@ -96,15 +97,15 @@ class Worker:
         for messages, frames in batches:
             at = 0
             for message in messages:
-                if type(message) is Run:
+                if type(message) is RunTask:
                     count = message.frames + sum(map(_frames_of, message.values))
                     self._todo.append((message, frames[at : at + count] if count else []))
                     at += count
-                elif type(message) is Code:
+                elif type(message) is DefineFunction:
                     self._codes[message.fn] = frames[at]
                     self._names[message.fn] = message.name
                     at += 1
-                elif type(message) is Forget:
+                elif type(message) is ForgetFunctions:
                     for fn in message.fns:
                         self._codes.pop(fn, None)
                 else:
@@ -112,7 +113,7 @@ class Worker:
 
     # ----- one task
 
-    def _execute(self, run: Run, frames: list[bytearray]) -> None:
+    def _execute(self, run: RunTask, frames: list[bytearray]) -> None:
         self.since = started = time()
         inline, failure, interrupted = b"", None, False
         out: list[Buffer] = []
@@ -146,7 +147,7 @@ class Worker:
         if out or not self._todo or ended - self._gathering > _GATHER or failure is not None:
             self.send_finished()
 
-    def _call(self, run: Run, frames: list[bytearray]) -> tuple[bytes, list[Buffer]]:
+    def _call(self, run: RunTask, frames: list[bytearray]) -> tuple[bytes, list[Buffer]]:
         function = self._codes[run.fn]
         if not callable(function):
             function = self._codes[run.fn] = load_function(bytes(function))
@@ -170,7 +171,7 @@ class Worker:
             what = f"the result of app {self._names[run.fn]} ({type(result).__name__})"
             raise SerializationError(what, one_line(error)) from error
 
-    def _failure(self, run: Run, error: BaseException) -> Failure:
+    def _failure(self, run: RunTask, error: BaseException) -> Failure:
         # The frames of _execute and _call are ours; what the user wrote begins below them.
         return failure_of(error, _OURS + 1)
 
@@ -251,7 +252,7 @@ class _Values:
 
     __slots__ = ("_frames", "_known", "_starts", "_values")
 
-    def __init__(self, values: tuple[Packed, ...], frames: list[bytearray]) -> None:
+    def __init__(self, values: tuple[PackedValue, ...], frames: list[bytearray]) -> None:
         self._values = values
         self._frames = frames
         self._known: dict[int, Any] = {}
@@ -264,7 +265,7 @@ class _Values:
             self._known[place] = self._unpack(self._values[place], self._starts[place])
         return self._known[place]
 
-    def _unpack(self, value: Packed, at: int) -> Any:
+    def _unpack(self, value: PackedValue, at: int) -> Any:
         if value.parts is None:
             return unpack(value.inline, self._frames[at : at + value.frames])
         parts = []
@@ -274,5 +275,5 @@ class _Values:
         return parts
 
 
-def _frames_of(packed: Packed) -> int:
+def _frames_of(packed: PackedValue) -> int:
     return packed.frames if packed.parts is None else sum(map(_frames_of, packed.parts))

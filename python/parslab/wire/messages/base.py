@@ -1,0 +1,147 @@
+"""What the messages of several links share: the base class, values, failures, functions and output.
+
+A batch is a list of messages packed as one msgpack header, followed by the frames (large opaque buffers) that its
+messages announce, in the order of the messages. ``inline`` bytes are opaque too: only the process that called an app
+and the worker that runs it unpickle them. New fields are optional and come last; removing or retyping a field raises
+``PROTOCOL``. Tags are unique over all links, so that one decoder error names the message.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+__all__ = [
+    "INLINE",
+    "PARAMETERS",
+    "PROTOCOL",
+    "DefineFunction",
+    "Failure",
+    "ForgetFunctions",
+    "OutputPrinted",
+    "PackedValue",
+    "Refused",
+    "TaskKind",
+    "TaskSpec",
+    "TaskValue",
+    "WireMessage",
+    "frame_count",
+]
+
+PROTOCOL = 1
+"""Major number of this wire; peers with another one are refused."""
+
+
+INLINE = 16 * 1024
+"""Pickles up to this many bytes ride in the header; larger ones, and all out-of-band buffers, are frames."""
+
+
+PARAMETERS = "parameters"
+"""Name of the part of a function that holds the names of its positional parameters, with commas between them."""
+
+
+class WireMessage(msgspec.Struct, array_like=True, gc=False):
+    pass
+
+
+class TaskKind:
+    """Who executes a task (``Submit.kind``)."""
+
+    remote = 0
+    """A worker of an executor."""
+    local = 1
+    """The client's thread pool, arguments by reference."""
+    join = 2
+    """The client runs the body, which returns futures to wait for."""
+    external = 3
+    """A future of somebody else: the client only reports how it ended."""
+
+
+class PackedValue(msgspec.Struct, array_like=True):
+    """An opaque value: a pickle stream and how many frames carry its buffers (the first one the stream, if ``inline``
+    is empty).  A join of several futures is a list of ``parts`` instead."""
+
+    inline: bytes
+    frames: int = 0
+    parts: tuple[PackedValue, ...] | None = None
+
+
+def frame_count(packed: PackedValue) -> int:
+    """How many frames belong to ``packed``, parts included."""
+    return packed.frames if packed.parts is None else sum(map(frame_count, packed.parts))
+
+
+class Failure(msgspec.Struct, array_like=True, gc=False, frozen=True):
+    """Why a task failed."""
+
+    error: str
+    """``Type: message``, one line."""
+    traceback: str = ""
+    payload: bytes = b""
+    """The exception itself, pickled."""
+    roots: tuple[tuple[int, str, str], ...] = ()
+    """For dependency and join failures: (task, description, error) of the tasks that really failed."""
+    path: tuple[int, ...] = ()
+    """The way from this task to the first root."""
+    reason: str = ""
+    """Name of a ``Reason``; empty: the function raised."""
+
+
+class TaskSpec(msgspec.Struct, array_like=True, gc=False, frozen=True):
+    """What a call asks for beyond what every call gets; most calls have none."""
+
+    cores: float = 0.0
+    """0: as many as a worker has."""
+    memory: int = 0
+    """Bytes; 0: as much as a worker has."""
+    gpus: int = 0
+    priority: float | None = None
+    """Smaller is sooner; those without one come last."""
+    max_run_time: float = 0.0
+    """Seconds; 0: no limit."""
+    retries: int = -1
+    """How often it may be tried again; -1: as often as the run allows."""
+
+
+class Refused(WireMessage, tag=33):
+    """The peer is turned away; one sentence that names the side to fix."""
+
+    reason: str
+
+
+class DefineFunction(WireMessage, tag=2):
+    """A pickled function, known by number from now on.  Its pickle is always ``frames`` long."""
+
+    fn: int
+    digest: bytes
+    name: str
+    frames: int
+    fingerprint: bytes = b""
+    """The same in every process for a function with the same body, captured values and helpers (16 bytes)."""
+    parts: dict[str, bytes] = {}
+    """What the fingerprint is made of, by name, so that a change can be named."""
+    origin: str = ""
+    """``module:name`` of what it was made of; empty where that does not name one function."""
+
+
+class ForgetFunctions(WireMessage, tag=65):
+    """These functions are not called any more (by the numbers of the receiver's peer: client's, or the run's)."""
+
+    fns: list[int]
+
+
+class OutputPrinted(WireMessage, tag=39):
+    """Output of a task, to those who follow it; and from a worker's control link to the DataFlowKernel."""
+
+    task: int
+    stream: int
+    """1 stdout, 2 stderr."""
+    text: bytes
+
+
+class TaskValue(WireMessage, tag=9):
+    """A value on its way: from the client that was asked by Want, to the client that asked by Fetch."""
+
+    task: int
+    inline: bytes
+    frames: int
+    parts: tuple[PackedValue, ...] | None = None

@@ -1,0 +1,104 @@
+"""Messages between a worker and the process that owns it: the DataFlowKernel or a manager.
+
+Each worker has two links: tasks and their outcomes travel on the data link; a thread serves the control link while a
+task runs.
+"""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+from parslab.wire.messages.base import (
+    DefineFunction,
+    Failure,
+    ForgetFunctions,
+    OutputPrinted,
+    PackedValue,
+    Refused,
+    WireMessage,
+)
+
+__all__ = [
+    "ControlMessage",
+    "InterruptTask",
+    "LeaveWhenDone",
+    "Outcome",
+    "ProbeWorker",
+    "RunTask",
+    "WorkerControlMessage",
+    "WorkerHello",
+    "WorkerMessage",
+    "WorkerReport",
+]
+
+
+class RunTask(WireMessage, tag=64):
+    """Run this; frames: those of the arguments, then those of ``values`` in order, depth first."""
+
+    task: int
+    attempt: int
+    fn: int
+    args: bytes
+    frames: int
+    values: tuple[PackedValue, ...] = ()
+    slots: int = 1
+    """How many of a manager's workers it takes the place of."""
+    limit: float = 0.0
+    """Seconds that it may run; 0: no limit."""
+
+
+class LeaveWhenDone(WireMessage, tag=66):
+    """Exit when the tasks sent before are done."""
+
+
+WorkerMessage: TypeAlias = RunTask | DefineFunction | ForgetFunctions | LeaveWhenDone | Refused
+
+
+class ProbeWorker(WireMessage, tag=70):
+    """(control) What are you at?  Give back what you have not begun, and send output while you are busy."""
+
+
+class InterruptTask(WireMessage, tag=71):
+    """(control) Raise KeyboardInterrupt in this task, if it is the one running; give it back if it is not begun."""
+
+    task: int
+
+
+ControlMessage: TypeAlias = ProbeWorker | InterruptTask | Refused
+
+
+class WorkerHello(WireMessage, tag=80):
+    """First message of each link of a worker."""
+
+    worker: str
+    protocol: int
+    package: str
+    python: str
+    pid: int
+    host: str
+    executor: int
+    control: bool = False
+
+
+class Outcome(WireMessage, tag=81):
+    """A task ended on the worker: a value, or a failure."""
+
+    task: int
+    attempt: int
+    inline: bytes
+    frames: int
+    started: float
+    ended: float
+    failure: Failure | None = None
+    interrupted: bool = False
+
+
+class WorkerReport(WireMessage, tag=82):
+    """(control) Answer to Look and Interrupt: the task running since when (or -1), and those given back."""
+
+    running: int
+    since: float
+    returned: tuple[int, ...] = ()
+
+
+WorkerControlMessage: TypeAlias = WorkerHello | Outcome | WorkerReport | OutputPrinted
