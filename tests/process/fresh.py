@@ -87,11 +87,11 @@ class Kernel:
         for message in messages:
             kind = type(message).__name__
             own = [frames.pop(0) for _ in range(getattr(message, "frames", 0))]
-            if kind == "Code":
+            if kind == "DefineFunction":
                 self._codes[message.fn] = message
-            elif kind == "Follow":
+            elif kind == "FollowOutput":
                 self._marks.put(message.task)
-            elif kind == "Submit":
+            elif kind == "SubmitTask":
                 code = self._codes.get(message.fn)
                 self._calls.append(
                     {

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from parslab.client.handle.dfk import DataFlowKernel
-from parslab.client.process.launch import Started, launch, start
+from parslab.client.process.launch import StartedRun, launch, start
 from parslab.version import version
 from tests.process.house import is_gone, until
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["Lives"]
 
 
-class _Unburied(Started):
+class _Unburied(StartedRun):
     """Nobody buries it: another one is to take its place."""
 
     def bury(self) -> None:
@@ -45,7 +45,7 @@ class Lives:
         self.run_dir = self._started.run_dir
         self.dfk = self._joined(self._started)
 
-    def _joined(self, started: Started) -> DataFlowKernel:
+    def _joined(self, started: StartedRun) -> DataFlowKernel:
         unburied = _Unburied(started.settings, started.popen, started.sock)
         self.peer = unburied
         dfk = DataFlowKernel(self.config, started.run, started.run_dir, started.popen.pid, unburied)
@@ -66,7 +66,7 @@ class Lives:
         ours, theirs = socket.socketpair()
         popen = launch(self.settings, theirs.fileno())
         theirs.close()
-        self._started = Started(self.settings, popen, ours)
+        self._started = StartedRun(self.settings, popen, ours)
         self.dfk = self._joined(self._started)
 
     def bury(self) -> None:

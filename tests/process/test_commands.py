@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import psutil
 import pytest
 
-from parslab.providers.batch.commands import Answer, Hung, run
+from parslab.providers.batch.commands import CommandHung, CommandResult, run
 from parslab.remote.pool.processes import bury_orphans
 
 if TYPE_CHECKING:
@@ -22,14 +22,14 @@ def test_an_answer_is_all_that_a_command_said(tmp_path: Path) -> None:
     told = tmp_path / "in"
     told.write_text("asked")
     answer = run(["bash", "-c", "cat; echo no >&2; exit 3"], 10, str(told))
-    assert answer == Answer(3, "asked", "no\n")
-    assert run(["cat"], 10) == Answer(0)
+    assert answer == CommandResult(3, "asked", "no\n")
+    assert run(["cat"], 10) == CommandResult(0)
 
 
 def test_a_command_that_hangs_is_killed_with_all_that_it_started(tmp_path: Path) -> None:
     pid = tmp_path / "pid"
     begun = time.monotonic()
-    with pytest.raises(Hung, match=r"bash did not answer within 0\.5 s"):
+    with pytest.raises(CommandHung, match=r"bash did not answer within 0\.5 s"):
         run(["bash", "-c", f"sleep 60 & echo $! > {pid}; wait"], 0.5)
     assert time.monotonic() - begun < 5
     with suppress(psutil.NoSuchProcess):

@@ -11,7 +11,7 @@ import pytest
 
 import parslab
 from parslab import Config, LowLatencyExecutor, python_app
-from parslab.client.process.launch import Started
+from parslab.client.process.launch import StartedRun
 from tests.process.blocks import executor as blocks_executor
 from tests.process.house import House, is_gone, until, within
 from tests.process.panel import picture
@@ -42,7 +42,7 @@ def test_cleanup_does_not_wait(house: House) -> None:
     with parslab.load(config(house)) as dfk:
         future = nap(60)
     assert future.cancelled()
-    assert isinstance(dfk._started, Started)
+    assert isinstance(dfk._started, StartedRun)
     assert dfk._started.popen.poll() == 0
 
 

@@ -19,7 +19,7 @@ from parslab.providers.local import LocalProvider
 from parslab.records.events import BlockMoved, NoticeRaised
 from parslab.records.states import BlockState
 from parslab.scaling.base import Load
-from parslab.scaling.controller import Controller
+from parslab.scaling.controller import ScalingController
 from parslab.scaling.journal import NAME, leftovers
 from tests.process.house import until, within
 
@@ -138,7 +138,7 @@ def runners() -> Iterator[list[Hanging]]:
             thread.join(10.0)
 
 
-def controller(loop: Loop, runner: Any, tmp_path: Path, label: str = "big", **settings: Any) -> Controller:
+def controller(loop: Loop, runner: Any, tmp_path: Path, label: str = "big", **settings: Any) -> ScalingController:
     given = {
         "label": label,
         "provider": {"class": "x:X", "options": {}},
@@ -151,7 +151,7 @@ def controller(loop: Loop, runner: Any, tmp_path: Path, label: str = "big", **se
         "manager": {"max_workers": 1, "cores_per_worker": 1.0, "mem_per_worker": None, "accelerators": []},
         **settings,
     }
-    made = Controller(given, loop, "manager", tmp_path / "blocks", runner=runner)
+    made = ScalingController(given, loop, "manager", tmp_path / "blocks", runner=runner)
     made.start()
     return made
 

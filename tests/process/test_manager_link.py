@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import zmq
 
-from parslab.remote.manager.link import Link
+from parslab.remote.manager.link import ManagerLink
 from parslab.wire.messages.manager import ManagerLeft
 from tests.process.house import until
 
@@ -19,7 +19,7 @@ def test_what_is_sent_to_nobody_does_not_block(frames: list[bytes]) -> None:
     public, secret = (key.decode() for key in zmq.curve_keypair())
     settings: dict[str, Any] = {"server_key": public, "public_key": public, "secret_key": secret}
     with socket.create_server(("127.0.0.1", 0)) as server:
-        link = Link(settings, f"tcp://127.0.0.1:{server.getsockname()[1]}", b"me")
+        link = ManagerLink(settings, f"tcp://127.0.0.1:{server.getsockname()[1]}", b"me")
         server.accept()[0].close()
 
         def over() -> str:

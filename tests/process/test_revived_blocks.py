@@ -15,7 +15,7 @@ import pytest
 
 import parslab
 from parslab import python_app
-from parslab.scaling.journal import Journal, leftovers
+from parslab.scaling.journal import BlockJournal, leftovers
 from tests.process.blocks import executor
 from tests.process.house import is_gone, until, workers_of
 from tests.process.lives import Lives
@@ -171,7 +171,7 @@ def test_a_number_that_came_again_is_not_touched(house: House) -> None:
         managers_here(run, 1)
         stranger = psutil.Popen(["sleep", "60"], start_new_session=True)
         try:
-            journal = Journal(run.run_dir, "htex")
+            journal = BlockJournal(run.run_dir, "htex")
             run.kill()
             journal.requested("7", f"parslab.{run.settings['run']}.htex.7")
             journal.submitted("7", f"{stranger.pid}-0123abcd")

@@ -18,7 +18,7 @@ import pytest
 
 import parslab
 from parslab import join_app, python_app
-from parslab.dataflow.persistence.log_format import Ended, entries, folder_of
+from parslab.dataflow.persistence.log_format import EndItem, entries, folder_of
 from parslab.errors import DataFlowKernelLost
 from parslab.executors import LowLatencyExecutor, ThreadPoolExecutor
 from parslab.records import panel
@@ -142,7 +142,7 @@ def test_the_picture_goes_on(house: House, tmp_path: Path) -> None:
         before = began()
         assert before is not None
         folder = folder_of(dfk.run_dir)
-        until(lambda: sum(isinstance(item, Ended) for _, item in entries(folder)) == 30)
+        until(lambda: sum(isinstance(item, EndItem) for _, item in entries(folder)) == 30)
         first = picture(dfk).run
         fed: queue.SimpleQueue[bytes] = queue.SimpleQueue()
         dfk.on_feed = fed.put

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from parslab.dataflow.graph.backoff import Again
-from parslab.dataflow.high_throughput.node_health import Suspects
-from parslab.dataflow.high_throughput.scheduler import Dispatch, ManagerSlot
+from parslab.dataflow.graph.backoff import NextAttempt
+from parslab.dataflow.high_throughput.node_health import NodeHealth
+from parslab.dataflow.high_throughput.scheduler import ManagerSlot, Scheduler
 from parslab.records.states import TaskState
 
 S = TaskState
@@ -28,8 +28,8 @@ class Cluster:
     """Managers of two workers each, some of them bad, and functions of which some fail wherever they run."""
 
     def __init__(self, seed: int, bad: int, good: int, after: int = 10, retries: int = 1) -> None:
-        self.suspects = Suspects(after)
-        self.queue = Dispatch(dice=random.Random(seed), doubtful=self.suspects.doubtful)
+        self.suspects = NodeHealth(after)
+        self.queue = Scheduler(dice=random.Random(seed), doubtful=self.suspects.doubtful)
         self.bad = {f"bad-{n}" for n in range(bad)}
         for name in (*sorted(self.bad), *(f"good-{n}" for n in range(good))):
             self.queue.add(ManagerSlot(name, "0", 2, 0.0))
@@ -69,7 +69,7 @@ class Cluster:
         task.state = S.ready
         if task.attempt < self.retries:
             task.attempt += 1
-            self.queue.put_again([Again(task, slot.name, False)], self.now)
+            self.queue.put_again([NextAttempt(task, slot.name, False)], self.now)
         else:
             task.state = S.failed
             self.failed.append(task)

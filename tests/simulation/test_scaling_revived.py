@@ -8,7 +8,7 @@ import pytest
 
 from parslab.scaling.blocks import GRACE, RETURN
 from parslab.scaling.jobs import LOOK_FOR
-from parslab.scaling.journal import Journal, leftovers
+from parslab.scaling.journal import BlockJournal, leftovers
 from parslab.testing.scaling import RECONNECT_FOR, Cluster
 
 if TYPE_CHECKING:
@@ -109,7 +109,7 @@ def test_a_job_whose_managers_do_not_come_back_is_cancelled_and_replaced(tmp_pat
 def in_flight(made: Cluster, folder: Path) -> None:
     """A fourth block was being submitted when it was killed."""
     made.kill()
-    Journal(folder, "htex").requested("3", "parslab.r1.htex.3")
+    BlockJournal(folder, "htex").requested("3", "parslab.r1.htex.3")
     made.play(5.0)
     made.revive()
 

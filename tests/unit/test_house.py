@@ -25,7 +25,7 @@ LAYERS = (
     {"launchers", "monitoring", "data_provider", "remote"},
     {"providers"},
     {"executors", "scaling"},
-    {"config"},
+    {"config", "cleanup"},
     {"sites"},
     {"client", "dataflow"},
     {"app"},

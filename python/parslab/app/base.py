@@ -16,10 +16,10 @@ from parslab.app.resources import SPECIFICATIONS, WALLTIME, checked, specificati
 from parslab.app.special import SPECIAL, SpecialCall, special_parameters
 from parslab.bodies.absent import AbsentApp
 from parslab.client.calls.definitions import define
-from parslab.client.calls.identities import Calls
+from parslab.client.calls.identities import IdentifiedCalls
 from parslab.client.session import dfk as loaded
 from parslab.errors import ConfigurationError
-from parslab.serialize.functions import Function
+from parslab.serialize.functions import AppFunction
 
 if TYPE_CHECKING:
     from parslab.client.futures.app_future import AppFuture
@@ -83,8 +83,8 @@ class App:
         self._spec = specification(self.__name__, self.resource_specification)
         self._signature, self.kwargs = special_parameters(function)
         self._special = bool(self.kwargs)
-        self._code = Function(function, self.runner, self.__name__)
-        self._calls = Calls(self._code, True, self._ignored()) if self.cache else None
+        self._code = AppFunction(function, self.runner, self.__name__)
+        self._calls = IdentifiedCalls(self._code, True, self._ignored()) if self.cache else None
         define(self)
 
     def __call__(self, /, *args: Any, **kwargs: Any) -> AppFuture:
@@ -99,7 +99,7 @@ class App:
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
         spec: TaskSpec | None,
-        calls: Calls | None,
+        calls: IdentifiedCalls | None,
     ) -> AppFuture:
         raise NotImplementedError
 
@@ -111,7 +111,7 @@ class App:
         call.name_streams(dfk)
         calls = self._calls
         if call.automatic:  # the names of these files are others for each call
-            calls = (calls or Calls(self._code, False, self._ignored())).without(call.automatic)
+            calls = (calls or IdentifiedCalls(self._code, False, self._ignored())).without(call.automatic)
         future = self._submit(dfk, call.args, call.kwargs, spec, calls)
         streams = {
             stream: DataFuture(future, value) if hasattr(value, "cleancopy") else value

@@ -10,7 +10,7 @@ from parslab.app.special import AUTO_LOGNAME
 from parslab.bodies.bash import run
 
 if TYPE_CHECKING:
-    from parslab.client.calls.identities import Calls
+    from parslab.client.calls.identities import IdentifiedCalls
     from parslab.client.futures.app_future import AppFuture
     from parslab.client.handle.dfk import DataFlowKernel
     from parslab.wire.messages.base import TaskSpec
@@ -31,7 +31,7 @@ class BashApp(App):
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
         spec: TaskSpec | None,
-        calls: Calls | None,
+        calls: IdentifiedCalls | None,
     ) -> AppFuture:
         cell = calling_cell()
         return dfk.submit(self._code, args, kwargs, executors=self.executors, cell=cell, spec=spec, calls=calls)

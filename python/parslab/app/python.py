@@ -8,7 +8,7 @@ from parslab.app.base import App
 from parslab.app.origin import calling_cell
 
 if TYPE_CHECKING:
-    from parslab.client.calls.identities import Calls
+    from parslab.client.calls.identities import IdentifiedCalls
     from parslab.client.futures.app_future import AppFuture
     from parslab.client.handle.dfk import DataFlowKernel
     from parslab.wire.messages.base import TaskSpec
@@ -28,7 +28,7 @@ class PythonApp(App):
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
         spec: TaskSpec | None,
-        calls: Calls | None,
+        calls: IdentifiedCalls | None,
     ) -> AppFuture:
         cell = calling_cell()
         return dfk.submit(self._code, args, kwargs, executors=self.executors, cell=cell, spec=spec, calls=calls)

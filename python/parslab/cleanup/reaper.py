@@ -17,7 +17,7 @@ from typing import Any
 
 from parslab.cleanup.cleanup import burial, dead_runs, end_processes, entomb, serves
 
-__all__ = ["Undertaker", "serve"]
+__all__ = ["Reaper", "serve"]
 
 _SHELL = 'read -r _; exec "$@"'
 _START = (
@@ -28,7 +28,7 @@ _LOOK = 2.0
 """Most seconds between two looks at a run that may not be buried yet."""
 
 
-class Undertaker:
+class Reaper:
     """The one of this process, which has just begun to serve a run.
 
     Parameters

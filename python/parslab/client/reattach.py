@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from parslab.cleanup.cleanup import dead_runs, entomb, serves
-from parslab.client.process.launch import Found, connect, connection_path, digest, find_runs, read_connection
+from parslab.client.process.launch import FoundRun, connect, connection_path, digest, find_runs, read_connection
 from parslab.errors import ConfigurationError
 from parslab.places import runtime_dir
 from parslab.records.spans import said
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from parslab.config import Config
     from parslab.wire.messages.client import PriorTasks
 
-__all__ = ["Turn", "attached", "come_back", "decide", "live_run", "still_here"]
+__all__ = ["ReattachChoice", "attached", "come_back", "decide", "live_run", "still_here"]
 
 _SILENT = 300.0
 """Seconds after which a run on another host that shows no sign of life in its connection file is taken for gone."""
@@ -39,7 +39,7 @@ _STARTS = 3
 """Times that a killed run is started again, when what was started is killed, too."""
 
 
-class Turn(enum.Enum):
+class ReattachChoice(enum.Enum):
     """What to do with a live run of our notebook."""
 
     attach = 1
@@ -49,7 +49,7 @@ class Turn(enum.Enum):
     """Leave it to those who use it, and start another one."""
 
 
-def decide(same: bool, resume: bool, shared: bool) -> Turn:
+def decide(same: bool, resume: bool, shared: bool) -> ReattachChoice:
     """The rule.
 
     Parameters
@@ -62,11 +62,11 @@ def decide(same: bool, resume: bool, shared: bool) -> Turn:
         Another live kernel of the notebook uses it.
     """
     if same and resume:
-        return Turn.attach
-    return Turn.beside if shared else Turn.replace
+        return ReattachChoice.attach
+    return ReattachChoice.beside if shared else ReattachChoice.replace
 
 
-class Return:
+class Reattach:
     """How the coming back went: a run to go on with, or what a new one inherits, and what to tell."""
 
     def __init__(self) -> None:
@@ -82,7 +82,7 @@ class Return:
             entomb(path, info)
 
 
-def come_back(notebook: str, config: Config | None, resume: bool = True) -> Return:
+def come_back(notebook: str, config: Config | None, resume: bool = True) -> Reattach:
     """Look for live runs of this notebook, newest first, and go on with one, or make room for a new one.
 
     Parameters
@@ -94,7 +94,7 @@ def come_back(notebook: str, config: Config | None, resume: bool = True) -> Retu
     resume
         Whether the user wants to go on with a run, or with the results of one that is replaced.
     """
-    back = Return()
+    back = Reattach()
     wanted = None if config is None else digest(config)
     for info in reversed(find_runs()):
         if info.get("notebook") != notebook:
@@ -117,7 +117,7 @@ def come_back(notebook: str, config: Config | None, resume: bool = True) -> Retu
             return back
     for path, info in _dead(notebook):
         same = wanted in (None, info.get("digest"))
-        if decide(same, resume, shared=False) is Turn.attach:
+        if decide(same, resume, shared=False) is ReattachChoice.attach:
             try:
                 back.kernel = _revived(info, notebook, config)
             except ConfigurationError as error:
@@ -141,9 +141,9 @@ def come_back(notebook: str, config: Config | None, resume: bool = True) -> Retu
 
 def _has_record(info: Mapping[str, Any]) -> bool:
     """Whether there is something to go on from."""
-    from parslab.client.process.restart import Revival
+    from parslab.client.process.restart import KernelRestart
 
-    return Revival(info["run"], Path(info["run_dir"]), "").possible()
+    return KernelRestart(info["run"], Path(info["run_dir"]), "").possible()
 
 
 def _dead(notebook: str) -> list[tuple[Path, dict[str, Any]]]:
@@ -165,7 +165,7 @@ def _revived(info: dict[str, Any], notebook: str, config: Config | None) -> Data
         It has no record to go on from, or cannot be started.
     """
     from parslab.client.handle.dfk import DataFlowKernel
-    from parslab.client.process.restart import Revival, alone, revive
+    from parslab.client.process.restart import KernelRestart, alone, revive
 
     run_dir = Path(info["run_dir"])
     with alone(run_dir):  # until it has said where it is
@@ -177,7 +177,7 @@ def _revived(info: dict[str, Any], notebook: str, config: Config | None) -> Data
         while True:
             started, starts = revive(run_dir, how="was killed"), starts + 1
             kernel = DataFlowKernel(config, started.run, started.run_dir, started.popen.pid, started)
-            kernel._revival = Revival(started.run, started.run_dir, notebook)
+            kernel._revival = KernelRestart(started.run, started.run_dir, notebook)
             try:
                 kernel._open(started.sock, threads)
             except ConfigurationError:
@@ -187,12 +187,12 @@ def _revived(info: dict[str, Any], notebook: str, config: Config | None) -> Data
                 return kernel
 
 
-def _take_turn(turn: Turn, kernel: DataFlowKernel, back: Return, resume: bool) -> None:
+def _take_turn(turn: ReattachChoice, kernel: DataFlowKernel, back: Reattach, resume: bool) -> None:
     name = f"Run {kernel.run} of this notebook"
-    if turn is Turn.attach:
+    if turn is ReattachChoice.attach:
         back.kernel = kernel
         back.told.append(still_here(kernel))
-    elif turn is Turn.beside:
+    elif turn is ReattachChoice.beside:
         users = ", ".join(map(str, _sharers(kernel)))
         kernel.leave()
         back.told.append(f"{name} is used by process {users}: it stays as it is, and a new run was started.")
@@ -268,19 +268,19 @@ def attached(info: dict[str, Any], notebook: str, config: Config | None = None) 
         It cannot be reached, or turns us away.
     """
     from parslab.client.handle.dfk import DataFlowKernel
-    from parslab.client.process.restart import Revival
+    from parslab.client.process.restart import KernelRestart
     from parslab.version import version
 
     mine = bool(notebook) and info.get("notebook") == notebook
     threads: dict[str, int] = {}
     if mine:
         config, threads = _settings_of(info, config)
-    peer = Found(info) if mine else None
+    peer = FoundRun(info) if mine else None
     kernel = DataFlowKernel(config if mine else None, info["run"], Path(info["run_dir"]), info["pid"], peer)
     python = f"{sys.version_info[0]}.{sys.version_info[1]}"
     sock = connect(info)
     if info.get("resume"):
-        kernel._revival = Revival(info["run"], Path(info["run_dir"]), notebook)
+        kernel._revival = KernelRestart(info["run"], Path(info["run_dir"]), notebook)
     kernel._open(sock, threads, ClientHello(PROTOCOL, version(), python, os.getpid(), socket.gethostname(), notebook))
     return kernel
 

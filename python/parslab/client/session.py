@@ -121,14 +121,14 @@ def _again(running: DataFlowKernel, given: Config | None) -> DataFlowKernel:
 def _new_run(config: Config, notebook: str, inherits: list[str]) -> DataFlowKernel:
     from parslab.client.handle.dfk import DataFlowKernel
     from parslab.client.process.launch import start
-    from parslab.client.process.restart import Revival
+    from parslab.client.process.restart import KernelRestart
     from parslab.version import version
 
     started = start(config, version(), notebook, inherits)
     kernel = DataFlowKernel(config, started.run, started.run_dir, started.popen.pid, started)
     threads = {e.label: e.max_threads for e in config.executors if hasattr(e, "max_threads")}
     if config.resume:
-        kernel._revival = Revival(started.run, started.run_dir, notebook)
+        kernel._revival = KernelRestart(started.run, started.run_dir, notebook)
     kernel._open(started.sock, threads)
     return kernel
 

@@ -18,19 +18,19 @@ from pathlib import Path
 from time import time
 from typing import TYPE_CHECKING, Any
 
-from parslab.dataflow.clients.commands import Orders
-from parslab.dataflow.clients.connection import Client, listen
-from parslab.dataflow.clients.presence import Attendance
-from parslab.dataflow.clients.retry_service import Mending
-from parslab.dataflow.clients.sessions import Reception
-from parslab.dataflow.graph.function_registry import Codes
+from parslab.dataflow.clients.commands import ClientCommands
+from parslab.dataflow.clients.connection import ClientConnection, listen
+from parslab.dataflow.clients.presence import Presence
+from parslab.dataflow.clients.retry_service import RetryService
+from parslab.dataflow.clients.sessions import Sessions
+from parslab.dataflow.graph.function_registry import FunctionRegistry
 from parslab.dataflow.graph.memo import Memo
 from parslab.dataflow.graph.retry_plan import functions_needed
-from parslab.dataflow.graph.table import Table
-from parslab.dataflow.persistence.checkpointing import Remembered
-from parslab.dataflow.persistence.log_service import Keeper
-from parslab.dataflow.resume.resume_from_log import Heirs
-from parslab.dataflow.worker_events import Ledger
+from parslab.dataflow.graph.table import TaskTable
+from parslab.dataflow.persistence.checkpointing import Checkpointing
+from parslab.dataflow.persistence.log_service import LogService
+from parslab.dataflow.resume.resume_from_log import ResumeFromLog
+from parslab.dataflow.worker_events import WorkerEvents
 from parslab.monitoring.monitor import Monitor
 from parslab.records.events import (
     Event,
@@ -41,19 +41,19 @@ from parslab.records.events import (
     RunStarted,
 )
 from parslab.remote.loop import Loop
-from parslab.remote.pool.pool import Pool
-from parslab.remote.pool.processes import Plan, adopt_orphans, bury_orphans, end_orphans, thread_variables
+from parslab.remote.pool.pool import WorkerPool
+from parslab.remote.pool.processes import ProcessPlan, adopt_orphans, bury_orphans, end_orphans, thread_variables
 from parslab.wire.messages.base import ForgetFunctions, OutputPrinted, Refused
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from parslab.cleanup.reaper import Undertaker
+    from parslab.cleanup.reaper import Reaper
     from parslab.dataflow.clients.connection_file import ConnectionFile
-    from parslab.dataflow.graph.backoff import Again
+    from parslab.dataflow.graph.backoff import NextAttempt
     from parslab.dataflow.graph.task import Task
-    from parslab.dataflow.high_throughput.managers import Managers
-    from parslab.dataflow.network.remote_workers import FarWorkers
+    from parslab.dataflow.high_throughput.managers import ManagerService
+    from parslab.dataflow.network.remote_workers import RemoteWorkers
     from parslab.wire.stream import Buffer
 
 __all__ = ["Kernel"]
@@ -70,7 +70,7 @@ _FAREWELL = 5.0
 _STREAMS = {1: "stdout", 2: "stderr"}
 
 
-class Kernel(Ledger, Reception):
+class Kernel(WorkerEvents, Sessions):
     """One run.
 
     Parameters
@@ -90,23 +90,23 @@ class Kernel(Ledger, Reception):
         self.run = settings
         executors = settings["executors"]
         self.labels = tuple(e["label"] for e in executors)
-        self.codes = Codes()
+        self.codes = FunctionRegistry()
         self.memo = Memo(self.codes, on=settings.get("app_cache", True))
-        self.table = Table(self.labels, settings.get("retries", 0), self.memo, lives=True)
-        self.remembered = Remembered(self.memo, settings, self.at, self._tell)
+        self.table = TaskTable(self.labels, settings.get("retries", 0), self.memo, lives=True)
+        self.remembered = Checkpointing(self.memo, settings, self.at, self._tell)
         self.reasons: list[Callable[[int], str | None]] = []
         """Asked first why a task ran."""
         self.loop = Loop(self.act, self._broke)
-        self.keeper = Keeper(self)
+        self.keeper = LogService(self)
         self.record = None
-        self.heirs: Heirs | None = None
-        self.undertaker: Undertaker | None = None
-        self.pools: dict[int, Pool | Managers] = {
+        self.heirs: ResumeFromLog | None = None
+        self.undertaker: Reaper | None = None
+        self.pools: dict[int, WorkerPool | ManagerService] = {
             number: self._pool(number, e) for number, e in enumerate(executors) if e["kind"] != "threads"
         }
         self._hubs: list[Any] = []
         """The run's port, and its socket for managers of this host."""
-        self.clients: dict[int, Client] = {}
+        self.clients: dict[int, ClientConnection] = {}
         self._numbers = itertools.count()
         self._timers: list[tuple[float, int, Callable[[], None]]] = []
         self._order = itertools.count()
@@ -116,27 +116,27 @@ class Kernel(Ledger, Reception):
         self._unwatched = os.environ.get("PARSLAB_MONITORING") == "off"
         self._dropping: set[int] = set()
         self._dropped_at = (0, 0)
-        self.mending = Mending(self)
-        self.orders = Orders(self)
+        self.mending = RetryService(self)
+        self.orders = ClientCommands(self)
         self._owner_socket = owner
         self._listener: socket.socket | None = None
-        self._doors: list[FarWorkers] = []
+        self._doors: list[RemoteWorkers] = []
         self.controllers: dict[str, Any] = {}
         """Those of the executors that have blocks, by label."""
         self.reason = ""
         self.ended_by: int | None = None
         """The owner that asked for the end."""
-        self.attendance = Attendance(self, connection)
+        self.attendance = Presence(self, connection)
 
-    def _pool(self, number: int, settings: dict[str, Any]) -> Pool | Managers:
+    def _pool(self, number: int, settings: dict[str, Any]) -> WorkerPool | ManagerService:
         if settings["kind"] == "high_throughput":
-            from parslab.dataflow.high_throughput.managers import Managers
+            from parslab.dataflow.high_throughput.managers import ManagerService
 
-            return Managers(number, settings, self)
-        plan = Plan({**thread_variables(settings["threads_per_worker"]), **settings["environment"]})
-        return Pool(number, settings["label"], settings["label"], [plan] * settings["workers"], self)
+            return ManagerService(number, settings, self)
+        plan = ProcessPlan({**thread_variables(settings["threads_per_worker"]), **settings["environment"]})
+        return WorkerPool(number, settings["label"], settings["label"], [plan] * settings["workers"], self)
 
-    def broke(self, pool: Pool) -> None:
+    def broke(self, pool: WorkerPool) -> None:
         """An executor has no worker and will never have one."""
         text = f"Executor {pool.label} is stopped: {pool.broken}"
         self.event(NoticeRaised(time(), "error", text))
@@ -153,7 +153,7 @@ class Kernel(Ledger, Reception):
     def start_workers(self) -> None:
         """Start what takes longest first: the worker processes."""
         for pool in self.pools.values():
-            if isinstance(pool, Pool):
+            if isinstance(pool, WorkerPool):
                 pool.start()
         adopt_orphans()
 
@@ -162,7 +162,7 @@ class Kernel(Ledger, Reception):
         self.monitor = Monitor(Path(self.run["run_dir"]), post=self.loop.post, lives=self.run.get("revived", 0))
         self.record = self.keeper.open()
         if self.record is not None:
-            self.heirs = Heirs(self, self.record, self.run.get("inherits", ()))
+            self.heirs = ResumeFromLog(self, self.record, self.run.get("inherits", ()))
             self.reasons.append(self.heirs.why)
         self.event(
             RunStarted(
@@ -195,18 +195,20 @@ class Kernel(Ledger, Reception):
 
     def _open_hub(self, sockets: Path) -> None:
         """Open the one port of the run, if an executor has anybody come from elsewhere."""
-        from parslab.dataflow.network import listeners as doors
+        from parslab.dataflow.network import listeners
 
         wanted = [(e, self.pools[n]) for n, e in enumerate(self.run["executors"]) if n in self.pools]
-        self._hubs, self._doors = doors.open_hub(wanted, self, sockets)
-        self.controllers = {pool.label: pool.controller for pool in self.pools.values() if not isinstance(pool, Pool)}
+        self._hubs, self._doors = listeners.open_hub(wanted, self, sockets)
+        self.controllers = {
+            pool.label: pool.controller for pool in self.pools.values() if not isinstance(pool, WorkerPool)
+        }
 
     def reap(self) -> None:
         """A child process has ended."""
         own: set[int] = set()
         for pool in self.pools.values():
             pool.reap()
-            if isinstance(pool, Pool):
+            if isinstance(pool, WorkerPool):
                 own.update(peer.pid for peer in pool.peers if peer.process is not None)
         if self.undertaker is not None:
             own.add(self.undertaker.popen.pid)
@@ -352,7 +354,7 @@ class Kernel(Ledger, Reception):
         """Tasks that are tried again go first, so that they do not wait once more for all that came after them."""
         out = self.table.out
         again, out.again = out.again, []
-        by_executor: dict[int, list[Again]] = {}
+        by_executor: dict[int, list[NextAttempt]] = {}
         for one in again:
             by_executor.setdefault(one.task.executor, []).append(one)
         for executor, some in by_executor.items():

@@ -48,7 +48,7 @@ def main(path: str, fd: int) -> None:
 
 
 def _serve(settings: dict[str, Any], fd: int) -> None:
-    from parslab.cleanup.reaper import Undertaker
+    from parslab.cleanup.reaper import Reaper
     from parslab.dataflow.clients.connection_file import ConnectionFile
     from parslab.dataflow.graph.values import give_memory_back
     from parslab.dataflow.kernel import Kernel
@@ -68,7 +68,7 @@ def _serve(settings: dict[str, Any], fd: int) -> None:
             end_processes(settings["run"], lost=True)
         kernel.start_workers()
         try:
-            kernel.undertaker = Undertaker(settings)
+            kernel.undertaker = Reaper(settings)
         except OSError as error:
             log.warning("nobody will bury this run if it is killed together with its notebook: %s", error)
         give_memory_back()

@@ -7,21 +7,21 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from parslab.dataflow.graph.values import Value
+from parslab.dataflow.graph.values import StoredValue
 from parslab.wire.messages.worker import Outcome, RunTask
 
 if TYPE_CHECKING:
-    from parslab.wire.messages.base import DefineFunction, Failure, PackedValue
-    from parslab.dataflow.graph.function_registry import Codes
-    from parslab.dataflow.graph.table import Table
+    from parslab.dataflow.graph.function_registry import FunctionRegistry
+    from parslab.dataflow.graph.table import TaskTable
     from parslab.dataflow.graph.task import Task
-    from parslab.dataflow.persistence.log_writer import Recorder
+    from parslab.dataflow.persistence.log_writer import LogWriter
+    from parslab.wire.messages.base import DefineFunction, Failure, PackedValue
     from parslab.wire.stream import Buffer
 
-__all__ = ["Ledger", "run_message"]
+__all__ = ["WorkerEvents", "run_message"]
 
 
-class Ledger:
+class WorkerEvents:
     """Mixed into the kernel.
 
     Attributes
@@ -34,9 +34,9 @@ class Ledger:
         What outlives this process; None where that is not wanted.
     """
 
-    table: Table
-    codes: Codes
-    record: Recorder | None
+    table: TaskTable
+    codes: FunctionRegistry
+    record: LogWriter | None
 
     def code(self, fn: int) -> tuple[DefineFunction, Buffer]:
         """What a worker needs to know before it can run this function."""
@@ -67,7 +67,7 @@ class Ledger:
     def ended(self, task: Task, outcome: Outcome, frames: list[Buffer], worker: str) -> None:
         """It has ended on a worker."""
         if outcome.failure is None:
-            value = Value(outcome.inline, frames)
+            value = StoredValue(outcome.inline, frames)
             self.table.succeeded(task, value, outcome.started, outcome.ended, worker)
         else:
             self.table.failed(task, outcome.failure, outcome.started, outcome.ended, worker)

@@ -19,14 +19,14 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-__all__ = ["Names", "names_of", "shell_calls"]
+__all__ = ["CellNames", "names_of", "shell_calls"]
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 Comprehension = ast.ListComp | ast.SetComp | ast.DictComp | ast.GeneratorExp
 
 
 @dataclass
-class Names:
+class CellNames:
     """The names of a cell."""
 
     reads: dict[str, ast.Name] = field(default_factory=dict)
@@ -49,7 +49,7 @@ class Names:
         return tuple(name for name in self.assigned if not name.startswith("_"))
 
 
-def names_of(tree: ast.Module) -> Names:
+def names_of(tree: ast.Module) -> CellNames:
     """Analyse a cell.
 
     Examples
@@ -58,7 +58,7 @@ def names_of(tree: ast.Module) -> Names:
     >>> list(names.reads), list(names.assigned)
     (['range', 'n', 'x', 'sum'], ['y', 'total'])
     """
-    names = Names()
+    names = CellNames()
     flow = _Flow(names)
     flow.block(tree.body)
     names.certain = flow.certain & names.bound
@@ -76,7 +76,7 @@ def shell_calls(tree: ast.AST) -> Iterator[int]:
 class _Flow(ast.NodeVisitor):
     """Walks statements in the order of execution; ``certain`` holds what is surely bound at this point."""
 
-    def __init__(self, names: Names) -> None:
+    def __init__(self, names: CellNames) -> None:
         self.names = names
         self.certain: set[str] = set()
         self.local: list[set[str]] = []

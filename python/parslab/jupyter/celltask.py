@@ -19,9 +19,9 @@ from IPython.core.error import UsageError
 from IPython.core.interactiveshell import InteractiveShell
 
 from parslab.bodies.cell import Cell, run_cell
-from parslab.jupyter.cells import Names, names_of, shell_calls
+from parslab.jupyter.cells import CellNames, names_of, shell_calls
 from parslab.serialize.cells import cell_title
-from parslab.serialize.functions import Function
+from parslab.serialize.functions import AppFunction
 from parslab.wire.messages.base import TaskSpec
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ _WORKERS_OWN = frozenset(
     {"__name__", "__builtins__", "__builtin__", "__doc__", "__loader__", "__spec__", "__package__"}
 )
 
-_cells = Function(run_cell, name="cell")
+_cells = AppFunction(run_cell, name="cell")
 
 
 class CellSyntaxError(Exception):
@@ -156,7 +156,7 @@ def submit_cell(
     return future, wanted
 
 
-def travelling(names: Names, outputs: Sequence[str], namespace: Mapping[str, Any]) -> dict[str, Any]:
+def travelling(names: CellNames, outputs: Sequence[str], namespace: Mapping[str, Any]) -> dict[str, Any]:
     """What of the namespace the cell gets: what it reads, and outputs that it may leave as they are."""
     unsure = [name for name in outputs if name not in names.certain]
     candidates = dict.fromkeys([*names.reads, *sorted(names.later - names.certain), *unsure])
@@ -185,7 +185,7 @@ def raise_in_cell(error: BaseException, source: CellSource) -> NoReturn:
     raise error
 
 
-def _check_names(names: Names, namespace: Mapping[str, Any], source: CellSource) -> None:
+def _check_names(names: CellNames, namespace: Mapping[str, Any], source: CellSource) -> None:
     """Raise NameError, at its place in the cell, for the first name that cannot exist."""
     __tracebackhide__ = True
     if names.unknown_bound:
@@ -197,7 +197,7 @@ def _check_names(names: Names, namespace: Mapping[str, Any], source: CellSource)
             eval(code, {"__builtins__": builtins})
 
 
-def _check_outputs(names: Names, outputs: Sequence[str]) -> None:
+def _check_outputs(names: CellNames, outputs: Sequence[str]) -> None:
     if names.unknown_bound:
         return
     for name in outputs:

@@ -19,7 +19,7 @@ from IPython.core.magic_arguments import MagicArgumentParser
 from parslab.client import session
 from parslab.errors import ConfigurationError, ParslabError
 from parslab.jupyter.display import pacer
-from parslab.jupyter.text import Table, block_lines, duration, shortened
+from parslab.jupyter.text import TextTable, block_lines, duration, shortened
 from parslab.records import panel
 from parslab.records.spans import said, seconds_in
 from parslab.records.states import ENDED, FINAL, TaskState
@@ -228,7 +228,7 @@ def _status(words: list[str]) -> None:
         rows.append(["all", *(now.counts[state] for state in states)])
     notices = [f"{notice.level}: {notice.text}" for notice in answer.notices[-5:]]
     foot = [*block_lines(answer.blocks), *notices, _lease(run.linger), f"Files: {run.run_dir}"]
-    _show(Table(head, ["app", *states], rows, foot))
+    _show(TextTable(head, ["app", *states], rows, foot))
 
 
 def _tasks(words: list[str]) -> None:
@@ -253,7 +253,7 @@ def _tasks(words: list[str]) -> None:
         raise UsageError("The run gave no tasks.")
     rows = [_task_row(row, time.time()) for row in answer.rows]
     head = _count(answer.total) + (f", the newest {len(rows)}:" if len(rows) < answer.total else ":" if rows else "")
-    _show(Table(head, ["task", "app", "state", "time", "cell", "arguments", "error"], rows))
+    _show(TextTable(head, ["task", "app", "state", "time", "cell", "arguments", "error"], rows))
 
 
 def _task_row(row: panel.TaskRow, now: float) -> list[object]:
@@ -333,7 +333,9 @@ def _blocks(words: list[str]) -> None:
     head = f"{len(shown) or 'No'} block{'s' if len(shown) != 1 else ''}"
     head += f" ({left_out} more {'is' if left_out == 1 else 'are'} over: %parsl blocks --all)" if left_out else ""
     rows = [_block_row(row) for row in shown]
-    _show(Table(f"{head}:" if rows else f"{head}.", ["block", "state", "job", "nodes", "busy workers", "why"], rows))
+    _show(
+        TextTable(f"{head}:" if rows else f"{head}.", ["block", "state", "job", "nodes", "busy workers", "why"], rows)
+    )
 
 
 def _block_row(row: panel.BlockRow) -> list[object]:
@@ -414,7 +416,7 @@ def _parsed(command: str, words: list[str], add: Callable[[Any], object] | None 
         raise UsageError(f"%{usage[usage.index('parsl ') :]}: {error}.") from None
 
 
-def _show(table: Table) -> None:
+def _show(table: TextTable) -> None:
     from IPython.display import display
 
     display(table)  # type: ignore[no-untyped-call,unused-ignore]

@@ -12,18 +12,18 @@ import time
 import weakref
 from typing import TYPE_CHECKING, Any
 
-from parslab.jupyter.rate_limit import Pacer
+from parslab.jupyter.rate_limit import RateLimiter
 from parslab.jupyter.text import BoundedText, duration, shortened
 
 if TYPE_CHECKING:
-    from parslab.client.futures.app_future import AppFuture, LeanFuture
+    from parslab.client.futures.app_future import AppFuture, BaseFuture
 
 __all__ = ["CellOutput", "bundle", "install", "plain", "show"]
 
 PERIOD = 0.2
 TRACEBACK = 8000
 
-pacer = Pacer(PERIOD, "display")
+pacer = RateLimiter(PERIOD, "display")
 
 _COLOURS = {
     "submitted": "#888888",
@@ -40,13 +40,13 @@ _shown_already: weakref.WeakSet[Any] = weakref.WeakSet()
 """Futures that a cell returns although their display stands under it."""
 
 
-def _state(future: LeanFuture) -> str:
+def _state(future: BaseFuture) -> str:
     """The state without asking the DataFlowKernel: thousands may be shown at once."""
     parent, _ = future._identity()
     return parent.state.name if parent.done() else "submitted"
 
 
-def plain(future: LeanFuture) -> str:
+def plain(future: BaseFuture) -> str:
     """One short line: of a list of thousands, each has one."""
     parent, _ = future._identity()
     state = _state(future)
@@ -56,7 +56,7 @@ def plain(future: LeanFuture) -> str:
     return f"<{type(future).__name__}{_part(future)} task {parent.task_id} {parent.app_name[:40]} {state}{error}>"
 
 
-def _part(future: LeanFuture) -> str:
+def _part(future: BaseFuture) -> str:
     """Which part of the task's value it is, as it was asked for: ``['model'][0]``."""
     _, path = future._identity()
     text = "".join(f"[{key!r}]" for key in path) if isinstance(path, tuple) else ""
@@ -84,14 +84,14 @@ def _trouble(future: AppFuture) -> str:
     return f"<details><summary>{said}</summary><pre>{html.escape(trace)}</pre></details>"
 
 
-def bundle(future: LeanFuture) -> dict[str, str]:
+def bundle(future: BaseFuture) -> dict[str, str]:
     """MIME bundle of a future as it is now."""
     parent, _ = future._identity()
     chip = _chip(_state(future), f"{parent.app_name}{_part(future)}", f"task {parent.task_id}")
     return {"text/plain": plain(future), "text/html": f"<div>{chip}{_trouble(parent)}</div>"}
 
 
-def show(future: LeanFuture) -> None:
+def show(future: BaseFuture) -> None:
     """Display a future and keep the display true until it is done."""
     from IPython.display import display
 

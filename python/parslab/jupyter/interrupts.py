@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from parslab.app.origin import calling_cell
 from parslab.client import session
-from parslab.client.futures.app_future import LeanFuture
+from parslab.client.futures.app_future import BaseFuture
 from parslab.errors import ParslabError
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ def wake_on_signals(kernel: Any) -> None:
     loop = getattr(getattr(kernel, "io_loop", None), "asyncio_loop", None)
     if _waker is None and loop is not None and threading.current_thread() is threading.main_thread():
         _waker = _Waker(loop)
-        LeanFuture._awaiting = _waker.awaiting
+        BaseFuture._awaiting = _waker.awaiting
 
 
 def interrupted_cell(result: Any, cancel: bool) -> str:

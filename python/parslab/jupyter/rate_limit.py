@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["Pacer"]
+__all__ = ["RateLimiter"]
 
 log = logging.getLogger(__name__)
 
 
-class Pacer:
+class RateLimiter:
     """Calls what has been marked, each thing at most once a period, in the order of the marks.
 
     Parameters

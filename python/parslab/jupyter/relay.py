@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from parslab.client import session
 from parslab.jupyter import display
 from parslab.jupyter.interrupts import wake_on_signals
-from parslab.jupyter.rate_limit import Pacer
+from parslab.jupyter.rate_limit import RateLimiter
 
 if TYPE_CHECKING:
     from parslab.client.handle.dfk import DataFlowKernel
@@ -41,7 +41,7 @@ class Channel:
         Sends.
     """
 
-    def __init__(self, dfk: DataFlowKernel, pacer: Pacer) -> None:
+    def __init__(self, dfk: DataFlowKernel, pacer: RateLimiter) -> None:
         self.dfk = dfk
         self._pacer = pacer
         self._texts: list[str] = []
@@ -107,7 +107,7 @@ class Relay:
 
     def __init__(self, kernel: Any) -> None:
         self._kernel = kernel
-        self._pacer = Pacer(PERIOD, "relay")
+        self._pacer = RateLimiter(PERIOD, "relay")
         self._channel: Channel | None = None
         handlers = getattr(kernel, "control_handlers", None)
         if isinstance(handlers, dict):

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from parslab.records.panel import BlockRow
 
-__all__ = ["BoundedText", "Table", "block_lines", "duration", "shortened", "size"]
+__all__ = ["BoundedText", "TextTable", "block_lines", "duration", "shortened", "size"]
 
 _ANSI = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)")
 _OVERWRITTEN = re.compile(r"[^\n]*\r(?=[^\n\r])")
@@ -75,7 +75,7 @@ class BoundedText:
         return "".join(parts)
 
 
-class Table:
+class TextTable:
     """Rows under headings, shown as text and as HTML.
 
     Parameters

@@ -1,9 +1,9 @@
 """What is kept of what a task prints: the beginning and the end, and how much was left out between them.
 
-[core]  A task may print without end while memory, database and panel may not grow without end.  :class:`Printed`
-gathers text between two flushes (loop thread), :class:`Kept` decides what of it is written down (store thread).
+[core]  A task may print without end while memory, database and panel may not grow without end.  :class:`PrintedOutput`
+gathers text between two flushes (loop thread), :class:`OutputLimit` decides what of it is written down (store thread).
 
-Invariants: a ``Printed`` holds at most ``HEAD + 4 * TAIL`` characters after each ``add``; a ``Kept`` lets at most
+Invariants: a ``PrintedOutput`` holds at most ``HEAD + 4 * TAIL`` characters after each ``add``; a ``OutputLimit`` lets at most
 ``HEAD`` characters be written as chunks and holds at most ``TAIL`` more; written + skipped + tail = all that was
 printed.
 """
@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-__all__ = ["HEAD", "TAIL", "Kept", "Printed", "cut_mark"]
+__all__ = ["HEAD", "TAIL", "OutputLimit", "PrintedOutput", "cut_mark"]
 
 HEAD = 256 * 1024
 """Characters kept from the beginning of a stream of a task."""
@@ -22,7 +22,7 @@ TAIL = 64 * 1024
 
 
 @dataclass(slots=True)
-class Printed:
+class PrintedOutput:
     """Text of one stream of one task that has not been handed to the store yet."""
 
     head: list[str] = field(default_factory=list)
@@ -52,7 +52,7 @@ class Printed:
 
 
 @dataclass(slots=True)
-class Kept:
+class OutputLimit:
     """What the store holds of one stream of one task."""
 
     written: int = 0
@@ -61,7 +61,7 @@ class Kept:
     tail: str = ""
     skipped: int = 0
 
-    def take(self, printed: Printed) -> str:
+    def take(self, printed: PrintedOutput) -> str:
         """Take what was printed since; answers the text of a new chunk (or nothing) and renews ``tail``."""
         head = "".join(printed.head)
         chunk = head[: HEAD - self.written]

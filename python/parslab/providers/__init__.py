@@ -35,19 +35,19 @@ __all__ = [
 ]
 
 _WHERE = {
-    "CobaltProvider": "cobalt",
-    "CondorProvider": "condor",
-    "GridEngineProvider": "grid_engine",
+    "CobaltProvider": "batch.cobalt",
+    "CondorProvider": "batch.condor",
+    "GridEngineProvider": "batch.grid_engine",
     "Job": "base",
     "JobStatus": "base",
-    "LSFProvider": "lsf",
+    "LSFProvider": "batch.lsf",
     "LocalProvider": "local",
-    "PBSProProvider": "pbspro",
+    "PBSProProvider": "batch.pbspro",
     "Provider": "base",
     "Runner": "base",
-    "SlurmProvider": "slurm",
+    "SlurmProvider": "batch.slurm",
     "SubmitError": "base",
-    "TorqueProvider": "torque",
+    "TorqueProvider": "batch.torque",
 }
 
 

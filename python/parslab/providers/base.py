@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from pathlib import Path
 
-__all__ = ["Adopts", "Job", "JobStatus", "Provider", "Runner", "SubmitError", "ended", "exit_file", "script_text"]
+__all__ = ["FindsJobs", "Job", "JobStatus", "Provider", "Runner", "SubmitError", "ended", "exit_file", "script_text"]
 
 
 class Job(msgspec.Struct, frozen=True):
@@ -76,7 +76,7 @@ class Runner(Protocol):
 
 
 @runtime_checkable
-class Adopts(Protocol):
+class FindsJobs(Protocol):
     """What a runner may have, too: it takes over jobs of a process that was killed.
 
     Without it the numbers of such jobs are still asked for and cancelled, but a job whose number nobody wrote down

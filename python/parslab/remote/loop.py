@@ -14,7 +14,7 @@ from collections import deque
 from time import time
 from typing import TYPE_CHECKING, Any
 
-from parslab.wire.spin_wait import Eagerness
+from parslab.wire.spin_wait import SpinWait
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -87,7 +87,7 @@ class Loop:
 
     def run(self) -> None:
         """Serve until ``running`` is false."""
-        select, eagerness = self._selector.select, Eagerness()
+        select, eagerness = self._selector.select, SpinWait()
         while self.running:
             before = self._faults
             try:

@@ -14,16 +14,16 @@ from parslab.scaling.journal import left
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from parslab.scaling.blocks import Block, Blocks
-    from parslab.scaling.jobs import Jobs
-    from parslab.scaling.picture import Sight
+    from parslab.scaling.blocks import Block, BlockTable
+    from parslab.scaling.jobs import BlockJobs
+    from parslab.scaling.picture import ScalingView
 
-__all__ = ["Adoption"]
+__all__ = ["BlockRecovery"]
 
 _UNWANTED = "it was not needed any more when the DataFlowKernel was killed"
 
 
-class Adoption:
+class BlockRecovery:
     """The blocks that are taken over; made in the loop's thread before the run's doors serve anybody.
 
     Parameters
@@ -36,7 +36,7 @@ class Adoption:
         Seconds since the epoch.
     """
 
-    def __init__(self, run_dir: Path, label: str, blocks: Blocks, sight: Sight, now: float) -> None:
+    def __init__(self, run_dir: Path, label: str, blocks: BlockTable, sight: ScalingView, now: float) -> None:
         found = left(run_dir, label)
         self._label = label
         self._taken: list[Block] = []
@@ -52,7 +52,7 @@ class Adoption:
         if found.first:
             sight.resume(len(self._taken), found.pinned, now)
 
-    def carry_out(self, jobs: Jobs) -> None:
+    def carry_out(self, jobs: BlockJobs) -> None:
         """The runner is there."""
         for block in self._all:
             jobs.adopt(block)

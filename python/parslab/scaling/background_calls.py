@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["Errands", "Inbox", "Runs"]
+__all__ = ["BackgroundCalls", "Inbox", "Runs"]
 
 log = logging.getLogger(__name__)
 
@@ -63,7 +63,7 @@ class Runs(Protocol):
         """Have ``call`` run, and ``done`` called in the loop with its answer or its error."""
 
 
-class Errands:
+class BackgroundCalls:
     """Runs calls on threads, at most ``atonce`` at a time."""
 
     def __init__(self, role: str, inbox: Inbox, atonce: int) -> None:

@@ -33,7 +33,7 @@ __all__ = [
     "SETTLED",
     "STARTS",
     "Block",
-    "Blocks",
+    "BlockTable",
 ]
 
 STARTS = 3
@@ -130,7 +130,7 @@ class Block:
         return f"block {self.id}, job {self.job or '(none)'}, managers {len(self.managers)}, reason {self.reason!r}"
 
 
-class Blocks:
+class BlockTable:
     """The blocks of one executor, in the order in which they were asked for."""
 
     def __init__(self, first: int = 0) -> None:

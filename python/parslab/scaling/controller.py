@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from parslab.errors import ConfigurationError
-from parslab.scaling.adoption import Adoption
+from parslab.scaling.adoption import BlockRecovery
 from parslab.scaling.background_calls import Inbox
-from parslab.scaling.blocks import Blocks
+from parslab.scaling.blocks import BlockTable
 from parslab.scaling.explain import stopped
-from parslab.scaling.jobs import Jobs
-from parslab.scaling.journal import Journal
-from parslab.scaling.picture import Sight, slots_of
+from parslab.scaling.jobs import BlockJobs
+from parslab.scaling.journal import BlockJournal
+from parslab.scaling.picture import ScalingView, slots_of
 from parslab.scaling.strategies import Decision, Fixed, Limits, Picture, Strategy, bounded, strategy_named
 from parslab.scaling.watch import watcher
 
@@ -30,9 +30,9 @@ if TYPE_CHECKING:
     from parslab.scaling.background_calls import Runs
     from parslab.scaling.base import ScalingOwner
     from parslab.scaling.blocks import Block
-    from parslab.scaling.watch import Watcher
+    from parslab.scaling.watch import JobWatcher
 
-__all__ = ["Controller"]
+__all__ = ["ScalingController"]
 
 log = logging.getLogger(__name__)
 
@@ -42,7 +42,7 @@ GAP = 0.2
 _OVER = "the run is over"
 
 
-class Controller:
+class ScalingController:
     """Drives the blocks of one executor.
 
     Parameters
@@ -71,14 +71,14 @@ class Controller:
         runner: Runner | None = None,
     ) -> None:
         self.label: str = settings["label"]
-        self.blocks = Blocks()
+        self.blocks = BlockTable()
         self.failed = ""
         """Why the executor is stopped."""
         self._settings, self._owner, self._folder, self._clock = settings, owner, folder, clock
         self._inbox = Inbox(owner.post)
         self._errands, self._given = errands, runner
-        self._journal = Journal(Path(str(owner.run["run_dir"])), self.label, clock)
-        self.jobs = Jobs(
+        self._journal = BlockJournal(Path(str(owner.run["run_dir"])), self.label, clock)
+        self.jobs = BlockJobs(
             settings,
             owner,
             command,
@@ -90,7 +90,7 @@ class Controller:
             errands=errands,
             news=self._news,
         )
-        self._watcher: Watcher | None = None
+        self._watcher: JobWatcher | None = None
         self._strategy: Strategy = Fixed()
         limits = Limits(
             init_blocks=settings["init_blocks"],
@@ -99,13 +99,13 @@ class Controller:
             parallelism=settings["parallelism"],
             max_idletime=_number(owner.run, "max_idletime", 120.0),
         )
-        self._sight = Sight(limits, slots_of(settings), settings.get("nodes_per_block", 1))
+        self._sight = ScalingView(limits, slots_of(settings), settings.get("nodes_per_block", 1))
         self._period = _number(owner.run, "strategy_period", 5.0)
         self._awake = False
         self._planned = float("inf")
         self._last = float("-inf")
         self._ready = False
-        self._adoption: Adoption | None = None
+        self._adoption: BlockRecovery | None = None
         self._pinned: int | None = None
         """What the journal says."""
 
@@ -120,7 +120,7 @@ class Controller:
         """Make the runner and ask for the first blocks, after those of a DataFlowKernel whose place this one takes."""
         if self._owner.run.get("revived"):
             run_dir = Path(str(self._owner.run["run_dir"]))
-            self._adoption = Adoption(run_dir, self.label, self.blocks, self._sight, self._clock())
+            self._adoption = BlockRecovery(run_dir, self.label, self.blocks, self._sight, self._clock())
             self._pinned = self._sight.pinned
         self.jobs.reads.run(self._made, self._begin)
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from parslab.records.events import BlockMoved, NoticeRaised
 from parslab.records.states import BlockState
-from parslab.scaling.background_calls import Errands
+from parslab.scaling.background_calls import BackgroundCalls
 from parslab.scaling.explain import advice, last_words
 
 if TYPE_CHECKING:
@@ -23,10 +23,10 @@ if TYPE_CHECKING:
     from parslab.providers.base import Job, Runner
     from parslab.scaling.background_calls import Inbox, Runs
     from parslab.scaling.base import ScalingOwner
-    from parslab.scaling.blocks import Block, Blocks
-    from parslab.scaling.journal import Journal
+    from parslab.scaling.blocks import Block, BlockTable
+    from parslab.scaling.journal import BlockJournal
 
-__all__ = ["Jobs"]
+__all__ = ["BlockJobs"]
 
 log = logging.getLogger(__name__)
 
@@ -42,7 +42,7 @@ AGAIN = 5.0
 HURRY = 0.5
 
 
-class Jobs:
+class BlockJobs:
     """Carries out what ``blocks`` wants.
 
     Parameters
@@ -66,8 +66,8 @@ class Jobs:
         command: str,
         folder: Path,
         *,
-        blocks: Blocks,
-        journal: Journal,
+        blocks: BlockTable,
+        journal: BlockJournal,
         clock: Callable[[], float],
         inbox: Inbox,
         errands: Runs | None,
@@ -77,9 +77,9 @@ class Jobs:
         self.runner: Runner
         self.over = threading.Event()
         """The run is over; threads that submit read it."""
-        self.reads: Runs = errands or Errands("explain", inbox, READS)
-        self._submits: Runs = errands or Errands("submit", inbox, SUBMITS)
-        self._cancels: Runs = errands or Errands("cancel", inbox, CANCELS)
+        self.reads: Runs = errands or BackgroundCalls("explain", inbox, READS)
+        self._submits: Runs = errands or BackgroundCalls("submit", inbox, SUBMITS)
+        self._cancels: Runs = errands or BackgroundCalls("cancel", inbox, CANCELS)
         self._nodes: int = settings.get("nodes_per_block", 1)
         self._owner, self._command, self._folder = owner, command, folder
         self._blocks, self._journal, self._clock, self._news = blocks, journal, clock, news
@@ -135,9 +135,9 @@ class Jobs:
 
     def adopt(self, block: Block) -> None:
         """Go on with the job of a block that another process has asked for; look for it where its number is unknown."""
-        from parslab.providers.base import Adopts
+        from parslab.providers.base import FindsJobs
 
-        able = isinstance(self.runner, Adopts)
+        able = isinstance(self.runner, FindsJobs)
         if not block.job and able:
             self._look(block, self._clock() + LOOK_FOR)
         elif not block.job:

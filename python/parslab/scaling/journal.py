@@ -17,14 +17,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from parslab.providers.base import Adopts
+from parslab.providers.base import FindsJobs
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from parslab.providers.base import Runner
 
-__all__ = ["NAME", "Entry", "Journal", "Left", "cancel_leftovers", "left", "leftovers"]
+__all__ = ["NAME", "BlockJournal", "JournaledBlock", "LeftoverJobs", "cancel_leftovers", "left", "leftovers"]
 
 log = logging.getLogger(__name__)
 
@@ -34,7 +34,7 @@ LOOKS, BETWEEN = 3, 0.5
 """How often a job is looked for by its name when a run is buried, and seconds between: it may just be arriving."""
 
 
-class Journal:
+class BlockJournal:
     """Writes the lines of one executor; safe from any thread, because a line is one write."""
 
     def __init__(self, run_dir: Path, executor: str, clock: Callable[[], float] = time.time) -> None:
@@ -87,7 +87,7 @@ class Journal:
 
 
 @dataclass(slots=True)
-class Entry:
+class JournaledBlock:
     """A block that has not ended as far as the journal knows."""
 
     name: str
@@ -102,11 +102,11 @@ class Entry:
 
 
 @dataclass(slots=True)
-class Left:
+class LeftoverJobs:
     """What the journal says of one executor."""
 
     provider: dict[str, Any] = field(default_factory=dict)
-    blocks: dict[str, Entry] = field(default_factory=dict)
+    blocks: dict[str, JournaledBlock] = field(default_factory=dict)
     first: int = 0
     """The first number that no block has had."""
     pinned: int | None = None
@@ -123,9 +123,9 @@ def leftovers(run_dir: Path) -> dict[str, dict[str, str]]:
     return {label: jobs for label, jobs in found.items() if jobs}
 
 
-def left(run_dir: Path, executor: str) -> Left:
+def left(run_dir: Path, executor: str) -> LeftoverJobs:
     """What is left of the blocks of one executor."""
-    return _read(run_dir).get(executor, Left())
+    return _read(run_dir).get(executor, LeftoverJobs())
 
 
 def cancel_leftovers(run_dir: Path) -> list[str]:
@@ -146,7 +146,7 @@ def cancel_leftovers(run_dir: Path) -> list[str]:
             said += _not_cancelled(label, found.jobs, error)
             said += [_unknown(label, entry.name, f"{error}") for entry in found.blocks.values() if not entry.job]
             continue
-        journal = Journal(run_dir, label)
+        journal = BlockJournal(run_dir, label)
         said += _found_by_name(label, found, runner, journal)
         if found.jobs:
             said += _cancel(label, found, runner, journal)
@@ -155,7 +155,7 @@ def cancel_leftovers(run_dir: Path) -> list[str]:
     return said
 
 
-def _found_by_name(label: str, found: Left, runner: Runner, journal: Journal) -> list[str]:
+def _found_by_name(label: str, found: LeftoverJobs, runner: Runner, journal: BlockJournal) -> list[str]:
     """Look for the jobs that were being submitted; tells of those that cannot be known."""
     said = []
     for block, entry in list(found.blocks.items()):
@@ -177,7 +177,7 @@ def _found_by_name(label: str, found: Left, runner: Runner, journal: Journal) ->
 
 
 def _looked_for(name: str, runner: Runner) -> str | None:
-    if not isinstance(runner, Adopts):
+    if not isinstance(runner, FindsJobs):
         raise OSError("its provider cannot look for jobs by their names")
     for look in range(LOOKS):
         if look:
@@ -188,7 +188,7 @@ def _looked_for(name: str, runner: Runner) -> str | None:
     return None
 
 
-def _cancel(label: str, found: Left, runner: Runner, journal: Journal) -> list[str]:
+def _cancel(label: str, found: LeftoverJobs, runner: Runner, journal: BlockJournal) -> list[str]:
     jobs = found.jobs
     try:
         runner.cancel(jobs)
@@ -227,9 +227,9 @@ def _runner(provider: dict[str, Any], run_dir: Path) -> Runner:
     return description.runner(run_dir / "blocks")
 
 
-def _read(run_dir: Path) -> dict[str, Left]:
+def _read(run_dir: Path) -> dict[str, LeftoverJobs]:
     """What is left of each executor; a line that was cut off by a crash is left out."""
-    found: dict[str, Left] = {}
+    found: dict[str, LeftoverJobs] = {}
     try:
         lines = (Path(run_dir) / NAME).read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
@@ -237,20 +237,20 @@ def _read(run_dir: Path) -> dict[str, Left]:
     for text in lines:
         try:
             line = json.loads(text)
-            _learn(found.setdefault(line["executor"], Left()), line)
+            _learn(found.setdefault(line["executor"], LeftoverJobs()), line)
         except (ValueError, KeyError, TypeError):
             continue
     return found
 
 
-def _learn(one: Left, line: dict[str, Any]) -> None:
+def _learn(one: LeftoverJobs, line: dict[str, Any]) -> None:
     event, block = line["event"], line.get("block", "")
     if event == "provider":
         one.provider = line["provider"]
     elif event == "pinned":
         one.pinned = line["blocks"]
     elif event == "requested":
-        one.blocks[block] = Entry(line["name"], line["time"])
+        one.blocks[block] = JournaledBlock(line["name"], line["time"])
         one.first = max(one.first, int(block) + 1)
     elif event == "ended":
         one.blocks.pop(block, None)

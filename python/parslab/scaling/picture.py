@@ -18,12 +18,12 @@ from parslab.scaling.strategies.base import BlockView, Decision, Limits, Picture
 
 if TYPE_CHECKING:
     from parslab.scaling.base import Load
-    from parslab.scaling.blocks import Block, Blocks
+    from parslab.scaling.blocks import Block, BlockTable
 
-__all__ = ["Sight", "slots_of"]
+__all__ = ["ScalingView", "slots_of"]
 
 
-class Sight:
+class ScalingView:
     """Makes pictures of one executor.
 
     Parameters
@@ -52,7 +52,7 @@ class Sight:
         self.pinned = pinned
         self._peaks.append((now, blocks))
 
-    def picture(self, blocks: Blocks, load: Load, now: float) -> Picture:
+    def picture(self, blocks: BlockTable, load: Load, now: float) -> Picture:
         """The picture of this moment."""
         self._learn(load)
         views = [self._view(block, load) for block in blocks.alive.values() if _stays(block)]

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Protocol
 
-from parslab.scaling.background_calls import Errands, Inbox
+from parslab.scaling.background_calls import BackgroundCalls, Inbox
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from parslab.providers.base import JobStatus, Runner
     from parslab.scaling.background_calls import Runs
 
-__all__ = ["CALM", "Member", "Watcher", "watcher"]
+__all__ = ["CALM", "JobWatcher", "WatchedExecutor", "watcher"]
 
 log = logging.getLogger(__name__)
 
@@ -29,7 +29,7 @@ LONGEST = 60.0
 """Most seconds between two calls that were not answered."""
 
 
-class Member(Protocol):
+class WatchedExecutor(Protocol):
     """An executor whose jobs are watched."""
 
     @property
@@ -46,7 +46,7 @@ class Member(Protocol):
         """The scheduler could not be asked, so many times in a row."""
 
 
-class Watcher:
+class JobWatcher:
     """The jobs of one scheduler.
 
     Parameters
@@ -63,7 +63,7 @@ class Watcher:
         self, at: Callable[[float, Callable[[], None]], None], clock: Callable[[], float], errands: Runs
     ) -> None:
         self._at, self._clock, self._errands = at, clock, errands
-        self.members: list[Member] = []
+        self.members: list[WatchedExecutor] = []
         self.calls = 0
         self._asking = False
         self._last = float("-inf")
@@ -125,27 +125,27 @@ class Watcher:
         known = [member.watched() for member in self.members]
         return any(jobs for jobs, _ in known), any(eager for _, eager in known)
 
-    def leave(self, member: Member) -> None:
+    def leave(self, member: WatchedExecutor) -> None:
         """A member is gone; twice is safe."""
         self.members = [other for other in self.members if other is not member]
 
 
-_WATCHERS: dict[tuple[str, str], Watcher] = {}
+_WATCHERS: dict[tuple[str, str], JobWatcher] = {}
 """By run and group; only the loop's thread looks here."""
 
 
 def watcher(
     run_dir: str,
-    member: Member,
+    member: WatchedExecutor,
     at: Callable[[float, Callable[[], None]], None],
     post: Callable[[Callable[[], None]], None],
     clock: Callable[[], float],
     errands: Runs | None = None,
-) -> Watcher:
+) -> JobWatcher:
     """The watcher of the group of this member's runner, with this member in it."""
     key = (run_dir, member.runner.group)
     found = _WATCHERS.get(key)
     if found is None or not found.members:
-        found = _WATCHERS[key] = Watcher(at, clock, errands or Errands("status", Inbox(post), 1))
+        found = _WATCHERS[key] = JobWatcher(at, clock, errands or BackgroundCalls("status", Inbox(post), 1))
     found.members.append(member)
     return found

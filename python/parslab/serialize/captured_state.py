@@ -1,7 +1,7 @@
 """What a function is made of, and whether it still is: the code, defaults, globals and captured values that it uses.
 
 A function of a notebook travels by value, with the helpers and globals it uses. Its pickle, and its fingerprint, are
-stale when a cell redefined one of them. :class:`Watch` remembers what they were made of as (where, name, object)
+stale when a cell redefined one of them. :class:`StateWatch` remembers what they were made of as (where, name, object)
 triples and compares identities before each call, which costs well under a microsecond; mutable globals cannot be
 watched so, and are pickled and compared each time; files of modules that are being edited are looked at. Called in the
 user's thread.
@@ -28,7 +28,7 @@ from parslab.serialize.pickling import dumps
 if TYPE_CHECKING:
     from parslab.serialize.modules import Source
 
-__all__ = ["Census", "Watch"]
+__all__ = ["CapturedState", "StateWatch"]
 
 _MISSING = object()
 _BY_IDENTITY = (
@@ -49,7 +49,7 @@ _SHARE = 20
 """Looking at more may take one part in so many of the time of a program that calls as fast as it can."""
 
 
-class Watch:
+class StateWatch:
     """Notices that a function or class is not what it was.
 
     Parameters
@@ -60,7 +60,7 @@ class Watch:
 
     __slots__ = ("_look_again", "_sizes", "_sources", "_volatile", "_watched")
 
-    def __init__(self, census: Census) -> None:
+    def __init__(self, census: CapturedState) -> None:
         self._watched, self._sizes = census.watched, census.sizes
         self._volatile = [(value, _digest(value)) for value in census.volatile]
         self._sources: tuple[Source, ...] = ()
@@ -132,7 +132,7 @@ class _Namespace(Mapping[str, Any]):
         return 0
 
 
-class Census:
+class CapturedState:
     """Walks what a by-value pickle of a function would hold."""
 
     def __init__(self) -> None:

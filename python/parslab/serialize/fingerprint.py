@@ -17,7 +17,7 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any
 
 from parslab.serialize.bytecode import code_term, global_names, imported_names
-from parslab.serialize.captured_state import Census, Watch
+from parslab.serialize.captured_state import CapturedState, StateWatch
 from parslab.serialize.identity import Terms, Unidentified, digest_of
 from parslab.serialize.modules import by_reference, editable, loaded_code, registered, sources_of, version_of
 
@@ -98,7 +98,7 @@ def fingerprint(function: Any, runner: Callable[..., Any] | None = None) -> tupl
     return made.digest, made.parts
 
 
-_classes: OrderedDict[int, tuple[type, Watch, bytes]] = OrderedDict()
+_classes: OrderedDict[int, tuple[type, StateWatch, bytes]] = OrderedDict()
 _KEPT = 64
 """Classes whose fingerprint is kept, and they with it: those of a notebook are few, and their instances are many."""
 
@@ -112,9 +112,9 @@ def fingerprint_of(value: Any) -> bytes:
         with contextlib.suppress(KeyError):  # another thread may just have let go of it
             _classes.move_to_end(id(value))
         return kept[2]
-    census = Census()
+    census = CapturedState()
     census.visit(value)
-    watch = Watch(census)
+    watch = StateWatch(census)
     made = Fingerprint(value)
     watch.also(made.sources)
     _classes[id(value)] = value, watch, made.digest

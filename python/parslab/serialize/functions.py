@@ -1,6 +1,6 @@
 """Functions as they are now: pickled once, and again when something that their pickle holds has changed.
 
-:class:`Function` is what an app calls; it is asked before each call, and has the answer ready while its
+:class:`AppFunction` is what an app calls; it is asked before each call, and has the answer ready while its
 ``census.Watch`` holds. With the pickle goes the fingerprint, which is the same in every process. Called in the user's
 thread only.
 """
@@ -22,16 +22,16 @@ from parslab.serialize.pickling import dumps
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from parslab.serialize.captured_state import Census, Watch
+    from parslab.serialize.captured_state import CapturedState, StateWatch
     from parslab.serialize.fingerprint import Fingerprint
 
-__all__ = ["Function", "Pickled", "load_function"]
+__all__ = ["AppFunction", "PickledFunction", "load_function"]
 
 _UNKNOWN = os.urandom(16)
 """In place of the fingerprint of a function that has none: nothing of another process may be taken for it."""
 
 
-class Pickled:
+class PickledFunction:
     """One pickle of a function, known everywhere by its digest.
 
     Attributes
@@ -63,10 +63,10 @@ class Pickled:
         self.digest = digest.digest()
 
 
-_alive: weakref.WeakValueDictionary[bytes, Pickled] = weakref.WeakValueDictionary()
+_alive: weakref.WeakValueDictionary[bytes, PickledFunction] = weakref.WeakValueDictionary()
 
 
-class Function:
+class AppFunction:
     """The function of an app, and the pickle of what it is at the moment of a call.
 
     Parameters
@@ -85,12 +85,12 @@ class Function:
         self.function = function
         self.runner = runner
         self.name = name or getattr(function, "__name__", type(function).__name__)
-        self._pickled: Pickled | None = None
-        self._watch: Watch | None = None
+        self._pickled: PickledFunction | None = None
+        self._watch: StateWatch | None = None
         self._fingerprint: Fingerprint | None = None
         self._unknown = ""
 
-    def current(self) -> Pickled:
+    def current(self) -> PickledFunction:
         """The pickle of the function as it is now.
 
         Raises
@@ -112,9 +112,9 @@ class Function:
             It has none; the text says why.
         """
         if self._watch is None or not self._watch.holds():
-            from parslab.serialize.captured_state import Census
+            from parslab.serialize.captured_state import CapturedState
 
-            census = Census()
+            census = CapturedState()
             census.visit(self.function)
             self._look(census)
         made = self._fingerprint
@@ -124,14 +124,14 @@ class Function:
             raise Unidentified(self._unknown)
         return made.here() if made.sources else made.digest
 
-    def _look(self, census: Census) -> None:
+    def _look(self, census: CapturedState) -> None:
         """Watch the function, and make its fingerprint."""
-        from parslab.serialize.captured_state import Watch
+        from parslab.serialize.captured_state import StateWatch
         from parslab.serialize.fingerprint import Fingerprint
         from parslab.serialize.identity import Unidentified
 
         self._pickled = self._watch = None  # an interrupt may come at any line
-        watch = Watch(census)
+        watch = StateWatch(census)
         self._fingerprint, self._unknown = None, ""
         try:
             self._fingerprint = Fingerprint(self.function, self.runner)
@@ -149,10 +149,10 @@ class Function:
         edited = {name: source.digest for name, source in made.sources.items()} if made is not None else {}
         return pickle.dumps(edited, 5)
 
-    def _pickle(self) -> Pickled:
-        from parslab.serialize.captured_state import Census
+    def _pickle(self) -> PickledFunction:
+        from parslab.serialize.captured_state import CapturedState
 
-        census = Census()
+        census = CapturedState()
         census.visit(self.function)
         # First watch, then pickle: a change in between makes the pickle look stale, never fresh.
         self._look(census)
@@ -162,9 +162,9 @@ class Function:
             raise census.blame(self.name, error) from error
         made = self._fingerprint
         if made is None:
-            pickled = Pickled(self.name, payload, b"", {}, self._unknown)
+            pickled = PickledFunction(self.name, payload, b"", {}, self._unknown)
         else:
-            pickled = Pickled(self.name, payload, made.digest, made.parts)
+            pickled = PickledFunction(self.name, payload, made.digest, made.parts)
         # A cell that is run again makes the same function: one pickle for both, so that the end of the older one
         # does not make the run forget the number that a call of the newer one is about to name.
         self._pickled = _alive.setdefault(pickled.digest, pickled)

@@ -19,12 +19,12 @@ from typing import TYPE_CHECKING
 from weakref import WeakSet
 
 from parslab.dataflow.graph.retry_plan import plan, reopen
-from parslab.dataflow.graph.table import Table
-from parslab.dataflow.graph.values import Value
+from parslab.dataflow.graph.table import TaskTable
+from parslab.dataflow.graph.values import StoredValue
 from parslab.records.events import TaskFailed, TaskMoved, TaskReopened
 from parslab.records.reasons import Reason
 from parslab.records.states import FINAL, SUCCESSES, TaskState
-from parslab.remote.pool.queue import Queue, Slot, not_begun
+from parslab.remote.pool.queue import PoolQueue, WorkerSlot, not_begun
 from parslab.testing.user import FakeUser
 from parslab.testing.workers import FakeWorker, Line, Told
 from parslab.wire.messages.base import Failure, TaskKind
@@ -73,7 +73,7 @@ class Faults:
     retried: float = 0.0
 
 
-class TracedValue(Value):
+class TracedValue(StoredValue):
     """A value that can be looked for after everybody has let go of it."""
 
     __slots__ = ("__weakref__",)
@@ -149,10 +149,10 @@ class Network:
         self.faults = faults or Faults()
         self.now = 1000.0
         self.history = History()
-        self.table = Table(("llex",), retries)
+        self.table = TaskTable(("llex",), retries)
         if handler:
             self.table.judges[0] = 0
-        self.queue = Queue()
+        self.queue = PoolQueue()
         self.workers: dict[str, FakeWorker] = {}
         self._agenda: list[tuple[float, int, Callable[[], None]]] = []
         self._order = itertools.count()
@@ -269,7 +269,7 @@ class Network:
         """A body is started."""
         self.history.begun[task.id, attempt] += 1
 
-    def outcome(self, slot: Slot, told: Told, failure: Failure | None, started: float, ended: float) -> None:
+    def outcome(self, slot: WorkerSlot, told: Told, failure: Failure | None, started: float, ended: float) -> None:
         """An outcome has arrived: what ``remote.pool`` does with it."""
         number, attempt = told[0].id, told[1]
         held = slot.inflight.get(number)
@@ -283,7 +283,7 @@ class Network:
         else:
             self.table.succeeded(task, self.value(task.id), started, ended, slot.name, attempt)
 
-    def reported(self, slot: Slot, running: int, since: float, returned: list[int]) -> None:
+    def reported(self, slot: WorkerSlot, running: int, since: float, returned: list[int]) -> None:
         """A report has arrived."""
         for task in self.queue.reported(slot, running, returned, self.now):
             self.table.returned(task, self.now)
@@ -307,11 +307,11 @@ class Network:
         self._hire()
 
     def _hire(self) -> None:
-        slot = Slot(f"llex-{next(self._names)}", self.now)
+        slot = WorkerSlot(f"llex-{next(self._names)}", self.now)
         self.workers[slot.name] = FakeWorker(self, slot)
         self.queue.add(slot)
 
-    def value(self, task: int) -> Value:
+    def value(self, task: int) -> StoredValue:
         """The value of a task: its own number."""
         value = TracedValue(str(task).encode(), [])
         self.history.values.add(value)

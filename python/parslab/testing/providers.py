@@ -35,10 +35,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import pytest
 
 from parslab.description import decoded, encoded
-from parslab.providers.base import Adopts, Job, JobStatus, SubmitError, exit_file
-from parslab.providers.batch.base import BatchProvider, Stuck, Unclear
-from parslab.providers.batch.commands import Answer, Hung
-from parslab.providers.batch.runner import PATIENCE, BatchRunner, Ledger
+from parslab.providers.base import FindsJobs, Job, JobStatus, SubmitError, exit_file
+from parslab.providers.batch.base import BatchProvider, StuckJob, UnclearJob
+from parslab.providers.batch.commands import CommandHung, CommandResult
+from parslab.providers.batch.runner import PATIENCE, BatchRunner, JobLedger
 from parslab.records.states import ENDED, BlockState
 
 if TYPE_CHECKING:
@@ -95,9 +95,9 @@ class Recording:
 def _state(status: JobStatus | None) -> str:
     if status is None:
         return "absent"
-    if isinstance(status, Stuck):
+    if isinstance(status, StuckJob):
         return "stuck"
-    return "unclear" if isinstance(status, Unclear) else status.state.value
+    return "unclear" if isinstance(status, UnclearJob) else status.state.value
 
 
 @dataclass
@@ -112,13 +112,13 @@ class Commands:
         The command lines that were run.
     """
 
-    answers: dict[str, list[Answer | OSError]] = field(default_factory=dict)
+    answers: dict[str, list[CommandResult | OSError]] = field(default_factory=dict)
     calls: list[list[str]] = field(default_factory=list)
 
-    def __call__(self, command: Sequence[str], limit: float, stdin: str | None = None) -> Answer:
+    def __call__(self, command: Sequence[str], limit: float, stdin: str | None = None) -> CommandResult:
         """Run a command as :func:`parslab.providers.batch.commands.run` does."""
         self.calls.append(list(command))
-        waiting = self.answers.get(command[0], [Answer(1, "", "this program says nothing here")])
+        waiting = self.answers.get(command[0], [CommandResult(1, "", "this program says nothing here")])
         answer = waiting.pop(0) if len(waiting) > 1 else waiting[0]
         if isinstance(answer, OSError):
             raise answer
@@ -254,7 +254,7 @@ class BatchSuite:
 
     def runner(self, commands: Commands, now: Callable[[], float] = lambda: 0.0, **options: Any) -> BatchRunner:
         """A runner of its own, that shares nothing with those of other tests."""
-        return BatchRunner(self.provider(**options), commands, now, Ledger())
+        return BatchRunner(self.provider(**options), commands, now, JobLedger())
 
     def answer(self, reads: str, state: str) -> tuple[str, str]:
         """A recorded answer that says so of a job, and the job."""
@@ -277,7 +277,7 @@ class BatchSuite:
         """The files are there before the command is run, and nobody else may read them."""
         text, number = self.submission()
         job, provider = a_job(tmp_path), self.provider()
-        commands = Commands({provider.submit_command(job.script)[0]: [Answer(0, text)]})
+        commands = Commands({provider.submit_command(job.script)[0]: [CommandResult(0, text)]})
         assert self.runner(commands).submit(job) == number
         assert commands.calls == [provider.submit_command(job.script)]
         assert Path(job.script).read_text() == provider.files(job)[job.script]
@@ -287,14 +287,14 @@ class BatchSuite:
     @pytest.mark.parametrize(
         ("answer", "says"),
         [
-            (Answer(1, "", "no such account: astro"), "refused the job .*no such account: astro"),
-            (Answer(0, "have a nice day"), "without naming it: have a nice day"),
+            (CommandResult(1, "", "no such account: astro"), "refused the job .*no such account: astro"),
+            (CommandResult(0, "have a nice day"), "without naming it: have a nice day"),
             (FileNotFoundError("command not found: it"), "command not found: it on .*PATH"),
-            (Hung("it did not answer within 3 s"), "did not answer within 3 s.*cmd_timeout"),
+            (CommandHung("it did not answer within 3 s"), "did not answer within 3 s.*cmd_timeout"),
         ],
     )
     def test_refusals_are_told_in_the_schedulers_words(
-        self, answer: Answer | OSError, says: str, tmp_path: Path
+        self, answer: CommandResult | OSError, says: str, tmp_path: Path
     ) -> None:
         """Nothing else is raised."""
         job = a_job(tmp_path)
@@ -314,7 +314,11 @@ class BatchSuite:
         provider = self.provider()
         text, number = self.answer("states", "running")
         program = provider.status_command([number])[0]
-        answers: list[Answer | OSError] = [Answer(1, "", "cannot connect"), Hung("slow"), Answer(0, text)]
+        answers: list[CommandResult | OSError] = [
+            CommandResult(1, "", "cannot connect"),
+            CommandHung("slow"),
+            CommandResult(0, text),
+        ]
         runner = self.runner(Commands({program: answers}))
         with pytest.raises(OSError, match="cannot connect"):
             runner.status([number])
@@ -327,10 +331,10 @@ class BatchSuite:
         provider = self.provider()
         text, number = self.submission()
         job, clock = a_job(tmp_path), [0.0]
-        commands = Commands({provider.submit_command(job.script)[0]: [Answer(0, text)]})
+        commands = Commands({provider.submit_command(job.script)[0]: [CommandResult(0, text)]})
         runner = self.runner(commands, lambda: clock[0])
         assert runner.submit(job) == number
-        commands.answers = {provider.status_command([number])[0]: [Answer(0, "")]}
+        commands.answers = {provider.status_command([number])[0]: [CommandResult(0, "")]}
         assert runner.status([number]) == {}
         clock[0] = PATIENCE
         assert runner.status([number])[number].state is BlockState.missing
@@ -343,10 +347,10 @@ class BatchSuite:
         provider = self.provider()
         text, number = self.submission()
         job = a_job(tmp_path)
-        commands = Commands({provider.submit_command(job.script)[0]: [Answer(0, text)]})
+        commands = Commands({provider.submit_command(job.script)[0]: [CommandResult(0, text)]})
         runner = self.runner(commands)
         runner.submit(job)
-        commands.answers = {provider.status_command([number])[0]: [Answer(0, "")]}
+        commands.answers = {provider.status_command([number])[0]: [CommandResult(0, "")]}
         Path(exit_file(job.script)).write_text("127\n")
         status = runner.status([number])[number]
         assert (status.state, status.reason) == (BlockState.failed, "exit status 127 (command not found)")
@@ -357,9 +361,11 @@ class BatchSuite:
         text, number = self.answer("ends", "failed")
         (command, *_) = provider.accounting_commands([number]) or [[]]
         status_program = provider.status_command([number])[0]
-        answers: dict[str, list[Answer | OSError]] = {status_program: [Answer(0, ""), Answer(0, text)]}
+        answers: dict[str, list[CommandResult | OSError]] = {
+            status_program: [CommandResult(0, ""), CommandResult(0, text)]
+        }
         if command[0] != status_program:
-            answers = {status_program: [Answer(0, "")], command[0]: [Answer(0, text)]}
+            answers = {status_program: [CommandResult(0, "")], command[0]: [CommandResult(0, text)]}
         commands = Commands(answers)
         assert self.runner(commands).status([number])[number].state is BlockState.failed
         assert command in commands.calls
@@ -369,7 +375,9 @@ class BatchSuite:
         provider = self.provider()
         text, number = self.answer("states", "stuck")
         cancel = provider.cancel_command([number])
-        commands = Commands({provider.status_command([number])[0]: [Answer(0, text)], cancel[0]: [Answer(0)]})
+        commands = Commands(
+            {provider.status_command([number])[0]: [CommandResult(0, text)], cancel[0]: [CommandResult(0)]}
+        )
         status = self.runner(commands).status([number])[number]
         assert status.state is BlockState.failed
         assert status.reason
@@ -379,7 +387,9 @@ class BatchSuite:
         """It is named as the reason; the state stays what it was."""
         provider = self.provider()
         text, number = self.answer("states", "unclear")
-        status = self.runner(Commands({provider.status_command([number])[0]: [Answer(0, text)]})).status([number])
+        status = self.runner(Commands({provider.status_command([number])[0]: [CommandResult(0, text)]})).status(
+            [number]
+        )
         assert status[number].state is BlockState.queued
         assert "not known here" in status[number].reason
 
@@ -387,7 +397,7 @@ class BatchSuite:
         """Asks once for each, whatever is said of jobs that are gone; else it is an OSError."""
         provider = self.provider()
         command = provider.cancel_command(["1", "2"])
-        commands = Commands({command[0]: [Answer(0), Answer(1, "", "cannot connect")]})
+        commands = Commands({command[0]: [CommandResult(0), CommandResult(1, "", "cannot connect")]})
         runner = self.runner(commands)
         runner.cancel([])
         assert commands.calls == []
@@ -402,11 +412,11 @@ class BatchSuite:
         command = provider.find_command("parslab.run.label.1")
         assert command, "jobs whose number is not known can be found by their names only"
         text, name, number = self.named()
-        answers: list[Answer | OSError] = [
-            Answer(0, text),
-            Answer(0, ""),
-            Answer(1, "", "cannot connect"),
-            Hung("slow"),
+        answers: list[CommandResult | OSError] = [
+            CommandResult(0, text),
+            CommandResult(0, ""),
+            CommandResult(1, "", "cannot connect"),
+            CommandHung("slow"),
         ]
         commands = Commands({command[0]: answers})
         runner = self.runner(commands)
@@ -429,7 +439,7 @@ class BatchSuite:
         """It is judged by what it left, as one of our own."""
         provider, job = self.provider(), a_job(tmp_path)
         _, number = self.submission()
-        runner = self.runner(Commands({provider.status_command([number])[0]: [Answer(0, "")]}))
+        runner = self.runner(Commands({provider.status_command([number])[0]: [CommandResult(0, "")]}))
         runner.adopt(number, job)
         Path(exit_file(job.script)).write_text("127\n")
         status = runner.status([number])[number]
@@ -440,7 +450,7 @@ class BatchSuite:
         provider = self.provider()
         numbers = [str(number) for number in range(100)]
         program = provider.status_command(numbers)[0]
-        commands = Commands({program: [Answer(0, "")]})
+        commands = Commands({program: [CommandResult(0, "")]})
         self.runner(commands).status(numbers)
         assert commands.calls[0] == provider.status_command(numbers)
         assert sum(call == commands.calls[0] for call in commands.calls) == 1
@@ -540,7 +550,7 @@ class RunnerSuite:
             for number in numbers:
                 self.until(first, number, BlockState.running)
             second = self.provider().runner(folder)
-            assert isinstance(second, Adopts)
+            assert isinstance(second, FindsJobs)
             assert [second.find(job.name) for job in jobs] == numbers
             assert second.find("parslab.run.label.none") is None
             second.adopt(numbers[0], jobs[0])

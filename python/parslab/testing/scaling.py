@@ -23,7 +23,7 @@ from parslab.providers.base import Job, JobStatus, SubmitError
 from parslab.records.events import BlockMoved, NoticeRaised
 from parslab.records.states import BlockState
 from parslab.scaling.base import BlockLoad, Load
-from parslab.scaling.controller import Controller
+from parslab.scaling.controller import ScalingController
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -293,9 +293,9 @@ class Cluster:
         self._settings, self._folder = settings, folder
         self.controller = self._controller()
 
-    def _controller(self) -> Controller:
+    def _controller(self) -> ScalingController:
         self._life = _Life(self.time)
-        controller = Controller(
+        controller = ScalingController(
             self._settings,
             self,
             "manager",

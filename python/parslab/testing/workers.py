@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from parslab.dataflow.graph.task import Task
-    from parslab.remote.pool.queue import Slot
+    from parslab.remote.pool.queue import WorkerSlot
     from parslab.testing.network import Network
 
 __all__ = ["LONG", "FakeWorker", "Line", "Told"]
@@ -46,7 +46,7 @@ class Line:
 class FakeWorker:
     """Runs what it is given, one after the other, and tells how it ended; like ``remote.worker`` without bodies."""
 
-    def __init__(self, network: Network, slot: Slot) -> None:
+    def __init__(self, network: Network, slot: WorkerSlot) -> None:
         self.slot = slot
         self.alive = True
         self.attempt = 0

@@ -1,7 +1,7 @@
 """Keys of a run: every TCP link is CurveZMQ, and only holders of the run's client key may connect.
 
 The key pairs are made anew for each run and lie in 0600 files of its folder, where a DataFlowKernel that is started
-again after a crash finds them. :class:`Gate` answers ZeroMQ's questions about newcomers (ZAP, RFC 27) inside the poll
+again after a crash finds them. :class:`CurveGate` answers ZeroMQ's questions about newcomers (ZAP, RFC 27) inside the poll
 loop, so no thread is needed for it.
 """
 
@@ -12,10 +12,10 @@ from typing import Any
 import zmq
 from zmq.utils import z85
 
-__all__ = ["Gate", "Keys"]
+__all__ = ["CurveGate", "CurveKeys"]
 
 
-class Keys:
+class CurveKeys:
     """The two key pairs of a run, as text (Z85).
 
     Parameters
@@ -30,7 +30,7 @@ class Keys:
         self.client_public, self.client_secret = zmq.curve_public(client.encode()).decode(), client
 
 
-class Gate:
+class CurveGate:
     """Lets in peers whose public key is on the list.
 
     Parameters

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from parslab.wire.stream import Buffer
 
-__all__ = ["HEAD", "MAGIC", "Appender", "Damage", "Entry", "encode", "head", "read", "read_at"]
+__all__ = ["HEAD", "MAGIC", "DamagedRange", "FrameAppender", "FramedRecord", "encode", "head", "read", "read_at"]
 
 MAGIC = b"\xf5pe\x0a"
 """No UTF-8 text holds it, and no msgpack that is not opaque bytes."""
@@ -36,14 +36,14 @@ _ONES = 0xFFFFFFFF
 _WINDOW = 1 << 20
 
 
-class Entry(NamedTuple):
+class FramedRecord(NamedTuple):
     """A whole entry, and where it begins."""
 
     offset: int
     payload: bytes
 
 
-class Damage(NamedTuple):
+class DamagedRange(NamedTuple):
     """Bytes that are no entry.  When they reach the end of the file, they may be one that is being written."""
 
     offset: int
@@ -72,7 +72,7 @@ def encode(*parts: Buffer) -> bytes:
     return _HEAD.pack(MAGIC, length, crc32(payload, length ^ _ONES)) + payload
 
 
-class Appender:
+class FrameAppender:
     """A file that is open for appending; made when it is not there, for our eyes only.
 
     Parameters
@@ -138,7 +138,7 @@ class Appender:
             os.close(fd)
 
 
-def read(path: str | os.PathLike[str], offset: int = 0) -> Iterator[Entry | Damage]:
+def read(path: str | os.PathLike[str], offset: int = 0) -> Iterator[FramedRecord | DamagedRange]:
     """All entries that are in the file now, in order, and the stretches between them that are none.
 
     Parameters
@@ -159,11 +159,11 @@ def read(path: str | os.PathLike[str], offset: int = 0) -> Iterator[Entry | Dama
         while at < window.size:
             payload = window.entry(at)
             if payload is not None:
-                yield Entry(at, payload)
+                yield FramedRecord(at, payload)
                 at += HEAD + len(payload)
             else:
                 next_one = window.next_entry(at + 1)
-                yield Damage(at, next_one - at)
+                yield DamagedRange(at, next_one - at)
                 at = next_one
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, TypeVar
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["AWAKE", "CREDIT", "CROWDED", "HOLD_OFF", "SOON", "Eagerness"]
+__all__ = ["AWAKE", "CREDIT", "CROWDED", "HOLD_OFF", "SOON", "SpinWait"]
 
 AWAKE = 150e-6
 """Seconds for which a waiter stays awake at most."""
@@ -30,7 +30,7 @@ HOLD_OFF = 200
 T = TypeVar("T")
 
 
-class Eagerness:
+class SpinWait:
     """Decides for one waiter, by how its last waits went."""
 
     __slots__ = ("credit", "hold_off")

@@ -16,7 +16,7 @@ import pytest
 
 from parslab.cli import main as command
 from parslab.cli import runs
-from parslab.client import reattach as returning
+from parslab.client import reattach
 from parslab.sites import file_of, names
 
 
@@ -31,7 +31,7 @@ def live(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]
         (folder / "blocks" / "0.err").write_text("nosuch: command not found\n")
         (folder / "manager-htex.json").write_text(json.dumps({"secret": "key"}))
         found.append({"run": number, "pid": 4242, "host": socket.gethostname(), "run_dir": str(folder), "started": 0.0})
-    for module in (runs, returning):
+    for module in (runs, reattach):
         monkeypatch.setattr(module, "find_runs", lambda: found)
     monkeypatch.setattr(time, "time", lambda: 3 * 3600.0 + 5 * 60)
     return found

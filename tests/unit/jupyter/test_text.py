@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from parslab.jupyter.text import BoundedText, Table, block_lines, duration, shortened, size
+from parslab.jupyter.text import BoundedText, TextTable, block_lines, duration, shortened, size
 from parslab.records.panel import BlockRow
 
 
@@ -51,11 +51,11 @@ def test_colours_are_taken_out() -> None:
 
 
 def test_tables_line_up_and_escape() -> None:
-    table = Table("Head <1>", ["app", "done"], [["fit", 7], ["<b>", 1234]], ["foot"])
+    table = TextTable("Head <1>", ["app", "done"], [["fit", 7], ["<b>", 1234]], ["foot"])
     assert repr(table) == "Head <1>\napp  done\nfit     7\n<b>  1234\nfoot"
     assert "&lt;b&gt;" in table._repr_html_()
     assert '<td style="text-align:right">7</td>' in table._repr_html_()
-    assert repr(Table("Nothing", ["a"], [])) == "Nothing"
+    assert repr(TextTable("Nothing", ["a"], [])) == "Nothing"
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from parslab.providers import (
     SlurmProvider,
 )
 from parslab.providers.base import JobStatus, ended
-from parslab.providers.batch.base import Stuck, directives, merged
+from parslab.providers.batch.base import StuckJob, directives, merged
 from parslab.providers.batch.script import clock, short_name
 from parslab.records.states import BlockState
 from parslab.testing.providers import a_job
@@ -151,4 +151,4 @@ def test_a_block_is_what_its_parts_are() -> None:
     assert merged([status("finished", "n1"), status("running", "n2")]) == status("running", "n1,n2")
     assert merged([status("finished"), status("failed")]).state is BlockState.failed
     assert merged([status("queued"), status("finished")]).state is BlockState.queued
-    assert isinstance(merged([status("running"), Stuck(BlockState.failed, "never")]), Stuck)
+    assert isinstance(merged([status("running"), StuckJob(BlockState.failed, "never")]), StuckJob)

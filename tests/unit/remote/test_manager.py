@@ -8,7 +8,7 @@ import pytest
 
 from parslab.records.states import TaskState
 from parslab.remote.manager import manager as module
-from parslab.remote.manager.manager import GIVE_BACK, Job, Manager
+from parslab.remote.manager.manager import GIVE_BACK, Manager, TaskOnNode
 from parslab.wire.messages.base import DefineFunction, Failure, PackedValue, Refused
 from parslab.wire.messages.manager import (
     LinkHeartbeat,
@@ -79,7 +79,7 @@ class Bench:
         said, self.link.said = self.link.said, []
         return said
 
-    def jobs(self) -> list[Job]:
+    def jobs(self) -> list[TaskOnNode]:
         return list(self.manager.pool.queue.tasks)
 
 

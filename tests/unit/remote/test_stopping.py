@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from parslab.records.states import TaskState
-from parslab.remote.pool.stopping import INSISTENCE, PATIENCE, Stops
+from parslab.remote.pool.stopping import INSISTENCE, PATIENCE, StopRequests
 
 if TYPE_CHECKING:
     import signal
@@ -57,7 +57,7 @@ class Stage:
         self._order = itertools.count()
         self.worker = Worker(lambda: self.now)
         self.peers = [self.worker]
-        self.stops = Stops(
+        self.stops = StopRequests(
             lambda: self.now,
             lambda when, call: heapq.heappush(self._due, (when, next(self._order), call)),
             lambda _, task: self.interrupts.append((task, round(self.now, 2))),

@@ -16,7 +16,7 @@ from parslab.errors import AppExit, SerializationError
 from parslab.remote.worker.worker import Worker
 from parslab.serialize.arguments import Dependencies, pack_arguments
 from parslab.serialize.failures import exception_of
-from parslab.serialize.functions import Function
+from parslab.serialize.functions import AppFunction
 from parslab.serialize.values import pack, unpack
 from parslab.testing.fakes import FakeLink
 from parslab.wire.messages.base import DefineFunction, ForgetFunctions, OutputPrinted, PackedValue
@@ -56,7 +56,7 @@ class Bench:
     def code(self, function: Callable[..., Any]) -> int:
         """Let a function come."""
         self._fns += 1
-        pickled = Function(function).current()
+        pickled = AppFunction(function).current()
         self.link.feed([DefineFunction(self._fns, pickled.digest, pickled.name, 1)], [pickled.payload])
         return self._fns
 

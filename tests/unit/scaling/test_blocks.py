@@ -19,7 +19,7 @@ from parslab.scaling.blocks import (
     SETTLED,
     STARTS,
     Block,
-    Blocks,
+    BlockTable,
 )
 
 S = BlockState
@@ -30,7 +30,7 @@ class Story:
     """A table of blocks and a clock."""
 
     def __init__(self) -> None:
-        self.blocks = Blocks()
+        self.blocks = BlockTable()
         self.now = 100.0
 
     def submitted(self) -> Block:

@@ -9,7 +9,16 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import pytest
 
 from parslab.providers.base import Provider
-from parslab.scaling.journal import LOOKS, NAME, Entry, Journal, Left, cancel_leftovers, left, leftovers
+from parslab.scaling.journal import (
+    LOOKS,
+    NAME,
+    BlockJournal,
+    JournaledBlock,
+    LeftoverJobs,
+    cancel_leftovers,
+    left,
+    leftovers,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -74,9 +83,9 @@ def provider(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     return {"class": "noted_provider:NotedProvider", "options": {}}
 
 
-def written(run_dir: Path, label: str, provider: dict[str, Any]) -> Journal:
+def written(run_dir: Path, label: str, provider: dict[str, Any]) -> BlockJournal:
     """One block ended, one running, one whose number is not known."""
-    journal = Journal(run_dir, label)
+    journal = BlockJournal(run_dir, label)
     journal.provider(provider)
     for number in range(3):
         journal.requested(str(number), f"parslab.r1.{label}.{number}")
@@ -143,7 +152,7 @@ def test_the_journal_is_its_owners_alone(tmp_path: Path, provider: dict[str, Any
 
 
 def test_a_journal_that_cannot_be_written_stops_nothing(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    Journal(tmp_path / "gone", "big").submitted("0", "100")
+    BlockJournal(tmp_path / "gone", "big").submitted("0", "100")
     assert "cannot be written" in caplog.text
 
 
@@ -209,16 +218,16 @@ def test_what_is_left_of_an_executor(tmp_path: Path, provider: dict[str, Any]) -
     for entry in found.blocks.values():
         assert entry.asked > 0
         entry.asked = 0.0
-    assert found == Left(
+    assert found == LeftoverJobs(
         provider,
         {
-            "1": Entry("parslab.r1.big.1", job="101", came=True, held=True),
-            "2": Entry("parslab.r1.big.2", draining=True),
+            "1": JournaledBlock("parslab.r1.big.1", job="101", came=True, held=True),
+            "2": JournaledBlock("parslab.r1.big.2", draining=True),
         },
         first=3,
         pinned=4,
     )
-    assert left(tmp_path, "small") == Left()
+    assert left(tmp_path, "small") == LeftoverJobs()
     journal.held("1", False)
     journal.pinned(None)
     assert (left(tmp_path, "big").blocks["1"].held, left(tmp_path, "big").pinned) == (False, None)

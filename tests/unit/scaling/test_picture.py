@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from parslab.scaling.base import BlockLoad, Load
-from parslab.scaling.blocks import Blocks
-from parslab.scaling.picture import Sight, slots_of
+from parslab.scaling.blocks import BlockTable
+from parslab.scaling.picture import ScalingView, slots_of
 from parslab.scaling.strategies import Decision, Limits, Picture
 
 NOTHING = Load(0, 0, {})
@@ -19,8 +19,8 @@ class Seen:
 
     def __init__(self, slots: int = 2, nodes: int = 1, **limits: Any) -> None:
         self.limits = Limits(**{"max_blocks": 10, "max_idletime": 60.0, "init_blocks": 0, **limits})
-        self.sight = Sight(self.limits, slots, nodes)
-        self.blocks = Blocks()
+        self.sight = ScalingView(self.limits, slots, nodes)
+        self.blocks = BlockTable()
         self.now = 0.0
 
     def block(self, came: bool = True) -> str:

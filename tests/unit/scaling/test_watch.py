@@ -9,7 +9,7 @@ import pytest
 from parslab.providers.base import JobStatus
 from parslab.records.states import BlockState
 from parslab.scaling import watch
-from parslab.scaling.watch import CALM, LONGEST, Watcher
+from parslab.scaling.watch import CALM, LONGEST, JobWatcher
 from parslab.testing.scaling import START, VirtualErrands, VirtualTime
 
 
@@ -52,7 +52,7 @@ class Scene:
     def __init__(self) -> None:
         self.time = VirtualTime()
         self.errands = VirtualErrands(self.time, takes=0.0)
-        self.watcher = Watcher(self.time.at, lambda: self.time.now, self.errands)
+        self.watcher = JobWatcher(self.time.at, lambda: self.time.now, self.errands)
         self.runner = Noting(self.time)
 
     def member(self, *jobs: str, **options: Any) -> Executor:
@@ -154,7 +154,7 @@ def test_executors_of_a_run_share_the_watcher_of_their_group(monkeypatch: pytest
     monkeypatch.setattr(watch, "_WATCHERS", {})
     time = VirtualTime()
 
-    def joined(run: str, group: str) -> Watcher:
+    def joined(run: str, group: str) -> JobWatcher:
         member = Executor(Noting(time, group=group))
         return watch.watcher(run, member, time.at, lambda _: None, lambda: time.now, VirtualErrands(time))
 

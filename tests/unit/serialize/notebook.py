@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import cloudpickle
 import pytest
 
-from parslab.serialize.functions import Function, load_function
+from parslab.serialize.functions import AppFunction, load_function
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,12 +29,12 @@ class Notebook:
         linecache.cache[filename] = (len(source), None, source.splitlines(keepends=True), filename)
         exec(compile(source, filename, "exec"), self.names)
 
-    def app(self, name: str = "f", runner: Callable[..., Any] | None = None) -> Function:
+    def app(self, name: str = "f", runner: Callable[..., Any] | None = None) -> AppFunction:
         """The function of an app made from what `name` is now."""
-        return Function(self.names[name], runner)
+        return AppFunction(self.names[name], runner)
 
 
-def on_worker(function: Function) -> Callable[..., Any]:
+def on_worker(function: AppFunction) -> Callable[..., Any]:
     """The callable that a worker gets from the function as it is now.
 
     cloudpickle knows again a class that it has met in this process, and would change ours when a "worker" loads it.

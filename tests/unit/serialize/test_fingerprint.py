@@ -23,7 +23,7 @@ from parslab.serialize.arguments import Dependencies, pack_arguments
 from parslab.serialize.bytecode import code_term, imported_names
 from parslab.serialize.calls import identify_arguments
 from parslab.serialize.fingerprint import Fingerprint, fingerprint
-from parslab.serialize.functions import Function
+from parslab.serialize.functions import AppFunction
 from parslab.serialize.identity import Unidentified
 from tests.unit.serialize.notebook import Notebook
 
@@ -222,7 +222,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Folder]:
         del sys.modules[name]
 
 
-def worker(function: Function, *args: Any) -> Any:
+def worker(function: AppFunction, *args: Any) -> Any:
     """What a worker makes of a call; it has modules of its own, and keeps them."""
     payload = function.current().payload
     kernel: dict[str, Any] = {name: sys.modules.pop(name) for name in ("edited", "deeper") if name in sys.modules}
@@ -270,7 +270,7 @@ def test_an_edited_module_is_another_function_on_the_worker_too(folder: Folder, 
 
 def test_a_function_of_an_edited_module(folder: Folder) -> None:
     folder.save("edited", "def grow(x): return x + 1")
-    function = Function(importlib.import_module("edited").grow)
+    function = AppFunction(importlib.import_module("edited").grow)
     first = function.current()
     folder.save("edited", "def grow(x): return x + 2")
     second = function.current()
@@ -281,7 +281,7 @@ def test_a_function_of_an_edited_module(folder: Folder) -> None:
 
 def test_a_half_written_module_counts_with_its_text(folder: Folder) -> None:
     folder.save("edited", "def grow(x): return x + 1")
-    function = Function(importlib.import_module("edited").grow)
+    function = AppFunction(importlib.import_module("edited").grow)
     first = function.current()
     folder.save("edited", "def grow(x): return x +")
     assert function.current().fingerprint != first.fingerprint
@@ -294,7 +294,7 @@ def test_packages_count_with_the_parts_that_are_used(folder: Folder) -> None:
     folder.save("package/two", "STEP = 1")
     folder.save("package/three", "k = 1")
     folder.save("package/four", "k = 1")
-    function = Function(importlib.import_module("package.one").grow)
+    function = AppFunction(importlib.import_module("package.one").grow)
     labels = {label for label in function.current().parts if label.startswith("module")}
     assert labels == {"module package", "module package.one", "module package.two", "module package.three"}
 
@@ -350,13 +350,12 @@ def test_a_module_that_travels_by_value_counts_as_it_is(folder: Folder) -> None:
 
 
 def test_many_files_are_looked_at_for_a_small_part_of_the_time(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
-    from parslab.serialize import captured_state as census
-    from parslab.serialize import modules
+    from parslab.serialize import captured_state, modules
 
     for number in range(20):
         folder.save(f"part{number}", "")
     folder.save("edited", "".join(f"import part{n}\n" for n in range(20)) + "def grow(x): return x + 1")
-    function = Function(importlib.import_module("edited").grow)
+    function = AppFunction(importlib.import_module("edited").grow)
     now = [0.0]
     looked = []
 
@@ -367,7 +366,7 @@ def test_many_files_are_looked_at_for_a_small_part_of_the_time(folder: Folder, m
         return status.st_mtime_ns, status.st_size
 
     function.current()
-    monkeypatch.setattr(census, "perf_counter", lambda: now[0])
+    monkeypatch.setattr(captured_state, "perf_counter", lambda: now[0])
     monkeypatch.setattr(modules, "_stamp", stamp)
     for _ in range(100):
         function.current()

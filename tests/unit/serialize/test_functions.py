@@ -18,7 +18,7 @@ from parslab.app.decorators import python_app
 from parslab.errors import NoDataFlowKernelError, SerializationError
 from parslab.serialize.cells import cell_title
 from parslab.serialize.failures import failure_of
-from parslab.serialize.functions import Function, load_function
+from parslab.serialize.functions import AppFunction, load_function
 from tests.unit.serialize.notebook import Notebook, on_worker
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ def notebook() -> Notebook:
     return Notebook()
 
 
-def changes(notebook: Notebook, function: Function, cell: str) -> bool:
+def changes(notebook: Notebook, function: AppFunction, cell: str) -> bool:
     """Whether a cell makes the function another one; what nothing has changed is the very same pickle."""
     before = function.current()
     assert function.current() is before
@@ -163,7 +163,7 @@ def test_functools_wraps(notebook: Notebook) -> None:
 
 
 def test_importable_functions_go_by_name() -> None:
-    function = Function(functools.reduce)
+    function = AppFunction(functools.reduce)
     assert len(function.current().payload) < 200
     assert on_worker(function)(lambda a, b: a + b, [1, 2, 3]) == 6
 
@@ -192,9 +192,9 @@ def test_a_runner_calls_the_function_on_the_worker(notebook: Notebook) -> None:
 
 
 def test_names() -> None:
-    assert Function(len).name == "len"
-    assert Function(functools.partial(len)).name == "partial"
-    assert Function(len, name="size").name == "size"
+    assert AppFunction(len).name == "len"
+    assert AppFunction(functools.partial(len)).name == "partial"
+    assert AppFunction(len, name="size").name == "size"
 
 
 def test_the_same_function_has_the_same_digest(notebook: Notebook) -> None:
@@ -296,14 +296,14 @@ def test_a_module_registered_to_go_by_value(
     cloudpickle.register_pickle_by_value(module)
     try:
         notebook.cell("import edited_beside\ndef f(): return edited_beside.compute()")
-        direct, through = Function(module.compute), notebook.app()
+        direct, through = AppFunction(module.compute), notebook.app()
         for function in (direct, through):
             assert function.current() is function.current()
         old = direct.current(), through.current()
         assert on_worker(direct)() == 1
         file.write_text("SCALE = 22\ndef helper(): return SCALE + 1\ndef compute(): return helper()\n")
         importlib.reload(module)
-        assert on_worker(Function(module.compute))() == 23
+        assert on_worker(AppFunction(module.compute))() == 23
         assert through.current().digest != old[1].digest
     finally:
         cloudpickle.unregister_pickle_by_value(module)

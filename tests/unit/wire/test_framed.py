@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from parslab.wire import framed
-from parslab.wire.framed import HEAD, MAGIC, Appender, Damage, Entry, encode, read, read_at
+from parslab.wire.framed import HEAD, MAGIC, DamagedRange, FrameAppender, FramedRecord, encode, read, read_at
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 PAYLOADS = st.lists(st.binary(max_size=40) | st.just(MAGIC) | st.just(MAGIC * 3 + bytes(9)), min_size=1, max_size=8)
 
 
-def reread(content: bytes, offset: int = 0) -> list[Entry | Damage]:
+def reread(content: bytes, offset: int = 0) -> list[FramedRecord | DamagedRange]:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "file")
         path.write_bytes(content)
@@ -38,19 +38,19 @@ def offsets(payloads: Sequence[bytes]) -> list[int]:
     return at
 
 
-def covers(found: list[Entry | Damage], size: int) -> bool:
+def covers(found: list[FramedRecord | DamagedRange], size: int) -> bool:
     """Whether what was found lies side by side from the beginning to the end."""
     at = 0
     for piece in found:
         assert piece.offset == at
-        at += HEAD + len(piece.payload) if isinstance(piece, Entry) else piece.length
+        at += HEAD + len(piece.payload) if isinstance(piece, FramedRecord) else piece.length
     return at == size
 
 
 @given(PAYLOADS)
 def test_what_is_written_is_read(payloads: list[bytes]) -> None:
     content = b"".join(map(encode, payloads))
-    assert reread(content) == [Entry(o, p) for o, p in zip(offsets(payloads), payloads, strict=False)]
+    assert reread(content) == [FramedRecord(o, p) for o, p in zip(offsets(payloads), payloads, strict=False)]
     second = offsets(payloads)[1]
     assert reread(content, second) == reread(content)[1:]
 
@@ -60,8 +60,8 @@ def test_cut_anywhere_all_whole_entries_are_read(payloads: list[bytes], data: st
     content = b"".join(map(encode, payloads))
     cut = data.draw(st.integers(0, len(content)))
     found = reread(content[:cut])
-    whole = [Entry(o, p) for o, p in zip(offsets(payloads), payloads, strict=False) if o + HEAD + len(p) <= cut]
-    assert [piece for piece in found if isinstance(piece, Entry)] == whole
+    whole = [FramedRecord(o, p) for o, p in zip(offsets(payloads), payloads, strict=False) if o + HEAD + len(p) <= cut]
+    assert [piece for piece in found if isinstance(piece, FramedRecord)] == whole
     assert covers(found, cut)
 
 
@@ -72,12 +72,12 @@ def test_any_flipped_byte_costs_one_entry(payloads: list[bytes], data: st.DataOb
     content[flip] ^= data.draw(st.integers(1, 255))
     found = reread(bytes(content))
     others = [
-        Entry(o, p)
+        FramedRecord(o, p)
         for o, p in zip(offsets(payloads), payloads, strict=False)
         if not o <= flip < o + HEAD + len(p)
     ]  # fmt: skip
-    assert [piece for piece in found if isinstance(piece, Entry)] == others
-    assert sum(isinstance(piece, Damage) for piece in found) == 1
+    assert [piece for piece in found if isinstance(piece, FramedRecord)] == others
+    assert sum(isinstance(piece, DamagedRange) for piece in found) == 1
     assert covers(found, len(content))
 
 
@@ -85,7 +85,7 @@ def test_any_flipped_byte_costs_one_entry(payloads: list[bytes], data: st.DataOb
 def test_rubbish_between_entries_is_skipped(payloads: list[bytes], rubbish: list[bytes]) -> None:
     content = b"".join(trash + encode(payload) for payload, trash in zip(payloads, rubbish, strict=False))
     found = reread(content)
-    assert [piece.payload for piece in found if isinstance(piece, Entry)] == payloads
+    assert [piece.payload for piece in found if isinstance(piece, FramedRecord)] == payloads
     assert covers(found, len(content))
 
 
@@ -93,24 +93,24 @@ def test_rubbish_larger_than_what_is_read_at_once(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(framed, "_WINDOW", 64)
     for length in range(50, 80):  # the magic lies across the border of two windows once
         found = reread(encode(b"one") + bytes(length) + encode(b"x" * 100) + encode(b"two"))
-        assert [piece.payload for piece in found if isinstance(piece, Entry)] == [b"one", b"x" * 100, b"two"]
+        assert [piece.payload for piece in found if isinstance(piece, FramedRecord)] == [b"one", b"x" * 100, b"two"]
 
 
 def test_a_length_that_lies_does_not_swallow_the_rest() -> None:
     lie = MAGIC + (1 << 31).to_bytes(4, "little") + bytes(4)
     found = reread(encode(b"one") + lie + encode(b"two"))
-    assert [type(piece) for piece in found] == [Entry, Damage, Entry]
+    assert [type(piece) for piece in found] == [FramedRecord, DamagedRange, FramedRecord]
 
 
 def test_several_append_to_one_file(tmp_path: Path) -> None:
     path = tmp_path / "shared"
-    first, second = Appender(path), Appender(path)
+    first, second = FrameAppender(path), FrameAppender(path)
     for number in range(50):
         (first if number % 3 else second).append([encode(b"%d" % number), encode(b"-", b"%d" % number)])
     first.close()
     second.close()
     first.close()
-    found = [piece.payload for piece in read(path) if isinstance(piece, Entry)]
+    found = [piece.payload for piece in read(path) if isinstance(piece, FramedRecord)]
     assert found == [text for number in range(50) for text in (b"%d" % number, b"-%d" % number)]
     assert path.stat().st_mode & 0o777 == 0o600
 
@@ -118,24 +118,24 @@ def test_several_append_to_one_file(tmp_path: Path) -> None:
 def test_parts_need_not_be_joined_and_may_be_many(tmp_path: Path) -> None:
     parts = [b"%d" % number for number in range(3000)]
     with_parts = [framed.head(*parts), *parts]
-    file = Appender(tmp_path / "file")
+    file = FrameAppender(tmp_path / "file")
     file.append(with_parts)
     file.append(with_parts)
     assert file.size == (tmp_path / "file").stat().st_size
     file.close()
-    assert [p.payload for p in read(tmp_path / "file") if isinstance(p, Entry)] == [b"".join(parts)] * 2
+    assert [p.payload for p in read(tmp_path / "file") if isinstance(p, FramedRecord)] == [b"".join(parts)] * 2
     assert len(list(read(tmp_path / "file"))) == 2
 
 
 def test_what_is_appended_while_one_reads_is_for_the_next_time(tmp_path: Path) -> None:
     path = tmp_path / "file"
-    file = Appender(path)
+    file = FrameAppender(path)
     file.append([encode(b"one")])
     reading = read(path)
-    assert next(reading) == Entry(0, b"one")
+    assert next(reading) == FramedRecord(0, b"one")
     file.append([encode(b"two")])
     assert list(reading) == []
-    assert list(read(path, HEAD + 3)) == [Entry(HEAD + 3, b"two")]
+    assert list(read(path, HEAD + 3)) == [FramedRecord(HEAD + 3, b"two")]
     file.close()
 
 
@@ -144,9 +144,9 @@ def test_a_file_that_is_cut_off_while_one_reads(tmp_path: Path, monkeypatch: pyt
     path = tmp_path / "file"
     path.write_bytes(encode(b"one") + encode(b"x" * 500) + encode(b"two"))
     reading = read(path)
-    assert next(reading) == Entry(0, b"one")
+    assert next(reading) == FramedRecord(0, b"one")
     os.truncate(path, 100)
-    assert [type(piece) for piece in reading] == [Damage]
+    assert [type(piece) for piece in reading] == [DamagedRange]
 
 
 def test_one_entry_alone(tmp_path: Path) -> None:
@@ -159,7 +159,7 @@ def test_one_entry_alone(tmp_path: Path) -> None:
 
 
 def test_a_disk_that_takes_a_part_is_said_to_be_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    file = Appender(tmp_path / "file")
+    file = FrameAppender(tmp_path / "file")
     file.append([encode(b"one")])
     whole = os.write
     monkeypatch.setattr(os, "write", lambda fd, data: whole(fd, bytes(data)[:7]))
@@ -170,13 +170,13 @@ def test_a_disk_that_takes_a_part_is_said_to_be_full(tmp_path: Path, monkeypatch
     file.append([encode(b"three")])
     file.close()
     found = list(read(tmp_path / "file"))
-    assert found == [Entry(0, b"one"), Damage(HEAD + 3, 7), Entry(HEAD + 10, b"three")]
+    assert found == [FramedRecord(0, b"one"), DamagedRange(HEAD + 3, 7), FramedRecord(HEAD + 10, b"three")]
 
 
 def test_one_that_is_shared_waits_for_others(tmp_path: Path) -> None:
     """A network's file system does not keep the writes of two hosts apart."""
     path = tmp_path / "file"
-    ours, alone = Appender(path, shared=True), Appender(path)
+    ours, alone = FrameAppender(path, shared=True), FrameAppender(path)
     other = os.open(path, os.O_RDONLY)
     fcntl.flock(other, fcntl.LOCK_EX)
     writer = threading.Thread(target=ours.append, args=([encode(b"second")],))
@@ -186,6 +186,6 @@ def test_one_that_is_shared_waits_for_others(tmp_path: Path) -> None:
     assert writer.is_alive()
     os.close(other)
     writer.join(10)
-    assert [entry.payload for entry in read(path) if isinstance(entry, Entry)] == [b"first", b"second"]
+    assert [entry.payload for entry in read(path) if isinstance(entry, FramedRecord)] == [b"first", b"second"]
     alone.close()
     ours.close()

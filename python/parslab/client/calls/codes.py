@@ -15,13 +15,13 @@ from parslab.client.calls.definitions import origin_of
 from parslab.wire.messages.base import PARAMETERS, DefineFunction, ForgetFunctions
 
 if TYPE_CHECKING:
-    from parslab.client.transport.link import Link
-    from parslab.serialize.functions import Pickled
+    from parslab.client.transport.link import KernelLink
+    from parslab.serialize.functions import PickledFunction
 
-__all__ = ["SentCodes"]
+__all__ = ["SentFunctions"]
 
 
-class SentCodes:
+class SentFunctions:
     """The numbers under which the DataFlowKernel knows our functions.
 
     Parameters
@@ -30,18 +30,18 @@ class SentCodes:
         Where they are sent.
     """
 
-    def __init__(self, link: Link) -> None:
+    def __init__(self, link: KernelLink) -> None:
         self._link = link
         self._fns: dict[bytes, int] = {}
         self._numbers = itertools.count()
         self._sending = threading.Lock()  # two threads may call a new app at once; its code is sent once
 
-    def number(self, pickled: Pickled, function: Any) -> int:
+    def number(self, pickled: PickledFunction, function: Any) -> int:
         """The number of this pickle of a function; it is sent first when it is new."""
         fn = self._fns.get(pickled.digest)
         return self._send(pickled, function) if fn is None else fn
 
-    def _send(self, pickled: Pickled, function: Any) -> int:
+    def _send(self, pickled: PickledFunction, function: Any) -> int:
         with self._sending:
             fn = self._fns.get(pickled.digest)
             if fn is None:

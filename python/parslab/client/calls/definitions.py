@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from parslab.client.local.pool import ThreadPool
 from parslab.errors import SerializationError
 from parslab.serialize.failures import one_line
-from parslab.serialize.functions import Function
+from parslab.serialize.functions import AppFunction
 from parslab.wire.messages.client import RedefinedApp, RetryTasks
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from parslab.wire.messages.base import TaskSpec
     from parslab.wire.messages.client import RequestDefinitions
 
-__all__ = ["Definition", "Mender", "define", "defined_now", "origin_of", "same_body"]
+__all__ = ["Definition", "DefinitionService", "define", "defined_now", "origin_of", "same_body"]
 
 
 _JOIN = "join_app"
@@ -37,7 +37,7 @@ class Definition(Protocol):
 
     kind: str
     func: Callable[..., Any]
-    _code: Function
+    _code: AppFunction
     _spec: TaskSpec | None
 
 
@@ -98,7 +98,7 @@ def _text(code: CodeType) -> tuple[Any, ...]:
     return code.co_code, names, code.co_argcount, code.co_kwonlyargcount, code.co_flags, tuple(constants)
 
 
-class Mender:
+class DefinitionService:
     """Answers for one run what its tasks' apps are defined as now.
 
     Parameters
@@ -126,7 +126,7 @@ class Mender:
             code = app._code
             try:
                 # Not the app's own Function: that belongs to the thread that calls the app.
-                pickled = Function(code.function, code.runner, code.name).current()
+                pickled = AppFunction(code.function, code.runner, code.name).current()
                 fn = kernel._codes.number(pickled, code.function)
                 mended.append(RedefinedApp(origin, fn, tuple(name.specs), app._spec))
             except Exception as error:

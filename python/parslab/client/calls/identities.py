@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 
     from parslab.serialize.arguments import Dependencies
     from parslab.serialize.calls import Refer
-    from parslab.serialize.functions import Function, Pickled
+    from parslab.serialize.functions import AppFunction, PickledFunction
 
-__all__ = ["Calls", "Identities", "Known"]
+__all__ = ["IdentifiedCalls", "Identities", "KnownIdentity"]
 
 _LOOKED_AT = 20_000
 """How much of the arguments of a call is looked at only because they might be wanted by another kernel."""
@@ -30,7 +30,7 @@ _LOOKED_AT_HERE = 500
 """The same of a call that runs in this process: it takes its arguments as they are, which costs next to nothing."""
 
 
-class Known(NamedTuple):
+class KnownIdentity(NamedTuple):
     """What ``Submit`` says of a call."""
 
     identity: bytes = b""
@@ -38,10 +38,10 @@ class Known(NamedTuple):
     unknown: str = ""
 
 
-_NOTHING = Known()
+_NOTHING = KnownIdentity()
 
 
-class Calls:
+class IdentifiedCalls:
     """How the calls of one app are told apart.
 
     Parameters
@@ -56,22 +56,22 @@ class Calls:
 
     __slots__ = ("_said", "code", "ignored", "memo", "parameters")
 
-    def __init__(self, code: Function, memo: bool = False, ignored: Collection[str] = ()) -> None:
+    def __init__(self, code: AppFunction, memo: bool = False, ignored: Collection[str] = ()) -> None:
         self.code = code
         self.memo = memo
         self.ignored = frozenset(ignored)
         self.parameters = Parameters(code.function, self.ignored)
         self._said: set[str] = set()
 
-    def without(self, names: Collection[str]) -> Calls:
+    def without(self, names: Collection[str]) -> IdentifiedCalls:
         """The same, without some parameters more."""
-        made = object.__new__(Calls)
+        made = object.__new__(IdentifiedCalls)
         made.code, made.memo, made._said = self.code, self.memo, self._said
         made.ignored = self.ignored.union(names)
         made.parameters = self.parameters.without(names)
         return made
 
-    def forgotten(self, reason: str) -> Known:
+    def forgotten(self, reason: str) -> KnownIdentity:
         """A call that is not remembered, although its app is: said once for each reason."""
         if reason not in self._said:
             self._said.add(reason)
@@ -81,7 +81,7 @@ class Calls:
                 UserWarning,
                 stacklevel=_frames_to_user(),
             )
-        return Known(b"", True, reason)
+        return KnownIdentity(b"", True, reason)
 
 
 def _frames_to_user() -> int:
@@ -107,42 +107,44 @@ class Identities:
 
     def remote(
         self,
-        pickled: Pickled,
-        calls: Calls | None,
+        pickled: PickledFunction,
+        calls: IdentifiedCalls | None,
         args: tuple[Any, ...],
         kwargs: Mapping[str, Any],
         dependencies: Dependencies,
-    ) -> Known:
+    ) -> KnownIdentity:
         """Of a call that goes to a worker and is remembered, or whose pickle belongs to this process."""
         if calls is not None and calls.memo:
             if pickled.unknown:
                 return calls.forgotten(pickled.unknown)
             try:
-                return Known(calls.parameters.identify(args, kwargs, dependencies.refer), True)
+                return KnownIdentity(calls.parameters.identify(args, kwargs, dependencies.refer), True)
             except Unidentified as error:
                 return calls.forgotten(str(error))
         if self._resume:
             try:
                 identify = identify_arguments if calls is None else calls.parameters.identify
-                return Known(identify(args, kwargs, dependencies.refer, _LOOKED_AT))
+                return KnownIdentity(identify(args, kwargs, dependencies.refer, _LOOKED_AT))
             except Unidentified as error:
-                return Known(unknown=str(error))
+                return KnownIdentity(unknown=str(error))
         return _NOTHING
 
     def local(
         self,
-        code: Function,
-        calls: Calls | None,
+        code: AppFunction,
+        calls: IdentifiedCalls | None,
         args: tuple[Any, ...],
         kwargs: Mapping[str, Any],
         refer: Refer,
-    ) -> Known:
+    ) -> KnownIdentity:
         """Of a call that runs in this process: what it calls is part of its identity, because it is not sent."""
         memo = calls is not None and calls.memo
         if not memo and not self._resume:
             return _NOTHING
         try:
             identify = identify_arguments if calls is None else calls.parameters.identify
-            return Known(identify(args, kwargs, refer, None if memo else _LOOKED_AT_HERE, code.fingerprint()), memo)
+            return KnownIdentity(
+                identify(args, kwargs, refer, None if memo else _LOOKED_AT_HERE, code.fingerprint()), memo
+            )
         except Unidentified as error:
-            return calls.forgotten(str(error)) if calls is not None and memo else Known(unknown=str(error))
+            return calls.forgotten(str(error)) if calls is not None and memo else KnownIdentity(unknown=str(error))

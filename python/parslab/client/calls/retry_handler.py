@@ -23,11 +23,11 @@ from parslab.wire.messages.client import RetryCost, RetryHandlerChanged
 if TYPE_CHECKING:
     from parslab.client.futures.app_future import AppFuture
     from parslab.client.local.pool import ThreadPool
-    from parslab.client.transport.link import Link
+    from parslab.client.transport.link import KernelLink
     from parslab.wire.messages.base import Failure, TaskSpec
     from parslab.wire.messages.client import RequestRetryCost
 
-__all__ = ["FailedTask", "Handler", "Judging"]
+__all__ = ["FailedTask", "Handler", "RetryHandlerService"]
 
 log = logging.getLogger(__name__)
 
@@ -103,7 +103,7 @@ class FailedTask(Mapping[str, Any]):
         self.reason = Reason(failure.reason) if failure.reason in Reason.__members__ else Reason.app_error
 
 
-class Judging:
+class RetryHandlerService:
     """The handler of one run, and what it is told.
 
     Parameters
@@ -116,7 +116,7 @@ class Judging:
         None: every failure costs 1.
     """
 
-    def __init__(self, link: Link, pool: ThreadPool, handler: Handler | None) -> None:
+    def __init__(self, link: KernelLink, pool: ThreadPool, handler: Handler | None) -> None:
         self._link = link
         self._pool = pool
         self._handler = handler

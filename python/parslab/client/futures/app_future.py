@@ -11,8 +11,8 @@ import weakref
 from concurrent.futures._base import CANCELLED_AND_NOTIFIED, FINISHED, PENDING
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
-from parslab.client.futures import base as lean
-from parslab.client.futures.base import LeanFuture, left
+from parslab.client.futures import base
+from parslab.client.futures.base import BaseFuture, left
 from parslab.client.futures.derived import DataFuture, ResultPart
 from parslab.errors import RetryError
 from parslab.records.states import TaskState
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from parslab.wire.messages.base import Failure
     from parslab.wire.stream import Buffer
 
-__all__ = ["AppFuture", "DataFuture", "Home", "LeanFuture", "ResultPart"]
+__all__ = ["AppFuture", "BaseFuture", "DataFuture", "Home", "ResultPart"]
 
 log = logging.getLogger(__name__)
 
@@ -47,7 +47,7 @@ class Home(Protocol):
     def explain(self, task: int) -> str: ...
 
 
-class AppFuture(LeanFuture):
+class AppFuture(BaseFuture):
     """The future of a task (Parsl: ``AppFuture``).
 
     Attributes
@@ -73,7 +73,7 @@ class AppFuture(LeanFuture):
     _failure: Failure | None = None
     _again: Any = None
     """Of a task that has failed: what of it lies in this process and is needed to run it again."""
-    _derived: weakref.WeakSet[LeanFuture] | None = None
+    _derived: weakref.WeakSet[BaseFuture] | None = None
     """Of a task that has failed: the futures that stand for its parts and files."""
     _hook: ClassVar[Callable[[AppFuture], Any] | None] = None
     """Set in notebooks: displays a future live."""
@@ -127,7 +127,7 @@ class AppFuture(LeanFuture):
                 inline, frames = self._dfk._fetch(self, left(until))
                 self._take(unpack(inline, frames))
             else:
-                with lean.birth:
+                with base.birth:
                     settled = self._state is not PENDING
                     if settled:
                         self._take(None)
@@ -141,7 +141,7 @@ class AppFuture(LeanFuture):
             return None
         error: BaseException | None = self._object if self._known else exception_of(failure, self.task_id)
         if not self._known:
-            with lean.birth:
+            with base.birth:
                 if self._failure is failure:  # else it is tried again, since a moment ago
                     self._take(error)
         return error
@@ -160,12 +160,12 @@ class AppFuture(LeanFuture):
         self._known, self._object = False, None
         super()._unsettle()
 
-    def _follow(self, future: LeanFuture) -> None:
+    def _follow(self, future: BaseFuture) -> None:
         """One that stands for a part of it has ended as it has: without a result, and maybe not for ever."""
         if self._failure is not None or self.cancelled():
             if self._derived is None:
-                derived: weakref.WeakSet[LeanFuture] = weakref.WeakSet()
-                with lean.birth:
+                derived: weakref.WeakSet[BaseFuture] = weakref.WeakSet()
+                with base.birth:
                     self._derived = derived if self._derived is None else self._derived
             self._derived.add(future)
 

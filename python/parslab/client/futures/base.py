@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from parslab.client.futures.app_future import AppFuture
     from parslab.client.futures.derived import ResultPart
 
-__all__ = ["DONE", "LeanFuture", "left"]
+__all__ = ["DONE", "BaseFuture", "left"]
 
 log = logging.getLogger(__name__)
 
@@ -49,7 +49,7 @@ def left(until: float | None) -> float | None:
     return None if until is None else max(0.0, until - monotonic())
 
 
-class LeanFuture(Future[Any]):
+class BaseFuture(Future[Any]):
     """A future whose condition, waiters and callbacks come into being when they are needed.
 
     Subclasses say what the value is (``_value``) and what the exception (``_error``) once it is settled.
@@ -226,7 +226,7 @@ class LeanFuture(Future[Any]):
 
         self.add_done_callback(wake)
         self._before_waiting()
-        with LeanFuture._awaiting() if LeanFuture._awaiting is not None else contextlib.nullcontext():
+        with BaseFuture._awaiting() if BaseFuture._awaiting is not None else contextlib.nullcontext():
             yield from woken
         return self.result()
 

@@ -9,7 +9,7 @@ from concurrent.futures import TimeoutError as FutureTimeout
 from concurrent.futures._base import CANCELLED_AND_NOTIFIED, FINISHED
 from typing import TYPE_CHECKING, Any
 
-from parslab.client.futures.base import LeanFuture
+from parslab.client.futures.base import BaseFuture
 from parslab.serialize.references import Constant, follow_path
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["DataFuture", "ResultPart"]
 
 
-class ResultPart(LeanFuture):
+class ResultPart(BaseFuture):
     """A part of a task's value: ``fut["a"][0]``.  It is a path, not a task."""
 
     def __init__(self, parent: AppFuture, path: tuple[Any, ...]) -> None:
@@ -81,7 +81,7 @@ class ResultPart(LeanFuture):
         return f"<ResultPart {path} of {self._parent!r}>"
 
 
-class DataFuture(LeanFuture):
+class DataFuture(BaseFuture):
     """A file that a task will have written (Parsl: ``DataFuture``); its result is the ``File``.
 
     Parameters

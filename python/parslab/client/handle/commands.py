@@ -1,6 +1,6 @@
 """What a user asks of a run that goes on, beyond calls: each is one question of the panel protocol and its answer.
 
-Nothing here knows of futures, threads or sockets: :class:`Orders` stands on ``ask`` alone.
+Nothing here knows of futures, threads or sockets: :class:`RunCommands` stands on ``ask`` alone.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from parslab.client.futures.app_future import AppFuture
 
-__all__ = ["Orders"]
+__all__ = ["RunCommands"]
 
 _PATIENCE = 10.0
 """Seconds that an answer may take."""
@@ -25,7 +25,7 @@ _WRITING = 600.0
 """Seconds that a disk may take for a checkpoint."""
 
 
-class Orders(ABC):
+class RunCommands(ABC):
     """The orders that a user may give a run; for :class:`~parslab.client.handle.dfk.DataFlowKernel`."""
 
     linger: float

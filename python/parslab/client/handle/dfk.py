@@ -15,15 +15,15 @@ from collections import deque
 from time import time
 from typing import TYPE_CHECKING, Any
 
-from parslab.client.calls.codes import SentCodes
-from parslab.client.calls.definitions import Mender
+from parslab.client.calls.codes import SentFunctions
+from parslab.client.calls.definitions import DefinitionService
 from parslab.client.calls.identities import Identities
-from parslab.client.calls.retry_handler import Judging
+from parslab.client.calls.retry_handler import RetryHandlerService
 from parslab.client.futures.app_future import AppFuture
-from parslab.client.handle.pending import Holder
+from parslab.client.handle.pending import PendingTasks
 from parslab.client.local.task_context import acting, calling_join
 from parslab.client.local.tasks import LocalTasks
-from parslab.client.transport.link import Link
+from parslab.client.transport.link import KernelLink
 from parslab.client.transport.questions import Questions
 from parslab.errors import ConfigurationError
 from parslab.records import panel
@@ -54,11 +54,11 @@ if TYPE_CHECKING:
     from pathlib import Path as FilePath
     from types import TracebackType
 
-    from parslab.client.calls.identities import Calls
+    from parslab.client.calls.identities import IdentifiedCalls
     from parslab.client.calls.retry_handler import Handler
-    from parslab.client.process.launch import Peer
+    from parslab.client.process.launch import KernelProcess
     from parslab.config import Config
-    from parslab.serialize.functions import Function
+    from parslab.serialize.functions import AppFunction
     from parslab.wire.messages.base import TaskSpec
     from parslab.wire.messages.client import PriorTasks
     from parslab.wire.stream import Batch, Buffer
@@ -71,7 +71,7 @@ _STREAMS = {1: "stdout", 2: "stderr"}
 _LOOK = b'{"type":"Attach"}'
 
 
-class DataFlowKernel(Holder):
+class DataFlowKernel(PendingTasks):
     """A run that this process has started or attached to (Parsl: ``DataFlowKernel``).
 
     Attributes
@@ -92,7 +92,9 @@ class DataFlowKernel(Holder):
         What ``load()`` has said about an earlier run of this notebook.
     """
 
-    def __init__(self, config: Config | None, run: str, run_dir: FilePath, pid: int, started: Peer | None) -> None:
+    def __init__(
+        self, config: Config | None, run: str, run_dir: FilePath, pid: int, started: KernelProcess | None
+    ) -> None:
         super().__init__(config, run, run_dir, pid, started)
         self.told: tuple[str, ...] = ()
         self.still: PriorTasks | None = None
@@ -105,7 +107,7 @@ class DataFlowKernel(Holder):
         self._choices: dict[Any, tuple[int, ...]] = {}
         self._unhandled: deque[list[Any]] = deque()
         """Batches that are being gone through: (the messages that are left, frames, how many of these are used)."""
-        self._codes: SentCodes
+        self._codes: SentFunctions
         self._identities: Identities
         self._ids: itertools.count[int]
         self._handlers: dict[type, Callable[[Any], None]] = {
@@ -125,13 +127,13 @@ class DataFlowKernel(Holder):
         self._handlers[RunLocalTask] = self._local.run
         self._handlers[RequestValue] = self._local.want
         lasting = self._revival is not None
-        self._link = Link(sock, self._handle, self._lost, self._mend if lasting else None)
+        self._link = KernelLink(sock, self._handle, self._lost, self._mend if lasting else None)
         handler = getattr(self.config, "retry_handler", None)
-        self._judging = Judging(self._link, self._local.new_pool("retry handler", 1), handler)
-        self._codes = SentCodes(self._link)
+        self._judging = RetryHandlerService(self._link, self._local.new_pool("retry handler", 1), handler)
+        self._codes = SentFunctions(self._link)
         self._questions = Questions(self._link)
         self._handlers[PanelReply] = self._questions.answered
-        self._mender = Mender(self)
+        self._mender = DefinitionService(self)
         self._handlers[RequestDefinitions] = self._mender.asked
         self._handlers[TasksReopened] = self._reopened
 
@@ -157,7 +159,7 @@ class DataFlowKernel(Holder):
 
     def submit(
         self,
-        function: Function,
+        function: AppFunction,
         args: tuple[Any, ...],
         kwargs: Mapping[str, Any],
         *,
@@ -166,7 +168,7 @@ class DataFlowKernel(Holder):
         cell: str = "",
         follow: Callable[[str, str], None] | None = None,
         spec: TaskSpec | None = None,
-        calls: Calls | None = None,
+        calls: IdentifiedCalls | None = None,
     ) -> AppFuture:
         """Put a call into the graph and return its future at once.
 
@@ -255,14 +257,14 @@ class DataFlowKernel(Holder):
 
     def submit_join(
         self,
-        function: Function,
+        function: AppFunction,
         args: tuple[Any, ...],
         kwargs: Mapping[str, Any],
         *,
         name: str = "",
         cell: str = "",
         spec: TaskSpec | None = None,
-        calls: Calls | None = None,
+        calls: IdentifiedCalls | None = None,
     ) -> AppFuture:
         """Call a join app: its body runs here, and returns a future or a list of futures to wait for."""
         if self._ended is not None:

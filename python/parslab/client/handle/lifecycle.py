@@ -1,6 +1,6 @@
 """How a process holds on to a run: from the welcome to the end, over losses of the DataFlowKernel process between them.
 
-:class:`Connected` knows nothing of tasks: what these need when a run is met, found again or over is up to the class
+:class:`Lifecycle` knows nothing of tasks: what these need when a run is met, found again or over is up to the class
 that is built on it (``client.dfk``).  Losses are noticed in the link's thread, the end is called for by any.
 """
 
@@ -18,16 +18,16 @@ from parslab.errors import ConfigurationError, DataFlowKernelLost, NoDataFlowKer
 from parslab.wire.messages.client import BatchesAcknowledged, ReleaseTasks, ShutDownRun
 
 if TYPE_CHECKING:
-    from parslab.wire.messages.base import Refused
     from collections.abc import Callable, Mapping
     from pathlib import Path as FilePath
 
-    from parslab.client.process.launch import Peer
-    from parslab.client.process.restart import Revival
-    from parslab.client.transport.link import Link
+    from parslab.client.process.launch import KernelProcess
+    from parslab.client.process.restart import KernelRestart
+    from parslab.client.transport.link import KernelLink
     from parslab.config import Config
+    from parslab.wire.messages.base import Refused
 
-__all__ = ["Connected"]
+__all__ = ["Lifecycle"]
 
 log = logging.getLogger(__name__)
 
@@ -36,13 +36,15 @@ _DRAIN = 2.0
 """Seconds for calls that have been made to be sent, when this process leaves its run."""
 
 
-class Connected(ABC):
+class Lifecycle(ABC):
     """The bond between this process and a run; for :class:`~parslab.client.handle.dfk.DataFlowKernel`, which documents it."""
 
-    _link: Link
+    _link: KernelLink
     """Made by :meth:`_make_parts`."""
 
-    def __init__(self, config: Config | None, run: str, run_dir: FilePath, pid: int, started: Peer | None) -> None:
+    def __init__(
+        self, config: Config | None, run: str, run_dir: FilePath, pid: int, started: KernelProcess | None
+    ) -> None:
         self.config = config
         self.run = run
         self.run_dir = run_dir
@@ -65,7 +67,7 @@ class Connected(ABC):
         """Ours as a client of the run."""
         self._there: int | None = None
         """How many of our batches another DataFlowKernel has; None while it has not said so."""
-        self._revival: Revival | None = None
+        self._revival: KernelRestart | None = None
 
     # ----- what is built on it
 

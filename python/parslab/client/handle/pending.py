@@ -12,9 +12,9 @@ from collections import deque
 from concurrent.futures import CancelledError
 from typing import TYPE_CHECKING, Any
 
-from parslab.client.futures.app_future import LeanFuture
-from parslab.client.handle.commands import Orders
-from parslab.client.handle.lifecycle import Connected
+from parslab.client.futures.app_future import BaseFuture
+from parslab.client.handle.commands import RunCommands
+from parslab.client.handle.lifecycle import Lifecycle
 from parslab.errors import ParslabError
 from parslab.records import panel
 from parslab.records.states import TaskState
@@ -26,10 +26,10 @@ if TYPE_CHECKING:
     from concurrent.futures import Future
     from pathlib import Path as FilePath
 
-    from parslab.client.calls.retry_handler import Judging
+    from parslab.client.calls.retry_handler import RetryHandlerService
     from parslab.client.futures.app_future import AppFuture
     from parslab.client.local.tasks import LocalTasks
-    from parslab.client.process.launch import Peer
+    from parslab.client.process.launch import KernelProcess
     from parslab.client.transport.questions import Questions
     from parslab.config import Config
     from parslab.serialize.references import Path
@@ -37,19 +37,21 @@ if TYPE_CHECKING:
     from parslab.wire.messages.client import CallsMatched, SubmitTask, TasksReopened
     from parslab.wire.stream import Buffer
 
-__all__ = ["Holder"]
+__all__ = ["PendingTasks"]
 
 _LARGE = 1 << 20
 
 
-class Holder(Connected, Orders):
+class PendingTasks(Lifecycle, RunCommands):
     """What a :class:`~parslab.client.handle.dfk.DataFlowKernel` is for its futures (``futures.Home``)."""
 
     _questions: Questions
     _local: LocalTasks
-    _judging: Judging
+    _judging: RetryHandlerService
 
-    def __init__(self, config: Config | None, run: str, run_dir: FilePath, pid: int, started: Peer | None) -> None:
+    def __init__(
+        self, config: Config | None, run: str, run_dir: FilePath, pid: int, started: KernelProcess | None
+    ) -> None:
         super().__init__(config, run, run_dir, pid, started)
         self._pending: dict[int, AppFuture] = {}
         self._followers: dict[int, Callable[[str, str], None]] = {}
@@ -58,7 +60,7 @@ class Holder(Connected, Orders):
         """Futures of tasks that have ended without a result: they may become unfinished again."""
 
     def _identify(self, future: Future[Any]) -> tuple[int, Path]:
-        if isinstance(future, LeanFuture):
+        if isinstance(future, BaseFuture):
             parent, path = future._identity()
             if parent._dfk is self:
                 return parent.task_id, path

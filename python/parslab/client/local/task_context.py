@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 
     from parslab.client.futures.app_future import AppFuture
 
-__all__ = ["Acting", "acting", "calling_join", "on_behalf_of"]
+__all__ = ["TaskContext", "acting", "calling_join", "on_behalf_of"]
 
 
-class Acting(NamedTuple):
+class TaskContext(NamedTuple):
     """What a thread is at."""
 
     future: AppFuture
@@ -28,7 +28,7 @@ class Acting(NamedTuple):
     """Whether what it calls is part of the task."""
 
 
-acting: dict[int, Acting] = {}
+acting: dict[int, TaskContext] = {}
 """By thread.  Looked at in every call, and empty as a rule."""
 
 
@@ -53,7 +53,7 @@ def on_behalf_of(future: AppFuture, cell: str, join: bool) -> Iterator[None]:
     """While this thread runs the body of a task."""
     thread = get_ident()
     before = acting.get(thread)
-    acting[thread] = Acting(future, cell, join)
+    acting[thread] = TaskContext(future, cell, join)
     try:
         yield
     finally:

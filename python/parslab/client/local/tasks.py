@@ -14,7 +14,7 @@ from time import time
 from typing import TYPE_CHECKING, Any
 
 from parslab.client.calls.definitions import defined_now, same_body
-from parslab.client.futures.app_future import AppFuture, DataFuture, LeanFuture
+from parslab.client.futures.app_future import AppFuture, BaseFuture, DataFuture
 from parslab.client.futures.base import left
 from parslab.client.local.pool import ThreadPool, futures_in, with_values
 from parslab.client.local.task_context import calling_join, on_behalf_of
@@ -38,9 +38,9 @@ from parslab.wire.messages.client import LocalTaskStarted as StartedMessage
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-    from parslab.client.calls.identities import Calls
+    from parslab.client.calls.identities import IdentifiedCalls
     from parslab.client.handle.dfk import DataFlowKernel
-    from parslab.serialize.functions import Function
+    from parslab.serialize.functions import AppFunction
     from parslab.wire.messages.base import TaskSpec
 
 __all__ = ["LocalTasks"]
@@ -116,13 +116,13 @@ class LocalTasks:
     def submit(
         self,
         future: AppFuture,
-        code: Function,
+        code: AppFunction,
         args: tuple[Any, ...],
         kwargs: Mapping[str, Any],
         executor: int | None,
         cell: str,
         spec: TaskSpec | None = None,
-        calls: Calls | None = None,
+        calls: IdentifiedCalls | None = None,
     ) -> None:
         """Put a thread-pool call (``executor``) or a join (None) into the graph."""
         found: list[Future[Any]] = []
@@ -374,7 +374,7 @@ class LocalTasks:
 class _JoinFuture(AppFuture):
     """The future of a join app whose body has returned: its value is that of the futures it returned."""
 
-    _inner: list[LeanFuture | DataFuture | Future[Any]]
+    _inner: list[BaseFuture | DataFuture | Future[Any]]
     _many: bool
 
     def _value(self, until: float | None = None) -> Any:

@@ -33,7 +33,17 @@ if TYPE_CHECKING:
 
     from parslab.config import Config
 
-__all__ = ["Found", "Peer", "Started", "connect", "digest", "find_runs", "of_the_run", "read_connection", "start"]
+__all__ = [
+    "FoundRun",
+    "KernelProcess",
+    "StartedRun",
+    "connect",
+    "digest",
+    "find_runs",
+    "of_the_run",
+    "read_connection",
+    "start",
+]
 
 _OURS = ("exit_mode", "linger", "resume", "retry_handler")
 """Options of a configuration that are the business of each kernel, and make no other run."""
@@ -46,7 +56,7 @@ _START = (
 )
 
 
-class Peer(Protocol):
+class KernelProcess(Protocol):
     """The DataFlowKernel process of a run that we own, as its handle needs it."""
 
     log: Path
@@ -65,7 +75,7 @@ class Peer(Protocol):
         """Make sure that nothing of it stays."""
 
 
-class Started:
+class StartedRun:
     """A DataFlowKernel process that has just been started, and our socket to it."""
 
     def __init__(self, settings: dict[str, Any], popen: subprocess.Popen[bytes], sock: socket.socket) -> None:
@@ -119,7 +129,7 @@ class Started:
             os.unlink(self.settings["connection"])
 
 
-class Found:
+class FoundRun:
     """The DataFlowKernel of a run that an earlier kernel of our notebook has started: it is nobody's child here."""
 
     def __init__(self, info: dict[str, Any]) -> None:
@@ -173,7 +183,7 @@ def _tail(log: Path) -> str:
     return ""
 
 
-def start(config: Config, package: str, notebook: str = "", inherits: Sequence[str] = ()) -> Started:
+def start(config: Config, package: str, notebook: str = "", inherits: Sequence[str] = ()) -> StartedRun:
     """Start the DataFlowKernel of a new run.
 
     Parameters
@@ -249,7 +259,7 @@ def start(config: Config, package: str, notebook: str = "", inherits: Sequence[s
         ) from error
     finally:
         theirs.close()
-    return Started(settings, popen, ours)
+    return StartedRun(settings, popen, ours)
 
 
 def of_the_run(config: Config) -> Config:

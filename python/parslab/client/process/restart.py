@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from parslab.client.process.launch import Found, connection_path, launch, read_connection
+from parslab.client.process.launch import FoundRun, connection_path, launch, read_connection
 from parslab.errors import ConfigurationError
 from parslab.wire.messages.base import PROTOCOL
 from parslab.wire.messages.client import ClientHello
@@ -30,9 +30,9 @@ from parslab.wire.stream import encode_batch
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from parslab.client.process.launch import Peer, Started
+    from parslab.client.process.launch import KernelProcess, StartedRun
 
-__all__ = ["Revival", "alone", "revive"]
+__all__ = ["KernelRestart", "alone", "revive"]
 
 log = logging.getLogger(__name__)
 
@@ -44,7 +44,7 @@ _PATIENCE = 10.0
 """Seconds that a guest waits for somebody to start the run again."""
 
 
-class Revival:
+class KernelRestart:
     """What one client does about the losses of its run.
 
     Parameters
@@ -73,7 +73,9 @@ class Revival:
         folder = self.run_dir / "record"
         return folder.is_dir() and not (folder / "incomplete").exists() and any(folder.glob("*.log"))
 
-    def come_back(self, client: int, how: str, lost: float, starts: bool) -> tuple[socket.socket, Peer | None] | None:
+    def come_back(
+        self, client: int, how: str, lost: float, starts: bool
+    ) -> tuple[socket.socket, KernelProcess | None] | None:
         """A connection to the run's next life, and its process where we have started it.
 
         Parameters
@@ -104,7 +106,7 @@ class Revival:
             time.sleep(0.1)
         return None
 
-    def _there(self, client: int) -> tuple[socket.socket, Peer | None] | None:
+    def _there(self, client: int) -> tuple[socket.socket, KernelProcess | None] | None:
         """A connection to the run, when somebody has started it."""
         from parslab.cleanup.cleanup import serves
         from parslab.version import version
@@ -126,7 +128,7 @@ class Revival:
         except OSError:
             sock.close()
             return None
-        return sock, Found(info)
+        return sock, FoundRun(info)
 
 
 def revive(run_dir: Path, *, client: int = -1, how: str = "", lost: float = 0.0) -> Any:
@@ -158,7 +160,7 @@ def revive(run_dir: Path, *, client: int = -1, how: str = "", lost: float = 0.0)
     ConfigurationError
         The run has no record that could be gone on from, it ended in order, or no process can be started.
     """
-    from parslab.client.process.launch import Started
+    from parslab.client.process.launch import StartedRun
 
     run_dir = Path(run_dir)
     try:
@@ -166,7 +168,7 @@ def revive(run_dir: Path, *, client: int = -1, how: str = "", lost: float = 0.0)
         run = settings["run"]
     except (OSError, ValueError, LookupError, TypeError) as error:
         raise ConfigurationError(f"The run in {run_dir} cannot be started again: {error}.") from error
-    if not settings.get("resume") or not Revival(run, run_dir, "").possible():
+    if not settings.get("resume") or not KernelRestart(run, run_dir, "").possible():
         raise ConfigurationError(f"Run {run} has no record in {run_dir / 'record'}, so it cannot be started again.")
     settings |= {
         "owner_pid": os.getpid(),
@@ -188,10 +190,10 @@ def revive(run_dir: Path, *, client: int = -1, how: str = "", lost: float = 0.0)
         ) from error
     finally:
         theirs.close()
-    return Started(settings, popen, ours)
+    return StartedRun(settings, popen, ours)
 
 
-def _listens(started: Started) -> None:
+def _listens(started: StartedRun) -> None:
     """Wait until the process has said where it is: only then nobody else starts it a second time."""
     deadline = time.monotonic() + _PATIENCE
     while started.popen.poll() is None and time.monotonic() < deadline:

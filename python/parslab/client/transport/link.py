@@ -16,17 +16,17 @@ from collections import deque
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
-from parslab.client.transport.send_buffer import Outgoing
+from parslab.client.transport.send_buffer import SendBuffer
 from parslab.errors import ProtocolError
 from parslab.wire.messages.client import KernelMessage
-from parslab.wire.spin_wait import Eagerness
+from parslab.wire.spin_wait import SpinWait
 from parslab.wire.stream import Batch, Buffer, Stream, decoder
 
 if TYPE_CHECKING:
     import socket
     from collections.abc import Callable, Sequence
 
-__all__ = ["Link"]
+__all__ = ["KernelLink"]
 
 log = logging.getLogger(__name__)
 
@@ -34,7 +34,7 @@ _QUIET = 60e-6
 """Seconds since the last call after which a call is sent by its own thread."""
 
 
-class Link:
+class KernelLink:
     """Both directions of a client's connection.
 
     Parameters
@@ -61,13 +61,13 @@ class Link:
         self._handle = handle
         self._ended = ended
         self._mend = mend
-        self._out = Outgoing(sock, keep=mend is not None)
+        self._out = SendBuffer(sock, keep=mend is not None)
         self._outbox = self._out.outbox
         self._sending = threading.Lock()  # the socket's outgoing side is shared with every thread that calls an app
         self._wake_out, self._wake_in = os.pipe()
         os.set_blocking(self._wake_in, False)
         os.set_blocking(self._wake_out, False)
-        self._eagerness = Eagerness()
+        self._eagerness = SpinWait()
         self._poll = select.poll()
         self._poll.register(sock, select.POLLIN)
         self._poll.register(self._wake_out, select.POLLIN)

@@ -19,7 +19,7 @@ from parslab.wire.messages.base import TaskValue, frame_count
 from parslab.wire.messages.client import FetchValue, PanelReply, PanelRequest
 
 if TYPE_CHECKING:
-    from parslab.client.transport.link import Link
+    from parslab.client.transport.link import KernelLink
     from parslab.serialize.values import Inline
     from parslab.wire.stream import Buffer
 
@@ -52,7 +52,7 @@ class Questions:
         Where they are sent.
     """
 
-    def __init__(self, link: Link) -> None:
+    def __init__(self, link: KernelLink) -> None:
         self._link = link
         self._numbers = itertools.count(1)
         self._asks: dict[int, _Box] = {}

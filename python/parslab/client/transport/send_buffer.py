@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import Sequence
 
-__all__ = ["Outgoing"]
+__all__ = ["SendBuffer"]
 
 _KEPT = 64 << 20
 """Bytes that are kept; the calls in what was dropped because there was more cannot be sent again."""
@@ -37,7 +37,7 @@ _Piece: TypeAlias = "tuple[int, Buffer, list[Any], int]"
 """(number of its last byte, bytes on their way, the messages that were taken from the outbox for it, its batch)"""
 
 
-class Outgoing:
+class SendBuffer:
     """The outgoing side of a connection.
 
     Parameters

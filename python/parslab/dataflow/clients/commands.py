@@ -13,23 +13,23 @@ from parslab.dataflow.graph.explain import explain
 from parslab.errors import ConfigurationError, ParslabError
 from parslab.monitoring.monitor import Monitor
 from parslab.records.panel import BlockCommand, Checkpoint, Explain, Keep, Retry, Scale
-from parslab.remote.pool.pool import Pool
+from parslab.remote.pool.pool import WorkerPool
 from parslab.wire.messages.client import PanelReply, PanelRequest, PanelUpdate
 
 if TYPE_CHECKING:
-    from parslab.dataflow.clients.connection import Client
+    from parslab.dataflow.clients.connection import ClientConnection
     from parslab.dataflow.kernel import Kernel
 
-__all__ = ["Orders"]
+__all__ = ["ClientCommands"]
 
 
-class Orders:
+class ClientCommands:
     """What a run does when it is told to."""
 
     def __init__(self, kernel: Kernel) -> None:
         self._kernel = kernel
 
-    def asked(self, client: Client, message: PanelRequest) -> None:
+    def asked(self, client: ClientConnection, message: PanelRequest) -> None:
         """A question of the panel protocol, from a panel behind a client or from the client itself."""
         kernel, monitor = self._kernel, self._kernel.monitor
 
@@ -83,7 +83,7 @@ class Orders:
         controllers = self._kernel.controllers
         if isinstance(command, BlockCommand):
             for pool in self._kernel.pools.values():
-                if not isinstance(pool, Pool) and command.executor in ("", pool.label):
+                if not isinstance(pool, WorkerPool) and command.executor in ("", pool.label):
                     done = pool.command(command.block, command.action)
                     if done:
                         return done

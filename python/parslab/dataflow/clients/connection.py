@@ -14,7 +14,7 @@ import struct
 import sys
 from typing import TYPE_CHECKING, Any
 
-from parslab.dataflow.graph.values import Value, sliced
+from parslab.dataflow.graph.values import StoredValue, sliced
 from parslab.wire.messages.base import DefineFunction, ForgetFunctions
 from parslab.wire.messages.base import TaskValue as ValueMessage
 from parslab.wire.messages.client import (
@@ -42,10 +42,10 @@ from parslab.wire.stream import Buffer, Stream, decoder
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from parslab.dataflow.graph.table import Table
-    from parslab.dataflow.resume.call_matching import Adoption
+    from parslab.dataflow.graph.table import TaskTable
+    from parslab.dataflow.resume.call_matching import CallMatching
 
-__all__ = ["Client", "listen", "peer_pid", "peer_uid"]
+__all__ = ["ClientConnection", "listen", "peer_pid", "peer_uid"]
 
 log = logging.getLogger(__name__)
 
@@ -91,7 +91,7 @@ def peer_pid(sock: socket.socket) -> int | None:
     return None
 
 
-class Client:
+class ClientConnection:
     """One attached client.
 
     Parameters
@@ -114,7 +114,7 @@ class Client:
         self.notebook = ""
         self.leashed = False
         """Whether its process number means the same here, so that its death can be noticed."""
-        self.adoption: Adoption | None = None
+        self.adoption: CallMatching | None = None
         """What it may take over from kernels of its notebook that are gone."""
         self.returned = False
         """Whether it was a client of a DataFlowKernel that was lost."""
@@ -137,7 +137,7 @@ class Client:
                 kernel.record.taken(self.number, header, used, frames)
 
     def _carry_out(self, kernel: Any, messages: list[Any], frames: list[bytearray], used: dict[int, int]) -> None:
-        table: Table = kernel.table
+        table: TaskTable = kernel.table
         names = kernel.codes.names
         number, fns = self.number, self.fns
         at = 0
@@ -174,14 +174,14 @@ class Client:
 
     def _value(self, kernel: Any, message: ValueMessage, frames: list[Buffer], at: int) -> int:
         task = kernel.table.tasks.get(message.task)
-        value: Value = sliced(message.inline, message.frames, frames, at)
+        value: StoredValue = sliced(message.inline, message.frames, frames, at)
         if task is not None:
             kernel.table.value_arrived(task, value, kernel.now())
         return message.frames
 
     def _rest(self, kernel: Any, message: Any) -> None:
         """What does not come by the thousand."""
-        table: Table = kernel.table
+        table: TaskTable = kernel.table
         kind = type(message)
         if kind is ReleaseTasks:
             table.release(message.tasks)
@@ -221,7 +221,7 @@ class Client:
 
     def _reported(self, kernel: Any, task: Any, message: Any) -> None:
         """How a task that runs at the client is getting on."""
-        table: Table = kernel.table
+        table: TaskTable = kernel.table
         kind = type(message)
         if kind is LocalTaskStarted:
             table.begun(task, message.at)

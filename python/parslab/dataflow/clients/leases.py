@@ -16,13 +16,13 @@ import enum
 
 from parslab.records.spans import said
 
-__all__ = ["FIRST", "Fate", "Leases"]
+__all__ = ["FIRST", "Leases", "LeaveOutcome"]
 
 FIRST = 60.0
 """Seconds that a run waits at least for the first client to come."""
 
 
-class Fate(enum.Enum):
+class LeaveOutcome(enum.Enum):
     """What becomes of a client that has left."""
 
     kept = 1
@@ -76,21 +76,21 @@ class Leases:
         self.away, self._fresh = None, False
         return owner
 
-    def left(self, client: int, now: float) -> Fate:
+    def left(self, client: int, now: float) -> LeaveOutcome:
         """A client has gone, however that came."""
         tie = self._here.pop(client, None)
         if tie is None:
-            return Fate.let_go
+            return LeaveOutcome.let_go
         tie.left = now
         if not self._here:
             self.away = now
         if self.linger <= 0:
             last_owner = tie.owner and not any(other.owner for other in self._here.values())
-            return Fate.ends if last_owner or not self._here else Fate.let_go
+            return LeaveOutcome.ends if last_owner or not self._here else LeaveOutcome.let_go
         if not tie.owner and not tie.notebook:
-            return Fate.let_go
+            return LeaveOutcome.let_go
         self._gone[client] = tie
-        return Fate.kept
+        return LeaveOutcome.kept
 
     def keep(self, seconds: float) -> None:
         """Somebody has said how long the run shall outlive its last client."""

@@ -12,18 +12,18 @@ import os
 from time import time
 from typing import TYPE_CHECKING
 
-from parslab.dataflow.clients.leases import Fate, Leases
+from parslab.dataflow.clients.leases import Leases, LeaveOutcome
 from parslab.records.events import ClientAttached, ClientLeft, LeaseMoved
 from parslab.records.spans import said
 from parslab.records.states import FINAL, TaskState
 from parslab.wire.messages.client import PriorTasks, SetLinger
 
 if TYPE_CHECKING:
-    from parslab.dataflow.clients.connection import Client
+    from parslab.dataflow.clients.connection import ClientConnection
     from parslab.dataflow.clients.connection_file import ConnectionFile
     from parslab.dataflow.kernel import Kernel
 
-__all__ = ["GONE", "Attendance"]
+__all__ = ["GONE", "Presence"]
 
 log = logging.getLogger(__name__)
 
@@ -34,7 +34,7 @@ _BEAT = 60.0
 want to know since when a run is dead."""
 
 
-class Attendance:
+class Presence:
     """The clients of one run as its lease sees them.
 
     Parameters
@@ -54,7 +54,7 @@ class Attendance:
 
     # ----- coming and going
 
-    def attached(self, client: Client, notebook: str, host: str, owner: bool = False) -> PriorTasks | None:
+    def attached(self, client: ClientConnection, notebook: str, host: str, owner: bool = False) -> PriorTasks | None:
         """A client has introduced itself; answers what its notebook has left here, if it has been here before."""
         now = time()
         still = self._still(notebook) if notebook else None
@@ -66,20 +66,20 @@ class Attendance:
         self._moved(now)
         return still
 
-    def left(self, client: Client, reason: str) -> None:
+    def left(self, client: ClientConnection, reason: str) -> None:
         """A client's connection is over."""
         now, kernel = time(), self._kernel
         kernel.event(ClientLeft(now, client.number, reason))
         fate = self.leases.left(client.number, now)
-        if fate is Fate.ends:
+        if fate is LeaveOutcome.ends:
             whose = "owner" if client.owner else "last client"
             how = f"its {whose}, process {client.pid}, has left" if reason == GONE else f"its {whose} {reason}"
             kernel.end(how)
-        elif fate is Fate.let_go:
+        elif fate is LeaveOutcome.let_go:
             kernel.keeper.left(client.number)
             kernel.table.client_left(client.number, now)
         self._moved(now)
-        if self.leases.away == now and fate is not Fate.ends:
+        if self.leases.away == now and fate is not LeaveOutcome.ends:
             log.info(
                 "client %d (process %d) has left (%s) and nobody is attached: the run ends in %s unless somebody comes",
                 client.number, client.pid, reason, said(self.leases.linger),

@@ -12,8 +12,8 @@ import itertools
 from time import time
 from typing import TYPE_CHECKING, Any
 
-from parslab.dataflow.graph.retry_plan import Plan, of_app, plan, reopen
-from parslab.dataflow.persistence.log_format import Reopened
+from parslab.dataflow.graph.retry_plan import RetryPlan, of_app, plan, reopen
+from parslab.dataflow.persistence.log_format import ReopenedTasks
 from parslab.monitoring.monitor import Monitor
 from parslab.records.states import FAILURES, TaskState
 from parslab.wire.messages.base import TaskKind
@@ -22,18 +22,18 @@ from parslab.wire.messages.client import RedefinedApp, RequestDefinitions
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from parslab.dataflow.clients.connection import Client
+    from parslab.dataflow.clients.connection import ClientConnection
     from parslab.dataflow.graph.task import Task
     from parslab.records.panel import Retry
     from parslab.wire.messages.client import RetryTasks
 
-__all__ = ["PATIENCE", "Mending"]
+__all__ = ["PATIENCE", "RetryService"]
 
 PATIENCE = 5.0
 """Seconds that a notebook has to say what its apps call now."""
 
 
-class _Order:
+class _RetryRequest:
     """Tasks to try again, and what is known of it so far."""
 
     def __init__(self, ids: list[int], wish: Retry, reply: Callable[[bytes], None]) -> None:
@@ -51,7 +51,7 @@ class _Order:
         """Apps whose tasks call another function from now on."""
 
 
-class Mending:
+class RetryService:
     """All orders of a run that are not carried out yet.
 
     Parameters
@@ -62,12 +62,12 @@ class Mending:
 
     def __init__(self, kernel: Any) -> None:
         self._kernel = kernel
-        self._orders: dict[int, _Order] = {}
+        self._orders: dict[int, _RetryRequest] = {}
         self._numbers = itertools.count(1)
-        self.held_up: list[_Order] = []
+        self.held_up: list[_RetryRequest] = []
         """Orders of which a worker still has a task: tried again after each round."""
 
-    def order(self, wish: Retry, by: Client, waits: bool, reply: Callable[[bytes], None]) -> None:
+    def order(self, wish: Retry, by: ClientConnection, waits: bool, reply: Callable[[bytes], None]) -> None:
         """Somebody wants tasks tried again.
 
         Parameters
@@ -85,7 +85,7 @@ class Mending:
         ids = wish.tasks
         if wish.everything:
             ids = sorted({task.id for task in table.tasks.values() if task.state in FAILURES})
-        order = _Order(of_app(table, ids, wish.app) if wish.app else list(ids), wish, reply)
+        order = _RetryRequest(of_app(table, ids, wish.app) if wish.app else list(ids), wish, reply)
         number = next(self._numbers)
         self._ask(number, order, plan(table, order.ids, here=self._kernel.clients))
         if not order.asked:
@@ -95,7 +95,7 @@ class Mending:
         patient = {by.number} if waits else set()
         self._kernel.at(time() + PATIENCE, lambda: self._late(number, patient))
 
-    def _ask(self, number: int, order: _Order, found: Plan) -> None:
+    def _ask(self, number: int, order: _RetryRequest, found: RetryPlan) -> None:
         """Ask the notebooks what their tasks call now."""
         kernel = self._kernel
         tasks: dict[int, list[Task]] = {}
@@ -116,7 +116,7 @@ class Mending:
     def _origin(self, task: Task) -> str:
         return self._kernel.codes.origins[task.fn] if task.kind == TaskKind.remote else ""
 
-    def answered(self, client: Client, message: RetryTasks) -> None:
+    def answered(self, client: ClientConnection, message: RetryTasks) -> None:
         """A notebook has said what its apps call now."""
         order = self._orders.get(message.ask)
         if order is None or client.number not in order.asked:
@@ -147,7 +147,7 @@ class Mending:
             order.asked &= patient
             self._go_on(number, order)
 
-    def _go_on(self, number: int, order: _Order) -> None:
+    def _go_on(self, number: int, order: _RetryRequest) -> None:
         if not order.asked:
             del self._orders[number]
             self._carry_out(order)
@@ -158,7 +158,7 @@ class Mending:
         for order in held_up:
             self._carry_out(order)
 
-    def _carry_out(self, order: _Order) -> None:
+    def _carry_out(self, order: _RetryRequest) -> None:
         table = self._kernel.table
         found = plan(table, order.ids, order.bodies, self._kernel.clients)
         if found.held_up:
@@ -178,21 +178,21 @@ class Mending:
         else:
             order.reply(Monitor.problem(order.wish.ask, text))
 
-    def _write_down(self, found: Plan, before: dict[int, int]) -> None:
+    def _write_down(self, found: RetryPlan, before: dict[int, int]) -> None:
         record = self._kernel.record
         if record is not None:
             record.write()  # how they ended comes before that they run again
             mended = tuple((task.id, task.fn) for task in found.tasks if task.fn != before[task.id])
-            record.note(Reopened([task.id for task in found.tasks], mended))
+            record.note(ReopenedTasks([task.id for task in found.tasks], mended))
 
-    def _mended(self, order: _Order, task: Task) -> RedefinedApp | None:
+    def _mended(self, order: _RetryRequest, task: Task) -> RedefinedApp | None:
         mended = order.mended.get((task.client, self._origin(task)))
         if mended is not None and mended.fn != task.fn:
             order.changed[task.app] = None
         return mended
 
 
-def _said(order: _Order, found: Plan) -> str:
+def _said(order: _RetryRequest, found: RetryPlan) -> str:
     """What was done, in a sentence or two."""
     count = len(found.tasks)
     said = []

@@ -15,7 +15,7 @@ from collections import deque
 from time import time
 from typing import TYPE_CHECKING, Any
 
-from parslab.dataflow.clients.connection import Client, peer_pid, peer_uid
+from parslab.dataflow.clients.connection import ClientConnection, peer_pid, peer_uid
 from parslab.dataflow.clients.presence import GONE
 from parslab.errors import InternalError, ProtocolError
 from parslab.records.events import NoticeRaised
@@ -26,24 +26,24 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import Iterator
 
-    from parslab.dataflow.clients.presence import Attendance
-    from parslab.dataflow.clients.retry_service import Mending
-    from parslab.dataflow.high_throughput.managers import Managers
-    from parslab.dataflow.persistence.log_service import Keeper
-    from parslab.dataflow.persistence.log_writer import Recorder
-    from parslab.dataflow.resume.resume_from_log import Heirs
+    from parslab.dataflow.clients.presence import Presence
+    from parslab.dataflow.clients.retry_service import RetryService
+    from parslab.dataflow.high_throughput.managers import ManagerService
+    from parslab.dataflow.persistence.log_service import LogService
+    from parslab.dataflow.persistence.log_writer import LogWriter
+    from parslab.dataflow.resume.resume_from_log import ResumeFromLog
     from parslab.records.events import Event
     from parslab.remote.loop import Loop
-    from parslab.remote.pool.pool import Pool
+    from parslab.remote.pool.pool import WorkerPool
     from parslab.wire.messages.client import KernelMessage, PriorTasks
     from parslab.wire.stream import Buffer
 
-__all__ = ["Reception"]
+__all__ = ["Sessions"]
 
 log = logging.getLogger(__name__)
 
 
-class Reception(ABC):
+class Sessions(ABC):
     """Mixed into the kernel.
 
     Attributes
@@ -55,13 +55,13 @@ class Reception(ABC):
     run: dict[str, Any]
     labels: tuple[str, ...]
     loop: Loop
-    pools: dict[int, Pool | Managers]
-    record: Recorder | None
-    keeper: Keeper
-    heirs: Heirs | None
-    attendance: Attendance
-    mending: Mending
-    clients: dict[int, Client]
+    pools: dict[int, WorkerPool | ManagerService]
+    record: LogWriter | None
+    keeper: LogService
+    heirs: ResumeFromLog | None
+    attendance: Presence
+    mending: RetryService
+    clients: dict[int, ClientConnection]
     _numbers: Iterator[int]
     _listener: socket.socket | None
 
@@ -73,9 +73,9 @@ class Reception(ABC):
     def drop_code(self, fn: int) -> None:
         """A client will not call this function again."""
 
-    def _add_client(self, sock: socket.socket, owner: bool, number: int = -1) -> Client:
+    def _add_client(self, sock: socket.socket, owner: bool, number: int = -1) -> ClientConnection:
         sock.setblocking(False)
-        client = Client(next(self._numbers) if number < 0 else number, sock, owner)
+        client = ClientConnection(next(self._numbers) if number < 0 else number, sock, owner)
         if self.record is not None:
             client.stream.raw = deque()
         self.clients[client.number] = client
@@ -96,7 +96,7 @@ class Reception(ABC):
                 return
             self._add_client(sock, owner=False)
 
-    def greet(self, client: Client, hello: ClientHello) -> None:
+    def greet(self, client: ClientConnection, hello: ClientHello) -> None:
         """A guest has introduced itself."""
         if hello.protocol != PROTOCOL:
             reason = (
@@ -114,7 +114,7 @@ class Reception(ABC):
         self.keeper.joined(client, hello)
         self._admit(client, still)
 
-    def renumber(self, client: Client, number: int) -> None:
+    def renumber(self, client: ClientConnection, number: int) -> None:
         """A client had another number before its DataFlowKernel was lost."""
         del self.clients[client.number]
         client.number = number
@@ -125,7 +125,7 @@ class Reception(ABC):
         """Clients' numbers are never used again."""
         self._numbers = itertools.count(max(number, next(self._numbers)))
 
-    def _admit(self, client: Client, still: PriorTasks | None = None) -> None:
+    def _admit(self, client: ClientConnection, still: PriorTasks | None = None) -> None:
         """Say welcome, when it is known what a kernel that has come back to its notebook may take over."""
         heirs = self.heirs
         if heirs is not None and not client.returned and heirs.expected(client.notebook):
@@ -133,13 +133,13 @@ class Reception(ABC):
         else:
             self._send_welcome(client, still)
 
-    def _send_welcome(self, client: Client, still: PriorTasks | None, first: int = -1) -> None:
+    def _send_welcome(self, client: ClientConnection, still: PriorTasks | None, first: int = -1) -> None:
         messages: list[Any] = [self._welcome(client, still, first)]
         if self.keeper.second is not None:
             messages.append(self.keeper.second.acked(client))
         self.send(client, messages)
 
-    def _welcome(self, client: Client, still: PriorTasks | None = None, first: int = -1) -> Welcome:
+    def _welcome(self, client: ClientConnection, still: PriorTasks | None = None, first: int = -1) -> Welcome:
         if still is not None and client.adoption is not None:  # also what the kernel before had let go of
             still.results = max(still.results, client.adoption.waiting()[0])
         kinds = tuple(
@@ -147,7 +147,7 @@ class Reception(ABC):
         )
         return Welcome(client.number, self.run["run"], PROTOCOL, self.run["package"], kinds, first, still)
 
-    def _readable(self, client: Client) -> None:
+    def _readable(self, client: ClientConnection) -> None:
         if client.number not in self.clients:
             return
         try:
@@ -164,7 +164,7 @@ class Reception(ABC):
             )
             self._left(client, str(error))
 
-    def _left(self, client: Client, reason: str) -> None:
+    def _left(self, client: ClientConnection, reason: str) -> None:
         if self.clients.pop(client.number, None) is None:
             return
         self.loop.forget(client.stream)
@@ -174,7 +174,7 @@ class Reception(ABC):
         self.attendance.left(client, reason)
         self.mending.left(client.number)
 
-    def gone(self, client: Client) -> None:
+    def gone(self, client: ClientConnection) -> None:
         """The process of a client is not there any more."""
         self._left(client, GONE)
 
@@ -188,7 +188,7 @@ class Reception(ABC):
         for client in self.clients.values():
             self.send(client, [PanelUpdate(text)])
 
-    def send(self, client: Client, messages: list[Any], frames: list[Buffer] | None = None) -> None:
+    def send(self, client: ClientConnection, messages: list[Any], frames: list[Buffer] | None = None) -> None:
         """Send a batch now."""
         try:
             client.stream.send(messages, frames or ())
@@ -197,7 +197,7 @@ class Reception(ABC):
         if client.stream.congested and client.number in self.clients:
             self.loop.wants_write(client.stream, True)
 
-    def _flush(self, client: Client) -> None:
+    def _flush(self, client: ClientConnection) -> None:
         with contextlib.suppress(OSError):
             if client.stream.flush():
                 self.loop.wants_write(client.stream, False)

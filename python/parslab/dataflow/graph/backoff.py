@@ -1,6 +1,6 @@
 """What is remembered of a task whose attempt has failed, until it has ended [core].
 
-The table makes a :class:`Trial` at the first failure of a task that may be tried again, or that a retry handler is to
+The table makes a :class:`RetryState` at the first failure of a task that may be tried again, or that a retry handler is to
 be asked about; a task that does not fail never has one.  An attempt whose function raised is followed by the next one
 at once.  So is the first that was lost with a machine; the next in a row are followed after 1, 2, 4 ... seconds,
 because what ended them may still be there.
@@ -15,13 +15,13 @@ from parslab.records.reasons import INFRASTRUCTURE
 if TYPE_CHECKING:
     from parslab.wire.messages.base import Failure
 
-__all__ = ["LONGEST", "Again", "Trial", "pause_after"]
+__all__ = ["LONGEST", "NextAttempt", "RetryState", "pause_after"]
 
 LONGEST = 30.0
 """Seconds that the next attempt waits at most."""
 
 
-class Again(NamedTuple):
+class NextAttempt(NamedTuple):
     """A task that is ready for another attempt, to be given before those that wait for their first one."""
 
     task: Any
@@ -31,7 +31,7 @@ class Again(NamedTuple):
     """Whether it was lost with a machine, so that another place is worth waiting for."""
 
 
-class Trial:
+class RetryState:
     """The attempts of one task so far.
 
     Attributes

@@ -9,14 +9,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from parslab.dataflow.graph.table import Table
+    from parslab.dataflow.graph.table import TaskTable
     from parslab.monitoring.view.view import View
     from parslab.records.panel import Cancel
 
 __all__ = ["cancel"]
 
 
-def cancel(command: Cancel, asker: int, table: Table, view: View, now: float) -> str:
+def cancel(command: Cancel, asker: int, table: TaskTable, view: View, now: float) -> str:
     """Cancel the tasks that are meant; one line on what was done.
 
     Parameters
@@ -44,7 +44,7 @@ def cancel(command: Cancel, asker: int, table: Table, view: View, now: float) ->
     return text if threads != 1 else text.replace("them, and go on", "it, and goes on")
 
 
-def _chosen(command: Cancel, asker: int, table: Table, view: View) -> list[int]:
+def _chosen(command: Cancel, asker: int, table: TaskTable, view: View) -> list[int]:
     if command.everything:
         return list(table.tasks)
     chosen = list(command.tasks)

@@ -18,8 +18,8 @@ from parslab.wire.messages.base import PARAMETERS
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from parslab.dataflow.graph.memo import Call, Memo
-    from parslab.dataflow.graph.table import Table
+    from parslab.dataflow.graph.memo import Memo, MemoCall
+    from parslab.dataflow.graph.table import TaskTable
     from parslab.dataflow.graph.task import Task
 
 __all__ = ["changed_parts", "explain", "shown_arguments"]
@@ -28,7 +28,7 @@ _TASK = re.compile(r"task \d+")
 _PAIRS = {"(": ")", "[": "]", "{": "}"}
 
 
-def explain(number: int, table: Table, memo: Memo, reasons: Iterable[Callable[[int], str | None]] = ()) -> str:
+def explain(number: int, table: TaskTable, memo: Memo, reasons: Iterable[Callable[[int], str | None]] = ()) -> str:
     """Why this task ran, or whose result it has.
 
     Parameters
@@ -66,7 +66,7 @@ def explain(number: int, table: Table, memo: Memo, reasons: Iterable[Callable[[i
     return f"{name} {_verb(task)} because {difference(call, memo)}.{_failed(task)}"
 
 
-def _without(number: int, task: Task | None, call: Call | None) -> str:
+def _without(number: int, task: Task | None, call: MemoCall | None) -> str:
     """Nothing was looked up for it (yet)."""
     if call is not None:
         return (
@@ -89,7 +89,7 @@ def _failed(task: Task | None) -> str:
     return ""
 
 
-def _found(call: Call, source: Call) -> str:
+def _found(call: MemoCall, source: MemoCall) -> str:
     if call.leader is not None:
         return f"waits for task {source.task}, an equal call that has not ended, and will have its result."
     if call.where is not None:
@@ -99,7 +99,7 @@ def _found(call: Call, source: Call) -> str:
     return f"did not run: its result is that of task {source.task}, an equal call."
 
 
-def difference(call: Call, memo: Memo) -> str:
+def difference(call: MemoCall, memo: Memo) -> str:
     """What tells a call from the nearest one that was remembered when it was made."""
     known = [other for other in memo.known.get(call.app, ()) if other.kept < call.order and other is not call]
     if not known:
@@ -171,7 +171,7 @@ def shown_arguments(shown: str, names: Sequence[str] = ()) -> list[tuple[str, st
     return found
 
 
-def _arguments_changed(before: Call, now: Call) -> list[str]:
+def _arguments_changed(before: MemoCall, now: MemoCall) -> list[str]:
     """``argument x: 3, was 2`` for each that differs; inputs that are tasks are compared elsewhere."""
     old, new = dict(shown_arguments(before.shown, _names(before))), dict(shown_arguments(now.shown, _names(now)))
     changes = []
@@ -188,23 +188,23 @@ def _arguments_changed(before: Call, now: Call) -> list[str]:
     return changes
 
 
-def _names(call: Call) -> list[str]:
+def _names(call: MemoCall) -> list[str]:
     names = call.parts.get(PARAMETERS, b"").decode(errors="replace")
     return names.split(",") if names else []
 
 
-def _distance(before: Call, now: Call) -> tuple[bool, int, int]:
+def _distance(before: MemoCall, now: MemoCall) -> tuple[bool, int, int]:
     changed = len(_arguments_changed(before, now))
     return len(before.inputs) != len(now.inputs), changed, _inputs_changed(before, now)
 
 
-def _inputs_changed(before: Call, now: Call) -> int:
+def _inputs_changed(before: MemoCall, now: MemoCall) -> int:
     if len(before.inputs) != len(now.inputs):
         return len(now.inputs)
     return sum(old != new for old, new in zip(before.inputs, now.inputs, strict=True))
 
 
-def _new_inputs(call: Call, nearest: Call, memo: Memo) -> str:
+def _new_inputs(call: MemoCall, nearest: MemoCall, memo: Memo) -> str:
     """Which of the tasks that it depends on are others than before."""
     if len(call.inputs) != len(nearest.inputs):
         return f"it has {len(call.inputs)} inputs, was called with {len(nearest.inputs)}"

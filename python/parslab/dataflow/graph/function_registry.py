@@ -14,10 +14,10 @@ if TYPE_CHECKING:
 
     from parslab.wire.stream import Buffer
 
-__all__ = ["Codes"]
+__all__ = ["FunctionRegistry"]
 
 
-class Codes:
+class FunctionRegistry:
     """All functions, by the number that workers know them by.
 
     Attributes

@@ -23,7 +23,7 @@ from parslab.records.states import FINAL, SUCCESSES, TaskState
 from parslab.wire.messages.base import TaskKind
 
 if TYPE_CHECKING:
-    from parslab.dataflow.graph.table import Table
+    from parslab.dataflow.graph.table import TaskTable
     from parslab.dataflow.graph.task import Task
 
 __all__ = ["check"]
@@ -31,7 +31,7 @@ __all__ = ["check"]
 _UNBEGUN = (TaskState.pending, TaskState.fail_retryable)
 
 
-def check(table: Table) -> None:
+def check(table: TaskTable) -> None:
     """Verify the invariants.
 
     Raises
@@ -66,7 +66,7 @@ def check(table: Table) -> None:
     assert table.unfinished == sum(t.state not in FINAL for t in set(table.tasks.values()))
 
 
-def _lacks(table: Table, task: Task) -> bool:
+def _lacks(table: TaskTable, task: Task) -> bool:
     """Whether a task waits for what it needs, or will never have it."""
     trial = table.trials.get(task.id)
     asked = trial.asked if trial is not None else None

@@ -18,10 +18,10 @@ from parslab.wire.messages.client import RequestValue
 if TYPE_CHECKING:
     from parslab.dataflow.graph.task import Task
 
-__all__ = ["Joins"]
+__all__ = ["Joining"]
 
 
-class Joins(Steps):
+class Joining(Steps):
     """What the task table does about join apps."""
 
     def called_by(self, task: Task, parent: int, now: float) -> None:

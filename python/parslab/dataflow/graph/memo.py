@@ -22,10 +22,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
     from parslab.dataflow.graph.task import Task
-    from parslab.dataflow.graph.values import Value
+    from parslab.dataflow.graph.values import StoredValue
     from parslab.wire.messages.client import SubmitTask
 
-__all__ = ["BOUND", "Call", "Held", "Memo"]
+__all__ = ["BOUND", "Memo", "MemoCall", "MemoEntry"]
 
 BOUND = 256 << 20
 """Bytes of values that are held in memory."""
@@ -44,7 +44,7 @@ GIVEN = "it is tried again, and what it was given is known to the notebook alone
 NO_IDENTITY = "its arguments cannot be told apart"
 
 
-class Call:
+class MemoCall:
     """A call of an app that remembers results: what makes its key, and what became of it."""
 
     __slots__ = (
@@ -87,7 +87,7 @@ class Call:
         """When it was called, among all calls and all results that were kept."""
         self.kept = 0
         """When its result was kept; 0: it was not, -1: by another run."""
-        self.source: Call | None = None
+        self.source: MemoCall | None = None
         """The call whose result it has, or whose end it awaits."""
         self.where: tuple[str, str] | None = None
         """(checkpoint, run) that its result was read from."""
@@ -100,18 +100,18 @@ class Call:
         """It has ended, and its value is on its way from the client."""
 
 
-class Held:
+class MemoEntry:
     """A value in memory."""
 
     __slots__ = ("call", "size", "value")
 
-    def __init__(self, call: Call, value: Value) -> None:
+    def __init__(self, call: MemoCall, value: StoredValue) -> None:
         self.call = call
         self.value = value
         self.size = value.size + _OVERHEAD
 
 
-class Functions(Protocol):
+class FunctionLookup(Protocol):
     """What is known of the functions of the run, by their numbers."""
 
     fingerprints: list[bytes]
@@ -131,26 +131,26 @@ class Memo:
         Bytes of values that are held in memory.
     """
 
-    def __init__(self, functions: Functions, on: bool = True, bound: int = BOUND) -> None:
+    def __init__(self, functions: FunctionLookup, on: bool = True, bound: int = BOUND) -> None:
         self.functions = functions
         self.on = on
         self.bound = bound
         self.held = 0
         """Bytes."""
         self.hits = 0
-        self.fetch: Callable[[int], tuple[Call, Value] | None] | None = None
+        self.fetch: Callable[[int], tuple[MemoCall, StoredValue] | None] | None = None
         """Reads a result that is in a checkpoint, by its place; None when it cannot be read (any more)."""
         self.durable = False
         """Results are written to a checkpoint, so that those over the bound are written rather than forgotten."""
         self.pressed = False
         """Results that have not been written take more than the bound."""
-        self.unwritten: OrderedDict[bytes, Held] = OrderedDict()
+        self.unwritten: OrderedDict[bytes, MemoEntry] = OrderedDict()
         """Results that are in memory alone, least recently used first."""
-        self.calls: dict[int, Call] = {}
+        self.calls: dict[int, MemoCall] = {}
         """The last calls, by task."""
-        self.known: dict[str, deque[Call]] = {}
+        self.known: dict[str, deque[MemoCall]] = {}
         """The last results of each app."""
-        self._written: OrderedDict[bytes, Held] = OrderedDict()
+        self._written: OrderedDict[bytes, MemoEntry] = OrderedDict()
         """Results that are in memory and in a checkpoint."""
         self._places: dict[bytes, int] = {}
         """Where results lie in checkpoints."""
@@ -166,7 +166,7 @@ class Memo:
     def begin(self, task: Task, message: SubmitTask) -> None:
         """Take note of a call."""
         fingerprint = self.functions.fingerprints[message.fn] if message.fn >= 0 else b""
-        call = Call(task.id, task.app, fingerprint, message.shown, message.deps, message.at)
+        call = MemoCall(task.id, task.app, fingerprint, message.shown, message.deps, message.at)
         if message.fn >= 0:
             call.parts = self.functions.parts[message.fn]
         self._order += 1
@@ -185,7 +185,7 @@ class Memo:
         elif message.fn < 0 and not message.identity:
             call.why = NO_IDENTITY  # its arguments are with the client
 
-    def ask(self, task: Task, needs: Iterable[Task], last: bool) -> Value | None:
+    def ask(self, task: Task, needs: Iterable[Task], last: bool) -> StoredValue | None:
         """The result of an equal call.  Without one the task may run (``last``: it needs nothing any more), or follows
         an equal call that has not ended (``call.leader``)."""
         call = task.call
@@ -207,7 +207,7 @@ class Memo:
             call.leader, call.source = leader, leader.call
         return None
 
-    def _set_key(self, task: Task, call: Call, needs: Iterable[Task], last: bool) -> bool:
+    def _set_key(self, task: Task, call: MemoCall, needs: Iterable[Task], last: bool) -> bool:
         if not call.deps:
             call.key = _key(task, call, b"")
             return True
@@ -250,7 +250,7 @@ class Memo:
 
     # ----- values
 
-    def _find(self, call: Call, key: bytes) -> Value | None:
+    def _find(self, call: MemoCall, key: bytes) -> StoredValue | None:
         held = self.unwritten.get(key)
         if held is not None:
             self.unwritten.move_to_end(key)
@@ -265,7 +265,7 @@ class Memo:
         call.source, call.where = held.call, held.call.where
         return held.value
 
-    def _fetched(self, key: bytes) -> Held | None:
+    def _fetched(self, key: bytes) -> MemoEntry | None:
         place = self._places.get(key)
         if place is None or self.fetch is None:
             return None
@@ -273,25 +273,25 @@ class Memo:
         if found is None or found[0].key != key:
             del self._places[key]
             return None
-        held = self._written[key] = Held(*found)
+        held = self._written[key] = MemoEntry(*found)
         self.held += held.size
         self._shrink()
         return held
 
-    def keep(self, call: Call, value: Value) -> None:
+    def keep(self, call: MemoCall, value: StoredValue) -> None:
         """Remember what a call has given."""
         key = call.key
         assert key is not None
         self._drop(key)
         self._places.pop(key, None)
-        held = self.unwritten[key] = Held(call, value)
+        held = self.unwritten[key] = MemoEntry(call, value)
         self.held += held.size
         self._order += 1
         call.kept = self._order
         self._note(call)
         self._shrink()
 
-    def _note(self, call: Call) -> None:
+    def _note(self, call: MemoCall) -> None:
         known = self.known.get(call.app)
         if known is None:
             known = self.known[call.app] = deque(maxlen=_KNOWN)
@@ -314,7 +314,7 @@ class Memo:
             else:
                 return
 
-    def loaded(self, call: Call, place: int) -> None:
+    def loaded(self, call: MemoCall, place: int) -> None:
         """A checkpoint holds this result; a later one takes the place of an earlier one."""
         key = call.key
         assert key is not None
@@ -389,7 +389,7 @@ class Memo:
             self.keep(call, task.value)
 
 
-def _key(task: Task, call: Call, inputs: bytes) -> bytes:
+def _key(task: Task, call: MemoCall, inputs: bytes) -> bytes:
     """A hash of function, arguments and inputs; what has no fixed length comes with it, so that all texts differ."""
     if call.identity:
         text = b"i%d %d " % (len(call.identity), len(inputs)) + call.fingerprint + call.identity + inputs

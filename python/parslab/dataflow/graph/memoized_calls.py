@@ -14,17 +14,17 @@ from parslab.wire.messages.base import TaskKind
 
 if TYPE_CHECKING:
     from parslab.dataflow.graph.task import Task
-    from parslab.dataflow.graph.values import Value
+    from parslab.dataflow.graph.values import StoredValue
     from parslab.wire.messages.base import Failure
     from parslab.wire.messages.client import SubmitTask
 
-__all__ = ["Equals"]
+__all__ = ["MemoizedCalls"]
 
 
-class Equals(Steps):
+class MemoizedCalls(Steps):
     """What the task table does about calls that are remembered."""
 
-    def _remembered(self, task: Task, message: SubmitTask) -> Value | None:
+    def _remembered(self, task: Task, message: SubmitTask) -> StoredValue | None:
         """What an equal call gave, where that is known before this one has all that it needs."""
         self.memo.begin(task, message)
         if message.deps:
@@ -36,7 +36,7 @@ class Equals(Steps):
             task.wanted = not task.call.why  # what it gives lies at the client
         return found
 
-    def _take_remembered(self, task: Task, value: Value, now: float) -> None:
+    def _take_remembered(self, task: Task, value: StoredValue, now: float) -> None:
         """A pending task has what an equal call gave."""
         task.value, task.wanted = value, False
         self._move(task, Signal.remembered, now)

@@ -22,17 +22,17 @@ from parslab.wire.messages.client import TasksReopened
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Container, Iterable
 
-    from parslab.dataflow.graph.table import Table
-    from parslab.wire.messages.client import RedefinedApp
+    from parslab.dataflow.graph.table import TaskTable
     from parslab.dataflow.graph.task import Task
+    from parslab.wire.messages.client import RedefinedApp
 
-__all__ = ["Plan", "functions_needed", "of_app", "plan", "reopen"]
+__all__ = ["RetryPlan", "functions_needed", "of_app", "plan", "reopen"]
 
-Mend: TypeAlias = "Callable[[Task], RedefinedApp | None]"
+Redefinition: TypeAlias = "Callable[[Task], RedefinedApp | None]"
 """What a task is to call from now on; None: what it called before."""
 
 
-class Plan:
+class RetryPlan:
     """What runs again.
 
     Attributes
@@ -145,13 +145,15 @@ class Plan:
                 )
         return ""
 
-    def close(self) -> Plan:
+    def close(self) -> RetryPlan:
         """All is asked for and followed."""
         self.tasks = sorted(self._again, key=lambda task: task.id)
         return self
 
 
-def plan(table: Table, ids: Iterable[int], bodies: Collection[int] = (), here: Container[int] | None = None) -> Plan:
+def plan(
+    table: TaskTable, ids: Iterable[int], bodies: Collection[int] = (), here: Container[int] | None = None
+) -> RetryPlan:
     """What would run again.
 
     Parameters
@@ -165,7 +167,7 @@ def plan(table: Table, ids: Iterable[int], bodies: Collection[int] = (), here: C
     here
         Clients that are attached; None: all are.
     """
-    found = Plan(here)
+    found = RetryPlan(here)
     for number in dict.fromkeys(ids):
         task = table.tasks.get(number)
         if task is None:
@@ -178,7 +180,7 @@ def plan(table: Table, ids: Iterable[int], bodies: Collection[int] = (), here: C
     return found.close()
 
 
-def reopen(table: Table, found: Plan, mended: Mend, now: float) -> None:
+def reopen(table: TaskTable, found: RetryPlan, mended: Redefinition, now: float) -> None:
     """Put ended tasks back into the graph, and tell their clients; nothing of them may be at a worker any more.
 
     Parameters
@@ -211,7 +213,7 @@ def reopen(table: Table, found: Plan, mended: Mend, now: float) -> None:
             table.needs_met(task, now)
 
 
-def _open(table: Table, task: Task, rejoins: bool, mended: Mend, now: float) -> None:
+def _open(table: TaskTable, task: Task, rejoins: bool, mended: Redefinition, now: float) -> None:
     """Bring one task back to where it waits."""
     was = task.state
     task.state = step(was, Signal.rejoined if rejoins else Signal.reopened, task.story())
@@ -235,7 +237,7 @@ def _open(table: Table, task: Task, rejoins: bool, mended: Mend, now: float) -> 
     table.out.events.append(TaskReopened(now, task.id, task.state, was, task.attempt, task.app, executor, task.client))
 
 
-def _unlist(found: Plan) -> None:
+def _unlist(found: RetryPlan) -> None:
     """Take those that run again from the lists of what they waited for when they were cancelled: they wait anew."""
     again = set(found.tasks)
     sources = {source for task in found.tasks for source in (task.joins or task.needs) if source.dependents}
@@ -243,7 +245,7 @@ def _unlist(found: Plan) -> None:
         source.dependents = [task for task in source.dependents or () if task not in again] or None
 
 
-def _await_again(table: Table, found: Plan) -> None:
+def _await_again(table: TaskTable, found: RetryPlan) -> None:
     """Have those that wait for others, too, wait for what has failed and runs again: they had counted it as ended."""
     again = set(found.tasks)
     for task in set(table.tasks.values()) - again:
@@ -268,7 +270,7 @@ def _failed_sources(task: Task, rejoins: bool) -> list[Task]:
     return [source for source in sources if source.state in FINAL and source.state not in SUCCESSES]
 
 
-def of_app(table: Table, ids: Iterable[int], app: str) -> list[int]:
+def of_app(table: TaskTable, ids: Iterable[int], app: str) -> list[int]:
     """Of these tasks, those of an app, and those that ended without a result because of one of that app."""
     known: dict[Task, bool] = {}
 
@@ -288,7 +290,7 @@ def of_app(table: Table, ids: Iterable[int], app: str) -> list[int]:
     return [number for number in ids if (task := table.tasks.get(number)) is None or concerned(task)]
 
 
-def functions_needed(table: Table) -> set[int]:
+def functions_needed(table: TaskTable) -> set[int]:
     """The functions of all tasks that have not ended, or could run again."""
     needed: set[int] = set()
     left = [task for task in table.tasks.values() if task.state not in SUCCESSES]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from parslab.dataflow.graph.backoff import Again
+from parslab.dataflow.graph.backoff import NextAttempt
 from parslab.dataflow.graph.failure_propagation import DEPENDENCY
 from parslab.dataflow.graph.steps import Steps
 from parslab.records.machine import Signal
@@ -18,14 +18,14 @@ from parslab.wire.messages.client import RequestRetryCost
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from parslab.dataflow.graph.backoff import Trial
+    from parslab.dataflow.graph.backoff import RetryState
     from parslab.dataflow.graph.task import Task
     from parslab.wire.messages.base import Failure
 
-__all__ = ["Attempts"]
+__all__ = ["Retrying"]
 
 
-class Attempts(Steps):
+class Retrying(Steps):
     """What the task table does about tasks whose attempt has failed."""
 
     def allowed(self, task: Task) -> int:
@@ -33,7 +33,7 @@ class Attempts(Steps):
         spec = task.spec
         return self.retries if spec is None or spec.retries < 0 else spec.retries
 
-    def _go_on(self, task: Task, trial: Trial, cost: float, now: float) -> bool:
+    def _go_on(self, task: Task, trial: RetryState, cost: float, now: float) -> bool:
         """Charge for a failed attempt; whether there is another one, now or after a while."""
         trial.cost += cost
         if not trial.cost <= self.allowed(task):  # nor when it is no number
@@ -53,16 +53,16 @@ class Attempts(Steps):
         if task.state is TaskState.fail_retryable and task.attempt == attempt:
             self._next_attempt(task, self.trials[task.id], now)
 
-    def _next_attempt(self, task: Task, trial: Trial, now: float) -> None:
+    def _next_attempt(self, task: Task, trial: RetryState, now: float) -> None:
         task.attempt += 1
         self.retried += 1
         self._move(task, Signal.retried, now)
         if task.kind == TaskKind.remote:
-            self.out.again.append(Again(task, trial.worker, trial.losses > 0))
+            self.out.again.append(NextAttempt(task, trial.worker, trial.losses > 0))
         else:
             self._may_run(task, now)
 
-    def _ask(self, task: Task, trial: Trial, failure: Failure, now: float) -> None:
+    def _ask(self, task: Task, trial: RetryState, failure: Failure, now: float) -> None:
         """Have the retry handler of its client say what this failure costs."""
         task.worker = None
         trial.asked = failure

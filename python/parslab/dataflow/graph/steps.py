@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from parslab.dataflow.graph.backoff import Trial
+    from parslab.dataflow.graph.backoff import RetryState
     from parslab.dataflow.graph.memo import Memo
     from parslab.dataflow.graph.task import Effects, Task
     from parslab.records.machine import Signal
@@ -22,14 +22,14 @@ __all__ = ["Steps"]
 
 
 class Steps(ABC):
-    """Base of the parts of :class:`~parslab.dataflow.graph.table.Table`, which says what the attributes are."""
+    """Base of the parts of :class:`~parslab.dataflow.graph.table.TaskTable`, which says what the attributes are."""
 
     retries: int
     memo: Memo
     tasks: dict[int, Task]
     dropped: int
     retried: int
-    trials: dict[int, Trial]
+    trials: dict[int, RetryState]
     judges: dict[int, int]
     out: Effects
     _freed: list[Task]

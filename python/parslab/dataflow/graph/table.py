@@ -9,15 +9,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from parslab.dataflow.graph.backoff import Trial
+from parslab.dataflow.graph.backoff import RetryState
 from parslab.dataflow.graph.failure_propagation import CANCELLED, passed_on, unshipped
-from parslab.dataflow.graph.function_registry import Codes
-from parslab.dataflow.graph.joins import Joins
+from parslab.dataflow.graph.function_registry import FunctionRegistry
+from parslab.dataflow.graph.joins import Joining
 from parslab.dataflow.graph.memo import Memo
-from parslab.dataflow.graph.memoized_calls import Equals
-from parslab.dataflow.graph.retrying import Attempts
+from parslab.dataflow.graph.memoized_calls import MemoizedCalls
+from parslab.dataflow.graph.retrying import Retrying
 from parslab.dataflow.graph.task import DEAF, Effects, Task
-from parslab.dataflow.graph.values import NOTHING, Value
+from parslab.dataflow.graph.values import NOTHING, StoredValue
 from parslab.errors import InternalError
 from parslab.records.events import TaskFailed, TaskMoved, TaskSubmitted
 from parslab.records.machine import TASK, Signal, step
@@ -31,10 +31,10 @@ if TYPE_CHECKING:
 
     from parslab.wire.stream import Buffer
 
-__all__ = ["Table"]
+__all__ = ["TaskTable"]
 
 
-class Table(Attempts, Joins, Equals):
+class TaskTable(Retrying, Joining, MemoizedCalls):
     """All tasks that somebody can still ask for.
 
     Parameters
@@ -54,7 +54,7 @@ class Table(Attempts, Joins, Equals):
     ) -> None:
         self.labels = labels
         self.retries = retries
-        self.memo = Memo(Codes()) if memo is None else memo
+        self.memo = Memo(FunctionRegistry()) if memo is None else memo
         self.lives = lives
         self.tasks: dict[int, Task] = {}
         self.unfinished = 0
@@ -64,7 +64,7 @@ class Table(Attempts, Joins, Equals):
         """Outcomes that were ignored: late, doubled, or of an earlier attempt."""
         self.retried = 0
         """Attempts that failed and were followed by another one."""
-        self.trials: dict[int, Trial] = {}
+        self.trials: dict[int, RetryState] = {}
         """What is known of tasks that have failed and not ended."""
         self.judges: dict[int, int] = {}
         """Of which clients the failures are judged, and by the retry handler of which client."""
@@ -242,7 +242,7 @@ class Table(Attempts, Joins, Equals):
     def succeeded(
         self,
         task: Task,
-        value: Value | None,
+        value: StoredValue | None,
         started: float,
         ended: float,
         worker: str = "",
@@ -285,7 +285,7 @@ class Table(Attempts, Joins, Equals):
         if (task.state is TaskState.launched or task.state is TaskState.running) and task.kind != TaskKind.external:
             judged = task.client in self.judges
             if judged or self.allowed(task):
-                trial = self.trials.setdefault(task.id, Trial())
+                trial = self.trials.setdefault(task.id, RetryState())
                 trial.note(failure, worker)
                 if judged:
                     self._ask(task, trial, failure, ended)
@@ -306,7 +306,7 @@ class Table(Attempts, Joins, Equals):
         self._move(task, signal, now, worker)
         self._end(task, now)
 
-    def value_arrived(self, task: Task, value: Value, now: float) -> None:
+    def value_arrived(self, task: Task, value: StoredValue, now: float) -> None:
         """A client sent the value of a local task that a remote one needs."""
         if task.state is TaskState.exec_done and task.value is None:
             task.value = value
@@ -476,7 +476,7 @@ class Table(Attempts, Joins, Equals):
             task.state = TaskState.pending
         self._tell_failure(task, failure, now)
         if task.client in self.judges:
-            self._ask(task, self.trials.setdefault(task.id, Trial()), failure, now)
+            self._ask(task, self.trials.setdefault(task.id, RetryState()), failure, now)
         else:
             self._fail(task, failure, Signal.need_failed, now)
 

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 from parslab.records.states import FINAL, TaskState
 
 if TYPE_CHECKING:
-    from parslab.dataflow.graph.backoff import Again
-    from parslab.dataflow.graph.memo import Call
-    from parslab.dataflow.graph.values import Value
+    from parslab.dataflow.graph.backoff import NextAttempt
+    from parslab.dataflow.graph.memo import MemoCall
+    from parslab.dataflow.graph.values import StoredValue
     from parslab.records.events import Event, TaskSubmitted
     from parslab.wire.messages.base import Failure
     from parslab.wire.messages.client import KernelMessage, SubmitTask
@@ -69,7 +69,7 @@ class Task:
         self.alias = 0
         """Another number by which its client may know it, for a while."""
         self.attempt = 0
-        self.call: Call | None = None
+        self.call: MemoCall | None = None
         """What is remembered of it; None for most."""
         self.state = TaskState.pending
         self.life: TaskSubmitted | None = None
@@ -79,7 +79,7 @@ class Task:
         self.dependents: list[Task] | None = None
         self.joins: list[Task] | None = None
         self.many = False
-        self.value: Value | None = None
+        self.value: StoredValue | None = None
         self.failure: Failure | None = None
         self.worker: object | None = None
         """The slot that has it: set and read by the executor's queue."""
@@ -101,7 +101,7 @@ class Effects:
     def __init__(self) -> None:
         self.ready: list[Task] = []
         """Remote tasks that may run now, in order."""
-        self.again: list[Again] = []
+        self.again: list[NextAttempt] = []
         """Those that may be tried again now: they go first."""
         self.later: list[tuple[float, Task, int]] = []
         """(seconds from now, task, failed attempt): when to call :meth:`Table.try_again`."""
@@ -109,6 +109,6 @@ class Effects:
         """(client, message, frames) to send."""
         self.stops: list[Task] = []
         """Cancelled tasks that a worker still has."""
-        self.large: list[tuple[int, Value]] = []
+        self.large: list[tuple[int, StoredValue]] = []
         """The values of ended tasks that are too large to be in the replies, for the record."""
         self.events: list[Event] = []

@@ -15,19 +15,19 @@ from parslab.wire.messages.base import PackedValue
 if TYPE_CHECKING:
     from parslab.wire.stream import Buffer
 
-__all__ = ["NOTHING", "Value", "give_memory_back", "joined", "sliced"]
+__all__ = ["NOTHING", "StoredValue", "give_memory_back", "joined", "sliced"]
 
 _M_MMAP_THRESHOLD = -3
 _OWN_PAGES = 1 << 20
 """Bytes from which a frame has pages of its own, which go back to the system with it."""
 
 
-class Value:
+class StoredValue:
     """What a task returned: a pickle (``inline`` or the first frame) with its buffers, or the parts of a join."""
 
     __slots__ = ("_digest", "frames", "inline", "parts")
 
-    def __init__(self, inline: bytes, frames: list[Buffer], parts: tuple[Value, ...] | None = None) -> None:
+    def __init__(self, inline: bytes, frames: list[Buffer], parts: tuple[StoredValue, ...] | None = None) -> None:
         self.inline = inline
         self.frames = frames
         self.parts = parts
@@ -63,7 +63,7 @@ class Value:
         return PackedValue(self.inline, len(self.frames))
 
 
-NOTHING = Value(b"", [])
+NOTHING = StoredValue(b"", [])
 """The value of a task whose result nobody can ask for."""
 
 
@@ -76,11 +76,11 @@ def give_memory_back() -> None:
             ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, _OWN_PAGES)
 
 
-def joined(values: list[Value]) -> Value:
+def joined(values: list[StoredValue]) -> StoredValue:
     """The value of a join app that returned a list of futures."""
-    return Value(b"", [], tuple(values))
+    return StoredValue(b"", [], tuple(values))
 
 
-def sliced(inline: bytes, count: int, frames: list[Buffer], at: int) -> Value:
+def sliced(inline: bytes, count: int, frames: list[Buffer], at: int) -> StoredValue:
     """The value of a message that announced ``count`` frames, which begin at ``at``."""
-    return Value(inline, frames[at : at + count] if count else [])
+    return StoredValue(inline, frames[at : at + count] if count else [])

@@ -14,8 +14,8 @@ from pathlib import Path
 from time import time
 from typing import TYPE_CHECKING, Any
 
-from parslab.dataflow.high_throughput.quarantine import Holding
-from parslab.dataflow.high_throughput.scheduler import Dispatch, ManagerSlot
+from parslab.dataflow.high_throughput.quarantine import Quarantine
+from parslab.dataflow.high_throughput.scheduler import ManagerSlot, Scheduler
 from parslab.dataflow.worker_events import run_message
 from parslab.errors import ConfigurationError, ManagerLost, WorkerLost
 from parslab.places import import_prefix
@@ -43,13 +43,13 @@ if TYPE_CHECKING:
 
     from parslab.dataflow.graph.task import Task
     from parslab.dataflow.kernel import Kernel
-    from parslab.dataflow.network.hub import Hub, Line
-    from parslab.dataflow.network.local_managers import Near
+    from parslab.dataflow.network.hub import Hub, PeerConnection
+    from parslab.dataflow.network.local_managers import LocalManagers
     from parslab.records.events import Event
-    from parslab.scaling.controller import Controller
+    from parslab.scaling.controller import ScalingController
     from parslab.wire.stream import Buffer
 
-__all__ = ["Managers"]
+__all__ = ["ManagerService"]
 
 log = logging.getLogger(__name__)
 
@@ -58,7 +58,7 @@ RECONNECT_FOR = 30.0
 is there within a few, and when none is, blocks shall not idle for long."""
 
 
-class _Told:
+class _ReportedState:
     """What the shell keeps of a manager beside its slot."""
 
     __slots__ = ("host", "pid", "workers")
@@ -70,7 +70,7 @@ class _Told:
         """The state and the process number of each of its workers."""
 
 
-class Managers:
+class ManagerService:
     """One high-throughput executor.
 
     Parameters
@@ -87,12 +87,12 @@ class Managers:
         self.number = number
         self.label: str = settings["label"]
         self.settings = settings
-        self._holding = Holding(self, settings.get("hold_after", 0))
-        self.queue = Dispatch(settings.get("selector", "random"), doubtful=self._holding.suspects.doubtful)
+        self._holding = Quarantine(self, settings.get("hold_after", 0))
+        self.queue = Scheduler(settings.get("selector", "random"), doubtful=self._holding.suspects.doubtful)
         self.broken = ""
         """Why no manager will ever come."""
         self.run: dict[str, Any] = owner.run
-        self.controller: Controller
+        self.controller: ScalingController
         self._owner = owner
         self._slots: dict[bytes, ManagerSlot] = {}
         self._period: float = settings["manager"]["heartbeat_period"]
@@ -101,9 +101,9 @@ class Managers:
 
     # ----- begin and end
 
-    def start(self, hub: Hub, near: Near, addresses: list[str]) -> None:
+    def start(self, hub: Hub, near: LocalManagers, addresses: list[str]) -> None:
         """Open the door and ask for the first blocks."""
-        from parslab.scaling.controller import Controller
+        from parslab.scaling.controller import ScalingController
 
         hub.open(ManagerHello, self.number, self)
         near.open(self.number, self)
@@ -124,7 +124,7 @@ class Managers:
         command = f"{import_prefix()}{shlex.quote(python)} -m parslab.remote.manager {shlex.quote(str(file))}"
         folder = Path(self.run["run_dir"]) / "blocks"
         folder.mkdir(exist_ok=True, mode=0o700)
-        self.controller = Controller(self.settings, self, command, folder)
+        self.controller = ScalingController(self.settings, self, command, folder)
         self.controller.start()
         self._owner.at(time() + self._period, self._beat)
 
@@ -294,7 +294,7 @@ class Managers:
 
     # ----- the hub's door
 
-    def hello(self, line: Line, hello: ManagerHello) -> None:
+    def hello(self, line: PeerConnection, hello: ManagerHello) -> None:
         """A manager has come: take it in, or say which side to mend."""
         reason = self._misfit(hello)
         if reason:
@@ -327,7 +327,7 @@ class Managers:
             hello.accelerators,
         )
         slot.line = line
-        slot.shared = _Told(hello)
+        slot.shared = _ReportedState(hello)
         self._slots[line.identity] = slot
         self.queue.add(slot)
         self._holding.suspects.came(slot.name, hello.host)
@@ -454,7 +454,7 @@ class Managers:
         self._slots.pop(slot.line.identity, None)
         slot.line.forget()
         held = self.queue.remove(slot)
-        told: _Told = slot.shared
+        told: _ReportedState = slot.shared
         unfinished = [task for task in held if task.state not in FINAL]
         for task in unfinished:
             error = ManagerLost(task.id, slot.name, told.host, slot.block, reason)
@@ -473,7 +473,7 @@ class Managers:
 
     def tell(self, slot: ManagerSlot, state: ManagerState, reason: str = "") -> None:
         """Tell monitoring of a manager."""
-        told: _Told = slot.shared
+        told: _ReportedState = slot.shared
         self.event(
             ManagerMoved(
                 time(),
@@ -491,17 +491,17 @@ class Managers:
         )
 
 
-_TELLS: dict[type[Any], Callable[[Managers, ManagerSlot, Any, float], None]] = {
-    WorkerReport: Managers._reported,
-    OutputPrinted: Managers._printed,
-    WorkerStateChanged: Managers._worker_told,
-    NodeSample: Managers._node_sampled,
-    TaskSample: Managers._task_sampled,
-    LinkHeartbeat: Managers._heard,
-    ManagerDraining: Managers._draining,
-    ManagerBroken: Managers._broken,
-    ManagerLeft: Managers._farewell,
-    ManagerHello: Managers._again,
+_TELLS: dict[type[Any], Callable[[ManagerService, ManagerSlot, Any, float], None]] = {
+    WorkerReport: ManagerService._reported,
+    OutputPrinted: ManagerService._printed,
+    WorkerStateChanged: ManagerService._worker_told,
+    NodeSample: ManagerService._node_sampled,
+    TaskSample: ManagerService._task_sampled,
+    LinkHeartbeat: ManagerService._heard,
+    ManagerDraining: ManagerService._draining,
+    ManagerBroken: ManagerService._broken,
+    ManagerLeft: ManagerService._farewell,
+    ManagerHello: ManagerService._again,
 }
 
 

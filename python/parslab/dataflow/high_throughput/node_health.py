@@ -18,7 +18,7 @@ from parslab.records.reasons import INFRASTRUCTURE, Reason
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-__all__ = ["QUICK", "Streak", "Suspects"]
+__all__ = ["QUICK", "FailureStreak", "NodeHealth"]
 
 QUICK = 1.0
 """Seconds within which an error of a function may be its node's."""
@@ -33,7 +33,7 @@ _ALONGSIDE = 64
 _FUNCTIONS = frozenset({"", Reason.app_error.value, Reason.serialization.value})
 
 
-class Streak:
+class FailureStreak:
     """The failures of one manager since its last success.
 
     Attributes
@@ -60,7 +60,7 @@ class Streak:
         """How often its functions had succeeded anywhere when they failed here first."""
 
 
-class Suspects:
+class NodeHealth:
     """All managers of one executor.
 
     Parameters
@@ -76,14 +76,14 @@ class Suspects:
 
     def __init__(self, after: int) -> None:
         self.after = after
-        self.streaks: dict[str, Streak] = {}
+        self.streaks: dict[str, FailureStreak] = {}
         self._well: Counter[int] = Counter()
         """How often each function has succeeded, as far as told."""
         self._mixed: Counter[int] = Counter()
         """How often each has failed on managers that had a success afterwards."""
         self._ripe: deque[str] = deque()
         """Managers on which enough has failed, if only the functions did better elsewhere; some may be over it."""
-        self._hosts: dict[str, Streak] = {}
+        self._hosts: dict[str, FailureStreak] = {}
         """Streaks of managers that are gone, by host, for who comes next from there."""
 
     def succeeded(self, manager: str, fn: int) -> None:
@@ -115,7 +115,7 @@ class Suspects:
             return
         streak = self.streaks.get(manager)
         if streak is None:
-            streak = self.streaks[manager] = Streak(now, tuple(islice(elsewhere(), _ALONGSIDE)))
+            streak = self.streaks[manager] = FailureStreak(now, tuple(islice(elsewhere(), _ALONGSIDE)))
         streak.well.setdefault(fn, self._well[fn])
         streak.fails[fn] += 1
         streak.longest = max(streak.longest, took)
@@ -125,7 +125,7 @@ class Suspects:
             if len(streak.tasks) == self.after:
                 self._ripe.append(manager)
 
-    def verdict(self, manager: str, running: Callable[[int], bool], now: float) -> Streak | None:
+    def verdict(self, manager: str, running: Callable[[int], bool], now: float) -> FailureStreak | None:
         """The streak for which this manager is to be held, which ends with that; None: nothing speaks against it.
 
         Parameters

@@ -8,24 +8,24 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
-from parslab.dataflow.high_throughput.node_health import Suspects
+from parslab.dataflow.high_throughput.node_health import NodeHealth
 from parslab.records.events import NoticeRaised
 from parslab.records.reasons import Reason
 from parslab.records.states import ManagerState, TaskState
 
 if TYPE_CHECKING:
     from parslab.dataflow.graph.task import Task
-    from parslab.dataflow.high_throughput.managers import Managers
-    from parslab.dataflow.high_throughput.node_health import Streak
+    from parslab.dataflow.high_throughput.managers import ManagerService
+    from parslab.dataflow.high_throughput.node_health import FailureStreak
     from parslab.dataflow.high_throughput.scheduler import ManagerSlot
     from parslab.wire.messages.worker import Outcome
 
-__all__ = ["Holding"]
+__all__ = ["Quarantine"]
 
 log = logging.getLogger(__name__)
 
 
-class Holding:
+class Quarantine:
     """The watch over the managers of one executor.
 
     Parameters
@@ -36,9 +36,9 @@ class Holding:
         How many tasks must have failed in a row on one of them; 0: none is ever held.
     """
 
-    def __init__(self, managers: Managers, after: int) -> None:
+    def __init__(self, managers: ManagerService, after: int) -> None:
         self._managers = managers
-        self.suspects = Suspects(after)
+        self.suspects = NodeHealth(after)
 
     def failed(self, slot: ManagerSlot, task: Task, outcome: Outcome, now: float) -> None:
         """A task has failed on a node: hold it, if it is the node's fault."""
@@ -79,7 +79,7 @@ class Holding:
             return False
         return task.worker is not None and task.worker.name not in self.suspects.streaks  # type: ignore[attr-defined]
 
-    def _hold(self, slot: ManagerSlot, streak: Streak, now: float) -> None:
+    def _hold(self, slot: ManagerSlot, streak: FailureStreak, now: float) -> None:
         managers = self._managers
         managers.queue.hold(slot, True)
         many = f"{len(streak.tasks)} tasks in a row failed on it"

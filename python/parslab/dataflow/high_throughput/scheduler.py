@@ -27,7 +27,7 @@ from parslab.records.states import TaskState
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Sequence
 
-__all__ = ["AHEAD", "SELECTORS", "Dispatch", "ManagerSlot"]
+__all__ = ["AHEAD", "SELECTORS", "ManagerSlot", "Scheduler"]
 
 AHEAD = 0.03
 """Seconds of work for each of its workers that a manager may hold beyond what they run."""
@@ -161,7 +161,7 @@ SELECTORS: dict[str, Callable[[list[ManagerSlot], int, random.Random], int]] = {
 drain, or the one that was served longest ago."""
 
 
-class Dispatch:
+class Scheduler:
     """Ready tasks and the managers of one executor.
 
     Parameters

@@ -9,7 +9,16 @@ from __future__ import annotations
 
 import errno
 
-__all__ = ["ACCEPTED", "DISCONNECTED", "FAILED", "FAILED_AUTH", "FAILED_PROTOCOL", "SUCCEEDED", "WATCHED", "Knocks"]
+__all__ = [
+    "ACCEPTED",
+    "DISCONNECTED",
+    "FAILED",
+    "FAILED_AUTH",
+    "FAILED_PROTOCOL",
+    "SUCCEEDED",
+    "WATCHED",
+    "HandshakeMonitor",
+]
 
 # ZeroMQ's numbers.
 ACCEPTED, DISCONNECTED = 0x20, 0x200
@@ -17,7 +26,7 @@ FAILED, SUCCEEDED, FAILED_PROTOCOL, FAILED_AUTH = 0x800, 0x1000, 0x2000, 0x4000
 WATCHED = ACCEPTED | DISCONNECTED | FAILED | SUCCEEDED | FAILED_PROTOCOL | FAILED_AUTH
 
 
-class Knocks:
+class HandshakeMonitor:
     """The connections to one port."""
 
     def __init__(self) -> None:

@@ -19,12 +19,12 @@ from typing import TYPE_CHECKING, Any, Protocol
 import msgspec
 import zmq
 
-from parslab.dataflow.network import port_state as lasting
-from parslab.dataflow.network.handshake_monitor import WATCHED, Knocks
+from parslab.dataflow.network import port_state
+from parslab.dataflow.network.handshake_monitor import WATCHED, HandshakeMonitor
 from parslab.errors import ConfigurationError, ProtocolError
 from parslab.records.events import NoticeRaised
 from parslab.wire import invitations
-from parslab.wire.curve import Gate, Keys
+from parslab.wire.curve import CurveGate, CurveKeys
 from parslab.wire.messages.base import OutputPrinted, Refused
 from parslab.wire.messages.manager import (
     LinkHeartbeat,
@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from parslab.records.events import Event
     from parslab.remote.loop import Loop
 
-__all__ = ["Door", "Hub", "HubOwner", "Line"]
+__all__ = ["Hub", "HubOwner", "PeerConnection", "PeerListener"]
 
 log = logging.getLogger(__name__)
 
@@ -73,7 +73,7 @@ _HANDSHAKE = 10_000
 """Milliseconds that a newcomer has to show the run's key."""
 
 
-class Line(Protocol):
+class PeerConnection(Protocol):
     """The connection of one peer, as its room has it."""
 
     identity: bytes
@@ -88,7 +88,7 @@ class Line(Protocol):
         """The peer has been given up: what it may still send is not wanted."""
 
 
-class _HubLine:
+class _HubConnection:
     def __init__(self, hub: Hub, identity: bytes) -> None:
         self.identity = identity
         self._hub = hub
@@ -103,10 +103,10 @@ class _HubLine:
         self._hub.forget(self.identity)
 
 
-class Door(Protocol):
+class PeerListener(Protocol):
     """A room that takes peers in."""
 
-    def hello(self, line: Line, message: Any) -> None:
+    def hello(self, line: PeerConnection, message: Any) -> None:
         """A peer says who it is."""
 
     def received(self, identity: bytes, messages: list[Any], frames: list[Buffer]) -> bool:
@@ -149,21 +149,21 @@ class Hub:
         It cannot listen there.
     """
 
-    def __init__(self, addresses: Sequence[str], port: int, owner: HubOwner, keys: Keys | None = None) -> None:
+    def __init__(self, addresses: Sequence[str], port: int, owner: HubOwner, keys: CurveKeys | None = None) -> None:
         self._owner = owner
-        self.keys = keys or Keys()
+        self.keys = keys or CurveKeys()
         self.strangers = 0
         """Messages from peers that said no hello, or that nobody could decode."""
         self._told = 0
         """Those of them that a notice has told of."""
-        self._knocks = Knocks()
-        self._doors: dict[tuple[type[Any], int], Door] = {}
-        self._homes: dict[bytes, Door] = {}
+        self._knocks = HandshakeMonitor()
+        self._doors: dict[tuple[type[Any], int], PeerListener] = {}
+        self._homes: dict[bytes, PeerListener] = {}
         self._sent = False
         self._probing = False
         self._context: zmq.Context[Any] = zmq.Context()
         self._context.set(zmq.MAX_SOCKETS, 65535)
-        self._gate = Gate(self._context, {self.keys.client_public})
+        self._gate = CurveGate(self._context, {self.keys.client_public})
         self._router = self._make_router(addresses)
         self.port = self._bind(addresses, port)
         self._watcher: zmq.Socket[Any] = self._router.get_monitor_socket(WATCHED)
@@ -206,7 +206,7 @@ class Hub:
                 ) from error
         return port
 
-    def open(self, hello: type[Any], executor: int, door: Door) -> None:
+    def open(self, hello: type[Any], executor: int, door: PeerListener) -> None:
         """Peers that say this hello for this executor go to ``door``."""
         self._doors[hello, executor] = door
 
@@ -317,7 +317,7 @@ class Hub:
             self._stranger(identity, "no hello")
             return
         self._homes[identity] = door
-        door.hello(_HubLine(self, identity), first)
+        door.hello(_HubConnection(self, identity), first)
 
     def _stranger(self, identity: bytes, what: str) -> None:
         self.strangers += 1
@@ -351,7 +351,7 @@ class Hub:
 
     def close(self) -> None:
         """Say what is left to say, and close."""
-        lasting.forget(Path(self._owner.run["run_dir"]))
+        port_state.forget(Path(self._owner.run["run_dir"]))
         for sock in (self._gate.socket, self._router, self._watcher):
             self._owner.loop.forget(sock.getsockopt(zmq.FD))
         with contextlib.suppress(zmq.ZMQError):

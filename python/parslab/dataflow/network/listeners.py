@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 from parslab.errors import ConfigurationError
 from parslab.records.events import NoticeRaised
-from parslab.remote.pool.pool import Pool
+from parslab.remote.pool.pool import WorkerPool
 
 if TYPE_CHECKING:
-    from parslab.dataflow.high_throughput.managers import Managers
+    from parslab.dataflow.high_throughput.managers import ManagerService
     from parslab.dataflow.kernel import Kernel
     from parslab.dataflow.network.hub import Hub
-    from parslab.dataflow.network.local_managers import Near
-    from parslab.dataflow.network.remote_workers import FarWorkers
+    from parslab.dataflow.network.local_managers import LocalManagers
+    from parslab.dataflow.network.remote_workers import RemoteWorkers
 
 __all__ = ["open_hub", "places"]
 
@@ -23,8 +23,8 @@ _ANYWHERE = "0.0.0.0"
 
 
 def open_hub(
-    executors: list[tuple[dict[str, Any], Pool | Managers]], kernel: Kernel, sockets: Path
-) -> tuple[list[Hub | Near], list[FarWorkers]]:
+    executors: list[tuple[dict[str, Any], WorkerPool | ManagerService]], kernel: Kernel, sockets: Path
+) -> tuple[list[Hub | LocalManagers], list[RemoteWorkers]]:
     """Listen where the executors of a run say, on one port, and begin those whose managers come there.
 
     Raises
@@ -35,12 +35,12 @@ def open_hub(
     wanted = [
         (settings, pool, *places(settings.get("address"), settings.get("local", False)))
         for settings, pool in executors
-        if settings.get("address") or not isinstance(pool, Pool)
+        if settings.get("address") or not isinstance(pool, WorkerPool)
     ]
     if not wanted:
         return [], []
-    from parslab.dataflow.network.local_managers import Near
-    from parslab.dataflow.network.remote_workers import FarWorkers
+    from parslab.dataflow.network.local_managers import LocalManagers
+    from parslab.dataflow.network.remote_workers import RemoteWorkers
 
     ports = {settings["port"] for settings, *_ in wanted if settings.get("port")}
     if len(ports) > 1:
@@ -50,11 +50,11 @@ def open_hub(
     if _ANYWHERE in listen:
         listen = [_ANYWHERE]
     hub = _hub(listen, next(iter(ports), 0), kernel)
-    near = Near(sockets / "managers.sock", kernel)
+    near = LocalManagers(sockets / "managers.sock", kernel)
     doors = []
     for _, pool, _, reach in wanted:
-        if isinstance(pool, Pool):
-            door = FarWorkers(pool, hub, kernel, reach[0])
+        if isinstance(pool, WorkerPool):
+            door = RemoteWorkers(pool, hub, kernel, reach[0])
             doors.append(door)
             kernel.event(NoticeRaised(time(), "info", door.invitation))
         else:
@@ -64,11 +64,11 @@ def open_hub(
 
 def _hub(listen: list[str], port: int, kernel: Kernel) -> Hub:
     """The hub; of a run whose DataFlowKernel was started again, where it was before if nobody took its place."""
-    from parslab.dataflow.network import port_state as lasting
+    from parslab.dataflow.network import port_state
     from parslab.dataflow.network.hub import Hub
 
     run_dir = Path(kernel.run["run_dir"])
-    before = lasting.kept(run_dir) if kernel.run.get("revived") else None
+    before = port_state.kept(run_dir) if kernel.run.get("revived") else None
     if before is None:
         hub = Hub(listen, port, kernel)
     else:
@@ -84,7 +84,7 @@ def _hub(listen: list[str], port: int, kernel: Kernel) -> Hub:
                 "by hand have to be started again."
             )
             kernel.event(NoticeRaised(time(), "warning", text))
-    lasting.keep(run_dir, hub.keys, hub.port)
+    port_state.keep(run_dir, hub.keys, hub.port)
     return hub
 
 

@@ -23,22 +23,22 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from parslab.dataflow.network.hub import Door, HubOwner
+    from parslab.dataflow.network.hub import HubOwner, PeerListener
     from parslab.wire.stream import Buffer
 
-__all__ = ["Near"]
+__all__ = ["LocalManagers"]
 
 log = logging.getLogger(__name__)
 
 _decode = decoder(ManagerMessage)
 
 
-class _Line:
+class _LocalConnection:
     """The connection of one manager, with the part of the hub's line that its room uses."""
 
-    def __init__(self, near: Near, sock: socket.socket, identity: bytes) -> None:
+    def __init__(self, near: LocalManagers, sock: socket.socket, identity: bytes) -> None:
         self.identity = identity
-        self.door: Door | None = None
+        self.door: PeerListener | None = None
         self.stream = Stream(sock, _decode)
         self._near = near
 
@@ -62,7 +62,7 @@ class _Line:
         self._near.close_line(self)
 
 
-class Near:
+class LocalManagers:
     """The listening end.
 
     Parameters
@@ -76,13 +76,13 @@ class Near:
     def __init__(self, path: Path, owner: HubOwner) -> None:
         self.path = path
         self._owner = owner
-        self._doors: dict[int, Door] = {}
-        self._lines: dict[bytes, _Line] = {}
+        self._doors: dict[int, PeerListener] = {}
+        self._lines: dict[bytes, _LocalConnection] = {}
         self._numbers = itertools.count()
         self._listener = listen(path)
         owner.loop.watch(self._listener, self._accept)
 
-    def open(self, executor: int, door: Door) -> None:
+    def open(self, executor: int, door: PeerListener) -> None:
         """Managers of this executor go to ``door``."""
         self._doors[executor] = door
 
@@ -95,11 +95,11 @@ class Near:
                 sock.close()
                 return
             sock.setblocking(False)
-            line = _Line(self, sock, b"near-%d" % next(self._numbers))
+            line = _LocalConnection(self, sock, b"near-%d" % next(self._numbers))
             self._lines[line.identity] = line
             self._owner.loop.watch(line.stream, lambda: self._readable(line), lambda: self._writable(line))
 
-    def _readable(self, line: _Line) -> None:
+    def _readable(self, line: _LocalConnection) -> None:
         if line.identity not in self._lines:
             return
         try:
@@ -112,7 +112,7 @@ class Near:
             line.refuse(f"You sent what cannot be read: {error}")
             self._over(line)
 
-    def _received(self, line: _Line, messages: list[Any], frames: list[bytearray]) -> None:
+    def _received(self, line: _LocalConnection, messages: list[Any], frames: list[bytearray]) -> None:
         if line.door is not None:
             if messages:
                 line.door.received(line.identity, messages, list(frames))
@@ -127,23 +127,23 @@ class Near:
         if len(messages) > 1 and line.door is not None:
             line.door.received(line.identity, messages[1:], list(frames))
 
-    def wants_write(self, line: _Line) -> None:
+    def wants_write(self, line: _LocalConnection) -> None:
         """Bytes wait because a manager does not read fast enough."""
         if line.identity in self._lines:
             self._owner.loop.wants_write(line.stream, True)
 
-    def _writable(self, line: _Line) -> None:
+    def _writable(self, line: _LocalConnection) -> None:
         with contextlib.suppress(OSError):  # the reader will see the end
             if line.stream.flush():
                 self._owner.loop.wants_write(line.stream, False)
 
-    def _over(self, line: _Line) -> None:
+    def _over(self, line: _LocalConnection) -> None:
         door, line.door = line.door, None
         self.close_line(line)
         if door is not None:
             door.unreachable(line.identity)
 
-    def close_line(self, line: _Line) -> None:
+    def close_line(self, line: _LocalConnection) -> None:
         """Close a connection; twice is safe."""
         if self._lines.pop(line.identity, None) is not None:
             self._owner.loop.forget(line.stream)

@@ -15,26 +15,26 @@ from typing import TYPE_CHECKING, NamedTuple
 import zmq
 
 from parslab.wire import invitations
-from parslab.wire.curve import Keys
+from parslab.wire.curve import CurveKeys
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["Kept", "forget", "keep", "kept"]
+__all__ = ["PortState", "forget", "keep", "kept"]
 
 log = logging.getLogger(__name__)
 
 NAME = "hub.json"
 
 
-class Kept(NamedTuple):
+class PortState(NamedTuple):
     """Where the last one listened."""
 
-    keys: Keys
+    keys: CurveKeys
     port: int
 
 
-def keep(run_dir: Path, keys: Keys, port: int) -> None:
+def keep(run_dir: Path, keys: CurveKeys, port: int) -> None:
     """Write it down; a disk that is full costs the next life its managers, not this one anything."""
     try:
         invitations.write(run_dir / NAME, {"server": keys.server_secret, "client": keys.client_secret, "port": port})
@@ -42,11 +42,11 @@ def keep(run_dir: Path, keys: Keys, port: int) -> None:
         log.warning("what managers would need after a crash cannot be written: %s", error)
 
 
-def kept(run_dir: Path) -> Kept | None:
+def kept(run_dir: Path) -> PortState | None:
     """What was written down; None: nothing that can be used."""
     try:
         told = invitations.read(run_dir / NAME)
-        return Kept(Keys((told["server"], told["client"])), int(told["port"]))
+        return PortState(CurveKeys((told["server"], told["client"])), int(told["port"]))
     except (OSError, ValueError, LookupError, TypeError, AttributeError, zmq.ZMQError) as error:
         log.warning("the port and keys of the run before the crash cannot be read: %s", error)
         return None

@@ -9,23 +9,23 @@ from __future__ import annotations
 from time import time
 from typing import TYPE_CHECKING, Any
 
-from parslab.remote.pool.pool import Peer
+from parslab.remote.pool.pool import PoolWorker
 from parslab.wire.messages.worker import WorkerHello
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from parslab.dataflow.network.hub import Hub, HubOwner, Line
-    from parslab.remote.pool.pool import Pool
+    from parslab.dataflow.network.hub import Hub, HubOwner, PeerConnection
+    from parslab.remote.pool.pool import WorkerPool
     from parslab.wire.stream import Buffer
 
-__all__ = ["FarWorkers"]
+__all__ = ["RemoteWorkers"]
 
 _PROBES = 2.0
 """Seconds between signs of life that a far worker is sent."""
 
 
-class _Link:
+class _RemoteLink:
     """One link of one worker, with the part of ``Stream``'s interface that the pool uses."""
 
     congested = False
@@ -47,7 +47,7 @@ class _Link:
         return True
 
 
-class FarWorkers:
+class RemoteWorkers:
     """The hub's door to one low-latency executor.
 
     Parameters
@@ -60,11 +60,11 @@ class FarWorkers:
         At which they reach us.
     """
 
-    def __init__(self, pool: Pool, hub: Hub, owner: HubOwner, address: str) -> None:
+    def __init__(self, pool: WorkerPool, hub: Hub, owner: HubOwner, address: str) -> None:
         self._pool = pool
         self._hub = hub
         self._owner = owner
-        self._peers: dict[bytes, Peer] = {}
+        self._peers: dict[bytes, PoolWorker] = {}
         self._half: dict[bytes, dict[bool, WorkerHello]] = {}
         """Workers of which only one link has said hello so far."""
         hub.open(WorkerHello, pool.number, self)
@@ -80,7 +80,7 @@ class FarWorkers:
             self._hub.send(name + b"/control", [])
         self._owner.at(time() + _PROBES, self._probe)
 
-    def hello(self, line: Line, message: WorkerHello) -> None:
+    def hello(self, line: PeerConnection, message: WorkerHello) -> None:
         """A worker is usable when both of its links have said hello."""
         name = line.identity.rpartition(b"/")[0]
         hellos = self._half.setdefault(name, {})
@@ -88,8 +88,8 @@ class FarWorkers:
         if len(hellos) < 2:
             return
         del self._half[name]
-        data, control = _Link(self._hub, name + b"/data"), _Link(self._hub, name + b"/control")
-        peer = Peer(name.decode(errors="replace"), time(), data, control, None)
+        data, control = _RemoteLink(self._hub, name + b"/data"), _RemoteLink(self._hub, name + b"/control")
+        peer = PoolWorker(name.decode(errors="replace"), time(), data, control, None)
         self._peers[name] = peer
         self._pool.add(peer)
         self._pool.received(peer, [([hellos[False]], [])])

@@ -16,16 +16,16 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from parslab.checkpoints import PARSL, files_in
-from parslab.dataflow.graph.memo import Call
-from parslab.dataflow.graph.values import Value
-from parslab.wire.framed import HEAD, Appender, Damage, encode, head, read, read_at
+from parslab.dataflow.graph.memo import MemoCall
+from parslab.dataflow.graph.values import StoredValue
+from parslab.wire.framed import HEAD, DamagedRange, FrameAppender, encode, head, read, read_at
 from parslab.wire.messages.base import PackedValue
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
     from pathlib import Path
 
-    from parslab.dataflow.graph.memo import Held, Memo
+    from parslab.dataflow.graph.memo import Memo, MemoEntry
     from parslab.wire.stream import Buffer
 
 __all__ = ["LIMIT", "Checkpoints"]
@@ -100,7 +100,7 @@ class Checkpoints:
         self._files: list[str] = []
         self._own = -1
         """Number of our own file."""
-        self._appender: Appender | None = None
+        self._appender: FrameAppender | None = None
         self._functions: set[bytes] = set()
         """Those that are in our file."""
         self._parts: dict[bytes, dict[str, bytes]] = {}
@@ -138,7 +138,7 @@ class Checkpoints:
         try:
             size = path.stat().st_size
             for entry in read(path):
-                if isinstance(entry, Damage):
+                if isinstance(entry, DamagedRange):
                     if entry.offset + entry.length < size or not damaged:
                         damaged.append(entry.offset)
                         lost += entry.length
@@ -172,14 +172,14 @@ class Checkpoints:
             self.memo.loaded(self._call(number, entry), number << _PLACE | offset)
         return entry is not None
 
-    def _call(self, number: int, entry: _Result) -> Call:
-        call = Call(-1, entry.app, entry.fingerprint, entry.shown, (), entry.at)
+    def _call(self, number: int, entry: _Result) -> MemoCall:
+        call = MemoCall(-1, entry.app, entry.fingerprint, entry.shown, (), entry.at)
         call.key, call.inputs, call.kept = entry.key, entry.inputs, -1
         call.parts = self._parts.get(entry.fingerprint, {})
         call.where = (self._files[number], entry.run)
         return call
 
-    def fetch(self, place: int) -> tuple[Call, Value] | None:
+    def fetch(self, place: int) -> tuple[MemoCall, StoredValue] | None:
         """Read a result; None when it cannot be read any more."""
         number, offset = place >> _PLACE, place & ((1 << _PLACE) - 1)
         try:
@@ -207,7 +207,7 @@ class Checkpoints:
         held = list(self.memo.unwritten.values())
         at = 0
         while at < len(held):
-            batch: list[Held] = []
+            batch: list[MemoEntry] = []
             size = 0
             while at < len(held) and (not batch or size + held[at].size <= _AT_ONCE):
                 size += held[at].size
@@ -224,10 +224,10 @@ class Checkpoints:
         self.memo.relieve(durable=not self.broken)
         return count
 
-    def _append(self, batch: Sequence[Held]) -> int:
+    def _append(self, batch: Sequence[MemoEntry]) -> int:
         if self._appender is None:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            self._appender = Appender(self.path, self._shared)
+            self._appender = FrameAppender(self.path, self._shared)
             self._own = self._number(self.path)
         buffers: list[Buffer] = []
         places: list[tuple[bytes, int]] = []
@@ -250,7 +250,7 @@ class Checkpoints:
             self.memo.wrote(key, self._own << _PLACE | (start + place))
         return len(places)
 
-    def _too_large(self, held: Held) -> None:
+    def _too_large(self, held: MemoEntry) -> None:
         assert held.call.key is not None
         self.memo.wrote(held.call.key, None)
         self._tell(
@@ -298,7 +298,7 @@ def _packed(entry: _Function | _Result) -> bytes:
     return _LENGTH.pack(len(text)) + text
 
 
-def _encoded(held: Held, run: str) -> list[Buffer]:
+def _encoded(held: MemoEntry, run: str) -> list[Buffer]:
     call = held.call
     assert call.key is not None
     frames: list[Buffer] = []
@@ -319,7 +319,7 @@ def _head_of(payload: bytes) -> _Function | _Result | None:
     return entry
 
 
-def _value_of(payload: bytes, entry: _Result) -> Value:
+def _value_of(payload: bytes, entry: _Result) -> StoredValue:
     (length,) = _LENGTH.unpack_from(payload)
     at = _LENGTH.size + length
     frames: list[Buffer] = []
@@ -330,9 +330,9 @@ def _value_of(payload: bytes, entry: _Result) -> Value:
     return _unpacked(entry.value, frames, [0])
 
 
-def _unpacked(packed: PackedValue, frames: list[Buffer], at: list[int]) -> Value:
+def _unpacked(packed: PackedValue, frames: list[Buffer], at: list[int]) -> StoredValue:
     if packed.parts is not None:
-        return Value(b"", [], tuple(_unpacked(part, frames, at) for part in packed.parts))
+        return StoredValue(b"", [], tuple(_unpacked(part, frames, at) for part in packed.parts))
     begin = at[0]
     at[0] += packed.frames
-    return Value(packed.inline, frames[begin : at[0]])
+    return StoredValue(packed.inline, frames[begin : at[0]])

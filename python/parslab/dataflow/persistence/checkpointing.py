@@ -20,13 +20,13 @@ if TYPE_CHECKING:
 
     from parslab.dataflow.graph.memo import Memo
 
-__all__ = ["Remembered"]
+__all__ = ["Checkpointing"]
 
 _AGAIN = 30.0
 """Seconds after a write that failed until the next one is tried."""
 
 
-class Remembered:
+class Checkpointing:
     """The results of a run, on disk.
 
     Parameters

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import msgspec
 
-from parslab.dataflow.graph.values import Value, joined
+from parslab.dataflow.graph.values import StoredValue, joined
 from parslab.wire import framed
 from parslab.wire.messages.base import DefineFunction, PackedValue
 from parslab.wire.messages.base import TaskValue as ValueMessage
@@ -31,26 +31,26 @@ if TYPE_CHECKING:
 __all__ = [
     "LARGE",
     "BatchEnd",
-    "Called",
-    "Closed",
-    "Coded",
-    "Damaged",
-    "Ended",
-    "Gave",
-    "Head",
-    "Item",
-    "Joined",
-    "Known",
-    "Left",
-    "Lingers",
-    "Moved",
-    "Opened",
+    "BatchTaken",
+    "CallItem",
+    "CallsTaken",
+    "ClientGone",
+    "ClientJoined",
+    "DamageItem",
+    "EndItem",
+    "FunctionItem",
+    "KnownResults",
+    "LingerSet",
+    "LogItem",
+    "LogRecord",
+    "MessageItem",
+    "MoveItem",
     "Position",
-    "Released",
-    "Reopened",
-    "Said",
-    "Taken",
-    "Took",
+    "ReleaseItem",
+    "ReopenedTasks",
+    "ResultsGiven",
+    "RunClosed",
+    "RunOpened",
     "entries",
     "entry_at",
     "folder_of",
@@ -66,14 +66,14 @@ LARGE = 1 << 20
 _LENGTH = struct.Struct("<I")
 
 
-class Head(msgspec.Struct, array_like=True, gc=False):
+class LogRecord(msgspec.Struct, array_like=True, gc=False):
     """What an entry begins with."""
 
 
 # ----- headers of entries, as they lie on the disk
 
 
-class Opened(Head, tag=0):
+class RunOpened(LogRecord, tag=0):
     """First entry of a segment; ``since`` says when the process began that writes it."""
 
     run: str
@@ -83,7 +83,7 @@ class Opened(Head, tag=0):
     since: float
 
 
-class Joined(Head, tag=1):
+class ClientJoined(LogRecord, tag=1):
     """A client has come, or is there when a segment begins."""
 
     client: int
@@ -93,13 +93,13 @@ class Joined(Head, tag=1):
     owner: bool
 
 
-class Left(Head, tag=2):
+class ClientGone(LogRecord, tag=2):
     """A client is gone for good: nobody asks for its tasks any more."""
 
     client: int
 
 
-class Taken(Head, tag=3):
+class BatchTaken(LogRecord, tag=3):
     """A batch of a client, the ``batch``-th (from 1), which follows as it came, then its frames."""
 
     client: int
@@ -110,11 +110,11 @@ class Taken(Head, tag=3):
     file: str = ""
 
 
-class Ends(Head, tag=4):
+class TasksEnded(LogRecord, tag=4):
     """Tasks have ended: a list of ``TaskResolved`` follows."""
 
 
-class Gave(Head, tag=5):
+class ResultsGiven(LogRecord, tag=5):
     """The value of a task whose end comes next, because it is too large for ``TaskResolved``; its frames follow."""
 
     task: int
@@ -123,7 +123,7 @@ class Gave(Head, tag=5):
     file: str = ""
 
 
-class Moves(Head, tag=6):
+class TasksMoved(LogRecord, tag=6):
     """Numbers of 8 bytes follow: a task that was given to a worker, or ``~task`` for one that came back not begun.
 
     ``attempts`` are those that are not a task's first."""
@@ -131,7 +131,7 @@ class Moves(Head, tag=6):
     attempts: tuple[tuple[int, int], ...] = ()
 
 
-class Known(Head, tag=7):
+class KnownResults(LogRecord, tag=7):
     """A function that is known when a segment begins: by these (client, number) pairs; its pickle follows."""
 
     fn: int
@@ -142,33 +142,46 @@ class Known(Head, tag=7):
     holders: tuple[tuple[int, int], ...]
 
 
-class Reopened(Head, tag=8):
+class ReopenedTasks(LogRecord, tag=8):
     """These tasks had ended and run again, those of ``mended`` with another function of the run."""
 
     tasks: list[int]
     mended: tuple[tuple[int, int], ...] = ()
 
 
-class Took(Head, tag=10):
+class CallsTaken(LogRecord, tag=10):
     """A client took tasks of an earlier one over, for calls of its own: (number of its call, task)."""
 
     client: int
     tasks: list[tuple[int, int]]
 
 
-class Lingers(Head, tag=11):
+class LingerSet(LogRecord, tag=11):
     """So many seconds the run outlives its last client, from now on."""
 
     seconds: float
 
 
-class Closed(Head, tag=9):
+class RunClosed(LogRecord, tag=9):
     """The run ended in order."""
 
     reason: str
 
 
-_HEADS = Opened | Joined | Left | Taken | Ends | Gave | Moves | Known | Reopened | Took | Lingers | Closed
+_HEADS = (
+    RunOpened
+    | ClientJoined
+    | ClientGone
+    | BatchTaken
+    | TasksEnded
+    | ResultsGiven
+    | TasksMoved
+    | KnownResults
+    | ReopenedTasks
+    | CallsTaken
+    | LingerSet
+    | RunClosed
+)
 _head: msgspec.msgpack.Decoder[_HEADS] = msgspec.msgpack.Decoder(_HEADS)
 _batch: msgspec.msgpack.Decoder[list[ClientMessage]] = msgspec.msgpack.Decoder(list[ClientMessage])
 _ends = msgspec.msgpack.Decoder(list[TaskResolved])
@@ -186,7 +199,7 @@ class Position(NamedTuple):
     item: int = 0
 
 
-class Coded(NamedTuple):
+class FunctionItem(NamedTuple):
     """A function, known to the run as ``fn`` and to ``client`` as ``code.fn``."""
 
     client: int
@@ -195,7 +208,7 @@ class Coded(NamedTuple):
     payload: Buffer
 
 
-class Called(NamedTuple):
+class CallItem(NamedTuple):
     """A call; ``submit.fn`` is the run's number."""
 
     client: int
@@ -203,32 +216,32 @@ class Called(NamedTuple):
     frames: list[Buffer]
 
 
-class Ended(NamedTuple):
+class EndItem(NamedTuple):
     """How a task ended; ``value`` is what a worker gave (None: see ``place``, it failed, or its value lies at its
     client)."""
 
     task: int
     resolved: TaskResolved
-    value: Value | None
+    value: StoredValue | None
     place: Position | None
     """Where a value lies that is too large to be here; :func:`value_at` reads it."""
 
 
-class Moved(NamedTuple):
+class MoveItem(NamedTuple):
     """Tasks were given to workers, or came back (``~task``)."""
 
     tasks: list[int]
     attempts: dict[int, int]
 
 
-class Released(NamedTuple):
+class ReleaseItem(NamedTuple):
     """Nobody at this client can ask for these tasks any more."""
 
     client: int
     tasks: list[int]
 
 
-class Said(NamedTuple):
+class MessageItem(NamedTuple):
     """Anything else that a client said, with its frames."""
 
     client: int
@@ -243,7 +256,7 @@ class BatchEnd(NamedTuple):
     batch: int
 
 
-class Damaged(NamedTuple):
+class DamageItem(NamedTuple):
     """Bytes that are no entry, or an entry whose file is missing (``client`` and ``batch`` say whose)."""
 
     length: int
@@ -252,22 +265,22 @@ class Damaged(NamedTuple):
     batch: int = 0
 
 
-Item: TypeAlias = (
-    Opened
-    | Joined
-    | Left
-    | Coded
-    | Called
-    | Ended
-    | Moved
-    | Released
-    | Reopened
-    | Took
-    | Lingers
-    | Said
+LogItem: TypeAlias = (
+    RunOpened
+    | ClientJoined
+    | ClientGone
+    | FunctionItem
+    | CallItem
+    | EndItem
+    | MoveItem
+    | ReleaseItem
+    | ReopenedTasks
+    | CallsTaken
+    | LingerSet
+    | MessageItem
     | BatchEnd
-    | Damaged
-    | Closed
+    | DamageItem
+    | RunClosed
 )
 
 
@@ -281,13 +294,13 @@ def segments(folder: Path) -> list[tuple[int, Path]]:
     return sorted((int(path.stem), path) for path in folder.glob("*.log") if path.stem.isdigit())
 
 
-def head_of(header: Head) -> bytes:
+def head_of(header: LogRecord) -> bytes:
     """The beginning of an entry's payload."""
     encoded = _encoder.encode(header)
     return _LENGTH.pack(len(encoded)) + encoded
 
 
-def entries(folder: Path, since: Position | None = None) -> Iterator[tuple[Position, Item]]:
+def entries(folder: Path, since: Position | None = None) -> Iterator[tuple[Position, LogItem]]:
     """Everything that is in the record now, in order.
 
     Parameters
@@ -309,33 +322,33 @@ def entries(folder: Path, since: Position | None = None) -> Iterator[tuple[Posit
         places: dict[int, Position] = {}
         for piece in framed.read(path, offset):
             at = Position(number, piece.offset)
-            if isinstance(piece, framed.Damage):
-                yield at, Damaged(piece.length, "bytes that cannot be read")
+            if isinstance(piece, framed.DamagedRange):
+                yield at, DamageItem(piece.length, "bytes that cannot be read")
                 continue
             for index, item in enumerate(_items(folder, piece.payload, at, places)):
                 yield Position(number, piece.offset, index), item
 
 
-def entry_at(folder: Path, position: Position) -> Item | None:
+def entry_at(folder: Path, position: Position) -> LogItem | None:
     """One item of the record again; None when it is not there any more, or was damaged meanwhile."""
     items = items_at(folder, position)
     return items[position.item] if position.item < len(items) else None
 
 
-def items_at(folder: Path, position: Position) -> list[Item]:
+def items_at(folder: Path, position: Position) -> list[LogItem]:
     """All items of the entry at a position; none when it is not there any more, or was damaged meanwhile."""
     payload = _payload_at(folder, position)
     return [] if payload is None else list(_items(folder, payload, position, {}))
 
 
-def value_at(folder: Path, place: Position) -> Value | None:
+def value_at(folder: Path, place: Position) -> StoredValue | None:
     """The value that lies at ``Ended.place``; None when it is not there any more, or is not whole."""
     payload = _payload_at(folder, place)
     if payload is None:
         return None
     try:
         header, rest = _split(payload)
-        if isinstance(header, Gave):
+        if isinstance(header, ResultsGiven):
             return _unpacked(header.packed, _frames(folder, header, rest), [0])
     except (_Missing, *_UNREADABLE):
         pass
@@ -366,36 +379,36 @@ def _split(payload: bytes) -> tuple[_HEADS, memoryview]:
     return _head.decode(view[_LENGTH.size : start]), view[start:]
 
 
-def _items(folder: Path, payload: bytes, at: Position, places: dict[int, Position]) -> Iterator[Item]:
+def _items(folder: Path, payload: bytes, at: Position, places: dict[int, Position]) -> Iterator[LogItem]:
     """What an entry says; ``places`` tells where the values of tasks lie whose end comes next."""
     header: Any = None
     try:
         header, rest = _split(payload)
-        if isinstance(header, Taken):
+        if isinstance(header, BatchTaken):
             yield from _taken(folder, header, rest)
-        elif isinstance(header, Ends):
+        elif isinstance(header, TasksEnded):
             for resolved in _ends.decode(rest):
-                value = Value(resolved.inline, []) if resolved.inline else None
-                yield Ended(resolved.task, resolved, value, places.pop(resolved.task, None))
-        elif isinstance(header, Gave):
+                value = StoredValue(resolved.inline, []) if resolved.inline else None
+                yield EndItem(resolved.task, resolved, value, places.pop(resolved.task, None))
+        elif isinstance(header, ResultsGiven):
             _check(folder, header)
             places[header.task] = at
-        elif isinstance(header, Moves):
-            yield Moved(list(rest.cast("q")), dict(header.attempts))
-        elif isinstance(header, Known):
+        elif isinstance(header, TasksMoved):
+            yield MoveItem(list(rest.cast("q")), dict(header.attempts))
+        elif isinstance(header, KnownResults):
             for client, number in header.holders or ((-1, -1),):
                 code = DefineFunction(number, header.digest, header.name, 1, header.fingerprint, header.parts)
-                yield Coded(client, header.fn, code, bytes(rest))
+                yield FunctionItem(client, header.fn, code, bytes(rest))
         else:
             yield header
     except _Missing as missing:
-        taken = isinstance(header, Taken)
-        yield Damaged(0, str(missing), header.client if taken else -1, header.batch if taken else 0)
+        taken = isinstance(header, BatchTaken)
+        yield DamageItem(0, str(missing), header.client if taken else -1, header.batch if taken else 0)
     except _UNREADABLE as error:
-        yield Damaged(len(payload), f"an entry that is not understood ({error})")
+        yield DamageItem(len(payload), f"an entry that is not understood ({error})")
 
 
-def _taken(folder: Path, header: Taken, rest: memoryview) -> Iterator[Item]:
+def _taken(folder: Path, header: BatchTaken, rest: memoryview) -> Iterator[LogItem]:
     frames = _frames(folder, header, rest)
     raw = rest if header.file else rest[: rest.nbytes - sum(header.lengths)]
     client, fns, at = header.client, header.fns, 0
@@ -407,20 +420,20 @@ def _taken(folder: Path, header: Taken, rest: memoryview) -> Iterator[Item]:
             at += message.frames
             if message.fn >= 0:
                 message.fn = fns[message.fn]
-            yield Called(client, message, own)
+            yield CallItem(client, message, own)
         elif kind is DefineFunction:
-            yield Coded(client, fns[message.fn], message, frames[at])
+            yield FunctionItem(client, fns[message.fn], message, frames[at])
             at += 1
         elif kind is ReleaseTasks:
-            yield Released(client, message.tasks)
+            yield ReleaseItem(client, message.tasks)
         else:
             count = message.frames if kind is ValueMessage else 0
-            yield Said(client, message, frames[at : at + count])
+            yield MessageItem(client, message, frames[at : at + count])
             at += count
     yield BatchEnd(client, header.batch)
 
 
-def _frames(folder: Path, header: Taken | Gave, rest: memoryview) -> list[Buffer]:
+def _frames(folder: Path, header: BatchTaken | ResultsGiven, rest: memoryview) -> list[Buffer]:
     """The frames of an entry, from its end or from a file of its own."""
     if not header.lengths:
         return []
@@ -438,7 +451,7 @@ def _frames(folder: Path, header: Taken | Gave, rest: memoryview) -> list[Buffer
     return frames
 
 
-def _check(folder: Path, header: Taken | Gave) -> Path:
+def _check(folder: Path, header: BatchTaken | ResultsGiven) -> Path:
     """The file of an entry, when it is whole."""
     path = folder / "values" / Path(header.file).name
     if header.file:
@@ -451,10 +464,10 @@ def _check(folder: Path, header: Taken | Gave) -> Path:
     return path
 
 
-def _unpacked(packed: PackedValue, frames: list[Buffer], at: list[int]) -> Value:
-    """A value from what :meth:`Value.packed` made of it."""
+def _unpacked(packed: PackedValue, frames: list[Buffer], at: list[int]) -> StoredValue:
+    """A value from what :meth:`StoredValue.packed` made of it."""
     if packed.parts is not None:
         return joined([_unpacked(part, frames, at) for part in packed.parts])
     begin = at[0]
     at[0] += packed.frames
-    return Value(packed.inline, frames[begin : at[0]])
+    return StoredValue(packed.inline, frames[begin : at[0]])

@@ -12,8 +12,16 @@ import socket
 from time import time
 from typing import TYPE_CHECKING, Any
 
-from parslab.dataflow.persistence.log_format import Closed, Joined, Known, Left, Lingers, Opened, folder_of
-from parslab.dataflow.persistence.log_writer import Recorder
+from parslab.dataflow.persistence.log_format import (
+    ClientGone,
+    ClientJoined,
+    KnownResults,
+    LingerSet,
+    RunClosed,
+    RunOpened,
+    folder_of,
+)
+from parslab.dataflow.persistence.log_writer import LogWriter
 from parslab.records.events import NoticeRaised
 from parslab.wire.messages.base import PROTOCOL
 from parslab.wire.messages.client import BatchesAcknowledged, ClientHello
@@ -21,12 +29,12 @@ from parslab.wire.messages.client import BatchesAcknowledged, ClientHello
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from parslab.dataflow.clients.connection import Client
+    from parslab.dataflow.clients.connection import ClientConnection
     from parslab.dataflow.kernel import Kernel
-    from parslab.dataflow.resume.failover import SecondLife
+    from parslab.dataflow.resume.failover import Failover
     from parslab.wire.stream import Buffer
 
-__all__ = ["Keeper"]
+__all__ = ["LogService"]
 
 _UNTOLD = 32
 """Batches of a client that may be safe before it is told, along with something else."""
@@ -36,7 +44,7 @@ _LATER = 0.5
 """Seconds after which it is told in any case."""
 
 
-class Keeper:
+class LogService:
     """The kernel's side of the record.
 
     Parameters
@@ -47,12 +55,12 @@ class Keeper:
 
     def __init__(self, kernel: Kernel) -> None:
         self._kernel = kernel
-        self._record: Recorder | None = None
+        self._record: LogWriter | None = None
         self._due = False
-        self.second: SecondLife | None = None
+        self.second: Failover | None = None
         """What there is to do when the run has lost a DataFlowKernel before."""
 
-    def open(self) -> Recorder | None:
+    def open(self) -> LogWriter | None:
         """Begin the record, when this run has one."""
         run = self._kernel.run
         if not run.get("resume", False):
@@ -60,24 +68,24 @@ class Keeper:
         folder = folder_of(run["run_dir"])
         batches = None
         if run.get("revived"):
-            from parslab.dataflow.resume.failover import SecondLife
+            from parslab.dataflow.resume.failover import Failover
 
-            self.second = SecondLife(self._kernel, folder)
+            self.second = Failover(self._kernel, folder)
             batches = self.second.recovery.batches
-        opened = Opened(run["run"], run["package"], PROTOCOL, os.getpid(), time())
-        self._record = Recorder(folder, opened, self, batches)
+        opened = RunOpened(run["run"], run["package"], PROTOCOL, os.getpid(), time())
+        self._record = LogWriter(folder, opened, self, batches)
         self._record.open()
         return self._record
 
     def close(self, reason: str) -> None:
         """The run ends in order."""
         if self._record is not None:
-            self._record.note(Closed(reason))
+            self._record.note(RunClosed(reason))
             self._record.close()
 
     # ----- clients
 
-    def joined(self, client: Client, hello: ClientHello | None = None) -> None:
+    def joined(self, client: ClientConnection, hello: ClientHello | None = None) -> None:
         """A client has come; the owner, without a word."""
         client.host = hello.host if hello is not None else socket.gethostname()
         client.notebook = hello.notebook if hello is not None else self._kernel.run.get("notebook", "")
@@ -87,16 +95,16 @@ class Keeper:
     def keep(self, seconds: float) -> None:
         """Somebody has said how long the run shall outlive its last client."""
         if self._record is not None:
-            self._record.note(Lingers(seconds))
+            self._record.note(LingerSet(seconds))
 
     def left(self, client: int) -> None:
         """A client has gone for good."""
         if self._record is not None:
-            self._record.note(Left(client))
+            self._record.note(ClientGone(client))
 
     # ----- acknowledgements
 
-    def add_ack(self, client: Client, messages: list[Any]) -> None:
+    def add_ack(self, client: ClientConnection, messages: list[Any]) -> None:
         """Tell a client that is being told something else what is safe, when that is much."""
         assert self._record is not None
         safe = self._record.safe(client.number)
@@ -130,7 +138,7 @@ class Keeper:
         """Tell the user."""
         self._kernel.event(NoticeRaised(time(), "warning", text))
 
-    def present(self) -> Iterator[tuple[Joined | Known, Buffer]]:
+    def present(self) -> Iterator[tuple[ClientJoined | KnownResults, Buffer]]:
         """The clients and functions that are there."""
         holders: dict[int, list[tuple[int, int]]] = {}
         for client in self._kernel.clients.values():
@@ -141,7 +149,7 @@ class Keeper:
         codes = self._kernel.codes
         for fn, digest, payload in codes.known():
             held = tuple(holders.get(fn, ()))
-            yield Known(fn, digest, codes.names[fn], codes.fingerprints[fn], codes.parts[fn], held), payload
+            yield KnownResults(fn, digest, codes.names[fn], codes.fingerprints[fn], codes.parts[fn], held), payload
 
     def functions(self, tasks: Iterable[int]) -> tuple[tuple[int, int], ...]:
         """The functions that these tasks call."""
@@ -160,5 +168,5 @@ class Keeper:
         return any(task <= newest.get(task >> 40, -1) for task in self._kernel.table.tasks)
 
 
-def _joined(client: Client) -> Joined:
-    return Joined(client.number, client.notebook, client.pid, client.host, client.owner)
+def _joined(client: ClientConnection) -> ClientJoined:
+    return ClientJoined(client.number, client.notebook, client.pid, client.host, client.owner)

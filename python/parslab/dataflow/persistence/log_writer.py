@@ -19,20 +19,20 @@ import msgspec
 
 from parslab.dataflow.persistence.log_format import (
     LARGE,
-    Ends,
-    Gave,
-    Head,
-    Joined,
-    Known,
-    Moves,
-    Opened,
-    Reopened,
-    Taken,
-    Took,
+    BatchTaken,
+    CallsTaken,
+    ClientJoined,
+    KnownResults,
+    LogRecord,
+    ReopenedTasks,
+    ResultsGiven,
+    RunOpened,
+    TasksEnded,
+    TasksMoved,
     head_of,
     segments,
 )
-from parslab.wire.framed import Appender, encode
+from parslab.wire.framed import FrameAppender, encode
 from parslab.wire.messages.client import CallsMatched, TaskResolved
 from parslab.wire.messages.client import TasksReopened as ReopenedMessage
 
@@ -40,10 +40,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
     from pathlib import Path
 
-    from parslab.dataflow.graph.values import Value
+    from parslab.dataflow.graph.values import StoredValue
     from parslab.wire.stream import Buffer
 
-__all__ = ["LIMIT", "SEGMENT", "Recorder", "RecorderOwner"]
+__all__ = ["LIMIT", "SEGMENT", "LogOwner", "LogWriter"]
 
 log = logging.getLogger(__name__)
 
@@ -67,7 +67,7 @@ _UNFINISHED = "incomplete"
 """The file that says that a record was given up."""
 
 
-class RecorderOwner(Protocol):
+class LogOwner(Protocol):
     """What a recorder needs of the kernel."""
 
     def post(self, call: Callable[[], None]) -> None:
@@ -76,7 +76,7 @@ class RecorderOwner(Protocol):
     def warn(self, text: str) -> None:
         """Tell the user."""
 
-    def present(self) -> Iterable[tuple[Joined | Known, Buffer]]:
+    def present(self) -> Iterable[tuple[ClientJoined | KnownResults, Buffer]]:
         """The clients and functions that are there, for the beginning of a segment."""
 
     def functions(self, tasks: Iterable[int]) -> tuple[tuple[int, int], ...]:
@@ -89,7 +89,7 @@ class RecorderOwner(Protocol):
         """Whether a task that is none of the newer ones can still be asked for."""
 
 
-class Recorder:
+class LogWriter:
     """The record of one run.
 
     Parameters
@@ -115,9 +115,7 @@ class Recorder:
         Nothing is written any more.
     """
 
-    def __init__(
-        self, folder: Path, opened: Opened, owner: RecorderOwner, batches: dict[int, int] | None = None
-    ) -> None:
+    def __init__(self, folder: Path, opened: RunOpened, owner: LogOwner, batches: dict[int, int] | None = None) -> None:
         self.folder = folder
         self.moves: list[int] = []
         self.attempts: list[tuple[int, int]] = []
@@ -128,12 +126,12 @@ class Recorder:
         self._batches: dict[int, int] = dict(batches or {})
         self._unsafe: dict[int, set[int]] = {}
         """By client: the batches whose files are still being written."""
-        self._noted: list[tuple[Head, tuple[Buffer, ...]]] = []
+        self._noted: list[tuple[LogRecord, tuple[Buffer, ...]]] = []
         self._ends: list[TaskResolved] = []
-        self._large: list[tuple[int, Value]] = []
+        self._large: list[tuple[int, StoredValue]] = []
         self._lines: list[bytes] = []
         self._encode = msgspec.msgpack.Encoder().encode
-        self._file: Appender | None = None
+        self._file: FrameAppender | None = None
         self._number = 0
         self._sizes: dict[int, int] = {}
         self._bounds: dict[int, dict[int, int]] = {}
@@ -185,7 +183,7 @@ class Recorder:
         """When to wake the loop, so that what was noted is written."""
         return self.deadline + (_LATEST - _DELAY)
 
-    def note(self, header: Head, *rest: Buffer) -> None:
+    def note(self, header: LogRecord, *rest: Buffer) -> None:
         """Note an entry."""
         if not self.broken:
             self._noted.append((header, rest))
@@ -194,13 +192,13 @@ class Recorder:
         """Note a batch of a client, as it came."""
         if not self.broken:
             number = self._batches[client] = self._batches.get(client, 0) + 1
-            self._noted.append((Taken(client, number, fns), (raw, *frames)))
+            self._noted.append((BatchTaken(client, number, fns), (raw, *frames)))
 
     def _note_lines(self) -> None:
         """Encode what was noted: not before workers have got what is for them."""
         noted, self._noted = self._noted, []
         for header, rest in noted:
-            if type(header) is Taken and len(rest) > 1:
+            if type(header) is BatchTaken and len(rest) > 1:
                 header.lengths, header.file = self._place(rest[1:], header.client, header.batch)
                 if header.file:
                     rest = rest[:1]
@@ -227,7 +225,7 @@ class Recorder:
 
     # ----- writing
 
-    def ended(self, replies: Sequence[tuple[int, Any, list[Buffer]]], large: Sequence[tuple[int, Value]]) -> None:
+    def ended(self, replies: Sequence[tuple[int, Any, list[Buffer]]], large: Sequence[tuple[int, StoredValue]]) -> None:
         """Note how tasks ended.
 
         Parameters
@@ -245,10 +243,10 @@ class Recorder:
             if kind is TaskResolved:
                 self._ends.append(message)
             elif kind is CallsMatched:
-                self._noted.append((Took(client, message.tasks), ()))
+                self._noted.append((CallsTaken(client, message.tasks), ()))
             elif kind is ReopenedMessage:
                 self.write()  # how they had ended comes before
-                self._noted.append((Reopened(message.tasks, self._owner.functions(message.tasks)), ()))
+                self._noted.append((ReopenedTasks(message.tasks, self._owner.functions(message.tasks)), ()))
 
     def write(self) -> None:
         """Write what was noted."""
@@ -262,14 +260,14 @@ class Recorder:
             moves, self.moves = self.moves, []
             header = _MOVES
             if self.attempts:
-                header = head_of(Moves(tuple(self.attempts)))
+                header = head_of(TasksMoved(tuple(self.attempts)))
                 self.attempts.clear()
             self._line(header, (array("q", moves).tobytes(),))
         for task, value in self._large:
             frames: list[Buffer] = []
             packed = value.packed(frames)
             lengths, file = self._place(frames)
-            self._line(head_of(Gave(task, packed, lengths, file)), () if file else frames)
+            self._line(head_of(ResultsGiven(task, packed, lengths, file)), () if file else frames)
         self._large.clear()
         if self._ends:
             ends, self._ends = self._ends, []
@@ -302,7 +300,7 @@ class Recorder:
             self._file.close()
             self._bounds[self._number] = self._owner.newest()
         self._number += 1
-        self._file = Appender(self.folder / f"{self._number:06d}.log")
+        self._file = FrameAppender(self.folder / f"{self._number:06d}.log")
         first = head_of(self._opened)
         lines = [encode(first)]
         lines += [encode(head_of(header), rest) for header, rest in self._owner.present()]
@@ -385,4 +383,4 @@ class Recorder:
             self._settle()
 
 
-_ENDS, _MOVES = head_of(Ends()), head_of(Moves())
+_ENDS, _MOVES = head_of(TasksEnded()), head_of(TasksMoved())

@@ -1,9 +1,9 @@
 """What the record of a lost DataFlowKernel says, as the task table of the next one needs it [core].
 
-:class:`Recovery` takes the items of the record in their order and keeps only what somebody can still ask for;
+:class:`Replay` takes the items of the record in their order and keeps only what somebody can still ask for;
 :func:`restore` puts that into an empty table.  Tasks that had ended keep their results, those that waited wait on,
 and exactly those that a worker had are run again, as another attempt.  What ran in a client goes on there: it is told
-when it comes back (:func:`Recovery.clients` says who was there).
+when it comes back (:func:`Replay.clients` says who was there).
 
 Invariant: a task is kept while it is unfinished, or not released, or needed by an unfinished one.
 """
@@ -13,24 +13,24 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from parslab.dataflow.graph.task import Task
-from parslab.dataflow.graph.values import Value, joined
+from parslab.dataflow.graph.values import StoredValue, joined
 from parslab.dataflow.persistence.log_format import (
     BatchEnd,
-    Called,
-    Closed,
-    Coded,
-    Damaged,
-    Ended,
-    Joined,
-    Left,
-    Lingers,
-    Moved,
-    Opened,
+    CallItem,
+    CallsTaken,
+    ClientGone,
+    ClientJoined,
+    DamageItem,
+    EndItem,
+    FunctionItem,
+    LingerSet,
+    MessageItem,
+    MoveItem,
     Position,
-    Released,
-    Reopened,
-    Said,
-    Took,
+    ReleaseItem,
+    ReopenedTasks,
+    RunClosed,
+    RunOpened,
 )
 from parslab.records.events import TaskMoved, TaskSubmitted
 from parslab.records.reasons import Reason
@@ -42,18 +42,18 @@ from parslab.wire.messages.client import FollowOutput, JoinBodyReturned
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from parslab.dataflow.graph.table import Table
-    from parslab.dataflow.persistence.log_format import Item
+    from parslab.dataflow.graph.table import TaskTable
+    from parslab.dataflow.persistence.log_format import LogItem
     from parslab.wire.messages.base import DefineFunction
     from parslab.wire.messages.client import SubmitTask, TaskResolved
     from parslab.wire.stream import Buffer
 
-__all__ = ["Past", "Recovery", "restore"]
+__all__ = ["Replay", "ReplayedTasks", "restore"]
 
 _LOST = "it was called, but what it needs lay in a damaged part of the run's record: call it again"
 
 
-class Past:
+class ReplayedTasks:
     """What the record says of one task."""
 
     __slots__ = (
@@ -78,7 +78,7 @@ class Past:
         "value",
     )
 
-    def __init__(self, position: Position, called: Called, app: str) -> None:
+    def __init__(self, position: Position, called: CallItem, app: str) -> None:
         self.task = called.submit.task
         self.position = position
         self.client = called.client
@@ -86,17 +86,17 @@ class Past:
         self.frames: list[Buffer] = called.frames
         self.app = app
         self.resolved: TaskResolved | None = None
-        self.value: Value | None = None
+        self.value: StoredValue | None = None
         self.place: Position | None = None
         self.released = False
         self.sent = False
         """A worker had it."""
         self.attempt = 0
         self.alias = 0
-        self.needs: list[Past] = []
+        self.needs: list[ReplayedTasks] = []
         self.users = 0
         """Unfinished tasks that need it."""
-        self.inner: list[Past] | None = None
+        self.inner: list[ReplayedTasks] | None = None
         """What the body of a join returned."""
         self.many = False
         self.followers: set[int] = set()
@@ -104,7 +104,7 @@ class Past:
         """It was reopened: its arguments have to be read again."""
 
 
-class Recovery:
+class Replay:
     """The state of a run, made from its record.
 
     Attributes
@@ -132,8 +132,8 @@ class Recovery:
     """
 
     def __init__(self) -> None:
-        self.tasks: dict[int, Past] = {}
-        self.clients: dict[int, Joined] = {}
+        self.tasks: dict[int, ReplayedTasks] = {}
+        self.clients: dict[int, ClientJoined] = {}
         self.gone: set[int] = set()
         self.batches: dict[int, int] = {}
         self.codes: dict[int, tuple[DefineFunction, Buffer]] = {}
@@ -143,30 +143,30 @@ class Recovery:
         self.lives = 0
         self.damaged = 0
         self.closed = ""
-        self.over: list[Past] = []
+        self.over: list[ReplayedTasks] = []
         self._pids: set[int] = set()
         self._aliases: dict[int, int] = {}
         self._cut: set[int] = set()
         """Clients of which a batch is missing: they send all that follow again."""
         self._handlers: dict[type, Callable[[Position, Any], None]] = {
-            Called: self._called,
-            Ended: self._ended,
-            Released: self._released,
-            Coded: self._coded,
-            Moved: self._moved,
-            Said: self._said,
+            CallItem: self._called,
+            EndItem: self._ended,
+            ReleaseItem: self._released,
+            FunctionItem: self._coded,
+            MoveItem: self._moved,
+            MessageItem: self._said,
             BatchEnd: self._batch_end,
-            Joined: self._joined,
-            Left: self._left,
-            Took: self._took,
-            Lingers: self._lingers,
-            Reopened: self._reopened,
-            Opened: self._opened,
-            Closed: self._closed,
-            Damaged: self._damage,
+            ClientJoined: self._joined,
+            ClientGone: self._left,
+            CallsTaken: self._took,
+            LingerSet: self._lingers,
+            ReopenedTasks: self._reopened,
+            RunOpened: self._opened,
+            RunClosed: self._closed,
+            DamageItem: self._damage,
         }
 
-    def read(self, items: Iterable[tuple[Position, Item]]) -> None:
+    def read(self, items: Iterable[tuple[Position, LogItem]]) -> None:
         """Take what the record says, in order."""
         handlers = self._handlers
         for position, item in items:
@@ -177,32 +177,32 @@ class Recovery:
         named = [*self.codes, *(past.submit.fn for past in self.tasks.values())]
         return max([*named, *(fn for fns in self.fns.values() for fn in fns.values()), -1]) + 1
 
-    def find(self, task: int) -> Past | None:
+    def find(self, task: int) -> ReplayedTasks | None:
         """A task by any number that it had."""
         return self.tasks.get(self._aliases.get(task, task))
 
     # ----- items
 
-    def _called(self, position: Position, called: Called) -> None:
+    def _called(self, position: Position, called: CallItem) -> None:
         submit = called.submit
         if called.client in self._cut or submit.task in self.tasks:
             return
         code = self.codes.get(submit.fn)
-        past = Past(position, called, submit.name or (code[0].name if code is not None else "?"))
+        past = ReplayedTasks(position, called, submit.name or (code[0].name if code is not None else "?"))
         self.tasks[past.task] = past
         self.newest[past.task >> 40] = max(past.task, self.newest.get(past.task >> 40, 0))
         if submit.follow:
             past.followers.add(called.client)
         self._take_needs(past)
 
-    def _take_needs(self, past: Past) -> None:
+    def _take_needs(self, past: ReplayedTasks) -> None:
         for dep in past.submit.deps:
             need = self.find(dep)
             if need is not None:
                 need.users += 1
                 past.needs.append(need)
 
-    def _ended(self, _: Position, ended: Ended) -> None:
+    def _ended(self, _: Position, ended: EndItem) -> None:
         past = self.find(ended.task)
         if past is None:
             return
@@ -217,20 +217,20 @@ class Recovery:
             past.value = ended.value
         self._let_go(past)
 
-    def _released(self, _: Position, released: Released) -> None:
+    def _released(self, _: Position, released: ReleaseItem) -> None:
         for task in released.tasks:
             past = self.find(task)
             if past is not None:
                 past.released = True
                 self._let_go(past)
 
-    def _drop_needs(self, past: Past) -> None:
+    def _drop_needs(self, past: ReplayedTasks) -> None:
         needs, past.needs = [*past.needs, *(past.inner or ())], []
         for need in needs:
             need.users -= 1
             self._let_go(need)
 
-    def _let_go(self, past: Past) -> None:
+    def _let_go(self, past: ReplayedTasks) -> None:
         if past.released and past.resolved is not None and not past.users and past.task in self.tasks:
             del self.tasks[past.task]
             self.over.append(past)
@@ -238,12 +238,12 @@ class Recovery:
             if past.resolved.failure is not None:
                 self._drop_needs(past)
 
-    def _coded(self, _: Position, coded: Coded) -> None:
+    def _coded(self, _: Position, coded: FunctionItem) -> None:
         self.codes[coded.fn] = coded.code, coded.payload
         if coded.client >= 0:
             self.fns.setdefault(coded.client, {})[coded.code.fn] = coded.fn
 
-    def _moved(self, _: Position, moved: Moved) -> None:
+    def _moved(self, _: Position, moved: MoveItem) -> None:
         for task in moved.tasks:
             past = self.find(task if task >= 0 else ~task)
             if past is not None:
@@ -253,7 +253,7 @@ class Recovery:
             if past is not None:
                 past.attempt = attempt
 
-    def _said(self, _: Position, said: Said) -> None:
+    def _said(self, _: Position, said: MessageItem) -> None:
         message = said.message
         if isinstance(message, ForgetFunctions):
             for fn in message.fns:
@@ -267,9 +267,9 @@ class Recovery:
             elif isinstance(message, JoinBodyReturned):
                 self._join(past, message)
             else:
-                past.value = Value(message.inline, said.frames)
+                past.value = StoredValue(message.inline, said.frames)
 
-    def _join(self, past: Past, message: JoinBodyReturned) -> None:
+    def _join(self, past: ReplayedTasks, message: JoinBodyReturned) -> None:
         found = [inner for task in message.tasks if (inner := self.find(task)) is not None]
         if past.resolved is not None or len(found) < len(message.tasks):
             return  # in the second case its body is called again
@@ -283,17 +283,17 @@ class Recovery:
         if end.client not in self._cut:
             self.batches[end.client] = max(end.batch, self.batches.get(end.client, 0))
 
-    def _joined(self, _: Position, client: Joined) -> None:
+    def _joined(self, _: Position, client: ClientJoined) -> None:
         self.clients[client.client] = client
         self.gone.discard(client.client)
 
-    def _left(self, _: Position, left: Left) -> None:
+    def _left(self, _: Position, left: ClientGone) -> None:
         self.gone.add(left.client)
         for past in [past for past in self.tasks.values() if past.client == left.client]:
             past.released = True
             self._let_go(past)
 
-    def _took(self, _: Position, took: Took) -> None:
+    def _took(self, _: Position, took: CallsTaken) -> None:
         for new, old in took.tasks:
             fresh = self.tasks.pop(new, None)
             past = self.tasks.get(old)
@@ -308,7 +308,7 @@ class Recovery:
             past.client, past.released, past.alias = took.client, False, new
             self._aliases[new] = old
 
-    def _reopened(self, _: Position, reopened: Reopened) -> None:
+    def _reopened(self, _: Position, reopened: ReopenedTasks) -> None:
         mended = dict(reopened.mended)
         for task in reopened.tasks:
             past = self.find(task)
@@ -324,19 +324,19 @@ class Recovery:
             past.sent = False
             past.submit.fn = mended.get(task, past.submit.fn)
 
-    def _opened(self, _: Position, opened: Opened) -> None:
+    def _opened(self, _: Position, opened: RunOpened) -> None:
         if opened.pid not in self._pids:
             self._pids.add(opened.pid)
             self.lives += 1
             self._cut.clear()  # what came after the missing batch has been sent again
 
-    def _lingers(self, _: Position, lingers: Lingers) -> None:
+    def _lingers(self, _: Position, lingers: LingerSet) -> None:
         self.linger = lingers.seconds
 
-    def _closed(self, _: Position, closed: Closed) -> None:
+    def _closed(self, _: Position, closed: RunClosed) -> None:
         self.closed = closed.reason or "it ended"
 
-    def _damage(self, _: Position, damaged: Damaged) -> None:
+    def _damage(self, _: Position, damaged: DamageItem) -> None:
         self.damaged += 1
         if damaged.client >= 0:
             self._cut.add(damaged.client)
@@ -347,11 +347,11 @@ class Recovery:
 
 
 def restore(
-    table: Table,
-    recovery: Recovery,
+    table: TaskTable,
+    recovery: Replay,
     now: float,
-    value: Callable[[Position], Value | None],
-    call: Callable[[Position], Item | None],
+    value: Callable[[Position], StoredValue | None],
+    call: Callable[[Position], LogItem | None],
 ) -> list[Task]:
     """Put what a record says into an empty table.
 
@@ -408,7 +408,9 @@ def restore(
     return running
 
 
-def _node(past: Past, value: Callable[[Position], Value | None], call: Callable[[Position], Item | None]) -> Task:
+def _node(
+    past: ReplayedTasks, value: Callable[[Position], StoredValue | None], call: Callable[[Position], LogItem | None]
+) -> Task:
     """A task that waits for nothing yet."""
     if past.resolved is not None:
         lost = _value_of(past, value) is None and past.resolved.size and past.submit.kind == TaskKind.remote
@@ -416,7 +418,7 @@ def _node(past: Past, value: Callable[[Position], Value | None], call: Callable[
             past.resolved, past.again, past.sent = None, True, False
     if past.again and past.resolved is None:
         called = call(past.position)  # the arguments of ended tasks are not kept in memory
-        if isinstance(called, Called):
+        if isinstance(called, CallItem):
             past.submit.args, past.frames = called.submit.args, called.frames
     task = Task(past.client, past.submit, past.frames, past.app)
     task.id, task.alias, task.attempt, task.released = past.task, past.alias, past.attempt, past.released
@@ -427,7 +429,7 @@ def _node(past: Past, value: Callable[[Position], Value | None], call: Callable[
     return task
 
 
-def _connect(table: Table, past: Past, task: Task, nodes: dict[int, Task]) -> None:
+def _connect(table: TaskTable, past: ReplayedTasks, task: Task, nodes: dict[int, Task]) -> None:
     """Have it wait for what it waited for."""
     if past.inner is not None:
         task.state, task.many = TaskState.joining, past.many
@@ -446,7 +448,7 @@ def _connect(table: Table, past: Past, task: Task, nodes: dict[int, Task]) -> No
         table.called_by(task, past.submit.parent, past.submit.at)
 
 
-def _recalled(table: Table, past: Past) -> TaskSubmitted:
+def _recalled(table: TaskTable, past: ReplayedTasks) -> TaskSubmitted:
     """What monitoring is told of a task that ended before."""
     submit, resolved = past.submit, past.resolved
     assert resolved is not None
@@ -457,7 +459,7 @@ def _recalled(table: Table, past: Past) -> TaskSubmitted:
     )  # fmt: skip
 
 
-def _tell(table: Table, past: Past, task: Task, now: float) -> None:
+def _tell(table: TaskTable, past: ReplayedTasks, task: Task, now: float) -> None:
     """Tell monitoring of a task that goes on."""
     submit = past.submit
     born = TaskState.ready if task.state is TaskState.ready else TaskState.pending
@@ -471,7 +473,7 @@ def _tell(table: Table, past: Past, task: Task, now: float) -> None:
         table.out.events.append(TaskMoved(now, task.id, task.state, task.attempt))
 
 
-def _value_of(past: Past, value: Callable[[Position], Value | None]) -> Value | None:
+def _value_of(past: ReplayedTasks, value: Callable[[Position], StoredValue | None]) -> StoredValue | None:
     if past.value is None and past.place is not None:
         past.value = value(past.place)
     if past.value is None and past.inner and past.resolved is not None and past.resolved.failure is None:

@@ -25,19 +25,19 @@ from parslab.wire.messages.client import CallsMatched
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from parslab.dataflow.graph.function_registry import Codes
-    from parslab.dataflow.graph.table import Table
-    from parslab.dataflow.graph.values import Value
+    from parslab.dataflow.graph.function_registry import FunctionRegistry
+    from parslab.dataflow.graph.table import TaskTable
+    from parslab.dataflow.graph.values import StoredValue
     from parslab.wire.messages.client import SubmitTask
     from parslab.wire.stream import Buffer
 
-__all__ = ["Adoption", "Call"]
+__all__ = ["CallMatching", "PriorCall"]
 
 _EXPLAINED = 10_000
 """Calls that ran anew whose reason is kept, and as many that did not."""
 
 
-class Call:
+class PriorCall:
     """A call of a lost kernel."""
 
     __slots__ = ("app", "fingerprint", "key", "kind", "parts", "place", "run", "shown", "state", "task")
@@ -58,7 +58,7 @@ class Call:
         """Where its value is in the record."""
 
 
-class Adoption:
+class CallMatching:
     """All calls of lost kernels of one notebook that nobody has made again yet.
 
     Parameters
@@ -69,13 +69,15 @@ class Adoption:
         Reads the value of an ended call; None when it cannot be read any more.
     """
 
-    def __init__(self, table: Table, codes: Codes, value: Callable[[Call], Value | None]) -> None:
+    def __init__(
+        self, table: TaskTable, codes: FunctionRegistry, value: Callable[[PriorCall], StoredValue | None]
+    ) -> None:
         self.table = table
         self.codes = codes
         self._value = value
-        self._calls: dict[tuple[int, int], Call] = {}
-        self._offers: dict[bytes, deque[Call]] = {}
-        self._apps: dict[str, deque[Call]] = {}
+        self._calls: dict[tuple[int, int], PriorCall] = {}
+        self._offers: dict[bytes, deque[PriorCall]] = {}
+        self._apps: dict[str, deque[PriorCall]] = {}
         self._keys: dict[int, bytes | None] = {}
         self._anew: dict[int, str] = {}
         self._taken: dict[int, str] = {}
@@ -94,9 +96,9 @@ class Adoption:
         parts: dict[str, bytes],
         app: str,
         run: int = 0,
-    ) -> Call:
+    ) -> PriorCall:
         """A call of a lost kernel, in order."""
-        call = Call(submit.task, submit.kind, app, submit.shown, fingerprint, run)
+        call = PriorCall(submit.task, submit.kind, app, submit.shown, fingerprint, run)
         call.parts = parts
         deps: list[bytes | None] = []
         for dep in submit.deps:
@@ -124,7 +126,7 @@ class Adoption:
         if call is not None:
             call.state = call.place = None
 
-    def offer(self, calls: Sequence[Call]) -> None:
+    def offer(self, calls: Sequence[PriorCall]) -> None:
         """These may be taken over, in this order."""
         for call in calls:
             self._apps.setdefault(call.app, deque()).append(call)
@@ -171,7 +173,7 @@ class Adoption:
         """Nothing is left to be taken over."""
         return not self._offers
 
-    def follow(self, before: Adoption) -> None:
+    def follow(self, before: CallMatching) -> None:
         """Take the place of an adoption that began earlier, for kernels that are still there."""
         self._keys.update(before._keys)
         self._anew.update(before._anew)
@@ -191,7 +193,7 @@ class Adoption:
             )
         return self._anew.get(task)
 
-    def _take(self, key: bytes | None) -> Call | None:
+    def _take(self, key: bytes | None) -> PriorCall | None:
         calls = self._offers.get(key) if key is not None else None
         while calls:
             call = calls.popleft()
@@ -201,13 +203,13 @@ class Adoption:
                 return call
         return None
 
-    def _hand_on(self, call: Call, client: int, message: SubmitTask, app: str) -> bool:
+    def _hand_on(self, call: PriorCall, client: int, message: SubmitTask, app: str) -> bool:
         task = self.table.tasks.get(call.task) if not call.run else None
         if task is not None and task.state not in FINAL:
             self._take_over(task, client, message)
             return True
         if task is not None and task.state in SUCCESSES and task.value is not None:
-            value: Value | None = task.value
+            value: StoredValue | None = task.value
         else:
             value = self._value(call) if call.state is not None else None
         if value is None:
@@ -242,7 +244,7 @@ class Adoption:
         self.table.out.replies.append((task.client, CallsMatched([(message.task, task.id)]), []))
         self.table.out.events.append(TaskAdopted(message.at, task.id, task.client, message.cell))
 
-    def _give(self, call: Call, client: int, message: SubmitTask, app: str, value: Value) -> None:
+    def _give(self, call: PriorCall, client: int, message: SubmitTask, app: str, value: StoredValue) -> None:
         """A task that has ended, with a value that was kept."""
         table, number = self.table, message.task
         old = table.tasks.get(call.task) if not call.run else None
@@ -268,7 +270,7 @@ class Adoption:
             self._name(old, message)
         table.tell_end(old)
 
-    def _replace(self, call: Call, client: int, message: SubmitTask, frames: list[Buffer], app: str) -> None:
+    def _replace(self, call: PriorCall, client: int, message: SubmitTask, frames: list[Buffer], app: str) -> None:
         """A body that ran in the lost kernel runs in this one; what waits for it waits for the new one."""
         table = self.table
         table.submit(client, message, frames, app)
@@ -281,7 +283,7 @@ class Adoption:
 
     # ----- why not
 
-    def _reason(self, message: SubmitTask, app: str, fingerprint: bytes, taken: Call | None) -> str:
+    def _reason(self, message: SubmitTask, app: str, fingerprint: bytes, taken: PriorCall | None) -> str:
         """Why a call has to be made anew, as the rest of a sentence."""
         if taken is not None:
             return f"the result of the earlier call (task {taken.task}) cannot be read any more"

@@ -12,7 +12,7 @@ from time import time
 from typing import TYPE_CHECKING, Any
 
 from parslab.dataflow.persistence.log_format import entries, entry_at, value_at
-from parslab.dataflow.persistence.replay import Recovery, restore
+from parslab.dataflow.persistence.replay import Replay, restore
 from parslab.records.events import NoticeRaised
 from parslab.records.reasons import Reason
 from parslab.records.states import FINAL, SUCCESSES, TaskState
@@ -22,11 +22,11 @@ from parslab.wire.messages.client import BatchesAcknowledged, ClientResumed, Req
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from parslab.dataflow.clients.connection import Client
+    from parslab.dataflow.clients.connection import ClientConnection
     from parslab.dataflow.graph.task import Task
     from parslab.dataflow.kernel import Kernel
 
-__all__ = ["RETURN", "SecondLife"]
+__all__ = ["RETURN", "Failover"]
 
 log = logging.getLogger(__name__)
 
@@ -46,7 +46,7 @@ _LOST = Failure(
 )
 
 
-class SecondLife:
+class Failover:
     """What the record has given, and what is still to do.
 
     Parameters
@@ -64,7 +64,7 @@ class SecondLife:
 
     def __init__(self, kernel: Kernel, folder: Path) -> None:
         self._kernel = kernel
-        self.recovery = recovery = Recovery()
+        self.recovery = recovery = Replay()
         recovery.read(entries(folder))
         table = kernel.table
         held = {number: dict(fns) for number, fns in recovery.fns.items() if number not in recovery.gone}
@@ -86,7 +86,7 @@ class SecondLife:
         self._holds = False
         self._held: list[Task] = []
         """Tasks that wait for the owner, in the order of their calls."""
-        self._parked: dict[int, tuple[Task, Client]] = {}
+        self._parked: dict[int, tuple[Task, ClientConnection]] = {}
         """Tasks whose results are known to their clients, but not to us."""
         self._kept = sum(task.state in SUCCESSES for task in set(table.tasks.values()))
 
@@ -131,7 +131,7 @@ class SecondLife:
 
     # ----- clients
 
-    def returning(self, client: Client, number: int) -> bool:
+    def returning(self, client: ClientConnection, number: int) -> bool:
         """A client says what its number was; whether it has it again."""
         kernel = self._kernel
         if number < 0 or number in kernel.clients:
@@ -140,13 +140,13 @@ class SecondLife:
         self.welcome(client)
         return True
 
-    def welcome(self, client: Client) -> None:
+    def welcome(self, client: ClientConnection) -> None:
         """Give a client what it had."""
         client.returned = True
         client.fns = self._fns.pop(client.number, {})
         self._expected.discard(client.number)
 
-    def acked(self, client: Client) -> BatchesAcknowledged:
+    def acked(self, client: ClientConnection) -> BatchesAcknowledged:
         """How many of its batches we have."""
         client.acked = self.recovery.batches.get(client.number, 0)
         return BatchesAcknowledged(client.acked)
@@ -165,7 +165,7 @@ class SecondLife:
 
     # ----- what clients know
 
-    def resumed(self, client: Client, message: ClientResumed) -> None:
+    def resumed(self, client: ClientConnection, message: ClientResumed) -> None:
         """A client has sent again what we had not, and says which of its futures are unfinished."""
         kernel, pending = self._kernel, set(message.pending)
         table = kernel.table
@@ -216,7 +216,7 @@ class SecondLife:
         if self._parked:
             self._kernel.at(time() + _PARKED, self._look_after)
 
-    def _unheard(self, client: Client, tasks: set[int]) -> None:
+    def _unheard(self, client: ClientConnection, tasks: set[int]) -> None:
         """These are waited for, and nobody knows them."""
         lost = [task for task in tasks if task not in self._kernel.table.tasks]
         if lost and client.number in self._kernel.clients:

@@ -12,20 +12,20 @@ import threading
 from time import time
 from typing import TYPE_CHECKING, Any
 
-from parslab.dataflow.persistence import log_format as record
-from parslab.dataflow.resume.call_matching import Adoption, Call
+from parslab.dataflow.persistence import log_format
+from parslab.dataflow.resume.call_matching import CallMatching, PriorCall
 from parslab.records.events import NoticeRaised
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
-    from parslab.dataflow.clients.connection import Client
-    from parslab.dataflow.graph.values import Value
+    from parslab.dataflow.clients.connection import ClientConnection
+    from parslab.dataflow.graph.values import StoredValue
     from parslab.dataflow.kernel import Kernel
-    from parslab.dataflow.persistence.log_writer import Recorder
+    from parslab.dataflow.persistence.log_writer import LogWriter
 
-__all__ = ["Heirs"]
+__all__ = ["ResumeFromLog"]
 
 log = logging.getLogger(__name__)
 
@@ -37,7 +37,7 @@ _OPEN = 16
 """Entries of the record that are kept decoded: calls are made again in much the order in which they ended."""
 
 
-class Heirs:
+class ResumeFromLog:
     """Everybody who may take over what lost kernels have left.
 
     Parameters
@@ -50,25 +50,25 @@ class Heirs:
         Folders of earlier runs whose results may be taken over, too.
     """
 
-    def __init__(self, kernel: Kernel, recorder: Recorder, inherits: Iterable[str]) -> None:
+    def __init__(self, kernel: Kernel, recorder: LogWriter, inherits: Iterable[str]) -> None:
         self._kernel = kernel
         self._recorder = recorder
         self._folder = recorder.folder
-        self._inherits = [record.folder_of(run) for run in inherits]
-        self._found: dict[str, tuple[Adoption, Estate]] = {}
+        self._inherits = [log_format.folder_of(run) for run in inherits]
+        self._found: dict[str, tuple[CallMatching, PriorCalls]] = {}
 
     def expected(self, notebook: str) -> bool:
         """Whether there may be anything for kernels of this notebook to take over."""
         return bool(notebook and (self._inherits or self._kernel.attendance.leases.kept(notebook)))
 
-    def come(self, client: Client, ready: Callable[[int], None]) -> None:
+    def come(self, client: ClientConnection, ready: Callable[[int], None]) -> None:
         """Find what a kernel may take over, then call ``ready(number of its first call)`` (-1: as it likes)."""
         kernel, notebook = self._kernel, client.notebook
         leases = kernel.attendance.leases
         lost = frozenset(leases.kept(notebook))
         alone = not leases.sharers(client.number)
-        estate = Estate(self._folder, lost, self._inherits, notebook)
-        adoption = Adoption(kernel.table, kernel.codes, estate.value)
+        estate = PriorCalls(self._folder, lost, self._inherits, notebook)
+        adoption = CallMatching(kernel.table, kernel.codes, estate.value)
 
         def finish() -> None:
             self._recorder.write()
@@ -102,11 +102,11 @@ class Heirs:
                 return text
         return None
 
-    def begun(self, adoption: Adoption) -> None:
+    def begun(self, adoption: CallMatching) -> None:
         """The first call of a kernel that came back is there."""
         self._kernel.at(time() + _TELL, lambda: self._tell(adoption, 0))
 
-    def _tell(self, adoption: Adoption, before: int) -> None:
+    def _tell(self, adoption: CallMatching, before: int) -> None:
         """Say once what the cells that ran again have taken over, when they pause."""
         count = adoption.adopted + adoption.anew
         if count != before and not adoption.done:
@@ -117,7 +117,7 @@ class Heirs:
             text = f"Cells that ran again took over {adoption.adopted} tasks of the kernel before.{anew}"
             self._kernel.event(NoticeRaised(time(), "info", text))
 
-    def _sweep(self, notebook: str, adoption: Adoption) -> None:
+    def _sweep(self, notebook: str, adoption: CallMatching) -> None:
         """Let go of what nobody has asked for: it stays in the record."""
         self._recorder.write()
         adoption_now, estate = self._found[notebook]
@@ -130,7 +130,7 @@ class Heirs:
         self._kernel.at(time() + _SWEEP, lambda: self._sweep(notebook, adoption))
 
 
-class Estate:
+class PriorCalls:
     """What the lost kernels of one notebook have left, as the records tell it.
 
     Parameters
@@ -149,39 +149,39 @@ class Estate:
         self._folders = [folder, *inherits]
         self.lost = lost
         self._notebook = notebook
-        self._order: dict[tuple[int, int], Call] = {}
+        self._order: dict[tuple[int, int], PriorCall] = {}
         self._functions: dict[int, tuple[bytes, dict[str, bytes], str]] = {}
-        self._last: record.Position | None = None
+        self._last: log_format.Position | None = None
         self._open: dict[tuple[int, int, int], list[Any]] = {}
         self.highest = -1
         """The highest number of a call of this run's lost kernels."""
 
-    def read(self, adoption: Adoption) -> None:
+    def read(self, adoption: CallMatching) -> None:
         """Read all that there is; in a thread."""
         for run in range(len(self._folders) - 1, 0, -1):
             self._functions.clear()
-            self._through(adoption, run, record.entries(self._folders[run]))
+            self._through(adoption, run, log_format.entries(self._folders[run]))
         self._functions.clear()
-        self._through(adoption, 0, record.entries(self._folders[0]))
+        self._through(adoption, 0, log_format.entries(self._folders[0]))
 
-    def read_on(self, adoption: Adoption) -> None:
+    def read_on(self, adoption: CallMatching) -> None:
         """Read what was written since."""
         last = self._last
-        fresh = (pair for pair in record.entries(self._folders[0], last) if last is None or pair[0] > last)
+        fresh = (pair for pair in log_format.entries(self._folders[0], last) if last is None or pair[0] > last)
         self._through(adoption, 0, fresh)
 
-    def calls(self) -> list[Call]:
+    def calls(self) -> list[PriorCall]:
         """The calls in order, those of earlier runs first."""
         return list(self._order.values())
 
-    def _through(self, adoption: Adoption, run: int, items: Iterator[tuple[record.Position, Any]]) -> None:
+    def _through(self, adoption: CallMatching, run: int, items: Iterator[tuple[log_format.Position, Any]]) -> None:
         mine: set[int] = set(self.lost) if not run else set()
         order = self._order
         for place, item in items:
             if not run:
                 self._last = place
             kind = type(item)
-            if kind is record.Called:
+            if kind is log_format.CallItem:
                 if item.client in mine:
                     submit = item.submit
                     fingerprint, parts, name = self._functions.get(submit.fn, (b"", {}, ""))
@@ -189,20 +189,20 @@ class Estate:
                     order[run, submit.task] = call
                     if not run:
                         self.highest = max(self.highest, submit.task)
-            elif kind is record.Ended:
+            elif kind is log_format.EndItem:
                 adoption.ended(item.task, item.resolved.state, item.place or place, run)
-            elif kind is record.Coded:
+            elif kind is log_format.FunctionItem:
                 code = item.code
                 self._functions[item.fn] = (code.fingerprint or code.digest, code.parts, code.name)
-            elif kind is record.Reopened:
+            elif kind is log_format.ReopenedTasks:
                 for task in item.tasks:
                     adoption.reopened(task, run)
-            elif kind is record.Took:
+            elif kind is log_format.CallsTaken:
                 self._took(adoption, run, item, item.client in mine)
-            elif kind is record.Joined and run and item.notebook == self._notebook:
+            elif kind is log_format.ClientJoined and run and item.notebook == self._notebook:
                 mine.add(item.client)
 
-    def _took(self, adoption: Adoption, run: int, item: record.Took, lost: bool) -> None:
+    def _took(self, adoption: CallMatching, run: int, item: log_format.CallsTaken, lost: bool) -> None:
         """A kernel had taken calls over: they stand where it made them, or are gone when it is still there."""
         for alias, task in item.tasks:
             self._order.pop((run, alias), None)
@@ -213,25 +213,25 @@ class Estate:
 
     # ----- values
 
-    def value(self, call: Call) -> Value | None:
+    def value(self, call: PriorCall) -> StoredValue | None:
         """What an ended call gave; None when it cannot be read."""
-        place: record.Position | None = call.place
+        place: log_format.Position | None = call.place
         if place is None:
             return None
         folder = self._folders[call.run]
         try:
             item = self._item(call.run, folder, place)
-            if isinstance(item, record.Ended):
+            if isinstance(item, log_format.EndItem):
                 return item.value
-            return record.value_at(folder, place)
+            return log_format.value_at(folder, place)
         except OSError:
             return None
 
-    def _item(self, run: int, folder: Path, place: record.Position) -> Any:
+    def _item(self, run: int, folder: Path, place: log_format.Position) -> Any:
         at = (run, place.segment, place.offset)
         items = self._open.get(at)
         if items is None:
             if len(self._open) >= _OPEN:
                 del self._open[next(iter(self._open))]
-            items = self._open[at] = record.items_at(folder, place)
+            items = self._open[at] = log_format.items_at(folder, place)
         return items[place.item] if place.item < len(items) else None

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
-from parslab.monitoring.output import Kept, cut_mark
+from parslab.monitoring.output import OutputLimit, cut_mark
 from parslab.monitoring.store.rows import AGAIN, COLUMNS, Batch, Cells
 from parslab.monitoring.view.seen import CLIENT_SHIFT
 from parslab.records.panel import Attempt, Detail, Page, Problem, StateChange, TaskDetail, TaskPage, TaskRow
@@ -21,9 +21,9 @@ from parslab.records.reasons import Reason
 from parslab.records.states import FINAL, TaskState
 
 if TYPE_CHECKING:
-    from parslab.monitoring.output import Printed
+    from parslab.monitoring.output import PrintedOutput
 
-__all__ = ["VERSION", "KeptOutput", "create", "detail", "page", "write"]
+__all__ = ["VERSION", "StoredOutput", "create", "detail", "page", "write"]
 
 VERSION = 3
 """Of the schema; ``PRAGMA user_version`` of the file."""
@@ -72,7 +72,7 @@ _LISTED = 1000
 
 
 @dataclass(frozen=True, slots=True)
-class _Table:
+class _TaskTable:
     name: str
     columns: tuple[str, ...]
     key: tuple[str, ...]
@@ -87,9 +87,9 @@ class _Table:
         )
 
 
-def _table(name: str, columns: str, keys: int = 1) -> _Table:
+def _table(name: str, columns: str, keys: int = 1) -> _TaskTable:
     names = tuple(columns.split())
-    return _Table(name, names, names[:keys])
+    return _TaskTable(name, names, names[:keys])
 
 
 _TASK = _table("task", " ".join(COLUMNS))
@@ -141,13 +141,13 @@ def create(connection: sqlite3.Connection) -> None:
 # ----- rows in
 
 
-class KeptOutput:
+class StoredOutput:
     """The ends of streams that may still grow; forgets and reads back, so it is bounded."""
 
     def __init__(self) -> None:
-        self._kept: dict[tuple[int, str], Kept] = {}
+        self._kept: dict[tuple[int, str], OutputLimit] = {}
 
-    def rows(self, connection: sqlite3.Connection, printed: dict[tuple[int, str], Printed]) -> list[Cells]:
+    def rows(self, connection: sqlite3.Connection, printed: dict[tuple[int, str], PrintedOutput]) -> list[Cells]:
         """Rows of the table ``output`` for what was printed since the last flush."""
         rows: list[Cells] = []
         for (task, stream), new in printed.items():
@@ -166,8 +166,8 @@ class KeptOutput:
         """What was written has been rolled back: read it again when needed."""
         self._kept.clear()
 
-    def _read(self, connection: sqlite3.Connection, task: int, stream: str) -> Kept:
-        kept = Kept()
+    def _read(self, connection: sqlite3.Connection, task: int, stream: str) -> OutputLimit:
+        kept = OutputLimit()
         sql = (
             "SELECT chunk, skipped, length(text), CASE WHEN chunk = ? THEN text END FROM output "
             "WHERE task = ? AND stream = ?"
@@ -181,7 +181,7 @@ class KeptOutput:
         return kept
 
 
-def write(connection: sqlite3.Connection, batch: Batch, kept: KeptOutput) -> None:
+def write(connection: sqlite3.Connection, batch: Batch, kept: StoredOutput) -> None:
     """Write a batch in one transaction, or nothing of it."""
     connection.execute("BEGIN IMMEDIATE")
     try:
@@ -216,7 +216,7 @@ def write(connection: sqlite3.Connection, batch: Batch, kept: KeptOutput) -> Non
         raise
 
 
-def _insert(connection: sqlite3.Connection, table: _Table, rows: list[Cells]) -> None:
+def _insert(connection: sqlite3.Connection, table: _TaskTable, rows: list[Cells]) -> None:
     start = 0
     for size in _ROWS:
         statement = _STATEMENTS[table.name, size]

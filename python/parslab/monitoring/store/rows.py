@@ -15,7 +15,7 @@ import msgspec
 from parslab.records.panel import Node
 
 if TYPE_CHECKING:
-    from parslab.monitoring.output import Printed
+    from parslab.monitoring.output import PrintedOutput
 
 __all__ = ["AGAIN", "COLUMNS", "SAMPLES", "Batch", "Cells", "TaskRecord"]
 
@@ -103,7 +103,7 @@ class Batch:
     """``COLUMNS`` of tasks that ended under a DataFlowKernel that was lost: less than the store may know"""
     adopted: list[Cells] = field(default_factory=list)
     """cell, client, task: of finished tasks that a call of the next kernel has taken over"""
-    printed: dict[tuple[int, str], Printed] = field(default_factory=dict)
+    printed: dict[tuple[int, str], PrintedOutput] = field(default_factory=dict)
     """By task and stream."""
 
     def __bool__(self) -> bool:

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, TypeAlias
 
-from parslab.monitoring.store import queries as tables
+from parslab.monitoring.store import queries
 from parslab.monitoring.store.folder import database_file, left_database
 from parslab.monitoring.store.rows import Batch
 from parslab.records.panel import Detail, Page, Problem, TaskDetail, TaskPage
@@ -80,7 +80,7 @@ class Store:
         self._done = 0  # by the store's thread only
         # From here on the store's thread only, except that close() may interrupt the connection.
         self._connection: sqlite3.Connection | None = None
-        self._kept = tables.KeptOutput()
+        self._kept = queries.StoredOutput()
         self._in_memory = False
         self._whole = True
         self._gave_up = False
@@ -149,7 +149,7 @@ class Store:
         tries = 0
         while True:
             try:
-                tables.write(self._open(), batch, self._kept)
+                queries.write(self._open(), batch, self._kept)
                 return
             except _OURS:
                 raise
@@ -167,9 +167,9 @@ class Store:
         try:
             connection = self._open()
             if isinstance(query.ask, Page):
-                answer = tables.page(connection, query.ask)
+                answer = queries.page(connection, query.ask)
             else:
-                answer = tables.detail(connection, query.ask)
+                answer = queries.detail(connection, query.ask)
         except (sqlite3.Error, UnicodeError) as error:
             answer = Problem(query.ask.ask, f"The monitoring database could not be read: {error}.")
         query.reply(answer)
@@ -199,7 +199,7 @@ class Store:
             return None
         try:
             connection = _connect(str(file), self._max_pages, make=False)
-            if connection.execute("PRAGMA user_version").fetchone() == (tables.VERSION,):
+            if connection.execute("PRAGMA user_version").fetchone() == (queries.VERSION,):
                 self._connection, self.file = connection, file
                 return connection
             connection.close()
@@ -273,7 +273,7 @@ def _connect(file: str, max_pages: int, make: bool = True) -> sqlite3.Connection
         if max_pages:
             connection.execute(f"PRAGMA max_page_count = {max_pages:d}").fetchone()
         if make:
-            tables.create(connection)
+            queries.create(connection)
     except BaseException:
         connection.close()
         raise

@@ -1,6 +1,6 @@
 """The blocks of a run: the job of each, what became of it and how much of it works, from events.
 
-[core]  Owned by the view.  States come from ``BlockMoved`` only; what works in a block is its ``Crew``, which
+[core]  Owned by the view.  States come from ``BlockMoved`` only; what works in a block is its ``BlockWorkers``, which
 ``managers`` keeps and which joins the row when it is told.  Two readers are told at their own pace, the panels
 (``changed``) and the store (``unwritten``).  Invariants: at most ``ENDED_BLOCKS`` ended blocks are kept, those that
 ended first go first; a block that has ended stays so; the crew of a block is the sum of its connected managers.
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from parslab.monitoring.store.rows import Cells
     from parslab.records.events import BlockMoved
 
-__all__ = ["ENDED_BLOCKS", "BlockKey", "Blocks", "Crew"]
+__all__ = ["ENDED_BLOCKS", "BlockKey", "BlockRows", "BlockWorkers"]
 
 BlockKey: TypeAlias = "tuple[str, str]"
 """Executor and id of a block: ids are counted in each executor."""
@@ -36,7 +36,7 @@ _WORKING = frozenset({"running", "draining"})
 
 
 @dataclass(slots=True)
-class Crew:
+class BlockWorkers:
     """What works in a block."""
 
     managers: int = 0
@@ -49,14 +49,14 @@ class Crew:
     """Tasks, also those of managers that have left."""
 
 
-class Blocks:
+class BlockRows:
     """Rows by executor and block id, in the order in which the blocks were first heard of."""
 
     __slots__ = ("_ended", "changed", "crews", "rows", "running", "unwritten")
 
     def __init__(self) -> None:
         self.rows: dict[BlockKey, BlockRow] = {}
-        self.crews: dict[BlockKey, Crew] = {}
+        self.crews: dict[BlockKey, BlockWorkers] = {}
         self.changed: set[BlockKey] = set()
         self.unwritten: set[BlockKey] = set()
         self.running = 0
@@ -99,12 +99,12 @@ class Blocks:
         self.unwritten.discard(key)
         return cells
 
-    def crew(self, key: BlockKey) -> Crew:
+    def crew(self, key: BlockKey) -> BlockWorkers:
         """Who works in a block, to be changed; it need not have been heard of yet."""
         self.changed.add(key)
         crew = self.crews.get(key)
         if crew is None:
-            crew = self.crews[key] = Crew()
+            crew = self.crews[key] = BlockWorkers()
         return crew
 
     def everything(self) -> list[BlockRow]:
@@ -137,7 +137,7 @@ class Blocks:
         self.unwritten.add(key)
 
 
-_NOBODY = Crew()
+_NOBODY = BlockWorkers()
 
 
 def _new(event: BlockMoved) -> BlockRow:

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 from parslab.records.panel import Node, StateChange
 
-__all__ = ["EDGES", "Graph"]
+__all__ = ["EDGES", "GraphView"]
 
 EDGES = 8
 """Edges per node, on average, that are told; a graph with more could not be drawn.  The store has all of them."""
 
 
-class Graph:
+class GraphView:
     """Nodes by task id, and what has not been told yet."""
 
     __slots__ = ("_changed", "_edges", "_fresh", "full", "limit", "nodes")

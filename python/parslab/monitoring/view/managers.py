@@ -15,10 +15,10 @@ from parslab.records.panel import ManagerRow
 
 if TYPE_CHECKING:
     from parslab.monitoring.store.rows import Cells
-    from parslab.monitoring.view.blocks import Blocks
+    from parslab.monitoring.view.blocks import BlockRows
     from parslab.records.events import ManagerMoved, NodeSampled
 
-__all__ = ["HERE", "LEFT", "Managers"]
+__all__ = ["HERE", "LEFT", "ManagerRows"]
 
 HERE = frozenset({"ready", "held", "draining"})
 """States of a manager that is connected."""
@@ -30,7 +30,7 @@ REASON = 1000
 """Longest reason that is kept, in characters."""
 
 
-class Managers:
+class ManagerRows:
     """Rows by manager name.
 
     Parameters
@@ -41,7 +41,7 @@ class Managers:
 
     __slots__ = ("_blocks", "_left", "changed", "rows", "unwritten", "workers")
 
-    def __init__(self, blocks: Blocks) -> None:
+    def __init__(self, blocks: BlockRows) -> None:
         self.rows: dict[str, ManagerRow] = {}
         self.changed: set[str] = set()
         self.unwritten: set[str] = set()

@@ -10,7 +10,7 @@ are given up, their tasks would not be shown).
 
 from __future__ import annotations
 
-__all__ = ["CLIENT_SHIFT", "GAPS", "Seen"]
+__all__ = ["CLIENT_SHIFT", "GAPS", "SeenNames"]
 
 CLIENT_SHIFT = 40
 """Bits of a task id that number the tasks of one client."""
@@ -18,7 +18,7 @@ CLIENT_SHIFT = 40
 GAPS = 4096
 
 
-class Seen:
+class SeenNames:
     """The ids told so far."""
 
     __slots__ = ("_missing", "_next")

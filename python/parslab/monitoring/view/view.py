@@ -22,15 +22,15 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from parslab.monitoring.output import Printed
+from parslab.monitoring.output import PrintedOutput
 from parslab.monitoring.store.rows import AGAIN, COLUMNS, SAMPLES, Batch, TaskRecord
-from parslab.monitoring.view.blocks import Blocks
-from parslab.monitoring.view.graph import Graph
-from parslab.monitoring.view.managers import Managers
+from parslab.monitoring.view.blocks import BlockRows
+from parslab.monitoring.view.graph import GraphView
+from parslab.monitoring.view.managers import ManagerRows
 from parslab.monitoring.view.rate import FinishRate
 from parslab.monitoring.view.scale import ScaleHistory
-from parslab.monitoring.view.seen import Seen
-from parslab.monitoring.view.workers import Workers
+from parslab.monitoring.view.seen import SeenNames
+from parslab.monitoring.view.workers import WorkerRows
 from parslab.records.events import (
     BlockMoved,
     ClientAttached,
@@ -126,10 +126,10 @@ class View:
 
     def __init__(self, graph_limit: int = GRAPH_LIMIT, lives: int = 0) -> None:
         self.run = RunInfo("", "", 0, "", [], 0.0, "")
-        self.graph = Graph(graph_limit)
-        self.blocks = Blocks()
-        self.managers = Managers(self.blocks)
-        self.workers = Workers(self.managers)
+        self.graph = GraphView(graph_limit)
+        self.blocks = BlockRows()
+        self.managers = ManagerRows(self.blocks)
+        self.workers = WorkerRows(self.managers)
         self.scaling = ScaleHistory()
         self.notices: deque[Notice] = deque(maxlen=NOTICES)
         self.total = 0
@@ -141,7 +141,7 @@ class View:
         self._dirty: list[TaskRecord] = []
         self._batch = Batch()
         self._groups: dict[str, dict[str, int]] = {}
-        self._seen = Seen()
+        self._seen = SeenNames()
         self._done: dict[str, int] = {}
         """Tasks that managers have finished, as far as the batch that is being applied tells."""
         self._rate = FinishRate()
@@ -396,7 +396,7 @@ class View:
         key = (event.task, event.stream)
         printed = self._batch.printed.get(key)
         if printed is None:
-            printed = self._batch.printed[key] = Printed()
+            printed = self._batch.printed[key] = PrintedOutput()
         text = event.text.replace("\0", "\u2400")  # SQLite would take a NUL for the end
         printed.add(text if text.isascii() else text.encode("utf-8", "replace").decode())
 

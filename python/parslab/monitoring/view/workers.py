@@ -17,9 +17,9 @@ from parslab.records.panel import WorkerRow
 
 if TYPE_CHECKING:
     from parslab.monitoring.store.rows import Cells
-    from parslab.monitoring.view.managers import Managers
+    from parslab.monitoring.view.managers import ManagerRows
 
-__all__ = ["DEAD", "LISTED", "Workers"]
+__all__ = ["DEAD", "LISTED", "WorkerRows"]
 
 REASON = 500
 """Longest reason that is kept, in characters."""
@@ -31,7 +31,7 @@ LISTED = 1000
 """Workers that panels are told of one by one, first come first served; a run may have very many."""
 
 
-class Workers:
+class WorkerRows:
     """Rows by worker name.
 
     Parameters
@@ -42,7 +42,7 @@ class Workers:
 
     __slots__ = ("_busy", "_crews", "_dead", "_listed", "_managers", "changed", "rows", "unwritten")
 
-    def __init__(self, managers: Managers) -> None:
+    def __init__(self, managers: ManagerRows) -> None:
         self.rows: dict[str, WorkerRow] = {}
         self._managers = managers
         self._crews: dict[str, set[str]] = {}  # living workers by manager

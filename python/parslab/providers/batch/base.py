@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BatchProvider",
-    "Stuck",
-    "Unclear",
+    "StuckJob",
+    "UnclearJob",
     "clock",
     "directives",
     "gathered",
@@ -32,11 +32,11 @@ __all__ = [
 ]
 
 
-class Stuck(JobStatus, frozen=True):
+class StuckJob(JobStatus, frozen=True):
     """A job that the scheduler keeps but will never run; the runner cancels it."""
 
 
-class Unclear(JobStatus, frozen=True):
+class UnclearJob(JobStatus, frozen=True):
     """A job in a state that we have no word for; the runner keeps the state that it had."""
 
 
@@ -172,9 +172,9 @@ def directives(prefix: str, text: str) -> list[str]:
     return [line if line.startswith("#") else f"{prefix} {line}" for line in lines if line]
 
 
-def unclear(scheduler: str, word: str) -> Unclear:
+def unclear(scheduler: str, word: str) -> UnclearJob:
     """For a state that we have no word for."""
-    return Unclear(BlockState.queued, f"{scheduler} says {word!r}, a state that is not known here")
+    return UnclearJob(BlockState.queued, f"{scheduler} says {word!r}, a state that is not known here")
 
 
 _ALIVE_FIRST = (
@@ -193,7 +193,7 @@ def merged(parts: Iterable[JobStatus]) -> JobStatus:
     It runs while a part runs, and has failed when a part has.
     """
     found = list(parts)
-    stuck = [part for part in found if isinstance(part, Stuck)]
+    stuck = [part for part in found if isinstance(part, StuckJob)]
     first = stuck[0] if stuck else min(found, key=lambda part: _ALIVE_FIRST.index(part.state))
     hosts = ",".join(dict.fromkeys(part.hosts for part in found if part.hosts))
     return type(first)(first.state, first.reason, hosts)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from parslab.description import Text
 from parslab.providers.base import JobStatus
-from parslab.providers.batch.base import BatchProvider, Stuck, gathered, unclear
+from parslab.providers.batch.base import BatchProvider, StuckJob, gathered, unclear
 from parslab.records.states import BlockState
 
 if TYPE_CHECKING:
@@ -108,6 +108,6 @@ def _rows(stdout: str) -> Iterator[tuple[str, JobStatus]]:
         elif word in _RUNNING:
             yield parts[0], JobStatus(BlockState.running, "" if word == "running" else word, place)
         elif word == "dep_fail":
-            yield parts[0], Stuck(BlockState.failed, "Cobalt would never start it: a job it depends on has failed")
+            yield parts[0], StuckJob(BlockState.failed, "Cobalt would never start it: a job it depends on has failed")
         else:
             yield parts[0], unclear("Cobalt", parts[1])

@@ -18,11 +18,11 @@ from parslab.remote.pool.processes import awaited
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["Answer", "Hung", "Run", "run"]
+__all__ = ["CommandHung", "CommandResult", "CommandRunner", "run"]
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class CommandResult:
     """What a command said and how it ended."""
 
     status: int
@@ -35,18 +35,18 @@ class Answer:
         return " ".join(text.split())[:1000]
 
 
-class Hung(OSError):
+class CommandHung(OSError):
     """A command did not end in time and was killed."""
 
 
-class Run(Protocol):
+class CommandRunner(Protocol):
     """What :func:`run` does; tests put something else in its place."""
 
-    def __call__(self, command: Sequence[str], limit: float, stdin: str | None = None) -> Answer:
+    def __call__(self, command: Sequence[str], limit: float, stdin: str | None = None) -> CommandResult:
         """See :func:`run`."""
 
 
-def run(command: Sequence[str], limit: float, stdin: str | None = None) -> Answer:
+def run(command: Sequence[str], limit: float, stdin: str | None = None) -> CommandResult:
     """Run a command and return what it said.
 
     Parameters
@@ -61,7 +61,7 @@ def run(command: Sequence[str], limit: float, stdin: str | None = None) -> Answe
     Raises
     ------
     OSError
-        There is no such command, it may not be executed, or it hung (:class:`Hung`); the text is for the user.
+        There is no such command, it may not be executed, or it hung (:class:`CommandHung`); the text is for the user.
     """
     with awaited(lambda: _started(command, stdin or os.devnull)) as process, process:
         try:
@@ -70,9 +70,9 @@ def run(command: Sequence[str], limit: float, stdin: str | None = None) -> Answe
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
             if isinstance(error, subprocess.TimeoutExpired):
-                raise Hung(f"{command[0]} did not answer within {limit:g} s") from None
+                raise CommandHung(f"{command[0]} did not answer within {limit:g} s") from None
             raise
-    return Answer(process.returncode, out.decode(errors="replace"), err.decode(errors="replace"))
+    return CommandResult(process.returncode, out.decode(errors="replace"), err.decode(errors="replace"))
 
 
 def _started(command: Sequence[str], stdin: str) -> subprocess.Popen[bytes]:

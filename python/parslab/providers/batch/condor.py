@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from parslab.description import Number, Text, Texts, Variables, Whole
 from parslab.providers.base import JobStatus, Provider, ended, script_text
-from parslab.providers.batch.base import BatchProvider, Stuck, gathered, unclear
+from parslab.providers.batch.base import BatchProvider, StuckJob, gathered, unclear
 from parslab.records.states import BlockState
 
 if TYPE_CHECKING:
@@ -207,12 +207,12 @@ def _status(word: str, code: str, signal: str, hold: str, host: str, held: str, 
     if number == _HELD:
         if hold in (_BY_USER, _SPOOLING):
             return JobStatus(BlockState.queued, held)
-        return _at_walltime(held) or Stuck(BlockState.failed, f"HTCondor holds it: {held or f'code {hold}'}")
+        return _at_walltime(held) or StuckJob(BlockState.failed, f"HTCondor holds it: {held or f'code {hold}'}")
     return unclear("HTCondor", word)
 
 
 def _at_walltime(reason: str) -> JobStatus | None:
     """The job is held because its time is over; it does not leave by itself."""
     if _WALLTIME in reason or "exceeded allowed" in reason:
-        return Stuck(BlockState.finished, "it reached its walltime")
+        return StuckJob(BlockState.finished, "it reached its walltime")
     return None

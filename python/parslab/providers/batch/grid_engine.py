@@ -15,7 +15,7 @@ from xml.sax.saxutils import unescape
 from parslab.description import Text
 from parslab.errors import ConfigurationError
 from parslab.providers.base import JobStatus, ended
-from parslab.providers.batch.base import BatchProvider, Stuck, clock, directives, gathered, unclear
+from parslab.providers.batch.base import BatchProvider, StuckJob, clock, directives, gathered, unclear
 from parslab.records.states import BlockState
 
 if TYPE_CHECKING:
@@ -165,7 +165,7 @@ def _status(letters: str, host: str) -> JobStatus:
     if not known or known - set("EdhqrRsStTwNP"):
         return unclear("Grid Engine", letters)
     if "E" in known:
-        return Stuck(BlockState.failed, f"in error ({letters})", host)
+        return StuckJob(BlockState.failed, f"in error ({letters})", host)
     if known & set("sSTNP"):
         return JobStatus(BlockState.running, f"suspended ({letters})", host)
     if known & set("rt"):

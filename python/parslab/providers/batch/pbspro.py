@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from parslab.description import Text, Whole
 from parslab.providers.base import JobStatus, ended
-from parslab.providers.batch.base import BatchProvider, Stuck, clock, gathered, unclear
+from parslab.providers.batch.base import BatchProvider, StuckJob, clock, gathered, unclear
 from parslab.providers.batch.qstat import records
 from parslab.providers.batch.script import short_name
 from parslab.records.states import BlockState
@@ -145,9 +145,9 @@ def _status(told: Mapping[str, str]) -> JobStatus:
         return unclear("PBS", letter)
     if state is BlockState.queued:
         if re.search(_NEVER, comment, re.IGNORECASE):
-            return Stuck(BlockState.failed, f"PBS would never start it: {comment}")
+            return StuckJob(BlockState.failed, f"PBS would never start it: {comment}")
         if letter == "H" and "s" in told.get("Hold_Types", ""):
-            return Stuck(BlockState.failed, f"held by the system: {comment or 'no reason is given'}")
+            return StuckJob(BlockState.failed, f"held by the system: {comment or 'no reason is given'}")
         return JobStatus(state, ": ".join(part for part in (_MEANING.get(letter, ""), comment) if part))
     return JobStatus(state, _MEANING.get(letter, ""), hosts)
 

@@ -21,8 +21,8 @@ from weakref import WeakValueDictionary
 
 from parslab.files import write_whole
 from parslab.providers.base import Job, JobStatus, SubmitError, ended, exit_file
-from parslab.providers.batch.base import Stuck, Unclear
-from parslab.providers.batch.commands import Answer, Hung, Run, run
+from parslab.providers.batch.base import StuckJob, UnclearJob
+from parslab.providers.batch.commands import CommandHung, CommandResult, CommandRunner, run
 from parslab.records.states import ENDED, BlockState
 
 if TYPE_CHECKING:
@@ -30,14 +30,14 @@ if TYPE_CHECKING:
 
     from parslab.providers.batch.base import BatchProvider
 
-__all__ = ["PATIENCE", "BatchRunner", "Ledger"]
+__all__ = ["PATIENCE", "BatchRunner", "JobLedger"]
 
 PATIENCE = 30.0
 """Seconds after which a job that nobody knows is missing: new jobs and ends take a while to show up everywhere."""
 
 
 @dataclass(eq=False)
-class Ledger:
+class JobLedger:
     """What is known of the jobs of one group.
 
     Threads of several controllers write to it; each write is one operation on a dictionary or set.
@@ -57,7 +57,7 @@ class Ledger:
         self.jobs[number] = job
 
 
-_LEDGERS: WeakValueDictionary[str, Ledger] = WeakValueDictionary()
+_LEDGERS: WeakValueDictionary[str, JobLedger] = WeakValueDictionary()
 """Runners of one group may be asked for each other's jobs."""
 
 
@@ -79,15 +79,15 @@ class BatchRunner:
     def __init__(
         self,
         provider: BatchProvider,
-        run: Run = run,
+        run: CommandRunner = run,
         now: Callable[[], float] = time.monotonic,
-        ledger: Ledger | None = None,
+        ledger: JobLedger | None = None,
     ) -> None:
         self.period = float(provider.poll_interval)
         self.group = provider.group()
         self._provider, self._run, self._now = provider, run, now
         self._limit = float(provider.cmd_timeout)
-        self._ledger = ledger or _LEDGERS.setdefault(self.group, Ledger())
+        self._ledger = ledger or _LEDGERS.setdefault(self.group, JobLedger())
 
     # ----- submit
 
@@ -101,7 +101,7 @@ class BatchRunner:
         command = provider.submit_command(job.script)
         try:
             answer = self._run(command, self._limit, provider.submit_input(job.script))
-        except Hung as error:
+        except CommandHung as error:
             number = self._find(job.name)
             if number is None:
                 raise SubmitError(
@@ -129,7 +129,7 @@ class BatchRunner:
             raise OSError(f"{command[0]} failed: {answer.words()}")
         return self._provider.found(answer.stdout, name)
 
-    def _number(self, job: Job, command: list[str], answer: Answer) -> str:
+    def _number(self, job: Job, command: list[str], answer: CommandResult) -> str:
         scheduler = self._provider.scheduler
         number = self._provider.submitted(answer.stdout) if answer.status == 0 else None
         if number is None and re.search("timed? ?out", answer.stderr, re.IGNORECASE):
@@ -198,10 +198,10 @@ class BatchRunner:
     def _judged(self, job: str, status: JobStatus) -> JobStatus:
         """The final word about what was read of a job."""
         state, reason = status.state, status.reason
-        if isinstance(status, Unclear):
+        if isinstance(status, UnclearJob):
             last = self._ledger.last.get(job)
             state = last.state if last is not None else state
-        if isinstance(status, Stuck):
+        if isinstance(status, StuckJob):
             reason = self._explained(job, reason)
             try:
                 self._cancel([job])
@@ -246,7 +246,7 @@ class BatchRunner:
         if answer.status and not self._harmless(answer):
             raise OSError(f"{command[0]} failed: {answer.words()}")
 
-    def _harmless(self, answer: Answer) -> bool:
+    def _harmless(self, answer: CommandResult) -> bool:
         """Whether a command that failed only says that it does not know jobs."""
         lines = [line for line in (answer.stderr.strip() or answer.stdout.strip()).splitlines() if line.strip()]
         pattern = re.compile(self._provider.gone, re.IGNORECASE)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, ClassVar
 from parslab.description import Text, Whole, YesNo
 from parslab.errors import ConfigurationError
 from parslab.providers.base import JobStatus
-from parslab.providers.batch.base import BatchProvider, Stuck, gathered, unclear
+from parslab.providers.batch.base import BatchProvider, StuckJob, gathered, unclear
 from parslab.records.states import BlockState
 
 if TYPE_CHECKING:
@@ -224,7 +224,7 @@ def _status(word: str, detail: str, nodes: str) -> JobStatus:
     if state is BlockState.queued:
         advice = next((advice for pattern, advice in _NEVER if re.match(pattern, detail)), None)
         if advice:
-            return Stuck(BlockState.failed, f"Slurm would never start it: {detail} ({advice})")
+            return StuckJob(BlockState.failed, f"Slurm would never start it: {detail} ({advice})")
         return JobStatus(state, detail)
     if state is BlockState.running:
         return JobStatus(state, "" if word in ("RUNNING", "R") else word, hosts)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from parslab.description import Text, Whole
 from parslab.providers.base import JobStatus, ended
-from parslab.providers.batch.base import BatchProvider, Stuck, clock, gathered, unclear
+from parslab.providers.batch.base import BatchProvider, StuckJob, clock, gathered, unclear
 from parslab.providers.batch.qstat import number_of, records
 from parslab.records.states import BlockState
 
@@ -117,7 +117,7 @@ def _status(attributes: Mapping[str, str]) -> JobStatus:
         kind = attributes.get("Hold_Types", "")
         if kind == "u":  # its owner may have reasons, and releases it
             return JobStatus(BlockState.queued, comment or "held by its owner")
-        return Stuck(BlockState.failed, f"Torque holds it: {comment or f'hold of type {kind}'}")
+        return StuckJob(BlockState.failed, f"Torque holds it: {comment or f'hold of type {kind}'}")
     if state in ("R", "E"):
         return JobStatus(BlockState.running, "", hosts)
     if state == "S":

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from parslab.remote.loop import Loop
 
-__all__ = ["Link", "NearLink", "near", "reachable"]
+__all__ = ["LocalManagerLink", "ManagerLink", "near", "reachable"]
 
 # As plain numbers: to take them out of their enumerations costs more than a call of ZeroMQ.
 _EVENTS, _READABLE = int(zmq.EVENTS), int(zmq.POLLIN)
@@ -107,8 +107,8 @@ def near(settings: dict[str, Any]) -> socket.socket | None:
     return sock
 
 
-class NearLink:
-    """The connection to a DataFlowKernel of this host: a unix socket, with the interface of :class:`Link`."""
+class LocalManagerLink:
+    """The connection to a DataFlowKernel of this host: a unix socket, with the interface of :class:`ManagerLink`."""
 
     sent = False
 
@@ -155,7 +155,7 @@ class NearLink:
         self._stream.close()
 
 
-class Link:
+class ManagerLink:
     """The connection.
 
     Parameters

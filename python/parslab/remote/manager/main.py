@@ -17,12 +17,12 @@ from typing import Any
 
 from parslab.cores import usable_cores
 from parslab.errors import ConfigurationError
-from parslab.remote.manager.link import Link, NearLink
+from parslab.remote.manager.link import LocalManagerLink, ManagerLink
 from parslab.remote.manager.manager import Manager
 from parslab.remote.manager.meeting import Unreachable, meet
 from parslab.remote.manager.pinning import notice, plan
 from parslab.remote.manager.sampling import Sampler, usable_memory
-from parslab.remote.pool.processes import Plan, adopt_orphans, bury_orphans, end_orphans
+from parslab.remote.pool.processes import ProcessPlan, adopt_orphans, bury_orphans, end_orphans
 from parslab.version import version
 from parslab.wire.invitations import RunOver
 from parslab.wire.messages.base import PROTOCOL
@@ -64,7 +64,7 @@ def main(path: str, block: str) -> int:
             )
         print(f"parslab: {words}", file=sys.stderr)
         return 0 if until else 2
-    link = NearLink(sock) if sock else Link(settings, address, manager.name.encode())
+    link = LocalManagerLink(sock) if sock else ManagerLink(settings, address, manager.name.encode())
     status = _serve(manager, link, Sampler())
     for number in _ENDS:
         signal.signal(number, signal.SIG_DFL)
@@ -108,7 +108,7 @@ def _prepare(settings: dict[str, Any], block: str) -> Manager:
     )
     run = {key: settings[key] for key in ("run", "cwd", "package")}
     run["path"] = import_path(settings)
-    plans = [Plan(w.environment, tuple(sorted(w.cores)) if w.cores is not None else None) for w in workers]
+    plans = [ProcessPlan(w.environment, tuple(sorted(w.cores)) if w.cores is not None else None) for w in workers]
     return Manager(hello, run, options, plans)
 
 
@@ -127,7 +127,7 @@ def _installed(entry: str) -> bool:
     return "site-packages" in entry or "dist-packages" in entry or "/lib/python" in entry or entry.endswith(".zip")
 
 
-def _serve(manager: Manager, link: Link | NearLink, sampler: Sampler) -> int:
+def _serve(manager: Manager, link: ManagerLink | LocalManagerLink, sampler: Sampler) -> int:
     for number in _ENDS:
         signal.signal(number, lambda n, _: _told(manager, signal.Signals(n)))
     manager.loop.catch(signal.SIGCHLD, lambda: _reap(manager))

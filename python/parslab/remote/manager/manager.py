@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from parslab.records.events import NoticeRaised, WorkerMoved
 from parslab.records.states import TaskState
 from parslab.remote.loop import Loop
-from parslab.remote.pool.pool import Pool
+from parslab.remote.pool.pool import WorkerPool
 from parslab.wire.messages.base import DefineFunction, ForgetFunctions, OutputPrinted, Refused, frame_count
 from parslab.wire.messages.manager import (
     LinkHeartbeat,
@@ -35,13 +35,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from parslab.records.events import Event
-    from parslab.remote.manager.link import Link, NearLink
+    from parslab.remote.manager.link import LocalManagerLink, ManagerLink
     from parslab.remote.manager.sampling import Sampler
-    from parslab.remote.pool.processes import Plan
+    from parslab.remote.pool.processes import ProcessPlan
     from parslab.wire.messages.base import Failure
     from parslab.wire.stream import Buffer
 
-__all__ = ["GIVE_BACK", "Job", "Manager"]
+__all__ = ["GIVE_BACK", "Manager", "TaskOnNode"]
 
 log = logging.getLogger(__name__)
 
@@ -52,7 +52,7 @@ _TELL = 0.2
 """Least seconds between two times that the DataFlowKernel is told which workers are busy."""
 
 
-class Job:
+class TaskOnNode:
     """A task while it is on this node."""
 
     __slots__ = ("attempt", "fn", "frames", "id", "run", "spec", "state", "worker")
@@ -84,11 +84,11 @@ class Manager:
     """
 
     def __init__(
-        self, hello: ManagerHello, run: dict[str, Any], options: dict[str, Any], plans: Sequence[Plan]
+        self, hello: ManagerHello, run: dict[str, Any], options: dict[str, Any], plans: Sequence[ProcessPlan]
     ) -> None:
         self.run = run
         self.loop = Loop(self.act, self._broke)
-        self.pool = Pool(hello.executor, "", hello.manager, plans, self)
+        self.pool = WorkerPool(hello.executor, "", hello.manager, plans, self)
         self.left = ""
         """Why it left."""
         self.again = False
@@ -100,9 +100,9 @@ class Manager:
         self.name = hello.manager
         self._hello = hello
         self._options = options
-        self._link: Link | NearLink
+        self._link: ManagerLink | LocalManagerLink
         self._sampler: Sampler | None = None
-        self._jobs: dict[int, Job] = {}
+        self._jobs: dict[int, TaskOnNode] = {}
         self._codes: dict[int, tuple[DefineFunction, Buffer]] = {}
         self._out: list[Any] = []
         self._frames: list[Buffer] = []
@@ -120,7 +120,7 @@ class Manager:
 
     # ----- begin and end
 
-    def serve(self, link: Link | NearLink, sampler: Sampler | None) -> None:
+    def serve(self, link: ManagerLink | LocalManagerLink, sampler: Sampler | None) -> None:
         """Work until told to leave, or nobody is there any more."""
         self._link = link
         self._sampler = sampler
@@ -271,14 +271,14 @@ class Manager:
 
     def _received(self, messages: list[Any], frames: Sequence[Buffer]) -> None:
         at = 0
-        jobs: list[Job] = []
+        jobs: list[TaskOnNode] = []
         for message in messages:
             kind = type(message)
             if kind is RunTask:
                 count = message.frames
                 if message.values:
                     count += sum(map(frame_count, message.values))
-                job = Job(message, frames[at : at + count] if count else ())
+                job = TaskOnNode(message, frames[at : at + count] if count else ())
                 at += count
                 self._jobs[job.id] = job
                 jobs.append(job)
@@ -327,28 +327,28 @@ class Manager:
         """What a worker needs to know before it can run this function."""
         return self._codes[fn]
 
-    def message(self, job: Job, frames: list[Buffer]) -> RunTask:
+    def message(self, job: TaskOnNode, frames: list[Buffer]) -> RunTask:
         """The message that carries a task, as it came."""
         if job.frames:
             frames.extend(job.frames)
         return job.run
 
-    def sent(self, job: Job, now: float, worker: str) -> None:
+    def sent(self, job: TaskOnNode, now: float, worker: str) -> None:
         """It is at a worker."""
 
-    def begun(self, job: Job, since: float, worker: str) -> None:
+    def begun(self, job: TaskOnNode, since: float, worker: str) -> None:
         """Its body runs, and has for a moment: short tasks are never told of, nor measured."""
         self._out.append(WorkerReport(job.id, since))
         if self._sampler is not None:
             self._sampler.begun(job.worker.pid, job.id, job.attempt)
             self._sampled.add(job.id)
 
-    def returned(self, job: Job, now: float) -> None:
+    def returned(self, job: TaskOnNode, now: float) -> None:
         """The queue has it again, and drops it when it was cancelled."""
         if job.state is TaskState.cancelled and self._jobs.pop(job.id, None) is not None:
             self._out.append(WorkerReport(-1, 0.0, (job.id,)))
 
-    def ended(self, job: Job, outcome: Outcome, frames: list[Buffer], worker: str) -> None:
+    def ended(self, job: TaskOnNode, outcome: Outcome, frames: list[Buffer], worker: str) -> None:
         """Its outcome goes to the DataFlowKernel as it is."""
         self._progress = outcome.ended
         self._changed = True
@@ -359,13 +359,13 @@ class Manager:
         if frames:
             self._frames += frames
 
-    def failed(self, job: Job, failure: Failure, now: float, worker: str) -> None:
+    def failed(self, job: TaskOnNode, failure: Failure, now: float, worker: str) -> None:
         """Its worker died."""
         self._jobs.pop(job.id, None)
         self._last_sample(job)
         self._out.append(Outcome(job.id, job.attempt, b"", 0, 0.0, now, failure))
 
-    def _last_sample(self, job: Job) -> None:
+    def _last_sample(self, job: TaskOnNode) -> None:
         if self._sampler is not None and job.id in self._sampled:
             self._sampled.discard(job.id)
             sample = self._sampler.ended(job.id)
@@ -379,7 +379,7 @@ class Manager:
         """A task printed something."""
         self._out.append(message)
 
-    def demands(self, job: Job) -> tuple[int, float]:
+    def demands(self, job: TaskOnNode) -> tuple[int, float]:
         """How many workers it takes the place of, and for how long it may run."""
         return job.run.slots, job.run.limit
 
@@ -390,7 +390,7 @@ class Manager:
         elif type(event) is NoticeRaised:
             log.warning("%s", event.text)
 
-    def broke(self, pool: Pool) -> None:
+    def broke(self, pool: WorkerPool) -> None:
         """No worker can be started here: what waits goes back, and we leave."""
         back = [job.id for job in pool.queue.tasks if job.state is TaskState.ready]
         pool.queue.tasks.clear()

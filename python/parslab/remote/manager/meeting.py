@@ -18,7 +18,7 @@ from parslab.wire import invitations
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["Met", "Unreachable", "meet", "pauses"]
+__all__ = ["Connected", "Unreachable", "meet", "pauses"]
 
 _ROUND = 2.0
 """Seconds that all addresses together have to answer."""
@@ -30,7 +30,7 @@ class Unreachable(Exception):
     """The DataFlowKernel cannot be reached; the text says at which addresses, and why."""
 
 
-class Met(NamedTuple):
+class Connected(NamedTuple):
     """What a manager found."""
 
     settings: dict[str, Any]
@@ -40,7 +40,7 @@ class Met(NamedTuple):
     """Where to connect to, elsewhere."""
 
 
-def meet(path: str, patience: float) -> Met:
+def meet(path: str, patience: float) -> Connected:
     """Find the DataFlowKernel that the invitation at ``path`` names.
 
     Raises
@@ -57,10 +57,10 @@ def meet(path: str, patience: float) -> Met:
         settings = invitations.read(path)
         sock = near(settings)
         if sock is not None:
-            return Met(settings, sock, "")
+            return Connected(settings, sock, "")
         address, said = reachable(settings["addresses"], max(0.1, min(_ROUND, deadline - time.monotonic())))
         if address:
-            return Met(settings, None, address)
+            return Connected(settings, None, address)
         left = deadline - time.monotonic()
         if left <= 0:
             tried = ", ".join(f"{address} ({why})" for address, why in said.items())

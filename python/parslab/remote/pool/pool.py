@@ -19,9 +19,9 @@ from parslab.records.events import Event, NoticeRaised, WorkerMoved
 from parslab.records.reasons import Reason
 from parslab.records.states import FINAL
 from parslab.remote.pool.memory import OutOfMemory
-from parslab.remote.pool.processes import Plan, Process, end_strays, how_it_ended
-from parslab.remote.pool.queue import Queue, Slot, Work, not_begun
-from parslab.remote.pool.stopping import Stops
+from parslab.remote.pool.processes import ProcessPlan, WorkerProcess, end_strays, how_it_ended
+from parslab.remote.pool.queue import PoolQueue, QueuedTask, WorkerSlot, not_begun
+from parslab.remote.pool.stopping import StopRequests
 from parslab.serialize.failures import failure_from
 from parslab.wire.messages.base import PROTOCOL, DefineFunction, Failure, OutputPrinted
 from parslab.wire.messages.worker import (
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
     from parslab.remote.loop import Loop
 
-__all__ = ["Peer", "Pool", "PoolOwner"]
+__all__ = ["PoolOwner", "PoolWorker", "WorkerPool"]
 
 log = logging.getLogger(__name__)
 
@@ -92,16 +92,18 @@ class PoolOwner(Protocol):
     def demands(self, task: Any) -> tuple[int, float]:
         """How many workers a task with a specification takes the place of, and the seconds it may run (0: any)."""
 
-    def broke(self, pool: Pool) -> None:
+    def broke(self, pool: WorkerPool) -> None:
         """No worker can be started; ``pool.broken`` says why."""
 
 
-class Peer(Slot):
+class PoolWorker(WorkerSlot):
     """One worker as the pool sees it: a slot of the queue and a way to reach it."""
 
     __slots__ = ("control", "data", "greeted", "host", "known", "pid", "process", "rank", "shipped", "since", "told")
 
-    def __init__(self, name: str, now: float, data: Any, control: Any, process: Process | None, rank: int = 0) -> None:
+    def __init__(
+        self, name: str, now: float, data: Any, control: Any, process: WorkerProcess | None, rank: int = 0
+    ) -> None:
         super().__init__(name, now)
         self.rank = rank
         """Its place among the workers of its host; who replaces it takes the same one."""
@@ -120,7 +122,7 @@ class Peer(Slot):
         """Bytes of output received of tasks that have not ended, by task and stream."""
 
 
-class Pool:
+class WorkerPool:
     """All workers of one executor, or of one manager.
 
     Parameters
@@ -137,14 +139,14 @@ class Pool:
         The DataFlowKernel or the manager.
     """
 
-    def __init__(self, number: int, label: str, name: str, plans: Sequence[Plan], owner: PoolOwner) -> None:
+    def __init__(self, number: int, label: str, name: str, plans: Sequence[ProcessPlan], owner: PoolOwner) -> None:
         self.number = number
         self.label = label
         self._name = name
         self._plans = plans
-        self.queue = Queue(owner.demands)
-        self.peers: list[Peer] = []
-        self._stops = Stops(
+        self.queue = PoolQueue(owner.demands)
+        self.peers: list[PoolWorker] = []
+        self._stops = StopRequests(
             time, owner.at, lambda peer, task: self._tell_control(peer, InterruptTask(task)), log.warning, self.peers
         )
         self.broken = ""
@@ -166,18 +168,18 @@ class Pool:
         name = f"{self._name}-{self._made}"
         self._made += 1
         try:
-            process = Process(name, self.number, self._plans[rank], self._owner.run)
+            process = WorkerProcess(name, self.number, self._plans[rank], self._owner.run)
         except OSError as error:
             self._break(f"a worker process cannot be started: {error}")
             return
         data, control = Stream(process.data, _decode), Stream(process.control, _decode)
-        peer = Peer(name, time(), data, control, process, rank)
+        peer = PoolWorker(name, time(), data, control, process, rank)
         self.add(peer)
         loop = self._owner.loop
         loop.watch(process.data, lambda: self._readable(peer, peer.data), lambda: self._writable(peer, peer.data))
         loop.watch(process.control, lambda: self._readable(peer, peer.control))
 
-    def add(self, peer: Peer) -> None:
+    def add(self, peer: PoolWorker) -> None:
         """A worker is there (or on its way)."""
         self.peers.append(peer)
         self.queue.add(peer)
@@ -189,7 +191,7 @@ class Pool:
         """Send ready tasks to workers with room."""
         owner = self._owner
         for slot, tasks in self.queue.assign(now):
-            peer: Peer = slot  # type: ignore[assignment]
+            peer: PoolWorker = slot  # type: ignore[assignment]
             messages: list[Any] = []
             frames: list[Buffer] = []
             for task in tasks:
@@ -204,7 +206,7 @@ class Pool:
                     self._stops.limit(task, limit, now)
             self._deliver(peer, messages, frames)
 
-    def _deliver(self, peer: Peer, messages: list[Any], frames: Sequence[Buffer] = ()) -> None:
+    def _deliver(self, peer: PoolWorker, messages: list[Any], frames: Sequence[Buffer] = ()) -> None:
         """Send on the data link; that a worker has just died is found, and mended, by whoever reads from it."""
         with contextlib.suppress(OSError):
             peer.data.send(messages, frames)
@@ -212,7 +214,7 @@ class Pool:
                 self._owner.loop.wants_write(peer.data, True)
 
     @staticmethod
-    def _tell_control(peer: Peer, message: Any) -> None:
+    def _tell_control(peer: PoolWorker, message: Any) -> None:
         with contextlib.suppress(OSError):
             peer.control.send([message])
 
@@ -233,7 +235,7 @@ class Pool:
                 if state != peer.told:
                     self._tell(peer, state)
 
-    def stop_task(self, task: Work, now: float) -> None:
+    def stop_task(self, task: QueuedTask, now: float) -> None:
         """Interrupt a cancelled task; stop its worker when that does not help."""
         self._stops.stop(task, now)
 
@@ -246,12 +248,12 @@ class Pool:
 
     # ----- what workers say
 
-    def _writable(self, peer: Peer, stream: Stream) -> None:
+    def _writable(self, peer: PoolWorker, stream: Stream) -> None:
         with contextlib.suppress(OSError):  # the reader will see the end
             if stream.flush():
                 self._owner.loop.wants_write(stream, False)
 
-    def _readable(self, peer: Peer, stream: Stream) -> None:
+    def _readable(self, peer: PoolWorker, stream: Stream) -> None:
         if peer not in self.peers:
             return  # buried earlier in this very round
         try:
@@ -267,7 +269,7 @@ class Pool:
                 peer.process.signal(signal.SIGKILL)
             self._owner.loop.forget(stream)
 
-    def received(self, peer: Peer, batches: Iterable[Batch]) -> None:
+    def received(self, peer: PoolWorker, batches: Iterable[Batch]) -> None:
         """Messages of a worker, of either link."""
         now = time()
         for messages, frames in batches:
@@ -289,7 +291,7 @@ class Pool:
                 elif not message.control:
                     self._greeted(peer, message)
 
-    def _ended(self, peer: Peer, outcome: Outcome, frames: list[Buffer], now: float) -> None:
+    def _ended(self, peer: PoolWorker, outcome: Outcome, frames: list[Buffer], now: float) -> None:
         if peer.shipped:
             peer.shipped.pop((outcome.task, 1), None)
             peer.shipped.pop((outcome.task, 2), None)
@@ -302,7 +304,7 @@ class Pool:
             outcome.failure = failure_from(AppTimeout(outcome.task, limit))
         self._owner.ended(task, outcome, frames, peer.name)
 
-    def _reported(self, peer: Peer, report: WorkerReport, now: float) -> None:
+    def _reported(self, peer: PoolWorker, report: WorkerReport, now: float) -> None:
         back = self.queue.reported(peer, report.running, report.returned, now)
         for task in back:
             self._owner.returned(task, now)
@@ -311,7 +313,7 @@ class Pool:
             peer.since = report.since
             self._owner.begun(running, report.since, peer.name)
 
-    def _greeted(self, peer: Peer, hello: WorkerHello) -> None:
+    def _greeted(self, peer: PoolWorker, hello: WorkerHello) -> None:
         ours = self._owner.run["package"]
         if hello.protocol != PROTOCOL or hello.package != ours:
             self._break(
@@ -332,7 +334,7 @@ class Pool:
             if peer.process is not None and peer.process.ended is not None:
                 self.lost(peer)
 
-    def lost(self, peer: Peer) -> None:
+    def lost(self, peer: PoolWorker) -> None:
         """A worker has gone: its last outcomes still count, then its tasks are failed or given to others."""
         if peer not in self.peers:
             return
@@ -359,7 +361,7 @@ class Pool:
         if not self._closing:
             self._replace(peer, how, words)
 
-    def _give_up(self, peer: Peer, how: str, words: str, reason: Reason) -> None:
+    def _give_up(self, peer: PoolWorker, how: str, words: str, reason: Reason) -> None:
         now = time()
         page = peer.process.page if peer.process else None
         held = self.queue.remove(peer)
@@ -384,7 +386,7 @@ class Pool:
             self._owner.failed(task, failure_from(error), now, peer.name)
         self.queue.tasks.extendleft(reversed(again))
 
-    def _replace(self, peer: Peer, how: str, words: str) -> None:
+    def _replace(self, peer: PoolWorker, how: str, words: str) -> None:
         if peer.process is None:
             return
         if self.broken:
@@ -417,7 +419,7 @@ class Pool:
                 why = f"executor {self.label} is stopped: {self.broken}"
                 self._owner.failed(task, failure_from(WorkerLost(task.id, why, "", 0, "")), time(), "")
 
-    def _tell(self, peer: Peer, state: str, reason: str = "") -> None:
+    def _tell(self, peer: PoolWorker, state: str, reason: str = "") -> None:
         peer.told = state
         self._owner.event(WorkerMoved(time(), peer.name, self.label, state, peer.host, peer.pid, reason))
 

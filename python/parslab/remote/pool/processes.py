@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     import psutil
 
 __all__ = [
-    "Plan",
-    "Process",
+    "ProcessPlan",
+    "WorkerProcess",
     "adopt_orphans",
     "awaited",
     "bury_orphans",
@@ -58,7 +58,7 @@ _THREAD_VARIABLES = (
 )
 
 
-class Plan(NamedTuple):
+class ProcessPlan(NamedTuple):
     """What one worker process is given."""
 
     environment: dict[str, str]
@@ -72,7 +72,7 @@ def thread_variables(count: int) -> dict[str, str]:
     return {variable: str(count) for variable in _THREAD_VARIABLES}
 
 
-class Process:
+class WorkerProcess:
     """One worker process.
 
     Parameters
@@ -90,7 +90,7 @@ class Process:
         Our ends of its links, not blocking.
     """
 
-    def __init__(self, name: str, executor: int, plan: Plan, run: dict[str, Any]) -> None:
+    def __init__(self, name: str, executor: int, plan: ProcessPlan, run: dict[str, Any]) -> None:
         self.data, data = socket.socketpair()
         self.control, control = socket.socketpair()
         self.data.setblocking(False)
@@ -205,7 +205,7 @@ def adopt_orphans() -> None:
         ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
-class _Awaited:
+class _ExitingProcess:
     """Children that other threads have started, and wait for themselves."""
 
     def __init__(self) -> None:
@@ -214,7 +214,7 @@ class _Awaited:
         self.lock = threading.Lock()
 
 
-_awaited = _Awaited()
+_awaited = _ExitingProcess()
 
 
 @contextlib.contextmanager

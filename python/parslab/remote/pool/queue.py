@@ -19,7 +19,7 @@ from parslab.records.states import TaskState
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Sequence
 
-__all__ = ["AHEAD", "LOOK", "Queue", "Slot", "Work", "not_begun"]
+__all__ = ["AHEAD", "LOOK", "PoolQueue", "QueuedTask", "WorkerSlot", "not_begun"]
 
 AHEAD = 0.004
 """Seconds of work that a worker may hold beyond what it runs."""
@@ -30,7 +30,7 @@ _SHORT = 0.02
 _MOST = 512
 
 
-class Work(Protocol):
+class QueuedTask(Protocol):
     """A task as the queue sees it."""
 
     id: int
@@ -43,7 +43,7 @@ class Work(Protocol):
     """None, or what makes it different from others: then its owner knows its demands."""
 
 
-class Slot:
+class WorkerSlot:
     """One worker."""
 
     __slots__ = ("expected", "heard", "inflight", "looked", "name", "reserved", "running", "usable")
@@ -63,7 +63,7 @@ class Slot:
         """The wide task in another slot that takes the place of this worker, too."""
 
 
-class Queue:
+class PoolQueue:
     """Ready tasks and the workers of one pool.
 
     Parameters
@@ -75,10 +75,10 @@ class Queue:
     def __init__(self, demands: Callable[[Any], tuple[int, float]] | None = None) -> None:
         self.tasks: deque[Any] = deque()
         self._demands = demands
-        self.slots: list[Slot] = []
+        self.slots: list[WorkerSlot] = []
         self._mean: dict[int, float] = {}
 
-    def add(self, slot: Slot) -> None:
+    def add(self, slot: WorkerSlot) -> None:
         """A worker has come."""
         self.slots.append(slot)
 
@@ -103,7 +103,7 @@ class Queue:
         """Take cancelled tasks out, because they are to come again."""
         self.tasks = deque(task for task in self.tasks if task.id not in ids)
 
-    def remove(self, slot: Slot) -> list[Any]:
+    def remove(self, slot: WorkerSlot) -> list[Any]:
         """A worker has gone; the tasks it held, in the order in which they were sent."""
         if slot in self.slots:
             self.slots.remove(slot)
@@ -115,12 +115,12 @@ class Queue:
         slot.expected = 0.0
         return held
 
-    def assign(self, now: float) -> list[tuple[Slot, list[Any]]]:
+    def assign(self, now: float) -> list[tuple[WorkerSlot, list[Any]]]:
         """Take tasks from the queue for workers with room: the emptiest worker first, fair shares."""
         queue = self.tasks
         if not queue:
             return []
-        given: list[tuple[Slot, list[Any]]] = []
+        given: list[tuple[WorkerSlot, list[Any]]] = []
         while queue and self._special(queue[0]):
             if queue[0].state is TaskState.ready:
                 slot = self._alone(queue[0], now)
@@ -149,7 +149,7 @@ class Queue:
         wide, limit = self._demands(task)
         return wide > 1 or limit > 0
 
-    def _alone(self, task: Any, now: float) -> Slot | None:
+    def _alone(self, task: Any, now: float) -> WorkerSlot | None:
         """Give a special task to a slot of its own, and reserve others for it; None while there is no room."""
         assert self._demands is not None
         wide = min(self._demands(task)[0], len(self.slots))
@@ -169,7 +169,7 @@ class Queue:
             if slot.reserved == task:
                 slot.reserved = -1
 
-    def _fill(self, slot: Slot, share: int, now: float) -> list[Any]:
+    def _fill(self, slot: WorkerSlot, share: int, now: float) -> list[Any]:
         queue, inflight, mean = self.tasks, slot.inflight, self._mean
         taken: list[Any] = []
         expected = slot.expected
@@ -195,7 +195,7 @@ class Queue:
         slot.expected = expected
         return taken
 
-    def ended(self, slot: Slot, task_id: int, took: float, now: float) -> Any | None:
+    def ended(self, slot: WorkerSlot, task_id: int, took: float, now: float) -> Any | None:
         """An outcome has come from a worker; None when it does not hold this task (late or doubled)."""
         slot.heard = now
         slot.looked = False
@@ -217,7 +217,7 @@ class Queue:
             slot.expected = mean * len(slot.inflight)  # a guess that costs nothing: the means have moved meanwhile
         return task
 
-    def reported(self, slot: Slot, running: int, returned: Iterable[int], now: float) -> list[Any]:
+    def reported(self, slot: WorkerSlot, running: int, returned: Iterable[int], now: float) -> list[Any]:
         """What a worker that was looked at answered: the tasks that come back, to be queued first."""
         slot.running = running
         back = [task for i in returned if (task := slot.inflight.pop(i, None)) is not None]
@@ -232,7 +232,7 @@ class Queue:
         self.tasks.extendleft(reversed(back))
         return back
 
-    def to_look_at(self, now: float) -> list[Slot]:
+    def to_look_at(self, now: float) -> list[WorkerSlot]:
         """Busy workers that have been silent too long; each is named once per silence."""
         silent = [s for s in self.slots if s.inflight and not s.looked and now >= s.heard + LOOK]
         for slot in silent:
@@ -245,14 +245,14 @@ class Queue:
         return min(times) if times else None
 
 
-def _runs_dry(slot: Slot) -> bool:
+def _runs_dry(slot: WorkerSlot) -> bool:
     """Whether it has little left of the work that it may hold."""
     if len(slot.inflight) == 1:
         return slot.expected < _SHORT
     return slot.expected < AHEAD / 2 and len(slot.inflight) < _MOST
 
 
-def _load(slot: Slot) -> tuple[float, int]:
+def _load(slot: WorkerSlot) -> tuple[float, int]:
     return slot.expected, len(slot.inflight)
 
 

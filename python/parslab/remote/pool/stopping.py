@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 if TYPE_CHECKING:
     from collections.abc import Callable, Container
 
-    from parslab.remote.pool.queue import Work
+    from parslab.remote.pool.queue import QueuedTask
 
-__all__ = ["INSISTENCE", "PATIENCE", "Stops"]
+__all__ = ["INSISTENCE", "PATIENCE", "StopRequests"]
 
 PATIENCE = 1.0
 """Seconds that an interrupted task has before its worker is terminated."""
@@ -25,7 +25,7 @@ _AGAIN = 0.25
 """Seconds after which a worker is looked at again that has not begun the task yet."""
 
 
-class Holder(Protocol):
+class TaskHolder(Protocol):
     """A worker, as its tasks are stopped."""
 
     name: str
@@ -37,7 +37,7 @@ class Holder(Protocol):
     running: int
 
 
-class Stops:
+class StopRequests:
     """The tasks of one pool that are being stopped, or will be.
 
     Parameters
@@ -69,7 +69,7 @@ class Stops:
         self._peers = peers
         self._overtime: dict[int, float] = {}
 
-    def limit(self, task: Work, seconds: float, now: float) -> None:
+    def limit(self, task: QueuedTask, seconds: float, now: float) -> None:
         """Stop a task that was sent just now, to an idle worker, when it has run for so long."""
         attempt, peer = task.attempt, task.worker
 
@@ -90,9 +90,9 @@ class Stops:
         """The limit of a task that is being stopped because it ran too long; it has ended now."""
         return self._overtime.pop(task, None)
 
-    def stop(self, task: Work, now: float) -> None:
+    def stop(self, task: QueuedTask, now: float) -> None:
         """Interrupt a task, and insist."""
-        peer: Holder = task.worker
+        peer: TaskHolder = task.worker
         self._interrupt(peer, task.id)
         if peer.process is None:
             return  # far from here: nobody can do more than ask

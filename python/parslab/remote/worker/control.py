@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from parslab.wire.messages.worker import InterruptTask, ProbeWorker, WorkerReport
 
 if TYPE_CHECKING:
-    from parslab.remote.worker.links import Link
+    from parslab.remote.worker.links import WorkerLink
     from parslab.remote.worker.worker import Worker
 
 __all__ = ["end_group", "start_control"]
@@ -23,7 +23,7 @@ __all__ = ["end_group", "start_control"]
 _TICK = 0.1
 
 
-def start_control(worker: Worker, link: Link) -> None:
+def start_control(worker: Worker, link: WorkerLink) -> None:
     """Start the thread; it ends with the process."""
     main = threading.get_ident()
     threading.Thread(target=_serve, args=(worker, link, main), name="parslab-control", daemon=True).start()
@@ -36,7 +36,7 @@ def end_group() -> None:
     os._exit(1)
 
 
-def _serve(worker: Worker, link: Link, main: int) -> None:
+def _serve(worker: Worker, link: WorkerLink, main: int) -> None:
     streaming = False
     try:
         while True:

@@ -14,20 +14,20 @@ import time
 from typing import TYPE_CHECKING, Any, Protocol
 
 from parslab.wire.messages.worker import ControlMessage, WorkerMessage
-from parslab.wire.spin_wait import Eagerness
+from parslab.wire.spin_wait import SpinWait
 from parslab.wire.stream import Batch, Buffer, Stream, decoder
 from parslab.wire.zmq_parts import joined, parted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-__all__ = ["Link", "UnixLink", "tcp_links", "unix_links"]
+__all__ = ["UnixWorkerLink", "WorkerLink", "tcp_links", "unix_links"]
 
 _SILENCE = 15.0
 """Seconds without a probe on the control link after which the DataFlowKernel counts as gone (it probes every 2 s)."""
 
 
-class Link(Protocol):
+class WorkerLink(Protocol):
     """One way to the DataFlowKernel and back."""
 
     def send(self, messages: Sequence[Any], frames: Sequence[Buffer] = ()) -> None:
@@ -37,14 +37,14 @@ class Link(Protocol):
         """Batches that have come, waiting up to ``timeout`` seconds for the first (None: for ever)."""
 
 
-class UnixLink:
+class UnixWorkerLink:
     """A socket pair made by the DataFlowKernel."""
 
     def __init__(self, fd: int, decode: Callable[[Buffer], list[Any]]) -> None:
         sock = socket.socket(fileno=fd)
         sock.setblocking(True)
         self._stream = Stream(sock, decode)
-        self._eagerness = Eagerness()
+        self._eagerness = SpinWait()
         self._sending = threading.Lock()  # outcomes of the main thread, live output of the control thread
 
     def send(self, messages: Sequence[Any], frames: Sequence[Buffer] = ()) -> None:
@@ -59,12 +59,12 @@ class UnixLink:
         return self._stream.receive(socket.MSG_DONTWAIT)
 
 
-def unix_links(data: int, control: int) -> tuple[Link, Link]:
+def unix_links(data: int, control: int) -> tuple[WorkerLink, WorkerLink]:
     """The links on two inherited descriptors."""
-    return UnixLink(data, decoder(WorkerMessage)), UnixLink(control, decoder(ControlMessage))
+    return UnixWorkerLink(data, decoder(WorkerMessage)), UnixWorkerLink(control, decoder(ControlMessage))
 
 
-class _TcpLink:
+class _TcpWorkerLink:
     """A ZeroMQ DEALER; its lock is there because ZeroMQ sockets may not be used by two threads at once."""
 
     def __init__(self, sock: Any, decode: Callable[[Buffer], list[Any]], silence: float | None) -> None:
@@ -112,12 +112,12 @@ class _TcpLink:
         return batches
 
 
-def tcp_links(settings: dict[str, Any], name: str) -> tuple[Link, Link]:
+def tcp_links(settings: dict[str, Any], name: str) -> tuple[WorkerLink, WorkerLink]:
     """Connect both links with the run's keys; heartbeats make a lost network an EOFError within seconds."""
     import zmq
 
     context: Any = zmq.Context.instance()
-    links: list[Link] = []
+    links: list[WorkerLink] = []
     for kind, union, silence in (("data", WorkerMessage, None), ("control", ControlMessage, _SILENCE)):
         sock = context.socket(zmq.DEALER)
         sock.setsockopt(zmq.IDENTITY, f"{name}/{kind}".encode())
@@ -129,5 +129,5 @@ def tcp_links(settings: dict[str, Any], name: str) -> tuple[Link, Link]:
         sock.curve_publickey = settings["public_key"].encode()
         sock.curve_secretkey = settings["secret_key"].encode()
         sock.connect(settings["addresses"][0])
-        links.append(_TcpLink(sock, decoder(union), silence))
+        links.append(_TcpWorkerLink(sock, decoder(union), silence))
     return links[0], links[1]

@@ -29,7 +29,7 @@ from parslab.wire.messages.worker import Outcome, RunTask
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from parslab.remote.worker.links import Link
+    from parslab.remote.worker.links import WorkerLink
     from parslab.remote.worker.output import Output
     from parslab.wire.stream import Batch, Buffer
 
@@ -55,7 +55,7 @@ class Worker:
         None far from it.
     """
 
-    def __init__(self, link: Link, output: Output, page: memoryview | None) -> None:
+    def __init__(self, link: WorkerLink, output: Output, page: memoryview | None) -> None:
         self._link = link
         self._output = output
         self._page = page if page is not None else memoryview(bytearray(16)).cast("q")

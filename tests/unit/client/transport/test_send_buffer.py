@@ -1,0 +1,249 @@
+"""What a client sends, interrupted before every single step of it: nothing is lost, doubled or torn."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from parslab.client.transport import send_buffer
+from parslab.client.transport.send_buffer import SendBuffer
+from parslab.wire.messages.client import ClientMessage, FollowOutput
+from parslab.wire.stream import Stream, decoder
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+FILE = SendBuffer.flush.__code__.co_filename
+
+
+class Wire:
+    """A socket that takes a few bytes at a time, and none every now and then."""
+
+    def __init__(self, portion: int) -> None:
+        self.portion = portion
+        self.taken = bytearray()
+        self.broken = False
+        self._calls = 0
+
+    def sendmsg(self, parts: Sequence[memoryview]) -> int:
+        self._calls += 1
+        if self.broken:
+            raise BrokenPipeError
+        if self._calls % 3 == 0:
+            raise BlockingIOError
+        data = b"".join(parts)[: self.portion]
+        self.taken += data
+        return len(data)
+
+    def send(self, data: bytes) -> int:
+        return self.sendmsg([memoryview(data)])
+
+    # What the receiving side of a Stream needs, to understand what was taken.
+
+    def setsockopt(self, *_: object) -> None: ...
+
+    def recv_into(self, view: memoryview, size: int = 0, flags: int = 0) -> int:
+        count = min(len(view), len(self.taken))
+        view[:count] = self.taken[:count]
+        del self.taken[:count]
+        return count
+
+
+def batches(wire: Wire) -> list[list[tuple[int, bytes]]]:
+    """What a peer makes of the bytes: (task, its frame) of each message of each batch."""
+    stream = Stream(wire, decoder(ClientMessage))  # type: ignore[arg-type]
+    found: list[list[tuple[int, bytes]]] = []
+    while wire.taken:
+        for messages, frames in stream.receive():
+            rest = b"".join(frames)
+            found.append([(message.task, rest) for message in messages])
+    return found
+
+
+def understood(wire: Wire) -> list[tuple[int, bytes]]:
+    """The same of all of them."""
+    return [one for batch in batches(wire) for one in batch]
+
+
+def interrupting(step: int, call: Callable[[], Any]) -> bool:
+    """Call with a KeyboardInterrupt before opcode number ``step`` of our file; whether there were that many."""
+    seen = 0
+
+    def trace(frame: Any, event: str, _: object) -> Any:
+        nonlocal seen
+        if frame.f_code.co_filename != FILE:
+            return None
+        frame.f_trace_opcodes = True
+        if event == "opcode":
+            seen += 1
+            if seen == step:
+                sys.settrace(None)
+                raise KeyboardInterrupt
+        return trace
+
+    old = sys.gettrace()
+    sys._getframe().f_trace_opcodes = True  # Python 3.12 looks for one such frame when tracing begins
+    sys.settrace(trace)
+    try:
+        call()
+    except KeyboardInterrupt:
+        return True
+    finally:
+        sys.settrace(old)
+    return False
+
+
+def steps(call: Callable[[int], bool]) -> Iterator[int]:
+    """Every step at which ``call(step)`` was interrupted, until there are no more."""
+    for step in range(1, 5000):
+        if not call(step):
+            assert step > 50
+            return
+        yield step
+    pytest.fail("it never ends")
+
+
+@pytest.mark.parametrize("keep", [False, True])
+@pytest.mark.parametrize("portion", [3, 40, 1 << 20])
+def test_messages_survive_an_interrupt_before_every_step(portion: int, keep: bool) -> None:
+    def attempt(step: int) -> bool:
+        wire = Wire(portion)
+        out = SendBuffer(wire, keep)  # type: ignore[arg-type]
+        for n in range(5):
+            out.outbox.append(FollowOutput(n))
+
+        def send() -> None:
+            while not out.push():
+                pass
+
+        hit = interrupting(step, send)
+        out.outbox.append(FollowOutput(5))
+        while not out.push():
+            pass
+        assert [task for task, _ in understood(wire)] == [0, 1, 2, 3, 4, 5], step
+        assert not out.congested
+        assert not out.outbox
+        return hit
+
+    assert len(list(steps(attempt))) > 50
+
+
+@pytest.mark.parametrize("keep", [False, True])
+@pytest.mark.parametrize("portion", [7, 90, 1 << 20])
+def test_frames_survive_an_interrupt_before_every_step(portion: int, keep: bool) -> None:
+    """A message with frames is there once or not at all, and as it was at the call."""
+
+    def attempt(step: int) -> bool:
+        wire = Wire(portion)
+        out = SendBuffer(wire, keep)  # type: ignore[arg-type]
+        out.outbox.append(FollowOutput(1))
+        array = bytearray(b"a" * 50)
+
+        def send() -> None:
+            out.add(FollowOutput(2), [memoryview(array), memoryview(array)])
+            while not out.flush():
+                pass
+
+        hit = interrupting(step, send)
+        if hit:
+            out.own()
+        array[:] = b"b" * 50
+        out.outbox.append(FollowOutput(3))
+        while not out.push():
+            pass
+        got = dict(understood(wire))
+        assert list(got) in ([1, 2, 3], [1, 3]), step
+        assert got.get(2, b"a" * 100) == b"a" * 100
+        return hit
+
+    assert len(list(steps(attempt))) > 50
+
+
+def test_what_nobody_reads_any_more_is_dropped() -> None:
+    wire = Wire(5)
+    out = SendBuffer(wire)  # type: ignore[arg-type]
+    out.outbox += [FollowOutput(n) for n in range(3)]
+    assert not out.push()
+    wire.broken = True
+    assert out.flush()
+    out.outbox.append(FollowOutput(4))
+    assert out.push()
+    assert not out.congested
+
+
+@pytest.mark.parametrize("behind", [0, 2])
+@pytest.mark.parametrize("portion", [40, 1 << 20])
+def test_another_peer_gets_what_the_first_did_not_write_down(portion: int, behind: int) -> None:
+    """Whenever the first one is gone, and whatever step an interrupt came before."""
+
+    def attempt(step: int) -> bool:
+        first, second = Wire(portion), Wire(portion)
+        out = SendBuffer(first, keep=True)  # type: ignore[arg-type]
+        array = bytearray(b"a" * 50)
+
+        def send() -> None:
+            for n in range(3):
+                out.outbox.append(FollowOutput(n))
+                out.push()
+            out.add(FollowOutput(3), [memoryview(array)])
+            while not out.flush():
+                pass
+
+        hit = interrupting(step, send)
+        first.broken = True
+        out.push()
+        out.own()
+        array[:] = b"b" * 50
+        assert out.push()  # nothing waits for room any more
+        out.outbox.append(FollowOutput(4))
+        out.push()
+        got = batches(first)
+        there = max(0, len(got) - behind)
+        out.resume(second, there)  # type: ignore[arg-type]
+        out.outbox.append(FollowOutput(5))
+        while not out.push():
+            pass
+        again = batches(second)
+        tasks = [one for batch in (*got[:there], *again) for one in batch]
+        assert [task for task, _ in tasks] in ([0, 1, 2, 3, 4, 5], [0, 1, 2, 4, 5], [0, 1, 4, 5], [0, 4, 5], [4, 5])
+        assert hit or len(tasks) == 6
+        assert dict(tasks).get(3, b"a" * 50) == b"a" * 50
+        assert out.last == there + len(again)
+        return hit
+
+    assert len(list(steps(attempt))) > 50
+
+
+def test_what_is_safe_is_not_kept() -> None:
+    wire = Wire(1 << 20)
+    out = SendBuffer(wire, keep=True)  # type: ignore[arg-type]
+    for n in range(10):
+        out.outbox.append(FollowOutput(n))
+        while not out.push():
+            pass
+        out.safe = n
+    assert len(out._kept) == 2
+    assert out.last == 10
+    out.stop_keeping()
+    assert not out._kept
+    out.outbox.append(FollowOutput(11))
+    while not out.push():
+        pass
+    assert not out._kept
+
+
+def test_what_is_too_much_to_keep_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(send_buffer, "_KEPT", 1000)
+    first, second = Wire(1 << 20), Wire(1 << 20)
+    out = SendBuffer(first, keep=True)  # type: ignore[arg-type]
+    for n in range(4):
+        out.add(FollowOutput(n), [b"x" * 400])
+        while not out.flush():
+            pass
+    out.resume(second, 0)  # type: ignore[arg-type]
+    while not out.flush():
+        pass
+    assert [[task for task, _ in batch] for batch in batches(second)] == [[], [], [2], [3]]
+    assert out.last == 4

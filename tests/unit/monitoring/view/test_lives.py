@@ -1,0 +1,107 @@
+"""A task whose whole life is told in one event looks to everybody as if each step had been told."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from parslab.dataflow.graph.table import TaskTable
+from parslab.dataflow.graph.values import StoredValue
+from parslab.monitoring.view.view import View
+from parslab.records.events import TaskMoved, TaskSubmitted
+from parslab.records.states import FINAL, TaskState
+from parslab.testing.fakes import call
+from parslab.wire.messages.base import Failure, TaskKind
+
+S = TaskState
+
+
+class Told:
+    """A table whose events a view hears of now and then."""
+
+    def __init__(self, lives: bool) -> None:
+        self.table = TaskTable(("llex",), retries=1, lives=lives)
+        self.view = View(graph_limit=4)
+        self.known: list[Any] = []
+        self.rows: dict[int, Any] = {}
+        self.heard = 0
+        self.now = 0.0
+
+    def do(self, what: int, which: int) -> None:
+        """One of the things that can happen, to one of the tasks."""
+        self.now += 1.0
+        table, known = self.table, self.known
+        if what == 0 or not known:
+            ids = [task.id for task in known if task.id in table.tasks]
+            kind = TaskKind.join if which % 5 == 4 else TaskKind.remote
+            table.submit(0, call(len(known), *ids[which % 3 : 2], kind=kind, at=self.now), [], f"app{which % 2}")
+            known.append(table.tasks[len(known)])
+            return
+        task = known[which % len(known)]
+        if what == 1:
+            if task.state is S.ready:
+                table.sent(task, self.now, "w")
+        elif what == 2:
+            table.begun(task, self.now, "w")
+        elif what == 3:
+            if task.state in {S.launched, S.running} and task.kind == TaskKind.remote:
+                table.succeeded(task, StoredValue(b"v", []), self.now - 0.5, self.now, "w")
+        elif what == 4:
+            if task.state in {S.launched, S.running}:
+                table.failed(task, Failure("ValueError: no"), self.now - 0.5, self.now, "w")
+        elif what == 5:
+            if task.state is S.launched and task.kind == TaskKind.remote:
+                table.returned(task, self.now)
+        elif what == 6:
+            table.cancel([task.id], self.now)
+        elif what == 7:
+            if task.state in {S.launched, S.running} and task.kind == TaskKind.join:
+                table.joins(task, tuple(t.id for t in known[:1] if t is not task), True, self.now - 0.5, self.now)
+        else:
+            self.hear()
+
+    def hear(self) -> None:
+        events, self.table.out.events = self.table.out.events, []
+        self.heard += len(events)
+        self.view.apply(events, self.now)
+        for cells in self.view.take_batch().tasks:
+            self.rows[cells[0]] = cells
+
+
+@given(st.lists(st.tuples(st.integers(0, 8), st.integers(0, 9)), max_size=80))
+@settings(deadline=None)
+def test_one_event_tells_what_many_told(steps: list[tuple[int, int]]) -> None:
+    one, many = Told(lives=True), Told(lives=False)
+    for told in (one, many):
+        for what, which in steps:
+            told.do(what, which)
+        told.hear()
+    assert one.rows == many.rows
+    assert one.view.overview(0.0) == many.view.overview(0.0)
+    assert one.view.graph.everything() == many.view.graph.everything()
+    assert one.view.strays == many.view.strays == 0
+    assert one.heard <= many.heard
+
+
+def test_a_task_that_nobody_has_heard_of_is_one_event() -> None:
+    told = Told(lives=True)
+    for what in (0, 1, 2, 3):
+        told.do(what, 0)
+    (event,) = told.table.out.events
+    assert isinstance(event, TaskSubmitted)
+    assert event.state is S.exec_done
+    told.hear()
+    assert told.rows[0][2] == "exec_done"
+    assert told.view.finished == 1
+
+
+def test_from_when_it_is_told_of_each_step_is_an_event() -> None:
+    told = Told(lives=True)
+    told.do(0, 0)
+    told.hear()
+    told.do(1, 0)
+    told.do(3, 0)
+    assert [e.state for e in told.table.out.events if isinstance(e, TaskMoved)] == [S.launched, S.running, S.exec_done]
+    assert told.known[0].state in FINAL

@@ -1,0 +1,166 @@
+"""The runner of batch providers where it decides between the scheduler, the accounting, and what a job has left."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from parslab.providers import GridEngineProvider, PBSProProvider, SlurmProvider
+from parslab.providers.base import SubmitError, exit_file
+from parslab.providers.batch.commands import CommandHung, CommandResult
+from parslab.providers.batch.runner import PATIENCE, BatchRunner, JobLedger
+from parslab.records.states import BlockState
+from parslab.testing.providers import Commands, a_job
+
+if TYPE_CHECKING:
+    from parslab.providers.batch.base import BatchProvider
+
+SUBMITTED = CommandResult(0, "Submitted batch job 7\n")
+
+
+class Bench:
+    """A runner of Slurm with commands that are played, and a clock that is set."""
+
+    def __init__(self, **answers: CommandResult | OSError | list[CommandResult | OSError]) -> None:
+        self.now = 0.0
+        self.commands = Commands({name: a if isinstance(a, list) else [a] for name, a in answers.items()})
+        self.runner = BatchRunner(SlurmProvider(), self.commands, lambda: self.now, JobLedger())
+
+    def status(self, job: str = "7") -> tuple[str, str]:
+        found = self.runner.status([job]).get(job)
+        return (found.state.value, found.reason) if found else ("", "")
+
+
+def test_nothing_is_asked_when_there_is_nothing_to_ask() -> None:
+    bench = Bench()
+    assert bench.runner.status([]) == {}
+    bench.runner.cancel([])
+    assert bench.commands.calls == []
+
+
+def test_a_command_that_hangs_may_have_submitted(tmp_path: Path) -> None:
+    bench = Bench(sbatch=CommandHung("sbatch did not answer"), squeue=CommandResult(0, "7|parslab.run.label.1\n"))
+    assert bench.runner.submit(a_job(tmp_path)) == "7"
+    bench = Bench(
+        sbatch=CommandResult(1, "", "sbatch: error: Socket timed out on send/recv"),
+        squeue=CommandResult(0, "9|other\n"),
+    )
+    with pytest.raises(SubmitError, match=r"Slurm refused the job .*Socket timed out"):
+        bench.runner.submit(a_job(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("provider", "said", "advice"),
+    [
+        (
+            SlurmProvider(),
+            "sbatch: error: Batch job submission failed: Invalid account or account/partition",
+            "sacctmgr",
+        ),
+        (SlurmProvider(), "sbatch: error: invalid partition specified: nosuch", "sinfo lists partitions"),
+        (GridEngineProvider(), 'job requests unknown queue "x"', "qconf -sql lists queues"),
+        (PBSProProvider(), "qsub: Unknown queue", "qstat -Q lists queues"),
+    ],
+)
+def test_a_refusal_says_what_to_do(tmp_path: Path, provider: BatchProvider, said: str, advice: str) -> None:
+    command = provider.submit_command("")[0]
+    runner = BatchRunner(provider, Commands({command: [CommandResult(1, "", said)]}), ledger=JobLedger())
+    with pytest.raises(SubmitError) as caught:
+        runner.submit(a_job(tmp_path))
+    assert f"({command}): {said} ({advice}" in str(caught.value)
+
+
+def test_what_was_known_stays_while_a_job_is_not_listed() -> None:
+    bench = Bench(
+        squeue=[CommandResult(0, "7|RUNNING|None|n1\n"), CommandResult(0, "")], sacct=CommandResult(1, "", "disabled")
+    )
+    assert bench.status() == ("running", "")
+    bench.now = 10
+    assert bench.status() == ("running", "")
+    bench.now = 10 + PATIENCE - 0.1
+    assert bench.status() == ("running", "")
+    bench.now = 10 + PATIENCE
+    state, reason = bench.status()
+    assert state == "missing"
+    assert reason.startswith("Slurm does not know job 7 any more")
+
+
+def test_patience_begins_anew_when_a_job_is_seen_again() -> None:
+    listed, lost = CommandResult(0, "7|RUNNING|None|n1\n"), CommandResult(0, "")
+    bench = Bench(squeue=[lost, listed, lost, lost], sacct=lost)
+    assert bench.status() == ("", "")
+    bench.now = PATIENCE - 1
+    assert bench.status() == ("running", "")
+    bench.now = PATIENCE + 1
+    assert bench.status() == ("running", "")
+
+
+def test_the_accounting_knows_better_than_the_exit_status(tmp_path: Path) -> None:
+    bench = Bench(sbatch=SUBMITTED, squeue=CommandResult(0, ""), sacct=CommandResult(0, "7|TIMEOUT|0:0|n1\n"))
+    job = a_job(tmp_path)
+    bench.runner.submit(job)
+    Path(exit_file(job.script)).write_text("143\n")
+    assert bench.status() == ("finished", "TIMEOUT, it reached its walltime")
+
+
+def test_an_unreadable_exit_status_is_none(tmp_path: Path) -> None:
+    bench = Bench(sbatch=SUBMITTED, squeue=CommandResult(0, ""), sacct=FileNotFoundError("command not found: sacct"))
+    job = a_job(tmp_path)
+    bench.runner.submit(job)
+    Path(exit_file(job.script)).write_text("")
+    assert bench.status() == ("", "")
+
+
+def test_a_single_job_that_squeue_does_not_know_is_no_failure() -> None:
+    unknown = CommandResult(1, "", "slurm_load_jobs error: Invalid job id specified\n")
+    bench = Bench(squeue=unknown, sacct=CommandResult(0, "7|COMPLETED|0:0|n1\n"))
+    assert bench.status()[0] == "finished"
+
+
+def test_a_job_that_we_cancelled_was_scaled_in_however_it_ended() -> None:
+    bench = Bench(scancel=CommandResult(0), squeue=CommandResult(0, "7|FAILED|NonZeroExitCode|n1\n"))
+    bench.runner.cancel(["7"])
+    assert bench.status()[0] == "scaled_in"
+
+
+def test_a_cancel_that_is_too_late_is_no_error() -> None:
+    bench = Bench(
+        scancel=CommandResult(1, "", "scancel: error: Kill job error on job id 7: Invalid job id specified\n")
+    )
+    bench.runner.cancel(["7"])
+    ended = Bench(squeue=CommandResult(0, "7|COMPLETED|None|n1\n"))
+    ended.status()
+    ended.runner.cancel(["7"])
+    assert ended.commands.count("scancel") == 0
+
+
+def test_a_job_that_never_can_run_and_cannot_be_cancelled_now_is_tried_again() -> None:
+    never = CommandResult(0, "7|PENDING|PartitionTimeLimit|\n")
+    bench = Bench(squeue=never, scancel=[CommandHung("scancel did not answer"), CommandResult(0)])
+    state, reason = bench.status()
+    assert state == "queued"
+    assert "it cannot be cancelled now: scancel did not answer" in reason
+    assert bench.status()[0] == "failed"
+    assert bench.commands.count("scancel") == 2
+
+
+def test_numbers_that_are_given_a_second_time_are_new_jobs(tmp_path: Path) -> None:
+    bench = Bench(
+        sbatch=SUBMITTED, squeue=[CommandResult(0, "7|COMPLETED|None|n1\n"), CommandResult(0, "7|PENDING|Priority|\n")]
+    )
+    bench.runner.submit(a_job(tmp_path))
+    assert bench.status() == ("finished", "")
+    bench.runner.submit(a_job(tmp_path, "2"))
+    assert bench.status() == ("queued", "Priority")
+
+
+def test_runners_of_one_group_answer_for_each_other(tmp_path: Path) -> None:
+    commands = Commands({"sbatch": [SUBMITTED], "squeue": [CommandResult(0, "")], "sacct": [CommandResult(0, "")]})
+    one, other = (BatchRunner(SlurmProvider(partition=name), commands) for name in "ab")
+    assert one.group == other.group != BatchRunner(SlurmProvider(clusters="c"), commands).group
+    job = a_job(tmp_path)
+    one.submit(job)
+    Path(exit_file(job.script)).write_text("0\n")
+    assert other.status(["7"])["7"].state is BlockState.finished
