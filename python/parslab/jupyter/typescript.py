@@ -1,7 +1,8 @@
 """The panel protocol and the task states as TypeScript, so that each is declared once, in Python.
 
 ``python -m parslab.jupyter.typescript`` prints the text of ``labextension/src/protocol.ts``; with a path it writes that
-file.  Called by developers only; ``tests/unit/jupyter/test_typescript.py`` fails when the committed file is not what comes out
+file.  Called by developers only; ``tests/unit/jupyter/test_typescript.py`` fails when the committed file is not what
+comes out
 here.  Docstrings of structs and fields travel along as comments.  Structs that a front end sends may leave out fields
 that have a default; structs that it receives always carry all of their fields.
 """

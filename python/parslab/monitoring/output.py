@@ -3,7 +3,8 @@
 [core]  A task may print without end while memory, database and panel may not grow without end.  :class:`PrintedOutput`
 gathers text between two flushes (loop thread), :class:`OutputLimit` decides what of it is written down (store thread).
 
-Invariants: a ``PrintedOutput`` holds at most ``HEAD + 4 * TAIL`` characters after each ``add``; a ``OutputLimit`` lets at most
+Invariants: a ``PrintedOutput`` holds at most ``HEAD + 4 * TAIL`` characters after each ``add``; a ``OutputLimit``
+lets at most
 ``HEAD`` characters be written as chunks and holds at most ``TAIL`` more; written + skipped + tail = all that was
 printed.
 """

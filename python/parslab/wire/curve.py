@@ -1,8 +1,8 @@
 """Keys of a run: every TCP link is CurveZMQ, and only holders of the run's client key may connect.
 
 The key pairs are made anew for each run and lie in 0600 files of its folder, where a DataFlowKernel that is started
-again after a crash finds them. :class:`CurveGate` answers ZeroMQ's questions about newcomers (ZAP, RFC 27) inside the poll
-loop, so no thread is needed for it.
+again after a crash finds them. :class:`CurveGate` answers ZeroMQ's questions about newcomers (ZAP, RFC 27) inside
+the poll loop, so no thread is needed for it.
 """
 
 from __future__ import annotations

@@ -3,7 +3,8 @@
 An app is known by where it is defined (module and qualified name), and the newest one of a name counts: a cell that is
 run again makes another app.  Names that do not tell one function from another, those of lambdas and of functions
 defined in functions, are not looked for: such tasks call again what they called.  Asked by the DataFlowKernel
-(``RequestDefinitions``); answered by a thread of its own, because pickling a user's function takes time and runs the user's code.
+(``RequestDefinitions``); answered by a thread of its own, because pickling a user's function takes time and runs the
+user's code.
 """
 
 from __future__ import annotations

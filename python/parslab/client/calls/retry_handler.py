@@ -1,8 +1,9 @@
 """The retry handler of ``Config``: asked in this process what a failed attempt costs of its task's retries.
 
-The DataFlowKernel sends ``RequestRetryCost`` and lets the task wait; a thread of ours calls the handler, one failure after the
-other, and answers ``RetryCost``.  The handler never travels: it may use everything of the notebook.  While there is one,
-what was called is remembered until it has ended, arguments included, because the handler may look at them.
+The DataFlowKernel sends ``RequestRetryCost`` and lets the task wait; a thread of ours calls the handler, one failure
+after the
+other, and answers ``RetryCost``.  The handler never travels: it may use everything of the notebook.  While there is
+one, what was called is remembered until it has ended, arguments included, because the handler may look at them.
 """
 
 from __future__ import annotations

@@ -37,7 +37,7 @@ _DRAIN = 2.0
 
 
 class Lifecycle(ABC):
-    """The bond between this process and a run; for :class:`~parslab.client.handle.dfk.DataFlowKernel`, which documents it."""
+    """The connection between this process and a run; :class:`~parslab.client.handle.dfk.DataFlowKernel` documents it."""
 
     _link: KernelLink
     """Made by :meth:`_make_parts`."""

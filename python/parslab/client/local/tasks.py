@@ -1,7 +1,7 @@
 """Tasks that run in this process: thread-pool apps, the bodies of join apps, and futures of somebody else.
 
-The DataFlowKernel says when they may run (``RunLocalTask``) and keeps their states; values stay here, by reference, until a
-worker needs one (``RequestValue``).
+The DataFlowKernel says when they may run (``RunLocalTask``) and keeps their states; values stay here, by reference,
+until a worker needs one (``RequestValue``).
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Tasks that somebody wants tried again [shell]: notebooks are asked for mended functions, then the graph reopens.
 
 Orders come from a notebook (``future.retry()``, ``%parsl retry``) or from a panel behind one.  Every notebook that has
-some of the tasks is asked what their apps call now (``RequestDefinitions``) and answers with ``RetryTasks``.  One that does not answer
+some of the tasks is asked what their apps call now (``RequestDefinitions``) and answers with ``RetryTasks``.  One
+that does not answer
 soon, because a cell holds its interpreter or it is gone, is done without.  What a worker has not let go of is waited
 for.  Owned by the DataFlowKernel's loop.
 """

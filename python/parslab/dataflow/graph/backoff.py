@@ -1,6 +1,7 @@
 """What is remembered of a task whose attempt has failed, until it has ended [core].
 
-The table makes a :class:`RetryState` at the first failure of a task that may be tried again, or that a retry handler is to
+The table makes a :class:`RetryState` at the first failure of a task that may be tried again, or that a retry handler
+is to
 be asked about; a task that does not fail never has one.  An attempt whose function raised is followed by the next one
 at once.  So is the first that was lost with a machine; the next in a row are followed after 1, 2, 4 ... seconds,
 because what ended them may still be there.

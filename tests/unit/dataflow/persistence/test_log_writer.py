@@ -107,7 +107,8 @@ def test_what_clients_say_is_read_as_they_said_it(recorder: LogWriter) -> None:
     recorder.note(RunClosed("it was over"))
     found = items(recorder)
     assert [type(item) for item in found] == [
-        RunOpened, ClientJoined, FunctionItem, CallItem, CallItem, ReleaseItem, MessageItem, MessageItem, BatchEnd, CallItem, BatchEnd, ClientGone, RunClosed,
+        RunOpened, ClientJoined, FunctionItem, CallItem, CallItem, ReleaseItem, MessageItem, MessageItem, BatchEnd,
+        CallItem, BatchEnd, ClientGone, RunClosed,
     ]  # fmt: skip
     assert found[2] == FunctionItem(0, 7, code, b"pickle")
     assert found[3].submit.fn == 7

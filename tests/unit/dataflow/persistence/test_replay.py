@@ -160,7 +160,8 @@ def test_joins_go_on_waiting() -> None:
 def test_a_join_that_had_ended_holds_what_it_joined() -> None:
     join = called(0, kind=TaskKind.join)
     items = (
-        join, called(1), called(2), MessageItem(0, JoinBodyReturned(0, (1,), False, 1.0), []), ended(1), ended(0, text=b""),
+        join, called(1), called(2), MessageItem(0, JoinBodyReturned(0, (1,), False, 1.0), []), ended(1),
+        ended(0, text=b""),
         ReleaseItem(0, [1]), called(3, 0),
     )  # fmt: skip
     there = recovered(*items)
@@ -212,8 +213,10 @@ def test_what_is_said_of_clients_and_functions() -> None:
     recovery = Replay()
     items = (
         RunOpened("r", "1", 1, 5, 0.0), ClientJoined(0, "a.ipynb", 5, "h", True), ClientJoined(1, "", 6, "h", False),
-        CODED, FunctionItem(1, 0, DefineFunction(4, b"d", "app", 1), b"pickle"), FunctionItem(1, 1, DefineFunction(5, b"e", "app", 1), b"pickle"),
-        MessageItem(1, ForgetFunctions([5]), []), called(1 << 40, client=1), ClientGone(1), LingerSet(60.0), called(7), MessageItem(0, FollowOutput(7), []),
+        CODED, FunctionItem(1, 0, DefineFunction(4, b"d", "app", 1), b"pickle"),
+        FunctionItem(1, 1, DefineFunction(5, b"e", "app", 1), b"pickle"),
+        MessageItem(1, ForgetFunctions([5]), []), called(1 << 40, client=1), ClientGone(1), LingerSet(60.0),
+        called(7), MessageItem(0, FollowOutput(7), []),
         DamageItem(10, "bytes"), RunClosed("it was told to"),
     )  # fmt: skip
     recovery.read((AT, item) for item in items)
