@@ -37,7 +37,7 @@ _DRAIN = 2.0
 
 
 class Lifecycle(ABC):
-    """The connection between this process and a run; :class:`~parslab.client.handle.dfk.DataFlowKernel` documents it."""
+    """The bond between this process and a run; :class:`~parslab.client.handle.dfk.DataFlowKernel` documents it."""
 
     _link: KernelLink
     """Made by :meth:`_make_parts`."""
