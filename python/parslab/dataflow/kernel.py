@@ -93,7 +93,7 @@ class Kernel(WorkerEvents, Sessions):
         self.codes = FunctionRegistry()
         self.memo = Memo(self.codes, on=settings.get("app_cache", True))
         self.table = TaskTable(self.labels, settings.get("retries", 0), self.memo, lives=True)
-        self.remembered = Checkpointing(self.memo, settings, self.at, self._tell)
+        self.remembered = Checkpointing(self.memo, settings, self.at, self.notify)
         self.reasons: list[Callable[[int], str | None]] = []
         """Asked first why a task ran."""
         self.loop = Loop(self.act, self._broke)
@@ -278,8 +278,21 @@ class Kernel(WorkerEvents, Sessions):
         """Tell monitoring."""
         self.table.out.events.append(event)
 
-    def _tell(self, level: str, text: str) -> None:
-        self.event(NoticeRaised(time(), level, text))
+    def emit(self, event: Event) -> None:
+        """Pass an event to monitoring."""
+        self.table.out.events.append(event)
+
+    def notify(self, level: str, text: str) -> None:
+        """Show the user a notice."""
+        self.emit(NoticeRaised(time(), level, text))
+
+    def call_at(self, when: float, call: Callable[[], None]) -> None:
+        """Run ``call`` in the loop's thread at the time ``when``."""
+        self.at(when, call)
+
+    def call_soon(self, call: Callable[[], None]) -> None:
+        """Run ``call`` in the loop's thread soon; safe from any thread."""
+        self.loop.post(call)
 
     def at(self, when: float, call: Callable[[], None]) -> None:
         """Call at this time, in the loop."""
