@@ -85,7 +85,7 @@ def workers_of(pid: int) -> list[int]:
     found = []
     for child in psutil.Process(pid).children():
         with contextlib.suppress(psutil.Error):
-            if child.status() != psutil.STATUS_ZOMBIE and "parslab-undertaker" not in child.cmdline():
+            if child.status() != psutil.STATUS_ZOMBIE and "parslab-reaper" not in child.cmdline():
                 found.append(child.pid)
     return found
 

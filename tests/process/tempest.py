@@ -199,7 +199,7 @@ class Tempest:
         for process in residents(self.house.token):
             with contextlib.suppress(psutil.Error):
                 words = " ".join(process.cmdline())
-                undertaker = "parslab-undertaker" in words
+                undertaker = "parslab-reaper" in words
                 if (
                     _PARTS[kind] in words
                     and not undertaker

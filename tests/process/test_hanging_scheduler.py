@@ -18,9 +18,9 @@ from parslab.providers.base import Job, JobStatus
 from parslab.providers.local import LocalProvider
 from parslab.records.events import BlockMoved, NoticeRaised
 from parslab.records.states import BlockState
-from parslab.scaling.base import Load
+from parslab.scaling.block_journal import NAME, leftovers
 from parslab.scaling.controller import ScalingController
-from parslab.scaling.journal import NAME, leftovers
+from parslab.scaling.controller_owner import ExecutorLoad
 from tests.process.house import until, within
 
 if TYPE_CHECKING:
@@ -51,8 +51,8 @@ class Loop:
     def post(self, call: Callable[[], None]) -> None:
         self._calls.put(call)
 
-    def load(self) -> Load:
-        return Load(self.tasks, self.tasks, {})
+    def load(self) -> ExecutorLoad:
+        return ExecutorLoad(self.tasks, self.tasks, {})
 
     def release_block(self, block: str) -> None:
         """It has no managers."""

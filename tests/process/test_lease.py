@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 
 import parslab
-from parslab.cleanup.cleanup import sweep
+from parslab.cleanup.dead_runs import remove_dead_runs
 from tests.process.blocks import block_leaders
 from tests.process.house import House, Script, alive, is_gone, until
 from tests.process.panel import picture
@@ -193,9 +193,9 @@ def test_a_dataflowkernel_that_is_killed_while_it_waits_leaves_nothing(house: Ho
     until(is_gone(facts["dfk"]))
     with house.script("import parslab.client.process.launch as s; tell(runs=s.find_runs())\n") as looks:
         assert looks.hear()["runs"] == []
-    sweep(house.jupyter, lease["ends"] - 1)
+    remove_dead_runs(house.jupyter, lease["ends"] - 1)
     assert known(house, facts["run"])["ends"] == lease["ends"]
-    sweep(house.jupyter, lease["ends"] + 1)
+    remove_dead_runs(house.jupyter, lease["ends"] + 1)
     house.must_be_empty()
 
 

@@ -15,7 +15,7 @@ import pytest
 
 import parslab
 from parslab import python_app
-from parslab.scaling.journal import BlockJournal, leftovers
+from parslab.scaling.block_journal import BlockJournal, leftovers
 from tests.process.blocks import executor
 from tests.process.house import is_gone, until, workers_of
 from tests.process.lives import Lives

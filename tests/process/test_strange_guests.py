@@ -12,7 +12,7 @@ import msgspec
 import pytest
 
 from parslab import python_app
-from parslab.places import runtime_dir
+from parslab.paths import runtime_dir
 from parslab.wire.messages.base import PROTOCOL, DefineFunction
 from parslab.wire.messages.client import CancelTasks, ClientHello, FetchValue, SubmitTask
 from tests.process.house import until

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 import psutil
 import pytest
 
-from parslab.scaling.journal import leftovers
+from parslab.scaling.block_journal import leftovers
 from tests.process.blocks import block_leaders, managers
 from tests.process.house import LEASE, House, Script, alive, is_gone, until, workers_of
 from tests.process.test_magics import Notebook

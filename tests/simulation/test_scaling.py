@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from parslab.scaling.strategies import Decision, Picture
+    from parslab.scaling.strategies import Decision, ScalingState
 
 
 @pytest.fixture
@@ -462,7 +462,7 @@ class Broken:
     def __init__(self) -> None:
         self.asked = 0
 
-    def decide(self, picture: Picture) -> Decision:
+    def decide(self, picture: ScalingState) -> Decision:
         raise ZeroDivisionError("oops")
 
 

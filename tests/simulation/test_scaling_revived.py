@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from parslab.scaling.blocks import GRACE, RETURN
-from parslab.scaling.jobs import LOOK_FOR
-from parslab.scaling.journal import BlockJournal, leftovers
+from parslab.scaling.block_jobs import LOOK_FOR
+from parslab.scaling.block_journal import BlockJournal, leftovers
+from parslab.scaling.block_table import GRACE, RETURN
 from parslab.testing.scaling import RECONNECT_FOR, Cluster
 
 if TYPE_CHECKING:

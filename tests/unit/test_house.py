@@ -20,7 +20,7 @@ DESIGN = ROOT / "python" / "DESIGN.md"
 
 LAYERS = (
     {"errors"},
-    {"records", "options", "defaults", "addresses", "cores", "files", "places", "version", "checkpoints"},
+    {"records", "options", "defaults", "addresses", "cores", "atomic_files", "paths", "version", "checkpoints"},
     {"wire", "serialize", "bodies", "description"},
     {"launchers", "monitoring", "data_provider", "remote"},
     {"providers"},

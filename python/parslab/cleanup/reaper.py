@@ -1,9 +1,9 @@
-"""Who sees to it that nothing of a run stays when its DataFlowKernel and its notebook are killed together [shell].
+"""Removes a run whose DataFlowKernel and notebook are killed together [shell].
 
-A shell, a child of the DataFlowKernel, that waits for a pipe to close and costs next to nothing.  When the
-DataFlowKernel ends in order it takes the shell along.  When it is killed the pipe closes, and the shell becomes a
-Python that ends what tasks have left running, and buries the run as soon as it may be: not while somebody may start it
-again.
+The reaper is a shell, a child of the DataFlowKernel.  It waits for a pipe to close, which costs next to nothing.  A
+DataFlowKernel that ends in order kills the shell.  When the DataFlowKernel is killed, the pipe closes and the shell
+replaces itself by a Python process.  That process kills what tasks have left running, and removes the run as soon as no
+notebook may come back to it.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from parslab.cleanup.cleanup import burial, dead_runs, end_processes, entomb, serves
+from parslab.cleanup.dead_runs import end_processes, find_dead_runs, process_runs, removable_at, remove_dead_run
 
 __all__ = ["Reaper", "serve"]
 
@@ -24,49 +24,43 @@ _START = (
     "import json, sys; s = json.load(open(sys.argv[1])); sys.path[:] = s['path']; "
     "from parslab.cleanup.reaper import serve; serve(s)"
 )
-_LOOK = 2.0
-"""Most seconds between two looks at a run that may not be buried yet."""
+_CHECK_EVERY = 2.0
+"""Most seconds between two checks of a run that a notebook may still come back to."""
 
 
 class Reaper:
-    """The one of this process, which has just begun to serve a run.
+    """The reaper of this process, which is a DataFlowKernel that has just begun to serve.
 
     Parameters
     ----------
     settings
-        Of the run, as they stand in its folder.
+        The settings of the run, as the file ``settings.json`` in its folder holds them.
     """
 
     def __init__(self, settings: dict[str, Any]) -> None:
         reads, self._writes = os.pipe()
         path = Path(settings["run_dir"]) / "settings.json"
-        command = ["/bin/sh", "-c", _SHELL, "parslab-undertaker", sys.executable, "-c", _START, str(path)]
+        command = ["/bin/sh", "-c", _SHELL, "parslab-reaper", sys.executable, "-c", _START, str(path)]
         try:
             self.popen = subprocess.Popen(command, stdin=reads, start_new_session=True)
         finally:
             os.close(reads)
 
     def dismiss(self) -> None:
-        """The run has ended in order."""
+        """End the reaper: the run has ended in order."""
         self.popen.kill()
         self.popen.wait()
         os.close(self._writes)
 
 
 def serve(settings: dict[str, Any]) -> None:
-    """What it does once the DataFlowKernel is gone.
-
-    Parameters
-    ----------
-    settings
-        Of the run.
-    """
+    """Remove the run after its DataFlowKernel was killed; returns when the run is removed or restarted."""
     end_processes(settings["run"], lost=True)
     connection = Path(settings["connection"])
-    while info := dict(dead_runs(connection.parent)).get(connection):
-        attended = any(serves(pid, info["since"]) for pid in info.get("owners", ()))
-        wait = burial(info, attended) - time.time()
+    while info := dict(find_dead_runs(connection.parent)).get(connection):
+        attended = any(process_runs(pid, info["since"]) for pid in info.get("owners", ()))
+        wait = removable_at(info, attended) - time.time()
         if wait <= 0:
-            entomb(connection, info)
+            remove_dead_run(connection, info)
         else:
-            time.sleep(min(wait, _LOOK))
+            time.sleep(min(wait, _CHECK_EVERY))

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 from parslab.addresses import candidate_addresses
 from parslab.cli.findings import address_trouble, ended_trouble, python_trouble, tail
 from parslab.errors import ConfigurationError
-from parslab.places import import_prefix
+from parslab.paths import python_path_prefix
 from parslab.providers.base import Job, SubmitError
 from parslab.records.states import ENDED, BlockState
 from parslab.scaling.strategies import strategy_named
@@ -197,7 +197,7 @@ class Probe:
         words = [executor.settings()["python"], str(program), str(folder), *addresses]
         self.job = Job(
             name=f"parslab.doctor.{executor.label}",
-            command=import_prefix() + shlex.join(words),
+            command=python_path_prefix() + shlex.join(words),
             script=str(folder / "doctor.sh"),
             stdout=str(folder / "doctor.out"),
             stderr=str(folder / "doctor.err"),

@@ -16,10 +16,10 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from parslab.cleanup.cleanup import dead_runs, entomb, serves
+from parslab.cleanup.dead_runs import find_dead_runs, process_runs, remove_dead_run
 from parslab.client.process.launch import FoundRun, connect, connection_path, digest, find_runs, read_connection
 from parslab.errors import ConfigurationError
-from parslab.places import runtime_dir
+from parslab.paths import runtime_dir
 from parslab.records.spans import said
 from parslab.wire.messages.base import PROTOCOL
 from parslab.wire.messages.client import ClientHello
@@ -79,7 +79,7 @@ class Reattach:
     def bury(self) -> None:
         """End what is left of dead runs: once their successor is there, which may be killed before it is."""
         for path, info in self.dead:
-            entomb(path, info)
+            remove_dead_run(path, info)
 
 
 def come_back(notebook: str, config: Config | None, resume: bool = True) -> Reattach:
@@ -149,8 +149,9 @@ def _has_record(info: Mapping[str, Any]) -> bool:
 def _dead(notebook: str) -> list[tuple[Path, dict[str, Any]]]:
     """Runs of this notebook whose DataFlowKernel was killed and whom nobody looks after, newest first."""
     found = []
-    for path, info in dead_runs(runtime_dir()):
-        if info.get("notebook") == notebook and not any(serves(pid, info["since"]) for pid in info.get("owners", ())):
+    for path, info in find_dead_runs(runtime_dir()):
+        owners = info.get("owners", ())
+        if info.get("notebook") == notebook and not any(process_runs(pid, info["since"]) for pid in owners):
             with contextlib.suppress(ConfigurationError):
                 found.append((path, read_connection(path)))
     return sorted(found, key=lambda one: float(one[1]["started"]), reverse=True)
@@ -170,7 +171,7 @@ def _revived(info: dict[str, Any], notebook: str, config: Config | None) -> Data
     run_dir = Path(info["run_dir"])
     with alone(run_dir):  # until it has said where it is
         there = read_connection(connection_path(info["run"]))
-        if serves(there["pid"], there["since"]):
+        if process_runs(there["pid"], there["since"]):
             return attached(there, notebook, config)
         config, threads = _settings_of(info, config)
         starts = 0
@@ -234,7 +235,7 @@ def what_is_left(still: PriorTasks | None, blocks: int) -> str:
 def _sharers(kernel: DataFlowKernel) -> list[int]:
     """Other live processes of the same notebook (one that has just died may not have been noticed yet)."""
     sharers = kernel.still.sharers if kernel.still is not None else ()
-    return [pid for pid in sharers if serves(pid, time.time())]
+    return [pid for pid in sharers if process_runs(pid, time.time())]
 
 
 def live_run(run: str | None) -> dict[str, Any]:

@@ -18,7 +18,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from parslab.places import process_space
+from parslab.paths import pid_namespace
 
 __all__ = ["main"]
 
@@ -62,7 +62,7 @@ def _serve(settings: dict[str, Any], fd: int) -> None:
     kernel.loop.catch(signal.SIGCHLD, kernel.reap)
     try:
         if settings.get("revived"):
-            from parslab.cleanup.cleanup import end_processes
+            from parslab.cleanup.dead_runs import end_processes
 
             # What tasks of the lost one have started outside the groups of their workers, which have gone with it.
             end_processes(settings["run"], lost=True)
@@ -101,11 +101,11 @@ def _serve(settings: dict[str, Any], fd: int) -> None:
 def _sweep(folder: Path) -> None:
     """Bury the runs that were killed together with their notebooks, when this one has begun its own work, and when
     nobody has come back for them."""
-    from parslab.cleanup.cleanup import sweep
+    from parslab.cleanup.dead_runs import remove_dead_runs
 
     time.sleep(_SWEEP)
     while True:
-        sweep(folder)
+        remove_dead_runs(folder)
         time.sleep(_SWEEP_AGAIN)
 
 
@@ -115,7 +115,7 @@ def _known_to_all(settings: dict[str, Any]) -> dict[str, Any]:
         "run": settings["run"],
         "pid": os.getpid(),
         "host": socket.gethostname(),
-        "space": process_space(),
+        "space": pid_namespace(),
         "socket": str(Path(settings["sockets"]) / "dfk.sock"),
         "run_dir": settings["run_dir"],
         "package": settings["package"],

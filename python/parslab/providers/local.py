@@ -19,7 +19,7 @@ import time
 import uuid
 from typing import TYPE_CHECKING, ClassVar
 
-from parslab.files import write_whole
+from parslab.atomic_files import write_atomically
 from parslab.providers.base import Job, JobStatus, Provider, SubmitError, ended, exit_file, script_text
 from parslab.records.states import BlockState
 
@@ -77,7 +77,7 @@ class LocalRunner:
 
     def submit(self, job: Job) -> str:
         try:
-            write_whole(job.script, self._provider.script(job), 0o700)
+            write_atomically(job.script, self._provider.script(job), 0o700)
             block = _begun(job)
         except OSError as error:
             raise SubmitError(f"Block {job.name} cannot be started on {socket.gethostname()}: {error}.") from error

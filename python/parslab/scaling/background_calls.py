@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["BackgroundCalls", "Inbox", "Runs"]
+__all__ = ["BackgroundCalls", "CallRunner", "Inbox"]
 
 log = logging.getLogger(__name__)
 
@@ -53,7 +53,7 @@ class Inbox:
         return True
 
 
-class Runs(Protocol):
+class CallRunner(Protocol):
     """What runs errands; tests run them in virtual time."""
 
     busy: int
@@ -72,7 +72,7 @@ class BackgroundCalls:
         self.busy = 0
 
     def run(self, call: Callable[[], T], done: Callable[[T | None, Exception | None], None]) -> None:
-        """See :class:`Runs`."""
+        """See :class:`CallRunner`."""
         self.busy += 1
         self._waiting.append((call, done))
         self._begin()

@@ -13,24 +13,24 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from parslab.errors import ConfigurationError
-from parslab.scaling.adoption import BlockRecovery
 from parslab.scaling.background_calls import Inbox
-from parslab.scaling.blocks import BlockTable
+from parslab.scaling.block_jobs import BlockJobs
+from parslab.scaling.block_journal import BlockJournal
+from parslab.scaling.block_recovery import BlockRecovery
+from parslab.scaling.block_table import BlockTable
 from parslab.scaling.explain import stopped
-from parslab.scaling.jobs import BlockJobs
-from parslab.scaling.journal import BlockJournal
-from parslab.scaling.picture import ScalingView, slots_of
-from parslab.scaling.strategies import Decision, Fixed, Limits, Picture, Strategy, bounded, strategy_named
-from parslab.scaling.watch import watcher
+from parslab.scaling.job_watcher import watcher
+from parslab.scaling.state_tracker import StateTracker, slots_of
+from parslab.scaling.strategies import BlockLimits, Decision, Fixed, ScalingState, Strategy, bounded, strategy_named
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from parslab.providers.base import JobStatus, Runner
-    from parslab.scaling.background_calls import Runs
-    from parslab.scaling.base import ScalingOwner
-    from parslab.scaling.blocks import Block
-    from parslab.scaling.watch import JobWatcher
+    from parslab.scaling.background_calls import CallRunner
+    from parslab.scaling.block_table import Block
+    from parslab.scaling.controller_owner import ScalingOwner
+    from parslab.scaling.job_watcher import JobWatcher
 
 __all__ = ["ScalingController"]
 
@@ -67,7 +67,7 @@ class ScalingController:
         folder: Path,
         *,
         clock: Callable[[], float] = time.time,
-        errands: Runs | None = None,
+        errands: CallRunner | None = None,
         runner: Runner | None = None,
     ) -> None:
         self.label: str = settings["label"]
@@ -92,14 +92,14 @@ class ScalingController:
         )
         self._watcher: JobWatcher | None = None
         self._strategy: Strategy = Fixed()
-        limits = Limits(
+        limits = BlockLimits(
             init_blocks=settings["init_blocks"],
             min_blocks=settings["min_blocks"],
             max_blocks=settings["max_blocks"],
             parallelism=settings["parallelism"],
             max_idletime=_number(owner.run, "max_idletime", 120.0),
         )
-        self._sight = ScalingView(limits, slots_of(settings), settings.get("nodes_per_block", 1))
+        self._sight = StateTracker(limits, slots_of(settings), settings.get("nodes_per_block", 1))
         self._period = _number(owner.run, "strategy_period", 5.0)
         self._awake = False
         self._planned = float("inf")
@@ -218,7 +218,7 @@ class ScalingController:
         if due is not None:
             self._plan(max(now + GAP, due))
 
-    def _asked(self, picture: Picture) -> Decision:
+    def _asked(self, picture: ScalingState) -> Decision:
         """What the strategy says; one that breaks is replaced."""
         try:
             decision = self._strategy.decide(picture)

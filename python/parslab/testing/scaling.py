@@ -22,8 +22,8 @@ from typing import TYPE_CHECKING, Any
 from parslab.providers.base import Job, JobStatus, SubmitError
 from parslab.records.events import BlockMoved, NoticeRaised
 from parslab.records.states import BlockState
-from parslab.scaling.base import BlockLoad, Load
 from parslab.scaling.controller import ScalingController
+from parslab.scaling.controller_owner import BlockLoad, ExecutorLoad
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from parslab.records.events import Event
 
-__all__ = ["Cluster", "Moment", "PlannedScheduler", "VirtualErrands", "VirtualTime"]
+__all__ = ["Cluster", "Moment", "PlannedScheduler", "VirtualCallRunner", "VirtualTime"]
 
 START = 1_000_000.0
 RECONNECT_FOR = 30.0
@@ -64,7 +64,7 @@ class VirtualTime:
             self.now = max(self.now, until)
 
 
-class _Life:
+class _DataFlowKernelLife:
     """What one DataFlowKernel has planned: nothing of it happens any more when it is dead."""
 
     def __init__(self, time: VirtualTime) -> None:
@@ -80,16 +80,16 @@ class _Life:
         self.at(self._time.now + seconds, call)
 
 
-class VirtualErrands:
+class VirtualCallRunner:
     """Runs blocking calls at once; their answers come a little later, or never."""
 
-    def __init__(self, time: VirtualTime | _Life, takes: float = 0.02) -> None:
+    def __init__(self, time: VirtualTime | _DataFlowKernelLife, takes: float = 0.02) -> None:
         self._time = time
         self.takes = takes
         self.busy = 0
 
     def run(self, call: Callable[[], Any], done: Callable[[Any, Exception | None], None]) -> None:
-        """See ``parslab.scaling.background_calls.Runs``."""
+        """See ``parslab.scaling.background_calls.CallRunner``."""
         self.busy += 1
         answer, failed = None, None
         try:
@@ -294,14 +294,14 @@ class Cluster:
         self.controller = self._controller()
 
     def _controller(self) -> ScalingController:
-        self._life = _Life(self.time)
+        self._life = _DataFlowKernelLife(self.time)
         controller = ScalingController(
             self._settings,
             self,
             "manager",
             self._folder,
             clock=lambda: self.time.now,
-            errands=VirtualErrands(self._life),
+            errands=VirtualCallRunner(self._life),
             runner=self.scheduler,
         )
         controller.start()
@@ -471,14 +471,14 @@ class Cluster:
         """See ``ScalingOwner``."""
         self._life.at(self.time.now, call)
 
-    def load(self) -> Load:
+    def load(self) -> ExecutorLoad:
         """See ``ScalingOwner``."""
         blocks = {
             name: BlockLoad(1, self.slots, len(crew.running), crew.idle_since, crew.held, crew.draining)
             for name, crew in self.crews.items()
         }
         held = sum(len(crew.running) for crew in self.crews.values())
-        return Load(len(self._waiting) + held, len(self._waiting), blocks)
+        return ExecutorLoad(len(self._waiting) + held, len(self._waiting), blocks)
 
     def release_block(self, block: str) -> None:
         """See ``ScalingOwner``."""

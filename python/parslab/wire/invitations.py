@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from parslab.files import write_whole
+from parslab.atomic_files import write_atomically
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -31,7 +31,7 @@ def file_name(label: str) -> str:
 
 def write(path: Path, content: dict[str, Any]) -> None:
     """Put a file there that only we can read, in one step."""
-    write_whole(path, json.dumps(content))
+    write_atomically(path, json.dumps(content))
 
 
 def read(path: str | Path) -> dict[str, Any]:

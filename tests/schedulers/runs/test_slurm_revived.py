@@ -17,7 +17,7 @@ import pytest
 
 import parslab
 from parslab import python_app
-from parslab.cleanup.cleanup import bury
+from parslab.cleanup.dead_runs import cancel_jobs_of_dead_run
 from tests.process.blocks import attempts
 from tests.process.house import until
 from tests.process.lives import Lives
@@ -116,7 +116,7 @@ def test_when_nobody_takes_its_place_all_jobs_are_cancelled(house: House) -> Non
         jobs = two_run_and_one_waits(run)
         run.kill()
         forget_numbers(run)
-        (said,) = bury(run.run_dir)
+        (said,) = cancel_jobs_of_dead_run(run.run_dir)
         assert said.startswith("The run was killed, so its jobs ")
         assert all(job in said for job in jobs)
         no_jobs(lambda: slurm_jobs(run.dfk.run))

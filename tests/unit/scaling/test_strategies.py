@@ -13,11 +13,11 @@ from parslab.errors import ConfigurationError
 from parslab.scaling import strategies
 from parslab.scaling.strategies import (
     AutoScale,
+    BlockLimits,
     BlockView,
     Decision,
     Fixed,
-    Limits,
-    Picture,
+    ScalingState,
     Simple,
     Strategy,
     bounded,
@@ -37,14 +37,14 @@ def queued(name: str) -> BlockView:
     return block(name, starting=True)
 
 
-def picture(tasks: int, *blocks: BlockView, quiet: float | None = None, **options: Any) -> Picture:
-    limits = {key: options.pop(key) for key in list(options) if key in Limits.__slots__}
-    return Picture(
+def picture(tasks: int, *blocks: BlockView, quiet: float | None = None, **options: Any) -> ScalingState:
+    limits = {key: options.pop(key) for key in list(options) if key in BlockLimits.__slots__}
+    return ScalingState(
         now=NOW,
         tasks=tasks,
         waiting=max(0, tasks - 5 * len(blocks)),
         blocks=blocks,
-        limits=Limits(**{"max_blocks": 10, "max_idletime": 60.0, **limits}),
+        limits=BlockLimits(**{"max_blocks": 10, "max_idletime": 60.0, **limits}),
         slots_per_block=options.pop("slots_per_block", 5),
         quiet_since=None if quiet is None else NOW - quiet,
         **options,
@@ -159,7 +159,7 @@ def test_no_decision_breaks_the_limits() -> None:
 class Two(Strategy):
     """Always two blocks."""
 
-    def decide(self, picture: Picture) -> Decision:
+    def decide(self, picture: ScalingState) -> Decision:
         return Decision(add=2 - len(picture.usable), release=picture.idle()[2:])
 
 

@@ -22,11 +22,11 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from parslab.atomic_files import write_atomically
 from parslab.checkpoints import get_all_checkpoints
 from parslab.client.process.notebook import default_linger
 from parslab.errors import ConfigurationError
-from parslab.files import write_whole
-from parslab.places import runtime_dir
+from parslab.paths import runtime_dir
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -118,10 +118,10 @@ class StartedRun:
         if self.popen.poll() is None:
             self.popen.kill()
             self.popen.wait()
-        from parslab.cleanup.cleanup import bury, end_processes
+        from parslab.cleanup.dead_runs import cancel_jobs_of_dead_run, end_processes
 
         if self.popen.returncode:
-            bury(self.run_dir)
+            cancel_jobs_of_dead_run(self.run_dir)
         if self.popen.returncode or sys.platform != "linux" or self.settings.get("revived"):
             end_processes(self.run)
         shutil.rmtree(self.settings["sockets"], ignore_errors=True)
@@ -143,10 +143,10 @@ class FoundRun:
 
     def wait(self, seconds: float) -> bool:
         """Wait until it has ended; whether it has."""
-        from parslab.cleanup.cleanup import serves
+        from parslab.cleanup.dead_runs import process_runs
 
         deadline = time.monotonic() + seconds
-        while serves(self.info["pid"], self.info["since"]):
+        while process_runs(self.info["pid"], self.info["since"]):
             if time.monotonic() > deadline:
                 return False
             time.sleep(0.01)
@@ -164,9 +164,9 @@ class FoundRun:
             with contextlib.suppress(OSError):
                 os.kill(self.info["pid"], signal.SIGKILL)
         if self.wait(3.0) and self._unburied():
-            from parslab.cleanup.cleanup import entomb
+            from parslab.cleanup.dead_runs import remove_dead_run
 
-            entomb(connection_path(self.info["run"]), self.info)
+            remove_dead_run(connection_path(self.info["run"]), self.info)
 
     def _unburied(self) -> bool:
         return os.path.exists(connection_path(self.info["run"]))
@@ -204,7 +204,7 @@ def start(config: Config, package: str, notebook: str = "", inherits: Sequence[s
     """
     # Needed at the end, too, when an import would be too late: one that makes a dataclass has Python forget that it
     # ends by KeyboardInterrupt, and with which status.
-    import parslab.cleanup.cleanup  # noqa: F401
+    import parslab.cleanup.dead_runs  # noqa: F401
 
     here = _here()
     executors = [executor.settings() for executor in config.executors]
@@ -305,7 +305,7 @@ def _absolute(place: str) -> str:
 def launch(settings: dict[str, Any], fd: int) -> subprocess.Popen[bytes]:
     """Write down the settings of a run, and start its process."""
     path = Path(settings["run_dir"]) / "settings.json"
-    write_whole(path, json.dumps(settings))  # whoever comes after us needs it, if we are killed now
+    write_atomically(path, json.dumps(settings))  # whoever comes after us needs it, if we are killed now
     with open(path.with_name("dfk.log"), "ab") as log:
         return subprocess.Popen(
             [sys.executable, "-c", _START, str(path), str(fd)],
@@ -388,11 +388,11 @@ def find_runs() -> list[dict[str, Any]]:
 
     Those of dead ones are swept away, unless their notebook may come back.
     """
-    from parslab.cleanup.cleanup import dead_runs, sweep
+    from parslab.cleanup.dead_runs import find_dead_runs, remove_dead_runs
 
     folder = runtime_dir()
-    sweep(folder)
-    dead = {path for path, _ in dead_runs(folder)}
+    remove_dead_runs(folder)
+    dead = {path for path, _ in find_dead_runs(folder)}
     runs = []
     for path in set(folder.glob("parslab-*.json")) - dead:
         try:

@@ -108,12 +108,12 @@ class KernelRestart:
 
     def _there(self, client: int) -> tuple[socket.socket, KernelProcess | None] | None:
         """A connection to the run, when somebody has started it."""
-        from parslab.cleanup.cleanup import serves
+        from parslab.cleanup.dead_runs import process_runs
         from parslab.version import version
 
         try:
             info = read_connection(connection_path(self.run))
-            if not serves(info["pid"], info["since"]):
+            if not process_runs(info["pid"], info["since"]):
                 return None
             sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
             sock.connect(info["socket"])

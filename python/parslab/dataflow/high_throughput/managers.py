@@ -18,10 +18,10 @@ from parslab.dataflow.high_throughput.quarantine import Quarantine
 from parslab.dataflow.high_throughput.scheduler import ManagerSlot, Scheduler
 from parslab.dataflow.worker_events import run_message
 from parslab.errors import ConfigurationError, ManagerLost, WorkerLost
-from parslab.places import import_prefix
+from parslab.paths import python_path_prefix
 from parslab.records.events import ExecutorStopped, ManagerMoved, NodeSampled, NoticeRaised, TaskSampled, WorkerMoved
 from parslab.records.states import FINAL, ManagerState
-from parslab.scaling.base import BlockLoad, Load
+from parslab.scaling.controller_owner import BlockLoad, ExecutorLoad
 from parslab.serialize.failures import failure_from
 from parslab.wire import invitations
 from parslab.wire.messages.base import PROTOCOL, OutputPrinted
@@ -121,7 +121,7 @@ class ManagerService:
             host=socket.gethostname(),
             reconnect_for=self.settings.get("reconnect_for", RECONNECT_FOR),
         )
-        command = f"{import_prefix()}{shlex.quote(python)} -m parslab.remote.manager {shlex.quote(str(file))}"
+        command = f"{python_path_prefix()}{shlex.quote(python)} -m parslab.remote.manager {shlex.quote(str(file))}"
         folder = Path(self.run["run_dir"]) / "blocks"
         folder.mkdir(exist_ok=True, mode=0o700)
         self.controller = ScalingController(self.settings, self, command, folder)
@@ -154,7 +154,7 @@ class ManagerService:
         """Run ``call`` in the loop's thread."""
         self._owner.loop.post(call)
 
-    def load(self) -> Load:
+    def load(self) -> ExecutorLoad:
         """The work of this executor now."""
         waiting = self.queue.waiting
         held = 0
@@ -164,7 +164,7 @@ class ManagerService:
             one = BlockLoad(1, slot.workers, slot.load, slot.idle_since, slot.held, slot.draining)
             known = blocks.get(slot.block)
             blocks[slot.block] = one if known is None else _together(known, one)
-        return Load(waiting + held, waiting, blocks)
+        return ExecutorLoad(waiting + held, waiting, blocks)
 
     def release_block(self, block: str) -> None:
         """Its managers end what they hold, and leave."""

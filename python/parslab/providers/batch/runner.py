@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from weakref import WeakValueDictionary
 
-from parslab.files import write_whole
+from parslab.atomic_files import write_atomically
 from parslab.providers.base import Job, JobStatus, SubmitError, ended, exit_file
 from parslab.providers.batch.base import StuckJob, UnclearJob
 from parslab.providers.batch.commands import CommandHung, CommandResult, CommandRunner, run
@@ -95,7 +95,7 @@ class BatchRunner:
         provider = self._provider
         try:
             for path, text in provider.files(job).items():
-                write_whole(path, text, 0o700)
+                write_atomically(path, text, 0o700)
         except OSError as error:
             raise SubmitError(f"The script of block {job.name} cannot be written: {error}.") from error
         command = provider.submit_command(job.script)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from parslab.errors import ConfigurationError
-from parslab.scaling.strategies.base import BlockView, Decision, Limits, Picture, Strategy, bounded
+from parslab.scaling.strategies.base import BlockLimits, BlockView, Decision, ScalingState, Strategy, bounded
 from parslab.scaling.strategies.builtin import AutoScale, Fixed, Simple
 
 if TYPE_CHECKING:
@@ -14,11 +14,11 @@ if TYPE_CHECKING:
 __all__ = [
     "GROUP",
     "AutoScale",
+    "BlockLimits",
     "BlockView",
     "Decision",
     "Fixed",
-    "Limits",
-    "Picture",
+    "ScalingState",
     "Simple",
     "Strategy",
     "bounded",

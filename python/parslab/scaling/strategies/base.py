@@ -22,11 +22,11 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["BlockView", "Decision", "Limits", "Picture", "Strategy", "bounded"]
+__all__ = ["BlockLimits", "BlockView", "Decision", "ScalingState", "Strategy", "bounded"]
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class BlockLimits:
     """What the provider and ``Config`` allow."""
 
     init_blocks: int = 1
@@ -54,7 +54,7 @@ class BlockView:
 
 
 @dataclass(frozen=True, slots=True)
-class Picture:
+class ScalingState:
     """One executor at one moment."""
 
     now: float
@@ -64,7 +64,7 @@ class Picture:
     """Those of them that no block holds."""
     blocks: tuple[BlockView, ...]
     """In the order in which they were asked for."""
-    limits: Limits
+    limits: BlockLimits
     slots_per_block: int = 0
     """Slots that one more block brings; 0: unknown until the first has come."""
     quiet_since: float | None = None
@@ -118,12 +118,12 @@ class Decision:
 class Strategy:
     """Base of strategies; one instance is made for each executor, without arguments."""
 
-    def decide(self, picture: Picture) -> Decision:
+    def decide(self, picture: ScalingState) -> Decision:
         """What to do.  Called often, in the DataFlowKernel's own thread: it must not wait for anything."""
         raise NotImplementedError
 
 
-def bounded(decision: Decision, picture: Picture) -> Decision:
+def bounded(decision: Decision, picture: ScalingState) -> Decision:
     """The decision within the limits: no more than ``max_blocks``, nothing twice, no block that is not there."""
     here = {block.id for block in picture.blocks}
     release = tuple(name for name in dict.fromkeys(decision.release) if name in here)

@@ -7,7 +7,7 @@ holds a task is never chosen.
 
 from __future__ import annotations
 
-from parslab.scaling.strategies.base import Decision, Picture, Strategy
+from parslab.scaling.strategies.base import Decision, ScalingState, Strategy
 
 __all__ = ["AutoScale", "Fixed", "Simple"]
 
@@ -15,7 +15,7 @@ __all__ = ["AutoScale", "Fixed", "Simple"]
 class Fixed(Strategy):
     """``none``: as many blocks as ``init_blocks``; those that ended come again when there is work."""
 
-    def decide(self, picture: Picture) -> Decision:
+    def decide(self, picture: ScalingState) -> Decision:
         wanted = picture.limits.init_blocks if picture.tasks else 0
         return Decision(add=max(wanted, picture.floor) - len(picture.blocks))
 
@@ -23,7 +23,7 @@ class Fixed(Strategy):
 class Simple(Strategy):
     """``simple``: blocks come when tasks need them, and all go when there has been no task for ``max_idletime``."""
 
-    def decide(self, picture: Picture) -> Decision:
+    def decide(self, picture: ScalingState) -> Decision:
         spare = len(picture.usable) - max(picture.needed, picture.floor)
         if spare <= 0:
             return Decision(-spare)
@@ -35,7 +35,7 @@ class Simple(Strategy):
 class AutoScale(Strategy):
     """``htex_auto_scale``: as ``simple``, and each block that is idle for ``max_idletime`` goes by itself."""
 
-    def decide(self, picture: Picture) -> Decision:
+    def decide(self, picture: ScalingState) -> Decision:
         spare = len(picture.usable) - max(picture.needed, picture.floor)
         if spare <= 0:
             return Decision(-spare)
@@ -43,7 +43,7 @@ class AutoScale(Strategy):
         return Decision(release=(*_unneeded(picture), *idle)[:spare])
 
 
-def _unneeded(picture: Picture) -> tuple[str, ...]:
+def _unneeded(picture: ScalingState) -> tuple[str, ...]:
     """Blocks still queued or starting that nothing has needed for ``max_idletime``."""
     spare = len(picture.usable) - max(picture.needed_lately, picture.floor)
     return picture.starting()[: max(0, spare)]

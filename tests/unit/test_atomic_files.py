@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from parslab import files
+from parslab import atomic_files
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 def test_a_file_is_for_its_owner(tmp_path: Path) -> None:
     path = tmp_path / "file"
     for text in ("first", "second, and longer"):
-        files.write_whole(path, text)
+        atomic_files.write_atomically(path, text)
         assert path.read_text() == text
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
-    files.write_whole(str(tmp_path / "script"), "exit 0", 0o700)
+    atomic_files.write_atomically(str(tmp_path / "script"), "exit 0", 0o700)
     assert stat.S_IMODE((tmp_path / "script").stat().st_mode) == 0o700
     assert sorted(os.listdir(tmp_path)) == ["file", "script"]
 
@@ -30,7 +30,7 @@ def test_what_was_there_stays_when_writing_ends_early(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException
 ) -> None:
     path = tmp_path / "file"
-    files.write_whole(path, "first")
+    atomic_files.write_atomically(path, "first")
 
     def fail(new: str, old: Any) -> None:
         with open(new) as file, open(old) as before:
@@ -39,6 +39,6 @@ def test_what_was_there_stays_when_writing_ends_early(
 
     monkeypatch.setattr(os, "replace", fail)
     with pytest.raises(type(error)):
-        files.write_whole(path, "second")
+        atomic_files.write_atomically(path, "second")
     assert path.read_text() == "first"
     assert os.listdir(tmp_path) == ["file"]

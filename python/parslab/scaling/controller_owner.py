@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from parslab.records.events import Event
 
-__all__ = ["BlockLoad", "Load", "ScalingOwner"]
+__all__ = ["BlockLoad", "ExecutorLoad", "ScalingOwner"]
 
 
 class BlockLoad(msgspec.Struct, frozen=True):
@@ -29,7 +29,7 @@ class BlockLoad(msgspec.Struct, frozen=True):
     draining: bool = False
 
 
-class Load(msgspec.Struct, frozen=True):
+class ExecutorLoad(msgspec.Struct, frozen=True):
     """The work of one executor now."""
 
     tasks: int
@@ -54,7 +54,7 @@ class ScalingOwner(Protocol):
     def post(self, call: Callable[[], None]) -> None:
         """Run ``call`` in the loop's thread; safe from any thread."""
 
-    def load(self) -> Load:
+    def load(self) -> ExecutorLoad:
         """The work of this executor now."""
 
     def release_block(self, block: str) -> None:

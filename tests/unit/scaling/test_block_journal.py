@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import pytest
 
 from parslab.providers.base import Provider
-from parslab.scaling.journal import (
+from parslab.scaling.block_journal import (
     LOOKS,
     NAME,
     BlockJournal,
@@ -163,7 +163,7 @@ def test_a_journal_that_cannot_be_written_stops_nothing(tmp_path: Path, caplog: 
 def finding(provider: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """The encoded provider, whose scheduler can be asked for names; nobody waits."""
     monkeypatch.setattr(NotedProvider, "runs", FindingRunner)
-    monkeypatch.setattr("parslab.scaling.journal.time.sleep", lambda seconds: None)
+    monkeypatch.setattr("parslab.scaling.block_journal.time.sleep", lambda seconds: None)
     return provider
 
 

@@ -21,10 +21,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from parslab.providers.base import Job, Runner
-    from parslab.scaling.background_calls import Inbox, Runs
-    from parslab.scaling.base import ScalingOwner
-    from parslab.scaling.blocks import Block, BlockTable
-    from parslab.scaling.journal import BlockJournal
+    from parslab.scaling.background_calls import CallRunner, Inbox
+    from parslab.scaling.block_journal import BlockJournal
+    from parslab.scaling.block_table import Block, BlockTable
+    from parslab.scaling.controller_owner import ScalingOwner
 
 __all__ = ["BlockJobs"]
 
@@ -70,16 +70,16 @@ class BlockJobs:
         journal: BlockJournal,
         clock: Callable[[], float],
         inbox: Inbox,
-        errands: Runs | None,
+        errands: CallRunner | None,
         news: Callable[[], None],
     ) -> None:
         self.label: str = settings["label"]
         self.runner: Runner
         self.over = threading.Event()
         """The run is over; threads that submit read it."""
-        self.reads: Runs = errands or BackgroundCalls("explain", inbox, READS)
-        self._submits: Runs = errands or BackgroundCalls("submit", inbox, SUBMITS)
-        self._cancels: Runs = errands or BackgroundCalls("cancel", inbox, CANCELS)
+        self.reads: CallRunner = errands or BackgroundCalls("explain", inbox, READS)
+        self._submits: CallRunner = errands or BackgroundCalls("submit", inbox, SUBMITS)
+        self._cancels: CallRunner = errands or BackgroundCalls("cancel", inbox, CANCELS)
         self._nodes: int = settings.get("nodes_per_block", 1)
         self._owner, self._command, self._folder = owner, command, folder
         self._blocks, self._journal, self._clock, self._news = blocks, journal, clock, news

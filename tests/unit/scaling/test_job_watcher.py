@@ -8,9 +8,9 @@ import pytest
 
 from parslab.providers.base import JobStatus
 from parslab.records.states import BlockState
-from parslab.scaling import watch
-from parslab.scaling.watch import CALM, LONGEST, JobWatcher
-from parslab.testing.scaling import START, VirtualErrands, VirtualTime
+from parslab.scaling import job_watcher
+from parslab.scaling.job_watcher import CALM, LONGEST, JobWatcher
+from parslab.testing.scaling import START, VirtualCallRunner, VirtualTime
 
 
 class Noting:
@@ -51,7 +51,7 @@ class Scene:
 
     def __init__(self) -> None:
         self.time = VirtualTime()
-        self.errands = VirtualErrands(self.time, takes=0.0)
+        self.errands = VirtualCallRunner(self.time, takes=0.0)
         self.watcher = JobWatcher(self.time.at, lambda: self.time.now, self.errands)
         self.runner = Noting(self.time)
 
@@ -151,12 +151,12 @@ def test_who_has_left_hears_nothing(scene: Scene) -> None:
 
 
 def test_executors_of_a_run_share_the_watcher_of_their_group(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(watch, "_WATCHERS", {})
+    monkeypatch.setattr(job_watcher, "_WATCHERS", {})
     time = VirtualTime()
 
     def joined(run: str, group: str) -> JobWatcher:
         member = Executor(Noting(time, group=group))
-        return watch.watcher(run, member, time.at, lambda _: None, lambda: time.now, VirtualErrands(time))
+        return job_watcher.watcher(run, member, time.at, lambda _: None, lambda: time.now, VirtualCallRunner(time))
 
     one, two, local, other = joined("1", "slurm"), joined("1", "slurm"), joined("1", "host"), joined("2", "slurm")
     assert one is two

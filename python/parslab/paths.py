@@ -6,7 +6,7 @@ import os
 import sys
 from pathlib import Path
 
-__all__ = ["import_prefix", "process_space", "runtime_dir"]
+__all__ = ["pid_namespace", "python_path_prefix", "runtime_dir"]
 
 
 def runtime_dir() -> Path:
@@ -23,7 +23,7 @@ def runtime_dir() -> Path:
     return Path(data_home) / "jupyter" / "runtime"
 
 
-def process_space() -> str:
+def pid_namespace() -> str:
     """Where process numbers mean what they mean here: containers of one host and name may each have their own."""
     try:
         return os.readlink("/proc/self/ns/pid")
@@ -31,7 +31,7 @@ def process_space() -> str:
         return ""
 
 
-def import_prefix() -> str:
+def python_path_prefix() -> str:
     """What a shell command needs in front, to find this package where it is not installed, as in a checkout."""
     import shlex
 

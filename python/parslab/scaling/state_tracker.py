@@ -14,16 +14,16 @@ from typing import TYPE_CHECKING, Any
 
 from parslab.cores import usable_cores
 from parslab.records.states import BlockState
-from parslab.scaling.strategies.base import BlockView, Decision, Limits, Picture
+from parslab.scaling.strategies.base import BlockLimits, BlockView, Decision, ScalingState
 
 if TYPE_CHECKING:
-    from parslab.scaling.base import Load
-    from parslab.scaling.blocks import Block, BlockTable
+    from parslab.scaling.block_table import Block, BlockTable
+    from parslab.scaling.controller_owner import ExecutorLoad
 
-__all__ = ["ScalingView", "slots_of"]
+__all__ = ["StateTracker", "slots_of"]
 
 
-class ScalingView:
+class StateTracker:
     """Makes pictures of one executor.
 
     Parameters
@@ -36,7 +36,7 @@ class ScalingView:
         How many managers a whole block has.
     """
 
-    def __init__(self, limits: Limits, slots_per_block: int, nodes_per_block: int) -> None:
+    def __init__(self, limits: BlockLimits, slots_per_block: int, nodes_per_block: int) -> None:
         self.limits = limits
         self.slots_per_block = slots_per_block
         self.pinned: int | None = None
@@ -52,7 +52,7 @@ class ScalingView:
         self.pinned = pinned
         self._peaks.append((now, blocks))
 
-    def picture(self, blocks: BlockTable, load: Load, now: float) -> Picture:
+    def picture(self, blocks: BlockTable, load: ExecutorLoad, now: float) -> ScalingState:
         """The picture of this moment."""
         self._learn(load)
         views = [self._view(block, load) for block in blocks.alive.values() if _stays(block)]
@@ -63,7 +63,7 @@ class ScalingView:
         free = sum(max(0, load.blocks[name].workers - load.blocks[name].tasks) for name in by_hand)
         waiting = max(0, load.waiting - free)
         self._quiet_since = None if load.tasks else (now if self._quiet_since is None else self._quiet_since)
-        picture = Picture(
+        picture = ScalingState(
             now=now,
             tasks=waiting + taken,
             waiting=waiting,
@@ -78,7 +78,7 @@ class ScalingView:
         floor = max(self.floor, self.limits.min_blocks)
         return replace(picture, floor=floor, needed_lately=self._lately(picture.needed, now))
 
-    def pin(self, picture: Picture) -> Decision | None:
+    def pin(self, picture: ScalingState) -> Decision | None:
         """What the user's number asks for; None when the strategy is to decide."""
         wanted = self.pinned
         if wanted is None:
@@ -97,7 +97,7 @@ class ScalingView:
         order = sorted(newest, key=lambda block: (not block.starting, block.idle_since is None, block.tasks))
         return Decision(release=tuple(block.id for block in order[:spare]))
 
-    def next_deadline(self, picture: Picture) -> float | None:
+    def next_deadline(self, picture: ScalingState) -> float | None:
         """When the passing of time alone may change a decision."""
         patience = self.limits.max_idletime
         times = [block.idle_since + patience for block in picture.blocks if block.idle_since is not None]
@@ -108,7 +108,7 @@ class ScalingView:
         later = [when for when in times if when > picture.now]
         return min(later) if later else None
 
-    def _view(self, block: Block, load: Load) -> BlockView:
+    def _view(self, block: Block, load: ExecutorLoad) -> BlockView:
         has = load.blocks.get(block.id)
         if has is None:
             return BlockView(block.id, block.came is None, 0 if block.came else self.slots_per_block, held=block.held)
@@ -116,7 +116,7 @@ class ScalingView:
             block.id, False, has.workers, has.tasks, has.idle_since, block.held or has.held or has.draining
         )
 
-    def _learn(self, load: Load) -> None:
+    def _learn(self, load: ExecutorLoad) -> None:
         """A whole block tells what one more will bring."""
         for has in load.blocks.values():
             if has.workers and has.managers >= self._nodes:

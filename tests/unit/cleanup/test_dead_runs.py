@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from parslab.cleanup.cleanup import burial, dead_runs, sweep
-from parslab.places import process_space
+from parslab.cleanup.dead_runs import find_dead_runs, removable_at, remove_dead_runs
+from parslab.paths import pid_namespace
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -27,7 +27,7 @@ def connection(folder: Path, **told: Any) -> Path:
         "run": "000-a",
         "pid": GONE,
         "host": socket.gethostname(),
-        "space": process_space(),
+        "space": pid_namespace(),
         "socket": str(sockets / "dfk.sock"),
         "run_dir": str(folder / "000"),
     }
@@ -36,7 +36,7 @@ def connection(folder: Path, **told: Any) -> Path:
 
 
 def dead(folder: Path) -> list[str]:
-    return [info["run"] for _, info in dead_runs(folder)]
+    return [info["run"] for _, info in find_dead_runs(folder)]
 
 
 @pytest.mark.parametrize(
@@ -58,13 +58,13 @@ def test_a_file_of_somebody_else_is_left_alone(tmp_path: Path) -> None:
     for n, text in enumerate(("no json", "[]", "{}", '{"host": 3}')):
         (tmp_path / f"parslab-{n}.json").write_text(text)
     assert dead(tmp_path) == []
-    assert sweep(tmp_path) == []
+    assert remove_dead_runs(tmp_path) == []
     assert len(list(tmp_path.glob("parslab-*.json"))) == 4
 
 
 def test_what_a_dead_run_has_left_goes(tmp_path: Path) -> None:
     path = connection(tmp_path)
-    assert sweep(tmp_path) == []  # it had no jobs
+    assert remove_dead_runs(tmp_path) == []  # it had no jobs
     assert not path.exists()
     assert not (tmp_path / "sockets").exists()
 
@@ -89,23 +89,23 @@ NOTEBOOK = SCRIPT | {"notebook": "/data/me/a.ipynb", "linger": 600.0}
     ],
 )
 def test_when_a_dead_run_may_be_buried(info: dict[str, Any], attended: bool, when: float) -> None:
-    assert burial(info, attended) == when
+    assert removable_at(info, attended) == when
 
 
 def test_nobody_touches_a_run_that_is_being_started_again(tmp_path: Path) -> None:
     path = connection(tmp_path, owners=[GONE, os.getpid()])
-    assert sweep(tmp_path) == []
+    assert remove_dead_runs(tmp_path) == []
     assert path.exists()
     assert (tmp_path / "sockets").exists()
     connection(tmp_path, owners=[GONE])
-    sweep(tmp_path)
+    remove_dead_runs(tmp_path)
     assert not path.exists()
 
 
 def test_a_run_waits_for_its_notebook_until_its_time_is_over(tmp_path: Path) -> None:
     path = connection(tmp_path, notebook="/data/me/a.ipynb", linger=600.0, beat=60.0, ends=None, owners=[GONE])
     died = path.stat().st_mtime
-    sweep(tmp_path, died + 659.0)
+    remove_dead_runs(tmp_path, died + 659.0)
     assert path.exists()
-    sweep(tmp_path, died + 661.0)
+    remove_dead_runs(tmp_path, died + 661.0)
     assert not path.exists()

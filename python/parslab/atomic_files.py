@@ -8,10 +8,10 @@ from __future__ import annotations
 import contextlib
 import os
 
-__all__ = ["write_whole"]
+__all__ = ["write_atomically"]
 
 
-def write_whole(path: str | os.PathLike[str], text: str, mode: int = 0o600) -> None:
+def write_atomically(path: str | os.PathLike[str], text: str, mode: int = 0o600) -> None:
     """Put a file there in one step; what was there before stays if that fails.
 
     Parameters

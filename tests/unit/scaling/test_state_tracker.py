@@ -6,20 +6,20 @@ from typing import Any
 
 import pytest
 
-from parslab.scaling.base import BlockLoad, Load
-from parslab.scaling.blocks import BlockTable
-from parslab.scaling.picture import ScalingView, slots_of
-from parslab.scaling.strategies import Decision, Limits, Picture
+from parslab.scaling.block_table import BlockTable
+from parslab.scaling.controller_owner import BlockLoad, ExecutorLoad
+from parslab.scaling.state_tracker import StateTracker, slots_of
+from parslab.scaling.strategies import BlockLimits, Decision, ScalingState
 
-NOTHING = Load(0, 0, {})
+NOTHING = ExecutorLoad(0, 0, {})
 
 
 class Seen:
     """A sight with its blocks and a clock."""
 
     def __init__(self, slots: int = 2, nodes: int = 1, **limits: Any) -> None:
-        self.limits = Limits(**{"max_blocks": 10, "max_idletime": 60.0, "init_blocks": 0, **limits})
-        self.sight = ScalingView(self.limits, slots, nodes)
+        self.limits = BlockLimits(**{"max_blocks": 10, "max_idletime": 60.0, "init_blocks": 0, **limits})
+        self.sight = StateTracker(self.limits, slots, nodes)
         self.blocks = BlockTable()
         self.now = 0.0
 
@@ -30,15 +30,15 @@ class Seen:
             self.blocks.came(block.id, f"m{block.id}", "node", self.now)
         return block.id
 
-    def picture(self, load: Load = NOTHING, after: float = 0.0) -> Picture:
+    def picture(self, load: ExecutorLoad = NOTHING, after: float = 0.0) -> ScalingState:
         self.now += after
         return self.sight.picture(self.blocks, load, self.now)
 
 
-def load(waiting: int, **held: int) -> Load:
+def load(waiting: int, **held: int) -> ExecutorLoad:
     """Blocks are named b0, b1 ...; of two workers each, with so many tasks."""
     blocks = {name[1:]: BlockLoad(1, 2, tasks, None if tasks else 0.0) for name, tasks in held.items()}
-    return Load(waiting + sum(held.values()), waiting, blocks)
+    return ExecutorLoad(waiting + sum(held.values()), waiting, blocks)
 
 
 # ----- pictures
@@ -79,9 +79,9 @@ def test_a_block_tells_what_one_more_will_bring() -> None:
     seen = Seen(slots=0, nodes=2)
     assert seen.picture(load(100)).needed == 1
     seen.block()
-    half = Load(100, 96, {"0": BlockLoad(1, 4, 4, None)})
+    half = ExecutorLoad(100, 96, {"0": BlockLoad(1, 4, 4, None)})
     assert seen.picture(half).needed == 1, "one of its two nodes is there"
-    whole = Load(100, 92, {"0": BlockLoad(2, 8, 8, None)})
+    whole = ExecutorLoad(100, 92, {"0": BlockLoad(2, 8, 8, None)})
     assert seen.picture(whole).needed == 13
     assert seen.sight.slots_per_block == 8
 

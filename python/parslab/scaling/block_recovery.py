@@ -9,14 +9,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from parslab.scaling.journal import left
+from parslab.scaling.block_journal import left
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from parslab.scaling.blocks import Block, BlockTable
-    from parslab.scaling.jobs import BlockJobs
-    from parslab.scaling.picture import ScalingView
+    from parslab.scaling.block_jobs import BlockJobs
+    from parslab.scaling.block_table import Block, BlockTable
+    from parslab.scaling.state_tracker import StateTracker
 
 __all__ = ["BlockRecovery"]
 
@@ -36,7 +36,7 @@ class BlockRecovery:
         Seconds since the epoch.
     """
 
-    def __init__(self, run_dir: Path, label: str, blocks: BlockTable, sight: ScalingView, now: float) -> None:
+    def __init__(self, run_dir: Path, label: str, blocks: BlockTable, sight: StateTracker, now: float) -> None:
         found = left(run_dir, label)
         self._label = label
         self._taken: list[Block] = []

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from parslab.providers.base import JobStatus
-    from parslab.scaling.base import Load
+    from parslab.scaling.controller_owner import ExecutorLoad
 
 __all__ = [
     "ABANDONED",
@@ -328,7 +328,7 @@ class BlockTable:
 
     # ----- time passes
 
-    def tick(self, load: Load, now: float) -> None:
+    def tick(self, load: ExecutorLoad, now: float) -> None:
         """See who works, who is late and who is gone."""
         for block in list(self.alive.values()):
             has = load.blocks.get(block.id)

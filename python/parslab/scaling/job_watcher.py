@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from parslab.providers.base import JobStatus, Runner
-    from parslab.scaling.background_calls import Runs
+    from parslab.scaling.background_calls import CallRunner
 
 __all__ = ["CALM", "JobWatcher", "WatchedExecutor", "watcher"]
 
@@ -60,7 +60,7 @@ class JobWatcher:
     """
 
     def __init__(
-        self, at: Callable[[float, Callable[[], None]], None], clock: Callable[[], float], errands: Runs
+        self, at: Callable[[float, Callable[[], None]], None], clock: Callable[[], float], errands: CallRunner
     ) -> None:
         self._at, self._clock, self._errands = at, clock, errands
         self.members: list[WatchedExecutor] = []
@@ -140,7 +140,7 @@ def watcher(
     at: Callable[[float, Callable[[], None]], None],
     post: Callable[[Callable[[], None]], None],
     clock: Callable[[], float],
-    errands: Runs | None = None,
+    errands: CallRunner | None = None,
 ) -> JobWatcher:
     """The watcher of the group of this member's runner, with this member in it."""
     key = (run_dir, member.runner.group)

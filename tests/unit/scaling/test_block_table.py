@@ -8,8 +8,7 @@ import pytest
 
 from parslab.providers.base import JobStatus
 from parslab.records.states import BlockState
-from parslab.scaling.base import BlockLoad, Load
-from parslab.scaling.blocks import (
+from parslab.scaling.block_table import (
     ABANDONED,
     GIVE_UP,
     GRACE,
@@ -21,9 +20,10 @@ from parslab.scaling.blocks import (
     Block,
     BlockTable,
 )
+from parslab.scaling.controller_owner import BlockLoad, ExecutorLoad
 
 S = BlockState
-NOTHING = Load(0, 0, {})
+NOTHING = ExecutorLoad(0, 0, {})
 
 
 class Story:
@@ -41,14 +41,14 @@ class Story:
     def working(self, tasks: int = 1) -> Block:
         block = self.submitted()
         self.blocks.came(block.id, f"m{block.id}", "node", self.now)
-        self.blocks.tick(Load(tasks, 0, {block.id: BlockLoad(1, 2, tasks, None)}), self.now)
+        self.blocks.tick(ExecutorLoad(tasks, 0, {block.id: BlockLoad(1, 2, tasks, None)}), self.now)
         return block
 
     def hears(self, block: Block, state: BlockState | None, reason: str = "") -> None:
         said = {} if state is None else {block.job: JobStatus(state, reason)}
         self.blocks.heard(said, [block.job], self.now)
 
-    def later(self, seconds: float, load: Load = NOTHING) -> None:
+    def later(self, seconds: float, load: ExecutorLoad = NOTHING) -> None:
         self.now += seconds
         self.blocks.tick(load, self.now)
 

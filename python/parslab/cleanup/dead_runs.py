@@ -1,0 +1,165 @@
+"""Finds the runs of this host whose DataFlowKernel was killed, and removes what they left behind [shell].
+
+A DataFlowKernel that ends in order leaves nothing behind.  One that was killed leaves batch jobs, a socket folder, a
+connection file, and processes that tasks started.  Its client restarts it or removes it.  When the client was killed
+too, the run's reaper removes it, or the next process that starts or lists runs does.
+
+A notebook may come back to a dead run: until the run's ``linger`` has passed, only the notebook's next kernel may
+touch the run.  Meanwhile the managers of its blocks idle no longer than they look for a DataFlowKernel.  A job that
+starts later reads in its invitation that the run is over, and ends.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+import shutil
+import socket
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from parslab.paths import pid_namespace
+from parslab.scaling.block_journal import cancel_leftovers
+from parslab.wire.invitations import withdraw
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+__all__ = [
+    "cancel_jobs_of_dead_run",
+    "end_processes",
+    "find_dead_runs",
+    "process_runs",
+    "removable_at",
+    "remove_dead_run",
+    "remove_dead_runs",
+]
+
+log = logging.getLogger(__name__)
+
+
+def find_dead_runs(folder: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
+    """Connection files in ``folder`` whose run was started on this host and whose DataFlowKernel is gone.
+
+    Yields
+    ------
+    tuple of (Path, dict)
+        The connection file and its content; ``since`` is the time at which the file was last written.
+    """
+    for path in folder.glob("parslab-*.json"):
+        try:
+            info: dict[str, Any] = json.loads(path.read_text())
+            since = path.stat().st_mtime
+            here = info["host"] == socket.gethostname() and info.get("space", "") in ("", pid_namespace())
+            if here and not process_runs(int(info["pid"]), since):
+                yield path, {**info, "since": since}
+        except (OSError, ValueError, KeyError, TypeError):
+            continue  # another process writes or removes this file now, or the file is not ours
+
+
+def cancel_jobs_of_dead_run(run_dir: Path) -> list[str]:
+    """Cancel the batch jobs of a dead run.
+
+    Returns
+    -------
+    list of str
+        Sentences for the user: what was cancelled, and what the user has to do. They are logged too.
+    """
+    withdraw(run_dir, "it was killed")
+    try:
+        sentences = cancel_leftovers(run_dir)
+    except OSError as error:
+        sentences = [
+            f"The jobs of the killed run {run_dir} cannot be known ({error}): look into the scheduler's queue."
+        ]
+    for sentence in sentences:
+        log.warning("%s", sentence)
+    return sentences
+
+
+def removable_at(info: Mapping[str, Any], attended: bool) -> float:
+    """When this process may remove a dead run, in seconds since the epoch [core]; infinite means never.
+
+    Parameters
+    ----------
+    info
+        The content of its connection file, and as ``since`` the time of its last write.
+    attended
+        An owner of the run lives. The owner restarts the run or removes it.
+    """
+    if attended:
+        return float("inf")
+    linger = info.get("linger") or 0.0
+    if not info.get("notebook") or linger <= 0:
+        return 0.0
+    ends = info.get("ends")
+    # The DataFlowKernel writes the file every ``beat`` seconds, so it died within one beat of the last write.
+    return float(info["since"] + info.get("beat", 0.0) + linger if ends is None else ends)
+
+
+def remove_dead_runs(folder: Path, now: float | None = None) -> list[str]:
+    """Remove every dead run of this host that no notebook may come back to.
+
+    Returns
+    -------
+    list of str
+        Sentences for the user about jobs, as :func:`cancel_jobs_of_dead_run` returns them.
+    """
+    sentences = []
+    for path, info in find_dead_runs(folder):
+        attended = any(process_runs(pid, info["since"]) for pid in info.get("owners", ()))
+        if removable_at(info, attended) <= (time.time() if now is None else now):
+            sentences += remove_dead_run(path, info)
+    return sentences
+
+
+def remove_dead_run(path: Path, info: Mapping[str, Any]) -> list[str]:
+    """Cancel the jobs of a dead run, kill its processes, and delete its connection file ``path`` and its sockets."""
+    with contextlib.suppress(OSError):
+        # Deleting the file comes first: of two processes that do this at once, only one gets past this line.
+        path.unlink()
+        sentences = cancel_jobs_of_dead_run(Path(info["run_dir"]))
+        end_processes(info["run"])
+        shutil.rmtree(Path(info["socket"]).parent, ignore_errors=True)
+        return sentences
+    return []
+
+
+def end_processes(run: str, lost: bool = False) -> None:
+    """Kill the processes of this host that belong to a run: its workers, and what tasks started.
+
+    Parameters
+    ----------
+    run
+        The name of the run, which all its processes have in their environment.
+    lost
+        Kill only processes whose DataFlowKernel or manager is gone.
+    """
+    import psutil
+
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error, OSError, ValueError):
+            environment = process.environ()
+            if environment.get("PARSLAB_RUN") == run and process.pid != os.getpid():
+                parent = int(environment.get("PARSLAB_WORKER_OF", "0").partition("/")[0])
+                if not (lost and process_runs(parent, process.create_time())):
+                    process.kill()
+
+
+def process_runs(pid: int, since: float) -> bool:
+    """Whether a process runs that has this number and started before ``since``; a zombie does not run.
+
+    The start time matters because the system gives the number of an ended process to a new one.
+    """
+    import psutil
+
+    try:
+        process = psutil.Process(pid)
+        return process.status() != psutil.STATUS_ZOMBIE and process.create_time() <= since + 1
+    except psutil.NoSuchProcess:
+        return False
+    except psutil.Error:
+        return True
