@@ -3,7 +3,7 @@
  * `python -m parslab.jupyter.typescript labextension/src/protocol.ts`: do not edit.
  */
 
-/** Where a task is in its life. */
+/** Where a task is between its call and its end. */
 export type TaskState =
   | 'pending'
   | 'running'
@@ -29,44 +29,44 @@ export const FAILURES: readonly TaskState[] = ['failed', 'dep_fail'];
 /** What each state means. */
 export const MEANING: Readonly<Record<TaskState, string>> = {
   pending: 'Waits for other tasks whose results it needs.',
-  running: 'A worker is executing it.',
+  running: 'Runs on a worker, or in the notebook process.',
   exec_done: 'Ended with a result.',
-  failed: 'Ended with an exception, or lost its worker.',
-  dep_fail: 'Never ran, because a task it needs failed.',
-  ready: 'Everything it needs is there; waits for a worker.',
-  launched: 'Sent to a worker (or to the notebook process) that has not begun it yet.',
-  fail_retryable: 'Its attempt failed; it waits for its next one.',
-  memo_done: 'Ended with the result that an equal call gave before; it did not run.',
-  joining: 'The body of a join app has returned; waits for the futures it returned.',
+  failed: 'Failed with an exception, or lost its worker.',
+  dep_fail: 'Never ran, because a task that it needs failed.',
+  ready: 'Has everything it needs and waits for a worker.',
+  launched: 'Was sent to a worker, or to the notebook process, which has not begun it yet.',
+  fail_retryable: 'Waits for its next attempt, because the last one failed.',
+  memo_done: 'Ended with the result of an earlier equal call and did not run itself.',
+  joining: 'Waits for the futures that the body of its join app returned.',
   cancelled: 'Ended because somebody cancelled it.'
 };
 
-/** Where a block (one batch job of one or more nodes, paper section 4.2.1) is in its life. */
+/** Where a block is between its request and its end.  A block is one batch job of one or more nodes. */
 export type BlockState = 'requested' | 'queued' | 'running' | 'draining' | 'finished' | 'failed' | 'scaled_in' | 'missing';
 
 /** What each state means. */
 export const BLOCK_MEANING: Readonly<Record<BlockState, string>> = {
-  requested: 'Asked of the provider, which has not given it a job number yet.',
-  queued: 'The scheduler has it and has not started it.',
-  running: 'Its job runs; its managers may still be on their way.',
-  draining: 'It gets no more tasks and leaves when it has ended those it holds.',
-  finished: 'Its job ended by itself: walltime, or nothing to do any more.',
-  failed: 'It could not be submitted or started, or its job failed.',
-  scaled_in: 'Ended by us because it was not needed, or because the run is over.',
-  missing: 'The scheduler does not know its job any more and nothing was heard of it.'
+  requested: 'The provider has not answered yet with a job number.',
+  queued: 'The scheduler has the job and has not started it.',
+  running: 'The job runs; some of its managers may not be connected yet.',
+  draining: 'The block gets no new tasks and leaves when its last task has ended.',
+  finished: 'The job ended by itself: its walltime was over, or it had nothing left to do.',
+  failed: 'The scheduler refused the job or could not start it, or the job failed.',
+  scaled_in: 'parslab ended the job, because nobody needed it or because the run was over.',
+  missing: 'The scheduler does not know the job any more, and no manager of it is connected.'
 };
 
-/** Where a manager (one for each node of a block, paper section 4.3.1) is in its life. */
+/** Where a manager is between its handshake and its end.  Each node of a block has one manager. */
 export type ManagerState = 'ready' | 'held' | 'draining' | 'gone' | 'lost' | 'refused';
 
 /** What each state means. */
 export const MANAGER_MEANING: Readonly<Record<ManagerState, string>> = {
-  ready: 'It takes tasks.',
-  held: 'It keeps what it has and gets no new tasks until it is released.',
-  draining: 'It gets no new tasks and leaves when it has ended those it holds.',
-  gone: 'It has left in good order.',
-  lost: 'It was silent for too long, or its connection broke.',
-  refused: 'Its Python, package or protocol does not fit; the reason names the side to fix.'
+  ready: 'The manager takes tasks.',
+  held: 'The manager keeps its tasks and gets no new ones until somebody releases it.',
+  draining: 'The manager gets no new tasks and leaves when its last task has ended.',
+  gone: 'The manager left in good order.',
+  lost: 'The manager sent no heartbeat for too long, or its connection broke.',
+  refused: 'Its Python, its packages or its protocol do not fit; the reason names the side to fix.'
 };
 
 /** Nodes that the graph panel is told of; the newest tasks beyond it are only counted. */

@@ -14,9 +14,11 @@ from typing import TYPE_CHECKING, Any
 
 from parslab.jupyter.rate_limit import RateLimiter
 from parslab.jupyter.text import BoundedText, duration, shortened
+from parslab.records.states import TASK_STATES, TaskState
 
 if TYPE_CHECKING:
     from parslab.client.futures.app_future import AppFuture, BaseFuture
+    from parslab.records.states import Hue
 
 __all__ = ["CellOutput", "bundle", "install", "plain", "show"]
 
@@ -25,16 +27,17 @@ TRACEBACK = 8000
 
 pacer = RateLimiter(PERIOD, "display")
 
-_COLOURS = {
-    "submitted": "#888888",
-    "running": "#1976d2",
-    "exec_done": "#2e7d32",
-    "memo_done": "#2e7d32",
-    "failed": "#c62828",
-    "dep_fail": "#ef6c00",
-    "cancelled": "#6d4c41",
+_COLOURS: dict[Hue, str] = {
+    "neutral": "#888888",
+    "info": "#0288d1",
+    "brand": "#1976d2",
+    "success": "#2e7d32",
+    "warning": "#ef6c00",
+    "error": "#c62828",
 }
-_WORDS = {"exec_done": "done", "memo_done": "done, remembered", "dep_fail": "not run: a task it needs failed"}
+"""Colours that are readable on a light and on a dark ground: an output outlives the theme it was made in."""
+_SUBMITTED = "submitted"
+"""Stands for every unfinished state, because asking the DataFlowKernel for the exact one takes a round trip."""
 
 _shown_already: weakref.WeakSet[Any] = weakref.WeakSet()
 """Futures that a cell returns although their display stands under it."""
@@ -43,7 +46,7 @@ _shown_already: weakref.WeakSet[Any] = weakref.WeakSet()
 def _state(future: BaseFuture) -> str:
     """The state without asking the DataFlowKernel: thousands may be shown at once."""
     parent, _ = future._identity()
-    return parent.state.name if parent.done() else "submitted"
+    return parent.state.name if parent.done() else _SUBMITTED
 
 
 def plain(future: BaseFuture) -> str:
@@ -63,9 +66,17 @@ def _part(future: BaseFuture) -> str:
     return shortened(text, 40)
 
 
+def _words(state: str) -> str:
+    """What a chip calls the state; a task that ended without running says why."""
+    if state == _SUBMITTED:
+        return state
+    info = TASK_STATES[TaskState[state]]
+    return info.predicate if info.final and not info.has_run else info.label.lower()
+
+
 def _chip(state: str, *texts: str) -> str:
-    colour = _COLOURS.get(state, "#888888")
-    words = " · ".join(html.escape(text) for text in (_WORDS.get(state, state), *texts) if text)
+    colour = _COLOURS["neutral" if state == _SUBMITTED else TASK_STATES[TaskState[state]].hue]
+    words = " · ".join(html.escape(text) for text in (_words(state), *texts) if text)
     dot = f'<span style="color:{colour}" aria-hidden="true">●</span>'
     return f'<span style="font-size:90%;font-family:var(--jp-ui-font-family,sans-serif)">{dot} {words}</span>'
 
@@ -167,7 +178,7 @@ class CellOutput:
         future = self._future
         assert future is not None
         done = future.done()
-        state = future.state.name if done else ("running" if self._text else "submitted")
+        state = future.state.name if done else ("running" if self._text else _SUBMITTED)
         took = "" if self._took is None else duration(self._took)
         chip = _chip(state, self._label, f"task {future.task_id}", took)
         with self._lock:
@@ -175,9 +186,7 @@ class CellOutput:
         style = "margin:0.2em 0;font-family:var(--jp-code-font-family,monospace)"
         output = f'<pre style="{style}">{inner}</pre>' if inner else ""
         trouble = _trouble(future) if done else ""
-        status = (
-            f"[{' · '.join(filter(None, (_WORDS.get(state, state), self._label, f'task {future.task_id}', took)))}]"
-        )
+        status = f"[{' · '.join(filter(None, (_words(state), self._label, f'task {future.task_id}', took)))}]"
         if done and (error := future._failure) is not None and not future.cancelled():
             status += f" {shortened(error.error, 300)}"
         gap = "\n" if text and not text.endswith("\n") else ""

@@ -88,7 +88,7 @@ def _comment(text: str, indent: str = "") -> str:
 
 def _states() -> str:
     docs = _docstrings(Path(inspect.getfile(states)).read_text())
-    sentences = {state: docs[f"TaskState.{state.name}"] for state in states.TaskState}
+    sentences = {state: states.TASK_STATES[state].sentence for state in states.TaskState}
     out = _comment(docs["TaskState"]) + "export type TaskState =\n"
     out += "\n".join(f"  | '{state.name}'" for state in states.TaskState) + ";\n"
     for name, members in (("FINAL", states.FINAL), ("SUCCESSES", states.SUCCESSES), ("FAILURES", states.FAILURES)):

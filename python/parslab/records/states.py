@@ -1,72 +1,277 @@
-"""The states of tasks, blocks and managers, and what each means (paper sections 4.1, 4.2; names are Parsl's where it
-has them, and so are the numbers of task states)."""
+"""The states of tasks, blocks and managers, and what each state means.
+
+``TASK_STATES`` says everything about a task state that is not a transition.  Counts, queries, sentences, the panel's
+TypeScript and its colours derive from that table, so a new state is written down once.  The transitions are in
+``records.machine``.  State names and numbers are Parsl's where Parsl has them [HPDC19 §4.1, §4.2].
+"""
 
 from __future__ import annotations
 
 from enum import Enum, IntEnum
+from typing import Literal, TypeAlias
 
-__all__ = ["ENDED", "FAILURES", "FINAL", "SUCCESSES", "BlockState", "ManagerState", "TaskState"]
+import msgspec
+
+__all__ = [
+    "ACTIVE",
+    "ENDED",
+    "FAILURES",
+    "FINAL",
+    "RANK",
+    "SUCCESSES",
+    "TASK_STATES",
+    "BlockState",
+    "Hue",
+    "ManagerState",
+    "Shape",
+    "TaskGroup",
+    "TaskState",
+    "TaskStateInfo",
+]
 
 
 class TaskState(IntEnum):
-    """Where a task is in its life."""
+    """Where a task is between its call and its end."""
 
     pending = 0
-    """Waits for other tasks whose results it needs."""
     running = 2
-    """A worker is executing it."""
     exec_done = 3
-    """Ended with a result."""
     failed = 4
-    """Ended with an exception, or lost its worker."""
     dep_fail = 5
-    """Never ran, because a task it needs failed."""
     ready = 6
-    """Everything it needs is there; waits for a worker."""
     launched = 7
-    """Sent to a worker (or to the notebook process) that has not begun it yet."""
     fail_retryable = 8
-    """Its attempt failed; it waits for its next one."""
     memo_done = 9
-    """Ended with the result that an equal call gave before; it did not run."""
     joining = 10
-    """The body of a join app has returned; waits for the futures it returned."""
     cancelled = 12
-    """Ended because somebody cancelled it."""
 
     def __str__(self) -> str:
         return self.name
 
 
-SUCCESSES = frozenset({TaskState.exec_done, TaskState.memo_done})
+class TaskGroup(str, Enum):
+    """A coarse view of task states, for counts and conditions that do not depend on the exact state."""
+
+    waiting = "waiting"
+    """The task needs something before a worker or the notebook process can take it."""
+    active = "active"
+    """A worker or the notebook process has the task, or the task waits for what its own body called."""
+    succeeded = "succeeded"
+    """The task ended with a result."""
+    failed = "failed"
+    """The task ended with an error."""
+    cancelled = "cancelled"
+    """Somebody cancelled the task."""
+
+    def __str__(self) -> str:
+        return self.value
+
+
+Shape: TypeAlias = Literal["circle", "diamond", "triangle", "triangle_back", "hexagon", "square", "bar"]
+"""Outline of a state's symbol, so that colour is never the only difference between two states."""
+
+Hue: TypeAlias = Literal["neutral", "info", "brand", "success", "warning", "error"]
+"""Colour of a state's symbol, by its role: each front end maps it to a colour of its theme."""
+
+
+class TaskStateInfo(msgspec.Struct, frozen=True, kw_only=True):
+    """What one task state means, and how it looks.
+
+    Attributes
+    ----------
+    group
+        The coarse state.
+    final
+        Whether a task stays in this state unless it is reopened.
+    has_run
+        Whether the body of the task has begun when the task is in this state.  Symbols of such states are solid, those
+        of the others hollow.
+    label
+        One or two words for legends, filters and cells.
+    sentence
+        What the state means: a sentence without its subject, which is "the task".
+    shape, hue
+        The symbol.
+    column
+        The column of the panel's task table that keeps when a task entered the state.  States that exclude each other
+        can share a column.
+    """
+
+    group: TaskGroup
+    final: bool
+    has_run: bool
+    label: str
+    sentence: str
+    shape: Shape
+    hue: Hue
+    column: str
+
+    @property
+    def predicate(self) -> str:
+        """The sentence as it continues a text that names the task.
+
+        Examples
+        --------
+        >>> f"task 7 {TASK_STATES[TaskState.exec_done].predicate}"
+        'task 7 ended with a result'
+        """
+        return self.sentence[0].lower() + self.sentence[1:].removesuffix(".")
+
+
+TASK_STATES: dict[TaskState, TaskStateInfo] = {
+    TaskState.pending: TaskStateInfo(
+        group=TaskGroup.waiting,
+        final=False,
+        has_run=False,
+        label="Pending",
+        sentence="Waits for other tasks whose results it needs.",
+        shape="circle",
+        hue="neutral",
+        column="submitted",
+    ),
+    TaskState.ready: TaskStateInfo(
+        group=TaskGroup.waiting,
+        final=False,
+        has_run=False,
+        label="Ready",
+        sentence="Has everything it needs and waits for a worker.",
+        shape="diamond",
+        hue="info",
+        column="ready",
+    ),
+    TaskState.launched: TaskStateInfo(
+        group=TaskGroup.active,
+        final=False,
+        has_run=False,
+        label="Launched",
+        sentence="Was sent to a worker, or to the notebook process, which has not begun it yet.",
+        shape="triangle",
+        hue="brand",
+        column="launched",
+    ),
+    TaskState.running: TaskStateInfo(
+        group=TaskGroup.active,
+        final=False,
+        has_run=True,
+        label="Running",
+        sentence="Runs on a worker, or in the notebook process.",
+        shape="triangle",
+        hue="brand",
+        column="started",
+    ),
+    TaskState.fail_retryable: TaskStateInfo(
+        group=TaskGroup.waiting,
+        final=False,
+        has_run=False,
+        label="To be retried",
+        sentence="Waits for its next attempt, because the last one failed.",
+        shape="triangle_back",
+        hue="warning",
+        column="retrying",
+    ),
+    TaskState.joining: TaskStateInfo(
+        group=TaskGroup.active,
+        final=False,
+        has_run=True,
+        label="Joining",
+        sentence="Waits for the futures that the body of its join app returned.",
+        shape="diamond",
+        hue="info",
+        column="joining",
+    ),
+    TaskState.exec_done: TaskStateInfo(
+        group=TaskGroup.succeeded,
+        final=True,
+        has_run=True,
+        label="Done",
+        sentence="Ended with a result.",
+        shape="circle",
+        hue="success",
+        column="ended",
+    ),
+    TaskState.memo_done: TaskStateInfo(
+        group=TaskGroup.succeeded,
+        final=True,
+        has_run=False,
+        label="Memoized",
+        sentence="Ended with the result of an earlier equal call and did not run itself.",
+        shape="hexagon",
+        hue="success",
+        column="ended",
+    ),
+    TaskState.failed: TaskStateInfo(
+        group=TaskGroup.failed,
+        final=True,
+        has_run=True,
+        label="Failed",
+        sentence="Failed with an exception, or lost its worker.",
+        shape="square",
+        hue="error",
+        column="ended",
+    ),
+    TaskState.dep_fail: TaskStateInfo(
+        group=TaskGroup.failed,
+        final=True,
+        has_run=False,
+        label="Dep. failed",
+        sentence="Never ran, because a task that it needs failed.",
+        shape="square",
+        hue="warning",
+        column="ended",
+    ),
+    TaskState.cancelled: TaskStateInfo(
+        group=TaskGroup.cancelled,
+        final=True,
+        has_run=True,
+        label="Cancelled",
+        sentence="Ended because somebody cancelled it.",
+        shape="bar",
+        hue="neutral",
+        column="ended",
+    ),
+}
+"""All task states in the order of a task's life, which legends and counters follow."""
+
+FINAL = frozenset(state for state, info in TASK_STATES.items() if info.final)
+"""A task in one of these states does not move any more, unless it is reopened."""
+
+SUCCESSES = frozenset(state for state, info in TASK_STATES.items() if info.group is TaskGroup.succeeded)
 """Final states that carry a result."""
 
-FAILURES = frozenset({TaskState.failed, TaskState.dep_fail})
+FAILURES = frozenset(state for state, info in TASK_STATES.items() if info.group is TaskGroup.failed)
 """Final states that carry an error."""
 
-FINAL = SUCCESSES | FAILURES | {TaskState.cancelled}
-"""A task in one of these states does not move any more, unless it is reopened."""
+ACTIVE = frozenset(state for state, info in TASK_STATES.items() if info.group is TaskGroup.active)
+"""States of tasks that have left the queue and have not ended."""
+
+_UNFINISHED = [state for state, info in TASK_STATES.items() if not info.final]
+RANK: dict[TaskState, int] = {
+    # Iterates over the enum, so that a state without a row in the table fails at import.
+    state: len(_UNFINISHED) if TASK_STATES[state].final else _UNFINISHED.index(state)
+    for state in TaskState
+}
+"""How far a task is: a higher rank follows a lower one, and states of equal rank exclude each other."""
 
 
 class BlockState(str, Enum):
-    """Where a block (one batch job of one or more nodes, paper section 4.2.1) is in its life."""
+    """Where a block is between its request and its end.  A block is one batch job of one or more nodes."""
 
     requested = "requested"
-    """Asked of the provider, which has not given it a job number yet."""
+    """The provider has not answered yet with a job number."""
     queued = "queued"
-    """The scheduler has it and has not started it."""
+    """The scheduler has the job and has not started it."""
     running = "running"
-    """Its job runs; its managers may still be on their way."""
+    """The job runs; some of its managers may not be connected yet."""
     draining = "draining"
-    """It gets no more tasks and leaves when it has ended those it holds."""
+    """The block gets no new tasks and leaves when its last task has ended."""
     finished = "finished"
-    """Its job ended by itself: walltime, or nothing to do any more."""
+    """The job ended by itself: its walltime was over, or it had nothing left to do."""
     failed = "failed"
-    """It could not be submitted or started, or its job failed."""
+    """The scheduler refused the job or could not start it, or the job failed."""
     scaled_in = "scaled_in"
-    """Ended by us because it was not needed, or because the run is over."""
+    """parslab ended the job, because nobody needed it or because the run was over."""
     missing = "missing"
-    """The scheduler does not know its job any more and nothing was heard of it."""
+    """The scheduler does not know the job any more, and no manager of it is connected."""
 
     def __str__(self) -> str:
         return self.value
@@ -77,20 +282,20 @@ ENDED = frozenset({BlockState.finished, BlockState.failed, BlockState.scaled_in,
 
 
 class ManagerState(str, Enum):
-    """Where a manager (one for each node of a block, paper section 4.3.1) is in its life."""
+    """Where a manager is between its handshake and its end.  Each node of a block has one manager."""
 
     ready = "ready"
-    """It takes tasks."""
+    """The manager takes tasks."""
     held = "held"
-    """It keeps what it has and gets no new tasks until it is released."""
+    """The manager keeps its tasks and gets no new ones until somebody releases it."""
     draining = "draining"
-    """It gets no new tasks and leaves when it has ended those it holds."""
+    """The manager gets no new tasks and leaves when its last task has ended."""
     gone = "gone"
-    """It has left in good order."""
+    """The manager left in good order."""
     lost = "lost"
-    """It was silent for too long, or its connection broke."""
+    """The manager sent no heartbeat for too long, or its connection broke."""
     refused = "refused"
-    """Its Python, package or protocol does not fit; the reason names the side to fix."""
+    """Its Python, its packages or its protocol do not fit; the reason names the side to fix."""
 
     def __str__(self) -> str:
         return self.value

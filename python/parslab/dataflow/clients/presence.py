@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from parslab.dataflow.clients.leases import Leases, LeaveOutcome
 from parslab.records.events import ClientAttached, ClientLeft, LeaseMoved
 from parslab.records.spans import said
-from parslab.records.states import FINAL, TaskState
+from parslab.records.states import ACTIVE, FINAL
 from parslab.wire.messages.client import PriorTasks, SetLinger
 
 if TYPE_CHECKING:
@@ -28,7 +28,6 @@ __all__ = ["GONE", "Presence"]
 log = logging.getLogger(__name__)
 
 GONE = "it has gone"
-_UNDER_WAY = {TaskState.launched, TaskState.running, TaskState.joining}
 _BEAT = 60.0
 """Seconds between two signs of life in the connection file, for hosts that only share a file system, and for those who
 want to know since when a run is dead."""
@@ -151,7 +150,7 @@ class Presence:
                     still.results += 1
                 else:
                     still.failed += 1
-            elif task.state in _UNDER_WAY:
+            elif task.state in ACTIVE:
                 still.running += 1
             else:
                 still.waiting += 1

@@ -12,7 +12,7 @@ from time import localtime, strftime
 from typing import TYPE_CHECKING
 
 from parslab.errors import ParslabError
-from parslab.records.states import FAILURES, FINAL, TaskState
+from parslab.records.states import FAILURES, TASK_STATES
 from parslab.wire.messages.base import PARAMETERS
 
 if TYPE_CHECKING:
@@ -78,9 +78,12 @@ def _without(number: int, task: Task | None, call: MemoCall | None) -> str:
 
 
 def _verb(task: Task | None) -> str:
-    if task is None or task.state in FINAL:
-        return "was not run" if task is not None and task.state is TaskState.dep_fail else "ran"
-    return "runs" if task.state in (TaskState.running, TaskState.joining) else "will run"
+    if task is None:
+        return "ran"
+    state = TASK_STATES[task.state]
+    if state.final:
+        return "ran" if state.has_run else "was not run"
+    return "runs" if state.has_run else "will run"
 
 
 def _failed(task: Task | None) -> str:

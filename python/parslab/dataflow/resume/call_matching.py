@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from parslab.dataflow.graph.explain import changed_parts
 from parslab.dataflow.graph.task import Task
 from parslab.records.events import TaskAdopted, TaskMoved, TaskSubmitted
-from parslab.records.states import FINAL, SUCCESSES, TaskState
+from parslab.records.states import FINAL, SUCCESSES, TASK_STATES, TaskState
 from parslab.wire.messages.base import TaskKind
 from parslab.wire.messages.client import CallsMatched
 
@@ -306,19 +306,14 @@ class CallMatching:
             return f"it was not called with these arguments before the restart, but so: {app}({same[0].shown})"
         ended = [call for call in alike if call.state is not None and call.state not in SUCCESSES]
         if ended:
-            return f"the earlier call, task {ended[0].task}, {_ENDS[ended[0].state or TaskState.failed]}"
+            return (
+                f"the earlier call, task {ended[0].task}, {TASK_STATES[ended[0].state or TaskState.failed].predicate}"
+            )
         times = "once" if len(alike) == 1 else f"{len(alike)} times"
         return (
             f"it was called {times} before the restart, and what that gave is taken already, or an argument differs in "
             "what is not shown"
         )
-
-
-_ENDS = {
-    TaskState.failed: "failed",
-    TaskState.dep_fail: "never ran because what it needed failed",
-    TaskState.cancelled: "was cancelled",
-}
 
 
 def _key(
