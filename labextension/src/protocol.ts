@@ -69,130 +69,142 @@ export const MANAGER_MEANING: Readonly<Record<ManagerState, string>> = {
   refused: 'Its Python, its packages or its protocol do not fit; the reason names the side to fix.'
 };
 
-/** Nodes that the graph panel is told of; the newest tasks beyond it are only counted. */
+/** Most tasks that the graph panel receives as nodes; later tasks are only counted. */
 export const GRAPH_LIMIT = 5000;
 
-/** Seconds after the last ask or heartbeat at which deltas stop. */
+/** Seconds after the last request or heartbeat at which the run stops sending deltas. */
 export const LEASE = 30;
 
-/** Start (or repair) the stream: answered with a Snapshot. */
-export interface IAttach {
-  type: 'Attach';
-  ask?: string;
-  /** False: a Snapshot is all that is wanted, no stream. */
-  listen?: boolean;
+/** Start or repair the stream of deltas.  The reply is a Snapshot. */
+export interface ISnapshotRequest {
+  type: 'SnapshotRequest';
+  request_id?: string;
+  /** Whether deltas should follow the snapshot. */
+  subscribe?: boolean;
 }
 
-/** Somebody is still looking (every 10 s). */
+/** Renew the lease of the stream; a visible panel sends one every 10 s. */
 export interface IHeartbeat {
   type: 'Heartbeat';
 }
 
-/** Rows of the task table: answered with a TaskPage. */
-export interface IPage {
-  type: 'Page';
-  ask: string;
-  /** Only these states; empty: all. */
+/** Ask for rows of the task table.  The reply is a TaskPage. */
+export interface ITaskPageRequest {
+  type: 'TaskPageRequest';
+  request_id: string;
+  /** Names of the wanted states; empty for all. */
   states?: string[];
+  /** Names of the wanted apps; empty for all. */
   apps?: string[];
-  /** Only tasks whose app, arguments, error or id contain this. */
+  /** Text that the app, the arguments, the error or the id must contain. */
   text?: string;
-  /** A column of TaskRow. */
+  /** A field of TaskRow. */
   sort?: string;
   descending?: boolean;
   offset?: number;
   limit?: number;
 }
 
-/** Everything known of a task: answered with a TaskDetail, or a Problem. */
-export interface IDetail {
-  type: 'Detail';
-  ask: string;
+/** Ask for all details of one task.  The reply is a TaskDetail or an ErrorReply. */
+export interface ITaskDetailRequest {
+  type: 'TaskDetailRequest';
+  request_id: string;
   task: number;
 }
 
-/** Cancel these tasks, or the unfinished ones of an app, of a cell, or all (``everything``): answered with Done. */
-export interface ICancel {
-  type: 'Cancel';
-  ask: string;
+/**
+ * Cancel the given tasks, or all unfinished tasks of an app, of a cell, or of the run (``everything``).
+ *
+ * The reply is a CommandReply.
+ */
+export interface ICancelRequest {
+  type: 'CancelRequest';
+  request_id: string;
   tasks?: number[];
   everything?: boolean;
   app?: string;
-  /** ``In [n]``: what that cell has called. */
+  /** Cancel the tasks that this cell called, for example ``In [3]``. */
   cell?: string;
-  /** Whose cell it is (``TaskDetail.client``); -1: that of the notebook which asks. */
+  /** The client whose cell is meant (``TaskDetail.client``); -1 for the notebook that sends the request. */
   client?: number;
 }
 
 /**
- * Try these tasks again, or all that failed (``everything``), with all that failed because of them.
+ * Retry the given tasks, or all failed tasks (``everything``), and the tasks that failed because of them.
  *
- * What was cancelled is tried again only where it is named, or needed.  Tasks call what their apps are defined as now,
- * where the notebook can be asked.  Answered with Done or a Problem.
+ * A cancelled task is retried only when it is named or needed.  Tasks call the current definition of their apps if
+ * the notebook can provide it.  The reply is a CommandReply or an ErrorReply.
  */
-export interface IRetry {
-  type: 'Retry';
-  ask: string;
+export interface IRetryRequest {
+  type: 'RetryRequest';
+  request_id: string;
   tasks?: number[];
   everything?: boolean;
-  /** Only tasks of this app, and those that failed because of one. */
+  /** Retry only tasks of this app and the tasks that failed because of them. */
   app?: string;
 }
 
-/** What the job of a block has printed last: answered with a BlockText, or a Problem. */
-export interface IBlockOutput {
-  type: 'BlockOutput';
-  ask: string;
+/** Ask for the last output of a block's job.  The reply is a BlockOutput or an ErrorReply. */
+export interface IBlockOutputRequest {
+  type: 'BlockOutputRequest';
+  request_id: string;
   executor: string;
   block: string;
 }
 
-/** Bring an executor to this many blocks: answered with Done or a Problem. */
-export interface IScale {
-  type: 'Scale';
-  ask: string;
-  /** Its label; empty: the only one that has blocks. */
+/** Scale an executor to this many blocks.  The reply is a CommandReply or an ErrorReply. */
+export interface IScaleRequest {
+  type: 'ScaleRequest';
+  request_id: string;
+  /** Label of the executor; empty for the only one that has blocks. */
   executor: string;
   blocks: number;
 }
 
-/** Do something to one block: answered with Done or a Problem. */
-export interface IBlockCommand {
-  type: 'BlockCommand';
-  ask: string;
-  /** Its label; empty: the only one that has blocks. */
+/** Hold, release, drain or cancel one block.  The reply is a CommandReply or an ErrorReply. */
+export interface IBlockActionRequest {
+  type: 'BlockActionRequest';
+  request_id: string;
+  /** Label of the executor; empty for the only one that has blocks. */
   executor: string;
   block: string;
-  /** Give it no new tasks, give it tasks again, let it end when it has finished those it holds, end it at once. */
+  /**
+   * ``hold``: send no new tasks.  ``release``: send tasks again.  ``drain``: end when current tasks have finished.
+   * ``cancel``: end now.
+   */
   action: 'hold' | 'release' | 'drain' | 'cancel';
 }
 
-/** Let the run outlive its last client by so many seconds, 0: end with it: answered with Done. */
-export interface IKeep {
-  type: 'Keep';
-  ask: string;
+/**
+ * Set how many seconds the run outlives its last client; 0 ends it with that client.
+ *
+ * The reply is a CommandReply.
+ */
+export interface ILingerRequest {
+  type: 'LingerRequest';
+  request_id: string;
   seconds: number;
 }
 
-/** Why a task ran, or whose result it has: answered with Done or a Problem. */
-export interface IExplain {
-  type: 'Explain';
-  ask: string;
+/** Ask why a task ran, or which call gave its result.  The reply is a CommandReply or an ErrorReply. */
+export interface IExplainRequest {
+  type: 'ExplainRequest';
+  request_id: string;
   task: number;
 }
 
-/** Write the results that are remembered to a checkpoint: answered with Done (its folder) or a Problem. */
-export interface ICheckpoint {
-  type: 'Checkpoint';
-  ask: string;
+/** Write the memoized results to a checkpoint.  The reply is a CommandReply with the folder, or an ErrorReply. */
+export interface ICheckpointRequest {
+  type: 'CheckpointRequest';
+  request_id: string;
 }
 
-/** A notebook or script that is attached. */
+/** An attached client: a notebook or a script. */
 export interface IClientRow {
   client: number;
   pid: number;
   host: string;
-  /** It may end the run. */
+  /** Whether it may end the run. */
   owner: boolean;
   /** Path of its notebook; empty for a script. */
   notebook: string;
@@ -209,48 +221,48 @@ export interface IRunInfo {
   started: number;
   version: string;
   ended: number | null;
-  /** Why it ended. */
+  /** Why the run ended. */
   reason: string;
-  /** Path of the notebook that it was started for; empty for a script. */
+  /** Path of the notebook that started the run; empty for a script. */
   notebook: string;
-  /** Seconds that it outlives its last client; 0: it ends with its owner. */
+  /** Seconds that the run outlives its last client; 0 if it ends with its owner. */
   linger: number;
-  /** Since when no client is attached; null while one is. */
+  /** When the last client left; null while a client is attached. */
   away: number | null;
-  /** When it ends if none comes. */
+  /** When the run ends if no client attaches. */
   ends: number | null;
   clients: IClientRow[];
-  /** Executors that take no tasks any more, and why. */
+  /** The reason for each executor that accepts no more tasks. */
   stopped: Record<string, string>;
 }
 
-/** How many there were at a time: ``[time, blocks that run, their workers, tasks that wait for a worker]``. */
+/** Size of the run at a time: ``[time, running blocks, their workers, tasks that wait for a worker]``. */
 export type ScalePoint = [time: number, blocks: number, workers: number, waiting: number];
 
 /** Totals at the time of the message. */
 export interface IOverview {
   now: number;
-  /** Tasks by state; states without tasks are left out. */
+  /** Number of tasks in each state; states without tasks are left out. */
   counts: Record<string, number>;
-  /** Tasks by app and state. */
+  /** Number of tasks of each app in each state. */
   apps: Record<string, Record<string, number>>;
-  /** Tasks finished per second, over the last few seconds. */
+  /** Tasks that finished per second, averaged over the last few seconds. */
   rate: number;
   workers_busy: number;
   workers_total: number;
   tasks_total: number;
   clients: number;
-  /** Null in a run that has had no block. */
+  /** Null if the run never had a block. */
   scale: ScalePoint | null;
 }
 
-/** A node of the graph: ``[id, app, state, dependencies]``. */
-export type Node = [id: number, app: string, state: string, deps: number[]];
+/** A task as a node of the graph: ``[id, app, state, dependencies]``. */
+export type GraphNode = [id: number, app: string, state: string, deps: number[]];
 
-/** ``[id, state]`` of a node told before. */
+/** A task and its state: ``[id, state]``. */
 export type StateChange = [id: number, state: string];
 
-/** A worker and what it does. */
+/** A worker and its current task. */
 export interface IWorkerRow {
   worker: string;
   executor: string;
@@ -258,43 +270,43 @@ export interface IWorkerRow {
   host: string;
   pid: number;
   task: number | null;
-  /** Tasks it has finished. */
+  /** Tasks that it has finished. */
   done: number;
   reason: string;
-  /** Who started it; empty for workers of the run's own host. */
+  /** The manager that started it; empty for workers of the run's own host. */
   manager: string;
 }
 
-/** A block, one job of a scheduler.  Times are seconds since the epoch, or null where the block has not been. */
+/** A block: one job of a scheduler.  Times are seconds since the epoch, or null for states it has not reached. */
 export interface IBlockRow {
   executor: string;
   block: string;
   /** Name of a ``BlockState``. */
   state: string;
-  /** What the scheduler calls it. */
+  /** The scheduler's id of the job. */
   job: string;
-  /** Nodes that were asked for. */
+  /** Requested nodes. */
   nodes: number;
-  /** Managers that are connected: nodes that work. */
+  /** Connected managers, one per node. */
   managers: number;
   workers: number;
   busy: number;
   /** Tasks that its workers have finished. */
   done: number;
-  /** It gets no new tasks until it is released. */
+  /** Whether it gets no new tasks until it is released. */
   held: boolean;
-  /** When it entered its state. */
+  /** When it entered its current state. */
   since: number;
   requested: number;
   started: number | null;
   ended: number | null;
   reason: string;
-  /** Path of the file with the output of the job. */
+  /** Path of the file with the job's standard output. */
   stdout: string;
   stderr: string;
 }
 
-/** A manager, one for each node of a block, and how busy its node is (null while no sample has come). */
+/** A manager (one per node of a block) and the load of its node; load fields are null before the first sample. */
 export interface IManagerRow {
   manager: string;
   executor: string;
@@ -308,50 +320,50 @@ export interface IManagerRow {
   /** Tasks that its workers have finished. */
   done: number;
   cores: number;
-  /** Bytes of the node. */
+  /** Memory of the node, in bytes. */
   memory: number;
-  /** Percent of all cores of the node. */
+  /** CPU use in percent of all cores of the node. */
   cpu: number | null;
-  /** Bytes of its memory in use. */
+  /** Memory in use on the node, in bytes. */
   used: number | null;
-  /** Processes that ran or wanted to, mean of the last minute. */
+  /** The node's one-minute load average. */
   load: number | null;
-  /** When it entered its state. */
+  /** When it entered its current state. */
   since: number;
   reason: string;
 }
 
-/** One sentence for the user. */
+/** A notification for the user: one sentence. */
 export interface INotice {
   time: number;
   level: string;
   text: string;
 }
 
-/** The whole picture. */
+/** The complete state of the run that a panel shows. */
 export interface ISnapshot {
   type: 'Snapshot';
   seq: number;
   run: IRunInfo;
   overview: IOverview;
-  nodes: Node[];
-  /** Tasks beyond ``GRAPH_LIMIT`` that are not among the nodes. */
+  nodes: GraphNode[];
+  /** Number of tasks that are not among the nodes because of ``GRAPH_LIMIT``. */
   hidden: number;
   workers: IWorkerRow[];
   notices: INotice[];
-  ask: string;
+  request_id: string;
   blocks: IBlockRow[];
   managers: IManagerRow[];
-  /** How the blocks grew and shrank since the run began, a point where something changed; thinned out with time. */
+  /** History of blocks, workers and waiting tasks: one point per change, thinned out with time. */
   scaling: ScalePoint[];
 }
 
-/** What changed since ``seq - 1``. */
+/** The changes since the message with number ``seq - 1``. */
 export interface IDelta {
   type: 'Delta';
   seq: number;
   overview: IOverview;
-  nodes: Node[];
+  nodes: GraphNode[];
   changes: StateChange[];
   hidden: number;
   workers: IWorkerRow[];
@@ -361,7 +373,7 @@ export interface IDelta {
   managers: IManagerRow[];
 }
 
-/** A row of the task table.  Times are seconds since the epoch, or null where the task has not been. */
+/** A row of the task table.  Times are seconds since the epoch, or null for states it has not reached. */
 export interface ITaskRow {
   id: number;
   app: string;
@@ -377,37 +389,37 @@ export interface ITaskRow {
   cell: string;
 }
 
-/** The rows asked for and how many there are in all. */
+/** The requested rows of the task table and the total number of matching rows. */
 export interface ITaskPage {
   type: 'TaskPage';
-  ask: string;
+  request_id: string;
   rows: ITaskRow[];
   total: number;
   offset: number;
 }
 
-/** One attempt to run a task.  Times are seconds since the epoch, or null where it has not been. */
+/** One attempt to run a task.  Times are seconds since the epoch, or null if not reached. */
 export interface IAttempt {
   /** Counts from 0. */
   attempt: number;
-  /** ``failed``, or the state of the task whose last attempt it is. */
+  /** ``failed`` for an earlier attempt, the state of the task for the latest one. */
   state: string;
   started: number | null;
   ended: number | null;
-  /** Who had it; often only its manager is known. */
+  /** The worker that ran it, or its manager if the worker is not known. */
   worker: string;
   host: string;
-  /** Name of a ``Reason``; empty while it has not failed. */
+  /** Name of a ``Reason``; empty unless it failed. */
   reason: string;
   error: string;
 }
 
-/** Everything known of one task. */
+/** All details of one task. */
 export interface ITaskDetail {
   type: 'TaskDetail';
-  ask: string;
+  request_id: string;
   row: ITaskRow;
-  /** (state, when entered), in order. */
+  /** Pairs of a state and when the task entered it, in order. */
   times: [string, number][];
   deps: StateChange[];
   dependents: StateChange[];
@@ -417,62 +429,63 @@ export interface ITaskDetail {
   stdout: string;
   stderr: string;
   client: number;
-  /** Seconds of CPU time that it and its child processes took; like the three below null where nothing was sampled. */
+  /** CPU seconds of the task and its child processes.  This field and the next three are null without samples. */
   cpu: number | null;
-  /** Most bytes resident at a time. */
+  /** Peak resident memory, in bytes. */
   memory: number | null;
   /** Bytes read from files and devices. */
   read: number | null;
+  /** Bytes written to files and devices. */
   written: number | null;
-  /** Those that there have been, the present one last; empty before the first was sent. */
+  /** All attempts, the latest one last; empty before the first attempt was sent. */
   attempts: IAttempt[];
 }
 
-/** The last lines that the job of a block has printed. */
-export interface IBlockText {
-  type: 'BlockText';
-  ask: string;
+/** The last output lines of a block's job. */
+export interface IBlockOutput {
+  type: 'BlockOutput';
+  request_id: string;
   executor: string;
   block: string;
   stdout: string;
   stderr: string;
-  /** One sentence on what could not be read; empty when all is there. */
+  /** One sentence if a file could not be read; empty otherwise. */
   problem: string;
 }
 
-/** A command has been carried out; ``text`` says what was done. */
-export interface IDone {
-  type: 'Done';
-  ask: string;
+/** The result of a command; ``text`` is one sentence that says what the run did. */
+export interface ICommandReply {
+  type: 'CommandReply';
+  request_id: string;
   text: string;
 }
 
-/** An ask could not be answered; one sentence. */
-export interface IProblem {
-  type: 'Problem';
-  ask: string;
+/** A request failed; ``text`` is one sentence that says why. */
+export interface IErrorReply {
+  type: 'ErrorReply';
+  request_id: string;
   text: string;
 }
 
-export type Ask =
-  | IAttach
+export type Request =
+  | ISnapshotRequest
   | IHeartbeat
-  | IPage
-  | IDetail
-  | ICancel
-  | IRetry
-  | IBlockOutput
-  | IScale
-  | IBlockCommand
-  | IKeep
-  | IExplain
-  | ICheckpoint;
+  | ITaskPageRequest
+  | ITaskDetailRequest
+  | ICancelRequest
+  | IRetryRequest
+  | IBlockOutputRequest
+  | IScaleRequest
+  | IBlockActionRequest
+  | ILingerRequest
+  | IExplainRequest
+  | ICheckpointRequest;
 
-export type Answer =
+export type Reply =
   | ISnapshot
   | IDelta
   | ITaskPage
   | ITaskDetail
-  | IBlockText
-  | IDone
-  | IProblem;
+  | IBlockOutput
+  | ICommandReply
+  | IErrorReply;

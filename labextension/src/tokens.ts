@@ -10,15 +10,15 @@ import type { ISignal } from '@lumino/signaling';
 import type { Widget } from '@lumino/widgets';
 
 import type {
-  Answer,
-  Ask,
-  IBlockCommand,
+  Reply,
+  Request,
+  IBlockActionRequest,
   IBlockRow,
-  IBlockText,
+  IBlockOutput,
   IManagerRow,
   INotice,
   IOverview,
-  IPage,
+  ITaskPageRequest,
   IRunInfo,
   ITaskDetail,
   ITaskPage,
@@ -38,11 +38,11 @@ export interface IConnection extends IDisposable {
   /** Why the link is lost or closed, for the user; may be empty. */
   readonly reason: string;
   readonly linkChanged: ISignal<IConnection, Link>;
-  readonly received: ISignal<IConnection, Answer>;
+  readonly received: ISignal<IConnection, Reply>;
   /** Whether it is worth to send an Attach although no run has shown itself yet. */
   find(): Promise<boolean>;
   /** Resolves when the kernel has taken the ask; rejects with a sentence when it could or would not. */
-  send(ask: Ask): Promise<void>;
+  send(ask: Request): Promise<void>;
 }
 
 /** What the panel can say of a run: none known; asked for; up to date; kernel or network away; it has ended. */
@@ -87,7 +87,7 @@ export interface IRun extends IDisposable {
   /** Tasks finished per second: the last minute, one number a second, the newest last. */
   readonly rates: readonly number[];
   readonly changed: ISignal<IRun, IRunChange>;
-  page(query: Omit<IPage, 'type' | 'ask'>): Promise<ITaskPage>;
+  page(query: Omit<ITaskPageRequest, 'type' | 'request_id'>): Promise<ITaskPage>;
   detail(task: number): Promise<ITaskDetail>;
   /** Until when the run stays while its kernel is away, as far as was known last; null while it is there. */
   readonly stays: number | null;
@@ -102,9 +102,9 @@ export interface IRun extends IDisposable {
   /** Lets the run outlive its last client by so many seconds; 0: it ends with it. */
   keep(seconds: number): Promise<string>;
   /** The last lines that the job of a block has printed. */
-  blockOutput(executor: string, block: string): Promise<IBlockText>;
+  blockOutput(executor: string, block: string): Promise<IBlockOutput>;
   /** `scale` brings an executor to so many blocks. */
-  commandBlock(executor: string, block: string, action: IBlockCommand['action']): Promise<string>;
+  commandBlock(executor: string, block: string, action: IBlockActionRequest['action']): Promise<string>;
   scale(executor: string, blocks: number): Promise<string>;
 }
 

@@ -24,20 +24,28 @@ describe('what is asked of a task', () => {
     answers.changed.connect(changed);
     void answers.ask('retry');
     void answers.ask('retry');
-    expect(connection.sent.filter(ask => ask.type === 'Retry')).toHaveLength(1);
-    expect(connection.last('Retry')).toMatchObject({ tasks: [1], app: '' });
+    expect(connection.sent.filter(ask => ask.type === 'RetryRequest')).toHaveLength(1);
+    expect(connection.last('RetryRequest')).toMatchObject({ tasks: [1], app: '' });
     expect(answers.of('retry')).toEqual({ text: null, refused: false });
-    connection.tell({ type: 'Done', ask: connection.last('Retry').ask, text: '1 task runs again.' });
+    connection.tell({
+      type: 'CommandReply',
+      request_id: connection.last('RetryRequest').request_id,
+      text: '1 task runs again.'
+    });
     await settle();
     expect(answers.of('retry')).toEqual({ text: '1 task runs again.', refused: false });
     expect(changed).toHaveBeenCalledTimes(2);
-    expect(connection.sent[connection.sent.length - 1]).toMatchObject({ type: 'Detail', task: 1 });
+    expect(connection.sent[connection.sent.length - 1]).toMatchObject({ type: 'TaskDetailRequest', task: 1 });
   });
 
   it('is refused with a sentence', async () => {
     selection.select(1);
     void answers.ask('explain');
-    connection.tell({ type: 'Problem', ask: connection.last('Explain').ask, text: 'Nothing is known of it.' });
+    connection.tell({
+      type: 'ErrorReply',
+      request_id: connection.last('ExplainRequest').request_id,
+      text: 'Nothing is known of it.'
+    });
     await settle();
     expect(answers.of('explain')).toEqual({ text: 'Nothing is known of it.', refused: true });
   });
@@ -45,9 +53,9 @@ describe('what is asked of a task', () => {
   it('is not said of another task', async () => {
     selection.select(1);
     void answers.ask('explain');
-    const { ask } = connection.last('Explain');
+    const { request_id: ask } = connection.last('ExplainRequest');
     selection.select(0);
-    connection.tell({ type: 'Done', ask, text: 'It ran because.' });
+    connection.tell({ type: 'CommandReply', request_id: ask, text: 'It ran because.' });
     await settle();
     expect(answers.of('explain')).toBeUndefined();
   });
@@ -55,7 +63,11 @@ describe('what is asked of a task', () => {
   it('is explained anew after it was tried again', async () => {
     selection.select(1);
     void answers.ask('explain');
-    connection.tell({ type: 'Done', ask: connection.last('Explain').ask, text: 'It ran because.' });
+    connection.tell({
+      type: 'CommandReply',
+      request_id: connection.last('ExplainRequest').request_id,
+      text: 'It ran because.'
+    });
     await settle();
     void answers.ask('retry');
     expect(answers.of('explain')).toBeUndefined();

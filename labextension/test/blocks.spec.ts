@@ -89,12 +89,20 @@ describe('a run with blocks', () => {
   it('sends commands and answers with what was done', async () => {
     const { run, connection } = liveRuns({ blocks: [block(0)] });
     const held = run.commandBlock('htex', '0', 'hold');
-    expect(connection.last('BlockCommand')).toMatchObject({ executor: 'htex', block: '0', action: 'hold' });
-    connection.tell({ type: 'Done', ask: connection.last('BlockCommand').ask, text: 'Block 0 is held.' });
+    expect(connection.last('BlockActionRequest')).toMatchObject({ executor: 'htex', block: '0', action: 'hold' });
+    connection.tell({
+      type: 'CommandReply',
+      request_id: connection.last('BlockActionRequest').request_id,
+      text: 'Block 0 is held.'
+    });
     expect(await held).toBe('Block 0 is held.');
     const scaled = run.scale('htex', 3);
-    expect(connection.last('Scale')).toMatchObject({ executor: 'htex', blocks: 3 });
-    connection.tell({ type: 'Problem', ask: connection.last('Scale').ask, text: 'At most 2 blocks.' });
+    expect(connection.last('ScaleRequest')).toMatchObject({ executor: 'htex', blocks: 3 });
+    connection.tell({
+      type: 'ErrorReply',
+      request_id: connection.last('ScaleRequest').request_id,
+      text: 'At most 2 blocks.'
+    });
     await expect(scaled).rejects.toThrow('At most 2 blocks.');
   });
 });
@@ -105,10 +113,12 @@ describe('open blocks', () => {
     const open = new OpenBlocks(all.runs);
     open.active = true;
     const answer = async (part: Parameters<typeof blockText>[1]) => {
-      all.connection.tell(blockText(0, { ask: all.connection.last('BlockOutput').ask, ...part }));
+      all.connection.tell(
+        blockText(0, { request_id: all.connection.last('BlockOutputRequest').request_id, ...part })
+      );
       await settle();
     };
-    const asked = () => all.connection.sent.filter(ask => ask.type === 'BlockOutput').length;
+    const asked = () => all.connection.sent.filter(ask => ask.type === 'BlockOutputRequest').length;
     return { ...all, open, answer, asked };
   }
 

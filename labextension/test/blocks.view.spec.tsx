@@ -70,7 +70,7 @@ describe('the blocks', () => {
     seen.click(seen.one('[aria-expanded="false"]'));
     connection.tell(
       blockText(0, {
-        ask: connection.last('BlockOutput').ask,
+        request_id: connection.last('BlockOutputRequest').request_id,
         stderr: 'module: command not found\n',
         stdout: 'hi\n'
       })

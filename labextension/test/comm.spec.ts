@@ -3,7 +3,7 @@ import { Signal } from '@lumino/signaling';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 
 import { GLANCE, KernelComm, PATIENCE, TARGET } from '../src/connection/comm';
-import type { Answer } from '../src/protocol';
+import type { Reply } from '../src/protocol';
 import { settle } from './runs';
 import { delta } from './samples';
 
@@ -102,7 +102,7 @@ class FakeKernel {
 let kernel: FakeKernel;
 let comm: KernelComm;
 let links: string[];
-let told: Answer[];
+let told: Reply[];
 
 function make(prepare: (kernel: FakeKernel) => void = () => undefined): void {
   kernel = new FakeKernel();
@@ -171,8 +171,8 @@ describe('from the kernel', () => {
 describe('to the kernel', () => {
   it('asks on the control channel and adopts the comm that the reply names', async () => {
     kernel.reply = { status: 'ok', comm_id: 'a', run: '007', text: '' };
-    await comm.send({ type: 'Attach', ask: 'x-1' });
-    expect(kernel.control).toEqual([{ ask: '{"type":"Attach","ask":"x-1"}' }]);
+    await comm.send({ type: 'SnapshotRequest', request_id: 'x-1' });
+    expect(kernel.control).toEqual([{ request: '{"type":"SnapshotRequest","request_id":"x-1"}' }]);
     expect(kernel.known).toContain('a');
     expect(comm.link).toBe('live');
   });
@@ -191,7 +191,7 @@ describe('to the kernel', () => {
     await comm.send({ type: 'Heartbeat' });
     expect(kernel.control).toHaveLength(1);
     expect(kernel.shell).toHaveLength(2);
-    expect(kernel.shell[0]).toEqual({ comm_id: 'a', data: { ask: '{"type":"Heartbeat"}' } });
+    expect(kernel.shell[0]).toEqual({ comm_id: 'a', data: { request: '{"type":"Heartbeat"}' } });
   });
 
   it('only waits for a kernel that has answered before', async () => {
@@ -256,7 +256,7 @@ describe('looking for a run', () => {
   it('does not ask kernels of other languages, nor twice one that never answered', async () => {
     kernel.status = 'busy';
     kernel.reply = null;
-    const attach = comm.send({ type: 'Attach' }).catch(() => undefined);
+    const attach = comm.send({ type: 'SnapshotRequest' }).catch(() => undefined);
     await vi.advanceTimersByTimeAsync(PATIENCE);
     await attach;
     expect(await comm.find()).toBe(false);
@@ -293,7 +293,7 @@ describe('changes of the kernel', () => {
   it('bring another look when the kernel was too busy to answer', async () => {
     kernel.status = 'busy';
     kernel.reply = null;
-    const attach = comm.send({ type: 'Attach' }).catch(() => undefined);
+    const attach = comm.send({ type: 'SnapshotRequest' }).catch(() => undefined);
     await vi.advanceTimersByTimeAsync(PATIENCE);
     await attach;
     kernel.comms = { a: { target_name: TARGET } };

@@ -28,7 +28,7 @@ class Stage:
         self.plan = [self.draw(i, tasks) for i in range(tasks)]
         self.workers, self.lock, self.notices, self.due = workers, threading.Lock(), [], 0.0
         self.run = panel.RunInfo("007", "fakehost", os.getpid(), "/tmp/runinfo/007", ["local"], time.time(), "0.1.0")
-        self.ask = msgspec.json.Decoder(panel.Ask).decode
+        self.decode = msgspec.json.Decoder(panel.Request).decode
         self.comm = create_comm(target_name="parslab.monitor", data={"run": self.run.run})
         self.kernel = get_ipython().kernel
         self.kernel.control_handlers["parslab_request"] = self.request
@@ -43,7 +43,7 @@ class Stage:
     # ----- what the panel asks
 
     async def request(self, stream, ident, parent):
-        ask = self.ask(parent["content"]["ask"])
+        ask = self.decode(parent["content"]["request"])
         reply = {"status": "ok", "comm_id": self.comm.comm_id, "run": self.run.run, "text": ""}
         self.kernel.session.send(stream, "parslab_reply", reply, parent, ident)
         with self.lock:
@@ -54,34 +54,34 @@ class Stage:
     def on_heartbeat(self, ask):
         return None
 
-    def on_attach(self, ask):
-        nodes = [panel.Node(i, r.app, r.state, self.deps[i]) for i, r in list(self.rows.items())[:5000]]
+    def on_snapshotrequest(self, ask):
+        nodes = [panel.GraphNode(i, r.app, r.state, self.deps[i]) for i, r in list(self.rows.items())[:5000]]
         hidden = max(0, len(self.rows) - 5000)
         over = self.overview()
-        return panel.Snapshot(self.seq, self.run, over, nodes, hidden, self.crew(), self.notices, ask.ask)
+        return panel.Snapshot(self.seq, self.run, over, nodes, hidden, self.crew(), self.notices, ask.request_id)
 
-    def on_page(self, ask):
+    def on_taskpagerequest(self, ask):
         rows = [r for r in self.rows.values() if not ask.states or r.state in ask.states]
         rows = [r for r in rows if (not ask.apps or r.app in ask.apps) and ask.text in f"{r.app} {r.shown} {r.id}"]
         rows.sort(key=lambda r: (getattr(r, ask.sort) is None, getattr(r, ask.sort)), reverse=ask.descending)
-        return panel.TaskPage(ask.ask, rows[ask.offset : ask.offset + ask.limit], len(rows), ask.offset)
+        return panel.TaskPage(ask.request_id, rows[ask.offset : ask.offset + ask.limit], len(rows), ask.offset)
 
-    def on_detail(self, ask):
+    def on_taskdetailrequest(self, ask):
         row, i = self.rows.get(ask.task), ask.task
         if row is None:
-            return panel.Problem(ask.ask, f"There is no task {i} in this run.")
+            return panel.ErrorReply(ask.request_id, f"There is no task {i} in this run.")
         deps = [panel.StateChange(d, self.rows[d].state) for d in self.deps[i]]
         needed = [panel.StateChange(k, self.rows[k].state) for k, d in self.deps.items() if i in d]
         trace = TRACE * 4 + row.error if row.error else ""
         out = "".join(f"epoch {k}: loss {1 / (k + 1):.4f}\n" for k in range(9)) if row.started else ""
         warn = "ConvergenceWarning: lbfgs failed to converge after 100 iterations\n" if i % 5 == 0 else ""
         times = self.times[i]
-        return panel.TaskDetail(ask.ask, row, times, deps, needed, "fakehost", 4242, trace, out, warn, 1)
+        return panel.TaskDetail(ask.request_id, row, times, deps, needed, "fakehost", 4242, trace, out, warn, 1)
 
-    def on_cancel(self, ask):
+    def on_cancelrequest(self, ask):
         which = [i for i in (list(self.rows) if ask.everything else ask.tasks) if self.rows[i].state in OPEN]
         self.tell([], [self.move(i, "cancelled") for i in which])
-        return panel.Done(ask.ask, f"Cancelled {len(which)} tasks.")
+        return panel.CommandReply(ask.request_id, f"Cancelled {len(which)} tasks.")
 
     # ----- what it is told
 
@@ -132,7 +132,7 @@ class Stage:
         shown = f"C={2 ** (i % 9)}, gamma='scale', fold={i % 5}"
         self.rows[i] = panel.TaskRow(i, app, "pending", "local", time.time(), None, None, "", 0, "", shown, "In [4]")
         self.deps[i], self.times[i] = deps, [("pending", time.time())]
-        return panel.Node(i, app, "pending", deps)
+        return panel.GraphNode(i, app, "pending", deps)
 
     def follow(self, i):
         """The next state of a task, or None while it waits."""

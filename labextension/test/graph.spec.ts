@@ -2,7 +2,7 @@ import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 
 import { GraphModel } from '../src/panels/graph/model';
 import { liveRuns } from './runs';
-import type { Node } from '../src/protocol';
+import type { GraphNode } from '../src/protocol';
 import { delta } from './samples';
 
 beforeEach(() => {
@@ -38,7 +38,7 @@ describe('the graph model', () => {
     vi.advanceTimersByTime(1000);
     const version = model.version;
     for (let i = 0; i < 50; i++) {
-      const node: Node = [10 + i, 'fit', 'pending', [9 + i]];
+      const node: GraphNode = [10 + i, 'fit', 'pending', [9 + i]];
       connection.tell(delta(6 + i, { nodes: [node] }));
     }
     vi.advanceTimersByTime(2000);

@@ -1,7 +1,7 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 
 import { FakeConnection } from '../src/connection/fake';
-import { ANSWER_TIME } from '../src/model/asks';
+import { REPLY_TIMEOUT } from '../src/model/requests';
 import { HEARTBEAT, Run } from '../src/model/run';
 import { LEASE } from '../src/protocol';
 import type { IRunChange } from '../src/tokens';
@@ -26,7 +26,7 @@ afterEach(() => {
 });
 
 function attaches(): number {
-  return connection.sent.filter(ask => ask.type === 'Attach').length;
+  return connection.sent.filter(ask => ask.type === 'SnapshotRequest').length;
 }
 
 describe('the stream', () => {
@@ -36,7 +36,7 @@ describe('the stream', () => {
     run.watched = true;
     await settle();
     expect(attaches()).toBe(1);
-    connection.tell(snapshot({ ask: connection.last('Attach').ask }));
+    connection.tell(snapshot({ request_id: connection.last('SnapshotRequest').request_id }));
     expect(run.status).toBe('live');
     expect([...run.nodes.keys()]).toEqual([0, 1]);
     expect(changes).toEqual([{ reset: true, added: [], moved: [] }]);
@@ -89,7 +89,7 @@ describe('the stream', () => {
 
   it('ignores old deltas and snapshots that other pages asked for', () => {
     run.watched = true;
-    connection.tell(snapshot(), delta(5, { changes: [[1, 'failed']] }), snapshot({ ask: 'other-1' }));
+    connection.tell(snapshot(), delta(5, { changes: [[1, 'failed']] }), snapshot({ request_id: 'other-1' }));
     expect(run.nodes.get(1)?.state).toBe('running');
     expect(changes).toHaveLength(1);
   });
@@ -218,31 +218,41 @@ describe('asks', () => {
   it('have ids that no other page has', () => {
     const other = new Run(connection);
     void run.detail(1);
-    const mine = connection.last('Detail').ask;
+    const mine = connection.last('TaskDetailRequest').request_id;
     void other.detail(1);
-    expect(connection.last('Detail').ask).not.toBe(mine);
-    connection.tell(detail(1, { ask: mine }), detail(1, { ask: connection.last('Detail').ask }));
+    expect(connection.last('TaskDetailRequest').request_id).not.toBe(mine);
+    connection.tell(
+      detail(1, { request_id: mine }),
+      detail(1, { request_id: connection.last('TaskDetailRequest').request_id })
+    );
     other.dispose();
   });
 
   it('get their own answers', async () => {
     const first = run.detail(1);
-    const ask = connection.last('Detail').ask;
+    const ask = connection.last('TaskDetailRequest').request_id;
     const second = run.detail(2);
-    connection.tell(detail(2, { ask: connection.last('Detail').ask }), detail(1, { ask }));
+    connection.tell(
+      detail(2, { request_id: connection.last('TaskDetailRequest').request_id }),
+      detail(1, { request_id: ask })
+    );
     expect((await first).row.id).toBe(1);
     expect((await second).row.id).toBe(2);
   });
 
   it('are refused with the sentence of the kernel', async () => {
     const answer = run.detail(9);
-    connection.tell({ type: 'Problem', ask: connection.last('Detail').ask, text: 'There is no task 9.' });
+    connection.tell({
+      type: 'ErrorReply',
+      request_id: connection.last('TaskDetailRequest').request_id,
+      text: 'There is no task 9.'
+    });
     await expect(answer).rejects.toThrow('There is no task 9.');
   });
 
   it('fail when nobody answers, when sending fails, and when the kernel goes', async () => {
     const late = expect(run.detail(1)).rejects.toThrow('did not answer');
-    vi.advanceTimersByTime(ANSWER_TIME);
+    vi.advanceTimersByTime(REPLY_TIMEOUT);
     await late;
     const gone = expect(run.cancel('all')).rejects.toThrow('went away');
     connection.become('lost', 'dead');
@@ -254,41 +264,57 @@ describe('asks', () => {
   it('cancel what a cell has called, of this notebook or of another', async () => {
     for (const client of [undefined, 2]) {
       const done = run.cancelCell('In [3]', client);
-      const ask = connection.last('Cancel');
+      const ask = connection.last('CancelRequest');
       expect(ask).toMatchObject({ cell: 'In [3]', client: client ?? -1 });
-      connection.tell({ type: 'Done', ask: ask.ask, text: '2 tasks cancelled' });
+      connection.tell({ type: 'CommandReply', request_id: ask.request_id, text: '2 tasks cancelled' });
       expect(await done).toBe('2 tasks cancelled');
     }
   });
 
   it('try again some tasks, or all that failed', async () => {
     const one = run.retry([3]);
-    expect(connection.last('Retry')).toMatchObject({ tasks: [3], app: '' });
-    connection.tell({ type: 'Done', ask: connection.last('Retry').ask, text: '1 task runs again.' });
+    expect(connection.last('RetryRequest')).toMatchObject({ tasks: [3], app: '' });
+    connection.tell({
+      type: 'CommandReply',
+      request_id: connection.last('RetryRequest').request_id,
+      text: '1 task runs again.'
+    });
     expect(await one).toBe('1 task runs again.');
     const all = run.retry('failed', 'fit');
-    expect(connection.last('Retry')).toMatchObject({ everything: true, app: 'fit' });
+    expect(connection.last('RetryRequest')).toMatchObject({ everything: true, app: 'fit' });
     // Notebooks are asked first, and workers may have to let go.
-    vi.advanceTimersByTime(ANSWER_TIME * 2);
-    connection.tell({ type: 'Done', ask: connection.last('Retry').ask, text: '2 tasks run again.' });
+    vi.advanceTimersByTime(REPLY_TIMEOUT * 2);
+    connection.tell({
+      type: 'CommandReply',
+      request_id: connection.last('RetryRequest').request_id,
+      text: '2 tasks run again.'
+    });
     expect(await all).toBe('2 tasks run again.');
   });
 
   it('explain a task, and keep the run', async () => {
     const why = run.explain(3);
-    expect(connection.last('Explain').task).toBe(3);
-    connection.tell({ type: 'Done', ask: connection.last('Explain').ask, text: 'It ran because.' });
+    expect(connection.last('ExplainRequest').task).toBe(3);
+    connection.tell({
+      type: 'CommandReply',
+      request_id: connection.last('ExplainRequest').request_id,
+      text: 'It ran because.'
+    });
     expect(await why).toBe('It ran because.');
     const kept = run.keep(0);
-    expect(connection.last('Keep').seconds).toBe(0);
-    connection.tell({ type: 'Done', ask: connection.last('Keep').ask, text: 'It ends with its kernel.' });
+    expect(connection.last('LingerRequest').seconds).toBe(0);
+    connection.tell({
+      type: 'CommandReply',
+      request_id: connection.last('LingerRequest').request_id,
+      text: 'It ends with its kernel.'
+    });
     expect(await kept).toBe('It ends with its kernel.');
   });
 
   it('are given up when another process takes over the run, whose picture goes on', async () => {
     run.watched = true;
     await settle();
-    connection.tell(snapshot({ ask: connection.last('Attach').ask }));
+    connection.tell(snapshot({ request_id: connection.last('SnapshotRequest').request_id }));
     const lost = expect(run.detail(3)).rejects.toThrow('started again');
     changes.length = 0;
     connection.tell(snapshot({ run: { ...INFO, pid: 99 }, nodes: [[1, 'fit', 'running', []]] }));
@@ -302,12 +328,16 @@ describe('asks', () => {
 
   it('cancel some tasks or all', async () => {
     const some = run.cancel([3, 4]);
-    expect(connection.last('Cancel').tasks).toEqual([3, 4]);
-    connection.tell({ type: 'Done', ask: connection.last('Cancel').ask, text: 'Cancelled 2 tasks.' });
+    expect(connection.last('CancelRequest').tasks).toEqual([3, 4]);
+    connection.tell({
+      type: 'CommandReply',
+      request_id: connection.last('CancelRequest').request_id,
+      text: 'Cancelled 2 tasks.'
+    });
     expect(await some).toBe('Cancelled 2 tasks.');
     const all = run.cancel('all');
-    expect(connection.last('Cancel').everything).toBe(true);
-    connection.tell({ type: 'Done', ask: connection.last('Cancel').ask, text: '' });
+    expect(connection.last('CancelRequest').everything).toBe(true);
+    connection.tell({ type: 'CommandReply', request_id: connection.last('CancelRequest').request_id, text: '' });
     await all;
   });
 });

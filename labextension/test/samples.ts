@@ -1,7 +1,7 @@
 /** Messages of a small run, for tests: `snapshot({...})`, `delta(seq, {...})` and so on fill in what is not given. */
 import type {
   IBlockRow,
-  IBlockText,
+  IBlockOutput,
   IDelta,
   IManagerRow,
   IOverview,
@@ -71,7 +71,7 @@ export function snapshot(part: Partial<ISnapshot> = {}): ISnapshot {
       }
     ],
     notices: [],
-    ask: '',
+    request_id: '',
     blocks: [],
     managers: [],
     scaling: [],
@@ -117,7 +117,7 @@ export function row(id: number, part: Partial<ITaskRow> = {}): ITaskRow {
 export function detail(id: number, part: Partial<ITaskDetail> = {}): ITaskDetail {
   return {
     type: 'TaskDetail',
-    ask: '',
+    request_id: '',
     row: row(id),
     times: [
       ['pending', 1000],
@@ -191,10 +191,10 @@ export function manager(name: string, part: Partial<IManagerRow> = {}): IManager
   };
 }
 
-export function blockText(id: number | string, part: Partial<IBlockText> = {}): IBlockText {
+export function blockText(id: number | string, part: Partial<IBlockOutput> = {}): IBlockOutput {
   return {
-    type: 'BlockText',
-    ask: '',
+    type: 'BlockOutput',
+    request_id: '',
     executor: 'htex',
     block: String(id),
     stdout: '',

@@ -21,14 +21,14 @@ afterEach(() => {
 });
 
 function pages(): number[] {
-  return connection.sent.flatMap(ask => (ask.type === 'Page' ? [ask.offset!] : []));
+  return connection.sent.flatMap(ask => (ask.type === 'TaskPageRequest' ? [ask.offset!] : []));
 }
 
 async function answer(total: number): Promise<void> {
-  const ask = connection.last('Page');
+  const ask = connection.last('TaskPageRequest');
   const offset = ask.offset!;
   const rows = Array.from({ length: Math.min(PAGE, total - offset) }, (_, i) => row(offset + i));
-  connection.tell({ type: 'TaskPage', ask: ask.ask, rows, total, offset });
+  connection.tell({ type: 'TaskPage', request_id: ask.request_id, rows, total, offset });
   await settle();
 }
 
@@ -74,20 +74,24 @@ describe('the table', () => {
     const old = connection.sent.length;
     table.ask({ text: 'fit' });
     expect(connection.sent.length).toBe(old + 1);
-    const first = connection.last('Page');
+    const first = connection.last('TaskPageRequest');
     expect(table.row(3)?.id).toBe(3);
     table.ask({ text: 'fits', sort: 'app', descending: false });
-    connection.tell({ type: 'TaskPage', ask: first.ask, rows: [row(77)], total: 1, offset: 0 });
+    connection.tell({ type: 'TaskPage', request_id: first.request_id, rows: [row(77)], total: 1, offset: 0 });
     await settle();
     expect(table.total).toBe(10);
-    expect(connection.last('Page')).toMatchObject({ text: 'fits', sort: 'app', descending: false });
+    expect(connection.last('TaskPageRequest')).toMatchObject({ text: 'fits', sort: 'app', descending: false });
     await answer(2);
     expect(table.total).toBe(2);
   });
 
   it('tells why rows are not there', async () => {
     table.active = true;
-    connection.tell({ type: 'Problem', ask: connection.last('Page').ask, text: 'No such column.' });
+    connection.tell({
+      type: 'ErrorReply',
+      request_id: connection.last('TaskPageRequest').request_id,
+      text: 'No such column.'
+    });
     await settle();
     expect(table.problem).toBe('No such column.');
   });

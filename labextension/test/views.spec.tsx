@@ -240,8 +240,8 @@ describe('the table', () => {
     const table = new TaskTable(runs);
     table.active = true;
     const rows = Array.from({ length: 3 }, (_, i) => row(i, { state: i === 1 ? 'failed' : 'exec_done' }));
-    const { ask } = connection.last('Page');
-    connection.tell({ type: 'TaskPage', ask, rows, total: 3, offset: 0 });
+    const { request_id: ask } = connection.last('TaskPageRequest');
+    connection.tell({ type: 'TaskPage', request_id: ask, rows, total: 3, offset: 0 });
     await settle();
     const onOpen = vi.fn();
     const calls = { onOpen, onRetryFailed: vi.fn() };
@@ -265,7 +265,7 @@ describe('the table', () => {
     const head = () => seen.one('[role="columnheader"].parslab-col-app');
     expect(head().getAttribute('aria-sort')).toBe('none');
     seen.click(head().querySelector('button')!);
-    expect(connection.last('Page')).toMatchObject({ sort: 'app', descending: false });
+    expect(connection.last('TaskPageRequest')).toMatchObject({ sort: 'app', descending: false });
     seen.again(element);
   });
 
@@ -273,7 +273,7 @@ describe('the table', () => {
     const { element, connection } = await body();
     const seen = show(element);
     seen.click(seen.button('Running'));
-    expect(connection.last('Page').states).toEqual(['running']);
+    expect(connection.last('TaskPageRequest').states).toEqual(['running']);
     const select = seen.one('select') as HTMLSelectElement;
     expect([...select.options].map(option => option.value)).toEqual(['', 'fit']);
   });

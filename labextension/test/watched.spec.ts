@@ -27,12 +27,12 @@ afterEach(() => {
 });
 
 function asked(): number[] {
-  return connection.sent.flatMap(ask => (ask.type === 'Detail' ? [ask.task] : []));
+  return connection.sent.flatMap(ask => (ask.type === 'TaskDetailRequest' ? [ask.task] : []));
 }
 
 async function answer(part: Parameters<typeof detail>[1] = {}): Promise<void> {
-  const { ask, task } = connection.last('Detail');
-  connection.tell(detail(task, { ask, ...part }));
+  const { request_id: ask, task } = connection.last('TaskDetailRequest');
+  connection.tell(detail(task, { request_id: ask, ...part }));
   await settle();
 }
 
@@ -71,17 +71,21 @@ describe('the watched task', () => {
 
   it('shows the last one selected, whatever comes late', async () => {
     selection.select(0);
-    const { ask } = connection.last('Detail');
+    const { request_id: ask } = connection.last('TaskDetailRequest');
     selection.select(1);
     await answer();
-    connection.tell(detail(0, { ask }));
+    connection.tell(detail(0, { request_id: ask }));
     await settle();
     expect(watched.detail?.row.id).toBe(1);
   });
 
   it('tells what the kernel cannot', async () => {
     selection.select(99);
-    connection.tell({ type: 'Problem', ask: connection.last('Detail').ask, text: 'There is no task 99.' });
+    connection.tell({
+      type: 'ErrorReply',
+      request_id: connection.last('TaskDetailRequest').request_id,
+      text: 'There is no task 99.'
+    });
     await settle();
     expect(watched.problem).toBe('There is no task 99.');
   });

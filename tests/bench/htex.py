@@ -165,9 +165,9 @@ def crowd(managers: int, slots: int, tasks: int) -> dict[str, float]:
 
 
 def _managers(dfk: Any) -> list[Any]:
-    from parslab.records.panel import Attach, Snapshot
+    from parslab.records.panel import Snapshot, SnapshotRequest
 
-    answer = dfk.ask(Attach(listen=False))
+    answer = dfk.ask(SnapshotRequest(subscribe=False))
     assert isinstance(answer, Snapshot)
     return answer.managers
 

@@ -24,7 +24,7 @@ PACKAGE = Path(parslab.__file__).parents[1]
 
 def workers_there(kernel: DataFlowKernel) -> list[panel.WorkerRow]:
     """The workers that have said hello."""
-    answer = kernel.ask(panel.Attach())
+    answer = kernel.ask(panel.SnapshotRequest())
     assert isinstance(answer, panel.Snapshot)
     return [row for row in answer.workers if row.state in ("idle", "busy")]
 

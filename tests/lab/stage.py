@@ -55,10 +55,10 @@ class Stage:
     def panel_ask(self, text: bytes) -> None:
         """Answer a panel as the loop does."""
         with self._lock:
-            command = self._monitor.ask(text, time.time(), self._tell)
+            command = self._monitor.request(text, time.time(), self._tell)
         if command is not None:
             self.commands.append(command)
-            self._tell(Monitor.done(command.ask, "It was done."))
+            self._tell(Monitor.command_reply(command.request_id, "It was done."))
 
     def close(self) -> None:
         """End the run."""

@@ -169,7 +169,7 @@ def test_commands_reach_the_run(blocks: Panel, stage: Notebook) -> None:
     blocks.page.wait_for_timeout(0)
     expect(blocks.page.get_by_role("dialog")).to_have_count(0)
     blocks.node.get_by_role("button", name="One block more for htex").click()
-    stage.run("while not any(type(c).__name__ == 'Scale' for c in stage.commands): time.sleep(0.01)")
+    stage.run("while not any(type(c).__name__ == 'ScaleRequest' for c in stage.commands): time.sleep(0.01)")
     assert "executor='htex', blocks=5" in told()
     assert "action='cancel'" in told()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from parslab.records.panel import Attach, Snapshot
+from parslab.records.panel import Snapshot, SnapshotRequest
 
 if TYPE_CHECKING:
     from parslab import DataFlowKernel
@@ -14,7 +14,7 @@ __all__ = ["notices", "picture"]
 
 def picture(dfk: DataFlowKernel) -> Snapshot:
     """The whole picture now."""
-    answer = dfk.ask(Attach(listen=False))
+    answer = dfk.ask(SnapshotRequest(subscribe=False))
     assert isinstance(answer, Snapshot)
     return answer
 

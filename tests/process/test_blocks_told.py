@@ -22,14 +22,14 @@ from parslab.records.events import (
     TaskSampled,
     TaskSubmitted,
 )
-from parslab.records.panel import BlockText, Problem, TaskDetail
+from parslab.records.panel import BlockOutput, ErrorReply, TaskDetail
 from parslab.records.states import TaskState
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-Said = BlockText | Problem | TaskDetail
+Said = BlockOutput | ErrorReply | TaskDetail
 _decoder: msgspec.json.Decoder[Said] = msgspec.json.Decoder(Said)
 
 
@@ -51,11 +51,11 @@ class Desk:
 
     def ask(self, **words: object) -> Said:
         answers: queue.SimpleQueue[bytes] = queue.SimpleQueue()
-        self.monitor.ask(msgspec.json.encode({"ask": "1", **words}), self.now, answers.put)
+        self.monitor.request(msgspec.json.encode({"request_id": "1", **words}), self.now, answers.put)
         return _decoder.decode(answers.get(timeout=15))
 
     def output(self, block: str = "0") -> Said:
-        return self.ask(type="BlockOutput", executor="htex", block=block)
+        return self.ask(type="BlockOutputRequest", executor="htex", block=block)
 
     def rows(self, sql: str) -> list[tuple[object, ...]]:
         self.monitor.close(self.now)
@@ -77,34 +77,34 @@ def test_the_last_lines_of_a_job_are_read(desk: Desk) -> None:
     desk.stdout.write_text("\n".join(lines), encoding="utf-8")
     desk.stderr.write_bytes(b"slurmstepd: error: *** JOB 4711 CANCELLED \xff\0 ***\n")
     answer = desk.output()
-    assert isinstance(answer, BlockText)
+    assert isinstance(answer, BlockOutput)
     told = answer.stdout.splitlines()
     assert told == lines[-len(told) :]
     assert jobfiles.TAIL - 40 < len(answer.stdout.encode()) <= jobfiles.TAIL
     assert answer.stderr == "slurmstepd: error: *** JOB 4711 CANCELLED \ufffd\u2400 ***\n"
-    assert (answer.ask, answer.executor, answer.block, answer.problem) == ("1", "htex", "0", "")
+    assert (answer.request_id, answer.executor, answer.block, answer.problem) == ("1", "htex", "0", "")
 
 
 def test_what_cannot_be_read_is_said(desk: Desk) -> None:
     desk.block("queued")
     answer = desk.output()
-    assert isinstance(answer, BlockText)
+    assert isinstance(answer, BlockOutput)
     assert answer.problem.startswith(f"There is no {desk.stdout}: the job has printed nothing yet")
     desk.stdout.mkdir()
     desk.stderr.symlink_to(desk.stdout)
     answer = desk.output()
-    assert isinstance(answer, BlockText)
+    assert isinstance(answer, BlockOutput)
     assert answer.problem.startswith(f"{desk.stdout} could not be read: Is a directory.")
     unknown = desk.output("7")
-    assert isinstance(unknown, Problem)
-    assert unknown.text == "This run shows no block 7 of htex (any more)."
+    assert isinstance(unknown, ErrorReply)
+    assert unknown.text == "This run has no block 7 of htex, or it ended long ago."
 
 
 def test_one_file_without_the_other_is_nothing_to_speak_of(desk: Desk) -> None:
     desk.block()
     desk.stderr.write_text("sbatch: error: no")
     answer = desk.output()
-    assert isinstance(answer, BlockText)
+    assert isinstance(answer, BlockOutput)
     assert (answer.stdout, answer.stderr, answer.problem) == ("", "sbatch: error: no", "")
 
 
@@ -112,12 +112,12 @@ def test_a_folder_that_does_not_answer_holds_up_a_few_asks_only(desk: Desk, monk
     gate = threading.Event()
     monkeypatch.setattr(jobfiles, "tail", lambda path: "late" if gate.wait(15) else "never")
     desk.block()
-    ask = msgspec.json.encode({"type": "BlockOutput", "ask": "1", "executor": "htex", "block": "0"})
+    ask = msgspec.json.encode({"type": "BlockOutputRequest", "request_id": "1", "executor": "htex", "block": "0"})
     answers: queue.SimpleQueue[bytes] = queue.SimpleQueue()
     for _ in range(jobfiles.ATONCE):
-        desk.monitor.ask(ask, desk.now, answers.put)
+        desk.monitor.request(ask, desk.now, answers.put)
     refused = desk.output()
-    assert isinstance(refused, Problem)
+    assert isinstance(refused, ErrorReply)
     assert refused.text.startswith(f"The folder of {desk.stdout} does not answer")
     gate.set()
     for _ in range(jobfiles.ATONCE):
@@ -150,7 +150,7 @@ def test_what_a_task_has_used_is_told_with_its_details(desk: Desk) -> None:
         TaskSampled(3.0, 1, 0, 0.5, 1000, 10, 20),
     )
     desk.happens(TaskSampled(4.0, 1, 0, 1.5, 3000, 30, 40), TaskMoved(4.0, 1, TaskState.exec_done, 0, "m0"))
-    quick, long = (desk.ask(type="Detail", task=task) for task in (0, 1))
+    quick, long = (desk.ask(type="TaskDetailRequest", task=task) for task in (0, 1))
     assert isinstance(quick, TaskDetail)
     assert isinstance(long, TaskDetail)
     assert (quick.cpu, quick.memory, quick.read, quick.written, quick.host) == (None, None, None, None, "node1")

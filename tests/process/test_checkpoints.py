@@ -14,7 +14,7 @@ import pytest
 import parslab
 from parslab import Config, LowLatencyExecutor, get_all_checkpoints, get_last_checkpoint, join_app, python_app
 from parslab.client.process.launch import find_runs
-from parslab.records.panel import Attach, Snapshot
+from parslab.records.panel import Snapshot, SnapshotRequest
 from parslab.records.states import TaskState
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ def runs(house: House) -> Iterator[Runs]:
 
 
 def notices(dfk: DataFlowKernel) -> list[str]:
-    answer = dfk.ask(Attach(listen=False))
+    answer = dfk.ask(SnapshotRequest(subscribe=False))
     assert isinstance(answer, Snapshot)
     return [notice.text for notice in answer.notices]
 
@@ -136,14 +136,14 @@ SHARING = """
 """
 
 CHECKING = """
-    from parslab.records.panel import Attach
+    from parslab.records.panel import SnapshotRequest
     with parslab.load(Config(executors=[LowLatencyExecutor(workers=1)], run_dir=RUNS, checkpoint_files=[{shared!r}],
                              resume=False)) as dfk:
         for which, last in {told!r}.items():
             futures = [work(which, n, bytes(n % 20 * 700)) for n in range(last + 1)]
             right = [future.result() == (which, n, bytes(n % 20 * 700)) for n, future in enumerate(futures)]
             tell(which=which, right=all(right), states=sorted({{str(future.state) for future in futures}}))
-        tell(notices=[notice.text for notice in dfk.ask(Attach(listen=False)).notices])
+        tell(notices=[notice.text for notice in dfk.ask(SnapshotRequest(subscribe=False)).notices])
 """
 
 

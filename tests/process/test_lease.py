@@ -506,7 +506,8 @@ BODIES = (
         body = here(MARK + "-begun")
         waiting = mark(MARK, body)
         join = joined(GATE)
-        while dfk.ask(parslab.records.panel.Attach(listen=False)).overview.counts.get("joining") != 1: time.sleep(0.01)
+        snapshot = parslab.records.panel.SnapshotRequest(subscribe=False)
+        while dfk.ask(snapshot).overview.counts.get("joining") != 1: time.sleep(0.01)
         while not os.path.exists(MARK + "-begun"): time.sleep(0.01)
         return body, waiting, join
 """

@@ -388,10 +388,10 @@ def test_a_panel_is_served_while_a_cell_is_busy(book: Notebook, tmp_path: Path) 
     book.run(f"import pathlib; gate = pathlib.Path({str(gate)!r})")
     busy = book.start("import time\nwhile not gate.exists(): time.sleep(0.01)")
     ask = uuid.uuid4().hex
-    reply = book.control(ask=json.dumps({"type": "Attach", "ask": ask}))
+    reply = book.control(request=json.dumps({"type": "SnapshotRequest", "request_id": ask}))
     assert (reply["status"], reply["comm_id"] in book.comms) == ("ok", True)
     assert book.comms[reply["comm_id"]]["target_name"] == "parslab.monitor"
-    book.until(lambda: any(text.get("ask") == ask and text["type"] == "Snapshot" for text in book.feed))
+    book.until(lambda: any(text.get("request_id") == ask and text["type"] == "Snapshot" for text in book.feed))
     gate.touch()
     book.finish(busy)
 
@@ -413,7 +413,7 @@ def test_a_lost_run_closes_its_comm_and_the_next_one_opens_another(book: Noteboo
     assert not book.run("os.kill(parslab.dfk().pid, signal.SIGKILL)").error
     book.until(lambda: first in book.closed)
     assert "killed by SIGKILL" in book.closed[first]["reason"]
-    assert book.control(ask="{}")["status"] == "error"
+    assert book.control(request="{}")["status"] == "error"
     told = book.run("%parsl status").stderr
     assert told.startswith("UsageError: The DataFlowKernel of run 001-")
     assert "was killed by SIGKILL" in told

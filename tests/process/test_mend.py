@@ -18,7 +18,16 @@ import pytest
 import parslab
 from parslab import AppFuture, File, bash_app, join_app, python_app
 from parslab.errors import AppTimeout, DependencyError, JoinError, RetryError
-from parslab.records.panel import Attach, Detail, Done, Page, Retry, Snapshot, TaskDetail, TaskPage
+from parslab.records.panel import (
+    CommandReply,
+    RetryRequest,
+    Snapshot,
+    SnapshotRequest,
+    TaskDetail,
+    TaskDetailRequest,
+    TaskPage,
+    TaskPageRequest,
+)
 from parslab.records.states import TaskState
 from tests.process.house import House, error_of, until
 
@@ -99,7 +108,7 @@ def fit(x):
 
 
 def detail(dfk: DataFlowKernel, future: AppFuture) -> TaskDetail:
-    answer = dfk.ask(Detail("", future.task_id))
+    answer = dfk.ask(TaskDetailRequest("", future.task_id))
     assert isinstance(answer, TaskDetail)
     return answer
 
@@ -415,7 +424,7 @@ def test_foreign_futures_are_a_sentence(dfk: DataFlowKernel) -> None:
 
 
 def rows(dfk: DataFlowKernel, *states: str) -> int:
-    answer = dfk.ask(Page("", states=list(states)))
+    answer = dfk.ask(TaskPageRequest("", states=list(states)))
     assert isinstance(answer, TaskPage)
     return answer.total
 
@@ -427,17 +436,17 @@ def test_the_panel_retries_with_the_functions_of_now(dfk: DataFlowKernel, notebo
         error_of(future)
     assert rows(dfk, "failed", "dep_fail") == 6
     notebook.run(GOOD)
-    answer = dfk.ask(Retry("", everything=True, app="other"))
-    assert answer == Done("", "No task of app other has failed.")
-    answer = dfk.ask(Retry("", everything=True, app="fit"))
-    assert isinstance(answer, Done)
+    answer = dfk.ask(RetryRequest("", everything=True, app="other"))
+    assert answer == CommandReply("", "No task of app other has failed.")
+    answer = dfk.ask(RetryRequest("", everything=True, app="fit"))
+    assert isinstance(answer, CommandReply)
     assert (
         answer.text
         == "6 tasks run again, 3 of them because they hang together with what was asked for; fit as now defined."
     )
     assert [future.result(20) for future in futures] == [0, 10, 20]
     assert rows(dfk, "failed", "dep_fail") == 0
-    snapshot = dfk.ask(Attach(listen=False))
+    snapshot = dfk.ask(SnapshotRequest(subscribe=False))
     assert isinstance(snapshot, Snapshot)
     assert snapshot.overview.counts == {"exec_done": 6}
     assert {node.state for node in snapshot.nodes} == {"exec_done"}

@@ -15,7 +15,7 @@ import pytest
 import parslab
 from parslab import bash_app, join_app, python_app
 from parslab.errors import AppTimeout, BashExitFailure, ConfigurationError, DependencyError, WorkerLost
-from parslab.records.panel import Detail, TaskDetail
+from parslab.records.panel import TaskDetail, TaskDetailRequest
 from tests.process.house import House, alive, error_of, is_gone, until, within
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ def told(future: AppFuture, kind: type[BaseException]) -> str:
 
 
 def detail(dfk: DataFlowKernel, future: AppFuture) -> TaskDetail:
-    answer = dfk.ask(Detail("", future.task_id))
+    answer = dfk.ask(TaskDetailRequest("", future.task_id))
     assert isinstance(answer, TaskDetail)
     return answer
 

@@ -123,13 +123,13 @@ def test_the_picture_goes_on(house: House, tmp_path: Path) -> None:
     log = tmp_path / "log"
 
     def finished() -> int:
-        answer = dfk.ask(panel.Attach(listen=False))
+        answer = dfk.ask(panel.SnapshotRequest(subscribe=False))
         assert isinstance(answer, panel.Snapshot)
         assert len(answer.nodes) == answer.overview.tasks_total
         return answer.overview.counts.get("exec_done", 0)
 
     def began() -> float | None:
-        answer = dfk.ask(panel.Detail("", 0))
+        answer = dfk.ask(panel.TaskDetailRequest("", 0))
         assert isinstance(answer, panel.TaskDetail)
         assert answer.row.state == "exec_done"
         return answer.row.started
@@ -242,7 +242,7 @@ def test_a_thread_that_waits_for_an_answer_gets_it(house: House) -> None:
         assert future.result(10) == 1
         os.kill(dfk.pid, signal.SIGSTOP)
         got: list[object] = []
-        thread = threading.Thread(target=lambda: got.append(dfk.ask(panel.Attach(listen=False), 20)))
+        thread = threading.Thread(target=lambda: got.append(dfk.ask(panel.SnapshotRequest(subscribe=False), 20)))
         thread.start()
         until(lambda: dfk._questions._asks)
         os.kill(dfk.pid, signal.SIGKILL)

@@ -34,7 +34,16 @@ from parslab.records.events import (
     TaskSubmitted,
     WorkerMoved,
 )
-from parslab.records.panel import Attempt, Cancel, Command, Detail, Page, Problem, TaskDetail, TaskPage
+from parslab.records.panel import (
+    Attempt,
+    CancelRequest,
+    Command,
+    ErrorReply,
+    TaskDetail,
+    TaskDetailRequest,
+    TaskPage,
+    TaskPageRequest,
+)
 from parslab.records.states import TaskState
 
 if TYPE_CHECKING:
@@ -42,7 +51,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 S = TaskState
-Answer = TaskPage | TaskDetail | Problem
+Answer = TaskPage | TaskDetail | ErrorReply
 
 
 class Desk:
@@ -57,13 +66,13 @@ class Desk:
         self.view.apply(events, 0.0)
         self.store.write(self.view.take_batch())
 
-    def ask(self, ask: Page | Detail) -> Answer:
+    def ask(self, ask: TaskPageRequest | TaskDetailRequest) -> Answer:
         answers: queue.SimpleQueue[Answer] = queue.SimpleQueue()
         self.store.ask(ask, answers.put)
         return answers.get(timeout=15)
 
     def page(self, **options: Any) -> TaskPage:
-        answer = self.ask(Page("p", **options))
+        answer = self.ask(TaskPageRequest("p", **options))
         assert isinstance(answer, TaskPage)
         return answer
 
@@ -71,7 +80,7 @@ class Desk:
         return [row.id for row in self.page(**options).rows]
 
     def detail(self, task: int) -> TaskDetail:
-        answer = self.ask(Detail("d", task))
+        answer = self.ask(TaskDetailRequest("d", task))
         assert isinstance(answer, TaskDetail)
         return answer
 
@@ -108,8 +117,8 @@ def test_a_detail_knows_all_of_a_task(desk: Desk) -> None:
     assert (first.row.shown, first.row.cell) == ("path='x'", "In [2]")
     assert [state for state, _ in first.times] == ["ready", "launched", "running", "exec_done"]
     for unknown in (9, 1 << 80):
-        answer = desk.ask(Detail("d", unknown))
-        assert answer == Problem("d", f"This run has no task {unknown}.")
+        answer = desk.ask(TaskDetailRequest("d", unknown))
+        assert answer == ErrorReply("d", f"This run has no task {unknown}.")
 
 
 def test_a_detail_lists_the_attempts_of_a_task(desk: Desk) -> None:
@@ -162,8 +171,8 @@ def test_pages_filter_sort_and_count(desk: Desk) -> None:
     assert desk.page(states=["'; DROP TABLE task; --"]).total == 0
     assert desk.page(limit=-5, offset=-7).rows == []
     assert desk.page(limit=10**30, offset=10**30).rows == []
-    answer = desk.ask(Page("p", sort="id; DROP TABLE task"))
-    assert isinstance(answer, Problem)
+    answer = desk.ask(TaskPageRequest("p", sort="id; DROP TABLE task"))
+    assert isinstance(answer, ErrorReply)
     assert desk.page().total == 301
 
 
@@ -192,7 +201,7 @@ def test_the_file_is_private_versioned_and_whole_after_close(tmp_path: Path) -> 
             (1, 1.0, 2.0, "exit")
         ]
         assert database.execute("SELECT level, text FROM notice").fetchall() == [("info", "hello")]
-    assert isinstance(desk.ask(Page("late")), Problem)
+    assert isinstance(desk.ask(TaskPageRequest("late")), ErrorReply)
 
 
 def test_a_directory_that_cannot_be_written(tmp_path: Path) -> None:
@@ -258,7 +267,7 @@ def test_a_reply_that_raises_does_not_end_the_thread(desk: Desk) -> None:
     def reply(answer: Answer) -> None:
         raise RuntimeError("the panel is gone")
 
-    desk.store.ask(Page("p"), reply)
+    desk.store.ask(TaskPageRequest("p"), reply)
     assert desk.page().total == 0
 
 
@@ -349,7 +358,7 @@ class Watched:
         self.answers: queue.SimpleQueue[bytes] = queue.SimpleQueue()
 
     def ask(self, now: float, **message: Any) -> Command | None:
-        return self.monitor.ask(json.dumps(message).encode(), now, self.answers.put)
+        return self.monitor.request(json.dumps(message).encode(), now, self.answers.put)
 
     def answer(self) -> dict[str, Any]:
         return msgspec.json.decode(self.answers.get(timeout=10), type=dict[str, Any])
@@ -365,7 +374,7 @@ def watched(tmp_path: Path) -> Iterator[Watched]:
 def test_a_run_from_attach_to_page(watched: Watched) -> None:
     monitor = watched.monitor
     assert monitor.next_deadline(0.0) is None
-    watched.ask(0.0, type="Attach", ask="1")
+    watched.ask(0.0, type="SnapshotRequest", request_id="1")
     assert watched.answer()["type"] == "Snapshot"
     monitor.record(done(0))
     due = monitor.next_deadline(0.0)
@@ -376,15 +385,18 @@ def test_a_run_from_attach_to_page(watched: Watched) -> None:
     assert deltas[0]["nodes"] == [[0, "fit", "exec_done", []]]
     assert [delta["seq"] for delta in deltas] == list(range(1, len(deltas) + 1))
     monitor.record(done(1))
-    watched.ask(2.0, type="Page", ask="2", states=["exec_done"])
+    watched.ask(2.0, type="TaskPageRequest", request_id="2", states=["exec_done"])
     page = watched.answer()
     assert [row["id"] for row in page["rows"]] == [1, 0]
-    assert (page["type"], page["ask"], page["total"]) == ("TaskPage", "2", 2)
-    watched.ask(2.0, type="Detail", ask="3", task=1)
+    assert (page["type"], page["request_id"], page["total"]) == ("TaskPage", "2", 2)
+    watched.ask(2.0, type="TaskDetailRequest", request_id="3", task=1)
     assert watched.answer()["row"]["app"] == "fit"
-    command = watched.ask(2.0, type="Cancel", ask="4", tasks=[1])
-    assert command == Cancel("4", [1])
-    assert monitor.done("4", "1 task cancelled") == b'{"type":"Done","ask":"4","text":"1 task cancelled"}'
+    command = watched.ask(2.0, type="CancelRequest", request_id="4", tasks=[1])
+    assert command == CancelRequest("4", [1])
+    assert (
+        monitor.command_reply("4", "1 task cancelled")
+        == b'{"type":"CommandReply","request_id":"4","text":"1 task cancelled"}'
+    )
     assert watched.ask(2.0, type="Heartbeat") is None
     assert watched.answers.empty()
 
@@ -396,21 +408,21 @@ def test_a_run_from_attach_to_page(watched: Watched) -> None:
         (b"{", ""),
         (b"\xff\xfe", ""),
         (b"[]", ""),
-        (b'{"type": "Explode", "ask": "7"}', "7"),
-        (b'{"type": "Page", "ask": "8", "limit": "many"}', "8"),
-        (b'{"type": "Page"}', ""),
+        (b'{"type": "Explode", "request_id": "7"}', "7"),
+        (b'{"type": "TaskPageRequest", "request_id": "8", "limit": "many"}', "8"),
+        (b'{"type": "TaskPageRequest"}', ""),
     ],
 )
 def test_what_is_not_understood_is_answered(watched: Watched, text: bytes, ask: str) -> None:
-    assert watched.monitor.ask(text, 0.0, watched.answers.put) is None
+    assert watched.monitor.request(text, 0.0, watched.answers.put) is None
     answer = watched.answer()
-    assert (answer["type"], answer["ask"]) == ("Problem", ask)
+    assert (answer["type"], answer["request_id"]) == ("ErrorReply", ask)
     assert answer["text"].endswith(".")
 
 
 def test_a_problem_of_the_store_becomes_a_visible_notice(tmp_path: Path) -> None:
     watched = Watched(tmp_path / "none")
-    watched.ask(0.0, type="Attach", ask="1")
+    watched.ask(0.0, type="SnapshotRequest", request_id="1")
     watched.monitor.record(done(0))
     watched.monitor.tick(1.0)
     assert watched.posted.wait(10)
@@ -422,7 +434,7 @@ def test_a_problem_of_the_store_becomes_a_visible_notice(tmp_path: Path) -> None
 
 def test_when_all_is_quiet_nothing_is_due(watched: Watched) -> None:
     monitor, now = watched.monitor, 0.0
-    watched.ask(now, type="Attach", ask="1")
+    watched.ask(now, type="SnapshotRequest", request_id="1")
     monitor.record(done(0))
     monitor.notice("info", "One thing.", now)
     while (due := monitor.next_deadline(now)) is not None:
@@ -433,7 +445,7 @@ def test_when_all_is_quiet_nothing_is_due(watched: Watched) -> None:
 
 
 def test_close_is_quick_and_tells_the_last(watched: Watched) -> None:
-    watched.ask(0.0, type="Attach", ask="1")
+    watched.ask(0.0, type="SnapshotRequest", request_id="1")
     for n in range(20_000):
         watched.monitor.record(done(n))
     started = time.monotonic()

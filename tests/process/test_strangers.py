@@ -76,7 +76,7 @@ def test_another_user_can_neither_read_nor_drive_a_run(tmp_path: Path) -> None:
         sock.parent.chmod(0o777)
         sock.chmod(0o777)
         assert _as_nobody(sock) in ("turned away", "ConnectionResetError")
-        status = dfk.ask(panel.Attach(listen=False))
+        status = dfk.ask(panel.SnapshotRequest(subscribe=False))
         assert isinstance(status, panel.Snapshot)
         assert any(f"A process of user {_NOBODY} tried to attach" in notice.text for notice in status.notices)
         assert plus(2).result(10) == 3
@@ -93,7 +93,7 @@ def test_a_run_folder_that_cannot_be_made_is_replaced_and_said(tmp_path: Path) -
     in_the_way.write_text("a file, not a folder")  # refuses root too, unlike missing permission
     with parslab.load(parslab.Config(run_dir=str(in_the_way))) as dfk:
         assert plus(1).result(10) == 2
-        status = dfk.ask(panel.Attach(listen=False))
+        status = dfk.ask(panel.SnapshotRequest(subscribe=False))
         assert isinstance(status, panel.Snapshot)
         (notice,) = [n.text for n in status.notices if str(in_the_way) in n.text]
         assert str(dfk.run_dir.parent) in notice

@@ -15,7 +15,7 @@ import type { IDisposable } from '@lumino/disposable';
 import type { ISignal } from '@lumino/signaling';
 import { Signal } from '@lumino/signaling';
 
-import type { Answer, Ask } from '../protocol';
+import type { Reply, Request } from '../protocol';
 import type { IConnection, Link } from '../tokens';
 
 export const TARGET = 'parslab.monitor';
@@ -31,7 +31,7 @@ export const PATIENCE = 8000;
 export const GLANCE = 1500;
 
 /** What the kernel says to a request at once. */
-export interface IReply {
+export interface IControlReply {
   status: string;
   comm_id: string | null;
   run: string | null;
@@ -66,7 +66,7 @@ export class KernelComm implements IConnection {
     return this._linkChanged;
   }
 
-  get received(): ISignal<IConnection, Answer> {
+  get received(): ISignal<IConnection, Reply> {
     return this._received;
   }
 
@@ -113,7 +113,7 @@ export class KernelComm implements IConnection {
     return found !== undefined;
   }
 
-  async send(ask: Ask): Promise<void> {
+  async send(ask: Request): Promise<void> {
     if (!this._reachable) {
       throw new Error('The kernel is not connected.');
     }
@@ -165,8 +165,8 @@ export class KernelComm implements IConnection {
   }
 
   /** The reply to a control request, or null when none came in time. */
-  private _request(text: string): Promise<IReply | null> {
-    const message = this._message('control', REQUEST, { ask: text });
+  private _request(text: string): Promise<IControlReply | null> {
+    const message = this._message('control', REQUEST, { request: text });
     return new Promise(resolve => {
       const future = this._kernel.sendControlMessage(
         message as unknown as KernelMessage.IControlMessage,
@@ -180,7 +180,7 @@ export class KernelComm implements IConnection {
         this._missed = !this._heard;
         finish(null);
       }, PATIENCE);
-      const finish = (reply: IReply | null) => {
+      const finish = (reply: IControlReply | null) => {
         clearTimeout(timer);
         this._waiting.delete(future);
         resolve(reply);
@@ -189,14 +189,14 @@ export class KernelComm implements IConnection {
       future.onReply = reply => {
         clearTimeout(timer);
         this._waiting.delete(future);
-        resolve(reply.content as unknown as IReply);
+        resolve(reply.content as unknown as IControlReply);
       };
       future.done.catch(() => finish(null));
     });
   }
 
   private _post(text: string): void {
-    const content = { comm_id: this._comm, data: { ask: text } };
+    const content = { comm_id: this._comm, data: { request: text } };
     const message = this._message('shell', 'comm_msg', content);
     this._kernel.sendShellMessage(message as unknown as KernelMessage.IShellMessage, false, true);
   }
@@ -251,9 +251,9 @@ export class KernelComm implements IConnection {
 
   private _onFeed(feed: unknown): void {
     for (const text of Array.isArray(feed) ? feed : []) {
-      let answer: Answer;
+      let answer: Reply;
       try {
-        answer = JSON.parse(String(text)) as Answer;
+        answer = JSON.parse(String(text)) as Reply;
       } catch {
         // A message that cannot be read is a message lost: the model sees the gap in the numbers and repairs it.
         continue;
@@ -339,7 +339,7 @@ export class KernelComm implements IConnection {
   private _waiting = new Set<IDisposable>();
   private _isDisposed = false;
   private _linkChanged = new Signal<IConnection, Link>(this);
-  private _received = new Signal<IConnection, Answer>(this);
+  private _received = new Signal<IConnection, Reply>(this);
 }
 
 /** What a promise brings within a glance, or null. */

@@ -2,7 +2,7 @@
 import type { ISignal } from '@lumino/signaling';
 import { Signal } from '@lumino/signaling';
 
-import type { Answer, Ask } from '../protocol';
+import type { Reply, Request } from '../protocol';
 import type { IConnection, Link } from '../tokens';
 
 export class FakeConnection implements IConnection {
@@ -13,13 +13,13 @@ export class FakeConnection implements IConnection {
   /** The sentence that `send` refuses with, if any. */
   refusal = '';
   isDisposed = false;
-  readonly sent: Ask[] = [];
+  readonly sent: Request[] = [];
 
   get linkChanged(): ISignal<IConnection, Link> {
     return this._linkChanged;
   }
 
-  get received(): ISignal<IConnection, Answer> {
+  get received(): ISignal<IConnection, Reply> {
     return this._received;
   }
 
@@ -27,7 +27,7 @@ export class FakeConnection implements IConnection {
     return this.findable;
   }
 
-  async send(ask: Ask): Promise<void> {
+  async send(ask: Request): Promise<void> {
     this.sent.push(ask);
     if (this.refusal) {
       throw new Error(this.refusal);
@@ -35,15 +35,15 @@ export class FakeConnection implements IConnection {
   }
 
   /** The last ask of this type. */
-  last<T extends Ask['type']>(type: T): Extract<Ask, { type: T }> {
+  last<T extends Request['type']>(type: T): Extract<Request, { type: T }> {
     const found = this.sent.filter(ask => ask.type === type).pop();
     if (!found) {
       throw new Error(`no ${type} was sent`);
     }
-    return found as Extract<Ask, { type: T }>;
+    return found as Extract<Request, { type: T }>;
   }
 
-  tell(...answers: Answer[]): void {
+  tell(...answers: Reply[]): void {
     answers.forEach(answer => this._received.emit(answer));
   }
 
@@ -59,5 +59,5 @@ export class FakeConnection implements IConnection {
   }
 
   private _linkChanged = new Signal<IConnection, Link>(this);
-  private _received = new Signal<IConnection, Answer>(this);
+  private _received = new Signal<IConnection, Reply>(this);
 }

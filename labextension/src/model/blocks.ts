@@ -8,7 +8,7 @@ import type { IDisposable } from '@lumino/disposable';
 import type { ISignal } from '@lumino/signaling';
 import { Signal } from '@lumino/signaling';
 
-import type { IBlockRow, IBlockText, IManagerRow } from '../protocol';
+import type { IBlockRow, IBlockOutput, IManagerRow } from '../protocol';
 import type { IRun, IRuns } from '../tokens';
 
 /** States of blocks and managers that are over. */
@@ -84,7 +84,7 @@ export class OpenBlocks implements IDisposable {
   }
 
   /** What the job has printed last; null until the kernel has answered. */
-  output(key: string): IBlockText | null {
+  output(key: string): IBlockOutput | null {
     return this._open.get(key)?.text ?? null;
   }
 
@@ -171,6 +171,6 @@ export class OpenBlocks implements IDisposable {
 interface IOpened {
   /** The state in which its output was asked for. */
   state: string;
-  text: IBlockText | null;
+  text: IBlockOutput | null;
   problem: string;
 }

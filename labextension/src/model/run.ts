@@ -8,27 +8,27 @@ import type { ISignal } from '@lumino/signaling';
 import { Signal } from '@lumino/signaling';
 
 import type {
-  Answer,
-  IBlockCommand,
+  Reply,
+  IBlockActionRequest,
   IBlockRow,
-  IBlockText,
+  IBlockOutput,
   IDelta,
-  IDone,
+  ICommandReply,
   IManagerRow,
   INotice,
   IOverview,
-  IPage,
+  ITaskPageRequest,
   IRunInfo,
   ISnapshot,
   ITaskDetail,
   ITaskPage,
   IWorkerRow,
-  Node,
+  GraphNode,
   ScalePoint
 } from '../protocol';
 import { LEASE } from '../protocol';
 import type { IConnection, INode, IRun, IRunChange, RunStatus } from '../tokens';
-import { Asks, isReply, LONG_ANSWER_TIME } from './asks';
+import { isRequestReply, LONG_REPLY_TIMEOUT, PendingRequests } from './requests';
 import { blockKey, isOver } from './blocks';
 import { grown, keepLast } from './keep';
 
@@ -52,7 +52,7 @@ const EVERYTHING: IRunChange = { reset: true, added: [], moved: [] };
 
 export class Run implements IRun {
   constructor(private _connection: IConnection) {
-    this._asks = new Asks(_connection);
+    this._requests = new PendingRequests(_connection);
     _connection.received.connect((_, answer) => this._onAnswer(answer), this);
     _connection.linkChanged.connect(() => this._onLink(), this);
   }
@@ -128,7 +128,7 @@ export class Run implements IRun {
     }
     this._isDisposed = true;
     this._stopBeating();
-    this._asks.failAll('The notebook was closed.');
+    this._requests.failAll('The notebook was closed.');
     this._connection.dispose();
     Signal.clearData(this);
   }
@@ -150,49 +150,98 @@ export class Run implements IRun {
     }
   }
 
-  page(query: Omit<IPage, 'type' | 'ask'>): Promise<ITaskPage> {
-    return this._asks.send<ITaskPage>({ type: 'Page', ask: this._asks.id(), ...query });
+  page(query: Omit<ITaskPageRequest, 'type' | 'request_id'>): Promise<ITaskPage> {
+    return this._requests.send<ITaskPage>({
+      type: 'TaskPageRequest',
+      request_id: this._requests.newId(),
+      ...query
+    });
   }
 
   detail(task: number): Promise<ITaskDetail> {
-    return this._asks.send<ITaskDetail>({ type: 'Detail', ask: this._asks.id(), task });
+    return this._requests.send<ITaskDetail>({
+      type: 'TaskDetailRequest',
+      request_id: this._requests.newId(),
+      task
+    });
   }
 
   async cancel(tasks: readonly number[] | 'all'): Promise<string> {
     const which = tasks === 'all' ? { everything: true } : { tasks: [...tasks] };
-    const done = await this._asks.send<IDone>({ type: 'Cancel', ask: this._asks.id(), ...which });
+    const done = await this._requests.send<ICommandReply>({
+      type: 'CancelRequest',
+      request_id: this._requests.newId(),
+      ...which
+    });
     return done.text;
   }
 
   async cancelCell(cell: string, client = -1): Promise<string> {
-    return (await this._asks.send<IDone>({ type: 'Cancel', ask: this._asks.id(), cell, client })).text;
+    return (
+      await this._requests.send<ICommandReply>({
+        type: 'CancelRequest',
+        request_id: this._requests.newId(),
+        cell,
+        client
+      })
+    ).text;
   }
 
   async retry(tasks: readonly number[] | 'failed', app = ''): Promise<string> {
     const which = tasks === 'failed' ? { everything: true, app } : { tasks: [...tasks], app };
-    const ask = { type: 'Retry', ask: this._asks.id(), ...which } as const;
-    return (await this._asks.send<IDone>(ask, LONG_ANSWER_TIME)).text;
+    const request = { type: 'RetryRequest', request_id: this._requests.newId(), ...which } as const;
+    return (await this._requests.send<ICommandReply>(request, LONG_REPLY_TIMEOUT)).text;
   }
 
   async explain(task: number): Promise<string> {
-    return (await this._asks.send<IDone>({ type: 'Explain', ask: this._asks.id(), task })).text;
+    return (
+      await this._requests.send<ICommandReply>({
+        type: 'ExplainRequest',
+        request_id: this._requests.newId(),
+        task
+      })
+    ).text;
   }
 
   async keep(seconds: number): Promise<string> {
-    return (await this._asks.send<IDone>({ type: 'Keep', ask: this._asks.id(), seconds })).text;
+    return (
+      await this._requests.send<ICommandReply>({
+        type: 'LingerRequest',
+        request_id: this._requests.newId(),
+        seconds
+      })
+    ).text;
   }
 
-  blockOutput(executor: string, block: string): Promise<IBlockText> {
-    return this._asks.send<IBlockText>({ type: 'BlockOutput', ask: this._asks.id(), executor, block });
+  blockOutput(executor: string, block: string): Promise<IBlockOutput> {
+    return this._requests.send<IBlockOutput>({
+      type: 'BlockOutputRequest',
+      request_id: this._requests.newId(),
+      executor,
+      block
+    });
   }
 
-  async commandBlock(executor: string, block: string, action: IBlockCommand['action']): Promise<string> {
-    const ask = { type: 'BlockCommand', ask: this._asks.id(), executor, block, action } as const;
-    return (await this._asks.send<IDone>(ask)).text;
+  async commandBlock(executor: string, block: string, action: IBlockActionRequest['action']): Promise<string> {
+    const request = {
+      type: 'BlockActionRequest',
+      request_id: this._requests.newId(),
+      executor,
+      block,
+      action
+    } as const;
+    return (await this._requests.send<ICommandReply>(request)).text;
   }
 
   async scale(executor: string, blocks: number): Promise<string> {
-    return (await this._asks.send<IDone>({ type: 'Scale', ask: this._asks.id(), executor, blocks })).text;
+    return (
+      await this._requests.send<ICommandReply>({
+        type: 'ScaleRequest',
+        request_id: this._requests.newId(),
+        executor,
+        blocks
+      })
+    ).text;
   }
 
   // ----- keeping up with the stream
@@ -202,26 +251,26 @@ export class Run implements IRun {
     if (!this._watched || ended || this._connection.link === 'lost' || this._connection.link === 'connecting') {
       return;
     }
-    const ask = this._asks.id();
-    this._attachAsk = ask;
+    const id = this._requests.newId();
+    this._snapshotId = id;
     this._inStep = false;
-    void this._sendAttach(ask);
+    void this._requestSnapshot(id);
   }
 
-  private async _sendAttach(ask: string): Promise<void> {
+  private async _requestSnapshot(id: string): Promise<void> {
     const blind = this._connection.link !== 'live';
     try {
       if (blind && !(await this._connection.find())) {
         return;
       }
-      if (!this._watched || this._attachAsk !== ask) {
+      if (!this._watched || this._snapshotId !== id) {
         return;
       }
       this._lastSent = Date.now();
-      await this._connection.send({ type: 'Attach', ask });
+      await this._connection.send({ type: 'SnapshotRequest', request_id: id });
     } catch (error) {
       // Asked in the blind, no answer is an answer: there is no run.
-      if (!blind && this._attachAsk === ask) {
+      if (!blind && this._snapshotId === id) {
         this._problem = (error as Error).message;
         this._changed.emit(NOTHING);
       }
@@ -233,7 +282,7 @@ export class Run implements IRun {
     this._problem = '';
     if (link !== 'live') {
       this._inStep = false;
-      this._asks.failAll('The kernel went away.');
+      this._requests.failAll('The kernel went away.');
     }
     if (link !== 'lost') {
       this._stays = null;
@@ -246,13 +295,13 @@ export class Run implements IRun {
     this._changed.emit(NOTHING);
   }
 
-  private _onAnswer(answer: Answer): void {
-    if (isReply(answer)) {
-      this._asks.settle(answer);
+  private _onAnswer(answer: Reply): void {
+    if (isRequestReply(answer)) {
+      this._requests.settle(answer);
     } else if (answer.type === 'Snapshot') {
       // Snapshots that other pages asked for pass by here too; one that tells nothing new is left alone.
       const moved = answer.seq !== this._seq || answer.run.pid !== this.info?.pid;
-      if (!this._inStep || answer.ask === this._attachAsk || moved) {
+      if (!this._inStep || answer.request_id === this._snapshotId || moved) {
         this._onSnapshot(answer);
       }
     } else if (answer.type === 'Delta') {
@@ -272,7 +321,7 @@ export class Run implements IRun {
       this._rates = [];
     } else if (snapshot.run.pid !== this.info.pid) {
       // Another process has taken over the run: it was never asked what the one before was.
-      this._asks.failAll('The process of the run was started again: look whether it was done, and ask again.');
+      this._requests.failAll('The process of the run was started again: look whether it was done, and ask again.');
     }
     this.info = snapshot.run;
     this.hidden = snapshot.hidden;
@@ -314,7 +363,7 @@ export class Run implements IRun {
     this._changed.emit({ reset: false, added, moved });
   }
 
-  private _addNode([id, app, state, deps]: Node): number {
+  private _addNode([id, app, state, deps]: GraphNode): number {
     this._nodes.set(id, { id, app, state, deps });
     return id;
   }
@@ -355,7 +404,7 @@ export class Run implements IRun {
   info: IRunInfo | null = null;
   overview: IOverview | null = null;
   hidden = 0;
-  private _asks: Asks;
+  private _requests: PendingRequests;
   private _nodes = new Map<number, INode>();
   private _workers = new Map<string, IWorkerRow>();
   private _blocks = new Map<string, IBlockRow>();
@@ -366,7 +415,7 @@ export class Run implements IRun {
   private _ratedAt = 0;
   private _seq = 0;
   private _inStep = false;
-  private _attachAsk = '';
+  private _snapshotId = '';
   private _stays: number | null = null;
   private _problem = '';
   private _watched = false;

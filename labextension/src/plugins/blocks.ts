@@ -6,7 +6,7 @@ import { ITranslator, nullTranslator } from '@jupyterlab/translation';
 import { Commands } from '../commands';
 import { OpenBlocks } from '../model/blocks';
 import { BlocksView } from '../panels/blocks';
-import type { IBlockCommand } from '../protocol';
+import type { IBlockActionRequest } from '../protocol';
 import { tell } from '../tell';
 import { IParslPanel, IRuns } from '../tokens';
 
@@ -74,7 +74,7 @@ export const blocksPlugin: JupyterFrontEndPlugin<void> = {
         const { executor, block, action } = args as { executor: string; block: string; action: string };
         const busy = runs.current?.blocks.get(`${executor}/${block}`)?.busy ?? 0;
         if (action !== 'cancel' || busy === 0 || (await sure(block, busy))) {
-          await tell(runs.current?.commandBlock(executor, block, action as IBlockCommand['action']));
+          await tell(runs.current?.commandBlock(executor, block, action as IBlockActionRequest['action']));
         }
       }
     });

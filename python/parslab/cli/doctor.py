@@ -318,7 +318,7 @@ def _notices(run: Any) -> list[Any]:
     from parslab.records import panel
 
     with contextlib.suppress(TimeoutError, Exception):
-        return list(run.ask(panel.Attach(listen=False)).notices[-3:])
+        return list(run.ask(panel.SnapshotRequest(subscribe=False)).notices[-3:])
     return []
 
 

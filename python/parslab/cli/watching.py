@@ -30,7 +30,7 @@ def watch(run: str | None) -> int:
     try:
         while not ended.is_set():
             try:
-                answer = dfk.ask(panel.Attach(listen=False))
+                answer = dfk.ask(panel.SnapshotRequest(subscribe=False))
             except TimeoutError:
                 continue  # it is busy
             except ParslabError:

@@ -66,13 +66,13 @@ def _loaded() -> DataFlowKernel:
         raise UsageError(str(error)) from None
 
 
-def _ask(message: panel.Ask, timeout: float | None = 10.0) -> panel.Answer:
+def _ask(message: panel.Request, timeout: float | None = 10.0) -> panel.Reply:
     """Ask the run; what it cannot answer is a UsageError."""
     try:
         answer = _loaded().ask(message, timeout)
     except (TimeoutError, ParslabError) as error:
         raise UsageError(str(error)) from None
-    if isinstance(answer, panel.Problem):
+    if isinstance(answer, panel.ErrorReply):
         raise UsageError(answer.text)
     return answer
 
@@ -214,7 +214,7 @@ def _shutdown(words: list[str]) -> None:
 
 def _status(words: list[str]) -> None:
     _parsed("status", words)
-    answer = _ask(panel.Attach(listen=False))
+    answer = _ask(panel.SnapshotRequest(subscribe=False))
     if not isinstance(answer, panel.Snapshot):
         raise UsageError("The run gave no status.")
     run, now = answer.run, answer.overview
@@ -248,7 +248,7 @@ def _tasks(words: list[str]) -> None:
             p.add_argument("-l", "--limit", type=int, default=SHOWN, metavar="N"),
         ),
     )
-    answer = _ask(panel.Page("", states=options.state, apps=options.app, limit=max(options.limit, 1)))
+    answer = _ask(panel.TaskPageRequest("", states=options.state, apps=options.app, limit=max(options.limit, 1)))
     if not isinstance(answer, panel.TaskPage):
         raise UsageError("The run gave no tasks.")
     rows = [_task_row(row, time.time()) for row in answer.rows]
@@ -277,7 +277,7 @@ def _cancel(words: list[str]) -> None:
         raise UsageError("No cell of this notebook has called an app yet, so there is nothing to cancel.")
     if sum(map(bool, (options.tasks, options.all, options.app, cell))) != 1:
         raise UsageError("%parsl cancel TASK..., --all, --app NAME or --cell [N] (the last one that called an app).")
-    answer = _ask(panel.Cancel("", options.tasks, everything=options.all, app=options.app, cell=cell))
+    answer = _ask(panel.CancelRequest("", options.tasks, everything=options.all, app=options.app, cell=cell))
     pacer.settle(_PAINT)
     text = getattr(answer, "text", "")
     print(f"{text[:1].upper()}{text[1:]}{f' ({cell})' if options.cell == -1 else ''}.")
@@ -295,14 +295,14 @@ def _retry(words: list[str]) -> None:
     )
     if bool(options.tasks) == options.failed:
         raise UsageError("%parsl retry TASK... or %parsl retry --failed, each with --app NAME for tasks of that app.")
-    answer = _ask(panel.Retry("", options.tasks, everything=options.failed, app=options.app), None)
+    answer = _ask(panel.RetryRequest("", options.tasks, everything=options.failed, app=options.app), None)
     print(getattr(answer, "text", ""))
 
 
 def _explain(words: list[str]) -> None:
     tasks = _parsed("explain", words, lambda p: p.add_argument("tasks", nargs="+", type=int, metavar="TASK")).tasks
     for task in tasks:
-        print(getattr(_ask(panel.Explain("", task)), "text", ""))
+        print(getattr(_ask(panel.ExplainRequest("", task)), "text", ""))
 
 
 # ----- blocks
@@ -324,7 +324,7 @@ def _scale(words: list[str]) -> None:
 
 def _blocks(words: list[str]) -> None:
     options = _parsed("blocks", words, lambda p: p.add_argument("-a", "--all", action="store_true"))
-    answer = _ask(panel.Attach(listen=False))
+    answer = _ask(panel.SnapshotRequest(subscribe=False))
     if not isinstance(answer, panel.Snapshot):
         raise UsageError("The run gave no blocks.")
     over = {state.name for state in ENDED}
@@ -399,7 +399,7 @@ def _wait_for(dfk: DataFlowKernel, task: int) -> None:
         with contextlib.suppress(CancelledError):
             future.exception()
         return
-    answer = _ask(panel.Detail("", task))
+    answer = _ask(panel.TaskDetailRequest("", task))
     if isinstance(answer, panel.TaskDetail) and TaskState[answer.row.state] not in FINAL:
         raise UsageError(f"Task {task} was started by another notebook or script; only that one can wait for it.")
 

@@ -94,7 +94,7 @@ class Channel:
             comm.close({"reason": reason})
 
     def _asked(self, message: dict[str, Any]) -> None:
-        text = message["content"]["data"].get("ask")
+        text = message["content"]["data"].get("request")
         if isinstance(text, str):
             self.dfk.panel_ask(text.encode())
 
@@ -136,7 +136,7 @@ class Relay:
         if channel is None or not channel.alive:
             return {"status": "error", "comm_id": "", "run": "", "text": "No run is loaded in this kernel."}
         channel.open()
-        text = content.get("ask")
+        text = content.get("request")
         if isinstance(text, str):
             channel.dfk.panel_ask(text.encode())
         return {"status": "ok", "comm_id": channel.comm_id, "run": channel.dfk.run, "text": ""}

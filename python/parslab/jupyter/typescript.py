@@ -44,15 +44,15 @@ def typescript() -> str:
     True
     """
     docs = _docstrings(Path(inspect.getfile(panel)).read_text())
-    asks = typing.get_args(panel.Ask)
+    requests = typing.get_args(panel.Request)
     structs = [
         thing
         for thing in vars(panel).values()
         if isinstance(thing, type) and issubclass(thing, msgspec.Struct) and thing.__name__ in panel.__all__
     ]
     parts = [_HEAD, _states(), _constants(docs)]
-    parts += [_struct(struct, docs, optional=struct in asks) for struct in structs]
-    parts += [_union("Ask", asks), _union("Answer", typing.get_args(panel.Answer))]
+    parts += [_struct(struct, docs, optional=struct in requests) for struct in structs]
+    parts += [_union("Request", requests), _union("Reply", typing.get_args(panel.Reply))]
     return "\n".join(parts)
 
 

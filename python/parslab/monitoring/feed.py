@@ -16,11 +16,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from parslab.records.panel import LEASE, Attach, Delta, Heartbeat, Snapshot
+from parslab.records.panel import LEASE, Delta, Heartbeat, Snapshot, SnapshotRequest
 
 if TYPE_CHECKING:
     from parslab.monitoring.view.view import View
-    from parslab.records.panel import Ask, BlockOutput, Command, Detail, Page
+    from parslab.records.panel import BlockOutputRequest, Command, Request, TaskDetailRequest, TaskPageRequest
 
 __all__ = ["BEAT", "INTERVAL", "ROW", "Feed"]
 
@@ -52,9 +52,11 @@ class Feed:
         self._rate = 0.0
         self._waiting: list[Delta] = []
 
-    def ask(self, message: Ask, now: float) -> Snapshot | Page | Detail | BlockOutput | Command | None:
+    def ask(
+        self, message: Request, now: float
+    ) -> Snapshot | TaskPageRequest | TaskDetailRequest | BlockOutputRequest | Command | None:
         """Answer a panel, or hand the ask back: questions for files and database, commands for the loop."""
-        if isinstance(message, Attach):
+        if isinstance(message, SnapshotRequest):
             return self._snapshot(message, now)
         # Looking something up is not listening: scripts do it too, and a stream to nobody costs a server memory.
         if isinstance(message, Heartbeat) or self.listened(now):
@@ -94,8 +96,8 @@ class Feed:
             return self._sent + BEAT
         return None
 
-    def _snapshot(self, message: Attach, now: float) -> Snapshot:
-        if not message.listen:
+    def _snapshot(self, message: SnapshotRequest, now: float) -> Snapshot:
+        if not message.subscribe:
             return self._picture(message, now)
         if self._view.changed:
             delta = self._delta(now)
@@ -106,7 +108,7 @@ class Feed:
         self._rate = snapshot.overview.rate
         return snapshot
 
-    def _picture(self, message: Attach, now: float) -> Snapshot:
+    def _picture(self, message: SnapshotRequest, now: float) -> Snapshot:
         view = self._view
         return Snapshot(
             seq=self._seq,
@@ -116,7 +118,7 @@ class Feed:
             hidden=view.hidden,
             workers=view.workers.everything(),
             notices=list(view.notices),
-            ask=message.ask,
+            request_id=message.request_id,
             blocks=view.blocks.everything(),
             managers=view.managers.everything(),
             scaling=view.scaling.points,

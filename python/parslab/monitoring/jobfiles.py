@@ -11,7 +11,7 @@ import os
 import threading
 from typing import TYPE_CHECKING
 
-from parslab.records.panel import BlockText, Problem
+from parslab.records.panel import BlockOutput, ErrorReply
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -34,15 +34,17 @@ class JobFiles:
     def __init__(self) -> None:
         self._places = threading.BoundedSemaphore(ATONCE)  # given back by the threads, which no inbox is asked by
 
-    def ask(self, ask: str, row: BlockRow, reply: Callable[[BlockText | Problem], None]) -> None:
+    def ask(self, ask: str, row: BlockRow, reply: Callable[[BlockOutput | ErrorReply], None]) -> None:
         """Answer with the last lines of a block, in another thread."""
         if not self._places.acquire(blocking=False):
-            reply(Problem(ask, f"The folder of {row.stdout or row.stderr} does not answer: look at it in a terminal."))
+            reply(
+                ErrorReply(ask, f"The folder of {row.stdout or row.stderr} does not answer: look at it in a terminal.")
+            )
             return
         # A daemon: a filesystem that hangs must not keep the process.
         threading.Thread(target=self._work, args=(ask, row, reply), name="parslab-jobfiles", daemon=True).start()
 
-    def _work(self, ask: str, row: BlockRow, reply: Callable[[BlockText | Problem], None]) -> None:
+    def _work(self, ask: str, row: BlockRow, reply: Callable[[BlockOutput | ErrorReply], None]) -> None:
         # Some schedulers join the two, and then both names are those of one file.
         paths = (row.stdout, "" if row.stderr == row.stdout else row.stderr)
         texts, problems, missing = [], [], []
@@ -58,7 +60,7 @@ class JobFiles:
                 texts.append(text)
             if missing and len(missing) == sum(map(bool, paths)):  # one without the other is usual
                 problems.append(NOTHING.format(missing[0]))
-            reply(BlockText(ask, row.executor, row.block, texts[0], texts[1], " ".join(problems)))
+            reply(BlockOutput(ask, row.executor, row.block, texts[0], texts[1], " ".join(problems)))
         finally:
             self._places.release()
 

@@ -18,14 +18,23 @@ from parslab.monitoring.jobfiles import JobFiles
 from parslab.monitoring.store.writer import Store
 from parslab.monitoring.view.view import View, clipped
 from parslab.records.events import NoticeRaised
-from parslab.records.panel import Ask, BlockOutput, Command, Detail, Done, Page, Problem, Snapshot
+from parslab.records.panel import (
+    BlockOutputRequest,
+    Command,
+    CommandReply,
+    ErrorReply,
+    Request,
+    Snapshot,
+    TaskDetailRequest,
+    TaskPageRequest,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
     from parslab.records.events import Event
-    from parslab.records.panel import Answer
+    from parslab.records.panel import Reply
 
 __all__ = ["APPLY", "FLUSH", "MANY", "Monitor"]
 
@@ -45,7 +54,7 @@ FLUSH = 0.3
 """Seconds between two hand-overs to the store."""
 
 _encoder = msgspec.json.Encoder()
-_decoder: msgspec.json.Decoder[Ask] = msgspec.json.Decoder(Ask)
+_decoder: msgspec.json.Decoder[Request] = msgspec.json.Decoder(Request)
 
 
 class Monitor:
@@ -65,7 +74,7 @@ class Monitor:
     --------
     >>> import tempfile, pathlib
     >>> monitor = Monitor(pathlib.Path(tempfile.mkdtemp()))
-    >>> monitor.ask(b'{"type": "Attach", "ask": "1"}', 0.0, lambda text: print(text[:27]))
+    >>> monitor.request(b'{"type": "SnapshotRequest", "request_id": "1"}', 0.0, lambda text: print(text[:27]))
     b'{"type":"Snapshot","seq":0,'
     >>> monitor.close(1.0)
     []
@@ -90,14 +99,14 @@ class Monitor:
         self._flushed = float("-inf")
 
     @staticmethod
-    def done(ask: str, text: str) -> bytes:
+    def command_reply(request_id: str, text: str) -> bytes:
         """Encode that a command has been carried out; ``text`` says what was done."""
-        return _encoder.encode(Done(ask, clipped(text, 1000)))
+        return _encoder.encode(CommandReply(request_id, clipped(text, 1000)))
 
     @staticmethod
-    def problem(ask: str, text: str) -> bytes:
+    def error_reply(request_id: str, text: str) -> bytes:
         """Encode that an ask could not be answered, in one sentence."""
-        return _encoder.encode(Problem(ask, clipped(text, 1000)))
+        return _encoder.encode(ErrorReply(request_id, clipped(text, 1000)))
 
     @property
     def database(self) -> Path | None:
@@ -134,7 +143,7 @@ class Monitor:
             deadlines.append(max(now, told))
         return min(deadlines, default=None)
 
-    def ask(self, text: bytes, now: float, reply: Callable[[bytes], None]) -> Command | None:
+    def request(self, text: bytes, now: float, reply: Callable[[bytes], None]) -> Command | None:
         """Answer a message of the panel protocol.
 
         Parameters
@@ -154,17 +163,17 @@ class Monitor:
         try:
             message = _decoder.decode(text)
         except (msgspec.DecodeError, UnicodeError) as error:  # ValidationError is a DecodeError
-            reply(self.problem(_asker(text), f"The run did not understand the panel's message: {error}."))
+            reply(self.error_reply(_request_id(text), f"The run did not understand the panel's message: {error}."))
             return None
         self._apply(now)
         answer = self._feed.ask(message, now)
         if isinstance(answer, Snapshot):
             reply(_encoder.encode(answer))
-        elif isinstance(answer, BlockOutput):
+        elif isinstance(answer, BlockOutputRequest):
             self._block_output(answer, reply)
         elif answer is None:
             return None
-        elif not isinstance(answer, (Page, Detail)):
+        elif not isinstance(answer, (TaskPageRequest, TaskDetailRequest)):
             return answer
         else:
             if self.view.unwritten:
@@ -172,17 +181,18 @@ class Monitor:
             self._store.ask(answer, lambda found: reply(_encoder.encode(found)))
         return None
 
-    def _block_output(self, ask: BlockOutput, reply: Callable[[bytes], None]) -> None:
+    def _block_output(self, ask: BlockOutputRequest, reply: Callable[[bytes], None]) -> None:
         row = self.view.blocks.rows.get((ask.executor, ask.block))
         if row is None:
-            reply(self.problem(ask.ask, f"This run shows no block {ask.block} of {ask.executor} (any more)."))
+            text = f"This run has no block {ask.block} of {ask.executor}, or it ended long ago."
+            reply(self.error_reply(ask.request_id, text))
         else:
-            self._files.ask(ask.ask, copy(row), lambda found: reply(_encoder.encode(found)))
+            self._files.ask(ask.request_id, copy(row), lambda found: reply(_encoder.encode(found)))
 
     def close(self, now: float, timeout: float = 2.0) -> list[bytes]:
         """Write everything down and end the store; answers the last messages to broadcast."""
         self._apply(now)
-        deltas: list[Answer] = list(self._feed.last(now))
+        deltas: list[Reply] = list(self._feed.last(now))
         if self.view.unwritten:
             self._flush(now)
         self._store.close(timeout)
@@ -235,13 +245,13 @@ def _wake() -> None:
     """Nothing: that the loop turns is enough, ``next_deadline`` tells it the rest."""
 
 
-def _asker(text: bytes) -> str:
+def _request_id(text: bytes) -> str:
     """Whom to answer, from a message that is not understood."""
     try:
-        return msgspec.json.decode(text, type=_AnyAsk).ask
+        return msgspec.json.decode(text, type=_AnyRequest).request_id
     except (msgspec.DecodeError, UnicodeError):
         return ""
 
 
-class _AnyAsk(msgspec.Struct):
-    ask: str = ""
+class _AnyRequest(msgspec.Struct):
+    request_id: str = ""

@@ -1,9 +1,11 @@
-"""The panel protocol: what a front end asks of a run and what it is told (JSON, one tagged object a message).
+"""The panel protocol: the messages between a front end and a run (JSON, one tagged object per message).
 
-``monitoring.feed`` answers, the JupyterLab panel and the ``%parsl`` magic ask; relays carry the text unread.  A
-front end starts with :class:`Attach`, gets a :class:`Snapshot`, then :class:`Delta` s whose ``seq`` counts up by one;
-when a number is missing it attaches again.  Nobody who has not been heard of for ``LEASE`` seconds is told more.
-States travel as names.  ``labextension/src/protocol.ts`` is generated from this file.
+Front ends are the JupyterLab panel and the ``%parsl`` magic; ``monitoring.feed`` replies, and relays carry the text
+unread.  A front end sends a :class:`SnapshotRequest` and receives a :class:`Snapshot`, then :class:`Delta` messages
+whose ``seq`` counts up by one.  When a number is missing, the front end requests a new snapshot.  The run stops sending
+deltas when it has received nothing for ``LEASE`` seconds.  States travel as names.
+
+``labextension/src/protocol.ts`` is generated from this file, docstrings included.
 """
 
 from __future__ import annotations
@@ -15,193 +17,201 @@ import msgspec
 __all__ = [
     "GRAPH_LIMIT",
     "LEASE",
-    "Answer",
-    "Ask",
-    "Attach",
     "Attempt",
-    "BlockCommand",
+    "BlockActionRequest",
     "BlockOutput",
+    "BlockOutputRequest",
     "BlockRow",
-    "BlockText",
-    "Cancel",
-    "Checkpoint",
+    "CancelRequest",
+    "CheckpointRequest",
     "ClientRow",
     "Command",
+    "CommandReply",
     "Delta",
-    "Detail",
-    "Done",
-    "Explain",
+    "ErrorReply",
+    "ExplainRequest",
+    "GraphNode",
     "Heartbeat",
-    "Keep",
+    "LingerRequest",
     "ManagerRow",
-    "Node",
     "Notice",
     "Overview",
-    "Page",
-    "Problem",
-    "Retry",
+    "Reply",
+    "Request",
+    "RetryRequest",
     "RunInfo",
-    "Scale",
     "ScalePoint",
+    "ScaleRequest",
     "Snapshot",
+    "SnapshotRequest",
     "StateChange",
     "TaskDetail",
+    "TaskDetailRequest",
     "TaskPage",
+    "TaskPageRequest",
     "TaskRow",
     "WorkerRow",
 ]
 
 LEASE = 30.0
-"""Seconds after the last ask or heartbeat at which deltas stop."""
+"""Seconds after the last request or heartbeat at which the run stops sending deltas."""
 
 GRAPH_LIMIT = 5000
-"""Nodes that the graph panel is told of; the newest tasks beyond it are only counted."""
+"""Most tasks that the graph panel receives as nodes; later tasks are only counted."""
 
 
-class _Message(msgspec.Struct, tag=True, tag_field="type", gc=False):
+class _PanelMessage(msgspec.Struct, tag=True, tag_field="type", gc=False):
     pass
 
 
-# ----- what a front end asks
+# ----- from the front end to the run
 
 
-class Attach(_Message):
-    """Start (or repair) the stream: answered with a Snapshot."""
+class SnapshotRequest(_PanelMessage):
+    """Start or repair the stream of deltas.  The reply is a Snapshot."""
 
-    ask: str = ""
-    listen: bool = True
-    """False: a Snapshot is all that is wanted, no stream."""
-
-
-class Heartbeat(_Message):
-    """Somebody is still looking (every 10 s)."""
+    request_id: str = ""
+    subscribe: bool = True
+    """Whether deltas should follow the snapshot."""
 
 
-class Page(_Message):
-    """Rows of the task table: answered with a TaskPage."""
+class Heartbeat(_PanelMessage):
+    """Renew the lease of the stream; a visible panel sends one every 10 s."""
 
-    ask: str
+
+class TaskPageRequest(_PanelMessage):
+    """Ask for rows of the task table.  The reply is a TaskPage."""
+
+    request_id: str
     states: list[str] = []
-    """Only these states; empty: all."""
+    """Names of the wanted states; empty for all."""
     apps: list[str] = []
+    """Names of the wanted apps; empty for all."""
     text: str = ""
-    """Only tasks whose app, arguments, error or id contain this."""
+    """Text that the app, the arguments, the error or the id must contain."""
     sort: str = "id"
-    """A column of TaskRow."""
+    """A field of TaskRow."""
     descending: bool = True
     offset: int = 0
     limit: int = 100
 
 
-class Detail(_Message):
-    """Everything known of a task: answered with a TaskDetail, or a Problem."""
+class TaskDetailRequest(_PanelMessage):
+    """Ask for all details of one task.  The reply is a TaskDetail or an ErrorReply."""
 
-    ask: str
+    request_id: str
     task: int
 
 
-class Cancel(_Message):
-    """Cancel these tasks, or the unfinished ones of an app, of a cell, or all (``everything``): answered with Done."""
+class CancelRequest(_PanelMessage):
+    """Cancel the given tasks, or all unfinished tasks of an app, of a cell, or of the run (``everything``).
 
-    ask: str
+    The reply is a CommandReply.
+    """
+
+    request_id: str
     tasks: list[int] = []
     everything: bool = False
     app: str = ""
     cell: str = ""
-    """``In [n]``: what that cell has called."""
+    """Cancel the tasks that this cell called, for example ``In [3]``."""
     client: int = -1
-    """Whose cell it is (``TaskDetail.client``); -1: that of the notebook which asks."""
+    """The client whose cell is meant (``TaskDetail.client``); -1 for the notebook that sends the request."""
 
 
-class Retry(_Message):
-    """Try these tasks again, or all that failed (``everything``), with all that failed because of them.
+class RetryRequest(_PanelMessage):
+    """Retry the given tasks, or all failed tasks (``everything``), and the tasks that failed because of them.
 
-    What was cancelled is tried again only where it is named, or needed.  Tasks call what their apps are defined as now,
-    where the notebook can be asked.  Answered with Done or a Problem.
+    A cancelled task is retried only when it is named or needed.  Tasks call the current definition of their apps if
+    the notebook can provide it.  The reply is a CommandReply or an ErrorReply.
     """
 
-    ask: str
+    request_id: str
     tasks: list[int] = []
     everything: bool = False
     app: str = ""
-    """Only tasks of this app, and those that failed because of one."""
+    """Retry only tasks of this app and the tasks that failed because of them."""
 
 
-class BlockOutput(_Message):
-    """What the job of a block has printed last: answered with a BlockText, or a Problem."""
+class BlockOutputRequest(_PanelMessage):
+    """Ask for the last output of a block's job.  The reply is a BlockOutput or an ErrorReply."""
 
-    ask: str
+    request_id: str
     executor: str
     block: str
 
 
-class Scale(_Message):
-    """Bring an executor to this many blocks: answered with Done or a Problem."""
+class ScaleRequest(_PanelMessage):
+    """Scale an executor to this many blocks.  The reply is a CommandReply or an ErrorReply."""
 
-    ask: str
+    request_id: str
     executor: str
-    """Its label; empty: the only one that has blocks."""
+    """Label of the executor; empty for the only one that has blocks."""
     blocks: int
 
 
-class BlockCommand(_Message):
-    """Do something to one block: answered with Done or a Problem."""
+class BlockActionRequest(_PanelMessage):
+    """Hold, release, drain or cancel one block.  The reply is a CommandReply or an ErrorReply."""
 
-    ask: str
+    request_id: str
     executor: str
-    """Its label; empty: the only one that has blocks."""
+    """Label of the executor; empty for the only one that has blocks."""
     block: str
     action: Literal["hold", "release", "drain", "cancel"]
-    """Give it no new tasks, give it tasks again, let it end when it has finished those it holds, end it at once."""
+    """``hold``: send no new tasks.  ``release``: send tasks again.  ``drain``: end when current tasks have finished.
+    ``cancel``: end now."""
 
 
-class Keep(_Message):
-    """Let the run outlive its last client by so many seconds, 0: end with it: answered with Done."""
+class LingerRequest(_PanelMessage):
+    """Set how many seconds the run outlives its last client; 0 ends it with that client.
 
-    ask: str
+    The reply is a CommandReply.
+    """
+
+    request_id: str
     seconds: float
 
 
-class Explain(_Message):
-    """Why a task ran, or whose result it has: answered with Done or a Problem."""
+class ExplainRequest(_PanelMessage):
+    """Ask why a task ran, or which call gave its result.  The reply is a CommandReply or an ErrorReply."""
 
-    ask: str
+    request_id: str
     task: int
 
 
-class Checkpoint(_Message):
-    """Write the results that are remembered to a checkpoint: answered with Done (its folder) or a Problem."""
+class CheckpointRequest(_PanelMessage):
+    """Write the memoized results to a checkpoint.  The reply is a CommandReply with the folder, or an ErrorReply."""
 
-    ask: str
+    request_id: str
 
 
-Ask: TypeAlias = (
-    Attach
+Request: TypeAlias = (
+    SnapshotRequest
     | Heartbeat
-    | Page
-    | Detail
-    | Cancel
-    | Retry
-    | BlockOutput
-    | Scale
-    | BlockCommand
-    | Keep
-    | Explain
-    | Checkpoint
+    | TaskPageRequest
+    | TaskDetailRequest
+    | CancelRequest
+    | RetryRequest
+    | BlockOutputRequest
+    | ScaleRequest
+    | BlockActionRequest
+    | LingerRequest
+    | ExplainRequest
+    | CheckpointRequest
 )
 
 
-# ----- what it is told
+# ----- from the run to the front end
 
 
 class ClientRow(msgspec.Struct, gc=False):
-    """A notebook or script that is attached."""
+    """An attached client: a notebook or a script."""
 
     client: int
     pid: int
     host: str
     owner: bool
-    """It may end the run."""
+    """Whether it may end the run."""
     notebook: str
     """Path of its notebook; empty for a script."""
     since: float
@@ -219,22 +229,22 @@ class RunInfo(msgspec.Struct):
     version: str
     ended: float | None = None
     reason: str = ""
-    """Why it ended."""
+    """Why the run ended."""
     notebook: str = ""
-    """Path of the notebook that it was started for; empty for a script."""
+    """Path of the notebook that started the run; empty for a script."""
     linger: float = 0.0
-    """Seconds that it outlives its last client; 0: it ends with its owner."""
+    """Seconds that the run outlives its last client; 0 if it ends with its owner."""
     away: float | None = None
-    """Since when no client is attached; null while one is."""
+    """When the last client left; null while a client is attached."""
     ends: float | None = None
-    """When it ends if none comes."""
+    """When the run ends if no client attaches."""
     clients: list[ClientRow] = []
     stopped: dict[str, str] = {}
-    """Executors that take no tasks any more, and why."""
+    """The reason for each executor that accepts no more tasks."""
 
 
 class ScalePoint(msgspec.Struct, array_like=True, gc=False):
-    """How many there were at a time: ``[time, blocks that run, their workers, tasks that wait for a worker]``."""
+    """Size of the run at a time: ``[time, running blocks, their workers, tasks that wait for a worker]``."""
 
     time: float
     blocks: int
@@ -247,21 +257,21 @@ class Overview(msgspec.Struct):
 
     now: float
     counts: dict[str, int]
-    """Tasks by state; states without tasks are left out."""
+    """Number of tasks in each state; states without tasks are left out."""
     apps: dict[str, dict[str, int]]
-    """Tasks by app and state."""
+    """Number of tasks of each app in each state."""
     rate: float
-    """Tasks finished per second, over the last few seconds."""
+    """Tasks that finished per second, averaged over the last few seconds."""
     workers_busy: int
     workers_total: int
     tasks_total: int
     clients: int
     scale: ScalePoint | None = None
-    """Null in a run that has had no block."""
+    """Null if the run never had a block."""
 
 
-class Node(msgspec.Struct, array_like=True):
-    """A node of the graph: ``[id, app, state, dependencies]``."""
+class GraphNode(msgspec.Struct, array_like=True):
+    """A task as a node of the graph: ``[id, app, state, dependencies]``."""
 
     id: int
     app: str
@@ -270,14 +280,14 @@ class Node(msgspec.Struct, array_like=True):
 
 
 class StateChange(msgspec.Struct, array_like=True, gc=False):
-    """``[id, state]`` of a node told before."""
+    """A task and its state: ``[id, state]``."""
 
     id: int
     state: str
 
 
 class WorkerRow(msgspec.Struct, gc=False):
-    """A worker and what it does."""
+    """A worker and its current task."""
 
     worker: str
     executor: str
@@ -286,44 +296,44 @@ class WorkerRow(msgspec.Struct, gc=False):
     pid: int
     task: int | None
     done: int
-    """Tasks it has finished."""
+    """Tasks that it has finished."""
     reason: str
     manager: str = ""
-    """Who started it; empty for workers of the run's own host."""
+    """The manager that started it; empty for workers of the run's own host."""
 
 
 class BlockRow(msgspec.Struct, gc=False):
-    """A block, one job of a scheduler.  Times are seconds since the epoch, or null where the block has not been."""
+    """A block: one job of a scheduler.  Times are seconds since the epoch, or null for states it has not reached."""
 
     executor: str
     block: str
     state: str
     """Name of a ``BlockState``."""
     job: str
-    """What the scheduler calls it."""
+    """The scheduler's id of the job."""
     nodes: int
-    """Nodes that were asked for."""
+    """Requested nodes."""
     managers: int
-    """Managers that are connected: nodes that work."""
+    """Connected managers, one per node."""
     workers: int
     busy: int
     done: int
     """Tasks that its workers have finished."""
     held: bool
-    """It gets no new tasks until it is released."""
+    """Whether it gets no new tasks until it is released."""
     since: float
-    """When it entered its state."""
+    """When it entered its current state."""
     requested: float
     started: float | None
     ended: float | None
     reason: str
     stdout: str
-    """Path of the file with the output of the job."""
+    """Path of the file with the job's standard output."""
     stderr: str
 
 
 class ManagerRow(msgspec.Struct, gc=False):
-    """A manager, one for each node of a block, and how busy its node is (null while no sample has come)."""
+    """A manager (one per node of a block) and the load of its node; load fields are null before the first sample."""
 
     manager: str
     executor: str
@@ -338,50 +348,50 @@ class ManagerRow(msgspec.Struct, gc=False):
     """Tasks that its workers have finished."""
     cores: int
     memory: int
-    """Bytes of the node."""
+    """Memory of the node, in bytes."""
     cpu: float | None
-    """Percent of all cores of the node."""
+    """CPU use in percent of all cores of the node."""
     used: int | None
-    """Bytes of its memory in use."""
+    """Memory in use on the node, in bytes."""
     load: float | None
-    """Processes that ran or wanted to, mean of the last minute."""
+    """The node's one-minute load average."""
     since: float
-    """When it entered its state."""
+    """When it entered its current state."""
     reason: str
 
 
 class Notice(msgspec.Struct, gc=False):
-    """One sentence for the user."""
+    """A notification for the user: one sentence."""
 
     time: float
     level: str
     text: str
 
 
-class Snapshot(_Message):
-    """The whole picture."""
+class Snapshot(_PanelMessage):
+    """The complete state of the run that a panel shows."""
 
     seq: int
     run: RunInfo
     overview: Overview
-    nodes: list[Node]
+    nodes: list[GraphNode]
     hidden: int
-    """Tasks beyond ``GRAPH_LIMIT`` that are not among the nodes."""
+    """Number of tasks that are not among the nodes because of ``GRAPH_LIMIT``."""
     workers: list[WorkerRow]
     notices: list[Notice]
-    ask: str = ""
+    request_id: str = ""
     blocks: list[BlockRow] = []
     managers: list[ManagerRow] = []
     scaling: list[ScalePoint] = []
-    """How the blocks grew and shrank since the run began, a point where something changed; thinned out with time."""
+    """History of blocks, workers and waiting tasks: one point per change, thinned out with time."""
 
 
-class Delta(_Message):
-    """What changed since ``seq - 1``."""
+class Delta(_PanelMessage):
+    """The changes since the message with number ``seq - 1``."""
 
     seq: int
     overview: Overview
-    nodes: list[Node] = []
+    nodes: list[GraphNode] = []
     changes: list[StateChange] = []
     hidden: int = 0
     workers: list[WorkerRow] = []
@@ -392,7 +402,7 @@ class Delta(_Message):
 
 
 class TaskRow(msgspec.Struct, gc=False):
-    """A row of the task table.  Times are seconds since the epoch, or null where the task has not been."""
+    """A row of the task table.  Times are seconds since the epoch, or null for states it has not reached."""
 
     id: int
     app: str
@@ -408,39 +418,39 @@ class TaskRow(msgspec.Struct, gc=False):
     cell: str
 
 
-class TaskPage(_Message):
-    """The rows asked for and how many there are in all."""
+class TaskPage(_PanelMessage):
+    """The requested rows of the task table and the total number of matching rows."""
 
-    ask: str
+    request_id: str
     rows: list[TaskRow]
     total: int
     offset: int
 
 
 class Attempt(msgspec.Struct, gc=False):
-    """One attempt to run a task.  Times are seconds since the epoch, or null where it has not been."""
+    """One attempt to run a task.  Times are seconds since the epoch, or null if not reached."""
 
     attempt: int
     """Counts from 0."""
     state: str
-    """``failed``, or the state of the task whose last attempt it is."""
+    """``failed`` for an earlier attempt, the state of the task for the latest one."""
     started: float | None
     ended: float | None
     worker: str
-    """Who had it; often only its manager is known."""
+    """The worker that ran it, or its manager if the worker is not known."""
     host: str
     reason: str
-    """Name of a ``Reason``; empty while it has not failed."""
+    """Name of a ``Reason``; empty unless it failed."""
     error: str
 
 
-class TaskDetail(_Message):
-    """Everything known of one task."""
+class TaskDetail(_PanelMessage):
+    """All details of one task."""
 
-    ask: str
+    request_id: str
     row: TaskRow
     times: list[tuple[str, float]]
-    """(state, when entered), in order."""
+    """Pairs of a state and when the task entered it, in order."""
     deps: list[StateChange]
     dependents: list[StateChange]
     host: str
@@ -450,43 +460,52 @@ class TaskDetail(_Message):
     stderr: str
     client: int
     cpu: float | None = None
-    """Seconds of CPU time that it and its child processes took; like the three below null where nothing was sampled."""
+    """CPU seconds of the task and its child processes.  This field and the next three are null without samples."""
     memory: int | None = None
-    """Most bytes resident at a time."""
+    """Peak resident memory, in bytes."""
     read: int | None = None
     """Bytes read from files and devices."""
     written: int | None = None
+    """Bytes written to files and devices."""
     attempts: list[Attempt] = []
-    """Those that there have been, the present one last; empty before the first was sent."""
+    """All attempts, the latest one last; empty before the first attempt was sent."""
 
 
-class BlockText(_Message):
-    """The last lines that the job of a block has printed."""
+class BlockOutput(_PanelMessage):
+    """The last output lines of a block's job."""
 
-    ask: str
+    request_id: str
     executor: str
     block: str
     stdout: str
     stderr: str
     problem: str
-    """One sentence on what could not be read; empty when all is there."""
+    """One sentence if a file could not be read; empty otherwise."""
 
 
-class Done(_Message):
-    """A command has been carried out; ``text`` says what was done."""
+class CommandReply(_PanelMessage):
+    """The result of a command; ``text`` is one sentence that says what the run did."""
 
-    ask: str
+    request_id: str
     text: str
 
 
-class Problem(_Message):
-    """An ask could not be answered; one sentence."""
+class ErrorReply(_PanelMessage):
+    """A request failed; ``text`` is one sentence that says why."""
 
-    ask: str
+    request_id: str
     text: str
 
 
-Command: TypeAlias = Cancel | Retry | Scale | BlockCommand | Keep | Explain | Checkpoint
-"""What the loop of the DataFlowKernel carries out or answers itself."""
+Command: TypeAlias = (
+    CancelRequest
+    | RetryRequest
+    | ScaleRequest
+    | BlockActionRequest
+    | LingerRequest
+    | ExplainRequest
+    | CheckpointRequest
+)
+"""Requests that the DataFlowKernel itself carries out."""
 
-Answer: TypeAlias = Snapshot | Delta | TaskPage | TaskDetail | BlockText | Done | Problem
+Reply: TypeAlias = Snapshot | Delta | TaskPage | TaskDetail | BlockOutput | CommandReply | ErrorReply

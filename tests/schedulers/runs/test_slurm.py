@@ -157,8 +157,8 @@ def test_what_a_block_prints_is_read_from_the_notebook(house: House) -> None:
         assert surroundings().result(60)["FOUND"] == "by-tasks"
         (block,) = dfk.blocks()
         assert (Path(block.stdout).read_text(), block.state) == ("to read\n", "running")
-        answer = dfk.ask(panel.BlockOutput("", "htex", "0"))
-        assert isinstance(answer, panel.BlockText)
+        answer = dfk.ask(panel.BlockOutputRequest("", "htex", "0"))
+        assert isinstance(answer, panel.BlockOutput)
         shown = str(answer)
         assert "to read" in shown
         assert "of trouble" in shown

@@ -23,18 +23,18 @@ if TYPE_CHECKING:
 class Run(DataFlowKernel):
     """A run whose answers are the test's."""
 
-    def __init__(self, *answers: panel.Answer) -> None:
-        self.asked: list[panel.Ask] = []
+    def __init__(self, *answers: panel.Reply) -> None:
+        self.asked: list[panel.Request] = []
         self.answers = list(answers)
 
-    def ask(self, message: panel.Ask, timeout: float | None = 10.0) -> panel.Answer:
+    def ask(self, message: panel.Request, timeout: float | None = 10.0) -> panel.Reply:
         self.asked.append(message)
         return self.answers.pop(0)
 
 
 @pytest.fixture
 def play(monkeypatch: pytest.MonkeyPatch) -> Any:
-    def loaded(*answers: panel.Answer) -> Run:
+    def loaded(*answers: panel.Reply) -> Run:
         run = Run(*answers)
         monkeypatch.setattr(session, "dfk", lambda: run)
         return run
@@ -99,20 +99,20 @@ def test_mistakes_are_told_in_a_line(line: str, says: str) -> None:
 @pytest.mark.parametrize(
     ("line", "ask"),
     [
-        ("scale htex 3", panel.Scale("", "htex", 3)),
-        ("scale 0", panel.Scale("", "", 0)),
-        ("hold htex/3", panel.BlockCommand("", "htex", "3", "hold")),
-        ("release 3", panel.BlockCommand("", "", "3", "release")),
-        ("drain a.b-c/12", panel.BlockCommand("", "a.b-c", "12", "drain")),
-        ("keep 8h", panel.Keep("", 8 * 3600.0)),
-        ("keep 90 min", panel.Keep("", 5400.0)),
-        ("release", panel.Keep("", 0.0)),
+        ("scale htex 3", panel.ScaleRequest("", "htex", 3)),
+        ("scale 0", panel.ScaleRequest("", "", 0)),
+        ("hold htex/3", panel.BlockActionRequest("", "htex", "3", "hold")),
+        ("release 3", panel.BlockActionRequest("", "", "3", "release")),
+        ("drain a.b-c/12", panel.BlockActionRequest("", "a.b-c", "12", "drain")),
+        ("keep 8h", panel.LingerRequest("", 8 * 3600.0)),
+        ("keep 90 min", panel.LingerRequest("", 5400.0)),
+        ("release", panel.LingerRequest("", 0.0)),
     ],
 )
 def test_orders_reach_the_run_and_its_sentence_the_user(
-    play: Any, capsys: pytest.CaptureFixture[str], line: str, ask: panel.Ask
+    play: Any, capsys: pytest.CaptureFixture[str], line: str, ask: panel.Request
 ) -> None:
-    run = play(panel.Done("", "It is done."), panel.Problem("", "It cannot be."))
+    run = play(panel.CommandReply("", "It is done."), panel.ErrorReply("", "It cannot be."))
     run_command(line, {})
     assert run.asked == [ask]
     assert capsys.readouterr().out == "It is done.\n"
@@ -187,12 +187,14 @@ def test_blocks_are_shown_without_those_that_are_over(play: Any, monkeypatch: py
 def test_the_handle_lists_blocks_and_raises_what_the_run_refuses(play: Any) -> None:
     from parslab.errors import ConfigurationError
 
-    run = play(snapshot({"executor": "htex", "block": "0"}), panel.Problem("", "No."), panel.Done("", "Gone."))
+    run = play(
+        snapshot({"executor": "htex", "block": "0"}), panel.ErrorReply("", "No."), panel.CommandReply("", "Gone.")
+    )
     assert [row.block for row in run.blocks()] == ["0"]
     with pytest.raises(ConfigurationError, match=r"^No\.$"):
         run.scale("htex", 2)
     assert run.cancel_block("htex/0") == "Gone."
-    assert run.asked[-1] == panel.BlockCommand("", "htex", "0", "cancel")
+    assert run.asked[-1] == panel.BlockActionRequest("", "htex", "0", "cancel")
 
 
 def test_every_command_is_explained() -> None:

@@ -122,11 +122,11 @@ def test_the_end_of_a_run_comes_last(comms: list[FakeComm]) -> None:
 def test_asks_go_through_on_both_ways(comms: list[FakeComm]) -> None:
     run, kernel = FakeRun("r1"), FakeKernel()
     pipe = relay.Relay(kernel)
-    assert kernel.request(ask="x")["status"] == "error"
+    assert kernel.request(request="x")["status"] == "error"
     pipe.serve(run.itself)
-    reply = kernel.request(ask='{"type":"Heartbeat"}')
+    reply = kernel.request(request='{"type":"Heartbeat"}')
     assert reply == {"status": "ok", "comm_id": "comm-0", "run": "r1", "text": ""}
-    comms[0].message({"content": {"data": {"ask": "by comm"}}})
+    comms[0].message({"content": {"data": {"request": "by comm"}}})
     comms[0].message({"content": {"data": {"other": 1}}})
     assert run.asked == [b'{"type":"Heartbeat"}', b"by comm"]
 
@@ -137,14 +137,14 @@ def test_a_second_run_takes_over(comms: list[FakeComm]) -> None:
     pipe.serve(first.itself)
     first.end("lost")
     settle(pipe)
-    assert kernel.request(ask="x") == {
+    assert kernel.request(request="x") == {
         "status": "error",
         "comm_id": "",
         "run": "",
         "text": "No run is loaded in this kernel.",
     }
     pipe.serve(second.itself)
-    assert kernel.request(ask="y")["comm_id"] == "comm-1"
+    assert kernel.request(request="y")["comm_id"] == "comm-1"
     assert (first.asked, second.asked) == ([], [b"y"])
 
 
@@ -159,14 +159,14 @@ def test_a_comm_that_a_page_closed_is_opened_again(comms: list[FakeComm]) -> Non
     run, kernel = FakeRun("r1"), FakeKernel()
     relay.Relay(kernel).serve(run.itself)
     comms[0].close_message({})
-    assert kernel.request(ask="x")["comm_id"] == "comm-1"
+    assert kernel.request(request="x")["comm_id"] == "comm-1"
 
 
 def test_a_failing_request_is_answered(comms: list[FakeComm], monkeypatch: pytest.MonkeyPatch) -> None:
     run, kernel = FakeRun("r1"), FakeKernel()
     relay.Relay(kernel).serve(run.itself)
     monkeypatch.setattr(run, "panel_ask", lambda text: 1 // 0)
-    reply = kernel.request(ask="x")
+    reply = kernel.request(request="x")
     assert reply["status"] == "error"
     assert "ZeroDivisionError" in reply["text"]
 

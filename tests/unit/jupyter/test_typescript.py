@@ -18,10 +18,10 @@ def test_committed_file_is_current() -> None:
     )
 
 
-def test_asks_have_optional_fields_and_answers_do_not() -> None:
+def testrequests_have_optional_fields_and_answers_do_not() -> None:
     text = generator.typescript()
-    page = text[text.index("export interface IPage") : text.index("export interface IDetail")]
-    assert "  ask: string;" in page
+    page = text[text.index("export interface ITaskPageRequest") : text.index("export interface ITaskDetailRequest")]
+    assert "  request_id: string;" in page
     assert "  states?: string[];" in page
     delta = text[text.index("export interface IDelta") : text.index("/** A row of the task table")]
     assert "?:" not in delta

@@ -14,7 +14,16 @@ from parslab.monitoring.feed import BEAT, INTERVAL, ROW, Feed
 from parslab.monitoring.view.rate import WINDOW
 from parslab.monitoring.view.view import View
 from parslab.records.events import Event, NoticeRaised, TaskMoved, TaskSubmitted, WorkerMoved
-from parslab.records.panel import LEASE, Attach, Cancel, Delta, Detail, Heartbeat, Page, Snapshot
+from parslab.records.panel import (
+    LEASE,
+    CancelRequest,
+    Delta,
+    Heartbeat,
+    Snapshot,
+    SnapshotRequest,
+    TaskDetailRequest,
+    TaskPageRequest,
+)
 from parslab.records.states import TaskState
 
 S = TaskState
@@ -52,7 +61,7 @@ class Panel:
 
 
 def snapshot(feed: Feed, now: float) -> Snapshot:
-    answer = feed.ask(Attach("a"), now)
+    answer = feed.ask(SnapshotRequest("a"), now)
     assert isinstance(answer, Snapshot)
     return answer
 
@@ -153,14 +162,14 @@ def test_a_picture_for_one_who_does_not_listen_starts_nothing_and_swallows_nothi
     feed = Feed(view)
     panel = Panel(snapshot(feed, 0.0))
     view.apply(task(0), 1.0)
-    once = feed.ask(Attach("b", listen=False), 1.0)
+    once = feed.ask(SnapshotRequest("b", subscribe=False), 1.0)
     assert isinstance(once, Snapshot)
     assert [node.id for node in once.nodes] == [0]
     for delta in feed.tick(2.0):
         panel.told(delta)
     assert (panel.lost, sorted(panel.nodes)) == (False, [0])
     other = Feed(View())
-    other.ask(Attach(listen=False), 0.0)
+    other.ask(SnapshotRequest(subscribe=False), 0.0)
     assert not other.listened(0.0)
 
 
@@ -188,11 +197,11 @@ def test_deltas_are_at_most_ten_a_second_and_a_beat_keeps_the_rate_true() -> Non
 def test_what_is_not_the_feeds_is_handed_back_and_lookups_are_not_listening() -> None:
     view = View()
     feed = Feed(view)
-    for message in (Page("1"), Detail("2", 7), Cancel("3", [7])):
+    for message in (TaskPageRequest("1"), TaskDetailRequest("2", 7), CancelRequest("3", [7])):
         assert feed.ask(message, 0.0) is message
     assert not feed.listened(0.0)
     feed.ask(Heartbeat(), 1.0)
-    feed.ask(Page("4"), LEASE)
+    feed.ask(TaskPageRequest("4"), LEASE)
     assert feed.listened(LEASE + 5.0)
 
 

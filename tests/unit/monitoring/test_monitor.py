@@ -71,6 +71,6 @@ def test_nor_is_one_that_fills_the_memory(monitor: Monitor) -> None:
 
 
 def test_who_looks_is_told_at_once(monitor: Monitor) -> None:
-    monitor.ask(b'{"type": "Attach", "ask": "1"}', 1.0, lambda _: None)
+    monitor.request(b'{"type": "SnapshotRequest", "request_id": "1"}', 1.0, lambda _: None)
     monitor.record(calls(BURST))
     assert tick(monitor, 1.0) == MANY

@@ -5,14 +5,14 @@ import * as React from 'react';
 import { count, firstLine } from '../../components/format';
 import type { IBlockGroup, OpenBlocks } from '../../model/blocks';
 import { blockKey, grouped } from '../../model/blocks';
-import type { IBlockCommand, IBlockRow } from '../../protocol';
+import type { IBlockActionRequest, IBlockRow } from '../../protocol';
 import type { IRun } from '../../tokens';
 import { Nodes } from './nodes';
 import { BlockRows } from './row';
 import { Scaling } from './scaling';
 
 export interface IBlocksActions {
-  command: (row: IBlockRow, action: IBlockCommand['action']) => void;
+  command: (row: IBlockRow, action: IBlockActionRequest['action']) => void;
   scale: (executor: string, blocks: number) => void;
   copy: (text: string) => void;
 }

@@ -7,7 +7,7 @@ import { Meter } from '../../components/bars';
 import { clock, count, duration, firstLine, moment } from '../../components/format';
 import { BlockMark, blockLabel } from '../../components/states';
 import { blockKey, isOver } from '../../model/blocks';
-import type { BlockState, IBlockCommand, IBlockRow, IManagerRow } from '../../protocol';
+import type { BlockState, IBlockActionRequest, IBlockRow, IManagerRow } from '../../protocol';
 import { BLOCK_MEANING, MANAGER_MEANING } from '../../protocol';
 import type { IBlocksBodyProps } from './body';
 
@@ -143,7 +143,7 @@ function Buttons({ row, enabled, trans, actions }: IBlockRowsProps): React.JSX.E
     return null;
   }
   const running = row.state === 'running';
-  const all: [IBlockCommand['action'], string, string, boolean][] = [
+  const all: [IBlockActionRequest['action'], string, string, boolean][] = [
     ['release', trans.__('Release'), trans.__('Give it tasks again'), running && row.held],
     ['hold', trans.__('Hold'), trans.__('Give it no new tasks until it is released'), running && !row.held],
     ['drain', trans.__('Drain'), trans.__('Let it end when it has finished the tasks it holds'), running],

@@ -31,7 +31,7 @@ class RunCommands(ABC):
     linger: float
 
     @abstractmethod
-    def ask(self, message: panel.Ask, timeout: float | None = _PATIENCE) -> panel.Answer:
+    def ask(self, message: panel.Request, timeout: float | None = _PATIENCE) -> panel.Reply:
         """Ask something of the panel protocol and wait for the answer."""
 
     @abstractmethod
@@ -52,7 +52,7 @@ class RunCommands(ABC):
             Nothing is known of it any more.
         """
         number = task if isinstance(task, int) else task.task_id
-        return self._order(panel.Explain("", number), ParslabError)
+        return self._order(panel.ExplainRequest("", number), ParslabError)
 
     def checkpoint(self) -> str:
         """Write the results that are remembered and not written yet to the run's checkpoint (Parsl: same name).
@@ -67,7 +67,7 @@ class RunCommands(ABC):
         ParslabError
             It cannot be written.
         """
-        return self._order(panel.Checkpoint(""), ParslabError, _WRITING)
+        return self._order(panel.CheckpointRequest(""), ParslabError, _WRITING)
 
     def retry(self, tasks: Iterable[Future[Any] | int] | None = None, app: str = "") -> str:
         """Try tasks again that failed or were cancelled, with all that failed because of them, and nothing else.
@@ -96,7 +96,7 @@ class RunCommands(ABC):
         numbers = self._to_retry(tasks)
         if not numbers:
             return "No task has failed."
-        return self._order(panel.Retry("", numbers, app=app), RetryError, None)
+        return self._order(panel.RetryRequest("", numbers, app=app), RetryError, None)
 
     def keep(self, seconds: float) -> str:
         """Let the run outlive its last notebook or script by so many seconds; 0: it ends with its owner.
@@ -106,7 +106,7 @@ class RunCommands(ABC):
         str
             One sentence: what that means.
         """
-        done = self._order(panel.Keep("", float(seconds)))
+        done = self._order(panel.LingerRequest("", float(seconds)))
         self.linger = float(seconds)
         return done
 
@@ -130,11 +130,11 @@ class RunCommands(ABC):
         ConfigurationError
             There is no such executor, or it has no blocks.
         """
-        return self._order(panel.Scale("", label, blocks))
+        return self._order(panel.ScaleRequest("", label, blocks))
 
     def blocks(self) -> list[panel.BlockRow]:
         """The blocks of this run, those that are over included."""
-        answer = self.ask(panel.Attach(listen=False))
+        answer = self.ask(panel.SnapshotRequest(subscribe=False))
         return answer.blocks if isinstance(answer, panel.Snapshot) else []
 
     def hold(self, block: str) -> str:
@@ -158,13 +158,16 @@ class RunCommands(ABC):
 
     def _block_order(self, block: str, action: Literal["hold", "release", "drain", "cancel"]) -> str:
         label, _, number = str(block).rpartition("/")
-        return self._order(panel.BlockCommand("", label, number, action))
+        return self._order(panel.BlockActionRequest("", label, number, action))
 
     def _order(
-        self, message: panel.Ask, refusal: type[ParslabError] = ConfigurationError, timeout: float | None = _PATIENCE
+        self,
+        message: panel.Request,
+        refusal: type[ParslabError] = ConfigurationError,
+        timeout: float | None = _PATIENCE,
     ) -> str:
         """Have something done; one sentence about it, and ``refusal`` is raised where it cannot be."""
         answer = self.ask(message, timeout)
-        if isinstance(answer, panel.Problem):
+        if isinstance(answer, panel.ErrorReply):
             raise refusal(answer.text)
-        return answer.text if isinstance(answer, panel.Done) else ""
+        return answer.text if isinstance(answer, panel.CommandReply) else ""

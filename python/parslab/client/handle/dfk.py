@@ -68,7 +68,7 @@ __all__ = ["DataFlowKernel"]
 log = logging.getLogger(__name__)
 
 _STREAMS = {1: "stdout", 2: "stderr"}
-_LOOK = b'{"type":"Attach"}'
+_LOOK = b'{"type":"SnapshotRequest"}'
 
 
 class DataFlowKernel(PendingTasks):
@@ -315,7 +315,7 @@ class DataFlowKernel(PendingTasks):
 
     # ----- questions and orders
 
-    def ask(self, message: panel.Ask, timeout: float | None = 10.0) -> panel.Answer:
+    def ask(self, message: panel.Request, timeout: float | None = 10.0) -> panel.Reply:
         """Ask something of the panel protocol and wait for the answer.
 
         Raises
@@ -370,7 +370,7 @@ class DataFlowKernel(PendingTasks):
             return ""
         if cell != "" or app:
             named = cell if isinstance(cell, str) else f"In [{cell}]"
-            return self._order(panel.Cancel("", [] if tasks is None else list(tasks), app=app, cell=named))
+            return self._order(panel.CancelRequest("", [] if tasks is None else list(tasks), app=app, cell=named))
         self._link.send(CancelTasks(list(self._pending) if tasks is None else list(tasks)))
         return ""
 

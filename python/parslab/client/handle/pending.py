@@ -197,7 +197,7 @@ class PendingTasks(Lifecycle, RunCommands):
         return TaskState[self._detail(task).row.state]
 
     def _detail(self, task: int) -> panel.TaskDetail:
-        answer = self.ask(panel.Detail("", task))
+        answer = self.ask(panel.TaskDetailRequest("", task))
         if not isinstance(answer, panel.TaskDetail):
             raise ParslabError(getattr(answer, "text", f"task {task} is not known"))
         return answer

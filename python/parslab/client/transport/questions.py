@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Questions"]
 
-_answers = msgspec.json.Decoder(panel.Answer)
+_answers = msgspec.json.Decoder(panel.Reply)
 _encoder = msgspec.json.Encoder()
 
 
@@ -59,7 +59,7 @@ class Questions:
         self._fetches: dict[int, _Box] = {}
         self._over = False
 
-    def ask(self, message: panel.Ask, timeout: float | None) -> panel.Answer | None:
+    def ask(self, message: panel.Request, timeout: float | None) -> panel.Reply | None:
         """The answer; None when the run ended meanwhile.
 
         Raises

@@ -12,7 +12,14 @@ from parslab.dataflow.graph.cancellation import cancel
 from parslab.dataflow.graph.explain import explain
 from parslab.errors import ConfigurationError, ParslabError
 from parslab.monitoring.monitor import Monitor
-from parslab.records.panel import BlockCommand, Checkpoint, Explain, Keep, Retry, Scale
+from parslab.records.panel import (
+    BlockActionRequest,
+    CheckpointRequest,
+    ExplainRequest,
+    LingerRequest,
+    RetryRequest,
+    ScaleRequest,
+)
 from parslab.remote.pool.pool import WorkerPool
 from parslab.wire.messages.client import PanelReply, PanelRequest, PanelUpdate
 
@@ -45,34 +52,34 @@ class ClientCommands:
         for pool in kernel.pools.values():
             pool.tell_states()
         kernel.tell_monitor()
-        command = monitor.ask(message.text, time(), reply)
-        if isinstance(command, Keep):
-            reply(Monitor.done(command.ask, kernel.attendance.keep(command.seconds)))
-        elif isinstance(command, Retry):
+        command = monitor.request(message.text, time(), reply)
+        if isinstance(command, LingerRequest):
+            reply(Monitor.command_reply(command.request_id, kernel.attendance.keep(command.seconds)))
+        elif isinstance(command, RetryRequest):
 
             def told(text: bytes) -> None:  # behind what it tells of
                 kernel.table.out.replies.append((client.number, answer_of(text), []))
 
             kernel.mending.order(command, client, bool(message.ask), told)
-        elif isinstance(command, (Scale, BlockCommand, Explain, Checkpoint)):
+        elif isinstance(command, (ScaleRequest, BlockActionRequest, ExplainRequest, CheckpointRequest)):
             try:
-                reply(Monitor.done(command.ask, self._done(command)))
+                reply(Monitor.command_reply(command.request_id, self._done(command)))
             except ParslabError as error:
-                reply(Monitor.problem(command.ask, str(error)))
+                reply(Monitor.error_reply(command.request_id, str(error)))
         elif command is not None:
             done = cancel(command, client.number, kernel.table, monitor.view, time())
-            reply(Monitor.done(command.ask, done))
+            reply(Monitor.command_reply(command.request_id, done))
 
-    def _done(self, command: Scale | BlockCommand | Explain | Checkpoint) -> str:
+    def _done(self, command: ScaleRequest | BlockActionRequest | ExplainRequest | CheckpointRequest) -> str:
         """Carry out a command; what was done, in a sentence."""
         kernel = self._kernel
-        if isinstance(command, Explain):
+        if isinstance(command, ExplainRequest):
             return explain(command.task, kernel.table, kernel.memo, kernel.reasons)
-        if isinstance(command, Checkpoint):
+        if isinstance(command, CheckpointRequest):
             return kernel.remembered.checkpoint()
         return self._about_blocks(command)
 
-    def _about_blocks(self, command: Scale | BlockCommand) -> str:
+    def _about_blocks(self, command: ScaleRequest | BlockActionRequest) -> str:
         """Carry out a command about an executor's blocks, one of them, or one manager by its name.
 
         Raises
@@ -81,7 +88,7 @@ class ClientCommands:
             It names no executor that has blocks.
         """
         controllers = self._kernel.controllers
-        if isinstance(command, BlockCommand):
+        if isinstance(command, BlockActionRequest):
             for pool in self._kernel.pools.values():
                 if not isinstance(pool, WorkerPool) and command.executor in ("", pool.label):
                     done = pool.command(command.block, command.action)
@@ -96,7 +103,7 @@ class ClientCommands:
                 raise ConfigurationError("No executor of this run has blocks: its workers are those of this host.")
             wrong = f"Executor {command.executor!r} has no blocks" if command.executor else "Name the executor"
             raise ConfigurationError(f"{wrong}: those that have blocks are {', '.join(controllers)}.")
-        if isinstance(command, Scale):
+        if isinstance(command, ScaleRequest):
             return str(controller.scale(command.blocks))
         if command.action in ("hold", "release"):
             return str(controller.hold(command.block, command.action == "hold"))

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from parslab.dataflow.clients.connection import ClientConnection
     from parslab.dataflow.graph.task import Task
-    from parslab.records.panel import Retry
+    from parslab.records.panel import RetryRequest
     from parslab.wire.messages.client import RetryTasks
 
 __all__ = ["PATIENCE", "RetryService"]
@@ -37,7 +37,7 @@ PATIENCE = 5.0
 class _RetryRequest:
     """Tasks to try again, and what is known of it so far."""
 
-    def __init__(self, ids: list[int], wish: Retry, reply: Callable[[bytes], None]) -> None:
+    def __init__(self, ids: list[int], wish: RetryRequest, reply: Callable[[bytes], None]) -> None:
         self.ids = ids
         self.wish = wish
         self.reply = reply
@@ -68,7 +68,7 @@ class RetryService:
         self.held_up: list[_RetryRequest] = []
         """Orders of which a worker still has a task: tried again after each round."""
 
-    def order(self, wish: Retry, by: ClientConnection, waits: bool, reply: Callable[[bytes], None]) -> None:
+    def order(self, wish: RetryRequest, by: ClientConnection, waits: bool, reply: Callable[[bytes], None]) -> None:
         """Somebody wants tasks tried again.
 
         Parameters
@@ -124,7 +124,7 @@ class RetryService:
             return
         if message.problem:
             del self._orders[message.ask]
-            order.reply(Monitor.problem(order.wish.ask, message.problem))
+            order.reply(Monitor.error_reply(order.wish.request_id, message.problem))
             return
         order.asked.discard(client.number)
         order.bodies += message.bodies
@@ -175,9 +175,9 @@ class RetryService:
             self._write_down(found, functions)
         text = _said(order, found)
         if found.tasks or not found.refused:
-            order.reply(Monitor.done(order.wish.ask, text))
+            order.reply(Monitor.command_reply(order.wish.request_id, text))
         else:
-            order.reply(Monitor.problem(order.wish.ask, text))
+            order.reply(Monitor.error_reply(order.wish.request_id, text))
 
     def _write_down(self, found: RetryPlan, before: dict[int, int]) -> None:
         record = self._kernel.record

@@ -1,7 +1,7 @@
 """Which tasks somebody means who wants them cancelled, and what is said about it [core].
 
-Called on the loop of the DataFlowKernel for :class:`~parslab.records.panel.Cancel`.  A task belongs to the cell of the
-client that called it: two notebooks of one run have an ``In [5]`` each.
+Called on the loop of the DataFlowKernel for :class:`~parslab.records.panel.CancelRequest`.  A task belongs to the cell
+of the client that called it: two notebooks of one run have an ``In [5]`` each.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from parslab.dataflow.graph.table import TaskTable
     from parslab.monitoring.view.view import View
-    from parslab.records.panel import Cancel
+    from parslab.records.panel import CancelRequest
 
 __all__ = ["cancel"]
 
 
-def cancel(command: Cancel, asker: int, table: TaskTable, view: View, now: float) -> str:
+def cancel(command: CancelRequest, asker: int, table: TaskTable, view: View, now: float) -> str:
     """Cancel the tasks that are meant; one line on what was done.
 
     Parameters
@@ -44,7 +44,7 @@ def cancel(command: Cancel, asker: int, table: TaskTable, view: View, now: float
     return text if threads != 1 else text.replace("them, and go on", "it, and goes on")
 
 
-def _chosen(command: Cancel, asker: int, table: TaskTable, view: View) -> list[int]:
+def _chosen(command: CancelRequest, asker: int, table: TaskTable, view: View) -> list[int]:
     if command.everything:
         return list(table.tasks)
     chosen = list(command.tasks)
@@ -55,7 +55,7 @@ def _chosen(command: Cancel, asker: int, table: TaskTable, view: View) -> list[i
     return chosen
 
 
-def _of_what(command: Cancel) -> str:
+def _of_what(command: CancelRequest) -> str:
     if command.everything:
         return "no task is unfinished"
     if command.cell:

@@ -16,7 +16,16 @@ from typing import TYPE_CHECKING, Any
 from parslab.monitoring.output import OutputLimit, cut_mark
 from parslab.monitoring.store.rows import AGAIN, COLUMNS, Batch, Cells
 from parslab.monitoring.view.seen import CLIENT_SHIFT
-from parslab.records.panel import Attempt, Detail, Page, Problem, StateChange, TaskDetail, TaskPage, TaskRow
+from parslab.records.panel import (
+    Attempt,
+    ErrorReply,
+    StateChange,
+    TaskDetail,
+    TaskDetailRequest,
+    TaskPage,
+    TaskPageRequest,
+    TaskRow,
+)
 from parslab.records.reasons import Reason
 from parslab.records.states import FINAL, TaskState
 
@@ -233,20 +242,20 @@ _NUMBER = f"(id & {(1 << CLIENT_SHIFT) - 1})"
 """What people call the id of a task: its number among those of its client."""
 
 
-def page(connection: sqlite3.Connection, ask: Page) -> TaskPage | Problem:
+def page(connection: sqlite3.Connection, ask: TaskPageRequest) -> TaskPage | ErrorReply:
     """Rows of the task table."""
     if ask.sort not in _SORTABLE:
-        return Problem(ask.ask, f"The task table has no column {ask.sort[:50]!r} to sort by.")
+        return ErrorReply(ask.request_id, f"The task table has no column {ask.sort[:50]!r} to sort by.")
     where, values = _filter(ask)
     total = connection.execute(f"SELECT count(*) FROM task{where}", values).fetchone()[0]
     way = "DESC" if ask.descending else "ASC"
     limit, offset = min(max(ask.limit, 0), 1000), min(max(ask.offset, 0), 1 << 62)
     sql = f"SELECT {_ROW} FROM task{where} ORDER BY {ask.sort} {way}, id {way} LIMIT ? OFFSET ?"
     rows = [TaskRow(*cells) for cells in connection.execute(sql, (*values, limit, offset))]
-    return TaskPage(ask.ask, rows, total, offset)
+    return TaskPage(ask.request_id, rows, total, offset)
 
 
-def _filter(ask: Page) -> tuple[str, list[Any]]:
+def _filter(ask: TaskPageRequest) -> tuple[str, list[Any]]:
     terms: list[str] = []
     values: list[Any] = []
     for column, wanted in (("state", ask.states), ("app", ask.apps)):
@@ -265,12 +274,12 @@ def _filter(ask: Page) -> tuple[str, list[Any]]:
     return (" WHERE " + " AND ".join(terms) if terms else ""), values
 
 
-def detail(connection: sqlite3.Connection, ask: Detail) -> TaskDetail | Problem:
+def detail(connection: sqlite3.Connection, ask: TaskDetailRequest) -> TaskDetail | ErrorReply:
     """Everything known of one task."""
     sql = f"SELECT ready, launched, retrying, joining, client, {_ROW} FROM task WHERE id = ?"
     found = connection.execute(sql, (_stored(ask.task),)).fetchone()
     if found is None:
-        return Problem(ask.ask, f"This run has no task {ask.task}.")
+        return ErrorReply(ask.request_id, f"This run has no task {ask.task}.")
     ready, launched, retrying, joining, client, *cells = found
     row = TaskRow(*cells)
     host, pid = _place(connection, row.worker)
@@ -288,7 +297,7 @@ def detail(connection: sqlite3.Connection, ask: Detail) -> TaskDetail | Problem:
         (row.state, row.ended),
     )
     return TaskDetail(
-        ask=ask.ask,
+        request_id=ask.request_id,
         row=row,
         times=[(state, time) for state, time in entered if time is not None],
         deps=_neighbours(connection, "dep", "task", row.id),

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import msgspec
 
-from parslab.records.panel import Node
+from parslab.records.panel import GraphNode
 
 if TYPE_CHECKING:
     from parslab.monitoring.output import PrintedOutput
@@ -52,7 +52,7 @@ class TaskRecord(msgspec.Struct, gc=False):
     """How far the task is; see ``view.RANK``."""
     group: dict[str, int]
     """The counts of its app."""
-    node: Node | None
+    node: GraphNode | None
     """Its node, when it is among those of the graph."""
     dirty: bool
     """Changed since it was handed over."""

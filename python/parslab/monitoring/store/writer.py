@@ -21,17 +21,17 @@ from typing import TYPE_CHECKING, TypeAlias
 from parslab.monitoring.store import queries
 from parslab.monitoring.store.folder import database_file, left_database
 from parslab.monitoring.store.rows import Batch
-from parslab.records.panel import Detail, Page, Problem, TaskDetail, TaskPage
+from parslab.records.panel import ErrorReply, TaskDetail, TaskDetailRequest, TaskPage, TaskPageRequest
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-__all__ = ["MEMORY_PAGES", "Reply", "Store"]
+__all__ = ["MEMORY_PAGES", "QueryCallback", "Store"]
 
 log = logging.getLogger(__name__)
 
-Reply: TypeAlias = "Callable[[TaskPage | TaskDetail | Problem], None]"
+QueryCallback: TypeAlias = "Callable[[TaskPage | TaskDetail | ErrorReply], None]"
 
 MEMORY_PAGES = 64 * 1024
 """Pages of 4 kB that the database in memory may have, about 1.5 million small tasks."""
@@ -45,8 +45,8 @@ _LOCKED_TRIES = 10
 
 @dataclass(frozen=True, slots=True)
 class _Query:
-    ask: Page | Detail
-    reply: Reply
+    ask: TaskPageRequest | TaskDetailRequest
+    reply: QueryCallback
 
 
 class Store:
@@ -97,10 +97,10 @@ class Store:
         self._handed += 1
         self._post(batch)
 
-    def ask(self, ask: Page | Detail, reply: Reply) -> None:
+    def ask(self, ask: TaskPageRequest | TaskDetailRequest, reply: QueryCallback) -> None:
         """Answer from what was handed over before; ``reply`` is called in the store's thread."""
         if self._closed:
-            reply(Problem(ask.ask, "The run has ended and its database is closed."))
+            reply(ErrorReply(ask.request_id, "The run has ended and its database is closed."))
             return
         self._post(_Query(ask, reply))
 
@@ -163,15 +163,15 @@ class Store:
                 self._fall_back(str(error))
 
     def _answer(self, query: _Query) -> None:
-        answer: TaskPage | TaskDetail | Problem
+        answer: TaskPage | TaskDetail | ErrorReply
         try:
             connection = self._open()
-            if isinstance(query.ask, Page):
+            if isinstance(query.ask, TaskPageRequest):
                 answer = queries.page(connection, query.ask)
             else:
                 answer = queries.detail(connection, query.ask)
         except (sqlite3.Error, UnicodeError) as error:
-            answer = Problem(query.ask.ask, f"The monitoring database could not be read: {error}.")
+            answer = ErrorReply(query.ask.request_id, f"The monitoring database could not be read: {error}.")
         query.reply(answer)
 
     # ----- opening, falling back, ending

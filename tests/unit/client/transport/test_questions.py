@@ -48,8 +48,10 @@ def questions(link: FakeLink) -> Questions:
 
 
 def test_an_answer(link: FakeLink, questions: Questions) -> None:
-    link.answer = lambda m: questions.answered(PanelReply(m.ask, msgspec.json.encode(panel.Done("", "two tasks"))))
-    assert questions.ask(panel.Heartbeat(), 1.0) == panel.Done("", "two tasks")
+    link.answer = lambda m: questions.answered(
+        PanelReply(m.ask, msgspec.json.encode(panel.CommandReply("", "two tasks")))
+    )
+    assert questions.ask(panel.Heartbeat(), 1.0) == panel.CommandReply("", "two tasks")
     (asked,) = link.sent
     assert isinstance(asked, PanelRequest)
     assert asked.ask > 0

@@ -10,7 +10,7 @@ import pytest
 from parslab.dataflow.clients.retry_service import RetryService
 from parslab.dataflow.graph.function_registry import FunctionRegistry
 from parslab.dataflow.persistence import log_format
-from parslab.records.panel import Answer, Done, Problem, Retry
+from parslab.records.panel import CommandReply, ErrorReply, Reply, RetryRequest
 from parslab.records.states import TaskState
 from parslab.remote.pool.queue import PoolQueue
 from parslab.testing.fakes import call
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from parslab.dataflow.graph.task import Task
 
 S = TaskState
-_answer = msgspec.json.Decoder(Answer)
+_answer = msgspec.json.Decoder(Reply)
 
 
 class Notebook:
@@ -84,7 +84,7 @@ class Kernel(Graph):
     def order(self, *tasks: int, by: int = 0, waits: bool = False, **wish: Any) -> None:
         self.told()
         reply = lambda text: self.said.append(_answer.decode(text))  # noqa: E731
-        self.mending.order(Retry("a", list(tasks), **wish), self.clients[by], waits, reply)  # type: ignore[arg-type]
+        self.mending.order(RetryRequest("a", list(tasks), **wish), self.clients[by], waits, reply)  # type: ignore[arg-type]
 
     def mends(self) -> list[RequestDefinitions]:
         return [message for message in self.told() if isinstance(message, RequestDefinitions)]
@@ -111,7 +111,7 @@ def test_the_notebook_says_what_its_apps_call_now(kernel: Kernel) -> None:
     new = kernel.define("fit", 7)
     kernel.answer(mend.ask, RedefinedApp("__main__:fit", 7))
     assert (task.state, task.fn) == (S.ready, new)
-    assert kernel.said == [Done("a", "1 task runs again; fit as now defined.")]
+    assert kernel.said == [CommandReply("a", "1 task runs again; fit as now defined.")]
     assert kernel.record.noted == ["written", log_format.ReopenedTasks([1], ((1, new),))]
     kernel.answer(mend.ask)  # twice: nothing
     assert len(kernel.said) == 1
@@ -122,7 +122,7 @@ def test_the_same_function_is_not_called_another_one(kernel: Kernel) -> None:
     kernel.failed(1)
     kernel.order(1)
     kernel.answer(kernel.mends()[0].ask, RedefinedApp("__main__:fit", 0))
-    assert kernel.said == [Done("a", "1 task runs again.")]
+    assert kernel.said == [CommandReply("a", "1 task runs again.")]
 
 
 def test_every_notebook_is_asked_for_its_own(kernel: Kernel) -> None:
@@ -142,7 +142,7 @@ def test_every_notebook_is_asked_for_its_own(kernel: Kernel) -> None:
     assert kernel.said == []
     kernel.answer(mends[1].ask, client=1)
     text = "2 tasks run again, 1 of them because they hang together with what was asked for."
-    assert kernel.said == [Done("a", text)]
+    assert kernel.said == [CommandReply("a", text)]
     reopened = {client: m.tasks for client, m, _ in kernel.table.out.replies if isinstance(m, TasksReopened)}
     assert reopened == {0: [1], 1: [2]}
 
@@ -155,7 +155,7 @@ def test_a_notebook_that_does_not_answer_is_done_without(kernel: Kernel) -> None
         timer()
     assert (task.state, task.fn) == (S.ready, 0)
     text = "1 task runs again. The notebook was busy or has gone, so the functions are those of before."
-    assert kernel.said == [Done("a", text)]
+    assert kernel.said == [CommandReply("a", text)]
 
 
 def test_one_that_waits_itself_has_all_the_time(kernel: Kernel) -> None:
@@ -166,7 +166,7 @@ def test_one_that_waits_itself_has_all_the_time(kernel: Kernel) -> None:
         timer()
     assert kernel.said == []
     kernel.answer(kernel.mends()[0].ask)
-    assert kernel.said == [Done("a", "1 task runs again.")]
+    assert kernel.said == [CommandReply("a", "1 task runs again.")]
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
@@ -188,7 +188,7 @@ def test_nothing_changes_when_a_function_cannot_be_sent(kernel: Kernel) -> None:
     kernel.failed(1)
     kernel.order(1)
     kernel.answer(kernel.mends()[0].ask, problem="global 'lock' cannot be sent to a worker.")
-    assert kernel.said == [Problem("a", "global 'lock' cannot be sent to a worker.")]
+    assert kernel.said == [ErrorReply("a", "global 'lock' cannot be sent to a worker.")]
     assert task.state is S.failed
 
 
@@ -221,17 +221,19 @@ def test_everything_that_failed_but_not_what_was_cancelled(kernel: Kernel) -> No
     kernel.order(everything=True, app="fit")
     assert kernel.mends()[0].tasks == [1, 4]
     kernel.order(everything=True, app="none")
-    assert kernel.said[-1] == Done("a", "No task of app none has failed.")
+    assert kernel.said[-1] == CommandReply("a", "No task of app none has failed.")
 
 
 @pytest.mark.parametrize(
     ("tasks", "said"),
     [
-        ((1,), Done("a", "These tasks have not ended yet.")),
-        ((2,), Problem("a", "Task 2 (fit) has a result: there is nothing to try again.")),
+        ((1,), CommandReply("a", "These tasks have not ended yet.")),
+        ((2,), ErrorReply("a", "Task 2 (fit) has a result: there is nothing to try again.")),
         (
             (2, 9),
-            Problem("a", "Task 2 (fit) has a result: there is nothing to try again. (1 more cannot be tried again.)"),
+            ErrorReply(
+                "a", "Task 2 (fit) has a result: there is nothing to try again. (1 more cannot be tried again.)"
+            ),
         ),
     ],
 )

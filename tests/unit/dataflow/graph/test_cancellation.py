@@ -9,7 +9,7 @@ import pytest
 from parslab.dataflow.graph.cancellation import cancel
 from parslab.dataflow.graph.table import TaskTable
 from parslab.monitoring.view.view import View
-from parslab.records.panel import Cancel
+from parslab.records.panel import CancelRequest
 from parslab.records.states import TaskState
 from parslab.testing.fakes import call
 from parslab.wire.messages.base import TaskKind
@@ -29,7 +29,7 @@ class Run:
     def cancel(self, asker: int = 0, **what: Any) -> str:
         self.view.apply(self.table.out.events, 1.0)
         self.table.out.events = []
-        return cancel(Cancel("", **what), asker, self.table, self.view, 2.0)
+        return cancel(CancelRequest("", **what), asker, self.table, self.view, 2.0)
 
     def cancelled(self) -> list[int]:
         return [task.id for task in self.table.tasks.values() if task.state is TaskState.cancelled]
