@@ -154,3 +154,19 @@ def test_a_worker_needs_little_to_run_it() -> None:
     code = "import sys, parslab.bodies.bash; print(*sorted(m for m in sys.modules if m.startswith('parslab')))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["parslab", "parslab.bodies", "parslab.bodies.bash", "parslab.errors"]
+
+
+@pytest.mark.parametrize("size", [100_000, 131_072, 300_000, 3_000_000])
+def test_a_command_of_any_length_runs(size: int, capfd: pytest.CaptureFixture[str]) -> None:
+    """Linux refuses an argument of 128 KiB: bash was not even started."""
+    comment = "# " + "x" * (size // 2)
+    assert run(command(f"{comment}\n{comment}\necho ${{0##*/}} is done; exit 0\nfalse")) == 0
+    assert capfd.readouterr().out.endswith(" is done\n")
+    with pytest.raises(BashExitFailure) as raised:
+        run(command(f"{comment}\n{comment}\nexit 7"))
+    assert raised.value.exitcode == 7
+
+
+def test_a_command_with_a_null_character_is_refused_in_a_sentence() -> None:
+    with pytest.raises(AppBadFormatting, match="null character"):
+        run(command("echo a\0b"))

@@ -14,6 +14,7 @@ import os
 import select
 import subprocess
 import sys
+import tempfile
 import time
 from typing import IO, TYPE_CHECKING, Any
 
@@ -31,6 +32,8 @@ DEFAULT_MODE = "a+"
 TAIL_LINES = 20
 TAIL_BYTES = 4096
 """How much of stderr an error carries."""
+LONGEST_ARGUMENT = 100_000
+"""Bytes of a command line that bash gets as an argument; Linux refuses an argument of 128 KiB (``MAX_ARG_STRLEN``)."""
 
 _OURS = ("inputs", "outputs", "stdout", "stderr", "label", "walltime")
 _FORMATTING = (
@@ -175,12 +178,34 @@ def _started(command: str, out: IO[Any] | None, err: IO[Any] | int) -> Iterator[
     for stream in (sys.stdout, sys.stderr):  # what the body printed comes before what the command prints
         with contextlib.suppress(Exception):
             stream.flush()
-    process = subprocess.Popen([SHELL, "-c", command], stdin=subprocess.DEVNULL, stdout=out, stderr=err)
-    try:
-        yield process
-    except BaseException:
-        _end_tree(process)
-        raise
+    with _script(command) as (arguments, descriptors):
+        process = subprocess.Popen(
+            [SHELL, *arguments], stdin=subprocess.DEVNULL, stdout=out, stderr=err, pass_fds=descriptors
+        )
+        try:
+            yield process
+        except BaseException:
+            _end_tree(process)
+            raise
+
+
+@contextlib.contextmanager
+def _script(command: str) -> Iterator[tuple[list[str], tuple[int, ...]]]:
+    """The arguments with which bash runs the command, and the descriptors that it must inherit.
+
+    A long command goes into a file without a name, which bash reads as a script.
+    """
+    data = os.fsencode(command)
+    if b"\0" in data:
+        raise AppBadFormatting("The command line of a bash app has a null character in it, which no shell accepts.")
+    if len(data) <= LONGEST_ARGUMENT:
+        yield ["-c", command], ()
+        return
+    with tempfile.TemporaryFile(prefix="parslab-") as file:
+        file.write(data)
+        file.flush()
+        file.seek(0)
+        yield [f"/dev/fd/{file.fileno()}"], (file.fileno(),)
 
 
 def _until_exit(process: subprocess.Popen[bytes], reader: int) -> Iterator[bytes]:
