@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from parslab.providers.batch.slurm import SlurmProvider
     from parslab.providers.batch.torque import TorqueProvider
     from parslab.providers.local import LocalProvider
-    from parslab.serialize.identity import id_for_memo
+    from parslab.serialize.identity.calls import id_for_memo
 
 __all__ = [
     "AUTO_LOGNAME",
@@ -123,7 +123,7 @@ _WHERE = {
     "dfk": "parslab.client.session",
     "get_all_checkpoints": "parslab.checkpoints",
     "get_last_checkpoint": "parslab.checkpoints",
-    "id_for_memo": "parslab.serialize.identity",
+    "id_for_memo": "parslab.serialize.identity.calls",
     "join_app": "parslab.app.decorators",
     "load": "parslab.client.session",
     "python_app": "parslab.app.decorators",

@@ -64,7 +64,7 @@ class Handle:
         self.opened = 0
 
     def __reduce_ex__(self, protocol: Any) -> Any:
-        if sys._getframe(1).f_globals["__name__"] == "parslab.serialize.identity":
+        if sys._getframe(1).f_globals["__name__"] == "parslab.serialize.identity.terms":
             raise TypeError("a handle is nothing but itself")
         return super().__reduce_ex__(protocol)
 

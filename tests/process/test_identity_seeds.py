@@ -10,17 +10,17 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 
-from parslab.serialize.calls import identify_arguments
+from parslab.serialize.identity.calls import identify_arguments
 from tests.process.fresh import ROOT
-from tests.unit.serialize.test_identity import Point, same, values
+from tests.unit.serialize.identity.test_terms import Point, same, values
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 OTHER = """
 import sys
-from parslab.serialize.calls import identify_arguments
-from tests.unit.serialize.test_identity import Point
+from parslab.serialize.identity.calls import identify_arguments
+from tests.unit.serialize.identity.test_terms import Point
 for line in sys.stdin:
     value = eval(line, {"Point": Point, "inf": float("inf")})
     print(identify_arguments((value,), {}).hex(), flush=True)

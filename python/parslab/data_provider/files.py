@@ -16,7 +16,7 @@ from typing import Any, Literal
 from urllib.parse import unquote, urlsplit
 
 from parslab.errors import ConfigurationError
-from parslab.serialize.identity import Unidentified
+from parslab.serialize.identity.registry import Unidentified
 
 __all__ = ["File"]
 

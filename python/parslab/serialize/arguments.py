@@ -1,7 +1,7 @@
-"""The arguments of a call, pickled once in the caller's thread; futures in them, however deep, become dependencies.
+"""Pickle the arguments of a call, once, in the caller's thread; futures in them, at any depth, become dependencies.
 
-Calls whose arguments are all plain numbers and strings, or futures at the top level, go through C pickle alone;
-anything else through cloudpickle, because classes and functions of a notebook travel by value.
+Arguments that are all numbers, strings, or futures at the top level go through C pickle alone. All others go through
+cloudpickle, because classes and functions of a notebook travel by value.
 """
 
 from __future__ import annotations
@@ -13,23 +13,25 @@ from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any
 
 from parslab.errors import ParslabError, SerializationError
-from parslab.serialize.identity import Unidentified
-from parslab.serialize.modules import editable
+from parslab.serialize.code.modules import editable
+from parslab.serialize.identity.registry import Unidentified
 from parslab.serialize.pickling import pickler_class
 from parslab.serialize.references import Path, resolve
+from parslab.serialize.summaries import brief
 from parslab.serialize.values import ATOMS, buffers_into, split
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping
 
     from parslab.wire.stream import Buffer
 
-__all__ = ["Dependencies", "brief", "pack_arguments", "show_arguments", "why_unpicklable"]
+__all__ = ["Dependencies", "pack_arguments", "why_unpicklable"]
 
 _EMPTY = pickle.dumps(((), {}), 5)
 _SET, _FROZENSET = pickle.EMPTY_SET, pickle.FROZENSET
 _NAMED = (type, types.FunctionType, types.ModuleType)
-_LOOKED_AT = 100
+_SEARCH_LIMIT = 100
+"""Containers that are searched for sets."""
 
 
 class Dependencies:
@@ -38,20 +40,20 @@ class Dependencies:
     Parameters
     ----------
     identify
-        ``future -> (task id, path)``; gives a foreign future an id too.
+        ``future -> (task id, path)``. It gives an id to futures of other libraries, too.
     """
 
-    __slots__ = ("_identify", "_places", "loose", "tasks")
+    __slots__ = ("_identify", "_places", "needs_identity", "tasks")
 
     def __init__(self, identify: Callable[[Future[Any]], tuple[int, Path]]) -> None:
         self._identify = identify
         self._places: dict[int, int] = {}
         self.tasks: list[int] = []
-        self.loose = False
-        """Whether the pickle may be another one in another process, or says less than the arguments are."""
+        self.needs_identity = False
+        """Whether the pickle may differ in another process, or does not tell one value from another."""
 
     def refer(self, future: Future[Any]) -> tuple[int, Path]:
-        """The place of a future's task among the dependencies, and which part of its value is meant."""
+        """Return the place of a future's task among the dependencies, and the path to a part of its value."""
         task, path = self._identify(future)
         place = self._places.get(task)
         if place is None:
@@ -60,12 +62,12 @@ class Dependencies:
         return place, path
 
     def known(self, future: Future[Any]) -> tuple[int, Path]:
-        """The same of a future that was met before.
+        """Return the same for a future that was referred to before.
 
         Raises
         ------
         Unidentified
-            It was not: it stands where nobody looks for futures.
+            It was not, because it stands where futures are not looked for.
         """
         task, path = self._identify(future)
         place = self._places.get(task)
@@ -75,7 +77,7 @@ class Dependencies:
 
 
 class _Reference:
-    """Stands for a future in the arguments that C pickle gets."""
+    """Stands for a future in arguments that go through C pickle."""
 
     __slots__ = ("path", "place")
 
@@ -88,7 +90,7 @@ class _Reference:
 
 def _pickler_class() -> type[pickle.Pickler]:
     class ArgumentPickler(pickler_class()):  # type: ignore[misc]
-        """cloudpickle that sees futures: C asks ``reducer_override`` for every object that is not a builtin."""
+        """Sees futures: pickle calls ``reducer_override`` for every object that is not of a builtin type."""
 
         dependencies: Dependencies
 
@@ -97,11 +99,11 @@ def _pickler_class() -> type[pickle.Pickler]:
                 place, path = self.dependencies.refer(obj)
                 return resolve, ((place,) if path is None else (place, path))
             made = super().reducer_override(obj)
-            # By value (under names of this process), or by a name that stands for more than it says.
+            # The value travels by value, under names of this process; or its name does not tell which version it is.
             if (made is not NotImplemented and obj is not type(None)) or (
-                isinstance(obj, _NAMED) and id(obj) not in _just_names and _says_more(obj)
+                isinstance(obj, _NAMED) and id(obj) not in _name_suffices and _needs_more_than_name(obj)
             ):
-                self.dependencies.loose = True
+                self.dependencies.needs_identity = True
             return made
 
     return ArgumentPickler
@@ -143,7 +145,7 @@ def pack_arguments(
 
 
 def _plain(value: Any, dependencies: Dependencies) -> tuple[Any] | None:
-    """``value`` as C pickle may have it, in a tuple; None when cloudpickle is needed."""
+    """Return ``value`` for C pickle, in a tuple; None when it needs cloudpickle."""
     if type(value) in ATOMS:
         return (value,)
     if isinstance(value, Future):
@@ -170,27 +172,27 @@ def _pack_any(
     except Exception as error:
         raise _blame(args, kwargs, app, error) from error
     packed = stream.getvalue()
-    if not dependencies.loose and (_SET in packed or _FROZENSET in packed):
-        # Or a byte of something else: looking costs less than an identity.
-        dependencies.loose = not (_ordered(args) and _ordered(kwargs.values()))
+    if not dependencies.needs_identity and (_SET in packed or _FROZENSET in packed):
+        # The byte may belong to something else, but a search costs less than an identity.
+        dependencies.needs_identity = not (_ordered(args) and _ordered(kwargs.values()))
     return split(packed, frames)
 
 
-_just_names: dict[int, Any] = {}
-"""Functions and classes of installed modules that were asked about."""
+_name_suffices: dict[int, Any] = {}
+"""Functions and classes of installed modules that were looked up: their names are their identities."""
 
 
-def _says_more(named: Any) -> bool:
-    """Whether something that travels by name is identified by more than its name."""
+def _needs_more_than_name(named: Any) -> bool:
+    """Whether the identity of something that travels by name is more than its name."""
     module = named.__name__ if isinstance(named, types.ModuleType) else named.__module__
     if hasattr(named, "_parslab_identity") or editable(module):
         return True
-    _just_names[id(named)] = named
+    _name_suffices[id(named)] = named
     return False
 
 
 def _ordered(values: Iterable[Any], looked: int = 0) -> bool:
-    """Whether there is certainly no set in these values (nor in what they hold)."""
+    """Whether these values, and what they hold, certainly contain no set."""
     for value in values:
         kind = type(value)
         if kind in ATOMS:
@@ -198,7 +200,7 @@ def _ordered(values: Iterable[Any], looked: int = 0) -> bool:
         if kind.__module__ == "numpy" and not getattr(getattr(value, "dtype", None), "hasobject", True):
             continue
         looked += 1
-        if kind not in (list, tuple, dict) or looked > _LOOKED_AT:
+        if kind not in (list, tuple, dict) or looked > _SEARCH_LIMIT:
             return False
         if not _ordered(value, looked) or (kind is dict and not _ordered(value.values(), looked)):
             return False
@@ -206,7 +208,7 @@ def _ordered(values: Iterable[Any], looked: int = 0) -> bool:
 
 
 def _blame(args: tuple[Any, ...], kwargs: Mapping[str, Any], app: str, error: Exception) -> SerializationError:
-    """Find the argument that cannot be pickled by trying each alone."""
+    """Find the argument that cannot be pickled, by pickling each alone."""
     named = [(f"argument {i}", value) for i, value in enumerate(args)]
     named += [(f"argument {name!r}", value) for name, value in kwargs.items()]
     for name, value in named:
@@ -217,7 +219,7 @@ def _blame(args: tuple[Any, ...], kwargs: Mapping[str, Any], app: str, error: Ex
 
 
 def why_unpicklable(value: Any) -> str:
-    """``Type: message`` of the error that pickling ``value`` raises; empty when it can be pickled."""
+    """Return ``Type: message`` of the error that pickling ``value`` raises; empty when it can be pickled."""
     pickler_class = _argument_pickler or _pickler_class()
     pickler = pickler_class(io.BytesIO(), 5, buffer_callback=lambda _: False)
     pickler.dependencies = Dependencies(lambda _: (0, None))  # type: ignore[attr-defined]
@@ -226,38 +228,3 @@ def why_unpicklable(value: Any) -> str:
     except Exception as error:
         return f"{type(error).__name__}: {error}"
     return ""
-
-
-_SHOWN = 40
-_BITS = 128
-"""Of the longest whole number shown; Python refuses to write very long ones at all."""
-
-
-def brief(value: Any) -> str:
-    """A short text for a value: numbers and short strings as they are, anything else by type and size."""
-    kind = type(value)
-    if kind is int and value.bit_length() > _BITS:
-        return f"int of {value.bit_length()} bits"
-    if kind is int or kind is float or kind is bool or value is None:
-        return repr(value)
-    if kind is str or kind is bytes:
-        return repr(value) if len(value) <= _SHOWN else f"{value[: _SHOWN - 3]!r}..."
-    if isinstance(value, Future):
-        task = getattr(value, "task_id", None)
-        return "a future" if task is None else f"task {task}"
-    shape = getattr(value, "shape", None)
-    if type(shape) is tuple:
-        return f"{kind.__name__}{shape}"
-    if kind in (list, tuple, dict, set, frozenset):
-        return f"{kind.__name__} of {len(value)}"
-    name = getattr(value, "__qualname__", None)
-    return name if isinstance(name, str) else kind.__name__
-
-
-def show_arguments(args: Sequence[Any], kwargs: Mapping[str, Any]) -> str:
-    """All arguments of a call as one short line for the panel."""
-    parts = [brief(value) for value in args[:6]]
-    if len(args) > 6:
-        parts.append("...")
-    parts += [f"{name}={brief(value)}" for name, value in list(kwargs.items())[:6]]
-    return ", ".join(parts)

@@ -1,8 +1,7 @@
-"""Functions as they are now: pickled once, and again when something that their pickle holds has changed.
+"""Pickle the function of an app, once, and again when something that the pickle holds has changed.
 
-:class:`AppFunction` is what an app calls; it is asked before each call, and has the answer ready while its
-``census.Watch`` holds. With the pickle goes the fingerprint, which is the same in every process. Called in the user's
-thread only.
+:class:`AppFunction` returns the current pickle before each call; while its ``StateWatch`` sees no change, that is the
+cached one. The fingerprint, which is the same in every process, goes with the pickle. Called in the user's thread.
 """
 
 from __future__ import annotations
@@ -16,36 +15,39 @@ import sys
 import weakref
 from typing import TYPE_CHECKING, Any
 
+from parslab.errors import SerializationError
+from parslab.serialize.arguments import why_unpicklable
 from parslab.serialize.cells import learn
 from parslab.serialize.pickling import dumps
+from parslab.serialize.summaries import brief
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from parslab.serialize.captured_state import CapturedState, StateWatch
-    from parslab.serialize.fingerprint import Fingerprint
+    from parslab.serialize.code.captured_state import CapturedState, StateWatch
+    from parslab.serialize.identity.fingerprint import Fingerprint
 
 __all__ = ["AppFunction", "PickledFunction", "load_function"]
 
 _UNKNOWN = os.urandom(16)
-"""In place of the fingerprint of a function that has none: nothing of another process may be taken for it."""
+"""Takes the place of a missing fingerprint: random, so that it equals nothing of another process."""
 
 
 class PickledFunction:
-    """One pickle of a function, known everywhere by its digest.
+    """One pickle of a function; all processes know it by its digest.
 
     Attributes
     ----------
     name
-        What the panel shows.
+        The name that the panel shows.
     payload
         The pickle.
     fingerprint, parts
-        What the function means, the same in every process; empty when that cannot be told.
+        Equal in every process for functions that do the same; empty when the function has no fingerprint.
     unknown
-        Why it cannot be told.
+        Why the function has no fingerprint.
     digest
-        Of pickle and fingerprint: a function that is found by its name has the same pickle when its module was edited.
+        Hash of pickle and fingerprint. The pickle alone does not do: that of an importable function is only its name.
     """
 
     __slots__ = ("__weakref__", "digest", "fingerprint", "name", "parts", "payload", "unknown")
@@ -67,16 +69,16 @@ _alive: weakref.WeakValueDictionary[bytes, PickledFunction] = weakref.WeakValueD
 
 
 class AppFunction:
-    """The function of an app, and the pickle of what it is at the moment of a call.
+    """The function of an app, with the pickle of its current state.
 
     Parameters
     ----------
     function
-        What the user decorated.
+        The function that the user decorated.
     runner
-        An importable callable; the worker then calls ``runner(function, *args, **kwargs)``.
+        An importable callable. With one, the worker calls ``runner(function, *args, **kwargs)``.
     name
-        What the panel shows; the function's own name by default.
+        The name that the panel shows; by default, the function's own.
     """
 
     __slots__ = ("_fingerprint", "_pickled", "_unknown", "_watch", "function", "name", "runner")
@@ -91,82 +93,82 @@ class AppFunction:
         self._unknown = ""
 
     def current(self) -> PickledFunction:
-        """The pickle of the function as it is now.
+        """Return the pickle of the function as it is now.
 
         Raises
         ------
         SerializationError
-            Naming the global or captured variable that cannot travel.
+            A global or captured variable cannot travel; the text names it.
         """
         pickled = self._pickled
-        if pickled is not None and self._watch is not None and self._watch.holds():
+        if pickled is not None and self._watch is not None and self._watch.is_current():
             return pickled
         return self._pickle()
 
     def fingerprint(self) -> bytes:
-        """The fingerprint of the function as it is now, for calls that do not travel.
+        """Return the fingerprint of the function as it is now, for calls that run in this process.
 
         Raises
         ------
         Unidentified
-            It has none; the text says why.
+            The function has none; the text says why.
         """
-        if self._watch is None or not self._watch.holds():
-            from parslab.serialize.captured_state import CapturedState
+        if self._watch is None or not self._watch.is_current():
+            from parslab.serialize.code.captured_state import CapturedState
 
-            census = CapturedState()
-            census.visit(self.function)
-            self._look(census)
+            captured = CapturedState()
+            captured.visit(self.function)
+            self._examine(captured)
         made = self._fingerprint
         if made is None:
-            from parslab.serialize.identity import Unidentified
+            from parslab.serialize.identity.registry import Unidentified
 
             raise Unidentified(self._unknown)
-        return made.here() if made.sources else made.digest
+        return made.imported_digest() if made.sources else made.digest
 
-    def _look(self, census: CapturedState) -> None:
-        """Watch the function, and make its fingerprint."""
-        from parslab.serialize.captured_state import StateWatch
-        from parslab.serialize.fingerprint import Fingerprint
-        from parslab.serialize.identity import Unidentified
+    def _examine(self, captured: CapturedState) -> None:
+        """Start to watch the function, and make its fingerprint."""
+        from parslab.serialize.code.captured_state import StateWatch
+        from parslab.serialize.identity.fingerprint import Fingerprint
+        from parslab.serialize.identity.registry import Unidentified
 
         self._pickled = self._watch = None  # an interrupt may come at any line
-        watch = StateWatch(census)
+        watch = StateWatch(captured)
         self._fingerprint, self._unknown = None, ""
         try:
             self._fingerprint = Fingerprint(self.function, self.runner)
         except Unidentified as error:
             self._unknown = str(error)
-        except Exception as error:  # what the user's objects do when they are asked what they are is not our trouble
+        except Exception as error:  # the user's objects may raise anything when their state is read
             self._unknown = f"{type(error).__name__}: {error}"
         else:
-            watch.also(self._fingerprint.sources)
+            watch.add_sources(self._fingerprint.sources)
         self._watch = watch
 
     def _modules(self) -> bytes:
-        """The modules that are being edited, by name, as they lie on the disk now: those the worker must have."""
+        """Return the pickled digests of edited modules, by name, so that the worker imports the current versions."""
         made = self._fingerprint
         edited = {name: source.digest for name, source in made.sources.items()} if made is not None else {}
         return pickle.dumps(edited, 5)
 
     def _pickle(self) -> PickledFunction:
-        from parslab.serialize.captured_state import CapturedState
+        from parslab.serialize.code.captured_state import CapturedState
 
-        census = CapturedState()
-        census.visit(self.function)
-        # First watch, then pickle: a change in between makes the pickle look stale, never fresh.
-        self._look(census)
+        captured = CapturedState()
+        captured.visit(self.function)
+        # Watch first, then pickle: a change in between then makes the pickle look stale, never fresh.
+        self._examine(captured)
         try:
-            payload = self._modules() + dumps((self.runner, self.function, census.sources()))
+            payload = self._modules() + dumps((self.runner, self.function, captured.sources()))
         except Exception as error:
-            raise census.blame(self.name, error) from error
+            raise _blame(captured, self.name, error) from error
         made = self._fingerprint
         if made is None:
             pickled = PickledFunction(self.name, payload, b"", {}, self._unknown)
         else:
             pickled = PickledFunction(self.name, payload, made.digest, made.parts)
-        # A cell that is run again makes the same function: one pickle for both, so that the end of the older one
-        # does not make the run forget the number that a call of the newer one is about to name.
+        # A cell that runs again makes an equal function. Both share one pickle, because the run forgets the number of
+        # a pickle that is garbage, and a call of the newer function may be about to use that number.
         self._pickled = _alive.setdefault(pickled.digest, pickled)
         return self._pickled
 
@@ -175,16 +177,16 @@ _imported: dict[str, bytes] = {}
 
 
 def _import_anew(edited: dict[str, bytes]) -> None:
-    """Let go of modules that this worker imported before they were edited: they are imported when they are needed."""
+    """Forget modules that this worker imported before they were edited, so that the next use imports them again."""
     if any(_imported.get(name, digest) != digest for name, digest in edited.items()):
         importlib.invalidate_caches()
-        for name in edited:  # those that were not edited may hold what the others were
+        for name in edited:  # unedited modules may hold objects of the edited ones
             sys.modules.pop(name, None)
     _imported.update(edited)
 
 
 def load_function(payload: bytes) -> Callable[..., Any]:
-    """On the worker: the callable, with the source lines of its cells put where tracebacks look for them."""
+    """Rebuild the callable on the worker, and put the source lines of its cells where tracebacks look for them."""
     stream = io.BytesIO(payload)
     _import_anew(pickle.load(stream))
     runner, function, sources = pickle.load(stream)
@@ -197,3 +199,12 @@ def load_function(payload: bytes) -> Callable[..., Any]:
         return runner(function, *args, **kwargs)
 
     return call
+
+
+def _blame(captured: CapturedState, function: str, error: Exception) -> SerializationError:
+    """Return the error for a function that cannot be pickled; it names the variable at fault if one is found."""
+    for description, value in reversed(captured.named):  # the last one found lies deepest: others only refer to it
+        reason = why_unpicklable(value)
+        if reason:
+            return SerializationError(f"{description} ({brief(value)}), which app {function} uses,", reason)
+    return SerializationError(f"app {function}", f"{type(error).__name__}: {error}")

@@ -1,16 +1,30 @@
-"""Cloudpickle as parslab uses it: functions that travel by value keep the name of the file they come from.
+"""Pickle with cloudpickle, and mend what it loses.
 
-Cloudpickle 3.1.3 replaces that name by ``<dynamic-code>``, so tracebacks would show neither the cell nor its source
-line. :class:`Pickler` sends the name beside the code object and puts it back on the other side. Every module that
-pickles by value uses this one. Cloudpickle itself is imported by the first call, because it slows down every start.
+- Functions that travel by value keep the name of their file. Cloudpickle 3.1.3 replaces it by ``<dynamic-code>``, so
+  tracebacks would show neither the cell nor its source line.
+- Cached functions, cached properties and single-dispatch functions travel (see ``functools_objects``).
+
+Every module that pickles by value uses this one. The first call imports cloudpickle, because it slows down every
+start.
 """
 
 from __future__ import annotations
 
+import functools
+import hashlib
 import io
 from collections import ChainMap
-from types import CodeType
+from types import CodeType, FunctionType
 from typing import TYPE_CHECKING, Any, ClassVar
+
+from parslab.serialize.code.modules import by_reference
+from parslab.serialize.functools_objects import (
+    CACHED_FUNCTION,
+    is_dispatcher,
+    reduce_cached_function,
+    reduce_cached_property,
+    reduce_dispatcher,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -18,6 +32,8 @@ if TYPE_CHECKING:
 __all__ = ["dumps", "pickler_class"]
 
 _class: Any = None
+_hashing: set[int] = set()
+"""Cached functions whose key is being made, by id: they may refer to themselves."""
 
 
 def _code_with_filename(make: Callable[..., CodeType], arguments: tuple[Any, ...], filename: str) -> CodeType:
@@ -26,7 +42,7 @@ def _code_with_filename(make: Callable[..., CodeType], arguments: tuple[Any, ...
 
 
 def pickler_class() -> Any:
-    """Return the subclass of ``cloudpickle.Pickler`` that keeps file names; the first call imports cloudpickle."""
+    """Return our subclass of ``cloudpickle.Pickler``; the first call imports cloudpickle."""
     global _class
     if _class is None:
         import cloudpickle
@@ -40,11 +56,34 @@ def pickler_class() -> Any:
             # must give equal pickles, whichever strings they share.
             return _code_with_filename, (make, arguments, "".join(code.co_filename))
 
+        ours = {
+            CodeType: reduce,
+            CACHED_FUNCTION: _reduce_cached_function,
+            functools.cached_property: reduce_cached_property,
+        }
+
         class Pickler(cloudpickle.Pickler):  # type: ignore[misc,name-defined,unused-ignore]
-            dispatch_table: ClassVar[Any] = ChainMap({CodeType: reduce}, table)
+            dispatch_table: ClassVar[Any] = ChainMap(ours, table)
+
+            def _dynamic_function_reduce(self, func: FunctionType) -> Any:
+                """Cloudpickle calls this for each function that travels by value."""
+                return reduce_dispatcher(func) if is_dispatcher(func) else super()._dynamic_function_reduce(func)
 
         _class = Pickler
     return _class
+
+
+def _reduce_cached_function(cached: Any) -> Any:
+    if by_reference(cached):
+        return cached.__reduce__()
+    key = b""
+    if id(cached) not in _hashing:
+        _hashing.add(id(cached))
+        try:
+            key = hashlib.blake2b(dumps(cached.__wrapped__), digest_size=16).digest()
+        finally:
+            _hashing.discard(id(cached))
+    return reduce_cached_function(cached, key)
 
 
 def dumps(value: Any, buffer_callback: Callable[[Any], Any] | None = None) -> bytes:

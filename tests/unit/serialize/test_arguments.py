@@ -13,8 +13,9 @@ import numpy as np
 import pytest
 
 from parslab.errors import SerializationError
-from parslab.serialize.arguments import Dependencies, brief, pack_arguments, show_arguments, why_unpicklable
+from parslab.serialize.arguments import Dependencies, pack_arguments, why_unpicklable
 from parslab.serialize.references import Constant, Path, follow_path, resolve, resolving
+from parslab.serialize.summaries import brief, show_arguments
 from parslab.serialize.values import pack, unpack
 from parslab.wire.messages.base import INLINE
 

@@ -11,16 +11,16 @@ import sys
 import warnings
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from parslab.serialize.calls import Parameters, identify_arguments
-from parslab.serialize.identity import Unidentified
+from parslab.serialize.identity.calls import Parameters, identify_arguments
+from parslab.serialize.identity.registry import Unidentified
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
     from types import FrameType
 
     from parslab.serialize.arguments import Dependencies
-    from parslab.serialize.calls import Refer
     from parslab.serialize.functions import AppFunction, PickledFunction
+    from parslab.serialize.identity.calls import Refer
 
 __all__ = ["IdentifiedCalls", "Identities", "KnownIdentity"]
 

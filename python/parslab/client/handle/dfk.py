@@ -27,7 +27,8 @@ from parslab.client.transport.link import KernelLink
 from parslab.client.transport.questions import Questions
 from parslab.errors import ConfigurationError
 from parslab.records import panel
-from parslab.serialize.arguments import Dependencies, pack_arguments, show_arguments
+from parslab.serialize.arguments import Dependencies, pack_arguments
+from parslab.serialize.summaries import show_arguments
 from parslab.wire.messages.base import OutputPrinted, Refused, TaskKind, TaskValue
 from parslab.wire.messages.client import (
     BatchesAcknowledged,
@@ -223,7 +224,7 @@ class DataFlowKernel(PendingTasks):
         if args or kwargs or calls is not None:
             dependencies = Dependencies(self._identify)
             inline, frames = pack_arguments(args, kwargs, dependencies, future.app_name)
-            if dependencies.loose or calls is not None:
+            if dependencies.needs_identity or calls is not None:
                 known = self._identities.remote(pickled, calls, args, kwargs, dependencies)
             else:
                 known = None

@@ -21,8 +21,9 @@ from parslab.client.local.task_context import calling_join, on_behalf_of
 from parslab.errors import SerializationError
 from parslab.records.reasons import Reason
 from parslab.records.states import TaskState
-from parslab.serialize.arguments import Dependencies, brief, show_arguments
+from parslab.serialize.arguments import Dependencies
 from parslab.serialize.failures import failure_of, one_line
+from parslab.serialize.summaries import brief, show_arguments
 from parslab.serialize.values import pack
 from parslab.wire.messages.base import Failure, TaskKind, TaskValue
 from parslab.wire.messages.client import (

@@ -1,8 +1,8 @@
-"""Modules: which travel by name, which by value, and what those that are edited beside the notebook hold.
+"""Tell modules that travel by name from those that travel by value, and read those that users edit.
 
-A function of an installed module is known by its name. A module that lies elsewhere is somebody's work in progress: it
-counts with its code, and with that of the modules like it that it imports, as they lie on the disk, because that is
-what a worker imports. Comments, formatting and most docstrings do not count. Called in the user's thread.
+A function of an installed module counts by its name. A module that lies elsewhere is work in progress: it counts with
+its code and with the code of the edited modules that it imports. That is the code on the disk, because a worker
+imports it from there. Comments, formatting and most docstrings do not count. Called in the user's thread.
 """
 
 from __future__ import annotations
@@ -15,24 +15,27 @@ import types
 from functools import lru_cache
 from typing import Any
 
+from parslab.serialize.code.bytecode import code_term, imported_names
+from parslab.serialize.code.hashing import digest_of
+
 __all__ = ["Source", "by_reference", "editable", "loaded_code", "registered", "sources_of", "version_of"]
 
 _OURS = __name__.partition(".")[0]
 
 
 class Source:
-    """The file of a module that is being edited.
+    """The file of a module that users edit.
 
     Attributes
     ----------
     path
-        Where it lies.
+        Where the file lies.
     stamp
-        Time of its last change and size, by which another version is noticed.
+        Time of its last change and size, which tell versions apart.
     digest
-        What its code says.
+        Hash of its code.
     imports
-        Full names that it imports.
+        Full names of what it imports.
     """
 
     __slots__ = ("digest", "imports", "path", "stamp")
@@ -41,7 +44,7 @@ class Source:
         self.path, self.stamp, self.digest, self.imports = path, stamp, digest, imports
 
     def unchanged(self) -> bool:
-        """Whether the file is the one that was read."""
+        """Whether the file is still the version that was read."""
         return _stamp(self.path) == self.stamp
 
 
@@ -58,7 +61,7 @@ def registered(module: str) -> bool:
 
 
 def by_reference(value: Any) -> bool:
-    """Whether cloudpickle would send only the name: importable, unchanged there, not registered to go by value."""
+    """Whether cloudpickle sends only the name: the value is importable, and not registered to travel by value."""
     name, path = getattr(value, "__module__", None), getattr(value, "__qualname__", None)
     if not name or not isinstance(path, str) or name == "__main__" or registered(name):
         return False
@@ -69,7 +72,7 @@ def by_reference(value: Any) -> bool:
 
 
 def version_of(module: str) -> str:
-    """``__version__`` of the package that a module belongs to; empty when it has none, or when it is our own."""
+    """Return ``__version__`` of a module's package; empty when it has none, and for our own package."""
     package = module.partition(".")[0]
     version = getattr(sys.modules.get(package), "__version__", "") if package != _OURS else ""
     return version if isinstance(version, str) else ""
@@ -92,7 +95,7 @@ def _installed(path: str) -> bool:
 
 
 def editable(module: str) -> bool:
-    """Whether a module is a file that somebody edits: neither installed nor part of Python, nor the notebook itself."""
+    """Whether users edit a module's file: it is neither installed nor part of Python, nor the notebook itself."""
     top = module.partition(".")[0]
     if not module or module == "__main__" or top == _OURS or top in sys.stdlib_module_names:
         return False
@@ -106,7 +109,7 @@ def _path_of(module: str) -> str | None:
         path = getattr(loaded, "__file__", None)
     else:
         try:
-            # Of a package the folder is enough: finding a part of it would import the package.
+            # Finding a submodule would import its package, so only top-level modules are looked for.
             spec = importlib.util.find_spec(module) if "." not in module else None
         except (ImportError, ValueError, AttributeError):
             spec = None
@@ -115,7 +118,7 @@ def _path_of(module: str) -> str | None:
 
 
 def sources_of(modules: list[str]) -> dict[str, Source]:
-    """What is edited of these modules and of what they import, by name."""
+    """Return the files of edited modules among these and among all that they import, by name."""
     found: dict[str, Source] = {}
     todo = list(modules)
     while todo:
@@ -131,9 +134,7 @@ def sources_of(modules: list[str]) -> dict[str, Source]:
 
 
 def loaded_code(module: str) -> list[tuple[str, Any]]:
-    """The code of the functions and methods of a module as this process has imported it."""
-    from parslab.serialize.bytecode import code_term
-
+    """Return the code of a module's functions and methods as this process has imported them."""
     found = []
     for holder in [sys.modules.get(module), *_own_classes(module)]:
         for value in list(vars(holder).values()) if holder is not None else []:
@@ -153,7 +154,7 @@ def _with_parents(name: str) -> list[str]:
     return [".".join(parts[: n + 1]) for n in range(len(parts))]
 
 
-_read: dict[str, Source] = {}
+_sources: dict[str, Source] = {}
 
 
 def _source(module: str) -> Source | None:
@@ -162,9 +163,9 @@ def _source(module: str) -> Source | None:
     stamp = _stamp(path)
     if stamp is None:
         return None
-    known = _read.get(path)
+    known = _sources.get(path)
     if known is None or known.stamp != stamp:
-        known = _read[path] = _reading(module, path, stamp)
+        known = _sources[path] = _read_source(module, path, stamp)
     return known
 
 
@@ -176,10 +177,7 @@ def _stamp(path: str) -> tuple[int, int] | None:
     return status.st_mtime_ns, status.st_size
 
 
-def _reading(module: str, path: str, stamp: tuple[int, int]) -> Source:
-    from parslab.serialize.bytecode import code_term, imported_names
-    from parslab.serialize.identity import digest_of
-
+def _read_source(module: str, path: str, stamp: tuple[int, int]) -> Source:
     try:
         with open(path, "rb") as file:
             text = file.read()
@@ -187,7 +185,7 @@ def _reading(module: str, path: str, stamp: tuple[int, int]) -> Source:
         text = b""
     try:
         code = compile(text, path, "exec", dont_inherit=True)
-    except (SyntaxError, ValueError):  # an extension module, or a file that is half written
+    except (SyntaxError, ValueError):  # an extension module, or a file that is being written
         return Source(path, stamp, hashlib.blake2b(text, digest_size=16).digest(), ())
     loaded = sys.modules.get(module)
     package = module if os.path.basename(path) == "__init__.py" else module.rpartition(".")[0]

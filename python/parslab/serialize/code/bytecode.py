@@ -1,8 +1,8 @@
-"""What compiled code says, without where it stood: file names, line numbers and formatting are left out.
+"""Read compiled code, without file names, line numbers and formatting.
 
-[core] Called by ``fingerprint`` (what a function means) and ``census`` (which names it reads). Code objects become
-terms of ``identity``: tuples that are the same in every process of one Python. What the compiler writes down in an
-order that differs between processes, or from the line that a class stands on, is left out too.
+[core] ``fingerprint`` takes terms of code from here, ``captured_state`` the names that code reads. A term is a tuple
+that is the same in every process of one version of Python. So it leaves out what the compiler writes in an order that
+differs between processes, and the line on which a class stands.
 """
 
 from __future__ import annotations
@@ -18,22 +18,22 @@ _LOADS_CONST = frozenset(dis.hasconst)
 _EXTENDED = dis.EXTENDED_ARG
 _READS = frozenset(_OP[name] for name in ("LOAD_GLOBAL", "LOAD_NAME"))
 _SHIFTED = "LOAD_GLOBAL" in _OP and hasattr(types.CodeType, "co_exceptiontable")
-"""Since Python 3.11 the lowest bit of LOAD_GLOBAL's argument does not belong to the name."""
+"""Whether the lowest bit of LOAD_GLOBAL's argument does not belong to the name: since Python 3.11."""
 _IMPORT = _OP["IMPORT_NAME"]
 _STORE = _OP["STORE_NAME"]
 _HAS_DOCSTRING = 0x4000000
-"""A flag since Python 3.14 that says nothing about what the function does."""
+"""A flag of Python 3.14 and later. It does not change what the function does."""
 _OF_PLACE = frozenset({"__firstlineno__", "__static_attributes__"})
-"""What the body of a class stores by itself since Python 3.13: its line, and names in the order of their hashes."""
+"""What the body of a class stores since Python 3.13: its line, and names in the order of their hashes."""
 
 
 def nested(code: types.CodeType) -> list[types.CodeType]:
-    """The code objects that stand in this one."""
+    """Return the code objects that this one contains."""
     return [constant for constant in code.co_consts if isinstance(constant, types.CodeType)]
 
 
 def global_names(code: types.CodeType, codes: list[types.CodeType]) -> list[str]:
-    """Global names that a code object and those nested in it read; each visited code object joins ``codes``."""
+    """Return the global names that code and nested code read; append each visited code object to ``codes``."""
     codes.append(code)
     names = []
     for opcode, argument in _instructions(code.co_code):
@@ -46,12 +46,12 @@ def global_names(code: types.CodeType, codes: list[types.CodeType]) -> list[str]
 
 
 def imported_names(code: types.CodeType, package: str = "") -> list[str]:
-    """Modules that the code imports, and what it takes ``from`` them, as full names in the order of the code.
+    """Return the full names of what the code imports: modules, and names ``from`` modules, in order.
 
     Parameters
     ----------
     package
-        That relative imports start from; without one they are left out.
+        The package that relative imports start from. Without one they are left out.
     """
     names: list[str] = []
     if _IMPORT in code.co_code[::2]:
@@ -77,7 +77,7 @@ def _full_names(name: str, level: Any, wanted: Any, package: str) -> list[str]:
 
 
 def _instructions(code: bytes) -> list[tuple[int, int]]:
-    """(opcode, argument) of each instruction; the caches of the interpreter are instructions that nobody asks for."""
+    """Return (opcode, argument) of each instruction, including the inline caches, which no caller asks for."""
     if _EXTENDED not in code[::2]:
         return list(zip(code[::2], code[1::2], strict=True))
     found, extended = [], 0
@@ -89,10 +89,9 @@ def _instructions(code: bytes) -> list[tuple[int, int]]:
 
 
 def code_term(code: types.CodeType) -> tuple[Any, ...]:
-    """What a code object does, as a term.
+    """Return a code object as a term.
 
-    A docstring does not count where nothing but its place among the constants shows it: that place is where the
-    compiler puts it, and no instruction reads it.
+    A docstring does not count: the compiler puts it first among the constants, and no instruction reads it.
     """
     instructions, constants = code.co_code, list(code.co_consts)
     if not _OF_PLACE.isdisjoint(code.co_names):
@@ -113,7 +112,7 @@ def code_term(code: types.CodeType) -> tuple[Any, ...]:
 
 
 def _reads(instructions: bytes | bytearray, constant: int) -> bool:
-    """Whether a constant is read; of arguments longer than a byte the last one is looked at, which errs to yes."""
+    """Whether an instruction reads a constant. Only the last byte of long arguments counts, which errs to yes."""
     return any(
         argument == constant and opcode in _LOADS_CONST
         for opcode, argument in zip(instructions[::2], instructions[1::2], strict=True)
@@ -139,7 +138,7 @@ def _constant(value: Any) -> Any:
     if isinstance(value, tuple):
         return tuple(_constant(item) for item in value)
     if isinstance(value, frozenset):
-        # Written down in another order in each process.
+        # The compiler writes the items in another order in each process.
         return {"set": sorted((_constant(item) for item in value), key=lambda item: (type(item).__name__, repr(item)))}
     if isinstance(value, slice):
         return {"slice": (_constant(value.start), _constant(value.stop), _constant(value.step))}

@@ -20,11 +20,11 @@ from parslab.app.decorators import python_app
 from parslab.bodies.bash import run
 from parslab.serialize import functions
 from parslab.serialize.arguments import Dependencies, pack_arguments
-from parslab.serialize.bytecode import code_term, imported_names
-from parslab.serialize.calls import identify_arguments
-from parslab.serialize.fingerprint import Fingerprint, fingerprint
+from parslab.serialize.code.bytecode import code_term, imported_names
 from parslab.serialize.functions import AppFunction
-from parslab.serialize.identity import Unidentified
+from parslab.serialize.identity.calls import identify_arguments
+from parslab.serialize.identity.fingerprint import Fingerprint, fingerprint
+from parslab.serialize.identity.registry import Unidentified
 from tests.unit.serialize.notebook import Notebook
 
 if TYPE_CHECKING:
@@ -328,7 +328,7 @@ def test_arguments_of_edited_modules_count_with_their_code(folder: Folder) -> No
     for thing in things:
         dependencies = Dependencies(lambda _: (0, None))
         pack_arguments((thing,), {}, dependencies, "fit")
-        assert dependencies.loose
+        assert dependencies.needs_identity
 
 
 def test_a_module_that_travels_by_value_counts_as_it_is(folder: Folder) -> None:
@@ -350,7 +350,7 @@ def test_a_module_that_travels_by_value_counts_as_it_is(folder: Folder) -> None:
 
 
 def test_many_files_are_looked_at_for_a_small_part_of_the_time(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
-    from parslab.serialize import captured_state, modules
+    from parslab.serialize.code import captured_state, modules
 
     for number in range(20):
         folder.save(f"part{number}", "")

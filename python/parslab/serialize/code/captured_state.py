@@ -1,14 +1,15 @@
-"""What a function is made of, and whether it still is: the code, defaults, globals and captured values that it uses.
+"""Collect everything that a function captures, and notice when any of it changes.
 
-A function of a notebook travels by value, with the helpers and globals it uses. Its pickle, and its fingerprint, are
-stale when a cell redefined one of them. :class:`StateWatch` remembers what they were made of as (where, name, object)
-triples and compares identities before each call, which costs well under a microsecond; mutable globals cannot be
-watched so, and are pickled and compared each time; files of modules that are being edited are looked at. Called in the
-user's thread.
+A function of a notebook travels by value, together with the helpers and globals that it uses. Its pickle and its
+fingerprint are stale as soon as a cell redefines one of them. :class:`CapturedState` walks over these objects once;
+:class:`StateWatch` then checks before each call whether all are unchanged. It compares most of them by identity, which
+costs well under a microsecond. Mutable values cannot be compared so: it pickles them and compares hashes. Called in
+the user's thread.
 """
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import linecache
 import os
@@ -18,20 +19,19 @@ from collections.abc import Mapping
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
-from parslab.errors import SerializationError
-from parslab.serialize.arguments import brief, why_unpicklable
-from parslab.serialize.bytecode import global_names
 from parslab.serialize.cells import cell_title
-from parslab.serialize.modules import by_reference, registered
+from parslab.serialize.code.bytecode import global_names
+from parslab.serialize.code.modules import by_reference, registered
+from parslab.serialize.functools_objects import CACHED_FUNCTION, DISPATCHER_ATTRIBUTES, is_dispatcher
 from parslab.serialize.pickling import dumps
 
 if TYPE_CHECKING:
-    from parslab.serialize.modules import Source
+    from parslab.serialize.code.modules import Source
 
 __all__ = ["CapturedState", "StateWatch"]
 
 _MISSING = object()
-_BY_IDENTITY = (
+_IMMUTABLE = (
     int,
     float,
     complex,
@@ -43,39 +43,40 @@ _BY_IDENTITY = (
     types.BuiltinFunctionType,
     range,
 )
-_FEW = 16
-"""So many files are looked at for every call, which costs a microsecond each."""
-_SHARE = 20
-"""Looking at more may take one part in so many of the time of a program that calls as fast as it can."""
+"""Types whose values are compared by identity alone."""
+_ALWAYS_STAT = 16
+"""Up to this many files are checked before every call; each check costs a microsecond."""
+_STAT_SHARE = 20
+"""More files are checked less often: the checks take one part in 20 of the time of a busy program."""
 
 
 class StateWatch:
-    """Notices that a function or class is not what it was.
+    """Notices when a function or class is no longer what it was.
 
     Parameters
     ----------
-    census
-        Of what it was.
+    captured
+        What the function captured when it was pickled.
     """
 
-    __slots__ = ("_look_again", "_sizes", "_sources", "_volatile", "_watched")
+    __slots__ = ("_next_stat", "_sizes", "_sources", "_volatile", "_watched")
 
-    def __init__(self, census: CapturedState) -> None:
-        self._watched, self._sizes = census.watched, census.sizes
-        self._volatile = [(value, _digest(value)) for value in census.volatile]
+    def __init__(self, captured: CapturedState) -> None:
+        self._watched, self._sizes = captured.watched, captured.sizes
+        self._volatile = [(value, _digest(value)) for value in captured.volatile]
         self._sources: tuple[Source, ...] = ()
-        self._look_again = 0.0
+        self._next_stat = 0.0
 
-    def also(self, sources: Mapping[str, Source]) -> None:
-        """Watch the files of these modules, too, and whether they are imported anew."""
+    def add_sources(self, sources: Mapping[str, Source]) -> None:
+        """Watch the files of these modules too, and whether the modules are imported again."""
         self._sources = tuple(sources.values())
         for name in sources:
             module = sys.modules.get(name)
-            if module is not None:  # reload gives it another one
+            if module is not None:  # importlib.reload gives the module a new __spec__
                 self._watched.append((vars(module), "__spec__", module.__spec__))
 
-    def holds(self) -> bool:
-        """Whether everything is as it was."""
+    def is_current(self) -> bool:
+        """Whether everything is unchanged."""
         for where, name, value in self._watched:
             if where.get(name, _MISSING) is not value:
                 return False
@@ -92,12 +93,12 @@ class StateWatch:
 
     def _files_unchanged(self) -> bool:
         begun = perf_counter()
-        if begun < self._look_again:
+        if begun < self._next_stat:
             return True
         same = all(source.unchanged() for source in self._sources)
         ended = perf_counter()
-        if len(self._sources) > _FEW:
-            self._look_again = ended + (ended - begun) * _SHARE
+        if len(self._sources) > _ALWAYS_STAT:
+            self._next_stat = ended + (ended - begun) * _STAT_SHARE
         return same
 
 
@@ -105,11 +106,11 @@ def _digest(value: Any) -> bytes:
     try:
         return hashlib.blake2b(dumps(value), digest_size=16).digest()
     except Exception:
-        return b""  # pickling the function will tell
+        return b""  # pickling the function will raise the same error, with a name
 
 
 class _Namespace(Mapping[str, Any]):
-    """Attributes of an object as a mapping, so that all watches look alike."""
+    """Attributes of an object as a mapping, so that every watched place looks alike."""
 
     __slots__ = ("_owner",)
 
@@ -133,24 +134,39 @@ class _Namespace(Mapping[str, Any]):
 
 
 class CapturedState:
-    """Walks what a by-value pickle of a function would hold."""
+    """Walks over everything that a by-value pickle of a function holds.
+
+    Attributes
+    ----------
+    watched
+        (namespace, name, value) of every place whose value must stay the same object.
+    sizes
+        Namespaces that travel as a whole, with the number of their names: a new name changes it.
+    volatile
+        Mutable values, which are compared by the hash of their pickle.
+    named
+        (description, value) of every global and captured variable, the outermost first.
+    """
 
     def __init__(self) -> None:
-        self.watched: list[tuple[Mapping[str, Any], str, Any]] = []
-        self.sizes: list[tuple[Mapping[str, Any], int]] = []
-        """Namespaces that travel as a whole, with the number of their names: the old ones are watched one by one."""
+        self.watched: list[tuple[Mapping[Any, Any], Any, Any]] = []
+        self.sizes: list[tuple[Mapping[Any, Any], int]] = []
         self.volatile: list[Any] = []
-        self._named: list[tuple[str, Any]] = []
+        self.named: list[tuple[str, Any]] = []
         self._codes: list[types.CodeType] = []
         self._seen: dict[int, Any] = {}
 
     def visit(self, value: Any) -> None:
-        """Watch ``value`` and everything it captures."""
-        if id(value) in self._seen or isinstance(value, _BY_IDENTITY):
+        """Watch ``value`` and everything that it captures."""
+        if id(value) in self._seen or isinstance(value, _IMMUTABLE):
             return
         self._seen[id(value)] = value
         if isinstance(value, types.FunctionType):
-            if not by_reference(value):
+            if by_reference(value):
+                return
+            if is_dispatcher(value):
+                self._visit_dispatcher(value)
+            else:
                 self._visit_function(value)
         elif isinstance(value, types.MethodType):
             self.visit(value.__func__)
@@ -160,6 +176,11 @@ class CapturedState:
         elif isinstance(value, property):
             for accessor in (value.fget, value.fset, value.fdel):
                 self.visit(accessor)
+        elif isinstance(value, functools.cached_property):
+            self.visit(value.func)
+        elif isinstance(value, CACHED_FUNCTION):
+            if not by_reference(value):
+                self.visit(value.__wrapped__)
         elif isinstance(value, type):
             if not by_reference(value):
                 self._visit_class(value)
@@ -171,11 +192,11 @@ class CapturedState:
         else:
             self.volatile.append(value)
 
-    def _watch(self, where: Mapping[str, Any], name: str, said: str) -> None:
+    def _watch(self, where: Mapping[str, Any], name: str, description: str) -> None:
         value = where.get(name, _MISSING)
         self.watched.append((where, name, value))
         if value is not _MISSING:
-            self._named.append((said, value))
+            self.named.append((description, value))
             if isinstance(value, types.ModuleType):
                 self._visit_module(value)
             else:
@@ -196,6 +217,19 @@ class CapturedState:
         for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=False):
             self._watch(_Namespace(cell), "cell_contents", f"captured variable {name!r}")
 
+    def _visit_dispatcher(self, function: Any) -> None:
+        """Watch the implementations of a single-dispatch function; its cache of types is not part of it."""
+        registry = function.registry
+        self.sizes += [(registry, len(registry)), (vars(function), len(vars(function)))]
+        self.watched += [(registry, kind, implementation) for kind, implementation in registry.items()]
+        for name, value in list(vars(function).items()):
+            if name not in DISPATCHER_ATTRIBUTES:
+                self.watched.append((vars(function), name, value))
+                self.visit(value)
+        for kind, implementation in list(registry.items()):
+            self.visit(kind)
+            self.visit(implementation)
+
     def _visit_class(self, cls: type) -> None:
         itself = vars(cls)
         self.sizes.append((itself, len(itself)))
@@ -207,7 +241,7 @@ class CapturedState:
             self.visit(base)
 
     def _visit_module(self, module: types.ModuleType) -> None:
-        """A module that was registered to travel by value is watched like a class."""
+        """Watch a module that is registered to travel by value, as if it were a class."""
         if id(module) in self._seen or not registered(module.__name__):
             return
         self._seen[id(module)] = module
@@ -219,18 +253,10 @@ class CapturedState:
                     self.visit(value)
 
     def sources(self) -> dict[str, tuple[str, str]]:
-        """Text and title of files that the worker will not find on its disk: the cells of a notebook."""
+        """Return text and title of the files that a worker will not find on its disk: the cells of a notebook."""
         texts = {}
         for filename in {code.co_filename for code in self._codes}:
             lines = linecache.getlines(filename)
             if lines and not (os.path.isabs(filename) and os.path.exists(filename)):
                 texts[filename] = ("".join(lines), cell_title(filename))
         return texts
-
-    def blame(self, function: str, error: Exception) -> SerializationError:
-        """The error of a function that cannot be pickled, naming the culprit when one can be found."""
-        for said, value in reversed(self._named):  # what is found last lies deepest: the culprit, not who uses it
-            reason = why_unpicklable(value)
-            if reason:
-                return SerializationError(f"{said} ({brief(value)}), which app {function} uses,", reason)
-        return SerializationError(f"app {function}", f"{type(error).__name__}: {error}")

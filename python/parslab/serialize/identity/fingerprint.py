@@ -1,9 +1,14 @@
-"""What a function means, the same in every process: its fingerprint, and the parts that it is made of by name.
+"""Fingerprint a function: 16 bytes that are equal, in every process, for functions that do the same.
 
-Counted are: code (not where it stands, nor a docstring that nothing reads), defaults, captured values, attributes, the
-globals that it and its helpers use, classes of the notebook with their methods and bases, what apps run, modules that
-are edited beside the notebook with their code, installed ones with their version, and the minor version of Python.
-Called by ``functions`` when it makes a pickle, in the user's thread.
+A fingerprint is made of named parts, so that a change can be named:
+
+- the code, without file names, line numbers and docstrings that nothing reads;
+- defaults, captured values, attributes, and the globals that the function and its helpers use;
+- classes of the notebook with their methods and bases, and the functions that apps wrap;
+- the code of modules that are edited beside the notebook, and the versions of installed ones;
+- the minor version of Python.
+
+``functions`` makes one with each pickle, in the user's thread.
 """
 
 from __future__ import annotations
@@ -16,20 +21,23 @@ from collections import OrderedDict, deque
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 
-from parslab.serialize.bytecode import code_term, global_names, imported_names
-from parslab.serialize.captured_state import CapturedState, StateWatch
-from parslab.serialize.identity import Terms, Unidentified, digest_of
-from parslab.serialize.modules import by_reference, editable, loaded_code, registered, sources_of, version_of
+from parslab.serialize.code.bytecode import code_term, global_names, imported_names
+from parslab.serialize.code.captured_state import CapturedState, StateWatch
+from parslab.serialize.code.hashing import digest_of
+from parslab.serialize.code.modules import by_reference, editable, loaded_code, registered, sources_of, version_of
+from parslab.serialize.functools_objects import DISPATCHER_ATTRIBUTES, is_dispatcher
+from parslab.serialize.identity.registry import Unidentified
+from parslab.serialize.identity.terms import Terms
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from parslab.serialize.modules import Source
+    from parslab.serialize.code.modules import Source
 
 __all__ = ["Fingerprint", "fingerprint", "fingerprint_of"]
 
 _ABSENT = {"missing": None}
-_NOT_MEANT = frozenset(
+_NOT_COUNTED = frozenset(
     {
         "__annotations_cache__",
         "__dict__",
@@ -43,24 +51,24 @@ _NOT_MEANT = frozenset(
         "_abc_impl",
     }
 )
-"""Of a class: where it stands, and what Python or pickle noted down in it."""
+"""Attributes of a class that say where it was defined, or that Python and pickle add."""
 _METHODS = (types.FunctionType, staticmethod, classmethod, property)
 
 
 class Fingerprint:
-    """Of a function as it was when this was made.
+    """The fingerprint of a function as it is now.
 
     Attributes
     ----------
     digest
-        16 bytes, equal for functions that mean the same.
+        16 bytes, equal for functions that do the same.
     parts
-        8 bytes for each thing that it is made of, by name.
+        8 bytes for each part, by name.
     sources
-        The files among them, by the name of the module.
+        The files of edited modules among the parts, by the name of the module.
     """
 
-    __slots__ = ("_here", "digest", "parts", "sources")
+    __slots__ = ("_imported_digest", "digest", "parts", "sources")
 
     def __init__(self, function: Any, runner: Callable[..., Any] | None = None) -> None:
         graph = _Graph(function)
@@ -70,61 +78,61 @@ class Fingerprint:
         self.sources: dict[str, Source] = graph.sources
         self.parts = {label: digest[:8] for label, digest in graph.parts.items()}
         self.digest = digest_of(sorted(graph.parts.items()))
-        self._here = b""
+        self._imported_digest = b""
 
-    def here(self) -> bytes:
-        """The same for calls that run in this process, which may have imported other versions than lie on the disk."""
-        if not self._here:
-            self._here = digest_of((self.digest, [loaded_code(name) for name in sorted(self.sources)]))
-        return self._here
+    def imported_digest(self) -> bytes:
+        """Return the digest for calls that run in this process, with edited modules as this process imported them."""
+        if not self._imported_digest:
+            self._imported_digest = digest_of((self.digest, [loaded_code(name) for name in sorted(self.sources)]))
+        return self._imported_digest
 
 
 def fingerprint(function: Any, runner: Callable[..., Any] | None = None) -> tuple[bytes, dict[str, bytes]]:
-    """The fingerprint of a function or class, and its parts.
+    """Return the fingerprint of a function or class, and its parts.
 
     Parameters
     ----------
     function
-        What a task calls.
+        The function that a task calls.
     runner
-        An importable callable that gets it as its first argument.
+        An importable callable that takes ``function`` as its first argument.
 
     Raises
     ------
     Unidentified
-        It uses something that cannot be told from others; the text names it.
+        The function uses something that has no identity; the text names it.
     """
     made = Fingerprint(function, runner)
     return made.digest, made.parts
 
 
 _classes: OrderedDict[int, tuple[type, StateWatch, bytes]] = OrderedDict()
-_KEPT = 64
-"""Classes whose fingerprint is kept, and they with it: those of a notebook are few, and their instances are many."""
+_CLASSES_KEPT = 64
+"""How many fingerprints of classes are kept: a notebook has few classes and many instances of them."""
 
 
 def fingerprint_of(value: Any) -> bytes:
-    """The fingerprint of a function or class that stands in arguments; of a class made again only when it changed."""
+    """Return the fingerprint of a function or class among arguments; that of an unchanged class is cached."""
     if not isinstance(value, type):
         return Fingerprint(value).digest
     kept = _classes.get(id(value))
-    if kept is not None and kept[1].holds():
-        with contextlib.suppress(KeyError):  # another thread may just have let go of it
+    if kept is not None and kept[1].is_current():
+        with contextlib.suppress(KeyError):  # another thread may just have removed it
             _classes.move_to_end(id(value))
         return kept[2]
-    census = CapturedState()
-    census.visit(value)
-    watch = StateWatch(census)
+    captured = CapturedState()
+    captured.visit(value)
+    watch = StateWatch(captured)
     made = Fingerprint(value)
-    watch.also(made.sources)
+    watch.add_sources(made.sources)
     _classes[id(value)] = value, watch, made.digest
-    while len(_classes) > _KEPT:
+    while len(_classes) > _CLASSES_KEPT:
         _classes.popitem(last=False)
     return made.digest
 
 
 class _PartTerms(Terms):
-    """Terms in which functions and classes are names of parts."""
+    """Make terms in which functions and classes are labels of parts."""
 
     def __init__(self, graph: _Graph) -> None:
         super().__init__()
@@ -141,7 +149,7 @@ class _PartTerms(Terms):
 
 
 class _Graph:
-    """The parts of one function: each is described once, and others refer to it by its label."""
+    """The parts of one function. Each part is described once, and others refer to it by its label."""
 
     def __init__(self, root: Any) -> None:
         self.parts: dict[str, bytes] = {}
@@ -155,11 +163,11 @@ class _Graph:
         self.add("python", {"python": sys.version_info[:2]})
 
     def add(self, label: str, term: Any) -> None:
-        """Put a part in."""
+        """Add a part."""
         self.parts[label] = digest_of(term)
 
     def complete(self) -> None:
-        """Describe everything that the root leads to."""
+        """Describe everything that the root refers to."""
         root = self._root
         self._label("body", root)
         if isinstance(root, types.FunctionType) and not by_reference(root):
@@ -185,7 +193,7 @@ class _Graph:
     # ----- labels
 
     def _unique(self, label: str) -> str:
-        """Names may stand for different things in different modules."""
+        """Return the label with a number where another part has it: modules may use one name for different things."""
         made, count = label, 1
         while made in self._taken:
             count += 1
@@ -199,7 +207,7 @@ class _Graph:
         return label
 
     def reference(self, value: Any, label: str = "") -> Any:
-        """What stands for a function or class where it is used; it is described later, under a label of its own."""
+        """Return the term that refers to a function or class, which is described later under its own label."""
         known = self._labels.get(id(value))
         if known is not None:
             return {"part": known[0]}
@@ -218,13 +226,13 @@ class _Graph:
         return {"part": label}
 
     def by_name(self, module: str, name: str) -> Any:
-        """The term of what is imported: of an installed module with its version, else with the module's code."""
+        """Return the term of an imported object: its name and the version; an edited module becomes a part itself."""
         if editable(module):
             self._modules.append(module)
         return {"name": (module, name, version_of(module))}
 
     def module(self, module: types.ModuleType) -> str:
-        """The label of a module, which becomes a part."""
+        """Return the label of a module, which becomes a part."""
         name = module.__name__
         known = self._labels.get(id(module))
         if known is not None:
@@ -241,7 +249,7 @@ class _Graph:
         return label
 
     def _global(self, names: Mapping[str, Any], name: str) -> str | None:
-        """The label of what a global name stands for; None for what Python has built in."""
+        """Return the label of a global name's value; None for builtins."""
         key = id(names), name
         label = self._global_labels.get(key)
         if label is not None:
@@ -275,7 +283,7 @@ class _Graph:
     # ----- descriptions
 
     def _describe_root(self, function: types.FunctionType) -> None:
-        """The function itself: each of its parts by a name of its own, so that a change of one can be told."""
+        """Describe the function itself, with a label for each of its parts, so that a change can be named."""
         term = _PartTerms(self).term
         code = function.__code__
         self.add("body", code_term(code))
@@ -287,7 +295,7 @@ class _Graph:
             self._describe(f"default {name}", term, value)
         for name, value in _captured(function):
             self._describe(f"captured {name}", term, value)
-        for name, value in sorted(vars(function).items()):
+        for name, value in _attributes(function):
             self._describe(f"attribute {name}", term, value)
         for name in global_names(code, []):
             self._global(function.__globals__, name)
@@ -302,7 +310,7 @@ class _Graph:
                 term(function.__defaults__),
                 term(function.__kwdefaults__),
                 [(name, term(value)) for name, value in _captured(function)],
-                term(dict(vars(function))),
+                term(dict(_attributes(function))),
                 used,
             )
         }
@@ -315,11 +323,13 @@ class _Graph:
             names = {name: value for name, value in names.items() if isinstance(value, _METHODS)}
         else:
             members = []
-        attributes = [(name, self._attribute(value)) for name, value in sorted(names.items()) if name not in _NOT_MEANT]
+        attributes = [
+            (name, self._attribute(value)) for name, value in sorted(names.items()) if name not in _NOT_COUNTED
+        ]
         return {"class": (self.reference(type(cls)), [term(base) for base in cls.__bases__], attributes, members)}
 
     def _attribute(self, value: Any) -> Any:
-        """What a class holds; its methods belong to it, and are no parts of their own."""
+        """Return the term of an attribute of a class. Methods belong to the class and are no parts of their own."""
         if isinstance(value, types.FunctionType):
             return self.reference(value) if by_reference(value) else self._function(value)
         if isinstance(value, (staticmethod, classmethod)):
@@ -333,9 +343,18 @@ class _Graph:
         return {"module": [(name, _PartTerms(self).term(value)) for name, value in names]}
 
 
+def _attributes(function: types.FunctionType) -> list[tuple[str, Any]]:
+    """Return the attributes that users have given to a function."""
+    made = DISPATCHER_ATTRIBUTES if is_dispatcher(function) else ()
+    return sorted((name, value) for name, value in vars(function).items() if name not in made)
+
+
 def _captured(function: types.FunctionType) -> list[tuple[str, Any]]:
-    """The captured variables of a function with their values; one may have none yet."""
+    """Return the captured variables of a function with their values; Ellipsis where one has no value yet."""
     found: list[tuple[str, Any]] = []
+    if is_dispatcher(function):
+        # The other variables of a single-dispatch function are the same in all of them, and its cache of types.
+        return [("registry", dict(vars(function)["registry"]))]
     for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
         try:
             found.append((name, cell.cell_contents))

@@ -1,9 +1,9 @@
-"""What a call is, the same in every process: the identity of its arguments.
+"""Identify the arguments of a call, in the same way in every process.
 
-Called by ``client`` in the user's thread: for every call of an app that remembers results, bound to the parameters of
-its function, so that ``f(1)``, ``f(x=1)`` and ``f(1, k=<its default>)`` are one call; and for calls whose pickled
-arguments would be others in the next process. Futures count by their place among the dependencies, not by their
-values.
+``client`` calls this in the user's thread, in two cases. For an app with ``cache=True`` the arguments are bound to the
+parameters of its function, so that ``f(1)``, ``f(x=1)`` and ``f(1, k=<its default>)`` are one call. For other calls
+the arguments are taken as they are, and only when their pickle would differ in the next process. A future counts by
+its place among the dependencies, not by its value.
 """
 
 from __future__ import annotations
@@ -13,30 +13,33 @@ from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any
 
-from parslab.serialize.arguments import brief
-from parslab.serialize.identity import Terms, Unidentified, atoms, digest_of
-from parslab.serialize.modules import by_reference, editable, sources_of
+from parslab.serialize.code.hashing import digest_of
+from parslab.serialize.code.modules import by_reference, editable, sources_of
+from parslab.serialize.identity.fingerprint import fingerprint_of
+from parslab.serialize.identity.registry import Unidentified, atoms, id_for_memo
+from parslab.serialize.identity.terms import Terms
 from parslab.serialize.references import Constant, Path
+from parslab.serialize.summaries import brief
 
 if TYPE_CHECKING:
     import types
 
-__all__ = ["ArgumentTerms", "Parameters", "identify_arguments"]
+__all__ = ["ArgumentTerms", "Parameters", "id_for_memo", "identify_arguments"]
 
 Refer = Callable[[Future[Any]], tuple[int, Path]]
 OUTPUTS = "outputs"
-"""The parameter whose files are yet to be written: they count by their names."""
+"""The parameter for files that are not written yet, so that they count by their names."""
 
 
 class ArgumentTerms(Terms):
-    """Terms of what a call is given.
+    """Make terms of the arguments of a call.
 
     Parameters
     ----------
     refer
-        ``future -> (place among the dependencies, path)``; None: futures have no identity.
+        ``future -> (place among the dependencies, path)``. None: futures have no identity.
     budget
-        As in :class:`~parslab.serialize.identity.Terms`.
+        As in :class:`~parslab.serialize.identity.terms.Terms`.
     """
 
     def __init__(self, refer: Refer | None = None, budget: int | None = None) -> None:
@@ -44,8 +47,6 @@ class ArgumentTerms(Terms):
         self._refer = refer
 
     def callable_term(self, value: Any) -> Any:
-        from parslab.serialize.fingerprint import fingerprint_of
-
         if not by_reference(value):
             return {"fingerprint": fingerprint_of(value)}
         module = value.__module__
@@ -70,12 +71,12 @@ class ArgumentTerms(Terms):
 
 
 class Parameters:
-    """How the calls of one function are told apart.
+    """Tell the calls of one function apart.
 
     Parameters
     ----------
     function
-        What is called.
+        The function that is called.
     ignored
         Names of parameters that do not count.
     """
@@ -91,7 +92,7 @@ class Parameters:
         self._without: dict[frozenset[str], Parameters] = {}
         try:
             parameters = inspect.signature(function).parameters.values()
-        except (TypeError, ValueError):  # some builtins do not tell
+        except (TypeError, ValueError):  # some builtins have no signature
             return
         named = [p for p in parameters if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
         self._positional = tuple(p.name for p in named if p.kind is not p.KEYWORD_ONLY)
@@ -100,7 +101,7 @@ class Parameters:
         self._names = tuple(p.name for p in named if p.name not in self._ignored)
 
     def without(self, names: Collection[str]) -> Parameters:
-        """The same, without some parameters more."""
+        """Return a copy that ignores these parameters too."""
         key = frozenset(names)
         if not key:
             return self
@@ -114,7 +115,7 @@ class Parameters:
         return made
 
     def bound(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[list[tuple[str, Any]], tuple[Any, ...]]:
-        """(name, value) of everything that counts, and positional arguments that have no name."""
+        """Return (name, value) pairs of all arguments that count, and the positional arguments that have no name."""
         names = self._positional
         if names is None:
             return sorted((name, value) for name, value in kwargs.items() if name not in self._ignored), args
@@ -122,7 +123,7 @@ class Parameters:
         values.update(zip(names, args, strict=False))
         if kwargs:
             if not (self._nameless.isdisjoint(kwargs) and kwargs.keys().isdisjoint(names[: len(args)])):
-                # The function will refuse it: it must not be taken for a call that is right.
+                # The function will refuse this call, so it must not have the identity of a valid one.
                 return [("*", args), *sorted(kwargs.items())], ()
             values.update(kwargs)
         given = [(name, values.pop(name)) for name in self._names if name in values]
@@ -139,12 +140,12 @@ class Parameters:
         budget: int | None = None,
         fingerprint: bytes = b"",
     ) -> bytes:
-        """The identity of a call, with that of what is called where a ``fingerprint`` is given.
+        """Return the identity of a call; with ``fingerprint``, the called function is part of it.
 
         Raises
         ------
         Unidentified
-            Naming the argument that has none.
+            An argument has none; the text names it.
         """
         given, more = self.bound(args, kwargs)
         return _identity(given, more, refer, budget, fingerprint)
@@ -157,12 +158,12 @@ def identify_arguments(
     budget: int | None = None,
     fingerprint: bytes = b"",
 ) -> bytes:
-    """The identity of arguments as they are given, whatever the function makes of them.
+    """Return the identity of arguments as they are given, not bound to parameters.
 
     Raises
     ------
     Unidentified
-        Naming the argument that has none.
+        An argument has none; the text names it.
     """
     return _identity(sorted(kwargs.items()), args, refer, budget, fingerprint)
 
@@ -181,13 +182,22 @@ def _identity(
         else:
             return digest_of((given, more, fingerprint))
     terms = ArgumentTerms(refer, budget)
-    told = [(name, _told(terms, name, value)) for name, value in given]
-    rest = tuple(_told(terms, n, value) for n, value in enumerate(more))
-    return digest_of((told, rest, fingerprint))
+    named = [(name, _argument_term(terms, name, value)) for name, value in given]
+    rest = tuple(_argument_term(terms, n, value) for n, value in enumerate(more))
+    return digest_of((named, rest, fingerprint))
 
 
-def _told(terms: ArgumentTerms, name: str | int, value: Any) -> Any:
+def _argument_term(terms: ArgumentTerms, name: str | int, value: Any) -> Any:
     try:
         return terms.term(value, name == OUTPUTS)
     except Unidentified as error:
         raise Unidentified(f"argument {name!r} ({brief(value)}): {error}") from None
+
+
+@id_for_memo.register(object)
+def _id_of_unregistered(value: Any, output_ref: bool = False) -> bytes:
+    """Return the identity of a value whose type no user has registered."""
+    try:
+        return digest_of(ArgumentTerms().term(value, output_ref))
+    except Unidentified as error:
+        raise ValueError(str(error)) from None

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from parslab.serialize.calls import identify_arguments
+from parslab.serialize.identity.calls import identify_arguments
 
 pd = pytest.importorskip("pandas")
 

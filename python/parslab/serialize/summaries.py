@@ -1,0 +1,48 @@
+"""Describe values in a few characters, for the panel and for error messages.
+
+Nothing here may raise: the values are the user's, and asking them for an attribute may run any code.
+"""
+
+from __future__ import annotations
+
+from concurrent.futures import Future
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+__all__ = ["brief", "show_arguments"]
+
+_SHOWN = 40
+_BITS = 128
+"""Of the longest whole number shown; Python refuses to write very long ones at all."""
+
+
+def brief(value: Any) -> str:
+    """A short text for a value: numbers and short strings as they are, anything else by type and size."""
+    kind = type(value)
+    if kind is int and value.bit_length() > _BITS:
+        return f"int of {value.bit_length()} bits"
+    if kind is int or kind is float or kind is bool or value is None:
+        return repr(value)
+    if kind is str or kind is bytes:
+        return repr(value) if len(value) <= _SHOWN else f"{value[: _SHOWN - 3]!r}..."
+    if isinstance(value, Future):
+        task = getattr(value, "task_id", None)
+        return "a future" if task is None else f"task {task}"
+    shape = getattr(value, "shape", None)
+    if type(shape) is tuple:
+        return f"{kind.__name__}{shape}"
+    if kind in (list, tuple, dict, set, frozenset):
+        return f"{kind.__name__} of {len(value)}"
+    name = getattr(value, "__qualname__", None)
+    return name if isinstance(name, str) else kind.__name__
+
+
+def show_arguments(args: Sequence[Any], kwargs: Mapping[str, Any]) -> str:
+    """All arguments of a call as one short line for the panel."""
+    parts = [brief(value) for value in args[:6]]
+    if len(args) > 6:
+        parts.append("...")
+    parts += [f"{name}={brief(value)}" for name, value in list(kwargs.items())[:6]]
+    return ", ".join(parts)
