@@ -18,7 +18,7 @@ from parslab.providers.base import Job, JobStatus
 from parslab.providers.local import LocalProvider
 from parslab.records.events import BlockMoved, NoticeRaised
 from parslab.records.states import BlockState
-from parslab.scaling.block_journal import NAME, leftovers
+from parslab.scaling.block_journal import FILE_NAME, unfinished_jobs
 from parslab.scaling.controller import ScalingController
 from parslab.scaling.controller_owner import ExecutorLoad
 from tests.process.house import until, within
@@ -166,7 +166,7 @@ def test_a_submission_in_flight_at_the_end_is_cancelled(loop: Loop, runners: lis
         made.close(time.time() + 10.0)
     assert set(runner.cancelled) == {"100"}
     assert loop.states("big")[-1] == "scaled_in"
-    assert leftovers(tmp_path) == {}
+    assert unfinished_jobs(tmp_path) == {}
 
 
 def test_a_submission_that_answers_after_the_end_is_cancelled_by_its_own_thread(
@@ -182,7 +182,7 @@ def test_a_submission_that_answers_after_the_end_is_cancelled_by_its_own_thread(
     assert runner.cancelled == []
     runner.open("submit")
     until(lambda: runner.cancelled == ["100"])
-    until(lambda: leftovers(tmp_path) == {})
+    until(lambda: unfinished_jobs(tmp_path) == {})
 
 
 def test_a_cancellation_that_hangs_does_not_hold_the_end(loop: Loop, runners: list[Hanging], tmp_path: Path) -> None:
@@ -193,7 +193,7 @@ def test_a_cancellation_that_hangs_does_not_hold_the_end(loop: Loop, runners: li
     with within(2.0):
         made.close(time.time() + 0.5)
     assert "jobs 100 of executor big are cancelled: see whether" in loop.notices()
-    assert leftovers(tmp_path) == {"big": {"0": "100"}}, "whoever buries the run still knows it"
+    assert unfinished_jobs(tmp_path) == {"big": {"0": "100"}}, "whoever buries the run still knows it"
 
 
 def test_a_scheduler_that_hangs_holds_no_other_executor(loop: Loop, runners: list[Hanging], tmp_path: Path) -> None:
@@ -247,5 +247,5 @@ def test_real_blocks_that_cannot_start_are_explained(loop: Loop, tmp_path: Path)
     made.close(time.time() + 5.0)
     assert "/no/such/folder" in (tmp_path / "blocks" / "big-0.stderr").read_text()
     assert {path.suffix for path in (tmp_path / "blocks").glob("big-0.*")} >= {".sh", ".stdout", ".stderr"}
-    lines = [json.loads(line) for line in (tmp_path / NAME).read_text().splitlines()]
+    lines = [json.loads(line) for line in (tmp_path / FILE_NAME).read_text().splitlines()]
     assert [line["event"] for line in lines if line.get("block") == "0"] == ["requested", "submitted", "ended"]

@@ -15,7 +15,7 @@ import pytest
 
 import parslab
 from parslab import python_app
-from parslab.scaling.block_journal import BlockJournal, leftovers
+from parslab.scaling.block_journal import BlockJournal, unfinished_jobs
 from tests.process.blocks import executor
 from tests.process.house import is_gone, until, workers_of
 from tests.process.lives import Lives
@@ -76,7 +76,7 @@ def managers_here(run: Lives, number: int) -> list[tuple[str, int]]:
 
 def scripts(run: Lives) -> list[str]:
     """What the blocks that have not ended are called."""
-    return sorted(job for jobs in leftovers(run.run_dir).values() for job in jobs.values())
+    return sorted(job for jobs in unfinished_jobs(run.run_dir).values() for job in jobs.values())
 
 
 @pytest.mark.parametrize("address", [None, "127.0.0.1"])
@@ -116,11 +116,11 @@ def test_nobody_takes_its_place(house: House) -> None:
         kept = [line for line in lines if not ('"submitted"' in line and '"block": "1"' in line)]
         run.kill()
         journal.write_text("".join(kept))
-        assert leftovers(run.run_dir)["htex"]["1"] == ""
+        assert unfinished_jobs(run.run_dir)["htex"]["1"] == ""
         run.bury()
         for pid in managers:
             until(is_gone(pid), 5)
-        assert leftovers(run.run_dir) == {}
+        assert unfinished_jobs(run.run_dir) == {}
     house.must_be_empty()
 
 

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 import psutil
 import pytest
 
-from parslab.scaling.block_journal import leftovers
+from parslab.scaling.block_journal import unfinished_jobs
 from tests.process.blocks import block_leaders, managers
 from tests.process.house import LEASE, House, Script, alive, is_gone, until, workers_of
 from tests.process.test_magics import Notebook
@@ -138,7 +138,7 @@ class Life:
         left = self.house.left
         self.house.left = lambda: [line for line in left() if not self._stranger(line)]  # type: ignore[method-assign]
         self.house.must_be_empty(LEASE + LINGER + RECONNECT)
-        assert leftovers(self.run_dir) == {}
+        assert unfinished_jobs(self.run_dir) == {}
 
     def _stranger(self, line: str) -> bool:
         return any(line.startswith(f"process {pid}:") for pid in self.spared)

@@ -438,7 +438,7 @@ def test_the_only_block_is_replaced_when_it_is_cancelled_and_work_waits(cluster:
     made.submit([60.0] * 10)
     made.play(5.0)
     made.controller.scale(1)
-    for name in list(made.controller.blocks.alive):
+    for name in list(made.controller.table.alive):
         made.controller.cancel(name)
     made.finish(600.0)
     assert made.ended == 10
@@ -462,7 +462,7 @@ class Broken:
     def __init__(self) -> None:
         self.asked = 0
 
-    def decide(self, picture: ScalingState) -> Decision:
+    def decide(self, state: ScalingState) -> Decision:
         raise ZeroDivisionError("oops")
 
 
@@ -525,8 +525,8 @@ def test_nothing_is_left_after_any_story(cluster: Callable[..., Cluster], seed: 
         elif what == 3 and made.scheduler.alive:
             words = dice.choice(("TIMEOUT", "NODE_FAIL"))
             made.scheduler.end(dice.choice(made.scheduler.alive), JobStatus(BlockState.failed, words))
-        elif what == 4 and made.controller.blocks.alive:
-            name = dice.choice(list(made.controller.blocks.alive))
+        elif what == 4 and made.controller.table.alive:
+            name = dice.choice(list(made.controller.table.alive))
             dice.choice((made.controller.drain, made.controller.cancel))(name)
         elif what == 5:
             made.scheduler.unreachable = dice.random() < 0.3

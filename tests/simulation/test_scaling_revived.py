@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from parslab.scaling.block_jobs import LOOK_FOR
-from parslab.scaling.block_journal import BlockJournal, leftovers
-from parslab.scaling.block_table import GRACE, RETURN
+from parslab.scaling.block_jobs import FIND_FOR
+from parslab.scaling.block_journal import BlockJournal, unfinished_jobs
+from parslab.scaling.block_table import RETURN_WITHIN, UNKNOWN_JOB_GRACE
 from parslab.testing.scaling import RECONNECT_FOR, Cluster
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ def test_what_ended_meanwhile_is_explained_and_no_failed_start(tmp_path: Path) -
         assert end.reason == (
             "its job ended before a manager of it found the DataFlowKernel that was started again (exit status 0)"
         )
-    assert made.controller.blocks.failures == 0
+    assert made.controller.table.failed_starts.count == 0
     made.finish()
     assert (made.ended, made.stopped) == (15, "")
     assert len(made.scheduler.submitted) > 3
@@ -81,9 +81,9 @@ def test_jobs_that_the_scheduler_has_forgotten_are_missing(tmp_path: Path) -> No
     made.orphans.clear()
     made.scheduler.forget = True
     made.revive()
-    made.play(GRACE + 2.0)
+    made.play(UNKNOWN_JOB_GRACE + 2.0)
     assert [made.states(block)[-1] for block in "012"] == ["missing"] * 3
-    assert made.controller.blocks.failures == 0
+    assert made.controller.table.failed_starts.count == 0
     made.scheduler.forget = False
     made.finish()
     assert (made.ended, made.stopped) == (15, "")
@@ -95,7 +95,7 @@ def test_a_job_whose_managers_do_not_come_back_is_cancelled_and_replaced(tmp_pat
     made.orphans.discard("1")
     made.play(1.0)
     made.revive()
-    made.play(RETURN - 10.0)
+    made.play(RETURN_WITHIN - 10.0)
     assert "101" in made.scheduler.alive
     made.play(30.0)
     assert "101" not in made.scheduler.alive
@@ -125,28 +125,28 @@ def test_a_submission_in_flight_is_found_by_its_name(tmp_path: Path, late: float
         made.scheduler.arrives("3")
     made.play(90.0)
     assert made.states("3")[-3:] == ["requested", "queued", "running"][-3:]
-    assert made.controller.blocks.alive["3"].job == "103"
-    assert leftovers(tmp_path)["htex"]["3"] == "103"
+    assert made.controller.table.alive["3"].job == "103"
+    assert unfinished_jobs(tmp_path)["htex"]["3"] == "103"
 
 
 def test_a_submission_in_flight_that_never_came_is_told_and_no_failed_start(tmp_path: Path) -> None:
     made = busy(tmp_path)
     in_flight(made, tmp_path)
-    made.play(LOOK_FOR + 5.0)
+    made.play(FIND_FOR + 5.0)
     end = made.moves("3")[-1]
     assert (end.state, end.reason) == (
         "failed",
         "it was being submitted when the DataFlowKernel was killed, and no job of its name came",
     )
-    assert made.controller.blocks.failures == 0
-    assert "3" not in leftovers(tmp_path)["htex"]
+    assert made.controller.table.failed_starts.count == 0
+    assert "3" not in unfinished_jobs(tmp_path)["htex"]
 
 
 def test_a_scheduler_that_cannot_be_asked_for_names_says_why(tmp_path: Path) -> None:
     made = busy(tmp_path)
     made.scheduler.unreachable = True
     in_flight(made, tmp_path)
-    made.play(LOOK_FOR + 5.0)
+    made.play(FIND_FOR + 5.0)
     assert "killed, and squeue: error: Unable to contact slurm controller" in made.moves("3")[-1].reason
 
 
@@ -159,7 +159,7 @@ def test_the_end_cancels_what_is_found_at_the_last_moment(tmp_path: Path) -> Non
     made.play(5.0)
     assert number not in made.scheduler.alive
     assert made.scheduler.alive == []
-    assert leftovers(tmp_path) == {}
+    assert unfinished_jobs(tmp_path) == {}
 
 
 def test_what_was_not_wanted_any_more_is_cancelled(tmp_path: Path) -> None:
@@ -185,9 +185,9 @@ def test_what_the_user_wanted_still_holds(tmp_path: Path) -> None:
         made.kill()
         made.revive()
         made.play(5.0)
-        assert made.controller.blocks.alive["0"].held
+        assert made.controller.table.alive["0"].held
         assert made.crews["0"].held
-        assert len([block for block in made.controller.blocks.alive.values() if not block.unwanted]) == 2
+        assert len([block for block in made.controller.table.alive.values() if not block.unwanted]) == 2
 
 
 def test_blocks_that_nothing_needs_any_more_go_after_their_time(tmp_path: Path) -> None:

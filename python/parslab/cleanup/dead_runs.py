@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from parslab.paths import pid_namespace
-from parslab.scaling.block_journal import cancel_leftovers
+from parslab.scaling.block_journal import cancel_unfinished_jobs
 from parslab.wire.invitations import withdraw
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ def cancel_jobs_of_dead_run(run_dir: Path) -> list[str]:
     """
     withdraw(run_dir, "it was killed")
     try:
-        sentences = cancel_leftovers(run_dir)
+        sentences = cancel_unfinished_jobs(run_dir)
     except OSError as error:
         sentences = [
             f"The jobs of the killed run {run_dir} cannot be known ({error}): look into the scheduler's queue."

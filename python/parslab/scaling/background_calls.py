@@ -1,8 +1,8 @@
-"""Calls that may block, on threads that nobody waits for; their answers come back into the loop.
+"""Runs blocking calls on threads, and delivers their results in the loop's thread [shell].
 
-[shell]  Used from the loop's thread only.  A thread lives as long as its call, so a scheduler that hangs holds a few
-threads and no more; they are daemons, so they cannot hold the exit either.  Answers lie in an ``Inbox``, which the loop
-empties and which ``Controller.close`` waits on when there is no loop any more.
+The loop's thread uses this module.  A thread lives as long as its call, so a scheduler that hangs holds a few threads
+and no more.  The threads are daemons, so a hanging call cannot delay the end of the process.  Results wait in an
+:class:`Inbox`.  The loop empties the inbox; after the end of the loop ``ScalingController.close`` does.
 """
 
 from __future__ import annotations
@@ -24,27 +24,27 @@ T = TypeVar("T")
 
 
 class Inbox:
-    """Answers of errands, until the loop takes them."""
+    """Functions that threads want the loop to call."""
 
     def __init__(self, post: Callable[[Callable[[], None]], None]) -> None:
         self._post = post
         self._calls: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
 
     def put(self, call: Callable[[], None]) -> None:
-        """Have this called in the loop; safe from any thread."""
+        """Let the loop call ``call``; safe from any thread."""
         self._calls.put(call)
         try:
             self._post(self.collect)
-        except (OSError, RuntimeError):  # the loop is closed: whoever closes it collects
-            log.debug("an answer came after the end")
+        except (OSError, RuntimeError):  # the loop is closed, and whoever closed it collects
+            log.debug("the result of a background call came after the end of the loop")
 
     def collect(self) -> None:
-        """Take what has come."""
+        """Call everything that has arrived."""
         while self.wait(0.0):
             pass
 
     def wait(self, seconds: float) -> bool:
-        """Take one answer, if one comes within so many seconds."""
+        """Wait at most ``seconds`` for one function and call it; returns whether one arrived."""
         try:
             call = self._calls.get(timeout=seconds) if seconds > 0 else self._calls.get_nowait()
         except queue.Empty:
@@ -54,20 +54,30 @@ class Inbox:
 
 
 class CallRunner(Protocol):
-    """What runs errands; tests run them in virtual time."""
+    """Runs blocking calls; tests run them in virtual time."""
 
     busy: int
-    """How many are under way or wait for their turn."""
+    """Calls that run or wait for a thread."""
 
     def run(self, call: Callable[[], T], done: Callable[[T | None, Exception | None], None]) -> None:
-        """Have ``call`` run, and ``done`` called in the loop with its answer or its error."""
+        """Run ``call``, then call ``done`` in the loop with its result, or with its error."""
 
 
 class BackgroundCalls:
-    """Runs calls on threads, at most ``atonce`` at a time."""
+    """Runs calls on threads, at most ``max_threads`` at a time.
 
-    def __init__(self, role: str, inbox: Inbox, atonce: int) -> None:
-        self._role, self._inbox, self._free = role, inbox, atonce
+    Parameters
+    ----------
+    role
+        What the calls do; it is part of the names of the threads.
+    inbox
+        Where results go.
+    max_threads
+        How many calls run at the same time.
+    """
+
+    def __init__(self, role: str, inbox: Inbox, max_threads: int) -> None:
+        self._role, self._inbox, self._free_threads = role, inbox, max_threads
         self._waiting: deque[tuple[Callable[[], Any], Callable[[Any, Exception | None], None]]] = deque()
         self.busy = 0
 
@@ -75,25 +85,24 @@ class BackgroundCalls:
         """See :class:`CallRunner`."""
         self.busy += 1
         self._waiting.append((call, done))
-        self._begin()
+        self._start_threads()
 
-    def _begin(self) -> None:
-        while self._free and self._waiting:
-            self._free -= 1
-            threading.Thread(
-                target=self._work, args=self._waiting.popleft(), name=f"parslab-{self._role}", daemon=True
-            ).start()
+    def _start_threads(self) -> None:
+        while self._free_threads and self._waiting:
+            self._free_threads -= 1
+            call, done = self._waiting.popleft()
+            threading.Thread(target=self._work, args=(call, done), name=f"parslab-{self._role}", daemon=True).start()
 
     def _work(self, call: Callable[[], Any], done: Callable[[Any, Exception | None], None]) -> None:
-        answer, failed = None, None
+        result, failed = None, None
         try:
-            answer = call()
-        except Exception as error:  # of a provider, perhaps a user's: told to the loop, which says it to the user
+            result = call()
+        except Exception as error:  # code of a provider, perhaps a user's: the loop shows the error to the user
             failed = error
-        self._inbox.put(lambda: self._finished(answer, failed, done))
+        self._inbox.put(lambda: self._finished(result, failed, done))
 
-    def _finished(self, answer: Any, failed: Exception | None, done: Callable[[Any, Exception | None], None]) -> None:
-        self._free += 1
+    def _finished(self, result: Any, failed: Exception | None, done: Callable[[Any, Exception | None], None]) -> None:
+        self._free_threads += 1
         self.busy -= 1
-        self._begin()
-        done(answer, failed)
+        self._start_threads()
+        done(result, failed)

@@ -1,8 +1,10 @@
-"""The jobs of one executor's blocks [shell]: submits, cancels and explains what the table of blocks asks for.
+"""The jobs of one executor's blocks: submits, cancels and explains them as the table of blocks asks [shell].
 
-Owned by ``controller``, in the loop's thread; each call of the runner is an errand.  ``flush`` carries out what lies in
-the lists of the table and tells monitoring.  A job whose submission is under way when the end comes is cancelled by the
-thread that submits it, as soon as it knows the number: nobody may be left to do it.
+The controller owns this object, in the loop's thread; every call of the runner runs in the background.  ``flush``
+carries out what the table has left in its lists, and sends the changes to monitoring.
+
+A run may end while a job is being submitted.  The thread that submits the job then cancels it as soon as it knows the
+job's number, because nothing else of the run may be left to do so.
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from parslab.records.events import BlockMoved, NoticeRaised
 from parslab.records.states import BlockState
 from parslab.scaling.background_calls import BackgroundCalls
-from parslab.scaling.explain import advice, last_words
+from parslab.scaling.failure_sentences import advice, end_of_output
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,8 +24,9 @@ if TYPE_CHECKING:
 
     from parslab.providers.base import Job, Runner
     from parslab.scaling.background_calls import CallRunner, Inbox
+    from parslab.scaling.block import Block
     from parslab.scaling.block_journal import BlockJournal
-    from parslab.scaling.block_table import Block, BlockTable
+    from parslab.scaling.block_table import BlockTable
     from parslab.scaling.controller_owner import ScalingOwner
 
 __all__ = ["BlockJobs"]
@@ -31,32 +34,35 @@ __all__ = ["BlockJobs"]
 log = logging.getLogger(__name__)
 
 SUBMITS, CANCELS, READS = 4, 2, 2
-"""Calls of a kind that are made at a time: some schedulers take a second for each submission."""
+"""Calls of each kind that run at the same time: some schedulers take a second for each submission."""
 
-LOOK_FOR, LOOK_AGAIN = 30.0, 2.0
-"""Seconds for which a job is looked for by its name, and between two looks: a submission may outlive the process that
-began it, and arrive late."""
+FIND_FOR, FIND_PAUSE = 30.0, 2.0
+"""Seconds for which a job is looked for by its name, and seconds between two looks.
 
-AGAIN = 5.0
-"""Seconds before a cancellation that failed is tried again; ``HURRY`` when the run ends."""
-HURRY = 0.5
+A submission may outlive the process that began it, and arrive late.
+"""
+
+CANCEL_PAUSE = 5.0
+"""Seconds before a cancellation that failed is tried again."""
+CANCEL_PAUSE_AT_END = 0.5
+"""The same when the run ends."""
 
 
 class BlockJobs:
-    """Carries out what ``blocks`` wants.
+    """Carries out what the table of blocks asks for.
 
     Parameters
     ----------
     settings, owner, command, folder
-        As ``Controller`` got them.
-    blocks, journal, clock
+        As :class:`~parslab.scaling.controller.ScalingController` gets them.
+    table, journal, clock
         Of the controller.
     inbox
-        Where answers of errands go.
-    errands
-        Of a test.
-    news
-        Called after each answer.
+        Where the results of background calls go.
+    calls
+        Runs all background calls; None means threads.
+    on_change
+        Called after the result of each background call.
     """
 
     def __init__(
@@ -66,33 +72,33 @@ class BlockJobs:
         command: str,
         folder: Path,
         *,
-        blocks: BlockTable,
+        table: BlockTable,
         journal: BlockJournal,
         clock: Callable[[], float],
         inbox: Inbox,
-        errands: CallRunner | None,
-        news: Callable[[], None],
+        calls: CallRunner | None,
+        on_change: Callable[[], None],
     ) -> None:
         self.label: str = settings["label"]
         self.runner: Runner
         self.over = threading.Event()
-        """The run is over; threads that submit read it."""
-        self.reads: CallRunner = errands or BackgroundCalls("explain", inbox, READS)
-        self._submits: CallRunner = errands or BackgroundCalls("submit", inbox, SUBMITS)
-        self._cancels: CallRunner = errands or BackgroundCalls("cancel", inbox, CANCELS)
+        """The run is over; threads that submit read this."""
+        self.reads: CallRunner = calls or BackgroundCalls("explain", inbox, READS)
+        self._submits: CallRunner = calls or BackgroundCalls("submit", inbox, SUBMITS)
+        self._cancels: CallRunner = calls or BackgroundCalls("cancel", inbox, CANCELS)
         self._nodes: int = settings.get("nodes_per_block", 1)
         self._owner, self._command, self._folder = owner, command, folder
-        self._blocks, self._journal, self._clock, self._news = blocks, journal, clock, news
+        self._table, self._journal, self._clock, self._on_change = table, journal, clock, on_change
         self._warned = False
-        self._looking: dict[str, tuple[Block, float]] = {}
-        """Blocks whose jobs are looked for by name, and until when; not while somebody looks."""
+        self._to_find: dict[str, tuple[Block, float]] = {}
+        """Blocks whose jobs are looked for by name, and until when; a block is missing while a look is under way."""
 
     def stem(self, block: Block) -> str:
-        """Path of the files of a block, without their ends ``.sh``, ``.stdout`` and ``.stderr``."""
+        """Path of the files of a block, without ``.sh``, ``.stdout`` and ``.stderr``."""
         return str(self._folder / f"{self.label}-{block.id}")
 
     def notice(self, level: str, text: str) -> None:
-        """Tell the user."""
+        """Show a notice to the user."""
         self._owner.event(NoticeRaised(self._clock(), level, text))
 
     # ----- submit
@@ -101,45 +107,54 @@ class BlockJobs:
         from parslab.providers.base import Job
 
         stem = self.stem(block)
-        name = f"parslab.{self._owner.run.get('run', 'run')}.{self.label}.{block.id}"
-        return Job(name, f"{self._command} {block.id}", f"{stem}.sh", f"{stem}.stdout", f"{stem}.stderr")
+        return Job(
+            name=f"parslab.{self._owner.run.get('run', 'run')}.{self.label}.{block.id}",
+            command=f"{self._command} {block.id}",
+            script=f"{stem}.sh",
+            stdout=f"{stem}.stdout",
+            stderr=f"{stem}.stderr",
+        )
 
     def submit(self, block: Block) -> None:
         """Submit the job of a new block."""
         job = self._job(block)
-        runner, journal, over = self.runner, self._journal, self.over
-        journal.requested(block.id, job.name)
+        runner = self.runner
+        self._journal.requested(block.id, job.name)
 
         def submit() -> str:
             number = runner.submit(job)
-            journal.submitted(block.id, number)
-            if over.is_set():
-                runner.cancel([number])
-                journal.ended(block.id, str(BlockState.scaled_in))
+            self._journal_number(runner, block, number)
             return number
 
         self._submits.run(submit, lambda number, error: self._submitted(block, number, error))
+
+    def _journal_number(self, runner: Runner, block: Block, number: str) -> None:
+        """Write down the number of a job, and cancel the job if the run is over; a background thread calls this."""
+        self._journal.submitted(block.id, number)
+        if self.over.is_set():
+            runner.cancel([number])
+            self._journal.ended(block.id, str(BlockState.scaled_in))
 
     def _submitted(self, block: Block, number: str | None, error: Exception | None) -> None:
         from parslab.providers.base import SubmitError
 
         now = self._clock()
         if number is not None:
-            self._blocks.accepted(block, number, now)
+            self._table.accepted(block, number, now)
         else:
             words = f"{error}" if isinstance(error, SubmitError) else f"{type(error).__name__}: {error}"
-            self._blocks.refused(block, words, now)
-        self._news()
+            self._table.refused(block, words, now)
+        self._on_change()
 
-    # ----- take over
+    # ----- adopt
 
     def adopt(self, block: Block) -> None:
-        """Go on with the job of a block that another process has asked for; look for it where its number is unknown."""
+        """Continue with the job of a block that a killed process requested; find the job if its number is unknown."""
         from parslab.providers.base import FindsJobs
 
         able = isinstance(self.runner, FindsJobs)
         if not block.job and able:
-            self._look(block, self._clock() + LOOK_FOR)
+            self._find(block, self._clock() + FIND_FOR)
         elif not block.job:
             job = self._job(block).name
             self._not_found(block, "its provider cannot look for jobs by their names")
@@ -147,89 +162,86 @@ class BlockJobs:
         elif able:
             self.runner.adopt(block.job, self._job(block))  # type: ignore[attr-defined]
 
-    def _look(self, block: Block, until: float) -> None:
-        self._looking.pop(block.id, None)
+    def _find(self, block: Block, until: float) -> None:
+        self._to_find.pop(block.id, None)
         runner: Any = self.runner
-        journal, over, job = self._journal, self.over, self._job(block)
+        job = self._job(block)
 
         def find() -> str | None:
             number: str | None = runner.find(job.name)
             if number is not None:
                 runner.adopt(number, job)
-                journal.submitted(block.id, number)
-                if over.is_set():
-                    runner.cancel([number])
-                    journal.ended(block.id, str(BlockState.scaled_in))
+                self._journal_number(runner, block, number)
             return number
 
-        self._submits.run(find, lambda number, error: self._looked(block, until, number, error))
+        self._submits.run(find, lambda number, error: self._found(block, until, number, error))
 
-    def _looked(self, block: Block, until: float, number: str | None, error: Exception | None) -> None:
+    def _found(self, block: Block, until: float, number: str | None, error: Exception | None) -> None:
         now = self._clock()
         if number is not None:
-            self._blocks.accepted(block, number, now)
-            self._news()
+            self._table.accepted(block, number, now)
+            self._on_change()
         elif self.over.is_set() or now >= until:
             self._not_found(block, f"{error}" if error is not None else "no job of its name came")
         else:
-            self._looking[block.id] = block, until
-            self._owner.at(now + LOOK_AGAIN, lambda: self._look(block, until) if block.id in self._looking else None)
+            self._to_find[block.id] = block, until
+            self._owner.at(now + FIND_PAUSE, lambda: self._find(block, until) if block.id in self._to_find else None)
 
     def _not_found(self, block: Block, why: str) -> None:
         words = f"it was being submitted when the DataFlowKernel was killed, and {why}"
-        self._blocks.refused(block, words, self._clock(), counts=False)
-        self._news()
+        self._table.refused(block, words, self._clock(), counts=False)
+        self._on_change()
 
-    def hurry(self) -> None:
-        """The end has come: look for what is still looked for once more, at once."""
-        for block, until in list(self._looking.values()):
-            self._look(block, until)
+    def settle(self) -> None:
+        """The run ends: look for the jobs that are not found yet once more, at once."""
+        for block, until in list(self._to_find.values()):
+            self._find(block, until)
 
     # ----- carry out
 
     def flush(self) -> None:
-        """Carry out what the table of blocks has left to do."""
-        blocks, now = self._blocks, self._clock()
-        unexplained, blocks.unexplained = blocks.unexplained, []
-        for block in unexplained:
+        """Carry out what the table of blocks has left in its lists."""
+        table, now = self._table, self._clock()
+        wanted, table.output_wanted = table.output_wanted, []
+        for block in wanted:
             self._explain(block)
-        changed, blocks.changed = blocks.changed, {}
+        changed, table.changed = table.changed, {}
         for block in changed.values():
-            self._tell(block, now)
-        strays, blocks.strays = blocks.strays, []
-        for name in strays:
+            self._publish(block, now)
+        released, table.to_release = table.to_release, []
+        for name in released:
             self._owner.release_block(name)
-        due = blocks.due(now)
+        due = table.start_cancelling(now)
         if due:
             self._cancel(due)
-        if not blocks.failures:
+        if not table.failed_starts.count:
             self._warned = False
         elif not self._warned:
             self._warn(changed)
 
-    def _tell(self, block: Block, now: float) -> None:
-        if not block.alive and not block.recorded:
-            block.recorded = True
+    def _publish(self, block: Block, now: float) -> None:
+        """Write the change of a block to the journal, and send it to monitoring."""
+        if not block.alive and not block.end_journaled:
+            block.end_journaled = True
             self._journal.ended(block.id, str(block.state))
         elif block.state is BlockState.draining:
             self._journal.draining(block.id)
         stem = self.stem(block)
-        self._owner.event(
-            BlockMoved(
-                now,
-                self.label,
-                block.id,
-                str(block.state),
-                block.job,
-                self._nodes,
-                block.reason,
-                f"{stem}.stdout",
-                f"{stem}.stderr",
-            )
+        moved = BlockMoved(
+            time=now,
+            executor=self.label,
+            block=block.id,
+            state=str(block.state),
+            job=block.job,
+            nodes=self._nodes,
+            reason=block.reason,
+            stdout=f"{stem}.stdout",
+            stderr=f"{stem}.stderr",
         )
+        self._owner.event(moved)
 
     def _warn(self, changed: dict[str, Block]) -> None:
-        """Say it at the first failed start of a series; the others stand in the table of blocks."""
+        """Show the first failed start of a series to the user; the panel's table of blocks shows the others."""
         self._warned = True
         failed = [block for block in changed.values() if block.state in (BlockState.failed, BlockState.missing)]
         for block in failed[:1]:
@@ -239,15 +251,15 @@ class BlockJobs:
     def _explain(self, block: Block) -> None:
         stem, known = self.stem(block), block.reason
         self.reads.run(
-            lambda: last_words(f"{stem}.stderr", f"{stem}.stdout", known),
+            lambda: end_of_output(f"{stem}.stderr", f"{stem}.stdout", known),
             lambda words, _: self._explained(block, words or ""),
         )
 
     def _explained(self, block: Block, words: str) -> None:
-        self._blocks.explained(block, words, self._clock())
+        self._table.output_read(block, words, self._clock())
         if block.late and block.alive and not self.over.is_set():
             self.notice("warning", f"Block {block.id} of executor {self.label}: {_sentence(block.reason)}")
-        self._news()
+        self._on_change()
 
     def _cancel(self, due: list[Block]) -> None:
         runner = self.runner
@@ -257,16 +269,17 @@ class BlockJobs:
     def _cancelled(self, ids: list[str], error: Exception | None) -> None:
         now = self._clock()
         if error is None:
-            self._blocks.cancelled(ids, now)
+            self._table.cancelled(ids, now)
         else:
             log.warning("blocks %s of executor %s cannot be cancelled: %s", ids, self.label, error)
-            self._blocks.not_cancelled(ids, now + (HURRY if self.over.is_set() else AGAIN))
-        self._news()
+            pause = CANCEL_PAUSE_AT_END if self.over.is_set() else CANCEL_PAUSE
+            self._table.cancel_failed(ids, now + pause)
+        self._on_change()
 
-    def say_what_is_left(self) -> None:
-        """The end has come, and jobs may still be there."""
-        jobs = [block.job for block in self._blocks.alive.values() if block.job]
-        unnamed = [block.id for block in self._blocks.alive.values() if not block.job]
+    def report_remaining(self) -> None:
+        """The run ends, and jobs may still exist: tell the user which."""
+        jobs = [block.job for block in self._table.alive.values() if block.job]
+        unnamed = [block.id for block in self._table.alive.values() if not block.job]
         if jobs:
             self.notice(
                 "error",

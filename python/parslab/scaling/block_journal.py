@@ -1,9 +1,9 @@
-"""The journal of blocks: which jobs a run has submitted, so that they can be cancelled when it is gone.
+"""The block journal: the jobs that a run has submitted, so that they can be cancelled when the run is gone.
 
-[shell]  ``<run_dir>/blocks.jsonl`` is only appended to, one line a write, by the DataFlowKernel; a job stands in it as
-soon as its number is known, before anything else is done with it.  After the DataFlowKernel was killed, the one that
-takes its place reads what it :func:`left` and takes the blocks over; where none does, whoever buries the run calls
-:func:`cancel_leftovers`.
+[shell]  The DataFlowKernel appends to ``<run_dir>/blocks.jsonl``, one line in one write.  A job is in the journal as
+soon as its number is known, before anything else happens to it.  After a DataFlowKernel was killed, its replacement
+reads :func:`unfinished_blocks` and takes the blocks over.  Without a replacement, the process that removes the dead run
+calls :func:`cancel_unfinished_jobs`.
 """
 
 from __future__ import annotations
@@ -24,54 +24,62 @@ if TYPE_CHECKING:
 
     from parslab.providers.base import Runner
 
-__all__ = ["NAME", "BlockJournal", "JournaledBlock", "LeftoverJobs", "cancel_leftovers", "left", "leftovers"]
+__all__ = [
+    "FILE_NAME",
+    "BlockJournal",
+    "JournaledBlock",
+    "UnfinishedBlocks",
+    "cancel_unfinished_jobs",
+    "unfinished_blocks",
+    "unfinished_jobs",
+]
 
 log = logging.getLogger(__name__)
 
-NAME = "blocks.jsonl"
+FILE_NAME = "blocks.jsonl"
 
-LOOKS, BETWEEN = 3, 0.5
-"""How often a job is looked for by its name when a run is buried, and seconds between: it may just be arriving."""
+FIND_ATTEMPTS, FIND_PAUSE = 3, 0.5
+"""How often the removal of a dead run looks for a job by its name, and the seconds between: the job may be arriving."""
 
 
 class BlockJournal:
-    """Writes the lines of one executor; safe from any thread, because a line is one write."""
+    """Appends the lines of one executor; safe from any thread, because each line is one write."""
 
     def __init__(self, run_dir: Path, executor: str, clock: Callable[[], float] = time.time) -> None:
-        self._path = run_dir / NAME
+        self._path = run_dir / FILE_NAME
         self._executor = executor
         self._clock = clock
 
     def provider(self, settings: dict[str, Any]) -> None:
-        """How the jobs of this executor are reached: its provider, encoded."""
+        """The encoded provider of this executor, with which another process can reach its jobs."""
         self._write(event="provider", provider=settings)
 
     def requested(self, block: str, name: str) -> None:
-        """A block is about to be submitted under this name."""
+        """The job of a block is about to be submitted under this name."""
         self._write(event="requested", block=block, name=name)
 
     def submitted(self, block: str, job: str) -> None:
-        """The scheduler calls its job so."""
+        """The scheduler has accepted the job of a block and calls it ``job``."""
         self._write(event="submitted", block=block, job=job)
 
     def joined(self, block: str) -> None:
-        """A manager of it has come."""
+        """A manager of a block has connected."""
         self._write(event="joined", block=block)
 
     def draining(self, block: str) -> None:
-        """It is not wanted any more."""
+        """The run wants a block to end."""
         self._write(event="draining", block=block)
 
     def held(self, block: str, held: bool) -> None:
-        """The user gives it no new tasks, or gives it some again."""
+        """The user wants a block to get no new tasks, or to get tasks again."""
         self._write(event="held", block=block, held=held)
 
     def pinned(self, blocks: int | None) -> None:
-        """So many blocks the user wants; None: as the strategy says."""
+        """The number of blocks that the user wants; None means that the strategy decides."""
         self._write(event="pinned", blocks=blocks)
 
     def ended(self, block: str, state: str) -> None:
-        """Its job has ended, or was cancelled."""
+        """The job of a block has ended, or was cancelled."""
         self._write(event="ended", block=block, state=state)
 
     def _write(self, **line: Any) -> None:
@@ -83,32 +91,32 @@ class BlockJournal:
             finally:
                 os.close(file)
         except OSError as error:
-            log.warning("the journal of blocks cannot be written: %s", error, extra={"executor": self._executor})
+            log.warning("the block journal cannot be written: %s", error, extra={"executor": self._executor})
 
 
 @dataclass(slots=True)
 class JournaledBlock:
-    """A block that has not ended as far as the journal knows."""
+    """A block that has not ended according to the journal."""
 
     name: str
-    """Of its job."""
-    asked: float = 0.0
+    """The name of its job."""
+    requested_at: float = 0.0
     job: str = ""
-    """Empty: its number is not known."""
-    came: bool = False
-    """A manager of it had come."""
+    """What the scheduler calls its job; empty while that is unknown."""
+    joined: bool = False
+    """A manager of it had connected."""
     draining: bool = False
     held: bool = False
 
 
 @dataclass(slots=True)
-class LeftoverJobs:
-    """What the journal says of one executor."""
+class UnfinishedBlocks:
+    """What the journal says about the blocks of one executor that have not ended."""
 
     provider: dict[str, Any] = field(default_factory=dict)
     blocks: dict[str, JournaledBlock] = field(default_factory=dict)
     first: int = 0
-    """The first number that no block has had."""
+    """The first block number that is unused."""
     pinned: int | None = None
 
     @property
@@ -117,78 +125,78 @@ class LeftoverJobs:
         return [entry.job for entry in self.blocks.values() if entry.job]
 
 
-def leftovers(run_dir: Path) -> dict[str, dict[str, str]]:
-    """Jobs that have not ended as far as the journal knows: by executor and block; empty: its number is not known."""
+def unfinished_jobs(run_dir: Path) -> dict[str, dict[str, str]]:
+    """The jobs that have not ended, by executor and block; a job whose number is unknown is an empty text."""
     found = {label: {block: entry.job for block, entry in one.blocks.items()} for label, one in _read(run_dir).items()}
     return {label: jobs for label, jobs in found.items() if jobs}
 
 
-def left(run_dir: Path, executor: str) -> LeftoverJobs:
-    """What is left of the blocks of one executor."""
-    return _read(run_dir).get(executor, LeftoverJobs())
+def unfinished_blocks(run_dir: Path, executor: str) -> UnfinishedBlocks:
+    """The blocks of one executor that have not ended."""
+    return _read(run_dir).get(executor, UnfinishedBlocks())
 
 
-def cancel_leftovers(run_dir: Path) -> list[str]:
-    """Cancel the jobs of a run that is gone; may take as long as the scheduler's commands.
+def cancel_unfinished_jobs(run_dir: Path) -> list[str]:
+    """Cancel the jobs of a run that is gone; this takes as long as the scheduler's commands take.
 
     Returns
     -------
     list of str
-        One sentence for each executor that had any: what was done, or what the user has to do.
+        One sentence for each executor that had jobs: what was cancelled, or what the user has to do.
     """
-    said = []
+    sentences = []
     for label, found in _read(run_dir).items():
         if not found.blocks:
             continue
         try:
             runner = _runner(found.provider, run_dir)
         except Exception as error:  # of the scheduler's commands, or of a user's provider
-            said += _not_cancelled(label, found.jobs, error)
-            said += [_unknown(label, entry.name, f"{error}") for entry in found.blocks.values() if not entry.job]
+            sentences += _not_cancelled(label, found.jobs, error)
+            sentences += [_unknown(label, entry.name, f"{error}") for entry in found.blocks.values() if not entry.job]
             continue
         journal = BlockJournal(run_dir, label)
-        said += _found_by_name(label, found, runner, journal)
+        sentences += _found_by_name(label, found, runner, journal)
         if found.jobs:
-            said += _cancel(label, found, runner, journal)
+            sentences += _cancel(label, found, runner, journal)
         with contextlib.suppress(Exception):
             runner.close()
-    return said
+    return sentences
 
 
-def _found_by_name(label: str, found: LeftoverJobs, runner: Runner, journal: BlockJournal) -> list[str]:
-    """Look for the jobs that were being submitted; tells of those that cannot be known."""
-    said = []
+def _found_by_name(label: str, found: UnfinishedBlocks, runner: Runner, journal: BlockJournal) -> list[str]:
+    """Find the jobs that were being submitted; returns a sentence for each job that is not found."""
+    sentences = []
     for block, entry in list(found.blocks.items()):
         if entry.job:
             continue
         try:
-            number = _looked_for(entry.name, runner)
+            number = _find(entry.name, runner)
             why = "there is none in the scheduler's queue now"
         except Exception as error:  # of the scheduler's commands, or of a user's provider
             number, why = None, f"{error}"
         if number is None:
-            said.append(_unknown(label, entry.name, why))
+            sentences.append(_unknown(label, entry.name, why))
             journal.ended(block, "unknown")
             del found.blocks[block]
         else:
             entry.job = number
             journal.submitted(block, number)
-    return said
+    return sentences
 
 
-def _looked_for(name: str, runner: Runner) -> str | None:
+def _find(name: str, runner: Runner) -> str | None:
     if not isinstance(runner, FindsJobs):
         raise OSError("its provider cannot look for jobs by their names")
-    for look in range(LOOKS):
+    for look in range(FIND_ATTEMPTS):
         if look:
-            time.sleep(BETWEEN)
+            time.sleep(FIND_PAUSE)
         number = runner.find(name)
         if number is not None:
             return number
     return None
 
 
-def _cancel(label: str, found: LeftoverJobs, runner: Runner, journal: BlockJournal) -> list[str]:
+def _cancel(label: str, found: UnfinishedBlocks, runner: Runner, journal: BlockJournal) -> list[str]:
     jobs = found.jobs
     try:
         runner.cancel(jobs)
@@ -227,23 +235,23 @@ def _runner(provider: dict[str, Any], run_dir: Path) -> Runner:
     return description.runner(run_dir / "blocks")
 
 
-def _read(run_dir: Path) -> dict[str, LeftoverJobs]:
-    """What is left of each executor; a line that was cut off by a crash is left out."""
-    found: dict[str, LeftoverJobs] = {}
+def _read(run_dir: Path) -> dict[str, UnfinishedBlocks]:
+    """The unfinished blocks of each executor; a line that a crash cut off is ignored."""
+    found: dict[str, UnfinishedBlocks] = {}
     try:
-        lines = (Path(run_dir) / NAME).read_text(encoding="utf-8", errors="replace").splitlines()
+        lines = (Path(run_dir) / FILE_NAME).read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
         return found
     for text in lines:
         try:
             line = json.loads(text)
-            _learn(found.setdefault(line["executor"], LeftoverJobs()), line)
+            _apply(found.setdefault(line["executor"], UnfinishedBlocks()), line)
         except (ValueError, KeyError, TypeError):
             continue
     return found
 
 
-def _learn(one: LeftoverJobs, line: dict[str, Any]) -> None:
+def _apply(one: UnfinishedBlocks, line: dict[str, Any]) -> None:
     event, block = line["event"], line.get("block", "")
     if event == "provider":
         one.provider = line["provider"]
@@ -259,7 +267,7 @@ def _learn(one: LeftoverJobs, line: dict[str, Any]) -> None:
         if event == "submitted":
             entry.job = line["job"]
         elif event == "joined":
-            entry.came = True
+            entry.joined = True
         elif event == "draining":
             entry.draining = True
         elif event == "held":

@@ -1,21 +1,22 @@
-"""Takes over the blocks of a DataFlowKernel that was killed, for the one that was started in its place [shell].
+"""Takes over the blocks of a DataFlowKernel that was killed, for the DataFlowKernel that replaces it [shell].
 
-What there was stands in the journal.  The table of blocks gets it before any manager can come back; jobs are taken over
-when the runner is there.  After that they are blocks like others: the scheduler says whether their jobs still are, and
-those whose managers do not come back are cancelled.
+The block journal lists those blocks.  They enter the table of blocks before any manager can connect, and their jobs are
+adopted once the runner exists.  From then on they are blocks like others: the scheduler reports whether their jobs
+still exist, and a block whose managers do not return is cancelled.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from parslab.scaling.block_journal import left
+from parslab.scaling.block_journal import unfinished_blocks
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from parslab.scaling.block import Block
     from parslab.scaling.block_jobs import BlockJobs
-    from parslab.scaling.block_table import Block, BlockTable
+    from parslab.scaling.block_table import BlockTable
     from parslab.scaling.state_tracker import StateTracker
 
 __all__ = ["BlockRecovery"]
@@ -24,39 +25,39 @@ _UNWANTED = "it was not needed any more when the DataFlowKernel was killed"
 
 
 class BlockRecovery:
-    """The blocks that are taken over; made in the loop's thread before the run's doors serve anybody.
+    """Puts the blocks that the journal lists into the table; the loop's thread makes it before the run serves anybody.
 
     Parameters
     ----------
     run_dir, label
-        Of the run, and of the executor.
-    blocks, sight
-        What is known of its blocks, and how the strategy sees them.
+        The folder of the run, and the label of the executor.
+    table, tracker
+        Of the executor.
     now
         Seconds since the epoch.
     """
 
-    def __init__(self, run_dir: Path, label: str, blocks: BlockTable, sight: StateTracker, now: float) -> None:
-        found = left(run_dir, label)
+    def __init__(self, run_dir: Path, label: str, table: BlockTable, tracker: StateTracker, now: float) -> None:
+        found = unfinished_blocks(run_dir, label)
         self._label = label
-        self._taken: list[Block] = []
-        blocks.skip(found.first)
+        self._wanted: list[Block] = []
+        table.skip_ids(found.first)
         for name, entry in found.blocks.items():
-            block = blocks.adopt(name, entry.job, now, entry.came)
+            block = table.adopt(name, entry.job, now, entry.joined)
             block.held = entry.held
             if entry.draining:
-                blocks.end(block, now, _UNWANTED)
+                table.end(block, now, _UNWANTED)
             else:
-                self._taken.append(block)
-        self._all = [blocks.alive[name] for name in found.blocks]
+                self._wanted.append(block)
+        self._all = [table.alive[name] for name in found.blocks]
         if found.first:
-            sight.resume(len(self._taken), found.pinned, now)
+            tracker.resume(len(self._wanted), found.pinned, now)
 
-    def carry_out(self, jobs: BlockJobs) -> None:
-        """The runner is there."""
+    def adopt_jobs(self, jobs: BlockJobs) -> None:
+        """Adopt the jobs of the blocks; the runner exists now."""
         for block in self._all:
             jobs.adopt(block)
-        known = [f"{block.id} (job {block.job})" for block in self._taken if block.job]
+        known = [f"{block.id} (job {block.job})" for block in self._wanted if block.job]
         if known:
             one = len(known) == 1
             jobs.notice(

@@ -1,8 +1,11 @@
-"""The blocks of one executor [shell]: gets, watches and ends them as its strategy decides.
+"""Drives the blocks of one executor: requests, watches and ends them as the strategy decides [shell].
 
-Made and called by the DataFlowKernel's loop, and lives in its thread; whatever may block (submitting, asking,
-cancelling, reading output) runs on errands.  What is known lies in ``blocks``, what the strategy sees is made by
-``picture``.  One decision: see how things stand, ask the strategy, carry it out, tell monitoring, plan the next.
+The DataFlowKernel's loop makes and calls the controller, which lives in the loop's thread.  Everything that may block
+(submitting, asking, cancelling, reading output) runs in the background.  :class:`BlockTable` holds what is known of the
+blocks, :class:`StateTracker` makes the state that the strategy gets.
+
+A decision has five steps: update the table, ask the strategy, carry out its decision, send the changes to monitoring,
+and plan the next decision.
 """
 
 from __future__ import annotations
@@ -18,9 +21,9 @@ from parslab.scaling.block_jobs import BlockJobs
 from parslab.scaling.block_journal import BlockJournal
 from parslab.scaling.block_recovery import BlockRecovery
 from parslab.scaling.block_table import BlockTable
-from parslab.scaling.explain import stopped
+from parslab.scaling.failure_sentences import stop_sentence
 from parslab.scaling.job_watcher import watcher
-from parslab.scaling.state_tracker import StateTracker, slots_of
+from parslab.scaling.state_tracker import StateTracker, expected_slots
 from parslab.scaling.strategies import BlockLimits, Decision, Fixed, ScalingState, Strategy, bounded, strategy_named
 
 if TYPE_CHECKING:
@@ -28,7 +31,7 @@ if TYPE_CHECKING:
 
     from parslab.providers.base import JobStatus, Runner
     from parslab.scaling.background_calls import CallRunner
-    from parslab.scaling.block_table import Block
+    from parslab.scaling.block import Block
     from parslab.scaling.controller_owner import ScalingOwner
     from parslab.scaling.job_watcher import JobWatcher
 
@@ -37,7 +40,7 @@ __all__ = ["ScalingController"]
 log = logging.getLogger(__name__)
 
 GAP = 0.2
-"""Least seconds between two decisions."""
+"""Least seconds between two decisions of the strategy."""
 
 _OVER = "the run is over"
 
@@ -48,15 +51,15 @@ class ScalingController:
     Parameters
     ----------
     settings
-        Of the executor, as ``HighThroughputExecutor.settings`` told them.
+        Of the executor, as ``HighThroughputExecutor.settings`` returns them.
     owner
-        Its managers and tasks, and the loop.
+        The DataFlowKernel: its managers and tasks, and its loop.
     command
-        Starts a manager; the id of the block is added.
+        The command that starts a manager; the controller appends the id of the block.
     folder
-        Where scripts and outputs of blocks go; it lies in the folder of the run and exists.
-    clock, errands, runner
-        Only tests give them: time, what runs blocking calls, and the scheduler.
+        The folder for scripts and outputs of blocks; it is in the folder of the run and exists.
+    clock, calls, runner
+        The time, what runs background calls, and the scheduler; only tests give them.
     """
 
     def __init__(
@@ -67,68 +70,60 @@ class ScalingController:
         folder: Path,
         *,
         clock: Callable[[], float] = time.time,
-        errands: CallRunner | None = None,
+        calls: CallRunner | None = None,
         runner: Runner | None = None,
     ) -> None:
         self.label: str = settings["label"]
-        self.blocks = BlockTable()
-        self.failed = ""
+        self.table = BlockTable()
+        self.stopped = ""
         """Why the executor is stopped."""
         self._settings, self._owner, self._folder, self._clock = settings, owner, folder, clock
+        self._calls, self._given_runner = calls, runner
         self._inbox = Inbox(owner.post)
-        self._errands, self._given = errands, runner
-        self._journal = BlockJournal(Path(str(owner.run["run_dir"])), self.label, clock)
+        self._run_dir = Path(str(owner.run["run_dir"]))
+        self._journal = BlockJournal(self._run_dir, self.label, clock)
         self.jobs = BlockJobs(
             settings,
             owner,
             command,
             folder,
-            blocks=self.blocks,
+            table=self.table,
             journal=self._journal,
             clock=clock,
             inbox=self._inbox,
-            errands=errands,
-            news=self._news,
+            calls=calls,
+            on_change=self._changed,
         )
-        self._watcher: JobWatcher | None = None
+        self._tracker = StateTracker(_limits(settings, owner.run), expected_slots(settings), _nodes(settings))
         self._strategy: Strategy = Fixed()
-        limits = BlockLimits(
-            init_blocks=settings["init_blocks"],
-            min_blocks=settings["min_blocks"],
-            max_blocks=settings["max_blocks"],
-            parallelism=settings["parallelism"],
-            max_idletime=_number(owner.run, "max_idletime", 120.0),
-        )
-        self._sight = StateTracker(limits, slots_of(settings), settings.get("nodes_per_block", 1))
         self._period = _number(owner.run, "strategy_period", 5.0)
-        self._awake = False
-        self._planned = float("inf")
-        self._last = float("-inf")
+        self._watcher: JobWatcher | None = None
+        self._recovery: BlockRecovery | None = None
+        self._journaled_pin: int | None = None
         self._ready = False
-        self._adoption: BlockRecovery | None = None
-        self._pinned: int | None = None
-        """What the journal says."""
+        self._woken = False
+        self._planned_at = float("inf")
+        self._decided_at = float("-inf")
 
     @property
     def expected_slots(self) -> int:
-        """Tasks that one more block would run at a time; 0 while that is not known."""
-        return self._sight.slots_per_block
+        """Tasks that one more block would run at a time; 0 while that is unknown."""
+        return self._tracker.slots_per_block
 
     # ----- what the DataFlowKernel calls
 
     def start(self) -> None:
-        """Make the runner and ask for the first blocks, after those of a DataFlowKernel whose place this one takes."""
+        """Make the runner and request the first blocks; blocks of a killed DataFlowKernel are taken over first."""
         if self._owner.run.get("revived"):
-            run_dir = Path(str(self._owner.run["run_dir"]))
-            self._adoption = BlockRecovery(run_dir, self.label, self.blocks, self._sight, self._clock())
-            self._pinned = self._sight.pinned
-        self.jobs.reads.run(self._made, self._begin)
+            self._recovery = BlockRecovery(self._run_dir, self.label, self.table, self._tracker, self._clock())
+            self._journaled_pin = self._tracker.pinned
+        self.jobs.reads.run(self._make_runner, self._begin)
 
-    def _made(self) -> tuple[Runner, Strategy]:
-        """On an errand, because it imports the provider."""
+    def _make_runner(self) -> tuple[Runner, Strategy]:
+        """Make the runner and the strategy; this runs in the background because it imports the provider."""
         strategy = strategy_named(str(self._owner.run.get("strategy", "simple")))
-        if self._given is not None:
-            return self._given, strategy
+        if self._given_runner is not None:
+            return self._given_runner, strategy
         from parslab.description import decoded
         from parslab.providers.base import Provider
 
@@ -143,27 +138,29 @@ class ScalingController:
             self._stop(f"{error}" if isinstance(error, ConfigurationError) else f"{type(error).__name__}: {error}")
             return
         self.jobs.runner, self._strategy = made
-        run_dir = str(self._owner.run["run_dir"])
-        self._watcher = watcher(run_dir, self, self._owner.at, self._owner.post, self._clock, self._errands)
+        owner = self._owner
+        self._watcher = watcher(
+            str(self._run_dir), self, at=owner.at, post=owner.post, clock=self._clock, calls=self._calls
+        )
         self._journal.provider(self._settings["provider"])
         self._ready = True
-        if self._adoption is not None:
-            self._adoption.carry_out(self.jobs)
-            self._watcher.soon()
+        if self._recovery is not None:
+            self._recovery.adopt_jobs(self.jobs)
+            self._watcher.check_soon()
         self._decide()
 
     def wake(self) -> None:
-        """The load has changed."""
-        if not self._awake:
-            self._awake = True
-            self._plan(max(self._clock(), self._last + GAP))
+        """The load has changed: decide soon."""
+        if not self._woken:
+            self._woken = True
+            self._plan(max(self._clock(), self._decided_at + GAP))
 
-    def manager_came(self, block: str, manager: str, host: str) -> None:
+    def manager_joined(self, block: str, manager: str, host: str) -> None:
         """A manager is connected and takes tasks."""
-        known = self.blocks.blocks.get(block)
-        if known is not None and known.came is None:
+        known = self.table.blocks.get(block)
+        if known is not None and known.joined_at is None:
             self._journal.joined(block)
-        if not self.blocks.came(block, manager, host, self._clock()) or (known is not None and known.unwanted):
+        if not self.table.manager_joined(block, manager, host, self._clock()) or (known is not None and known.unwanted):
             self._owner.release_block(block)
         elif known is not None and known.held:
             self._owner.hold_block(block, True)
@@ -172,56 +169,56 @@ class ScalingController:
 
     def manager_left(self, block: str, manager: str, reason: str) -> None:
         """A manager has left, was lost, or was refused."""
-        self.blocks.parted(block, manager, reason, self._clock())
-        self._news()
+        self.table.manager_left(block, manager, reason, self._clock())
+        self._changed()
 
     # ----- decisions
 
     def _plan(self, when: float) -> None:
-        if when < self._planned and not self.jobs.over.is_set():
-            self._planned = when
+        if when < self._planned_at and not self.jobs.over.is_set():
+            self._planned_at = when
             self._owner.at(when, self._due)
 
     def _due(self) -> None:
-        if self._clock() >= self._planned and not self.jobs.over.is_set():
-            self._planned = float("inf")
+        if self._clock() >= self._planned_at and not self.jobs.over.is_set():
+            self._planned_at = float("inf")
             self._decide()
 
     def _decide(self) -> None:
         if not self._ready or self.jobs.over.is_set():
             return
-        now = self._last = self._clock()
-        self._awake = False
-        if self.failed:
-            self._wind_up(now)
+        now = self._decided_at = self._clock()
+        self._woken = False
+        if self.stopped:
+            self._decide_nothing(now)
             return
         load = self._owner.load()
-        self.blocks.tick(load, now)
-        picture = self._sight.picture(self.blocks, load, now)
-        pinned = self._sight.pin(picture)
-        if self._sight.pinned != self._pinned:
-            self._pinned = self._sight.pinned
-            self._journal.pinned(self._pinned)
-        self._carry_out(bounded(pinned or self._asked(picture), picture), pinned is not None, now)
+        self.table.tick(load, now)
+        state = self._tracker.state(self.table, load, now)
+        pinned = self._tracker.pinned_decision(state)
+        if self._tracker.pinned != self._journaled_pin:
+            self._journaled_pin = self._tracker.pinned
+            self._journal.pinned(self._journaled_pin)
+        self._carry_out(bounded(pinned or self._ask_strategy(state), state), pinned is not None, now)
         self._flush()
-        times = [self._sight.next_deadline(picture), self.blocks.next_deadline(now)]
-        if self.blocks.alive or load.tasks:
-            times.append(now + min(self._period, max(GAP, self._sight.limits.max_idletime / 2)))
+        times = [self._tracker.next_deadline(state), self.table.next_deadline(now)]
+        if self.table.alive or load.tasks:
+            times.append(now + min(self._period, max(GAP, self._tracker.limits.max_idletime / 2)))
         later = [when for when in times if when is not None]
         if later:
             self._plan(max(now + GAP, min(later)))
 
-    def _wind_up(self, now: float) -> None:
-        """The executor is stopped: only what still runs is ended."""
+    def _decide_nothing(self, now: float) -> None:
+        """The executor is stopped: only end what still runs."""
         self._flush()
-        due = self.blocks.next_deadline(now)
+        due = self.table.next_deadline(now)
         if due is not None:
             self._plan(max(now + GAP, due))
 
-    def _asked(self, picture: ScalingState) -> Decision:
-        """What the strategy says; one that breaks is replaced."""
+    def _ask_strategy(self, state: ScalingState) -> Decision:
+        """The strategy's decision; a strategy that raises is replaced."""
         try:
-            decision = self._strategy.decide(picture)
+            decision = self._strategy.decide(state)
             return Decision(int(decision.add), tuple(decision.release))
         except Exception as error:  # a user's code
             log.exception("the strategy of executor %s broke", self.label)
@@ -235,21 +232,21 @@ class ScalingController:
 
     def _carry_out(self, decision: Decision, pinned: bool, now: float) -> None:
         for name in decision.release:
-            block = self.blocks.alive[name]
+            block = self.table.alive[name]
             idle = "it was idle" if block.managers else "it was not needed any more"
             self._release(block, "there were more blocks than asked for" if pinned else idle, now)
-        for _ in range(min(decision.add, self.blocks.room(now))):
-            self.jobs.submit(self.blocks.request(now))
+        for _ in range(min(decision.add, self.table.requests_allowed(now))):
+            self.jobs.submit(self.table.request(now))
 
     def _release(self, block: Block, reason: str, now: float) -> None:
-        self.blocks.drain(block, now, reason)
+        self.table.drain(block, now, reason)
         if block.managers:
             self._owner.release_block(block.id)
 
-    def _news(self) -> None:
+    def _changed(self) -> None:
         """A job or a manager has changed, perhaps by our own wish."""
         if self._watcher is not None:
-            self._watcher.soon()
+            self._watcher.check_soon()
         self._flush()
         self.wake()
 
@@ -257,34 +254,35 @@ class ScalingController:
         if not self._ready:
             return
         self.jobs.flush()
-        block = self.blocks.stop
-        if block is not None and not self.failed:
+        starts = self.table.failed_starts
+        block = starts.stopped_by
+        if block is not None and not self.stopped:
             output = f"{self.jobs.stem(block)}.stderr"
-            self._stop(stopped(self.blocks.failures, block.id, block.job, block.reason, output))
+            self._stop(stop_sentence(starts.count, block.id, block.job, block.reason, output))
 
-    # ----- watching (Member)
+    # ----- watching (WatchedExecutor)
 
     @property
     def runner(self) -> Runner:
-        """The scheduler of its jobs."""
+        """The runner of its jobs."""
         return self.jobs.runner
 
-    def watched(self) -> tuple[list[str], bool]:
-        """Jobs that may still change, and whether one is expected to."""
+    def watched_jobs(self) -> tuple[list[str], bool]:
+        """Jobs that may still change, and whether one is expected to change soon."""
         if self.jobs.over.is_set():
             return [], False
-        alive = [block for block in self.blocks.alive.values() if block.job]
+        alive = [block for block in self.table.alive.values() if block.job]
         return [block.job for block in alive], any(not block.managers or block.unwanted for block in alive)
 
-    def status(self, statuses: dict[str, JobStatus], asked: list[str]) -> None:
-        """The scheduler has answered."""
-        self.blocks.heard(statuses, asked, self._clock())
+    def job_statuses(self, statuses: dict[str, JobStatus], asked: list[str]) -> None:
+        """The scheduler has reported the statuses of the jobs ``asked``."""
+        self.table.update_statuses(statuses, asked, self._clock())
         self._flush()
         self.wake()
 
-    def unanswered(self, why: str, times: int) -> None:
-        """It has not."""
-        log.warning("the jobs of executor %s cannot be asked for: %s", self.label, why)
+    def status_failed(self, why: str, times: int) -> None:
+        """The status call has failed; the third failure in a row is shown to the user."""
+        log.warning("the scheduler does not report the jobs of executor %s: %s", self.label, why)
         if times == 3:
             self.jobs.notice(
                 "warning",
@@ -293,29 +291,29 @@ class ScalingController:
             )
 
     def _stop(self, why: str) -> None:
-        """No block can be had: end those that are still asked for, and tell every task."""
-        self.failed = why
+        """No block can be had: end those that are requested, and fail every task."""
+        self.stopped = why
         now = self._clock()
-        for block in list(self.blocks.alive.values()):
+        for block in list(self.table.alive.values()):
             self._release(block, "its executor is stopped", now)
         self._owner.fail(why)
         self._flush()
 
-    # ----- commands of the user; each answers with one sentence
+    # ----- commands of the user; each returns one sentence
 
     def scale(self, number: int) -> str:
         """Bring the executor to this many blocks.
 
         The number holds in place of the strategy, up and down, until so many blocks have come, the work is done and
         they have been idle for ``max_idletime``; then the strategy decides again.  A number below ``min_blocks`` holds
-        until another is given.
+        until the user gives another one.
         """
         self._check_stopped()
-        most = self._sight.limits.max_blocks
+        most = self._tracker.limits.max_blocks
         wanted = max(0, min(number, most))
-        self._sight.pinned = wanted
+        self._tracker.pinned = wanted
         now = self._clock()
-        have = sum(block.alive and not block.unwanted for block in self.blocks.alive.values())
+        have = sum(block.alive and not block.unwanted for block in self.table.alive.values())
         self._decide()
         limited = f" (not {number}: the provider's max_blocks is {most})" if number > most else ""
         blocks = f"{wanted} block{'' if wanted == 1 else 's'}{limited}"
@@ -341,9 +339,9 @@ class ScalingController:
         return f"{which} gets no new tasks until it is released." if hold else f"{which} gets tasks again."
 
     def drain(self, name: str) -> str:
-        """Let a block end when it has finished what it holds."""
+        """End a block when it has finished what it holds."""
         block = self._block(name)
-        self._fewer(block)
+        self._want_fewer(block)
         self._release(block, "drained by hand", self._clock())
         self._flush()
         self.wake()
@@ -353,44 +351,45 @@ class ScalingController:
     def cancel(self, name: str) -> str:
         """End a block at once."""
         block = self._block(name)
-        self._fewer(block)
-        self.blocks.end(block, self._clock(), "cancelled by hand")
+        self._want_fewer(block)
+        self.table.end(block, self._clock(), "cancelled by hand")
         self._flush()
         self.wake()
         return f"Block {self.label}/{block.id} is cancelled; the tasks that it held are lost, or tried again elsewhere."
 
-    def _fewer(self, block: Block) -> None:
-        """Who ends a block by hand does not want another in its place, unless there is work for it."""
-        self._sight.floor = 0
-        if self._sight.pinned and not block.unwanted:
-            self._sight.pinned = self._sight.pinned - 1 or None  # none at all is not what was said
+    def _want_fewer(self, block: Block) -> None:
+        """A user who ends a block by hand does not want another in its place, unless there is work for it."""
+        self._tracker.initial = 0
+        if self._tracker.pinned and not block.unwanted:
+            # Ending the last block by hand does not mean "no block from now on", so 0 becomes None.
+            self._tracker.pinned = self._tracker.pinned - 1 or None
 
     def _block(self, name: str) -> Block:
         self._check_stopped()
-        block = self.blocks.alive.get(name)
+        block = self.table.alive.get(name)
         if block is not None:
             return block
-        if name in self.blocks.blocks:
+        if name in self.table.blocks:
             raise ConfigurationError(f"Block {self.label}/{name} has ended.")
-        have = ", ".join(self.blocks.alive) or "none"
+        have = ", ".join(self.table.alive) or "none"
         raise ConfigurationError(f"Executor {self.label} has no block {name!r}; it has {have}.")
 
     def _check_stopped(self) -> None:
-        if self.failed:
-            raise ConfigurationError(f"Executor {self.label} is stopped: {self.failed}")
+        if self.stopped:
+            raise ConfigurationError(f"Executor {self.label} is stopped: {self.stopped}")
         if not self._ready:
             raise ConfigurationError(f"Executor {self.label} is just starting: try again in a moment.")
 
     # ----- the end
 
     def leave(self) -> None:
-        """Begin to cancel every job, without waiting: ``close`` waits.  Twice is safe."""
+        """Begin to cancel every job without waiting; ``close`` waits.  Calling it twice is safe."""
         if not self.jobs.over.is_set():
             self.jobs.over.set()
             now = self._clock()
-            for block in list(self.blocks.alive.values()):
-                self.blocks.end(block, now, _OVER)
-            self.jobs.hurry()
+            for block in list(self.table.alive.values()):
+                self.table.end(block, now, _OVER)
+            self.jobs.settle()
             self._flush()
 
     def close(self, deadline: float) -> None:
@@ -402,18 +401,36 @@ class ScalingController:
             Seconds since the epoch.
         """
         self.leave()
-        while self.blocks.alive and (now := self._clock()) < deadline:
-            due = self.blocks.next_deadline(now)
+        while self.table.alive and (now := self._clock()) < deadline:
+            due = self.table.next_deadline(now)
             self._inbox.wait(max(0.001, min(deadline, deadline if due is None else due) - now))
             self._flush()
-        if self._watcher is not None:
-            self._watcher.leave(self)
-        if self.blocks.alive:
-            self.jobs.say_what_is_left()
+        self.stop_watching()
+        if self.table.alive:
+            self.jobs.report_remaining()
         elif self._ready:
             self.runner.close()
+
+    def stop_watching(self) -> None:
+        """Ask the scheduler about its jobs no longer."""
+        if self._watcher is not None:
+            self._watcher.leave(self)
 
 
 def _number(run: dict[str, object], name: str, default: float) -> float:
     value = run.get(name, default)
     return float(value) if isinstance(value, (int, float)) else default
+
+
+def _nodes(settings: dict[str, Any]) -> int:
+    return int(settings.get("nodes_per_block", 1))
+
+
+def _limits(settings: dict[str, Any], run: dict[str, object]) -> BlockLimits:
+    return BlockLimits(
+        init_blocks=settings["init_blocks"],
+        min_blocks=settings["min_blocks"],
+        max_blocks=settings["max_blocks"],
+        parallelism=settings["parallelism"],
+        max_idletime=_number(run, "max_idletime", 120.0),
+    )

@@ -1,5 +1,4 @@
-"""What the rooms of ``scaling`` tell each other and the DataFlowKernel: the load of an executor, what a strategy
-decides, and what a controller needs of its owner."""
+"""What a scaling controller asks of the DataFlowKernel, and the load of an executor that it gets as the answer."""
 
 from __future__ import annotations
 
@@ -16,52 +15,54 @@ __all__ = ["BlockLoad", "ExecutorLoad", "ScalingOwner"]
 
 
 class BlockLoad(msgspec.Struct, frozen=True):
-    """What the managers of one block are doing."""
+    """What the managers of one block are doing now."""
 
     managers: int
-    """How many are connected."""
+    """Connected managers."""
     workers: int
     tasks: int
-    """Tasks that they hold."""
+    """Tasks that the managers hold."""
     idle_since: float | None
-    """Since when they hold no task; None while they hold one or none has come."""
+    """Since when the managers hold no task; None while they hold one, and before the first manager joined."""
     held: bool = False
+    """The user wants the block to get no new tasks."""
     draining: bool = False
+    """The managers finish what they hold, and leave."""
 
 
 class ExecutorLoad(msgspec.Struct, frozen=True):
     """The work of one executor now."""
 
     tasks: int
-    """Tasks that wait for it or that it holds, each counted with the worker slots it takes."""
+    """Tasks that wait for the executor or that its managers hold; each counts with the worker slots that it takes."""
     waiting: int
-    """Those of them that no manager holds."""
+    """Those of ``tasks`` that no manager holds."""
     blocks: dict[str, BlockLoad]
-    """By block id; blocks without connected managers are left out."""
+    """The load of each block, by block id; a block without connected managers is missing."""
 
 
 class ScalingOwner(Protocol):
-    """What a controller needs of the DataFlowKernel; all calls come from the loop's thread."""
+    """The DataFlowKernel as a controller sees it; the controller calls from the loop's thread."""
 
     run: dict[str, object]
 
     def event(self, event: Event) -> None:
-        """Tell monitoring."""
+        """Send an event to monitoring."""
 
     def at(self, when: float, call: Callable[[], None]) -> None:
-        """Call at this time (seconds since the epoch), in the loop."""
+        """Call ``call`` in the loop at the time ``when``, in seconds since the epoch."""
 
     def post(self, call: Callable[[], None]) -> None:
-        """Run ``call`` in the loop's thread; safe from any thread."""
+        """Call ``call`` in the loop's thread; safe from any thread."""
 
     def load(self) -> ExecutorLoad:
         """The work of this executor now."""
 
     def release_block(self, block: str) -> None:
-        """Its managers get no more tasks, end those they hold, and leave."""
+        """Give the managers of a block no more tasks, and let them leave when they have finished what they hold."""
 
     def hold_block(self, block: str, hold: bool) -> None:
-        """Its managers get no new tasks (``hold``), or get them again."""
+        """Give the managers of a block no new tasks (``hold`` is True), or give them tasks again."""
 
     def fail(self, why: str) -> None:
-        """No block can be had: fail what waits for this executor, now and later, with this sentence."""
+        """Fail all tasks of this executor, waiting ones and later ones, because it cannot get any block."""

@@ -301,7 +301,7 @@ class Cluster:
             "manager",
             self._folder,
             clock=lambda: self.time.now,
-            errands=VirtualCallRunner(self._life),
+            calls=VirtualCallRunner(self._life),
             runner=self.scheduler,
         )
         controller.start()
@@ -310,8 +310,7 @@ class Cluster:
     def kill(self) -> None:
         """The DataFlowKernel dies: what its managers ran waits again, jobs go on, and managers look for another one."""
         self._life.over = True
-        if self.controller._watcher is not None:
-            self.controller._watcher.leave(self.controller)  # it dies, too, though this process goes on
+        self.controller.stop_watching()  # its watcher dies with it, though this process goes on
         crews, self.crews = self.crews, {}
         for block, crew in crews.items():
             self._waiting += list(crew.running.items())
@@ -406,7 +405,7 @@ class Cluster:
             self._orphaned(block)
             return
         self.crews[block] = _Crew(self.time.now, idle_since=self.time.now)
-        self.controller.manager_came(block, f"m{block}", "node1")
+        self.controller.manager_joined(block, f"m{block}", "node1")
         self._assign()
 
     def manager_goes(self, block: str, reason: str) -> None:

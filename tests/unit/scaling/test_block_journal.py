@@ -10,14 +10,14 @@ import pytest
 
 from parslab.providers.base import Provider
 from parslab.scaling.block_journal import (
-    LOOKS,
-    NAME,
+    FILE_NAME,
+    FIND_ATTEMPTS,
     BlockJournal,
     JournaledBlock,
-    LeftoverJobs,
-    cancel_leftovers,
-    left,
-    leftovers,
+    UnfinishedBlocks,
+    cancel_unfinished_jobs,
+    unfinished_blocks,
+    unfinished_jobs,
 )
 
 if TYPE_CHECKING:
@@ -97,24 +97,24 @@ def written(run_dir: Path, label: str, provider: dict[str, Any]) -> BlockJournal
 
 def test_what_has_not_ended_is_left(tmp_path: Path, provider: dict[str, Any]) -> None:
     written(tmp_path, "big", provider)
-    assert leftovers(tmp_path) == {"big": {"1": "101", "2": ""}}
+    assert unfinished_jobs(tmp_path) == {"big": {"1": "101", "2": ""}}
 
 
 def test_leftovers_are_cancelled_once_and_said(tmp_path: Path, provider: dict[str, Any]) -> None:
     written(tmp_path, "big", provider)
-    said = cancel_leftovers(tmp_path)
+    said = cancel_unfinished_jobs(tmp_path)
     assert NotedProvider.cancelled == [(tmp_path / "blocks", ["101"])]
     assert NotedProvider.closed == 1
     assert "parslab.r1.big.2 was being submitted" in said[0]
     assert said[1] == "The run was killed, so its job 101 of executor big was cancelled."
-    assert cancel_leftovers(tmp_path) == []
+    assert cancel_unfinished_jobs(tmp_path) == []
     assert len(NotedProvider.cancelled) == 1
 
 
 def test_each_executor_has_its_own_provider(tmp_path: Path, provider: dict[str, Any]) -> None:
     for label in ("big", "small"):
         written(tmp_path, label, provider).ended("2", "failed")
-    assert len(cancel_leftovers(tmp_path)) == len(NotedProvider.cancelled) == 2
+    assert len(cancel_unfinished_jobs(tmp_path)) == len(NotedProvider.cancelled) == 2
 
 
 def test_what_cannot_be_cancelled_is_said_and_kept(
@@ -122,33 +122,33 @@ def test_what_cannot_be_cancelled_is_said_and_kept(
 ) -> None:
     written(tmp_path, "big", provider).ended("2", "failed")
     monkeypatch.setattr(NotedProvider, "broken", True)
-    (said,) = cancel_leftovers(tmp_path)
+    (said,) = cancel_unfinished_jobs(tmp_path)
     assert "job 101 of executor big could not be cancelled (scancel: error: Unable" in said
     monkeypatch.setattr(NotedProvider, "broken", False)
-    assert "was cancelled" in cancel_leftovers(tmp_path)[0]
+    assert "was cancelled" in cancel_unfinished_jobs(tmp_path)[0]
 
 
 def test_a_provider_that_is_gone_is_said(tmp_path: Path) -> None:
     written(tmp_path, "big", {"class": "no_such_module:X", "options": {}}).ended("2", "failed")
-    (said,) = cancel_leftovers(tmp_path)
+    (said,) = cancel_unfinished_jobs(tmp_path)
     assert "could not be cancelled (no_such_module:X cannot be imported" in said
 
 
 def test_a_torn_line_is_left_out(tmp_path: Path, provider: dict[str, Any]) -> None:
     written(tmp_path, "big", provider)
-    path = tmp_path / NAME
+    path = tmp_path / FILE_NAME
     path.write_bytes(path.read_bytes() + b'{"event": "ended", "executor": "big", "blo')
-    assert leftovers(tmp_path)["big"]["1"] == "101"
+    assert unfinished_jobs(tmp_path)["big"]["1"] == "101"
 
 
 def test_no_journal_is_no_leftover(tmp_path: Path) -> None:
-    assert leftovers(tmp_path) == {}
-    assert cancel_leftovers(tmp_path / "nowhere") == []
+    assert unfinished_jobs(tmp_path) == {}
+    assert cancel_unfinished_jobs(tmp_path / "nowhere") == []
 
 
 def test_the_journal_is_its_owners_alone(tmp_path: Path, provider: dict[str, Any]) -> None:
     written(tmp_path, "big", provider)
-    assert (tmp_path / NAME).stat().st_mode & 0o077 == 0
+    assert (tmp_path / FILE_NAME).stat().st_mode & 0o077 == 0
 
 
 def test_a_journal_that_cannot_be_written_stops_nothing(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -172,10 +172,12 @@ def test_a_job_that_was_being_submitted_is_found_by_its_name_and_cancelled(
 ) -> None:
     written(tmp_path, "big", finding)
     monkeypatch.setattr(NotedProvider, "named", {"parslab.r1.big.2": "102"})
-    monkeypatch.setattr(NotedProvider, "arrives", LOOKS)
-    assert cancel_leftovers(tmp_path) == ["The run was killed, so its jobs 101, 102 of executor big were cancelled."]
+    monkeypatch.setattr(NotedProvider, "arrives", FIND_ATTEMPTS)
+    assert cancel_unfinished_jobs(tmp_path) == [
+        "The run was killed, so its jobs 101, 102 of executor big were cancelled."
+    ]
     assert NotedProvider.cancelled == [(tmp_path / "blocks", ["101", "102"])]
-    assert cancel_leftovers(tmp_path) == []
+    assert cancel_unfinished_jobs(tmp_path) == []
 
 
 def test_one_that_was_found_and_not_cancelled_is_known_by_its_number(
@@ -185,24 +187,24 @@ def test_one_that_was_found_and_not_cancelled_is_known_by_its_number(
     monkeypatch.setattr(NotedProvider, "named", {"parslab.r1.big.2": "102"})
     with monkeypatch.context() as patch:
         patch.setattr(NotedProvider, "broken", True)
-        assert "its job 102 of executor big could not be cancelled (scancel" in cancel_leftovers(tmp_path)[0]
-    assert leftovers(tmp_path) == {"big": {"2": "102"}}
-    assert "was cancelled" in cancel_leftovers(tmp_path)[0]
+        assert "its job 102 of executor big could not be cancelled (scancel" in cancel_unfinished_jobs(tmp_path)[0]
+    assert unfinished_jobs(tmp_path) == {"big": {"2": "102"}}
+    assert "was cancelled" in cancel_unfinished_jobs(tmp_path)[0]
 
 
 def test_one_that_is_not_there_is_named(
     tmp_path: Path, finding: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     written(tmp_path, "big", finding).ended("1", "failed")
-    assert cancel_leftovers(tmp_path) == [
+    assert cancel_unfinished_jobs(tmp_path) == [
         "Executor big: parslab.r1.big.2 was being submitted when the run was killed (there is none in the scheduler's "
         "queue now); a job of this name that still comes finds the run over, and ends."
     ]
-    assert NotedProvider.looked == LOOKS
+    assert NotedProvider.looked == FIND_ATTEMPTS
     (other := tmp_path / "other").mkdir()
     written(other, "big", finding)
     monkeypatch.setattr(NotedProvider, "mute", True)
-    assert "(squeue failed: no contact)" in cancel_leftovers(other)[0]
+    assert "(squeue failed: no contact)" in cancel_unfinished_jobs(other)[0]
 
 
 # ----- what a DataFlowKernel that is started again is told
@@ -214,20 +216,21 @@ def test_what_is_left_of_an_executor(tmp_path: Path, provider: dict[str, Any]) -
     journal.held("1", True)
     journal.draining("2")
     journal.pinned(4)
-    found = left(tmp_path, "big")
+    found = unfinished_blocks(tmp_path, "big")
     for entry in found.blocks.values():
-        assert entry.asked > 0
-        entry.asked = 0.0
-    assert found == LeftoverJobs(
+        assert entry.requested_at > 0
+        entry.requested_at = 0.0
+    assert found == UnfinishedBlocks(
         provider,
         {
-            "1": JournaledBlock("parslab.r1.big.1", job="101", came=True, held=True),
+            "1": JournaledBlock("parslab.r1.big.1", job="101", joined=True, held=True),
             "2": JournaledBlock("parslab.r1.big.2", draining=True),
         },
         first=3,
         pinned=4,
     )
-    assert left(tmp_path, "small") == LeftoverJobs()
+    assert unfinished_blocks(tmp_path, "small") == UnfinishedBlocks()
     journal.held("1", False)
     journal.pinned(None)
-    assert (left(tmp_path, "big").blocks["1"].held, left(tmp_path, "big").pinned) == (False, None)
+    left = unfinished_blocks(tmp_path, "big")
+    assert (left.blocks["1"].held, left.pinned) == (False, None)

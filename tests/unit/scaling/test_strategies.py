@@ -37,7 +37,7 @@ def queued(name: str) -> BlockView:
     return block(name, starting=True)
 
 
-def picture(tasks: int, *blocks: BlockView, quiet: float | None = None, **options: Any) -> ScalingState:
+def state(tasks: int, *blocks: BlockView, quiet: float | None = None, **options: Any) -> ScalingState:
     limits = {key: options.pop(key) for key in list(options) if key in BlockLimits.__slots__}
     return ScalingState(
         now=NOW,
@@ -46,7 +46,7 @@ def picture(tasks: int, *blocks: BlockView, quiet: float | None = None, **option
         blocks=blocks,
         limits=BlockLimits(**{"max_blocks": 10, "max_idletime": 60.0, **limits}),
         slots_per_block=options.pop("slots_per_block", 5),
-        quiet_since=None if quiet is None else NOW - quiet,
+        no_tasks_since=None if quiet is None else NOW - quiet,
         **options,
     )
 
@@ -70,7 +70,7 @@ def picture(tasks: int, *blocks: BlockView, quiet: float | None = None, **option
     ],
 )
 def test_blocks_needed(tasks: int, parallelism: float, slots: int, needed: int) -> None:
-    assert picture(tasks, parallelism=parallelism, slots_per_block=slots).needed == needed
+    assert state(tasks, parallelism=parallelism, slots_per_block=slots).needed == needed
 
 
 # ----- growing
@@ -78,17 +78,17 @@ def test_blocks_needed(tasks: int, parallelism: float, slots: int, needed: int) 
 
 @pytest.mark.parametrize("strategy", [Simple(), AutoScale()])
 def test_what_is_missing_comes_at_once(strategy: Strategy) -> None:
-    assert strategy.decide(picture(20)).add == 4
-    assert strategy.decide(picture(20, block("0", tasks=5), queued("1"))).add == 2
-    assert strategy.decide(picture(20, *map(queued, "0123"))).add == 0
-    assert strategy.decide(picture(0, floor=2)).add == 2
+    assert strategy.decide(state(20)).add == 4
+    assert strategy.decide(state(20, block("0", tasks=5), queued("1"))).add == 2
+    assert strategy.decide(state(20, *map(queued, "0123"))).add == 0
+    assert strategy.decide(state(0, minimum=2)).add == 2
 
 
 @pytest.mark.parametrize("strategy", [Simple(), AutoScale()])
 def test_a_held_block_is_replaced_when_there_is_work(strategy: Strategy) -> None:
     held = block("0", tasks=2, held=True)
-    assert strategy.decide(picture(3, held)).add == 1
-    assert strategy.decide(picture(0, held)) == Decision(0, ())
+    assert strategy.decide(state(3, held)).add == 1
+    assert strategy.decide(state(0, held)) == Decision(0, ())
 
 
 @pytest.mark.parametrize("strategy", [Simple(), AutoScale()])
@@ -96,10 +96,10 @@ def test_never_too_few_and_too_many_in_one_decision(strategy: Strategy) -> None:
     for tasks in range(0, 60, 3):
         for count in range(8):
             blocks = [block(str(n), idle=100.0) for n in range(count)]
-            decision = strategy.decide(picture(tasks, *blocks, quiet=None if tasks else 100.0))
+            decision = strategy.decide(state(tasks, *blocks, quiet=None if tasks else 100.0))
             assert not (decision.add > 0 and decision.release)
             left = count + max(0, decision.add) - len(decision.release)
-            assert left >= picture(tasks).needed
+            assert left >= state(tasks).needed
 
 
 # ----- shrinking
@@ -107,50 +107,50 @@ def test_never_too_few_and_too_many_in_one_decision(strategy: Strategy) -> None:
 
 def test_auto_scale_gives_back_all_idle_blocks_at_once_and_keeps_busy_ones() -> None:
     blocks = (block("0", idle=70.0), block("1", tasks=1), block("2", idle=60.0), block("3", idle=59.0))
-    assert AutoScale().decide(picture(1, *blocks)) == Decision(-3 + 3, ("0", "2"))
+    assert AutoScale().decide(state(1, *blocks)) == Decision(-3 + 3, ("0", "2"))
 
 
 def test_simple_waits_until_everything_is_idle() -> None:
     blocks = (block("0", idle=700.0), block("1", tasks=1))
-    assert Simple().decide(picture(1, *blocks)).release == ()
+    assert Simple().decide(state(1, *blocks)).release == ()
     blocks = (block("0", idle=700.0), block("1", idle=59.0))
-    assert Simple().decide(picture(0, *blocks, quiet=59.0)).release == ()
+    assert Simple().decide(state(0, *blocks, quiet=59.0)).release == ()
     blocks = (block("0", idle=700.0), block("1", idle=60.0))
-    assert Simple().decide(picture(0, *blocks, quiet=60.0)).release == ("0", "1")
+    assert Simple().decide(state(0, *blocks, quiet=60.0)).release == ("0", "1")
 
 
 def test_simple_keeps_a_block_that_has_just_come() -> None:
-    assert Simple().decide(picture(0, block("0", idle=1.0), quiet=500.0)).release == ()
+    assert Simple().decide(state(0, block("0", idle=1.0), quiet=500.0)).release == ()
 
 
 @pytest.mark.parametrize("strategy", [Simple(), AutoScale()])
 def test_the_floor_is_kept(strategy: Strategy) -> None:
     blocks = (block("0", idle=70.0), block("1", idle=80.0), block("2", idle=90.0))
-    assert strategy.decide(picture(0, *blocks, quiet=70.0, floor=1)).release == ("2", "1")
+    assert strategy.decide(state(0, *blocks, quiet=70.0, minimum=1)).release == ("2", "1")
 
 
 @pytest.mark.parametrize("strategy", [Simple(), AutoScale()])
 def test_queued_blocks_go_when_nothing_has_needed_them_for_a_while(strategy: Strategy) -> None:
     blocks = (block("0", tasks=1), queued("1"), queued("2"))
-    assert strategy.decide(picture(1, *blocks, needed_lately=3)).release == ()
-    assert strategy.decide(picture(1, *blocks, needed_lately=2)).release == ("2",)
-    assert strategy.decide(picture(1, *blocks, needed_lately=1)).release == ("2", "1")
+    assert strategy.decide(state(1, *blocks, recently_needed=3)).release == ()
+    assert strategy.decide(state(1, *blocks, recently_needed=2)).release == ("2",)
+    assert strategy.decide(state(1, *blocks, recently_needed=1)).release == ("2", "1")
 
 
 def test_fixed_replaces_what_ended_when_there_is_work() -> None:
-    assert Fixed().decide(picture(9, block("0"), init_blocks=3)).add == 2
-    assert Fixed().decide(picture(0, block("0"), init_blocks=3)).add <= 0
-    assert Fixed().decide(picture(0, block("0", idle=1e6), quiet=1e6)).release == ()
+    assert Fixed().decide(state(9, block("0"), init_blocks=3)).add == 2
+    assert Fixed().decide(state(0, block("0"), init_blocks=3)).add <= 0
+    assert Fixed().decide(state(0, block("0", idle=1e6), quiet=1e6)).release == ()
 
 
 # ----- limits
 
 
 def test_no_decision_breaks_the_limits() -> None:
-    seen = picture(100, queued("0"), queued("1"), leaving=3, max_blocks=10)
+    seen = state(100, queued("0"), queued("1"), ending=3, max_blocks=10)
     assert bounded(Decision(99), seen).add == 5
     assert bounded(Decision(-4, ("0", "0", "gone")), seen) == Decision(0, ("0",))
-    assert bounded(Decision(1), picture(100, *map(queued, "0123456789"))).add == 0
+    assert bounded(Decision(1), state(100, *map(queued, "0123456789"))).add == 0
 
 
 # ----- by name
@@ -159,8 +159,8 @@ def test_no_decision_breaks_the_limits() -> None:
 class Two(Strategy):
     """Always two blocks."""
 
-    def decide(self, picture: ScalingState) -> Decision:
-        return Decision(add=2 - len(picture.usable), release=picture.idle()[2:])
+    def decide(self, state: ScalingState) -> Decision:
+        return Decision(add=2 - len(state.usable), release=state.idle()[2:])
 
 
 @pytest.fixture

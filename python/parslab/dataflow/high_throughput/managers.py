@@ -333,7 +333,7 @@ class ManagerService:
         self._holding.suspects.came(slot.name, hello.host)
         line.send([ManagerAccepted()])
         self.tell(slot, ManagerState.ready)
-        self.controller.manager_came(hello.block, hello.manager, hello.host)
+        self.controller.manager_joined(hello.block, hello.manager, hello.host)
 
     def _misfit(self, hello: ManagerHello) -> str:
         """Why a manager cannot work for this run; empty when it can."""

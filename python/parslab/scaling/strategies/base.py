@@ -1,16 +1,20 @@
-"""What a strategy sees and what it answers: a pure function from a picture of one executor to a decision.
+"""What a strategy gets and what it returns: a pure function from the state of one executor to a decision [core].
 
-[core]  ``controller`` asks when work comes, when something is due and every ``strategy_period``; ``bounded`` keeps any
-decision within the limits of the provider, so a strategy cannot break them.  One of your own is a class like this one,
-named in ``Config(strategy="my_module:ByDay")`` or by an entry point of the group ``parslab.strategies``::
+The controller asks the strategy when work arrives, when something is due, and every ``strategy_period`` seconds.
+``bounded`` keeps each decision within the limits of the provider, so a strategy cannot exceed them.
+
+A strategy of your own is a class like the one below.  Name it in ``Config(strategy="my_module:ByDay")``, or give it a
+name by an entry point of the group ``parslab.strategies`` (see :mod:`parslab.plugins`)::
 
     class ByDay(Strategy):
         \"\"\"Two blocks by day, as many as the work needs by night.\"\"\"
 
-        def decide(self, picture: Picture) -> Decision:
-            day = 8 <= time.localtime(picture.now).tm_hour < 18
-            wanted = min(2, picture.needed) if day else picture.needed
-            return Decision(add=wanted - len(picture.usable), release=picture.idle()[wanted:])
+        def decide(self, state: ScalingState) -> Decision:
+            day = 8 <= time.localtime(state.now).tm_hour < 18
+            wanted = min(2, state.needed) if day else state.needed
+            return Decision(add=wanted - len(state.usable), release=state.idle()[wanted:])
+
+Test it with :class:`parslab.testing.conformance.StrategySuite`.
 """
 
 from __future__ import annotations
@@ -38,61 +42,68 @@ class BlockLimits:
 
 @dataclass(frozen=True, slots=True)
 class BlockView:
-    """One block that has not ended and is not about to."""
+    """A block that has not ended and is not about to end."""
 
     id: str
     starting: bool
-    """No manager of it has come yet: its job waits, or has just begun."""
+    """No manager of it has joined yet: its job waits in a queue, or has just begun."""
     slots: int
-    """Tasks that it can run at a time; those that it will have, as far as is known, while it is starting."""
+    """Tasks that it can run at a time; for a starting block, those that it will run as far as that is known."""
     tasks: int = 0
-    """Slots taken, by running tasks and those that it holds in advance."""
+    """Slots taken by tasks that run and by tasks that it holds in advance."""
     idle_since: float | None = None
-    """Since when its managers hold no task; None while they do or none has come."""
+    """Since when its managers hold no task; None while they hold one, and before the first manager joined."""
     held: bool = False
-    """Somebody has said that it is to get no more tasks."""
+    """The user wants it to get no more tasks."""
 
 
 @dataclass(frozen=True, slots=True)
 class ScalingState:
-    """One executor at one moment."""
+    """The state of one executor at one moment."""
 
     now: float
     tasks: int
-    """Slots wanted: by tasks that wait, and by those that usable blocks hold."""
+    """Slots that tasks want: tasks that wait, and tasks that usable blocks hold."""
     waiting: int
-    """Those of them that no block holds."""
+    """Those of ``tasks`` that no block holds."""
     blocks: tuple[BlockView, ...]
-    """In the order in which they were asked for."""
+    """In the order in which they were requested."""
     limits: BlockLimits
     slots_per_block: int = 0
-    """Slots that one more block brings; 0: unknown until the first has come."""
-    quiet_since: float | None = None
-    """Since when there has been no task; None while there is one."""
-    floor: int = 0
-    """Blocks to be kept though nothing needs them: ``min_blocks``, and ``init_blocks`` until so many have come."""
-    needed_lately: int = 0
-    """The most that ``needed`` has been within the last ``max_idletime``."""
-    leaving: int = 0
+    """Slots that one more block brings; 0 until the first block has shown it."""
+    no_tasks_since: float | None = None
+    """Since when there is no task; None while there is one."""
+    minimum: int = 0
+    """Blocks to keep although no task needs them: ``min_blocks``, or ``init_blocks`` until so many have joined."""
+    recently_needed: int = 0
+    """The largest value of ``needed`` within the last ``max_idletime``."""
+    ending: int = 0
     """Blocks that are about to end, and still count against ``max_blocks``."""
 
     @property
     def usable(self) -> tuple[BlockView, ...]:
-        """Blocks that take tasks, or will."""
+        """Blocks that take tasks, or will take tasks once they have started."""
         return tuple(block for block in self.blocks if not block.held)
 
     @property
     def needed(self) -> int:
-        """Blocks that the tasks of now need, by ``parallelism``: slots for each task at 1, half as many at 0.5, a
-        single block for all at 0.  While it is not known what a block brings, one is enough to find out."""
+        """Blocks that the present tasks need.
+
+        ``parallelism`` sets the number: 1 means a slot for each task, 0.5 half as many slots, 0 one block for all
+        tasks.  While the slots of a block are unknown, one block is enough to find out.
+        """
         if not self.tasks:
             return 0
         if not self.slots_per_block:
             return 1
         return max(1, math.ceil(round(self.tasks * self.limits.parallelism, 6) / self.slots_per_block))
 
+    def quiet_for(self, seconds: float) -> bool:
+        """Whether there has been no task for at least so many seconds."""
+        return self.no_tasks_since is not None and self.now >= self.no_tasks_since + seconds
+
     def idle(self, least: float = 0.0) -> tuple[str, ...]:
-        """Ids of usable blocks that have been idle for at least so many seconds, the longest idle first."""
+        """Ids of usable blocks that have been idle for at least ``least`` seconds, the longest idle first."""
         found = [
             (block.idle_since, block.id)
             for block in self.usable
@@ -101,31 +112,31 @@ class ScalingState:
         return tuple(name for _, name in sorted(found, key=lambda pair: pair[0]))
 
     def starting(self) -> tuple[str, ...]:
-        """Ids of blocks of which no manager has come, the newest first: the last in the scheduler's queue."""
+        """Ids of starting blocks, the newest first: it is the last in the scheduler's queue."""
         return tuple(block.id for block in reversed(self.usable) if block.starting)
 
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What is to be done now."""
+    """What the controller does now."""
 
     add: int = 0
-    """Blocks to ask for; less than 1: none."""
+    """Blocks to request; a number below 1 requests none."""
     release: Sequence[str] = field(default=())
-    """Blocks to give back: those that hold tasks finish them first, those that are queued are cancelled."""
+    """Blocks to give back: a block that holds tasks finishes them first, a block in a queue is cancelled."""
 
 
 class Strategy:
-    """Base of strategies; one instance is made for each executor, without arguments."""
+    """Base of strategies; each executor gets one instance, made without arguments."""
 
-    def decide(self, picture: ScalingState) -> Decision:
-        """What to do.  Called often, in the DataFlowKernel's own thread: it must not wait for anything."""
+    def decide(self, state: ScalingState) -> Decision:
+        """Decide what to do.  The DataFlowKernel's loop calls this often, so it must not wait for anything."""
         raise NotImplementedError
 
 
-def bounded(decision: Decision, picture: ScalingState) -> Decision:
-    """The decision within the limits: no more than ``max_blocks``, nothing twice, no block that is not there."""
-    here = {block.id for block in picture.blocks}
+def bounded(decision: Decision, state: ScalingState) -> Decision:
+    """The decision within the limits: at most ``max_blocks``, each block once, and only blocks that exist."""
+    here = {block.id for block in state.blocks}
     release = tuple(name for name in dict.fromkeys(decision.release) if name in here)
-    room = picture.limits.max_blocks - len(here) - picture.leaving
+    room = state.limits.max_blocks - len(here) - state.ending
     return Decision(max(0, min(decision.add, room)), release)

@@ -1,8 +1,8 @@
-"""The strategies ``none``, ``simple`` and ``htex_auto_scale``: how many blocks there should be, and which may go.
+"""The strategies ``none``, ``simple`` and ``htex_auto_scale`` [core].
 
-[core]  All get missing blocks at once.  A block that is idle, or queued for nothing, is kept for ``max_idletime``
-before it is given back, so that the next cell finds it; then all such blocks go in the same decision.  A block that
-holds a task is never chosen.
+All three request missing blocks at once.  A block that is idle, or that waits in a queue although nothing needs it, is
+kept for ``max_idletime``, so that the next cell finds it.  Then all such blocks go in the same decision.  A block that
+holds a task never goes.
 """
 
 from __future__ import annotations
@@ -13,37 +13,37 @@ __all__ = ["AutoScale", "Fixed", "Simple"]
 
 
 class Fixed(Strategy):
-    """``none``: as many blocks as ``init_blocks``; those that ended come again when there is work."""
+    """``none``: keep ``init_blocks`` blocks; a block that ended is replaced when there is work."""
 
-    def decide(self, picture: ScalingState) -> Decision:
-        wanted = picture.limits.init_blocks if picture.tasks else 0
-        return Decision(add=max(wanted, picture.floor) - len(picture.blocks))
+    def decide(self, state: ScalingState) -> Decision:
+        wanted = state.limits.init_blocks if state.tasks else 0
+        return Decision(add=max(wanted, state.minimum) - len(state.blocks))
 
 
 class Simple(Strategy):
-    """``simple``: blocks come when tasks need them, and all go when there has been no task for ``max_idletime``."""
+    """``simple``: request blocks when tasks need them, release all after ``max_idletime`` without a task."""
 
-    def decide(self, picture: ScalingState) -> Decision:
-        spare = len(picture.usable) - max(picture.needed, picture.floor)
+    def decide(self, state: ScalingState) -> Decision:
+        spare = len(state.usable) - max(state.needed, state.minimum)
         if spare <= 0:
             return Decision(-spare)
-        patience = picture.limits.max_idletime
-        quiet = picture.quiet_since is not None and picture.now >= picture.quiet_since + patience
-        return Decision(release=(*_unneeded(picture), *(picture.idle(patience) if quiet else ()))[:spare])
+        patience = state.limits.max_idletime
+        idle = state.idle(patience) if state.quiet_for(patience) else ()
+        return Decision(release=(*_unneeded(state), *idle)[:spare])
 
 
 class AutoScale(Strategy):
-    """``htex_auto_scale``: as ``simple``, and each block that is idle for ``max_idletime`` goes by itself."""
+    """``htex_auto_scale``: as ``simple``, and release each block that has been idle for ``max_idletime``."""
 
-    def decide(self, picture: ScalingState) -> Decision:
-        spare = len(picture.usable) - max(picture.needed, picture.floor)
+    def decide(self, state: ScalingState) -> Decision:
+        spare = len(state.usable) - max(state.needed, state.minimum)
         if spare <= 0:
             return Decision(-spare)
-        idle = picture.idle(picture.limits.max_idletime)
-        return Decision(release=(*_unneeded(picture), *idle)[:spare])
+        idle = state.idle(state.limits.max_idletime)
+        return Decision(release=(*_unneeded(state), *idle)[:spare])
 
 
-def _unneeded(picture: ScalingState) -> tuple[str, ...]:
-    """Blocks still queued or starting that nothing has needed for ``max_idletime``."""
-    spare = len(picture.usable) - max(picture.needed_lately, picture.floor)
-    return picture.starting()[: max(0, spare)]
+def _unneeded(state: ScalingState) -> tuple[str, ...]:
+    """Blocks that wait in a queue or start, and that nothing has needed for ``max_idletime``."""
+    spare = len(state.usable) - max(state.recently_needed, state.minimum)
+    return state.starting()[: max(0, spare)]

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from parslab.scaling.explain import CHARACTERS, advice, ending, last_words, stopped
+from parslab.scaling.failure_sentences import CHARACTERS, advice, end_of_output, last_lines, stop_sentence
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -45,38 +45,38 @@ def test_advice(words: str, what: str) -> None:
 )
 def test_advice_is_not_given_twice(words: str) -> None:
     assert advice(words) == ""
-    assert stopped(3, "2", "", f"{words}.", "/x").endswith(f"block 2: {words}.")
+    assert stop_sentence(3, "2", "", f"{words}.", "/x").endswith(f"block 2: {words}.")
 
 
 def test_the_end_of_an_output_is_one_line() -> None:
     text = "\n".join(f"line {n}" for n in range(20)) + "\n\n"
-    assert ending(text) == " | ".join(f"line {n}" for n in range(14, 20))
-    assert ending("one\ntwo\n", known="exit status 1: two") == "one"
-    assert len(ending("x" * 5000)) == CHARACTERS + 3
+    assert last_lines(text) == " | ".join(f"line {n}" for n in range(14, 20))
+    assert last_lines("one\ntwo\n", known="exit status 1: two") == "one"
+    assert len(last_lines("x" * 5000)) == CHARACTERS + 3
 
 
 def test_stderr_is_asked_before_stdout(tmp_path: Path) -> None:
     err, out = tmp_path / "e", tmp_path / "o"
-    assert last_words(str(err), str(out)) == ""
+    assert end_of_output(str(err), str(out)) == ""
     out.write_text("loading\n")
-    assert last_words(str(err), str(out)) == "its output: loading"
+    assert end_of_output(str(err), str(out)) == "its output: loading"
     err.write_text("python: command not found\n")
-    assert last_words(str(err), str(out)) == "its output: python: command not found"
-    assert last_words(str(err), str(out), "python: command not found") == ""
+    assert end_of_output(str(err), str(out)) == "its output: python: command not found"
+    assert end_of_output(str(err), str(out), "python: command not found") == ""
 
 
 def test_a_shells_complaint_begins_with_the_name_of_the_script(tmp_path: Path) -> None:
     err = tmp_path / "htex-0.stderr"
     err.write_text(f"{tmp_path}/htex-0.sh: line 4: condaa: command not found\n")
-    assert last_words(str(err), "") == "its output: htex-0.sh: line 4: condaa: command not found"
+    assert end_of_output(str(err), "") == "its output: htex-0.sh: line 4: condaa: command not found"
 
 
 def test_the_sentence_of_a_stopped_executor() -> None:
-    said = stopped(3, "2", "107", "exit status 127: python3: command not found.", "/run/blocks/big-2.stderr")
+    said = stop_sentence(3, "2", "107", "exit status 127: python3: command not found.", "/run/blocks/big-2.stderr")
     assert said == (
         "3 blocks in a row could not start; the last, block 2 (job 107): exit status 127: python3: command not found. "
         "Load or activate Python in worker_init, or name its path with HighThroughputExecutor(python=...). "
         "Its whole output is in /run/blocks/big-2.stderr."
     )
-    refused = stopped(3, "2", "", "sbatch: Invalid account", "/run/blocks/big-2.stderr")
+    refused = stop_sentence(3, "2", "", "sbatch: Invalid account", "/run/blocks/big-2.stderr")
     assert "/run" not in refused, "a job that was never accepted has no output"

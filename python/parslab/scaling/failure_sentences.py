@@ -1,6 +1,6 @@
-"""Why a block did not start, in words that help: the end of its output, and what is usually to be done.
+"""Sentences that explain why a block did not start: the end of its output, and what the user can do [core].
 
-[core] but for ``last_words``, which reads files that may lie on a slow file system, so it runs on an errand.
+Only ``end_of_output`` does I/O: it reads files that may be on a slow file system, so it runs in the background.
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ import re
 
 from parslab.monitoring.jobfiles import tail
 
-__all__ = ["advice", "ending", "full", "last_words", "stopped"]
+__all__ = ["advice", "end_of_output", "last_lines", "queue_is_full", "stop_sentence"]
 
 LINES = 6
 CHARACTERS = 700
 
-_ADVISED = r"would never start it: .*\(|: load this where |; see whether "
-"""Found in words of a provider that tell what to do."""
+_HAS_ADVICE = r"would never start it: .*\(|: load this where |; see whether "
+"""Matches the words of a provider that already say what to do."""
 
 _FULL = r"(?i)MaxSubmit|submit ?limit|too many jobs|queue is full"
 
@@ -43,7 +43,8 @@ _ADVICE = (
         "Correct the module line in worker_init; some sites need `source /etc/profile` before it.",
     ),
     (r"command not found|: not found", "Correct that command in worker_init, or load the module that brings it there."),
-    # Above the others, which its words name as well: "job submit limit, user's size and/or time limits".
+    # This pattern comes before the others, because its words match them too, as in "job submit limit, user's size
+    # and/or time limits".
     (_FULL, "Wait until fewer of your jobs are in the queue."),
     (r"(?i)\baccount\b", "Give the provider an account that you may use."),
     (r"(?i)\b(?:partition|queue)\b", "Give the provider a partition or queue that exists and takes such jobs."),
@@ -58,17 +59,17 @@ _ADVICE = (
     (r"(?i)no space|quota", "Make room there, or choose another run_dir."),
     (r"(?i)timed? ?out|did not answer", "See whether the scheduler is well, then load again."),
 )
-"""The first pattern that is found tells what to do."""
+"""Patterns and advice; the first pattern that matches counts."""
 
 
-def full(words: str) -> bool:
-    """Whether a scheduler refused a job only because there are too many in its queue, which passes."""
+def queue_is_full(words: str) -> bool:
+    """Whether a scheduler refused a job only because its queue holds too many jobs of the user."""
     return re.search(_FULL, words) is not None
 
 
 def advice(words: str) -> str:
-    """What is usually to be done about this, in one sentence; empty where these words say it themselves."""
-    if re.search(_ADVISED, words):
+    """What the user can do about a failure, in one sentence; empty if ``words`` already say it."""
+    if re.search(_HAS_ADVICE, words):
         return ""
     for pattern, what in _ADVICE:
         if re.search(pattern, words):
@@ -76,27 +77,27 @@ def advice(words: str) -> str:
     return "Correct the provider's options or worker_init, then load again; `parslab doctor` tries a configuration."
 
 
-def ending(text: str, known: str = "") -> str:
-    """The last lines of an output, on one line; without those that are part of what is known anyway."""
+def last_lines(text: str, known: str = "") -> str:
+    """The last lines of an output, joined to one line; lines that are part of ``known`` are left out."""
     lines = [line for part in text.splitlines() if (line := part.strip()) and line not in known]
     shown = " | ".join(lines[-LINES:])
     return shown if len(shown) <= CHARACTERS else f"...{shown[-CHARACTERS:]}"
 
 
-def last_words(stderr: str, stdout: str, known: str = "") -> str:
-    """How the output of a job ends: what it said on stderr, or else on stdout; empty when it said nothing new."""
+def end_of_output(stderr: str, stdout: str, known: str = "") -> str:
+    """How the output of a job ends: its stderr, or its stdout if stderr is empty; empty if there is nothing new."""
     for path in (stderr, stdout):
         with contextlib.suppress(OSError):
             text = tail(path)
-            # A shell begins its complaints with the path of the script, which would hide them in a narrow row.
-            words = ending(text.replace(f"{os.path.dirname(path)}/", ""), known)
+            # A shell begins its messages with the path of the script, which would fill a narrow row of the panel.
+            words = last_lines(text.replace(f"{os.path.dirname(path)}/", ""), known)
             if text.strip():
                 return f"its output: {words}" if words else ""
     return ""
 
 
-def stopped(failures: int, block: str, job: str, reason: str, output: str) -> str:
-    """The sentence with which an executor is stopped."""
+def stop_sentence(failures: int, block: str, job: str, reason: str, output: str) -> str:
+    """The sentence that tasks and the user get when an executor stops."""
     which = f"block {block} (job {job})" if job else f"block {block}"
     where = f" Its whole output is in {output}." if job else ""
     why = reason.rstrip(". ") or "no reason is known"

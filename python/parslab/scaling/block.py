@@ -1,0 +1,82 @@
+"""One block: what is known of its job and its managers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from parslab.records.states import ENDED, BlockState
+
+__all__ = ["STARTING", "Block"]
+
+STARTING = frozenset({BlockState.requested, BlockState.queued})
+"""States of a block whose job does not run yet."""
+
+
+@dataclass(slots=True, eq=False)
+class Block:
+    """One block; a time is None until the event has happened."""
+
+    id: str
+    requested_at: float
+    state: BlockState = BlockState.requested
+    job: str = ""
+    """What the scheduler calls its job; empty while that is unknown."""
+    reason: str = ""
+    """Why the block is in its state, in one sentence for the user."""
+    started_at: float | None = None
+    """When its job began to run, as far as we know."""
+    joined_at: float | None = None
+    """When its first manager connected."""
+    proven: bool = False
+    """Its start is a success: a manager has held a task, or has stayed connected long enough."""
+    managers: dict[str, str] = field(default_factory=dict)
+    """The host of each connected manager."""
+    last_departure: str = ""
+    """Why the last manager left, or was refused."""
+    unknown_since: float | None = None
+    """Since when the scheduler does not know its job."""
+    empty_since: float | None = None
+    """Since when its last manager has left."""
+    adopted: bool = False
+    """A DataFlowKernel that was killed requested it, and the scheduler has not confirmed its job since."""
+    awaits_return: bool = False
+    """Managers of it were connected to a DataFlowKernel that was killed, and none is connected to this one yet."""
+    held: bool = False
+    """The user wants it to get no new tasks."""
+    unwanted: bool = False
+    """We are ending it."""
+    cancel_at: float | None = None
+    """When its job must be cancelled."""
+    cancelling: bool = False
+    """The scheduler is being asked to cancel its job."""
+    end_journaled: bool = False
+    """Its end is in the block journal."""
+    late: bool = False
+    """The user has seen that its managers are late."""
+    ended_at: float | None = None
+    count_at: float | None = None
+    """When its failed start counts at the latest, if its output cannot be read before."""
+
+    @property
+    def alive(self) -> bool:
+        """Whether it has not ended."""
+        return self.state not in ENDED
+
+    @property
+    def starting(self) -> bool:
+        """Whether it was requested and no manager has connected yet."""
+        return self.joined_at is None and self.state is not BlockState.draining and self.alive
+
+    @property
+    def may_come(self) -> bool:
+        """Whether it works, or its managers may be about to connect."""
+        return bool(self.managers) or (self.starting and self.state is BlockState.running and not self.late)
+
+    @property
+    def in_queue(self) -> bool:
+        """Whether its job waits in the scheduler's queue, or may still be accepted."""
+        return self.starting and self.state in STARTING
+
+    def story(self) -> str:
+        """Its id and what happened to it, in one line."""
+        return f"block {self.id}, job {self.job or '(none)'}, managers {len(self.managers)}, reason {self.reason!r}"
