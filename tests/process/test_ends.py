@@ -159,13 +159,14 @@ NOTEBOOK = [
     "%load_ext parslab\nparslab.load(Config(executors=[LowLatencyExecutor(workers=2)], run_dir={runs!r}))",
     "@python_app\ndef nap(seconds): time.sleep(seconds); return seconds\nassert nap(0).result() == 0",
     "futures = [nap(600) for _ in range(1000)]\nwhile not futures[0].running(): time.sleep(0.01)",
-    "%%parsl\ntime.sleep(600)",
+    "{cell}",
     "{last}",
 ]
 _NBCLIENT = "import nbclient, nbformat, sys\nnbclient.execute(nbformat.read(sys.argv[1], 4))"
 PROGRAMS: dict[str, list[str]] = {
     "jupyter execute": [sys.executable, "-m", "jupyter", "execute", "{file}"],
     "nbclient": [sys.executable, "-c", _NBCLIENT, "{file}"],
+    "nbconvert": [sys.executable, "-m", "nbconvert", "--execute", "--to", "notebook", "--output", "made", "{file}"],
     "papermill": [sys.executable, "-m", "papermill", "{file}", "{file}.out.ipynb", "--no-progress-bar"],
 }
 
@@ -175,13 +176,55 @@ PROGRAMS: dict[str, list[str]] = {
 def test_a_program_that_runs_a_notebook(house: House, tmp_path: Path, program: str, fails: bool) -> None:
     if program == "papermill":
         pytest.importorskip("papermill", reason="papermill is not installed")
-    words: dict[str, Any] = {"runs": str(house.runs), "last": "1 / 0" if fails else "print('end')"}
-    cells = [nbformat.v4.new_code_cell(text.format(**words)) for text in NOTEBOOK]
+    last, cell = ("1 / 0", "%%parsl\ntime.sleep(600)") if fails else ("print('end')", "pass")
+    words: dict[str, Any] = {"runs": str(house.runs), "last": last, "cell": cell}
+    ended, _ = run_notebook(tmp_path, program, [text.format(**words) for text in NOTEBOOK])
+    assert ended.returncode == (1 if fails else 0), ended.stderr
+    assert ("ZeroDivisionError" in ended.stderr) is fails
+    assert ("the tasks of In [5]: they are cancelled" in ended.stderr) is fails
+    house.must_be_empty(2)
+
+
+def run_notebook(folder: Path, program: str, sources: list[str]) -> tuple[subprocess.CompletedProcess[str], Any]:
+    """Let a program run a notebook of these cells; what it said, and the notebook that it saved (None: none)."""
+    cells = [nbformat.v4.new_code_cell(text) for text in sources]
     spec = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
-    file = tmp_path / "book.ipynb"
+    file = folder / "book.ipynb"
     nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata={**spec, "language_info": {"name": "python"}}), file)
     command = [word.format(file=file) if "{file}" in word else word for word in PROGRAMS[program]]
     ended = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
-    assert ended.returncode == (1 if fails else 0), ended.stderr
-    assert ("ZeroDivisionError" in ended.stderr) is fails
+    saved = next((made for made in (folder / "book.ipynb.out.ipynb", folder / "made.ipynb") if made.exists()), None)
+    return ended, None if saved is None else nbformat.read(saved, 4)
+
+
+LAST_CELLS = [
+    "import parslab\n%load_ext parslab\n"
+    "parslab.load(parslab.Config(executors=[parslab.LowLatencyExecutor(workers=2)], run_dir={runs!r}))",
+    "%%parsl\nimport time\ntime.sleep(1.5)\nprint('the first is done')",
+    "{last}",
+]
+
+
+@pytest.mark.parametrize("program", ["jupyter execute", "nbconvert", "papermill"])
+@pytest.mark.parametrize("last", ["%%parsl\nprint('the last is', 'done')", "print('plain')"], ids=["cell", "plain"])
+def test_the_last_cell_waits_for_the_tasks_of_cells(house: House, tmp_path: Path, program: str, last: str) -> None:
+    """They were cancelled in silence, and the saved notebook said that they were submitted."""
+    sources = [text.format(runs=str(house.runs), last=last) for text in LAST_CELLS]
+    ended, saved = run_notebook(tmp_path, program, sources)
+    assert ended.returncode == 0, ended.stderr
+    assert "cancelled" not in ended.stderr
+    if saved is not None:
+        texts = ["".join(str(output) for output in cell.outputs) for cell in saved.cells]
+        assert "the first is done" in texts[1]
+        assert "[done · In [2]" in texts[1]
+        assert ("the last is done" in texts[2]) is last.startswith("%%parsl")
+        assert "submitted" not in "".join(texts)
+    house.must_be_empty(2)
+
+
+def test_a_last_cell_whose_task_fails_is_an_error_of_the_program(house: House, tmp_path: Path) -> None:
+    sources = [text.format(runs=str(house.runs), last="%%parsl\n1 / 0") for text in LAST_CELLS]
+    ended, _ = run_notebook(tmp_path, "jupyter execute", sources)
+    assert ended.returncode == 1
+    assert "ZeroDivisionError" in ended.stderr
     house.must_be_empty(2)

@@ -71,11 +71,14 @@ class CellSource:
         IPython's name for the cell.
     flags
         The ``__future__`` features in force.
+    raw
+        The cell as the notebook has it.
     """
 
     text: str
     filename: str
     flags: int
+    raw: str = ""
 
     @classmethod
     def of(cls, shell: Any, line: str, body: str) -> CellSource:
@@ -87,7 +90,7 @@ class CellSource:
         ahead = raw.rstrip()[: len(raw.rstrip()) - len(body.rstrip())].splitlines()
         text = "".join(f"# {line}\n" for line in ahead) + shell.transform_cell(body)
         filename = shell.compile.cache(text, shell.displayhook.prompt_count, raw_code=raw)
-        return cls(text, filename, shell.compile.flags & _FUTURE_FLAGS)
+        return cls(text, filename, shell.compile.flags & _FUTURE_FLAGS, raw)
 
     def parse(self) -> ast.Module:
         """The syntax tree; raises CellSyntaxError for everything that Python's compiler finds."""

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from parslab.client.futures.app_future import AppFuture, BaseFuture
     from parslab.records.states import Hue
 
-__all__ = ["CellOutput", "bundle", "install", "plain", "show"]
+__all__ = ["CellOutput", "bundle", "install", "plain", "settle", "show"]
 
 PERIOD = 0.2
 TRACEBACK = 8000
@@ -127,7 +127,7 @@ class CellOutput:
     """
 
     def __init__(self, label: str, live: bool) -> None:
-        self._label = label
+        self.label = label
         self._live = live
         self._begun = time.monotonic()
         self._took: float | None = None
@@ -180,17 +180,22 @@ class CellOutput:
         done = future.done()
         state = future.state.name if done else ("running" if self._text else _SUBMITTED)
         took = "" if self._took is None else duration(self._took)
-        chip = _chip(state, self._label, f"task {future.task_id}", took)
+        chip = _chip(state, self.label, f"task {future.task_id}", took)
         with self._lock:
             text, inner = self._text.plain(), self._text.html()
         style = "margin:0.2em 0;font-family:var(--jp-code-font-family,monospace)"
         output = f'<pre style="{style}">{inner}</pre>' if inner else ""
         trouble = _trouble(future) if done else ""
-        status = f"[{' · '.join(filter(None, (_words(state), self._label, f'task {future.task_id}', took)))}]"
+        status = f"[{' · '.join(filter(None, (_words(state), self.label, f'task {future.task_id}', took)))}]"
         if done and (error := future._failure) is not None and not future.cancelled():
             status += f" {shortened(error.error, 300)}"
         gap = "\n" if text and not text.endswith("\n") else ""
         return {"text/plain": f"{text}{gap}{status}", "text/html": f"<div>{output}{trouble}<div>{chip}</div></div>"}
+
+
+def settle(timeout: float = 2.0) -> None:
+    """Wait until everything that is known has been sent to the front end."""
+    pacer.settle(timeout)
 
 
 def install(shell: Any) -> None:

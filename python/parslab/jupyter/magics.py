@@ -6,6 +6,8 @@ cell as IPython shows any other.
 
 from __future__ import annotations
 
+import atexit
+import sys
 from typing import TYPE_CHECKING, Any
 
 from IPython.core.error import UsageError
@@ -16,10 +18,12 @@ from traitlets.config import Configurable
 
 from parslab.app.origin import calling_cell
 from parslab.client import session
+from parslab.client.process.notebook import notebook_path
 from parslab.errors import ConfigurationError
 from parslab.jupyter import display, relay
 from parslab.jupyter.celltask import CellSource, define_apps, raise_in_cell, submit_cell, user_names
 from parslab.jupyter.commands import run_command
+from parslab.jupyter.headless import is_last_cell
 from parslab.jupyter.interrupts import interrupted_cell
 
 if TYPE_CHECKING:
@@ -94,12 +98,32 @@ class ParslMagics(Configurable):
         super().__init__(**options)
         self.shell = shell
         self._parser = _cell_parser()
+        self._unfinished: dict[AppFuture, display.CellOutput] = {}
+        """The tasks of ``%%parsl`` cells, and what is shown of them."""
 
     def after_cell(self, result: Any) -> None:
-        """A cell has ended: when it was interrupted, say what becomes of its tasks."""
+        """Say what becomes of the tasks of an interrupted cell; wait for cell tasks when the notebook is at its end."""
         said = interrupted_cell(result, self.cancel_on_interrupt)
         if said:
             print(said)
+        elif result.success and is_last_cell(getattr(result.info, "raw_cell", None) or ""):
+            self._wait_for_cells()
+
+    def _wait_for_cells(self) -> None:
+        """Wait until every task of a cell has ended and its output is shown."""
+        for future in list(self._unfinished):
+            _outcome(future)
+        display.settle()
+
+    def _say_what_is_cancelled(self) -> None:
+        """Name the cells whose tasks are cancelled because the kernel of a notebook without a front end ends."""
+        cells = [output.label for future, output in self._unfinished.items() if not future.done()]
+        if cells and not notebook_path():
+            print(
+                f"parslab: the notebook ended before the tasks of {', '.join(cells)}: they are cancelled. "
+                "End the notebook with `%parsl wait` to wait for them.",
+                file=sys.__stderr__,
+            )
 
     def line(self, text: str) -> None:
         """Load, watch and end runs.
@@ -177,7 +201,12 @@ class ParslMagics(Configurable):
         for name in names:
             self.shell.user_ns[name] = future[name]
         output.open(future)
-        if options.wait:
+        if not self._unfinished:
+            atexit.unregister(self._say_what_is_cancelled)
+            atexit.register(self._say_what_is_cancelled)  # before the handler that ends the run, which came earlier
+        self._unfinished[future] = output
+        future.add_done_callback(lambda done: self._unfinished.pop(done, None))
+        if options.wait or is_last_cell(source.raw):
             error = _outcome(future)
             output.close()
             if error is not None:
