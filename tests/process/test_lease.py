@@ -593,7 +593,7 @@ def test_a_guest_of_another_notebook_finds_its_calls_until_its_own_lease_ends(ho
         until(lambda: known(house, facts["run"])["clients"] == 1)
         owner.go_on()
         assert owner.hear()["kept"]
-        until(lambda: "what client 1 has called is not kept any longer" in log_of(house, facts["run"]))
+        until(lambda: "the tasks of client 1 are not kept any longer" in log_of(house, facts["run"]))
         with Kernel(house, guest, "/books/plot.ipynb") as script:
             assert script.hear()["results"] is None
             script.wait()

@@ -317,7 +317,7 @@ def test_a_record_that_was_damaged_costs_what_it_held(house: House, tmp_path: Pa
         assert add(1).result(20) == 1
         error = error_of(first, 20) if first.exception(20) else None
         assert error is None or "CallLost" in str(error)
-        assert any("of its record could not be read" in text for text in notices(dfk))
+        assert any("of its event log could not be read" in text for text in notices(dfk))
 
 
 def test_tasks_of_blocks_run_again_on_the_blocks_that_are_there(house: House, tmp_path: Path) -> None:

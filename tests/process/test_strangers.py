@@ -15,8 +15,8 @@ import pytest
 import parslab
 from parslab import python_app
 from parslab.client.process.launch import find_runs
-from parslab.dataflow.clients.connection import peer_uid
 from parslab.records import panel
+from parslab.wire.unix_sockets import peer_uid
 from tests.process.house import until
 
 _NOBODY = 65534

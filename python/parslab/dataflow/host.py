@@ -1,4 +1,4 @@
-"""What a component of the DataFlowKernel may ask of the process that it runs in.
+"""What a component of the DataFlowKernel may ask of its process, and what the process asks of executors.
 
 A component receives a :class:`Host` in its constructor, and its other collaborators one by one. It never receives the
 whole :class:`parslab.dataflow.kernel.Kernel`: so each component can be read and tested alone, and no import makes a
@@ -7,15 +7,24 @@ cycle. All methods but ``call_soon`` are for the thread of the loop.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+import heapq
+import itertools
+import logging
+from time import time
+from typing import TYPE_CHECKING, Any, Protocol
+
+from parslab.records.events import NoticeRaised
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection, Iterable, Sequence
 
+    from parslab.dataflow.graph.task import Effects, Task
     from parslab.records.events import Event
     from parslab.remote.loop import Loop
 
-__all__ = ["Host"]
+__all__ = ["ExecutorPool", "Host", "LoopHost", "TaskQueue"]
+
+log = logging.getLogger(__name__)
 
 
 class Host(Protocol):
@@ -43,3 +52,115 @@ class Host(Protocol):
 
     def notify(self, level: str, text: str) -> None:
         """Show the user a notice; ``level`` is ``info``, ``warning`` or ``error``."""
+
+    def end_run(self, reason: str) -> None:
+        """End the run after this round of the loop."""
+
+
+class TaskQueue(Protocol):
+    """The tasks of one executor that no worker has yet."""
+
+    @property
+    def waiting(self) -> int:
+        """How many there are."""
+
+    def put(self, tasks: Iterable[Any]) -> None:
+        """Append ready tasks."""
+
+    def put_again(self, tasks: Sequence[Any], now: float) -> None:
+        """Put tasks in front that are tried again."""
+
+    def drop(self, ids: Collection[int]) -> None:
+        """Remove tasks by number."""
+
+
+class ExecutorPool(Protocol):
+    """One executor of the run that has workers, of this host or of others."""
+
+    number: int
+    label: str
+    broken: str
+    """Why the executor will never have a worker; empty while it may have one."""
+
+    @property
+    def queue(self) -> TaskQueue:
+        """Its ready tasks."""
+
+    def assign(self, now: float) -> None:
+        """Send ready tasks to workers."""
+
+    def stop_task(self, task: Task, now: float) -> None:
+        """Stop a cancelled task that a worker has."""
+
+    def fail_waiting(self) -> None:
+        """Fail the ready tasks, if the executor is broken."""
+
+    def forget_code(self, fn: int, message: Any) -> None:
+        """Tell the workers that have a function that no task will call it again."""
+
+    def next_deadline(self) -> float | None:
+        """When :meth:`look` is due; None if it is not needed."""
+
+    def look(self, now: float) -> None:
+        """Probe workers that have been silent."""
+
+    def tell_states(self) -> None:
+        """Emit an event for each worker whose state has changed."""
+
+    def reap(self) -> None:
+        """Handle the end of a child process."""
+
+    def close(self, deadline: float) -> None:
+        """End the workers."""
+
+
+class LoopHost:
+    """The :class:`Host` of a DataFlowKernel process.
+
+    Parameters
+    ----------
+    loop
+        The loop of the process.
+    effects
+        Of the task table: all events of the run are in this list, in the order in which they happened.
+    """
+
+    now = staticmethod(time)
+
+    def __init__(self, loop: Loop, effects: Effects) -> None:
+        self.loop = loop
+        self.call_soon = loop.post
+        self.end_reason = ""
+        """Why the run ends; empty while it does not."""
+        self._effects = effects
+        self._timers: list[tuple[float, int, Callable[[], None]]] = []
+        self._order = itertools.count()
+
+    def call_at(self, when: float, call: Callable[[], None]) -> None:
+        """Run ``call`` in the loop's thread at the time ``when``."""
+        heapq.heappush(self._timers, (when, next(self._order), call))
+
+    def run_timers(self, now: float) -> None:
+        """Run the calls that are due."""
+        timers = self._timers
+        while timers and timers[0][0] <= now:
+            heapq.heappop(timers)[2]()
+
+    def next_deadline(self) -> float | None:
+        """When the next call is due."""
+        return self._timers[0][0] if self._timers else None
+
+    def emit(self, event: Event) -> None:
+        """Pass an event to monitoring."""
+        self._effects.events.append(event)
+
+    def notify(self, level: str, text: str) -> None:
+        """Show the user a notice."""
+        self.emit(NoticeRaised(time(), level, text))
+
+    def end_run(self, reason: str) -> None:
+        """End the run after this round of the loop."""
+        if self.loop.running:
+            log.info("the run ends: %s", reason)
+            self.end_reason = reason
+            self.loop.running = False

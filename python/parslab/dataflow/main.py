@@ -1,12 +1,13 @@
-"""Start and end of the DataFlowKernel process: settings in, doors opened, nothing left behind.
+"""Start and end of the DataFlowKernel process: it reads its settings, serves the run, and leaves nothing behind.
 
-``client.start`` execs it in a session of its own, so no signal of the notebook reaches it.  Its stderr is the log file.
+``client.process.launch`` starts it in a session of its own, so that no signal of the notebook reaches it.  Its stderr
+is the log file.
 """
 
 from __future__ import annotations
 
+import contextlib
 import gc
-import json
 import logging
 import os
 import shutil
@@ -16,23 +17,40 @@ import sys
 import threading
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
+
+import msgspec
 
 from parslab.paths import pid_namespace
+from parslab.wire.run_files import ConnectionInfo, read_settings
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from parslab.dataflow.clients.connection_file import ConnectionFile
+    from parslab.dataflow.kernel import Kernel
+    from parslab.wire.run_files import RunSettings
 
 __all__ = ["main"]
 
 log = logging.getLogger("parslab.dataflow")
 
-_SWEEP = 3.0
+_FIRST_CLEANUP = 3.0
 """Seconds after which a new run looks for dead ones."""
-_SWEEP_AGAIN = 60.0
+_CLEANUP_PERIOD = 60.0
 
 
 def main(path: str, fd: int) -> None:
-    """Serve one run until it is over."""
-    with open(path, encoding="utf-8") as file:
-        settings: dict[str, Any] = json.load(file)
+    """Serve one run until it ends.
+
+    Parameters
+    ----------
+    path
+        Of the settings of the run.
+    fd
+        Descriptor of the socket that joins this process to the client that started it.
+    """
+    settings = read_settings(path)
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     profile = os.environ.get("PARSLAB_PROFILE")
     if profile:
@@ -47,81 +65,106 @@ def main(path: str, fd: int) -> None:
         _serve(settings, fd)
 
 
-def _serve(settings: dict[str, Any], fd: int) -> None:
-    from parslab.cleanup.reaper import Reaper
+def _serve(settings: RunSettings, fd: int) -> None:
     from parslab.dataflow.clients.connection_file import ConnectionFile
-    from parslab.dataflow.graph.values import give_memory_back
     from parslab.dataflow.kernel import Kernel
     from parslab.errors import ConfigurationError
 
-    sockets = Path(settings["sockets"])
-    connection = ConnectionFile(Path(settings["connection"]), _known_to_all(settings))
-    kernel = Kernel(settings, socket.socket(fileno=fd), connection)
+    connection_file = ConnectionFile(Path(settings.connection), _connection_info(settings))
+    kernel = Kernel(settings, socket.socket(fileno=fd), connection_file)
+    with _closing(kernel, connection_file) as failure:
+        try:
+            _start(kernel)
+            kernel.loop.run()
+        except ConfigurationError as error:
+            log.error("the run cannot begin: %s", error)
+            failure.append(str(error))
+        except BaseException:
+            log.exception("the DataFlowKernel ends by an error of its own")
+            failure.append("an error of the DataFlowKernel; see its log")
+            raise
+
+
+@contextlib.contextmanager
+def _closing(kernel: Kernel, connection_file: ConnectionFile) -> Iterator[list[str]]:
+    """Close the run in any case; the block may append a reason for its end."""
+    failure: list[str] = []
+    try:
+        yield failure
+    finally:
+        reason = kernel.end_reason or "".join(failure)
+        try:
+            kernel.close(reason)
+        finally:
+            connection_file.remove()
+            shutil.rmtree(kernel.settings.sockets, ignore_errors=True)
+            log.info("run %s is over: %s", kernel.settings.run, reason)
+
+
+def _start(kernel: Kernel) -> None:
+    """Start everything, what takes longest first."""
+    from parslab.dataflow.graph.values import give_memory_back
+
+    settings = kernel.settings
+    _catch_signals(kernel)
+    if settings.restarts:
+        from parslab.cleanup.dead_runs import end_processes
+
+        # The workers died with the DataFlowKernel that was lost, but not what tasks had started outside their groups.
+        end_processes(settings.run, lost=True)
+    kernel.start_workers()
+    _start_reaper(kernel)
+    give_memory_back()
+    gc.freeze()
+    # Python's usual rounds walk through all tasks again and again while many are there: a third of their cost.
+    # So only what is new is looked at; the kernel collects the rest when it has nothing else to do.
+    gc.set_threshold(50_000, 1_000_000, 1_000_000)
+    kernel.start(Path(settings.sockets))
+    log.info("run %s is up (pid %d)", settings.run, os.getpid())
+    folder = Path(settings.connection).parent
+    threading.Thread(target=_remove_dead_runs, args=(folder,), daemon=True, name="parslab-cleanup").start()
+
+
+def _catch_signals(kernel: Kernel) -> None:
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         kernel.loop.catch(number, lambda n=number: kernel.end(f"it was told to by {n.name}"))  # type: ignore[misc]
     kernel.loop.catch(signal.SIGCHLD, kernel.reap)
+
+
+def _start_reaper(kernel: Kernel) -> None:
+    from parslab.cleanup.reaper import Reaper
+
     try:
-        if settings.get("revived"):
-            from parslab.cleanup.dead_runs import end_processes
-
-            # What tasks of the lost one have started outside the groups of their workers, which have gone with it.
-            end_processes(settings["run"], lost=True)
-        kernel.start_workers()
-        try:
-            kernel.undertaker = Reaper(settings)
-        except OSError as error:
-            log.warning("nobody will bury this run if it is killed together with its notebook: %s", error)
-        give_memory_back()
-        gc.freeze()
-        # Python's usual rounds walk through all tasks again and again while many are there: a third of their cost.
-        # So only what is new is looked at; what is older, by the kernel when it has nothing else to do.
-        gc.set_threshold(50_000, 1_000_000, 1_000_000)
-        kernel.start(sockets)
-        log.info("run %s is up (pid %d)", settings["run"], os.getpid())
-        threading.Thread(
-            target=_sweep, args=(Path(settings["connection"]).parent,), daemon=True, name="parslab-sweep"
-        ).start()
-        kernel.loop.run()
-    except ConfigurationError as error:
-        log.error("the run cannot begin: %s", error)
-        kernel.reason = str(error)
-    except BaseException:
-        log.exception("the DataFlowKernel ends by an error of its own")
-        kernel.reason = kernel.reason or "an error of the DataFlowKernel; see its log"
-        raise
-    finally:
-        try:
-            kernel.close()
-        finally:
-            connection.remove()
-            shutil.rmtree(sockets, ignore_errors=True)
-            log.info("run %s is over: %s", settings["run"], kernel.reason)
+        kernel.reaper = Reaper(msgspec.to_builtins(kernel.settings))
+    except OSError as error:
+        log.warning("no reaper: if this process and its notebook are killed, the run's files stay: %s", error)
 
 
-def _sweep(folder: Path) -> None:
-    """Bury the runs that were killed together with their notebooks, when this one has begun its own work, and when
-    nobody has come back for them."""
+def _remove_dead_runs(folder: Path) -> None:
+    """Remove runs that were killed together with their notebooks, as soon as nobody may come back for them.
+
+    In a thread, because it looks at all processes of the host; a new run first begins its own work.
+    """
     from parslab.cleanup.dead_runs import remove_dead_runs
 
-    time.sleep(_SWEEP)
+    time.sleep(_FIRST_CLEANUP)
     while True:
         remove_dead_runs(folder)
-        time.sleep(_SWEEP_AGAIN)
+        time.sleep(_CLEANUP_PERIOD)
 
 
-def _known_to_all(settings: dict[str, Any]) -> dict[str, Any]:
-    """What the connection file says from beginning to end."""
-    return {
-        "run": settings["run"],
-        "pid": os.getpid(),
-        "host": socket.gethostname(),
-        "space": pid_namespace(),
-        "socket": str(Path(settings["sockets"]) / "dfk.sock"),
-        "run_dir": settings["run_dir"],
-        "package": settings["package"],
-        "notebook": settings.get("notebook", ""),
-        "owner": settings["owner_pid"],
-        "resume": settings.get("resume", False),
-        "digest": settings.get("digest", ""),
-        "started": time.time(),
-    }
+def _connection_info(settings: RunSettings) -> ConnectionInfo:
+    """What the connection file says from beginning to end; the lease is added later."""
+    return ConnectionInfo(
+        run=settings.run,
+        pid=os.getpid(),
+        host=socket.gethostname(),
+        socket=str(Path(settings.sockets) / "dfk.sock"),
+        run_dir=settings.run_dir,
+        pid_namespace=pid_namespace(),
+        package=settings.package,
+        notebook=settings.notebook,
+        resume=settings.resume,
+        digest=settings.digest,
+        started=time.time(),
+    )

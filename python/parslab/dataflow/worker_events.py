@@ -1,71 +1,106 @@
-"""What a pool of workers tells, written into the task table: the DataFlowKernel's half of the bargain in D11.
+"""Applies the events of worker pools to the task table: the DataFlowKernel's implementation of ``PoolOwner``.
 
-The manager of a node has its own half, which turns the same calls into messages.
+The manager of a node has its own implementation, which turns the same calls into messages.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from time import time
+from typing import TYPE_CHECKING, Any
 
 from parslab.dataflow.graph.values import StoredValue
+from parslab.records.events import ExecutorStopped, OutputWritten
 from parslab.wire.messages.worker import Outcome, RunTask
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from parslab.dataflow.clients.registry import ClientRegistry
     from parslab.dataflow.graph.function_registry import FunctionRegistry
     from parslab.dataflow.graph.table import TaskTable
     from parslab.dataflow.graph.task import Task
+    from parslab.dataflow.host import Host
     from parslab.dataflow.persistence.log_writer import LogWriter
-    from parslab.wire.messages.base import DefineFunction, Failure, PackedValue
+    from parslab.records.events import Event
+    from parslab.remote.pool.pool import WorkerPool
+    from parslab.wire.messages.base import Failure, OutputPrinted, PackedValue
     from parslab.wire.stream import Buffer
 
 __all__ = ["WorkerEvents", "run_message"]
 
+_STREAMS = {1: "stdout", 2: "stderr"}
+
 
 class WorkerEvents:
-    """Mixed into the kernel.
+    """Receives what the pools of a run report.
 
-    Attributes
+    Parameters
     ----------
-    table
-        The task graph.
-    codes
-        The functions of the run.
-    record
-        What outlives this process; None where that is not wanted.
+    host
+        The process.
+    run
+        The settings of the run, for the processes of workers.
+    table, functions
+        Of the run.
+    clients
+        Receive the output of the tasks that they follow.
+    log_writer
+        Writes the event log; None if the run has none.
     """
 
-    table: TaskTable
-    codes: FunctionRegistry
-    record: LogWriter | None
+    def __init__(
+        self,
+        host: Host,
+        run: dict[str, Any],
+        *,
+        table: TaskTable,
+        functions: FunctionRegistry,
+        clients: ClientRegistry,
+        log_writer: LogWriter | None,
+    ) -> None:
+        self.loop = host.loop
+        self.run = run
+        self.table = table
+        self._host = host
+        self._clients = clients
+        self._log_writer = log_writer
+        # Pools call these for every task: without another method in between.
+        self.code = functions.message
+        self.message = run_message
 
-    def code(self, fn: int) -> tuple[DefineFunction, Buffer]:
-        """What a worker needs to know before it can run this function."""
-        return self.codes.message(fn)
+    # ----- the loop
 
-    def message(self, task: Task, frames: list[Buffer]) -> RunTask:
-        """The message that carries a task and the values it needs."""
-        return run_message(task, frames)
+    def at(self, when: float, call: Callable[[], None]) -> None:
+        """Run ``call`` in the loop's thread at the time ``when``."""
+        self._host.call_at(when, call)
+
+    def event(self, event: Event) -> None:
+        """Pass an event to monitoring."""
+        self._host.emit(event)
+
+    # ----- tasks
 
     def sent(self, task: Task, now: float, worker: str) -> None:
-        """A task was given to a worker."""
+        """A pool sent a task to a worker."""
         self.table.sent(task, now, worker)
-        if self.record is not None:
-            self.record.moves.append(task.id)
+        log_writer = self._log_writer
+        if log_writer is not None:
+            log_writer.moves.append(task.id)
             if task.attempt:
-                self.record.attempts.append((task.id, task.attempt))
+                log_writer.attempts.append((task.id, task.attempt))
 
     def begun(self, task: Task, since: float, worker: str) -> None:
-        """Its body runs."""
+        """A worker runs the body of a task."""
         self.table.begun(task, since, worker)
 
     def returned(self, task: Task, now: float) -> None:
-        """It came back, not begun."""
+        """A worker returned a task that it had not begun."""
         self.table.returned(task, now)
-        if self.record is not None:
-            self.record.moves.append(~task.id)
+        if self._log_writer is not None:
+            self._log_writer.moves.append(~task.id)
 
     def ended(self, task: Task, outcome: Outcome, frames: list[Buffer], worker: str) -> None:
-        """It has ended on a worker."""
+        """A worker reported how a task ended."""
         if outcome.failure is None:
             value = StoredValue(outcome.inline, frames)
             self.table.succeeded(task, value, outcome.started, outcome.ended, worker)
@@ -73,20 +108,39 @@ class WorkerEvents:
             self.table.failed(task, outcome.failure, outcome.started, outcome.ended, worker)
 
     def failed(self, task: Task, failure: Failure, now: float, worker: str) -> None:
-        """Its worker died, or no worker will ever come."""
+        """A task ended without an outcome: its worker died, or its executor has none."""
         self.table.failed(task, failure, 0.0, now, worker)
 
     def dropped(self) -> None:
-        """An outcome came late or twice."""
+        """A pool dropped an outcome that came late or twice."""
         self.table.dropped += 1
 
     def demands(self, task: Task) -> tuple[int, float]:
-        """A worker of the DataFlowKernel's host runs one task, whatever cores that asks for; its limit holds."""
+        """Return how many workers a task occupies, and the seconds that it may run (0: any).
+
+        A worker of the DataFlowKernel's host runs one task, whatever number of cores the task asks for.
+        """
         return 1, task.spec.max_run_time or 0.0 if task.spec is not None else 0.0
+
+    def printed(self, message: OutputPrinted) -> None:
+        """A task printed something: monitoring and the clients that follow the task receive it."""
+        text = bytes(message.text)
+        self.event(OutputWritten(time(), message.task, _STREAMS[message.stream], text.decode(errors="replace")))
+        task = self.table.tasks.get(message.task)
+        for number in (task.followers if task is not None else None) or ():
+            client = self._clients.connected.get(number)
+            if client is not None:
+                self._clients.send(client, [message])
+
+    def broke(self, pool: WorkerPool) -> None:
+        """An executor has no worker and will never have one."""
+        self._host.notify("error", f"Executor {pool.label} is stopped: {pool.broken}")
+        self.event(ExecutorStopped(time(), pool.label, pool.broken))
+        pool.fail_waiting()
 
 
 def run_message(task: Task, frames: list[Buffer]) -> RunTask:
-    """The message that carries a task; large buffers, its own and those of what it needs, go to ``frames``."""
+    """Build the message that carries a task; large buffers, its own and those of its inputs, go to ``frames``."""
     frames.extend(task.frames)
     values: tuple[PackedValue, ...] = ()
     if task.needs:

@@ -1,6 +1,6 @@
-"""Questions and orders of panels, and of users through the handle of a run: who carries out which [shell].
+"""Carries out the requests of panels, and of users through the handle of a run [shell].
 
-Monitoring answers questions by itself; what changes something comes back from it as a command.
+Monitoring answers questions by itself.  It returns what changes something as a command, which is carried out here.
 """
 
 from __future__ import annotations
@@ -10,101 +10,125 @@ from typing import TYPE_CHECKING
 
 from parslab.dataflow.graph.cancellation import cancel
 from parslab.dataflow.graph.explain import explain
-from parslab.errors import ConfigurationError, ParslabError
+from parslab.errors import ParslabError
 from parslab.monitoring.monitor import Monitor
 from parslab.records.panel import (
     BlockActionRequest,
+    CancelRequest,
     CheckpointRequest,
     ExplainRequest,
     LingerRequest,
     RetryRequest,
     ScaleRequest,
 )
-from parslab.remote.pool.pool import WorkerPool
 from parslab.wire.messages.client import PanelReply, PanelRequest, PanelUpdate
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
     from parslab.dataflow.clients.connection import ClientConnection
-    from parslab.dataflow.kernel import Kernel
+    from parslab.dataflow.clients.panel_feed import PanelFeed
+    from parslab.dataflow.clients.presence import Presence
+    from parslab.dataflow.clients.registry import ClientRegistry
+    from parslab.dataflow.clients.retry_service import RetryService
+    from parslab.dataflow.graph.memo import Memo
+    from parslab.dataflow.graph.table import TaskTable
+    from parslab.dataflow.host import Host
+    from parslab.dataflow.persistence.checkpointing import Checkpointing
 
 __all__ = ["ClientCommands"]
 
 
 class ClientCommands:
-    """What a run does when it is told to."""
+    """Carries out the commands of a run's clients.
 
-    def __init__(self, kernel: Kernel) -> None:
-        self._kernel = kernel
+    Parameters
+    ----------
+    host
+        The process.
+    clients, table, memo
+        Of the run.
+    panel_feed
+        Answers questions.
+    presence
+        How long the run outlives its clients.
+    retry_service
+        Retries tasks.
+    checkpointing
+        Writes checkpoints.
+    block_command
+        Carries out a command about blocks, and returns what was done in a sentence.
+    reasons
+        Called with a task's number: each may know why the task ran.
+    """
 
-    def asked(self, client: ClientConnection, message: PanelRequest) -> None:
-        """A question of the panel protocol, from a panel behind a client or from the client itself."""
-        kernel, monitor = self._kernel, self._kernel.monitor
+    def __init__(
+        self,
+        host: Host,
+        *,
+        clients: ClientRegistry,
+        table: TaskTable,
+        memo: Memo,
+        panel_feed: PanelFeed,
+        presence: Presence,
+        retry_service: RetryService,
+        checkpointing: Checkpointing,
+        block_command: Callable[[ScaleRequest | BlockActionRequest], str],
+        reasons: Iterable[Callable[[int], str | None]],
+    ) -> None:
+        self._host = host
+        self._clients = clients
+        self._table = table
+        self._memo = memo
+        self._panel_feed = panel_feed
+        self._presence = presence
+        self._retry_service = retry_service
+        self._checkpointing = checkpointing
+        self._block_command = block_command
+        self._reasons = reasons
 
-        def answer_of(text: bytes) -> PanelReply | PanelUpdate:
-            return PanelReply(message.ask, text) if message.ask else PanelUpdate(text)
+    def handle(self, client: ClientConnection, request: PanelRequest) -> None:
+        """Answer a request of the panel protocol, from a panel behind a client or from the client itself."""
 
-        def reply(text: bytes) -> None:
-            answer = answer_of(text)
-            kernel.loop.post(lambda: kernel.send(client, [answer]) if client.number in kernel.clients else None)
+        def encoded(text: bytes) -> PanelReply | PanelUpdate:
+            return PanelReply(request.ask, text) if request.ask else PanelUpdate(text)
 
-        assert monitor is not None
-        kernel.tell_monitor()
-        for pool in kernel.pools.values():
-            pool.tell_states()
-        kernel.tell_monitor()
-        command = monitor.request(message.text, time(), reply)
-        if isinstance(command, LingerRequest):
-            reply(Monitor.command_reply(command.request_id, kernel.attendance.keep(command.seconds)))
-        elif isinstance(command, RetryRequest):
+        def reply(text: bytes) -> None:  # called in any thread
+            self._host.call_soon(lambda: self._send(client, encoded(text)))
 
-            def told(text: bytes) -> None:  # behind what it tells of
-                kernel.table.out.replies.append((client.number, answer_of(text), []))
+        def reply_in_order(text: bytes) -> None:
+            # Behind the replies of the table: the client first learns what became of its tasks, then that it is done.
+            self._table.out.replies.append((client.number, encoded(text), []))
 
-            kernel.mending.order(command, client, bool(message.ask), told)
-        elif isinstance(command, (ScaleRequest, BlockActionRequest, ExplainRequest, CheckpointRequest)):
-            try:
-                reply(Monitor.command_reply(command.request_id, self._done(command)))
-            except ParslabError as error:
-                reply(Monitor.error_reply(command.request_id, str(error)))
-        elif command is not None:
-            done = cancel(command, client.number, kernel.table, monitor.view, time())
-            reply(Monitor.command_reply(command.request_id, done))
+        match self._panel_feed.request(request.text, reply):
+            case None:
+                pass  # monitoring has answered
+            case RetryRequest() as command:
+                self._retry_service.retry(command, client, waits=bool(request.ask), reply=reply_in_order)
+            case command:
+                try:
+                    reply(Monitor.command_reply(command.request_id, self._carry_out(command, client)))
+                except ParslabError as error:
+                    reply(Monitor.error_reply(command.request_id, str(error)))
 
-    def _done(self, command: ScaleRequest | BlockActionRequest | ExplainRequest | CheckpointRequest) -> str:
-        """Carry out a command; what was done, in a sentence."""
-        kernel = self._kernel
-        if isinstance(command, ExplainRequest):
-            return explain(command.task, kernel.table, kernel.memo, kernel.reasons)
-        if isinstance(command, CheckpointRequest):
-            return kernel.remembered.checkpoint()
-        return self._about_blocks(command)
+    def _send(self, client: ClientConnection, answer: PanelReply | PanelUpdate) -> None:
+        if client.number in self._clients.connected:
+            self._clients.send(client, [answer])
 
-    def _about_blocks(self, command: ScaleRequest | BlockActionRequest) -> str:
-        """Carry out a command about an executor's blocks, one of them, or one manager by its name.
-
-        Raises
-        ------
-        ConfigurationError
-            It names no executor that has blocks.
-        """
-        controllers = self._kernel.controllers
-        if isinstance(command, BlockActionRequest):
-            for pool in self._kernel.pools.values():
-                if not isinstance(pool, WorkerPool) and command.executor in ("", pool.label):
-                    done = pool.command(command.block, command.action)
-                    if done:
-                        return done
-        if not command.executor and len(controllers) == 1:
-            (controller,) = controllers.values()
-        elif command.executor in controllers:
-            controller = controllers[command.executor]
-        else:
-            if not controllers:
-                raise ConfigurationError("No executor of this run has blocks: its workers are those of this host.")
-            wrong = f"Executor {command.executor!r} has no blocks" if command.executor else "Name the executor"
-            raise ConfigurationError(f"{wrong}: those that have blocks are {', '.join(controllers)}.")
-        if isinstance(command, ScaleRequest):
-            return str(controller.scale(command.blocks))
-        if command.action in ("hold", "release"):
-            return str(controller.hold(command.block, command.action == "hold"))
-        return str(controller.drain(command.block) if command.action == "drain" else controller.cancel(command.block))
+    def _carry_out(
+        self,
+        command: LingerRequest | ScaleRequest | BlockActionRequest | ExplainRequest | CheckpointRequest | CancelRequest,
+        by: ClientConnection,
+    ) -> str:
+        """Carry out a command, and return what was done in a sentence."""
+        match command:
+            case LingerRequest():
+                return self._presence.set_linger(command.seconds)
+            case ExplainRequest():
+                return explain(command.task, self._table, self._memo, self._reasons)
+            case CheckpointRequest():
+                return self._checkpointing.checkpoint()
+            case ScaleRequest() | BlockActionRequest():
+                return self._block_command(command)
+            case CancelRequest():
+                return cancel(command, by.number, self._table, self._panel_feed.view, time())

@@ -1,8 +1,8 @@
-"""The connection file of a run [shell]: what others of this user need in order to find it, and how its lease stands.
+"""Writes the connection file of a run: where other processes find the run, and the state of its lease [shell].
 
-``parslab-RUN.json`` in Jupyter's runtime directory, readable by its owner only, replaced as a whole when something
-changes, gone when the run has ended.  Its time of change says when the run was last known to live, which is all that
-another host that shares the file system can know.
+The file lies in Jupyter's runtime folder.  It is replaced when the lease changes, touched as a heartbeat, and removed
+when the run ends.  The time of its last change tells when the run was last alive, which is all that another host that
+shares the file system can know.
 """
 
 from __future__ import annotations
@@ -10,12 +10,16 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from parslab.wire import invitations
+import msgspec
+
+from parslab.wire.run_files import write_connection_info
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from parslab.wire.run_files import ConnectionInfo
 
 __all__ = ["ConnectionFile"]
 
@@ -23,34 +27,55 @@ log = logging.getLogger(__name__)
 
 
 class ConnectionFile:
-    """Writes and removes it.
+    """Writes and removes the connection file of one run.
 
     Parameters
     ----------
     path
-        Where it lies.
-    content
-        What never changes.
+        Path of the file.
+    info
+        What it says; the fields of the lease change later.
     """
 
-    def __init__(self, path: Path, content: dict[str, Any]) -> None:
+    def __init__(self, path: Path, info: ConnectionInfo) -> None:
         self._path = path
-        self._content = content
+        self._info = info
 
-    def write(self, **lease: Any) -> None:
-        """Write it anew; a full disk costs the way in for others, not the run."""
+    def write(
+        self,
+        *,
+        linger: float,
+        away: float | None,
+        ends: float | None,
+        heartbeat_period: float,
+        clients: int,
+        owners: list[int],
+    ) -> None:
+        """Replace the file, with these fields of the lease.
+
+        A full disk costs other processes the way to the run, but not the run itself.
+        """
+        self._info = msgspec.structs.replace(
+            self._info,
+            linger=linger,
+            away=away,
+            ends=ends,
+            heartbeat_period=heartbeat_period,
+            clients=clients,
+            owners=owners,
+        )
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            invitations.write(self._path, {**self._content, **lease})
+            write_connection_info(self._path, self._info)
         except OSError as error:
-            log.warning("no other notebook can attach, %s cannot be written: %s", self._path, error)
+            log.warning("no other notebook can attach, because %s cannot be written: %s", self._path, error)
 
-    def beat(self) -> None:
-        """Show that the run lives."""
+    def touch(self) -> None:
+        """Show that the run is alive."""
         with contextlib.suppress(OSError):
             os.utime(self._path)
 
     def remove(self) -> None:
-        """The run is over."""
+        """Remove the file: the run is over."""
         with contextlib.suppress(OSError):
             self._path.unlink()

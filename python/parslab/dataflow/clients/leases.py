@@ -1,13 +1,16 @@
 """How long a run outlives its clients [core].
 
-Pure: clients come and go, time is an argument, verdicts go out; ``attendance`` carries them out.  A run ends ``linger``
-seconds after its last client has left; with a linger of 0 it ends when its owner does, and guests are told.  What a
-client of a notebook has called is kept as long, so that the notebook's next kernel finds it; what a guest without a
-notebook has called is let go when it leaves, because nobody could come back for it.
+The rule is pure: clients attach and leave, time is an argument, outcomes are returned; ``presence`` carries them out.
 
-The owner is whoever started the run, and every other kernel of the same notebook.  Invariants (``check``):
-- a client is here or gone, never both; those gone are the ones whose calls are kept;
-- ``away`` is a time exactly while nobody is here.
+- A run ends ``linger`` seconds after its last client has left.  With a linger of 0 it ends when its owner leaves.
+- The owners are the client that started the run, and every other kernel of the same notebook.
+- The tasks of a client of a notebook are kept for ``linger`` seconds after it left, so that the notebook's next kernel
+  finds them.
+- The tasks of a guest without a notebook are released when it leaves, because no other client could come for them.
+
+Invariants (``check``):
+- a client is attached or absent, never both; absent clients are those whose tasks are kept;
+- ``away`` is a time exactly while no client is attached.
 """
 
 from __future__ import annotations
@@ -16,25 +19,25 @@ import enum
 
 from parslab.records.spans import said
 
-__all__ = ["FIRST", "Leases", "LeaveOutcome"]
+__all__ = ["FIRST_CLIENT", "Leases", "LeaveOutcome"]
 
-FIRST = 60.0
-"""Seconds that a run waits at least for the first client to come."""
+FIRST_CLIENT = 60.0
+"""Seconds that a run waits at least for its first client."""
 
 
 class LeaveOutcome(enum.Enum):
-    """What becomes of a client that has left."""
+    """What happens to the tasks of a client that left."""
 
     kept = 1
-    """Its calls go on, and what they gave is kept until it is due."""
-    let_go = 2
-    """Nobody can come back for its calls."""
+    """They go on, and their results are kept until the client's lease expires."""
+    released = 2
+    """No other client can come for them: they are dropped."""
     ends = 3
-    """The run ends with it."""
+    """The run ends."""
 
 
-class _Tie:
-    """What ties one client to the run."""
+class _ClientLease:
+    """The lease of one client."""
 
     __slots__ = ("left", "notebook", "owner")
 
@@ -45,120 +48,121 @@ class _Tie:
 
 
 class Leases:
-    """Who is here, who may come back, and until when.
+    """The clients that are attached, those that may return, and until when.
 
     Parameters
     ----------
     linger
-        Seconds that the run outlives its last client; 0: it ends with its owner.
+        Seconds that the run outlives its last client; 0: it ends when its owner leaves.
     notebook
         Path of the notebook that the run was started for; empty for a script.
     now
-        The run begins, and nobody is here yet.
+        When the run begins; no client is attached yet.
     """
 
     def __init__(self, linger: float, notebook: str, now: float) -> None:
         self.linger = linger
         self.notebook = notebook
         self.away: float | None = now
-        """Since when nobody is here."""
+        """Since when no client is attached; None while one is."""
         self._fresh = True
-        self._here: dict[int, _Tie] = {}
-        self._gone: dict[int, _Tie] = {}
+        """No client has attached yet."""
+        self._attached: dict[int, _ClientLease] = {}
+        self._absent: dict[int, _ClientLease] = {}
 
     # ----- what happens
 
     def attached(self, client: int, notebook: str = "", owner: bool = False) -> bool:
-        """A client has come; whether it is an owner."""
+        """A client attaches; return whether it is an owner."""
         owner = owner or (notebook != "" and notebook == self.notebook)
-        self._gone.pop(client, None)
-        self._here[client] = _Tie(notebook, owner)
+        self._absent.pop(client, None)
+        self._attached[client] = _ClientLease(notebook, owner)
         self.away, self._fresh = None, False
         return owner
 
     def left(self, client: int, now: float) -> LeaveOutcome:
-        """A client has gone, however that came."""
-        tie = self._here.pop(client, None)
-        if tie is None:
-            return LeaveOutcome.let_go
-        tie.left = now
-        if not self._here:
+        """A client has left, for whatever reason."""
+        lease = self._attached.pop(client, None)
+        if lease is None:
+            return LeaveOutcome.released
+        lease.left = now
+        if not self._attached:
             self.away = now
         if self.linger <= 0:
-            last_owner = tie.owner and not any(other.owner for other in self._here.values())
-            return LeaveOutcome.ends if last_owner or not self._here else LeaveOutcome.let_go
-        if not tie.owner and not tie.notebook:
-            return LeaveOutcome.let_go
-        self._gone[client] = tie
+            last_owner = lease.owner and not any(other.owner for other in self._attached.values())
+            return LeaveOutcome.ends if last_owner or not self._attached else LeaveOutcome.released
+        if not lease.owner and not lease.notebook:
+            return LeaveOutcome.released
+        self._absent[client] = lease
         return LeaveOutcome.kept
 
-    def keep(self, seconds: float) -> None:
-        """Somebody has said how long the run shall outlive its last client."""
+    def set_linger(self, seconds: float) -> None:
+        """Set how long the run outlives its last client."""
         self.linger = max(0.0, seconds)
 
     # ----- what is due
 
-    def over(self, now: float) -> str:
-        """Why the run ends now; empty while it does not."""
+    def end_reason(self, now: float) -> str:
+        """Return why the run ends now; empty while it does not."""
         end = self.ends
         if end is None or now < end:
             return ""
         return "nobody came" if self._fresh else f"nobody came back within {said(self.linger)} (linger)"
 
     def expired(self, now: float) -> list[int]:
-        """Clients whose calls are not kept any longer; they are forgotten."""
-        due = [number for number, tie in self._gone.items() if self._until(number, tie) <= now]
+        """Return the absent clients whose tasks are not kept any longer, and forget them."""
+        due = [number for number, lease in self._absent.items() if self._kept_until(number, lease) <= now]
         for number in due:
-            del self._gone[number]
+            del self._absent[number]
         return due
 
     @property
     def ends(self) -> float | None:
-        """When the run ends if nobody comes; None while somebody is here."""
+        """When the run ends if no client attaches before; None while one is attached."""
         if self.away is None:
             return None
-        return self.away + (max(self.linger, FIRST) if self._fresh else self.linger)
+        return self.away + (max(self.linger, FIRST_CLIENT) if self._fresh else self.linger)
 
     def next_deadline(self) -> float | None:
         """When something is due, if nothing happens before."""
-        times = [until for n, tie in self._gone.items() if (until := self._until(n, tie)) != float("inf")]
+        times = [until for n, one in self._absent.items() if (until := self._kept_until(n, one)) != float("inf")]
         if self.ends is not None:
             times.append(self.ends)
         return min(times, default=None)
 
-    def _until(self, number: int, tie: _Tie) -> float:
-        """Until when the calls of a client that has gone are kept: for ever while its notebook is here again."""
-        if tie.notebook and any(other.notebook == tie.notebook for other in self._here.values()):
+    def _kept_until(self, number: int, lease: _ClientLease) -> float:
+        """Until when the tasks of an absent client are kept: for ever while its notebook is attached again."""
+        if lease.notebook and any(other.notebook == lease.notebook for other in self._attached.values()):
             return float("inf")
-        ties = [other for n, other in self._gone.items() if n == number or (tie.notebook == other.notebook != "")]
-        return max(other.left for other in ties) + self.linger
+        same = [one for n, one in self._absent.items() if n == number or (lease.notebook == one.notebook != "")]
+        return max(one.left for one in same) + self.linger
 
     # ----- who is there
 
-    def kept(self, notebook: str) -> list[int]:
-        """Clients of this notebook that have gone and whose calls are kept, oldest first."""
-        return sorted(number for number, tie in self._gone.items() if tie.notebook == notebook != "")
+    def absent(self, notebook: str) -> list[int]:
+        """Return the absent clients of this notebook, oldest first."""
+        return sorted(number for number, lease in self._absent.items() if lease.notebook == notebook != "")
 
-    def is_kept(self, client: int) -> bool:
-        """Whether what a client has called is kept though it has gone."""
-        return client in self._gone
+    def is_absent(self, client: int) -> bool:
+        """Whether a client has left and its tasks are kept."""
+        return client in self._absent
 
     def left_at(self, notebook: str) -> float | None:
-        """When the last of those has gone."""
-        return max((tie.left for tie in self._gone.values() if tie.notebook == notebook != ""), default=None)
+        """When the last absent client of this notebook left."""
+        return max((one.left for one in self._absent.values() if one.notebook == notebook != ""), default=None)
 
     def sharers(self, client: int) -> list[int]:
-        """Other clients of the same notebook that are here."""
-        notebook = self._here[client].notebook
-        return [number for number, tie in self._here.items() if number != client and tie.notebook == notebook != ""]
+        """Return the other attached clients of the same notebook."""
+        notebook = self._attached[client].notebook
+        return [n for n, lease in self._attached.items() if n != client and lease.notebook == notebook != ""]
 
     @property
-    def here(self) -> int:
-        """How many clients there are."""
-        return len(self._here)
+    def count(self) -> int:
+        """How many clients are attached."""
+        return len(self._attached)
 
     def check(self) -> None:
         """Verify the invariants; for tests."""
-        assert not self._here.keys() & self._gone.keys()
-        assert (self.away is None) == bool(self._here)
-        assert all(tie.owner or tie.notebook for tie in self._gone.values())
+        assert not self._attached.keys() & self._absent.keys()
+        assert (self.away is None) == bool(self._attached)
+        assert all(lease.owner or lease.notebook for lease in self._absent.values())

@@ -1,8 +1,7 @@
-"""Who is attached to the run [shell]: carries out what ``leases`` decides, on the kernel's loop.
+"""Which clients are attached, and how long the run outlives them [shell]: carries out what ``leases`` decides.
 
-Tells monitoring, the clients and the connection file how the lease stands, wakes the loop when something is due, and
-looks after clients whose process is gone though their socket is still open (a child that was forked by C code holds
-a copy of it).
+It tells monitoring, the clients and the connection file the state of the lease, and sets a timer for its end.  It also
+finds clients whose process is gone though their socket is still open: a child that C code forked holds a copy of it.
 """
 
 from __future__ import annotations
@@ -21,16 +20,22 @@ from parslab.wire.messages.client import PriorTasks, SetLinger
 if TYPE_CHECKING:
     from parslab.dataflow.clients.connection import ClientConnection
     from parslab.dataflow.clients.connection_file import ConnectionFile
-    from parslab.dataflow.kernel import Kernel
+    from parslab.dataflow.clients.log_service import LogService
+    from parslab.dataflow.clients.registry import ClientRegistry
+    from parslab.dataflow.graph.table import TaskTable
+    from parslab.dataflow.host import Host
+    from parslab.wire.run_files import RunSettings
 
 __all__ = ["GONE", "Presence"]
 
 log = logging.getLogger(__name__)
 
 GONE = "it has gone"
-_BEAT = 60.0
-"""Seconds between two signs of life in the connection file, for hosts that only share a file system, and for those who
-want to know since when a run is dead."""
+_HEARTBEAT = 60.0
+"""Seconds between two heartbeats in the connection file.
+
+They are for hosts that only share a file system with us, and tell when a run died.
+"""
 
 
 class Presence:
@@ -38,126 +43,162 @@ class Presence:
 
     Parameters
     ----------
-    kernel
-        Whose clients they are.
+    host
+        The process.
+    settings, clients, table
+        Of the run.
+    log_service
+        Notes in the event log who left, and how long the run stays.
     file
-        The run's connection file; None: nobody is told through one.
+        The run's connection file; None for a run that nobody else finds.
     """
 
-    def __init__(self, kernel: Kernel, file: ConnectionFile | None = None) -> None:
-        self._kernel = kernel
+    def __init__(
+        self,
+        host: Host,
+        settings: RunSettings,
+        *,
+        clients: ClientRegistry,
+        table: TaskTable,
+        log_service: LogService,
+        file: ConnectionFile | None = None,
+    ) -> None:
+        self._host = host
+        self._clients = clients
+        self._table = table
+        self._log_service = log_service
         self._file = file
-        self.leases = Leases(kernel.run.get("linger", 0.0), kernel.run.get("notebook", ""), time())
-        self._due: float | None = None
-        self._beaten = time()
+        self.leases = Leases(settings.linger, settings.notebook, time())
+        self._timer: float | None = None
+        """The time of the next check of the lease."""
+        self._last_heartbeat = time()
 
-    # ----- coming and going
+    # ----- clients attach and leave
 
     def attached(self, client: ClientConnection, notebook: str, host: str, owner: bool = False) -> PriorTasks | None:
-        """A client has introduced itself; answers what its notebook has left here, if it has been here before."""
+        """A client has introduced itself.
+
+        Returns
+        -------
+        PriorTasks or None
+            The tasks of earlier clients of its notebook; None if there were no such clients.
+        """
         now = time()
-        still = self._still(notebook) if notebook else None
+        prior = self._prior_tasks(notebook) if notebook else None
         client.owner = self.leases.attached(client.number, notebook, owner)
         client.notebook = notebook
-        if still is not None:
-            still.sharers = tuple(self._kernel.clients[n].pid for n in self.leases.sharers(client.number))
-        self._kernel.event(ClientAttached(now, client.number, client.pid, host, client.owner, notebook))
-        self._moved(now)
-        return still
+        if prior is not None:
+            prior.sharers = tuple(self._clients.connected[n].pid for n in self.leases.sharers(client.number))
+        self._host.emit(ClientAttached(now, client.number, client.pid, host, client.owner, notebook))
+        self._publish(now)
+        return prior
 
     def left(self, client: ClientConnection, reason: str) -> None:
-        """A client's connection is over."""
-        now, kernel = time(), self._kernel
-        kernel.event(ClientLeft(now, client.number, reason))
-        fate = self.leases.left(client.number, now)
-        if fate is LeaveOutcome.ends:
+        """The connection of a client is over."""
+        now = time()
+        self._host.emit(ClientLeft(now, client.number, reason))
+        outcome = self.leases.left(client.number, now)
+        if outcome is LeaveOutcome.ends:
             whose = "owner" if client.owner else "last client"
             how = f"its {whose}, process {client.pid}, has left" if reason == GONE else f"its {whose} {reason}"
-            kernel.end(how)
-        elif fate is LeaveOutcome.let_go:
-            kernel.keeper.left(client.number)
-            kernel.table.client_left(client.number, now)
-        self._moved(now)
-        if self.leases.away == now and fate is not LeaveOutcome.ends:
+            self._host.end_run(how)
+        elif outcome is LeaveOutcome.released:
+            self._release(client.number, now)
+        self._publish(now)
+        if self.leases.away == now and outcome is not LeaveOutcome.ends:
             log.info(
-                "client %d (process %d) has left (%s) and nobody is attached: the run ends in %s unless somebody comes",
+                "client %d (process %d) has left (%s) and no other client is attached: the run ends in %s unless one "
+                "attaches",
                 client.number, client.pid, reason, said(self.leases.linger),
             )  # fmt: skip
 
-    def keep(self, seconds: float) -> str:
-        """Let the run outlive its last client by so many seconds; says what that means."""
-        self.leases.keep(seconds)
-        self._kernel.keeper.keep(seconds)
+    def set_linger(self, seconds: float) -> str:
+        """Let the run outlive its last client by so many seconds; return a sentence that says so."""
+        self.leases.set_linger(seconds)
+        self._log_service.set_linger(seconds)
         log.info("the run outlives its last client by %s", said(self.leases.linger))
-        self._moved(time())
+        self._publish(time())
         if not self.leases.linger:
             return "The run ends when its notebook's kernel does."
         return f"The run stays for {said(self.leases.linger)} after the last notebook or script has left it."
 
-    def look_after(self, now: float) -> None:
-        """Notice clients whose process is gone (every few seconds)."""
-        for client in list(self._kernel.clients.values()):
-            if client.leashed and client.pid != os.getpid() and not _alive(client.pid):
-                self._kernel.gone(client)
-        if self._file is not None and now >= self._beaten + _BEAT:
-            self._beaten = now
-            self._file.beat()
+    def dead_clients(self) -> list[ClientConnection]:
+        """Return the clients whose process is gone (called every few seconds)."""
+        clients = self._clients.connected.values()
+        return [one for one in clients if one.pid_is_local and one.pid != os.getpid() and not _is_alive(one.pid)]
+
+    def send_heartbeat(self, now: float) -> None:
+        """Touch the connection file when it is time (called every few seconds)."""
+        if self._file is not None and now >= self._last_heartbeat + _HEARTBEAT:
+            self._last_heartbeat = now
+            self._file.touch()
 
     # ----- what follows
 
-    def _moved(self, now: float) -> None:
-        """Tell everybody how the lease stands, and be woken when it ends."""
-        leases, kernel = self.leases, self._kernel
-        kernel.event(LeaseMoved(now, leases.linger, leases.away, leases.ends))
+    def _publish(self, now: float) -> None:
+        """Tell everybody the state of the lease, and set a timer for its end."""
+        leases = self.leases
+        self._host.emit(LeaseMoved(now, leases.linger, leases.away, leases.ends))
         if self._file is not None:
-            owners = [client.pid for client in kernel.clients.values() if client.owner and client.leashed]
-            here = {"clients": leases.here, "owners": owners}
-            self._file.write(linger=leases.linger, away=leases.away, ends=leases.ends, beat=_BEAT, **here)
-        kernel.tell_all(SetLinger(leases.linger))
-        due = leases.next_deadline()
-        if due is not None and (self._due is None or due < self._due):
-            self._due = due
-            kernel.at(due, self._look)
+            clients = self._clients.connected.values()
+            self._file.write(
+                linger=leases.linger,
+                away=leases.away,
+                ends=leases.ends,
+                heartbeat_period=_HEARTBEAT,
+                clients=leases.count,
+                owners=[client.pid for client in clients if client.owner and client.pid_is_local],
+            )
+        self._clients.send_all(SetLinger(leases.linger))
+        self._set_timer()
 
-    def _look(self) -> None:
-        now, kernel = time(), self._kernel
-        self._due = None
-        why = self.leases.over(now)
-        if why:
-            kernel.end(why)
+    def _set_timer(self) -> None:
+        due = self.leases.next_deadline()
+        if due is not None and (self._timer is None or due < self._timer):
+            self._timer = due
+            self._host.call_at(due, self._check)
+
+    def _check(self) -> None:
+        """End the run, or drop the tasks of clients that did not return in time."""
+        now = time()
+        self._timer = None
+        reason = self.leases.end_reason(now)
+        if reason:
+            self._host.end_run(reason)
             return
         for number in self.leases.expired(now):
-            log.info("what client %d has called is not kept any longer", number)
-            kernel.keeper.left(number)
-            kernel.table.client_left(number, now)
-        due = self.leases.next_deadline()
-        if due is not None:
-            self._due = due
-            kernel.at(due, self._look)
+            log.info("the tasks of client %d are not kept any longer", number)
+            self._release(number, now)
+        self._set_timer()
 
-    def _still(self, notebook: str) -> PriorTasks | None:
-        """What clients of this notebook that have gone have left here."""
-        kept = set(self.leases.kept(notebook))
-        if not kept and notebook != self.leases.notebook:
+    def _release(self, number: int, now: float) -> None:
+        """Drop the tasks of a client that cannot return."""
+        self._log_service.client_left(number)
+        self._table.client_left(number, now)
+
+    def _prior_tasks(self, notebook: str) -> PriorTasks | None:
+        """Count the tasks of earlier clients of this notebook that are gone."""
+        absent = set(self.leases.absent(notebook))
+        if not absent and notebook != self.leases.notebook:
             return None
         left = self.leases.left_at(notebook)
-        still = PriorTasks(0.0 if left is None else time() - left)
-        for task in set(self._kernel.table.tasks.values()):
-            if task.client not in kept or task.released:
+        prior = PriorTasks(0.0 if left is None else time() - left)
+        for task in set(self._table.tasks.values()):
+            if task.client not in absent or task.released:
                 continue
             if task.state in FINAL:
                 if task.failure is None:
-                    still.results += 1
+                    prior.results += 1
                 else:
-                    still.failed += 1
+                    prior.failed += 1
             elif task.state in ACTIVE:
-                still.running += 1
+                prior.running += 1
             else:
-                still.waiting += 1
-        return still
+                prior.waiting += 1
+        return prior
 
 
-def _alive(pid: int) -> bool:
+def _is_alive(pid: int) -> bool:
     try:
         os.kill(pid, 0)
     except ProcessLookupError:

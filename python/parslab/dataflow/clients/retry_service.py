@@ -1,17 +1,19 @@
-"""Tasks that somebody wants tried again [shell]: notebooks are asked for mended functions, then the graph reopens.
+"""Retries tasks on request [shell]: asks notebooks for redefined functions, then reopens the tasks.
 
-Orders come from a notebook (``future.retry()``, ``%parsl retry``) or from a panel behind one.  Every notebook that has
-some of the tasks is asked what their apps call now (``RequestDefinitions``) and answers with ``RetryTasks``.  One
-that does not answer
-soon, because a cell holds its interpreter or it is gone, is done without.  What a worker has not let go of is waited
-for.  Owned by the DataFlowKernel's loop.
+A request comes from a notebook (``future.retry()``, ``%parsl retry``) or from a panel behind one:
+
+1. Every notebook that called some of the tasks is asked what their apps call now (``RequestDefinitions``).
+2. It answers with ``RetryTasks``.  The service does not wait long for a notebook that is gone or busy in a cell.
+3. The tasks are reopened, as soon as no worker has one of them any more.
+
+Owned by the DataFlowKernel's loop.
 """
 
 from __future__ import annotations
 
 import itertools
 from time import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from parslab.dataflow.graph.retry_plan import RetryPlan, of_app, plan, reopen
 from parslab.dataflow.persistence.log_format import ReopenedTasks
@@ -21,199 +23,236 @@ from parslab.wire.messages.base import TaskKind
 from parslab.wire.messages.client import RedefinedApp, RequestDefinitions
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from parslab.dataflow.clients.connection import ClientConnection
+    from parslab.dataflow.clients.registry import ClientRegistry
+    from parslab.dataflow.graph.function_registry import FunctionRegistry
+    from parslab.dataflow.graph.table import TaskTable
     from parslab.dataflow.graph.task import Task
+    from parslab.dataflow.host import ExecutorPool, Host
+    from parslab.dataflow.persistence.log_writer import LogWriter
     from parslab.records.panel import RetryRequest
     from parslab.wire.messages.client import RetryTasks
 
-__all__ = ["PATIENCE", "RetryService"]
+__all__ = ["ANSWER_TIMEOUT", "RetryService"]
 
-PATIENCE = 5.0
+ANSWER_TIMEOUT = 5.0
 """Seconds that a notebook has to say what its apps call now."""
 
 
-class _RetryRequest:
-    """Tasks to try again, and what is known of it so far."""
+class _PendingRetry:
+    """Tasks to retry, and what is known about them so far."""
 
-    def __init__(self, ids: list[int], wish: RetryRequest, reply: Callable[[bytes], None]) -> None:
+    def __init__(self, ids: list[int], command: RetryRequest, reply: Callable[[bytes], None]) -> None:
         self.ids = ids
-        self.wish = wish
+        self.command = command
         self.reply = reply
-        self.asked: set[int] = set()
+        self.waiting_for: set[int] = set()
         """Clients that have not answered yet."""
         self.silent: set[int] = set()
         """Clients that did not answer in time."""
-        self.mended: dict[tuple[int, str], RedefinedApp] = {}
-        """By client and origin; the functions by the run's numbers."""
+        self.redefined: dict[tuple[int, str], RedefinedApp] = {}
+        """By client and origin; the functions have the run's numbers."""
         self.bodies: list[int] = []
+        """Tasks whose bodies run in a notebook, which has said that it can run them again."""
         self.changed: dict[str, None] = {}
         """Apps whose tasks call another function from now on."""
 
 
 class RetryService:
-    """All orders of a run that are not carried out yet.
+    """The requests of a run to retry tasks.
 
     Parameters
     ----------
-    kernel
-        The DataFlowKernel.
+    host
+        The process.
+    table, functions, clients, pools
+        Of the run.
+    log_writer
+        Writes the event log; None if the run has none.
+
+    Attributes
+    ----------
+    blocked
+        Requests for tasks that a worker still has; they are tried again after each round of the loop.
     """
 
-    def __init__(self, kernel: Any) -> None:
-        self._kernel = kernel
-        self._orders: dict[int, _RetryRequest] = {}
+    def __init__(
+        self,
+        host: Host,
+        *,
+        table: TaskTable,
+        functions: FunctionRegistry,
+        clients: ClientRegistry,
+        pools: Mapping[int, ExecutorPool],
+        log_writer: LogWriter | None,
+    ) -> None:
+        self._host = host
+        self._table = table
+        self._functions = functions
+        self._clients = clients
+        self._pools = pools
+        self._log_writer = log_writer
+        self._requests: dict[int, _PendingRetry] = {}
         self._numbers = itertools.count(1)
-        self.held_up: list[_RetryRequest] = []
-        """Orders of which a worker still has a task: tried again after each round."""
+        self.blocked: list[_PendingRetry] = []
 
-    def order(self, wish: RetryRequest, by: ClientConnection, waits: bool, reply: Callable[[bytes], None]) -> None:
-        """Somebody wants tasks tried again.
+    def retry(
+        self, command: RetryRequest, by: ClientConnection, *, waits: bool, reply: Callable[[bytes], None]
+    ) -> None:
+        """Retry tasks.
 
         Parameters
         ----------
-        wish
-            Which ones.
+        command
+            Names the tasks.
         by
-            The notebook that it comes from, or through.
+            The client that sent the command.
         waits
-            Whether the notebook itself waits for the answer: then it is there to say what its apps call.
+            Whether that client waits for the reply: then it is not busy, and can say what its apps call.
         reply
             Called with the answer, at once or later.
         """
-        table = self._kernel.table
-        ids = wish.tasks
-        if wish.everything:
+        table = self._table
+        ids = command.tasks
+        if command.everything:
             ids = sorted({task.id for task in table.tasks.values() if task.state in FAILURES})
-        order = _RetryRequest(of_app(table, ids, wish.app) if wish.app else list(ids), wish, reply)
+        request = _PendingRetry(of_app(table, ids, command.app) if command.app else list(ids), command, reply)
         number = next(self._numbers)
-        self._ask(number, order, plan(table, order.ids, here=self._kernel.clients))
-        if not order.asked:
-            self._carry_out(order)
+        self._ask(number, request, plan(table, request.ids, here=self._clients.connected))
+        if not request.waiting_for:
+            self._reopen(request)
             return
-        self._orders[number] = order
+        self._requests[number] = request
         patient = {by.number} if waits else set()
-        self._kernel.at(time() + PATIENCE, lambda: self._late(number, patient))
+        self._host.call_at(time() + ANSWER_TIMEOUT, lambda: self._timed_out(number, patient))
 
-    def _ask(self, number: int, order: _RetryRequest, found: RetryPlan) -> None:
+    def _ask(self, number: int, request: _PendingRetry, found: RetryPlan) -> None:
         """Ask the notebooks what their tasks call now."""
-        kernel = self._kernel
         tasks: dict[int, list[Task]] = {}
         for task in found.tasks:
             tasks.setdefault(task.client, []).append(task)
         for client, own in tasks.items():
             origins = {origin for task in own if (origin := self._origin(task))}
-            at_home = any(task.kind != TaskKind.remote for task in own)
-            if not (origins or at_home):
+            runs_there = any(task.kind != TaskKind.remote for task in own)
+            if not (origins or runs_there):
                 continue
-            if client not in kernel.clients:
-                order.silent.add(client)
+            if client not in self._clients.connected:
+                request.silent.add(client)
                 continue
-            order.asked.add(client)
-            mend = RequestDefinitions(number, [task.id for task in own], sorted(origins))
-            kernel.table.out.replies.append((client, mend, []))
+            request.waiting_for.add(client)
+            message = RequestDefinitions(number, [task.id for task in own], sorted(origins))
+            self._table.out.replies.append((client, message, []))
 
     def _origin(self, task: Task) -> str:
-        return self._kernel.codes.origins[task.fn] if task.kind == TaskKind.remote else ""
+        """Where the function of a task was defined; empty if its notebook cannot tell what it is now."""
+        return self._functions.origins[task.fn] if task.kind == TaskKind.remote else ""
+
+    # ----- notebooks answer, or do not
 
     def answered(self, client: ClientConnection, message: RetryTasks) -> None:
-        """A notebook has said what its apps call now."""
-        order = self._orders.get(message.ask)
-        if order is None or client.number not in order.asked:
+        """A notebook says what its apps call now."""
+        request = self._requests.get(message.ask)
+        if request is None or client.number not in request.waiting_for:
             return
         if message.problem:
-            del self._orders[message.ask]
-            order.reply(Monitor.error_reply(order.wish.request_id, message.problem))
+            del self._requests[message.ask]
+            request.reply(Monitor.error_reply(request.command.request_id, message.problem))
             return
-        order.asked.discard(client.number)
-        order.bodies += message.bodies
-        for mended in message.mended:
-            mended.fn = client.fns[mended.fn]
-            order.mended[client.number, mended.origin] = mended
-        self._go_on(message.ask, order)
+        request.waiting_for.discard(client.number)
+        request.bodies += message.bodies
+        for redefined in message.mended:
+            redefined.fn = client.functions[redefined.fn]
+            request.redefined[client.number, redefined.origin] = redefined
+        self._go_on(message.ask, request)
 
-    def left(self, client: int) -> None:
-        """A notebook has gone."""
-        for number, order in list(self._orders.items()):
-            if client in order.asked:
-                order.asked.discard(client)
-                order.silent.add(client)
-                self._go_on(number, order)
+    def client_left(self, client: int) -> None:
+        """A client has left: its answer will not come."""
+        for number, request in list(self._requests.items()):
+            if client in request.waiting_for:
+                request.waiting_for.discard(client)
+                request.silent.add(client)
+                self._go_on(number, request)
 
-    def _late(self, number: int, patient: set[int]) -> None:
-        order = self._orders.get(number)
-        if order is not None:
-            order.silent |= order.asked - patient
-            order.asked &= patient
-            self._go_on(number, order)
+    def _timed_out(self, number: int, patient: set[int]) -> None:
+        request = self._requests.get(number)
+        if request is not None:
+            request.silent |= request.waiting_for - patient
+            request.waiting_for &= patient
+            self._go_on(number, request)
 
-    def _go_on(self, number: int, order: _RetryRequest) -> None:
-        if not order.asked:
-            del self._orders[number]
-            self._carry_out(order)
+    def _go_on(self, number: int, request: _PendingRetry) -> None:
+        if not request.waiting_for:
+            del self._requests[number]
+            self._reopen(request)
+
+    # ----- tasks run again
 
     def after_round(self) -> None:
-        """See whether workers have let go of what is to run again."""
-        held_up, self.held_up = self.held_up, []
-        for order in held_up:
-            self._carry_out(order)
+        """Try the blocked requests again: workers may have returned the tasks."""
+        blocked, self.blocked = self.blocked, []
+        for request in blocked:
+            self._reopen(request)
 
-    def _carry_out(self, order: _RetryRequest) -> None:
-        table = self._kernel.table
-        found = plan(table, order.ids, order.bodies, self._kernel.clients)
+    def _reopen(self, request: _PendingRetry) -> None:
+        table = self._table
+        found = plan(table, request.ids, request.bodies, self._clients.connected)
         if found.held_up:
-            self.held_up.append(order)
+            self.blocked.append(request)
             return
         cancelled = {task.id for task in found.tasks if task.state is TaskState.cancelled}
-        if cancelled:  # a queue drops what was cancelled only when its turn comes
-            for pool in self._kernel.pools.values():
+        if cancelled:  # a queue drops a cancelled task only when it is the task's turn
+            for pool in self._pools.values():
                 pool.queue.drop(cancelled)
         if found.tasks:
             functions = {task.id: task.fn for task in found.tasks}
-            reopen(table, found, lambda task: self._mended(order, task), time())
-            self._write_down(found, functions)
-        text = _said(order, found)
+            reopen(table, found, lambda task: self._redefined(request, task), time())
+            self._log(found, functions)
+        text = _summary(request, found)
         if found.tasks or not found.refused:
-            order.reply(Monitor.command_reply(order.wish.request_id, text))
+            request.reply(Monitor.command_reply(request.command.request_id, text))
         else:
-            order.reply(Monitor.error_reply(order.wish.request_id, text))
+            request.reply(Monitor.error_reply(request.command.request_id, text))
 
-    def _write_down(self, found: RetryPlan, before: dict[int, int]) -> None:
-        record = self._kernel.record
-        if record is not None:
-            record.write()  # how they ended comes before that they run again
-            mended = tuple((task.id, task.fn) for task in found.tasks if task.fn != before[task.id])
-            record.note(ReopenedTasks([task.id for task in found.tasks], mended))
+    def _log(self, found: RetryPlan, before: dict[int, int]) -> None:
+        """Note in the event log that tasks were reopened, and which of them call another function than before."""
+        if self._log_writer is not None:
+            self._log_writer.write()  # first how the tasks ended, then that they run again
+            changed = tuple((task.id, task.fn) for task in found.tasks if task.fn != before[task.id])
+            self._log_writer.note(ReopenedTasks([task.id for task in found.tasks], changed))
 
-    def _mended(self, order: _RetryRequest, task: Task) -> RedefinedApp | None:
-        mended = order.mended.get((task.client, self._origin(task)))
-        if mended is not None and mended.fn != task.fn:
-            order.changed[task.app] = None
-        return mended
+    def _redefined(self, request: _PendingRetry, task: Task) -> RedefinedApp | None:
+        redefined = request.redefined.get((task.client, self._origin(task)))
+        if redefined is not None and redefined.fn != task.fn:
+            request.changed[task.app] = None
+        return redefined
 
 
-def _said(order: _RetryRequest, found: RetryPlan) -> str:
-    """What was done, in a sentence or two."""
+def _summary(request: _PendingRetry, found: RetryPlan) -> str:
+    """Say in a sentence or two what was done."""
     count = len(found.tasks)
-    said = []
+    sentences = []
     if count:
         others = count - found.asked
         more = f", {others} of them because they hang together with what was asked for" if others else ""
         text = f"{count} task{'s run' if count > 1 else ' runs'} again{more}"
-        if order.changed:
-            text += f"; {' and '.join(order.changed)} as now defined"
-        said.append(f"{text}.")
+        if request.changed:
+            text += f"; {' and '.join(request.changed)} as now defined"
+        sentences.append(f"{text}.")
     elif not found.refused:
-        if order.ids and not order.wish.everything:
-            said.append("These tasks have not ended yet.")
-        else:
-            said.append(f"No task of app {order.wish.app} has failed." if order.wish.app else "No task has failed.")
+        sentences.append(_nothing_to_retry(request))
     if found.refused:
         reasons = list(found.refused.values())
-        said.append(reasons[0])
+        sentences.append(reasons[0])
         if len(reasons) > 1:
-            said.append(f"({len(reasons) - 1} more cannot be tried again.)")
-    if count and order.silent:
-        said.append("The notebook was busy or has gone, so the functions are those of before.")
-    return " ".join(said)
+            sentences.append(f"({len(reasons) - 1} more cannot be tried again.)")
+    if count and request.silent:
+        sentences.append("The notebook was busy or has gone, so the functions are those of before.")
+    return " ".join(sentences)
+
+
+def _nothing_to_retry(request: _PendingRetry) -> str:
+    if request.ids and not request.command.everything:
+        return "These tasks have not ended yet."
+    return f"No task of app {request.command.app} has failed." if request.command.app else "No task has failed."

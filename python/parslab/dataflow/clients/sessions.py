@@ -1,85 +1,116 @@
-"""Clients of a run come, are welcomed, and leave [shell].
+"""The sessions of clients with a run [shell]: accept, introduce, read, and drop.
 
-The owner's socket is inherited, guests come through the listening one; only processes of the same user are let in.
-What a client's leaving means for its tasks is for ``attendance`` to say.
+The owner's socket is inherited, the sockets of guests come through the listening one.  A guest's process must belong
+to our user, whatever the permissions of the folder say.  What a client's leaving means for its tasks is for
+``presence`` to say, what its messages mean for ``requests``.
 """
 
 from __future__ import annotations
 
 import contextlib
-import itertools
 import logging
 import os
-from abc import ABC, abstractmethod
 from collections import deque
-from time import time
 from typing import TYPE_CHECKING, Any
 
-from parslab.dataflow.clients.connection import ClientConnection, peer_pid, peer_uid
 from parslab.dataflow.clients.presence import GONE
 from parslab.errors import InternalError, ProtocolError
-from parslab.records.events import NoticeRaised
-from parslab.wire.messages.base import PROTOCOL, Refused, TaskKind
-from parslab.wire.messages.client import ClientHello, PanelUpdate, Welcome
+from parslab.wire.messages.base import PROTOCOL, Refused
+from parslab.wire.messages.client import ClientHello, Welcome
+from parslab.wire.unix_sockets import listen, peer_pid, peer_uid
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Iterator
+    from pathlib import Path
 
+    from parslab.dataflow.clients.connection import ClientConnection
+    from parslab.dataflow.clients.log_service import LogService
     from parslab.dataflow.clients.presence import Presence
+    from parslab.dataflow.clients.registry import ClientRegistry
+    from parslab.dataflow.clients.requests import ClientRequests
+    from parslab.dataflow.clients.resumption import PriorCallFinder, ReturningClients
     from parslab.dataflow.clients.retry_service import RetryService
-    from parslab.dataflow.high_throughput.managers import ManagerService
-    from parslab.dataflow.persistence.log_service import LogService
-    from parslab.dataflow.persistence.log_writer import LogWriter
-    from parslab.dataflow.resume.resume_from_log import ResumeFromLog
-    from parslab.records.events import Event
-    from parslab.remote.loop import Loop
-    from parslab.remote.pool.pool import WorkerPool
-    from parslab.wire.messages.client import KernelMessage, PriorTasks
-    from parslab.wire.stream import Buffer
+    from parslab.dataflow.clients.unused_functions import UnusedFunctions
+    from parslab.dataflow.host import Host
+    from parslab.wire.messages.client import PriorTasks
+    from parslab.wire.run_files import RunSettings
 
 __all__ = ["Sessions"]
 
 log = logging.getLogger(__name__)
 
 
-class Sessions(ABC):
-    """Mixed into the kernel.
+class Sessions:
+    """The sessions of all clients of a run.
 
-    Attributes
+    Parameters
     ----------
+    host
+        The process.
+    settings
+        Of the run.
+    kinds
+        For each executor its label and where its tasks run.
     clients
-        Those that are here, by number.
+        Holds the attached clients.
+    requests
+        Carries out their messages.
+    presence
+        Decides what their leaving means.
+    log_service
+        Notes them in the event log.
+    retry_service
+        Waits for answers of clients, and must know when they leave.
+    unused_functions
+        Removes the functions of clients that left.
+    failover
+        Handles the clients of a lost DataFlowKernel; None if none was lost.
+    prior_calls
+        Finds earlier calls of a notebook; None if the run has no event log.
     """
 
-    run: dict[str, Any]
-    labels: tuple[str, ...]
-    loop: Loop
-    pools: dict[int, WorkerPool | ManagerService]
-    record: LogWriter | None
-    keeper: LogService
-    heirs: ResumeFromLog | None
-    attendance: Presence
-    mending: RetryService
-    clients: dict[int, ClientConnection]
-    _numbers: Iterator[int]
-    _listener: socket.socket | None
+    def __init__(
+        self,
+        host: Host,
+        settings: RunSettings,
+        kinds: tuple[tuple[str, int], ...],
+        *,
+        clients: ClientRegistry,
+        requests: ClientRequests,
+        presence: Presence,
+        log_service: LogService,
+        retry_service: RetryService,
+        unused_functions: UnusedFunctions,
+        failover: ReturningClients | None,
+        prior_calls: PriorCallFinder | None,
+    ) -> None:
+        self._host = host
+        self._settings = settings
+        self._kinds = kinds
+        self._clients = clients
+        self._requests = requests
+        self._presence = presence
+        self._log_service = log_service
+        self._retry_service = retry_service
+        self._unused_functions = unused_functions
+        self._failover = failover
+        self._prior_calls = prior_calls
+        self._listener: socket.socket | None = None
 
-    @abstractmethod
-    def event(self, event: Event) -> None:
-        """Tell monitoring."""
+    # ----- clients attach
 
-    @abstractmethod
-    def drop_code(self, fn: int) -> None:
-        """A client will not call this function again."""
+    def listen(self, path: Path) -> None:
+        """Let guests attach through a unix socket."""
+        self._listener = listen(path)
+        self._host.loop.watch(self._listener, self._accept)
 
-    def _add_client(self, sock: socket.socket, owner: bool, number: int = -1) -> ClientConnection:
-        sock.setblocking(False)
-        client = ClientConnection(next(self._numbers) if number < 0 else number, sock, owner)
-        if self.record is not None:
+    def add(self, sock: socket.socket, owner: bool, number: int = -1) -> ClientConnection:
+        """Add a client, and read from it; it gets a new number unless it had one before a restart."""
+        client = self._clients.add(sock, owner, number)
+        if self._log_service.writer is not None:
             client.stream.raw = deque()
-        self.clients[client.number] = client
-        self.loop.watch(client.stream, lambda: self._readable(client), lambda: self._flush(client))
+        loop = self._host.loop
+        loop.watch(client.stream, lambda: self._readable(client), lambda: self._clients.flush(client))
         return client
 
     def _accept(self) -> None:
@@ -89,115 +120,91 @@ class Sessions(ABC):
             uid = peer_uid(sock)
             if uid is not None and uid not in (os.getuid(), 0):
                 log.warning("a process of user %d tried to attach and was turned away", uid)
-                self.event(
-                    NoticeRaised(time(), "warning", f"A process of user {uid} tried to attach; it was turned away.")
-                )
+                self._host.notify("warning", f"A process of user {uid} tried to attach; it was turned away.")
                 sock.close()
                 return
-            self._add_client(sock, owner=False)
+            self.add(sock, owner=False)
 
-    def greet(self, client: ClientConnection, hello: ClientHello) -> None:
-        """A guest has introduced itself."""
+    def _introduce(self, client: ClientConnection, hello: ClientHello) -> bool:
+        """A guest has introduced itself: welcome it, or refuse it and return False."""
         if hello.protocol != PROTOCOL:
             reason = (
-                f"This run speaks protocol {PROTOCOL} (parslab {self.run['package']}), you speak {hello.protocol} "
+                f"This run speaks protocol {PROTOCOL} (parslab {self._settings.package}), you speak {hello.protocol} "
                 f"(parslab {hello.package}): use the same version of parslab on both sides."
             )
-            self.send(client, [Refused(reason)])
-            self._left(client, "refused")
-            return
+            self._clients.send(client, [Refused(reason)])
+            self.drop(client, "refused")
+            return False
         client.greeted, client.pid = True, hello.pid
-        client.leashed = peer_pid(client.stream.sock) == hello.pid
-        if self.keeper.second is not None:
-            self.keeper.second.returning(client, hello.client)
-        still = self.attendance.attached(client, hello.notebook, hello.host)
-        self.keeper.joined(client, hello)
-        self._admit(client, still)
+        client.pid_is_local = peer_pid(client.stream.sock) == hello.pid
+        if self._failover is not None:
+            self._failover.rejoin(client, hello.client)
+        prior = self._presence.attached(client, hello.notebook, hello.host)
+        self._log_service.client_joined(client, hello.host, hello.notebook)
+        self.welcome(client, prior)
+        return True
 
-    def renumber(self, client: ClientConnection, number: int) -> None:
-        """A client had another number before its DataFlowKernel was lost."""
-        del self.clients[client.number]
-        client.number = number
-        self.clients[number] = client
-        self.number_from(number + 1)
-
-    def number_from(self, number: int) -> None:
-        """Clients' numbers are never used again."""
-        self._numbers = itertools.count(max(number, next(self._numbers)))
-
-    def _admit(self, client: ClientConnection, still: PriorTasks | None = None) -> None:
-        """Say welcome, when it is known what a kernel that has come back to its notebook may take over."""
-        heirs = self.heirs
-        if heirs is not None and not client.returned and heirs.expected(client.notebook):
-            heirs.come(client, lambda first: self._send_welcome(client, still, first))
+    def welcome(self, client: ClientConnection, prior: PriorTasks | None) -> None:
+        """Send the welcome, as soon as it is known which earlier calls a returning kernel may take over."""
+        finder = self._prior_calls
+        if finder is not None and not client.returned and finder.expected(client.notebook):
+            finder.find(client, lambda first: self._send_welcome(client, prior, first))
         else:
-            self._send_welcome(client, still)
+            self._send_welcome(client, prior)
 
-    def _send_welcome(self, client: ClientConnection, still: PriorTasks | None, first: int = -1) -> None:
-        messages: list[Any] = [self._welcome(client, still, first)]
-        if self.keeper.second is not None:
-            messages.append(self.keeper.second.acked(client))
-        self.send(client, messages)
+    def _send_welcome(self, client: ClientConnection, prior: PriorTasks | None, first: int = -1) -> None:
+        if prior is not None and client.matcher is not None:
+            # Counts results too whose futures the kernel before had dropped.
+            prior.results = max(prior.results, client.matcher.waiting()[0])
+        settings = self._settings
+        messages: list[Any] = [
+            Welcome(client.number, settings.run, PROTOCOL, settings.package, self._kinds, first, prior)
+        ]
+        if self._failover is not None:
+            messages.append(self._failover.acknowledgement(client))
+        self._clients.send(client, messages)
 
-    def _welcome(self, client: ClientConnection, still: PriorTasks | None = None, first: int = -1) -> Welcome:
-        if still is not None and client.adoption is not None:  # also what the kernel before had let go of
-            still.results = max(still.results, client.adoption.waiting()[0])
-        kinds = tuple(
-            (label, TaskKind.remote if i in self.pools else TaskKind.local) for i, label in enumerate(self.labels)
-        )
-        return Welcome(client.number, self.run["run"], PROTOCOL, self.run["package"], kinds, first, still)
+    # ----- clients speak
 
     def _readable(self, client: ClientConnection) -> None:
-        if client.number not in self.clients:
+        if client.number not in self._clients.connected:
             return
         try:
             for messages, frames in client.stream.receive():
-                if not client.greeted and not (messages and type(messages[0]) is ClientHello):
-                    raise ProtocolError("its first message is no Hello")
-                client.handle(self, messages, frames)
+                first = not client.greeted
+                if first:
+                    if not messages or type(messages[0]) is not ClientHello:
+                        raise ProtocolError("its first message is no ClientHello")
+                    if not self._introduce(client, messages.pop(0)):
+                        return
+                self._requests.carry_out(client, messages, frames, first=first)
         except EOFError:
-            self._left(client, GONE)
+            self.drop(client, GONE)
         except (ProtocolError, InternalError, LookupError, MemoryError) as error:
             log.exception("client %d is dropped", client.number)
-            self.event(
-                NoticeRaised(time(), "error", f"Client {client.number} is dropped: {type(error).__name__}: {error}")
-            )
-            self._left(client, str(error))
+            self._host.notify("error", f"Client {client.number} is dropped: {type(error).__name__}: {error}")
+            self.drop(client, str(error))
 
-    def _left(self, client: ClientConnection, reason: str) -> None:
-        if self.clients.pop(client.number, None) is None:
+    # ----- clients leave
+
+    def drop(self, client: ClientConnection, reason: str) -> None:
+        """End the session of a client; twice is safe."""
+        if not self._clients.remove(client):
             return
-        self.loop.forget(client.stream)
-        client.stream.close()
-        for fn in client.fns.values():
-            self.drop_code(fn)
-        self.attendance.left(client, reason)
-        self.mending.left(client.number)
+        for fn in client.functions.values():
+            self._unused_functions.drop(fn)
+        self._presence.left(client, reason)
+        self._retry_service.client_left(client.number)
 
-    def gone(self, client: ClientConnection) -> None:
-        """The process of a client is not there any more."""
-        self._left(client, GONE)
+    def drop_dead(self) -> None:
+        """End the sessions of clients whose process is gone (every few seconds)."""
+        for client in self._presence.dead_clients():
+            self.drop(client, GONE)
 
-    def tell_all(self, message: KernelMessage) -> None:
-        """Send a message to every client that has been greeted."""
-        for client in self.clients.values():
-            if client.greeted:
-                self.send(client, [message])
-
-    def _broadcast(self, text: bytes) -> None:
-        for client in self.clients.values():
-            self.send(client, [PanelUpdate(text)])
-
-    def send(self, client: ClientConnection, messages: list[Any], frames: list[Buffer] | None = None) -> None:
-        """Send a batch now."""
-        try:
-            client.stream.send(messages, frames or ())
-        except OSError:
-            return  # reading will find the end
-        if client.stream.congested and client.number in self.clients:
-            self.loop.wants_write(client.stream, True)
-
-    def _flush(self, client: ClientConnection) -> None:
-        with contextlib.suppress(OSError):
-            if client.stream.flush():
-                self.loop.wants_write(client.stream, False)
+    def close(self, reason: str) -> None:
+        """End all sessions: the run is over."""
+        for client in list(self._clients.connected.values()):
+            self._clients.send(client, [Refused(reason)])
+            client.stream.close()
+        if self._listener is not None:
+            self._listener.close()

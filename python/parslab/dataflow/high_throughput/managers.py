@@ -42,9 +42,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
     from parslab.dataflow.graph.task import Task
-    from parslab.dataflow.kernel import Kernel
     from parslab.dataflow.network.hub import Hub, PeerConnection
     from parslab.dataflow.network.local_managers import LocalManagers
+    from parslab.dataflow.worker_events import WorkerEvents
     from parslab.records.events import Event
     from parslab.scaling.controller import ScalingController
     from parslab.wire.stream import Buffer
@@ -80,10 +80,10 @@ class ManagerService:
     settings
         What ``HighThroughputExecutor.settings`` told.
     owner
-        The kernel.
+        Receives what happens to tasks.
     """
 
-    def __init__(self, number: int, settings: dict[str, Any], owner: Kernel) -> None:
+    def __init__(self, number: int, settings: dict[str, Any], owner: WorkerEvents) -> None:
         self.number = number
         self.label: str = settings["label"]
         self.settings = settings

@@ -11,9 +11,10 @@ from parslab.records.events import NoticeRaised
 from parslab.remote.pool.pool import WorkerPool
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from parslab.dataflow.high_throughput.managers import ManagerService
-    from parslab.dataflow.kernel import Kernel
-    from parslab.dataflow.network.hub import Hub
+    from parslab.dataflow.network.hub import Hub, HubOwner
     from parslab.dataflow.network.local_managers import LocalManagers
     from parslab.dataflow.network.remote_workers import RemoteWorkers
 
@@ -23,8 +24,8 @@ _ANYWHERE = "0.0.0.0"
 
 
 def open_hub(
-    executors: list[tuple[dict[str, Any], WorkerPool | ManagerService]], kernel: Kernel, sockets: Path
-) -> tuple[list[Hub | LocalManagers], list[RemoteWorkers]]:
+    executors: Sequence[tuple[dict[str, Any], WorkerPool | ManagerService]], owner: HubOwner, sockets: Path
+) -> tuple[tuple[Hub, LocalManagers] | None, list[RemoteWorkers]]:
     """Listen where the executors of a run say, on one port, and begin those whose managers come there.
 
     Raises
@@ -38,7 +39,7 @@ def open_hub(
         if settings.get("address") or not isinstance(pool, WorkerPool)
     ]
     if not wanted:
-        return [], []
+        return None, []
     from parslab.dataflow.network.local_managers import LocalManagers
     from parslab.dataflow.network.remote_workers import RemoteWorkers
 
@@ -49,41 +50,41 @@ def open_hub(
     listen = list(dict.fromkeys(address for _, _, at, _ in wanted for address in at))
     if _ANYWHERE in listen:
         listen = [_ANYWHERE]
-    hub = _hub(listen, next(iter(ports), 0), kernel)
-    near = LocalManagers(sockets / "managers.sock", kernel)
+    hub = _hub(listen, next(iter(ports), 0), owner)
+    near = LocalManagers(sockets / "managers.sock", owner)
     doors = []
     for _, pool, _, reach in wanted:
         if isinstance(pool, WorkerPool):
-            door = RemoteWorkers(pool, hub, kernel, reach[0])
+            door = RemoteWorkers(pool, hub, owner, reach[0])
             doors.append(door)
-            kernel.event(NoticeRaised(time(), "info", door.invitation))
+            owner.event(NoticeRaised(time(), "info", door.invitation))
         else:
             pool.start(hub, near, reach)
-    return [hub, near], doors
+    return (hub, near), doors
 
 
-def _hub(listen: list[str], port: int, kernel: Kernel) -> Hub:
+def _hub(listen: list[str], port: int, owner: HubOwner) -> Hub:
     """The hub; of a run whose DataFlowKernel was started again, where it was before if nobody took its place."""
     from parslab.dataflow.network import port_state
     from parslab.dataflow.network.hub import Hub
 
-    run_dir = Path(kernel.run["run_dir"])
-    before = port_state.kept(run_dir) if kernel.run.get("revived") else None
+    run_dir = Path(owner.run["run_dir"])
+    before = port_state.kept(run_dir) if owner.run.get("revived") else None
     if before is None:
-        hub = Hub(listen, port, kernel)
+        hub = Hub(listen, port, owner)
     else:
         try:
-            hub = Hub(listen, port or before.port, kernel, before.keys)
+            hub = Hub(listen, port or before.port, owner, before.keys)
         except ConfigurationError:
             if port:
                 raise
-            hub = Hub(listen, 0, kernel, before.keys)
+            hub = Hub(listen, 0, owner, before.keys)
             text = (
                 f"Port {before.port} of the run was taken by another program while its DataFlowKernel was down: it "
                 f"listens at port {hub.port} now, which managers read in the run's folder; workers that were started "
                 "by hand have to be started again."
             )
-            kernel.event(NoticeRaised(time(), "warning", text))
+            owner.event(NoticeRaised(time(), "warning", text))
     port_state.keep(run_dir, hub.keys, hub.port)
     return hub
 

@@ -12,11 +12,11 @@ import logging
 import os
 from typing import TYPE_CHECKING, Any
 
-from parslab.dataflow.clients.connection import listen, peer_uid
 from parslab.errors import ProtocolError
 from parslab.wire.messages.base import Refused
 from parslab.wire.messages.manager import LinkHeartbeat, ManagerHello, ManagerMessage
 from parslab.wire.stream import Stream, decoder
+from parslab.wire.unix_sockets import listen, peer_uid
 
 if TYPE_CHECKING:
     import socket

@@ -37,7 +37,7 @@ from parslab.wire.messages.client import CallsMatched, TaskResolved
 from parslab.wire.messages.client import TasksReopened as ReopenedMessage
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from pathlib import Path
 
     from parslab.dataflow.graph.values import StoredValue
@@ -70,8 +70,8 @@ _UNFINISHED = "incomplete"
 class LogOwner(Protocol):
     """What a recorder needs of the kernel."""
 
-    def post(self, call: Callable[[], None]) -> None:
-        """Run ``call`` in the loop's thread; safe from any thread."""
+    def call_soon(self, call: Callable[[], None]) -> None:
+        """Run ``call`` in the loop's thread soon; safe from any thread."""
 
     def warn(self, text: str) -> None:
         """Tell the user."""
@@ -79,8 +79,8 @@ class LogOwner(Protocol):
     def present(self) -> Iterable[tuple[ClientJoined | KnownResults, Buffer]]:
         """The clients and functions that are there, for the beginning of a segment."""
 
-    def functions(self, tasks: Iterable[int]) -> tuple[tuple[int, int], ...]:
-        """The functions that these tasks call."""
+    def functions_of(self, tasks: Iterable[int]) -> tuple[tuple[int, int], ...]:
+        """Return the function of each of these tasks."""
 
     def newest(self) -> dict[int, int]:
         """The newest task of each range of numbers."""
@@ -100,8 +100,6 @@ class LogWriter:
         What each segment begins with.
     owner
         The kernel.
-    batches
-        How many batches of each client the record holds already.
 
     Attributes
     ----------
@@ -115,15 +113,15 @@ class LogWriter:
         Nothing is written any more.
     """
 
-    def __init__(self, folder: Path, opened: RunOpened, owner: LogOwner, batches: dict[int, int] | None = None) -> None:
+    def __init__(self, folder: Path, opened: RunOpened, owner: LogOwner) -> None:
         self.folder = folder
         self.moves: list[int] = []
         self.attempts: list[tuple[int, int]] = []
-        self.acked: dict[int, int] = dict(batches or {})
+        self.acked: dict[int, int] = {}
         self.broken = False
         self._opened = opened
         self._owner = owner
-        self._batches: dict[int, int] = dict(batches or {})
+        self._batches: dict[int, int] = {}
         self._unsafe: dict[int, set[int]] = {}
         """By client: the batches whose files are still being written."""
         self._noted: list[tuple[LogRecord, tuple[Buffer, ...]]] = []
@@ -143,8 +141,16 @@ class LogWriter:
         self.deadline = _NEVER
         """When to write what has been noted."""
 
-    def open(self) -> None:
-        """Begin; a segment of an earlier process is never written on."""
+    def open(self, batches: Mapping[int, int] | None = None) -> None:
+        """Begin a new segment, because one of an earlier process is never continued.
+
+        Parameters
+        ----------
+        batches
+            How many batches of each client the log has already.
+        """
+        self._batches = dict(batches or {})
+        self.acked = dict(self._batches)
         try:
             for folder in (self.folder, self.folder / "values"):
                 folder.mkdir(exist_ok=True, mode=0o700)
@@ -246,7 +252,7 @@ class LogWriter:
                 self._noted.append((CallsTaken(client, message.tasks), ()))
             elif kind is ReopenedMessage:
                 self.write()  # how they had ended comes before
-                self._noted.append((ReopenedTasks(message.tasks, self._owner.functions(message.tasks)), ()))
+                self._noted.append((ReopenedTasks(message.tasks, self._owner.functions_of(message.tasks)), ()))
 
     def write(self) -> None:
         """Write what was noted."""
@@ -371,10 +377,10 @@ class LogWriter:
                         rest = rest[file.write(rest) :]
         except OSError as error:
             why = error
-            self._owner.post(lambda: self._give_up(why))
+            self._owner.call_soon(lambda: self._give_up(why))
         else:
             if batch:
-                self._owner.post(lambda: self._safe(client, batch))
+                self._owner.call_soon(lambda: self._safe(client, batch))
         return True
 
     def _safe(self, client: int, batch: int) -> None:

@@ -38,24 +38,50 @@ _EXPLAINED = 10_000
 
 
 class PriorCall:
-    """A call of a lost kernel."""
+    """A call that a lost kernel made.
+
+    Parameters
+    ----------
+    task, kind, app, shown
+        As in the call.
+    fingerprint, parts
+        Of its function.
+    run
+        0: made in this run; else the number of an earlier run whose results this one inherits.
+
+    Attributes
+    ----------
+    key
+        Its lineage; None if it cannot be recognized.
+    state
+        How it ended; None while it has not.
+    place
+        Where its value is in the event log.
+    """
 
     __slots__ = ("app", "fingerprint", "key", "kind", "parts", "place", "run", "shown", "state", "task")
 
-    def __init__(self, task: int, kind: int, app: str, shown: str, fingerprint: bytes, run: int) -> None:
+    def __init__(
+        self,
+        *,
+        task: int,
+        kind: int,
+        app: str,
+        shown: str,
+        fingerprint: bytes,
+        parts: dict[str, bytes],
+        run: int = 0,
+    ) -> None:
         self.task = task
         self.kind = kind
         self.app = app
         self.shown = shown
         self.fingerprint = fingerprint
-        self.parts: dict[str, bytes] = {}
-        self.key: bytes | None = None
+        self.parts = parts
         self.run = run
-        """0: made in this run; else the number of an earlier one whose results this one inherits."""
+        self.key: bytes | None = None
         self.state: TaskState | None = None
-        """How it ended; None while it has not."""
         self.place: Any = None
-        """Where its value is in the record."""
 
 
 class CallMatching:
@@ -88,25 +114,14 @@ class CallMatching:
 
     # ----- what there was
 
-    def called(
-        self,
-        submit: SubmitTask,
-        frames: Sequence[Buffer],
-        fingerprint: bytes,
-        parts: dict[str, bytes],
-        app: str,
-        run: int = 0,
-    ) -> PriorCall:
-        """A call of a lost kernel, in order."""
-        call = PriorCall(submit.task, submit.kind, app, submit.shown, fingerprint, run)
-        call.parts = parts
+    def called(self, call: PriorCall, submit: SubmitTask, frames: Sequence[Buffer]) -> None:
+        """A lost kernel made this call; calls come in their order."""
         deps: list[bytes | None] = []
         for dep in submit.deps:
-            need = self._calls.get((run, dep))
+            need = self._calls.get((call.run, dep))
             deps.append(need.key if need is not None else None)
-        call.key = _key(submit, frames, fingerprint, deps)
-        self._calls[run, submit.task] = call
-        return call
+        call.key = _key(submit, frames, call.fingerprint, deps)
+        self._calls[call.run, submit.task] = call
 
     def renamed(self, task: int, alias: int, run: int = 0) -> None:
         """A kernel that was lost, too, had taken this call over and knew it by another number for a while."""

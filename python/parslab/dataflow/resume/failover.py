@@ -1,235 +1,300 @@
-"""A DataFlowKernel that takes the place of a lost one [shell]: it goes on from the record, and meets its clients.
+"""A DataFlowKernel that replaces a lost one [shell]: it restores the run from the event log, and meets its clients.
 
-Made by ``keeper`` before the doors open.  Clients come back under their old numbers, say which of their futures are
-unfinished, and are told what became of those.  Who does not come back within ``RETURN`` has gone with the process that
-was lost, and is treated as everybody who leaves.
+1. :meth:`Failover.restore` fills the empty table from the log, before any client is served.
+2. :meth:`Failover.begin` waits for the clients.  Ready tasks are held back until the owner has sent what the log lacks.
+3. Clients return under their old numbers, and say which of their futures are unfinished.  Each is sent what became of
+   those.
+4. A client that does not return within ``RETURN_TIMEOUT`` is treated like any client that leaves.
+
+Every wait here ends by a timer: no task and no client can wait for a client that never speaks.
 """
 
 from __future__ import annotations
 
 import logging
 from time import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from parslab.dataflow.persistence.log_format import entries, entry_at, value_at
 from parslab.dataflow.persistence.replay import Replay, restore
-from parslab.records.events import NoticeRaised
 from parslab.records.reasons import Reason
 from parslab.records.states import FINAL, SUCCESSES, TaskState
 from parslab.wire.messages.base import Failure, TaskKind
 from parslab.wire.messages.client import BatchesAcknowledged, ClientResumed, RequestValue, RunLocalTask, TaskResolved
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from parslab.dataflow.clients.connection import ClientConnection
+    from parslab.dataflow.clients.log_service import LogService
+    from parslab.dataflow.clients.presence import Presence
+    from parslab.dataflow.clients.registry import ClientRegistry
+    from parslab.dataflow.clients.unused_functions import UnusedFunctions
+    from parslab.dataflow.graph.function_registry import FunctionRegistry
+    from parslab.dataflow.graph.table import TaskTable
     from parslab.dataflow.graph.task import Task
-    from parslab.dataflow.kernel import Kernel
+    from parslab.dataflow.host import Host
+    from parslab.wire.run_files import RunSettings
 
-__all__ = ["RETURN", "Failover"]
+__all__ = ["RETURN_TIMEOUT", "Failover"]
 
 log = logging.getLogger(__name__)
 
-RETURN = 10.0
-"""Seconds that clients have to come back."""
-_OWNER = 5.0
+RETURN_TIMEOUT = 10.0
+"""Seconds that clients have to return."""
+_OWNER_TIMEOUT = 5.0
 """Seconds that tasks wait at most for the owner to say what it knows already."""
-_UNHEARD = 2.0
-"""Seconds after which a call that a client waits for and nobody knows is lost: it may be on its way."""
-_PARKED = 0.5
-"""Seconds between two looks at tasks whose results are known to their clients alone."""
-_TOGETHER = 500
+_UNKNOWN_CALL_TIMEOUT = 2.0
+"""Seconds after which a call that only its client knows is lost; until then it may be on its way."""
+_PARKED_CHECK = 0.5
+"""Seconds between two checks of tasks whose results only their clients have."""
+_MESSAGES_PER_BATCH = 500
 _LOST = Failure(
-    "CallLost: the DataFlowKernel was lost before this call was in the run's record, and it cannot be sent again: "
+    "CallLost: the DataFlowKernel was lost before this call was in the run's event log, and it cannot be sent again: "
     "call it once more",
     reason=Reason.dependency.value,
 )
 
 
 class Failover:
-    """What the record has given, and what is still to do.
+    """The restored run, and what is left to do until its clients have returned.
 
     Parameters
     ----------
-    kernel
-        The new one; its table is empty.
+    host
+        The process.
+    settings, table, functions, clients
+        Of the run.
+    unused_functions
+        Removes functions of clients that do not return.
+    presence
+        Waits for clients that do not return.
+    log_service
+        Notes them in the event log.
     folder
-        Of the record.
+        The folder of the event log.
 
     Attributes
     ----------
-    recovery
-        What the record says.
+    replay
+        What the event log says.
     """
 
-    def __init__(self, kernel: Kernel, folder: Path) -> None:
-        self._kernel = kernel
-        self.recovery = recovery = Replay()
-        recovery.read(entries(folder))
-        table = kernel.table
-        held = {number: dict(fns) for number, fns in recovery.fns.items() if number not in recovery.gone}
-        for fns in held.values():
-            for number in [number for number, fn in fns.items() if fn not in recovery.codes]:
-                del fns[number]
-        self._fns = held
-        holders = [fn for fns in held.values() for fn in fns.values()]
-        unheld = kernel.codes.restore(recovery.functions(), recovery.codes, holders)
-        for fn in unheld:
-            kernel.let_go_of_code(fn)
-        self.running = restore(
-            table, recovery, time(), lambda place: value_at(folder, place), lambda position: entry_at(folder, position)
-        )
-        kernel.number_from(max([*recovery.clients, *recovery.batches, -1]) + 1)
-        # What clients are to do they are told when they have said what they know.
-        table.out.replies = [reply for reply in table.out.replies if type(reply[1]) is TaskResolved]
-        self._expected = {number for number in recovery.clients if number not in recovery.gone}
-        self._holds = False
+    def __init__(
+        self,
+        host: Host,
+        settings: RunSettings,
+        folder: Path,
+        *,
+        table: TaskTable,
+        functions: FunctionRegistry,
+        clients: ClientRegistry,
+        unused_functions: UnusedFunctions,
+        presence: Presence,
+        log_service: LogService,
+    ) -> None:
+        self._host = host
+        self._settings = settings
+        self._folder = folder
+        self._table = table
+        self._functions = functions
+        self._clients = clients
+        self._unused_functions = unused_functions
+        self._presence = presence
+        self._log_service = log_service
+        self.replay = Replay()
+        self._client_functions: dict[int, dict[int, int]] = {}
+        """The functions of each client that has not returned yet, as ``ClientConnection.functions``."""
+        self._expected: set[int] = set()
+        """Clients that have not returned yet."""
+        self._holding = False
         self._held: list[Task] = []
-        """Tasks that wait for the owner, in the order of their calls."""
+        """Ready tasks that wait for the owner, in the order of their calls."""
         self._parked: dict[int, tuple[Task, ClientConnection]] = {}
-        """Tasks whose results are known to their clients, but not to us."""
-        self._kept = sum(task.state in SUCCESSES for task in set(table.tasks.values()))
+        """Tasks whose results their clients have, but the event log does not: they need not run."""
+
+    # ----- before clients return
+
+    def restore(self) -> Mapping[int, int]:
+        """Fill the table from the event log; return how many batches of each client the log has."""
+        replay, folder, table = self.replay, self._folder, self._table
+        replay.read(entries(folder))
+        self._restore_functions()
+        rerun = restore(
+            table, replay, time(), lambda place: value_at(folder, place), lambda position: entry_at(folder, position)
+        )
+        self._clients.reserve_numbers(max([*replay.clients, *replay.batches, -1]) + 1)
+        # Clients get requests when they have said what they know; until then only results.
+        table.out.replies = [reply for reply in table.out.replies if type(reply[1]) is TaskResolved]
+        self._expected = {number for number in replay.clients if number not in replay.gone}
+        self._announce(len(rerun))
+        return replay.batches
+
+    def _restore_functions(self) -> None:
+        replay = self.replay
+        for number, functions in replay.fns.items():
+            if number not in replay.gone:
+                self._client_functions[number] = {own: fn for own, fn in functions.items() if fn in replay.codes}
+        holders = [fn for functions in self._client_functions.values() for fn in functions.values()]
+        for fn in self._functions.restore(replay.functions(), replay.codes, holders):
+            self._unused_functions.add(fn)
+
+    def _announce(self, rerun: int) -> None:
+        """Tell the user what was lost and what was not."""
+        settings = self._settings
+        kept = sum(task.state in SUCCESSES for task in set(self._table.tasks.values()))
+        took = time() - settings.lost_at if settings.lost_at else 0.0
+        text = (
+            f"The DataFlowKernel of run {settings.run} {settings.loss or 'was lost'}; it was started again within "
+            f"{took:.1f} s: {_count(kept, 'result')} kept, {_count(rerun, 'task')} that workers had run again."
+        )
+        if self.replay.damaged:
+            text += f" {_count(self.replay.damaged, 'part')} of its event log could not be read."
+        log.warning("%s", text)
+        self._host.notify("warning", text)
 
     def begin(self) -> int:
-        """Wait for clients; answers the number of the owner (-1: it has none yet)."""
-        kernel, run = self._kernel, self._kernel.run
-        now, own = time(), int(run.get("client", -1))
-        leases = kernel.attendance.leases
-        if self.recovery.linger is not None:
-            leases.keep(self.recovery.linger)
-        for number in sorted(self._expected - {own}):
-            joined = self.recovery.clients[number]
+        """Begin to wait for clients; return the former number of the owner (-1: it had none)."""
+        now, owner = time(), self._settings.owner_client
+        leases = self._presence.leases
+        if self.replay.linger is not None:
+            leases.set_linger(self.replay.linger)
+        for number in sorted(self._expected - {owner}):
+            joined = self.replay.clients[number]
             leases.attached(number, joined.notebook, joined.owner)
             leases.left(number, now)
-        kernel.at(now + RETURN, self._missing)
-        if own >= 0:
-            self._holds = True
-            self.hold()
-            kernel.at(now + _OWNER, self._release)
-        self._say(now)
-        return own
+        self._host.call_at(now + RETURN_TIMEOUT, self._drop_missing_clients)
+        if owner >= 0:
+            self._holding = True
+            self.hold_ready_tasks()
+            self._host.call_at(now + _OWNER_TIMEOUT, self._release_held_tasks)
+        return owner
 
-    def _say(self, now: float) -> None:
-        run = self._kernel.run
-        how = run.get("lost") or "was lost"
-        took = now - run.get("lost_at", now)
-        text = (
-            f"The DataFlowKernel of run {run['run']} {how}; it was started again within {took:.1f} s: "
-            f"{_count(self._kept, 'result')} kept, {_count(len(self.running), 'task')} that workers had run again."
-        )
-        if self.recovery.damaged:
-            text += f" {_count(self.recovery.damaged, 'part')} of its record could not be read."
-        log.warning("%s", text)
-        self._kernel.event(NoticeRaised(now, "warning", text))
+    def hold_ready_tasks(self) -> None:
+        """Hold back ready tasks while the owner is waited for: calls that it sends again come after older ones."""
+        if self._holding:
+            effects = self._table.out
+            self._held += effects.ready
+            effects.ready = []
 
-    def hold(self) -> None:
-        """Keep what is ready while the owner is waited for: what it sends anew comes after what was called before."""
-        if self._holds:
-            out = self._kernel.table.out
-            self._held += out.ready
-            out.ready = []
+    def _release_held_tasks(self) -> None:
+        """Let the tasks run that have waited for the owner."""
+        self.hold_ready_tasks()
+        self._holding = False
+        held, self._held = self._held, []
+        # A task that was cancelled and reopened meanwhile is in the list twice.
+        once = {task.id: task for task in held if task.state is TaskState.ready}
+        self._table.out.ready += once.values()
 
-    # ----- clients
+    # ----- clients return
 
-    def returning(self, client: ClientConnection, number: int) -> bool:
-        """A client says what its number was; whether it has it again."""
-        kernel = self._kernel
-        if number < 0 or number in kernel.clients:
+    def rejoin(self, client: ClientConnection, number: int) -> bool:
+        """Give a client its former number; False if it had none that is free."""
+        if number < 0 or number in self._clients.connected:
             return False
-        kernel.renumber(client, number)
-        self.welcome(client)
+        self._clients.renumber(client, number)
+        self.restore_client(client)
         return True
 
-    def welcome(self, client: ClientConnection) -> None:
-        """Give a client what it had."""
+    def restore_client(self, client: ClientConnection) -> None:
+        """Give a client back the functions that it had."""
         client.returned = True
-        client.fns = self._fns.pop(client.number, {})
+        client.functions = self._client_functions.pop(client.number, {})
         self._expected.discard(client.number)
 
-    def acked(self, client: ClientConnection) -> BatchesAcknowledged:
-        """How many of its batches we have."""
-        client.acked = self.recovery.batches.get(client.number, 0)
-        return BatchesAcknowledged(client.acked)
+    def acknowledgement(self, client: ClientConnection) -> BatchesAcknowledged:
+        """Return how many batches of a client the event log has: the client sends the others again."""
+        client.acknowledged = self.replay.batches.get(client.number, 0)
+        return BatchesAcknowledged(client.acknowledged)
 
-    def _missing(self) -> None:
-        """These have not come back."""
-        kernel = self._kernel
-        kept = kernel.attendance.leases
+    def _drop_missing_clients(self) -> None:
+        """Treat the clients that did not return like clients that leave."""
         for number in sorted(self._expected):
-            for fn in self._fns.pop(number, {}).values():
-                kernel.drop_code(fn)
-            if not kept.is_kept(number):
-                kernel.keeper.left(number)
-                kernel.table.client_left(number, time())
+            for fn in self._client_functions.pop(number, {}).values():
+                self._unused_functions.drop(fn)
+            if not self._presence.leases.is_absent(number):
+                self._log_service.client_left(number)
+                self._table.client_left(number, time())
         self._expected.clear()
 
-    # ----- what clients know
+    # ----- clients say what they know
 
     def resumed(self, client: ClientConnection, message: ClientResumed) -> None:
-        """A client has sent again what we had not, and says which of its futures are unfinished."""
-        kernel, pending = self._kernel, set(message.pending)
-        table = kernel.table
-        tell: list[Any] = []
-        for task in set(table.tasks.values()):
-            if task.client != client.number:
-                continue
-            numbers = {task.id, task.alias} if task.alias else {task.id}
-            waited_for = not pending.isdisjoint(numbers)
-            pending -= numbers
-            if task.state in FINAL:
-                if waited_for:
-                    tell.append(table.resolved(task))
-                elif task.wanted and task.value is None and task.state is TaskState.exec_done:
-                    tell.append(RequestValue(task.id))
-            elif task.kind != TaskKind.remote:
-                if task.state is TaskState.launched or task.state is TaskState.running:
-                    tell.append(RunLocalTask(task.id, again=True))
-            elif not waited_for and task.worker is None and not task.dependents:
-                # It had been told before it was written down: it runs when its value is asked for.
-                self._parked[task.id] = (task, client)
-        if self._parked:
-            table.out.ready = [task for task in table.out.ready if task.id not in self._parked]
-            self._held = [task for task in self._held if task.id not in self._parked]
-            self._look_after()
-        for at in range(0, len(tell), _TOGETHER):
-            kernel.send(client, tell[at : at + _TOGETHER])
+        """A client has sent again what the log lacked, and says which of its futures are unfinished."""
+        pending, replies = set(message.pending), []
+        for task in set(self._table.tasks.values()):
+            if task.client == client.number:
+                numbers = {task.id, task.alias} if task.alias else {task.id}
+                reply = self._reconcile(task, client, unfinished=not pending.isdisjoint(numbers))
+                pending -= numbers
+                if reply is not None:
+                    replies.append(reply)
+        self._park()
+        for at in range(0, len(replies), _MESSAGES_PER_BATCH):
+            self._clients.send(client, replies[at : at + _MESSAGES_PER_BATCH])
         if pending:
-            kernel.at(time() + _UNHEARD, lambda: self._unheard(client, pending))
+            self._host.call_at(time() + _UNKNOWN_CALL_TIMEOUT, lambda: self._fail_unknown_calls(client, pending))
         if client.owner:
-            self._release()
+            self._release_held_tasks()
 
-    def fetched(self, number: int) -> None:
-        """A client wants the value of a task."""
-        task, _ = self._parked.pop(number, (None, None))
-        if task is not None and task.state is TaskState.ready:
-            self._kernel.table.out.ready.append(task)
+    def _reconcile(
+        self, task: Task, client: ClientConnection, unfinished: bool
+    ) -> TaskResolved | RequestValue | RunLocalTask | None:
+        """Compare what the table and its client know of a task; return what the client has to be sent.
 
-    def _look_after(self) -> None:
-        """Run what others need now, or whose result went with its client, and forget what nobody can ask for."""
-        clients = self._kernel.clients
+        Parameters
+        ----------
+        task, client
+            The task and its client.
+        unfinished
+            Whether the client still waits for the task.
+        """
+        if task.state in FINAL:
+            if unfinished:
+                return self._table.resolved(task)
+            if task.wanted and task.value is None and task.state is TaskState.exec_done:
+                return RequestValue(task.id)
+        elif task.kind != TaskKind.remote:
+            if task.state is TaskState.launched or task.state is TaskState.running:
+                return RunLocalTask(task.id, again=True)
+        elif not unfinished and task.worker is None and not task.dependents:
+            # The client got the result before the event log did. The task runs only if its value is asked for.
+            self._parked[task.id] = (task, client)
+        return None
+
+    def _park(self) -> None:
+        """Keep the parked tasks from running."""
+        if self._parked:
+            effects = self._table.out
+            effects.ready = [task for task in effects.ready if task.id not in self._parked]
+            self._held = [task for task in self._held if task.id not in self._parked]
+            self._check_parked()
+
+    def fetched(self, task: int) -> None:
+        """A client wants the value of a task: a parked one has to run."""
+        parked = self._parked.pop(task, None)
+        if parked is not None and parked[0].state is TaskState.ready:
+            self._table.out.ready.append(parked[0])
+
+    def _check_parked(self) -> None:
+        """Run parked tasks that others need now or whose client is gone, and drop those that nobody can ask for."""
+        connected = self._clients.connected
         for number, (task, client) in list(self._parked.items()):
-            if task.dependents or clients.get(client.number) is not client:
+            if task.dependents or connected.get(client.number) is not client:
                 self.fetched(number)
             elif task.released:
                 del self._parked[number]
-                self._kernel.table.cancel((number,), time())
+                self._table.cancel((number,), time())
         if self._parked:
-            self._kernel.at(time() + _PARKED, self._look_after)
+            self._host.call_at(time() + _PARKED_CHECK, self._check_parked)
 
-    def _unheard(self, client: ClientConnection, tasks: set[int]) -> None:
-        """These are waited for, and nobody knows them."""
-        lost = [task for task in tasks if task not in self._kernel.table.tasks]
-        if lost and client.number in self._kernel.clients:
-            self._kernel.send(client, [TaskResolved(task, TaskState.failed, failure=_LOST) for task in lost])
-
-    def _release(self) -> None:
-        """Let the tasks run that have waited for the owner."""
-        self.hold()
-        self._holds = False
-        held, self._held = self._held, []
-        # One that was cancelled and opened again meanwhile is there twice.
-        once = {task.id: task for task in held if task.state is TaskState.ready}
-        self._kernel.table.out.ready += once.values()
+    def _fail_unknown_calls(self, client: ClientConnection, tasks: set[int]) -> None:
+        """Fail calls that a client waits for and the table does not know."""
+        lost = [task for task in tasks if task not in self._table.tasks]
+        if lost and client.number in self._clients.connected:
+            messages = [TaskResolved(task, TaskState.failed, failure=_LOST) for task in lost]
+            self._clients.send(client, messages)
 
 
 def _count(number: int, what: str) -> str:

@@ -1,7 +1,7 @@
-"""A kernel comes back to its notebook's run: what its calls can take over is found in the run's record [shell].
+"""Finds in the event log what a kernel that returns to its notebook's run may take over [shell].
 
-Reading may take seconds after a long session, so it is done by a thread; the client is told welcome when it is done,
-and only what was written meanwhile is read in the loop.  Results of an earlier run of the notebook, which had another
+The log of a long session takes seconds to read, so a thread reads it.  The client is welcomed when the thread is done.
+What was written meanwhile is read in the loop.  Results of an earlier run of the notebook, which had another
 configuration, are found in the same way.
 """
 
@@ -14,135 +14,165 @@ from typing import TYPE_CHECKING, Any
 
 from parslab.dataflow.persistence import log_format
 from parslab.dataflow.resume.call_matching import CallMatching, PriorCall
-from parslab.records.events import NoticeRaised
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
-    from parslab.dataflow.clients.connection import ClientConnection
+    from parslab.dataflow.clients.connection import ClientConnection, PriorCallMatcher
+    from parslab.dataflow.clients.leases import Leases
+    from parslab.dataflow.clients.registry import ClientRegistry
+    from parslab.dataflow.graph.function_registry import FunctionRegistry
+    from parslab.dataflow.graph.table import TaskTable
     from parslab.dataflow.graph.values import StoredValue
-    from parslab.dataflow.kernel import Kernel
+    from parslab.dataflow.host import Host
     from parslab.dataflow.persistence.log_writer import LogWriter
 
 __all__ = ["ResumeFromLog"]
 
 log = logging.getLogger(__name__)
 
-_TELL = 2.0
-"""Seconds without a call after which the cells of a notebook are taken to pause."""
+_PAUSE = 2.0
+"""Seconds without a call after which the cells of a notebook count as done."""
 _SWEEP = 600.0
-"""Seconds after which results that nobody has taken over leave the memory."""
-_OPEN = 16
-"""Entries of the record that are kept decoded: calls are made again in much the order in which they ended."""
+"""Seconds after which results that no call has matched leave the memory."""
+_DECODED = 16
+"""Entries of the log that stay decoded: calls are made again in much the order in which they ended."""
 
 
 class ResumeFromLog:
-    """Everybody who may take over what lost kernels have left.
+    """What lost kernels have left, for the kernels that return to their notebooks.
 
     Parameters
     ----------
-    kernel
-        The run.
-    recorder
-        Writes its record.
+    host
+        The process.
+    log_writer
+        Writes the event log.
+    leases
+        Which clients are gone.
+    table, functions, clients
+        Of the run.
     inherits
         Folders of earlier runs whose results may be taken over, too.
     """
 
-    def __init__(self, kernel: Kernel, recorder: LogWriter, inherits: Iterable[str]) -> None:
-        self._kernel = kernel
-        self._recorder = recorder
-        self._folder = recorder.folder
+    def __init__(
+        self,
+        host: Host,
+        log_writer: LogWriter,
+        *,
+        leases: Leases,
+        table: TaskTable,
+        functions: FunctionRegistry,
+        clients: ClientRegistry,
+        inherits: Iterable[str],
+    ) -> None:
+        self._host = host
+        self._log_writer = log_writer
+        self._leases = leases
+        self._table = table
+        self._functions = functions
+        self._clients = clients
         self._inherits = [log_format.folder_of(run) for run in inherits]
         self._found: dict[str, tuple[CallMatching, PriorCalls]] = {}
+        """By notebook."""
 
     def expected(self, notebook: str) -> bool:
-        """Whether there may be anything for kernels of this notebook to take over."""
-        return bool(notebook and (self._inherits or self._kernel.attendance.leases.kept(notebook)))
+        """Whether there may be earlier calls of this notebook."""
+        return bool(notebook and (self._inherits or self._leases.absent(notebook)))
 
-    def come(self, client: ClientConnection, ready: Callable[[int], None]) -> None:
-        """Find what a kernel may take over, then call ``ready(number of its first call)`` (-1: as it likes)."""
-        kernel, notebook = self._kernel, client.notebook
-        leases = kernel.attendance.leases
-        lost = frozenset(leases.kept(notebook))
-        alone = not leases.sharers(client.number)
-        estate = PriorCalls(self._folder, lost, self._inherits, notebook)
-        adoption = CallMatching(kernel.table, kernel.codes, estate.value)
+    def find(self, client: ClientConnection, ready: Callable[[int], None]) -> None:
+        """Find what a kernel may take over, then call ``ready`` with the number of its first call (-1: any)."""
+        lost = frozenset(self._leases.absent(client.notebook))
+        alone = not self._leases.sharers(client.number)
+        prior = PriorCalls(self._log_writer.folder, lost, self._inherits, client.notebook)
+        matching = CallMatching(self._table, self._functions, prior.value)
 
         def finish() -> None:
-            self._recorder.write()
-            estate.read_on(adoption)  # what was written while the thread read
-            adoption.offer(estate.calls())
-            before = self._found.get(notebook)
-            if before is not None:
-                adoption.follow(before[0])
-            self._found[notebook] = adoption, estate
-            for other in kernel.clients.values():
-                if other.notebook == notebook:
-                    other.adoption = adoption
-            if client.number in kernel.clients:
-                ready(estate.highest + 1 if alone and estate.highest >= 0 else -1)
-            kernel.at(time() + _SWEEP, lambda: self._sweep(notebook, adoption))
+            self._offer(client.notebook, matching, prior)
+            if client.number in self._clients.connected:
+                ready(prior.highest + 1 if alone and prior.highest >= 0 else -1)
 
         def read() -> None:
             try:
-                estate.read(adoption)
-            except Exception:  # whatever is wrong with it, the notebook shall go on
-                log.exception("the record cannot be read")
-            kernel.loop.post(finish)
+                prior.read(matching)
+            except Exception:  # whatever is wrong with the log, the notebook shall go on
+                log.exception("the event log cannot be read")
+            self._host.call_soon(finish)
 
-        threading.Thread(target=read, daemon=True, name="parslab-heirs").start()
+        threading.Thread(target=read, daemon=True, name="parslab-resume").start()
+
+    def _offer(self, notebook: str, matching: CallMatching, prior: PriorCalls) -> None:
+        """Offer the earlier calls to all kernels of the notebook."""
+        self._log_writer.write()
+        prior.read_on(matching)  # what was written while the thread read
+        matching.offer(prior.calls())
+        before = self._found.get(notebook)
+        if before is not None:
+            matching.follow(before[0])
+        self._found[notebook] = matching, prior
+        for client in self._clients.connected.values():
+            if client.notebook == notebook:
+                client.matcher = matching
+        self._host.call_at(time() + _SWEEP, lambda: self._sweep(notebook, matching))
 
     def why(self, task: int) -> str | None:
-        """Why a call of a kernel that came back was made anew."""
-        for adoption, _ in self._found.values():
-            text = adoption.why(task)
+        """Why a call of a kernel that returned was made anew; None if it is none of those."""
+        for matching, _ in self._found.values():
+            text = matching.why(task)
             if text is not None:
                 return text
         return None
 
-    def begun(self, adoption: CallMatching) -> None:
-        """The first call of a kernel that came back is there."""
-        self._kernel.at(time() + _TELL, lambda: self._tell(adoption, 0))
+    def matching_began(self, matching: PriorCallMatcher) -> None:
+        """The first call of a kernel that returned was submitted."""
+        self._host.call_at(time() + _PAUSE, lambda: self._report(matching, 0))
 
-    def _tell(self, adoption: CallMatching, before: int) -> None:
+    def _report(self, matching: PriorCallMatcher, before: int) -> None:
         """Say once what the cells that ran again have taken over, when they pause."""
-        count = adoption.adopted + adoption.anew
-        if count != before and not adoption.done:
-            self._kernel.at(time() + _TELL, lambda: self._tell(adoption, count))
-            return
-        if adoption.adopted:
-            anew = f" {adoption.anew} ran anew: `%parsl explain TASK` says why." if adoption.anew else ""
-            text = f"Cells that ran again took over {adoption.adopted} tasks of the kernel before.{anew}"
-            self._kernel.event(NoticeRaised(time(), "info", text))
+        count = matching.adopted + matching.anew
+        if count != before and not matching.done:
+            self._host.call_at(time() + _PAUSE, lambda: self._report(matching, count))
+        elif matching.adopted:
+            anew = f" {matching.anew} ran anew: `%parsl explain TASK` says why." if matching.anew else ""
+            self._host.notify(
+                "info", f"Cells that ran again took over {matching.adopted} tasks of the kernel before.{anew}"
+            )
 
-    def _sweep(self, notebook: str, adoption: CallMatching) -> None:
-        """Let go of what nobody has asked for: it stays in the record."""
-        self._recorder.write()
-        adoption_now, estate = self._found[notebook]
-        if adoption_now is not adoption or adoption.done:
+    def _sweep(self, notebook: str, matching: CallMatching) -> None:
+        """Release results that no call has asked for: they stay in the event log."""
+        self._log_writer.write()
+        current, prior = self._found[notebook]
+        if current is not matching or matching.done:
             return
-        estate.read_on(adoption)
-        table = self._kernel.table
-        idle = [call.task for call in estate.calls() if not call.run and call.place is not None]
-        table.release([n for n in idle if (task := table.tasks.get(n)) is not None and task.client in estate.lost])
-        self._kernel.at(time() + _SWEEP, lambda: self._sweep(notebook, adoption))
+        prior.read_on(matching)
+        tasks = self._table.tasks
+        idle = [call.task for call in prior.calls() if not call.run and call.place is not None]
+        self._table.release([n for n in idle if (task := tasks.get(n)) is not None and task.client in prior.lost])
+        self._host.call_at(time() + _SWEEP, lambda: self._sweep(notebook, matching))
 
 
 class PriorCalls:
-    """What the lost kernels of one notebook have left, as the records tell it.
+    """The calls that the lost kernels of one notebook have made, as the event logs tell.
+
+    Runs are numbered: 0 is this run, ``i`` is the earlier run ``inherits[i - 1]``.
 
     Parameters
     ----------
     folder
-        Of this run's record.
+        Of this run's event log.
     lost
         Clients of this run that are gone.
     inherits
-        Folders of the records of earlier runs.
+        Folders of the event logs of earlier runs.
     notebook
-        Whose calls of those runs are meant.
+        Whose calls count in those runs.
+
+    Attributes
+    ----------
+    highest
+        The highest number of a call that a lost kernel of this run made.
     """
 
     def __init__(self, folder: Path, lost: frozenset[int], inherits: list[Path], notebook: str) -> None:
@@ -152,70 +182,83 @@ class PriorCalls:
         self._order: dict[tuple[int, int], PriorCall] = {}
         self._functions: dict[int, tuple[bytes, dict[str, bytes], str]] = {}
         self._last: log_format.Position | None = None
-        self._open: dict[tuple[int, int, int], list[Any]] = {}
+        self._decoded: dict[tuple[int, int, int], list[Any]] = {}
         self.highest = -1
-        """The highest number of a call of this run's lost kernels."""
 
-    def read(self, adoption: CallMatching) -> None:
+    def read(self, matching: CallMatching) -> None:
         """Read all that there is; in a thread."""
         for run in range(len(self._folders) - 1, 0, -1):
             self._functions.clear()
-            self._through(adoption, run, log_format.entries(self._folders[run]))
+            self._read_items(matching, run, log_format.entries(self._folders[run]))
         self._functions.clear()
-        self._through(adoption, 0, log_format.entries(self._folders[0]))
+        self._read_items(matching, 0, log_format.entries(self._folders[0]))
 
-    def read_on(self, adoption: CallMatching) -> None:
+    def read_on(self, matching: CallMatching) -> None:
         """Read what was written since."""
         last = self._last
         fresh = (pair for pair in log_format.entries(self._folders[0], last) if last is None or pair[0] > last)
-        self._through(adoption, 0, fresh)
+        self._read_items(matching, 0, fresh)
 
     def calls(self) -> list[PriorCall]:
-        """The calls in order, those of earlier runs first."""
+        """Return the calls in order, those of earlier runs first."""
         return list(self._order.values())
 
-    def _through(self, adoption: CallMatching, run: int, items: Iterator[tuple[log_format.Position, Any]]) -> None:
-        mine: set[int] = set(self.lost) if not run else set()
-        order = self._order
+    def _read_items(self, matching: CallMatching, run: int, items: Iterator[tuple[log_format.Position, Any]]) -> None:
+        clients: set[int] = set() if run else set(self.lost)
         for place, item in items:
             if not run:
                 self._last = place
-            kind = type(item)
-            if kind is log_format.CallItem:
-                if item.client in mine:
-                    submit = item.submit
-                    fingerprint, parts, name = self._functions.get(submit.fn, (b"", {}, ""))
-                    call = adoption.called(submit, item.frames, fingerprint, parts, submit.name or name, run)
-                    order[run, submit.task] = call
-                    if not run:
-                        self.highest = max(self.highest, submit.task)
-            elif kind is log_format.EndItem:
-                adoption.ended(item.task, item.resolved.state, item.place or place, run)
-            elif kind is log_format.FunctionItem:
-                code = item.code
-                self._functions[item.fn] = (code.fingerprint or code.digest, code.parts, code.name)
-            elif kind is log_format.ReopenedTasks:
-                for task in item.tasks:
-                    adoption.reopened(task, run)
-            elif kind is log_format.CallsTaken:
-                self._took(adoption, run, item, item.client in mine)
-            elif kind is log_format.ClientJoined and run and item.notebook == self._notebook:
-                mine.add(item.client)
+            match item:
+                case log_format.CallItem():
+                    if item.client in clients:
+                        self._called(matching, run, item)
+                case log_format.EndItem():
+                    matching.ended(item.task, item.resolved.state, item.place or place, run)
+                case log_format.FunctionItem(code=code):
+                    self._functions[item.fn] = (code.fingerprint or code.digest, code.parts, code.name)
+                case log_format.ReopenedTasks():
+                    for task in item.tasks:
+                        matching.reopened(task, run)
+                case log_format.CallsTaken():
+                    self._taken_over(matching, run, item, item.client in clients)
+                case log_format.ClientJoined():
+                    if run and item.notebook == self._notebook:
+                        clients.add(item.client)
 
-    def _took(self, adoption: CallMatching, run: int, item: log_format.CallsTaken, lost: bool) -> None:
-        """A kernel had taken calls over: they stand where it made them, or are gone when it is still there."""
+    def _called(self, matching: CallMatching, run: int, item: log_format.CallItem) -> None:
+        submit = item.submit
+        fingerprint, parts, name = self._functions.get(submit.fn, (b"", {}, ""))
+        call = PriorCall(
+            task=submit.task,
+            kind=submit.kind,
+            app=submit.name or name,
+            shown=submit.shown,
+            fingerprint=fingerprint,
+            parts=parts,
+            run=run,
+        )
+        matching.called(call, submit, item.frames)
+        self._order[run, submit.task] = call
+        if not run:
+            self.highest = max(self.highest, submit.task)
+
+    def _taken_over(self, matching: CallMatching, run: int, item: log_format.CallsTaken, lost: bool) -> None:
+        """A kernel had taken calls over.
+
+        They move to where that kernel made them, if it is lost, too; otherwise they are not offered.
+        """
         for alias, task in item.tasks:
             self._order.pop((run, alias), None)
             call = self._order.pop((run, task), None)
             if call is not None and lost:
-                adoption.renamed(task, alias, run)
+                matching.renamed(task, alias, run)
                 self._order[run, task] = call
 
     # ----- values
 
     def value(self, call: PriorCall) -> StoredValue | None:
-        """What an ended call gave; None when it cannot be read."""
-        place: log_format.Position | None = call.place
+        """Return the result of an ended call; None when it cannot be read."""
+        place = call.place
         if place is None:
             return None
         folder = self._folders[call.run]
@@ -229,9 +272,9 @@ class PriorCalls:
 
     def _item(self, run: int, folder: Path, place: log_format.Position) -> Any:
         at = (run, place.segment, place.offset)
-        items = self._open.get(at)
+        items = self._decoded.get(at)
         if items is None:
-            if len(self._open) >= _OPEN:
-                del self._open[next(iter(self._open))]
-            items = self._open[at] = log_format.items_at(folder, place)
+            if len(self._decoded) >= _DECODED:
+                del self._decoded[next(iter(self._decoded))]
+            items = self._decoded[at] = log_format.items_at(folder, place)
         return items[place.item] if place.item < len(items) else None

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from parslab.dataflow.clients.leases import FIRST, Leases, LeaveOutcome
+from parslab.dataflow.clients.leases import FIRST_CLIENT, Leases, LeaveOutcome
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -34,7 +34,7 @@ def leases() -> Iterator[Callable[..., Leases]]:
 def test_without_a_linger_the_run_ends_with_its_owner(leases: Callable[..., Leases]) -> None:
     run = leases(0.0, "")
     assert not run.attached(1)
-    assert run.left(1, 1.0) is LeaveOutcome.let_go
+    assert run.left(1, 1.0) is LeaveOutcome.released
     assert not run.attached(2, OTHER)
     assert run.left(0, 2.0) is LeaveOutcome.ends
 
@@ -44,20 +44,20 @@ def test_the_run_outlives_its_last_client_by_its_linger(leases: Callable[..., Le
     assert (run.next_deadline(), run.ends, run.away) == (None, None, None)
     assert run.left(0, 100.0) is LeaveOutcome.kept
     assert (run.away, run.ends, run.next_deadline()) == (100.0, 700.0, 700.0)
-    assert run.over(699.9) == ""
-    assert run.over(700.0) == "nobody came back within 10 min (linger)"
+    assert run.end_reason(699.9) == ""
+    assert run.end_reason(700.0) == "nobody came back within 10 min (linger)"
 
 
 def test_who_comes_back_is_an_owner_and_finds_what_was_kept(leases: Callable[..., Leases]) -> None:
     run = leases(600.0)
     run.left(0, 100.0)
-    assert (run.kept(MINE), run.left_at(MINE)) == ([0], 100.0)
+    assert (run.absent(MINE), run.left_at(MINE)) == ([0], 100.0)
     assert run.attached(1, MINE)
-    assert run.over(1e9) == ""
+    assert run.end_reason(1e9) == ""
     assert run.expired(1e9) == []  # for ever, while the notebook is here
-    assert run.kept(MINE) == [0]
+    assert run.absent(MINE) == [0]
     assert run.left(1, 5000.0) is LeaveOutcome.kept
-    assert run.kept(MINE) == [0, 1]
+    assert run.absent(MINE) == [0, 1]
     assert run.next_deadline() == run.ends == 5600.0
     assert run.expired(5599.0) == []
     assert run.expired(5600.0) == [0, 1]
@@ -67,7 +67,7 @@ def test_a_client_that_comes_back_by_its_number_is_not_gone(leases: Callable[...
     run = leases(600.0)
     run.left(0, 100.0)
     assert run.attached(0, MINE)
-    assert run.kept(MINE) == []
+    assert run.absent(MINE) == []
 
 
 def test_a_notebook_of_somebody_else_is_kept_for_the_linger_while_others_stay(leases: Callable[..., Leases]) -> None:
@@ -75,20 +75,20 @@ def test_a_notebook_of_somebody_else_is_kept_for_the_linger_while_others_stay(le
     assert not run.attached(1, OTHER)
     assert run.left(1, 10.0) is LeaveOutcome.kept
     assert run.next_deadline() == 70.0
-    assert run.over(70.0) == ""  # its owner is here
+    assert run.end_reason(70.0) == ""  # its owner is here
     assert run.expired(70.0) == [1]
     assert run.next_deadline() is None
-    assert run.left(1, 71.0) is LeaveOutcome.let_go  # twice is safe
+    assert run.left(1, 71.0) is LeaveOutcome.released  # twice is safe
 
 
 def test_a_guest_without_a_notebook_cannot_come_back(leases: Callable[..., Leases]) -> None:
     run = leases(60.0)
     run.attached(1)
-    assert run.left(1, 10.0) is LeaveOutcome.let_go
+    assert run.left(1, 10.0) is LeaveOutcome.released
     run.attached(2)
     assert run.left(0, 20.0) is LeaveOutcome.kept
     assert run.away is None  # a guest keeps the run
-    assert run.left(2, 500.0) is LeaveOutcome.let_go
+    assert run.left(2, 500.0) is LeaveOutcome.released
     assert run.ends == 560.0
 
 
@@ -98,7 +98,7 @@ def test_what_an_owner_without_a_notebook_has_called_is_kept_as_long_as_the_leas
     run = leases(60.0, "")
     run.attached(1)
     assert run.left(0, 10.0) is LeaveOutcome.kept
-    assert run.kept("") == []  # nobody can say that it is his
+    assert run.absent("") == []  # nobody can say that it is his
     assert run.expired(69.0) == []
     assert run.expired(70.0) == [0]
 
@@ -109,19 +109,19 @@ def test_two_kernels_of_a_notebook_share_the_run(leases: Callable[..., Leases]) 
     assert (run.sharers(0), run.sharers(1)) == ([1], [0])
     assert run.left(0, 10.0) is LeaveOutcome.kept
     assert run.next_deadline() is None
-    run.keep(0.0)
+    run.set_linger(0.0)
     assert run.attached(2, MINE)
-    assert run.left(1, 20.0) is LeaveOutcome.let_go  # the other one is an owner too
+    assert run.left(1, 20.0) is LeaveOutcome.released  # the other one is an owner too
     assert run.left(2, 30.0) is LeaveOutcome.ends
 
 
 def test_keeping_and_releasing(leases: Callable[..., Leases]) -> None:
     run = leases(0.0)
-    run.keep(8 * 3600.0)
+    run.set_linger(8 * 3600.0)
     assert run.left(0, 0.0) is LeaveOutcome.kept
-    assert run.over(8 * 3600.0) == "nobody came back within 8 h (linger)"
+    assert run.end_reason(8 * 3600.0) == "nobody came back within 8 h (linger)"
     run.attached(1, OTHER)
-    run.keep(-1.0)
+    run.set_linger(-1.0)
     assert run.linger == 0.0
     assert run.expired(1.0) == [0]
     assert run.left(1, 2.0) is LeaveOutcome.ends  # there is no owner any more whom the run could end with
@@ -130,8 +130,8 @@ def test_keeping_and_releasing(leases: Callable[..., Leases]) -> None:
 def test_a_run_to_which_nobody_comes_ends(leases: Callable[..., Leases]) -> None:
     for linger in (0.0, 600.0):
         run = Leases(linger, MINE, 50.0)
-        assert run.over(50.0 + FIRST - 1) == ""
-        assert run.over(50.0 + max(FIRST, linger)) == "nobody came"
+        assert run.end_reason(50.0 + FIRST_CLIENT - 1) == ""
+        assert run.end_reason(50.0 + max(FIRST_CLIENT, linger)) == "nobody came"
         run.check()
 
 
@@ -145,12 +145,12 @@ def test_any_coming_and_going_keeps_the_invariants(steps: list[tuple[str, int, s
         elif what == "l":
             ended = run.left(number, now) is LeaveOutcome.ends
         elif what == "k":
-            run.keep(float(number))
+            run.set_linger(float(number))
         else:
             due = run.next_deadline()
             run.expired(now)
             after = run.next_deadline()
-            assert after is None or after > now or run.over(now), (due, after)
+            assert after is None or after > now or run.end_reason(now), (due, after)
         run.check()
-        if ended or run.over(now):
+        if ended or run.end_reason(now):
             return

@@ -16,11 +16,10 @@ from parslab.remote.pool.queue import PoolQueue
 from parslab.testing.fakes import call
 from parslab.wire.messages.base import DefineFunction, Failure, TaskKind
 from parslab.wire.messages.client import RedefinedApp, RequestDefinitions, RetryTasks, TasksReopened
+from tests.unit.dataflow.fake_host import FakeHost
 from tests.unit.dataflow.graph.test_table import Graph
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from parslab.dataflow.graph.task import Task
 
 S = TaskState
@@ -32,7 +31,7 @@ class Notebook:
 
     def __init__(self, number: int) -> None:
         self.number = number
-        self.fns: dict[int, int] = {}
+        self.functions: dict[int, int] = {}
 
 
 class Pool:
@@ -42,7 +41,7 @@ class Pool:
         self.queue = PoolQueue()
 
 
-class Record:
+class Log:
     """What was written down, and what is about to be."""
 
     def __init__(self) -> None:
@@ -61,20 +60,24 @@ class Kernel(Graph):
     def __init__(self) -> None:
         super().__init__()
         self.codes = FunctionRegistry()
-        self.clients = {number: Notebook(number) for number in (0, 1)}
+        self.connected = {number: Notebook(number) for number in (0, 1)}
         self.pools = {0: Pool()}
-        self.timers: list[Callable[[], None]] = []
-        self.mending = RetryService(self)
+        self.host = FakeHost()
         self.said: list[Any] = []
-        self.record = Record()
-
-    def at(self, when: float, call: Callable[[], None]) -> None:
-        self.timers.append(call)
+        self.log = Log()
+        self.retry_service = RetryService(
+            self.host,
+            table=self.table,
+            functions=self.codes,
+            clients=self,  # type: ignore[arg-type]
+            pools=self.pools,  # type: ignore[arg-type]
+            log_writer=self.log,  # type: ignore[arg-type]
+        )
 
     def define(self, name: str, number: int, client: int = 0) -> int:
         """A client sends a function; its number in the run."""
         fn = self.codes.add(DefineFunction(number, bytes([client, number]), name, 1, origin=f"__main__:{name}"), b"")
-        self.clients[client].fns[number] = fn
+        self.connected[client].functions[number] = fn
         return fn
 
     def app(self, task: int, *deps: int, name: str = "fit", fn: int = 0, client: int = 0) -> Task:
@@ -84,14 +87,14 @@ class Kernel(Graph):
     def order(self, *tasks: int, by: int = 0, waits: bool = False, **wish: Any) -> None:
         self.told()
         reply = lambda text: self.said.append(_answer.decode(text))  # noqa: E731
-        self.mending.order(RetryRequest("a", list(tasks), **wish), self.clients[by], waits, reply)  # type: ignore[arg-type]
+        self.retry_service.retry(RetryRequest("a", list(tasks), **wish), self.connected[by], waits=waits, reply=reply)  # type: ignore[arg-type]
 
     def mends(self) -> list[RequestDefinitions]:
         return [message for message in self.told() if isinstance(message, RequestDefinitions)]
 
     def answer(self, ask: int, *mended: RedefinedApp, client: int = 0, **more: Any) -> None:
         message = RetryTasks(ask, [], mended, **more)
-        self.mending.answered(self.clients[client], message)  # type: ignore[arg-type]
+        self.retry_service.answered(self.connected[client], message)  # type: ignore[arg-type]
 
 
 @pytest.fixture
@@ -112,7 +115,7 @@ def test_the_notebook_says_what_its_apps_call_now(kernel: Kernel) -> None:
     kernel.answer(mend.ask, RedefinedApp("__main__:fit", 7))
     assert (task.state, task.fn) == (S.ready, new)
     assert kernel.said == [CommandReply("a", "1 task runs again; fit as now defined.")]
-    assert kernel.record.noted == ["written", log_format.ReopenedTasks([1], ((1, new),))]
+    assert kernel.log.noted == ["written", log_format.ReopenedTasks([1], ((1, new),))]
     kernel.answer(mend.ask)  # twice: nothing
     assert len(kernel.said) == 1
 
@@ -151,8 +154,7 @@ def test_a_notebook_that_does_not_answer_is_done_without(kernel: Kernel) -> None
     task = kernel.app(1)
     kernel.failed(1)
     kernel.order(1)
-    for timer in kernel.timers:
-        timer()
+    kernel.host.run_timers()
     assert (task.state, task.fn) == (S.ready, 0)
     text = "1 task runs again. The notebook was busy or has gone, so the functions are those of before."
     assert kernel.said == [CommandReply("a", text)]
@@ -162,8 +164,7 @@ def test_one_that_waits_itself_has_all_the_time(kernel: Kernel) -> None:
     kernel.app(1)
     kernel.failed(1)
     kernel.order(1, waits=True)
-    for timer in kernel.timers:
-        timer()
+    kernel.host.run_timers()
     assert kernel.said == []
     kernel.answer(kernel.mends()[0].ask)
     assert kernel.said == [CommandReply("a", "1 task runs again.")]
@@ -174,11 +175,11 @@ def test_a_notebook_that_has_gone_is_done_without(kernel: Kernel, when: str) -> 
     task = kernel.app(1, client=1)
     kernel.failed(1)
     if when == "before":
-        del kernel.clients[1]
+        del kernel.connected[1]
     kernel.order(1)
     if when == "after":
-        del kernel.clients[1]
-        kernel.mending.left(1)
+        del kernel.connected[1]
+        kernel.retry_service.client_left(1)
     assert task.state is S.ready
     assert kernel.said[0].text.endswith("the functions are those of before.")
 
@@ -201,12 +202,12 @@ def test_what_a_worker_still_has_is_waited_for(kernel: Kernel) -> None:
     kernel.table.cancel([1], 2.0)
     kernel.order(1)
     kernel.answer(kernel.mends()[0].ask)
-    kernel.mending.after_round()
+    kernel.retry_service.after_round()
     assert (task.state, kernel.said) == (S.cancelled, [])
     task.worker = None
-    kernel.mending.after_round()
+    kernel.retry_service.after_round()
     assert task.state is S.ready
-    assert kernel.mending.held_up == []
+    assert kernel.retry_service.blocked == []
     assert kernel.pools[0].queue.waiting == 0  # what was cancelled there does not count twice
     assert kernel.ready() == [1]
 

@@ -18,9 +18,9 @@ from parslab.dataflow.persistence.checkpoint import Checkpoints
 from parslab.dataflow.persistence.checkpointing import Checkpointing
 from parslab.errors import ParslabError
 from parslab.wire.framed import read
+from tests.unit.dataflow.fake_host import FakeHost, run_settings
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
 
@@ -254,27 +254,13 @@ def test_what_is_too_large_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 # --- modes -----------------------------------------------------------------------------------------------------------
 
 
-class Clock:
-    """The kernel's timers."""
-
-    def __init__(self) -> None:
-        self.due: list[tuple[float, Callable[[], None]]] = []
-
-    def at(self, when: float, call: Callable[[], None]) -> None:
-        self.due.append((when, call))
-
-    def ring(self) -> None:
-        due, self.due = self.due, []
-        for _, call in due:
-            call()
-
-
-def remembered(tmp_path: Path, mode: str | None, bound: int = 1 << 20) -> tuple[Checkpointing, Run, Clock]:
-    clock, run = Clock(), Run(tmp_path / "unused", bound=bound)
-    settings = {"run": "000-abc", "run_dir": str(tmp_path / "000"), "checkpoint_mode": mode, "checkpoint_period": 5.0}
-    made = Checkpointing(run.memo, settings, clock.at, lambda level, text: run.notices.append(text))
+def remembered(tmp_path: Path, mode: str | None, bound: int = 1 << 20) -> tuple[Checkpointing, Run, FakeHost]:
+    host, run = FakeHost(), Run(tmp_path / "unused", bound=bound)
+    host.notices = run.notices
+    settings = run_settings(tmp_path / "000", checkpoint_mode=mode, checkpoint_period=5.0)
+    made = Checkpointing(run.memo, settings, host)
     made.start()
-    return made, run, clock
+    return made, run, host
 
 
 @pytest.mark.parametrize(
@@ -290,7 +276,7 @@ def remembered(tmp_path: Path, mode: str | None, bound: int = 1 << 20) -> tuple[
 def test_when_results_are_written(
     tmp_path: Path, mode: str | None, in_its_round: int, at_its_time: int, at_the_end: int
 ) -> None:
-    made, run, clock = remembered(tmp_path, mode)
+    made, run, host = remembered(tmp_path, mode)
 
     def on_disk() -> int:
         later = Run(tmp_path / "own")
@@ -299,9 +285,9 @@ def test_when_results_are_written(
     run.keep("x")
     made.before_replies()
     assert on_disk() == in_its_round
-    clock.ring()
+    host.run_timers()
     assert on_disk() == at_its_time
-    assert bool(clock.due) == (mode == "periodic")
+    assert bool(host.timers) == (mode == "periodic")
     made.close()
     assert on_disk() == at_the_end
 

@@ -56,7 +56,7 @@ class Owner:
         self.there: list[tuple[Any, bytes]] = []
         self.tasks: list[int] = []
 
-    def post(self, call: Callable[[], None]) -> None:
+    def call_soon(self, call: Callable[[], None]) -> None:
         self.posted.append(call)
 
     def warn(self, text: str) -> None:
@@ -65,7 +65,7 @@ class Owner:
     def present(self) -> Iterator[tuple[Any, bytes]]:
         return iter(self.there)
 
-    def functions(self, tasks: Iterable[int]) -> tuple[tuple[int, int], ...]:
+    def functions_of(self, tasks: Iterable[int]) -> tuple[tuple[int, int], ...]:
         return tuple((task, 8) for task in tasks)
 
     def newest(self) -> dict[int, int]:
@@ -213,8 +213,8 @@ def test_another_process_goes_on_with_a_segment_of_its_own(tmp_path: Path, owner
     first.open()
     first.taken(0, pack([call(0)]), {3: 7}, [])
     first.close()
-    second = LogWriter(tmp_path, OPENED, owner, {0: 1})
-    second.open()
+    second = LogWriter(tmp_path, OPENED, owner)
+    second.open({0: 1})
     second.taken(0, pack([call(1)]), {3: 7}, [])
     second.close()
     assert [number for number, _ in segments(tmp_path)] == [1, 2]

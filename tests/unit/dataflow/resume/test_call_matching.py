@@ -39,7 +39,7 @@ class Notebook:
         self.resolved: dict[int, Any] = {}
         self.local: list[int] = []
         self.ready: list[Any] = []
-        self.adoption: CallMatching | None = None
+        self.matching: CallMatching | None = None
         self.unreadable: set[int] = set()
 
     def function(self, body: bytes, name: str = "f") -> int:
@@ -59,7 +59,7 @@ class Notebook:
         self.made[self.client].append(number)
         if self.client == LOST:
             self.calls.append((message, "f"))
-        if self.adoption is None or not self.adoption.submit(self.client, message, [], "f"):
+        if self.matching is None or not self.matching.submit(self.client, message, [], "f"):
             self.table.submit(self.client, message, [], "f")
         self.hear()
         return number
@@ -105,15 +105,24 @@ class Notebook:
     def lose(self) -> None:
         """The kernel is gone; the next one comes."""
         self.table.release(self.made[LOST])
-        self.adoption = CallMatching(self.table, self.codes, self.value)
-        offered = []
+        self.matching = CallMatching(self.table, self.codes, self.value)
+        offered: list[PriorCall] = []
         for message, app in self.calls:
             fn = message.fn
             fingerprint, parts = (self.codes.fingerprints[fn], self.codes.parts[fn]) if fn >= 0 else (b"", {})
-            offered.append(self.adoption.called(message, [], fingerprint, parts, app))
+            prior = PriorCall(
+                task=message.task,
+                kind=message.kind,
+                app=app,
+                shown=message.shown,
+                fingerprint=fingerprint,
+                parts=parts,
+            )
+            self.matching.called(prior, message, [])
+            offered.append(prior)
         for task, (state, _) in self.ends.items():
-            self.adoption.ended(task, state, task)
-        self.adoption.offer(offered)
+            self.matching.ended(task, state, task)
+        self.matching.offer(offered)
         self.client = NEXT
         self.resolved.clear()
         self.local.clear()
@@ -125,8 +134,8 @@ class Notebook:
         return self.resolved[self.names.get(number, number)]
 
     def why(self, number: int) -> str:
-        assert self.adoption is not None
-        return self.adoption.why(number) or ""
+        assert self.matching is not None
+        return self.matching.why(number) or ""
 
 
 def test_an_ended_call_is_handed_on() -> None:
@@ -267,8 +276,8 @@ def test_what_waits_is_counted() -> None:
     book.end(book.begin())
     book.begin()
     book.lose()
-    assert book.adoption is not None
-    assert book.adoption.waiting() == (1, 2)
+    assert book.matching is not None
+    assert book.matching.waiting() == (1, 2)
 
 
 @st.composite

@@ -1,0 +1,180 @@
+"""The DataFlowKernel's side of its event log [shell]: opens and closes it, notes clients, acknowledges their batches.
+
+Called in the loop's thread.  A client keeps each batch that it sent until the batch is acknowledged, because it has to
+send the batch again if the DataFlowKernel is lost.  Acknowledgements ride along with results; one goes alone only when
+many batches wait for it.
+"""
+
+from __future__ import annotations
+
+import os
+from time import time
+from typing import TYPE_CHECKING, Any
+
+from parslab.dataflow.persistence.log_format import (
+    ClientGone,
+    ClientJoined,
+    KnownResults,
+    LingerSet,
+    RunClosed,
+    RunOpened,
+    folder_of,
+)
+from parslab.dataflow.persistence.log_writer import LogWriter
+from parslab.wire.messages.base import PROTOCOL
+from parslab.wire.messages.client import BatchesAcknowledged
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping
+
+    from parslab.dataflow.clients.connection import ClientConnection
+    from parslab.dataflow.clients.registry import ClientRegistry
+    from parslab.dataflow.graph.function_registry import FunctionRegistry
+    from parslab.dataflow.graph.table import TaskTable
+    from parslab.dataflow.host import Host
+    from parslab.wire.run_files import RunSettings
+    from parslab.wire.stream import Buffer
+
+__all__ = ["LogService"]
+
+_WITH_RESULTS = 32
+"""Batches that are acknowledged along with results; fewer of them wait."""
+_ALONE = 256
+"""Batches that are acknowledged by a message of their own."""
+_AT_LATEST = 0.5
+"""Seconds after which any number of batches is acknowledged."""
+
+
+class LogService:
+    """The event log of a run.
+
+    Parameters
+    ----------
+    host
+        The process.
+    settings, clients, table, functions
+        Of the run.
+
+    Attributes
+    ----------
+    writer
+        Writes the log; None if the run has none.
+    """
+
+    def __init__(
+        self,
+        host: Host,
+        settings: RunSettings,
+        *,
+        clients: ClientRegistry,
+        table: TaskTable,
+        functions: FunctionRegistry,
+    ) -> None:
+        self._host = host
+        self._clients = clients
+        self._table = table
+        self._functions = functions
+        self._timer_set = False
+        self.writer: LogWriter | None = None
+        if settings.resume:
+            opened = RunOpened(settings.run, settings.package, PROTOCOL, os.getpid(), time())
+            self.writer = LogWriter(folder_of(settings.run_dir), opened, self)
+
+    def open(self, batches: Mapping[int, int]) -> None:
+        """Begin to write; ``batches`` says how many batches of each client the log has already."""
+        if self.writer is not None:
+            self.writer.open(batches)
+
+    def close(self, reason: str) -> None:
+        """Note that the run ended in order, and stop writing."""
+        if self.writer is not None:
+            self.writer.note(RunClosed(reason))
+            self.writer.close()
+
+    # ----- clients
+
+    def client_joined(self, client: ClientConnection, host: str, notebook: str) -> None:
+        """Note that a client has attached."""
+        client.host, client.notebook = host, notebook
+        if self.writer is not None:
+            self.writer.note(_joined(client))
+
+    def set_linger(self, seconds: float) -> None:
+        """Note how long the run outlives its last client."""
+        if self.writer is not None:
+            self.writer.note(LingerSet(seconds))
+
+    def client_left(self, client: int) -> None:
+        """Note that a client has gone for good."""
+        if self.writer is not None:
+            self.writer.note(ClientGone(client))
+
+    # ----- acknowledgements
+
+    def add_acknowledgement(self, client: ClientConnection, messages: list[Any]) -> None:
+        """Append an acknowledgement to messages for a client, if it is worth one."""
+        assert self.writer is not None
+        safe = self.writer.safe(client.number)
+        if safe >= client.acknowledged + _WITH_RESULTS:
+            client.acknowledged = safe
+            messages.append(BatchesAcknowledged(safe))
+
+    def acknowledge(self, at_least: int = _ALONE) -> None:
+        """Send an acknowledgement to each client that waits for many, and to the others a moment later."""
+        assert self.writer is not None
+        for client in self._clients.connected.values():
+            safe = self.writer.safe(client.number)
+            if safe >= client.acknowledged + at_least:
+                client.acknowledged = safe
+                self._clients.send(client, [BatchesAcknowledged(safe)])
+            elif safe > client.acknowledged and not self._timer_set:
+                self._timer_set = True
+                self._host.call_at(time() + _AT_LATEST, self._acknowledge_rest)
+
+    def _acknowledge_rest(self) -> None:
+        self._timer_set = False
+        self.acknowledge(1)
+
+    # ----- what the writer asks (LogOwner)
+
+    def call_soon(self, call: Callable[[], None]) -> None:
+        """Run ``call`` in the loop's thread soon; safe from any thread."""
+        self._host.call_soon(call)
+
+    def warn(self, text: str) -> None:
+        """Show the user a warning."""
+        self._host.notify("warning", text)
+
+    def present(self) -> Iterator[tuple[ClientJoined | KnownResults, Buffer]]:
+        """Yield the attached clients and the known functions, with which each segment begins."""
+        holders: dict[int, list[tuple[int, int]]] = {}
+        for client in self._clients.connected.values():
+            if client.greeted:
+                yield _joined(client), b""
+            for number, fn in client.functions.items():
+                holders.setdefault(fn, []).append((client.number, number))
+        functions = self._functions
+        for fn, digest, payload in functions.known():
+            held = tuple(holders.get(fn, ()))
+            name, fingerprint, parts = functions.names[fn], functions.fingerprints[fn], functions.parts[fn]
+            yield KnownResults(fn, digest, name, fingerprint, parts, held), payload
+
+    def functions_of(self, tasks: Iterable[int]) -> tuple[tuple[int, int], ...]:
+        """Return the function of each of these tasks."""
+        known = self._table.tasks
+        return tuple((task, known[task].fn) for task in tasks if task in known)
+
+    def newest(self) -> dict[int, int]:
+        """Return the newest task of each client's range of numbers."""
+        newest: dict[int, int] = {}
+        for task in self._table.tasks:
+            newest[task >> 40] = max(task, newest.get(task >> 40, 0))
+        return newest
+
+    def needed(self, newest: dict[int, int]) -> bool:
+        """Whether a client can still ask for one of these tasks or an older one."""
+        return any(task <= newest.get(task >> 40, -1) for task in self._table.tasks)
+
+
+def _joined(client: ClientConnection) -> ClientJoined:
+    return ClientJoined(client.number, client.notebook, client.pid, client.host, client.owner)

@@ -1,0 +1,101 @@
+"""Connects monitoring with the rest of the DataFlowKernel: events in, panel updates out [shell]."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from time import time
+from typing import TYPE_CHECKING
+
+from parslab.monitoring.monitor import Monitor
+from parslab.wire.messages.client import PanelUpdate
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+    from parslab.dataflow.clients.registry import ClientRegistry
+    from parslab.dataflow.graph.table import TaskTable
+    from parslab.dataflow.host import ExecutorPool, Host
+    from parslab.monitoring.view.view import View
+    from parslab.records.panel import Command
+
+__all__ = ["PanelFeed"]
+
+
+class PanelFeed:
+    """Passes the events of the run to monitoring, and what monitoring makes of them to the clients.
+
+    Parameters
+    ----------
+    host
+        The process.
+    table, clients, pools
+        Of the run.
+    """
+
+    def __init__(
+        self, host: Host, table: TaskTable, clients: ClientRegistry, pools: Mapping[int, ExecutorPool]
+    ) -> None:
+        self._host = host
+        self._table = table
+        self._clients = clients
+        self._pools = pools
+        self._monitor: Monitor | None = None
+        # For the benchmark alone, which measures what monitoring costs.
+        self._unwatched = os.environ.get("PARSLAB_MONITORING") == "off"
+
+    def open(self, run_dir: str, restarts: int) -> None:
+        """Begin to monitor the run, or go on after ``restarts`` restarts of its DataFlowKernel."""
+        self._monitor = Monitor(Path(run_dir), post=self._host.call_soon, lives=restarts)
+
+    @property
+    def view(self) -> View:
+        """The state of the run as panels see it."""
+        assert self._monitor is not None
+        return self._monitor.view
+
+    def record_events(self) -> None:
+        """Pass what has happened so far to monitoring."""
+        effects = self._table.out
+        if effects.events and self._monitor is not None:
+            events, effects.events = effects.events, []
+            if not self._unwatched:
+                self._monitor.record(events)
+
+    def request(self, text: bytes, reply: Callable[[bytes], None]) -> Command | None:
+        """Answer a request of a panel; return the command in it that another component has to carry out."""
+        assert self._monitor is not None
+        self._update()
+        return self._monitor.request(text, time(), reply)
+
+    def next_deadline(self, now: float) -> float | None:
+        """Do what is due, and return when something is due next."""
+        monitor = self._monitor
+        if monitor is None:
+            return None
+        self.record_events()
+        monitor.ended = self._table.ended
+        due = monitor.next_deadline(now)
+        if due is not None and due <= now:
+            self._update()
+            self._send(monitor.tick(now))
+            due = monitor.next_deadline(now)
+        return due
+
+    def close(self) -> None:
+        """Store the last events and send the last updates."""
+        self.record_events()
+        if self._monitor is not None:
+            self._send(self._monitor.close(time()))
+
+    def _update(self) -> None:
+        # What has happened comes before the states of workers that it led to.
+        self.record_events()
+        for pool in self._pools.values():
+            pool.tell_states()
+        self.record_events()
+
+    def _send(self, updates: Iterable[bytes]) -> None:
+        for text in updates:
+            for client in self._clients.connected.values():
+                self._clients.send(client, [PanelUpdate(text)])

@@ -1,0 +1,91 @@
+"""The clients that are attached to a run, by number [shell]: how other components reach them.
+
+Owned by the DataFlowKernel's loop.  Which clients are added and removed is decided by ``sessions``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING, Any
+
+from parslab.dataflow.clients.connection import ClientConnection
+
+if TYPE_CHECKING:
+    import socket
+
+    from parslab.remote.loop import Loop
+    from parslab.wire.messages.client import KernelMessage
+    from parslab.wire.stream import Buffer
+
+__all__ = ["ClientRegistry"]
+
+
+class ClientRegistry:
+    """Holds the connections of the attached clients, and sends to them.
+
+    Parameters
+    ----------
+    loop
+        Calls back when a client that was slow takes bytes again.
+
+    Attributes
+    ----------
+    connected
+        The attached clients, by number.
+    """
+
+    def __init__(self, loop: Loop) -> None:
+        self.connected: dict[int, ClientConnection] = {}
+        self._loop = loop
+        self._next_number = 0
+
+    def add(self, sock: socket.socket, owner: bool, number: int = -1) -> ClientConnection:
+        """Add a client; it gets a new number unless it had one before the DataFlowKernel was restarted."""
+        sock.setblocking(False)
+        if number < 0:
+            number = self._next_number
+            self._next_number += 1
+        client = self.connected[number] = ClientConnection(number, sock, owner)
+        return client
+
+    def remove(self, client: ClientConnection) -> bool:
+        """Remove a client and close its connection; False if it was removed before."""
+        if self.connected.pop(client.number, None) is None:
+            return False
+        self._loop.forget(client.stream)
+        client.stream.close()
+        return True
+
+    def renumber(self, client: ClientConnection, number: int) -> None:
+        """Give a client the number that it had before the DataFlowKernel was restarted."""
+        del self.connected[client.number]
+        client.number = number
+        self.connected[number] = client
+        self.reserve_numbers(number + 1)
+
+    def reserve_numbers(self, below: int) -> None:
+        """Never use a number below this one for a new client."""
+        self._next_number = max(self._next_number, below)
+
+    # ----- sending
+
+    def send(self, client: ClientConnection, messages: list[Any], frames: list[Buffer] | None = None) -> None:
+        """Send a batch to a client now."""
+        try:
+            client.stream.send(messages, frames or ())
+        except OSError:
+            return  # the reader of the socket will find that the connection is over
+        if client.stream.congested and client.number in self.connected:
+            self._loop.wants_write(client.stream, True)
+
+    def flush(self, client: ClientConnection) -> None:
+        """Send what waits because the client was slow."""
+        with contextlib.suppress(OSError):
+            if client.stream.flush():
+                self._loop.wants_write(client.stream, False)
+
+    def send_all(self, message: KernelMessage) -> None:
+        """Send a message to every client that has introduced itself."""
+        for client in self.connected.values():
+            if client.greeted:
+                self.send(client, [message])

@@ -1,0 +1,245 @@
+"""Carries out the messages of clients on the task table, and notes them for the event log [shell].
+
+``sessions`` reads the messages; everything here runs in the loop's thread.  A burst of calls is a batch of thousands of
+``SubmitTask`` messages: these are handled first and without a call in between, all others by :meth:`_handle`.
+"""
+
+from __future__ import annotations
+
+import logging
+from time import time
+from typing import TYPE_CHECKING, Any
+
+from parslab.dataflow.graph.values import StoredValue, sliced
+from parslab.errors import ProtocolError
+from parslab.wire.messages.base import DefineFunction, ForgetFunctions
+from parslab.wire.messages.base import TaskValue as ValueMessage
+from parslab.wire.messages.client import (
+    CancelTasks,
+    ClientResumed,
+    FetchValue,
+    FollowOutput,
+    JoinBodyReturned,
+    LocalTaskFinished,
+    LocalTaskStarted,
+    PanelRequest,
+    ReleaseTasks,
+    RetryCost,
+    RetryHandlerChanged,
+    RetryTasks,
+    SetLinger,
+    ShutDownRun,
+    SubmitTask,
+    ValueNotPicklable,
+)
+
+if TYPE_CHECKING:
+    from parslab.dataflow.clients.commands import ClientCommands
+    from parslab.dataflow.clients.connection import ClientConnection
+    from parslab.dataflow.clients.presence import Presence
+    from parslab.dataflow.clients.resumption import PriorCallFinder, ReturningClients
+    from parslab.dataflow.clients.retry_service import RetryService
+    from parslab.dataflow.clients.unused_functions import UnusedFunctions
+    from parslab.dataflow.graph.function_registry import FunctionRegistry
+    from parslab.dataflow.graph.table import TaskTable
+    from parslab.dataflow.graph.task import Task
+    from parslab.dataflow.host import Host
+    from parslab.dataflow.persistence.log_writer import LogWriter
+    from parslab.wire.stream import Buffer
+
+__all__ = ["ClientRequests"]
+
+log = logging.getLogger(__name__)
+
+
+class ClientRequests:
+    """Carries out what clients ask for.
+
+    Parameters
+    ----------
+    host
+        The process.
+    table, functions
+        Of the run.
+    unused_functions
+        Removes functions that no client will call again.
+    presence
+        Who is attached, and how long the run outlives them.
+    commands
+        Carries out the requests of panels.
+    retry_service
+        Retries tasks on request.
+    log_writer
+        Writes the event log; None if the run has none.
+    failover
+        Handles the clients of a lost DataFlowKernel; None if none was lost.
+
+    Attributes
+    ----------
+    prior_calls
+        Finds earlier calls of a notebook; None if the run has no event log.
+    ended_by
+        The number of the owner that ended the run; None if none did.
+    """
+
+    def __init__(
+        self,
+        host: Host,
+        *,
+        table: TaskTable,
+        functions: FunctionRegistry,
+        unused_functions: UnusedFunctions,
+        presence: Presence,
+        commands: ClientCommands,
+        retry_service: RetryService,
+        log_writer: LogWriter | None,
+        failover: ReturningClients | None,
+        prior_calls: PriorCallFinder | None,
+    ) -> None:
+        self._host = host
+        self._table = table
+        self._functions = functions
+        self._unused_functions = unused_functions
+        self._presence = presence
+        self._commands = commands
+        self._retry_service = retry_service
+        self._log_writer = log_writer
+        self._failover = failover
+        self._prior_calls = prior_calls
+        self.ended_by: int | None = None
+
+    def carry_out(
+        self, client: ClientConnection, messages: list[Any], frames: list[bytearray], *, first: bool = False
+    ) -> None:
+        """Carry out one batch of a client, and note it for the event log.
+
+        Parameters
+        ----------
+        client
+            The sender.
+        messages, frames
+            The batch.
+        first
+            The batch began with the client's introduction, which is not in ``messages`` any more.
+        """
+        raw = client.stream.raw
+        if raw is None or self._log_writer is None:
+            self._carry_out(client, messages, frames, {})
+            return
+        header = raw.popleft()
+        used: dict[int, int] = {}
+        try:
+            self._carry_out(client, messages, frames, used)
+        finally:
+            # A client that returns does not count the batch of its introduction.
+            if not (first and client.returned):
+                self._log_writer.taken(client.number, header, used, frames)
+
+    def _carry_out(
+        self, client: ClientConnection, messages: list[Any], frames: list[bytearray], used: dict[int, int]
+    ) -> None:
+        table, names = self._table, self._functions.names
+        number, functions = client.number, client.functions
+        at = 0
+        for message in messages:
+            kind = type(message)
+            if kind is SubmitTask:
+                own: list[Buffer] = []
+                if message.frames:
+                    own = list(frames[at : at + message.frames])
+                    at += message.frames
+                if message.fn >= 0:
+                    used[message.fn] = message.fn = functions[message.fn]
+                app = message.name or names[message.fn]
+                if client.matcher is None or not self._matched(client, message, own, app):
+                    table.submit(number, message, own, app)
+            elif kind is DefineFunction:
+                used[message.fn] = functions[message.fn] = self._functions.add(message, frames[at])
+                at += 1
+            elif kind is ValueMessage:
+                at += self._take_value(message, list(frames), at)
+            elif kind in _OF_ONE_TASK:
+                task = table.tasks.get(message.task)
+                if task is not None:
+                    self._handle_task_message(client, task, message)
+            else:
+                self._handle(client, message)
+
+    def _matched(self, client: ClientConnection, message: SubmitTask, frames: list[Buffer], app: str) -> bool:
+        """Whether a lost kernel has made this call already, so that its result serves."""
+        matcher = client.matcher
+        assert matcher is not None
+        assert self._prior_calls is not None
+        if not matcher.adopted + matcher.anew:
+            self._prior_calls.matching_began(matcher)
+        found = matcher.submit(client.number, message, frames, app)
+        if matcher.done:
+            client.matcher = None
+        return found
+
+    def _take_value(self, message: ValueMessage, frames: list[Buffer], at: int) -> int:
+        """Take the value of a task that ran at the client; return the number of frames that belong to it."""
+        task = self._table.tasks.get(message.task)
+        value: StoredValue = sliced(message.inline, message.frames, frames, at)
+        if task is not None:
+            self._table.value_arrived(task, value, time())
+        return message.frames
+
+    def _handle(self, client: ClientConnection, message: Any) -> None:
+        """Carry out a message that is not about one task that runs at the client."""
+        match message:
+            case ReleaseTasks():
+                self._table.release(message.tasks)
+                if client.matcher is not None:
+                    client.matcher.forget(message.tasks)
+            case CancelTasks():
+                self._table.cancel(message.tasks, time())
+            case FetchValue():
+                self._table.fetch(client.number, message.task)
+                if self._failover is not None:
+                    self._failover.fetched(message.task)
+            case PanelRequest():
+                self._commands.handle(client, message)
+            case ForgetFunctions():
+                for fn in message.fns:
+                    self._unused_functions.drop(client.functions.pop(fn))
+            case RetryTasks():
+                self._retry_service.answered(client, message)
+            case RetryHandlerChanged():
+                absent = self._presence.leases.absent(client.notebook)
+                self._table.judged_by(client.number if message.handler else None, (client.number, *absent), time())
+            case SetLinger():
+                self._presence.set_linger(message.seconds)
+            case ClientResumed():
+                if self._failover is not None:
+                    self._failover.resumed(client, message)
+            case ShutDownRun():
+                if client.owner:
+                    self.ended_by = client.number
+                    self._host.end_run(message.reason)
+            case _:
+                raise ProtocolError(f"it sent {type(message).__name__} in the middle of its session")
+
+    def _handle_task_message(self, client: ClientConnection, task: Task, message: Any) -> None:
+        """Carry out a report of the client that runs a task, or its wish to see the task's output."""
+        table = self._table
+        match message:
+            case LocalTaskStarted():
+                table.begun(task, message.at)
+            case LocalTaskFinished():
+                if message.failure is None:
+                    table.succeeded(task, None, message.started, message.ended)
+                else:
+                    table.failed(task, message.failure, message.started, message.ended)
+            case JoinBodyReturned():
+                table.joins(task, message.tasks, message.many, message.started, time())
+            case RetryCost():
+                table.judged(task, message.attempt, message.cost, message.failure, time())
+            case ValueNotPicklable():
+                table.unshippable(task, message.failure, time())
+            case FollowOutput():
+                task.followers = (task.followers or set()) | {client.number}
+
+
+_OF_ONE_TASK = {LocalTaskStarted, LocalTaskFinished, JoinBodyReturned, RetryCost, ValueNotPicklable, FollowOutput}
+"""Messages about one task; a client may send them for a task that the table has dropped."""

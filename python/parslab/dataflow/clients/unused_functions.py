@@ -1,0 +1,59 @@
+"""Removes functions that no client and no task needs any more, here and at the workers [shell]."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from parslab.dataflow.graph.retry_plan import functions_needed
+from parslab.wire.messages.base import ForgetFunctions
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from parslab.dataflow.graph.function_registry import FunctionRegistry
+    from parslab.dataflow.graph.table import TaskTable
+    from parslab.dataflow.host import ExecutorPool
+
+__all__ = ["UnusedFunctions"]
+
+
+class UnusedFunctions:
+    """The functions that no client holds, until no task needs them.
+
+    Parameters
+    ----------
+    functions, table, pools
+        Of the run.
+    """
+
+    def __init__(self, functions: FunctionRegistry, table: TaskTable, pools: Mapping[int, ExecutorPool]) -> None:
+        self._functions = functions
+        self._table = table
+        self._pools = pools
+        self._candidates: set[int] = set()
+        self._checked_at = (0, 0)
+        """How many tasks had ended and how many there were at the last check: unchanged means nothing to do."""
+
+    def drop(self, fn: int) -> None:
+        """A client will not call this function again."""
+        if self._functions.drop(fn):
+            self._candidates.add(fn)
+            self._checked_at = (-1, -1)
+
+    def add(self, fn: int) -> None:
+        """No client holds this function: it is removed when no task needs it."""
+        self._candidates.add(fn)
+
+    def remove(self) -> None:
+        """Remove the functions that no task needs (every few seconds)."""
+        table = self._table
+        now = table.ended, len(table.tasks)
+        if not self._candidates or now == self._checked_at:
+            return
+        self._checked_at = now
+        needed = functions_needed(table)
+        for fn in self._candidates - needed:
+            self._functions.forget(fn)
+            for pool in self._pools.values():
+                pool.forget_code(fn, ForgetFunctions([fn]))
+        self._candidates &= needed

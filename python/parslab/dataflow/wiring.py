@@ -1,0 +1,205 @@
+"""Builds the components of a DataFlowKernel and gives each its collaborators.
+
+This is the only module that knows all components.  Nothing here does any work: no file, socket or process is opened
+before :class:`parslab.dataflow.kernel.Kernel` starts the components.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from parslab.dataflow.clients.commands import ClientCommands
+from parslab.dataflow.clients.log_service import LogService
+from parslab.dataflow.clients.panel_feed import PanelFeed
+from parslab.dataflow.clients.presence import Presence
+from parslab.dataflow.clients.registry import ClientRegistry
+from parslab.dataflow.clients.replies import ReplySender
+from parslab.dataflow.clients.requests import ClientRequests
+from parslab.dataflow.clients.retry_service import RetryService
+from parslab.dataflow.clients.sessions import Sessions
+from parslab.dataflow.clients.unused_functions import UnusedFunctions
+from parslab.dataflow.graph.function_registry import FunctionRegistry
+from parslab.dataflow.graph.memo import Memo
+from parslab.dataflow.graph.table import TaskTable
+from parslab.dataflow.high_throughput.block_commands import BlockCommands
+from parslab.dataflow.host import LoopHost
+from parslab.dataflow.persistence.checkpointing import Checkpointing
+from parslab.dataflow.persistence.log_format import folder_of
+from parslab.dataflow.resume.resume_from_log import ResumeFromLog
+from parslab.dataflow.worker_events import WorkerEvents
+from parslab.remote.pool.pool import WorkerPool
+from parslab.remote.pool.processes import ProcessPlan, thread_variables
+from parslab.wire.messages.base import TaskKind
+
+if TYPE_CHECKING:
+    from parslab.dataflow.clients.connection_file import ConnectionFile
+    from parslab.dataflow.high_throughput.managers import ManagerService
+    from parslab.dataflow.resume.failover import Failover
+    from parslab.remote.loop import Loop
+    from parslab.wire.run_files import RunSettings
+
+__all__ = ["Components"]
+
+
+class Components:
+    """The components of one run.
+
+    Parameters
+    ----------
+    settings
+        Of the run.
+    loop
+        Of the process.
+    connection_file
+        Of the run; None for a run that nobody else finds.
+    """
+
+    def __init__(self, settings: RunSettings, loop: Loop, connection_file: ConnectionFile | None) -> None:
+        self._settings = settings
+        self._make_core(loop)
+        self._make_executors()
+        self._make_client_services(connection_file)
+        self._make_resumption()
+        self._make_sessions()
+
+    def _make_core(self, loop: Loop) -> None:
+        settings = self._settings
+        labels = tuple(executor["label"] for executor in settings.executors)
+        self.functions = FunctionRegistry()
+        self.memo = Memo(self.functions, on=settings.app_cache)
+        self.table = TaskTable(labels, settings.retries, self.memo, lives=True)
+        self.host = LoopHost(loop, self.table.out)
+        self.checkpointing = Checkpointing(self.memo, settings, self.host)
+        self.clients = ClientRegistry(loop)
+        self.log_service = LogService(
+            self.host, settings, clients=self.clients, table=self.table, functions=self.functions
+        )
+
+    def _make_executors(self) -> None:
+        self.worker_events = WorkerEvents(
+            self.host,
+            msgspec.to_builtins(self._settings),
+            table=self.table,
+            functions=self.functions,
+            clients=self.clients,
+            log_writer=self.log_service.writer,
+        )
+        self.worker_pools: dict[int, WorkerPool] = {}
+        self.manager_services: dict[int, ManagerService] = {}
+        for number, executor in enumerate(self._settings.executors):
+            match executor["kind"]:
+                case "low_latency":
+                    self.worker_pools[number] = self._worker_pool(number, executor)
+                case "high_throughput":
+                    self.manager_services[number] = self._manager_service(number, executor)
+        self.pools: dict[int, WorkerPool | ManagerService] = {**self.worker_pools, **self.manager_services}
+
+    def _worker_pool(self, number: int, executor: dict[str, Any]) -> WorkerPool:
+        label = executor["label"]
+        plan = ProcessPlan({**thread_variables(executor["threads_per_worker"]), **executor["environment"]})
+        return WorkerPool(number, label, label, [plan] * executor["workers"], self.worker_events)
+
+    def _manager_service(self, number: int, executor: dict[str, Any]) -> ManagerService:
+        # Imported here because it loads what only runs with such an executor need.
+        from parslab.dataflow.high_throughput.managers import ManagerService
+
+        return ManagerService(number, executor, self.worker_events)
+
+    def _make_client_services(self, connection_file: ConnectionFile | None) -> None:
+        self.unused_functions = UnusedFunctions(self.functions, self.table, self.pools)
+        self.panel_feed = PanelFeed(self.host, self.table, self.clients, self.pools)
+        self.replies = ReplySender(self.table.out, self.clients, self.log_service)
+        self.presence = Presence(
+            self.host,
+            self._settings,
+            clients=self.clients,
+            table=self.table,
+            log_service=self.log_service,
+            file=connection_file,
+        )
+        self.retry_service = RetryService(
+            self.host,
+            table=self.table,
+            functions=self.functions,
+            clients=self.clients,
+            pools=self.pools,
+            log_writer=self.log_service.writer,
+        )
+
+    def _make_resumption(self) -> None:
+        settings, log_writer = self._settings, self.log_service.writer
+        self.prior_calls: ResumeFromLog | None = None
+        self.failover: Failover | None = None
+        if log_writer is None:
+            return
+        self.prior_calls = ResumeFromLog(
+            self.host,
+            log_writer,
+            leases=self.presence.leases,
+            table=self.table,
+            functions=self.functions,
+            clients=self.clients,
+            inherits=settings.inherits,
+        )
+        if settings.restarts:
+            from parslab.dataflow.resume.failover import Failover
+
+            self.failover = Failover(
+                self.host,
+                settings,
+                folder_of(settings.run_dir),
+                table=self.table,
+                functions=self.functions,
+                clients=self.clients,
+                unused_functions=self.unused_functions,
+                presence=self.presence,
+                log_service=self.log_service,
+            )
+
+    def _make_sessions(self) -> None:
+        commands = ClientCommands(
+            self.host,
+            clients=self.clients,
+            table=self.table,
+            memo=self.memo,
+            panel_feed=self.panel_feed,
+            presence=self.presence,
+            retry_service=self.retry_service,
+            checkpointing=self.checkpointing,
+            block_command=BlockCommands(tuple(self.manager_services.values())).carry_out,
+            reasons=() if self.prior_calls is None else (self.prior_calls.why,),
+        )
+        self.requests = ClientRequests(
+            self.host,
+            table=self.table,
+            functions=self.functions,
+            unused_functions=self.unused_functions,
+            presence=self.presence,
+            commands=commands,
+            retry_service=self.retry_service,
+            log_writer=self.log_service.writer,
+            failover=self.failover,
+            prior_calls=self.prior_calls,
+        )
+        self.sessions = Sessions(
+            self.host,
+            self._settings,
+            self._kinds(),
+            clients=self.clients,
+            requests=self.requests,
+            presence=self.presence,
+            log_service=self.log_service,
+            retry_service=self.retry_service,
+            unused_functions=self.unused_functions,
+            failover=self.failover,
+            prior_calls=self.prior_calls,
+        )
+
+    def _kinds(self) -> tuple[tuple[str, int], ...]:
+        """For each executor its label and where its tasks run."""
+        return tuple(
+            (label, TaskKind.remote if number in self.pools else TaskKind.local)
+            for number, label in enumerate(self.table.labels)
+        )

@@ -1,0 +1,198 @@
+"""The two files by which the processes of a run find each other, declared once for those who write and read them.
+
+- ``settings.json`` in the folder of the run: the client writes it, the DataFlowKernel reads it, and so does every
+  process that restarts or removes the run later.
+- The connection file ``parslab-RUN.json`` in Jupyter's runtime folder: the DataFlowKernel writes it, other processes
+  of this user read it in order to attach to the run, list it, restart it or remove it.
+
+Both files are readable by their owner only.  A file is replaced as a whole, so a reader never meets half of one.  A
+reader ignores fields that it does not know, and fills in those that are missing from the defaults.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from parslab.atomic_files import write_atomically
+
+if TYPE_CHECKING:
+    import os
+
+__all__ = [
+    "ConnectionInfo",
+    "RunSettings",
+    "read_connection_info",
+    "read_settings",
+    "settings_path",
+    "write_connection_info",
+    "write_settings",
+]
+
+
+class RunSettings(
+    msgspec.Struct,
+    kw_only=True,
+    rename={"started": "began", "restarts": "revived", "owner_client": "client", "loss": "lost"},
+):
+    """What the DataFlowKernel process must know in order to serve a run."""
+
+    run: str
+    """The name of the run."""
+    run_dir: str
+    connection: str
+    """Path of the connection file."""
+    sockets: str
+    """Folder of the run's unix sockets."""
+    package: str
+    """Version of parslab."""
+    path: list[str]
+    """The client's ``sys.path``, made absolute."""
+    cwd: str
+    owner_pid: int
+    """The process that started the DataFlowKernel and holds the other end of its socket."""
+    executors: list[dict[str, Any]]
+    """One for each executor, as ``Executor.settings`` describes it."""
+
+    notebook: str = ""
+    """Path of the notebook that the run was started for; empty for a script."""
+    linger: float = 0.0
+    """Seconds that the run outlives its last client."""
+    started: float = 0.0
+    """When the run began, in seconds since the epoch; a restart keeps it."""
+    config: dict[str, Any] | None = None
+    """The configuration, encoded for the notebook's next kernel; None where it cannot be encoded."""
+    digest: str = ""
+    """Hash of the configuration."""
+    notices: list[str] = []
+    """Warnings of the client that the user is shown."""
+
+    retries: int = 0
+    strategy: str = "simple"
+    strategy_period: float = 5.0
+    max_idletime: float = 120.0
+    app_cache: bool = True
+    checkpoint_mode: str | None = None
+    checkpoint_dir: str | None = None
+    checkpoint_files: list[str] = []
+    checkpoint_period: float | None = None
+
+    resume: bool = False
+    """Whether the run keeps an event log, so that it can be resumed."""
+    inherits: list[str] = []
+    """Folders of earlier runs whose results this one may use."""
+    restarts: int = 0
+    """How many DataFlowKernel processes of this run were lost before this one."""
+    owner_client: int = -1
+    """The client number that the owner had before the restart; -1: it had none."""
+    loss: str = ""
+    """How the last DataFlowKernel process was lost (``was killed by SIGKILL``)."""
+    lost_at: float = 0.0
+    """When it was lost, in seconds since the epoch."""
+
+
+class ConnectionInfo(
+    msgspec.Struct, kw_only=True, rename={"pid_namespace": "space", "heartbeat_period": "beat", "written_at": "since"}
+):
+    """What other processes of this user must know in order to find a run."""
+
+    run: str
+    pid: int
+    """The DataFlowKernel process."""
+    host: str
+    socket: str
+    """Path of the unix socket at which the DataFlowKernel listens for clients."""
+    run_dir: str
+    pid_namespace: str = ""
+    """Where ``pid`` and ``owners`` are valid; empty where the system has no such namespaces."""
+    package: str = ""
+    notebook: str = ""
+    resume: bool = False
+    digest: str = ""
+    started: float = 0.0
+
+    linger: float = 0.0
+    away: float | None = None
+    """Since when no client is attached; None while one is."""
+    ends: float | None = None
+    """When the run ends if no client attaches before; None while one is attached."""
+    heartbeat_period: float = 0.0
+    """Seconds after which the DataFlowKernel touches the file again."""
+    clients: int = 0
+    owners: list[int] = []
+    """Processes of this host that own the run and are attached."""
+
+    written_at: float = 0.0
+    """When the file was last written or touched; :func:`read_connection_info` fills it in."""
+
+
+def _encoded(content: RunSettings | ConnectionInfo) -> str:
+    # Paths may hold bytes that are not UTF-8. Python's JSON escapes them; msgspec's refuses to write or read them.
+    return json.dumps(msgspec.to_builtins(content))
+
+
+def settings_path(run_dir: str | os.PathLike[str]) -> Path:
+    """Return the path of a run's settings."""
+    return Path(run_dir) / "settings.json"
+
+
+def write_settings(settings: RunSettings) -> Path:
+    """Write the settings of a run into its folder, and return their path.
+
+    Raises
+    ------
+    OSError
+        The file cannot be written.
+    """
+    path = settings_path(settings.run_dir)
+    write_atomically(path, _encoded(settings))
+    return path
+
+
+def read_settings(path: str | os.PathLike[str]) -> RunSettings:
+    """Read the settings of a run.
+
+    Raises
+    ------
+    OSError
+        The file cannot be read.
+    ValueError
+        The file holds something else.
+    """
+    try:
+        return msgspec.convert(json.loads(Path(path).read_bytes()), RunSettings)
+    except (ValueError, msgspec.ValidationError) as error:
+        raise ValueError(f"{path} holds no settings of a run: {error}") from None
+
+
+def write_connection_info(path: Path, info: ConnectionInfo) -> None:
+    """Replace the connection file of a run.
+
+    Raises
+    ------
+    OSError
+        The file cannot be written.
+    """
+    write_atomically(path, _encoded(info))
+
+
+def read_connection_info(path: Path) -> ConnectionInfo:
+    """Read the connection file of a run.
+
+    Raises
+    ------
+    OSError
+        The file cannot be read.
+    ValueError
+        The file holds something else.
+    """
+    try:
+        info = msgspec.convert(json.loads(path.read_bytes()), ConnectionInfo)
+    except (ValueError, msgspec.ValidationError) as error:
+        raise ValueError(f"{path} is no connection file of a run: {error}") from None
+    info.written_at = path.stat().st_mtime
+    info.started = info.started or info.written_at
+    return info

@@ -1,0 +1,52 @@
+"""Unix sockets that only processes of one user may use [shell]: how to listen, and who is at the other end."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import struct
+import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+__all__ = ["listen", "peer_pid", "peer_uid"]
+
+
+def listen(path: Path) -> socket.socket:
+    """Listen at a path in a folder that belongs to us alone; a socket that a crash left there is replaced."""
+    path.unlink(missing_ok=True)
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    old = os.umask(0o177)
+    try:
+        sock.bind(str(path))
+    finally:
+        os.umask(old)
+    sock.listen(16)
+    sock.setblocking(False)
+    return sock
+
+
+def peer_uid(sock: socket.socket) -> int | None:
+    """Return the user at the other end of a unix socket; None where the system does not tell."""
+    if sys.platform == "linux":
+        raw = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
+        return int(struct.unpack("3i", raw)[1])
+    with contextlib.suppress(OSError, AttributeError, struct.error):
+        # LOCAL_PEERCRED of macOS and the BSDs: struct xucred begins with its version and the uid.
+        raw = sock.getsockopt(0, 1, 76)
+        return int(struct.unpack_from("=II", raw)[1])
+    return None
+
+
+def peer_pid(sock: socket.socket) -> int | None:
+    """Return the process at the other end of a unix socket, by our numbers; None where the system does not tell."""
+    if sys.platform == "linux":
+        raw = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
+        return int(struct.unpack("3i", raw)[0])
+    with contextlib.suppress(OSError, struct.error):
+        # LOCAL_PEERPID of macOS.
+        return int(struct.unpack("i", sock.getsockopt(0, 2, 4))[0])
+    return None
