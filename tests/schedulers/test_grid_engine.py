@@ -13,7 +13,7 @@ from parslab.launchers import MpiExecLauncher
 from parslab.providers import SubmitError
 from parslab.providers.base import Job, exit_file
 from parslab.providers.batch.grid_engine import GridEngineProvider
-from parslab.providers.batch.runner import BatchRunner, JobLedger
+from parslab.providers.batch.runner import BatchRunner, KnownJobs
 from parslab.records.states import BlockState
 from parslab.testing.conformance import eventually
 from parslab.testing.providers import RunnerSuite, a_job
@@ -72,7 +72,7 @@ class TestGridEngine(RunnerSuite):
     def test_a_forgotten_job(self, folder: Path) -> None:
         """qstat names it no longer; qacct knows how it ended."""
         provider = self.provider()
-        runner = BatchRunner(provider, ledger=JobLedger())
+        runner = BatchRunner(provider, known=KnownJobs())
         job = a_job(folder, command="exit 3")
         number = runner.submit(job)
         eventually(lambda: os.path.exists(exit_file(job.script)))

@@ -13,7 +13,7 @@ import pytest
 
 from parslab.launchers import SrunLauncher, SrunMPILauncher
 from parslab.providers.base import exit_file
-from parslab.providers.batch.runner import BatchRunner, JobLedger
+from parslab.providers.batch.runner import BatchRunner, KnownJobs
 from parslab.providers.batch.slurm import SlurmProvider
 from parslab.records.states import BlockState
 from parslab.testing.conformance import eventually
@@ -133,7 +133,7 @@ class TestSlurm(RunnerSuite):
             pytest.skip(
                 "this Slurm, which ran before the tests, keeps no accounting: take it down, or set SLURM_ACCT=1"
             )
-        runner = BatchRunner(Forgetful(**SMALL), ledger=JobLedger())
+        runner = BatchRunner(Forgetful(**SMALL), known=KnownJobs())
         jobs = [a_job(folder, name, command) for name, command in (("bad", "exit 3"), ("cut", "sleep 300"))]
         bad, cut = numbers = [runner.submit(job) for job in jobs]
         try:
@@ -155,7 +155,7 @@ class TestSlurm(RunnerSuite):
             def accounting_commands(self, jobs: list[str]) -> list[list[str]]:
                 return []
 
-        runner = BatchRunner(Unaccounted(**SMALL), ledger=JobLedger())
+        runner = BatchRunner(Unaccounted(**SMALL), known=KnownJobs())
         job = a_job(folder, command="exit 3")
         number = runner.submit(job)
         eventually(lambda: os.path.exists(exit_file(job.script)) and not queue(number))

@@ -108,7 +108,7 @@ class LocalRunner:
         return f"{pid}-{mark}"
 
     def cancel(self, jobs: list[str]) -> None:
-        known = [self._blocks.get(name) or _Block(None, *_parts(name)) for name in jobs]
+        known = [self._blocks.get(name) or _foreign(name) for name in jobs]
         # What an ended block of another process has left running is known to nobody, so these are always looked for.
         blocks = [block for block in known if block.alive() or (block.process is None and block.mark)]
         for block in blocks:
@@ -198,6 +198,12 @@ def _begun(job: Job) -> _Block:
             start_new_session=True,
         )
     return _Block(job, process.pid, mark, process)
+
+
+def _foreign(number: str) -> _Block:
+    """A block that another process started, which this process can only end."""
+    pid, mark = _parts(number)
+    return _Block(None, pid, mark)
 
 
 def _parts(number: str) -> tuple[int, str]:

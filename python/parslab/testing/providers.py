@@ -11,7 +11,7 @@ A member of the family makes subclasses in test files of its own; pytest finds t
 A recording is a text file: what it is, what is expected, a line ``---``, and then the scheduler's answer as it was::
 
     Slurm 22.05: squeue
-    reads: states
+    reads: parse_statuses
     job: 11 running
     job: 12 queued Resources
     ---
@@ -36,15 +36,16 @@ import pytest
 
 from parslab.description import decoded, encoded
 from parslab.providers.base import FindsJobs, Job, JobStatus, SubmitError, exit_file
-from parslab.providers.batch.base import BatchProvider, StuckJob, UnclearJob
 from parslab.providers.batch.commands import CommandHung, CommandResult
-from parslab.providers.batch.runner import PATIENCE, BatchRunner, JobLedger
+from parslab.providers.batch.job_status import StuckJob, UnclearJob
+from parslab.providers.batch.runner import PATIENCE, BatchRunner, KnownJobs
 from parslab.records.states import ENDED, BlockState
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from parslab.providers.base import Provider, Runner
+    from parslab.providers.batch.base import BatchProvider
 
 __all__ = ["BatchSuite", "Commands", "Recording", "RunnerSuite", "a_job"]
 
@@ -161,7 +162,7 @@ class BatchSuite:
     def test_recorded_answer(self, recording: Recording) -> None:
         """Each is read as it is meant."""
         read = getattr(self.provider(), recording.reads)
-        if recording.reads in ("states", "ends"):
+        if recording.reads in ("parse_statuses", "parse_accounting"):
             found = read(recording.text, recording.ids)
             assert {number: _state(found.get(number)) for number in recording.ids} == {
                 number: state for number, state, _ in recording.jobs
@@ -171,7 +172,7 @@ class BatchSuite:
             for number, _, reason in recording.jobs:
                 assert not reason or re.search(reason, found[number].reason), found[number]
         else:
-            arguments = (recording.ids[0],) if recording.reads == "found" else ()
+            arguments = (recording.ids[0],) if recording.reads == "parse_found" else ()
             assert (read(recording.text, *arguments) or None) == recording.gives
 
     def test_damaged_answers_are_no_crash(self) -> None:
@@ -187,12 +188,12 @@ class BatchSuite:
         odd += ["".join([*lines[:n], "\x00|slurm: a warning, 12 of 3%|\t<&\n", *lines[n:]]) for n in range(0, 60, 7)]
         odd += [re.sub(pattern, new, text) for pattern, new in ((r"\S", "?"), (r"\d", "9"), (r"[|:=]", " "), (" ", ""))]
         for answer in odd:
-            if recording.reads in ("states", "ends"):
+            if recording.reads in ("parse_statuses", "parse_accounting"):
                 found = getattr(provider, recording.reads)(answer, recording.ids)
                 assert set(found) <= set(recording.ids)
                 assert all(isinstance(status, JobStatus) for status in found.values())
             else:
-                arguments = (recording.ids[0],) if recording.reads == "found" else ()
+                arguments = (recording.ids[0],) if recording.reads == "parse_found" else ()
                 told = getattr(provider, recording.reads)(answer, *arguments)
                 assert told is None or isinstance(told, str)
 
@@ -254,7 +255,7 @@ class BatchSuite:
 
     def runner(self, commands: Commands, now: Callable[[], float] = lambda: 0.0, **options: Any) -> BatchRunner:
         """A runner of its own, that shares nothing with those of other tests."""
-        return BatchRunner(self.provider(**options), commands, now, JobLedger())
+        return BatchRunner(self.provider(**options), commands, now, KnownJobs())
 
     def answer(self, reads: str, state: str) -> tuple[str, str]:
         """A recorded answer that says so of a job, and the job."""
@@ -269,7 +270,7 @@ class BatchSuite:
         """A recorded answer of the submit command, and the job that it names."""
         for path in sorted(self.recordings.glob("*.txt")):
             recording = Recording.read(path)
-            if recording.reads == "submitted" and recording.gives:
+            if recording.reads == "parse_job_id" and recording.gives:
                 return recording.text, recording.gives
         pytest.fail("there is no recording of a submission")
 
@@ -312,7 +313,7 @@ class BatchSuite:
     def test_a_scheduler_that_cannot_be_asked_is_no_end_of_a_job(self) -> None:
         """OSError, and the next call tries again."""
         provider = self.provider()
-        text, number = self.answer("states", "running")
+        text, number = self.answer("parse_statuses", "running")
         program = provider.status_command([number])[0]
         answers: list[CommandResult | OSError] = [
             CommandResult(1, "", "cannot connect"),
@@ -358,7 +359,7 @@ class BatchSuite:
     def test_the_accounting_is_asked_for_forgotten_jobs(self) -> None:
         """Where there is any."""
         provider = self.provider()
-        text, number = self.answer("ends", "failed")
+        text, number = self.answer("parse_accounting", "failed")
         (command, *_) = provider.accounting_commands([number]) or [[]]
         status_program = provider.status_command([number])[0]
         answers: dict[str, list[CommandResult | OSError]] = {
@@ -373,7 +374,7 @@ class BatchSuite:
     def test_a_job_that_never_can_run_is_cancelled(self) -> None:
         """And has failed, with the reason."""
         provider = self.provider()
-        text, number = self.answer("states", "stuck")
+        text, number = self.answer("parse_statuses", "stuck")
         cancel = provider.cancel_command([number])
         commands = Commands(
             {provider.status_command([number])[0]: [CommandResult(0, text)], cancel[0]: [CommandResult(0)]}
@@ -386,7 +387,7 @@ class BatchSuite:
     def test_a_word_that_nobody_knows_changes_nothing(self) -> None:
         """It is named as the reason; the state stays what it was."""
         provider = self.provider()
-        text, number = self.answer("states", "unclear")
+        text, number = self.answer("parse_statuses", "unclear")
         status = self.runner(Commands({provider.status_command([number])[0]: [CommandResult(0, text)]})).status(
             [number]
         )
@@ -431,7 +432,7 @@ class BatchSuite:
         """A recorded answer of the command that finds a job, the name of the job, and its number."""
         for path in sorted(self.recordings.glob("*.txt")):
             recording = Recording.read(path)
-            if recording.reads == "found" and recording.gives:
+            if recording.reads == "parse_found" and recording.gives:
                 return recording.text, recording.ids[0], recording.gives
         pytest.fail("there is no recording of a job that was found by its name")
 

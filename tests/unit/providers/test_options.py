@@ -16,7 +16,8 @@ from parslab.providers import (
     SlurmProvider,
 )
 from parslab.providers.base import JobStatus, ended
-from parslab.providers.batch.base import StuckJob, directives, merged
+from parslab.providers.batch.base import directives
+from parslab.providers.batch.job_status import StuckJob, merged
 from parslab.providers.batch.script import clock, short_name
 from parslab.records.states import BlockState
 from parslab.testing.providers import a_job

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, ClassVar
 
 from parslab.description import Text
 from parslab.providers.base import JobStatus
-from parslab.providers.batch.base import BatchProvider, StuckJob, gathered, unclear
+from parslab.providers.batch.base import BatchProvider
+from parslab.providers.batch.job_status import StuckJob, gathered, unclear
 from parslab.records.states import BlockState
 
 if TYPE_CHECKING:
@@ -70,14 +71,14 @@ class CobaltProvider(BatchProvider):
     def submit_command(self, path: str) -> list[str]:
         return ["qsub", "--mode", "script", path]
 
-    def submitted(self, stdout: str) -> str | None:
+    def parse_job_id(self, stdout: str) -> str | None:
         found = re.findall(r"^\s*(\d+)\s*$", stdout, re.MULTILINE)
         return str(found[-1]) if found else None
 
     def status_command(self, jobs: list[str]) -> list[str]:
         return ["qstat", "--header", "JobID:State:Location", *jobs]
 
-    def states(self, stdout: str, jobs: list[str]) -> dict[str, JobStatus]:
+    def parse_statuses(self, stdout: str, jobs: list[str]) -> dict[str, JobStatus]:
         return gathered(_rows(stdout), jobs)
 
     def cancel_command(self, jobs: list[str]) -> list[str]:
@@ -86,7 +87,7 @@ class CobaltProvider(BatchProvider):
     def find_command(self, name: str) -> list[str]:
         return ["qstat", "--header", "JobID:JobName"]
 
-    def found(self, stdout: str, name: str) -> str | None:
+    def parse_found(self, stdout: str, name: str) -> str | None:
         for line in stdout.splitlines():
             parts = line.split()
             if len(parts) == 2 and parts[1] == name and parts[0].isdigit():

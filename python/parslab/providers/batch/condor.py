@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, ClassVar
 
 from parslab.description import Number, Text, Texts, Variables, Whole
 from parslab.providers.base import JobStatus, Provider, ended, script_text
-from parslab.providers.batch.base import BatchProvider, StuckJob, gathered, unclear
+from parslab.providers.batch.base import BatchProvider
+from parslab.providers.batch.job_status import StuckJob, gathered, unclear
 from parslab.records.states import BlockState
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from parslab.providers.base import Job
 
@@ -131,14 +132,14 @@ class CondorProvider(BatchProvider):
     def submit_command(self, path: str) -> list[str]:
         return ["condor_submit", _submit_file(path)]
 
-    def submitted(self, stdout: str) -> str | None:
+    def parse_job_id(self, stdout: str) -> str | None:
         match = re.search(r"submitted to cluster (\d+)", stdout)
         return match[1] if match else None
 
     def status_command(self, jobs: list[str]) -> list[str]:
         return ["condor_q", *jobs, "-af:jt", *_FIELDS]
 
-    def states(self, stdout: str, jobs: list[str]) -> dict[str, JobStatus]:
+    def parse_statuses(self, stdout: str, jobs: list[str]) -> dict[str, JobStatus]:
         return gathered(_rows(stdout), jobs)
 
     def cancel_command(self, jobs: list[str]) -> list[str]:
@@ -149,13 +150,13 @@ class CondorProvider(BatchProvider):
         limit = str(len(jobs) * self.nodes_per_block)
         return [["condor_history", *jobs, "-limit", limit, "-af:jt", *_FIELDS]]
 
-    def ends(self, stdout: str, jobs: list[str]) -> dict[str, JobStatus]:
+    def parse_accounting(self, stdout: str, jobs: list[str]) -> dict[str, JobStatus]:
         return gathered(_rows(stdout), jobs)
 
     def find_command(self, name: str) -> list[str]:
         return ["condor_q", "-constraint", f'JobBatchName == "{name}"', "-af:jt", "JobBatchName"]
 
-    def found(self, stdout: str, name: str) -> str | None:
+    def parse_found(self, stdout: str, name: str) -> str | None:
         for line in stdout.splitlines():
             number, _, found = line.partition("\t")
             if found.strip() == name and re.match(r"\d+\.", number.strip()):
@@ -187,12 +188,13 @@ def _rows(stdout: str) -> Iterator[tuple[str, JobStatus]]:
         parts = [("" if part.strip() == "undefined" else part.strip()) for part in line.split("\t")]
         number = re.match(r"(\d+)\.\d+$", parts[0])
         if number and len(parts) == len(_FIELDS) + 1 and parts[1]:
-            yield number[1], _status(*parts[1:])
+            yield number[1], _status(dict(zip(_FIELDS, parts[1:], strict=True)))
 
 
-def _status(word: str, code: str, signal: str, hold: str, host: str, held: str, removed: str) -> JobStatus:
-    host = host.rpartition("@")[2]
-    number = int(word) if word.isdigit() else 0
+def _status(row: Mapping[str, str]) -> JobStatus:
+    """The status of one process, from its attributes ``_FIELDS``; an undefined attribute is empty."""
+    held, removed, host = row["HoldReason"], row["RemoveReason"], row["RemoteHost"].rpartition("@")[2]
+    number = int(row["JobStatus"]) if row["JobStatus"].isdigit() else 0
     if number == _IDLE:
         return JobStatus(BlockState.queued)
     if number in (_RUNNING, _OUTPUT, _SUSPENDED):
@@ -202,13 +204,20 @@ def _status(word: str, code: str, signal: str, hold: str, host: str, held: str, 
             return JobStatus(BlockState.failed, "its machine had to give it up", host)
         return _at_walltime(removed or held) or JobStatus(BlockState.scaled_in, removed, host)
     if number == _COMPLETED:
-        end = ended(128 + int(signal) if signal.isdigit() else int(code) if code.lstrip("-").isdigit() else 0)
+        end = ended(_exit_status(row["ExitSignal"], row["ExitCode"]))
         return JobStatus(end.state, end.reason, host)
     if number == _HELD:
-        if hold in (_BY_USER, _SPOOLING):
+        code = row["HoldReasonCode"]
+        if code in (_BY_USER, _SPOOLING):
             return JobStatus(BlockState.queued, held)
-        return _at_walltime(held) or StuckJob(BlockState.failed, f"HTCondor holds it: {held or f'code {hold}'}")
-    return unclear("HTCondor", word)
+        return _at_walltime(held) or StuckJob(BlockState.failed, f"HTCondor holds it: {held or f'code {code}'}")
+    return unclear("HTCondor", row["JobStatus"])
+
+
+def _exit_status(signal: str, code: str) -> int:
+    if signal.isdigit():
+        return 128 + int(signal)
+    return int(code) if code.lstrip("-").isdigit() else 0
 
 
 def _at_walltime(reason: str) -> JobStatus | None:

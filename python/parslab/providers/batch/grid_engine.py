@@ -15,7 +15,9 @@ from xml.sax.saxutils import unescape
 from parslab.description import Text
 from parslab.errors import ConfigurationError
 from parslab.providers.base import JobStatus, ended
-from parslab.providers.batch.base import BatchProvider, StuckJob, clock, directives, gathered, unclear
+from parslab.providers.batch.base import BatchProvider, directives
+from parslab.providers.batch.job_status import StuckJob, gathered, unclear
+from parslab.providers.batch.script import clock
 from parslab.records.states import BlockState
 
 if TYPE_CHECKING:
@@ -97,7 +99,7 @@ class GridEngineProvider(BatchProvider):
     def submit_command(self, path: str) -> list[str]:
         return ["qsub", "-terse", path]
 
-    def submitted(self, stdout: str) -> str | None:
+    def parse_job_id(self, stdout: str) -> str | None:
         # Scripts of the site may say something before it.
         for line in reversed(stdout.splitlines()):
             match = re.match(r"(?:Your job(?:-array)? )?(\d+)(?:\.\S*)?(?:$| \()", line.strip())
@@ -108,7 +110,7 @@ class GridEngineProvider(BatchProvider):
     def status_command(self, jobs: list[str]) -> list[str]:
         return ["qstat", "-xml", "-u", _user()]
 
-    def states(self, stdout: str, jobs: list[str]) -> dict[str, JobStatus]:
+    def parse_statuses(self, stdout: str, jobs: list[str]) -> dict[str, JobStatus]:
         return gathered(_listed(stdout), jobs)
 
     def cancel_command(self, jobs: list[str]) -> list[str]:
@@ -117,20 +119,20 @@ class GridEngineProvider(BatchProvider):
     def accounting_commands(self, jobs: list[str]) -> list[list[str]]:
         return [["qacct", "-j", job] for job in jobs]
 
-    def ends(self, stdout: str, jobs: list[str]) -> dict[str, JobStatus]:
+    def parse_accounting(self, stdout: str, jobs: list[str]) -> dict[str, JobStatus]:
         return gathered(_accounted(stdout), jobs)
 
-    def why_command(self, job: str) -> list[str]:
+    def reason_command(self, job: str) -> list[str]:
         return ["qstat", "-j", job]
 
-    def why(self, stdout: str) -> str:
+    def parse_reason(self, stdout: str) -> str:
         found = re.search(r"^error reason\s+\d*:?\s*(.*)$", stdout, re.MULTILINE)
         return found[1].strip() if found else ""
 
     def find_command(self, name: str) -> list[str]:
         return ["qstat", "-xml", "-u", _user()]
 
-    def found(self, stdout: str, name: str) -> str | None:
+    def parse_found(self, stdout: str, name: str) -> str | None:
         for fields in _jobs(stdout):
             if fields.get("JB_name") == _name(name):
                 return fields.get("JB_job_number")

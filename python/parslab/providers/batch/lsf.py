@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, ClassVar
 from parslab.description import Text, Whole, YesNo
 from parslab.errors import ConfigurationError
 from parslab.providers.base import JobStatus, ended
-from parslab.providers.batch.base import BatchProvider, gathered, unclear
+from parslab.providers.batch.base import BatchProvider
+from parslab.providers.batch.job_status import gathered, unclear
 from parslab.records.states import BlockState
 
 if TYPE_CHECKING:
@@ -126,14 +127,14 @@ class LSFProvider(BatchProvider):
     def submit_input(self, path: str) -> str | None:
         return path if self.bsub_redirection else None
 
-    def submitted(self, stdout: str) -> str | None:
+    def parse_job_id(self, stdout: str) -> str | None:
         match = re.search(r"Job <(\d+)> is submitted", stdout, re.IGNORECASE)
         return match[1] if match else None
 
     def status_command(self, jobs: list[str]) -> list[str]:
         return ["bjobs", "-a", "-noheader", "-o", _FIELDS, *jobs]
 
-    def states(self, stdout: str, jobs: list[str]) -> dict[str, JobStatus]:
+    def parse_statuses(self, stdout: str, jobs: list[str]) -> dict[str, JobStatus]:
         return gathered(_rows(stdout), jobs)
 
     def cancel_command(self, jobs: list[str]) -> list[str]:
@@ -142,13 +143,13 @@ class LSFProvider(BatchProvider):
     def accounting_commands(self, jobs: list[str]) -> list[list[str]]:
         return [["bhist", "-l", *jobs]]
 
-    def ends(self, stdout: str, jobs: list[str]) -> dict[str, JobStatus]:
+    def parse_accounting(self, stdout: str, jobs: list[str]) -> dict[str, JobStatus]:
         return gathered(_histories(stdout), jobs)
 
     def find_command(self, name: str) -> list[str]:
         return ["bjobs", "-a", "-noheader", "-o", "jobid job_name delimiter='|'", "-J", name]
 
-    def found(self, stdout: str, name: str) -> str | None:
+    def parse_found(self, stdout: str, name: str) -> str | None:
         for line in stdout.splitlines():
             number, _, found = line.strip().partition("|")
             if found == name and number.isdigit():

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, ClassVar
 
 from parslab.description import Text, Whole
 from parslab.providers.base import JobStatus, ended
-from parslab.providers.batch.base import BatchProvider, StuckJob, clock, gathered, unclear
+from parslab.providers.batch.base import BatchProvider
+from parslab.providers.batch.job_status import StuckJob, gathered, unclear
 from parslab.providers.batch.qstat import records
-from parslab.providers.batch.script import short_name
+from parslab.providers.batch.script import clock, short_name
 from parslab.records.states import BlockState
 
 if TYPE_CHECKING:
@@ -108,7 +109,7 @@ class PBSProProvider(BatchProvider):
     def submit_command(self, path: str) -> list[str]:
         return ["qsub", path]
 
-    def submitted(self, stdout: str) -> str | None:
+    def parse_job_id(self, stdout: str) -> str | None:
         for line in reversed(stdout.splitlines()):
             if re.fullmatch(r"\d+(\[\])?(\.\S+)?", line.strip()):
                 return line.strip()
@@ -117,7 +118,7 @@ class PBSProProvider(BatchProvider):
     def status_command(self, jobs: list[str]) -> list[str]:
         return ["qstat", "-x", "-f", *jobs]
 
-    def states(self, stdout: str, jobs: list[str]) -> dict[str, JobStatus]:
+    def parse_statuses(self, stdout: str, jobs: list[str]) -> dict[str, JobStatus]:
         # A server may be named in full in one place and in short in another.
         by_number = {job.partition(".")[0]: job for job in jobs}
         found = ((by_number.get(job.partition(".")[0], job), _status(told)) for job, told in records(stdout).items())
@@ -129,7 +130,7 @@ class PBSProProvider(BatchProvider):
     def find_command(self, name: str) -> list[str]:
         return ["qstat", "-f"]
 
-    def found(self, stdout: str, name: str) -> str | None:
+    def parse_found(self, stdout: str, name: str) -> str | None:
         short = short_name(name, 230)
         return next((job for job, told in records(stdout).items() if told.get("Job_Name") == short), None)
 

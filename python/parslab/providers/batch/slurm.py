@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, ClassVar
 from parslab.description import Text, Whole, YesNo
 from parslab.errors import ConfigurationError
 from parslab.providers.base import JobStatus
-from parslab.providers.batch.base import BatchProvider, StuckJob, gathered, unclear
+from parslab.providers.batch.base import BatchProvider
+from parslab.providers.batch.job_status import StuckJob, gathered, unclear
 from parslab.records.states import BlockState
 
 if TYPE_CHECKING:
@@ -170,14 +171,14 @@ class SlurmProvider(BatchProvider):
     def submit_command(self, path: str) -> list[str]:
         return ["sbatch", path]
 
-    def submitted(self, stdout: str) -> str | None:
+    def parse_job_id(self, stdout: str) -> str | None:
         match = re.search(self.regex_job_id, stdout)
         return (match["id"] or None) if match else None
 
     def status_command(self, jobs: list[str]) -> list[str]:
         return ["squeue", "--noheader", "--states=all", "--format=%i|%T|%r|%N", *self._for(jobs)]
 
-    def states(self, stdout: str, jobs: list[str]) -> dict[str, JobStatus]:
+    def parse_statuses(self, stdout: str, jobs: list[str]) -> dict[str, JobStatus]:
         return gathered(self._rows(stdout), jobs)
 
     def cancel_command(self, jobs: list[str]) -> list[str]:
@@ -187,13 +188,13 @@ class SlurmProvider(BatchProvider):
         form = "--format=JobID,State,ExitCode,NodeList"
         return [["sacct", "--allocations", "--noheader", "--parsable2", form, *self._for(jobs)]]
 
-    def ends(self, stdout: str, jobs: list[str]) -> dict[str, JobStatus]:
+    def parse_accounting(self, stdout: str, jobs: list[str]) -> dict[str, JobStatus]:
         return gathered(self._rows(stdout), jobs)
 
     def find_command(self, name: str) -> list[str]:
         return ["squeue", "--noheader", "--states=all", "--format=%i|%j", f"--name={name}", *self._clusters()]
 
-    def found(self, stdout: str, name: str) -> str | None:
+    def parse_found(self, stdout: str, name: str) -> str | None:
         lines = (line.strip().partition("|") for line in stdout.splitlines())
         numbers = [number for number, _, found in lines if found == name and number.isdigit()]
         return max(numbers, key=int, default=None)  # ended jobs are listed, too: the newest is meant

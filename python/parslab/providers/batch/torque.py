@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, ClassVar
 
 from parslab.description import Text, Whole
 from parslab.providers.base import JobStatus, ended
-from parslab.providers.batch.base import BatchProvider, StuckJob, clock, gathered, unclear
+from parslab.providers.batch.base import BatchProvider
+from parslab.providers.batch.job_status import StuckJob, gathered, unclear
 from parslab.providers.batch.qstat import number_of, records
+from parslab.providers.batch.script import clock
 from parslab.records.states import BlockState
 
 if TYPE_CHECKING:
@@ -80,14 +82,14 @@ class TorqueProvider(BatchProvider):
     def submit_command(self, path: str) -> list[str]:
         return ["qsub", path]
 
-    def submitted(self, stdout: str) -> str | None:
+    def parse_job_id(self, stdout: str) -> str | None:
         found = re.findall(r"^\s*(\d+(?:\[\])?(?:\.\S+)?)\s*$", stdout, re.MULTILINE)
         return str(found[-1]) if found else None
 
     def status_command(self, jobs: list[str]) -> list[str]:
         return ["qstat", "-f", *jobs]
 
-    def states(self, stdout: str, jobs: list[str]) -> dict[str, JobStatus]:
+    def parse_statuses(self, stdout: str, jobs: list[str]) -> dict[str, JobStatus]:
         names = {number_of(job): job for job in jobs}
 
         def rows() -> Iterator[tuple[str, JobStatus]]:
@@ -104,8 +106,8 @@ class TorqueProvider(BatchProvider):
     def find_command(self, name: str) -> list[str]:
         return ["qselect", "-N", name]
 
-    def found(self, stdout: str, name: str) -> str | None:
-        return self.submitted(stdout)
+    def parse_found(self, stdout: str, name: str) -> str | None:
+        return self.parse_job_id(stdout)
 
 
 def _status(attributes: Mapping[str, str]) -> JobStatus:

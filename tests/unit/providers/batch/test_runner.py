@@ -10,7 +10,7 @@ import pytest
 from parslab.providers import GridEngineProvider, PBSProProvider, SlurmProvider
 from parslab.providers.base import SubmitError, exit_file
 from parslab.providers.batch.commands import CommandHung, CommandResult
-from parslab.providers.batch.runner import PATIENCE, BatchRunner, JobLedger
+from parslab.providers.batch.runner import PATIENCE, BatchRunner, KnownJobs
 from parslab.records.states import BlockState
 from parslab.testing.providers import Commands, a_job
 
@@ -26,7 +26,7 @@ class Bench:
     def __init__(self, **answers: CommandResult | OSError | list[CommandResult | OSError]) -> None:
         self.now = 0.0
         self.commands = Commands({name: a if isinstance(a, list) else [a] for name, a in answers.items()})
-        self.runner = BatchRunner(SlurmProvider(), self.commands, lambda: self.now, JobLedger())
+        self.runner = BatchRunner(SlurmProvider(), self.commands, lambda: self.now, KnownJobs())
 
     def status(self, job: str = "7") -> tuple[str, str]:
         found = self.runner.status([job]).get(job)
@@ -66,7 +66,7 @@ def test_a_command_that_hangs_may_have_submitted(tmp_path: Path) -> None:
 )
 def test_a_refusal_says_what_to_do(tmp_path: Path, provider: BatchProvider, said: str, advice: str) -> None:
     command = provider.submit_command("")[0]
-    runner = BatchRunner(provider, Commands({command: [CommandResult(1, "", said)]}), ledger=JobLedger())
+    runner = BatchRunner(provider, Commands({command: [CommandResult(1, "", said)]}), known=KnownJobs())
     with pytest.raises(SubmitError) as caught:
         runner.submit(a_job(tmp_path))
     assert f"({command}): {said} ({advice}" in str(caught.value)

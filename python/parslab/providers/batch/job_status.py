@@ -1,0 +1,59 @@
+"""What batch schedulers report about jobs, beyond the states that every provider knows [pure]."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from parslab.providers.base import JobStatus
+from parslab.records.states import BlockState
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+__all__ = ["StuckJob", "UnclearJob", "gathered", "merged", "unclear"]
+
+
+class StuckJob(JobStatus, frozen=True):
+    """A job that the scheduler keeps but will never run; the runner cancels it."""
+
+
+class UnclearJob(JobStatus, frozen=True):
+    """A job in a state that parslab does not know; the runner keeps the state that it knew before."""
+
+
+def unclear(scheduler: str, word: str) -> UnclearJob:
+    """The status of a job whose state is the unknown word ``word``."""
+    return UnclearJob(BlockState.queued, f"{scheduler} says {word!r}, a state that is not known here")
+
+
+_PRECEDENCE = (
+    BlockState.running,
+    BlockState.queued,
+    BlockState.failed,
+    BlockState.scaled_in,
+    BlockState.missing,
+    BlockState.finished,
+)
+"""Of the states of a job's parts, the first in this list is the state of the job."""
+
+
+def merged(parts: Iterable[JobStatus]) -> JobStatus:
+    """The status of a job that has several parts: an array, a heterogeneous job or a cluster of processes.
+
+    The job runs while a part runs, and has failed when a part has failed.
+    """
+    found = list(parts)
+    stuck = [part for part in found if isinstance(part, StuckJob)]
+    first = stuck[0] if stuck else min(found, key=lambda part: _PRECEDENCE.index(part.state))
+    hosts = ",".join(dict.fromkeys(part.hosts for part in found if part.hosts))
+    return type(first)(first.state, first.reason, hosts)
+
+
+def gathered(parts: Iterable[tuple[str, JobStatus]], jobs: list[str]) -> dict[str, JobStatus]:
+    """The merged status of each of these jobs; parts of other jobs are ignored."""
+    found: dict[str, list[JobStatus]] = {}
+    wanted = set(jobs)
+    for job, part in parts:
+        if job in wanted:
+            found.setdefault(job, []).append(part)
+    return {job: merged(states) for job, states in found.items()}
