@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import parslab
 from parslab.records import panel
-from parslab.testing.conformance import ExecutorSuite, eventually
+from parslab.testing.conformance.executors import ExecutorSuite, eventually
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -14,7 +14,8 @@ from parslab.providers.batch.cobalt import CobaltProvider
 from parslab.providers.batch.condor import CondorProvider
 from parslab.providers.batch.lsf import LSFProvider
 from parslab.providers.batch.torque import TorqueProvider
-from parslab.testing.providers import BatchSuite, a_job
+from parslab.testing.conformance.batch_schedulers import BatchSuite
+from parslab.testing.conformance.jobs import a_job
 
 RECORDED = Path(__file__).parent / "schedulers" / "recorded"
 SHARED: dict[str, tuple[Any, str]] = {

@@ -13,7 +13,9 @@ from parslab.providers.batch.grid_engine import GridEngineProvider
 from parslab.providers.batch.pbspro import PBSProProvider
 from parslab.providers.batch.slurm import SlurmProvider
 from parslab.providers.local import LocalProvider
-from parslab.testing.providers import BatchSuite, RunnerSuite, a_job
+from parslab.testing.conformance.batch_schedulers import BatchSuite
+from parslab.testing.conformance.jobs import a_job
+from parslab.testing.conformance.providers import ProviderSuite
 
 RECORDED = Path(__file__).parent / "schedulers" / "recorded"
 SHARED: dict[str, tuple[Any, str]] = {
@@ -72,7 +74,7 @@ class TestPBSPro(BatchSuite):
         return PBSProProvider(**options)
 
 
-class TestLocal(RunnerSuite):
+class TestLocal(ProviderSuite):
     def provider(self, **options: Any) -> LocalProvider:
         return LocalProvider(**options)
 

@@ -11,8 +11,8 @@ import pytest
 
 from parslab.providers import LocalProvider
 from parslab.records.states import BlockState
-from parslab.testing.conformance import eventually
-from parslab.testing.providers import a_job
+from parslab.testing.conformance.executors import eventually
+from parslab.testing.conformance.jobs import a_job
 
 if TYPE_CHECKING:
     from pathlib import Path

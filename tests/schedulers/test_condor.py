@@ -16,8 +16,9 @@ import pytest
 
 from parslab.providers.batch.condor import CondorProvider
 from parslab.records.states import BlockState
-from parslab.testing.conformance import eventually
-from parslab.testing.providers import RunnerSuite, a_job
+from parslab.testing.conformance.executors import eventually
+from parslab.testing.conformance.jobs import a_job
+from parslab.testing.conformance.providers import ProviderSuite
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -33,7 +34,7 @@ exec {real} "$@"
 
 
 @pytest.mark.usefixtures("condor")
-class TestCondor(RunnerSuite):
+class TestCondor(ProviderSuite):
     limit = 60.0
 
     @pytest.fixture

@@ -15,8 +15,9 @@ from parslab.providers.base import Job, exit_file
 from parslab.providers.batch.grid_engine import GridEngineProvider
 from parslab.providers.batch.runner import BatchRunner, KnownJobs
 from parslab.records.states import BlockState
-from parslab.testing.conformance import eventually
-from parslab.testing.providers import RunnerSuite, a_job
+from parslab.testing.conformance.executors import eventually
+from parslab.testing.conformance.jobs import a_job
+from parslab.testing.conformance.providers import ProviderSuite
 
 if TYPE_CHECKING:
     from parslab.providers.base import Provider
@@ -28,7 +29,7 @@ cat "$2" > hosts; shift 2; "$@"
 
 
 @pytest.mark.usefixtures("sge")
-class TestGridEngine(RunnerSuite):
+class TestGridEngine(ProviderSuite):
     def provider(self, **options: Any) -> GridEngineProvider:
         return GridEngineProvider(**{"poll_interval": 1, "walltime": 300, **options})
 

@@ -16,8 +16,9 @@ from parslab.providers.base import exit_file
 from parslab.providers.batch.runner import BatchRunner, KnownJobs
 from parslab.providers.batch.slurm import SlurmProvider
 from parslab.records.states import BlockState
-from parslab.testing.conformance import eventually
-from parslab.testing.providers import RunnerSuite, a_job
+from parslab.testing.conformance.executors import eventually
+from parslab.testing.conformance.jobs import a_job
+from parslab.testing.conformance.providers import ProviderSuite
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -61,7 +62,7 @@ def short_block(slurm_up: Scheduler, tmp_path_factory: pytest.TempPathFactory) -
 
 
 @pytest.mark.usefixtures("slurm", "short_block")
-class TestSlurm(RunnerSuite):
+class TestSlurm(ProviderSuite):
     def provider(self, **options: Any) -> SlurmProvider:
         return small(**options)
 

@@ -9,14 +9,15 @@ import pytest
 
 from parslab.records.states import TaskState
 from parslab.remote.pool.queue import LOOK
-from parslab.testing.network import Faults, Network
+from parslab.testing.faults import Faults
+from parslab.testing.network import Network
 
 QUIET = Faults(killed=0.0, doubled=0.0, failed=0.0, cancelled=0.0, unshippable=0.0)
 ROUGH = Faults(killed=0.15, doubled=0.2, failed=0.3, cancelled=0.4, unshippable=0.5, forgotten=0.9)
 
 
 def played(seed: int, tasks: int = 12, workers: int = 3, faults: Faults | None = None) -> Network:
-    network = Network(seed, tasks, workers, faults)
+    network = Network(seed, tasks, workers, faults=faults)
     network.play()
     broken = network.broken_promises()
     assert not broken, f"seed {seed}: {broken}"

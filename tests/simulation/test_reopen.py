@@ -7,14 +7,15 @@ import itertools
 import pytest
 
 from parslab.records.states import TaskState
-from parslab.testing.network import Faults, Network
+from parslab.testing.faults import Faults
+from parslab.testing.network import Network
 
 STUBBORN = Faults(failed=0.3, cancelled=0.4, forgotten=0.3, unshippable=0.3, retried=0.7)
 DEADLY = Faults(killed=0.3, doubled=0.3, failed=0.3, cancelled=0.2, forgotten=0.1, retried=0.7)
 
 
 def played(seed: int, faults: Faults, tasks: int = 12, workers: int = 3, retries: int = 0) -> Network:
-    network = Network(seed, tasks, workers, faults, retries)
+    network = Network(seed, tasks, workers, faults=faults, retries=retries)
     network.play()
     broken = network.broken_promises()
     assert not broken, f"seed {seed}: {broken}"

@@ -8,7 +8,8 @@ from collections import Counter
 import pytest
 
 from parslab.records.states import TaskState
-from parslab.testing.network import Faults, Network
+from parslab.testing.faults import Faults
+from parslab.testing.network import Network
 
 DEADLY = Faults(killed=0.3, doubled=0.3, failed=0.3, cancelled=0.1, unshippable=0.2)
 RETRIES = 3
@@ -22,7 +23,7 @@ def played(
     workers: int = 3,
     handler: bool = False,
 ) -> Network:
-    network = Network(seed, tasks, workers, faults, retries, handler)
+    network = Network(seed, tasks, workers, faults=faults, retries=retries, handler=handler)
     network.play()
     broken = network.broken_promises()
     assert not broken, f"seed {seed}: {broken}"

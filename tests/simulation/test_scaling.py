@@ -11,7 +11,8 @@ from parslab.errors import ConfigurationError
 from parslab.providers.base import JobStatus
 from parslab.records.states import BlockState
 from parslab.scaling.controller import GAP
-from parslab.testing.scaling import START, Cluster
+from parslab.testing.simulated_cluster import Cluster
+from parslab.testing.virtual_time import START
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -9,7 +9,7 @@ import pytest
 from parslab.scaling.block_jobs import FIND_FOR
 from parslab.scaling.block_journal import BlockJournal, unfinished_jobs
 from parslab.scaling.block_table import RETURN_WITHIN, UNKNOWN_JOB_GRACE
-from parslab.testing.scaling import RECONNECT_FOR, Cluster
+from parslab.testing.simulated_cluster import RECONNECT_FOR, Cluster
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -1,6 +1,6 @@
-"""Stand-ins for what the cores of a run talk to: calls without a client, a link without a socket.
+"""Fakes for what the cores of a run talk to: calls without a client, a link without a socket.
 
-Everything here is pure and keeps what it was told, so that a test can look at it afterwards.
+The fakes are pure, and keep what they get, so that a test can check it afterwards.
 """
 
 from __future__ import annotations
@@ -28,7 +28,16 @@ def call(task: int, *deps: int, kind: int = TaskKind.remote, fn: int = 0, at: fl
     >>> call(7, 3, 4).deps
     (3, 4)
     """
-    return SubmitTask(task, fn if kind == TaskKind.remote else -1, kind, 0, b"args", 0, deps, at)
+    return SubmitTask(
+        task=task,
+        fn=fn if kind == TaskKind.remote else -1,
+        kind=kind,
+        executor=0,
+        args=b"args",
+        frames=0,
+        deps=deps,
+        at=at,
+    )
 
 
 def remembering(
@@ -41,7 +50,9 @@ def remembering(
     >>> remembering(7, 3).memo
     True
     """
-    return SubmitTask(task, fn, kind, 0, b"args", 0, deps, at, identity.decode(), identity=identity, memo=True)
+    message = call(task, *deps, kind=kind, at=at)
+    message.fn, message.shown, message.identity, message.memo = fn, identity.decode(), identity, True
+    return message
 
 
 class FakeLink:

@@ -12,21 +12,20 @@ from __future__ import annotations
 import heapq
 import itertools
 import random
-from collections import Counter
-from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
-from weakref import WeakSet
 
 from parslab.dataflow.graph.retry_plan import plan, reopen
 from parslab.dataflow.graph.table import TaskTable
-from parslab.dataflow.graph.values import StoredValue
 from parslab.records.events import TaskFailed, TaskMoved, TaskReopened
 from parslab.records.reasons import Reason
-from parslab.records.states import FINAL, SUCCESSES, TaskState
+from parslab.records.states import FINAL, TaskState
 from parslab.remote.pool.queue import PoolQueue, WorkerSlot, not_begun
+from parslab.testing.faults import Faults
+from parslab.testing.history import History, TracedValue
+from parslab.testing.line import Line
 from parslab.testing.user import FakeUser
-from parslab.testing.workers import FakeWorker, Line, Told
+from parslab.testing.workers import FakeWorker, Told
 from parslab.wire.messages.base import Failure, TaskKind
 
 if TYPE_CHECKING:
@@ -34,80 +33,9 @@ if TYPE_CHECKING:
 
     from parslab.dataflow.graph.task import Task
 
-__all__ = ["Faults", "History", "Network", "TracedValue"]
+__all__ = ["Network"]
 
 _LOST = Reason.worker_lost.value
-
-
-@dataclass(frozen=True, slots=True)
-class Faults:
-    """How often what goes wrong; chances between 0 and 1.
-
-    Attributes
-    ----------
-    killed
-        A worker dies while it runs this task.
-    doubled
-        An outcome is told a second time, later.
-    failed
-        A task raises.
-    cancelled
-        The user cancels a task some time after the call.
-    forgotten
-        The user drops the future of a task as soon as it is settled, rather than at the end.
-    unshippable
-        The value of a local task cannot be pickled.
-    judged
-        The retry handler itself raises, where there is one.
-    retried
-        The user wants a task tried again that failed or was cancelled, each time that it ends so.
-    """
-
-    killed: float = 0.03
-    doubled: float = 0.05
-    failed: float = 0.1
-    cancelled: float = 0.1
-    forgotten: float = 0.5
-    unshippable: float = 0.2
-    judged: float = 0.05
-    retried: float = 0.0
-
-
-class TracedValue(StoredValue):
-    """A value that can be looked for after everybody has let go of it."""
-
-    __slots__ = ("__weakref__",)
-
-
-class History:
-    """What was observed, by task."""
-
-    def __init__(self) -> None:
-        self.begun: Counter[tuple[int, int]] = Counter()
-        """How often a body was started, by task and attempt."""
-        self.failures: dict[int, list[int]] = {}
-        """The attempts whose failure was told to monitoring, in order."""
-        self.attempts: dict[int, int] = {}
-        """The last attempt that monitoring heard of."""
-        self.late: dict[int, float] = {}
-        """Seconds from the begin of a body to when monitoring was told that it runs."""
-        self.moves: dict[int, list[TaskState]] = {}
-        """The states told to monitoring, in order."""
-        self.resolved: dict[int, list[TaskState]] = {}
-        """The final states told to the client."""
-        self.values: WeakSet[TracedValue] = WeakSet()
-        """Values that somebody still holds."""
-        self.first: dict[int, int] = {}
-        """The attempt from which a task is told of: it was reopened."""
-        self.problems: list[str] = []
-        """Promises that were broken, as sentences."""
-
-    def reopened(self, event: TaskReopened) -> None:
-        """A task begins anew."""
-        if self.moves.pop(event.task, [None])[-1] is not event.was or event.was in SUCCESSES:
-            self.problems.append(f"task {event.task} was reopened as if it had been {event.was}")
-        self.failures.pop(event.task, None)
-        self.first[event.task] = self.attempts[event.task] = event.attempt
 
 
 class Network:
@@ -141,6 +69,7 @@ class Network:
         seed: int,
         tasks: int = 12,
         workers: int = 3,
+        *,
         faults: Faults | None = None,
         retries: int = 0,
         handler: bool = False,
@@ -311,7 +240,7 @@ class Network:
         self.workers[slot.name] = FakeWorker(self, slot)
         self.queue.add(slot)
 
-    def value(self, task: int) -> StoredValue:
+    def value(self, task: int) -> TracedValue:
         """The value of a task: its own number."""
         value = TracedValue(str(task).encode(), [])
         self.history.values.add(value)

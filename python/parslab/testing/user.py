@@ -7,10 +7,11 @@ is dropped only when it is settled, and not while something here still needs its
 from __future__ import annotations
 
 from collections import Counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from parslab.records.states import SUCCESSES, TaskState
 from parslab.testing.fakes import call
+from parslab.testing.line import Simulation
 from parslab.wire.messages.base import Failure, TaskKind
 from parslab.wire.messages.client import (
     KernelMessage,
@@ -24,10 +25,12 @@ from parslab.wire.messages.client import (
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from parslab.testing.network import Network
-    from parslab.testing.workers import Line
+    from parslab.dataflow.graph.table import TaskTable
+    from parslab.dataflow.graph.task import Task
+    from parslab.testing.history import History, TracedValue
+    from parslab.testing.line import Line
 
-__all__ = ["FakeUser"]
+__all__ = ["FakeUser", "UserHost"]
 
 _KINDS = (
     *[TaskKind.remote] * 14,
@@ -35,6 +38,22 @@ _KINDS = (
     *[TaskKind.join] * 2,
     TaskKind.external,
 )
+
+
+class UserHost(Simulation, Protocol):
+    """The run that the user's calls go to."""
+
+    table: TaskTable
+    history: History
+
+    def body_begins(self, task: Task, attempt: int) -> None:
+        """The body of a task starts."""
+
+    def retry(self, number: int) -> None:
+        """The user wants a task to be tried again."""
+
+    def value(self, task: int) -> TracedValue:
+        """The value of a task."""
 
 
 class FakeUser:
@@ -55,7 +74,7 @@ class FakeUser:
         Every task so far.
     """
 
-    def __init__(self, network: Network, line: Line, calls: int) -> None:
+    def __init__(self, network: UserHost, line: Line, calls: int) -> None:
         self._network = network
         self._table = network.table
         self._random = network.random

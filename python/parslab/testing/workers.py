@@ -7,18 +7,16 @@ from __future__ import annotations
 
 from collections import deque
 from functools import partial
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Protocol, TypeAlias
 
+from parslab.testing.line import Line, Simulation
 from parslab.wire.messages.base import Failure
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from parslab.dataflow.graph.task import Task
     from parslab.remote.pool.queue import WorkerSlot
-    from parslab.testing.network import Network
 
-__all__ = ["LONG", "FakeWorker", "Line", "Told"]
+__all__ = ["LONG", "FakeWorker", "Told", "WorkerHost"]
 
 Told: TypeAlias = "tuple[Task, int]"
 """A task and the attempt that a worker was given: the task itself may be at another one meanwhile."""
@@ -30,23 +28,26 @@ _USUAL = (0.0001, 0.0005, 0.01, LONG)
 _SELDOM = 0.05
 
 
-class Line:
-    """One direction of a link: delays, but keeps the order."""
+class WorkerHost(Simulation, Protocol):
+    """The parent of the workers, to which their messages go."""
 
-    def __init__(self, network: Network, opens: float = 0.0) -> None:
-        self._network = network
-        self._free = opens
+    def body_begins(self, task: Task, attempt: int) -> None:
+        """The body of a task starts."""
 
-    def carry(self, deliver: Callable[[], None]) -> None:
-        """Have ``deliver`` called when it has arrived."""
-        self._free = max(self._free, self._network.now + self._network.random.expovariate(2000.0))
-        self._network.at(self._free, deliver)
+    def outcome(self, slot: WorkerSlot, told: Told, failure: Failure | None, started: float, ended: float) -> None:
+        """An outcome has arrived."""
+
+    def reported(self, slot: WorkerSlot, running: int, since: float, returned: list[int]) -> None:
+        """A report has arrived."""
+
+    def lost(self, worker: FakeWorker) -> None:
+        """A worker is dead."""
 
 
 class FakeWorker:
     """Runs what it is given, one after the other, and tells how it ended; like ``remote.worker`` without bodies."""
 
-    def __init__(self, network: Network, slot: WorkerSlot) -> None:
+    def __init__(self, network: WorkerHost, slot: WorkerSlot) -> None:
         self.slot = slot
         self.alive = True
         self.attempt = 0

@@ -20,7 +20,7 @@ from parslab.providers.batch.base import directives
 from parslab.providers.batch.job_status import StuckJob, merged
 from parslab.providers.batch.script import clock, short_name
 from parslab.records.states import BlockState
-from parslab.testing.providers import a_job
+from parslab.testing.conformance.jobs import a_job
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -10,7 +10,8 @@ from parslab.providers.base import JobStatus
 from parslab.records.states import BlockState
 from parslab.scaling import job_watcher
 from parslab.scaling.job_watcher import CALM, LONGEST_PAUSE, JobWatcher
-from parslab.testing.scaling import START, VirtualCallRunner, VirtualTime
+from parslab.testing.simulated_cluster import VirtualCallRunner
+from parslab.testing.virtual_time import START, VirtualTime
 
 
 class Noting:

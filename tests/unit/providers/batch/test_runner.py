@@ -12,7 +12,8 @@ from parslab.providers.base import SubmitError, exit_file
 from parslab.providers.batch.commands import CommandHung, CommandResult
 from parslab.providers.batch.runner import PATIENCE, BatchRunner, KnownJobs
 from parslab.records.states import BlockState
-from parslab.testing.providers import Commands, a_job
+from parslab.testing.conformance.batch_schedulers import FakeCommands
+from parslab.testing.conformance.jobs import a_job
 
 if TYPE_CHECKING:
     from parslab.providers.batch.base import BatchProvider
@@ -25,7 +26,7 @@ class Bench:
 
     def __init__(self, **answers: CommandResult | OSError | list[CommandResult | OSError]) -> None:
         self.now = 0.0
-        self.commands = Commands({name: a if isinstance(a, list) else [a] for name, a in answers.items()})
+        self.commands = FakeCommands({name: a if isinstance(a, list) else [a] for name, a in answers.items()})
         self.runner = BatchRunner(SlurmProvider(), self.commands, lambda: self.now, KnownJobs())
 
     def status(self, job: str = "7") -> tuple[str, str]:
@@ -66,7 +67,7 @@ def test_a_command_that_hangs_may_have_submitted(tmp_path: Path) -> None:
 )
 def test_a_refusal_says_what_to_do(tmp_path: Path, provider: BatchProvider, said: str, advice: str) -> None:
     command = provider.submit_command("")[0]
-    runner = BatchRunner(provider, Commands({command: [CommandResult(1, "", said)]}), known=KnownJobs())
+    runner = BatchRunner(provider, FakeCommands({command: [CommandResult(1, "", said)]}), known=KnownJobs())
     with pytest.raises(SubmitError) as caught:
         runner.submit(a_job(tmp_path))
     assert f"({command}): {said} ({advice}" in str(caught.value)
@@ -157,7 +158,7 @@ def test_numbers_that_are_given_a_second_time_are_new_jobs(tmp_path: Path) -> No
 
 
 def test_runners_of_one_group_answer_for_each_other(tmp_path: Path) -> None:
-    commands = Commands({"sbatch": [SUBMITTED], "squeue": [CommandResult(0, "")], "sacct": [CommandResult(0, "")]})
+    commands = FakeCommands({"sbatch": [SUBMITTED], "squeue": [CommandResult(0, "")], "sacct": [CommandResult(0, "")]})
     one, other = (BatchRunner(SlurmProvider(partition=name), commands) for name in "ab")
     assert one.group == other.group != BatchRunner(SlurmProvider(clusters="c"), commands).group
     job = a_job(tmp_path)

@@ -1,4 +1,4 @@
-"""Blocks, strategies and a scheduler in virtual time: how an executor would grow and shrink, without waiting for it.
+"""An executor and its scheduler in virtual time: how blocks would grow and shrink, without waiting for it.
 
 [simulation]  ``Cluster`` joins the real controller, table of blocks and strategy with a scheduler and managers that
 follow a plan.  Use it to try a strategy of your own::
@@ -8,12 +8,11 @@ follow a plan.  Use it to try a strategy of your own::
     cluster.play(600.0)
     print(cluster.most, cluster.used / cluster.paid)
 
-Faults are planned in ``cluster.scheduler``: ``refuse``, ``break_jobs``, ``silent``, ``forget``.
+Plan faults in ``cluster.scheduler``: ``refuse``, ``break_jobs``, ``silent``, ``forget``.
 """
 
 from __future__ import annotations
 
-import heapq
 import itertools
 from dataclasses import dataclass, field
 from functools import partial
@@ -24,6 +23,7 @@ from parslab.records.events import BlockMoved, NoticeRaised
 from parslab.records.states import BlockState
 from parslab.scaling.controller import ScalingController
 from parslab.scaling.controller_owner import BlockLoad, ExecutorLoad
+from parslab.testing.virtual_time import VirtualTime
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -31,41 +31,14 @@ if TYPE_CHECKING:
 
     from parslab.records.events import Event
 
-__all__ = ["Cluster", "Moment", "PlannedScheduler", "VirtualCallRunner", "VirtualTime"]
+__all__ = ["Cluster", "Moment", "PlannedScheduler", "VirtualCallRunner"]
 
-START = 1_000_000.0
 RECONNECT_FOR = 30.0
-"""Seconds for which managers look for a DataFlowKernel that they lost."""
-
-
-class VirtualTime:
-    """A clock and what is to happen."""
-
-    def __init__(self) -> None:
-        self.now = START
-        self._planned: list[tuple[float, int, Callable[[], None]]] = []
-        self._order = itertools.count()
-
-    def at(self, when: float, call: Callable[[], None]) -> None:
-        """Have this called then."""
-        heapq.heappush(self._planned, (max(when, self.now), next(self._order), call))
-
-    def after(self, seconds: float, call: Callable[[], None]) -> None:
-        """Have this called so many seconds later."""
-        self.at(self.now + seconds, call)
-
-    def play(self, until: float, done: Callable[[], bool] = lambda: False) -> None:
-        """Let time pass until then, or until it is done."""
-        while self._planned and self._planned[0][0] <= until and not done():
-            when, _, call = heapq.heappop(self._planned)
-            self.now = when
-            call()
-        if not done():
-            self.now = max(self.now, until)
+"""Seconds for which managers look for a DataFlowKernel after they have lost one."""
 
 
 class _DataFlowKernelLife:
-    """What one DataFlowKernel has planned: nothing of it happens any more when it is dead."""
+    """The plans of one DataFlowKernel: nothing of them happens after its death."""
 
     def __init__(self, time: VirtualTime) -> None:
         self._time = time
@@ -81,7 +54,7 @@ class _DataFlowKernelLife:
 
 
 class VirtualCallRunner:
-    """Runs blocking calls at once; their answers come a little later, or never."""
+    """Runs blocking calls at once, and delivers their results a little later."""
 
     def __init__(self, time: VirtualTime | _DataFlowKernelLife, takes: float = 0.02) -> None:
         self._time = time
@@ -113,15 +86,15 @@ class PlannedScheduler:
     period: float = 10.0
     group: str = "planned"
     refuse: list[str] = field(default_factory=list)
-    """Words with which the next submissions are refused."""
+    """Words with which the scheduler refuses the next submissions."""
     break_jobs: list[str] = field(default_factory=list)
     """Words with which the next jobs fail as soon as they run."""
     forget: bool = False
-    """Do not know any job from now on."""
+    """The scheduler knows no job from now on."""
     silent: bool = False
     """Jobs run, and no manager comes."""
     unreachable: bool = False
-    """Nothing can be asked for or cancelled now."""
+    """The scheduler answers no command now."""
     jobs: dict[str, JobStatus] = field(default_factory=dict)
     names: dict[str, str] = field(default_factory=dict)
     """Block of each job."""
@@ -131,11 +104,11 @@ class PlannedScheduler:
     closed: bool = False
 
     def adopt(self, number: str, job: Job) -> None:
-        """See ``Adopts``."""
+        """See ``FindsJobs``."""
         self.names[number] = job.name.rsplit(".", 1)[1]
 
     def find(self, name: str) -> str | None:
-        """See ``Adopts``."""
+        """See ``FindsJobs``."""
         if self.unreachable:
             raise OSError("squeue: error: Unable to contact slurm controller")
         block = name.rsplit(".", 1)[1]
@@ -152,7 +125,7 @@ class PlannedScheduler:
         return self.arrives(job.name.rsplit(".", 1)[1])
 
     def arrives(self, block: str) -> str:
-        """The job of a block is in the queue, whether or not anybody lives who submitted it."""
+        """Put the job of a block into the queue; the process that submitted it may be dead."""
         number = str(100 + len(self.names))
         self.names[number] = block
         self.jobs[number] = JobStatus(BlockState.queued, "Priority")
@@ -188,7 +161,7 @@ class PlannedScheduler:
             self.end(job, JobStatus(BlockState.scaled_in, "CANCELLED"))
 
     def end(self, job: str, status: JobStatus) -> None:
-        """A job ends so, whoever wanted it, and its managers are gone."""
+        """End a job with this status; its managers are lost."""
         if self.jobs[job].state in (BlockState.queued, BlockState.running):
             self.jobs[job] = status
             self.cluster.manager_goes(self.names[job], "lost its connection")
@@ -209,7 +182,7 @@ class _Crew:
 
     came: float
     running: dict[int, float] = field(default_factory=dict)
-    """Tasks, and when each was begun."""
+    """The length of each running task."""
     idle_since: float | None = None
     draining: bool = False
     held: bool = False
@@ -217,7 +190,7 @@ class _Crew:
 
 @dataclass(frozen=True)
 class Moment:
-    """How things stood from this time on."""
+    """The state of the executor from this time on."""
 
     time: float
     workers: int
@@ -277,20 +250,7 @@ class Cluster:
         self.moments: list[Moment] = []
         self._waiting: list[tuple[int, float]] = []
         self._tasks = itertools.count()
-        manager = {"max_workers": slots if known_slots else None, "cores_per_worker": 1.0, "mem_per_worker": None}
-        settings = {
-            "label": "htex",
-            "provider": {"class": "planned", "options": {}},
-            "local": False,
-            "nodes_per_block": 1,
-            "init_blocks": 1,
-            "min_blocks": 0,
-            "max_blocks": 4,
-            "parallelism": 1.0,
-            "manager": {**manager, "accelerators": []},
-            **limits,
-        }
-        self._settings, self._folder = settings, folder
+        self._settings, self._folder = _settings(slots if known_slots else None, limits), folder
         self.controller = self._controller()
 
     def _controller(self) -> ScalingController:
@@ -308,7 +268,7 @@ class Cluster:
         return controller
 
     def kill(self) -> None:
-        """The DataFlowKernel dies: what its managers ran waits again, jobs go on, and managers look for another one."""
+        """Kill the DataFlowKernel: its tasks wait again, its jobs go on, and its managers look for another one."""
         self._life.over = True
         self.controller.stop_watching()  # its watcher dies with it, though this process goes on
         crews, self.crews = self.crews, {}
@@ -317,7 +277,7 @@ class Cluster:
             self._orphaned(block)
 
     def revive(self) -> None:
-        """Another one takes its place; managers that still look for it come back."""
+        """Start another DataFlowKernel in its place; managers that still look for one join it."""
         self.run["revived"] = 1
         orphans, self.orphans = self.orphans, set()
         self.controller = self._controller()
@@ -331,7 +291,7 @@ class Cluster:
     # ----- what a test does
 
     def submit(self, lengths: Iterable[float], then: Callable[[], None] | None = None) -> None:
-        """Tasks that take so many seconds; ``then`` is called when all of them have ended."""
+        """Submit tasks of these lengths in seconds; call ``then`` when all of them have ended."""
         tasks = [(next(self._tasks), length) for length in lengths]
         left = {number for number, _ in tasks}
         if then is not None:
@@ -340,7 +300,7 @@ class Cluster:
         self._assign()
 
     def play(self, seconds: float) -> None:
-        """Let so many seconds pass."""
+        """Let ``seconds`` pass."""
         self.time.play(self.time.now + seconds)
 
     def finish(self, longest: float = 1e6) -> float:
@@ -350,7 +310,7 @@ class Cluster:
         return self.time.now - begun
 
     def stages(self, *stages: list[float]) -> None:
-        """Submit tasks, and the next ones when all before have ended."""
+        """Submit each list of tasks when all tasks before it have ended."""
         if stages:
             self.submit(stages[0], lambda: self.stages(*stages[1:]))
 
@@ -363,7 +323,7 @@ class Cluster:
 
     @property
     def most(self) -> int:
-        """The most jobs that were queued or running at a time, as far as blocks tell."""
+        """The largest number of blocks that were alive at the same time."""
         most = 0
         alive: set[str] = set()
         for event in self.moves():
@@ -372,20 +332,20 @@ class Cluster:
         return most
 
     def moves(self, block: str | None = None) -> list[BlockMoved]:
-        """What monitoring was told of blocks."""
+        """The changes of blocks that monitoring got."""
         return [e for e in self.events if isinstance(e, BlockMoved) and block in (None, e.block)]
 
     def states(self, block: str) -> list[str]:
-        """The states that a block was in, in turn."""
+        """The states of a block, in order."""
         return [state for state, _ in itertools.groupby(event.state for event in self.moves(block))]
 
     def notices(self) -> list[str]:
-        """What the user was told."""
+        """The notices that the user got."""
         return [event.text for event in self.events if isinstance(event, NoticeRaised)]
 
     @property
     def paid(self) -> float:
-        """Worker seconds that there were, until now."""
+        """Worker seconds of all blocks until now."""
         return self._sum(lambda moment: moment.workers)
 
     @property
@@ -409,7 +369,7 @@ class Cluster:
         self._assign()
 
     def manager_goes(self, block: str, reason: str) -> None:
-        """It is gone; what it ran is tried again elsewhere."""
+        """The manager of a block is gone; its tasks wait again."""
         crew = self.crews.pop(block, None)
         self.orphans.discard(block)
         if crew is not None:
@@ -500,3 +460,24 @@ class Cluster:
 
 
 _ENDED = {"finished", "failed", "scaled_in", "missing"}
+
+
+def _settings(max_workers: int | None, limits: dict[str, float]) -> dict[str, Any]:
+    """The settings of an executor, as ``HighThroughputExecutor.settings`` returns them."""
+    return {
+        "label": "htex",
+        "provider": {"class": "planned", "options": {}},
+        "local": False,
+        "nodes_per_block": 1,
+        "init_blocks": 1,
+        "min_blocks": 0,
+        "max_blocks": 4,
+        "parallelism": 1.0,
+        "manager": {
+            "max_workers": max_workers,
+            "cores_per_worker": 1.0,
+            "mem_per_worker": None,
+            "accelerators": [],
+        },
+        **limits,
+    }

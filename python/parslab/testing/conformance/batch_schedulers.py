@@ -1,6 +1,6 @@
-"""What every provider must do: two suites, one on recorded answers of schedulers, one on real jobs.
+"""What every provider for a batch scheduler must do, tested on recorded answers of the scheduler.
 
-A member of the family makes subclasses in test files of its own; pytest finds the rest::
+A member of the family makes a subclass in a test file of its own; pytest finds the rest::
 
     class TestMine(BatchSuite):
         recordings = Path(__file__).parent / "recorded" / "mine"
@@ -8,7 +8,7 @@ A member of the family makes subclasses in test files of its own; pytest finds t
         def provider(self, **options):
             return MyProvider(queue="all", **options)
 
-A recording is a text file: what it is, what is expected, a line ``---``, and then the scheduler's answer as it was::
+A recording is a text file: a title, what is expected, a line ``---``, and then the scheduler's answer as it was::
 
     Slurm 22.05: squeue
     reads: parse_statuses
@@ -18,16 +18,15 @@ A recording is a text file: what it is, what is expected, a line ``---``, and th
     11|RUNNING|None|n1
     12|PENDING|Resources|
 
-``reads`` names the method that is given the text; ``job`` an id, its state (also ``stuck``, ``unclear`` or ``absent``)
-and a regular expression for its reason; ``gives`` what a method with one result returns.  This module needs pytest.
+``reads`` names the method that gets the text.  ``job`` gives an id, its state (also ``stuck``, ``unclear`` or
+``absent``) and a regular expression for its reason.  ``gives`` is what a method with one result returns.  This module
+needs pytest.
 """
 
 from __future__ import annotations
 
-import contextlib
 import re
 import subprocess
-import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -35,28 +34,19 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import pytest
 
 from parslab.description import decoded, encoded
-from parslab.providers.base import FindsJobs, Job, JobStatus, SubmitError, exit_file
+from parslab.providers.base import JobStatus, SubmitError, exit_file
 from parslab.providers.batch.commands import CommandHung, CommandResult
 from parslab.providers.batch.job_status import StuckJob, UnclearJob
 from parslab.providers.batch.runner import PATIENCE, BatchRunner, KnownJobs
-from parslab.records.states import ENDED, BlockState
+from parslab.records.states import BlockState
+from parslab.testing.conformance.jobs import a_job
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
 
-    from parslab.providers.base import Provider, Runner
     from parslab.providers.batch.base import BatchProvider
 
-__all__ = ["BatchSuite", "Commands", "Recording", "RunnerSuite", "a_job"]
-
-
-def a_job(folder: Path, name: str = "1", command: str = "start-manager") -> Job:
-    """A job whose files are in ``folder``."""
-    stem = folder / f"block-{name}"
-    return Job(f"parslab.run.label.{name}", command, f"{stem}.sh", f"{stem}.stdout", f"{stem}.stderr")
-
-
-# --- recorded answers -------------------------------------------------------------------------------------------------
+__all__ = ["BatchSuite", "FakeCommands", "Recording"]
 
 
 @dataclass(frozen=True)
@@ -102,7 +92,7 @@ def _state(status: JobStatus | None) -> str:
 
 
 @dataclass
-class Commands:
+class FakeCommands:
     """Stands in for the scheduler's commands; each call takes the next answer for its program.
 
     Attributes
@@ -253,7 +243,7 @@ class BatchSuite:
 
     # ----- the runner
 
-    def runner(self, commands: Commands, now: Callable[[], float] = lambda: 0.0, **options: Any) -> BatchRunner:
+    def runner(self, commands: FakeCommands, now: Callable[[], float] = lambda: 0.0, **options: Any) -> BatchRunner:
         """A runner of its own, that shares nothing with those of other tests."""
         return BatchRunner(self.provider(**options), commands, now, KnownJobs())
 
@@ -278,7 +268,7 @@ class BatchSuite:
         """The files are there before the command is run, and nobody else may read them."""
         text, number = self.submission()
         job, provider = a_job(tmp_path), self.provider()
-        commands = Commands({provider.submit_command(job.script)[0]: [CommandResult(0, text)]})
+        commands = FakeCommands({provider.submit_command(job.script)[0]: [CommandResult(0, text)]})
         assert self.runner(commands).submit(job) == number
         assert commands.calls == [provider.submit_command(job.script)]
         assert Path(job.script).read_text() == provider.files(job)[job.script]
@@ -299,13 +289,13 @@ class BatchSuite:
     ) -> None:
         """Nothing else is raised."""
         job = a_job(tmp_path)
-        commands = Commands({self.provider().submit_command(job.script)[0]: [answer]})
+        commands = FakeCommands({self.provider().submit_command(job.script)[0]: [answer]})
         with pytest.raises(SubmitError, match=says):
             self.runner(commands).submit(job)
 
     def test_a_folder_that_is_gone_is_told(self, tmp_path: Path) -> None:
         """Before anything is submitted."""
-        commands = Commands()
+        commands = FakeCommands()
         with pytest.raises(SubmitError, match="cannot be written"):
             self.runner(commands).submit(a_job(tmp_path / "none"))
         assert commands.calls == []
@@ -320,7 +310,7 @@ class BatchSuite:
             CommandHung("slow"),
             CommandResult(0, text),
         ]
-        runner = self.runner(Commands({program: answers}))
+        runner = self.runner(FakeCommands({program: answers}))
         with pytest.raises(OSError, match="cannot connect"):
             runner.status([number])
         with pytest.raises(OSError, match="slow"):
@@ -332,7 +322,7 @@ class BatchSuite:
         provider = self.provider()
         text, number = self.submission()
         job, clock = a_job(tmp_path), [0.0]
-        commands = Commands({provider.submit_command(job.script)[0]: [CommandResult(0, text)]})
+        commands = FakeCommands({provider.submit_command(job.script)[0]: [CommandResult(0, text)]})
         runner = self.runner(commands, lambda: clock[0])
         assert runner.submit(job) == number
         commands.answers = {provider.status_command([number])[0]: [CommandResult(0, "")]}
@@ -348,7 +338,7 @@ class BatchSuite:
         provider = self.provider()
         text, number = self.submission()
         job = a_job(tmp_path)
-        commands = Commands({provider.submit_command(job.script)[0]: [CommandResult(0, text)]})
+        commands = FakeCommands({provider.submit_command(job.script)[0]: [CommandResult(0, text)]})
         runner = self.runner(commands)
         runner.submit(job)
         commands.answers = {provider.status_command([number])[0]: [CommandResult(0, "")]}
@@ -367,7 +357,7 @@ class BatchSuite:
         }
         if command[0] != status_program:
             answers = {status_program: [CommandResult(0, "")], command[0]: [CommandResult(0, text)]}
-        commands = Commands(answers)
+        commands = FakeCommands(answers)
         assert self.runner(commands).status([number])[number].state is BlockState.failed
         assert command in commands.calls
 
@@ -376,7 +366,7 @@ class BatchSuite:
         provider = self.provider()
         text, number = self.answer("parse_statuses", "stuck")
         cancel = provider.cancel_command([number])
-        commands = Commands(
+        commands = FakeCommands(
             {provider.status_command([number])[0]: [CommandResult(0, text)], cancel[0]: [CommandResult(0)]}
         )
         status = self.runner(commands).status([number])[number]
@@ -388,7 +378,7 @@ class BatchSuite:
         """It is named as the reason; the state stays what it was."""
         provider = self.provider()
         text, number = self.answer("parse_statuses", "unclear")
-        status = self.runner(Commands({provider.status_command([number])[0]: [CommandResult(0, text)]})).status(
+        status = self.runner(FakeCommands({provider.status_command([number])[0]: [CommandResult(0, text)]})).status(
             [number]
         )
         assert status[number].state is BlockState.queued
@@ -398,7 +388,7 @@ class BatchSuite:
         """Asks once for each, whatever is said of jobs that are gone; else it is an OSError."""
         provider = self.provider()
         command = provider.cancel_command(["1", "2"])
-        commands = Commands({command[0]: [CommandResult(0), CommandResult(1, "", "cannot connect")]})
+        commands = FakeCommands({command[0]: [CommandResult(0), CommandResult(1, "", "cannot connect")]})
         runner = self.runner(commands)
         runner.cancel([])
         assert commands.calls == []
@@ -419,7 +409,7 @@ class BatchSuite:
             CommandResult(1, "", "cannot connect"),
             CommandHung("slow"),
         ]
-        commands = Commands({command[0]: answers})
+        commands = FakeCommands({command[0]: answers})
         runner = self.runner(commands)
         assert runner.find(name) == number
         assert commands.calls == [provider.find_command(name)]
@@ -440,7 +430,7 @@ class BatchSuite:
         """It is judged by what it left, as one of our own."""
         provider, job = self.provider(), a_job(tmp_path)
         _, number = self.submission()
-        runner = self.runner(Commands({provider.status_command([number])[0]: [CommandResult(0, "")]}))
+        runner = self.runner(FakeCommands({provider.status_command([number])[0]: [CommandResult(0, "")]}))
         runner.adopt(number, job)
         Path(exit_file(job.script)).write_text("127\n")
         status = runner.status([number])[number]
@@ -451,131 +441,7 @@ class BatchSuite:
         provider = self.provider()
         numbers = [str(number) for number in range(100)]
         program = provider.status_command(numbers)[0]
-        commands = Commands({program: [CommandResult(0, "")]})
+        commands = FakeCommands({program: [CommandResult(0, "")]})
         self.runner(commands).status(numbers)
         assert commands.calls[0] == provider.status_command(numbers)
         assert sum(call == commands.calls[0] for call in commands.calls) == 1
-
-
-# --- real jobs --------------------------------------------------------------------------------------------------------
-
-
-class RunnerSuite:
-    """The suite of a runner on real jobs.
-
-    Attributes
-    ----------
-    limit : float
-        Seconds in which a job must start, or an end be seen.
-    """
-
-    limit: ClassVar[float] = 30.0
-
-    def provider(self, **options: Any) -> Provider:
-        """The provider to test."""
-        raise NotImplementedError
-
-    def refused(self) -> tuple[Provider, str] | None:
-        """A provider whose jobs are not accepted, and what is said then; None: there is nothing to refuse."""
-        return None
-
-    @pytest.fixture
-    def folder(self, tmp_path: Path) -> Path:
-        """Where files of jobs go; it must be there on the nodes too."""
-        return tmp_path
-
-    @contextlib.contextmanager
-    def running(self, folder: Path, **options: Any) -> Iterator[Runner]:
-        """A runner whose jobs are ended."""
-        runner = self.provider(**options).runner(folder)
-        numbers: list[str] = []
-        submit = runner.submit
-
-        def noted(job: Job) -> str:
-            numbers.append(submit(job))
-            return numbers[-1]
-
-        runner.submit = noted  # type: ignore[method-assign]
-        try:
-            yield runner
-        finally:
-            runner.cancel(numbers)
-            runner.close()
-
-    def until(self, runner: Runner, number: str, *states: BlockState) -> JobStatus:
-        """Wait until a job is in one of these states; none: until it has ended."""
-        deadline = time.monotonic() + self.limit
-        while True:
-            status = runner.status([number]).get(number)
-            if status is not None and status.state in (states or ENDED):
-                return status
-            assert time.monotonic() < deadline, f"job {number} is still {status}"
-            time.sleep(0.1)
-
-    def test_a_block_runs_to_its_end(self, folder: Path) -> None:
-        """With the user's lines before, and its output where it is looked for."""
-        with self.running(folder, worker_init="export A=from-init") as runner:
-            job = a_job(folder, command="env B=${A}-on bash -c 'echo $B; echo told >&2'")
-            status = self.until(runner, runner.submit(job))
-        assert status.state is BlockState.finished, status
-        assert Path(job.stdout).read_text() == "from-init-on\n"
-        assert Path(job.stderr).read_text() == "told\n"
-
-    def test_a_block_that_fails(self, folder: Path) -> None:
-        """In words that say how."""
-        with self.running(folder) as runner:
-            job = a_job(folder, command="no-such-program-here")
-            status = self.until(runner, runner.submit(job))
-        assert status.state is BlockState.failed
-        assert "exit status 127" in status.reason
-        assert "no-such-program-here: command not found" in Path(job.stderr).read_text()
-
-    def test_blocks_that_are_cancelled(self, folder: Path) -> None:
-        """Running or not; the others go on, and a second time is no error."""
-        with self.running(folder) as runner:
-            first, second = (runner.submit(a_job(folder, name, "sleep 300")) for name in "12")
-            assert first != second
-            assert self.until(runner, first, BlockState.running).hosts
-            self.until(runner, second, BlockState.running)
-            runner.cancel([first])
-            assert self.until(runner, first).state is BlockState.scaled_in
-            assert runner.status([second])[second].state is BlockState.running
-            runner.cancel([first, second])
-            assert self.until(runner, second).state is BlockState.scaled_in
-
-    def test_jobs_of_a_process_that_was_killed(self, folder: Path) -> None:
-        """Another runner finds, watches and ends them; those that it is not told of go on."""
-        with self.running(folder) as first:
-            jobs = [a_job(folder, name, "sleep 300") for name in "12"]
-            numbers = [first.submit(job) for job in jobs]
-            for number in numbers:
-                self.until(first, number, BlockState.running)
-            second = self.provider().runner(folder)
-            assert isinstance(second, FindsJobs)
-            assert [second.find(job.name) for job in jobs] == numbers
-            assert second.find("parslab.run.label.none") is None
-            second.adopt(numbers[0], jobs[0])
-            assert second.status([numbers[0]])[numbers[0]].state is BlockState.running
-            second.cancel([numbers[0]])
-            assert self.until(second, numbers[0]).state is BlockState.scaled_in
-            assert first.status([numbers[1]])[numbers[1]].state is BlockState.running
-            self.provider().runner(folder).cancel([numbers[1]])  # of which it was never told
-            self.until(first, numbers[1])
-            second.close()
-
-    def test_jobs_that_nobody_knows(self, folder: Path) -> None:
-        """Are not made up."""
-        with self.running(folder) as runner:
-            assert runner.status([]) == {}
-            assert all(status.state is BlockState.missing for status in runner.status(["7654321"]).values())
-
-    def test_a_job_that_is_refused(self, folder: Path) -> None:
-        """In the scheduler's words, at once."""
-        found = self.refused()
-        if found is None:
-            pytest.skip("it has nothing to refuse")
-        provider, says = found
-        runner = provider.runner(folder)
-        with pytest.raises(SubmitError, match=says):
-            runner.submit(a_job(folder))
-        runner.close()

@@ -1,0 +1,24 @@
+"""The public test suites that every member of a family passes, ours and those of plug-ins.
+
+======================= =================================================
+family                  suite
+======================= =================================================
+executors               :class:`ExecutorSuite`
+providers               :class:`ProviderSuite`, on real jobs
+providers for schedulers :class:`BatchSuite`, on recorded answers
+launchers               :class:`LauncherSuite`
+strategies              :class:`StrategySuite`
+======================= =================================================
+
+Make a subclass in a test file of your own and name the member to test; pytest finds the rest.  The suites need pytest.
+"""
+
+from __future__ import annotations
+
+from parslab.testing.conformance.batch_schedulers import BatchSuite
+from parslab.testing.conformance.executors import ExecutorSuite
+from parslab.testing.conformance.launchers import LauncherSuite
+from parslab.testing.conformance.providers import ProviderSuite
+from parslab.testing.conformance.strategies import StrategySuite
+
+__all__ = ["BatchSuite", "ExecutorSuite", "LauncherSuite", "ProviderSuite", "StrategySuite"]

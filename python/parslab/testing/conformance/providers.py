@@ -1,0 +1,151 @@
+"""What every provider must do, tested on real jobs.
+
+A member of the family makes a subclass in a test file of its own; pytest finds the rest::
+
+    class TestMine(ProviderSuite):
+        def provider(self, **options):
+            return MyProvider(**options)
+
+This module needs pytest.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import pytest
+
+from parslab.providers.base import FindsJobs, Job, JobStatus, SubmitError
+from parslab.records.states import ENDED, BlockState
+from parslab.testing.conformance.jobs import a_job
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from parslab.providers.base import Provider, Runner
+
+__all__ = ["ProviderSuite"]
+
+
+class ProviderSuite:
+    """The suite of a runner on real jobs.
+
+    Attributes
+    ----------
+    limit : float
+        Seconds in which a job must start, or an end be seen.
+    """
+
+    limit: ClassVar[float] = 30.0
+
+    def provider(self, **options: Any) -> Provider:
+        """The provider to test."""
+        raise NotImplementedError
+
+    def refused(self) -> tuple[Provider, str] | None:
+        """A provider whose jobs are not accepted, and what is said then; None: there is nothing to refuse."""
+        return None
+
+    @pytest.fixture
+    def folder(self, tmp_path: Path) -> Path:
+        """Where files of jobs go; it must be there on the nodes too."""
+        return tmp_path
+
+    @contextlib.contextmanager
+    def running(self, folder: Path, **options: Any) -> Iterator[Runner]:
+        """A runner whose jobs are ended."""
+        runner = self.provider(**options).runner(folder)
+        numbers: list[str] = []
+        submit = runner.submit
+
+        def noted(job: Job) -> str:
+            numbers.append(submit(job))
+            return numbers[-1]
+
+        runner.submit = noted  # type: ignore[method-assign]
+        try:
+            yield runner
+        finally:
+            runner.cancel(numbers)
+            runner.close()
+
+    def until(self, runner: Runner, number: str, *states: BlockState) -> JobStatus:
+        """Wait until a job is in one of these states; none: until it has ended."""
+        deadline = time.monotonic() + self.limit
+        while True:
+            status = runner.status([number]).get(number)
+            if status is not None and status.state in (states or ENDED):
+                return status
+            assert time.monotonic() < deadline, f"job {number} is still {status}"
+            time.sleep(0.1)
+
+    def test_a_block_runs_to_its_end(self, folder: Path) -> None:
+        """With the user's lines before, and its output where it is looked for."""
+        with self.running(folder, worker_init="export A=from-init") as runner:
+            job = a_job(folder, command="env B=${A}-on bash -c 'echo $B; echo told >&2'")
+            status = self.until(runner, runner.submit(job))
+        assert status.state is BlockState.finished, status
+        assert Path(job.stdout).read_text() == "from-init-on\n"
+        assert Path(job.stderr).read_text() == "told\n"
+
+    def test_a_block_that_fails(self, folder: Path) -> None:
+        """In words that say how."""
+        with self.running(folder) as runner:
+            job = a_job(folder, command="no-such-program-here")
+            status = self.until(runner, runner.submit(job))
+        assert status.state is BlockState.failed
+        assert "exit status 127" in status.reason
+        assert "no-such-program-here: command not found" in Path(job.stderr).read_text()
+
+    def test_blocks_that_are_cancelled(self, folder: Path) -> None:
+        """Running or not; the others go on, and a second time is no error."""
+        with self.running(folder) as runner:
+            first, second = (runner.submit(a_job(folder, name, "sleep 300")) for name in "12")
+            assert first != second
+            assert self.until(runner, first, BlockState.running).hosts
+            self.until(runner, second, BlockState.running)
+            runner.cancel([first])
+            assert self.until(runner, first).state is BlockState.scaled_in
+            assert runner.status([second])[second].state is BlockState.running
+            runner.cancel([first, second])
+            assert self.until(runner, second).state is BlockState.scaled_in
+
+    def test_jobs_of_a_process_that_was_killed(self, folder: Path) -> None:
+        """Another runner finds, watches and ends them; those that it is not told of go on."""
+        with self.running(folder) as first:
+            jobs = [a_job(folder, name, "sleep 300") for name in "12"]
+            numbers = [first.submit(job) for job in jobs]
+            for number in numbers:
+                self.until(first, number, BlockState.running)
+            second = self.provider().runner(folder)
+            assert isinstance(second, FindsJobs)
+            assert [second.find(job.name) for job in jobs] == numbers
+            assert second.find("parslab.run.label.none") is None
+            second.adopt(numbers[0], jobs[0])
+            assert second.status([numbers[0]])[numbers[0]].state is BlockState.running
+            second.cancel([numbers[0]])
+            assert self.until(second, numbers[0]).state is BlockState.scaled_in
+            assert first.status([numbers[1]])[numbers[1]].state is BlockState.running
+            self.provider().runner(folder).cancel([numbers[1]])  # of which it was never told
+            self.until(first, numbers[1])
+            second.close()
+
+    def test_jobs_that_nobody_knows(self, folder: Path) -> None:
+        """Are not made up."""
+        with self.running(folder) as runner:
+            assert runner.status([]) == {}
+            assert all(status.state is BlockState.missing for status in runner.status(["7654321"]).values())
+
+    def test_a_job_that_is_refused(self, folder: Path) -> None:
+        """In the scheduler's words, at once."""
+        found = self.refused()
+        if found is None:
+            pytest.skip("it has nothing to refuse")
+        provider, says = found
+        runner = provider.runner(folder)
+        with pytest.raises(SubmitError, match=says):
+            runner.submit(a_job(folder))
+        runner.close()

@@ -1,0 +1,41 @@
+"""The faults that a simulated run plays, and how often."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+__all__ = ["Faults"]
+
+
+@dataclass(frozen=True, slots=True)
+class Faults:
+    """How often what goes wrong; chances between 0 and 1.
+
+    Attributes
+    ----------
+    killed
+        A worker dies while it runs this task.
+    doubled
+        An outcome is told a second time, later.
+    failed
+        A task raises.
+    cancelled
+        The user cancels a task some time after the call.
+    forgotten
+        The user drops the future of a task as soon as it is settled, rather than at the end.
+    unshippable
+        The value of a local task cannot be pickled.
+    judged
+        The retry handler itself raises, where there is one.
+    retried
+        The user wants a task tried again that failed or was cancelled, each time that it ends so.
+    """
+
+    killed: float = 0.03
+    doubled: float = 0.05
+    failed: float = 0.1
+    cancelled: float = 0.1
+    forgotten: float = 0.5
+    unshippable: float = 0.2
+    judged: float = 0.05
+    retried: float = 0.0
