@@ -12,7 +12,7 @@ import psutil
 import pytest
 
 from parslab.providers.batch.commands import CommandHung, CommandResult, run
-from parslab.remote.pool.processes import bury_orphans
+from parslab.remote.pool.processes import collect_orphans
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -43,7 +43,7 @@ def test_the_status_of_a_command_is_not_lost_to_who_buries_orphans() -> None:
     thread = threading.Thread(target=lambda: answers.extend(run(["false"], 10).status for _ in range(50)))
     thread.start()
     while thread.is_alive():
-        bury_orphans(set())
+        collect_orphans(set())
     thread.join()
     assert answers == [1] * 50
 

@@ -44,7 +44,7 @@ from parslab.records.panel import (
     TaskPage,
     TaskPageRequest,
 )
-from parslab.records.states import TaskState
+from parslab.records.states import TaskState, WorkerState
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -101,7 +101,10 @@ LIFE = (S.launched, S.running, S.exec_done)
 
 
 def test_a_detail_knows_all_of_a_task(desk: Desk) -> None:
-    desk.write(WorkerMoved(0.0, "w", "llex", "busy", "node7", 4711), *done(1, "load", shown="path='x'", cell="In [2]"))
+    desk.write(
+        WorkerMoved(0.0, "w", "llex", WorkerState.busy, "node7", 4711),
+        *done(1, "load", shown="path='x'", cell="In [2]"),
+    )
     desk.write(TaskSubmitted(2.0, 2, "fit", S.pending, "llex", 1, (1,)), OutputWritten(2.0, 2, "stdout", "hello\n"))
     desk.write(TaskMoved(3.0, 2, S.ready), TaskMoved(4.0, 2, S.running, 0, "w"), OutputWritten(5.0, 2, "stdout", "…\n"))
     desk.write(TaskFailed(6.0, 2, 0, "ValueError: bad", "Traceback ..."), TaskMoved(6.0, 2, S.failed))
@@ -122,7 +125,10 @@ def test_a_detail_knows_all_of_a_task(desk: Desk) -> None:
 
 
 def test_a_detail_lists_the_attempts_of_a_task(desk: Desk) -> None:
-    desk.write(WorkerMoved(0.0, "w", "llex", "busy", "node7", 4711), WorkerMoved(0.0, "v", "llex", "busy", "node8", 1))
+    desk.write(
+        WorkerMoved(0.0, "w", "llex", WorkerState.busy, "node7", 4711),
+        WorkerMoved(0.0, "v", "llex", WorkerState.busy, "node8", 1),
+    )
     desk.write(TaskSubmitted(1.0, 1, "fit", S.ready, "llex", 1), TaskMoved(2.0, 1, S.launched, 0, "w"))
     desk.write(TaskMoved(3.0, 1, S.running, 0, "w"), TaskFailed(4.0, 1, 0, "WorkerLost: gone", "", "worker_lost"))
     waiting = TaskMoved(4.0, 1, S.fail_retryable)

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from parslab.dataflow.graph.backoff import NextAttempt
-from parslab.dataflow.high_throughput.node_health import NodeHealth
+from parslab.dataflow.high_throughput.node_health import FailedAttempt, NodeHealth
 from parslab.dataflow.high_throughput.scheduler import ManagerSlot, Scheduler
 from parslab.records.states import TaskState
 
@@ -28,8 +28,8 @@ class Cluster:
     """Managers of two workers each, some of them bad, and functions of which some fail wherever they run."""
 
     def __init__(self, seed: int, bad: int, good: int, after: int = 10, retries: int = 1) -> None:
-        self.suspects = NodeHealth(after)
-        self.queue = Scheduler(dice=random.Random(seed), doubtful=self.suspects.doubtful)
+        self.health = NodeHealth(after)
+        self.queue: Scheduler[ManagerSlot] = Scheduler(dice=random.Random(seed), suspected=self.health.suspected)
         self.bad = {f"bad-{n}" for n in range(bad)}
         for name in (*sorted(self.bad), *(f"good-{n}" for n in range(good))):
             self.queue.add(ManagerSlot(name, "0", 2, 0.0))
@@ -56,9 +56,9 @@ class Cluster:
             else:
                 task.state = S.exec_done
                 self.order.append(task.id)
-                if self.suspects.streaks:
-                    self.suspects.succeeded(slot.name, task.fn)
-                    suspect = self.queue.slots.get(self.suspects.next_ripe())
+                if self.health.streaks:
+                    self.health.succeeded(slot.name, task.fn)
+                    suspect = self.queue.slots.get(self.health.next_candidate())
                     if suspect is not None:
                         self._judge(suspect)
             self._assign(takes, broken)
@@ -74,17 +74,18 @@ class Cluster:
             task.state = S.failed
             self.failed.append(task)
             self.order.append(task.id)
-        slots, suspects = self.queue.slots.values(), self.suspects
+        slots, health = self.queue.slots.values(), self.health
         same = [t.id for s in slots if s is not slot for t in s.inflight.values() if t.fn == task.fn]
-        suspects.failed(slot.name, task.id, task.fn, "", took, "ImportError", self.now, lambda: same)
+        attempt = FailedAttempt(task.id, task.fn, "", took, "ImportError")
+        health.failed(slot.name, attempt, now=self.now, elsewhere=lambda: same)
         self._judge(slot)
 
     def _judge(self, slot: ManagerSlot) -> None:
-        slots, suspects = self.queue.slots.values(), self.suspects
-        if slot.usable and any(s.usable and s.name not in suspects.streaks for s in slots):
-            good = [s for s in slots if s is not slot and s.name not in suspects.streaks]
+        slots, health = self.queue.slots.values(), self.health
+        if slot.usable and any(s.usable and s.name not in health.streaks for s in slots):
+            good = [s for s in slots if s is not slot and s.name not in health.streaks]
             running = {t.id for s in good for t in s.inflight.values()}
-            if suspects.verdict(slot.name, running.__contains__, self.now) is not None:
+            if health.unhealthy(slot.name, running.__contains__, self.now) is not None:
                 self.queue.hold(slot, True)
                 self.held.append(slot.name)
 

@@ -20,7 +20,18 @@ DESIGN = ROOT / "python" / "DESIGN.md"
 
 LAYERS = (
     {"errors"},
-    {"records", "options", "defaults", "addresses", "cores", "atomic_files", "paths", "version", "checkpoints"},
+    {
+        "records",
+        "options",
+        "defaults",
+        "addresses",
+        "clock",
+        "cores",
+        "atomic_files",
+        "paths",
+        "version",
+        "checkpoints",
+    },
     {"wire", "serialize", "bodies", "description"},
     {"launchers", "monitoring", "data_provider", "remote"},
     {"providers"},

@@ -15,10 +15,11 @@ from functools import partial
 from time import time
 from typing import TYPE_CHECKING
 
+from parslab.dataflow.network.listeners import Listeners, open_listeners
 from parslab.dataflow.wiring import Components
 from parslab.records.events import RunEnded, RunStarted
 from parslab.remote.loop import Loop
-from parslab.remote.pool.processes import adopt_orphans, bury_orphans, end_orphans
+from parslab.remote.pool.processes import adopt_orphans, collect_orphans, end_orphans
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -27,9 +28,6 @@ if TYPE_CHECKING:
     from parslab.dataflow.clients.connection_file import ConnectionFile
     from parslab.dataflow.graph.backoff import NextAttempt
     from parslab.dataflow.graph.task import Task
-    from parslab.dataflow.network.hub import Hub
-    from parslab.dataflow.network.local_managers import LocalManagers
-    from parslab.dataflow.network.remote_workers import RemoteWorkers
     from parslab.wire.run_files import RunSettings
 
 __all__ = ["Kernel"]
@@ -78,9 +76,7 @@ class Kernel:
         self._log_writer = components.log_service.writer
         self._failover = components.failover
         self._replies = components.replies
-        self._hubs: tuple[Hub, LocalManagers] | None = None
-        """The run's port, and its socket for managers of this host; None if the run needs neither."""
-        self._remote_workers: list[RemoteWorkers] = []
+        self._listeners = Listeners()
         self._collected = 0
         """How many tasks had ended at the last garbage collection."""
 
@@ -133,10 +129,8 @@ class Kernel:
 
     def _open_hub(self, sockets: Path) -> None:
         """Open the one port of the run, if workers or managers of an executor come through it."""
-        from parslab.dataflow.network import listeners
-
         wanted = [(e, self._pools[n]) for n, e in enumerate(self.settings.executors) if n in self._pools]
-        self._hubs, self._remote_workers = listeners.open_hub(wanted, self._components.worker_events, sockets)
+        self._listeners = open_listeners(wanted, run=self._components.run, host=self._host, sockets=sockets)
 
     # ----- end
 
@@ -168,10 +162,7 @@ class Kernel:
         self._replies.send()
         self._log_service.close(reason)
         components.sessions.close(reason)
-        for remote_workers in self._remote_workers:
-            remote_workers.close()
-        for hub in self._hubs or ():
-            hub.close()
+        self._listeners.close()
         self.loop.close()
 
     def _cancel_tasks(self) -> None:
@@ -194,7 +185,7 @@ class Kernel:
             own.update(peer.pid for peer in pool.peers if peer.process is not None)
         if self.reaper is not None:
             own.add(self.reaper.popen.pid)
-        bury_orphans(own)
+        collect_orphans(own)
 
     def _report_own_error(self, error: Exception) -> None:
         log.error("an error of parslab itself", exc_info=error)
@@ -233,8 +224,8 @@ class Kernel:
         effects = self._table.out
         if effects.later:
             self._plan_attempts(now)
-        if self._hubs is not None:
-            self._hubs[0].after_round()
+        if self._listeners.hub is not None:
+            self._listeners.hub.after_round()
             if effects.ready or effects.replies or effects.stops or effects.again:
                 return now
         return self._next_deadline(now)

@@ -78,9 +78,9 @@ class Components:
         )
 
     def _make_executors(self) -> None:
+        self.run: dict[str, Any] = msgspec.to_builtins(self._settings)
         self.worker_events = WorkerEvents(
             self.host,
-            msgspec.to_builtins(self._settings),
             table=self.table,
             functions=self.functions,
             clients=self.clients,
@@ -99,13 +99,29 @@ class Components:
     def _worker_pool(self, number: int, executor: dict[str, Any]) -> WorkerPool:
         label = executor["label"]
         plan = ProcessPlan({**thread_variables(executor["threads_per_worker"]), **executor["environment"]})
-        return WorkerPool(number, label, label, [plan] * executor["workers"], self.worker_events)
+        return WorkerPool(
+            number,
+            label,
+            label,
+            plans=[plan] * executor["workers"],
+            run=self.run,
+            host=self.host,
+            tasks=self.worker_events,
+            on_broken=self.worker_events.pool_broken,
+        )
 
     def _manager_service(self, number: int, executor: dict[str, Any]) -> ManagerService:
         # Imported here because it loads what only runs with such an executor need.
         from parslab.dataflow.high_throughput.managers import ManagerService
 
-        return ManagerService(number, executor, self.worker_events)
+        return ManagerService(
+            number,
+            executor,
+            run=self.run,
+            host=self.host,
+            tasks=self.worker_events,
+            find_task=self.table.tasks.get,
+        )
 
     def _make_client_services(self, connection_file: ConnectionFile | None) -> None:
         self.unused_functions = UnusedFunctions(self.functions, self.table, self.pools)

@@ -1,4 +1,4 @@
-"""Applies the events of worker pools to the task table: the DataFlowKernel's implementation of ``PoolOwner``.
+"""Applies the events of worker pools to the task table: the DataFlowKernel's implementation of ``TaskEvents``.
 
 The manager of a node has its own implementation, which turns the same calls into messages.
 """
@@ -6,22 +6,19 @@ The manager of a node has its own implementation, which turns the same calls int
 from __future__ import annotations
 
 from time import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from parslab.dataflow.graph.values import StoredValue
 from parslab.records.events import ExecutorStopped, OutputWritten
 from parslab.wire.messages.worker import Outcome, RunTask
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from parslab.dataflow.clients.registry import ClientRegistry
     from parslab.dataflow.graph.function_registry import FunctionRegistry
     from parslab.dataflow.graph.table import TaskTable
     from parslab.dataflow.graph.task import Task
     from parslab.dataflow.host import Host
     from parslab.dataflow.persistence.log_writer import LogWriter
-    from parslab.records.events import Event
     from parslab.remote.pool.pool import WorkerPool
     from parslab.wire.messages.base import Failure, OutputPrinted, PackedValue
     from parslab.wire.stream import Buffer
@@ -38,8 +35,6 @@ class WorkerEvents:
     ----------
     host
         The process.
-    run
-        The settings of the run, for the processes of workers.
     table, functions
         Of the run.
     clients
@@ -51,15 +46,12 @@ class WorkerEvents:
     def __init__(
         self,
         host: Host,
-        run: dict[str, Any],
         *,
         table: TaskTable,
         functions: FunctionRegistry,
         clients: ClientRegistry,
         log_writer: LogWriter | None,
     ) -> None:
-        self.loop = host.loop
-        self.run = run
         self.table = table
         self._host = host
         self._clients = clients
@@ -67,18 +59,6 @@ class WorkerEvents:
         # Pools call these for every task: without another method in between.
         self.code = functions.message
         self.message = run_message
-
-    # ----- the loop
-
-    def at(self, when: float, call: Callable[[], None]) -> None:
-        """Run ``call`` in the loop's thread at the time ``when``."""
-        self._host.call_at(when, call)
-
-    def event(self, event: Event) -> None:
-        """Pass an event to monitoring."""
-        self._host.emit(event)
-
-    # ----- tasks
 
     def sent(self, task: Task, now: float, worker: str) -> None:
         """A pool sent a task to a worker."""
@@ -125,17 +105,17 @@ class WorkerEvents:
     def printed(self, message: OutputPrinted) -> None:
         """A task printed something: monitoring and the clients that follow the task receive it."""
         text = bytes(message.text)
-        self.event(OutputWritten(time(), message.task, _STREAMS[message.stream], text.decode(errors="replace")))
+        self._host.emit(OutputWritten(time(), message.task, _STREAMS[message.stream], text.decode(errors="replace")))
         task = self.table.tasks.get(message.task)
         for number in (task.followers if task is not None else None) or ():
             client = self._clients.connected.get(number)
             if client is not None:
                 self._clients.send(client, [message])
 
-    def broke(self, pool: WorkerPool) -> None:
+    def pool_broken(self, pool: WorkerPool) -> None:
         """An executor has no worker and will never have one."""
         self._host.notify("error", f"Executor {pool.label} is stopped: {pool.broken}")
-        self.event(ExecutorStopped(time(), pool.label, pool.broken))
+        self._host.emit(ExecutorStopped(time(), pool.label, pool.broken))
         pool.fail_waiting()
 
 
@@ -145,4 +125,11 @@ def run_message(task: Task, frames: list[Buffer]) -> RunTask:
     values: tuple[PackedValue, ...] = ()
     if task.needs:
         values = tuple(need.value.packed(frames) for need in task.needs if need.value is not None)
-    return RunTask(task.id, task.attempt, task.fn, task.args, len(task.frames), values)
+    return RunTask(
+        task=task.id,
+        attempt=task.attempt,
+        fn=task.fn,
+        args=task.args,
+        frames=len(task.frames),
+        values=values,
+    )

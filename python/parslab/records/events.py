@@ -10,7 +10,7 @@ from typing import TypeAlias
 
 import msgspec
 
-from parslab.records.states import TaskState
+from parslab.records.states import TaskState, WorkerState
 
 __all__ = [
     "BlockMoved",
@@ -168,11 +168,11 @@ class OutputWritten(_Event, frozen=True):
 
 
 class WorkerMoved(_Event, frozen=True):
-    """A worker is starting, idle, busy or dead."""
+    """A worker entered a state."""
 
     worker: str
     executor: str
-    state: str
+    state: WorkerState
     host: str = ""
     pid: int = 0
     reason: str = ""

@@ -1,4 +1,4 @@
-"""The states of tasks, blocks and managers, and what each state means.
+"""The states of tasks, blocks, managers and workers, and what each state means.
 
 ``TASK_STATES`` says everything about a task state that is not a transition.  Counts, queries, sentences, the panel's
 TypeScript and its colours derive from that table, so a new state is written down once.  The transitions are in
@@ -27,6 +27,7 @@ __all__ = [
     "TaskGroup",
     "TaskState",
     "TaskStateInfo",
+    "WorkerState",
 ]
 
 
@@ -296,6 +297,22 @@ class ManagerState(str, Enum):
     """The manager sent no heartbeat for too long, or its connection broke."""
     refused = "refused"
     """Its Python, its packages or its protocol do not fit; the reason names the side to fix."""
+
+    def __str__(self) -> str:
+        return self.value
+
+
+class WorkerState(str, Enum):
+    """Where a worker (a process that runs one task at a time) is in its life."""
+
+    starting = "starting"
+    """Its process was started and has not said hello yet."""
+    idle = "idle"
+    """It waits for a task."""
+    busy = "busy"
+    """It holds a task, which it runs or is about to run."""
+    dead = "dead"
+    """Its process has ended, or its connection broke."""
 
     def __str__(self) -> str:
         return self.value

@@ -24,7 +24,7 @@ from parslab.records.panel import (
     TaskDetailRequest,
     TaskPageRequest,
 )
-from parslab.records.states import TaskState
+from parslab.records.states import TaskState, WorkerState
 
 S = TaskState
 
@@ -93,7 +93,9 @@ def test_every_panel_ends_with_the_picture_of_a_new_one(steps: list[tuple[str, A
     for what, which, state in steps:
         if what == "event":
             events = [*task(which), TaskMoved(now, which, state), NoticeRaised(now, "info", f"{now} {which}")]
-            view.apply([*events, WorkerMoved(now, "w", "llex", "busy" if which % 2 else "idle")], now)
+            view.apply(
+                [*events, WorkerMoved(now, "w", "llex", WorkerState.busy if which % 2 else WorkerState.idle)], now
+            )
         elif what == "attach":
             answer = snapshot(feed, now)
             broadcast(feed.tick(now))  # what the snapshot holds already must do no harm
@@ -222,7 +224,7 @@ def test_a_run_on_thousands_of_nodes_is_told_more_seldom() -> None:
     snapshot(feed, 0.0)
 
     def busy(state: str) -> list[Event]:
-        return [WorkerMoved(1.0, f"w{n}", "htex", state) for n in range(800)]
+        return [WorkerMoved(1.0, f"w{n}", "htex", WorkerState(state)) for n in range(800)]
 
     view.apply(busy("idle"), 1.0)
     assert len(feed.tick(1.0)[0].workers) == 800

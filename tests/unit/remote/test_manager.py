@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from parslab.records.states import TaskState
-from parslab.remote.manager import manager as module
-from parslab.remote.manager.manager import GIVE_BACK, Manager, TaskOnNode
+from parslab.remote.manager.manager import GIVE_BACK, Manager
 from parslab.wire.messages.base import DefineFunction, Failure, PackedValue, Refused
 from parslab.wire.messages.manager import (
     LinkHeartbeat,
@@ -23,7 +22,22 @@ from parslab.wire.messages.worker import InterruptTask, LeaveWhenDone, Outcome, 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-HELLO = ManagerHello("htex-0-n1", 1, "0", "3.11", 1, "n1", 0, "0", 2, 0, 2, 1 << 30)
+    from parslab.remote.manager.node_tasks import TaskOnNode
+
+HELLO = ManagerHello(
+    manager="htex-0-n1",
+    protocol=1,
+    package="0",
+    python="3.11",
+    pid=1,
+    host="n1",
+    executor=0,
+    block="0",
+    workers=2,
+    prefetch=0,
+    cores=2,
+    memory=1 << 30,
+)
 OPTIONS = {"heartbeat_period": 5.0, "heartbeat_threshold": 20.0, "drain_period": None, "sample_period": 5.0}
 
 
@@ -60,9 +74,8 @@ class Bench:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, **options: Any) -> None:
         self.now = 1000.0
-        monkeypatch.setattr(module, "time", lambda: self.now)
         run = {"run": "000-a", "path": [], "cwd": "/", "package": "0"}
-        self.manager = Manager(HELLO, run, {**OPTIONS, **options}, [])
+        self.manager = Manager(HELLO, run, {**OPTIONS, **options}, [], clock=lambda: self.now)
         self.link = PaperLink()
         monkeypatch.setattr(self.manager.loop, "run", lambda: None)
         self.manager.serve(self.link, None)  # type: ignore[arg-type]
@@ -107,7 +120,7 @@ def test_frames_belong_to_their_task(bench: Bench) -> None:
         frames=[b"code", b"a", b"b", b"c", b"d"],
     )
     assert [list(job.frames) for job in bench.jobs()] == [[b"a", b"b", b"c"], [], [b"d"]]
-    assert bench.manager.code(5)[1] == b"code"
+    assert bench.manager.tasks.code(5)[1] == b"code"
 
 
 def test_an_outcome_goes_on_as_it_is_with_its_frames(bench: Bench) -> None:
@@ -115,7 +128,7 @@ def test_an_outcome_goes_on_as_it_is_with_its_frames(bench: Bench) -> None:
     (job,) = bench.jobs()
     bench.manager.pool.queue.tasks.clear()
     told = outcome(1)
-    bench.manager.ended(job, told, [b"large"], "w")
+    bench.manager.tasks.ended(job, told, [b"large"], "w")
     assert bench.round() == [told]
     assert bench.link.frames == [b"large"]
 
@@ -144,7 +157,7 @@ def test_progress_elsewhere_keeps_it_waiting(bench: Bench) -> None:
     bench.hears(run(1), run(2))
     job = bench.jobs()[0]
     bench.manager.pool.queue.tasks.popleft()
-    bench.manager.ended(job, Outcome(1, 0, b"", 0, bench.now, bench.now + 0.09), [], "w")
+    bench.manager.tasks.ended(job, Outcome(1, 0, b"", 0, bench.now, bench.now + 0.09), [], "w")
     said = bench.round(GIVE_BACK)
     assert [type(message) for message in said] == [Outcome]
     assert [job.id for job in bench.jobs()] == [2]
@@ -163,7 +176,7 @@ def test_a_cancelled_task_that_its_worker_gives_back_is_not_run_again(bench: Ben
     bench.hears(run(1))
     (job,) = bench.jobs()
     job.state = TaskState.cancelled
-    bench.manager.returned(job, bench.now)
+    bench.manager.tasks.returned(job, bench.now)
     assert bench.round() == [WorkerReport(-1, 0.0, (1,))]
 
 
@@ -171,7 +184,7 @@ def test_a_lost_worker_is_a_failed_outcome(bench: Bench) -> None:
     bench.hears(run(1))
     (job,) = bench.jobs()
     bench.manager.pool.queue.tasks.clear()
-    bench.manager.failed(job, Failure("WorkerLost: it"), bench.now, "w")
+    bench.manager.tasks.failed(job, Failure("WorkerLost: it"), bench.now, "w")
     (told,) = bench.round()
     assert (told.task, told.attempt, told.failure.error) == (1, 0, "WorkerLost: it")
 
@@ -183,10 +196,10 @@ def test_draining_ends_what_is_there_and_then_leaves(bench: Bench) -> None:
     bench.hears(LeaveWhenDone())
     assert bench.round() == [ManagerDraining("it was told to leave")]
     assert bench.manager.loop.running
-    bench.manager.ended(job, outcome(1), [], "w")
+    bench.manager.tasks.ended(job, outcome(1), [], "w")
     bench.round()
     assert not bench.manager.loop.running
-    assert not bench.manager.again
+    assert not bench.manager.reconnect
 
 
 def test_it_leaves_at_once_when_it_holds_nothing(bench: Bench) -> None:
@@ -211,7 +224,7 @@ def test_a_silent_kernel_is_left_and_looked_for_again(bench: Bench) -> None:
     for _ in range(5):
         bench.round(5.0)
     assert not bench.manager.loop.running
-    assert bench.manager.again
+    assert bench.manager.reconnect
     assert "was silent" in bench.manager.left
 
 
@@ -228,22 +241,22 @@ def test_signs_of_life_keep_it(bench: Bench) -> None:
 def test_a_broken_connection_means_to_begin_anew_once_it_was_accepted(bench: Bench) -> None:
     bench.link.over = "the connection to the DataFlowKernel broke"
     bench.hears(ManagerAccepted())
-    bench.manager._watched()
-    assert bench.manager.again
+    bench.manager._check_link()
+    assert bench.manager.reconnect
 
 
 def test_who_is_refused_does_not_come_back(bench: Bench) -> None:
     bench.hears(ManagerAccepted())
     bench.hears(Refused("You were silent and have been given up."))
     assert not bench.manager.loop.running
-    assert not bench.manager.again
+    assert not bench.manager.reconnect
     assert "given up" in bench.manager.left
 
 
 def test_without_workers_it_gives_everything_back_and_says_why(bench: Bench) -> None:
     bench.hears(run(1), run(2))
     bench.manager.pool.broken = "its workers cannot start"
-    bench.manager.broke(bench.manager.pool)
+    bench.manager._pool_broken(bench.manager.pool)
     said = bench.round()
     assert said[:2] == [WorkerReport(-1, 0.0, (1, 2)), ManagerBroken("its workers cannot start")]
     assert not bench.manager.loop.running
@@ -258,6 +271,6 @@ def test_its_end_is_said(bench: Bench) -> None:
 def test_demands_are_those_of_the_message(bench: Bench) -> None:
     bench.hears(run(1, slots=3, limit=2.5), run(2))
     wide, plain = bench.jobs()
-    assert bench.manager.demands(wide) == (3, 2.5)
+    assert bench.manager.tasks.demands(wide) == (3, 2.5)
     assert wide.spec is not None
     assert plain.spec is None

@@ -19,12 +19,12 @@ if TYPE_CHECKING:
 class FakeProcess:
     def __init__(self, clock: Callable[[], float]) -> None:
         self.page = -1
-        self.condemned = 0
+        self.noted = 0
         self.signals: list[tuple[str, float]] = []
         self._clock = clock
 
-    def condemn(self) -> None:
-        self.condemned += 1
+    def note_descendants(self) -> None:
+        self.noted += 1
 
     def signal(self, number: signal.Signals) -> None:
         self.signals.append((number.name, round(self._clock(), 2)))
@@ -35,7 +35,7 @@ class Worker:
         self.name = "llex-0"
         self.process: Any = FakeProcess(clock) if near else None
         self.usable = self.greeted = True
-        self.since = 0.0
+        self.ready_since = 0.0
         self.running = -1
 
 
@@ -99,7 +99,7 @@ def test_a_task_that_does_not_is_made_to(stage: Stage) -> None:
     stage.until(PATIENCE + 2.5 * INSISTENCE)
     term, kill, again = PATIENCE, PATIENCE + INSISTENCE, PATIENCE + 2 * INSISTENCE
     assert stage.worker.process.signals == [("SIGTERM", term), ("SIGKILL", kill), ("SIGKILL", again)]
-    assert stage.worker.process.condemned == 1
+    assert stage.worker.process.noted == 1
     assert not stage.worker.usable
     assert kill < 2.0  # the promise: over within two seconds
     stage.peers.clear()
@@ -141,10 +141,10 @@ def test_a_limit_counts_from_the_beginning_of_the_body(stage: Stage) -> None:
     task = stage.task(7)
     stage.stops.limit(task, 2.0, 0.0)
     stage.until(5.0)
-    stage.worker.greeted, stage.worker.since = True, 5.0
+    stage.worker.greeted, stage.worker.ready_since = True, 5.0
     stage.until(6.9)
     assert stage.interrupts == []
-    stage.worker.since = 6.5  # as it says itself
+    stage.worker.ready_since = 6.5  # as it says itself
     stage.until(8.4)
     assert stage.interrupts == []
     stage.until(8.6)

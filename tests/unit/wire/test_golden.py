@@ -13,7 +13,7 @@ from typing import Any, get_args
 import msgspec
 import pytest
 
-from parslab.records.states import TaskState
+from parslab.records.states import TaskState, WorkerState
 from parslab.wire.messages.base import (
     PROTOCOL,
     DefineFunction,
@@ -147,7 +147,7 @@ SAMPLES: tuple[tuple[Any, Any], ...] = (
     (ManagerMessage, LinkHeartbeat()),
     (ManagerMessage, ManagerDraining("its drain_period is over")),
     (ManagerMessage, ManagerLeft("it was told to leave")),
-    (ManagerMessage, WorkerStateChanged("htex-0-n1-0", "dead", 4243, "was killed by SIGKILL")),
+    (ManagerMessage, WorkerStateChanged("htex-0-n1-0", WorkerState.dead, 4243, "was killed by SIGKILL")),
     (ManagerMessage, NodeSample(12.5, 1 << 30, 0.5)),
     (ManagerMessage, TaskSample(4, 1, 1.5, 1 << 30, 5, 6)),
     (ManagerMessage, ManagerBroken("its workers cannot start")),

@@ -1,94 +1,115 @@
-"""Holds a manager that fails what others do well [shell]: carries out what ``suspects`` decides, on the kernel's loop.
+"""Holds a manager that fails tasks which others run well [shell]; runs in the kernel's loop.
 
-A held manager keeps what it has and gets nothing new until somebody releases it; the last one that works is never held.
+:mod:`parslab.dataflow.high_throughput.node_health` decides.  A held manager keeps its tasks and gets no new ones until
+somebody releases it.  The last manager that works is never held.
 """
 
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
-from parslab.dataflow.high_throughput.node_health import NodeHealth
-from parslab.records.events import NoticeRaised
+from parslab.dataflow.high_throughput.node_health import FailedAttempt, NodeHealth
 from parslab.records.reasons import Reason
-from parslab.records.states import ManagerState, TaskState
+from parslab.records.states import TaskState
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Collection
+
     from parslab.dataflow.graph.task import Task
-    from parslab.dataflow.high_throughput.managers import ManagerService
+    from parslab.dataflow.high_throughput.connected_manager import ConnectedManager
     from parslab.dataflow.high_throughput.node_health import FailureStreak
-    from parslab.dataflow.high_throughput.scheduler import ManagerSlot
+    from parslab.dataflow.host import Host
     from parslab.wire.messages.worker import Outcome
 
-__all__ = ["Quarantine"]
+__all__ = ["ManagerGroup", "Quarantine"]
 
 log = logging.getLogger(__name__)
 
 
+class ManagerGroup(Protocol):
+    """The managers that a quarantine watches."""
+
+    @property
+    def connected(self) -> Collection[ConnectedManager]:
+        """The managers that are connected."""
+
+    def manager(self, name: str) -> ConnectedManager | None:
+        """Return the manager of this name."""
+
+    def hold(self, manager: ConnectedManager, reason: str) -> None:
+        """Give this manager no new tasks."""
+
+
 class Quarantine:
-    """The watch over the managers of one executor.
+    """Watches the managers of one executor.
 
     Parameters
     ----------
-    managers
-        Them.
+    group
+        The managers.
     after
-        How many tasks must have failed in a row on one of them; 0: none is ever held.
+        How many tasks must fail in a row on one of them; 0: none is ever held.
+    host
+        The process that it runs in.
+    find_task
+        Returns the task of this number, None where there is none.
     """
 
-    def __init__(self, managers: ManagerService, after: int) -> None:
-        self._managers = managers
-        self.suspects = NodeHealth(after)
+    def __init__(self, group: ManagerGroup, after: int, host: Host, find_task: Callable[[int], Task | None]) -> None:
+        self._group = group
+        self._host = host
+        self._find_task = find_task
+        self.health = NodeHealth(after)
 
-    def failed(self, slot: ManagerSlot, task: Task, outcome: Outcome, now: float) -> None:
-        """A task has failed on a node: hold it, if it is the node's fault."""
-        failure, there = outcome.failure, self._managers.there
-        if failure is None or len(there) < 2 or task.state is TaskState.cancelled:
+    def failed(self, manager: ConnectedManager, task: Task, outcome: Outcome, now: float) -> None:
+        """Count a failed task, and hold the manager if the fault is that of its node."""
+        failure, connected = outcome.failure, self._group.connected
+        if failure is None or len(connected) < 2 or task.state is TaskState.cancelled:
             return
-        suspects, fn = self.suspects, task.fn
+        fn = task.fn
         took = outcome.ended - outcome.started if outcome.started else 0.0
-        same = (t.id for one in there if one is not slot for t in one.inflight.values() if t.fn == fn)
-        suspects.failed(slot.name, task.id, fn, failure.reason, took, failure.error, now, lambda: same)
-        self._judge(slot, now)
+        same = (t.id for one in connected if one is not manager for t in one.inflight.values() if t.fn == fn)
+        attempt = FailedAttempt(task.id, fn, failure.reason, took, failure.error)
+        self.health.failed(manager.name, attempt, now=now, elsewhere=lambda: same)
+        self._assess(manager, now)
 
-    def succeeded(self, slot: ManagerSlot, task: Task, now: float) -> None:
-        """A task has succeeded while another node is suspected: it may be proof against that one."""
-        self.suspects.succeeded(slot.name, task.fn)
-        suspect = self._managers.queue.slots.get(self.suspects.next_ripe())
-        if suspect is not None:
-            self._judge(suspect, now)
+    def succeeded(self, manager: ConnectedManager, task: Task, now: float) -> None:
+        """Count a success while some manager has a streak: the success may prove that manager unhealthy."""
+        self.health.succeeded(manager.name, task.fn)
+        candidate = self._group.manager(self.health.next_candidate())
+        if candidate is not None:
+            self._assess(candidate, now)
 
-    def _judge(self, slot: ManagerSlot, now: float) -> None:
-        suspects = self.suspects
-        if slot.usable and any(one.usable and one.name not in suspects.streaks for one in self._managers.there):
-            streak = suspects.verdict(slot.name, lambda number: self._runs_elsewhere(slot, number), now)
+    def manager_left(self, manager: ConnectedManager, lost: list[Task], reason: str, now: float) -> None:
+        """Count the tasks that a manager lost as one failure, however many they are."""
+        if lost and self._group.connected:
+            first = lost[0]
+            attempt = FailedAttempt(first.id, first.fn, Reason.node_lost.value, 0.0, f"ManagerLost: {reason}")
+            self.health.failed(manager.name, attempt, now=now, elsewhere=tuple)
+        self.health.manager_left(manager.name, manager.host)
+
+    def _assess(self, manager: ConnectedManager, now: float) -> None:
+        streaks = self.health.streaks
+        if manager.usable and any(one.usable and one.name not in streaks for one in self._group.connected):
+            streak = self.health.unhealthy(manager.name, lambda task: self._runs_elsewhere(manager, task), now)
             if streak is not None:
-                self._hold(slot, streak, now)
+                self._hold(manager, streak)
 
-    def left(self, slot: ManagerSlot, lost: list[Task], reason: str, now: float) -> None:
-        """A manager has gone, and has lost these tasks: one loss, however many they are."""
-        host = slot.shared.host
-        if lost and self._managers.there:
-            reasons = Reason.node_lost.value, 0.0, f"ManagerLost: {reason}"
-            self.suspects.failed(slot.name, lost[0].id, lost[0].fn, *reasons, now, tuple)
-        self.suspects.left(slot.name, host)
-
-    def _runs_elsewhere(self, slot: ManagerSlot, number: int) -> bool:
-        task = self._managers.task(number)
-        if task is None or task.state is not TaskState.running or task.worker is slot:
+    def _runs_elsewhere(self, manager: ConnectedManager, number: int) -> bool:
+        task = self._find_task(number)
+        if task is None or task.state is not TaskState.running or task.worker is manager:
             return False
-        return task.worker is not None and task.worker.name not in self.suspects.streaks  # type: ignore[attr-defined]
+        other: ConnectedManager | None = task.worker  # type: ignore[assignment]
+        return other is not None and other.name not in self.health.streaks
 
-    def _hold(self, slot: ManagerSlot, streak: FailureStreak, now: float) -> None:
-        managers = self._managers
-        managers.queue.hold(slot, True)
+    def _hold(self, manager: ConnectedManager, streak: FailureStreak) -> None:
         many = f"{len(streak.tasks)} tasks in a row failed on it"
-        managers.tell(slot, ManagerState.held, f"{many}, the last with {streak.error}")
+        self._group.hold(manager, f"{many}, the last with {streak.error}")
         text = (
-            f"Manager {slot.name} (host {slot.shared.host}, block {slot.block}) gets no new tasks: {many}, the last "
+            f"Manager {manager.name} (host {manager.host}, block {manager.block}) gets no new tasks: {many}, the last "
             f"with {streak.error}, while other nodes do better with the same functions. Look at this node, then "
-            f"`%parsl release {slot.name}`, or end its block; hold_after=0 never holds one."
+            f"`%parsl release {manager.name}`, or end its block; hold_after=0 never holds one."
         )
         log.warning("%s", text)
-        managers.event(NoticeRaised(now, "warning", text))
-        managers.controller.wake()
+        self._host.notify("warning", text)

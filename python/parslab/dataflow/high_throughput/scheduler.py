@@ -1,13 +1,16 @@
-"""The queue of a high-throughput executor [core]: which manager gets which ready task (paper section 4.3.1).
+"""The queue of a high-throughput executor [core]: it decides which manager gets which ready task ([HPDC19 §4.3.1]).
 
-Pure; time and the source of chance are arguments.  A manager may hold one task for each of its workers, ``prefetch``
-more, and, of functions that are known to be quick, as many as keep its workers busy for ``AHEAD`` seconds, so that a
-round trip between two tasks is never waited for.  What a manager cannot begin soon it gives back.
+Time and the source of chance are arguments.  A manager may hold one task for each of its workers and ``prefetch`` more.
+Of functions that are known to be quick it may hold as many as keep its workers busy for ``AHEAD`` seconds, so that no
+worker waits for a round trip between two tasks.  A manager gives back what it cannot begin soon.
 
-Managers with room stand in a list from which one is drawn in constant time, so the cost of a task does not grow with
-the number of managers.  Tasks with a priority go before those without, the smallest number first.  A task that asks for
-more than one worker's share of a node takes several places of one manager, which is kept free for it until it fits.
-A task that is tried again goes before all others without a priority, to another manager than before if it can.
+Rules:
+
+- A manager with room is drawn in constant time, so the cost of a task does not grow with the number of managers.
+- Tasks with a priority go before tasks without one; the smallest number goes first.
+- A task that asks for more than one worker's share of a node takes several places of one manager.  The queue keeps that
+  manager free until the task fits.
+- A task that is retried goes before all others without a priority, to another manager than before where there is one.
 
 Invariants: a task is queued or in the ``inflight`` of one manager, never both; ``load`` is the sum of the places of
 what is in flight; a manager is in ``free`` exactly when it is usable, not booked and has room.
@@ -20,7 +23,7 @@ import itertools
 import math
 import random
 from collections import deque
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from parslab.records.states import TaskState
 
@@ -29,6 +32,8 @@ if TYPE_CHECKING:
 
 __all__ = ["AHEAD", "SELECTORS", "ManagerSlot", "Scheduler"]
 
+SlotT = TypeVar("SlotT", bound="ManagerSlot")
+
 AHEAD = 0.03
 """Seconds of work for each of its workers that a manager may hold beyond what they run."""
 _MOST = 512
@@ -36,26 +41,26 @@ _MOST = 512
 _CHUNK = 1e-3
 """Seconds of work that go to one manager rather than to several: a message costs more than the shortest tasks."""
 _LOOKED_AT = 64
-"""Tasks at the head of the queue of wide ones that are tried to be placed at a time."""
+"""How many tasks at the head of the wide ones one round tries to place."""
 _ELSEWHERE = 5.0
-"""Seconds that a task which was lost with a machine, or failed on one that fails many, waits for a place on another."""
+"""Seconds that a task waits for another manager when it was lost with one, or failed on one that fails many."""
 _LONG = 1.0
-"""Seconds that a function is taken for before its first call has ended."""
+"""Assumed duration in seconds of a function whose first call has not ended."""
 
 
 class ManagerSlot:
-    """One connected manager.
+    """One connected manager, as the queue sees it.
 
     Parameters
     ----------
     name, block
-        Who it is, and the block that it came with.
+        Its name, and the id of the block that it belongs to.
     workers, prefetch
         How many tasks it runs at a time, and how many more it may hold.
     cores, memory, accelerators
         What its workers share.
     now
-        Seconds since the epoch.
+        When it joined.
     """
 
     __slots__ = (
@@ -71,12 +76,10 @@ class ManagerSlot:
         "idle_since",
         "inflight",
         "known",
-        "line",
         "load",
         "memory",
         "name",
         "place",
-        "shared",
         "turn",
         "workers",
     )
@@ -87,6 +90,7 @@ class ManagerSlot:
         block: str,
         workers: int,
         now: float,
+        *,
         prefetch: int = 0,
         cores: int = 0,
         memory: int = 0,
@@ -101,20 +105,21 @@ class ManagerSlot:
         self.accelerators = accelerators
         self.inflight: dict[int, Any] = {}
         self.load = 0
+        """Places that the tasks in flight take."""
         self.expected = 0.0
+        """Seconds that the tasks in flight should take together."""
         self.heard = now
+        """When its last message came."""
         self.idle_since: float | None = now
         self.held = self.draining = False
         self.booked: Any = None
         """The wide task that it is kept free for."""
         self.place = -1
+        """Its place in the list of managers with room; -1: it has none."""
         self.turn = 0
-        self.line: Any = None
-        """The shell's connection to it."""
+        """When it got tasks last, for the selector ``round_robin``."""
         self.known: set[int] = set()
-        """Functions it has been sent."""
-        self.shared: Any = None
-        """What the shell keeps with it."""
+        """Functions that it was sent."""
 
     @property
     def usable(self) -> bool:
@@ -122,7 +127,7 @@ class ManagerSlot:
         return not (self.held or self.draining)
 
     def places(self, spec: Any) -> int:
-        """How many of its workers a task with this specification takes the place of; more than it has: never fits."""
+        """How many workers a task with this specification takes the place of; more than ``workers``: it never fits."""
         most = 1
         for asked, there in (
             (spec.cores, self.cores),
@@ -136,15 +141,15 @@ class ManagerSlot:
         return most
 
 
-def _random(free: list[ManagerSlot], count: int, dice: random.Random) -> int:
+def _random(free: Sequence[ManagerSlot], count: int, dice: random.Random) -> int:
     return int(dice.random() * count)
 
 
-def _block_id(free: list[ManagerSlot], count: int, dice: random.Random) -> int:
+def _block_id(free: Sequence[ManagerSlot], count: int, dice: random.Random) -> int:
     return min(range(count), key=lambda i: (_number(free[i].block), free[i].name))
 
 
-def _round_robin(free: list[ManagerSlot], count: int, dice: random.Random) -> int:
+def _round_robin(free: Sequence[ManagerSlot], count: int, dice: random.Random) -> int:
     return min(range(count), key=lambda i: free[i].turn)
 
 
@@ -152,17 +157,17 @@ def _number(block: str) -> int:
     return int(block) if block.isdigit() else 0
 
 
-SELECTORS: dict[str, Callable[[list[ManagerSlot], int, random.Random], int]] = {
+SELECTORS: dict[str, Callable[[Sequence[ManagerSlot], int, random.Random], int]] = {
     "random": _random,
     "block_id": _block_id,
     "round_robin": _round_robin,
 }
-"""Which of the managers with room is served next: at random, those of the oldest block first so that the others can
-drain, or the one that was served longest ago."""
+"""Which manager with room is served next: a random one, one of the oldest block so that other blocks can drain, or the
+one that was served longest ago."""
 
 
-class Scheduler:
-    """Ready tasks and the managers of one executor.
+class Scheduler(Generic[SlotT]):
+    """The ready tasks and the managers of one executor.
 
     Parameters
     ----------
@@ -170,25 +175,25 @@ class Scheduler:
         A key of ``SELECTORS``.
     dice
         The source of chance.
-    doubtful
-        Whether tasks that failed at this manager had better wait for another one.
+    suspected
+        Whether a task that failed on this manager should wait for another one.
     """
 
     def __init__(
         self,
         selector: str = "random",
         dice: random.Random | None = None,
-        doubtful: Callable[[str], bool] | None = None,
+        suspected: Callable[[str], bool] | None = None,
     ) -> None:
         self.tasks: deque[Any] = deque()
-        self.slots: dict[str, ManagerSlot] = {}
+        self.slots: dict[str, SlotT] = {}
         self._urgent: list[tuple[float, int, Any]] = []
         self._wide: deque[Any] = deque()
         self._again: deque[tuple[Any, str, float]] = deque()
-        """(task, the manager that had better not get it, until when another one is waited for)"""
-        self._free: list[ManagerSlot] = []
+        """(task, the manager that failed it, until when it waits for another manager)"""
+        self._free: list[SlotT] = []
         self._mean: dict[int, float] = {}
-        self._doubtful = doubtful or (lambda _: False)
+        self._suspected = suspected or (lambda _: False)
         self._packs = selector == "block_id"
         self._select = SELECTORS[selector]
         self._dice = dice or random.Random()
@@ -198,13 +203,13 @@ class Scheduler:
 
     @property
     def waiting(self) -> int:
-        """How many tasks are queued, cancelled ones that have not been met yet included."""
+        """How many tasks are queued; cancelled ones count until the queue meets them."""
         return len(self.tasks) + len(self._urgent) + len(self._wide) + len(self._again)
 
-    # ----- tasks come
+    # ----- tasks arrive
 
     def put(self, tasks: Iterable[Any]) -> None:
-        """Tasks are ready."""
+        """Queue tasks that are ready."""
         for task in tasks:
             if task.spec is None:
                 self.tasks.append(task)
@@ -212,7 +217,7 @@ class Scheduler:
                 self._put_special(task, next(self._order))
 
     def put_back(self, tasks: list[Any]) -> None:
-        """Tasks that were given to a manager come back, to be given first."""
+        """Queue tasks that a manager gave back in front of all others."""
         for task in reversed(tasks):
             if task.spec is None:
                 self.tasks.appendleft(task)
@@ -220,14 +225,14 @@ class Scheduler:
                 self._put_special(task, next(self._back))
 
     def put_again(self, tasks: Sequence[Any], now: float) -> None:
-        """Tasks whose attempt failed may be tried again (``dataflow.retries.Again``): they go first.
+        """Queue tasks for their next attempt (``graph.backoff.NextAttempt``), in front of all others.
 
-        Those with a specification go first among their like, wherever there is room.
+        Those with a specification go first among their kind, to any manager with room.
         """
         special = [again.task for again in tasks if again.task.spec is not None]
         self.put_back(special)
         self._again.extend(
-            (task, worker, now + _ELSEWHERE if lost or self._doubtful(worker) else now)
+            (task, worker, now + _ELSEWHERE if lost or self._suspected(worker) else now)
             for task, worker, lost in tasks
             if task.spec is None
         )
@@ -247,7 +252,7 @@ class Scheduler:
             self.tasks.append(task)
 
     def drop(self, ids: Collection[int]) -> None:
-        """Take cancelled tasks out, because they are to come again."""
+        """Remove cancelled tasks, because they are about to be queued again."""
         self.tasks = deque(task for task in self.tasks if task.id not in ids)
         self._wide = deque(task for task in self._wide if task.id not in ids)
         self._urgent = [entry for entry in self._urgent if entry[2].id not in ids]
@@ -259,7 +264,7 @@ class Scheduler:
                 self._see_to(slot)
 
     def take_all(self) -> list[Any]:
-        """Empty the queue."""
+        """Empty the queue and return its tasks."""
         urgent = [entry[2] for entry in sorted(self._urgent, key=lambda e: e[:2])]
         taken = [*self._wide, *urgent, *(entry[0] for entry in self._again), *self.tasks]
         self._again.clear()
@@ -271,15 +276,15 @@ class Scheduler:
             self._see_to(slot)
         return taken
 
-    # ----- managers come and go
+    # ----- managers join and leave
 
-    def add(self, slot: ManagerSlot) -> None:
-        """A manager has come."""
+    def add(self, slot: SlotT) -> None:
+        """Add a manager."""
         self.slots[slot.name] = slot
         self._see_to(slot)
 
-    def remove(self, slot: ManagerSlot) -> list[Any]:
-        """A manager has gone; the tasks it held, in the order in which they were sent."""
+    def remove(self, slot: SlotT) -> list[Any]:
+        """Remove a manager; returns the tasks it held, in the order in which they were sent."""
         self.slots.pop(slot.name, None)
         held = list(slot.inflight.values())
         slot.inflight, slot.load, slot.expected = {}, 0, 0.0
@@ -289,23 +294,23 @@ class Scheduler:
             task.worker = None
         return held
 
-    def hold(self, slot: ManagerSlot, held: bool) -> None:
-        """Give it no new tasks, or give it some again."""
+    def hold(self, slot: SlotT, held: bool) -> None:
+        """Stop or resume giving new tasks to a manager."""
         slot.held = held
         self._see_to(slot)
 
-    def drain(self, slot: ManagerSlot) -> None:
-        """Give it no tasks any more."""
+    def drain(self, slot: SlotT) -> None:
+        """Give this manager no tasks any more."""
         slot.draining, slot.booked = True, None
         self._see_to(slot)
 
-    def _has_room(self, slot: ManagerSlot) -> bool:
+    def _has_room(self, slot: SlotT) -> bool:
         if slot.load < slot.capacity:
             return True
         return slot.expected < slot.workers * AHEAD / 2 and len(slot.inflight) < slot.workers * _MOST
 
-    def _see_to(self, slot: ManagerSlot) -> None:
-        """Put it into the list of those with room, or out of it."""
+    def _see_to(self, slot: SlotT) -> None:
+        """Put a manager into the list of those with room, or take it out."""
         free = self._free
         if not (slot.held or slot.draining) and slot.booked is None and self._has_room(slot):
             if slot.place < 0:
@@ -320,9 +325,9 @@ class Scheduler:
 
     # ----- tasks go out
 
-    def assign(self, now: float) -> list[tuple[ManagerSlot, list[Any]]]:
-        """Take tasks from the queue for managers with room, fair shares in the order that the selector says."""
-        given: dict[str, tuple[ManagerSlot, list[Any]]] = {}
+    def assign(self, now: float) -> list[tuple[SlotT, list[Any]]]:
+        """Take tasks from the queue for managers with room: fair shares, in the order of the selector."""
+        given: dict[str, tuple[SlotT, list[Any]]] = {}
         if self._wide:
             self._assign_wide(given, now)
         if self._again:
@@ -348,12 +353,12 @@ class Scheduler:
         return list(given.values())
 
     def _chunk(self) -> int:
-        """How many calls of the function that comes next are not worth to be spread."""
+        """How many calls of the next task's function are cheaper to send to one manager than to spread."""
         takes = self._mean.get(self._next().fn, _LONG)
         return int(_CHUNK / takes) if takes > 1e-7 else _MOST
 
-    def _put_last(self, slot: ManagerSlot, count: int) -> None:
-        """Move a manager that had its share behind those that are still to be served in this round."""
+    def _put_last(self, slot: SlotT, count: int) -> None:
+        """Move a manager that had its share behind those that this round still has to serve."""
         free, here, there = self._free, slot.place, count - 1
         other = free[there]
         free[here], free[there] = other, slot
@@ -370,7 +375,7 @@ class Scheduler:
         else:
             self.tasks.popleft()
 
-    def _fill(self, slot: ManagerSlot, share: int, now: float) -> list[Any]:
+    def _fill(self, slot: SlotT, share: int, now: float) -> list[Any]:
         inflight, mean, tasks = slot.inflight, self._mean, self.tasks
         taken: list[Any] = []
         load, expected, capacity = slot.load, slot.expected, slot.capacity
@@ -397,10 +402,10 @@ class Scheduler:
             slot.idle_since = None
         return taken
 
-    def _assign_again(self, given: dict[str, tuple[ManagerSlot, list[Any]]], now: float) -> None:
-        """Give tasks that are tried again to managers with room, those that failed them last of all."""
+    def _assign_again(self, given: dict[str, tuple[SlotT, list[Any]]], now: float) -> None:
+        """Give tasks their next attempt on managers with room; a manager that failed a task gets it last."""
         waiting, self._again = self._again, deque()
-        if self._urgent:  # which go before these
+        if self._urgent:  # tasks with a priority go first
             self.tasks.extendleft(entry[0] for entry in reversed(waiting))
             return
         for entry in waiting:
@@ -420,8 +425,8 @@ class Scheduler:
             given.setdefault(slot.name, (slot, []))[1].append(task)
             self._see_to(slot)
 
-    def _place_for(self, failed_by: str, anywhere: bool) -> ManagerSlot | None:
-        """A manager with room for a task that this one has failed; None while another one is to be waited for."""
+    def _place_for(self, failed_by: str, anywhere: bool) -> SlotT | None:
+        """Return a manager with room for a task that ``failed_by`` failed; None: the task should wait for another."""
         free = self._free
         number = self._select(free, len(free), self._dice)
         slot = free[number]
@@ -432,8 +437,8 @@ class Scheduler:
         others = any(one.usable for one in self.slots.values() if one is not slot)
         return slot if anywhere or not others else None
 
-    def _assign_wide(self, given: dict[str, tuple[ManagerSlot, list[Any]]], now: float) -> None:
-        """Give tasks that take several places; the first that does not fit books the manager that is nearest to it."""
+    def _assign_wide(self, given: dict[str, tuple[SlotT, list[Any]]], now: float) -> None:
+        """Give out tasks that take several places; the first that does not fit books the manager nearest to fitting."""
         for slot in list(self.slots.values()):
             if slot.booked is not None and slot.booked.state is not TaskState.ready:
                 slot.booked = None
@@ -449,8 +454,8 @@ class Scheduler:
                 left.append(task)
         self._wide.extendleft(reversed(left))
 
-    def _place_wide(self, task: Any, given: dict[str, tuple[ManagerSlot, list[Any]]]) -> bool:
-        """Give a wide task to a manager with room for it, or book the one that is nearest to that."""
+    def _place_wide(self, task: Any, given: dict[str, tuple[SlotT, list[Any]]]) -> bool:
+        """Give a wide task to a manager with room for it, or book the manager nearest to having room."""
         fitting = [
             (places, slot)
             for slot in self.slots.values()
@@ -477,7 +482,7 @@ class Scheduler:
         return fits
 
     def unfit(self) -> list[Any]:
-        """Tasks that ask for more than any manager here has, taken out of the queue; empty while no manager is here."""
+        """Return the tasks that ask for more than any manager has; empty while no manager is connected."""
         if not self._wide or not self.slots:
             return []
         return [
@@ -488,14 +493,14 @@ class Scheduler:
         ]
 
     def discard(self, task: Any) -> None:
-        """Take one task that has a specification out of the queue."""
+        """Remove one task that has a specification from the queue."""
         if task in self._wide:
             self._wide.remove(task)
 
-    # ----- what managers say
+    # ----- messages of managers
 
-    def ended(self, slot: ManagerSlot, task_id: int, took: float, now: float) -> Any | None:
-        """An outcome has come from a manager; None when it does not hold this task (late or doubled)."""
+    def ended(self, slot: SlotT, task_id: int, took: float, now: float) -> Any | None:
+        """Note the outcome of a task; returns None when the manager does not hold it (late or doubled)."""
         slot.heard = now
         task = slot.inflight.pop(task_id, None)
         if task is None:
@@ -506,20 +511,20 @@ class Scheduler:
         self._freed(slot, task, mean, now)
         return task
 
-    def returned(self, slot: ManagerSlot, ids: Iterable[int], now: float) -> list[Any]:
-        """Tasks that a manager has not begun and gives back; the caller queues them (:meth:`put_back`)."""
+    def returned(self, slot: SlotT, ids: Iterable[int], now: float) -> list[Any]:
+        """Take back tasks that a manager has not begun; the caller queues them (:meth:`put_back`)."""
         slot.heard = now
         back = [task for i in ids if (task := slot.inflight.pop(i, None)) is not None]
         for task in back:
             task.worker = None
-            # Its workers are held up, maybe by this very function: send no more of it ahead until it is known better.
+            # Its workers are held up, maybe by this very function: send no more of it ahead until its cost is known.
             self._mean[task.fn] = max(self._mean.get(task.fn, _LONG), slot.workers * AHEAD)
             self._freed(slot, task, self._mean[task.fn], now)
         if back:
             self._see_to(slot)
         return back
 
-    def _freed(self, slot: ManagerSlot, task: Any, mean: float, now: float) -> None:
+    def _freed(self, slot: SlotT, task: Any, mean: float, now: float) -> None:
         slot.load -= 1 if task.spec is None else min(slot.places(task.spec), slot.workers)
         if not slot.inflight:
             slot.expected, slot.load, slot.idle_since = 0.0, 0, now
@@ -532,7 +537,7 @@ class Scheduler:
             self._see_to(slot)
 
     def check(self) -> None:
-        """Verify the invariants; for tests."""
+        """Check the invariants; for tests."""
         for slot in self.slots.values():
             load = sum(1 if t.spec is None else slot.places(t.spec) for t in slot.inflight.values())
             assert slot.load == load, slot.name

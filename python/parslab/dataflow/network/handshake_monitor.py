@@ -1,8 +1,8 @@
-"""Who came to the port and did not hold the run's key [core]: told from what ZeroMQ says of its connections.
+"""Counts connections to the port of peers that do not hold the run's key [core], from what ZeroMQ reports.
 
-ZeroMQ names the connection (by its descriptor) when it is accepted and when it ends, but not when its handshake
-succeeds. So a connection that ended is surely a stranger's when no handshake at all succeeded while it lasted, and is
-counted only then; peers of ours are never taken for strangers. Those that show another key are counted by the gate.
+ZeroMQ names a connection (by its descriptor) when it accepts it and when it ends, but not when its handshake succeeds.
+A connection that ended was surely a stranger's when no handshake at all succeeded while it lasted.  Only then is it
+counted, so that no peer of ours counts as a stranger.  The gate counts those that show another key.
 """
 
 from __future__ import annotations
@@ -27,28 +27,33 @@ WATCHED = ACCEPTED | DISCONNECTED | FAILED | SUCCEEDED | FAILED_PROTOCOL | FAILE
 
 
 class HandshakeMonitor:
-    """The connections to one port."""
+    """The connections to one port.
+
+    Attributes
+    ----------
+    strangers
+        Connections that ended without having shown a key.
+    """
 
     def __init__(self) -> None:
         self.strangers = 0
-        """Connections that ended without ever having shown a key."""
         self._began: dict[int, int] = {}
-        """By descriptor: how many handshakes had gone well when it was accepted."""
-        self._well = 0
+        """By descriptor: how many handshakes had succeeded when the connection was accepted."""
+        self._succeeded = 0
         self._explained = False
-        """The next connection to end has been dealt with."""
+        """Whether the connection that ends next is counted already."""
 
-    def told(self, event: int, value: int) -> bool:
-        """Take what ZeroMQ tells; True when a peer of ours may have lost its connection."""
+    def note(self, event: int, value: int) -> bool:
+        """Take in what ZeroMQ reports; returns True when a peer of ours may have lost its connection."""
         if event == ACCEPTED:
-            self._began[value] = self._well
+            self._began[value] = self._succeeded
         elif event in (SUCCEEDED, FAILED_AUTH):
-            self._well += 1
+            self._succeeded += 1
         elif event == FAILED_PROTOCOL:
             self.strangers += 1
             self._explained = True
         elif event == FAILED:
-            # A peer that hangs up only looked whether somebody listens here, as managers do before they come.
+            # A peer that hangs up only looked whether this port is open, as managers do before they connect.
             self.strangers += value == errno.EAGAIN
             self._explained = True
         else:
@@ -60,7 +65,7 @@ class HandshakeMonitor:
         explained, self._explained = self._explained, False
         if explained:
             return False
-        if began == self._well:
+        if began == self._succeeded:
             self.strangers += 1
             return False
         return True

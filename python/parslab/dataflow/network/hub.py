@@ -1,9 +1,9 @@
-"""The one TCP port of a run [shell]: a CurveZMQ ROUTER through which workers and managers of other hosts come.
+"""The one TCP port of a run [shell]: a CurveZMQ ROUTER, which workers and managers of other hosts connect to.
 
-All executors share it. Whoever has the run's key may say hello; what then comes from this peer goes to the room that
-took it in. A peer that sends something else is dropped and counted, and nothing that it sent is ever unpickled; what a
-stranger can make us hold before it is known for one is bounded (``wire.parts``). Peers do not come back under the same
-identity: a connection that broke is over, and its peer is lost.
+All executors share it.  A peer that holds the run's key may say hello; the listener for that kind of hello then
+receives all its messages.  The hub drops and counts a peer that sends something else, and never unpickles what it sent.
+``wire.zmq_parts`` bounds how much memory a stranger can make this process hold before that.  A peer never comes back
+under the same identity: when its connection broke, the peer is lost.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ import logging
 import os
 import struct
 from pathlib import Path
-from time import time
 from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
@@ -22,7 +21,6 @@ import zmq
 from parslab.dataflow.network import port_state
 from parslab.dataflow.network.handshake_monitor import WATCHED, HandshakeMonitor
 from parslab.errors import ConfigurationError, ProtocolError
-from parslab.records.events import NoticeRaised
 from parslab.wire import invitations
 from parslab.wire.curve import CurveGate, CurveKeys
 from parslab.wire.messages.base import OutputPrinted, Refused
@@ -41,12 +39,11 @@ from parslab.wire.stream import Buffer, decoder
 from parslab.wire.zmq_parts import PART, WIRE_PART, joined, parted, quickly_copied
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
-    from parslab.records.events import Event
-    from parslab.remote.loop import Loop
+    from parslab.dataflow.host import Host
 
-__all__ = ["Hub", "HubOwner", "PeerConnection", "PeerListener"]
+__all__ = ["Hub", "PeerConnection", "PeerListener"]
 
 log = logging.getLogger(__name__)
 
@@ -64,28 +61,29 @@ _decode = decoder(
     | WorkerHello
     | WorkerStateChanged
 )
-# As plain numbers: to take them out of their enumerations costs more than a call of ZeroMQ.
+# Plain numbers, because a look-up in an enumeration costs more than a call of ZeroMQ.
 _EVENTS, _READABLE, _MORE = int(zmq.EVENTS), int(zmq.POLLIN), int(zmq.SNDMORE)
 _PROBE = 0.1
-"""Seconds from a broken connection to asking who is still there; many that break together are asked once."""
+"""Seconds from a broken connection until the hub looks whose it was; many that break together are one look."""
 _SWEEP = 2.0
+"""Seconds between two reports of strangers."""
 _HANDSHAKE = 10_000
-"""Milliseconds that a newcomer has to show the run's key."""
+"""Milliseconds within which a new connection must have shown the run's key."""
 
 
 class PeerConnection(Protocol):
-    """The connection of one peer, as its room has it."""
+    """The connection of one peer, as its listener sees it."""
 
     identity: bytes
 
     def send(self, messages: Sequence[Any], frames: Sequence[Buffer] = ()) -> bool:
-        """Send a batch; False when the connection is over, of which the room is told soon."""
+        """Send a batch; returns False when the connection is over, which ``unreachable`` reports soon."""
 
     def refuse(self, reason: str) -> None:
-        """Turn the peer away."""
+        """Refuse the peer, with a sentence that names the side to fix."""
 
     def forget(self) -> None:
-        """The peer has been given up: what it may still send is not wanted."""
+        """Ignore what the peer may still send."""
 
 
 class _HubConnection:
@@ -104,29 +102,16 @@ class _HubConnection:
 
 
 class PeerListener(Protocol):
-    """A room that takes peers in."""
+    """Receives the messages of peers that said one kind of hello."""
 
-    def hello(self, line: PeerConnection, message: Any) -> None:
-        """A peer says who it is."""
+    def hello(self, connection: PeerConnection, hello: Any) -> None:
+        """Accept or refuse a new peer."""
 
     def received(self, identity: bytes, messages: list[Any], frames: list[Buffer]) -> bool:
-        """A batch of a peer; False when this room does not know it."""
+        """Carry out a batch of a peer; returns False when no peer of this listener has this identity."""
 
     def unreachable(self, identity: bytes) -> None:
-        """The connection of a peer is over."""
-
-
-class HubOwner(Protocol):
-    """What the hub needs of the kernel."""
-
-    loop: Loop
-    run: dict[str, Any]
-
-    def at(self, when: float, call: Callable[[], None]) -> None:
-        """Call at this time, in the loop."""
-
-    def event(self, event: Event) -> None:
-        """Tell monitoring."""
+        """Remove a peer whose connection broke."""
 
 
 class Hub:
@@ -138,27 +123,44 @@ class Hub:
         IP addresses of this host to listen at; one that stands for all addresses makes the others superfluous.
     port
         0: any free one.
-    owner
-        The kernel.
+    run
+        The settings of the run.
+    host
+        The process that it runs in.
     keys
-        Those of an earlier life of the run; None: new ones.
+        Those of an earlier DataFlowKernel of this run; None: new ones.
+
+    Attributes
+    ----------
+    strangers
+        Batches that no peer of this version sends, so far.
 
     Raises
     ------
     ConfigurationError
-        It cannot listen there.
+        This host cannot listen there.
     """
 
-    def __init__(self, addresses: Sequence[str], port: int, owner: HubOwner, keys: CurveKeys | None = None) -> None:
-        self._owner = owner
+    def __init__(
+        self,
+        addresses: Sequence[str],
+        port: int,
+        *,
+        run: dict[str, Any],
+        host: Host,
+        keys: CurveKeys | None = None,
+    ) -> None:
+        self._run = run
+        self._host = host
         self.keys = keys or CurveKeys()
         self.strangers = 0
-        """Messages from peers that said no hello, or that nobody could decode."""
-        self._told = 0
-        """Those of them that a notice has told of."""
-        self._knocks = HandshakeMonitor()
-        self._doors: dict[tuple[type[Any], int], PeerListener] = {}
-        self._homes: dict[bytes, PeerListener] = {}
+        self._reported = 0
+        """How many of the strangers a notice has reported."""
+        self._handshakes = HandshakeMonitor()
+        self._listeners: dict[tuple[type[Any], int], PeerListener] = {}
+        """By the type of the hello and the number of the executor."""
+        self._peers: dict[bytes, PeerListener] = {}
+        """Who receives the messages of a peer, by its identity."""
         self._sent = False
         self._probing = False
         self._context: zmq.Context[Any] = zmq.Context()
@@ -167,9 +169,10 @@ class Hub:
         self._router = self._make_router(addresses)
         self.port = self._bind(addresses, port)
         self._watcher: zmq.Socket[Any] = self._router.get_monitor_socket(WATCHED)
-        for sock, call in ((self._gate.socket, self.turn), (self._router, self.turn), (self._watcher, self._watched)):
-            owner.loop.watch(sock.getsockopt(zmq.FD), call)
-        owner.at(time(), self._sweep)
+        watched = ((self._gate.socket, self.receive), (self._router, self.receive), (self._watcher, self._watch))
+        for sock, call in watched:
+            host.loop.watch(sock.getsockopt(zmq.FD), call)
+        host.call_at(host.now(), self._sweep)
 
     def _make_router(self, addresses: Sequence[str]) -> zmq.Socket[bytes]:
         router: zmq.Socket[bytes] = self._context.socket(zmq.ROUTER)
@@ -182,7 +185,7 @@ class Hub:
         router.setsockopt(zmq.SNDHWM, 0)
         router.setsockopt(zmq.RCVHWM, 0)
         router.setsockopt(zmq.BACKLOG, 4096)
-        # Of a peer whose network was cut nothing more is heard: give its connection back, some minutes later.
+        # A peer whose network was cut sends nothing more: close its connection some minutes later.
         for option, value in ((zmq.TCP_KEEPALIVE, 1), (zmq.TCP_KEEPALIVE_IDLE, 120), (zmq.TCP_KEEPALIVE_INTVL, 30)):
             router.setsockopt(option, value)
         router.linger = 500
@@ -206,13 +209,13 @@ class Hub:
                 ) from error
         return port
 
-    def open(self, hello: type[Any], executor: int, door: PeerListener) -> None:
-        """Peers that say this hello for this executor go to ``door``."""
-        self._doors[hello, executor] = door
+    def register(self, hello: type[Any], executor: int, listener: PeerListener) -> None:
+        """Pass peers that say this hello for this executor to ``listener``."""
+        self._listeners[hello, executor] = listener
 
     def write_settings(self, name: str, executor: int, label: str, addresses: Sequence[str], **more: Any) -> Path:
-        """Write the file, readable by us alone, that lets a peer join an executor."""
-        run = self._owner.run
+        """Write the file that lets a peer join an executor; only its owner can read it."""
+        run = self._run
         path = Path(run["run_dir"]) / name
         content: dict[str, Any] = {
             "addresses": [f"tcp://{f'[{a}]' if ':' in a else a}:{self.port}" for a in addresses],
@@ -230,10 +233,10 @@ class Hub:
         invitations.write(path, content)
         return path
 
-    # ----- out
+    # ----- outgoing
 
     def send(self, identity: bytes, messages: Sequence[Any], frames: Sequence[Buffer] = ()) -> bool:
-        """Send a batch to a peer; False, and its room is told soon, when its connection is over."""
+        """Send a batch to a peer; returns False when its connection is over, which its listener learns soon."""
         self._sent = True
         head = msgspec.msgpack.encode(messages)
         try:
@@ -245,39 +248,42 @@ class Hub:
                 self._router.send(head)
         except zmq.ZMQError as error:
             log.info("peer %r cannot be reached: %s", identity, error)
-            self._owner.loop.post(lambda: self._over(identity))
+            self._host.call_soon(lambda: self._lose(identity))
             return False
         return True
 
     def refuse(self, identity: bytes, reason: str) -> None:
-        """Turn a peer away."""
-        self._homes.pop(identity, None)
+        """Refuse a peer, with a sentence that names the side to fix."""
+        self._peers.pop(identity, None)
         self.send(identity, [Refused(reason)])
 
-    def farewell(self, identity: bytes) -> None:
-        """Tell a worker's link that the run is over."""
+    def say_goodbye(self, identity: bytes) -> None:
+        """Send a link of a worker the empty message that says that the run is over."""
         with contextlib.suppress(zmq.ZMQError):
             self._router.send_multipart([identity, b""], zmq.DONTWAIT)
 
-    def _over(self, identity: bytes) -> None:
-        home = self._homes.pop(identity, None)
-        if home is not None:
-            home.unreachable(identity)
+    def _lose(self, identity: bytes) -> None:
+        listener = self._peers.pop(identity, None)
+        if listener is not None:
+            listener.unreachable(identity)
 
     def forget(self, identity: bytes) -> None:
-        """Its room has given a peer up: what it may still send is not wanted."""
-        self._homes.pop(identity, None)
+        """Ignore what a peer may still send: its listener has removed it."""
+        self._peers.pop(identity, None)
 
-    # ----- in
+    # ----- incoming
 
     def after_round(self) -> None:
-        """ZeroMQ's descriptors tell of changes only, and sending swallows that: look again after rounds that sent."""
+        """Receive after a round that sent something.
+
+        ZeroMQ's descriptor becomes readable only when something changes, and sending swallows such a change.
+        """
         if self._sent:
             self._sent = False
-            self.turn()
+            self.receive()
 
-    def turn(self) -> None:
-        """Take everything that has come."""
+    def receive(self) -> None:
+        """Receive everything that has come."""
         router = self._router
         while router.getsockopt(_EVENTS) & _READABLE:  # type: ignore[operator]
             identity, *parts = router.recv_multipart(zmq.DONTWAIT)
@@ -289,13 +295,13 @@ class Hub:
             self._received(identity, head, frames)
         self._gate.answer()
 
-    def _watched(self) -> None:
-        """Connections were made, or are over."""
+    def _watch(self) -> None:
+        """Read what ZeroMQ reports of its connections."""
         while int(self._watcher.getsockopt(zmq.EVENTS)) & zmq.POLLIN:
             event, value = struct.unpack("=HI", self._watcher.recv_multipart(zmq.DONTWAIT)[0][:6])
-            if self._knocks.told(event, value) and not self._probing:
+            if self._handshakes.note(event, value) and not self._probing:
                 self._probing = True
-                self._owner.at(time() + _PROBE, self._probe)
+                self._host.call_at(self._host.now() + _PROBE, self._probe)
 
     def _received(self, identity: bytes, head: bytes, frames: Sequence[Buffer]) -> None:
         try:
@@ -303,57 +309,60 @@ class Hub:
         except msgspec.MsgspecError as error:
             self._stranger(identity, f"something that this version does not understand ({error})")
             return
-        home = self._homes.get(identity)
+        listener = self._peers.get(identity)
         try:
-            if home is not None and home.received(identity, messages, list(frames)):
+            if listener is not None and listener.received(identity, messages, list(frames)):
                 return
         except (LookupError, TypeError, ValueError) as error:
-            self._over(identity)
+            self._lose(identity)
             self._stranger(identity, f"a batch that cannot be read ({type(error).__name__}: {error})")
             return
         first = messages[0] if messages else None
-        door = self._doors.get((type(first), getattr(first, "executor", -1)))
-        if first is None or door is None:
+        listener = self._listeners.get((type(first), getattr(first, "executor", -1)))
+        if first is None or listener is None:
             self._stranger(identity, "no hello")
             return
-        self._homes[identity] = door
-        door.hello(_HubConnection(self, identity), first)
+        self._peers[identity] = listener
+        listener.hello(_HubConnection(self, identity), first)
 
     def _stranger(self, identity: bytes, what: str) -> None:
         self.strangers += 1
         log.warning("peer %r sent %s and is turned away", identity, what)
-        self._over(identity)
+        self._lose(identity)
         self.refuse(identity, f"You sent {what}.")
 
     def _probe(self) -> None:
-        """A connection broke: find out whose, by sending to everybody."""
+        """Find out whose connection broke, by sending an empty batch to every peer."""
         self._probing = False
-        for identity in list(self._homes):
+        for identity in list(self._peers):
             self.send(identity, [])
 
     def _sweep(self) -> None:
-        self.turn()
-        self._watched()
-        count = self._gate.refused + self._knocks.strangers
+        """Report strangers that came since the last sweep."""
+        self.receive()
+        self._watch()
+        count = self._gate.refused + self._handshakes.strangers
         if count:
-            self._gate.refused = self._knocks.strangers = 0
+            self._gate.refused = self._handshakes.strangers = 0
             many = f"{count} connections that do" if count > 1 else "A connection that does"
-            text = f"{many} not hold the run's key tried to come in at port {self.port} and got no further."
-            log.warning("%s", text)
-            self._owner.event(NoticeRaised(time(), "warning", text))
-        if self.strangers > self._told:
-            count, self._told = self.strangers - self._told, self.strangers
+            self._warn(f"{many} not hold the run's key tried to come in at port {self.port} and got no further.")
+        if self.strangers > self._reported:
+            count, self._reported = self.strangers - self._reported, self.strangers
             many = f"{count} batches" if count > 1 else "A batch"
-            text = f"{many} that nobody of this version sends came in at port {self.port}; who sent it was turned away."
-            log.warning("%s", text)
-            self._owner.event(NoticeRaised(time(), "warning", text))
-        self._owner.at(time() + _SWEEP, self._sweep)
+            self._warn(
+                f"{many} that nobody of this version sends came in at port {self.port}; who sent it was turned away."
+            )
+        self._host.call_at(self._host.now() + _SWEEP, self._sweep)
+
+    def _warn(self, text: str) -> None:
+        log.warning("%s", text)
+        self._host.notify("warning", text)
 
     def close(self) -> None:
-        """Say what is left to say, and close."""
-        port_state.forget(Path(self._owner.run["run_dir"]))
+        """Send what is left, and close."""
+        port_state.remove(Path(self._run["run_dir"]))
         for sock in (self._gate.socket, self._router, self._watcher):
-            self._owner.loop.forget(sock.getsockopt(zmq.FD))
+            self._host.loop.forget(sock.getsockopt(zmq.FD))
         with contextlib.suppress(zmq.ZMQError):
             self._router.disable_monitor()
         self._watcher.close(0)

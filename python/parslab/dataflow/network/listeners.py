@@ -1,103 +1,123 @@
-"""Which doors the one port of a run has, and at which addresses it listens [shell]."""
+"""Opens the one port of a run, and the socket for managers of this host, for the executors that need them [shell]."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from time import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from parslab.errors import ConfigurationError
-from parslab.records.events import NoticeRaised
 from parslab.remote.pool.pool import WorkerPool
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from parslab.dataflow.high_throughput.managers import ManagerService
-    from parslab.dataflow.network.hub import Hub, HubOwner
+    from parslab.dataflow.host import Host
+    from parslab.dataflow.network.hub import Hub
     from parslab.dataflow.network.local_managers import LocalManagers
     from parslab.dataflow.network.remote_workers import RemoteWorkers
 
-__all__ = ["open_hub", "places"]
+__all__ = ["Listeners", "addresses_for", "open_listeners"]
 
 _ANYWHERE = "0.0.0.0"
 
 
-def open_hub(
-    executors: Sequence[tuple[dict[str, Any], WorkerPool | ManagerService]], owner: HubOwner, sockets: Path
-) -> tuple[tuple[Hub, LocalManagers] | None, list[RemoteWorkers]]:
-    """Listen where the executors of a run say, on one port, and begin those whose managers come there.
+class Listeners(NamedTuple):
+    """What a run listens with; nothing where all its workers belong to this host and need no manager."""
+
+    hub: Hub | None = None
+    local_managers: LocalManagers | None = None
+    remote_workers: Sequence[RemoteWorkers] = ()
+
+    def close(self) -> None:
+        """Say goodbye to remote workers, and close the port and the socket."""
+        for workers in self.remote_workers:
+            workers.close()
+        if self.hub is not None:
+            self.hub.close()
+        if self.local_managers is not None:
+            self.local_managers.close()
+
+
+def open_listeners(
+    executors: Sequence[tuple[dict[str, Any], WorkerPool | ManagerService]],
+    *,
+    run: dict[str, Any],
+    host: Host,
+    sockets: Path,
+) -> Listeners:
+    """Listen where the executors of a run say, on one port, and start the executors whose managers come there.
 
     Raises
     ------
     ConfigurationError
-        Two executors name different ports, or it cannot listen.
+        Two executors name different ports, or this host cannot listen there.
     """
     wanted = [
-        (settings, pool, *places(settings.get("address"), settings.get("local", False)))
+        (pool, *addresses_for(settings.get("address"), settings.get("local", False)), settings.get("port"))
         for settings, pool in executors
         if settings.get("address") or not isinstance(pool, WorkerPool)
     ]
     if not wanted:
-        return None, []
+        return Listeners()
     from parslab.dataflow.network.local_managers import LocalManagers
     from parslab.dataflow.network.remote_workers import RemoteWorkers
 
-    ports = {settings["port"] for settings, *_ in wanted if settings.get("port")}
+    ports = {port for *_, port in wanted if port}
     if len(ports) > 1:
         numbers = " and ".join(map(str, sorted(ports)))
         raise ConfigurationError(f"executors name the ports {numbers}; all of a run share one: name one of them.")
-    listen = list(dict.fromkeys(address for _, _, at, _ in wanted for address in at))
+    listen = list(dict.fromkeys(address for _, at, _, _ in wanted for address in at))
     if _ANYWHERE in listen:
         listen = [_ANYWHERE]
-    hub = _hub(listen, next(iter(ports), 0), owner)
-    near = LocalManagers(sockets / "managers.sock", owner)
-    doors = []
-    for _, pool, _, reach in wanted:
+    hub = _open_hub(listen, next(iter(ports), 0), run, host)
+    local = LocalManagers(sockets / "managers.sock", host)
+    remote_workers = []
+    for pool, _, reach, _ in wanted:
         if isinstance(pool, WorkerPool):
-            door = RemoteWorkers(pool, hub, owner, reach[0])
-            doors.append(door)
-            owner.event(NoticeRaised(time(), "info", door.invitation))
+            workers = RemoteWorkers(pool, hub, host, reach[0])
+            remote_workers.append(workers)
+            host.notify("info", workers.invitation)
         else:
-            pool.start(hub, near, reach)
-    return (hub, near), doors
+            pool.start(hub, local, reach)
+    return Listeners(hub, local, remote_workers)
 
 
-def _hub(listen: list[str], port: int, owner: HubOwner) -> Hub:
-    """The hub; of a run whose DataFlowKernel was started again, where it was before if nobody took its place."""
+def _open_hub(listen: list[str], port: int, run: dict[str, Any], host: Host) -> Hub:
+    """Open the hub; after a crash at the port of the last DataFlowKernel, if no other program took it."""
     from parslab.dataflow.network import port_state
     from parslab.dataflow.network.hub import Hub
 
-    run_dir = Path(owner.run["run_dir"])
-    before = port_state.kept(run_dir) if owner.run.get("revived") else None
+    run_dir = Path(run["run_dir"])
+    before = port_state.read(run_dir) if run.get("revived") else None
     if before is None:
-        hub = Hub(listen, port, owner)
+        hub = Hub(listen, port, run=run, host=host)
     else:
         try:
-            hub = Hub(listen, port or before.port, owner, before.keys)
+            hub = Hub(listen, port or before.port, run=run, host=host, keys=before.keys)
         except ConfigurationError:
             if port:
                 raise
-            hub = Hub(listen, 0, owner, before.keys)
-            text = (
+            hub = Hub(listen, 0, run=run, host=host, keys=before.keys)
+            host.notify(
+                "warning",
                 f"Port {before.port} of the run was taken by another program while its DataFlowKernel was down: it "
                 f"listens at port {hub.port} now, which managers read in the run's folder; workers that were started "
-                "by hand have to be started again."
+                "by hand have to be started again.",
             )
-            owner.event(NoticeRaised(time(), "warning", text))
-    port_state.keep(run_dir, hub.keys, hub.port)
+    port_state.write(run_dir, hub.keys, hub.port)
     return hub
 
 
-def places(address: str | None, local: bool) -> tuple[list[str], list[str]]:
-    """Where to listen for an executor, and the addresses at which its managers should try to reach us.
+def addresses_for(address: str | None, local: bool) -> tuple[list[str], list[str]]:
+    """Return where to listen for an executor, and the addresses at which its managers should try to reach this host.
 
     Parameters
     ----------
     address
-        What its description names; None: the loopback when ``local``, else every address of this host.
+        The one that its description names; None: the loopback when ``local``, else every address of this host.
     local
-        Its blocks run on this host.
+        Whether its blocks run on this host.
     """
     if address is not None:
         return [address], [address]

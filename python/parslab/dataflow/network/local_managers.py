@@ -1,7 +1,7 @@
-"""Managers of this host [shell]: they come by a unix socket of the run, as guests do (D2, D14).
+"""Managers of this host [shell], which connect to a unix socket of the run, as guests do (D2, D14).
 
-The same messages and frames as through the hub, but without its port, its threads and its encryption, which protect
-nothing between two processes of one user on one host: a round trip is a third shorter.
+They send the same messages and frames as through the hub, without its port, its threads and its encryption.  Those
+protect nothing between two processes of one user on one host, and without them a round trip is a third shorter.
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from parslab.dataflow.network.hub import HubOwner, PeerListener
+    from parslab.dataflow.host import Host
+    from parslab.dataflow.network.hub import PeerListener
     from parslab.wire.stream import Buffer
 
 __all__ = ["LocalManagers"]
@@ -34,32 +35,32 @@ _decode = decoder(ManagerMessage)
 
 
 class _LocalConnection:
-    """The connection of one manager, with the part of the hub's line that its room uses."""
+    """The connection of one manager, with the interface of ``PeerConnection``."""
 
-    def __init__(self, near: LocalManagers, sock: socket.socket, identity: bytes) -> None:
+    def __init__(self, managers: LocalManagers, sock: socket.socket, identity: bytes) -> None:
         self.identity = identity
-        self.door: PeerListener | None = None
+        self.listener: PeerListener | None = None
         self.stream = Stream(sock, _decode)
-        self._near = near
+        self._managers = managers
 
     def send(self, messages: Sequence[Any], frames: Sequence[Buffer] = ()) -> bool:
-        """Send a batch; that the manager is gone is found by whoever reads."""
+        """Send a batch; the reader finds out when the manager has left."""
         try:
             self.stream.send(messages, frames)
         except OSError:
             return False
         if self.stream.congested:
-            self._near.wants_write(self)
+            self._managers.wants_write(self)
         return True
 
     def refuse(self, reason: str) -> None:
-        """Turn it away."""
+        """Refuse the manager, with a sentence that names the side to fix."""
         self.send([Refused(reason)])
-        self.door = None
+        self.listener = None
 
     def forget(self) -> None:
-        """It has been given up: what it may still send is not wanted."""
-        self._near.close_line(self)
+        """Ignore what the manager may still send."""
+        self._managers.close_connection(self)
 
 
 class LocalManagers:
@@ -69,22 +70,22 @@ class LocalManagers:
     ----------
     path
         Of the socket, in the run's own folder.
-    owner
-        The kernel.
+    host
+        The process that it runs in.
     """
 
-    def __init__(self, path: Path, owner: HubOwner) -> None:
+    def __init__(self, path: Path, host: Host) -> None:
         self.path = path
-        self._owner = owner
-        self._doors: dict[int, PeerListener] = {}
-        self._lines: dict[bytes, _LocalConnection] = {}
+        self._host = host
+        self._listeners: dict[int, PeerListener] = {}
+        self._connections: dict[bytes, _LocalConnection] = {}
         self._numbers = itertools.count()
         self._listener = listen(path)
-        owner.loop.watch(self._listener, self._accept)
+        host.loop.watch(self._listener, self._accept)
 
-    def open(self, executor: int, door: PeerListener) -> None:
-        """Managers of this executor go to ``door``."""
-        self._doors[executor] = door
+    def register(self, executor: int, listener: PeerListener) -> None:
+        """Pass managers of this executor to ``listener``."""
+        self._listeners[executor] = listener
 
     def _accept(self) -> None:
         with contextlib.suppress(BlockingIOError):
@@ -95,63 +96,65 @@ class LocalManagers:
                 sock.close()
                 return
             sock.setblocking(False)
-            line = _LocalConnection(self, sock, b"near-%d" % next(self._numbers))
-            self._lines[line.identity] = line
-            self._owner.loop.watch(line.stream, lambda: self._readable(line), lambda: self._writable(line))
+            connection = _LocalConnection(self, sock, b"local-%d" % next(self._numbers))
+            self._connections[connection.identity] = connection
+            self._host.loop.watch(
+                connection.stream, lambda: self._readable(connection), lambda: self._writable(connection)
+            )
 
-    def _readable(self, line: _LocalConnection) -> None:
-        if line.identity not in self._lines:
+    def _readable(self, connection: _LocalConnection) -> None:
+        if connection.identity not in self._connections:
             return
         try:
-            for messages, frames in line.stream.receive():
-                self._received(line, messages, frames)
+            for messages, frames in connection.stream.receive():
+                self._received(connection, messages, frames)
         except EOFError:
-            self._over(line)
+            self._lose(connection)
         except (ProtocolError, LookupError, TypeError) as error:
             log.warning("a manager of this host is dropped: %s", error)
-            line.refuse(f"You sent what cannot be read: {error}")
-            self._over(line)
+            connection.refuse(f"You sent what cannot be read: {error}")
+            self._lose(connection)
 
-    def _received(self, line: _LocalConnection, messages: list[Any], frames: list[bytearray]) -> None:
-        if line.door is not None:
+    def _received(self, connection: _LocalConnection, messages: list[Any], frames: list[bytearray]) -> None:
+        if connection.listener is not None:
             if messages:
-                line.door.received(line.identity, messages, list(frames))
+                connection.listener.received(connection.identity, messages, list(frames))
             return
         first = messages[0] if messages else None
-        if not isinstance(first, ManagerHello) or first.executor not in self._doors:
+        if not isinstance(first, ManagerHello) or first.executor not in self._listeners:
             if type(first) is not LinkHeartbeat:
-                line.refuse("You said no hello.")
+                connection.refuse("You said no hello.")
             return
-        line.door = self._doors[first.executor]
-        line.door.hello(line, first)
-        if len(messages) > 1 and line.door is not None:
-            line.door.received(line.identity, messages[1:], list(frames))
+        connection.listener = self._listeners[first.executor]
+        connection.listener.hello(connection, first)
+        if len(messages) > 1 and connection.listener is not None:
+            connection.listener.received(connection.identity, messages[1:], list(frames))
 
-    def wants_write(self, line: _LocalConnection) -> None:
-        """Bytes wait because a manager does not read fast enough."""
-        if line.identity in self._lines:
-            self._owner.loop.wants_write(line.stream, True)
+    def wants_write(self, connection: _LocalConnection) -> None:
+        """Send the bytes that wait when the manager reads again."""
+        if connection.identity in self._connections:
+            self._host.loop.wants_write(connection.stream, True)
 
-    def _writable(self, line: _LocalConnection) -> None:
+    def _writable(self, connection: _LocalConnection) -> None:
         with contextlib.suppress(OSError):  # the reader will see the end
-            if line.stream.flush():
-                self._owner.loop.wants_write(line.stream, False)
+            if connection.stream.flush():
+                self._host.loop.wants_write(connection.stream, False)
 
-    def _over(self, line: _LocalConnection) -> None:
-        door, line.door = line.door, None
-        self.close_line(line)
-        if door is not None:
-            door.unreachable(line.identity)
+    def _lose(self, connection: _LocalConnection) -> None:
+        listener, connection.listener = connection.listener, None
+        self.close_connection(connection)
+        if listener is not None:
+            listener.unreachable(connection.identity)
 
-    def close_line(self, line: _LocalConnection) -> None:
+    def close_connection(self, connection: _LocalConnection) -> None:
         """Close a connection; twice is safe."""
-        if self._lines.pop(line.identity, None) is not None:
-            self._owner.loop.forget(line.stream)
-            line.stream.close()
+        if self._connections.pop(connection.identity, None) is not None:
+            self._host.loop.forget(connection.stream)
+            connection.stream.close()
 
     def close(self) -> None:
         """Close everything."""
-        for line in list(self._lines.values()):
-            self.close_line(line)
-        self._owner.loop.forget(self._listener)
+        for connection in list(self._connections.values()):
+            self.close_connection(connection)
+        self._host.loop.forget(self._listener)
         self._listener.close()

@@ -1,9 +1,8 @@
-"""What the port of a run leaves for its next life [shell].
+"""The port and the keys of a run, on disk [shell].
 
-A DataFlowKernel that is started again after a crash listens where the last one did, with the same keys, so that
-managers, and jobs that still wait in a queue, find it.
-
-``<run_dir>/hub.json``, readable by us alone; it goes when the run ends in good order.
+A DataFlowKernel that is started again after a crash listens where the last one did, with the same keys.  So managers,
+and jobs that still wait in a queue, find it.  The file is ``<run_dir>/hub.json``; only its owner can read it.  The
+DataFlowKernel removes it when the run ends in good order.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ from parslab.wire.curve import CurveKeys
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["PortState", "forget", "keep", "kept"]
+__all__ = ["PortState", "read", "remove", "write"]
 
 log = logging.getLogger(__name__)
 
@@ -28,31 +27,31 @@ NAME = "hub.json"
 
 
 class PortState(NamedTuple):
-    """Where the last one listened."""
+    """Where the last DataFlowKernel listened, and with which keys."""
 
     keys: CurveKeys
     port: int
 
 
-def keep(run_dir: Path, keys: CurveKeys, port: int) -> None:
-    """Write it down; a disk that is full costs the next life its managers, not this one anything."""
+def write(run_dir: Path, keys: CurveKeys, port: int) -> None:
+    """Write the file; a full disk only means that managers cannot find the next DataFlowKernel."""
     try:
         invitations.write(run_dir / NAME, {"server": keys.server_secret, "client": keys.client_secret, "port": port})
     except OSError as error:
         log.warning("what managers would need after a crash cannot be written: %s", error)
 
 
-def kept(run_dir: Path) -> PortState | None:
-    """What was written down; None: nothing that can be used."""
+def read(run_dir: Path) -> PortState | None:
+    """Return what the file says; None when it cannot be used."""
     try:
-        told = invitations.read(run_dir / NAME)
-        return PortState(CurveKeys((told["server"], told["client"])), int(told["port"]))
+        content = invitations.read(run_dir / NAME)
+        return PortState(CurveKeys((content["server"], content["client"])), int(content["port"]))
     except (OSError, ValueError, LookupError, TypeError, AttributeError, zmq.ZMQError) as error:
         log.warning("the port and keys of the run before the crash cannot be read: %s", error)
         return None
 
 
-def forget(run_dir: Path) -> None:
-    """The run has ended in good order."""
+def remove(run_dir: Path) -> None:
+    """Remove the file: the run has ended in good order."""
     with contextlib.suppress(OSError):
         (run_dir / NAME).unlink()

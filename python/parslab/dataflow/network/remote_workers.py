@@ -1,12 +1,11 @@
 """Workers of other hosts that join a low-latency executor [shell], each by two links through the hub.
 
-To the pool such a worker looks like one of this host, except that nobody here is its parent: it comes when both links
-have said hello, and is lost when a connection breaks or its host has been silent.
+To the pool such a worker looks like one of this host, except that no process here is its parent.  It joins when both of
+its links have said hello.  It is lost when a connection breaks or its host was silent for too long.
 """
 
 from __future__ import annotations
 
-from time import time
 from typing import TYPE_CHECKING, Any
 
 from parslab.remote.pool.pool import PoolWorker
@@ -15,14 +14,15 @@ from parslab.wire.messages.worker import WorkerHello
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from parslab.dataflow.network.hub import Hub, HubOwner, PeerConnection
+    from parslab.dataflow.host import Host
+    from parslab.dataflow.network.hub import Hub, PeerConnection
     from parslab.remote.pool.pool import WorkerPool
-    from parslab.wire.stream import Buffer
+    from parslab.wire.stream import Batch, Buffer
 
 __all__ = ["RemoteWorkers"]
 
-_PROBES = 2.0
-"""Seconds between signs of life that a far worker is sent."""
+_HEARTBEAT = 2.0
+"""Seconds between heartbeats to a remote worker."""
 
 
 class _RemoteLink:
@@ -40,7 +40,7 @@ class _RemoteLink:
     def send(self, messages: Sequence[Any], frames: Sequence[Buffer] = ()) -> None:
         self._hub.send(self.identity, messages, frames)
 
-    def receive(self) -> list[Any]:
+    def receive(self) -> list[Batch]:
         return []
 
     def flush(self) -> bool:
@@ -48,72 +48,77 @@ class _RemoteLink:
 
 
 class RemoteWorkers:
-    """The hub's door to one low-latency executor.
+    """Listens for the remote workers of one low-latency executor.
 
     Parameters
     ----------
     pool
-        The executor whose workers come here.
-    hub, owner
-        The listening end, and the kernel.
+        The executor that they join.
+    hub, host
+        The listening end, and the process that it runs in.
     address
-        At which they reach us.
+        At which they reach this host.
+
+    Attributes
+    ----------
+    invitation
+        A sentence that says how to start such a worker.
     """
 
-    def __init__(self, pool: WorkerPool, hub: Hub, owner: HubOwner, address: str) -> None:
+    def __init__(self, pool: WorkerPool, hub: Hub, host: Host, address: str) -> None:
         self._pool = pool
         self._hub = hub
-        self._owner = owner
-        self._peers: dict[bytes, PoolWorker] = {}
+        self._host = host
+        self._workers: dict[bytes, PoolWorker] = {}
         self._half: dict[bytes, dict[bool, WorkerHello]] = {}
         """Workers of which only one link has said hello so far."""
-        hub.open(WorkerHello, pool.number, self)
+        hub.register(WorkerHello, pool.number, self)
         file = hub.write_settings(f"worker-{pool.label}.json", pool.number, pool.label, [address])
         self.invitation = (
             f"Workers of other hosts may join executor {pool.label} at tcp://{address}:{hub.port}: run "
             f"`python -m parslab.remote.worker {file}` there (the file holds keys; keep it private)."
         )
-        owner.at(time(), self._probe)
+        self._beat()
 
-    def _probe(self) -> None:
-        for name in list(self._peers):
+    def _beat(self) -> None:
+        for name in list(self._workers):
             self._hub.send(name + b"/control", [])
-        self._owner.at(time() + _PROBES, self._probe)
+        self._host.call_at(self._host.now() + _HEARTBEAT, self._beat)
 
-    def hello(self, line: PeerConnection, message: WorkerHello) -> None:
-        """A worker is usable when both of its links have said hello."""
-        name = line.identity.rpartition(b"/")[0]
+    def hello(self, connection: PeerConnection, hello: WorkerHello) -> None:
+        """Add a worker when both of its links have said hello."""
+        name = connection.identity.rpartition(b"/")[0]
         hellos = self._half.setdefault(name, {})
-        hellos[message.control] = message
+        hellos[hello.control] = hello
         if len(hellos) < 2:
             return
         del self._half[name]
         data, control = _RemoteLink(self._hub, name + b"/data"), _RemoteLink(self._hub, name + b"/control")
-        peer = PoolWorker(name.decode(errors="replace"), time(), data, control, None)
-        self._peers[name] = peer
-        self._pool.add(peer)
-        self._pool.received(peer, [([hellos[False]], [])])
+        worker = PoolWorker(name.decode(errors="replace"), self._host.now(), data=data, control=control)
+        self._workers[name] = worker
+        self._pool.add(worker)
+        self._pool.received(worker, [([hellos[False]], [])])
 
     def received(self, identity: bytes, messages: list[Any], frames: list[Buffer]) -> bool:
-        """What a worker tells."""
-        peer = self._peers.get(identity.rpartition(b"/")[0])
-        if peer is None:
+        """Pass messages of a worker on to the pool; returns False when no worker has this identity."""
+        worker = self._workers.get(identity.rpartition(b"/")[0])
+        if worker is None:
             return False
-        self._pool.received(peer, [(messages, [bytearray(frame) for frame in frames])])
+        self._pool.received(worker, [(messages, [bytearray(frame) for frame in frames])])
         return True
 
     def unreachable(self, identity: bytes) -> None:
-        """A link is over, and so is the worker."""
+        """Remove a worker of which one link broke."""
         name = identity.rpartition(b"/")[0]
-        peer = self._peers.pop(name, None)
+        worker = self._workers.pop(name, None)
         self._half.pop(name, None)
-        if peer is not None:
+        if worker is not None:
             for link in (b"/data", b"/control"):
                 self._hub.forget(name + link)
-            self._pool.lost(peer)
+            self._pool.lost(worker)
 
     def close(self) -> None:
-        """Say farewell to everybody."""
-        for name in self._peers:
+        """Say goodbye to every worker."""
+        for name in self._workers:
             for link in (b"/data", b"/control"):
-                self._hub.farewell(name + link)
+                self._hub.say_goodbye(name + link)

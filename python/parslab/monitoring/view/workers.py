@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from parslab.records.events import WorkerMoved
 from parslab.records.panel import WorkerRow
+from parslab.records.states import WorkerState
 
 if TYPE_CHECKING:
     from parslab.monitoring.store.rows import Cells
@@ -84,7 +85,7 @@ class WorkerRows:
     def deserted(self, manager: str, time: float, reason: str) -> None:
         """A manager has left: its workers are not to be had any more, whether somebody says so or not."""
         for worker in sorted(self._crews.pop(manager, ())):
-            self.moved(WorkerMoved(time, worker, "", "dead", reason=reason))
+            self.moved(WorkerMoved(time, worker, "", WorkerState.dead, reason=reason))
 
     def began(self, worker: str, task: int) -> None:
         """A worker runs this task now."""

@@ -1,7 +1,7 @@
-"""Start and end of a manager process: settings in, workers started, connection made, nothing left behind.
+"""Start and end of a manager process: it reads its settings, starts workers, connects, and leaves nothing behind.
 
-Its stdout and stderr are those of the block, kept by the provider: what it says there is what a user reads when a block
-does not start. It loads neither client, traitlets nor Jupyter.
+Its stdout and stderr are those of the block, which the provider keeps: a user reads them when a block does not start.
+The process loads neither client, traitlets nor Jupyter.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from parslab.remote.manager.manager import Manager
 from parslab.remote.manager.meeting import Unreachable, meet
 from parslab.remote.manager.pinning import notice, plan
 from parslab.remote.manager.sampling import Sampler, usable_memory
-from parslab.remote.pool.processes import ProcessPlan, adopt_orphans, bury_orphans, end_orphans
+from parslab.remote.pool.processes import ProcessPlan, adopt_orphans, collect_orphans, end_orphans
 from parslab.version import version
 from parslab.wire.invitations import RunOver
 from parslab.wire.messages.base import PROTOCOL
@@ -36,11 +36,11 @@ _PATIENCE = 20.0
 """Seconds that the DataFlowKernel may take to answer when a block starts."""
 _ENDS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 _AGAIN = "PARSLAB_AGAIN"
-"""The variable that tells a manager which begins anew until when (``time.monotonic``) it may look for one."""
+"""The variable that says until when (``time.monotonic``) a manager that starts over may look for a DataFlowKernel."""
 
 
 def main(path: str, block: str) -> int:
-    """Be the manager of this node until the run or the block is over.
+    """Run the manager of this node until the run or the block is over.
 
     Returns
     -------
@@ -68,13 +68,13 @@ def main(path: str, block: str) -> int:
     status = _serve(manager, link, Sampler())
     for number in _ENDS:
         signal.signal(number, signal.SIG_DFL)
-    if manager.told:
+    if manager.signalled:
         return status
-    if manager.again:
-        _begin_anew(path, block, time.monotonic() + settings["reconnect_for"])
-    elif until and manager.unheard:
-        # Somebody was there who is not the DataFlowKernel, or it was killed again before it took us in.
-        _begin_anew(path, block, until)
+    if manager.reconnect:
+        _start_over(path, block, time.monotonic() + settings["reconnect_for"])
+    elif until and manager.never_accepted:
+        # Another program listened there, or the DataFlowKernel was killed again before it accepted us.
+        _start_over(path, block, until)
     return status
 
 
@@ -91,20 +91,20 @@ def _prepare(settings: dict[str, Any], block: str) -> Manager:
     if ignored:
         log.warning("%s", ignored)
     hello = ManagerHello(
-        name,
-        PROTOCOL,
-        version(),
-        f"{sys.version_info[0]}.{sys.version_info[1]}",
-        os.getpid(),
-        host,
-        settings["executor"],
-        block,
-        len(workers),
-        options["prefetch"],
-        min(len(cores), usable_cores()),
-        memory,
-        len(options["accelerators"]),
-        nonce,
+        manager=name,
+        protocol=PROTOCOL,
+        package=version(),
+        python=f"{sys.version_info[0]}.{sys.version_info[1]}",
+        pid=os.getpid(),
+        host=host,
+        executor=settings["executor"],
+        block=block,
+        workers=len(workers),
+        prefetch=options["prefetch"],
+        cores=min(len(cores), usable_cores()),
+        memory=memory,
+        accelerators=len(options["accelerators"]),
+        nonce=nonce,
     )
     run = {key: settings[key] for key in ("run", "cwd", "package")}
     run["path"] = import_path(settings)
@@ -113,8 +113,7 @@ def _prepare(settings: dict[str, Any], block: str) -> Manager:
 
 
 def import_path(settings: dict[str, Any]) -> list[str]:
-    """``sys.path`` of the workers: that of the notebook, but for the installed packages when ours is another
-    environment."""
+    """Return ``sys.path`` of the workers: that of the notebook, with our installed packages in another environment."""
     theirs: list[str] = settings["path"]
     if settings["prefix"] == sys.prefix:
         return theirs
@@ -129,7 +128,7 @@ def _installed(entry: str) -> bool:
 
 def _serve(manager: Manager, link: ManagerLink | LocalManagerLink, sampler: Sampler) -> int:
     for number in _ENDS:
-        signal.signal(number, lambda n, _: _told(manager, signal.Signals(n)))
+        signal.signal(number, lambda n, _: _signalled(manager, signal.Signals(n)))
     manager.loop.catch(signal.SIGCHLD, lambda: _reap(manager))
     manager.pool.start()
     adopt_orphans()
@@ -142,21 +141,21 @@ def _serve(manager: Manager, link: ManagerLink | LocalManagerLink, sampler: Samp
     return 1 if manager.pool.broken else 0
 
 
-def _told(manager: Manager, number: signal.Signals) -> None:
-    """A signal has come; in its handler, so that it counts also when the loop has just ended."""
-    manager.told = True
+def _signalled(manager: Manager, number: signal.Signals) -> None:
+    """Note in the signal's handler that it came, so that it counts even when the loop has just ended."""
+    manager.signalled = True
     if manager.loop.running:
         manager.loop.post(lambda: manager.leave(f"it was told to leave by {number.name}"))
 
 
 def _reap(manager: Manager) -> None:
-    manager.reap()
-    bury_orphans({peer.pid for peer in manager.pool.peers})
+    manager.pool.reap()
+    collect_orphans({peer.pid for peer in manager.pool.peers})
 
 
-def _begin_anew(path: str, block: str, until: float) -> None:
-    """Become a new manager in this place: what the DataFlowKernel knows of the old one is not true any more."""
-    log.info("begins anew, and looks for the DataFlowKernel for %.0f s at most", until - time.monotonic())
+def _start_over(path: str, block: str, until: float) -> None:
+    """Replace this process by a new manager: what the DataFlowKernel knows about this one is not true any more."""
+    log.info("starts over, and looks for the DataFlowKernel for %.0f s at most", until - time.monotonic())
     os.environ[_AGAIN] = str(until)
     time.sleep(0.2)  # a DataFlowKernel that ends closes its port in a moment
     os.execv(sys.executable, [sys.executable, "-m", "parslab.remote.manager", path, block])

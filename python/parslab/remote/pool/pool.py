@@ -1,8 +1,9 @@
-"""The worker processes of one host [shell]: starts them, talks to them, buries them.
+"""The worker processes of one host [shell]: starts them, talks to them, and replaces those that died.
 
-Owned by the DataFlowKernel (the workers of a low-latency executor) or by the manager of a node (D11). What each worker
-gets is decided by ``queue.Queue``; what an outcome means, by the owner. Here messages of workers become calls of those
-two. A worker that died is explained and replaced; a pool whose workers die before they have said hello is broken.
+Its owner is the DataFlowKernel (the workers of a low-latency executor) or the manager of a node (D11).
+``queue.PoolQueue`` decides what each worker gets.  The owner decides what an outcome means.  This module turns messages
+of workers into calls of those two.  It explains and replaces a worker that died; a pool whose workers die before they
+said hello is broken.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 from parslab.errors import AppTimeout, ParslabError, ProtocolError, WorkerLost
 from parslab.records.events import Event, NoticeRaised, WorkerMoved
 from parslab.records.reasons import Reason
-from parslab.records.states import FINAL
+from parslab.records.states import FINAL, WorkerState
+from parslab.remote.pool.lifecycle import WorkerSignal, step
 from parslab.remote.pool.memory import OutOfMemory
 from parslab.remote.pool.processes import ProcessPlan, WorkerProcess, end_strays, how_it_ended
 from parslab.remote.pool.queue import PoolQueue, QueuedTask, WorkerSlot, not_begun
@@ -39,8 +41,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from parslab.remote.loop import Loop
+    from parslab.wire.messages.base import ForgetFunctions
 
-__all__ = ["PoolOwner", "PoolWorker", "WorkerPool"]
+__all__ = ["PoolHost", "PoolWorker", "TaskEvents", "WorkerLinkEnd", "WorkerPool"]
 
 log = logging.getLogger(__name__)
 
@@ -50,63 +53,125 @@ _STARTS = 3
 """Workers in a row that may die before their hello until the executor counts as broken."""
 
 
-class PoolOwner(Protocol):
-    """What a pool needs of the DataFlowKernel or the manager that owns it."""
+class PoolHost(Protocol):
+    """What a pool may ask of the process that it runs in."""
 
     loop: Loop
-    run: dict[str, Any]
 
-    def at(self, when: float, call: Callable[[], None]) -> None:
-        """Call at this time, in the loop."""
+    def call_at(self, when: float, call: Callable[[], None]) -> None:
+        """Run ``call`` in the loop's thread at the time ``when``."""
 
-    def event(self, event: Event) -> None:
-        """Tell monitoring."""
+    def emit(self, event: Event) -> None:
+        """Pass an event to monitoring."""
+
+
+class TaskEvents(Protocol):
+    """Receives what happens to the tasks of a pool, and knows what a worker must get to run one.
+
+    The DataFlowKernel writes the calls into its task table; the manager of a node turns them into messages.
+    """
 
     def code(self, fn: int) -> tuple[DefineFunction, Buffer]:
-        """What a worker needs to know before it can run this function."""
+        """Return what a worker must get before it can run this function."""
 
     def message(self, task: Any, frames: list[Buffer]) -> RunTask:
-        """The message that carries a task; large buffers go to ``frames``."""
+        """Return the message that carries a task; large buffers go to ``frames``."""
 
     def sent(self, task: Any, now: float, worker: str) -> None:
-        """A task was given to a worker."""
+        """Note that a worker was given this task."""
 
     def begun(self, task: Any, since: float, worker: str) -> None:
-        """Its body runs."""
+        """Note that the body of this task runs."""
 
     def returned(self, task: Any, now: float) -> None:
-        """A worker gave it back, not begun; the queue has it again."""
+        """Note that a worker gave this task back, not begun; the queue has it again."""
 
     def ended(self, task: Any, outcome: Outcome, frames: list[Buffer], worker: str) -> None:
-        """It has ended on the worker."""
+        """Note that this task ended on the worker."""
 
     def failed(self, task: Any, failure: Failure, now: float, worker: str) -> None:
-        """It ends without an outcome: its worker died, or no worker will ever come."""
+        """Note that this task ends without an outcome: its worker died, or no worker will ever come."""
 
     def dropped(self) -> None:
-        """An outcome came late or twice, and is ignored."""
+        """Count an outcome that came late or twice."""
 
     def printed(self, message: OutputPrinted) -> None:
-        """A task printed something."""
+        """Pass on what a task printed."""
 
     def demands(self, task: Any) -> tuple[int, float]:
-        """How many workers a task with a specification takes the place of, and the seconds it may run (0: any)."""
+        """Return how many workers a task with a specification takes the place of, and its limit in seconds."""
 
-    def broke(self, pool: WorkerPool) -> None:
-        """No worker can be started; ``pool.broken`` says why."""
+
+class WorkerLinkEnd(Protocol):
+    """Our end of a link of a worker: a ``Stream``, or a connection through the hub."""
+
+    @property
+    def congested(self) -> bool:
+        """Whether bytes wait because the worker does not read fast enough."""
+
+    def fileno(self) -> int:
+        """Return the descriptor, for selectors."""
+
+    def send(self, messages: Sequence[Any], frames: Sequence[Buffer] = ()) -> None:
+        """Send a batch; never blocks."""
+
+    def receive(self) -> list[Batch]:
+        """Return the batches that are complete now."""
+
+    def flush(self) -> bool:
+        """Write what waits; returns True when nothing is left."""
 
 
 class PoolWorker(WorkerSlot):
-    """One worker as the pool sees it: a slot of the queue and a way to reach it."""
+    """One worker as the pool sees it: a slot of the queue and a way to reach it.
 
-    __slots__ = ("control", "data", "greeted", "host", "known", "pid", "process", "rank", "shipped", "since", "told")
+    Parameters
+    ----------
+    data, control
+        Our ends of its links.
+    process
+        Its process; None for a worker of another host.
+    rank
+        Its place among the workers of its host; the worker that replaces it takes the same one.
+
+    Attributes
+    ----------
+    state
+        Where it is in its life, as monitoring knows it.
+    ready_since
+        When it said hello; later, when it began the task that it reported.
+    known
+        Functions that it was sent.
+    shipped
+        Bytes of output received of tasks that have not ended, by task and stream.
+    """
+
+    __slots__ = (
+        "control",
+        "data",
+        "greeted",
+        "host",
+        "known",
+        "pid",
+        "process",
+        "rank",
+        "ready_since",
+        "shipped",
+        "state",
+    )
 
     def __init__(
-        self, name: str, now: float, data: Any, control: Any, process: WorkerProcess | None, rank: int = 0
+        self,
+        name: str,
+        now: float,
+        *,
+        data: WorkerLinkEnd,
+        control: WorkerLinkEnd,
+        process: WorkerProcess | None = None,
+        rank: int = 0,
     ) -> None:
         super().__init__(name, now)
         self.rank = rank
-        """Its place among the workers of its host; who replaces it takes the same one."""
         self.data = data
         self.control = control
         self.process = process
@@ -114,12 +179,14 @@ class PoolWorker(WorkerSlot):
         self.host = socket.gethostname() if process else ""
         self.greeted = False
         self.usable = process is not None
-        self.since = now
-        """When it said hello; later, when it began the task that it said it runs."""
+        self.ready_since = now
         self.known: set[int] = set()
-        self.told = "starting"
+        self.state = WorkerState.starting
         self.shipped: dict[tuple[int, int], int] = {}
-        """Bytes of output received of tasks that have not ended, by task and stream."""
+
+    def advance(self, signal: WorkerSignal) -> None:
+        """Change the state as the table of workers says."""
+        self.state = step(self.state, signal, f"worker {self.name} on {self.host}")
 
 
 class WorkerPool:
@@ -135,29 +202,58 @@ class WorkerPool:
         Workers are called ``<name>-0``, ``<name>-1``, ...
     plans
         What each worker of this host is given.
-    owner
-        The DataFlowKernel or the manager.
+    run
+        Of the run: ``run``, ``path``, ``cwd``, ``package``.
+    host
+        The process that it runs in.
+    tasks
+        Receives what happens to tasks.
+    on_broken
+        Called when no worker can be started; ``broken`` says why.
+
+    Attributes
+    ----------
+    broken
+        Why no worker will ever come; empty while one may.
     """
 
-    def __init__(self, number: int, label: str, name: str, plans: Sequence[ProcessPlan], owner: PoolOwner) -> None:
+    def __init__(
+        self,
+        number: int,
+        label: str,
+        name: str,
+        *,
+        plans: Sequence[ProcessPlan],
+        run: dict[str, Any],
+        host: PoolHost,
+        tasks: TaskEvents,
+        on_broken: Callable[[WorkerPool], None],
+    ) -> None:
         self.number = number
         self.label = label
         self._name = name
         self._plans = plans
-        self.queue = PoolQueue(owner.demands)
+        self._run = run
+        self._host = host
+        self._tasks = tasks
+        self._on_broken = on_broken
+        self.queue = PoolQueue(tasks.demands)
         self.peers: list[PoolWorker] = []
         self._stops = StopRequests(
-            time, owner.at, lambda peer, task: self._tell_control(peer, InterruptTask(task)), log.warning, self.peers
+            time,
+            host.call_at,
+            lambda peer, task: self._send_control(peer, InterruptTask(task)),
+            log.warning,
+            self.peers,
         )
         self.broken = ""
-        """Why no worker will ever come."""
-        self._owner = owner
         self._made = 0
         self._stillborn = 0
+        """Workers in a row that died before their hello."""
         self._closing = False
         self._memory = OutOfMemory()
 
-    # ----- workers come
+    # ----- workers start
 
     def start(self) -> None:
         """Start the workers of this host."""
@@ -168,28 +264,28 @@ class WorkerPool:
         name = f"{self._name}-{self._made}"
         self._made += 1
         try:
-            process = WorkerProcess(name, self.number, self._plans[rank], self._owner.run)
+            process = WorkerProcess(name, self.number, self._plans[rank], self._run)
         except OSError as error:
             self._break(f"a worker process cannot be started: {error}")
             return
         data, control = Stream(process.data, _decode), Stream(process.control, _decode)
-        peer = PoolWorker(name, time(), data, control, process, rank)
+        peer = PoolWorker(name, time(), data=data, control=control, process=process, rank=rank)
         self.add(peer)
-        loop = self._owner.loop
-        loop.watch(process.data, lambda: self._readable(peer, peer.data), lambda: self._writable(peer, peer.data))
-        loop.watch(process.control, lambda: self._readable(peer, peer.control))
+        loop = self._host.loop
+        loop.watch(process.data, lambda: self._readable(peer, data), lambda: self._writable(data))
+        loop.watch(process.control, lambda: self._readable(peer, control))
 
     def add(self, peer: PoolWorker) -> None:
-        """A worker is there (or on its way)."""
+        """Add a worker whose process is starting, or that joined from another host."""
         self.peers.append(peer)
         self.queue.add(peer)
-        self._tell(peer, "starting")
+        self._report(peer)
 
     # ----- tasks go out
 
     def assign(self, now: float) -> None:
         """Send ready tasks to workers with room."""
-        owner = self._owner
+        events = self._tasks
         for slot, tasks in self.queue.assign(now):
             peer: PoolWorker = slot  # type: ignore[assignment]
             messages: list[Any] = []
@@ -197,80 +293,79 @@ class WorkerPool:
             for task in tasks:
                 if task.fn not in peer.known:
                     peer.known.add(task.fn)
-                    code, payload = owner.code(task.fn)
+                    code, payload = events.code(task.fn)
                     messages.append(code)
                     frames.append(payload)
-                messages.append(owner.message(task, frames))
-                owner.sent(task, now, peer.name)
-                if task.spec is not None and (limit := owner.demands(task)[1]) > 0:
+                messages.append(events.message(task, frames))
+                events.sent(task, now, peer.name)
+                if task.spec is not None and (limit := events.demands(task)[1]) > 0:
                     self._stops.limit(task, limit, now)
             self._deliver(peer, messages, frames)
 
     def _deliver(self, peer: PoolWorker, messages: list[Any], frames: Sequence[Buffer] = ()) -> None:
-        """Send on the data link; that a worker has just died is found, and mended, by whoever reads from it."""
+        """Send on the data link; the reader of that link finds out when the worker has just died."""
         with contextlib.suppress(OSError):
             peer.data.send(messages, frames)
             if peer.data.congested:
-                self._owner.loop.wants_write(peer.data, True)
+                self._host.loop.wants_write(peer.data, True)
 
     @staticmethod
-    def _tell_control(peer: PoolWorker, message: Any) -> None:
+    def _send_control(peer: PoolWorker, message: ProbeWorker | InterruptTask) -> None:
         with contextlib.suppress(OSError):
             peer.control.send([message])
 
     def next_deadline(self) -> float | None:
-        """When :meth:`look` should be called next."""
+        """Return when :meth:`look` should be called next."""
         return self.queue.next_deadline()
 
     def look(self, now: float) -> None:
-        """Ask workers that have been silent what they are at (D5)."""
+        """Ask workers that have been silent what they run (D5)."""
         for slot in self.queue.to_look_at(now):
-            self._tell_control(slot, ProbeWorker())  # type: ignore[arg-type]
+            self._send_control(slot, ProbeWorker())  # type: ignore[arg-type]
 
     def tell_states(self) -> None:
-        """Tell monitoring who is busy; called when a delta is due, not for every task."""
+        """Report to monitoring which workers are busy; called when an update is due, not for every task."""
         for peer in self.peers:
-            if peer.greeted:
-                state = "busy" if peer.inflight else "idle"
-                if state != peer.told:
-                    self._tell(peer, state)
+            if peer.greeted and (peer.state is WorkerState.busy) != bool(peer.inflight):
+                peer.advance(WorkerSignal.given if peer.inflight else WorkerSignal.finished)
+                self._report(peer)
 
     def stop_task(self, task: QueuedTask, now: float) -> None:
         """Interrupt a cancelled task; stop its worker when that does not help."""
         self._stops.stop(task, now)
 
-    def forget_code(self, fn: int, message: Any) -> None:
-        """A function is not called any more."""
+    def forget_code(self, fn: int, message: ForgetFunctions) -> None:
+        """Have workers forget a function that nobody calls any more."""
         for peer in self.peers:
             if fn in peer.known:
                 peer.known.discard(fn)
                 self._deliver(peer, [message])
 
-    # ----- what workers say
+    # ----- messages of workers
 
-    def _writable(self, peer: PoolWorker, stream: Stream) -> None:
+    def _writable(self, stream: Stream) -> None:
         with contextlib.suppress(OSError):  # the reader will see the end
             if stream.flush():
-                self._owner.loop.wants_write(stream, False)
+                self._host.loop.wants_write(stream, False)
 
     def _readable(self, peer: PoolWorker, stream: Stream) -> None:
         if peer not in self.peers:
-            return  # buried earlier in this very round
+            return  # it was removed earlier in this very round
         try:
             self.received(peer, stream.receive())
         except EOFError:
             if stream is peer.data:
                 self.lost(peer)
             else:
-                self._owner.loop.forget(stream)
+                self._host.loop.forget(stream)
         except ProtocolError as error:
             log.error("worker %s is stopped: %s", peer.name, error)
             if peer.process:
                 peer.process.signal(signal.SIGKILL)
-            self._owner.loop.forget(stream)
+            self._host.loop.forget(stream)
 
     def received(self, peer: PoolWorker, batches: Iterable[Batch]) -> None:
-        """Messages of a worker, of either link."""
+        """Carry out messages of a worker, of either link."""
         now = time()
         for messages, frames in batches:
             at = 0
@@ -285,7 +380,7 @@ class WorkerPool:
                 elif kind is OutputPrinted:
                     key = message.task, message.stream
                     peer.shipped[key] = peer.shipped.get(key, 0) + len(message.text)
-                    self._owner.printed(message)
+                    self._tasks.printed(message)
                 elif kind is WorkerReport:
                     self._reported(peer, message, now)
                 elif not message.control:
@@ -297,24 +392,24 @@ class WorkerPool:
             peer.shipped.pop((outcome.task, 2), None)
         task = peer.inflight.get(outcome.task)
         if task is None or task.attempt != outcome.attempt:
-            self._owner.dropped()
+            self._tasks.dropped()
             return
         self.queue.ended(peer, outcome.task, outcome.ended - outcome.started, now)
         if task.spec is not None and (limit := self._stops.overtime(task.id)) and outcome.failure is not None:
             outcome.failure = failure_from(AppTimeout(outcome.task, limit))
-        self._owner.ended(task, outcome, frames, peer.name)
+        self._tasks.ended(task, outcome, frames, peer.name)
 
     def _reported(self, peer: PoolWorker, report: WorkerReport, now: float) -> None:
         back = self.queue.reported(peer, report.running, report.returned, now)
         for task in back:
-            self._owner.returned(task, now)
+            self._tasks.returned(task, now)
         running = peer.inflight.get(report.running)
         if running is not None:
-            peer.since = report.since
-            self._owner.begun(running, report.since, peer.name)
+            peer.ready_since = report.since
+            self._tasks.begun(running, report.since, peer.name)
 
     def _greeted(self, peer: PoolWorker, hello: WorkerHello) -> None:
-        ours = self._owner.run["package"]
+        ours = self._run["package"]
         if hello.protocol != PROTOCOL or hello.package != ours:
             self._break(
                 f"worker {hello.worker} runs parslab {hello.package}, this run {ours}: install the same version"
@@ -322,20 +417,23 @@ class WorkerPool:
             return
         peer.greeted = peer.usable = True
         peer.host, peer.pid = hello.host, hello.pid
-        peer.since = time()
+        peer.ready_since = time()
         self._stillborn = 0
-        self._tell(peer, "busy" if peer.inflight else "idle")
+        peer.advance(WorkerSignal.greeted)
+        if peer.inflight:  # it was sent tasks while its process was starting
+            peer.advance(WorkerSignal.given)
+        self._report(peer)
 
-    # ----- workers go
+    # ----- workers end
 
     def reap(self) -> None:
-        """A child has ended: bury it even if a grandchild still holds its sockets."""
+        """Remove workers whose process has ended, even if a grandchild still holds their sockets."""
         for peer in list(self.peers):
             if peer.process is not None and peer.process.ended is not None:
                 self.lost(peer)
 
     def lost(self, peer: PoolWorker) -> None:
-        """A worker has gone: its last outcomes still count, then its tasks are failed or given to others."""
+        """Remove a worker that ended: its last outcomes count, then its tasks fail or go to other workers."""
         if peer not in self.peers:
             return
         process = peer.process
@@ -348,20 +446,21 @@ class WorkerPool:
                 process.wait(5.0)
         self.peers.remove(peer)
         for link in (peer.data, peer.control):
-            self._owner.loop.forget(link)
+            self._host.loop.forget(link)
         how, reason = how_it_ended(process.ended or 0) if process else "lost its connection", Reason.worker_lost
         if process is not None and process.ended == -signal.SIGKILL and peer.usable and self._memory.struck(time()):
             how, reason = "was killed by the out-of-memory killer", Reason.out_of_memory
-        words = process.words(2, 0).decode(errors="replace") if process else ""
-        self._give_up(peer, how, words, reason)
-        self._tell(peer, "dead", how)
+        words = process.last_words(2, 0).decode(errors="replace") if process else ""
+        self._release_tasks(peer, how, words, reason)
+        peer.advance(WorkerSignal.died)
+        self._report(peer, how)
         if process is not None:
             process.close()
             end_strays(peer.name)
         if not self._closing:
             self._replace(peer, how, words)
 
-    def _give_up(self, peer: PoolWorker, how: str, words: str, reason: Reason) -> None:
+    def _release_tasks(self, peer: PoolWorker, how: str, words: str, reason: Reason) -> None:
         now = time()
         page = peer.process.page if peer.process else None
         held = self.queue.remove(peer)
@@ -369,21 +468,21 @@ class WorkerPool:
         for task in held:
             task.worker = None
             if task in again:
-                self._owner.returned(task, now)
+                self._tasks.returned(task, now)
                 continue
             if task.state in FINAL:
-                self._owner.returned(task, now)
+                self._tasks.returned(task, now)
                 continue
             if peer.process is not None and page == task.id:
                 for stream in (1, 2):
-                    text = peer.process.words(stream, peer.shipped.get((task.id, stream), 0))
+                    text = peer.process.last_words(stream, peer.shipped.get((task.id, stream), 0))
                     if text:
-                        self._owner.printed(OutputPrinted(task.id, stream, text))
+                        self._tasks.printed(OutputPrinted(task.id, stream, text))
             error: ParslabError = WorkerLost(task.id, how, peer.host, peer.pid, words, str(reason))
             log.warning("%s", error)
             if limit := self._stops.overtime(task.id):
                 error = AppTimeout(task.id, limit)
-            self._owner.failed(task, failure_from(error), now, peer.name)
+            self._tasks.failed(task, failure_from(error), now, peer.name)
         self.queue.tasks.extendleft(reversed(again))
 
     def _replace(self, peer: PoolWorker, how: str, words: str) -> None:
@@ -401,27 +500,34 @@ class WorkerPool:
                 )
                 return
         else:
-            self._owner.event(
-                NoticeRaised(time(), "warning", f"Worker {peer.name} {how}; another one takes its place.")
-            )
+            self._host.emit(NoticeRaised(time(), "warning", f"Worker {peer.name} {how}; another one takes its place."))
         self._spawn(peer.rank)
 
     def _break(self, why: str) -> None:
         self.broken = why
         log.error("no worker can be started: %s", why)
-        self._owner.broke(self)
+        self._on_broken(self)
 
     def fail_waiting(self) -> None:
-        """Fail what waits for a broken executor."""
+        """Fail the tasks that wait for a broken executor."""
         while self.broken and self.queue.tasks:
             task = self.queue.tasks.popleft()
             if task.state not in FINAL:
                 why = f"executor {self.label} is stopped: {self.broken}"
-                self._owner.failed(task, failure_from(WorkerLost(task.id, why, "", 0, "")), time(), "")
+                self._tasks.failed(task, failure_from(WorkerLost(task.id, why, "", 0, "")), time(), "")
 
-    def _tell(self, peer: PoolWorker, state: str, reason: str = "") -> None:
-        peer.told = state
-        self._owner.event(WorkerMoved(time(), peer.name, self.label, state, peer.host, peer.pid, reason))
+    def _report(self, peer: PoolWorker, reason: str = "") -> None:
+        self._host.emit(
+            WorkerMoved(
+                time=time(),
+                worker=peer.name,
+                executor=self.label,
+                state=peer.state,
+                host=peer.host,
+                pid=peer.pid,
+                reason=reason,
+            )
+        )
 
     def close(self, deadline: float | None = None) -> None:
         """End all workers: those that are idle at once, the others by TERM and, half a second later, KILL."""
@@ -433,9 +539,10 @@ class WorkerPool:
         for process in local:
             process.wait(max(0.0, until - time()))
         for peer in list(self.peers):
-            self._owner.loop.forget(peer.data)
-            self._owner.loop.forget(peer.control)
-            self._tell(peer, "dead", "the run is over")
+            self._host.loop.forget(peer.data)
+            self._host.loop.forget(peer.control)
+            peer.advance(WorkerSignal.died)
+            self._report(peer, "the run is over")
             if peer.process is not None:
                 peer.process.close()
         self.peers.clear()

@@ -1,8 +1,10 @@
-"""Worker processes of this host [shell]: started with exec in groups of their own, with everything needed to explain
-their death: an exit status, the files that were their stdout and stderr, and a page naming the task they had begun.
+"""Worker processes of this host [shell]: each is started with exec, in a process group of its own.
 
-Nothing that a task starts outlives the run. While the DataFlowKernel lives it signals groups, and on Linux it inherits
-what left its group; when it dies, the kernel of the system kills each group by the lifeline that its worker holds.
+The parent holds everything that explains the death of a worker: its exit status, the files that are its stdout and
+stderr, and a page of memory that names the task it began last.
+
+Nothing that a task starts outlives the run.  While the DataFlowKernel lives it signals groups, and on Linux it inherits
+the processes that left their group.  When it dies, the system kills each group by the lifeline that its worker holds.
 """
 
 from __future__ import annotations
@@ -33,7 +35,7 @@ __all__ = [
     "WorkerProcess",
     "adopt_orphans",
     "awaited",
-    "bury_orphans",
+    "collect_orphans",
     "end_orphans",
     "end_strays",
     "how_it_ended",
@@ -45,9 +47,12 @@ _START = (
     "from parslab.remote.worker.main import main; main(s)"
 )
 _LAST_WORDS = 4000
+"""Bytes of output that explain the death of a worker."""
+_PAGE = 16
+"""Bytes of the page: the number of a task and that of an attempt."""
 _PR_SET_CHILD_SUBREAPER = 36
 _NOTHING_BEGUN = -(1 << 62)
-"""On the page until the first task: 0 would name a task."""
+"""Stands on the page until the first task begins: 0 would name a task."""
 _THREAD_VARIABLES = (
     "OMP_NUM_THREADS",
     "OPENBLAS_NUM_THREADS",
@@ -59,7 +64,7 @@ _THREAD_VARIABLES = (
 
 
 class ProcessPlan(NamedTuple):
-    """What one worker process is given."""
+    """The environment and the cores of one worker process."""
 
     environment: dict[str, str]
     """Variables on top of those of its parent."""
@@ -68,8 +73,34 @@ class ProcessPlan(NamedTuple):
 
 
 def thread_variables(count: int) -> dict[str, str]:
-    """The variables that tell numerical libraries how many threads to use."""
+    """Return the variables that set how many threads numerical libraries use."""
     return {variable: str(count) for variable in _THREAD_VARIABLES}
+
+
+def _pair(undo: contextlib.ExitStack) -> tuple[socket.socket, socket.socket]:
+    """Return our end of a link, which does not block, and the worker's."""
+    ours, theirs = socket.socketpair()
+    undo.callback(ours.close)
+    undo.callback(theirs.close)
+    ours.setblocking(False)
+    return ours, theirs
+
+
+def _file(undo: contextlib.ExitStack, name: str) -> int:
+    fd = anonymous_file(name)
+    undo.callback(os.close, fd)
+    return fd
+
+
+def _environment_of(name: str, plan: ProcessPlan, run: dict[str, Any], settings: dict[str, Any]) -> dict[str, str]:
+    return {
+        **os.environ,
+        **plan.environment,
+        "PARSLAB_WORKER": json.dumps(settings),
+        # All that its tasks start inherits these two, wherever it goes: which run, and whose worker it was.
+        "PARSLAB_RUN": run["run"],
+        "PARSLAB_WORKER_OF": f"{os.getpid()}/{name}",
+    }
 
 
 class WorkerProcess:
@@ -91,62 +122,62 @@ class WorkerProcess:
     """
 
     def __init__(self, name: str, executor: int, plan: ProcessPlan, run: dict[str, Any]) -> None:
-        self.data, data = socket.socketpair()
-        self.control, control = socket.socketpair()
-        self.data.setblocking(False)
-        self.control.setblocking(False)
-        self._files = [anonymous_file("parslab-stdout"), anonymous_file("parslab-stderr")]
-        page = anonymous_file("parslab-page")
-        os.ftruncate(page, 16)
-        lifeline, self._lifeline = os.pipe()
-        fds = (data.fileno(), control.fileno(), *self._files, page, lifeline)
-        told = {
-            "worker": name,
-            "executor": executor,
-            "data": fds[0],
-            "control": fds[1],
-            "files": self._files,
-            "page": page,
-            "lifeline": lifeline,
-            "parent": os.getpid(),
-            "package": run["package"],
-            "path": run["path"],
-        }
-        if plan.cores is not None:
-            told["cores"] = plan.cores
-        environment = {**os.environ, **plan.environment, "PARSLAB_WORKER": json.dumps(told)}
-        # By these all that its tasks start is known, wherever it goes: the run, and whose worker it was.
-        environment |= {"PARSLAB_RUN": run["run"], "PARSLAB_WORKER_OF": f"{os.getpid()}/{name}"}
-        try:
-            self._popen = subprocess.Popen(
-                [sys.executable, "-c", _START],
-                stdin=subprocess.DEVNULL,
-                stdout=self._files[0],
-                stderr=self._files[1],
-                pass_fds=fds,
-                env=environment,
-                cwd=run["cwd"] if os.path.isdir(run["cwd"]) else None,
-                start_new_session=True,
-            )
-        finally:
-            data.close()
-            control.close()
-            os.close(lifeline)
-        self._map = mmap.mmap(page, 16)
-        self._page = memoryview(self._map).cast("q")
-        self._page[0] = _NOTHING_BEGUN
-        os.close(page)
+        with contextlib.ExitStack() as undo:  # a start that fails half-way gives every descriptor back
+            self.data, data = _pair(undo)
+            self.control, control = _pair(undo)
+            self._files = [_file(undo, "parslab-stdout"), _file(undo, "parslab-stderr")]
+            page = _file(undo, "parslab-page")
+            lifeline, self._lifeline = os.pipe()
+            undo.callback(os.close, self._lifeline)
+            undo.callback(os.close, lifeline)
+            os.ftruncate(page, _PAGE)
+            settings = {
+                "worker": name,
+                "executor": executor,
+                "data": data.fileno(),
+                "control": control.fileno(),
+                "files": self._files,
+                "page": page,
+                "lifeline": lifeline,
+                "parent": os.getpid(),
+                "package": run["package"],
+                "path": run["path"],
+            }
+            if plan.cores is not None:
+                settings["cores"] = plan.cores
+            inherited = (data.fileno(), control.fileno(), *self._files, page, lifeline)
+            self._map = mmap.mmap(page, _PAGE)
+            self._page = memoryview(self._map).cast("q")
+            self._page[0] = _NOTHING_BEGUN
+            self._popen = self._start(_environment_of(name, plan, run, settings), inherited, run["cwd"])
+            undo.pop_all()
+        for end in (data, control):
+            end.close()
+        for fd in (lifeline, page):
+            os.close(fd)
         self.pid = self._popen.pid
-        self._kin: list[psutil.Process] = []
+        self._descendants: list[psutil.Process] = []
+
+    def _start(self, environment: dict[str, str], inherited: tuple[int, ...], folder: str) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(
+            [sys.executable, "-c", _START],
+            stdin=subprocess.DEVNULL,
+            stdout=self._files[0],
+            stderr=self._files[1],
+            pass_fds=inherited,
+            env=environment,
+            cwd=folder if os.path.isdir(folder) else None,
+            start_new_session=True,
+        )
 
     @property
     def ended(self) -> int | None:
-        """Exit status (negative: signal) once it has ended."""
+        """Its exit status (negative: a signal); None while it runs."""
         return self._popen.poll()
 
     @property
     def page(self) -> int:
-        """``t``: task t was begun last and has not ended; ``-1 - t``: it has ended."""
+        """``t``: the worker began task t last, which has not ended; ``-1 - t``: it has ended."""
         return int(self._page[0])
 
     @property
@@ -154,12 +185,12 @@ class WorkerProcess:
         """Which attempt of that task it was."""
         return int(self._page[1])
 
-    def condemn(self) -> None:
-        """Note everything that descends from it now, also what has left its group: it goes with it."""
+    def note_descendants(self) -> None:
+        """Remember all processes that descend from it now, also those that left its group: :meth:`close` kills them."""
         import psutil
 
         with contextlib.suppress(psutil.Error, OSError):
-            self._kin = psutil.Process(self.pid).children(recursive=True)
+            self._descendants = psutil.Process(self.pid).children(recursive=True)
 
     def signal(self, number: signal.Signals) -> None:
         """Signal the worker and everything its tasks have started in its group."""
@@ -167,24 +198,24 @@ class WorkerProcess:
             os.killpg(self.pid, number)
 
     def wait(self, timeout: float) -> bool:
-        """Whether it ended within ``timeout`` seconds."""
+        """Wait for its end; returns False when ``timeout`` seconds were not enough."""
         try:
             self._popen.wait(timeout)
         except subprocess.TimeoutExpired:
             return False
         return True
 
-    def words(self, stream: int, start: int) -> bytes:
-        """What it had written to stdout (1) or stderr (2) from ``start`` on, at most the last few kilobytes."""
+    def last_words(self, stream: int, start: int) -> bytes:
+        """Return what it wrote to stdout (1) or stderr (2) from ``start`` on, at most the last few kilobytes."""
         fd = self._files[stream - 1]
         size = os.lseek(fd, 0, os.SEEK_END)
         start = max(start, size - _LAST_WORDS)
         return os.pread(fd, size - start, start) if size > start else b""
 
     def close(self) -> None:
-        """Give everything back; the process must have ended or been signalled."""
+        """Kill its group and close all descriptors."""
         self.signal(signal.SIGKILL)
-        for process in self._kin:
+        for process in self._descendants:
             with contextlib.suppress(Exception):  # psutil's, which is imported only where there are any
                 process.kill()
         self._popen.wait()
@@ -198,15 +229,15 @@ class WorkerProcess:
 
 
 def adopt_orphans() -> None:
-    """Become the parent of what tasks leave behind, where the system has such a thing."""
+    """Become the parent of the processes that tasks leave behind, where the system offers that."""
     if sys.platform == "linux":
         import ctypes
 
         ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
-class _ExitingProcess:
-    """Children that other threads have started, and wait for themselves."""
+class _OtherChildren:
+    """Children that other threads started, and wait for themselves."""
 
     def __init__(self) -> None:
         self.pids: set[int] = set()
@@ -214,12 +245,12 @@ class _ExitingProcess:
         self.lock = threading.Lock()
 
 
-_awaited = _ExitingProcess()
+_awaited = _OtherChildren()
 
 
 @contextlib.contextmanager
 def awaited(start: Callable[[], subprocess.Popen[bytes]]) -> Iterator[subprocess.Popen[bytes]]:
-    """A child that this thread starts and waits for: were it buried by the loop, its exit status would be lost."""
+    """Start a child that this thread waits for; :func:`collect_orphans` leaves its exit status to this thread."""
     with _awaited.lock:
         _awaited.starting += 1
     try:
@@ -234,32 +265,32 @@ def awaited(start: Callable[[], subprocess.Popen[bytes]]) -> Iterator[subprocess
         _awaited.pids.discard(process.pid)
 
 
-def bury_orphans(own: set[int]) -> None:
-    """Collect adopted children that have ended, but none of ``own`` and ``awaited``: who wants their status gets it."""
+def collect_orphans(own: set[int]) -> None:
+    """Collect the exit status of adopted children that ended, but not of ``own`` and :func:`awaited` children."""
     if sys.platform == "linux":
         with contextlib.suppress(ChildProcessError):
             while (ended := os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)) is not None:
                 # In this order: a child is among the awaited before it ceases to be one that is just starting.
                 if ended.si_pid in own or _awaited.starting or ended.si_pid in _awaited.pids:
-                    return  # the signal of its end is on its way, or another child's, and brings us here again
+                    return  # a SIGCHLD for it or another child is on its way, and calls this function again
                 os.waitpid(ended.si_pid, 0)
 
 
 def end_orphans(patience: float = 1.0) -> None:
-    """Kill all children that are left; theirs become ours then, so again until there are none."""
+    """Kill all children that are left, and then theirs, which become ours, until there are none."""
     deadline = time() + patience
     while (pids := _children()) and time() < deadline:
         for pid in pids:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.kill(pid, signal.SIGKILL)
         sleep(0.002)
-        bury_orphans(set())
+        collect_orphans(set())
 
 
 def end_strays(worker: str, patience: float = 0.5) -> None:
-    """Kill what tasks of a worker that has ended have left outside its group: the system has made it our children.
+    """Kill the processes that tasks of an ended worker left outside its group; the system made them our children.
 
-    What a task starts lives as long as its worker at most.
+    A process that a task starts lives as long as its worker at most.
     """
     mark = f"\0PARSLAB_WORKER_OF={os.getpid()}/{worker}\0".encode()
     deadline = time() + patience
@@ -274,7 +305,7 @@ def end_strays(worker: str, patience: float = 0.5) -> None:
 
 
 def _environment(pid: int) -> bytes:
-    """Of a child of ours; empty for one that has ended."""
+    """Return the environment of a child of ours; empty for one that has ended."""
     with contextlib.suppress(OSError):
         return Path(f"/proc/{pid}/environ").read_bytes()
     return b""
@@ -289,7 +320,7 @@ def _children() -> list[int]:
 
 
 def how_it_ended(status: int) -> str:
-    """``was killed by SIGSEGV`` or ``exited with status 3``, for the sentence of a WorkerLost."""
+    """Return ``was killed by SIGSEGV`` or ``exited with status 3``, for the sentence of a WorkerLost."""
     if status >= 0:
         return f"exited with status {status}"
     try:

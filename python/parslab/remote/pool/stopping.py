@@ -32,7 +32,7 @@ class TaskHolder(Protocol):
     process: Any
     usable: bool
     greeted: bool
-    since: float
+    ready_since: float
     """When it was ready for its first task; later, when it began the one that it said it runs."""
     running: int
 
@@ -77,7 +77,7 @@ class StopRequests:
             if peer is None or task.worker is not peer or task.attempt != attempt:
                 return
             # Its time begins when its body does, not while its worker is still being started.
-            due = max(now, peer.since) + seconds if peer.greeted else self._clock() + _AGAIN
+            due = max(now, peer.ready_since) + seconds if peer.greeted else self._clock() + _AGAIN
             if due > self._clock():
                 self._at(due, over)
                 return
@@ -114,7 +114,7 @@ class StopRequests:
                 number = harder[0]
                 if len(harder) > 1:
                     harder.pop(0)
-                    process.condemn()
+                    process.note_descendants()
                 peer.usable = False
                 self._warn(f"worker {peer.name} does not let go of task {task.id}: {number.name}")
                 process.signal(number)

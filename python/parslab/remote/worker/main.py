@@ -45,13 +45,13 @@ def main(settings: dict[str, Any]) -> None:
     if "cores" in settings and hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, settings["cores"])
     hello = WorkerHello(
-        name,
-        PROTOCOL,
-        settings["package"],
-        f"{sys.version_info[0]}.{sys.version_info[1]}",
-        os.getpid(),
-        socket.gethostname(),
-        settings["executor"],
+        worker=name,
+        protocol=PROTOCOL,
+        package=settings["package"],
+        python=f"{sys.version_info[0]}.{sys.version_info[1]}",
+        pid=os.getpid(),
+        host=socket.gethostname(),
+        executor=settings["executor"],
     )
     link.send([hello])
     hello.control = True

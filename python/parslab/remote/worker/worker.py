@@ -139,7 +139,17 @@ class Worker:
         self.current = self.interrupting = -1  # again: an interrupt may have come just before the first time
         self._output.mend()
         messages: list[Any] = self._output.take(run.task, final=True)
-        messages.append(Outcome(run.task, run.attempt, inline, len(out), started, ended, failure, interrupted))
+        outcome = Outcome(
+            task=run.task,
+            attempt=run.attempt,
+            inline=inline,
+            frames=len(out),
+            started=started,
+            ended=ended,
+            failure=failure,
+            interrupted=interrupted,
+        )
+        messages.append(outcome)
         self._page[0] = -1 - run.task
         self._finished.append((messages, out))
         if self._gathering == 0.0:

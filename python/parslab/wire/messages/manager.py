@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TypeAlias
 
+from parslab.records.states import WorkerState
 from parslab.wire.messages.base import DefineFunction, ForgetFunctions, OutputPrinted, Refused, WireMessage
 from parslab.wire.messages.worker import InterruptTask, LeaveWhenDone, Outcome, RunTask, WorkerReport
 
@@ -63,7 +64,7 @@ class WorkerStateChanged(WireMessage, tag=94):
     """(manager) One of its workers is starting, idle, busy or dead."""
 
     worker: str
-    state: str
+    state: WorkerState
     pid: int
     reason: str = ""
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from parslab.dataflow.high_throughput.node_health import QUICK, NodeHealth
+from parslab.dataflow.high_throughput.node_health import QUICK, FailedAttempt, NodeHealth
 
 AFTER = 3
 
@@ -17,7 +17,7 @@ class Watch:
     """Managers a, b, c ... and what becomes of tasks on them, each task another one unless it is named."""
 
     def __init__(self, after: int = AFTER) -> None:
-        self.suspects = NodeHealth(after)
+        self.health = NodeHealth(after)
         self.now = 0.0
         self.running: set[int] = set()
         self._tasks = itertools.count(100)
@@ -27,15 +27,16 @@ class Watch:
             self.now += 0.01
             number = next(self._tasks) if task is None else task
             reason, took = how.get("reason", ""), how.get("took", 0.01)
-            self.suspects.failed(manager, number, fn, reason, took, "E: no", self.now, lambda: sorted(self.running))
+            attempt = FailedAttempt(number, fn, reason, took, "E: no")
+            self.health.failed(manager, attempt, now=self.now, elsewhere=lambda: sorted(self.running))
 
     def succeeds(self, manager: str, times: int = 1, fn: int = 0) -> None:
         for _ in range(times):
-            if self.suspects.streaks:  # as the shell does
-                self.suspects.succeeded(manager, fn)
+            if self.health.streaks:  # as the shell does
+                self.health.succeeded(manager, fn)
 
     def held(self, manager: str) -> bool:
-        return self.suspects.verdict(manager, self.running.__contains__, self.now) is not None
+        return self.health.unhealthy(manager, self.running.__contains__, self.now) is not None
 
 
 @pytest.fixture
@@ -49,10 +50,10 @@ def test_one_that_fails_what_others_do_well_is_held(watch: Watch) -> None:
     assert not watch.held("a")
     watch.fails("a")
     assert not watch.held("b")
-    streak = watch.suspects.verdict("a", watch.running.__contains__, watch.now)
+    streak = watch.health.unhealthy("a", watch.running.__contains__, watch.now)
     assert streak is not None
     assert (len(streak.tasks), streak.error) == (AFTER, "E: no")
-    assert not watch.suspects.streaks  # when it is released it begins anew
+    assert not watch.health.streaks  # when it is released it begins anew
     assert not watch.held("a")
 
 
@@ -116,7 +117,7 @@ def test_lost_workers_count_however_long_they_ran(watch: Watch, reason: str) -> 
 def test_slow_errors_and_limits_are_the_tasks_own(watch: Watch) -> None:
     watch.fails("a", 10, took=QUICK * 2)
     watch.fails("a", 10, reason="walltime", took=0.1)
-    assert not watch.suspects.streaks
+    assert not watch.health.streaks
     watch.succeeds("b")
     assert not watch.held("a")
 
@@ -152,20 +153,20 @@ def test_other_suspects_prove_nothing_either_way(watch: Watch) -> None:
 
 
 def test_from_the_first_failure_on_another_manager_is_worth_waiting_for(watch: Watch) -> None:
-    assert not watch.suspects.doubtful("a")
+    assert not watch.health.suspected("a")
     watch.fails("a")
-    assert watch.suspects.doubtful("a")
-    assert not watch.suspects.doubtful("b")
+    assert watch.health.suspected("a")
+    assert not watch.health.suspected("b")
     watch.succeeds("a")
-    assert not watch.suspects.doubtful("a")
+    assert not watch.health.suspected("a")
 
 
 def test_a_host_keeps_its_streak_when_its_manager_is_replaced(watch: Watch) -> None:
     watch.fails("a", AFTER - 1)
-    watch.suspects.left("a", "node7")
-    assert not watch.suspects.streaks
-    watch.suspects.came("z", "node8")
-    watch.suspects.came("y", "node7")
+    watch.health.manager_left("a", "node7")
+    assert not watch.health.streaks
+    watch.health.manager_joined("z", "node8")
+    watch.health.manager_joined("y", "node7")
     watch.fails("y")
     watch.succeeds("b")
     assert watch.held("y")
@@ -173,13 +174,13 @@ def test_a_host_keeps_its_streak_when_its_manager_is_replaced(watch: Watch) -> N
 
 
 def test_those_that_wait_for_proof_are_named_in_turn(watch: Watch) -> None:
-    assert watch.suspects.next_ripe() == ""
+    assert watch.health.next_candidate() == ""
     watch.fails("a", AFTER)
     watch.fails("b", AFTER + 1)
     watch.fails("c", AFTER - 1)
-    assert [watch.suspects.next_ripe() for _ in range(3)] == ["a", "b", "a"]
+    assert [watch.health.next_candidate() for _ in range(3)] == ["a", "b", "a"]
     watch.succeeds("a")
-    assert [watch.suspects.next_ripe() for _ in range(2)] == ["b", "b"]
+    assert [watch.health.next_candidate() for _ in range(2)] == ["b", "b"]
 
 
 def test_zero_never_holds() -> None:
@@ -187,11 +188,11 @@ def test_zero_never_holds() -> None:
     watch.fails("a", 100)
     watch.succeeds("b", 100)
     assert not watch.held("a")
-    assert not watch.suspects.streaks
+    assert not watch.health.streaks
 
 
 def test_what_is_remembered_is_bounded(watch: Watch) -> None:
     watch.fails("a", 10_000)
     watch.fails("b", 10_000)
-    assert sum(len(streak.tasks) for streak in watch.suspects.streaks.values()) <= 20 * AFTER
-    assert not watch.suspects.streaks["a"].alongside
+    assert sum(len(streak.tasks) for streak in watch.health.streaks.values()) <= 20 * AFTER
+    assert not watch.health.streaks["a"].alongside

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -11,6 +11,9 @@ from parslab.dataflow.graph.backoff import NextAttempt
 from parslab.dataflow.high_throughput.scheduler import AHEAD, SELECTORS, ManagerSlot, Scheduler
 from parslab.records.states import TaskState
 from parslab.wire.messages.base import TaskSpec
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 GB = 1 << 30
 
@@ -38,26 +41,26 @@ def slot(name: str = "m", workers: int = 2, block: str = "0", **options: Any) ->
     return ManagerSlot(name, block, workers, 0.0, **options)
 
 
-def dispatch(*slots: ManagerSlot, selector: str = "random", seed: int = 0) -> Scheduler:
-    made = Scheduler(selector, random.Random(seed))
+def dispatch(*slots: ManagerSlot, selector: str = "random", seed: int = 0) -> Scheduler[ManagerSlot]:
+    made: Scheduler[ManagerSlot] = Scheduler(selector, random.Random(seed))
     for one in slots:
         made.add(one)
     return made
 
 
-def given(queue: Scheduler, now: float = 0.0) -> dict[str, list[int]]:
+def given(queue: Scheduler[ManagerSlot], now: float = 0.0) -> dict[str, list[int]]:
     out = {s.name: [t.id for t in sent] for s, sent in queue.assign(now)}
     queue.check()
     return out
 
 
-def finish(queue: Scheduler, one: ManagerSlot, *ids: int, took: float = 1.0, now: float = 1.0) -> None:
+def finish(queue: Scheduler[ManagerSlot], one: ManagerSlot, *ids: int, took: float = 1.0, now: float = 1.0) -> None:
     for number in ids:
         assert queue.ended(one, number, took, now) is not None
     queue.check()
 
 
-def learn(queue: Scheduler, one: ManagerSlot, took: float, fn: int = 0) -> None:
+def learn(queue: Scheduler[ManagerSlot], one: ManagerSlot, took: float, fn: int = 0) -> None:
     """Let the queue see one call of a function."""
     queue.put([FakeTask(-1 - fn, fn=fn)])
     queue.assign(0.0)
@@ -311,7 +314,7 @@ def test_the_cost_of_a_choice_does_not_grow_with_the_managers() -> None:
     queue = dispatch(*slots)
     looked_at = 0
 
-    def counting(free: list[ManagerSlot], count: int, dice: random.Random) -> int:
+    def counting(free: Sequence[ManagerSlot], count: int, dice: random.Random) -> int:
         nonlocal looked_at
         looked_at += 1
         return SELECTORS["random"](free, count, dice)

@@ -21,9 +21,9 @@ from parslab.dataflow.network.handshake_monitor import (
 
 def told(*events: tuple[int, int]) -> tuple[int, list[bool]]:
     """How many strangers were counted, and after which events somebody may be missing."""
-    knocks = HandshakeMonitor()
-    answers = [knocks.told(event, value) for event, value in events]
-    return knocks.strangers, answers
+    monitor = HandshakeMonitor()
+    answers = [monitor.note(event, value) for event, value in events]
+    return monitor.strangers, answers
 
 
 def test_the_numbers_are_those_of_zeromq() -> None:

@@ -26,7 +26,7 @@ from parslab.records.events import (
     WorkerMoved,
 )
 from parslab.records.panel import BlockRow, ScalePoint
-from parslab.records.states import ENDED, BlockState, ManagerState, TaskState
+from parslab.records.states import ENDED, BlockState, ManagerState, TaskState, WorkerState
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -44,7 +44,7 @@ def manager(name: str, state: str, number: int | str = 0, workers: int = 4, time
 
 
 def worker(name: str, state: str, of: str = "m0") -> WorkerMoved:
-    return WorkerMoved(3.0, name, "htex", state, "node1", 78, manager=of)
+    return WorkerMoved(3.0, name, "htex", WorkerState(state), "node1", 78, manager=of)
 
 
 def after(events: Iterable[Event]) -> View:

@@ -29,7 +29,7 @@ from parslab.records.events import (
     TaskSubmitted,
     WorkerMoved,
 )
-from parslab.records.states import FINAL, TaskState
+from parslab.records.states import FINAL, TaskState, WorkerState
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -275,13 +275,13 @@ def test_rate_is_of_the_last_seconds_and_returns_to_zero() -> None:
 
 def test_workers_count_tasks_and_the_dead_are_bounded() -> None:
     view = View()
-    view.apply([WorkerMoved(0.0, "w", "llex", "busy", "h", 7), submitted(0), moved(0, S.running)], 0.0)
+    view.apply([WorkerMoved(0.0, "w", "llex", WorkerState.busy, "h", 7), submitted(0), moved(0, S.running)], 0.0)
     (row,) = view.workers.everything()
     assert (row.task, row.done, row.pid) == (0, 0, 7)
-    view.apply([moved(0, S.exec_done, worker=""), WorkerMoved(1.0, "w", "llex", "idle")], 1.0)
+    view.apply([moved(0, S.exec_done, worker=""), WorkerMoved(1.0, "w", "llex", WorkerState.idle)], 1.0)
     (row,) = view.workers.everything()
     assert (row.task, row.done, row.state, row.pid) == (None, 1, "idle", 7)
-    view.apply([WorkerMoved(2.0, f"d{n}", "llex", "dead", "h", n, "killed") for n in range(3 * DEAD)], 2.0)
+    view.apply([WorkerMoved(2.0, f"d{n}", "llex", WorkerState.dead, "h", n, "killed") for n in range(3 * DEAD)], 2.0)
     assert len(view.workers.rows) == DEAD + 1
     overview = view.overview(2.0)
     assert (overview.workers_total, overview.workers_busy) == (1, 0)

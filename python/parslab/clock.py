@@ -1,0 +1,43 @@
+"""The clock of a run: seconds since the epoch that never jump.
+
+The wall clock may jump by hours: an administrator or a time server sets it, a laptop wakes up.  No timer, heartbeat,
+limit or lease may notice.  So every process of a run reads :func:`steady_time`: the wall time at which the run began,
+plus the monotonic clock since then.  It does not advance while the machine sleeps.
+
+The process that starts a run reads the wall clock once (``anchor``).  It passes the anchor on to the processes that it
+starts on the same host, so that their times can be compared.  Use :func:`time.time` only for times that are compared
+with files or with those of another run, and say so there.
+"""
+
+from __future__ import annotations
+
+import time
+from time import monotonic
+
+__all__ = ["anchor", "asleep", "set_anchor", "steady_time"]
+
+_anchor = time.time() - monotonic()
+
+_SLEEPER = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+"""A clock that advances while the machine sleeps; macOS calls it CLOCK_MONOTONIC, which is not ``time.monotonic``."""
+
+
+def steady_time() -> float:
+    """Return seconds since the epoch, by the wall clock as it was when the run began."""
+    return monotonic() + _anchor
+
+
+def anchor() -> float:
+    """Return what this process adds to its monotonic clock."""
+    return _anchor
+
+
+def set_anchor(value: float) -> None:
+    """Take over the anchor of the process that started this one; called once, before anything reads the clock."""
+    global _anchor
+    _anchor = value
+
+
+def asleep() -> float:
+    """Return how many seconds the machine has slept since it was started."""
+    return time.clock_gettime(_SLEEPER) - monotonic()

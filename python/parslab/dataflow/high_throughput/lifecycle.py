@@ -1,0 +1,70 @@
+"""The life of a manager as one table: (state, signal) -> state.  An impossible pair is our mistake and tells the story.
+
+[core]  The manager, its connection or the user send the signals.  A manager that was refused never has another state.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+from parslab.errors import InternalError
+from parslab.records.states import ManagerState
+
+__all__ = ["MANAGER", "ManagerSignal", "drawing", "step"]
+
+
+class ManagerSignal(IntEnum):
+    """What can happen to a manager that was accepted."""
+
+    held = 1
+    """The user, its block or the quarantine wants it to get no new tasks for now."""
+    released = 2
+    """It may get tasks again."""
+    drains = 3
+    """It is to leave, or wants to, when it has ended the tasks that it holds."""
+    left = 4
+    """It said goodbye, or the run is over."""
+    lost = 5
+    """Its connection broke, or it was silent for too long."""
+
+
+S, T = ManagerState, ManagerSignal
+
+MANAGER: dict[tuple[ManagerState, ManagerSignal], ManagerState] = {
+    (S.ready, T.held): S.held,
+    (S.ready, T.released): S.ready,  # a command may ask twice
+    (S.ready, T.drains): S.draining,
+    (S.ready, T.left): S.gone,
+    (S.ready, T.lost): S.lost,
+    (S.held, T.held): S.held,  # by the user and by the quarantine
+    (S.held, T.released): S.ready,
+    (S.held, T.drains): S.draining,
+    (S.held, T.left): S.gone,
+    (S.held, T.lost): S.lost,
+    (S.draining, T.drains): S.draining,  # its answer to our own request
+    (S.draining, T.left): S.gone,
+    (S.draining, T.lost): S.lost,
+}
+
+
+def step(state: ManagerState, signal: ManagerSignal, story: str) -> ManagerState:
+    """Return the state after ``signal``.
+
+    Raises
+    ------
+    InternalError
+        The pair is impossible; ``story`` names the manager.
+    """
+    try:
+        return MANAGER[state, signal]
+    except KeyError:
+        raise InternalError(f"signal {signal.name} in manager state {state}: {story}") from None
+
+
+def drawing() -> str:
+    """Return the machine as a Graphviz digraph."""
+    over = {S.gone, S.lost, S.refused}
+    lines = ["digraph manager {", "  rankdir=LR;"]
+    lines += [f"  {state} [peripheries={2 if state in over else 1}];" for state in ManagerState]
+    lines += [f'  {a} -> {b} [label="{signal.name}"];' for (a, signal), b in MANAGER.items()]
+    return "\n".join([*lines, "}"])

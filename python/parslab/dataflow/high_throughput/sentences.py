@@ -1,0 +1,62 @@
+"""Sentences about managers: why one is refused, what became of its tasks, what a task asks for [core]."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from parslab.wire.messages.base import PROTOCOL
+
+if TYPE_CHECKING:
+    from parslab.wire.messages.base import TaskSpec
+    from parslab.wire.messages.manager import ManagerHello
+
+__all__ = ["demands", "misfit", "tasks_of_lost_manager"]
+
+
+def misfit(hello: ManagerHello, python: str, package: str) -> str:
+    """Return why this manager cannot work for a run with this Python and this parslab; empty when it can.
+
+    The sentence names the side to fix.
+    """
+    where = f"host {hello.host} (block {hello.block})"
+    if hello.python != python:
+        return (
+            f"{where} runs Python {hello.python}, this notebook {python}: activate an environment with Python "
+            f"{python} in worker_init, or name its interpreter with HighThroughputExecutor(python=...)."
+        )
+    if hello.protocol != PROTOCOL or hello.package != package:
+        return (
+            f"{where} has parslab {hello.package}, this notebook {package}: install parslab {package} in the "
+            "environment that worker_init activates there."
+        )
+    return ""
+
+
+def tasks_of_lost_manager(failed: int, retried: int) -> str:
+    """Return what became of the tasks of a lost manager, as part of a sentence.
+
+    Examples
+    --------
+    >>> tasks_of_lost_manager(1, 2)
+    'of the 3 tasks that it held 1 has failed and 2 are tried again'
+    """
+    if not failed + retried:
+        return "it held no task"
+    if failed and retried:
+        these = f"{failed} {'has' if failed == 1 else 'have'} failed and {retried} {'is' if retried == 1 else 'are'}"
+        return f"of the {failed + retried} tasks that it held {these} tried again"
+    one = failed + retried == 1
+    task = "the task" if one else f"the {failed + retried} tasks"
+    if failed:
+        return f"{task} that it held {'has' if one else 'have'} failed"
+    return f"{task} that it held {'is' if one else 'are'} tried again"
+
+
+def demands(spec: TaskSpec) -> str:
+    """Return what a task asks for, as part of a sentence."""
+    parts = [
+        f"{spec.cores:g} cores" if spec.cores else "",
+        f"{spec.memory >> 20} MB of memory" if spec.memory else "",
+        f"{spec.gpus} accelerators" if spec.gpus else "",
+    ]
+    return " and ".join(part for part in parts if part)

@@ -1,0 +1,196 @@
+"""The tasks on one node [core]: turns what happens to them into messages for the DataFlowKernel.
+
+It is the manager's half of the contract with the pool of workers (D11).  The messages leave in one batch after each
+round of the loop.  Time is an argument.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from parslab.records.states import TaskState
+from parslab.wire.messages.base import DefineFunction, OutputPrinted, frame_count
+from parslab.wire.messages.worker import Outcome, RunTask, WorkerReport
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from parslab.remote.manager.sampling import Sampler
+    from parslab.remote.pool.pool import PoolWorker
+    from parslab.wire.messages.base import Failure
+    from parslab.wire.messages.manager import ManagerMessage
+    from parslab.wire.stream import Buffer
+
+__all__ = ["NodeTasks", "Outbox", "TaskOnNode"]
+
+
+class Outbox:
+    """Messages, and the frames that belong to them, which leave together."""
+
+    def __init__(self) -> None:
+        self.messages: list[ManagerMessage] = []
+        self.frames: list[Buffer] = []
+
+    def take(self) -> tuple[list[ManagerMessage], list[Buffer]]:
+        """Return what waits, and empty the box."""
+        taken = self.messages, self.frames
+        self.messages, self.frames = [], []
+        return taken
+
+
+class TaskOnNode:
+    """A task while it is on this node."""
+
+    __slots__ = ("attempt", "fn", "frames", "id", "run", "spec", "state", "worker")
+
+    def __init__(self, run: RunTask, frames: Sequence[Buffer]) -> None:
+        self.id = run.task
+        self.attempt = run.attempt
+        self.fn = run.fn
+        self.run = run
+        self.frames = frames
+        self.state = TaskState.ready
+        self.worker: PoolWorker | None = None
+        self.spec: RunTask | None = run if run.slots > 1 or run.limit > 0 else None
+
+
+class NodeTasks:
+    """All tasks and functions that this node was sent.
+
+    Parameters
+    ----------
+    outbox
+        Where messages for the DataFlowKernel wait.
+    now
+        The time.
+
+    Attributes
+    ----------
+    sampler
+        Measures tasks that run for long; None where nothing can be measured.
+    progress
+        When a task ended last, or the first one came.
+    changed
+        Whether workers may have become busy or idle since monitoring was told.
+    """
+
+    def __init__(self, outbox: Outbox, now: float) -> None:
+        self.sampler: Sampler | None = None
+        self.progress = now
+        self.changed = False
+        self._outbox = outbox
+        self._tasks: dict[int, TaskOnNode] = {}
+        self._functions: dict[int, tuple[DefineFunction, Buffer]] = {}
+        self._sampled: set[int] = set()
+        """Tasks that run for so long that the sampler measures them."""
+
+    def __len__(self) -> int:
+        return len(self._tasks)
+
+    # ----- messages of the DataFlowKernel
+
+    def received(self, messages: Sequence[Any], frames: Sequence[Buffer]) -> tuple[list[TaskOnNode], list[Any]]:
+        """Take tasks and functions out of a batch; returns the new tasks and the other messages."""
+        at = 0
+        tasks: list[TaskOnNode] = []
+        others: list[Any] = []
+        for message in messages:
+            kind = type(message)
+            if kind is RunTask:
+                count = message.frames
+                if message.values:
+                    count += sum(map(frame_count, message.values))
+                task = TaskOnNode(message, frames[at : at + count] if count else ())
+                at += count
+                self._tasks[task.id] = task
+                tasks.append(task)
+            elif kind is DefineFunction:
+                self._functions[message.fn] = message, frames[at]
+                at += 1
+            else:
+                others.append(message)
+        return tasks, others
+
+    def forget_function(self, fn: int) -> None:
+        """Forget a function that nobody calls any more."""
+        self._functions.pop(fn, None)
+
+    def find(self, task: int) -> TaskOnNode | None:
+        """Return the task of this number if it is on this node."""
+        return self._tasks.get(task)
+
+    def give_back(self, tasks: Sequence[TaskOnNode]) -> None:
+        """Return tasks that no worker has begun to the DataFlowKernel."""
+        for task in tasks:
+            self._tasks.pop(task.id, None)
+        if tasks:
+            self._outbox.messages.append(WorkerReport(-1, 0.0, tuple(task.id for task in tasks)))
+
+    def clear(self) -> None:
+        """Forget all tasks: no worker will run them."""
+        self._tasks.clear()
+
+    # ----- what the pool asks and reports (TaskEvents)
+
+    def code(self, fn: int) -> tuple[DefineFunction, Buffer]:
+        """Return what a worker must get before it can run this function."""
+        return self._functions[fn]
+
+    def message(self, task: TaskOnNode, frames: list[Buffer]) -> RunTask:
+        """Return the message that carries a task, as it came."""
+        if task.frames:
+            frames.extend(task.frames)
+        return task.run
+
+    def sent(self, task: TaskOnNode, now: float, worker: str) -> None:
+        """Do nothing: the DataFlowKernel counts a task as launched once it is on this node."""
+
+    def begun(self, task: TaskOnNode, since: float, worker: str) -> None:
+        """Report that the body of a task runs; the pool calls this only for tasks that run for a moment already."""
+        self._outbox.messages.append(WorkerReport(task.id, since))
+        if self.sampler is not None and task.worker is not None:
+            self.sampler.begun(task.worker.pid, task.id, task.attempt)
+            self._sampled.add(task.id)
+
+    def returned(self, task: TaskOnNode, now: float) -> None:
+        """Give a cancelled task that a worker returned back to the DataFlowKernel; the queue keeps any other."""
+        if task.state is TaskState.cancelled and task.id in self._tasks:
+            self.give_back([task])
+
+    def ended(self, task: TaskOnNode, outcome: Outcome, frames: list[Buffer], worker: str) -> None:
+        """Pass the outcome of a task on as it is."""
+        self.progress = outcome.ended
+        self.changed = True
+        del self._tasks[task.id]
+        if self._sampled:
+            self._last_sample(task)
+        self._outbox.messages.append(outcome)
+        if frames:
+            self._outbox.frames += frames
+
+    def failed(self, task: TaskOnNode, failure: Failure, now: float, worker: str) -> None:
+        """Report that the worker of a task died."""
+        self._tasks.pop(task.id, None)
+        self._last_sample(task)
+        outcome = Outcome(
+            task=task.id, attempt=task.attempt, inline=b"", frames=0, started=0.0, ended=now, failure=failure
+        )
+        self._outbox.messages.append(outcome)
+
+    def _last_sample(self, task: TaskOnNode) -> None:
+        if self.sampler is not None and task.id in self._sampled:
+            self._sampled.discard(task.id)
+            sample = self.sampler.ended(task.id)
+            if sample is not None:
+                self._outbox.messages.append(sample)
+
+    def dropped(self) -> None:
+        """Do nothing: only the DataFlowKernel counts outcomes that came late or twice."""
+
+    def printed(self, message: OutputPrinted) -> None:
+        """Pass on what a task printed."""
+        self._outbox.messages.append(message)
+
+    def demands(self, task: TaskOnNode) -> tuple[int, float]:
+        """Return how many workers a task takes the place of, and its limit in seconds."""
+        return task.run.slots, task.run.limit

@@ -1,0 +1,61 @@
+"""The life of a worker as one table: (state, signal) -> state.  An impossible pair is our mistake and tells the story.
+
+[core]  The pool sends the signals.  It settles whether a worker is idle or busy when monitoring asks, not for every
+task.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+from parslab.errors import InternalError
+from parslab.records.states import WorkerState
+
+__all__ = ["WORKER", "WorkerSignal", "drawing", "step"]
+
+
+class WorkerSignal(IntEnum):
+    """What can happen to a worker."""
+
+    greeted = 1
+    """It said hello: it is ready for tasks."""
+    given = 2
+    """It holds a task."""
+    finished = 3
+    """It holds no task any more."""
+    died = 4
+    """Its process ended, or its connection broke."""
+
+
+S, T = WorkerState, WorkerSignal
+
+WORKER: dict[tuple[WorkerState, WorkerSignal], WorkerState] = {
+    (S.starting, T.greeted): S.idle,
+    (S.starting, T.died): S.dead,
+    (S.idle, T.given): S.busy,
+    (S.idle, T.died): S.dead,
+    (S.busy, T.finished): S.idle,
+    (S.busy, T.died): S.dead,
+}
+
+
+def step(state: WorkerState, signal: WorkerSignal, story: str) -> WorkerState:
+    """Return the state after ``signal``.
+
+    Raises
+    ------
+    InternalError
+        The pair is impossible; ``story`` names the worker.
+    """
+    try:
+        return WORKER[state, signal]
+    except KeyError:
+        raise InternalError(f"signal {signal.name} in worker state {state}: {story}") from None
+
+
+def drawing() -> str:
+    """Return the machine as a Graphviz digraph."""
+    lines = ["digraph worker {", "  rankdir=LR;"]
+    lines += [f"  {state} [peripheries={2 if state is S.dead else 1}];" for state in WorkerState]
+    lines += [f'  {a} -> {b} [label="{signal.name}"];' for (a, signal), b in WORKER.items()]
+    return "\n".join([*lines, "}"])
