@@ -43,6 +43,7 @@ class Kernel:
 
     def __init__(self) -> None:
         from parslab.client.handle.dfk import DataFlowKernel
+        from parslab.client.handle.run_connection import RunConnection
         from parslab.wire.messages.base import PROTOCOL, TaskKind
         from parslab.wire.messages.client import ClientMessage, Welcome
         from parslab.wire.stream import Stream, decoder
@@ -56,8 +57,8 @@ class Kernel:
         self._thread = threading.Thread(target=self._listen)
         self._thread.start()
         self._peer.send([Welcome(0, "000", PROTOCOL, "", (("llex", TaskKind.remote), ("threads", TaskKind.local)))])
-        self.handle = DataFlowKernel(None, "000", Path("runs"), 0, None)
-        self.handle._open(ours, {"threads": 1})
+        connection = RunConnection(run="000", run_dir=Path("runs"), pid=0, sock=ours, threads={"threads": 1})
+        self.handle = DataFlowKernel.opened(None, connection)
 
     def close(self) -> None:
         self.handle.cleanup()

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from parslab.client.handle.dfk import DataFlowKernel
+from parslab.client.handle.run_connection import RunConnection
 from parslab.client.process.launch import StartedRun, launch, start
 from parslab.version import version
 from tests.process.house import is_gone, until
@@ -22,10 +23,10 @@ if TYPE_CHECKING:
 __all__ = ["Lives"]
 
 
-class _Unburied(StartedRun):
-    """Nobody buries it: another one is to take its place."""
+class _LeftAsItIs(StartedRun):
+    """Nobody cleans up what it leaves: another process is to take its place."""
 
-    def bury(self) -> None:
+    def clean_up(self) -> None:
         self.popen.wait()
 
 
@@ -46,16 +47,16 @@ class Lives:
         self.dfk = self._joined(self._started)
 
     def _joined(self, started: StartedRun) -> DataFlowKernel:
-        unburied = _Unburied(started.settings, started.popen, started.sock)
-        self.peer = unburied
-        dfk = DataFlowKernel(self.config, started.run, started.run_dir, started.popen.pid, unburied)
-        dfk._open(started.sock, {})
-        return dfk
+        self.peer = _LeftAsItIs(started.settings, started.popen, started.sock)
+        connection = RunConnection(
+            run=started.run, run_dir=started.run_dir, pid=started.pid, sock=started.sock, process=self.peer
+        )
+        return DataFlowKernel.opened(self.config, connection)
 
     def kill(self) -> None:
         """The process is killed; what it did stays as it is."""
         os.kill(self.dfk.pid, signal.SIGKILL)
-        until(lambda: self.dfk._ended is not None, what="the handle knows")
+        until(lambda: self.dfk.state.ended is not None, what="the handle knows")
         self.dfk.cleanup()
         until(is_gone(self.dfk.pid))
 
@@ -71,9 +72,9 @@ class Lives:
 
     def bury(self) -> None:
         """Nobody takes its place."""
-        self._started.bury()
+        self._started.clean_up()
 
     def end(self) -> None:
         """It ends, or is buried where it was killed."""
         self.dfk.cleanup()
-        self._started.bury()
+        self._started.clean_up()

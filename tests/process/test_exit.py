@@ -42,8 +42,8 @@ def test_cleanup_does_not_wait(house: House) -> None:
     with parslab.load(config(house)) as dfk:
         future = nap(60)
     assert future.cancelled()
-    assert isinstance(dfk._started, StartedRun)
-    assert dfk._started.popen.poll() == 0
+    assert isinstance(dfk.lifecycle.process, StartedRun)
+    assert dfk.lifecycle.process.popen.poll() == 0
 
 
 def test_wait_waits_for_what_was_called(house: House) -> None:
@@ -70,7 +70,7 @@ def test_wait_ends_the_run_when_it_is_interrupted(house: House) -> None:
                 while not future.running(): time.sleep(0.01)
                 threading.Timer(0.2, lambda: os.kill(os.getpid(), signal.SIGINT)).start()
         except KeyboardInterrupt:
-            tell(gone=dfk._started.popen.poll(), cancelled=future.cancelled())
+            tell(gone=dfk.lifecycle.process.popen.poll(), cancelled=future.cancelled())
     """
     with house.script(source) as script:
         assert script.hear() == {"gone": 0, "cancelled": True}

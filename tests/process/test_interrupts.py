@@ -233,7 +233,7 @@ def test_an_interrupted_cleanup_ends_all_the_same(house: House) -> None:
                 time.sleep(0.5)
             except KeyboardInterrupt:
                 dfk.cleanup()
-            assert dfk._started.popen.poll() is not None
+            assert dfk.lifecycle.process.popen.poll() is not None
             parslab.clear()
         tell(ok=True)
     """

@@ -49,7 +49,7 @@ BUSY = (
     running = held(GATE)
     waiting = mark(MARK, running)
     while not running.running(): time.sleep(0.01)
-    tell(run=dfk.run, dfk=dfk.pid, linger=dfk.linger, told=dfk.told)
+    tell(run=dfk.run, dfk=dfk.pid, linger=dfk.linger, told=dfk.notices)
 """
 )
 
@@ -241,7 +241,7 @@ def test_a_new_kernel_finds_what_is_still_there(house: House) -> None:
         APPS
         + """
     dfk = parslab.load()
-    tell(run=dfk.run, dfk=dfk.pid, told=dfk.told, same=parslab.load() is dfk, config=repr(dfk.config),
+    tell(run=dfk.run, dfk=dfk.pid, told=dfk.notices, same=parslab.load() is dfk, config=repr(dfk.config),
          equal=loaded() is dfk, linger=dfk.linger)
     sys.stdin.readline()
     tell(new=plus(41).result())
@@ -282,7 +282,7 @@ def test_a_run_that_was_killed_with_its_kernel_is_started_again(house: House, sa
     until(is_gone(first["dfk"]))
     call = "parslab.load()" if same else "loaded(1)"
     source = (
-        APPS + f"    dfk = {call}\n    tell(run=dfk.run, told=dfk.told, five=plus(4).result())\n    dfk.cleanup()\n"
+        APPS + f"    dfk = {call}\n    tell(run=dfk.run, told=dfk.notices, five=plus(4).result())\n    dfk.cleanup()\n"
     )
     with Kernel(house, APPS + source) as script:
         script.line()
@@ -323,7 +323,7 @@ def test_a_run_whose_next_process_is_killed_at_once_is_started_once_more(house: 
         return started
     revival.revive = revive
     dfk = loaded()
-    tell(run=dfk.run, told=dfk.told)
+    tell(run=dfk.run, told=dfk.notices)
     dfk.cleanup()
 """
     with Kernel(house, APPS + source) as script:
@@ -353,7 +353,7 @@ def test_a_killed_run_without_a_record_is_replaced(house: House) -> None:
         os.kill(first["dfk"], signal.SIGKILL)
     until(is_gone(first["dfk"]))
     shutil.rmtree(house.runs / first["run"][:3] / "record")
-    source = APPS + "    dfk = loaded()\n    tell(run=dfk.run, told=dfk.told)\n    dfk.cleanup()\n"
+    source = APPS + "    dfk = loaded()\n    tell(run=dfk.run, told=dfk.notices)\n    dfk.cleanup()\n"
     with Kernel(house, source) as script:
         script.line()
         second = script.hear()
@@ -393,7 +393,7 @@ def test_another_configuration_replaces_the_run_and_says_so(house: House, resume
     is_away(house, first["run"])
     options = "workers=1" if resume else "resume=False"
     source = (
-        APPS + f"    dfk = loaded({options})\n    tell(run=dfk.run, dfk=dfk.pid, told=dfk.told)\n    dfk.cleanup()\n"
+        APPS + f"    dfk = loaded({options})\n    tell(run=dfk.run, dfk=dfk.pid, told=dfk.notices)\n    dfk.cleanup()\n"
     )
     with Kernel(house, source) as script:
         script.line()
@@ -434,7 +434,7 @@ def test_two_kernels_of_one_notebook_share_its_run(house: House) -> None:
     with Kernel(house, BUSY + "    sys.stdin.readline()\n") as script:
         first = script.hear()
         source = APPS + (
-            "    dfk = parslab.load()\n    tell(run=dfk.run, told=dfk.told, five=plus(4).result())\n"
+            "    dfk = parslab.load()\n    tell(run=dfk.run, told=dfk.notices, five=plus(4).result())\n"
             "    sys.stdin.readline()\n    tell(six=plus(5).result())\n    dfk.cleanup()\n"
         )
         with Kernel(house, source) as other:
@@ -445,7 +445,7 @@ def test_two_kernels_of_one_notebook_share_its_run(house: House) -> None:
             assert f"is still here: no tasks; process {script.popen.pid} of the same notebook shares it." in told
             # A third one that wants something else must not take it from them.
             with Kernel(
-                house, APPS + "    dfk = loaded(1)\n    tell(run=dfk.run, told=dfk.told)\n    dfk.cleanup()\n"
+                house, APPS + "    dfk = loaded(1)\n    tell(run=dfk.run, told=dfk.notices)\n    dfk.cleanup()\n"
             ) as third:
                 third.line()
                 beside = third.hear()
@@ -471,7 +471,7 @@ def test_a_run_on_another_host_is_named(house: House) -> None:
         "digest": "",
     }
     file.write_text(json.dumps({**facts, "host": "elsewhere"}))
-    source = APPS + "    dfk = loaded(1)\n    tell(told=dfk.told)\n    dfk.cleanup()\n"
+    source = APPS + "    dfk = loaded(1)\n    tell(told=dfk.notices)\n    dfk.cleanup()\n"
     try:
         with Kernel(house, source) as script:
             script.line()
@@ -573,7 +573,7 @@ def test_bodies_of_a_guest_are_cancelled_when_its_lease_ends(house: House) -> No
 def test_a_guest_of_another_notebook_finds_its_calls_until_its_own_lease_ends(house: House) -> None:
     guest = APPS + (
         "    dfk = parslab.attach(sys.argv[1] if sys.argv[1:] else None)\n"
-        "    still = dfk.still\n"
+        "    still = dfk.prior_tasks\n"
         "    tell(run=dfk.run, results=still and still.results)\n"
         "    if not still:\n"
         "        kept = [plus(n) for n in range(3)]\n"

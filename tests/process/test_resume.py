@@ -102,7 +102,7 @@ def test_nothing_runs_twice(book: Book) -> None:
         CELLS
         + """
 tell(values=[f.result() for f in numbers], sums=[f.result() for f in sums], after=after.result(),
-     seven=work(7).result(), ids=[numbers[0].task_id, after.task_id], told=dfk.told)
+     seven=work(7).result(), ids=[numbers[0].task_id, after.task_id], told=dfk.notices)
 dfk.cleanup()"""
     )
     assert facts["values"] == [2 * i for i in range(20)]
@@ -157,7 +157,7 @@ def test_another_configuration_goes_on_with_the_results(book: Book) -> None:
     (facts,) = book.kernel(
         """
     dfk = loaded(workers=1); f = add(work(1), work(2)); big = work(bytes(3_000_000))
-    tell(got=f.result(), size=len(big.result()), run=dfk.run, told=dfk.told, state=f.task_status()); dfk.cleanup()"""
+    tell(got=f.result(), size=len(big.result()), run=dfk.run, told=dfk.notices, state=f.task_status()); dfk.cleanup()"""
     )
     assert (facts["got"], facts["size"], facts["run"][:3]) == (6, 6_000_000, "001")
     assert "goes on with its results" in facts["told"][0]

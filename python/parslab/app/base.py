@@ -80,18 +80,18 @@ class App:
         self.resource_specification = checked(self.__name__, resource_specification)
         if retries is not None:
             self.resource_specification["retries"] = retries
-        self._spec = specification(self.__name__, self.resource_specification)
+        self.spec = specification(self.__name__, self.resource_specification)
         self._signature, self.kwargs = special_parameters(function)
         self._special = bool(self.kwargs)
-        self._code = AppFunction(function, self.runner, self.__name__)
-        self._calls = IdentifiedCalls(self._code, True, self._ignored()) if self.cache else None
+        self.code = AppFunction(function, self.runner, self.__name__)
+        self._calls = IdentifiedCalls(self.code, True, self._ignored()) if self.cache else None
         define(self)
 
     def __call__(self, /, *args: Any, **kwargs: Any) -> AppFuture:
         dfk = self.data_flow_kernel or loaded()
         if self._special or (kwargs and not SPECIAL.isdisjoint(kwargs)):
             return self._call_special(dfk, args, kwargs)
-        return self._submit(dfk, args, kwargs, self._spec, self._calls)
+        return self._submit(dfk, args, kwargs, self.spec, self._calls)
 
     def _submit(
         self,
@@ -107,17 +107,17 @@ class App:
         from parslab.client.futures.app_future import DataFuture
 
         call = SpecialCall(self.__name__, self._signature, self.strict, args, kwargs)
-        spec = self._asked(call.asked) if call.asked else self._spec
+        spec = self._asked(call.asked) if call.asked else self.spec
         call.name_streams(dfk)
         calls = self._calls
         if call.automatic:  # the names of these files are others for each call
-            calls = (calls or IdentifiedCalls(self._code, False, self._ignored())).without(call.automatic)
+            calls = (calls or IdentifiedCalls(self.code, False, self._ignored())).without(call.automatic)
         future = self._submit(dfk, call.args, call.kwargs, spec, calls)
         streams = {
             stream: DataFuture(future, value) if hasattr(value, "cleancopy") else value
             for stream, value in call.streams.items()
         }
-        future._decorate(
+        future.set_streams(
             stdout=streams.get("stdout"),
             stderr=streams.get("stderr"),
             outputs=[DataFuture(future, file) for file in call.files],

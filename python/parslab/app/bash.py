@@ -34,4 +34,4 @@ class BashApp(App):
         calls: IdentifiedCalls | None,
     ) -> AppFuture:
         cell = calling_cell()
-        return dfk.submit(self._code, args, kwargs, executors=self.executors, cell=cell, spec=spec, calls=calls)
+        return dfk.submit(self.code, args, kwargs, executors=self.executors, cell=cell, spec=spec, calls=calls)

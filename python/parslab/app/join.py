@@ -30,4 +30,4 @@ class JoinApp(App):
         calls: IdentifiedCalls | None,
     ) -> AppFuture:
         cell = calling_cell()
-        return dfk.submit_join(self._code, args, kwargs, name=self.__name__, cell=cell, spec=spec, calls=calls)
+        return dfk.submit_join(self.code, args, kwargs, name=self.__name__, cell=cell, spec=spec, calls=calls)

@@ -9,7 +9,7 @@ import sys
 from threading import get_ident
 from typing import Any
 
-from parslab.client.local.task_context import acting
+from parslab.client.local.task_context import task_contexts
 
 __all__ = ["calling_cell"]
 
@@ -20,7 +20,7 @@ _named: tuple[int, str] = (-1, "")
 def calling_cell() -> str:
     """``In [n]`` of the cell that runs now (for the body of a task: that called it); empty outside of IPython."""
     global _hook, _named
-    if acting and (task := acting.get(get_ident())) is not None:
+    if task_contexts and (task := task_contexts.get(get_ident())) is not None:
         return task.cell
     hook = _hook
     if hook is None:

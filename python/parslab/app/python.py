@@ -31,4 +31,4 @@ class PythonApp(App):
         calls: IdentifiedCalls | None,
     ) -> AppFuture:
         cell = calling_cell()
-        return dfk.submit(self._code, args, kwargs, executors=self.executors, cell=cell, spec=spec, calls=calls)
+        return dfk.submit(self.code, args, kwargs, executors=self.executors, cell=cell, spec=spec, calls=calls)

@@ -38,7 +38,7 @@ def watch(run: str | None) -> int:
             if isinstance(answer, panel.Snapshot):
                 shown = _show(line_of(answer), shown, over)
             ended.wait(_PERIOD)
-        print(f"\n{dfk._lost_error()}" if over else str(dfk._lost_error()))
+        print(f"\n{dfk.state.lost_error()}" if over else str(dfk.state.lost_error()))
     except KeyboardInterrupt:
         linger = dfk.linger
         dfk.leave()

@@ -72,11 +72,11 @@ class Reattach:
     def __init__(self) -> None:
         self.kernel: DataFlowKernel | None = None
         self.inherits: list[str] = []
-        self.told: list[str] = []
+        self.notices: list[str] = []
         self.dead: list[tuple[Path, dict[str, Any]]] = []
         """Connection files of killed runs that are not gone on with, and what they say."""
 
-    def bury(self) -> None:
+    def remove_dead_runs(self) -> None:
         """End what is left of dead runs: once their successor is there, which may be killed before it is."""
         for path, info in self.dead:
             remove_dead_run(path, info)
@@ -101,7 +101,7 @@ def come_back(notebook: str, config: Config | None, resume: bool = True) -> Reat
             continue
         if info["host"] != socket.gethostname():
             if time.time() - info["since"] < _SILENT:
-                back.told.append(
+                back.notices.append(
                     f"Run {info['run']} of this notebook is on host {info['host']} and cannot be reached from here, "
                     f"{socket.gethostname()}: a new run was started; the other ends by itself, or by `parslab stop` "
                     "there."
@@ -123,15 +123,15 @@ def come_back(notebook: str, config: Config | None, resume: bool = True) -> Reat
             except ConfigurationError as error:
                 if _has_record(info):
                     back.inherits.append(info["run_dir"])
-                    back.told.append(f"{error} A new run goes on with its results.")
+                    back.notices.append(f"{error} A new run goes on with its results.")
                 else:
-                    back.told.append(f"{error} A new run was started.")
+                    back.notices.append(f"{error} A new run was started.")
             else:
-                back.told.append(still_here(back.kernel, "was killed and is started again"))
+                back.notices.append(still_here(back.kernel, "was killed and is started again"))
                 return back
         elif resume:
             back.inherits.append(info["run_dir"])
-            back.told.append(
+            back.notices.append(
                 f"Run {info['run']} of this notebook was killed, and had another configuration: a new run goes on "
                 "with its results."
             )
@@ -166,6 +166,7 @@ def _revived(info: dict[str, Any], notebook: str, config: Config | None) -> Data
         It has no record to go on from, or cannot be started.
     """
     from parslab.client.handle.dfk import DataFlowKernel
+    from parslab.client.handle.run_connection import RunConnection
     from parslab.client.process.restart import KernelRestart, alone, revive
 
     run_dir = Path(info["run_dir"])
@@ -177,38 +178,45 @@ def _revived(info: dict[str, Any], notebook: str, config: Config | None) -> Data
         starts = 0
         while True:
             started, starts = revive(run_dir, how="was killed"), starts + 1
-            kernel = DataFlowKernel(config, started.run, started.run_dir, started.popen.pid, started)
-            kernel._revival = KernelRestart(started.run, started.run_dir, notebook)
+            connection = RunConnection(
+                run=started.run,
+                run_dir=started.run_dir,
+                pid=started.pid,
+                sock=started.sock,
+                process=started,
+                threads=threads,
+                restart=KernelRestart(started.run, started.run_dir, notebook),
+            )
             try:
-                kernel._open(started.sock, threads)
+                return DataFlowKernel.opened(config, connection)
             except ConfigurationError:
                 if starts == _STARTS or (started.popen.returncode or 0) >= 0:
                     raise
-            else:
-                return kernel
 
 
 def _take_turn(turn: ReattachChoice, kernel: DataFlowKernel, back: Reattach, resume: bool) -> None:
     name = f"Run {kernel.run} of this notebook"
     if turn is ReattachChoice.attach:
         back.kernel = kernel
-        back.told.append(still_here(kernel))
+        back.notices.append(still_here(kernel))
     elif turn is ReattachChoice.beside:
         users = ", ".join(map(str, _sharers(kernel)))
         kernel.leave()
-        back.told.append(f"{name} is used by process {users}: it stays as it is, and a new run was started.")
+        back.notices.append(f"{name} is used by process {users}: it stays as it is, and a new run was started.")
     else:
         kernel.cleanup()
         if resume:
             back.inherits.append(str(kernel.run_dir))
-            back.told.append(f"{name} had another configuration: it was ended, and a new run goes on with its results.")
+            back.notices.append(
+                f"{name} had another configuration: it was ended, and a new run goes on with its results."
+            )
         else:
-            back.told.append(f"{name} was ended, and a new run started (resume=False).")
+            back.notices.append(f"{name} was ended, and a new run started (resume=False).")
 
 
 def still_here(kernel: DataFlowKernel, how: str = "is still here") -> str:
     """One line on what an earlier kernel of the notebook has left in a run that we have attached to."""
-    still, blocks = kernel.still, 0
+    still, blocks = kernel.prior_tasks, 0
     with contextlib.suppress(TimeoutError):  # it is busy; the rest of the sentence is true
         blocks = sum(row.state == "running" for row in kernel.blocks())
     text = f"Run {kernel.run} of this notebook {how}: {what_is_left(still, blocks)}"
@@ -234,7 +242,7 @@ def what_is_left(still: PriorTasks | None, blocks: int) -> str:
 
 def _sharers(kernel: DataFlowKernel) -> list[int]:
     """Other live processes of the same notebook (one that has just died may not have been noticed yet)."""
-    sharers = kernel.still.sharers if kernel.still is not None else ()
+    sharers = kernel.prior_tasks.sharers if kernel.prior_tasks is not None else ()
     return [pid for pid in sharers if process_runs(pid, time.time())]
 
 
@@ -269,6 +277,7 @@ def attached(info: dict[str, Any], notebook: str, config: Config | None = None) 
         It cannot be reached, or turns us away.
     """
     from parslab.client.handle.dfk import DataFlowKernel
+    from parslab.client.handle.run_connection import RunConnection
     from parslab.client.process.restart import KernelRestart
     from parslab.version import version
 
@@ -276,14 +285,19 @@ def attached(info: dict[str, Any], notebook: str, config: Config | None = None) 
     threads: dict[str, int] = {}
     if mine:
         config, threads = _settings_of(info, config)
-    peer = FoundRun(info) if mine else None
-    kernel = DataFlowKernel(config if mine else None, info["run"], Path(info["run_dir"]), info["pid"], peer)
+    run, run_dir = info["run"], Path(info["run_dir"])
     python = f"{sys.version_info[0]}.{sys.version_info[1]}"
-    sock = connect(info)
-    if info.get("resume"):
-        kernel._revival = KernelRestart(info["run"], Path(info["run_dir"]), notebook)
-    kernel._open(sock, threads, ClientHello(PROTOCOL, version(), python, os.getpid(), socket.gethostname(), notebook))
-    return kernel
+    connection = RunConnection(
+        run=run,
+        run_dir=run_dir,
+        pid=info["pid"],
+        sock=connect(info),
+        process=FoundRun(info) if mine else None,
+        threads=threads,
+        restart=KernelRestart(run, run_dir, notebook) if info.get("resume") else None,
+        hello=ClientHello(PROTOCOL, version(), python, os.getpid(), socket.gethostname(), notebook),
+    )
+    return DataFlowKernel.opened(config if mine else None, connection)
 
 
 def _settings_of(info: Mapping[str, Any], config: Config | None) -> tuple[Config | None, dict[str, int]]:

@@ -31,7 +31,7 @@ _kernels: weakref.WeakSet[DataFlowKernel] = weakref.WeakSet()
 def _in_child() -> None:
     """A forked child has no link thread and may not keep the run alive."""
     for kernel in list(_kernels):
-        kernel._forked()
+        kernel.lifecycle.forked()
 
 
 os.register_at_fork(after_in_child=_in_child)
@@ -73,7 +73,7 @@ def load(config: Config | str | os.PathLike[str] | None = None) -> DataFlowKerne
     notebook = notebook_path()
     wanted = given if given is not None else default_config()
     if not notebook:
-        return _adopt(_new_run(wanted, notebook, []), [])
+        return _set_current(_new_run(wanted, notebook, []), [])
     from parslab.client.reattach import come_back
 
     back = come_back(notebook, given, wanted.resume)
@@ -82,8 +82,8 @@ def load(config: Config | str | os.PathLike[str] | None = None) -> DataFlowKerne
         kernel = _new_run(wanted, notebook, back.inherits)
     elif given is not None and given.linger is not None and given.linger != kernel.linger:
         kernel.keep(given.linger)
-    back.bury()
-    return _adopt(kernel, back.told)
+    back.remove_dead_runs()
+    return _set_current(kernel, back.notices)
 
 
 def _config(given: Config | str | os.PathLike[str]) -> Config:
@@ -108,7 +108,7 @@ def _again(running: DataFlowKernel, given: Config | None) -> DataFlowKernel:
 
     there = running.config
     if there is not None and of_the_run(there) == of_the_run(given):
-        running._use_handler(given.retry_handler)
+        running.use_retry_handler(given.retry_handler)
         if given.linger is not None and given.linger != running.linger:
             running.keep(given.linger)
         running.config = given
@@ -120,17 +120,22 @@ def _again(running: DataFlowKernel, given: Config | None) -> DataFlowKernel:
 
 def _new_run(config: Config, notebook: str, inherits: list[str]) -> DataFlowKernel:
     from parslab.client.handle.dfk import DataFlowKernel
+    from parslab.client.handle.run_connection import RunConnection
     from parslab.client.process.launch import start
     from parslab.client.process.restart import KernelRestart
     from parslab.version import version
 
     started = start(config, version(), notebook, inherits)
-    kernel = DataFlowKernel(config, started.run, started.run_dir, started.popen.pid, started)
-    threads = {e.label: e.max_threads for e in config.executors if hasattr(e, "max_threads")}
-    if config.resume:
-        kernel._revival = KernelRestart(started.run, started.run_dir, notebook)
-    kernel._open(started.sock, threads)
-    return kernel
+    connection = RunConnection(
+        run=started.run,
+        run_dir=started.run_dir,
+        pid=started.pid,
+        sock=started.sock,
+        process=started,
+        threads={e.label: e.max_threads for e in config.executors if hasattr(e, "max_threads")},
+        restart=KernelRestart(started.run, started.run_dir, notebook) if config.resume else None,
+    )
+    return DataFlowKernel.opened(config, connection)
 
 
 def attach(run: str | None = None) -> DataFlowKernel:
@@ -156,27 +161,27 @@ def attach(run: str | None = None) -> DataFlowKernel:
             f"Run {running.run} is loaded here: first leave it with parslab.dfk().leave(), or end it with "
             "parslab.dfk().cleanup()."
         )
-    return _adopt(attached(live_run(run), notebook_path()))
+    return _set_current(attached(live_run(run), notebook_path()))
 
 
 def _running() -> DataFlowKernel | None:
     """The loaded run, if it is alive and ours (a forked child has none)."""
-    if _current is not None and _current._ended is None and _current._process == os.getpid():
+    if _current is not None and _current.state.ended is None and _current.state.process == os.getpid():
         return _current
     return None
 
 
-def _adopt(kernel: DataFlowKernel, told: Sequence[str] = ()) -> DataFlowKernel:
+def _set_current(kernel: DataFlowKernel, notices: Sequence[str] = ()) -> DataFlowKernel:
     global _current
     _current = kernel
     _ship_main()
-    kernel.told = tuple(told)
-    atexit.register(kernel._at_exit)
-    kernel.on_end.append(lambda _: atexit.unregister(kernel._at_exit) if kernel._closing else None)
+    kernel.notices = tuple(notices)
+    atexit.register(kernel.lifecycle.at_exit)
+    kernel.on_end.append(lambda _: atexit.unregister(kernel.lifecycle.at_exit) if kernel.state.closing else None)
     _kernels.add(kernel)
     for call in on_load:
         call(kernel)
-    for sentence in told:
+    for sentence in notices:
         print(sentence)
     return kernel
 
@@ -200,7 +205,7 @@ def dfk() -> DataFlowKernel:
     if running is not None:
         return running
     if _current is not None:
-        raise _current._over()
+        raise _current.state.over_error()
     raise NoDataFlowKernelError
 
 

@@ -97,7 +97,7 @@ def _load(text: str, namespace: dict[str, Any]) -> None:
         dfk = session.load(config)
     except ConfigurationError as error:
         raise UsageError(str(error)) from None
-    if dfk is not before and dfk.still is not None:
+    if dfk is not before and dfk.prior_tasks is not None:
         return  # it has said what is still there
     _introduce(dfk)
 
@@ -394,7 +394,7 @@ def _count(tasks: int) -> str:
 
 
 def _wait_for(dfk: DataFlowKernel, task: int) -> None:
-    future = dfk._pending.get(task)
+    future = dfk.pending.unfinished.get(task)
     if future is not None:
         with contextlib.suppress(CancelledError):
             future.exception()

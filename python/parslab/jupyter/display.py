@@ -12,6 +12,7 @@ import time
 import weakref
 from typing import TYPE_CHECKING, Any
 
+from parslab.client.futures.app_future import task_future_of
 from parslab.jupyter.rate_limit import RateLimiter
 from parslab.jupyter.text import BoundedText, duration, shortened
 from parslab.records.states import TASK_STATES, TaskState
@@ -45,23 +46,23 @@ _shown_already: weakref.WeakSet[Any] = weakref.WeakSet()
 
 def _state(future: BaseFuture) -> str:
     """The state without asking the DataFlowKernel: thousands may be shown at once."""
-    parent, _ = future._identity()
+    parent = task_future_of(future)
     return parent.state.name if parent.done() else _SUBMITTED
 
 
 def plain(future: BaseFuture) -> str:
     """One short line: of a list of thousands, each has one."""
-    parent, _ = future._identity()
+    parent = task_future_of(future)
     state = _state(future)
     error = ""
-    if state == "failed" and (failure := parent._failure) is not None:
+    if state == "failed" and (failure := parent.failure) is not None:
         error = f": {failure.error.partition(':')[0][:40]}"
     return f"<{type(future).__name__}{_part(future)} task {parent.task_id} {parent.app_name[:40]} {state}{error}>"
 
 
 def _part(future: BaseFuture) -> str:
     """Which part of the task's value it is, as it was asked for: ``['model'][0]``."""
-    _, path = future._identity()
+    _, path = future.reference()
     text = "".join(f"[{key!r}]" for key in path) if isinstance(path, tuple) else ""
     return shortened(text, 40)
 
@@ -83,7 +84,7 @@ def _chip(state: str, *texts: str) -> str:
 
 def _trouble(future: AppFuture) -> str:
     """HTML: why the task failed, its traceback folded; empty for tasks that have not."""
-    failure = future._failure
+    failure = future.failure
     if failure is None or future.cancelled():
         return ""
     trace = failure.traceback
@@ -97,7 +98,7 @@ def _trouble(future: AppFuture) -> str:
 
 def bundle(future: BaseFuture) -> dict[str, str]:
     """MIME bundle of a future as it is now."""
-    parent, _ = future._identity()
+    parent = task_future_of(future)
     chip = _chip(_state(future), f"{parent.app_name}{_part(future)}", f"task {parent.task_id}")
     return {"text/plain": plain(future), "text/html": f"<div>{chip}{_trouble(parent)}</div>"}
 
@@ -187,7 +188,7 @@ class CellOutput:
         output = f'<pre style="{style}">{inner}</pre>' if inner else ""
         trouble = _trouble(future) if done else ""
         status = f"[{' · '.join(filter(None, (_words(state), self.label, f'task {future.task_id}', took)))}]"
-        if done and (error := future._failure) is not None and not future.cancelled():
+        if done and (error := future.failure) is not None and not future.cancelled():
             status += f" {shortened(error.error, 300)}"
         gap = "\n" if text and not text.endswith("\n") else ""
         return {"text/plain": f"{text}{gap}{status}", "text/html": f"<div>{output}{trouble}<div>{chip}</div></div>"}
@@ -207,6 +208,6 @@ def install(shell: Any) -> None:
         formatter.formatters["text/plain"].for_type(kind, lambda future, p, cycle: p.text(plain(future)))
     if getattr(shell, "kernel", None) is None:
         return
-    AppFuture._hook = show
+    AppFuture.display_hook = show
     for kind in (DataFuture, ResultPart):
         formatter.ipython_display_formatter.for_type(kind, show)

@@ -79,7 +79,7 @@ def wake_on_signals(kernel: Any) -> None:
     loop = getattr(getattr(kernel, "io_loop", None), "asyncio_loop", None)
     if _waker is None and loop is not None and threading.current_thread() is threading.main_thread():
         _waker = _Waker(loop)
-        BaseFuture._awaiting = _waker.awaiting
+        BaseFuture.await_context = _waker.awaiting
 
 
 def interrupted_cell(result: Any, cancel: bool) -> str:
@@ -102,7 +102,7 @@ def interrupted_cell(result: Any, cancel: bool) -> str:
         dfk = session.dfk()
         if not cell or cell != dfk.last_cell:
             return ""
-        count = dfk._unfinished_of_last_cell()
+        count = dfk.unfinished_of_last_cell
         if not count:
             return ""
         if cancel:

@@ -25,9 +25,10 @@ if TYPE_CHECKING:
 
     from parslab.wire.stream import Buffer
 
-__all__ = ["Dependencies", "pack_arguments", "why_unpicklable"]
+__all__ = ["NO_ARGUMENTS", "Dependencies", "pack_arguments", "why_unpicklable"]
 
-_EMPTY = pickle.dumps(((), {}), 5)
+NO_ARGUMENTS = pickle.dumps(((), {}), 5)
+"""The packed arguments of a call without arguments."""
 _SET, _FROZENSET = pickle.EMPTY_SET, pickle.FROZENSET
 _NAMED = (type, types.FunctionType, types.ModuleType)
 _SEARCH_LIMIT = 100
@@ -123,7 +124,7 @@ def pack_arguments(
         Naming the argument that cannot travel and why.
     """
     if not args and not kwargs:
-        return _EMPTY, []
+        return NO_ARGUMENTS, []
     for value in args:
         if type(value) not in ATOMS:
             break

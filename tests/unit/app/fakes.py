@@ -9,6 +9,7 @@ from parslab.client.futures.app_future import AppFuture
 from parslab.config import Config
 
 if TYPE_CHECKING:
+    from parslab.client.futures.home import FutureHome
     from parslab.client.handle.dfk import DataFlowKernel
 
 
@@ -24,13 +25,13 @@ class FakeKernel:
 
     def submit(self, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any], **options: Any) -> AppFuture:
         self.calls.append((function, args, kwargs, options))
-        return AppFuture(self.itself, len(self.calls) - 1, function.name)
+        return AppFuture(cast("FutureHome", self), len(self.calls) - 1, function.name)
 
     def submit_join(self, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any], **options: Any) -> AppFuture:
         self.calls.append((function, args, kwargs, options))
-        return AppFuture(self.itself, len(self.calls) - 1, options["name"])
+        return AppFuture(cast("FutureHome", self), len(self.calls) - 1, options["name"])
 
-    def _release(self, task: int, size: int) -> None:
+    def release(self, task: int, size: int) -> None:
         """A future is garbage."""
 
     @property

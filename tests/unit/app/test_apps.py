@@ -213,7 +213,7 @@ def test_a_python_app_may_use_special_names_for_itself(kernel: FakeKernel) -> No
     @python_app
     def loss(inputs: Any, outputs: Any, stdout: Any = None, label: Any = None) -> None: ...
 
-    stream, future = object(), kernel.submit(python_app(add)._code, (), {})
+    stream, future = object(), kernel.submit(python_app(add).code, (), {})
     for outputs in ({"a": 1}, ["names"], 7, (), future):
         assert loss({"x": 1}, outputs, stdout=stream, label=3).outputs == []
         _, kwargs = kernel.last

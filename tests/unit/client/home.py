@@ -32,30 +32,30 @@ class FakeHome:
     def future(self, task: int = 7, app: str = "fit") -> AppFuture:
         return AppFuture(self, task, app)
 
-    def _flush(self) -> None:
+    def flush(self) -> None:
         self.flushed += 1
 
-    def _fetch(self, future: AppFuture, timeout: float | None) -> tuple[bytes, list[Buffer]]:
-        self.fetched.append(future.task_id)
+    def fetch(self, task: int, timeout: float | None) -> tuple[bytes, list[Buffer]]:
+        self.fetched.append(task)
         self.timeouts.append(timeout)
-        return pack(self.large[future.task_id])
+        return pack(self.large[task])
 
-    def _cannot_stop(self, task: int) -> bool:
+    def cannot_stop(self, task: int) -> bool:
         return task in self.unstoppable
 
-    def _cancel(self, task: int) -> None:
+    def cancel(self, task: int) -> None:
         self.cancelled.append(task)
 
-    def _retry(self, task: int) -> None:
+    def retry(self, task: int) -> None:
         self.retried.append(task)
 
-    def _release(self, task: int, size: int) -> None:
+    def release(self, task: int, size: int) -> None:
         self.released.append((task, size))
 
-    def _state_of(self, task: int) -> TaskState:
+    def state_of(self, task: int) -> TaskState:
         return self.states.get(task, TaskState.pending)
 
-    def _detail(self, task: int) -> TaskDetail:
+    def detail(self, task: int) -> TaskDetail:
         raise AssertionError("not asked here")
 
     def explain(self, task: int) -> str:
@@ -64,11 +64,11 @@ class FakeHome:
 
 def done(future: AppFuture, value: Any) -> AppFuture:
     """What the link does when a value has come."""
-    future._resolve(TaskState.exec_done, pickle.dumps(value, 5), 0, None)
+    future.resolve(TaskState.exec_done, pickle.dumps(value, 5), 0, None)
     return future
 
 
 def failed(future: AppFuture, error: BaseException) -> AppFuture:
     """What the link does when a task has failed."""
-    future._resolve(TaskState.failed, b"", 0, failure_of(error))
+    future.resolve(TaskState.failed, b"", 0, failure_of(error))
     return future

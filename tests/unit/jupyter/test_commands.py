@@ -2,34 +2,47 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any, cast
 
 import msgspec
 import pytest
 from IPython.core.error import UsageError
 
 from parslab.client import session
+from parslab.client.handle.commands import RunCommands
 from parslab.client.handle.dfk import DataFlowKernel
+from parslab.client.run_state import RunState
 from parslab.config import Config
 from parslab.executors import ThreadPoolExecutor
 from parslab.jupyter import commands
 from parslab.jupyter.commands import run_command
 from parslab.records import panel
 
-if TYPE_CHECKING:
-    from pathlib import Path
+
+class Questions:
+    """Answers questions in order with what the test says."""
+
+    def __init__(self, answers: tuple[panel.Reply, ...]) -> None:
+        self.asked: list[panel.Request] = []
+        self.answers = list(answers)
+
+    def ask(self, message: panel.Request, timeout: float | None) -> panel.Reply:
+        self.asked.append(message)
+        return self.answers.pop(0)
 
 
 class Run(DataFlowKernel):
     """A run whose answers are the test's."""
 
     def __init__(self, *answers: panel.Reply) -> None:
-        self.asked: list[panel.Request] = []
-        self.answers = list(answers)
+        self.questions = Questions(answers)
+        self.state = RunState("000", Path(), 0)
+        self.commands = RunCommands(cast("Any", self.questions), self.state)
 
-    def ask(self, message: panel.Request, timeout: float | None = 10.0) -> panel.Reply:
-        self.asked.append(message)
-        return self.answers.pop(0)
+    @property
+    def asked(self) -> list[panel.Request]:
+        return self.questions.asked
 
 
 @pytest.fixture
@@ -126,7 +139,7 @@ def test_orders_reach_the_run_and_its_sentence_the_user(
 def test_how_long_the_run_stays_is_shown(
     play: Any, capsys: pytest.CaptureFixture[str], linger: float, says: str
 ) -> None:
-    play().linger = linger
+    play().state.linger = linger
     run_command("keep", {})
     assert capsys.readouterr().out.startswith(says)
 

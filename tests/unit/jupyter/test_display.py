@@ -12,18 +12,18 @@ from parslab.records.states import TaskState
 from parslab.wire.messages.base import Failure
 
 if TYPE_CHECKING:
-    from parslab.client.handle.dfk import DataFlowKernel
+    from parslab.client.futures.home import FutureHome
 
 
 class FakeRun:
-    def _release(self, task: int, size: int) -> None:
+    def release(self, task: int, size: int) -> None:
         """A future is garbage."""
 
 
 def future(state: TaskState | None = None, error: str = "", traceback: str = "") -> AppFuture:
-    made = AppFuture(cast("DataFlowKernel", FakeRun()), 7, "fit")
+    made = AppFuture(cast("FutureHome", FakeRun()), 7, "fit")
     if state is not None:
-        made._resolve(state, b"", 0, Failure(error, traceback) if error else None)
+        made.resolve(state, b"", 0, Failure(error, traceback) if error else None)
     return made
 
 
@@ -62,7 +62,7 @@ def test_a_cell_in_a_terminal_is_shown_when_it_has_been_waited_for(capsys: pytes
     output.open(task)
     output.follow("stdout", "hello\n")
     assert capsys.readouterr().out == ""
-    task._resolve(TaskState.failed, b"", 0, Failure("ValueError: no", ""))
+    task.resolve(TaskState.failed, b"", 0, Failure("ValueError: no", ""))
     assert display.pacer.settle(5.0)
     output.close()
     assert capsys.readouterr().out.startswith("hello\n[failed · In [3] · task 7 · ")

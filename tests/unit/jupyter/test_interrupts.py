@@ -14,8 +14,9 @@ from parslab.jupyter import interrupts
 @pytest.fixture
 def unfinished(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     """A run with tasks of the cell that has just ended."""
-    dfk = SimpleNamespace(last_cell="In [3]", count=3, cancel=lambda cell: f"3 tasks cancelled ({cell})")
-    dfk._unfinished_of_last_cell = lambda: dfk.count
+    dfk = SimpleNamespace(
+        last_cell="In [3]", unfinished_of_last_cell=3, cancel=lambda cell: f"3 tasks cancelled ({cell})"
+    )
     monkeypatch.setattr(interrupts, "calling_cell", lambda: "In [3]")
     monkeypatch.setattr(interrupts, "session", SimpleNamespace(dfk=lambda: dfk))
     return dfk
@@ -41,9 +42,9 @@ def test_interrupted_cells_are_told_of(unfinished: SimpleNamespace, result: Exec
     said = interrupts.interrupted_cell(result, cancel=False)
     assert said == "In [3] was interrupted; its 3 unfinished tasks go on (%parsl cancel --cell would end them)."
     assert interrupts.interrupted_cell(result, cancel=True) == "In [3] was interrupted: 3 tasks cancelled (In [3])."
-    unfinished.count = 1
+    unfinished.unfinished_of_last_cell = 1
     assert "its unfinished task goes on" in interrupts.interrupted_cell(result, cancel=False)
-    unfinished.count = 0
+    unfinished.unfinished_of_last_cell = 0
     assert not interrupts.interrupted_cell(result, cancel=False)
 
 

@@ -1,92 +1,89 @@
-"""What apps are defined as now, for tasks that are tried again after a cell has mended their function.
+"""The newest definition of each app, for tasks that run again after a cell has corrected their function.
 
-An app is known by where it is defined (module and qualified name), and the newest one of a name counts: a cell that is
-run again makes another app.  Names that do not tell one function from another, those of lambdas and of functions
-defined in functions, are not looked for: such tasks call again what they called.  Asked by the DataFlowKernel
-(``RequestDefinitions``); answered by a thread of its own, because pickling a user's function takes time and runs the
-user's code.
+An app is identified by its origin: module and qualified name.  A cell that runs again makes another app of the same
+origin, and the newest one counts.  Lambdas and functions defined in functions have no origin, because their names do
+not identify them: their tasks call the same function again.
 """
 
 from __future__ import annotations
 
-import contextlib
 import weakref
 from typing import TYPE_CHECKING, Any, Protocol
-
-from parslab.client.local.pool import ThreadPool
-from parslab.errors import SerializationError
-from parslab.serialize.failures import one_line
-from parslab.serialize.functions import AppFunction
-from parslab.wire.messages.client import RedefinedApp, RetryTasks
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from types import CodeType
 
-    from parslab.client.handle.dfk import DataFlowKernel
+    from parslab.serialize.functions import AppFunction
     from parslab.wire.messages.base import TaskSpec
-    from parslab.wire.messages.client import RequestDefinitions
 
-__all__ = ["Definition", "DefinitionService", "define", "defined_now", "origin_of", "same_body"]
+__all__ = ["JOIN", "DefinedApp", "define", "defined_now", "newest", "origin_of", "same_body", "specs_of"]
+
+JOIN = "join_app"
+"""The kind of apps whose body runs in this process and returns futures."""
 
 
-_JOIN = "join_app"
-
-
-class Definition(Protocol):
-    """An app, as far as it matters here."""
+class DefinedApp(Protocol):
+    """The parts of an app that its definition consists of."""
 
     kind: str
     func: Callable[..., Any]
-    _code: AppFunction
-    _spec: TaskSpec | None
+    code: AppFunction
+    spec: TaskSpec | None
 
 
-class _Name:
-    """The apps that were defined under one name."""
+class _Origin:
+    """The apps that were defined at one origin."""
 
     __slots__ = ("newest", "specs")
 
     def __init__(self) -> None:
         self.newest: weakref.ref[Any] | None = None
         self.specs: list[TaskSpec | None] = []
-        """What they asked for, each once."""
+        """Their different resource specifications."""
 
 
-_names: dict[str, _Name] = {}
+_origins: dict[str, _Origin] = {}
 
 
 def origin_of(function: Any) -> str:
-    """Where a function is defined, ``module:name``; empty where that does not tell it from others."""
+    """Where a function is defined, ``module:name``; empty when its name does not identify it."""
     module, name = getattr(function, "__module__", None), getattr(function, "__qualname__", None)
     if not isinstance(module, str) or not isinstance(name, str) or "<" in name:
         return ""
     return f"{module}:{name}"
 
 
-def define(app: Definition) -> None:
-    """An app has been made: it is the newest one of its name."""
-    origin = origin_of(app.func)
-    if origin:
-        name = _names.setdefault(origin, _Name())
-        name.newest = weakref.ref(app)
-        if app._spec not in name.specs:
-            name.specs.append(app._spec)
+def define(app: DefinedApp) -> None:
+    """Register a new app as the newest one of its origin."""
+    name = origin_of(app.func)
+    if name:
+        origin = _origins.setdefault(name, _Origin())
+        origin.newest = weakref.ref(app)
+        if app.spec not in origin.specs:
+            origin.specs.append(app.spec)
 
 
 def defined_now(function: Any, join: bool) -> Any:
-    """The function that the newest app of this name is made of; the function itself where that is another kind."""
-    app = _newest(origin_of(function))
-    return function if app is None or (app.kind == _JOIN) != join else app.func
+    """The function of the newest app of the same origin; ``function`` itself when that app is of another kind."""
+    app = newest(origin_of(function))
+    return function if app is None or (app.kind == JOIN) != join else app.func
 
 
-def _newest(origin: str) -> Definition | None:
-    name = _names.get(origin)
-    return None if name is None or name.newest is None else name.newest()
+def newest(name: str) -> DefinedApp | None:
+    """The newest app of an origin, if it still exists."""
+    origin = _origins.get(name)
+    return None if origin is None or origin.newest is None else origin.newest()
+
+
+def specs_of(name: str) -> tuple[TaskSpec | None, ...]:
+    """The different resource specifications of all apps of an origin."""
+    origin = _origins.get(name)
+    return () if origin is None else tuple(origin.specs)
 
 
 def same_body(one: Any, other: Any) -> bool:
-    """Whether two functions were written alike, wherever that was."""
+    """Whether two functions have the same code, wherever it was written."""
     if one is other:
         return True
     first, second = getattr(one, "__code__", None), getattr(other, "__code__", None)
@@ -97,49 +94,3 @@ def _text(code: CodeType) -> tuple[Any, ...]:
     constants = [_text(c) if hasattr(c, "co_code") else (type(c), repr(c)) for c in code.co_consts]
     names = code.co_names, code.co_varnames, code.co_freevars, code.co_cellvars
     return code.co_code, names, code.co_argcount, code.co_kwonlyargcount, code.co_flags, tuple(constants)
-
-
-class DefinitionService:
-    """Answers for one run what its tasks' apps are defined as now.
-
-    Parameters
-    ----------
-    kernel
-        The run's handle.
-    """
-
-    def __init__(self, kernel: DataFlowKernel) -> None:
-        self._kernel = kernel
-        self._thread = ThreadPool("mend", 1)
-
-    def asked(self, message: RequestDefinitions) -> None:
-        """(Link's thread) Some tasks are to be tried again."""
-        self._thread.submit(lambda: self._answer(message))
-
-    def _answer(self, message: RequestDefinitions) -> None:
-        kernel, held = self._kernel, []
-        mended: list[RedefinedApp] = []
-        problem = ""
-        for origin in message.apps:
-            app, name = _newest(origin), _names.get(origin)
-            if app is None or name is None or app.kind == _JOIN:
-                continue
-            code = app._code
-            try:
-                # Not the app's own Function: that belongs to the thread that calls the app.
-                pickled = AppFunction(code.function, code.runner, code.name).current()
-                fn = kernel._codes.number(pickled, code.function)
-                mended.append(RedefinedApp(origin, fn, tuple(name.specs), app._spec))
-            except Exception as error:
-                problem = one_line(error) if not isinstance(error, SerializationError) else str(error)
-                break
-            held.append(pickled)  # until Reopen is sent: a number is forgotten with the pickle
-        failed = (kernel._failed.get(task) for task in message.tasks)
-        bodies = kernel._local.mended(future for future in failed if future is not None)
-        with contextlib.suppress(OSError):
-            kernel._link.send(RetryTasks(message.ask, message.tasks, tuple(mended), tuple(bodies), problem))
-        del held
-
-    def close(self) -> None:
-        """Let go of the thread."""
-        self._thread.close(0.5)

@@ -1,9 +1,8 @@
-"""The retry handler of ``Config``: asked in this process what a failed attempt costs of its task's retries.
+"""The retry handler of ``Config``: this process says how many retries of its task a failed attempt costs.
 
-The DataFlowKernel sends ``RequestRetryCost`` and lets the task wait; a thread of ours calls the handler, one failure
-after the
-other, and answers ``RetryCost``.  The handler never travels: it may use everything of the notebook.  While there is
-one, what was called is remembered until it has ended, arguments included, because the handler may look at them.
+The DataFlowKernel sends ``RequestRetryCost`` and lets the task wait.  A thread calls the handler, one failure at a
+time, and sends ``RetryCost``.  The handler is never pickled, so it may use everything in the notebook.  While a handler
+is set, this module keeps every call and its arguments until the task ends, because the handler may read them.
 """
 
 from __future__ import annotations
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from parslab.client.thread_pool import ThreadPool
 from parslab.errors import ConfigurationError
 from parslab.records.reasons import Reason
 from parslab.records.states import TaskState
@@ -23,7 +23,6 @@ from parslab.wire.messages.client import RetryCost, RetryHandlerChanged
 
 if TYPE_CHECKING:
     from parslab.client.futures.app_future import AppFuture
-    from parslab.client.local.pool import ThreadPool
     from parslab.client.transport.link import KernelLink
     from parslab.wire.messages.base import Failure, TaskSpec
     from parslab.wire.messages.client import RequestRetryCost
@@ -36,22 +35,22 @@ Handler = Callable[[BaseException, "FailedTask"], float]
 
 
 class FailedTask(Mapping[str, Any]):
-    """What a retry handler is told of a task, as attributes and, as in Parsl, by ``task["key"]``.
+    """A failed task as a retry handler sees it: attributes and, as in Parsl, ``task["key"]``.
 
     Attributes
     ----------
     id, func_name, func, args, kwargs, executor, time_invoked, app_fu
-        The call: its number, its app and function, its arguments as they were given (futures are futures), the label of
-        its executor, when it was made, and its future.  What is not known here any more, because an earlier kernel of
-        the notebook made the call, or because it had ended and was tried again by ``future.retry()``, is None.
+        The call: its number, its app and function, the arguments that it was given (futures stay futures), the label
+        of its executor, its time, and its future.  An attribute is None when this process does not know it: an earlier
+        kernel of the notebook made the call, or ``future.retry()`` runs a task again that had ended.
     try_id
-        Which attempt has failed, counted from 0.
+        The attempt that has failed, counted from 0.
     fail_count, fail_cost, fail_history
         How many attempts have failed, what those before this one have cost, and the errors of all, as text.
     reason
-        A :class:`~parslab.records.reasons.Reason`: why this attempt failed.
+        Why this attempt failed: a :class:`~parslab.records.reasons.Reason`.
     resource_specification
-        What the call asked for.
+        The resources that the call asked for.
     status
         ``fail_retryable``.
     """
@@ -62,9 +61,10 @@ class FailedTask(Mapping[str, Any]):
         func: Any = None,
         args: tuple[Any, ...] | None = None,
         kwargs: Mapping[str, Any] | None = None,
+        *,
         executor: str | None = None,
         spec: TaskSpec | None = None,
-        at: datetime | None = None,
+        called_at: datetime | None = None,
     ) -> None:
         self.id = future.task_id
         self.func_name = future.app_name
@@ -72,7 +72,7 @@ class FailedTask(Mapping[str, Any]):
         self.args = args
         self.kwargs = kwargs
         self.executor = executor
-        self.time_invoked = at
+        self.time_invoked = called_at
         self.app_fu = future
         self.try_id = 0
         self.fail_count = 0
@@ -97,96 +97,99 @@ class FailedTask(Mapping[str, Any]):
     def __repr__(self) -> str:
         return f"<task {self.id} {self.func_name}, failed {self.fail_count} times, last for {self.reason}>"
 
-    def _fail(self, attempt: int, failure: Failure, error: BaseException) -> None:
+    def add_failure(self, attempt: int, failure: Failure, error: BaseException) -> None:
+        """Take in another failed attempt, before the handler is called."""
         self.try_id = attempt
-        self.fail_count = max(self.fail_count, attempt) + 1  # some may have failed while an earlier kernel was there
+        self.fail_count = max(self.fail_count, attempt) + 1  # attempts may have failed under an earlier kernel
         self.fail_history.append(repr(error))
         self.reason = Reason(failure.reason) if failure.reason in Reason.__members__ else Reason.app_error
 
 
 class RetryHandlerService:
-    """The handler of one run, and what it is told.
+    """The retry handler of one run, and the calls that it may be asked about.
 
     Parameters
     ----------
     link
-        To the DataFlowKernel.
-    pool
-        The thread in which the handler is called.
+        The connection to the DataFlowKernel.
     handler
-        None: every failure costs 1.
+        The user's function; None: every failure costs 1.
+
+    Attributes
+    ----------
+    calls
+        The unfinished calls that were made while a handler was set, by task.
     """
 
-    def __init__(self, link: KernelLink, pool: ThreadPool, handler: Handler | None) -> None:
+    def __init__(self, link: KernelLink, handler: Handler | None) -> None:
         self._link = link
-        self._pool = pool
-        self._handler = handler
-        self.tasks: dict[int, FailedTask] = {}
-        """What was called while there was a handler, and has not ended."""
-
-    @property
-    def active(self) -> bool:
-        """Whether there is a handler."""
-        return self._handler is not None
+        self._thread = ThreadPool("retry-handler", 1)
+        self.handler = handler
+        self.calls: dict[int, FailedTask] = {}
 
     def use(self, handler: Handler | None) -> None:
-        """Ask this one from now on."""
-        self._handler = handler
+        """Replace the handler."""
+        self.handler = handler
         self.announce()
 
     def announce(self) -> None:
-        """Tell the DataFlowKernel whether it is to ask."""
-        self._link.send(RetryHandlerChanged(self._handler is not None))
+        """Tell the DataFlowKernel whether to ask for costs."""
+        self._link.send(RetryHandlerChanged(self.handler is not None))
 
-    # ----- what was called (the user's threads)
+    # ----- calls (the user's threads)
 
-    def remember(
+    def add_call(
         self,
         future: AppFuture,
         func: Any,
         args: tuple[Any, ...],
         kwargs: Mapping[str, Any],
+        *,
         executor: str | None,
         spec: TaskSpec | None,
     ) -> None:
-        """A call has been made; the handler may want to look at it."""
-        made = datetime.now().astimezone()
-        self.tasks[future.task_id] = FailedTask(future, func, args, kwargs, executor, spec, made)
+        """Keep a call for the handler."""
+        now = datetime.now().astimezone()
+        self.calls[future.task_id] = FailedTask(future, func, args, kwargs, executor=executor, spec=spec, called_at=now)
 
-    def renamed(self, new: int, old: int) -> None:
-        """A task goes by another number from now on."""
-        task = self.tasks.pop(new, None)
+    def renumbered(self, new: int, old: int) -> None:
+        """A task has another number from now on."""
+        task = self.calls.pop(new, None)
         if task is not None:
             task.id = old
-            self.tasks[old] = task
+            self.calls[old] = task
 
     def ended(self, task: int) -> None:
-        """Nobody will ask about it any more."""
-        self.tasks.pop(task, None)
+        """Drop the call of a task that has ended."""
+        self.calls.pop(task, None)
 
-    # ----- what is asked
+    # ----- questions (link's thread, then the thread of the handler)
 
-    def asked(self, message: RequestRetryCost, future: AppFuture | None) -> None:
-        """An attempt has failed (link's thread)."""
-        self._pool.submit(lambda: self._judge(message, future))
+    def ask(self, message: RequestRetryCost, future: AppFuture | None) -> None:
+        """Have the handler say what a failed attempt costs."""
+        self._thread.submit(lambda: self._answer(message, future))
 
-    def _judge(self, message: RequestRetryCost, future: AppFuture | None) -> None:
-        handler, task = self._handler, self.tasks.get(message.task)
+    def _answer(self, message: RequestRetryCost, future: AppFuture | None) -> None:
+        handler, task = self.handler, self.calls.get(message.task)
         if task is None and future is not None and not future.done():
             task = FailedTask(future)
-        if handler is None or task is None:  # nobody here knows of it, or wants it any more
+        if handler is None or task is None:
             self._link.send(RetryCost(message.task, message.attempt, 1.0))
             return
         cost, failure = 0.0, None
         try:
             error = exception_of(message.failure, message.task)
-            task._fail(message.attempt, message.failure, error)
+            task.add_failure(message.attempt, message.failure, error)
             cost = _number(handler, handler(error, task))
             task.fail_cost += cost
-        except BaseException as raised:  # whatever it is, it is the handler's word on this task
+        except BaseException as raised:  # whatever the handler raises ends the task with it, as in Parsl
             log.warning("the retry handler ended task %d: %r", message.task, raised)
             failure = msgspec.structs.replace(failure_of(raised, 1), reason=Reason.retry_handler.value)
         self._link.send(RetryCost(message.task, message.attempt, cost, failure))
+
+    def close(self) -> None:
+        """End the thread."""
+        self._thread.close(0.5)
 
 
 def _number(handler: Handler, cost: Any) -> float:

@@ -1,7 +1,7 @@
-"""A real ``concurrent.futures.Future`` that costs little while nobody looks.
+"""A subclass of ``concurrent.futures.Future`` that costs little until somebody waits for it.
 
-The condition variable that every standard future carries is made only when somebody waits, so that a notebook can hold
-a million of them. Threads: settled by the link's thread, read by any.
+A standard future makes a condition variable in its constructor.  This one makes it when somebody waits, so that a
+notebook can hold a million futures.  The link's thread settles futures; any thread reads them.
 """
 
 from __future__ import annotations
@@ -14,63 +14,83 @@ from concurrent.futures import CancelledError, Future
 from concurrent.futures import TimeoutError as FutureTimeout
 from concurrent.futures._base import CANCELLED_AND_NOTIFIED, FINISHED, PENDING
 from time import monotonic
-from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, Protocol
 
 from parslab.serialize.references import Constant, Path
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
 
-    from parslab.client.futures.app_future import AppFuture
-    from parslab.client.futures.derived import ResultPart
+    from parslab.client.futures.home import FutureHome
 
-__all__ = ["DONE", "BaseFuture", "left"]
+__all__ = ["DONE", "BaseFuture", "TaskFuture", "seconds_until"]
 
 log = logging.getLogger(__name__)
 
 DONE = (FINISHED, CANCELLED_AND_NOTIFIED)
 
-# One lock for the birth of conditions and the settling of futures nobody waits for: an inbox would cost a thread
-# switch per future, a lock per future 200 bytes. Others read it as lean.birth, because a forked child gets another one.
-birth = threading.Lock()
+# One lock guards the making of conditions and the settling of futures that nobody waits for. An inbox would cost a
+# thread switch for each future, a lock of its own 200 bytes. Other modules read it as ``base.settle_lock`` at the time
+# of use, because a forked child replaces it.
+settle_lock = threading.Lock()
 
 
 def _in_child() -> None:
-    """Whoever held the lock while we were forked is not here to release it."""
-    global birth
-    birth = threading.Lock()
+    """Replace the lock in a forked child: the thread that held it during the fork does not exist there."""
+    global settle_lock
+    settle_lock = threading.Lock()
 
 
 os.register_at_fork(after_in_child=_in_child)
 
 
-def left(until: float | None) -> float | None:
-    """Seconds until then."""
-    return None if until is None else max(0.0, until - monotonic())
+def seconds_until(deadline: float | None) -> float | None:
+    """The seconds that are left until a time of the monotonic clock; None when there is no deadline."""
+    return None if deadline is None else max(0.0, deadline - monotonic())
+
+
+class TaskFuture(Protocol):
+    """The future of a task, as the futures that stand for its parts and files see it."""
+
+    home: FutureHome
+    task_id: int
+
+    def add_done_callback(self, fn: Callable[[Any], object], /) -> None: ...
+    def attach_derived(self, future: BaseFuture) -> None: ...
+    def before_waiting(self) -> None: ...
+    def cancel(self) -> bool: ...
+    def cancelled(self) -> bool: ...
+    def error_by(self, deadline: float | None) -> BaseException | None: ...
+    def has_failed(self) -> bool: ...
+    def part(self, path: tuple[Any, ...]) -> BaseFuture: ...
+    def retry(self) -> object: ...
+    def running(self) -> bool: ...
+    def value_by(self, deadline: float | None) -> Any: ...
 
 
 class BaseFuture(Future[Any]):
-    """A future whose condition, waiters and callbacks come into being when they are needed.
+    """A future that makes its condition, waiters and callbacks when somebody needs them.
 
-    Subclasses say what the value is (``_value``) and what the exception (``_error``) once it is settled.
+    Subclasses give the value (``value_by``) and the exception (``error_by``) of a settled future.  The methods that
+    ``concurrent.futures.Future`` does not have are for the client only.
     """
 
     _state = PENDING
     _lazy_condition: threading.Condition | None = None
     _lazy_waiters: list[Any] | None = None
     _lazy_callbacks: list[Callable[[Any], object]] | None = None
-    _awaiting: ClassVar[Callable[[], contextlib.AbstractContextManager[None]] | None] = None
-    """Set in notebooks: has interrupts seen while a future is awaited."""
+    await_context: ClassVar[Callable[[], contextlib.AbstractContextManager[None]] | None] = None
+    """Notebooks set this: a context in which an awaiting cell sees interrupts."""
 
     def __init__(self) -> None:
-        """Not the standard constructor: everything it would make is made lazily."""
+        """Skip the standard constructor, because everything that it would make is made later."""
 
-    # The standard library reaches for these names (wait, as_completed, asyncio.wrap_future).
+    # The standard library reads these private names (wait, as_completed, asyncio.wrap_future).
 
     @property
     def _condition(self) -> threading.Condition:
         if self._lazy_condition is None:
-            with birth:
+            with settle_lock:
                 if self._lazy_condition is None:
                     self._lazy_condition = threading.Condition()
         return self._lazy_condition
@@ -94,8 +114,8 @@ class BaseFuture(Future[Any]):
     # ----- settling
 
     def _settle(self, state: str) -> bool:
-        """Enter a final state and wake everybody; False when it was final already."""
-        with birth:
+        """Enter a final state and wake everybody; False when the state was final already."""
+        with settle_lock:
             condition = self._lazy_condition
             if condition is None:
                 if self._state in DONE:
@@ -109,7 +129,7 @@ class BaseFuture(Future[Any]):
                 for waiter in self._lazy_waiters or ():
                     if state is not FINISHED:
                         waiter.add_cancelled(self)
-                    elif self._failed():
+                    elif self.has_failed():
                         waiter.add_exception(self)
                     else:
                         waiter.add_result(self)
@@ -119,9 +139,9 @@ class BaseFuture(Future[Any]):
             self._call(call)
         return True
 
-    def _reopen(self) -> None:
-        """Its task is tried again: it is unfinished as if it had just been made."""
-        with birth:
+    def reopen(self) -> None:
+        """Make the future unfinished again, because its task runs again."""
+        with settle_lock:
             condition = self._lazy_condition
             if condition is None:
                 self._unsettle()
@@ -139,7 +159,7 @@ class BaseFuture(Future[Any]):
             log.exception("a done callback of %r failed", self)
 
     def add_done_callback(self, fn: Callable[[Any], object]) -> None:
-        """Call ``fn(future)`` when it is done, in the link's thread; at once when it is done already."""
+        """Call ``fn(future)`` when the future is done, in the link's thread; call it now if it is done already."""
         with self._condition:
             if self._state not in DONE:
                 self._done_callbacks.append(fn)
@@ -156,68 +176,71 @@ class BaseFuture(Future[Any]):
         """Whether it was cancelled."""
         return self._state is CANCELLED_AND_NOTIFIED
 
-    def _wait(self, timeout: float | None) -> None:
+    def wait(self, timeout: float | None) -> None:
+        """Wait until the future is done; raise ``CancelledError`` when it was cancelled."""
         if self._state not in DONE:
-            self._before_waiting()
+            self.before_waiting()
             with self._condition:
                 if not self._condition.wait_for(self.done, timeout):
                     raise FutureTimeout
         if self._state is CANCELLED_AND_NOTIFIED:
             raise CancelledError
 
-    def _before_waiting(self) -> None:
-        """Somebody is about to block on this future."""
+    def before_waiting(self) -> None:
+        """Prepare for a thread that is about to block on this future."""
 
     def result(self, timeout: float | None = None) -> Any:
-        """The value; raises what the task raised, ``CancelledError``, or ``TimeoutError``.
+        """Return the value; raise what the task raised, ``CancelledError``, or ``TimeoutError``.
 
-        The time limit holds for all of it: until the task has ended, and until a large value is here.
+        The time limit covers the wait for the end of the task and the transfer of a large value.
         """
-        until = None if timeout is None else monotonic() + timeout
-        self._wait(timeout)
-        error = self._error(until)
+        deadline = None if timeout is None else monotonic() + timeout
+        self.wait(timeout)
+        error = self.error_by(deadline)
         if error is not None:
             try:
-                raise error.with_traceback(None)  # it is kept: each result() would add its frames to the last one's
+                # The future keeps the error: without this each result() would add its frames to those of the last.
+                raise error.with_traceback(None)
             finally:
                 # The traceback now holds this frame, and this frame the error: break the cycle. (Not by deleting self:
                 # IPython would show that the arguments of this frame cannot be found.)
                 self = error = None  # type: ignore[assignment]
-        return self._value(until)
+        return self.value_by(deadline)
 
     def exception(self, timeout: float | None = None) -> BaseException | None:
         """What the task raised, or None."""
-        until = None if timeout is None else monotonic() + timeout
-        self._wait(timeout)
-        return self._error(until)
+        deadline = None if timeout is None else monotonic() + timeout
+        self.wait(timeout)
+        return self.error_by(deadline)
 
-    def _value(self, until: float | None = None) -> Any:
-        """The value; raises TimeoutError when it is not here ``until`` then (None: however long it takes)."""
+    def value_by(self, deadline: float | None) -> Any:
+        """The value of a done future; raises TimeoutError when it is not here by the deadline (None: no limit)."""
         raise NotImplementedError
 
-    def _error(self, until: float | None = None) -> BaseException | None:
+    def error_by(self, deadline: float | None) -> BaseException | None:
+        """The exception of a done future, or None; the deadline is as in ``value_by``."""
         raise NotImplementedError
 
-    def _failed(self) -> bool:
-        """Whether the task failed, as far as can be told without unpickling anything."""
+    def has_failed(self) -> bool:
+        """Whether the task failed, without unpickling anything."""
         raise NotImplementedError
 
     def _get_snapshot(self) -> tuple[bool, bool, Any, BaseException | None]:
-        """Done, cancelled, result, exception: how asyncio of Python 3.14 reads a future that it wraps."""
+        """Done, cancelled, result and exception: asyncio of Python 3.14 reads a future that it wraps in this way."""
         if self._state is not FINISHED:
             return self._state in DONE, self.cancelled(), None, None
-        error = self._error()
-        return True, False, None if error is not None else self._value(), error
+        error = self.error_by(None)
+        return True, False, None if error is not None else self.value_by(None), error
 
     def __await__(self) -> Generator[Any, None, Any]:
-        """Await the value in any asyncio loop.  Interrupting the awaiting cell does not cancel the task."""
+        """Await the value in any asyncio loop; an interrupt of the awaiting cell does not cancel the task."""
         import asyncio
 
         loop = asyncio.get_running_loop()
         woken = loop.create_future()
 
         def wake(_: object) -> None:
-            with contextlib.suppress(RuntimeError):  # the loop is closed: nobody awaits any more
+            with contextlib.suppress(RuntimeError):  # the loop is closed, so nobody awaits any more
                 loop.call_soon_threadsafe(finish)
 
         def finish() -> None:
@@ -225,24 +248,28 @@ class BaseFuture(Future[Any]):
                 woken.set_result(None)
 
         self.add_done_callback(wake)
-        self._before_waiting()
-        with BaseFuture._awaiting() if BaseFuture._awaiting is not None else contextlib.nullcontext():
+        self.before_waiting()
+        with BaseFuture.await_context() if BaseFuture.await_context is not None else contextlib.nullcontext():
             yield from woken
         return self.result()
 
     def __iter__(self) -> NoReturn:
         raise TypeError("a future cannot be iterated over: ask for its result() first")
 
-    def _identity(self) -> tuple[AppFuture, Path]:
-        """The task whose value this stands for, and which part of it."""
+    def reference(self) -> tuple[TaskFuture, Path]:
+        """The future of the task whose value this one stands for, and which part of that value."""
         raise NotImplementedError
 
-    def __getitem__(self, key: Any) -> ResultPart:
-        """The part of the value at ``key``, as a future; no task is made for it."""
-        parent, path = self._identity()
+    def retry(self) -> BaseFuture:
+        """Run the task behind this future again; see :meth:`AppFuture.retry`."""
+        raise NotImplementedError
+
+    def __getitem__(self, key: Any) -> BaseFuture:
+        """The part of the value at ``key``, as a future (``ResultPart``); the DataFlowKernel makes no task for it."""
+        parent, path = self.reference()
         if isinstance(path, Constant):
             raise TypeError("a DataFuture has no parts")
-        return parent._part((*(path or ()), key))
+        return parent.part((*(path or ()), key))
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("a future cannot be pickled: pass it as an argument of an app, or pass its result()")

@@ -1,6 +1,6 @@
-"""Futures that stand for a part of what a task gives, or for a file that it writes; no task is made for them.
+"""Futures that stand for a part of a task's result, or for a file that the task writes.
 
-They are settled when their task is, and unfinished again when it is tried again.
+The DataFlowKernel makes no task for them.  They are settled with their task, and unfinished again when it runs again.
 """
 
 from __future__ import annotations
@@ -13,67 +13,67 @@ from parslab.client.futures.base import BaseFuture
 from parslab.serialize.references import Constant, follow_path
 
 if TYPE_CHECKING:
-    from parslab.client.futures.app_future import AppFuture
+    from parslab.client.futures.base import TaskFuture
     from parslab.serialize.references import Path
 
 __all__ = ["DataFuture", "ResultPart"]
 
 
 class ResultPart(BaseFuture):
-    """A part of a task's value: ``fut["a"][0]``.  It is a path, not a task."""
+    """A part of a task's value, as ``future["a"][0]`` gives it."""
 
-    def __init__(self, parent: AppFuture, path: tuple[Any, ...]) -> None:
+    def __init__(self, parent: TaskFuture, path: tuple[Any, ...]) -> None:
         self._parent = parent
         self._path = path
         parent.add_done_callback(self._parent_done)
 
-    def _parent_done(self, parent: AppFuture) -> None:
-        parent._follow(self)
+    def _parent_done(self, parent: TaskFuture) -> None:
+        parent.attach_derived(self)
         self._settle(CANCELLED_AND_NOTIFIED if parent.cancelled() else FINISHED)
 
-    def _reopen(self) -> None:
-        super()._reopen()
+    def reopen(self) -> None:
+        super().reopen()
         self._parent.add_done_callback(self._parent_done)
 
-    def _value(self, until: float | None = None) -> Any:
-        return follow_path(self._parent._value(until), self._path)
+    def value_by(self, deadline: float | None) -> Any:
+        return follow_path(self._parent.value_by(deadline), self._path)
 
-    def _error(self, until: float | None = None) -> BaseException | None:
-        error = self._parent._error(until)
+    def error_by(self, deadline: float | None) -> BaseException | None:
+        error = self._parent.error_by(deadline)
         if error is None:
             try:
-                self._value(until)
+                self.value_by(deadline)
             except FutureTimeout:
                 raise
             except Exception as missing:
                 return missing
         return error
 
-    def _failed(self) -> bool:
-        return self._parent._failed()
+    def has_failed(self) -> bool:
+        return self._parent.has_failed()
 
-    def _identity(self) -> tuple[AppFuture, Path]:
+    def reference(self) -> tuple[TaskFuture, Path]:
         return self._parent, self._path
 
-    def _before_waiting(self) -> None:
-        self._parent._before_waiting()
+    def before_waiting(self) -> None:
+        self._parent.before_waiting()
 
     def running(self) -> bool:
-        """Whether the task behind it runs."""
+        """Whether the task behind this future runs."""
         return self._parent.running()
 
     def cancel(self) -> bool:
-        """Cancel the task behind it."""
+        """Cancel the task behind this future."""
         return self._parent.cancel()
 
     def retry(self) -> ResultPart:
-        """Try the task behind it again; see :meth:`AppFuture.retry`."""
+        """Run the task behind this future again; see :meth:`AppFuture.retry`."""
         self._parent.retry()
         return self
 
     @property
     def task_id(self) -> int:
-        """The number of the task behind it."""
+        """The number of the task behind this future."""
         return self._parent.task_id
 
     def __repr__(self) -> str:
@@ -82,43 +82,43 @@ class ResultPart(BaseFuture):
 
 
 class DataFuture(BaseFuture):
-    """A file that a task will have written (Parsl: ``DataFuture``); its result is the ``File``.
+    """A file that a task writes (Parsl: ``DataFuture``); its result is the ``File``.
 
     Parameters
     ----------
     parent
         The task that writes it.
     file
-        What ``result()`` returns, and what an app gets that is given this future.
+        The result, and the value that an app gets in place of this future.
     """
 
-    def __init__(self, parent: AppFuture, file: Any) -> None:
+    def __init__(self, parent: TaskFuture, file: Any) -> None:
         self.parent = parent
         self.file_obj = file
         parent.add_done_callback(self._parent_done)
 
-    def _parent_done(self, parent: AppFuture) -> None:
-        parent._follow(self)
+    def _parent_done(self, parent: TaskFuture) -> None:
+        parent.attach_derived(self)
         self._settle(CANCELLED_AND_NOTIFIED if parent.cancelled() else FINISHED)
 
-    def _reopen(self) -> None:
-        super()._reopen()
+    def reopen(self) -> None:
+        super().reopen()
         self.parent.add_done_callback(self._parent_done)
 
-    def _value(self, until: float | None = None) -> Any:
+    def value_by(self, deadline: float | None) -> Any:
         return self.file_obj
 
-    def _error(self, until: float | None = None) -> BaseException | None:
-        return self.parent._error(until)
+    def error_by(self, deadline: float | None) -> BaseException | None:
+        return self.parent.error_by(deadline)
 
-    def _failed(self) -> bool:
-        return self.parent._failed()
+    def has_failed(self) -> bool:
+        return self.parent.has_failed()
 
-    def _identity(self) -> tuple[AppFuture, Path]:
+    def reference(self) -> tuple[TaskFuture, Path]:
         return self.parent, Constant(self.file_obj)
 
-    def _before_waiting(self) -> None:
-        self.parent._before_waiting()
+    def before_waiting(self) -> None:
+        self.parent.before_waiting()
 
     def running(self) -> bool:
         """Whether the task that writes the file runs."""
@@ -129,7 +129,7 @@ class DataFuture(BaseFuture):
         return self.parent.cancel()
 
     def retry(self) -> DataFuture:
-        """Try the task that writes the file again; see :meth:`AppFuture.retry`."""
+        """Run the task that writes the file again; see :meth:`AppFuture.retry`."""
         self.parent.retry()
         return self
 

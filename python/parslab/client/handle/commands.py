@@ -1,162 +1,90 @@
-"""What a user asks of a run that goes on, beyond calls: each is one question of the panel protocol and its answer.
-
-Nothing here knows of futures, threads or sockets: :class:`RunCommands` stands on ``ask`` alone.
-"""
+"""What a user asks of a run besides calls: each command is one question of the panel protocol and its answer."""
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from parslab.errors import ConfigurationError, ParslabError, RetryError
 from parslab.records import panel
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-    from concurrent.futures import Future
+    from parslab.client.run_state import RunState
+    from parslab.client.transport.questions import Questions
 
-    from parslab.client.futures.app_future import AppFuture
+__all__ = ["ANSWER_TIMEOUT", "RunCommands"]
 
-__all__ = ["RunCommands"]
-
-_PATIENCE = 10.0
-"""Seconds that an answer may take."""
-_WRITING = 600.0
-"""Seconds that a disk may take for a checkpoint."""
+ANSWER_TIMEOUT = 10.0
+"""Seconds within which the DataFlowKernel must answer."""
+_CHECKPOINT_TIMEOUT = 600.0
+"""Seconds within which a disk must take a checkpoint."""
 
 
-class RunCommands(ABC):
-    """The orders that a user may give a run; for :class:`~parslab.client.handle.dfk.DataFlowKernel`."""
+class RunCommands:
+    """The commands of one run; the methods of the same names in ``DataFlowKernel`` document them.
 
-    linger: float
+    Parameters
+    ----------
+    questions
+        Sends a question and waits for its answer.
+    state
+        The state of the run.
+    """
 
-    @abstractmethod
-    def ask(self, message: panel.Request, timeout: float | None = _PATIENCE) -> panel.Reply:
-        """Ask something of the panel protocol and wait for the answer."""
+    def __init__(self, questions: Questions, state: RunState) -> None:
+        self._questions = questions
+        self._state = state
 
-    @abstractmethod
-    def _to_retry(self, tasks: Iterable[Future[Any] | int] | None) -> list[int]:
-        """The numbers of these tasks; None: of all that failed and whose future somebody still has."""
+    def ask(self, message: panel.Request, timeout: float | None = ANSWER_TIMEOUT) -> panel.Reply:
+        """Send a question of the panel protocol and wait for the answer."""
+        if self._state.ended is not None:
+            raise self._state.over_error()
+        answer = self._questions.ask(message, timeout)
+        if answer is None:
+            raise self._state.lost_error()
+        return answer
 
-    def explain(self, task: int | AppFuture) -> str:
-        """Why a task ran, or whose result it has, in a sentence or two.
+    def detail(self, task: int) -> panel.TaskDetail:
+        """Ask for all that the run knows about a task."""
+        answer = self.ask(panel.TaskDetailRequest("", task))
+        if not isinstance(answer, panel.TaskDetail):
+            raise ParslabError(getattr(answer, "text", f"task {task} is not known"))
+        return answer
 
-        Parameters
-        ----------
-        task
-            Its future, or its number.
-
-        Raises
-        ------
-        ParslabError
-            Nothing is known of it any more.
-        """
-        number = task if isinstance(task, int) else task.task_id
-        return self._order(panel.ExplainRequest("", number), ParslabError)
+    def explain(self, task: int) -> str:
+        """Say why a task ran, or which task gave its result."""
+        return self._order(panel.ExplainRequest("", task), ParslabError)
 
     def checkpoint(self) -> str:
-        """Write the results that are remembered and not written yet to the run's checkpoint (Parsl: same name).
+        """Write a checkpoint; returns its folder."""
+        return self._order(panel.CheckpointRequest(""), ParslabError, _CHECKPOINT_TIMEOUT)
 
-        Returns
-        -------
-        str
-            The folder of the checkpoint.
-
-        Raises
-        ------
-        ParslabError
-            It cannot be written.
-        """
-        return self._order(panel.CheckpointRequest(""), ParslabError, _WRITING)
-
-    def retry(self, tasks: Iterable[Future[Any] | int] | None = None, app: str = "") -> str:
-        """Try tasks again that failed or were cancelled, with all that failed because of them, and nothing else.
-
-        Their futures, in the hands of whoever has them, are unfinished when this returns, and then hold what comes of
-        it.  Tasks call what their app is defined as now (the newest one of its name), with the arguments of the
-        original call.
-
-        Parameters
-        ----------
-        tasks
-            Futures or task numbers; None: all that failed and whose future somebody in this process still has.
-        app
-            Only tasks of the app of this name, and those that failed because of one.
-
-        Returns
-        -------
-        str
-            One sentence: what is done about it.
-
-        Raises
-        ------
-        RetryError
-            None of the tasks can be tried again; it says why.
-        """
-        numbers = self._to_retry(tasks)
-        if not numbers:
+    def retry(self, tasks: list[int], app: str = "") -> str:
+        """Run failed tasks again; the answer has no time limit, because it comes after the last reopened future."""
+        if not tasks:
             return "No task has failed."
-        return self._order(panel.RetryRequest("", numbers, app=app), RetryError, None)
+        return self._order(panel.RetryRequest("", tasks, app=app), RetryError, None)
 
     def keep(self, seconds: float) -> str:
-        """Let the run outlive its last notebook or script by so many seconds; 0: it ends with its owner.
+        """Set how long the run outlives its last client."""
+        answer = self._order(panel.LingerRequest("", float(seconds)))
+        self._state.linger = float(seconds)
+        return answer
 
-        Returns
-        -------
-        str
-            One sentence: what that means.
-        """
-        done = self._order(panel.LingerRequest("", float(seconds)))
-        self.linger = float(seconds)
-        return done
+    def cancel(self, tasks: list[int], *, cell: str, app: str) -> str:
+        """Cancel the tasks of a cell or an app."""
+        return self._order(panel.CancelRequest("", tasks, app=app, cell=cell))
 
     def scale(self, label: str, blocks: int) -> str:
-        """Bring an executor to this many blocks now; its strategy goes on from there.
-
-        Parameters
-        ----------
-        label
-            Of the executor; empty: the only one that has blocks.
-        blocks
-            How many it shall have.
-
-        Returns
-        -------
-        str
-            One sentence: what is done about it.
-
-        Raises
-        ------
-        ConfigurationError
-            There is no such executor, or it has no blocks.
-        """
+        """Bring an executor to a number of blocks."""
         return self._order(panel.ScaleRequest("", label, blocks))
 
     def blocks(self) -> list[panel.BlockRow]:
-        """The blocks of this run, those that are over included."""
+        """The blocks of the run, also those that have ended."""
         answer = self.ask(panel.SnapshotRequest(subscribe=False))
         return answer.blocks if isinstance(answer, panel.Snapshot) else []
 
-    def hold(self, block: str) -> str:
-        """Give a block no new tasks, until :meth:`release`.
-
-        ``"LABEL/3"``, or ``"3"`` where one executor has blocks; the name of a manager means that node of a block alone.
-        """
-        return self._block_order(block, "hold")
-
-    def release(self, block: str) -> str:
-        """Give a block that is held tasks again."""
-        return self._block_order(block, "release")
-
-    def drain(self, block: str) -> str:
-        """Let a block end when it has finished the tasks that it holds."""
-        return self._block_order(block, "drain")
-
-    def cancel_block(self, block: str) -> str:
-        """End a block at once; the tasks that it runs are lost, and tried again where retries allow."""
-        return self._block_order(block, "cancel")
-
-    def _block_order(self, block: str, action: Literal["hold", "release", "drain", "cancel"]) -> str:
+    def block(self, block: str, action: Literal["hold", "release", "drain", "cancel"]) -> str:
+        """Carry out an action on a block, which is named ``LABEL/NUMBER`` or by its number alone."""
         label, _, number = str(block).rpartition("/")
         return self._order(panel.BlockActionRequest("", label, number, action))
 
@@ -164,9 +92,9 @@ class RunCommands(ABC):
         self,
         message: panel.Request,
         refusal: type[ParslabError] = ConfigurationError,
-        timeout: float | None = _PATIENCE,
+        timeout: float | None = ANSWER_TIMEOUT,
     ) -> str:
-        """Have something done; one sentence about it, and ``refusal`` is raised where it cannot be."""
+        """Send a command; returns the sentence of the answer, or raises ``refusal`` with it."""
         answer = self.ask(message, timeout)
         if isinstance(answer, panel.ErrorReply):
             raise refusal(answer.text)

@@ -1,7 +1,7 @@
-"""On whose behalf a thread of ours acts: the task whose body it runs.
+"""The task whose body a thread of this process runs.
 
-Bodies of join and thread-pool apps run in this process while the user's cells go on, so what they call belongs to the
-cell that called them, not to the one that happens to run; and what a join has called is cancelled with it.
+Bodies of join and thread-pool apps run here while the user's cells go on.  A call that a body makes belongs to the cell
+that called the body's app, not to the cell that runs now.  The calls of a join are cancelled together with the join.
 """
 
 from __future__ import annotations
@@ -16,31 +16,31 @@ if TYPE_CHECKING:
 
     from parslab.client.futures.app_future import AppFuture
 
-__all__ = ["TaskContext", "acting", "calling_join", "on_behalf_of"]
+__all__ = ["TaskContext", "calling_join", "on_behalf_of", "task_contexts"]
 
 
 class TaskContext(NamedTuple):
-    """What a thread is at."""
+    """The task of one thread."""
 
     future: AppFuture
     cell: str
     join: bool
-    """Whether what it calls is part of the task."""
+    """Whether the calls of the body are part of the task."""
 
 
-acting: dict[int, TaskContext] = {}
-"""By thread.  Looked at in every call, and empty as a rule."""
+task_contexts: dict[int, TaskContext] = {}
+"""By thread identifier.  Every call of an app looks here; it is empty while no body runs."""
 
 
 def calling_join() -> int:
-    """The join app on whose behalf this thread calls, or -1.
+    """The task of the join app whose body this thread runs, or -1.
 
     Raises
     ------
     CancelledError
-        It was cancelled: its body, which nobody can stop, ends here.
+        The join was cancelled.  Nobody can stop its body, so the body ends at its next call.
     """
-    task = acting.get(get_ident())
+    task = task_contexts.get(get_ident())
     if task is None or not task.join:
         return -1
     if task.future.cancelled():
@@ -50,14 +50,14 @@ def calling_join() -> int:
 
 @contextlib.contextmanager
 def on_behalf_of(future: AppFuture, cell: str, join: bool) -> Iterator[None]:
-    """While this thread runs the body of a task."""
+    """A context in which this thread runs the body of a task."""
     thread = get_ident()
-    before = acting.get(thread)
-    acting[thread] = TaskContext(future, cell, join)
+    before = task_contexts.get(thread)
+    task_contexts[thread] = TaskContext(future, cell, join)
     try:
         yield
     finally:
         if before is None:
-            del acting[thread]
+            del task_contexts[thread]
         else:
-            acting[thread] = before
+            task_contexts[thread] = before

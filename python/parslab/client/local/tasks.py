@@ -1,7 +1,7 @@
-"""Tasks that run in this process: thread-pool apps, the bodies of join apps, and futures of somebody else.
+"""Tasks that run in this process: thread-pool apps, the bodies of join apps, and futures of other libraries.
 
-The DataFlowKernel says when they may run (``RunLocalTask``) and keeps their states; values stay here, by reference,
-until a worker needs one (``RequestValue``).
+The DataFlowKernel says when a task may run (``RunLocalTask``) and keeps its state.  The values stay in this process, by
+reference, until a worker needs one (``RequestValue``).
 """
 
 from __future__ import annotations
@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Any
 
 from parslab.client.calls.definitions import defined_now, same_body
 from parslab.client.futures.app_future import AppFuture, BaseFuture, DataFuture
-from parslab.client.futures.base import left
-from parslab.client.local.pool import ThreadPool, futures_in, with_values
+from parslab.client.futures.base import seconds_until
+from parslab.client.local.future_values import futures_in, with_values
 from parslab.client.local.task_context import calling_join, on_behalf_of
+from parslab.client.thread_pool import ThreadPool
 from parslab.errors import SerializationError
 from parslab.records.reasons import Reason
 from parslab.records.states import TaskState
@@ -37,80 +38,94 @@ from parslab.wire.messages.client import (
 from parslab.wire.messages.client import LocalTaskStarted as StartedMessage
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Iterable, Mapping
 
-    from parslab.client.calls.identities import IdentifiedCalls
-    from parslab.client.handle.dfk import DataFlowKernel
+    from parslab.client.calls.identities import IdentifiedCalls, Identities
+    from parslab.client.calls.pending import PendingTasks
+    from parslab.client.futures.home import FutureHome
+    from parslab.client.transport.link import KernelLink
     from parslab.serialize.functions import AppFunction
+    from parslab.serialize.references import Path
     from parslab.wire.messages.base import TaskSpec
 
 __all__ = ["LocalTasks"]
 
 _CANCELLED = "CancelledError: the future was cancelled"
+_NOBODY_WAITS = "CancelledError: nobody in the notebook has its future any more"
 _JOIN_THREADS = 10
 """Threads for the bodies of join apps and for packing values (Parsl: ``internal_tasks_max_threads``)."""
 
 
 class _Body:
-    """What must be called when the DataFlowKernel says so."""
+    """What this process calls when the DataFlowKernel says that a task may run."""
 
-    __slots__ = ("args", "cell", "function", "future", "kwargs", "pool", "runner", "turn")
+    __slots__ = ("args", "cell", "ends", "function", "future", "kwargs", "pool", "runner")
 
     def __init__(
         self,
         future: AppFuture,
-        function: Callable[..., Any],
+        code: AppFunction,
         args: tuple[Any, ...],
         kwargs: Mapping[str, Any],
+        *,
         pool: ThreadPool,
-        runner: Callable[..., Any] | None,
         cell: str,
     ) -> None:
         self.future: AppFuture | None = future
-        self.turn = 0
-        """How often it has ended: a thread that was told to run it before then is not listened to."""
-        self.cell = cell
-        self.function = function
+        self.function = code.function
+        self.runner = code.runner
         self.args = args
         self.kwargs = kwargs
         self.pool = pool
-        self.runner = runner
+        self.cell = cell
+        self.ends = 0
+        """How often the task has ended: a thread that got the body before the last end must not report."""
 
 
 class LocalTasks:
-    """All tasks of this kind of one run.
+    """All tasks of one run that this process executes.
 
     Parameters
     ----------
-    kernel
-        The run's handle.
+    link
+        The connection to the DataFlowKernel.
+    pending
+        The futures of unfinished tasks, and the numbers of new ones.
+    home
+        The run, for the futures that are made here.
+    identities
+        Identifies calls.
     threads
-        Threads of each thread-pool executor, by label.
+        The number of threads of each thread-pool executor, by label.
     """
 
-    def __init__(self, kernel: DataFlowKernel, threads: Mapping[str, int]) -> None:
-        self._kernel = kernel
+    def __init__(
+        self,
+        link: KernelLink,
+        pending: PendingTasks,
+        home: FutureHome,
+        identities: Identities,
+        threads: Mapping[str, int],
+    ) -> None:
+        self._link = link
+        self._pending = pending
+        self._home = home
+        self._identities = identities
         self._pools = {label: ThreadPool(label, size) for label, size in threads.items()}
         self._joins = ThreadPool("join", _JOIN_THREADS)
         self._bodies: dict[int, _Body] = {}
         self._kinds: weakref.WeakKeyDictionary[AppFuture, int] = weakref.WeakKeyDictionary()
-        self._there: weakref.WeakValueDictionary[int, AppFuture] = weakref.WeakValueDictionary()
-        """Futures whose value lies here."""
+        self._here: weakref.WeakValueDictionary[int, AppFuture] = weakref.WeakValueDictionary()
+        """Futures whose value is in this process."""
         self._kept: dict[int, list[AppFuture]] = {}
-        """By remote task: those of them that its worker may ask for, until it has ended."""
+        """By remote task: those of them whose value its worker may request, until the task has ended."""
         self._externals: weakref.WeakKeyDictionary[Future[Any], AppFuture] = weakref.WeakKeyDictionary()
         self._running: set[int] = set()
-        """Tasks whose bodies were given to a thread and have not ended."""
+        """Tasks whose bodies a thread has and that have not ended."""
         self._reports: dict[int, LocalTaskFinished] = {}
-        """What the DataFlowKernel was told and has not answered."""
-        self._in_threads: set[int] = set()
-        """Thread-pool tasks whose bodies run."""
-        self._meeting = threading.Lock()  # one external task for a future that two threads pass on at once
-
-    def new_pool(self, name: str, size: int) -> ThreadPool:
-        """Threads for something else than tasks, which end with the others (``name`` is no label: it has a space)."""
-        self._pools[name] = pool = ThreadPool(name.replace(" ", "-"), size)
-        return pool
+        """Reports to the DataFlowKernel that it has not answered."""
+        # Two threads that pass the same foreign future must get one task for it, at once; an inbox cannot answer them.
+        self._naming = threading.Lock()
 
     # ----- calls
 
@@ -120,125 +135,144 @@ class LocalTasks:
         code: AppFunction,
         args: tuple[Any, ...],
         kwargs: Mapping[str, Any],
+        *,
         executor: int | None,
-        cell: str,
+        label: str = "",
+        cell: str = "",
         spec: TaskSpec | None = None,
         calls: IdentifiedCalls | None = None,
     ) -> None:
-        """Put a thread-pool call (``executor``) or a join (None) into the graph."""
-        found: list[Future[Any]] = []
-        futures_in([args, dict(kwargs)], found)
-        dependencies = Dependencies(self._kernel._identify)
-        for inner in found:
-            dependencies.refer(inner)
-        deps = tuple(dependencies.tasks)
-        known = self._kernel._identities.local(code, calls, args, kwargs, dependencies.known)
+        """Send a thread-pool call (of ``executor``, which is called ``label``), or a call of a join app (None)."""
+        dependencies = self._dependencies(args, kwargs)
+        known = self._identities.local(code, calls, args, kwargs, dependencies.known)
+        # A guest has no configuration: its thread-pool tasks share the threads of its joins.
+        pool = self._joins if executor is None else self._pools.get(label, self._joins)
         kind = TaskKind.join if executor is None else TaskKind.local
-        if executor is None:
-            pool = self._joins
-        else:
-            label = self._kernel.labels[executor]
-            # A guest has no configuration: its thread-pool tasks share the threads of its joins.
-            pool = self._pools.get(label, self._joins)
         self._kinds[future] = kind
-        self._there[future.task_id] = future
-        self._bodies[future.task_id] = _Body(future, code.function, args, kwargs, pool, code.runner, cell)
+        self._here[future.task_id] = future
+        self._bodies[future.task_id] = _Body(future, code, args, kwargs, pool=pool, cell=cell)
         message = SubmitTask(
-            future.task_id,
-            -1,
-            kind,
-            executor or 0,
-            b"",
-            0,
-            deps,
-            time(),
-            show_arguments(args, kwargs),
-            cell,
-            future.app_name,
+            task=future.task_id,
+            fn=-1,
+            kind=kind,
+            executor=executor or 0,
+            args=b"",
+            frames=0,
+            deps=tuple(dependencies.tasks),
+            at=time(),
+            shown=show_arguments(args, kwargs),
+            cell=cell,
+            name=future.app_name,
             spec=spec,
             parent=calling_join(),
             identity=known.identity,
             memo=known.memo,
             unknown=known.unknown,
         )
-        self._kernel._expect(future, message)
+        self._pending.expect(future, message)
+
+    def _dependencies(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Dependencies:
+        found: list[Future[Any]] = []
+        futures_in([args, dict(kwargs)], found)
+        dependencies = Dependencies(self.reference)
+        for future in found:
+            dependencies.refer(future)
+        return dependencies
+
+    def reference(self, future: Future[Any]) -> tuple[int, Path]:
+        """The task behind a future, and which part of its value the future is; any other future gets a task."""
+        if isinstance(future, BaseFuture):
+            parent, path = future.reference()
+            if parent.home is self._home:
+                return parent.task_id, path
+        return self.external(future).task_id, None
 
     def external(self, future: Future[Any]) -> AppFuture:
-        """The task that stands for somebody else's future."""
-        with self._meeting:
+        """The task that represents a future of another library, or of another run."""
+        with self._naming:
             task = self._externals.get(future)
             if task is not None:
                 return task
-            task = AppFuture(self._kernel, next(self._kernel._ids), "future")
+            task = AppFuture(self._home, next(self._pending.numbers), "future")
             self._externals[future] = task
         self._kinds[task] = TaskKind.external
-        self._there[task.task_id] = task
+        self._here[task.task_id] = task
         message = SubmitTask(
-            task.task_id, -1, TaskKind.external, 0, b"", 0, (), time(), brief(future), "", type(future).__name__
+            task=task.task_id,
+            fn=-1,
+            kind=TaskKind.external,
+            executor=0,
+            args=b"",
+            frames=0,
+            deps=(),
+            at=time(),
+            shown=brief(future),
+            name=type(future).__name__,
         )
-        self._kernel._expect(task, message)
+        self._pending.expect(task, message)
         future.add_done_callback(lambda done: self._external_done(task, done))
         return task
 
     def keep(self, task: int, deps: tuple[int, ...]) -> None:
-        """The worker of this remote task may ask for values that lie here, even when their futures are dropped."""
-        kept = [future for dep in deps if (future := self._holding(dep)) is not None] if self._there else []
+        """Keep the values in this process that the worker of a remote task may request, although nobody else does."""
+        kept = [future for dep in deps if (future := self._holding(dep)) is not None] if self._here else []
         if kept:
             self._kept[task] = kept
 
     def _holding(self, task: int) -> AppFuture | None:
-        """The future of a task whose value lies here, or that could not run again without one that does."""
-        future = self._there.get(task)
-        if future is None:
-            future = self._kernel._pending.get(task) if task in self._kept else self._kernel._failed.get(task)
-            if future is not None and task not in self._kept and future._again is None:
-                return None
-        return future
+        """The future of a task whose value is here, or that cannot run again without such a value."""
+        future = self._here.get(task)
+        if future is not None:
+            return future
+        if task in self._kept:
+            return self._pending.unfinished.get(task)
+        future = self._pending.failed.get(task)
+        return None if future is None or future.retry_state is None else future
 
     # ----- messages (link's thread)
 
     def run(self, message: RunLocalTask) -> None:
-        """Everything a task needs is there.  Its body is kept until it has ended, because it may be tried again."""
-        body = self._bodies.get(message.task)
-        if body is None:  # it was tried again while its future was on its way to the garbage
-            now, why = time(), Failure("CancelledError: nobody in the notebook has its future any more")
-            self._kernel._link.send(LocalTaskFinished(message.task, TaskState.failed, now, now, why))
-            return
+        """Give the body of a task to a thread; it is kept until the task has ended, because it may run again."""
         task = message.task
+        body = self._bodies.get(task)
+        if body is None:  # the DataFlowKernel runs the task again, but nobody here has its future any more
+            now = time()
+            self._link.send(LocalTaskFinished(task, TaskState.failed, now, now, Failure(_NOBODY_WAITS)))
+            return
         if message.again and (task in self._running or task in self._reports or isinstance(body.future, _JoinFuture)):
             return
-        self._reports.pop(message.task, None)  # of an earlier attempt
-        self._running.add(message.task)
-        turn = body.turn
-        body.pool.submit(lambda: self._execute(body, turn))
+        self._reports.pop(task, None)  # of an earlier attempt
+        self._running.add(task)
+        ends = body.ends
+        body.pool.submit(lambda: self._execute(body, ends))
 
-    def want(self, message: RequestValue) -> None:
-        """A worker needs a value that lies here."""
-        future = self._there.get(message.task)
-        self._joins.submit(lambda: self._ship(message.task, future))
+    def send_value(self, message: RequestValue) -> None:
+        """Send a value of this process to the worker that has requested it."""
+        future = self._here.get(message.task)
+        self._joins.submit(lambda: self._pack_value(message.task, future))
 
     @property
     def open(self) -> bool:
-        """Whether anything is held for a task that has not ended."""
+        """Whether this process holds anything for a task that has not ended."""
         return bool(self._bodies or self._kept or self._reports)
 
     def ended(self, task: int, failed: AppFuture | None = None) -> None:
-        """A task has ended, perhaps without ever having run: let go of what was held for it.
+        """Drop what was held for a task that has ended, whether or not it has run.
 
-        What it takes to run a ``failed`` one again is held by its future from now on.
+        The future of a ``failed`` task holds from now on what is needed to run the task again.
         """
         body, kept = self._bodies.pop(task, None), self._kept.pop(task, None)
         self._reports.pop(task, None)
         if body is not None:
-            body.turn += 1
-            body.future = None  # no circle: the future must go when nobody has it any more
+            body.ends += 1
+            body.future = None  # the future holds the body: a cycle would keep both when nobody has the future
         if failed is not None and (body or kept):
-            failed._again = body, kept
+            failed.retry_state = body, kept
 
     def reopened(self, future: AppFuture) -> None:
-        """A task is tried again."""
-        body, kept = future._again or (None, None)
-        future._again = None
+        """Take back what the future of a task holds, because the task runs again."""
+        body, kept = future.retry_state or (None, None)
+        future.retry_state = None
         self._running.discard(future.task_id)
         if body is not None:
             body.future = future
@@ -247,61 +281,58 @@ class LocalTasks:
         if kept is not None:
             self._kept[future.task_id] = kept
 
-    def mended(self, futures: Iterable[AppFuture]) -> list[int]:
-        """Those that are joins whose body was written anew after it had returned what to wait for."""
+    def redefined_joins(self, tasks: Iterable[int]) -> list[int]:
+        """Those of some failed tasks that are joins whose body was defined anew after it had returned."""
         found = []
-        for future in futures:
-            body = (future._again or (None,))[0]
-            if body is None or not isinstance(future, _JoinFuture):
+        for task in tasks:
+            future = self._pending.failed.get(task)
+            if not isinstance(future, _JoinFuture):
                 continue
-            if not same_body(body.function, defined_now(body.function, join=True)):
+            body = (future.retry_state or (None,))[0]
+            if body is not None and not same_body(body.function, defined_now(body.function, join=True)):
                 found.append(future.task_id)
         return found
 
     def report_again(self) -> None:
-        """Another DataFlowKernel may not know how these have ended."""
+        """Send all reports again, because a new DataFlowKernel may not know how these tasks have ended."""
         for report in list(self._reports.values()):
-            self._kernel._link.send(report)
+            self._link.send(report)
 
     def _report(self, task: int, state: TaskState, started: float, failure: Failure | None = None) -> None:
         self._reports[task] = report = LocalTaskFinished(task, state, started, time(), failure)
         self._running.discard(task)
-        self._kernel._link.send(report)
+        self._link.send(report)
 
-    def renamed(self, new: int, old: int) -> None:
-        """A remote task goes by another number from now on."""
+    def renumbered(self, new: int, old: int) -> None:
+        """A remote task has another number from now on."""
         if new in self._kept:
             self._kept[old] = self._kept.pop(new)
 
-    def let_go(self) -> None:
-        """No task will end any more."""
+    def drop_all(self) -> None:
+        """Drop everything, because the run is over and no task will end any more."""
         self._bodies.clear()
         self._kept.clear()
         self._reports.clear()
 
     # ----- bodies (pool threads)
 
-    def runs_in_thread(self, task: int) -> bool:
-        """Whether this is a thread-pool task whose body runs: nobody can stop it."""
-        return task in self._in_threads
-
-    def _execute(self, body: _Body, turn: int) -> None:
+    def _execute(self, body: _Body, ends: int) -> None:
         future = body.future
-        if body.turn != turn or future is None:
+        if body.ends != ends or future is None:
             return  # cancelled while it waited for a thread
         task, join = future.task_id, self._kinds[future] == TaskKind.join
         if not join:
-            self._in_threads.add(task)
+            self._pending.in_threads.add(task)
         try:
             if not future.done():  # else it was cancelled while it waited for a thread
                 with on_behalf_of(future, body.cell, join):
-                    self._call(body, future, join, turn)
+                    self._call(body, future, join, ends)
         finally:
-            self._in_threads.discard(task)
+            self._pending.in_threads.discard(task)
             self._running.discard(task)
 
-    def _call(self, body: _Body, future: AppFuture, join: bool, turn: int) -> None:
-        task, link = future.task_id, self._kernel._link
+    def _call(self, body: _Body, future: AppFuture, join: bool, ends: int) -> None:
+        task, link = future.task_id, self._link
         started = time()
         link.send(StartedMessage(task, started))
         try:
@@ -310,15 +341,15 @@ class LocalTasks:
                 value = body.runner(body.function, *args, **kwargs)
             else:
                 value = body.function(*args, **kwargs)
-            if body.turn != turn:
+            if body.ends != ends:
                 return
             if join:
                 link.send(self._joining(future, value, started))
                 return
-            future._take(value)
+            future.take_value(value)
         except BaseException as error:  # SystemExit of a body ends the task, not the thread
             failure = failure_of(error, 1)
-            if body.turn == turn:
+            if body.ends == ends:
                 self._report(task, TaskState.failed, started, failure)
         else:
             self._report(task, TaskState.exec_done, started)
@@ -332,20 +363,18 @@ class LocalTasks:
                 f"join app {future.app_name} must return a future or a list of futures, it returned "
                 f"{'a list with a ' if many else ''}{type(wrong[0]).__name__}"
             )
-        future.__class__ = _JoinFuture
-        future._inner = inner  # type: ignore[attr-defined]
-        future._many = many  # type: ignore[attr-defined]
-        tasks = tuple(self._kernel._identify(item)[0] for item in inner)
+        _JoinFuture.change(future, inner, many)
+        tasks = tuple(self.reference(item)[0] for item in inner)
         return JoinBodyReturned(future.task_id, tasks, many, started)
 
-    def _ship(self, task: int, future: AppFuture | None) -> None:
-        link = self._kernel._link
+    def _pack_value(self, task: int, future: AppFuture | None) -> None:
+        link = self._link
         if future is None:
             text = f"SerializationError: the value of task {task} is not in the notebook any more"
             link.send(ValueNotPicklable(task, Failure(text, reason=Reason.serialization.value)))
             return
         try:
-            value = future._value()
+            value = future.value_by(None)
             inline, frames = pack(value)
         except Exception as error:
             what = f"the result of app {future.app_name} (task {task}, run in the notebook)"
@@ -357,7 +386,7 @@ class LocalTasks:
         now = time()
         state, failure = TaskState.exec_done, None
         try:
-            task._take(done.result())
+            task.take_value(done.result())
         except CancelledError:
             state, failure = TaskState.failed, Failure(_CANCELLED, reason=Reason.cancelled.value)
         except BaseException as error:
@@ -366,20 +395,28 @@ class LocalTasks:
             self._report(task.task_id, state, now, failure)
 
     def close(self) -> None:
-        """Let go of everything."""
+        """End the idle threads, and drop everything."""
         for pool in [*self._pools.values(), self._joins]:
             pool.close(0.5)
-        self.let_go()
+        self.drop_all()
 
 
 class _JoinFuture(AppFuture):
-    """The future of a join app whose body has returned: its value is that of the futures it returned."""
+    """The future of a join app whose body has returned: its value is that of the futures that the body returned."""
 
     _inner: list[BaseFuture | DataFuture | Future[Any]]
     _many: bool
 
-    def _value(self, until: float | None = None) -> Any:
-        if not self._known:
-            values = [item.result(left(until)) for item in self._inner]
-            self._take(values if self._many else values[0])
+    @classmethod
+    def change(cls, future: AppFuture, inner: list[Any], many: bool) -> None:
+        """Make the future of a join wait for these futures; it stays the same object, because the user has it."""
+        future.__class__ = cls
+        assert isinstance(future, cls)
+        future._inner = inner
+        future._many = many
+
+    def value_by(self, deadline: float | None) -> Any:
+        if not self._loaded:
+            values = [item.result(seconds_until(deadline)) for item in self._inner]
+            self.take_value(values if self._many else values[0])
         return self._object

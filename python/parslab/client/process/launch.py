@@ -71,7 +71,7 @@ class KernelProcess(Protocol):
     def how_it_ended(self) -> str:
         """Words for how it ended, once the connection is gone."""
 
-    def bury(self) -> None:
+    def clean_up(self) -> None:
         """Make sure that nothing of it stays."""
 
 
@@ -107,7 +107,7 @@ class StartedRun:
             return f"was killed by {signal.Signals(-status).name}"
         return f"exited with status {status}"
 
-    def bury(self) -> None:
+    def clean_up(self) -> None:
         """Make sure that nothing of a dead or ended run stays: processes, socket folder, connection file.
 
         A DataFlowKernel that ends in order takes everything along; what one leaves that was killed (or, where the
@@ -158,7 +158,7 @@ class FoundRun:
             return "closed the connection but still runs"
         return "was killed" if self._unburied() else "has ended"
 
-    def bury(self) -> None:
+    def clean_up(self) -> None:
         """Make sure that nothing of a dead or ended run stays."""
         if not self.wait(3.0):
             with contextlib.suppress(OSError):

@@ -1,8 +1,7 @@
-"""The link to the DataFlowKernel [shell]: one socket, one thread, and whoever calls an app.
+"""The link to the DataFlowKernel [shell]: one socket, one thread of its own, and the threads that call apps.
 
-A call made in a quiet moment is sent by the calling thread itself, which saves a thread switch; calls that come in a
-burst wait for the link's thread, which takes them together whenever it gets the interpreter. Everything received is
-handled in the link's thread.
+In a quiet moment the calling thread sends its call itself, which saves a thread switch.  In a burst, calls wait for the
+link's thread, which sends them together.  The link's thread handles everything that is received.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ __all__ = ["KernelLink"]
 log = logging.getLogger(__name__)
 
 _QUIET = 60e-6
-"""Seconds since the last call after which a call is sent by its own thread."""
+"""Seconds after the last call: a later call is sent by its own thread."""
 
 
 class KernelLink:
@@ -40,37 +39,28 @@ class KernelLink:
     Parameters
     ----------
     sock
-        Connected to the DataFlowKernel.
-    handle
-        Called in the link's thread with each batch.
-    ended
-        Called in the link's thread when the connection is over, with what went wrong.
-    mend
-        Called before that: makes another connection to the run (:meth:`turn_over`), or answers that there is none.
+        A socket that is connected to the DataFlowKernel.
+    keep
+        Whether to keep what was sent until it is in the event log, so that another DataFlowKernel can get it again.
     """
 
-    def __init__(
-        self,
-        sock: socket.socket,
-        handle: Callable[[Batch], None],
-        ended: Callable[[str], None],
-        mend: Callable[[str], bool] | None = None,
-    ) -> None:
+    def __init__(self, sock: socket.socket, keep: bool = False) -> None:
         sock.setblocking(False)
         self._stream = Stream(sock, decoder(KernelMessage))
-        self._handle = handle
-        self._ended = ended
-        self._mend = mend
-        self._out = SendBuffer(sock, keep=mend is not None)
+        self._handle: Callable[[Batch], None]
+        self._ended: Callable[[str], None]
+        self._reconnect: Callable[[str], bool] | None = None
+        self._out = SendBuffer(sock, keep=keep)
         self._outbox = self._out.outbox
-        self._sending = threading.Lock()  # the socket's outgoing side is shared with every thread that calls an app
+        # Every thread that calls an app may write to the socket: handing all calls to one thread costs a thread switch.
+        self._sending = threading.Lock()
         self._wake_out, self._wake_in = os.pipe()
         os.set_blocking(self._wake_in, False)
         os.set_blocking(self._wake_out, False)
-        self._eagerness = SpinWait()
-        self._poll = select.poll()
-        self._poll.register(sock, select.POLLIN)
-        self._poll.register(self._wake_out, select.POLLIN)
+        self._spin_wait = SpinWait()
+        self._poller = select.poll()
+        self._poller.register(sock, select.POLLIN)
+        self._poller.register(self._wake_out, select.POLLIN)
         self._awake = False
         self._received: deque[Batch] = deque()
         self._last = 0.0
@@ -78,19 +68,35 @@ class KernelLink:
         self._over = False
         self._thread = threading.Thread(target=self._run, name="parslab-link", daemon=True)
 
-    def start(self) -> None:
-        """Start the thread."""
+    def start(
+        self,
+        handle: Callable[[Batch], None],
+        ended: Callable[[str], None],
+        reconnect: Callable[[str], bool] | None = None,
+    ) -> None:
+        """Start the thread, which calls these functions.
+
+        Parameters
+        ----------
+        handle
+            Gets each batch that arrives.
+        ended
+            Gets the reason when the connection is over for good.
+        reconnect
+            Gets the reason before that; makes another connection (:meth:`switch_to`), or returns False.
+        """
+        self._handle, self._ended, self._reconnect = handle, ended, reconnect
         self._thread.start()
 
     @property
-    def here(self) -> bool:
-        """Whether the caller is the link's own thread."""
+    def in_own_thread(self) -> bool:
+        """Whether the link's own thread is the caller."""
         return threading.current_thread() is self._thread
 
     # ----- out
 
     def call(self, message: Any) -> None:
-        """Send a message of the hot path: now when it is quiet, soon when many come."""
+        """Send a message of the hot path: now in a quiet moment, soon in a burst."""
         self._outbox.append(message)
         now = perf_counter()
         quiet = now - self._last > _QUIET
@@ -101,8 +107,10 @@ class KernelLink:
             self._wake()
 
     def send(self, message: Any, frames: Sequence[Buffer] = ()) -> None:
-        """Send a message now.  With frames the call returns when they are on their way, so that the caller may
-        change the arrays they belong to."""
+        """Send a message now.
+
+        With frames this returns when they have left, so that the caller may change the arrays they belong to.
+        """
         if not frames:
             self._outbox.append(message)
             self.flush()
@@ -118,11 +126,11 @@ class KernelLink:
                 while not self._out.flush() and not self._over:
                     room.poll(1000)
             except BaseException:
-                self._let_go()
+                self._copy_frames()
                 raise
 
     def flush(self) -> None:
-        """Send what waits."""
+        """Send what waits in the buffer."""
         if self._outbox:
             with self._sending:
                 left = not self._over and not self._out.push()
@@ -130,7 +138,7 @@ class KernelLink:
                 self._wake()
 
     def drain(self, seconds: float) -> None:
-        """Send what waits, and wait until it is on its way, at most so long."""
+        """Send what waits in the buffer, and wait until it has left, at most so many seconds."""
         room = select.poll()
         room.register(self._stream.sock, select.POLLOUT)
         deadline = perf_counter() + seconds
@@ -139,17 +147,17 @@ class KernelLink:
                 room.poll(50)
 
     def later(self, message: Any) -> None:
-        """Send with the next batch; safe in ``__del__``."""
+        """Send a message with the next batch; safe in ``__del__``."""
         self._outbox.append(message)
 
-    def _let_go(self) -> None:
-        """The caller was interrupted and may change its arrays now: the link's thread sends the rest of copies."""
+    def _copy_frames(self) -> None:
+        """Copy the frames that wait, because their caller was interrupted and may change its arrays from now on."""
         while True:
             try:
                 self._out.own()
                 self._wake()
                 return
-            except KeyboardInterrupt:  # once more; the first one is on its way to the user already
+            except KeyboardInterrupt:  # try again; the first interrupt already goes up to the user
                 continue
 
     def _wake(self) -> None:
@@ -158,10 +166,12 @@ class KernelLink:
             with contextlib.suppress(BlockingIOError, OSError):
                 os.write(self._wake_in, b"x")
         except BaseException:
-            self._awake = False  # interrupted: nobody knows whether it was written
+            self._awake = False  # interrupted: the byte may or may not have been written
             raise
 
-    wake = _wake
+    def wake(self) -> None:
+        """Make the link's thread send what waits in the buffer."""
+        self._wake()
 
     # ----- in
 
@@ -170,20 +180,20 @@ class KernelLink:
         try:
             while not self._over:
                 how = self._serve()
-                if self._over or self._mend is None or not self._mend(how):
+                if self._over or self._reconnect is None or not self._reconnect(how):
                     break
         except Exception as error:
-            log.exception("the link to the DataFlowKernel could not be mended")
+            log.exception("the link to the DataFlowKernel could not reconnect")
             how = f"could not be listened to: {type(error).__name__}: {error}"
         finally:
             self._over = True
             self._ended(how)
 
     def _serve(self) -> str:
-        """Handle what comes until the connection is over; answers how it came to that."""
+        """Handle what arrives until the connection is over; returns the reason."""
         try:
             while not self._over:
-                self.turn(None)
+                self.poll(None)
         except EOFError:
             return "is gone"
         except ProtocolError as error:
@@ -195,64 +205,69 @@ class KernelLink:
 
     # ----- another DataFlowKernel (link's thread)
 
-    def let_go(self) -> None:
-        """The connection is over: what is called from now on waits for another one."""
+    def disconnect(self) -> None:
+        """Close the connection; calls that are made from now on wait for the next one."""
         with self._sending:
             self._out.broken = True
             self._out.own()
         with contextlib.suppress(KeyError, ValueError):
-            self._poll.unregister(self._stream.sock)
+            self._poller.unregister(self._stream.sock)
         self._stream.close()
 
-    def turn_over(self, sock: socket.socket, ready: Callable[[], bool], seconds: float) -> bool:
-        """Listen to another connection until ``ready``; nothing is sent before :meth:`resume`.
+    def switch_to(self, sock: socket.socket, ready: Callable[[], bool], seconds: float) -> bool:
+        """Listen to another connection until ``ready`` is true; nothing is sent before :meth:`resume`.
+
+        Returns
+        -------
+        bool
+            False when it was not ready within so many seconds, or this link was closed.
 
         Raises
         ------
         EOFError
-            That one is over, too.
+            This connection is over, too.
         """
         sock.setblocking(False)
         self._stream = Stream(sock, decoder(KernelMessage))
-        self._poll.register(sock, select.POLLIN)
+        self._poller.register(sock, select.POLLIN)
         self._watching_room = False
         deadline = perf_counter() + seconds
         while not self._over and not ready():
             if perf_counter() > deadline:
                 return False
-            self.turn(100)
+            self.poll(100)
         return not self._over
 
     def resume(self, there: int) -> None:
-        """Send everything again but the first so many batches, which the DataFlowKernel has."""
+        """Send all batches again except the first ``there``, which the new DataFlowKernel has."""
         with self._sending:
             self._out.resume(self._stream.sock, there)
             self._out.flush()
         self._wake()
 
     def acked(self, batches: int) -> None:
-        """So many batches are in the run's record."""
-        if batches > self._out.last + 1:  # it will never be: there is no record any more
+        """Forget the first so many batches, which are in the event log."""
+        if batches > self._out.last + 1:  # a number that no batch reaches: the run has no event log any more
             with self._sending:
                 self._out.stop_keeping()
         else:
             self._out.safe = batches
 
     @property
-    def lasting(self) -> bool:
-        """Whether what is sent is kept until it is in the run's record."""
+    def keeps_batches(self) -> bool:
+        """Whether batches are kept until they are in the event log."""
         return self._out.keep
 
     @property
     def safe(self) -> int:
-        """How many batches are in the run's record, as far as we know."""
+        """How many batches are in the event log, as far as this process knows."""
         return self._out.safe
 
-    def turn(self, timeout: int | None) -> None:
-        """Wait (at most ``timeout`` milliseconds) for something, once, and handle it.
+    def poll(self, timeout: int | None) -> None:
+        """Wait once, at most ``timeout`` milliseconds, for something to happen, and handle it.
 
-        The link's own thread calls it too while a callback of the user makes it wait for an answer: what was received
-        together with what led to the callback is then handled before anything that comes later.
+        The link's thread also calls this inside a callback of the user that waits for an answer.  The batches that were
+        received together with the one that led to the callback are then handled before later ones.
         """
         if self._received:
             self._deliver()
@@ -260,8 +275,8 @@ class KernelLink:
         stream, congested = self._stream, self._out.congested
         if congested != self._watching_room:
             self._watching_room = congested
-            self._poll.modify(stream.sock, select.POLLIN | (select.POLLOUT if congested else 0))
-        for fd, events in self._eagerness.wait(lambda: self._poll.poll(0), lambda: self._poll.poll(timeout)):
+            self._poller.modify(stream.sock, select.POLLIN | (select.POLLOUT if congested else 0))
+        for fd, events in self._spin_wait.wait(lambda: self._poller.poll(0), lambda: self._poller.poll(timeout)):
             if fd == self._wake_out:
                 with contextlib.suppress(BlockingIOError):
                     os.read(self._wake_out, 4096)
@@ -280,16 +295,16 @@ class KernelLink:
             self._handle(self._received.popleft())
 
     def close(self) -> None:
-        """Stop and wait for the thread; twice is safe."""
+        """Stop the thread and wait for it; twice is safe."""
         if not self._over:
             self._over = True
             self._wake()
-        if not self.here and self._thread.is_alive():
+        if not self.in_own_thread and self._thread.is_alive():
             self._thread.join(5.0)
         self.abandon()
 
     def abandon(self) -> None:
-        """Close our descriptors without a word; what a forked child must do."""
+        """Close the descriptors of this process without sending anything, as a forked child must."""
         self._over = True
         self._stream.close()
         for fd in (self._wake_in, self._wake_out):

@@ -113,13 +113,13 @@ class Questions:
         self._fetches.pop(task, None)
 
     def _await(self, box: _Box, timeout: float | None) -> bool:
-        if not self._link.here:
+        if not self._link.in_own_thread:
             return box.full.wait(timeout)
         deadline = None if timeout is None else monotonic() + timeout
         while not box.full.is_set():
             if deadline is not None and monotonic() > deadline:
                 return False
-            self._link.turn(100)
+            self._link.poll(100)
         return True
 
     # ----- link's thread

@@ -30,7 +30,7 @@ def home() -> FakeHome:
 def test_a_failed_future_becomes_unfinished_and_then_holds_the_result(home: FakeHome) -> None:
     future = failed(home.future(), ValueError("no"))
     assert isinstance(future.exception(), ValueError)
-    future._reopen()
+    future.reopen()
     assert not future.done()
     with pytest.raises(cf.TimeoutError):
         future.result(timeout=0)
@@ -42,7 +42,7 @@ def test_a_failed_future_becomes_unfinished_and_then_holds_the_result(home: Fake
 def test_a_cancelled_future_becomes_unfinished(home: FakeHome) -> None:
     future = home.future()
     future.cancel()
-    future._reopen()
+    future.reopen()
     assert not future.cancelled()
     assert done(future, 7).result() == 7
 
@@ -50,7 +50,7 @@ def test_a_cancelled_future_becomes_unfinished(home: FakeHome) -> None:
 def test_it_may_fail_again(home: FakeHome) -> None:
     future = failed(home.future(), ValueError("no"))
     future.exception()
-    future._reopen()
+    future.reopen()
     failed(future, KeyError("still no"))
     assert isinstance(future.exception(), KeyError)
 
@@ -59,7 +59,7 @@ def test_callbacks_are_called_once_unless_added_again(home: FakeHome) -> None:
     future, called = home.future(), []
     future.add_done_callback(lambda _: called.append("first"))
     failed(future, ValueError("no"))
-    future._reopen()
+    future.reopen()
     future.add_done_callback(lambda _: called.append("second"))
     assert called == ["first"]
     done(future, 7)
@@ -73,7 +73,7 @@ def test_parts_and_files_follow(home: FakeHome) -> None:
     after = future["b"]
     for derived in (before, file, after):
         assert isinstance(derived.exception(), ValueError)
-    future._reopen()
+    future.reopen()
     assert not any(derived.done() for derived in (before, file, after))
     done(future, {"a": 1, "b": 2})
     assert (before.result(), file.result(), after.result()) == (1, "out.txt", 2)
@@ -84,7 +84,7 @@ def test_parts_of_what_was_cancelled_follow(home: FakeHome) -> None:
     part = future["a"]
     future.cancel()
     assert part.cancelled()
-    future._reopen()
+    future.reopen()
     assert not part.done()
     done(future, {"a": 1})
     assert part.result() == 1
@@ -100,7 +100,7 @@ def test_parts_are_not_kept_alive_by_what_failed(home: FakeHome) -> None:
 def test_waiters_see_the_second_end(home: FakeHome) -> None:
     future = failed(home.future(), ValueError("no"))
     assert cf.wait([future], 0).done == {future}
-    future._reopen()
+    future.reopen()
     assert cf.wait([future], 0).not_done == {future}
     woken = threading.Event()
 
@@ -134,7 +134,7 @@ def test_who_was_reading_the_failure_gets_it_or_the_result(home: FakeHome) -> No
 
             thread = threading.Thread(target=read)
             thread.start()
-            future._reopen()
+            future.reopen()
             done(future, 7)
             thread.join()
             assert seen[0] in (7, "no")
@@ -164,13 +164,13 @@ class Defined:
     """An app, as far as it matters here."""
 
     def __init__(self, func: Any, kind: str = "python_app", spec: TaskSpec | None = None) -> None:
-        self.func, self.kind, self._spec = func, kind, spec
-        self._code: Any = None
+        self.func, self.kind, self.spec = func, kind, spec
+        self.code: Any = None
 
 
 @pytest.fixture(autouse=True)
 def names(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(definitions, "_names", {})
+    monkeypatch.setattr(definitions, "_origins", {})
 
 
 def cell(text: str, module: str = "__main__") -> Any:
@@ -212,7 +212,7 @@ def test_what_its_apps_have_asked_for_is_remembered_once() -> None:
     apps = [Defined(cell("def f(): ..."), spec=spec) for spec in (None, TaskSpec(gpus=1), None)]
     for app in apps:
         definitions.define(app)
-    assert definitions._names["__main__:f"].specs == [None, TaskSpec(gpus=1)]
+    assert definitions._origins["__main__:f"].specs == [None, TaskSpec(gpus=1)]
 
 
 @pytest.mark.parametrize(
@@ -240,7 +240,7 @@ def test_what_came_with_it_goes_before_what_is_waited_for() -> None:
     def handle(batch: Any) -> None:
         handled.append(batch)
         if batch == 1:
-            link.turn(0)
+            link.poll(0)
 
     link = KernelLink.__new__(KernelLink)  # without a socket and a thread
     batches: Any = deque([1, 2, 3])

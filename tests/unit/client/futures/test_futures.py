@@ -101,7 +101,7 @@ def test_asking_for_the_result_of_a_failure_first_or_last_makes_no_difference(ho
 def test_a_large_value_is_fetched_when_it_is_asked_for(home: FakeHome) -> None:
     future = home.future()
     home.large[7] = list(range(1000))
-    future._resolve(TaskState.exec_done, b"", 4000, None)
+    future.resolve(TaskState.exec_done, b"", 4000, None)
     assert future.done()
     assert home.fetched == []
     assert future.result() == future.result() == list(range(1000))
@@ -114,14 +114,14 @@ def test_a_large_value_is_fetched_when_it_is_asked_for(home: FakeHome) -> None:
 def test_the_time_limit_is_that_of_the_transfer_too(home: FakeHome) -> None:
     home.large[7] = [1, 2]
     future = home.future()
-    future._resolve(TaskState.exec_done, b"", 20_000, None)
+    future.resolve(TaskState.exec_done, b"", 20_000, None)
     assert future[0].exception(5.0) is None
     (left,) = home.timeouts
     assert left is not None
     assert 0 < left <= 5
     late = FakeHome()
     other = late.future()
-    other._resolve(TaskState.exec_done, b"", 20_000, None)
+    other.resolve(TaskState.exec_done, b"", 20_000, None)
     with pytest.raises(KeyError):  # it is not there
         other.result(-1.0)
     assert late.timeouts == [0.0]
@@ -162,7 +162,7 @@ def test_what_nobody_can_stop_cannot_be_cancelled(home: FakeHome) -> None:
 
 def test_cancelled_by_somebody_else(home: FakeHome) -> None:
     future = home.future()
-    future._resolve(TaskState.cancelled, b"", 0, Failure("CancelledError"))
+    future.resolve(TaskState.cancelled, b"", 0, Failure("CancelledError"))
     assert future.cancelled()
     with pytest.raises(cf.CancelledError):
         future.result()
@@ -416,7 +416,7 @@ def test_settling_races_with_everything_that_waits(home: FakeHome) -> None:
         future, payload = home.future(n), pickle.dumps(n)
         called: list[Any] = []
         answers = race(
-            lambda: future._resolve(TaskState.exec_done, payload, 0, None),
+            lambda: future.resolve(TaskState.exec_done, payload, 0, None),
             lambda: future.result(5),
             lambda: len(cf.wait([future], 5).done),
             lambda: future.add_done_callback(called.append),
@@ -474,7 +474,7 @@ def test_parts(home: FakeHome) -> None:
     done(future, {"a": [10, 20]})
     assert part.result() == 10
     assert future["a"].result() == [10, 20]
-    assert part._identity() == (future, ("a", 0))
+    assert part.reference() == (future, ("a", 0))
     with pytest.raises(KeyError):
         future["b"].result()
     assert isinstance(future["a"][5].exception(), IndexError)
@@ -494,7 +494,7 @@ def test_parts_share_the_fate_of_their_task(home: FakeHome) -> None:
 def test_a_part_of_a_large_value_is_fetched_with_it_once(home: FakeHome) -> None:
     future = home.future()
     home.large[7] = ["a", "b"]
-    future._resolve(TaskState.exec_done, b"", 4000, None)
+    future.resolve(TaskState.exec_done, b"", 4000, None)
     assert [future[0].result(), future[1].result()] == ["a", "b"]
     assert home.fetched == [7]
 
@@ -532,8 +532,8 @@ def test_a_future_cannot_be_pickled_or_iterated(home: FakeHome) -> None:
 def test_failures_of_other_tasks(home: FakeHome) -> None:
     roots = ((3, "task 3 (fit)", "ValueError: no"),)
     after, join = home.future(1), home.future(2)
-    after._resolve(TaskState.dep_fail, b"", 0, Failure("DependencyError: x", "", b"", roots, (3,)))
-    join._resolve(TaskState.failed, b"", 0, Failure("JoinError: x", "", b"", roots, (3,)))
+    after.resolve(TaskState.dep_fail, b"", 0, Failure("DependencyError: x", "", b"", roots, (3,)))
+    join.resolve(TaskState.failed, b"", 0, Failure("JoinError: x", "", b"", roots, (3,)))
     assert isinstance(after.exception(), DependencyError)
     assert isinstance(join.exception(), JoinError)
     assert (after.state, join.state) == (TaskState.dep_fail, TaskState.failed)
@@ -566,7 +566,7 @@ def test_a_finished_future_costs_little(home: FakeHome) -> None:
     def fill() -> None:
         for n in range(count):
             future = home.future(n)
-            future._resolve(TaskState.exec_done, bytes(bytearray(payload)), 0, None)
+            future.resolve(TaskState.exec_done, bytes(bytearray(payload)), 0, None)
             futures.append(future)
 
     tracemalloc.start()

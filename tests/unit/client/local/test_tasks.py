@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import gc
-import itertools
 import queue
 import threading
 import weakref
 from concurrent.futures import CancelledError, Future
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from parslab.app.origin import calling_cell
 from parslab.client.calls.identities import Identities
-from parslab.client.futures.app_future import AppFuture, BaseFuture
+from parslab.client.calls.pending import PendingTasks
+from parslab.client.calls.retry_handler import RetryHandlerService
+from parslab.client.futures.app_future import AppFuture
 from parslab.client.local.task_context import calling_join
 from parslab.client.local.tasks import LocalTasks
+from parslab.client.run_state import RunState
 from parslab.records.states import TaskState
 from parslab.serialize.functions import AppFunction
 from parslab.serialize.values import unpack
@@ -35,40 +38,44 @@ from tests.unit.client.home import FakeHome, done
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from parslab.serialize.references import Path
 
-
-class FakeKernel(FakeHome):
-    """The handle of a run as LocalTasks sees it; what is sent waits in a queue."""
+class FakeLink:
+    """A link that keeps what is sent in queues: calls, and all other messages."""
 
     def __init__(self) -> None:
-        super().__init__()
-        self.labels = ("llex", "threads")
+        self.calls: list[SubmitTask] = []
         self.sent: queue.SimpleQueue[Any] = queue.SimpleQueue()
-        self.expected: list[SubmitTask] = []
-        self._ids = itertools.count()
-        self._pending: dict[int, AppFuture] = {}
-        self._failed: weakref.WeakValueDictionary[int, AppFuture] = weakref.WeakValueDictionary()
-        self._link = self
-        self._identities = Identities(resume=True)
-        self.local = LocalTasks(self, {"threads": 2})  # type: ignore[arg-type]
+
+    def call(self, message: SubmitTask) -> None:
+        self.calls.append(message)
 
     def send(self, message: Any, frames: Any = ()) -> None:
         self.sent.put((message, frames))
 
-    def _expect(self, future: AppFuture, message: SubmitTask) -> None:
-        self.expected.append(message)
 
-    def _identify(self, future: Future[Any]) -> tuple[int, Path]:
-        if isinstance(future, BaseFuture):
-            parent, path = future._identity()
-            return parent.task_id, path
-        return self.local.external(future).task_id, None
+class FakeKernel(FakeHome):
+    """The run as LocalTasks sees it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        link: Any = FakeLink()
+        self.sent: queue.SimpleQueue[Any] = link.sent
+        self.expected: list[SubmitTask] = link.calls
+        self.pending = PendingTasks(RunState("000", Path(), 0), link, RetryHandlerService(link, None))
+        self.local = LocalTasks(link, self.pending, self, Identities(resume=True), {"threads": 2})
 
     def call(self, function: Any, *args: Any, join: bool = False, **kwargs: Any) -> AppFuture:
-        future = AppFuture(self, next(self._ids), function.__name__)
-        self.local.submit(future, AppFunction(function), args, kwargs, None if join else 1, "In [1]")
+        future = AppFuture(self, next(self.pending.numbers), function.__name__)
+        executor = None if join else 1
+        self.local.submit(
+            future, AppFunction(function), args, kwargs, executor=executor, label="threads", cell="In [1]"
+        )
         return future
+
+    def ended(self, task: int) -> None:
+        """The DataFlowKernel says that a task has ended with a result."""
+        self.pending.unfinished.pop(task)
+        self.local.ended(task)
 
     def told(self) -> Any:
         message, _ = self.sent.get(timeout=5)
@@ -92,14 +99,14 @@ def test_a_call_runs_when_it_is_told_to(kernel: FakeKernel) -> None:
     (first, second) = kernel.expected
     assert (first.kind, first.deps, first.executor, first.fn) == (TaskKind.local, (), 1, -1)
     assert (second.deps, second.cell, second.name) == ((need.task_id,), "In [1]", "add")
-    need._take(1)
+    need.take_value(1)
     done(need, None)
     kernel.local.run(RunLocalTask(future.task_id))
     assert isinstance(kernel.told(), LocalTaskStarted)
     finished = kernel.told()
     assert isinstance(finished, LocalTaskFinished)
     assert finished.state is TaskState.exec_done
-    assert future._value() == [1, 5]
+    assert future.value_by(None) == [1, 5]
 
 
 def test_arguments_and_results_go_by_reference(kernel: FakeKernel) -> None:
@@ -108,7 +115,7 @@ def test_arguments_and_results_go_by_reference(kernel: FakeKernel) -> None:
     kernel.local.run(RunLocalTask(future.task_id))
     kernel.told()
     kernel.told()
-    assert future._value() is thing
+    assert future.value_by(None) is thing
 
 
 @pytest.mark.parametrize("error", [ValueError("no"), SystemExit(3), KeyboardInterrupt()])
@@ -150,7 +157,7 @@ def test_a_body_that_failed_can_be_told_to_run_again(kernel: FakeKernel) -> None
         assert isinstance(kernel.told(), LocalTaskStarted)
         ends.append(kernel.told().state)
     assert ends == [TaskState.failed, TaskState.failed, TaskState.exec_done]
-    assert (tries, future._value()) == ([7, 7, 7], 7)
+    assert (tries, future.value_by(None)) == ([7, 7, 7], 7)
     kernel.local.ended(future.task_id)
     assert not kernel.local.open
     kernel.local.run(RunLocalTask(future.task_id))  # tried again while its future was on its way to the garbage
@@ -197,15 +204,15 @@ def test_a_body_that_runs_in_a_thread_is_known(kernel: FakeKernel) -> None:
         end.wait(5)
 
     future = kernel.call(body)
-    assert not kernel.local.runs_in_thread(future.task_id)
+    assert future.task_id not in kernel.pending.in_threads
     kernel.local.run(RunLocalTask(future.task_id))
     assert begun.wait(5)
-    assert kernel.local.runs_in_thread(future.task_id)
+    assert future.task_id in kernel.pending.in_threads
     end.set()
     kernel.told()
     kernel.told()
     kernel.local.close()
-    assert not kernel.local.runs_in_thread(future.task_id)
+    assert future.task_id not in kernel.pending.in_threads
 
 
 def test_calls_that_never_run_are_let_go(kernel: FakeKernel) -> None:
@@ -213,7 +220,7 @@ def test_calls_that_never_run_are_let_go(kernel: FakeKernel) -> None:
     future = kernel.call(add, [1, 2, 3])
     seen = weakref.ref(future)
     assert kernel.local.open
-    kernel.local.ended(future.task_id)
+    kernel.ended(future.task_id)
     assert not kernel.local.open
     number = future.task_id
     del future
@@ -227,8 +234,8 @@ def test_calls_that_never_run_are_let_go(kernel: FakeKernel) -> None:
 
 def test_a_value_is_sent_when_a_worker_wants_it(kernel: FakeKernel) -> None:
     future = kernel.call(add, 1)
-    future._take([1, 2])
-    kernel.local.want(RequestValue(future.task_id))
+    future.take_value([1, 2])
+    kernel.local.send_value(RequestValue(future.task_id))
     message, frames = kernel.sent.get(timeout=5)
     assert isinstance(message, TaskValue)
     assert unpack(message.inline, frames) == [1, 2]
@@ -236,30 +243,30 @@ def test_a_value_is_sent_when_a_worker_wants_it(kernel: FakeKernel) -> None:
 
 def test_a_value_that_cannot_be_pickled(kernel: FakeKernel) -> None:
     future = kernel.call(add, 1)
-    future._take(kernel.sent)
-    kernel.local.want(RequestValue(future.task_id))
+    future.take_value(kernel.sent)
+    kernel.local.send_value(RequestValue(future.task_id))
     message = kernel.told()
     assert isinstance(message, ValueNotPicklable)
     assert "the result of app add (task 0, run in the notebook) cannot be sent" in message.failure.error
 
 
 def test_a_value_that_is_gone(kernel: FakeKernel) -> None:
-    kernel.local.want(RequestValue(99))
+    kernel.local.send_value(RequestValue(99))
     assert "is not in the notebook any more" in kernel.told().failure.error
 
 
 def test_a_dropped_future_is_kept_until_the_task_that_needs_it_has_ended(kernel: FakeKernel) -> None:
     """It was kept for ever once it had been an argument, unless a worker asked for its value exactly once."""
     future = kernel.call(add, 1)
-    future._take("value")
+    future.take_value("value")
     number, seen = future.task_id, weakref.ref(future)
-    kernel.local.ended(number)
+    kernel.ended(number)
     kernel.local.keep(50, (number, 7))
     kernel.local.keep(51, (number,))
     del future
     gc.collect()
     assert seen() is not None
-    kernel.local.want(RequestValue(number))
+    kernel.local.send_value(RequestValue(number))
     assert isinstance(kernel.told(), TaskValue)
     kernel.local.ended(50)
     assert seen() is not None
@@ -271,9 +278,9 @@ def test_a_dropped_future_is_kept_until_the_task_that_needs_it_has_ended(kernel:
 
 def test_local_dependents_keep_what_they_need_themselves(kernel: FakeKernel) -> None:
     need = kernel.call(add, 1)
-    need._take(1)
+    need.take_value(1)
     done(need, None)
-    kernel.local.ended(need.task_id)
+    kernel.ended(need.task_id)
     seen = weakref.ref(need)
     future = kernel.call(add, need, 2)
     del need
@@ -284,7 +291,7 @@ def test_local_dependents_keep_what_they_need_themselves(kernel: FakeKernel) -> 
     kernel.told()
     kernel.local.close()
     gc.collect()
-    assert future._value() == 3
+    assert future.value_by(None) == 3
     assert seen() is None
 
 
@@ -300,7 +307,7 @@ def test_a_foreign_future_is_one_task_however_often_it_is_passed_on(kernel: Fake
     foreign.set_result([1])
     finished = kernel.told()
     assert (finished.state, finished.failure) == (TaskState.exec_done, None)
-    assert task._value() == [1]
+    assert task.value_by(None) == [1]
 
 
 @pytest.mark.parametrize("end", ["error", "cancelled"])
@@ -333,7 +340,7 @@ def test_a_join_tells_what_it_waits_for(kernel: FakeKernel, many: bool) -> None:
     joins = kernel.told()
     assert isinstance(joins, JoinBodyReturned)
     assert (joins.tasks, joins.many) == ((inner.task_id,) * (1 + many), many)
-    inner._take({"a": 5})
+    inner.take_value({"a": 5})
     done(inner, None)
     done(future, None)
     assert future.result() == ([{"a": 5}, 5] if many else {"a": 5})
@@ -362,4 +369,4 @@ def test_the_value_of_a_join_of_a_cancelled_future(kernel: FakeKernel) -> None:
     kernel.told()
     inner.cancel()
     with pytest.raises(CancelledError):
-        future._value()
+        future.value_by(None)

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from parslab.client.calls.codes import SentFunctions
+from parslab.client.calls.sent_functions import SentFunctions
 from parslab.client.transport.questions import Questions
 from parslab.records import panel
 from parslab.serialize.functions import AppFunction
@@ -21,7 +21,7 @@ class FakeLink:
     """A link that answers by itself, or not at all."""
 
     def __init__(self) -> None:
-        self.here = False
+        self.in_own_thread = False
         self.sent: list[Any] = []
         self.answer: Any = None
 
@@ -33,7 +33,7 @@ class FakeLink:
     def later(self, message: Any) -> None:
         self.sent.append(message)
 
-    def turn(self, timeout: int) -> None:
+    def poll(self, timeout: int) -> None:
         self.answer(self.sent[-1])
 
 
@@ -95,7 +95,7 @@ def test_frames_of_parts_are_counted(questions: Questions) -> None:
 
 
 def test_the_links_own_thread_turns_it_while_it_waits(link: FakeLink, questions: Questions) -> None:
-    link.here = True
+    link.in_own_thread = True
     turned: list[Any] = []
 
     def answer(message: Any) -> None:

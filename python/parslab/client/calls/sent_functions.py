@@ -1,6 +1,6 @@
-"""Which functions this client has sent, by digest.
+"""The functions that this client has sent to the DataFlowKernel.
 
-A function is sent before its first call, by whichever thread calls, and forgotten when its pickle is garbage.
+The thread that calls a function first sends it.  Both sides forget the function when its pickle is garbage.
 """
 
 from __future__ import annotations
@@ -22,50 +22,57 @@ __all__ = ["SentFunctions"]
 
 
 class SentFunctions:
-    """The numbers under which the DataFlowKernel knows our functions.
+    """The numbers by which this client and the DataFlowKernel name functions.
 
     Parameters
     ----------
     link
-        Where they are sent.
+        The connection to the DataFlowKernel.
     """
 
     def __init__(self, link: KernelLink) -> None:
         self._link = link
-        self._fns: dict[bytes, int] = {}
-        self._numbers = itertools.count()
-        self._sending = threading.Lock()  # two threads may call a new app at once; its code is sent once
+        self._numbers: dict[bytes, int] = {}
+        self._next = itertools.count()
+        # Two threads may call a new function at once, and both need its number now: an inbox cannot answer them.
+        self._sending = threading.Lock()
 
     def number(self, pickled: PickledFunction, function: Any) -> int:
-        """The number of this pickle of a function; it is sent first when it is new."""
-        fn = self._fns.get(pickled.digest)
+        """The number of a pickled function; the function is sent first when it is new."""
+        fn = self._numbers.get(pickled.digest)
         return self._send(pickled, function) if fn is None else fn
 
     def _send(self, pickled: PickledFunction, function: Any) -> int:
         with self._sending:
-            fn = self._fns.get(pickled.digest)
+            fn = self._numbers.get(pickled.digest)
             if fn is None:
-                fn = next(self._numbers)
+                fn = next(self._next)
                 parts = {**pickled.parts, **_parameters(function)} if pickled.parts else pickled.parts
-                code = DefineFunction(
-                    fn, pickled.digest, pickled.name, 1, pickled.fingerprint, parts, origin_of(function)
+                message = DefineFunction(
+                    fn=fn,
+                    digest=pickled.digest,
+                    name=pickled.name,
+                    frames=1,
+                    fingerprint=pickled.fingerprint,
+                    parts=parts,
+                    origin=origin_of(function),
                 )
-                self._link.send(code, [pickled.payload])
-                self._fns[pickled.digest] = fn
+                self._link.send(message, [pickled.payload])
+                self._numbers[pickled.digest] = fn
                 weakref.finalize(pickled, self._forget, pickled.digest, fn).atexit = False
             return fn
 
     def _forget(self, digest: bytes, fn: int) -> None:
-        """The pickle is garbage: no call can name it any more."""
-        if self._fns.pop(digest, None) is not None:
+        """The pickle is garbage, so no call can use its number any more."""
+        if self._numbers.pop(digest, None) is not None:
             self._link.later(ForgetFunctions([fn]))
 
 
 def _parameters(function: Any) -> dict[str, bytes]:
-    """The names of its positional parameters, so that a call can be explained by them."""
+    """The names of a function's positional parameters, which explanations of a call use."""
     try:
         parameters = inspect.signature(function).parameters.values()
-    except (TypeError, ValueError):  # some builtins do not tell
+    except (TypeError, ValueError):  # some builtins have no signature
         return {}
     kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
     return {PARAMETERS: ",".join(p.name for p in parameters if p.kind in kinds).encode()}

@@ -1,0 +1,87 @@
+"""Which executor a call goes to."""
+
+from __future__ import annotations
+
+import random
+from typing import TYPE_CHECKING
+
+from parslab.errors import ConfigurationError
+from parslab.wire.messages.base import TaskKind
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from parslab.wire.messages.base import TaskSpec
+
+__all__ = ["Executors"]
+
+
+class Executors:
+    """The executors of one run, by number; the DataFlowKernel names them in its welcome.
+
+    Attributes
+    ----------
+    labels
+        Their labels.
+    kinds
+        Their task kinds: ``TaskKind.remote`` (worker processes) or ``TaskKind.local`` (threads of this process).
+    """
+
+    def __init__(self) -> None:
+        self.labels: tuple[str, ...] = ()
+        self.kinds: tuple[int, ...] = ()
+        self._choices: dict[str | tuple[str, ...], tuple[int, ...]] = {}
+
+    def set(self, executors: Sequence[tuple[str, int]]) -> None:
+        """Take the labels and kinds that the DataFlowKernel has sent."""
+        self.labels = tuple(label for label, _ in executors)
+        self.kinds = tuple(kind for _, kind in executors)
+
+    def pick(self, executors: str | Sequence[str], spec: TaskSpec | None, app: str) -> int:
+        """The number of an executor for one call; one of several at random [HPDC19 §3.5].
+
+        Parameters
+        ----------
+        executors
+            ``"all"``, or labels.
+        spec
+            What the call asks for; a run-time limit excludes threads.
+        app
+            The name of the app, for errors.
+
+        Raises
+        ------
+        ConfigurationError
+            No executor has such a label, or none of them can enforce the limit.
+        """
+        numbers = self._choices.get(executors if type(executors) is str else tuple(executors))
+        if numbers is None:
+            numbers = self._numbers_of(executors)
+        if spec is not None and spec.max_run_time:
+            numbers = self._that_can_stop(numbers, spec.max_run_time, app)
+        return numbers[0] if len(numbers) == 1 else random.choice(numbers)
+
+    def _numbers_of(self, executors: str | Sequence[str]) -> tuple[int, ...]:
+        labels = [executors] if isinstance(executors, str) else list(executors)
+        if labels == ["all"]:
+            labels = list(self.labels)
+        unknown = [label for label in labels if label not in self.labels]
+        if unknown or not labels:
+            raise ConfigurationError(
+                f"There is no executor {', '.join(map(repr, unknown)) or 'named'}; "
+                f"this run has {', '.join(self.labels)}."
+            )
+        numbers = tuple(self.labels.index(label) for label in labels)
+        self._choices[executors if isinstance(executors, str) else tuple(executors)] = numbers
+        return numbers
+
+    def _that_can_stop(self, numbers: tuple[int, ...], limit: float, app: str) -> tuple[int, ...]:
+        """Those of the executors that can stop a task at its run-time limit."""
+        able = tuple(number for number in numbers if self.kinds[number] == TaskKind.remote)
+        if not able:
+            labels = ", ".join(self.labels[number] for number in numbers)
+            raise ConfigurationError(
+                f"App {app}: executor {labels} cannot keep to a limit of {limit:g} s, because nobody can stop its "
+                "threads: choose one with worker processes, or leave walltime and max_run_time out."
+            )
+        return able

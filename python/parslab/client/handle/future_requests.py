@@ -1,0 +1,129 @@
+"""Carries out what a future asks of its run; this is the ``FutureHome`` of the futures of one handle."""
+
+from __future__ import annotations
+
+import contextlib
+from collections import deque
+from typing import TYPE_CHECKING
+
+from parslab.records.states import TaskState
+from parslab.wire.messages.client import CancelTasks, ReleaseTasks
+
+if TYPE_CHECKING:
+    from parslab.client.calls.pending import PendingTasks
+    from parslab.client.handle.commands import RunCommands
+    from parslab.client.run_state import RunState
+    from parslab.client.transport.link import KernelLink
+    from parslab.client.transport.questions import Questions
+    from parslab.records import panel
+    from parslab.serialize.values import Inline
+    from parslab.wire.stream import Buffer
+
+__all__ = ["FutureRequests"]
+
+_LARGE = 1 << 20
+"""A released value of so many bytes is dropped at once, smaller ones in batches."""
+_BATCH = 256
+"""Releases that are sent together."""
+
+
+class FutureRequests:
+    """The run as its futures see it; any thread may call any method.
+
+    Parameters
+    ----------
+    state
+        The state of the run.
+    link
+        The connection to the DataFlowKernel.
+    questions
+        Fetches large values.
+    pending
+        The futures of unfinished tasks.
+    commands
+        Retries and explains tasks.
+
+    Attributes
+    ----------
+    released
+        Tasks whose futures are garbage and that the DataFlowKernel still keeps.
+    """
+
+    def __init__(
+        self,
+        state: RunState,
+        link: KernelLink,
+        questions: Questions,
+        pending: PendingTasks,
+        commands: RunCommands,
+    ) -> None:
+        self._state = state
+        self._link = link
+        self._questions = questions
+        self._pending = pending
+        self._commands = commands
+        self.released: deque[int] = deque()
+
+    def flush(self) -> None:
+        """Send the calls that wait in the buffer of the link."""
+        if self._state.forked:
+            raise self._state.over_error()
+        self._link.flush()
+
+    def fetch(self, task: int, timeout: float | None) -> tuple[Inline, list[Buffer]]:
+        """Get a value that was too large to come with ``TaskResolved``."""
+        if self._state.ended is not None:
+            raise self._state.lost_error()
+        value = self._questions.fetch(task, timeout)
+        if value is None:
+            raise self._state.lost_error()
+        return value
+
+    def cannot_stop(self, task: int) -> bool:
+        """Tell whether the body of the task runs in a thread of this process."""
+        return task in self._pending.in_threads
+
+    def cancel(self, task: int) -> None:
+        """Cancel a task whose future the user has cancelled."""
+        self._pending.cancelled(task)
+        self._link.send(CancelTasks([task]))
+
+    def retry(self, task: int) -> None:
+        """Run a failed task again."""
+        self._commands.retry([task])
+
+    def state_of(self, task: int) -> TaskState:
+        """Ask for the state of an unfinished task."""
+        if self._state.ended is not None:
+            return TaskState.failed
+        return TaskState[self.detail(task).row.state]
+
+    def detail(self, task: int) -> panel.TaskDetail:
+        """Ask for all that the run knows about a task."""
+        return self._commands.detail(task)
+
+    def explain(self, task: int) -> str:
+        """Say why a task ran, or which task gave its result."""
+        return self._commands.explain(task)
+
+    # ----- garbage (no locks: Python may call this anywhere)
+
+    def release(self, task: int, size: int) -> None:
+        """Tell the DataFlowKernel, soon, that nobody can ask for the value of this task any more."""
+        if self._state.ended is None:
+            self.released.append(task)
+            if size:
+                self._questions.give_up(task)
+            if len(self.released) >= _BATCH or size > _LARGE:
+                self.send_released()
+                if size > _LARGE:
+                    self._link.wake()
+
+    def send_released(self) -> None:
+        """Send what was released, with the next batch."""
+        tasks: list[int] = []
+        with contextlib.suppress(IndexError):
+            while True:  # two threads may be here at once: each number must go with one of them
+                tasks.append(self.released.popleft())
+        if tasks:
+            self._link.later(ReleaseTasks(tasks))

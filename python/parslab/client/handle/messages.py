@@ -1,0 +1,136 @@
+"""Handles the messages of the DataFlowKernel, in the link's thread and in the order in which they arrived."""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from typing import TYPE_CHECKING, Any
+
+from parslab.wire.messages.base import OutputPrinted, TaskValue
+from parslab.wire.messages.client import CallsMatched, RequestRetryCost, TaskResolved, TasksReopened
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from parslab.client.calls.pending import PendingTasks
+    from parslab.client.calls.retry_handler import RetryHandlerService
+    from parslab.client.handle.future_requests import FutureRequests
+    from parslab.client.local.tasks import LocalTasks
+    from parslab.client.transport.questions import Questions
+    from parslab.wire.stream import Batch
+
+__all__ = ["MessageHandler"]
+
+log = logging.getLogger(__name__)
+
+_STREAMS = {1: "stdout", 2: "stderr"}
+
+
+class MessageHandler:
+    """Takes batches from the link and tells the components of a handle what they mean.
+
+    Parameters
+    ----------
+    pending
+        The futures of unfinished tasks.
+    local
+        The tasks that this process executes.
+    retry_handler
+        The retry handler and its calls.
+    questions
+        The questions that threads wait for.
+    requests
+        What futures have asked for: releases are sent after each batch.
+
+    Attributes
+    ----------
+    handlers
+        What handles a message of a type; the owner of this object adds the types that it handles itself.
+    """
+
+    def __init__(
+        self,
+        pending: PendingTasks,
+        local: LocalTasks,
+        retry_handler: RetryHandlerService,
+        questions: Questions,
+        requests: FutureRequests,
+    ) -> None:
+        self._pending = pending
+        self._local = local
+        self._retry_handler = retry_handler
+        self._questions = questions
+        self._requests = requests
+        self._unhandled: deque[list[Any]] = deque()
+        """Batches that are being handled: [iterator of the remaining messages, frames, number of frames used]."""
+        self.handlers: dict[type, Callable[[Any], None]] = {
+            OutputPrinted: self._output_printed,
+            CallsMatched: self._calls_matched,
+            TasksReopened: self._tasks_reopened,
+            RequestRetryCost: self._request_retry_cost,
+        }
+
+    def handle(self, batch: Batch) -> None:
+        """Handle one batch.
+
+        A callback of the user may wait for an answer and so make the link deliver the next batch from in here.  The
+        rest of this batch is handled first then, so that messages keep their order.
+        """
+        messages, frames = batch
+        unhandled = self._unhandled
+        unhandled.append([iter(messages), frames, 0])
+        while unhandled:
+            first = unhandled[0]
+            self._handle_rest(first)
+            if unhandled and unhandled[0] is first:
+                unhandled.popleft()
+        if self._requests.released:
+            self._requests.send_released()
+
+    def _handle_rest(self, batch: list[Any]) -> None:
+        pending, local, handlers = self._pending, self._local, self.handlers
+        unfinished, followers, calls = pending.unfinished, pending.followers, self._retry_handler.calls
+        for message in batch[0]:
+            kind = type(message)
+            if kind is TaskResolved:
+                task = message.task
+                future = unfinished.pop(task, None)
+                if message.failure is not None:
+                    local.ended(task, pending.ended_without_result(task, future))
+                elif local.open:
+                    local.ended(task)
+                if future is not None:
+                    future.resolve(message.state, message.inline, message.size, message.failure)
+                else:
+                    self._questions.made_again(task)
+                if followers:
+                    followers.pop(task, None)
+                if calls:
+                    calls.pop(task, None)
+            elif kind is TaskValue:
+                batch[2] += self._questions.value(message, list(batch[1]), batch[2])
+            else:
+                handlers[kind](message)
+
+    def _output_printed(self, message: OutputPrinted) -> None:
+        follow = self._pending.followers.get(message.task)
+        if follow is not None:
+            try:
+                follow(_STREAMS[message.stream], message.text.decode(errors="replace"))
+            except Exception:
+                log.exception("the follower of task %d failed", message.task)
+
+    def _calls_matched(self, message: CallsMatched) -> None:
+        """Calls turn out to be those of an earlier kernel of the notebook: they get the numbers of these tasks."""
+        for new, old in message.tasks:
+            self._pending.renumbered(new, old)
+            self._local.renumbered(new, old)
+            self._retry_handler.renumbered(new, old)
+
+    def _tasks_reopened(self, message: TasksReopened) -> None:
+        for future in self._pending.reopened(message.tasks):
+            self._local.reopened(future)
+            future.reopen()
+
+    def _request_retry_cost(self, message: RequestRetryCost) -> None:
+        self._retry_handler.ask(message, self._pending.unfinished.get(message.task))

@@ -1,0 +1,122 @@
+"""Turns calls for executors with worker processes into messages: the hot path between an app and the link."""
+
+from __future__ import annotations
+
+from time import time
+from typing import TYPE_CHECKING, Any
+
+from parslab.serialize.arguments import NO_ARGUMENTS, Dependencies, pack_arguments
+from parslab.serialize.summaries import show_arguments
+from parslab.wire.messages.client import SubmitTask
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from parslab.client.calls.identities import IdentifiedCalls, Identities
+    from parslab.client.calls.pending import PendingTasks
+    from parslab.client.calls.sent_functions import SentFunctions
+    from parslab.client.futures.app_future import AppFuture
+    from parslab.client.local.tasks import LocalTasks
+    from parslab.client.transport.link import KernelLink
+    from parslab.serialize.functions import AppFunction
+    from parslab.wire.messages.base import TaskSpec
+    from parslab.wire.stream import Buffer
+
+__all__ = ["RemoteCalls"]
+
+_NO_FRAMES: list[Buffer] = []
+
+
+class RemoteCalls:
+    """Sends the calls of one run that workers execute.
+
+    Parameters
+    ----------
+    link
+        The connection to the DataFlowKernel.
+    pending
+        Holds the futures of the calls.
+    functions
+        Numbers the functions.
+    identities
+        Identifies calls whose pickle does not.
+    local
+        Gives futures of others a task, and keeps values of this process for workers.
+    """
+
+    def __init__(
+        self,
+        link: KernelLink,
+        pending: PendingTasks,
+        functions: SentFunctions,
+        identities: Identities,
+        local: LocalTasks,
+    ) -> None:
+        self._link = link
+        self._pending = pending
+        self._unfinished = pending.unfinished
+        self._functions = functions
+        self._identities = identities
+        self._local = local
+        self._reference = local.reference
+
+    def submit(
+        self,
+        future: AppFuture,
+        function: AppFunction,
+        args: tuple[Any, ...],
+        kwargs: Mapping[str, Any],
+        executor: int,
+        *,
+        name: str,
+        cell: str,
+        parent: int,
+        follow: Callable[[str, str], None] | None,
+        spec: TaskSpec | None,
+        calls: IdentifiedCalls | None,
+    ) -> None:
+        """Send one call; the parameters are those of ``DataFlowKernel.submit``."""
+        pickled = function.current()  # held until the call is sent: its number is forgotten with it
+        fn = self._functions.number(pickled, function.function)
+        task = future.task_id
+        if args or kwargs or calls is not None:
+            dependencies = Dependencies(self._reference)
+            inline, frames = pack_arguments(args, kwargs, dependencies, future.app_name)
+            shown = show_arguments(args, kwargs)
+            # Keywords for all fields would cost a twentieth of the call.
+            message = SubmitTask(
+                task, fn, 0, executor, inline, len(frames), tuple(dependencies.tasks),
+                at=time(), shown=shown, cell=cell, name=name, follow=follow is not None, spec=spec, parent=parent,
+            )  # fmt: skip
+            if message.deps:
+                self._local.keep(task, message.deps)
+            if dependencies.needs_identity or calls is not None:
+                known = self._identities.remote(pickled, calls, args, kwargs, dependencies)
+                message.identity, message.memo, message.unknown = known
+        else:
+            message = SubmitTask(
+                task, fn, 0, executor, NO_ARGUMENTS, 0, (),
+                at=time(), cell=cell, name=name, follow=follow is not None, spec=spec, parent=parent,
+            )  # fmt: skip
+            frames = _NO_FRAMES
+        self._send(future, message, frames, follow)
+
+    def _send(
+        self,
+        future: AppFuture,
+        message: SubmitTask,
+        frames: list[Buffer],
+        follow: Callable[[str, str], None] | None,
+    ) -> None:
+        task = message.task
+        try:
+            self._unfinished[task] = future
+            if follow is not None:
+                self._pending.followers[task] = follow
+            if frames:
+                self._link.send(message, frames)
+            else:
+                self._link.call(message)
+        except BaseException:  # an interrupt: nobody will have the future
+            self._pending.withdraw(task)
+            raise

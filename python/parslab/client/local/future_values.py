@@ -1,0 +1,87 @@
+"""Futures in the arguments of a body that runs in this process: how they are found, and replaced by their values.
+
+The body gets all other arguments by reference.
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+from concurrent.futures import Future
+from typing import Any
+
+__all__ = ["futures_in", "with_values"]
+
+
+def with_values(value: Any) -> Any:
+    """Return ``value`` with every future in it replaced by its result; only containers that hold a future are copied.
+
+    The search looks into lists, tuples (also named ones), sets, dictionaries and dataclasses.  A container that occurs
+    twice stays one object.  A container that contains itself keeps its inner reference unchanged.
+    """
+    return _replaced(value, {})
+
+
+def _replaced(value: Any, known: dict[int, Any]) -> Any:
+    if isinstance(value, Future):
+        return value.result()
+    if not _is_container(value):
+        return value
+    if id(value) not in known:
+        known[id(value)] = value  # it may contain itself
+        known[id(value)] = _rebuilt(value, known)
+    return known[id(value)]
+
+
+def _rebuilt(value: Any, known: dict[int, Any]) -> Any:
+    kind = type(value)
+    if kind is dict:
+        pairs = [(_replaced(k, known), _replaced(v, known)) for k, v in value.items()]
+        same = all(k is a and v is b for (k, v), (a, b) in zip(pairs, value.items(), strict=True))
+        return value if same else dict(pairs)
+    if dataclasses.is_dataclass(value):
+        changed = {field.name: new for field, old in _fields(value) if (new := _replaced(old, known)) is not old}
+        if not changed:
+            return value
+        twin = copy.copy(value)  # its __init__ may need arguments that the dataclass does not keep
+        for name, new in changed.items():
+            object.__setattr__(twin, name, new)
+        return twin
+    items = [_replaced(item, known) for item in value]
+    if all(a is b for a, b in zip(items, value, strict=True)):
+        return value
+    return kind(*items) if hasattr(value, "_fields") else kind(items)
+
+
+def _is_container(value: Any) -> bool:
+    kind = type(value)
+    if kind in (list, tuple, dict, set, frozenset):
+        return True
+    return (isinstance(value, tuple) and hasattr(value, "_fields")) or (
+        dataclasses.is_dataclass(value) and not isinstance(value, type)
+    )
+
+
+def _fields(value: Any) -> list[tuple[dataclasses.Field[Any], Any]]:
+    return [(field, getattr(value, field.name)) for field in dataclasses.fields(value) if hasattr(value, field.name)]
+
+
+def futures_in(value: Any, found: list[Future[Any]]) -> None:
+    """Append to ``found`` every future that :func:`with_values` would replace."""
+    seen: set[int] = set()
+    left = [value]
+    while left:
+        item = left.pop()
+        if isinstance(item, Future):
+            found.append(item)
+        elif _is_container(item) and id(item) not in seen:
+            seen.add(id(item))
+            left += reversed(_contents(item))
+
+
+def _contents(container: Any) -> list[Any]:
+    if type(container) is dict:
+        return [part for pair in container.items() for part in pair]
+    if dataclasses.is_dataclass(container):
+        return [part for _, part in _fields(container)]
+    return list(container)
