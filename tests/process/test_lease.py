@@ -352,7 +352,7 @@ def test_a_killed_run_without_a_record_is_replaced(house: House) -> None:
         script.wait()
         os.kill(first["dfk"], signal.SIGKILL)
     until(is_gone(first["dfk"]))
-    shutil.rmtree(house.runs / first["run"][:3] / "record")
+    shutil.rmtree(house.runs / first["run"][:3] / "event_log")
     source = APPS + "    dfk = loaded()\n    tell(run=dfk.run, told=dfk.notices)\n    dfk.cleanup()\n"
     with Kernel(house, source) as script:
         script.line()

@@ -126,7 +126,7 @@ def test_a_disk_that_fills_up_while_tasks_run(house: House) -> None:
             assert len(said) == 1
             assert str(dfk.run_dir) in said[0]
             assert "tasks go on" in said[0]
-            (record,) = (text for text in notices(dfk) if "The record of this run" in text)
+            (record,) = (text for text in notices(dfk) if "The event log of this run" in text)
             assert "cannot be written (No space left on device): the run goes on without one" in record
             assert futures[17].logs() == "adding to 17\n"
             assert alive(dfk.pid)

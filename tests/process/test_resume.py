@@ -169,7 +169,7 @@ def test_a_result_that_only_the_lost_kernel_knew_is_made_again(book: Book) -> No
     book.kernel(
         """
     dfk = loaded(); mine = work(1, GATE); until(mine.running)
-    (segment,) = (dfk.run_dir / "record").glob("*.log"); size = segment.stat().st_size
+    (segment,) = (dfk.run_dir / "event_log").glob("*.log"); size = segment.stat().st_size
     open(GATE, "x").close(); assert mine.result() == 2
     lost = dfk.pid; os.kill(lost, signal.SIGSTOP); os.truncate(segment, size); os.kill(lost, signal.SIGKILL)
     assert work(2).result() == 4 and dfk.pid != lost

@@ -18,7 +18,7 @@ import pytest
 
 import parslab
 from parslab import join_app, python_app
-from parslab.dataflow.persistence.log_format import EndItem, entries, folder_of
+from parslab.dataflow.persistence.log_format import EndItem, entries, log_folder
 from parslab.errors import DataFlowKernelLost
 from parslab.executors import LowLatencyExecutor, ThreadPoolExecutor
 from parslab.records import panel
@@ -141,7 +141,7 @@ def test_the_picture_goes_on(house: House, tmp_path: Path) -> None:
         until(lambda: finished() == 30)
         before = began()
         assert before is not None
-        folder = folder_of(dfk.run_dir)
+        folder = log_folder(dfk.run_dir)
         until(lambda: sum(isinstance(item, EndItem) for _, item in entries(folder)) == 30)
         first = picture(dfk).run
         fed: queue.SimpleQueue[bytes] = queue.SimpleQueue()
@@ -298,7 +298,7 @@ def test_without_its_record_it_is_not_started_again(house: House) -> None:
     with house.load() as dfk:
         future = wait_for_ever()
         until(future.running)
-        (folder_of(dfk.run_dir) / "incomplete").touch()
+        (log_folder(dfk.run_dir) / "incomplete").touch()
         kill(dfk)
         assert isinstance(error_of(future, 5), DataFlowKernelLost)
 
@@ -309,7 +309,7 @@ def test_a_record_that_was_damaged_costs_what_it_held(house: House, tmp_path: Pa
         first = wait_for(gate)
         until(first.running)
         os.kill(dfk.pid, signal.SIGSTOP)
-        (segment,) = folder_of(dfk.run_dir).glob("*.log")
+        (segment,) = log_folder(dfk.run_dir).glob("*.log")
         content = segment.read_bytes()
         segment.write_bytes(content[: len(content) // 2] + b"\0" * 20 + content[len(content) // 2 + 20 :])
         kill(dfk)

@@ -26,7 +26,7 @@ from parslab.dataflow.graph.table import TaskTable
 from parslab.dataflow.high_throughput.block_commands import BlockCommands
 from parslab.dataflow.host import LoopHost
 from parslab.dataflow.persistence.checkpointing import Checkpointing
-from parslab.dataflow.persistence.log_format import folder_of
+from parslab.dataflow.persistence.log_format import log_folder
 from parslab.dataflow.resume.resume_from_log import ResumeFromLog
 from parslab.dataflow.worker_events import WorkerEvents
 from parslab.remote.pool.pool import WorkerPool
@@ -165,7 +165,7 @@ class Components:
             self.failover = Failover(
                 self.host,
                 settings,
-                folder_of(settings.run_dir),
+                log_folder(settings.run_dir),
                 table=self.table,
                 functions=self.functions,
                 clients=self.clients,

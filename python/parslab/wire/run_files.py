@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     import os
 
 __all__ = [
+    "EVENT_LOG",
     "ConnectionInfo",
     "RunSettings",
     "read_connection_info",
@@ -31,6 +32,10 @@ __all__ = [
     "write_connection_info",
     "write_settings",
 ]
+
+
+EVENT_LOG = "event_log"
+"""Name of the folder of a run's event log, in the folder of the run."""
 
 
 class RunSettings(

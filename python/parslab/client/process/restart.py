@@ -25,6 +25,7 @@ from parslab.client.process.launch import FoundRun, connection_path, launch, rea
 from parslab.errors import ConfigurationError
 from parslab.wire.messages.base import PROTOCOL
 from parslab.wire.messages.client import ClientHello
+from parslab.wire.run_files import EVENT_LOG
 from parslab.wire.stream import encode_batch
 
 if TYPE_CHECKING:
@@ -70,7 +71,7 @@ class KernelRestart:
 
     def possible(self) -> bool:
         """Whether the run has a record that can be gone on from."""
-        folder = self.run_dir / "record"
+        folder = self.run_dir / EVENT_LOG
         return folder.is_dir() and not (folder / "incomplete").exists() and any(folder.glob("*.log"))
 
     def come_back(
@@ -169,7 +170,7 @@ def revive(run_dir: Path, *, client: int = -1, how: str = "", lost: float = 0.0)
     except (OSError, ValueError, LookupError, TypeError) as error:
         raise ConfigurationError(f"The run in {run_dir} cannot be started again: {error}.") from error
     if not settings.get("resume") or not KernelRestart(run, run_dir, "").possible():
-        raise ConfigurationError(f"Run {run} has no record in {run_dir / 'record'}, so it cannot be started again.")
+        raise ConfigurationError(f"Run {run} has no record in {run_dir / EVENT_LOG}, so it cannot be started again.")
     settings |= {
         "owner_pid": os.getpid(),
         "revived": settings.get("revived", 0) + 1,

@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any
 from parslab.dataflow.persistence.log_format import (
     ClientGone,
     ClientJoined,
-    KnownResults,
+    FunctionKnown,
     LingerSet,
     RunClosed,
     RunOpened,
-    folder_of,
+    log_folder,
 )
 from parslab.dataflow.persistence.log_writer import LogWriter
 from parslab.wire.messages.base import PROTOCOL
@@ -78,7 +78,7 @@ class LogService:
         self.writer: LogWriter | None = None
         if settings.resume:
             opened = RunOpened(settings.run, settings.package, PROTOCOL, os.getpid(), time())
-            self.writer = LogWriter(folder_of(settings.run_dir), opened, self)
+            self.writer = LogWriter(log_folder(settings.run_dir), opened, self)
 
     def open(self, batches: Mapping[int, int]) -> None:
         """Begin to write; ``batches`` says how many batches of each client the log has already."""
@@ -145,7 +145,7 @@ class LogService:
         """Show the user a warning."""
         self._host.notify("warning", text)
 
-    def present(self) -> Iterator[tuple[ClientJoined | KnownResults, Buffer]]:
+    def present(self) -> Iterator[tuple[ClientJoined | FunctionKnown, Buffer]]:
         """Yield the attached clients and the known functions, with which each segment begins."""
         holders: dict[int, list[tuple[int, int]]] = {}
         for client in self._clients.connected.values():
@@ -157,7 +157,7 @@ class LogService:
         for fn, digest, payload in functions.known():
             held = tuple(holders.get(fn, ()))
             name, fingerprint, parts = functions.names[fn], functions.fingerprints[fn], functions.parts[fn]
-            yield KnownResults(fn, digest, name, fingerprint, parts, held), payload
+            yield FunctionKnown(fn, digest, name, fingerprint, parts, held), payload
 
     def functions_of(self, tasks: Iterable[int]) -> tuple[tuple[int, int], ...]:
         """Return the function of each of these tasks."""

@@ -40,7 +40,7 @@ class ReplySender:
         replies, effects.replies = effects.replies, []
         log_writer = self._log_service.writer
         if log_writer is not None:
-            log_writer.ended(replies, effects.large)
+            log_writer.note_replies(replies, effects.large)
             # A client that waits for a single result gets it at once: writing first would cost a tenth of a round
             # trip. If we are killed before the write, the client does not list the task as unfinished when it
             # returns, and so the task does not run again.

@@ -133,7 +133,7 @@ class ClientRequests:
         finally:
             # A client that returns does not count the batch of its introduction.
             if not (first and client.returned):
-                self._log_writer.taken(client.number, header, used, frames)
+                self._log_writer.batch_received(client.number, header, used, frames)
 
     def _carry_out(
         self, client: ClientConnection, messages: list[Any], frames: list[bytearray], used: dict[int, int]

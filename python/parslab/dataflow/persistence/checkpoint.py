@@ -304,7 +304,17 @@ def _encoded(held: MemoEntry, run: str) -> list[Buffer]:
     frames: list[Buffer] = []
     value = held.value.packed(frames)
     lengths = tuple([memoryview(frame).nbytes for frame in frames]) if frames else ()
-    entry = _Result(call.key, call.app, call.fingerprint, call.shown, call.inputs, call.at, run, value, lengths)
+    entry = _Result(
+        key=call.key,
+        app=call.app,
+        fingerprint=call.fingerprint,
+        shown=call.shown,
+        inputs=call.inputs,
+        at=call.at,
+        run=run,
+        value=value,
+        lengths=lengths,
+    )
     return [_packed(entry), *frames]
 
 

@@ -1,12 +1,12 @@
-"""The record of a run: what its clients said and how its tasks ended, in files that outlive the DataFlowKernel.
+"""The event log of a run: what its clients sent and how its tasks ended, in files that outlive the DataFlowKernel.
 
-Written by ``recorder``; read here, by a DataFlowKernel that is started again and by one that looks for results of an
-earlier run.  An entry is ``header length, header, the client's batch as it came, frames``: what clients send is not
-encoded a second time.  One entry therefore holds many calls, and a :class:`Position` names one of them.
+``log_writer`` writes the log.  This module reads it, for a DataFlowKernel that replaces a lost one, and for one that
+looks for results of an earlier run.  An entry is ``header length, header, the client's batch as it came, frames``: what
+clients send is not encoded a second time.  One entry therefore holds many calls, and a :class:`Position` names one.
 
-A segment that is read alone makes sense but for tasks of earlier ones: it begins with the clients and functions that
-were there.  Frames of more than ``LARGE`` bytes together lie in a file of their own, which may be missing or short when
-the process was killed while it was written: the entry then counts as if it were not there.
+Each segment begins with the clients and functions that are known, so that it can be read without earlier ones.  Frames
+of more than ``LARGE`` bytes together are in a file of their own.  That file may be missing or short, if the process was
+killed while it wrote the file: a reader skips the entry then.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from parslab.wire import framed
 from parslab.wire.messages.base import DefineFunction, PackedValue
 from parslab.wire.messages.base import TaskValue as ValueMessage
 from parslab.wire.messages.client import ClientMessage, ReleaseTasks, SubmitTask, TaskResolved
+from parslab.wire.run_files import EVENT_LOG
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -31,15 +32,16 @@ if TYPE_CHECKING:
 __all__ = [
     "LARGE",
     "BatchEnd",
-    "BatchTaken",
+    "BatchReceived",
     "CallItem",
-    "CallsTaken",
+    "CallsTakenOver",
     "ClientGone",
     "ClientJoined",
     "DamageItem",
     "EndItem",
     "FunctionItem",
-    "KnownResults",
+    "FunctionKnown",
+    "LargeValue",
     "LingerSet",
     "LogItem",
     "LogRecord",
@@ -48,33 +50,32 @@ __all__ = [
     "Position",
     "ReleaseItem",
     "ReopenedTasks",
-    "ResultsGiven",
     "RunClosed",
     "RunOpened",
     "entries",
     "entry_at",
-    "folder_of",
     "head_of",
     "items_at",
+    "log_folder",
     "segments",
     "value_at",
 ]
 
 LARGE = 1 << 20
-"""Bytes of frames from which they get a file of their own, written by a thread."""
+"""Frames of more bytes than this get a file of their own, which a thread writes."""
 
 _LENGTH = struct.Struct("<I")
 
 
 class LogRecord(msgspec.Struct, array_like=True, gc=False):
-    """What an entry begins with."""
+    """The header of an entry."""
 
 
-# ----- headers of entries, as they lie on the disk
+# ----- headers of entries, as they are on the disk
 
 
 class RunOpened(LogRecord, tag=0):
-    """First entry of a segment; ``since`` says when the process began that writes it."""
+    """The first entry of a segment; ``since`` is when the process that writes it began."""
 
     run: str
     package: str
@@ -84,7 +85,7 @@ class RunOpened(LogRecord, tag=0):
 
 
 class ClientJoined(LogRecord, tag=1):
-    """A client has come, or is there when a segment begins."""
+    """A client has attached, or is attached when a segment begins."""
 
     client: int
     notebook: str
@@ -94,28 +95,28 @@ class ClientJoined(LogRecord, tag=1):
 
 
 class ClientGone(LogRecord, tag=2):
-    """A client is gone for good: nobody asks for its tasks any more."""
+    """A client is gone for good: no other client can ask for its tasks."""
 
     client: int
 
 
-class BatchTaken(LogRecord, tag=3):
-    """A batch of a client, the ``batch``-th (from 1), which follows as it came, then its frames."""
+class BatchReceived(LogRecord, tag=3):
+    """The ``batch``-th batch of a client (from 1).  The batch follows as it came, then its frames."""
 
     client: int
     batch: int
-    fns: dict[int, int]
-    """The run's numbers of the functions that the batch names by the client's."""
+    functions: dict[int, int]
+    """The run's number of each function that the batch names by the client's number."""
     lengths: tuple[int, ...] = ()
     file: str = ""
 
 
 class TasksEnded(LogRecord, tag=4):
-    """Tasks have ended: a list of ``TaskResolved`` follows."""
+    """Tasks have ended.  A list of ``TaskResolved`` follows."""
 
 
-class ResultsGiven(LogRecord, tag=5):
-    """The value of a task whose end comes next, because it is too large for ``TaskResolved``; its frames follow."""
+class LargeValue(LogRecord, tag=5):
+    """A result that is too large for the ``TaskResolved`` that comes later.  Its frames follow."""
 
     task: int
     packed: PackedValue
@@ -124,15 +125,20 @@ class ResultsGiven(LogRecord, tag=5):
 
 
 class TasksMoved(LogRecord, tag=6):
-    """Numbers of 8 bytes follow: a task that was given to a worker, or ``~task`` for one that came back not begun.
+    """Tasks were sent to workers or returned by them.
 
-    ``attempts`` are those that are not a task's first."""
+    Numbers of 8 bytes follow: ``task`` was sent to a worker, ``~task`` was returned before it began.  ``attempts`` are
+    the pairs (task, attempt) of attempts that are not a task's first.
+    """
 
     attempts: tuple[tuple[int, int], ...] = ()
 
 
-class KnownResults(LogRecord, tag=7):
-    """A function that is known when a segment begins: by these (client, number) pairs; its pickle follows."""
+class FunctionKnown(LogRecord, tag=7):
+    """A function that is known when a segment begins.  Its pickle follows.
+
+    ``holders`` are pairs (client, the client's number of the function).
+    """
 
     fn: int
     digest: bytes
@@ -143,21 +149,21 @@ class KnownResults(LogRecord, tag=7):
 
 
 class ReopenedTasks(LogRecord, tag=8):
-    """These tasks had ended and run again, those of ``mended`` with another function of the run."""
+    """Ended tasks run again, those of ``changed`` (task, function) with another function of the run."""
 
     tasks: list[int]
-    mended: tuple[tuple[int, int], ...] = ()
+    changed: tuple[tuple[int, int], ...] = ()
 
 
-class CallsTaken(LogRecord, tag=10):
-    """A client took tasks of an earlier one over, for calls of its own: (number of its call, task)."""
+class CallsTakenOver(LogRecord, tag=10):
+    """A client took over tasks of an earlier client for its own calls: pairs (number of its call, task)."""
 
     client: int
     tasks: list[tuple[int, int]]
 
 
 class LingerSet(LogRecord, tag=11):
-    """So many seconds the run outlives its last client, from now on."""
+    """From now on the run outlives its last client by so many seconds."""
 
     seconds: float
 
@@ -172,13 +178,13 @@ _HEADS = (
     RunOpened
     | ClientJoined
     | ClientGone
-    | BatchTaken
+    | BatchReceived
     | TasksEnded
-    | ResultsGiven
+    | LargeValue
     | TasksMoved
-    | KnownResults
+    | FunctionKnown
     | ReopenedTasks
-    | CallsTaken
+    | CallsTakenOver
     | LingerSet
     | RunClosed
 )
@@ -192,7 +198,7 @@ _encoder = msgspec.msgpack.Encoder()
 
 
 class Position(NamedTuple):
-    """Where an item lies: the number of the segment, the entry's offset, and its place in the entry."""
+    """The place of an item: the number of the segment, the offset of the entry, and the index in the entry."""
 
     segment: int
     offset: int
@@ -217,32 +223,35 @@ class CallItem(NamedTuple):
 
 
 class EndItem(NamedTuple):
-    """How a task ended; ``value`` is what a worker gave (None: see ``place``, it failed, or its value lies at its
-    client)."""
+    """How a task ended.
+
+    ``value`` is what a worker returned.  It is None if the task failed, if its client has the value, or if the value is
+    at ``place``.
+    """
 
     task: int
     resolved: TaskResolved
     value: StoredValue | None
     place: Position | None
-    """Where a value lies that is too large to be here; :func:`value_at` reads it."""
+    """The place of a value that is too large to be here; :func:`value_at` reads it."""
 
 
 class MoveItem(NamedTuple):
-    """Tasks were given to workers, or came back (``~task``)."""
+    """Tasks were sent to workers, or returned by them (``~task``)."""
 
     tasks: list[int]
     attempts: dict[int, int]
 
 
 class ReleaseItem(NamedTuple):
-    """Nobody at this client can ask for these tasks any more."""
+    """The futures of these tasks are gone at their client."""
 
     client: int
     tasks: list[int]
 
 
 class MessageItem(NamedTuple):
-    """Anything else that a client said, with its frames."""
+    """Any other message of a client, with its frames."""
 
     client: int
     message: ClientMessage
@@ -250,14 +259,14 @@ class MessageItem(NamedTuple):
 
 
 class BatchEnd(NamedTuple):
-    """All of the client's ``batch``-th batch has been told."""
+    """The end of the ``batch``-th batch of a client."""
 
     client: int
     batch: int
 
 
 class DamageItem(NamedTuple):
-    """Bytes that are no entry, or an entry whose file is missing (``client`` and ``batch`` say whose)."""
+    """Bytes that are no entry, or an entry whose file is missing (a batch of ``client``)."""
 
     length: int
     what: str
@@ -275,7 +284,7 @@ LogItem: TypeAlias = (
     | MoveItem
     | ReleaseItem
     | ReopenedTasks
-    | CallsTaken
+    | CallsTakenOver
     | LingerSet
     | MessageItem
     | BatchEnd
@@ -284,31 +293,31 @@ LogItem: TypeAlias = (
 )
 
 
-def folder_of(run_dir: str | Path) -> Path:
-    """Where the record of a run lies."""
-    return Path(run_dir) / "record"
+def log_folder(run_dir: str | Path) -> Path:
+    """Return the folder of a run's event log."""
+    return Path(run_dir) / EVENT_LOG
 
 
 def segments(folder: Path) -> list[tuple[int, Path]]:
-    """The segments of a record, oldest first."""
+    """Return the segments of an event log, oldest first."""
     return sorted((int(path.stem), path) for path in folder.glob("*.log") if path.stem.isdigit())
 
 
 def head_of(header: LogRecord) -> bytes:
-    """The beginning of an entry's payload."""
+    """Encode the header of an entry."""
     encoded = _encoder.encode(header)
     return _LENGTH.pack(len(encoded)) + encoded
 
 
 def entries(folder: Path, since: Position | None = None) -> Iterator[tuple[Position, LogItem]]:
-    """Everything that is in the record now, in order.
+    """Yield everything that is in the event log now, in order.
 
     Parameters
     ----------
     folder
-        Of the record.
+        Of the event log.
     since
-        Where to begin: a position that was given before, or None for the beginning.
+        Where to begin: a position that was yielded before, or None for the beginning.
 
     Raises
     ------
@@ -330,25 +339,25 @@ def entries(folder: Path, since: Position | None = None) -> Iterator[tuple[Posit
 
 
 def entry_at(folder: Path, position: Position) -> LogItem | None:
-    """One item of the record again; None when it is not there any more, or was damaged meanwhile."""
+    """Read one item again; None if it is not there any more, or was damaged meanwhile."""
     items = items_at(folder, position)
     return items[position.item] if position.item < len(items) else None
 
 
 def items_at(folder: Path, position: Position) -> list[LogItem]:
-    """All items of the entry at a position; none when it is not there any more, or was damaged meanwhile."""
+    """Read all items of one entry; none if it is not there any more, or was damaged meanwhile."""
     payload = _payload_at(folder, position)
     return [] if payload is None else list(_items(folder, payload, position, {}))
 
 
 def value_at(folder: Path, place: Position) -> StoredValue | None:
-    """The value that lies at ``Ended.place``; None when it is not there any more, or is not whole."""
+    """Read the value at ``EndItem.place``; None if it is not there any more, or incomplete."""
     payload = _payload_at(folder, place)
     if payload is None:
         return None
     try:
         header, rest = _split(payload)
-        if isinstance(header, ResultsGiven):
+        if isinstance(header, LargeValue):
             return _unpacked(header.packed, _frames(folder, header, rest), [0])
     except (_Missing, *_UNREADABLE):
         pass
@@ -366,7 +375,7 @@ def _payload_at(folder: Path, position: Position) -> bytes | None:
 
 
 class _Missing(Exception):
-    """The file of an entry is not there, or not whole."""
+    """The file of an entry is missing or incomplete."""
 
 
 _UNREADABLE = (msgspec.MsgspecError, struct.error, LookupError, TypeError, ValueError)
@@ -380,38 +389,51 @@ def _split(payload: bytes) -> tuple[_HEADS, memoryview]:
 
 
 def _items(folder: Path, payload: bytes, at: Position, places: dict[int, Position]) -> Iterator[LogItem]:
-    """What an entry says; ``places`` tells where the values of tasks lie whose end comes next."""
+    """Decode an entry; ``places`` keeps the places of large values until their tasks' ends are read."""
     header: Any = None
     try:
         header, rest = _split(payload)
-        if isinstance(header, BatchTaken):
-            yield from _taken(folder, header, rest)
-        elif isinstance(header, TasksEnded):
-            for resolved in _ends.decode(rest):
-                value = StoredValue(resolved.inline, []) if resolved.inline else None
-                yield EndItem(resolved.task, resolved, value, places.pop(resolved.task, None))
-        elif isinstance(header, ResultsGiven):
-            _check(folder, header)
-            places[header.task] = at
-        elif isinstance(header, TasksMoved):
-            yield MoveItem(list(rest.cast("q")), dict(header.attempts))
-        elif isinstance(header, KnownResults):
-            for client, number in header.holders or ((-1, -1),):
-                code = DefineFunction(number, header.digest, header.name, 1, header.fingerprint, header.parts)
-                yield FunctionItem(client, header.fn, code, bytes(rest))
-        else:
-            yield header
+        match header:
+            case BatchReceived():
+                yield from _batch_items(folder, header, rest)
+            case TasksEnded():
+                for resolved in _ends.decode(rest):
+                    value = StoredValue(resolved.inline, []) if resolved.inline else None
+                    yield EndItem(resolved.task, resolved, value, places.pop(resolved.task, None))
+            case LargeValue():
+                _check(folder, header)
+                places[header.task] = at
+            case TasksMoved():
+                yield MoveItem(list(rest.cast("q")), dict(header.attempts))
+            case FunctionKnown():
+                yield from _function_items(header, bytes(rest))
+            case _:
+                yield header
     except _Missing as missing:
-        taken = isinstance(header, BatchTaken)
-        yield DamageItem(0, str(missing), header.client if taken else -1, header.batch if taken else 0)
+        client, batch = (header.client, header.batch) if isinstance(header, BatchReceived) else (-1, 0)
+        yield DamageItem(0, str(missing), client, batch)
     except _UNREADABLE as error:
         yield DamageItem(len(payload), f"an entry that is not understood ({error})")
 
 
-def _taken(folder: Path, header: BatchTaken, rest: memoryview) -> Iterator[LogItem]:
+def _function_items(header: FunctionKnown, payload: bytes) -> Iterator[FunctionItem]:
+    """One item for each client that holds the function, or one for a function that no client holds."""
+    for client, number in header.holders or ((-1, -1),):
+        code = DefineFunction(
+            fn=number,
+            digest=header.digest,
+            name=header.name,
+            frames=1,
+            fingerprint=header.fingerprint,
+            parts=header.parts,
+        )
+        yield FunctionItem(client, header.fn, code, payload)
+
+
+def _batch_items(folder: Path, header: BatchReceived, rest: memoryview) -> Iterator[LogItem]:
     frames = _frames(folder, header, rest)
     raw = rest if header.file else rest[: rest.nbytes - sum(header.lengths)]
-    client, fns, at = header.client, header.fns, 0
+    client, functions, at = header.client, header.functions, 0
     messages: list[Any] = _batch.decode(raw)
     for message in messages:
         kind = type(message)
@@ -419,10 +441,10 @@ def _taken(folder: Path, header: BatchTaken, rest: memoryview) -> Iterator[LogIt
             own: list[Buffer] = frames[at : at + message.frames] if message.frames else []
             at += message.frames
             if message.fn >= 0:
-                message.fn = fns[message.fn]
+                message.fn = functions[message.fn]
             yield CallItem(client, message, own)
         elif kind is DefineFunction:
-            yield FunctionItem(client, fns[message.fn], message, frames[at])
+            yield FunctionItem(client, functions[message.fn], message, frames[at])
             at += 1
         elif kind is ReleaseTasks:
             yield ReleaseItem(client, message.tasks)
@@ -433,8 +455,8 @@ def _taken(folder: Path, header: BatchTaken, rest: memoryview) -> Iterator[LogIt
     yield BatchEnd(client, header.batch)
 
 
-def _frames(folder: Path, header: BatchTaken | ResultsGiven, rest: memoryview) -> list[Buffer]:
-    """The frames of an entry, from its end or from a file of its own."""
+def _frames(folder: Path, header: BatchReceived | LargeValue, rest: memoryview) -> list[Buffer]:
+    """Return the frames of an entry, from its end or from a file of their own."""
     if not header.lengths:
         return []
     if header.file:
@@ -451,8 +473,8 @@ def _frames(folder: Path, header: BatchTaken | ResultsGiven, rest: memoryview) -
     return frames
 
 
-def _check(folder: Path, header: BatchTaken | ResultsGiven) -> Path:
-    """The file of an entry, when it is whole."""
+def _check(folder: Path, header: BatchReceived | LargeValue) -> Path:
+    """Return the file of an entry; raise :class:`_Missing` if it is not complete."""
     path = folder / "values" / Path(header.file).name
     if header.file:
         try:
@@ -460,12 +482,12 @@ def _check(folder: Path, header: BatchTaken | ResultsGiven) -> Path:
         except OSError as error:
             raise _Missing(f"{path} cannot be read ({error.strerror or error})") from error
         if size != sum(header.lengths):
-            raise _Missing(f"{path} is not whole")
+            raise _Missing(f"{path} is incomplete")
     return path
 
 
 def _unpacked(packed: PackedValue, frames: list[Buffer], at: list[int]) -> StoredValue:
-    """A value from what :meth:`StoredValue.packed` made of it."""
+    """Rebuild a value from what :meth:`StoredValue.packed` made of it."""
     if packed.parts is not None:
         return joined([_unpacked(part, frames, at) for part in packed.parts])
     begin = at[0]

@@ -1,8 +1,8 @@
-"""Writes the record of a run [shell]: once per round of the loop, before anybody is told what it says.
+"""Writes the event log of a run [shell]: once per round of the loop, before clients get the results in it.
 
-Owned by the kernel, called in the loop's thread; a thread of its own writes the files of large frames, so that the
-loop does not wait for the disk.  What cannot be written is said once: the run then goes on without a record.  Old
-segments go when the record has grown over ``LIMIT`` and no task of theirs is asked for any more.
+Owned by the DataFlowKernel, called in the loop's thread.  A thread of its own writes the files of large frames, so that
+the loop does not wait for the disk.  If the log cannot be written, the user is warned once, and the run goes on without
+a log.  When the log has grown over ``LIMIT``, old segments are deleted of which no client can ask for a task.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ import msgspec
 
 from parslab.dataflow.persistence.log_format import (
     LARGE,
-    BatchTaken,
-    CallsTaken,
+    BatchReceived,
+    CallsTakenOver,
     ClientJoined,
-    KnownResults,
+    FunctionKnown,
+    LargeValue,
     LogRecord,
     ReopenedTasks,
-    ResultsGiven,
     RunOpened,
     TasksEnded,
     TasksMoved,
@@ -48,69 +48,72 @@ __all__ = ["LIMIT", "SEGMENT", "LogOwner", "LogWriter"]
 log = logging.getLogger(__name__)
 
 SEGMENT = 64 << 20
-"""Bytes from which a new segment is begun."""
+"""Bytes after which a new segment begins."""
 LIMIT = 2 << 30
-"""Bytes that a record may have before what nobody needs is deleted."""
+"""Bytes after which old segments that are not needed are deleted."""
 
-_TOGETHER = 256
-"""Ends of tasks in one entry, so that damage costs few of them."""
+_ENDS_PER_ENTRY = 256
+"""Few enough that a damaged entry costs little."""
 _DELAY = 0.002
-"""Seconds after which what was noted is written when the loop turns."""
-_LATEST = 0.01
-"""Seconds after which the loop turns for that: waking it sooner makes round trips slower."""
-_MANY = 32
-"""Batches of clients that may."""
+"""Seconds after which a round of the loop writes what was noted."""
+_WAKE_AFTER = 0.01
+"""Seconds after which the loop wakes in order to write: waking it sooner makes round trips slower."""
+_MAX_WAITING = 32
+"""Entries that may wait; with more of them the next round writes at once."""
 _NEVER = 1e12
-_EVERYTHING = 1 << 62
-"""More batches than any client sends: it need not keep any."""
-_UNFINISHED = "incomplete"
-"""The file that says that a record was given up."""
+_ALL_BATCHES = 1 << 62
+"""More batches than any client sends: a client need not keep any."""
+_INCOMPLETE = "incomplete"
+"""The file that marks a log that was given up."""
 
 
 class LogOwner(Protocol):
-    """What a recorder needs of the kernel."""
+    """What a writer asks of the DataFlowKernel."""
 
     def call_soon(self, call: Callable[[], None]) -> None:
         """Run ``call`` in the loop's thread soon; safe from any thread."""
 
     def warn(self, text: str) -> None:
-        """Tell the user."""
+        """Show the user a warning."""
 
-    def present(self) -> Iterable[tuple[ClientJoined | KnownResults, Buffer]]:
-        """The clients and functions that are there, for the beginning of a segment."""
+    def present(self) -> Iterable[tuple[ClientJoined | FunctionKnown, Buffer]]:
+        """Return the attached clients and the known functions, with which a segment begins."""
 
     def functions_of(self, tasks: Iterable[int]) -> tuple[tuple[int, int], ...]:
         """Return the function of each of these tasks."""
 
     def newest(self) -> dict[int, int]:
-        """The newest task of each range of numbers."""
+        """Return the newest task of each client's range of numbers."""
 
     def needed(self, newest: dict[int, int]) -> bool:
-        """Whether a task that is none of the newer ones can still be asked for."""
+        """Whether a client can still ask for one of these tasks or an older one."""
 
 
 class LogWriter:
-    """The record of one run.
+    """The event log of one run.
 
     Parameters
     ----------
     folder
-        Where its files go; made when it is not there.
+        The folder of its files; it need not exist.
     opened
-        What each segment begins with.
+        The first entry of each segment.
     owner
-        The kernel.
+        The DataFlowKernel.
 
     Attributes
     ----------
     moves
-        Tasks that were given to workers since the last write (``~task``: came back not begun); the ledger appends.
+        Tasks that were sent to workers since the last write (``~task``: returned before they began).
+        ``worker_events`` appends to it.
     attempts
-        The numbers of attempts among them that are not the first.
+        Pairs (task, attempt) of the attempts among them that are not the first.
     acked
-        How many batches of each client are safe.
+        How many batches of each client are on the disk.
     broken
-        Nothing is written any more.
+        The log was given up.
+    deadline
+        When to write what has been noted.
     """
 
     def __init__(self, folder: Path, opened: RunOpened, owner: LogOwner) -> None:
@@ -123,7 +126,7 @@ class LogWriter:
         self._owner = owner
         self._batches: dict[int, int] = {}
         self._unsafe: dict[int, set[int]] = {}
-        """By client: the batches whose files are still being written."""
+        """By client: the batches whose files the thread still writes."""
         self._noted: list[tuple[LogRecord, tuple[Buffer, ...]]] = []
         self._ends: list[TaskResolved] = []
         self._large: list[tuple[int, StoredValue]] = []
@@ -133,13 +136,12 @@ class LogWriter:
         self._number = 0
         self._sizes: dict[int, int] = {}
         self._bounds: dict[int, dict[int, int]] = {}
-        """By segment: the newest tasks when the next one was begun."""
+        """By segment: the newest tasks when the next segment began."""
         self._files = 0
-        self._letters: SimpleQueue[tuple[str, list[Buffer], int, int] | None] = SimpleQueue()
+        self._jobs: SimpleQueue[tuple[str, list[Buffer], int, int] | None] = SimpleQueue()
         self._writer: threading.Thread | None = None
-        self._told = False
+        self._warned = False
         self.deadline = _NEVER
-        """When to write what has been noted."""
 
     def open(self, batches: Mapping[int, int] | None = None) -> None:
         """Begin a new segment, because one of an earlier process is never continued.
@@ -166,45 +168,45 @@ class LogWriter:
             self._give_up(error)
 
     def safe(self, client: int) -> int:
-        """How many batches this client need not keep any more."""
-        return _EVERYTHING if self.broken else self.acked.get(client, 0)
+        """Return how many batches a client need not keep any more."""
+        return _ALL_BATCHES if self.broken else self.acked.get(client, 0)
 
-    # ----- what happens (loop's thread; only noted)
+    # ----- noting what happens
 
     @property
     def waiting(self) -> bool:
-        """Whether anything has been noted and not written."""
+        """Whether anything was noted that is not written."""
         return bool(self._noted or self.moves or self._ends)
 
     def due(self, now: float) -> bool:
-        """Whether to write now: not after every short task, which would cost it a tenth."""
+        """Whether to write now; writing after every short task would cost a tenth of its round trip."""
         if not (self._noted or self.moves or self._ends):
             return False
         if self.deadline == _NEVER:
             self.deadline = now + _DELAY
-        return now >= self.deadline or len(self._noted) >= _MANY
+        return now >= self.deadline or len(self._noted) >= _MAX_WAITING
 
     @property
     def latest(self) -> float:
-        """When to wake the loop, so that what was noted is written."""
-        return self.deadline + (_LATEST - _DELAY)
+        """When the loop has to wake in order to write."""
+        return self.deadline + (_WAKE_AFTER - _DELAY)
 
     def note(self, header: LogRecord, *rest: Buffer) -> None:
         """Note an entry."""
         if not self.broken:
             self._noted.append((header, rest))
 
-    def taken(self, client: int, raw: Buffer, fns: dict[int, int], frames: Sequence[Buffer]) -> None:
-        """Note a batch of a client, as it came."""
+    def batch_received(self, client: int, raw: Buffer, functions: dict[int, int], frames: Sequence[Buffer]) -> None:
+        """Note a batch of a client as it came; ``functions`` are the run's numbers of those that it names."""
         if not self.broken:
             number = self._batches[client] = self._batches.get(client, 0) + 1
-            self._noted.append((BatchTaken(client, number, fns), (raw, *frames)))
+            self._noted.append((BatchReceived(client, number, functions), (raw, *frames)))
 
     def _note_lines(self) -> None:
-        """Encode what was noted: not before workers have got what is for them."""
+        """Encode what was noted; this waits until the workers have got their tasks."""
         noted, self._noted = self._noted, []
         for header, rest in noted:
-            if type(header) is BatchTaken and len(rest) > 1:
+            if type(header) is BatchReceived and len(rest) > 1:
                 header.lengths, header.file = self._place(rest[1:], header.client, header.batch)
                 if header.file:
                     rest = rest[:1]
@@ -214,7 +216,7 @@ class LogWriter:
         self._lines.append(encode(header, *rest))
 
     def _place(self, frames: Sequence[Buffer], client: int = -1, batch: int = 0) -> tuple[tuple[int, ...], str]:
-        """The lengths of frames, and the file that they go to when they are large."""
+        """Return the lengths of frames, and the name of the file that gets them if they are large."""
         lengths = tuple([memoryview(frame).nbytes for frame in frames])
         if sum(lengths) <= LARGE:
             return lengths, ""
@@ -224,34 +226,36 @@ class LogWriter:
         if batch:
             self._unsafe.setdefault(client, set()).add(batch)
         if self._writer is None:
-            self._writer = threading.Thread(target=self._write_files, name="parslab-record", daemon=True)
+            self._writer = threading.Thread(target=self._write_files, name="parslab-event-log", daemon=True)
             self._writer.start()
-        self._letters.put((file, list(frames), client, batch))
+        self._jobs.put((file, list(frames), client, batch))
         return lengths, file
 
     # ----- writing
 
-    def ended(self, replies: Sequence[tuple[int, Any, list[Buffer]]], large: Sequence[tuple[int, StoredValue]]) -> None:
-        """Note how tasks ended.
+    def note_replies(
+        self, replies: Sequence[tuple[int, Any, list[Buffer]]], large: Sequence[tuple[int, StoredValue]]
+    ) -> None:
+        """Note what the replies say that are about to be sent to clients.
 
         Parameters
         ----------
         replies
-            What is about to be sent to clients.
+            Each with the number of its client and its frames.
         large
-            The values of ended tasks that are too large to be in the replies.
+            The results that are too large to be in the replies.
         """
         if self.broken:
             return
         self._large += large
         for client, message, _ in replies:
             kind = type(message)
-            if kind is TaskResolved:
+            if kind is TaskResolved:  # first and by identity, because nearly all replies are this one
                 self._ends.append(message)
             elif kind is CallsMatched:
-                self._noted.append((CallsTaken(client, message.tasks), ()))
+                self._noted.append((CallsTakenOver(client, message.tasks), ()))
             elif kind is ReopenedMessage:
-                self.write()  # how they had ended comes before
+                self.write()  # first how the tasks had ended, then that they run again
                 self._noted.append((ReopenedTasks(message.tasks, self._owner.functions_of(message.tasks)), ()))
 
     def write(self) -> None:
@@ -273,12 +277,12 @@ class LogWriter:
             frames: list[Buffer] = []
             packed = value.packed(frames)
             lengths, file = self._place(frames)
-            self._line(head_of(ResultsGiven(task, packed, lengths, file)), () if file else frames)
+            self._line(head_of(LargeValue(task, packed, lengths, file)), () if file else frames)
         self._large.clear()
         if self._ends:
             ends, self._ends = self._ends, []
-            for at in range(0, len(ends), _TOGETHER):
-                self._line(_ENDS, (self._encode(ends[at : at + _TOGETHER]),))
+            for at in range(0, len(ends), _ENDS_PER_ENTRY):
+                self._line(_ENDS, (self._encode(ends[at : at + _ENDS_PER_ENTRY]),))
         if self._lines:
             self._append()
             self._settle()
@@ -296,7 +300,7 @@ class LogWriter:
             self._give_up(error)
 
     def _settle(self) -> None:
-        """What was taken is safe now, but for files that are still being written."""
+        """Count the batches as safe that are on the disk with all their files."""
         for client, number in self._batches.items():
             unsafe = self._unsafe.get(client)
             self.acked[client] = min(unsafe) - 1 if unsafe else number
@@ -313,7 +317,7 @@ class LogWriter:
         self._file.append(lines)
 
     def _trim(self) -> None:
-        """Delete the oldest segments that nobody needs, while there is too much."""
+        """Delete the oldest segments that are not needed, while the log is too large."""
         while sum(self._sizes.values()) > LIMIT:
             oldest = min(self._sizes)
             if oldest == self._number or self._owner.needed(self._bounds.get(oldest, {})):
@@ -324,11 +328,11 @@ class LogWriter:
                 for path in (self.folder / "values").glob(f"{oldest:06d}-*"):
                     path.unlink()
                 (self.folder / f"{oldest:06d}.log").unlink()
-            if not self._told:
-                self._told = True
+            if not self._warned:
+                self._warned = True
                 self._owner.warn(
-                    f"The record of this run has grown over {LIMIT >> 30} GB: its oldest results, whose futures are "
-                    "gone, are deleted from it; after a restart of the kernel those calls would run again."
+                    f"The event log of this run has grown over {LIMIT >> 30} GB: its oldest results, whose futures "
+                    "are gone, are deleted; after a restart of the kernel those calls would run again."
                 )
 
     def _give_up(self, error: Exception) -> None:
@@ -336,13 +340,14 @@ class LogWriter:
             return
         self.broken = True
         why = getattr(error, "strerror", None) or error
-        log.warning("the record is given up: %s", error)
+        log.warning("the event log is given up: %s", error)
         self._clear()
         with contextlib.suppress(OSError):
-            (self.folder / _UNFINISHED).touch()
+            (self.folder / _INCOMPLETE).touch()
         self._owner.warn(
-            f"The record of this run in {self.folder} cannot be written ({why}): the run goes on without one, so its "
-            "results would be lost with its DataFlowKernel process, and after a restart of the kernel calls run again."
+            f"The event log of this run in {self.folder} cannot be written ({why}): the run goes on without one, so "
+            "its results would be lost with its DataFlowKernel process, and after a restart of the kernel calls run "
+            "again."
         )
 
     def _clear(self) -> None:
@@ -353,21 +358,21 @@ class LogWriter:
         """Write what is left."""
         self.write()
         if self._writer is not None:
-            self._letters.put(None)
+            self._jobs.put(None)
             self._writer.join(5.0)
         if self._file is not None:
             self._file.close()
 
-    # ----- files of large frames (the writer's thread)
+    # ----- files of large frames (in the thread)
 
     def _write_files(self) -> None:
-        while self._write_file(self._letters.get()):
+        while self._write_file(self._jobs.get()):
             pass
 
-    def _write_file(self, letter: tuple[str, list[Buffer], int, int] | None) -> bool:
-        if letter is None:
+    def _write_file(self, job: tuple[str, list[Buffer], int, int] | None) -> bool:
+        if job is None:
             return False
-        name, frames, client, batch = letter
+        name, frames, client, batch = job
         flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
         try:
             with open(os.open(self.folder / "values" / name, flags, 0o600), "wb", 0) as file:

@@ -1,9 +1,12 @@
-"""What the record of a lost DataFlowKernel says, as the task table of the next one needs it [core].
+"""Restores the task table of a lost DataFlowKernel from its event log [core].
 
-:class:`Replay` takes the items of the record in their order and keeps only what somebody can still ask for;
-:func:`restore` puts that into an empty table.  Tasks that had ended keep their results, those that waited wait on,
-and exactly those that a worker had are run again, as another attempt.  What ran in a client goes on there: it is told
-when it comes back (:func:`Replay.clients` says who was there).
+:class:`Replay` reads the items of the log in their order, and keeps only the tasks that a client can still ask for.
+:func:`restore` puts those into an empty table:
+
+- tasks that had ended keep their results;
+- tasks that waited wait on;
+- tasks that a worker had run again, as another attempt;
+- tasks that ran in a client go on there, when the client has returned.
 
 Invariant: a task is kept while it is unfinished, or not released, or needed by an unfinished one.
 """
@@ -17,7 +20,7 @@ from parslab.dataflow.graph.values import StoredValue, joined
 from parslab.dataflow.persistence.log_format import (
     BatchEnd,
     CallItem,
-    CallsTaken,
+    CallsTakenOver,
     ClientGone,
     ClientJoined,
     DamageItem,
@@ -48,16 +51,33 @@ if TYPE_CHECKING:
     from parslab.wire.messages.client import SubmitTask, TaskResolved
     from parslab.wire.stream import Buffer
 
-__all__ = ["Replay", "ReplayedTasks", "restore"]
+__all__ = ["Replay", "ReplayedTask", "restore"]
 
-_LOST = "it was called, but what it needs lay in a damaged part of the run's record: call it again"
+_INPUT_LOST = "it was called, but an input of it was in a damaged part of the run's event log: call it again"
 
 
-class ReplayedTasks:
-    """What the record says of one task."""
+class ReplayedTask:
+    """One task, as the event log describes it.
+
+    Attributes
+    ----------
+    position
+        The place of the call in the log.
+    resolved, value, place
+        How the task ended, its value, and the place of a value that is not in memory.
+    sent
+        A worker had the task.
+    alias
+        Another number of the task: that of a later call which took the task over.
+    users
+        How many unfinished tasks need this one.
+    inner
+        The tasks that the body of a join returned; ``many`` says whether it returned a list.
+    reopened
+        The task ran again after it had ended: its arguments must be read from the log again.
+    """
 
     __slots__ = (
-        "again",
         "alias",
         "app",
         "attempt",
@@ -70,6 +90,7 @@ class ReplayedTasks:
         "place",
         "position",
         "released",
+        "reopened",
         "resolved",
         "sent",
         "submit",
@@ -78,159 +99,156 @@ class ReplayedTasks:
         "value",
     )
 
-    def __init__(self, position: Position, called: CallItem, app: str) -> None:
-        self.task = called.submit.task
+    def __init__(self, position: Position, call: CallItem, app: str) -> None:
+        self.task = call.submit.task
         self.position = position
-        self.client = called.client
-        self.submit: SubmitTask = called.submit
-        self.frames: list[Buffer] = called.frames
+        self.client = call.client
+        self.submit: SubmitTask = call.submit
+        self.frames: list[Buffer] = call.frames
         self.app = app
         self.resolved: TaskResolved | None = None
         self.value: StoredValue | None = None
         self.place: Position | None = None
         self.released = False
         self.sent = False
-        """A worker had it."""
         self.attempt = 0
         self.alias = 0
-        self.needs: list[ReplayedTasks] = []
+        self.needs: list[ReplayedTask] = []
         self.users = 0
-        """Unfinished tasks that need it."""
-        self.inner: list[ReplayedTasks] | None = None
-        """What the body of a join returned."""
+        self.inner: list[ReplayedTask] | None = None
         self.many = False
         self.followers: set[int] = set()
-        self.again = False
-        """It was reopened: its arguments have to be read again."""
+        self.reopened = False
 
 
 class Replay:
-    """The state of a run, made from its record.
+    """The state of a run, read from its event log.
 
     Attributes
     ----------
     tasks
-        All that somebody can still ask for, by number, in the order of their calls.
+        All that a client can still ask for, by number, in the order of their calls.
     clients
-        Those that had come, by number; ``gone`` are those that nobody waits for.
+        Those that had attached, by number; ``gone`` are those that cannot return.
     batches
-        How many batches of each client the record has.
-    codes, fns
-        The functions by the run's numbers, and the run's numbers by the clients'.
+        How many batches of each client the log has.
+    codes, functions
+        The functions by the run's numbers, and the run's numbers by the clients' numbers.
     newest
-        The newest task of each range of numbers.
+        The newest task of each client's range of numbers.
     linger
-        What was said last about how long the run outlives its clients.
-    lives
-        DataFlowKernel processes that have written the record.
+        What a client has set; None if none has.
+    processes
+        How many DataFlowKernel processes have written the log.
     damaged
-        Stretches that cannot be read.
+        How many parts of the log could not be read.
     closed
-        Why the run ended in order; empty when it did not.
+        Why the run ended; empty if it did not end in order.
     over
-        Tasks that ended and that nobody can ask for: monitoring counts them still.
+        Tasks that ended and that no client can ask for: monitoring still counts them.
     """
 
     def __init__(self) -> None:
-        self.tasks: dict[int, ReplayedTasks] = {}
+        self.tasks: dict[int, ReplayedTask] = {}
         self.clients: dict[int, ClientJoined] = {}
         self.gone: set[int] = set()
         self.batches: dict[int, int] = {}
         self.codes: dict[int, tuple[DefineFunction, Buffer]] = {}
-        self.fns: dict[int, dict[int, int]] = {}
+        self.functions: dict[int, dict[int, int]] = {}
         self.newest: dict[int, int] = {}
         self.linger: float | None = None
-        self.lives = 0
+        self.processes = 0
         self.damaged = 0
         self.closed = ""
-        self.over: list[ReplayedTasks] = []
+        self.over: list[ReplayedTask] = []
         self._pids: set[int] = set()
         self._aliases: dict[int, int] = {}
         self._cut: set[int] = set()
-        """Clients of which a batch is missing: they send all that follow again."""
+        """Clients of which a batch is missing: they send all later batches again."""
         self._handlers: dict[type, Callable[[Position, Any], None]] = {
             CallItem: self._called,
             EndItem: self._ended,
             ReleaseItem: self._released,
-            FunctionItem: self._coded,
+            FunctionItem: self._function_defined,
             MoveItem: self._moved,
-            MessageItem: self._said,
+            MessageItem: self._message,
             BatchEnd: self._batch_end,
-            ClientJoined: self._joined,
-            ClientGone: self._left,
-            CallsTaken: self._took,
-            LingerSet: self._lingers,
-            ReopenedTasks: self._reopened,
-            RunOpened: self._opened,
-            RunClosed: self._closed,
+            ClientJoined: self._client_joined,
+            ClientGone: self._client_gone,
+            CallsTakenOver: self._calls_taken_over,
+            LingerSet: self._linger_set,
+            ReopenedTasks: self._tasks_reopened,
+            RunOpened: self._run_opened,
+            RunClosed: self._run_closed,
             DamageItem: self._damage,
         }
 
     def read(self, items: Iterable[tuple[Position, LogItem]]) -> None:
-        """Take what the record says, in order."""
+        """Read items of the log, in order."""
         handlers = self._handlers
         for position, item in items:
             handlers[type(item)](position, item)
 
-    def functions(self) -> int:
+    def function_count(self) -> int:
         """How many functions the run has had, those included that cannot be read."""
         named = [*self.codes, *(past.submit.fn for past in self.tasks.values())]
-        return max([*named, *(fn for fns in self.fns.values() for fn in fns.values()), -1]) + 1
+        return max([*named, *(fn for own in self.functions.values() for fn in own.values()), -1]) + 1
 
-    def find(self, task: int) -> ReplayedTasks | None:
-        """A task by any number that it had."""
+    def find(self, task: int) -> ReplayedTask | None:
+        """Return a task by any number that it had."""
         return self.tasks.get(self._aliases.get(task, task))
 
     # ----- items
 
-    def _called(self, position: Position, called: CallItem) -> None:
-        submit = called.submit
-        if called.client in self._cut or submit.task in self.tasks:
+    def _called(self, position: Position, call: CallItem) -> None:
+        submit = call.submit
+        if call.client in self._cut or submit.task in self.tasks:
             return
         code = self.codes.get(submit.fn)
-        past = ReplayedTasks(position, called, submit.name or (code[0].name if code is not None else "?"))
+        past = ReplayedTask(position, call, submit.name or (code[0].name if code is not None else "?"))
         self.tasks[past.task] = past
         self.newest[past.task >> 40] = max(past.task, self.newest.get(past.task >> 40, 0))
         if submit.follow:
-            past.followers.add(called.client)
+            past.followers.add(call.client)
         self._take_needs(past)
 
-    def _take_needs(self, past: ReplayedTasks) -> None:
+    def _take_needs(self, past: ReplayedTask) -> None:
         for dep in past.submit.deps:
             need = self.find(dep)
             if need is not None:
                 need.users += 1
                 past.needs.append(need)
 
-    def _ended(self, _: Position, ended: EndItem) -> None:
-        past = self.find(ended.task)
+    def _ended(self, _: Position, end: EndItem) -> None:
+        past = self.find(end.task)
         if past is None:
             return
-        resolved = ended.resolved
-        if resolved.size and ended.place is None and past.submit.kind == TaskKind.remote:
-            return  # its value was not written as a whole: it has to be made again
+        resolved = end.resolved
+        if resolved.size and end.place is None and past.submit.kind == TaskKind.remote:
+            return  # its value was not written completely: the task has to run again
         if past.resolved is None and resolved.failure is None:
-            past.submit.args, past.frames = b"", []  # one that failed may be tried again
+            past.submit.args, past.frames = b"", []  # a failed task keeps them: it may be retried
             self._drop_needs(past)
-        past.resolved, past.place = resolved, ended.place
-        if past.value is None or ended.value is not None:
-            past.value = ended.value
-        self._let_go(past)
+        past.resolved, past.place = resolved, end.place
+        if past.value is None or end.value is not None:
+            past.value = end.value
+        self._drop_if_unreachable(past)
 
-    def _released(self, _: Position, released: ReleaseItem) -> None:
-        for task in released.tasks:
+    def _released(self, _: Position, release: ReleaseItem) -> None:
+        for task in release.tasks:
             past = self.find(task)
             if past is not None:
                 past.released = True
-                self._let_go(past)
+                self._drop_if_unreachable(past)
 
-    def _drop_needs(self, past: ReplayedTasks) -> None:
+    def _drop_needs(self, past: ReplayedTask) -> None:
         needs, past.needs = [*past.needs, *(past.inner or ())], []
         for need in needs:
             need.users -= 1
-            self._let_go(need)
+            self._drop_if_unreachable(need)
 
-    def _let_go(self, past: ReplayedTasks) -> None:
+    def _drop_if_unreachable(self, past: ReplayedTask) -> None:
+        """Drop a task that ended, that no client can ask for, and that no unfinished task needs."""
         if past.released and past.resolved is not None and not past.users and past.task in self.tasks:
             del self.tasks[past.task]
             self.over.append(past)
@@ -238,10 +256,10 @@ class Replay:
             if past.resolved.failure is not None:
                 self._drop_needs(past)
 
-    def _coded(self, _: Position, coded: FunctionItem) -> None:
-        self.codes[coded.fn] = coded.code, coded.payload
-        if coded.client >= 0:
-            self.fns.setdefault(coded.client, {})[coded.code.fn] = coded.fn
+    def _function_defined(self, _: Position, function: FunctionItem) -> None:
+        self.codes[function.fn] = function.code, function.payload
+        if function.client >= 0:
+            self.functions.setdefault(function.client, {})[function.code.fn] = function.fn
 
     def _moved(self, _: Position, moved: MoveItem) -> None:
         for task in moved.tasks:
@@ -253,26 +271,31 @@ class Replay:
             if past is not None:
                 past.attempt = attempt
 
-    def _said(self, _: Position, said: MessageItem) -> None:
-        message = said.message
-        if isinstance(message, ForgetFunctions):
-            for fn in message.fns:
-                self.fns.get(said.client, {}).pop(fn, None)
-        elif isinstance(message, (FollowOutput, JoinBodyReturned, ValueMessage)):
-            past = self.find(message.task)
-            if past is None:
-                return
-            if isinstance(message, FollowOutput):
-                past.followers.add(said.client)
-            elif isinstance(message, JoinBodyReturned):
-                self._join(past, message)
-            else:
-                past.value = StoredValue(message.inline, said.frames)
+    def _message(self, _: Position, item: MessageItem) -> None:
+        message = item.message
+        match message:
+            case ForgetFunctions():
+                for fn in message.fns:
+                    self.functions.get(item.client, {}).pop(fn, None)
+            case FollowOutput() | JoinBodyReturned() | ValueMessage():
+                past = self.find(message.task)
+                if past is not None:
+                    self._task_message(past, item)
 
-    def _join(self, past: ReplayedTasks, message: JoinBodyReturned) -> None:
+    def _task_message(self, past: ReplayedTask, item: MessageItem) -> None:
+        message = item.message
+        match message:
+            case FollowOutput():
+                past.followers.add(item.client)
+            case JoinBodyReturned():
+                self._join(past, message)
+            case ValueMessage():
+                past.value = StoredValue(message.inline, item.frames)
+
+    def _join(self, past: ReplayedTask, message: JoinBodyReturned) -> None:
         found = [inner for task in message.tasks if (inner := self.find(task)) is not None]
         if past.resolved is not None or len(found) < len(message.tasks):
-            return  # in the second case its body is called again
+            return  # in the second case the body runs again
         for inner in past.inner or ():
             inner.users -= 1
         for inner in found:
@@ -283,64 +306,64 @@ class Replay:
         if end.client not in self._cut:
             self.batches[end.client] = max(end.batch, self.batches.get(end.client, 0))
 
-    def _joined(self, _: Position, client: ClientJoined) -> None:
+    def _client_joined(self, _: Position, client: ClientJoined) -> None:
         self.clients[client.client] = client
         self.gone.discard(client.client)
 
-    def _left(self, _: Position, left: ClientGone) -> None:
+    def _client_gone(self, _: Position, left: ClientGone) -> None:
         self.gone.add(left.client)
         for past in [past for past in self.tasks.values() if past.client == left.client]:
             past.released = True
-            self._let_go(past)
+            self._drop_if_unreachable(past)
 
-    def _took(self, _: Position, took: CallsTaken) -> None:
-        for new, old in took.tasks:
+    def _calls_taken_over(self, _: Position, calls: CallsTakenOver) -> None:
+        for new, old in calls.tasks:
             fresh = self.tasks.pop(new, None)
             past = self.tasks.get(old)
             if past is None:
                 if fresh is None:
                     continue
-                past, past.task = fresh, old  # it had been let go
+                past, past.task = fresh, old  # the earlier task had been dropped
                 self.tasks[old] = past
             elif fresh is not None:
                 for need in fresh.needs:
                     need.users -= 1
-            past.client, past.released, past.alias = took.client, False, new
+            past.client, past.released, past.alias = calls.client, False, new
             self._aliases[new] = old
 
-    def _reopened(self, _: Position, reopened: ReopenedTasks) -> None:
-        mended = dict(reopened.mended)
+    def _tasks_reopened(self, _: Position, reopened: ReopenedTasks) -> None:
+        changed = dict(reopened.changed)
         for task in reopened.tasks:
             past = self.find(task)
             if past is None or past.resolved is None:
                 continue
             if past.resolved.failure is None:
-                past.again = True
+                past.reopened = True
                 self._take_needs(past)
             else:
                 for inner in past.inner or ():
                     inner.users -= 1
             past.resolved = past.value = past.place = past.inner = None
             past.sent = False
-            past.submit.fn = mended.get(task, past.submit.fn)
+            past.submit.fn = changed.get(task, past.submit.fn)
 
-    def _opened(self, _: Position, opened: RunOpened) -> None:
+    def _run_opened(self, _: Position, opened: RunOpened) -> None:
         if opened.pid not in self._pids:
             self._pids.add(opened.pid)
-            self.lives += 1
-            self._cut.clear()  # what came after the missing batch has been sent again
+            self.processes += 1
+            self._cut.clear()  # the clients have sent again what came after a missing batch
 
-    def _lingers(self, _: Position, lingers: LingerSet) -> None:
-        self.linger = lingers.seconds
+    def _linger_set(self, _: Position, linger: LingerSet) -> None:
+        self.linger = linger.seconds
 
-    def _closed(self, _: Position, closed: RunClosed) -> None:
+    def _run_closed(self, _: Position, closed: RunClosed) -> None:
         self.closed = closed.reason or "it ended"
 
-    def _damage(self, _: Position, damaged: DamageItem) -> None:
+    def _damage(self, _: Position, damage: DamageItem) -> None:
         self.damaged += 1
-        if damaged.client >= 0:
-            self._cut.add(damaged.client)
-            self.batches[damaged.client] = min(self.batches.get(damaged.client, 0), damaged.batch - 1)
+        if damage.client >= 0:
+            self._cut.add(damage.client)
+            self.batches[damage.client] = min(self.batches.get(damage.client, 0), damage.batch - 1)
 
 
 # ----- into the table
@@ -348,136 +371,192 @@ class Replay:
 
 def restore(
     table: TaskTable,
-    recovery: Replay,
+    replay: Replay,
     now: float,
-    value: Callable[[Position], StoredValue | None],
-    call: Callable[[Position], LogItem | None],
+    read_value: Callable[[Position], StoredValue | None],
+    read_call: Callable[[Position], LogItem | None],
 ) -> list[Task]:
-    """Put what a record says into an empty table.
+    """Put the tasks of an event log into an empty table.
 
     Parameters
     ----------
     table
-        Of the DataFlowKernel that takes the place of the lost one.
-    recovery
-        What the record says.
+        Of the DataFlowKernel that replaces the lost one.
+    replay
+        What the log says.
     now
         The time.
-    value
-        Reads a large value from the record.
-    call
-        Reads a call from the record again.
+    read_value
+        Reads a large value from the log.
+    read_call
+        Reads a call from the log again.
 
     Returns
     -------
     list of Task
         Those that a worker had, which run again.
     """
-    nodes: dict[int, Task] = {}
-    pasts = list(recovery.tasks.values())
-    table.out.events += [_recalled(table, past) for past in recovery.over]
-    for past in pasts:
-        nodes[past.task] = table.tasks[past.task] = task = _node(past, value, call)
-        if past.alias:
-            table.tasks[past.alias] = task
-    for past in pasts:
-        if past.resolved is not None and past.resolved.failure is not None:
-            nodes[past.task].needs = [nodes[need.task] for need in past.needs if need.task in nodes]
-    table.out.events += [_recalled(table, past) for past in pasts if nodes[past.task].state in FINAL]
-    unfinished = [(past, nodes[past.task]) for past in pasts if nodes[past.task].state not in FINAL]
-    table.unfinished += len(unfinished)
-    running: list[Task] = []
-    for past, task in unfinished:
-        if past.sent and task.kind == TaskKind.remote:
-            task.attempt += 1
-            running.append(task)
-        _connect(table, past, task, nodes)
-        _tell(table, past, task, now)
-    for past, task in unfinished:
-        lost = task.state is TaskState.pending and len(past.needs) < len(past.submit.deps)
-        if lost or (task.fn >= 0 and task.fn not in recovery.codes):
-            table.lose(task, Failure(f"CallLost: {_LOST}", reason=Reason.dependency.value), now)
+    return _Restoration(table, replay, now, read_value, read_call).run()
+
+
+class _Restoration:
+    """One restoration of a table; the parameters are those of :func:`restore`."""
+
+    def __init__(
+        self,
+        table: TaskTable,
+        replay: Replay,
+        now: float,
+        read_value: Callable[[Position], StoredValue | None],
+        read_call: Callable[[Position], LogItem | None],
+    ) -> None:
+        self._table = table
+        self._replay = replay
+        self._now = now
+        self._read_value = read_value
+        self._read_call = read_call
+        self._pasts = list(replay.tasks.values())
+        self._tasks: dict[int, Task] = {}
+
+    def run(self) -> list[Task]:
+        """Restore the table; return the tasks that run again."""
+        table = self._table
+        table.out.events += [self._recalled(past) for past in self._replay.over]
+        self._make_tasks()
+        ended = [past for past in self._pasts if self._tasks[past.task].state in FINAL]
+        table.out.events += [self._recalled(past) for past in ended]
+        unfinished = [(past, task) for past in self._pasts if (task := self._tasks[past.task]).state not in FINAL]
+        table.unfinished += len(unfinished)
+        rerun: list[Task] = []
+        for past, task in unfinished:
+            if past.sent and task.kind == TaskKind.remote:
+                task.attempt += 1
+                rerun.append(task)
+            self._connect(past, task)
+            self._emit(past, task)
+        for past, task in unfinished:
+            self._go_on(past, task)
+        self._drop_unreachable()
+        return rerun
+
+    def _make_tasks(self) -> None:
+        """Make all tasks; none waits for anything yet."""
+        table = self._table
+        for past in self._pasts:
+            self._tasks[past.task] = table.tasks[past.task] = task = self._make_task(past)
+            if past.alias:
+                table.tasks[past.alias] = task
+        for past in self._pasts:
+            if past.resolved is not None and past.resolved.failure is not None:
+                needs = [self._tasks[need.task] for need in past.needs if need.task in self._tasks]
+                self._tasks[past.task].needs = needs
+
+    def _make_task(self, past: ReplayedTask) -> Task:
+        if past.resolved is not None:
+            lost = self._value_of(past) is None and past.resolved.size and past.submit.kind == TaskKind.remote
+            if lost:  # the disk has lost the value since: the task has to run again
+                past.resolved, past.reopened, past.sent = None, True, False
+        if past.reopened and past.resolved is None:
+            call = self._read_call(past.position)  # the arguments of ended tasks are not kept in memory
+            if isinstance(call, CallItem):
+                past.submit.args, past.frames = call.submit.args, call.frames
+        task = Task(past.client, past.submit, past.frames, past.app)
+        task.id, task.alias, task.attempt, task.released = past.task, past.alias, past.attempt, past.released
+        task.followers = past.followers or None
+        resolved = past.resolved
+        if resolved is not None:
+            task.state, task.failure, task.value = resolved.state, resolved.failure, past.value
+        return task
+
+    def _connect(self, past: ReplayedTask, task: Task) -> None:
+        """Make a task wait for what it waited for."""
+        table = self._table
+        if past.inner is not None:
+            task.state, task.many = TaskState.joining, past.many
+            task.joins = [self._tasks[inner.task] for inner in past.inner]
+            for inner in dict.fromkeys(task.joins):
+                if inner.state not in FINAL:
+                    task.waiting += 1
+                    if inner.dependents is None:
+                        inner.dependents = []
+                    inner.dependents.append(task)
+        elif len(past.needs) == len(past.submit.deps):
+            table.take_needs(task, tuple(need.task for need in past.needs))
+            if not task.waiting:
+                task.state = TaskState.ready
+        if past.submit.parent >= 0:
+            table.called_by(task, past.submit.parent, past.submit.at)
+
+    def _go_on(self, past: ReplayedTask, task: Task) -> None:
+        """Let a task run that waits for nothing, and fail one whose function or inputs the log has lost."""
+        input_lost = task.state is TaskState.pending and len(past.needs) < len(past.submit.deps)
+        if input_lost or (task.fn >= 0 and task.fn not in self._replay.codes):
+            failure = Failure(f"CallLost: {_INPUT_LOST}", reason=Reason.dependency.value)
+            self._table.lose(task, failure, self._now)
         elif not task.waiting and task.state not in FINAL:
-            table.go_on(task, now)
-    for past in pasts:
-        task = nodes[past.task]
-        if task.state in FINAL and task.released and task.dependents is None:
-            table.tasks.pop(task.id, None)  # its value is held by those that need it
-            if task.alias:
-                table.tasks.pop(task.alias, None)
-    return running
+            self._table.go_on(task, self._now)
 
+    def _drop_unreachable(self) -> None:
+        """Drop ended tasks that no client can ask for: the tasks that need their values hold them."""
+        table = self._table
+        for past in self._pasts:
+            task = self._tasks[past.task]
+            if task.state in FINAL and task.released and task.dependents is None:
+                table.tasks.pop(task.id, None)
+                if task.alias:
+                    table.tasks.pop(task.alias, None)
 
-def _node(
-    past: ReplayedTasks, value: Callable[[Position], StoredValue | None], call: Callable[[Position], LogItem | None]
-) -> Task:
-    """A task that waits for nothing yet."""
-    if past.resolved is not None:
-        lost = _value_of(past, value) is None and past.resolved.size and past.submit.kind == TaskKind.remote
-        if lost:  # the disk has lost it since: it has to be made again
-            past.resolved, past.again, past.sent = None, True, False
-    if past.again and past.resolved is None:
-        called = call(past.position)  # the arguments of ended tasks are not kept in memory
-        if isinstance(called, CallItem):
-            past.submit.args, past.frames = called.submit.args, called.frames
-    task = Task(past.client, past.submit, past.frames, past.app)
-    task.id, task.alias, task.attempt, task.released = past.task, past.alias, past.attempt, past.released
-    task.followers = past.followers or None
-    resolved = past.resolved
-    if resolved is not None:
-        task.state, task.failure, task.value = resolved.state, resolved.failure, past.value
-    return task
+    # ----- events
 
+    def _recalled(self, past: ReplayedTask) -> TaskSubmitted:
+        """The event of a task that ended under the lost DataFlowKernel."""
+        submit, resolved = past.submit, past.resolved
+        assert resolved is not None
+        return TaskSubmitted(
+            time=submit.at,
+            task=past.task,
+            app=past.app,
+            state=resolved.state,
+            executor=self._label(submit.kind, submit.executor),
+            client=past.client,
+            deps=submit.deps,
+            shown=submit.shown,
+            cell=submit.cell,
+            recalled=True,
+        )
 
-def _connect(table: TaskTable, past: ReplayedTasks, task: Task, nodes: dict[int, Task]) -> None:
-    """Have it wait for what it waited for."""
-    if past.inner is not None:
-        task.state, task.many = TaskState.joining, past.many
-        task.joins = [nodes[inner.task] for inner in past.inner]
-        for inner in dict.fromkeys(task.joins):
-            if inner.state not in FINAL:
-                task.waiting += 1
-                if inner.dependents is None:
-                    inner.dependents = []
-                inner.dependents.append(task)
-    elif len(past.needs) == len(past.submit.deps):
-        table.take_needs(task, tuple(need.task for need in past.needs))
-        if not task.waiting:
-            task.state = TaskState.ready
-    if past.submit.parent >= 0:
-        table.called_by(task, past.submit.parent, past.submit.at)
+    def _emit(self, past: ReplayedTask, task: Task) -> None:
+        """Tell monitoring of a task that goes on."""
+        submit, events = past.submit, self._table.out.events
+        is_ready = task.state is TaskState.ready
+        events.append(
+            TaskSubmitted(
+                time=submit.at,
+                task=task.id,
+                app=task.app,
+                state=TaskState.ready if is_ready else TaskState.pending,
+                executor=self._label(task.kind, task.executor),
+                client=task.client,
+                deps=submit.deps,
+                shown=submit.shown,
+                cell=submit.cell,
+                ready=self._now if is_ready else 0.0,
+            )
+        )
+        if task.state is TaskState.joining:
+            events.append(TaskMoved(self._now, task.id, task.state, task.attempt))
 
+    def _label(self, kind: int, executor: int) -> str:
+        return self._table.labels[executor] if kind < TaskKind.join else ""
 
-def _recalled(table: TaskTable, past: ReplayedTasks) -> TaskSubmitted:
-    """What monitoring is told of a task that ended before."""
-    submit, resolved = past.submit, past.resolved
-    assert resolved is not None
-    label = table.labels[submit.executor] if submit.kind < TaskKind.join else ""
-    return TaskSubmitted(
-        submit.at, past.task, past.app, resolved.state, label, past.client, submit.deps, submit.shown, submit.cell,
-        recalled=True,
-    )  # fmt: skip
+    # ----- values
 
-
-def _tell(table: TaskTable, past: ReplayedTasks, task: Task, now: float) -> None:
-    """Tell monitoring of a task that goes on."""
-    submit = past.submit
-    born = TaskState.ready if task.state is TaskState.ready else TaskState.pending
-    label = table.labels[task.executor] if task.kind < TaskKind.join else ""
-    ready = now if born is TaskState.ready else 0.0
-    told = TaskSubmitted(
-        submit.at, task.id, task.app, born, label, task.client, submit.deps, submit.shown, submit.cell, False, ready
-    )
-    table.out.events.append(told)
-    if task.state is TaskState.joining:
-        table.out.events.append(TaskMoved(now, task.id, task.state, task.attempt))
-
-
-def _value_of(past: ReplayedTasks, value: Callable[[Position], StoredValue | None]) -> StoredValue | None:
-    if past.value is None and past.place is not None:
-        past.value = value(past.place)
-    if past.value is None and past.inner and past.resolved is not None and past.resolved.failure is None:
-        inner = [_value_of(one, value) for one in past.inner]
-        if all(one is not None for one in inner):
-            past.value = joined([one for one in inner if one is not None]) if past.many else inner[0]
-    return past.value
+    def _value_of(self, past: ReplayedTask) -> StoredValue | None:
+        """Return the value of an ended task, read from the log if need be; None if it is lost."""
+        if past.value is None and past.place is not None:
+            past.value = self._read_value(past.place)
+        if past.value is None and past.inner and past.resolved is not None and past.resolved.failure is None:
+            inner = [self._value_of(one) for one in past.inner]
+            if all(one is not None for one in inner):
+                past.value = joined([one for one in inner if one is not None]) if past.many else inner[0]
+        return past.value

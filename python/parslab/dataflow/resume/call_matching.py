@@ -1,19 +1,19 @@
-"""What the calls of a lost kernel gave, handed to equal calls of the next one [core].
+"""Matches the calls of a kernel with those that a lost kernel of its notebook made [core].
 
-A kernel was restarted or killed, its notebook is run again, and calls come that were made before.  A call is known
-again by its lineage: what its function is, what its arguments are, and the same of every call that they come from.
-Each earlier call is handed on once, in the order in which they were made.  Lineage is worked out only here, from the
-run's record, when a kernel has come back: calls of every day pay nothing for it.
+A kernel was restarted or killed, its notebook runs again, and its calls repeat earlier ones.  A call is recognized by
+its lineage: its function, its arguments, and the lineage of every call that its inputs come from.  Each earlier call is
+matched once, in the order in which the calls were made.  The lineage is computed here from the event log, when a kernel
+has returned: ordinary calls pay nothing for it.
 
-Calls that failed are made again.  Bodies that run in the kernel (joins, threads) are, too; what waits for them then
-waits for the new one.
+Failed calls are not matched: they run anew.  So do the bodies that run in the kernel (joins, threads); what waited for
+an earlier one then waits for the new one.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections import deque
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from parslab.dataflow.graph.explain import changed_parts
 from parslab.dataflow.graph.task import Task
@@ -28,13 +28,14 @@ if TYPE_CHECKING:
     from parslab.dataflow.graph.function_registry import FunctionRegistry
     from parslab.dataflow.graph.table import TaskTable
     from parslab.dataflow.graph.values import StoredValue
+    from parslab.dataflow.persistence.log_format import Position
     from parslab.wire.messages.client import SubmitTask
     from parslab.wire.stream import Buffer
 
 __all__ = ["CallMatching", "PriorCall"]
 
 _EXPLAINED = 10_000
-"""Calls that ran anew whose reason is kept, and as many that did not."""
+"""How many calls that ran anew, and how many that did not, can be explained later."""
 
 
 class PriorCall:
@@ -81,41 +82,52 @@ class PriorCall:
         self.run = run
         self.key: bytes | None = None
         self.state: TaskState | None = None
-        self.place: Any = None
+        self.place: Position | None = None
 
 
 class CallMatching:
-    """All calls of lost kernels of one notebook that nobody has made again yet.
+    """The calls of lost kernels of one notebook that no later call has matched yet.
 
     Parameters
     ----------
-    table, codes
+    table, functions
         Of this run.
-    value
-        Reads the value of an ended call; None when it cannot be read any more.
+    read_value
+        Reads the result of an ended call; None if it cannot be read any more.
+
+    Attributes
+    ----------
+    adopted
+        How many calls were matched: their result was there, or the task was still running.
+    anew
+        How many calls were not matched.
+    keys
+        The lineage of each call of the next kernel, by task.
+    matched
+        The app of each task that was matched.
+    reasons
+        Why a task runs anew, in one sentence.
     """
 
     def __init__(
-        self, table: TaskTable, codes: FunctionRegistry, value: Callable[[PriorCall], StoredValue | None]
+        self, table: TaskTable, functions: FunctionRegistry, read_value: Callable[[PriorCall], StoredValue | None]
     ) -> None:
         self.table = table
-        self.codes = codes
-        self._value = value
+        self.functions = functions
+        self._read_value = read_value
         self._calls: dict[tuple[int, int], PriorCall] = {}
         self._offers: dict[bytes, deque[PriorCall]] = {}
         self._apps: dict[str, deque[PriorCall]] = {}
-        self._keys: dict[int, bytes | None] = {}
-        self._anew: dict[int, str] = {}
-        self._taken: dict[int, str] = {}
+        self.keys: dict[int, bytes | None] = {}
+        self.reasons: dict[int, str] = {}
+        self.matched: dict[int, str] = {}
         self.adopted = 0
-        """Calls whose result was there, or was still being made."""
         self.anew = 0
-        """Calls that had to be made again, or are new."""
 
-    # ----- what there was
+    # ----- the earlier calls
 
     def called(self, call: PriorCall, submit: SubmitTask, frames: Sequence[Buffer]) -> None:
-        """A lost kernel made this call; calls come in their order."""
+        """Note that a lost kernel made this call; calls come in their order."""
         deps: list[bytes | None] = []
         for dep in submit.deps:
             need = self._calls.get((call.run, dep))
@@ -124,91 +136,90 @@ class CallMatching:
         self._calls[call.run, submit.task] = call
 
     def renamed(self, task: int, alias: int, run: int = 0) -> None:
-        """A kernel that was lost, too, had taken this call over and knew it by another number for a while."""
+        """Note that a later kernel, lost too, had taken this call over, and called it ``alias`` for a while."""
         call = self._calls.get((run, task))
         if call is not None:
             self._calls[run, alias] = call
 
-    def ended(self, task: int, state: TaskState, place: Any, run: int = 0) -> None:
-        """How it ended, and where its value is."""
+    def ended(self, task: int, state: TaskState, place: Position, run: int = 0) -> None:
+        """Note how a call ended, and where its value is."""
         call = self._calls.get((run, task))
         if call is not None:
             call.state, call.place = state, place
 
     def reopened(self, task: int, run: int = 0) -> None:
-        """It ran again."""
+        """Note that a call that had ended ran again."""
         call = self._calls.get((run, task))
         if call is not None:
             call.state = call.place = None
 
     def offer(self, calls: Sequence[PriorCall]) -> None:
-        """These may be taken over, in this order."""
+        """Let later calls match these, in this order."""
         for call in calls:
             self._apps.setdefault(call.app, deque()).append(call)
             if call.key is not None:
                 self._offers.setdefault(call.key, deque()).append(call)
 
     def waiting(self) -> tuple[int, int]:
-        """How many offered calls have a result, and how many are still being worked on."""
-        done = going = 0
+        """Return how many unmatched calls have a result, and how many are still running."""
+        done = running = 0
         for calls in self._offers.values():
             for call in calls:
                 if call.state in SUCCESSES:
                     done += 1
                 elif call.state is None and not call.run and call.kind == TaskKind.remote:
-                    going += 1
-        return done, going
+                    running += 1
+        return done, running
 
-    # ----- what comes
+    # ----- the calls of the next kernel
 
     def submit(self, client: int, message: SubmitTask, frames: list[Buffer], app: str) -> bool:
-        """Serve a call of the next kernel; False when it has to be made anew (by whoever asks)."""
+        """Serve a call with the result of an earlier one; False if the caller has to submit it to the table."""
         fn = message.fn
-        fingerprint = self.codes.fingerprints[fn] if fn >= 0 else b""
-        key = _key(message, frames, fingerprint, [self._keys.get(dep) for dep in message.deps])
-        self._keys[message.task] = key
-        call = self._take(key)
+        fingerprint = self.functions.fingerprints[fn] if fn >= 0 else b""
+        key = _key(message, frames, fingerprint, [self.keys.get(dep) for dep in message.deps])
+        self.keys[message.task] = key
+        call = self._match(key)
         if call is not None:
             if message.kind != TaskKind.remote:
                 self._replace(call, client, message, frames, app)
                 return True
-            if self._hand_on(call, client, message, app):
+            if self._adopt(call, client, message, app):
                 self.adopted += 1
-                if len(self._taken) < _EXPLAINED:
-                    self._taken[call.task if not call.run else message.task] = app
+                if len(self.matched) < _EXPLAINED:
+                    self.matched[call.task if not call.run else message.task] = app
                 return True
         self.anew += 1
-        if len(self._anew) < _EXPLAINED:
+        if len(self.reasons) < _EXPLAINED:
             reason = self._reason(message, app, fingerprint, call)
-            self._anew[message.task] = f"Task {message.task} ({app}) runs anew: {reason}."
+            self.reasons[message.task] = f"Task {message.task} ({app}) runs anew: {reason}."
         return False
 
     @property
     def done(self) -> bool:
-        """Nothing is left to be taken over."""
+        """Whether every earlier call is matched."""
         return not self._offers
 
     def follow(self, before: CallMatching) -> None:
-        """Take the place of an adoption that began earlier, for kernels that are still there."""
-        self._keys.update(before._keys)
-        self._anew.update(before._anew)
-        self._taken.update(before._taken)
+        """Continue an earlier matching of the same notebook, whose kernels are still attached."""
+        self.keys.update(before.keys)
+        self.reasons.update(before.reasons)
+        self.matched.update(before.matched)
 
     def forget(self, tasks: Sequence[int]) -> None:
-        """Nobody can pass these calls on any more."""
+        """Forget calls whose futures are gone: no later call can have them as inputs."""
         for task in tasks:
-            self._keys.pop(task, None)
+            self.keys.pop(task, None)
 
     def why(self, task: int) -> str | None:
-        """Why a call was made anew, or that it was not, in one sentence; None when that is not known (any more)."""
-        taken = self._taken.get(task)
-        if taken is not None:
-            return (
-                f"Task {task} ({taken}) was called by the kernel before the restart, and was taken over: it ran once."
-            )
-        return self._anew.get(task)
+        """Why a call ran anew, or that it did not, in one sentence; None if that is not known."""
+        app = self.matched.get(task)
+        if app is not None:
+            return f"Task {task} ({app}) was called by the kernel before the restart, and was taken over: it ran once."
+        return self.reasons.get(task)
 
-    def _take(self, key: bytes | None) -> PriorCall | None:
+    def _match(self, key: bytes | None) -> PriorCall | None:
+        """Remove and return the first earlier call of this lineage that did not fail."""
         calls = self._offers.get(key) if key is not None else None
         while calls:
             call = calls.popleft()
@@ -218,27 +229,28 @@ class CallMatching:
                 return call
         return None
 
-    def _hand_on(self, call: PriorCall, client: int, message: SubmitTask, app: str) -> bool:
+    def _adopt(self, call: PriorCall, client: int, message: SubmitTask, app: str) -> bool:
+        """Give the task of an earlier call, or its result, to a client; False if the result cannot be read."""
         task = self.table.tasks.get(call.task) if not call.run else None
         if task is not None and task.state not in FINAL:
-            self._take_over(task, client, message)
+            self._adopt_unfinished(task, client, message)
             return True
         if task is not None and task.state in SUCCESSES and task.value is not None:
             value: StoredValue | None = task.value
         else:
-            value = self._value(call) if call.state is not None else None
+            value = self._read_value(call) if call.state is not None else None
         if value is None:
             return False
-        self._give(call, client, message, app, value)
+        self._adopt_result(call, client, message, app, value)
         return True
 
-    def _take_over(self, task: Task, client: int, message: SubmitTask) -> None:
-        """A task that goes on belongs to another client now, which keeps its number."""
+    def _adopt_unfinished(self, task: Task, client: int, message: SubmitTask) -> None:
+        """Give an unfinished task to another client; the task keeps its number."""
         table = self.table
         task.client, task.released = client, False
         if message.follow:
             task.followers = (task.followers or set()) | {client}
-        self._name(task, message)
+        self._rename(task, message)
         needs = [table.tasks[dep] for dep in message.deps]
         if task.state is TaskState.pending and needs != task.needs:
             for need in task.needs:
@@ -249,44 +261,55 @@ class CallMatching:
             if not task.waiting:
                 table.needs_met(task, message.at)
 
-    def _name(self, task: Task, message: SubmitTask) -> None:
-        """Both sides call it by its old number from now on; the new one means it until everybody knows."""
+    def _rename(self, task: Task, message: SubmitTask) -> None:
+        """Have the client use the old number of the task; its own number is an alias until it knows."""
         if task.alias:
             self.table.tasks.pop(task.alias, None)
         task.alias = message.task
         self.table.tasks[message.task] = task
-        self._keys[task.id] = self._keys[message.task]
+        self.keys[task.id] = self.keys[message.task]
         self.table.out.replies.append((task.client, CallsMatched([(message.task, task.id)]), []))
         self.table.out.events.append(TaskAdopted(message.at, task.id, task.client, message.cell))
 
-    def _give(self, call: PriorCall, client: int, message: SubmitTask, app: str, value: StoredValue) -> None:
-        """A task that has ended, with a value that was kept."""
-        table, number = self.table, message.task
-        old = table.tasks.get(call.task) if not call.run else None
-        if old is None:
-            old = Task(client, message, [], app)
+    def _adopt_result(self, call: PriorCall, client: int, message: SubmitTask, app: str, value: StoredValue) -> None:
+        """Give the result of an ended task to a client."""
+        table = self.table
+        task = table.tasks.get(call.task) if not call.run else None
+        if task is None:
+            task = Task(client, message, [], app)
             if not call.run:
-                old.id = call.task
+                task.id = call.task
             else:
-                deps = tuple(message.deps)
-                label = table.labels[message.executor]
-                table.out.events.append(
-                    TaskSubmitted(
-                        message.at, number, app, TaskState.ready, label, client, deps, message.shown, message.cell
-                    )
-                )
-                table.out.events.append(TaskMoved(message.at, number, TaskState.exec_done, 0, ""))
-            old.args, old.state = b"", TaskState.exec_done
-            table.tasks[old.id] = old
-        old.client, old.released, old.value = client, False, value
-        if message.memo and old.call is None:
-            table.memo.adopt(old, message, [table.need(old, dep) for dep in message.deps])
+                self._emit_ended(message, client, app)
+            task.args, task.state = b"", TaskState.exec_done
+            table.tasks[task.id] = task
+        task.client, task.released, task.value = client, False, value
+        if message.memo and task.call is None:
+            table.memo.adopt(task, message, [table.need(task, dep) for dep in message.deps])
         if not call.run:
-            self._name(old, message)
-        table.tell_end(old)
+            self._rename(task, message)
+        table.tell_end(task)
+
+    def _emit_ended(self, message: SubmitTask, client: int, app: str) -> None:
+        """Tell monitoring of a task that an earlier run has computed."""
+        events = self.table.out.events
+        events.append(
+            TaskSubmitted(
+                time=message.at,
+                task=message.task,
+                app=app,
+                state=TaskState.ready,
+                executor=self.table.labels[message.executor],
+                client=client,
+                deps=tuple(message.deps),
+                shown=message.shown,
+                cell=message.cell,
+            )
+        )
+        events.append(TaskMoved(message.at, message.task, TaskState.exec_done, 0, ""))
 
     def _replace(self, call: PriorCall, client: int, message: SubmitTask, frames: list[Buffer], app: str) -> None:
-        """A body that ran in the lost kernel runs in this one; what waits for it waits for the new one."""
+        """Run a body in this kernel that ran in the lost one; what waits for the old task waits for the new one."""
         table = self.table
         table.submit(client, message, frames, app)
         old = table.tasks.get(call.task) if not call.run else None
@@ -296,25 +319,25 @@ class CallMatching:
         if old.state not in FINAL:
             table.cancel([old.id], message.at)
 
-    # ----- why not
+    # ----- explanations
 
-    def _reason(self, message: SubmitTask, app: str, fingerprint: bytes, taken: PriorCall | None) -> str:
-        """Why a call has to be made anew, as the rest of a sentence."""
-        if taken is not None:
-            return f"the result of the earlier call (task {taken.task}) cannot be read any more"
+    def _reason(self, message: SubmitTask, app: str, fingerprint: bytes, unreadable: PriorCall | None) -> str:
+        """Why a call runs anew, as the rest of a sentence; ``unreadable`` is an earlier call whose result is lost."""
+        if unreadable is not None:
+            return f"the result of the earlier call (task {unreadable.task}) cannot be read any more"
         earlier = self._apps.get(app)
         if not earlier:
             return f"no call of {app} was made before the restart"
         if message.unknown:
             return f"it cannot be known again in another kernel: {message.unknown}"
         for dep in message.deps:
-            if self._keys.get(dep) is None:
+            if self.keys.get(dep) is None:
                 return f"its input, task {dep}, cannot be known again in another kernel"
-            if dep in self._anew:
+            if dep in self.reasons:
                 return f"its input, task {dep}, runs anew"
         same = [call for call in earlier if call.fingerprint == fingerprint]
         if not same:
-            parts = self.codes.parts[message.fn] if message.fn >= 0 else {}
+            parts = self.functions.parts[message.fn] if message.fn >= 0 else {}
             return f"its function has changed since the restart: {changed_parts(earlier[-1].parts, parts)}"
         alike = [call for call in same if call.shown == message.shown]
         if not alike:
@@ -334,7 +357,7 @@ class CallMatching:
 def _key(
     submit: SubmitTask, frames: Sequence[Buffer], fingerprint: bytes, deps: Sequence[bytes | None]
 ) -> bytes | None:
-    """The lineage of a call; None where a call that it comes from has none."""
+    """Compute the lineage of a call; None if an input has none, or the call cannot be recognized."""
     if submit.kind == TaskKind.external or submit.unknown or (submit.fn < 0 and not submit.identity):
         return None
     made = hashlib.blake2b(fingerprint, digest_size=16)

@@ -133,11 +133,11 @@ class Failover:
 
     def _restore_functions(self) -> None:
         replay = self.replay
-        for number, functions in replay.fns.items():
+        for number, functions in replay.functions.items():
             if number not in replay.gone:
                 self._client_functions[number] = {own: fn for own, fn in functions.items() if fn in replay.codes}
         holders = [fn for functions in self._client_functions.values() for fn in functions.values()]
-        for fn in self._functions.restore(replay.functions(), replay.codes, holders):
+        for fn in self._functions.restore(replay.function_count(), replay.codes, holders):
             self._unused_functions.add(fn)
 
     def _announce(self, rerun: int) -> None:

@@ -74,7 +74,7 @@ class ResumeFromLog:
         self._table = table
         self._functions = functions
         self._clients = clients
-        self._inherits = [log_format.folder_of(run) for run in inherits]
+        self._inherits = [log_format.log_folder(run) for run in inherits]
         self._found: dict[str, tuple[CallMatching, PriorCalls]] = {}
         """By notebook."""
 
@@ -219,7 +219,7 @@ class PriorCalls:
                 case log_format.ReopenedTasks():
                     for task in item.tasks:
                         matching.reopened(task, run)
-                case log_format.CallsTaken():
+                case log_format.CallsTakenOver():
                     self._taken_over(matching, run, item, item.client in clients)
                 case log_format.ClientJoined():
                     if run and item.notebook == self._notebook:
@@ -242,7 +242,7 @@ class PriorCalls:
         if not run:
             self.highest = max(self.highest, submit.task)
 
-    def _taken_over(self, matching: CallMatching, run: int, item: log_format.CallsTaken, lost: bool) -> None:
+    def _taken_over(self, matching: CallMatching, run: int, item: log_format.CallsTakenOver, lost: bool) -> None:
         """A kernel had taken calls over.
 
         They move to where that kernel made them, if it is lost, too; otherwise they are not offered.

@@ -10,18 +10,18 @@ import msgspec
 import pytest
 
 from parslab.dataflow.graph.values import StoredValue, joined
-from parslab.dataflow.persistence import log_writer as recorder_module
+from parslab.dataflow.persistence import log_writer as writer_module
 from parslab.dataflow.persistence.log_format import (
     LARGE,
     BatchEnd,
     CallItem,
-    CallsTaken,
+    CallsTakenOver,
     ClientGone,
     ClientJoined,
     DamageItem,
     EndItem,
     FunctionItem,
-    KnownResults,
+    FunctionKnown,
     MessageItem,
     MoveItem,
     Position,
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 OPENED = RunOpened("000-abc", "1.0", 1, 42, 5.0)
-KNOWN = KnownResults(0, b"d", "f", b"p", {"body": b"b"}, ((0, 0), (1, 4)))
+KNOWN = FunctionKnown(0, b"d", "f", b"p", {"body": b"b"}, ((0, 0), (1, 4)))
 pack = msgspec.msgpack.encode
 
 
@@ -81,31 +81,31 @@ def owner() -> Owner:
 
 
 @pytest.fixture
-def recorder(tmp_path: Path, owner: Owner) -> Iterator[LogWriter]:
-    recorder = LogWriter(tmp_path / "record", OPENED, owner)
-    recorder.open()
-    yield recorder
-    recorder.close()
+def writer(tmp_path: Path, owner: Owner) -> Iterator[LogWriter]:
+    writer = LogWriter(tmp_path / "event_log", OPENED, owner)
+    writer.open()
+    yield writer
+    writer.close()
 
 
 def call(task: int, fn: int = 3, frames: int = 0, deps: tuple[int, ...] = ()) -> SubmitTask:
     return SubmitTask(task, fn, 0, 0, b"args", frames, deps, 1.0)
 
 
-def items(recorder: LogWriter) -> list[Any]:
-    recorder.write()
-    return [item for _, item in entries(recorder.folder)]
+def items(writer: LogWriter) -> list[Any]:
+    writer.write()
+    return [item for _, item in entries(writer.folder)]
 
 
-def test_what_clients_say_is_read_as_they_said_it(recorder: LogWriter) -> None:
+def test_what_clients_say_is_read_as_they_said_it(writer: LogWriter) -> None:
     code = DefineFunction(3, b"digest", "f", 1, b"print", {"body": b"x"})
     raw = pack([code, call(0), call(1, frames=2), ReleaseTasks([0]), CancelTasks([1]), FollowOutput(1)])
-    recorder.note(ClientJoined(0, "a.ipynb", 1, "host", True))
-    recorder.taken(0, raw, {3: 7}, [b"pickle", b"one", b"two2"])
-    recorder.taken(0, pack([call(2)]), {3: 7}, [])
-    recorder.note(ClientGone(0))
-    recorder.note(RunClosed("it was over"))
-    found = items(recorder)
+    writer.note(ClientJoined(0, "a.ipynb", 1, "host", True))
+    writer.batch_received(0, raw, {3: 7}, [b"pickle", b"one", b"two2"])
+    writer.batch_received(0, pack([call(2)]), {3: 7}, [])
+    writer.note(ClientGone(0))
+    writer.note(RunClosed("it was over"))
+    found = items(writer)
     assert [type(item) for item in found] == [
         RunOpened, ClientJoined, FunctionItem, CallItem, CallItem, ReleaseItem, MessageItem, MessageItem, BatchEnd,
         CallItem, BatchEnd, ClientGone, RunClosed,
@@ -117,191 +117,185 @@ def test_what_clients_say_is_read_as_they_said_it(recorder: LogWriter) -> None:
     assert found[10] == BatchEnd(0, 2)
 
 
-def test_each_item_can_be_read_again(recorder: LogWriter) -> None:
-    recorder.taken(0, pack([call(0), call(1)]), {3: 7}, [])
-    recorder.ended([(0, TaskResolved(n, TaskState.exec_done, b"v%d" % n), []) for n in range(1000)], [])
-    recorder.write()
-    found = list(entries(recorder.folder))
+def test_each_item_can_be_read_again(writer: LogWriter) -> None:
+    writer.batch_received(0, pack([call(0), call(1)]), {3: 7}, [])
+    writer.note_replies([(0, TaskResolved(n, TaskState.exec_done, b"v%d" % n), []) for n in range(1000)], [])
+    writer.write()
+    found = list(entries(writer.folder))
     for position, item in found:
-        assert entry_at(recorder.folder, position) == item or isinstance(item, EndItem)
-    again = entry_at(recorder.folder, found[-1][0])
+        assert entry_at(writer.folder, position) == item or isinstance(item, EndItem)
+    again = entry_at(writer.folder, found[-1][0])
     assert isinstance(again, EndItem)
     assert again.value is not None
     assert again.value.inline == b"v999"
     middle = found[2][0]._replace(item=0)
-    assert next(item for _, item in entries(recorder.folder, middle)) == found[1][1]
-    assert entry_at(recorder.folder, Position(9, 0)) is None
-    assert entry_at(recorder.folder, Position(1, 3)) is None
+    assert next(item for _, item in entries(writer.folder, middle)) == found[1][1]
+    assert entry_at(writer.folder, Position(9, 0)) is None
+    assert entry_at(writer.folder, Position(1, 3)) is None
 
 
-def test_tasks_that_went_to_workers(recorder: LogWriter) -> None:
-    recorder.moves += [5, 6, ~5]
-    recorder.attempts.append((6, 2))
-    assert items(recorder)[-1] == MoveItem([5, 6, ~5], {6: 2})
-    recorder.moves.append(1 << 41)
-    assert items(recorder)[-1] == MoveItem([1 << 41], {})
+def test_tasks_that_went_to_workers(writer: LogWriter) -> None:
+    writer.moves += [5, 6, ~5]
+    writer.attempts.append((6, 2))
+    assert items(writer)[-1] == MoveItem([5, 6, ~5], {6: 2})
+    writer.moves.append(1 << 41)
+    assert items(writer)[-1] == MoveItem([1 << 41], {})
 
 
-def test_a_call_taken_over_and_tasks_that_run_again(recorder: LogWriter) -> None:
-    recorder.ended([(2, CallsMatched([(9, 4)]), []), (2, TaskResolved(4, TaskState.failed), [])], [])
-    recorder.ended([(2, ReopenedMessage([4]), [])], [])
-    assert [item for item in items(recorder)[1:] if not isinstance(item, EndItem)] == [
-        CallsTaken(2, [(9, 4)]),
+def test_a_call_taken_over_and_tasks_that_run_again(writer: LogWriter) -> None:
+    writer.note_replies([(2, CallsMatched([(9, 4)]), []), (2, TaskResolved(4, TaskState.failed), [])], [])
+    writer.note_replies([(2, ReopenedMessage([4]), [])], [])
+    assert [item for item in items(writer)[1:] if not isinstance(item, EndItem)] == [
+        CallsTakenOver(2, [(9, 4)]),
         ReopenedTasks([4], ((4, 8),)),
     ]
-    assert isinstance(items(recorder)[2], EndItem)
+    assert isinstance(items(writer)[2], EndItem)
 
 
 @pytest.mark.parametrize("size", [40_000, LARGE + 1])
-def test_a_large_value_lies_elsewhere(recorder: LogWriter, size: int) -> None:
+def test_a_large_value_lies_elsewhere(writer: LogWriter, size: int) -> None:
     value = joined([StoredValue(b"inline", [b"x" * size]), StoredValue(b"", [b"stream", b"y"])])
-    recorder.ended([(0, TaskResolved(4, TaskState.exec_done, b"", value.size), [])], [(4, value)])
-    recorder.write()
-    recorder.close()
-    (ended,) = (item for _, item in entries(recorder.folder) if isinstance(item, EndItem))
+    writer.note_replies([(0, TaskResolved(4, TaskState.exec_done, b"", value.size), [])], [(4, value)])
+    writer.write()
+    writer.close()
+    (ended,) = (item for _, item in entries(writer.folder) if isinstance(item, EndItem))
     assert ended.value is None
     assert ended.place is not None
-    found = value_at(recorder.folder, ended.place)
+    found = value_at(writer.folder, ended.place)
     assert found is not None
     assert found.parts is not None
     assert [(part.inline, part.frames) for part in found.parts] == [
         (b"inline", [b"x" * size]),
         (b"", [b"stream", b"y"]),
     ]
-    assert len(list((recorder.folder / "values").iterdir())) == (size > LARGE)
-    assert value_at(recorder.folder, Position(1, 0)) is None
+    assert len(list((writer.folder / "values").iterdir())) == (size > LARGE)
+    assert value_at(writer.folder, Position(1, 0)) is None
 
 
 @pytest.mark.parametrize("left", [None, 10])
-def test_a_value_whose_file_is_not_whole_is_none(recorder: LogWriter, left: int | None) -> None:
+def test_a_value_whose_file_is_not_whole_is_none(writer: LogWriter, left: int | None) -> None:
     value = StoredValue(b"", [b"x" * (LARGE + 1)])
-    recorder.ended([(0, TaskResolved(4, TaskState.exec_done, b"", value.size), [])], [(4, value)])
-    recorder.write()
-    recorder.close()
-    (file,) = (recorder.folder / "values").iterdir()
+    writer.note_replies([(0, TaskResolved(4, TaskState.exec_done, b"", value.size), [])], [(4, value)])
+    writer.write()
+    writer.close()
+    (file,) = (writer.folder / "values").iterdir()
     if left is None:
         file.unlink()
     else:
         os.truncate(file, left)
-    damaged, ended = items(recorder)[1:]
+    damaged, ended = items(writer)[1:]
     assert isinstance(damaged, DamageItem)
     assert file.name in damaged.what
     assert ended.place is None
 
 
-def test_a_batch_with_large_frames_is_safe_when_its_file_is(recorder: LogWriter, owner: Owner) -> None:
-    recorder.taken(0, pack([call(0)]), {3: 7}, [])
-    recorder.taken(0, pack([call(1, frames=1)]), {3: 7}, [b"x" * (LARGE + 1)])
-    recorder.taken(0, pack([call(2)]), {3: 7}, [])
-    assert recorder.safe(0) == 0
-    recorder.write()
-    assert recorder.safe(0) == 1
-    recorder.close()
+def test_a_batch_with_large_frames_is_safe_when_its_file_is(writer: LogWriter, owner: Owner) -> None:
+    writer.batch_received(0, pack([call(0)]), {3: 7}, [])
+    writer.batch_received(0, pack([call(1, frames=1)]), {3: 7}, [b"x" * (LARGE + 1)])
+    writer.batch_received(0, pack([call(2)]), {3: 7}, [])
+    assert writer.safe(0) == 0
+    writer.write()
+    assert writer.safe(0) == 1
+    writer.close()
     for posted in owner.posted:
         posted()
-    assert recorder.safe(0) == 3
-    called = [item for _, item in entries(recorder.folder) if isinstance(item, CallItem)]
+    assert writer.safe(0) == 3
+    called = [item for _, item in entries(writer.folder) if isinstance(item, CallItem)]
     assert [len(b"".join(item.frames)) for item in called] == [0, LARGE + 1, 0]
-    (file,) = (recorder.folder / "values").iterdir()
+    (file,) = (writer.folder / "values").iterdir()
     file.unlink()
-    (damaged,) = (item for _, item in entries(recorder.folder) if isinstance(item, DamageItem))
+    (damaged,) = (item for _, item in entries(writer.folder) if isinstance(item, DamageItem))
     assert (damaged.client, damaged.batch) == (0, 2)
 
 
 def test_another_process_goes_on_with_a_segment_of_its_own(tmp_path: Path, owner: Owner) -> None:
     first = LogWriter(tmp_path, OPENED, owner)
     first.open()
-    first.taken(0, pack([call(0)]), {3: 7}, [])
+    first.batch_received(0, pack([call(0)]), {3: 7}, [])
     first.close()
     second = LogWriter(tmp_path, OPENED, owner)
     second.open({0: 1})
-    second.taken(0, pack([call(1)]), {3: 7}, [])
+    second.batch_received(0, pack([call(1)]), {3: 7}, [])
     second.close()
     assert [number for number, _ in segments(tmp_path)] == [1, 2]
     assert [item.batch for _, item in entries(tmp_path) if isinstance(item, BatchEnd)] == [1, 2]
 
 
-def test_damage_costs_what_it_hits(recorder: LogWriter) -> None:
+def test_damage_costs_what_it_hits(writer: LogWriter) -> None:
     for task in range(3):
-        recorder.taken(0, pack([call(task)]), {3: 7}, [])
-    recorder.write()
-    path = recorder.folder / "000001.log"
+        writer.batch_received(0, pack([call(task)]), {3: 7}, [])
+    writer.write()
+    path = writer.folder / "000001.log"
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1
     path.write_bytes(content)
-    found = [item for _, item in entries(recorder.folder)]
+    found = [item for _, item in entries(writer.folder)]
     assert [item.submit.task for item in found if isinstance(item, CallItem)] == [0, 2]
     assert sum(isinstance(item, DamageItem) for item in found) == 1
 
 
-def test_a_segment_begins_with_what_is_there(
-    recorder: LogWriter, owner: Owner, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(recorder_module, "SEGMENT", 1000)
+def test_a_segment_begins_with_what_is_there(writer: LogWriter, owner: Owner, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(writer_module, "SEGMENT", 1000)
     owner.there = [(ClientJoined(1, "", 1, "h", False), b""), (KNOWN, b"pickle")]
-    recorder.taken(0, pack([call(0)]), {3: 7}, [b"x" * 1000])
-    recorder.write()
-    assert len(segments(recorder.folder)) == 2
-    second = [item for position, item in entries(recorder.folder) if position.segment == 2]
+    writer.batch_received(0, pack([call(0)]), {3: 7}, [b"x" * 1000])
+    writer.write()
+    assert len(segments(writer.folder)) == 2
+    second = [item for position, item in entries(writer.folder) if position.segment == 2]
     code = DefineFunction(4, b"d", "f", 1, b"p", {"body": b"b"})
     assert second[:2] == [OPENED, ClientJoined(1, "", 1, "h", False)]
     assert second[3] == FunctionItem(1, 0, code, b"pickle")
 
 
-def test_the_oldest_go_when_nobody_needs_them(
-    recorder: LogWriter, owner: Owner, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(recorder_module, "SEGMENT", 1000)
-    monkeypatch.setattr(recorder_module, "LIMIT", 3500)
+def test_the_oldest_go_when_nobody_needs_them(writer: LogWriter, owner: Owner, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(writer_module, "SEGMENT", 1000)
+    monkeypatch.setattr(writer_module, "LIMIT", 3500)
     owner.tasks = [0]
     for task in range(6):
         owner.tasks = [0, task]
-        recorder.taken(0, pack([call(task)]), {3: 7}, [b"x" * 1000])
-        recorder.write()
-    assert [number for number, _ in segments(recorder.folder)] == [1, 2, 3, 4, 5, 6, 7]  # task 0 is needed
+        writer.batch_received(0, pack([call(task)]), {3: 7}, [b"x" * 1000])
+        writer.write()
+    assert [number for number, _ in segments(writer.folder)] == [1, 2, 3, 4, 5, 6, 7]  # task 0 is needed
     assert owner.warnings == []
     owner.tasks = [6]
-    recorder.taken(0, pack([call(6)]), {3: 7}, [b"x" * 1000])
-    recorder.write()
-    assert [number for number, _ in segments(recorder.folder)] == [5, 6, 7, 8]
+    writer.batch_received(0, pack([call(6)]), {3: 7}, [b"x" * 1000])
+    writer.write()
+    assert [number for number, _ in segments(writer.folder)] == [5, 6, 7, 8]
     assert len(owner.warnings) == 1
     assert "has grown over" in owner.warnings[0]
 
 
-def test_what_cannot_be_written_is_said_once(
-    recorder: LogWriter, owner: Owner, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_cannot_be_written_is_said_once(writer: LogWriter, owner: Owner, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(fd: int, data: bytes) -> int:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     with monkeypatch.context() as patch:
         patch.setattr(os, "write", full)
         for task in range(3):
-            recorder.taken(0, pack([call(task)]), {3: 7}, [])
-            recorder.moves.append(task)
-            recorder.write()
+            writer.batch_received(0, pack([call(task)]), {3: 7}, [])
+            writer.moves.append(task)
+            writer.write()
     assert len(owner.warnings) == 1
     assert "cannot be written (No space left on device): the run goes on without one" in owner.warnings[0]
-    assert recorder.broken
-    assert not recorder.waiting
-    assert recorder.safe(0) > 1 << 60
-    assert (recorder.folder / "incomplete").exists()
+    assert writer.broken
+    assert not writer.waiting
+    assert writer.safe(0) > 1 << 60
+    assert (writer.folder / "incomplete").exists()
 
 
 def test_a_folder_that_cannot_be_made_is_said(tmp_path: Path, owner: Owner) -> None:
-    (tmp_path / "record").write_bytes(b"a file")
-    recorder = LogWriter(tmp_path / "record", OPENED, owner)
-    recorder.open()
-    recorder.close()
+    (tmp_path / "event_log").write_bytes(b"a file")
+    writer = LogWriter(tmp_path / "event_log", OPENED, owner)
+    writer.open()
+    writer.close()
     assert len(owner.warnings) == 1
 
 
-def test_little_is_written_a_moment_later(recorder: LogWriter) -> None:
-    assert not recorder.due(1.0)
-    recorder.ended([(0, TaskResolved(4, TaskState.exec_done), [])], [])
-    assert recorder.waiting
-    assert not recorder.due(1.0)
-    assert 1.0 < recorder.deadline < recorder.latest < 1.1
-    assert recorder.due(1.1)
-    recorder.write()
-    assert not recorder.waiting
+def test_little_is_written_a_moment_later(writer: LogWriter) -> None:
+    assert not writer.due(1.0)
+    writer.note_replies([(0, TaskResolved(4, TaskState.exec_done), [])], [])
+    assert writer.waiting
+    assert not writer.due(1.0)
+    assert 1.0 < writer.deadline < writer.latest < 1.1
+    assert writer.due(1.1)
+    writer.write()
+    assert not writer.waiting

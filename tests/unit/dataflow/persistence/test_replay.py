@@ -1,4 +1,4 @@
-"""From the record into the table of the next DataFlowKernel: nothing that had ended runs again, all the rest ends."""
+"""Restore a table from the event log: no task that had ended runs again, and all others end."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from parslab.dataflow.graph.values import StoredValue
 from parslab.dataflow.persistence.log_format import (
     BatchEnd,
     CallItem,
-    CallsTaken,
+    CallsTakenOver,
     ClientGone,
     ClientJoined,
     DamageItem,
@@ -55,10 +55,10 @@ def recovered(
     *items: Any, value: Callable[[Position], Any] = nothing, again: Callable[[Position], Any] = nothing
 ) -> TaskTable:
     """The table that a record gives."""
-    recovery = Replay()
-    recovery.read((Position(1, number), item) for number, item in enumerate((CODED, *items)))
+    replay = Replay()
+    replay.read((Position(1, number), item) for number, item in enumerate((CODED, *items)))
     there = table()
-    restore(there, recovery, 5.0, value, again)
+    restore(there, replay, 5.0, value, again)
     there.check()
     return there
 
@@ -180,17 +180,17 @@ def test_what_needs_something_unknown_is_lost_with_a_sentence() -> None:
     there = recovered(called(1, 0), called(2, 1))
     failure = there.tasks[1].failure
     assert failure is not None
-    assert "lay in a damaged part of the run's record: call it again" in failure.error
+    assert "was in a damaged part of the run's event log: call it again" in failure.error
     assert there.tasks[2].state is S.dep_fail
 
 
 def test_no_other_function_takes_the_place_of_a_lost_one() -> None:
     item = CallItem(0, call(0, fn=7), [])
     assert recovered(item).tasks[0].state is S.dep_fail
-    recovery = Replay()
-    recovery.read((AT, one) for one in (CODED, item))
+    replay = Replay()
+    replay.read((AT, one) for one in (CODED, item))
     codes = FunctionRegistry()
-    assert codes.restore(recovery.functions(), recovery.codes, []) == [0]
+    assert codes.restore(replay.function_count(), replay.codes, []) == [0]
     assert codes.add(DefineFunction(0, b"other", "app", 1), b"pickle") == 8
     assert codes.add(CODED.code, b"pickle") == 0
 
@@ -200,17 +200,17 @@ def test_batches_behind_a_missing_one_come_again() -> None:
         called(0), BatchEnd(0, 1), DamageItem(0, "its file is missing", 0, 2), called(2), BatchEnd(0, 3),
         called(1 << 40, client=1), BatchEnd(1, 7),
     )  # fmt: skip
-    recovery = Replay()
-    recovery.read((AT, item) for item in items)
-    assert recovery.batches == {0: 1, 1: 7}
-    assert list(recovery.tasks) == [0, 1 << 40]
-    recovery.read((AT, item) for item in (RunOpened("r", "1", 1, 99, 0.0), called(1), BatchEnd(0, 2)))
-    assert recovery.batches[0] == 2
-    assert list(recovery.tasks) == [0, 1 << 40, 1]
+    replay = Replay()
+    replay.read((AT, item) for item in items)
+    assert replay.batches == {0: 1, 1: 7}
+    assert list(replay.tasks) == [0, 1 << 40]
+    replay.read((AT, item) for item in (RunOpened("r", "1", 1, 99, 0.0), called(1), BatchEnd(0, 2)))
+    assert replay.batches[0] == 2
+    assert list(replay.tasks) == [0, 1 << 40, 1]
 
 
 def test_what_is_said_of_clients_and_functions() -> None:
-    recovery = Replay()
+    replay = Replay()
     items = (
         RunOpened("r", "1", 1, 5, 0.0), ClientJoined(0, "a.ipynb", 5, "h", True), ClientJoined(1, "", 6, "h", False),
         CODED, FunctionItem(1, 0, DefineFunction(4, b"d", "app", 1), b"pickle"),
@@ -219,17 +219,17 @@ def test_what_is_said_of_clients_and_functions() -> None:
         called(7), MessageItem(0, FollowOutput(7), []),
         DamageItem(10, "bytes"), RunClosed("it was told to"),
     )  # fmt: skip
-    recovery.read((AT, item) for item in items)
-    assert recovery.gone == {1}
-    assert recovery.fns == {0: {0: 0}, 1: {4: 0}}
-    assert (recovery.linger, recovery.lives, recovery.damaged, recovery.closed) == (60.0, 1, 1, "it was told to")
-    assert recovery.newest == {0: 7, 1: 1 << 40}
-    assert recovery.tasks[7].followers == {0}
-    assert recovery.tasks[1 << 40].released
+    replay.read((AT, item) for item in items)
+    assert replay.gone == {1}
+    assert replay.functions == {0: {0: 0}, 1: {4: 0}}
+    assert (replay.linger, replay.processes, replay.damaged, replay.closed) == (60.0, 1, 1, "it was told to")
+    assert replay.newest == {0: 7, 1: 1 << 40}
+    assert replay.tasks[7].followers == {0}
+    assert replay.tasks[1 << 40].released
 
 
 def test_a_call_that_was_taken_over_goes_by_both_numbers() -> None:
-    there = recovered(called(4), called(9, client=2), CallsTaken(2, [(9, 4)]), called(10, 9, client=2))
+    there = recovered(called(4), called(9, client=2), CallsTakenOver(2, [(9, 4)]), called(10, 9, client=2))
     assert there.tasks[9] is there.tasks[4]
     assert there.tasks[4].client == 2
     assert there.tasks[10].needs == [there.tasks[4]]
@@ -318,12 +318,12 @@ def test_wherever_the_record_ends_the_run_ends_as_it_would_have(data: st.DataObj
     states = {task: life.table.tasks[task].state for task in range(count)}
     cut = data.draw(st.integers(0, len(life.record)))
     second = Life()
-    recovery = Replay()
-    recovery.read((Position(1, number), item) for number, item in enumerate((CODED, *life.record[:cut])))
+    replay = Replay()
+    replay.read((Position(1, number), item) for number, item in enumerate((CODED, *life.record[:cut])))
     known = {item.submit.task for item in life.record[:cut] if isinstance(item, CallItem)}
     over = {item.task for item in life.record[:cut] if isinstance(item, EndItem)}
     had = {task for item in life.record[:cut] if isinstance(item, MoveItem) for task in item.tasks} - over
-    running = restore(second.table, recovery, 5.0, nothing, nothing)
+    running = restore(second.table, replay, 5.0, nothing, nothing)
     second.table.check()
     assert {task.id for task in running} == had
     assert all(task.attempt == 1 for task in running)

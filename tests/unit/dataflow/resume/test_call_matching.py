@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from parslab.dataflow.graph.function_registry import FunctionRegistry
 from parslab.dataflow.graph.table import TaskTable
 from parslab.dataflow.graph.values import StoredValue
+from parslab.dataflow.persistence.log_format import Position
 from parslab.dataflow.resume.call_matching import CallMatching, PriorCall
 from parslab.records.events import TaskAdopted
 from parslab.records.states import FINAL, TaskState
@@ -121,14 +122,15 @@ class Notebook:
             self.matching.called(prior, message, [])
             offered.append(prior)
         for task, (state, _) in self.ends.items():
-            self.matching.ended(task, state, task)
+            self.matching.ended(task, state, Position(0, 0, task))
         self.matching.offer(offered)
         self.client = NEXT
         self.resolved.clear()
         self.local.clear()
 
     def value(self, call: PriorCall) -> StoredValue | None:
-        return None if call.task in self.unreadable else self.ends[call.place][1]
+        assert call.place is not None
+        return None if call.task in self.unreadable else self.ends[call.place.item][1]
 
     def result(self, number: int) -> Any:
         return self.resolved[self.names.get(number, number)]
