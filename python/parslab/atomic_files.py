@@ -30,8 +30,11 @@ def write_atomically(path: str | os.PathLike[str], text: str, mode: int = 0o600)
     """
     folder, name = os.path.split(os.fspath(path))
     new = os.path.join(folder, f".{name}.{os.getpid()}")
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(new)  # a process of the same number may have died here
     try:
-        with open(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode), "w", encoding="utf-8") as file:
+        # Not a link that somebody else put there: it would have us overwrite what it points to.
+        with open(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "w", encoding="utf-8") as file:
             file.write(text)
         os.replace(new, path)
     except BaseException:

@@ -12,13 +12,16 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import os
 
-__all__ = ["CHECKPOINT", "PARSL", "RESULTS", "files_in", "get_all_checkpoints", "get_last_checkpoint"]
+__all__ = ["CHECKPOINT", "OWN_RESULTS", "PARSL", "RESULTS", "files_in", "get_all_checkpoints", "get_last_checkpoint"]
 
 CHECKPOINT = "checkpoint"
 """The folder, in that of a run."""
 
 RESULTS = "results.parslab"
 """The file in it."""
+
+OWN_RESULTS = "results-{uid}.parslab"
+"""The file of one of several users who share a folder: nobody can write to the file of another one."""
 
 PARSL = "tasks.pkl"
 """What Parsl calls the file that it writes."""
@@ -60,5 +63,5 @@ def files_in(place: str | os.PathLike[str]) -> list[Path]:
     """The checkpoint files that a folder, or the path of a file, stands for; Parsl's own among them."""
     path = Path(place).expanduser()
     if path.is_dir():
-        return [file for name in (PARSL, RESULTS) if (file := path / name).exists()]
+        return [file for file in (path / PARSL, *sorted(path.glob("results*.parslab"))) if file.exists()]
     return [path]

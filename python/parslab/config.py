@@ -59,6 +59,23 @@ class _Places(Option):
             self.refuse()
 
 
+class _Owners(Option):
+    """Users, by name or number, kept as a tuple."""
+
+    wants = "a list of user names or numbers, such as ['ada', 1003]"
+
+    def accepted(self, value: Any) -> tuple[str | int, ...]:
+        if isinstance(value, (str, int)):
+            value = (value,)
+        try:
+            owners = tuple(value)
+        except TypeError:
+            self.refuse()
+        if not all(isinstance(owner, (str, int)) and not isinstance(owner, bool) for owner in owners):
+            self.refuse()
+        return owners
+
+
 class Config(Description):
     """Description of a run: where its tasks execute, how resources follow them, and where its files go.
 
@@ -110,6 +127,9 @@ class Config(Description):
         of all earlier runs of ``run_dir`` if there is a ``checkpoint_mode``, else none.
     checkpoint_period
         Seconds, or a text ``"HH:MM:SS"``.
+    trusted_owners
+        Users, by name or number, whose checkpoints the run accepts besides your own and root's.  To load a checkpoint
+        runs the code that is in it.  In a ``checkpoint_dir`` that several users share, each writes a file of its own.
 
     Examples
     --------
@@ -133,6 +153,7 @@ class Config(Description):
     checkpoint_dir = PathText(None)
     checkpoint_files = _Places(None)
     checkpoint_period = Duration(1800.0, low=0.1)
+    trusted_owners = _Owners(())
 
     instead: ClassVar[dict[str, str]] = {
         "monitoring": "every run is monitored, so leave it out",

@@ -33,6 +33,7 @@ __all__ = [
     "RemoteTraceback",
     "RetryError",
     "SerializationError",
+    "UntrustedPathError",
     "WorkerLost",
 ]
 
@@ -71,6 +72,13 @@ class OptionalModuleMissing(ConfigurationError):
 
     def __str__(self) -> str:
         return f"{self.module} is not installed: pip install 'parslab[{self.extra}]'"
+
+
+class UntrustedPathError(ConfigurationError, PermissionError):
+    """A file, a folder or a socket belongs to another user, or other users can write to it.
+
+    It is also a ``PermissionError``, because everything that reads files already expects one.
+    """
 
 
 class ProtocolError(ParslabError):

@@ -31,6 +31,7 @@ LAYERS = (
         "paths",
         "version",
         "checkpoints",
+        "trust",
     },
     {"wire", "serialize", "bodies", "description"},
     {"launchers", "monitoring", "data_provider", "remote"},

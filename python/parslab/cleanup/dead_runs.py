@@ -15,7 +15,6 @@ import contextlib
 import json
 import logging
 import os
-import shutil
 import socket
 import time
 from pathlib import Path
@@ -23,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from parslab.paths import pid_namespace
 from parslab.scaling.block_journal import cancel_unfinished_jobs
+from parslab.trust import read_text, remove_socket_folder
 from parslab.wire.invitations import withdraw
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ def find_dead_runs(folder: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
     """
     for path in folder.glob("parslab-*.json"):
         try:
-            info: dict[str, Any] = json.loads(path.read_text())
+            info: dict[str, Any] = json.loads(read_text(path))
             since = path.stat().st_mtime
             here = info["host"] == socket.gethostname() and info.get("space", "") in ("", pid_namespace())
             if here and not process_runs(int(info["pid"]), since):
@@ -123,7 +123,7 @@ def remove_dead_run(path: Path, info: Mapping[str, Any]) -> list[str]:
         path.unlink()
         sentences = cancel_jobs_of_dead_run(Path(info["run_dir"]))
         end_processes(info["run"])
-        shutil.rmtree(Path(info["socket"]).parent, ignore_errors=True)
+        remove_socket_folder(os.path.dirname(info["socket"]))
         return sentences
     return []
 

@@ -21,7 +21,9 @@ __all__ = ["Reaper", "serve"]
 
 _SHELL = 'read -r _; exec "$@"'
 _START = (
-    "import json, sys; s = json.load(open(sys.argv[1])); sys.path[:] = s['path']; "
+    "import json, os, sys; f = open(sys.argv[1]); "
+    "os.fstat(f.fileno()).st_uid in (os.geteuid(), 0) or sys.exit('the settings of the run belong to another user'); "
+    "s = json.load(f); sys.path[:] = s['path']; "
     "from parslab.cleanup.reaper import serve; serve(s)"
 )
 _CHECK_EVERY = 2.0

@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from parslab.cleanup.dead_runs import process_runs
 from parslab.client.process.launch import find_runs
 from parslab.client.reattach import live_run
 from parslab.errors import ConfigurationError
@@ -108,26 +109,24 @@ def stop(run: str) -> int:
             print(f"Run {info['run']} is on host {info['host']}: stop it there.", file=sys.stderr)
             status = 1
             continue
+        # Its number may belong to another process by now, when the run was killed.
         with contextlib.suppress(ProcessLookupError):
-            os.kill(info["pid"], signal.SIGTERM)
+            if process_runs(info["pid"], info["since"]):
+                os.kill(info["pid"], signal.SIGTERM)
     deadline = time.monotonic() + _PATIENCE
     for info in runs:
         if info["host"] == socket.gethostname():
-            ended = _ended(info["pid"], deadline)
+            ended = _ended(info, deadline)
             print(f"Run {info['run']} {'is over' if ended else 'still ends its jobs'}; files in {info['run_dir']}")
             status = status if ended else 1
     return status
 
 
-def _ended(pid: int, deadline: float) -> bool:
-    import psutil
-
-    with contextlib.suppress(psutil.NoSuchProcess):
-        process = psutil.Process(pid)
-        while process.is_running() and process.status() != psutil.STATUS_ZOMBIE:
-            if time.monotonic() > deadline:
-                return False
-            time.sleep(0.05)
+def _ended(info: dict[str, Any], deadline: float) -> bool:
+    while process_runs(info["pid"], info["since"]):
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.05)
     return True
 
 

@@ -21,6 +21,7 @@ from parslab.client.process.launch import FoundRun, connect, connection_path, di
 from parslab.errors import ConfigurationError
 from parslab.paths import runtime_dir
 from parslab.records.spans import said
+from parslab.trust import read_text
 from parslab.wire.messages.base import PROTOCOL
 from parslab.wire.messages.client import ClientHello
 
@@ -306,7 +307,7 @@ def _settings_of(info: Mapping[str, Any], config: Config | None) -> tuple[Config
     from parslab.description import decoded
 
     try:
-        settings = json.loads((Path(info["run_dir"]) / "settings.json").read_text(encoding="utf-8"))
+        settings = json.loads(read_text(Path(info["run_dir"]) / "settings.json"))
         threads = {e["label"]: e["max_threads"] for e in settings["executors"] if e["kind"] == "threads"}
         if config is None or digest(config) != info.get("digest"):
             found = decoded(settings["config"])

@@ -10,7 +10,6 @@ import contextlib
 import gc
 import logging
 import os
-import shutil
 import signal
 import socket
 import sys
@@ -22,6 +21,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from parslab.paths import pid_namespace
+from parslab.trust import remove_socket_folder
 from parslab.wire.run_files import ConnectionInfo, read_settings
 
 if TYPE_CHECKING:
@@ -97,7 +97,7 @@ def _closing(kernel: Kernel, connection_file: ConnectionFile) -> Iterator[list[s
             kernel.close(reason)
         finally:
             connection_file.remove()
-            shutil.rmtree(kernel.settings.sockets, ignore_errors=True)
+            remove_socket_folder(kernel.settings.sockets)
             log.info("run %s is over: %s", kernel.settings.run, reason)
 
 

@@ -17,7 +17,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from parslab.errors import UntrustedPathError
 from parslab.providers.base import FindsJobs
+from parslab.trust import open_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -239,7 +241,10 @@ def _read(run_dir: Path) -> dict[str, UnfinishedBlocks]:
     """The unfinished blocks of each executor; a line that a crash cut off is ignored."""
     found: dict[str, UnfinishedBlocks] = {}
     try:
-        lines = (Path(run_dir) / FILE_NAME).read_text(encoding="utf-8", errors="replace").splitlines()
+        with open(open_file(Path(run_dir) / FILE_NAME), encoding="utf-8", errors="replace") as file:
+            lines = file.read().splitlines()
+    except UntrustedPathError:
+        raise  # a provider that it names would run its code as us
     except OSError:
         return found
     for text in lines:

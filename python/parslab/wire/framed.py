@@ -16,10 +16,12 @@ import struct
 from typing import TYPE_CHECKING, NamedTuple
 from zlib import crc32
 
+from parslab.errors import UntrustedPathError
+from parslab.trust import check_opened, open_file
 from parslab.wire.stream import IOV
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Collection, Iterator, Sequence
 
     from parslab.wire.stream import Buffer
 
@@ -83,15 +85,25 @@ class FrameAppender:
         Whether processes of other hosts may append at the same time: a network's file system needs a lock for what
         one write does elsewhere.  One that has no locks is used without.
 
+    mode
+        Who may do what with a file that is made.
+
     Raises
     ------
+    UntrustedPathError
+        The file belongs to somebody else, or others can write to it.
     OSError
         It cannot be opened.
     """
 
-    def __init__(self, path: str | os.PathLike[str], shared: bool = False) -> None:
+    def __init__(self, path: str | os.PathLike[str], shared: bool = False, mode: int = 0o600) -> None:
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
-        self._fd = os.open(path, flags, 0o600)
+        self._fd = os.open(path, flags, mode)
+        try:
+            check_opened(self._fd, path)
+        except UntrustedPathError:
+            self.close()
+            raise
         self.size = os.fstat(self._fd).st_size
         """Bytes of the file when it was opened, and of what we have appended since."""
         self._locks = shared
@@ -138,7 +150,9 @@ class FrameAppender:
             os.close(fd)
 
 
-def read(path: str | os.PathLike[str], offset: int = 0) -> Iterator[FramedRecord | DamagedRange]:
+def read(
+    path: str | os.PathLike[str], offset: int = 0, owners: Collection[int] = ()
+) -> Iterator[FramedRecord | DamagedRange]:
     """All entries that are in the file now, in order, and the stretches between them that are none.
 
     Parameters
@@ -147,13 +161,17 @@ def read(path: str | os.PathLike[str], offset: int = 0) -> Iterator[FramedRecord
         Of the file; others may go on appending to it.
     offset
         Where to begin: behind an entry that was read before, or at the beginning of damage.
+    owners
+        User numbers that are trusted besides our own and root's.
 
     Raises
     ------
+    UntrustedPathError
+        The file belongs to somebody else, or others can write to it.
     OSError
         It cannot be opened or read.
     """
-    with open(path, "rb", buffering=0) as file:
+    with open(open_file(path, owners), "rb", buffering=0) as file:
         window = _Window(file.fileno())
         at = offset
         while at < window.size:
@@ -167,9 +185,9 @@ def read(path: str | os.PathLike[str], offset: int = 0) -> Iterator[FramedRecord
                 at = next_one
 
 
-def read_at(path: str | os.PathLike[str], offset: int) -> bytes | None:
+def read_at(path: str | os.PathLike[str], offset: int, owners: Collection[int] = ()) -> bytes | None:
     """The payload of the entry that begins there; None where no whole entry does."""
-    with open(path, "rb", buffering=0) as file:
+    with open(open_file(path, owners), "rb", buffering=0) as file:
         return _Window(file.fileno(), 4096).entry(offset)
 
 

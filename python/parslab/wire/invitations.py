@@ -11,6 +11,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from parslab.atomic_files import write_atomically
+from parslab.trust import read_text
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -44,8 +45,7 @@ def read(path: str | Path) -> dict[str, Any]:
     OSError
         It cannot be read here, or its folder is gone.
     """
-    with open(path, encoding="utf-8") as file:
-        content: dict[str, Any] = json.load(file)
+    content: dict[str, Any] = json.loads(read_text(path))
     if _OVER in content:
         raise RunOver(content[_OVER])
     return content

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from parslab.atomic_files import write_atomically
+from parslab.trust import read_text
 
 if TYPE_CHECKING:
     import os
@@ -84,6 +85,8 @@ class RunSettings(
     checkpoint_dir: str | None = None
     checkpoint_files: list[str] = []
     checkpoint_period: float | None = None
+    trusted_owners: list[int] = []
+    """Users whose checkpoints the run accepts besides its own user's and root's."""
 
     resume: bool = False
     """Whether the run keeps an event log, so that it can be resumed."""
@@ -162,13 +165,15 @@ def read_settings(path: str | os.PathLike[str]) -> RunSettings:
 
     Raises
     ------
+    UntrustedPathError
+        The file belongs to somebody else, or others can write to it.
     OSError
         The file cannot be read.
     ValueError
         The file holds something else.
     """
     try:
-        return msgspec.convert(json.loads(Path(path).read_bytes()), RunSettings)
+        return msgspec.convert(json.loads(read_text(path)), RunSettings)
     except (ValueError, msgspec.ValidationError) as error:
         raise ValueError(f"{path} holds no settings of a run: {error}") from None
 
@@ -189,13 +194,15 @@ def read_connection_info(path: Path) -> ConnectionInfo:
 
     Raises
     ------
+    UntrustedPathError
+        The file belongs to somebody else, or others can write to it.
     OSError
         The file cannot be read.
     ValueError
         The file holds something else.
     """
     try:
-        info = msgspec.convert(json.loads(path.read_bytes()), ConnectionInfo)
+        info = msgspec.convert(json.loads(read_text(path)), ConnectionInfo)
     except (ValueError, msgspec.ValidationError) as error:
         raise ValueError(f"{path} is no connection file of a run: {error}") from None
     info.written_at = path.stat().st_mtime

@@ -9,10 +9,13 @@ import struct
 import sys
 from typing import TYPE_CHECKING
 
+from parslab.errors import UntrustedPathError
+from parslab.trust import owner_name
+
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["listen", "peer_pid", "peer_uid"]
+__all__ = ["check_peer", "listen", "peer_pid", "peer_uid"]
 
 
 def listen(path: Path) -> socket.socket:
@@ -27,6 +30,29 @@ def listen(path: Path) -> socket.socket:
     sock.listen(16)
     sock.setblocking(False)
     return sock
+
+
+def check_peer(sock: socket.socket, path: str) -> None:
+    """Check that the process that listens at a unix socket is one of ours.
+
+    Parameters
+    ----------
+    sock
+        Connected to it.
+    path
+        Of the socket, for the error message.
+
+    Raises
+    ------
+    UntrustedPathError
+        It is a process of another user.
+    """
+    uid = peer_uid(sock)
+    if uid is not None and uid not in (os.geteuid(), 0):
+        raise UntrustedPathError(
+            f"{path} is refused because a process of {owner_name(uid)} listens there, not one of yours: delete the "
+            "socket, or the connection file that names it."
+        )
 
 
 def peer_uid(sock: socket.socket) -> int | None:

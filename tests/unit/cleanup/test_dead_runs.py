@@ -21,7 +21,7 @@ GONE = 2**22 + 1
 
 def connection(folder: Path, **told: Any) -> Path:
     path = folder / "parslab-000-a.json"
-    sockets = folder / "sockets"
+    sockets = folder / "parslab-0123abcd"
     sockets.mkdir(exist_ok=True)
     info = {
         "run": "000-a",
@@ -66,7 +66,7 @@ def test_what_a_dead_run_has_left_goes(tmp_path: Path) -> None:
     path = connection(tmp_path)
     assert remove_dead_runs(tmp_path) == []  # it had no jobs
     assert not path.exists()
-    assert not (tmp_path / "sockets").exists()
+    assert not (tmp_path / "parslab-0123abcd").exists()
 
 
 # ----- runs for which somebody may come back
@@ -96,7 +96,7 @@ def test_nobody_touches_a_run_that_is_being_started_again(tmp_path: Path) -> Non
     path = connection(tmp_path, owners=[GONE, os.getpid()])
     assert remove_dead_runs(tmp_path) == []
     assert path.exists()
-    assert (tmp_path / "sockets").exists()
+    assert (tmp_path / "parslab-0123abcd").exists()
     connection(tmp_path, owners=[GONE])
     remove_dead_runs(tmp_path)
     assert not path.exists()

@@ -30,7 +30,16 @@ def live(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]
         (folder / "dfk.log").write_text("".join(f"line {i}\n" for i in range(100)))
         (folder / "blocks" / "0.err").write_text("nosuch: command not found\n")
         (folder / "manager-htex.json").write_text(json.dumps({"secret": "key"}))
-        found.append({"run": number, "pid": 4242, "host": socket.gethostname(), "run_dir": str(folder), "started": 0.0})
+        found.append(
+            {
+                "run": number,
+                "pid": 4242,
+                "since": 0.0,
+                "host": socket.gethostname(),
+                "run_dir": str(folder),
+                "started": 0.0,
+            }
+        )
     for module in (runs, reattach):
         monkeypatch.setattr(module, "find_runs", lambda: found)
     monkeypatch.setattr(time, "time", lambda: 3 * 3600.0 + 5 * 60)
@@ -95,7 +104,8 @@ def test_stopping_waits_for_the_end(
     sent = []
     ends = {"now": True}
     monkeypatch.setattr(os, "kill", lambda pid, number: sent.append((pid, number)))
-    monkeypatch.setattr(runs, "_ended", lambda pid, deadline: ends["now"])
+    monkeypatch.setattr(runs, "_ended", lambda info, deadline: ends["now"])
+    monkeypatch.setattr(runs, "process_runs", lambda pid, since: True)
     live[1]["host"] = "elsewhere"
     status, out, err = said(capsys, "stop", "--all")
     assert sent == [(4242, signal.SIGTERM)]

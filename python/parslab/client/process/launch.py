@@ -10,9 +10,9 @@ import contextlib
 import hashlib
 import itertools
 import json
+import logging
 import os
 import secrets
-import shutil
 import signal
 import socket
 import subprocess
@@ -23,10 +23,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from parslab.atomic_files import write_atomically
-from parslab.checkpoints import get_all_checkpoints
+from parslab.checkpoints import files_in, get_all_checkpoints
 from parslab.client.process.notebook import default_linger
-from parslab.errors import ConfigurationError
+from parslab.errors import ConfigurationError, UntrustedPathError
 from parslab.paths import runtime_dir
+from parslab.trust import check_file, check_folder, read_text, remove_socket_folder
+from parslab.wire.unix_sockets import check_peer
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -40,10 +42,13 @@ __all__ = [
     "connect",
     "digest",
     "find_runs",
+    "new_socket_folder",
     "of_the_run",
     "read_connection",
     "start",
 ]
+
+log = logging.getLogger(__name__)
 
 _OURS = ("exit_mode", "linger", "resume", "retry_handler")
 """Options of a configuration that are the business of each kernel, and make no other run."""
@@ -124,7 +129,7 @@ class StartedRun:
             cancel_jobs_of_dead_run(self.run_dir)
         if self.popen.returncode or sys.platform != "linux" or self.settings.get("revived"):
             end_processes(self.run)
-        shutil.rmtree(self.settings["sockets"], ignore_errors=True)
+        remove_socket_folder(self.settings["sockets"])
         with contextlib.suppress(OSError):
             os.unlink(self.settings["connection"])
 
@@ -213,7 +218,8 @@ def start(config: Config, package: str, notebook: str = "", inherits: Sequence[s
 
         strategy_named(config.strategy)  # known to be there, before a block is asked for
     described = _described(config)
-    checkpoints = _checkpoints(config)
+    owners = _trusted_owners(config)
+    checkpoints = _checkpoints(config, owners)
     run_dir, notices = _new_run_dir(Path(config.run_dir))
     run = f"{run_dir.name}-{secrets.token_hex(3)}"
     settings: dict[str, Any] = {
@@ -230,6 +236,7 @@ def start(config: Config, package: str, notebook: str = "", inherits: Sequence[s
         "checkpoint_mode": config.checkpoint_mode,
         "checkpoint_dir": config.checkpoint_dir and _absolute(config.checkpoint_dir),
         "checkpoint_files": checkpoints,
+        "trusted_owners": owners,
         "checkpoint_period": config.checkpoint_period,
         "package": package,
         "path": _import_path(),
@@ -246,12 +253,12 @@ def start(config: Config, package: str, notebook: str = "", inherits: Sequence[s
     folders: list[str] = []
     ours, theirs = socket.socketpair()
     try:
-        settings["sockets"] = _sockets_folder(folders)
+        settings["sockets"] = new_socket_folder(folders)
         popen = launch(settings, theirs.fileno())
     except BaseException as error:
         ours.close()
         for folder in folders:
-            shutil.rmtree(folder, ignore_errors=True)
+            remove_socket_folder(folder)
         if not isinstance(error, OSError):
             raise  # an interrupt; a process that is there already ends with its socket
         raise ConfigurationError(
@@ -284,8 +291,26 @@ def _described(config: Config) -> dict[str, Any] | None:
         return None
 
 
-def _checkpoints(config: Config) -> list[str]:
-    """The checkpoints that the run begins with."""
+def _trusted_owners(config: Config) -> list[int]:
+    """The numbers of the users whose checkpoints the run accepts."""
+    import pwd
+
+    owners = []
+    for owner in config.trusted_owners:
+        try:
+            owners.append(owner if isinstance(owner, int) else pwd.getpwnam(owner).pw_uid)
+        except KeyError:
+            raise ConfigurationError(f"Config: trusted_owners names {owner!r}, who is no user of this host.") from None
+    return owners
+
+
+def _checkpoints(config: Config, owners: Sequence[int]) -> list[str]:
+    """The checkpoints that the run begins with.
+
+    Those that the configuration names must be trusted.  The DataFlowKernel leaves out what is wrong with others.
+    """
+    if config.checkpoint_dir is not None:
+        _check_checkpoint(_absolute(config.checkpoint_dir), owners)
     if config.checkpoint_files is None:
         return get_all_checkpoints(_absolute(config.run_dir)) if config.checkpoint_mode else []
     places = [_absolute(place) for place in config.checkpoint_files]
@@ -295,7 +320,19 @@ def _checkpoints(config: Config) -> list[str]:
                 f"Config: checkpoint_files names {place}, which is not there; get_all_checkpoints({config.run_dir!r}) "
                 "gives those that are."
             )
+        _check_checkpoint(place, owners)
     return places
+
+
+def _check_checkpoint(place: str, owners: Sequence[int]) -> None:
+    """Refuse the folder or the file of a checkpoint that others can change."""
+    if os.path.isdir(place):
+        check_folder(place, owners)
+        if owners:  # others may add files of their own; the DataFlowKernel takes those of trusted owners
+            return
+    for file in files_in(place):
+        if file.exists():
+            check_file(file, owners)
 
 
 def _absolute(place: str) -> str:
@@ -332,7 +369,7 @@ def _import_path() -> list[str]:
     return [os.path.abspath(entry) for entry in sys.path]
 
 
-def _sockets_folder(tried: list[str]) -> str:
+def new_socket_folder(tried: list[str]) -> str:
     """A new folder for the sockets of a run, where paths are short: those of unix sockets end at about 100 bytes.
 
     Each name is in ``tried`` before the folder is made, so that one is removed whose making was interrupted.
@@ -362,11 +399,13 @@ def _new_run_dir(root: Path) -> tuple[Path, list[str]]:
         # A full disk still makes folders: find out now, where another place can be taken.
         (made / "dfk.log").write_bytes(b"\n" * 4096)
         (made / "dfk.log").write_bytes(b"")
+        # Some file systems give every file to one owner, or let everybody write: nothing there can be trusted later.
+        check_folder(made)
         return made, []
     except OSError as error:
         other = Path(tempfile.mkdtemp(prefix="parslab-runs-"))
         notice = (
-            f"The run folder {root} cannot be written ({error.strerror or error}); logs and monitoring of this run "
+            f"The run folder {root} cannot be used ({error.strerror or error}); logs and monitoring of this run "
             f"are in {other} instead. Choose another one with Config(run_dir=...)."
         )
         return _numbered(other), [notice]
@@ -397,9 +436,10 @@ def find_runs() -> list[dict[str, Any]]:
     for path in set(folder.glob("parslab-*.json")) - dead:
         try:
             info = read_connection(path)
-            if path.stat().st_uid != os.getuid():
-                continue
-        except (OSError, ConfigurationError):
+        except UntrustedPathError as error:
+            log.warning("%s", error)
+            continue
+        except ConfigurationError:
             continue
         runs.append(info)
     return sorted(runs, key=lambda info: float(info["started"]))
@@ -415,7 +455,9 @@ def read_connection(path: Path) -> dict[str, Any]:
     """
     fix = "give attach() the name of a run, or the file parslab-RUN.json that the run made."
     try:
-        info = json.loads(path.read_text(encoding="utf-8"))
+        info = json.loads(read_text(path))
+    except UntrustedPathError:
+        raise
     except OSError as error:
         why = error.strerror or error
         raise ConfigurationError(f"The connection file {path} cannot be read ({why}): {fix}") from None
@@ -436,7 +478,11 @@ def connect(info: dict[str, Any], patience: float = 5.0) -> socket.socket:
         sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
             sock.connect(info["socket"])
+            check_peer(sock, info["socket"])
             return sock
+        except UntrustedPathError:
+            sock.close()
+            raise
         except OSError as error:
             sock.close()
             if time.monotonic() > deadline or isinstance(error, (FileNotFoundError, PermissionError)):

@@ -21,12 +21,14 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from parslab.client.process.launch import FoundRun, connection_path, launch, read_connection
-from parslab.errors import ConfigurationError
+from parslab.client.process.launch import FoundRun, connection_path, launch, new_socket_folder, read_connection
+from parslab.errors import ConfigurationError, UntrustedPathError
+from parslab.trust import check_folder, read_text, remove_socket_folder
 from parslab.wire.messages.base import PROTOCOL
 from parslab.wire.messages.client import ClientHello
 from parslab.wire.run_files import EVENT_LOG
 from parslab.wire.stream import encode_batch
+from parslab.wire.unix_sockets import check_peer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -118,6 +120,10 @@ class KernelRestart:
                 return None
             sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
             sock.connect(info["socket"])
+            check_peer(sock, info["socket"])
+        except UntrustedPathError as error:
+            log.warning("%s", error)
+            return None
         except (OSError, ConfigurationError):
             return None
         python = f"{sys.version_info[0]}.{sys.version_info[1]}"
@@ -135,7 +141,7 @@ class KernelRestart:
 def revive(run_dir: Path, *, client: int = -1, how: str = "", lost: float = 0.0) -> Any:
     """Start the DataFlowKernel of a run again whose process is gone, on the record that it has left.
 
-    The new process has the same name, folder, sockets and connection file, keeps every result that was recorded, and
+    The new process has the same name, folder and connection file, keeps every result that was recorded, and
     goes on with the rest.  Whoever calls this has made sure that the old process is gone and that nobody else starts
     the run at the same time (``<run_dir>/revive.lock``), and owns the run from now on.
 
@@ -165,8 +171,13 @@ def revive(run_dir: Path, *, client: int = -1, how: str = "", lost: float = 0.0)
 
     run_dir = Path(run_dir)
     try:
-        settings: dict[str, Any] = json.loads((run_dir / "settings.json").read_text(encoding="utf-8"))
+        settings: dict[str, Any] = json.loads(read_text(run_dir / "settings.json"))
         run = settings["run"]
+        for folder in (run_dir, run_dir / "record", run_dir / "record" / "values"):
+            if folder.exists():
+                check_folder(folder)
+    except UntrustedPathError as error:
+        raise ConfigurationError(f"The run in {run_dir} cannot be started again: {error}") from error
     except (OSError, ValueError, LookupError, TypeError) as error:
         raise ConfigurationError(f"The run in {run_dir} cannot be started again: {error}.") from error
     if not settings.get("resume") or not KernelRestart(run, run_dir, "").possible():
@@ -179,8 +190,12 @@ def revive(run_dir: Path, *, client: int = -1, how: str = "", lost: float = 0.0)
         "lost_at": lost or time.time(),
         "notices": [],
     }
-    with contextlib.suppress(FileExistsError):
+    # Somebody else may have made a folder of that name since the run was lost: only a new one is surely ours.
+    remove_socket_folder(settings["sockets"])
+    try:
         os.mkdir(settings["sockets"], 0o700)
+    except OSError:
+        settings["sockets"] = new_socket_folder([])
     ours, theirs = socket.socketpair()
     try:
         popen = launch(settings, theirs.fileno())

@@ -18,11 +18,13 @@ import msgspec
 from parslab.checkpoints import PARSL, files_in
 from parslab.dataflow.graph.memo import MemoCall
 from parslab.dataflow.graph.values import StoredValue
+from parslab.errors import UntrustedPathError
+from parslab.trust import check_folder
 from parslab.wire.framed import HEAD, DamagedRange, FrameAppender, encode, head, read, read_at
 from parslab.wire.messages.base import PackedValue
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Collection, Iterable, Sequence
     from pathlib import Path
 
     from parslab.dataflow.graph.memo import Memo, MemoEntry
@@ -85,10 +87,19 @@ class Checkpoints:
         Called with a notice for the user: (level, sentence).
     shared
         Whether other runs append to the file, too, perhaps on other hosts.
+    owners
+        User numbers whose checkpoints are trusted besides our own and root's.
     """
 
     def __init__(
-        self, memo: Memo, run: str, path: Path, tell: Callable[[str, str], None], shared: bool = False
+        self,
+        memo: Memo,
+        run: str,
+        path: Path,
+        tell: Callable[[str, str], None],
+        *,
+        shared: bool = False,
+        owners: Collection[int] = (),
     ) -> None:
         self.memo = memo
         self.run = run
@@ -97,6 +108,7 @@ class Checkpoints:
         """Results, by this run."""
         self._tell = tell
         self._shared = shared
+        self._owners = owners
         self._files: list[str] = []
         self._own = -1
         """Number of our own file."""
@@ -136,8 +148,9 @@ class Checkpoints:
         lost = 0
         size = 0
         try:
+            check_folder(path.parent, self._owners)
             size = path.stat().st_size
-            for entry in read(path):
+            for entry in read(path, owners=self._owners):
                 if isinstance(entry, DamagedRange):
                     if entry.offset + entry.length < size or not damaged:
                         damaged.append(entry.offset)
@@ -145,6 +158,8 @@ class Checkpoints:
                 elif not self._take(number, entry.offset, entry.payload):
                     damaged.append(entry.offset)
                     lost += len(entry.payload)
+        except UntrustedPathError as error:
+            self._tell("warning", f"A checkpoint is left out. {error}")
         except OSError as error:
             self._tell("warning", f"The checkpoint {path} cannot be read ({error.strerror or error}); it is left out.")
         if damaged:
@@ -183,7 +198,7 @@ class Checkpoints:
         """Read a result; None when it cannot be read any more."""
         number, offset = place >> _PLACE, place & ((1 << _PLACE) - 1)
         try:
-            payload = read_at(self._files[number], offset)
+            payload = read_at(self._files[number], offset, self._owners)
             why = "it was changed or cut"
         except OSError as error:
             payload, why = None, error.strerror or str(error)
@@ -226,8 +241,9 @@ class Checkpoints:
 
     def _append(self, batch: Sequence[MemoEntry]) -> int:
         if self._appender is None:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            self._appender = FrameAppender(self.path, self._shared)
+            self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o755 if self._shared else 0o700)
+            # Those who share the folder may read what we write: the umask says whether all others may.
+            self._appender = FrameAppender(self.path, self._shared, mode=0o644 if self._owners else 0o600)
             self._own = self._number(self.path)
         buffers: list[Buffer] = []
         places: list[tuple[bytes, int]] = []

@@ -12,11 +12,12 @@ In every mode, results that do not fit into memory any more are written early.
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from time import time
 from typing import TYPE_CHECKING
 
-from parslab.checkpoints import CHECKPOINT, RESULTS
+from parslab.checkpoints import CHECKPOINT, OWN_RESULTS, RESULTS
 from parslab.dataflow.persistence.checkpoint import Checkpoints
 from parslab.errors import ParslabError
 
@@ -52,14 +53,20 @@ class Checkpointing:
         self._host = host
         shared = settings.checkpoint_dir or ""
         own = Path(settings.run_dir) / CHECKPOINT
-        self.path = (Path(shared) if shared else own) / RESULTS
-        self.file = Checkpoints(memo, settings.run, self.path, host.notify, shared=bool(shared))
+        owners = frozenset(settings.trusted_owners)
+        self._folder_of_many = shared if owners else ""
+        """The folder in which several users write, each a file of its own."""
+        name = OWN_RESULTS.format(uid=os.geteuid()) if shared and owners else RESULTS
+        self.path = (Path(shared) if shared else own) / name
+        self.file = Checkpoints(memo, settings.run, self.path, host.notify, shared=bool(shared), owners=owners)
         self._last_try = float("-inf")
 
     def start(self) -> None:
         """Load the results of earlier runs, and begin to write."""
         places = list(self._inherited)
-        if self.path.exists():  # the folder is shared, or a DataFlowKernel of this run was lost
+        if self._folder_of_many and os.path.isdir(self._folder_of_many):
+            places.append(self._folder_of_many)
+        elif self.path.exists():  # the folder is shared, or a DataFlowKernel of this run was lost
             places.append(str(self.path))
         if places and self.memo.on:
             self.file.load(places)

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 import msgspec
 
 from parslab.dataflow.graph.values import StoredValue, joined
+from parslab.trust import open_file
 from parslab.wire import framed
 from parslab.wire.messages.base import DefineFunction, PackedValue
 from parslab.wire.messages.base import TaskValue as ValueMessage
@@ -462,7 +463,8 @@ def _frames(folder: Path, header: BatchReceived | LargeValue, rest: memoryview) 
     if header.file:
         path = _check(folder, header)
         try:
-            rest = memoryview(path.read_bytes())
+            with open(open_file(path), "rb") as file:
+                rest = memoryview(file.read())
         except OSError as error:
             raise _Missing(f"{path} cannot be read ({error.strerror or error})") from error
     at = rest.nbytes - sum(header.lengths)

@@ -7,6 +7,7 @@ and do not keep.  Used by the store's thread when it opens; the parsing is pure 
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import re
 import subprocess
@@ -14,7 +15,12 @@ import sys
 import tempfile
 from pathlib import Path
 
+from parslab.errors import UntrustedPathError
+from parslab.trust import check_file, read_text
+
 __all__ = ["database_file", "is_network", "left_database", "linux_type", "macos_options"]
+
+log = logging.getLogger(__name__)
 
 # fmt: off
 _NETWORK = frozenset((
@@ -112,9 +118,20 @@ def left_database(run_dir: Path) -> Path | None:
     """The newest database that an earlier process of this run has left on this host; None when there is none."""
     folder = run_dir
     with contextlib.suppress(OSError):
-        folder = Path((run_dir / "monitoring.txt").read_text(encoding="utf-8").strip()).parent
-    found = list(folder.glob("monitoring*.db"))
+        folder = Path(read_text(run_dir / "monitoring.txt").strip()).parent
+    found = [file for file in folder.glob("monitoring*.db") if _is_ours(file)]
     return max(found, key=lambda file: (len(file.name), file.name), default=None)
+
+
+def _is_ours(file: Path) -> bool:
+    try:
+        check_file(file)
+    except UntrustedPathError as error:
+        log.warning("%s", error)
+        return False
+    except OSError:
+        return False
+    return True
 
 
 def _cache() -> Path:

@@ -7,6 +7,7 @@ over: the manager begins anew, under another name.
 from __future__ import annotations
 
 import contextlib
+import logging
 import select
 import socket
 import time
@@ -15,9 +16,10 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import zmq
 
-from parslab.errors import ProtocolError
+from parslab.errors import ProtocolError, UntrustedPathError
 from parslab.wire.messages.manager import ToManagerMessage
 from parslab.wire.stream import Buffer, Stream, decoder
+from parslab.wire.unix_sockets import check_peer
 from parslab.wire.zmq_parts import PART, joined, parted, quickly_copied
 
 if TYPE_CHECKING:
@@ -26,6 +28,8 @@ if TYPE_CHECKING:
     from parslab.remote.loop import Loop
 
 __all__ = ["LocalManagerLink", "ManagerLink", "near", "reachable"]
+
+log = logging.getLogger("parslab.manager")
 
 # As plain numbers: to take them out of their enumerations costs more than a call of ZeroMQ.
 _EVENTS, _READABLE = int(zmq.EVENTS), int(zmq.POLLIN)
@@ -101,8 +105,11 @@ def near(settings: dict[str, Any]) -> socket.socket | None:
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         sock.connect(path)
-    except OSError:
+        check_peer(sock, path)
+    except OSError as error:
         sock.close()
+        if isinstance(error, UntrustedPathError):
+            log.warning("%s", error)
         return None
     return sock
 

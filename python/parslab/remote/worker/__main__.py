@@ -8,13 +8,13 @@ import socket
 import sys
 
 from parslab.remote.worker.main import main
+from parslab.trust import read_text
 
 if len(sys.argv) != 2:
     sys.exit(
         "usage: python -m parslab.remote.worker SETTINGS   (the file that the run wrote; it holds keys: keep it 0600)"
     )
-with open(sys.argv[1], encoding="utf-8") as file:
-    settings = json.load(file)
+settings = json.loads(read_text(sys.argv[1]))
 settings["worker"] = f"{settings['label']}-{socket.gethostname()}-{os.getpid()}"
 sys.path[:] = [*settings["path"], *[p for p in sys.path if p not in settings["path"]]]
 main(settings)

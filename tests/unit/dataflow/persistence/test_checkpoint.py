@@ -204,7 +204,7 @@ class FullDisk:
 
     room = 0
 
-    def __init__(self, path: Path, shared: bool) -> None:
+    def __init__(self, path: Path, shared: bool, mode: int) -> None:
         self.path = path
 
     def append(self, buffers: Any) -> int:
