@@ -15,7 +15,7 @@ from parslab.checkpoints import files_in
 from parslab.cleanup.dead_runs import find_dead_runs
 from parslab.client.process.launch import read_connection
 from parslab.client.process.restart import revive
-from parslab.dataflow.network.port_state import kept
+from parslab.dataflow.network import port_state
 from parslab.errors import ConfigurationError, UntrustedPathError
 from parslab.monitoring.store.folder import left_database
 from parslab.scaling.block_journal import cancel_unfinished_jobs
@@ -192,9 +192,9 @@ def test_keys_of_another_user_are_not_used_after_a_failover(tmp_path: Path, diso
 
     secrets = [zmq.curve_keypair()[1].decode() for _ in range(2)]
     invitations.write(tmp_path / "hub.json", {"server": secrets[0], "client": secrets[1], "port": 1})
-    assert kept(tmp_path) is not None
+    assert port_state.read(tmp_path) is not None
     disown(tmp_path / "hub.json")
-    assert kept(tmp_path) is None
+    assert port_state.read(tmp_path) is None
 
 
 def test_entries_of_another_user_are_neither_read_nor_added_to(tmp_path: Path, disown: Disown) -> None:
