@@ -69,6 +69,9 @@ export const MANAGER_MEANING: Readonly<Record<ManagerState, string>> = {
   refused: 'Its Python, its packages or its protocol do not fit; the reason names the side to fix.'
 };
 
+/** Bits of a task id that number the tasks of one client; the bits above them are the number of the client. */
+export const CLIENT_SHIFT = 40;
+
 /** Most tasks that the graph panel receives as nodes; later tasks are only counted. */
 export const GRAPH_LIMIT = 5000;
 
@@ -373,7 +376,11 @@ export interface IDelta {
   managers: IManagerRow[];
 }
 
-/** A row of the task table.  Times are seconds since the epoch, or null for states it has not reached. */
+/**
+ * A row of the task table.  Times are seconds since the epoch, or null for states it has not reached.
+ *
+ * Each field is a column of the database's table ``task``, too.
+ */
 export interface ITaskRow {
   id: number;
   app: string;
@@ -385,7 +392,9 @@ export interface ITaskRow {
   worker: string;
   attempt: number;
   error: string;
+  /** The arguments as a short text. */
   shown: string;
+  /** The notebook cell that called the task, for example ``In [3]``. */
   cell: string;
 }
 

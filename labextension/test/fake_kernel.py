@@ -130,7 +130,9 @@ class Stage:
     def submit(self, i):
         app, deps = self.plan[i]
         shown = f"C={2 ** (i % 9)}, gamma='scale', fold={i % 5}"
-        self.rows[i] = panel.TaskRow(i, app, "pending", "local", time.time(), None, None, "", 0, "", shown, "In [4]")
+        self.rows[i] = panel.TaskRow(
+            id=i, app=app, state="pending", executor="local", submitted=time.time(), shown=shown, cell="In [4]"
+        )
         self.deps[i], self.times[i] = deps, [("pending", time.time())]
         return panel.GraphNode(i, app, "pending", deps)
 

@@ -5,21 +5,27 @@ from __future__ import annotations
 import json
 import os
 import queue
+import shutil
 import sqlite3
 import stat
+import subprocess
+import sys
 import threading
 import time
 from contextlib import closing
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 import pytest
 
+import parslab
 from parslab.monitoring.monitor import Monitor
 from parslab.monitoring.output import HEAD, TAIL
 from parslab.monitoring.store import writer as store_module
-from parslab.monitoring.store.queries import VERSION
-from parslab.monitoring.store.rows import Batch
+from parslab.monitoring.store.batch import Batch
+from parslab.monitoring.store.inserts import VERSION
+from parslab.monitoring.store.tables import StoredNotice
 from parslab.monitoring.store.writer import Store
 from parslab.monitoring.view.view import View
 from parslab.records.events import (
@@ -48,7 +54,6 @@ from parslab.records.states import TaskState, WorkerState
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 S = TaskState
 Answer = TaskPage | TaskDetail | ErrorReply
@@ -124,6 +129,27 @@ def test_a_detail_knows_all_of_a_task(desk: Desk) -> None:
         assert answer == ErrorReply("d", f"This run has no task {unknown}.")
 
 
+def attempt(
+    number: int,
+    state: str,
+    times: tuple[float | None, float],
+    place: tuple[str, str],
+    reason: str = "",
+    error: str = "",
+) -> Attempt:
+    (started, ended), (worker, host) = times, place
+    return Attempt(
+        attempt=number,
+        state=state,
+        started=started,
+        ended=ended,
+        worker=worker,
+        host=host,
+        reason=reason,
+        error=error,
+    )
+
+
 def test_a_detail_lists_the_attempts_of_a_task(desk: Desk) -> None:
     desk.write(
         WorkerMoved(0.0, "w", "llex", WorkerState.busy, "node7", 4711),
@@ -136,16 +162,16 @@ def test_a_detail_lists_the_attempts_of_a_task(desk: Desk) -> None:
     detail = desk.detail(1)
     assert detail.times[-1] == ("fail_retryable", 4.0)
     assert detail.row.error == "WorkerLost: gone"
-    first = Attempt(0, "failed", 3.0, 4.0, "w", "node7", "worker_lost", "WorkerLost: gone")
+    first = attempt(0, "failed", (3.0, 4.0), ("w", "node7"), "worker_lost", "WorkerLost: gone")
     assert detail.attempts == [first]
     desk.write(TaskMoved(5.0, 1, S.ready, 1), TaskMoved(6.0, 1, S.launched, 1, "v"))
     raised = TaskFailed(8.0, 1, 1, "ValueError: no", "Traceback", "", 7.0, "v")
     desk.write(TaskMoved(7.0, 1, S.running, 1, "v"), raised, TaskMoved(8.0, 1, S.ready, 2))
-    second = Attempt(1, "failed", 7.0, 8.0, "v", "node8", "app_error", "ValueError: no")
+    second = attempt(1, "failed", (7.0, 8.0), ("v", "node8"), "app_error", "ValueError: no")
     assert desk.detail(1).attempts == [first, second]
     desk.write(*(TaskMoved(9.0 + n, 1, state, 2, "w") for n, state in enumerate(LIFE)))
     detail = desk.detail(1)
-    assert detail.attempts == [first, second, Attempt(2, "exec_done", 10.0, 11.0, "w", "node7", "", "")]
+    assert detail.attempts == [first, second, attempt(2, "exec_done", (10.0, 11.0), ("w", "node7"))]
     assert (detail.row.error, detail.traceback) == ("", "")  # what failed before is not what became of it
     assert desk.page(text="ValueError").total == 0
 
@@ -157,7 +183,7 @@ def test_what_never_ran_has_had_no_attempt(desk: Desk) -> None:
     desk.write(
         TaskSubmitted(8.0, 4, "fit", S.ready, "llex", 1), TaskMoved(8.0, 4, S.launched), TaskMoved(9.0, 4, S.cancelled)
     )
-    assert desk.detail(4).attempts == [Attempt(0, "cancelled", None, 9.0, "", "", "cancelled", "")]
+    assert desk.detail(4).attempts == [attempt(0, "cancelled", (None, 9.0), ("", ""), "cancelled")]
 
 
 def test_pages_filter_sort_and_count(desk: Desk) -> None:
@@ -263,7 +289,8 @@ def test_even_a_full_memory_does_not_stop_anything(tmp_path: Path, monkeypatch: 
 
 
 def test_a_batch_that_cannot_be_understood_does_not_end_the_thread(desk: Desk) -> None:
-    desk.store.write(Batch(notices=[("not", "a", "notice", object())]))
+    notice = StoredNotice(n=1, time=1.0, level="info", text=object())  # type: ignore[arg-type]
+    desk.store.write(Batch(notices=[notice]))
     desk.write(*done(0))
     assert desk.page().total == 1
     assert desk.reports.get(timeout=10)[0] == "error"
@@ -461,3 +488,40 @@ def test_close_is_quick_and_tells_the_last(watched: Watched) -> None:
     assert watched.monitor.database is not None
     with closing(sqlite3.connect(watched.monitor.database)) as database:
         assert database.execute("SELECT count(*) FROM task").fetchone() == (20_000,)
+
+
+WIDER = """
+import json, pathlib, sqlite3, sys
+from parslab.jupyter.typescript import typescript
+from parslab.monitoring.monitor import Monitor
+from parslab.records.events import TaskSubmitted
+from parslab.records.states import TaskState
+
+folder = pathlib.Path(sys.argv[1])
+monitor, replies = Monitor(folder), []
+monitor.record([TaskSubmitted(1.0, 0, "fit", TaskState.ready, "llex", 42)])
+monitor.request(b'{"type": "TaskPageRequest", "request_id": "1", "sort": "priority"}', 1.0, replies.append)
+monitor.close(2.0, 20.0)
+print(json.loads(replies[0])["rows"][0]["priority"])
+print(sqlite3.connect(folder / "monitoring.db").execute("SELECT priority FROM task").fetchall())
+print("  priority: number;" in typescript())
+"""
+
+
+def test_a_new_column_of_the_task_table_is_declared_once_and_filled_once(tmp_path: Path) -> None:
+    """Two Python files; the third is ``panels/tasks/columns.tsx``, which names and draws it."""
+    package = tmp_path / "parslab"
+    shutil.copytree(
+        Path(parslab.__file__).parent, package, ignore=shutil.ignore_patterns("labextension", "__pycache__")
+    )
+    for name, line, added in (
+        ("records/panel.py", '    cell: str = ""\n', "    priority: int = 0\n"),
+        ("monitoring/view/tasks.py", "            client=event.client,\n", "            priority=event.client,\n"),
+    ):
+        text = (package / name).read_text()
+        assert line in text
+        (package / name).write_text(text.replace(line, line + added))
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    command = [sys.executable, "-c", WIDER, str(tmp_path)]
+    run = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    assert run.stdout.splitlines() == ["42", "[(42,)]", "True"], run.stderr

@@ -1,6 +1,7 @@
 /** Numbers, times and ids as people read them. */
+import { CLIENT_SHIFT } from '../protocol';
 
-const CLIENT = 2 ** 40;
+const CLIENT = 2 ** CLIENT_SHIFT;
 
 /** A task id without its client, unless it is not the first one: `17`, `2.17`. */
 export function taskLabel(id: number): string {

@@ -112,15 +112,15 @@ class Feed:
         view = self._view
         return Snapshot(
             seq=self._seq,
-            run=view.run,
+            run=view.run.info,
             overview=view.overview(now),
-            nodes=view.graph.everything(),
+            nodes=view.graph.all_nodes(),
             hidden=view.hidden,
-            workers=view.workers.everything(),
-            notices=list(view.notices),
+            workers=view.workers.all_rows(),
+            notices=list(view.notices.latest),
             request_id=message.request_id,
-            blocks=view.blocks.everything(),
-            managers=view.managers.everything(),
+            blocks=view.blocks.all_rows(),
+            managers=view.managers.all_rows(),
             scaling=view.scaling.points,
         )
 
@@ -142,8 +142,8 @@ class Feed:
             changes=changes,
             hidden=view.hidden,
             workers=workers,
-            notices=view.take_notices(),
-            run=view.take_run(),
+            notices=view.notices.take_unsent(),
+            run=view.run.take_changed(),
             blocks=blocks,
             managers=managers,
         )

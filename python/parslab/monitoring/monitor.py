@@ -16,7 +16,8 @@ import msgspec
 from parslab.monitoring.feed import Feed
 from parslab.monitoring.jobfiles import JobFiles
 from parslab.monitoring.store.writer import Store
-from parslab.monitoring.view.view import View, clipped
+from parslab.monitoring.view.text import ERROR, clipped
+from parslab.monitoring.view.view import View
 from parslab.records.events import NoticeRaised
 from parslab.records.panel import (
     BlockOutputRequest,
@@ -81,7 +82,7 @@ class Monitor:
     """
 
     def __init__(self, run_dir: Path, post: Callable[[Callable[[], None]], None] | None = None, lives: int = 0) -> None:
-        self.view = View(lives=lives)
+        self.view = View(restarts=lives)
         self._feed = Feed(self.view)
         self._store = Store(run_dir, self._reported, again=lives > 0)
         self._files = JobFiles()
@@ -101,12 +102,12 @@ class Monitor:
     @staticmethod
     def command_reply(request_id: str, text: str) -> bytes:
         """Encode that a command has been carried out; ``text`` says what was done."""
-        return _encoder.encode(CommandReply(request_id, clipped(text, 1000)))
+        return _encoder.encode(CommandReply(request_id, clipped(text, ERROR)))
 
     @staticmethod
     def error_reply(request_id: str, text: str) -> bytes:
         """Encode that an ask could not be answered, in one sentence."""
-        return _encoder.encode(ErrorReply(request_id, clipped(text, 1000)))
+        return _encoder.encode(ErrorReply(request_id, clipped(text, ERROR)))
 
     @property
     def database(self) -> Path | None:

@@ -15,6 +15,7 @@ from typing import Literal, TypeAlias
 import msgspec
 
 __all__ = [
+    "CLIENT_SHIFT",
     "GRAPH_LIMIT",
     "LEASE",
     "Attempt",
@@ -58,6 +59,10 @@ LEASE = 30.0
 
 GRAPH_LIMIT = 5000
 """Most tasks that the graph panel receives as nodes; later tasks are only counted."""
+
+
+CLIENT_SHIFT = 40
+"""Bits of a task id that number the tasks of one client; the bits above them are the number of the client."""
 
 
 class _PanelMessage(msgspec.Struct, tag=True, tag_field="type", gc=False):
@@ -401,21 +406,26 @@ class Delta(_PanelMessage):
     managers: list[ManagerRow] = []
 
 
-class TaskRow(msgspec.Struct, gc=False):
-    """A row of the task table.  Times are seconds since the epoch, or null for states it has not reached."""
+class TaskRow(msgspec.Struct, kw_only=True, gc=False):
+    """A row of the task table.  Times are seconds since the epoch, or null for states it has not reached.
+
+    Each field is a column of the database's table ``task``, too.
+    """
 
     id: int
     app: str
     state: str
     executor: str
     submitted: float
-    started: float | None
-    ended: float | None
-    worker: str
-    attempt: int
-    error: str
-    shown: str
-    cell: str
+    started: float | None = None
+    ended: float | None = None
+    worker: str = ""
+    attempt: int = 0
+    error: str = ""
+    shown: str = ""
+    """The arguments as a short text."""
+    cell: str = ""
+    """The notebook cell that called the task, for example ``In [3]``."""
 
 
 class TaskPage(_PanelMessage):
@@ -427,7 +437,7 @@ class TaskPage(_PanelMessage):
     offset: int
 
 
-class Attempt(msgspec.Struct, gc=False):
+class Attempt(msgspec.Struct, kw_only=True, gc=False):
     """One attempt to run a task.  Times are seconds since the epoch, or null if not reached."""
 
     attempt: int

@@ -18,12 +18,12 @@ def test_committed_file_is_current() -> None:
     )
 
 
-def testrequests_have_optional_fields_and_answers_do_not() -> None:
+def test_requests_have_optional_fields_and_replies_do_not() -> None:
     text = generator.typescript()
     page = text[text.index("export interface ITaskPageRequest") : text.index("export interface ITaskDetailRequest")]
     assert "  request_id: string;" in page
     assert "  states?: string[];" in page
-    delta = text[text.index("export interface IDelta") : text.index("/** A row of the task table")]
+    delta = text[text.index("export interface IDelta") : text.index("export interface ITaskRow")]
     assert "?:" not in delta
     assert "  run: IRunInfo | null;" in delta
 

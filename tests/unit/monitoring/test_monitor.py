@@ -23,7 +23,7 @@ BURST = 5 * MANY
 def monitor(tmp_path: Path) -> Iterator[Monitor]:
     watching = Monitor(tmp_path)
     yield watching
-    watching.close(1000.0)
+    watching.close(1000.0, timeout=20.0)
 
 
 def calls(number: int, first: int = 0) -> list[Event]:
@@ -33,7 +33,7 @@ def calls(number: int, first: int = 0) -> list[Event]:
 def tick(monitor: Monitor, now: float) -> int:
     """How many calls are known afterwards."""
     monitor.tick(now)
-    return monitor.view.total
+    return monitor.view.tasks.total
 
 
 def test_few_are_applied_at_once(monitor: Monitor) -> None:
@@ -52,7 +52,7 @@ def test_a_burst_waits_for_a_quiet_moment(monitor: Monitor) -> None:
     assert monitor.next_deadline(1.2) == 1.2
     while tick(monitor, 1.2) < BURST:
         pass
-    assert monitor.view.total == BURST
+    assert monitor.view.tasks.total == BURST
 
 
 def test_a_burst_that_goes_on_is_not_put_off_for_ever(monitor: Monitor) -> None:

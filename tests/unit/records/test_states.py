@@ -32,8 +32,6 @@ DISTINCT = {"exec_done", "memo_done", "dep_fail", "fail_retryable", "launched", 
 
 SUBSETS = {
     "dataflow/graph/invariants.py": "the states in which a need may still come",
-    "monitoring/store/queries.py": "reasons of two ends, and the columns of the detail view",
-    "monitoring/view/view.py": "the order of a life",
 }
 """Modules that may name several states in one display, and why the others do not matter there."""
 

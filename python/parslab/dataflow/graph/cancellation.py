@@ -49,7 +49,7 @@ def _chosen(command: CancelRequest, asker: int, table: TaskTable, view: View) ->
         return list(table.tasks)
     chosen = list(command.tasks)
     if command.cell:
-        chosen += view.called_by(asker if command.client < 0 else command.client, command.cell)
+        chosen += view.tasks.called_by(asker if command.client < 0 else command.client, command.cell)
     if command.app:
         chosen += [task.id for task in table.tasks.values() if task.app == command.app]
     return chosen

@@ -18,9 +18,9 @@ from dataclasses import dataclass
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, TypeAlias
 
-from parslab.monitoring.store import queries
+from parslab.monitoring.store import inserts, queries
+from parslab.monitoring.store.batch import Batch
 from parslab.monitoring.store.folder import database_file, left_database
-from parslab.monitoring.store.rows import Batch
 from parslab.records.panel import ErrorReply, TaskDetail, TaskDetailRequest, TaskPage, TaskPageRequest
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ class Store:
         self._done = 0  # by the store's thread only
         # From here on the store's thread only, except that close() may interrupt the connection.
         self._connection: sqlite3.Connection | None = None
-        self._kept = queries.StoredOutput()
+        self._tails = inserts.OutputTails()
         self._in_memory = False
         self._whole = True
         self._gave_up = False
@@ -149,7 +149,7 @@ class Store:
         tries = 0
         while True:
             try:
-                queries.write(self._open(), batch, self._kept)
+                inserts.write(self._open(), batch, self._tails)
                 return
             except _OURS:
                 raise
@@ -167,9 +167,9 @@ class Store:
         try:
             connection = self._open()
             if isinstance(query.ask, TaskPageRequest):
-                answer = queries.page(connection, query.ask)
+                answer = queries.task_page(connection, query.ask)
             else:
-                answer = queries.detail(connection, query.ask)
+                answer = queries.task_detail(connection, query.ask)
         except (sqlite3.Error, UnicodeError) as error:
             answer = ErrorReply(query.ask.request_id, f"The monitoring database could not be read: {error}.")
         query.reply(answer)
@@ -199,7 +199,7 @@ class Store:
             return None
         try:
             connection = _connect(str(file), self._max_pages, make=False)
-            if connection.execute("PRAGMA user_version").fetchone() == (queries.VERSION,):
+            if connection.execute("PRAGMA user_version").fetchone() == (inserts.VERSION,):
                 self._connection, self.file = connection, file
                 return connection
             connection.close()
@@ -211,7 +211,7 @@ class Store:
         """Go on in memory, with what the file holds if that is not too much."""
         old, self._in_memory = self._connection, True
         memory = _connect(":memory:", MEMORY_PAGES)
-        self._kept.forget()
+        self._tails.forget()
         if old is not None and self.file is not None:
             self._whole = _copied(old, memory, self.file)
             with contextlib.suppress(sqlite3.Error):
@@ -273,7 +273,7 @@ def _connect(file: str, max_pages: int, make: bool = True) -> sqlite3.Connection
         if max_pages:
             connection.execute(f"PRAGMA max_page_count = {max_pages:d}").fetchone()
         if make:
-            queries.create(connection)
+            inserts.create(connection)
     except BaseException:
         connection.close()
         raise

@@ -1,9 +1,9 @@
-"""The blocks of a run: the job of each, what became of it and how much of it works, from events.
+"""The blocks of a run: the job of each, its state, and its managers and workers.
 
-[core]  Owned by the view.  States come from ``BlockMoved`` only; what works in a block is its ``BlockWorkers``, which
-``managers`` keeps and which joins the row when it is told.  Two readers are told at their own pace, the panels
-(``changed``) and the store (``unwritten``).  Invariants: at most ``ENDED_BLOCKS`` ended blocks are kept, those that
-ended first go first; a block that has ended stays so; the crew of a block is the sum of its connected managers.
+[core]  Owned by the view.  States come from ``BlockMoved`` only.  The managers and workers of a block are its
+``BlockWorkers``, which ``managers`` keeps; they are copied into the row when a panel reads it.  Panels
+(``take_changed``) and store (``take_unwritten``) read changed rows at their own pace.  Invariants: at most
+``MAX_ENDED_BLOCKS`` ended blocks are kept, those that ended last; a block that has ended stays so.
 """
 
 from __future__ import annotations
@@ -13,131 +13,138 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import msgspec
 
+from parslab.monitoring.store.tables import BLOCK
+from parslab.monitoring.view.text import clipped
 from parslab.records.panel import BlockRow
-from parslab.records.states import ENDED
+from parslab.records.states import ENDED, BlockState
 
 if TYPE_CHECKING:
-    from parslab.monitoring.store.rows import Cells
+    from parslab.monitoring.store.tables import Cells
     from parslab.records.events import BlockMoved
 
-__all__ = ["ENDED_BLOCKS", "BlockKey", "BlockRows", "BlockWorkers"]
+__all__ = ["MAX_ENDED_BLOCKS", "BlockKey", "BlockRows", "BlockWorkers"]
 
 BlockKey: TypeAlias = "tuple[str, str]"
-"""Executor and id of a block: ids are counted in each executor."""
+"""Executor and id of a block: each executor counts its own ids."""
 
-ENDED_BLOCKS = 100
+MAX_ENDED_BLOCKS = 100
 """Ended blocks that are still shown."""
 
 REASON = 4000
-"""Longest reason that is kept, in characters: the words of a scheduler or a shell, which tell most."""
+"""Longest reason that is kept, in characters: it often quotes the output of a scheduler or a shell."""
 
 _FINAL = frozenset(str(state) for state in ENDED)
-_WORKING = frozenset({"running", "draining"})
+_RUNNING = frozenset({str(BlockState.running), str(BlockState.draining)})
 
 
 @dataclass(slots=True)
 class BlockWorkers:
-    """What works in a block."""
+    """The managers and workers of a block."""
 
     managers: int = 0
-    """Connected ones; ``ready`` of them take tasks, ``held`` are held."""
+    """Connected managers; ``ready`` of them take tasks, ``held`` of them are held."""
     ready: int = 0
     held: int = 0
     workers: int = 0
     busy: int = 0
     done: int = 0
-    """Tasks, also those of managers that have left."""
+    """Tasks that have finished, including those of managers that have left."""
 
 
 class BlockRows:
-    """Rows by executor and block id, in the order in which the blocks were first heard of."""
+    """Rows by executor and block id, in the order of their first events."""
 
-    __slots__ = ("_ended", "changed", "crews", "rows", "running", "unwritten")
+    __slots__ = ("_changed", "_ended", "_unwritten", "_workers", "rows", "running")
 
     def __init__(self) -> None:
         self.rows: dict[BlockKey, BlockRow] = {}
-        self.crews: dict[BlockKey, BlockWorkers] = {}
-        self.changed: set[BlockKey] = set()
-        self.unwritten: set[BlockKey] = set()
+        self._workers: dict[BlockKey, BlockWorkers] = {}
+        self._changed: set[BlockKey] = set()
+        self._unwritten: set[BlockKey] = set()
         self.running = 0
         """Blocks whose job runs."""
         self._ended: dict[BlockKey, None] = {}
 
     def moved(self, event: BlockMoved) -> BlockKey | None:
-        """A block entered a state, or more is known of it; answers which ended block is forgotten for it."""
+        """A block entered a state, or more is known of it; returns an ended block that is to be forgotten."""
         key = (event.executor, event.block)
         row = self.rows.get(key)
         if row is None:
             row = self.rows[key] = _new(event)
         if event.state != row.state and row.state not in _FINAL:
-            self.running += (event.state in _WORKING) - (row.state in _WORKING)
+            self.running += (event.state in _RUNNING) - (row.state in _RUNNING)
             row.state, row.since = event.state, event.time
-            if event.state == "running" and row.started is None:  # what is drained may never have run
+            if event.state == "running" and row.started is None:  # a queued block can be drained, too
                 row.started = event.time
             if event.state in _FINAL:
                 row.ended = event.time
                 self._ended[key] = None
-            row.reason = ""  # that of the state before; a new one follows if there is any
+            row.reason = ""  # drop the reason of the state before
         row.job = event.job or row.job
         row.nodes = event.nodes
-        row.reason = _bounded(event.reason) or row.reason
+        row.reason = clipped(event.reason, REASON) or row.reason
         row.stdout = event.stdout or row.stdout
         row.stderr = event.stderr or row.stderr
         self._touch(key)
-        if len(self._ended) <= ENDED_BLOCKS:
+        if len(self._ended) <= MAX_ENDED_BLOCKS:
             return None
         oldest = next(iter(self._ended))
         del self._ended[oldest]
         return oldest
 
     def forget(self, key: BlockKey) -> list[Cells]:
-        """Drop a block; answers the rows that the store has not been told."""
-        cells = [_cells(self.rows[key])] if key in self.unwritten else []
+        """Drop a block; returns its row if the store does not have it yet."""
+        cells = [BLOCK.cells(self.rows[key])] if key in self._unwritten else []
         del self.rows[key]
-        self.crews.pop(key, None)
-        self.changed.discard(key)
-        self.unwritten.discard(key)
+        self._workers.pop(key, None)
+        self._changed.discard(key)
+        self._unwritten.discard(key)
         return cells
 
-    def crew(self, key: BlockKey) -> BlockWorkers:
-        """Who works in a block, to be changed; it need not have been heard of yet."""
-        self.changed.add(key)
-        crew = self.crews.get(key)
-        if crew is None:
-            crew = self.crews[key] = BlockWorkers()
-        return crew
+    def workers_of(self, key: BlockKey) -> BlockWorkers:
+        """The managers and workers of a block, to be changed; the block may have had no event yet."""
+        self._changed.add(key)
+        workers = self._workers.get(key)
+        if workers is None:
+            workers = self._workers[key] = BlockWorkers()
+        return workers
 
-    def everything(self) -> list[BlockRow]:
-        """All rows as they are now."""
+    @property
+    def unwritten(self) -> bool:
+        """Whether a row changed since it was handed to the store."""
+        return bool(self._unwritten)
+
+    def all_rows(self) -> list[BlockRow]:
+        """Copies of all rows."""
         return [self._row(key) for key in self.rows]
 
     def take_changed(self) -> list[BlockRow]:
         """Rows that changed since the last call."""
-        keys, self.changed = self.changed, set()
+        keys, self._changed = self._changed, set()
         return [self._row(key) for key in sorted(keys) if key in self.rows]
 
     def take_unwritten(self) -> list[Cells]:
         """Rows for the store that changed since the last call."""
-        keys, self.unwritten = self.unwritten, set()
-        return [_cells(self.rows[key]) for key in sorted(keys) if key in self.rows]
+        keys, self._unwritten = self._unwritten, set()
+        return [BLOCK.cells(self.rows[key]) for key in sorted(keys) if key in self.rows]
 
     def _row(self, key: BlockKey) -> BlockRow:
-        row, crew = self.rows[key], self.crews.get(key) or _NOBODY
+        row, workers = self.rows[key], self._workers.get(key) or _NO_WORKERS
         return msgspec.structs.replace(
             row,
-            managers=crew.managers,
-            workers=crew.workers,
-            busy=crew.busy,
-            done=crew.done,
-            held=crew.held > 0 and not crew.ready,
+            managers=workers.managers,
+            workers=workers.workers,
+            busy=workers.busy,
+            done=workers.done,
+            held=workers.held > 0 and not workers.ready,
         )
 
     def _touch(self, key: BlockKey) -> None:
-        self.changed.add(key)
-        self.unwritten.add(key)
+        self._changed.add(key)
+        self._unwritten.add(key)
 
 
-_NOBODY = BlockWorkers()
+_NO_WORKERS = BlockWorkers()
 
 
 def _new(event: BlockMoved) -> BlockRow:
@@ -160,14 +167,3 @@ def _new(event: BlockMoved) -> BlockRow:
         stdout="",
         stderr="",
     )
-
-
-def _cells(row: BlockRow) -> Cells:
-    times = (row.requested, row.started, row.ended)
-    return (row.executor, row.block, row.state, row.job, row.nodes, *times, row.reason, row.stdout, row.stderr)
-
-
-def _bounded(reason: str) -> str:
-    if len(reason) > REASON:
-        reason = reason[: REASON - 1] + "…"
-    return reason if reason.isascii() else reason.encode("utf-8", "replace").decode()

@@ -1,8 +1,7 @@
-"""The nodes of the graph panel: the first ``GRAPH_LIMIT`` tasks, and what changed among them since last told.
+"""The nodes of the graph panel: the first ``GRAPH_LIMIT`` tasks, and their changes that no delta holds yet.
 
-[core]  Owned by the view.  Invariants: never more than ``limit`` nodes and ``EDGES`` edges a node on average; every
-dependency of a node is a node; a node is told once as new, afterwards only its changes; nodes told + changes told =
-``everything()``.
+[core]  Owned by the view.  Invariants: at most ``limit`` nodes, and ``EDGES`` edges per node on average; every
+dependency of a node is a node; each node is new in one delta, and later deltas hold only its changes.
 """
 
 from __future__ import annotations
@@ -12,28 +11,34 @@ from parslab.records.panel import GraphNode, StateChange
 __all__ = ["EDGES", "GraphView"]
 
 EDGES = 8
-"""Edges per node, on average, that are told; a graph with more could not be drawn.  The store has all of them."""
+"""Edges per node, on average, that panels receive: more could not be drawn.  The store has all edges."""
 
 
 class GraphView:
-    """Nodes by task id, and what has not been told yet."""
+    """Nodes by task id.
 
-    __slots__ = ("_changed", "_edges", "_fresh", "full", "limit", "nodes")
+    Parameters
+    ----------
+    limit
+        Most nodes.
+    """
+
+    __slots__ = ("_changed", "_edges_left", "_new", "full", "limit", "nodes")
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
         self.full = limit <= 0
         self.nodes: dict[int, GraphNode] = {}
-        self._edges = limit * EDGES
-        self._fresh: list[GraphNode] = []
+        self._edges_left = limit * EDGES
+        self._new: list[GraphNode] = []
         self._changed: set[int] = set()
 
     def add(self, task: int, app: str, state: str, deps: tuple[int, ...]) -> GraphNode:
         """Make a node; only while the graph is not ``full``."""
-        shown = [dep for dep in deps[: self._edges] if dep in self.nodes]
-        self._edges -= len(shown)
+        shown = [dep for dep in deps[: self._edges_left] if dep in self.nodes]
+        self._edges_left -= len(shown)
         node = self.nodes[task] = GraphNode(task, app, state, shown)
-        self._fresh.append(node)
+        self._new.append(node)
         self.full = len(self.nodes) >= self.limit
         return node
 
@@ -42,15 +47,19 @@ class GraphView:
         node.state = state
         self._changed.add(node.id)
 
-    def everything(self) -> list[GraphNode]:
-        """All nodes as they are now."""
-        return [GraphNode(node.id, node.app, node.state, node.deps) for node in self.nodes.values()]
+    def all_nodes(self) -> list[GraphNode]:
+        """Copies of all nodes."""
+        return [_copy(node) for node in self.nodes.values()]
 
     def take(self) -> tuple[list[GraphNode], list[StateChange]]:
         """New nodes and changed states since the last call."""
-        fresh = [GraphNode(node.id, node.app, node.state, node.deps) for node in self._fresh]
-        changed = self._changed.difference(node.id for node in fresh)
+        new = [_copy(node) for node in self._new]
+        changed = self._changed.difference(node.id for node in new)
         changes = [StateChange(task, self.nodes[task].state) for task in sorted(changed)]
-        self._fresh = []
+        self._new = []
         self._changed.clear()
-        return fresh, changes
+        return new, changes
+
+
+def _copy(node: GraphNode) -> GraphNode:
+    return GraphNode(node.id, node.app, node.state, node.deps)

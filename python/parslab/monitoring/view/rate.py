@@ -1,7 +1,7 @@
-"""How many tasks finish per second, over the last few seconds.
+"""How many tasks finish per second, averaged over the last few seconds.
 
-[core]  Counts are put into slots of a fraction of a second by the time at which the loop heard of them (the clocks of
-workers are not ours).  Used by the view; memory is bounded by the number of slots.
+[core]  Used by the view.  Counts go into slots by the time at which the loop applied their events, because the clocks
+of workers may be wrong.  The number of slots bounds the memory.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections import deque
 __all__ = ["WINDOW", "FinishRate"]
 
 WINDOW = 5.0
-"""Seconds looked back."""
+"""Seconds over which the rate is averaged."""
 
 _SLOT = 0.25
 
@@ -33,7 +33,7 @@ class FinishRate:
             self._forget(now)
 
     def rate(self, now: float) -> float:
-        """Tasks per second; a run that began a moment ago is not blamed for the time before."""
+        """Tasks per second; the time before the first task does not count."""
         self._forget(now)
         if not self._slots:
             return 0.0

@@ -1,18 +1,18 @@
-"""How the blocks of a run grew and shrank beside the work that waited, kept small however long the run is.
+"""How the blocks and workers of a run grew and shrank beside the tasks that waited, in bounded memory.
 
-[core]  Owned by the view, which says how things stand after each batch of events, once the run has a block.  A point is
-kept where something changed, but not more often than the gap; when there are too many, every second one goes and the
-gap doubles, so the whole run stays in sight.  Invariants: at most ``POINTS`` points, ``points`` is never more than one
-longer; times rise; the last point is how things stand.
+[core]  Owned by the view, which adds a point after each batch of events once the run has a block.  A point is kept
+where something changed, but at most one per gap.  When there are too many points, every second one is dropped and the
+gap doubles, so the whole run stays visible.  Invariants: at most ``MAX_POINTS`` points are kept, and ``points`` has at
+most one more; times rise; the last point is the current size.
 """
 
 from __future__ import annotations
 
 from parslab.records.panel import ScalePoint
 
-__all__ = ["GAP", "POINTS", "ScaleHistory"]
+__all__ = ["GAP", "MAX_POINTS", "ScaleHistory"]
 
-POINTS = 400
+MAX_POINTS = 400
 GAP = 0.5
 """Seconds between two points, at first."""
 
@@ -20,35 +20,35 @@ GAP = 0.5
 class ScaleHistory:
     """Points of a step chart."""
 
-    __slots__ = ("_gap", "_kept", "_last")
+    __slots__ = ("_gap", "_kept", "_latest")
 
     def __init__(self) -> None:
         self._kept: list[ScalePoint] = []
-        self._last: ScalePoint | None = None  # not kept yet: another may replace it within the gap
+        self._latest: ScalePoint | None = None  # not kept yet: a point within the same gap replaces it
         self._gap = GAP
 
-    def note(self, now: float, blocks: int, workers: int, waiting: int) -> None:
-        """So it stands from now on."""
-        last = self._last if self._last is not None else self._kept[-1] if self._kept else None
-        if last is not None and (last.blocks, last.workers, last.waiting) == (blocks, workers, waiting):
+    def add(self, now: float, blocks: int, workers: int, waiting: int) -> None:
+        """Note the current size."""
+        latest = self._latest if self._latest is not None else self._kept[-1] if self._kept else None
+        if latest is not None and (latest.blocks, latest.workers, latest.waiting) == (blocks, workers, waiting):
             return
         point = ScalePoint(now, blocks, workers, waiting)
-        if self._last is not None and now >= self._last.time + self._gap:
-            self._keep(self._last)  # it stood so for a while
-        self._last = None
+        if self._latest is not None and now >= self._latest.time + self._gap:
+            self._keep(self._latest)  # it lasted longer than the gap
+        self._latest = None
         if not self._kept or now >= self._kept[-1].time + self._gap:
             self._keep(point)
         else:
-            self._last = point
+            self._latest = point
 
     @property
     def points(self) -> list[ScalePoint]:
-        """All of it, oldest first."""
-        return [*self._kept, self._last] if self._last is not None else list(self._kept)
+        """All points, oldest first."""
+        return [*self._kept, self._latest] if self._latest is not None else list(self._kept)
 
     def _keep(self, point: ScalePoint) -> None:
         self._kept.append(point)
-        if len(self._kept) > POINTS:
-            # The first tells when it began, the last how it stands.
+        if len(self._kept) > MAX_POINTS:
+            # The first point says when the history begins, the last one is the current size.
             self._kept = [*self._kept[:-1:2], self._kept[-1]]
             self._gap *= 2

@@ -1,25 +1,24 @@
-"""Which task ids have been told already, in memory that does not grow with the number of tasks.
+"""Which task ids have come already, in memory that does not grow with the number of tasks.
 
-[core]  Used by the view, whose rows of finished tasks are gone: without it a doubled ``TaskSubmitted`` would bring a
-finished task back.  Ids of one client count up (``client << CLIENT_SHIFT | n``), so a high-water mark a client is
-enough, and the few numbers below it that have not come yet.
+[core]  Used by ``TaskRows``, which forgets finished tasks: without it a repeated ``TaskSubmitted`` would bring a
+finished task back.  The ids of one client count up (``client << CLIENT_SHIFT | n``), so the next id of each client is
+enough, and the few smaller ids that have not come yet.
 
-Invariants: ``new(id)`` is true at most once for each id; at most ``GAPS`` missing numbers are remembered (the oldest
-are given up, their tasks would not be shown).
+Invariants: ``add(id)`` is true at most once for each id; at most ``MAX_MISSING`` missing ids are kept.  The oldest are
+dropped, and their tasks would not be shown.
 """
 
 from __future__ import annotations
 
-__all__ = ["CLIENT_SHIFT", "GAPS", "SeenNames"]
+from parslab.records.panel import CLIENT_SHIFT
 
-CLIENT_SHIFT = 40
-"""Bits of a task id that number the tasks of one client."""
+__all__ = ["MAX_MISSING", "SeenTasks"]
 
-GAPS = 4096
+MAX_MISSING = 4096
 
 
-class SeenNames:
-    """The ids told so far."""
+class SeenTasks:
+    """The ids that have come so far."""
 
     __slots__ = ("_missing", "_next")
 
@@ -27,8 +26,13 @@ class SeenNames:
         self._next: dict[int, int] = {}
         self._missing: dict[int, None] = {}
 
-    def new(self, task: int) -> bool:
-        """Note the id; whether it is told for the first time."""
+    @property
+    def missing(self) -> int:
+        """How many ids have not come although later ones have."""
+        return len(self._missing)
+
+    def add(self, task: int) -> bool:
+        """Note an id; whether it comes for the first time."""
         client = task >> CLIENT_SHIFT
         expected = self._next.get(client)
         if task == expected:
@@ -46,6 +50,6 @@ class SeenNames:
         return False
 
     def _skip(self, first: int, end: int) -> None:
-        self._missing.update(dict.fromkeys(range(max(first, end - GAPS), end)))
-        while len(self._missing) > GAPS:
+        self._missing.update(dict.fromkeys(range(max(first, end - MAX_MISSING), end)))
+        while len(self._missing) > MAX_MISSING:
             del self._missing[next(iter(self._missing))]

@@ -1,9 +1,9 @@
-"""The workers of a run: what each does and how many tasks it has finished, from events.
+"""The workers of a run: the current task of each and how many tasks it has finished.
 
-[core]  Owned by the view.  A worker is told to two readers at their own pace: the panels (``changed``) and the store
-(``unwritten``).  Their states are those of ``WorkerMoved`` only; what they run comes from the tasks.  What a worker of
-a manager does is passed on to ``managers``.  Invariants: at most ``DEAD`` dead workers are kept, the oldest go first; a
-dead worker has no task; ``done`` never falls; panels are told of ``LISTED`` workers, the others are only counted.
+[core]  Owned by the view.  Panels (``take_changed``) and store (``take_unwritten``) read changed rows at their own
+pace.  The state of a worker comes from ``WorkerMoved`` only, its task from the events of tasks.  Workers of managers
+also count in ``managers``.  Invariants: at most ``MAX_DEAD`` dead workers are kept, the newest ones; a dead worker has
+no task; ``done`` never falls; panels receive at most ``MAX_LISTED`` workers, the others are only counted.
 """
 
 from __future__ import annotations
@@ -12,24 +12,25 @@ from collections import deque
 from copy import copy
 from typing import TYPE_CHECKING
 
+from parslab.monitoring.store.tables import WORKER
 from parslab.records.events import WorkerMoved
 from parslab.records.panel import WorkerRow
 from parslab.records.states import WorkerState
 
 if TYPE_CHECKING:
-    from parslab.monitoring.store.rows import Cells
+    from parslab.monitoring.store.tables import Cells
     from parslab.monitoring.view.managers import ManagerRows
 
-__all__ = ["DEAD", "LISTED", "WorkerRows"]
+__all__ = ["MAX_DEAD", "MAX_LISTED", "WorkerRows"]
 
 REASON = 500
 """Longest reason that is kept, in characters."""
 
-DEAD = 100
+MAX_DEAD = 100
 """Dead workers that are still shown."""
 
-LISTED = 1000
-"""Workers that panels are told of one by one, first come first served; a run may have very many."""
+MAX_LISTED = 1000
+"""Workers that panels receive one by one: the first ones, because a run may have very many."""
 
 
 class WorkerRows:
@@ -38,36 +39,46 @@ class WorkerRows:
     Parameters
     ----------
     managers
-        Told which of their workers are busy and which tasks are done.
+        Receive how many of their workers are busy, and how many tasks have finished.
     """
 
-    __slots__ = ("_busy", "_crews", "_dead", "_listed", "_managers", "changed", "rows", "unwritten")
+    __slots__ = (
+        "_alive_by_manager",
+        "_busy",
+        "_changed",
+        "_dead",
+        "_finished",
+        "_listed",
+        "_managers",
+        "_unwritten",
+        "rows",
+    )
 
     def __init__(self, managers: ManagerRows) -> None:
         self.rows: dict[str, WorkerRow] = {}
         self._managers = managers
-        self._crews: dict[str, set[str]] = {}  # living workers by manager
+        self._alive_by_manager: dict[str, set[str]] = {}
+        self._finished: dict[str, int] = {}
+        """Finished tasks of which only the manager is known, by manager; not passed on yet."""
         self._listed: dict[str, None] = {}
         self._busy = 0
-        self.changed: set[str] = set()
-        self.unwritten: set[str] = set()
+        self._changed: set[str] = set()
+        self._unwritten: set[str] = set()
         self._dead: deque[WorkerRow] = deque()
 
     def moved(self, event: WorkerMoved) -> None:
-        """A worker came, became busy or idle, or died."""
+        """A worker was started, became busy or idle, or died."""
         row = self.rows.get(event.worker)
         if row is None:
-            manager = event.manager
-            row = WorkerRow(event.worker, event.executor, "", event.host, event.pid, None, 0, "", manager)
-            self.rows[event.worker] = row
-            if len(self._listed) < LISTED:
+            row = self.rows[event.worker] = _new(event)
+            if len(self._listed) < MAX_LISTED:
                 self._listed[event.worker] = None
         if event.state == "dead" and row.state != "dead":
-            self._bury(row)
+            self._add_dead(row)
         elif row.state == "dead" and event.state != "dead":
             self._dead.remove(row)
         if row.manager and event.state != "dead":
-            self._crews.setdefault(row.manager, set()).add(row.worker)
+            self._alive_by_manager.setdefault(row.manager, set()).add(row.worker)
         busy = (event.state == "busy") - (row.state == "busy")
         if busy:
             self._busy += busy
@@ -82,22 +93,23 @@ class WorkerRows:
             row.task = None
         self._touch(event.worker)
 
-    def deserted(self, manager: str, time: float, reason: str) -> None:
-        """A manager has left: its workers are not to be had any more, whether somebody says so or not."""
-        for worker in sorted(self._crews.pop(manager, ())):
+    def manager_left(self, manager: str, time: float, reason: str) -> None:
+        """A manager has left, and nobody may report that its workers are dead: note it here."""
+        for worker in sorted(self._alive_by_manager.pop(manager, ())):
             self.moved(WorkerMoved(time, worker, "", WorkerState.dead, reason=reason))
 
     def began(self, worker: str, task: int) -> None:
-        """A worker runs this task now."""
+        """A worker has begun a task."""
         row = self.rows.get(worker)
         if row is not None and row.state != "dead":
             row.task = task
             self._touch(worker)
 
     def ended(self, worker: str, task: int) -> None:
-        """A task that was given to this worker is over."""
+        """A task of a worker has ended; often only the manager of the task is known."""
         row = self.rows.get(worker)
         if row is None:
+            self._finished[worker] = self._finished.get(worker, 0) + 1
             return
         row.done += 1
         if row.task == task:
@@ -106,38 +118,63 @@ class WorkerRows:
             self._managers.worked(row.manager, 0, 1)
         self._touch(worker)
 
+    def pass_on_finished(self) -> None:
+        """Add the finished tasks of which only the manager is known to their managers, at once for many tasks."""
+        if self._finished:
+            for manager, count in self._finished.items():
+                self._managers.worked(manager, 0, count)
+            self._finished.clear()
+
+    @property
+    def unwritten(self) -> bool:
+        """Whether a row changed since it was handed to the store."""
+        return bool(self._unwritten)
+
     def busy(self) -> int:
-        """How many work."""
+        """How many run a task."""
         return self._busy
 
     def alive(self) -> int:
         """How many are not dead."""
         return len(self.rows) - len(self._dead)
 
-    def everything(self) -> list[WorkerRow]:
-        """All rows as they are now."""
+    def all_rows(self) -> list[WorkerRow]:
+        """Copies of all rows that panels receive."""
         return [copy(self.rows[name]) for name in self._listed]
 
     def take_changed(self) -> list[WorkerRow]:
         """Rows that changed since the last call."""
-        names, self.changed = self.changed, set()
+        names, self._changed = self._changed, set()
         return [copy(self.rows[name]) for name in sorted(names) if name in self.rows]
 
     def take_unwritten(self) -> list[Cells]:
         """Rows for the store that changed since the last call."""
-        names, self.unwritten = self.unwritten, set()
-        rows = [self.rows[name] for name in sorted(names) if name in self.rows]
-        return [(r.worker, r.executor, r.state, r.host, r.pid, r.task, r.done, r.reason) for r in rows]
+        names, self._unwritten = self._unwritten, set()
+        return [WORKER.cells(self.rows[name]) for name in sorted(names) if name in self.rows]
 
     def _touch(self, worker: str) -> None:
         if worker in self._listed:
-            self.changed.add(worker)
-        self.unwritten.add(worker)
+            self._changed.add(worker)
+        self._unwritten.add(worker)
 
-    def _bury(self, row: WorkerRow) -> None:
+    def _add_dead(self, row: WorkerRow) -> None:
         self._dead.append(row)
-        self._crews.get(row.manager, set()).discard(row.worker)
-        if len(self._dead) > DEAD:
+        self._alive_by_manager.get(row.manager, set()).discard(row.worker)
+        if len(self._dead) > MAX_DEAD:
             oldest = self._dead.popleft().worker
             del self.rows[oldest]
             self._listed.pop(oldest, None)
+
+
+def _new(event: WorkerMoved) -> WorkerRow:
+    return WorkerRow(
+        worker=event.worker,
+        executor=event.executor,
+        state="",
+        host=event.host,
+        pid=event.pid,
+        task=None,
+        done=0,
+        reason="",
+        manager=event.manager,
+    )

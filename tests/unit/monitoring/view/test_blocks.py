@@ -9,12 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from parslab.monitoring.store.rows import SAMPLES
-from parslab.monitoring.view.blocks import ENDED_BLOCKS, REASON
-from parslab.monitoring.view.managers import HERE, LEFT
-from parslab.monitoring.view.scale import GAP, POINTS, ScaleHistory
+from parslab.monitoring.store.tables import StoredUsage
+from parslab.monitoring.view.blocks import MAX_ENDED_BLOCKS, REASON
+from parslab.monitoring.view.details import MAX_NODE_SAMPLES
+from parslab.monitoring.view.managers import CONNECTED, MAX_LEFT
+from parslab.monitoring.view.scale import GAP, MAX_POINTS, ScaleHistory
 from parslab.monitoring.view.view import View
-from parslab.monitoring.view.workers import LISTED
+from parslab.monitoring.view.workers import MAX_LISTED
 from parslab.records.events import (
     BlockMoved,
     Event,
@@ -54,7 +55,7 @@ def after(events: Iterable[Event]) -> View:
 
 
 def only(view: View) -> BlockRow:
-    (row,) = view.blocks.everything()
+    (row,) = view.blocks.all_rows()
     return row
 
 
@@ -87,32 +88,32 @@ EVENTS: st.SearchStrategy[Event] = st.one_of(
 
 
 @given(st.lists(st.lists(EVENTS, max_size=30), max_size=6))
-def test_the_crews_of_blocks_add_up_in_every_order(batches: list[list[Event]]) -> None:
+def test_the_workers_of_blocks_add_up_in_every_order(batches: list[list[Event]]) -> None:
     view = View()
     ended: dict[str, str] = {}
     told: dict[str, BlockRow] = {}
     for now, batch in enumerate(batches):
         view.apply(batch, float(now))
-        managers = view.managers.everything()
-        here = [row for row in managers if row.state in HERE]
-        for row in view.blocks.everything():
+        managers = view.managers.all_rows()
+        here = [row for row in managers if row.state in CONNECTED]
+        for row in view.blocks.all_rows():
             mine = [m for m in here if m.block == row.block]
-            crew = (len(mine), sum(m.workers for m in mine), sum(m.busy for m in mine))
-            assert (row.managers, row.workers, row.busy) == crew
+            workers = (len(mine), sum(m.workers for m in mine), sum(m.busy for m in mine))
+            assert (row.managers, row.workers, row.busy) == workers
             assert row.done == sum(m.done for m in managers if m.block == row.block)
             states = Counter(m.state for m in mine)
             assert row.held == (states["held"] > 0 and states["ready"] == 0)
             assert (row.ended is not None) == (row.state in FINAL)
             assert ended.get(row.block, row.state) == row.state
         assert all(row.busy >= 0 for row in managers)
-        assert all(row.busy == 0 and row.cpu is None for row in managers if row.state not in HERE)
+        assert all(row.busy == 0 and row.cpu is None for row in managers if row.state not in CONNECTED)
         assert view.managers.workers == sum(row.workers for row in here)
         assert view.blocks.running == sum(row.state in ("running", "draining") for row in view.blocks.rows.values())
         assert view.workers.busy() == sum(row.state == "busy" for row in view.workers.rows.values())
         ended = {row.block: row.state for row in view.blocks.rows.values() if row.state in FINAL}
         # What was told piece by piece is the picture that a new panel gets.
         told |= {row.block: row for row in view.blocks.take_changed()}
-        assert list(told.values()) == sorted(view.blocks.everything(), key=lambda row: list(told).index(row.block))
+        assert list(told.values()) == sorted(view.blocks.all_rows(), key=lambda row: list(told).index(row.block))
         view.take_batch()
         assert not view.unwritten
 
@@ -185,32 +186,34 @@ def test_tasks_are_credited_to_the_manager_whichever_name_is_known() -> None:
 
 def test_node_samples_are_shown_and_kept_in_a_ring() -> None:
     view = after([block(0, "running"), manager("m0", "ready"), NodeSampled(4.0, "m0", 51.26, GB, 2.345)])
-    row = view.managers.everything()[0]
+    row = view.managers.all_rows()[0]
     assert (row.cpu, row.used, row.load) == (51.3, GB, 2.35)
     view.apply([NodeSampled(5.0, "stranger", 1.0, 1, 1.0)], 11.0)
-    assert view.strays == 1
-    view._sample_number = SAMPLES
-    view.apply([NodeSampled(6.0, "m0", 1.0, 1, 1.0)], 12.0)
-    assert [cells[0] for cells in view.take_batch().samples] == [0, 0]
+    assert view.dropped == 1
+    view.apply([NodeSampled(6.0, "m0", 1.0, 1, 1.0)] * MAX_NODE_SAMPLES, 12.0)
+    slots = [sample.slot for sample in view.take_batch().node_samples]
+    assert (slots[:2], slots[-1], max(slots)) == ([0, 1], 0, MAX_NODE_SAMPLES - 1)
 
 
 def test_samples_of_a_task_are_one_row() -> None:
     view = after([TaskSampled(float(n), 7, 0, n / 10, n, 0, 0) for n in range(5)])
-    assert list(view.take_batch().usage.values()) == [(7, 0, 4.0, 0.4, 4, 0, 0)]
+    assert list(view.take_batch().usage.values()) == [
+        StoredUsage(task=7, attempt=0, time=4.0, cpu=0.4, memory=4, read=0, written=0)
+    ]
     assert not view.changed
 
 
 def test_ended_blocks_and_managers_are_bounded_and_written_down_before_they_go() -> None:
-    view = after([event for n in range(3 * ENDED_BLOCKS) for event in (block(n, "running"), block(n, "finished"))])
-    assert len(view.blocks.rows) == len(view.blocks.everything()) == ENDED_BLOCKS
+    view = after([event for n in range(3 * MAX_ENDED_BLOCKS) for event in (block(n, "running"), block(n, "finished"))])
+    assert len(view.blocks.rows) == len(view.blocks.all_rows()) == MAX_ENDED_BLOCKS
     assert "299" in {key[1] for key in view.blocks.rows}
-    assert len({cells[1] for cells in view.take_batch().blocks}) == 3 * ENDED_BLOCKS
-    view.apply([manager(f"m{n}", state) for n in range(2 * LEFT) for state in ("ready", "gone")], 11.0)
-    assert len(view.managers.rows) == LEFT
-    assert len(view.take_batch().managers) == 2 * LEFT
-    view.apply([worker(f"w{n}", "idle", "") for n in range(LISTED + 50)], 12.0)
-    assert view.workers.alive() == LISTED + 50
-    assert len(view.workers.everything()) == len(view.workers.take_changed()) == LISTED
+    assert len({cells[1] for cells in view.take_batch().blocks}) == 3 * MAX_ENDED_BLOCKS
+    view.apply([manager(f"m{n}", state) for n in range(2 * MAX_LEFT) for state in ("ready", "gone")], 11.0)
+    assert len(view.managers.rows) == MAX_LEFT
+    assert len(view.take_batch().managers) == 2 * MAX_LEFT
+    view.apply([worker(f"w{n}", "idle", "") for n in range(MAX_LISTED + 50)], 12.0)
+    assert view.workers.alive() == MAX_LISTED + 50
+    assert len(view.workers.all_rows()) == len(view.workers.take_changed()) == MAX_LISTED
 
 
 def test_a_run_without_blocks_has_no_scale() -> None:
@@ -230,7 +233,7 @@ def test_the_scale_is_what_runs_and_what_waits() -> None:
 def test_the_history_keeps_a_level_that_stood_for_a_while_although_it_came_soon_after_another() -> None:
     history = ScaleHistory()
     for time, blocks in ((0.0, 1), (GAP / 2, 2), (100.0, 3)):
-        history.note(time, blocks, 0, 0)
+        history.add(time, blocks, 0, 0)
     assert [(point.time, point.blocks) for point in history.points] == [(0.0, 1), (GAP / 2, 2), (100.0, 3)]
 
 
@@ -239,10 +242,10 @@ def test_the_history_is_bounded_and_ends_with_how_things_stand(steps: list[tuple
     history, now, blocks = ScaleHistory(), 0.0, None
     for wait, blocks in steps * times:
         now += wait
-        history.note(now, blocks, 0, 0)
+        history.add(now, blocks, 0, 0)
         assert history.points[-1].blocks == blocks
     points = history.points
-    assert len(points) <= POINTS + 1
+    assert len(points) <= MAX_POINTS + 1
     assert [point.time for point in points] == sorted({point.time for point in points})
     if points:
         assert points[0].time == pytest.approx(steps[0][0])

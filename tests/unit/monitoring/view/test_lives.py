@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from parslab.dataflow.graph.table import TaskTable
 from parslab.dataflow.graph.values import StoredValue
+from parslab.monitoring.store.tables import TASK
 from parslab.monitoring.view.view import View
 from parslab.records.events import TaskMoved, TaskSubmitted
 from parslab.records.states import FINAL, TaskState
@@ -67,7 +68,7 @@ class Told:
         self.heard += len(events)
         self.view.apply(events, self.now)
         for cells in self.view.take_batch().tasks:
-            self.rows[cells[0]] = cells
+            self.rows[cells[0]] = dict(zip(TASK.columns, cells, strict=True))
 
 
 @given(st.lists(st.tuples(st.integers(0, 8), st.integers(0, 9)), max_size=80))
@@ -80,8 +81,8 @@ def test_one_event_tells_what_many_told(steps: list[tuple[int, int]]) -> None:
         told.hear()
     assert one.rows == many.rows
     assert one.view.overview(0.0) == many.view.overview(0.0)
-    assert one.view.graph.everything() == many.view.graph.everything()
-    assert one.view.strays == many.view.strays == 0
+    assert one.view.graph.all_nodes() == many.view.graph.all_nodes()
+    assert one.view.dropped == many.view.dropped == 0
     assert one.heard <= many.heard
 
 
@@ -93,8 +94,8 @@ def test_a_task_that_nobody_has_heard_of_is_one_event() -> None:
     assert isinstance(event, TaskSubmitted)
     assert event.state is S.exec_done
     told.hear()
-    assert told.rows[0][2] == "exec_done"
-    assert told.view.finished == 1
+    assert told.rows[0]["state"] == "exec_done"
+    assert told.view.tasks.finished == 1
 
 
 def test_from_when_it_is_told_of_each_step_is_an_event() -> None:

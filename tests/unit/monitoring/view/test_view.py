@@ -5,14 +5,18 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from parslab.monitoring.store.rows import AGAIN, COLUMNS
-from parslab.monitoring.view.seen import CLIENT_SHIFT, GAPS, SeenNames
-from parslab.monitoring.view.view import APPS, NOTICES, OTHER_APPS, TRACEBACK, View, clipped
-from parslab.monitoring.view.workers import DEAD
+from parslab.monitoring.store.tables import REOPENED, TASK, StoredClient
+from parslab.monitoring.view.counts import MAX_APPS, OTHER_APPS
+from parslab.monitoring.view.notices import MAX_NOTICES
+from parslab.monitoring.view.seen import MAX_MISSING, SeenTasks
+from parslab.monitoring.view.text import TRACEBACK, clipped
+from parslab.monitoring.view.view import View
+from parslab.monitoring.view.workers import MAX_DEAD
 from parslab.records.events import (
     ClientAttached,
     ClientLeft,
@@ -29,21 +33,15 @@ from parslab.records.events import (
     TaskSubmitted,
     WorkerMoved,
 )
-from parslab.records.states import FINAL, TaskState, WorkerState
+from parslab.records.panel import CLIENT_SHIFT
+from parslab.records.states import FINAL, TASK_STATES, TaskState, WorkerState
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 S = TaskState
 FINAL_NAMES = {state.name for state in FINAL}
-TIME_OF = {
-    "pending": "submitted",
-    "ready": "ready",
-    "launched": "launched",
-    "running": "started",
-    "joining": "joining",
-    "fail_retryable": "retrying",
-} | dict.fromkeys(FINAL_NAMES, "ended")
+TIME_OF = {state.name: info.column for state, info in TASK_STATES.items()}
 Rows = dict[int, dict[str, object]]
 
 
@@ -60,9 +58,9 @@ def taken(view: View, rows: Rows | None = None) -> Rows:
     rows = {} if rows is None else rows
     batch = view.take_batch()
     for cells in batch.tasks:
-        rows[cells[0]] = dict(zip(COLUMNS, cells, strict=True))
-    for *anew, task in batch.again:
-        rows[task].update(zip(AGAIN, anew, strict=True))
+        rows[cells[0]] = dict(zip(TASK.columns, cells, strict=True))
+    for *columns, task in batch.reopened:
+        rows[task].update(zip(REOPENED, columns, strict=True))
     return rows
 
 
@@ -70,21 +68,20 @@ def check(view: View, rows: Rows) -> None:
     """The invariants of the module, with everything that was handed over so far."""
     overview = view.overview(1e6)
     by_state = Counter(overview.counts)
-    assert sum(by_state.values()) == view.total == overview.tasks_total == len(rows)
+    assert sum(by_state.values()) == view.tasks.total == overview.tasks_total == len(rows)
     assert all(count > 0 for count in by_state.values())
     assert by_state == Counter(row["state"] for row in rows.values())
     for app, group in overview.apps.items():
         assert group == Counter(row["state"] for row in rows.values() if row["app"] == app)
-    assert view.finished == sum(by_state[state] for state in FINAL_NAMES)
-    live = list(view._rows.values())
-    assert sorted(row.id for row in live) == sorted(i for i, row in rows.items() if row["state"] not in FINAL_NAMES)
+    assert view.tasks.finished == sum(by_state[state] for state in FINAL_NAMES)
+    assert sorted(view.tasks.in_memory) == sorted(i for i, row in rows.items() if row["state"] not in FINAL_NAMES)
     for row in rows.values():
         assert row[TIME_OF[str(row["state"])]] is not None
         assert (row["ended"] is not None) == (row["state"] in FINAL_NAMES)
     graph = view.graph
     assert len(graph.nodes) <= graph.limit
-    assert view.hidden == view.total - len(graph.nodes) >= 0
-    for node in graph.everything():
+    assert view.hidden == view.tasks.total - len(graph.nodes) >= 0
+    for node in graph.all_nodes():
         assert node.state == rows[node.id]["state"]
         assert all(dep in graph.nodes for dep in node.deps)
 
@@ -131,7 +128,7 @@ def test_moves_of_one_batch_are_one_row() -> None:
     view.apply([submitted(0), moved(0, S.launched, 1.0), moved(0, S.running, 2.0), moved(0, S.exec_done, 3.0)], 4.0)
     batch = view.take_batch()
     assert len(batch.tasks) == 1
-    row = dict(zip(COLUMNS, batch.tasks[0], strict=True))
+    row = dict(zip(TASK.columns, batch.tasks[0], strict=True))
     assert (row["ready"], row["launched"], row["started"], row["ended"]) == (0.0, 1.0, 2.0, 3.0)
     assert row["state"] == "exec_done"
     assert row["worker"] == "w"
@@ -156,11 +153,11 @@ def test_a_reopened_task_has_not_ended_nor_failed(flushed: bool) -> None:
     check(view, taken(view, rows))
     assert [rows[0][column] for column in ("error", "ended", "started", "attempt")] == ["", None, None, 1]
     assert [rows[0][column] for column in ("app", "shown", "cell", "submitted")] == ["fit", "x=1", "In [3]", 0.0]
-    assert [node.state for node in view.graph.everything()] == ["ready", "pending"]
+    assert [node.state for node in view.graph.all_nodes()] == ["ready", "pending"]
     view.apply([moved(0, S.running, 10.0, 1), moved(0, S.exec_done, 11.0, 1)], 11.0)
     check(view, taken(view, rows))
     assert (rows[0]["started"], rows[0]["ended"]) == (10.0, 11.0)
-    assert (view.finished, view.strays) == (1, 0)
+    assert (view.tasks.finished, view.dropped) == (1, 0)
 
 
 def test_a_join_that_waits_again_is_joining() -> None:
@@ -174,10 +171,10 @@ def test_a_join_that_waits_again_is_joining() -> None:
     check(view, taken(view, rows))
 
 
-def test_what_was_not_as_it_is_said_to_have_been_is_a_stray() -> None:
+def test_an_impossible_event_is_dropped_and_counted() -> None:
     view = View()
     view.apply([reopened(0, S.failed)], 1.0)
-    assert (view.strays, view.overview(1.0).counts) == (1, {})
+    assert (view.dropped, view.overview(1.0).counts) == (1, {})
 
 
 @pytest.mark.parametrize("path", [[S.exec_done], [S.running, S.exec_done], [S.launched, S.failed], [S.cancelled]])
@@ -186,7 +183,7 @@ def test_states_may_be_skipped(path: list[TaskState]) -> None:
     view.apply([submitted(0), *(moved(0, state) for state in path)], 1.0)
     check(view, taken(view, rows))
     assert rows[0]["state"] == path[-1].name
-    assert view.strays == 0
+    assert view.dropped == 0
 
 
 def test_a_task_given_back_or_tried_again_starts_anew() -> None:
@@ -198,7 +195,7 @@ def test_a_task_given_back_or_tried_again_starts_anew() -> None:
     taken(view, rows)
     assert (rows[0]["state"], rows[0]["attempt"], rows[0]["worker"]) == ("launched", 1, "v")
     assert rows[0]["started"] is None
-    assert view.strays == 1
+    assert view.dropped == 1
     check(view, rows)
 
 
@@ -220,7 +217,7 @@ def test_late_times_are_filled_in_and_final_states_stay() -> None:
     taken(view, rows)
     assert (rows[0]["state"], rows[0]["started"], rows[0]["ended"]) == ("exec_done", 2.0, 3.0)
     view.apply([submitted(0), moved(0, S.failed)], 6.0)  # it has left memory and must not come back
-    assert view.total == 1
+    assert view.tasks.total == 1
     assert not view.take_batch().tasks
 
 
@@ -230,24 +227,24 @@ def test_memory_does_not_grow_with_finished_tasks() -> None:
         view.apply([submitted(task), moved(task, S.running), moved(task, S.exec_done)], task / 100)
         if task % 100 == 99:
             view.take_batch()
-    assert (len(view._rows), len(view.graph.nodes), view.hidden, len(view._seen._missing)) == (0, 10, 4990, 0)
-    assert view.total == view.finished == 5000
+    assert (len(view.tasks.in_memory), len(view.graph.nodes), view.hidden) == (0, 10, 4990)
+    assert view.tasks.total == view.tasks.finished == 5000
 
 
 def test_seen_knows_each_id_once_and_forgets_old_gaps() -> None:
-    seen = SeenNames()
-    assert [seen.new(task) for task in (0, 2, 1, 1, 0, 3)] == [True, True, True, False, False, True]
-    assert seen.new((1 << CLIENT_SHIFT) + 10 * GAPS)
-    assert len(seen._missing) == GAPS
-    assert not seen.new(1 << CLIENT_SHIFT)
-    assert seen.new((1 << CLIENT_SHIFT) + 10 * GAPS - 1)
+    seen = SeenTasks()
+    assert [seen.add(task) for task in (0, 2, 1, 1, 0, 3)] == [True, True, True, False, False, True]
+    assert seen.add((1 << CLIENT_SHIFT) + 10 * MAX_MISSING)
+    assert seen.missing == MAX_MISSING
+    assert not seen.add(1 << CLIENT_SHIFT)
+    assert seen.add((1 << CLIENT_SHIFT) + 10 * MAX_MISSING - 1)
 
 
 @given(st.permutations(list(range(12))), st.lists(st.integers(0, 11)))
 def test_seen_takes_ids_in_any_order(order: list[int], again: list[int]) -> None:
-    seen = SeenNames()
-    assert all(seen.new(task) for task in order)
-    assert not any(seen.new(task) for task in again)
+    seen = SeenTasks()
+    assert all(seen.add(task) for task in order)
+    assert not any(seen.add(task) for task in again)
 
 
 def test_graph_tells_new_nodes_then_changes() -> None:
@@ -276,13 +273,14 @@ def test_rate_is_of_the_last_seconds_and_returns_to_zero() -> None:
 def test_workers_count_tasks_and_the_dead_are_bounded() -> None:
     view = View()
     view.apply([WorkerMoved(0.0, "w", "llex", WorkerState.busy, "h", 7), submitted(0), moved(0, S.running)], 0.0)
-    (row,) = view.workers.everything()
+    (row,) = view.workers.all_rows()
     assert (row.task, row.done, row.pid) == (0, 0, 7)
     view.apply([moved(0, S.exec_done, worker=""), WorkerMoved(1.0, "w", "llex", WorkerState.idle)], 1.0)
-    (row,) = view.workers.everything()
+    (row,) = view.workers.all_rows()
     assert (row.task, row.done, row.state, row.pid) == (None, 1, "idle", 7)
-    view.apply([WorkerMoved(2.0, f"d{n}", "llex", WorkerState.dead, "h", n, "killed") for n in range(3 * DEAD)], 2.0)
-    assert len(view.workers.rows) == DEAD + 1
+    dead = [WorkerMoved(2.0, f"d{n}", "llex", WorkerState.dead, "h", n, "killed") for n in range(3 * MAX_DEAD)]
+    view.apply(dead, 2.0)
+    assert len(view.workers.rows) == MAX_DEAD + 1
     overview = view.overview(2.0)
     assert (overview.workers_total, overview.workers_busy) == (1, 0)
     view.workers.take_changed()
@@ -293,12 +291,12 @@ def test_how_the_lease_stands_is_part_of_the_run() -> None:
     view = View()
     view.apply([RunStarted(1.0, "7", "h", 5, "/r", ("llex",), "0.1", "/books/fit.ipynb")], 1.0)
     view.apply([LeaseMoved(2.0, 600.0, 2.0, 602.0)], 2.0)
-    run = view.take_run()
+    run = view.run.take_changed()
     assert run is not None
     assert (run.notebook, run.linger, run.away, run.ends) == ("/books/fit.ipynb", 600.0, 2.0, 602.0)
-    assert view.take_run() is None
+    assert view.run.take_changed() is None
     view.apply([ClientAttached(3.0, 1, 9, "h", True, "/books/fit.ipynb"), LeaseMoved(3.0, 600.0, None, None)], 3.0)
-    run = view.take_run()
+    run = view.run.take_changed()
     assert run is not None
     assert (run.run, run.away, run.clients[0].notebook) == ("7", None, "/books/fit.ipynb")
 
@@ -307,27 +305,29 @@ def test_notices_clients_and_run() -> None:
     view = View()
     view.apply([RunStarted(1.0, "run-1", "h", 5, "/d", ("llex", "threads"), "0.1")], 1.0)
     view.apply([ClientAttached(1.0, n, n, "h", n == 1) for n in (1, 2)], 1.0)
-    view.apply([NoticeRaised(float(n), "info", f"notice {n}") for n in range(2 * NOTICES)], 2.0)
-    assert len(view.notices) == len(view.take_notices()) == NOTICES
+    view.apply([NoticeRaised(float(n), "info", f"notice {n}") for n in range(2 * MAX_NOTICES)], 2.0)
+    assert len(view.notices.latest) == len(view.notices.take_unsent()) == MAX_NOTICES
     assert view.overview(2.0).clients == 2
     view.apply([ClientLeft(3.0, 2, "exit"), ClientLeft(3.0, 2, "exit"), RunEnded(4.0, "asked to")], 4.0)
     assert view.overview(4.0).clients == 1
-    assert [(row.client, row.owner) for row in view.run.clients] == [(1, True)]
-    run = view.take_run()
+    assert [(row.client, row.owner) for row in view.run.info.clients] == [(1, True)]
+    run = view.run.take_changed()
     assert run is not None
     assert (run.run, run.executors, run.ended, run.reason) == ("run-1", ["llex", "threads"], 4.0, "asked to")
-    assert view.take_run() is None
+    assert view.run.take_changed() is None
     batch = view.take_batch()
-    assert len(batch.notices) == 2 * NOTICES
+    assert len(batch.notices) == 2 * MAX_NOTICES
     assert len(batch.run) == 1
-    assert batch.clients[-1] == (2, 2, "h", False, 1.0, 3.0, "exit")
+    assert batch.clients[-1] == StoredClient(
+        client=2, pid=2, host="h", owner=False, attached=1.0, left_at=3.0, reason="exit"
+    )
 
 
 def test_many_apps_are_counted_together() -> None:
     view = View(0)
-    view.apply([submitted(n, app=f"app{n}") for n in range(APPS + 50)], 1.0)
+    view.apply([submitted(n, app=f"app{n}") for n in range(MAX_APPS + 50)], 1.0)
     overview = view.overview(1.0)
-    assert len(overview.apps) == APPS + 1
+    assert len(overview.apps) == MAX_APPS + 1
     assert overview.apps[OTHER_APPS] == {"ready": 50}
 
 
@@ -343,16 +343,17 @@ def test_many_apps_are_counted_together() -> None:
 def test_long_and_broken_texts_are_bounded(make: Callable[[str], Event]) -> None:
     view = View()
     view.apply([submitted(0), make("\udc80" + "x" * 3_000_000)], 1.0)
-    for table in (batch := view.take_batch()).tasks, batch.failures, batch.notices, batch.run:
-        for text in (cell for cells in table for cell in cells if isinstance(cell, str)):
-            assert len(text) <= TRACEBACK
-            text.encode()  # no lone surrogates
+    batch = view.take_batch()
+    structs = [msgspec.structs.astuple(row) for row in (*batch.failures, *batch.notices, *batch.run)]
+    for text in (cell for cells in (*batch.tasks, *structs) for cell in cells if isinstance(cell, str)):
+        assert len(text) <= TRACEBACK
+        text.encode()  # no lone surrogates
 
 
 def test_the_end_of_a_traceback_is_kept() -> None:
     view = View()
     view.apply([submitted(0), TaskFailed(1.0, 0, 0, "E: x", "a" * TRACEBACK + "the end")], 1.0)
-    assert view.take_batch().failures[0][3].endswith("the end")
+    assert view.take_batch().failures[0].traceback.endswith("the end")
     assert clipped("abc", 3) == "abc"
 
 
@@ -360,7 +361,7 @@ def test_an_executor_that_is_stopped_is_told_with_its_reason() -> None:
     view = View()
     view.apply([ExecutorStopped(1.0, "htex", "no block could start")], 1.0)
     assert view.changed
-    run = view.take_run()
+    run = view.run.take_changed()
     assert run is not None
     assert run.stopped == {"htex": "no block could start"}
-    assert view.take_run() is None
+    assert view.run.take_changed() is None

@@ -1,0 +1,147 @@
+"""How rows get into the tables of a run's database.
+
+Used by the store's thread with its own connection; no thread, no file and no clock here.  Rows go in with one
+``INSERT ... VALUES (...), (...), ...`` for many rows, which releases the GIL once for all of them.  That costs a fourth
+of unpacking rows from JSON inside SQLite, and less than a call for each row.  Every statement may be run again with the
+same rows.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from itertools import chain
+from typing import TYPE_CHECKING, Any
+
+from parslab.monitoring.output import OutputLimit
+from parslab.monitoring.store import tables
+from parslab.monitoring.store.tables import REOPENED, TABLES, Cells, StoredOutput, Table
+from parslab.records.states import FINAL
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from parslab.monitoring.output import PrintedOutput
+    from parslab.monitoring.store.batch import Batch
+
+__all__ = ["VERSION", "OutputTails", "create", "write"]
+
+VERSION = 4
+"""Version of the schema: ``PRAGMA user_version`` of the file."""
+
+_INDEX = "CREATE INDEX edge_dep ON edge (dep)"
+
+_TAIL_CHUNK = 1 << 30
+"""Number of the chunk that holds the end of a stream.  Each flush replaces it."""
+
+_KEPT = 128
+"""Streams whose ends stay in memory between flushes; the others are read back."""
+
+_ROWS = (128, 16, 1) if sqlite3.sqlite_version_info >= (3, 32) else (32, 8, 1)
+"""Rows per statement: few different numbers, so that each statement is compiled once.
+
+Older versions of SQLite bind at most 999 values.
+"""
+
+_INSERTS = {(table.name, rows): table.insert(rows) for table in TABLES for rows in _ROWS}
+_FINAL_NAMES = ", ".join(repr(state.name) for state in sorted(FINAL))
+_RECOVER = tables.TASK.complete("state", f"task.state NOT IN ({_FINAL_NAMES})")
+_REOPEN = f"UPDATE task SET {', '.join(f'{column} = ?' for column in REOPENED)} WHERE id = ?"
+_ADOPT = "UPDATE task SET cell = ?, client = ? WHERE id = ?"
+
+
+def create(connection: sqlite3.Connection) -> None:
+    """Make the tables in an empty database."""
+    schema = "; ".join([*(table.create() for table in TABLES), _INDEX])
+    connection.executescript(f"BEGIN; {schema}; PRAGMA user_version = {VERSION}; COMMIT;")
+
+
+class OutputTails:
+    """The ends of streams that may still grow.
+
+    They are replaced at each flush.  A bounded number stays in memory, the others are read back when they grow.
+    """
+
+    def __init__(self) -> None:
+        self._kept: dict[tuple[int, str], OutputLimit] = {}
+
+    def rows(self, connection: sqlite3.Connection, printed: dict[tuple[int, str], PrintedOutput]) -> list[StoredOutput]:
+        """Rows of the table ``output`` for what tasks printed since the last flush."""
+        rows: list[StoredOutput] = []
+        for (task, stream), new in printed.items():
+            kept = self._kept.pop((task, stream), None) or self._read(connection, task, stream)
+            number = kept.chunks
+            if chunk := kept.take(new):
+                rows.append(StoredOutput(task=task, stream=stream, chunk=number, skipped=0, text=chunk))
+            if kept.tail:
+                rows.append(
+                    StoredOutput(task=task, stream=stream, chunk=_TAIL_CHUNK, skipped=kept.skipped, text=kept.tail)
+                )
+            self._kept[task, stream] = kept
+        while len(self._kept) > _KEPT:
+            del self._kept[next(iter(self._kept))]
+        return rows
+
+    def forget(self) -> None:
+        """Forget what memory holds, because a transaction was rolled back."""
+        self._kept.clear()
+
+    def _read(self, connection: sqlite3.Connection, task: int, stream: str) -> OutputLimit:
+        kept = OutputLimit()
+        sql = (
+            "SELECT chunk, skipped, length(text), CASE WHEN chunk = ? THEN text END FROM output "
+            "WHERE task = ? AND stream = ?"
+        )
+        for chunk, skipped, size, text in connection.execute(sql, (_TAIL_CHUNK, task, stream)):
+            if chunk == _TAIL_CHUNK:
+                kept.skipped, kept.tail = skipped, text
+            else:
+                kept.chunks += 1
+                kept.written += size
+        return kept
+
+
+def write(connection: sqlite3.Connection, batch: Batch, tails: OutputTails) -> None:
+    """Write a batch in one transaction, or nothing of it."""
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        for table, rows in _rows(connection, batch, tails):
+            if rows:
+                _insert(connection, table, rows)
+        if batch.reopened:
+            connection.executemany(_REOPEN, batch.reopened)
+        if batch.recovered:
+            connection.executemany(_RECOVER, batch.recovered)
+        if batch.adopted:
+            connection.executemany(_ADOPT, batch.adopted)
+        connection.execute("COMMIT")
+    except BaseException:
+        tails.forget()
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
+
+
+def _rows(connection: sqlite3.Connection, batch: Batch, tails: OutputTails) -> Iterable[tuple[Table[Any], list[Cells]]]:
+    """The rows of each table, as cells."""
+    yield tables.RUN, [tables.RUN.cells(row) for row in batch.run]
+    yield tables.CLIENT, [tables.CLIENT.cells(row) for row in batch.clients]
+    yield tables.WORKER, batch.workers
+    yield tables.BLOCK, batch.blocks
+    yield tables.MANAGER, batch.managers
+    yield tables.NODE_SAMPLE, [tables.NODE_SAMPLE.cells(row) for row in batch.node_samples]
+    yield tables.USAGE, [tables.USAGE.cells(row) for row in batch.usage.values()]
+    yield tables.TASK, batch.tasks
+    yield tables.EDGE, batch.edges
+    yield tables.FAILURE, [tables.FAILURE.cells(row) for row in batch.failures]
+    yield tables.ATTEMPT, [tables.ATTEMPT.cells(row) for row in batch.attempts.values()]
+    yield tables.OUTPUT, [tables.OUTPUT.cells(row) for row in tails.rows(connection, batch.printed)]
+    yield tables.NOTICE, [tables.NOTICE.cells(row) for row in batch.notices]
+
+
+def _insert(connection: sqlite3.Connection, table: Table[Any], rows: list[Cells]) -> None:
+    start = 0
+    for size in _ROWS:
+        statement = _INSERTS[table.name, size]
+        while len(rows) - start >= size:
+            connection.execute(statement, list(chain.from_iterable(rows[start : start + size])))
+            start += size
