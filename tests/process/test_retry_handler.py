@@ -100,7 +100,8 @@ def test_its_own_error_takes_the_place_of_the_tasks(house: House) -> None:
         error = error_of(future)
         assert type(error) is LookupError
         assert str(error) == "raises is hopeless"
-        assert "KeyError" in str(error.__cause__)  # the traceback tells what came before
+        assert type(error.__cause__) is KeyError  # what the task raised
+        assert "KeyError" in str(error.__cause__.__cause__)  # the traceback of both
         assert [attempt.reason for attempt in future.history()] == ["retry_handler"]
     with judged(house, lambda error, task: None):
         error = error_of(raises(ValueError))

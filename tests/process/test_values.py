@@ -94,7 +94,7 @@ def test_an_exception_that_cannot_be_pickled_keeps_its_text_and_traceback() -> N
     assert "Odd: odd things" in (future.traceback() or "")
 
 
-def test_an_exception_that_cannot_be_rebuilt_keeps_its_text() -> None:
+def test_an_exception_keeps_its_type_whatever_its_constructor_takes() -> None:
     class Two(Exception):
         def __init__(self, code: int, text: str) -> None:
             super().__init__(f"{code}: {text}")
@@ -102,6 +102,20 @@ def test_an_exception_that_cannot_be_rebuilt_keeps_its_text() -> None:
     @python_app
     def fail() -> None:
         raise Two(7, "seven")
+
+    error = error_of(fail())
+    assert isinstance(error, Two)
+    assert str(error) == "7: seven"
+
+
+def test_an_exception_that_cannot_be_rebuilt_keeps_its_text() -> None:
+    class Two(Exception):
+        def __reduce__(self) -> Any:
+            return Two, (1, threading.Lock())
+
+    @python_app
+    def fail() -> None:
+        raise Two("7: seven")
 
     error = error_of(fail())
     assert isinstance(error, RemoteError)

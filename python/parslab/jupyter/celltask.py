@@ -21,6 +21,7 @@ from IPython.core.interactiveshell import InteractiveShell
 from parslab.bodies.cell import Cell, run_cell
 from parslab.jupyter.cells import CellNames, names_of, shell_calls
 from parslab.serialize.cells import cell_title
+from parslab.serialize.failures import remote_traceback
 from parslab.serialize.functions import AppFunction
 from parslab.wire.messages.base import TaskSpec
 
@@ -179,7 +180,7 @@ def user_names(shell: Any) -> dict[str, Any]:
 def raise_in_cell(error: BaseException, source: CellSource) -> NoReturn:
     """Raise the error of a task where it came from: at the line of the cell that the remote traceback names."""
     __tracebackhide__ = True
-    remote = str(getattr(error.__cause__, "text", ""))
+    remote = remote_traceback(error)
     title = re.escape(cell_title(source.filename) or source.filename)
     found = re.search(rf'(?:Cell |File "){title}"?, line (\d+), in <module>', remote)
     line = int(found.group(1)) if found else 1

@@ -1,45 +1,75 @@
-"""How an exception travels: its own pickle, one line of text, and the traceback as the worker saw it.
+"""Send exceptions: the exception itself, one line of text, and the traceback as the worker saw it.
 
-The worker calls :func:`failure_of`; the notebook calls :func:`exception_of`. An exception that cannot be pickled, or
-not be rebuilt, is replaced by a ``RemoteError`` that says so, and one that is meant to end a program by an ``AppExit``;
-the traceback is never lost. Cells are named in it as the notebook numbers them.
+The worker calls :func:`failure_of`, the notebook :func:`exception_of`. Rules:
+
+- An exception keeps its type. It is rebuilt without a call of its ``__init__``, which may take other arguments than
+  ``args`` holds, or do something.
+- ``raise A from B`` keeps B as the ``__cause__`` of A. The last exception of such a chain gets the remote traceback as
+  its cause.
+- An exception that cannot be pickled or rebuilt is replaced by a ``RemoteError`` that says why.
+- An exception that would end a program, such as ``SystemExit``, is replaced by an ``AppExit``.
+- Texts can be encoded and printed, whatever characters the user put into a message.
 """
 
 from __future__ import annotations
 
+import contextlib
+import copyreg
+import io
 import os
 import pickle
 import traceback
+import types
+from typing import TYPE_CHECKING, Any
 
 from parslab.errors import AppExit, DependencyError, JoinError, ParslabError, RemoteError, RemoteTraceback
 from parslab.records.reasons import Reason, reason_of
+from parslab.records.text import printable
 from parslab.serialize.cells import with_titles
-from parslab.serialize.pickling import dumps
+from parslab.serialize.pickling import pickler_class
 from parslab.wire.messages.base import Failure
 
-__all__ = ["bounded", "exception_of", "failure_from", "failure_of", "one_line"]
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = ["bounded", "exception_of", "failure_from", "failure_of", "one_line", "remote_traceback"]
 
 _TRACEBACK = 64 * 1024
 _PAYLOAD = 16 * 1024 * 1024
 _LINE = 500
+_CAUSES = 8
+"""Exceptions of a chain of causes that travel."""
 _OURS = os.path.dirname(os.path.dirname(__file__)) + os.sep
+
+# ----- texts
 
 
 def bounded(text: str, limit: int = _TRACEBACK) -> str:
-    """``text`` with its middle cut out when it is longer than ``limit`` characters."""
+    """Return ``text`` with its middle cut out when it is longer than ``limit`` characters."""
     if len(text) <= limit:
         return text
     return f"{text[: limit // 2]}\n... [{len(text) - limit} characters cut] ...\n{text[-limit // 2 :]}"
 
 
 def one_line(error: BaseException) -> str:
-    """``Type: message`` on one line; survives exceptions whose ``__str__`` fails."""
+    """Return ``Type: message`` on one line, also for exceptions whose ``__str__`` fails."""
     try:
         text = " ".join(str(error).split())
     except Exception:
         text = "(its text cannot be made)"
     text = text if len(text) <= _LINE else text[:_LINE] + "..."
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+    return printable(f"{type(error).__name__}: {text}" if text else type(error).__name__)
+
+
+def _shown(value: object) -> str:
+    try:
+        text = repr(value)
+    except Exception:
+        return "..."
+    return text if len(text) <= _LINE else text[:_LINE] + "..."
+
+
+# ----- on the side where it was raised
 
 
 def failure_of(error: BaseException, skip: int = 0) -> Failure:
@@ -53,40 +83,34 @@ def failure_of(error: BaseException, skip: int = 0) -> Failure:
         text = "".join(traceback.format_exception(type(error), error, trace))
     except Exception as fault:
         text = f"{one_line(error)} (its traceback cannot be formatted: {one_line(fault)})"
-    return Failure(one_line(error), bounded(with_titles(text)), _payload(error), reason=_reason(error))
+    return Failure(one_line(error), printable(bounded(with_titles(text))), _payload(error), reason=_reason(error))
 
 
 def failure_from(error: ParslabError) -> Failure:
-    """Pack an error that parslab made itself, outside of any body: its sentence says all, there is no traceback."""
+    """Pack an error that parslab made outside of any body: its sentence says all, and there is no traceback."""
     return Failure(one_line(error), "", pickle.dumps(error), reason=_reason(error))
 
 
 def _reason(error: BaseException) -> str:
-    """Its reason; left empty for what is raised most, so that it costs nothing on the wire."""
+    """Return the reason of a failure; empty for the most frequent one, so that it costs nothing on the wire."""
     reason = reason_of(error)
     return "" if reason is Reason.app_error else reason.value
 
 
-def _payload(error: BaseException) -> bytes:
+def _payload(error: BaseException, depth: int = _CAUSES) -> bytes:
     if not isinstance(error, Exception):
-        return pickle.dumps(AppExit(type(error).__name__, ", ".join(map(_short, error.args))), 5)
+        return pickle.dumps(AppExit(type(error).__name__, ", ".join(map(_shown, error.args))), 5)
     try:
-        payload: bytes = dumps(error)
+        payload = _pickled(error)
         if len(payload) > _PAYLOAD:
             raise ValueError(f"its pickle is {len(payload)} bytes long")
-        # What cannot be rebuilt here will not be rebuilt there: find out where it can still be replaced.
+        # An exception that cannot be rebuilt here cannot be rebuilt in the notebook: replace it while that is possible.
         pickle.loads(payload)
     except Exception as reason:
-        return pickle.dumps(_stand_in(error, reason), 5)
-    return payload
-
-
-def _short(value: object) -> str:
-    try:
-        text = repr(value)
-    except Exception:
-        return "..."
-    return text if len(text) <= _LINE else text[:_LINE] + "..."
+        payload = pickle.dumps(_stand_in(error, reason), 5)
+    if error.__cause__ is None or depth <= 1:
+        return payload
+    return pickle.dumps(_Caused(payload, _payload(error.__cause__, depth - 1)), 5)
 
 
 def _stand_in(error: BaseException, reason: BaseException) -> RemoteError:
@@ -95,8 +119,80 @@ def _stand_in(error: BaseException, reason: BaseException) -> RemoteError:
     return RemoteError(name, message, one_line(reason))
 
 
+class _Caused:
+    """An exception and its cause, each a pickle of its own, so that one which cannot travel does not keep the other."""
+
+    def __init__(self, error: bytes, cause: bytes) -> None:
+        self._pickles = error, cause
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _with_cause, self._pickles
+
+
+def _with_cause(error: bytes, cause: bytes) -> Any:
+    rebuilt = pickle.loads(error)
+    if isinstance(rebuilt, BaseException):
+        rebuilt.__cause__ = pickle.loads(cause)
+    return rebuilt
+
+
+_exception_pickler: Any = None
+
+
+def _pickled(error: Exception) -> bytes:
+    global _exception_pickler
+    if _exception_pickler is None:
+
+        class ExceptionPickler(pickler_class()):  # type: ignore[misc]
+            def reducer_override(self, obj: Any) -> Any:
+                parts = _parts(obj) if isinstance(obj, BaseException) else None
+                return super().reducer_override(obj) if parts is None else parts
+
+        _exception_pickler = ExceptionPickler
+    stream = io.BytesIO()
+    _exception_pickler(stream, 5).dump(error)
+    return stream.getvalue()
+
+
+def _parts(error: BaseException) -> tuple[Any, ...] | None:
+    """Take apart an exception whose class has an ``__init__`` in Python; None when pickle shall do it as usual."""
+    kind = type(error)
+    if isinstance(kind.__init__, types.WrapperDescriptorType) or kind in copyreg.dispatch_table:
+        return None
+    if kind.__reduce_ex__ is not object.__reduce_ex__ or not isinstance(kind.__reduce__, types.MethodDescriptorType):
+        return None  # the class says how it is pickled
+    parts: Any = error.__reduce__()
+    state = {name: getattr(error, name) for name in _slots(kind) if hasattr(error, name)}
+    state.update(parts[2] if len(parts) > 2 and parts[2] else {})
+    return _without_init, (kind, parts[1]), state or None
+
+
+def _slots(kind: type) -> list[str]:
+    names: list[str] = copyreg._slotnames(kind)  # type: ignore[attr-defined]
+    return names
+
+
+# ----- in the notebook
+
+
+def _without_init(kind: type[BaseException], args: tuple[Any, ...]) -> BaseException:
+    """Make an exception by the constructors of its builtin base alone."""
+    makes: Any = _first(kind, "__new__", types.BuiltinFunctionType)
+    error: BaseException = makes.__new__(kind, *args)
+    error.args = args
+    fills: Any = _first(kind, "__init__", types.WrapperDescriptorType)
+    with contextlib.suppress(Exception):  # OSError, UnicodeError and others read their attributes from the arguments
+        fills.__init__(error, *args)
+    return error
+
+
+def _first(kind: type, method: str, builtin: type) -> type:
+    """Return the nearest base class whose ``method`` is written in C."""
+    return next(base for base in kind.__mro__ if isinstance(vars(base).get(method), builtin))
+
+
 def exception_of(failure: Failure, task: int) -> BaseException:
-    """The exception to raise in the notebook; its ``__cause__`` carries the remote traceback."""
+    """Return the exception to raise in the notebook; the last ``__cause__`` of it is the remote traceback."""
     if failure.roots:
         kind = JoinError if failure.error.startswith("JoinError") else DependencyError
         error: BaseException = kind(task, list(failure.roots), list(failure.path))
@@ -104,6 +200,12 @@ def exception_of(failure: Failure, task: int) -> BaseException:
             error.__cause__ = _rebuilt(failure)
         return error
     return _rebuilt(failure)
+
+
+def remote_traceback(error: BaseException) -> str:
+    """Return the text of the remote traceback of an exception; empty when it has none."""
+    last = _causes(error)[-1]
+    return last.text if isinstance(last, RemoteTraceback) else ""
 
 
 def _rebuilt(failure: Failure) -> BaseException:
@@ -119,6 +221,22 @@ def _rebuilt(failure: Failure) -> BaseException:
         except Exception as reason:
             name, _, message = failure.error.partition(": ")
             error = RemoteError(name, message, one_line(reason))
-    if failure.traceback and (isinstance(error, (AppExit, RemoteError)) or not isinstance(error, ParslabError)):
-        error.__cause__ = RemoteTraceback(failure.traceback)
+    last = _causes(error)[-1]
+    # Most errors of ours were not raised by the user's code, so there is no traceback to show.
+    if failure.traceback and (isinstance(last, (AppExit, RemoteError)) or not isinstance(last, ParslabError)):
+        last.__cause__ = RemoteTraceback(failure.traceback)
     return error
+
+
+def _causes(error: BaseException) -> list[BaseException]:
+    """Return an exception and its causes."""
+
+    def walk() -> Iterator[BaseException]:
+        cause: BaseException | None = error
+        seen: set[int] = set()
+        while cause is not None and id(cause) not in seen:
+            seen.add(id(cause))
+            yield cause
+            cause = cause.__cause__
+
+    return list(walk())

@@ -1,9 +1,9 @@
-"""Futures inside arguments: how one becomes a reference while pickling and a value again on the worker.
+"""Replace futures inside arguments by references, and references by values.
 
-While the arguments of a call are pickled each future in them, at any depth, is replaced by a call of :func:`resolve`
-with its place among the call's dependencies. While a worker unpickles them, ``resolve`` returns the value it holds
-for that place. A part of a future (``fut["a"][0]``) is a path that is followed there; a constant (a ``DataFuture``'s
-file) is a dependency whose value is not needed.
+When the arguments of a call are pickled, each future in them, at any depth, becomes a call of :func:`resolve` with its
+place among the dependencies of the call. When a worker unpickles them, ``resolve`` returns the value for that place. A
+part of a future (``fut["a"][0]``) is a path that the worker follows. A constant (the file of a ``DataFuture``) stands
+for a dependency whose value the call does not need.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ __all__ = ["Constant", "follow_path", "resolve", "resolving"]
 
 
 class Constant:
-    """Instead of a path: wait for the dependency, then use this value."""
+    """Takes the place of a path: wait for the dependency, then use this value."""
 
     __slots__ = ("value",)
 
@@ -30,26 +30,33 @@ class Constant:
 
 Path = tuple[Any, ...] | Constant | None
 
-_values: list[Callable[[int], Any]] = []
+_contexts: list[resolving] = []
 
 
 class resolving:
-    """Context in which ``resolve`` asks ``value(place)``.  Workers unpickle in one thread only."""
+    """Context in which ``resolve`` asks ``value(place)``.  Workers unpickle in one thread only.
 
-    __slots__ = ("_value",)
+    Attributes
+    ----------
+    path_error
+        The error of a value that has no such part, as opposed to errors of unpickling.
+    """
+
+    __slots__ = ("path_error", "value")
 
     def __init__(self, value: Callable[[int], Any]) -> None:
-        self._value = value
+        self.value = value
+        self.path_error: Exception | None = None
 
     def __enter__(self) -> None:
-        _values.append(self._value)
+        _contexts.append(self)
 
     def __exit__(self, *exc: object) -> None:
-        _values.pop()
+        _contexts.pop()
 
 
 def follow_path(value: Any, path: Path) -> Any:
-    """The part of ``value`` that ``path`` names."""
+    """Return the part of ``value`` that ``path`` names."""
     if path is None:
         return value
     if isinstance(path, Constant):
@@ -60,9 +67,15 @@ def follow_path(value: Any, path: Path) -> Any:
 
 
 def resolve(place: int, path: Path = None) -> Any:
-    """The value of dependency number ``place``; called by pickle on the worker."""
+    """Return the value of dependency number ``place``; pickle calls this on the worker."""
     if isinstance(path, Constant):
         return path.value
-    if not _values:
+    if not _contexts:
         raise RuntimeError("a reference to a task was unpickled outside of a worker")
-    return follow_path(_values[-1](place), path)
+    context = _contexts[-1]
+    value = context.value(place)
+    try:
+        return follow_path(value, path)
+    except Exception as error:
+        context.path_error = error
+        raise

@@ -15,11 +15,13 @@ __all__ = ["brief", "show_arguments"]
 
 _SHOWN = 40
 _BITS = 128
-"""Of the longest whole number shown; Python refuses to write very long ones at all."""
+"""Bits of the longest whole number that is shown; Python refuses to write very long ones at all."""
+_ARGUMENTS = 6
+"""Positional and keyword arguments of a call that are shown."""
 
 
 def brief(value: Any) -> str:
-    """A short text for a value: numbers and short strings as they are, anything else by type and size."""
+    """Describe a value: numbers and short strings as they are, anything else by type and size."""
     kind = type(value)
     if kind is int and value.bit_length() > _BITS:
         return f"int of {value.bit_length()} bits"
@@ -27,22 +29,30 @@ def brief(value: Any) -> str:
         return repr(value)
     if kind is str or kind is bytes:
         return repr(value) if len(value) <= _SHOWN else f"{value[: _SHOWN - 3]!r}..."
+    if kind in (list, tuple, dict, set, frozenset):
+        return f"{kind.__name__} of {len(value)}"
+    try:
+        return _of_object(value, kind)
+    except Exception:  # of a property or a __getattr__ of the user
+        name: str = type.__getattribute__(kind, "__name__")
+        return name
+
+
+def _of_object(value: Any, kind: type) -> str:
     if isinstance(value, Future):
         task = getattr(value, "task_id", None)
         return "a future" if task is None else f"task {task}"
     shape = getattr(value, "shape", None)
     if type(shape) is tuple:
         return f"{kind.__name__}{shape}"
-    if kind in (list, tuple, dict, set, frozenset):
-        return f"{kind.__name__} of {len(value)}"
-    name = getattr(value, "__qualname__", None)
-    return name if isinstance(name, str) else kind.__name__
+    qualified = getattr(value, "__qualname__", None)
+    return qualified if type(qualified) is str else kind.__name__
 
 
 def show_arguments(args: Sequence[Any], kwargs: Mapping[str, Any]) -> str:
-    """All arguments of a call as one short line for the panel."""
-    parts = [brief(value) for value in args[:6]]
-    if len(args) > 6:
+    """Describe all arguments of a call on one line."""
+    parts = [brief(value) for value in args[:_ARGUMENTS]]
+    if len(args) > _ARGUMENTS:
         parts.append("...")
-    parts += [f"{name}={brief(value)}" for name, value in list(kwargs.items())[:6]]
+    parts += [f"{name}={brief(value)}" for name, value in list(kwargs.items())[:_ARGUMENTS]]
     return ", ".join(parts)

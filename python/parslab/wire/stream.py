@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import msgspec
 
 from parslab.errors import ProtocolError
+from parslab.wire.encoding import encode_into
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -49,7 +50,7 @@ def encode_batch(
     head = 8 + 8 * count
     if len(out) < head:
         out.extend(bytes(head - len(out)))
-    encoder.encode_into(messages, out, head)
+    encode_into(encoder, messages, out, head)
     _PREFIX.pack_into(out, 0, len(out) - head, count)
     if count:
         struct.pack_into(f"<{count}Q", out, 8, *[memoryview(f).nbytes for f in frames])

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from parslab.errors import AppExit, SerializationError
+from parslab.errors import AppExit, DeserializationError, SerializationError
 from parslab.remote.worker.worker import Worker
 from parslab.serialize.arguments import Dependencies, pack_arguments
 from parslab.serialize.failures import exception_of
@@ -221,7 +221,27 @@ def test_arguments_that_cannot_be_unpickled(bench: Bench) -> None:
     fn = bench.code(lambda x: x)
     bench.link.feed([RunTask(3, 0, fn, b"\x80\x05garbage", 0)])
     bench.run()
-    assert bench.link.outcome(3)[0].failure is not None
+    with pytest.raises(DeserializationError, match=r"^an argument of app <lambda> cannot be unpickled here: "):
+        bench.result(3)
+
+
+class Stubborn:
+    def __reduce__(self) -> Any:
+        return _refuse, ()
+
+
+def _refuse() -> Any:
+    raise KeyError("k")
+
+
+def test_the_argument_that_cannot_be_unpickled_is_named(bench: Bench) -> None:
+    """A bare KeyError came, which seemed to be the function's."""
+    bench.call(3, bench.code(lambda *args, **kwargs: 0), 1, name=[Stubborn()])
+    bench.run()
+    with pytest.raises(DeserializationError) as raised:
+        bench.result(3)
+    assert str(raised.value) == "argument 'name' of app <lambda> cannot be unpickled here: KeyError: 'k'"
+    assert type(raised.value.__cause__) is KeyError
 
 
 def test_a_function_that_cannot_be_unpickled_fails_each_of_its_tasks(bench: Bench) -> None:

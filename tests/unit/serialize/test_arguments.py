@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import contextlib
 import dataclasses
 import pickle
 import threading
@@ -14,6 +15,8 @@ import pytest
 
 from parslab.errors import SerializationError
 from parslab.serialize.arguments import Dependencies, pack_arguments, why_unpicklable
+from parslab.serialize.identity.calls import identify_arguments
+from parslab.serialize.identity.registry import Unidentified
 from parslab.serialize.references import Constant, Path, follow_path, resolve, resolving
 from parslab.serialize.summaries import brief, show_arguments
 from parslab.serialize.values import pack, unpack
@@ -275,6 +278,40 @@ def test_an_integer_too_long_for_text_can_be_an_argument() -> None:
     """Python refuses to write it in decimal, and the call failed with that."""
     assert travelled(10**5000) == ((), ((10**5000,), {}))
     assert show_arguments((10**5000, -(10**5000)), {}) == "int of 16610 bits, int of 16610 bits"
+
+
+class AttributesAreKeys(dict):  # type: ignore[type-arg]
+    __getattr__ = dict.__getitem__
+
+
+class Refuses:
+    @property
+    def shape(self) -> Any:
+        raise ValueError("no shape yet")
+
+    @property  # type: ignore[misc]
+    def __class__(self) -> Any:
+        raise RuntimeError("no class")
+
+
+class RefusesAll:
+    def __getattribute__(self, name: str) -> Any:
+        raise LookupError(name)
+
+
+@pytest.mark.parametrize("kind", [AttributesAreKeys, Refuses, RefusesAll])
+def test_showing_an_argument_never_raises(kind: Any) -> None:
+    """`app(AttrDict(w=4))` failed with KeyError: 'shape'."""
+    value, name = kind(), kind.__name__
+    assert brief(value) == name
+    assert show_arguments((value,), {"k": value}) == f"{name}, k={name}"
+
+
+def test_arguments_that_raise_when_they_are_looked_at_have_no_identity_at_worst() -> None:
+    assert identify_arguments((AttributesAreKeys(w=4),), {}) != identify_arguments((AttributesAreKeys(w=5),), {})
+    for value in (Refuses(), RefusesAll()):
+        with contextlib.suppress(Unidentified):
+            identify_arguments((value,), {})
 
 
 def test_a_call_is_shown_on_one_short_line() -> None:

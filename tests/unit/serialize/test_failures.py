@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import pickle
+import sys
 import threading
 from typing import Any
 
+import msgspec
 import pytest
 
 from parslab.errors import (
@@ -14,13 +16,14 @@ from parslab.errors import (
     AppTimeout,
     BashExitFailure,
     DependencyError,
+    DeserializationError,
     JoinError,
     ManagerLost,
     RemoteError,
     RemoteTraceback,
     WorkerLost,
 )
-from parslab.serialize.failures import bounded, exception_of, failure_of, one_line
+from parslab.serialize.failures import bounded, exception_of, failure_of, one_line, remote_traceback
 from parslab.wire.messages.base import Failure
 
 
@@ -37,7 +40,7 @@ def returned(error: BaseException) -> BaseException:
 
 
 class Odd(Exception):
-    """Its constructor takes other arguments than `args` holds, so it cannot be rebuilt."""
+    """Its constructor takes other arguments than `args` holds, so pickle cannot rebuild it."""
 
     def __init__(self, a: int, b: int) -> None:
         super().__init__(f"{a} and {b}")
@@ -46,6 +49,37 @@ class Odd(Exception):
 class OddButGood(Exception):
     def __init__(self, a: int, b: int) -> None:
         super().__init__(a, b)
+
+
+class Adds(Exception):
+    """Its constructor would add to the message once more."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(f"bad {text}")
+
+
+class Slotted(Exception):
+    __slots__ = ("code",)
+
+    def __init__(self, code: int) -> None:
+        super().__init__()
+        self.code = code
+
+
+class OddFile(OSError):
+    def __init__(self, name: str, why: Any) -> None:
+        super().__init__(2, "not there", name)
+        self.why = why
+
+
+class OddText(UnicodeDecodeError):
+    def __init__(self, data: bytes) -> None:
+        super().__init__("utf-8", data, 0, 1, "bad")
+
+
+GROUPS: list[Exception] = []
+if sys.version_info >= (3, 11):
+    GROUPS += [ExceptionGroup("many", [Odd(1, 2)])]  # noqa: F821
 
 
 class WithLock(Exception):
@@ -135,7 +169,6 @@ def test_what_a_local_class_holds_survives() -> None:
 @pytest.mark.parametrize(
     ("error", "message", "reason"),
     [
-        (Odd(1, 2), "1 and 2", "TypeError"),
         (WithLock(), "locked", "cannot pickle"),
         (ExitsWhenRebuilt("x"), "x", "LookupError: cannot be rebuilt"),
     ],
@@ -148,6 +181,73 @@ def test_an_exception_that_cannot_travel_is_stood_in_for(error: Exception, messa
     assert reason in back.reason
     assert isinstance(back.__cause__, RemoteTraceback)
     assert "in raised" in back.__cause__.text
+
+
+@pytest.mark.parametrize(
+    "error",
+    [Odd(1, 2), Adds("x"), Slotted(3), OddFile("a.txt", {1}), OddText(b"xy"), *GROUPS],
+    ids=lambda e: type(e).__name__,
+)
+def test_an_exception_keeps_its_type_whatever_its_constructor_takes(error: Exception) -> None:
+    """`except Odd` missed it, because a RemoteError came; the message of `Adds` came as "bad bad x"."""
+    back: Any = returned(error)
+    assert type(back) is type(error)
+    assert str(back) == str(error)
+    assert repr(back.args) == repr(error.args)
+    for name in ("code", "why", "errno", "filename", "reason", "object"):
+        assert getattr(back, name, None) == getattr(error, name, None)
+    assert isinstance(back.__cause__, RemoteTraceback)
+
+
+def test_an_exception_keeps_its_cause() -> None:
+    """The remote traceback took the place of the cause."""
+    error, middle = Odd(1, 2), ValueError("middle")
+    error.__cause__, middle.__cause__ = middle, KeyError("k")
+    back = returned(error)
+    assert type(back) is Odd
+    assert type(back.__cause__) is ValueError
+    assert type(back.__cause__.__cause__) is KeyError
+    assert isinstance(back.__cause__.__cause__.__cause__, RemoteTraceback)
+    assert "in raised" in remote_traceback(back)
+    assert remote_traceback(ValueError()) == ""
+
+
+def test_causes_that_cannot_travel_and_chains_that_do_not_end() -> None:
+    error = ValueError("no")
+    error.__cause__ = WithLock()
+    back = returned(error)
+    assert type(back) is ValueError
+    assert isinstance(back.__cause__, RemoteError)
+    locked = WithLock()
+    locked.__cause__ = KeyError("k")
+    assert type(returned(locked).__cause__) is KeyError
+    error.__cause__ = error
+    assert type(returned(error)) is ValueError
+    ring = KeyError("ring")
+    error.__cause__, ring.__cause__ = ring, error
+    assert type(returned(error).__cause__) is KeyError
+
+
+def test_errors_of_ours_that_have_a_cause_come_with_it() -> None:
+    error = DeserializationError("argument 0 of app f", "KeyError: 'k'")
+    error.__cause__ = KeyError("k")
+    back = returned(error)
+    assert type(back) is DeserializationError
+    assert str(back) == "argument 0 of app f cannot be unpickled here: KeyError: 'k'"
+    assert type(back.__cause__) is KeyError
+    assert "in raised" in remote_traceback(back)
+
+
+@pytest.mark.parametrize("text", ["caf\udce9", "\x1b]0;title\x07", "\x9b31m", "a\u202eb"])
+def test_texts_can_be_encoded_and_printed(text: str) -> None:
+    """A lone surrogate in a message ended the worker; control characters reached the terminal."""
+    failure = failure_of(raised(ValueError(text)))
+    escape = text.encode("unicode_escape").decode()
+    assert failure.error == f"ValueError: {escape}"
+    assert escape in failure.traceback
+    assert text not in failure.traceback
+    msgspec.msgpack.encode(failure)
+    assert returned(ValueError(text)).args == (text,)
 
 
 def test_an_exception_of_which_a_pickle_makes_something_else() -> None:

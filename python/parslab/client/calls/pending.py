@@ -10,10 +10,11 @@ import contextlib
 import itertools
 import weakref
 from concurrent.futures import CancelledError
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from parslab.errors import SerializationError
 from parslab.records.states import TaskState
-from parslab.serialize.failures import failure_from
+from parslab.serialize.failures import failure_from, one_line
 from parslab.wire.messages.client import CancelTasks
 
 if TYPE_CHECKING:
@@ -57,6 +58,7 @@ class PendingTasks:
     def __init__(self, state: RunState, link: KernelLink, retry_handler: RetryHandlerService) -> None:
         self._state = state
         self._link = link
+        link.on_unsendable = self._unsendable
         self._retry_handler = retry_handler
         self.numbers: Iterator[int] = itertools.count()
         self.unfinished: dict[int, AppFuture] = {}
@@ -123,6 +125,15 @@ class PendingTasks:
             with contextlib.suppress(KeyError):  # another thread may take the last one
                 _, future = self.unfinished.popitem()
                 future.resolve(TaskState.failed, b"", 0, failure)
+
+    def _unsendable(self, message: Any, error: Exception) -> None:
+        """A message could not be encoded: the call that it stands for fails, and no other (any thread)."""
+        task = getattr(message, "task", -1)
+        future = self.unfinished.pop(task, None)
+        if future is not None:
+            self._retry_handler.ended(task)
+            reason = SerializationError(f"the call of app {future.app_name} (task {task})", one_line(error))
+            future.resolve(TaskState.failed, b"", 0, failure_from(reason))
 
     # ----- what users ask
 

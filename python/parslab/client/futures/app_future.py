@@ -14,19 +14,21 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from parslab.client.futures import base
 from parslab.client.futures.base import BaseFuture, seconds_until
 from parslab.client.futures.derived import DataFuture, ResultPart
-from parslab.errors import RetryError
+from parslab.errors import DeserializationError, RetryError
 from parslab.records.states import TaskState
-from parslab.serialize.failures import exception_of
+from parslab.serialize.failures import exception_of, one_line
 from parslab.serialize.values import unpack
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from parslab.client.futures.base import TaskFuture
     from parslab.client.futures.home import FutureHome
     from parslab.records.panel import Attempt
     from parslab.serialize.references import Path
+    from parslab.serialize.values import Inline
     from parslab.wire.messages.base import Failure
+    from parslab.wire.stream import Buffer
 
 __all__ = ["AppFuture", "BaseFuture", "DataFuture", "ResultPart", "task_future_of"]
 
@@ -111,14 +113,20 @@ class AppFuture(BaseFuture):
         self._loaded = True
         self._payload = None
 
+    def _unpacked(self, inline: Inline, frames: Sequence[Buffer]) -> Any:
+        try:
+            return unpack(inline, frames)
+        except Exception as error:
+            raise DeserializationError(f"the result of app {self.app_name}", one_line(error)) from error
+
     def value_by(self, deadline: float | None) -> Any:
         if not self._loaded:
             payload = self._payload
             if payload is not None:
-                self.take_value(unpack(payload, ()))
+                self.take_value(self._unpacked(payload, ()))
             elif self._size:
                 inline, frames = self.home.fetch(self.task_id, seconds_until(deadline))
-                self.take_value(unpack(inline, frames))
+                self.take_value(self._unpacked(inline, frames))
             else:
                 with base.settle_lock:
                     settled = self._state is not PENDING

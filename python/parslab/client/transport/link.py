@@ -50,6 +50,7 @@ class KernelLink:
         self._handle: Callable[[Batch], None]
         self._ended: Callable[[str], None]
         self._reconnect: Callable[[str], bool] | None = None
+        self.on_unsendable: Callable[[Any, Exception], None] | None = None
         self._out = SendBuffer(sock, keep=keep)
         self._outbox = self._out.outbox
         # Every thread that calls an app may write to the socket: handing all calls to one thread costs a thread switch.
@@ -136,6 +137,17 @@ class KernelLink:
                 left = not self._over and not self._out.push()
             if left:
                 self._wake()
+            if self._out.rejected:
+                self._report_unsendable()
+
+    def _report_unsendable(self) -> None:
+        """Report messages that could not be encoded. The caller holds no lock, because callbacks of users may run."""
+        with contextlib.suppress(IndexError):
+            while True:
+                message, error = self._out.rejected.popleft()
+                log.error("a %s could not be sent: %s", type(message).__name__, error)
+                if self.on_unsendable is not None:
+                    self.on_unsendable(message, error)
 
     def drain(self, seconds: float) -> None:
         """Send what waits in the buffer, and wait until it has left, at most so many seconds."""

@@ -53,10 +53,13 @@ class SendBuffer:
         Messages that wait; any thread may append.
     safe
         How many batches need not be kept any more; set by the link's thread.
+    rejected
+        (message, error) of messages that could not be encoded, for the link to report.
     """
 
     def __init__(self, sock: socket.socket, keep: bool = False) -> None:
         self.outbox: list[Any] = []
+        self.rejected: deque[tuple[Any, Exception]] = deque()
         self.safe = 0
         self.keep = keep
         self.broken = False
@@ -81,9 +84,23 @@ class SendBuffer:
         # A slice, not a swap: a thread that has fetched the list but not appended yet must not lose its message.
         messages = self.outbox[: len(self.outbox)]
         if messages:
-            self._commit(messages, ())
+            try:
+                self._commit(messages, ())
+            except (OverflowError, TypeError, ValueError):
+                # One message that cannot be encoded must hold up neither the others nor whoever sends next.
+                self._reject(messages)
+                return self.push()
             del self.outbox[: len(messages)]
         return self.flush()
+
+    def _reject(self, messages: list[Any]) -> None:
+        """Take those of the first messages of the outbox that cannot be encoded out of it."""
+        for at in reversed(range(len(messages))):
+            try:
+                encode_batch(self._encoder, [messages[at]], (), bytearray())
+            except (OverflowError, TypeError, ValueError) as error:
+                del self.outbox[at]
+                self.rejected.append((messages[at], error))
 
     def add(self, message: Any, frames: Sequence[Buffer]) -> None:
         """Line up a message with its frames behind everything else; send with :meth:`flush`."""

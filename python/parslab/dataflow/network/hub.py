@@ -23,6 +23,7 @@ from parslab.dataflow.network.handshake_monitor import WATCHED, HandshakeMonitor
 from parslab.errors import ConfigurationError, ProtocolError
 from parslab.wire import invitations
 from parslab.wire.curve import CurveGate, CurveKeys
+from parslab.wire.encoding import encode_messages
 from parslab.wire.messages.base import OutputPrinted, Refused
 from parslab.wire.messages.manager import (
     LinkHeartbeat,
@@ -238,7 +239,7 @@ class Hub:
     def send(self, identity: bytes, messages: Sequence[Any], frames: Sequence[Buffer] = ()) -> bool:
         """Send a batch to a peer; returns False when its connection is over, which its listener learns soon."""
         self._sent = True
-        head = msgspec.msgpack.encode(messages)
+        head = encode_messages(messages)
         try:
             if frames or len(head) > PART:
                 copy = quickly_copied(frames)

@@ -13,10 +13,10 @@ import socket
 import time
 from typing import TYPE_CHECKING, Any
 
-import msgspec
 import zmq
 
 from parslab.errors import ProtocolError, UntrustedPathError
+from parslab.wire.encoding import encode_messages
 from parslab.wire.messages.manager import ToManagerMessage
 from parslab.wire.stream import Buffer, Stream, decoder
 from parslab.wire.unix_sockets import check_peer
@@ -207,7 +207,7 @@ class ManagerLink:
     def send(self, messages: Sequence[Any], frames: Sequence[Buffer] = ()) -> None:
         """Send a batch; never blocks."""
         self.sent = True
-        head = msgspec.msgpack.encode(messages)
+        head = encode_messages(messages)
         with contextlib.suppress(zmq.Again):  # the connection is over: there is nobody to wait for
             if frames or len(head) > PART:
                 copy = quickly_copied(frames)

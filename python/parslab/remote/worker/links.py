@@ -13,6 +13,7 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any, Protocol
 
+from parslab.wire.encoding import encode_messages
 from parslab.wire.messages.worker import ControlMessage, WorkerMessage
 from parslab.wire.spin_wait import SpinWait
 from parslab.wire.stream import Batch, Buffer, Stream, decoder
@@ -80,9 +81,7 @@ class _TcpWorkerLink:
         self._fd = sock.getsockopt(zmq.FD)
 
     def send(self, messages: Sequence[Any], frames: Sequence[Buffer] = ()) -> None:
-        import msgspec
-
-        head = msgspec.msgpack.encode(messages)
+        head = encode_messages(messages)
         with self._using:
             self._sock.send_multipart(parted(head, frames), copy=not frames)
 

@@ -17,8 +17,9 @@ from collections import deque
 from time import time
 from typing import TYPE_CHECKING, Any
 
-from parslab.errors import SerializationError
+from parslab.errors import DeserializationError, SerializationError
 from parslab.remote.worker.children import end_children
+from parslab.serialize.argument_at_fault import argument_at_fault
 from parslab.serialize.failures import failure_of, one_line
 from parslab.serialize.functions import load_function
 from parslab.serialize.references import resolving
@@ -162,12 +163,18 @@ class Worker:
         if not callable(function):
             function = self._codes[run.fn] = load_function(bytes(function))
         own = frames[: run.frames]
-        if run.values:
-            holder = _Values(run.values, frames[run.frames :])
-            with resolving(holder.value):
+        references: resolving | None = None
+        try:
+            if run.values:
+                references = resolving(_Values(run.values, frames[run.frames :]).value)
+                with references:
+                    args, kwargs = unpack(run.args, own)
+            else:
                 args, kwargs = unpack(run.args, own)
-        else:
-            args, kwargs = unpack(run.args, own)
+        except Exception as error:
+            if references is not None and error is references.path_error:
+                raise  # future["key"]: the value has no such part
+            raise self._not_rebuilt(run, own, references, error) from error
         result = function(*args, **kwargs)
         if type(result) is types.CoroutineType:
             import asyncio
@@ -180,6 +187,15 @@ class Worker:
         except Exception as error:
             what = f"the result of app {self._names[run.fn]} ({type(result).__name__})"
             raise SerializationError(what, one_line(error)) from error
+
+    def _not_rebuilt(
+        self, run: RunTask, frames: list[bytearray], references: resolving | None, error: Exception
+    ) -> DeserializationError:
+        """Return the error for arguments that cannot be unpickled."""
+        stream, buffers = (run.args, frames) if run.args else (bytes(frames[0]), frames[1:])
+        with references or contextlib.nullcontext():
+            what = argument_at_fault(stream, buffers)
+        return DeserializationError(f"{what} of app {self._names[run.fn]}", one_line(error))
 
     def _failure(self, run: RunTask, error: BaseException) -> Failure:
         # The frames of _execute and _call are ours; what the user wrote begins below them.

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from parslab.serialize.code.hashing import digest_of
 from parslab.serialize.code.modules import by_reference, editable, sources_of
+from parslab.serialize.failures import one_line
 from parslab.serialize.identity.fingerprint import fingerprint_of
 from parslab.serialize.identity.registry import Unidentified, atoms, id_for_memo
 from parslab.serialize.identity.terms import Terms
@@ -192,6 +193,8 @@ def _argument_term(terms: ArgumentTerms, name: str | int, value: Any) -> Any:
         return terms.term(value, name == OUTPUTS)
     except Unidentified as error:
         raise Unidentified(f"argument {name!r} ({brief(value)}): {error}") from None
+    except Exception as error:  # of a property or a __getattr__ of the user
+        raise Unidentified(f"argument {name!r} ({brief(value)}): {one_line(error)}") from error
 
 
 @id_for_memo.register(object)

@@ -247,3 +247,22 @@ def test_what_is_too_much_to_keep_is_replaced(monkeypatch: pytest.MonkeyPatch) -
         pass
     assert [[task for task, _ in batch] for batch in batches(second)] == [[], [], [2], [3]]
     assert out.last == 4
+
+
+def test_a_message_that_cannot_be_encoded_fails_alone() -> None:
+    """It stayed in the outbox, so that every later call and `cleanup()` raised its error."""
+    wire = Wire(1 << 20)
+    buffer = SendBuffer(wire)  # type: ignore[arg-type]
+    bad = FollowOutput(1 << 70)
+    buffer.outbox += [FollowOutput(1), bad, FollowOutput(2)]
+    while not buffer.push():
+        pass
+    assert [task for batch in batches(wire) for task, _ in batch] == [1, 2]
+    assert [message for message, _ in buffer.rejected] == [bad]
+    assert isinstance(buffer.rejected[0][1], OverflowError)
+    with pytest.raises(OverflowError):
+        buffer.add(bad, [b"frame"])
+    buffer.outbox.append(FollowOutput(3))
+    while not buffer.push():
+        pass
+    assert [task for batch in batches(wire) for task, _ in batch] == [3]

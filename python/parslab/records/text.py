@@ -1,0 +1,46 @@
+"""Make strings safe to encode, and safe to print.
+
+A string from the outside need not be text. ``os.fsdecode`` turns bytes that are not UTF-8 into lone surrogates, which
+no encoder accepts, and an error message may hold control characters, which a terminal obeys. Both are written here as
+Python writes them in a literal: ``\\udce9``, ``\\x1b``.
+"""
+
+from __future__ import annotations
+
+import re
+
+__all__ = ["encodable", "printable"]
+
+# Tab and newline are the control characters that a terminal may get. The last two ranges are marks that change the
+# direction of text, by which a line can be made to look like another one.
+_CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+
+
+def encodable(text: str) -> str:
+    r"""Return a string with an escape in place of each lone surrogate.
+
+    Examples
+    --------
+    >>> encodable("caf\udce9")
+    'caf\\udce9'
+    """
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-8", "backslashreplace").decode()
+    return text
+
+
+def printable(text: str) -> str:
+    r"""Return a string with an escape in place of each lone surrogate and each control character.
+
+    Examples
+    --------
+    >>> printable("\x1b]0;title\x07")
+    '\\x1b]0;title\\x07'
+    """
+    return _CONTROL.sub(_escape, encodable(text))
+
+
+def _escape(match: re.Match[str]) -> str:
+    return match.group().encode("unicode_escape").decode()

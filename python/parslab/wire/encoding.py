@@ -1,0 +1,45 @@
+"""Encode messages, whatever strings users put into them.
+
+Strings in messages are UTF-8, and msgspec refuses lone surrogates: the names of files that are not UTF-8. Such strings
+are rare, so messages are encoded as they are, and only after an error are they copied with escapes.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from parslab.records.text import encodable
+
+__all__ = ["encode_into", "encode_messages", "escaped"]
+
+
+def encode_messages(messages: Any) -> bytes:
+    """Return messages as one msgpack header."""
+    try:
+        return msgspec.msgpack.encode(messages)
+    except UnicodeEncodeError:
+        return msgspec.msgpack.encode(escaped(messages))
+
+
+def encode_into(encoder: msgspec.msgpack.Encoder, messages: Any, out: bytearray, start: int) -> None:
+    """Write messages as one msgpack header into ``out``, from ``start`` to its end."""
+    try:
+        encoder.encode_into(messages, out, start)
+    except UnicodeEncodeError:
+        encoder.encode_into(escaped(messages), out, start)
+
+
+def escaped(value: Any) -> Any:
+    """Return a copy of a value of messages in which every string can be encoded."""
+    kind = type(value)
+    if kind is str:
+        return encodable(value)
+    if kind in (list, tuple):
+        return kind([escaped(item) for item in value])
+    if kind is dict:
+        return {escaped(key): escaped(item) for key, item in value.items()}
+    if isinstance(value, msgspec.Struct):
+        return kind(**{name: escaped(getattr(value, name)) for name in value.__struct_fields__})
+    return value
