@@ -5,11 +5,11 @@ from __future__ import annotations
 import heapq
 import itertools
 import random
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
-from parslab.dataflow.graph.backoff import NextAttempt
+from parslab.dataflow.graph.task import NextAttempt
 from parslab.dataflow.high_throughput.node_health import FailedAttempt, NodeHealth
 from parslab.dataflow.high_throughput.scheduler import ManagerSlot, Scheduler
 from parslab.records.states import TaskState
@@ -69,7 +69,7 @@ class Cluster:
         task.state = S.ready
         if task.attempt < self.retries:
             task.attempt += 1
-            self.queue.put_again([NextAttempt(task, slot.name, False)], self.now)
+            self.queue.put_again([NextAttempt(cast("Any", task), slot.name, False)], self.now)
         else:
             task.state = S.failed
             self.failed.append(task)

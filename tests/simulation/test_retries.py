@@ -84,7 +84,7 @@ def test_the_runs_reach_what_they_are_for() -> None:
     retried = dropped = again = 0
     for seed in range(200):
         network = played(seed)
-        retried += network.table.retried
+        retried += network.table.retries.count
         dropped += network.table.dropped
         for moves in network.history.moves.values():
             again += (TaskState.running, TaskState.ready) in itertools.pairwise(moves)

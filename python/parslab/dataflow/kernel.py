@@ -26,8 +26,7 @@ if TYPE_CHECKING:
 
     from parslab.cleanup.reaper import Reaper
     from parslab.dataflow.clients.connection_file import ConnectionFile
-    from parslab.dataflow.graph.backoff import NextAttempt
-    from parslab.dataflow.graph.task import Task
+    from parslab.dataflow.graph.task import NextAttempt, Task
     from parslab.wire.run_files import RunSettings
 
 __all__ = ["Kernel"]

@@ -69,7 +69,7 @@ class Components:
         labels = tuple(executor["label"] for executor in settings.executors)
         self.functions = FunctionRegistry()
         self.memo = Memo(self.functions, on=settings.app_cache)
-        self.table = TaskTable(labels, settings.retries, self.memo, lives=True)
+        self.table = TaskTable(labels, settings.retries, self.memo, fold_moves=True)
         self.host = LoopHost(loop, self.table.out)
         self.checkpointing = Checkpointing(self.memo, settings, self.host)
         self.clients = ClientRegistry(loop)

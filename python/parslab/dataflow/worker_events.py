@@ -71,7 +71,7 @@ class WorkerEvents:
 
     def begun(self, task: Task, since: float, worker: str) -> None:
         """A worker runs the body of a task."""
-        self.table.begun(task, since, worker)
+        self.table.started(task, since, worker)
 
     def returned(self, task: Task, now: float) -> None:
         """A worker returned a task that it had not begun."""
@@ -81,15 +81,15 @@ class WorkerEvents:
 
     def ended(self, task: Task, outcome: Outcome, frames: list[Buffer], worker: str) -> None:
         """A worker reported how a task ended."""
-        if outcome.failure is None:
-            value = StoredValue(outcome.inline, frames)
-            self.table.succeeded(task, value, outcome.started, outcome.ended, worker)
-        else:
-            self.table.failed(task, outcome.failure, outcome.started, outcome.ended, worker)
+        value = StoredValue(outcome.inline, frames) if outcome.failure is None else None
+        self.table.attempt_ended(task, outcome, value, worker)
 
     def failed(self, task: Task, failure: Failure, now: float, worker: str) -> None:
         """A task ended without an outcome: its worker died, or its executor has none."""
-        self.table.failed(task, failure, 0.0, now, worker)
+        outcome = Outcome(
+            task=task.id, attempt=task.attempt, inline=b"", frames=0, started=0.0, ended=now, failure=failure
+        )
+        self.table.attempt_ended(task, outcome, None, worker)
 
     def dropped(self) -> None:
         """A pool dropped an outcome that came late or twice."""

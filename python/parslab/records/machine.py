@@ -1,6 +1,8 @@
-"""The task's life as one table: (state, signal) -> state.  An impossible pair is a mistake of ours and tells the story.
+"""The transitions of a task as one table: (state, signal) -> state.
 
-Signals are what happens to a task; what else is done then stands beside the call in ``dataflow.table``.
+A signal is what happens to a task.  ``step`` raises for a pair that the table does not have, because such a pair is a
+mistake of ours.  ``dataflow.graph.transitions`` is the only caller that moves tasks; what else a signal brings about
+stands beside its calls.  What the states mean is in ``records.states``.
 """
 
 from __future__ import annotations
@@ -10,41 +12,44 @@ from enum import IntEnum
 from parslab.errors import InternalError
 from parslab.records.states import FINAL, TaskState
 
-__all__ = ["TASK", "Signal", "drawing", "step"]
+__all__ = ["HISTORY", "PATHS", "SIGNAL_BITS", "TASK", "Signal", "drawing", "signals_of", "step"]
 
 
 class Signal(IntEnum):
     """What can happen to a task."""
 
     needs_met = 1
-    """The last result it waited for has come."""
+    """The task waits for no other task any more."""
     need_failed = 2
-    """A task it needs failed or was cancelled."""
+    """A task that it needs failed or was cancelled."""
     sent = 3
-    """It was given to a worker or to the client."""
-    begun = 4
-    """Its body runs."""
+    """The DataFlowKernel gave the task to a worker or to the client."""
+    started = 4
+    """The body of the task began to run."""
     succeeded = 5
+    """The task ended with a result."""
     failed = 6
+    """The task ended with an error."""
     joined = 7
     """The body of a join app returned the futures to wait for."""
     join_failed = 8
-    """One of them failed."""
+    """One of these futures failed."""
     returned = 9
-    """The worker gave it back, not begun."""
+    """The worker gave the task back before it began."""
     cancelled = 10
+    """Somebody cancelled the task."""
     retried = 11
-    """Its attempt failed, and the next one may begin."""
+    """An attempt failed, and the next one may begin."""
     attempt_failed = 12
-    """Its attempt failed; when the next one may begin, and whether, is not known or not reached yet."""
+    """An attempt failed, and the next one has to wait, or the retry handler has to decide whether there is one."""
     reopened = 13
-    """It had ended without a result, and somebody wants it tried again."""
+    """The task had ended without a result, and somebody wants it tried again."""
     rejoined = 14
-    """The same of a join app whose body has returned: what that returned is waited for again."""
-    remembered = 15
-    """An equal call has given its result."""
-    shared = 16
-    """The equal call whose result it waited for has failed."""
+    """The same for a join app whose body had returned: the task waits for the returned futures again."""
+    memo_hit = 15
+    """An equal call gave its result."""
+    leader_failed = 16
+    """The equal call whose result the task waited for failed."""
 
 
 S = TaskState
@@ -52,60 +57,110 @@ S = TaskState
 TASK: dict[tuple[TaskState, Signal], TaskState] = {
     (S.pending, Signal.needs_met): S.ready,
     (S.pending, Signal.need_failed): S.dep_fail,
+    (S.pending, Signal.attempt_failed): S.fail_retryable,
     (S.pending, Signal.cancelled): S.cancelled,
-    (S.pending, Signal.remembered): S.memo_done,
-    (S.pending, Signal.shared): S.failed,
+    (S.pending, Signal.memo_hit): S.memo_done,
+    (S.pending, Signal.leader_failed): S.failed,
     (S.ready, Signal.sent): S.launched,
-    (S.ready, Signal.begun): S.running,
+    (S.ready, Signal.started): S.running,
     (S.ready, Signal.succeeded): S.exec_done,
     (S.ready, Signal.failed): S.failed,
     (S.ready, Signal.cancelled): S.cancelled,
-    (S.launched, Signal.begun): S.running,
+    (S.launched, Signal.started): S.running,
     (S.launched, Signal.succeeded): S.exec_done,
     (S.launched, Signal.failed): S.failed,
     (S.launched, Signal.joined): S.joining,
     (S.launched, Signal.returned): S.ready,
     (S.launched, Signal.retried): S.ready,
+    (S.launched, Signal.attempt_failed): S.fail_retryable,
     (S.launched, Signal.cancelled): S.cancelled,
     (S.running, Signal.succeeded): S.exec_done,
     (S.running, Signal.failed): S.failed,
     (S.running, Signal.joined): S.joining,
     (S.running, Signal.retried): S.ready,
-    (S.pending, Signal.attempt_failed): S.fail_retryable,
-    (S.launched, Signal.attempt_failed): S.fail_retryable,
     (S.running, Signal.attempt_failed): S.fail_retryable,
+    (S.running, Signal.cancelled): S.cancelled,
     (S.fail_retryable, Signal.retried): S.ready,
     (S.fail_retryable, Signal.failed): S.failed,
     (S.fail_retryable, Signal.need_failed): S.dep_fail,
     (S.fail_retryable, Signal.cancelled): S.cancelled,
-    (S.running, Signal.cancelled): S.cancelled,
     (S.joining, Signal.succeeded): S.exec_done,
     (S.joining, Signal.join_failed): S.failed,
     (S.joining, Signal.failed): S.failed,
     (S.joining, Signal.cancelled): S.cancelled,
     (S.failed, Signal.reopened): S.pending,
+    (S.failed, Signal.rejoined): S.joining,
     (S.dep_fail, Signal.reopened): S.pending,
     (S.cancelled, Signal.reopened): S.pending,
-    (S.failed, Signal.rejoined): S.joining,
     (S.cancelled, Signal.rejoined): S.joining,
 }
-"""A pending task is in fail_retryable while the retry handler is asked about the failure of what it needs, which it can
-look at and not change.  External tasks go from ready to their end without being sent; what is told of a task in a final
-state is dropped by the table and counted, never looked up here: only reopening leads out of one."""
+"""Three rows surprise at first:
+
+- A pending task moves to fail_retryable when a task that it needs failed and the client has a retry handler.  The
+  handler sees that failure and cannot change it.
+- External tasks move from ready to their end, because nobody sends them.
+- Only the two signals of reopening lead out of a final state.  The task table ignores and counts late outcomes, so they
+  never get here.
+"""
 
 
 def step(state: TaskState, signal: Signal, story: str) -> TaskState:
     """The state after ``signal``.
 
+    Parameters
+    ----------
+    story
+        What is known of the task, for the error.
+
     Raises
     ------
     InternalError
-        The pair is impossible; ``story`` says which task and what happened to it.
+        The table does not have the pair.
     """
     try:
         return TASK[state, signal]
     except KeyError:
         raise InternalError(f"signal {signal.name} in state {state.name}: {story}") from None
+
+
+SIGNAL_BITS = 5
+"""Bits of one signal in a history."""
+HISTORY = (1 << 12 * SIGNAL_BITS) - 1
+"""Mask of the newest twelve signals: a task that is tried again for ever does not grow for ever."""
+
+
+def signals_of(history: int) -> list[Signal]:
+    """The signals of a packed history, oldest first.
+
+    A task keeps its history as one integer, because a list would cost each of a million tasks 100 bytes.
+
+    Examples
+    --------
+    >>> [signal.name for signal in signals_of(Signal.needs_met << SIGNAL_BITS | Signal.sent)]
+    ['needs_met', 'sent']
+    """
+    found: list[Signal] = []
+    while history:
+        found.append(Signal(history & ((1 << SIGNAL_BITS) - 1)))
+        history >>= SIGNAL_BITS
+    found.reverse()
+    return found
+
+
+def _paths() -> dict[TaskState, tuple[Signal, ...]]:
+    """Walk the table from pending, nearest states first, as a task does that is called once and runs itself."""
+    unusual = {Signal.reopened, Signal.rejoined, Signal.leader_failed}
+    found: dict[TaskState, tuple[Signal, ...]] = {S.pending: ()}
+    for state in (reached := [S.pending]):
+        for (before, signal), after in TASK.items():
+            if before is state and after not in found and signal not in unusual:
+                found[after] = (*found[state], signal)
+                reached.append(after)
+    return found
+
+
+PATHS = _paths()
+"""The shortest way from pending to each state, for tasks that come from the event log of a lost DataFlowKernel."""
 
 
 def drawing() -> str:

@@ -15,9 +15,11 @@ from parslab.wire.messages.worker import Outcome
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from parslab.dataflow.graph.task import Task
+    from parslab.wire.messages.base import Failure
     from parslab.wire.stream import Batch, Buffer
 
-__all__ = ["FakeLink", "call", "remembering"]
+__all__ = ["FakeLink", "call", "outcome", "remembering"]
 
 
 def call(task: int, *deps: int, kind: int = TaskKind.remote, fn: int = 0, at: float = 0.0) -> SubmitTask:
@@ -53,6 +55,21 @@ def remembering(
     message = call(task, *deps, kind=kind, at=at)
     message.fn, message.shown, message.identity, message.memo = fn, identity.decode(), identity, True
     return message
+
+
+def outcome(
+    task: Task, started: float, ended: float, failure: Failure | None = None, *, attempt: int | None = None
+) -> Outcome:
+    """The outcome of an attempt, by default of the present one."""
+    return Outcome(
+        task=task.id,
+        attempt=task.attempt if attempt is None else attempt,
+        inline=b"",
+        frames=0,
+        started=started,
+        ended=ended,
+        failure=failure,
+    )
 
 
 class FakeLink:

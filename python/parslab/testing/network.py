@@ -15,12 +15,14 @@ import random
 from functools import partial
 from typing import TYPE_CHECKING
 
+from parslab.dataflow.graph.invariants import check
 from parslab.dataflow.graph.retry_plan import plan, reopen
 from parslab.dataflow.graph.table import TaskTable
 from parslab.records.events import TaskFailed, TaskMoved, TaskReopened
 from parslab.records.reasons import Reason
 from parslab.records.states import FINAL, TaskState
 from parslab.remote.pool.queue import PoolQueue, WorkerSlot, not_begun
+from parslab.testing.fakes import outcome
 from parslab.testing.faults import Faults
 from parslab.testing.history import History, TracedValue
 from parslab.testing.line import Line
@@ -80,7 +82,7 @@ class Network:
         self.history = History()
         self.table = TaskTable(("llex",), retries)
         if handler:
-            self.table.judges[0] = 0
+            self.table.retries.handlers[0] = 0
         self.queue = PoolQueue()
         self.workers: dict[str, FakeWorker] = {}
         self._agenda: list[tuple[float, int, Callable[[], None]]] = []
@@ -116,7 +118,7 @@ class Network:
             self.now, _, happen = heapq.heappop(self._agenda)
             happen()
             self._act()
-            self.table.check()
+            check(self.table)
         raise AssertionError("the run does not come to an end")
 
     # ----- one round of the kernel
@@ -208,9 +210,10 @@ class Network:
         if task is None:
             self.table.dropped += 1
         elif failure is not None:
-            self.table.failed(task, failure, started, ended, slot.name, attempt)
+            self.table.attempt_ended(task, outcome(task, started, ended, failure, attempt=attempt), None, slot.name)
         else:
-            self.table.succeeded(task, self.value(task.id), started, ended, slot.name, attempt)
+            value = self.value(task.id)
+            self.table.attempt_ended(task, outcome(task, started, ended, attempt=attempt), value, slot.name)
 
     def reported(self, slot: WorkerSlot, running: int, since: float, returned: list[int]) -> None:
         """A report has arrived."""
@@ -218,7 +221,7 @@ class Network:
             self.table.returned(task, self.now)
         busy = slot.inflight.get(running)
         if busy is not None:
-            self.table.begun(busy, since, slot.name)
+            self.table.started(busy, since, slot.name)
 
     def lost(self, worker: FakeWorker) -> None:
         """A worker is dead: its tasks fail or go to others, and another one takes its place."""
@@ -229,9 +232,8 @@ class Network:
             if task in again:
                 self.table.returned(task, self.now)
             elif task.state not in FINAL:
-                self.table.failed(
-                    task, Failure(f"WorkerLost: {task.id}", reason=_LOST), 0.0, self.now, worker.slot.name
-                )
+                lost = Failure(f"WorkerLost: {task.id}", reason=_LOST)
+                self.table.attempt_ended(task, outcome(task, 0.0, self.now, lost), None, worker.slot.name)
         self.queue.tasks.extendleft(reversed(again))
         self._hire()
 
@@ -269,12 +271,13 @@ class Network:
             # It may also have been cancelled while it waited for its next one.
             failed = failed or history.moves.get(task, [])[-2:-1] == [TaskState.fail_retryable]
             first = history.first.get(task, 0)
-            if (last - first > self.table.retries and not self.table.judges) or told != [*range(first, last + failed)]:
+            too_many = last - first > self.table.retries.limit and not self.table.retries.handlers
+            if too_many or told != [*range(first, last + failed)]:
                 found.append(f"task {task} had {last + 1} attempts, of which {told} were told to have failed")
         found += [f"task {task} is still in the table" for task in self.table.tasks]
         found += [f"{slot.name} still holds {list(slot.inflight)}" for slot in self.queue.slots if slot.inflight]
-        if self.table.trials:
-            found.append(f"what was tried is still known of {list(self.table.trials)}")
+        if self.table.retries.states:
+            found.append(f"what was tried is still known of {list(self.table.retries.states)}")
         if self.table.unfinished:
             found.append(f"{self.table.unfinished} tasks count as unfinished")
         self.queue.assign(self.now)  # drops cancelled tasks that were still queued

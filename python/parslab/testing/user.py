@@ -10,13 +10,15 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any, Protocol
 
 from parslab.records.states import SUCCESSES, TaskState
-from parslab.testing.fakes import call
+from parslab.testing.fakes import call, outcome
 from parslab.testing.line import Simulation
 from parslab.wire.messages.base import Failure, TaskKind
 from parslab.wire.messages.client import (
+    JoinBodyReturned,
     KernelMessage,
     RequestRetryCost,
     RequestValue,
+    RetryCost,
     RunLocalTask,
     TaskResolved,
     TasksReopened,
@@ -206,7 +208,9 @@ class FakeUser:
         started, turn = self._network.now, self._turns[task]
         if task not in self._held:  # it was given up while it was on its way back
             given_up = Failure("CancelledError: given up")
-            self._report(task, lambda there: self._table.failed(there, given_up, started, started))
+            self._report(
+                task, lambda there: self._table.attempt_ended(there, outcome(there, started, started, given_up))
+            )
             return
         if task in self._settled:
             return  # cancelled before a thread was free
@@ -214,7 +218,7 @@ class FakeUser:
             self._in_threads.add(task)
         there = self._table.tasks[task]
         self._network.body_begins(there, there.attempt)
-        self._report(task, lambda there: self._table.begun(there, started))
+        self._report(task, lambda there: self._table.started(there, started))
         self._network.after(self._random.random() * 0.02, lambda: self._body_ends(task, started, turn))
 
     def _body_ends(self, task: int, started: float, turn: int) -> None:
@@ -233,7 +237,8 @@ class FakeUser:
             self._inner[task] = inner
             self._keepers.update(inner)
         now = self._network.now
-        self._report(task, lambda there: self._table.joins(there, inner, many, started, now))
+        returned = JoinBodyReturned(task, inner, many, started)
+        self._report(task, lambda there: self._table.join_body_returned(there, returned, now))
 
     def _judge(self, asked: RequestRetryCost) -> None:
         """The retry handler: it makes some failures cost nothing, others more than one attempt, and raises at times."""
@@ -241,21 +246,22 @@ class FakeUser:
         if self._random.random() < self._network.faults.judged:
             failure = Failure(f"RuntimeError: {asked.task}")
         now = self._network.now
-        self._report(asked.task, lambda there: self._table.judged(there, asked.attempt, cost, failure, now))
+        answer = RetryCost(asked.task, asked.attempt, cost, failure)
+        self._report(asked.task, lambda there: self._table.retry_cost_received(there, answer, now))
 
     def _finish(self, task: int, started: float) -> None:
         now = self._network.now
         self._in_threads.discard(task)
         if self._random.random() < self._network.faults.failed:
             failure = Failure(f"ValueError: {task}")
-            self._report(task, lambda there: self._table.failed(there, failure, started, now))
+            self._report(task, lambda there: self._table.attempt_ended(there, outcome(there, started, now, failure)))
         else:
-            self._report(task, lambda there: self._table.succeeded(there, None, started, now))
+            self._report(task, lambda there: self._table.attempt_ended(there, outcome(there, started, now)))
 
     def _ship(self, task: int) -> None:
         if self._random.random() < self._network.faults.unshippable:
             failure = Failure(f"SerializationError: {task}")
-            self._report(task, lambda there: self._table.unshippable(there, failure, self._network.now))
+            self._report(task, lambda there: self._table.value_not_picklable(there, failure, self._network.now))
         else:
             self._report(
                 task, lambda there: self._table.value_arrived(there, self._network.value(task), self._network.now)

@@ -32,6 +32,7 @@ from parslab.wire.messages.client import (
     SubmitTask,
     ValueNotPicklable,
 )
+from parslab.wire.messages.worker import Outcome
 
 if TYPE_CHECKING:
     from parslab.dataflow.clients.commands import ClientCommands
@@ -207,7 +208,8 @@ class ClientRequests:
                 self._retry_service.answered(client, message)
             case RetryHandlerChanged():
                 absent = self._presence.leases.absent(client.notebook)
-                self._table.judged_by(client.number if message.handler else None, (client.number, *absent), time())
+                handler = client.number if message.handler else None
+                self._table.set_retry_handler(handler, (client.number, *absent), time())
             case SetLinger():
                 self._presence.set_linger(message.seconds)
             case ClientResumed():
@@ -225,18 +227,24 @@ class ClientRequests:
         table = self._table
         match message:
             case LocalTaskStarted():
-                table.begun(task, message.at)
+                table.started(task, message.at)
             case LocalTaskFinished():
-                if message.failure is None:
-                    table.succeeded(task, None, message.started, message.ended)
-                else:
-                    table.failed(task, message.failure, message.started, message.ended)
+                outcome = Outcome(
+                    task=task.id,
+                    attempt=task.attempt,
+                    inline=b"",
+                    frames=0,
+                    started=message.started,
+                    ended=message.ended,
+                    failure=message.failure,
+                )
+                table.attempt_ended(task, outcome)
             case JoinBodyReturned():
-                table.joins(task, message.tasks, message.many, message.started, time())
+                table.join_body_returned(task, message, time())
             case RetryCost():
-                table.judged(task, message.attempt, message.cost, message.failure, time())
+                table.retry_cost_received(task, message, time())
             case ValueNotPicklable():
-                table.unshippable(task, message.failure, time())
+                table.value_not_picklable(task, message.failure, time())
             case FollowOutput():
                 task.followers = (task.followers or set()) | {client.number}
 

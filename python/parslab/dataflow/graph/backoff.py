@@ -1,35 +1,24 @@
-"""What is remembered of a task whose attempt has failed, until it has ended [core].
+"""What the table knows of a task whose attempt has failed, until the task has ended [core].
 
-The table makes a :class:`RetryState` at the first failure of a task that may be tried again, or that a retry handler
-is to
-be asked about; a task that does not fail never has one.  An attempt whose function raised is followed by the next one
-at once.  So is the first that was lost with a machine; the next in a row are followed after 1, 2, 4 ... seconds,
-because what ended them may still be there.
+The table makes a :class:`RetryState` at the first failure of a task that may be tried again, or about which a retry
+handler has to decide.  The next attempt follows at once when the function raised, and after the first loss with a
+machine.  After more losses in a row it waits 1, 2, 4 ... seconds, because what ended the attempts may still be there.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING
 
 from parslab.records.reasons import INFRASTRUCTURE
 
 if TYPE_CHECKING:
+    from parslab.dataflow.graph.task import Task
     from parslab.wire.messages.base import Failure
 
-__all__ = ["LONGEST", "NextAttempt", "RetryState", "pause_after"]
+__all__ = ["LONGEST", "RetryState", "pause_after"]
 
 LONGEST = 30.0
-"""Seconds that the next attempt waits at most."""
-
-
-class NextAttempt(NamedTuple):
-    """A task that is ready for another attempt, to be given before those that wait for their first one."""
-
-    task: Any
-    worker: str
-    """Who had the attempt that failed: the manager or worker that had better not get it again."""
-    lost: bool
-    """Whether it was lost with a machine, so that another place is worth waiting for."""
+"""The most seconds that the next attempt waits."""
 
 
 class RetryState:
@@ -37,26 +26,29 @@ class RetryState:
 
     Attributes
     ----------
+    task
+        The task.
     cost
         What its failed attempts have cost of its retries.
     losses
-        How many of the last ones, in a row, were lost with a machine.
+        How many of the last attempts in a row were lost with a machine.
     worker
-        Who had the last one.
+        The worker or manager that had the last attempt.
     asked
-        Its failure, while the retry handler is asked about it.
+        The failure that the retry handler has been asked about; None: it has answered, or there is none.
     """
 
-    __slots__ = ("asked", "cost", "losses", "worker")
+    __slots__ = ("asked", "cost", "losses", "task", "worker")
 
-    def __init__(self) -> None:
+    def __init__(self, task: Task) -> None:
+        self.task = task
         self.cost = 0.0
         self.losses = 0
         self.worker = ""
         self.asked: Failure | None = None
 
     def note(self, failure: Failure, worker: str) -> None:
-        """One more attempt has failed."""
+        """Take note of one more failed attempt."""
         self.losses = self.losses + 1 if failure.reason in INFRASTRUCTURE else 0
         self.worker = worker
 
@@ -67,7 +59,7 @@ class RetryState:
 
 
 def pause_after(losses: int) -> float:
-    """Seconds that a task waits which so many attempts in a row were lost of.
+    """Seconds that a task waits after so many attempts in a row were lost.
 
     Examples
     --------

@@ -18,9 +18,9 @@ from parslab.wire.messages.base import PARAMETERS
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from parslab.dataflow.graph.memo import Memo, MemoCall
+    from parslab.dataflow.graph.memo import Memo
     from parslab.dataflow.graph.table import TaskTable
-    from parslab.dataflow.graph.task import Task
+    from parslab.dataflow.graph.task import MemoCall, Task
 
 __all__ = ["changed_parts", "explain", "shown_arguments"]
 

@@ -54,20 +54,20 @@ def check(table: TaskTable) -> None:
                 assert d.kind == TaskKind.remote, task.story()
                 assert task.value is None, task.story()
                 assert task.wanted, task.story()
-            assert task.id not in table.trials, task.story()
+            assert task.id not in table.retries.states, task.story()
         elif task.kind == TaskKind.remote and not _lacks(table, task):
             assert all(need.value is not None for need in task.needs), task.story()
         if task.state is TaskState.fail_retryable:
-            assert task.id in table.trials, task.story()
+            assert task.id in table.retries.states, task.story()
             assert task.worker is None, task.story()
-        if not table.judges and task.id in table.trials:
-            assert table.trials[task.id].cost <= table.allowed(task), task.story()
-    assert table.trials.keys() <= table.tasks.keys()
+        if not table.retries.handlers and task.id in table.retries.states:
+            assert table.retries.states[task.id].cost <= table.retries.allowed(task), task.story()
+    assert table.retries.states.keys() <= table.tasks.keys()
     assert table.unfinished == sum(t.state not in FINAL for t in set(table.tasks.values()))
 
 
 def _lacks(table: TaskTable, task: Task) -> bool:
     """Whether a task waits for what it needs, or will never have it."""
-    trial = table.trials.get(task.id)
+    trial = table.retries.states.get(task.id)
     asked = trial.asked if trial is not None else None
     return task.state is TaskState.pending or (asked is not None and asked.reason == DEPENDENCY)

@@ -1,72 +1,90 @@
-"""Tasks of join apps [core]: what their bodies have called, and what they wait for when these have returned.
-
-Part of the task table.
-"""
+"""Tasks of join apps [core]: what their bodies called, and what they wait for after these have returned."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from parslab.dataflow.graph.failure_propagation import passed_on
-from parslab.dataflow.graph.steps import Steps
-from parslab.dataflow.graph.task import DEAF
 from parslab.dataflow.graph.values import joined
 from parslab.records.machine import Signal
 from parslab.records.states import FINAL, SUCCESSES, TaskState
 from parslab.wire.messages.client import RequestValue
 
 if TYPE_CHECKING:
-    from parslab.dataflow.graph.task import Task
+    from parslab.dataflow.graph.dependencies import Dependencies
+    from parslab.dataflow.graph.task import Effects, Task
+    from parslab.dataflow.graph.transitions import Transitions
+    from parslab.wire.messages.client import JoinBodyReturned
 
-__all__ = ["Joining"]
+__all__ = ["Joins"]
 
 
-class Joining(Steps):
-    """What the task table does about join apps."""
+class Joins:
+    """The joins among the tasks.
 
-    def called_by(self, task: Task, parent: int, now: float) -> None:
-        """The body of a join has called it: it goes where that goes."""
-        join = self.tasks.get(parent)
+    Parameters
+    ----------
+    tasks
+        All tasks, by number; the table owns the dictionary.
+    effects
+        Takes the messages to clients.
+    transitions
+        Moves the joins.
+    dependencies
+        Has the joins wait.
+    """
+
+    __slots__ = ("_calls", "_dependencies", "_effects", "_tasks", "_transitions")
+
+    def __init__(
+        self, tasks: dict[int, Task], effects: Effects, transitions: Transitions, dependencies: Dependencies
+    ) -> None:
+        self._tasks = tasks
+        self._effects = effects
+        self._transitions = transitions
+        self._dependencies = dependencies
+        self._calls: dict[int, list[int]] = {}
+
+    def add_call(self, task: Task, parent: int) -> bool:
+        """Note that the body of the join ``parent`` called a task.
+
+        Returns
+        -------
+        bool
+            False when the join is cancelled or forgotten, so that the task must be cancelled, too.
+        """
+        join = self._tasks.get(parent)
         if join is None or join.state is TaskState.cancelled:
-            self.cancel((task.id,), now)
-        elif join.state not in FINAL:
-            self._called.setdefault(parent, []).append(task.id)
+            return False
+        if join.state not in FINAL:
+            self._calls.setdefault(parent, []).append(task.id)
+        return True
 
-    def joins(self, task: Task, ids: tuple[int, ...], many: bool, started: float, now: float) -> None:
-        """The body of a join app returned these tasks."""
-        if task.state in DEAF:
-            self.dropped += 1
-            return
+    def take_calls(self, join: int) -> list[int]:
+        """Take the numbers of what the body of a join has called, because the join ends."""
+        return self._calls.pop(join, [])
+
+    def body_returned(self, task: Task, message: JoinBodyReturned, now: float) -> None:
+        """Have a join wait for what its body returned; it may wait for nothing."""
         if task.state is TaskState.launched:
-            self._move(task, Signal.begun, started)
-        self._move(task, Signal.joined, now)
-        task.many = many
-        task.joins = [self.tasks[i] for i in ids]
-        self.wait_for_joined(task, now)
+            self._transitions.move(task, Signal.started, message.started)
+        self._transitions.move(task, Signal.joined, now)
+        task.many = message.many
+        task.joins = [self._tasks[number] for number in message.tasks]
+        self._dependencies.wait_for_joined(task)
 
-    def wait_for_joined(self, task: Task, now: float) -> None:
-        """Have a join wait for what its body returned."""
-        for inner in dict.fromkeys(task.joins or ()):
-            if inner.state not in FINAL:
-                task.waiting += 1
-                if inner.dependents is None:
-                    inner.dependents = []
-                inner.dependents.append(task)
-        if not task.waiting:
-            self._join_ended(task, now)
-
-    def _join_ended(self, task: Task, now: float) -> None:
-        bad = [t for t in task.joins or () if t.state not in SUCCESSES]
+    def finish(self, task: Task, now: float) -> None:
+        """Move a join that waits for nothing any more to its final state."""
+        inner = task.joins or []
+        bad = [one for one in inner if one.state not in SUCCESSES]
         if bad:
-            failure = passed_on("JoinError", bad)
-            task.failure = failure
-            self._tell_failure(task, failure, now)
-            self._move(task, Signal.join_failed, now)
-        else:
-            values = [t.value for t in task.joins or () if t.value is not None]
-            if len(values) == len(task.joins or ()):
-                task.value = joined(values) if task.many else values[0]
-            elif task.wanted:
-                self.out.replies.append((task.client, RequestValue(task.id), []))
-            self._move(task, Signal.succeeded, now)
-        self._end(task, now)
+            task.failure = failure = passed_on("JoinError", bad)
+            self._transitions.attempt_failed(task, failure, now)
+            self._transitions.move(task, Signal.join_failed, now)
+            return
+        values = [one.value for one in inner if one.value is not None]
+        if len(values) == len(inner):
+            task.value = joined(values) if task.many else values[0]
+        elif task.wanted:  # some values are at the client, which therefore has to send the whole
+            self._effects.replies.append((task.client, RequestValue(task.id), []))
+        self._transitions.move(task, Signal.succeeded, now)

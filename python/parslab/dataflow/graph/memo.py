@@ -16,16 +16,17 @@ from collections import OrderedDict, deque
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Protocol
 
+from parslab.dataflow.graph.task import MemoCall
 from parslab.records.states import FINAL, SUCCESSES
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable
 
     from parslab.dataflow.graph.task import Task
     from parslab.dataflow.graph.values import StoredValue
     from parslab.wire.messages.client import SubmitTask
 
-__all__ = ["BOUND", "Memo", "MemoCall", "MemoEntry"]
+__all__ = ["BOUND", "Memo", "MemoEntry"]
 
 BOUND = 256 << 20
 """Bytes of values that are held in memory."""
@@ -37,67 +38,9 @@ _CALLS = 10_000
 _KNOWN = 1_000
 """Results of each app that a call can be compared with."""
 
-_NO_PARTS: Mapping[str, bytes] = {}
-
 OFF = "lookups are switched off for this run (Config(app_cache=False))"
 GIVEN = "it is tried again, and what it was given is known to the notebook alone"
 NO_IDENTITY = "its arguments cannot be told apart"
-
-
-class MemoCall:
-    """A call of an app that remembers results: what makes its key, and what became of it."""
-
-    __slots__ = (
-        "app",
-        "at",
-        "awaited",
-        "deps",
-        "fingerprint",
-        "followers",
-        "identity",
-        "inputs",
-        "kept",
-        "key",
-        "leader",
-        "order",
-        "parts",
-        "shown",
-        "source",
-        "task",
-        "where",
-        "why",
-    )
-
-    def __init__(self, task: int, app: str, fingerprint: bytes, shown: str, deps: tuple[int, ...], at: float) -> None:
-        self.task = task
-        """-1: of another run."""
-        self.app = app
-        self.fingerprint = fingerprint
-        self.parts: Mapping[str, bytes] = _NO_PARTS
-        """What this was made of, by name."""
-        self.shown = shown
-        self.deps = deps
-        self.at = at
-        self.identity = b""
-        """Of its arguments; empty: they are their own."""
-        self.inputs: tuple[bytes, ...] = ()
-        """What stands for these in its key."""
-        self.key: bytes | None = None
-        self.order = 0
-        """When it was called, among all calls and all results that were kept."""
-        self.kept = 0
-        """When its result was kept; 0: it was not, -1: by another run."""
-        self.source: MemoCall | None = None
-        """The call whose result it has, or whose end it awaits."""
-        self.where: tuple[str, str] | None = None
-        """(checkpoint, run) that its result was read from."""
-        self.why = ""
-        """Why nothing is remembered of it."""
-        self.leader: Task | None = None
-        """The equal call whose end it awaits."""
-        self.followers: list[Task] = []
-        self.awaited = False
-        """It has ended, and its value is on its way from the client."""
 
 
 class MemoEntry:
@@ -166,7 +109,7 @@ class Memo:
     def begin(self, task: Task, message: SubmitTask) -> None:
         """Take note of a call."""
         fingerprint = self.functions.fingerprints[message.fn] if message.fn >= 0 else b""
-        call = MemoCall(task.id, task.app, fingerprint, message.shown, message.deps, message.at)
+        call = MemoCall(task.id, task.app, fingerprint, shown=message.shown, deps=message.deps, at=message.at)
         if message.fn >= 0:
             call.parts = self.functions.parts[message.fn]
         self._order += 1

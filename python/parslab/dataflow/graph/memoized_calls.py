@@ -1,73 +1,96 @@
-"""Calls that are equal to earlier ones [core]: they have the result of these, now or when it is there.
+"""How tasks of apps with ``cache=True`` share results [core].
 
-Part of the task table; ``dataflow.memo`` knows which calls are equal.
+``memo`` knows which calls are equal.  This component asks it, and says what becomes of the tasks; the table does that.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
-from parslab.dataflow.graph.steps import Steps
-from parslab.records.machine import Signal
 from parslab.records.states import FINAL, TaskState
 from parslab.wire.messages.base import TaskKind
 
 if TYPE_CHECKING:
+    from parslab.dataflow.graph.dependencies import Dependencies
+    from parslab.dataflow.graph.memo import Memo
     from parslab.dataflow.graph.task import Task
     from parslab.dataflow.graph.values import StoredValue
     from parslab.wire.messages.base import Failure
     from parslab.wire.messages.client import SubmitTask
 
-__all__ = ["MemoizedCalls"]
+__all__ = ["MemoizedCalls", "SharedEnd"]
 
 
-class MemoizedCalls(Steps):
-    """What the task table does about calls that are remembered."""
+class SharedEnd(NamedTuple):
+    """What becomes of the calls that awaited the end of an equal one."""
 
-    def _remembered(self, task: Task, message: SubmitTask) -> StoredValue | None:
-        """What an equal call gave, where that is known before this one has all that it needs."""
-        self.memo.begin(task, message)
+    followers: list[Task]
+    value: StoredValue | None = None
+    """The result that all of them have."""
+    failure: Failure | None = None
+    """The failure that all of them have.  Without either they go on by themselves."""
+
+
+class MemoizedCalls:
+    """The cached calls among the tasks.
+
+    Parameters
+    ----------
+    memo
+        Finds equal calls and keeps results.
+    dependencies
+        Looks up what a call needs.
+    """
+
+    __slots__ = ("_dependencies", "_memo")
+
+    def __init__(self, memo: Memo, dependencies: Dependencies) -> None:
+        self._memo = memo
+        self._dependencies = dependencies
+
+    def look_up(self, task: Task, message: SubmitTask) -> StoredValue | None:
+        """Find the result of an equal call for a new task; its needs may not have ended yet."""
+        memo = self._memo
+        memo.begin(task, message)
         if message.deps:
-            needs = [self.need(task, dep) for dep in message.deps]
-            found = self.memo.ask(task, needs, all(need.state in FINAL for need in needs))
+            needs = [self._dependencies.need(task, dep) for dep in message.deps]
+            found = memo.ask(task, needs, all(need.state in FINAL for need in needs))
         else:
-            found = self.memo.ask(task, (), True)
+            found = memo.ask(task, (), True)
         if task.kind != TaskKind.remote and found is None and task.call is not None:
-            task.wanted = not task.call.why  # what it gives lies at the client
+            task.wanted = not task.call.why  # the client has the value, and the memo keeps it
         return found
 
-    def _take_remembered(self, task: Task, value: StoredValue, now: float) -> None:
-        """A pending task has what an equal call gave."""
-        task.value, task.wanted = value, False
-        self._move(task, Signal.remembered, now)
-        self._end(task, now)
+    def look_up_again(self, task: Task) -> StoredValue | None:
+        """Find the result of an equal call for a task whose needs have ended."""
+        return self._memo.ask(task, task.needs, True)
 
-    def _share(self, task: Task, now: float, unshippable: Failure | None = None) -> None:
-        """How a call that is remembered has ended concerns those that are equal to it.
+    def share(self, task: Task, unshippable: Failure | None = None) -> SharedEnd | None:
+        """Keep the result of a call that ended, and say what becomes of the calls that follow it.
 
-        They have its result, or its failure; when it was cancelled or could not run the next of them takes its place.
+        Followers get its result or its failure.  When it was cancelled or could not run, the next one takes its place.
+
+        Parameters
+        ----------
+        unshippable
+            Why the client cannot send the value; None: it can, or it has.
         """
-        memo, call = self.memo, task.call
-        if not memo.leads(task) or call is None:
-            return
+        memo, call = self._memo, task.call
+        if call is None or not memo.leads(task):
+            return None
         value = task.value
         if task.state is TaskState.exec_done and value is None and unshippable is None:
-            call.awaited = True  # it is on its way from the client
-            return
+            call.awaited = True  # the client has been asked for it
+            return None
         if value is not None and task.state is TaskState.exec_done:
             memo.keep(call, value)
         followers = memo.ended(task)
         if unshippable is not None:
             for each in [task, *followers]:
                 memo.part(each, f"what it gives cannot leave the notebook's process ({unshippable.error})")
-            self._freed += reversed(followers)  # taken from the end
-        elif value is not None:
-            for follower in followers:
-                self._take_remembered(follower, value, now)
-        elif task.state is TaskState.failed and task.failure is not None:
-            for follower in followers:
-                self._tell_failure(follower, task.failure, now)
-                self._fail(follower, task.failure, Signal.shared, now)
-        elif followers:
-            self._freed.append(memo.lead(followers))
-            self._wake_all(now)
+            return SharedEnd(followers)
+        if value is not None:
+            return SharedEnd(followers, value=value)
+        if task.state is TaskState.failed and task.failure is not None:
+            return SharedEnd(followers, failure=task.failure)
+        return SharedEnd([memo.lead(followers)]) if followers else None

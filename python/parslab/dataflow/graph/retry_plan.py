@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from parslab.dataflow.graph.values import NOTHING
 from parslab.records.events import TaskReopened
-from parslab.records.machine import Signal, step
+from parslab.records.machine import Signal
 from parslab.records.states import FINAL, SUCCESSES, TaskState
 from parslab.wire.messages.base import TaskKind
 from parslab.wire.messages.client import TasksReopened
@@ -205,10 +205,11 @@ def reopen(table: TaskTable, found: RetryPlan, mended: Redefinition, now: float)
     for task in found.tasks:
         if not found.rejoins(task):
             for need in task.needs:
-                table.wait_for(task, need, task.kind == TaskKind.remote)
+                table.dependencies.wait_for(task, need, task.kind == TaskKind.remote)
     for task in found.tasks:
         if found.rejoins(task):
-            table.wait_for_joined(task, now)
+            table.dependencies.wait_for_joined(task)
+            table.finish_join(task, now)
         elif not task.waiting and task.state is TaskState.pending:  # else one before it has ended at once
             table.needs_met(task, now)
 
@@ -216,7 +217,7 @@ def reopen(table: TaskTable, found: RetryPlan, mended: Redefinition, now: float)
 def _open(table: TaskTable, task: Task, rejoins: bool, mended: Redefinition, now: float) -> None:
     """Bring one task back to where it waits."""
     was = task.state
-    task.state = step(was, Signal.rejoined if rejoins else Signal.reopened, task.story())
+    table.transitions.reopen(task, Signal.rejoined if rejoins else Signal.reopened)
     task.failure, task.value, task.waiting = None, None, 0
     if not rejoins:
         task.joins = None
@@ -252,11 +253,11 @@ def _await_again(table: TaskTable, found: RetryPlan) -> None:
         if task.state is TaskState.pending:
             for need in task.needs:
                 if need in again:
-                    table.wait_for(task, need, task.kind == TaskKind.remote)
+                    table.dependencies.wait_for(task, need, task.kind == TaskKind.remote)
         elif task.state is TaskState.joining:
             for inner in dict.fromkeys(task.joins or ()):
                 if inner in again:
-                    table.wait_for(task, inner, remote=False)
+                    table.dependencies.wait_for(task, inner, remote=False)
 
 
 def _failed_by_others(task: Task) -> bool:

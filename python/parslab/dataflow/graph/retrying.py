@@ -1,105 +1,191 @@
-"""Further attempts of a task that failed [core]: whether there is one, when, and who is asked about it.
+"""Further attempts of tasks that failed [core]: whether there is one, when, and whom the table asks about it.
 
-Part of the task table.  A task that does not fail never comes here.
+A task that does not fail never comes here.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
-from parslab.dataflow.graph.backoff import NextAttempt
+from parslab.dataflow.graph.backoff import RetryState
 from parslab.dataflow.graph.failure_propagation import DEPENDENCY
-from parslab.dataflow.graph.steps import Steps
+from parslab.dataflow.graph.task import NextAttempt
 from parslab.records.machine import Signal
 from parslab.records.states import TaskState
 from parslab.wire.messages.base import TaskKind
-from parslab.wire.messages.client import RequestRetryCost
+from parslab.wire.messages.client import RequestRetryCost, RetryCost
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from parslab.dataflow.graph.backoff import RetryState
-    from parslab.dataflow.graph.task import Task
+    from parslab.dataflow.graph.dispatch import Dispatch
+    from parslab.dataflow.graph.task import Effects, Task
+    from parslab.dataflow.graph.transitions import Transitions
     from parslab.wire.messages.base import Failure
 
-__all__ = ["Retrying"]
+__all__ = ["FinalFailure", "Retries"]
 
 
-class Retrying(Steps):
-    """What the task table does about tasks whose attempt has failed."""
+class FinalFailure(NamedTuple):
+    """The failure that a task ends with, because it has no further attempt."""
+
+    task: Task
+    failure: Failure
+    signal: Signal
+
+
+class Retries:
+    """The tasks that have failed and not ended.
+
+    Parameters
+    ----------
+    effects
+        Takes the next attempts, and the questions to retry handlers.
+    transitions
+        Moves the tasks.
+    dispatch
+        Hands over what the client runs again.
+    limit
+        How often a task is tried again when its call does not say.
+
+    Attributes
+    ----------
+    states
+        What is known of each such task, by number.
+    handlers
+        The client whose retry handler decides about the failures of a client, by the number of the latter.
+    count
+        Attempts that failed and were followed by another one.
+    """
+
+    __slots__ = ("_dispatch", "_effects", "_transitions", "count", "handlers", "limit", "states")
+
+    def __init__(self, effects: Effects, transitions: Transitions, dispatch: Dispatch, limit: int = 0) -> None:
+        self._effects = effects
+        self._transitions = transitions
+        self._dispatch = dispatch
+        self.limit = limit
+        self.count = 0
+        self.states: dict[int, RetryState] = {}
+        self.handlers: dict[int, int] = {}
 
     def allowed(self, task: Task) -> int:
-        """What failed attempts may cost; without a retry handler each costs 1."""
+        """What the failed attempts of a task may cost; without a retry handler each costs 1."""
         spec = task.spec
-        return self.retries if spec is None or spec.retries < 0 else spec.retries
+        return self.limit if spec is None or spec.retries < 0 else spec.retries
 
-    def _go_on(self, task: Task, trial: RetryState, cost: float, now: float) -> bool:
-        """Charge for a failed attempt; whether there is another one, now or after a while."""
-        trial.cost += cost
-        if not trial.cost <= self.allowed(task):  # nor when it is no number
+    def attempt_failed(self, task: Task, failure: Failure, worker: str, now: float) -> bool:
+        """Whether a failed attempt is followed by another one, or by a question to the retry handler."""
+        asks = task.client in self.handlers
+        if not asks and not self.allowed(task):
             return False
-        task.worker = None
-        pause = trial.pause
-        if pause <= 0:
-            self._next_attempt(task, trial, now)
+        state = self.states.get(task.id)
+        if state is None:
+            state = self.states[task.id] = RetryState(task)
+        state.note(failure, worker)
+        if asks:
+            self._ask(state, failure, now)
             return True
-        if task.state is not TaskState.fail_retryable:
-            self._move(task, Signal.attempt_failed, now)
-        self.out.later.append((pause, task, task.attempt))
+        return self._charge(state, 1.0, now)
+
+    def need_failed(self, task: Task, failure: Failure, now: float) -> bool:
+        """Whether the retry handler of its client is asked about a task that will not run, because others failed."""
+        if task.client not in self.handlers:
+            return False
+        self._ask(self.states.setdefault(task.id, RetryState(task)), failure, now)
         return True
 
     def try_again(self, task: Task, attempt: int, now: float) -> None:
-        """The time has come that was named in ``Effects.later``; it may have been cancelled meanwhile."""
+        """Begin an attempt at the time that ``Effects.later`` named, unless the task was cancelled meanwhile."""
         if task.state is TaskState.fail_retryable and task.attempt == attempt:
-            self._next_attempt(task, self.trials[task.id], now)
+            self._next_attempt(self.states[task.id], now)
 
-    def _next_attempt(self, task: Task, trial: RetryState, now: float) -> None:
-        task.attempt += 1
-        self.retried += 1
-        self._move(task, Signal.retried, now)
-        if task.kind == TaskKind.remote:
-            self.out.again.append(NextAttempt(task, trial.worker, trial.losses > 0))
-        else:
-            self._may_run(task, now)
+    def cost_received(self, task: Task, answer: RetryCost, now: float) -> FinalFailure | None:
+        """Carry out what a retry handler said about a failed attempt.
 
-    def _ask(self, task: Task, trial: RetryState, failure: Failure, now: float) -> None:
-        """Have the retry handler of its client say what this failure costs."""
-        task.worker = None
-        trial.asked = failure
-        self._move(task, Signal.attempt_failed, now)
-        self.out.replies.append((self.judges[task.client], RequestRetryCost(task.id, task.attempt, failure), []))
+        Returns
+        -------
+        FinalFailure or None
+            The failure that the task ends with; None: the task goes on.
+        """
+        state = self.states[task.id]
+        asked, state.asked = state.asked, None
+        assert asked is not None
+        if answer.failure is not None:  # the handler itself failed
+            self._transitions.attempt_failed(task, answer.failure, now, worker=state.worker)
+            return FinalFailure(task, answer.failure, Signal.failed)
+        if asked.reason == DEPENDENCY:
+            return FinalFailure(task, asked, Signal.need_failed)
+        return None if self._charge(state, answer.cost, now) else FinalFailure(task, asked, Signal.failed)
 
-    def judged(self, task: Task, attempt: int, cost: float, failure: Failure | None, now: float) -> None:
-        """The retry handler has said what an attempt costs; a ``failure`` of its own ends the task."""
-        trial = self.trials.get(task.id)
-        if trial is None or trial.asked is None or attempt != task.attempt:
-            self.dropped += 1
-            return
-        asked, trial.asked = trial.asked, None
-        if failure is not None:
-            self._tell_failure(task, failure, now, worker=trial.worker)
-            self._fail(task, failure, Signal.failed, now)
-        elif asked.reason == DEPENDENCY:
-            self._fail(task, asked, Signal.need_failed, now)
-        elif not self._go_on(task, trial, cost, now):
-            self._fail(task, asked, Signal.failed, now)
+    def expects_cost(self, task: Task, attempt: int) -> bool:
+        """Whether a retry handler has been asked about this attempt and has not answered."""
+        state = self.states.get(task.id)
+        return state is not None and state.asked is not None and attempt == task.attempt
 
-    def judged_by(self, judge: int | None, clients: Iterable[int], now: float) -> None:
-        """Have the retry handler of this client judge what fails of these clients; None: there is no handler.
+    def set_handler(self, handler: int | None, clients: Iterable[int], now: float) -> list[FinalFailure]:
+        """Have the retry handler of this client decide about the failures of these clients; None: there is no handler.
 
-        What waits for an answer is asked about again, or costs 1.
+        The new handler gets the open questions.  Without a handler each of these attempts costs 1.
+
+        Returns
+        -------
+        list of FinalFailure
+            The tasks that end, because nobody will answer.
         """
         chosen = set(clients)
         for client in chosen:
-            if judge is None:
-                self.judges.pop(client, None)
+            if handler is None:
+                self.handlers.pop(client, None)
             else:
-                self.judges[client] = judge
-        for number in [number for number, trial in self.trials.items() if trial.asked is not None]:
-            task, trial = self.tasks[number], self.trials[number]
-            if task.client not in chosen or trial.asked is None:
+                self.handlers[client] = handler
+        ends: list[FinalFailure] = []
+        for state in list(self.states.values()):
+            task, asked = state.task, state.asked
+            if task.client not in chosen or asked is None:
                 continue
-            if judge is None:
-                self.judged(task, task.attempt, 1.0, None, now)
-            else:
-                self.out.replies.append((judge, RequestRetryCost(number, task.attempt, trial.asked), []))
+            if handler is not None:
+                self._effects.replies.append((handler, RequestRetryCost(task.id, task.attempt, asked), []))
+            elif end := self.cost_received(task, RetryCost(task.id, task.attempt, 1.0), now):
+                ends.append(end)
+        return ends
+
+    def forget(self, task: Task) -> None:
+        """Forget the attempts of a task that ended."""
+        self.states.pop(task.id, None)
+
+    def _ask(self, state: RetryState, failure: Failure, now: float) -> None:
+        """Have the retry handler say what a failure costs."""
+        task = state.task
+        task.worker = None
+        state.asked = failure
+        self._transitions.move(task, Signal.attempt_failed, now)
+        handler = self.handlers[task.client]
+        self._effects.replies.append((handler, RequestRetryCost(task.id, task.attempt, failure), []))
+
+    def _charge(self, state: RetryState, cost: float, now: float) -> bool:
+        """Charge for a failed attempt; whether there is another one, now or after a while."""
+        task = state.task
+        state.cost += cost
+        # A cost that is not a number fails this comparison, and so ends the task.
+        if not state.cost <= self.allowed(task):
+            return False
+        task.worker = None
+        pause = state.pause
+        if pause <= 0:
+            self._next_attempt(state, now)
+            return True
+        if task.state is not TaskState.fail_retryable:
+            self._transitions.move(task, Signal.attempt_failed, now)
+        self._effects.later.append((pause, task, task.attempt))
+        return True
+
+    def _next_attempt(self, state: RetryState, now: float) -> None:
+        task = state.task
+        task.attempt += 1
+        self.count += 1
+        self._transitions.move(task, Signal.retried, now)
+        if task.kind == TaskKind.remote:
+            self._effects.again.append(NextAttempt(task, state.worker, state.losses > 0))
+        else:
+            self._dispatch.run(task, now)

@@ -1,40 +1,66 @@
-"""The task graph [core]: what is submitted, what waits for what, what may run, how everything ends.
+"""The task graph [core]: what is submitted, what waits for what, what may run, and how everything ends.
 
-Pure: messages of clients and outcomes come in, effects go out in :class:`Effects`; time is an argument.  Called by the
-loop of the DataFlowKernel only.  Values are opaque.  Here is the way of every task; what only some need stands in
-parts of its own (``attempts``, ``joins``, ``equals``), what is always true in ``invariants``.
+Messages of clients and outcomes of attempts come in, :class:`~parslab.dataflow.graph.task.Effects` go out.  Time is an
+argument and values are opaque.  Only the loop of the DataFlowKernel calls the table.
+
+The table takes every task from its call to its end and asks its components about what only some tasks need:
+
+- ``transitions`` moves a task from state to state,
+- ``dependencies`` holds the edges of the graph,
+- ``dispatch`` hands ready tasks over,
+- ``retries``, ``joins`` and ``memoized`` know about failed attempts, join apps and cached calls.
+
+A component never calls the table back: it returns a decision, and the table carries it out.  What always holds is in
+``invariants``.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from parslab.dataflow.graph.backoff import RetryState
+from parslab.dataflow.graph.dependencies import Dependencies
+from parslab.dataflow.graph.dispatch import Dispatch
 from parslab.dataflow.graph.failure_propagation import CANCELLED, passed_on, unshipped
 from parslab.dataflow.graph.function_registry import FunctionRegistry
-from parslab.dataflow.graph.joins import Joining
+from parslab.dataflow.graph.joins import Joins
 from parslab.dataflow.graph.memo import Memo
 from parslab.dataflow.graph.memoized_calls import MemoizedCalls
-from parslab.dataflow.graph.retrying import Retrying
-from parslab.dataflow.graph.task import DEAF, Effects, Task
+from parslab.dataflow.graph.resolution import resolution
+from parslab.dataflow.graph.retrying import Retries
+from parslab.dataflow.graph.task import NO_ACTIVE_ATTEMPT, Effects, Task
+from parslab.dataflow.graph.transitions import Transitions
 from parslab.dataflow.graph.values import NOTHING, StoredValue
 from parslab.errors import InternalError
-from parslab.records.events import TaskFailed, TaskMoved, TaskSubmitted
-from parslab.records.machine import TASK, Signal, step
+from parslab.records.machine import Signal
 from parslab.records.states import FINAL, SUCCESSES, TaskState
-from parslab.wire.messages.base import INLINE, Failure, TaskKind
+from parslab.wire.messages.base import Failure, TaskKind
 from parslab.wire.messages.base import TaskValue as ValueMessage
-from parslab.wire.messages.client import RequestValue, RunLocalTask, SubmitTask, TaskResolved
+from parslab.wire.messages.client import RequestValue
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from parslab.wire.messages.client import JoinBodyReturned, RetryCost, SubmitTask
+    from parslab.wire.messages.worker import Outcome
     from parslab.wire.stream import Buffer
 
 __all__ = ["TaskTable"]
 
+# Python 3.11 needs 70 ns to look up a member of an enum, and these are looked up for every task.
+_PENDING = TaskState.pending
+_READY = TaskState.ready
+_LAUNCHED = TaskState.launched
+_RUNNING = TaskState.running
+_JOINING = TaskState.joining
+_EXEC_DONE = TaskState.exec_done
+_MEMO_DONE = TaskState.memo_done
+_NEEDS_MET = Signal.needs_met
+_SENT = Signal.sent
+_STARTED = Signal.started
+_SUCCEEDED = Signal.succeeded
 
-class TaskTable(Retrying, Joining, MemoizedCalls):
+
+class TaskTable:
     """All tasks that somebody can still ask for.
 
     Parameters
@@ -42,39 +68,48 @@ class TaskTable(Retrying, Joining, MemoizedCalls):
     labels
         Executor labels, in the order in which ``SubmitTask`` numbers them.
     retries
-        How often a task that fails is tried again, when its call does not say.
+        How often a task that fails is tried again when its call does not say.
     memo
-        What is remembered of calls.
-    lives
-        Whether what happens to a task before monitoring hears of it is told in one event.
+        Knows equal calls and keeps results.
+    fold_moves
+        Whether the first moves of a task reach monitoring in the event that announces the task.
+
+    Attributes
+    ----------
+    tasks
+        The tasks by number; a task can have two numbers for a while.
+    unfinished
+        How many of them have not ended.
+    ended
+        How many tasks have ended so far.
+    dropped
+        How many outcomes the table ignored: they came late or twice, or belonged to an earlier attempt.
+    out
+        What the loop has to do.
     """
 
     def __init__(
-        self, labels: tuple[str, ...], retries: int = 0, memo: Memo | None = None, lives: bool = False
+        self, labels: tuple[str, ...], retries: int = 0, memo: Memo | None = None, fold_moves: bool = False
     ) -> None:
         self.labels = labels
-        self.retries = retries
         self.memo = Memo(FunctionRegistry()) if memo is None else memo
-        self.lives = lives
         self.tasks: dict[int, Task] = {}
         self.unfinished = 0
         self.ended = 0
-        """Tasks that have come to their end so far."""
         self.dropped = 0
-        """Outcomes that were ignored: late, doubled, or of an earlier attempt."""
-        self.retried = 0
-        """Attempts that failed and were followed by another one."""
-        self.trials: dict[int, RetryState] = {}
-        """What is known of tasks that have failed and not ended."""
-        self.judges: dict[int, int] = {}
-        """Of which clients the failures are judged, and by the retry handler of which client."""
         self.out = Effects()
-        self._ended: list[Task] = []
-        self._freed: list[Task] = []
-        """Tasks that an equal call had held back, and does not any more."""
+        self.transitions = Transitions(self.out, fold_moves)
+        self.dependencies = Dependencies(self.tasks, self.out)
+        self.dispatch = Dispatch(self.out, self.transitions)
+        self.retries = Retries(self.out, self.transitions, self.dispatch, retries)
+        self.joins = Joins(self.tasks, self.out, self.transitions, self.dependencies)
+        self.memoized = MemoizedCalls(self.memo, self.dependencies)
+        self._move = self.transitions.move
+        self._to_wake: list[Task] = []
+        """Tasks that ended and whose dependents do not know it yet."""
+        self._to_continue: list[Task] = []
+        """Tasks that an equal call held back and does not any more; taken from the end."""
         self._waking = False
-        self._called: dict[int, list[int]] = {}
-        """What the body of each unfinished join has called."""
 
     # ----- what clients ask
 
@@ -85,97 +120,60 @@ class TaskTable(Retrying, Joining, MemoizedCalls):
             raise InternalError(f"client {client} submitted a second {self.tasks[task.id].story()}")
         self.tasks[task.id] = task
         self.unfinished += 1
-        deps = message.deps
-        found = self._remembered(task, message) if message.memo else None
-        if found is None:
-            if deps:
-                self.take_needs(task, deps)
-            if not task.waiting and (task.call is None or task.call.leader is None):
-                task.state = TaskState.ready
-        task.life = TaskSubmitted(
-            message.at,
-            task.id,
-            app,
-            task.state,
-            self.labels[task.executor] if task.kind < TaskKind.join else "",
-            client,
-            deps,
-            message.shown,
-            message.cell,
-            self.lives,
-            message.at if task.state is TaskState.ready else 0.0,
-        )
-        self.out.events.append(task.life)
-        if found is not None:
-            self._take_remembered(task, found, message.at)
-        elif task.state is TaskState.ready:
-            self._may_run(task, message.at)
+        found = self.memoized.look_up(task, message) if message.memo else None
+        if found is None and message.deps:
+            self.dependencies.add_needs(task, message.deps)
+        ready = found is None and self.may_run(task)
+        self.transitions.announce(task, message, self.labels[task.executor] if task.kind < TaskKind.join else "", ready)
+        if ready:
+            self.dispatch.run(task, message.at)
+        elif found is not None:
+            self._take_result(task, found, message.at)
+        elif not task.waiting:
+            self.needs_met(task, message.at)
         if message.parent >= 0:
-            self.called_by(task, message.parent, message.at)
+            self.add_call(task, message.parent, message.at)
 
-    def need(self, task: Task, dep: int) -> Task:
-        """What a task needs, by its number."""
-        need = self.tasks.get(dep)
-        if need is None:
-            raise InternalError(f"task {task.id} needs task {dep}, which is not known any more")
-        return need
+    @staticmethod
+    def may_run(task: Task) -> bool:
+        """Whether a pending task has all that it needs, and follows no equal call."""
+        if task.waiting or (task.call is not None and task.call.leader is not None):
+            return False
+        return not task.needs or all(need.state in SUCCESSES for need in task.needs)
 
-    def take_needs(self, task: Task, deps: tuple[int, ...]) -> None:
-        """Have a task that waits for nothing wait for these."""
-        remote = task.kind == TaskKind.remote
-        for dep in deps:
-            need = self.need(task, dep)
-            task.needs.append(need)
-            self.wait_for(task, need, remote)
+    def add_call(self, task: Task, parent: int, now: float) -> None:
+        """The body of a join called a task: the task is cancelled with the join."""
+        if not self.joins.add_call(task, parent):
+            self.cancel((task.id,), now)
 
-    def wait_for(self, task: Task, need: Task, remote: bool) -> None:
-        """Have a task wait for one that it needs, if that has not ended, or its value is not here yet."""
-        if remote:
-            self._want(need)
-        if need.state not in FINAL or (remote and need.state is TaskState.exec_done and need.value is None):
-            task.waiting += 1
-            if need.dependents is None:
-                need.dependents = []
-            need.dependents.append(task)
-
-    def _want(self, need: Task) -> None:
-        """A worker will need this value: fetch it when it lies at a client."""
-        if need.wanted:
-            return
-        need.wanted = True
-        if need.kind != TaskKind.remote and need.state is TaskState.exec_done and need.value is None:
-            self.out.replies.append((need.client, RequestValue(need.id), []))
-
-    def _may_run(self, task: Task, now: float) -> None:
-        """A task has nothing to wait for any more (state ready)."""
-        for need in task.needs:
-            if need.state not in SUCCESSES:
-                self._dependency_failed(task, now)
-                return
-        if task.kind == TaskKind.remote:
-            self.out.ready.append(task)
-        elif task.kind != TaskKind.external:
-            task.needs = []
-            self._move(task, Signal.sent, now)
-            self.out.replies.append((task.client, RunLocalTask(task.id), []))
-
-    def go_on(self, task: Task, now: float) -> None:
-        """A task that was put here from the record waits for nothing: it is ready, or the last that it joined ended."""
-        if task.state is TaskState.joining:
-            self._join_ended(task, now)
+    def resume(self, task: Task, now: float) -> None:
+        """Go on with a task from the event log that waits for no other one."""
+        if task.state is _JOINING:
+            self.finish_join(task, now)
+        elif task.state is _READY:
+            self.dispatch.run(task, now)
         else:
-            self._may_run(task, now)
+            self.needs_met(task, now)
 
-    def lose(self, task: Task, failure: Failure, now: float) -> None:
-        """A task that has not begun will never have what it needs."""
-        task.state = TaskState.pending
-        self._tell_failure(task, failure, now)
+    def fail_pending(self, task: Task, failure: Failure, now: float) -> None:
+        """End a pending task, which will never have what it needs."""
+        self.transitions.attempt_failed(task, failure, now)
         self._fail(task, failure, Signal.need_failed, now)
 
     def cancel(self, ids: Iterable[int] | None, now: float, also_threads: bool = False) -> int:
-        """Cancel these tasks (None: all unfinished), and with a join what its body has called; how many that were.
+        """Cancel tasks, and with a join what its body called.
 
-        What runs in a thread of the client goes on, as nobody can stop it, but ``also_threads``: it is given up.
+        Parameters
+        ----------
+        ids
+            Their numbers; None: all unfinished tasks.
+        also_threads
+            Whether to give up what runs in a thread of the client.  Nobody can stop that, so it goes on by default.
+
+        Returns
+        -------
+        int
+            How many tasks were cancelled.
         """
         chosen: list[Task] = []
         left = list(self.tasks) if ids is None else list(ids)
@@ -183,28 +181,29 @@ class TaskTable(Retrying, Joining, MemoizedCalls):
             task = self.tasks.get(left.pop())
             if task is None or task.state in FINAL or (self.in_thread(task) and not also_threads):
                 continue
-            # All are marked before the first is told of: what depends on another of them was cancelled, too, and
-            # has not failed.
+            # All of them move before the first one ends: a task that depends on another of them is cancelled as well,
+            # and must not count as one whose need failed.
             chosen.append(task)
             if task.worker is not None:
                 self.out.stops.append(task)
             task.failure = CANCELLED
             self._move(task, Signal.cancelled, now)
             if task.kind == TaskKind.join:
-                left += self._called.pop(task.id, ())
+                left += self.joins.take_calls(task.id)
         for task in chosen:
             self._end(task, now)
         return len(chosen)
 
     @staticmethod
     def in_thread(task: Task) -> bool:
-        """Whether it runs in a thread of the client, where nobody can stop it."""
-        return task.kind == TaskKind.local and task.state is TaskState.running
+        """Whether a task runs in a thread of the client, where nobody can stop it."""
+        return task.kind == TaskKind.local and task.state is _RUNNING
 
     def release(self, ids: Iterable[int]) -> None:
-        """The client has no future of these tasks any more."""
+        """Note that the client has dropped the futures of these tasks."""
+        tasks = self.tasks
         for i in ids:
-            task = self.tasks.get(i)
+            task = tasks.get(i)
             if task is not None:
                 task.released = True
                 if task.state in FINAL:
@@ -216,126 +215,124 @@ class TaskTable(Retrying, Joining, MemoizedCalls):
         self.cancel([t.id for t in mine if t.kind != TaskKind.remote], now, also_threads=True)
         for task in mine:
             awaited = task.dependents is not None or (task.call is not None and task.call.awaited)
-            if awaited and task.state is TaskState.exec_done:
-                self.unshippable(task, Failure("CancelledError: the notebook that had its value has gone"), now)
-        self.judged_by(None, (client,), now)
+            if awaited and task.state is _EXEC_DONE:
+                self.value_not_picklable(task, Failure("CancelledError: the notebook that had its value has gone"), now)
+        self.set_retry_handler(None, (client,), now)
         self.release([t.id for t in mine])
+
+    def set_retry_handler(self, handler: int | None, clients: Iterable[int], now: float) -> None:
+        """Have the retry handler of the client ``handler`` decide about the failures of these clients."""
+        for end in self.retries.set_handler(handler, clients, now):
+            self._fail(end.task, end.failure, end.signal, now)
 
     # ----- what workers and clients report
 
     def sent(self, task: Task, now: float, worker: str) -> None:
-        """A ready task was given to a worker."""
-        self._move(task, Signal.sent, now, worker)
+        """The loop gave a ready task to a worker."""
+        self._move(task, _SENT, now, worker)
 
-    def begun(self, task: Task, now: float, worker: str = "", attempt: int | None = None) -> None:
-        """Its body runs."""
-        if task.state is TaskState.launched and (attempt is None or attempt == task.attempt):
-            self._move(task, Signal.begun, now, worker)
+    def started(self, task: Task, now: float, worker: str = "", attempt: int | None = None) -> None:
+        """The body of a task runs; ``attempt`` is None where the reporter knows of no other attempt."""
+        if task.state is _LAUNCHED and (attempt is None or attempt == task.attempt):
+            self._move(task, _STARTED, now, worker)
 
     def returned(self, task: Task, now: float) -> None:
-        """A worker gave it back, not begun; it is ready again (its queue has it already)."""
+        """A worker gave a task back before it began; the queue has it again already."""
         task.worker = None
-        if task.state is TaskState.launched:
-            self._close(task)
+        if task.state is _LAUNCHED:
+            self.transitions.unfold(task)
             self._move(task, Signal.returned, now)
 
-    def succeeded(
-        self,
-        task: Task,
-        value: StoredValue | None,
-        started: float,
-        ended: float,
-        worker: str = "",
-        attempt: int | None = None,
-    ) -> None:
-        """It returned a value; None when the value stays at the client.
+    def attempt_ended(self, task: Task, outcome: Outcome, value: StoredValue | None = None, worker: str = "") -> None:
+        """An attempt returned a value, raised, or was lost with its worker.
 
-        ``attempt`` is the one that did, where the reporter knows (None: the current one).
+        Parameters
+        ----------
+        outcome
+            How and when; ``started`` is 0 when the body never began, or nobody knows when.
+        value
+            What it returned; None: it failed, or the client keeps the value.
+        worker
+            Who ran it.
         """
-        if task.state in DEAF or (attempt is not None and attempt != task.attempt):
+        if task.state in NO_ACTIVE_ATTEMPT or outcome.attempt != task.attempt:
             self.dropped += 1
             return
-        if task.state is TaskState.launched and task.kind != TaskKind.external:
-            self._move(task, Signal.begun, started, worker)
+        failure = outcome.failure
+        if failure is not None:
+            self._attempt_failed(task, outcome, failure, worker)
+            return
+        if task.state is _LAUNCHED and task.kind != TaskKind.external:
+            self._move(task, _STARTED, outcome.started, worker)
         task.value = value
-        self._move(task, Signal.succeeded, ended, worker)
-        if task.wanted and value is None:
+        self._move(task, _SUCCEEDED, outcome.ended, worker)
+        if value is None and task.wanted:
             self.out.replies.append((task.client, RequestValue(task.id), []))
-        self._end(task, ended)
+        self._end(task, outcome.ended)
 
-    def failed(
-        self,
-        task: Task,
-        failure: Failure,
-        started: float,
-        ended: float,
-        worker: str = "",
-        attempt: int | None = None,
-    ) -> None:
-        """It raised, or its worker died; it is tried again while its retries last.
+    def _attempt_failed(self, task: Task, outcome: Outcome, failure: Failure, worker: str) -> None:
+        """Try a task again while its retries last, or else end it."""
+        now, started = outcome.ended, outcome.started
+        if task.state is _LAUNCHED and started:
+            self._move(task, _STARTED, started, worker)
+        self.transitions.attempt_failed(task, failure, now, started=started, worker=worker)
+        ran = (task.state is _LAUNCHED or task.state is _RUNNING) and task.kind != TaskKind.external
+        if not (ran and self.retries.attempt_failed(task, failure, worker, now)):
+            self._fail(task, failure, Signal.failed, now, worker)
 
-        ``attempt`` is the one that did, where the reporter knows (None: the current one).
-        """
-        if task.state in DEAF or (attempt is not None and attempt != task.attempt):
+    def try_again(self, task: Task, attempt: int, now: float) -> None:
+        """Begin the next attempt of a task that ``Effects.later`` named."""
+        self.retries.try_again(task, attempt, now)
+
+    def retry_cost_received(self, task: Task, answer: RetryCost, now: float) -> None:
+        """A retry handler said what a failed attempt costs."""
+        if not self.retries.expects_cost(task, answer.attempt):
+            self.dropped += 1
+        elif end := self.retries.cost_received(task, answer, now):
+            self._fail(end.task, end.failure, end.signal, now)
+
+    def join_body_returned(self, task: Task, message: JoinBodyReturned, now: float) -> None:
+        """The body of a join app returned futures, for which the join waits."""
+        if task.state in NO_ACTIVE_ATTEMPT:
             self.dropped += 1
             return
-        if task.state is TaskState.launched and started:
-            self._move(task, Signal.begun, started, worker)
-        self._tell_failure(task, failure, ended, started, worker)
-        if (task.state is TaskState.launched or task.state is TaskState.running) and task.kind != TaskKind.external:
-            judged = task.client in self.judges
-            if judged or self.allowed(task):
-                trial = self.trials.setdefault(task.id, RetryState())
-                trial.note(failure, worker)
-                if judged:
-                    self._ask(task, trial, failure, ended)
-                    return
-                if self._go_on(task, trial, 1.0, ended):
-                    return
-        self._fail(task, failure, Signal.failed, ended, worker)
+        self.joins.body_returned(task, message, now)
+        self.finish_join(task, now)
 
-    def _tell_failure(self, task: Task, failure: Failure, now: float, started: float = 0.0, worker: str = "") -> None:
-        self._close(task)
-        event = TaskFailed(
-            now, task.id, task.attempt, failure.error, failure.traceback, failure.reason, started, worker
-        )
-        self.out.events.append(event)
-
-    def _fail(self, task: Task, failure: Failure, signal: Signal, now: float, worker: str = "") -> None:
-        task.failure = failure
-        self._move(task, signal, now, worker)
-        self._end(task, now)
+    def finish_join(self, task: Task, now: float) -> None:
+        """End a join if it waits for nothing any more."""
+        if not task.waiting:
+            self.joins.finish(task, now)
+            self._end(task, now)
 
     def value_arrived(self, task: Task, value: StoredValue, now: float) -> None:
         """A client sent the value of a local task that a remote one needs."""
-        if task.state is TaskState.exec_done and task.value is None:
+        if task.state is _EXEC_DONE and task.value is None:
             task.value = value
             if task.call is not None and task.call.key is not None:
                 self._share(task, now)
-            self._ended.append(task)
+            self._to_wake.append(task)
             self._wake_all(now)
 
-    def unshippable(self, task: Task, failure: Failure, now: float) -> None:
-        """The value of a local task cannot be pickled: its remote dependents fail with that."""
-        if task.state is not TaskState.exec_done or task.value is not None:
+    def value_not_picklable(self, task: Task, failure: Failure, now: float) -> None:
+        """A client cannot send the value of a local task: the remote tasks that need it fail."""
+        if task.state is not _EXEC_DONE or task.value is not None:
             return
         dependents, task.dependents = task.dependents, None
-        task.wanted = False  # the next dependent asks again, rather than wait for ever
+        task.wanted = False  # the next dependent asks again instead of waiting for ever
         for dependent in dependents or ():
-            if dependent.state is TaskState.pending:
+            if dependent.state is _PENDING:
                 dependent.waiting = 0
-                self._fail_unrun(dependent, unshipped(task, failure), now)
-        if self.memo.leads(task):
-            self._share(task, now, failure)
-            self._wake_all(now)
+                self._need_failed(dependent, unshipped(task, failure), now)
+        self._share(task, now, failure)
         if task.released:
             self._forget(task)
 
     def fetch(self, client: int, task_id: int) -> None:
-        """Send a value that was too large to come with Resolved."""
+        """Send a value that was too large for the message that resolved its task."""
         task = self.tasks.get(task_id)
         if task is not None and task.state not in FINAL:
-            return  # its value was lost with another DataFlowKernel and is made again: it is asked for then
+            return  # the value was lost with another DataFlowKernel, and the client asks again when it is there
         if task is None or task.value is None:
             raise InternalError(f"client {client} asked for the value of task {task_id}, which has none")
         frames: list[Buffer] = []
@@ -345,75 +342,59 @@ class TaskTable(Retrying, Joining, MemoizedCalls):
 
     # ----- how tasks end
 
-    def _move(self, task: Task, signal: Signal, now: float, worker: str = "") -> None:
-        state = TASK.get((task.state, signal))
-        if state is None:
-            state = step(task.state, signal, task.story())
-        task.state = state
-        life = task.life
-        if life is None or not life.open:
-            self.out.events.append(TaskMoved(now, task.id, state, task.attempt, worker))
-            return
-        life.state = state
-        if worker:
-            life.worker = worker
-        if state is TaskState.launched:
-            life.launched = now
-        elif state is TaskState.running:
-            life.started = now
-        elif state is TaskState.ready:
-            life.ready = now
-        elif state is TaskState.joining:
-            life.joining = now
-        else:
-            life.ended = now
-            task.life = None
-
-    @staticmethod
-    def _close(task: Task) -> None:
-        """What comes next is no simple step forward: monitoring is told of it by events of their own."""
-        if task.life is not None:
-            task.life.open = False
-            task.life = None
+    def _fail(self, task: Task, failure: Failure, signal: Signal, now: float, worker: str = "") -> None:
+        task.failure = failure
+        self._move(task, signal, now, worker)
+        self._end(task, now)
 
     def _end(self, task: Task, now: float) -> None:
-        """A task has just entered a final state: tell its client, wake its dependents."""
+        """Tell the client of a task that has just entered a final state, and wake its dependents."""
         self.unfinished -= 1
         self.ended += 1
-        if self.trials:
-            self.trials.pop(task.id, None)
+        if self.retries.states:
+            self.retries.forget(task)
         if task.state in SUCCESSES:
             task.args = b""
             task.frames, task.needs, task.joins = [], [], None
         if task.kind == TaskKind.join:
-            self._called.pop(task.id, None)
-        self.tell_end(task)
-        if task.call is not None and task.state is not TaskState.memo_done:
+            self.joins.take_calls(task.id)
+        self.resolve(task)
+        if task.call is not None and task.state is not _MEMO_DONE:
             self._share(task, now)
         if task.dependents is not None:
-            self._ended.append(task)
+            self._to_wake.append(task)
             self._wake_all(now)
         elif task.released:
             self._forget(task)
 
-    def tell_end(self, task: Task) -> None:
-        """Tell its client how a task has ended."""
-        resolved = self.resolved(task)
-        if resolved.size and task.value is not None:
+    def resolve(self, task: Task) -> None:
+        """Tell the client how a task has ended."""
+        message = resolution(task)
+        if message.size and task.value is not None:
             self.out.large.append((task.id, task.value))
-        self.out.replies.append((task.client, resolved, []))
+        self.out.replies.append((task.client, message, []))
 
-    @staticmethod
-    def resolved(task: Task) -> TaskResolved:
-        """How it has ended, as its client is told."""
-        value, size = task.value, 0
-        if value is None or (task.kind != TaskKind.remote and task.state is not TaskState.memo_done):
-            inline = b""  # it lies at the client, in itself or in the futures it joined
-        elif value.frames or value.parts is not None or len(value.inline) > INLINE:
-            inline, size = b"", value.size or 1
+    def _share(self, task: Task, now: float, unshippable: Failure | None = None) -> None:
+        """Carry out what the end of a cached call means for the calls that follow it."""
+        shared = self.memoized.share(task, unshippable)
+        if shared is None:
+            return
+        if shared.value is not None:
+            for follower in shared.followers:
+                self._take_result(follower, shared.value, now)
+        elif shared.failure is not None:
+            for follower in shared.followers:
+                self.transitions.attempt_failed(follower, shared.failure, now)
+                self._fail(follower, shared.failure, Signal.leader_failed, now)
         else:
-            inline = value.inline
-        return TaskResolved(task.id, task.state, inline, size, task.failure)
+            self._to_continue += reversed(shared.followers)
+            self._wake_all(now)
+
+    def _take_result(self, task: Task, value: StoredValue, now: float) -> None:
+        """Give a pending task the result of an equal call."""
+        task.value, task.wanted = value, False
+        self._move(task, Signal.memo_hit, now)
+        self._end(task, now)
 
     def _wake_all(self, now: float) -> None:
         """Wake the dependents of everything that ended; a loop, because a chain may be longer than Python's stack."""
@@ -421,31 +402,31 @@ class TaskTable(Retrying, Joining, MemoizedCalls):
             return
         self._waking = True
         try:
-            while self._ended or self._freed:
-                if self._ended:
-                    self._wake(self._ended.pop(), now)
+            while self._to_wake or self._to_continue:
+                if self._to_wake:
+                    self._wake(self._to_wake.pop(), now)
                 else:
-                    task = self._freed.pop()
-                    if task.state is TaskState.pending and not task.waiting:
+                    task = self._to_continue.pop()
+                    if task.state is _PENDING and not task.waiting:
                         self.needs_met(task, now)
         finally:
             self._waking = False
 
     def _wake(self, task: Task, now: float) -> None:
         """Count a need as met for every dependent that can use it now."""
-        lies_at_client = task.state is TaskState.exec_done and task.value is None
+        at_client = task.value is None and task.state is _EXEC_DONE
         still: list[Task] = []
         for dependent in task.dependents or ():
             if dependent.state in FINAL:
                 continue
-            if lies_at_client and dependent.kind == TaskKind.remote:
+            if at_client and dependent.kind == TaskKind.remote:
                 still.append(dependent)
                 continue
             dependent.waiting -= 1
             if dependent.waiting:
                 continue
-            if dependent.state is TaskState.joining:
-                self._join_ended(dependent, now)
+            if dependent.state is _JOINING:
+                self.finish_join(dependent, now)
             else:
                 self.needs_met(dependent, now)
         task.dependents = still or None
@@ -453,55 +434,32 @@ class TaskTable(Retrying, Joining, MemoizedCalls):
             self._forget(task)
 
     def needs_met(self, task: Task, now: float) -> None:
-        """A pending task has all that it needs."""
+        """Go on with a pending task that waits for no need any more."""
         call = task.call
         if call is not None and call.leader is not None:
             return
-        if any(need.state not in SUCCESSES for need in task.needs):
-            self._dependency_failed(task, now)
-            return
-        found = self.memo.ask(task, task.needs, True) if call is not None else None
+        for need in task.needs:
+            if need.state not in SUCCESSES:
+                bad = [one for one in task.needs if one.state not in SUCCESSES]
+                self._need_failed(task, passed_on("DependencyError", bad), now)
+                return
+        found = self.memoized.look_up_again(task) if call is not None else None
         if found is not None:
-            self._take_remembered(task, found, now)
+            self._take_result(task, found, now)
         elif call is None or call.leader is None:
-            self._move(task, Signal.needs_met, now)
-            self._may_run(task, now)
+            self._move(task, _NEEDS_MET, now)
+            self.dispatch.run(task, now)
 
-    def _dependency_failed(self, task: Task, now: float) -> None:
-        bad = [t for t in task.needs if t.state not in SUCCESSES]
-        self._fail_unrun(task, passed_on("DependencyError", bad), now)
-
-    def _fail_unrun(self, task: Task, failure: Failure, now: float) -> None:
-        if task.state is TaskState.ready:
-            task.state = TaskState.pending
-        self._tell_failure(task, failure, now)
-        if task.client in self.judges:
-            self._ask(task, self.trials.setdefault(task.id, RetryState()), failure, now)
-        else:
+    def _need_failed(self, task: Task, failure: Failure, now: float) -> None:
+        """End a pending task, or ask its retry handler, because a need has no result."""
+        self.transitions.attempt_failed(task, failure, now)
+        if not self.retries.need_failed(task, failure, now):
             self._fail(task, failure, Signal.need_failed, now)
 
     def _forget(self, task: Task) -> None:
+        """Drop a task that ended and was released, unless somebody awaits its value."""
         if task.dependents is None and (task.call is None or not task.call.awaited):
             task.value = task.value or NOTHING
             self.tasks.pop(task.id, None)
             if task.alias:
                 self.tasks.pop(task.alias, None)
-
-    def substitute(self, old: Task, new: Task) -> None:
-        """Have everything that waits for one task wait for another one, which has not ended."""
-        dependents, old.dependents = old.dependents, None
-        for task in dependents or ():
-            if task.state is not TaskState.pending:
-                continue
-            task.needs = [new if need is old else need for need in task.needs]
-            if new.dependents is None:
-                new.dependents = []
-            new.dependents.append(task)
-            if task.kind == TaskKind.remote:
-                self._want(new)
-
-    def check(self) -> None:
-        """Verify what is always true; for tests."""
-        from parslab.dataflow.graph.invariants import check
-
-        check(self)

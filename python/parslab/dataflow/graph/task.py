@@ -1,31 +1,67 @@
-"""The nodes of the task graph, and what the loop has to do after something was decided about them [core].
+"""The nodes of the task graph, and what the loop has to do after the graph has decided something [core].
 
-Both only hold what others decide: nothing here has a rule.
+The classes here hold what others decide and have no rules of their own.  They refer to one another, so they share a
+module.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
+from parslab.records.machine import signals_of
 from parslab.records.states import FINAL, TaskState
 
 if TYPE_CHECKING:
-    from parslab.dataflow.graph.backoff import NextAttempt
-    from parslab.dataflow.graph.memo import MemoCall
+    from collections.abc import Mapping
+
     from parslab.dataflow.graph.values import StoredValue
     from parslab.records.events import Event, TaskSubmitted
-    from parslab.wire.messages.base import Failure
+    from parslab.wire.messages.base import Failure, TaskSpec
     from parslab.wire.messages.client import KernelMessage, SubmitTask
     from parslab.wire.stream import Buffer
 
-__all__ = ["DEAF", "Effects", "Task"]
+__all__ = ["NO_ACTIVE_ATTEMPT", "Effects", "MemoCall", "NextAttempt", "Task"]
 
-DEAF = FINAL | {TaskState.fail_retryable}
-"""Nothing that is told of a task in one of these states counts: no attempt is on its way."""
+NO_ACTIVE_ATTEMPT = FINAL | {TaskState.fail_retryable}
+"""States in which no attempt is on its way, so that the table ignores every outcome."""
+
+_NO_PARTS: Mapping[str, bytes] = {}
 
 
 class Task:
-    """One node of the graph."""
+    """One node of the graph.
+
+    Attributes
+    ----------
+    spec
+        What the call asks for beyond what every task gets; None for nearly all tasks.
+    alias
+        A second number by which the client may know the task, until the client has learnt the first one.
+    call
+        What the memo knows of the call; None when its app does not cache.
+    history
+        The signals that moved the task, packed into one integer (see ``records.machine.signals_of``).
+    submitted
+        The event that announced the task, until its moves are events of their own.
+    needs
+        The tasks whose results it needs.
+    waiting
+        How many tasks it waits for: of its needs, or, when it is joining, of ``joins``.
+    dependents
+        The tasks that wait for it; None: there are none.
+    joins
+        The tasks whose futures the body of a join app returned.
+    many
+        Whether that body returned a list of futures rather than a single one.
+    worker
+        The slot that has the task; the executor's queue sets and reads it.
+    released
+        Whether its client has dropped the future.
+    wanted
+        Whether a worker needs the value, so that the client has to send it.
+    followers
+        The clients to which its output is sent; None: there are none.
+    """
 
     __slots__ = (
         "alias",
@@ -40,15 +76,16 @@ class Task:
         "fn",
         "followers",
         "frames",
+        "history",
         "id",
         "joins",
         "kind",
-        "life",
         "many",
         "needs",
         "released",
         "spec",
         "state",
+        "submitted",
         "value",
         "waiting",
         "wanted",
@@ -64,16 +101,13 @@ class Task:
         self.app = app
         self.args = message.args
         self.frames = frames
-        self.spec = message.spec
-        """What it asks for beyond what every task gets; None for nearly all."""
+        self.spec: TaskSpec | None = message.spec
         self.alias = 0
-        """Another number by which its client may know it, for a while."""
         self.attempt = 0
         self.call: MemoCall | None = None
-        """What is remembered of it; None for most."""
-        self.state = TaskState.pending
-        self.life: TaskSubmitted | None = None
-        """What monitoring will be told of it, until it is told."""
+        self.state = _PENDING
+        self.history = 0
+        self.submitted: TaskSubmitted | None = None
         self.needs: list[Task] = []
         self.waiting = 0
         self.dependents: list[Task] | None = None
@@ -82,33 +116,135 @@ class Task:
         self.value: StoredValue | None = None
         self.failure: Failure | None = None
         self.worker: object | None = None
-        """The slot that has it: set and read by the executor's queue."""
         self.released = False
         self.wanted = False
         self.followers: set[int] | None = {client} if message.follow else None
 
     def story(self) -> str:
-        """What is known of the task, for errors of ours."""
+        """What is known of the task, with the history of its transitions, for errors of ours."""
+        history = ", ".join(signal.name for signal in signals_of(self.history)) or "nothing"
         return (
             f"task {self.id} ({self.app}), attempt {self.attempt}, state {self.state.name}, waits for {self.waiting} "
-            f"of {[t.id for t in self.needs]}"
+            f"of {[need.id for need in self.needs]}; so far: {history}"
         )
 
 
+_PENDING = TaskState.pending
+
+
+class MemoCall:
+    """A call of an app that caches results: what its key is made of, and what became of the call.
+
+    Attributes
+    ----------
+    task
+        The number of its task; -1: a task of another run.
+    parts
+        What the function's fingerprint was made of, by name.
+    identity
+        A hash of the arguments; empty: the arguments themselves are part of the key.
+    inputs
+        What stands in the key for the tasks that the call depends on.
+    key
+        The key under which the memo looks the call up; None: it is not known yet, or never will be.
+    order
+        The place of the call among all calls and all results that were kept.
+    kept
+        The place of its result in the same order; 0: no result was kept, -1: another run kept it.
+    source
+        The call whose result this one has, or whose end it awaits.
+    where
+        The checkpoint and the run from which its result was read.
+    why
+        Why the memo does not look this call up; empty when it does.
+    leader
+        The equal call whose end this one awaits.
+    followers
+        The equal calls that await the end of this one.
+    awaited
+        Whether the call has ended and the memo waits until the client has sent the value.
+    """
+
+    __slots__ = (
+        "app",
+        "at",
+        "awaited",
+        "deps",
+        "fingerprint",
+        "followers",
+        "identity",
+        "inputs",
+        "kept",
+        "key",
+        "leader",
+        "order",
+        "parts",
+        "shown",
+        "source",
+        "task",
+        "where",
+        "why",
+    )
+
+    def __init__(
+        self, task: int, app: str, fingerprint: bytes, *, shown: str, deps: tuple[int, ...], at: float
+    ) -> None:
+        self.task = task
+        self.app = app
+        self.fingerprint = fingerprint
+        self.parts = _NO_PARTS
+        self.shown = shown
+        self.deps = deps
+        self.at = at
+        self.identity = b""
+        self.inputs: tuple[bytes, ...] = ()
+        self.key: bytes | None = None
+        self.order = 0
+        self.kept = 0
+        self.source: MemoCall | None = None
+        self.where: tuple[str, str] | None = None
+        self.why = ""
+        self.leader: Task | None = None
+        self.followers: list[Task] = []
+        self.awaited = False
+
+
+class NextAttempt(NamedTuple):
+    """A task that is ready for another attempt; a queue gives it out before those that wait for their first one."""
+
+    task: Task
+    worker: str
+    """The manager or worker that had the failed attempt; another one is preferred."""
+    lost: bool
+    """Whether the failed attempt was lost with a machine, so that the queue waits for another machine."""
+
+
 class Effects:
-    """What the loop has to do after the core has decided."""
+    """What the loop has to do after the graph has decided; the loop empties the lists.
+
+    Attributes
+    ----------
+    ready
+        Remote tasks for the queues of their executors, in order.
+    again
+        Remote tasks for another attempt; the queues give them out first.
+    later
+        (seconds from now, task, failed attempt): when to call ``TaskTable.try_again``.
+    replies
+        (client, message, frames) to send.
+    stops
+        Cancelled tasks that a worker still has.
+    large
+        The values of ended tasks that are too large for the replies; the event log keeps them.
+    events
+        What monitoring learns.
+    """
 
     def __init__(self) -> None:
         self.ready: list[Task] = []
-        """Remote tasks that may run now, in order."""
         self.again: list[NextAttempt] = []
-        """Those that may be tried again now: they go first."""
         self.later: list[tuple[float, Task, int]] = []
-        """(seconds from now, task, failed attempt): when to call :meth:`Table.try_again`."""
         self.replies: list[tuple[int, KernelMessage, list[Buffer]]] = []
-        """(client, message, frames) to send."""
         self.stops: list[Task] = []
-        """Cancelled tasks that a worker still has."""
         self.large: list[tuple[int, StoredValue]] = []
-        """The values of ended tasks that are too large to be in the replies, for the record."""
         self.events: list[Event] = []

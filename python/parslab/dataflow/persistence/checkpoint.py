@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from parslab.checkpoints import PARSL, files_in
-from parslab.dataflow.graph.memo import MemoCall
+from parslab.dataflow.graph.task import MemoCall
 from parslab.dataflow.graph.values import StoredValue
 from parslab.errors import UntrustedPathError
 from parslab.trust import check_folder
@@ -188,7 +188,7 @@ class Checkpoints:
         return entry is not None
 
     def _call(self, number: int, entry: _Result) -> MemoCall:
-        call = MemoCall(-1, entry.app, entry.fingerprint, entry.shown, (), entry.at)
+        call = MemoCall(-1, entry.app, entry.fingerprint, shown=entry.shown, deps=(), at=entry.at)
         call.key, call.inputs, call.kept = entry.key, entry.inputs, -1
         call.parts = self._parts.get(entry.fingerprint, {})
         call.where = (self._files[number], entry.run)

@@ -465,36 +465,39 @@ class _Restoration:
         task.followers = past.followers or None
         resolved = past.resolved
         if resolved is not None:
-            task.state, task.failure, task.value = resolved.state, resolved.failure, past.value
+            self._table.transitions.restore(task, resolved.state)
+            task.failure, task.value = resolved.failure, past.value
         return task
 
     def _connect(self, past: ReplayedTask, task: Task) -> None:
         """Make a task wait for what it waited for."""
         table = self._table
         if past.inner is not None:
-            task.state, task.many = TaskState.joining, past.many
+            table.transitions.restore(task, TaskState.joining)
+            task.many = past.many
             task.joins = [self._tasks[inner.task] for inner in past.inner]
-            for inner in dict.fromkeys(task.joins):
-                if inner.state not in FINAL:
-                    task.waiting += 1
-                    if inner.dependents is None:
-                        inner.dependents = []
-                    inner.dependents.append(task)
-        elif len(past.needs) == len(past.submit.deps):
-            table.take_needs(task, tuple(need.task for need in past.needs))
-            if not task.waiting:
-                task.state = TaskState.ready
+            table.dependencies.wait_for_joined(task)
+        elif not self._lacks_input(past, task):
+            table.dependencies.add_needs(task, tuple(need.task for need in past.needs))
+            if table.may_run(task):
+                table.transitions.restore(task, TaskState.ready)
         if past.submit.parent >= 0:
-            table.called_by(task, past.submit.parent, past.submit.at)
+            table.add_call(task, past.submit.parent, past.submit.at)
+
+    def _lacks_input(self, past: ReplayedTask, task: Task) -> bool:
+        """Whether the log has lost the function of a task, or tasks that it needs."""
+        function_lost = task.fn >= 0 and task.fn not in self._replay.codes
+        return function_lost or len(past.needs) < len(past.submit.deps)
 
     def _go_on(self, past: ReplayedTask, task: Task) -> None:
         """Let a task run that waits for nothing, and fail one whose function or inputs the log has lost."""
-        input_lost = task.state is TaskState.pending and len(past.needs) < len(past.submit.deps)
-        if input_lost or (task.fn >= 0 and task.fn not in self._replay.codes):
+        if task.state in FINAL:  # cancelled with the join that called it
+            return
+        if task.state is TaskState.pending and self._lacks_input(past, task):
             failure = Failure(f"CallLost: {_INPUT_LOST}", reason=Reason.dependency.value)
-            self._table.lose(task, failure, self._now)
-        elif not task.waiting and task.state not in FINAL:
-            self._table.go_on(task, self._now)
+            self._table.fail_pending(task, failure, self._now)
+        elif not task.waiting:
+            self._table.resume(task, self._now)
 
     def _drop_unreachable(self) -> None:
         """Drop ended tasks that no client can ask for: the tasks that need their values hold them."""

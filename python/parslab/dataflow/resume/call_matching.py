@@ -257,7 +257,7 @@ class CallMatching:
                 if need.dependents is not None and task in need.dependents:
                     need.dependents.remove(task)
             task.needs, task.waiting = [], 0
-            table.take_needs(task, message.deps)
+            table.dependencies.add_needs(task, message.deps)
             if not task.waiting:
                 table.needs_met(task, message.at)
 
@@ -281,14 +281,15 @@ class CallMatching:
                 task.id = call.task
             else:
                 self._emit_ended(message, client, app)
-            task.args, task.state = b"", TaskState.exec_done
+            task.args = b""
+            table.transitions.restore(task, TaskState.exec_done)
             table.tasks[task.id] = task
         task.client, task.released, task.value = client, False, value
         if message.memo and task.call is None:
-            table.memo.adopt(task, message, [table.need(task, dep) for dep in message.deps])
+            table.memo.adopt(task, message, [table.dependencies.need(task, dep) for dep in message.deps])
         if not call.run:
             self._rename(task, message)
-        table.tell_end(task)
+        table.resolve(task)
 
     def _emit_ended(self, message: SubmitTask, client: int, app: str) -> None:
         """Tell monitoring of a task that an earlier run has computed."""
@@ -315,7 +316,7 @@ class CallMatching:
         old = table.tasks.get(call.task) if not call.run else None
         if old is None:
             return
-        table.substitute(old, table.tasks[message.task])
+        table.dependencies.substitute(old, table.tasks[message.task])
         if old.state not in FINAL:
             table.cancel([old.id], message.at)
 

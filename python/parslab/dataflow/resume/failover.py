@@ -15,6 +15,7 @@ import logging
 from time import time
 from typing import TYPE_CHECKING
 
+from parslab.dataflow.graph.resolution import resolution
 from parslab.dataflow.persistence.log_format import entries, entry_at, value_at
 from parslab.dataflow.persistence.replay import Replay, restore
 from parslab.records.reasons import Reason
@@ -252,7 +253,7 @@ class Failover:
         """
         if task.state in FINAL:
             if unfinished:
-                return self._table.resolved(task)
+                return resolution(task)
             if task.wanted and task.value is None and task.state is TaskState.exec_done:
                 return RequestValue(task.id)
         elif task.kind != TaskKind.remote:

@@ -11,7 +11,7 @@ from parslab.dataflow.graph.table import TaskTable
 from parslab.monitoring.view.view import View
 from parslab.records.panel import CancelRequest
 from parslab.records.states import TaskState
-from parslab.testing.fakes import call
+from parslab.testing.fakes import call, outcome
 from parslab.wire.messages.base import TaskKind
 
 
@@ -71,11 +71,11 @@ def test_everything_but_what_nobody_can_stop(run: Run) -> None:
     for task in (5, 6):
         if task == 6:
             run.call(6, "here", kind=TaskKind.local)
-        run.table.begun(run.table.tasks[task], 1.0)
+        run.table.started(run.table.tasks[task], 1.0)
     said = "4 tasks cancelled; 2 tasks run in threads of the notebook, where nobody can stop them, and go on"
     assert run.cancel(everything=True) == said
-    run.table.succeeded(run.table.tasks[6], None, 1.0, 2.0)
+    run.table.attempt_ended(run.table.tasks[6], outcome(run.table.tasks[6], 1.0, 2.0))
     said = "0 tasks cancelled; 1 task runs in threads of the notebook, where nobody can stop it, and goes on"
     assert run.cancel(everything=True) == said
-    run.table.succeeded(run.table.tasks[5], None, 1.0, 2.0)
+    run.table.attempt_ended(run.table.tasks[5], outcome(run.table.tasks[5], 1.0, 2.0))
     assert run.cancel(everything=True) == "nothing to cancel: no task is unfinished"

@@ -8,6 +8,7 @@ import pytest
 
 from parslab.dataflow.graph.explain import explain
 from parslab.dataflow.graph.function_registry import FunctionRegistry
+from parslab.dataflow.graph.invariants import check
 from parslab.dataflow.graph.memo import Memo
 from parslab.dataflow.graph.retry_plan import plan, reopen
 from parslab.dataflow.graph.table import TaskTable
@@ -15,9 +16,9 @@ from parslab.dataflow.graph.task import Task
 from parslab.dataflow.graph.values import StoredValue
 from parslab.errors import ParslabError
 from parslab.records.states import FINAL, TaskState
-from parslab.testing.fakes import call, remembering
+from parslab.testing.fakes import call, outcome, remembering
 from parslab.wire.messages.base import DefineFunction, Failure, TaskKind
-from parslab.wire.messages.client import RedefinedApp, RequestValue, RunLocalTask, TaskResolved
+from parslab.wire.messages.client import JoinBodyReturned, RedefinedApp, RequestValue, RunLocalTask, TaskResolved
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -63,20 +64,20 @@ class Graph:
         assert there in self.table.out.ready
         self.table.out.ready.remove(there)
         self.table.sent(there, 1.0, "w")
-        self.table.succeeded(there, StoredValue(text, []), 1.5, 2.0, "w")
+        self.table.attempt_ended(there, outcome(there, 1.5, 2.0), StoredValue(text, []), "w")
 
     def fail(self, task: int) -> None:
         there = self.table.tasks[task]
         self.table.out.ready.remove(there)
         self.table.sent(there, 1.0, "w")
-        self.table.failed(there, ERROR, 1.5, 2.0, "w")
+        self.table.attempt_ended(there, outcome(there, 1.5, 2.0, ERROR), None, "w")
 
     def ran_here(self, task: int, state: str = "done") -> None:
         there = self.table.tasks[task]
         if state == "done":
-            self.table.succeeded(there, None, 1.5, 2.0)
+            self.table.attempt_ended(there, outcome(there, 1.5, 2.0))
         else:
-            self.table.failed(there, ERROR, 1.5, 2.0)
+            self.table.attempt_ended(there, outcome(there, 1.5, 2.0, ERROR))
 
     def ready(self) -> list[int]:
         return [task.id for task in self.table.out.ready]
@@ -101,13 +102,13 @@ class Graph:
 def graph() -> Iterator[Graph]:
     graph = Graph()
     yield graph
-    graph.table.check()
+    check(graph.table)
     graph.table.cancel(None, 9.0)
-    graph.table.check()
+    check(graph.table)
     graph.table.release(list(graph.table.tasks))
     for want in graph.messages(RequestValue):
         if want.task in graph.table.tasks:
-            graph.table.unshippable(graph.table.tasks[want.task], ERROR, 9.0)
+            graph.table.value_not_picklable(graph.table.tasks[want.task], ERROR, 9.0)
     assert not graph.table.tasks
     assert graph.table.unfinished == 0
     assert not graph.memo._running
@@ -303,7 +304,7 @@ def test_what_cannot_leave_the_notebook_is_not_remembered(graph: Graph) -> None:
     for task in (1, 2, 3):
         graph.f(task, kind=LOCAL)
     graph.ran_here(1)
-    graph.table.unshippable(graph.table.tasks[1], Failure("SerializationError: a lock"), 3.0)
+    graph.table.value_not_picklable(graph.table.tasks[1], Failure("SerializationError: a lock"), 3.0)
     assert [message.task for message in graph.messages(RunLocalTask)] == [1, 2, 3]
     assert "a lock" in graph.why(2)
     graph.ran_here(2)
@@ -324,7 +325,7 @@ def test_a_join_is_remembered_with_its_parts(graph: Graph) -> None:
     for task in (2, 3):
         graph.plain(task)
         graph.done(task, b"%d" % task)
-    graph.table.joins(graph.table.tasks[1], (2, 3), True, 1.0, 2.0)
+    graph.table.join_body_returned(graph.table.tasks[1], JoinBodyReturned(1, (2, 3), True, 1.0), 2.0)
     graph.f(4, kind=JOIN)
     (resolved,) = [m for m in graph.messages(TaskResolved) if m.task == 4]
     assert (resolved.state, resolved.inline, resolved.size) == (S.memo_done, b"", 2)

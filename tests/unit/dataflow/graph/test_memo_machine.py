@@ -9,18 +9,18 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from parslab.dataflow.graph.function_registry import FunctionRegistry
+from parslab.dataflow.graph.invariants import check
 from parslab.dataflow.graph.memo import Memo
 from parslab.dataflow.graph.retry_plan import plan, reopen
 from parslab.dataflow.graph.table import TaskTable
 from parslab.dataflow.graph.values import StoredValue
 from parslab.records.states import FINAL, SUCCESSES, TaskState
-from parslab.testing.fakes import call, remembering
+from parslab.testing.fakes import call, outcome, remembering
 from parslab.wire.messages.base import DefineFunction, Failure, TaskKind
 from parslab.wire.messages.client import RedefinedApp, RequestValue, RunLocalTask, TaskResolved
 
 if TYPE_CHECKING:
-    from parslab.dataflow.graph.memo import MemoCall
-    from parslab.dataflow.graph.task import Task
+    from parslab.dataflow.graph.task import MemoCall, Task
 
 S = TaskState
 VERSIONS = 3
@@ -166,9 +166,9 @@ class MemoMachine(RuleBasedStateMachine):
             return
         if good:
             self.gave[number] = b"g%d.%d" % (number, task.attempt)
-            self.table.succeeded(task, None, self.now, self.now)
+            self.table.attempt_ended(task, outcome(task, self.now, self.now))
         else:
-            self.table.failed(task, Failure("E"), self.now, self.now)
+            self.table.attempt_ended(task, outcome(task, self.now, self.now, Failure("E")))
         self.after()
 
     @precondition(lambda self: self.wants)
@@ -180,7 +180,7 @@ class MemoMachine(RuleBasedStateMachine):
         if shippable:
             self.table.value_arrived(task, StoredValue(self.means(number), []), self.now)
         else:
-            self.table.unshippable(task, Failure("SerializationError"), self.now)
+            self.table.value_not_picklable(task, Failure("SerializationError"), self.now)
         self.after()
 
     # ----- workers and disk
@@ -192,10 +192,10 @@ class MemoMachine(RuleBasedStateMachine):
         self.ready.remove(task)
         self.table.sent(task, self.now, "w")
         if not good:
-            self.table.failed(task, Failure("E"), self.now, self.now, "w")
+            self.table.attempt_ended(task, outcome(task, self.now, self.now, Failure("E")), None, "w")
         else:
             self.gave[task.id] = b"g%d.%d" % (task.id, task.attempt)
-            self.table.succeeded(task, StoredValue(self.means(task.id), []), self.now, self.now, "w")
+            self.table.attempt_ended(task, outcome(task, self.now, self.now), StoredValue(self.means(task.id), []), "w")
         self.after()
 
     @rule(damaged=st.sampled_from([False, False, True]))
@@ -212,7 +212,7 @@ class MemoMachine(RuleBasedStateMachine):
     def holds(self) -> None:
         if not hasattr(self, "table"):
             return
-        self.table.check()
+        check(self.table)
         in_flight: set[tuple[int, bytes]] = set()
         for number, task in self.known.items():
             if task.state in SUCCESSES and task.value is not None and task.value.inline:
@@ -234,9 +234,9 @@ class MemoMachine(RuleBasedStateMachine):
         self.table.cancel(None, self.now, also_threads=True)
         self.after()
         for number in self.wants:
-            self.table.unshippable(self.known[number], Failure("gone"), self.now)
+            self.table.value_not_picklable(self.known[number], Failure("gone"), self.now)
         self.after()
-        self.table.check()
+        check(self.table)
         self.table.release(sorted(self.table.tasks))
         assert not self.table.tasks
         assert not self.memo._running

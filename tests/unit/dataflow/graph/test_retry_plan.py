@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import pytest
 
+from parslab.dataflow.graph.invariants import check
 from parslab.dataflow.graph.retry_plan import RetryPlan, functions_needed, of_app, plan, reopen
 from parslab.dataflow.graph.table import TaskTable
 from parslab.records.events import TaskMoved, TaskReopened
 from parslab.records.states import TaskState
-from parslab.testing.fakes import call
+from parslab.testing.fakes import call, outcome
 from parslab.wire.messages.base import Failure, TaskKind, TaskSpec
 from parslab.wire.messages.client import RedefinedApp, RequestValue, RunLocalTask, TasksReopened
 from tests.unit.dataflow.graph.test_table import Graph
@@ -54,9 +55,9 @@ class Mending(Graph):
 def graph() -> Iterator[Mending]:
     graph = Mending()
     yield graph
-    graph.table.check()
+    check(graph.table)
     graph.table.cancel(None, 9.0)
-    graph.table.check()
+    check(graph.table)
     graph.table.release(list(graph.table.tasks))
     assert not graph.table.tasks
     assert graph.table.unfinished == 0
@@ -265,7 +266,7 @@ def test_retries_are_counted_anew() -> None:
     assert (task.state, task.attempt) == (S.ready, 3)
     graph.failed(1)
     assert (task.state, task.attempt) == (S.failed, 3)
-    graph.table.check()
+    check(graph.table)
 
 
 def test_what_has_no_need_of_it_is_refused_or_left_alone(graph: Mending) -> None:
@@ -317,7 +318,7 @@ def test_a_local_body_runs_again(graph: Mending) -> None:
     task = graph.call(2, 1, kind=LOCAL)
     graph.done(1)
     assert graph.told_to_run() == [2]
-    graph.table.failed(task, Failure("ValueError"), 1.0, 2.0)
+    graph.table.attempt_ended(task, outcome(task, 1.0, 2.0, Failure("ValueError")))
     assert graph.ran(graph.again(2)) == [2]
     told = graph.told()
     assert [type(message) for message in told] == [TasksReopened, RunLocalTask]
@@ -337,7 +338,7 @@ def test_a_local_task_that_was_never_run_waits_for_its_root(graph: Mending) -> N
 def test_a_local_task_whose_future_was_dropped_is_refused(graph: Mending) -> None:
     graph.call(1, kind=LOCAL)
     graph.call(2, 1)
-    graph.table.failed(graph.table.tasks[1], Failure("ValueError"), 1.0, 2.0)
+    graph.table.attempt_ended(graph.table.tasks[1], outcome(graph.table.tasks[1], 1.0, 2.0, Failure("ValueError")))
     graph.table.release([1])
     found = graph.again(2)
     assert found.tasks == []
@@ -349,11 +350,11 @@ def test_a_value_that_could_not_be_sent_is_asked_for_again(graph: Mending) -> No
     local = graph.call(1, kind=LOCAL)
     graph.call(2, 1)
     graph.ran_here(1)
-    graph.table.unshippable(local, Failure("SerializationError: a lock"), 3.0)
+    graph.table.value_not_picklable(local, Failure("SerializationError: a lock"), 3.0)
     assert graph.state(2) is S.dep_fail
     graph.again(2)
     assert [m.task for m in graph.told() if isinstance(m, RequestValue)] == [1]
-    graph.table.unshippable(local, Failure("SerializationError: a lock"), 3.0)
+    graph.table.value_not_picklable(local, Failure("SerializationError: a lock"), 3.0)
     assert graph.state(2) is S.dep_fail
 
 
@@ -361,7 +362,7 @@ def test_a_value_that_is_gone_is_a_sentence(graph: Mending) -> None:
     local = graph.call(1, kind=LOCAL)
     graph.call(2, 1)
     graph.ran_here(1)
-    graph.table.unshippable(local, Failure("SerializationError: a lock"), 3.0)
+    graph.table.value_not_picklable(local, Failure("SerializationError: a lock"), 3.0)
     graph.table.release([1])
     found = graph.again(2)
     assert found.refused == {
@@ -372,7 +373,7 @@ def test_a_value_that_is_gone_is_a_sentence(graph: Mending) -> None:
 def test_a_foreign_future_is_not_ours_to_run(graph: Mending) -> None:
     graph.call(1, kind=EXTERNAL)
     graph.call(2, 1)
-    graph.table.failed(graph.table.tasks[1], Failure("ValueError"), 1.0, 1.0)
+    graph.table.attempt_ended(graph.table.tasks[1], outcome(graph.table.tasks[1], 1.0, 1.0, Failure("ValueError")))
     found = graph.again(1, 2)
     assert found.tasks == []
     assert set(found.refused) == {1, 2}
@@ -385,7 +386,7 @@ def test_a_foreign_future_is_not_ours_to_run(graph: Mending) -> None:
 def test_a_join_whose_body_failed_runs_its_body_again(graph: Mending) -> None:
     task = graph.call(1, kind=JOIN)
     graph.told()
-    graph.table.failed(task, Failure("ValueError"), 1.0, 2.0)
+    graph.table.attempt_ended(task, outcome(task, 1.0, 2.0, Failure("ValueError")))
     graph.again(1)
     assert graph.told_to_run() == [1]
     assert task.state is S.launched
@@ -433,7 +434,9 @@ def test_a_join_of_joins_brings_the_innermost(graph: Mending) -> None:
     graph.joins(1, 2, 4)
     graph.joins(2, 3)
     graph.failed(3)
-    graph.table.failed(graph.table.tasks[4], Failure("ValueError: body"), 1.0, 2.0)
+    graph.table.attempt_ended(
+        graph.table.tasks[4], outcome(graph.table.tasks[4], 1.0, 2.0, Failure("ValueError: body"))
+    )
     assert graph.ran(graph.again(1)) == [1, 2, 3, 4]
     assert graph.told_to_run() == [4]
     graph.call(5)
@@ -499,7 +502,7 @@ def test_many_that_were_cancelled_wait_once_for_what_they_share(graph: Mending) 
         graph.call(number, 0)
     graph.table.cancel(range(1, 5_000), 1.0)
     graph.again(*range(1, 5_000))
-    graph.table.check()
+    check(graph.table)
     graph.ready()
     graph.done(0)
     assert len(graph.ready()) == 4_999
@@ -540,7 +543,7 @@ def test_what_runs_in_a_notebook_that_has_left_is_refused(graph: Mending) -> Non
     task = graph.call(1, kind=LOCAL)
     graph.call(2, 1)
     graph.call(3)
-    graph.table.failed(task, Failure("ValueError"), 1.0, 2.0)
+    graph.table.attempt_ended(task, outcome(task, 1.0, 2.0, Failure("ValueError")))
     graph.failed(3)
     found = plan(graph.table, [2, 3], here=())
     assert [task.id for task in found.tasks] == [3]

@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING
 import msgspec
 import pytest
 
+from parslab.dataflow.graph.invariants import check
 from parslab.dataflow.graph.table import TaskTable
 from parslab.dataflow.graph.values import StoredValue
 from parslab.records.events import TaskFailed, TaskMoved
 from parslab.records.states import TaskState
-from parslab.testing.fakes import call
+from parslab.testing.fakes import call, outcome
 from parslab.wire.messages.base import Failure, TaskKind, TaskSpec
-from parslab.wire.messages.client import RequestRetryCost, RunLocalTask, TaskResolved
+from parslab.wire.messages.client import RequestRetryCost, RetryCost, RunLocalTask, TaskResolved
 from tests.unit.dataflow.graph.test_table import Graph
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ class Trying(Graph):
         there = self.table.tasks[task]
         self.table.sent(there, 1.0, "w")
         there.worker = None
-        self.table.failed(there, Failure("WorkerLost: gone"), 0.0, 2.0, "w")
+        self.table.attempt_ended(there, outcome(there, 0.0, 2.0, Failure("WorkerLost: gone")), None, "w")
 
     def story(self, task: int) -> list[str | tuple[int, TaskState]]:
         """Failures and moves of a task, in the order told."""
@@ -58,9 +59,9 @@ class Trying(Graph):
 def graph() -> Iterator[Trying]:
     graph = Trying()
     yield graph
-    graph.table.check()
+    check(graph.table)
     graph.table.cancel(None, 9.0, also_threads=True)
-    graph.table.check()
+    check(graph.table)
     graph.table.release(list(graph.table.tasks))
     assert not graph.table.tasks
     assert graph.table.unfinished == 0
@@ -80,7 +81,7 @@ def test_a_failed_attempt_is_followed_by_another_one(graph: Trying) -> None:
     graph.done(1)
     assert graph.resolved()[1].state is S.exec_done
     assert graph.resolved()[1].failure is None
-    assert graph.table.retried == 1
+    assert graph.table.retries.count == 1
 
 
 def test_every_attempt_is_told_to_monitoring(graph: Trying) -> None:
@@ -106,7 +107,7 @@ def waits(graph: Trying) -> list[float]:
 
 def test_attempts_that_machines_lose_follow_ever_later() -> None:
     graph = Trying()
-    graph.table.retries = 9
+    graph.table.retries.limit = 9
     task = graph.call(1)
     seen = []
     for _ in range(4):
@@ -115,7 +116,7 @@ def test_attempts_that_machines_lose_follow_ever_later() -> None:
         if task.state is S.fail_retryable:
             assert graph.ready() == []
         seen.append(waits(graph))
-        graph.table.check()
+        check(graph.table)
     assert seen == [[], [1.0], [2.0], [4.0]]
     graph.failed(1, fails("of its own"))  # which tells that its machine is well
     graph.failed(1, LOST)
@@ -137,15 +138,15 @@ def test_a_task_that_waits_for_its_time_may_be_cancelled(graph: Trying) -> None:
     assert graph.state(1) is S.fail_retryable
     assert graph.table.cancel([1], 3.0) == 1
     assert waits(graph) == [1.0]
-    assert (graph.state(1), graph.table.retried, graph.table.trials) == (S.cancelled, 1, {})
+    assert (graph.state(1), graph.table.retries.count, graph.table.retries.states) == (S.cancelled, 1, {})
 
 
 def test_what_comes_late_while_it_waits_is_dropped(graph: Trying) -> None:
     task = graph.call(1)
     graph.failed(1, LOST)
     graph.failed(1, LOST)
-    graph.table.failed(task, fails("late"), 1.0, 2.0, "w")
-    graph.table.succeeded(task, StoredValue(b"late", []), 1.0, 2.0, "w")
+    graph.table.attempt_ended(task, outcome(task, 1.0, 2.0, fails("late")), None, "w")
+    graph.table.attempt_ended(task, outcome(task, 1.0, 2.0), StoredValue(b"late", []), "w")
     assert (task.state, graph.table.dropped) == (S.fail_retryable, 2)
 
 
@@ -155,11 +156,13 @@ def test_what_comes_late_while_it_waits_is_dropped(graph: Trying) -> None:
 def judged(graph: Trying, cost: float, failure: Failure | None = None) -> None:
     """The handler answers the one question that is open."""
     (asked,) = [m for m in graph.told() if isinstance(m, RequestRetryCost)]
-    graph.table.judged(graph.table.tasks[asked.task], asked.attempt, cost, failure, 4.0)
+    graph.table.retry_cost_received(
+        graph.table.tasks[asked.task], RetryCost(graph.table.tasks[asked.task].id, asked.attempt, cost, failure), 4.0
+    )
 
 
 def test_the_handler_says_what_a_failure_costs(graph: Trying) -> None:
-    graph.table.judges[0] = 0
+    graph.table.retries.handlers[0] = 0
     task = graph.call(1)
     for number, cost in enumerate((0.5, 0.0, 1.5)):  # 2 in all, as much as its retries
         graph.failed(1, fails(f"attempt {number}"))
@@ -176,7 +179,7 @@ def test_the_handler_says_what_a_failure_costs(graph: Trying) -> None:
 
 @pytest.mark.parametrize("cost", [float("inf"), float("nan"), 2.5])
 def test_a_cost_that_is_too_high_ends_the_task(graph: Trying, cost: float) -> None:
-    graph.table.judges[0] = 0
+    graph.table.retries.handlers[0] = 0
     graph.call(1)
     graph.failed(1)
     judged(graph, cost)
@@ -184,7 +187,7 @@ def test_a_cost_that_is_too_high_ends_the_task(graph: Trying, cost: float) -> No
 
 
 def test_the_handlers_own_error_takes_the_place_of_the_tasks(graph: Trying) -> None:
-    graph.table.judges[0] = 0
+    graph.table.retries.handlers[0] = 0
     graph.call(1)
     graph.failed(1)
     judged(graph, 0.0, Failure("RuntimeError: give up", reason="retry_handler"))
@@ -195,46 +198,46 @@ def test_the_handlers_own_error_takes_the_place_of_the_tasks(graph: Trying) -> N
 
 
 def test_the_handler_sees_a_failed_dependency_and_changes_nothing(graph: Trying) -> None:
-    graph.table.judges[0] = 0
+    graph.table.retries.handlers[0] = 0
     graph.asks(1, TaskSpec(retries=0))
     graph.call(2, 1)
     graph.failed(1)
     judged(graph, 1.0)
-    graph.table.check()
+    check(graph.table)
     assert graph.state(2) is S.fail_retryable
     judged(graph, 0.0)
     assert (graph.state(2), graph.table.tasks[2].attempt) == (S.dep_fail, 0)
 
 
 def test_an_answer_counts_once_and_for_its_own_attempt(graph: Trying) -> None:
-    graph.table.judges[0] = 0
+    graph.table.retries.handlers[0] = 0
     task = graph.call(1)
     graph.failed(1)
-    graph.table.judged(task, 7, 0.0, None, 4.0)
+    graph.table.retry_cost_received(task, RetryCost(task.id, 7, 0.0, None), 4.0)
     assert task.state is S.fail_retryable
     judged(graph, 0.0)
-    graph.table.judged(task, 0, 0.0, None, 4.0)
+    graph.table.retry_cost_received(task, RetryCost(task.id, 0, 0.0, None), 4.0)
     assert (task.state, task.attempt, graph.table.dropped) == (S.ready, 1, 2)
 
 
 def test_whoever_comes_back_is_asked_again(graph: Trying) -> None:
-    graph.table.judges[0] = 0
+    graph.table.retries.handlers[0] = 0
     graph.call(1)
     graph.failed(1)
     graph.told()
-    graph.table.judged_by(7, (7, 0), 4.0)
+    graph.table.set_retry_handler(7, (7, 0), 4.0)
     assert [client for client, *_ in graph.table.out.replies] == [7]
     judged(graph, 1.0)
     assert graph.state(1) is S.ready
     graph.failed(1)
     assert [client for client, *_ in graph.table.out.replies] == [7]
     graph.told()
-    graph.table.judged_by(None, (7, 0), 4.0)  # the one that has come has no handler
+    graph.table.set_retry_handler(None, (7, 0), 4.0)  # the one that has come has no handler
     assert graph.state(1) is S.ready
 
 
 def test_without_its_client_a_failure_costs_one(graph: Trying) -> None:
-    graph.table.judges[0] = 0
+    graph.table.retries.handlers[0] = 0
     graph.call(1)
     task = graph.asks(2, TaskSpec(retries=0))
     graph.failed(1)
@@ -277,7 +280,7 @@ def test_without_retries_nothing_is_tried_again() -> None:
     graph.call(1)
     graph.failed(1)
     assert graph.state(1) is S.failed
-    assert graph.table.retried == 0
+    assert graph.table.retries.count == 0
 
 
 def test_the_values_that_it_needs_are_there_again(graph: Trying) -> None:
@@ -311,10 +314,10 @@ def test_a_failed_dependency_is_not_tried_again(graph: Trying) -> None:
 def test_a_cancelled_task_is_not_tried_again(graph: Trying) -> None:
     task = graph.call(1)
     graph.table.sent(task, 1.0, "w")
-    graph.table.begun(task, 1.0)
+    graph.table.started(task, 1.0)
     graph.table.cancel([1], 2.0)
-    graph.table.failed(task, fails("interrupted"), 1.0, 3.0)
-    assert (task.state, graph.table.dropped, graph.table.retried) == (S.cancelled, 1, 0)
+    graph.table.attempt_ended(task, outcome(task, 1.0, 3.0, fails("interrupted")))
+    assert (task.state, graph.table.dropped, graph.table.retries.count) == (S.cancelled, 1, 0)
 
 
 def test_a_task_may_be_cancelled_between_two_attempts(graph: Trying) -> None:
@@ -326,7 +329,7 @@ def test_a_task_may_be_cancelled_between_two_attempts(graph: Trying) -> None:
 
 def test_what_waits_for_a_broken_executor_fails_at_once(graph: Trying) -> None:
     task = graph.call(1)
-    graph.table.failed(task, Failure("WorkerLost: executor llex is stopped"), 0.0, 1.0)
+    graph.table.attempt_ended(task, outcome(task, 0.0, 1.0, Failure("WorkerLost: executor llex is stopped")))
     assert (task.state, task.attempt) == (S.failed, 0)
 
 
@@ -336,12 +339,12 @@ def test_what_an_earlier_attempt_says_is_dropped_and_counted(graph: Trying, good
     graph.lost(1)
     graph.table.sent(task, 3.0, "other")
     if good:
-        graph.table.succeeded(task, StoredValue(b"late", []), 1.5, 4.0, "w", attempt=0)
+        graph.table.attempt_ended(task, outcome(task, 1.5, 4.0, attempt=0), StoredValue(b"late", []), "w")
     else:
-        graph.table.failed(task, fails("late"), 1.5, 4.0, "w", attempt=0)
-    graph.table.begun(task, 4.0, "w", attempt=0)
+        graph.table.attempt_ended(task, outcome(task, 1.5, 4.0, fails("late"), attempt=0), None, "w")
+    graph.table.started(task, 4.0, "w", attempt=0)
     assert (task.state, task.attempt, graph.table.dropped) == (S.launched, 1, 1)
-    graph.table.succeeded(task, StoredValue(b"right", []), 3.5, 5.0, "other", attempt=1)
+    graph.table.attempt_ended(task, outcome(task, 3.5, 5.0, attempt=1), StoredValue(b"right", []), "other")
     assert graph.resolved()[1].inline == b"right"
 
 
@@ -351,8 +354,8 @@ def test_a_body_at_the_client_is_told_to_run_again(graph: Trying, kind: int) -> 
     for attempt in range(3):
         assert [m.task for m in graph.told() if isinstance(m, RunLocalTask)] == [1]
         assert (task.state, task.attempt) == (S.launched, attempt)
-        graph.table.begun(task, 1.0)
-        graph.table.failed(task, fails("body"), 1.0, 2.0)
+        graph.table.started(task, 1.0)
+        graph.table.attempt_ended(task, outcome(task, 1.0, 2.0, fails("body")))
     assert task.state is S.failed
     assert [m.state for m in graph.told() if isinstance(m, TaskResolved)] == [S.failed]
 
@@ -367,5 +370,5 @@ def test_a_join_is_not_tried_again_for_what_it_returned(graph: Trying) -> None:
 
 def test_a_foreign_future_is_not_ours_to_run(graph: Trying) -> None:
     task = graph.call(1, kind=EXTERNAL)
-    graph.table.failed(task, fails("theirs"), 1.0, 1.0)
+    graph.table.attempt_ended(task, outcome(task, 1.0, 1.0, fails("theirs")))
     assert (task.state, task.attempt) == (S.failed, 0)

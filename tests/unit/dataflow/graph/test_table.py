@@ -6,15 +6,16 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from parslab.dataflow.graph.invariants import check
 from parslab.dataflow.graph.table import TaskTable
 from parslab.dataflow.graph.values import StoredValue
 from parslab.errors import InternalError
 from parslab.records.events import TaskFailed, TaskMoved, TaskSubmitted
 from parslab.records.states import FINAL, TaskState
-from parslab.testing.fakes import call, remembering
+from parslab.testing.fakes import call, outcome, remembering
 from parslab.wire.messages.base import INLINE, Failure, TaskKind
 from parslab.wire.messages.base import TaskValue as ValueMessage
-from parslab.wire.messages.client import RequestValue, RunLocalTask, TaskResolved
+from parslab.wire.messages.client import JoinBodyReturned, RequestValue, RunLocalTask, TaskResolved
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -43,20 +44,22 @@ class Graph:
         """A worker runs a ready task."""
         there = self.table.tasks[task]
         self.table.sent(there, 1.0, "w")
-        self.table.succeeded(there, StoredValue(text, []), 1.5, 2.0, "w")
+        self.table.attempt_ended(there, outcome(there, 1.5, 2.0), StoredValue(text, []), "w")
 
     def failed(self, task: int, failure: Failure = ERROR) -> None:
         there = self.table.tasks[task]
         self.table.sent(there, 1.0, "w")
-        self.table.failed(there, failure, 1.5, 2.0, "w")
+        self.table.attempt_ended(there, outcome(there, 1.5, 2.0, failure), None, "w")
 
     def ran_here(self, *tasks: int) -> None:
         """The client runs local tasks; their values stay there."""
         for task in tasks:
-            self.table.succeeded(self.table.tasks[task], None, 1.5, 2.0)
+            self.table.attempt_ended(self.table.tasks[task], outcome(self.table.tasks[task], 1.5, 2.0))
 
     def joins(self, task: int, *inner: int, many: bool = True) -> None:
-        self.table.joins(self.table.tasks[task], inner, many, 1.0, 1.5)
+        self.table.join_body_returned(
+            self.table.tasks[task], JoinBodyReturned(self.table.tasks[task].id, inner, many, 1.0), 1.5
+        )
 
     def ready(self) -> list[int]:
         """Take what became ready since the last time, in the order in which a queue would have it."""
@@ -92,9 +95,9 @@ class Graph:
 def graph() -> Iterator[Graph]:
     graph = Graph()
     yield graph
-    graph.table.check()
+    check(graph.table)
     graph.table.cancel(None, 9.0, also_threads=True)
-    graph.table.check()
+    check(graph.table)
     graph.table.release(list(graph.table.tasks))
     assert not graph.table.tasks
     assert graph.table.unfinished == 0
@@ -237,7 +240,7 @@ def test_ten_thousand_roots_are_cut(graph: Graph) -> None:
 def test_a_worker_that_died_before_the_body_began_tells_no_begin(graph: Graph) -> None:
     there = graph.call(1)
     graph.table.sent(there, 1.0, "w")
-    graph.table.failed(there, ERROR, 0.0, 2.0, "w")
+    graph.table.attempt_ended(there, outcome(there, 0.0, 2.0, ERROR), None, "w")
     moves = [e.state for e in graph.table.out.events if isinstance(e, TaskMoved)]
     assert moves == [S.launched, S.failed]
 
@@ -261,9 +264,9 @@ def test_a_second_call_with_one_number_is_our_mistake(graph: Graph) -> None:
 def test_late_and_doubled_outcomes_are_dropped_and_counted(graph: Graph) -> None:
     there = graph.call(1)
     graph.done(1)
-    graph.table.succeeded(there, StoredValue(b"other", []), 1.0, 3.0)
-    graph.table.failed(there, ERROR, 1.0, 3.0)
-    graph.table.joins(there, (), True, 1.0, 3.0)
+    graph.table.attempt_ended(there, outcome(there, 1.0, 3.0), StoredValue(b"other", []))
+    graph.table.attempt_ended(there, outcome(there, 1.0, 3.0, ERROR))
+    graph.table.join_body_returned(there, JoinBodyReturned(there.id, (), True, 1.0), 3.0)
     assert graph.table.dropped == 3
     assert graph.resolved()[1].inline == b"value"
 
@@ -280,8 +283,8 @@ def test_a_task_that_came_back_is_ready_again(graph: Graph) -> None:
 def test_a_begin_is_told_once(graph: Graph) -> None:
     there = graph.call(1)
     graph.table.sent(there, 1.0, "w")
-    graph.table.begun(there, 1.1, "w")
-    graph.table.begun(there, 1.1, "w")
+    graph.table.started(there, 1.1, "w")
+    graph.table.started(there, 1.1, "w")
     graph.table.returned(there, 1.2)
     assert there.state is S.running
 
@@ -297,7 +300,7 @@ def test_cancel_in_every_state(graph: Graph, state: TaskState) -> None:
         graph.table.sent(there, 1.0, "w")
         there.worker = object()
     if state is S.running:
-        graph.table.begun(there, 1.0)
+        graph.table.started(there, 1.0)
     if state is S.joining:
         graph.joins(1, 0)
     assert there.state is state
@@ -310,7 +313,7 @@ def test_cancel_in_every_state(graph: Graph, state: TaskState) -> None:
     assert resolved[2].failure is not None
     assert resolved[2].failure.roots[0][2] == "CancelledError: it was cancelled"
     assert graph.table.out.stops == ([there] if there.worker is not None else [])
-    graph.table.succeeded(there, StoredValue(b"late", []), 1.0, 3.0)
+    graph.table.attempt_ended(there, outcome(there, 1.0, 3.0), StoredValue(b"late", []))
     assert there.state is S.cancelled
     graph.done(0)
 
@@ -380,7 +383,7 @@ def test_what_a_finished_join_has_called_is_forgotten(graph: Graph) -> None:
     graph.joins(1, 2)
     graph.done(2)
     assert graph.state(1) is S.exec_done
-    assert not graph.table._called
+    assert not graph.table.joins.take_calls(1)
     assert graph.table.cancel([1], 2.0) == 0
     graph.done(3)
 
@@ -388,7 +391,7 @@ def test_what_a_finished_join_has_called_is_forgotten(graph: Graph) -> None:
 def test_what_runs_in_a_thread_goes_on(graph: Graph) -> None:
     there = graph.call(1, kind=LOCAL)
     graph.call(2, 1)
-    graph.table.begun(there, 1.0)
+    graph.table.started(there, 1.0)
     assert graph.table.in_thread(there)
     assert graph.table.cancel([1], 2.0) == 0
     assert there.state is S.running
@@ -407,7 +410,7 @@ def test_a_value_too_large_for_the_header_waits_for_fetch(graph: Graph) -> None:
     there = graph.call(1)
     graph.table.sent(there, 1.0, "w")
     frames: Any = [bytearray(b"x" * INLINE), bytearray(b"y")]
-    graph.table.succeeded(there, StoredValue(b"", frames), 1.0, 2.0)
+    graph.table.attempt_ended(there, outcome(there, 1.0, 2.0), StoredValue(b"", frames))
     resolved = graph.resolved()[1]
     assert (resolved.inline, resolved.size) == (b"", INLINE + 1)
     graph.table.fetch(3, 1)
@@ -527,7 +530,7 @@ def test_what_cannot_be_shipped_fails_its_remote_dependents(graph: Graph) -> Non
     graph.call(2, 1)
     graph.call(3, 2)
     graph.ran_here(1)
-    graph.table.unshippable(graph.table.tasks[1], Failure("SerializationError: a lock"), 3.0)
+    graph.table.value_not_picklable(graph.table.tasks[1], Failure("SerializationError: a lock"), 3.0)
     resolved = graph.resolved()
     assert resolved[1].state is S.exec_done
     assert resolved[2].state is resolved[3].state is S.dep_fail
@@ -540,11 +543,11 @@ def test_a_call_after_an_unshippable_answer_asks_again(graph: Graph) -> None:
     graph.call(1, kind=LOCAL)
     graph.call(2, 1)
     graph.ran_here(1)
-    graph.table.unshippable(graph.table.tasks[1], ERROR, 3.0)
+    graph.table.value_not_picklable(graph.table.tasks[1], ERROR, 3.0)
     graph.told()
     graph.call(3, 1)
     assert graph.wanted() == [1]
-    graph.table.unshippable(graph.table.tasks[1], ERROR, 3.0)
+    graph.table.value_not_picklable(graph.table.tasks[1], ERROR, 3.0)
     assert graph.state(3) is S.dep_fail
 
 
@@ -555,7 +558,7 @@ def test_an_unshippable_value_that_was_released_is_forgotten(graph: Graph) -> No
     graph.ran_here(1)
     graph.table.release([1])
     assert 1 in graph.table.tasks
-    graph.table.unshippable(graph.table.tasks[1], ERROR, 3.0)
+    graph.table.value_not_picklable(graph.table.tasks[1], ERROR, 3.0)
     assert 1 not in graph.table.tasks
 
 
@@ -564,8 +567,8 @@ def test_an_unshippable_value_fails_a_dependent_only_once(graph: Graph) -> None:
     graph.call(2, kind=LOCAL)
     graph.call(3, 1, 2)
     graph.ran_here(1, 2)
-    graph.table.unshippable(graph.table.tasks[1], ERROR, 3.0)
-    graph.table.unshippable(graph.table.tasks[2], ERROR, 3.0)
+    graph.table.value_not_picklable(graph.table.tasks[1], ERROR, 3.0)
+    graph.table.value_not_picklable(graph.table.tasks[2], ERROR, 3.0)
     assert graph.resolved()[3].state is S.dep_fail
 
 
@@ -574,7 +577,7 @@ def test_a_dependent_cancelled_while_the_value_is_on_its_way(graph: Graph) -> No
     graph.call(2, 1)
     graph.ran_here(1)
     graph.table.cancel([2], 3.0)
-    graph.table.check()
+    check(graph.table)
     graph.table.release([1, 2])
     graph.table.value_arrived(graph.table.tasks[1], StoredValue(b"v", []), 3.0)
     assert not graph.table.tasks
@@ -588,7 +591,7 @@ def test_external_tasks_go_from_ready_to_their_end(graph: Graph) -> None:
     assert graph.told() == []
     graph.ran_here(1)
     assert graph.state(2) is S.launched
-    graph.table.failed(graph.table.tasks[3], ERROR, 2.0, 2.0)
+    graph.table.attempt_ended(graph.table.tasks[3], outcome(graph.table.tasks[3], 2.0, 2.0, ERROR))
     assert graph.state(3) is S.failed
     assert graph.state(4) is S.dep_fail
 
@@ -668,7 +671,7 @@ def test_a_join_of_a_cancelled_task_fails(graph: Graph) -> None:
 
 def test_a_join_whose_body_raises_fails(graph: Graph) -> None:
     there = graph.call(1, kind=JOIN)
-    graph.table.failed(there, ERROR, 1.0, 2.0)
+    graph.table.attempt_ended(there, outcome(there, 1.0, 2.0, ERROR))
     assert graph.resolved()[1].failure is ERROR
 
 

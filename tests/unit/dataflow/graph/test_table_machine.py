@@ -8,14 +8,23 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from parslab.dataflow.graph.invariants import check
 from parslab.dataflow.graph.retry_plan import plan, reopen
 from parslab.dataflow.graph.table import TaskTable
 from parslab.dataflow.graph.values import StoredValue
 from parslab.records.events import TaskMoved, TaskReopened
 from parslab.records.states import FINAL, TaskState
-from parslab.testing.fakes import call
+from parslab.testing.fakes import call, outcome
 from parslab.wire.messages.base import Failure, TaskKind, TaskSpec
-from parslab.wire.messages.client import RequestRetryCost, RequestValue, RunLocalTask, TaskResolved, TasksReopened
+from parslab.wire.messages.client import (
+    JoinBodyReturned,
+    RequestRetryCost,
+    RequestValue,
+    RetryCost,
+    RunLocalTask,
+    TaskResolved,
+    TasksReopened,
+)
 
 if TYPE_CHECKING:
     from parslab.dataflow.graph.task import Task
@@ -31,7 +40,7 @@ class GraphMachine(RuleBasedStateMachine):
     def begin(self, handler: bool) -> None:
         self.table = TaskTable(("llex",), retries=1)
         if handler:
-            self.table.judges[0] = 0
+            self.table.retries.handlers[0] = 0
         self.later: list[tuple[Task, int]] = []
         """Tasks that wait for their next attempt, and the one that failed."""
         self.asked: list[RequestRetryCost] = []
@@ -72,7 +81,7 @@ class GraphMachine(RuleBasedStateMachine):
                 assert message.task not in self.at_client, "told to run twice"
                 self.at_client.add(message.task)
             elif isinstance(message, RequestRetryCost):
-                assert self.table.judges
+                assert self.table.retries.handlers
                 self.asked.append(message)
             elif isinstance(message, RequestValue):
                 assert self.known[message.task].state is S.exec_done, "asked for before it was there"
@@ -92,7 +101,7 @@ class GraphMachine(RuleBasedStateMachine):
                     self.attempts[event.task] += 1
                     assert event.attempt == self.attempts[event.task], "attempts follow each other"
                     tried = event.attempt - self.first.get(event.task, 0)
-                    assert self.table.judges or tried <= self.most(self.known[event.task]), "tried too often"
+                    assert self.table.retries.handlers or tried <= self.most(self.known[event.task]), "tried too often"
                 if event.state in FINAL:
                     self.ended[event.task] = event.state
         out.events = []
@@ -176,19 +185,19 @@ class GraphMachine(RuleBasedStateMachine):
         task = self.known[self.pick(data, self.at_client)]
         if how == "begun":
             if task.kind != TaskKind.external:
-                self.table.begun(task, self.now)
+                self.table.started(task, self.now)
             self.after()
             return
         self.at_client.discard(task.id)
         if how == "failed":
-            self.table.failed(task, Failure("ValueError"), self.now, self.now)
+            self.table.attempt_ended(task, outcome(task, self.now, self.now, Failure("ValueError")))
         elif task.kind == TaskKind.join:
             older = [t for t in sorted(self.held) if t < task.id]
             inner = data.draw(st.lists(st.sampled_from(older), max_size=3)) if older else []
             many = len(inner) != 1 or data.draw(st.booleans())
-            self.table.joins(task, tuple(inner), many, self.now, self.now)
+            self.table.join_body_returned(task, JoinBodyReturned(task.id, tuple(inner), many, self.now), self.now)
         else:
-            self.table.succeeded(task, None, self.now, self.now)
+            self.table.attempt_ended(task, outcome(task, self.now, self.now))
         self.after()
 
     @precondition(lambda self: self.asked)
@@ -200,7 +209,7 @@ class GraphMachine(RuleBasedStateMachine):
         dropped = self.table.dropped
         failure = Failure("RuntimeError") if raises else None
         for _ in range(1 + twice):
-            self.table.judged(task, asked.attempt, cost, failure, self.now)
+            self.table.retry_cost_received(task, RetryCost(task.id, asked.attempt, cost, failure), self.now)
         assert self.table.dropped == dropped + twice + (not waited)
         assert not (waited and raises) or task.state is S.failed
         self.after()
@@ -222,7 +231,7 @@ class GraphMachine(RuleBasedStateMachine):
         if shippable:
             self.table.value_arrived(task, StoredValue(b"v", []), self.now)
         else:
-            self.table.unshippable(task, Failure("SerializationError"), self.now)
+            self.table.value_not_picklable(task, Failure("SerializationError"), self.now)
         self.after()
 
     # ----- workers
@@ -242,7 +251,7 @@ class GraphMachine(RuleBasedStateMachine):
     def worker_said(self, data: st.DataObject, how: str) -> None:
         task = self.pick(data, self.at_worker)
         if how == "begun":
-            self.table.begun(task, self.now, "w")
+            self.table.started(task, self.now, "w")
         elif how == "returned" and task.state is not S.running:
             self.at_worker.remove(task)
             self.table.returned(task, self.now)
@@ -250,11 +259,11 @@ class GraphMachine(RuleBasedStateMachine):
         elif how != "returned":
             self.at_worker.remove(task)
             if how == "done":
-                self.table.succeeded(task, StoredValue(b"v", []), self.now, self.now, "w")
+                self.table.attempt_ended(task, outcome(task, self.now, self.now), StoredValue(b"v", []), "w")
             else:
                 lost = how == "lost"
                 failure = Failure("E", reason="worker_lost" if lost else "")
-                self.table.failed(task, failure, 0.0 if lost else self.now, self.now, "w")
+                self.table.attempt_ended(task, outcome(task, 0.0 if lost else self.now, self.now, failure), None, "w")
         self.after()
 
     @precondition(lambda self: any(task.attempt for task in self.known.values()))
@@ -264,9 +273,13 @@ class GraphMachine(RuleBasedStateMachine):
         attempt = data.draw(st.integers(0, task.attempt - 1))
         before, state = self.table.dropped, task.state
         if good:
-            self.table.succeeded(task, StoredValue(b"late", []), self.now, self.now, "w", attempt)
+            self.table.attempt_ended(
+                task, outcome(task, self.now, self.now, attempt=attempt), StoredValue(b"late", []), "w"
+            )
         else:
-            self.table.failed(task, Failure("late"), self.now, self.now, "w", attempt)
+            self.table.attempt_ended(
+                task, outcome(task, self.now, self.now, Failure("late"), attempt=attempt), None, "w"
+            )
         assert self.table.dropped == before + 1
         assert task.state is state
         self.after()
@@ -277,9 +290,9 @@ class GraphMachine(RuleBasedStateMachine):
         task = self.known[self.pick(data, self.ended)]
         before, state = self.table.dropped, task.state
         if good:
-            self.table.succeeded(task, StoredValue(b"late", []), self.now, self.now)
+            self.table.attempt_ended(task, outcome(task, self.now, self.now), StoredValue(b"late", []))
         else:
-            self.table.failed(task, Failure("late"), self.now, self.now)
+            self.table.attempt_ended(task, outcome(task, self.now, self.now, Failure("late")))
         assert self.table.dropped == before + 1
         assert task.state is state
         self.after()
@@ -290,7 +303,7 @@ class GraphMachine(RuleBasedStateMachine):
     def holds(self) -> None:
         if not hasattr(self, "table"):
             return
-        self.table.check()
+        check(self.table)
         assert self.resolved == self.ended
         assert self.held <= set(self.table.tasks)
         for task in self.table.tasks.values():
@@ -302,11 +315,11 @@ class GraphMachine(RuleBasedStateMachine):
             return
         self.table.cancel(None, self.now, also_threads=True)
         self.after()
-        self.table.check()
+        check(self.table)
         assert set(self.ended) == set(self.known) == set(self.resolved)
         self.table.release(sorted(self.held))
         for task in self.wants:
-            self.table.unshippable(self.known[task], Failure("gone"), self.now)
+            self.table.value_not_picklable(self.known[task], Failure("gone"), self.now)
         assert not self.table.tasks
         assert self.table.unfinished == 0
 

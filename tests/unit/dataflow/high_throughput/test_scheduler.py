@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import random
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
-from parslab.dataflow.graph.backoff import NextAttempt
+from parslab.dataflow.graph.task import NextAttempt
 from parslab.dataflow.high_throughput.scheduler import AHEAD, SELECTORS, ManagerSlot, Scheduler
 from parslab.records.states import TaskState
 from parslab.wire.messages.base import TaskSpec
@@ -396,7 +396,7 @@ def test_every_task_is_given_once_whatever_happens(selector: str, seed: int) -> 
 
 
 def again(*some: FakeTask, by: str = "m", lost: bool = True) -> list[NextAttempt]:
-    return [NextAttempt(task, by, lost) for task in some]
+    return [NextAttempt(cast("Any", task), by, lost) for task in some]
 
 
 def test_what_is_tried_again_goes_first() -> None:

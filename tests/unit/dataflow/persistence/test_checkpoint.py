@@ -11,7 +11,8 @@ import pytest
 
 from parslab.checkpoints import PARSL, RESULTS, get_all_checkpoints, get_last_checkpoint
 from parslab.dataflow.graph.function_registry import FunctionRegistry
-from parslab.dataflow.graph.memo import Memo, MemoCall
+from parslab.dataflow.graph.memo import Memo
+from parslab.dataflow.graph.task import MemoCall
 from parslab.dataflow.graph.values import StoredValue, joined
 from parslab.dataflow.persistence import checkpoint as module
 from parslab.dataflow.persistence.checkpoint import Checkpoints
@@ -33,13 +34,13 @@ class Run:
         self.file = Checkpoints(self.memo, name, path, lambda level, text: self.notices.append(f"{level}: {text}"))
 
     def keep(self, key: str, value: StoredValue | None = None, app: str = "f", fingerprint: bytes = b"fp") -> None:
-        call = MemoCall(7, app, fingerprint, f"{key}, 'shown'", (), 12.5)
+        call = MemoCall(7, app, fingerprint, shown=f"{key}, 'shown'", deps=(), at=12.5)
         call.key, call.inputs = key.encode().ljust(16), (b"i" * 16,)
         call.parts = {"body": b"1"}
         self.memo.keep(call, value or StoredValue(key.encode(), []))
 
     def found(self, key: str) -> tuple[MemoCall, StoredValue] | None:
-        call = MemoCall(8, "f", b"fp", "", (), 0.0)
+        call = MemoCall(8, "f", b"fp", shown="", deps=(), at=0.0)
         value = self.memo._find(call, key.encode().ljust(16))
         return None if value is None or call.source is None else (call.source, value)
 

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from parslab.dataflow.graph.function_registry import FunctionRegistry
+from parslab.dataflow.graph.invariants import check
 from parslab.dataflow.graph.table import TaskTable
 from parslab.dataflow.graph.values import StoredValue
 from parslab.dataflow.persistence.log_format import (
@@ -30,7 +31,7 @@ from parslab.dataflow.persistence.log_format import (
 )
 from parslab.dataflow.persistence.replay import Replay, restore
 from parslab.records.states import FINAL, TaskState
-from parslab.testing.fakes import call
+from parslab.testing.fakes import call, outcome
 from parslab.wire.messages.base import DefineFunction, Failure, ForgetFunctions, TaskKind
 from parslab.wire.messages.base import TaskValue as ValueMessage
 from parslab.wire.messages.client import FollowOutput, JoinBodyReturned, RunLocalTask, TaskResolved
@@ -44,7 +45,7 @@ CODED = FunctionItem(0, 0, DefineFunction(0, b"d", "app", 1), b"pickle")
 
 
 def table() -> TaskTable:
-    return TaskTable(("llex", "threads"), lives=True)
+    return TaskTable(("llex", "threads"), fold_moves=True)
 
 
 def nothing(_: Position) -> Any:
@@ -59,7 +60,7 @@ def recovered(
     replay.read((Position(1, number), item) for number, item in enumerate((CODED, *items)))
     there = table()
     restore(there, replay, 5.0, value, again)
-    there.check()
+    check(there)
     return there
 
 
@@ -151,7 +152,7 @@ def test_joins_go_on_waiting() -> None:
     task = there.tasks[0]
     assert (task.state.name, task.waiting) == ("joining", 1)
     there.sent(there.tasks[2], 6.0, "w")
-    there.succeeded(there.tasks[2], StoredValue(b"two", []), 6.0, 7.0)
+    there.attempt_ended(there.tasks[2], outcome(there.tasks[2], 6.0, 7.0), StoredValue(b"two", []))
     assert task.state.name == "exec_done"
     assert task.value is not None
     assert [part.inline for part in task.value.parts or ()] == [b"value", b"two"]
@@ -292,12 +293,12 @@ class Life:
                     self.table.sent(task, 1.0, "w")
                     self.ran.append(task.id)
                     if task.id in fails:
-                        self.table.failed(task, Failure("ValueError: no"), 1.0, 2.0)
+                        self.table.attempt_ended(task, outcome(task, 1.0, 2.0, Failure("ValueError: no")))
                     else:
                         self.succeed(task.id, StoredValue(b"%d" % task.id, []))
 
     def succeed(self, task: int, value: StoredValue | None) -> None:
-        self.table.succeeded(self.table.tasks[task], value, 1.0, 2.0)
+        self.table.attempt_ended(self.table.tasks[task], outcome(self.table.tasks[task], 1.0, 2.0), value)
 
 
 @given(st.data())
@@ -324,7 +325,7 @@ def test_wherever_the_record_ends_the_run_ends_as_it_would_have(data: st.DataObj
     over = {item.task for item in life.record[:cut] if isinstance(item, EndItem)}
     had = {task for item in life.record[:cut] if isinstance(item, MoveItem) for task in item.tasks} - over
     running = restore(second.table, replay, 5.0, nothing, nothing)
-    second.table.check()
+    check(second.table)
     assert {task.id for task in running} == had
     assert all(task.attempt == 1 for task in running)
     assert not over & {task.id for task in second.table.out.ready}

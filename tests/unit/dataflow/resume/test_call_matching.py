@@ -8,12 +8,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from parslab.dataflow.graph.function_registry import FunctionRegistry
+from parslab.dataflow.graph.invariants import check
 from parslab.dataflow.graph.table import TaskTable
 from parslab.dataflow.graph.values import StoredValue
 from parslab.dataflow.persistence.log_format import Position
 from parslab.dataflow.resume.call_matching import CallMatching, PriorCall
 from parslab.records.events import TaskAdopted
 from parslab.records.states import FINAL, TaskState
+from parslab.testing.fakes import outcome
 from parslab.wire.messages.base import DefineFunction, Failure, TaskKind
 from parslab.wire.messages.client import CallsMatched, RunLocalTask, SubmitTask, TaskResolved
 
@@ -87,15 +89,15 @@ class Notebook:
         task = self.ready.pop(0)
         self.executions.append(bytes(task.args))
         self.table.sent(task, 1.0, "w")
-        self.table.begun(task, 1.0, "w")
+        self.table.started(task, 1.0, "w")
         return task
 
     def end(self, task: Any, failed: bool = False) -> None:
         if failed:
-            self.table.failed(task, ERROR, 1.0, 2.0, "w")
+            self.table.attempt_ended(task, outcome(task, 1.0, 2.0, ERROR), None, "w")
         else:
-            self.table.succeeded(
-                task, StoredValue(b"%d of " % len(self.executions) + bytes(task.args), []), 1.0, 2.0, "w"
+            self.table.attempt_ended(
+                task, outcome(task, 1.0, 2.0), StoredValue(b"%d of " % len(self.executions) + bytes(task.args), []), "w"
             )
         self.hear()
 
@@ -164,7 +166,7 @@ def test_a_call_that_runs_is_taken_over() -> None:
     assert again not in book.resolved
     book.end(running)
     assert book.result(again) == b"1 of 1"
-    book.table.check()
+    check(book.table)
     book.table.release([again])
     assert not book.table.tasks
 
@@ -226,15 +228,15 @@ def test_a_waiting_call_waits_for_what_the_next_kernel_computes_itself() -> None
     body = book.call(b"j", kind=TaskKind.local)
     tail = book.call(b"2", body)
     assert book.local == [body]
-    book.table.check()
+    check(book.table)
     task = book.table.tasks[body]
-    book.table.succeeded(task, None, 1.0, 2.0)
+    book.table.attempt_ended(task, outcome(task, 1.0, 2.0))
     book.table.value_arrived(task, StoredValue(b"here", []), 2.0)
     book.hear()
     book.run()
     assert book.result(tail) == b"1 of 2"
     assert book.executions == [b"2"]
-    book.table.check()
+    check(book.table)
 
 
 def test_a_value_that_cannot_be_read_is_computed_again() -> None:
@@ -320,7 +322,7 @@ def test_whatever_was_done_is_done_once(
         book.run()
         if running:
             book.end(running.pop())
-    book.table.check()
+    check(book.table)
     assert len(book.executions) == len(program), "each call of the program ran once"
     for place, number in enumerate(numbers):
         assert book.result(number).endswith(b" of " + program[place][0])

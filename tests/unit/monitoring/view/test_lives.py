@@ -13,8 +13,9 @@ from parslab.monitoring.store.tables import TASK
 from parslab.monitoring.view.view import View
 from parslab.records.events import TaskMoved, TaskSubmitted
 from parslab.records.states import FINAL, TaskState
-from parslab.testing.fakes import call
+from parslab.testing.fakes import call, outcome
 from parslab.wire.messages.base import Failure, TaskKind
+from parslab.wire.messages.client import JoinBodyReturned
 
 S = TaskState
 
@@ -23,7 +24,7 @@ class Told:
     """A table whose events a view hears of now and then."""
 
     def __init__(self, lives: bool) -> None:
-        self.table = TaskTable(("llex",), retries=1, lives=lives)
+        self.table = TaskTable(("llex",), retries=1, fold_moves=lives)
         self.view = View(graph_limit=4)
         self.known: list[Any] = []
         self.rows: dict[int, Any] = {}
@@ -45,13 +46,13 @@ class Told:
             if task.state is S.ready:
                 table.sent(task, self.now, "w")
         elif what == 2:
-            table.begun(task, self.now, "w")
+            table.started(task, self.now, "w")
         elif what == 3:
             if task.state in {S.launched, S.running} and task.kind == TaskKind.remote:
-                table.succeeded(task, StoredValue(b"v", []), self.now - 0.5, self.now, "w")
+                table.attempt_ended(task, outcome(task, self.now - 0.5, self.now), StoredValue(b"v", []), "w")
         elif what == 4:
             if task.state in {S.launched, S.running}:
-                table.failed(task, Failure("ValueError: no"), self.now - 0.5, self.now, "w")
+                table.attempt_ended(task, outcome(task, self.now - 0.5, self.now, Failure("ValueError: no")), None, "w")
         elif what == 5:
             if task.state is S.launched and task.kind == TaskKind.remote:
                 table.returned(task, self.now)
@@ -59,7 +60,11 @@ class Told:
             table.cancel([task.id], self.now)
         elif what == 7:
             if task.state in {S.launched, S.running} and task.kind == TaskKind.join:
-                table.joins(task, tuple(t.id for t in known[:1] if t is not task), True, self.now - 0.5, self.now)
+                table.join_body_returned(
+                    task,
+                    JoinBodyReturned(task.id, tuple(t.id for t in known[:1] if t is not task), True, self.now - 0.5),
+                    self.now,
+                )
         else:
             self.hear()
 
