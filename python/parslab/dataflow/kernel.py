@@ -146,6 +146,7 @@ class Kernel:
         """End the workers, write the last events, and take leave of the clients."""
         deadline = time() + _CLOSE_TIMEOUT
         components = self._components
+        components.sessions.stop_listening()
         for service in components.manager_services.values():
             service.controller.leave()  # all schedulers are asked before we wait for the first
         for pool in self._pool_list:

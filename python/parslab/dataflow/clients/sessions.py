@@ -139,7 +139,7 @@ class Sessions:
         client.pid_is_local = peer_pid(client.stream.sock) == hello.pid
         if self._failover is not None:
             self._failover.rejoin(client, hello.client)
-        prior = self._presence.attached(client, hello.notebook, hello.host)
+        prior = self._presence.attached(client, hello.notebook, hello.host, owner=client.owner)
         self._log_service.client_joined(client, hello.host, hello.notebook)
         self.welcome(client, prior)
         return True
@@ -201,10 +201,16 @@ class Sessions:
         for client in self._presence.dead_clients():
             self.drop(client, GONE)
 
+    def stop_listening(self) -> None:
+        """Refuse new clients: the run ends, and none of them would be answered."""
+        if self._listener is not None:
+            self._host.loop.forget(self._listener)
+            self._listener.close()
+            self._listener = None
+
     def close(self, reason: str) -> None:
         """End all sessions: the run is over."""
+        self.stop_listening()
         for client in list(self._clients.connected.values()):
             self._clients.send(client, [Refused(reason)])
             client.stream.close()
-        if self._listener is not None:
-            self._listener.close()

@@ -47,13 +47,18 @@ RETURN_TIMEOUT = 10.0
 _OWNER_TIMEOUT = 5.0
 """Seconds that tasks wait at most for the owner to say what it knows already."""
 _UNKNOWN_CALL_TIMEOUT = 2.0
-"""Seconds after which a call that only its client knows is lost; until then it may be on its way."""
+"""Seconds after which a call that only its client knows is lost; until then its batch may be on the way."""
 _PARKED_CHECK = 0.5
 """Seconds between two checks of tasks whose results only their clients have."""
 _MESSAGES_PER_BATCH = 500
 _LOST = Failure(
     "CallLost: the DataFlowKernel was lost before this call was in the run's event log, and it cannot be sent again: "
     "call it once more",
+    reason=Reason.dependency.value,
+)
+_TAKEN_OVER = Failure(
+    "CallLost: this process did not return to its run in time after the DataFlowKernel was lost, and another kernel of "
+    "the notebook has taken this call over: call it once more",
     reason=Reason.dependency.value,
 )
 
@@ -192,10 +197,25 @@ class Failover:
 
     def rejoin(self, client: ClientConnection, number: int) -> bool:
         """Give a client its former number; False if it had none that is free."""
-        if number < 0 or number in self._clients.connected:
+        if number < 0:
+            return False
+        earlier = self._clients.connected.get(number)
+        if earlier is not None and not self._replace_connection(earlier, client):
             return False
         self._clients.renumber(client, number)
-        self.restore_client(client)
+        if earlier is None:
+            self.restore_client(client)
+        return True
+
+    def _replace_connection(self, earlier: ClientConnection, client: ClientConnection) -> bool:
+        """Replace a connection by a newer one of the same process; False if it is another process."""
+        if earlier.pid != client.pid:
+            return False
+        # The process has given the earlier connection up, but we have not read its end yet. Under a new number, the
+        # client would wait for ever for tasks that belong to its former number.
+        self._clients.remove(earlier)
+        client.returned, client.owner = True, earlier.owner
+        client.functions, client.matcher = earlier.functions, earlier.matcher
         return True
 
     def restore_client(self, client: ClientConnection) -> None:
@@ -235,7 +255,7 @@ class Failover:
         for at in range(0, len(replies), _MESSAGES_PER_BATCH):
             self._clients.send(client, replies[at : at + _MESSAGES_PER_BATCH])
         if pending:
-            self._host.call_at(time() + _UNKNOWN_CALL_TIMEOUT, lambda: self._fail_unknown_calls(client, pending))
+            self._host.call_at(time() + _UNKNOWN_CALL_TIMEOUT, lambda: self._settle_foreign_calls(client, pending))
         if client.owner:
             self._release_held_tasks()
 
@@ -282,7 +302,8 @@ class Failover:
         """Run parked tasks that others need now or whose client is gone, and drop those that nobody can ask for."""
         connected = self._clients.connected
         for number, (task, client) in list(self._parked.items()):
-            if task.dependents or connected.get(client.number) is not client:
+            # The task of a client that is gone, or of another kernel of its notebook, has a future that waits for it.
+            if task.dependents or task.client != client.number or connected.get(client.number) is not client:
                 self.fetched(number)
             elif task.released:
                 del self._parked[number]
@@ -290,11 +311,19 @@ class Failover:
         if self._parked:
             self._host.call_at(time() + _PARKED_CHECK, self._check_parked)
 
-    def _fail_unknown_calls(self, client: ClientConnection, tasks: set[int]) -> None:
-        """Fail calls that a client waits for and the table does not know."""
-        lost = [task for task in tasks if task not in self._table.tasks]
-        if lost and client.number in self._clients.connected:
-            messages = [TaskResolved(task, TaskState.failed, failure=_LOST) for task in lost]
+    def _settle_foreign_calls(self, client: ClientConnection, tasks: set[int]) -> None:
+        """Settle the futures of a client for tasks that are not its own (any more), so that none waits for ever."""
+        if self._clients.connected.get(client.number) is not client:
+            return
+        messages: list[TaskResolved] = []
+        for number in tasks:
+            task = self._table.tasks.get(number)
+            if task is None:
+                messages.append(TaskResolved(number, TaskState.failed, failure=_LOST))
+            elif task.client != client.number:
+                failed = TaskResolved(number, TaskState.failed, failure=_TAKEN_OVER)
+                messages.append(self._table.resolved(task) if task.state in FINAL else failed)
+        if messages:
             self._clients.send(client, messages)
 
 

@@ -7,6 +7,7 @@ configuration, are found in the same way.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 from time import time
@@ -34,10 +35,20 @@ log = logging.getLogger(__name__)
 
 _PAUSE = 2.0
 """Seconds without a call after which the cells of a notebook count as done."""
+_READ_TIMEOUT = 15.0
+"""Seconds that a client waits at most for the log to be read: less than it waits for its welcome."""
 _SWEEP = 600.0
 """Seconds after which results that no call has matched leave the memory."""
 _DECODED = 16
 """Entries of the log that stay decoded: calls are made again in much the order in which they ended."""
+
+
+@contextlib.contextmanager
+def _logged(what: str) -> Iterator[None]:
+    try:
+        yield
+    except Exception:
+        log.exception(what)
 
 
 class ResumeFromLog:
@@ -89,19 +100,39 @@ class ResumeFromLog:
         prior = PriorCalls(self._log_writer.folder, lost, self._inherits, client.notebook)
         matching = CallMatching(self._table, self._functions, prior.value)
 
+        answered = False
+
+        def answer(first: int) -> None:
+            nonlocal answered
+            if not answered and self._clients.connected.get(client.number) is client:
+                ready(first)
+            answered = True
+
         def finish() -> None:
-            self._offer(client.notebook, matching, prior)
-            if client.number in self._clients.connected:
-                ready(prior.highest + 1 if alone and prior.highest >= 0 else -1)
+            # Whatever is wrong with the log, the client must get its answer: load() waits for it.
+            with _logged("the event log cannot be read"):
+                self._offer(client.notebook, matching, prior)
+            answer(prior.highest + 1 if alone and prior.highest >= 0 else -1)
 
         def read() -> None:
-            try:
+            with _logged("the event log cannot be read"):
                 prior.read(matching)
-            except Exception:  # whatever is wrong with the log, the notebook shall go on
-                log.exception("the event log cannot be read")
             self._host.call_soon(finish)
 
-        threading.Thread(target=read, daemon=True, name="parslab-resume").start()
+        def time_out() -> None:
+            if not answered:
+                self._host.notify(
+                    "warning",
+                    f"The event log is still being read after {_READ_TIMEOUT:.0f} s: calls that are made before that "
+                    "is done run anew.",
+                )
+                answer(-1)
+
+        self._host.call_at(time() + _READ_TIMEOUT, time_out)
+        try:
+            threading.Thread(target=read, daemon=True, name="parslab-resume").start()
+        except RuntimeError:  # no thread can be started now: the loop reads the log itself
+            read()
 
     def _offer(self, notebook: str, matching: CallMatching, prior: PriorCalls) -> None:
         """Offer the earlier calls to all kernels of the notebook."""
