@@ -142,12 +142,12 @@ def test_settings_of_another_user_do_not_start_a_run_again(tmp_path: Path, disow
         revive(tmp_path)
 
 
-@pytest.mark.parametrize("name", ["", "record", "record/values"])
+@pytest.mark.parametrize("name", ["", "event_log", "event_log/values"])
 def test_a_run_folder_that_others_can_change_is_not_gone_on_with(tmp_path: Path, name: str) -> None:
     run_dir = tmp_path / "000"
-    for folder in ("record", "record/values"):
+    for folder in ("event_log", "event_log/values"):
         (run_dir / folder).mkdir(parents=True)
-    (run_dir / "record" / "000001.log").write_bytes(b"")
+    (run_dir / "event_log" / "000001.log").write_bytes(b"")
     write_atomically(run_dir / "settings.json", json.dumps({"run": "000-a", "resume": True}))
     (run_dir / name).chmod(0o777)
     with pytest.raises(ConfigurationError, match="others than its owner"):

@@ -173,7 +173,7 @@ def revive(run_dir: Path, *, client: int = -1, how: str = "", lost: float = 0.0)
     try:
         settings: dict[str, Any] = json.loads(read_text(run_dir / "settings.json"))
         run = settings["run"]
-        for folder in (run_dir, run_dir / "record", run_dir / "record" / "values"):
+        for folder in (run_dir, run_dir / EVENT_LOG, run_dir / EVENT_LOG / "values"):
             if folder.exists():
                 check_folder(folder)
     except UntrustedPathError as error:

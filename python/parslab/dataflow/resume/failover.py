@@ -322,7 +322,7 @@ class Failover:
                 messages.append(TaskResolved(number, TaskState.failed, failure=_LOST))
             elif task.client != client.number:
                 failed = TaskResolved(number, TaskState.failed, failure=_TAKEN_OVER)
-                messages.append(self._table.resolved(task) if task.state in FINAL else failed)
+                messages.append(resolution(task) if task.state in FINAL else failed)
         if messages:
             self._clients.send(client, messages)
 
