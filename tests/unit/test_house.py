@@ -29,6 +29,7 @@ LAYERS = (
         "cores",
         "atomic_files",
         "paths",
+        "plugins",
         "version",
         "checkpoints",
         "trust",

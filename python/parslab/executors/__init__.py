@@ -1,4 +1,8 @@
-"""Executors: immutable descriptions of where tasks run.  ``load()`` makes the machinery from them."""
+"""Executors: immutable descriptions of where tasks run; ``load()`` starts the processes that they describe.
+
+An executor of another package is found here too, if the package has an entry point for it (see
+:mod:`parslab.plugins`).
+"""
 
 from __future__ import annotations
 
@@ -15,9 +19,14 @@ __all__ = ["Executor", "HighThroughputExecutor", "LowLatencyExecutor", "ThreadPo
 
 
 def __getattr__(name: str) -> Any:
-    # Who stays on one host need not load providers and launchers.
+    # A run on one host needs no providers and launchers, so they are loaded only for this executor.
     if name == "HighThroughputExecutor":
         from parslab.executors.high_throughput import HighThroughputExecutor
 
         return HighThroughputExecutor
+    from parslab.plugins import EXECUTORS, find_plugin
+
+    plugin = find_plugin(EXECUTORS, name, Executor)
+    if plugin is not None:
+        return plugin
     raise AttributeError(f"module 'parslab.executors' has no attribute {name!r}")

@@ -1,4 +1,17 @@
-"""What every executor description has: a label, and settings for the process that runs it."""
+"""The base of executors: a label, and the settings with which the DataFlowKernel process runs it.
+
+The DataFlowKernel knows four kinds of executors: threads, low_latency, high_throughput and those that a package builds
+on them.  An executor of your own is a subclass of one of ours that sets options.  Name it by an entry point of the
+group ``parslab.executors`` (see :mod:`parslab.plugins`)::
+
+    class GpuExecutor(LowLatencyExecutor):
+        \"\"\"Workers that number the GPUs of this host as nvidia-smi does.\"\"\"
+
+        label = Label("gpus")
+        environment = Variables({"CUDA_DEVICE_ORDER": "PCI_BUS_ID"})
+
+Test it with :class:`parslab.testing.conformance.ExecutorSuite`.
+"""
 
 from __future__ import annotations
 
@@ -15,8 +28,8 @@ class Executor(Description):
     label = Label("executor")
 
     def settings(self) -> dict[str, Any]:
-        """Plain JSON data for the DataFlowKernel process, with defaults that depend on this host filled in.
+        """Plain JSON data for the DataFlowKernel process; defaults that depend on this host are filled in.
 
-        Every executor tells its ``kind`` and its ``label``.
+        The data of every executor has its ``kind`` and its ``label``.
         """
         raise NotImplementedError

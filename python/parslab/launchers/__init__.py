@@ -1,4 +1,11 @@
-"""Descriptions of how a manager is started on each node of a block (paper section 4.2.2)."""
+"""Descriptions of how a manager is started on each node of a block [HPDC19 §4.2.2].
+
+A launcher of another package is found here too, if the package has an entry point for it (see :mod:`parslab.plugins`).
+"""
+
+from __future__ import annotations
+
+from typing import Any
 
 from parslab.launchers.base import Launcher
 from parslab.launchers.gnu_parallel import GnuParallelLauncher
@@ -19,3 +26,12 @@ __all__ = [
     "SrunMPILauncher",
     "WrappedLauncher",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    from parslab.plugins import LAUNCHERS, find_plugin
+
+    plugin = find_plugin(LAUNCHERS, name, Launcher)
+    if plugin is not None:
+        return plugin
+    raise AttributeError(f"module 'parslab.launchers' has no attribute {name!r}")

@@ -1,8 +1,22 @@
-"""What every launcher is: text in, text out.  It turns the command that starts a manager on one node into shell text
-that starts one on each node of a block (paper section 4.2.2).
+"""The base of launchers: a launcher turns the command that starts one manager into shell text for a block.
 
-The command is a line for bash, which may set variables or redirect; a launcher whose program execs its arguments gives
-it to ``bash -c``, so that what the line expands is expanded on the node.
+The command starts a manager on one node; the text starts one on each node of the block [HPDC19 §4.2.2].  The command
+is a line for bash, which may set variables or redirect.  A launcher whose program runs its arguments without a shell
+gives the line to ``bash -c``, so that the shell on the node expands it.
+
+A launcher of your own is a class like this one.  Name it by an entry point of the group ``parslab.launchers`` (see
+:mod:`parslab.plugins`)::
+
+    class TimedLauncher(Launcher):
+        \"\"\"Starts one manager, and writes to the block's stderr how long it ran.\"\"\"
+
+        spans_nodes = False
+
+        def script(self, command: str, nodes: int, tasks_per_node: int = 1) -> str:
+            line = f"time bash -c {shlex.quote(command)}"
+            return "\\n".join([*self.said("starting one, timed"), line])
+
+Test it with :class:`parslab.testing.conformance.LauncherSuite`.
 """
 
 from __future__ import annotations
@@ -20,21 +34,21 @@ class Launcher(Description):
     Parameters
     ----------
     debug
-        The block's stderr says how managers are started.
+        Whether the block's stderr says how managers are started.
     """
 
     debug = YesNo(False)
 
     spans_nodes: ClassVar[bool] = True
-    """It reaches the other nodes of a block, or starts something that does."""
+    """Whether it starts managers on the other nodes of a block too."""
 
     def script(self, command: str, nodes: int, tasks_per_node: int = 1) -> str:
-        """Shell text that runs ``command`` ``tasks_per_node`` times on each of the block's ``nodes`` and waits for all.
+        """Shell text that runs ``command`` ``tasks_per_node`` times on each of the ``nodes``, and waits for all.
 
-        Its exit status is not 0 when one of them failed.
+        The exit status of the text is not 0 when a command has failed.
         """
         raise NotImplementedError
 
     def said(self, text: str) -> list[str]:
-        """Lines that write ``text`` to the block's stderr where ``debug`` says so; the shell expands it."""
+        """Lines that write ``text`` to the block's stderr if ``debug`` is set; the shell expands the text."""
         return [f'echo "parslab: {text}" >&2'] if self.debug else []

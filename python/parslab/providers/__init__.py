@@ -1,6 +1,7 @@
-"""Descriptions of where blocks come from: this host, batch schedulers (paper section 4.2.1).
+"""Descriptions of where blocks come from: this host, or a batch scheduler [HPDC19 §4.2.1].
 
-Names are looked up lazily: a configuration for one scheduler loads nothing of the others.
+Names are imported lazily, so a configuration for one scheduler loads nothing of the others.  A provider of another
+package is found here too, if the package has an entry point for it (see :mod:`parslab.plugins`).
 """
 
 from __future__ import annotations
@@ -58,6 +59,12 @@ def __getattr__(name: str) -> Any:
         value = getattr(import_module(f"parslab.providers.{_WHERE[name]}"), name)
         globals()[name] = value
         return value
+    from parslab.plugins import PROVIDERS, find_plugin
+    from parslab.providers.base import Provider
+
+    plugin = find_plugin(PROVIDERS, name, Provider)
+    if plugin is not None:
+        return plugin
     raise AttributeError(f"module 'parslab.providers' has no attribute {name!r}")
 
 

@@ -1,7 +1,21 @@
-"""What every provider is: a description of where blocks come from, and the runner that gets, watches and ends them.
+"""The base of providers: a description of where blocks come from, and the runner that submits and cancels them.
 
-A provider is a :class:`Description`; the DataFlowKernel process asks it for a :class:`Runner`, whose methods may block
-and are called from the threads of ``scaling.controller``, never from the loop (paper section 4.2.1).
+A provider is a :class:`~parslab.description.Description`.  The DataFlowKernel process asks it for a :class:`Runner`.
+The methods of the runner may block: background threads of the scaling controller call them, never the loop
+[HPDC19 §4.2.1].
+
+A provider of your own is a subclass of one of ours, or of :class:`Provider` with a runner.  Name it by an entry point
+of the group ``parslab.providers`` (see :mod:`parslab.plugins`)::
+
+    class NiceProvider(LocalProvider):
+        \"\"\"Blocks of this host that leave the processor to other processes.\"\"\"
+
+        niceness = Whole(10, low=0, high=19)
+
+        def script(self, job: Job) -> str:
+            return f"#!/bin/bash\\nrenice -n {self.niceness} $$ > /dev/null\\n{super().script(job)}"
+
+Test it with :class:`parslab.testing.conformance.ProviderSuite`, on real jobs.
 """
 
 from __future__ import annotations

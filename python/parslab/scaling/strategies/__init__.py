@@ -1,18 +1,18 @@
-"""How the number of blocks follows the work (paper section 4.4): the strategies, and how one is found by its name."""
+"""How the number of blocks follows the work [HPDC19 §4.4]: the strategies, and how one is found by its name."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from parslab.errors import ConfigurationError
+from parslab.plugins import STRATEGIES, find_plugin, load, plugin_names
 from parslab.scaling.strategies.base import BlockLimits, BlockView, Decision, ScalingState, Strategy, bounded
 from parslab.scaling.strategies.builtin import AutoScale, Fixed, Simple
 
 if TYPE_CHECKING:
-    from importlib.metadata import EntryPoint
+    from collections.abc import Callable
 
 __all__ = [
-    "GROUP",
     "AutoScale",
     "BlockLimits",
     "BlockView",
@@ -25,9 +25,6 @@ __all__ = [
     "strategy_named",
 ]
 
-GROUP = "parslab.strategies"
-"""Entry points of this group are strategies."""
-
 _BUILTIN: dict[str, type[Strategy]] = {"none": Fixed, "simple": Simple, "htex_auto_scale": AutoScale}
 
 
@@ -37,35 +34,39 @@ def strategy_named(name: str) -> Strategy:
     Raises
     ------
     ConfigurationError
-        There is none of this name, or it cannot be loaded.
+        There is no strategy of this name, or it cannot be made.
     """
     if name in _BUILTIN:
         return _BUILTIN[name]()
-    points = _points()
-    point = points.get(name)
-    if point is None and ":" in name:
-        from importlib.metadata import EntryPoint
-
-        point = EntryPoint(name, name, GROUP)
-    if point is None:
-        known = ", ".join((*_BUILTIN, *sorted(points)))
-        raise ConfigurationError(
-            f"There is no strategy {name!r}: choose one of {known}, or name the class of your own as 'module:name'."
-        )
+    made = _class_named(name)
     try:
-        made = point.load()()
-    except Exception as error:  # whatever the user's module raises
-        raise ConfigurationError(
-            f"The strategy {name!r} cannot be made ({type(error).__name__}: {error}): it must be a class that "
-            "the background process can import and that is made without arguments."
-        ) from error
-    if not callable(getattr(made, "decide", None)):
-        raise ConfigurationError(f"The strategy {name!r} has no method decide(picture).")
-    strategy: Strategy = made
+        strategy: Strategy = made()
+    except Exception as error:  # whatever the user's class raises
+        raise _cannot_be_made(name, error) from error
+    if not callable(getattr(strategy, "decide", None)):
+        raise ConfigurationError(f"The strategy {name!r} has no method decide(state).")
     return strategy
 
 
-def _points() -> dict[str, EntryPoint]:
-    from importlib.metadata import entry_points
+def _class_named(name: str) -> Callable[[], Strategy]:
+    from importlib.metadata import EntryPoint
 
-    return {point.name: point for point in entry_points(group=GROUP)}
+    found: Callable[[], Strategy] | None = find_plugin(STRATEGIES, name)
+    if found is None and ":" in name:
+        try:
+            found = load(EntryPoint(name, name, STRATEGIES))
+        except ConfigurationError as error:
+            raise _cannot_be_made(name, error.__cause__ or error) from error
+    if found is None:
+        known = ", ".join((*_BUILTIN, *plugin_names(STRATEGIES)))
+        raise ConfigurationError(
+            f"There is no strategy {name!r}: choose one of {known}, or name the class of your own as 'module:name'."
+        )
+    return found
+
+
+def _cannot_be_made(name: str, error: BaseException) -> ConfigurationError:
+    return ConfigurationError(
+        f"The strategy {name!r} cannot be made ({type(error).__name__}: {error}): it must be a class that "
+        "the background process can import and that is made without arguments."
+    )
