@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import itertools
 from typing import TYPE_CHECKING, Any
 
@@ -34,6 +35,66 @@ def cluster(tmp_path: Path) -> Callable[..., Cluster]:
         return Cluster(folder, **options)
 
     return make
+
+
+# ----- submissions that fail for a reason that passes
+
+
+def full_table() -> OSError:
+    return OSError(errno.EMFILE, "Too many open files")
+
+
+def test_a_submission_that_fails_for_a_while_is_tried_again_ever_more_rarely(cluster: Callable[..., Cluster]) -> None:
+    made = cluster(init_blocks=1)
+    made.scheduler.fail = [full_table() for _ in range(5)]
+    made.submit([1.0])
+    assert made.finish(1000.0) < 250.0
+    pauses = [later - earlier for earlier, later in itertools.pairwise(made.scheduler.submitted)]
+    assert pauses == pytest.approx([1.0, 5.0, 30.0, 60.0, 60.0], abs=0.2)
+    assert made.stopped == ""
+    assert made.states("0")[:2] == ["requested", "queued"]
+    (notice,) = made.notices()
+    assert "could not be submitted" in notice
+    assert "Too many open files" in notice
+    assert "tried again" in notice
+
+
+def test_a_submission_that_fails_for_long_stops_the_executor_in_the_end(cluster: Callable[..., Cluster]) -> None:
+    made = cluster(init_blocks=1)
+    made.scheduler.fail = [full_table() for _ in range(1000)]
+    made.submit([1.0])
+    made.play(599.0)
+    assert made.stopped == ""
+    made.play(3600.0)
+    assert "Too many open files" in made.stopped
+
+
+def test_a_block_whose_submission_waits_can_be_given_back(cluster: Callable[..., Cluster]) -> None:
+    made = cluster(init_blocks=1)
+    made.scheduler.fail = [full_table() for _ in range(1000)]
+    made.submit([1.0])
+    made.play(20.0)
+    made.controller.cancel("0")
+    made.play(1.0)
+    assert made.states("0")[-1] == "scaled_in"
+
+
+def test_the_end_of_a_run_does_not_wait_for_a_submission_that_is_postponed(cluster: Callable[..., Cluster]) -> None:
+    made = cluster(init_blocks=1)
+    made.scheduler.fail = [full_table() for _ in range(1000)]
+    made.play(20.0)
+    made.controller.close(made.time.now + 5.0)
+    assert made.states("0")[-1] == "scaled_in"
+
+
+def test_a_lost_answer_to_a_submission_is_no_second_job(cluster: Callable[..., Cluster]) -> None:
+    """The scheduler took the job, and the command that submitted it failed."""
+    made = cluster(init_blocks=1)
+    made.scheduler.fail = [full_table()]
+    made.scheduler.arrives("0")
+    made.submit([1.0])
+    assert made.finish(100.0) < 100.0
+    assert list(made.scheduler.names.values()) == ["0"]
 
 
 # ----- growing

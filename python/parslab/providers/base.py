@@ -20,6 +20,8 @@ Test it with :class:`parslab.testing.conformance.ProviderSuite`, on real jobs.
 
 from __future__ import annotations
 
+import errno
+import os
 import shlex
 import signal
 from typing import TYPE_CHECKING, ClassVar, Protocol, runtime_checkable
@@ -35,7 +37,20 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from pathlib import Path
 
-__all__ = ["FindsJobs", "Job", "JobStatus", "Provider", "Runner", "SubmitError", "ended", "exit_file", "script_text"]
+__all__ = [
+    "FindsJobs",
+    "Job",
+    "JobStatus",
+    "Provider",
+    "Runner",
+    "SubmitError",
+    "ended",
+    "exit_file",
+    "is_transient",
+    "not_written",
+    "script_text",
+    "worker_init_errors",
+]
 
 
 class Job(msgspec.Struct, frozen=True):
@@ -65,7 +80,19 @@ class JobStatus(msgspec.Struct, frozen=True):
 
 
 class SubmitError(Exception):
-    """A job was not accepted: what the scheduler or the shell said, and what to do where that is known."""
+    """A job was not accepted.
+
+    Parameters
+    ----------
+    text
+        What the scheduler or the shell said, and what the user can do where that is known.
+    transient
+        The reason passes by itself, so the job is submitted again later.
+    """
+
+    def __init__(self, text: str, transient: bool = False) -> None:
+        super().__init__(text)
+        self.transient = transient
 
 
 class Runner(Protocol):
@@ -166,6 +193,45 @@ class Provider(Description):
 # --- what members share -----------------------------------------------------------------------------------------------
 
 
+_TRANSIENT = frozenset(
+    {
+        errno.EAGAIN,
+        errno.ECONNREFUSED,
+        errno.ECONNRESET,
+        errno.EINTR,
+        errno.EMFILE,
+        errno.ENFILE,
+        errno.ENOBUFS,
+        errno.ENOMEM,
+        errno.ETIMEDOUT,
+    }
+)
+"""Errors of the operating system that pass: it has too few descriptors, processes or memory now, or no connection."""
+
+
+def is_transient(error: BaseException) -> bool:
+    """Whether the reason for a failed submission passes by itself."""
+    return error.transient if isinstance(error, SubmitError) else getattr(error, "errno", None) in _TRANSIENT
+
+
+def not_written(job: Job, error: OSError) -> SubmitError:
+    """The error of a job whose files cannot be written."""
+    folder = os.path.dirname(job.script)
+    if not os.path.isdir(folder):
+        run_dir = os.path.dirname(folder)
+        gone = folder if os.path.isdir(run_dir) else run_dir
+        return SubmitError(
+            f"Block {job.name} needs the folder {gone} for its script and output, and that folder is gone: somebody "
+            "has deleted it. End this run and load again."
+        )
+    return SubmitError(f"The script of block {job.name} cannot be written: {error}.", is_transient(error))
+
+
+def worker_init_errors(script: str) -> str:
+    """Where the script of a job writes a copy of what ``worker_init`` writes to stderr."""
+    return f"{script}.init"
+
+
 def exit_file(script: str) -> str:
     """Where the script of a job writes its exit status when it ends."""
     return f"{script}.exit"
@@ -197,6 +263,8 @@ def script_text(
     directives: Iterable[str] = (),
     variables: Mapping[str, str] | None = None,
     redirect: bool = False,
+    *,
+    walltime: float | None = None,
 ) -> str:
     """The text of a job's script.
 
@@ -211,22 +279,33 @@ def script_text(
     variables
         Set before the user's lines.
     redirect
-        The script itself opens the job's stdout and stderr: the scheduler would hand them over at the end only.
+        The script itself opens the job's stdout and stderr, because the scheduler delivers them only at the end.
+    walltime
+        Seconds after which the scheduler ends the job; managers read when that is.
     """
     lines = ["#!/bin/bash", *directives, ""]
     if redirect:
         lines.append(f"exec >> {shlex.quote(job.stdout)} 2>> {shlex.quote(job.stderr)}")
+    if walltime is not None:
+        lines.append(f"export PARSLAB_WALLTIME={walltime:g} PARSLAB_JOB_ENDS=$(($(date +%s) + {walltime:.0f}))")
     lines += [f"export {name}={shlex.quote(text)}" for name, text in (variables or {}).items()]
     lines.append("(")
     if provider.worker_init.strip():
-        lines += [provider.worker_init.strip("\n"), ""]
+        errors = shlex.quote(worker_init_errors(job.script))
+        lines += [
+            "# A copy of what worker_init writes to stderr: parslab shows its mistakes although the block starts.",
+            f"exec 9>&2 2> >(exec tee {errors} >&9 9>&-)",
+            provider.worker_init.strip("\n"),
+            "exec 2>&9 9>&-",
+            "",
+        ]
     return "\n".join(
         [
             *lines,
             provider.launcher.script(job.command, provider.nodes_per_block),
             ")",
             "status=$?",
-            "# Read when the scheduler has forgotten the job; one that is killed leaves none.",
+            "# parslab reads this when the scheduler has forgotten the job; a job that is killed leaves none.",
             f'echo "$status" > {shlex.quote(exit_file(job.script))}',
             'exit "$status"',
             "",

@@ -20,7 +20,17 @@ import uuid
 from typing import TYPE_CHECKING, ClassVar
 
 from parslab.atomic_files import write_atomically
-from parslab.providers.base import Job, JobStatus, Provider, SubmitError, ended, exit_file, script_text
+from parslab.providers.base import (
+    Job,
+    JobStatus,
+    Provider,
+    SubmitError,
+    ended,
+    exit_file,
+    is_transient,
+    not_written,
+    script_text,
+)
 from parslab.records.states import BlockState
 
 if TYPE_CHECKING:
@@ -80,7 +90,10 @@ class LocalRunner:
             write_atomically(job.script, self._provider.script(job), 0o700)
             block = _begun(job)
         except OSError as error:
-            raise SubmitError(f"Block {job.name} cannot be started on {socket.gethostname()}: {error}.") from error
+            if not os.path.isdir(os.path.dirname(job.script)):
+                raise not_written(job, error) from error
+            words = f"Block {job.name} cannot be started on {socket.gethostname()}: {error}."
+            raise SubmitError(words, is_transient(error)) from error
         self._blocks[block.name] = block
         return block.name
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from parslab.records.events import BlockMoved, NoticeRaised
 from parslab.records.states import BlockState
 from parslab.scaling.background_calls import BackgroundCalls
-from parslab.scaling.failure_sentences import advice, end_of_output
+from parslab.scaling.failure_sentences import advice, end_of_output, mistakes
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -41,6 +41,12 @@ FIND_FOR, FIND_PAUSE = 30.0, 2.0
 
 A submission may outlive the process that began it, and arrive late.
 """
+
+SUBMIT_BACKOFF = (1.0, 5.0, 30.0, 60.0)
+"""Seconds before a submission that failed for a reason that passes is tried again; the last one repeats."""
+
+SUBMIT_FOR = 600.0
+"""Seconds after which such a block counts as a failed start."""
 
 CANCEL_PAUSE = 5.0
 """Seconds before a cancellation that failed is tried again."""
@@ -90,6 +96,10 @@ class BlockJobs:
         self._owner, self._command, self._folder = owner, command, folder
         self._table, self._journal, self._clock, self._on_change = table, journal, clock, on_change
         self._warned = False
+        self._postponed: dict[str, tuple[Block, int]] = {}
+        """Blocks whose submission failed for a reason that passes, and how often it has failed."""
+        self._init_checked = not settings["provider"].get("options", {}).get("worker_init")
+        """Whether the user has read about mistakes in worker_init, or there are none."""
         self._to_find: dict[str, tuple[Block, float]] = {}
         """Blocks whose jobs are looked for by name, and until when; a block is missing while a look is under way."""
 
@@ -135,16 +145,78 @@ class BlockJobs:
             runner.cancel([number])
             self._journal.ended(block.id, str(BlockState.scaled_in))
 
-    def _submitted(self, block: Block, number: str | None, error: Exception | None) -> None:
-        from parslab.providers.base import SubmitError
+    def _submitted(self, block: Block, number: str | None, error: Exception | None, failures: int = 0) -> None:
+        from parslab.providers.base import SubmitError, is_transient
 
         now = self._clock()
         if number is not None:
             self._table.accepted(block, number, now)
         else:
             words = f"{error}" if isinstance(error, SubmitError) else f"{type(error).__name__}: {error}"
-            self._table.refused(block, words, now)
+            wanted = block.alive and not block.unwanted and not self.over.is_set()
+            if wanted and error is not None and is_transient(error) and now < block.requested_at + SUBMIT_FOR:
+                self._postpone(block, words, failures + 1)
+            else:
+                self._table.refused(block, words, now)
         self._on_change()
+
+    # ----- submit again
+
+    def _postpone(self, block: Block, words: str, failures: int) -> None:
+        """Submit a job again after a pause, because the reason for its failure passes."""
+        pause = SUBMIT_BACKOFF[min(failures, len(SUBMIT_BACKOFF)) - 1]
+        self._table.postponed(block, words)
+        if not any(count > 1 for _, count in self._postponed.values()) and failures == 1:
+            self.notice(
+                "warning",
+                f"Block {block.id} of executor {self.label} could not be submitted: {_sentence(words)} It is tried "
+                f"again in {pause:.0f} s, then ever more rarely.",
+            )
+        self._postponed[block.id] = block, failures
+        self._owner.at(self._clock() + pause, lambda: self._submit_again(block))
+
+    def _submit_again(self, block: Block) -> None:
+        _, failures = self._postponed.pop(block.id, (block, 0))
+        if not failures:
+            return  # the block was given up meanwhile
+        runner, job = self.runner, self._job(block)
+
+        def submit() -> str:
+            from parslab.providers.base import FindsJobs
+
+            # The scheduler may have accepted the job although the command that submitted it failed.
+            number = runner.find(job.name) if isinstance(runner, FindsJobs) else None
+            if number is None:
+                number = runner.submit(job)
+            else:
+                runner.adopt(number, job)  # type: ignore[attr-defined]
+            self._journal_number(runner, block, number)
+            return number
+
+        self._submits.run(submit, lambda number, error: self._submitted(block, number, error, failures))
+
+    def _give_up_postponed(self) -> None:
+        """End postponed blocks that nobody wants any more: they have no job that could be cancelled."""
+        for block, _ in [entry for entry in self._postponed.values() if entry[0].unwanted]:
+            del self._postponed[block.id]
+            self._table.refused(block, block.reason, self._clock())
+
+    # ----- worker_init
+
+    def check_worker_init(self, block: Block) -> None:
+        """Show the mistakes in worker_init, once: a manager of the block has joined, so nothing else shows them."""
+        from parslab.providers.base import worker_init_errors
+
+        if self._init_checked:
+            return
+        self._init_checked = True
+        path = worker_init_errors(f"{self.stem(block)}.sh")
+        self.reads.run(lambda: mistakes(path), lambda words, _: self._worker_init_read(block, words or ""))
+
+    def _worker_init_read(self, block: Block, words: str) -> None:
+        if words and not self.over.is_set():
+            which = f"Block {block.id} of executor {self.label} works, but its worker_init wrote"
+            self.notice("warning", f"{which}: {_sentence(words)} {advice(words)}".rstrip())
 
     # ----- adopt
 
@@ -202,6 +274,8 @@ class BlockJobs:
     def flush(self) -> None:
         """Carry out what the table of blocks has left in its lists."""
         table, now = self._table, self._clock()
+        if self._postponed:
+            self._give_up_postponed()
         wanted, table.output_wanted = table.output_wanted, []
         for block in wanted:
             self._explain(block)

@@ -160,6 +160,8 @@ class ScalingController:
         known = self.table.blocks.get(block)
         if known is not None and known.joined_at is None:
             self._journal.joined(block)
+            if self._ready:
+                self.jobs.check_worker_init(known)
         if not self.table.manager_joined(block, manager, host, self._clock()) or (known is not None and known.unwanted):
             self._owner.release_block(block)
         elif known is not None and known.held:

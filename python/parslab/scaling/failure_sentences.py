@@ -1,6 +1,7 @@
 """Sentences that explain why a block did not start: the end of its output, and what the user can do [core].
 
-Only ``end_of_output`` does I/O: it reads files that may be on a slow file system, so it runs in the background.
+Only ``end_of_output`` and ``mistakes`` do I/O: they read files that may be on a slow file system, so they run in the
+background.
 """
 
 from __future__ import annotations
@@ -11,12 +12,12 @@ import re
 
 from parslab.monitoring.jobfiles import tail
 
-__all__ = ["advice", "end_of_output", "last_lines", "queue_is_full", "stop_sentence"]
+__all__ = ["advice", "end_of_output", "last_lines", "mistakes", "queue_is_full", "stop_sentence"]
 
 LINES = 6
 CHARACTERS = 700
 
-_HAS_ADVICE = r"would never start it: .*\(|: load this where |; see whether "
+_HAS_ADVICE = r"would never start it: .*\(|: load this where |; see whether |load again"
 """Matches the words of a provider that already say what to do."""
 
 _FULL = r"(?i)MaxSubmit|submit ?limit|too many jobs|queue is full"
@@ -93,6 +94,18 @@ def end_of_output(stderr: str, stdout: str, known: str = "") -> str:
             words = last_lines(text.replace(f"{os.path.dirname(path)}/", ""), known)
             if text.strip():
                 return f"its output: {words}" if words else ""
+    return ""
+
+
+_MISTAKE = r"(?i)not found|no such|error|unable|cannot|could not|denied|unknown|invalid|failed"
+"""Matches a line that reports a mistake; others (``Loading python/3.11``) are news that nobody needs."""
+
+
+def mistakes(path: str) -> str:
+    """The lines of a file of errors that report mistakes, joined to one line; empty when there are none."""
+    with contextlib.suppress(OSError):
+        lines = tail(path).replace(f"{os.path.dirname(path)}/", "").splitlines()
+        return last_lines("\n".join(line for line in lines if re.search(_MISTAKE, line)))
     return ""
 
 

@@ -8,7 +8,7 @@ follow a plan.  Use it to try a strategy of your own::
     cluster.play(600.0)
     print(cluster.most, cluster.used / cluster.paid)
 
-Plan faults in ``cluster.scheduler``: ``refuse``, ``break_jobs``, ``silent``, ``forget``.
+Plan faults in ``cluster.scheduler``: ``fail``, ``refuse``, ``break_jobs``, ``silent``, ``forget``.
 """
 
 from __future__ import annotations
@@ -87,6 +87,8 @@ class PlannedScheduler:
     group: str = "planned"
     refuse: list[str] = field(default_factory=list)
     """Words with which the scheduler refuses the next submissions."""
+    fail: list[OSError] = field(default_factory=list)
+    """Errors of the next submissions."""
     break_jobs: list[str] = field(default_factory=list)
     """Words with which the next jobs fail as soon as they run."""
     forget: bool = False
@@ -120,6 +122,8 @@ class PlannedScheduler:
         self.submitted.append(time.now)
         if self.unreachable:
             raise OSError("sbatch: error: Unable to contact slurm controller")
+        if self.fail:
+            raise self.fail.pop(0)
         if self.refuse:
             raise SubmitError(self.refuse.pop(0))
         return self.arrives(job.name.rsplit(".", 1)[1])

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from parslab.scaling.failure_sentences import CHARACTERS, advice, end_of_output, last_lines, stop_sentence
+from parslab.scaling.failure_sentences import CHARACTERS, advice, end_of_output, last_lines, mistakes, stop_sentence
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -80,3 +80,13 @@ def test_the_sentence_of_a_stopped_executor() -> None:
     )
     refused = stop_sentence(3, "2", "", "sbatch: Invalid account", "/run/blocks/big-2.stderr")
     assert "/run" not in refused, "a job that was never accepted has no output"
+
+
+def test_the_mistakes_in_worker_init(tmp_path: Path) -> None:
+    """News of module systems are no mistakes."""
+    errors = tmp_path / "htex-0.sh.init"
+    assert mistakes(str(errors)) == ""
+    errors.write_text(f"Loading python/3.11\n{tmp_path}/htex-0.sh: line 6: modul: command not found\n")
+    assert mistakes(str(errors)) == "htex-0.sh: line 6: modul: command not found"
+    errors.write_text("Loading python/3.11\n  Loading requirement: gcc/12\n")
+    assert mistakes(str(errors)) == ""

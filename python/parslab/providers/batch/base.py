@@ -67,7 +67,7 @@ class BatchProvider(Provider, BatchScheduler):
 
     def script(self, job: Job) -> str:
         lines = [*self.directives(job), *directives(self.prefix, self.scheduler_options)]
-        return script_text(self, job, lines, self.settings(), redirect=self.redirects)
+        return script_text(self, job, lines, self.settings(), self.redirects, walltime=self.walltime)
 
     def files(self, job: Job) -> dict[str, str]:
         return {job.script: self.script(job)}

@@ -82,7 +82,7 @@ class CondorProvider(BatchProvider):
         return found
 
     def script(self, job: Job) -> str:
-        return script_text(self.replaced(nodes_per_block=1), job, [], self.settings())
+        return script_text(self.replaced(nodes_per_block=1), job, [], self.settings(), walltime=self.walltime)
 
     def files(self, job: Job) -> dict[str, str]:
         return {job.script: self.script(job), _submit_file(job.script): self.submit_text(job)}

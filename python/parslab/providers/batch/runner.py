@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 from weakref import WeakValueDictionary
 
 from parslab.atomic_files import write_atomically
-from parslab.providers.base import Job, JobStatus, SubmitError, ended, exit_file
+from parslab.providers.base import Job, JobStatus, SubmitError, ended, exit_file, is_transient, not_written
 from parslab.providers.batch.commands import CommandHung, CommandResult, CommandRunner, run
 from parslab.providers.batch.job_status import StuckJob, UnclearJob
 from parslab.records.states import ENDED, BlockState
@@ -34,6 +34,13 @@ __all__ = ["PATIENCE", "BatchRunner", "KnownJobs"]
 
 PATIENCE = 30.0
 """Seconds after which an unknown job is missing: new jobs and ended jobs do not show up everywhere at once."""
+
+
+_TRANSIENT_WORDS = (
+    "unable to contact|connection (refused|reset|timed out)|socket timed out|temporarily unavailable"
+    "|too many open files|cannot allocate memory|cannot fork"
+)
+"""Words of a submit command that fails for a reason that passes: the scheduler is away, or the host is overloaded."""
 
 
 @dataclass(eq=False)
@@ -97,7 +104,7 @@ class BatchRunner:
             for path, text in scheduler.files(job).items():
                 write_atomically(path, text, 0o700)
         except OSError as error:
-            raise SubmitError(f"The script of block {job.name} cannot be written: {error}.") from error
+            raise not_written(job, error) from error
         command = scheduler.submit_command(job.script)
         try:
             answer = self._run(command, self._limit, scheduler.submit_input(job.script))
@@ -106,9 +113,13 @@ class BatchRunner:
             if number is None:
                 raise SubmitError(
                     f"{error}, so the job was given up; see whether {scheduler.scheduler} is well, "
-                    "or raise cmd_timeout."
+                    "or raise cmd_timeout.",
+                    transient=True,
                 ) from error
         except OSError as error:
+            if is_transient(error):
+                words = f"{command[0]} cannot be started on {socket.gethostname()}: {error}."
+                raise SubmitError(words, transient=True) from error
             raise SubmitError(
                 f"{error} on {socket.gethostname()}: load this where {scheduler.scheduler} can be used, or add its "
                 "folder to PATH."
@@ -138,7 +149,8 @@ class BatchRunner:
         if number is None and answer.status:
             words = answer.words()
             advice = next((hint for found, hint in self._scheduler.hints if re.search(found, words, re.IGNORECASE)), "")
-            raise SubmitError(f"{name} refused the job ({command[0]}): {words}{advice and f' ({advice})'}")
+            text = f"{name} refused the job ({command[0]}): {words}{advice and f' ({advice})'}"
+            raise SubmitError(text, transient=re.search(_TRANSIENT_WORDS, words, re.IGNORECASE) is not None)
         if number is None:
             raise SubmitError(f"{command[0]} accepted the job without naming it: {answer.words()}")
         return number

@@ -17,6 +17,7 @@ from typing import Any
 
 from parslab.cores import usable_cores
 from parslab.errors import ConfigurationError
+from parslab.remote.manager.leave_reason import leave_reason
 from parslab.remote.manager.link import LocalManagerLink, ManagerLink
 from parslab.remote.manager.manager import Manager
 from parslab.remote.manager.meeting import Unreachable, meet
@@ -145,7 +146,8 @@ def _signalled(manager: Manager, number: signal.Signals) -> None:
     """Note in the signal's handler that it came, so that it counts even when the loop has just ended."""
     manager.signalled = True
     if manager.loop.running:
-        manager.loop.post(lambda: manager.leave(f"it was told to leave by {number.name}"))
+        reason = leave_reason(number.name, os.environ, time.time())
+        manager.loop.post(lambda: manager.leave(reason))
 
 
 def _reap(manager: Manager) -> None:

@@ -27,6 +27,7 @@ from __future__ import annotations
 
 import re
 import subprocess
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -235,6 +236,16 @@ class BatchSuite:
         assert Path(job.stdout).read_text() == "yes\n"
         assert Path(job.stderr).read_text() == "no\n"
 
+    def test_managers_read_when_the_walltime_is_over(self, tmp_path: Path) -> None:
+        """So that a manager that the scheduler ends can name the walltime."""
+        job = a_job(tmp_path, command='echo "$PARSLAB_WALLTIME $PARSLAB_JOB_ENDS"')
+        script = tmp_path / "run.sh"
+        script.write_text(self.provider(walltime=120).script(job))
+        done = subprocess.run(["bash", script], capture_output=True, text=True, check=True)
+        walltime, ends = (Path(job.stdout).read_text() if self.provider().redirects else done.stdout).split()
+        assert walltime == "120"
+        assert abs(float(ends) - time.time() - 120) < 30
+
     def test_it_travels(self) -> None:
         """To the DataFlowKernel process and back, equal and readable."""
         provider = self.provider(worker_init="x")
@@ -296,7 +307,7 @@ class BatchSuite:
     def test_a_folder_that_is_gone_is_told(self, tmp_path: Path) -> None:
         """Before anything is submitted."""
         commands = FakeCommands()
-        with pytest.raises(SubmitError, match="cannot be written"):
+        with pytest.raises(SubmitError, match=r"needs the folder .*none for .* is gone"):
             self.runner(commands).submit(a_job(tmp_path / "none"))
         assert commands.calls == []
 

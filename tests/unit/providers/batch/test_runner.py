@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -165,3 +166,24 @@ def test_runners_of_one_group_answer_for_each_other(tmp_path: Path) -> None:
     one.submit(job)
     Path(exit_file(job.script)).write_text("0\n")
     assert other.status(["7"])["7"].state is BlockState.finished
+
+
+@pytest.mark.parametrize(
+    ("answer", "transient"),
+    [
+        (OSError(errno.EMFILE, "Too many open files"), True),
+        (CommandHung("sbatch did not answer within 20 s"), True),
+        (FileNotFoundError("command not found: sbatch"), False),
+        (CommandResult(1, "", "sbatch: error: Unable to contact slurm controller (connect failure)"), True),
+        (CommandResult(1, "", "sbatch: error: Invalid account"), False),
+    ],
+)
+def test_reasons_that_pass_are_told_from_those_that_stay(
+    answer: CommandResult | OSError, transient: bool, tmp_path: Path
+) -> None:
+    silent = CommandResult(0, "", "")
+    runner = BatchRunner(SlurmProvider(), FakeCommands({"sbatch": [answer], "squeue": [silent]}), known=KnownJobs())
+    with pytest.raises(SubmitError) as raised:
+        runner.submit(a_job(tmp_path))
+    assert raised.value.transient is transient
+    assert (": load this where" in str(raised.value)) is isinstance(answer, FileNotFoundError)
