@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import subprocess
 import sys
 import urllib.request
@@ -81,6 +82,31 @@ def test_a_restarted_kernel_goes_on_with_its_run(house: House, book: Notebook, n
     assert f"Run {first['run']} on LowLatencyExecutor(workers=2)" in book.run("%parsl load").stdout
     assert "Run " in book.run("%parsl shutdown").stdout
     until(is_gone(first["dfk"]))
+
+
+def test_a_cell_that_is_run_again_shows_what_it_had_shown(house: House, book: Notebook) -> None:
+    """It said "done, 0.00 s" and nothing else."""
+    cell = (
+        "%%parsl\nimport time\nprint('printed')\ntime.sleep(1.5)\n"
+        "class Table:\n    def _repr_html_(self): return '<i>table</i>'\n    def __repr__(self): return 'plain table'\n"
+        "Table()"
+    )
+    first = book.run(cell)
+    (display,) = first.shown
+    book.until(lambda: "[done" in book.text(display))
+    before = book.displays[display]
+    book.restart()
+    book.run("%load_ext parslab\nimport parslab\n" + CELLS)
+    book.run("%parsl load")
+    (again,) = book.run(cell).shown
+    book.until(lambda: "<i>table</i>" in str(book.displays[again].get("text/html")))
+    after = book.displays[again]
+    assert "printed\nplain table\n[done" in after["text/plain"]
+    assert "plain table" not in after["text/html"]
+    took = re.compile(r"(\d+\.\d+) s")
+    assert float(took.findall(after["text/plain"])[-1]) >= 1.4
+    assert "Run " in book.run("%parsl shutdown").stdout
+    assert took.sub("", before["text/html"]).split("task")[0].startswith(took.sub("", after["text/html"])[:80])
 
 
 def test_a_kernel_that_is_shut_down_or_culled_leaves_its_run(house: House, book: Notebook) -> None:

@@ -195,6 +195,13 @@ def test_outputs_may_be_chosen(book: Notebook) -> None:
     assert book.run("things.result(), more.result(), other").result == "([1, 2], 3, 'mine')"
 
 
+def test_a_cell_on_threads_leaves_the_display_of_the_kernel_alone(book: Notebook) -> None:
+    assert not book.run("%%parsl -w -e threads\nfrom IPython.display import HTML\nHTML('x')").error
+    assert book.run("from IPython.display import HTML, display\ndisplay(HTML('y'), display_id='here')").shown == [
+        "here"
+    ]
+
+
 def test_a_cell_on_threads_shares_the_notebooks_objects(book: Notebook) -> None:
     book.run("shared = []")
     book.run("%%parsl -e threads -w\nshared.append(1)")
@@ -307,6 +314,59 @@ def test_much_output_is_bounded_and_marked(book: Notebook) -> None:
     assert "before this cut" in text
     assert "2999 xxx" in text
     assert len(text) < 70_000
+
+
+def html(book: Notebook, display: str) -> str:
+    return str(book.displays[display].get("text/html", ""))
+
+
+def test_rich_output_of_a_cell_is_shown_in_order(book: Notebook) -> None:
+    """A table came as its plain text, and what ``display`` was given, too."""
+    cell = book.run(
+        "%%parsl -w -e llex\nimport pandas\nprint('before')\n"
+        "class Svg:\n    def _repr_svg_(self): return '<svg/>'\n"
+        "display(Svg(), {'a': 1})\nprint('between')\npandas.DataFrame({'column': [1, 2]})"
+    )
+    shown = html(book, cell.shown[0])
+    places = [
+        shown.index(text) for text in ("before", "data:image/svg+xml;base64,", "{'a': 1}", "between", "<th>column")
+    ]
+    assert places == sorted(places)
+    text = book.text(cell.shown[0])
+    assert "   column\n0       1" in text
+
+
+def test_figures_of_matplotlib_are_shown(book: Notebook) -> None:
+    pytest.importorskip("matplotlib")
+    cell = book.run(
+        "%%parsl -w -e llex\nimport matplotlib.pyplot as plt\nplt.plot([1, 2])\nplt.show()\nprint('one')\n"
+        "plt.plot([2, 1]);"
+    )
+    shown = html(book, cell.shown[0])
+    assert shown.count("data:image/png;base64,") == 2
+    assert shown.index("data:image/png") < shown.index("one")
+    assert "non-interactive" not in shown
+
+
+def test_ipythons_display_and_clear_output_work_in_a_cell(book: Notebook) -> None:
+    cell = book.run(
+        "%%parsl -w -e llex\nfrom IPython.display import HTML, clear_output, display\n"
+        "print('gone')\nclear_output()\n"
+        "for i in range(3):\n    clear_output(wait=True)\n    display(HTML(f'<b>{i}</b>'))"
+    )
+    shown = html(book, cell.shown[0])
+    assert "<b>2</b>" in shown
+    assert "gone" not in shown
+    assert "<b>1</b>" not in shown
+
+
+def test_a_representation_that_fails_is_left_out(book: Notebook) -> None:
+    cell = book.run(
+        "%%parsl -w -e llex\nclass Bad:\n    def _repr_html_(self): raise KeyError('no')\n"
+        "    def _repr_mimebundle_(self): return {'application/json': object()}\n"
+        "    def __repr__(self): return 'bad but here'\nBad()"
+    )
+    assert "bad but here" in book.text(cell.shown[0])
 
 
 def test_a_semicolon_hides_the_last_value(book: Notebook) -> None:

@@ -9,15 +9,20 @@ from __future__ import annotations
 import ast
 import builtins
 import linecache
+import os
 import pickle
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from parslab.bodies.display import MATPLOTLIB_BACKEND, display, instead_of, show_figures, teach_ipython
 from parslab.errors import SerializationError
 
 __all__ = ["Cell", "CellValues", "run_cell"]
+
+_KERNELS_BACKEND = "module://matplotlib_inline.backend_inline"
+"""What ipykernel puts into the environment, which workers of its host inherit; it needs a shell to show figures."""
 
 
 @dataclass(frozen=True)
@@ -123,6 +128,15 @@ def _arrived(packed: dict[str, tuple[Any, list[Any]]], reasons: dict[str, str]) 
     return values
 
 
+def _prepare_rich_output(cell: Cell, values: dict[str, Any]) -> dict[str, Any]:
+    """Let what the cell imports, and what it has from the notebook, show its output under the cell; its values."""
+    if "IPython" in cell.source or "IPython.display" in sys.modules:
+        teach_ipython()
+    if os.environ.get("MPLBACKEND", _KERNELS_BACKEND) == _KERNELS_BACKEND:
+        os.environ["MPLBACKEND"] = MATPLOTLIB_BACKEND
+    return {name: instead_of(value) for name, value in values.items()}
+
+
 def run_cell(cell: Cell, /, **values: Any) -> CellValues:
     """Run ``cell`` with ``values`` as its names; the values of its outputs."""
     lines = cell.source.splitlines(keepends=True)
@@ -132,21 +146,20 @@ def run_cell(cell: Cell, /, **values: Any) -> CellValues:
     if isinstance(last, ast.Expr):
         del tree.body[-1]
     namespace: dict[str, Any] = {"__name__": "__main__", "__builtins__": builtins}
-    if not hasattr(builtins, "display"):  # IPython's, which notebooks use without importing it
-        namespace["display"] = _display
+    on_worker = not hasattr(builtins, "display")  # in a thread of the notebook IPython's own is there
+    if on_worker:
+        namespace["display"] = display
+        values = _prepare_rich_output(cell, values)
     namespace.update(values)
     exec(compile(tree, cell.filename, "exec", cell.flags, dont_inherit=True), namespace)
     if isinstance(last, ast.Expr):
         code = compile(ast.Expression(last.value), cell.filename, "eval", cell.flags, dont_inherit=True)
         value = eval(code, namespace)
         if value is not None:
-            print(repr(value))
+            display(value)
+    if on_worker:
+        show_figures()
     missing = [name for name in cell.outputs if name not in namespace]
     if missing and cell.required:
         raise NameError(f"the cell ended without assigning its output {missing[0]!r}")
     return CellValues({name: namespace[name] for name in cell.outputs if name in namespace}, cell.required)
-
-
-def _display(*objects: Any, **_: Any) -> None:
-    for value in objects:
-        print(repr(value))

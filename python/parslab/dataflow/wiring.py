@@ -18,6 +18,7 @@ from parslab.dataflow.clients.registry import ClientRegistry
 from parslab.dataflow.clients.replies import ReplySender
 from parslab.dataflow.clients.requests import ClientRequests
 from parslab.dataflow.clients.retry_service import RetryService
+from parslab.dataflow.clients.rich_output import RichOutput
 from parslab.dataflow.clients.sessions import Sessions
 from parslab.dataflow.clients.unused_functions import UnusedFunctions
 from parslab.dataflow.graph.function_registry import FunctionRegistry
@@ -79,12 +80,14 @@ class Components:
 
     def _make_executors(self) -> None:
         self.run: dict[str, Any] = msgspec.to_builtins(self._settings)
+        self.rich_output = RichOutput()
         self.worker_events = WorkerEvents(
             self.host,
             table=self.table,
             functions=self.functions,
             clients=self.clients,
             log_writer=self.log_service.writer,
+            rich_output=self.rich_output,
         )
         self.worker_pools: dict[int, WorkerPool] = {}
         self.manager_services: dict[int, ManagerService] = {}
@@ -198,6 +201,7 @@ class Components:
             log_writer=self.log_service.writer,
             failover=self.failover,
             prior_calls=self.prior_calls,
+            rich_output=self.rich_output,
         )
         self.sessions = Sessions(
             self.host,

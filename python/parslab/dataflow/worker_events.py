@@ -8,6 +8,7 @@ from __future__ import annotations
 from time import time
 from typing import TYPE_CHECKING
 
+from parslab.dataflow.clients.rich_output import DISPLAY, RichOutput
 from parslab.dataflow.graph.values import StoredValue
 from parslab.records.events import ExecutorStopped, OutputWritten
 from parslab.wire.messages.worker import Outcome, RunTask
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = ["WorkerEvents", "run_message"]
 
-_STREAMS = {1: "stdout", 2: "stderr"}
+_STREAMS = {1: "stdout", 2: "stderr", DISPLAY: "stdout"}
 
 
 class WorkerEvents:
@@ -41,6 +42,8 @@ class WorkerEvents:
         Receive the output of the tasks that they follow.
     log_writer
         Writes the event log; None if the run has none.
+    rich_output
+        Keeps the rich output of cells.
     """
 
     def __init__(
@@ -51,11 +54,13 @@ class WorkerEvents:
         functions: FunctionRegistry,
         clients: ClientRegistry,
         log_writer: LogWriter | None,
+        rich_output: RichOutput,
     ) -> None:
         self.table = table
         self._host = host
         self._clients = clients
         self._log_writer = log_writer
+        self._rich_output = rich_output
         # Pools call these for every task: without another method in between.
         self.code = functions.message
         self.message = run_message
@@ -104,8 +109,12 @@ class WorkerEvents:
 
     def printed(self, message: OutputPrinted) -> None:
         """A task printed something: monitoring and the clients that follow the task receive it."""
-        text = bytes(message.text)
-        self._host.emit(OutputWritten(time(), message.task, _STREAMS[message.stream], text.decode(errors="replace")))
+        if message.stream == DISPLAY:
+            text = self._rich_output.add(message, self.table.tasks)
+        else:
+            text = bytes(message.text).decode(errors="replace")
+        if text:
+            self._host.emit(OutputWritten(time(), message.task, _STREAMS[message.stream], text))
         task = self.table.tasks.get(message.task)
         for number in (task.followers if task is not None else None) or ():
             client = self._clients.connected.get(number)

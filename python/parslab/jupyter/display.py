@@ -6,15 +6,19 @@ prints of background threads would land under whatever cell runs.  Outside of ke
 
 from __future__ import annotations
 
+import contextlib
 import html
 import threading
 import time
 import weakref
 from typing import TYPE_CHECKING, Any
 
+from parslab.client import session
 from parslab.client.futures.app_future import task_future_of
+from parslab.errors import ParslabError
 from parslab.jupyter.rate_limit import RateLimiter
-from parslab.jupyter.text import BoundedText, duration, shortened
+from parslab.jupyter.rich_text import RichText, plain_text
+from parslab.jupyter.text import duration, shortened
 from parslab.records.states import TASK_STATES, TaskState
 
 if TYPE_CHECKING:
@@ -132,7 +136,9 @@ class CellOutput:
         self._live = live
         self._begun = time.monotonic()
         self._took: float | None = None
-        self._text = BoundedText()
+        self._output = RichText()
+        self._restored: list[tuple[str, str]] | None = None
+        """Stream and text of what an old task has printed and shown."""
         self._future: AppFuture | None = None
         self._handle: Any = None
         self._shown: dict[str, str] = {}
@@ -142,7 +148,10 @@ class CellOutput:
     def follow(self, stream: str, text: str) -> None:
         """Take output of the task; called in the link's thread."""
         with self._lock:
-            self._text.append(stream, text)
+            if self._restored is None:
+                self._output.append(stream, text)
+            else:
+                self._restore_display(text)
         if self._handle is not None:
             pacer.mark(self._update)
 
@@ -170,22 +179,47 @@ class CellOutput:
         pacer.mark(self._update)
 
     def _update(self) -> None:
+        future = self._future
+        if future is not None and future.taken_over and future.done() and self._restored is None:
+            self._restore(future)
         new = self._bundle()
         if self._handle is not None and new != self._shown:
             self._shown = new
             self._handle.update(new, raw=True)
 
+    def _restore(self, future: AppFuture) -> None:
+        """Show what the task printed, and how long it took, when an earlier kernel called it."""
+        self._restored = []
+        try:
+            detail = future.home.detail(future.task_id)
+        except (ParslabError, TimeoutError):
+            return  # the state alone is shown
+        with self._lock:
+            self._restored = [("stdout", detail.stdout), ("stderr", detail.stderr)]
+            self._output = RichText(self._restored)
+        times = [(attempt.started, attempt.ended) for attempt in detail.attempts]
+        if times and times[-1][0] and times[-1][1]:
+            self._took = times[-1][1] - times[-1][0]
+        with contextlib.suppress(ParslabError):
+            session.dfk().follow(future.task_id, self.follow)  # rich output is kept beside the text
+
+    def _restore_display(self, message: str) -> None:
+        """Put rich output of an old task in the place of its plain text."""
+        assert self._restored is not None
+        stream, printed = self._restored[0]
+        self._restored[0] = stream, printed.replace(plain_text(message) + "\n", "", 1)
+        self._restored.append(("display", message))
+        self._output = RichText(self._restored)
+
     def _bundle(self) -> dict[str, str]:
         future = self._future
         assert future is not None
         done = future.done()
-        state = future.state.name if done else ("running" if self._text else _SUBMITTED)
+        state = future.state.name if done else ("running" if self._output else _SUBMITTED)
         took = "" if self._took is None else duration(self._took)
         chip = _chip(state, self.label, f"task {future.task_id}", took)
         with self._lock:
-            text, inner = self._text.plain(), self._text.html()
-        style = "margin:0.2em 0;font-family:var(--jp-code-font-family,monospace)"
-        output = f'<pre style="{style}">{inner}</pre>' if inner else ""
+            text, output = self._output.plain(), self._output.html()
         trouble = _trouble(future) if done else ""
         status = f"[{' · '.join(filter(None, (_words(state), self.label, f'task {future.task_id}', took)))}]"
         if done and (error := future.failure) is not None and not future.cancelled():

@@ -113,6 +113,7 @@ class PendingTasks:
         if future is not None:
             self.unfinished[old] = future
             future.task_id = old
+            future.taken_over = True
         if new in self.followers:
             self.followers[old] = self.followers.pop(new)
 

@@ -50,6 +50,8 @@ class AppFuture(BaseFuture):
         The run, as the future sees it.
     retry_state
         Of a failed task: what of it is in this process and is needed to run it again.
+    taken_over
+        Whether the task is one that an earlier kernel of the notebook has called.
     """
 
     # Class attributes are the defaults: a future that nobody looks at holds three entries, not a dozen.
@@ -57,6 +59,7 @@ class AppFuture(BaseFuture):
     stderr: Any = None
     outputs: list[DataFuture] = []  # noqa: RUF012  # replaced, never changed: one empty list serves all
     retry_state: Any = None
+    taken_over = False
     _payload: Any = None
     """The bytes of the value until somebody asks for it; then None."""
     _size = 0

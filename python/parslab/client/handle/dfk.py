@@ -216,7 +216,8 @@ class DataFlowKernel:
         name, cell
             The app and the cell that the panel shows.
         follow
-            Called as ``follow(stream, text)`` in the link's thread while the task prints.
+            Called as ``follow(stream, text)`` in the link's thread while the task prints; the stream is ``stdout``,
+            ``stderr``, or ``display``: a JSON object with a MIME bundle (``data``), or an order to ``clear``.
         spec
             What the call asks for beyond the defaults.
         calls

@@ -23,7 +23,7 @@ __all__ = ["MessageHandler"]
 
 log = logging.getLogger(__name__)
 
-_STREAMS = {1: "stdout", 2: "stderr"}
+_STREAMS = {1: "stdout", 2: "stderr", 3: "display"}
 
 
 class MessageHandler:

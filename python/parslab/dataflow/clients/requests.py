@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from parslab.dataflow.clients.presence import Presence
     from parslab.dataflow.clients.resumption import PriorCallFinder, ReturningClients
     from parslab.dataflow.clients.retry_service import RetryService
+    from parslab.dataflow.clients.rich_output import RichOutput
     from parslab.dataflow.clients.unused_functions import UnusedFunctions
     from parslab.dataflow.graph.function_registry import FunctionRegistry
     from parslab.dataflow.graph.table import TaskTable
@@ -74,6 +75,8 @@ class ClientRequests:
         Writes the event log; None if the run has none.
     failover
         Handles the clients of a lost DataFlowKernel; None if none was lost.
+    rich_output
+        Keeps the rich output of cells.
 
     Attributes
     ----------
@@ -96,6 +99,7 @@ class ClientRequests:
         log_writer: LogWriter | None,
         failover: ReturningClients | None,
         prior_calls: PriorCallFinder | None,
+        rich_output: RichOutput,
     ) -> None:
         self._host = host
         self._table = table
@@ -107,6 +111,7 @@ class ClientRequests:
         self._log_writer = log_writer
         self._failover = failover
         self._prior_calls = prior_calls
+        self._rich_output = rich_output
         self.ended_by: int | None = None
 
     def carry_out(
@@ -247,6 +252,8 @@ class ClientRequests:
                 table.value_not_picklable(task, message.failure, time())
             case FollowOutput():
                 task.followers = (task.followers or set()) | {client.number}
+                for shown in self._rich_output.of(task.id):
+                    table.out.replies.append((client.number, shown, []))
 
 
 _OF_ONE_TASK = {LocalTaskStarted, LocalTaskFinished, JoinBodyReturned, RetryCost, ValueNotPicklable, FollowOutput}

@@ -10,6 +10,7 @@ any more is given back as a hole.
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import sys
 import tempfile
@@ -26,6 +27,10 @@ __all__ = ["HEAD", "TAIL", "Output", "anonymous_file"]
 HEAD = 256 * 1024
 TAIL = 64 * 1024 - 64
 """With the mark it is as much as monitoring keeps, which would cut it again otherwise."""
+DISPLAY = 3
+"""The stream of rich output; 1 and 2 are stdout and stderr."""
+SHOWN = 16 * 1024 * 1024
+"""Bytes of rich output that a task may show."""
 _TRIM = 4 * 1024 * 1024
 """A running task's file gives its memory back whenever so much has been written, and its head has been sent."""
 _BLOCK = 4096
@@ -116,6 +121,12 @@ def _begun_character(data: bytes) -> int:
     return 0
 
 
+class _Text(io.TextIOWrapper):
+    """``sys.stdout`` of a worker: it also takes rich output, in order with the text."""
+
+    show: Callable[[bytes], None]
+
+
 class Output:
     """The two output files of this worker.
 
@@ -134,8 +145,13 @@ class Output:
             fcntl.fcntl(fd, fcntl.F_SETFL, fcntl.fcntl(fd, fcntl.F_GETFL) | os.O_APPEND)
             os.dup2(fd, number)
             self._streams.append(_Stream(fd, number))
-        self._open()
+        self._shown: list[OutputPrinted] = []
+        """Rich output, and the text before it, that has not been taken yet."""
+        self._shown_bytes = 0
+        self.current: Callable[[], int] = lambda: -1
+        """The task that runs now."""
         self._lock = threading.Lock()
+        self._open()
 
     def take(self, task: int, final: bool, still: Callable[[], bool] | None = None) -> list[OutputPrinted]:
         """What ``task`` has printed since the last call; ``final`` when it has ended.
@@ -147,12 +163,30 @@ class Output:
             with contextlib.suppress(OSError, ValueError):  # the task closed it: not our failure
                 text.flush()
         out, err = self._streams
-        if not os.lseek(out.fd, 0, os.SEEK_END) and not os.lseek(err.fd, 0, os.SEEK_END) and not (out.sent + err.sent):
+        silent = not os.lseek(out.fd, 0, os.SEEK_END) and not os.lseek(err.fd, 0, os.SEEK_END)
+        if silent and not (out.sent + err.sent) and not self._shown:
             return []
         with self._lock:
             if still is not None and not still():
                 return []
-            return out.take(task, final) + err.take(task, final)
+            shown, self._shown = self._shown, []
+            if final:
+                self._shown_bytes = 0
+            return shown + out.take(task, final) + err.take(task, final)
+
+    def show(self, data: bytes) -> None:
+        """Take one message of rich output; called by the body of a task."""
+        task = self.current()
+        if task < 0:
+            return
+        out, err = self._streams
+        with self._lock:
+            self._shown += out.take(task, final=False) + err.take(task, final=False)
+            if self._shown_bytes + len(data) <= SHOWN:
+                self._shown_bytes += len(data)
+                self._shown.append(OutputPrinted(task, DISPLAY, data))
+                return
+        print("[rich output left out: the task has shown too much]", file=sys.stderr)
 
     def mend(self) -> None:
         """Give ``sys.stdout`` and ``sys.stderr`` back their files, whatever the last task did to them."""
@@ -172,8 +206,9 @@ class Output:
     def _open(self) -> None:
         # Closing one of these leaves its descriptor open: the next file that is opened must not become fd 1.
         out, err = (
-            open(number, "w", buffering=1, encoding="utf-8", errors="backslashreplace", closefd=False)  # noqa: SIM115
+            _Text(open(number, "wb", closefd=False), "utf-8", "backslashreplace", line_buffering=True)  # noqa: SIM115
             for number in (1, 2)
         )
+        out.show = err.show = self.show
         self._own = sys.stdout, sys.stderr = out, err
         sys.__stdout__, sys.__stderr__ = out, err  # type: ignore[misc]

@@ -59,6 +59,7 @@ class Worker:
     def __init__(self, link: WorkerLink, output: Output, page: memoryview | None) -> None:
         self._link = link
         self._output = output
+        output.current = lambda: self.current
         self._page = page if page is not None else memoryview(bytearray(16)).cast("q")
         self._todo: deque[tuple[RunTask, list[bytearray]]] = deque()
         self._reading = threading.Lock()  # the control thread reads ahead when the main thread is in a task

@@ -134,7 +134,7 @@ class OutputPrinted(WireMessage, tag=39):
 
     task: int
     stream: int
-    """1 stdout, 2 stderr."""
+    """1 stdout, 2 stderr, 3 rich output (a JSON object: ``data``, a MIME bundle, or ``clear``)."""
     text: bytes
 
 
