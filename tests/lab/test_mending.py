@@ -87,7 +87,7 @@ def test_a_failed_task_runs_again_as_its_app_is_defined_now(lab: Lab, loaded: No
     expect(drawer.locator(".parslab-Attempts-why").first).to_have_text("ValueError: number 1 is bad")
     assert loaded.run("last.result()") == "2"
     drawer.get_by_role("button", name="Why did this run?").click()
-    expect(answer(drawer, "explain")).to_contain_text("does not remember results")
+    expect(answer(drawer, "explain")).to_contain_text("does not cache results")
     lab.panel.close_task()
 
 

@@ -75,7 +75,7 @@ def test_a_later_run_begins_with_what_was_computed(runs: Runs) -> None:
         again = [double(4), double(double(4)), doubles(3), large(7)]
         assert [future.result() for future in again] == values
         assert {future.state for future in again} == {REMEMBERED}
-        assert f"run {run} has computed it" in again[0].explain()
+        assert f"run {run} had computed its result" in again[0].explain()
         assert str(runs.house.runs / "000" / "checkpoint") in dfk.explain(again[3].task_id)
         assert double(5).result() == 10
     assert get_all_checkpoints(runs.house.runs) == [

@@ -1,8 +1,8 @@
 """Why a task ran, or whose result it has, in a few sentences [core].
 
-Asked by ``%parsl explain`` and the panel.  A call that was made anew is compared with the nearest one whose result was
-remembered when it was made: same function and arguments but other inputs, same function but other arguments, or else
-the same app with another function.
+``%parsl explain`` and the panel ask for it.  A call that ran itself is compared with the nearest call whose result was
+cached at that time: with the same function and arguments but other inputs, or else with the same function but other
+arguments, or else with the same app but another function.
 """
 
 from __future__ import annotations
@@ -29,21 +29,21 @@ _PAIRS = {"(": ")", "[": "]", "{": "}"}
 
 
 def explain(number: int, table: TaskTable, memo: Memo, reasons: Iterable[Callable[[int], str | None]] = ()) -> str:
-    """Why this task ran, or whose result it has.
+    """Say why this task ran, or whose result it has.
 
     Parameters
     ----------
     number
-        Of the task.
+        The number of the task.
     table, memo
-        Of the run.
+        The task graph and the memo of the run.
     reasons
-        Asked before it is compared with what is remembered: each may know why it ran.
+        Functions that may know why the task ran; they are asked before the call is compared with cached results.
 
     Raises
     ------
     ParslabError
-        Nothing is known of it any more.
+        The run has dropped the task and its call.
     """
     task = table.tasks.get(number)
     call = memo.calls.get(number) or (task.call if task is not None else None)
@@ -54,7 +54,7 @@ def explain(number: int, table: TaskTable, memo: Memo, reasons: Iterable[Callabl
                 return text
     if call is None and task is None:
         raise ParslabError(
-            f"Nothing is known of task {number} any more: it never was, or it ended and its future was dropped."
+            f"The run does not know task {number}: it never was, or it ended and its future was dropped."
         )
     if call is None or (not call.key and not call.why):
         return _without(number, task, call)
@@ -62,19 +62,19 @@ def explain(number: int, table: TaskTable, memo: Memo, reasons: Iterable[Callabl
     if call.source is not None:
         return f"{name} {_found(call, call.source)}"
     if call.why:
-        return f"{name} was not looked up among remembered results: {call.why}."
+        return f"{name} was not looked up among cached results: {call.why}."
     return f"{name} {_verb(task)} because {difference(call, memo)}.{_failed(task)}"
 
 
 def _without(number: int, task: Task | None, call: MemoCall | None) -> str:
-    """Nothing was looked up for it (yet)."""
+    """Explain a task for which no result was looked up, or not yet."""
     if call is not None:
         return (
-            f"Task {number} ({call.app}) is not known to be equal to another call yet: it has inputs that are no "
-            "remembered calls, so their values have to be there first."
+            f"Task {number} ({call.app}) has not been looked up among cached results yet: some of its inputs come from "
+            "apps that do not cache, so their values have to be there first."
         )
     assert task is not None
-    return f"Task {number} ({task.app}) {_verb(task)} because its app does not remember results (cache=True)."
+    return f"Task {number} ({task.app}) {_verb(task)} because its app does not cache results (cache=True)."
 
 
 def _verb(task: Task | None) -> str:
@@ -88,7 +88,7 @@ def _verb(task: Task | None) -> str:
 
 def _failed(task: Task | None) -> str:
     if task is not None and task.state in FAILURES:
-        return " It failed, and failures are not remembered: the next equal call runs, too."
+        return " It failed, and failures are not cached: the next equal call runs, too."
     return ""
 
 
@@ -98,15 +98,15 @@ def _found(call: MemoCall, source: MemoCall) -> str:
     if call.where is not None:
         file, run = call.where
         when = strftime("%Y-%m-%d %H:%M:%S", localtime(source.at))
-        return f"did not run: run {run} has computed it (called {when}), and its result was in the checkpoint {file}."
+        return f"did not run: run {run} had computed its result (called {when}), which was in the checkpoint {file}."
     return f"did not run: its result is that of task {source.task}, an equal call."
 
 
 def difference(call: MemoCall, memo: Memo) -> str:
-    """What tells a call from the nearest one that was remembered when it was made."""
+    """Say how a call differs from the nearest one whose result was cached when it was made."""
     known = [other for other in memo.known.get(call.app, ()) if other.kept < call.order and other is not call]
     if not known:
-        return f"no result of {call.app} was remembered when it was called"
+        return f"no result of {call.app} was cached when it was called"
     same = [other for other in known if other.fingerprint == call.fingerprint]
     if not same:
         nearest = min(reversed(known), key=lambda other: _distance(other, call))
@@ -114,16 +114,16 @@ def difference(call: MemoCall, memo: Memo) -> str:
     nearest = min(reversed(same), key=lambda other: _distance(other, call))
     changes = _arguments_changed(nearest, call)
     if changes:
-        return f"it was called otherwise: {_listed(changes)}"
+        return f"its arguments differ: {_listed(changes)}"
     if nearest.inputs != call.inputs:
         return _new_inputs(call, nearest, memo)
     if nearest.key == call.key:
-        return "the result of an equal call was there and has been dropped to save memory, or could not be read"
-    return f"an argument has another content than in any remembered call, although it looks the same ({call.shown})"
+        return "the result of an equal call was dropped to save memory, or could not be read"
+    return f"an argument has another content than in any cached call, although it looks the same ({call.shown})"
 
 
 def changed_parts(before: Mapping[str, bytes], now: Mapping[str, bytes]) -> str:
-    """Which parts of a function differ: ``body changed, global scale changed``."""
+    """List which parts of a function differ: ``body changed, global scale changed``."""
     names = [name for name in {**before, **now} if before.get(name) != now.get(name)]
     words = [
         f"{name} {'is new' if name not in before else 'is gone' if name not in now else 'changed'}" for name in names
@@ -136,7 +136,7 @@ def _listed(words: list[str]) -> str:
 
 
 def shown_arguments(shown: str, names: Sequence[str] = ()) -> list[tuple[str, str]]:
-    """The arguments of a call as ``show_arguments`` wrote them, with their names or else places.
+    """Split the text of a call that ``show_arguments`` wrote into arguments, by name or else by place.
 
     Examples
     --------
@@ -175,7 +175,7 @@ def shown_arguments(shown: str, names: Sequence[str] = ()) -> list[tuple[str, st
 
 
 def _arguments_changed(before: MemoCall, now: MemoCall) -> list[str]:
-    """``argument x: 3, was 2`` for each that differs; inputs that are tasks are compared elsewhere."""
+    """List the arguments that differ as ``argument x: 3, was 2``; ``_new_inputs`` compares inputs that are tasks."""
     old, new = dict(shown_arguments(before.shown, _names(before))), dict(shown_arguments(now.shown, _names(now)))
     changes = []
     for name in {**old, **new}:
@@ -208,9 +208,9 @@ def _inputs_changed(before: MemoCall, now: MemoCall) -> int:
 
 
 def _new_inputs(call: MemoCall, nearest: MemoCall, memo: Memo) -> str:
-    """Which of the tasks that it depends on are others than before."""
+    """List the tasks among the inputs of a call that are not those of the nearest call."""
     if len(call.inputs) != len(nearest.inputs):
-        return f"it has {len(call.inputs)} inputs, was called with {len(nearest.inputs)}"
+        return f"it has {len(call.inputs)} inputs, and the nearest cached call had {len(nearest.inputs)}"
     words = []
     for dep, old, new in zip(call.deps, nearest.inputs, call.inputs, strict=True):
         if old != new:

@@ -1,13 +1,14 @@
-"""Which results are remembered, under which keys, and which calls wait for an equal one [core].
+"""The results of cached calls, the keys under which they are found, and which calls wait for an equal one [core].
 
-Called by the task table.  The key of a call is a hash of its function, its arguments, and for each task that it depends
-on the key of that task (so the end of a chain is found although its head has not been computed), or a hash of that
-task's value where its app remembers nothing.  Values are opaque, are held once, and leave memory, least recently used
-first, when they take more than a bound: those that are in a checkpoint are read from there again (``fetch``), others
-are forgotten.  Failures are never kept.
+The task table calls this through ``memoized_calls``.  The key of a call is a hash of its function, its arguments and,
+for each task that it depends on, the key of that task.  So the end of a chain is found although its head has not been
+computed.  A task whose app does not cache counts by a hash of its value instead.
 
-Invariants: of equal calls that have not ended at most one runs, the others are its followers; what is found under a
-key was given by a call with this key.
+Values are opaque.  When they take more memory than a bound, the least recently used ones leave it: those that are in a
+checkpoint are read from there again (``fetch``), the others are dropped.  Failures are never kept.
+
+Invariants: of equal calls that have not ended at most one runs, and the others are its followers; what is found under a
+key is the result of a call with this key.
 """
 
 from __future__ import annotations
@@ -32,19 +33,20 @@ BOUND = 256 << 20
 """Bytes of values that are held in memory."""
 
 _OVERHEAD = 600
-"""Bytes that a value costs beside its own."""
+"""Bytes that an entry costs beyond those of its value."""
 _CALLS = 10_000
-"""Calls that can be explained when their tasks have been forgotten; up to twice as many are held."""
+"""How many calls can be explained after their tasks were dropped; the memo holds up to twice as many."""
 _KNOWN = 1_000
-"""Results of each app that a call can be compared with."""
+"""How many results of each app a new call can be compared with."""
 
-OFF = "lookups are switched off for this run (Config(app_cache=False))"
-GIVEN = "it is tried again, and what it was given is known to the notebook alone"
-NO_IDENTITY = "its arguments cannot be told apart"
+# Why a call has no key, as the rest of a sentence.
+OFF = "caching is switched off for this run (Config(app_cache=False))"
+INPUTS_AT_CLIENT = "it is tried again, and only the notebook knows its inputs"
+NO_IDENTITY = "its arguments have no identity"
 
 
 class MemoEntry:
-    """A value in memory."""
+    """A result in memory."""
 
     __slots__ = ("call", "size", "value")
 
@@ -55,23 +57,42 @@ class MemoEntry:
 
 
 class FunctionLookup(Protocol):
-    """What is known of the functions of the run, by their numbers."""
+    """Fingerprints of the functions of the run, and what they were made of, by the functions' numbers."""
 
     fingerprints: list[bytes]
     parts: list[dict[str, bytes]]
 
 
 class Memo:
-    """All results that are remembered.
+    """The memo of one run.
 
     Parameters
     ----------
     functions
-        Fingerprints by the number of the function.
+        The functions of the run.
     on
-        Whether anything is remembered at all.
+        Whether the memo keeps anything at all.
     bound
-        Bytes of values that are held in memory.
+        Bytes of values that the memo may hold in memory.
+
+    Attributes
+    ----------
+    held
+        Bytes of values that it holds.
+    hits
+        How many calls got the result of an equal one.
+    fetch
+        Reads a result from a checkpoint, by its place; returns None when it cannot be read (any more).
+    durable
+        Whether results are written to a checkpoint, so that those over the bound are written instead of dropped.
+    pressed
+        Whether results that have not been written take more than the bound.
+    unwritten
+        Results that are in no checkpoint, least recently used first.
+    calls
+        The newest calls, by task.
+    known
+        The newest results of each app, for explanations.
     """
 
     def __init__(self, functions: FunctionLookup, on: bool = True, bound: int = BOUND) -> None:
@@ -79,26 +100,19 @@ class Memo:
         self.on = on
         self.bound = bound
         self.held = 0
-        """Bytes."""
         self.hits = 0
         self.fetch: Callable[[int], tuple[MemoCall, StoredValue] | None] | None = None
-        """Reads a result that is in a checkpoint, by its place; None when it cannot be read (any more)."""
         self.durable = False
-        """Results are written to a checkpoint, so that those over the bound are written rather than forgotten."""
         self.pressed = False
-        """Results that have not been written take more than the bound."""
         self.unwritten: OrderedDict[bytes, MemoEntry] = OrderedDict()
-        """Results that are in memory alone, least recently used first."""
         self.calls: dict[int, MemoCall] = {}
-        """The last calls, by task."""
         self.known: dict[str, deque[MemoCall]] = {}
-        """The last results of each app."""
         self._written: OrderedDict[bytes, MemoEntry] = OrderedDict()
-        """Results that are in memory and in a checkpoint."""
+        """Results that are in memory and in a checkpoint, least recently used first."""
         self._places: dict[bytes, int] = {}
         """Where results lie in checkpoints."""
         self._running: dict[bytes, Task] = {}
-        """Calls that have not ended, or whose value has not come yet: the one that others with this key follow."""
+        """The task that leads the calls with this key: it has not ended, or the client has not sent its value yet."""
         self._order = 0
 
     def __len__(self) -> int:
@@ -106,8 +120,8 @@ class Memo:
 
     # ----- calls
 
-    def begin(self, task: Task, message: SubmitTask) -> None:
-        """Take note of a call."""
+    def register(self, task: Task, message: SubmitTask) -> None:
+        """Take note of a new call."""
         fingerprint = self.functions.fingerprints[message.fn] if message.fn >= 0 else b""
         call = MemoCall(task.id, task.app, fingerprint, shown=message.shown, deps=message.deps, at=message.at)
         if message.fn >= 0:
@@ -118,7 +132,8 @@ class Memo:
         calls = self.calls
         calls[task.id] = call
         if len(calls) >= 2 * _CALLS:
-            for old in list(calls)[:_CALLS]:  # one by one each would be looked for behind all that went before
+            # All at once: a dictionary looks for its first key behind the gaps that earlier deletions have left.
+            for old in list(calls)[:_CALLS]:
                 del calls[old]
         call.identity = message.identity
         if not self.on:
@@ -126,11 +141,18 @@ class Memo:
         elif message.unknown:
             call.why = f"it cannot be told from others: {message.unknown}"
         elif message.fn < 0 and not message.identity:
-            call.why = NO_IDENTITY  # its arguments are with the client
+            call.why = NO_IDENTITY  # the client has the arguments, and did not send a hash of them
 
-    def ask(self, task: Task, needs: Iterable[Task], last: bool) -> StoredValue | None:
-        """The result of an equal call.  Without one the task may run (``last``: it needs nothing any more), or follows
-        an equal call that has not ended (``call.leader``)."""
+    def look_up(self, task: Task, needs: Iterable[Task], last: bool) -> StoredValue | None:
+        """Find the result of an equal call.
+
+        Without one the task may run, or it follows an equal call that has not ended (``call.leader``).
+
+        Parameters
+        ----------
+        last
+            Whether all needs have ended, so that nobody asks again.
+        """
         call = task.call
         assert call is not None
         if call.key is not None or call.why:
@@ -166,17 +188,17 @@ class Memo:
                     call.why = f"the value of its input, task {need.id} ({need.app}), lies in the notebook's process"
                 return False
         if len(inputs) < len(call.deps):
-            call.why = GIVEN  # a body that runs at the client lets go of what it needs when it begins
+            call.why = INPUTS_AT_CLIENT  # a task that a client runs drops its needs when it begins
             return False
         call.inputs = tuple(inputs)
         call.key = _key(task, call, b"".join(inputs))
         return True
 
-    def again(self, task: Task) -> None:
-        """An ended task runs again, perhaps with another function: what was said of it does not hold any more."""
+    def reset(self, task: Task) -> None:
+        """Forget what is known of an ended task, which runs again, perhaps with another function."""
         call = task.call
         assert call is not None
-        if call.leader is not None:  # it was cancelled while it waited
+        if call.leader is not None:  # it was cancelled while it followed another call
             leading = call.leader.call
             if leading is not None and task in leading.followers:
                 leading.followers.remove(task)
@@ -187,7 +209,7 @@ class Memo:
         call.key, call.source, call.where, call.leader = None, None, None, None
 
     def rejoined(self, task: Task) -> None:
-        """A join waits again for what its body has returned."""
+        """Note that a join waits again for what its body returned: equal calls follow it."""
         if task.call is not None and task.call.key is not None:
             self._running.setdefault(task.call.key, task)
 
@@ -222,7 +244,7 @@ class Memo:
         return held
 
     def keep(self, call: MemoCall, value: StoredValue) -> None:
-        """Remember what a call has given."""
+        """Keep the result of a call."""
         key = call.key
         assert key is not None
         self._drop(key)
@@ -258,7 +280,7 @@ class Memo:
                 return
 
     def loaded(self, call: MemoCall, place: int) -> None:
-        """A checkpoint holds this result; a later one takes the place of an earlier one."""
+        """Note that a checkpoint holds this result; a newer place replaces an older one."""
         key = call.key
         assert key is not None
         if key not in self.unwritten:
@@ -268,7 +290,7 @@ class Memo:
         self._note(call)
 
     def wrote(self, key: bytes, place: int | None) -> None:
-        """This result is in a checkpoint now; None: it will never be in one."""
+        """Note that a result is in a checkpoint now; without a place it never will be."""
         held = self.unwritten.pop(key, None)
         if held is not None:
             self._written[key] = held
@@ -276,19 +298,25 @@ class Memo:
                 self._places[key] = place
 
     def relieve(self, durable: bool) -> None:
-        """What could be written is written; ``durable``: more can be, some time."""
+        """Drop what is over the bound, after all that could be written was written.
+
+        Parameters
+        ----------
+        durable
+            Whether results can still be written later.
+        """
         self.durable, self.pressed = durable, False
         self._shrink()
 
     # ----- ends
 
     def leads(self, task: Task) -> bool:
-        """Whether equal calls would follow this task."""
+        """Whether equal calls follow this task."""
         call = task.call
         return call is not None and call.key is not None and self._running.get(call.key) is task
 
-    def ended(self, task: Task) -> list[Task]:
-        """The task, which led, has ended: those that followed it, in order."""
+    def take_followers(self, task: Task) -> list[Task]:
+        """Take the calls that followed a task, which has ended; in the order of their calls."""
         call = task.call
         assert call is not None
         assert call.key is not None
@@ -305,8 +333,8 @@ class Memo:
             follower.call.leader = None
         return left
 
-    def lead(self, followers: list[Task]) -> Task:
-        """The first of these goes on by itself and the others follow it."""
+    def promote(self, followers: list[Task]) -> Task:
+        """Make the first of these calls the leader of the others."""
         first = followers[0]
         assert first.call is not None
         assert first.call.key is not None
@@ -318,14 +346,14 @@ class Memo:
             follower.call.leader, follower.call.source = first, first.call
         return first
 
-    def part(self, task: Task, why: str) -> None:
-        """Nothing will be remembered of this call."""
+    def exclude(self, task: Task, why: str) -> None:
+        """Keep a call out of the memo from now on."""
         assert task.call is not None
         task.call.key, task.call.source, task.call.why = None, None, why
 
     def adopt(self, task: Task, message: SubmitTask, needs: Iterable[Task]) -> None:
-        """A task that has ended already was taken over from a lost kernel: what is remembered of it holds here, too."""
-        self.begin(task, message)
+        """Take the result of an ended task that was adopted from a lost kernel."""
+        self.register(task, message)
         call = task.call
         assert call is not None
         if not call.why and self._set_key(task, call, needs, True) and task.value is not None:
@@ -333,7 +361,10 @@ class Memo:
 
 
 def _key(task: Task, call: MemoCall, inputs: bytes) -> bytes:
-    """A hash of function, arguments and inputs; what has no fixed length comes with it, so that all texts differ."""
+    """Hash the function, the arguments and the inputs of a call.
+
+    Each part of variable length is preceded by its length, so that different calls never give the same bytes.
+    """
     if call.identity:
         text = b"i%d %d " % (len(call.identity), len(inputs)) + call.fingerprint + call.identity + inputs
         return blake2b(text, digest_size=16).digest()

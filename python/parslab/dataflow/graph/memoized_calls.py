@@ -51,19 +51,19 @@ class MemoizedCalls:
     def look_up(self, task: Task, message: SubmitTask) -> StoredValue | None:
         """Find the result of an equal call for a new task; its needs may not have ended yet."""
         memo = self._memo
-        memo.begin(task, message)
+        memo.register(task, message)
         if message.deps:
             needs = [self._dependencies.need(task, dep) for dep in message.deps]
-            found = memo.ask(task, needs, all(need.state in FINAL for need in needs))
+            found = memo.look_up(task, needs, all(need.state in FINAL for need in needs))
         else:
-            found = memo.ask(task, (), True)
+            found = memo.look_up(task, (), True)
         if task.kind != TaskKind.remote and found is None and task.call is not None:
             task.wanted = not task.call.why  # the client has the value, and the memo keeps it
         return found
 
     def look_up_again(self, task: Task) -> StoredValue | None:
         """Find the result of an equal call for a task whose needs have ended."""
-        return self._memo.ask(task, task.needs, True)
+        return self._memo.look_up(task, task.needs, True)
 
     def share(self, task: Task, unshippable: Failure | None = None) -> SharedEnd | None:
         """Keep the result of a call that ended, and say what becomes of the calls that follow it.
@@ -84,13 +84,13 @@ class MemoizedCalls:
             return None
         if value is not None and task.state is TaskState.exec_done:
             memo.keep(call, value)
-        followers = memo.ended(task)
+        followers = memo.take_followers(task)
         if unshippable is not None:
             for each in [task, *followers]:
-                memo.part(each, f"what it gives cannot leave the notebook's process ({unshippable.error})")
+                memo.exclude(each, f"its result cannot leave the notebook's process ({unshippable.error})")
             return SharedEnd(followers)
         if value is not None:
             return SharedEnd(followers, value=value)
         if task.state is TaskState.failed and task.failure is not None:
             return SharedEnd(followers, failure=task.failure)
-        return SharedEnd([memo.lead(followers)]) if followers else None
+        return SharedEnd([memo.promote(followers)]) if followers else None

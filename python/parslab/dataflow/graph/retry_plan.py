@@ -229,7 +229,7 @@ def _open(table: TaskTable, task: Task, rejoins: bool, mended: Redefinition, now
             if task.spec in new.specs:
                 task.spec = new.spec
         if task.call is not None:
-            table.memo.again(task)
+            table.memo.reset(task)
     else:
         table.memo.rejoined(task)
     table.tasks[task.id] = task  # it may have been released, and be held by what needs it alone

@@ -242,7 +242,7 @@ def test_failures_are_not_remembered(graph: Graph) -> None:
     graph.fail(1)
     graph.f(2)
     assert graph.ready() == [2]
-    assert "failures are not remembered" in graph.why(1)
+    assert "failures are not cached" in graph.why(1)
 
 
 def test_the_second_runs_when_the_first_is_cancelled(graph: Graph) -> None:
@@ -409,13 +409,13 @@ def shown(graph: Graph, task: int, text: str, *deps: int, fn: int = -1, identity
 def test_it_is_said_what_differs(graph: Graph) -> None:
     old, new = graph.function(b"old", body=b"1", scale=b"2"), graph.function(b"new", body=b"1", scale=b"3", k=b"")
     shown(graph, 1, "2, 'a, b'", fn=old)
-    assert graph.why(1) == "Task 1 (f) will run because no result of f was remembered when it was called."
+    assert graph.why(1) == "Task 1 (f) will run because no result of f was cached when it was called."
     graph.done(1)
     shown(graph, 2, "3, 'a, b', k=1", fn=old)
     graph.done(2)
     assert (
         graph.why(2)
-        == "Task 2 (f) ran because it was called otherwise: argument 1: 3, was 2, argument k: 1, was not given."
+        == "Task 2 (f) ran because its arguments differ: argument 1: 3, was 2, argument k: 1, was not given."
     )
     shown(graph, 3, "3, 'a, b', k=1", fn=new)
     assert graph.why(3) == "Task 3 (f) will run because its function has changed: scale changed, k is new."
@@ -433,7 +433,7 @@ def test_new_inputs_are_named(graph: Graph) -> None:
     shown(graph, 3, "2")
     shown(graph, 4, "task 3", 3, identity=b"b")
     assert graph.why(4) == (
-        "Task 4 (f) will run because its input, task 3 (f), is new (it was called otherwise: argument 1: 2, was 1)."
+        "Task 4 (f) will run because its input, task 3 (f), is new (its arguments differ: argument 1: 2, was 1)."
     )
     graph.plain(5)
     graph.done(5)
@@ -443,8 +443,8 @@ def test_new_inputs_are_named(graph: Graph) -> None:
 
 def test_an_app_that_remembers_nothing_says_so(graph: Graph) -> None:
     graph.plain(1)
-    assert graph.why(1) == "Task 1 (g) will run because its app does not remember results (cache=True)."
-    with pytest.raises(ParslabError, match="Nothing is known of task 77"):
+    assert graph.why(1) == "Task 1 (g) will run because its app does not cache results (cache=True)."
+    with pytest.raises(ParslabError, match="The run does not know task 77"):
         graph.why(77)
 
 
