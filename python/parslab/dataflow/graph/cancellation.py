@@ -1,7 +1,7 @@
-"""Which tasks somebody means who wants them cancelled, and what is said about it [core].
+"""Which tasks a cancel request names, and the sentence that answers it [core].
 
-Called on the loop of the DataFlowKernel for :class:`~parslab.records.panel.CancelRequest`.  A task belongs to the cell
-of the client that called it: two notebooks of one run have an ``In [5]`` each.
+The loop of the DataFlowKernel calls this for :class:`~parslab.records.panel.CancelRequest`.  A task belongs to a cell
+of the client that called it, because two notebooks of one run have an ``In [5]`` each.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ __all__ = ["cancel"]
 
 
 def cancel(command: CancelRequest, asker: int, table: TaskTable, view: View, now: float) -> str:
-    """Cancel the tasks that are meant; one line on what was done.
+    """Cancel the tasks that a request names, and say in one line what was done.
 
     Parameters
     ----------
     command
-        Names tasks, an app or a cell, or means everything.
+        Names tasks, an app, a cell, or everything.
     asker
-        The client that asks: a cell is its own when the command does not say whose.
+        The client that asks; a cell is one of its own unless the request names another client.
     table
         The task graph.
     view
-        Knows what each cell has called; it must be up to date.
+        Knows the calls of each cell; it must have applied all events.
     now
         The time.
     """

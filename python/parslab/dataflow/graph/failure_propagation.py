@@ -1,6 +1,6 @@
-"""What becomes of a task that others have failed for [core].
+"""The failure of a task that ends because others failed [core].
 
-Its failure names those that failed first, and says on which way it came from the first of them.
+It names the tasks that failed first (its roots), and the path of tasks from this one to the first root.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ __all__ = ["CANCELLED", "DEPENDENCY", "passed_on", "unshipped"]
 CANCELLED = Failure("CancelledError: it was cancelled", reason=Reason.cancelled.value)
 DEPENDENCY = Reason.dependency.value
 _MOST = 100
-"""Failures that are named at most, and tasks on the way from the first of them."""
+"""The most roots that a failure names, and the most tasks on its path."""
 
 
 def passed_on(kind: str, bad: list[Task]) -> Failure:
-    """What becomes of a task that needs, or has joined, tasks that have no result.
+    """Make the failure of a task that needs, or has joined, tasks without a result.
 
     Parameters
     ----------
     kind
-        Name of the exception that its caller gets.
+        The name of the exception that its caller gets.
     bad
-        Those tasks, in the order in which the call names them; at least one.
+        The tasks without a result, in the order in which the call names them; at least one.
     """
     roots: dict[int, tuple[int, str, str]] = {}
     for task in bad:
@@ -40,11 +40,25 @@ def passed_on(kind: str, bad: list[Task]) -> Failure:
     first = bad[0].failure or CANCELLED
     path = (bad[0].id, *first.path)
     text = f"{kind}: {what} failed with {error}"
-    return Failure(text, first.traceback, first.payload, tuple(list(roots.values())[:_MOST]), path[:_MOST], DEPENDENCY)
+    return Failure(
+        error=text,
+        traceback=first.traceback,
+        payload=first.payload,
+        roots=tuple(list(roots.values())[:_MOST]),
+        path=path[:_MOST],
+        reason=DEPENDENCY,
+    )
 
 
 def unshipped(need: Task, failure: Failure) -> Failure:
-    """What becomes of a task that needs the value of one that succeeded, but whose value cannot be sent."""
+    """Make the failure of a task whose need succeeded at a client that cannot send the value."""
     roots = ((need.id, f"task {need.id} ({need.app})", failure.error),)
     text = f"DependencyError: task {need.id} ({need.app}): {failure.error}"
-    return Failure(text, failure.traceback, failure.payload, roots, (need.id,), DEPENDENCY)
+    return Failure(
+        error=text,
+        traceback=failure.traceback,
+        payload=failure.payload,
+        roots=roots,
+        path=(need.id,),
+        reason=DEPENDENCY,
+    )

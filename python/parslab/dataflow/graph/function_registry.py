@@ -1,6 +1,7 @@
-"""The functions of a run: known by digest, numbered once, kept as long as somebody may call them.
+"""The functions of a run: each is kept once, under one number, as long as a client may call it.
 
-Clients number their functions on their own; a function that two clients (or two cells) send is kept once.
+Clients number their functions themselves.  The registry recognizes a function that two clients, or two cells, have sent
+by its digest.
 """
 
 from __future__ import annotations
@@ -18,18 +19,18 @@ __all__ = ["FunctionRegistry"]
 
 
 class FunctionRegistry:
-    """All functions, by the number that workers know them by.
+    """All functions of a run.  The lists are indexed by the number that workers know a function by.
 
     Attributes
     ----------
     names
-        What the panel shows.
+        The names that the panel shows.
     fingerprints
-        What tells them apart in every process: a function that came without one is known by its pickle's digest.
+        Hashes that identify the functions across runs.  The digest of its pickle stands in for a missing one.
     parts
-        What the fingerprints were made of, by name; empty where that was not said.
+        The parts that the fingerprints were made of, by name; empty where the client did not send them.
     origins
-        Where they were defined; empty where that does not tell one function from another.
+        The places where they were defined; empty where the place does not identify a function.
     """
 
     def __init__(self) -> None:
@@ -42,8 +43,9 @@ class FunctionRegistry:
         self._holders: dict[int, int] = {}
 
     def add(self, code: DefineFunction, payload: Buffer) -> int:
-        """The number of a function that a client sent."""
-        # A function that is found by its name has the same pickle when its module was edited, and is another one.
+        """Add a function that a client sent, and return its number."""
+        # The pickle of a function that is imported by name stays the same when its module is edited: the fingerprint
+        # does not.
         key = (code.digest, code.fingerprint)
         fn = self._digests.get(key)
         if fn is None:
@@ -59,16 +61,21 @@ class FunctionRegistry:
         return fn
 
     def restore(self, count: int, codes: Mapping[int, tuple[DefineFunction, Buffer]], held: Iterable[int]) -> list[int]:
-        """Take the functions of a lost DataFlowKernel under their numbers; answers those that no client holds.
+        """Take over the functions of a lost DataFlowKernel under their numbers.
 
         Parameters
         ----------
         count
-            How many there have been; numbers are not used again.
+            How many functions there were; a number is never used twice.
         codes
-            Those that are known, and their pickles, by number.
+            The functions that the event log still has, and their pickles, by number.
         held
-            Numbers, one for each client that holds one.
+            The numbers of the functions that clients may call: one for each client and function.
+
+        Returns
+        -------
+        list of int
+            The functions that no client may call.
         """
         for fn in range(count):
             code, payload = codes.get(fn, (DefineFunction(fn, b"", "?", 1), b""))
@@ -85,21 +92,21 @@ class FunctionRegistry:
         return [fn for fn, holders in self._holders.items() if not holders]
 
     def message(self, fn: int) -> tuple[DefineFunction, Buffer]:
-        """What a worker needs to know before it can run this function."""
+        """Make the message that a worker gets before it runs this function, and its frame."""
         return DefineFunction(fn, b"", self.names[fn], 1), self._payloads[fn]
 
     def known(self) -> Iterator[tuple[int, bytes, Buffer]]:
-        """Number, digest and pickle of all that somebody may call."""
+        """Iterate over number, digest and pickle of all functions that a client may call."""
         for (digest, _), fn in self._digests.items():
             yield fn, digest, self._payloads[fn]
 
     def drop(self, fn: int) -> bool:
-        """A client will not call it again; True when no client will."""
+        """Note that a client does not call a function any more; return whether no client does."""
         self._holders[fn] -= 1
         return not self._holders[fn]
 
     def forget(self, fn: int) -> None:
-        """Let go of a function that no client holds and no task needs."""
+        """Drop a function that no client may call and no task needs."""
         if self._holders.get(fn) == 0:
             del self._holders[fn], self._payloads[fn]
             for key, number in list(self._digests.items()):

@@ -1,17 +1,15 @@
-"""What is true of the task table between two calls of it [core]; for tests, each of which ends with :func:`check`.
+"""What holds for the task table between two of its calls [core]; each test of the table ends with :func:`check`.
 
-- a pending task counts exactly its unfinished needs, and each of those lists it among its dependents;
-- a task in a final state has been resolved to its client exactly once since it was submitted or reopened, and has no
-  dependents but those that wait until its client sends the value (and, until then, those of them that were cancelled
-  meanwhile); one that succeeded has no arguments, one that did not keeps all that it takes to run it again
-  (``dataflow.reopen``);
-- a task that failed is tried again while its retries last: it goes back to ready with another attempt number and all
-  that it needs to run, at once or after a while in fail_retryable; only its last failure is told to its client, and
-  what comes of an earlier attempt is dropped;
-- only a task that is not final has a trial, and a task in fail_retryable has one: it waits for its time, or for the
-  retry handler of its client;
-- a task is forgotten when it is final and its client has released it; needs that a dependent still holds stay alive
-  through that reference alone.
+- A pending task counts exactly its unfinished needs, and each of these lists it among its dependents.
+- The client of a task in a final state has been told once, since the task was submitted or reopened.
+- A task in a final state has no dependents, except those that wait until its client sends the value.
+- A task that succeeded has no arguments.  One that did not keeps all that it takes to run it again (``retry_plan``).
+- A task that failed is tried again while its retries last: it gets another attempt number and is ready, at once or
+  after a while in fail_retryable.  Its client learns of the last failure only, and the table ignores what comes of an
+  earlier attempt.
+- Only a task that is not final has a retry state.  A task in fail_retryable has one: it waits for its time, or for the
+  retry handler of its client.
+- The table drops a task that is final and that its client has released.  Dependents may still refer to it.
 """
 
 from __future__ import annotations
@@ -28,7 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = ["check"]
 
-_UNBEGUN = (TaskState.pending, TaskState.fail_retryable)
+_NOT_BEGUN = (TaskState.pending, TaskState.fail_retryable)
 
 
 def check(table: TaskTable) -> None:
@@ -37,7 +35,7 @@ def check(table: TaskTable) -> None:
     Raises
     ------
     AssertionError
-        One of them does not hold; it tells of the task.
+        One of them does not hold; the message is the story of the task.
     """
     for task in set(table.tasks.values()):
         if task.state is TaskState.pending:
@@ -50,12 +48,12 @@ def check(table: TaskTable) -> None:
                 assert not task.args, task.story()
                 assert not task.needs, task.story()
             for d in task.dependents or ():
-                assert d.state in _UNBEGUN or d.state in FINAL, task.story()
+                assert d.state in _NOT_BEGUN or d.state in FINAL, task.story()
                 assert d.kind == TaskKind.remote, task.story()
                 assert task.value is None, task.story()
                 assert task.wanted, task.story()
             assert task.id not in table.retries.states, task.story()
-        elif task.kind == TaskKind.remote and not _lacks(table, task):
+        elif task.kind == TaskKind.remote and not _lacks_needs(table, task):
             assert all(need.value is not None for need in task.needs), task.story()
         if task.state is TaskState.fail_retryable:
             assert task.id in table.retries.states, task.story()
@@ -66,8 +64,8 @@ def check(table: TaskTable) -> None:
     assert table.unfinished == sum(t.state not in FINAL for t in set(table.tasks.values()))
 
 
-def _lacks(table: TaskTable, task: Task) -> bool:
-    """Whether a task waits for what it needs, or will never have it."""
-    trial = table.retries.states.get(task.id)
-    asked = trial.asked if trial is not None else None
+def _lacks_needs(table: TaskTable, task: Task) -> bool:
+    """Whether a task waits for its needs, or will never have them."""
+    retry = table.retries.states.get(task.id)
+    asked = retry.asked if retry is not None else None
     return task.state is TaskState.pending or (asked is not None and asked.reason == DEPENDENCY)

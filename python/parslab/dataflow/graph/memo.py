@@ -238,7 +238,8 @@ class Memo:
         if found is None or found[0].key != key:
             del self._places[key]
             return None
-        held = self._written[key] = MemoEntry(*found)
+        kept, value = found
+        held = self._written[key] = MemoEntry(kept, value)
         self.held += held.size
         self._shrink()
         return held

@@ -1,11 +1,12 @@
-"""Which ended tasks run again when some are tried again, and how they come back into the graph [core].
+"""Which ended tasks run again when a user retries some, and how they come back into the graph [core].
 
-Asked for are tasks that failed, were never run because something they need failed, or were cancelled.  With each of
-them run, recursively, those it needs that have no result; and then all that failed only because of one of those.
-Nothing else: what has a result keeps it, and each task runs once.  Called by the loop of the DataFlowKernel only.
+A user can retry tasks that failed, that never ran because a need failed, or that were cancelled.  With each of them
+run, recursively, those of its needs that have no result.  Then follow all tasks that failed only because of one of
+these.  Nothing else runs: a task that has a result keeps it, and each task runs once.  Only the loop of the
+DataFlowKernel calls this.
 
-An ended task without a result holds its arguments and what it needs until its future is released; what it needs lives
-on through it, released or not.  So a chain can be mended of which the notebook holds the last future alone.
+An ended task without a result keeps its arguments and its needs until its future is released, and its needs live on
+through it.  So a whole chain can be retried although the notebook holds only its last future.
 """
 
 from __future__ import annotations
@@ -29,20 +30,20 @@ if TYPE_CHECKING:
 __all__ = ["RetryPlan", "functions_needed", "of_app", "plan", "reopen"]
 
 Redefinition: TypeAlias = "Callable[[Task], RedefinedApp | None]"
-"""What a task is to call from now on; None: what it called before."""
+"""Names the function, and the limits, that a task has from now on; None: those that it had."""
 
 
 class RetryPlan:
-    """What runs again.
+    """The tasks that run again.
 
     Attributes
     ----------
     tasks
-        All of it, in the order of the calls.
+        All of them, in the order of the calls.
     asked
-        How many of the tasks that were named run again; the others of ``tasks`` come with them.
+        How many of the tasks that the user named run again; the others of ``tasks`` come with these.
     refused
-        Why others that were named do not, a sentence each, by number.
+        Why the others that the user named cannot run again: a sentence for each, by number.
     """
 
     def __init__(self, here: Container[int] | None = None) -> None:
@@ -50,21 +51,22 @@ class RetryPlan:
         self.asked = 0
         self.refused: dict[int, str] = {}
         self._again: dict[Task, bool] = {}
-        """Whether what its body returned is waited for again, rather than the body run."""
+        """For each task whether it waits again for what its body returned, instead of running the body."""
         self._never: dict[Task, str] = {}
+        """Why tasks can never run again."""
         self._here = here
 
     @property
     def held_up(self) -> list[Task]:
-        """Those that a worker still has, because they were cancelled and it has not let go of them."""
+        """The tasks that a worker still has: they were cancelled, and the worker has not stopped them yet."""
         return [task for task in self.tasks if task.worker is not None]
 
     def rejoins(self, task: Task) -> bool:
-        """Whether this join waits again for what its body returned."""
+        """Whether a join waits again for what its body returned."""
         return self._again[task]
 
     def ask(self, task: Task, bodies: Collection[int]) -> None:
-        """Have a task run again, with all of what it needs that has no result."""
+        """Have a task run again, with all of its needs that have no result."""
         if task.state not in FINAL:
             return
         if task.state in SUCCESSES:
@@ -77,7 +79,7 @@ class RetryPlan:
             self.asked += 1
 
     def _trace(self, task: Task, bodies: Collection[int]) -> str:
-        """Add a task with the failed ones that it comes from; returns why it cannot be."""
+        """Add a task with the failed tasks that caused its failure; return why that is impossible, or nothing."""
         found: dict[Task, bool] = {}
         left = [task]
         while left:
@@ -95,7 +97,7 @@ class RetryPlan:
         return ""
 
     def follow(self, tasks: Iterable[Task]) -> None:
-        """Add those of the tasks that failed because of what runs again, and of nothing else."""
+        """Add those of the tasks that failed only because of tasks that run again."""
         known: dict[Task, bool] = {}
         for task in tasks:
             if task.state in FINAL and task not in self._again and self._follows(task, known):
@@ -122,7 +124,7 @@ class RetryPlan:
         return known[task]
 
     def _obstacle(self, task: Task, rejoins: bool) -> str:
-        """Why a task can never run again; empty when it can."""
+        """Say why a task can never run again; return nothing when it can."""
         if task.kind == TaskKind.external:
             return (
                 f"Task {task.id} stands for a future that is not of this run ({task.app}): only who made it can try "
@@ -146,7 +148,7 @@ class RetryPlan:
         return ""
 
     def close(self) -> RetryPlan:
-        """All is asked for and followed."""
+        """Sort the tasks, after all of them have been added."""
         self.tasks = sorted(self._again, key=lambda task: task.id)
         return self
 
@@ -154,18 +156,18 @@ class RetryPlan:
 def plan(
     table: TaskTable, ids: Iterable[int], bodies: Collection[int] = (), here: Container[int] | None = None
 ) -> RetryPlan:
-    """What would run again.
+    """Find the tasks that would run again.
 
     Parameters
     ----------
     table
-        The graph; it is not changed.
+        The graph; this function does not change it.
     ids
-        Tasks that are to be tried again; those that have not ended are left alone.
+        The tasks to retry; unfinished ones are left alone.
     bodies
-        Joins whose body runs again, although only what it had returned failed: it has been mended.
+        Joins whose body runs again, although only the tasks that it returned failed: the user has redefined the body.
     here
-        Clients that are attached; None: all are.
+        The attached clients; None: all clients are attached.
     """
     found = RetryPlan(here)
     for number in dict.fromkeys(ids):
@@ -180,18 +182,19 @@ def plan(
     return found.close()
 
 
-def reopen(table: TaskTable, found: RetryPlan, mended: Redefinition, now: float) -> None:
-    """Put ended tasks back into the graph, and tell their clients; nothing of them may be at a worker any more.
+def reopen(table: TaskTable, found: RetryPlan, redefine: Redefinition, now: float) -> None:
+    """Put ended tasks back into the graph and tell their clients.
 
     Parameters
     ----------
     found
-        The tasks; it was made just now.
-    mended
-        The function, and the limits, that a task has from now on.
+        The tasks: a plan that was made in the same round of the loop.  No worker may have any of them.
+    redefine
+        Names the function, and the limits, that a task has from now on.
     """
     again = {task.id for task in found.tasks}
-    table.out.ready = [task for task in table.out.ready if task.id not in again]  # cancelled in this very round
+    # Effects of this very round may still name tasks that were cancelled in it.
+    table.out.ready = [task for task in table.out.ready if task.id not in again]
     table.out.again = [one for one in table.out.again if one.task.id not in again]
     table.out.stops = [task for task in table.out.stops if task.id not in again]
     table.out.replies += [
@@ -199,7 +202,7 @@ def reopen(table: TaskTable, found: RetryPlan, mended: Redefinition, now: float)
         for client in dict.fromkeys(task.client for task in found.tasks)
     ]
     for task in found.tasks:
-        _open(table, task, found.rejoins(task), mended, now)
+        _open(table, task, found.rejoins(task), redefine, now)
     _unlist(found)
     _await_again(table, found)
     for task in found.tasks:
@@ -210,20 +213,20 @@ def reopen(table: TaskTable, found: RetryPlan, mended: Redefinition, now: float)
         if found.rejoins(task):
             table.dependencies.wait_for_joined(task)
             table.finish_join(task, now)
-        elif not task.waiting and task.state is TaskState.pending:  # else one before it has ended at once
+        elif not task.waiting and task.state is TaskState.pending:  # a task before it may have ended it already
             table.needs_met(task, now)
 
 
-def _open(table: TaskTable, task: Task, rejoins: bool, mended: Redefinition, now: float) -> None:
-    """Bring one task back to where it waits."""
+def _open(table: TaskTable, task: Task, rejoins: bool, redefine: Redefinition, now: float) -> None:
+    """Bring one task back to the state in which it waits."""
     was = task.state
     table.transitions.reopen(task, Signal.rejoined if rejoins else Signal.reopened)
     task.failure, task.value, task.waiting = None, None, 0
     if not rejoins:
         task.joins = None
-        if was is not TaskState.dep_fail:  # it may have run
+        if was is not TaskState.dep_fail:  # the body may have run, so the next run is another attempt
             task.attempt += 1
-        new = mended(task) if task.kind == TaskKind.remote else None
+        new = redefine(task) if task.kind == TaskKind.remote else None
         if new is not None:
             task.fn = new.fn
             if task.spec in new.specs:
@@ -232,14 +235,25 @@ def _open(table: TaskTable, task: Task, rejoins: bool, mended: Redefinition, now
             table.memo.reset(task)
     else:
         table.memo.rejoined(task)
-    table.tasks[task.id] = task  # it may have been released, and be held by what needs it alone
+    table.tasks[task.id] = task  # a released task lives on only through the tasks that need it
     table.unfinished += 1
     executor = table.labels[task.executor] if task.kind < TaskKind.join else ""
-    table.out.events.append(TaskReopened(now, task.id, task.state, was, task.attempt, task.app, executor, task.client))
+    table.out.events.append(
+        TaskReopened(
+            time=now,
+            task=task.id,
+            state=task.state,
+            was=was,
+            attempt=task.attempt,
+            app=task.app,
+            executor=executor,
+            client=task.client,
+        )
+    )
 
 
 def _unlist(found: RetryPlan) -> None:
-    """Take those that run again from the lists of what they waited for when they were cancelled: they wait anew."""
+    """Take the tasks from the lists of those that they waited for when they were cancelled: they wait anew."""
     again = set(found.tasks)
     sources = {source for task in found.tasks for source in (task.joins or task.needs) if source.dependents}
     for source in sources:
@@ -247,7 +261,7 @@ def _unlist(found: RetryPlan) -> None:
 
 
 def _await_again(table: TaskTable, found: RetryPlan) -> None:
-    """Have those that wait for others, too, wait for what has failed and runs again: they had counted it as ended."""
+    """Have unfinished tasks wait again for failed needs that run again: they had counted these as ended."""
     again = set(found.tasks)
     for task in set(table.tasks.values()) - again:
         if task.state is TaskState.pending:
@@ -261,18 +275,18 @@ def _await_again(table: TaskTable, found: RetryPlan) -> None:
 
 
 def _failed_by_others(task: Task) -> bool:
-    """Whether it ended without a result because others did."""
+    """Whether a task ended without a result because others did."""
     return task.state is TaskState.dep_fail or (task.state is TaskState.failed and task.joins is not None)
 
 
 def _failed_sources(task: Task, rejoins: bool) -> list[Task]:
-    """What it needs, or has joined, that has ended without a result."""
+    """The tasks that a task needs, or has joined, and that ended without a result."""
     sources = (task.joins or ()) if rejoins else task.needs
     return [source for source in sources if source.state in FINAL and source.state not in SUCCESSES]
 
 
 def of_app(table: TaskTable, ids: Iterable[int], app: str) -> list[int]:
-    """Of these tasks, those of an app, and those that ended without a result because of one of that app."""
+    """Choose from these tasks those of an app, and those that have no result because of one of that app."""
     known: dict[Task, bool] = {}
 
     def concerned(task: Task) -> bool:
@@ -292,7 +306,7 @@ def of_app(table: TaskTable, ids: Iterable[int], app: str) -> list[int]:
 
 
 def functions_needed(table: TaskTable) -> set[int]:
-    """The functions of all tasks that have not ended, or could run again."""
+    """The numbers of the functions of all tasks that have not ended or could run again."""
     needed: set[int] = set()
     left = [task for task in table.tasks.values() if task.state not in SUCCESSES]
     needed.update(task.fn for task in left)

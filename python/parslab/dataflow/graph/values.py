@@ -1,6 +1,6 @@
-"""Values as the DataFlowKernel holds them: opaque bytes, shared by everybody who still may need them.
+"""Values as the DataFlowKernel holds them: opaque bytes, shared by all tasks that may still need them.
 
-A value is released by dropping the reference: the task record, dependents that have not run, and joins hold one each.
+The task, its dependents that have not run, and joins refer to a value; it leaves memory with the last reference.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ __all__ = ["NOTHING", "StoredValue", "give_memory_back", "joined", "sliced"]
 
 _M_MMAP_THRESHOLD = -3
 _OWN_PAGES = 1 << 20
-"""Bytes from which a frame has pages of its own, which go back to the system with it."""
+"""Frames of at least so many bytes get pages of their own, which go back to the system with the frame."""
 
 
 class StoredValue:
-    """What a task returned: a pickle (``inline`` or the first frame) with its buffers, or the parts of a join."""
+    """The result of a task: a pickle (``inline`` or the first frame) with its buffers, or the parts of a join."""
 
     __slots__ = ("_digest", "frames", "inline", "parts")
 
@@ -35,7 +35,7 @@ class StoredValue:
 
     @property
     def digest(self) -> bytes:
-        """A hash of its bytes, for the keys of tasks that depend on it."""
+        """A hash of the bytes, for the memo keys of tasks that depend on the value."""
         if not self._digest:
             hasher = blake2b(len(self.inline).to_bytes(8, "little"), digest_size=16, person=b"parslab value")
             hasher.update(self.inline)
@@ -49,14 +49,14 @@ class StoredValue:
 
     @property
     def size(self) -> int:
-        """Bytes that would travel."""
+        """How many bytes a message with this value has."""
         if not self.frames and self.parts is None:
             return len(self.inline)
         own = len(self.inline) + sum(memoryview(f).nbytes for f in self.frames)
         return own + sum(part.size for part in self.parts or ())
 
     def packed(self, frames: list[Buffer]) -> PackedValue:
-        """The header of this value; its frames are appended to ``frames``."""
+        """Return the header of this value, and append its frames to ``frames``."""
         if self.parts is not None:
             return PackedValue(b"", 0, tuple(part.packed(frames) for part in self.parts))
         frames.extend(self.frames)
@@ -64,23 +64,26 @@ class StoredValue:
 
 
 NOTHING = StoredValue(b"", [])
-"""The value of a task whose result nobody can ask for."""
+"""Stands for the value of a task whose result nobody can ask for any more."""
 
 
 def give_memory_back() -> None:
-    """Keep glibc from learning to hold large blocks in its heap, where a small neighbour keeps 30 MB from returning."""
+    """Have glibc return large blocks to the system.
+
+    By default glibc learns to keep large blocks in its heap, where one small block after them holds 30 MB.
+    """
     if sys.platform == "linux":
         import ctypes
 
-        with contextlib.suppress(AttributeError):  # other C libraries have no such habit
+        with contextlib.suppress(AttributeError):  # other C libraries do not keep large blocks
             ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, _OWN_PAGES)
 
 
 def joined(values: list[StoredValue]) -> StoredValue:
-    """The value of a join app that returned a list of futures."""
+    """Make the value of a join app that returned a list of futures."""
     return StoredValue(b"", [], tuple(values))
 
 
 def sliced(inline: bytes, count: int, frames: list[Buffer], at: int) -> StoredValue:
-    """The value of a message that announced ``count`` frames, which begin at ``at``."""
+    """Make the value of a message that has ``count`` of the ``frames``, beginning at ``at``."""
     return StoredValue(inline, frames[at : at + count] if count else [])
