@@ -149,7 +149,7 @@ def test_an_upward_arrow_is_seen(module: str, line: str, seen: bool) -> None:
 
 def test_the_picture_in_the_design_shows_these_layers() -> None:
     text = DESIGN.read_text(encoding="utf-8")
-    picture = re.search(r"## Rooms.*?```\n(.*?)```", text, re.DOTALL)
+    picture = re.search(r"## Packages.*?```\n(.*?)```", text, re.DOTALL)
     assert picture is not None
     drawn = {}
     for line in picture[1].splitlines():
