@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import subprocess
 import time
+from typing import Any
 
-from parslab import python_app
+from parslab import bash_app, join_app, python_app
 
-__all__ = ["noop", "remembered", "sleep", "step", "wait_until"]
+__all__ = ["command", "join", "noop", "remembered", "run_command", "sleep", "spin", "step", "wait_until"]
 
 
 @python_app
@@ -38,3 +40,29 @@ def wait_until(when: float) -> float:
     begun = time.time()
     time.sleep(max(0.0, when - begun))
     return begun
+
+
+@python_app
+def spin(seconds: float, *needs: Any) -> None:
+    """Keep a core busy for so long, once what it needs is there."""
+    end = time.perf_counter() + seconds
+    while time.perf_counter() < end:
+        pass
+
+
+@join_app
+def join() -> Any:
+    """A body that returns one more task."""
+    return noop()
+
+
+@bash_app
+def command() -> str:
+    """The shortest command line."""
+    return "true"
+
+
+@python_app
+def run_command() -> None:
+    """What a bash app does, without one."""
+    subprocess.run(["/bin/bash", "-c", "true"], check=True)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import psutil
 
-from tests.bench import htex, lasting, memo, memory, mend
+from tests.bench import htex, lasting, loops, memo, memory, mend
 from tests.bench.floors import Call, relay
 from tests.bench.processes import Cpu, idle, tree
 from tests.bench.subjects import BURSTS, CALLS, loaded
@@ -204,10 +204,12 @@ def quiet(seconds: float, tasks: int) -> dict[str, float]:
 
 
 CASES: dict[str, Callable[..., dict[str, float]]] = {
+    "bodies": loops.bodies,
     "burst": burst,
     "by_value": by_value,
     "chain": chain,
     "checkpointed": memo.checkpointed,
+    "closed_loop": loops.closed_loop,
     "crowd": htex.crowd,
     "dropped": memory.dropped,
     "efficiency": htex.efficiency,
@@ -219,11 +221,13 @@ CASES: dict[str, Callable[..., dict[str, float]]] = {
     "kernel_process_killed": lasting.kernel_process_killed,
     "latency": latency,
     "mend": mend.branch,
+    "notebook_functions": loops.notebook_functions,
     "paced": paced,
     "parsl": htex.parsl_rate,
     "quiet": quiet,
     "rate": htex.rate,
     "session": memory.session,
+    "stencil": loops.stencil,
 }
 
 

@@ -11,10 +11,11 @@ import pickle
 import socket
 import sys
 import threading
+import time
 
 import zmq
 
-__all__ = ["FUNCTIONS", "main", "noop", "step"]
+__all__ = ["FUNCTIONS", "main", "noop", "spin", "step"]
 
 SMALL = 64
 """Bytes that hold any message of a ping-pong."""
@@ -27,6 +28,13 @@ def noop() -> None:
 def step(value: int) -> int:
     """What pools call to show that each call ran: the next number."""
     return value + 1
+
+
+def spin(seconds: float) -> None:
+    """Keep a core busy for so long: the work of a task whose length matters."""
+    end = time.perf_counter() + seconds
+    while time.perf_counter() < end:
+        pass
 
 
 FUNCTIONS = {1: noop}
