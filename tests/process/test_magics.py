@@ -163,7 +163,7 @@ def test_names_travel_and_come_back_as_futures(book: Notebook) -> None:
         "%%parsl -e llex\nimport os\nlonger = helper([0])\nroot = math.sqrt(len(longer) + 1)\n_private = os.getpid()"
     )
     assert book.run("longer.result(), root.result()").result == "([0, 1, 2], 2.0)"
-    assert book.run("'_private' in dir(), 'os' in dir()").result == "(False, False)"
+    assert book.run("'_private' in dir(), 'os' in dir()").result == "(False, True)"
 
 
 def test_futures_that_a_cell_reads_are_dependencies(book: Notebook) -> None:
@@ -200,6 +200,26 @@ def test_a_cell_on_threads_leaves_the_display_of_the_kernel_alone(book: Notebook
     assert book.run("from IPython.display import HTML, display\ndisplay(HTML('y'), display_id='here')").shown == [
         "here"
     ]
+
+
+def test_a_cell_that_failed_runs_again_without_its_own_old_run(book: Notebook) -> None:
+    """It failed with DependencyError: `part` of the first run was one of its arguments."""
+    body = "for n in [1, 2]:\n    part = n\n    print('part', part)\n"
+    assert "ValueError: no" in book.run(f"%%parsl -e llex -w  # the first time\n{body}raise ValueError('no')").error
+    cell = book.run(f"%%parsl -e llex -w\n{body}")
+    assert cell.error == ""
+    assert book.run("part.result()").result == "2"
+
+
+def test_what_a_cell_imports_and_names_in_a_string(book: Notebook) -> None:
+    assert book.run("%%parsl -e llex -w\nimport fractions\nfrom math import tau as turn\nhalf = 1").error == ""
+    assert book.run("fractions.Fraction(1, 2), turn > 6").result == "(Fraction(1, 2), True)"
+    book.run("hidden = 4")
+    assert book.run("%%parsl -e llex -w\nfour = eval('hidden + half')").error == ""
+    assert book.run("four.result()").result == "5"
+    told = book.run("%%parsl -e llex -w\nname = 'hid' + 'den'\neval(name)").error
+    assert "NameError: name 'hidden' is not defined" in told
+    assert "a string that is made at run time" in told
 
 
 def test_a_cell_on_threads_shares_the_notebooks_objects(book: Notebook) -> None:

@@ -1,7 +1,7 @@
-"""What a ``%%parsl`` cell does on the worker: run its source in a namespace of its own, give back what it assigned.
+"""Run a ``%%parsl`` cell on the worker, in a namespace of its own, and return the values that it assigned.
 
-:func:`run_cell` is the function of every such task; what the cell reads comes as keyword arguments. The source lines
-are put where tracebacks look for them, under the file name and at the line numbers that they have in the notebook.
+:func:`run_cell` is the function of every such task; the names that the cell reads are its keyword arguments. Tracebacks
+find the source lines under the file name and the line numbers that they have in the notebook.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import builtins
 import linecache
 import os
 import pickle
+import re
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -19,7 +20,12 @@ from typing import Any
 from parslab.bodies.display import MATPLOTLIB_BACKEND, display, instead_of, show_figures, teach_ipython
 from parslab.errors import SerializationError
 
-__all__ = ["Cell", "CellValues", "run_cell"]
+__all__ = ["Cell", "CellValues", "NotAssignedError", "run_cell"]
+
+
+class NotAssignedError(NameError):
+    """A cell ended without assigning a name that its code assigns on another path."""
+
 
 _KERNELS_BACKEND = "module://matplotlib_inline.backend_inline"
 """What ipykernel puts into the environment, which workers of its host inherit; it needs a shell to show figures."""
@@ -32,19 +38,19 @@ class Cell:
     Attributes
     ----------
     source
-        Padded with lines in front, so that line numbers are those of the notebook's cell.
+        The code, after as many lines as it takes for the line numbers to be those of the notebook's cell.
     filename
-        The name under which IPython knows the cell.
+        IPython's name for the cell.
     outputs
-        Names whose values are given back.
+        Names whose values are returned.
     required
-        Whether it is an error that one of them has not been assigned.
+        Whether it is an error when the cell does not assign one of them.
     shown
-        Whether the value of a last line that is an expression is printed, as the interactive prompt does.
+        Whether to print the value of a last line that is an expression, as the interactive prompt does.
     flags
-        Of the compiler: the ``__future__`` features in force in the notebook.
+        Flags of the compiler: the ``__future__`` features in force in the notebook.
     title
-        What tracebacks call it: the "full name" of its lines.
+        The name of the cell in tracebacks.
     """
 
     source: str
@@ -56,22 +62,22 @@ class Cell:
     title: str = ""
 
     def _parslab_identity(self, output_ref: bool, quick: bool) -> Any:
-        """What the cell does; by which name and where it stood are those of one kernel."""
+        """Return what the cell does. File name and title belong to one kernel, so they do not count."""
         return self.source.lstrip("\n"), self.outputs, self.required, self.shown, self.flags
 
 
 class CellValues(Mapping[str, Any]):
-    """What a cell assigned, by name.
+    """The values that a cell assigned, by name.
 
-    Each value is pickled, and unpickled when it is asked for, by itself: one that cannot travel does not keep back the
-    others, and asking for one part needs only what that part needs.
+    Each value is a pickle of its own, which is loaded when the value is asked for. So a value that cannot travel does
+    not hold up the others, and one value can be loaded where the modules of another are missing.
 
     Parameters
     ----------
     values
         By name.
     required
-        Whether it is an error when one of them cannot be pickled; else a line on stderr says that it stays behind.
+        Whether it is an error when a value cannot be pickled. Otherwise a line on stderr says that it stays behind.
     """
 
     def __init__(self, values: Mapping[str, Any], required: bool = False) -> None:
@@ -88,7 +94,7 @@ class CellValues(Mapping[str, Any]):
             return self._values[name]
         if name in self._reasons:
             raise SerializationError(f"{name!r}, assigned in the cell,", self._reasons[name])
-        raise NameError(f"the cell ended without assigning {name!r}")
+        raise NotAssignedError(f"the cell ended without assigning {name!r}")
 
     def __iter__(self) -> Iterator[str]:
         return iter([*self._values, *self._packed])
@@ -138,28 +144,46 @@ def _prepare_rich_output(cell: Cell, values: dict[str, Any]) -> dict[str, Any]:
 
 
 def run_cell(cell: Cell, /, **values: Any) -> CellValues:
-    """Run ``cell`` with ``values`` as its names; the values of its outputs."""
+    """Run ``cell`` with ``values`` as its names, and return the values of its outputs."""
     lines = cell.source.splitlines(keepends=True)
     linecache.cache[cell.filename] = (len(cell.source), None, lines, cell.title or cell.filename)
-    tree = ast.parse(cell.source, cell.filename)
-    last = tree.body[-1] if cell.shown and tree.body else None
-    if isinstance(last, ast.Expr):
-        del tree.body[-1]
     namespace: dict[str, Any] = {"__name__": "__main__", "__builtins__": builtins}
     on_worker = not hasattr(builtins, "display")  # in a thread of the notebook IPython's own is there
     if on_worker:
         namespace["display"] = display
         values = _prepare_rich_output(cell, values)
     namespace.update(values)
-    exec(compile(tree, cell.filename, "exec", cell.flags, dont_inherit=True), namespace)
-    if isinstance(last, ast.Expr):
-        code = compile(ast.Expression(last.value), cell.filename, "eval", cell.flags, dont_inherit=True)
-        value = eval(code, namespace)
-        if value is not None:
-            display(value)
+    try:
+        _execute(cell, namespace)
+    except NameError as error:
+        _explain(error, cell)
+        raise
     if on_worker:
         show_figures()
     missing = [name for name in cell.outputs if name not in namespace]
     if missing and cell.required:
         raise NameError(f"the cell ended without assigning its output {missing[0]!r}")
     return CellValues({name: namespace[name] for name in cell.outputs if name in namespace}, cell.required)
+
+
+def _execute(cell: Cell, namespace: dict[str, Any]) -> None:
+    tree = ast.parse(cell.source, cell.filename)
+    last = tree.body[-1] if cell.shown and tree.body else None
+    if isinstance(last, ast.Expr):
+        del tree.body[-1]
+    exec(compile(tree, cell.filename, "exec", cell.flags, dont_inherit=True), namespace)
+    if isinstance(last, ast.Expr):
+        code = compile(ast.Expression(last.value), cell.filename, "eval", cell.flags, dont_inherit=True)
+        value = eval(code, namespace)
+        if value is not None:
+            display(value)
+
+
+def _explain(error: NameError, cell: Cell) -> None:
+    """Say why a name is missing that the code of the cell does not contain."""
+    name = getattr(error, "name", None)
+    if name and len(error.args) == 1 and not re.search(rf"\b{re.escape(name)}\b", cell.source):
+        error.args = (
+            f"{error.args[0]} (only names that stand in the cell travel to the worker, not those in a string that is "
+            f"made at run time: use {name} in the cell)",
+        )

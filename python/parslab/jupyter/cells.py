@@ -1,20 +1,22 @@
-"""[pure] What a notebook cell reads and assigns, told from its syntax tree alone.
+"""[pure] Find the names that a notebook cell reads and assigns, from its syntax tree alone.
 
-Called by ``magics`` for ``%%parsl`` cells. A name is *read* when the cell may use it before it has certainly bound it
-itself; so ``x = 1; print(x)`` reads only ``print``, ``x += 1`` reads ``x``, and a name bound in one branch of an
-``if`` is still read behind it. Names used in bodies of functions are looked up when these are called, so they count
-apart.
+``celltask`` calls this for ``%%parsl`` cells. A name is *read* when the cell may use it before the cell has certainly
+bound it: ``x = 1; print(x)`` reads only ``print``, and ``x += 1`` reads ``x``. A name that is bound in one branch of
+an ``if`` is read behind it, too, but only *perhaps*: on the other path the cell uses its own value. Names in bodies of
+functions are looked up when these are called, so they count apart.
 
-Invariants: ``certain`` is a subset of ``bound``; comprehension and class scopes, arguments and type parameters never
-appear as read or bound.
+Invariants: ``certain`` is a subset of ``bound``, ``perhaps`` of ``reads``. Scopes of comprehensions and classes,
+arguments and type parameters never appear as read or bound.
 """
 
 from __future__ import annotations
 
 import ast
+import contextlib
+import re
 import symtable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -30,22 +32,26 @@ class CellNames:
     """The names of a cell."""
 
     reads: dict[str, ast.Name] = field(default_factory=dict)
-    """Read by the cell's own flow, with the first place where each is; in the order of these places."""
+    """Read by the cell's own flow, with the first place of each; in the order of these places."""
+    perhaps: set[str] = field(default_factory=set)
+    """Of the names read: those that on some path the cell has bound itself wherever it reads them."""
     later: set[str] = field(default_factory=set)
-    """Read in bodies of functions that the cell defines."""
+    """Read in bodies of functions that the cell defines, or in strings that ``eval`` and its like get."""
     assigned: dict[str, None] = field(default_factory=dict)
-    """Given a value by assignment, ``def`` or ``class``: the outputs of a cell.  In order."""
+    """Bound by assignment, ``def`` or ``class``, in order: the outputs of a cell."""
     bound: set[str] = field(default_factory=set)
     """Bound in any way: also imported, loop variables, ``with ... as``, ``except ... as``, patterns."""
     certain: set[str] = field(default_factory=set)
-    """Bound whichever way the cell goes, when it ends well."""
+    """Bound on every path by which the cell ends without an exception."""
     functions: list[str] = field(default_factory=list)
     """Functions defined at the top level, in order."""
     unknown_bound: bool = False
-    """``from ... import *`` is among its statements."""
+    """Whether ``from ... import *`` is among the statements."""
+    imports: list[ast.Import | ast.ImportFrom] = field(default_factory=list)
+    """Import statements at the top level, in order."""
 
     def outputs(self) -> tuple[str, ...]:
-        """What the cell gives back when it is not told: assigned names that are not private."""
+        """Return the default outputs: assigned names that are not private."""
         return tuple(name for name in self.assigned if not name.startswith("_"))
 
 
@@ -62,23 +68,38 @@ def names_of(tree: ast.Module) -> CellNames:
     flow = _Flow(names)
     flow.block(tree.body)
     names.certain = flow.certain & names.bound
+    names.perhaps -= flow.needed
+    names.imports = [node for node in tree.body if isinstance(node, (ast.Import, ast.ImportFrom))]
     names.functions = [node.name for node in tree.body if isinstance(node, ast.FunctionDef)]
     return names
 
 
 def shell_calls(tree: ast.AST) -> Iterator[int]:
-    """Lines that call ``get_ipython()``: what IPython makes of ``%magic`` and ``!command``."""
+    """Yield the lines that call ``get_ipython()``, which IPython puts in place of ``%magic`` and ``!command``."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Name) and node.id == "get_ipython":
             yield node.lineno
 
 
 class _Flow(ast.NodeVisitor):
-    """Walks statements in the order of execution; ``certain`` holds what is surely bound at this point."""
+    """Walks over statements in the order of execution.
 
-    def __init__(self, names: CellNames) -> None:
+    At each point ``certain`` holds the names that the cell has bound on every path to it, ``possible`` those that it
+    has bound on some path.
+    """
+
+    def __init__(self, names: CellNames, searching: bool = False) -> None:
         self.names = names
         self.certain: set[str] = set()
+        self.possible: set[str] = set()
+        self.needed: set[str] = set()
+        """Names read at a point where the cell cannot have bound them."""
+        self.in_loop: set[str] = set()
+        """Names that the loops around this point bind: from the second round on, they may be bound everywhere."""
+        self.conditional = False
+        """Whether this point is in a branch of the innermost loop, or of the cell."""
+        self.searching = searching
+        """Whether this walk only looks for the names that a loop binds."""
         self.local: list[set[str]] = []
         """Scopes of comprehensions, inside out; their names hide those of the cell."""
         self.in_class = 0
@@ -86,20 +107,27 @@ class _Flow(ast.NodeVisitor):
     # ----- names
 
     def read(self, node: ast.Name) -> None:
-        if node.id not in self.certain and not any(node.id in scope for scope in self.local):
-            self.names.reads.setdefault(node.id, node)
+        name = node.id
+        if name in self.certain or any(name in scope for scope in self.local):
+            return
+        self.names.reads.setdefault(name, node)
+        if name in self.possible or (self.conditional and name in self.in_loop):
+            self.names.perhaps.add(name)
+        else:
+            self.needed.add(name)
 
     def bind(self, name: str, assigned: bool = True) -> None:
         if self.in_class:
             self.local[-1].add(name)
             return
         self.certain.add(name)
+        self.possible.add(name)
         self.names.bound.add(name)
         if assigned:
             self.names.assigned.setdefault(name)
 
     def bind_targets(self, target: ast.AST, assigned: bool) -> None:
-        """Bind the names of a target; what it indexes or whose attribute it sets is read."""
+        """Bind the names of a target. An object that is indexed, or whose attribute is set, is read."""
         for node in _targets(target):
             if isinstance(node, ast.Name):
                 self.bind(node.id, assigned)
@@ -114,6 +142,7 @@ class _Flow(ast.NodeVisitor):
         else:  # del: it must be there, and is not any more
             self.read(node)
             self.certain.discard(node.id)
+            self.possible.discard(node.id)
             self.names.assigned.pop(node.id, None)
 
     # ----- simple statements
@@ -140,6 +169,7 @@ class _Flow(ast.NodeVisitor):
         self.names.bound.add(node.target.id)
         self.names.assigned.setdefault(node.target.id)
         self.certain.add(node.target.id)
+        self.possible.add(node.target.id)
 
     def visit_Import(self, node: ast.Import) -> None:
         for alias in node.names:
@@ -155,17 +185,23 @@ class _Flow(ast.NodeVisitor):
     def visit_Global(self, node: ast.Global) -> None:
         """At the top level it says nothing."""
 
+    def visit_Call(self, node: ast.Call) -> None:
+        self.generic_visit(node)
+        self.names.later |= _names_in_string(node)
+
     # ----- what may or may not happen
 
-    def branch(self, *parts: ast.AST) -> set[str] | None:
-        """Walk ``parts`` as something that may not happen; what is certain at their end, None if never reached."""
-        before = set(self.certain)
+    def branch(self, *parts: ast.AST) -> _State | None:
+        """Walk over ``parts`` as something that may not happen; return the state at their end, None if unreachable."""
+        before = set(self.certain), set(self.possible), self.conditional
+        self.conditional = True
         alive = self.block(parts)
-        after, self.certain = self.certain, before
+        after = self.certain, self.possible
+        self.certain, self.possible, self.conditional = before
         return after if alive else None
 
     def block(self, statements: Iterable[ast.AST]) -> bool:
-        """Walk statements in order; False when their end is never reached."""
+        """Walk over statements in order; return whether their end can be reached."""
         alive = True
         for statement in statements:
             self.visit(statement)
@@ -173,11 +209,33 @@ class _Flow(ast.NodeVisitor):
                 alive = False
         return alive
 
-    def join(self, *ends: set[str] | None) -> None:
-        """Go on behind branches: certain is what all that come here have made certain."""
+    def join(self, *ends: _State | None) -> None:
+        """Go on behind branches: certain is what is certain at all their ends, possible what is possible at any."""
         arriving = [end for end in ends if end is not None]
         if arriving:
-            self.certain = set.intersection(*arriving)
+            self.certain = set.intersection(*(certain for certain, _ in arriving))
+            self.possible = set.union(self.possible, *(possible for _, possible in arriving))
+
+    def optional(self, *parts: ast.AST) -> None:
+        """Walk over ``parts``, which may be left out or end early: what they bind is possible, not certain."""
+        outer, before = self.conditional, set(self.certain)
+        self.conditional = True
+        self.block(parts)
+        self.certain, self.conditional = before & self.certain, outer
+
+    def loop(self, *body: ast.AST, target: ast.AST | None = None) -> None:
+        """Walk over the body of a loop, which may be executed several times, or not at all."""
+        outer = self.in_loop, self.conditional, set(self.certain)
+        if not self.searching:  # once for each loop, not once for each loop in a loop
+            search = _Flow(CellNames(), searching=True)
+            search.block(body)
+            self.in_loop = self.in_loop | search.names.bound
+        self.conditional = False
+        if target is not None:
+            self.bind_targets(target, False)
+        self.block(body)
+        self.in_loop, self.conditional, certain = outer
+        self.certain = certain & self.certain
 
     def visit_If(self, node: ast.If) -> None:
         self.visit(node.test)
@@ -189,26 +247,32 @@ class _Flow(ast.NodeVisitor):
 
     def visit_BoolOp(self, node: ast.BoolOp) -> None:
         self.visit(node.values[0])
-        self.branch(*node.values[1:])
+        self.optional(*node.values[1:])
+
+    def visit_Compare(self, node: ast.Compare) -> None:
+        self.visit(node.left)
+        self.visit(node.comparators[0])
+        self.optional(*node.comparators[1:])
 
     def visit_For(self, node: ast.For | ast.AsyncFor) -> None:
         self.visit(node.iter)
-        before = set(self.certain)
-        self.bind_targets(node.target, False)
-        self.block(node.body)
-        self.certain = before
-        self.branch(*node.orelse)
+        self.loop(*node.body, target=node.target)
+        self.optional(*node.orelse)
 
     visit_AsyncFor = visit_For
 
     def visit_While(self, node: ast.While) -> None:
         self.visit(node.test)
-        self.branch(*node.body)
-        self.branch(*node.orelse)
+        self.loop(*node.body)
+        self.optional(*node.orelse)
 
     def visit_Try(self, node: ast.Try) -> None:
         before = set(self.certain)
         ends = [self.branch(*node.body, *node.orelse)]
+        # A handler may begin after any statement of the body.
+        search = _Flow(CellNames(), searching=True)
+        search.block(node.body)
+        self.possible |= search.names.bound
         for handler in node.handlers:
             self.certain = set(before)
             if handler.type is not None:
@@ -216,10 +280,13 @@ class _Flow(ast.NodeVisitor):
             if handler.name:
                 self.bind(handler.name, assigned=False)
             end = self.branch(*handler.body)
-            ends.append(None if end is None else end - {handler.name or ""})
+            ends.append(None if end is None else (end[0] - {handler.name or ""}, end[1]))
         self.certain = set(before)
         self.join(*ends)
+        ended = self.certain
+        self.certain = before & ended  # the last part is also executed when an exception passes through
         self.block(node.finalbody)
+        self.certain |= ended - (before - self.certain)
 
     visit_TryStar = visit_Try
 
@@ -228,13 +295,16 @@ class _Flow(ast.NodeVisitor):
             self.visit(item.context_expr)
             if item.optional_vars is not None:
                 self.bind_targets(item.optional_vars, False)
-        self.block(node.body)
+        if any(_suppresses(item.context_expr) for item in node.items):
+            self.optional(*node.body)
+        else:
+            self.block(node.body)
 
     visit_AsyncWith = visit_With
 
     def visit_Match(self, node: ast.Match) -> None:
         self.visit(node.subject)
-        ends: list[set[str] | None] = []
+        ends: list[_State | None] = []
         whatever = False
         for case in node.cases:
             before = set(self.certain)
@@ -244,7 +314,7 @@ class _Flow(ast.NodeVisitor):
             ends.append(self.branch(*case.body))
             self.certain = before
             whatever |= case.guard is None and isinstance(case.pattern, ast.MatchAs) and case.pattern.pattern is None
-        self.join(*ends, *([] if whatever else [set(self.certain)]))
+        self.join(*ends, *([] if whatever else [(set(self.certain), set(self.possible))]))
 
     def visit_MatchAs(self, node: ast.MatchAs) -> None:
         self.generic_visit(node)
@@ -325,18 +395,50 @@ class _Flow(ast.NodeVisitor):
             self.bind(name.id)
 
     def deferred(self, nodes: Iterable[ast.AST], hidden: Iterable[str] = ()) -> None:
-        """Names that code which runs later takes from the cell's namespace, or puts into it (``global``)."""
+        """Collect the names that code which runs later reads in the cell's namespace, or binds there (``global``)."""
         hidden = set(hidden).union(*([] if self.in_class else self.local))
         for node in nodes:
             free, put = _free(node)
+            for part in ast.walk(node):
+                if isinstance(part, ast.Call):
+                    free |= _names_in_string(part)
             self.names.later |= free - hidden
             self.names.bound |= put
             for name in sorted(put):
                 self.names.assigned.setdefault(name)
 
 
+_State: TypeAlias = tuple[set[str], set[str]]
+"""Names that are certain, and names that are possible."""
+_MARKED = re.compile(r"@([^\W\d]\w*)")
+
+
+def _names_in_string(call: ast.Call) -> set[str]:
+    """Return the names that a function looks up in a string: ``eval``, ``exec``, and ``query`` of pandas.
+
+    A string that is made at run time is not seen.
+    """
+    called = getattr(call.func, "id", getattr(call.func, "attr", ""))
+    if called not in ("eval", "exec", "query") or not call.args:
+        return set()
+    first = call.args[0]
+    parts = first.values if isinstance(first, ast.JoinedStr) else [first]
+    texts = [part.value for part in parts if isinstance(part, ast.Constant) and isinstance(part.value, str)]
+    names = {name for text in texts for name in _MARKED.findall(text)}
+    for text in texts if called != "query" else ():  # there, names without a mark are columns
+        with contextlib.suppress(SyntaxError, ValueError, RecursionError):
+            names |= {part.id for part in ast.walk(ast.parse(text.strip())) if isinstance(part, ast.Name)}
+    return names
+
+
+def _suppresses(context: ast.expr) -> bool:
+    """Whether a context manager is ``suppress(...)``, which ends its block at an exception."""
+    function = context.func if isinstance(context, ast.Call) else None
+    return getattr(function, "id", getattr(function, "attr", "")) == "suppress"
+
+
 def _targets(target: ast.AST) -> Iterator[ast.AST]:
-    """The single targets of an assignment: tuples and stars taken apart."""
+    """Yield the single targets of an assignment: tuples and stars are taken apart."""
     if isinstance(target, (ast.Tuple, ast.List)):
         for element in target.elts:
             yield from _targets(element)
@@ -351,9 +453,9 @@ def _type_parameters(node: ast.AST) -> set[str]:
 
 
 def _free(node: ast.AST) -> tuple[set[str], set[str]]:
-    """Names of the cell's namespace that deferred code reads, and those that it declares global and binds.
+    """Return names of the cell's namespace that deferred code reads, and those that it declares global and binds.
 
-    The scoping is Python's own: the code is written out again and given to the compiler's symbol table.
+    The rules of scopes are Python's own: the code is written out again and given to the compiler's symbol table.
     """
     text = ast.unparse(node)
     if isinstance(node, ast.expr) and not isinstance(node, ast.Lambda):

@@ -1,7 +1,7 @@
-"""A ``%%parsl`` cell becomes a task: its source as the notebook numbers it, what travels, what comes back.
+"""Make a task of a ``%%parsl`` cell: its source, the names that travel to the worker, and those that it returns.
 
-Called by ``magics`` in the kernel's main thread.  Mistakes that can be seen before anything runs (syntax, names that do
-not exist, lines that need the IPython shell) are raised here, so that IPython shows them under the cell.
+``magics`` calls this in the kernel's main thread. Mistakes that can be seen before the task runs (syntax, names that
+do not exist, lines that need the IPython shell) are raised here, so that IPython shows them under the cell.
 """
 
 from __future__ import annotations
@@ -9,9 +9,13 @@ import __future__
 
 import ast
 import builtins
+import contextlib
 import functools
 import operator
 import re
+import sys
+from collections.abc import Iterator, Mapping
+from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -20,18 +24,30 @@ from IPython.core.interactiveshell import InteractiveShell
 
 from parslab.bodies.cell import Cell, run_cell
 from parslab.jupyter.cells import CellNames, names_of, shell_calls
+from parslab.jupyter.name_futures import MISSING, NameFuture, value_before
+from parslab.serialize.arguments import why_unpicklable
 from parslab.serialize.cells import cell_title
 from parslab.serialize.failures import remote_traceback
 from parslab.serialize.functions import AppFunction
+from parslab.serialize.values import ATOMS
 from parslab.wire.messages.base import TaskSpec
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Sequence
 
     from parslab.client.futures.app_future import AppFuture
     from parslab.client.handle.dfk import DataFlowKernel
 
-__all__ = ["CellSource", "CellSyntaxError", "define_apps", "raise_in_cell", "submit_cell", "user_names"]
+__all__ = [
+    "CellOptions",
+    "CellSource",
+    "CellSyntaxError",
+    "CellTask",
+    "UserNames",
+    "cell_id",
+    "define_apps",
+    "raise_in_cell",
+]
 
 _FUTURE_FLAGS = functools.reduce(
     operator.or_, (getattr(__future__, name).compiler_flag for name in __future__.all_feature_names)
@@ -40,13 +56,16 @@ _WORKERS_OWN = frozenset(
     {"__name__", "__builtins__", "__builtin__", "__doc__", "__loader__", "__spec__", "__package__"}
 )
 
+_SMALL = 1024
+"""Bytes of values that travel because a cell may leave them as they are."""
+
 _cells = AppFunction(run_cell, name="cell")
 
 
 class CellSyntaxError(Exception):
     """The cell is not valid Python.
 
-    Shown by IPython as a syntax error of an ordinary cell is: a SyntaxError raised by a magic would be shown below the
+    IPython shows it like a syntax error of an ordinary cell. It would show a SyntaxError that a magic raises below the
     frames of the magic and of IPython.
     """
 
@@ -62,12 +81,12 @@ class CellSyntaxError(Exception):
 
 @dataclass(frozen=True)
 class CellSource:
-    """The body of a cell, where IPython's tracebacks will find it.
+    """The body of a cell, stored where IPython's tracebacks find it.
 
     Attributes
     ----------
     text
-        As many lines as the cell has in the notebook; the magic's own are comments.
+        As many lines as the cell has in the notebook; those of the magic are comments.
     filename
         IPython's name for the cell.
     flags
@@ -83,7 +102,7 @@ class CellSource:
 
     @classmethod
     def of(cls, shell: Any, line: str, body: str) -> CellSource:
-        """The source of the cell that runs now; IPython learns its lines by the way."""
+        """Return the source of the cell that runs now, and store its lines with IPython."""
         raw = f"%%parsl {line}\n{body}"
         history = shell.history_manager.input_hist_raw
         if history and history[-1].rstrip().endswith(body.rstrip()) and "%%parsl" in history[-1]:
@@ -94,7 +113,7 @@ class CellSource:
         return cls(text, filename, shell.compile.flags & _FUTURE_FLAGS, raw)
 
     def parse(self) -> ast.Module:
-        """The syntax tree; raises CellSyntaxError for everything that Python's compiler finds."""
+        """Return the syntax tree; raise CellSyntaxError for everything that Python's compiler finds."""
         __tracebackhide__ = True
         try:
             tree = ast.parse(self.text, self.filename)
@@ -104,81 +123,175 @@ class CellSource:
         return tree
 
 
-def submit_cell(
-    dfk: DataFlowKernel,
-    source: CellSource,
-    namespace: Mapping[str, Any],
-    *,
-    outputs: Sequence[str] | None,
-    executors: str | Sequence[str],
-    name: str,
-    origin: str,
-    follow: Callable[[str, str], None],
-    retries: int = 0,
-) -> tuple[AppFuture, tuple[str, ...]]:
-    """Submit the cell; its future, and the names that the cell gives back.
+@dataclass(frozen=True)
+class CellOptions:
+    """What the line of a ``%%parsl`` cell asks for.
+
+    Attributes
+    ----------
+    outputs
+        Names that become futures; None: everything that the cell assigns and that is not private.
+    executors
+        Labels of executors, or ``"all"``.
+    name
+        The name that the panel shows.
+    retries
+        How often a cell that failed is tried again, whatever the run's configuration says. What a cell did before it
+        failed, such as a line that it appended to a file, is done twice then.
+    """
+
+    outputs: Sequence[str] | None = None
+    executors: str | Sequence[str] = "all"
+    name: str = ""
+    retries: int = 0
+
+
+class CellTask:
+    """A cell that is about to become a task.
 
     Parameters
     ----------
-    outputs
-        What the user asked for; None: everything that the cell assigns and that is not private.
-    retries
-        How often it is tried again after it failed, whatever the run's configuration says: what a cell has done before
-        it failed, a file that it has appended to, would be done twice.
+    source
+        The body of the cell.
+    namespace
+        The names of the notebook.
+    options
+        What the line of the cell asks for.
+    cell_id
+        The front end's name for the cell, which stays when its text changes; empty when there is none.
+
+    Raises
+    ------
+    CellSyntaxError, NameError, UsageError
+        The cell cannot be executed as a task.
     """
-    __tracebackhide__ = True
-    tree = source.parse()
-    for line in shell_calls(tree):
-        raise UsageError(
-            f"Line {line} of the cell needs the IPython shell (a %magic, !command or get_ipython()), which a task does "
-            "not have: run it in a cell of its own, or use subprocess or a bash_app."
+
+    def __init__(
+        self, source: CellSource, namespace: Mapping[str, Any], options: CellOptions, cell_id: str = ""
+    ) -> None:
+        __tracebackhide__ = True
+        tree = source.parse()
+        for line in shell_calls(tree):
+            raise UsageError(
+                f"Line {line} of the cell needs the IPython shell (a %magic, !command or get_ipython()), which a task "
+                "does not have: run it in a cell of its own, or use subprocess or a bash_app."
+            )
+        self._source, self._namespace, self._options = source, namespace, options
+        self._names = names = names_of(tree)
+        _check_names(names, namespace, source)
+        self.outputs = names.outputs() if options.outputs is None else tuple(dict.fromkeys(options.outputs))
+        _check_outputs(names, self.outputs)
+        # Without an id the names tell: a cell that was mended assigns the same ones.
+        self._key = cell_id or self.outputs
+
+    def submit(self, dfk: DataFlowKernel, *, origin: str, follow: Callable[[str, str], None]) -> AppFuture:
+        """Submit the cell and return its future."""
+        source, options = self._source, self._options
+        cell = Cell(
+            source=source.text,
+            filename=source.filename,
+            outputs=self.outputs,
+            required=options.outputs is not None,
+            shown=not _silenced(source.text),
+            flags=source.flags,
+            title=cell_title(source.filename),
         )
-    names = names_of(tree)
-    _check_names(names, namespace, source)
-    wanted = names.outputs() if outputs is None else tuple(dict.fromkeys(outputs))
-    _check_outputs(names, wanted)
-    cell = Cell(
-        source.text,
-        source.filename,
-        wanted,
-        required=outputs is not None,
-        shown=not _silenced(source.text),
-        flags=source.flags,
-        title=cell_title(source.filename),
-    )
-    values = travelling(names, wanted, namespace)
-    future = dfk.submit(
-        _cells,
-        (cell,),
-        values,
-        executors=executors,
-        name=name,
-        cell=origin,
-        follow=follow,
-        spec=TaskSpec(retries=retries),
-    )
-    return future, wanted
+        return dfk.submit(
+            _cells,
+            (cell,),
+            self.inputs(),
+            executors=options.executors,
+            name=options.name,
+            cell=origin,
+            follow=follow,
+            spec=TaskSpec(retries=options.retries),
+        )
+
+    def inputs(self) -> dict[str, Any]:
+        """Return the names that travel to the worker, with their values.
+
+        - A name that the cell reads before it can have bound it travels as it is. A future of an earlier execution of
+          the same cell that failed is replaced by the value before.
+        - A name that the cell has bound itself on some path travels if it can. Futures of earlier executions of the
+          same cell are replaced by the value before.
+        - A name that the cell only assigns does not travel, unless its value is small or the user asks for it: it is
+          returned if the cell takes the path on which it is not assigned.
+        """
+        names, values = self._names, {}
+        for name in dict.fromkeys([*names.reads, *sorted(names.later - names.certain)]):
+            perhaps = name in names.perhaps or (name not in names.reads and name in names.bound)
+            value = self._value(name, only_lost=not perhaps)
+            if value is not MISSING and not (perhaps and _cannot_travel(value)):
+                values[name] = value
+        for name in self.outputs:
+            if name not in names.certain and name not in values:
+                value = self._value(name, only_lost=False)
+                small = type(value) in ATOMS and sys.getsizeof(value) <= _SMALL
+                asked_for = self._options.outputs is not None and value is not MISSING and not _cannot_travel(value)
+                if small or asked_for:
+                    values[name] = value
+        return values
+
+    def _value(self, name: str, only_lost: bool) -> Any:
+        value = MISSING if name in _WORKERS_OWN else self._namespace.get(name, MISSING)
+        return value_before(value, self._key, only_lost)
+
+    def futures(self, task: AppFuture) -> dict[str, NameFuture]:
+        """Return a future for each name that the cell assigns."""
+        return {
+            name: NameFuture(
+                task,
+                name,
+                cell=self._key,
+                certain=name in self._names.certain,
+                previous=self._value(name, only_lost=True),
+            )
+            for name in self.outputs
+        }
+
+    def bind_imports(self, namespace: dict[str, Any]) -> None:
+        """Import in the notebook what the cell imports at its top level, as later cells expect."""
+        for statement in self._names.imports:
+            # A module may be installed on the workers only.
+            with contextlib.suppress(Exception):
+                code = compile(ast.Module([statement], []), self._source.filename, "exec", dont_inherit=True)
+                exec(code, namespace)
 
 
-def travelling(names: CellNames, outputs: Sequence[str], namespace: Mapping[str, Any]) -> dict[str, Any]:
-    """What of the namespace the cell gets: what it reads, and outputs that it may leave as they are."""
-    unsure = [name for name in outputs if name not in names.certain]
-    candidates = dict.fromkeys([*names.reads, *sorted(names.later - names.certain), *unsure])
-    return {name: namespace[name] for name in candidates if name in namespace and name not in _WORKERS_OWN}
+def _cannot_travel(value: Any) -> bool:
+    return type(value) not in ATOMS and not isinstance(value, Future) and bool(why_unpicklable(value))
 
 
-def user_names(shell: Any) -> dict[str, Any]:
-    """The notebook's namespace, without what IPython put there in place of builtins (its own ``open``, ``exit``)."""
-    hidden = shell.user_ns_hidden
-    return {
-        name: value
-        for name, value in shell.user_ns.items()
-        if not (hasattr(builtins, name) and name in hidden and hidden[name] is value)
-    }
+class UserNames(Mapping[str, Any]):
+    """The names of the notebook, without those that IPython puts in place of builtins (its own ``open``, ``exit``)."""
+
+    def __init__(self, shell: Any) -> None:
+        self._names: Mapping[str, Any] = shell.user_ns
+        self._hidden: Mapping[str, Any] = shell.user_ns_hidden
+
+    def __getitem__(self, name: str) -> Any:
+        value = self._names[name]
+        if name in self._hidden and self._hidden[name] is value and hasattr(builtins, name):
+            raise KeyError(name)
+        return value
+
+    def __iter__(self) -> Iterator[str]:
+        return (name for name in list(self._names) if name in self)
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+
+def cell_id(shell: Any) -> str:
+    """Return the front end's id of the cell that runs now; empty where there is none, as in a terminal."""
+    try:
+        return str(shell.kernel.get_parent("shell")["metadata"]["cellId"])
+    except (AttributeError, KeyError, TypeError):
+        return ""
 
 
 def raise_in_cell(error: BaseException, source: CellSource) -> NoReturn:
-    """Raise the error of a task where it came from: at the line of the cell that the remote traceback names."""
+    """Raise the error of a task at the line of the cell that the remote traceback names."""
     __tracebackhide__ = True
     remote = remote_traceback(error)
     title = re.escape(cell_title(source.filename) or source.filename)
@@ -190,7 +303,7 @@ def raise_in_cell(error: BaseException, source: CellSource) -> NoReturn:
 
 
 def _check_names(names: CellNames, namespace: Mapping[str, Any], source: CellSource) -> None:
-    """Raise NameError, at its place in the cell, for the first name that cannot exist."""
+    """Raise NameError, at its place in the cell, for the first name that does not exist."""
     __tracebackhide__ = True
     if names.unknown_bound:
         return
@@ -210,7 +323,7 @@ def _check_outputs(names: CellNames, outputs: Sequence[str]) -> None:
 
 
 def _silenced(text: str) -> bool:
-    """Whether the last line ends with a semicolon: IPython's way to say that its value is not to be shown."""
+    """Whether the last line ends with a semicolon, by which users of IPython hide its value."""
     from IPython.core.displayhook import DisplayHook
 
     asked: Any = DisplayHook.semicolon_at_end_of_expression
@@ -218,7 +331,7 @@ def _silenced(text: str) -> bool:
 
 
 def define_apps(source: CellSource, namespace: dict[str, Any], executors: str | Sequence[str]) -> list[str]:
-    """Run the cell here and make apps of the functions it defines; their names."""
+    """Run the cell here, make apps of the functions that it defines, and return their names."""
     __tracebackhide__ = True
     from parslab.app.base import App
     from parslab.app.python import PythonApp

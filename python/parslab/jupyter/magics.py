@@ -21,7 +21,15 @@ from parslab.client import session
 from parslab.client.process.notebook import notebook_path
 from parslab.errors import ConfigurationError
 from parslab.jupyter import display, relay
-from parslab.jupyter.celltask import CellSource, define_apps, raise_in_cell, submit_cell, user_names
+from parslab.jupyter.celltask import (
+    CellOptions,
+    CellSource,
+    CellTask,
+    UserNames,
+    cell_id,
+    define_apps,
+    raise_in_cell,
+)
 from parslab.jupyter.commands import run_command
 from parslab.jupyter.headless import is_last_cell
 from parslab.jupyter.interrupts import interrupted_cell
@@ -164,11 +172,12 @@ class ParslMagics(Configurable):
     def cell(self, line: str, body: str) -> AppFuture | None:
         """Run the cell as a task.
 
-        Names that the cell reads travel to the worker (futures among them are waited for); names that it assigns become
-        futures in the notebook.  What it prints, and the value of its last line, appear under the cell, live.
+        Names that the cell reads travel to the worker; the task waits for futures among them. Names that the cell
+        assigns become futures in the notebook, and what it imports is imported there as well. What the cell prints, and
+        the value of its last line, appear under it, live. A comment may end the line (``%%parsl -w  # slow``).
         """
         __tracebackhide__ = True
-        options = self._parser.parse_argstring(line)
+        options = self._parser.parse_argstring(_without_comment(line))
         executors = tuple(options.executor) if options.executor else "all"
         source = CellSource.of(self.shell, line, body)
         if options.app:
@@ -187,19 +196,16 @@ class ParslMagics(Configurable):
             raise UsageError(f"There is no executor {unknown[0]!r}; this run has {', '.join(dfk.labels)}.")
         origin = calling_cell()
         output = display.CellOutput(origin, live=getattr(self.shell, "kernel", None) is not None)
-        future, names = submit_cell(
-            dfk,
-            source,
-            user_names(self.shell),
+        asked = CellOptions(
             outputs=None if options.outputs is None else _split(options.outputs),
             executors=executors,
             name=options.name,
-            origin=origin,
-            follow=output.follow,
             retries=max(0, options.retries),
         )
-        for name in names:
-            self.shell.user_ns[name] = future[name]
+        task = CellTask(source, UserNames(self.shell), asked, cell_id(self.shell))
+        future = task.submit(dfk, origin=origin, follow=output.follow)
+        self.shell.user_ns.update(task.futures(future))
+        task.bind_imports(self.shell.user_ns)
         output.open(future)
         if not self._unfinished:
             atexit.unregister(self._say_what_is_cancelled)
@@ -228,6 +234,19 @@ def _outcome(future: AppFuture) -> BaseException | None:
         return future.exception()
     except CancelledError as cancelled:
         return cancelled
+
+
+def _without_comment(line: str) -> str:
+    """Return a line without the comment at its end; a ``#`` inside of quotes or of a word begins none."""
+    quote = ""
+    for at, character in enumerate(line):
+        if quote:
+            quote = "" if character == quote else quote
+        elif character in "'\"":
+            quote = character
+        elif character == "#" and (at == 0 or line[at - 1].isspace()):
+            return line[:at]
+    return line
 
 
 def _split(words: list[str]) -> list[str]:

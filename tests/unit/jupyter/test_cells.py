@@ -69,6 +69,72 @@ def test_names(source: str, reads: str, later: str, assigned: str, bound: str) -
     assert names.certain <= names.bound
 
 
+# (source, names that must have a value before the cell, names that perhaps need one)
+PERHAPS = [
+    ("if c:\n x = 1\nx", "c", "x"),
+    ("if c:\n x = 1\nelse:\n x", "c x", ""),
+    ("if c:\n x\nx = 1", "c x", ""),
+    ("for i in xs:\n part = f(i)\npart", "xs f", "part"),
+    ("for i in xs:\n part = f(i)\n out.append(part)\nraise E", "xs f out E", ""),
+    ("for i in xs:\n total = total + i", "xs total", ""),
+    ("for i in xs:\n total += i", "xs total", ""),
+    ("for i in xs:\n if i:\n  use(prev)\n prev = i", "xs use", "prev"),
+    ("for i in xs:\n for j in i:\n  if j:\n   use(prev)\n prev = i", "xs use", "prev"),
+    ("while c:\n x = 1\nelse:\n x", "c", "x"),
+    ("try:\n x = f()\nexcept E:\n x", "f E", "x"),
+    ("try:\n x = f()\nfinally:\n x", "f", "x"),
+    ("try:\n f()\nexcept E:\n x = 1\nelse:\n x = 2\nx", "f E", ""),
+    ("try:\n y\nfinally:\n x = 1\nx, y", "y", ""),
+    ("with suppress(E):\n x = f()\nx", "suppress E f", "x"),
+    ("with contextlib.suppress(E):\n x = f()\nx", "contextlib E f", "x"),
+    ("with open(p) as g:\n x = g.read()\nx", "open p", ""),
+    ("if c:\n del x\nx = 1\nx", "c x", ""),
+    ("x = 1\nif c:\n del x\nx", "c", "x"),
+    ("del x\nx", "x", ""),
+    ("if c:\n x = 1\nx += 1", "c", "x"),
+    ("x += 1\nif c:\n x = 1\nx", "x c", ""),
+    ("[x := i for i in xs]\nx", "xs", "x"),
+    ("a < (y := b) < (z := d)\ny, z", "a b d", "z"),
+    ("a and (z := b) and z\nz", "a b", "z"),
+    ("y = (z := 1) if c else 2\nz", "c", "z"),
+    ("match v:\n case 1: z = 1\nz", "v", "z"),
+    ("if c:\n x = 1\nx\nfor i in xs:\n print(x)", "c xs print", "x"),
+]
+
+
+@pytest.mark.parametrize(("source", "needed", "perhaps"), PERHAPS)
+def test_names_that_the_cell_has_bound_on_some_path(source: str, needed: str, perhaps: str) -> None:
+    names = names_of(ast.parse(source))
+    assert names.perhaps == set(perhaps.split())
+    assert set(names.reads) - names.perhaps == set(needed.split())
+
+
+@pytest.mark.parametrize(
+    ("source", "found"),
+    [
+        ("df.query('a > @limit and b < @top.x')", "limit top"),
+        ("df.eval(f'c = a * {k} + @shift')", "shift"),
+        ("eval('x + 1'); exec('y = z')", "x y z"),
+        ("def f(d):\n return d.query('a > @limit')", "limit"),
+        ("db.query('select @a from t')", "a"),
+        ("eval(text); df.query(text); eval('1 +')", ""),
+        ("mail('me@home')", ""),
+    ],
+)
+def test_names_in_strings_of_code(source: str, found: str) -> None:
+    assert names_of(ast.parse(source)).later == set(found.split())
+
+
+def test_imports_of_the_top_level() -> None:
+    names = names_of(ast.parse("import a.b as c, d\nfrom e import *\nif x:\n    import f\ndef g():\n    import h"))
+    assert [ast.unparse(node) for node in names.imports] == ["import a.b as c, d", "from e import *"]
+
+
+def test_many_loops_in_loops_are_analysed_at_once() -> None:
+    source = "".join(f"{' ' * n}for i{n} in x{n}:\n" for n in range(19)) + " " * 19 + "y = 1"
+    names_of(ast.parse(source))
+
+
 def test_places_are_those_of_the_first_use() -> None:
     node = names_of(ast.parse("a = 1\nb = (a,\n   missing)\nmissing")).reads["missing"]
     assert (node.lineno, node.col_offset) == (3, 3)
