@@ -15,7 +15,7 @@ from parslab.cleanup.dead_runs import process_runs
 from parslab.client.process.launch import find_runs
 from parslab.client.reattach import live_run
 from parslab.errors import ConfigurationError
-from parslab.records.spans import said
+from parslab.records.durations import format_duration
 
 __all__ = ["file_in", "folder_of", "list_files", "show_file", "show_runs", "stop"]
 
@@ -45,7 +45,7 @@ def _lease(info: dict[str, Any], now: float) -> str:
     away, ends = info.get("away"), info.get("ends")
     if away is None or ends is None:
         return ""
-    return f", away for {said(now - away)}, ends in {said(max(0.0, ends - now))}"
+    return f", away for {format_duration(now - away)}, ends in {format_duration(max(0.0, ends - now))}"
 
 
 def folder_of(run: str) -> Path:

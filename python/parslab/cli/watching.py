@@ -12,7 +12,7 @@ import threading
 from parslab.client import session
 from parslab.errors import ParslabError
 from parslab.records import panel
-from parslab.records.spans import said
+from parslab.records.durations import format_duration
 
 __all__ = ["line_of", "watch"]
 
@@ -42,7 +42,9 @@ def watch(run: str | None) -> int:
     except KeyboardInterrupt:
         linger = dfk.linger
         dfk.leave()
-        stays = f"stays for {said(linger)} after the last one has left it" if linger else "ends with its owner"
+        stays = (
+            f"stays for {format_duration(linger)} after the last one has left it" if linger else "ends with its owner"
+        )
         print(f"{chr(10) if over else ''}Run {dfk.run} goes on; it {stays}.")
     return 0
 

@@ -20,7 +20,7 @@ from parslab.cleanup.dead_runs import find_dead_runs, process_runs, remove_dead_
 from parslab.client.process.launch import FoundRun, connect, connection_path, digest, find_runs, read_connection
 from parslab.errors import ConfigurationError
 from parslab.paths import runtime_dir
-from parslab.records.spans import said
+from parslab.records.durations import format_duration
 from parslab.trust import read_text
 from parslab.wire.messages.base import PROTOCOL
 from parslab.wire.messages.client import ClientHello
@@ -225,7 +225,7 @@ def still_here(kernel: DataFlowKernel, how: str = "is still here") -> str:
     if users:
         text += f"; process {', '.join(map(str, users))} of the same notebook shares it"
     if still is not None and still.away >= 1:
-        text += f" (you were away for {said(still.away)})"
+        text += f" (you were away for {format_duration(still.away)})"
     return f"{text}."
 
 

@@ -21,7 +21,7 @@ from parslab.errors import ConfigurationError, ParslabError
 from parslab.jupyter.display import pacer
 from parslab.jupyter.text import TextTable, block_lines, duration, shortened
 from parslab.records import panel
-from parslab.records.spans import said, seconds_in
+from parslab.records.durations import format_duration, parse_duration
 from parslab.records.states import ENDED, FINAL, TaskState
 
 if TYPE_CHECKING:
@@ -48,8 +48,8 @@ def run_command(line: str, namespace: dict[str, Any]) -> None:
         _COMMANDS[word](_words(rest))
     else:
         known = ", ".join(["load", *_COMMANDS])
-        said = f"%parsl {word}: unknown command; there are {known}." if word else f"%parsl COMMAND: {known}."
-        raise UsageError(f"{said} `%parsl?` explains them.")
+        format_duration = f"%parsl {word}: unknown command; there are {known}." if word else f"%parsl COMMAND: {known}."
+        raise UsageError(f"{format_duration} `%parsl?` explains them.")
 
 
 def _words(text: str) -> list[str]:
@@ -125,7 +125,7 @@ def _keep(words: list[str]) -> None:
         print(_lease(_loaded().linger))
         return
     try:
-        seconds = seconds_in(text)
+        seconds = parse_duration(text)
     except ValueError as error:
         raise UsageError(f"%parsl keep {error}.") from None
     _ordered(lambda dfk: dfk.keep(seconds))
@@ -134,7 +134,8 @@ def _keep(words: list[str]) -> None:
 def _lease(linger: float) -> str:
     if not linger:
         return "The run ends with the kernel of its notebook (%parsl keep 8h lets it stay)."
-    return f"The run stays for {said(linger)} after the last notebook or script has left it (%parsl keep, release)."
+    stay = format_duration(linger)
+    return f"The run stays for {stay} after the last notebook or script has left it (%parsl keep, release)."
 
 
 def _described(executor: Executor) -> str:

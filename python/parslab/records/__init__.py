@@ -1,4 +1,4 @@
-"""The vocabulary that every room shares: states, the task machine, events, and what the panel is told.
+"""The vocabulary of the whole package: states, the transitions of tasks, events, and the messages of the panel.
 
-Pure records: nothing here imports a socket, a clock or a thread.
+These are pure records: no module here imports sockets, clocks or threads.
 """

@@ -1,7 +1,8 @@
-"""What happens in a run, told once: the events that the store writes down and the view is made of.
+"""What happens in a run: the events that the store writes down and from which the view is built.
 
-Past tense, one struct each.  Times are seconds since the epoch, taken where the thing happened.  Made by the
-DataFlowKernel loop only; ``monitoring`` is their only reader.  Hot events (the task ones) stay small.
+Each event is a struct with a name in the past tense.  Times are seconds since the epoch, taken on the machine where the
+event happened.  Only the loop of the DataFlowKernel makes events, and only ``monitoring`` reads them.  Task events come
+by the million, so they stay small.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ class _Event(msgspec.Struct, frozen=True, gc=False, tag=True, tag_field="event")
 
 
 class RunStarted(_Event, frozen=True):
-    """The DataFlowKernel process of a run is up."""
+    """The DataFlowKernel process of a run has started."""
 
     run: str
     host: str
@@ -51,13 +52,13 @@ class RunStarted(_Event, frozen=True):
 
 
 class RunEnded(_Event, frozen=True):
-    """The DataFlowKernel leaves, for this reason."""
+    """The DataFlowKernel process ends, for this reason."""
 
     reason: str
 
 
 class ClientAttached(_Event, frozen=True):
-    """A notebook or script has attached to the run; the first one owns it."""
+    """A notebook or script attached to the run; the first one owns it."""
 
     client: int
     pid: int
@@ -67,14 +68,18 @@ class ClientAttached(_Event, frozen=True):
 
 
 class ClientLeft(_Event, frozen=True):
-    """A client has gone."""
+    """A client disconnected."""
 
     client: int
     reason: str
 
 
 class LeaseMoved(_Event, frozen=True):
-    """How long the run stays without clients, since when it is without any, and when it ends if nobody comes."""
+    """The lease of the run changed.
+
+    The run stays ``linger`` seconds without clients.  It has had none since ``away`` and ends at ``ends`` unless one
+    attaches.
+    """
 
     linger: float
     away: float | None
@@ -84,9 +89,9 @@ class LeaseMoved(_Event, frozen=True):
 class TaskSubmitted(msgspec.Struct, gc=False, tag=True, tag_field="event"):
     """A task entered the graph, in state pending or ready.
 
-    While it is ``open`` nobody has been told of it, and what the task does next is written here, which saves events:
-    then ``state`` is where it has come, ``worker`` who had it last, and the times say when it was in the states between
-    (0.0: it was not).  Only moves forward are written here.
+    Until monitoring reads this event it is ``open``, and the first moves of the task are folded into it, which saves
+    three events for most tasks.  Then ``state`` is the state that the task has reached, ``worker`` is the last worker
+    that had it, and the times say when it entered the states between (0.0: it did not).
     """
 
     time: float
@@ -98,9 +103,9 @@ class TaskSubmitted(msgspec.Struct, gc=False, tag=True, tag_field="event"):
     client: int
     deps: tuple[int, ...] = ()
     shown: str = ""
-    """Its arguments as a short text."""
+    """The arguments as a short text."""
     cell: str = ""
-    """Which notebook cell made it, e.g. ``In [3]``."""
+    """The notebook cell that called the task, such as ``In [3]``."""
     open: bool = False
     ready: float = 0.0
     launched: float = 0.0
@@ -109,11 +114,11 @@ class TaskSubmitted(msgspec.Struct, gc=False, tag=True, tag_field="event"):
     ended: float = 0.0
     worker: str = ""
     recalled: bool = False
-    """It ended under a DataFlowKernel that was lost: what the store knows of it is more than this."""
+    """Whether the task ended under a lost DataFlowKernel: the store knows more about it than this event."""
 
 
 class TaskAdopted(_Event, frozen=True):
-    """An equal call of the next kernel has taken a task over."""
+    """An equal call of the next notebook kernel adopted the task."""
 
     task: int
     client: int
@@ -121,7 +126,7 @@ class TaskAdopted(_Event, frozen=True):
 
 
 class TaskMoved(_Event, frozen=True):
-    """A task changed its state.  ``time`` is when it entered ``state``, by the clock of the place where that was."""
+    """A task entered ``state`` at ``time``, by the clock of the machine where that happened."""
 
     task: int
     state: TaskState
@@ -130,7 +135,7 @@ class TaskMoved(_Event, frozen=True):
 
 
 class TaskFailed(_Event, frozen=True):
-    """Told just before the move to failed or dep_fail, or on to another attempt: the error of this one."""
+    """An attempt failed; the move to a final state or to the next attempt follows."""
 
     task: int
     attempt: int
@@ -139,14 +144,14 @@ class TaskFailed(_Event, frozen=True):
     traceback: str
     """The remote traceback, bounded."""
     reason: str = ""
-    """Name of a ``Reason``; empty: the function raised."""
+    """The name of a ``Reason``; empty: the function raised."""
     started: float = 0.0
-    """When its body began; 0: when it was told to run, or never."""
+    """When the body began; 0: it never did, or only the time of sending is known."""
     worker: str = ""
 
 
 class TaskReopened(_Event, frozen=True):
-    """A task that had ended without a result is to be tried again; its attempts go on counting."""
+    """Somebody retries a task that had ended without a result; its attempts go on counting."""
 
     task: int
     state: TaskState
@@ -159,7 +164,7 @@ class TaskReopened(_Event, frozen=True):
 
 
 class OutputWritten(_Event, frozen=True):
-    """A running or just ended task printed something."""
+    """A task that runs or has just ended printed something."""
 
     task: int
     stream: str
@@ -181,20 +186,20 @@ class WorkerMoved(_Event, frozen=True):
 
 
 class BlockMoved(_Event, frozen=True):
-    """A block entered a state, or something more is known of it."""
+    """A block entered a state, or the DataFlowKernel learned more about it."""
 
     executor: str
     block: str
-    """Its id: ``0``, ``1``, ... in each executor."""
+    """The number of the block in its executor: ``0``, ``1``, ..."""
     state: str
-    """Name of a ``BlockState``."""
+    """The name of a ``BlockState``."""
     job: str = ""
-    """What the scheduler calls it."""
+    """The job number of the scheduler."""
     nodes: int = 1
     reason: str = ""
-    """Why, in the scheduler's or the shell's own words where there are any."""
+    """Why it entered the state, in the words of the scheduler or the shell where there are any."""
     stdout: str = ""
-    """Path of the file with the output of the job."""
+    """The path of the file with the output of the job."""
     stderr: str = ""
 
 
@@ -205,51 +210,51 @@ class ManagerMoved(_Event, frozen=True):
     executor: str
     block: str
     state: str
-    """Name of a ``ManagerState``."""
+    """The name of a ``ManagerState``."""
     host: str
     pid: int
     workers: int
     cores: int = 0
     memory: int = 0
-    """Bytes of the node."""
+    """The node's memory in bytes."""
     reason: str = ""
 
 
 class NodeSampled(_Event, frozen=True):
-    """How busy the node of a manager is."""
+    """A manager measured how busy its node is."""
 
     manager: str
     cpu: float
-    """Percent of all its cores, since the sample before."""
+    """Percent of all cores, since the last sample."""
     memory: int
     """Bytes in use."""
     load: float
-    """Processes that ran or wanted to, mean of the last minute."""
+    """The load average of the last minute."""
 
 
 class TaskSampled(_Event, frozen=True):
-    """What a task has used, with all processes that it started; told while it runs and when it ends."""
+    """A manager measured what a task and all of its processes have used, while it ran or when it ended."""
 
     task: int
     attempt: int
     cpu: float
     """Seconds of CPU time."""
     memory: int
-    """Most bytes resident at a time, as far as seen."""
+    """The largest number of resident bytes in any sample."""
     read: int
     """Bytes read from files and devices."""
     written: int
 
 
 class ExecutorStopped(_Event, frozen=True):
-    """An executor takes no tasks any more, and gets no blocks; why."""
+    """An executor takes no more tasks and gets no more blocks, for this reason."""
 
     executor: str
     reason: str
 
 
 class NoticeRaised(_Event, frozen=True):
-    """Something the user should see: one sentence, what happened, where, what to do."""
+    """Something happened that the user should see: one sentence says what, where, and what to do."""
 
     level: str
     """``info``, ``warning`` or ``error``."""

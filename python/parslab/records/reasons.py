@@ -1,8 +1,8 @@
-"""Why an attempt of a task failed, in one word that programs can ask for; the error's sentence is for people.
+"""Why an attempt of a task failed, in one word for programs; the sentence of the error is for people.
 
-Set where a failure is made: on the worker, by the pool that buried a worker, by the DataFlowKernel that lost a manager.
-It decides how long the next attempt waits and whether a node is to blame, and is shown with each attempt.  Travels as
-its text, so that one that a peer does not know does no harm.
+Whoever makes the failure sets the reason: the worker, the pool that lost a worker, or the DataFlowKernel that lost a
+manager.  The reason decides how long the next attempt waits and whether a node is to blame, and the panel shows it.
+Messages carry its text, so that a reason that an older peer does not know does no harm.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ class Reason(str, Enum):
     worker_lost = "worker_lost"
     """Its worker process died."""
     node_lost = "node_lost"
-    """The manager of its node went away, or was silent for too long."""
+    """The manager of its node disconnected, or sent no heartbeat for too long."""
     walltime = "walltime"
-    """It ran longer than it may."""
+    """The task ran longer than its limit."""
     out_of_memory = "out_of_memory"
-    """It raised MemoryError, or the system's out-of-memory killer ended its worker."""
+    """The function raised MemoryError, or the system's out-of-memory killer ended the worker."""
     serialization = "serialization"
     """Its arguments, its result or its function could not be pickled or unpickled."""
     dependency = "dependency"
@@ -43,22 +43,22 @@ class Reason(str, Enum):
     cancelled = "cancelled"
     """Somebody cancelled it."""
     never_run = "never_run"
-    """No worker will ever take it: its executor is stopped, or no node has what it asks for."""
+    """No worker can ever take the task: its executor is stopped, or no node has what the call asks for."""
     kernel_lost = "kernel_lost"
     """The DataFlowKernel of its run died."""
     retry_handler = "retry_handler"
-    """The retry handler raised this, in place of the task's own error."""
+    """The retry handler raised this error, which replaces the one of the task."""
 
     def __str__(self) -> str:
         return self.value
 
 
 INFRASTRUCTURE = frozenset({Reason.worker_lost.value, Reason.node_lost.value, Reason.out_of_memory.value})
-"""Reasons that lie with a machine rather than with the function: as texts, which is how failures carry them."""
+"""Reasons that lie with a machine and not with the function, as texts, because failures carry texts."""
 
 
 def reason_of(error: BaseException) -> Reason:
-    """The reason that an exception stands for, wherever it was caught.
+    """Find the reason for an exception, wherever it was caught.
 
     Examples
     --------

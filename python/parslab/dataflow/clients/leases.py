@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import enum
 
-from parslab.records.spans import said
+from parslab.records.durations import format_duration
 
 __all__ = ["FIRST_CLIENT", "Leases", "LeaveOutcome"]
 
@@ -107,7 +107,7 @@ class Leases:
         end = self.ends
         if end is None or now < end:
             return ""
-        return "nobody came" if self._fresh else f"nobody came back within {said(self.linger)} (linger)"
+        return "nobody came" if self._fresh else f"nobody came back within {format_duration(self.linger)} (linger)"
 
     def expired(self, now: float) -> list[int]:
         """Return the absent clients whose tasks are not kept any longer, and forget them."""

@@ -12,8 +12,8 @@ from time import time
 from typing import TYPE_CHECKING
 
 from parslab.dataflow.clients.leases import Leases, LeaveOutcome
+from parslab.records.durations import format_duration
 from parslab.records.events import ClientAttached, ClientLeft, LeaseMoved
-from parslab.records.spans import said
 from parslab.records.states import ACTIVE, FINAL
 from parslab.wire.messages.client import PriorTasks, SetLinger
 
@@ -109,18 +109,18 @@ class Presence:
             log.info(
                 "client %d (process %d) has left (%s) and no other client is attached: the run ends in %s unless one "
                 "attaches",
-                client.number, client.pid, reason, said(self.leases.linger),
+                client.number, client.pid, reason, format_duration(self.leases.linger),
             )  # fmt: skip
 
     def set_linger(self, seconds: float) -> str:
         """Let the run outlive its last client by so many seconds; return a sentence that says so."""
         self.leases.set_linger(seconds)
         self._log_service.set_linger(seconds)
-        log.info("the run outlives its last client by %s", said(self.leases.linger))
+        log.info("the run outlives its last client by %s", format_duration(self.leases.linger))
         self._publish(time())
         if not self.leases.linger:
             return "The run ends when its notebook's kernel does."
-        return f"The run stays for {said(self.leases.linger)} after the last notebook or script has left it."
+        return f"The run stays for {format_duration(self.leases.linger)} after the last notebook or script has left it."
 
     def dead_clients(self) -> list[ClientConnection]:
         """Return the clients whose process is gone (called every few seconds)."""

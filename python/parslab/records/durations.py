@@ -1,6 +1,6 @@
-"""Spans of time as users write and read them: ``8h``, ``10 min``.
+"""Durations as users write and read them: ``8h``, ``10 min``.
 
-One spelling for ``%parsl keep``, for ``parslab runs`` and for the sentences of a run.
+``%parsl keep``, ``parslab runs`` and the sentences of a run share this spelling.
 """
 
 from __future__ import annotations
@@ -8,23 +8,23 @@ from __future__ import annotations
 import math
 import re
 
-__all__ = ["said", "seconds_in"]
+__all__ = ["format_duration", "parse_duration"]
 
 _UNITS = {"": 1.0, "s": 1.0, "min": 60.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _WRITTEN = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([a-z]*)\s*")
 
 
-def seconds_in(text: str) -> float:
-    """How many seconds ``8h``, ``90 min``, ``30s``, ``2d`` or a bare number of seconds are.
+def parse_duration(text: str) -> float:
+    """Convert ``8h``, ``90 min``, ``30s``, ``2d`` or a bare number of seconds into seconds.
 
     Raises
     ------
     ValueError
-        It is none of these; the message says what is wanted.
+        The text is none of these.
 
     Examples
     --------
-    >>> seconds_in("1.5h")
+    >>> parse_duration("1.5h")
     5400.0
     """
     found = _WRITTEN.fullmatch(text.lower())
@@ -33,16 +33,17 @@ def seconds_in(text: str) -> float:
     return float(found[1]) * _UNITS[found[2]]
 
 
-def said(seconds: float) -> str:
-    """A span in the unit that fits, whole where that is near enough.
+def format_duration(seconds: float) -> str:
+    """Write a duration in the unit that fits, rounded to whole units above ten seconds.
 
     Examples
     --------
-    >>> said(600), said(5400), said(0.25), said(28800), said(59.6)
-    ('10 min', '1 h 30 min', '0.25 s', '8 h', '1 min')
+    >>> format_duration(600), format_duration(5400), format_duration(0.25), format_duration(28800)
+    ('10 min', '1 h 30 min', '0.25 s', '8 h')
     """
-    if seconds < 9.95:
+    if seconds < 9.95:  # from here on "10 s" is nearer than "9.9 s"
         return f"{max(seconds, 0.0):.2g} s"
+    # floor(x + 0.5) instead of round(): that rounds 2.5 to 2.
     whole = math.floor(seconds + 0.5)
     if whole < 60:
         return f"{whole} s"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from parslab.records.spans import said, seconds_in
+from parslab.records.durations import format_duration, parse_duration
 
 
 @pytest.mark.parametrize(
@@ -12,13 +12,13 @@ from parslab.records.spans import said, seconds_in
     [("8h", 28800), ("10min", 600), ("10 m", 600), ("30s", 30), ("2d", 172800), ("45", 45), (" 1.5H ", 5400), ("0", 0)],
 )
 def test_what_users_write(text: str, seconds: float) -> None:
-    assert seconds_in(text) == seconds
+    assert parse_duration(text) == seconds
 
 
 @pytest.mark.parametrize("text", ["", "h", "8 hours or so", "-5min", "1e9", "8h 5min"])
 def test_what_is_no_span_is_refused_with_examples(text: str) -> None:
     with pytest.raises(ValueError, match="write 30s, 10min, 8h or 2d"):
-        seconds_in(text)
+        parse_duration(text)
 
 
 @pytest.mark.parametrize(
@@ -30,4 +30,4 @@ def test_what_is_no_span_is_refused_with_examples(text: str) -> None:
     ],
 )  # fmt: skip
 def test_what_users_read(seconds: float, text: str) -> None:
-    assert said(seconds) == text
+    assert format_duration(seconds) == text
