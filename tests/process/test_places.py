@@ -114,6 +114,23 @@ def test_a_full_run_directory_is_replaced_and_said(house: House) -> None:
             dfk.run_dir.parent.rename(house.root / "kept")
 
 
+def test_a_file_system_on_which_everybody_can_write_is_replaced_and_said(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def mkdir(path: Path, mode: int = 0o777, parents: bool = False, exist_ok: bool = False) -> None:
+        os.makedirs(path, exist_ok=exist_ok) if parents else os.mkdir(path)
+        if house.runs in path.parents:
+            path.chmod(0o777)  # whatever mode was asked for, as on some network and Windows file systems
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "mkdir", mkdir)
+        dfk = parslab.load(Config(run_dir=house.runs))
+    with dfk:
+        assert not dfk.run_dir.is_relative_to(house.runs)
+        works_with_a_notice(dfk, house.runs, r"is not safe \(.*others than its owner, .*, can write to it")
+        dfk.run_dir.parent.rename(house.root / "kept")
+
+
 def test_a_disk_that_fills_up_while_tasks_run(house: House) -> None:
     with filesystem(house.root / "small", "size=2m") as root:
         with loaded(root / "runs") as dfk:

@@ -404,8 +404,9 @@ def _new_run_dir(root: Path) -> tuple[Path, list[str]]:
         return made, []
     except OSError as error:
         other = Path(tempfile.mkdtemp(prefix="parslab-runs-"))
+        problem = "is not safe" if isinstance(error, UntrustedPathError) else "cannot be written"
         notice = (
-            f"The run folder {root} cannot be used ({error.strerror or error}); logs and monitoring of this run "
+            f"The run folder {root} {problem} ({error.strerror or error}); logs and monitoring of this run "
             f"are in {other} instead. Choose another one with Config(run_dir=...)."
         )
         return _numbered(other), [notice]
