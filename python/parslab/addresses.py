@@ -1,7 +1,7 @@
-"""The addresses of this host, and which of them workers of other hosts can be told to come to.
+"""The addresses of this host, and those at which workers of other hosts may reach it.
 
-Asked by executor descriptions (what the user wrote is turned into an IP address before anything is submitted) and by
-the DataFlowKernel process (which addresses managers shall try).  Nothing here sends a packet.
+Executor descriptions turn what the user wrote into an IP address before anything is submitted.  The DataFlowKernel
+process asks which addresses managers try.  Nothing here sends a packet.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def interfaces() -> dict[str, list[str]]:
     found = {}
     for name, addresses in psutil.net_if_addrs().items():
         texts = [a.address for a in addresses if a.family in (socket.AF_INET, socket.AF_INET6)]
-        # psutil lists them in no promised order, and link-local IPv6 addresses mean nothing without their interface.
+        # psutil promises no order, and a link-local IPv6 address is useless without its interface.
         usable = [text for text in texts if "%" not in text and not ipaddress.ip_address(text).is_link_local]
         if usable:
             found[name] = sorted(usable, key=lambda text: ":" in text)
@@ -62,34 +62,35 @@ def address_by_interface(name: str) -> str:
 
 
 def address_by_hostname() -> str:
-    """The IP address that this host's name stands for (Parsl: same name).
+    """The IP address to which the name of this host resolves (Parsl: same name).
 
     Raises
     ------
     ConfigurationError
-        The name stands for no address.
+        The name does not resolve.
     """
     name = socket.gethostname()
     try:
-        return _looked_up(name)
+        return _resolved(name)
     except OSError as error:
         raise ConfigurationError(
-            f"The name of this host, {name}, stands for no address ({error}): give the address itself, or an interface."
+            f"The name of this host, {name}, does not resolve to an address ({error}): give the address itself, or an "
+            "interface."
         ) from error
 
 
 def address_by_route() -> str:
-    """The IP address of the interface that traffic to other networks leaves by (Parsl: same name).
+    """The IP address of the interface that routes to other networks (Parsl: same name).
 
     Raises
     ------
     ConfigurationError
         There is no such route.
     """
-    for family, far in ((socket.AF_INET, "192.0.2.1"), (socket.AF_INET6, "2001:db8::1")):
+    for family, remote in ((socket.AF_INET, "192.0.2.1"), (socket.AF_INET6, "2001:db8::1")):
         with socket.socket(family, socket.SOCK_DGRAM) as probe:
             try:
-                probe.connect((far, 9))  # a datagram socket sends nothing: the system only chooses the route
+                probe.connect((remote, 9))  # connecting a datagram socket only chooses a route, and sends nothing
                 return str(probe.getsockname()[0])
             except OSError:
                 continue
@@ -97,10 +98,10 @@ def address_by_route() -> str:
 
 
 def candidate_addresses() -> list[str]:
-    """Where workers of other hosts may find this one, likeliest first; loopback last.
+    """The addresses at which workers of other hosts may reach this host, the most likely first.
 
-    First the address that traffic to other networks leaves by, then the one that this host's name stands for, then
-    those of the other interfaces.
+    The address of the route to other networks comes first, then the address of this host's name, then the addresses of
+    the other interfaces, and the loopback address last.
     """
     own = [address for addresses in interfaces().values() for address in addresses]
     likely = []
@@ -109,25 +110,25 @@ def candidate_addresses() -> list[str]:
             likely.append(way())
         except ConfigurationError:
             continue
-    # A host name may stand for another host's address, or for one that no interface has (behind a router).
+    # A host name may resolve to an address of another host, or to one that no interface has (behind a router).
     ordered = dict.fromkeys([*(address for address in likely if address in own), *own])
     return sorted(ordered, key=is_loopback)
 
 
 def own_address(text: str, owner: str) -> str:
-    """The IP address of this host that ``text`` means: an address, an interface or a host name.
+    """The IP address of this host for ``text``, which is an address, an interface or a host name.
 
     Parameters
     ----------
     text
         What the user wrote.
     owner
-        Whose option it is, for the error.
+        The class whose option it is, for the error.
 
     Raises
     ------
     ConfigurationError
-        It is none of this host's.
+        This host does not have such an address.
     """
     known = interfaces()
     if text in known:
@@ -136,14 +137,14 @@ def own_address(text: str, owner: str) -> str:
         address = str(ipaddress.ip_address(text))
     except ValueError:
         try:
-            address = _looked_up(text)
+            address = _resolved(text)
         except OSError:
             raise ConfigurationError(
                 f"{owner}: address must be an IP address, a host name or one of this host's interfaces "
                 f"({', '.join(sorted(known))}), not {text!r}."
             ) from None
     if address not in {own for addresses in known.values() for own in addresses}:
-        meant = f" (which stands for {address})" if address != text else ""
+        meant = f" (which resolves to {address})" if address != text else ""
         raise ConfigurationError(
             f"{owner}: address {text}{meant} is none of this host's, so nothing can listen there; it has "
             f"{_list(known)}."
@@ -151,7 +152,7 @@ def own_address(text: str, owner: str) -> str:
     return address
 
 
-def _looked_up(name: str) -> str:
+def _resolved(name: str) -> str:
     found = [str(entry[4][0]) for entry in socket.getaddrinfo(name, None, type=socket.SOCK_STREAM)]
     return min(found, key=lambda address: (is_loopback(address), ":" in address))
 

@@ -1,6 +1,6 @@
-"""Files that are there whole or not at all, whoever is killed meanwhile [shell].
+"""Writes files that other processes read, so that a reader never sees half a file [shell].
 
-Used for what another process reads: the settings of a run, the files by which others find it, scripts of jobs.
+Such files are the settings of a run, the files by which other processes find it, and scripts of jobs.
 """
 
 from __future__ import annotations
@@ -12,21 +12,21 @@ __all__ = ["write_atomically"]
 
 
 def write_atomically(path: str | os.PathLike[str], text: str, mode: int = 0o600) -> None:
-    """Put a file there in one step; what was there before stays if that fails.
+    """Write a file in one step; an older file stays if that fails.
 
     Parameters
     ----------
     path
-        Of the file.
+        The path of the file.
     text
-        What it holds.
+        Its content.
     mode
-        Who may do what with it: by default only its owner may read it, because most hold secrets.
+        Its permissions; by default only its owner may read it, because most such files contain secrets.
 
     Raises
     ------
     OSError
-        It cannot be written.
+        The file cannot be written.
     """
     folder, name = os.path.split(os.fspath(path))
     new = os.path.join(folder, f".{name}.{os.getpid()}")

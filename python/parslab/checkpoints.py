@@ -1,7 +1,7 @@
-"""Where checkpoints lie: each run that writes one has it in its own folder, and later runs find it there.
+"""The places of checkpoints: a run writes its checkpoint into its own folder, and later runs read it from there.
 
-Called by ``load()`` (which checkpoints a run begins with), by the DataFlowKernel that writes one, and by users who
-choose among them (Parsl: ``parsl.utils.get_all_checkpoints`` and ``get_last_checkpoint``).
+``load()`` asks which checkpoints a run reads, and the DataFlowKernel asks where to write one.  Users choose checkpoints
+with the same functions (Parsl: ``parsl.utils.get_all_checkpoints`` and ``get_last_checkpoint``).
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ if TYPE_CHECKING:
 __all__ = ["CHECKPOINT", "OWN_RESULTS", "PARSL", "RESULTS", "files_in", "get_all_checkpoints", "get_last_checkpoint"]
 
 CHECKPOINT = "checkpoint"
-"""The folder, in that of a run."""
+"""The folder of the checkpoint, inside the folder of a run."""
 
 RESULTS = "results.parslab"
-"""The file in it."""
+"""The file in that folder."""
 
 OWN_RESULTS = "results-{uid}.parslab"
 """The file of one of several users who share a folder: nobody can write to the file of another one."""
 
 PARSL = "tasks.pkl"
-"""What Parsl calls the file that it writes."""
+"""The name of the file that Parsl writes."""
 
 
 def get_all_checkpoints(run_dir: str | os.PathLike[str] = "runinfo") -> list[str]:
@@ -49,7 +49,7 @@ def get_all_checkpoints(run_dir: str | os.PathLike[str] = "runinfo") -> list[str
 
 
 def get_last_checkpoint(run_dir: str | os.PathLike[str] = "runinfo") -> list[str]:
-    """The checkpoint folder of the newest run that has one, in a list; without one an empty list (Parsl: same name).
+    """A list of the checkpoint folder of the newest run that has one; empty if no run has one (Parsl: same name).
 
     Parameters
     ----------
@@ -60,7 +60,7 @@ def get_last_checkpoint(run_dir: str | os.PathLike[str] = "runinfo") -> list[str
 
 
 def files_in(place: str | os.PathLike[str]) -> list[Path]:
-    """The checkpoint files that a folder, or the path of a file, stands for; Parsl's own among them."""
+    """The checkpoint files in a folder, Parsl's too; the path of a file is returned as it is."""
     path = Path(place).expanduser()
     if path.is_dir():
         return [file for file in (path / PARSL, *sorted(path.glob("results*.parslab"))) if file.exists()]

@@ -1,6 +1,6 @@
-"""Config: the immutable description of a run that ``load()`` takes.
+"""Config: the immutable description of a run, which ``load()`` takes.
 
-Stands above ``executors`` in the house, because the embedded default is one of them.
+This module imports ``executors``, because a run without an executor gets the default one.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ __all__ = ["Config"]
 
 
 class _Executors(Option):
-    """One executor or several, kept as a tuple."""
+    """One executor or more, kept as a tuple."""
 
     wants = "a list of at least one executor, such as [LowLatencyExecutor()]"
 
@@ -35,7 +35,7 @@ class _Executors(Option):
 
 
 class _Handler(Option):
-    """A function of the user; kept as it is, and never sent anywhere."""
+    """A function of the user; it stays in the user's process."""
 
     wants = "a function of an exception and a task, or None"
 
@@ -46,7 +46,7 @@ class _Handler(Option):
 
 
 class _Places(Option):
-    """Folders and files, kept as a tuple of texts."""
+    """Paths of folders and files, kept as a tuple of texts."""
 
     wants = "a list of checkpoint folders or files, such as get_all_checkpoints() gives"
 
@@ -77,54 +77,55 @@ class _Owners(Option):
 
 
 class Config(Description):
-    """Description of a run: where its tasks execute, how resources follow them, and where its files go.
+    """Describes a run: where its tasks execute, how resources follow the work, and where its files go.
 
     Parameters
     ----------
     executors
-        Where tasks run.  An app that names none is sent to any of them.
+        Where tasks run.  The tasks of an app that names no executor may run on any of them.
     run_dir
         Folder in which each run makes its own numbered folder (logs, monitoring, output of bash apps).
     retries
-        How often a task that failed is tried again; an app may say otherwise for its own tasks.
+        How often a task that failed is tried again; an app may set another number for its own tasks.
     retry_handler
-        A function of an exception and a task that says what a failed attempt costs of the task's retries, 1 where there
-        is none: 0 is no charge, ``float("inf")`` is the end, and an error that it raises takes the place of the task's.
-        It runs in this process, in a thread of its own, for attempts and for failed dependencies (which nothing makes
-        run); the task has ``func_name``, ``args``, ``try_id``, ``fail_count``, ``fail_history``, ``reason`` and more
+        A function of an exception and a task.  It returns what the failed attempt costs of the task's retries; without
+        a handler each attempt costs 1.  A cost of 0 is free, ``float("inf")`` ends the task, and an error that the
+        handler raises replaces the task's error.  The handler runs in this process, in a thread of its own.  It is
+        called for failed attempts and for failed dependencies, which no retry can run.  The task has ``func_name``,
+        ``args``, ``try_id``, ``fail_count``, ``fail_history``, ``reason`` and more
         (:class:`~parslab.client.calls.retry_handler.FailedTask`), also as ``task["func_name"]``.
     strategy
-        How blocks follow the work: ``"none"`` keeps ``init_blocks``; ``"simple"`` gets blocks when tasks wait and gives
-        all of them back when there is no work; ``"htex_auto_scale"`` gives idle blocks back singly as well; or one of
-        your own, named ``"module:Class"`` or by an entry point of the group ``parslab.strategies``.
+        How blocks follow the work: ``"none"`` keeps ``init_blocks``; ``"simple"`` requests blocks when tasks wait, and
+        releases all of them when there is no work; ``"htex_auto_scale"`` also releases single idle blocks.  Name a
+        strategy of your own as ``"module:Class"``, or by an entry point of the group ``parslab.strategies``.
     strategy_period
-        Seconds between two decisions of the strategy while nothing happens; work that arrives is looked at at once.
+        Seconds between two decisions of the strategy while nothing happens; when work arrives it decides at once.
     max_idletime
-        Seconds for which a block may be idle before the strategy gives it back.
+        Seconds for which a block may be idle before the strategy releases it.
     exit_mode
-        What the end of ``with parslab.load(config):`` does: ``"cleanup"`` ends the run, unfinished tasks are given up;
-        ``"wait"`` waits for them first, unless an exception passes; ``"skip"`` leaves the run loaded.
+        What the end of ``with parslab.load(config):`` does: ``"cleanup"`` ends the run and cancels unfinished tasks;
+        ``"wait"`` waits for them first, unless the block ends with an exception; ``"skip"`` leaves the run loaded.
     linger
-        Seconds that the run outlives its last notebook or script: until then a restarted kernel finds it as it was;
-        then it ends, with its jobs.  0: it ends with the process that loaded it.  None: 10 minutes for a notebook, 0
-        for a script.
+        Seconds for which the run outlives its last notebook or script.  A kernel that restarts in that time finds the
+        run as it was; afterwards the run ends with its jobs.  0 ends the run with the process that loaded it.  None
+        means 10 minutes for a notebook and 0 for a script.
     resume
-        Whether calls and results are written to the run's folder, so that they outlive the DataFlowKernel process, and
-        a notebook's new kernel goes on with the run of the one before, or with the results of a run that it replaces;
-        False: it starts anew, and ends that run.
+        Whether the run writes its calls and results to the event log in its folder.  Then they outlive the
+        DataFlowKernel process, and the next kernel of a notebook continues the run, or uses the results of the run
+        that it replaces.  With False the next kernel ends the old run and starts a new one.
     app_cache
-        False: no app remembers results, whatever its ``cache`` says.
+        False disables memoization for all apps, whatever their ``cache`` says.
     checkpoint_mode
-        When results of apps with ``cache=True`` are written to the run's checkpoint, where later runs find them:
+        When results of apps with ``cache=True`` are written to the run's checkpoint, from which later runs read them:
         ``"task_exit"`` when each task ends, before its future is done; ``"periodic"`` every ``checkpoint_period``;
-        ``"dfk_exit"`` at the end of the run; ``"manual"`` when ``dfk().checkpoint()`` is called.  None: when that is
-        called, too, but earlier runs are not looked at.
+        ``"dfk_exit"`` at the end of the run; ``"manual"`` when ``dfk().checkpoint()`` is called.  None is like
+        ``"manual"``, but the run does not read checkpoints of earlier runs.
     checkpoint_dir
-        Folder of the checkpoint, for several runs, also at once: each begins with what is there and adds to it.  None:
-        a folder of its own in that of the run.
+        Folder of the checkpoint.  Several runs may share it, also at the same time: each reads what is there and adds
+        to it.  None means a folder inside the run's folder.
     checkpoint_files
-        Folders and files with checkpoints to begin with; where several know a result, the last one counts.  None: those
-        of all earlier runs of ``run_dir`` if there is a ``checkpoint_mode``, else none.
+        Checkpoint folders and files that the run reads; if several have a result, the last one counts.  None means
+        those of all earlier runs of ``run_dir`` if there is a ``checkpoint_mode``, else none.
     checkpoint_period
         Seconds, or a text ``"HH:MM:SS"``.
     trusted_owners

@@ -1,8 +1,8 @@
-"""How many cores this process may really use: affinity and cgroup quota, not what the machine has.
+"""How many cores this process may use, by its affinity and its cgroup quota; the machine may have more.
 
-Asked by executor descriptions for their default number of workers, in the client's process.  ``PARSLAB_CORES``
-overrides everything.  A quota of 1.5 cores counts as 2: one worker would leave half a core idle.  Where there is no
-``/proc`` (macOS) only the number of processors is known.
+Executor descriptions use this number as the default number of workers, in the client's process.  ``PARSLAB_CORES``
+overrides it.  A quota of 1.5 cores counts as 2, because one worker would leave half a core idle.  Without ``/proc``
+(macOS) only the number of processors is known.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["OVERRIDE", "cgroups", "quota", "usable_cores"]
 
 OVERRIDE = "PARSLAB_CORES"
-"""Environment variable that overrides what is found."""
+"""The environment variable that overrides the number."""
 
 
 def usable_cores(environment: Mapping[str, str] = os.environ, root: Path = Path("/")) -> int:
@@ -29,7 +29,7 @@ def usable_cores(environment: Mapping[str, str] = os.environ, root: Path = Path(
     Parameters
     ----------
     environment
-        Where ``PARSLAB_CORES`` is looked up.
+        The environment that may have ``PARSLAB_CORES``.
     root
         The root of the file system in which ``proc`` and the cgroup mounts are found.
 
@@ -49,7 +49,7 @@ def usable_cores(environment: Mapping[str, str] = os.environ, root: Path = Path(
 
 
 def quota(root: Path = Path("/")) -> float | None:
-    """The smallest cgroup quota on our way to the root of the hierarchy, in cores; None where nothing limits us."""
+    """The smallest cgroup quota between our cgroup and the root of the hierarchy, in cores; None without a quota."""
     limits = [limit for folder, version in cgroups("cpu", root) if (limit := _limit(folder, version)) is not None]
     return min(limits, default=None)
 
@@ -80,7 +80,7 @@ def cgroups(controller: str, root: Path = Path("/")) -> Iterator[tuple[Path, int
     for version, mount, top in _mounts(mounts, controller):
         if version not in paths:
             continue
-        # A container sees its own cgroup as the top of the mount; the path may then lie outside of what is mounted.
+        # In a container the top of the mount is the container's own cgroup, so the path may lie outside of the mount.
         inside = Path(paths[version])
         below = inside.relative_to(top) if inside.is_relative_to(top) else Path()
         base = root / mount.lstrip("/")
@@ -112,6 +112,6 @@ def _limit(folder: Path, version: int) -> float | None:
             allowed = (folder / "cpu.cfs_quota_us").read_text().strip()
             period = (folder / "cpu.cfs_period_us").read_text().strip()
         cores = float(allowed) / float(period)
-    except (OSError, ValueError, ZeroDivisionError):  # "max" is no number: no limit here
+    except (OSError, ValueError, ZeroDivisionError):  # the text "max" means that there is no limit
         return None
     return cores if cores > 0 else None

@@ -1,9 +1,11 @@
 """Defaults of a site and of the environment, for the options that a configuration leaves out.
 
-A site's administrator, or the user, puts ``parslab_config.py`` on Jupyter's config path (``jupyter --paths`` lists it;
-folders named first win).  The file sets ``c.CLASS.option = value``, as Jupyter's own files do, and may make a
-``config``, which ``parslab.load()`` then takes.  What the user's code says wins over the environment, that over the
-files, those over the defaults of the classes.  Files are read when the first description is made, again when changed.
+The administrator of a site, or the user, puts ``parslab_config.py`` on Jupyter's config path (``jupyter --paths``
+lists the folders; the first ones win).  The file sets ``c.CLASS.option = value``, as Jupyter's own files do.  It may
+also make a ``config``, which ``parslab.load()`` then takes.
+
+The user's code has priority over the environment, the environment over the files, and the files over the defaults of
+the classes.  The files are read when the first description is made, and again when they have changed.
 
 ==========================  =================================================
 variable                    the option that it gives a default
@@ -50,11 +52,11 @@ VARIABLES: dict[str, tuple[str, str, Callable[[str], Any]]] = {
     "PARSLAB_PORT": ("HighThroughputExecutor", "port", int),
     "PARSLAB_PYTHON": ("HighThroughputExecutor", "python", str),
 }
-"""Variable: class, option, and what makes its value from the text."""
+"""For each variable the class, the option, and the function that makes the value from the text."""
 
 
 class _Section:
-    """``c.CLASS`` of a file: its options, each with the place that set it."""
+    """``c.CLASS`` in a file: its options, each with the place that set it."""
 
     def __init__(self, name: str) -> None:
         self.__dict__.update(_name=name, _set={})
@@ -70,8 +72,13 @@ class _Section:
         return self._set[option][0]
 
 
+def options_of(section: _Section) -> dict[str, tuple[Any, str]]:
+    """The options of a section; a function, because every attribute of a section is an option."""
+    return dict(vars(section)["_set"])
+
+
 class _Sections:
-    """``c`` of a file."""
+    """``c`` in a file."""
 
     def __getattr__(self, name: str) -> _Section:
         if name.startswith("__"):
@@ -84,16 +91,16 @@ class _Sections:
 
 
 class Site:
-    """What the files of a site say.
+    """The settings in the files of a site.
 
     Attributes
     ----------
     files : tuple of str
-        Those that were read, the strongest last.
+        The files, those with the highest priority last.
     config : object
-        What the strongest of them calls ``config``, or None.
+        The object ``config`` of the file with the highest priority that makes one, or None.
     config_file : str
-        The file that made it.
+        The file that made ``config``.
     """
 
     def __init__(self, files: tuple[str, ...]) -> None:
@@ -103,16 +110,16 @@ class Site:
         self._sections = _Sections()
 
     def sections(self) -> dict[str, dict[str, tuple[Any, str]]]:
-        """Class name: option: (value, place that set it)."""
-        return {name: dict(section._set) for name, section in vars(self._sections).items()}
+        """For each class name its options, each with its value and the place that set it."""
+        return {name: options_of(section) for name, section in vars(self._sections).items()}
 
     def read(self) -> None:
-        """Run the files, the weakest first.
+        """Run the files, those with the lowest priority first.
 
         Raises
         ------
         ConfigurationError
-            One of them is broken; it names file and line.
+            A file is broken; the error names the file and the line.
         """
         for path in self.files:
             names = {"__file__": path, "__name__": "parslab_config", "c": self._sections}
@@ -120,29 +127,29 @@ class Site:
             try:
                 with open(path, encoding="utf-8") as file:
                     exec(compile(file.read(), path, "exec"), names)
-            except Exception as error:  # it is anybody's code
+            except Exception as error:  # the file may contain any code
                 raise ConfigurationError(broken_at(path, error, "The site's configuration")) from error
             if names.get("config") is not None:
                 self.config, self.config_file = names["config"], path
 
 
-# Descriptions are made in any thread of the user; a thread that comes while another reads must not see half of it.
+# Any thread of the user may make descriptions.  A thread that comes while another one reads must not see half of it.
 _lock = threading.RLock()
 _read: dict[tuple[tuple[str, int, int], ...], Site] = {}
 _reading: Site | None = None
 
 
 def site() -> Site:
-    """What the site's files say now.
+    """The present settings in the files of the site.
 
     Raises
     ------
     ConfigurationError
-        One of them is broken.
+        A file is broken.
     """
     global _reading
     with _lock:
-        if _reading is not None:  # a description made by the file itself: what stands above it counts
+        if _reading is not None:  # the file itself makes a description, which gets what the file has set so far
             return _reading
         state = tuple((path, (stat := os.stat(path)).st_mtime_ns, stat.st_size) for path in config_files())
         if state not in _read:
@@ -157,7 +164,7 @@ def site() -> Site:
 
 
 def config_files() -> list[str]:
-    """The files ``parslab_config.py`` on Jupyter's config path, the strongest last."""
+    """The files ``parslab_config.py`` on Jupyter's config path, those with the highest priority last."""
     from jupyter_core.paths import jupyter_config_path
 
     paths = (os.path.join(folder, FILE_NAME) for folder in reversed(jupyter_config_path()))
@@ -165,31 +172,31 @@ def config_files() -> list[str]:
 
 
 def defaults_of(classes: Iterable[str]) -> dict[str, tuple[Any, str]]:
-    """Defaults of the site and the environment: option: (value, where it was set).
+    """The defaults of the site and the environment for a class: for each option its value and the place that sets it.
 
     Parameters
     ----------
     classes
-        Names of a class and its bases, the class itself last: the last one wins.
+        The names of a class and its bases; the last one, the class itself, has the highest priority.
     """
     found: dict[str, tuple[Any, str]] = {}
-    sections = vars(site()._sections)
+    sections = site().sections()
     names = list(classes)
     for name in names:
         if name in sections:
-            found.update(sections[name]._set)
+            found.update(sections[name])
     for variable, (name, option, make) in VARIABLES.items():
         text = os.environ.get(variable, "").strip()
         if text and name in names:
             try:
                 found[option] = (make(text), variable)
             except ValueError:
-                found[option] = (text, variable)  # the option says what it wants instead
+                found[option] = (text, variable)  # the option then raises the sentence that says what it takes
     return found
 
 
 def broken_at(path: str, error: BaseException, what: str) -> str:
-    """One sentence for a file of Python that failed: file, line and the error."""
+    """One sentence for a Python file that failed: the file, the line and the error."""
     line = error.lineno if isinstance(error, SyntaxError) and error.filename == path else None
     trace = error.__traceback__
     while trace is not None:

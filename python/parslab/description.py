@@ -1,9 +1,9 @@
-"""The base of everything a user configures: immutable descriptions, checked by traitlets when they are made.
+"""The base of everything that a user configures: immutable descriptions, which traitlets checks when they are made.
 
-A description never runs anything: ``load()`` makes the machinery from it, so a notebook cell that makes one may run
-twice.  Two with the same values are equal, and ``repr`` is the call that makes it.  What is wrong with an option is
-said in one sentence that names it.  ``encoded`` and ``decoded`` carry descriptions to the DataFlowKernel process as
-plain JSON.  Imported only when a description is made: traitlets costs some milliseconds.
+A description never runs anything: ``load()`` starts what it describes, so a notebook cell that makes a description may
+run twice.  Two descriptions with the same values are equal, and ``repr`` shows the call that makes one.  A wrong option
+raises one sentence that names the option.  ``encoded`` and ``decoded`` carry descriptions to the DataFlowKernel process
+as plain JSON.  The import of traitlets costs some milliseconds, so this module is imported only when it is needed.
 """
 
 from __future__ import annotations
@@ -41,10 +41,10 @@ D = TypeVar("D", bound="Description")
 
 
 class Description(traitlets.HasTraits):
-    """Base of Config and executors: options by keyword, checked, immutable, equal by value, picklable."""
+    """Base of configurations, executors, providers and launchers: checked options, immutable, equal by value."""
 
     instead: ClassVar[Mapping[str, str]] = {}
-    """Names that are known elsewhere, in Parsl above all, and what to write here (``"use port"``); bases add theirs."""
+    """Option names of other packages, Parsl above all, and what to write here; base classes add theirs."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__()
@@ -60,7 +60,7 @@ class Description(traitlets.HasTraits):
 
     @classmethod
     def bare(cls: type[D], options: Mapping[str, Any] = MappingProxyType({})) -> D:
-        """One with these options and otherwise the defaults of the class, whatever the site's are."""
+        """Make a description with these options and the defaults of the class, without those of the site."""
         self = cls.__new__(cls)
         traitlets.HasTraits.__init__(self)
         for name, value in options.items():
@@ -71,10 +71,10 @@ class Description(traitlets.HasTraits):
 
     @classmethod
     def try_option(cls, name: str, value: Any) -> None:
-        """Raise ConfigurationError when there is no such option, or it does not take this value."""
+        """Raise ConfigurationError if the class has no such option, or if the option does not take this value."""
         made = cls.__new__(cls)
         traitlets.HasTraits.__init__(made)
-        made._take(name, value)
+        cls._take(made, name, value)
 
     def _take(self, name: str, value: Any) -> None:
         cls, known = type(self), self.option_names()
@@ -89,7 +89,7 @@ class Description(traitlets.HasTraits):
             raise ConfigurationError(f"{cls.__name__}: {name} must be {wants}, not {_short(value)}.") from None
 
     def _site_defaults(self, given: Mapping[str, Any]) -> dict[str, tuple[Any, str]]:
-        """Values of options that are not given, and the places that set them."""
+        """Values that the site sets for options that are not given, each with the place that sets it."""
         bases = [base.__name__ for base in reversed(type(self).__mro__) if issubclass(base, Description)]
         found = {name: set_at for name, set_at in defaults_of(bases).items() if name not in given}
         for name, trait in self.traits().items():
@@ -102,15 +102,15 @@ class Description(traitlets.HasTraits):
 
     @classmethod
     def option_names(cls) -> tuple[str, ...]:
-        """The options, in the order in which the class names them."""
+        """The names of the options, in the order of their definition."""
         traits = cls.class_traits()
         return tuple(dict.fromkeys(name for base in reversed(cls.__mro__) for name in vars(base) if name in traits))
 
     def check(self) -> None:
-        """Raise ConfigurationError when options that are right alone do not go together."""
+        """Raise ConfigurationError if the options contradict each other."""
 
     def options(self) -> dict[str, Any]:
-        """The options that differ from their defaults, as the constructor takes them."""
+        """The options whose values differ from their defaults, as the constructor takes them."""
         plain: dict[str, Any] = {}
         for name in self.option_names():
             value = getattr(self, name)
@@ -119,7 +119,7 @@ class Description(traitlets.HasTraits):
         return plain
 
     def replaced(self: D, **options: Any) -> D:
-        """The same description with other values for these options."""
+        """A description with the same options except these."""
         return type(self).bare({**self.options(), **options})
 
     def __setattr__(self, name: str, value: Any) -> None:
@@ -154,12 +154,12 @@ class Description(traitlets.HasTraits):
 
 
 def encoded(description: Description) -> dict[str, Any]:
-    """Plain JSON data that :func:`decoded` makes an equal description from, in another process too.
+    """Plain JSON data from which :func:`decoded` makes an equal description, in any process.
 
     Raises
     ------
     ConfigurationError
-        Its class, or that of a description inside, cannot be found by another process.
+        Another process cannot import its class, or the class of a description inside it.
     """
     cls = type(description)
     where = _hidden(cls)
@@ -173,12 +173,12 @@ def encoded(description: Description) -> dict[str, Any]:
 
 
 def decoded(data: Mapping[str, Any]) -> Description:
-    """The description that :func:`encoded` made this data from.
+    """The description from which :func:`encoded` made this data.
 
     Raises
     ------
     ConfigurationError
-        Its class cannot be imported here or is no description, or its options are not right.
+        The class cannot be imported here or is not a description, or an option is wrong.
     """
     from importlib import import_module
 
@@ -201,13 +201,13 @@ def decoded(data: Mapping[str, Any]) -> Description:
 
 
 def _hidden(cls: type) -> str:
-    """Words for the place of a class that other processes cannot import; empty for one that they can."""
+    """Where a class is defined that other processes cannot import; empty for a class that they can import."""
     if "<locals>" in cls.__qualname__:
         return "a function"
     found: Any = sys.modules.get(cls.__module__)
     for part in cls.__qualname__.split("."):
         found = getattr(found, part, None)
-    # The name is what counts: after a reload of its module the class of an older object is another one.
+    # Only the name counts: after a reload of its module, the class of an older object is a different object.
     if cls.__module__ == "__main__" or found is None:
         return "the notebook, script or configuration file itself"
     return ""
@@ -223,7 +223,7 @@ def _plain(value: Any, cls: type, name: str) -> Any:
     if isinstance(value, Mapping) and all(isinstance(key, str) for key in value):
         return {key: _plain(item, cls, name) for key, item in value.items()}
     raise ConfigurationError(
-        f"{cls.__name__}: {name} cannot be told to the background process, because {_short(value)} is not plain data."
+        f"{cls.__name__}: {name} cannot be sent to the background process, because {_short(value)} is not plain data."
     )
 
 

@@ -1,7 +1,7 @@
-"""The kinds of options that descriptions have: what each takes, how it is kept, and how it says what it wants.
+"""The kinds of options of descriptions: the values that each takes, and the form in which it keeps them.
 
-Each is a trait of traitlets with a sentence's end in ``wants``; ``description.Description`` makes the whole sentence.
-Values are kept in one form (a time in seconds, a list as a tuple), so that equal descriptions compare equal.
+Each kind is a trait of traitlets.  Its ``wants`` ends the sentence that ``description.Description`` raises for a wrong
+value.  Values are kept in one form (a time in seconds, a list as a tuple), so that equal descriptions compare equal.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _CLOCK = re.compile(r"(?:(\d+)-)?(\d+):([0-5]?\d):([0-5]?\d)")
 
 
 class Option(traitlets.TraitType[Any, Any]):
-    """A trait that says in ``wants`` what it takes; ``None`` is taken where the default is None."""
+    """A trait that takes what ``wants`` says; it also takes None if its default is None."""
 
     wants = "something else"
 
@@ -46,19 +46,20 @@ class Option(traitlets.TraitType[Any, Any]):
         return self.accepted(value)
 
     def accepted(self, value: Any) -> Any:
-        """The value as it is kept, or TraitError."""
+        """The value in the form in which it is kept; raises TraitError if the option does not take it."""
         raise NotImplementedError
 
     def refuse(self) -> NoReturn:
+        """Raise TraitError: the option does not take the value."""
         raise traitlets.TraitError(self.wants)
 
     def fresh(self) -> Any:
-        """The value where none is given and the site's defaults may change it; Undefined: the class's default."""
+        """A new default value that respects the defaults of the site; Undefined means the default of the class."""
         return traitlets.Undefined
 
 
 class Whole(Option):
-    """A whole number between two limits; True and False are not numbers here."""
+    """A whole number between two limits; it does not take True and False."""
 
     def __init__(self, default: int | None, low: int, high: int | None = None, **metadata: Any) -> None:
         super().__init__(default, **metadata)
@@ -75,7 +76,7 @@ class Whole(Option):
 
 
 class Number(Option):
-    """A finite number between two limits; ``above`` is a lower limit that is not itself taken."""
+    """A finite number between two limits; it must be greater than ``above``, if that is given."""
 
     def __init__(
         self,
@@ -155,7 +156,7 @@ class Choice(Option):
 
 
 class Text(Option):
-    """A text; an empty one only where ``empty`` says so."""
+    """A text; it may be empty only if ``empty`` is set."""
 
     def __init__(self, default: str | None, empty: bool = False, **metadata: Any) -> None:
         super().__init__(default, **metadata)
@@ -169,7 +170,7 @@ class Text(Option):
 
 
 class Texts(Option):
-    """A list of texts that are not empty, kept as a tuple; one text alone is a list of one."""
+    """A list of texts that are not empty, kept as a tuple; a single text is a list of one."""
 
     wants = "a list of texts"
 
@@ -182,9 +183,9 @@ class Texts(Option):
 
 
 class Nested(Option):
-    """Another description, of the class ``kind`` or one below it.
+    """Another description, an instance of the class ``kind``.
 
-    ``default`` is None or a class: the default is one of it with its own defaults, made when it is first needed.
+    ``default`` is None or a class.  An instance of that class, made when it is first needed, is the default.
     """
 
     def __init__(self, kind: type, default: type | None = None, **metadata: Any) -> None:
@@ -220,7 +221,7 @@ class PathText(Option):
 
 
 class Label(Option):
-    """The name of an executor: it is typed in decorators, shown in tables and used in names of files."""
+    """The name of an executor; users type it, tables show it, and file names contain it."""
 
     wants = "a name of letters, digits, '.', '_' and '-' other than 'all'"
 
@@ -231,7 +232,7 @@ class Label(Option):
 
 
 class Variables(Option):
-    """Environment variables: a dictionary of texts, kept read-only."""
+    """Environment variables: a read-only dictionary of texts."""
 
     wants = "a dictionary of texts"
 

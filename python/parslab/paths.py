@@ -1,4 +1,4 @@
-"""Where files lie that belong to no run: those of the user, the way Jupyter decides it, and this package itself."""
+"""Paths that belong to no run: Jupyter's runtime directory, and the folder of this package."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ __all__ = ["pid_namespace", "python_path_prefix", "runtime_dir"]
 
 
 def runtime_dir() -> Path:
-    """Jupyter's runtime directory, where connection files lie; without importing Jupyter, which costs 30 ms."""
+    """Jupyter's runtime directory, which has the connection files; importing Jupyter to ask for it costs 30 ms."""
     chosen = os.environ.get("JUPYTER_RUNTIME_DIR")
     if chosen:
         return Path(chosen)
@@ -24,7 +24,7 @@ def runtime_dir() -> Path:
 
 
 def pid_namespace() -> str:
-    """Where process numbers mean what they mean here: containers of one host and name may each have their own."""
+    """The namespace of this process's number: two containers may share a host name and use the same numbers."""
     try:
         return os.readlink("/proc/self/ns/pid")
     except OSError:
@@ -32,7 +32,7 @@ def pid_namespace() -> str:
 
 
 def python_path_prefix() -> str:
-    """What a shell command needs in front, to find this package where it is not installed, as in a checkout."""
+    """The prefix with which a shell command finds this package if it is not installed, as in a checkout."""
     import shlex
 
     here = Path(__file__).resolve().parent.parent

@@ -59,7 +59,7 @@ def test_what_the_user_wrote_becomes_an_address(text: str, address: str) -> None
             "X: address must be an IP address, a host name or one of this host's interfaces (eth0, ib0, lo), not",
         ),
         ("10.9.9.9", "X: address 10.9.9.9 is none of this host's, so nothing can listen there; it has eth0 (10.1.2.3)"),
-        ("elsewhere", "X: address elsewhere (which stands for 10.9.9.9) is none of this host's"),
+        ("elsewhere", "X: address elsewhere (which resolves to 10.9.9.9) is none of this host's"),
     ],
 )
 def test_an_address_of_another_host_is_refused(text: str, says: str) -> None:
@@ -75,7 +75,7 @@ def test_parsls_helpers(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ConfigurationError, match=r"no network interface 'ib9' with an address: it has eth0"):
         addresses.address_by_interface("ib9")
     monkeypatch.setattr(socket, "gethostname", lambda: "nameless")
-    with pytest.raises(ConfigurationError, match=r"The name of this host, nameless, stands for no address"):
+    with pytest.raises(ConfigurationError, match=r"The name of this host, nameless, does not resolve to an address"):
         addresses.address_by_hostname()
 
 

@@ -1,7 +1,7 @@
-"""Description of the high-throughput executor: workers on nodes that a provider gets in blocks (paper section 4.3.1).
+"""The description of the high-throughput executor: workers on nodes that a provider gets in blocks [HPDC19 §4.3.1].
 
-What can be known to be wrong without asking a scheduler is said when the description is made; what depends on this host
-(its addresses) when the run is loaded, before anything is submitted.
+Wrong options raise when the description is made, if no scheduler is needed to find them.  Options that depend on this
+host (its addresses) raise when the run is loaded, before anything is submitted.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _BLOCKS = ("init_blocks", "min_blocks", "max_blocks", "parallelism", "nodes_per_
 
 
 class _Accelerators(Option):
-    """How many accelerators a node has, or their names; kept as a tuple of names."""
+    """The number of accelerators of a node, or their names; kept as a tuple of names."""
 
     wants = "how many accelerators each node has, or a list of their names"
 
@@ -45,7 +45,7 @@ class _Accelerators(Option):
 
 
 class _Affinity(Option):
-    """How the cores of a node are shared among its workers."""
+    """How the workers of a node share its cores."""
 
     wants = (
         "'none', 'block', 'alternating', 'block-reverse', or the cores of each worker in turn, "
@@ -63,55 +63,56 @@ class _Affinity(Option):
 class HighThroughputExecutor(Executor):
     """Workers on this host, or on the nodes of blocks that a batch scheduler gives.
 
-    A manager on each node starts its workers and is joined to the DataFlowKernel over one encrypted connection.
+    A manager on each node starts the workers, and has one encrypted connection to the DataFlowKernel.
 
     Parameters
     ----------
     label
-        The name that apps choose it by.
+        The name with which apps choose it.
     provider
-        Where blocks come from, how many there may be and how a manager is started on each of their nodes.
+        Where blocks come from, how many there may be, and how a manager starts on each of their nodes.
     address
-        Where managers find the DataFlowKernel: an IP address of this host, its name, or a network interface; None: they
-        try every address of this host.
+        Where managers reach the DataFlowKernel: an IP address of this host, its name, or a network interface.  None
+        means that they try every address of this host.
     port
-        The port that they come to; 0: any free one.  All executors of a run share one.
+        The port that managers connect to; 0 means any free port.  All executors of a run share one port.
     max_workers_per_node
-        At most so many workers on a node; None: as many as its cores, memory and accelerators allow.
+        The largest number of workers on a node; None means as many as its cores, memory and accelerators allow.
     cores_per_worker
-        Cores that each worker is counted with; 0.5: two workers share one.
+        Cores that each worker needs; with 0.5 two workers share a core.
     mem_per_worker
-        GB of memory that each worker is counted with; None: memory limits nothing.
+        GB of memory that each worker needs; None means that memory does not limit the number of workers.
     available_accelerators
-        How many accelerators (GPUs) each node has, or their names as CUDA, ROCm or oneAPI know them.  Each worker gets
-        one of its own; a name that is listed twice is shared by two workers.
+        The number of accelerators (GPUs) of each node, or their names in CUDA, ROCm or oneAPI.  Each worker gets an
+        accelerator of its own; two workers share a name that is listed twice.
     cpu_affinity
-        ``"none"``; ``"block"``: each worker gets neighbouring cores; ``"alternating"``: every nth core;
-        ``"block-reverse"``: as block, from the last core on; ``"list:0,1:2,3"``: these cores for each worker in turn.
+        The cores of each worker.  ``"none"`` binds no worker; ``"block"`` gives each worker neighbouring cores;
+        ``"alternating"`` every nth core; ``"block-reverse"`` is block from the last core on; ``"list:0,1:2,3"`` lists
+        the cores of each worker in turn.
     prefetch_capacity
-        Tasks that a manager may hold beyond those that its workers run; quick ones are sent ahead in any case.
+        Tasks that a manager may hold in addition to those that its workers run; it always holds some quick tasks.
     heartbeat_period
-        Seconds between two signs of life of a manager, and of the DataFlowKernel.
+        Seconds between two heartbeats of a manager, and of the DataFlowKernel.
     heartbeat_threshold
-        Seconds of silence after which the other side is taken for lost.
+        Seconds without a heartbeat after which the other side counts as lost.
     drain_period
-        Seconds after which a manager takes no more tasks and leaves when it has finished those it holds: a little less
-        than the wall time of the blocks, so that no task is cut off.
+        Seconds after which a manager takes no more tasks, and leaves when it has finished those that it holds.  A
+        value a little below the walltime of the blocks lets running tasks finish.
     manager_selector
-        Which manager gets the next task: ``"random"``; ``"block_id"``, the oldest block first, so that the others drain
-        and can be given back; ``"round_robin"``.
+        Which manager gets the next task: ``"random"``, ``"round_robin"``, or ``"block_id"``, which fills the oldest
+        block first, so that other blocks become idle and can be released.
     hold_after
-        After so many tasks in a row that fail on one node, while others do well with the same functions, the node gets
-        no new ones until it is released (``%parsl release``); 0: never.
+        The number of tasks in a row that fail on one node, while other nodes run the same functions well, after which
+        the node gets no new tasks until the user releases it (``%parsl release``); 0 means never.
     environment
-        Variables that are set for the workers.
+        Environment variables that the workers get.
     threads_per_worker
-        Threads that numerical libraries (BLAS, OpenMP) may use in each worker; None: the cores of the node shared out.
+        Threads that numerical libraries (BLAS, OpenMP) may use in each worker; None divides the cores of the node.
     python
-        The interpreter that runs the managers; None: the same path as this one.  It needs the same version of Python
-        (3.x) and of parslab.
+        The interpreter that runs the managers; None means the path of this interpreter.  It needs the same version of
+        Python (3.x) and of parslab.
     sample_period
-        Seconds between two looks at how busy nodes and tasks are.
+        Seconds between two samples of the load of nodes and tasks.
 
     Examples
     --------
@@ -172,8 +173,8 @@ class HighThroughputExecutor(Executor):
         if self.heartbeat_threshold <= self.heartbeat_period:
             raise ConfigurationError(
                 f"HighThroughputExecutor: heartbeat_threshold ({self.heartbeat_threshold:g} s) must be longer than "
-                f"heartbeat_period ({self.heartbeat_period:g} s), because a peer whose sign of life is not due yet is "
-                "not lost."
+                f"heartbeat_period ({self.heartbeat_period:g} s), because a peer whose next heartbeat is not due "
+                "yet is not lost."
             )
         if self.cpu_affinity.startswith("list:"):
             sets = self.cpu_affinity.count(":")

@@ -1,4 +1,4 @@
-"""Description of the low-latency executor: workers that are joined straight to the DataFlowKernel process."""
+"""The description of the low-latency executor, whose workers are connected directly to the DataFlowKernel process."""
 
 from __future__ import annotations
 
@@ -14,23 +14,25 @@ __all__ = ["LowLatencyExecutor"]
 
 
 class LowLatencyExecutor(Executor):
-    """Worker processes on this host, joined straight to the DataFlowKernel.
+    """Worker processes on this host that are connected directly to the DataFlowKernel.
 
     Parameters
     ----------
     label
-        The name that apps choose it by.
+        The name with which apps choose it.
     workers
-        How many worker processes; None: one for each usable core (affinity, cgroup quota, ``PARSLAB_CORES``).
+        The number of worker processes; None means one for each usable core (affinity, cgroup quota,
+        ``PARSLAB_CORES``).
     environment
-        Variables that are set for the workers, on top of those of the notebook.
+        Environment variables that the workers get in addition to those of the notebook.
     threads_per_worker
-        Threads that numerical libraries (BLAS, OpenMP) may use in each worker; None: usable cores divided by workers.
+        Threads that numerical libraries (BLAS, OpenMP) may use in each worker; None divides the usable cores by the
+        workers.
     address
-        None: only workers of this host, over unix sockets.  An IP address of this host, or the name of a network
-        interface: workers of other hosts may connect there too, encrypted and known by key.
+        An IP address of this host, or the name of a network interface.  Workers of other hosts may connect there,
+        encrypted and authenticated by a key.  None allows only workers of this host, over unix sockets.
     port
-        The port of ``address``; 0: any free one.
+        The port of ``address``; 0 means any free port.
 
     Examples
     --------

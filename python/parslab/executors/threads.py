@@ -1,4 +1,4 @@
-"""Description of the thread pool in the notebook's own process: arguments and results go by reference."""
+"""The description of the thread pool in the notebook's own process, where tasks get the caller's objects."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ __all__ = ["ThreadPoolExecutor"]
 
 
 class ThreadPoolExecutor(Executor):
-    """Threads in the process that calls the apps: nothing is pickled, the GIL is shared.
+    """Threads in the process that calls the apps: nothing is pickled, and all threads share the GIL.
 
     Parameters
     ----------
     label
-        The name that apps choose it by.
+        The name with which apps choose it.
     max_threads
-        How many tasks run at the same time.
+        The number of tasks that run at the same time.
 
     Examples
     --------

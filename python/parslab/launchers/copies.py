@@ -1,4 +1,4 @@
-"""Shell text that several launchers share: copies in the background, and the names of a job's nodes."""
+"""Shell text that several launchers share: copies in the background, and the names of a job's nodes [pure]."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ node_names() {
     else echo localhost
     fi
 }"""
-"""A shell function that prints the nodes of a job, one a line, whichever scheduler started it."""
+"""A shell function that prints the nodes of a job, one a line, for every scheduler."""
 
 _WAIT_ANY = """\
 status=0
@@ -33,17 +33,17 @@ exit "$status\""""
 
 
 def background(loop: str, command: str, fail_on_any: bool = True) -> str:
-    """Run ``command`` in each round of a shell loop (``for n in 1 2``), all at once, and wait for them.
+    """Run ``command`` in each round of a shell loop (``for n in 1 2``), all at the same time, and wait for all.
 
     Parameters
     ----------
     fail_on_any
-        The status is that of the last one that failed; False: it is 0 as soon as one of them ended well.
+        The exit status is that of the last command that failed.  With False it is 0 if any command succeeded.
     """
     body = "\n".join([loop + "; do", "    {", command, "    } &", '    pids+=("$!")', "done"])
     return "\n".join(["pids=()", body, _WAIT_ANY if fail_on_any else _WAIT_ALL])
 
 
 def joined(*parts: str) -> str:
-    """The words of a command line that are not empty, with a blank between them."""
+    """The parts of a command line that are not empty, with a blank between them."""
     return " ".join(part.strip() for part in parts if part.strip())

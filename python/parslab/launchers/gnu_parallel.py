@@ -1,4 +1,4 @@
-"""A launcher that starts a manager on each node by GNU parallel over ssh, where nothing better is installed."""
+"""A launcher that starts a manager on each node with GNU parallel over ssh, for sites without a better program."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ __all__ = ["GnuParallelLauncher"]
 
 
 class GnuParallelLauncher(Launcher):
-    """Starts a manager on each node by GNU ``parallel``, which logs in with ssh.
+    """Starts a manager on each node with GNU ``parallel``, which logs in with ssh.
 
-    The nodes must let the job's user in without a password.  The environment of the block's script, with what
-    ``worker_init`` has set, is carried along.
+    The nodes must let the user log in without a password.  The managers get the environment of the block's script,
+    with the variables that ``worker_init`` has set.
 
     Parameters
     ----------
     overrides
-        Further options of parallel.
+        More options for parallel.
     """
 
     overrides = Text("", empty=True)
@@ -37,9 +37,9 @@ class GnuParallelLauncher(Launcher):
             [
                 NODE_NAMES,
                 "logins=$(mktemp)",
-                "# Our own host needs no ssh; parallel calls it ':'.",
+                "# The host of the script needs no ssh; parallel calls it ':'.",
                 'node_names | sed -e "s/^localhost$/:/" -e "s/^$(hostname)$/:/" > "$logins"',
-                "# Any login shell understands this; the variables of the connection are those of each node.",
+                "# Any login shell can run this; variables of the ssh connection must stay those of each node.",
                 f"on_a_node={shlex.quote(on_a_node)}",
                 "carried=$({ export -p | grep -v '^declare -[a-z]* SSH_'",
                 """    printf '{\\n%s\\n} < /dev/null\\n' "$on_a_node"; } | base64 | tr -d '\\n')""",

@@ -1,4 +1,4 @@
-"""Launchers that start a manager on each node with what starts MPI programs there: mpiexec, mpirun, aprun, jsrun.
+"""Launchers that start a manager on each node with a starter of MPI programs: mpiexec, mpirun, aprun, jsrun.
 
 The manager is no MPI program; only the starting is used.
 """
@@ -15,7 +15,7 @@ __all__ = ["AprunLauncher", "JsrunLauncher", "MpiExecLauncher", "MpiRunLauncher"
 
 
 class MpiExecLauncher(Launcher):
-    """Starts a manager on each node by ``mpiexec``, with the node list of the scheduler.
+    """Starts a manager on each node with ``mpiexec``, with the node list of the scheduler.
 
     Parameters
     ----------
@@ -38,7 +38,7 @@ class MpiExecLauncher(Launcher):
             "bash -c",
             shlex.quote(command),
         )
-        # Both MPICH and Open MPI take a name that is there twice as room for two.
+        # MPICH and Open MPI start two processes on a host that the file lists twice.
         names = "node_names" if tasks_per_node == 1 else " ".join(["cat", *["<(node_names)"] * tasks_per_node])
         return "\n".join(
             [
@@ -55,7 +55,7 @@ class MpiExecLauncher(Launcher):
 
 
 class MpiRunLauncher(Launcher):
-    """Starts a manager on each node by ``mpirun``, which finds the nodes itself.
+    """Starts a manager on each node with ``mpirun``, which finds the nodes itself.
 
     Parameters
     ----------
@@ -75,7 +75,7 @@ class MpiRunLauncher(Launcher):
 
 
 class AprunLauncher(Launcher):
-    """Starts a manager on each node by Cray's ``aprun``.
+    """Starts a manager on each node with Cray's ``aprun``.
 
     Parameters
     ----------
@@ -92,7 +92,7 @@ class AprunLauncher(Launcher):
 
 
 class JsrunLauncher(Launcher):
-    """Starts a manager on each node by IBM's ``jsrun``.
+    """Starts a manager on each node with IBM's ``jsrun``.
 
     Parameters
     ----------

@@ -13,7 +13,7 @@ __all__ = ["SimpleLauncher", "SingleNodeLauncher", "WrappedLauncher"]
 
 
 class SimpleLauncher(Launcher):
-    """Runs the command as it is, once for the whole block: for programs that spread over its nodes by themselves.
+    """Runs the command once for the whole block, for programs that start on the other nodes by themselves.
 
     With HighThroughputExecutor only the first node of each block gets a manager.
     """
@@ -23,12 +23,12 @@ class SimpleLauncher(Launcher):
 
 
 class SingleNodeLauncher(Launcher):
-    """Starts the manager on the node that runs the block's script: right for blocks of one node.
+    """Starts the manager on the node that runs the block's script, for blocks of one node.
 
     Parameters
     ----------
     fail_on_any
-        Where several are started on the node: the block fails when one of them does; False: when all do.
+        Whether the block fails when one of several managers on the node fails; with False, when all fail.
 
     Examples
     --------
@@ -50,7 +50,7 @@ class SingleNodeLauncher(Launcher):
 
 
 class WrappedLauncher(Launcher):
-    """Puts words before the command: a container, a profiler, ``numactl``.
+    """Puts words before the command, such as a container, a profiler or ``numactl``.
 
     Parameters
     ----------

@@ -1,7 +1,7 @@
 """Launchers that start a manager on each node with Slurm's ``srun``.
 
-The options that srun gets by itself undo defaults that are meant for MPI programs and harm managers: binding to the
-first core, and killing the other managers some seconds after the first one has left.
+srun always gets options that turn off two defaults for MPI programs, because they harm managers: srun binds a process
+to the first core, and kills the other managers some seconds after the first one has left.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ _FOR_MANAGERS = "--cpu-bind=none --kill-on-bad-exit=0 --wait=0"
 
 
 class SrunLauncher(Launcher):
-    """Starts a manager on each node of a block by one ``srun``.
+    """Starts a manager on each node of a block with one ``srun``.
 
     Parameters
     ----------
     overrides
-        Further options of srun; they come last, so they win.
+        More options for srun; they come last, so they have priority.
 
     Examples
     --------
@@ -48,13 +48,14 @@ bash -c start-manager
 
 
 class SrunMPILauncher(Launcher):
-    """Starts each manager by an ``srun`` of its own that leaves the node's cores to others, so that tasks can start
-    MPI programs with ``srun`` themselves.
+    """Starts each manager with an ``srun`` of its own that shares the cores of the node.
+
+    So tasks can start MPI programs with ``srun`` themselves.
 
     Parameters
     ----------
     overrides
-        Further options of srun; they come last, so they win.
+        More options for srun; they come last, so they have priority.
     """
 
     overrides = Text("", empty=True)
@@ -70,7 +71,7 @@ class SrunMPILauncher(Launcher):
         return "\n".join(
             [
                 *self.said("starting one srun for each of ${SLURM_JOB_NODELIST:-?}"),
-                "# Since 20.11 steps do not share a node's resources unless they are told to.",
+                "# Since Slurm 20.11 the steps of a job share the resources of a node only with this option.",
                 "overlap=",
                 "srun --help 2>&1 | grep -q -e --overlap && overlap=--overlap",
                 background('for node in $(scontrol show hostnames "$SLURM_JOB_NODELIST")', line),

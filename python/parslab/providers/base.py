@@ -54,28 +54,28 @@ __all__ = [
 
 
 class Job(msgspec.Struct, frozen=True):
-    """A block to be submitted."""
+    """The job of a block that is about to be submitted."""
 
     name: str
-    """``parslab.<run>.<label>.<block>``: what the scheduler's lists show."""
+    """``parslab.<run>.<label>.<block>``; the lists of the scheduler show it."""
     command: str
-    """Starts the manager on one node; the launcher runs it on each."""
+    """The command that starts a manager on one node; the launcher runs it on each node."""
     script: str
-    """Path at which the job's script is written."""
+    """The path of the job's script."""
     stdout: str
     stderr: str
 
 
 class JobStatus(msgspec.Struct, frozen=True):
-    """What is known of a job.
+    """The status of a job.
 
-    ``state`` is one of queued, running, finished, failed, missing (finished: it ended with status 0; scaled_in when
-    the scheduler says that somebody cancelled it).
+    ``state`` is queued, running, finished, failed, scaled_in or missing.  A finished job has ended with status 0.
+    A job is scaled_in if the scheduler says that somebody cancelled it.
     """
 
     state: BlockState
     reason: str = ""
-    """In the scheduler's own words: why it waits, why it failed, its exit status."""
+    """Why the job waits, why it failed, or its exit status, in the scheduler's own words."""
     hosts: str = ""
 
 
@@ -96,39 +96,38 @@ class SubmitError(Exception):
 
 
 class Runner(Protocol):
-    """Gets, watches and ends jobs; made by :meth:`Provider.runner`."""
+    """Submits, watches and cancels jobs; :meth:`Provider.runner` makes it."""
 
     period: float
     """Least seconds between two calls of ``status``."""
     group: str
-    """Runners with the same group may be asked together: one ``status`` call for all their jobs."""
+    """One ``status`` call may ask for the jobs of all runners with the same group."""
 
     def submit(self, job: Job) -> str:
-        """Submit and return what the scheduler calls the job; SubmitError when it is not accepted."""
+        """Submit a job, and return what the scheduler calls it; raises SubmitError if it is not accepted."""
 
     def status(self, jobs: list[str]) -> dict[str, JobStatus]:
-        """The state of each of these jobs that is known; raises OSError when the scheduler cannot be asked now."""
+        """The statuses of those of these jobs that are known; raises OSError if the scheduler does not answer now."""
 
     def cancel(self, jobs: list[str]) -> None:
-        """End these jobs, queued or running; those that have ended already are no error.  OSError as above."""
+        """End these jobs, queued or running; a job that has ended is no error.  Raises OSError as ``status`` does."""
 
     def close(self) -> None:
-        """Give back what it holds; jobs are not touched."""
+        """Release what the runner holds; the jobs go on."""
 
 
 @runtime_checkable
 class FindsJobs(Protocol):
-    """What a runner may have, too: it takes over jobs of a process that was killed.
+    """A runner that also takes over the jobs of a process that was killed.
 
-    Without it the numbers of such jobs are still asked for and cancelled, but a job whose number nobody wrote down
-    cannot be found.
+    Other runners can watch and cancel such jobs by their numbers, but cannot find a job whose number is unknown.
     """
 
     def adopt(self, number: str, job: Job) -> None:
-        """This job is ours from now on; asks nobody and never blocks."""
+        """Take a job over; this asks no scheduler and never blocks."""
 
     def find(self, name: str) -> str | None:
-        """The number of the job of this name, None: there is none; raises OSError when it cannot be looked for."""
+        """The number of the job of this name, or None if there is none; raises OSError if the scheduler cannot say."""
 
 
 class Provider(Description):
@@ -139,20 +138,20 @@ class Provider(Description):
     nodes_per_block
         Nodes of each block.
     init_blocks
-        Blocks that are asked for before there is any task.
+        Blocks that are requested before there is any task.
     min_blocks
         Blocks that are kept while there is no task.
     max_blocks
-        Never more blocks than these.
+        The largest number of blocks.
     parallelism
-        Workers asked for by each task that waits: 1, as many workers as tasks; 0.5, one for two tasks; 0, one block
-        for all tasks.
+        Workers that each waiting task needs: 1 means as many workers as tasks, 0.5 one worker for two tasks, 0 one
+        block for all tasks.
     launcher
-        How a manager is started on each node of a block.
+        Starts a manager on each node of a block.
     worker_init
-        Shell text that is run in each block before its managers start: modules to load, environments to activate.
+        Shell text that each block runs before its managers start, such as modules to load.
     cmd_timeout
-        Seconds that a command of the scheduler may take.
+        Seconds after which a command of the scheduler is killed.
     """
 
     nodes_per_block = Whole(1, low=1)
@@ -165,7 +164,7 @@ class Provider(Description):
     cmd_timeout = Duration(20.0, low=0.1)
 
     commands: ClassVar[tuple[str, ...]] = ()
-    """Programs of the scheduler that must be on PATH here."""
+    """Programs of the scheduler that must be on the PATH of this host."""
     instead: ClassVar[dict[str, str]] = {
         "channel": "connections to other hosts are not a provider's: load the run on a host where jobs are submitted",
         "label": "the executor has the label, so leave it out",
@@ -186,7 +185,7 @@ class Provider(Description):
         raise NotImplementedError
 
     def runner(self, folder: Path) -> Runner:
-        """The runner that carries this description out; its files go to ``folder``, which exists."""
+        """The runner for this description; its files go to ``folder``, which exists."""
         raise NotImplementedError
 
 
@@ -233,12 +232,12 @@ def worker_init_errors(script: str) -> str:
 
 
 def exit_file(script: str) -> str:
-    """Where the script of a job writes its exit status when it ends."""
+    """The file into which the script of a job writes its exit status when it ends."""
     return f"{script}.exit"
 
 
 def ended(status: int) -> JobStatus:
-    """What a job's exit status says of it, as bash or a scheduler gives it.
+    """The status of a job that ended with an exit status of bash or of a scheduler.
 
     Examples
     --------
@@ -271,13 +270,13 @@ def script_text(
     Parameters
     ----------
     provider
-        Whose worker_init and launcher go into it.
+        The provider, whose ``worker_init`` and ``launcher`` go into the script.
     job
         The block.
     directives
-        Comments that the scheduler reads; they come first, as it stops reading at the first command.
+        Comments that the scheduler reads; they come first, because it stops reading at the first command.
     variables
-        Set before the user's lines.
+        Environment variables that the script sets before the user's lines.
     redirect
         The script itself opens the job's stdout and stderr, because the scheduler delivers them only at the end.
     walltime

@@ -1,8 +1,8 @@
-"""Which environment variables the scheduler's commands get: not those that describe the job the notebook runs in.
+"""The environment of a scheduler's commands, without the variables that describe the job of the notebook [pure].
 
-A notebook often runs inside a job itself.  What that job's scheduler told it (its id, its nodes, its tasks) would make
-``sbatch`` inherit its sizes, and ``srun`` in the new job believe it is in the old one.  What a user or a site sets for
-the commands themselves (where the server is, the default account) stays.  Pure.
+A notebook often runs inside a job itself.  Variables of that job (its id, its nodes, its tasks) would make ``sbatch``
+inherit the sizes of the job, and ``srun`` in the new job would believe that it is in the old one.  Variables that a
+user or a site sets for the commands themselves stay, such as the address of the server or the default account.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ __all__ = ["clean_environment"]
 
 _OF_A_JOB = re.compile(
     r"""
-    SLURM_ | SLURMD_ | SRUN_ | SQUEUE_ | SACCT_ | SCANCEL_      # the last three would filter or reshape answers
+    SLURM_ | SLURMD_ | SRUN_ | SQUEUE_ | SACCT_ | SCANCEL_      # the last three would filter or reshape the answers
     | PBS_ | PBS_O_ | COBALT_ | QSTAT_ | PALS_ | ALPS_ | APRUN_
     | LSB_ | LS_(JOBPID|SUBCWD|EXEC_T)$ | LSF_(PM_|VCPU) | LSFUSER$ | JSM_ | CSM_
     | SGE_ | PMI_ | PMI[12]?_ | PMIX_ | HYDRA_ | HYDI_ | MPIR_ | MPI_LOCAL | MPIEXEC_
@@ -56,7 +56,7 @@ _SGE_WORDS = frozenset(
         "RESTARTED",
     ]
 )
-"""Words that Grid Engine sets in its jobs; elsewhere they may be anybody's."""
+"""Variables that Grid Engine sets in its jobs; without Grid Engine they may belong to anybody."""
 
 _DEVICES = frozenset(["CUDA_VISIBLE_DEVICES", "GPU_DEVICE_ORDINAL", "ROCR_VISIBLE_DEVICES", "ZE_AFFINITY_MASK"])
 
@@ -77,8 +77,8 @@ def clean_environment(environment: Mapping[str, str]) -> dict[str, str]:
         ids.append(environment["JOB_ID"])
     drop = set(_SGE_WORDS) if sge else set()
     if ids:
-        drop |= _DEVICES  # what that job was given is not what the next one gets
-        # A scratch folder that is named after the job goes away with it.
+        drop |= _DEVICES  # the devices of the present job are not those of the next one
+        # A scratch folder that is named after the job disappears with the job.
         drop |= {name for name in ("TMPDIR", "TMP", "TEMP") if any(i in environment.get(name, "") for i in ids)}
     return {
         name: text

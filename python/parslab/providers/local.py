@@ -1,10 +1,12 @@
 """Blocks that are processes of this host: for a laptop, a big node, or a notebook that runs inside a batch job.
 
-A block is a session of its own that runs the job's script with bash.  It ends as a job of a scheduler does: all that it
-started ends with it, wherever in the process tree it went.  The process that owns the runner may collect children that
-it does not know (the DataFlowKernel adopts orphans), so the exit status is read from the file that the script leaves.
-A block is known by a mark in the environment of all that it started, never by its process number alone: so a block of
-a process that was killed can be taken over, or ended, by another, and a number that came again is not touched.
+A block is a session of its own that runs the job's script with bash.  It ends as a job of a scheduler does: everything
+that it started ends with it, wherever in the process tree it went.  The process that owns the runner may collect
+children that it does not know (the DataFlowKernel adopts orphans), so the runner reads the exit status from the file
+that the script writes.
+
+All processes of a block have a mark in their environment.  The runner identifies a block by its mark, never by a
+process number alone.  So another process can take over or end a block, and a reused process number is no danger.
 """
 
 from __future__ import annotations
@@ -39,16 +41,16 @@ if TYPE_CHECKING:
 __all__ = ["LocalProvider", "LocalRunner"]
 
 _MARK = "PARSLAB_LOCAL_JOB"
-"""The environment variable by which all that a block has started is found again."""
+"""The environment variable with the mark of a block."""
 _NAME = "PARSLAB_LOCAL_NAME"
-"""The one that holds the name of its job."""
+"""The environment variable with the name of a block's job."""
 
 
 class LocalProvider(Provider):
-    """Blocks are processes of this host; they see the notebook's environment, also that of a job it runs in.
+    """Blocks are processes of this host; they have the environment of the notebook, and of a job that it runs in.
 
-    With ``nodes_per_block=2`` a block is two managers, as if there were two nodes, unless its launcher reaches others.
-    For the other options see :class:`Provider`.
+    With ``nodes_per_block=2`` a block has two managers, as if there were two nodes, unless its launcher reaches other
+    nodes.  For the other options see :class:`Provider`.
 
     Examples
     --------
@@ -66,12 +68,12 @@ class LocalProvider(Provider):
 
 
 class LocalRunner:
-    """Starts, watches and ends blocks of this host.
+    """Starts, watches and ends blocks on this host.
 
     Parameters
     ----------
     provider
-        Whose scripts are run.
+        The provider whose scripts it runs.
     grace
         Seconds between asking a block to end and killing it.
     """
@@ -82,13 +84,13 @@ class LocalRunner:
         self.group = f"this host {id(self)}"
         self._provider = provider
         self._grace = grace
-        # Threads of one controller write to it; each write is one operation.
+        # Threads of one controller write to it without a lock, because each write is one operation.
         self._blocks: dict[str, _Block] = {}
 
     def submit(self, job: Job) -> str:
         try:
             write_atomically(job.script, self._provider.script(job), 0o700)
-            block = _begun(job)
+            block = _start(job)
         except OSError as error:
             if not os.path.isdir(os.path.dirname(job.script)):
                 raise not_written(job, error) from error
@@ -106,7 +108,7 @@ class LocalRunner:
             self._blocks[number] = _Block(job, pid, mark)
 
     def find(self, name: str) -> str | None:
-        """The block whose script is the oldest process with this name."""
+        """The block of this name; its script is the oldest process that has the name."""
         import psutil
 
         found = []
@@ -122,14 +124,14 @@ class LocalRunner:
 
     def cancel(self, jobs: list[str]) -> None:
         known = [self._blocks.get(name) or _foreign(name) for name in jobs]
-        # What an ended block of another process has left running is known to nobody, so these are always looked for.
+        # Nobody knows what an ended block of another process has left running, so such blocks are always searched for.
         blocks = [block for block in known if block.alive() or (block.process is None and block.mark)]
         for block in blocks:
             block.terminate()
         deadline = time.monotonic() + self._grace
         while any(block.alive() for block in blocks) and time.monotonic() < deadline:
             time.sleep(0.02)
-        _sweep({block.mark for block in blocks})
+        _kill_marked({block.mark for block in blocks})
         for block in blocks:
             block.status()
 
@@ -144,11 +146,11 @@ class _Block:
     Parameters
     ----------
     job
-        What it was started for; None: only its end is wanted.
+        Its job; None if the block is only to be ended.
     pid, mark
-        Of its script, and of all that it started.
+        The process number of its script, and the mark of everything that it started.
     process
-        None: it was started by another process.
+        Its script; None if another process started it.
     """
 
     def __init__(self, job: Job | None, pid: int, mark: str, process: subprocess.Popen[bytes] | None = None) -> None:
@@ -158,33 +160,33 @@ class _Block:
         self._ended: JobStatus | None = None
 
     def alive(self) -> bool:
-        """Whether its script runs; Python does not know its exit status where others have collected it."""
+        """Whether its script runs; Python may not know the exit status, because another part may have collected it."""
         if self._ended is not None:
             return False
-        return self.process.poll() is None if self.process is not None else _carries(self._pid, self.mark)
+        return self.process.poll() is None if self.process is not None else _has_mark(self._pid, self.mark)
 
     def terminate(self) -> None:
-        """Ask all that is in its group to end."""
+        """Ask every process of its group to end."""
         self._cancelled = True
         if self.alive():
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(self._pid, signal.SIGTERM)
 
     def status(self) -> JobStatus:
-        """Its state; what an ended one has left running is killed."""
+        """Its status; if the block has ended, everything that it left running is killed."""
         if self.alive():
             return JobStatus(BlockState.running, hosts=socket.gethostname())
         if self._ended is None:
-            _sweep({self.mark})
-            self._ended = self._judged()
+            _kill_marked({self.mark})
+            self._ended = self._final_status()
         return self._ended
 
     def forget(self) -> None:
-        """Give back what is held of the process, which goes on."""
+        """Forget the process, which goes on."""
         if self.process is not None and self.process.poll() is None:
-            self.process.returncode = 0  # or Python would warn of a process that nobody waits for
+            self.process.returncode = 0  # otherwise Python warns that nobody waits for the process
 
-    def _judged(self) -> JobStatus:
+    def _final_status(self) -> JobStatus:
         host = socket.gethostname()
         if self._cancelled:
             return JobStatus(BlockState.scaled_in, "cancelled", host)
@@ -197,7 +199,7 @@ class _Block:
         return JobStatus(status.state, status.reason, host)
 
 
-def _begun(job: Job) -> _Block:
+def _start(job: Job) -> _Block:
     mark = uuid.uuid4().hex[:8]
     with contextlib.suppress(FileNotFoundError):
         os.unlink(exit_file(job.script))
@@ -220,13 +222,13 @@ def _foreign(number: str) -> _Block:
 
 
 def _parts(number: str) -> tuple[int, str]:
-    """The process number and the mark in what a job is called; no mark: it is none of ours."""
+    """The process number and the mark in the name of a block; the mark is empty if it is not a block of ours."""
     match = re.fullmatch(r"(\d+)-([0-9a-f]{8})", number)
     return (int(match[1]), match[2]) if match else (0, "")
 
 
-def _carries(pid: int, mark: str) -> bool:
-    """Whether this process runs and carries this mark."""
+def _has_mark(pid: int, mark: str) -> bool:
+    """Whether a process runs and has this mark."""
     import psutil
 
     try:
@@ -236,8 +238,8 @@ def _carries(pid: int, mark: str) -> bool:
         return False
 
 
-def _sweep(marks: set[str], patience: float = 2.0) -> None:
-    """Kill all that carries one of these marks, until nothing does: one that forks has children not seen yet."""
+def _kill_marked(marks: set[str], patience: float = 2.0) -> None:
+    """Kill every process with one of these marks, repeatedly: a process that forks may have children not seen yet."""
     import psutil
 
     deadline = time.monotonic() + patience

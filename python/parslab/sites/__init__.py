@@ -1,7 +1,8 @@
 """Ready configurations, and how a name or a file becomes a Config.
 
-Each file beside this one is a configuration that ``parslab.load("NAME")`` takes as it is and that ``parslab config copy
-NAME`` copies for editing; its docstring says what it is for.  Runs in the user's process; asks no scheduler.
+Each other file of this folder is a configuration.  ``parslab.load("NAME")`` takes it as it is, and ``parslab config
+copy NAME`` copies it for editing; its docstring says what it is for.  This runs in the user's process, and asks no
+scheduler.
 """
 
 from __future__ import annotations
@@ -27,18 +28,18 @@ _FIRST = ("laptop", "big_node")
 
 
 def names() -> list[str]:
-    """The names of the library's configurations: those that need no scheduler first."""
+    """The names of the ready configurations; those that need no scheduler come first."""
     found = [path.stem for path in _FOLDER.glob("*.py") if not path.stem.startswith("_")]
     return sorted(found, key=lambda name: (_FIRST.index(name) if name in _FIRST else len(_FIRST), name))
 
 
 def file_of(name: str) -> Path:
-    """The file of a configuration of the library.
+    """The file of a ready configuration.
 
     Raises
     ------
     ConfigurationError
-        There is none of this name.
+        There is no configuration of this name.
     """
     if name not in names():
         raise ConfigurationError(f"There is no ready configuration {name!r}; there are {', '.join(names())}.")
@@ -46,7 +47,7 @@ def file_of(name: str) -> Path:
 
 
 def summary(name: str) -> str:
-    """The first line of its docstring."""
+    """The first line of the docstring of a ready configuration."""
     import ast
 
     text = ast.get_docstring(ast.parse(file_of(name).read_text(encoding="utf-8"))) or ""
@@ -54,7 +55,7 @@ def summary(name: str) -> str:
 
 
 def named_config(name: str | os.PathLike[str]) -> Config:
-    """The configuration that a name of the library or a file stands for.
+    """The Config of a ready configuration, or of a file.
 
     Parameters
     ----------
@@ -64,7 +65,7 @@ def named_config(name: str | os.PathLike[str]) -> Config:
     Raises
     ------
     ConfigurationError
-        There is no such name or file, or the file is broken: it names file and line.
+        There is no such name or file, or the file is broken; the error names the file and the line.
 
     Examples
     --------
@@ -81,7 +82,7 @@ def named_config(name: str | os.PathLike[str]) -> Config:
 
 
 def default_config() -> Config:
-    """What ``parslab.load()`` takes: the site's configuration where there is one, else a worker for each core here.
+    """The Config of ``parslab.load()``: that of the site, or else a worker for each core of this host.
 
     Raises
     ------
@@ -106,12 +107,12 @@ def default_config() -> Config:
 
 
 def check_site() -> None:
-    """Check what the site's files set, before it is first needed.
+    """Check the settings in the files of the site before a description needs them.
 
     Raises
     ------
     ConfigurationError
-        A class or an option is misspelt, or a value is not of its kind; it names file and line.
+        A class or an option is misspelt, or a value is wrong; the error names the file and the line.
     """
     sections = site().sections()
     if not sections:
@@ -124,7 +125,7 @@ def check_site() -> None:
     for name, options in sections.items():
         cls = classes.get(name)
         if cls is None:
-            # It may be a class of a package that is not imported yet, unless it looks like one of ours.
+            # A name that resembles none of ours may be a class of a package that is not imported yet.
             near = difflib.get_close_matches(name, classes, 1, 0.8)
             if near and options:
                 place = next(iter(options.values()))[1]
@@ -146,7 +147,7 @@ def _below(cls: type[Description]) -> Iterator[type[Description]]:
 def _config_of(path: str) -> Config:
     try:
         made: dict[str, Any] = runpy.run_path(path, run_name="parslab_configuration")
-    except Exception as error:  # it is anybody's code
+    except Exception as error:  # the file may contain any code
         raise ConfigurationError(broken_at(path, error, "The configuration")) from error
     config = made.get("config")
     if config is None:

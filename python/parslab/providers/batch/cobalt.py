@@ -38,7 +38,7 @@ class CobaltProvider(BatchProvider):
     Parameters
     ----------
     account, queue
-        As qsub takes them.
+        The options of qsub.
 
     Examples
     --------
@@ -96,7 +96,7 @@ class CobaltProvider(BatchProvider):
 
 
 def _rows(stdout: str) -> Iterator[tuple[str, JobStatus]]:
-    """Rows of number, state and place; head lines and rulers are passed over."""
+    """Rows of number, state and location; head lines and rulers are ignored."""
     for line in stdout.splitlines():
         parts = line.replace("Maxrun Hold", "maxrun_hold").replace("maxrun hold", "maxrun_hold").split()
         if len(parts) < 2 or not parts[0].isdigit():

@@ -1,6 +1,6 @@
-"""Runs a command of a scheduler: with a time limit for it and all that it starts, and without a terminal.
+"""Runs a command of a scheduler without a terminal, and kills it with everything that it started after a time limit.
 
-Called from the threads of the scaling controller; it blocks.
+The background threads of the scaling controller call this; it blocks.
 """
 
 from __future__ import annotations
@@ -23,31 +23,31 @@ __all__ = ["CommandHung", "CommandResult", "CommandRunner", "run"]
 
 @dataclass(frozen=True, slots=True)
 class CommandResult:
-    """What a command said and how it ended."""
+    """The output and the exit status of a command."""
 
     status: int
     stdout: str = ""
     stderr: str = ""
 
     def words(self) -> str:
-        """What it said about a failure, on one line."""
+        """The words of a command that failed, on one line."""
         text = self.stderr.strip() or self.stdout.strip() or f"exit status {self.status}, without a word"
         return " ".join(text.split())[:1000]
 
 
 class CommandHung(OSError):
-    """A command did not end in time and was killed."""
+    """A command did not end in time, so it was killed."""
 
 
 class CommandRunner(Protocol):
-    """What :func:`run` does; tests put something else in its place."""
+    """The signature of :func:`run`; tests pass another function."""
 
     def __call__(self, command: Sequence[str], limit: float, stdin: str | None = None) -> CommandResult:
         """See :func:`run`."""
 
 
 def run(command: Sequence[str], limit: float, stdin: str | None = None) -> CommandResult:
-    """Run a command and return what it said.
+    """Run a command, and return its output and exit status.
 
     Parameters
     ----------
@@ -56,12 +56,12 @@ def run(command: Sequence[str], limit: float, stdin: str | None = None) -> Comma
     limit
         Seconds after which it is killed, with everything that it started.
     stdin
-        Path of the file that it reads; None: it reads nothing.
+        The path of the file that it reads; None if it reads nothing.
 
     Raises
     ------
     OSError
-        There is no such command, it may not be executed, or it hung (:class:`CommandHung`); the text is for the user.
+        The command does not exist, may not be executed, or hangs (:class:`CommandHung`); the text is for the user.
     """
     with awaited(lambda: _started(command, stdin or os.devnull)) as process, process:
         try:

@@ -1,7 +1,7 @@
 """HTCondor: condor_submit, condor_q, condor_history, condor_rm.
 
 A block of several nodes is a cluster of as many processes, each with a manager.  A process that HTCondor holds has
-failed, except where a user holds it.  A block runs once: HTCondor would start an evicted one again, under its name.
+failed, unless the user holds it.  A block runs once, although HTCondor would start an evicted process again.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ __all__ = ["CondorProvider"]
 _FIELDS = ("JobStatus", "ExitCode", "ExitSignal", "HoldReasonCode", "RemoteHost", "HoldReason", "RemoveReason")
 _IDLE, _RUNNING, _REMOVED, _COMPLETED, _HELD, _OUTPUT, _SUSPENDED = range(1, 8)
 _BY_USER, _SPOOLING = "1", "16"
-"""Codes of holds that end by themselves or by the hand of the user."""
+"""Codes of holds that end by themselves, or that the user ends."""
 _WALLTIME = "the block reached its walltime"
 _EVICTED = "PeriodicRemove"
 
@@ -47,11 +47,11 @@ class CondorProvider(BatchProvider):
     project
         ``ProjectName`` of the job.
     requirements
-        What machines must be like, in HTCondor's language.
+        A requirements expression of HTCondor that selects machines.
     transfer_input_files
-        Files that HTCondor brings to the slot.
+        Files that HTCondor copies to the slot.
     scheduler_options
-        Further lines of the submit file.
+        More lines for the submit file.
 
     Examples
     --------
@@ -71,7 +71,7 @@ class CondorProvider(BatchProvider):
     transfer_input_files = Texts(())
 
     def check(self) -> None:
-        Provider.check(self)  # no launcher has to reach the other slots
+        Provider.check(self)  # HTCondor itself starts a manager in each slot, so any launcher will do
 
     def settings(self) -> dict[str, str]:
         found = {}
@@ -91,7 +91,7 @@ class CondorProvider(BatchProvider):
         """The text of the submit file."""
         lines = [
             "universe = vanilla",
-            # Else it would be the folder that the run was started in, which other machines may not have.
+            # The default is the folder in which the run was started, which other machines may not have.
             f"initialdir = {_plain(os.path.dirname(job.script))}",
             f"executable = {_plain(job.script)}",
             f"log = {_plain(job.script)}.log",
@@ -119,7 +119,7 @@ class CondorProvider(BatchProvider):
         lines += [line for line in self.scheduler_options.splitlines() if line.strip()]
         lines += [f"output = {_plain(job.stdout)}", f"error = {_plain(job.stderr)}", "queue"]
         if self.nodes_per_block > 1:
-            # Two processes that write one file would overwrite each other's words.
+            # Two processes that write to one file would overwrite each other's output.
             (out_folder, out), (err_folder, err) = os.path.split(job.stdout), os.path.split(job.stderr)
             names = [f"{out}{end}, {err}{end}" for end in ("", *(f".{n}" for n in range(1, self.nodes_per_block)))]
             lines[-3:] = [
@@ -146,7 +146,7 @@ class CondorProvider(BatchProvider):
         return ["condor_rm", *jobs]
 
     def accounting_commands(self, jobs: list[str]) -> list[list[str]]:
-        # The history is read from its end; with a limit it stops when all are found.
+        # condor_history reads from the end, and with a limit it stops when it has found all jobs.
         limit = str(len(jobs) * self.nodes_per_block)
         return [["condor_history", *jobs, "-limit", limit, "-af:jt", *_FIELDS]]
 
@@ -169,12 +169,12 @@ def _submit_file(script: str) -> str:
 
 
 def _plain(path: str) -> str:
-    """A path in which HTCondor replaces nothing."""
+    """A path as HTCondor reads it: it replaces names after ``$``."""
     return path.replace("$", "$(DOLLAR)")
 
 
 def _environment(variables: object) -> str:
-    """HTCondor's way to write variables: quotes are doubled, values with blanks stand in single quotes."""
+    """Environment variables in HTCondor's syntax: quotes are doubled, values with blanks are in single quotes."""
     words = []
     for name, text in dict(variables).items():  # type: ignore[call-overload]
         inner = text.replace('"', '""').replace("'", "''")
@@ -183,7 +183,7 @@ def _environment(variables: object) -> str:
 
 
 def _rows(stdout: str) -> Iterator[tuple[str, JobStatus]]:
-    """Lines of process and attributes with tabs between them; other lines are passed over."""
+    """Lines of process and attributes with tabs between them; other lines are ignored."""
     for line in stdout.splitlines():
         parts = [("" if part.strip() == "undefined" else part.strip()) for part in line.split("\t")]
         number = re.match(r"(\d+)\.\d+$", parts[0])
@@ -221,7 +221,7 @@ def _exit_status(signal: str, code: str) -> int:
 
 
 def _at_walltime(reason: str) -> JobStatus | None:
-    """The job is held because its time is over; it does not leave by itself."""
+    """The status of a job that is held because its walltime is over; such a job stays in the queue."""
     if _WALLTIME in reason or "exceeded allowed" in reason:
         return StuckJob(BlockState.finished, "it reached its walltime")
     return None

@@ -28,9 +28,9 @@ if TYPE_CHECKING:
 __all__ = ["GridEngineProvider"]
 
 _KILLED_AT_LIMIT = "37"
-"""qacct's ``failed`` for a job that the queue master killed at a limit, the wall time above all."""
+"""The value of ``failed`` in qacct for a job that reached a limit, most often the walltime."""
 _AFTER_JOB = "100"
-"""``failed`` for a job that ended by a signal: its exit status says which."""
+"""The value of ``failed`` for a job that a signal ended; the exit status says which signal."""
 
 
 class GridEngineProvider(BatchProvider):
@@ -39,7 +39,7 @@ class GridEngineProvider(BatchProvider):
     Parameters
     ----------
     queue
-        As qsub takes it; None: any that fits.
+        The queue for qsub; None means any queue that fits.
     scheduler_options
         Further directives, with or without ``#$``.  Several nodes need a parallel environment that gives one slot of
         each, such as ``-pe mpi1 2``.  A request that no queue can meet is refused at once; where that goes wrong
@@ -87,7 +87,7 @@ class GridEngineProvider(BatchProvider):
             f"-o {job.stdout}",
             f"-e {job.stderr}",
             "-j n",
-            # A block runs once: a second one under its name would meet managers of the first.
+            # A block runs once: managers of its first run would meet a second run of the same name.
             "-r n",
             "-w e",
             f"-l h_rt={clock(self.walltime)}",
@@ -100,7 +100,7 @@ class GridEngineProvider(BatchProvider):
         return ["qsub", "-terse", path]
 
     def parse_job_id(self, stdout: str) -> str | None:
-        # Scripts of the site may say something before it.
+        # Scripts of the site may write something before the number.
         for line in reversed(stdout.splitlines()):
             match = re.match(r"(?:Your job(?:-array)? )?(\d+)(?:\.\S*)?(?:$| \()", line.strip())
             if match:
@@ -144,12 +144,12 @@ def _user() -> str:
 
 
 def _name(name: str) -> str:
-    """The name as qsub takes it: not with a digit first, and without the characters that mean something to it."""
+    """The name in a form that qsub takes: no digit comes first, and special characters are replaced."""
     return re.sub(r"[\s/:@\\*?]", "_", name if name[:1].isalpha() else f"p{name}")
 
 
 def _jobs(xml: str) -> Iterator[dict[str, str]]:
-    """The simple elements of each job that is listed.  The text may be no good XML, so it is not parsed whole."""
+    """The simple elements of each listed job.  The text may be invalid XML, so it is not parsed as a whole."""
     for entry in re.findall(r"<job_list\b[^>]*>(.*?)</job_list>", xml, re.DOTALL):
         yield {name: unescape(text.strip()) for name, text in re.findall(r"<(\w+)[^>/]*>([^<]*)</\1>", entry)}
 
@@ -162,7 +162,7 @@ def _listed(xml: str) -> Iterator[tuple[str, JobStatus]]:
 
 
 def _status(letters: str, host: str) -> JobStatus:
-    """The state behind qstat's letters, of which several may be set at once."""
+    """The status for the letters of qstat, several of which may be set at the same time."""
     known = set(letters)
     if not known or known - set("EdhqrRsStTwNP"):
         return unclear("Grid Engine", letters)
@@ -190,7 +190,7 @@ def _accounted(stdout: str) -> Iterator[tuple[str, JobStatus]]:
 
 
 def _end(fields: dict[str, str]) -> JobStatus:
-    """How a job ended, as qacct tells it."""
+    """The final status of a job, from the output of qacct."""
     host = fields.get("hostname", "").removesuffix("UNKNOWN")
     failed, _, words = (part.strip() for part in fields.get("failed", "0").partition(":"))
     code = re.match(r"\d+", fields.get("exit_status", ""))

@@ -43,7 +43,7 @@ _ENDS = {
     "TERM_FORCE_ADMIN": (BlockState.scaled_in, "killed by an administrator"),
     "TERM_MEMLIMIT": (BlockState.failed, "it used more memory than it had"),
 }
-"""LSF's reasons for ending a job; with any other the exit status says the rest."""
+"""LSF's reasons for ending a job; for other reasons the exit status says more."""
 
 
 class LSFProvider(BatchProvider):
@@ -52,13 +52,13 @@ class LSFProvider(BatchProvider):
     Parameters
     ----------
     project, queue
-        As bsub takes them.
+        The options of bsub.
     request_by_nodes
-        Ask for nodes (``-nnodes``, where LSF has job step manager and whole nodes); False: ask for cores.
+        Request nodes (``-nnodes``, for LSF with job step manager and whole nodes); False requests cores.
     cores_per_node
-        Cores of each node that are asked for; with ``request_by_nodes=False`` it is needed.
+        Cores of each node that a block requests; needed with ``request_by_nodes=False``.
     cores_per_block
-        Cores of a block; None: ``cores_per_node`` on each of its nodes.
+        Cores of a block; None means ``cores_per_node`` on each of its nodes.
     bsub_redirection
         bsub reads the script from its standard input, where it looks for ``#BSUB`` lines at every site; False: it gets
         the script's name, and the site must have LSB_BSUB_PARSE_SCRIPT.
@@ -160,7 +160,7 @@ class LSFProvider(BatchProvider):
 def _rows(stdout: str) -> Iterator[tuple[str, JobStatus]]:
     for line in stdout.splitlines():
         parts = [part.strip().strip("-").strip() for part in line.split("|", 5)]
-        number = re.match(r"(\d+)(?:\[\d+\])?$", parts[0])  # 12[3] is of an array
+        number = re.match(r"(\d+)(?:\[\d+\])?$", parts[0])  # 12[3] is a part of an array
         if number is None or len(parts) < 6:
             continue
         word, code, reason, hosts, pending = parts[1:]
@@ -189,7 +189,7 @@ def _end(word: str, code: str, reason: str, hosts: str) -> JobStatus:
 
 
 def _histories(stdout: str) -> Iterator[tuple[str, JobStatus]]:
-    """Ends of jobs in bhist's long format, which breaks lines after 80 columns and indents what follows."""
+    """The final statuses in bhist's long format, which wraps lines at 80 columns and indents continued lines."""
     text = re.sub(r"\n {15,}", "", stdout)
     for part in re.split(r"^-{20,}\s*$", text, flags=re.MULTILINE):
         number = re.search(r"Job <(\d+)", part)

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["PBSProProvider"]
 
 _TERMINATED = "91"
-"""The substate of a job that qdel ended."""
+"""The substate of a job that qdel has ended."""
 _NEVER = (
     r"Can Never Run|would never run|No default queue|too many failed attempts|cannot be satisfied|Not Running: .*never"
 )
@@ -58,11 +58,11 @@ class PBSProProvider(BatchProvider):
     Parameters
     ----------
     account, queue
-        As qsub takes them.
+        The options of qsub.
     cpus_per_node
-        Cores of each node that are asked for (``ncpus`` of the select line).
+        Cores of each node that a block requests (``ncpus`` of the select line).
     select_options
-        More of the select line, such as ``ngpus=4``.
+        More resources for the select line, such as ``ngpus=4``.
 
     Examples
     --------
@@ -96,7 +96,7 @@ class PBSProProvider(BatchProvider):
             "-j oe",
             f"-o {job.stdout}.scheduler",
             "-m n",
-            # A block runs once: a second one under its name would meet managers of the first.
+            # A block runs once: managers of its first run would meet a second run of the same name.
             "-r n",
             f"-l walltime={clock(self.walltime)}",
             f"-l select={self.nodes_per_block}:{chunk}",
@@ -119,7 +119,7 @@ class PBSProProvider(BatchProvider):
         return ["qstat", "-x", "-f", *jobs]
 
     def parse_statuses(self, stdout: str, jobs: list[str]) -> dict[str, JobStatus]:
-        # A server may be named in full in one place and in short in another.
+        # The name of the server may be complete in one place and short in another.
         by_number = {job.partition(".")[0]: job for job in jobs}
         found = ((by_number.get(job.partition(".")[0], job), _status(told)) for job, told in records(stdout).items())
         return gathered(found, jobs)
@@ -136,7 +136,7 @@ class PBSProProvider(BatchProvider):
 
 
 def _status(told: Mapping[str, str]) -> JobStatus:
-    """The state of a job from its attributes."""
+    """The status of a job, from its attributes."""
     letter, comment = told.get("job_state", ""), told.get("comment", "")
     hosts = ",".join(_hosts(told.get("exec_host", "")))
     if letter in ("F", "X", "C"):
@@ -171,7 +171,7 @@ def _end(told: Mapping[str, str], hosts: str) -> JobStatus:
 
 
 def _hosts(text: str) -> Iterator[str]:
-    """``n1/0*32+n2/0`` names each node once or more often."""
+    """The nodes in a text such as ``n1/0*32+n2/0``, each of them once."""
     yield from dict.fromkeys(part.partition("/")[0] for part in text.split("+") if part)
 
 

@@ -1,6 +1,6 @@
-"""[pure] Reads what qstat -f of PBS says: PBS Pro, OpenPBS and Torque write the same text, PBS Pro also JSON.
+"""Reads the output of qstat -f: PBS Pro, OpenPBS and Torque write the same text, PBS Pro also JSON [pure].
 
-Text is wrapped at some eighty columns, in the middle of words; a wrapped line goes on after a tab.
+qstat wraps the text at about eighty columns, in the middle of words; a continued line begins with a tab.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ __all__ = ["number_of", "records"]
 
 
 def records(text: str) -> dict[str, dict[str, str]]:
-    """The attributes of each job that ``qstat -f`` tells of, by job id.
+    """The attributes of each job in the output of ``qstat -f``, by job id.
 
     Examples
     --------
@@ -39,16 +39,16 @@ def records(text: str) -> dict[str, dict[str, str]]:
 
 
 def _from_json(text: str) -> dict[str, dict[str, str]] | None:
-    """From ``qstat -F json``; None when it is not JSON (some versions do not escape what users write)."""
+    """The same for ``qstat -F json``; None if it is not JSON, because some versions do not escape texts of users."""
     try:
-        told: Any = json.loads(text)
-        return {job: {name: str(value) for name, value in row.items()} for job, row in told.get("Jobs", {}).items()}
+        answer: Any = json.loads(text)
+        return {job: {name: str(value) for name, value in row.items()} for job, row in answer.get("Jobs", {}).items()}
     except (ValueError, AttributeError):
         return None
 
 
 def number_of(job: str) -> str:
-    """What two names of one job have in common: ``12.server`` and ``12.server.domain``.
+    """The common part of two names of one job, such as ``12.server`` and ``12.server.domain``.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""[pure] How times and names are written for schedulers."""
+"""Writes times and names in the forms that schedulers read [pure]."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def clock(seconds: float) -> str:
 
 
 def short_name(name: str, length: int) -> str:
-    """A job's name for a scheduler that takes few letters: its last parts, which tell the jobs of a run apart.
+    """A short form of a job's name: its last parts, which distinguish the jobs of a run.
 
     Examples
     --------

@@ -1,8 +1,8 @@
 """Slurm: sbatch, squeue, sacct, scancel.
 
-``squeue --states=all`` still names jobs that ended in the last minutes; after that sacct is asked.  A walltime or a
-preemption ends a block in good order; a job that waits for what its partition, account or QOS can never give has
-failed.
+``squeue --states=all`` lists jobs that ended in the last minutes too; older jobs are looked up with sacct.  A block
+that reaches its walltime or is preempted has finished in order.  A job that waits for something that its partition,
+account or QOS can never give has failed.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ _NEVER = (
     (r"DependencyNeverSatisfied|BurstBuffer.*Error", "look at scheduler_options"),
     (r"launch failed|requeued in held state|JobHoldMaxRequeue", "its node could not start it"),
 )
-"""Reasons that no waiting mends, and what to do."""
+"""Reasons that do not pass, and what the user can do."""
 
 _MEANING = {
     "TIMEOUT": "it reached its walltime",
@@ -78,17 +78,17 @@ class SlurmProvider(BatchProvider):
     Parameters
     ----------
     partition, account, qos, constraint, clusters, gres
-        As sbatch takes them.
+        The options of sbatch.
     cores_per_node
-        Cores of each node that are asked for and used; None: all of the node's.
+        Cores of each node that a block requests and uses; None means all cores of the node.
     mem_per_node
-        Memory of each node in GB; None: what Slurm gives.
+        Memory of each node in GB; None means the default of Slurm.
     gpus_per_node
         GPUs of each node.
     exclusive
-        Nodes are not shared with other jobs.
+        Whether a block shares its nodes with no other job.
     regex_job_id
-        Finds the job's number, as the group ``id``, in what sbatch says.
+        A regular expression that finds the job's number in the output of sbatch, as the group ``id``.
 
     Examples
     --------
@@ -156,7 +156,7 @@ class SlurmProvider(BatchProvider):
             "gres": self.gres,
         }
         lines = [f"#SBATCH --{name}={value}" for name, value in options.items() if value is not None]
-        # A block runs once: a second one under its name would meet managers of the first.
+        # A block runs once: managers of its first run would meet a second run of the same name.
         lines.append("#SBATCH --no-requeue")
         return [*lines, "#SBATCH --exclusive"] if self.exclusive else lines
 
@@ -197,7 +197,7 @@ class SlurmProvider(BatchProvider):
     def parse_found(self, stdout: str, name: str) -> str | None:
         lines = (line.strip().partition("|") for line in stdout.splitlines())
         numbers = [number for number, _, found in lines if found == name and number.isdigit()]
-        return max(numbers, key=int, default=None)  # ended jobs are listed, too: the newest is meant
+        return max(numbers, key=int, default=None)  # ended jobs are listed too, and the newest job is the right one
 
     def _clusters(self) -> list[str]:
         return [f"--clusters={self.clusters}"] if self.clusters else []
@@ -206,17 +206,17 @@ class SlurmProvider(BatchProvider):
         return [f"--jobs={','.join(jobs)}", *self._clusters()]
 
     def _rows(self, stdout: str) -> Iterator[tuple[str, JobStatus]]:
-        """Lines of number, state, reason or exit code, and nodes; other lines (clusters, warnings) are passed over."""
+        """Lines of number, state, reason or exit code, and nodes; other lines (clusters, warnings) are ignored."""
         for line in stdout.splitlines():
             parts = line.strip().split("|")
-            # 12_3 and 12_[1-8] are of an array, 12+1 is of a heterogeneous job, 12.batch is a step.
+            # 12_3 and 12_[1-8] are parts of an array, 12+1 of a heterogeneous job; 12.batch is a step.
             number = re.match(r"(\d+)(?:$|[_+])", parts[0])
             if number and len(parts) == 4 and parts[1].strip():
                 yield number[1], _status(parts[1].strip(), parts[2].strip(), parts[3].strip())
 
 
 def _status(word: str, detail: str, nodes: str) -> JobStatus:
-    """The state behind Slurm's word; ``detail`` is squeue's reason or sacct's exit code."""
+    """The status for a state of Slurm; ``detail`` is squeue's reason or sacct's exit code."""
     state = _STATES.get(word.split()[0].rstrip("+"))
     hosts = "" if nodes in ("None assigned", "(null)") else nodes
     if state is None:
@@ -230,11 +230,11 @@ def _status(word: str, detail: str, nodes: str) -> JobStatus:
     if state is BlockState.running:
         return JobStatus(state, "" if word in ("RUNNING", "R") else word, hosts)
     exit_code = re.fullmatch(r"(\d+):(\d+)", detail)
-    told = _exit_words(int(exit_code[1]), int(exit_code[2])) if exit_code else detail
+    words = _exit_words(int(exit_code[1]), int(exit_code[2])) if exit_code else detail
     if word in ("COMPLETED", "CD"):
         return JobStatus(state, "", hosts)
     meaning = _MEANING.get(word.split()[0], "")
-    return JobStatus(state, ", ".join(part for part in (word, meaning or told) if part), hosts)
+    return JobStatus(state, ", ".join(part for part in (word, meaning or words) if part), hosts)
 
 
 def _exit_words(code: int, number: int) -> str:
@@ -248,5 +248,5 @@ def _quoted(text: str) -> str:
 
 
 def _file_name(path: str) -> str:
-    """A path in which sbatch replaces nothing."""
+    """A path as sbatch reads it: ``%`` is doubled, because sbatch replaces patterns that begin with it."""
     return _quoted(path.replace("%", "%%"))

@@ -33,7 +33,7 @@ _WORDS = {
     -12: "it used more CPU time than it had",
 }
 _WALLTIME, _KILLED = -11, 256
-"""Exit statuses: ended at its walltime; killed by the signal that is added to this."""
+"""The exit status of a job that reached its walltime, and the number to which a killing signal is added."""
 
 
 class TorqueProvider(BatchProvider):
@@ -42,9 +42,9 @@ class TorqueProvider(BatchProvider):
     Parameters
     ----------
     account, queue
-        As qsub takes them.
+        The options of qsub.
     cpus_per_node
-        Cores of each node that are asked for (``ppn``).
+        Cores of each node that a block requests (``ppn``).
 
     Examples
     --------
@@ -117,7 +117,7 @@ def _status(attributes: Mapping[str, str]) -> JobStatus:
         return JobStatus(BlockState.queued, comment)
     if state == "H":
         kind = attributes.get("Hold_Types", "")
-        if kind == "u":  # its owner may have reasons, and releases it
+        if kind == "u":  # the user holds the job, and may release it
             return JobStatus(BlockState.queued, comment or "held by its owner")
         return StuckJob(BlockState.failed, f"Torque holds it: {comment or f'hold of type {kind}'}")
     if state in ("R", "E"):
@@ -130,7 +130,7 @@ def _status(attributes: Mapping[str, str]) -> JobStatus:
 
 
 def _end(text: str, hosts: str, hint: str) -> JobStatus:
-    """What the exit status of a completed job says; there is none for one that was deleted while it waited."""
+    """The status of a completed job, from its exit status; a job that was deleted while it waited has none."""
     try:
         status = int(text)
     except ValueError:
@@ -140,7 +140,7 @@ def _end(text: str, hosts: str, hint: str) -> JobStatus:
     if status == _KILLED + 15:
         return JobStatus(BlockState.scaled_in, "deleted (exit status 271)", hosts)
     if status > _KILLED:
-        status = status - _KILLED + 128  # as a shell says it
+        status = status - _KILLED + 128  # the number that a shell would report
     if status < 0:
         words = f"{_WORDS.get(status, 'Torque could not run it')} (exit status {status})"
         return JobStatus(BlockState.failed, f"{words}: {hint}" if hint else words, hosts)
