@@ -10,9 +10,9 @@ from __future__ import annotations
 from enum import IntEnum
 
 from parslab.errors import InternalError
-from parslab.records.states import FINAL, TaskState
+from parslab.records.states import TaskState
 
-__all__ = ["HISTORY", "PATHS", "SIGNAL_BITS", "TASK", "Signal", "drawing", "signals_of", "step"]
+__all__ = ["HISTORY", "PATHS", "SIGNAL_BITS", "TASK", "Signal", "signals_of", "step"]
 
 
 class Signal(IntEnum):
@@ -161,11 +161,3 @@ def _paths() -> dict[TaskState, tuple[Signal, ...]]:
 
 PATHS = _paths()
 """The shortest way from pending to each state, for tasks that come from the event log of a lost DataFlowKernel."""
-
-
-def drawing() -> str:
-    """The machine as a Graphviz digraph."""
-    lines = ["digraph task {", "  rankdir=LR;"]
-    lines += [f"  {state.name} [peripheries={2 if state in FINAL else 1}];" for state in TaskState]
-    lines += [f'  {a.name} -> {b.name} [label="{signal.name}"];' for (a, signal), b in TASK.items()]
-    return "\n".join([*lines, "}"])

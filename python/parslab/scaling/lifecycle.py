@@ -9,9 +9,9 @@ from __future__ import annotations
 from enum import IntEnum
 
 from parslab.errors import InternalError
-from parslab.records.states import ENDED, BlockState
+from parslab.records.states import BlockState
 
-__all__ = ["BLOCK", "BlockSignal", "drawing", "step"]
+__all__ = ["BLOCK", "BlockSignal", "step"]
 
 
 class BlockSignal(IntEnum):
@@ -91,11 +91,3 @@ def step(state: BlockState, signal: BlockSignal, story: str) -> BlockState:
         return BLOCK[state, signal]
     except KeyError:
         raise InternalError(f"signal {signal.name} in block state {state}: {story}") from None
-
-
-def drawing() -> str:
-    """The machine as a Graphviz digraph."""
-    lines = ["digraph block {", "  rankdir=LR;"]
-    lines += [f"  {state} [peripheries={2 if state in ENDED else 1}];" for state in BlockState]
-    lines += [f'  {a} -> {b} [label="{signal.name}"];' for (a, signal), b in BLOCK.items()]
-    return "\n".join([*lines, "}"])

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import re
-
 import pytest
 
 from parslab.errors import InternalError
-from parslab.records.machine import TASK, Signal, drawing, step
+from parslab.records.machine import TASK, Signal, step
 from parslab.records.states import FAILURES, FINAL, SUCCESSES, TaskState
 
 REOPENING = {Signal.reopened, Signal.rejoined}
@@ -59,17 +57,6 @@ def test_everything_unfinished_can_be_cancelled() -> None:
 
 def test_every_signal_is_used() -> None:
     assert {signal for _, signal in TASK} == set(Signal)
-
-
-def test_the_drawing_is_a_graph_of_exactly_this_table() -> None:
-    lines = drawing().splitlines()
-    assert lines[0] == "digraph task {"
-    assert lines[-1] == "}"
-    nodes = dict(re.findall(r"^  (\w+) \[peripheries=(\d)\];$", drawing(), re.MULTILINE))
-    assert nodes == {state.name: "2" if state in FINAL else "1" for state in TaskState}
-    edges = re.findall(r'^  (\w+) -> (\w+) \[label="(\w+)"\];$', drawing(), re.MULTILINE)
-    assert {(TaskState[a], Signal[s]): TaskState[b] for a, b, s in edges} == TASK
-    assert len(lines) == 3 + len(nodes) + len(edges)
 
 
 def test_states_show_their_names() -> None:

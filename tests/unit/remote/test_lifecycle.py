@@ -6,7 +6,7 @@ import pytest
 
 from parslab.errors import InternalError
 from parslab.records.states import WorkerState
-from parslab.remote.pool.lifecycle import WORKER, WorkerSignal, drawing, step
+from parslab.remote.pool.lifecycle import WORKER, WorkerSignal, step
 
 
 def test_every_state_and_signal_is_used() -> None:
@@ -23,7 +23,3 @@ def test_a_worker_may_die_in_every_state_and_then_stays_dead() -> None:
 def test_an_impossible_pair_tells_the_story() -> None:
     with pytest.raises(InternalError, match="worker llex-0 on node1"):
         step(WorkerState.dead, WorkerSignal.greeted, "worker llex-0 on node1")
-
-
-def test_the_drawing_names_every_state() -> None:
-    assert all(f"  {state} [" in drawing() for state in WorkerState)

@@ -6,7 +6,7 @@ import pytest
 
 from parslab.errors import InternalError
 from parslab.records.states import ENDED, BlockState
-from parslab.scaling.lifecycle import BLOCK, BlockSignal, drawing, step
+from parslab.scaling.lifecycle import BLOCK, BlockSignal, step
 
 ALIVE = frozenset(BlockState) - ENDED
 
@@ -30,7 +30,3 @@ def test_whatever_we_want_to_end_is_scaled_in() -> None:
 def test_an_impossible_pair_tells_the_story() -> None:
     with pytest.raises(InternalError, match="block 7, job 12"):
         step(BlockState.finished, BlockSignal.joined, "block 7, job 12")
-
-
-def test_the_drawing_names_every_state() -> None:
-    assert all(f"  {state} [" in drawing() for state in BlockState)

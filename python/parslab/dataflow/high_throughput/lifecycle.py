@@ -10,7 +10,7 @@ from enum import IntEnum
 from parslab.errors import InternalError
 from parslab.records.states import ManagerState
 
-__all__ = ["MANAGER", "ManagerSignal", "drawing", "step"]
+__all__ = ["MANAGER", "ManagerSignal", "step"]
 
 
 class ManagerSignal(IntEnum):
@@ -59,12 +59,3 @@ def step(state: ManagerState, signal: ManagerSignal, story: str) -> ManagerState
         return MANAGER[state, signal]
     except KeyError:
         raise InternalError(f"signal {signal.name} in manager state {state}: {story}") from None
-
-
-def drawing() -> str:
-    """Return the machine as a Graphviz digraph."""
-    over = {S.gone, S.lost, S.refused}
-    lines = ["digraph manager {", "  rankdir=LR;"]
-    lines += [f"  {state} [peripheries={2 if state in over else 1}];" for state in ManagerState]
-    lines += [f'  {a} -> {b} [label="{signal.name}"];' for (a, signal), b in MANAGER.items()]
-    return "\n".join([*lines, "}"])

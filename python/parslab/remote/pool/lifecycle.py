@@ -11,7 +11,7 @@ from enum import IntEnum
 from parslab.errors import InternalError
 from parslab.records.states import WorkerState
 
-__all__ = ["WORKER", "WorkerSignal", "drawing", "step"]
+__all__ = ["WORKER", "WorkerSignal", "step"]
 
 
 class WorkerSignal(IntEnum):
@@ -51,11 +51,3 @@ def step(state: WorkerState, signal: WorkerSignal, story: str) -> WorkerState:
         return WORKER[state, signal]
     except KeyError:
         raise InternalError(f"signal {signal.name} in worker state {state}: {story}") from None
-
-
-def drawing() -> str:
-    """Return the machine as a Graphviz digraph."""
-    lines = ["digraph worker {", "  rankdir=LR;"]
-    lines += [f"  {state} [peripheries={2 if state is S.dead else 1}];" for state in WorkerState]
-    lines += [f'  {a} -> {b} [label="{signal.name}"];' for (a, signal), b in WORKER.items()]
-    return "\n".join([*lines, "}"])

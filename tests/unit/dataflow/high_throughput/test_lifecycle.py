@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from parslab.dataflow.high_throughput.lifecycle import MANAGER, ManagerSignal, drawing, step
+from parslab.dataflow.high_throughput.lifecycle import MANAGER, ManagerSignal, step
 from parslab.errors import InternalError
 from parslab.records.states import ManagerState
 
@@ -27,7 +27,3 @@ def test_only_connected_managers_change_and_all_of_them_can_leave() -> None:
 def test_an_impossible_pair_tells_the_story() -> None:
     with pytest.raises(InternalError, match="manager htex-0"):
         step(ManagerState.draining, ManagerSignal.released, "manager htex-0")
-
-
-def test_the_drawing_names_every_state() -> None:
-    assert all(f"  {state} [" in drawing() for state in ManagerState)
