@@ -75,7 +75,7 @@ def test_another_file_is_told_apart(tmp_path: Path, text: str) -> None:
     path = tmp_path / "file.json"
     path.write_bytes(text.encode(errors="surrogateescape"))
     path.chmod(0o600)
-    with pytest.raises(ValueError, match="no (settings|connection file)|holds no settings"):
+    with pytest.raises(ValueError, match=r"no (settings|connection file)"):
         read_settings(path)
-    with pytest.raises(ValueError, match="no (settings|connection file)|holds no settings"):
+    with pytest.raises(ValueError, match=r"no (settings|connection file)"):
         read_connection_info(path)
