@@ -67,6 +67,7 @@ class Kernel:
         self.reaper: Reaper | None = None
         self._owner_socket = owner_socket
         self._components = components = Components(settings, self.loop, connection_file)
+        # Those that every round needs.
         self._host = components.host
         self._table = components.table
         self._pools = components.pools
@@ -75,6 +76,9 @@ class Kernel:
         self._log_writer = components.log_service.writer
         self._failover = components.failover
         self._replies = components.replies
+        self._retry_service = components.retry_service
+        self._checkpointing = components.checkpointing
+        self._panel_feed = components.panel_feed
         self._listeners = Listeners()
         self._collected = 0
         """How many tasks had ended at the last garbage collection."""
@@ -104,7 +108,7 @@ class Kernel:
         components.sessions.listen(sockets / "dfk.sock")
         if failover is not None and owner_number >= 0:
             failover.restore_client(owner)
-        # The owner of a new run need not be told of tasks: its notebook has called none.
+        # The owner of a new run gets no count of earlier tasks: there are none.
         components.sessions.welcome(owner, prior if failover is not None else None)
         components.checkpointing.start()  # last, because it reads files while the notebook begins already
         self._host.call_at(time() + _HOUSEKEEPING, self._keep_house)
@@ -212,9 +216,9 @@ class Kernel:
         """Carry out what was decided in this round; return the next deadline."""
         now = time()
         self._host.run_timers(now)
-        if self._components.retry_service.blocked:
-            self._components.retry_service.after_round()
-        self._components.checkpointing.before_replies()
+        if self._retry_service.blocked:
+            self._retry_service.after_round()
+        self._checkpointing.before_replies()
         self._carry_out_effects(now)
         log_writer = self._log_writer
         if log_writer is not None and log_writer.due(now):
@@ -286,12 +290,11 @@ class Kernel:
 
     def _next_deadline(self, now: float) -> float | None:
         """Do what is due now, and return when something is due next."""
-        deadlines = [self._host.next_deadline(), self._probe_workers(now)]
+        deadline = _earlier(self._host.next_deadline(), self._probe_workers(now))
         if self._log_writer is not None and self._log_writer.waiting:
-            deadlines.append(self._log_writer.latest)
+            deadline = _earlier(deadline, self._log_writer.latest)
         # Last, because the others may have produced events.
-        deadlines.append(self._components.panel_feed.next_deadline(now))
-        return min((deadline for deadline in deadlines if deadline is not None), default=None)
+        return _earlier(deadline, self._panel_feed.next_deadline(now))
 
     def _probe_workers(self, now: float) -> float | None:
         """Probe workers that have been silent for long; return when the next probe is due."""
@@ -301,6 +304,10 @@ class Kernel:
             if due is not None and due <= now:
                 pool.look(now)
                 due = pool.next_deadline()
-            if due is not None and (earliest is None or due < earliest):
-                earliest = due
+            earliest = _earlier(earliest, due)
         return earliest
+
+
+def _earlier(a: float | None, b: float | None) -> float | None:
+    """The earlier one of two deadlines; None means never."""
+    return b if a is None or (b is not None and b < a) else a

@@ -1,9 +1,10 @@
-"""Checkpoint files [shell]: results that outlive their run, and how a run begins with those of earlier ones.
+"""Reads and writes checkpoint files [shell], by which results outlive their run.
 
-An entry of :mod:`parslab.wire.framed` is either a function (its fingerprint and what that was made of, once in each
-file and run) or a result: key, call, value.  In memory are only places; values are read when somebody asks for them.
-Several runs may append to one file and read it at once; a damaged entry costs itself.  Everything here runs in the
-loop of the DataFlowKernel, and whatever a disk does costs results, never the run.
+A file is a sequence of entries (:mod:`parslab.wire.framed`).  An entry is either a function (its fingerprint and the
+parts of that, once in each file and run) or a result: key, call, value.  Only the places of results are kept in memory;
+a value is read when a task needs it.  Several runs may append to one file and read it at the same time.  A damaged entry
+costs that entry alone.  Everything here runs in the loop of the DataFlowKernel.  An error of the disk costs results, but
+never the run.
 """
 
 from __future__ import annotations
@@ -35,26 +36,26 @@ __all__ = ["LIMIT", "Checkpoints"]
 log = logging.getLogger(__name__)
 
 LIMIT = 1 << 30
-"""Bytes of the largest value that is written: one write takes it whole."""
+"""Bytes of the largest value that is written, because one write writes a whole value."""
 
 _AT_ONCE = 64 << 20
-"""Bytes that are gathered for one write."""
+"""Bytes that one write collects at most."""
 
 _PLACE = 44
-"""Bits of a place in a file; the number of the file stands above them."""
+"""Bits of a place that are the offset in the file; the bits above them are the number of the file."""
 
 _LENGTH = struct.Struct("<I")
 
 
 class _Function(msgspec.Struct, tag=1, array_like=True):
-    """A function of which results follow."""
+    """A function; results of it follow."""
 
     fingerprint: bytes
     parts: dict[str, bytes]
 
 
 class _Result(msgspec.Struct, tag=2, array_like=True):
-    """A call and the head of what it gave; the frames follow it."""
+    """A call and its result; the frames of the result follow."""
 
     key: bytes
     app: str
@@ -73,22 +74,29 @@ _decoder: msgspec.msgpack.Decoder[_Function | _Result] = msgspec.msgpack.Decoder
 
 
 class Checkpoints:
-    """The checkpoint that a run writes, and those that it began with.
+    """The checkpoint that a run writes, and those that it has loaded.
 
     Parameters
     ----------
     memo
-        What is remembered.
+        The results of the run's calls.
     run
         Name of the run.
     path
-        Of the file that it writes; made when there is something to write.
-    tell
+        Path of the file that the run writes; the file is created by the first write.
+    notify
         Called with a notice for the user: (level, sentence).
     shared
         Whether other runs append to the file, too, perhaps on other hosts.
     owners
         User numbers whose checkpoints are trusted besides our own and root's.
+
+    Attributes
+    ----------
+    written
+        How many results this run has written.
+    broken
+        Why nothing can be written at the moment; the user has been warned. Empty while writing works.
     """
 
     def __init__(
@@ -96,7 +104,7 @@ class Checkpoints:
         memo: Memo,
         run: str,
         path: Path,
-        tell: Callable[[str, str], None],
+        notify: Callable[[str, str], None],
         *,
         shared: bool = False,
         owners: Collection[int] = (),
@@ -105,26 +113,24 @@ class Checkpoints:
         self.run = run
         self.path = path
         self.written = 0
-        """Results, by this run."""
-        self._tell = tell
+        self._notify = notify
         self._shared = shared
         self._owners = owners
         self._files: list[str] = []
         self._own = -1
-        """Number of our own file."""
+        """Index of our own file in ``_files``."""
         self._appender: FrameAppender | None = None
         self._functions: set[bytes] = set()
-        """Those that are in our file."""
+        """Fingerprints of the functions that are in our file."""
         self._parts: dict[bytes, dict[str, bytes]] = {}
         self.broken = ""
-        """Why nothing can be written at the moment; it has been said already."""
         self._unreadable: set[int] = set()
         memo.fetch = self.fetch
 
     # ----- loading
 
     def load(self, places: Iterable[str]) -> int:
-        """Begin with the results in these folders and files; those of later ones count.  How many there are."""
+        """Load the results in these folders and files, of which later ones win; return how many there are."""
         before = len(self.memo)
         foreign = []
         for place in places:
@@ -135,10 +141,10 @@ class Checkpoints:
                     self._load(path)
         if foreign:
             others = f" and {len(foreign) - 1} more" if len(foreign) > 1 else ""
-            self._tell(
+            self._notify(
                 "info",
                 f"{foreign[0]}{others}: a checkpoint of Parsl is not read, because its keys do not tell when a "
-                "function has changed; what it holds is computed again, and remembered here from then on.",
+                "function has changed; its results are computed again, and kept in this run's checkpoint from then on.",
             )
         return len(self.memo) - before
 
@@ -159,16 +165,18 @@ class Checkpoints:
                     damaged.append(entry.offset)
                     lost += len(entry.payload)
         except UntrustedPathError as error:
-            self._tell("warning", f"A checkpoint is left out. {error}")
+            self._notify("warning", f"A checkpoint is left out. {error}")
         except OSError as error:
-            self._tell("warning", f"The checkpoint {path} cannot be read ({error.strerror or error}); it is left out.")
+            self._notify(
+                "warning", f"The checkpoint {path} cannot be read ({error.strerror or error}); it is left out."
+            )
         if damaged:
             where = ", ".join(map(str, damaged[:3])) + (", ..." if len(damaged) > 3 else "")
             some = "1 place" if len(damaged) == 1 else f"{len(damaged)} places"
-            self._tell(
+            self._notify(
                 "warning",
-                f"The checkpoint {path} is damaged at {some} ({lost:,} bytes, at offset {where}): what stood there is "
-                "computed again, all else is used.",
+                f"The checkpoint {path} is damaged at {some} ({lost:,} bytes, at offset {where}): the results there "
+                "are computed again, all others are used.",
             )
 
     def _number(self, path: Path) -> int:
@@ -179,7 +187,7 @@ class Checkpoints:
         return len(self._files) - 1
 
     def _take(self, number: int, offset: int, payload: bytes) -> bool:
-        """Note what an entry holds; False when it cannot be understood."""
+        """Note the content of an entry; return False if it cannot be decoded."""
         entry = _head_of(payload)
         if isinstance(entry, _Function):
             self._parts[entry.fingerprint] = entry.parts
@@ -195,7 +203,7 @@ class Checkpoints:
         return call
 
     def fetch(self, place: int) -> tuple[MemoCall, StoredValue] | None:
-        """Read a result; None when it cannot be read any more."""
+        """Read a result; return None if it cannot be read any more."""
         number, offset = place >> _PLACE, place & ((1 << _PLACE) - 1)
         try:
             payload = read_at(self._files[number], offset, self._owners)
@@ -206,9 +214,9 @@ class Checkpoints:
         if payload is None or not isinstance(entry, _Result):
             if number not in self._unreadable:
                 self._unreadable.add(number)
-                self._tell(
+                self._notify(
                     "warning",
-                    f"A result that lay in the checkpoint {self._files[number]} (at offset {offset}) cannot be read "
+                    f"A result in the checkpoint {self._files[number]} (at offset {offset}) cannot be read "
                     f"any more ({why}): it is computed again.",
                 )
             return None
@@ -217,7 +225,7 @@ class Checkpoints:
     # ----- writing
 
     def write(self) -> int:
-        """Append all results that are in memory alone; how many were written."""
+        """Append all results that are only in memory; return how many were written."""
         count = 0
         held = list(self.memo.unwritten.values())
         at = 0
@@ -234,7 +242,7 @@ class Checkpoints:
                 self._failed(error)
                 break
             else:
-                self._mended()
+                self._works_again()
         self.written += count
         self.memo.relieve(durable=not self.broken)
         return count
@@ -269,37 +277,39 @@ class Checkpoints:
     def _too_large(self, held: MemoEntry) -> None:
         assert held.call.key is not None
         self.memo.wrote(held.call.key, None)
-        self._tell(
+        self._notify(
             "warning",
             f"The result of task {held.call.task} ({held.call.app}) is not written to the checkpoint: it has "
-            f"{held.value.size:,} bytes, and {LIMIT:,} are the most that one may have.",
+            f"{held.value.size:,} bytes, and the limit is {LIMIT:,}.",
         )
 
     def _failed(self, error: OSError) -> None:
-        self._functions.clear()  # who knows what was cut
+        self._functions.clear()  # the write may have cut any of them
         if not self.broken:
             self.broken = error.strerror or str(error)
-            self._tell(
+            self._notify(
                 "warning",
                 f"Results cannot be written to the checkpoint {self.path} ({self.broken}): they are in the memory of "
                 "this run alone, and it tries again every half a minute.",
             )
         log.warning("the checkpoint %s cannot be written: %s", self.path, error)
 
-    def _mended(self) -> None:
+    def _works_again(self) -> None:
         if self.broken:
             self.broken = ""
-            self._tell("info", f"Results are written to the checkpoint {self.path} again, those before, too.")
+            self._notify(
+                "info", f"Results are written to the checkpoint {self.path} again, including those that failed before."
+            )
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
         if self._appender is not None:
             self._appender.close()
             self._appender = None
 
 
 def _add(buffers: list[Buffer], parts: list[Buffer]) -> int:
-    """Add an entry with this payload; how many bytes it has."""
+    """Append an entry with this payload; return how many bytes it has."""
     if len(parts) == 1:
         whole = encode(parts[0])
         buffers.append(whole)
@@ -350,7 +360,7 @@ def _value_of(payload: bytes, entry: _Result) -> StoredValue:
     at = _LENGTH.size + length
     frames: list[Buffer] = []
     for size in entry.lengths:
-        # Of its own, as if it had come from a worker: who gets it may write into it, and it goes when nobody needs it.
+        # A copy, as if it had come from a worker: its user may write into it, and it is freed with its last user.
         frames.append(bytearray(memoryview(payload)[at : at + size]))
         at += size
     return _unpacked(entry.value, frames, [0])

@@ -114,6 +114,8 @@ class Failover:
         """The functions of each client that has not returned yet, as ``ClientConnection.functions``."""
         self._expected: set[int] = set()
         """Clients that have not returned yet."""
+        self._rerun = 0
+        """How many tasks workers had, which run again."""
         self._holding = False
         self._held: list[Task] = []
         """Ready tasks that wait for the owner, in the order of their calls."""
@@ -134,7 +136,7 @@ class Failover:
         # Clients get requests when they have said what they know; until then only results.
         table.out.replies = [reply for reply in table.out.replies if type(reply[1]) is TaskResolved]
         self._expected = {number for number in replay.clients if number not in replay.gone}
-        self._announce(len(rerun))
+        self._rerun = len(rerun)
         return replay.batches
 
     def _restore_functions(self) -> None:
@@ -146,14 +148,14 @@ class Failover:
         for fn in self._functions.restore(replay.function_count(), replay.codes, holders):
             self._unused_functions.add(fn)
 
-    def _announce(self, rerun: int) -> None:
+    def _announce(self) -> None:
         """Tell the user what was lost and what was not."""
         settings = self._settings
         kept = sum(task.state in SUCCESSES for task in set(self._table.tasks.values()))
         took = time() - settings.lost_at if settings.lost_at else 0.0
         text = (
             f"The DataFlowKernel of run {settings.run} {settings.loss or 'was lost'}; it was started again within "
-            f"{took:.1f} s: {_count(kept, 'result')} kept, {_count(rerun, 'task')} that workers had run again."
+            f"{took:.1f} s: {_count(kept, 'result')} kept, {_count(self._rerun, 'task')} that workers had run again."
         )
         if self.replay.damaged:
             text += f" {_count(self.replay.damaged, 'part')} of its event log could not be read."
@@ -175,6 +177,7 @@ class Failover:
             self._holding = True
             self.hold_ready_tasks()
             self._host.call_at(now + _OWNER_TIMEOUT, self._release_held_tasks)
+        self._announce()
         return owner
 
     def hold_ready_tasks(self) -> None:
