@@ -1,10 +1,10 @@
 """Reads and writes checkpoint files [shell], by which results outlive their run.
 
 A file is a sequence of entries (:mod:`parslab.wire.framed`).  An entry is either a function (its fingerprint and the
-parts of that, once in each file and run) or a result: key, call, value.  Only the places of results are kept in memory;
-a value is read when a task needs it.  Several runs may append to one file and read it at the same time.  A damaged entry
-costs that entry alone.  Everything here runs in the loop of the DataFlowKernel.  An error of the disk costs results, but
-never the run.
+parts of that, once in each file and run) or a result: key, call, value.  Only the places of results are kept in memory:
+a value is read when a task needs it.  Several runs may append to one file and read it at the same time.  A damaged
+entry costs that entry alone.  Everything here runs in the loop of the DataFlowKernel.  An error of the disk costs
+results, but never the run.
 """
 
 from __future__ import annotations
@@ -297,9 +297,7 @@ class Checkpoints:
     def _works_again(self) -> None:
         if self.broken:
             self.broken = ""
-            self._notify(
-                "info", f"Results are written to the checkpoint {self.path} again, including those that failed before."
-            )
+            self._notify("info", f"Results are written to the checkpoint {self.path} again, earlier ones included.")
 
     def close(self) -> None:
         """Close the file."""

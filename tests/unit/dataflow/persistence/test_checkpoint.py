@@ -235,7 +235,7 @@ def test_a_full_disk_is_told_once_and_the_rest_follows(tmp_path: Path, monkeypat
     FullDisk.room = 1
     run.keep("three")
     assert run.file.write() == 3
-    assert run.notices[1:] == [f"info: Results are written to the checkpoint {path} again, those before, too."]
+    assert run.notices[1:] == [f"info: Results are written to the checkpoint {path} again, earlier ones included."]
     later = Run(tmp_path / "own")
     assert later.file.load([str(path)]) == 3
     assert dict((later.found("one") or (run, run))[0].parts) == {"body": b"1"}  # type: ignore[union-attr]
