@@ -102,6 +102,25 @@ def test_threads_get_arguments_by_reference() -> None:
 
 
 @pytest.mark.usefixtures("run")
+def test_bodies_of_join_apps_may_wait_for_one_another() -> None:
+    """The 10 threads for such bodies were used up, and all of them waited for ever in silence."""
+
+    @python_app(executors=["llex"])
+    def add(a: int, b: int) -> int:
+        return a + b
+
+    @join_app
+    def down(n: int) -> Any:
+        return add(down(n - 1).result() if n else 0, 1)
+
+    @join_app
+    def waits() -> Any:
+        return add(down(3).result(), 1)
+
+    assert [future.result(60) for future in [waits() for _ in range(40)]] == [5] * 40
+
+
+@pytest.mark.usefixtures("run")
 def test_join_apps_start_others() -> None:
     @python_app(executors=["llex"])
     def square(x: int) -> int:

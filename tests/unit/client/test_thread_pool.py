@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from parslab.client.thread_pool import ThreadPool
+from parslab.client.thread_pool import ThreadPool, waits_in
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -55,3 +55,71 @@ def test_a_pool_without_jobs_has_no_threads() -> None:
     before = threading.active_count()
     ThreadPool("test", 3).close(1.0)
     assert threading.active_count() == before
+
+
+def test_jobs_that_wait_for_later_jobs_do_not_use_up_the_pool() -> None:
+    """Bodies of join apps that waited for other joins filled the pool, and all of them waited for ever."""
+    made = ThreadPool("test", 2, lends=True)
+    ends = [threading.Event() for _ in range(21)]
+
+    def job(number: int) -> None:
+        pool = waits_in()
+        assert pool is made
+        if number:
+            made.submit(partial(job, number - 1))
+            with pool.waiting():
+                assert ends[number - 1].wait(5)
+        ends[number].set()
+
+    made.submit(partial(job, 20))
+    assert ends[20].wait(5)
+    threads = [thread for thread in threading.enumerate() if thread.name.startswith("parslab-test-")]
+    for thread in threads[2:]:
+        thread.join(5)
+    made.close(5.0)
+
+
+def test_threads_in_the_place_of_waiting_jobs_end_when_these_go_on() -> None:
+    made = ThreadPool("test", 1, lends=True)
+    first_waits, second_done, all_done = threading.Event(), threading.Event(), threading.Semaphore(0)
+
+    def first() -> None:
+        with made.waiting():
+            first_waits.set()
+            assert second_done.wait(5)
+        all_done.release()
+
+    def second() -> None:
+        second_done.set()
+        all_done.release()
+
+    made.submit(first)
+    assert first_waits.wait(5)
+    made.submit(second)
+    for _ in range(2):
+        assert all_done.acquire(timeout=5)
+    names: set[str] = set()
+
+    def later() -> None:
+        names.add(threading.current_thread().name)
+        all_done.release()
+
+    for _ in range(20):
+        made.submit(later)
+        assert all_done.acquire(timeout=5)
+    made.close(5.0)
+    assert names <= {"parslab-test-0", "parslab-test-1"}
+
+
+def test_a_thread_of_another_pool_lends_nothing(pool: ThreadPool) -> None:
+    found: list[ThreadPool | None] = []
+    done = threading.Event()
+
+    def job() -> None:
+        found.append(waits_in())
+        done.set()
+
+    pool.submit(job)
+    assert done.wait(5)
+    assert found == [None]
+    assert waits_in() is None

@@ -16,6 +16,7 @@ from concurrent.futures._base import CANCELLED_AND_NOTIFIED, FINISHED, PENDING
 from time import monotonic
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, Protocol
 
+from parslab.client.thread_pool import waits_in
 from parslab.serialize.references import Constant, Path
 
 if TYPE_CHECKING:
@@ -180,11 +181,19 @@ class BaseFuture(Future[Any]):
         """Wait until the future is done; raise ``CancelledError`` when it was cancelled."""
         if self._state not in DONE:
             self.before_waiting()
-            with self._condition:
-                if not self._condition.wait_for(self.done, timeout):
-                    raise FutureTimeout
+            pool = waits_in()
+            if pool is None:
+                self._block(timeout)
+            else:
+                with pool.waiting():
+                    self._block(timeout)
         if self._state is CANCELLED_AND_NOTIFIED:
             raise CancelledError
+
+    def _block(self, timeout: float | None) -> None:
+        with self._condition:
+            if not self._condition.wait_for(self.done, timeout):
+                raise FutureTimeout
 
     def before_waiting(self) -> None:
         """Prepare for a thread that is about to block on this future."""

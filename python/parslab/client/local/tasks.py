@@ -53,7 +53,8 @@ __all__ = ["LocalTasks"]
 _CANCELLED = "CancelledError: the future was cancelled"
 _NOBODY_WAITS = "CancelledError: nobody in the notebook has its future any more"
 _JOIN_THREADS = 10
-"""Threads for the bodies of join apps and for packing values (Parsl: ``internal_tasks_max_threads``)."""
+"""Threads for the bodies of join apps and for packing values (Parsl: ``internal_tasks_max_threads``).  Bodies that wait
+for a future do not count."""
 
 
 class _Body:
@@ -112,7 +113,7 @@ class LocalTasks:
         self._home = home
         self._identities = identities
         self._pools = {label: ThreadPool(label, size) for label, size in threads.items()}
-        self._joins = ThreadPool("join", _JOIN_THREADS)
+        self._joins = ThreadPool("join", _JOIN_THREADS, lends=True)
         self._bodies: dict[int, _Body] = {}
         self._kinds: weakref.WeakKeyDictionary[AppFuture, int] = weakref.WeakKeyDictionary()
         self._here: weakref.WeakValueDictionary[int, AppFuture] = weakref.WeakValueDictionary()
