@@ -4,8 +4,8 @@ The wall clock may jump by hours: an administrator or a time server sets it, a l
 limit or lease may notice.  So every process of a run reads :func:`steady_time`: the wall time at which the run began,
 plus the monotonic clock since then.  It does not advance while the machine sleeps.
 
-The process that starts a run reads the wall clock once (``anchor``).  It passes the anchor on to the processes that it
-starts on the same host, so that their times can be compared.  Use :func:`time.time` only for times that are compared
+The process that starts a run reads the wall clock once (``set_anchor``).  It passes the anchor on to the processes that
+it starts on the same host, so that their times can be compared.  Use :func:`time.time` only for times that are compared
 with files or with those of another run, and say so there.
 """
 
@@ -14,12 +14,9 @@ from __future__ import annotations
 import time
 from time import monotonic
 
-__all__ = ["anchor", "asleep", "set_anchor", "steady_time"]
+__all__ = ["anchor", "set_anchor", "steady_time", "to_wall_time"]
 
 _anchor = time.time() - monotonic()
-
-_SLEEPER = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
-"""A clock that advances while the machine sleeps; macOS calls it CLOCK_MONOTONIC, which is not ``time.monotonic``."""
 
 
 def steady_time() -> float:
@@ -32,12 +29,12 @@ def anchor() -> float:
     return _anchor
 
 
-def set_anchor(value: float) -> None:
-    """Take over the anchor of the process that started this one; called once, before anything reads the clock."""
+def set_anchor(value: float | None = None) -> None:
+    """Use another anchor: that of the process that started this one, or None, for a new run, the wall clock of now."""
     global _anchor
-    _anchor = value
+    _anchor = time.time() - monotonic() if value is None else value
 
 
-def asleep() -> float:
-    """Return how many seconds the machine has slept since it was started."""
-    return time.clock_gettime(_SLEEPER) - monotonic()
+def to_wall_time(moment: float) -> float:
+    """Return what the wall clock shows, as it is set now, for a moment of :func:`steady_time`."""
+    return moment + time.time() - steady_time()

@@ -188,7 +188,7 @@ def test_importing_the_package_loads_nothing_of_it() -> None:
 def test_a_bare_worker_loads_only_what_it_needs() -> None:
     loaded = loaded_by("import parslab.remote.worker.main")
     ours = {room_of(name) for name in loaded if name.startswith("parslab")}
-    assert ours == {"parslab", "errors", "records", "wire", "serialize", "remote"}
+    assert ours == {"parslab", "clock", "errors", "records", "wire", "serialize", "remote"}
     # msgspec loads uuid, which brings subprocess with it before Python 3.11.
     assert not tops(loaded) & HEAVY - ({"subprocess"} if sys.version_info < (3, 11) else set())
 

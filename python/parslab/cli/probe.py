@@ -26,11 +26,11 @@ def imported(name: str) -> "tuple[str, str]":
 def reached(addresses: "list[str]") -> "tuple[str, dict[str, str]]":
     """The first of the addresses that accepts a connection, and what was met at each of the others."""
     errors: dict[str, str] = {}
-    deadline = time.time() + PATIENCE
+    deadline = time.monotonic() + PATIENCE
     for address in addresses:
         host, _, port = address.rpartition(":")
         try:
-            wait = max(1.0, min(3.0, deadline - time.time()))
+            wait = max(1.0, min(3.0, deadline - time.monotonic()))
             socket.create_connection((host.strip("[]"), int(port)), wait).close()
             return address, errors
         except OSError as error:

@@ -10,9 +10,9 @@ from __future__ import annotations
 import heapq
 import itertools
 import logging
-from time import time
 from typing import TYPE_CHECKING, Any, Protocol
 
+from parslab.clock import steady_time
 from parslab.records.events import NoticeRaised
 
 if TYPE_CHECKING:
@@ -125,7 +125,7 @@ class LoopHost:
         Of the task table: all events of the run are in this list, in the order in which they happened.
     """
 
-    now = staticmethod(time)
+    now = staticmethod(steady_time)
 
     def __init__(self, loop: Loop, effects: Effects) -> None:
         self.loop = loop
@@ -156,7 +156,7 @@ class LoopHost:
 
     def notify(self, level: str, text: str) -> None:
         """Show the user a notice."""
-        self.emit(NoticeRaised(time(), level, text))
+        self.emit(NoticeRaised(steady_time(), level, text))
 
     def end_run(self, reason: str) -> None:
         """End the run after this round of the loop."""

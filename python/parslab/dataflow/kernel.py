@@ -12,9 +12,9 @@ import logging
 import os
 import socket
 from functools import partial
-from time import time
 from typing import TYPE_CHECKING
 
+from parslab.clock import steady_time
 from parslab.dataflow.network.listeners import Listeners, open_listeners
 from parslab.dataflow.wiring import Components
 from parslab.records.events import RunEnded, RunStarted
@@ -111,13 +111,13 @@ class Kernel:
         # The owner of a new run gets no count of earlier tasks: there are none.
         components.sessions.welcome(owner, prior if failover is not None else None)
         components.checkpointing.start()  # last, because it reads files while the notebook begins already
-        self._host.call_at(time() + _HOUSEKEEPING, self._keep_house)
+        self._host.call_at(steady_time() + _HOUSEKEEPING, self._keep_house)
 
     def _announce_run(self) -> None:
         settings = self.settings
         self._host.emit(
             RunStarted(
-                settings.started or time(),  # a restart keeps the clock of the run
+                settings.started or steady_time(),  # a restart keeps the clock of the run
                 run=settings.run,
                 host=socket.gethostname(),
                 pid=os.getpid(),
@@ -148,7 +148,7 @@ class Kernel:
 
     def close(self, reason: str) -> None:
         """End the workers, write the last events, and take leave of the clients."""
-        deadline = time() + _CLOSE_TIMEOUT
+        deadline = steady_time() + _CLOSE_TIMEOUT
         components = self._components
         components.sessions.stop_listening()
         for service in components.manager_services.values():
@@ -161,7 +161,7 @@ class Kernel:
         components.checkpointing.close()
         self._replies.send()
         self._cancel_tasks()
-        self._host.emit(RunEnded(time(), reason))
+        self._host.emit(RunEnded(steady_time(), reason))
         components.panel_feed.close()
         self._replies.send()
         self._log_service.close(reason)
@@ -174,7 +174,7 @@ class Kernel:
 
         Its tasks are cancelled because it wanted that; other clients are told what became of the run.
         """
-        self._table.cancel(None, time(), also_threads=True)
+        self._table.cancel(None, steady_time(), also_threads=True)
         ended_by = self._components.requests.ended_by
         effects = self._table.out
         effects.replies = [reply for reply in effects.replies if reply[0] == ended_by]
@@ -198,10 +198,10 @@ class Kernel:
 
     def _keep_house(self) -> None:
         self._components.sessions.drop_dead()
-        self._components.presence.send_heartbeat(time())
+        self._components.presence.send_heartbeat(steady_time())
         self._components.unused_functions.remove()
         self._collect_garbage()
-        self._host.call_at(time() + _HOUSEKEEPING, self._keep_house)
+        self._host.call_at(steady_time() + _HOUSEKEEPING, self._keep_house)
 
     def _collect_garbage(self) -> None:
         """Collect old garbage in a quiet moment: the graph has no cycles, but what an error leaves may have."""
@@ -214,7 +214,7 @@ class Kernel:
 
     def after_round(self) -> float | None:
         """Carry out what was decided in this round; return the next deadline."""
-        now = time()
+        now = steady_time()
         self._host.run_timers(now)
         if self._retry_service.blocked:
             self._retry_service.after_round()
@@ -286,7 +286,7 @@ class Kernel:
             self._host.call_at(now + pause, partial(self._try_again, task, attempt))
 
     def _try_again(self, task: Task, attempt: int) -> None:
-        self._table.try_again(task, attempt, time())
+        self._table.try_again(task, attempt, steady_time())
 
     def _next_deadline(self, now: float) -> float | None:
         """Do what is due now, and return when something is due next."""

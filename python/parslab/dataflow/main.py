@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from parslab.clock import set_anchor
 from parslab.paths import pid_namespace
 from parslab.trust import remove_socket_folder
 from parslab.wire.run_files import ConnectionInfo, read_settings
@@ -51,6 +52,8 @@ def main(path: str, fd: int) -> None:
         Descriptor of the socket that joins this process to the client that started it.
     """
     settings = read_settings(path)
+    if settings.clock:
+        set_anchor(settings.clock)
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     profile = os.environ.get("PARSLAB_PROFILE")
     if profile:
@@ -166,5 +169,5 @@ def _connection_info(settings: RunSettings) -> ConnectionInfo:
         notebook=settings.notebook,
         resume=settings.resume,
         digest=settings.digest,
-        started=time.time(),
+        started=time.time(),  # other processes compare it with their wall clock
     )

@@ -5,9 +5,9 @@ The manager of a node has its own implementation, which turns the same calls int
 
 from __future__ import annotations
 
-from time import time
 from typing import TYPE_CHECKING
 
+from parslab.clock import steady_time
 from parslab.dataflow.clients.rich_output import DISPLAY, RichOutput
 from parslab.dataflow.graph.values import StoredValue
 from parslab.records.events import ExecutorStopped, OutputWritten
@@ -114,7 +114,7 @@ class WorkerEvents:
         else:
             text = bytes(message.text).decode(errors="replace")
         if text:
-            self._host.emit(OutputWritten(time(), message.task, _STREAMS[message.stream], text))
+            self._host.emit(OutputWritten(steady_time(), message.task, _STREAMS[message.stream], text))
         task = self.table.tasks.get(message.task)
         for number in (task.followers if task is not None else None) or ():
             client = self._clients.connected.get(number)
@@ -124,7 +124,7 @@ class WorkerEvents:
     def pool_broken(self, pool: WorkerPool) -> None:
         """An executor has no worker and will never have one."""
         self._host.notify("error", f"Executor {pool.label} is stopped: {pool.broken}")
-        self._host.emit(ExecutorStopped(time(), pool.label, pool.broken))
+        self._host.emit(ExecutorStopped(steady_time(), pool.label, pool.broken))
         pool.fail_waiting()
 
 

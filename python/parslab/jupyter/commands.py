@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import os
 import shlex
-import time
 from concurrent.futures import CancelledError
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +16,7 @@ from IPython.core.error import UsageError
 from IPython.core.magic_arguments import MagicArgumentParser
 
 from parslab.client import session
+from parslab.clock import steady_time
 from parslab.errors import ConfigurationError, ParslabError
 from parslab.jupyter.display import pacer
 from parslab.jupyter.text import TextTable, block_lines, duration, shortened
@@ -252,7 +252,7 @@ def _tasks(words: list[str]) -> None:
     answer = _ask(panel.TaskPageRequest("", states=options.state, apps=options.app, limit=max(options.limit, 1)))
     if not isinstance(answer, panel.TaskPage):
         raise UsageError("The run gave no tasks.")
-    rows = [_task_row(row, time.time()) for row in answer.rows]
+    rows = [_task_row(row, steady_time()) for row in answer.rows]
     head = _count(answer.total) + (f", the newest {len(rows)}:" if len(rows) < answer.total else ":" if rows else "")
     _show(TextTable(head, ["task", "app", "state", "time", "cell", "arguments", "error"], rows))
 

@@ -11,9 +11,9 @@ import selectors
 import signal
 import socket
 from collections import deque
-from time import time
 from typing import TYPE_CHECKING, Any
 
+from parslab.clock import steady_time
 from parslab.wire.spin_wait import SpinWait
 
 if TYPE_CHECKING:
@@ -26,6 +26,9 @@ log = logging.getLogger(__name__)
 FAULTS = 10
 """Rounds in a row that may break before the run is given up."""
 
+_LONGEST_WAIT = 3600.0
+"""Seconds after which the loop looks again in any case: the system's call overflows at 24 days."""
+
 _READ, _BOTH = selectors.EVENT_READ, selectors.EVENT_READ | selectors.EVENT_WRITE
 
 
@@ -35,7 +38,7 @@ class Loop:
     Parameters
     ----------
     after
-        Called after each round of callbacks; returns the next deadline (seconds since the epoch) or None.
+        Called after each round of callbacks; returns the next deadline (of ``clock.steady_time``) or None.
     broke
         Told of an exception that a callback let out: a mistake of ours, which one peer should pay for, not the run.
         When ``FAULTS`` rounds in a row broke, the loop ends with the last exception.
@@ -94,10 +97,10 @@ class Loop:
                 deadline = self._after()
             except Exception as error:
                 self._fault(error)
-                deadline = time()
+                deadline = steady_time()
             if not self.running:
                 break
-            timeout = None if deadline is None else max(0.0, deadline - time())
+            timeout = None if deadline is None else min(max(0.0, deadline - steady_time()), _LONGEST_WAIT)
             for key, mask in eagerness.wait(lambda: select(0), lambda: select(timeout)):  # noqa: B023
                 readable, writable = key.data
                 try:

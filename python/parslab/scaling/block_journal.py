@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from parslab.clock import steady_time
 from parslab.errors import UntrustedPathError
 from parslab.providers.base import FindsJobs
 from parslab.trust import open_file
@@ -47,7 +48,7 @@ FIND_ATTEMPTS, FIND_PAUSE = 3, 0.5
 class BlockJournal:
     """Appends the lines of one executor; safe from any thread, because each line is one write."""
 
-    def __init__(self, run_dir: Path, executor: str, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, run_dir: Path, executor: str, clock: Callable[[], float] = steady_time) -> None:
         self._path = run_dir / FILE_NAME
         self._executor = executor
         self._clock = clock

@@ -11,10 +11,10 @@ and plan the next decision.
 from __future__ import annotations
 
 import logging
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from parslab.clock import steady_time
 from parslab.errors import ConfigurationError
 from parslab.scaling.background_calls import Inbox
 from parslab.scaling.block_jobs import BlockJobs
@@ -69,7 +69,7 @@ class ScalingController:
         command: str,
         folder: Path,
         *,
-        clock: Callable[[], float] = time.time,
+        clock: Callable[[], float] = steady_time,
         calls: CallRunner | None = None,
         runner: Runner | None = None,
     ) -> None:

@@ -69,6 +69,8 @@ class RunSettings(
     """Seconds that the run outlives its last client."""
     started: float = 0.0
     """When the run began, in seconds since the epoch; a restart keeps it."""
+    clock: float = 0.0
+    """What the client adds to its monotonic clock (``clock.anchor``), for times that can be compared; 0: not known."""
     config: dict[str, Any] | None = None
     """The configuration, encoded for the notebook's next kernel; None where it cannot be encoded."""
     digest: str = ""

@@ -9,9 +9,9 @@ import contextlib
 import logging
 import os
 import threading
-from time import time
 from typing import TYPE_CHECKING, Protocol
 
+from parslab.clock import steady_time
 from parslab.errors import ConfigurationError, DataFlowKernelLost, NoDataFlowKernelError
 from parslab.wire.messages.client import BatchesAcknowledged, ReleaseTasks, ShutDownRun
 
@@ -175,7 +175,7 @@ class Lifecycle:
 
     def _next_connection(self) -> socket.socket | None:
         """A connection to the next DataFlowKernel of the run; None when there will be none."""
-        lost, process, restart = time(), self.process, self._restart
+        lost, process, restart = steady_time(), self.process, self._restart
         how = process.how_it_ended() if process is not None else "was killed"
         if restart is None or "was killed" not in how or not restart.possible():
             return None

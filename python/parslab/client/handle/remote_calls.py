@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from time import time
 from typing import TYPE_CHECKING, Any
 
+from parslab.clock import steady_time
 from parslab.serialize.arguments import NO_ARGUMENTS, Dependencies, pack_arguments
 from parslab.serialize.summaries import show_arguments
 from parslab.wire.messages.client import SubmitTask
@@ -86,7 +86,8 @@ class RemoteCalls:
             # Keywords for all fields would cost a twentieth of the call.
             message = SubmitTask(
                 task, fn, 0, executor, inline, len(frames), tuple(dependencies.tasks),
-                at=time(), shown=shown, cell=cell, name=name, follow=follow is not None, spec=spec, parent=parent,
+                at=steady_time(), shown=shown, cell=cell, name=name, follow=follow is not None, spec=spec,
+                parent=parent,
             )  # fmt: skip
             if message.deps:
                 self._local.keep(task, message.deps)
@@ -96,7 +97,7 @@ class RemoteCalls:
         else:
             message = SubmitTask(
                 task, fn, 0, executor, NO_ARGUMENTS, 0, (),
-                at=time(), cell=cell, name=name, follow=follow is not None, spec=spec, parent=parent,
+                at=steady_time(), cell=cell, name=name, follow=follow is not None, spec=spec, parent=parent,
             )  # fmt: skip
             frames = _NO_FRAMES
         self._send(future, message, frames, follow)

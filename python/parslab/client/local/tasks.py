@@ -10,7 +10,6 @@ import contextlib
 import threading
 import weakref
 from concurrent.futures import CancelledError, Future
-from time import time
 from typing import TYPE_CHECKING, Any
 
 from parslab.client.calls.definitions import defined_now, same_body
@@ -19,6 +18,7 @@ from parslab.client.futures.base import seconds_until
 from parslab.client.local.future_values import futures_in, with_values
 from parslab.client.local.task_context import calling_join, on_behalf_of
 from parslab.client.thread_pool import ThreadPool
+from parslab.clock import steady_time
 from parslab.errors import SerializationError
 from parslab.records.reasons import Reason
 from parslab.records.states import TaskState
@@ -160,7 +160,7 @@ class LocalTasks:
             args=b"",
             frames=0,
             deps=tuple(dependencies.tasks),
-            at=time(),
+            at=steady_time(),
             shown=show_arguments(args, kwargs),
             cell=cell,
             name=future.app_name,
@@ -206,7 +206,7 @@ class LocalTasks:
             args=b"",
             frames=0,
             deps=(),
-            at=time(),
+            at=steady_time(),
             shown=brief(future),
             name=type(future).__name__,
         )
@@ -237,7 +237,7 @@ class LocalTasks:
         task = message.task
         body = self._bodies.get(task)
         if body is None:  # the DataFlowKernel runs the task again, but nobody here has its future any more
-            now = time()
+            now = steady_time()
             self._link.send(LocalTaskFinished(task, TaskState.failed, now, now, Failure(_NOBODY_WAITS)))
             return
         if message.again and (task in self._running or task in self._reports or isinstance(body.future, _JoinFuture)):
@@ -300,7 +300,7 @@ class LocalTasks:
             self._link.send(report)
 
     def _report(self, task: int, state: TaskState, started: float, failure: Failure | None = None) -> None:
-        self._reports[task] = report = LocalTaskFinished(task, state, started, time(), failure)
+        self._reports[task] = report = LocalTaskFinished(task, state, started, steady_time(), failure)
         self._running.discard(task)
         self._link.send(report)
 
@@ -334,7 +334,7 @@ class LocalTasks:
 
     def _call(self, body: _Body, future: AppFuture, join: bool, ends: int) -> None:
         task, link = future.task_id, self._link
-        started = time()
+        started = steady_time()
         link.send(StartedMessage(task, started))
         try:
             args, kwargs = with_values(body.args), with_values(dict(body.kwargs))
@@ -384,7 +384,7 @@ class LocalTasks:
             link.send(TaskValue(task, inline, len(frames)), frames)
 
     def _external_done(self, task: AppFuture, done: Future[Any]) -> None:
-        now = time()
+        now = steady_time()
         state, failure = TaskState.exec_done, None
         try:
             task.take_value(done.result())

@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from parslab.atomic_files import write_atomically
 from parslab.checkpoints import files_in, get_all_checkpoints
 from parslab.client.process.notebook import default_linger
+from parslab.clock import anchor, set_anchor, steady_time
 from parslab.errors import ConfigurationError, UntrustedPathError
 from parslab.paths import runtime_dir
 from parslab.trust import check_file, check_folder, read_text, remove_socket_folder
@@ -211,6 +212,7 @@ def start(config: Config, package: str, notebook: str = "", inherits: Sequence[s
     # ends by KeyboardInterrupt, and with which status.
     import parslab.cleanup.dead_runs  # noqa: F401
 
+    set_anchor()  # this process may have run for days, and the machine slept meanwhile
     here = _here()
     executors = [executor.settings() for executor in config.executors]
     if any("provider" in settings for settings in executors):
@@ -224,7 +226,8 @@ def start(config: Config, package: str, notebook: str = "", inherits: Sequence[s
     run = f"{run_dir.name}-{secrets.token_hex(3)}"
     settings: dict[str, Any] = {
         "run": run,
-        "began": time.time(),
+        "began": steady_time(),
+        "clock": anchor(),
         "run_dir": str(run_dir),
         "executors": executors,
         "retries": config.retries,

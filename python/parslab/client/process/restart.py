@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from parslab.client.process.launch import FoundRun, connection_path, launch, new_socket_folder, read_connection
+from parslab.clock import anchor, steady_time
 from parslab.errors import ConfigurationError, UntrustedPathError
 from parslab.trust import check_folder, read_text, remove_socket_folder
 from parslab.wire.messages.base import PROTOCOL
@@ -187,7 +188,8 @@ def revive(run_dir: Path, *, client: int = -1, how: str = "", lost: float = 0.0)
         "revived": settings.get("revived", 0) + 1,
         "client": client,
         "lost": how,
-        "lost_at": lost or time.time(),
+        "lost_at": lost or steady_time(),
+        "clock": anchor(),
         "notices": [],
     }
     # Somebody else may have made a folder of that name since the run was lost: only a new one is surely ours.

@@ -5,9 +5,9 @@ Monitoring answers questions by itself.  It returns what changes something as a 
 
 from __future__ import annotations
 
-from time import time
 from typing import TYPE_CHECKING
 
+from parslab.clock import steady_time
 from parslab.dataflow.graph.cancellation import cancel
 from parslab.dataflow.graph.explain import explain
 from parslab.errors import ParslabError
@@ -131,4 +131,4 @@ class ClientCommands:
             case ScaleRequest() | BlockActionRequest():
                 return self._block_command(command)
             case CancelRequest():
-                return cancel(command, by.number, self._table, self._panel_feed.view, time())
+                return cancel(command, by.number, self._table, self._panel_feed.view, steady_time())

@@ -8,9 +8,9 @@ many batches wait for it.
 from __future__ import annotations
 
 import os
-from time import time
 from typing import TYPE_CHECKING, Any
 
+from parslab.clock import steady_time
 from parslab.dataflow.persistence.log_format import (
     ClientGone,
     ClientJoined,
@@ -77,7 +77,7 @@ class LogService:
         self._timer_set = False
         self.writer: LogWriter | None = None
         if settings.resume:
-            opened = RunOpened(settings.run, settings.package, PROTOCOL, os.getpid(), time())
+            opened = RunOpened(settings.run, settings.package, PROTOCOL, os.getpid(), steady_time())
             self.writer = LogWriter(log_folder(settings.run_dir), opened, self)
 
     def open(self, batches: Mapping[int, int]) -> None:
@@ -129,7 +129,7 @@ class LogService:
                 self._clients.send(client, [BatchesAcknowledged(safe)])
             elif safe > client.acknowledged and not self._timer_set:
                 self._timer_set = True
-                self._host.call_at(time() + _AT_LATEST, self._acknowledge_rest)
+                self._host.call_at(steady_time() + _AT_LATEST, self._acknowledge_rest)
 
     def _acknowledge_rest(self) -> None:
         self._timer_set = False

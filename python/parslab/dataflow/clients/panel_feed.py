@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from time import time
 from typing import TYPE_CHECKING
 
+from parslab.clock import steady_time
 from parslab.monitoring.monitor import Monitor
 from parslab.wire.messages.client import PanelUpdate
 
@@ -66,7 +66,7 @@ class PanelFeed:
         """Answer a request of a panel; return the command in it that another component has to carry out."""
         assert self._monitor is not None
         self._update()
-        return self._monitor.request(text, time(), reply)
+        return self._monitor.request(text, steady_time(), reply)
 
     def next_deadline(self, now: float) -> float | None:
         """Do what is due, and return when something is due next."""
@@ -86,7 +86,7 @@ class PanelFeed:
         """Store the last events and send the last updates."""
         self.record_events()
         if self._monitor is not None:
-            self._send(self._monitor.close(time()))
+            self._send(self._monitor.close(steady_time()))
 
     def _update(self) -> None:
         # What has happened comes before the states of workers that it led to.

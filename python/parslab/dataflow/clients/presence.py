@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import logging
 import os
-from time import time
 from typing import TYPE_CHECKING
 
+from parslab.clock import steady_time, to_wall_time
 from parslab.dataflow.clients.leases import Leases, LeaveOutcome
 from parslab.records.durations import format_duration
 from parslab.records.events import ClientAttached, ClientLeft, LeaseMoved
@@ -68,10 +68,10 @@ class Presence:
         self._table = table
         self._log_service = log_service
         self._file = file
-        self.leases = Leases(settings.linger, settings.notebook, time())
+        self.leases = Leases(settings.linger, settings.notebook, steady_time())
         self._timer: float | None = None
         """The time of the next check of the lease."""
-        self._last_heartbeat = time()
+        self._last_heartbeat = steady_time()
 
     # ----- clients attach and leave
 
@@ -83,7 +83,7 @@ class Presence:
         PriorTasks or None
             The tasks of earlier clients of its notebook; None if there were no such clients.
         """
-        now = time()
+        now = steady_time()
         prior = self._prior_tasks(notebook) if notebook else None
         client.owner = self.leases.attached(client.number, notebook, owner)
         client.notebook = notebook
@@ -95,7 +95,7 @@ class Presence:
 
     def left(self, client: ClientConnection, reason: str) -> None:
         """The connection of a client is over."""
-        now = time()
+        now = steady_time()
         self._host.emit(ClientLeft(now, client.number, reason))
         outcome = self.leases.left(client.number, now)
         if outcome is LeaveOutcome.ends:
@@ -117,7 +117,7 @@ class Presence:
         self.leases.set_linger(seconds)
         self._log_service.set_linger(seconds)
         log.info("the run outlives its last client by %s", format_duration(self.leases.linger))
-        self._publish(time())
+        self._publish(steady_time())
         if not self.leases.linger:
             return "The run ends when its notebook's kernel does."
         return f"The run stays for {format_duration(self.leases.linger)} after the last notebook or script has left it."
@@ -143,8 +143,9 @@ class Presence:
             clients = self._clients.connected.values()
             self._file.write(
                 linger=leases.linger,
-                away=leases.away,
-                ends=leases.ends,
+                # Other processes compare these with their wall clock.
+                away=None if leases.away is None else to_wall_time(leases.away),
+                ends=None if leases.ends is None else to_wall_time(leases.ends),
                 heartbeat_period=_HEARTBEAT,
                 clients=leases.count,
                 owners=[client.pid for client in clients if client.owner and client.pid_is_local],
@@ -160,7 +161,7 @@ class Presence:
 
     def _check(self) -> None:
         """End the run, or drop the tasks of clients that did not return in time."""
-        now = time()
+        now = steady_time()
         self._timer = None
         reason = self.leases.end_reason(now)
         if reason:
@@ -182,7 +183,7 @@ class Presence:
         if not absent and notebook != self.leases.notebook:
             return None
         left = self.leases.left_at(notebook)
-        prior = PriorTasks(0.0 if left is None else time() - left)
+        prior = PriorTasks(0.0 if left is None else steady_time() - left)
         for task in set(self._table.tasks.values()):
             if task.client not in absent or task.released:
                 continue

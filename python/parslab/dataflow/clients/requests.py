@@ -7,9 +7,9 @@
 from __future__ import annotations
 
 import logging
-from time import time
 from typing import TYPE_CHECKING, Any
 
+from parslab.clock import steady_time
 from parslab.dataflow.graph.values import StoredValue, sliced
 from parslab.errors import ProtocolError
 from parslab.wire.messages.base import DefineFunction, ForgetFunctions
@@ -188,7 +188,7 @@ class ClientRequests:
         task = self._table.tasks.get(message.task)
         value: StoredValue = sliced(message.inline, message.frames, frames, at)
         if task is not None:
-            self._table.value_arrived(task, value, time())
+            self._table.value_arrived(task, value, steady_time())
         return message.frames
 
     def _handle(self, client: ClientConnection, message: Any) -> None:
@@ -199,7 +199,7 @@ class ClientRequests:
                 if client.matcher is not None:
                     client.matcher.forget(message.tasks)
             case CancelTasks():
-                self._table.cancel(message.tasks, time())
+                self._table.cancel(message.tasks, steady_time())
             case FetchValue():
                 self._table.fetch(client.number, message.task)
                 if self._failover is not None:
@@ -214,7 +214,7 @@ class ClientRequests:
             case RetryHandlerChanged():
                 absent = self._presence.leases.absent(client.notebook)
                 handler = client.number if message.handler else None
-                self._table.set_retry_handler(handler, (client.number, *absent), time())
+                self._table.set_retry_handler(handler, (client.number, *absent), steady_time())
             case SetLinger():
                 self._presence.set_linger(message.seconds)
             case ClientResumed():
@@ -245,11 +245,11 @@ class ClientRequests:
                 )
                 table.attempt_ended(task, outcome)
             case JoinBodyReturned():
-                table.join_body_returned(task, message, time())
+                table.join_body_returned(task, message, steady_time())
             case RetryCost():
-                table.retry_cost_received(task, message, time())
+                table.retry_cost_received(task, message, steady_time())
             case ValueNotPicklable():
-                table.value_not_picklable(task, message.failure, time())
+                table.value_not_picklable(task, message.failure, steady_time())
             case FollowOutput():
                 task.followers = (task.followers or set()) | {client.number}
                 for shown in self._rich_output.of(task.id):

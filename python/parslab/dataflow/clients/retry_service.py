@@ -12,9 +12,9 @@ Owned by the DataFlowKernel's loop.
 from __future__ import annotations
 
 import itertools
-from time import time
 from typing import TYPE_CHECKING
 
+from parslab.clock import steady_time
 from parslab.dataflow.graph.retry_plan import RetryPlan, of_app, plan, reopen
 from parslab.dataflow.persistence.log_format import ReopenedTasks
 from parslab.monitoring.monitor import Monitor
@@ -126,7 +126,7 @@ class RetryService:
             return
         self._requests[number] = request
         patient = {by.number} if waits else set()
-        self._host.call_at(time() + ANSWER_TIMEOUT, lambda: self._timed_out(number, patient))
+        self._host.call_at(steady_time() + ANSWER_TIMEOUT, lambda: self._timed_out(number, patient))
 
     def _ask(self, number: int, request: _PendingRetry, found: RetryPlan) -> None:
         """Ask the notebooks what their tasks call now."""
@@ -207,7 +207,7 @@ class RetryService:
                 pool.queue.drop(cancelled)
         if found.tasks:
             functions = {task.id: task.fn for task in found.tasks}
-            reopen(table, found, lambda task: self._redefined(request, task), time())
+            reopen(table, found, lambda task: self._redefined(request, task), steady_time())
             self._log(found, functions)
         text = _summary(request, found)
         if found.tasks or not found.refused:

@@ -13,6 +13,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from parslab.clock import anchor
 from parslab.dataflow.high_throughput.connected_manager import ConnectedManager
 from parslab.dataflow.high_throughput.lifecycle import ManagerSignal
 from parslab.dataflow.high_throughput.quarantine import Quarantine
@@ -137,12 +138,13 @@ class ManagerService:
             # Where the user names an address, managers of this host use it, too.
             socket="" if self.settings.get("address") else str(local.path),
             host=socket.gethostname(),
+            clock=anchor(),
             reconnect_for=self.settings.get("reconnect_for", RECONNECT_FOR),
         )
         command = f"{python_path_prefix()}{shlex.quote(python)} -m parslab.remote.manager {shlex.quote(str(file))}"
         folder = Path(self.run["run_dir"]) / "blocks"
         folder.mkdir(exist_ok=True, mode=0o700)
-        self.controller = ScalingController(self.settings, self, command, folder)
+        self.controller = ScalingController(self.settings, self, command, folder, clock=self._host.now)
         self.controller.start()
         self._host.call_at(self._host.now() + self._period, self._beat)
 

@@ -14,10 +14,10 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from time import time
 from typing import TYPE_CHECKING
 
 from parslab.checkpoints import CHECKPOINT, OWN_RESULTS, RESULTS
+from parslab.clock import steady_time
 from parslab.dataflow.persistence.checkpoint import Checkpoints
 from parslab.errors import ParslabError
 
@@ -72,7 +72,7 @@ class Checkpointing:
             self.file.load(places)
         self.memo.durable = self.mode is not None
         if self.mode == "periodic":
-            self._host.call_at(time() + self._period, self._periodic)
+            self._host.call_at(steady_time() + self._period, self._periodic)
 
     def before_replies(self) -> None:
         """Write what must be on disk before clients get the results of this round."""
@@ -82,10 +82,10 @@ class Checkpointing:
 
     def _periodic(self) -> None:
         self._write()
-        self._host.call_at(time() + self._period, self._periodic)
+        self._host.call_at(steady_time() + self._period, self._periodic)
 
     def _write(self) -> None:
-        now = time()
+        now = steady_time()
         if self.file.broken and now < self._last_try + _RETRY_AFTER:
             self.memo.relieve(durable=False)
             return

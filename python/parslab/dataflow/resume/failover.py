@@ -12,9 +12,9 @@ Every wait here ends by a timer: no task and no client can wait for a client tha
 from __future__ import annotations
 
 import logging
-from time import time
 from typing import TYPE_CHECKING
 
+from parslab.clock import steady_time
 from parslab.dataflow.graph.resolution import resolution
 from parslab.dataflow.persistence.log_format import entries, entry_at, value_at
 from parslab.dataflow.persistence.replay import Replay, restore
@@ -130,7 +130,11 @@ class Failover:
         replay.read(entries(folder))
         self._restore_functions()
         rerun = restore(
-            table, replay, time(), lambda place: value_at(folder, place), lambda position: entry_at(folder, position)
+            table,
+            replay,
+            steady_time(),
+            lambda place: value_at(folder, place),
+            lambda position: entry_at(folder, position),
         )
         self._clients.reserve_numbers(max([*replay.clients, *replay.batches, -1]) + 1)
         # Clients get requests when they have said what they know; until then only results.
@@ -152,7 +156,7 @@ class Failover:
         """Tell the user what was lost and what was not."""
         settings = self._settings
         kept = sum(task.state in SUCCESSES for task in set(self._table.tasks.values()))
-        took = time() - settings.lost_at if settings.lost_at else 0.0
+        took = steady_time() - settings.lost_at if settings.lost_at else 0.0
         text = (
             f"The DataFlowKernel of run {settings.run} {settings.loss or 'was lost'}; it was started again within "
             f"{took:.1f} s: {_count(kept, 'result')} kept, {_count(self._rerun, 'task')} that workers had run again."
@@ -164,7 +168,7 @@ class Failover:
 
     def begin(self) -> int:
         """Begin to wait for clients; return the former number of the owner (-1: it had none)."""
-        now, owner = time(), self._settings.owner_client
+        now, owner = steady_time(), self._settings.owner_client
         leases = self._presence.leases
         if self.replay.linger is not None:
             leases.set_linger(self.replay.linger)
@@ -239,7 +243,7 @@ class Failover:
                 self._unused_functions.drop(fn)
             if not self._presence.leases.is_absent(number):
                 self._log_service.client_left(number)
-                self._table.client_left(number, time())
+                self._table.client_left(number, steady_time())
         self._expected.clear()
 
     # ----- clients say what they know
@@ -258,7 +262,9 @@ class Failover:
         for at in range(0, len(replies), _MESSAGES_PER_BATCH):
             self._clients.send(client, replies[at : at + _MESSAGES_PER_BATCH])
         if pending:
-            self._host.call_at(time() + _UNKNOWN_CALL_TIMEOUT, lambda: self._settle_foreign_calls(client, pending))
+            self._host.call_at(
+                steady_time() + _UNKNOWN_CALL_TIMEOUT, lambda: self._settle_foreign_calls(client, pending)
+            )
         if client.owner:
             self._release_held_tasks()
 
@@ -310,9 +316,9 @@ class Failover:
                 self.fetched(number)
             elif task.released:
                 del self._parked[number]
-                self._table.cancel((number,), time())
+                self._table.cancel((number,), steady_time())
         if self._parked:
-            self._host.call_at(time() + _PARKED_CHECK, self._check_parked)
+            self._host.call_at(steady_time() + _PARKED_CHECK, self._check_parked)
 
     def _settle_foreign_calls(self, client: ClientConnection, tasks: set[int]) -> None:
         """Settle the futures of a client for tasks that are not its own (any more), so that none waits for ever."""

@@ -10,9 +10,9 @@ from __future__ import annotations
 import contextlib
 import logging
 import threading
-from time import time
 from typing import TYPE_CHECKING, Any
 
+from parslab.clock import steady_time
 from parslab.dataflow.persistence import log_format
 from parslab.dataflow.resume.call_matching import CallMatching, PriorCall
 
@@ -128,7 +128,7 @@ class ResumeFromLog:
                 )
                 answer(-1)
 
-        self._host.call_at(time() + _READ_TIMEOUT, time_out)
+        self._host.call_at(steady_time() + _READ_TIMEOUT, time_out)
         try:
             threading.Thread(target=read, daemon=True, name="parslab-resume").start()
         except RuntimeError:  # no thread can be started now: the loop reads the log itself
@@ -146,7 +146,7 @@ class ResumeFromLog:
         for client in self._clients.connected.values():
             if client.notebook == notebook:
                 client.matcher = matching
-        self._host.call_at(time() + _SWEEP, lambda: self._sweep(notebook, matching))
+        self._host.call_at(steady_time() + _SWEEP, lambda: self._sweep(notebook, matching))
 
     def why(self, task: int) -> str | None:
         """Why a call of a kernel that returned was made anew; None if it is none of those."""
@@ -158,13 +158,13 @@ class ResumeFromLog:
 
     def matching_began(self, matching: PriorCallMatcher) -> None:
         """The first call of a kernel that returned was submitted."""
-        self._host.call_at(time() + _PAUSE, lambda: self._report(matching, 0))
+        self._host.call_at(steady_time() + _PAUSE, lambda: self._report(matching, 0))
 
     def _report(self, matching: PriorCallMatcher, before: int) -> None:
         """Say once what the cells that ran again have taken over, when they pause."""
         count = matching.adopted + matching.anew
         if count != before and not matching.done:
-            self._host.call_at(time() + _PAUSE, lambda: self._report(matching, count))
+            self._host.call_at(steady_time() + _PAUSE, lambda: self._report(matching, count))
         elif matching.adopted:
             anew = f" {matching.anew} ran anew: `%parsl explain TASK` says why." if matching.anew else ""
             self._host.notify(
@@ -181,7 +181,7 @@ class ResumeFromLog:
         tasks = self._table.tasks
         idle = [call.task for call in prior.calls() if not call.run and call.place is not None]
         self._table.release([n for n in idle if (task := tasks.get(n)) is not None and task.client in prior.lost])
-        self._host.call_at(time() + _SWEEP, lambda: self._sweep(notebook, matching))
+        self._host.call_at(steady_time() + _SWEEP, lambda: self._sweep(notebook, matching))
 
 
 class PriorCalls:

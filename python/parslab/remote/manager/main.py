@@ -15,6 +15,7 @@ import sys
 import time
 from typing import Any
 
+from parslab.clock import set_anchor
 from parslab.cores import usable_cores
 from parslab.errors import ConfigurationError
 from parslab.remote.manager.leave_reason import leave_reason
@@ -52,6 +53,8 @@ def main(path: str, block: str) -> int:
     until = float(os.environ.pop(_AGAIN, 0.0))
     try:
         settings, sock, address = meet(path, until - time.monotonic() if until else _PATIENCE)
+        if sock is not None:  # the same host, so the same monotonic clock
+            set_anchor(settings["clock"])
         manager = _prepare(settings, block)
     except RunOver as over:
         log.info("the run is over: %s", over)

@@ -12,9 +12,9 @@ import contextlib
 import logging
 import signal
 import socket
-from time import time
 from typing import TYPE_CHECKING, Any, Protocol
 
+from parslab.clock import steady_time
 from parslab.errors import AppTimeout, ParslabError, ProtocolError, WorkerLost
 from parslab.records.events import Event, NoticeRaised, WorkerMoved
 from parslab.records.reasons import Reason
@@ -240,7 +240,7 @@ class WorkerPool:
         self.queue = PoolQueue(tasks.demands)
         self.peers: list[PoolWorker] = []
         self._stops = StopRequests(
-            time,
+            steady_time,
             host.call_at,
             lambda peer, task: self._send_control(peer, InterruptTask(task)),
             log.warning,
@@ -269,7 +269,7 @@ class WorkerPool:
             self._break(f"a worker process cannot be started: {error}")
             return
         data, control = Stream(process.data, _decode), Stream(process.control, _decode)
-        peer = PoolWorker(name, time(), data=data, control=control, process=process, rank=rank)
+        peer = PoolWorker(name, steady_time(), data=data, control=control, process=process, rank=rank)
         self.add(peer)
         loop = self._host.loop
         loop.watch(process.data, lambda: self._readable(peer, data), lambda: self._writable(data))
@@ -366,7 +366,7 @@ class WorkerPool:
 
     def received(self, peer: PoolWorker, batches: Iterable[Batch]) -> None:
         """Carry out messages of a worker, of either link."""
-        now = time()
+        now = steady_time()
         for messages, frames in batches:
             at = 0
             for message in messages:
@@ -417,7 +417,7 @@ class WorkerPool:
             return
         peer.greeted = peer.usable = True
         peer.host, peer.pid = hello.host, hello.pid
-        peer.ready_since = time()
+        peer.ready_since = steady_time()
         self._stillborn = 0
         peer.advance(WorkerSignal.greeted)
         if peer.inflight:  # it was sent tasks while its process was starting
@@ -448,7 +448,12 @@ class WorkerPool:
         for link in (peer.data, peer.control):
             self._host.loop.forget(link)
         how, reason = how_it_ended(process.ended or 0) if process else "lost its connection", Reason.worker_lost
-        if process is not None and process.ended == -signal.SIGKILL and peer.usable and self._memory.struck(time()):
+        if (
+            process is not None
+            and process.ended == -signal.SIGKILL
+            and peer.usable
+            and self._memory.struck(steady_time())
+        ):
             how, reason = "was killed by the out-of-memory killer", Reason.out_of_memory
         words = process.last_words(2, 0).decode(errors="replace") if process else ""
         self._release_tasks(peer, how, words, reason)
@@ -461,7 +466,7 @@ class WorkerPool:
             self._replace(peer, how, words)
 
     def _release_tasks(self, peer: PoolWorker, how: str, words: str, reason: Reason) -> None:
-        now = time()
+        now = steady_time()
         page = peer.process.page if peer.process else None
         held = self.queue.remove(peer)
         again = not_begun(held, page, peer.process.attempt if peer.process else 0)
@@ -500,7 +505,9 @@ class WorkerPool:
                 )
                 return
         else:
-            self._host.emit(NoticeRaised(time(), "warning", f"Worker {peer.name} {how}; another one takes its place."))
+            self._host.emit(
+                NoticeRaised(steady_time(), "warning", f"Worker {peer.name} {how}; another one takes its place.")
+            )
         self._spawn(peer.rank)
 
     def _break(self, why: str) -> None:
@@ -514,12 +521,12 @@ class WorkerPool:
             task = self.queue.tasks.popleft()
             if task.state not in FINAL:
                 why = f"executor {self.label} is stopped: {self.broken}"
-                self._tasks.failed(task, failure_from(WorkerLost(task.id, why, "", 0, "")), time(), "")
+                self._tasks.failed(task, failure_from(WorkerLost(task.id, why, "", 0, "")), steady_time(), "")
 
     def _report(self, peer: PoolWorker, reason: str = "") -> None:
         self._host.emit(
             WorkerMoved(
-                time=time(),
+                time=steady_time(),
                 worker=peer.name,
                 executor=self.label,
                 state=peer.state,
@@ -535,9 +542,9 @@ class WorkerPool:
         local = [peer.process for peer in self.peers if peer.process is not None]
         for process in local:
             process.signal(signal.SIGTERM)
-        until = min(time() + 0.5, deadline or time() + 0.5)
+        until = min(steady_time() + 0.5, deadline or steady_time() + 0.5)
         for process in local:
-            process.wait(max(0.0, until - time()))
+            process.wait(max(0.0, until - steady_time()))
         for peer in list(self.peers):
             self._host.loop.forget(peer.data)
             self._host.loop.forget(peer.control)

@@ -20,9 +20,10 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
-from time import sleep, time
+from time import sleep
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from parslab.clock import anchor, steady_time
 from parslab.remote.worker.output import anonymous_file
 
 if TYPE_CHECKING:
@@ -142,6 +143,7 @@ class WorkerProcess:
                 "parent": os.getpid(),
                 "package": run["package"],
                 "path": run["path"],
+                "clock": anchor(),
             }
             if plan.cores is not None:
                 settings["cores"] = plan.cores
@@ -278,8 +280,8 @@ def collect_orphans(own: set[int]) -> None:
 
 def end_orphans(patience: float = 1.0) -> None:
     """Kill all children that are left, and then theirs, which become ours, until there are none."""
-    deadline = time() + patience
-    while (pids := _children()) and time() < deadline:
+    deadline = steady_time() + patience
+    while (pids := _children()) and steady_time() < deadline:
         for pid in pids:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.kill(pid, signal.SIGKILL)
@@ -293,8 +295,8 @@ def end_strays(worker: str, patience: float = 0.5) -> None:
     A process that a task starts lives as long as its worker at most.
     """
     mark = f"\0PARSLAB_WORKER_OF={os.getpid()}/{worker}\0".encode()
-    deadline = time() + patience
-    while time() < deadline:
+    deadline = steady_time() + patience
+    while steady_time() < deadline:
         strays = [pid for pid in _children() if mark in b"\0" + _environment(pid)]
         if not strays:
             return

@@ -12,6 +12,8 @@ import os
 import time
 from typing import TYPE_CHECKING
 
+from parslab.clock import steady_time
+
 if TYPE_CHECKING:
     import psutil
 
@@ -24,12 +26,12 @@ _TICK = 0.02
 
 
 def end_children(since: float) -> None:
-    """End our descendants that were born after then (seconds since the epoch): asked first, then killed."""
+    """End the descendants of this process that were born after then (``steady_time``): first by TERM, then by KILL."""
     if not _any():
         return
     import psutil
 
-    kin = [child for child in psutil.Process().children(recursive=True) if _age(child) <= time.time() - since + _TICK]
+    kin = [child for child in psutil.Process().children(recursive=True) if _age(child) <= steady_time() - since + _TICK]
     if not kin:
         return
     for child in kin:
@@ -58,4 +60,5 @@ def _age(child: psutil.Process) -> float:
     with contextlib.suppress(OSError, AttributeError, ValueError, IndexError), open(f"/proc/{child.pid}/stat") as file:
         ticks = int(file.read().rpartition(")")[2].split()[19])
         return time.clock_gettime(time.CLOCK_BOOTTIME) - ticks / os.sysconf("SC_CLK_TCK")
+    # Without /proc only the wall clock tells when a process was born.
     return time.time() - float(child.create_time())

@@ -14,6 +14,7 @@ import socket
 import sys
 from typing import Any
 
+from parslab.clock import set_anchor
 from parslab.remote.worker.control import end_group, start_control
 from parslab.remote.worker.links import tcp_links, unix_links
 from parslab.remote.worker.output import Output
@@ -35,6 +36,7 @@ def main(settings: dict[str, Any]) -> None:
     """
     name = settings["worker"]
     if "data" in settings:
+        set_anchor(settings["clock"])
         link, control = unix_links(settings["data"], settings["control"])
         output = Output((settings["files"][0], settings["files"][1]))
         page = memoryview(mmap.mmap(settings["page"], 16)).cast("q")

@@ -14,9 +14,9 @@ import sys
 import threading
 import types
 from collections import deque
-from time import time
 from typing import TYPE_CHECKING, Any
 
+from parslab.clock import steady_time
 from parslab.errors import DeserializationError, SerializationError
 from parslab.remote.worker.children import end_children
 from parslab.serialize.argument_at_fault import argument_at_fault
@@ -116,7 +116,7 @@ class Worker:
     # ----- one task
 
     def _execute(self, run: RunTask, frames: list[bytearray]) -> None:
-        self.since = started = time()
+        self.since = started = steady_time()
         inline, failure, interrupted = b"", None, False
         out: list[Buffer] = []
         try:
@@ -137,7 +137,7 @@ class Worker:
         if self.interrupting == run.task:
             with contextlib.suppress(Exception):
                 end_children(started)
-        ended = time()
+        ended = steady_time()
         self.current = self.interrupting = -1  # again: an interrupt may have come just before the first time
         self._output.mend()
         messages: list[Any] = self._output.take(run.task, final=True)
