@@ -1,8 +1,9 @@
-"""``parslab doctor``: try a configuration step by step, as a run would use it, and stop where something is wrong.
+"""``parslab doctor``: tries a configuration step by step, as a run uses it, and stops at the first fault.
 
-For an executor with blocks: the scheduler's commands, the job script, a job of one node that runs ``probe.py`` there
-(does it start, which Python and packages has it, does it reach this host), then a real run with one block and a task.
-The others get the task only.  Everything submitted is cancelled, also when the user interrupts.
+For an executor with blocks the steps are the scheduler's commands, the job script, a job of one node that runs
+``probe.py`` there (does it start, which Python and packages does it have, does it reach this host), and then a real run
+with one block and a task.  Other executors only run the task.  Everything that was submitted is cancelled, also when
+the user interrupts.
 """
 
 from __future__ import annotations
@@ -40,27 +41,27 @@ if TYPE_CHECKING:
 __all__ = ["Probe", "Trouble", "examine"]
 
 _GRACE = 20.0
-"""Seconds that a report may take to be seen here when its job is over: shared file systems are slow to tell."""
+"""Seconds until a report is visible here after its job is over, because shared file systems are slow."""
 
 _ONE_BLOCK = {"nodes_per_block": 1, "init_blocks": 1, "min_blocks": 0, "max_blocks": 1}
-"""What is tried, however many blocks and nodes a configuration asks for."""
+"""The doctor tries one block of one node, whatever the configuration asks for."""
 
 
 class Trouble(Exception):
-    """A step did not go well: what is wrong and what to do, in words."""
+    """A step failed; the text says what is wrong and what the user can do."""
 
 
 def examine(name: str, label: str, dry_run: bool, timeout: float) -> int:
-    """Try a configuration and print each step; returns the exit status.
+    """Try a configuration, and print each step; returns the exit status.
 
     Parameters
     ----------
     name
-        A ready configuration or a file; empty: what ``load()`` takes.
+        A ready configuration or a file; an empty text means the configuration of ``load()``.
     label
-        Only this executor; empty: all.
+        The executor to try; an empty text means all.
     dry_run
-        Show what would be submitted, submit nothing.
+        Show the job script, and submit nothing.
     timeout
         Seconds that a job may wait in a queue.
     """
@@ -134,7 +135,7 @@ def _examine_provider(config: Config, executor: Any, settings: dict[str, Any], d
 
 @contextlib.contextmanager
 def _listening(settings: dict[str, Any]) -> Iterator[list[str]]:
-    """Accept connections where managers would come; gives the addresses they would be told."""
+    """Accept connections as the port for managers does; yields the addresses that managers would try."""
     hosts = [settings["address"]] if settings["address"] else candidate_addresses()
     if settings["local"] and not settings["address"]:
         hosts = ["127.0.0.1"]
@@ -170,13 +171,13 @@ class Probe:
     Parameters
     ----------
     executor
-        Whose provider submits it.
+        The executor, whose provider submits the job.
     folder
-        Where its files go.
+        The folder for its files.
     addresses
-        ``HOST:PORT`` of this host, to be tried by the node.
+        Addresses ``HOST:PORT`` of this host that the node tries.
     sleep, clock
-        How time passes.
+        The time; only tests give them.
     """
 
     def __init__(
@@ -208,12 +209,12 @@ class Probe:
         return str(self.provider.script(self.job))
 
     def run(self, timeout: float) -> dict[str, Any]:
-        """Submit, wait for the report, cancel.
+        """Submit the job, wait for its report, and cancel the job.
 
         Raises
         ------
         Trouble
-            It was not accepted, did not start in time, or ended without a report.
+            The job was not accepted, did not start in time, or ended without a report.
         """
         runner = self.provider.runner(self.folder)
         submitted = []
@@ -232,7 +233,7 @@ class Probe:
 
     def _watch(self, runner: Runner, number: str, timeout: float) -> dict[str, Any]:
         begun = self._clock()
-        told: tuple[str, str] = ("", "")
+        shown: tuple[str, str] = ("", "")
         over: float | None = None
         asked = float("-inf")
         status: JobStatus | None = None
@@ -244,19 +245,19 @@ class Probe:
                 return report
             if over is None and now - asked >= max(runner.period, 0.5):
                 asked = now
-                with contextlib.suppress(OSError):  # it cannot be asked just now
+                with contextlib.suppress(OSError):  # the scheduler does not answer now
                     status = runner.status([number]).get(number, status)
-            if status is not None and (status.state.value, status.reason) != told:
-                told = (status.state.value, status.reason)
-                print(f"[ .. ] {told[0]}{f' ({told[1]})' if told[1] else ''}")
+            if status is not None and (status.state.value, status.reason) != shown:
+                shown = (status.state.value, status.reason)
+                print(f"[ .. ] {shown[0]}{f' ({shown[1]})' if shown[1] else ''}")
             if status is not None and status.state in ENDED and over is None:
                 over = now
             if over is not None and status is not None and now - over >= self._patience():
                 raise Trouble(self._ended(status))
             if over is None and now - begun > timeout and (status is None or status.state is not BlockState.running):
-                why = f" ({told[1]})" if told[1] else ""
+                why = f" ({shown[1]})" if shown[1] else ""
                 raise Trouble(
-                    f"The job is still {told[0] or 'unknown to the scheduler'}{why} after {timeout:g} s: wait longer "
+                    f"The job is still {shown[0] or 'unknown to the scheduler'}{why} after {timeout:g} s: wait longer "
                     "with --timeout, or ask for less time or fewer cores."
                 )
             if over is None and now - begun > timeout + 60:
@@ -264,7 +265,7 @@ class Probe:
             self._sleep(0.2)
 
     def _patience(self) -> float:
-        """How long to wait for the report of a job that is over: what it has printed is there, so the rest is soon."""
+        """How long to wait for the report of an ended job: if its output is visible, its report soon is too."""
         return _GRACE / 5 if _text(self.job.stdout) or _text(self.job.stderr) else _GRACE
 
     def _report(self) -> dict[str, Any] | None:

@@ -1,4 +1,4 @@
-"""[pure] What a doctor makes of what came back: reports of nodes, output of jobs; one sentence for each trouble."""
+"""Explains what the doctor has found, reports of nodes and output of jobs, in one sentence for each fault [pure]."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ _ENDS = {
 
 
 def python_trouble(report: Mapping[str, Any], python: Sequence[int], package: str) -> str:
-    """Why the node's interpreter cannot run a manager for us, and what to do; empty when it can.
+    """Why the node's interpreter cannot run a manager, and what to do; empty if it can.
 
     Parameters
     ----------
     report
-        What the probe says of the node.
+        The report of the probe on the node.
     python, package
-        Our versions of Python and parslab.
+        The versions of Python and parslab on this host.
     """
     there, where = report["python"], f"{report['executable']} on node {report['host']}"
     if list(there[:2]) != list(python[:2]):
@@ -48,7 +48,7 @@ def python_trouble(report: Mapping[str, Any], python: Sequence[int], package: st
 
 
 def address_trouble(report: Mapping[str, Any]) -> str:
-    """Why the node does not reach us, and what to do; empty when it does."""
+    """Why the node does not reach this host, and what to do; empty if it does."""
     if report["reached"]:
         return ""
     tried = ", ".join(f"{address} ({error})" for address, error in report["unreached"].items())
@@ -60,16 +60,16 @@ def address_trouble(report: Mapping[str, Any]) -> str:
 
 
 def ended_trouble(state: str, reason: str, stdout: str, stderr: str, folder: str) -> str:
-    """Why a job that ended left no report: in the words of the shell where it said any.
+    """Why a job ended without a report, in the words of the shell if there are any.
 
     Parameters
     ----------
     state, reason
-        What the scheduler says.
+        The state and the reason that the scheduler reports.
     stdout, stderr
-        What the job has printed.
+        The output of the job.
     folder
-        Where the report was to be.
+        The folder in which the report is missing.
     """
     became = f"The job {_ENDS.get(state, f'is {state}')}{f' ({reason})' if reason else ''}"
     said = tail(stderr) or tail(stdout)

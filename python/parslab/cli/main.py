@@ -1,7 +1,7 @@
-"""The words of the command ``parslab`` and what each does; runs in a process of its own, for one command.
+"""The command ``parslab`` and its subcommands.
 
-Only argparse is loaded before it is known what is wanted.  A mistake of the user is one sentence on stderr and exit
-status 1 (2 where the command line itself is wrong).
+Only argparse is loaded before the subcommand is known.  A mistake of the user gives one sentence on stderr and exit
+status 1, or 2 if the command line itself is wrong.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ __all__ = ["main"]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Carry out one command line; returns the exit status."""
+    """Run one command line; returns the exit status."""
     options = _parser().parse_args(arguments)
     try:
         return int(options.call(options) or 0)

@@ -1,7 +1,7 @@
-"""What ``parslab doctor`` runs on a node: says who it is, what it can import, and which addresses it reaches.
+"""The program that ``parslab doctor`` runs on a node: it reports the node, its packages, and the addresses it reaches.
 
-Run as a file of its own, by the node's interpreter, whatever that is: standard library only, and no syntax that Python
-3.6 does not know.  ``python probe.py FOLDER HOST:PORT ...`` leaves ``report-*.json`` in FOLDER and prints the same.
+Any interpreter of the node may run this file, so it uses only the standard library and the syntax of Python 3.6.
+``python probe.py FOLDER HOST:PORT ...`` writes ``report-*.json`` into FOLDER, and prints the same.
 """
 
 import json
@@ -15,7 +15,7 @@ MODULES = ("parslab", "msgspec", "zmq", "cloudpickle", "psutil")
 
 
 def imported(name: str) -> "tuple[str, str]":
-    """The version of a module, and why it cannot be imported."""
+    """The version of a module, or why it cannot be imported."""
     try:
         module = __import__(name)
         return str(getattr(module, "__version__", "")), ""
@@ -24,7 +24,7 @@ def imported(name: str) -> "tuple[str, str]":
 
 
 def reached(addresses: "list[str]") -> "tuple[str, dict[str, str]]":
-    """The first of the addresses that accepts a connection, and what was met at each of the others."""
+    """The first address that accepts a connection, and the errors of the others."""
     errors: dict[str, str] = {}
     deadline = time.monotonic() + PATIENCE
     for address in addresses:
@@ -55,7 +55,7 @@ def main(folder: str, addresses: "list[str]") -> None:
     path = os.path.join(folder, f"report-{socket.gethostname()}-{os.getpid()}.json")
     with open(path + ".part", "w") as file:
         file.write(text)
-    os.rename(path + ".part", path)  # nobody reads half of it
+    os.rename(path + ".part", path)  # so a reader never sees half of the report
     print(text)
 
 

@@ -1,4 +1,4 @@
-"""``parslab runs``, ``logs`` and ``stop``: what can be known and done from the files that a run leaves for others."""
+"""``parslab runs``, ``logs`` and ``stop``, which read the connection files and the folders of runs."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from parslab.records.durations import format_duration
 __all__ = ["file_in", "folder_of", "list_files", "show_file", "show_runs", "stop"]
 
 _PATIENCE = 20.0
-"""Seconds that a run gets to cancel its jobs and end."""
+"""Seconds in which a run must cancel its jobs and end."""
 _SECRET = {"settings.json"}
 _TEXT = {".err", ".ec", ".log", ".out", ".sh", ".stderr", ".stdout", ".submit", ".txt", ""}
 
@@ -41,7 +41,7 @@ def show_runs() -> None:
 
 
 def _lease(info: dict[str, Any], now: float) -> str:
-    """How the lease of a run stands."""
+    """The state of the lease of a run; empty while a notebook or script is attached."""
     away, ends = info.get("away"), info.get("ends")
     if away is None or ends is None:
         return ""
@@ -49,12 +49,12 @@ def _lease(info: dict[str, Any], now: float) -> str:
 
 
 def folder_of(run: str) -> Path:
-    """The folder of a run: a live one by its name or the beginning of it, any by its folder.
+    """The folder of a run, from the beginning of a live run's name or from the folder itself.
 
     Raises
     ------
     ConfigurationError
-        There is none, or several begin so.
+        There is no such run, or the names of several runs begin like this.
     """
     if run and Path(run).is_dir():
         return Path(run)
@@ -62,14 +62,14 @@ def folder_of(run: str) -> Path:
 
 
 def list_files(folder: Path) -> None:
-    """Print the files of a run that hold text, with their sizes."""
+    """Print the text files of a run, with their sizes."""
     for path in sorted(folder.rglob("*")):
         if path.is_file() and path.suffix in _TEXT and path.name not in _SECRET:
             print(f"{path.stat().st_size:>12,}  {path.relative_to(folder)}")
 
 
 def file_in(folder: Path, name: str) -> Path:
-    """One file of a run; without a name its main log.
+    """A file of a run; without a name the log of its DataFlowKernel.
 
     Raises
     ------
@@ -83,7 +83,7 @@ def file_in(folder: Path, name: str) -> Path:
 
 
 def show_file(path: Path, lines: int, follow: bool) -> None:
-    """Print the end of a file, and what it grows by until it is interrupted or its run is gone."""
+    """Print the end of a file; with ``follow``, print new lines until an interrupt or the end of the file's folder."""
     with open(path, errors="replace") as file:
         text = file.readlines()
         sys.stdout.writelines(text[-lines:] if lines > 0 else text)

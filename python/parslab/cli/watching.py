@@ -1,7 +1,7 @@
-"""``parslab attach``: one line on how a run is, again and again, until it ends or the user has seen enough.
+"""``parslab attach``: shows the state of a run in one line, again and again, until the run ends or the user interrupts.
 
-It is a client as any other: while it is attached the run stays.  On a terminal the line is written over, else a new one
-is written when something has changed.
+This is a client like any other: the run stays while the client is attached.  On a terminal each line replaces the one
+before.  Otherwise a new line is written when something has changed.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _PERIOD = 1.0
 
 
 def watch(run: str | None) -> int:
-    """Attach to a run and show how it is; returns the exit status."""
+    """Attach to a run and show its state; returns the exit status."""
     dfk = session.attach(run)
     ended = threading.Event()
     dfk.on_end.append(lambda _: ended.set())

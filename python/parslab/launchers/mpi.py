@@ -20,7 +20,7 @@ class MpiExecLauncher(Launcher):
     Parameters
     ----------
     bind_cmd
-        The option of mpiexec that binds ranks to cores; it is told ``none``.  Empty: the option is left out.
+        The option of mpiexec that binds ranks to cores; its value is ``none``.  An empty text leaves it out.
     overrides
         Further options of mpiexec.
     """

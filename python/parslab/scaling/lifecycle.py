@@ -1,7 +1,7 @@
-"""The block's life as one table: (state, signal) -> state.  An impossible pair is our mistake and tells the story.
+"""The states of a block as one table, (state, signal) -> state; an impossible pair raises with the block's story.
 
-[core]  Signals are what the scheduler, the managers or we ourselves make happen to a block; ``blocks`` keeps what else
-is known of it.
+[core]  A signal is an event that the scheduler, a manager or we ourselves cause.  The table of blocks keeps everything
+else that is known of a block.
 """
 
 from __future__ import annotations
@@ -15,28 +15,28 @@ __all__ = ["BLOCK", "BlockSignal", "step"]
 
 
 class BlockSignal(IntEnum):
-    """What can happen to a block."""
+    """The events of a block."""
 
     accepted = 1
-    """The scheduler has taken its job and named it."""
+    """The scheduler has accepted its job."""
     refused = 2
-    """Its job was not taken."""
+    """The scheduler has refused its job."""
     waits = 3
-    """The scheduler says that its job is in the queue, perhaps again."""
+    """The scheduler reports that its job is queued, perhaps again."""
     runs = 4
-    """The scheduler says that its job runs."""
+    """The scheduler reports that its job runs."""
     joined = 5
-    """A manager of it is connected, whatever the scheduler says."""
+    """A manager of it is connected, whatever the scheduler reports."""
     drains = 6
-    """We want it to end when it has finished what it holds."""
+    """We want it to end when it has finished its tasks."""
     ended = 7
     """Its job ended by itself."""
     broke = 8
     """Its job failed, was killed or cancelled by others, or ended before a manager came."""
     vanished = 9
-    """Nobody has known of its job for too long."""
+    """Its job has been unknown for too long."""
     withdrawn = 10
-    """Its job is cancelled, by us."""
+    """We have cancelled its job."""
 
 
 S, T = BlockState, BlockSignal
@@ -44,7 +44,7 @@ S, T = BlockState, BlockSignal
 BLOCK: dict[tuple[BlockState, BlockSignal], BlockState] = {
     (S.requested, T.accepted): S.queued,
     (S.requested, T.refused): S.failed,
-    (S.requested, T.joined): S.running,  # a manager may be quicker than the answer to our own submission
+    (S.requested, T.joined): S.running,  # a manager may connect before the submit command has answered
     (S.requested, T.drains): S.draining,
     (S.requested, T.withdrawn): S.scaled_in,
     (S.queued, T.waits): S.queued,
@@ -56,8 +56,8 @@ BLOCK: dict[tuple[BlockState, BlockSignal], BlockState] = {
     (S.queued, T.vanished): S.missing,
     (S.queued, T.withdrawn): S.scaled_in,
     (S.running, T.accepted): S.running,
-    (S.running, T.refused): S.running,  # submission ran into its time-out, and yet the job is there
-    (S.running, T.waits): S.queued,  # requeued, as after a node failure or preemption
+    (S.running, T.refused): S.running,  # the submit command timed out, and yet the job exists
+    (S.running, T.waits): S.queued,  # the scheduler requeued the job, as after a node failure or a preemption
     (S.running, T.runs): S.running,
     (S.running, T.joined): S.running,
     (S.running, T.drains): S.draining,
@@ -76,7 +76,7 @@ BLOCK: dict[tuple[BlockState, BlockSignal], BlockState] = {
     (S.draining, T.vanished): S.scaled_in,
     (S.draining, T.withdrawn): S.scaled_in,
 }
-"""A signal to a block that has ended is dropped by ``blocks``, never looked up here."""
+"""The table of blocks drops a signal to a block that has ended, so such pairs are not listed."""
 
 
 def step(state: BlockState, signal: BlockSignal, story: str) -> BlockState:
@@ -85,7 +85,7 @@ def step(state: BlockState, signal: BlockSignal, story: str) -> BlockState:
     Raises
     ------
     InternalError
-        The pair is impossible; ``story`` says which block and what happened to it.
+        The pair is impossible; ``story`` names the block and what happened to it.
     """
     try:
         return BLOCK[state, signal]

@@ -1,7 +1,7 @@
 """A cluster with Slurm: blocks of whole nodes that come when tasks wait and go when they are idle.
 
-Load it on a login node, or wherever `sbatch` works and the compute nodes can open connections to. What most sites want
-to be told is `account` and `partition`; `sinfo` lists partitions, `sacctmgr show associations user=$USER` accounts.
+Load it on a login node, or wherever `sbatch` works and the compute nodes can open connections to. Most sites
+need `account` and `partition`: `sinfo` lists partitions, and `sacctmgr show associations user=$USER` lists accounts.
 """
 
 from parslab import Config, HighThroughputExecutor, SlurmProvider, SrunLauncher

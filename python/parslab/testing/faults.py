@@ -9,14 +9,14 @@ __all__ = ["Faults"]
 
 @dataclass(frozen=True, slots=True)
 class Faults:
-    """How often what goes wrong; chances between 0 and 1.
+    """The probability of each fault.
 
     Attributes
     ----------
     killed
         A worker dies while it runs this task.
     doubled
-        An outcome is told a second time, later.
+        An outcome arrives a second time, later.
     failed
         A task raises.
     cancelled
@@ -25,7 +25,7 @@ class Faults:
         The user drops the future of a task as soon as it is settled, rather than at the end.
     unshippable
         The value of a local task cannot be pickled.
-    judged
+    handler_raises
         The retry handler itself raises, where there is one.
     retried
         The user wants a task tried again that failed or was cancelled, each time that it ends so.
@@ -37,5 +37,5 @@ class Faults:
     cancelled: float = 0.1
     forgotten: float = 0.5
     unshippable: float = 0.2
-    judged: float = 0.05
+    handler_raises: float = 0.05
     retried: float = 0.0

@@ -17,36 +17,36 @@ __all__ = ["History", "TracedValue"]
 
 
 class TracedValue(StoredValue):
-    """A value that can be looked for after everybody has let go of it."""
+    """A value of which a test can see whether anything still holds it."""
 
     __slots__ = ("__weakref__",)
 
 
 class History:
-    """What was observed, by task."""
+    """The observations of a run, by task."""
 
     def __init__(self) -> None:
         self.begun: Counter[tuple[int, int]] = Counter()
-        """How often a body was started, by task and attempt."""
+        """How often a body started, by task and attempt."""
         self.failures: dict[int, list[int]] = {}
-        """The attempts whose failure was told to monitoring, in order."""
+        """The attempts whose failures monitoring got, in order."""
         self.attempts: dict[int, int] = {}
-        """The last attempt that monitoring heard of."""
+        """The last attempt that monitoring got."""
         self.late: dict[int, float] = {}
-        """Seconds from the begin of a body to when monitoring was told that it runs."""
+        """Seconds from the start of a body until monitoring learned that it runs."""
         self.moves: dict[int, list[TaskState]] = {}
-        """The states told to monitoring, in order."""
+        """The states that monitoring got, in order."""
         self.resolved: dict[int, list[TaskState]] = {}
-        """The final states told to the client."""
+        """The final states that the client got."""
         self.values: WeakSet[TracedValue] = WeakSet()
-        """Values that somebody still holds."""
+        """Values that something still holds."""
         self.first: dict[int, int] = {}
-        """The attempt from which a task is told of: it was reopened."""
+        """The first attempt of a task since it was reopened."""
         self.problems: list[str] = []
-        """Promises that were broken, as sentences."""
+        """Broken promises, as sentences."""
 
     def reopened(self, event: TaskReopened) -> None:
-        """A task begins anew."""
+        """A task was reopened."""
         if self.moves.pop(event.task, [None])[-1] is not event.was or event.was in SUCCESSES:
             self.problems.append(f"task {event.task} was reopened as if it had been {event.was}")
         self.failures.pop(event.task, None)

@@ -1,10 +1,11 @@
-"""The cores of a run joined in virtual time: task table, queue, fake workers and a fake client, with seeded faults.
+"""A whole run in virtual time: the real task table and queue, fake workers and a fake client, with seeded faults.
 
-:class:`Network` plays a whole run from one seed: a random graph of remote, local, join and foreign tasks, links that
-delay what they carry, workers that are slow, are killed or tell things twice, and a user who cancels and forgets.  The
-same seed always plays the same run.  Nothing sleeps and no socket is opened, so thousands of runs take seconds.
+:class:`Network` plays a whole run from one seed.  The run has a random graph of remote, local, join and foreign tasks,
+links that delay messages, workers that are slow, are killed or report twice, and a user who cancels tasks and drops
+futures.  The same seed always plays the same run.  Nothing sleeps and no socket is opened, so thousands of runs take
+seconds.
 
-Promises of a link: what one side sends arrives in order.  The two links of a worker know nothing of each other.
+A link keeps the order of its messages.  There is no order between the two links of a worker.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from parslab.testing.faults import Faults
 from parslab.testing.history import History, TracedValue
 from parslab.testing.line import Line
 from parslab.testing.user import FakeUser
-from parslab.testing.workers import FakeWorker, Told
+from parslab.testing.workers import FakeWorker, GivenTask
 from parslab.wire.messages.base import Failure, TaskKind
 
 if TYPE_CHECKING:
@@ -46,17 +47,17 @@ class Network:
     Parameters
     ----------
     seed
-        Of everything random.
+        The seed of all random choices.
     tasks
-        How many calls the user makes (the bodies of joins make more).
+        The number of calls of the user; the bodies of joins make more.
     workers
-        How many workers there are; one that dies is replaced.
+        The number of workers; a worker that dies is replaced.
     faults
-        What goes wrong how often.
+        The faults, and how often they happen.
     retries
         How often a task that failed is tried again.
     handler
-        Whether the user has a retry handler, which says what a failure costs; else each costs 1.
+        Whether the user has a retry handler, which sets the cost of a failure; otherwise each failure costs 1.
 
     Examples
     --------
@@ -97,15 +98,15 @@ class Network:
     # ----- time
 
     def at(self, when: float, happen: Callable[[], None]) -> None:
-        """Put something on the agenda."""
+        """Call ``happen`` at the time ``when``."""
         heapq.heappush(self._agenda, (when, next(self._order), happen))
 
     def after(self, delay: float, happen: Callable[[], None]) -> None:
-        """Put something on the agenda, ``delay`` seconds from now."""
+        """Call ``happen`` after ``delay`` seconds."""
         self.at(self.now + delay, happen)
 
     def play(self, most: int = 100_000) -> None:
-        """Let everything happen until nothing is left to do; invariants are checked after every step."""
+        """Play the run to its end, and check the invariants of the table after every step."""
         self.user.begin()
         self._until_quiet(most)
         self.user.drop_everything()
@@ -139,7 +140,7 @@ class Network:
                     worker.to_control.carry(partial(worker.interrupt, task))
             replies, out.replies = out.replies, []
             for _, message, _ in replies:
-                self._to_user.carry(partial(self.user.told, message))
+                self._to_user.carry(partial(self.user.receive, message))
         for slot, tasks in queue.assign(self.now):
             self._give(self.workers[slot.name], tasks)
         later, out.later = out.later, []
@@ -155,9 +156,10 @@ class Network:
                 self.history.moves.setdefault(event.task, []).append(event.state)
                 self.history.attempts[event.task] = event.attempt
             elif isinstance(event, TaskFailed):
-                told = self.history.failures.setdefault(event.task, [])
-                if told[-1:] != [event.attempt]:  # else an error of the retry handler took the place of the task's own
-                    told.append(event.attempt)
+                failures = self.history.failures.setdefault(event.task, [])
+                # An error of the retry handler replaces the task's own, so one attempt may report twice.
+                if failures[-1:] != [event.attempt]:
+                    failures.append(event.attempt)
         self._plan_look()
 
     def _try_again(self, task: Task, attempt: int) -> None:
@@ -171,7 +173,7 @@ class Network:
                 if not right:
                     self.problem(f"task {task.id} got no value of task {need.id}, or a wrong one")
         given = [(task, task.attempt) for task in tasks]
-        worker.to_data.carry(lambda: worker.given(given))
+        worker.to_data.carry(lambda: worker.receive(given))
 
     def _plan_look(self) -> None:
         due = self.queue.next_deadline()
@@ -186,7 +188,7 @@ class Network:
             worker.to_control.carry(worker.looked_at)
 
     def retry(self, number: int) -> None:
-        """A task is to be tried again: what ``dataflow.mending`` does."""
+        """Try a task again, as the retry service of the DataFlowKernel does."""
         found = plan(self.table, [number])
         if found.held_up:
             self.after(0.01, partial(self.retry, number))
@@ -197,12 +199,14 @@ class Network:
     # ----- what workers say
 
     def body_begins(self, task: Task, attempt: int) -> None:
-        """A body is started."""
+        """The body of a task starts."""
         self.history.begun[task.id, attempt] += 1
 
-    def outcome(self, slot: WorkerSlot, told: Told, failure: Failure | None, started: float, ended: float) -> None:
-        """An outcome has arrived: what ``remote.pool`` does with it."""
-        number, attempt = told[0].id, told[1]
+    def outcome(
+        self, slot: WorkerSlot, given: GivenTask, failure: Failure | None, started: float, ended: float
+    ) -> None:
+        """An outcome has arrived; this does what ``remote.pool`` does."""
+        number, attempt = given[0].id, given[1]
         held = slot.inflight.get(number)
         if held is not None and held.attempt != attempt:
             held = None  # the same worker has the next attempt already, which goes on
@@ -224,7 +228,7 @@ class Network:
             self.table.started(busy, since, slot.name)
 
     def lost(self, worker: FakeWorker) -> None:
-        """A worker is dead: its tasks fail or go to others, and another one takes its place."""
+        """A worker is dead: its tasks fail or go to other workers, and a new worker replaces it."""
         held = self.queue.remove(worker.slot)
         again = not_begun(held, worker.page, worker.attempt)
         for task in held:
@@ -255,7 +259,7 @@ class Network:
         self.history.problems.append(sentence)
 
     def broken_promises(self) -> list[str]:
-        """Every promise that this run broke, when it is over and the user has forgotten everything."""
+        """Every promise that the run broke; call this when the run is over and the user has dropped all futures."""
         history, found = self.history, list(self.history.problems)
         for task, states in history.resolved.items():
             moves = history.moves.get(task, [])
@@ -266,14 +270,14 @@ class Network:
         found += [f"task {task} never ended" for task in self.user.called - set(history.resolved)]
         found += [f"attempt {a} of task {t} was begun {n} times" for (t, a), n in history.begun.items() if n > 1]
         for task, last in history.attempts.items():
-            told = history.failures.get(task, [])
+            failures = history.failures.get(task, [])
             failed = history.resolved.get(task, [])[:1] in ([TaskState.failed], [TaskState.dep_fail])
             # It may also have been cancelled while it waited for its next one.
             failed = failed or history.moves.get(task, [])[-2:-1] == [TaskState.fail_retryable]
             first = history.first.get(task, 0)
             too_many = last - first > self.table.retries.limit and not self.table.retries.handlers
-            if too_many or told != [*range(first, last + failed)]:
-                found.append(f"task {task} had {last + 1} attempts, of which {told} were told to have failed")
+            if too_many or failures != [*range(first, last + failed)]:
+                found.append(f"task {task} had {last + 1} attempts, of which monitoring got {failures} as failed")
         found += [f"task {task} is still in the table" for task in self.table.tasks]
         found += [f"{slot.name} still holds {list(slot.inflight)}" for slot in self.queue.slots if slot.inflight]
         if self.table.retries.states:

@@ -1,7 +1,7 @@
-"""A user in virtual time: calls apps, cancels, drops futures, and runs what must run in the notebook.
+"""A user in virtual time, who calls apps, cancels tasks, drops futures, and runs local tasks.
 
-The client's half of :class:`parslab.testing.network.Network`.  It keeps the rules that the real client keeps: a future
-is dropped only when it is settled, and not while something here still needs its value.
+The client's half of :class:`parslab.testing.network.Network`.  It keeps the rules of the real client: it drops a
+future only after the future is settled, and while nothing here needs its value.
 """
 
 from __future__ import annotations
@@ -66,9 +66,9 @@ class FakeUser:
     network
         The run.
     line
-        To the kernel.
+        The link to the DataFlowKernel.
     calls
-        How many calls to make.
+        The number of calls.
 
     Attributes
     ----------
@@ -95,12 +95,12 @@ class FakeUser:
         """Tasks that a join has returned: kept as long as it is."""
         self._keepers: Counter[int] = Counter()
         self._turns: Counter[int] = Counter()
-        """How often a task has ended."""
+        """How often each task has ended."""
         self._in_threads: set[int] = set()
-        """Thread-pool tasks whose bodies run: nobody can cancel them."""
+        """Thread-pool tasks whose bodies run, which nobody can cancel."""
 
     def begin(self) -> None:
-        """Plan all calls: some at once, some later."""
+        """Plan all calls, some now and some later."""
         for _ in range(self._calls):
             self._network.after(self._random.choice((0.0, 0.0, 0.01, 0.3)) * self._random.random(), self._call_one)
 
@@ -112,7 +112,7 @@ class FakeUser:
             )
 
     def _some(self, most: int, below: int | None = None) -> tuple[int, ...]:
-        """A few of the tasks that the user still has."""
+        """A few of the tasks whose futures the user still has."""
         there = sorted(t for t in self._held - self._dropping if below is None or t < below)
         return tuple(self._random.sample(there, min(len(there), self._random.randint(0, most))))
 
@@ -122,7 +122,7 @@ class FakeUser:
         self.called.add(task)
         self._held.add(task)
         self._kinds[task] = kind
-        # A value that lies here, or is needed here, keeps its future alive; others live on in the kernel.
+        # A value that is here, or is needed here, keeps its future alive; other values are in the DataFlowKernel.
         self._needs[task] = tuple(d for d in deps if kind != TaskKind.remote or self._kinds[d] != TaskKind.remote)
         self._keepers.update(self._needs[task])
         message = call(task, *deps, kind=kind, fn=self._random.choice((0, 0, 0, 1, 2, 3)), at=network.now)
@@ -146,7 +146,7 @@ class FakeUser:
         self._table.cancel([task], self._network.now)
 
     def _drop(self, task: int) -> None:
-        """Release a future, now or when nothing here needs it any more."""
+        """Release a future now, or as soon as nothing here needs it."""
         self._dropping.add(task)
         if task in self._settled and not self._keepers[task] and task in self._held:
             self._held.discard(task)
@@ -177,18 +177,18 @@ class FakeUser:
                 self._drop(task)
 
     def _retry(self, task: int) -> None:
-        """Try a task again, which is not in somebody's hands any more that drops it."""
+        """Try a task again, if the user still has its future."""
         if task in self._settled and task in self._held and task not in self._dropping:
             self._tell(lambda: self._network.retry(task))
 
     def _reopened(self, task: int) -> None:
-        """It is unfinished again, unless it was given up meanwhile."""
+        """A task is unfinished again, unless the user has dropped it meanwhile."""
         if task in self._held:
             self._settled.discard(task)
 
     # ----- what the kernel says
 
-    def told(self, message: KernelMessage) -> None:
+    def receive(self, message: KernelMessage) -> None:
         """A message has arrived."""
         if isinstance(message, TaskResolved):
             self._network.history.resolved.setdefault(message.task, []).append(message.state)
@@ -206,7 +206,7 @@ class FakeUser:
 
     def _run(self, task: int) -> None:
         started, turn = self._network.now, self._turns[task]
-        if task not in self._held:  # it was given up while it was on its way back
+        if task not in self._held:  # the user dropped the task while the request was on its way
             given_up = Failure("CancelledError: given up")
             self._report(
                 task, lambda there: self._table.attempt_ended(there, outcome(there, started, started, given_up))
@@ -223,7 +223,7 @@ class FakeUser:
 
     def _body_ends(self, task: int, started: float, turn: int) -> None:
         if self._turns[task] != turn:
-            return  # it ended, and may have begun again, while this went on
+            return  # the task ended, and may have begun again, while the body ran
         if self._kinds[task] != TaskKind.join or self._random.random() < self._network.faults.failed:
             self._finish(task, started)
             return
@@ -241,9 +241,9 @@ class FakeUser:
         self._report(task, lambda there: self._table.join_body_returned(there, returned, now))
 
     def _judge(self, asked: RequestRetryCost) -> None:
-        """The retry handler: it makes some failures cost nothing, others more than one attempt, and raises at times."""
+        """The retry handler: some failures cost nothing, others more than one attempt, and sometimes it raises."""
         failure, cost = None, self._random.choice((0.0, 0.5, 1.0, 1.0, 2.0))
-        if self._random.random() < self._network.faults.judged:
+        if self._random.random() < self._network.faults.handler_raises:
             failure = Failure(f"RuntimeError: {asked.task}")
         now = self._network.now
         answer = RetryCost(asked.task, asked.attempt, cost, failure)
@@ -268,7 +268,7 @@ class FakeUser:
             )
 
     def _report(self, task: int, then: Callable[[Any], None]) -> None:
-        """Tell the kernel something of a task, which may be forgotten by the time it arrives."""
+        """Send a report on a task to the DataFlowKernel, which may have forgotten the task when the report arrives."""
 
         def deliver() -> None:
             there = self._table.tasks.get(task)

@@ -1,4 +1,4 @@
-"""Workers in virtual time: they run what they are given, tell how it ended, and die.
+"""Workers in virtual time: they run tasks, report outcomes, and die.
 
 The workers' half of :class:`parslab.testing.network.Network`; they behave as ``remote.worker`` does, without bodies.
 """
@@ -16,16 +16,16 @@ if TYPE_CHECKING:
     from parslab.dataflow.graph.task import Task
     from parslab.remote.pool.queue import WorkerSlot
 
-__all__ = ["LONG", "FakeWorker", "Told", "WorkerHost"]
+__all__ = ["LONG", "FakeWorker", "GivenTask", "WorkerHost"]
 
-Told: TypeAlias = "tuple[Task, int]"
-"""A task and the attempt that a worker was given: the task itself may be at another one meanwhile."""
+GivenTask: TypeAlias = "tuple[Task, int]"
+"""A task, and the attempt that a worker got; the task itself may be at another attempt by now."""
 
 LONG = 0.2
-"""Seconds that the longest tasks take: several looks."""
+"""Seconds of the longest tasks."""
 _USUAL = (0.0001, 0.0005, 0.01, LONG)
-"""Seconds that a call of each function takes, but for the seldom ones that are long."""
-_SELDOM = 0.05
+"""Seconds of a call of each function, unless it is one of the rare long calls."""
+_RARE = 0.05
 
 
 class WorkerHost(Simulation, Protocol):
@@ -34,7 +34,9 @@ class WorkerHost(Simulation, Protocol):
     def body_begins(self, task: Task, attempt: int) -> None:
         """The body of a task starts."""
 
-    def outcome(self, slot: WorkerSlot, told: Told, failure: Failure | None, started: float, ended: float) -> None:
+    def outcome(
+        self, slot: WorkerSlot, given: GivenTask, failure: Failure | None, started: float, ended: float
+    ) -> None:
         """An outcome has arrived."""
 
     def reported(self, slot: WorkerSlot, running: int, since: float, returned: list[int]) -> None:
@@ -45,27 +47,27 @@ class WorkerHost(Simulation, Protocol):
 
 
 class FakeWorker:
-    """Runs what it is given, one after the other, and tells how it ended; like ``remote.worker`` without bodies."""
+    """Runs tasks one after the other and reports their outcomes, as ``remote.worker`` does, but without bodies."""
 
     def __init__(self, network: WorkerHost, slot: WorkerSlot) -> None:
         self.slot = slot
         self.alive = True
         self.attempt = 0
         self.page = -1 << 62
-        """Read by the parent when this worker is dead: what it has begun last, as in ``remote.pool.processes``."""
+        """The task begun last, which the parent reads after the worker's death, as in ``remote.pool.processes``."""
         self._network = network
-        self._inbox: list[Told] = []
-        self._todo: deque[Told] = deque()
-        self._running: Told | None = None
+        self._inbox: list[GivenTask] = []
+        self._todo: deque[GivenTask] = deque()
+        self._running: GivenTask | None = None
         self._since = 0.0
-        self._gathered: list[tuple[Told, Failure | None, float]] = []
-        # It is given tasks while its process is starting; which link it reads first then is a matter of luck.
+        self._gathered: list[tuple[GivenTask, Failure | None, float]] = []
+        # A worker gets tasks while its process starts; either link may be the first that it reads then.
         starts = network.now + network.random.choice((0.0, 0.0, 0.1)) * network.random.random()
         self.to_data, self.to_control = Line(network, starts), Line(network, starts)
         self._data, self._control = Line(network), Line(network)
 
-    def given(self, tasks: list[Told]) -> None:
-        """A batch has come on the data link."""
+    def receive(self, tasks: list[GivenTask]) -> None:
+        """A batch of tasks has arrived on the data link."""
         if self.alive:
             self._inbox += tasks
             # A sleeping process takes a moment to wake; the control thread may be quicker.
@@ -86,39 +88,39 @@ class FakeWorker:
         if not self.alive or not self._todo:
             self._send()
             return
-        told = self._todo.popleft()
-        task, attempt = told
-        self._running, self.page, self.attempt, self._since = told, task.id, attempt, network.now
+        given = self._todo.popleft()
+        task, attempt = given
+        self._running, self.page, self.attempt, self._since = given, task.id, attempt, network.now
         network.body_begins(task, attempt)
-        takes = LONG if network.random.random() < _SELDOM else _USUAL[task.fn % len(_USUAL)]
+        takes = LONG if network.random.random() < _RARE else _USUAL[task.fn % len(_USUAL)]
         if network.random.random() < network.faults.killed:
             network.after(takes / 2, self.die)
-        network.after(takes, lambda: self._body_ends(told))
+        network.after(takes, lambda: self._body_ends(given))
 
-    def _body_ends(self, told: Told, interrupted: bool = False) -> None:
-        if not self.alive or self._running is not told:
+    def _body_ends(self, given: GivenTask, interrupted: bool = False) -> None:
+        if not self.alive or self._running is not given:
             return
-        task = told[0]
+        task = given[0]
         failure = None
         if interrupted or self._network.random.random() < self._network.faults.failed:
             failure = Failure("KeyboardInterrupt" if interrupted else f"ValueError: {task.id}")
         self._running, self.page = None, -1 - task.id
-        self._gathered.append((told, failure, self._since))
+        self._gathered.append((given, failure, self._since))
         if not self._todo or self._network.random.random() < 0.5:
             self._send()
         self._next()
 
     def _send(self) -> None:
         network, slot = self._network, self.slot
-        for told, failure, since in self._gathered:
-            tell = partial(network.outcome, slot, told, failure, since, network.now)
-            self._data.carry(tell)
+        for given, failure, since in self._gathered:
+            deliver = partial(network.outcome, slot, given, failure, since, network.now)
+            self._data.carry(deliver)
             if network.random.random() < network.faults.doubled:
-                self._data.carry(tell)
+                self._data.carry(deliver)
         self._gathered = []
 
     def looked_at(self) -> None:
-        """The control link asks what runs; what is not begun goes back."""
+        """The control link asks which task runs; tasks that have not begun go back."""
         if self.alive:
             self._read_ahead()
             back = [task.id for task, _ in self._todo]
@@ -127,7 +129,7 @@ class FakeWorker:
             self._send()
 
     def interrupt(self, task: Task) -> None:
-        """The control link asks to let go of one task."""
+        """The control link asks to stop one task."""
         if not self.alive:
             return
         if self._running is not None and self._running[0] is task:
@@ -135,13 +137,13 @@ class FakeWorker:
             self._body_ends(self._running, interrupted=True)
             return
         self._read_ahead()
-        waiting = [told for told in self._todo if told[0] is task]
-        for told in waiting:
-            self._todo.remove(told)
-        self._report([told[0].id for told in waiting])
+        waiting = [given for given in self._todo if given[0] is task]
+        for given in waiting:
+            self._todo.remove(given)
+        self._report([given[0].id for given in waiting])
 
     def _read_ahead(self) -> None:
-        """The control thread reads the data link, unless the main thread is just doing that."""
+        """The control thread reads the data link, unless the main thread reads it now."""
         if self._running is not None or self._network.random.random() < 0.5:
             self._read()
 
@@ -150,7 +152,7 @@ class FakeWorker:
         self._control.carry(lambda: self._network.reported(self.slot, running, since, back))
 
     def die(self) -> None:
-        """Killed: what was sent before still arrives, then the end of the link."""
+        """Kill the worker: messages that it has sent still arrive, and then the end of the link."""
         if self.alive:
             self.alive, self._running, self._gathered = False, None, []
             self._todo.clear()

@@ -204,5 +204,5 @@ def _end(fields: dict[str, str]) -> JobStatus:
     if failed not in ("0", _AFTER_JOB, ""):
         return JobStatus(BlockState.failed, f"failed {failed}: {words or 'no reason is given'}", host)
     if status is None:
-        return JobStatus(BlockState.failed, f"qacct tells no exit status ({fields.get('exit_status', '')})", host)
+        return JobStatus(BlockState.failed, f"qacct reports no exit status ({fields.get('exit_status', '')})", host)
     return JobStatus(status.state, status.reason, host)

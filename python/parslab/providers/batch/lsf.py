@@ -183,9 +183,9 @@ def _end(word: str, code: str, reason: str, hosts: str) -> JobStatus:
     if term and term[0] in _ENDS:
         state, words = _ENDS[term[0]]
         return JobStatus(state, f"{words} ({term[0]})", hosts)
-    told = ended(int(code)).reason if code.isdigit() and int(code) else ""
+    status_words = ended(int(code)).reason if code.isdigit() and int(code) else ""
     lost = "LSF has lost its host" if word == "ZOMBI" else ""
-    return JobStatus(BlockState.failed, ", ".join(filter(None, (lost, told, reason))) or word, hosts)
+    return JobStatus(BlockState.failed, ", ".join(filter(None, (lost, status_words, reason))) or word, hosts)
 
 
 def _histories(stdout: str) -> Iterator[tuple[str, JobStatus]]:

@@ -121,7 +121,10 @@ class PBSProProvider(BatchProvider):
     def parse_statuses(self, stdout: str, jobs: list[str]) -> dict[str, JobStatus]:
         # The name of the server may be complete in one place and short in another.
         by_number = {job.partition(".")[0]: job for job in jobs}
-        found = ((by_number.get(job.partition(".")[0], job), _status(told)) for job, told in records(stdout).items())
+        found = (
+            (by_number.get(job.partition(".")[0], job), _status(attributes))
+            for job, attributes in records(stdout).items()
+        )
         return gathered(found, jobs)
 
     def cancel_command(self, jobs: list[str]) -> list[str]:
@@ -132,33 +135,34 @@ class PBSProProvider(BatchProvider):
 
     def parse_found(self, stdout: str, name: str) -> str | None:
         short = short_name(name, 230)
-        return next((job for job, told in records(stdout).items() if told.get("Job_Name") == short), None)
+        return next((job for job, attributes in records(stdout).items() if attributes.get("Job_Name") == short), None)
 
 
-def _status(told: Mapping[str, str]) -> JobStatus:
+def _status(attributes: Mapping[str, str]) -> JobStatus:
     """The status of a job, from its attributes."""
-    letter, comment = told.get("job_state", ""), told.get("comment", "")
-    hosts = ",".join(_hosts(told.get("exec_host", "")))
+    letter, comment = attributes.get("job_state", ""), attributes.get("comment", "")
+    hosts = ",".join(_hosts(attributes.get("exec_host", "")))
     if letter in ("F", "X", "C"):
-        return _end(told, hosts)
+        return _end(attributes, hosts)
     state = _WORDS.get(letter)
     if state is None:
         return unclear("PBS", letter)
     if state is BlockState.queued:
         if re.search(_NEVER, comment, re.IGNORECASE):
             return StuckJob(BlockState.failed, f"PBS would never start it: {comment}")
-        if letter == "H" and "s" in told.get("Hold_Types", ""):
+        if letter == "H" and "s" in attributes.get("Hold_Types", ""):
             return StuckJob(BlockState.failed, f"held by the system: {comment or 'no reason is given'}")
         return JobStatus(state, ": ".join(part for part in (_MEANING.get(letter, ""), comment) if part))
     return JobStatus(state, _MEANING.get(letter, ""), hosts)
 
 
-def _end(told: Mapping[str, str], hosts: str) -> JobStatus:
-    comment = told.get("comment", "")
-    code = told.get("Exit_status", "")
-    if _seconds(told.get("resources_used.walltime", "")) >= _seconds(told.get("Resource_List.walltime", ""), 1e18):
+def _end(attributes: Mapping[str, str], hosts: str) -> JobStatus:
+    comment = attributes.get("comment", "")
+    code = attributes.get("Exit_status", "")
+    used, limit = (attributes.get(name, "") for name in ("resources_used.walltime", "Resource_List.walltime"))
+    if _seconds(used) >= _seconds(limit, 1e18):
         return JobStatus(BlockState.finished, "it reached its walltime", hosts)
-    if told.get("substate") == _TERMINATED:
+    if attributes.get("substate") == _TERMINATED:
         return JobStatus(BlockState.scaled_in, comment or "deleted", hosts)
     if not re.fullmatch(r"-?\d+", code):
         return JobStatus(BlockState.failed, comment or "it ended without an exit status", hosts)

@@ -151,7 +151,7 @@ class BatchSuite:
     # ----- answers
 
     def test_recorded_answer(self, recording: Recording) -> None:
-        """Each is read as it is meant."""
+        """The provider reads each recorded answer as the recording says."""
         read = getattr(self.provider(), recording.reads)
         if recording.reads in ("parse_statuses", "parse_accounting"):
             found = read(recording.text, recording.ids)
@@ -185,8 +185,8 @@ class BatchSuite:
                 assert all(isinstance(status, JobStatus) for status in found.values())
             else:
                 arguments = (recording.ids[0],) if recording.reads == "parse_found" else ()
-                told = getattr(provider, recording.reads)(answer, *arguments)
-                assert told is None or isinstance(told, str)
+                read = getattr(provider, recording.reads)(answer, *arguments)
+                assert read is None or isinstance(read, str)
 
     def test_recordings_show_the_whole_life_of_a_job(self) -> None:
         """Queued, running, finished, failed, and a state that nobody knows, which is named."""
@@ -201,24 +201,24 @@ class BatchSuite:
 
     def test_script(self, tmp_path: Path) -> None:
         """The scheduler's lines come first, the user's before the launcher's, and bash can read it all."""
-        provider = self.provider(worker_init="module load 'python'\nexport A=1", scheduler_options="--odd=1\n# told")
+        provider = self.provider(worker_init="module load 'python'\nexport A=1", scheduler_options="--odd=1\n# comment")
         job = a_job(tmp_path, command="env A=${A:-2} start-manager 'x y'")
         text = provider.script(job)
         lines = text.splitlines()
         assert lines[0] == "#!/bin/bash"
         first = next(n for n, line in enumerate(lines) if line and not line.startswith("#"))
         assert all(not line.startswith(provider.prefix) for line in lines[first:])
-        told = "\n".join(provider.files(job).values())
-        assert f"{provider.prefix} --odd=1".strip("# ") in told
+        files = "\n".join(provider.files(job).values())
+        assert f"{provider.prefix} --odd=1".strip("# ") in files
         assert text.index("module load 'python'\nexport A=1") < text.index(job.command)
         assert subprocess.run(["bash", "-n"], input=text, text=True, capture_output=True).stderr == ""
 
     def test_options_are_shown_in_the_files(self, option: str, tmp_path: Path) -> None:
-        """Each option changes what the scheduler is told."""
+        """Each option changes the files for the scheduler."""
         value, shown = self.shown[option]
         job = a_job(tmp_path)
-        told = "\n".join(self.provider(**{option: value}).files(job).values())
-        assert re.search(shown, told, re.MULTILINE), told
+        files = "\n".join(self.provider(**{option: value}).files(job).values())
+        assert re.search(shown, files, re.MULTILINE), files
         assert not re.search(shown, "\n".join(self.provider().files(job).values()), re.MULTILINE)
 
     @pytest.mark.parametrize(("status", "state"), [(0, "finished"), (3, "failed")])
@@ -262,8 +262,8 @@ class BatchSuite:
         """A recorded answer that says so of a job, and the job."""
         for path in sorted(self.recordings.glob("*.txt")):
             recording = Recording.read(path)
-            for number, told, _ in recording.jobs:
-                if recording.reads == reads and told == state:
+            for number, known, _ in recording.jobs:
+                if recording.reads == reads and known == state:
                     return recording.text, number
         pytest.skip(f"no recording of {reads} shows a job that is {state}")
 
@@ -438,7 +438,7 @@ class BatchSuite:
         pytest.fail("there is no recording of a job that was found by its name")
 
     def test_a_job_of_a_process_that_was_killed_is_taken_over(self, tmp_path: Path) -> None:
-        """It is judged by what it left, as one of our own."""
+        """Its status comes from its exit file, as for a job of our own."""
         provider, job = self.provider(), a_job(tmp_path)
         _, number = self.submission()
         runner = self.runner(FakeCommands({provider.status_command([number])[0]: [CommandResult(0, "")]}))

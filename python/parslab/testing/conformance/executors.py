@@ -1,12 +1,13 @@
-"""What every executor must do, as a suite that runs through the public API.
+"""What every executor must do, tested through the public API.
 
-A member of the family makes a subclass in a test file of its own and names its executor; pytest finds the rest::
+A member of the family makes a subclass in a test file of its own; pytest finds the rest::
 
     class TestMine(ExecutorSuite):
         def executor(self):
             return MyExecutor(label="mine")
 
-What an executor does differently on purpose is said by a flag, and then tested as well.  This module needs pytest.
+A flag of the class says what an executor does differently on purpose, and a test checks that too.  This module needs
+pytest.
 """
 
 from __future__ import annotations

@@ -85,11 +85,11 @@ class ProviderSuite:
     def test_a_block_runs_to_its_end(self, folder: Path) -> None:
         """With the user's lines before, and its output where it is looked for."""
         with self.running(folder, worker_init="export A=from-init") as runner:
-            job = a_job(folder, command="env B=${A}-on bash -c 'echo $B; echo told >&2'")
+            job = a_job(folder, command="env B=${A}-on bash -c 'echo $B; echo noted >&2'")
             status = self.until(runner, runner.submit(job))
         assert status.state is BlockState.finished, status
         assert Path(job.stdout).read_text() == "from-init-on\n"
-        assert Path(job.stderr).read_text() == "told\n"
+        assert Path(job.stderr).read_text() == "noted\n"
 
     def test_a_block_that_fails(self, folder: Path) -> None:
         """In words that say how."""
@@ -114,7 +114,7 @@ class ProviderSuite:
             assert self.until(runner, second).state is BlockState.scaled_in
 
     def test_jobs_of_a_process_that_was_killed(self, folder: Path) -> None:
-        """Another runner finds, watches and ends them; those that it is not told of go on."""
+        """Another runner finds, watches and ends them; jobs that it has not adopted go on."""
         with self.running(folder) as first:
             jobs = [a_job(folder, name, "sleep 300") for name in "12"]
             numbers = [first.submit(job) for job in jobs]
@@ -129,7 +129,7 @@ class ProviderSuite:
             second.cancel([numbers[0]])
             assert self.until(second, numbers[0]).state is BlockState.scaled_in
             assert first.status([numbers[1]])[numbers[1]].state is BlockState.running
-            self.provider().runner(folder).cancel([numbers[1]])  # of which it was never told
+            self.provider().runner(folder).cancel([numbers[1]])  # this runner has never adopted it
             self.until(first, numbers[1])
             second.close()
 
