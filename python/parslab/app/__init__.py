@@ -1,4 +1,4 @@
-"""Apps: functions that, when called, become tasks of the loaded run and answer with a future at once.
+"""Apps: functions whose calls become tasks of the loaded run and return a future at once.
 
-Runs in the user's process and thread.  Knows of the run only what ``client`` offers: submit.
+All code here runs in the user's process, in the thread that calls the app. It uses only ``submit`` of ``client``.
 """

@@ -1,7 +1,7 @@
-"""App: a function whose call becomes a task.  What the three kinds of app share.
+"""App: a function whose calls become tasks. This is the base class of the three kinds of app.
 
-A call binds to the run that is loaded *then*, so apps may be defined before ``load()`` and outlive a run.  Everything
-that does not depend on the arguments is worked out when the app is made; a plain call costs a few microseconds here.
+An app looks for the loaded run at each call, so apps may be defined before ``load()`` and outlive a run. The
+constructor does all work that does not depend on arguments, because a plain call may cost a few microseconds only.
 """
 
 from __future__ import annotations
@@ -30,35 +30,36 @@ __all__ = ["App"]
 
 
 class App:
-    """A function whose call becomes a task and answers with an AppFuture at once.
+    """A function whose calls become tasks; each call returns an AppFuture at once.
 
-    Looks like the function it wraps (name, docstring, signature).  Made by the decorators of :mod:`parslab.app`.
+    An app has the name, docstring and signature of its function. The decorators of :mod:`parslab.app` make apps.
 
     Attributes
     ----------
     func
-        The function itself: ``app.func(...)`` runs it here and now.
+        The function: ``app.func(...)`` calls it in this process.
     executors
-        ``"all"``, or the labels of the executors that may run it.
+        ``"all"``, or labels of the executors that may run the tasks.
     cache
-        Whether its results are remembered.
+        Whether results are memoized.
     ignore_for_cache
-        Parameters that do not count for that.
+        Parameters that do not count for ``cache``.
     resource_specification
-        What every call asks for, unless it says something else.
+        What each call needs, unless the call itself says something else.
     """
 
     kind = "app"
-    _parslab_app = True  # how serialize.functions knows that an app stands in a function's globals
+    _parslab_app = True  # tells serialize, which may not import this module, that an object is an app
     takes_async = False
     runner: Callable[..., Any] | None = None
-    """What a worker calls with the function."""
+    """A function that the worker calls with the app's function as its first argument; None: the function itself."""
     strict = False
-    """Whether special keywords mean files even where the function does not take them, and nothing else."""
+    """Whether special keywords always mean files, even if the function has no such parameters."""
 
     def __init__(
         self,
         function: Callable[..., Any],
+        *,
         data_flow_kernel: DataFlowKernel | None = None,
         cache: bool = False,
         executors: str | Sequence[str] = "all",
@@ -107,10 +108,10 @@ class App:
         from parslab.client.futures.app_future import DataFuture
 
         call = SpecialCall(self.__name__, self._signature, self.strict, args, kwargs)
-        spec = self._asked(call.asked) if call.asked else self.spec
+        spec = self._call_spec(call.asked) if call.asked else self.spec
         call.name_streams(dfk)
         calls = self._calls
-        if call.automatic:  # the names of these files are others for each call
+        if call.automatic:  # each call has its own names of these files
             calls = (calls or IdentifiedCalls(self.code, False, self._ignored())).without(call.automatic)
         future = self._submit(dfk, call.args, call.kwargs, spec, calls)
         streams = {
@@ -125,19 +126,19 @@ class App:
         return future
 
     def _ignored(self) -> tuple[str, ...]:
-        """Parameters that tell no calls apart: a label that the function does not see names files only."""
+        """Return the parameters that do not count for ``cache``: a label that only names files is one of them."""
         sees = self._signature is None or "label" in self._signature.parameters
         return self.ignore_for_cache if sees or not self.strict else (*self.ignore_for_cache, "label")
 
-    def _asked(self, asked: Mapping[str, Any]) -> TaskSpec | None:
-        """What a call asks for, key by key before what its app does."""
+    def _call_spec(self, asked: Mapping[str, Any]) -> TaskSpec | None:
+        """Return what a call needs; its keys replace those of the app."""
         merged = dict(self.resource_specification)
         for keyword in SPECIFICATIONS:
             merged.update(checked(self.__name__, asked.get(keyword)))
         return specification(self.__name__, merged, asked.get(WALLTIME))
 
     def __get__(self, instance: object, owner: type | None = None) -> Any:
-        """An app in a class body is a method: the instance is its first argument, and travels."""
+        """Make an app in a class body a method: the instance is the first argument, and travels."""
         return self if instance is None else MethodType(self, instance)
 
     def __repr__(self) -> str:
@@ -154,7 +155,7 @@ class App:
 
 
 def _labels(app: str, executors: str | Sequence[str]) -> str | tuple[str, ...]:
-    """``"all"``, or at least one label."""
+    """Return ``"all"``, or at least one label."""
     if isinstance(executors, str):
         return executors if executors == "all" else (executors,)
     labels = tuple(executors) if isinstance(executors, Sequence) else ()

@@ -1,4 +1,4 @@
-"""bash_app: the function's body returns a command line, which is the task."""
+"""bash_app: the function returns a command line, which the worker runs with bash."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = ["AUTO_LOGNAME", "BashApp"]
 
 
 class BashApp(App):
-    """A function that returns a command line for a worker's bash; see :func:`parslab.bash_app`."""
+    """A function that returns a command line for bash; see :func:`parslab.bash_app`."""
 
     kind = "bash_app"
     runner = staticmethod(run)

@@ -1,4 +1,7 @@
-"""The decorators ``python_app``, ``bash_app`` and ``join_app``: usable bare or called, with Parsl's arguments."""
+"""The decorators ``python_app``, ``bash_app`` and ``join_app``, with Parsl's names of options.
+
+Each can be used bare (``@python_app``) or with options (``@python_app(cache=True)``); options are keywords.
+"""
 
 from __future__ import annotations
 
@@ -22,6 +25,7 @@ A = TypeVar("A", bound="App")
 @overload
 def python_app(
     function: None = None,
+    *,
     data_flow_kernel: DataFlowKernel | None = None,
     cache: bool = False,
     executors: str | Sequence[str] = "all",
@@ -34,6 +38,7 @@ def python_app(
 @overload
 def python_app(
     function: Callable[..., Any],
+    *,
     data_flow_kernel: DataFlowKernel | None = None,
     cache: bool = False,
     executors: str | Sequence[str] = "all",
@@ -45,6 +50,7 @@ def python_app(
 
 def python_app(
     function: Callable[..., Any] | None = None,
+    *,
     data_flow_kernel: DataFlowKernel | None = None,
     cache: bool = False,
     executors: str | Sequence[str] = "all",
@@ -52,33 +58,36 @@ def python_app(
     resource_specification: Mapping[str, Any] | None = None,
     retries: int | None = None,
 ) -> PythonApp | Callable[[Callable[..., Any]], PythonApp]:
-    """Make a function an app: each call is a task on a worker and answers with an AppFuture at once.
+    """Make a function an app: each call becomes a task on a worker, and returns an AppFuture at once.
 
-    Futures anywhere inside the arguments are waited for and replaced by their results.  Functions that have a parameter
-    ``outputs`` may be given a list of Files; ``future.outputs`` then has a DataFuture for each.
+    The task waits for futures anywhere in the arguments, and gets their results instead. A function with a parameter
+    ``outputs`` may get a list of Files there; ``future.outputs`` then has a DataFuture for each.
 
     Parameters
     ----------
     function
-        The function; left out when the decorator is called with options.
+        The function. Leave it out to give options.
     data_flow_kernel
-        The run that calls go to; None: the one that is loaded when the app is called.
+        The run that executes the calls. None: the run that is loaded at the time of the call.
     cache
-        Whether results are remembered: a call of the same function (body, helpers, globals that they use) with the
-        same arguments does not run again, but has the result of the one before.  Files count by their content when they
-        are given as File; paths and texts by their letters.  See :func:`parslab.id_for_memo` for types of your own.
+        Whether results are memoized. A call of the same function (body, helpers, globals that they use) with the same
+        arguments then does not run again: it gets the earlier result. A File counts by its content, a path or string
+        by its letters. See :func:`parslab.id_for_memo` for types of your own.
     executors
-        Label or labels of the executors that may run it, one of which is drawn for each call; ``"all"``: any.
+        The label of an executor, or several labels, of which each call draws one at random. ``"all"``: any executor.
     ignore_for_cache
-        Parameters that do not count for that, such as one that says how much is printed.
+        Parameters that do not count for ``cache``, such as one that says how much to print.
     resource_specification
-        What each call asks for; a call replaces single keys of it by its keyword ``parslab_resource_specification``
-        (or Parsl's ``parsl_resource_specification``).  Keys: ``cores``, ``memory`` (a number of megabytes, or a text
-        such as ``"4GB"`` or ``"512MiB"``) and ``gpus``: how much of a node it takes, where a high-throughput executor
-        runs it; ``priority``: of the tasks that wait for an executor, those with a smaller number go first, and those
-        without one last; ``max_run_time``: seconds after which it is stopped and fails with AppTimeout, also given for
-        a single call as ``walltime``; ``retries``: how often it is tried again after it failed, instead of
-        ``Config(retries=...)``.
+        What each call needs, as a dictionary. A call replaces single keys by its keyword
+        ``parslab_resource_specification`` (or Parsl's ``parsl_resource_specification``). Keys:
+
+        - ``cores``, ``gpus`` and ``memory`` (a number of megabytes, or a string such as ``"4GB"`` or ``"512MiB"``):
+          the share of a node that the task takes on a high-throughput executor.
+        - ``priority``: a number. Of the tasks that wait for an executor, those with a smaller number go first, and
+          those without one last.
+        - ``max_run_time``: seconds after which the task is stopped and fails with AppTimeout. A single call may give
+          it as ``walltime``.
+        - ``retries``: how often the task is tried again after a failure, instead of ``Config(retries=...)``.
     retries
         The same as ``retries`` in ``resource_specification``.
 
@@ -90,13 +99,22 @@ def python_app(
     >>> square(4).result()  # doctest: +SKIP
     16
     """
-    options = (data_flow_kernel, cache, executors, ignore_for_cache, resource_specification, retries)
-    return _decorated(PythonApp, function, options)
+    return _decorated(
+        PythonApp,
+        function,
+        data_flow_kernel=data_flow_kernel,
+        cache=cache,
+        executors=executors,
+        ignore_for_cache=ignore_for_cache,
+        resource_specification=resource_specification,
+        retries=retries,
+    )
 
 
 @overload
 def bash_app(
     function: None = None,
+    *,
     data_flow_kernel: DataFlowKernel | None = None,
     cache: bool = False,
     executors: str | Sequence[str] = "all",
@@ -109,6 +127,7 @@ def bash_app(
 @overload
 def bash_app(
     function: Callable[..., Any],
+    *,
     data_flow_kernel: DataFlowKernel | None = None,
     cache: bool = False,
     executors: str | Sequence[str] = "all",
@@ -120,6 +139,7 @@ def bash_app(
 
 def bash_app(
     function: Callable[..., Any] | None = None,
+    *,
     data_flow_kernel: DataFlowKernel | None = None,
     cache: bool = False,
     executors: str | Sequence[str] = "all",
@@ -127,15 +147,17 @@ def bash_app(
     resource_specification: Mapping[str, Any] | None = None,
     retries: int | None = None,
 ) -> BashApp | Callable[[Callable[..., Any]], BashApp]:
-    """Make a function that returns a command line an app: each call runs the command on a worker, by bash.
+    """Make a function that returns a command line an app: each call runs the command on a worker, with bash.
 
-    The function runs on the worker too, with its futures resolved.  The result is 0; another exit status is a
-    :class:`~parslab.errors.BashExitFailure` with the last lines of stderr.
+    The function runs on the worker too, with the results of its futures. The result of the task is 0. Another exit
+    status fails with :class:`~parslab.errors.BashExitFailure`, which holds the last lines of stderr.
 
-    Calls take, whether or not the function has such parameters: ``stdout`` and ``stderr`` (a path, ``(path, mode)``,
-    a File, or ``AUTO_LOGNAME``: a file of its own in the run directory), ``inputs`` (files or futures), ``outputs``
-    (files that must exist afterwards; one DataFuture each in ``future.outputs``), ``label`` (part of the automatic
-    file names).
+    Each call may have these keywords, whether or not the function has such parameters:
+
+    - ``stdout``, ``stderr``: a path, ``(path, mode)``, a File, or ``AUTO_LOGNAME`` for a file in the run directory.
+    - ``inputs``: files or futures.
+    - ``outputs``: files that must exist afterwards; ``future.outputs`` has a DataFuture for each.
+    - ``label``: a part of the automatic file names.
 
     Parameters
     ----------
@@ -150,13 +172,22 @@ def bash_app(
     >>> sort(inputs=[File("a.txt")], outputs=[File("b.txt")]).outputs[0].result()  # doctest: +SKIP
     File('b.txt')
     """
-    options = (data_flow_kernel, cache, executors, ignore_for_cache, resource_specification, retries)
-    return _decorated(BashApp, function, options)
+    return _decorated(
+        BashApp,
+        function,
+        data_flow_kernel=data_flow_kernel,
+        cache=cache,
+        executors=executors,
+        ignore_for_cache=ignore_for_cache,
+        resource_specification=resource_specification,
+        retries=retries,
+    )
 
 
 @overload
 def join_app(
     function: None = None,
+    *,
     data_flow_kernel: DataFlowKernel | None = None,
     cache: bool = False,
     ignore_for_cache: Sequence[str] | None = None,
@@ -168,6 +199,7 @@ def join_app(
 @overload
 def join_app(
     function: Callable[..., Any],
+    *,
     data_flow_kernel: DataFlowKernel | None = None,
     cache: bool = False,
     ignore_for_cache: Sequence[str] | None = None,
@@ -178,23 +210,25 @@ def join_app(
 
 def join_app(
     function: Callable[..., Any] | None = None,
+    *,
     data_flow_kernel: DataFlowKernel | None = None,
     cache: bool = False,
     ignore_for_cache: Sequence[str] | None = None,
     resource_specification: Mapping[str, Any] | None = None,
     retries: int | None = None,
 ) -> JoinApp | Callable[[Callable[..., Any]], JoinApp]:
-    """Make a function that starts other tasks an app: it returns a future or a list of futures.
+    """Make a function that calls other apps an app: it returns a future or a list of futures.
 
-    The function runs in a thread of the notebook's process, once its arguments are there.  The app's future takes the
-    result, or the list of results, of what was returned, and fails with JoinError when one of them fails.
+    The function runs in a thread of the notebook's process, as soon as its arguments have values. The future of the app
+    gets the result, or the list of results, of the futures that the function returns. It fails with JoinError when one
+    of them fails.
 
     Parameters
     ----------
     function, data_flow_kernel, cache, ignore_for_cache
         As in :func:`python_app`.
     resource_specification
-        ``retries``: how often the body is tried again; the tasks that it started are not.
+        ``retries``: how often the function is tried again. The tasks that it called are not.
     retries
         The same.
 
@@ -206,14 +240,21 @@ def join_app(
     >>> squares(3).result()  # doctest: +SKIP
     [0, 1, 4]
     """
-    options = (data_flow_kernel, cache, "all", ignore_for_cache, resource_specification, retries)
-    return _decorated(JoinApp, function, options)
+    return _decorated(
+        JoinApp,
+        function,
+        data_flow_kernel=data_flow_kernel,
+        cache=cache,
+        ignore_for_cache=ignore_for_cache,
+        resource_specification=resource_specification,
+        retries=retries,
+    )
 
 
 def _decorated(
-    kind: type[A], function: Callable[..., Any] | None, options: tuple[Any, ...]
+    kind: type[A], function: Callable[..., Any] | None, **options: Any
 ) -> A | Callable[[Callable[..., Any]], A]:
     def decorate(function: Callable[..., Any]) -> A:
-        return kind(function, *options)
+        return kind(function, **options)
 
     return decorate if function is None else decorate(function)

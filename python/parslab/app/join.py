@@ -1,4 +1,4 @@
-"""join_app: the function's body runs in the notebook's process and returns futures; their results are the task's."""
+"""join_app: the function runs in the notebook's process and returns futures, whose results are the result."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["JoinApp"]
 
 
 class JoinApp(App):
-    """A function that starts other tasks and returns their futures; see :func:`parslab.join_app`."""
+    """A function that calls other apps and returns their futures; see :func:`parslab.join_app`."""
 
     kind = "join_app"
 

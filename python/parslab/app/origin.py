@@ -1,6 +1,6 @@
-"""Which notebook cell is calling: part of what a task remembers of its birth.
+"""Tell which notebook cell calls an app.
 
-Asked once for every call of an app, so it costs a fraction of a microsecond and never imports IPython.
+Each call of an app asks once, so this costs a fraction of a microsecond and never imports IPython.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _named: tuple[int, str] = (-1, "")
 
 
 def calling_cell() -> str:
-    """``In [n]`` of the cell that runs now (for the body of a task: that called it); empty outside of IPython."""
+    """Return ``In [n]`` of the running cell; in the body of a task, of the cell that called it; else empty."""
     global _hook, _named
     if task_contexts and (task := task_contexts.get(get_ident())) is not None:
         return task.cell

@@ -1,4 +1,4 @@
-"""python_app: the function's body is the task."""
+"""python_app: the function runs on a worker, as it is."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""What an app asks for: ``resource_specification`` of its decorator, of a call, and ``walltime``, as one ``TaskSpec``.
+"""Read what a task needs: ``resource_specification`` of an app and of a call, and ``walltime``, as one ``TaskSpec``.
 
-Called by ``app.base`` in the user's thread: for a decorator when the app is made, for a call only when it says
-something of this kind.  Whatever is wrong is one sentence there and then, before there is a task.
+``app.base`` calls this in the user's thread, when it makes an app, and for calls that have such keywords. A mistake
+raises a ConfigurationError at once, before there is a task.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from parslab.wire.messages.base import TaskSpec
 __all__ = ["KEYS", "SPECIFICATIONS", "WALLTIME", "checked", "specification"]
 
 SPECIFICATIONS = ("parsl_resource_specification", "parslab_resource_specification")
-"""Keywords of a call; where both are given, what stands in the second one counts."""
+"""Keywords of a call. Where a call has both, the second one counts."""
 WALLTIME = "walltime"
 
 _UNITS = {"": 10**6, "B": 1}
@@ -26,21 +26,21 @@ _UNITS.update({f"{prefix}IB": 1024 ** (n + 1) for n, prefix in enumerate("KMGT")
 
 
 def specification(app: str, asked: Mapping[str, Any], walltime: Any = None) -> TaskSpec | None:
-    """The ``TaskSpec`` of a call; None when it asks for nothing.
+    """Return the ``TaskSpec`` of a call; None when it needs nothing special.
 
     Parameters
     ----------
     app
-        Its name, for messages.
+        The name of the app, for messages.
     asked
-        What decorator and call say, as :func:`checked`.
+        The specifications of decorator and call, merged, as :func:`checked` returns them.
     walltime
-        Seconds that the call may run, or None; the shorter limit counts where there are two.
+        Seconds that the call may run, or None. The shorter of two limits counts.
 
     Raises
     ------
     ConfigurationError
-        A key or a value is none.
+        There is no such key, or its value is wrong.
 
     Examples
     --------
@@ -63,7 +63,7 @@ def specification(app: str, asked: Mapping[str, Any], walltime: Any = None) -> T
 
 
 def checked(app: str, asked: Any) -> dict[str, Any]:
-    """A copy of a specification that is a dictionary; empty for None."""
+    """Return a copy of a specification after a check that it is a dictionary; empty for None."""
     if asked is None:
         return {}
     if not isinstance(asked, Mapping):
@@ -74,7 +74,7 @@ def checked(app: str, asked: Any) -> dict[str, Any]:
 
 
 def _number(value: Any) -> float:
-    """``value`` as a float; NaN when it is no finite number.  Numbers of NumPy count, booleans do not."""
+    """Return ``value`` as a float; NaN when it is no finite number. Numbers of NumPy count, booleans do not."""
     if isinstance(value, (bool, str, bytes)):
         return math.nan
     try:
@@ -106,7 +106,7 @@ def _whole(app: str, what: str, value: Any) -> int:
 
 
 def _memory(app: str, what: str, value: Any) -> int:
-    """Bytes of a number of megabytes, or of a text with a unit."""
+    """Return the bytes of a number of megabytes, or of a string with a unit."""
     if isinstance(value, str):
         match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([kmgt]?i?b?)\s*", value, re.IGNORECASE)
         unit = match[2].upper() if match else ""
@@ -138,4 +138,4 @@ KEYS: Mapping[str, _Reader] = cast(
         "retries": _whole,
     },
 )
-"""What a specification can say, and how it is read."""
+"""The keys of a specification, each with the function that reads its value."""

@@ -1,7 +1,7 @@
-"""The keywords that mean something to parslab itself: inputs, outputs, stdout, stderr and their kin.
+"""Handle the keywords that have a meaning for parslab: inputs, outputs, stdout, stderr and others.
 
-Called by ``app.base`` in the user's thread, and only for calls that use one of them: plain calls never come here.
-Nothing of the caller's is modified: lists are copied, ``outputs`` become File objects of their own.
+``app.base`` calls this in the user's thread, only for calls that have such a keyword. Objects of the caller are never
+modified: lists are copied, and ``outputs`` become new File objects.
 """
 
 from __future__ import annotations
@@ -25,18 +25,18 @@ if TYPE_CHECKING:
 __all__ = ["AUTO_LOGNAME", "SPECIAL", "SpecialCall", "special_parameters"]
 
 AUTO_LOGNAME = -1
-"""As ``stdout`` or ``stderr`` of a bash app: a file of its own in the run directory."""
+"""Value of ``stdout`` or ``stderr`` of a bash app: a new file in the run directory."""
 
 STREAMS = ("stdout", "stderr")
 SPECIAL = frozenset({"inputs", "outputs", "label", *STREAMS, WALLTIME, *SPECIFICATIONS})
-"""Keywords that a plain call does not have."""
+"""Keywords for which a call is handled here."""
 
-# Automatic files are numbered by call: the task has no number yet when its arguments are packed.
+# Automatic files are numbered by call, because the task has no number when its arguments are pickled.
 _numbers: weakref.WeakKeyDictionary[Any, Any] = weakref.WeakKeyDictionary()
 
 
 def special_parameters(function: Callable[..., Any]) -> tuple[inspect.Signature | None, dict[str, Any]]:
-    """The signature of ``function`` if it can be told, and its special parameters with their defaults."""
+    """Return the signature of ``function``, None if it has none, and its special parameters with their defaults."""
     try:
         signature = inspect.signature(function)
     except (TypeError, ValueError):  # some builtins have none
@@ -45,18 +45,18 @@ def special_parameters(function: Callable[..., Any]) -> tuple[inspect.Signature 
 
 
 class SpecialCall:
-    """One call that uses special keywords: ``args`` and ``kwargs`` to submit, and what its future shall show.
+    """One call with special keywords: the ``args`` and ``kwargs`` to submit, and what its future shows.
 
     Parameters
     ----------
     name
-        Of the app, for messages and file names.
+        The name of the app, for messages and file names.
     signature
-        Of the app's function; None when it cannot be told.
+        The signature of the app's function; None when it has none.
     strict
-        True for bash apps, where special keywords mean what they say whether or not the function takes them.  Other
-        functions may well have parameters of these names that are no files (``inputs`` of a neural network): there only
-        what is a File, or AUTO_LOGNAME, is special, and all else passes untouched.
+        True for bash apps, where special keywords always have their meaning. Other functions may have parameters of
+        these names that are no files (``inputs`` of a neural network). There only a File or AUTO_LOGNAME is special,
+        and all other values pass unchanged.
     """
 
     def __init__(
@@ -71,11 +71,11 @@ class SpecialCall:
         self.strict = strict
         self.args, self.kwargs, values = _bound(name, signature, strict, args, dict(kwargs))
         self.asked = {key: values[key] for key in (*SPECIFICATIONS, WALLTIME) if values.get(key) is not None}
-        """What it says of resources and limits, unread."""
+        """Its specifications of resources and limits, as the caller gave them."""
         self.label = values.get("label")
         self.streams: dict[str, Any] = {}
         self.automatic: list[str] = []
-        """Streams whose files are named by this call."""
+        """Streams whose file names this call makes."""
         self.files: list[File] = []
         if type(values.get("inputs")) is list:
             self._replace("inputs", list(values["inputs"]))
@@ -91,7 +91,7 @@ class SpecialCall:
                 self.streams[stream] = values[stream]
 
     def name_streams(self, dfk: DataFlowKernel) -> None:
-        """Give each stream the form in which it travels; AUTO_LOGNAME becomes a path of this call."""
+        """Give each stream the form in which it travels; AUTO_LOGNAME becomes a path."""
         number = None
         for stream, value in self.streams.items():
             if isinstance(value, int) and value == AUTO_LOGNAME:
@@ -105,7 +105,7 @@ class SpecialCall:
             elif isinstance(value, File):
                 self._replace(stream, (value.filepath, "w"))
             else:
-                stream_target(stream, value)  # a wrong form is told here and now, not by the task
+                stream_target(stream, value)  # raises here for a wrong form, not in the task
                 if not isinstance(value, (str, tuple)):
                     self._replace(stream, os.fspath(value))
 
@@ -116,9 +116,9 @@ class SpecialCall:
 def _bound(
     name: str, signature: inspect.Signature | None, strict: bool, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> tuple[tuple[Any, ...], dict[str, Any], dict[str, Any]]:
-    """Arguments with every special one as a keyword, and the values of the special ones, defaults among them.
+    """Return arguments with every special one as a keyword, and the values of the special ones with defaults.
 
-    What asks for resources stays here: a function gets it only when it has a parameter of that name.
+    A function gets a specification of resources only when it has a parameter of that name.
     """
     if signature is None:
         asked = {key: kwargs.pop(key) for key in SPECIFICATIONS if key in kwargs}
@@ -144,7 +144,7 @@ def _bound(
 
 
 def _as_keywords(bound: inspect.BoundArguments) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """Arguments in which special parameters, and what follows them, are keywords where the signature allows it."""
+    """Return arguments in which special parameters, and all behind them, are keywords if the signature allows it."""
     positional: list[Any] = []
     keywords: dict[str, Any] = {}
     for key, value in bound.arguments.items():
@@ -178,9 +178,9 @@ def _file(app: str, output: Any) -> File:
 
 
 def _auto_path(dfk: DataFlowKernel, number: int, name: str, label: Any, stream: str) -> Path:
-    # Guests of a run share its folder, and count for themselves.
+    # Guests of a run share its folder, and each counts its own calls.
     guest = [] if dfk.config is not None else [f"guest{os.getpid()}"]
     words = [*guest, name, f"{number:04}", *([str(label)] if label else [])]
-    # Names like <lambda> are no names for files.
+    # Characters such as those of <lambda> do not belong into names of files.
     stem = "_".join(re.sub(r"[^\w.-]+", "", word) for word in words)
     return Path(dfk.run_dir) / "task_logs" / f"{number // 10000:04}" / f"{stem}.{stream}"
