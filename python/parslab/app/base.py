@@ -19,6 +19,7 @@ from parslab.client.calls.definitions import define
 from parslab.client.calls.identities import IdentifiedCalls
 from parslab.client.session import dfk as loaded
 from parslab.errors import ConfigurationError
+from parslab.records.text import printable
 from parslab.serialize.functions import AppFunction
 
 if TYPE_CHECKING:
@@ -142,7 +143,7 @@ class App:
         return self if instance is None else MethodType(self, instance)
 
     def __repr__(self) -> str:
-        return f"<{self.kind} {self.__name__}>"
+        return f"<{self.kind} {printable(self.__name__)}>"
 
     def __reduce__(self) -> tuple[Any, ...]:
         return AbsentApp, (self.__name__,)

@@ -12,6 +12,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from parslab.errors import ConfigurationError
+from parslab.records.text import printable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,7 +26,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return int(options.call(options) or 0)
     except ConfigurationError as error:
-        print(f"parslab: {error}", file=sys.stderr)
+        print(f"parslab: {printable(str(error))}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 130

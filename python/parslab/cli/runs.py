@@ -16,6 +16,7 @@ from parslab.client.process.launch import find_runs
 from parslab.client.reattach import live_run
 from parslab.errors import ConfigurationError
 from parslab.records.durations import format_duration
+from parslab.records.text import printable
 
 __all__ = ["file_in", "folder_of", "list_files", "show_file", "show_runs", "stop"]
 
@@ -35,9 +36,9 @@ def show_runs() -> None:
     for info in runs:
         up = _time(time.time() - info["started"])
         where = f"pid {info['pid']} on {info['host']}, up {up}{_lease(info, time.time())}"
-        print(f"{info['run']:<{width}}  {where}, files in {info['run_dir']}")
+        print(printable(f"{info['run']:<{width}}  {where}, files in {info['run_dir']}"))
         if info.get("notebook"):
-            print(f"{'':<{width}}  of {info['notebook']}")
+            print(printable(f"{'':<{width}}  of {info['notebook']}"))
 
 
 def _lease(info: dict[str, Any], now: float) -> str:
@@ -117,7 +118,8 @@ def stop(run: str) -> int:
     for info in runs:
         if info["host"] == socket.gethostname():
             ended = _ended(info, deadline)
-            print(f"Run {info['run']} {'is over' if ended else 'still ends its jobs'}; files in {info['run_dir']}")
+            how = "is over" if ended else "still ends its jobs"
+            print(printable(f"Run {info['run']} {how}; files in {info['run_dir']}"))
             status = status if ended else 1
     return status
 

@@ -13,6 +13,7 @@ from parslab.client import session
 from parslab.errors import ParslabError
 from parslab.records import panel
 from parslab.records.durations import format_duration
+from parslab.records.text import printable
 
 __all__ = ["line_of", "watch"]
 
@@ -24,7 +25,7 @@ def watch(run: str | None) -> int:
     dfk = session.attach(run)
     ended = threading.Event()
     dfk.on_end.append(lambda _: ended.set())
-    print(f"Attached to run {dfk.run} (interrupt to leave it); its files are in {dfk.run_dir}", flush=True)
+    print(printable(f"Attached to run {dfk.run} (interrupt to leave it); its files are in {dfk.run_dir}"), flush=True)
     over = sys.stdout.isatty()
     shown = ""
     try:
@@ -36,9 +37,9 @@ def watch(run: str | None) -> int:
             except ParslabError:
                 break
             if isinstance(answer, panel.Snapshot):
-                shown = _show(line_of(answer), shown, over)
+                shown = _show(printable(line_of(answer)), shown, over)
             ended.wait(_PERIOD)
-        print(f"\n{dfk.state.lost_error()}" if over else str(dfk.state.lost_error()))
+        print("\n" * over + printable(str(dfk.state.lost_error())))
     except KeyboardInterrupt:
         linger = dfk.linger
         dfk.leave()

@@ -19,10 +19,11 @@ from parslab.client import session
 from parslab.clock import steady_time
 from parslab.errors import ConfigurationError, ParslabError
 from parslab.jupyter.display import pacer
-from parslab.jupyter.text import TextTable, block_lines, duration, shortened
+from parslab.jupyter.text import TextTable, block_lines, duration, say, shortened
 from parslab.records import panel
 from parslab.records.durations import format_duration, parse_duration
 from parslab.records.states import ENDED, FINAL, TaskState
+from parslab.records.text import printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -63,7 +64,7 @@ def _loaded() -> DataFlowKernel:
     try:
         return session.dfk()
     except ConfigurationError as error:
-        raise UsageError(str(error)) from None
+        raise UsageError(printable(str(error))) from None
 
 
 def _ask(message: panel.Request, timeout: float | None = 10.0) -> panel.Reply:
@@ -71,9 +72,9 @@ def _ask(message: panel.Request, timeout: float | None = 10.0) -> panel.Reply:
     try:
         answer = _loaded().ask(message, timeout)
     except (TimeoutError, ParslabError) as error:
-        raise UsageError(str(error)) from None
+        raise UsageError(printable(str(error))) from None
     if isinstance(answer, panel.ErrorReply):
-        raise UsageError(answer.text)
+        raise UsageError(printable(answer.text))
     return answer
 
 
@@ -96,7 +97,7 @@ def _load(text: str, namespace: dict[str, Any]) -> None:
     try:
         dfk = session.load(config)
     except ConfigurationError as error:
-        raise UsageError(str(error)) from None
+        raise UsageError(printable(str(error))) from None
     if dfk is not before and dfk.prior_tasks is not None:
         return  # it has said what is still there
     _introduce(dfk)
@@ -104,7 +105,7 @@ def _load(text: str, namespace: dict[str, Any]) -> None:
 
 def _introduce(dfk: DataFlowKernel) -> None:
     executors = ", ".join(map(_described, dfk.config.executors)) if dfk.config else ", ".join(dfk.labels)
-    print(f"Run {dfk.run} on {executors}; its files are in {dfk.run_dir}")
+    say(f"Run {dfk.run} on {executors}; its files are in {dfk.run_dir}")
 
 
 def _attach(words: list[str]) -> None:
@@ -112,8 +113,8 @@ def _attach(words: list[str]) -> None:
     try:
         dfk = session.attach(options.run)
     except ConfigurationError as error:
-        raise UsageError(str(error)) from None
-    print(f"Attached to run {dfk.run} on {', '.join(dfk.labels)}; its files are in {dfk.run_dir}")
+        raise UsageError(printable(str(error))) from None
+    say(f"Attached to run {dfk.run} on {', '.join(dfk.labels)}; its files are in {dfk.run_dir}")
 
 
 # ----- how long it stays
@@ -122,7 +123,7 @@ def _attach(words: list[str]) -> None:
 def _keep(words: list[str]) -> None:
     text = " ".join(words)
     if not text:
-        print(_lease(_loaded().linger))
+        say(_lease(_loaded().linger))
         return
     try:
         seconds = parse_duration(text)
@@ -161,7 +162,7 @@ def _config_of_options(words: list[str]) -> Config:
             given["run_dir"] = options.run_dir
         return Config(**given)
     except ConfigurationError as error:
-        raise UsageError(str(error)) from None
+        raise UsageError(printable(str(error))) from None
 
 
 def _is_ready(name: str, namespace: dict[str, Any]) -> bool:
@@ -186,7 +187,7 @@ def _config_of_expression(text: str, namespace: dict[str, Any]) -> Config:
             raise UsageError(_unknown_name(text)) from None
         raise
     except ConfigurationError as error:
-        raise UsageError(str(error)) from None
+        raise UsageError(printable(str(error))) from None
     if not isinstance(config, Config):
         raise UsageError(f"{text} is a {type(config).__name__}, and a Config is needed: Config(executors=[...]).")
     return config
@@ -207,7 +208,7 @@ def _shutdown(words: list[str]) -> None:
     dfk.cleanup()
     pacer.settle(_PAINT)
     left = f"; {_count(unfinished)} given up unfinished" if unfinished else ""
-    print(f"Run {dfk.run} is over{left}. Its files are in {dfk.run_dir}")
+    say(f"Run {dfk.run} is over{left}. Its files are in {dfk.run_dir}")
 
 
 # ----- questions
@@ -281,7 +282,7 @@ def _cancel(words: list[str]) -> None:
     answer = _ask(panel.CancelRequest("", options.tasks, everything=options.all, app=options.app, cell=cell))
     pacer.settle(_PAINT)
     text = getattr(answer, "text", "")
-    print(f"{text[:1].upper()}{text[1:]}{f' ({cell})' if options.cell == -1 else ''}.")
+    say(f"{text[:1].upper()}{text[1:]}{f' ({cell})' if options.cell == -1 else ''}.")
 
 
 def _retry(words: list[str]) -> None:
@@ -297,13 +298,13 @@ def _retry(words: list[str]) -> None:
     if bool(options.tasks) == options.failed:
         raise UsageError("%parsl retry TASK... or %parsl retry --failed, each with --app NAME for tasks of that app.")
     answer = _ask(panel.RetryRequest("", options.tasks, everything=options.failed, app=options.app), None)
-    print(getattr(answer, "text", ""))
+    say(getattr(answer, "text", ""))
 
 
 def _explain(words: list[str]) -> None:
     tasks = _parsed("explain", words, lambda p: p.add_argument("tasks", nargs="+", type=int, metavar="TASK")).tasks
     for task in tasks:
-        print(getattr(_ask(panel.ExplainRequest("", task)), "text", ""))
+        say(getattr(_ask(panel.ExplainRequest("", task)), "text", ""))
 
 
 # ----- blocks
@@ -367,9 +368,9 @@ def _block_order(action: str, words: list[str]) -> None:
 def _ordered(order: Callable[[DataFlowKernel], str]) -> None:
     """Give the run an order and print what it says."""
     try:
-        print(order(_loaded()))
+        say(order(_loaded()))
     except (TimeoutError, ParslabError) as error:
-        raise UsageError(str(error)) from None
+        raise UsageError(printable(str(error))) from None
 
 
 # ----- waiting
@@ -382,12 +383,12 @@ def _wait(words: list[str]) -> None:
         count = dfk.unfinished
         dfk.wait_for_current_tasks()
         pacer.settle(_PAINT)
-        print(f"{_count(count)} finished." if count else "No task was unfinished.")
+        say(f"{_count(count)} finished." if count else "No task was unfinished.")
         return
     for task in options.tasks:
         _wait_for(dfk, task)
     pacer.settle(_PAINT)
-    print(f"{_count(len(options.tasks))} finished.")
+    say(f"{_count(len(options.tasks))} finished.")
 
 
 def _count(tasks: int) -> str:

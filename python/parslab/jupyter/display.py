@@ -20,6 +20,7 @@ from parslab.jupyter.rate_limit import RateLimiter
 from parslab.jupyter.rich_text import RichText, plain_text
 from parslab.jupyter.text import duration, shortened
 from parslab.records.states import TASK_STATES, TaskState
+from parslab.records.text import printable
 
 if TYPE_CHECKING:
     from parslab.client.futures.app_future import AppFuture, BaseFuture
@@ -61,7 +62,8 @@ def plain(future: BaseFuture) -> str:
     error = ""
     if state == "failed" and (failure := parent.failure) is not None:
         error = f": {failure.error.partition(':')[0][:40]}"
-    return f"<{type(future).__name__}{_part(future)} task {parent.task_id} {parent.app_name[:40]} {state}{error}>"
+    name = printable(parent.app_name[:40])
+    return f"<{type(future).__name__}{_part(future)} task {parent.task_id} {name} {state}{error}>"
 
 
 def _part(future: BaseFuture) -> str:

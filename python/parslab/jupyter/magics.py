@@ -33,6 +33,8 @@ from parslab.jupyter.celltask import (
 from parslab.jupyter.commands import run_command
 from parslab.jupyter.headless import is_last_cell
 from parslab.jupyter.interrupts import interrupted_cell
+from parslab.jupyter.text import say
+from parslab.records.text import printable
 
 if TYPE_CHECKING:
     from parslab.client.futures.app_future import AppFuture
@@ -63,7 +65,7 @@ def loaded() -> DataFlowKernel:
     try:
         return session.dfk()
     except ConfigurationError as error:
-        raise UsageError(str(error)) from None
+        raise UsageError(printable(str(error))) from None
 
 
 def _cell_parser() -> Any:
@@ -113,7 +115,7 @@ class ParslMagics(Configurable):
         """Say what becomes of the tasks of an interrupted cell; wait for cell tasks when the notebook is at its end."""
         said = interrupted_cell(result, self.cancel_on_interrupt)
         if said:
-            print(said)
+            say(said)
         elif result.success and is_last_cell(getattr(result.info, "raw_cell", None) or ""):
             self._wait_for_cells()
 
@@ -184,7 +186,7 @@ class ParslMagics(Configurable):
             if options.name or options.wait or options.retries or options.outputs is not None:
                 raise UsageError("--app goes with no other option than --executor.")
             names = define_apps(source, self.shell.user_ns, executors)
-            print(f"{'Apps' if len(names) > 1 else 'App'}: {', '.join(names)}")
+            say(f"{'Apps' if len(names) > 1 else 'App'}: {', '.join(names)}")
             return None
         return self._run(source, options, executors)
 

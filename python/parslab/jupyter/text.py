@@ -7,14 +7,17 @@ import re
 from collections import deque
 from typing import TYPE_CHECKING
 
+from parslab.records.text import printable
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from parslab.records.panel import BlockRow
 
-__all__ = ["BoundedText", "TextTable", "block_lines", "duration", "shortened", "size"]
+__all__ = ["BoundedText", "TextTable", "block_lines", "duration", "say", "shortened", "size"]
 
 _ANSI = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)")
+_LEFT = re.compile(r"[\x00-\x07\x0b\x0c\x0e-\x1f\x7f-\x9f]")
 _OVERWRITTEN = re.compile(r"[^\n]*\r(?=[^\n\r])")
 
 
@@ -62,7 +65,9 @@ class BoundedText:
 
     def plain(self) -> str:
         """The text, with its mark."""
-        return self.mark + "".join(text for _, text in self._pieces)
+        text = "".join(text for _, text in self._pieces)
+        # Colours are gone already; what is left of such codes, other than \b and \r of progress bars, is escaped.
+        return self.mark + _LEFT.sub(lambda match: printable(match.group()), text)
 
     def html(self) -> str:
         """The text as the inside of a ``<pre>``; stderr has the background that JupyterLab gives it."""
@@ -110,7 +115,7 @@ class TextTable:
                     for text, width, number in zip(row, widths, right, strict=True)
                 ]
                 lines.append("  ".join(cells).rstrip())
-        return "\n".join([*lines, *self.foot])
+        return printable("\n".join([*lines, *self.foot]))
 
     def _repr_html_(self) -> str:
         parts = [f"<div>{html.escape(self.head)}</div>"]
@@ -122,8 +127,13 @@ class TextTable:
         return "".join(parts)
 
 
+def say(text: str) -> None:
+    """Print a line that may hold names and errors of users: control characters in them must not reach a terminal."""
+    print(printable(text))
+
+
 def _cell(value: object) -> str:
-    return "" if value is None else " ".join(str(value).split())
+    return "" if value is None else printable(" ".join(str(value).split()))
 
 
 def _html_cell(value: object) -> str:
@@ -155,7 +165,7 @@ def size(count: int) -> str:
 
 def shortened(text: str, limit: int) -> str:
     """``text`` on one line of at most ``limit`` characters."""
-    line = " ".join(text.split())
+    line = printable(" ".join(text.split()))
     return line if len(line) <= limit else f"{line[: limit - 1]}…"
 
 

@@ -6,8 +6,10 @@ from typing import Any
 
 import pytest
 
-from parslab.jupyter.text import BoundedText, TextTable, block_lines, duration, shortened, size
+from parslab.jupyter.display import plain
+from parslab.jupyter.text import BoundedText, TextTable, block_lines, duration, say, shortened, size
 from parslab.records.panel import BlockRow
+from tests.unit.client.home import FakeHome
 
 
 def test_output_keeps_the_order_of_streams() -> None:
@@ -100,3 +102,26 @@ def test_blocks_are_one_line_for_each_executor() -> None:
         "1 requested, 2 failed: sbatch: error: Invalid account"
     ]
     assert block_lines([]) == []
+
+
+CONTROL = "\x1b]0;title\x07 \x9b2J \x1b[31mred caf\udce9"
+ESCAPED = "\\x1b]0;title\\x07 \\x9b2J \\x1b[31mred caf\\udce9"
+
+
+def test_control_characters_of_users_never_reach_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    """The name of an app could set the title of the terminal's window."""
+    table = TextTable(f"head {CONTROL}", ["app"], [[CONTROL]], [f"foot {CONTROL}"])
+    assert repr(table) == f"head {ESCAPED}\napp\n{ESCAPED}\nfoot {ESCAPED}"
+    assert shortened(CONTROL, 200) == ESCAPED
+    say(CONTROL)
+    assert capsys.readouterr().out == f"{ESCAPED}\n"
+    text = BoundedText()
+    text.append("stdout", "\x1b[31mred\x1b[0m \x1b")
+    text.append("stdout", "]0;title\x07 50 %\b\b\b60 %\n")
+    assert text.plain() == "red \\x1b]0;title\\x07 50 %\b\b\b60 %\n"
+
+
+def test_names_of_apps_are_escaped_in_what_futures_show() -> None:
+    future = FakeHome().future(7, CONTROL)
+    assert repr(future) == f"<AppFuture task 7 {ESCAPED} unfinished>"
+    assert "\x1b" not in plain(future)

@@ -16,6 +16,7 @@ from parslab.client.futures.base import BaseFuture, seconds_until
 from parslab.client.futures.derived import DataFuture, ResultPart
 from parslab.errors import DeserializationError, RetryError
 from parslab.records.states import TaskState
+from parslab.records.text import printable
 from parslab.serialize.failures import exception_of, one_line
 from parslab.serialize.values import unpack
 
@@ -265,7 +266,7 @@ class AppFuture(BaseFuture):
     def __repr__(self) -> str:
         state = "unfinished" if self._state is PENDING else self.state.name
         error = f": {self.failure.error[:80]}" if self.failure is not None and state != "cancelled" else ""
-        return f"<AppFuture task {self.task_id} {self.app_name} {state}{error}>"
+        return f"<AppFuture task {self.task_id} {printable(self.app_name)} {state}{error}>"
 
     def _ipython_display_(self) -> None:
         hook = AppFuture.display_hook
