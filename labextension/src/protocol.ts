@@ -2,23 +2,77 @@
  * The panel protocol. Generated from python/parslab/records by
  * `python -m parslab.jupyter.typescript labextension/src/protocol.ts`: do not edit.
  */
+import type { TranslationBundle } from '@jupyterlab/translation';
 
 /** Where a task is between its call and its end. */
 export type TaskState =
   | 'pending'
-  | 'running'
-  | 'exec_done'
-  | 'failed'
-  | 'dep_fail'
   | 'ready'
   | 'launched'
+  | 'running'
   | 'fail_retryable'
-  | 'memo_done'
   | 'joining'
+  | 'exec_done'
+  | 'memo_done'
+  | 'failed'
+  | 'dep_fail'
   | 'cancelled';
 
+/** A coarse view of task states, for counts and conditions that do not depend on the exact state. */
+export type TaskGroup =
+  | 'waiting'
+  | 'active'
+  | 'succeeded'
+  | 'failed'
+  | 'cancelled';
+
+/** Outline of a state's symbol, so that colour is never the only difference between two states. */
+export type Shape =
+  | 'circle'
+  | 'diamond'
+  | 'triangle'
+  | 'triangle_back'
+  | 'hexagon'
+  | 'square'
+  | 'bar';
+
+/** Colour of a state's symbol, by its role: each front end maps it to a colour of its theme. */
+export type Hue =
+  | 'neutral'
+  | 'info'
+  | 'brand'
+  | 'success'
+  | 'warning'
+  | 'error';
+
+/** What one task state means, and how it looks. */
+export interface ITaskStateInfo {
+  group: TaskGroup;
+  /** Whether a task stays in this state unless it is reopened. */
+  final: boolean;
+  /** Whether the body of the task has begun: such states have solid symbols. */
+  has_run: boolean;
+  shape: Shape;
+  hue: Hue;
+}
+
+/** All task states in the order of a task's life, which legends and counters follow. */
+export const TASK_STATES: Readonly<Record<TaskState, ITaskStateInfo>> = {
+  pending: { group: 'waiting', final: false, has_run: false, shape: 'circle', hue: 'neutral' },
+  ready: { group: 'waiting', final: false, has_run: false, shape: 'diamond', hue: 'info' },
+  launched: { group: 'active', final: false, has_run: false, shape: 'triangle', hue: 'brand' },
+  running: { group: 'active', final: false, has_run: true, shape: 'triangle', hue: 'brand' },
+  fail_retryable: { group: 'waiting', final: false, has_run: false, shape: 'triangle_back', hue: 'warning' },
+  joining: { group: 'active', final: false, has_run: true, shape: 'diamond', hue: 'info' },
+  exec_done: { group: 'succeeded', final: true, has_run: true, shape: 'circle', hue: 'success' },
+  memo_done: { group: 'succeeded', final: true, has_run: false, shape: 'hexagon', hue: 'success' },
+  failed: { group: 'failed', final: true, has_run: true, shape: 'square', hue: 'error' },
+  dep_fail: { group: 'failed', final: true, has_run: false, shape: 'square', hue: 'warning' },
+  cancelled: { group: 'cancelled', final: true, has_run: true, shape: 'bar', hue: 'neutral' }
+};
+
 /** A task in one of these states does not move any more, unless it is reopened. */
-export const FINAL: readonly TaskState[] = ['exec_done', 'failed', 'dep_fail', 'memo_done', 'cancelled'];
+export const FINAL: readonly TaskState[] = ['exec_done', 'memo_done', 'failed', 'dep_fail', 'cancelled'];
 
 /** Final states that carry a result. */
 export const SUCCESSES: readonly TaskState[] = ['exec_done', 'memo_done'];
@@ -26,20 +80,39 @@ export const SUCCESSES: readonly TaskState[] = ['exec_done', 'memo_done'];
 /** Final states that carry an error. */
 export const FAILURES: readonly TaskState[] = ['failed', 'dep_fail'];
 
-/** What each state means. */
-export const MEANING: Readonly<Record<TaskState, string>> = {
-  pending: 'Waits for other tasks whose results it needs.',
-  running: 'Runs on a worker, or in the notebook process.',
-  exec_done: 'Ended with a result.',
-  failed: 'Failed with an exception, or lost its worker.',
-  dep_fail: 'Never ran, because a task that it needs failed.',
-  ready: 'Has everything it needs and waits for a worker.',
-  launched: 'Was sent to a worker, or to the notebook process, which has not begun it yet.',
-  fail_retryable: 'Waits for its next attempt, because the last one failed.',
-  memo_done: 'Ended with the result of an earlier equal call and did not run itself.',
-  joining: 'Waits for the futures that the body of its join app returned.',
-  cancelled: 'Ended because somebody cancelled it.'
-};
+/** What each task state is called. */
+export function taskStateLabels(trans: TranslationBundle): Record<TaskState, string> {
+  return {
+    pending: trans.__('Pending'),
+    ready: trans.__('Ready'),
+    launched: trans.__('Launched'),
+    running: trans.__('Running'),
+    fail_retryable: trans.__('To be retried'),
+    joining: trans.__('Joining'),
+    exec_done: trans.__('Done'),
+    memo_done: trans.__('Memoized'),
+    failed: trans.__('Failed'),
+    dep_fail: trans.__('Dep. failed'),
+    cancelled: trans.__('Cancelled')
+  };
+}
+
+/** What each task state means: sentences about the task. */
+export function taskStateSentences(trans: TranslationBundle): Record<TaskState, string> {
+  return {
+    pending: trans.__('Waits for other tasks whose results it needs.'),
+    ready: trans.__('Has everything it needs and waits for a worker.'),
+    launched: trans.__('Was sent to a worker, or to the notebook process, which has not begun it yet.'),
+    running: trans.__('Runs on a worker, or in the notebook process.'),
+    fail_retryable: trans.__('Waits for its next attempt, because the last one failed.'),
+    joining: trans.__('Waits for the futures that the body of its join app returned.'),
+    exec_done: trans.__('Ended with a result.'),
+    memo_done: trans.__('Ended with the result of an earlier equal call and did not run itself.'),
+    failed: trans.__('Failed with an exception, or lost its worker.'),
+    dep_fail: trans.__('Never ran, because a task that it needs failed.'),
+    cancelled: trans.__('Ended because somebody cancelled it.')
+  };
+}
 
 /** Where a block is between its request and its end.  A block is one batch job of one or more nodes. */
 export type BlockState = 'requested' | 'queued' | 'running' | 'draining' | 'finished' | 'failed' | 'scaled_in' | 'missing';
@@ -67,6 +140,17 @@ export const MANAGER_MEANING: Readonly<Record<ManagerState, string>> = {
   gone: 'The manager left in good order.',
   lost: 'The manager sent no heartbeat for too long, or its connection broke.',
   refused: 'Its Python, its packages or its protocol do not fit; the reason names the side to fix.'
+};
+
+/** Where a worker (a process that runs one task at a time) is in its life. */
+export type WorkerState = 'starting' | 'idle' | 'busy' | 'dead';
+
+/** What each state means. */
+export const WORKER_MEANING: Readonly<Record<WorkerState, string>> = {
+  starting: 'Its process was started and has not said hello yet.',
+  idle: 'It waits for a task.',
+  busy: 'It holds a task, which it runs or is about to run.',
+  dead: 'Its process has ended, or its connection broke.'
 };
 
 /** Bits of a task id that number the tasks of one client; the bits above them are the number of the client. */

@@ -3,22 +3,10 @@ import type { TranslationBundle } from '@jupyterlab/translation';
 import * as React from 'react';
 
 import { count } from './format';
-import { colourOf, labelOf, STATES } from './states';
+import { colourOf, isFinal, isWaiting, labelOf, STATES } from './states';
 
-/** Ended ones first, so that a bar grows from the left like any progress bar. */
-const ORDER = [
-  'exec_done',
-  'memo_done',
-  'failed',
-  'dep_fail',
-  'cancelled',
-  'running',
-  'joining',
-  'fail_retryable',
-  'launched',
-  'ready',
-  'pending'
-];
+/** Ended tasks first, then those that are nearest to their end: the bar grows from the left like a progress bar. */
+const ORDER = [...STATES.filter(isFinal), ...STATES.filter(state => !isFinal(state)).reverse()];
 
 /** How many tasks are in any of these states. */
 export function sum(counts: Record<string, number>, states: readonly string[]): number {
@@ -46,6 +34,7 @@ export function StateBar(props: {
         <span
           key={state}
           data-state={state}
+          data-waiting={isWaiting(state)}
           style={{ flexGrow: counts[state], background: `var(${colourOf(state)})` }}
         />
       ))}

@@ -1,87 +1,99 @@
 /**
- * How a task's state looks: a colour and a shape, so that neither needs the other. Hollow shapes have not run (yet),
- * solid ones have. The shapes are the same in the graph (canvas) and everywhere else (svg).
+ * How the state of a task, block or manager looks: a colour and a shape, so that neither needs the other. Hollow shapes
+ * have not run (yet), solid ones have. The shapes are the same in the graph (canvas) and everywhere else (svg).
  */
 import type { TranslationBundle } from '@jupyterlab/translation';
 import * as React from 'react';
 
-import type { TaskState } from '../protocol';
+import type { BlockState, Hue, ITaskStateInfo, ManagerState, Shape, TaskState } from '../protocol';
+import { TASK_STATES, taskStateLabels, taskStateSentences } from '../protocol';
 
-/** The states in the order of a life; every legend and counter follows it. */
-export const STATES: readonly TaskState[] = [
-  'pending',
-  'ready',
-  'launched',
-  'running',
-  'fail_retryable',
-  'joining',
-  'exec_done',
-  'memo_done',
-  'failed',
-  'dep_fail',
-  'cancelled'
-];
+/** All task states in the order of a task's life, which legends and counters follow. */
+export const STATES = Object.keys(TASK_STATES) as readonly TaskState[];
 
-/** States that every overview shows, even when no task is in them. */
-export const ALWAYS: readonly TaskState[] = ['pending', 'running', 'exec_done', 'failed'];
+/** States that the overview shows even when no task is in them; the others appear with their first task. */
+export const ALWAYS_SHOWN: readonly TaskState[] = ['pending', 'running', 'exec_done', 'failed'];
 
-export interface IShape {
+export interface ISymbol {
   /** An svg path in a square from -1 to 1. */
   readonly path: string;
   readonly solid: boolean;
 }
 
-const CIRCLE = 'M.8 0A.8.8 0 1 1-.8 0 .8.8 0 1 1 .8 0Z';
-const DIAMOND = 'M0-.95.95 0 0 .95-.95 0Z';
-const TRIANGLE = 'M-.65-.85.95 0-.65.85Z';
-const TRIANGLE_BACK = 'M.65-.85-.95 0 .65.85Z';
-const HEXAGON = 'M-.9 0-.45-.78H.45L.9 0 .45.78H-.45Z';
-const SQUARE = 'M-.75-.75H.75V.75H-.75Z';
-
-const SHAPES: Record<string, IShape> = {
-  pending: { path: CIRCLE, solid: false },
-  ready: { path: DIAMOND, solid: false },
-  launched: { path: TRIANGLE, solid: false },
-  running: { path: TRIANGLE, solid: true },
-  fail_retryable: { path: TRIANGLE_BACK, solid: false },
-  joining: { path: DIAMOND, solid: true },
-  exec_done: { path: CIRCLE, solid: true },
-  memo_done: { path: HEXAGON, solid: false },
-  failed: { path: SQUARE, solid: true },
-  dep_fail: { path: SQUARE, solid: false },
-  cancelled: { path: 'M-.9-.32H.9V.32H-.9Z', solid: true }
+const PATHS: Readonly<Record<Shape, string>> = {
+  circle: 'M.8 0A.8.8 0 1 1-.8 0 .8.8 0 1 1 .8 0Z',
+  diamond: 'M0-.95.95 0 0 .95-.95 0Z',
+  triangle: 'M-.65-.85.95 0-.65.85Z',
+  triangle_back: 'M.65-.85-.95 0 .65.85Z',
+  hexagon: 'M-.9 0-.45-.78H.45L.9 0 .45.78H-.45Z',
+  square: 'M-.75-.75H.75V.75H-.75Z',
+  bar: 'M-.9-.32H.9V.32H-.9Z'
 };
 
-/** The shape of a state; states of a newer kernel look like pending ones. */
-export function shapeOf(state: string): IShape {
-  return SHAPES[state] ?? SHAPES.pending;
+/** The CSS variable of each colour; `base.css` gives it the theme's value. */
+const HUES: Readonly<Record<Hue, string>> = {
+  neutral: '--parslab-neutral',
+  info: '--parslab-info',
+  brand: '--parslab-brand',
+  success: '--parslab-success',
+  warning: '--parslab-warning',
+  error: '--parslab-error'
+};
+
+function isTaskState(state: string): state is TaskState {
+  return state in TASK_STATES;
+}
+
+/** States of a newer kernel look like pending ones. */
+function infoOf(state: string): ITaskStateInfo {
+  return TASK_STATES[isTaskState(state) ? state : 'pending'];
+}
+
+export function symbolOf(state: string): ISymbol {
+  const { shape, has_run } = infoOf(state);
+  return { path: PATHS[shape], solid: has_run };
 }
 
 /** The CSS variable that holds the colour of a state. */
 export function colourOf(state: string): string {
-  return `--parslab-${state in SHAPES ? state : 'pending'}`;
+  return HUES[infoOf(state).hue];
+}
+
+/** Whether a task stays in this state unless it is retried. */
+export function isFinal(state: string): boolean {
+  return infoOf(state).final;
+}
+
+/** Whether a task in this state has ended without a result, so that it can be retried. */
+export function isRetriable(state: string): boolean {
+  const { final, group } = infoOf(state);
+  return final && group !== 'succeeded';
+}
+
+/** Whether a task in this state has ended with the result of an earlier equal call. */
+export function isMemoized(state: string): boolean {
+  const { group, has_run } = infoOf(state);
+  return group === 'succeeded' && !has_run;
+}
+
+/** Whether no attempt of a task in this state has begun, or the next one has not. */
+export function isWaiting(state: string): boolean {
+  const { final, has_run } = infoOf(state);
+  return !final && !has_run;
 }
 
 /** What a state is called. */
 export function labelOf(state: string, trans: TranslationBundle): string {
-  const labels: Record<string, string> = {
-    pending: trans.__('Pending'),
-    ready: trans.__('Ready'),
-    launched: trans.__('Launched'),
-    running: trans.__('Running'),
-    fail_retryable: trans.__('To be retried'),
-    joining: trans.__('Joining'),
-    exec_done: trans.__('Done'),
-    memo_done: trans.__('Remembered'),
-    failed: trans.__('Failed'),
-    dep_fail: trans.__('Dep. failed'),
-    cancelled: trans.__('Cancelled')
-  };
-  return labels[state] ?? state;
+  return isTaskState(state) ? taskStateLabels(trans)[state] : state;
 }
 
-/** Blocks and managers look like tasks that are as far as they are. */
-const LOOKS: Record<string, TaskState> = {
+/** What a state means, in a sentence; empty for states of a newer kernel. */
+export function sentenceOf(state: string, trans: TranslationBundle): string {
+  return isTaskState(state) ? taskStateSentences(trans)[state] : '';
+}
+
+/** The task state whose symbol a block or manager shows. */
+const SYMBOLS: Readonly<Record<BlockState | ManagerState, TaskState>> = {
   requested: 'pending',
   queued: 'ready',
   running: 'running',
@@ -97,9 +109,13 @@ const LOOKS: Record<string, TaskState> = {
   missing: 'dep_fail'
 };
 
+function isBlockState(state: string): state is BlockState | ManagerState {
+  return state in SYMBOLS;
+}
+
 /** What the state of a block or manager is called. */
 export function blockLabel(state: string, trans: TranslationBundle): string {
-  const labels: Record<string, string> = {
+  const labels: Record<BlockState | ManagerState, string> = {
     requested: trans.__('Requested'),
     queued: trans.__('Queued'),
     running: trans.__('Running'),
@@ -114,17 +130,17 @@ export function blockLabel(state: string, trans: TranslationBundle): string {
     scaled_in: trans.__('Scaled in'),
     missing: trans.__('Missing')
   };
-  return labels[state] ?? state;
+  return isBlockState(state) ? labels[state] : state;
 }
 
-/** The mark of the state of a block or manager. */
+/** The symbol of the state of a block or manager. */
 export function BlockMark({ state }: { state: string }): React.JSX.Element {
-  return <StateMark state={LOOKS[state] ?? 'pending'} />;
+  return <StateMark state={isBlockState(state) ? SYMBOLS[state] : 'pending'} />;
 }
 
-/** The mark of a state. Decoration: the label stands beside it or on what holds it. */
+/** The symbol of a task state. Decoration: the label stands beside it or on what holds it. */
 export function StateMark({ state }: { state: string }): React.JSX.Element {
-  const { path, solid } = shapeOf(state);
+  const { path, solid } = symbolOf(state);
   const colour = `var(${colourOf(state)})`;
   return (
     <svg className="parslab-StateMark" viewBox="-1.2 -1.2 2.4 2.4" aria-hidden="true">

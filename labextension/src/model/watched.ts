@@ -8,8 +8,7 @@ import type { IDisposable } from '@lumino/disposable';
 import type { ISignal } from '@lumino/signaling';
 import { Signal } from '@lumino/signaling';
 
-import type { ITaskDetail } from '../protocol';
-import { FINAL } from '../protocol';
+import { FINAL, type ITaskDetail } from '../protocol';
 import type { IRun, IRunChange, IRuns, ISelection } from '../tokens';
 import { Pace } from './pace';
 

@@ -32,6 +32,7 @@ _HEAD = """\
  * The panel protocol. Generated from python/parslab/records by
  * `python -m parslab.jupyter.typescript labextension/src/protocol.ts`: do not edit.
  */
+import type { TranslationBundle } from '@jupyterlab/translation';
 """
 
 
@@ -50,7 +51,7 @@ def typescript() -> str:
         for thing in vars(panel).values()
         if isinstance(thing, type) and issubclass(thing, msgspec.Struct) and thing.__name__ in panel.__all__
     ]
-    parts = [_HEAD, _states(), _constants(docs)]
+    parts = [_HEAD, _task_states(), _constants(docs)]
     parts += [_struct(struct, docs, optional=struct in requests) for struct in structs]
     parts += [_union("Request", requests), _union("Reply", typing.get_args(panel.Reply))]
     return "\n".join(parts)
@@ -86,17 +87,53 @@ def _comment(text: str, indent: str = "") -> str:
     return f"{indent}/**\n{middle}{indent} */\n"
 
 
-def _states() -> str:
+def _task_states() -> str:
+    """``TASK_STATES`` as a TypeScript table, in the order of a task's life, and its texts ready for translation."""
     docs = _docstrings(Path(inspect.getfile(states)).read_text())
-    sentences = {state: states.TASK_STATES[state].sentence for state in states.TaskState}
-    out = _comment(docs["TaskState"]) + "export type TaskState =\n"
-    out += "\n".join(f"  | '{state.name}'" for state in states.TaskState) + ";\n"
+    out = _literals("TaskState", docs["TaskState"], [state.name for state in states.TASK_STATES])
+    out += _literals("TaskGroup", docs["TaskGroup"], [group.value for group in states.TaskGroup])
+    out += _literals("Shape", docs["Shape"], typing.get_args(states.Shape))
+    out += _literals("Hue", docs["Hue"], typing.get_args(states.Hue))
+    out += """/** What one task state means, and how it looks. */
+export interface ITaskStateInfo {
+  group: TaskGroup;
+  /** Whether a task stays in this state unless it is reopened. */
+  final: boolean;
+  /** Whether the body of the task has begun: such states have solid symbols. */
+  has_run: boolean;
+  shape: Shape;
+  hue: Hue;
+}
+
+"""
+    out += _comment(docs["TASK_STATES"])
+    out += "export const TASK_STATES: Readonly<Record<TaskState, ITaskStateInfo>> = {\n"
+    out += ",\n".join(f"  {state.name}: {_state_info(info)}" for state, info in states.TASK_STATES.items()) + "\n};\n"
     for name, members in (("FINAL", states.FINAL), ("SUCCESSES", states.SUCCESSES), ("FAILURES", states.FAILURES)):
-        listed = ", ".join(f"'{state.name}'" for state in states.TaskState if state in members)
+        listed = ", ".join(f"'{state.name}'" for state in states.TASK_STATES if state in members)
         out += "\n" + _comment(docs[name]) + f"export const {name}: readonly TaskState[] = [{listed}];\n"
-    out += "\n/** What each state means. */\nexport const MEANING: Readonly<Record<TaskState, string>> = {\n"
-    out += ",\n".join(f"  {state.name}: {_quoted(sentence)}" for state, sentence in sentences.items())
-    return out + "\n};\n" + _words(states.BlockState, docs) + _words(states.ManagerState, docs)
+    labels = {state: info.label for state, info in states.TASK_STATES.items()}
+    sentences = {state: info.sentence for state, info in states.TASK_STATES.items()}
+    out += _translated("taskStateLabels", "What each task state is called.", labels)
+    out += _translated("taskStateSentences", "What each task state means: sentences about the task.", sentences)
+    machines = (states.BlockState, states.ManagerState, states.WorkerState)
+    return out + "".join(_words(machine, docs) for machine in machines)
+
+
+def _literals(name: str, doc: str, values: typing.Sequence[str]) -> str:
+    return _comment(doc) + f"export type {name} =\n" + "\n".join(f"  | '{value}'" for value in values) + ";\n\n"
+
+
+def _state_info(info: states.TaskStateInfo) -> str:
+    flags = f"final: {str(info.final).lower()}, has_run: {str(info.has_run).lower()}"
+    return f"{{ group: '{info.group}', {flags}, shape: '{info.shape}', hue: '{info.hue}' }}"
+
+
+def _translated(name: str, doc: str, texts: dict[states.TaskState, str]) -> str:
+    """A function that translates the text of each state; the literals let a program extract them."""
+    head = f"export function {name}(trans: TranslationBundle): Record<TaskState, string> {{\n  return {{\n"
+    body = ",\n".join(f"    {state.name}: trans.__({_quoted(text)})" for state, text in texts.items())
+    return "\n" + _comment(doc) + head + body + "\n  };\n}\n"
 
 
 def _words(machine: type[Enum], docs: dict[str, str]) -> str:

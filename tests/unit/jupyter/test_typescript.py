@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 
 from parslab.jupyter import typescript as generator
+from parslab.records.states import TASK_STATES, BlockState, TaskState
 
 COMMITTED = Path(__file__).parents[3] / "labextension" / "src" / "protocol.ts"
 
@@ -35,3 +37,25 @@ def test_array_like_structs_are_tuples() -> None:
 def test_unknown_types_are_refused() -> None:
     with pytest.raises(TypeError, match="no TypeScript for"):
         generator._type(complex)
+
+
+@pytest.mark.skipif(not COMMITTED.exists(), reason="the sources of the extension are not here")
+def test_no_source_of_the_panel_lists_task_states_beside_the_generated_table() -> None:
+    """``components/states.tsx`` names some in records that the type checker wants whole."""
+    names = {state.name for state in TaskState} - {state.value for state in BlockState} - {"ready"}
+    allowed = {"src/protocol.ts", "src/components/states.tsx"}
+    folder = COMMITTED.parents[1]
+    listing = {
+        path.relative_to(folder).as_posix(): sorted(found)
+        for path in (*folder.glob("src/**/*.ts*"), *folder.glob("style/*.css"))
+        if len(found := {name for name in names if re.search(rf"\b{name}\b", path.read_text())}) > 2
+    }
+    assert not listing.keys() - allowed, listing
+
+
+def test_every_task_state_is_in_the_table_of_the_panel() -> None:
+    text = generator.typescript()
+    table = text[text.index("export const TASK_STATES") : text.index("export const FINAL")]
+    for state, info in TASK_STATES.items():
+        assert f"  {state.name}: {{ group: '{info.group}'" in table
+        assert text.count(f"    {state.name}: trans.__(") == 2

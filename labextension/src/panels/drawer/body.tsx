@@ -4,14 +4,12 @@ import { closeIcon, copyIcon } from '@jupyterlab/ui-components';
 import * as React from 'react';
 
 import { bytes, duration, moment, taskLabel } from '../../components/format';
-import { labelOf, StateMark } from '../../components/states';
+import { isFinal, isMemoized, isRetriable, labelOf, sentenceOf, StateMark } from '../../components/states';
 import type { IAnswer, Question } from '../../model/answers';
-import type { ITaskDetail, StateChange, TaskState } from '../../protocol';
-import { FINAL, MEANING } from '../../protocol';
+import type { ITaskDetail, StateChange } from '../../protocol';
 import { Attempts } from './attempts';
 
 /** States from which a task can be tried again. */
-const RETRIABLE: readonly string[] = ['failed', 'dep_fail', 'cancelled'];
 
 export interface IDrawerBodyProps {
   task: number;
@@ -63,7 +61,7 @@ function DrawerHead(props: IDrawerBodyProps): React.JSX.Element {
           {trans.__('Cancel task')}
         </button>
       )}
-      {state !== undefined && RETRIABLE.includes(state) && (
+      {state !== undefined && isRetriable(state) && (
         <button
           type="button"
           className="parslab-Button"
@@ -129,12 +127,11 @@ function Said(props: { answer: IAnswer | undefined; id: Question; waiting: strin
 function Why({ detail, live, trans, answers, onAsk }: IDetailsProps): React.JSX.Element {
   const answer = answers('explain');
   const { state } = detail.row;
-  const question =
-    state === 'memo_done'
-      ? trans.__('Why did this not run?')
-      : isFinal(state)
-        ? trans.__('Why did this run?')
-        : trans.__('Why does this run?');
+  const question = isMemoized(state)
+    ? trans.__('Why did this not run?')
+    : isFinal(state)
+      ? trans.__('Why did this run?')
+      : trans.__('Why does this run?');
   return (
     <section className="parslab-Why">
       {!answer?.text && (
@@ -166,7 +163,7 @@ function Times({ detail, now, live, trans }: IDetailsProps): React.JSX.Element {
               <td>
                 <StateMark state={state} />
               </td>
-              <th scope="row" title={state in MEANING ? trans.__(MEANING[state as TaskState]) : ''}>
+              <th scope="row" title={sentenceOf(state, trans)}>
                 {labelOf(state, trans)}
               </th>
               <td className="parslab-Times-number">{final || left === null ? '' : duration(left - entered)}</td>
@@ -294,8 +291,4 @@ function Cell({ detail, live, trans, onCancelCell }: IDetailsProps): React.JSX.E
       </button>
     </>
   );
-}
-
-function isFinal(state: string): boolean {
-  return (FINAL as readonly string[]).includes(state);
 }

@@ -3,10 +3,10 @@ import type { TranslationBundle } from '@jupyterlab/translation';
 import type { Message } from '@lumino/messaging';
 import * as React from 'react';
 
+import { isFinal } from '../../components/states';
 import { RunView } from '../../components/view';
 import { TaskAnswers } from '../../model/answers';
 import { WatchedTask } from '../../model/watched';
-import { FINAL } from '../../protocol';
 import type { IRuns, ISelection } from '../../tokens';
 import { DrawerBody } from './body';
 
@@ -43,7 +43,7 @@ export class DrawerView extends RunView {
 
   protected get ticking(): boolean {
     const { detail } = this._model;
-    return detail !== null && !(FINAL as readonly string[]).includes(detail.row.state);
+    return detail !== null && !isFinal(detail.row.state);
   }
 
   protected onAfterShow(message: Message): void {

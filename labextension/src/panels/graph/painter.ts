@@ -5,7 +5,7 @@
  * redrawn when the view moves; if that takes too long for a frame, what was drawn last is moved and stretched instead,
  * and redrawn when the hand rests.
  */
-import { colourOf, shapeOf, STATES } from '../../components/states';
+import { colourOf, symbolOf, STATES } from '../../components/states';
 import type { INode } from '../../tokens';
 import type { Camera } from './camera';
 import type { IPlacement } from './layout';
@@ -284,7 +284,7 @@ function drawSprites(radius: number, look: ILook): ISprites {
     const canvas = document.createElement('canvas');
     canvas.width = canvas.height = 2 * half;
     const context = canvas.getContext('2d')!;
-    const { path, solid } = shapeOf(state);
+    const { path, solid } = symbolOf(state);
     const shape = new Path2D(path);
     context.translate(half, half);
     context.scale(radius, radius);

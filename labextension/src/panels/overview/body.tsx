@@ -5,8 +5,8 @@ import * as React from 'react';
 import { Meter, Sparkline, StateBar, sum } from '../../components/bars';
 import { count, moment, rate } from '../../components/format';
 import { RetryFailed } from '../../components/retry';
-import { ALWAYS, labelOf, StateMark, STATES } from '../../components/states';
-import { FAILURES, FINAL, MEANING } from '../../protocol';
+import { ALWAYS_SHOWN, labelOf, sentenceOf, StateMark, STATES } from '../../components/states';
+import { FAILURES, FINAL } from '../../protocol';
 import type { INotice, IOverview, IWorkerRow } from '../../protocol';
 import type { IRun } from '../../tokens';
 
@@ -73,9 +73,9 @@ function Counters(props: {
   const { counts, trans, onShow } = props;
   return (
     <ul className="parslab-Counters" aria-label={trans.__('Tasks by state')}>
-      {STATES.filter(state => ALWAYS.includes(state) || counts[state]).map(state => (
+      {STATES.filter(state => ALWAYS_SHOWN.includes(state) || counts[state]).map(state => (
         <li key={state} data-state={state} data-count={counts[state] ?? 0}>
-          <button type="button" title={trans.__(MEANING[state])} onClick={() => onShow(state)}>
+          <button type="button" title={sentenceOf(state, trans)} onClick={() => onShow(state)}>
             <StateMark state={state} />
             <span className="parslab-Counters-label">{labelOf(state, trans)}</span>
             <span className="parslab-Counters-count">{count(counts[state] ?? 0)}</span>
