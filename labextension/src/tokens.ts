@@ -71,6 +71,8 @@ export interface IRun extends IDisposable {
   readonly status: RunStatus;
   /** One sentence on a status that needs one; may be empty. */
   readonly reason: string;
+  /** Tells runs apart, also those of one kernel; undefined until the run is known. */
+  readonly id: string | undefined;
   readonly info: IRunInfo | null;
   readonly overview: IOverview | null;
   /** Seconds since the epoch of the kernel's clock, carried on by ours. */

@@ -3,7 +3,8 @@ import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { PAGE, REFRESH, TaskTable } from '../src/model/tasks';
 import type { FakeConnection } from '../src/connection/fake';
 import { liveRuns, settle } from './runs';
-import { delta, row } from './samples';
+import type { ITaskRow } from '../src/protocol';
+import { delta, INFO, row, snapshot } from './samples';
 
 let connection: FakeConnection;
 let table: TaskTable;
@@ -29,6 +30,12 @@ async function answer(total: number): Promise<void> {
   const offset = ask.offset!;
   const rows = Array.from({ length: Math.min(PAGE, total - offset) }, (_, i) => row(offset + i));
   connection.tell({ type: 'TaskPage', request_id: ask.request_id, rows, total, offset });
+  await settle();
+}
+
+async function reply(rows: ITaskRow[]): Promise<void> {
+  const { request_id } = connection.last('TaskPageRequest');
+  connection.tell({ type: 'TaskPage', request_id, rows, total: rows.length, offset: 0 });
   await settle();
 }
 
@@ -94,5 +101,46 @@ describe('the table', () => {
     });
     await settle();
     expect(table.problem).toBe('No such column.');
+  });
+
+  it('closes with its run: no row says running, and nothing is requested any more', async () => {
+    table.active = true;
+    await reply([row(0), row(1, { state: 'running', ended: null }), row(9, { state: 'ready', ended: null })]);
+    vi.advanceTimersByTime(REFRESH);
+    connection.tell(delta(6));
+    const late = connection.last('TaskPageRequest');
+    const sent = pages().length;
+    connection.tell(delta(7, { changes: [[1, 'cancelled']], run: { ...INFO, ended: 1020, reason: 'asked to' } }));
+    expect([0, 1, 2].map(index => table.row(index)?.state)).toEqual(['exec_done', 'cancelled', 'cancelled']);
+    expect([0, 1, 2].map(index => table.row(index)?.ended)).toEqual([1003.5, 1020, 1020]);
+    const old = row(1, { state: 'running', ended: null });
+    connection.tell({ type: 'TaskPage', request_id: late.request_id, rows: [old], total: 1, offset: 0 });
+    connection.become('closed', 'asked to');
+    vi.advanceTimersByTime(20 * REFRESH);
+    await settle();
+    expect(table.row(1)?.state).toBe('cancelled');
+    expect([pages().length, table.problem]).toEqual([sent, '']);
+  });
+
+  it('calls the tasks failed whose run broke off', async () => {
+    table.active = true;
+    await reply([row(1, { state: 'running', ended: null })]);
+    connection.become('closed', 'the process of the run was killed');
+    expect(table.row(0)).toMatchObject({ state: 'failed', ended: 1010 });
+  });
+
+  it('begins anew with the next run of the kernel', async () => {
+    table.active = true;
+    await reply([row(0), row(1)]);
+    vi.advanceTimersByTime(REFRESH);
+    connection.tell(delta(6)); // its request is never answered
+    const sent = pages().length;
+    connection.become('live');
+    connection.tell(snapshot({ seq: 0, run: { ...INFO, run: '008', started: 2000, pid: 77 }, nodes: [] }));
+    expect([table.total, table.row(0)]).toEqual([0, undefined]);
+    vi.advanceTimersByTime(REFRESH);
+    expect(pages().length).toBe(sent + 1);
+    await reply([row(5)]);
+    expect(table.row(0)?.id).toBe(5);
   });
 });

@@ -95,4 +95,19 @@ describe('the watched task', () => {
     connection.tell(snapshot({ seq: 1, run: { ...INFO, run: '008' } }));
     expect(selection.task).toBeNull();
   });
+
+  it('is closed with its run', async () => {
+    selection.select(1);
+    await answer({ row: row(1, { state: 'running', ended: null }) });
+    const sent = asked().length;
+    connection.tell(delta(6, { changes: [[1, 'cancelled']], run: { ...INFO, ended: 1020, reason: 'asked to' } }));
+    expect(watched.detail?.row).toMatchObject({ state: 'cancelled', ended: 1020 });
+    connection.become('closed', 'asked to');
+    vi.advanceTimersByTime(10 * LIVE);
+    await settle();
+    expect([asked().length, watched.problem]).toEqual([sent, '']);
+    selection.select(0);
+    await settle();
+    expect([asked().length, watched.problem]).toEqual([sent, 'The run has ended.']);
+  });
 });

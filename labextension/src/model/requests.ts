@@ -19,7 +19,7 @@ export const REPLY_TIMEOUT = 15000;
 export const LONG_REPLY_TIMEOUT = 60000;
 
 /** Replies that carry the id of a request. Snapshots carry one too, but belong to the stream. */
-type RequestReply = ITaskPage | ITaskDetail | IBlockOutput | ICommandReply;
+export type RequestReply = ITaskPage | ITaskDetail | IBlockOutput | ICommandReply;
 
 interface IPendingRequest {
   resolve: (reply: RequestReply) => void;

@@ -9,6 +9,7 @@ import { Signal } from '@lumino/signaling';
 
 import type {
   Reply,
+  Request,
   IBlockActionRequest,
   IBlockRow,
   IBlockOutput,
@@ -28,6 +29,7 @@ import type {
 } from '../protocol';
 import { LEASE } from '../protocol';
 import type { IConnection, INode, IRun, IRunChange, RunStatus } from '../tokens';
+import type { RequestReply } from './requests';
 import { isRequestReply, LONG_REPLY_TIMEOUT, PendingRequests } from './requests';
 import { blockKey, isOver } from './blocks';
 import { grown, keepLast } from './keep';
@@ -78,7 +80,14 @@ export class Run implements IRun {
     return this.info?.ended ? this.info.reason : this._problem || this._connection.reason;
   }
 
+  get id(): string | undefined {
+    return this.info ? `${this.info.run} ${this.info.started}` : undefined;
+  }
+
   get now(): number {
+    if (this.info?.ended) {
+      return this.info.ended;
+    }
     return this.overview ? this.overview.now + (Date.now() - this._heardAt) / 1000 : Date.now() / 1000;
   }
 
@@ -151,97 +160,62 @@ export class Run implements IRun {
   }
 
   page(query: Omit<ITaskPageRequest, 'type' | 'request_id'>): Promise<ITaskPage> {
-    return this._requests.send<ITaskPage>({
-      type: 'TaskPageRequest',
-      request_id: this._requests.newId(),
-      ...query
-    });
+    return this._request<ITaskPage>({ type: 'TaskPageRequest', request_id: this._requests.newId(), ...query });
   }
 
   detail(task: number): Promise<ITaskDetail> {
-    return this._requests.send<ITaskDetail>({
-      type: 'TaskDetailRequest',
-      request_id: this._requests.newId(),
-      task
-    });
+    return this._request<ITaskDetail>({ type: 'TaskDetailRequest', request_id: this._requests.newId(), task });
   }
 
-  async cancel(tasks: readonly number[] | 'all'): Promise<string> {
+  cancel(tasks: readonly number[] | 'all'): Promise<string> {
     const which = tasks === 'all' ? { everything: true } : { tasks: [...tasks] };
-    const done = await this._requests.send<ICommandReply>({
-      type: 'CancelRequest',
-      request_id: this._requests.newId(),
-      ...which
-    });
-    return done.text;
+    return this._command({ type: 'CancelRequest', request_id: this._requests.newId(), ...which });
   }
 
-  async cancelCell(cell: string, client = -1): Promise<string> {
-    return (
-      await this._requests.send<ICommandReply>({
-        type: 'CancelRequest',
-        request_id: this._requests.newId(),
-        cell,
-        client
-      })
-    ).text;
+  cancelCell(cell: string, client = -1): Promise<string> {
+    return this._command({ type: 'CancelRequest', request_id: this._requests.newId(), cell, client });
   }
 
-  async retry(tasks: readonly number[] | 'failed', app = ''): Promise<string> {
+  retry(tasks: readonly number[] | 'failed', app = ''): Promise<string> {
     const which = tasks === 'failed' ? { everything: true, app } : { tasks: [...tasks], app };
     const request = { type: 'RetryRequest', request_id: this._requests.newId(), ...which } as const;
-    return (await this._requests.send<ICommandReply>(request, LONG_REPLY_TIMEOUT)).text;
+    return this._command(request, LONG_REPLY_TIMEOUT);
   }
 
-  async explain(task: number): Promise<string> {
-    return (
-      await this._requests.send<ICommandReply>({
-        type: 'ExplainRequest',
-        request_id: this._requests.newId(),
-        task
-      })
-    ).text;
+  explain(task: number): Promise<string> {
+    return this._command({ type: 'ExplainRequest', request_id: this._requests.newId(), task });
   }
 
-  async keep(seconds: number): Promise<string> {
-    return (
-      await this._requests.send<ICommandReply>({
-        type: 'LingerRequest',
-        request_id: this._requests.newId(),
-        seconds
-      })
-    ).text;
+  keep(seconds: number): Promise<string> {
+    return this._command({ type: 'LingerRequest', request_id: this._requests.newId(), seconds });
   }
 
   blockOutput(executor: string, block: string): Promise<IBlockOutput> {
-    return this._requests.send<IBlockOutput>({
-      type: 'BlockOutputRequest',
-      request_id: this._requests.newId(),
-      executor,
-      block
-    });
+    const request_id = this._requests.newId();
+    return this._request<IBlockOutput>({ type: 'BlockOutputRequest', request_id, executor, block });
   }
 
-  async commandBlock(executor: string, block: string, action: IBlockActionRequest['action']): Promise<string> {
-    const request = {
-      type: 'BlockActionRequest',
-      request_id: this._requests.newId(),
-      executor,
-      block,
-      action
-    } as const;
-    return (await this._requests.send<ICommandReply>(request)).text;
+  commandBlock(executor: string, block: string, action: IBlockActionRequest['action']): Promise<string> {
+    const request_id = this._requests.newId();
+    return this._command({ type: 'BlockActionRequest', request_id, executor, block, action });
   }
 
-  async scale(executor: string, blocks: number): Promise<string> {
-    return (
-      await this._requests.send<ICommandReply>({
-        type: 'ScaleRequest',
-        request_id: this._requests.newId(),
-        executor,
-        blocks
-      })
-    ).text;
+  scale(executor: string, blocks: number): Promise<string> {
+    return this._command({ type: 'ScaleRequest', request_id: this._requests.newId(), executor, blocks });
+  }
+
+  private async _command(request: Request & { request_id: string }, timeout?: number): Promise<string> {
+    return (await this._request<ICommandReply>(request, timeout)).text;
+  }
+
+  private async _request<T extends RequestReply>(
+    request: Request & { request_id: string },
+    timeout?: number
+  ): Promise<T> {
+    if (this.status === 'ended') {
+      throw new Error('The run has ended.');
+    }
+    return this._requests.send<T>(request, timeout);
   }
 
   // ----- keeping up with the stream
@@ -317,9 +291,9 @@ export class Run implements IRun {
     this._problem = '';
     this._seq = snapshot.seq;
     this._inStep = true;
-    if (snapshot.run.run !== this.info?.run || snapshot.run.started !== this.info.started) {
+    if (`${snapshot.run.run} ${snapshot.run.started}` !== this.id) {
       this._rates = [];
-    } else if (snapshot.run.pid !== this.info.pid) {
+    } else if (snapshot.run.pid !== this.info?.pid) {
       // Another process has taken over the run: it was never asked what the one before was.
       this._requests.failAll('The process of the run was started again: look whether it was done, and ask again.');
     }

@@ -1,8 +1,9 @@
 /**
  * The task table: a window onto rows that the kernel filters, sorts and hands out in pages.
  *
- * Old rows stay until their successors are here, so nothing flickers. While the run moves, the pages in sight are asked
- * for again at most every `REFRESH` milliseconds; pages out of sight are forgotten instead.
+ * Old rows stay until new ones arrive, so nothing flickers. While the run changes, the visible pages are requested again
+ * at most every `REFRESH` milliseconds, and the other pages are dropped. The rows belong to one run: they are cleared
+ * when the kernel loads another run, and closed when their run ends.
  */
 import type { IDisposable } from '@lumino/disposable';
 import type { ISignal } from '@lumino/signaling';
@@ -10,6 +11,7 @@ import { Signal } from '@lumino/signaling';
 
 import type { ITaskPage, ITaskRow } from '../protocol';
 import type { IRun, IRuns } from '../tokens';
+import { endedRow } from './ended';
 import { Pace } from './pace';
 
 export const PAGE = 100;
@@ -105,17 +107,50 @@ export class TaskTable implements IDisposable {
     this._run?.changed.disconnect(this._onChange, this);
     this._run = this._runs.current;
     this._run?.changed.connect(this._onChange, this);
-    this._pages.clear();
-    this._total = 0;
-    this._generation += 1;
-    this._onChange();
-    this._changed.emit();
+    this._clear();
   }
 
   private _onChange(): void {
+    if (this._run?.id !== this._runId) {
+      this._clear();
+    } else if (this._run?.status === 'ended') {
+      this._close();
+    } else if (this._active) {
+      this._pace.ask();
+    }
+  }
+
+  /** Drops the rows of one run and starts with those of another. */
+  private _clear(): void {
+    this._runId = this._run?.id;
+    this._closed = false;
+    this._pages.clear();
+    this._total = 0;
+    this._problem = '';
+    this._generation += 1;
     if (this._active) {
       this._pace.ask();
     }
+    this._changed.emit();
+  }
+
+  /** Keeps the rows as they are at the end of the run. */
+  private _close(): void {
+    const run = this._run;
+    if (this._closed || !run) {
+      return;
+    }
+    this._closed = true;
+    this._generation += 1; // drops replies that are on their way
+    this._pace.cancel();
+    this._problem = '';
+    for (const [page, rows] of this._pages) {
+      this._pages.set(
+        page,
+        rows.map(row => endedRow(row, run))
+      );
+    }
+    this._changed.emit();
   }
 
   private _inSight(): number[] {
@@ -126,7 +161,7 @@ export class TaskTable implements IDisposable {
 
   private _refresh(): void {
     const run = this._run;
-    if (!this._active || !run || !run.info) {
+    if (!this._active || this._closed || !run || !run.info) {
       return;
     }
     const sight = this._inSight();
@@ -174,6 +209,9 @@ export class TaskTable implements IDisposable {
   }
 
   private _run: IRun | null = null;
+  private _runId: string | undefined;
+  /** Whether the run has ended. */
+  private _closed = false;
   private _query = ALL;
   private _pages = new Map<number, ITaskRow[]>();
   private _total = 0;

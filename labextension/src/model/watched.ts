@@ -8,8 +8,9 @@ import type { IDisposable } from '@lumino/disposable';
 import type { ISignal } from '@lumino/signaling';
 import { Signal } from '@lumino/signaling';
 
-import { FINAL, type ITaskDetail } from '../protocol';
+import type { ITaskDetail } from '../protocol';
 import type { IRun, IRunChange, IRuns, ISelection } from '../tokens';
+import { endedRow, isFinal } from './ended';
 import { Pace } from './pace';
 
 export const LIVE = 2000;
@@ -80,7 +81,7 @@ export class WatchedTask implements IDisposable {
     this._run?.changed.disconnect(this._onChange, this);
     this._run = this._runs.current;
     this._run?.changed.connect(this._onChange, this);
-    this._name = nameOf(this._run);
+    this._name = this._run?.id;
     this.selection.select(null);
   }
 
@@ -93,11 +94,15 @@ export class WatchedTask implements IDisposable {
   }
 
   private _onChange(_: IRun, change: IRunChange): void {
-    const name = nameOf(this._run);
+    const name = this._run?.id;
     if (change.reset && name !== this._name) {
       // The same number is another task in another run.
       this._name = name;
       this.selection.select(null);
+    }
+    if (this._run?.status === 'ended') {
+      this._close(this._run);
+      return;
     }
     const task = this.task;
     if (!this._active || task === null) {
@@ -107,6 +112,18 @@ export class WatchedTask implements IDisposable {
     const near = detail ? [...detail.deps, ...detail.dependents].map(([id]) => id) : [];
     if (change.reset || [task, ...near].some(id => change.moved.includes(id)) || this._gains(task, change)) {
       this._pace.ask();
+    }
+  }
+
+  /** Keeps the details as they are at the end of the run. */
+  private _close(run: IRun): void {
+    this._stopTimer();
+    this._pace.cancel();
+    this._problem = '';
+    const detail = this._detail;
+    if (detail && !isFinal(detail.row.state)) {
+      this._detail = { ...detail, row: endedRow(detail.row, run) };
+      this._changed.emit();
     }
   }
 
@@ -122,22 +139,27 @@ export class WatchedTask implements IDisposable {
     }
     try {
       const detail = await run.detail(task);
-      if (task !== this.task || run !== this._run || this._isDisposed) {
+      if (task !== this.task || run !== this._run || this._isDisposed || this._hasClosed) {
         return;
       }
       this._detail = detail;
       this._problem = '';
     } catch (error) {
-      if (task !== this.task || this._isDisposed) {
+      // Details that are here when the run ends stay.
+      if (task !== this.task || this._isDisposed || (this._detail && this._hasClosed)) {
         return;
       }
       this._problem = (error as Error).message;
     }
     this._stopTimer();
-    if (this._active && this._detail && !(FINAL as readonly string[]).includes(this._detail.row.state)) {
+    if (this._active && this._detail && !isFinal(this._detail.row.state)) {
       this._timer = setTimeout(() => this._pace.ask(), LIVE);
     }
     this._changed.emit();
+  }
+
+  private get _hasClosed(): boolean {
+    return this._run?.status === 'ended';
   }
 
   private _stopTimer(): void {
@@ -156,9 +178,4 @@ export class WatchedTask implements IDisposable {
   private _pace = new Pace(() => void this._load(), REFRESH);
   private _isDisposed = false;
   private _changed = new Signal<WatchedTask, void>(this);
-}
-
-/** Tells runs apart, also those that a user gave the same name. */
-function nameOf(run: IRun | null): string | undefined {
-  return run?.info ? `${run.info.run} ${run.info.started}` : undefined;
 }
