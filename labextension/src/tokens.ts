@@ -41,8 +41,8 @@ export interface IConnection extends IDisposable {
   readonly received: ISignal<IConnection, Reply>;
   /** Whether it is worth to send an Attach although no run has shown itself yet. */
   find(): Promise<boolean>;
-  /** Resolves when the kernel has taken the ask; rejects with a sentence when it could or would not. */
-  send(ask: Request): Promise<void>;
+  /** Resolves when the kernel has accepted the request, rejects with a sentence when it has not. */
+  send(request: Request): Promise<void>;
 }
 
 /** What the panel can say of a run: none known; asked for; up to date; kernel or network away; it has ended. */
@@ -91,8 +91,8 @@ export interface IRun extends IDisposable {
   readonly changed: ISignal<IRun, IRunChange>;
   page(query: Omit<ITaskPageRequest, 'type' | 'request_id'>): Promise<ITaskPage>;
   detail(task: number): Promise<ITaskDetail>;
-  /** Until when the run stays while its kernel is away, as far as was known last; null while it is there. */
-  readonly stays: number | null;
+  /** When the run ends if no kernel attaches, as far as the panel knows; null while its kernel is connected. */
+  readonly expires: number | null;
   /** Cancels these tasks, or all unfinished ones; resolves with what was done, as all commands do. */
   cancel(tasks: readonly number[] | 'all'): Promise<string>;
   /** Cancels what a cell has called (`In [3]`): of this client, or of the notebook of this page. */
@@ -115,8 +115,8 @@ export interface IRuns {
   /** The run of the notebook in front; null when there is no notebook with a kernel. */
   readonly current: IRun | null;
   readonly currentChanged: ISignal<IRuns, IRun | null>;
-  /** Whether somebody looks: only then runs are asked to tell. */
-  watching: boolean;
+  /** Whether the panel is visible: only then runs send deltas. */
+  visible: boolean;
 }
 
 export const IRuns = new Token<IRuns>('parslab:IRuns', 'The Parsl runs of the open notebooks.');

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 
 import { connected, grouped, OpenBlocks } from '../src/model/blocks';
-import { grown, keepLast, POINTS } from '../src/model/keep';
+import { withPoint, dropOldest, POINTS } from '../src/model/bounded';
 import type { ScalePoint } from '../src/protocol';
 import { liveRuns, settle } from './runs';
 import { block, blockText, delta, endedBlock, INFO, manager, overview, snapshot } from './samples';
@@ -35,15 +35,15 @@ describe('the order of blocks', () => {
 describe('what is kept', () => {
   it('drops the oldest that are over', () => {
     const map = new Map([1, 2, 3, 4, 5, 6].map(n => [n, n]));
-    keepLast(map, n => n % 2 === 1, 1);
+    dropOldest(map, n => n % 2 === 1, 1);
     expect([...map.keys()]).toEqual([2, 4, 5, 6]);
   });
 
   it('adds a point only where something changed', () => {
     const one: ScalePoint[] = [[1, 1, 4, 0]];
-    expect(grown(one, null)).toBe(one);
-    expect(grown(one, [2, 1, 4, 0])).toBe(one);
-    expect(grown(one, [2, 2, 4, 0])).toEqual([
+    expect(withPoint(one, null)).toBe(one);
+    expect(withPoint(one, [2, 1, 4, 0])).toBe(one);
+    expect(withPoint(one, [2, 2, 4, 0])).toEqual([
       [1, 1, 4, 0],
       [2, 2, 4, 0]
     ]);
@@ -52,7 +52,7 @@ describe('what is kept', () => {
   it('thins old points out and keeps the first and the last', () => {
     let points: readonly ScalePoint[] = [];
     for (let n = 0; n < 5 * POINTS; n++) {
-      points = grown(points, [n, n, 0, 0]);
+      points = withPoint(points, [n, n, 0, 0]);
       expect(points.length).toBeLessThanOrEqual(POINTS);
     }
     expect(points[0][0]).toBe(0);
@@ -68,7 +68,7 @@ describe('a run with blocks', () => {
       scaling: [[1000, 0, 0, 5]],
       overview: overview({ scale: [1010, 1, 4, 3] })
     });
-    connection.tell(
+    connection.receive(
       delta(6, {
         blocks: [block(0, { busy: 0 }), block(1, { state: 'queued' })],
         managers: [manager('m0', { cpu: 2 })],
@@ -90,7 +90,7 @@ describe('a run with blocks', () => {
     const { run, connection } = liveRuns({ blocks: [block(0)] });
     const held = run.commandBlock('htex', '0', 'hold');
     expect(connection.last('BlockActionRequest')).toMatchObject({ executor: 'htex', block: '0', action: 'hold' });
-    connection.tell({
+    connection.receive({
       type: 'CommandReply',
       request_id: connection.last('BlockActionRequest').request_id,
       text: 'Block 0 is held.'
@@ -98,7 +98,7 @@ describe('a run with blocks', () => {
     expect(await held).toBe('Block 0 is held.');
     const scaled = run.scale('htex', 3);
     expect(connection.last('ScaleRequest')).toMatchObject({ executor: 'htex', blocks: 3 });
-    connection.tell({
+    connection.receive({
       type: 'ErrorReply',
       request_id: connection.last('ScaleRequest').request_id,
       text: 'At most 2 blocks.'
@@ -113,7 +113,7 @@ describe('open blocks', () => {
     const open = new OpenBlocks(all.runs);
     open.active = true;
     const answer = async (part: Parameters<typeof blockText>[1]) => {
-      all.connection.tell(
+      all.connection.receive(
         blockText(0, { request_id: all.connection.last('BlockOutputRequest').request_id, ...part })
       );
       await settle();
@@ -139,9 +139,9 @@ describe('open blocks', () => {
     const { open, connection, answer, asked } = opened();
     open.toggle(block(0));
     await answer({});
-    connection.tell(delta(6, { blocks: [block(0, { busy: 1 })] }));
+    connection.receive(delta(6, { blocks: [block(0, { busy: 1 })] }));
     expect(asked()).toBe(1);
-    connection.tell(delta(7, { blocks: [endedBlock(0, 'failed', 'TIMEOUT')] }));
+    connection.receive(delta(7, { blocks: [endedBlock(0, 'failed', 'TIMEOUT')] }));
     expect(asked()).toBe(2);
     await answer({ problem: 'There is no file.' });
     expect(open.problem('htex/0')).toBe('There is no file.');
@@ -152,7 +152,7 @@ describe('open blocks', () => {
     open.toggle(block(0));
     await answer({});
     open.active = false;
-    connection.tell(delta(6, { blocks: [endedBlock(0, 'failed', 'TIMEOUT')] }));
+    connection.receive(delta(6, { blocks: [endedBlock(0, 'failed', 'TIMEOUT')] }));
     expect(asked()).toBe(1);
     open.active = true;
     expect(asked()).toBe(2);
@@ -161,7 +161,7 @@ describe('open blocks', () => {
   it('forgets them when another run begins', async () => {
     const { open, connection } = opened();
     open.toggle(block(0));
-    connection.tell(snapshot({ seq: 1, run: { ...INFO, run: '008' }, blocks: [block(0)] }));
+    connection.receive(snapshot({ seq: 1, run: { ...INFO, run: '008' }, blocks: [block(0)] }));
     expect(open.isOpen('htex/0')).toBe(false);
   });
 });

@@ -68,7 +68,7 @@ describe('the blocks', () => {
     const { seen, connection, again } = body({ blocks: [endedBlock(0, 'failed', reason)] });
     expect(seen.one('.parslab-Blocks-reason').textContent).toBe('sbatch: error: Invalid account');
     seen.click(seen.one('[aria-expanded="false"]'));
-    connection.tell(
+    connection.receive(
       blockText(0, {
         request_id: connection.last('BlockOutputRequest').request_id,
         stderr: 'module: command not found\n',
@@ -99,13 +99,13 @@ describe('the blocks', () => {
     expect(offered()).toEqual(['hold', 'drain', 'cancel']);
     seen.click(seen.button('Hold'));
     expect(actions.command).toHaveBeenCalledWith(expect.objectContaining({ block: '0' }), 'hold');
-    connection.tell(delta(6, { blocks: [block(0, { held: true })] }));
+    connection.receive(delta(6, { blocks: [block(0, { held: true })] }));
     again();
     expect(offered()).toEqual(['release', 'drain', 'cancel']);
-    connection.tell(delta(7, { blocks: [block(0, { state: 'queued', started: null })] }));
+    connection.receive(delta(7, { blocks: [block(0, { state: 'queued', started: null })] }));
     again();
     expect(offered()).toEqual(['cancel']);
-    connection.become('lost', 'offline');
+    connection.setLink('lost', 'offline');
     again();
     expect(seen.button('Cancel block').disabled).toBe(true);
   });
@@ -118,7 +118,7 @@ describe('the blocks', () => {
       ['htex', 2],
       ['htex', 3]
     ]);
-    connection.tell(delta(6, { blocks: [block(0), block(2, { state: 'queued' })] }));
+    connection.receive(delta(6, { blocks: [block(0), block(2, { state: 'queued' })] }));
     again();
     seen.click(seen.button('One block less for htex'));
     expect(actions.scale).toHaveBeenLastCalledWith('htex', 1);
@@ -128,7 +128,7 @@ describe('the blocks', () => {
     const over = Array.from({ length: 9 }, (_, n) => endedBlock(n, 'finished', '', 2000 + n));
     const { seen } = body({ blocks: over });
     expect(seen.all('[data-block]').map(row => row.dataset.block)).toEqual([8, 7, 6, 5, 4].map(n => `htex/${n}`));
-    expect(seen.text).toContain('No block is there or asked for.');
+    expect(seen.text).toContain('No blocks.');
     seen.click(seen.button('Show all 9 that have ended'));
     expect(seen.all('[data-block]')).toHaveLength(9);
     seen.click(seen.button('Show fewer'));
@@ -224,7 +224,7 @@ describe('the tab of the blocks', () => {
     panel.addView({ id: 'overview', label: 'Overview', rank: 10, content: first });
     panel.open('blocks');
     expect([first.isHidden, blocks.isHidden]).toEqual([false, true]);
-    connection.tell(delta(6, { blocks: [block(0)] }));
+    connection.receive(delta(6, { blocks: [block(0)] }));
     expect([first.isHidden, blocks.isHidden]).toEqual([false, true]);
     panel.open('blocks');
     expect([first.isHidden, blocks.isHidden]).toEqual([true, false]);

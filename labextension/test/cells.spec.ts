@@ -13,7 +13,7 @@ class FakeKernel {
     this.anyMessage.emit({ msg, direction: 'send' });
   }
 
-  tell(type: string, parent: string, content: object): void {
+  notify(type: string, parent: string, content: object): void {
     const msg = {
       header: { msg_id: 'x', msg_type: type },
       parent_header: { msg_id: parent },
@@ -55,14 +55,14 @@ describe('the number of a cell', () => {
     expect(numbers.active).toBe('');
     kernel.send('m1', 'a');
     expect(numbers.active).toBe('');
-    kernel.tell('execute_input', 'm1', { execution_count: 3 });
+    kernel.notify('execute_input', 'm1', { execution_count: 3 });
     expect(numbers.active).toBe('In [3]');
-    kernel.tell('execute_reply', 'm1', { status: 'ok' });
+    kernel.notify('execute_reply', 'm1', { status: 'ok' });
     kernel.send('m2', 'b');
-    kernel.tell('execute_input', 'm2', { execution_count: 4 });
+    kernel.notify('execute_input', 'm2', { execution_count: 4 });
     expect(numbers.active).toBe('In [3]');
     kernel.send('m3', 'a');
-    kernel.tell('execute_input', 'm3', { execution_count: 5 });
+    kernel.notify('execute_input', 'm3', { execution_count: 5 });
     expect(numbers.active).toBe('In [5]');
   });
 
@@ -70,13 +70,13 @@ describe('the number of a cell', () => {
     tracker.activeCell = cell('c', 7);
     expect(numbers.active).toBe('In [7]');
     kernel.send('m1', 'a');
-    kernel.tell('execute_input', 'm1', { execution_count: 7 });
+    kernel.notify('execute_input', 'm1', { execution_count: 7 });
     expect(numbers.active).toBe('');
   });
 
   it('is not that of a kernel that is gone', () => {
     kernel.send('m1', 'a');
-    kernel.tell('execute_input', 'm1', { execution_count: 3 });
+    kernel.notify('execute_input', 'm1', { execution_count: 3 });
     kernel.statusChanged.emit('restarting');
     tracker.activeCell = cell('a', 3);
     expect(numbers.active).toBe('');

@@ -2,7 +2,7 @@ import type { Kernel, KernelMessage } from '@jupyterlab/services';
 import { Signal } from '@lumino/signaling';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 
-import { GLANCE, KernelComm, PATIENCE, TARGET } from '../src/connection/comm';
+import { COMM_INFO_TIMEOUT, KernelComm, REQUEST_TIMEOUT, TARGET } from '../src/connection/comm';
 import type { Reply } from '../src/protocol';
 import { settle } from './runs';
 import { delta } from './samples';
@@ -186,7 +186,7 @@ describe('to the kernel', () => {
     kernel.reply = null;
     kernel.open('a');
     const first = comm.send({ type: 'Heartbeat' });
-    await vi.advanceTimersByTimeAsync(PATIENCE);
+    await vi.advanceTimersByTimeAsync(REQUEST_TIMEOUT);
     await first;
     await comm.send({ type: 'Heartbeat' });
     expect(kernel.control).toHaveLength(1);
@@ -199,7 +199,7 @@ describe('to the kernel', () => {
     await comm.send({ type: 'Heartbeat' });
     kernel.reply = null;
     const slow = expect(comm.send({ type: 'Heartbeat' })).rejects.toThrow('did not answer');
-    await vi.advanceTimersByTimeAsync(PATIENCE);
+    await vi.advanceTimersByTimeAsync(REQUEST_TIMEOUT);
     await slow;
     expect(kernel.shell).toHaveLength(0);
   });
@@ -207,7 +207,7 @@ describe('to the kernel', () => {
   it('says so when there is no way at all', async () => {
     kernel.reply = null;
     const nobody = expect(comm.send({ type: 'Heartbeat' })).rejects.toThrow('did not answer');
-    await vi.advanceTimersByTimeAsync(PATIENCE);
+    await vi.advanceTimersByTimeAsync(REQUEST_TIMEOUT);
     await nobody;
     kernel.connect('disconnected');
     await expect(comm.send({ type: 'Heartbeat' })).rejects.toThrow('not connected');
@@ -231,7 +231,7 @@ describe('looking for a run', () => {
   it('does not trust a kernel that says it is idle', async () => {
     kernel.inCell = true;
     const found = comm.find();
-    await vi.advanceTimersByTimeAsync(GLANCE);
+    await vi.advanceTimersByTimeAsync(COMM_INFO_TIMEOUT);
     expect(await found).toBe(true);
   });
 
@@ -257,7 +257,7 @@ describe('looking for a run', () => {
     kernel.status = 'busy';
     kernel.reply = null;
     const attach = comm.send({ type: 'SnapshotRequest' }).catch(() => undefined);
-    await vi.advanceTimersByTimeAsync(PATIENCE);
+    await vi.advanceTimersByTimeAsync(REQUEST_TIMEOUT);
     await attach;
     expect(await comm.find()).toBe(false);
     make(other => {
@@ -294,7 +294,7 @@ describe('changes of the kernel', () => {
     kernel.status = 'busy';
     kernel.reply = null;
     const attach = comm.send({ type: 'SnapshotRequest' }).catch(() => undefined);
-    await vi.advanceTimersByTimeAsync(PATIENCE);
+    await vi.advanceTimersByTimeAsync(REQUEST_TIMEOUT);
     await attach;
     kernel.comms = { a: { target_name: TARGET } };
     kernel.become('idle');

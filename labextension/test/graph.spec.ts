@@ -24,7 +24,7 @@ describe('the graph model', () => {
     expect(model.nodes).toHaveLength(2);
     expect(model.dependents[0]).toEqual([1]);
     const version = model.version;
-    connection.tell(delta(6, { changes: [[1, 'exec_done']] }));
+    connection.receive(delta(6, { changes: [[1, 'exec_done']] }));
     vi.advanceTimersByTime(1000);
     expect(model.version).toBe(version);
     expect(model.nodes[1].state).toBe('exec_done');
@@ -39,7 +39,7 @@ describe('the graph model', () => {
     const version = model.version;
     for (let i = 0; i < 50; i++) {
       const node: GraphNode = [10 + i, 'fit', 'pending', [9 + i]];
-      connection.tell(delta(6 + i, { nodes: [node] }));
+      connection.receive(delta(6 + i, { nodes: [node] }));
     }
     vi.advanceTimersByTime(2000);
     expect(model.version).toBeLessThanOrEqual(version + 2);

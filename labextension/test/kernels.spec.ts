@@ -119,7 +119,7 @@ describe('the notebook in front', () => {
   });
 
   it('alone is watched', () => {
-    runs.watching = true;
+    runs.visible = true;
     const first = tracker.open(A);
     tracker.open(B);
     expect(connections.get('a')!.sent).toHaveLength(1);

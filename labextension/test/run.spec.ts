@@ -33,26 +33,26 @@ describe('the stream', () => {
   it('is asked for when somebody watches, and not before', async () => {
     expect(run.status).toBe('waiting');
     expect(attaches()).toBe(0);
-    run.watched = true;
+    run.visible = true;
     await settle();
     expect(attaches()).toBe(1);
-    connection.tell(snapshot({ request_id: connection.last('SnapshotRequest').request_id }));
+    connection.receive(snapshot({ request_id: connection.last('SnapshotRequest').request_id }));
     expect(run.status).toBe('live');
     expect([...run.nodes.keys()]).toEqual([0, 1]);
     expect(changes).toEqual([{ reset: true, added: [], moved: [] }]);
   });
 
   it('applies deltas in order', () => {
-    run.watched = true;
-    connection.tell(snapshot(), delta(6, { nodes: [[2, 'fit', 'pending', [1]]], changes: [[1, 'exec_done']] }));
+    run.visible = true;
+    connection.receive(snapshot(), delta(6, { nodes: [[2, 'fit', 'pending', [1]]], changes: [[1, 'exec_done']] }));
     expect(run.nodes.get(1)?.state).toBe('exec_done');
     expect(run.nodes.get(2)?.deps).toEqual([1]);
     expect(changes[1]).toEqual({ reset: false, added: [2], moved: [1] });
   });
 
   it('reports states that are told again, and no nodes that it does not know', () => {
-    run.watched = true;
-    connection.tell(
+    run.visible = true;
+    connection.receive(
       snapshot(),
       delta(6, {
         changes: [
@@ -65,39 +65,39 @@ describe('the stream', () => {
   });
 
   it('repairs a gap with one new snapshot', async () => {
-    run.watched = true;
+    run.visible = true;
     await settle();
-    connection.tell(snapshot(), delta(7, { changes: [[1, 'failed']] }), delta(8));
+    connection.receive(snapshot(), delta(7, { changes: [[1, 'failed']] }), delta(8));
     await settle();
     expect(attaches()).toBe(2);
     expect(run.nodes.get(1)?.state).toBe('running');
-    connection.tell(snapshot({ seq: 8, nodes: [[1, 'fit', 'failed', []]] }), delta(9));
+    connection.receive(snapshot({ seq: 8, nodes: [[1, 'fit', 'failed', []]] }), delta(9));
     expect(run.nodes.get(1)?.state).toBe('failed');
     expect(attaches()).toBe(2);
   });
 
   it('asks again when the repairing snapshot was lost too', async () => {
-    run.watched = true;
+    run.visible = true;
     await settle();
-    connection.tell(snapshot(), delta(7));
+    connection.receive(snapshot(), delta(7));
     await settle();
     vi.advanceTimersByTime(6000);
-    connection.tell(delta(8));
+    connection.receive(delta(8));
     await settle();
     expect(attaches()).toBe(3);
   });
 
   it('ignores old deltas and snapshots that other pages asked for', () => {
-    run.watched = true;
-    connection.tell(snapshot(), delta(5, { changes: [[1, 'failed']] }), snapshot({ request_id: 'other-1' }));
+    run.visible = true;
+    connection.receive(snapshot(), delta(5, { changes: [[1, 'failed']] }), snapshot({ request_id: 'other-1' }));
     expect(run.nodes.get(1)?.state).toBe('running');
     expect(changes).toHaveLength(1);
   });
 
   it('merges workers, notices and the end of the run', () => {
-    run.watched = true;
+    run.visible = true;
     const [first] = snapshot().workers;
-    connection.tell(
+    connection.receive(
       snapshot(),
       delta(6, { workers: [{ ...first, worker: 'local-1', state: 'idle' }] }),
       delta(7, { notices: [{ time: 1, level: 'warning', text: 'Careful.' }] }),
@@ -110,18 +110,18 @@ describe('the stream', () => {
   });
 
   it('keeps one rate a second, for a minute', () => {
-    run.watched = true;
-    connection.tell(snapshot());
+    run.visible = true;
+    connection.receive(snapshot());
     for (let i = 1; i <= 200; i++) {
-      connection.tell(delta(5 + i, { overview: overview({ now: 1010 + i / 2, rate: i }) }));
+      connection.receive(delta(5 + i, { overview: overview({ now: 1010 + i / 2, rate: i }) }));
     }
     expect(run.rates).toHaveLength(60);
     expect(run.rates[59]).toBe(200);
   });
 
   it('carries the clock of the kernel on', () => {
-    run.watched = true;
-    connection.tell(snapshot());
+    run.visible = true;
+    connection.receive(snapshot());
     vi.advanceTimersByTime(2500);
     expect(run.now).toBeCloseTo(1012.5);
   });
@@ -130,20 +130,20 @@ describe('the stream', () => {
 describe('the link', () => {
   it('is only tried in the blind when something may be found', async () => {
     connection.findable = false;
-    connection.become('absent');
-    run.watched = true;
+    connection.setLink('absent');
+    run.visible = true;
     await settle();
     expect(attaches()).toBe(0);
     expect(run.status).toBe('none');
-    connection.become('live');
+    connection.setLink('live');
     await settle();
     expect(attaches()).toBe(1);
   });
 
   it('takes no answer in the blind for no run', async () => {
-    connection.become('absent');
+    connection.setLink('absent');
     connection.refusal = 'The kernel did not answer.';
-    run.watched = true;
+    run.visible = true;
     await settle();
     expect(attaches()).toBe(1);
     expect(run.status).toBe('none');
@@ -152,30 +152,30 @@ describe('the link', () => {
 
   it('tells why a live one does not answer', async () => {
     connection.refusal = 'The kernel did not answer.';
-    run.watched = true;
+    run.visible = true;
     await settle();
     expect(run.status).toBe('waiting');
     expect(run.reason).toBe('The kernel did not answer.');
   });
 
   it('keeps the last picture when it is lost, and starts anew when it is back', async () => {
-    run.watched = true;
-    connection.tell(snapshot());
-    connection.become('lost', 'restarted');
+    run.visible = true;
+    connection.receive(snapshot());
+    connection.setLink('lost', 'restarted');
     expect(run.status).toBe('lost');
     expect(run.reason).toBe('restarted');
     expect(run.nodes.size).toBe(2);
-    connection.become('live');
+    connection.setLink('live');
     await settle();
-    connection.tell(snapshot({ seq: 1, run: { ...INFO, run: '008' }, nodes: [] }));
+    connection.receive(snapshot({ seq: 1, run: { ...INFO, run: '008' }, nodes: [] }));
     expect(run.status).toBe('live');
     expect(run.nodes.size).toBe(0);
   });
 
   it('ends the run when the kernel closes it', () => {
-    run.watched = true;
-    connection.tell(snapshot());
-    connection.become('closed', 'the notebook cleared it');
+    run.visible = true;
+    connection.receive(snapshot());
+    connection.setLink('closed', 'the notebook cleared it');
     expect(run.status).toBe('ended');
     expect(run.reason).toBe('the notebook cleared it');
   });
@@ -184,31 +184,31 @@ describe('the link', () => {
 describe('signs of life', () => {
   it('are given while somebody watches a live run, and only then', async () => {
     const beats = () => connection.sent.filter(ask => ask.type === 'Heartbeat').length;
-    run.watched = true;
-    connection.tell(snapshot());
+    run.visible = true;
+    connection.receive(snapshot());
     vi.advanceTimersByTime(HEARTBEAT * 3);
     expect(beats()).toBe(3);
-    run.watched = false;
+    run.visible = false;
     vi.advanceTimersByTime(HEARTBEAT * 3);
     expect(beats()).toBe(3);
-    run.watched = true;
-    connection.tell(snapshot(), delta(6, { run: { ...INFO, ended: 1020 } }));
+    run.visible = true;
+    connection.receive(snapshot(), delta(6, { run: { ...INFO, ended: 1020 } }));
     vi.advanceTimersByTime(HEARTBEAT * 3);
     expect(beats()).toBe(3);
   });
 
   it('attaches again when the lease may have run out meanwhile', async () => {
-    run.watched = true;
+    run.visible = true;
     await settle();
-    connection.tell(snapshot());
-    run.watched = false;
+    connection.receive(snapshot());
+    run.visible = false;
     vi.advanceTimersByTime(1000);
-    run.watched = true;
+    run.visible = true;
     await settle();
     expect(attaches()).toBe(1);
-    run.watched = false;
+    run.visible = false;
     vi.advanceTimersByTime(LEASE * 1000);
-    run.watched = true;
+    run.visible = true;
     await settle();
     expect(attaches()).toBe(2);
   });
@@ -221,7 +221,7 @@ describe('asks', () => {
     const mine = connection.last('TaskDetailRequest').request_id;
     void other.detail(1);
     expect(connection.last('TaskDetailRequest').request_id).not.toBe(mine);
-    connection.tell(
+    connection.receive(
       detail(1, { request_id: mine }),
       detail(1, { request_id: connection.last('TaskDetailRequest').request_id })
     );
@@ -232,7 +232,7 @@ describe('asks', () => {
     const first = run.detail(1);
     const ask = connection.last('TaskDetailRequest').request_id;
     const second = run.detail(2);
-    connection.tell(
+    connection.receive(
       detail(2, { request_id: connection.last('TaskDetailRequest').request_id }),
       detail(1, { request_id: ask })
     );
@@ -240,9 +240,9 @@ describe('asks', () => {
     expect((await second).row.id).toBe(2);
   });
 
-  it('are refused with the sentence of the kernel', async () => {
+  it('reject with the sentence of the kernel', async () => {
     const answer = run.detail(9);
-    connection.tell({
+    connection.receive({
       type: 'ErrorReply',
       request_id: connection.last('TaskDetailRequest').request_id,
       text: 'There is no task 9.'
@@ -255,7 +255,7 @@ describe('asks', () => {
     vi.advanceTimersByTime(REPLY_TIMEOUT);
     await late;
     const gone = expect(run.cancel('all')).rejects.toThrow('went away');
-    connection.become('lost', 'dead');
+    connection.setLink('lost', 'dead');
     await gone;
     connection.refusal = 'The kernel is not connected.';
     await expect(run.cancel([1])).rejects.toThrow('not connected');
@@ -266,7 +266,7 @@ describe('asks', () => {
       const done = run.cancelCell('In [3]', client);
       const ask = connection.last('CancelRequest');
       expect(ask).toMatchObject({ cell: 'In [3]', client: client ?? -1 });
-      connection.tell({ type: 'CommandReply', request_id: ask.request_id, text: '2 tasks cancelled' });
+      connection.receive({ type: 'CommandReply', request_id: ask.request_id, text: '2 tasks cancelled' });
       expect(await done).toBe('2 tasks cancelled');
     }
   });
@@ -274,7 +274,7 @@ describe('asks', () => {
   it('try again some tasks, or all that failed', async () => {
     const one = run.retry([3]);
     expect(connection.last('RetryRequest')).toMatchObject({ tasks: [3], app: '' });
-    connection.tell({
+    connection.receive({
       type: 'CommandReply',
       request_id: connection.last('RetryRequest').request_id,
       text: '1 task runs again.'
@@ -284,7 +284,7 @@ describe('asks', () => {
     expect(connection.last('RetryRequest')).toMatchObject({ everything: true, app: 'fit' });
     // Notebooks are asked first, and workers may have to let go.
     vi.advanceTimersByTime(REPLY_TIMEOUT * 2);
-    connection.tell({
+    connection.receive({
       type: 'CommandReply',
       request_id: connection.last('RetryRequest').request_id,
       text: '2 tasks run again.'
@@ -295,7 +295,7 @@ describe('asks', () => {
   it('explain a task, and keep the run', async () => {
     const why = run.explain(3);
     expect(connection.last('ExplainRequest').task).toBe(3);
-    connection.tell({
+    connection.receive({
       type: 'CommandReply',
       request_id: connection.last('ExplainRequest').request_id,
       text: 'It ran because.'
@@ -303,7 +303,7 @@ describe('asks', () => {
     expect(await why).toBe('It ran because.');
     const kept = run.keep(0);
     expect(connection.last('LingerRequest').seconds).toBe(0);
-    connection.tell({
+    connection.receive({
       type: 'CommandReply',
       request_id: connection.last('LingerRequest').request_id,
       text: 'It ends with its kernel.'
@@ -312,16 +312,16 @@ describe('asks', () => {
   });
 
   it('are given up when another process takes over the run, whose picture goes on', async () => {
-    run.watched = true;
+    run.visible = true;
     await settle();
-    connection.tell(snapshot({ request_id: connection.last('SnapshotRequest').request_id }));
-    const lost = expect(run.detail(3)).rejects.toThrow('started again');
+    connection.receive(snapshot({ request_id: connection.last('SnapshotRequest').request_id }));
+    const lost = expect(run.detail(3)).rejects.toThrow('was restarted');
     changes.length = 0;
-    connection.tell(snapshot({ run: { ...INFO, pid: 99 }, nodes: [[1, 'fit', 'running', []]] }));
+    connection.receive(snapshot({ run: { ...INFO, pid: 99 }, nodes: [[1, 'fit', 'running', []]] }));
     await lost;
     expect(changes).toEqual([{ reset: true, added: [], moved: [] }]);
     expect(run.rates).not.toEqual([]);
-    connection.tell(delta(6, { changes: [[1, 'exec_done']] }));
+    connection.receive(delta(6, { changes: [[1, 'exec_done']] }));
     expect(run.nodes.get(1)?.state).toBe('exec_done');
     expect(attaches()).toBe(1);
   });
@@ -329,7 +329,7 @@ describe('asks', () => {
   it('cancel some tasks or all', async () => {
     const some = run.cancel([3, 4]);
     expect(connection.last('CancelRequest').tasks).toEqual([3, 4]);
-    connection.tell({
+    connection.receive({
       type: 'CommandReply',
       request_id: connection.last('CancelRequest').request_id,
       text: 'Cancelled 2 tasks.'
@@ -337,7 +337,11 @@ describe('asks', () => {
     expect(await some).toBe('Cancelled 2 tasks.');
     const all = run.cancel('all');
     expect(connection.last('CancelRequest').everything).toBe(true);
-    connection.tell({ type: 'CommandReply', request_id: connection.last('CancelRequest').request_id, text: '' });
+    connection.receive({
+      type: 'CommandReply',
+      request_id: connection.last('CancelRequest').request_id,
+      text: ''
+    });
     await all;
   });
 });

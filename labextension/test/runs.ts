@@ -12,10 +12,10 @@ export function liveRuns(part: Parameters<typeof snapshot>[0] = {}): {
 } {
   const connection = new FakeConnection();
   const runs = new Runs();
-  runs.watching = true;
+  runs.visible = true;
   runs.add('kernel', connection);
   runs.show('kernel');
-  connection.tell(snapshot(part));
+  connection.receive(snapshot(part));
   return { runs, run: runs.current!, connection };
 }
 

@@ -29,19 +29,19 @@ async function answer(total: number): Promise<void> {
   const ask = connection.last('TaskPageRequest');
   const offset = ask.offset!;
   const rows = Array.from({ length: Math.min(PAGE, total - offset) }, (_, i) => row(offset + i));
-  connection.tell({ type: 'TaskPage', request_id: ask.request_id, rows, total, offset });
+  connection.receive({ type: 'TaskPage', request_id: ask.request_id, rows, total, offset });
   await settle();
 }
 
 async function reply(rows: ITaskRow[]): Promise<void> {
   const { request_id } = connection.last('TaskPageRequest');
-  connection.tell({ type: 'TaskPage', request_id, rows, total: rows.length, offset: 0 });
+  connection.receive({ type: 'TaskPage', request_id, rows, total: rows.length, offset: 0 });
   await settle();
 }
 
 describe('the table', () => {
   it('asks only while it is seen', async () => {
-    connection.tell(delta(6));
+    connection.receive(delta(6));
     expect(pages()).toEqual([]);
     table.active = true;
     expect(pages()).toEqual([0]);
@@ -54,7 +54,7 @@ describe('the table', () => {
   it('fetches the pages in sight and keeps none out of sight', async () => {
     table.active = true;
     await answer(1000);
-    table.look(150, 180);
+    table.setVisibleRows(150, 180);
     expect(pages()).toEqual([0, 100]);
     await answer(1000);
     expect(table.row(150)?.id).toBe(150);
@@ -65,7 +65,7 @@ describe('the table', () => {
     table.active = true;
     await answer(10);
     for (let i = 0; i < 40; i++) {
-      connection.tell(delta(6 + i));
+      connection.receive(delta(6 + i));
       vi.advanceTimersByTime(50);
       if (connection.sent.length) {
         await answer(10);
@@ -79,12 +79,12 @@ describe('the table', () => {
     table.active = true;
     await answer(10);
     const old = connection.sent.length;
-    table.ask({ text: 'fit' });
+    table.setQuery({ text: 'fit' });
     expect(connection.sent.length).toBe(old + 1);
     const first = connection.last('TaskPageRequest');
     expect(table.row(3)?.id).toBe(3);
-    table.ask({ text: 'fits', sort: 'app', descending: false });
-    connection.tell({ type: 'TaskPage', request_id: first.request_id, rows: [row(77)], total: 1, offset: 0 });
+    table.setQuery({ text: 'fits', sort: 'app', descending: false });
+    connection.receive({ type: 'TaskPage', request_id: first.request_id, rows: [row(77)], total: 1, offset: 0 });
     await settle();
     expect(table.total).toBe(10);
     expect(connection.last('TaskPageRequest')).toMatchObject({ text: 'fits', sort: 'app', descending: false });
@@ -94,7 +94,7 @@ describe('the table', () => {
 
   it('tells why rows are not there', async () => {
     table.active = true;
-    connection.tell({
+    connection.receive({
       type: 'ErrorReply',
       request_id: connection.last('TaskPageRequest').request_id,
       text: 'No such column.'
@@ -107,15 +107,17 @@ describe('the table', () => {
     table.active = true;
     await reply([row(0), row(1, { state: 'running', ended: null }), row(9, { state: 'ready', ended: null })]);
     vi.advanceTimersByTime(REFRESH);
-    connection.tell(delta(6));
+    connection.receive(delta(6));
     const late = connection.last('TaskPageRequest');
     const sent = pages().length;
-    connection.tell(delta(7, { changes: [[1, 'cancelled']], run: { ...INFO, ended: 1020, reason: 'asked to' } }));
+    connection.receive(
+      delta(7, { changes: [[1, 'cancelled']], run: { ...INFO, ended: 1020, reason: 'asked to' } })
+    );
     expect([0, 1, 2].map(index => table.row(index)?.state)).toEqual(['exec_done', 'cancelled', 'cancelled']);
     expect([0, 1, 2].map(index => table.row(index)?.ended)).toEqual([1003.5, 1020, 1020]);
     const old = row(1, { state: 'running', ended: null });
-    connection.tell({ type: 'TaskPage', request_id: late.request_id, rows: [old], total: 1, offset: 0 });
-    connection.become('closed', 'asked to');
+    connection.receive({ type: 'TaskPage', request_id: late.request_id, rows: [old], total: 1, offset: 0 });
+    connection.setLink('closed', 'asked to');
     vi.advanceTimersByTime(20 * REFRESH);
     await settle();
     expect(table.row(1)?.state).toBe('cancelled');
@@ -125,7 +127,7 @@ describe('the table', () => {
   it('calls the tasks failed whose run broke off', async () => {
     table.active = true;
     await reply([row(1, { state: 'running', ended: null })]);
-    connection.become('closed', 'the process of the run was killed');
+    connection.setLink('closed', 'the process of the run was killed');
     expect(table.row(0)).toMatchObject({ state: 'failed', ended: 1010 });
   });
 
@@ -133,10 +135,10 @@ describe('the table', () => {
     table.active = true;
     await reply([row(0), row(1)]);
     vi.advanceTimersByTime(REFRESH);
-    connection.tell(delta(6)); // its request is never answered
+    connection.receive(delta(6)); // its request is never answered
     const sent = pages().length;
-    connection.become('live');
-    connection.tell(snapshot({ seq: 0, run: { ...INFO, run: '008', started: 2000, pid: 77 }, nodes: [] }));
+    connection.setLink('live');
+    connection.receive(snapshot({ seq: 0, run: { ...INFO, run: '008', started: 2000, pid: 77 }, nodes: [] }));
     expect([table.total, table.row(0)]).toEqual([0, undefined]);
     vi.advanceTimersByTime(REFRESH);
     expect(pages().length).toBe(sent + 1);

@@ -58,7 +58,7 @@ describe('the overview', () => {
 
   it('shows workers, speed and notices', () => {
     const { element, connection } = body();
-    connection.tell(delta(6, { notices: [{ time: 1, level: 'error', text: 'The disk is full.' }] }));
+    connection.receive(delta(6, { notices: [{ time: 1, level: 'error', text: 'The disk is full.' }] }));
     const seen = show(element);
     expect(seen.one('[data-figure="workers"]').dataset).toMatchObject({ busy: '1', total: '2' });
     expect(seen.one('[data-figure="rate"]').textContent).toBe('1.5');
@@ -71,7 +71,7 @@ describe('the overview', () => {
     const seen = show(element);
     seen.click(seen.button('Cancel all'));
     expect(calls.onCancelAll).toHaveBeenCalledOnce();
-    connection.tell(delta(6, { overview: overview({ counts: { exec_done: 2 } }) }));
+    connection.receive(delta(6, { overview: overview({ counts: { exec_done: 2 } }) }));
     seen.again(<OverviewBody run={run} trans={trans} {...calls} />);
     expect(seen.button('Cancel all').disabled).toBe(true);
   });
@@ -104,11 +104,11 @@ describe('what failed', () => {
     const seen = show(body());
     seen.click(seen.button('Retry failed'));
     expect(calls.onRetryFailed).toHaveBeenLastCalledWith(undefined);
-    table.ask({ apps: ['fit'] });
+    table.setQuery({ apps: ['fit'] });
     seen.again(body());
     seen.click(seen.button('Retry failed of fit'));
     expect(calls.onRetryFailed).toHaveBeenLastCalledWith('fit');
-    table.ask({ apps: ['load'] });
+    table.setQuery({ apps: ['load'] });
     seen.again(body());
     expect(seen.text).not.toContain('Retry');
     table.dispose();
@@ -145,35 +145,35 @@ describe('the head', () => {
       notebook: '',
       since: 1000
     }));
-    connection.tell(delta(6, { run: { ...INFO, linger: 5400, clients } }));
+    connection.receive(delta(6, { run: { ...INFO, linger: 5400, clients } }));
     seen.again(head(run as Run));
     expect(select.selectedOptions[0].textContent).toBe('stays for 1 h 30 min');
-    expect(seen.text).toContain('shared with another');
-    connection.tell(delta(7, { run: { ...INFO, linger: 0 } }));
+    expect(seen.text).toContain('shared with one other client');
+    connection.receive(delta(7, { run: { ...INFO, linger: 0 } }));
     seen.again(head(run as Run));
     expect(select.selectedOptions[0].textContent).toBe('ends with its kernel');
   });
 
-  it('says that the run is still there after a restart, and goes on with it', () => {
+  it('says that the run exists after a restart, and continues it', () => {
     vi.useFakeTimers({ now: 1_000_000 });
     const { run, connection } = liveRuns();
     const seen = show(head(run as Run));
-    connection.become('lost', 'restarted');
+    connection.setLink('lost', 'restarted');
     seen.again(head(run as Run));
-    expect(seen.one('[role="alert"]').textContent).toContain('run 007 is still there (until ');
+    expect(seen.one('[role="alert"]').textContent).toContain('Run 007 exists until ');
     expect(seen.text).toContain('%parsl load');
     expect(seen.all('.parslab-Lease')).toHaveLength(0);
-    seen.click(seen.button('Go on with it'));
+    seen.click(seen.button('Continue the run'));
     expect(onAttach).toHaveBeenCalledOnce();
     vi.advanceTimersByTime(601_000);
     seen.again(head(run as Run));
-    expect(seen.one('[role="alert"]').textContent).toContain('run parslab.load() again');
-    connection.become('live');
-    connection.tell(snapshot({ seq: 1 }));
-    connection.become('lost', 'dead');
+    expect(seen.one('[role="alert"]').textContent).toContain('run parslab.load() to start another run');
+    connection.setLink('live');
+    connection.receive(snapshot({ seq: 1 }));
+    connection.setLink('lost', 'dead');
     seen.again(head(run as Run));
-    expect(seen.text).toContain('restart the kernel and go on with %parsl load');
-    expect(() => seen.button('Go on with it')).toThrow();
+    expect(seen.text).toContain('restart the kernel and continue the run with %parsl load');
+    expect(() => seen.button('Continue the run')).toThrow();
     vi.useRealTimers();
   });
 
@@ -192,14 +192,14 @@ describe('the head', () => {
     const seen = show(head(run as Run));
     expect(seen.one('.parslab-RunLine').dataset.status).toBe('live');
     expect(seen.text).toContain('Run 007');
-    connection.become('lost', 'restarted');
+    connection.setLink('lost', 'restarted');
     seen.again(head(run as Run));
-    expect(seen.one('[role="alert"]').textContent).toContain('run parslab.load() again');
+    expect(seen.one('[role="alert"]').textContent).toContain('run parslab.load() to start another run');
     expect(seen.all('[role="tab"]')).toHaveLength(2);
-    connection.become('lost', 'offline');
+    connection.setLink('lost', 'offline');
     seen.again(head(run as Run));
     expect(seen.one('[role="alert"]').textContent).toContain('connection to the kernel is lost');
-    connection.become('closed', 'shut down');
+    connection.setLink('closed', 'shut down');
     seen.again(head(run as Run));
     expect(seen.one('[role="status"]').textContent).toBe(
       'This run has ended (shut down). Run parslab.load() to start another.'
@@ -208,7 +208,7 @@ describe('the head', () => {
 
   it('stops the clock when the run has ended', () => {
     const { run, connection } = liveRuns();
-    connection.tell(delta(6, { run: { ...INFO, ended: 1065 } }));
+    connection.receive(delta(6, { run: { ...INFO, ended: 1065 } }));
     expect(show(head(run as Run)).one('[role="timer"]').textContent).toBe('1:05');
   });
 
@@ -241,7 +241,7 @@ describe('the table', () => {
     table.active = true;
     const rows = Array.from({ length: 3 }, (_, i) => row(i, { state: i === 1 ? 'failed' : 'exec_done' }));
     const { request_id: ask } = connection.last('TaskPageRequest');
-    connection.tell({ type: 'TaskPage', request_id: ask, rows, total: 3, offset: 0 });
+    connection.receive({ type: 'TaskPage', request_id: ask, rows, total: 3, offset: 0 });
     await settle();
     const onOpen = vi.fn();
     const calls = { onOpen, onRetryFailed: vi.fn() };
@@ -294,14 +294,14 @@ describe('the table', () => {
 describe('the drawer', () => {
   function body(part: Partial<IDrawerBodyProps> = {}) {
     const calls = {
-      onAsk: vi.fn(),
+      onCommand: vi.fn(),
       onClose: vi.fn(),
       onCancel: vi.fn(),
       onCancelCell: vi.fn(),
       onShow: vi.fn(),
       onCopy: vi.fn()
     };
-    const told = { answers: () => undefined, problem: '', now: 1010, live: true };
+    const told = { results: () => undefined, problem: '', now: 1010, live: true };
     const props = { task: 1, detail: detail(1), trans, ...told, ...calls, ...part };
     return { calls, element: <DrawerBody {...props} /> };
   }
@@ -360,18 +360,18 @@ describe('the drawer', () => {
       const { element, calls } = body({ detail: detail(1, { row: row(1, { state }) }) });
       const seen = show(element);
       seen.click(seen.button('Retry'));
-      expect(calls.onAsk).toHaveBeenCalledExactlyOnceWith('retry');
+      expect(calls.onCommand).toHaveBeenCalledExactlyOnceWith('retry');
       seen.close();
     }
     const seen = show(body().element);
     expect(() => seen.button('Retry')).toThrow();
     const failed = detail(1, { row: row(1, { state: 'failed' }) });
-    const waiting = (question: string) => (question === 'retry' ? { text: null, refused: false } : undefined);
-    seen.again(body({ detail: failed, answers: waiting }).element);
+    const waiting = (question: string) => (question === 'retry' ? { text: null, failed: false } : undefined);
+    seen.again(body({ detail: failed, results: waiting }).element);
     expect(seen.button('Retry').disabled).toBe(true);
-    const said = seen.one('[role="status"][data-answer="retry"]');
-    const answers = () => ({ text: '3 tasks run again; fit as now defined.', refused: false });
-    seen.again(body({ answers }).element);
+    const said = seen.one('[role="status"][data-result="retry"]');
+    const answers = () => ({ text: '3 tasks run again; fit as now defined.', failed: false });
+    seen.again(body({ results: answers }).element);
     expect(said.textContent).toBe('3 tasks run again; fit as now defined.');
   });
 
@@ -379,12 +379,12 @@ describe('the drawer', () => {
     const { element, calls } = body();
     const seen = show(element);
     seen.click(seen.button('Why did this run?'));
-    expect(calls.onAsk).toHaveBeenCalledExactlyOnceWith('explain');
+    expect(calls.onCommand).toHaveBeenCalledExactlyOnceWith('explain');
     const why = 'Task 1 (fit) ran because its function has changed: body.';
     seen.again(
-      body({ answers: question => (question === 'explain' ? { text: why, refused: false } : undefined) }).element
+      body({ results: question => (question === 'explain' ? { text: why, failed: false } : undefined) }).element
     );
-    expect(seen.one('[data-answer="explain"]').textContent).toBe(why);
+    expect(seen.one('[data-result="explain"]').textContent).toBe(why);
     expect(() => seen.button('Why did this run?')).toThrow();
     seen.again(body({ detail: detail(1, { row: row(1, { state: 'memo_done' }) }) }).element);
     expect(seen.button('Why did this not run?').disabled).toBe(false);

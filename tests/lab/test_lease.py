@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def test_a_run_is_kept_as_long_as_is_chosen(lab: Lab, loaded: Notebook) -> None:
-    choice = lab.panel.node.get_by_role("combobox", name="Without its notebook it")
+    choice = lab.panel.node.get_by_role("combobox", name="Without its notebook, the run")
     expect(choice).to_have_value("0")
     choice.select_option("stays for 1 h")
     told(lab, "The run stays for 1 h after the last notebook or script has left it.")
@@ -42,13 +42,13 @@ def test_a_restarted_kernel_goes_on_with_its_run(lab: Lab, loaded: Notebook, gat
     lab.panel.counts(running=1, exec_done=1)
     loaded.restart()
     try:
-        lab.panel.says("is still there (until ")
+        lab.panel.says(" exists until ")
         lab.panel.says("%parsl load")
         lab.theme(theme)
         lab.panel.resize(NARROW)
         assert lab.page.evaluate(LOOKS) == []
-        lab.panel.node.get_by_role("button", name="Go on with it").click()
-        told(lab, "goes on: cells that run again take over what they had called.")
+        lab.panel.node.get_by_role("button", name="Continue the run").click()
+        told(lab, "continues. Cells that you run again adopt the tasks that they called before.")
         lab.panel.is_live()
         lab.panel.counts(running=1, exec_done=1)
     finally:
@@ -66,10 +66,10 @@ def test_a_run_that_has_ended_meanwhile_is_not_replaced(lab: Lab, loaded: Notebo
     loaded.run("dfk.keep(600)")
     pid = int(loaded.run("dfk.pid"))
     loaded.restart()
-    lab.panel.says("is still there (until ")
+    lab.panel.says(" exists until ")
     os.kill(pid, signal.SIGTERM)
     until(lambda: not psutil.pid_exists(pid), "the run has ended")
-    lab.panel.node.get_by_role("button", name="Go on with it").click()
+    lab.panel.node.get_by_role("button", name="Continue the run").click()
     told(lab, "There is no live run")
     cell = loaded.start("import parslab\nparslab.dfk()")
     cell.wait()

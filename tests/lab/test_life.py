@@ -114,7 +114,7 @@ def test_the_picture_goes_on_when_the_run_is_killed(lab: Lab, loaded: Notebook, 
     lab.panel.show("Overview")
     lab.panel.counts(exec_done=3, failed=1)
     drawer.get_by_role("button", name="Retry").click()
-    expect(drawer.locator("[data-answer=retry]")).to_contain_text("1 task runs again")
+    expect(drawer.locator("[data-result=retry]")).to_contain_text("1 task runs again")
     lab.panel.close_task()
     assert loaded.run("future.done() and dfk.pid") != str(pid)
 

@@ -56,7 +56,7 @@ def test_a_block_comes_with_the_work_and_goes_after_it(lab: Lab, book: Notebook,
     assert str(64 << 20) in book.run("print(futures[0].result())")
     panel.show("Blocks")
     expect(first).to_have_attribute("data-state", "scaled_in")
-    expect(panel.node.get_by_text("No block is there or asked for.")).to_be_visible()
+    expect(panel.node.get_by_text("No blocks.")).to_be_visible()
 
 
 @pytest.mark.timeout(180)

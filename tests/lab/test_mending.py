@@ -66,7 +66,7 @@ def told(lab: Lab, text: str) -> None:
 
 
 def answer(drawer: Locator, question: str) -> Locator:
-    return drawer.locator(f"[data-answer={question}]")
+    return drawer.locator(f"[data-result={question}]")
 
 
 def test_a_failed_task_runs_again_as_its_app_is_defined_now(lab: Lab, loaded: Notebook) -> None:

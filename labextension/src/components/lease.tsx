@@ -1,4 +1,4 @@
-/** How long a run outlives its notebook: what is so, and what can be chosen. */
+/** How long a run outlives its notebook: the current time, and the choices. */
 import type { TranslationBundle } from '@jupyterlab/translation';
 import * as React from 'react';
 
@@ -7,7 +7,7 @@ import { span } from './format';
 
 const HOUR = 3600;
 
-/** What can always be chosen. */
+/** Seconds that can always be chosen; 0 ends the run with its last client. */
 const CHOICES: readonly number[] = [600, HOUR, 8 * HOUR, 0];
 
 export interface ILease {
@@ -15,7 +15,7 @@ export interface ILease {
   readonly label: string;
 }
 
-/** What can be chosen, and what is so: the longest at the end, but for none. */
+/** The choices and the current time, the shortest first; 0 is the last. */
 export function leases(linger: number, trans: TranslationBundle): ILease[] {
   const all = [...new Set([linger, ...CHOICES])].sort((a, b) => (a || Infinity) - (b || Infinity));
   return all.map(seconds => ({
@@ -30,18 +30,18 @@ export interface ILeaseProps {
   onKeep: (seconds: number) => void;
 }
 
-/** One quiet line of the head of the panel. */
+/** One line in the head of the panel. */
 export function Lease({ run, trans, onKeep }: ILeaseProps): React.JSX.Element | null {
   const { info } = run;
   if (!info || run.status !== 'live') {
     return null;
   }
   const others = info.clients.length - 1;
-  const title = trans.__('What becomes of the run when the last notebook or script has left it');
+  const title = trans.__('How long the run stays after its last notebook or script has left');
   return (
     <div className="parslab-Lease" data-linger={info.linger}>
       <label title={title}>
-        {trans.__('Without its notebook it')}{' '}
+        {trans.__('Without its notebook, the run')}{' '}
         <select value={info.linger} onChange={event => onKeep(Number(event.target.value))}>
           {leases(info.linger, trans).map(({ seconds, label }) => (
             <option key={seconds} value={seconds}>
@@ -50,7 +50,9 @@ export function Lease({ run, trans, onKeep }: ILeaseProps): React.JSX.Element | 
           ))}
         </select>
       </label>
-      {others > 0 && <span>{trans._n('shared with another', 'shared with %1 others', others)}</span>}
+      {others > 0 && (
+        <span>{trans._n('shared with one other client', 'shared with %1 other clients', others)}</span>
+      )}
     </div>
   );
 }

@@ -1,21 +1,21 @@
-/** What a view says instead of, or above, its content: one sentence that tells what to do. */
+/** The sentence that a view shows instead of its content or above it: the state of the run and what to do. */
 import type { TranslationBundle } from '@jupyterlab/translation';
 import * as React from 'react';
 
 import type { IRun } from '../tokens';
 import { moment } from './format';
 
-export interface IStanding {
-  /** There is something to show besides the sentence. */
+export interface IStatusMessage {
+  /** Whether there is something to show besides the sentence. */
   readonly content: boolean;
   readonly level: 'info' | 'warning' | 'error';
   readonly text: string;
-  /** Whether the run is there to go on with. */
+  /** Whether the kernel can attach to the run again. */
   readonly attach?: boolean;
 }
 
-/** What is to be said of the run as a whole; null when it simply runs. */
-export function standing(run: IRun | null, trans: TranslationBundle): IStanding | null {
+/** The message about the state of a run; null while it is live. */
+export function statusMessage(run: IRun | null, trans: TranslationBundle): IStatusMessage | null {
   const content = run?.info != null;
   if (!run) {
     return {
@@ -31,11 +31,15 @@ export function standing(run: IRun | null, trans: TranslationBundle): IStanding 
       return { content, level: 'info', text: trans.__('Waiting for the kernel of this notebook to start.') };
     case 'waiting':
       return run.reason
-        ? { content, level: 'error', text: trans.__('%1 Run parslab.load() again if this stays.', run.reason) }
-        : { content, level: 'info', text: trans.__('Waiting for the run to tell what it does.') };
+        ? {
+            content,
+            level: 'error',
+            text: trans.__('%1 Run parslab.load() again if this message stays.', run.reason)
+          }
+        : { content, level: 'info', text: trans.__('Waiting for the state of the run.') };
     case 'lost':
-      return isThere(run)
-        ? { content, level: 'warning', text: stillThere(run, trans), attach: run.reason === 'restarted' }
+      return mayExist(run)
+        ? { content, level: 'warning', text: orphaned(run, trans), attach: run.reason === 'restarted' }
         : { content, level: 'warning', text: lost(run.reason, trans) };
     case 'ended':
       return { content, level: 'info', text: ended(run, trans) };
@@ -48,32 +52,29 @@ export function standing(run: IRun | null, trans: TranslationBundle): IStanding 
   }
 }
 
-/** Whether a run that was left by its kernel has not ended yet, as far as can be told from here. */
-function isThere(run: IRun): boolean {
-  return run.stays !== null && Date.now() / 1000 < run.stays;
+/** Whether a run whose kernel has left still exists, as far as the panel knows. */
+function mayExist(run: IRun): boolean {
+  return run.expires !== null && Date.now() / 1000 < run.expires;
 }
 
-function stillThere(run: IRun, trans: TranslationBundle): string {
-  const what = [run.info?.run ?? '', moment(run.stays ?? 0)];
+function orphaned(run: IRun, trans: TranslationBundle): string {
+  const what = [run.info?.run ?? '', moment(run.expires ?? 0)];
   return run.reason === 'restarted'
-    ? trans.__(
-        'The kernel was restarted, and run %1 is still there (until %2): go on with it here, or by %parsl load.',
-        ...what
-      )
+    ? trans.__('The kernel was restarted. Run %1 exists until %2: continue it here or with %parsl load.', ...what)
     : trans.__(
-        'The kernel is gone, and run %1 is still there (until %2): restart the kernel and go on with %parsl load.',
+        'The kernel is gone. Run %1 exists until %2: restart the kernel and continue the run with %parsl load.',
         ...what
       );
 }
 
 function lost(reason: string, trans: TranslationBundle): string {
   if (reason === 'restarted') {
-    return trans.__('The kernel was restarted: run parslab.load() again to go on.');
+    return trans.__('The kernel was restarted: run parslab.load() to start another run.');
   }
   if (reason === 'dead') {
-    return trans.__('The kernel is gone: restart it and run parslab.load() to go on.');
+    return trans.__('The kernel is gone: restart it and run parslab.load() to start another run.');
   }
-  return trans.__('The connection to the kernel is lost: this is what was known last.');
+  return trans.__('The connection to the kernel is lost. The panel shows the last known state.');
 }
 
 function ended(run: IRun, trans: TranslationBundle): string {
@@ -84,19 +85,19 @@ function ended(run: IRun, trans: TranslationBundle): string {
 }
 
 export interface IBannerProps {
-  standing: IStanding;
+  statusMessage: IStatusMessage;
   trans: TranslationBundle;
   onAttach: () => void;
 }
 
-export function Banner({ standing, trans, onAttach }: IBannerProps): React.JSX.Element {
-  const { level, text, attach } = standing;
+export function Banner({ statusMessage, trans, onAttach }: IBannerProps): React.JSX.Element {
+  const { level, text, attach } = statusMessage;
   return (
     <div className={`parslab-Banner parslab-mod-${level}`} role={level === 'info' ? 'status' : 'alert'}>
       {text}
       {attach && (
         <button type="button" className="parslab-Button" onClick={onAttach}>
-          {trans.__('Go on with it')}
+          {trans.__('Continue the run')}
         </button>
       )}
     </div>

@@ -7,7 +7,7 @@ import { ReactWidget } from '@jupyterlab/ui-components';
 import type { ISignal } from '@lumino/signaling';
 import type { Message } from '@lumino/messaging';
 
-import { Pace } from '../model/pace';
+import { RateLimiter } from '../model/limiter';
 import type { IRun, IRuns } from '../tokens';
 
 /** Milliseconds between two drawings. */
@@ -28,7 +28,7 @@ export abstract class RunView extends ReactWidget {
     if (this.isDisposed) {
       return;
     }
-    this._pace.dispose();
+    this._limiter.dispose();
     this._stopTicking();
     super.dispose();
   }
@@ -41,7 +41,7 @@ export abstract class RunView extends ReactWidget {
   /** Draws again soon. */
   protected redraw(): void {
     if (this.isVisible) {
-      this._pace.ask();
+      this._limiter.request();
     }
   }
 
@@ -98,5 +98,5 @@ export abstract class RunView extends ReactWidget {
 
   private _followed: IRun | null = null;
   private _ticker: ReturnType<typeof setInterval> | null = null;
-  private _pace = new Pace(() => this.update(), INTERVAL);
+  private _limiter = new RateLimiter(() => this.update(), INTERVAL);
 }

@@ -7,7 +7,7 @@
  * notebook). The target is registered nevertheless: a page that does not know a target closes the comm for everybody.
  *
  * Panel to kernel: a request of our own type on the control channel, which is served while a cell runs. The reply only
- * says that the ask was taken; the answer comes over the comm.
+ * says that the request was accepted; the result comes over the comm.
  */
 import type { Kernel, KernelMessage } from '@jupyterlab/services';
 import { UUID } from '@lumino/coreutils';
@@ -22,15 +22,15 @@ export const TARGET = 'parslab.monitor';
 export const REQUEST = 'parslab_request';
 
 /**
- * How long a kernel has to take an ask before we conclude that nobody listens on its control channel. Much more than
+ * How long a kernel may take to accept a request before we conclude that its control channel has no handler. Much more than
  * the three seconds for which a page that connects to a busy kernel holds all messages back, waiting for kernel_info.
  */
-export const PATIENCE = 8000;
+export const REQUEST_TIMEOUT = 8000;
 
 /** How long an idle kernel may take to list its comms before we conclude that it is busy. */
-export const GLANCE = 1500;
+export const COMM_INFO_TIMEOUT = 1500;
 
-/** What the kernel says to a request at once. */
+/** The kernel's immediate reply to a request. */
 export interface IControlReply {
   status: string;
   comm_id: string | null;
@@ -39,7 +39,7 @@ export interface IControlReply {
 }
 
 export class KernelComm implements IConnection {
-  /** `askServer` tells the status that the server has on record. */
+  /** `askServer` returns the kernel's status as the Jupyter server knows it. */
   constructor(
     private _kernel: Kernel.IKernelConnection,
     private _askServer: (kernel: Kernel.IKernelConnection) => Promise<string | undefined>
@@ -88,7 +88,7 @@ export class KernelComm implements IConnection {
 
   /**
    * An idle kernel is asked for its comms: kernels without parslab need not hear of our request type. A busy one
-   * cannot answer that, so there the request itself has to find out. "Idle" may be wrong: the kernel also says so after
+   * cannot reply to that, so the request itself has to find out. "Idle" may be wrong: the kernel also says so after
    * a request on the control channel, in the middle of a cell.
    */
   async find(): Promise<boolean> {
@@ -98,36 +98,36 @@ export class KernelComm implements IConnection {
     if (!this._reachable || !(await this._isPython())) {
       return false;
     }
-    if ((await this._settled()) !== 'idle') {
-      return !this._deaf && this._reachable;
+    if ((await this._settledStatus()) !== 'idle') {
+      return !this._noControlHandler && this._reachable;
     }
-    const reply = await soon(this._kernel.requestCommInfo({ target_name: TARGET }));
+    const reply = await orNull(this._kernel.requestCommInfo({ target_name: TARGET }));
     if (!reply) {
-      return !this._deaf && this._reachable;
+      return !this._noControlHandler && this._reachable;
     }
     const comms = reply.content.status === 'ok' ? Object.entries(reply.content.comms) : [];
     const found = comms.filter(([, comm]) => comm.target_name === TARGET).pop();
     if (found && !this._comm) {
-      this._adopt(found[0]);
+      this._useComm(found[0]);
     }
     return found !== undefined;
   }
 
-  async send(ask: Request): Promise<void> {
+  async send(request: Request): Promise<void> {
     if (!this._reachable) {
       throw new Error('The kernel is not connected.');
     }
-    const text = JSON.stringify(ask);
-    const reply = this._deaf ? null : await this._request(text);
+    const text = JSON.stringify(request);
+    const reply = this._noControlHandler ? null : await this._request(text);
     if (reply) {
-      this._heard = true;
+      this._hasReplied = true;
       if (reply.status !== 'ok') {
         throw new Error(reply.text || 'The kernel refused.');
       }
       if (reply.comm_id) {
-        this._adopt(reply.comm_id);
+        this._useComm(reply.comm_id);
       }
-    } else if (this._comm && !this._heard) {
+    } else if (this._comm && !this._hasReplied) {
       this._post(text);
     } else {
       throw new Error('The kernel did not answer.');
@@ -144,14 +144,14 @@ export class KernelComm implements IConnection {
   }
 
   /** Whether the kernel is idle or busy; a page that has just connected may have to ask the server, or to wait. */
-  private async _settled(): Promise<string> {
+  private async _settledStatus(): Promise<string> {
     const vague = (status: string | undefined) => !status || status === 'unknown' || status === 'starting';
     if (!vague(this._kernel.status)) {
       return this._kernel.status;
     }
-    const told = await this._askServer(this._kernel).catch(() => undefined);
-    if (told && !vague(told)) {
-      return told;
+    const status = await this._askServer(this._kernel).catch(() => undefined);
+    if (status && !vague(status)) {
+      return status;
     }
     return new Promise(resolve => {
       const look = (_: unknown, status: Kernel.Status) => {
@@ -176,10 +176,10 @@ export class KernelComm implements IConnection {
       this._waiting.add(future);
       const timer = setTimeout(() => {
         // A kernel that has answered before is only slow; one that never did has no handler.
-        this._deaf = !this._heard;
-        this._missed = !this._heard;
+        this._noControlHandler = !this._hasReplied;
+        this._retryWhenIdle = !this._hasReplied;
         finish(null);
-      }, PATIENCE);
+      }, REQUEST_TIMEOUT);
       const finish = (reply: IControlReply | null) => {
         clearTimeout(timer);
         this._waiting.delete(future);
@@ -228,7 +228,7 @@ export class KernelComm implements IConnection {
         this._onFeed(content.data.feed);
       }
     } else if (type === 'status') {
-      // A restart from another page is told by nothing but messages of another process.
+      // A restart from another page is status by nothing but messages of another process.
       if (this._comm && this._process && message.header.session !== this._process) {
         this._onProcessGone('restarted');
       }
@@ -237,7 +237,7 @@ export class KernelComm implements IConnection {
       if (content.target_name === TARGET) {
         this._comm = null;
         this._process = message.header.session;
-        this._adopt(content.comm_id);
+        this._useComm(content.comm_id);
       }
     } else if (type === 'comm_close') {
       const content = message.content as KernelMessage.ICommCloseMsg['content'];
@@ -251,23 +251,23 @@ export class KernelComm implements IConnection {
 
   private _onFeed(feed: unknown): void {
     for (const text of Array.isArray(feed) ? feed : []) {
-      let answer: Reply;
+      let reply: Reply;
       try {
-        answer = JSON.parse(String(text)) as Reply;
+        reply = JSON.parse(String(text)) as Reply;
       } catch {
         // A message that cannot be read is a message lost: the model sees the gap in the numbers and repairs it.
         continue;
       }
-      this._received.emit(answer);
+      this._received.emit(reply);
     }
   }
 
   private _onStatus(_: unknown, status: Kernel.Status): void {
     if (status === 'restarting' || status === 'autorestarting' || status === 'dead') {
       this._onProcessGone(status === 'dead' ? 'dead' : 'restarted');
-    } else if (status === 'idle' && this._missed && !this._comm) {
+    } else if (status === 'idle' && this._retryWhenIdle && !this._comm) {
       // What took so long has ended: now it can say whether there is a run after all.
-      this._missed = false;
+      this._retryWhenIdle = false;
       void this.find();
     }
   }
@@ -277,9 +277,9 @@ export class KernelComm implements IConnection {
     const known = this._comm !== null || this._link === 'lost';
     this._comm = null;
     this._process = '';
-    this._heard = false;
-    this._deaf = false;
-    this._missed = false;
+    this._hasReplied = false;
+    this._noControlHandler = false;
+    this._retryWhenIdle = false;
     if (known) {
       this._setLink('lost', reason);
     }
@@ -301,12 +301,12 @@ export class KernelComm implements IConnection {
     this._onProcessGone('dead');
   }
 
-  private _adopt(comm: string): void {
+  private _useComm(comm: string): void {
     if (comm === this._comm) {
       return;
     }
     this._comm = comm;
-    this._deaf = false;
+    this._noControlHandler = false;
     if (this._kernel.handleComms && !this._kernel.hasComm(comm)) {
       // Not used to receive; but a comm that the page does not know makes it complain at each message.
       this._kernel.createComm(TARGET, comm);
@@ -331,21 +331,21 @@ export class KernelComm implements IConnection {
   /** The session of the kernel process that speaks on it. */
   private _process = '';
   /** This kernel process has answered a request. */
-  private _heard = false;
+  private _hasReplied = false;
   /** A request to this kernel process was not answered. */
-  private _deaf = false;
-  /** A run may be there that could not answer when it was asked. */
-  private _missed = false;
+  private _noControlHandler = false;
+  /** A run may exist that could not reply to a request. */
+  private _retryWhenIdle = false;
   private _waiting = new Set<IDisposable>();
   private _isDisposed = false;
   private _linkChanged = new Signal<IConnection, Link>(this);
   private _received = new Signal<IConnection, Reply>(this);
 }
 
-/** What a promise brings within a glance, or null. */
-function soon<T>(promise: Promise<T>): Promise<T | null> {
+/** What a promise resolves with, or null if it rejects or takes too long. */
+function orNull<T>(promise: Promise<T>): Promise<T | null> {
   return new Promise(resolve => {
-    const timer = setTimeout(() => resolve(null), GLANCE);
+    const timer = setTimeout(() => resolve(null), COMM_INFO_TIMEOUT);
     const done = (value: T | null) => {
       clearTimeout(timer);
       resolve(value);

@@ -1,4 +1,4 @@
-/** A connection for tests: what is sent piles up in `sent`, and `tell` plays the kernel. */
+/** A connection for tests: what is sent piles up in `sent`, and `receive` plays the kernel. */
 import type { ISignal } from '@lumino/signaling';
 import { Signal } from '@lumino/signaling';
 
@@ -27,27 +27,27 @@ export class FakeConnection implements IConnection {
     return this.findable;
   }
 
-  async send(ask: Request): Promise<void> {
-    this.sent.push(ask);
+  async send(request: Request): Promise<void> {
+    this.sent.push(request);
     if (this.refusal) {
       throw new Error(this.refusal);
     }
   }
 
-  /** The last ask of this type. */
+  /** The last request of this type. */
   last<T extends Request['type']>(type: T): Extract<Request, { type: T }> {
-    const found = this.sent.filter(ask => ask.type === type).pop();
+    const found = this.sent.filter(request => request.type === type).pop();
     if (!found) {
       throw new Error(`no ${type} was sent`);
     }
     return found as Extract<Request, { type: T }>;
   }
 
-  tell(...answers: Reply[]): void {
-    answers.forEach(answer => this._received.emit(answer));
+  receive(...replies: Reply[]): void {
+    replies.forEach(reply => this._received.emit(reply));
   }
 
-  become(link: Link, reason = ''): void {
+  setLink(link: Link, reason = ''): void {
     this.link = link;
     this.reason = reason;
     this._linkChanged.emit(link);

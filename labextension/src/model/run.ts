@@ -1,8 +1,9 @@
 /**
- * One run as it has been told: a Snapshot, then Deltas whose `seq` counts up by one.
+ * The state of one run, made from a Snapshot and the Deltas after it, whose `seq` counts up by one.
  *
- * Invariants: while not in step with the stream nothing but a Snapshot is applied; a missing number asks for a new one,
- * once. Nothing is asked for while nobody watches. Whoever comes back after more than a lease attaches again.
+ * Invariants: while the model is not synchronized with the stream, only a Snapshot is applied; a missing number requests
+ * one new Snapshot. Nothing is requested while the panel is hidden. A panel that was hidden for longer than a lease
+ * requests a new Snapshot.
  */
 import type { ISignal } from '@lumino/signaling';
 import { Signal } from '@lumino/signaling';
@@ -32,19 +33,19 @@ import type { IConnection, INode, IRun, IRunChange, RunStatus } from '../tokens'
 import type { RequestReply } from './requests';
 import { isRequestReply, LONG_REPLY_TIMEOUT, PendingRequests } from './requests';
 import { blockKey, isOver } from './blocks';
-import { grown, keepLast } from './keep';
+import { withPoint, dropOldest } from './bounded';
 
-/** Milliseconds between two signs of life to the kernel. */
+/** Milliseconds between two heartbeats. */
 export const HEARTBEAT = 10000;
 
-/** Milliseconds after which a Snapshot that was asked for counts as lost. */
+/** Milliseconds after which a requested Snapshot counts as lost. */
 const REPAIR = 5000;
 
 /** Notices that are kept. */
 const NOTICES = 50;
 
-/** Blocks and managers that are over, and dead workers, of each of which so many are kept. */
-const OVER = 200;
+/** Most ended blocks, managers that have left, and dead workers that are kept, of each kind. */
+const MAX_ENDED = 200;
 
 /** Samples of the rate that are kept, at most one a second. */
 const RATES = 60;
@@ -55,7 +56,7 @@ const EVERYTHING: IRunChange = { reset: true, added: [], moved: [] };
 export class Run implements IRun {
   constructor(private _connection: IConnection) {
     this._requests = new PendingRequests(_connection);
-    _connection.received.connect((_, answer) => this._onAnswer(answer), this);
+    _connection.received.connect((_, reply) => this._onReply(reply), this);
     _connection.linkChanged.connect(() => this._onLink(), this);
   }
 
@@ -88,11 +89,11 @@ export class Run implements IRun {
     if (this.info?.ended) {
       return this.info.ended;
     }
-    return this.overview ? this.overview.now + (Date.now() - this._heardAt) / 1000 : Date.now() / 1000;
+    return this.overview ? this.overview.now + (Date.now() - this._overviewAt) / 1000 : Date.now() / 1000;
   }
 
-  get stays(): number | null {
-    return this._stays;
+  get expires(): number | null {
+    return this._expires;
   }
 
   get nodes(): ReadonlyMap<number, INode> {
@@ -136,26 +137,26 @@ export class Run implements IRun {
       return;
     }
     this._isDisposed = true;
-    this._stopBeating();
+    this._stopHeartbeat();
     this._requests.failAll('The notebook was closed.');
     this._connection.dispose();
     Signal.clearData(this);
   }
 
-  /** Whether somebody looks at this run. */
-  set watched(watched: boolean) {
-    if (watched === this._watched) {
+  /** Whether the panel shows this run: only then it sends requests. */
+  set visible(visible: boolean) {
+    if (visible === this._visible) {
       return;
     }
-    this._watched = watched;
-    if (watched) {
+    this._visible = visible;
+    if (visible) {
       const quiet = Date.now() - this._lastSent > (LEASE * 1000) / 2;
-      if (quiet || !this._inStep) {
-        this._attach();
+      if (quiet || !this._synchronized) {
+        this._resynchronize();
       }
-      this._startBeating();
+      this._startHeartbeat();
     } else {
-      this._stopBeating();
+      this._stopHeartbeat();
     }
   }
 
@@ -218,33 +219,33 @@ export class Run implements IRun {
     return this._requests.send<T>(request, timeout);
   }
 
-  // ----- keeping up with the stream
+  // ----- synchronizing with the stream
 
-  private _attach(): void {
+  private _resynchronize(): void {
     const ended = this.info?.ended && this._connection.link !== 'live';
-    if (!this._watched || ended || this._connection.link === 'lost' || this._connection.link === 'connecting') {
+    if (!this._visible || ended || this._connection.link === 'lost' || this._connection.link === 'connecting') {
       return;
     }
     const id = this._requests.newId();
     this._snapshotId = id;
-    this._inStep = false;
+    this._synchronized = false;
     void this._requestSnapshot(id);
   }
 
   private async _requestSnapshot(id: string): Promise<void> {
-    const blind = this._connection.link !== 'live';
+    const isProbe = this._connection.link !== 'live';
     try {
-      if (blind && !(await this._connection.find())) {
+      if (isProbe && !(await this._connection.find())) {
         return;
       }
-      if (!this._watched || this._snapshotId !== id) {
+      if (!this._visible || this._snapshotId !== id) {
         return;
       }
       this._lastSent = Date.now();
       await this._connection.send({ type: 'SnapshotRequest', request_id: id });
     } catch (error) {
-      // Asked in the blind, no answer is an answer: there is no run.
-      if (!blind && this._snapshotId === id) {
+      // Sent before any comm was seen: no reply means that there is no run.
+      if (!isProbe && this._snapshotId === id) {
         this._problem = (error as Error).message;
         this._changed.emit(NOTHING);
       }
@@ -255,34 +256,34 @@ export class Run implements IRun {
     const link = this._connection.link;
     this._problem = '';
     if (link !== 'live') {
-      this._inStep = false;
+      this._synchronized = false;
       this._requests.failAll('The kernel went away.');
     }
     if (link !== 'lost') {
-      this._stays = null;
+      this._expires = null;
     } else if (this._connection.reason !== 'offline' && this.info?.linger) {
-      this._stays ??= Date.now() / 1000 + this.info.linger;
+      this._expires ??= Date.now() / 1000 + this.info.linger;
     }
     if (link === 'live' || link === 'absent') {
-      this._attach();
+      this._resynchronize();
     }
     this._changed.emit(NOTHING);
   }
 
-  private _onAnswer(answer: Reply): void {
-    if (isRequestReply(answer)) {
-      this._requests.settle(answer);
-    } else if (answer.type === 'Snapshot') {
-      // Snapshots that other pages asked for pass by here too; one that tells nothing new is left alone.
-      const moved = answer.seq !== this._seq || answer.run.pid !== this.info?.pid;
-      if (!this._inStep || answer.request_id === this._snapshotId || moved) {
-        this._onSnapshot(answer);
+  private _onReply(reply: Reply): void {
+    if (isRequestReply(reply)) {
+      this._requests.settle(reply);
+    } else if (reply.type === 'Snapshot') {
+      // Snapshots that other pages requested arrive here, too; one without changes is ignored.
+      const moved = reply.seq !== this._seq || reply.run.pid !== this.info?.pid;
+      if (!this._synchronized || reply.request_id === this._snapshotId || moved) {
+        this._onSnapshot(reply);
       }
-    } else if (answer.type === 'Delta') {
-      if (this._inStep && answer.seq === this._seq + 1) {
-        this._onDelta(answer);
-      } else if (this._inStep ? answer.seq > this._seq : Date.now() - this._lastSent > REPAIR) {
-        this._attach();
+    } else if (reply.type === 'Delta') {
+      if (this._synchronized && reply.seq === this._seq + 1) {
+        this._onDelta(reply);
+      } else if (this._synchronized ? reply.seq > this._seq : Date.now() - this._lastSent > REPAIR) {
+        this._resynchronize();
       }
     }
   }
@@ -290,12 +291,14 @@ export class Run implements IRun {
   private _onSnapshot(snapshot: ISnapshot): void {
     this._problem = '';
     this._seq = snapshot.seq;
-    this._inStep = true;
+    this._synchronized = true;
     if (`${snapshot.run.run} ${snapshot.run.started}` !== this.id) {
       this._rates = [];
     } else if (snapshot.run.pid !== this.info?.pid) {
-      // Another process has taken over the run: it was never asked what the one before was.
-      this._requests.failAll('The process of the run was started again: look whether it was done, and ask again.');
+      // Another process has taken over the run, and does not have the requests to the one before.
+      this._requests.failAll(
+        'The process of the run was restarted before it replied: check whether the command was carried out, and try again.'
+      );
     }
     this.info = snapshot.run;
     this.hidden = snapshot.hidden;
@@ -318,7 +321,7 @@ export class Run implements IRun {
     const moved: number[] = [];
     for (const [id, state] of delta.changes) {
       const node = this._nodes.get(id);
-      // One that has the state that it had may have been in others meanwhile: it was tried again.
+      // A task with the same state as before may have been retried in between, so it counts as changed.
       if (node) {
         node.state = state;
         moved.push(id);
@@ -327,9 +330,9 @@ export class Run implements IRun {
     delta.workers.forEach(row => this._workers.set(row.worker, row));
     delta.blocks.forEach(row => this._blocks.set(blockKey(row), row));
     delta.managers.forEach(row => this._managers.set(row.manager, row));
-    keepLast(this._workers, row => row.state === 'dead', OVER);
-    keepLast(this._blocks, isOver, OVER);
-    keepLast(this._managers, isOver, OVER);
+    dropOldest(this._workers, row => row.state === 'dead', MAX_ENDED);
+    dropOldest(this._blocks, isOver, MAX_ENDED);
+    dropOldest(this._managers, isOver, MAX_ENDED);
     if (delta.notices.length) {
       this._notices = [...this._notices, ...delta.notices].slice(-NOTICES);
     }
@@ -344,8 +347,8 @@ export class Run implements IRun {
 
   private _setOverview(overview: IOverview): void {
     this.overview = overview;
-    this._heardAt = Date.now();
-    this._scaling = grown(this._scaling, overview.scale);
+    this._overviewAt = Date.now();
+    this._scaling = withPoint(this._scaling, overview.scale);
     const second = Math.floor(overview.now);
     if (second === this._ratedAt) {
       this._rates = [...this._rates.slice(0, -1), overview.rate];
@@ -355,20 +358,20 @@ export class Run implements IRun {
     }
   }
 
-  // ----- signs of life
+  // ----- heartbeats
 
-  private _startBeating(): void {
-    this._stopBeating();
+  private _startHeartbeat(): void {
+    this._stopHeartbeat();
     this._heartbeat = setInterval(() => {
       if (this._connection.link === 'live' && !this.info?.ended) {
         this._lastSent = Date.now();
-        // A beat that fails needs no answer: the link says so by itself.
+        // A failed heartbeat needs no handling: the link reports the failure.
         this._connection.send({ type: 'Heartbeat' }).catch(() => undefined);
       }
     }, HEARTBEAT);
   }
 
-  private _stopBeating(): void {
+  private _stopHeartbeat(): void {
     if (this._heartbeat !== null) {
       clearInterval(this._heartbeat);
       this._heartbeat = null;
@@ -388,13 +391,13 @@ export class Run implements IRun {
   private _rates: number[] = [];
   private _ratedAt = 0;
   private _seq = 0;
-  private _inStep = false;
+  private _synchronized = false;
   private _snapshotId = '';
-  private _stays: number | null = null;
+  private _expires: number | null = null;
   private _problem = '';
-  private _watched = false;
+  private _visible = false;
   private _lastSent = 0;
-  private _heardAt = 0;
+  private _overviewAt = 0;
   private _heartbeat: ReturnType<typeof setInterval> | null = null;
   private _isDisposed = false;
   private _changed = new Signal<IRun, IRunChange>(this);

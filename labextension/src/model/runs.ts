@@ -15,14 +15,14 @@ export class Runs implements IRuns, IDisposable {
     return this._currentChanged;
   }
 
-  get watching(): boolean {
-    return this._watching;
+  get visible(): boolean {
+    return this._visible;
   }
 
-  set watching(watching: boolean) {
-    this._watching = watching;
+  set visible(visible: boolean) {
+    this._visible = visible;
     if (this._current) {
-      this._current.watched = watching;
+      this._current.visible = visible;
     }
   }
 
@@ -68,18 +68,18 @@ export class Runs implements IRuns, IDisposable {
       return;
     }
     if (this._current) {
-      this._current.watched = false;
+      this._current.visible = false;
     }
     this._current = run;
     if (run) {
-      run.watched = this._watching;
+      run.visible = this._visible;
     }
     this._currentChanged.emit(run);
   }
 
   private _runs = new Map<string, Run>();
   private _current: Run | null = null;
-  private _watching = false;
+  private _visible = false;
   private _isDisposed = false;
   private _currentChanged = new Signal<IRuns, IRun | null>(this);
 }

@@ -12,7 +12,7 @@ import { Signal } from '@lumino/signaling';
 import type { ITaskPage, ITaskRow } from '../protocol';
 import type { IRun, IRuns } from '../tokens';
 import { endedRow } from './ended';
-import { Pace } from './pace';
+import { RateLimiter } from './limiter';
 
 export const PAGE = 100;
 export const REFRESH = 500;
@@ -47,7 +47,7 @@ export class TaskTable implements IDisposable {
     return this._total;
   }
 
-  /** A sentence when the rows could not be had. */
+  /** Why the rows could not be loaded; empty otherwise. */
   get problem(): string {
     return this._problem;
   }
@@ -60,23 +60,23 @@ export class TaskTable implements IDisposable {
     return this._isDisposed;
   }
 
-  /** Whether the table is seen: only then it asks. */
+  /** Whether the table is visible: only then it requests rows. */
   set active(active: boolean) {
     this._active = active;
     if (active) {
-      this._pace.ask();
+      this._limiter.request();
     } else {
-      this._pace.cancel();
+      this._limiter.cancel();
     }
   }
 
-  /** The row at this place, if it is here. */
+  /** The row at this index, if it is loaded. */
   row(index: number): ITaskRow | undefined {
     return this._pages.get(Math.floor(index / PAGE))?.[index % PAGE];
   }
 
-  /** Filters or sorts anew. */
-  ask(part: Partial<IQuery>): void {
+  /** Filters or sorts the rows. */
+  setQuery(part: Partial<IQuery>): void {
     this._query = { ...this._query, ...part };
     this._generation += 1;
     this._first = 0;
@@ -84,11 +84,11 @@ export class TaskTable implements IDisposable {
     this._changed.emit();
   }
 
-  /** These rows are in sight. */
-  look(first: number, last: number): void {
+  /** Sets the rows that are visible. */
+  setVisibleRows(first: number, last: number): void {
     this._first = first;
     this._last = last;
-    const missing = this._inSight().some(page => !this._pages.has(page));
+    const missing = this._visiblePages().some(page => !this._pages.has(page));
     if (missing) {
       this._refresh();
     }
@@ -99,7 +99,7 @@ export class TaskTable implements IDisposable {
       return;
     }
     this._isDisposed = true;
-    this._pace.dispose();
+    this._limiter.dispose();
     Signal.clearData(this);
   }
 
@@ -116,7 +116,7 @@ export class TaskTable implements IDisposable {
     } else if (this._run?.status === 'ended') {
       this._close();
     } else if (this._active) {
-      this._pace.ask();
+      this._limiter.request();
     }
   }
 
@@ -129,7 +129,7 @@ export class TaskTable implements IDisposable {
     this._problem = '';
     this._generation += 1;
     if (this._active) {
-      this._pace.ask();
+      this._limiter.request();
     }
     this._changed.emit();
   }
@@ -142,7 +142,7 @@ export class TaskTable implements IDisposable {
     }
     this._closed = true;
     this._generation += 1; // drops replies that are on their way
-    this._pace.cancel();
+    this._limiter.cancel();
     this._problem = '';
     for (const [page, rows] of this._pages) {
       this._pages.set(
@@ -153,7 +153,7 @@ export class TaskTable implements IDisposable {
     this._changed.emit();
   }
 
-  private _inSight(): number[] {
+  private _visiblePages(): number[] {
     const first = Math.floor(this._first / PAGE);
     const last = Math.floor(Math.max(this._first, Math.min(this._last, this._total - 1)) / PAGE);
     return Array.from({ length: last - first + 1 }, (_, i) => first + i);
@@ -164,13 +164,13 @@ export class TaskTable implements IDisposable {
     if (!this._active || this._closed || !run || !run.info) {
       return;
     }
-    const sight = this._inSight();
+    const visible = this._visiblePages();
     for (const page of this._pages.keys()) {
-      if (!sight.includes(page)) {
+      if (!visible.includes(page)) {
         this._pages.delete(page);
       }
     }
-    for (const page of sight) {
+    for (const page of visible) {
       void this._load(run, page);
     }
   }
@@ -178,17 +178,17 @@ export class TaskTable implements IDisposable {
   private async _load(run: IRun, page: number): Promise<void> {
     const key = `${this._generation}/${page}`;
     if (this._loading.has(key)) {
-      this._again = true;
+      this._stale = true;
       return;
     }
     this._loading.add(key);
     const generation = this._generation;
-    let answer: ITaskPage | null = null;
+    let reply: ITaskPage | null = null;
     let problem = '';
     try {
       const { states, apps, ...rest } = this._query;
       const query = { ...rest, states: [...states], apps: [...apps], offset: page * PAGE, limit: PAGE };
-      answer = await run.page(query);
+      reply = await run.page(query);
     } catch (error) {
       problem = (error as Error).message;
     }
@@ -197,14 +197,14 @@ export class TaskTable implements IDisposable {
       return;
     }
     this._problem = problem;
-    if (answer) {
-      this._pages.set(page, answer.rows);
-      this._total = answer.total;
+    if (reply) {
+      this._pages.set(page, reply.rows);
+      this._total = reply.total;
     }
     this._changed.emit();
-    if (this._again) {
-      this._again = false;
-      this._pace.ask();
+    if (this._stale) {
+      this._stale = false;
+      this._limiter.request();
     }
   }
 
@@ -221,9 +221,9 @@ export class TaskTable implements IDisposable {
   private _active = false;
   private _generation = 0;
   private _loading = new Set<string>();
-  /** Something changed while a page was under way. */
-  private _again = false;
-  private _pace = new Pace(() => this._refresh(), REFRESH);
+  /** Whether something changed while a page was loading. */
+  private _stale = false;
+  private _limiter = new RateLimiter(() => this._refresh(), REFRESH);
   private _isDisposed = false;
   private _changed = new Signal<TaskTable, void>(this);
 }

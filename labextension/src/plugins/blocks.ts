@@ -7,7 +7,7 @@ import { Commands } from '../commands';
 import { OpenBlocks } from '../model/blocks';
 import { BlocksView } from '../panels/blocks';
 import type { IBlockActionRequest } from '../protocol';
-import { tell } from '../tell';
+import { notify } from '../notify';
 import { IParslPanel, IRuns } from '../tokens';
 
 const TEXT = { type: 'string' };
@@ -74,19 +74,19 @@ export const blocksPlugin: JupyterFrontEndPlugin<void> = {
         const { executor, block, action } = args as { executor: string; block: string; action: string };
         const busy = runs.current?.blocks.get(`${executor}/${block}`)?.busy ?? 0;
         if (action !== 'cancel' || busy === 0 || (await sure(block, busy))) {
-          await tell(runs.current?.commandBlock(executor, block, action as IBlockActionRequest['action']));
+          await notify(runs.current?.commandBlock(executor, block, action as IBlockActionRequest['action']));
         }
       }
     });
     app.commands.addCommand(Commands.scaleExecutor, {
-      label: trans.__('Bring an Executor to a Number of Blocks'),
+      label: trans.__('Scale an Executor to a Number of Blocks'),
       describedBy: {
         args: { type: 'object', properties: { executor: TEXT, blocks: { type: 'number' } } }
       },
       isEnabled: () => runs.current?.status === 'live',
       execute: args => {
         const { executor, blocks } = args as { executor: string; blocks: number };
-        return tell(runs.current?.scale(executor, blocks));
+        return notify(runs.current?.scale(executor, blocks));
       }
     });
     palette?.addItem({ command: Commands.showBlocks, category: trans.__('Parsl') });

@@ -4,7 +4,7 @@ import { Dialog, ICommandPalette, showDialog } from '@jupyterlab/apputils';
 import { ITranslator, nullTranslator } from '@jupyterlab/translation';
 
 import { Commands } from '../commands';
-import { tell } from '../tell';
+import { notify } from '../notify';
 import { IParslPanel, IRuns } from '../tokens';
 
 export const cancelPlugin: JupyterFrontEndPlugin<void> = {
@@ -21,7 +21,7 @@ export const cancelPlugin: JupyterFrontEndPlugin<void> = {
     translator: ITranslator | null
   ) => {
     const trans = (translator ?? nullTranslator).load('parslab');
-    const cancel = (tasks: number[] | 'all') => tell(runs.current?.cancel(tasks));
+    const cancel = (tasks: number[] | 'all') => notify(runs.current?.cancel(tasks));
     app.commands.addCommand(Commands.cancelTask, {
       label: trans.__('Cancel the Selected Task'),
       describedBy: { args: { type: 'object', properties: { task: { type: 'number' } } } },
@@ -40,7 +40,7 @@ export const cancelPlugin: JupyterFrontEndPlugin<void> = {
       execute: async () => {
         const answer = await showDialog({
           title: trans.__('Cancel all tasks?'),
-          body: trans.__('All tasks of this run that have not ended are cancelled; results that are there stay.'),
+          body: trans.__('All unfinished tasks of this run are cancelled. Existing results are kept.'),
           buttons: [
             Dialog.cancelButton({ label: trans.__('Keep running') }),
             Dialog.warnButton({ label: trans.__('Cancel all') })

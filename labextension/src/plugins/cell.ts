@@ -7,7 +7,7 @@ import { ITranslator, nullTranslator } from '@jupyterlab/translation';
 import { Commands } from '../commands';
 import { CellNumbers } from '../connection/cells';
 import { cancelCellIcon } from '../icons';
-import { tell } from '../tell';
+import { notify } from '../notify';
 import type { IRun } from '../tokens';
 import { IRuns } from '../tokens';
 
@@ -45,7 +45,7 @@ export const cellPlugin: JupyterFrontEndPlugin<void> = {
         const cell = cellOf(args);
         const client = typeof args.client === 'number' ? args.client : -1;
         const done = runs.current?.cancelCell(cell, client);
-        await tell(done?.then(text => (text.includes(cell) ? text : `${text} (${cell})`)));
+        await notify(done?.then(text => (text.includes(cell) ? text : `${text} (${cell})`)));
       }
     });
     // The button stands there while there is a run (the schema of the panel's settings places it), for a cell that ran.

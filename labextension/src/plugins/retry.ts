@@ -7,7 +7,7 @@ import { Commands } from '../commands';
 import { sum } from '../components/bars';
 import { count } from '../components/format';
 import { FAILURES } from '../protocol';
-import { tell } from '../tell';
+import { notify } from '../notify';
 import type { IRun } from '../tokens';
 import { IParslPanel, IRuns } from '../tokens';
 
@@ -31,7 +31,7 @@ export const retryPlugin: JupyterFrontEndPlugin<void> = {
     const sure = async (failed: number) => {
       const answer = await showDialog({
         title: trans.__('Retry %1 failed tasks?', count(failed)),
-        body: trans.__('They run again as their apps are defined now; results that are there stay.'),
+        body: trans.__('They run again with the current definitions of their apps. Existing results are kept.'),
         buttons: [Dialog.cancelButton(), Dialog.okButton({ label: trans.__('Retry failed') })]
       });
       return answer.button.accept;
@@ -43,7 +43,7 @@ export const retryPlugin: JupyterFrontEndPlugin<void> = {
       execute: async args => {
         const task = args.task ?? panel.selection.task;
         if (typeof task === 'number') {
-          await tell(runs.current?.retry([task]));
+          await notify(runs.current?.retry([task]));
         }
       }
     });
@@ -56,7 +56,7 @@ export const retryPlugin: JupyterFrontEndPlugin<void> = {
         const name = typeof args.app === 'string' ? args.app : '';
         const failed = run ? failures(run, name) : 0;
         if (failed <= MANY || (await sure(failed))) {
-          await tell(run?.retry('failed', name));
+          await notify(run?.retry('failed', name));
         }
       }
     });

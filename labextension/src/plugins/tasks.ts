@@ -36,7 +36,7 @@ export const tasksPlugin: JupyterFrontEndPlugin<void> = {
         const { states, apps } = args as { states?: string[]; apps?: string[] };
         panel.open('tasks');
         if (states || apps) {
-          table.ask({ ...ALL, states: states ?? [], apps: apps ?? [] });
+          table.setQuery({ ...ALL, states: states ?? [], apps: apps ?? [] });
         }
       }
     });

@@ -80,7 +80,7 @@ function Group(props: IBlocksBodyProps & { group: IBlockGroup }): React.JSX.Elem
             <th scope="col" className="parslab-col-nodes">
               {trans.__('Nodes')}
             </th>
-            <th scope="col" className="parslab-col-workers" title={trans.__('Workers that are busy, of all')}>
+            <th scope="col" className="parslab-col-workers" title={trans.__('Busy workers')}>
               {trans.__('Busy')}
             </th>
             <th scope="col" className="parslab-col-age">
@@ -96,7 +96,7 @@ function Group(props: IBlocksBodyProps & { group: IBlockGroup }): React.JSX.Elem
       {live.length > DRAWN && (
         <p className="parslab-Quiet">{trans.__('and %1 more', count(live.length - DRAWN))}</p>
       )}
-      {live.length === 0 && <p className="parslab-Quiet">{trans.__('No block is there or asked for.')}</p>}
+      {live.length === 0 && <p className="parslab-Quiet">{trans.__('No blocks.')}</p>}
       {(all || over.length > ended.length) && (
         <button type="button" className="parslab-Button parslab-Blocks-more" onClick={() => setAll(!all)}>
           {all ? trans.__('Show fewer') : trans.__('Show all %1 that have ended', over.length)}
@@ -136,7 +136,7 @@ function Stepper(props: {
       >
         −
       </button>
-      <output aria-label={trans.__('Blocks that are there or asked for')}>{blocks}</output>
+      <output aria-label={trans.__('Blocks that run or were requested')}>{blocks}</output>
       <button
         type="button"
         disabled={!enabled || stopped !== ''}

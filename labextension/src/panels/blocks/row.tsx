@@ -49,7 +49,7 @@ export function BlockRows(props: IBlockRowsProps): React.JSX.Element {
         <td className="parslab-col-job" title={row.job}>
           {row.job}
         </td>
-        <td className="parslab-col-nodes" title={trans.__('%1 of %2 nodes have come', row.managers, row.nodes)}>
+        <td className="parslab-col-nodes" title={trans.__('%1 of %2 nodes connected', row.managers, row.nodes)}>
           {isOver(row) ? row.nodes : `${row.managers} / ${row.nodes}`}
         </td>
         <td className="parslab-col-workers">
@@ -144,10 +144,10 @@ function Buttons({ row, enabled, trans, actions }: IBlockRowsProps): React.JSX.E
   }
   const running = row.state === 'running';
   const all: [IBlockActionRequest['action'], string, string, boolean][] = [
-    ['release', trans.__('Release'), trans.__('Give it tasks again'), running && row.held],
-    ['hold', trans.__('Hold'), trans.__('Give it no new tasks until it is released'), running && !row.held],
-    ['drain', trans.__('Drain'), trans.__('Let it end when it has finished the tasks it holds'), running],
-    ['cancel', trans.__('Cancel block'), trans.__('End its job at once'), true]
+    ['release', trans.__('Release'), trans.__('Send tasks again'), running && row.held],
+    ['hold', trans.__('Hold'), trans.__('Send no new tasks until it is released'), running && !row.held],
+    ['drain', trans.__('Drain'), trans.__('End it when its current tasks have finished'), running],
+    ['cancel', trans.__('Cancel block'), trans.__('End its job now'), true]
   ];
   return (
     <div className="parslab-Block-buttons" role="group" aria-label={trans.__('Block %1', row.block)}>

@@ -5,7 +5,7 @@ import * as React from 'react';
 
 import { bytes, duration, moment, taskLabel } from '../../components/format';
 import { isFinal, isMemoized, isRetriable, labelOf, sentenceOf, StateMark } from '../../components/states';
-import type { IAnswer, Question } from '../../model/answers';
+import type { ICommandResult, TaskCommand } from '../../model/results';
 import type { ITaskDetail, StateChange } from '../../protocol';
 import { Attempts } from './attempts';
 
@@ -21,8 +21,8 @@ export interface IDrawerBodyProps {
   live: boolean;
   trans: TranslationBundle;
   /** What the kernel has said to what was asked of this task. */
-  answers: (question: Question) => IAnswer | undefined;
-  onAsk: (question: Question) => void;
+  results: (command: TaskCommand) => ICommandResult | undefined;
+  onCommand: (command: TaskCommand) => void;
   onClose: () => void;
   onCancel: (task: number) => void;
   onCancelCell: (cell: string, client: number) => void;
@@ -47,7 +47,7 @@ export function DrawerBody(props: IDrawerBodyProps): React.JSX.Element {
 }
 
 function DrawerHead(props: IDrawerBodyProps): React.JSX.Element {
-  const { task, detail, live, trans, answers, onAsk, onCancel, onClose } = props;
+  const { task, detail, live, trans, results, onCommand, onCancel, onClose } = props;
   const state = detail?.row.state;
   const open = state !== undefined && !isFinal(state);
   return (
@@ -65,9 +65,11 @@ function DrawerHead(props: IDrawerBodyProps): React.JSX.Element {
         <button
           type="button"
           className="parslab-Button"
-          disabled={!live || answers('retry')?.text === null}
-          title={trans.__('Run it again as its app is defined now, with all that failed because of it')}
-          onClick={() => onAsk('retry')}
+          disabled={!live || results('retry')?.text === null}
+          title={trans.__(
+            'Run the task again with the current definition of its app, and the tasks that failed because of it'
+          )}
+          onClick={() => onCommand('retry')}
         >
           {trans.__('Retry')}
         </button>
@@ -92,7 +94,7 @@ function Details(props: IDetailsProps): React.JSX.Element {
   const { row } = detail;
   return (
     <div className="parslab-Drawer-body">
-      <Said answer={props.answers('retry')} id="retry" waiting={trans.__('Asking for it to be tried again…')} />
+      <Result result={props.results('retry')} id="retry" waiting={trans.__('Requesting a retry…')} />
       {row.error && <p className="parslab-Drawer-error">{row.error}</p>}
       <Times {...props} />
       <Attempts attempts={detail.attempts} error={row.error} {...props} />
@@ -114,18 +116,22 @@ function Details(props: IDetailsProps): React.JSX.Element {
 }
 
 /** What the kernel has said, in place before it is there: so it is also read out. */
-function Said(props: { answer: IAnswer | undefined; id: Question; waiting: string }): React.JSX.Element {
-  const { answer, id, waiting } = props;
+function Result(props: {
+  result: ICommandResult | undefined;
+  id: TaskCommand;
+  waiting: string;
+}): React.JSX.Element {
+  const { result, id, waiting } = props;
   return (
-    <p className="parslab-Said" role="status" data-answer={id} data-refused={answer?.refused ?? false}>
-      {answer && (answer.text ?? waiting)}
+    <p className="parslab-Result" role="status" data-result={id} data-failed={result?.failed ?? false}>
+      {result && (result.text ?? waiting)}
     </p>
   );
 }
 
 /** Why it ran, or whose result it has, for whoever wants to know. */
-function Why({ detail, live, trans, answers, onAsk }: IDetailsProps): React.JSX.Element {
-  const answer = answers('explain');
+function Why({ detail, live, trans, results, onCommand }: IDetailsProps): React.JSX.Element {
+  const result = results('explain');
   const { state } = detail.row;
   const question = isMemoized(state)
     ? trans.__('Why did this not run?')
@@ -134,17 +140,17 @@ function Why({ detail, live, trans, answers, onAsk }: IDetailsProps): React.JSX.
       : trans.__('Why does this run?');
   return (
     <section className="parslab-Why">
-      {!answer?.text && (
+      {!result?.text && (
         <button
           type="button"
           className="parslab-Link"
-          disabled={!live || answer !== undefined}
-          onClick={() => onAsk('explain')}
+          disabled={!live || result !== undefined}
+          onClick={() => onCommand('explain')}
         >
           {question}
         </button>
       )}
-      <Said answer={answer} id="explain" waiting="" />
+      <Result result={result} id="explain" waiting="" />
     </section>
   );
 }

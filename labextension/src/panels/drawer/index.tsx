@@ -5,8 +5,8 @@ import * as React from 'react';
 
 import { isFinal } from '../../components/states';
 import { RunView } from '../../components/view';
-import { TaskAnswers } from '../../model/answers';
-import { WatchedTask } from '../../model/watched';
+import { TaskResults } from '../../model/results';
+import { TaskDetailModel } from '../../model/detail';
 import type { IRuns, ISelection } from '../../tokens';
 import { DrawerBody } from './body';
 
@@ -24,10 +24,10 @@ export class DrawerView extends RunView {
     private _trans: TranslationBundle
   ) {
     super(runs);
-    this._model = new WatchedTask(runs, selection);
-    this._answers = new TaskAnswers(this._model);
+    this._model = new TaskDetailModel(runs, selection);
+    this._results = new TaskResults(this._model);
     this.follow(this._model.changed);
-    this.follow(this._answers.changed);
+    this.follow(this._results.changed);
     this.node.addEventListener('keydown', event => {
       if (event.key === 'Escape') {
         selection.select(null);
@@ -36,7 +36,7 @@ export class DrawerView extends RunView {
   }
 
   dispose(): void {
-    this._answers.dispose();
+    this._results.dispose();
     this._model.dispose();
     super.dispose();
   }
@@ -69,8 +69,8 @@ export class DrawerView extends RunView {
         now={run.now}
         live={run.status === 'live'}
         trans={this._trans}
-        answers={question => this._answers.of(question)}
-        onAsk={question => void this._answers.ask(question)}
+        results={command => this._results.of(command)}
+        onCommand={command => void this._results.run(command)}
         onClose={() => selection.select(null)}
         onCancel={this._actions.cancelTask}
         onCancelCell={this._actions.cancelCell}
@@ -80,6 +80,6 @@ export class DrawerView extends RunView {
     );
   }
 
-  private _model: WatchedTask;
-  private _answers: TaskAnswers;
+  private _model: TaskDetailModel;
+  private _results: TaskResults;
 }

@@ -5,7 +5,7 @@ import * as React from 'react';
 
 import { clock } from '../../components/format';
 import { Lease } from '../../components/lease';
-import { Banner, standing } from '../../components/message';
+import { Banner, statusMessage } from '../../components/message';
 import { RunView } from '../../components/view';
 import { parslIcon } from '../../icons';
 import type { IRun, IRuns } from '../../tokens';
@@ -24,7 +24,7 @@ export interface IHeaderBodyProps {
 
 export function HeaderBody(props: IHeaderBodyProps): React.JSX.Element {
   const { run, tabs, current, trans, onSelect, onKeep, onAttach } = props;
-  const say = standing(run, trans);
+  const say = statusMessage(run, trans);
   if (say && !say.content) {
     return (
       <div className="parslab-Empty" role={say.level === 'info' ? 'status' : 'alert'}>
@@ -37,7 +37,7 @@ export function HeaderBody(props: IHeaderBodyProps): React.JSX.Element {
     <>
       {run?.info && <RunLine run={run} trans={trans} />}
       {run && <Lease run={run} trans={trans} onKeep={onKeep} />}
-      {say && <Banner standing={say} trans={trans} onAttach={onAttach} />}
+      {say && <Banner statusMessage={say} trans={trans} onAttach={onAttach} />}
       <Tabs tabs={tabs} current={current} label={trans.__('Views of the run')} onSelect={onSelect} />
     </>
   );
@@ -94,7 +94,7 @@ export class Header extends RunView {
 
   protected get ticking(): boolean {
     const { run } = this;
-    return run !== null && ((run.status === 'live' && run.info?.ended === null) || run.stays !== null);
+    return run !== null && ((run.status === 'live' && run.info?.ended === null) || run.expires !== null);
   }
 
   protected render(): React.JSX.Element {

@@ -102,7 +102,7 @@ export class ParslPanel extends Panel implements IParslPanel {
     if (!this.isDisposed) {
       document.removeEventListener('visibilitychange', this._onVisibility);
       this._resized.disconnect();
-      this._runs.watching = false;
+      this._runs.visible = false;
       super.dispose();
     }
   }
@@ -126,7 +126,7 @@ export class ParslPanel extends Panel implements IParslPanel {
 
   protected onBeforeHide(message: Message): void {
     super.onBeforeHide(message);
-    this._runs.watching = false;
+    this._runs.visible = false;
   }
 
   protected onResize(message: Widget.ResizeMessage): void {
@@ -139,7 +139,7 @@ export class ParslPanel extends Panel implements IParslPanel {
   }
 
   private _onVisibility = (): void => {
-    this._runs.watching = this.isVisible && document.visibilityState !== 'hidden';
+    this._runs.visible = this.isVisible && document.visibilityState !== 'hidden';
   };
 
   private _onRun(): void {

@@ -84,7 +84,7 @@ export function layerOf(deps: readonly (readonly number[])[]): Int32Array {
       free.push(node);
     }
   });
-  // What a circle would contain is never freed and stays on top; there is none in a graph of futures.
+  // Nodes of a cycle would never be freed and stay at the top; a graph of futures has no cycle.
   for (let i = 0; i < free.length; i++) {
     const node = free[i];
     for (const next of needed[node]) {

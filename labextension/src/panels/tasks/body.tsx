@@ -42,7 +42,7 @@ export function TasksBody(props: ITasksBodyProps): React.JSX.Element {
         query={query}
         overview={table.run?.overview ?? null}
         trans={trans}
-        onChange={part => table.ask(part)}
+        onChange={part => table.setQuery(part)}
       />
       {problem && (
         <div className="parslab-Banner parslab-mod-error" role="alert">
@@ -50,7 +50,7 @@ export function TasksBody(props: ITasksBodyProps): React.JSX.Element {
         </div>
       )}
       <div className="parslab-Table" role="grid" aria-label={trans.__('Tasks')} aria-rowcount={total + 1}>
-        <Heads all={all} query={query} trans={trans} onSort={part => table.ask(part)} />
+        <Heads all={all} query={query} trans={trans} onSort={part => table.setQuery(part)} />
         <Rows {...props} all={all} />
       </div>
       <div className="parslab-Tasks-foot">
@@ -125,7 +125,7 @@ function Rows({ table, all, now, selected, trans, onOpen }: IRowsProps): React.J
   const [at, setAt] = React.useState(0);
   const first = Math.max(0, Math.floor(top / ROW) - SPARE);
   const last = Math.min(total - 1, Math.ceil((top + height) / ROW) + SPARE);
-  React.useEffect(() => table.look(first, last), [table, first, last]);
+  React.useEffect(() => table.setVisibleRows(first, last), [table, first, last]);
 
   const go = (to: number) => {
     const row = Math.max(0, Math.min(total - 1, to));

@@ -2,20 +2,20 @@ import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 
 import type { FakeConnection } from '../src/connection/fake';
 import { Selection } from '../src/model/selection';
-import { LIVE, WatchedTask } from '../src/model/watched';
+import { LIVE, TaskDetailModel } from '../src/model/detail';
 import { liveRuns, settle } from './runs';
 import { delta, detail, INFO, row, snapshot } from './samples';
 
 let connection: FakeConnection;
 let selection: Selection;
-let watched: WatchedTask;
+let watched: TaskDetailModel;
 
 beforeEach(() => {
   vi.useFakeTimers();
   const live = liveRuns();
   connection = live.connection;
   selection = new Selection();
-  watched = new WatchedTask(live.runs, selection);
+  watched = new TaskDetailModel(live.runs, selection);
   watched.active = true;
   // Let the pace of the first drawing pass.
   vi.advanceTimersByTime(1000);
@@ -32,7 +32,7 @@ function asked(): number[] {
 
 async function answer(part: Parameters<typeof detail>[1] = {}): Promise<void> {
   const { request_id: ask, task } = connection.last('TaskDetailRequest');
-  connection.tell(detail(task, { request_id: ask, ...part }));
+  connection.receive(detail(task, { request_id: ask, ...part }));
   await settle();
 }
 
@@ -47,15 +47,15 @@ describe('the watched task', () => {
   it('is asked for again when it or a neighbour moves', async () => {
     selection.select(1);
     await answer({ deps: [[0, 'running']] });
-    connection.tell(delta(6, { changes: [[1, 'exec_done']] }));
+    connection.receive(delta(6, { changes: [[1, 'exec_done']] }));
     expect(asked()).toEqual([1, 1]);
     await answer({ deps: [[0, 'running']] });
     vi.advanceTimersByTime(1000);
-    connection.tell(delta(7, { nodes: [[5, 'fit', 'pending', [1]]] }));
+    connection.receive(delta(7, { nodes: [[5, 'fit', 'pending', [1]]] }));
     expect(asked()).toEqual([1, 1, 1]);
     await answer();
     vi.advanceTimersByTime(1000);
-    connection.tell(delta(8, { nodes: [[6, 'fit', 'pending', [5]]], changes: [[5, 'running']] }));
+    connection.receive(delta(8, { nodes: [[6, 'fit', 'pending', [5]]], changes: [[5, 'running']] }));
     expect(asked()).toHaveLength(3);
   });
 
@@ -74,14 +74,14 @@ describe('the watched task', () => {
     const { request_id: ask } = connection.last('TaskDetailRequest');
     selection.select(1);
     await answer();
-    connection.tell(detail(0, { request_id: ask }));
+    connection.receive(detail(0, { request_id: ask }));
     await settle();
     expect(watched.detail?.row.id).toBe(1);
   });
 
   it('tells what the kernel cannot', async () => {
     selection.select(99);
-    connection.tell({
+    connection.receive({
       type: 'ErrorReply',
       request_id: connection.last('TaskDetailRequest').request_id,
       text: 'There is no task 99.'
@@ -92,7 +92,7 @@ describe('the watched task', () => {
 
   it('is forgotten with its run', () => {
     selection.select(1);
-    connection.tell(snapshot({ seq: 1, run: { ...INFO, run: '008' } }));
+    connection.receive(snapshot({ seq: 1, run: { ...INFO, run: '008' } }));
     expect(selection.task).toBeNull();
   });
 
@@ -100,9 +100,11 @@ describe('the watched task', () => {
     selection.select(1);
     await answer({ row: row(1, { state: 'running', ended: null }) });
     const sent = asked().length;
-    connection.tell(delta(6, { changes: [[1, 'cancelled']], run: { ...INFO, ended: 1020, reason: 'asked to' } }));
+    connection.receive(
+      delta(6, { changes: [[1, 'cancelled']], run: { ...INFO, ended: 1020, reason: 'asked to' } })
+    );
     expect(watched.detail?.row).toMatchObject({ state: 'cancelled', ended: 1020 });
-    connection.become('closed', 'asked to');
+    connection.setLink('closed', 'asked to');
     vi.advanceTimersByTime(10 * LIVE);
     await settle();
     expect([asked().length, watched.problem]).toEqual([sent, '']);

@@ -11,12 +11,12 @@ import { Signal } from '@lumino/signaling';
 import type { ITaskDetail } from '../protocol';
 import type { IRun, IRunChange, IRuns, ISelection } from '../tokens';
 import { endedRow, isFinal } from './ended';
-import { Pace } from './pace';
+import { RateLimiter } from './limiter';
 
 export const LIVE = 2000;
 const REFRESH = 500;
 
-export class WatchedTask implements IDisposable {
+export class TaskDetailModel implements IDisposable {
   constructor(
     private _runs: IRuns,
     readonly selection: ISelection
@@ -43,7 +43,7 @@ export class WatchedTask implements IDisposable {
     return this._problem;
   }
 
-  get changed(): ISignal<WatchedTask, void> {
+  get changed(): ISignal<TaskDetailModel, void> {
     return this._changed;
   }
 
@@ -55,9 +55,9 @@ export class WatchedTask implements IDisposable {
   set active(active: boolean) {
     this._active = active;
     if (active) {
-      this._pace.ask();
+      this._limiter.request();
     } else {
-      this._pace.cancel();
+      this._limiter.cancel();
       this._stopTimer();
     }
   }
@@ -73,7 +73,7 @@ export class WatchedTask implements IDisposable {
     }
     this._isDisposed = true;
     this._stopTimer();
-    this._pace.dispose();
+    this._limiter.dispose();
     Signal.clearData(this);
   }
 
@@ -111,14 +111,14 @@ export class WatchedTask implements IDisposable {
     const detail = this._detail;
     const near = detail ? [...detail.deps, ...detail.dependents].map(([id]) => id) : [];
     if (change.reset || [task, ...near].some(id => change.moved.includes(id)) || this._gains(task, change)) {
-      this._pace.ask();
+      this._limiter.request();
     }
   }
 
   /** Keeps the details as they are at the end of the run. */
   private _close(run: IRun): void {
     this._stopTimer();
-    this._pace.cancel();
+    this._limiter.cancel();
     this._problem = '';
     const detail = this._detail;
     if (detail && !isFinal(detail.row.state)) {
@@ -153,7 +153,7 @@ export class WatchedTask implements IDisposable {
     }
     this._stopTimer();
     if (this._active && this._detail && !isFinal(this._detail.row.state)) {
-      this._timer = setTimeout(() => this._pace.ask(), LIVE);
+      this._timer = setTimeout(() => this._limiter.request(), LIVE);
     }
     this._changed.emit();
   }
@@ -175,7 +175,7 @@ export class WatchedTask implements IDisposable {
   private _problem = '';
   private _active = false;
   private _timer: ReturnType<typeof setTimeout> | null = null;
-  private _pace = new Pace(() => void this._load(), REFRESH);
+  private _limiter = new RateLimiter(() => void this._load(), REFRESH);
   private _isDisposed = false;
-  private _changed = new Signal<WatchedTask, void>(this);
+  private _changed = new Signal<TaskDetailModel, void>(this);
 }

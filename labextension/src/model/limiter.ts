@@ -1,7 +1,8 @@
-/** Calls a function soon, but never more often than once an interval; the last call is never lost. */
+/** Calls a function soon, but at most once per interval; the last request is never lost. */
 import type { IDisposable } from '@lumino/disposable';
 
-export class Pace implements IDisposable {
+export class RateLimiter implements IDisposable {
+  /** `_interval` is in milliseconds. */
   constructor(
     private _call: () => void,
     private _interval: number
@@ -11,8 +12,8 @@ export class Pace implements IDisposable {
     return this._isDisposed;
   }
 
-  /** At once if the last call is long enough ago, else when it is. */
-  ask(): void {
+  /** Calls at once if the last call was long enough ago, else when the interval has passed. */
+  request(): void {
     if (this._timer !== null || this._isDisposed) {
       return;
     }
@@ -24,7 +25,7 @@ export class Pace implements IDisposable {
     }
   }
 
-  /** Forgets a call that has been asked for. */
+  /** Drops a requested call. */
   cancel(): void {
     if (this._timer !== null) {
       clearTimeout(this._timer);
