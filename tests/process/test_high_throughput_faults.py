@@ -38,6 +38,16 @@ def plus(x: int) -> int:
     return x + 1
 
 
+@python_app(executors=["htex"])
+def logged(begun: Path, ended: Path, number: int) -> int:
+    """Take a moment; write down when the task begins and when it ends."""
+    for path, seconds in ((begun, 0.1), (ended, 0.0)):
+        with open(path, "a") as file:
+            file.write(f"{number}\n")
+        time.sleep(seconds)
+    return number
+
+
 # --- one death at a time ---------------------------------------------------------------------------------------------
 
 
@@ -128,14 +138,16 @@ def test_a_manager_that_stops_for_too_long_is_given_up_and_begins_anew(house: Ho
 
 
 def test_a_manager_that_stops_for_a_moment_goes_on(house: House, tmp_path: Path) -> None:
-    log, ends = tmp_path / "log", Ends()
-    with blocks_run(house, heartbeat_threshold=15.0) as dfk:
+    log, ended, ends = tmp_path / "log", tmp_path / "ended", Ends()
+    with blocks_run(house, heartbeat_period=0.1, heartbeat_threshold=15.0) as dfk:
         plus(0).result(15)
         (manager,) = managers(dfk.pid)
-        tasks = [ends.watch(begin(log, n, 0.1)) for n in range(10)]
+        tasks = [ends.watch(logged(log, ended, n)) for n in range(10)]
+        until(lambda: attempts(log))
         os.kill(manager, signal.SIGSTOP)
         until(lambda: psutil.Process(manager).status() == psutil.STATUS_STOPPED)
-        time.sleep(1.0)
+        # Its workers end what they have, and nobody takes their outcomes; meanwhile heartbeats are due.
+        until(lambda: attempts(ended) == attempts(log))
         os.kill(manager, signal.SIGCONT)
         assert [task.result(15) for task in tasks] == list(range(10))
         assert managers(dfk.pid) == [manager]
@@ -181,15 +193,19 @@ def cable() -> Iterator[Cable]:
 
 
 def test_a_short_cut_of_the_network_costs_nothing(house: House, cable: Cable, tmp_path: Path) -> None:
-    log, ends = tmp_path / "log", Ends()
+    log, ended, ends = tmp_path / "log", tmp_path / "ended", Ends()
     launcher = WrappedLauncher(prepend=cable.prefix)
-    with blocks_run(house, launcher=launcher, address=cable.here, heartbeat_threshold=15.0) as dfk:
+    with blocks_run(
+        house, launcher=launcher, address=cable.here, heartbeat_period=0.1, heartbeat_threshold=15.0
+    ) as dfk:
         plus(0).result(15)
         (manager,) = picture(dfk).managers
-        tasks = [ends.watch(begin(log, n, 0.1)) for n in range(20)]
+        tasks = [ends.watch(logged(log, ended, n)) for n in range(20)]
         until(lambda: len(attempts(log)) >= 4)
         cable.cut()
-        time.sleep(1.0)
+        # The other side ends all that it was sent, and cannot tell it; meanwhile heartbeats are due.
+        done = len(attempts(ended))
+        until(lambda: len(attempts(ended)) > done and attempts(ended) == attempts(log))
         cable.heal()
         assert [task.result(15) for task in tasks] == list(range(20))
         assert set(attempts(log).values()) == {1}

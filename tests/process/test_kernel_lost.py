@@ -14,6 +14,7 @@ import time
 from typing import TYPE_CHECKING
 
 import cloudpickle
+import psutil
 import pytest
 
 import parslab
@@ -47,6 +48,17 @@ def offspring() -> list[int]:
     shell = subprocess.Popen("sleep 600 & echo $!; wait", shell=True, stdout=subprocess.PIPE, text=True)
     assert shell.stdout is not None
     return [shell.pid, int(shell.stdout.readline())]
+
+
+def functions_of(thread: threading.Thread) -> list[str]:
+    """The names of the functions that a thread of this process is in."""
+    assert thread.ident is not None
+    frame = sys._current_frames().get(thread.ident)
+    found = []
+    while frame is not None:
+        found.append(frame.f_code.co_name)
+        frame = frame.f_back
+    return found
 
 
 def test_every_future_fails_at_once_with_the_path_of_the_log(house: House) -> None:
@@ -102,8 +114,9 @@ def test_workers_that_hold_the_gil_go_too(house: House) -> None:
     with house.load(workers=1, resume=False) as dfk:
         children = offspring().result()
         (worker,) = workers_of(dfk.pid)
+        spent = psutil.Process(worker).cpu_times().user
         future = spin(60)
-        time.sleep(0.3)
+        until(lambda: psutil.Process(worker).cpu_times().user > spent + 0.1, what="the worker is in the C call")
         assert not future.done()
         os.kill(dfk.pid, signal.SIGKILL)
         for pid in (worker, *children):
@@ -152,7 +165,7 @@ def test_a_thread_that_waits_for_a_large_value_is_told(house: House) -> None:
 
         thread = threading.Thread(target=ask)
         thread.start()
-        time.sleep(0.1)
+        until(lambda: "result" in functions_of(thread))
         os.kill(dfk.pid, signal.SIGKILL)
         thread.join(5)
         assert isinstance(got[0], DataFlowKernelLost)
@@ -164,9 +177,9 @@ def test_a_stopped_one_goes_on_where_it_was(house: House) -> None:
         running = nap(0.2)
         os.kill(dfk.pid, signal.SIGSTOP)
         try:
+            until(lambda: psutil.Process(dfk.pid).status() == psutil.STATUS_STOPPED)
             with within(2):  # calls never wait for it
                 waiting = [nap(0) for _ in range(20_000)]
-            time.sleep(0.5)
             assert not waiting[0].done()
         finally:
             os.kill(dfk.pid, signal.SIGCONT)

@@ -7,9 +7,12 @@ from __future__ import annotations
 
 import os
 import signal
-import time
 
+import psutil
+
+import parslab
 from tests.process.house import House, is_gone, until
+from tests.process.panel import picture
 
 WORK = """
     @python_app
@@ -146,7 +149,9 @@ def test_an_owner_that_is_stopped_for_a_while_loses_nothing(house: House) -> Non
     with house.script(source) as script:
         script.hear()
         script.signal(signal.SIGSTOP)
-        time.sleep(0.5)
+        until(lambda: psutil.Process(script.popen.pid).status() == psutil.STATUS_STOPPED)
+        with parslab.attach() as guest:  # all that has been sent is done, and the owner does not hear of it
+            until(lambda: not any(n for state, n in picture(guest).overview.counts.items() if state != "exec_done"))
         script.signal(signal.SIGCONT)
         assert script.hear()["total"] == 500500
 
@@ -178,10 +183,13 @@ def test_a_daemon_thread_that_submits_while_the_interpreter_ends(house: House) -
         WORK
         + """
     dfk = load(1)
+    called = threading.Event()
     def on():
+        for n in range(100): quick(1)
+        called.set()
         while True: quick(1)
     threading.Thread(target=on, daemon=True).start()
-    time.sleep(0.3)
+    called.wait()
     tell(dfk=dfk.pid, children=[])
 """
     )

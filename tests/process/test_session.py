@@ -173,7 +173,7 @@ def test_a_guest_that_is_killed_costs_the_run_nothing(house: House, large: bool)
         with house.script(source) as guest:
             guest.hear()
             assert guest.hear()["going"]
-            time.sleep(0.2)
+            until(lambda: picture(dfk).overview.counts.get("exec_done"))  # some are done, others are not
             guest.signal(signal.SIGKILL)
             guest.wait()
         with within(10):  # what it called is run all the same
@@ -270,7 +270,7 @@ def test_stale_connection_files_are_swept(house: House) -> None:
 
     child = subprocess.Popen(["true"])
     child.wait()
-    folder = house.runtime / "parslab-stale"
+    folder = house.runtime / "parslab-00c0ffee"
     folder.mkdir()
     facts = {"run": "000-stale", "host": socket.gethostname(), "socket": str(folder / "dfk.sock"), "run_dir": "/x"}
     stale = house.jupyter / "parslab-000-stale.json"
