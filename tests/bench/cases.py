@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import psutil
 
-from tests.bench import htex, lasting, loops, memo, memory, mend
+from tests.bench import htex, loops, memo, memory, recovery, redefine
 from tests.bench.floors import Call, relay
 from tests.bench.processes import Cpu, idle, tree
 from tests.bench.subjects import BURSTS, CALLS, loaded
@@ -217,10 +217,10 @@ CASES: dict[str, Callable[..., dict[str, float]]] = {
     "growth": htex.growth,
     "hits": memo.hits,
     "kept": memory.kept,
-    "kernel_killed": lasting.kernel_killed,
-    "kernel_process_killed": lasting.kernel_process_killed,
+    "kernel_killed": recovery.kernel_killed,
+    "kernel_process_killed": recovery.kernel_process_killed,
     "latency": latency,
-    "mend": mend.branch,
+    "mend": redefine.branch,
     "notebook_functions": loops.notebook_functions,
     "paced": paced,
     "parsl": htex.parsl_rate,

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import argparse
 
-from tests.process.hail import hail
 from tests.process.house import House
+from tests.process.random_interrupts import interrupt_at_random
 
 
 def main() -> None:
@@ -20,7 +20,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     asked = parser.parse_args()
     with House().lived_in() as house:
-        told = hail(house, asked.tasks, asked.interrupts, asked.seed, patience=asked.tasks / 50)
+        told = interrupt_at_random(house, asked.tasks, asked.interrupts, asked.seed, patience=asked.tasks / 50)
     bad = {what: told[what] for what in ("died", "lost", "twice", "wrong") if told[what]}
     print(
         f"{told['tasks']} tasks in {told['seconds']:.0f} s under {told['hits']} interrupts (and {told['swallowed']} "

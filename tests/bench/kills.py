@@ -3,7 +3,7 @@
 Workers, managers and whole blocks are killed all over the run; every task must end once, and nothing may be left.  With
 ``--everything`` it is a notebook's run, whose DataFlowKernel and kernel are killed, too (200 kills by default); a task
 may be executed again only if what it ran on was killed.  It takes minutes, so the tests run small ones
-(``tests/process/test_high_throughput_faults.py``, ``tests/process/test_tempest.py``).
+(``tests/process/test_high_throughput_faults.py``, ``tests/process/test_random_failovers.py``).
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING
 
 from tests.process.blocks import block_leaders, blocks_run, managers, workers
 from tests.process.house import House, is_gone, until
-from tests.process.storm import storm
-from tests.process.tempest import Tempest
+from tests.process.random_failovers import RandomFailovers
+from tests.process.random_kills import kill_at_random
 
 if TYPE_CHECKING:
     from collections import Counter
@@ -43,7 +43,7 @@ def parts(tasks: int, kills: int, blocks: int, dice: random.Random) -> None:
     """What runs tasks is killed."""
     with tempfile.TemporaryDirectory() as folder, House().lived_in() as house:
         with blocks_run(house, retries=kills, blocks=blocks) as dfk:
-            report = storm(dfk, Path(folder) / "log", tasks, kills, dice)
+            report = kill_at_random(dfk, Path(folder) / "log", tasks, kills, dice)
             everybody = [dfk.pid, *block_leaders(dfk.pid), *managers(dfk.pid), *workers(dfk.pid)]
         for pid in everybody:
             until(is_gone(pid), 5)
@@ -53,9 +53,9 @@ def parts(tasks: int, kills: int, blocks: int, dice: random.Random) -> None:
 def everything(tasks: int, kills: int, dice: random.Random) -> None:
     """The DataFlowKernel and the kernel of a notebook are killed, too."""
     with House().kept_clean() as house:
-        tempest = Tempest(house, tasks, kills, dice)
-        tempest.run()
-    tell(tasks, tempest.took, tempest.kinds, tempest.again)
+        failovers = RandomFailovers(house, tasks, kills, dice)
+        failovers.run()
+    tell(tasks, failovers.took, failovers.kinds, failovers.again)
 
 
 def tell(tasks: int, seconds: float, kinds: Counter[str], again: int) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 from playwright.sync_api import expect
 
-from tests.lab.test_looks import LOOKS, NARROW, USUAL, WIDE, focus, press_until
+from tests.lab.test_appearance import LOOKS, NARROW, USUAL, WIDE, focus, press_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -11,8 +11,8 @@ import pytest
 from playwright.sync_api import expect
 
 from tests.lab.browser import until
-from tests.lab.test_looks import LOOKS, NARROW, USUAL
-from tests.lab.test_mending import told
+from tests.lab.test_appearance import LOOKS, NARROW, USUAL
+from tests.lab.test_retry_and_cancel import told
 
 if TYPE_CHECKING:
     from pathlib import Path

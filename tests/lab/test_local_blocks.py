@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 from playwright.sync_api import expect
 
-from tests.lab.test_looks import LOOKS
+from tests.lab.test_appearance import LOOKS
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -23,7 +23,7 @@ from tests.process.blocks import Ends, attempts, block_leaders, blocks_run, mana
 from tests.process.hosts import Cable, second_host
 from tests.process.house import House, alive, error_of, is_gone, until
 from tests.process.panel import notices, picture
-from tests.process.storm import begin, storm
+from tests.process.random_kills import begin, kill_at_random
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -241,7 +241,7 @@ def test_a_long_cut_of_the_network_loses_the_manager_until_it_is_healed(
 def test_random_kills_all_over_a_run_lose_and_double_nothing(house: House, tmp_path: Path) -> None:
     """The small sister of ``python -m tests.bench.kills``: 1,000 kills over 20,000 tasks."""
     with blocks_run(house, retries=100, blocks=2) as dfk:
-        report = storm(dfk, tmp_path / "log", tasks=1000, kills=40, dice=random.Random(7))
+        report = kill_at_random(dfk, tmp_path / "log", tasks=1000, kills=40, dice=random.Random(7))
         assert report.kills == 40
         assert len(report.kinds) == 3
         assert report.again > 0

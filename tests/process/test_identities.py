@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.process.fresh import kernels
+from tests.process.dry_kernel import kernels
 
 IMPORTS = """
 import collections, dataclasses, datetime, decimal, enum, functools, pathlib, typing, uuid

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 
 from parslab.serialize.identity.calls import identify_arguments
-from tests.process.fresh import ROOT
+from tests.process.dry_kernel import ROOT
 from tests.unit.serialize.identity.test_terms import Point, same, values
 
 if TYPE_CHECKING:

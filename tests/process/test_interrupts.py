@@ -16,8 +16,8 @@ import numpy as np
 import pytest
 
 from parslab import python_app
-from tests.process.hail import hail
 from tests.process.house import House, residents, until, within
+from tests.process.random_interrupts import interrupt_at_random
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -244,7 +244,7 @@ def test_an_interrupted_cleanup_ends_all_the_same(house: House) -> None:
 
 def test_interrupts_at_random_moments_lose_nothing(house: House) -> None:
     """`python -m tests.bench.interrupts` does it with 1,000 interrupts over 50,000 tasks."""
-    told = hail(house, tasks=2000, interrupts=100, patience=18)
+    told = interrupt_at_random(house, tasks=2000, interrupts=100, patience=18)
     assert told["hits"] + told["swallowed"] == 100
     assert (told["died"], told["lost"], told["twice"], told["wrong"]) == ([], [], [], [])
     assert len(told["ways"]) == 7

@@ -1,6 +1,6 @@
 """The DataFlowKernel process dies, hangs or is stopped: futures say so at once, nothing of the run stays.
 
-Without a record (``resume=False``); what becomes of a run that has one is in ``test_second_life``.
+Without a record (``resume=False``); what becomes of a run that has one is in ``test_failover``.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The owner of a run goes away at a bad moment: within five seconds nothing is left but the run directory.
 
-The plain ways to go are in ``test_ways_of_dying``.
+The plain ways to go are in ``test_cleanup_after_kills``.
 """
 
 from __future__ import annotations

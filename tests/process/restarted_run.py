@@ -20,7 +20,7 @@ from tests.process.house import is_gone, until
 if TYPE_CHECKING:
     from parslab import Config
 
-__all__ = ["Lives"]
+__all__ = ["RestartedRun"]
 
 
 class _LeftAsItIs(StartedRun):
@@ -30,7 +30,7 @@ class _LeftAsItIs(StartedRun):
         self.popen.wait()
 
 
-class Lives:
+class RestartedRun:
     """The run; ``dfk`` is the handle of its present life.
 
     Parameters

@@ -1,6 +1,6 @@
 """A kernel that only writes down what it would send: the same cells in another process, under other names and lines.
 
-``python -m tests.process.fresh`` reads notebooks from stdin, runs the cells of each in a namespace of its own, and
+``python -m tests.process.dry_kernel`` reads notebooks from stdin, runs the cells of each in a namespace of its own, and
 prints what the DataFlowKernel would have been told of their calls.  :func:`kernels` does it in two processes with other
 hash seeds, names of cells and line numbers.
 """
@@ -31,7 +31,7 @@ def kernels(notebooks: dict[str, list[str]], folder: Path, seeds: tuple[int, int
     for number, seed in enumerate(seeds):
         env = {**os.environ, "PYTHONHASHSEED": str(seed), "PYTHONPATH": f"{ROOT / 'python'}:{ROOT}:{folder}"}
         asked = json.dumps({"notebooks": notebooks, "offset": 7 * number, "before": 300 * number})
-        command = [sys.executable, "-W", "error", "-m", "tests.process.fresh"]
+        command = [sys.executable, "-W", "error", "-m", "tests.process.dry_kernel"]
         done = subprocess.run(command, input=asked, env=env, cwd=folder, capture_output=True, text=True, timeout=50)
         assert done.returncode == 0, done.stderr
         told.append(json.loads(done.stdout))

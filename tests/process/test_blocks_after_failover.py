@@ -18,8 +18,8 @@ from parslab import python_app
 from parslab.scaling.block_journal import BlockJournal, unfinished_jobs
 from tests.process.blocks import executor
 from tests.process.house import is_gone, until, workers_of
-from tests.process.lives import Lives
 from tests.process.panel import notices, picture
+from tests.process.restarted_run import RestartedRun
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -46,7 +46,7 @@ def begin(path: Path) -> None:
 
 
 @contextlib.contextmanager
-def lives(house: House, blocks: int = 1, **options: Any) -> Iterator[Lives]:
+def lives(house: House, blocks: int = 1, **options: Any) -> Iterator[RestartedRun]:
     """A run with so many blocks of one worker each."""
     config = parslab.Config(
         executors=[executor(blocks, workers=1, **options)],
@@ -55,26 +55,26 @@ def lives(house: House, blocks: int = 1, **options: Any) -> Iterator[Lives]:
         retries=1,
         resume=False,
     )
-    run = Lives(config)
+    run = RestartedRun(config)
     try:
         yield run
     finally:
         run.end()
 
 
-def call(run: Lives, function: Callable[..., Any], *args: Any) -> AppFuture:
+def call(run: RestartedRun, function: Callable[..., Any], *args: Any) -> AppFuture:
     """Call it in the present life of the run."""
     return python_app(function, data_flow_kernel=run.dfk, executors=["htex"])(*args)
 
 
-def managers_here(run: Lives, number: int) -> list[tuple[str, int]]:
+def managers_here(run: RestartedRun, number: int) -> list[tuple[str, int]]:
     """Block and process of each manager that is connected."""
     dfk = run.dfk
     until(lambda: sum(row.state == "ready" for row in picture(dfk).managers) == number, 20, f"{number} managers")
     return sorted((row.block, row.pid) for row in picture(dfk).managers if row.state == "ready")
 
 
-def scripts(run: Lives) -> list[str]:
+def scripts(run: RestartedRun) -> list[str]:
     """What the blocks that have not ended are called."""
     return sorted(job for jobs in unfinished_jobs(run.run_dir).values() for job in jobs.values())
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from parslab import DataFlowKernel
 
-__all__ = ["Report", "begin", "storm"]
+__all__ = ["Report", "begin", "kill_at_random"]
 
 cloudpickle.register_pickle_by_value(sys.modules[__name__])
 
@@ -54,7 +54,9 @@ def begin(path: Path, number: int, seconds: float = 0.0) -> int:
     return number
 
 
-def storm(dfk: DataFlowKernel, log: Path, tasks: int, kills: int, dice: random.Random, seconds: float = 0.01) -> Report:
+def kill_at_random(
+    dfk: DataFlowKernel, log: Path, tasks: int, kills: int, dice: random.Random, seconds: float = 0.01
+) -> Report:
     """Run so many tasks under so many kills; every task must end well, once.
 
     Parameters

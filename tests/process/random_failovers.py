@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     import random
     from pathlib import Path
 
-__all__ = ["Tempest"]
+__all__ = ["RandomFailovers"]
 
 _PARTS = {
     "worker": "parslab.remote.worker",
@@ -90,7 +90,7 @@ class Execution:
 
 
 @dataclass
-class Tempest:
+class RandomFailovers:
     """A notebook of so many tasks under so many kills.
 
     Parameters

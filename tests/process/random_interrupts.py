@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from tests.process.house import House
 
-__all__ = ["hail"]
+__all__ = ["interrupt_at_random"]
 
 _SCRIPT = """
     import asyncio, collections, concurrent.futures, itertools, random
@@ -97,14 +97,14 @@ _SCRIPT = """
         before = processes()
         sys.unraisablehook = unraisable
         began = time.monotonic()
-        storm = threading.Thread(target=interrupt)
-        storm.start()
+        interrupter = threading.Thread(target=interrupt)
+        interrupter.start()
         while len(futures) < TASKS or hits + swallowed < INTERRUPTS:
             try:
                 step()
             except KeyboardInterrupt:
                 hits += 1
-        storm.join()
+        interrupter.join()
         wrong = [number for number, future in futures.items() if future.result(120) != number]
         parslab.wait_for_current_tasks()
         after = processes()
@@ -120,7 +120,9 @@ _SCRIPT = """
 """
 
 
-def hail(house: House, tasks: int, interrupts: int, seed: int = 0, patience: float = 30.0) -> dict[str, Any]:
+def interrupt_at_random(
+    house: House, tasks: int, interrupts: int, seed: int = 0, patience: float = 30.0
+) -> dict[str, Any]:
     """Interrupt a script so often while it calls so many apps; what it tells.
 
     Parameters

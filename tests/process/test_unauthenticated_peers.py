@@ -26,7 +26,7 @@ from parslab.wire.messages.worker import Outcome, RunTask
 from tests.process.blocks import Ends, attempts, blocks_run
 from tests.process.house import House, rss, until
 from tests.process.panel import notices
-from tests.process.storm import begin
+from tests.process.random_kills import begin
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -27,7 +27,7 @@ from parslab.scaling.block_journal import unfinished_jobs
 from tests.process.blocks import block_leaders, managers
 from tests.process.house import LEASE, House, Script, alive, is_gone, until, workers_of
 from tests.process.test_magics import Notebook
-from tests.process.test_places import filesystem, fill
+from tests.process.test_run_folders import filesystem, fill
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

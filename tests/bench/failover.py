@@ -1,4 +1,4 @@
-"""The command ``python -m tests.bench.second_life``: the DataFlowKernel is killed half way through 10,000 tasks.
+"""The command ``python -m tests.bench.failover``: the DataFlowKernel is killed half way through 10,000 tasks.
 
 Tells how soon a call made afterwards has its result, how many tasks were executed twice, and that all results are.
 What workers had been sent ahead is what they may execute twice: they go on for the milliseconds that a process takes to
@@ -33,7 +33,7 @@ def work(log: str, number: int) -> int:
 
 def main() -> None:
     """Run it and print what it cost."""
-    parser = argparse.ArgumentParser(prog="python -m tests.bench.second_life", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m tests.bench.failover", description=__doc__)
     parser.add_argument("--tasks", type=int, default=10_000)
     parser.add_argument("--blocks", action="store_true", help="on a block of this host")
     asked = parser.parse_args()

@@ -20,8 +20,8 @@ from parslab import python_app
 from parslab.cleanup.dead_runs import cancel_jobs_of_dead_run
 from tests.process.blocks import attempts
 from tests.process.house import until
-from tests.process.lives import Lives
 from tests.process.panel import picture
+from tests.process.restarted_run import RestartedRun
 from tests.schedulers.runs.cluster import htex, loaded, no_jobs, slurm_jobs, slurm_provider
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ def where() -> tuple[str, str]:
 
 
 @contextlib.contextmanager
-def crowded(house: House, **options: Any) -> Iterator[Lives]:
+def crowded(house: House, **options: Any) -> Iterator[RestartedRun]:
     """Three blocks, each of a whole node, of which two are given to us: one has to wait."""
     provider = slurm_provider(
         init_blocks=3,
@@ -51,7 +51,7 @@ def crowded(house: House, **options: Any) -> Iterator[Lives]:
         exclusive=True,
         scheduler_options="--exclude=n3,n4",
     )
-    run = Lives(
+    run = RestartedRun(
         parslab.Config(executors=[htex(provider)], run_dir=house.runs, strategy_period=0.5, resume=False, **options)
     )
     try:
@@ -60,18 +60,18 @@ def crowded(house: House, **options: Any) -> Iterator[Lives]:
         run.end()
 
 
-def two_run_and_one_waits(run: Lives) -> dict[str, str]:
+def two_run_and_one_waits(run: RestartedRun) -> dict[str, str]:
     """The jobs of the run, and their states."""
     until(lambda: ready(run) == 2 and sorted(slurm_jobs(run.dfk.run).values()) == ["PENDING", "RUNNING", "RUNNING"], 40)
     return slurm_jobs(run.dfk.run)
 
 
-def ready(run: Lives) -> int:
+def ready(run: RestartedRun) -> int:
     """Managers that are connected."""
     return sum(row.state == "ready" for row in picture(run.dfk).managers)
 
 
-def served(run: Lives) -> set[tuple[str, str]]:
+def served(run: RestartedRun) -> set[tuple[str, str]]:
     """Blocks and jobs in which tasks run now."""
     app = python_app(where, data_flow_kernel=run.dfk)
     return {future.result(30) for future in [app() for _ in range(40)]}
@@ -123,7 +123,7 @@ def test_when_nobody_takes_its_place_all_jobs_are_cancelled(house: House) -> Non
     house.must_be_empty()
 
 
-def forget_numbers(run: Lives) -> None:
+def forget_numbers(run: RestartedRun) -> None:
     """As if it had been killed before Slurm answered."""
     journal = run.run_dir / "blocks.jsonl"
     journal.write_text("".join(line for line in journal.read_text().splitlines(True) if '"submitted"' not in line))
