@@ -278,6 +278,31 @@ def lasting(bench: Bench, run: int) -> Figures:
     return figures | _named("session", bench.case("session", tasks=sizes.session, parts=10))
 
 
+def reacting(bench: Bench, run: int) -> Figures:
+    """A client that reacts to results: closed loops, stencils, functions of a notebook, bodies of apps."""
+    if not bench.with_parslab or not bench.sizes.extras:
+        return {}
+    sizes = bench.sizes
+    figures: Figures = {}
+    for subject in _in_turns(("llex", "htex"), run):
+        found = bench.case(
+            "closed_loop", subject=subject, windows=[1, 4, 16, 64], calls=sizes.calls, rounds=sizes.rounds
+        )
+        figures |= _named(f"loop.{subject}", found)
+        found = bench.case("notebook_functions", executor=subject, calls=sizes.calls // 2, rounds=sizes.rounds)
+        figures |= _named(f"own.{subject}", found)
+    for subject in _in_turns(("pool", "llex", "htex"), run):
+        for width in (2, 8):
+            figures |= _named(
+                f"stencil.{width}.{subject}", bench.case("stencil", subject=subject, width=width, steps=100)
+            )
+    for width in (2, 8):
+        for subject in ("llex", "htex"):
+            ratio = figures[f"stencil.{width}.{subject}.metg"] / figures[f"stencil.{width}.pool.metg"]
+            figures[f"stencil.{width}.{subject}.ratio"] = ratio
+    return figures | _named("bodies", bench.case("bodies", tasks=sizes.tasks // 2, rounds=sizes.rounds))
+
+
 def remembering(bench: Bench, run: int) -> Figures:
     """Results that are remembered, and written down."""
     if not bench.with_parslab:
@@ -299,6 +324,7 @@ MEASURES: dict[str, Callable[[Bench, int], Figures]] = {
     "mend": mending,
     "lasting": lasting,
     "remembering": remembering,
+    "reacting": reacting,
 }
 """What can be asked for on the command line."""
 

@@ -127,6 +127,36 @@ ROWS = (
     Row("    CPU, after many tasks", "idle.used.cpu", "%", bound=("<=", 1.0)),
     Row("    memory, after many tasks", "idle.used.rss", "MB"),
     Row("    memory of a worker", "idle.fresh.rss_worker", "MB"),
+    *(
+        Row(
+            f"{window} calls in flight, 2 workers, {name}",
+            *(f"loop.{subject}.{window}.rate", "/s", "pool", f"loop.{subject}.{window}.pool"),
+            f"loop.{subject}.{window}.ratio",
+        )
+        for subject, name in (("llex", "low latency"), ("htex", "a block"))
+        for window in (1, 4, 16, 64)
+    ),
+    *(
+        Row(
+            f"a function of the notebook, {name}",
+            *(f"own.{subject}.own", "us", "imported", f"own.{subject}.imported", f"own.{subject}.ratio"),
+        )
+        for subject, name in (("llex", "low latency"), ("htex", "a block"))
+    ),
+    Row(
+        "shortest useful task, stencil of width 2",
+        *("stencil.2.llex.metg", "us", "pool", "stencil.2.pool.metg", "stencil.2.llex.ratio"),
+    ),
+    Row("    a block", *("stencil.2.htex.metg", "us", "pool", "stencil.2.pool.metg", "stencil.2.htex.ratio")),
+    Row("    width 8", *("stencil.8.llex.metg", "us", "pool", "stencil.8.pool.metg", "stencil.8.llex.ratio")),
+    Row(
+        "a join app in a burst",
+        *("bodies.join", "us", "plain", "bodies.plain", "bodies.join_ratio"),
+    ),
+    Row(
+        "a bash app in a burst",
+        *("bodies.bash", "us", "subprocess", "bodies.subprocess", "bodies.bash_ratio"),
+    ),
     Row(
         "a call whose result is remembered",
         *("memo.hit", "us", "submitting", "memo.submit", "memo.ratio"),
