@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from parslab.cleanup.run_lock import RunLock
 from parslab.client.handle.dfk import DataFlowKernel
 from parslab.client.handle.run_connection import RunConnection
 from parslab.client.process.launch import StartedRun, launch, start
@@ -26,7 +26,7 @@ __all__ = ["RestartedRun"]
 class _LeftAsItIs(StartedRun):
     """Nobody cleans up what it leaves: another process is to take its place."""
 
-    def clean_up(self) -> None:
+    def clean_up(self, kill: bool = True) -> None:
         self.popen.wait()
 
 
@@ -42,7 +42,7 @@ class RestartedRun:
     def __init__(self, config: Config) -> None:
         self.config = config
         self._started = start(config, version())
-        self.settings: dict[str, Any] = self._started.settings
+        self.settings = self._started.settings
         self.run_dir = self._started.run_dir
         self.dfk = self._joined(self._started)
 
@@ -62,12 +62,10 @@ class RestartedRun:
 
     def revive(self) -> None:
         """Another process takes its place."""
-        self.settings["revived"] = self.settings.get("revived", 0) + 1
-        Path(self.settings["sockets"]).mkdir(exist_ok=True, mode=0o700)
-        ours, theirs = socket.socketpair()
-        popen = launch(self.settings, theirs.fileno())
-        theirs.close()
-        self._started = StartedRun(self.settings, popen, ours)
+        self.settings.restarts += 1
+        Path(self.settings.sockets).mkdir(exist_ok=True, mode=0o700)
+        with RunLock.acquire(self.run_dir) as lock:
+            self._started = launch(self.settings, lock)
         self.dfk = self._joined(self._started)
 
     def bury(self) -> None:

@@ -13,7 +13,7 @@ import pytest
 
 import parslab
 from parslab import Config, LowLatencyExecutor, get_all_checkpoints, get_last_checkpoint, join_app, python_app
-from parslab.client.process.launch import find_runs
+from parslab.client.process.connection_file import find_runs
 from parslab.records.panel import Snapshot, SnapshotRequest
 from parslab.records.states import TaskState
 

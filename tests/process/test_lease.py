@@ -191,7 +191,7 @@ def test_a_dataflowkernel_that_is_killed_while_it_waits_leaves_nothing(house: Ho
     lease = is_away(house, facts["run"])
     os.kill(facts["dfk"], signal.SIGKILL)
     until(is_gone(facts["dfk"]))
-    with house.script("import parslab.client.process.launch as s; tell(runs=s.find_runs())\n") as looks:
+    with house.script("import parslab.client.process.connection_file as s; tell(runs=s.find_runs())\n") as looks:
         assert looks.hear()["runs"] == []
     remove_dead_runs(house.jupyter, lease["ends"] - 1)
     assert known(house, facts["run"])["ends"] == lease["ends"]
@@ -315,13 +315,13 @@ def test_a_run_whose_next_process_is_killed_at_once_is_started_once_more(house: 
         os.kill(first["dfk"], signal.SIGKILL)
     until(is_gone(first["dfk"]))
     source = f"""
-    import parslab.client.process.restart as revival
-    start, kills = revival.revive, [0] * {kills}
-    def revive(*words, **options):
+    import parslab.client.reattach as reattach
+    start, kills = reattach.restart_kernel, [0] * {kills}
+    def restart_kernel(*words, **options):
         started = start(*words, **options)
         if kills: os.kill(started.pid, signal.SIGKILL + kills.pop())
         return started
-    revival.revive = revive
+    reattach.restart_kernel = restart_kernel
     dfk = loaded()
     tell(run=dfk.run, told=dfk.notices)
     dfk.cleanup()

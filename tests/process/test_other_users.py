@@ -14,7 +14,7 @@ import pytest
 
 import parslab
 from parslab import python_app
-from parslab.client.process.launch import find_runs
+from parslab.client.process.connection_file import find_runs
 from parslab.records import panel
 from parslab.wire.unix_sockets import peer_uid
 from tests.process.house import until
@@ -66,8 +66,8 @@ def _open_up(path: Path) -> None:
 def test_another_user_can_neither_read_nor_drive_a_run(tmp_path: Path) -> None:
     with parslab.load(parslab.Config(run_dir=str(tmp_path / "runs"))) as dfk:
         assert plus(1).result(10) == 2
-        (info,) = [run for run in find_runs() if run["run"] == dfk.run]
-        sock = Path(info["socket"])
+        (info,) = [run for run in find_runs() if run.run == dfk.run]
+        sock = Path(info.socket)
         files = [dfk.run_dir, dfk.run_dir / "settings.json", dfk.run_dir / "dfk.log", dfk.run_dir / "monitoring.db"]
         until(lambda: all(path.exists() for path in files))  # monitoring opens its file in a thread of its own
         _open_up(tmp_path)

@@ -17,7 +17,7 @@ import pytest
 
 import parslab
 from parslab import Config, LowLatencyExecutor, python_app
-from parslab.client.process.launch import find_runs
+from parslab.client.process.connection_file import find_runs
 from parslab.errors import ConfigurationError
 from tests.process.house import House, alive, until
 from tests.process.panel import notices
@@ -158,8 +158,8 @@ def test_temporary_folders_that_cannot_be_written(house: House, patch: pytest.Mo
             patch.setenv(name, str(root))
         with loaded(house.runs) as dfk:
             assert plus(1).result() == 2
-            (run,) = [run for run in find_runs() if run["run"] == dfk.run]
-            sockets = Path(run["socket"]).parent
+            (run,) = [run for run in find_runs() if run.run == dfk.run]
+            sockets = Path(run.socket).parent
             assert sockets.parent == Path("/tmp")
         assert not sockets.exists()
 

@@ -266,7 +266,7 @@ def test_stale_connection_files_are_swept(house: House) -> None:
     import socket
     import subprocess
 
-    from parslab.client.process.launch import find_runs
+    from parslab.client.process.connection_file import find_runs
 
     child = subprocess.Popen(["true"])
     child.wait()
@@ -282,7 +282,7 @@ def test_stale_connection_files_are_swept(house: House) -> None:
     broken.write_text("{")
     far = house.jupyter / "parslab-000-far.json"
     far.write_text(json.dumps({**facts, "run": "000-far", "host": "elsewhere", "pid": child.pid}))
-    assert [run["run"] for run in find_runs()] == ["000-far"]  # whether it lives cannot be known here
+    assert [run.run for run in find_runs()] == ["000-far"]  # whether it lives cannot be known here
     assert not stale.exists()
     assert not again.exists()
     assert not folder.exists()

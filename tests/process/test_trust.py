@@ -18,12 +18,13 @@ import pytest
 
 import parslab
 from parslab import Config, LowLatencyExecutor, python_app
-from parslab.client.process.launch import connect, find_runs
+from parslab.client.process.connection_file import connect, find_runs
 from parslab.errors import ConfigurationError, UntrustedPathError
 from parslab.paths import runtime_dir
 from parslab.records.panel import Snapshot, SnapshotRequest
 from parslab.records.states import TaskState
 from parslab.trust import remove_socket_folder
+from parslab.wire.run_files import ConnectionInfo
 from parslab.wire.unix_sockets import check_peer
 
 if TYPE_CHECKING:
@@ -209,13 +210,13 @@ def test_a_client_says_nothing_to_a_process_of_another_user(house: House) -> Non
     with listener:
         assert listener.stdout.readline() == "listening\n"
         with pytest.raises(UntrustedPathError, match=f"{sock} is refused .*uid {NOBODY}"):
-            connect({"run": "000-forged", "socket": str(sock)})
+            connect(ConnectionInfo(run="000-forged", pid=1, host="", socket=str(sock), run_dir=""))
         assert listener.stdout.readline() == "0\n"  # it has received nothing
 
 
 def test_the_listener_of_a_run_of_ours_is_accepted(house: House) -> None:
     with house.load() as dfk:
-        (info,) = [run for run in find_runs() if run["run"] == dfk.run]
+        (info,) = [run for run in find_runs() if run.run == dfk.run]
         connect(info).close()
 
 
@@ -271,16 +272,16 @@ def test_a_socket_folder_of_another_user_is_not_deleted(sockets: Path) -> None:
 @as_root
 def test_a_run_that_is_started_again_does_not_listen_in_the_folder_of_another_user(house: House) -> None:
     with house.load() as dfk:
-        (info,) = [run for run in find_runs() if run["run"] == dfk.run]
-        folder = Path(info["socket"]).parent
+        (info,) = [run for run in find_runs() if run.run == dfk.run]
+        folder = Path(info.socket).parent
         moved = folder.rename(folder.with_name("moved"))
         folder.mkdir()
         os.chown(folder, NOBODY, NOBODY)
         folder.chmod(0o777)
         os.kill(dfk.pid, 9)
         assert double(3).result(30) == 6
-        (again,) = [run for run in find_runs() if run["run"] == dfk.run]
-        assert Path(again["socket"]).parent != folder
+        (again,) = [run for run in find_runs() if run.run == dfk.run]
+        assert Path(again.socket).parent != folder
         assert list(folder.iterdir()) == []
         shutil.rmtree(folder)
         shutil.rmtree(moved)

@@ -13,8 +13,8 @@ import pytest
 from parslab.atomic_files import write_atomically
 from parslab.checkpoints import files_in
 from parslab.cleanup.dead_runs import find_dead_runs
-from parslab.client.process.launch import read_connection
-from parslab.client.process.restart import revive
+from parslab.client.process.connection_file import read_connection
+from parslab.client.process.restart import restart_kernel
 from parslab.dataflow.network import port_state
 from parslab.errors import ConfigurationError, UntrustedPathError
 from parslab.monitoring.store.folder import left_database
@@ -139,7 +139,7 @@ def test_settings_of_another_user_do_not_start_a_run_again(tmp_path: Path, disow
     (tmp_path / "settings.json").write_text(json.dumps({"run": "000-a", "resume": True}))
     owner = disown(tmp_path / "settings.json")
     with pytest.raises(ConfigurationError, match=f"settings.json is refused .*uid {owner}"):
-        revive(tmp_path)
+        restart_kernel(tmp_path)
 
 
 @pytest.mark.parametrize("name", ["", "event_log", "event_log/values"])
@@ -151,7 +151,7 @@ def test_a_run_folder_that_others_can_change_is_not_gone_on_with(tmp_path: Path,
     write_atomically(run_dir / "settings.json", json.dumps({"run": "000-a", "resume": True}))
     (run_dir / name).chmod(0o777)
     with pytest.raises(ConfigurationError, match="others than its owner"):
-        revive(run_dir)
+        restart_kernel(run_dir)
 
 
 def test_a_connection_file_of_another_user_is_refused(tmp_path: Path, disown: Disown) -> None:
@@ -159,7 +159,7 @@ def test_a_connection_file_of_another_user_is_refused(tmp_path: Path, disown: Di
     info = {"run": "000-a", "host": socket.gethostname(), "pid": 2**22 + 1, "socket": "/x/dfk.sock", "run_dir": "/x"}
     write_atomically(path, json.dumps(info))
     assert [found for found, _ in find_dead_runs(tmp_path)] == [path]
-    assert read_connection(path)["run"] == "000-a"
+    assert read_connection(path).run == "000-a"
     disown(path)
     assert list(find_dead_runs(tmp_path)) == []
     with pytest.raises(UntrustedPathError):

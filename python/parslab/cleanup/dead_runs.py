@@ -12,21 +12,24 @@ starts later reads in its invitation that the run is over, and ends.
 from __future__ import annotations
 
 import contextlib
-import json
 import logging
 import os
 import socket
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from parslab.cleanup.run_lock import RunLock, RunLockedError
 from parslab.paths import pid_namespace
 from parslab.scaling.block_journal import cancel_unfinished_jobs
-from parslab.trust import read_text, remove_socket_folder
+from parslab.trust import remove_socket_folder
 from parslab.wire.invitations import withdraw
+from parslab.wire.run_files import read_connection_info
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator
+
+    from parslab.wire.run_files import ConnectionInfo
 
 __all__ = [
     "cancel_jobs_of_dead_run",
@@ -41,22 +44,21 @@ __all__ = [
 log = logging.getLogger(__name__)
 
 
-def find_dead_runs(folder: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
+def find_dead_runs(folder: Path) -> Iterator[tuple[Path, ConnectionInfo]]:
     """Connection files in ``folder`` whose run was started on this host and whose DataFlowKernel is gone.
 
     Yields
     ------
-    tuple of (Path, dict)
-        The connection file and its content; ``since`` is the time at which the file was last written.
+    tuple of (Path, ConnectionInfo)
+        The connection file and its content.
     """
     for path in folder.glob("parslab-*.json"):
         try:
-            info: dict[str, Any] = json.loads(read_text(path))
-            since = path.stat().st_mtime
-            here = info["host"] == socket.gethostname() and info.get("space", "") in ("", pid_namespace())
-            if here and not process_runs(int(info["pid"]), since):
-                yield path, {**info, "since": since}
-        except (OSError, ValueError, KeyError, TypeError):
+            info = read_connection_info(path)
+            here = info.host == socket.gethostname() and info.pid_namespace in ("", pid_namespace())
+            if here and not process_runs(info.pid, info.written_at):
+                yield path, info
+        except (OSError, ValueError):
             continue  # another process writes or removes this file now, or the file is not ours
 
 
@@ -80,24 +82,22 @@ def cancel_jobs_of_dead_run(run_dir: Path) -> list[str]:
     return sentences
 
 
-def removable_at(info: Mapping[str, Any], attended: bool) -> float:
+def removable_at(info: ConnectionInfo, attended: bool) -> float:
     """When this process may remove a dead run, in seconds since the epoch [core]; infinite means never.
 
     Parameters
     ----------
     info
-        The content of its connection file, and as ``since`` the time of its last write.
+        The content of its connection file.
     attended
         An owner of the run lives. The owner restarts the run or removes it.
     """
     if attended:
         return float("inf")
-    linger = info.get("linger") or 0.0
-    if not info.get("notebook") or linger <= 0:
+    if not info.notebook or info.linger <= 0:
         return 0.0
-    ends = info.get("ends")
-    # The DataFlowKernel writes the file every ``beat`` seconds, so it died within one beat of the last write.
-    return float(info["since"] + info.get("beat", 0.0) + linger if ends is None else ends)
+    # The DataFlowKernel touches the file once in each period, so it died within one period after the last time.
+    return info.written_at + info.heartbeat_period + info.linger if info.ends is None else info.ends
 
 
 def remove_dead_runs(folder: Path, now: float | None = None) -> list[str]:
@@ -110,20 +110,43 @@ def remove_dead_runs(folder: Path, now: float | None = None) -> list[str]:
     """
     sentences = []
     for path, info in find_dead_runs(folder):
-        attended = any(process_runs(pid, info["since"]) for pid in info.get("owners", ()))
+        attended = any(process_runs(pid, info.written_at) for pid in info.owners)
         if removable_at(info, attended) <= (time.time() if now is None else now):
             sentences += remove_dead_run(path, info)
     return sentences
 
 
-def remove_dead_run(path: Path, info: Mapping[str, Any]) -> list[str]:
-    """Cancel the jobs of a dead run, kill its processes, and delete its connection file ``path`` and its sockets."""
+def remove_dead_run(path: Path, info: ConnectionInfo) -> list[str]:
+    """Cancel the jobs of a dead run, kill its processes, and delete its connection file ``path`` and its sockets.
+
+    Nothing happens when another process serves, starts or removes the run.
+
+    Returns
+    -------
+    list of str
+        Sentences for the user, as :func:`cancel_jobs_of_dead_run` returns them.
+    """
+    try:
+        lock = RunLock.acquire(info.run_dir)
+    except RunLockedError:
+        return []
+    except OSError:  # the folder of the run was deleted, so nobody can start it again
+        return _remove(path, info)
+    with lock:
+        # Another process may have started the run since its file was read.
+        with contextlib.suppress(OSError, ValueError):
+            if read_connection_info(path).pid == info.pid:
+                return _remove(path, info)
+        return []
+
+
+def _remove(path: Path, info: ConnectionInfo) -> list[str]:
     with contextlib.suppress(OSError):
         # Deleting the file comes first: of two processes that do this at once, only one gets past this line.
         path.unlink()
-        sentences = cancel_jobs_of_dead_run(Path(info["run_dir"]))
-        end_processes(info["run"])
-        remove_socket_folder(os.path.dirname(info["socket"]))
+        sentences = cancel_jobs_of_dead_run(Path(info.run_dir))
+        end_processes(info.run)
+        remove_socket_folder(os.path.dirname(info.socket))
         return sentences
     return []
 

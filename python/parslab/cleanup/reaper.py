@@ -60,7 +60,7 @@ def serve(settings: dict[str, Any]) -> None:
     end_processes(settings["run"], lost=True)
     connection = Path(settings["connection"])
     while info := dict(find_dead_runs(connection.parent)).get(connection):
-        attended = any(process_runs(pid, info["since"]) for pid in info.get("owners", ()))
+        attended = any(process_runs(pid, info.written_at) for pid in info.owners)
         wait = removable_at(info, attended) - time.time()
         if wait <= 0:
             remove_dead_run(connection, info)

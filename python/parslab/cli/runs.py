@@ -9,14 +9,17 @@ import socket
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from parslab.cleanup.dead_runs import process_runs
-from parslab.client.process.launch import find_runs
+from parslab.client.process.connection_file import find_runs
 from parslab.client.reattach import live_run
 from parslab.errors import ConfigurationError
 from parslab.records.durations import format_duration
 from parslab.records.text import printable
+
+if TYPE_CHECKING:
+    from parslab.wire.run_files import ConnectionInfo
 
 __all__ = ["file_in", "folder_of", "list_files", "show_file", "show_runs", "stop"]
 
@@ -32,18 +35,18 @@ def show_runs() -> None:
     if not runs:
         print("You have no live run on this host.")
         return
-    width = max(len(info["run"]) for info in runs)
+    width = max(len(info.run) for info in runs)
     for info in runs:
-        up = _time(time.time() - info["started"])
-        where = f"pid {info['pid']} on {info['host']}, up {up}{_lease(info, time.time())}"
-        print(printable(f"{info['run']:<{width}}  {where}, files in {info['run_dir']}"))
-        if info.get("notebook"):
-            print(printable(f"{'':<{width}}  of {info['notebook']}"))
+        up = _time(time.time() - info.started)
+        where = f"pid {info.pid} on {info.host}, up {up}{_lease(info, time.time())}"
+        print(printable(f"{info.run:<{width}}  {where}, files in {info.run_dir}"))
+        if info.notebook:
+            print(printable(f"{'':<{width}}  of {info.notebook}"))
 
 
-def _lease(info: dict[str, Any], now: float) -> str:
+def _lease(info: ConnectionInfo, now: float) -> str:
     """The state of the lease of a run; empty while a notebook or script is attached."""
-    away, ends = info.get("away"), info.get("ends")
+    away, ends = info.away, info.ends
     if away is None or ends is None:
         return ""
     return f", away for {format_duration(now - away)}, ends in {format_duration(max(0.0, ends - now))}"
@@ -59,7 +62,7 @@ def folder_of(run: str) -> Path:
     """
     if run and Path(run).is_dir():
         return Path(run)
-    return Path(live_run(run)["run_dir"])
+    return Path(live_run(run).run_dir)
 
 
 def list_files(folder: Path) -> None:
@@ -106,26 +109,26 @@ def stop(run: str) -> int:
         print("You have no live run on this host.")
     status = 0
     for info in runs:
-        if info["host"] != socket.gethostname():
-            print(f"Run {info['run']} is on host {info['host']}: stop it there.", file=sys.stderr)
+        if info.host != socket.gethostname():
+            print(f"Run {info.run} is on host {info.host}: stop it there.", file=sys.stderr)
             status = 1
             continue
         # Its number may belong to another process by now, when the run was killed.
         with contextlib.suppress(ProcessLookupError):
-            if process_runs(info["pid"], info["since"]):
-                os.kill(info["pid"], signal.SIGTERM)
+            if process_runs(info.pid, info.written_at):
+                os.kill(info.pid, signal.SIGTERM)
     deadline = time.monotonic() + _PATIENCE
     for info in runs:
-        if info["host"] == socket.gethostname():
+        if info.host == socket.gethostname():
             ended = _ended(info, deadline)
             how = "is over" if ended else "still ends its jobs"
-            print(printable(f"Run {info['run']} {how}; files in {info['run_dir']}"))
+            print(printable(f"Run {info.run} {how}; files in {info.run_dir}"))
             status = status if ended else 1
     return status
 
 
-def _ended(info: dict[str, Any], deadline: float) -> bool:
-    while process_runs(info["pid"], info["since"]):
+def _ended(info: ConnectionInfo, deadline: float) -> bool:
+    while process_runs(info.pid, info.written_at):
         if time.monotonic() > deadline:
             return False
         time.sleep(0.05)

@@ -1,43 +1,50 @@
-"""Coming back: which run a new kernel of a notebook goes on with, and attaching to runs that are there.
+"""Which run a new kernel of a notebook goes on with, and attaching to live runs.
 
-``decide`` is the rule [core]; the rest reads connection files, attaches and ends runs [shell].  Called by ``session``
-in the thread of ``load()`` and ``attach()``.
+``decide`` is the rule [core]; the rest reads connection files, attaches to runs and ends them [shell].  ``session``
+calls it in the thread of ``load()`` and ``attach()``.
 """
 
 from __future__ import annotations
 
 import contextlib
 import enum
-import json
 import os
 import socket
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from parslab.cleanup.dead_runs import find_dead_runs, process_runs, remove_dead_run
-from parslab.client.process.launch import FoundRun, connect, connection_path, digest, find_runs, read_connection
+from parslab.cleanup.run_lock import RunLockedError
+from parslab.client.handle.run_connection import RunConnection
+from parslab.client.process.connection_file import connect, connection_path, find_runs, read_connection
+from parslab.client.process.launch import FoundRun
+from parslab.client.process.restart import KernelRestart, has_event_log, restart_kernel
+from parslab.client.process.run_settings import digest
+from parslab.client.waiting import BoundedWait
 from parslab.errors import ConfigurationError
 from parslab.paths import runtime_dir
 from parslab.records.durations import format_duration
-from parslab.trust import read_text
 from parslab.wire.messages.base import PROTOCOL
 from parslab.wire.messages.client import ClientHello
+from parslab.wire.run_files import read_settings, settings_path
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from parslab.client.handle.dfk import DataFlowKernel
+    from parslab.client.process.launch import StartedRun
     from parslab.config import Config
     from parslab.wire.messages.client import PriorTasks
+    from parslab.wire.run_files import ConnectionInfo
 
 __all__ = ["ReattachChoice", "attached", "come_back", "decide", "live_run", "still_here"]
 
 _SILENT = 300.0
-"""Seconds after which a run on another host that shows no sign of life in its connection file is taken for gone."""
+"""Seconds after which a run on another host is taken for ended, when its connection file was not touched."""
 _STARTS = 3
-"""Times that a killed run is started again, when what was started is killed, too."""
+"""How often a killed run is started again, when the new process is killed, too."""
+_RESTART = 30.0
+"""Seconds to wait for another process that starts the same run."""
 
 
 class ReattachChoice(enum.Enum):
@@ -68,28 +75,28 @@ def decide(same: bool, resume: bool, shared: bool) -> ReattachChoice:
 
 
 class Reattach:
-    """How the coming back went: a run to go on with, or what a new one inherits, and what to tell."""
+    """What was found: a run to go on with, or what a new one inherits, and what the user is told."""
 
     def __init__(self) -> None:
         self.kernel: DataFlowKernel | None = None
         self.inherits: list[str] = []
         self.notices: list[str] = []
-        self.dead: list[tuple[Path, dict[str, Any]]] = []
-        """Connection files of killed runs that are not gone on with, and what they say."""
+        self.dead: list[tuple[Path, ConnectionInfo]] = []
+        """Dead runs that nobody goes on with: their connection files, and the content."""
 
     def remove_dead_runs(self) -> None:
-        """End what is left of dead runs: once their successor is there, which may be killed before it is."""
+        """Remove the dead runs; only after their successor has started, which may be killed before that."""
         for path, info in self.dead:
             remove_dead_run(path, info)
 
 
 def come_back(notebook: str, config: Config | None, resume: bool = True) -> Reattach:
-    """Look for live runs of this notebook, newest first, and go on with one, or make room for a new one.
+    """Go on with a run of this notebook, the newest that fits, or make room for a new one.
 
     Parameters
     ----------
     notebook
-        Its path.
+        The path of the notebook.
     config
         What the user wants; None: whatever is there.
     resume
@@ -98,101 +105,113 @@ def come_back(notebook: str, config: Config | None, resume: bool = True) -> Reat
     back = Reattach()
     wanted = None if config is None else digest(config)
     for info in reversed(find_runs()):
-        if info.get("notebook") != notebook:
-            continue
-        if info["host"] != socket.gethostname():
-            if time.time() - info["since"] < _SILENT:
-                back.notices.append(
-                    f"Run {info['run']} of this notebook is on host {info['host']} and cannot be reached from here, "
-                    f"{socket.gethostname()}: a new run was started; the other ends by itself, or by `parslab stop` "
-                    "there."
-                )
-            continue
-        try:
-            kernel = attached(info, notebook, config)
-        except ConfigurationError:
-            continue  # it is ending just now
-        turn = decide(wanted in (None, info.get("digest")), resume, bool(_sharers(kernel)))
-        _take_turn(turn, kernel, back, resume)
+        if info.notebook == notebook:
+            _try_live_run(info, notebook, config, back, resume=resume, same=wanted in (None, info.digest))
+            if back.kernel is not None:
+                return back
+    for path, info in _dead_runs_of(notebook):
+        _try_dead_run(info, notebook, config, back, resume=resume, same=wanted in (None, info.digest))
         if back.kernel is not None:
             return back
-    for path, info in _dead(notebook):
-        same = wanted in (None, info.get("digest"))
-        if decide(same, resume, shared=False) is ReattachChoice.attach:
-            try:
-                back.kernel = _revived(info, notebook, config)
-            except ConfigurationError as error:
-                if _has_record(info):
-                    back.inherits.append(info["run_dir"])
-                    back.notices.append(f"{error} A new run goes on with its results.")
-                else:
-                    back.notices.append(f"{error} A new run was started.")
-            else:
-                back.notices.append(still_here(back.kernel, "was killed and is started again"))
-                return back
-        elif resume:
-            back.inherits.append(info["run_dir"])
-            back.notices.append(
-                f"Run {info['run']} of this notebook was killed, and had another configuration: a new run goes on "
-                "with its results."
-            )
         back.dead.append((path, info))
     return back
 
 
-def _has_record(info: Mapping[str, Any]) -> bool:
-    """Whether there is something to go on from."""
-    from parslab.client.process.restart import KernelRestart
+def _try_live_run(
+    info: ConnectionInfo, notebook: str, config: Config | None, back: Reattach, *, resume: bool, same: bool
+) -> None:
+    if info.host != socket.gethostname():
+        if time.time() - info.written_at < _SILENT:
+            back.notices.append(
+                f"Run {info.run} of this notebook is on host {info.host} and cannot be reached from here, "
+                f"{socket.gethostname()}: a new run was started; the other ends by itself, or by `parslab stop` there."
+            )
+        return
+    try:
+        kernel = attached(info, notebook, config)
+    except ConfigurationError as error:
+        if process_runs(info.pid, info.written_at):  # else it has just ended, and nobody need know
+            back.notices.append(f"{error} A new run was started; `parslab stop {info.run}` ends the other.")
+        return
+    _take_turn(decide(same, resume, bool(_sharers(kernel))), kernel, back, resume)
 
-    return KernelRestart(info["run"], Path(info["run_dir"]), "").possible()
+
+def _try_dead_run(
+    info: ConnectionInfo, notebook: str, config: Config | None, back: Reattach, *, resume: bool, same: bool
+) -> None:
+    if decide(same, resume, shared=False) is ReattachChoice.attach:
+        try:
+            back.kernel = _restarted(info, notebook, config)
+        except ConfigurationError as error:
+            if has_event_log(Path(info.run_dir)):
+                back.inherits.append(info.run_dir)
+                back.notices.append(f"{error} A new run goes on with its results.")
+            else:
+                back.notices.append(f"{error} A new run was started.")
+        else:
+            back.notices.append(still_here(back.kernel, "was killed and is started again"))
+    elif resume:
+        back.inherits.append(info.run_dir)
+        back.notices.append(
+            f"Run {info.run} of this notebook was killed, and had another configuration: a new run goes on with its "
+            "results."
+        )
 
 
-def _dead(notebook: str) -> list[tuple[Path, dict[str, Any]]]:
-    """Runs of this notebook whose DataFlowKernel was killed and whom nobody looks after, newest first."""
-    found = []
-    for path, info in find_dead_runs(runtime_dir()):
-        owners = info.get("owners", ())
-        if info.get("notebook") == notebook and not any(process_runs(pid, info["since"]) for pid in owners):
-            with contextlib.suppress(ConfigurationError):
-                found.append((path, read_connection(path)))
-    return sorted(found, key=lambda one: float(one[1]["started"]), reverse=True)
+def _dead_runs_of(notebook: str) -> list[tuple[Path, ConnectionInfo]]:
+    """Runs of this notebook whose DataFlowKernel was killed and whose owners are gone, newest first."""
+    found = [
+        (path, info)
+        for path, info in find_dead_runs(runtime_dir())
+        if info.notebook == notebook and not any(process_runs(pid, info.written_at) for pid in info.owners)
+    ]
+    return sorted(found, key=lambda one: one[1].started, reverse=True)
 
 
-def _revived(info: dict[str, Any], notebook: str, config: Config | None) -> DataFlowKernel:
-    """Start the DataFlowKernel of a dead run of ours again; of several that want to, one does and the others attach.
+def _restarted(info: ConnectionInfo, notebook: str, config: Config | None) -> DataFlowKernel:
+    """Start the DataFlowKernel of a dead run again; when another process does so just now, attach to that.
 
     Raises
     ------
     ConfigurationError
-        It has no record to go on from, or cannot be started.
+        The run has no event log, or it cannot be started.
     """
-    from parslab.client.handle.dfk import DataFlowKernel
-    from parslab.client.handle.run_connection import RunConnection
-    from parslab.client.process.restart import KernelRestart, alone, revive
-
-    run_dir = Path(info["run_dir"])
-    with alone(run_dir):  # until it has said where it is
-        there = read_connection(connection_path(info["run"]))
-        if process_runs(there["pid"], there["since"]):
+    what = f"another process to start, or to remove, the DataFlowKernel of run {info.run}; its log is in {info.run_dir}"
+    wait = BoundedWait(what, _RESTART)
+    starts = 0
+    while True:
+        there = read_connection(connection_path(info.run))
+        if process_runs(there.pid, there.written_at):
             return attached(there, notebook, config)
-        config, threads = _settings_of(info, config)
-        starts = 0
-        while True:
-            started, starts = revive(run_dir, how="was killed"), starts + 1
-            connection = RunConnection(
-                run=started.run,
-                run_dir=started.run_dir,
-                pid=started.pid,
-                sock=started.sock,
-                process=started,
-                threads=threads,
-                restart=KernelRestart(started.run, started.run_dir, notebook),
-            )
-            try:
-                return DataFlowKernel.opened(config, connection)
-            except ConfigurationError:
-                if starts == _STARTS or (started.popen.returncode or 0) >= 0:
-                    raise
+        try:
+            started = restart_kernel(Path(info.run_dir), how="was killed")
+        except RunLockedError as error:
+            if not wait.step():
+                raise ConfigurationError(f"{error} It did not become ready within {_RESTART:g} s.") from error
+            wait.pause()
+            continue
+        starts += 1
+        try:
+            return _opened(started, info, notebook, config)
+        except ConfigurationError:
+            if starts == _STARTS or (started.popen.returncode or 0) >= 0:
+                raise
+
+
+def _opened(started: StartedRun, info: ConnectionInfo, notebook: str, config: Config | None) -> DataFlowKernel:
+    from parslab.client.handle.dfk import DataFlowKernel
+
+    config, threads = _settings_of(info, config)
+    connection = RunConnection(
+        run=started.run,
+        run_dir=started.run_dir,
+        pid=started.pid,
+        sock=started.sock,
+        process=started,
+        threads=threads,
+        restart=KernelRestart(started.run, started.run_dir, notebook),
+    )
+    return DataFlowKernel.opened(config, connection)
 
 
 def _take_turn(turn: ReattachChoice, kernel: DataFlowKernel, back: Reattach, resume: bool) -> None:
@@ -247,70 +266,73 @@ def _sharers(kernel: DataFlowKernel) -> list[int]:
     return [pid for pid in sharers if process_runs(pid, time.time())]
 
 
-def live_run(run: str | None) -> dict[str, Any]:
-    """The connection file of a run, by its name, the beginning of it, or the path of the file; None: the newest.
+def live_run(run: str | None) -> ConnectionInfo:
+    """The connection file of a live run.
+
+    Parameters
+    ----------
+    run
+        The name of the run, the beginning of its name, or the path of the file; None: the newest run.
 
     Raises
     ------
     ConfigurationError
-        There is none, or several begin so.
+        There is no such run, or several names begin so.
     """
     if run is not None and os.path.isfile(run):
         return read_connection(Path(run))
     runs = find_runs()
-    found = [info for info in runs if info["run"] == run]
-    found = found or [info for info in runs if info["run"].startswith(run or "")]
+    found = [info for info in runs if info.run == run]
+    found = found or [info for info in runs if info.run.startswith(run or "")]
     if not found:
-        there = ", ".join(info["run"] for info in runs) or "none"
+        there = ", ".join(info.run for info in runs) or "none"
         named = f"{run} of yours" if run else "of yours"
         raise ConfigurationError(f"There is no live run {named} on this host; there are: {there}.")
     if len(found) > 1 and run:
-        raise ConfigurationError(f"{run} is the beginning of several runs: {', '.join(i['run'] for i in found)}.")
+        raise ConfigurationError(f"{run} is the beginning of several runs: {', '.join(i.run for i in found)}.")
     return found[-1]
 
 
-def attached(info: dict[str, Any], notebook: str, config: Config | None = None) -> DataFlowKernel:
-    """Attach to a live run: as an owner where it is one of our notebook, else as a guest.
+def attached(info: ConnectionInfo, notebook: str, config: Config | None = None) -> DataFlowKernel:
+    """Attach to a live run: as an owner when it is a run of this notebook, else as a guest.
 
     Raises
     ------
     ConfigurationError
-        It cannot be reached, or turns us away.
+        The DataFlowKernel cannot be reached, or refuses this client.
     """
     from parslab.client.handle.dfk import DataFlowKernel
-    from parslab.client.handle.run_connection import RunConnection
-    from parslab.client.process.restart import KernelRestart
     from parslab.version import version
 
-    mine = bool(notebook) and info.get("notebook") == notebook
+    owner = bool(notebook) and info.notebook == notebook
     threads: dict[str, int] = {}
-    if mine:
+    if owner:
         config, threads = _settings_of(info, config)
-    run, run_dir = info["run"], Path(info["run_dir"])
+    run_dir = Path(info.run_dir)
     python = f"{sys.version_info[0]}.{sys.version_info[1]}"
     connection = RunConnection(
-        run=run,
+        run=info.run,
         run_dir=run_dir,
-        pid=info["pid"],
+        pid=info.pid,
         sock=connect(info),
-        process=FoundRun(info) if mine else None,
+        process=FoundRun(info) if owner else None,
         threads=threads,
-        restart=KernelRestart(run, run_dir, notebook) if info.get("resume") else None,
+        restart=KernelRestart(info.run, run_dir, notebook) if info.resume else None,
         hello=ClientHello(PROTOCOL, version(), python, os.getpid(), socket.gethostname(), notebook),
     )
-    return DataFlowKernel.opened(config if mine else None, connection)
+    return DataFlowKernel.opened(config if owner else None, connection)
 
 
-def _settings_of(info: Mapping[str, Any], config: Config | None) -> tuple[Config | None, dict[str, int]]:
-    """Configuration and thread pools of a run of ours, as far as its folder tells."""
+def _settings_of(info: ConnectionInfo, config: Config | None) -> tuple[Config | None, dict[str, int]]:
+    """The configuration and the thread pools of a run of this notebook, as far as the run's folder has them."""
     from parslab.config import Config
     from parslab.description import decoded
 
     try:
-        settings = json.loads(read_text(Path(info["run_dir"]) / "settings.json"))
-        threads = {e["label"]: e["max_threads"] for e in settings["executors"] if e["kind"] == "threads"}
-        if config is None or digest(config) != info.get("digest"):
-            found = decoded(settings["config"])
+        settings = read_settings(settings_path(info.run_dir))
+        threads = {e["label"]: e["max_threads"] for e in settings.executors if e["kind"] == "threads"}
+        if config is None or digest(config) != info.digest:
+            found = None if settings.config is None else decoded(settings.config)
             config = found if isinstance(found, Config) else None
     except (OSError, ValueError, KeyError, TypeError, ConfigurationError):
         return None, {}

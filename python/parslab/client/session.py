@@ -104,7 +104,7 @@ def _again(running: DataFlowKernel, given: Config | None) -> DataFlowKernel:
     """A cell is run twice."""
     if given is None:
         return running
-    from parslab.client.process.launch import of_the_run
+    from parslab.client.process.run_settings import of_the_run
 
     there = running.config
     if there is not None and of_the_run(there) == of_the_run(given):

@@ -1,4 +1,4 @@
-"""``python -m parslab.dataflow SETTINGS FD``: the DataFlowKernel process; ``client.start`` is its only caller."""
+"""``python -m parslab.dataflow SETTINGS FD LOCK``: ``client.process.launch`` starts the DataFlowKernel process so."""
 
 from __future__ import annotations
 
@@ -6,4 +6,4 @@ import sys
 
 from parslab.dataflow.main import main
 
-main(sys.argv[1], int(sys.argv[2]))
+main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]))

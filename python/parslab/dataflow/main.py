@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from parslab.cleanup.run_lock import RunLock
 from parslab.clock import set_anchor
 from parslab.paths import pid_namespace
 from parslab.trust import remove_socket_folder
@@ -41,7 +42,7 @@ _FIRST_CLEANUP = 3.0
 _CLEANUP_PERIOD = 60.0
 
 
-def main(path: str, fd: int) -> None:
+def main(path: str, fd: int, lock_fd: int) -> None:
     """Serve one run until it ends.
 
     Parameters
@@ -50,8 +51,16 @@ def main(path: str, fd: int) -> None:
         Of the settings of the run.
     fd
         Descriptor of the socket that joins this process to the client that started it.
+    lock_fd
+        Descriptor of the run's lock, which the client has acquired; this process keeps it until it ends.
+
+    Raises
+    ------
+    RunLockedError
+        Another process holds the lock: two DataFlowKernels of one run would both write its files.
     """
     settings = read_settings(path)
+    RunLock.inherit(lock_fd, settings.run_dir)  # before anything of the run is touched
     if settings.clock:
         set_anchor(settings.clock)
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s")

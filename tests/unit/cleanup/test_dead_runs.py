@@ -11,6 +11,7 @@ import pytest
 
 from parslab.cleanup.dead_runs import find_dead_runs, removable_at, remove_dead_runs
 from parslab.paths import pid_namespace
+from parslab.wire.run_files import ConnectionInfo
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -36,7 +37,7 @@ def connection(folder: Path, **told: Any) -> Path:
 
 
 def dead(folder: Path) -> list[str]:
-    return [info["run"] for _, info in find_dead_runs(folder)]
+    return [info.run for _, info in find_dead_runs(folder)]
 
 
 @pytest.mark.parametrize(
@@ -71,14 +72,14 @@ def test_what_a_dead_run_has_left_goes(tmp_path: Path) -> None:
 
 # ----- runs for which somebody may come back
 
-SCRIPT: dict[str, Any] = {"since": 1000.0, "notebook": "", "linger": 0.0, "ends": None, "beat": 60.0}
+SCRIPT: dict[str, Any] = {"written_at": 1000.0, "notebook": "", "linger": 0.0, "ends": None, "heartbeat_period": 60.0}
 NOTEBOOK = SCRIPT | {"notebook": "/data/me/a.ipynb", "linger": 600.0}
 
 
 @pytest.mark.parametrize(
     ("info", "attended", "when"),
     [
-        ({"since": 1000.0}, False, 0.0),  # of an older version
+        ({"written_at": 1000.0}, False, 0.0),  # of an older version
         (SCRIPT, False, 0.0),
         (SCRIPT, True, float("inf")),  # its script starts it again, or buries it
         (SCRIPT | {"linger": 600.0}, False, 0.0),  # nobody comes back for a script's
@@ -89,7 +90,8 @@ NOTEBOOK = SCRIPT | {"notebook": "/data/me/a.ipynb", "linger": 600.0}
     ],
 )
 def test_when_a_dead_run_may_be_buried(info: dict[str, Any], attended: bool, when: float) -> None:
-    assert removable_at(info, attended) == when
+    content = ConnectionInfo(run="000-a", pid=GONE, host="here", socket="/x", run_dir="/x", **info)
+    assert removable_at(content, attended) == when
 
 
 def test_nobody_touches_a_run_that_is_being_started_again(tmp_path: Path) -> None:

@@ -10,7 +10,6 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -18,10 +17,11 @@ from parslab.cli import main as command
 from parslab.cli import runs
 from parslab.client import reattach
 from parslab.sites import file_of, names
+from parslab.wire.run_files import ConnectionInfo
 
 
 @pytest.fixture
-def live(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+def live(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[ConnectionInfo]:
     """Two live runs, as their connection files tell; nobody is really there."""
     found = []
     for number in ("004-aa11", "004-bb22"):
@@ -30,16 +30,7 @@ def live(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]
         (folder / "dfk.log").write_text("".join(f"line {i}\n" for i in range(100)))
         (folder / "blocks" / "0.err").write_text("nosuch: command not found\n")
         (folder / "manager-htex.json").write_text(json.dumps({"secret": "key"}))
-        found.append(
-            {
-                "run": number,
-                "pid": 4242,
-                "since": 0.0,
-                "host": socket.gethostname(),
-                "run_dir": str(folder),
-                "started": 0.0,
-            }
-        )
+        found.append(ConnectionInfo(run=number, pid=4242, host=socket.gethostname(), socket="/x", run_dir=str(folder)))
     for module in (runs, reattach):
         monkeypatch.setattr(module, "find_runs", lambda: found)
     monkeypatch.setattr(time, "time", lambda: 3 * 3600.0 + 5 * 60)
@@ -52,13 +43,13 @@ def said(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str, str
     return status, captured.out, captured.err
 
 
-def test_live_runs_are_listed(live: list[dict[str, Any]], capsys: pytest.CaptureFixture[str]) -> None:
+def test_live_runs_are_listed(live: list[ConnectionInfo], capsys: pytest.CaptureFixture[str]) -> None:
     status, out, _ = said(capsys, "runs")
     assert status == 0
     assert out.splitlines()[0] == (
-        f"004-aa11  pid 4242 on {socket.gethostname()}, up 3 h 5 min, files in {live[0]['run_dir']}"
+        f"004-aa11  pid 4242 on {socket.gethostname()}, up 3 h 5 min, files in {live[0].run_dir}"
     )
-    live[0].update(away=3 * 3600.0, ends=3 * 3600.0 + 600, notebook="/books/fit.ipynb")
+    live[0].away, live[0].ends, live[0].notebook = 3 * 3600.0, 3 * 3600.0 + 600, "/books/fit.ipynb"
     lines = said(capsys, "runs")[1].splitlines()
     assert "up 3 h 5 min, away for 5 min, ends in 5 min, files in" in lines[0]
     assert lines[1].strip() == "of /books/fit.ipynb"
@@ -67,11 +58,11 @@ def test_live_runs_are_listed(live: list[dict[str, Any]], capsys: pytest.Capture
 
 
 def test_logs_are_found_by_run_folder_or_nothing(
-    live: list[dict[str, Any]], capsys: pytest.CaptureFixture[str]
+    live: list[ConnectionInfo], capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert said(capsys, "logs", "004-b", "-n", "2")[1] == "line 98\nline 99\n"
     assert len(said(capsys, "logs", "-n", "0")[1].splitlines()) == 100
-    folder = live[0]["run_dir"]
+    folder = live[0].run_dir
     assert said(capsys, "logs", folder, "blocks/0.err")[1] == "nosuch: command not found\n"
     listed = said(capsys, "logs", folder, "--list")[1]
     assert [line.split()[-1] for line in listed.splitlines()] == ["blocks/0.err", "dfk.log"]
@@ -89,7 +80,7 @@ def test_logs_are_found_by_run_folder_or_nothing(
     ],
 )
 def test_mistakes_are_one_sentence(
-    live: list[dict[str, Any]], capsys: pytest.CaptureFixture[str], words: tuple[str, ...], says: str
+    live: list[ConnectionInfo], capsys: pytest.CaptureFixture[str], words: tuple[str, ...], says: str
 ) -> None:
     status, out, err = said(capsys, *words)
     assert (status, out) == (1, "")
@@ -99,14 +90,14 @@ def test_mistakes_are_one_sentence(
 
 
 def test_stopping_waits_for_the_end(
-    live: list[dict[str, Any]], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    live: list[ConnectionInfo], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sent = []
     ends = {"now": True}
     monkeypatch.setattr(os, "kill", lambda pid, number: sent.append((pid, number)))
     monkeypatch.setattr(runs, "_ended", lambda info, deadline: ends["now"])
     monkeypatch.setattr(runs, "process_runs", lambda pid, since: True)
-    live[1]["host"] = "elsewhere"
+    live[1].host = "elsewhere"
     status, out, err = said(capsys, "stop", "--all")
     assert sent == [(4242, signal.SIGTERM)]
     assert "Run 004-aa11 is over" in out

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from parslab.client.process import notebook
-from parslab.client.process.launch import digest
+from parslab.client.process.run_settings import digest
 from parslab.client.reattach import ReattachChoice, decide, what_is_left
 from parslab.config import Config
 from parslab.executors import LowLatencyExecutor

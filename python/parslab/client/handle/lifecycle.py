@@ -11,6 +11,7 @@ import os
 import threading
 from typing import TYPE_CHECKING, Protocol
 
+from parslab.client.waiting import BoundedWait
 from parslab.clock import steady_time
 from parslab.errors import ConfigurationError, DataFlowKernelLost, NoDataFlowKernelError
 from parslab.wire.messages.client import BatchesAcknowledged, ReleaseTasks, ShutDownRun
@@ -91,6 +92,7 @@ class Lifecycle:
         self._restart = restart
         self._components = components
         self.on_end: list[Callable[[str], None]] = []
+        self._started_here = False
         self._client = -1
         """The number of this client in the run; -1 before the welcome."""
         self._answered = threading.Event()
@@ -110,6 +112,7 @@ class Lifecycle:
         hello
             Introduces a guest; None for the process that has started the run.
         """
+        self._started_here = hello is None
         try:
             self._link.start(self._components.handle, self._lost, self._reconnect if self._restart else None)
             if hello is not None:
@@ -118,12 +121,16 @@ class Lifecycle:
         except BaseException:  # also an interrupt: nobody will have the handle
             self._state.closing = True
             self._link.close()
-            if self.process is not None:
+            self._components.close()
+            if self.process is not None and self._started_here:  # a run that was found goes on without us
                 self.process.clean_up()
             raise
 
     def _await_welcome(self) -> None:
-        self._answered.wait(_HANDSHAKE)
+        state = self._state
+        wait = BoundedWait(f"the DataFlowKernel of run {state.run}; its log is {state.log_path}", _HANDSHAKE)
+        while not self._answered.is_set() and (seconds := wait.step(_HANDSHAKE)):
+            self._answered.wait(seconds)
         if self._client >= 0:
             return
         if self._refused:
@@ -210,7 +217,8 @@ class Lifecycle:
         self._answered.set()
         self._components.run_over()
         if self.process is not None and not closing:
-            self.process.clean_up()
+            # A DataFlowKernel that has only dropped this client still serves the others, unless it is our child.
+            self.process.clean_up(kill=self._started_here)
         for call in self.on_end:
             try:
                 call(str(state.ended))

@@ -1,0 +1,172 @@
+"""What a configuration becomes: the settings of a new run, and a hash by which equal configurations are recognised."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import secrets
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from parslab.checkpoints import files_in, get_all_checkpoints
+from parslab.client.process.connection_file import connection_path
+from parslab.client.process.notebook import default_linger
+from parslab.client.process.run_folder import new_run_dir
+from parslab.clock import anchor, steady_time
+from parslab.errors import ConfigurationError
+from parslab.trust import check_file, check_folder
+from parslab.wire.run_files import RunSettings
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from parslab.config import Config
+
+__all__ = ["digest", "new_settings", "of_the_run"]
+
+_OF_THE_CLIENT = ("exit_mode", "linger", "resume", "retry_handler")
+"""Options of a configuration that each client sets for itself: they make no other run."""
+
+
+def new_settings(config: Config, package: str, notebook: str, inherits: Sequence[str]) -> RunSettings:
+    """Make the folder of a new run and its settings, except for the sockets.
+
+    Parameters
+    ----------
+    config
+        The configuration.
+    package
+        The version of parslab.
+    notebook
+        The path of the notebook; empty for a script.
+    inherits
+        The folders of earlier runs whose results the run may use.
+
+    Raises
+    ------
+    ConfigurationError
+        The configuration names something that does not exist.
+    """
+    here = _current_folder()
+    executors = [executor.settings() for executor in config.executors]
+    if any("provider" in settings for settings in executors):
+        from parslab.scaling.strategies import strategy_named
+
+        strategy_named(config.strategy)  # fails here, before a block is requested, if there is no such strategy
+    described = _described(config)
+    owners = _trusted_owners(config)
+    checkpoints = _checkpoints(config, owners)
+    run_dir, warnings = new_run_dir(Path(config.run_dir))
+    run = f"{run_dir.name}-{secrets.token_hex(3)}"
+    return RunSettings(
+        run=run,
+        run_dir=str(run_dir),
+        connection=str(connection_path(run)),
+        sockets="",
+        package=package,
+        path=[os.path.abspath(entry) for entry in sys.path],
+        cwd=here,
+        owner_pid=os.getpid(),
+        executors=executors,
+        notebook=notebook,
+        linger=default_linger(notebook) if config.linger is None else config.linger,
+        started=steady_time(),
+        clock=anchor(),
+        config=described,
+        digest=digest(config),
+        notices=warnings,
+        retries=config.retries,
+        strategy=config.strategy,
+        strategy_period=config.strategy_period,
+        max_idletime=config.max_idletime,
+        app_cache=config.app_cache,
+        checkpoint_mode=config.checkpoint_mode,
+        checkpoint_dir=config.checkpoint_dir and _absolute(config.checkpoint_dir),
+        checkpoint_files=checkpoints,
+        trusted_owners=owners,
+        checkpoint_period=config.checkpoint_period,
+        resume=config.resume,
+        inherits=list(inherits),
+    )
+
+
+def of_the_run(config: Config) -> Config:
+    """A configuration without the options that each client sets for itself."""
+    return type(config).bare({name: value for name, value in config.options().items() if name not in _OF_THE_CLIENT})
+
+
+def digest(config: Config) -> str:
+    """A hash that is equal for two configurations when a run of one can serve the other."""
+    plain = of_the_run(config)
+    text = json.dumps(_described(plain) or repr(plain), sort_keys=True)
+    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+
+
+def _described(config: Config) -> dict[str, Any] | None:
+    """The configuration for the notebook's next kernel; None when it cannot be encoded."""
+    from parslab.description import encoded
+
+    try:
+        return encoded(config.replaced(retry_handler=None))
+    except ConfigurationError:
+        return None
+
+
+def _trusted_owners(config: Config) -> list[int]:
+    """The numbers of the users whose checkpoints the run accepts."""
+    import pwd
+
+    owners = []
+    for owner in config.trusted_owners:
+        try:
+            owners.append(owner if isinstance(owner, int) else pwd.getpwnam(owner).pw_uid)
+        except KeyError:
+            raise ConfigurationError(f"Config: trusted_owners names {owner!r}, who is no user of this host.") from None
+    return owners
+
+
+def _checkpoints(config: Config, owners: Sequence[int]) -> list[str]:
+    """The checkpoints that the run begins with.
+
+    Those that the configuration names must be trusted.  The DataFlowKernel leaves out what is wrong with others.
+    """
+    if config.checkpoint_dir is not None:
+        _check_checkpoint(_absolute(config.checkpoint_dir), owners)
+    if config.checkpoint_files is None:
+        return get_all_checkpoints(_absolute(config.run_dir)) if config.checkpoint_mode else []
+    files = [_absolute(file) for file in config.checkpoint_files]
+    for file in files:
+        if not os.path.exists(file):
+            raise ConfigurationError(
+                f"Config: checkpoint_files names {file}, which is not there; get_all_checkpoints({config.run_dir!r}) "
+                "gives those that are."
+            )
+        _check_checkpoint(file, owners)
+    return files
+
+
+def _check_checkpoint(checkpoint: str, owners: Sequence[int]) -> None:
+    """Refuse the folder or the file of a checkpoint that others can change."""
+    if os.path.isdir(checkpoint):
+        check_folder(checkpoint, owners)
+        if owners:  # others may add files of their own; the DataFlowKernel takes those of trusted owners
+            return
+    for file in files_in(checkpoint):
+        if file.exists():
+            check_file(file, owners)
+
+
+def _absolute(path: str) -> str:
+    return os.path.abspath(os.path.expanduser(path))
+
+
+def _current_folder() -> str:
+    try:
+        return os.getcwd()
+    except FileNotFoundError:
+        raise ConfigurationError(
+            "The folder that this process runs in does not exist any more: change to another one (os.chdir), "
+            "then load again."
+        ) from None

@@ -1,0 +1,104 @@
+"""However its processes are killed, a run has one DataFlowKernel at a time, and ``load()`` finds it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import threading
+import time
+from typing import TYPE_CHECKING
+
+import psutil
+import pytest
+
+from tests.process.house import House, is_gone, residents, until
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.process.house import Script
+
+TASKS = 1500
+
+_CELL = """
+    def work(number):
+        with open(LOG, "ab", 0) as file:
+            file.write(b"%d\\n" % number)
+        return number
+
+    dfk = parslab.load(Config(executors=[LowLatencyExecutor(workers=1)], run_dir=RUNS))
+    futures = [python_app(work)(number) for number in range(TASKS)]
+    tell(run=dfk.run, dfk=dfk.pid)
+    assert [future.result(60) for future in futures] == list(range(TASKS))
+    tell(done=True)
+    LAST or time.sleep(600)
+    dfk.cleanup()
+"""
+
+
+class Watch(threading.Thread):
+    """Counts the DataFlowKernel processes that are alive at the same time."""
+
+    def __init__(self, house: House) -> None:
+        super().__init__()
+        self._token = house.token
+        self._over = threading.Event()
+        self.most: list[int] = []
+
+    def run(self) -> None:
+        while not self._over.is_set():
+            found = self.kernels()
+            if len(found) > len(self.most):
+                self.most = found
+            self._over.wait(0.01)
+
+    def kernels(self) -> list[int]:
+        found = {}
+        for process in residents(self._token):
+            with contextlib.suppress(psutil.Error):
+                words = process.cmdline()
+                if len(words) > 2 and "parslab.dataflow.main" in words[2]:
+                    found[process.pid] = process.ppid()
+        # A child looks like its DataFlowKernel until it executes another program.
+        return [pid for pid, parent in found.items() if parent not in found]
+
+    def __enter__(self) -> Watch:
+        self.start()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._over.set()
+        self.join()
+
+
+def notebook(house: House, log: Path, last: bool) -> Script:
+    environment = {**os.environ, **house.environment(), "PARSLAB_NOTEBOOK": "/books/one.ipynb"}
+    return house.script(f"    LOG, TASKS, LAST = {str(log)!r}, {TASKS}, {last}\n" + _CELL, env=environment)
+
+
+@pytest.mark.parametrize("pause", [0.0, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5])
+def test_a_notebook_that_is_killed_while_it_starts_the_run_again(house: House, tmp_path: Path, pause: float) -> None:
+    """The next kernel loads at once: it started a second DataFlowKernel, because the first was not ready yet."""
+    log = tmp_path / "log"
+    with notebook(house, log, last=False) as first:
+        facts = first.hear()
+        os.kill(facts["dfk"], signal.SIGKILL)
+        time.sleep(pause)  # there is no event to wait for: any moment of the start may be the wrong one
+        first.signal(signal.SIGKILL)
+        first.wait()
+    until(is_gone(facts["dfk"]))
+    with Watch(house) as watch, notebook(house, log, last=True) as second:
+        line = second.line(60)
+        while not line.startswith("{"):
+            line = second.line(60)
+        assert f'"run": "{facts["run"]}"' in line
+        assert second.hear(60) == {"done": True}
+        second.wait()
+    assert len(watch.most) == 1
+    text = (house.runs / facts["run"][:3] / "dfk.log").read_text()
+    assert text.count(" is up (pid ") == 2
+    executions = log.read_text().split()
+    assert set(executions) == set(map(str, range(TASKS)))
+    assert len(executions) <= TASKS + 600  # what the killed worker had got ahead
+    house.must_be_empty()
