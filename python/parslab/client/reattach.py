@@ -180,9 +180,10 @@ def _restarted(info: ConnectionInfo, notebook: str, config: Config | None) -> Da
     wait = BoundedWait(what, _RESTART)
     starts = 0
     while True:
-        there = read_connection(connection_path(info.run))
-        if process_runs(there.pid, there.written_at):
-            return attached(there, notebook, config)
+        if not starts:  # afterwards our own first process has removed the file
+            there = read_connection(connection_path(info.run))
+            if process_runs(there.pid, there.written_at):
+                return attached(there, notebook, config)
         try:
             started = restart_kernel(Path(info.run_dir), how="was killed")
         except RunLockedError as error:
