@@ -72,12 +72,49 @@ class Watch(threading.Thread):
         self.join()
 
 
-def notebook(house: House, log: Path, last: bool) -> Script:
+def notebook(house: House, log: Path, last: bool, before: str = "") -> Script:
     environment = {**os.environ, **house.environment(), "PARSLAB_NOTEBOOK": "/books/one.ipynb"}
-    return house.script(f"    LOG, TASKS, LAST = {str(log)!r}, {TASKS}, {last}\n" + _CELL, env=environment)
+    return house.script(f"    LOG, TASKS, LAST = {str(log)!r}, {TASKS}, {last}\n" + before + _CELL, env=environment)
 
 
-@pytest.mark.parametrize("pause", [0.0, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5])
+_STOPPED = """
+    import parslab.client.process.restart as restart
+    launch = restart.launch
+    def stop(*words):
+        started = launch(*words)
+        os.kill(started.pid, signal.SIGSTOP)
+        tell(next=started.pid)
+        time.sleep(600)
+    restart.launch = stop
+"""
+
+
+def test_a_kernel_that_is_not_ready_when_its_starter_is_killed(house: House, tmp_path: Path) -> None:
+    """The next kernel of the notebook waits for it, says so, and attaches; it started another one beside it."""
+    log = tmp_path / "log"
+    with notebook(house, log, last=False, before=_STOPPED) as first:
+        facts = first.hear()
+        os.kill(facts["dfk"], signal.SIGKILL)
+        while "next" not in (told := first.hear()):  # its tasks may have been done before the kill
+            pass
+        started = told["next"]
+        first.signal(signal.SIGKILL)
+        first.wait()
+    until(is_gone(facts["dfk"]))
+    with Watch(house) as watch, notebook(house, log, last=True) as second:
+        until(lambda: "Waiting for another process to start" in second.errors.read_text(), 20)
+        assert watch.kernels() == [started]
+        os.kill(started, signal.SIGCONT)
+        second.line(30)  # that the run is still there
+        found = second.hear()
+        assert (found["run"], found["dfk"]) == (facts["run"], started)
+        assert second.hear(60) == {"done": True}
+        second.wait()
+    assert watch.most == [started]
+    house.must_be_empty()
+
+
+@pytest.mark.parametrize("pause", [0.0, 0.1, 0.2, 0.3])
 def test_a_notebook_that_is_killed_while_it_starts_the_run_again(house: House, tmp_path: Path, pause: float) -> None:
     """The next kernel loads at once: it started a second DataFlowKernel, because the first was not ready yet."""
     log = tmp_path / "log"
