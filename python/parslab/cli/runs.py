@@ -41,7 +41,7 @@ def show_runs() -> None:
         where = f"pid {info.pid} on {info.host}, up {up}{_lease(info, time.time())}"
         print(printable(f"{info.run:<{width}}  {where}, files in {info.run_dir}"))
         if info.notebook:
-            print(printable(f"{'':<{width}}  of {info.notebook}"))
+            print(printable(f"{'':<{width}}  of {info.notebook_place.path or info.notebook}"))
 
 
 def _lease(info: ConnectionInfo, now: float) -> str:

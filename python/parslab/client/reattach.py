@@ -28,6 +28,7 @@ from parslab.paths import runtime_dir
 from parslab.records.durations import format_duration
 from parslab.wire.messages.base import PROTOCOL
 from parslab.wire.messages.client import ClientHello
+from parslab.wire.notebooks import NotebookPlace, moved_to, same_notebook
 from parslab.wire.run_files import read_settings, settings_path
 
 if TYPE_CHECKING:
@@ -77,8 +78,10 @@ def decide(same: bool, resume: bool, shared: bool) -> ReattachChoice:
 class Reattach:
     """What was found: a run to go on with, or what a new one inherits, and what the user is told."""
 
-    def __init__(self) -> None:
+    def __init__(self, notebook: str) -> None:
         self.kernel: DataFlowKernel | None = None
+        self.notebook = notebook
+        """The name of the notebook in a new run: that in the run whose results it inherits."""
         self.inherits: list[str] = []
         self.notices: list[str] = []
         self.dead: list[tuple[Path, ConnectionInfo]] = []
@@ -90,27 +93,27 @@ class Reattach:
             remove_dead_run(path, info)
 
 
-def come_back(notebook: str, config: Config | None, resume: bool = True) -> Reattach:
+def come_back(mine: NotebookPlace, config: Config | None, resume: bool = True) -> Reattach:
     """Go on with a run of this notebook, the newest that fits, or make room for a new one.
 
     Parameters
     ----------
-    notebook
-        The path of the notebook.
+    mine
+        The notebook of this process.
     config
         What the user wants; None: whatever is there.
     resume
         Whether the user wants to go on with a run, or with the results of one that is replaced.
     """
-    back = Reattach()
+    back = Reattach(mine.path)
     wanted = None if config is None else digest(config)
     for info in reversed(find_runs()):
-        if info.notebook == notebook:
-            _try_live_run(info, notebook, config, back, resume=resume, same=wanted in (None, info.digest))
+        if _is_ours(info, mine):
+            _try_live_run(info, mine, config, back, resume=resume, same=wanted in (None, info.digest))
             if back.kernel is not None:
                 return back
-    for path, info in _dead_runs_of(notebook):
-        _try_dead_run(info, notebook, config, back, resume=resume, same=wanted in (None, info.digest))
+    for path, info in _dead_runs_of(mine):
+        _try_dead_run(info, mine, config, back, resume=resume, same=wanted in (None, info.digest))
         if back.kernel is not None:
             return back
         back.dead.append((path, info))
@@ -118,7 +121,7 @@ def come_back(notebook: str, config: Config | None, resume: bool = True) -> Reat
 
 
 def _try_live_run(
-    info: ConnectionInfo, notebook: str, config: Config | None, back: Reattach, *, resume: bool, same: bool
+    info: ConnectionInfo, mine: NotebookPlace, config: Config | None, back: Reattach, *, resume: bool, same: bool
 ) -> None:
     if info.host != socket.gethostname():
         if time.time() - info.written_at < _SILENT:
@@ -128,7 +131,7 @@ def _try_live_run(
             )
         return
     try:
-        kernel = attached(info, notebook, config)
+        kernel = attached(info, mine, config)
     except ConfigurationError as error:
         if process_runs(info.pid, info.written_at):  # else it has just ended, and nobody need know
             back.notices.append(f"{error} A new run was started; `parslab stop {info.run}` ends the other.")
@@ -137,14 +140,15 @@ def _try_live_run(
 
 
 def _try_dead_run(
-    info: ConnectionInfo, notebook: str, config: Config | None, back: Reattach, *, resume: bool, same: bool
+    info: ConnectionInfo, mine: NotebookPlace, config: Config | None, back: Reattach, *, resume: bool, same: bool
 ) -> None:
     if decide(same, resume, shared=False) is ReattachChoice.attach:
         try:
-            back.kernel = _restarted(info, notebook, config)
+            back.kernel = _restarted(info, mine, config)
         except ConfigurationError as error:
             if has_event_log(Path(info.run_dir)):
                 back.inherits.append(info.run_dir)
+                back.notebook = info.notebook
                 back.notices.append(f"{error} A new run goes on with its results.")
             else:
                 back.notices.append(f"{error} A new run was started.")
@@ -152,23 +156,43 @@ def _try_dead_run(
             back.notices.append(still_here(back.kernel, "was killed and is started again"))
     elif resume:
         back.inherits.append(info.run_dir)
+        back.notebook = info.notebook
         back.notices.append(
             f"Run {info.run} of this notebook was killed, and had another configuration: a new run goes on with its "
             "results."
         )
 
 
-def _dead_runs_of(notebook: str) -> list[tuple[Path, ConnectionInfo]]:
+def _is_ours(info: ConnectionInfo, mine: NotebookPlace) -> bool:
+    """Whether a run belongs to the notebook of this process."""
+    if not info.notebook:
+        return False
+    theirs = info.notebook_place if info.notebook_place.path else NotebookPlace(info.notebook)
+    lives = info.host == socket.gethostname() and any(process_runs(pid, info.written_at) for pid in info.owners)
+    replaced = theirs.path == mine.path and not moved_to(theirs.path, theirs.file)
+    return same_notebook(mine, theirs, kernel_lives=lives, replaced=replaced)
+
+
+def _better_place(theirs: NotebookPlace, mine: NotebookPlace) -> NotebookPlace | None:
+    """Where the notebook of a run is, if this kernel knows better; one that was restarted may have the old path."""
+    if theirs.file and theirs.file != mine.file and moved_to(theirs.path, theirs.file):
+        return None
+    if theirs.file and theirs.file != mine.file and theirs.path != mine.path:
+        return None
+    return mine if mine != theirs else None
+
+
+def _dead_runs_of(mine: NotebookPlace) -> list[tuple[Path, ConnectionInfo]]:
     """Runs of this notebook whose DataFlowKernel was killed and whose owners are gone, newest first."""
     found = [
         (path, info)
         for path, info in find_dead_runs(runtime_dir())
-        if info.notebook == notebook and not any(process_runs(pid, info.written_at) for pid in info.owners)
+        if _is_ours(info, mine) and not any(process_runs(pid, info.written_at) for pid in info.owners)
     ]
     return sorted(found, key=lambda one: one[1].started, reverse=True)
 
 
-def _restarted(info: ConnectionInfo, notebook: str, config: Config | None) -> DataFlowKernel:
+def _restarted(info: ConnectionInfo, mine: NotebookPlace, config: Config | None) -> DataFlowKernel:
     """Start the DataFlowKernel of a dead run again; when another process does so just now, attach to that.
 
     Raises
@@ -183,7 +207,7 @@ def _restarted(info: ConnectionInfo, notebook: str, config: Config | None) -> Da
         if not starts:  # afterwards our own first process has removed the file
             there = read_connection(connection_path(info.run))
             if process_runs(there.pid, there.written_at):
-                return attached(there, notebook, config)
+                return attached(there, mine, config)
         try:
             started = restart_kernel(Path(info.run_dir), how="was killed")
         except RunLockedError as error:
@@ -193,13 +217,13 @@ def _restarted(info: ConnectionInfo, notebook: str, config: Config | None) -> Da
             continue
         starts += 1
         try:
-            return _opened(started, info, notebook, config)
+            return _opened(started, info, config)
         except ConfigurationError:
             if starts == _STARTS or (started.popen.returncode or 0) >= 0:
                 raise
 
 
-def _opened(started: StartedRun, info: ConnectionInfo, notebook: str, config: Config | None) -> DataFlowKernel:
+def _opened(started: StartedRun, info: ConnectionInfo, config: Config | None) -> DataFlowKernel:
     from parslab.client.handle.dfk import DataFlowKernel
 
     config, threads = _settings_of(info, config)
@@ -210,7 +234,7 @@ def _opened(started: StartedRun, info: ConnectionInfo, notebook: str, config: Co
         sock=started.sock,
         process=started,
         threads=threads,
-        restart=KernelRestart(started.run, started.run_dir, notebook),
+        restart=KernelRestart(started.run, started.run_dir, info.notebook),
     )
     return DataFlowKernel.opened(config, connection)
 
@@ -294,7 +318,7 @@ def live_run(run: str | None) -> ConnectionInfo:
     return found[-1]
 
 
-def attached(info: ConnectionInfo, notebook: str, config: Config | None = None) -> DataFlowKernel:
+def attached(info: ConnectionInfo, mine: NotebookPlace, config: Config | None = None) -> DataFlowKernel:
     """Attach to a live run: as an owner when it is a run of this notebook, else as a guest.
 
     Raises
@@ -305,7 +329,9 @@ def attached(info: ConnectionInfo, notebook: str, config: Config | None = None) 
     from parslab.client.handle.dfk import DataFlowKernel
     from parslab.version import version
 
-    owner = bool(notebook) and info.notebook == notebook
+    owner = _is_ours(info, mine)
+    # Another notebook may have the path that the run's notebook had: it must not pass for that.
+    notebook = info.notebook if owner else "" if mine.path == info.notebook else mine.path
     threads: dict[str, int] = {}
     if owner:
         config, threads = _settings_of(info, config)
@@ -319,7 +345,15 @@ def attached(info: ConnectionInfo, notebook: str, config: Config | None = None) 
         process=FoundRun(info) if owner else None,
         threads=threads,
         restart=KernelRestart(info.run, run_dir, notebook) if info.resume else None,
-        hello=ClientHello(PROTOCOL, version(), python, os.getpid(), socket.gethostname(), notebook),
+        hello=ClientHello(
+            protocol=PROTOCOL,
+            package=version(),
+            python=python,
+            pid=os.getpid(),
+            host=socket.gethostname(),
+            notebook=notebook,
+            notebook_place=_better_place(info.notebook_place, mine) if owner else None,
+        ),
     )
     return DataFlowKernel.opened(config if owner else None, connection)
 

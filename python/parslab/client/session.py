@@ -11,7 +11,7 @@ import sys
 import weakref
 from typing import TYPE_CHECKING
 
-from parslab.client.process.notebook import notebook_path
+from parslab.client.process.notebook import this_notebook
 from parslab.errors import ConfigurationError, NoDataFlowKernelError
 
 if TYPE_CHECKING:
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from parslab.client.handle.dfk import DataFlowKernel
     from parslab.config import Config
+    from parslab.wire.notebooks import NotebookPlace
 
 __all__ = ["attach", "by_value", "clear", "dfk", "load", "wait_for_current_tasks"]
 
@@ -70,16 +71,16 @@ def load(config: Config | str | os.PathLike[str] | None = None) -> DataFlowKerne
     running = _running()
     if running is not None:
         return _again(running, given)
-    notebook = notebook_path()
+    place = this_notebook()
     wanted = given if given is not None else default_config()
-    if not notebook:
-        return _set_current(_new_run(wanted, notebook, []), [])
+    if not place.path:
+        return _set_current(_new_run(wanted, place, "", []), [])
     from parslab.client.reattach import come_back
 
-    back = come_back(notebook, given, wanted.resume)
+    back = come_back(place, given, wanted.resume)
     kernel = back.kernel
     if kernel is None:
-        kernel = _new_run(wanted, notebook, back.inherits)
+        kernel = _new_run(wanted, place, back.notebook, back.inherits)
     elif given is not None and given.linger is not None and given.linger != kernel.linger:
         kernel.keep(given.linger)
     back.remove_dead_runs()
@@ -118,14 +119,14 @@ def _again(running: DataFlowKernel, given: Config | None) -> DataFlowKernel:
     )
 
 
-def _new_run(config: Config, notebook: str, inherits: list[str]) -> DataFlowKernel:
+def _new_run(config: Config, place: NotebookPlace, notebook: str, inherits: list[str]) -> DataFlowKernel:
     from parslab.client.handle.dfk import DataFlowKernel
     from parslab.client.handle.run_connection import RunConnection
     from parslab.client.process.launch import start
     from parslab.client.process.restart import KernelRestart
     from parslab.version import version
 
-    started = start(config, version(), notebook, inherits)
+    started = start(config, version(), notebook, inherits, place)
     connection = RunConnection(
         run=started.run,
         run_dir=started.run_dir,
@@ -161,7 +162,7 @@ def attach(run: str | None = None) -> DataFlowKernel:
             f"Run {running.run} is loaded here: first leave it with parslab.dfk().leave(), or end it with "
             "parslab.dfk().cleanup()."
         )
-    return _set_current(attached(live_run(run), notebook_path()))
+    return _set_current(attached(live_run(run), this_notebook()))
 
 
 def _running() -> DataFlowKernel | None:

@@ -176,6 +176,7 @@ def _connection_info(settings: RunSettings) -> ConnectionInfo:
         pid_namespace=pid_namespace(),
         package=settings.package,
         notebook=settings.notebook,
+        notebook_place=settings.notebook_place,
         resume=settings.resume,
         digest=settings.digest,
         started=time.time(),  # other processes compare it with their wall clock

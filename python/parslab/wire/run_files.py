@@ -19,6 +19,7 @@ import msgspec
 
 from parslab.atomic_files import write_atomically
 from parslab.trust import read_text
+from parslab.wire.notebooks import NotebookPlace
 
 if TYPE_CHECKING:
     import os
@@ -64,7 +65,9 @@ class RunSettings(
     """One for each executor, as ``Executor.settings`` describes it."""
 
     notebook: str = ""
-    """Path of the notebook that the run was started for; empty for a script."""
+    """The name of the notebook in the run: the path that it had first; empty for a script."""
+    notebook_place: NotebookPlace = NotebookPlace()
+    """Where the notebook is."""
     linger: float = 0.0
     """Seconds that the run outlives its last client."""
     started: float = 0.0
@@ -120,6 +123,9 @@ class ConnectionInfo(
     """Where ``pid`` and ``owners`` are valid; empty where the system has no such namespaces."""
     package: str = ""
     notebook: str = ""
+    """The name of the notebook in the run: the path that it had first; empty for a script."""
+    notebook_place: NotebookPlace = NotebookPlace()
+    """Where the notebook is now, as far as the run knows."""
     resume: bool = False
     digest: str = ""
     started: float = 0.0

@@ -24,6 +24,7 @@ from parslab.client.process.run_settings import new_settings
 from parslab.clock import set_anchor
 from parslab.errors import ConfigurationError
 from parslab.trust import remove_socket_folder
+from parslab.wire.notebooks import NotebookPlace
 from parslab.wire.run_files import write_settings
 
 if TYPE_CHECKING:
@@ -177,7 +178,13 @@ def _tail(log: Path) -> str:
     return ""
 
 
-def start(config: Config, package: str, notebook: str = "", inherits: Sequence[str] = ()) -> StartedRun:
+def start(
+    config: Config,
+    package: str,
+    notebook: str = "",
+    inherits: Sequence[str] = (),
+    place: NotebookPlace = NotebookPlace(),  # noqa: B008  # it never changes
+) -> StartedRun:
     """Start the DataFlowKernel of a new run.
 
     Parameters
@@ -187,9 +194,11 @@ def start(config: Config, package: str, notebook: str = "", inherits: Sequence[s
     package
         The version of parslab.
     notebook
-        The path of the notebook that the run is for; empty for a script.
+        The name of the notebook in the run; empty for a script.
     inherits
         The folders of earlier runs whose results the run may use.
+    place
+        Where the notebook is.
 
     Raises
     ------
@@ -201,7 +210,7 @@ def start(config: Config, package: str, notebook: str = "", inherits: Sequence[s
     import parslab.cleanup.dead_runs  # noqa: F401
 
     set_anchor()  # this process may have run for days, and the machine slept meanwhile
-    settings = new_settings(config, package, notebook, inherits)
+    settings = new_settings(config, package, notebook, inherits, place)
     folders: list[str] = []
     try:
         settings.sockets = new_socket_folder(folders)

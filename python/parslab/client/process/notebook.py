@@ -12,7 +12,9 @@ import os
 import sys
 from typing import Any
 
-__all__ = ["LINGER", "VARIABLE", "default_linger", "notebook_path"]
+from parslab.wire.notebooks import NotebookPlace, file_id
+
+__all__ = ["LINGER", "VARIABLE", "default_linger", "notebook_path", "this_notebook"]
 
 VARIABLE = "PARSLAB_NOTEBOOK"
 """What stands for the path where nothing else tells: a name by which a process that is started again finds its run."""
@@ -44,6 +46,17 @@ def notebook_path() -> str:
         if path and _of_launcher(_SERVER) != path:
             return path
     return os.environ.get(VARIABLE, "")
+
+
+def this_notebook() -> NotebookPlace:
+    """The notebook that this process is the kernel of; one without a path for a script."""
+    path = notebook_path()
+    if not path:
+        return NotebookPlace()
+    # ipykernel has its connection file from Jupyter, which names it after the kernel: also after a restart.
+    app = getattr(getattr(_kernel_shell(), "kernel", None), "parent", None)
+    name = os.path.basename(str(getattr(app, "connection_file", "")))
+    return NotebookPlace(path, file_id(path), name.removeprefix("kernel-").removesuffix(".json"))
 
 
 def _of_multiprocessing() -> bool:

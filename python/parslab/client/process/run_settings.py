@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from parslab.config import Config
+    from parslab.wire.notebooks import NotebookPlace
 
 __all__ = ["digest", "new_settings", "of_the_run"]
 
@@ -30,7 +31,9 @@ _OF_THE_CLIENT = ("exit_mode", "linger", "resume", "retry_handler")
 """Options of a configuration that each client sets for itself: they make no other run."""
 
 
-def new_settings(config: Config, package: str, notebook: str, inherits: Sequence[str]) -> RunSettings:
+def new_settings(
+    config: Config, package: str, notebook: str, inherits: Sequence[str], place: NotebookPlace
+) -> RunSettings:
     """Make the folder of a new run and its settings, except for the sockets.
 
     Parameters
@@ -40,9 +43,11 @@ def new_settings(config: Config, package: str, notebook: str, inherits: Sequence
     package
         The version of parslab.
     notebook
-        The path of the notebook; empty for a script.
+        The name of the notebook in the run; empty for a script.
     inherits
         The folders of earlier runs whose results the run may use.
+    place
+        Where the notebook is.
 
     Raises
     ------
@@ -71,6 +76,7 @@ def new_settings(config: Config, package: str, notebook: str, inherits: Sequence
         owner_pid=os.getpid(),
         executors=executors,
         notebook=notebook,
+        notebook_place=place,
         linger=default_linger(notebook) if config.linger is None else config.linger,
         started=steady_time(),
         clock=anchor(),

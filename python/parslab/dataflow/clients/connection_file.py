@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from parslab.wire.notebooks import NotebookPlace, moved_to
 from parslab.wire.run_files import write_connection_info
 
 if TYPE_CHECKING:
@@ -64,6 +65,14 @@ class ConnectionFile:
             clients=clients,
             owners=owners,
         )
+        self._replace()
+
+    def notebook_at(self, place: NotebookPlace) -> None:
+        """Replace the file, because the notebook is elsewhere now."""
+        self._info = msgspec.structs.replace(self._info, notebook_place=place)
+        self._replace()
+
+    def _replace(self) -> None:
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             write_connection_info(self._path, self._info)
@@ -71,7 +80,11 @@ class ConnectionFile:
             log.warning("no other notebook can attach, because %s cannot be written: %s", self._path, error)
 
     def touch(self) -> None:
-        """Show that the run is alive."""
+        """Show that the run is alive, and follow its notebook where that was renamed."""
+        place = self._info.notebook_place
+        moved = moved_to(place.path, place.file)
+        if moved:
+            self.notebook_at(NotebookPlace(moved, place.file, place.kernel))
         with contextlib.suppress(OSError):
             os.utime(self._path)
 

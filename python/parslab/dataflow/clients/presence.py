@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from parslab.dataflow.clients.registry import ClientRegistry
     from parslab.dataflow.graph.table import TaskTable
     from parslab.dataflow.host import Host
+    from parslab.wire.notebooks import NotebookPlace
     from parslab.wire.run_files import RunSettings
 
 __all__ = ["GONE", "Presence"]
@@ -92,6 +93,11 @@ class Presence:
         self._host.emit(ClientAttached(now, client.number, client.pid, host, client.owner, notebook))
         self._publish(now)
         return prior
+
+    def notebook_at(self, place: NotebookPlace) -> None:
+        """The notebook of the run is elsewhere now: others find the run by that."""
+        if self._file is not None:
+            self._file.notebook_at(place)
 
     def left(self, client: ClientConnection, reason: str) -> None:
         """The connection of a client is over."""

@@ -140,6 +140,8 @@ class Sessions:
         if self._failover is not None:
             self._failover.rejoin(client, hello.client)
         prior = self._presence.attached(client, hello.notebook, hello.host, owner=client.owner)
+        if client.owner and hello.notebook_place is not None:
+            self._presence.notebook_at(hello.notebook_place)
         self._log_service.client_joined(client, hello.host, hello.notebook)
         self.welcome(client, prior)
         return True

@@ -17,6 +17,7 @@ from parslab.wire.messages.base import (
     TaskValue,
     WireMessage,
 )
+from parslab.wire.notebooks import NotebookPlace
 
 __all__ = [
     "BatchesAcknowledged",
@@ -66,6 +67,8 @@ class ClientHello(WireMessage, tag=1):
     """Path of the notebook that it runs for: what was called for it before is called for the same user again."""
     client: int = -1
     """The number that it had before its DataFlowKernel was lost."""
+    notebook_place: NotebookPlace | None = None
+    """Where the notebook is now, if this client knows better than the run."""
 
 
 class SubmitTask(WireMessage, tag=3):

@@ -1,0 +1,70 @@
+"""Which notebook a run belongs to: how it is recognised after it was renamed, and not mistaken for another [core].
+
+A path does not identify a notebook: a new ``Untitled.ipynb`` gets the path that a renamed one had.  The kernel of a
+session keeps its identifier when it is restarted, and a file keeps its number when it is renamed or saved.
+"""
+
+from __future__ import annotations
+
+import os
+
+import msgspec
+
+__all__ = ["NotebookPlace", "file_id", "moved_to", "same_notebook"]
+
+
+class NotebookPlace(msgspec.Struct, frozen=True):
+    """Where a notebook is, as the kernel of one session knows it."""
+
+    path: str = ""
+    """Empty for a script; a name that the user has chosen where nothing else is known."""
+    file: str = ""
+    """Device and number of the file; empty where ``path`` names none."""
+    kernel: str = ""
+    """Identifier of the Jupyter kernel; empty outside of Jupyter."""
+
+
+def same_notebook(mine: NotebookPlace, theirs: NotebookPlace, *, kernel_lives: bool, replaced: bool = False) -> bool:
+    """Whether a run of the notebook ``theirs`` is a run of the notebook ``mine``.
+
+    Parameters
+    ----------
+    mine
+        The notebook of this process.
+    theirs
+        The notebook of the run, as its last kernel knew it.
+    kernel_lives
+        Whether a kernel that owns the run is alive: then a path proves nothing.
+    replaced
+        Whether the file of the run's notebook is gone: an editor or git has replaced it by another of the same path.
+    """
+    if not mine.path:
+        return False
+    if mine.kernel and mine.kernel == theirs.kernel:
+        return True
+    if kernel_lives and (mine.kernel or theirs.kernel):
+        return bool(mine.file) and mine.file == theirs.file and not (mine.kernel and theirs.kernel)
+    if mine.file and theirs.file and mine.file != theirs.file:
+        return replaced and not kernel_lives and mine.path == theirs.path
+    return mine.path == theirs.path or (mine.file != "" and mine.file == theirs.file)
+
+
+def file_id(path: str) -> str:
+    """The device and the number of a file; empty when there is none."""
+    try:
+        status = os.stat(path)
+    except (OSError, ValueError):
+        return ""
+    return f"{status.st_dev}:{status.st_ino}"
+
+
+def moved_to(path: str, file: str) -> str:
+    """The new path of a file that was renamed within its folder; empty when it was not."""
+    if not file or file_id(path) == file:
+        return ""
+    number = int(file.partition(":")[2])
+    try:
+        with os.scandir(os.path.dirname(path)) as entries:
+            return next((e.path for e in entries if e.inode() == number and file_id(e.path) == file), "")
+    except OSError:
+        return ""
