@@ -49,13 +49,13 @@ _RESTART = 30.0
 
 
 class ReattachChoice(enum.Enum):
-    """What to do with a live run of our notebook."""
+    """What to do with a live run of this notebook."""
 
     attach = 1
     replace = 2
     """End it, and start another one."""
     beside = 3
-    """Leave it to those who use it, and start another one."""
+    """Leave it to the processes that use it, and start another one."""
 
 
 def decide(same: bool, resume: bool, shared: bool) -> ReattachChoice:
@@ -64,7 +64,7 @@ def decide(same: bool, resume: bool, shared: bool) -> ReattachChoice:
     Parameters
     ----------
     same
-        Its configuration is the one that is wanted, or none was given.
+        The user wants the configuration of the run, or any.
     resume
         Whether the user wants to go on with it.
     shared
@@ -260,33 +260,33 @@ def _take_turn(turn: ReattachChoice, kernel: DataFlowKernel, back: Reattach, res
 
 
 def still_here(kernel: DataFlowKernel, how: str = "is still here") -> str:
-    """One line on what an earlier kernel of the notebook has left in a run that we have attached to."""
-    still, blocks = kernel.prior_tasks, 0
-    with contextlib.suppress(TimeoutError):  # it is busy; the rest of the sentence is true
+    """One line that says what earlier kernels of the notebook have left in a run."""
+    prior, blocks = kernel.prior_tasks, 0
+    with contextlib.suppress(TimeoutError):  # it is busy; the rest of the sentence is still true
         blocks = sum(row.state == "running" for row in kernel.blocks())
-    text = f"Run {kernel.run} of this notebook {how}: {what_is_left(still, blocks)}"
+    text = f"Run {kernel.run} of this notebook {how}: {what_is_left(prior, blocks)}"
     users = _sharers(kernel)
     if users:
         text += f"; process {', '.join(map(str, users))} of the same notebook shares it"
-    if still is not None and still.away >= 1:
-        text += f" (you were away for {format_duration(still.away)})"
+    if prior is not None and prior.away >= 1:
+        text += f" (you were away for {format_duration(prior.away)})"
     return f"{text}."
 
 
-def what_is_left(still: PriorTasks | None, blocks: int) -> str:
+def what_is_left(prior: PriorTasks | None, blocks: int) -> str:
     """``3 blocks, 40 results waiting, 8 running``."""
     parts = [f"{blocks} block{'s' if blocks != 1 else ''}"] if blocks else []
-    if still is not None:
-        if still.results:
-            parts.append(f"{still.results} result{'s' if still.results != 1 else ''} waiting")
+    if prior is not None:
+        if prior.results:
+            parts.append(f"{prior.results} result{'s' if prior.results != 1 else ''} waiting")
         parts += [f"{n} {word}" for n, word in (
-            (still.failed, "failed"), (still.running, "running"), (still.waiting, "to run")
+            (prior.failed, "failed"), (prior.running, "running"), (prior.waiting, "to run")
         ) if n]  # fmt: skip
     return ", ".join(parts) or "no tasks"
 
 
 def _sharers(kernel: DataFlowKernel) -> list[int]:
-    """Other live processes of the same notebook (one that has just died may not have been noticed yet)."""
+    """The other live processes of the same notebook; the DataFlowKernel may not have noticed that one has died."""
     sharers = kernel.prior_tasks.sharers if kernel.prior_tasks is not None else ()
     return [pid for pid in sharers if process_runs(pid, time.time())]
 

@@ -30,7 +30,7 @@ _kernels: weakref.WeakSet[DataFlowKernel] = weakref.WeakSet()
 
 
 def _in_child() -> None:
-    """A forked child has no link thread and may not keep the run alive."""
+    """Detach a forked child from its runs: it has no link thread, and must not keep the runs alive."""
     for kernel in list(_kernels):
         kernel.lifecycle.forked()
 
@@ -38,21 +38,20 @@ def _in_child() -> None:
 os.register_at_fork(after_in_child=_in_child)
 
 on_load: list[Callable[[DataFlowKernel], None]] = []
-"""Called with each run that is loaded or attached to; notebooks connect their panel here."""
+"""Functions that get each run that is loaded or attached to; notebooks connect their panel here."""
 
 
 def load(config: Config | str | os.PathLike[str] | None = None) -> DataFlowKernel:
-    """Start a DataFlowKernel process for this notebook or script, or return the one that runs (Parsl: ``parsl.load``).
+    """Start a run for this notebook or script, or return the one that is loaded (Parsl: ``parsl.load``).
 
-    In a new kernel of a notebook whose run is still there, go on with that run: it stays ``Config.linger`` seconds.
+    A new kernel of a notebook goes on with the notebook's run, which stays for ``Config.linger`` seconds.
 
     Parameters
     ----------
     config
-        What to run on: a Config, the name of a ready configuration (``"slurm"``; ``parslab config list`` shows them) or
-        the path of a file that makes one.  By default what the site's ``parslab_config.py`` or ``PARSLAB_CONFIG`` says,
-        else one low-latency executor with a worker for every usable core of this host.  A run that is there already is
-        taken as it is.
+        A Config, the name of a ready configuration (``"slurm"``; ``parslab config list`` shows them) or the path of a
+        file that makes one.  None: an existing run as it is; for a new run, what the site's ``parslab_config.py`` or
+        ``PARSLAB_CONFIG`` says, else one low-latency executor with a worker for every usable core of this host.
 
     Returns
     -------
@@ -102,7 +101,7 @@ def _config(given: Config | str | os.PathLike[str]) -> Config:
 
 
 def _again(running: DataFlowKernel, given: Config | None) -> DataFlowKernel:
-    """A cell is run twice."""
+    """Return the loaded run to a cell that runs again, if its configuration fits."""
     if given is None:
         return running
     from parslab.client.process.run_settings import of_the_run
@@ -140,14 +139,14 @@ def _new_run(config: Config, place: NotebookPlace, notebook: str, inherits: list
 
 
 def attach(run: str | None = None) -> DataFlowKernel:
-    """Attach to a run of this user on this host: to that of this notebook as its owner, to others as a guest.
+    """Attach to a run of this user on this host: as an owner if it is a run of this notebook, else as a guest.
 
-    While somebody is attached the run goes on.
+    A run goes on while a client is attached.
 
     Parameters
     ----------
     run
-        Its name or the beginning of it, or the path of its connection file; by default the newest one.
+        The name of the run or the beginning of it, or the path of its connection file; by default the newest run.
 
     Raises
     ------
@@ -166,7 +165,7 @@ def attach(run: str | None = None) -> DataFlowKernel:
 
 
 def _running() -> DataFlowKernel | None:
-    """The loaded run, if it is alive and ours (a forked child has none)."""
+    """The loaded run, if it is alive and belongs to this process (a forked child has none)."""
     if _current is not None and _current.state.ended is None and _current.state.process == os.getpid():
         return _current
     return None
@@ -175,7 +174,7 @@ def _running() -> DataFlowKernel | None:
 def _set_current(kernel: DataFlowKernel, notices: Sequence[str] = ()) -> DataFlowKernel:
     global _current
     _current = kernel
-    _ship_main()
+    _send_main_by_value()
     kernel.notices = tuple(notices)
     atexit.register(kernel.lifecycle.at_exit)
     kernel.on_end.append(lambda _: atexit.unregister(kernel.lifecycle.at_exit) if kernel.state.closing else None)
@@ -187,8 +186,8 @@ def _set_current(kernel: DataFlowKernel, notices: Sequence[str] = ()) -> DataFlo
     return kernel
 
 
-def _ship_main() -> None:
-    """In a process that multiprocessing has started, the user's script has a name that no worker can import."""
+def _send_main_by_value() -> None:
+    """Send the user's script by value where multiprocessing has given it a name that no worker can import."""
     main = sys.modules.get("__mp_main__")
     if main is not None and main.__name__ == "__mp_main__":
         by_value(main)
@@ -211,7 +210,7 @@ def dfk() -> DataFlowKernel:
 
 
 def clear() -> None:
-    """Forget the loaded run without ending it (Parsl: ``parsl.clear``); usually ``dfk().cleanup()`` is meant."""
+    """Forget the loaded run without ending it (Parsl: ``parsl.clear``); to end it, call ``dfk().cleanup()``."""
     global _current
     _current = None
 
@@ -222,9 +221,9 @@ def wait_for_current_tasks() -> None:
 
 
 def by_value(module: ModuleType) -> None:
-    """Ship the functions and classes of a module by value, as those of the notebook are.
+    """Send the functions and classes of a module to workers by value, as those of the notebook are.
 
-    For modules that are edited beside the notebook: after ``importlib.reload`` the next call uses the new code.
+    This is for modules that you edit beside the notebook: after ``importlib.reload`` the next call uses the new code.
     """
     import cloudpickle
 

@@ -1,8 +1,8 @@
-"""Which calls get an identity, and which are remembered: what ``Submit`` says of both.
+"""Which calls get an identity, and which are memoized.
 
-A call of an app with ``cache=True`` always has one.  Any other call has one where its pickle would be another one in
-the next kernel, so that a lost kernel's results can be found again; most calls travel as plain values, and cost nothing
-here.  Called by ``dfk`` and ``local`` in the thread that calls the app.
+A call of an app with ``cache=True`` always gets an identity.  Any other call gets one when its pickle would differ in
+the next kernel, so that the results of a lost kernel are found again.  Most calls have plain arguments and cost nothing
+here.  ``handle.remote_calls`` and ``local.tasks`` ask in the thread that calls the app.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ if TYPE_CHECKING:
 __all__ = ["IdentifiedCalls", "Identities", "KnownIdentity"]
 
 _LOOKED_AT = 20_000
-"""How much of the arguments of a call is looked at only because they might be wanted by another kernel."""
+"""The most objects in arguments that are identified only because another kernel might want the result."""
 _LOOKED_AT_HERE = 500
-"""The same of a call that runs in this process: it takes its arguments as they are, which costs next to nothing."""
+"""The same for a call that runs in this process, which otherwise costs next to nothing."""
 
 
 class KnownIdentity(NamedTuple):
-    """What ``Submit`` says of a call."""
+    """What ``SubmitTask`` says about the identity of a call."""
 
     identity: bytes = b""
     memo: bool = False
@@ -42,16 +42,16 @@ _NOTHING = KnownIdentity()
 
 
 class IdentifiedCalls:
-    """How the calls of one app are told apart.
+    """How the calls of one app are identified.
 
     Parameters
     ----------
     code
-        Its function.
+        The function of the app.
     memo
-        Whether its results are remembered.
+        Whether the results of the app are memoized.
     ignored
-        Names of parameters that do not count.
+        The names of parameters that do not count.
     """
 
     __slots__ = ("_said", "code", "ignored", "memo", "parameters")
@@ -64,7 +64,7 @@ class IdentifiedCalls:
         self._said: set[str] = set()
 
     def without(self, names: Collection[str]) -> IdentifiedCalls:
-        """The same, without some parameters more."""
+        """A copy that ignores some more parameters."""
         made = object.__new__(IdentifiedCalls)
         made.code, made.memo, made._said = self.code, self.memo, self._said
         made.ignored = self.ignored.union(names)
@@ -72,7 +72,7 @@ class IdentifiedCalls:
         return made
 
     def forgotten(self, reason: str) -> KnownIdentity:
-        """A call that is not remembered, although its app is: said once for each reason."""
+        """The identity of a call that cannot be memoized although its app is; warns once for each reason."""
         if reason not in self._said:
             self._said.add(reason)
             warnings.warn(
@@ -85,7 +85,7 @@ class IdentifiedCalls:
 
 
 def _frames_to_user() -> int:
-    """How far above the caller of this the first line stands that is not ours."""
+    """How many frames above the caller the first frame outside of parslab is."""
     frame: FrameType | None = sys._getframe(1)
     count = 1
     while frame is not None and str(frame.f_globals.get("__name__")).startswith("parslab."):
@@ -94,12 +94,12 @@ def _frames_to_user() -> int:
 
 
 class Identities:
-    """Makes them for the calls of one run.
+    """Makes the identities of the calls of one run.
 
     Parameters
     ----------
     resume
-        Whether calls of a lost kernel are found again.
+        Whether the next kernel of the notebook can find the calls of a lost one.
     """
 
     def __init__(self, resume: bool) -> None:
@@ -113,7 +113,7 @@ class Identities:
         kwargs: Mapping[str, Any],
         dependencies: Dependencies,
     ) -> KnownIdentity:
-        """Of a call that goes to a worker and is remembered, or whose pickle belongs to this process."""
+        """The identity of a call for a worker that is memoized, or whose pickle would differ in another process."""
         if calls is not None and calls.memo:
             if pickled.unknown:
                 return calls.forgotten(pickled.unknown)
@@ -137,7 +137,7 @@ class Identities:
         kwargs: Mapping[str, Any],
         refer: Refer,
     ) -> KnownIdentity:
-        """Of a call that runs in this process: what it calls is part of its identity, because it is not sent."""
+        """The identity of a call that runs in this process; it covers the function, which is not sent."""
         memo = calls is not None and calls.memo
         if not memo and not self._resume:
             return _NOTHING

@@ -1,8 +1,8 @@
-"""Which notebook this process is the kernel of: its path, by which the next kernel finds the run of this one.
+"""Which notebook this process is the kernel of, so that the next kernel finds the run of this one.
 
-Asked by ``load()`` and ``attach()``.  Jupyter's server puts the path into the environment of the kernels that it
-starts, and whatever they start inherits it: so only a process that is such a kernel itself counts, and not one that a
-notebook runs (nbclient, papermill, ``jupyter execute``, a script, a fork, a worker).  Those are scripts.
+``load()`` and ``attach()`` ask.  Jupyter's server puts the path into the environment of the kernels that it starts, and
+their children inherit it.  So only a process that is such a kernel itself counts.  A process that a notebook starts
+(nbclient, papermill, ``jupyter execute``, a script, a fork, a worker) is a script.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from parslab.wire.notebooks import NotebookPlace, file_id
 __all__ = ["LINGER", "VARIABLE", "default_linger", "notebook_path", "this_notebook"]
 
 VARIABLE = "PARSLAB_NOTEBOOK"
-"""What stands for the path where nothing else tells: a name by which a process that is started again finds its run."""
+"""The environment variable with a name by which a process finds its run when it is started again outside Jupyter."""
 
 LINGER = 600.0
-"""Seconds that the run of a notebook outlives its kernel, where nobody says otherwise."""
+"""Seconds that the run of a notebook outlives its kernel, unless the configuration says otherwise."""
 
 _SERVER = "JPY_SESSION_NAME"
 _forked: list[int] = []
@@ -34,12 +34,13 @@ os.register_at_fork(after_in_child=_in_child)
 
 
 def notebook_path() -> str:
-    """Path of the notebook that this process is the kernel of; empty for a script."""
+    """The path of the notebook that this process is the kernel of; empty for a script."""
     if _forked or "PARSLAB_RUN" in os.environ or _of_multiprocessing():
         return ""
     shell = _kernel_shell()
     if shell is not None:
-        code = shell.user_ns.get("__vsc_ipynb_file__")  # of VS Code, which names sessions anew each time
+        # VS Code names each session anew, so the name of the session does not identify its notebook.
+        code = shell.user_ns.get("__vsc_ipynb_file__")
         if isinstance(code, str) and code:
             return code
         path = os.environ.get(_SERVER, "")
@@ -60,18 +61,18 @@ def this_notebook() -> NotebookPlace:
 
 
 def _of_multiprocessing() -> bool:
-    """Whether multiprocessing has started this process, for one that may be a notebook."""
+    """Whether multiprocessing has started this process."""
     module = sys.modules.get("multiprocessing.process")
     return module is not None and module.parent_process() is not None
 
 
 def default_linger(notebook: str) -> float:
-    """How long the run of this notebook, or of a script (no path), outlives its last client."""
+    """How long the run of this notebook, or of a script (no path), outlives its last client by default."""
     return LINGER if notebook else 0.0
 
 
 def _kernel_shell() -> Any:
-    """The shell of the Jupyter kernel that this process is; None where it is none."""
+    """The IPython shell of this process if it is a Jupyter kernel; else None."""
     module = sys.modules.get("IPython.core.interactiveshell")
     if module is None or not module.InteractiveShell.initialized():
         return None
@@ -80,9 +81,9 @@ def _kernel_shell() -> Any:
 
 
 def _of_launcher(name: str) -> str:
-    """The variable as the process that launched this kernel has it: what it has too, it has only handed down.
+    """The value of a variable in the process that launched this kernel; an equal value here was only inherited.
 
-    That need not be our parent: a wrapper may stand between (``conda run``, a shell that loads modules).
+    The launcher need not be our parent: a wrapper may be in between (``conda run``, a shell that loads modules).
     """
     parent = int(os.environ.get("JPY_PARENT_PID", "0") or 0) or os.getppid()
     with contextlib.suppress(OSError):

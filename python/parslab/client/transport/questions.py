@@ -1,7 +1,7 @@
-"""Questions that somebody blocks on: answers of the panel protocol, and values too large to come unasked.
+"""Questions to the DataFlowKernel that a thread waits for: requests of the panel protocol, and large values.
 
-Asked from any thread; answered by the link's thread, which keeps turning the link itself when the question is its own
-(in a callback of a future).
+Any thread asks; the link's thread takes in the answers.  When the link's thread itself asks, in a callback of a future,
+it polls the link while it waits.
 """
 
 from __future__ import annotations
@@ -29,18 +29,19 @@ _answers = msgspec.json.Decoder(panel.Reply)
 _encoder = msgspec.json.Encoder()
 
 
-class _Box:
-    """One answer that has not come yet."""
+class _Question:
+    """One question without an answer."""
 
-    __slots__ = ("asked", "content", "full", "text", "waiting")
+    __slots__ = ("answer", "answered", "sent", "text", "waiting")
 
     def __init__(self) -> None:
-        self.asked = False
+        self.sent = False
         self.text = b""
+        """The request, to send it again to another DataFlowKernel."""
         self.waiting = 0
-        """Threads that wait for it."""
-        self.full = threading.Event()
-        self.content: Any = None
+        """How many threads wait for the answer."""
+        self.answered = threading.Event()
+        self.answer: Any = None
 
 
 class Questions:
@@ -49,74 +50,74 @@ class Questions:
     Parameters
     ----------
     link
-        Where they are sent.
+        The connection to the DataFlowKernel.
     """
 
     def __init__(self, link: KernelLink) -> None:
         self._link = link
         self._numbers = itertools.count(1)
-        self._asks: dict[int, _Box] = {}
-        self._fetches: dict[int, _Box] = {}
+        self._asks: dict[int, _Question] = {}
+        self._fetches: dict[int, _Question] = {}
         self._over = False
 
     def ask(self, message: panel.Request, timeout: float | None) -> panel.Reply | None:
-        """The answer; None when the run ended meanwhile.
+        """Send a request and wait for the reply; None when the run ended meanwhile.
 
         Raises
         ------
         TimeoutError
-            It did not come in time.
+            The reply did not arrive in time.
         """
         number = next(self._numbers)
-        box = self._asks[number] = _Box()
+        question = self._asks[number] = _Question()
         try:
-            box.text = _encoder.encode(message)
-            self._link.send(PanelRequest(number, box.text))
-            if not self._await(box, timeout):
+            question.text = _encoder.encode(message)
+            self._link.send(PanelRequest(number, question.text))
+            if not self._await(question, timeout):
                 raise TimeoutError(
                     f"the DataFlowKernel did not answer within {timeout:g} s: it is very busy, or stopped"
                 )
         finally:
             self._asks.pop(number, None)
-        return None if box.content is None else _answers.decode(box.content)
+        return None if question.answer is None else _answers.decode(question.answer)
 
     def fetch(self, task: int, timeout: float | None = None) -> tuple[Inline, list[Buffer]] | None:
-        """The packed value of a task; None when the run ended meanwhile.
+        """Get the packed value of a task; None when the run ended meanwhile.
 
         Raises
         ------
         TimeoutError
-            It did not come in time; who asks again goes on waiting for the same transfer.
+            The value did not arrive in time; a later call waits for the same transfer.
         """
-        box = self._fetches.setdefault(task, _Box())
-        if self._over:  # asked after the box is there, so that the end either sees the box or is seen here
-            box.full.set()
-        box.waiting += 1
+        question = self._fetches.setdefault(task, _Question())
+        if self._over:  # read after the question is there: so either end() finds the question, or it is seen here
+            question.answered.set()
+        question.waiting += 1
         late = False
         try:
-            if not box.full.is_set():
-                if not box.asked:
+            if not question.answered.is_set():
+                if not question.sent:
                     self._link.send(FetchValue(task))
-                    box.asked = True
-                late = not self._await(box, timeout)
-        finally:  # also when interrupted: a large value must not lie here for nobody
-            box.waiting -= 1
-            if not late and (not box.waiting or box.full.is_set()):
+                    question.sent = True
+                late = not self._await(question, timeout)
+        finally:  # also after an interrupt: a large value must not stay here for nobody
+            question.waiting -= 1
+            if not late and (not question.waiting or question.answered.is_set()):
                 self._fetches.pop(task, None)
         if late:
             raise FutureTimeout(f"the value of task {task} is on its way, but not here yet: ask again")
-        value: tuple[Inline, list[Buffer]] | None = box.content
+        value: tuple[Inline, list[Buffer]] | None = question.answer
         return value
 
     def give_up(self, task: int) -> None:
-        """Nobody will ask for this value any more; safe in ``__del__``."""
+        """Drop a value that nobody asks for any more; safe in ``__del__``."""
         self._fetches.pop(task, None)
 
-    def _await(self, box: _Box, timeout: float | None) -> bool:
+    def _await(self, question: _Question, timeout: float | None) -> bool:
         if not self._link.in_own_thread:
-            return box.full.wait(timeout)
+            return question.answered.wait(timeout)
         deadline = None if timeout is None else monotonic() + timeout
-        while not box.full.is_set():
+        while not question.answered.is_set():
             if deadline is not None and monotonic() > deadline:
                 return False
             self._link.poll(100)
@@ -125,39 +126,39 @@ class Questions:
     # ----- link's thread
 
     def answered(self, message: PanelReply) -> None:
-        """An answer has come."""
+        """Take in the reply to a request."""
         _fill(self._asks.get(message.ask), message.text)
 
     def value(self, message: TaskValue, frames: list[Buffer], at: int) -> int:
-        """A value has come, its frames begin at ``at``; how many they are."""
+        """Take in a value whose frames begin at ``at``; returns how many frames it has."""
         count = message.frames if message.parts is None else sum(map(frame_count, message.parts))
         inline = message.inline if message.parts is None else message.parts
         _fill(self._fetches.get(message.task), (inline, frames[at : at + count]))
         return count
 
     def ask_again(self) -> None:
-        """Another DataFlowKernel has taken the place of the one that was asked."""
-        for number, box in list(self._asks.items()):
-            if box.text and not box.full.is_set():
-                self._link.send(PanelRequest(number, box.text))
-        for task, box in list(self._fetches.items()):
-            if box.asked and not box.full.is_set():
+        """Ask another DataFlowKernel what the lost one has not answered."""
+        for number, question in list(self._asks.items()):
+            if question.text and not question.answered.is_set():
+                self._link.send(PanelRequest(number, question.text))
+        for task, question in list(self._fetches.items()):
+            if question.sent and not question.answered.is_set():
                 self._link.send(FetchValue(task))
 
     def made_again(self, task: int) -> None:
-        """A task whose future is settled has ended once more: its value had been lost."""
-        box = self._fetches.get(task)
-        if box is not None and box.asked and not box.full.is_set():
+        """Fetch a value again: it was lost, and its task has run once more although its future is settled."""
+        question = self._fetches.get(task)
+        if question is not None and question.sent and not question.answered.is_set():
             self._link.send(FetchValue(task))
 
     def end(self) -> None:
-        """No answer will come any more."""
+        """Wake all threads that wait, because no answer will arrive any more."""
         self._over = True
-        for box in [*self._asks.values(), *self._fetches.values()]:
-            box.full.set()
+        for question in [*self._asks.values(), *self._fetches.values()]:
+            question.answered.set()
 
 
-def _fill(box: _Box | None, content: Any) -> None:
-    if box is not None:
-        box.content = content
-        box.full.set()
+def _fill(question: _Question | None, answer: Any) -> None:
+    if question is not None:  # else nobody waits for the answer any more
+        question.answer = answer
+        question.answered.set()

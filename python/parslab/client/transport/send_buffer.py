@@ -1,17 +1,20 @@
-"""What a client sends [shell]: never lost, doubled or torn, though the user's thread may be interrupted anywhere.
+"""The outgoing side of a client's connection [shell]: it loses, doubles and tears no message under interrupts.
 
-A call is sent by the thread that makes it, and in a notebook that thread gets KeyboardInterrupt: between any two steps,
-also when the system has just taken half of a batch.  So each change of state here is one call of a C function that
-either has happened or has not, and whoever comes next (the link's thread, the next call) finds out how far it went.
+The thread that makes a call sends it.  In a notebook that thread may get KeyboardInterrupt between any two steps, also
+when the system has just taken half of a batch.  So each change of state here is one call of a C function, which either
+has happened or has not.  The next caller (the link's thread, the next call) finds out how far the last one got.
 
-With a record (``keep``) what has left is kept until the DataFlowKernel has written it down (``safe``), and sent again
-to one that takes its place (:meth:`resume`).  Until then ``broken`` says that nobody listens, and nothing leaves.
+If the run has an event log (``keep``), sent batches are kept until they are in it (``safe``).  After a loss they are
+sent again to the next DataFlowKernel (:meth:`resume`); until then ``broken`` is true, and nothing leaves.
 
-Invariants: bytes are numbered from the beginning of the connection; ``sum(_sent)`` of them have left; ``_pieces`` are
-in order and end at the number they name; messages leave ``outbox`` only after the pieces that hold them are there.
-Batches are numbered from 1; the number of the last one is that of the last piece, or of the last that was kept, or
-``_base``.  A piece goes from ``_pieces`` to ``_kept`` by being in both for a moment.
-Everything but ``outbox`` belongs to whoever holds the link's lock.
+Invariants:
+
+- Bytes are numbered from the beginning of the connection; ``sum(_sent)`` of them have left.
+- ``_pieces`` are in order, and each ends at the number that it names.
+- Messages leave ``outbox`` only after the pieces that hold them are there.
+- Batches are numbered from 1.  The last number is that of the last piece, or of the last kept one, or ``_base``.
+- A piece that goes from ``_pieces`` to ``_kept`` is in both for a moment.
+- The holder of the link's lock owns everything but ``outbox``.
 """
 
 from __future__ import annotations
@@ -30,11 +33,11 @@ if TYPE_CHECKING:
 __all__ = ["SendBuffer"]
 
 _KEPT = 64 << 20
-"""Bytes that are kept; the calls in what was dropped because there was more cannot be sent again."""
+"""The most bytes that are kept; calls in batches that were dropped beyond that cannot be sent again."""
 
 
 _Piece: TypeAlias = "tuple[int, Buffer, list[Any], int]"
-"""(number of its last byte, bytes on their way, the messages that were taken from the outbox for it, its batch)"""
+"""(number of its last byte, its bytes, the messages of the outbox that it holds, the number of its batch)"""
 
 
 class SendBuffer:
@@ -43,16 +46,16 @@ class SendBuffer:
     Parameters
     ----------
     sock
-        Connected, not blocking.
+        A connected socket that does not block.
     keep
-        Whether what is sent is kept until it is safe.
+        Whether sent batches are kept until they are in the event log.
 
     Attributes
     ----------
     outbox
-        Messages that wait; any thread may append.
+        Messages that wait; any thread may append one.
     safe
-        How many batches need not be kept any more; set by the link's thread.
+        How many batches are in the event log; the link's thread sets it.
     rejected
         (message, error) of messages that could not be encoded, for the link to report.
     """
@@ -63,11 +66,11 @@ class SendBuffer:
         self.safe = 0
         self.keep = keep
         self.broken = False
-        """Whether nobody listens for now."""
+        """Whether there is no connection for now."""
         self._kept: deque[_Piece] = deque()
         self._base = 0
         self._volume = 0
-        """Bytes that are kept, about: an interrupt may make it wrong, and :meth:`_trim` right again."""
+        """About how many bytes are kept: an interrupt may make it wrong, :meth:`_trim` corrects it."""
         self._sock = sock
         self._encoder = msgspec.msgpack.Encoder()
         self._pieces: deque[_Piece] = deque()
@@ -79,7 +82,7 @@ class SendBuffer:
         return bool(self._pieces) and not self.broken
 
     def push(self) -> bool:
-        """Send the outbox; False when something is left for :meth:`flush`."""
+        """Send the outbox; returns False when something is left for :meth:`flush`."""
         self._settle()
         # A slice, not a swap: a thread that has fetched the list but not appended yet must not lose its message.
         messages = self.outbox[: len(self.outbox)]
@@ -103,14 +106,14 @@ class SendBuffer:
                 self.rejected.append((messages[at], error))
 
     def add(self, message: Any, frames: Sequence[Buffer]) -> None:
-        """Line up a message with its frames behind everything else; send with :meth:`flush`."""
+        """Append a message with its frames; :meth:`flush` sends it."""
         self.push()
         self._commit([message], frames)
         if self.broken:
             self.own()
 
     def flush(self) -> bool:
-        """Send what waits; True when nothing is left, or nobody listens any more."""
+        """Send what waits; returns True when nothing is left, or the connection is over."""
         self._settle()
         pieces = self._pieces
         while not self.broken:
@@ -124,7 +127,7 @@ class SendBuffer:
                 return True
             end, first, *_ = pieces[0]
             try:
-                # One step from the system's answer to its place in our books.
+                # One C call stores the system's answer: an interrupt cannot come in between.
                 if len(pieces) == 1 and end - len(first) == sent:
                     self._sent.extend(map(self._sock.send, (first,)))
                 else:
@@ -135,14 +138,14 @@ class SendBuffer:
                 return False
             except OSError:
                 if not self.keep:
-                    pieces.clear()  # whoever reads will find the end and say so
+                    pieces.clear()  # the link's thread reads the end of the connection and reports it
                     return True
                 self.broken = True
                 self.own()
         return True
 
     def own(self) -> None:
-        """Replace what belongs to the caller's arrays by copies: it will not wait for the rest to leave."""
+        """Copy the bytes that belong to the caller's arrays, because the caller does not wait until they have left."""
         self._settle()
         self._pieces = deque([(end, _owned(data), taken, number) for end, data, taken, number in self._pieces])
 
@@ -167,10 +170,10 @@ class SendBuffer:
         return max(pieces[-1][3], self._base) if pieces else self._base
 
     def _keep(self, piece: _Piece) -> None:
-        """It has left; it is kept until it is safe."""
+        """Keep a piece that has left until its batch is in the event log."""
         kept = self._kept
         if kept and kept[-1][0] == piece[0]:
-            return  # an interrupt came before it was taken from the pieces
+            return  # an interrupt came before it was removed from the pieces
         if piece[3] > self.safe:
             end, data, taken, number = piece
             kept.append((end, _owned(data), taken, number))
@@ -189,16 +192,16 @@ class SendBuffer:
                 self._volume -= len(kept.popleft()[1])
 
     def stop_keeping(self) -> None:
-        """There is no record any more."""
+        """Drop all kept batches, because the run has no event log any more."""
         self._base = self.last
         self.keep = False
         self._kept.clear()
 
     def resume(self, sock: socket.socket, there: int) -> None:
-        """Go on with a DataFlowKernel that has so many batches: line up all others again.
+        """Prepare to send all batches after the first ``there`` again, to another DataFlowKernel.
 
-        What had to be dropped is replaced by empty batches, so that the numbers stay right; the DataFlowKernel tells
-        what it never heard of.
+        Empty batches stand for those that were dropped, so that the numbers stay right.  The DataFlowKernel reports the
+        tasks that it does not know.
         """
         self._settle()
         left = {piece[0]: piece for piece in (*self._kept, *self._pieces) if piece[3] > there}
@@ -225,7 +228,7 @@ class SendBuffer:
         self.broken = False
 
     def _settle(self) -> None:
-        """Finish a :meth:`push` that was interrupted after its commit."""
+        """Finish a :meth:`push` that was interrupted after it had made its pieces."""
         if self._pieces and self.outbox:
             taken = self._pieces[-1][2]
             if self.outbox[0] is taken[0]:
@@ -233,5 +236,5 @@ class SendBuffer:
 
 
 def _owned(data: Buffer) -> Buffer:
-    """The same bytes, in memory that nobody else changes."""
+    """The same bytes in memory that nobody else changes."""
     return data if isinstance(data, (bytes, bytearray)) else bytes(data)
