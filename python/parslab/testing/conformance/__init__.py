@@ -1,14 +1,14 @@
 """The public test suites that every member of a family passes, ours and those of plug-ins.
 
-======================= =================================================
-family                  suite
-======================= =================================================
-executors               :class:`ExecutorSuite`
-providers               :class:`ProviderSuite`, on real jobs
+======================== ================================================
+family                   suite
+======================== ================================================
+executors                :class:`ExecutorSuite`
+providers                :class:`ProviderSuite`, on real jobs
 providers for schedulers :class:`BatchSuite`, on recorded answers
-launchers               :class:`LauncherSuite`
-strategies              :class:`StrategySuite`
-======================= =================================================
+launchers                :class:`LauncherSuite`
+strategies               :class:`StrategySuite`
+======================== ================================================
 
 Make a subclass in a test file of your own and name the member to test; pytest finds the rest.  The suites need pytest.
 """
