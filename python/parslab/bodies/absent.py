@@ -1,4 +1,4 @@
-"""What an app becomes when a task carries it to a worker: something that says why it cannot be called there."""
+"""Take the place of an app on a worker, and explain there why it cannot be called."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ __all__ = ["AbsentApp"]
 
 
 class AbsentApp:
-    """Stands on a worker for an app that a task's function refers to."""
+    """Takes the place of an app to which the function of a task refers."""
 
     def __init__(self, name: str) -> None:
         self.__name__ = name

@@ -1,8 +1,8 @@
-"""Interrupts of a cell: that a cell which awaits sees them, and what becomes of the tasks of a cell that they end.
+"""Handle interrupts of cells: wake a cell that awaits a future, and report the tasks of an interrupted cell.
 
-An interrupt never touches the cluster: tasks go on, and the user is told how to end them.  With the setting
-``ParslMagics.cancel_on_interrupt`` those that this cell has called are cancelled after it.  Called by ``magics`` when a
-cell has ended, and by ``relay`` when a run is loaded, both in the kernel's main thread.
+An interrupt ends a cell, not its tasks: they go on, and one line says how to cancel them. With the setting
+``ParslMagics.cancel_on_interrupt`` the tasks of the cell are cancelled too. ``magics`` calls this when a cell has
+ended, ``relay`` when a run is loaded, both in the kernel's main thread.
 """
 
 from __future__ import annotations
@@ -28,52 +28,52 @@ _waker: _Waker | None = None
 
 
 class _Waker:
-    """Has signals wake an event loop for as long as futures are awaited in it.
+    """Lets signals wake an event loop while futures are awaited in it.
 
-    Not always: other libraries, such as trio, want the one place that Python has for this when they run.
+    Python has one file descriptor for this, which other libraries, such as trio, need at other times.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._ear, self._mouth = socket.socketpair()
-        self._ear.setblocking(False)
-        self._mouth.setblocking(False)
+        self._read_end, self._write_end = socket.socketpair()
+        self._read_end.setblocking(False)
+        self._write_end.setblocking(False)
         self._awaiting = 0
-        loop.add_reader(self._ear, self._hear)
+        loop.add_reader(self._read_end, self._drain)
 
-    def _hear(self) -> None:
+    def _drain(self) -> None:
         with contextlib.suppress(BlockingIOError):
-            self._ear.recv(4096)
+            self._read_end.recv(4096)
 
     @contextlib.contextmanager
     def awaiting(self) -> Iterator[None]:
-        """While a future is awaited."""
+        """Let signals wake the loop while a future is awaited."""
         if threading.current_thread() is not threading.main_thread():
             yield
             return
         self._awaiting += 1
         if self._awaiting == 1:
-            self._swap(-1, self._mouth.fileno())
+            self._swap(-1, self._write_end.fileno())
         try:
             yield
         finally:
             self._awaiting -= 1
             if not self._awaiting:
-                self._swap(self._mouth.fileno(), -1)
+                self._swap(self._write_end.fileno(), -1)
 
     @staticmethod
     def _swap(there: int, wanted: int) -> None:
-        """Take the place, or give it back, unless it is somebody else's."""
-        with contextlib.suppress(ValueError, OSError):  # theirs was closed meanwhile
+        """Set the descriptor, or restore it, unless another library has set its own."""
+        with contextlib.suppress(ValueError, OSError):  # the descriptor of the other library is closed
             before = signal.set_wakeup_fd(wanted, warn_on_full_buffer=False)
             if before != there:
                 signal.set_wakeup_fd(before)
 
 
 def wake_on_signals(kernel: Any) -> None:
-    """Have a signal wake the event loop of a kernel that awaits futures; made once.
+    """Let a signal wake the event loop of a kernel that awaits futures; the first call does it.
 
-    ipykernel ends a cell that awaits by a callback, which the loop finds when something else wakes it: an interrupt of
-    ``await future`` would be seen when the future is done.
+    ipykernel ends a cell that awaits by a callback, which the loop runs when something wakes it. Without this, an
+    interrupt of ``await future`` takes effect when the future is done.
     """
     global _waker
     loop = getattr(getattr(kernel, "io_loop", None), "asyncio_loop", None)
@@ -83,14 +83,14 @@ def wake_on_signals(kernel: Any) -> None:
 
 
 def interrupted_cell(result: Any, cancel: bool) -> str:
-    """One line about the tasks that the cell has called and that are unfinished; empty when there are none.
+    """Return one line about the unfinished tasks of the cell; empty when there are none.
 
     Parameters
     ----------
     result
-        IPython's, of the cell that has just ended.
+        IPython's result of the cell that has just ended.
     cancel
-        Whether they shall be cancelled.
+        Whether to cancel the tasks.
     """
     # A cell that awaits is ended by the cancellation of what it awaits.  IPython compiles each statement when it is
     # due, and an interrupt that comes meanwhile counts as one before the cell ran.

@@ -1,7 +1,7 @@
-"""Doing things often enough to look live, but not more often: one small thread while there is something to do.
+"""Limit how often a front end gets updates: one small thread sends them, while there are any.
 
-Used by ``relay`` (20 messages a second) and ``display`` (5 updates a second).  Front ends are told from here, never
-from the link's thread, so a slow kernel socket cannot hold up a run.
+``relay`` sends 20 messages a second, ``display`` 5 updates a second. Updates leave from this thread, never from the
+link's thread, so that a slow socket of the kernel cannot hold up a run.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ log = logging.getLogger(__name__)
 
 
 class RateLimiter:
-    """Calls what has been marked, each thing at most once a period, in the order of the marks.
+    """Calls marked functions, each at most once a period, in the order of the marks.
 
     Parameters
     ----------
     period
-        Seconds between two calls of the same thing.
+        Seconds between two calls of the same function.
     role
-        The thread is called ``parslab-<role>``.
+        The name of the thread is ``parslab-<role>``.
     """
 
     def __init__(self, period: float, role: str) -> None:
@@ -34,13 +34,13 @@ class RateLimiter:
         self._role = role
         self._marked: dict[Callable[[], None], None] = {}
         self._thread: threading.Thread | None = None
-        # Marks come from any thread, and the decision to end must not miss one: an inbox would need a thread at rest.
+        # Any thread marks functions, and the thread must not end just after a mark. An inbox needs a thread that waits.
         self._lock = threading.Lock()
         self._idle = threading.Event()
         self._idle.set()
 
     def mark(self, call: Callable[[], None]) -> None:
-        """Have ``call`` called soon: now, or when a period has passed since it was called last."""
+        """Call ``call`` soon: now, or when a period has passed since its last call."""
         with self._lock:
             self._marked[call] = None
             if self._thread is None:
@@ -65,6 +65,6 @@ class RateLimiter:
                 try:
                     call()
                 except Exception:
-                    # A front end that is gone must not stop the updates of the others.
-                    log.exception("telling a front end failed")
+                    # An error of one front end must not stop the updates of the others.
+                    log.exception("an update of a front end failed")
             rest.wait(self._period)

@@ -1,8 +1,8 @@
-"""What the cells of a notebook are called: ``In [3]`` where Python knows only the name of a file that does not exist.
+"""Name the cells of a notebook in tracebacks: ``In [3]`` in place of the name of a file that does not exist.
 
-The kernel compiles each cell under the name of a temporary file that is never written. Where its source travels, the
-cell's title goes along as the "full name" of its ``linecache`` entry, which nobody else reads of an entry that has no
-file; so tracebacks made anywhere name the cell. In the notebook itself IPython is asked.
+The kernel compiles each cell under the name of a temporary file that is never written. When the source of a cell
+travels, its title travels as the "full name" of its ``linecache`` entry, which Python does not use for an entry without
+a file. So tracebacks of every process name the cell. In the notebook itself IPython knows the number.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ _NUMBER = re.compile(r"\d+")
 
 
 def cell_title(filename: str) -> str:
-    """``In [n]`` for the file name of a cell; empty for others."""
+    """Return ``In [n]`` for the file name of a cell; empty for other files."""
     entry = linecache.cache.get(filename)
     if entry is None or len(entry) != 4 or entry[1] is not None:
-        return ""  # every cell has its lines there, without a time of change
+        return ""  # the entry of a cell has no time of change
     if entry[3] != filename:
         return entry[3]
     module = sys.modules.get("IPython.core.interactiveshell")
@@ -33,12 +33,12 @@ def cell_title(filename: str) -> str:
 
 
 def learn(filename: str, text: str, title: str) -> None:
-    """Put the lines of a cell where tracebacks look for them."""
+    """Store the lines of a cell where tracebacks look for them."""
     linecache.cache[filename] = (len(text), None, text.splitlines(keepends=True), title or filename)
 
 
 def with_titles(traceback: str) -> str:
-    """The text of a traceback with its cells called by their titles."""
+    """Return the text of a traceback with the titles of cells in place of their file names."""
 
     def named(frame: re.Match[str]) -> str:
         title = cell_title(frame.group(1))

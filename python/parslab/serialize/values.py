@@ -1,8 +1,8 @@
-"""Values to bytes and back: pickle protocol 5, large buffers out of band and never copied on the way out.
+"""Pack values to bytes and unpack them: pickle protocol 5, with large buffers out of band and not copied.
 
-A packed value is ``(inline, frames)``: a small pickle stream rides in the message header, a large one is the first
-frame; buffers of arrays follow as frames. Received frames are fresh ``bytearray`` s, so arrays made on them are
-writable and nobody else's.
+A packed value is ``(inline, frames)``. A small pickle stream is a part of the message header, a large one is the first
+frame. The buffers of arrays follow as frames. Received frames are new ``bytearray`` objects, so arrays that use them
+are writable and share memory with nothing else.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ if TYPE_CHECKING:
 __all__ = ["ATOMS", "Inline", "buffers_into", "pack", "split", "unpack"]
 
 Inline: TypeAlias = bytes | tuple[PackedValue, ...]
-"""A pickle stream, or the heads of a join's parts."""
+"""A pickle stream, or the packed values of a join's parts."""
 
 ATOMS = frozenset({int, float, str, bool, type(None), bytes, complex})
-"""Exact types that plain pickle packs whole, with nothing in them that parslab must see."""
+"""Exact types that C pickle packs alone, because they hold no futures, functions or classes."""
 
 _SMALL_BUFFER = 4096
 
 
 def buffers_into(frames: list[Buffer]) -> Any:
-    """A ``buffer_callback`` that keeps large buffers out of band and leaves small ones in the stream."""
+    """Return a ``buffer_callback`` that puts large buffers into ``frames`` and leaves small ones in the stream."""
 
     def take(buffer: pickle.PickleBuffer) -> bool:
         view = buffer.raw()
@@ -43,12 +43,12 @@ def buffers_into(frames: list[Buffer]) -> Any:
 
 
 def split(stream: bytes, frames: list[Buffer]) -> tuple[bytes, list[Buffer]]:
-    """``(inline, frames)`` of a pickle stream and its out-of-band buffers."""
+    """Return ``(inline, frames)`` for a pickle stream and its out-of-band buffers."""
     return (stream, frames) if len(stream) <= INLINE else (b"", [stream, *frames])
 
 
 def pack(value: Any) -> tuple[bytes, list[Buffer]]:
-    """Pack a value.  Raises whatever the value raises while it is pickled."""
+    """Pack a value; errors of the value's own pickling code pass through."""
     if type(value) in ATOMS:
         return split(pickle.dumps(value, 5), [])
     frames: list[Buffer] = []
@@ -56,7 +56,7 @@ def pack(value: Any) -> tuple[bytes, list[Buffer]]:
 
 
 def unpack(inline: Inline, frames: Sequence[Buffer]) -> Any:
-    """The value again; for the parts of a join, a list.  Raises whatever it raises while it is rebuilt."""
+    """Unpack a value, the parts of a join to a list; errors of the value's own code pass through."""
     if isinstance(inline, tuple):
         at = 0
         values = []

@@ -60,4 +60,4 @@ def test_a_failing_call_stops_nothing(caplog: pytest.LogCaptureFixture) -> None:
         pacer.mark(lambda: called.append(2))
         assert pacer.settle(5.0)
     assert called == [2]
-    assert "telling a front end failed" in caplog.text
+    assert "an update of a front end failed" in caplog.text
