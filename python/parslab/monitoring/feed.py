@@ -1,15 +1,15 @@
-"""What the panels of a run are told, and when: snapshots, deltas with numbers, leases.
+"""Which snapshots and numbered deltas the panels of a run receive, and when.
 
 [core]  The monitor calls it on the DataFlowKernel's loop, time is an argument.  One delta goes to every panel, so it
-holds what changed since the delta before; asks that need the store or the loop are handed back to the caller.
+holds what changed since the delta before.  Requests that need the store or the loop go back to the caller.
 Invariants:
 
-* numbers of deltas count up by one; where changes were dropped because nobody was listening, a number is left out, so
-  that a panel that sleeps longer than its lease notices and attaches again;
-* a snapshot has the number of the last delta, and what changed before it has been told to the others already;
-* nothing is sent more than ``LEASE`` seconds after the last word of a panel, nor more often than every ``INTERVAL``,
+* the numbers of deltas count up by one; where changes were dropped because no panel had a lease, a number is left out,
+  so that a panel that was silent for longer than its lease requests a new snapshot;
+* a snapshot has the number of the last delta, and the other panels have received all changes before it;
+* nothing is sent more than ``LEASE`` seconds after the last message of a panel, nor more often than every ``INTERVAL``,
   nor more than ``1 / ROW`` rows a second;
-* when all is quiet nothing is sent, after a last delta whose rate is 0.
+* nothing is sent while nothing changes, after a last delta whose rate is 0.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ INTERVAL = 0.1
 """Seconds between two deltas, at least."""
 
 ROW = 0.0005
-"""Seconds for each row of a worker, manager or block in the delta before: thousands of them are told more seldom."""
+"""Seconds of pause for each worker, manager or block in the delta before: deltas with thousands of rows are rare."""
 
 BEAT = 1.0
 """Seconds between two deltas while work goes on but nothing else changes: run times and rate move on."""
@@ -40,7 +40,7 @@ class Feed:
     Parameters
     ----------
     view
-        The picture that is told.
+        The state that panels receive.
     """
 
     def __init__(self, view: View) -> None:
@@ -55,7 +55,7 @@ class Feed:
     def ask(
         self, message: Request, now: float
     ) -> Snapshot | TaskPageRequest | TaskDetailRequest | BlockOutputRequest | Command | None:
-        """Answer a panel, or hand the ask back: questions for files and database, commands for the loop."""
+        """Reply to a panel, or return the request: files, database or the loop have to answer it."""
         if isinstance(message, SnapshotRequest):
             return self._snapshot(message, now)
         # Looking something up is not listening: scripts do it too, and a stream to nobody costs a server memory.
@@ -64,7 +64,7 @@ class Feed:
         return None if isinstance(message, Heartbeat) else message
 
     def listened(self, now: float) -> bool:
-        """Whether somebody has been heard of within the lease."""
+        """Whether a panel has sent something within the lease."""
         return self._heard is not None and now - self._heard <= LEASE
 
     def tick(self, now: float) -> list[Delta]:
@@ -85,7 +85,7 @@ class Feed:
         return deltas
 
     def next_deadline(self, now: float) -> float | None:
-        """When ``tick`` has something to say, if nothing happens before."""
+        """When ``tick`` has something to send, if nothing happens before."""
         if self._waiting:
             return now
         if not self.listened(now):

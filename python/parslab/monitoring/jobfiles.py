@@ -1,8 +1,8 @@
 """The last lines that the job of a block has printed, read from the files that the scheduler writes.
 
-[shell]  Such files are often on a network filesystem that may answer late or never, so each ask has a short thread of
-its own (``parslab-jobfiles``): neither the loop nor the store's thread ever waits for them, and no more than ``ATONCE``
-threads are there at a time.
+[shell]  Such files are often on a network filesystem that may answer late or never, so each request has a short thread
+of its own (``parslab-jobfiles``).  Neither the loop nor the store's thread waits for it, and at most ``ATONCE`` threads
+exist at a time.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""The facade of monitoring: what the DataFlowKernel's loop owns, records events with and asks.
+"""The monitor: the DataFlowKernel's loop gives it events and panel requests.
 
-All methods are called on the loop's thread with its time, none waits, none raises for what a panel or a disk does.
+All methods are called on the loop's thread with its time.  None waits, and none raises because of a panel or a disk.
 ``record`` only extends a list; ``tick`` does the work when it is due, in batches, so that a burst of tasks costs the
 loop little and a quiet run costs nothing.
 """

@@ -1,4 +1,4 @@
-"""What is kept of what a task prints: the beginning and the end, and how much was left out between them.
+"""Bounds for what tasks print: the beginning and the end are kept, and the length of what is missing between them.
 
 [core]  A task may print without end while memory, database and panel may not grow without end.  :class:`PrintedOutput`
 gathers text between two flushes (loop thread), :class:`OutputLimit` decides what of it is written down (store thread).
@@ -36,7 +36,7 @@ class PrintedOutput:
     _end_size: int = 0
 
     def add(self, text: str) -> None:
-        """Take more text in; the middle goes when there is too much of it."""
+        """Add text; drop the middle when there is too much."""
         if self._room:
             first = text[: self._room]
             self.head.append(first)
@@ -54,7 +54,7 @@ class PrintedOutput:
 
 @dataclass(slots=True)
 class OutputLimit:
-    """What the store holds of one stream of one task."""
+    """The part of one stream of one task that the store holds."""
 
     written: int = 0
     """Characters written as chunks; they do not change any more."""
@@ -63,7 +63,7 @@ class OutputLimit:
     skipped: int = 0
 
     def take(self, printed: PrintedOutput) -> str:
-        """Take what was printed since; answers the text of a new chunk (or nothing) and renews ``tail``."""
+        """Add what was printed since; returns the text of a new chunk, which may be empty, and replaces ``tail``."""
         head = "".join(printed.head)
         chunk = head[: HEAD - self.written]
         tail = self.tail + head[len(chunk) :] + "".join(printed.end)
@@ -76,7 +76,7 @@ class OutputLimit:
 
 
 def cut_mark(skipped: int) -> str:
-    """Answer the line that stands where text was left out.
+    """Return the line that replaces missing text.
 
     Examples
     --------

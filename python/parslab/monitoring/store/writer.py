@@ -1,8 +1,8 @@
 """The database of a run: one SQLite file, one thread (``parslab-store``) that writes it and answers from it.
 
-[shell]  The monitor hands over batches and asks; nothing here raises into the loop or makes it wait.  Where the file
-cannot be made or written (read-only or full disk, a lock that stays) the rows go on into a database in memory, bounded
-by ``MEMORY_PAGES``, and one notice says so.  Reads see everything handed over before them, because one queue carries
+[shell]  The monitor hands over batches and queries; nothing here raises into the loop or makes it wait.  If the file
+cannot be made or written (read-only or full disk, a lock that stays), a database in memory takes the rows, bounded by
+``MEMORY_PAGES``, and one notice says so.  Reads see everything handed over before them, because one queue carries
 both.  WAL with ``synchronous=NORMAL``: other programs may read while we write, and a crash of the machine does not
 harm the file; it takes the CPU time of ``OFF``, and only checkpoints wait for the disk, without the GIL.
 """
@@ -98,7 +98,7 @@ class Store:
         self._post(batch)
 
     def ask(self, ask: TaskPageRequest | TaskDetailRequest, reply: QueryCallback) -> None:
-        """Answer from what was handed over before; ``reply`` is called in the store's thread."""
+        """Answer a query from all earlier batches; ``reply`` is called in the store's thread."""
         if self._closed:
             reply(ErrorReply(ask.request_id, "The run has ended and its database is closed."))
             return
