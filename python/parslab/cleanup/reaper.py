@@ -26,8 +26,11 @@ _START = (
     "s = json.load(f); sys.path[:] = s['path']; "
     "from parslab.cleanup.reaper import serve; serve(s)"
 )
-_CHECK_EVERY = 2.0
-"""Most seconds between two checks of a run that a notebook may still come back to."""
+_FIRST_CHECK, _CHECK_EVERY = 0.1, 2.0
+"""Seconds between the first two checks of a run that a notebook may still come back to, and most seconds between two.
+
+A client restarts its DataFlowKernel within half a second. Then the reaper of the lost one should not stay for long.
+"""
 
 
 class Reaper:
@@ -59,10 +62,12 @@ def serve(settings: dict[str, Any]) -> None:
     """Remove the run after its DataFlowKernel was killed; returns when the run is removed or restarted."""
     end_processes(settings["run"], lost=True)
     connection = Path(settings["connection"])
+    pause = _FIRST_CHECK
     while info := dict(find_dead_runs(connection.parent)).get(connection):
         attended = any(process_runs(pid, info.written_at) for pid in info.owners)
         wait = removable_at(info, attended) - time.time()
         if wait <= 0:
             remove_dead_run(connection, info)
         else:
-            time.sleep(min(wait, _CHECK_EVERY))
+            time.sleep(min(wait, pause))
+            pause = min(2 * pause, _CHECK_EVERY)
