@@ -1,7 +1,8 @@
 """The table of task states is whole, and no other module lists task states by hand.
 
-A new task state needs three files: ``records/states.py`` (its meaning), ``records/machine.py`` (its transitions) and
-the module that sends the new signal.  Whatever forgets it fails here, or in the type checker, and is named.
+Three files make a new task state: ``records/states.py`` (its meaning), ``records/machine.py`` (its transitions) and
+``monitoring/store/tables.py`` (the column of its time).  ``protocol.ts`` is generated.  Whatever forgets the state
+fails in the type checker or in one of these tests, which names the place.
 """
 
 from __future__ import annotations
