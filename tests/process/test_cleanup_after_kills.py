@@ -244,7 +244,7 @@ def cannot_come_back(life: Life) -> None:
     """Nobody knows when a notebook died that died with its run, so it has longer: let that time be over."""
     (path,) = life.house.jupyter.glob("parslab-*.json")
     info = json.loads(path.read_text())
-    path.with_suffix(".new").write_text(json.dumps({**info, "beat": 0}))
+    path.with_suffix(".new").write_text(json.dumps({**info, "heartbeat_period": 0}))
     path.with_suffix(".new").rename(path)
 
 

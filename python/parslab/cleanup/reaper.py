@@ -13,9 +13,13 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from parslab.cleanup.dead_runs import end_processes, find_dead_runs, process_runs, removable_at, remove_dead_run
+from parslab.wire.run_files import read_settings, settings_path
+
+if TYPE_CHECKING:
+    from parslab.wire.run_files import RunSettings
 
 __all__ = ["Reaper", "serve"]
 
@@ -24,7 +28,7 @@ _START = (
     "import json, os, sys; f = open(sys.argv[1]); "
     "os.fstat(f.fileno()).st_uid in (os.geteuid(), 0) or sys.exit('the settings of the run belong to another user'); "
     "s = json.load(f); sys.path[:] = s['path']; "
-    "from parslab.cleanup.reaper import serve; serve(s)"
+    "from parslab.cleanup.reaper import serve; serve(sys.argv[1])"
 )
 _FIRST_CHECK, _CHECK_EVERY = 0.1, 2.0
 """Seconds between the first two checks of a run that a notebook may still come back to, and most seconds between two.
@@ -39,12 +43,12 @@ class Reaper:
     Parameters
     ----------
     settings
-        The settings of the run, as the file ``settings.json`` in its folder holds them.
+        The settings of the run.
     """
 
-    def __init__(self, settings: dict[str, Any]) -> None:
+    def __init__(self, settings: RunSettings) -> None:
         reads, self._writes = os.pipe()
-        path = Path(settings["run_dir"]) / "settings.json"
+        path = settings_path(settings.run_dir)
         command = ["/bin/sh", "-c", _SHELL, "parslab-reaper", sys.executable, "-c", _START, str(path)]
         try:
             self.popen = subprocess.Popen(command, stdin=reads, start_new_session=True)
@@ -58,10 +62,17 @@ class Reaper:
         os.close(self._writes)
 
 
-def serve(settings: dict[str, Any]) -> None:
-    """Remove the run after its DataFlowKernel was killed; returns when the run is removed or restarted."""
-    end_processes(settings["run"], lost=True)
-    connection = Path(settings["connection"])
+def serve(path: str) -> None:
+    """Remove a run after its DataFlowKernel was killed; return when the run is removed or restarted.
+
+    Parameters
+    ----------
+    path
+        Path of the run's settings.
+    """
+    settings = read_settings(path)
+    end_processes(settings.run, lost=True)
+    connection = Path(settings.connection)
     pause = _FIRST_CHECK
     while info := dict(find_dead_runs(connection.parent)).get(connection):
         attended = any(process_runs(pid, info.written_at) for pid in info.owners)

@@ -18,8 +18,6 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import msgspec
-
 from parslab.cleanup.run_lock import RunLock
 from parslab.clock import set_anchor
 from parslab.paths import pid_namespace
@@ -147,7 +145,7 @@ def _start_reaper(kernel: Kernel) -> None:
     from parslab.cleanup.reaper import Reaper
 
     try:
-        kernel.reaper = Reaper(msgspec.to_builtins(kernel.settings))
+        kernel.reaper = Reaper(kernel.settings)
     except OSError as error:
         log.warning("no reaper: if this process and its notebook are killed, the run's files stay: %s", error)
 

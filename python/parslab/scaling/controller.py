@@ -114,7 +114,7 @@ class ScalingController:
 
     def start(self) -> None:
         """Make the runner and request the first blocks; blocks of a killed DataFlowKernel are taken over first."""
-        if self._owner.run.get("revived"):
+        if self._owner.run.get("restarts"):
             self._recovery = BlockRecovery(self._run_dir, self.label, self.table, self._tracker, self._clock())
             self._journaled_pin = self._tracker.pinned
         self.jobs.reads.run(self._make_runner, self._begin)

@@ -282,7 +282,7 @@ class Cluster:
 
     def revive(self) -> None:
         """Start another DataFlowKernel in its place; managers that still look for one join it."""
-        self.run["revived"] = 1
+        self.run["restarts"] = 1
         orphans, self.orphans = self.orphans, set()
         self.controller = self._controller()
         for block in sorted(orphans):

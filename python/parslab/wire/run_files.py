@@ -40,11 +40,7 @@ EVENT_LOG = "event_log"
 """Name of the folder of a run's event log, in the folder of the run."""
 
 
-class RunSettings(
-    msgspec.Struct,
-    kw_only=True,
-    rename={"started": "began", "restarts": "revived", "owner_client": "client", "loss": "lost"},
-):
+class RunSettings(msgspec.Struct, kw_only=True):
     """What the DataFlowKernel process must know in order to serve a run."""
 
     run: str
@@ -107,9 +103,7 @@ class RunSettings(
     """When it was lost, in seconds since the epoch."""
 
 
-class ConnectionInfo(
-    msgspec.Struct, kw_only=True, rename={"pid_namespace": "space", "heartbeat_period": "beat", "written_at": "since"}
-):
+class ConnectionInfo(msgspec.Struct, kw_only=True):
     """What other processes of this user must know in order to find a run."""
 
     run: str

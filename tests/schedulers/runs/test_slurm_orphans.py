@@ -160,5 +160,5 @@ def test_no_job_and_no_process_is_left(names: list[str]) -> None:
 
 def forget_beat(life: Life) -> None:
     (path,) = life.house.jupyter.glob("parslab-*.json")
-    path.with_suffix(".new").write_text(json.dumps({**json.loads(path.read_text()), "beat": 0}))
+    path.with_suffix(".new").write_text(json.dumps({**json.loads(path.read_text()), "heartbeat_period": 0}))
     path.with_suffix(".new").rename(path)

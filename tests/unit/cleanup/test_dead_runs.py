@@ -28,7 +28,7 @@ def connection(folder: Path, **told: Any) -> Path:
         "run": "000-a",
         "pid": GONE,
         "host": socket.gethostname(),
-        "space": pid_namespace(),
+        "pid_namespace": pid_namespace(),
         "socket": str(sockets / "dfk.sock"),
         "run_dir": str(folder / "000"),
     }
@@ -44,10 +44,10 @@ def dead(folder: Path) -> list[str]:
     ("told", "is_dead"),
     [
         ({}, True),
-        ({"space": ""}, True),  # written where there are no such spaces
+        ({"pid_namespace": ""}, True),  # written where there are no such spaces
         ({"pid": os.getpid()}, False),
         ({"host": "another"}, False),
-        ({"space": "pid:[1]"}, False),  # a container of the same name: its numbers mean nothing here
+        ({"pid_namespace": "pid:[1]"}, False),  # a container of the same name: its numbers mean nothing here
     ],
 )
 def test_which_runs_are_dead(tmp_path: Path, told: dict[str, Any], is_dead: bool) -> None:
@@ -105,7 +105,7 @@ def test_nobody_touches_a_run_that_is_being_started_again(tmp_path: Path) -> Non
 
 
 def test_a_run_waits_for_its_notebook_until_its_time_is_over(tmp_path: Path) -> None:
-    path = connection(tmp_path, notebook="/data/me/a.ipynb", linger=600.0, beat=60.0, ends=None, owners=[GONE])
+    path = connection(tmp_path, notebook="/data/me/a.ipynb", linger=600.0, heartbeat_period=60.0, ends=None, owners=[GONE])
     died = path.stat().st_mtime
     remove_dead_runs(tmp_path, died + 659.0)
     assert path.exists()

@@ -89,7 +89,7 @@ def _open_hub(listen: list[str], port: int, run: dict[str, Any], host: Host) -> 
     from parslab.dataflow.network.hub import Hub
 
     run_dir = Path(run["run_dir"])
-    before = port_state.read(run_dir) if run.get("revived") else None
+    before = port_state.read(run_dir) if run.get("restarts") else None
     if before is None:
         hub = Hub(listen, port, run=run, host=host)
     else:
