@@ -105,7 +105,8 @@ def test_nobody_touches_a_run_that_is_being_started_again(tmp_path: Path) -> Non
 
 
 def test_a_run_waits_for_its_notebook_until_its_time_is_over(tmp_path: Path) -> None:
-    path = connection(tmp_path, notebook="/data/me/a.ipynb", linger=600.0, heartbeat_period=60.0, ends=None, owners=[GONE])
+    lease = {"linger": 600.0, "heartbeat_period": 60.0, "ends": None}
+    path = connection(tmp_path, notebook="/data/me/a.ipynb", owners=[GONE], **lease)
     died = path.stat().st_mtime
     remove_dead_runs(tmp_path, died + 659.0)
     assert path.exists()
