@@ -55,12 +55,7 @@ def new_settings(
         The configuration names something that does not exist.
     """
     here = _current_folder()
-    executors = [executor.settings() for executor in config.executors]
-    if any("provider" in settings for settings in executors):
-        from parslab.scaling.strategies import strategy_named
-
-        strategy_named(config.strategy)  # fails here, before a block is requested, if there is no such strategy
-    described = _described(config)
+    executors = _executor_settings(config)
     owners = _trusted_owners(config)
     checkpoints = _checkpoints(config, owners)
     run_dir, warnings = new_run_dir(Path(config.run_dir))
@@ -80,7 +75,7 @@ def new_settings(
         linger=default_linger(notebook) if config.linger is None else config.linger,
         started=steady_time(),
         clock=anchor(),
-        config=described,
+        config=_described(config),
         digest=digest(config),
         notices=warnings,
         retries=config.retries,
@@ -96,6 +91,15 @@ def new_settings(
         resume=config.resume,
         inherits=list(inherits),
     )
+
+
+def _executor_settings(config: Config) -> list[dict[str, Any]]:
+    settings = [executor.settings() for executor in config.executors]
+    if any("provider" in each for each in settings):
+        from parslab.scaling.strategies import strategy_named
+
+        strategy_named(config.strategy)  # fails here, before a block is requested, if there is no such strategy
+    return settings
 
 
 def of_the_run(config: Config) -> Config:
