@@ -7,12 +7,12 @@ to our user, whatever the permissions of the folder say.  What a client's leavin
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import os
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
+from parslab.dataflow.acceptor import Acceptor
 from parslab.dataflow.clients.presence import GONE
 from parslab.errors import InternalError, ProtocolError
 from parslab.wire.messages.base import PROTOCOL, Refused
@@ -95,14 +95,13 @@ class Sessions:
         self._unused_functions = unused_functions
         self._failover = failover
         self._prior_calls = prior_calls
-        self._listener: socket.socket | None = None
+        self._acceptor: Acceptor | None = None
 
     # ----- clients attach
 
     def listen(self, path: Path) -> None:
         """Let guests attach through a unix socket."""
-        self._listener = listen(path)
-        self._host.loop.watch(self._listener, self._accept)
+        self._acceptor = Acceptor(listen(path), self._host, self._accepted)
 
     def add(self, sock: socket.socket, owner: bool, number: int = -1) -> ClientConnection:
         """Add a client, and read from it; it gets a new number unless it had one before a restart."""
@@ -113,17 +112,14 @@ class Sessions:
         loop.watch(client.stream, lambda: self._readable(client), lambda: self._clients.flush(client))
         return client
 
-    def _accept(self) -> None:
-        assert self._listener is not None
-        with contextlib.suppress(BlockingIOError):
-            sock, _ = self._listener.accept()
-            uid = peer_uid(sock)
-            if uid is not None and uid not in (os.getuid(), 0):
-                log.warning("a process of user %d tried to attach and was turned away", uid)
-                self._host.notify("warning", f"A process of user {uid} tried to attach; it was turned away.")
-                sock.close()
-                return
-            self.add(sock, owner=False)
+    def _accepted(self, sock: socket.socket) -> None:
+        uid = peer_uid(sock)
+        if uid is not None and uid not in (os.getuid(), 0):
+            log.warning("a process of user %d tried to attach and was turned away", uid)
+            self._host.notify("warning", f"A process of user {uid} tried to attach; it was turned away.")
+            sock.close()
+            return
+        self.add(sock, owner=False)
 
     def _introduce(self, client: ClientConnection, hello: ClientHello) -> bool:
         """A guest has introduced itself: welcome it, or refuse it and return False."""
@@ -205,10 +201,9 @@ class Sessions:
 
     def stop_listening(self) -> None:
         """Refuse new clients: the run ends, and none of them would be answered."""
-        if self._listener is not None:
-            self._host.loop.forget(self._listener)
-            self._listener.close()
-            self._listener = None
+        if self._acceptor is not None:
+            self._acceptor.close()
+            self._acceptor = None
 
     def close(self, reason: str) -> None:
         """End all sessions: the run is over."""

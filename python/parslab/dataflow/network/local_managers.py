@@ -12,6 +12,7 @@ import logging
 import os
 from typing import TYPE_CHECKING, Any
 
+from parslab.dataflow.acceptor import Acceptor
 from parslab.errors import ProtocolError
 from parslab.wire.messages.base import Refused
 from parslab.wire.messages.manager import LinkHeartbeat, ManagerHello, ManagerMessage
@@ -80,27 +81,22 @@ class LocalManagers:
         self._listeners: dict[int, PeerListener] = {}
         self._connections: dict[bytes, _LocalConnection] = {}
         self._numbers = itertools.count()
-        self._listener = listen(path)
-        host.loop.watch(self._listener, self._accept)
+        self._acceptor = Acceptor(listen(path), host, self._accepted)
 
     def register(self, executor: int, listener: PeerListener) -> None:
         """Pass managers of this executor to ``listener``."""
         self._listeners[executor] = listener
 
-    def _accept(self) -> None:
-        with contextlib.suppress(BlockingIOError):
-            sock, _ = self._listener.accept()
-            uid = peer_uid(sock)
-            if uid is not None and uid != os.getuid():
-                log.warning("a process of user %d tried to come in as a manager and was turned away", uid)
-                sock.close()
-                return
-            sock.setblocking(False)
-            connection = _LocalConnection(self, sock, b"local-%d" % next(self._numbers))
-            self._connections[connection.identity] = connection
-            self._host.loop.watch(
-                connection.stream, lambda: self._readable(connection), lambda: self._writable(connection)
-            )
+    def _accepted(self, sock: socket.socket) -> None:
+        uid = peer_uid(sock)
+        if uid is not None and uid != os.getuid():
+            log.warning("a process of user %d tried to connect as a manager and was turned away", uid)
+            sock.close()
+            return
+        sock.setblocking(False)
+        connection = _LocalConnection(self, sock, b"local-%d" % next(self._numbers))
+        self._connections[connection.identity] = connection
+        self._host.loop.watch(connection.stream, lambda: self._readable(connection), lambda: self._writable(connection))
 
     def _readable(self, connection: _LocalConnection) -> None:
         if connection.identity not in self._connections:
@@ -156,5 +152,4 @@ class LocalManagers:
         """Close everything."""
         for connection in list(self._connections.values()):
             self.close_connection(connection)
-        self._host.loop.forget(self._listener)
-        self._listener.close()
+        self._acceptor.close()

@@ -24,6 +24,7 @@ from parslab.remote.pool.memory import OutOfMemory
 from parslab.remote.pool.processes import ProcessPlan, WorkerProcess, end_strays, how_it_ended
 from parslab.remote.pool.queue import PoolQueue, QueuedTask, WorkerSlot, not_begun
 from parslab.remote.pool.stopping import StopRequests
+from parslab.remote.transient import is_transient, retry_pause
 from parslab.serialize.failures import failure_from
 from parslab.wire.messages.base import PROTOCOL, DefineFunction, Failure, OutputPrinted
 from parslab.wire.messages.worker import (
@@ -250,6 +251,8 @@ class WorkerPool:
         self._made = 0
         self._stillborn = 0
         """Workers in a row that died before their hello."""
+        self._failed_starts = 0
+        """Attempts in a row to start a worker process that failed."""
         self._closing = False
         self._memory = OutOfMemory()
 
@@ -266,14 +269,34 @@ class WorkerPool:
         try:
             process = WorkerProcess(name, self.number, self._plans[rank], self._run)
         except OSError as error:
-            self._break(f"a worker process cannot be started: {error}")
+            self._start_failed(rank, error)
             return
+        self._failed_starts = 0
         data, control = Stream(process.data, _decode), Stream(process.control, _decode)
         peer = PoolWorker(name, steady_time(), data=data, control=control, process=process, rank=rank)
         self.add(peer)
         loop = self._host.loop
         loop.watch(process.data, lambda: self._readable(peer, data), lambda: self._writable(data))
         loop.watch(process.control, lambda: self._readable(peer, control))
+
+    def _start_failed(self, rank: int, error: OSError) -> None:
+        """Try again later, unless no worker is left and the reason will not pass."""
+        if not self.peers and not is_transient(error):
+            self._break(f"a worker process cannot be started: {error}")
+            return
+        if not self._failed_starts:
+            text = f"A worker of {self._name} cannot be started now ({error}); it is tried again until it can."
+            log.warning("%s", text)
+            self._host.emit(NoticeRaised(steady_time(), "warning", text))
+        self._start_later(rank)
+
+    def _start_later(self, rank: int) -> None:
+        self._failed_starts += 1
+        self._host.call_at(steady_time() + retry_pause(self._failed_starts), lambda: self._start_again(rank))
+
+    def _start_again(self, rank: int) -> None:
+        if not self._closing and not self.broken:
+            self._spawn(rank)
 
     def add(self, peer: PoolWorker) -> None:
         """Add a worker whose process is starting, or that joined from another host."""
@@ -497,6 +520,9 @@ class WorkerPool:
             return
         if not peer.greeted:
             self._stillborn += 1
+            if self._stillborn >= _STARTS and any(other.greeted for other in self.peers):
+                self._start_later(peer.rank)  # others of the same kind live, so the reason may pass
+                return
             if self._stillborn >= _STARTS:
                 said = words.strip()[-1000:]
                 self._break(

@@ -1,0 +1,71 @@
+"""Accepts connections to a unix socket [shell], also when the process is short of descriptors for a moment."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from typing import TYPE_CHECKING
+
+from parslab.remote.transient import is_transient, retry_pause
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Callable
+
+    from parslab.dataflow.host import Host
+
+__all__ = ["Acceptor"]
+
+log = logging.getLogger(__name__)
+
+
+class Acceptor:
+    """Watches a listening socket.
+
+    Parameters
+    ----------
+    listener
+        It does not block; the acceptor closes it.
+    host
+        The process that it runs in.
+    accepted
+        Called with each new connection.
+    """
+
+    def __init__(self, listener: socket.socket, host: Host, accepted: Callable[[socket.socket], None]) -> None:
+        self._listener = listener
+        self._host = host
+        self._accepted = accepted
+        self._failures = 0
+        self._watch()
+
+    def _watch(self) -> None:
+        if self._listener.fileno() >= 0:
+            self._host.loop.watch(self._listener, self._accept)
+
+    def _accept(self) -> None:
+        try:
+            sock, _ = self._listener.accept()
+        except (BlockingIOError, ConnectionAbortedError):
+            return
+        except OSError as error:
+            if not is_transient(error):
+                raise
+            self._pause(error)
+            return
+        self._failures = 0
+        self._accepted(sock)
+
+    def _pause(self, error: OSError) -> None:
+        """Stop watching for a moment: the connection stays in the queue, and would wake the loop again at once."""
+        self._failures += 1
+        pause = retry_pause(self._failures)
+        log.warning("a connection cannot be accepted now, and is tried again in %g s: %s", pause, error)
+        self._host.loop.forget(self._listener)
+        self._host.call_at(self._host.now() + pause, self._watch)
+
+    def close(self) -> None:
+        """Close the listening socket; twice is safe."""
+        with contextlib.suppress(ValueError):
+            self._host.loop.forget(self._listener)
+        self._listener.close()
