@@ -1,4 +1,4 @@
-"""The poll loop [shell]: sockets, posted calls and the clock; it decides nothing.
+"""The poll loop [shell]: it waits for sockets, posted calls and deadlines, and decides nothing.
 
 One thread runs it and owns everything registered here.  Other threads reach it only through :meth:`Loop.post`.
 """
@@ -24,7 +24,7 @@ __all__ = ["FAULTS", "Loop"]
 log = logging.getLogger(__name__)
 
 FAULTS = 10
-"""Rounds in a row that may break before the run is given up."""
+"""Rounds in a row that may fail before the loop gives up."""
 
 _LONGEST_WAIT = 3600.0
 """Seconds after which the loop looks again in any case: the system's call overflows at 24 days."""
@@ -40,8 +40,8 @@ class Loop:
     after
         Called after each round of callbacks; returns the next deadline (of ``clock.steady_time``) or None.
     broke
-        Told of an exception that a callback let out: a mistake of ours, which one peer should pay for, not the run.
-        When ``FAULTS`` rounds in a row broke, the loop ends with the last exception.
+        Called with an exception that a callback raised.  That is a mistake of ours, which should not cost the run.
+        When ``FAULTS`` rounds in a row failed, the loop ends with the last exception.
     """
 
     def __init__(self, after: Callable[[], float | None], broke: Callable[[Exception], None]) -> None:
@@ -57,7 +57,7 @@ class Loop:
         self.running = True
 
     def catch(self, number: signal.Signals, call: Callable[[], None]) -> None:
-        """Call back in the loop when a signal comes."""
+        """Run ``call`` in the loop when this signal comes."""
         signal.signal(number, lambda *_: self.post(call))
 
     def watch(self, sock: Any, readable: Callable[[], None], writable: Callable[[], None] | None = None) -> None:
@@ -65,14 +65,14 @@ class Loop:
         self._selector.register(sock, _READ, (readable, writable))
 
     def wants_write(self, sock: Any, wants: bool) -> None:
-        """Whether to call the socket's ``writable`` when it takes bytes again."""
+        """Set whether to call the socket's ``writable`` when it takes bytes again."""
         key = self._selector.get_key(sock)
         events = _BOTH if wants else _READ
         if key.events != events:
             self._selector.modify(sock, events, key.data)
 
     def forget(self, sock: Any) -> None:
-        """Stop watching; twice is safe."""
+        """Stop watching a socket; twice is safe."""
         with contextlib.suppress(KeyError, ValueError):
             self._selector.unregister(sock)
 
@@ -120,7 +120,7 @@ class Loop:
         self._broke(error)
 
     def close(self) -> None:
-        """Close what the loop itself has opened."""
+        """Close what the loop itself opened."""
         self._selector.close()
         self._wake_in.close()
         self._wake_out.close()

@@ -1,10 +1,12 @@
-"""The queue of a pool of workers [core]: which worker gets which ready task, and how far ahead (paper 4.3.3).
+"""The queue of a pool of workers [core]: it decides which worker gets which ready task, and how far ahead.
 
-Pure; time is an argument. A worker gets its next tasks before it has finished, but only as much as is expected to
-take ``AHEAD`` seconds: the mean time of each function is learnt as outcomes come. A function that is not known yet,
-or takes longer, is given one at a time (two when short), so that work is spread evenly. When a worker with tasks is
-silent for ``LOOK`` seconds it is looked at (D5): what it has not begun goes back to the head of the queue.  A task
-that takes the place of several workers, or may run for a limited time, is given to an idle worker and stays alone.
+Time is an argument [HPDC19 §4.3.3].  A worker gets its next tasks before it has finished, but only as many as should
+take ``AHEAD`` seconds together.  The queue learns the mean time of each function from outcomes.  A function that is not
+known yet, or takes longer, is given one task at a time (two when it is short), so that work is spread evenly.
+
+The pool probes a busy worker that was silent for ``LOOK`` seconds (D5); the tasks that it has not begun go back to the
+head of the queue.  A task that takes the place of several workers, or has a limit, goes to an idle worker and stays
+alone there.
 
 Invariants: a task is in ``queue`` or in the ``inflight`` of one worker, never both; ``inflight`` is in the order sent.
 """
@@ -24,7 +26,7 @@ __all__ = ["AHEAD", "LOOK", "PoolQueue", "QueuedTask", "WorkerSlot", "not_begun"
 AHEAD = 0.004
 """Seconds of work that a worker may hold beyond what it runs."""
 LOOK = 0.05
-"""Seconds of silence after which a busy worker is asked what it is at."""
+"""Seconds of silence after which the pool probes a busy worker."""
 _SHORT = 0.02
 """A function faster than this may have one call waiting at the worker."""
 _MOST = 512
@@ -79,32 +81,32 @@ class PoolQueue:
         self._mean: dict[int, float] = {}
 
     def add(self, slot: WorkerSlot) -> None:
-        """A worker has come."""
+        """Add a worker."""
         self.slots.append(slot)
 
     @property
     def waiting(self) -> int:
-        """How many tasks are queued, cancelled ones that have not been met yet included."""
+        """How many tasks are queued; cancelled ones count until the queue meets them."""
         return len(self.tasks)
 
     def put(self, tasks: Iterable[Any]) -> None:
-        """Tasks are ready."""
+        """Queue tasks that are ready."""
         self.tasks.extend(tasks)
 
     def put_back(self, tasks: list[Any]) -> None:
-        """Tasks that were given to somebody come back, to be given first."""
+        """Queue tasks that a worker gave back in front of all others."""
         self.tasks.extendleft(reversed(tasks))
 
     def put_again(self, tasks: Sequence[Any], now: float) -> None:
-        """Tasks whose attempt failed may be tried again (``dataflow.retries.Again``): they go first."""
+        """Queue tasks for their next attempt (``graph.backoff.NextAttempt``) in front of all others."""
         self.put_back([again.task for again in tasks])
 
     def drop(self, ids: Collection[int]) -> None:
-        """Take cancelled tasks out, because they are to come again."""
+        """Remove cancelled tasks, because they are about to be queued again."""
         self.tasks = deque(task for task in self.tasks if task.id not in ids)
 
     def remove(self, slot: WorkerSlot) -> list[Any]:
-        """A worker has gone; the tasks it held, in the order in which they were sent."""
+        """Remove a worker; returns the tasks it held, in the order in which they were sent."""
         if slot in self.slots:
             self.slots.remove(slot)
         held = list(slot.inflight.values())
@@ -196,7 +198,7 @@ class PoolQueue:
         return taken
 
     def ended(self, slot: WorkerSlot, task_id: int, took: float, now: float) -> Any | None:
-        """An outcome has come from a worker; None when it does not hold this task (late or doubled)."""
+        """Note the outcome of a task; returns None when the worker does not hold it (late or doubled)."""
         slot.heard = now
         slot.looked = False
         task = slot.inflight.pop(task_id, None)
@@ -214,11 +216,11 @@ class PoolQueue:
             self._mean[task.fn] = mean = mean + 0.1 * (took - mean)
         slot.expected = slot.expected - mean if slot.inflight and slot.expected > mean else 0.0
         if slot.inflight and not slot.expected:
-            slot.expected = mean * len(slot.inflight)  # a guess that costs nothing: the means have moved meanwhile
+            slot.expected = mean * len(slot.inflight)  # an estimate: the means have changed since these tasks were sent
         return task
 
     def reported(self, slot: WorkerSlot, running: int, returned: Iterable[int], now: float) -> list[Any]:
-        """What a worker that was looked at answered: the tasks that come back, to be queued first."""
+        """Take in the answer of a probed worker; returns the tasks it gave back, which are queued first."""
         slot.running = running
         back = [task for i in returned if (task := slot.inflight.pop(i, None)) is not None]
         for task in back:
@@ -226,27 +228,27 @@ class PoolQueue:
         if running in slot.inflight:
             slot.expected = max(1.0, slot.expected)
         else:
-            # It was asked between two tasks, or before its first one: what it begins next may be long, so ask again.
+            # The probe came between two tasks, or before the first one. The next task may be long, so probe again.
             slot.expected = 0.0
             slot.heard, slot.looked = now, False
         self.tasks.extendleft(reversed(back))
         return back
 
     def to_look_at(self, now: float) -> list[WorkerSlot]:
-        """Busy workers that have been silent too long; each is named once per silence."""
+        """Return busy workers that have been silent for too long, each once per silence."""
         silent = [s for s in self.slots if s.inflight and not s.looked and now >= s.heard + LOOK]
         for slot in silent:
             slot.looked = True
         return silent
 
     def next_deadline(self) -> float | None:
-        """When :meth:`to_look_at` may name somebody next."""
+        """Return when :meth:`to_look_at` may return a worker next."""
         times = [s.heard + LOOK for s in self.slots if s.inflight and not s.looked]
         return min(times) if times else None
 
 
 def _runs_dry(slot: WorkerSlot) -> bool:
-    """Whether it has little left of the work that it may hold."""
+    """Whether a worker has little work left."""
     if len(slot.inflight) == 1:
         return slot.expected < _SHORT
     return slot.expected < AHEAD / 2 and len(slot.inflight) < _MOST
@@ -257,7 +259,7 @@ def _load(slot: WorkerSlot) -> tuple[float, int]:
 
 
 def not_begun(held: list[Any], page: int | None, attempt: int = 0) -> list[Any]:
-    """Of the tasks that a dead worker held, in the order sent: those that it certainly had not begun.
+    """Return those of the tasks of a dead worker, in the order sent, that it certainly had not begun.
 
     ``page`` is what the worker wrote down: ``t`` when it began task t, ``-1 - t`` when that had ended; None when
     nobody could read it.  ``attempt`` says which attempt of t that was: the next one may be among those held.
@@ -268,5 +270,5 @@ def not_begun(held: list[Any], page: int | None, attempt: int = 0) -> list[Any]:
     for place, task in enumerate(held):
         if task.id == begun and task.attempt == attempt:
             return held[place + 1 :]
-    # It had ended everything that was reported; what it holds came later.
+    # The worker had ended all tasks that it reported; those it holds were sent later.
     return held

@@ -1,8 +1,8 @@
-"""How a task is stopped whose worker has it [core]: asked by an interrupt, then its worker ended by TERM, then by KILL.
+"""Stops a task that a worker has [core]: by an interrupt, then by TERM and at last KILL for its worker.
 
-Called by the pool for cancelled tasks and for those that run longer than they may.  The interrupt is carried out by the
-worker itself, so it does not come through while a C function holds the interpreter; signals to the worker's group
-do.  Only the task that is meant may suffer: while its worker is still at another one, it is waited for.
+The pool calls this for cancelled tasks and for those that run longer than they may.  The worker itself carries out the
+interrupt, so it has no effect while a C function holds the interpreter; signals to the worker's group do.  No other
+task may suffer: while its worker still runs another one, the stop waits.
 """
 
 from __future__ import annotations
@@ -18,22 +18,22 @@ if TYPE_CHECKING:
 __all__ = ["INSISTENCE", "PATIENCE", "StopRequests"]
 
 PATIENCE = 1.0
-"""Seconds that an interrupted task has before its worker is terminated."""
+"""Seconds from the interrupt of a task until its worker gets TERM."""
 INSISTENCE = 0.5
-"""Seconds that a worker has which was terminated before it is killed, with its group."""
+"""Seconds from TERM for a worker until its group gets KILL."""
 _AGAIN = 0.25
-"""Seconds after which a worker is looked at again that has not begun the task yet."""
+"""Seconds after which the stop looks again at a worker that has not begun the task yet."""
 
 
 class TaskHolder(Protocol):
-    """A worker, as its tasks are stopped."""
+    """A worker, as far as stopping its tasks needs it."""
 
     name: str
     process: Any
     usable: bool
     greeted: bool
     ready_since: float
-    """When it was ready for its first task; later, when it began the one that it said it runs."""
+    """When it was ready for its first task; later, when it began the task that it reported."""
     running: int
 
 
@@ -43,15 +43,15 @@ class StopRequests:
     Parameters
     ----------
     clock
-        Tells the time.
+        Returns the time.
     at
-        Calls something at a time.
+        Runs a call at a time.
     interrupt
-        Asks a worker to interrupt this task, if it is the one running.
+        Asks a worker to interrupt this task, if it runs it.
     warn
-        Told, in a sentence, what a worker is done to.
+        Called with a sentence that says which signal a worker gets.
     peers
-        The workers that there are.
+        The workers of the pool.
     """
 
     def __init__(
@@ -70,7 +70,7 @@ class StopRequests:
         self._overtime: dict[int, float] = {}
 
     def limit(self, task: QueuedTask, seconds: float, now: float) -> None:
-        """Stop a task that was sent just now, to an idle worker, when it has run for so long."""
+        """Stop a task that was just sent to an idle worker when it has run for so many seconds."""
         attempt, peer = task.attempt, task.worker
 
         def over() -> None:
@@ -87,15 +87,15 @@ class StopRequests:
         self._at(now + seconds, over)
 
     def overtime(self, task: int) -> float | None:
-        """The limit of a task that is being stopped because it ran too long; it has ended now."""
+        """Return the limit of a task that ended and was being stopped because it ran too long."""
         return self._overtime.pop(task, None)
 
     def stop(self, task: QueuedTask, now: float) -> None:
-        """Interrupt a task, and insist."""
+        """Interrupt a task, and end its worker if that does not help."""
         peer: TaskHolder = task.worker
         self._interrupt(peer, task.id)
         if peer.process is None:
-            return  # far from here: nobody can do more than ask
+            return  # a worker of another host: this process can only ask it
         attempt = task.attempt
         harder = [signal.SIGTERM, signal.SIGKILL]
         met = peer.process.page == task.id

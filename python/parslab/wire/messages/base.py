@@ -1,9 +1,9 @@
-"""What the messages of several links share: the base class, values, failures, functions and output.
+"""Types that messages of several links share: the base class, values, failures, functions and output.
 
 A batch is a list of messages packed as one msgpack header, followed by the frames (large opaque buffers) that its
 messages announce, in the order of the messages. ``inline`` bytes are opaque too: only the process that called an app
 and the worker that runs it unpickle them. New fields are optional and come last; removing or retyping a field raises
-``PROTOCOL``. Tags are unique over all links, so that one decoder error names the message.
+``PROTOCOL``. Tags are unique over all links, so that an error of a decoder names the message.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ __all__ = [
 ]
 
 PROTOCOL = 1
-"""Major number of this wire; peers with another one are refused."""
+"""Version of this protocol; peers with another one are refused."""
 
 
 INLINE = 16 * 1024
@@ -44,7 +44,7 @@ class WireMessage(msgspec.Struct, array_like=True, gc=False):
 
 
 class TaskKind:
-    """Who executes a task (``Submit.kind``)."""
+    """Who executes a task (``SubmitTask.kind``)."""
 
     remote = 0
     """A worker of an executor."""
@@ -53,7 +53,7 @@ class TaskKind:
     join = 2
     """The client runs the body, which returns futures to wait for."""
     external = 3
-    """A future of somebody else: the client only reports how it ended."""
+    """A future of another library: the client only reports how it ended."""
 
 
 class PackedValue(msgspec.Struct, array_like=True):
@@ -66,7 +66,7 @@ class PackedValue(msgspec.Struct, array_like=True):
 
 
 def frame_count(packed: PackedValue) -> int:
-    """How many frames belong to ``packed``, parts included."""
+    """Return how many frames belong to ``packed``, parts included."""
     return packed.frames if packed.parts is None else sum(map(frame_count, packed.parts))
 
 
@@ -87,7 +87,7 @@ class Failure(msgspec.Struct, array_like=True, gc=False, frozen=True):
 
 
 class TaskSpec(msgspec.Struct, array_like=True, gc=False, frozen=True):
-    """What a call asks for beyond what every call gets; most calls have none."""
+    """The resources and limits of one call; most calls have no specification."""
 
     cores: float = 0.0
     """0: as many as a worker has."""
@@ -95,21 +95,21 @@ class TaskSpec(msgspec.Struct, array_like=True, gc=False, frozen=True):
     """Bytes; 0: as much as a worker has."""
     gpus: int = 0
     priority: float | None = None
-    """Smaller is sooner; those without one come last."""
+    """The smallest number goes first; tasks without one go last."""
     max_run_time: float = 0.0
     """Seconds; 0: no limit."""
     retries: int = -1
-    """How often it may be tried again; -1: as often as the run allows."""
+    """How often the task may be retried; -1: as often as the run allows."""
 
 
 class Refused(WireMessage, tag=33):
-    """The peer is turned away; one sentence that names the side to fix."""
+    """The receiver is refused; the reason is a sentence that names the side to fix."""
 
     reason: str
 
 
 class DefineFunction(WireMessage, tag=2):
-    """A pickled function, known by number from now on.  Its pickle is always ``frames`` long."""
+    """Give a pickled function a number, by which later messages name it.  Its pickle is always in ``frames`` frames."""
 
     fn: int
     digest: bytes
@@ -118,19 +118,19 @@ class DefineFunction(WireMessage, tag=2):
     fingerprint: bytes = b""
     """The same in every process for a function with the same body, captured values and helpers (16 bytes)."""
     parts: dict[str, bytes] = {}
-    """What the fingerprint is made of, by name, so that a change can be named."""
+    """The parts of the fingerprint by name, so that a message can name what changed."""
     origin: str = ""
-    """``module:name`` of what it was made of; empty where that does not name one function."""
+    """``module:name`` of the app's function; empty where that does not name exactly one function."""
 
 
 class ForgetFunctions(WireMessage, tag=65):
-    """These functions are not called any more (by the numbers of the receiver's peer: client's, or the run's)."""
+    """Forget these functions: no task calls them any more.  The numbers are the sender's."""
 
     fns: list[int]
 
 
 class OutputPrinted(WireMessage, tag=39):
-    """Output of a task, to those who follow it; and from a worker's control link to the DataFlowKernel."""
+    """Output of a task: from its worker to the DataFlowKernel, and from there to the clients that follow the task."""
 
     task: int
     stream: int
@@ -139,7 +139,7 @@ class OutputPrinted(WireMessage, tag=39):
 
 
 class TaskValue(WireMessage, tag=9):
-    """A value on its way: from the client that was asked by Want, to the client that asked by Fetch."""
+    """The value of a task: the answer of a client to ``RequestValue``, or of the DataFlowKernel to ``FetchValue``."""
 
     task: int
     inline: bytes

@@ -64,15 +64,15 @@ class ClientHello(WireMessage, tag=1):
     pid: int
     host: str
     notebook: str = ""
-    """Path of the notebook that it runs for: what was called for it before is called for the same user again."""
+    """Path of the notebook that the client runs for, by which earlier kernels are found; empty for a script."""
     client: int = -1
-    """The number that it had before its DataFlowKernel was lost."""
+    """The number that the client had before its DataFlowKernel was lost; -1: none."""
     notebook_place: NotebookPlace | None = None
     """Where the notebook is now, if this client knows better than the run."""
 
 
 class SubmitTask(WireMessage, tag=3):
-    """A call.  ``args`` is the inline pickle of (args, kwargs) in which futures are references into ``deps``."""
+    """Call an app.  ``args`` is the pickle of (args, kwargs), in which futures are references into ``deps``."""
 
     task: int
     fn: int
@@ -85,18 +85,18 @@ class SubmitTask(WireMessage, tag=3):
     shown: str = ""
     cell: str = ""
     name: str = ""
-    """Shown instead of the function's name, and the name of tasks that have no function (local, join, external)."""
+    """Shown instead of the function's name; tasks without a function (local, join, external) have no other."""
     follow: bool = False
     """Send the task's output to the client while it runs."""
     spec: TaskSpec | None = None
     identity: bytes = b""
-    """The same in every process for the same arguments, where ``args`` is not; futures are counted by their place."""
+    """Hash of the arguments, the same in every process, where ``args`` is not; futures count by their position."""
     memo: bool = False
-    """Its app remembers results: ask for one before it runs, keep the one that it gives."""
+    """Whether the app caches results: the DataFlowKernel looks for one before the task runs, and stores the new one."""
     parent: int = -1
-    """The join app whose body made this call: it is cancelled with that."""
+    """The task of the join app whose body made this call, and with which it is cancelled; -1: none."""
     unknown: str = ""
-    """Why it has no identity although its pickle is not enough of one: no other call is taken for it."""
+    """Why the call has no identity although its pickle is no substitute for one; no other call counts as equal."""
 
 
 class CancelTasks(WireMessage, tag=4):
@@ -106,19 +106,19 @@ class CancelTasks(WireMessage, tag=4):
 
 
 class ReleaseTasks(WireMessage, tag=5):
-    """Nobody at this client can ask for the results of these tasks any more."""
+    """Drop the results of these tasks: no future of this client can ask for them any more."""
 
     tasks: list[int]
 
 
 class FetchValue(WireMessage, tag=6):
-    """Send the value of this task (too large to have come with Resolved)."""
+    """Request the value of this task, which was too large for ``TaskResolved``."""
 
     task: int
 
 
 class LocalTaskFinished(WireMessage, tag=7):
-    """A local or external task ended at the client, its value stays there until wanted."""
+    """A local or external task ended at the client, which keeps the value until ``RequestValue``."""
 
     task: int
     state: TaskState
@@ -137,69 +137,69 @@ class JoinBodyReturned(WireMessage, tag=8):
 
 
 class ValueNotPicklable(WireMessage, tag=10):
-    """The value of this local task, asked for by Want, cannot be pickled."""
+    """The value of this local task, which ``RequestValue`` asked for, cannot be pickled."""
 
     task: int
     failure: Failure
 
 
 class PanelRequest(WireMessage, tag=11):
-    """A message of the panel protocol (JSON).  ``ask`` 0: from a panel, the answer comes as Fed; else as Answered."""
+    """A message of the panel protocol (JSON).  ``ask`` 0: the answer is a ``PanelUpdate``, else a ``PanelReply``."""
 
     ask: int
     text: bytes
 
 
 class FollowOutput(WireMessage, tag=12):
-    """Send the output of this task as it comes (and what there is already)."""
+    """Request the output of this task: what there is already, and the rest as it comes."""
 
     task: int
 
 
 class ShutDownRun(WireMessage, tag=13):
-    """End the run: only from its owner."""
+    """End the run; only its owner may send this."""
 
     reason: str
 
 
 class LocalTaskStarted(WireMessage, tag=14):
-    """A local task has left the pool's queue and runs."""
+    """A local task runs: a thread of the client's pool took it."""
 
     task: int
     at: float
 
 
 class SetLinger(WireMessage, tag=15):
-    """(both ways) How many seconds the run outlives its last client; 0: it ends with it."""
+    """(both ways) How many seconds the run outlives its last client; 0: the run ends with that client."""
 
     seconds: float
 
 
 class RedefinedApp(msgspec.Struct, array_like=True, gc=False):
-    """What the tasks of an app call from now on."""
+    """The function that the tasks of an app call from now on."""
 
     origin: str
-    """As its ``DefineFunction`` says."""
+    """The ``origin`` of its ``DefineFunction``."""
     fn: int
     specs: tuple[TaskSpec | None, ...] = ()
-    """What the app asked for until now: tasks that asked for just that ask for ``spec`` from now on."""
+    """The specifications that the app had until now: tasks with one of these get ``spec``."""
     spec: TaskSpec | None = None
 
 
 class RetryTasks(WireMessage, tag=16):
-    """Answer to Mend: run these ended tasks again, with all that failed because of them."""
+    """Answer to ``RequestDefinitions``: run these ended tasks again, with all that failed because of them."""
 
     ask: int
     tasks: list[int]
     mended: tuple[RedefinedApp, ...] = ()
     bodies: tuple[int, ...] = ()
-    """Joins whose body has been mended: it runs again, although only what it had returned failed."""
+    """Joins whose body was redefined: it runs again, although only the futures that it returned failed."""
     problem: str = ""
-    """Why it cannot be: a mended function cannot be sent."""
+    """Why the tasks cannot run again, such as a redefined function that cannot be pickled; empty if they can."""
 
 
 class RetryCost(WireMessage, tag=17):
-    """What this failed attempt costs of the task's retries; a ``failure`` takes the place of the task's own."""
+    """What this failed attempt costs of the task's retries; a ``failure`` replaces that of the attempt."""
 
     task: int
     attempt: int
@@ -208,13 +208,13 @@ class RetryCost(WireMessage, tag=17):
 
 
 class RetryHandlerChanged(WireMessage, tag=19):
-    """Whether it has a retry handler, which is to be asked what failed attempts of its tasks cost."""
+    """Whether the client has a retry handler, which says what failed attempts of its tasks cost."""
 
     handler: bool
 
 
 class ClientResumed(WireMessage, tag=18):
-    """After a DataFlowKernel was lost: the tasks whose futures are unfinished here, and the last batch it had acked."""
+    """After a restart of the DataFlowKernel: tasks with unfinished futures, and the last acknowledged batch."""
 
     pending: list[int]
     batches: int
@@ -245,35 +245,35 @@ ClientMessage: TypeAlias = (
 
 
 class PriorTasks(msgspec.Struct, array_like=True):
-    """What earlier kernels of a client's notebook have left in the run: tasks by how they are."""
+    """The tasks that earlier kernels of a client's notebook left in the run, counted by state."""
 
     away: float
-    """Seconds since the last of them has gone; 0: none of them has."""
+    """Seconds since the last of these kernels left; 0: none left."""
     results: int = 0
     failed: int = 0
     running: int = 0
     waiting: int = 0
     sharers: tuple[int, ...] = ()
-    """Processes of the same notebook that are attached, too."""
+    """Process ids of other attached clients of the same notebook."""
 
 
 class Welcome(WireMessage, tag=32):
-    """The client is attached.  Its task ids count from ``first``: where the kernel before it stopped, or anew."""
+    """The client is attached.  Its task ids count from ``first``, where the kernel before it stopped."""
 
     client: int
     run: str
     protocol: int
     package: str
     executors: tuple[tuple[str, int], ...]
-    """(label, TaskKind) of each, in the order in which Submit names them."""
+    """(label, TaskKind) of each; ``SubmitTask.executor`` is an index into this."""
     first: int = -1
-    """-1: ``client << 40``."""
+    """-1: from ``client << 40``."""
     still: PriorTasks | None = None
-    """For a kernel of a notebook that has been here before."""
+    """For a kernel whose notebook had a kernel in this run before."""
 
 
 class TaskResolved(WireMessage, tag=34):
-    """A task reached a final state.  ``size`` > 0: its value of that many bytes waits for Fetch."""
+    """A task reached a final state.  ``size`` > 0: its value has so many bytes, and waits for ``FetchValue``."""
 
     task: int
     state: TaskState
@@ -283,21 +283,21 @@ class TaskResolved(WireMessage, tag=34):
 
 
 class RunLocalTask(WireMessage, tag=35):
-    """Everything that this local or join task needs is there: run it."""
+    """Run this local or join task: all its inputs are there."""
 
     task: int
     again: bool = False
-    """Another DataFlowKernel said so, too: it is to be run only if it is not running and has not ended."""
+    """Whether an earlier DataFlowKernel may have sent this: the task runs unless it runs or has ended already."""
 
 
 class RequestValue(WireMessage, tag=36):
-    """A remote task needs the value of this local task: send Value or Unshippable."""
+    """A remote task needs the value of this local task: the client sends ``TaskValue`` or ``ValueNotPicklable``."""
 
     task: int
 
 
 class PanelReply(WireMessage, tag=37):
-    """Answer to Asked with the same number."""
+    """Answer to the ``PanelRequest`` with the same number."""
 
     ask: int
     text: bytes
@@ -310,25 +310,25 @@ class PanelUpdate(WireMessage, tag=38):
 
 
 class BatchesAcknowledged(WireMessage, tag=40):
-    """So many batches of this client are in the run's record: it need not keep them any more."""
+    """So many batches of this client are in the event log: the client need not keep them any more."""
 
     batches: int
 
 
 class TasksReopened(WireMessage, tag=41):
-    """These tasks had ended and run again: their futures are unfinished."""
+    """These tasks had ended and run again: their futures become unfinished."""
 
     tasks: list[int]
 
 
 class CallsMatched(WireMessage, tag=44):
-    """These calls (a number, another one) are those that a lost kernel made by the second number: use that one."""
+    """Each first task is the same call as the second, which a lost kernel made: the client uses the second number."""
 
     tasks: list[tuple[int, int]]
 
 
 class RequestRetryCost(WireMessage, tag=42):
-    """Ask the retry handler what this failed attempt costs: Judged is awaited."""
+    """Ask the retry handler what this failed attempt costs; the client answers with ``RetryCost``."""
 
     task: int
     attempt: int
@@ -336,12 +336,12 @@ class RequestRetryCost(WireMessage, tag=42):
 
 
 class RequestDefinitions(WireMessage, tag=43):
-    """These tasks are to be tried again: send Reopen, with the functions that their apps have now."""
+    """Ask for the present functions of the apps of these tasks, which shall run again; see ``RetryTasks``."""
 
     ask: int
     tasks: list[int]
     apps: list[str]
-    """By their origins."""
+    """The ``origin`` of each app."""
 
 
 KernelMessage: TypeAlias = (

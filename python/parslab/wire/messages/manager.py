@@ -24,11 +24,11 @@ __all__ = [
 
 
 class LinkHeartbeat(WireMessage, tag=90):
-    """(both ways) I am here."""
+    """(both ways) The sender is alive; both sides send this when they have nothing else to send."""
 
 
 class ManagerHello(WireMessage, tag=91):
-    """First message of a manager, sent again when its connection has been made anew."""
+    """First message of a manager.  It describes its node and its workers."""
 
     manager: str
     protocol: int
@@ -42,26 +42,26 @@ class ManagerHello(WireMessage, tag=91):
     prefetch: int
     cores: int
     memory: int
-    """Bytes of its node that its workers may use."""
+    """Bytes of memory that its workers may use."""
     accelerators: int = 0
     nonce: str = ""
-    """Another one for each life of a manager: a manager that was given up may not come back under its name."""
+    """Differs for each manager process: a manager that was removed may not return under its old name."""
 
 
 class ManagerDraining(WireMessage, tag=92):
-    """(manager) Send no more tasks: I leave when those I have are done.  ``reason`` says why."""
+    """(manager) It wants no more tasks, and leaves when it has finished those that it holds."""
 
     reason: str
 
 
 class ManagerLeft(WireMessage, tag=93):
-    """(manager) I leave, and hold no task."""
+    """(manager) It leaves, and holds no task."""
 
     reason: str
 
 
 class WorkerStateChanged(WireMessage, tag=94):
-    """(manager) One of its workers is starting, idle, busy or dead."""
+    """(manager) One of its workers entered a state."""
 
     worker: str
     state: WorkerState
@@ -78,7 +78,7 @@ class NodeSample(WireMessage, tag=95):
 
 
 class TaskSample(WireMessage, tag=96):
-    """(manager) What a task has used; see ``TaskSampled``."""
+    """(manager) What a task has used so far; see ``TaskSampled``."""
 
     task: int
     attempt: int
@@ -89,13 +89,13 @@ class TaskSample(WireMessage, tag=96):
 
 
 class ManagerBroken(WireMessage, tag=97):
-    """(manager) No worker can be started here; I leave."""
+    """(manager) It leaves, because no worker can be started on its node."""
 
     reason: str
 
 
 class ManagerAccepted(WireMessage, tag=98):
-    """(DataFlowKernel) Welcome; tasks will come."""
+    """(DataFlowKernel) The manager is accepted, and gets tasks from now on."""
 
 
 ManagerMessage: TypeAlias = (
@@ -111,7 +111,7 @@ ManagerMessage: TypeAlias = (
     | TaskSample
     | ManagerBroken
 )
-"""What a manager sends."""
+"""The messages that a manager sends."""
 
 
 ToManagerMessage: TypeAlias = (
@@ -124,4 +124,4 @@ ToManagerMessage: TypeAlias = (
     | InterruptTask
     | LeaveWhenDone
 )
-"""What is sent to a manager."""
+"""The messages that a manager receives."""

@@ -33,7 +33,7 @@ __all__ = [
 
 
 class RunTask(WireMessage, tag=64):
-    """Run this; frames: those of the arguments, then those of ``values`` in order, depth first."""
+    """Run a task.  Its frames are those of the arguments, then those of ``values`` in order, depth first."""
 
     task: int
     attempt: int
@@ -42,9 +42,9 @@ class RunTask(WireMessage, tag=64):
     frames: int
     values: tuple[PackedValue, ...] = ()
     slots: int = 1
-    """How many of a manager's workers it takes the place of."""
+    """How many of a manager's workers the task takes the place of."""
     limit: float = 0.0
-    """Seconds that it may run; 0: no limit."""
+    """Seconds that the task may run; 0: no limit."""
 
 
 class LeaveWhenDone(WireMessage, tag=66):
@@ -55,11 +55,11 @@ WorkerMessage: TypeAlias = RunTask | DefineFunction | ForgetFunctions | LeaveWhe
 
 
 class ProbeWorker(WireMessage, tag=70):
-    """(control) What are you at?  Give back what you have not begun, and send output while you are busy."""
+    """(control) Ask what runs.  The worker gives back tasks not begun, and sends output while it is busy."""
 
 
 class InterruptTask(WireMessage, tag=71):
-    """(control) Raise KeyboardInterrupt in this task, if it is the one running; give it back if it is not begun."""
+    """(control) Raise KeyboardInterrupt in this task if it runs; give it back if the worker has not begun it."""
 
     task: int
 
@@ -81,7 +81,7 @@ class WorkerHello(WireMessage, tag=80):
 
 
 class Outcome(WireMessage, tag=81):
-    """A task ended on the worker: a value, or a failure."""
+    """A task ended on the worker, with a value or a failure."""
 
     task: int
     attempt: int
@@ -94,7 +94,7 @@ class Outcome(WireMessage, tag=81):
 
 
 class WorkerReport(WireMessage, tag=82):
-    """(control) Answer to Look and Interrupt: the task running since when (or -1), and those given back."""
+    """(control) Answer to ``ProbeWorker`` and ``InterruptTask``: the running task (-1: none), and those given back."""
 
     running: int
     since: float
