@@ -136,7 +136,7 @@ class TasksMoved(LogRecord, tag=6):
 
 
 class FunctionKnown(LogRecord, tag=7):
-    """A function that is known when a segment begins.  Its pickle follows.
+    """A function that is known when a segment begins.  Its pickle follows, or lies in a file if it is large.
 
     ``holders`` are pairs (client, the client's number of the function).
     """
@@ -147,6 +147,10 @@ class FunctionKnown(LogRecord, tag=7):
     fingerprint: bytes
     parts: dict[str, bytes]
     holders: tuple[tuple[int, int], ...]
+    file: str = ""
+    """The file of an earlier batch that has the pickle, so that each segment does not store a large one again."""
+    offset: int = 0
+    length: int = 0
 
 
 class ReopenedTasks(LogRecord, tag=8):
@@ -407,7 +411,7 @@ def _items(folder: Path, payload: bytes, at: Position, places: dict[int, Positio
             case TasksMoved():
                 yield MoveItem(list(rest.cast("q")), dict(header.attempts))
             case FunctionKnown():
-                yield from _function_items(header, bytes(rest))
+                yield from _function_items(header, _pickle(folder, header, rest))
             case _:
                 yield header
     except _Missing as missing:
@@ -473,6 +477,22 @@ def _frames(folder: Path, header: BatchReceived | LargeValue, rest: memoryview) 
         frames.append(bytearray(rest[at : at + length]))
         at += length
     return frames
+
+
+def _pickle(folder: Path, header: FunctionKnown, rest: memoryview) -> bytes:
+    """Return the pickle of a function, from its entry or from the file that has it."""
+    if not header.file:
+        return bytes(rest)
+    path = folder / "values" / Path(header.file).name
+    try:
+        with open(open_file(path), "rb") as file:
+            file.seek(header.offset)
+            payload = file.read(header.length)
+    except OSError as error:
+        raise _Missing(f"{path} cannot be read ({error.strerror or error})") from error
+    if len(payload) < header.length:
+        raise _Missing(f"{path} is incomplete")
+    return payload
 
 
 def _check(folder: Path, header: BatchReceived | LargeValue) -> Path:

@@ -138,6 +138,8 @@ class LogWriter:
         self._bounds: dict[int, dict[int, int]] = {}
         """By segment: the newest tasks when the next segment began."""
         self._files = 0
+        self._pickles: dict[int, tuple[Buffer, str, int]] = {}
+        """Large pickles of functions by their id: the pickle itself, its file, and its offset in the file."""
         self._jobs: SimpleQueue[tuple[str, list[Buffer], int, int] | None] = SimpleQueue()
         self._writer: threading.Thread | None = None
         self._warned = False
@@ -209,8 +211,20 @@ class LogWriter:
             if type(header) is BatchReceived and len(rest) > 1:
                 header.lengths, header.file = self._place(rest[1:], header.client, header.batch)
                 if header.file:
+                    if header.functions:
+                        self._find_pickles(rest[1:], header.file)
                     rest = rest[:1]
             self._line(head_of(header), rest)
+
+    def _find_pickles(self, frames: Sequence[Buffer], file: str) -> None:
+        """Note where the large pickles of functions lie that a file gets."""
+        known = {id(rest) for header, rest in self._owner.present() if type(header) is FunctionKnown}
+        offset = 0
+        for frame in frames:
+            size = memoryview(frame).nbytes
+            if size > LARGE and id(frame) in known:
+                self._pickles[id(frame)] = frame, file, offset
+            offset += size
 
     def _line(self, header: bytes, rest: Sequence[Buffer] = ()) -> None:
         self._lines.append(encode(header, *rest))
@@ -313,11 +327,26 @@ class LogWriter:
         self._file = FrameAppender(self.folder / f"{self._number:06d}.log")
         first = head_of(self._opened)
         lines = [encode(first)]
-        lines += [encode(head_of(header), rest) for header, rest in self._owner.present()]
+        lines += [self._present_line(header, rest) for header, rest in self._owner.present()]
         self._file.append(lines)
+
+    def _present_line(self, header: ClientJoined | FunctionKnown, rest: Buffer) -> bytes:
+        size = memoryview(rest).nbytes
+        if type(header) is not FunctionKnown or size <= LARGE:
+            return encode(head_of(header), rest)
+        if id(rest) not in self._pickles:  # an earlier process wrote it
+            self._pickles[id(rest)] = rest, self._place([rest])[1], 0
+        _, header.file, header.offset = self._pickles[id(rest)]
+        header.length = size
+        return encode(head_of(header))
 
     def _trim(self) -> None:
         """Delete the oldest segments that are not needed, while the log is too large."""
+        if sum(self._sizes.values()) <= LIMIT:
+            return
+        present = {id(rest) for _, rest in self._owner.present()}
+        self._pickles = {key: place for key, place in self._pickles.items() if key in present}
+        used = {file for _, file, _ in self._pickles.values()}
         while sum(self._sizes.values()) > LIMIT:
             oldest = min(self._sizes)
             if oldest == self._number or self._owner.needed(self._bounds.get(oldest, {})):
@@ -325,8 +354,10 @@ class LogWriter:
             del self._sizes[oldest]
             self._bounds.pop(oldest, None)
             with contextlib.suppress(OSError):
-                for path in (self.folder / "values").glob(f"{oldest:06d}-*"):
-                    path.unlink()
+                for path in (self.folder / "values").iterdir():
+                    # Files of even older segments are there because they had a function that was still known then.
+                    if int(path.name.partition("-")[0]) <= oldest and path.name not in used:
+                        path.unlink()
                 (self.folder / f"{oldest:06d}.log").unlink()
             if not self._warned:
                 self._warned = True

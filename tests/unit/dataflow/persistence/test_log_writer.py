@@ -117,6 +117,63 @@ def test_what_clients_say_is_read_as_they_said_it(writer: LogWriter) -> None:
     assert found[10] == BatchEnd(0, 2)
 
 
+@pytest.mark.parametrize("from_client", [True, False])
+def test_a_large_function_is_stored_once(
+    writer: LogWriter, owner: Owner, monkeypatch: pytest.MonkeyPatch, from_client: bool
+) -> None:
+    """Each segment stored it again: the log grew by a large global with each of the first calls."""
+    monkeypatch.setattr(writer_module, "SEGMENT", LARGE)
+    pickle, argument = bytearray(b"p" * (2 * LARGE)), bytearray(b"a" * 10)
+    known = FunctionKnown(7, b"digest", "f", b"", {}, ((0, 3),))
+    owner.there = [(known, pickle)]
+    if from_client:
+        code = DefineFunction(3, b"digest", "f", 1, b"", {})
+        writer.batch_received(0, pack([call(0, frames=1), code]), {3: 7}, [argument, pickle])
+    for task in range(1, 5):
+        writer.batch_received(0, pack([call(task, frames=1)]), {3: 7}, [bytearray(LARGE + 1)])
+        writer.write()
+    writer.close()
+    assert len(segments(writer.folder)) > 4
+    files = [path for path in writer.folder.rglob("*") if path.is_file()]
+    assert sum(path.stat().st_size for path in files) < 2 * LARGE + 4 * (LARGE + 1) + 10_000
+    found = [item for _, item in entries(writer.folder) if isinstance(item, FunctionItem)]
+    assert len(found) >= 4
+    assert {bytes(item.payload) for item in found} == {bytes(pickle)}
+
+
+def test_the_file_of_a_known_function_outlives_its_segment(
+    writer: LogWriter, owner: Owner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writer_module, "SEGMENT", LARGE)
+    monkeypatch.setattr(writer_module, "LIMIT", LARGE)
+    pickle = bytearray(b"p" * (2 * LARGE))
+    owner.there = [(FunctionKnown(7, b"digest", "f", b"", {}, ((0, 3),)), pickle)]
+    code = DefineFunction(3, b"digest", "f", 1, b"", {})
+    writer.batch_received(0, pack([code]), {3: 7}, [pickle])
+    for task in range(3):
+        writer.write()
+        until_written(writer)
+        writer.batch_received(0, pack([call(task, frames=1)]), {3: 7}, [bytearray(LARGE + 1)])
+    writer.write()
+    until_written(writer)
+    assert segments(writer.folder)[0][0] > 1
+    (known,) = {bytes(item.payload) for _, item in entries(writer.folder) if isinstance(item, FunctionItem)}
+    assert known == bytes(pickle)
+    owner.there = []
+    writer.batch_received(0, pack([call(4, frames=1)]), {3: 7}, [bytearray(LARGE + 1)])
+    writer.write()
+    until_written(writer)
+    assert not list((writer.folder / "values").glob("000001-*"))
+
+
+def until_written(writer: LogWriter) -> None:
+    """Wait until the thread has written all files of large frames."""
+    if writer._writer is not None:
+        writer._jobs.put(None)
+        writer._writer.join()
+        writer._writer = None
+
+
 def test_each_item_can_be_read_again(writer: LogWriter) -> None:
     writer.batch_received(0, pack([call(0), call(1)]), {3: 7}, [])
     writer.note_replies([(0, TaskResolved(n, TaskState.exec_done, b"v%d" % n), []) for n in range(1000)], [])
