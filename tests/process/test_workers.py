@@ -167,14 +167,18 @@ def test_a_cancelled_task_that_runs_costs_no_worker(house: House) -> None:
             assert pid().result(10) == before
 
 
-def test_a_task_that_closes_every_descriptor(house: House) -> None:
+@pytest.mark.parametrize("lowest", [0, 3])
+def test_a_task_that_closes_every_descriptor(house: House, lowest: int) -> None:
+    """The error said no more than a status, or named the out-of-memory killer."""
+
     @python_app
     def close() -> None:
-        os.closerange(3, 256)
+        os.closerange(lowest, 256)
 
     with house.load(workers=1):
         error = error_of(close())
         assert isinstance(error, WorkerLost)
+        assert "exited with status 120, because the task closed descriptors of its worker" in str(error)
         assert pid().result(10) > 0
 
 

@@ -12,14 +12,17 @@ import io
 import os
 import pickle
 import sys
+import warnings
 import weakref
 from typing import TYPE_CHECKING, Any
 
 from parslab.errors import SerializationError
 from parslab.serialize.arguments import why_unpicklable
 from parslab.serialize.cells import learn
+from parslab.serialize.import_path import client_path, follow
 from parslab.serialize.pickling import dumps
 from parslab.serialize.summaries import brief
+from parslab.serialize.user_frame import frames_to_user
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -81,7 +84,7 @@ class AppFunction:
         The name that the panel shows; by default, the function's own.
     """
 
-    __slots__ = ("_fingerprint", "_pickled", "_unknown", "_watch", "function", "name", "runner")
+    __slots__ = ("_fingerprint", "_path", "_pickled", "_unknown", "_warned", "_watch", "function", "name", "runner")
 
     def __init__(self, function: Callable[..., Any], runner: Callable[..., Any] | None = None, name: str = "") -> None:
         self.function = function
@@ -91,6 +94,9 @@ class AppFunction:
         self._watch: StateWatch | None = None
         self._fingerprint: Fingerprint | None = None
         self._unknown = ""
+        self._path: list[str] = []
+        """``sys.path`` when the function was pickled."""
+        self._warned: set[str] = set()
 
     def current(self) -> PickledFunction:
         """Return the pickle of the function as it is now.
@@ -101,7 +107,7 @@ class AppFunction:
             A global or captured variable cannot travel; the text names it.
         """
         pickled = self._pickled
-        if pickled is not None and self._watch is not None and self._watch.is_current():
+        if pickled is not None and self._watch is not None and self._path == sys.path and self._watch.is_current():
             return pickled
         return self._pickle()
 
@@ -145,11 +151,27 @@ class AppFunction:
             watch.add_sources(self._fingerprint.sources)
         self._watch = watch
 
-    def _modules(self) -> bytes:
-        """Return the pickled digests of edited modules, by name, so that the worker imports the current versions."""
+    def _imports(self) -> bytes:
+        """Return a pickle of what the worker needs in order to import what the function imports.
+
+        These are the digests of edited modules by name, so that it imports the current versions, and our path.
+        """
         made = self._fingerprint
         edited = {name: source.digest for name, source in made.sources.items()} if made is not None else {}
-        return pickle.dumps(edited, 5)
+        self._path = sys.path.copy()
+        return pickle.dumps((edited, client_path()), 5)
+
+    def _warn_of_large(self, watch: StateWatch) -> None:
+        """Warn once of each large variable: it is part of the function, and each call hashes it."""
+        for description, size in watch.large:
+            if description not in self._warned:
+                self._warned.add(description)
+                warnings.warn(
+                    f"App {self.name} uses {description} of {size / 1e6:.0f} MB. It travels as a part of the function, "
+                    "and every call looks whether it has changed. Pass it to the app as an argument.",
+                    UserWarning,
+                    stacklevel=frames_to_user(),
+                )
 
     def _pickle(self) -> PickledFunction:
         from parslab.serialize.code.captured_state import CapturedState
@@ -159,9 +181,11 @@ class AppFunction:
         # Watch first, then pickle: a change in between then makes the pickle look stale, never fresh.
         self._examine(captured)
         try:
-            payload = self._modules() + dumps((self.runner, self.function, captured.sources()))
+            payload = self._imports() + dumps((self.runner, self.function, captured.sources()))
         except Exception as error:
             raise _blame(captured, self.name, error) from error
+        if self._watch is not None:
+            self._warn_of_large(self._watch)
         made = self._fingerprint
         if made is None:
             pickled = PickledFunction(self.name, payload, b"", {}, self._unknown)
@@ -188,7 +212,9 @@ def _import_anew(edited: dict[str, bytes]) -> None:
 def load_function(payload: bytes) -> Callable[..., Any]:
     """Rebuild the callable on the worker, and put the source lines of its cells where tracebacks look for them."""
     stream = io.BytesIO(payload)
-    _import_anew(pickle.load(stream))
+    edited, path = pickle.load(stream)
+    follow(path)
+    _import_anew(edited)
     runner, function, sources = pickle.load(stream)
     for filename, (text, title) in sources.items():
         learn(filename, text, title)

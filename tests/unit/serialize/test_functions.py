@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import functools
 import importlib
+import importlib.util
 import linecache
+import re
 import sys
 import threading
 import traceback
+import tracemalloc
 import types
+import warnings
 from typing import TYPE_CHECKING, Any
 
 import cloudpickle
+import numpy
 import pytest
 
 from parslab.app.decorators import python_app
 from parslab.errors import NoDataFlowKernelError, SerializationError
+from parslab.serialize import import_path
 from parslab.serialize.cells import cell_title
 from parslab.serialize.failures import failure_of
 from parslab.serialize.functions import AppFunction, load_function
@@ -308,3 +314,84 @@ def test_a_module_registered_to_go_by_value(
     finally:
         cloudpickle.unregister_pickle_by_value(module)
         del sys.modules["edited_beside"]
+
+
+# --- large globals ---------------------------------------------------------------------------------------------------
+
+
+def test_a_large_global_is_named_once_in_a_warning(notebook: Notebook) -> None:
+    notebook.names |= {"big": numpy.ones(10**6), "text": "x" * 5_000_000, "fixed": numpy.ones(10**6), "small": [1]}
+    notebook.names["fixed"].flags.writeable = False
+    notebook.cell("def f(): return big, text, fixed, small")
+    function = notebook.app()
+    with pytest.warns(UserWarning, match="as an argument") as warned:
+        function.current()
+    texts = sorted(str(warning.message) for warning in warned)
+    assert [text.partition(". ")[0] for text in texts] == [
+        "App f uses global 'big' of 8 MB",
+        "App f uses global 'fixed' of 8 MB",
+        "App f uses global 'text' of 5 MB",
+    ]
+    assert all("Pass it to the app as an argument." in text for text in texts)
+    assert {warning.filename for warning in warned} == {__file__}
+    notebook.names["big"][0] = 2
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert on_worker(function)()[0][0] == 2
+
+
+def test_an_unchanged_array_is_neither_pickled_nor_copied(notebook: Notebook) -> None:
+    """Each call made a pickle of it: 3 s a call for 320 MB."""
+    notebook.names["big"] = [numpy.ones((200, 1000)), numpy.ones((1000, 200)).T]
+    notebook.cell("def f(): return big")
+    function = notebook.app()
+    pickled = function.current()
+    tracemalloc.start()
+    try:
+        assert function.current() is pickled
+        assert tracemalloc.get_traced_memory()[1] < 100_000
+    finally:
+        tracemalloc.stop()
+    notebook.names["big"][1][7, 7] = 3
+    assert function.current() is not pickled
+    assert on_worker(function)()[1][7, 7] == 3
+
+
+# --- sys.path --------------------------------------------------------------------------------------------------------
+
+
+def test_workers_follow_the_import_path(notebook: Notebook, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    installed = importlib.util.find_spec("numpy").submodule_search_locations[0].removesuffix("numpy")  # type: ignore[union-attr,index]
+    monkeypatch.chdir(tmp_path)
+    for name in ("first", "last"):
+        (tmp_path / name).mkdir()
+    monkeypatch.setattr(sys, "path", [installed])
+    notebook.cell("def f(): return 1")
+    function = notebook.app()
+    before = function.current()
+    sys.path.insert(0, "first")
+    sys.path.append("last")
+    after = function.current()
+    assert after is not before
+    assert function.current() is after
+    monkeypatch.setattr(sys, "path", ["theirs", installed])
+    for _ in range(2):
+        assert load_function(after.payload)() == 1
+        assert sys.path == [str(tmp_path / "first"), "theirs", installed, str(tmp_path / "last")]
+
+
+def test_a_folder_that_a_worker_does_not_have_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(import_path, "_absent", [])
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    import_path.follow(import_path.ImportPath([str(tmp_path), str(tmp_path / "lib")], []))
+    error = ModuleNotFoundError("No module named 'mod'", name="mod")
+    for _ in range(2):
+        import_path.explain_missing(error)
+        assert re.fullmatch(
+            rf"No module named 'mod' \(the notebook also imports from {tmp_path}/lib, which host \S+ does not have\)",
+            str(error),
+        )
+    (tmp_path / "lib").mkdir()
+    other = ModuleNotFoundError("No module named 'x'")
+    import_path.explain_missing(other)
+    assert str(other) == "No module named 'x'"

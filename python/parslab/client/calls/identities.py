@@ -7,16 +7,15 @@ here.  ``handle.remote_calls`` and ``local.tasks`` ask in the thread that calls 
 
 from __future__ import annotations
 
-import sys
 import warnings
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from parslab.serialize.identity.calls import Parameters, identify_arguments
 from parslab.serialize.identity.registry import Unidentified
+from parslab.serialize.user_frame import frames_to_user
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
-    from types import FrameType
 
     from parslab.serialize.arguments import Dependencies
     from parslab.serialize.functions import AppFunction, PickledFunction
@@ -79,18 +78,9 @@ class IdentifiedCalls:
                 f"App {self.code.name}: a call is not remembered, because it cannot be told from others: {reason}. "
                 "Register the type with parslab.id_for_memo, or name the argument in ignore_for_cache.",
                 UserWarning,
-                stacklevel=_frames_to_user(),
+                stacklevel=frames_to_user(),
             )
         return KnownIdentity(b"", True, reason)
-
-
-def _frames_to_user() -> int:
-    """How many frames above the caller the first frame outside of parslab is."""
-    frame: FrameType | None = sys._getframe(1)
-    count = 1
-    while frame is not None and str(frame.f_globals.get("__name__")).startswith("parslab."):
-        frame, count = frame.f_back, count + 1
-    return count
 
 
 class Identities:

@@ -138,8 +138,9 @@ class LogWriter:
         self._bounds: dict[int, dict[int, int]] = {}
         """By segment: the newest tasks when the next segment began."""
         self._files = 0
-        self._pickles: dict[int, tuple[Buffer, str, int]] = {}
-        """Large pickles of functions by their id: the pickle itself, its file, and its offset in the file."""
+        self._pickles: dict[int, tuple[str, int]] = {}
+        """The file that has the large pickle of a function, and the offset in it, by the run's number of the function.
+        The pickle itself is not kept, because the run forgets functions."""
         self._jobs: SimpleQueue[tuple[str, list[Buffer], int, int] | None] = SimpleQueue()
         self._writer: threading.Thread | None = None
         self._warned = False
@@ -218,12 +219,12 @@ class LogWriter:
 
     def _find_pickles(self, frames: Sequence[Buffer], file: str) -> None:
         """Note where the large pickles of functions lie that a file gets."""
-        known = {id(rest) for header, rest in self._owner.present() if type(header) is FunctionKnown}
+        known = {id(rest): header.fn for header, rest in self._owner.present() if type(header) is FunctionKnown}
         offset = 0
         for frame in frames:
             size = memoryview(frame).nbytes
             if size > LARGE and id(frame) in known:
-                self._pickles[id(frame)] = frame, file, offset
+                self._pickles[known[id(frame)]] = file, offset
             offset += size
 
     def _line(self, header: bytes, rest: Sequence[Buffer] = ()) -> None:
@@ -334,9 +335,9 @@ class LogWriter:
         size = memoryview(rest).nbytes
         if type(header) is not FunctionKnown or size <= LARGE:
             return encode(head_of(header), rest)
-        if id(rest) not in self._pickles:  # an earlier process wrote it
-            self._pickles[id(rest)] = rest, self._place([rest])[1], 0
-        _, header.file, header.offset = self._pickles[id(rest)]
+        if header.fn not in self._pickles:  # an earlier process wrote it
+            self._pickles[header.fn] = self._place([rest])[1], 0
+        header.file, header.offset = self._pickles[header.fn]
         header.length = size
         return encode(head_of(header))
 
@@ -344,9 +345,9 @@ class LogWriter:
         """Delete the oldest segments that are not needed, while the log is too large."""
         if sum(self._sizes.values()) <= LIMIT:
             return
-        present = {id(rest) for _, rest in self._owner.present()}
-        self._pickles = {key: place for key, place in self._pickles.items() if key in present}
-        used = {file for _, file, _ in self._pickles.values()}
+        present = {header.fn for header, _ in self._owner.present() if type(header) is FunctionKnown}
+        self._pickles = {fn: place for fn, place in self._pickles.items() if fn in present}
+        used = {file for file, _ in self._pickles.values()}
         while sum(self._sizes.values()) > LIMIT:
             oldest = min(self._sizes)
             if oldest == self._number or self._owner.needed(self._bounds.get(oldest, {})):

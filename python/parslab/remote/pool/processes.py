@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from parslab.clock import anchor, steady_time
 from parslab.remote.worker.output import anonymous_file
+from parslab.wire.messages.worker import CLOSED_DESCRIPTORS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -323,6 +324,11 @@ def _children() -> list[int]:
 
 def how_it_ended(status: int) -> str:
     """Return ``was killed by SIGSEGV`` or ``exited with status 3``, for the sentence of a WorkerLost."""
+    if status == CLOSED_DESCRIPTORS:
+        return (
+            f"exited with status {status}, because the task closed descriptors of its worker, for example with "
+            "os.closerange: a task may only close what it has opened"
+        )
     if status >= 0:
         return f"exited with status {status}"
     try:

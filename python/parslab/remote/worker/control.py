@@ -7,12 +7,13 @@ process and everything the tasks have started.
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import threading
 from typing import TYPE_CHECKING
 
-from parslab.wire.messages.worker import InterruptTask, ProbeWorker, WorkerReport
+from parslab.wire.messages.worker import CLOSED_DESCRIPTORS, InterruptTask, ProbeWorker, WorkerReport
 
 if TYPE_CHECKING:
     from parslab.remote.worker.links import WorkerLink
@@ -53,7 +54,9 @@ def _serve(worker: Worker, link: WorkerLink, main: int) -> None:
                 worker.send_finished()
                 worker.send_live_output()
                 streaming = worker.busy
-    except (EOFError, OSError):
+    except (EOFError, OSError) as error:
+        if isinstance(error, OSError) and error.errno == errno.EBADF:
+            os._exit(CLOSED_DESCRIPTORS)
         end_group()
 
 

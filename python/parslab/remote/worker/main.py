@@ -6,6 +6,7 @@ FILE`` joins from another host with the settings file that the run wrote.
 
 from __future__ import annotations
 
+import errno
 import faulthandler
 import mmap
 import os
@@ -20,7 +21,7 @@ from parslab.remote.worker.links import tcp_links, unix_links
 from parslab.remote.worker.output import Output
 from parslab.remote.worker.worker import Worker
 from parslab.wire.messages.base import PROTOCOL
-from parslab.wire.messages.worker import WorkerHello
+from parslab.wire.messages.worker import CLOSED_DESCRIPTORS, WorkerHello
 
 __all__ = ["main"]
 
@@ -71,6 +72,10 @@ def main(settings: dict[str, Any]) -> None:
             worker.run()
     except (EOFError, BrokenPipeError, ConnectionResetError):
         pass
+    except OSError as error:
+        if error.errno == errno.EBADF:  # nothing can be printed or sent any more, so the status must say it
+            os._exit(CLOSED_DESCRIPTORS)
+        raise
     end_group()
 
 

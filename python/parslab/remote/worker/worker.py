@@ -22,6 +22,7 @@ from parslab.remote.worker.children import end_children
 from parslab.serialize.argument_at_fault import argument_at_fault
 from parslab.serialize.failures import failure_of, one_line
 from parslab.serialize.functions import load_function
+from parslab.serialize.import_path import explain_missing
 from parslab.serialize.references import resolving
 from parslab.serialize.values import pack, unpack
 from parslab.wire.messages.base import DefineFunction, Failure, ForgetFunctions, PackedValue
@@ -162,7 +163,7 @@ class Worker:
     def _call(self, run: RunTask, frames: list[bytearray]) -> tuple[bytes, list[Buffer]]:
         function = self._codes[run.fn]
         if not callable(function):
-            function = self._codes[run.fn] = load_function(bytes(function))
+            function = self._load(run.fn, bytes(function))
         own = frames[: run.frames]
         references: resolving | None = None
         try:
@@ -175,6 +176,7 @@ class Worker:
         except Exception as error:
             if references is not None and error is references.path_error:
                 raise  # future["key"]: the value has no such part
+            explain_missing(error)
             raise self._not_rebuilt(run, own, references, error) from error
         result = function(*args, **kwargs)
         if type(result) is types.CoroutineType:
@@ -189,6 +191,14 @@ class Worker:
             what = f"the result of app {self._names[run.fn]} ({type(result).__name__})"
             raise SerializationError(what, one_line(error)) from error
 
+    def _load(self, fn: int, payload: bytes) -> Callable[..., Any]:
+        try:
+            function = self._codes[fn] = load_function(payload)
+        except Exception as error:
+            explain_missing(error)
+            raise DeserializationError(f"app {self._names[fn]}", one_line(error)) from error
+        return function
+
     def _not_rebuilt(
         self, run: RunTask, frames: list[bytearray], references: resolving | None, error: Exception
     ) -> DeserializationError:
@@ -199,6 +209,7 @@ class Worker:
         return DeserializationError(f"{what} of app {self._names[run.fn]}", one_line(error))
 
     def _failure(self, run: RunTask, error: BaseException) -> Failure:
+        explain_missing(error)
         # The frames of _execute and _call are ours; what the user wrote begins below them.
         return failure_of(error, _OURS + 1)
 

@@ -3,8 +3,8 @@
 A function of a notebook travels by value, together with the helpers and globals that it uses. Its pickle and its
 fingerprint are stale as soon as a cell redefines one of them. :class:`CapturedState` walks over these objects once;
 :class:`StateWatch` then checks before each call whether all are unchanged. It compares most of them by identity, which
-costs well under a microsecond. Mutable values cannot be compared so: it pickles them and compares hashes. Called in
-the user's thread.
+costs well under a microsecond. Mutable values cannot be compared so: it hashes their pickles, and the buffers of arrays
+where they lie. Called in the user's thread.
 """
 
 from __future__ import annotations
@@ -26,10 +26,14 @@ from parslab.serialize.functools_objects import CACHED_FUNCTION, DISPATCHER_ATTR
 from parslab.serialize.pickling import dumps
 
 if TYPE_CHECKING:
+    import pickle
+
     from parslab.serialize.code.modules import Source
 
-__all__ = ["CapturedState", "StateWatch"]
+__all__ = ["LARGE", "CapturedState", "StateWatch"]
 
+LARGE = 4 << 20
+"""Bytes of a global from which a call takes noticeably longer, because each call hashes it."""
 _MISSING = object()
 _IMMUTABLE = (
     int,
@@ -57,13 +61,24 @@ class StateWatch:
     ----------
     captured
         What the function captured when it was pickled.
+
+    Attributes
+    ----------
+    large
+        (description, size in bytes) of every global and captured variable that is larger than ``LARGE``.
     """
 
-    __slots__ = ("_next_stat", "_sizes", "_sources", "_volatile", "_watched")
+    __slots__ = ("_next_stat", "_sizes", "_sources", "_volatile", "_watched", "large")
 
     def __init__(self, captured: CapturedState) -> None:
         self._watched, self._sizes = captured.watched, captured.sizes
-        self._volatile = [(value, _digest(value)) for value in captured.volatile]
+        self._volatile: list[tuple[Any, bytes]] = []
+        sizes: dict[int, int] = {}
+        for value in captured.volatile:
+            digest, sizes[id(value)] = _digest(value)
+            self._volatile.append((value, digest))
+        measured = [(description, sizes.get(id(value)) or _size(value)) for description, value in captured.named]
+        self.large = [(description, size) for description, size in measured if size > LARGE]
         self._sources: tuple[Source, ...] = ()
         self._next_stat = 0.0
 
@@ -87,7 +102,7 @@ class StateWatch:
             if len(names) != size:
                 return False
         for value, digest in self._volatile:
-            if _digest(value) != digest:
+            if _digest(value)[0] != digest:
                 return False
         return not self._sources or self._files_unchanged()
 
@@ -102,11 +117,31 @@ class StateWatch:
         return same
 
 
-def _digest(value: Any) -> bytes:
+def _digest(value: Any) -> tuple[bytes, int]:
+    """Return the hash of a value's pickle, and how many bytes were hashed."""
+    buffers: list[pickle.PickleBuffer] = []
     try:
-        return hashlib.blake2b(dumps(value), digest_size=16).digest()
+        stream = dumps(value, buffers.append)
+        hashed, size = hashlib.blake2b(stream, digest_size=16), len(stream)
+        for buffer in buffers:  # not copied into the pickle: an array may have hundreds of megabytes
+            with buffer.raw() as view:
+                hashed.update(view.nbytes.to_bytes(8, "little"))
+                hashed.update(view)
+                size += view.nbytes
     except Exception:
-        return b""  # pickling the function will raise the same error, with a name
+        return b"", 0  # pickling the function will raise the same error, with a name
+    return hashed.digest(), size
+
+
+def _size(value: Any) -> int:
+    """Return the size of a value that identity alone compares."""
+    return len(value) if type(value) in (bytes, str) else value.nbytes if _is_constant_array(value) else 0
+
+
+def _is_constant_array(value: Any) -> bool:
+    """Whether a value is an array that owns its items and is read-only, so that nothing changes them in place."""
+    numpy = sys.modules.get("numpy")
+    return numpy is not None and type(value) is numpy.ndarray and not value.flags.writeable and value.flags.owndata
 
 
 class _Namespace(Mapping[str, Any]):
@@ -189,7 +224,7 @@ class CapturedState:
                 self.visit(item)
         elif getattr(type(value), "_parslab_app", False):
             self.visit(value.__wrapped__)
-        else:
+        elif not _is_constant_array(value):
             self.volatile.append(value)
 
     def _watch(self, where: Mapping[str, Any], name: str, description: str) -> None:

@@ -18,7 +18,16 @@ from typing import Any
 from parslab.serialize.code.bytecode import code_term, imported_names
 from parslab.serialize.code.hashing import digest_of
 
-__all__ = ["Source", "by_reference", "editable", "loaded_code", "registered", "sources_of", "version_of"]
+__all__ = [
+    "Source",
+    "by_reference",
+    "editable",
+    "installed_folder",
+    "loaded_code",
+    "registered",
+    "sources_of",
+    "version_of",
+]
 
 _OURS = __name__.partition(".")[0]
 
@@ -92,6 +101,14 @@ def _installed_below() -> tuple[str, ...]:
 def _installed(path: str) -> bool:
     real = os.path.realpath(path)
     return real.startswith(_installed_below()) or not os.path.exists(real)
+
+
+@lru_cache(256)
+def installed_folder(entry: str) -> bool:
+    """Whether an entry of ``sys.path`` belongs to Python or to its environment, so that workers have their own."""
+    if entry.startswith("__editable__") or os.path.basename(entry) == "python{}{}.zip".format(*sys.version_info):
+        return True
+    return (os.path.realpath(entry) + os.sep).startswith(_installed_below())
 
 
 def editable(module: str) -> bool:

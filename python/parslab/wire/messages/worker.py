@@ -19,6 +19,7 @@ from parslab.wire.messages.base import (
 )
 
 __all__ = [
+    "CLOSED_DESCRIPTORS",
     "ControlMessage",
     "InterruptTask",
     "LeaveWhenDone",
@@ -30,6 +31,9 @@ __all__ = [
     "WorkerMessage",
     "WorkerReport",
 ]
+
+CLOSED_DESCRIPTORS = 120
+"""Exit status of a worker whose task closed its descriptors; that of Python when it cannot flush ``stdout``."""
 
 
 class RunTask(WireMessage, tag=64):

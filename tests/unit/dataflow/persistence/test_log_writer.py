@@ -53,7 +53,7 @@ class Owner:
     def __init__(self) -> None:
         self.posted: list[Callable[[], None]] = []
         self.warnings: list[str] = []
-        self.there: list[tuple[Any, bytes]] = []
+        self.there: list[tuple[Any, bytes | bytearray]] = []
         self.tasks: list[int] = []
 
     def call_soon(self, call: Callable[[], None]) -> None:
@@ -62,7 +62,7 @@ class Owner:
     def warn(self, text: str) -> None:
         self.warnings.append(text)
 
-    def present(self) -> Iterator[tuple[Any, bytes]]:
+    def present(self) -> Iterator[tuple[Any, bytes | bytearray]]:
         return iter(self.there)
 
     def functions_of(self, tasks: Iterable[int]) -> tuple[tuple[int, int], ...]:
