@@ -250,8 +250,11 @@ def test_a_function_that_cannot_be_unpickled_fails_each_of_its_tasks(bench: Benc
     bench.call(4, 9)
     bench.run()
     for task in (3, 4):
-        with pytest.raises(ModuleNotFoundError, match="nowhere_module"):
+        with pytest.raises(
+            DeserializationError, match="^app broken cannot be unpickled here: ModuleNotFoundError: .*'nowhere_module'"
+        ) as raised:
             bench.result(task)
+        assert type(raised.value.__cause__) is ModuleNotFoundError
 
 
 def test_the_page_says_what_was_begun_and_what_has_ended(bench: Bench) -> None:
