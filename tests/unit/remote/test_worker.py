@@ -251,7 +251,7 @@ def test_a_function_that_cannot_be_unpickled_fails_each_of_its_tasks(bench: Benc
     bench.run()
     for task in (3, 4):
         with pytest.raises(
-            DeserializationError, match="^app broken cannot be unpickled here: ModuleNotFoundError: .*'nowhere_module'"
+            DeserializationError, match=r"^app broken cannot be unpickled here: ModuleNotFoundError: .*'nowhere_module'"
         ) as raised:
             bench.result(task)
         assert type(raised.value.__cause__) is ModuleNotFoundError
