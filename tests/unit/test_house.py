@@ -1,6 +1,6 @@
-"""The house rules that a program can check: imports point down, and a worker loads little.
+"""The rules about imports that a program can check: imports point down, form no cycle, and a worker loads little.
 
-The rooms and their order are those of `python/DESIGN.md`; the picture there and `LAYERS` here are compared as well.
+The packages and their order are those of `python/DESIGN.md`; a test compares the picture there with `LAYERS` here.
 """
 
 from __future__ import annotations
@@ -53,6 +53,25 @@ SIDEWAYS = {
     ("testing", "parslab"),
     ("parslab", "jupyter"),  # load_ipython_extension
 }
+PARTS = {
+    "dataflow": ("", "resume", "clients", "high_throughput", "operations", "persistence", "network", "graph"),
+    "client": ("", "handle", "local", "calls", "transport", "process", "futures"),
+    "monitoring": ("", "view", "store"),
+    "remote": ("manager", "pool", "worker", ""),
+    "providers": ("batch", ""),
+}
+"""The sub-packages of a package from the top down; "" is its own folder. An import may point down only."""
+
+SHARED = {
+    "client.run_state",
+    "client.thread_pool",
+    "client.waiting",
+    "dataflow.acceptor",
+    "dataflow.host",
+    "monitoring.output",
+}
+"""Modules in a package's own folder that every sub-package of it may import: they import none of them."""
+
 GENERATED = {"_version"}
 """Made by the build; `version` reads it."""
 
@@ -121,6 +140,62 @@ def arrows(module: str, text: str) -> list[str]:
     return wrong
 
 
+def part_of(module: str) -> str | None:
+    """The sub-package of a module within its package ("" is the package's own folder); None for other packages."""
+    names = module.split(".")
+    if len(names) < 3 or names[1] not in PARTS:
+        return None
+    is_package = MODULES[module].name == "__init__.py"
+    return names[2] if len(names) > 3 or is_package else ""
+
+
+def sub_arrows(module: str, text: str) -> list[str]:
+    """The imports of a module that point up within its own package."""
+    here, wrong = part_of(module), []
+    if here is None:
+        return []
+    package = room_of(module)
+    order = PARTS[package]
+    for name in sorted(imported(text)):
+        if room_of(name) != package or name.removeprefix("parslab.") in SHARED:
+            continue
+        there = part_of(name)
+        if there is not None and there != here and order.index(there) <= order.index(here):
+            wrong.append(f"{module} imports {name}, which lies above it or beside it")
+    return wrong
+
+
+def cycles(graph: dict[str, set[str]]) -> list[list[str]]:
+    """The groups of modules that import each other in a circle (Tarjan's strongly connected components)."""
+    number: dict[str, int] = {}
+    lowest: dict[str, int] = {}
+    stack: list[str] = []
+    found = []
+
+    def visit(module: str) -> None:
+        number[module] = lowest[module] = len(number)
+        stack.append(module)
+        for other in graph.get(module, ()):
+            if other not in graph:
+                continue
+            if other not in number:
+                visit(other)
+                lowest[module] = min(lowest[module], lowest[other])
+            elif other in stack:
+                lowest[module] = min(lowest[module], number[other])
+        if lowest[module] == number[module]:
+            at = stack.index(module)
+            group = sorted(stack[at:])
+            del stack[at:]
+            if len(group) > 1:
+                found.append(group)
+
+    for module in graph:
+        if module not in number:
+            visit(module)
+    return found
+
+
 def test_every_room_has_its_layer() -> None:
     assert {room_of(module) for module in MODULES} - GENERATED <= set(LEVEL)
 
@@ -128,6 +203,43 @@ def test_every_room_has_its_layer() -> None:
 @pytest.mark.parametrize("module", sorted(MODULES))
 def test_imports_point_down(module: str) -> None:
     assert arrows(module, MODULES[module].read_text(encoding="utf-8")) == []
+
+
+@pytest.mark.parametrize("package", sorted(PARTS))
+def test_every_sub_package_has_its_place(package: str) -> None:
+    folders = {path.parent.name for path in (PACKAGE / package).glob("*/__init__.py")}
+    assert folders == set(PARTS[package]) - {""}
+
+
+@pytest.mark.parametrize("module", sorted(module for module in MODULES if part_of(module) is not None))
+def test_imports_within_a_package_point_down(module: str) -> None:
+    assert sub_arrows(module, MODULES[module].read_text(encoding="utf-8")) == []
+
+
+def test_no_modules_import_each_other_in_a_circle() -> None:
+    """Imports in functions and for annotations count; only the package's lazy public face may be part of a circle."""
+    graph = {module: imported(path.read_text(encoding="utf-8")) - {module} for module, path in MODULES.items()}
+    del graph["parslab"]
+    assert cycles(graph) == []
+
+
+def test_a_circle_is_seen() -> None:
+    assert cycles({"a": {"b"}, "b": {"c"}, "c": {"a"}, "d": {"a"}}) == [["a", "b", "c"]]
+    assert cycles({"a": {"b", "elsewhere"}, "b": set()}) == []
+
+
+@pytest.mark.parametrize(
+    ("module", "line", "seen"),
+    [
+        ("parslab.dataflow.graph.table", "from parslab.dataflow.kernel import Kernel", True),
+        ("parslab.dataflow.network.hub", "if TYPE_CHECKING:\n    from parslab.dataflow.graph.task import Task", False),
+        ("parslab.dataflow.persistence.replay", "from parslab.dataflow.clients.leases import Leases", True),
+        ("parslab.client.transport.link", "def f():\n    import parslab.client.handle.dfk", True),
+        ("parslab.client.handle.dfk", "from parslab.client.transport.link import KernelLink", False),
+    ],
+)
+def test_an_upward_arrow_within_a_package_is_seen(module: str, line: str, seen: bool) -> None:
+    assert bool(sub_arrows(module, line)) is seen
 
 
 @pytest.mark.parametrize(

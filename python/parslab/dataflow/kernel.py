@@ -15,7 +15,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from parslab.clock import steady_time
-from parslab.dataflow.network.listeners import Listeners, open_listeners
+from parslab.dataflow.high_throughput.listeners import Listeners, open_listeners
 from parslab.dataflow.wiring import Components
 from parslab.records.events import RunEnded, RunStarted
 from parslab.remote.loop import Loop

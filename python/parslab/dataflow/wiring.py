@@ -18,11 +18,11 @@ from parslab.dataflow.clients.registry import ClientRegistry
 from parslab.dataflow.clients.replies import ReplySender
 from parslab.dataflow.clients.requests import ClientRequests
 from parslab.dataflow.clients.retry_service import RetryService
-from parslab.dataflow.clients.rich_output import RichOutput
 from parslab.dataflow.clients.sessions import Sessions
 from parslab.dataflow.clients.unused_functions import UnusedFunctions
 from parslab.dataflow.graph.function_registry import FunctionRegistry
-from parslab.dataflow.graph.memo import Memo
+from parslab.dataflow.graph.memoization.memo import Memo
+from parslab.dataflow.graph.rich_output import RichOutput
 from parslab.dataflow.graph.table import TaskTable
 from parslab.dataflow.high_throughput.block_commands import BlockCommands
 from parslab.dataflow.host import LoopHost

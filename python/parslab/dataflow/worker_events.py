@@ -8,10 +8,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from parslab.clock import steady_time
-from parslab.dataflow.clients.rich_output import DISPLAY, RichOutput
+from parslab.dataflow.graph.rich_output import DISPLAY, RichOutput
+from parslab.dataflow.graph.run_message import run_message
 from parslab.dataflow.graph.values import StoredValue
 from parslab.records.events import ExecutorStopped, OutputWritten
-from parslab.wire.messages.worker import Outcome, RunTask
+from parslab.wire.messages.worker import Outcome
 
 if TYPE_CHECKING:
     from parslab.dataflow.clients.registry import ClientRegistry
@@ -21,10 +22,10 @@ if TYPE_CHECKING:
     from parslab.dataflow.host import Host
     from parslab.dataflow.persistence.log_writer import LogWriter
     from parslab.remote.pool.pool import WorkerPool
-    from parslab.wire.messages.base import Failure, OutputPrinted, PackedValue
+    from parslab.wire.messages.base import Failure, OutputPrinted
     from parslab.wire.stream import Buffer
 
-__all__ = ["WorkerEvents", "run_message"]
+__all__ = ["WorkerEvents"]
 
 _STREAMS = {1: "stdout", 2: "stderr", DISPLAY: "stdout"}
 
@@ -126,19 +127,3 @@ class WorkerEvents:
         self._host.notify("error", f"Executor {pool.label} is stopped: {pool.broken}")
         self._host.emit(ExecutorStopped(steady_time(), pool.label, pool.broken))
         pool.fail_waiting()
-
-
-def run_message(task: Task, frames: list[Buffer]) -> RunTask:
-    """Build the message that carries a task; large buffers, its own and those of its inputs, go to ``frames``."""
-    frames.extend(task.frames)
-    values: tuple[PackedValue, ...] = ()
-    if task.needs:
-        values = tuple(need.value.packed(frames) for need in task.needs if need.value is not None)
-    return RunTask(
-        task=task.id,
-        attempt=task.attempt,
-        fn=task.fn,
-        args=task.args,
-        frames=len(task.frames),
-        values=values,
-    )

@@ -82,18 +82,7 @@ class ScalingController:
         self._inbox = Inbox(owner.post)
         self._run_dir = Path(str(owner.run["run_dir"]))
         self._journal = BlockJournal(self._run_dir, self.label, clock)
-        self.jobs = BlockJobs(
-            settings,
-            owner,
-            command,
-            folder,
-            table=self.table,
-            journal=self._journal,
-            clock=clock,
-            inbox=self._inbox,
-            calls=calls,
-            on_change=self._changed,
-        )
+        self.jobs = self._make_jobs(command)
         self._tracker = StateTracker(_limits(settings, owner.run), expected_slots(settings), _nodes(settings))
         self._strategy: Strategy = Fixed()
         self._period = _number(owner.run, "strategy_period", 5.0)
@@ -104,6 +93,20 @@ class ScalingController:
         self._woken = False
         self._planned_at = float("inf")
         self._decided_at = float("-inf")
+
+    def _make_jobs(self, command: str) -> BlockJobs:
+        return BlockJobs(
+            self._settings,
+            self._owner,
+            command,
+            self._folder,
+            table=self.table,
+            journal=self._journal,
+            clock=self._clock,
+            inbox=self._inbox,
+            calls=self._calls,
+            on_change=self._changed,
+        )
 
     @property
     def expected_slots(self) -> int:

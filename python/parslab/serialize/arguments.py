@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from parslab.wire.stream import Buffer
 
-__all__ = ["NO_ARGUMENTS", "Dependencies", "pack_arguments", "why_unpicklable"]
+__all__ = ["NO_ARGUMENTS", "ArgumentDependencies", "pack_arguments", "why_unpicklable"]
 
 NO_ARGUMENTS = pickle.dumps(((), {}), 5)
 """The packed arguments of a call without arguments."""
@@ -35,7 +35,7 @@ _SEARCH_LIMIT = 100
 """Containers that are searched for sets."""
 
 
-class Dependencies:
+class ArgumentDependencies:
     """Collects the tasks that a call needs while its arguments are pickled.
 
     Parameters
@@ -93,7 +93,7 @@ def _pickler_class() -> type[pickle.Pickler]:
     class ArgumentPickler(pickler_class()):  # type: ignore[misc]
         """Sees futures: pickle calls ``reducer_override`` for every object that is not of a builtin type."""
 
-        dependencies: Dependencies
+        dependencies: ArgumentDependencies
 
         def reducer_override(self, obj: Any) -> Any:
             if isinstance(obj, Future):
@@ -114,7 +114,7 @@ _argument_pickler: type[pickle.Pickler] | None = None
 
 
 def pack_arguments(
-    args: tuple[Any, ...], kwargs: Mapping[str, Any], dependencies: Dependencies, app: str
+    args: tuple[Any, ...], kwargs: Mapping[str, Any], dependencies: ArgumentDependencies, app: str
 ) -> tuple[bytes, list[Buffer]]:
     """Pack ``(args, kwargs)``; the tasks found in them are left in ``dependencies``.
 
@@ -145,7 +145,7 @@ def pack_arguments(
     return _pack_any(args, kwargs, dependencies, app)
 
 
-def _plain(value: Any, dependencies: Dependencies) -> tuple[Any] | None:
+def _plain(value: Any, dependencies: ArgumentDependencies) -> tuple[Any] | None:
     """Return ``value`` for C pickle, in a tuple; None when it needs cloudpickle."""
     if type(value) in ATOMS:
         return (value,)
@@ -157,7 +157,7 @@ def _plain(value: Any, dependencies: Dependencies) -> tuple[Any] | None:
 
 
 def _pack_any(
-    args: tuple[Any, ...], kwargs: Mapping[str, Any], dependencies: Dependencies, app: str
+    args: tuple[Any, ...], kwargs: Mapping[str, Any], dependencies: ArgumentDependencies, app: str
 ) -> tuple[bytes, list[Buffer]]:
     global _argument_pickler
     if _argument_pickler is None:
@@ -223,7 +223,7 @@ def why_unpicklable(value: Any) -> str:
     """Return ``Type: message`` of the error that pickling ``value`` raises; empty when it can be pickled."""
     pickler_class = _argument_pickler or _pickler_class()
     pickler = pickler_class(io.BytesIO(), 5, buffer_callback=lambda _: False)
-    pickler.dependencies = Dependencies(lambda _: (0, None))  # type: ignore[attr-defined]
+    pickler.dependencies = ArgumentDependencies(lambda _: (0, None))  # type: ignore[attr-defined]
     try:
         pickler.dump(value)
     except Exception as error:

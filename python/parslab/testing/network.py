@@ -16,9 +16,9 @@ import random
 from functools import partial
 from typing import TYPE_CHECKING
 
-from parslab.dataflow.graph.invariants import check
-from parslab.dataflow.graph.retry_plan import plan, reopen
 from parslab.dataflow.graph.table import TaskTable
+from parslab.dataflow.operations.invariants import check
+from parslab.dataflow.operations.retry_plan import plan, reopen
 from parslab.records.events import TaskFailed, TaskMoved, TaskReopened
 from parslab.records.reasons import Reason
 from parslab.records.states import FINAL, TaskState

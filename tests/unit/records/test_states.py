@@ -32,7 +32,7 @@ DISTINCT = {"exec_done", "memo_done", "dep_fail", "fail_retryable", "launched", 
 """Names that no state of a block, manager or worker has."""
 
 SUBSETS = {
-    "dataflow/graph/invariants.py": "the states in which a need may still come",
+    "dataflow/operations/invariants.py": "the states in which a need may still come",
 }
 """Modules that may name several states in one display, and why the others do not matter there."""
 

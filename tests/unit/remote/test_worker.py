@@ -14,7 +14,7 @@ import pytest
 
 from parslab.errors import AppExit, DeserializationError, SerializationError
 from parslab.remote.worker.worker import Worker
-from parslab.serialize.arguments import Dependencies, pack_arguments
+from parslab.serialize.arguments import ArgumentDependencies, pack_arguments
 from parslab.serialize.failures import exception_of
 from parslab.serialize.functions import AppFunction
 from parslab.serialize.values import pack, unpack
@@ -62,7 +62,7 @@ class Bench:
 
     def call(self, task: int, fn: int, *args: Any, **kwargs: Any) -> None:
         """Let a call come; dependencies are given as :class:`Need`."""
-        dependencies = Dependencies(lambda future: (future.place, future.path))  # type: ignore[attr-defined]
+        dependencies = ArgumentDependencies(lambda future: (future.place, future.path))  # type: ignore[attr-defined]
         needs = {need.place: need for need in args if isinstance(need, Need)}
         inline, frames = pack_arguments(args, kwargs, dependencies, "app")
         values, buffers = [], list(frames)

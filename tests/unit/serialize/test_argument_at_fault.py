@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from parslab.serialize.argument_at_fault import argument_at_fault
-from parslab.serialize.arguments import Dependencies, pack_arguments
+from parslab.serialize.arguments import ArgumentDependencies, pack_arguments
 from parslab.serialize.references import resolving
 
 
@@ -61,7 +61,7 @@ def test_the_first_broken_argument_is_named(broken: Any) -> None:
         (tuple(fine), {"caf\udce9": broken}, "argument 'caf\\udce9'"),
     ]
     for args, kwargs, name in calls:
-        inline, frames = pack_arguments(args, kwargs, Dependencies(lambda _: (0, None)), "f")
+        inline, frames = pack_arguments(args, kwargs, ArgumentDependencies(lambda _: (0, None)), "f")
         stream, *buffers = [inline, *frames] if inline else frames
         with pytest.raises(KeyError):
             pickle.loads(stream, buffers=buffers)
@@ -70,13 +70,13 @@ def test_the_first_broken_argument_is_named(broken: Any) -> None:
 
 def test_values_that_stand_in_several_arguments() -> None:
     shared = [1, 2]
-    inline, _ = pack_arguments((shared, [shared], Broken(), shared), {}, Dependencies(lambda _: (0, None)), "f")
+    inline, _ = pack_arguments((shared, [shared], Broken(), shared), {}, ArgumentDependencies(lambda _: (0, None)), "f")
     assert argument_at_fault(inline, []) == "argument 2"
 
 
 def test_arguments_with_futures() -> None:
     future: Future[Any] = Future()
-    inline, _ = pack_arguments((1, future, [future], Broken()), {}, Dependencies(lambda _: (0, None)), "f")
+    inline, _ = pack_arguments((1, future, [future], Broken()), {}, ArgumentDependencies(lambda _: (0, None)), "f")
     with resolving(lambda _: "value"):
         assert argument_at_fault(inline, []) == "argument 3"
 

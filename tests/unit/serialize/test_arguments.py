@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from parslab.errors import SerializationError
-from parslab.serialize.arguments import Dependencies, pack_arguments, why_unpicklable
+from parslab.serialize.arguments import ArgumentDependencies, pack_arguments, why_unpicklable
 from parslab.serialize.identity.calls import identify_arguments
 from parslab.serialize.identity.registry import Unidentified
 from parslab.serialize.references import Constant, Path, follow_path, resolve, resolving
@@ -39,7 +39,7 @@ def identify(future: Future[Any]) -> tuple[int, Path]:
 
 def travelled(*args: Any, values: dict[int, Any] | None = None, **kwargs: Any) -> tuple[tuple[int, ...], Any]:
     """The dependencies of a call, and its arguments as a worker gets them."""
-    dependencies = Dependencies(identify)
+    dependencies = ArgumentDependencies(identify)
     inline, frames = pack_arguments(args, kwargs, dependencies, "fit")
     tasks = tuple(dependencies.tasks)
     with resolving(lambda place: (values or {})[tasks[place]]):
@@ -153,7 +153,7 @@ def test_values_of_nested_resolutions_do_not_mix() -> None:
 
 def test_large_arrays_go_out_of_band_and_come_back_writable() -> None:
     array = np.arange(100_000)
-    dependencies = Dependencies(identify)
+    dependencies = ArgumentDependencies(identify)
     inline, frames = pack_arguments((array, "x"), {"again": array}, dependencies, "fit")
     assert len(inline) < 1000
     (frame,) = frames
@@ -167,14 +167,14 @@ def test_large_arrays_go_out_of_band_and_come_back_writable() -> None:
 
 
 def test_small_arrays_stay_in_the_stream() -> None:
-    inline, frames = pack_arguments((np.arange(10),), {}, Dependencies(identify), "fit")
+    inline, frames = pack_arguments((np.arange(10),), {}, ArgumentDependencies(identify), "fit")
     assert inline
     assert not frames
 
 
 def test_a_large_stream_is_a_frame() -> None:
     for args in (("x" * INLINE,), (["x" * INLINE],), ([*range(INLINE)], np.arange(100_000))):
-        inline, frames = pack_arguments(args, {}, Dependencies(identify), "fit")
+        inline, frames = pack_arguments(args, {}, ArgumentDependencies(identify), "fit")
         assert inline == b""
         back, _ = unpack(inline, [bytearray(frame) for frame in frames])
         assert np.all([np.all(a == b) for a, b in zip(args, back, strict=True)])
@@ -219,7 +219,7 @@ def test_lambdas_and_local_classes_are_values_too() -> None:
 )
 def test_the_argument_that_cannot_travel_is_named(args: Any, kwargs: Any, name: str) -> None:
     with pytest.raises(SerializationError, match=f"{name} cannot be sent to a worker: TypeError: cannot pickle"):
-        pack_arguments(args, kwargs, Dependencies(identify), "fit")
+        pack_arguments(args, kwargs, ArgumentDependencies(identify), "fit")
 
 
 def test_an_object_that_refuses_says_why() -> None:
@@ -230,7 +230,7 @@ def test_an_object_that_refuses_says_why() -> None:
     assert why_unpicklable(Refuses()) == "RuntimeError: not today"
     assert why_unpicklable([F]) == ""
     with pytest.raises(SerializationError, match=r"argument 0 of app fit .*RuntimeError: not today"):
-        pack_arguments((Refuses(),), {}, Dependencies(identify), "fit")
+        pack_arguments((Refuses(),), {}, ArgumentDependencies(identify), "fit")
 
 
 def test_recursion_that_pickle_cannot_follow_is_blamed_on_its_argument() -> None:
@@ -239,7 +239,7 @@ def test_recursion_that_pickle_cannot_follow_is_blamed_on_its_argument() -> None
         deep = [deep]
     try:
         with pytest.raises(SerializationError, match=r"argument 1 of app fit .*recursion"):
-            pack_arguments((1, deep), {}, Dependencies(identify), "fit")
+            pack_arguments((1, deep), {}, ArgumentDependencies(identify), "fit")
     finally:
         while deep:
             deep = deep[0]
@@ -321,6 +321,6 @@ def test_a_call_is_shown_on_one_short_line() -> None:
 
 
 def test_nothing_of_ours_is_in_the_pickle_of_plain_arguments() -> None:
-    inline, _ = pack_arguments((1, "a"), {"k": 2}, Dependencies(identify), "fit")
+    inline, _ = pack_arguments((1, "a"), {"k": 2}, ArgumentDependencies(identify), "fit")
     assert b"parslab" not in inline
     assert pickle.loads(inline) == ((1, "a"), {"k": 2})

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from parslab.bodies.cell import CellValues
-from parslab.serialize.arguments import Dependencies, pack_arguments
+from parslab.serialize.arguments import ArgumentDependencies, pack_arguments
 from parslab.serialize.failures import failure_of
 from parslab.serialize.pickling import dumps
 from parslab.serialize.values import pack, unpack
@@ -39,7 +39,7 @@ def by_value(value: Any) -> Any:
 
 
 def as_argument(value: Any) -> Any:
-    inline, frames = pack_arguments((value,), {}, Dependencies(lambda _: (0, None)), "app")
+    inline, frames = pack_arguments((value,), {}, ArgumentDependencies(lambda _: (0, None)), "app")
     return unpack(inline, frames)[0][0]
 
 

@@ -17,7 +17,7 @@ from parslab.serialize.user_frame import frames_to_user
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
-    from parslab.serialize.arguments import Dependencies
+    from parslab.serialize.arguments import ArgumentDependencies
     from parslab.serialize.functions import AppFunction, PickledFunction
     from parslab.serialize.identity.calls import Refer
 
@@ -101,7 +101,7 @@ class Identities:
         calls: IdentifiedCalls | None,
         args: tuple[Any, ...],
         kwargs: Mapping[str, Any],
-        dependencies: Dependencies,
+        dependencies: ArgumentDependencies,
     ) -> KnownIdentity:
         """The identity of a call for a worker that is memoized, or whose pickle would differ in another process."""
         if calls is not None and calls.memo:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from parslab.clock import steady_time
-from parslab.serialize.arguments import NO_ARGUMENTS, Dependencies, pack_arguments
+from parslab.serialize.arguments import NO_ARGUMENTS, ArgumentDependencies, pack_arguments
 from parslab.serialize.summaries import show_arguments
 from parslab.wire.messages.client import SubmitTask
 
@@ -80,7 +80,7 @@ class RemoteCalls:
         fn = self._functions.number(pickled, function.function)
         task = future.task_id
         if args or kwargs or calls is not None:
-            dependencies = Dependencies(self._reference)
+            dependencies = ArgumentDependencies(self._reference)
             inline, frames = pack_arguments(args, kwargs, dependencies, future.app_name)
             shown = show_arguments(args, kwargs)
             # Keywords for all fields would cost a twentieth of the call.

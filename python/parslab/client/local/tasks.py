@@ -22,7 +22,7 @@ from parslab.clock import steady_time
 from parslab.errors import SerializationError
 from parslab.records.reasons import Reason
 from parslab.records.states import TaskState
-from parslab.serialize.arguments import Dependencies
+from parslab.serialize.arguments import ArgumentDependencies
 from parslab.serialize.failures import failure_of, one_line
 from parslab.serialize.summaries import brief, show_arguments
 from parslab.serialize.values import pack
@@ -172,10 +172,10 @@ class LocalTasks:
         )
         self._pending.expect(future, message)
 
-    def _dependencies(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Dependencies:
+    def _dependencies(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> ArgumentDependencies:
         found: list[Future[Any]] = []
         futures_in([args, dict(kwargs)], found)
-        dependencies = Dependencies(self.reference)
+        dependencies = ArgumentDependencies(self.reference)
         for future in found:
             dependencies.refer(future)
         return dependencies

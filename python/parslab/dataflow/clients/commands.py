@@ -8,8 +8,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from parslab.clock import steady_time
-from parslab.dataflow.graph.cancellation import cancel
-from parslab.dataflow.graph.explain import explain
+from parslab.dataflow.operations.cancellation import cancel
+from parslab.dataflow.operations.explain import explain
 from parslab.errors import ParslabError
 from parslab.monitoring.monitor import Monitor
 from parslab.records.panel import (
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from parslab.dataflow.clients.presence import Presence
     from parslab.dataflow.clients.registry import ClientRegistry
     from parslab.dataflow.clients.retry_service import RetryService
-    from parslab.dataflow.graph.memo import Memo
+    from parslab.dataflow.graph.memoization.memo import Memo
     from parslab.dataflow.graph.table import TaskTable
     from parslab.dataflow.host import Host
     from parslab.dataflow.persistence.checkpointing import Checkpointing

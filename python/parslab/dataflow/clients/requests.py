@@ -40,9 +40,9 @@ if TYPE_CHECKING:
     from parslab.dataflow.clients.presence import Presence
     from parslab.dataflow.clients.resumption import PriorCallFinder, ReturningClients
     from parslab.dataflow.clients.retry_service import RetryService
-    from parslab.dataflow.clients.rich_output import RichOutput
     from parslab.dataflow.clients.unused_functions import UnusedFunctions
     from parslab.dataflow.graph.function_registry import FunctionRegistry
+    from parslab.dataflow.graph.rich_output import RichOutput
     from parslab.dataflow.graph.table import TaskTable
     from parslab.dataflow.graph.task import Task
     from parslab.dataflow.host import Host

@@ -15,7 +15,7 @@ import itertools
 from typing import TYPE_CHECKING
 
 from parslab.clock import steady_time
-from parslab.dataflow.graph.retry_plan import RetryPlan, of_app, plan, reopen
+from parslab.dataflow.operations.retry_plan import RetryPlan, of_app, plan, reopen
 from parslab.dataflow.persistence.log_format import ReopenedTasks
 from parslab.monitoring.monitor import Monitor
 from parslab.records.states import FAILURES, TaskState

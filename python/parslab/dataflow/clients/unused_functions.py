@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from parslab.dataflow.graph.retry_plan import functions_needed
+from parslab.dataflow.operations.retry_plan import functions_needed
 from parslab.wire.messages.base import ForgetFunctions
 
 if TYPE_CHECKING:

@@ -23,8 +23,8 @@ from parslab.dataflow.graph.dispatch import Dispatch
 from parslab.dataflow.graph.failure_propagation import CANCELLED, passed_on, unshipped
 from parslab.dataflow.graph.function_registry import FunctionRegistry
 from parslab.dataflow.graph.joins import Joins
-from parslab.dataflow.graph.memo import Memo
-from parslab.dataflow.graph.memoized_calls import MemoizedCalls
+from parslab.dataflow.graph.memoization.memo import Memo
+from parslab.dataflow.graph.memoization.memoized_calls import MemoizedCalls
 from parslab.dataflow.graph.resolution import resolution
 from parslab.dataflow.graph.retrying import Retries
 from parslab.dataflow.graph.task import NO_ACTIVE_ATTEMPT, Effects, Task

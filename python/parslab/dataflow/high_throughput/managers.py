@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from parslab.clock import anchor
+from parslab.dataflow.graph.run_message import run_message
 from parslab.dataflow.high_throughput.connected_manager import ConnectedManager
 from parslab.dataflow.high_throughput.lifecycle import ManagerSignal
 from parslab.dataflow.high_throughput.quarantine import Quarantine
 from parslab.dataflow.high_throughput.scheduler import Scheduler
 from parslab.dataflow.high_throughput.sentences import demands, misfit, tasks_of_lost_manager
-from parslab.dataflow.worker_events import run_message
 from parslab.errors import ConfigurationError, ManagerLost, WorkerLost
 from parslab.paths import python_path_prefix
 from parslab.records.events import ExecutorStopped, ManagerMoved, NodeSampled, TaskSampled, WorkerMoved

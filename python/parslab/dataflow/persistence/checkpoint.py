@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Sequence
     from pathlib import Path
 
-    from parslab.dataflow.graph.memo import Memo, MemoEntry
+    from parslab.dataflow.graph.memoization.memo import Memo, MemoEntry
     from parslab.wire.stream import Buffer
 
 __all__ = ["LIMIT", "Checkpoints"]

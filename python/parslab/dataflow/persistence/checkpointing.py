@@ -22,7 +22,7 @@ from parslab.dataflow.persistence.checkpoint import Checkpoints
 from parslab.errors import ParslabError
 
 if TYPE_CHECKING:
-    from parslab.dataflow.graph.memo import Memo
+    from parslab.dataflow.graph.memoization.memo import Memo
     from parslab.dataflow.host import Host
     from parslab.wire.run_files import RunSettings
 

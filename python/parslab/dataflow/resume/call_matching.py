@@ -15,8 +15,8 @@ import hashlib
 from collections import deque
 from typing import TYPE_CHECKING
 
-from parslab.dataflow.graph.explain import changed_parts
 from parslab.dataflow.graph.task import Task
+from parslab.dataflow.operations.explain import changed_parts
 from parslab.records.events import TaskAdopted, TaskMoved, TaskSubmitted
 from parslab.records.states import FINAL, SUCCESSES, TASK_STATES, TaskState
 from parslab.wire.messages.base import TaskKind

@@ -154,10 +154,14 @@ class Worker:
         )
         messages.append(outcome)
         self._page[0] = -1 - run.task
+        self._gather(messages, out, outcome)
+
+    def _gather(self, messages: list[Any], out: list[Buffer], outcome: Outcome) -> None:
+        """Send an outcome, or keep it for a moment: short tasks in a row share a message."""
         self._finished.append((messages, out))
         if self._gathering == 0.0:
-            self._gathering = started
-        if out or not self._todo or ended - self._gathering > _GATHER or failure is not None:
+            self._gathering = outcome.started
+        if out or not self._todo or outcome.ended - self._gathering > _GATHER or outcome.failure is not None:
             self.send_finished()
 
     def _call(self, run: RunTask, frames: list[bytearray]) -> tuple[bytes, list[Buffer]]:

@@ -8,8 +8,8 @@ from parslab.dataflow.graph.dependencies import Dependencies
 from parslab.dataflow.graph.dispatch import Dispatch
 from parslab.dataflow.graph.function_registry import FunctionRegistry
 from parslab.dataflow.graph.joins import Joins
-from parslab.dataflow.graph.memo import Memo
-from parslab.dataflow.graph.memoized_calls import MemoizedCalls
+from parslab.dataflow.graph.memoization.memo import Memo
+from parslab.dataflow.graph.memoization.memoized_calls import MemoizedCalls
 from parslab.dataflow.graph.resolution import resolution
 from parslab.dataflow.graph.retrying import FinalFailure, Retries
 from parslab.dataflow.graph.task import Effects, Task

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 import msgspec
 import pytest
 
-from parslab.dataflow.graph.invariants import check
 from parslab.dataflow.graph.table import TaskTable
 from parslab.dataflow.graph.values import StoredValue
+from parslab.dataflow.operations.invariants import check
 from parslab.records.events import TaskFailed, TaskMoved
 from parslab.records.states import TaskState
 from parslab.testing.fakes import call, outcome

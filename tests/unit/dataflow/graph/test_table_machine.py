@@ -8,10 +8,10 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from parslab.dataflow.graph.invariants import check
-from parslab.dataflow.graph.retry_plan import plan, reopen
 from parslab.dataflow.graph.table import TaskTable
 from parslab.dataflow.graph.values import StoredValue
+from parslab.dataflow.operations.invariants import check
+from parslab.dataflow.operations.retry_plan import plan, reopen
 from parslab.records.events import TaskMoved, TaskReopened
 from parslab.records.states import FINAL, TaskState
 from parslab.testing.fakes import call, outcome

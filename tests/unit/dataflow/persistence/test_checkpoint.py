@@ -11,7 +11,7 @@ import pytest
 
 from parslab.checkpoints import PARSL, RESULTS, get_all_checkpoints, get_last_checkpoint
 from parslab.dataflow.graph.function_registry import FunctionRegistry
-from parslab.dataflow.graph.memo import Memo
+from parslab.dataflow.graph.memoization.memo import Memo
 from parslab.dataflow.graph.task import MemoCall
 from parslab.dataflow.graph.values import StoredValue, joined
 from parslab.dataflow.persistence import checkpoint as module

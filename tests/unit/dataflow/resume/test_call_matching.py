@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from parslab.dataflow.graph.function_registry import FunctionRegistry
-from parslab.dataflow.graph.invariants import check
 from parslab.dataflow.graph.table import TaskTable
 from parslab.dataflow.graph.values import StoredValue
+from parslab.dataflow.operations.invariants import check
 from parslab.dataflow.persistence.log_format import Position
 from parslab.dataflow.resume.call_matching import CallMatching, PriorCall
 from parslab.records.events import TaskAdopted

@@ -19,7 +19,7 @@ from parslab import by_value
 from parslab.app.decorators import python_app
 from parslab.bodies.bash import run
 from parslab.serialize import functions
-from parslab.serialize.arguments import Dependencies, pack_arguments
+from parslab.serialize.arguments import ArgumentDependencies, pack_arguments
 from parslab.serialize.code.bytecode import code_term, imported_names
 from parslab.serialize.functions import AppFunction
 from parslab.serialize.identity.calls import identify_arguments
@@ -326,7 +326,7 @@ def test_arguments_of_edited_modules_count_with_their_code(folder: Folder) -> No
     after = [identify_arguments((value,), {}) for value in things]
     assert len({*before, *after}) == 8
     for thing in things:
-        dependencies = Dependencies(lambda _: (0, None))
+        dependencies = ArgumentDependencies(lambda _: (0, None))
         pack_arguments((thing,), {}, dependencies, "fit")
         assert dependencies.needs_identity
 

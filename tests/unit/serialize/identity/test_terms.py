@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from parslab.data_provider.files import File
 from parslab.errors import ConfigurationError
-from parslab.serialize.arguments import Dependencies, pack_arguments
+from parslab.serialize.arguments import ArgumentDependencies, pack_arguments
 from parslab.serialize.code.hashing import digest_of
 from parslab.serialize.identity import registry
 from parslab.serialize.identity.calls import ArgumentTerms, Parameters, identify_arguments
@@ -339,7 +339,9 @@ def test_futures_count_by_their_place_and_path() -> None:
     paths: dict[Future[Any], Any] = {part: ("a", 0), data: Constant(File("out.txt"))}
 
     def told(*args: Any) -> bytes:
-        dependencies = Dependencies(lambda future: (0 if future in paths else futures.index(future), paths.get(future)))
+        dependencies = ArgumentDependencies(
+            lambda future: (0 if future in paths else futures.index(future), paths.get(future))
+        )
         pack_arguments(args, {}, dependencies, "fit")
         tasks = list(dependencies.tasks)
         identity = Parameters(fit).identify(args, {}, dependencies.refer)
@@ -356,7 +358,7 @@ def test_futures_count_by_their_place_and_path() -> None:
 
 def test_the_loose_are_found_while_they_are_pickled() -> None:
     def loose(*args: Any) -> bool:
-        dependencies = Dependencies(lambda _: (0, None))
+        dependencies = ArgumentDependencies(lambda _: (0, None))
         pack_arguments(args, {}, dependencies, "fit")
         return dependencies.needs_identity
 

@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from parslab.dataflow.graph.explain import explain
 from parslab.dataflow.graph.function_registry import FunctionRegistry
-from parslab.dataflow.graph.invariants import check
-from parslab.dataflow.graph.memo import Memo
-from parslab.dataflow.graph.retry_plan import plan, reopen
+from parslab.dataflow.graph.memoization.memo import Memo
 from parslab.dataflow.graph.table import TaskTable
 from parslab.dataflow.graph.task import Task
 from parslab.dataflow.graph.values import StoredValue
+from parslab.dataflow.operations.explain import explain
+from parslab.dataflow.operations.invariants import check
+from parslab.dataflow.operations.retry_plan import plan, reopen
 from parslab.errors import ParslabError
 from parslab.records.states import FINAL, TaskState
 from parslab.testing.fakes import call, outcome, remembering

@@ -18,7 +18,7 @@ from parslab.wire.messages.base import PARAMETERS
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from parslab.dataflow.graph.memo import Memo
+    from parslab.dataflow.graph.memoization.memo import Memo
     from parslab.dataflow.graph.table import TaskTable
     from parslab.dataflow.graph.task import MemoCall, Task
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from parslab.dataflow.graph.cancellation import cancel
 from parslab.dataflow.graph.table import TaskTable
+from parslab.dataflow.operations.cancellation import cancel
 from parslab.monitoring.view.view import View
 from parslab.records.panel import CancelRequest
 from parslab.records.states import TaskState

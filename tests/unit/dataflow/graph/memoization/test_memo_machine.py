@@ -9,11 +9,11 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from parslab.dataflow.graph.function_registry import FunctionRegistry
-from parslab.dataflow.graph.invariants import check
-from parslab.dataflow.graph.memo import Memo
-from parslab.dataflow.graph.retry_plan import plan, reopen
+from parslab.dataflow.graph.memoization.memo import Memo
 from parslab.dataflow.graph.table import TaskTable
 from parslab.dataflow.graph.values import StoredValue
+from parslab.dataflow.operations.invariants import check
+from parslab.dataflow.operations.retry_plan import plan, reopen
 from parslab.records.states import FINAL, SUCCESSES, TaskState
 from parslab.testing.fakes import call, outcome, remembering
 from parslab.wire.messages.base import DefineFunction, Failure, TaskKind

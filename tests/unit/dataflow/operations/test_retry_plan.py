@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import pytest
 
-from parslab.dataflow.graph.invariants import check
-from parslab.dataflow.graph.retry_plan import RetryPlan, functions_needed, of_app, plan, reopen
 from parslab.dataflow.graph.table import TaskTable
+from parslab.dataflow.operations.invariants import check
+from parslab.dataflow.operations.retry_plan import RetryPlan, functions_needed, of_app, plan, reopen
 from parslab.records.events import TaskMoved, TaskReopened
 from parslab.records.states import TaskState
 from parslab.testing.fakes import call, outcome

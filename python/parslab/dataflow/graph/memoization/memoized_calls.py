@@ -12,7 +12,7 @@ from parslab.wire.messages.base import TaskKind
 
 if TYPE_CHECKING:
     from parslab.dataflow.graph.dependencies import Dependencies
-    from parslab.dataflow.graph.memo import Memo
+    from parslab.dataflow.graph.memoization.memo import Memo
     from parslab.dataflow.graph.task import Task
     from parslab.dataflow.graph.values import StoredValue
     from parslab.wire.messages.base import Failure

@@ -1,0 +1,1 @@
+"""Memoized calls: which call equals which, and what their results are [core]."""

@@ -1,0 +1,30 @@
+"""The message that carries a task to a worker or manager [core]."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from parslab.wire.messages.worker import RunTask
+
+if TYPE_CHECKING:
+    from parslab.dataflow.graph.task import Task
+    from parslab.wire.messages.base import PackedValue
+    from parslab.wire.stream import Buffer
+
+__all__ = ["run_message"]
+
+
+def run_message(task: Task, frames: list[Buffer]) -> RunTask:
+    """Build the message that carries a task; large buffers, its own and those of its inputs, go to ``frames``."""
+    frames.extend(task.frames)
+    values: tuple[PackedValue, ...] = ()
+    if task.needs:
+        values = tuple(need.value.packed(frames) for need in task.needs if need.value is not None)
+    return RunTask(
+        task=task.id,
+        attempt=task.attempt,
+        fn=task.fn,
+        args=task.args,
+        frames=len(task.frames),
+        values=values,
+    )
