@@ -64,12 +64,8 @@ def main(settings: dict[str, Any]) -> None:
     _die_with_parent(settings)
     import cloudpickle  # noqa: F401  # while there is nothing to do yet: the first function needs it
 
-    profile = os.environ.get("PARSLAB_PROFILE")
     try:
-        if profile:
-            _profiled(worker, os.path.join(profile, f"worker-{os.getpid()}.prof"))
-        else:
-            worker.run()
+        _run(worker)
     except (EOFError, BrokenPipeError, ConnectionResetError):
         pass
     except OSError as error:
@@ -77,6 +73,14 @@ def main(settings: dict[str, Any]) -> None:
             os._exit(CLOSED_DESCRIPTORS)
         raise
     end_group()
+
+
+def _run(worker: Worker) -> None:
+    profile = os.environ.get("PARSLAB_PROFILE")
+    if profile:
+        _profiled(worker, os.path.join(profile, f"worker-{os.getpid()}.prof"))
+    else:
+        worker.run()
 
 
 def _profiled(worker: Worker, path: str) -> None:
