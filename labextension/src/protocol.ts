@@ -153,6 +153,12 @@ export const WORKER_MEANING: Readonly<Record<WorkerState, string>> = {
   dead: 'Its process has ended, or its connection broke.'
 };
 
+/** A block in one of these states does not move any more. */
+export const ENDED_BLOCK_STATES: readonly BlockState[] = ['finished', 'failed', 'scaled_in', 'missing'];
+
+/** A manager in one of these states is not connected and takes no tasks any more. */
+export const DEPARTED_MANAGER_STATES: readonly ManagerState[] = ['gone', 'lost', 'refused'];
+
 /** Bits of a task id that number the tasks of one client; the bits above them are the number of the client. */
 export const CLIENT_SHIFT = 40;
 

@@ -10,8 +10,8 @@ function kernel(content: object) {
   return { requestExecute, connection: { requestExecute } as unknown as Kernel.IKernelConnection };
 }
 
-describe('a kernel that goes on with a run', () => {
-  it('is asked beside the code of its user', async () => {
+describe('attach', () => {
+  it('evaluates an expression apart from the code of the user', async () => {
     const { requestExecute, connection } = kernel({ status: 'ok', user_expressions: { run: { status: 'ok' } } });
     await attach(connection, '007');
     expect(requestExecute.mock.calls[0][0]).toMatchObject({ code: '', silent: true, store_history: false });
@@ -20,11 +20,11 @@ describe('a kernel that goes on with a run', () => {
     ]);
   });
 
-  it('says why it cannot', async () => {
+  it('rejects with the reason of the kernel', async () => {
     const run = { status: 'error', ename: 'ConfigurationError', evalue: 'There is no live run 007.' };
     await expect(attach(kernel({ status: 'ok', user_expressions: { run } }).connection, '007')).rejects.toThrow(
       'There is no live run 007.'
     );
-    await expect(attach(kernel({ status: 'aborted' }).connection, '007')).rejects.toThrow('could not go on');
+    await expect(attach(kernel({ status: 'aborted' }).connection, '007')).rejects.toThrow('could not attach');
   });
 });

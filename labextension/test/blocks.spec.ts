@@ -1,13 +1,13 @@
 import { describe, expect, it } from 'vitest';
 
-import { connected, grouped, OpenBlocks } from '../src/model/blocks';
+import { connectedManagers, groupByExecutor, OpenBlocks } from '../src/model/blocks';
 import { withPoint, dropOldest, POINTS } from '../src/model/bounded';
 import type { ScalePoint } from '../src/protocol';
 import { liveRuns, settle } from './runs';
 import { block, blockText, delta, endedBlock, INFO, manager, overview, snapshot } from './samples';
 
 describe('the order of blocks', () => {
-  it('puts those that are there first, and of the others those that ended last', () => {
+  it('lists live blocks first, and the newest ended block before the others', () => {
     const rows = [
       block(10, { requested: 5 }),
       endedBlock(1, 'failed', '', 50),
@@ -15,10 +15,10 @@ describe('the order of blocks', () => {
       endedBlock(2, 'finished', '', 60),
       block(0, { executor: 'gpu', state: 'queued' })
     ];
-    const ids = grouped(rows).map(({ executor, live, over }) => [
+    const ids = groupByExecutor(rows).map(({ executor, live, ended }) => [
       executor,
       live.map(row => row.block),
-      over.map(row => row.block)
+      ended.map(row => row.block)
     ]);
     expect(ids).toEqual([
       ['htex', ['9', '10'], ['2', '1']],
@@ -28,12 +28,12 @@ describe('the order of blocks', () => {
 
   it('shows the nodes that are connected, block by block', () => {
     const rows = [manager('a', { block: '10' }), manager('b', { state: 'lost' }), manager('c', { block: '9' })];
-    expect(connected(rows).map(row => row.manager)).toEqual(['c', 'a']);
+    expect(connectedManagers(rows).map(row => row.manager)).toEqual(['c', 'a']);
   });
 });
 
 describe('what is kept', () => {
-  it('drops the oldest that are over', () => {
+  it('drops the oldest that have ended', () => {
     const map = new Map([1, 2, 3, 4, 5, 6].map(n => [n, n]));
     dropOldest(map, n => n % 2 === 1, 1);
     expect([...map.keys()]).toEqual([2, 4, 5, 6]);

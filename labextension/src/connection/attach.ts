@@ -1,8 +1,8 @@
 /**
- * Has a kernel go on with a run that is there.
+ * Attaches a kernel to a run that still lives after the restart of the kernel.
  *
- * An expression is evaluated beside the user's code: it binds no name, prints nothing, counts as no cell, and starts no
- * other run when that one has ended meanwhile. It waits for its turn like a cell.
+ * The kernel evaluates an expression apart from the user's code. The expression binds no name, prints nothing and takes
+ * no cell number. If the run has ended, the expression starts no other run. A busy kernel evaluates it after its cell.
  */
 import type { Kernel } from '@jupyterlab/services';
 
@@ -12,7 +12,7 @@ interface IEvaluated {
   evalue?: string;
 }
 
-/** Rejects with the kernel's sentence when it cannot be. */
+/** Resolves when the kernel is attached; rejects with the message of the kernel otherwise. */
 export async function attach(kernel: Kernel.IKernelConnection, run: string): Promise<void> {
   const future = kernel.requestExecute({
     code: '',
@@ -21,9 +21,9 @@ export async function attach(kernel: Kernel.IKernelConnection, run: string): Pro
     user_expressions: { run: `__import__('parslab').attach(${JSON.stringify(run)})` }
   });
   const { content } = await future.done;
-  const answer = content.status === 'ok' ? content.user_expressions.run : content;
-  const { status, ename, evalue } = answer as unknown as IEvaluated;
+  const evaluated = content.status === 'ok' ? content.user_expressions.run : content;
+  const { status, ename, evalue } = evaluated as unknown as IEvaluated;
   if (status !== 'ok') {
-    throw new Error(evalue || ename || 'The kernel could not go on with the run.');
+    throw new Error(evalue || ename || 'The kernel could not attach to the run.');
   }
 }

@@ -1,8 +1,8 @@
 /**
- * Which number (`In [3]`) a cell of a notebook has had in its kernel.
+ * The execution number (`In [3]`) of each cell in its kernel.
  *
- * The notebook itself knows it only when the cell has ended, and keeps the numbers of kernels that are gone. So it is
- * read from what goes back and forth: the request to run a cell names the cell, the kernel's echo names the number.
+ * A notebook learns the number only when its cell ends, and it keeps the numbers of earlier kernels. So this module reads
+ * the messages of the kernel: an `execute_request` names the cell, and the `execute_input` that follows names the number.
  */
 import type { INotebookTracker, NotebookPanel } from '@jupyterlab/notebook';
 import type { Kernel, KernelMessage } from '@jupyterlab/services';
@@ -11,14 +11,14 @@ import { type ISignal, Signal } from '@lumino/signaling';
 
 type Cell = NonNullable<INotebookTracker['activeCell']>;
 
-/** The cells of one kernel. */
+/** The cells that one kernel has run. */
 interface INumbers {
-  /** Cells by the requests that were sent and not echoed yet. */
-  readonly asked: Map<string, string>;
+  /** Cells by the ids of the requests that the kernel has not finished. */
+  readonly requested: Map<string, string>;
   /** Numbers by cell. */
   readonly cells: Map<string, number>;
-  /** Whether the kernel has been restarted: what notebooks remember is of the process before. */
-  anew: boolean;
+  /** Whether the kernel was restarted: the numbers that the notebooks keep are those of the old process. */
+  restarted: boolean;
 }
 
 export class CellNumbers implements IDisposable {
@@ -27,7 +27,7 @@ export class CellNumbers implements IDisposable {
     _tracker.widgetAdded.connect((_, panel) => this._follow(panel), this);
   }
 
-  /** A cell has got its number. */
+  /** A signal that a cell got its number. */
   get changed(): ISignal<CellNumbers, void> {
     return this._changed;
   }
@@ -43,7 +43,7 @@ export class CellNumbers implements IDisposable {
     }
   }
 
-  /** The active cell of the notebook in front as the kernel calls it, `In [3]`; empty when it has not run there. */
+  /** The name of the active cell in its kernel, `In [3]`; empty if this kernel has not run it. */
   get active(): string {
     const panel = this._tracker.currentWidget;
     const kernel = panel?.sessionContext.session?.kernel;
@@ -58,9 +58,9 @@ export class CellNumbers implements IDisposable {
     if (number !== undefined) {
       return number;
     }
-    // The cell ran before this page was loaded, unless another one has its number.
+    // The number in the notebook is valid if the cell ran before the page was loaded. It is not if another cell has it.
     const kept: unknown = cell.model.sharedModel.toJSON().execution_count;
-    const taken = known?.anew || [...(known?.cells.values() ?? [])].includes(kept as number);
+    const taken = known?.restarted || [...(known?.cells.values() ?? [])].includes(kept as number);
     return typeof kept === 'number' && !taken ? kept : null;
   }
 
@@ -74,18 +74,18 @@ export class CellNumbers implements IDisposable {
     if (!kernel || this._known.has(kernel)) {
       return;
     }
-    const numbers: INumbers = { asked: new Map(), cells: new Map(), anew: false };
+    const numbers: INumbers = { requested: new Map(), cells: new Map(), restarted: false };
     this._known.set(kernel, numbers);
     kernel.anyMessage.connect((_, { msg, direction }) => {
-      if (note(numbers, msg, direction)) {
+      if (readMessage(numbers, msg, direction)) {
         this._changed.emit();
       }
     }, this);
     kernel.statusChanged.connect((_, status) => {
       if (status === 'restarting' || status === 'autorestarting') {
-        numbers.asked.clear();
+        numbers.requested.clear();
         numbers.cells.clear();
-        numbers.anew = true;
+        numbers.restarted = true;
       }
     }, this);
   }
@@ -95,18 +95,18 @@ export class CellNumbers implements IDisposable {
   private readonly _changed = new Signal<CellNumbers, void>(this);
 }
 
-/** Take what a message says of a cell; whether that is its number. */
-function note(numbers: INumbers, message: KernelMessage.IMessage, direction: 'send' | 'recv'): boolean {
+/** Reads a message of a kernel; returns whether it has given a cell its number. */
+function readMessage(numbers: INumbers, message: KernelMessage.IMessage, direction: 'send' | 'recv'): boolean {
   const type: string = message.header.msg_type;
   if (direction === 'send') {
     const { cellId } = message.metadata;
     if (type === 'execute_request' && typeof cellId === 'string') {
-      numbers.asked.set(message.header.msg_id, cellId);
+      numbers.requested.set(message.header.msg_id, cellId);
     }
     return false;
   }
   const request = 'msg_id' in message.parent_header ? message.parent_header.msg_id : '';
-  const cell = numbers.asked.get(request);
+  const cell = numbers.requested.get(request);
   if (cell === undefined) {
     return false;
   }
@@ -117,7 +117,7 @@ function note(numbers: INumbers, message: KernelMessage.IMessage, direction: 'se
       return true;
     }
   } else if (type === 'execute_reply') {
-    numbers.asked.delete(request);
+    numbers.requested.delete(request);
   }
   return false;
 }

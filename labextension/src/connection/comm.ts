@@ -87,9 +87,9 @@ export class KernelComm implements IConnection {
   }
 
   /**
-   * An idle kernel is asked for its comms: kernels without parslab need not hear of our request type. A busy one
-   * cannot reply to that, so the request itself has to find out. "Idle" may be wrong: the kernel also says so after
-   * a request on the control channel, in the middle of a cell.
+   * Whether the kernel may have a run. An idle kernel lists its comms, so a kernel without parslab never receives our
+   * request type. A busy kernel cannot list them, so the caller has to send the request itself. The status "idle" may be
+   * wrong: a kernel also reports it after a request on the control channel, while it runs a cell.
    */
   async find(): Promise<boolean> {
     if (this._comm) {
@@ -143,28 +143,28 @@ export class KernelComm implements IConnection {
     return spec === undefined || spec.language.toLowerCase() === 'python';
   }
 
-  /** Whether the kernel is idle or busy; a page that has just connected may have to ask the server, or to wait. */
+  /** The status of the kernel; right after a page connects, the server knows it, or the page waits for it. */
   private async _settledStatus(): Promise<string> {
-    const vague = (status: string | undefined) => !status || status === 'unknown' || status === 'starting';
-    if (!vague(this._kernel.status)) {
+    const isUnsettled = (status: string | undefined) => !status || status === 'unknown' || status === 'starting';
+    if (!isUnsettled(this._kernel.status)) {
       return this._kernel.status;
     }
     const status = await this._askServer(this._kernel).catch(() => undefined);
-    if (status && !vague(status)) {
+    if (status && !isUnsettled(status)) {
       return status;
     }
     return new Promise(resolve => {
-      const look = (_: unknown, status: Kernel.Status) => {
-        if (!vague(status)) {
-          this._kernel.statusChanged.disconnect(look);
+      const onStatus = (_: unknown, status: Kernel.Status) => {
+        if (!isUnsettled(status)) {
+          this._kernel.statusChanged.disconnect(onStatus);
           resolve(status);
         }
       };
-      this._kernel.statusChanged.connect(look);
+      this._kernel.statusChanged.connect(onStatus);
     });
   }
 
-  /** The reply to a control request, or null when none came in time. */
+  /** The reply to a control request; null if it does not arrive in time. */
   private _request(text: string): Promise<IControlReply | null> {
     const message = this._message('control', REQUEST, { request: text });
     return new Promise(resolve => {
@@ -175,7 +175,7 @@ export class KernelComm implements IConnection {
       );
       this._waiting.add(future);
       const timer = setTimeout(() => {
-        // A kernel that has answered before is only slow; one that never did has no handler.
+        // A kernel that has replied before is only slow; a kernel that never replied has no handler.
         this._noControlHandler = !this._hasReplied;
         this._retryWhenIdle = !this._hasReplied;
         finish(null);
@@ -228,7 +228,7 @@ export class KernelComm implements IConnection {
         this._onFeed(content.data.feed);
       }
     } else if (type === 'status') {
-      // A restart from another page is status by nothing but messages of another process.
+      // After a restart from another page, the only sign is a message from another process of the kernel.
       if (this._comm && this._process && message.header.session !== this._process) {
         this._onProcessGone('restarted');
       }
@@ -255,7 +255,7 @@ export class KernelComm implements IConnection {
       try {
         reply = JSON.parse(String(text)) as Reply;
       } catch {
-        // A message that cannot be read is a message lost: the model sees the gap in the numbers and repairs it.
+        // The model sees an unreadable message as a gap in the numbers, and requests a new Snapshot.
         continue;
       }
       this._received.emit(reply);
@@ -266,13 +266,13 @@ export class KernelComm implements IConnection {
     if (status === 'restarting' || status === 'autorestarting' || status === 'dead') {
       this._onProcessGone(status === 'dead' ? 'dead' : 'restarted');
     } else if (status === 'idle' && this._retryWhenIdle && !this._comm) {
-      // What took so long has ended: now it can say whether there is a run after all.
+      // The kernel has finished its cell, so now it can list its comms.
       this._retryWhenIdle = false;
       void this.find();
     }
   }
 
-  /** Nobody closes the comms of a process that is gone, so they are dropped here. */
+  /** Drops the comm, because nobody closes the comms of a process that has ended. */
   private _onProcessGone(reason: string): void {
     const known = this._comm !== null || this._link === 'lost';
     this._comm = null;
@@ -308,7 +308,7 @@ export class KernelComm implements IConnection {
     this._comm = comm;
     this._noControlHandler = false;
     if (this._kernel.handleComms && !this._kernel.hasComm(comm)) {
-      // Not used to receive; but a comm that the page does not know makes it complain at each message.
+      // The page logs an error for each message of a comm that it does not know. This comm object receives nothing.
       this._kernel.createComm(TARGET, comm);
     }
     this._setLink('live', '', true);
@@ -328,13 +328,13 @@ export class KernelComm implements IConnection {
   private _reason = '';
   /** The comm that carries the feed. */
   private _comm: string | null = null;
-  /** The session of the kernel process that speaks on it. */
+  /** The session of the kernel process that sends on this comm. */
   private _process = '';
-  /** This kernel process has answered a request. */
+  /** Whether this kernel process has replied to a request. */
   private _hasReplied = false;
-  /** A request to this kernel process was not answered. */
+  /** Whether a request to this kernel process got no reply in time. */
   private _noControlHandler = false;
-  /** A run may exist that could not reply to a request. */
+  /** Whether a run may exist although the kernel did not reply. */
   private _retryWhenIdle = false;
   private _waiting = new Set<IDisposable>();
   private _isDisposed = false;

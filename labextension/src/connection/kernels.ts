@@ -1,8 +1,9 @@
 /**
- * Keeps one run for each kernel of an open notebook and says which one is in front.
+ * Keeps one run for each kernel of an open notebook, and selects the run of the notebook in front.
  *
- * Every notebook kernel is connected from the start, looked at or not: the comm target must be there when its run
- * begins. After each change the picture is made anew from the tracker, so no order of signals can leave it wrong.
+ * The panel connects to every notebook kernel at once, even while it is hidden: the page must know the comm target when
+ * a run starts. Each change compares all kernels of the tracker with the known ones, so the order of signals does not
+ * matter.
  */
 import type { INotebookTracker, NotebookPanel } from '@jupyterlab/notebook';
 import type { Kernel } from '@jupyterlab/services';
@@ -45,7 +46,7 @@ export class NotebookKernels implements IDisposable {
     const kernels = new Map<string, Kernel.IKernelConnection>();
     this._tracker.forEach(panel => {
       const kernel = panel.isDisposed ? null : panel.sessionContext.session?.kernel;
-      // Of several connections of one page to a kernel, only one is told of comms by the page itself.
+      // A page may have several connections to one kernel; only one of them handles comms.
       if (kernel && (kernel.handleComms || !kernels.has(kernel.id))) {
         kernels.set(kernel.id, kernel);
       }

@@ -1,24 +1,28 @@
 /**
- * The blocks of the run as the panel lists them, which of them are open, and the last output of those.
+ * The blocks of the run in the order of the panel, the set of opened blocks, and the last output of each opened block.
  *
- * What a job printed is asked for when its block is opened, when the user wants it anew, and when the block has entered
- * another state; never for blocks that are closed or out of sight.
+ * The model requests the output of a job when the user opens its block, when the user reloads it, and when the block
+ * enters another state. It requests nothing for a closed block or while the view is hidden.
  */
 import type { IDisposable } from '@lumino/disposable';
 import type { ISignal } from '@lumino/signaling';
 import { Signal } from '@lumino/signaling';
 
 import type { IBlockRow, IBlockOutput, IManagerRow } from '../protocol';
+import { DEPARTED_MANAGER_STATES, ENDED_BLOCK_STATES } from '../protocol';
 import type { IRun, IRuns } from '../tokens';
 
-/** States of blocks and managers that are over. */
-const OVER: readonly string[] = ['finished', 'failed', 'scaled_in', 'missing', 'gone', 'lost', 'refused'];
-
-export function isOver(row: { state: string }): boolean {
-  return OVER.includes(row.state);
+/** Whether the block is in a state that it does not leave. */
+export function hasEnded(block: IBlockRow): boolean {
+  return (ENDED_BLOCK_STATES as readonly string[]).includes(block.state);
 }
 
-/** The name of a block in the whole run. */
+/** Whether the manager is not connected any more. */
+export function hasDeparted(manager: IManagerRow): boolean {
+  return (DEPARTED_MANAGER_STATES as readonly string[]).includes(manager.state);
+}
+
+/** The key of a block in the whole run: each executor counts its own blocks. */
 export function blockKey(row: { executor: string; block: string }): string {
   return `${row.executor}/${row.block}`;
 }
@@ -26,37 +30,37 @@ export function blockKey(row: { executor: string; block: string }): string {
 /** The blocks of one executor. */
 export interface IBlockGroup {
   readonly executor: string;
-  /** Those that are there or asked for, oldest first. */
+  /** Requested and running blocks, oldest first. */
   readonly live: readonly IBlockRow[];
-  /** The others, those that ended last first. */
-  readonly over: readonly IBlockRow[];
+  /** Ended blocks, newest end first. */
+  readonly ended: readonly IBlockRow[];
 }
 
-/** The blocks by executor, in the order in which executors were first heard of. */
-export function grouped(blocks: Iterable<IBlockRow>): IBlockGroup[] {
+/** The blocks by executor; executors are in the order of their first blocks. */
+export function groupByExecutor(blocks: Iterable<IBlockRow>): IBlockGroup[] {
   const groups = new Map<string, IBlockRow[]>();
   for (const row of blocks) {
     groups.set(row.executor, [...(groups.get(row.executor) ?? []), row]);
   }
   return [...groups].map(([executor, rows]) => ({
     executor,
-    live: rows.filter(row => !isOver(row)).sort((a, b) => a.requested - b.requested || byId(a, b)),
-    over: rows.filter(isOver).sort((a, b) => (b.ended ?? 0) - (a.ended ?? 0) || byId(b, a))
+    live: rows.filter(row => !hasEnded(row)).sort((a, b) => a.requested - b.requested || byId(a, b)),
+    ended: rows.filter(hasEnded).sort((a, b) => (b.ended ?? 0) - (a.ended ?? 0) || byId(b, a))
   }));
 }
 
-/** The managers that are connected, in the order of their blocks. */
-export function connected(managers: Iterable<IManagerRow>): IManagerRow[] {
+/** The connected managers in the order of their blocks. */
+export function connectedManagers(managers: Iterable<IManagerRow>): IManagerRow[] {
   return [...managers]
-    .filter(row => !isOver(row))
-    .sort((a, b) => words(a.executor, b.executor) || byId(a, b) || words(a.host, b.host));
+    .filter(row => !hasDeparted(row))
+    .sort((a, b) => compare(a.executor, b.executor) || byId(a, b) || compare(a.host, b.host));
 }
 
-/** Numbers in words count as numbers: `node10` comes after `node9`. */
-const { compare: words } = new Intl.Collator(undefined, { numeric: true });
+/** Compares digits by their value: `node10` comes after `node9`. */
+const { compare } = new Intl.Collator(undefined, { numeric: true });
 
 function byId(a: { block: string }, b: { block: string }): number {
-  return words(a.block, b.block);
+  return compare(a.block, b.block);
 }
 
 export class OpenBlocks implements IDisposable {
@@ -73,7 +77,7 @@ export class OpenBlocks implements IDisposable {
     return this._isDisposed;
   }
 
-  /** Whether the blocks are seen: only then something is asked for. */
+  /** Whether the view is visible: only then the model sends requests. */
   set active(active: boolean) {
     this._active = active;
     this._onChange();
@@ -83,12 +87,12 @@ export class OpenBlocks implements IDisposable {
     return this._open.has(key);
   }
 
-  /** What the job has printed last; null until the kernel has answered. */
+  /** The last output of the job; null until the kernel replies. */
   output(key: string): IBlockOutput | null {
     return this._open.get(key)?.text ?? null;
   }
 
-  /** A sentence when that could not be had. */
+  /** Why the output could not be read; empty otherwise. */
   problem(key: string): string {
     return this._open.get(key)?.problem ?? '';
   }
@@ -103,7 +107,7 @@ export class OpenBlocks implements IDisposable {
     }
   }
 
-  /** Asks for the output anew. */
+  /** Requests the output again. */
   reload(row: IBlockRow): void {
     const opened = this._open.get(blockKey(row));
     if (opened) {
@@ -145,7 +149,7 @@ export class OpenBlocks implements IDisposable {
   private _onChange(): void {
     const run = this._run;
     if (run?.info?.run !== this._name) {
-      // The same number is another block in another run.
+      // Another run numbers its blocks from the start, so an old key may name another block.
       this._open.clear();
       this._name = run?.info?.run;
     }
@@ -169,7 +173,7 @@ export class OpenBlocks implements IDisposable {
 }
 
 interface IOpened {
-  /** The state in which its output was asked for. */
+  /** The state of the block at the last request. */
   state: string;
   text: IBlockOutput | null;
   problem: string;

@@ -32,7 +32,7 @@ import { LEASE } from '../protocol';
 import type { IConnection, INode, IRun, IRunChange, RunStatus } from '../tokens';
 import type { RequestReply } from './requests';
 import { isRequestReply, LONG_REPLY_TIMEOUT, PendingRequests } from './requests';
-import { blockKey, isOver } from './blocks';
+import { blockKey, hasDeparted, hasEnded } from './blocks';
 import { withPoint, dropOldest } from './bounded';
 
 /** Milliseconds between two heartbeats. */
@@ -331,8 +331,8 @@ export class Run implements IRun {
     delta.blocks.forEach(row => this._blocks.set(blockKey(row), row));
     delta.managers.forEach(row => this._managers.set(row.manager, row));
     dropOldest(this._workers, row => row.state === 'dead', MAX_ENDED);
-    dropOldest(this._blocks, isOver, MAX_ENDED);
-    dropOldest(this._managers, isOver, MAX_ENDED);
+    dropOldest(this._blocks, hasEnded, MAX_ENDED);
+    dropOldest(this._managers, hasDeparted, MAX_ENDED);
     if (delta.notices.length) {
       this._notices = [...this._notices, ...delta.notices].slice(-NOTICES);
     }

@@ -2,8 +2,8 @@
 
 ``python -m parslab.jupyter.typescript`` prints the text of ``labextension/src/protocol.ts``; with a path it writes that
 file.  Called by developers only; ``tests/unit/jupyter/test_typescript.py`` fails when the committed file is not what
-comes out
-here.  Docstrings of structs and fields travel along as comments.  Structs that a front end sends may leave out fields
+this
+module prints.  Docstrings of structs and fields become comments.  Structs that a front end sends may leave out fields
 that have a default; structs that it receives always carry all of their fields.
 """
 
@@ -26,6 +26,8 @@ if typing.TYPE_CHECKING:
 __all__ = ["typescript"]
 
 _PLAIN = {int: "number", float: "number", str: "string", bool: "boolean", type(None): "null"}
+
+_State = typing.TypeVar("_State", bound="Enum")
 
 _HEAD = """\
 /**
@@ -58,7 +60,7 @@ def typescript() -> str:
 
 
 def _docstrings(source: str) -> dict[str, str]:
-    """``Class``, ``Class.field`` and ``NAME`` to the docstring that stands in or below it."""
+    """Map ``Class``, ``Class.field`` and ``NAME`` to the docstring in it or below it."""
     found: dict[str, str] = {}
 
     def walk(body: list[ast.stmt], prefix: str) -> None:
@@ -88,7 +90,7 @@ def _comment(text: str, indent: str = "") -> str:
 
 
 def _task_states() -> str:
-    """``TASK_STATES`` as a TypeScript table, in the order of a task's life, and its texts ready for translation."""
+    """Return ``TASK_STATES`` as a TypeScript table, the states of the other machines, and texts for the translator."""
     docs = _docstrings(Path(inspect.getfile(states)).read_text())
     out = _literals("TaskState", docs["TaskState"], [state.name for state in states.TASK_STATES])
     out += _literals("TaskGroup", docs["TaskGroup"], [group.value for group in states.TaskGroup])
@@ -117,7 +119,9 @@ export interface ITaskStateInfo {
     out += _translated("taskStateLabels", "What each task state is called.", labels)
     out += _translated("taskStateSentences", "What each task state means: sentences about the task.", sentences)
     machines = (states.BlockState, states.ManagerState, states.WorkerState)
-    return out + "".join(_words(machine, docs) for machine in machines)
+    out += "".join(_meanings(machine, docs) for machine in machines)
+    out += _subset("ENDED_BLOCK_STATES", docs["ENDED"], states.ENDED)
+    return out + _subset("DEPARTED_MANAGER_STATES", docs["DEPARTED"], states.DEPARTED)
 
 
 def _literals(name: str, doc: str, values: typing.Sequence[str]) -> str:
@@ -130,14 +134,21 @@ def _state_info(info: states.TaskStateInfo) -> str:
 
 
 def _translated(name: str, doc: str, texts: dict[states.TaskState, str]) -> str:
-    """A function that translates the text of each state; the literals let a program extract them."""
+    """Return a function that translates the text of each state; tools extract the texts from its literals."""
     head = f"export function {name}(trans: TranslationBundle): Record<TaskState, string> {{\n  return {{\n"
     body = ",\n".join(f"    {state.name}: trans.__({_quoted(text)})" for state, text in texts.items())
     return "\n" + _comment(doc) + head + body + "\n  };\n}\n"
 
 
-def _words(machine: type[Enum], docs: dict[str, str]) -> str:
-    """The states of a block or manager and what each means."""
+def _subset(name: str, doc: str, members: frozenset[_State]) -> str:
+    """Return a constant that lists these states of one machine, in the order of the machine."""
+    machine = type(next(iter(members)))
+    listed = ", ".join(f"'{state.name}'" for state in machine if state in members)
+    return "\n" + _comment(doc) + f"export const {name}: readonly {machine.__name__}[] = [{listed}];\n"
+
+
+def _meanings(machine: type[Enum], docs: dict[str, str]) -> str:
+    """Return the states of a block, manager or worker, and what each means."""
     name = machine.__name__
     constant = f"{name.removesuffix('State').upper()}_MEANING"
     out = "\n" + _comment(docs[name]) + f"export type {name} = " + " | ".join(f"'{state.name}'" for state in machine)

@@ -14,6 +14,7 @@ import msgspec
 
 __all__ = [
     "ACTIVE",
+    "DEPARTED",
     "ENDED",
     "FAILURES",
     "FINAL",
@@ -300,6 +301,10 @@ class ManagerState(str, Enum):
 
     def __str__(self) -> str:
         return self.value
+
+
+DEPARTED = frozenset({ManagerState.gone, ManagerState.lost, ManagerState.refused})
+"""A manager in one of these states is not connected and takes no tasks any more."""
 
 
 class WorkerState(str, Enum):

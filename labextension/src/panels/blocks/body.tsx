@@ -1,10 +1,10 @@
-/** The blocks of the run: how they grew with the work, each with its state, and how busy their nodes are. */
+/** The blocks of the run: their number over time, the state of each block, and the load of their nodes. */
 import type { TranslationBundle } from '@jupyterlab/translation';
 import * as React from 'react';
 
 import { count, firstLine } from '../../components/format';
 import type { IBlockGroup, OpenBlocks } from '../../model/blocks';
-import { blockKey, grouped } from '../../model/blocks';
+import { blockKey, groupByExecutor } from '../../model/blocks';
 import type { IBlockActionRequest, IBlockRow } from '../../protocol';
 import type { IRun } from '../../tokens';
 import { Nodes } from './nodes';
@@ -24,14 +24,14 @@ export interface IBlocksBodyProps {
   actions: IBlocksActions;
 }
 
-/** Ended blocks that are listed before one asks for the others. */
-const LISTED = 5;
-/** Other blocks that are drawn; more are only counted. */
-const DRAWN = 200;
+/** Ended blocks that the table lists before the user asks for the others. */
+const MAX_ENDED_SHOWN = 5;
+/** Live blocks that the table lists; the panel only counts the others. */
+const MAX_LIVE_SHOWN = 200;
 
 export function BlocksBody(props: IBlocksBodyProps): React.JSX.Element {
   const { run, trans } = props;
-  const groups = grouped(run.blocks.values());
+  const groups = groupByExecutor(run.blocks.values());
   return (
     <div className="parslab-Blocks">
       <Scaling run={run} trans={trans} />
@@ -45,12 +45,12 @@ export function BlocksBody(props: IBlocksBodyProps): React.JSX.Element {
 
 function Group(props: IBlocksBodyProps & { group: IBlockGroup }): React.JSX.Element {
   const { run, open, trans, actions, group } = props;
-  const { executor, live, over } = group;
+  const { executor, live } = group;
   const [all, setAll] = React.useState(false);
   const title = trans.__('Blocks of %1', executor);
   const enabled = run.status === 'live' && run.info?.ended === null;
   const stopped = run.info?.stopped[executor] ?? '';
-  const ended = over.filter((row, i) => all || i < LISTED || open.isOpen(blockKey(row)));
+  const shown = group.ended.filter((row, i) => all || i < MAX_ENDED_SHOWN || open.isOpen(blockKey(row)));
   const row = (block: IBlockRow) => (
     <BlockRows key={block.block} {...props} row={block} now={run.now} enabled={enabled} />
   );
@@ -89,28 +89,28 @@ function Group(props: IBlocksBodyProps & { group: IBlockGroup }): React.JSX.Elem
           </tr>
         </thead>
         <tbody>
-          {live.slice(0, DRAWN).map(row)}
-          {ended.map(row)}
+          {live.slice(0, MAX_LIVE_SHOWN).map(row)}
+          {shown.map(row)}
         </tbody>
       </table>
-      {live.length > DRAWN && (
-        <p className="parslab-Quiet">{trans.__('and %1 more', count(live.length - DRAWN))}</p>
+      {live.length > MAX_LIVE_SHOWN && (
+        <p className="parslab-Quiet">{trans.__('and %1 more', count(live.length - MAX_LIVE_SHOWN))}</p>
       )}
       {live.length === 0 && <p className="parslab-Quiet">{trans.__('No blocks.')}</p>}
-      {(all || over.length > ended.length) && (
+      {(all || group.ended.length > shown.length) && (
         <button type="button" className="parslab-Button parslab-Blocks-more" onClick={() => setAll(!all)}>
-          {all ? trans.__('Show fewer') : trans.__('Show all %1 that have ended', over.length)}
+          {all ? trans.__('Show fewer') : trans.__('Show all %1 that have ended', group.ended.length)}
         </button>
       )}
     </section>
   );
 }
 
-/** One block less, one more: of what was asked for last, since blocks take a while to come. */
+/** Buttons for one block less or more. They count from the last request, because a block takes a while to start. */
 function Stepper(props: {
   blocks: number;
   enabled: boolean;
-  /** Why it gets no more blocks; empty while it may. */
+  /** Why the executor gets no more blocks; empty otherwise. */
   stopped: string;
   executor: string;
   trans: TranslationBundle;
@@ -119,7 +119,7 @@ function Stepper(props: {
   const { blocks, enabled, stopped, executor, trans, onScale } = props;
   const [wanted, setWanted] = React.useState(blocks);
   React.useEffect(() => setWanted(blocks), [blocks]);
-  const ask = (to: number) => {
+  const request = (to: number) => {
     setWanted(to);
     onScale(to);
   };
@@ -132,7 +132,7 @@ function Stepper(props: {
         disabled={!enabled || wanted === 0 || stopped !== ''}
         aria-label={less}
         title={less}
-        onClick={() => ask(wanted - 1)}
+        onClick={() => request(wanted - 1)}
       >
         −
       </button>
@@ -142,7 +142,7 @@ function Stepper(props: {
         disabled={!enabled || stopped !== ''}
         aria-label={more}
         title={stopped || more}
-        onClick={() => ask(wanted + 1)}
+        onClick={() => request(wanted + 1)}
       >
         +
       </button>

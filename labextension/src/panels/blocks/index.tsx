@@ -1,4 +1,4 @@
-/** The blocks as a view of the panel. */
+/** The view of the panel that shows the blocks. */
 import type { TranslationBundle } from '@jupyterlab/translation';
 import type { Message } from '@lumino/messaging';
 import * as React from 'react';
@@ -25,7 +25,7 @@ export class BlocksView extends RunView {
     super.dispose();
   }
 
-  /** Ages and charts move on while the run does. */
+  /** Whether the view redraws by itself: ages and charts change with time while the run is live. */
   protected get ticking(): boolean {
     return this.run?.status === 'live';
   }

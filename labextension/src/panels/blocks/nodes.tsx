@@ -1,37 +1,37 @@
-/** How busy the nodes of the blocks are: a bar each for cores and memory, one pair for each manager. */
+/** The load of the nodes: each manager has one bar for its cores and one for its memory. */
 import type { TranslationBundle } from '@jupyterlab/translation';
 import * as React from 'react';
 
 import { Meter } from '../../components/bars';
 import { bytes, count } from '../../components/format';
 import { BlockMark, blockLabel } from '../../components/states';
-import { connected } from '../../model/blocks';
+import { connectedManagers } from '../../model/blocks';
 import type { IManagerRow } from '../../protocol';
 
-/** Nodes that are drawn; more are only counted. */
-const DRAWN = 48;
+/** Nodes that the panel draws; it only counts the others. */
+const MAX_DRAWN = 48;
 
 export function Nodes(props: {
   managers: readonly IManagerRow[];
-  /** Whether blocks have to be told apart by their executor. */
+  /** Whether the run has several executors, so that a block needs the name of its executor. */
   several: boolean;
   trans: TranslationBundle;
 }): React.JSX.Element | null {
   const { managers, several, trans } = props;
-  const here = connected(managers);
-  if (here.length === 0) {
+  const connected = connectedManagers(managers);
+  if (connected.length === 0) {
     return null;
   }
   return (
     <section>
       <h3>{trans.__('Nodes')}</h3>
       <ul className="parslab-Nodes" aria-label={trans.__('Nodes')}>
-        {here.slice(0, DRAWN).map(row => (
+        {connected.slice(0, MAX_DRAWN).map(row => (
           <Node key={row.manager} row={row} several={several} trans={trans} />
         ))}
       </ul>
-      {here.length > DRAWN && (
-        <p className="parslab-Quiet">{trans.__('and %1 more', count(here.length - DRAWN))}</p>
+      {connected.length > MAX_DRAWN && (
+        <p className="parslab-Quiet">{trans.__('and %1 more', count(connected.length - MAX_DRAWN))}</p>
       )}
     </section>
   );

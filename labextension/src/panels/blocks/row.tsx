@@ -1,4 +1,4 @@
-/** One block in the table: a line, a line with the reason where there is one, and what else is known when it is open. */
+/** One block in the table: its row, a row with its reason if it has one, and its details while it is open. */
 import type { TranslationBundle } from '@jupyterlab/translation';
 import { caretDownIcon, caretRightIcon, copyIcon, refreshIcon } from '@jupyterlab/ui-components';
 import * as React from 'react';
@@ -6,7 +6,7 @@ import * as React from 'react';
 import { Meter } from '../../components/bars';
 import { clock, count, duration, firstLine, moment } from '../../components/format';
 import { BlockMark, blockLabel } from '../../components/states';
-import { blockKey, isOver } from '../../model/blocks';
+import { blockKey, hasDeparted, hasEnded } from '../../model/blocks';
 import type { BlockState, IBlockActionRequest, IBlockRow, IManagerRow } from '../../protocol';
 import { BLOCK_MEANING, MANAGER_MEANING } from '../../protocol';
 import type { IBlocksBodyProps } from './body';
@@ -19,7 +19,7 @@ export interface IBlockRowsProps extends IBlocksBodyProps {
   enabled: boolean;
 }
 
-/** States whose reasons nobody asks for before the block is opened. */
+/** States that need no explanation in the table; the details of the block still show the reason. */
 const EXPECTED = ['draining', 'scaled_in'];
 
 /** Columns of the table. */
@@ -38,7 +38,7 @@ export function BlockRows(props: IBlockRowsProps): React.JSX.Element {
     <>
       <tr data-block={key} data-state={state} onClick={() => open.toggle(row)}>
         <td className="parslab-col-block" title={meaning}>
-          {/* The click goes on to the row. */}
+          {/* The handler of the row receives the click. */}
           <button type="button" aria-expanded={opened} aria-controls={opened ? id : undefined}>
             <Caret.react tag="span" className="parslab-Caret" aria-hidden="true" />
             <BlockMark state={state} />
@@ -50,7 +50,7 @@ export function BlockRows(props: IBlockRowsProps): React.JSX.Element {
           {row.job}
         </td>
         <td className="parslab-col-nodes" title={trans.__('%1 of %2 nodes connected', row.managers, row.nodes)}>
-          {isOver(row) ? row.nodes : `${row.managers} / ${row.nodes}`}
+          {hasEnded(row) ? row.nodes : `${row.managers} / ${row.nodes}`}
         </td>
         <td className="parslab-col-workers">
           {row.workers > 0 && (
@@ -89,12 +89,12 @@ export function BlockRows(props: IBlockRowsProps): React.JSX.Element {
   );
 }
 
-/** Held is a state of managers; for whoever looks it is one of the block. */
+/** The state that the panel shows. Only managers have the state `held`, but the user holds and releases blocks. */
 function shownState(row: IBlockRow): string {
   return row.held && row.state === 'running' ? 'held' : row.state;
 }
 
-/** How long it has been in its state; of those that ended, how long they ran. */
+/** How long the block has been in its state; for an ended block, how long it ran. */
 function age(row: IBlockRow, now: number): string {
   if (row.ended !== null) {
     return row.started === null ? '' : clock(row.ended - row.started);
@@ -132,14 +132,14 @@ function Details(props: IBlockRowsProps): React.JSX.Element {
             </React.Fragment>
           ))}
       </dl>
-      <Departed managers={mine.filter(isOver)} trans={trans} />
+      <Departed managers={mine.filter(hasDeparted)} trans={trans} />
       <Output {...props} />
     </div>
   );
 }
 
 function Buttons({ row, enabled, trans, actions }: IBlockRowsProps): React.JSX.Element | null {
-  if (isOver(row)) {
+  if (hasEnded(row)) {
     return null;
   }
   const running = row.state === 'running';
@@ -170,7 +170,7 @@ function Buttons({ row, enabled, trans, actions }: IBlockRowsProps): React.JSX.E
   );
 }
 
-/** Managers that have left, with their reasons. */
+/** Managers that have left, each with the reason. */
 function Departed(props: { managers: IManagerRow[]; trans: TranslationBundle }): React.JSX.Element | null {
   const { managers, trans } = props;
   if (managers.length === 0) {
@@ -237,7 +237,7 @@ function Output({ row, open, enabled, trans, actions }: IBlockRowsProps): React.
   );
 }
 
-/** Text of which the end is seen first. */
+/** A scrollable text that starts at its end. */
 function Last({ text, id, title }: { text: string; id: string; title: string }): React.JSX.Element {
   const place = React.useRef<HTMLPreElement>(null);
   React.useLayoutEffect(() => {

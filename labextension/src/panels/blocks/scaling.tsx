@@ -1,4 +1,4 @@
-/** Blocks and workers over time beside the tasks that wait: three step charts on one time axis. */
+/** Running blocks, workers and waiting tasks over time: three step charts on one time axis. */
 import type { TranslationBundle } from '@jupyterlab/translation';
 import * as React from 'react';
 
@@ -7,8 +7,8 @@ import { count, duration } from '../../components/format';
 import type { ScalePoint } from '../../protocol';
 import type { IRun } from '../../tokens';
 
-/** Seconds that the charts show at least. */
-const LEAST = 60;
+/** Fewest seconds that the charts show. */
+const MIN_SPAN = 60;
 
 export function Scaling({ run, trans }: { run: IRun; trans: TranslationBundle }): React.JSX.Element | null {
   const { scaling, overview } = run;
@@ -16,7 +16,7 @@ export function Scaling({ run, trans }: { run: IRun; trans: TranslationBundle })
     return null;
   }
   const to = Math.max(run.status === 'live' ? run.now : overview.now, scaling[scaling.length - 1][0]);
-  const from = Math.min(scaling[0][0], to - LEAST);
+  const from = Math.min(scaling[0][0], to - MIN_SPAN);
   const lines: [string, string, (point: ScalePoint) => number][] = [
     ['blocks', trans.__('Blocks running'), point => point[1]],
     ['workers', trans.__('Workers'), point => point[2]],

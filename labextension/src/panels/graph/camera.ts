@@ -1,4 +1,4 @@
-/** Which part of the graph is seen: pure arithmetic between the units of the layout and the pixels of the canvas. */
+/** The visible part of the graph: pure arithmetic between units of the layout and pixels of the canvas. */
 
 export interface IBox {
   readonly left: number;
@@ -7,19 +7,19 @@ export interface IBox {
   readonly bottom: number;
 }
 
-/** Pixels between two neighbours: never further apart when fitted, never closer at all. */
+/** Bounds for the pixels between two neighbours: the largest after `fit`, the largest, and the smallest. */
 const LARGEST_FIT = 44;
 const LARGEST = 160;
 const SMALLEST = 1.5;
-/** A picture that is too tall for the canvas is cut rather than drawn with nodes closer than this. */
+/** Fewest pixels between two neighbours of a tall picture: `fit` cuts the picture instead of shrinking it further. */
 const LEGIBLE = 5;
-/** Pixels around a fitted picture. */
+/** Pixels around a picture after `fit`. */
 const MARGIN = 18;
 
 export class Camera {
   /** Pixels per unit. */
   scale = LARGEST_FIT;
-  /** Where the origin of the layout is, in pixels. */
+  /** The position of the origin of the layout, in pixels. */
   originX = 0;
   originY = 0;
   width = 0;
@@ -38,7 +38,7 @@ export class Camera {
     this.originY += dy;
   }
 
-  /** Zooms while the point under (px, py) stays where it is. */
+  /** Zooms around the pixel (px, py), which keeps its point of the graph. */
   zoom(factor: number, px: number = this.width / 2, py: number = this.height / 2): void {
     const scale = clamp(this.scale * factor, SMALLEST, LARGEST);
     const ratio = scale / this.scale;
@@ -47,7 +47,7 @@ export class Camera {
     this.scale = scale;
   }
 
-  /** Shows the whole box; one that would become too small shows its lower end, where the newest tasks are. */
+  /** Shows the whole box, or the lower end of a box that is too tall: the newest tasks are there. */
   fit(box: IBox): void {
     const wide = box.right - box.left + 1;
     const high = box.bottom - box.top + 1;
@@ -60,7 +60,7 @@ export class Camera {
     this.originY = top + (tall ? 0 : this.scale / 2) - box.top * this.scale;
   }
 
-  /** Moves as little as needed to have this point in sight. */
+  /** Moves the view by the smallest distance that makes this point visible. */
   reveal(x: number, y: number): void {
     const [px, py] = [this.toX(x), this.toY(y)];
     const edge = Math.min(30, this.width / 4, this.height / 4);

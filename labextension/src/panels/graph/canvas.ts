@@ -1,6 +1,7 @@
 /**
- * The canvas of the graph: turns pointers, wheel and keys into movements and choices, and draws at most once a frame,
- * only while it is seen and only when something changed.
+ * The canvas of the graph. Pointer, wheel and keys move the camera and select tasks.
+ *
+ * The canvas draws at most once a frame, only while it is visible, and only after a change.
  */
 import type { TranslationBundle } from '@jupyterlab/translation';
 import type { Message } from '@lumino/messaging';
@@ -16,12 +17,12 @@ import type { Arrow } from './navigate';
 import { nearest, step } from './navigate';
 import { Painter } from './painter';
 
-/** Pixels that a pointer may move in a click. */
-const STILL = 4;
-/** Milliseconds of rest after which slow edges are drawn again. */
+/** Pixels that the pointer may move during a click. */
+const CLICK_RADIUS = 4;
+/** Milliseconds without movement after which the painter redraws slow edges. */
 const REST = 140;
-/** Zoom of one step of a key or button. */
-const STEP = 1.35;
+/** Zoom factor of one key press or click on a button. */
+const ZOOM_STEP = 1.35;
 
 export class GraphCanvas extends Widget {
   constructor(
@@ -45,7 +46,7 @@ export class GraphCanvas extends Widget {
     _selection.changed.connect(this._onSelection, this);
   }
 
-  /** Shows the whole graph, and goes on doing so while it grows. */
+  /** Shows the whole graph, and fits it again each time it grows. */
   fit(): void {
     this._following = true;
     this._camera.fit(this._model.placement);
@@ -53,16 +54,16 @@ export class GraphCanvas extends Widget {
   }
 
   zoomIn(): void {
-    this._zoom(STEP);
+    this._zoom(ZOOM_STEP);
   }
 
   zoomOut(): void {
-    this._zoom(1 / STEP);
+    this._zoom(1 / ZOOM_STEP);
   }
 
-  /** Another theme, another look. */
+  /** Draws in the colours of the current theme. */
   restyle(): void {
-    this._painter.forgetLook();
+    this._painter.dropLook();
     this._invalidate();
   }
 
@@ -139,7 +140,7 @@ export class GraphCanvas extends Widget {
     if (this._following) {
       this._camera.fit(this._model.placement);
     }
-    // A canvas is empty after a change of its size: draw before the page is painted, not a frame later.
+    // A new size clears a canvas. Drawing at once, before the browser paints the page, avoids an empty frame.
     this._draw(false);
   }
 
@@ -182,7 +183,7 @@ export class GraphCanvas extends Widget {
     this._describe(String(model.nodes.length), this._summary());
   }
 
-  /** Touches the document only when something is new: this is called in every frame. */
+  /** Writes only changed attributes, because each frame calls this method. */
   private _describe(nodes: string, summary: string): void {
     if (this._nodes.dataset.nodes !== nodes) {
       this._nodes.dataset.nodes = nodes;
@@ -206,7 +207,7 @@ export class GraphCanvas extends Widget {
     canvas.addEventListener('pointermove', event => this._onMove(event));
     canvas.addEventListener('pointerup', event => this._onUp(event));
     canvas.addEventListener('pointerleave', () => this._hover(-1));
-    canvas.addEventListener('pointercancel', () => (this._grip = null));
+    canvas.addEventListener('pointercancel', () => (this._drag = null));
     canvas.addEventListener('wheel', event => this._onWheel(event), { passive: false });
     canvas.addEventListener('keydown', event => this._onKey(event));
     canvas.addEventListener('blur', () => this._setKeyboard(false));
@@ -215,20 +216,20 @@ export class GraphCanvas extends Widget {
 
   private _onDown(event: PointerEvent): void {
     if (event.button === 0) {
-      this._grip = { x: event.offsetX, y: event.offsetY, dragged: false };
+      this._drag = { x: event.offsetX, y: event.offsetY, dragged: false };
       this._nodes.setPointerCapture(event.pointerId);
     }
   }
 
   private _onMove(event: PointerEvent): void {
-    const grip = this._grip;
-    if (!grip) {
+    const drag = this._drag;
+    if (!drag) {
       this._hover(this._nodeAt(event.offsetX, event.offsetY));
       return;
     }
-    const [dx, dy] = [event.offsetX - grip.x, event.offsetY - grip.y];
-    if (grip.dragged || Math.hypot(dx, dy) > STILL) {
-      this._grip = { x: event.offsetX, y: event.offsetY, dragged: true };
+    const [dx, dy] = [event.offsetX - drag.x, event.offsetY - drag.y];
+    if (drag.dragged || Math.hypot(dx, dy) > CLICK_RADIUS) {
+      this._drag = { x: event.offsetX, y: event.offsetY, dragged: true };
       this._following = false;
       this._nodes.classList.add('parslab-mod-dragged');
       this._hover(-1);
@@ -238,10 +239,10 @@ export class GraphCanvas extends Widget {
   }
 
   private _onUp(event: PointerEvent): void {
-    const grip = this._grip;
-    this._grip = null;
+    const drag = this._drag;
+    this._drag = null;
     this._nodes.classList.remove('parslab-mod-dragged');
-    if (grip && !grip.dragged) {
+    if (drag && !drag.dragged) {
       const node = this._nodeAt(event.offsetX, event.offsetY);
       const task = node < 0 ? null : this._model.nodes[node].id;
       this._focused = task ?? this._focused;
@@ -366,11 +367,11 @@ export class GraphCanvas extends Widget {
   private _seen = -1;
   private _following = true;
   private _hovered = -1;
-  /** The task that the keys are at. */
+  /** The task that the keyboard moves from. */
   private _focused: number | null = null;
-  /** Whether the keys were used last, so that the place of the focus is shown. */
+  /** Whether the last input was a key, so that the canvas marks the focused task. */
   private _keyboard = false;
-  private _grip: { x: number; y: number; dragged: boolean } | null = null;
+  private _drag: { x: number; y: number; dragged: boolean } | null = null;
   private _frame = 0;
   private _rest: ReturnType<typeof setTimeout> | undefined;
 }

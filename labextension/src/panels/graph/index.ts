@@ -1,4 +1,4 @@
-/** The graph as a view of the panel: key, canvas, buttons. */
+/** The view of the panel that shows the graph: a key, the canvas, and buttons. */
 import type { TranslationBundle } from '@jupyterlab/translation';
 import { Panel } from '@lumino/widgets';
 
@@ -18,7 +18,7 @@ export class GraphView extends Panel {
     this.addWidget(new GraphTools(this._canvas, trans));
   }
 
-  /** Another theme, another look. */
+  /** Draws in the colours of the current theme. */
   restyle(): void {
     this._canvas.restyle();
   }

@@ -1,16 +1,16 @@
 /**
- * Where the nodes of the graph stand: layers by longest path, one barycentre sweep, all in about linear time.
+ * The layout of the graph: layers by longest path and one barycentre sweep, in about linear time.
  *
- * Pure: arrays of dependency indices in, coordinates out; one unit is the distance of two neighbours. A layer that is
- * wider than the picture is folded into rows, so that a thousand independent tasks become a block and not a line; the
- * width is chosen such that the whole has the asked aspect ratio. Nodes of a narrow layer stand as close below their
- * dependencies as neighbours allow.
+ * The layout is a pure function from arrays of dependency indices to coordinates. One unit is the distance between two
+ * neighbours. A layer that is wider than the picture is folded into rows, so that a thousand independent tasks become a
+ * block and not a line. The width is chosen so that the picture has the requested aspect ratio. Nodes of a narrow layer
+ * are as close below their dependencies as their neighbours allow.
  */
 
 export interface IPlacement {
   readonly x: Float32Array;
   readonly y: Float32Array;
-  /** The row of each node, counted from the top. */
+  /** The row number of each node, counted from the top. */
   readonly row: Int32Array;
   /** Nodes by row, from left to right. */
   readonly rows: readonly (readonly number[])[];
@@ -20,19 +20,19 @@ export interface IPlacement {
   readonly bottom: number;
 }
 
-/** Widths of the picture, in nodes; steps keep it still while it grows. */
+/** Allowed widths of the picture, in nodes. A few fixed widths keep the nodes in place while the graph grows. */
 const WIDTHS = [12, 16, 20, 24, 32, 40, 48, 64, 80, 96, 128, 160, 192];
 
-/** Room between two rows of one layer, and between two layers. */
+/** Distance between two rows of one layer, and between two layers. */
 const ROW_GAP = 1;
 const LAYER_GAP = 1.7;
-/** Layers that are wide need more room for their edges. */
+/** Extra distance for each node of a layer, because a wide layer has more edges. */
 const GAP_PER_NODE = 0.05;
 const LARGEST_GAP = 4;
-/** How far layers are pulled apart where the picture would leave room empty. */
+/** Largest factor by which the layout stretches the gaps to fill the height of the canvas. */
 const LARGEST_STRETCH = 2.5;
 
-/** Places nodes whose dependencies are given by index; `aspect` is the width of the picture by its height. */
+/** Places nodes whose dependencies are given by index. `aspect` is the width of the picture divided by its height. */
 export function place(deps: readonly (readonly number[])[], aspect: number): IPlacement {
   const layers = byLayer(layerOf(deps));
   const { width, stretch } = shape(layers, aspect);
@@ -71,7 +71,7 @@ export function place(deps: readonly (readonly number[])[], aspect: number): IPl
   return { x, y, row, rows, left: empty ? 0 : left, right: empty ? 0 : right, top: 0, bottom: below };
 }
 
-/** The longest way from a node without dependencies to each node. */
+/** The length of the longest path from a node without dependencies to each node. */
 export function layerOf(deps: readonly (readonly number[])[]): Int32Array {
   const layer = new Int32Array(deps.length);
   const missing = new Int32Array(deps.length);
@@ -84,7 +84,7 @@ export function layerOf(deps: readonly (readonly number[])[]): Int32Array {
       free.push(node);
     }
   });
-  // Nodes of a cycle would never be freed and stay at the top; a graph of futures has no cycle.
+  // A graph of futures has no cycle. If one had, its nodes would stay in the first layer.
   for (let i = 0; i < free.length; i++) {
     const node = free[i];
     for (const next of needed[node]) {
@@ -109,7 +109,7 @@ function byLayer(layer: Int32Array): number[][] {
   return layers;
 }
 
-/** The width with which the picture can be shown largest, and what then is left for the gaps between layers. */
+/** The width at which the picture is largest on the canvas, and the factor for the gaps between its layers. */
 function shape(layers: readonly number[][], aspect: number): { width: number; stretch: number } {
   const widest = Math.max(...layers.map(layer => layer.length), 1);
   let best = { width: WIDTHS[0], stretch: 1 };
@@ -141,7 +141,7 @@ function gap(above: number, below: number, width: number): number {
   return Math.min(LARGEST_GAP, LAYER_GAP + nodes * GAP_PER_NODE);
 }
 
-/** By the mean place of the dependencies in their layers; ties stay in the order of the tasks. */
+/** Sorts a layer by the mean rank of the dependencies of each node; equal nodes keep the order of their tasks. */
 function sortByDependencies(layer: number[], deps: readonly (readonly number[])[], rank: Float32Array): void {
   const key = new Map<number, number>();
   for (const node of layer) {
@@ -158,14 +158,15 @@ function mean(nodes: readonly number[], values: Float32Array): number {
   return nodes.length ? sum / nodes.length : 0;
 }
 
-/** Rows of `width` nodes, centred. */
+/** Coordinates of centred rows of `width` nodes. */
 function block(layer: readonly number[], width: number): number[] {
   return layer.map((_, i) => (i % width) - (width - 1) / 2);
 }
 
 /**
- * One row: as close to the dependencies as possible, in order, at least one unit apart. This is isotonic regression
- * (pool adjacent violators) on the wishes less the places they would have side by side.
+ * Coordinates of one row. Each node is as close below its dependencies as possible; the nodes keep their order and are at
+ * least one unit apart. This is isotonic regression (pool adjacent violators) on the wished coordinates, each less the
+ * index of its node.
  */
 function line(
   layer: readonly number[],
@@ -190,7 +191,7 @@ function line(
       xs.push(sum / size + xs.length);
     }
   }
-  // Nothing stands outside of the picture.
+  // Move the nodes at both ends back into the picture.
   const edge = (width - 1) / 2;
   return xs.map((at, i) => Math.min(Math.max(at, i - edge), edge - (xs.length - 1 - i)));
 }

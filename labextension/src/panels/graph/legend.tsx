@@ -1,4 +1,4 @@
-/** The key of the graph with live counts, and what the graph leaves out. */
+/** The key of the graph with the number of tasks in each state, and the number of tasks that the graph does not draw. */
 import type { TranslationBundle } from '@jupyterlab/translation';
 import * as React from 'react';
 

@@ -1,8 +1,8 @@
 /**
- * The graph as arrays, with a place for each node.
+ * The graph as arrays: its nodes, their edges, and the position of each node.
  *
- * Changes of state only touch an array. New nodes wait for the next layout; layouts are spaced by a multiple of what
- * the last one took, so a graph that grows fast never eats more than a small share of the page's time.
+ * A change of state needs no new layout. New nodes wait for the next layout. The pause between two layouts is a multiple
+ * of the time of the last one, so a graph that grows fast takes only a small share of the page's time.
  */
 import type { IDisposable } from '@lumino/disposable';
 import type { ISignal } from '@lumino/signaling';
@@ -12,11 +12,12 @@ import type { INode, IRun, IRunChange, IRuns } from '../../tokens';
 import type { IPlacement } from './layout';
 import { place } from './layout';
 
-/** Milliseconds between layouts, at least; and how many times longer than a layout takes. */
-const SPACING = 80;
-const SHARE = 12;
+/** Fewest milliseconds between two layouts. */
+const MIN_PAUSE = 80;
+/** The pause between two layouts, as a multiple of the time that the last one took. */
+const PAUSE_FACTOR = 12;
 
-const NOWHERE = place([], 1);
+const EMPTY = place([], 1);
 
 export class GraphModel implements IDisposable {
   constructor(private _runs: IRuns) {
@@ -28,17 +29,17 @@ export class GraphModel implements IDisposable {
     return this._run;
   }
 
-  /** Nodes with a place, by index. */
+  /** The nodes that have a position, by index. */
   get nodes(): readonly INode[] {
     return this._nodes;
   }
 
-  /** Dependencies by index; those that are not in the graph are left out. */
+  /** The dependencies of each node, by index, without those that are not in the graph. */
   get deps(): readonly (readonly number[])[] {
     return this._deps;
   }
 
-  /** Nodes that need a node, by index. */
+  /** The nodes that depend on each node, by index. */
   get dependents(): readonly (readonly number[])[] {
     return this._dependents;
   }
@@ -47,12 +48,12 @@ export class GraphModel implements IDisposable {
     return this._placement;
   }
 
-  /** Counts layouts: the same number, the same places. */
+  /** The number of layouts so far: positions change only when this number does. */
   get version(): number {
     return this._version;
   }
 
-  /** Fires when something is to be drawn anew. */
+  /** A signal that the graph must be drawn again. */
   get changed(): ISignal<GraphModel, void> {
     return this._changed;
   }
@@ -61,12 +62,12 @@ export class GraphModel implements IDisposable {
     return this._isDisposed;
   }
 
-  /** Where a task is among the nodes; -1 when it is not. */
+  /** The index of a task; -1 when the graph does not have it. */
   indexOf(task: number | null): number {
     return (task === null ? undefined : this._index.get(task)) ?? -1;
   }
 
-  /** The width of the picture by its height. */
+  /** The width of the canvas divided by its height. */
   set aspect(aspect: number) {
     if (Math.abs(Math.log(aspect / this._aspect)) > 0.2) {
       this._aspect = aspect;
@@ -75,7 +76,7 @@ export class GraphModel implements IDisposable {
     }
   }
 
-  /** While nobody looks no layout is made. */
+  /** Whether the graph is visible: only then the model computes layouts. */
   set active(active: boolean) {
     this._active = active;
     if (active) {
@@ -118,7 +119,7 @@ export class GraphModel implements IDisposable {
     if (!this._active || !this._stale || this._timer !== null) {
       return;
     }
-    const wait = this._laidOut + Math.max(SPACING, SHARE * this._layoutTime) - Date.now();
+    const wait = this._laidOut + Math.max(MIN_PAUSE, PAUSE_FACTOR * this._layoutTime) - Date.now();
     this._timer = setTimeout(() => this._layout(), Math.max(0, wait));
   }
 
@@ -152,7 +153,7 @@ export class GraphModel implements IDisposable {
   private _index = new Map<number, number>();
   private _deps: number[][] = [];
   private _dependents: number[][] = [];
-  private _placement: IPlacement = NOWHERE;
+  private _placement: IPlacement = EMPTY;
   private _version = 0;
   private _aspect = 1;
   private _active = false;

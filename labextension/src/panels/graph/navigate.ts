@@ -1,4 +1,4 @@
-/** Which node an arrow key leads to: up to what a task needs, down to what needs it, sideways along its row. */
+/** The node to which an arrow key moves: up to a dependency, down to a dependent, sideways along the row. */
 import type { IPlacement } from './layout';
 
 export type Arrow = 'ArrowUp' | 'ArrowDown' | 'ArrowLeft' | 'ArrowRight';
@@ -9,7 +9,7 @@ export interface IGraph {
   readonly placement: IPlacement;
 }
 
-/** The next node; the same one where there is none, the first one from nowhere (-1). */
+/** The next node; `from` if there is none; the first node if `from` is -1. */
 export function step(graph: IGraph, from: number, arrow: Arrow): number {
   const { deps, dependents, placement } = graph;
   const { rows, row, x } = placement;
@@ -22,11 +22,13 @@ export function step(graph: IGraph, from: number, arrow: Arrow): number {
   }
   const up = arrow === 'ArrowUp';
   const linked = up ? deps[from] : dependents[from];
-  const near = linked.length ? linked : (rows[row[from] + (up ? -1 : 1)] ?? [from]);
-  return near.reduce((best, node) => (Math.abs(x[node] - x[from]) < Math.abs(x[best] - x[from]) ? node : best));
+  const candidates = linked.length ? linked : (rows[row[from] + (up ? -1 : 1)] ?? [from]);
+  return candidates.reduce((best, node) =>
+    Math.abs(x[node] - x[from]) < Math.abs(x[best] - x[from]) ? node : best
+  );
 }
 
-/** The node at a point, within this distance; -1 when there is none. */
+/** The node nearest to a point within the distance `reach`; -1 if there is none. */
 export function nearest(placement: IPlacement, x: number, y: number, reach: number): number {
   let best = -1;
   let distance = reach * reach;

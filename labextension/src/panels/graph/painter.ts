@@ -1,9 +1,9 @@
 /**
- * Draws the graph on two canvases that lie on each other: edges below, nodes above.
+ * Draws the graph on two canvases: edges on the lower one, nodes on the upper one.
  *
- * A change of state only redraws the nodes, as small pictures that are made once for each state and size. Edges are
- * redrawn when the view moves; if that takes too long for a frame, what was drawn last is moved and stretched instead,
- * and redrawn when the hand rests.
+ * A change of state redraws only the nodes. Each node is a small picture that the painter makes once for each state and
+ * size. When the view moves, the painter redraws the edges. If that takes too long for one frame, it moves and scales
+ * the old edges, and redraws them when the movement ends.
  */
 import { colourOf, symbolOf, STATES } from '../../components/states';
 import type { INode } from '../../tokens';
@@ -17,25 +17,25 @@ export interface IScene {
   readonly placement: IPlacement;
   readonly version: number;
   readonly camera: Camera;
-  /** Indices, or -1. */
+  /** The indices of marked nodes; -1 for none. */
   readonly selected: number;
   readonly hovered: number;
   readonly focused: number;
 }
 
-/** Edges up to this number are curves. */
-const CURVES = 1500;
-/** Edges in one path: long paths are slow to fill. */
+/** A graph with at most this number of edges has curved ones. */
+const MAX_CURVES = 1500;
+/** Edges in one path, because browsers draw long paths slowly. */
 const BATCH = 400;
-/** Milliseconds of edge drawing that still allow a smooth movement. */
+/** Longest time for the edges, in milliseconds, that still allows a smooth movement. */
 const SMOOTH = 7;
-/** Radius of a node as a share of the distance of two, and its bounds in pixels. */
+/** Radius of a node as a share of the distance between neighbours, and its bounds in pixels. */
 const RADIUS = 0.4;
 const SMALLEST = 1;
 const LARGEST = 11;
-/** Below this radius a node is a dot of its colour. */
+/** Below this radius, a node is a plain dot in the colour of its state. */
 const DOT = 2.4;
-/** From this distance on nodes have names. */
+/** From this distance between neighbours on, each node shows the name of its app. */
 const NAMED = 54;
 
 interface ILook {
@@ -53,13 +53,13 @@ export class Painter {
     private _nodes: HTMLCanvasElement
   ) {}
 
-  /** Whether the edges wait to be drawn sharply. */
+  /** Whether the edges on screen are scaled and must be redrawn. */
   get blurred(): boolean {
     return this._blurred;
   }
 
-  /** Reads the colours of the theme anew. */
-  forgetLook(): void {
+  /** Makes the next drawing read the colours of the theme again. */
+  dropLook(): void {
     this._look = null;
     this._sprites.clear();
     this._drawnEdges = '';
@@ -81,7 +81,7 @@ export class Painter {
     return Math.max(SMALLEST, Math.min(LARGEST, camera.scale * RADIUS));
   }
 
-  /** Draws; `sharp` says that now is time for the edges even if they are slow. */
+  /** Draws the scene; with `sharp`, it redraws the edges even if they are slow. */
   draw(scene: IScene, sharp: boolean): void {
     const look = (this._look ??= readLook(this._nodes));
     this._placeEdges(scene, look, sharp);
@@ -141,7 +141,7 @@ export class Painter {
     const total = deps.reduce((sum, list) => sum + list.length, 0);
     context.strokeStyle = look.edge;
     context.lineWidth = Math.max(0.4, Math.min(1.2, camera.scale / 16));
-    context.globalAlpha = total > CURVES ? 0.55 : 0.9;
+    context.globalAlpha = total > MAX_CURVES ? 0.55 : 0.9;
     let batch = 0;
     context.beginPath();
     deps.forEach((list, node) => {
@@ -151,7 +151,7 @@ export class Painter {
         if (outside(fromX, fromY, x, y, camera)) {
           continue;
         }
-        edge(context, fromX, fromY, x, y, total <= CURVES);
+        edge(context, fromX, fromY, x, y, total <= MAX_CURVES);
         batch += 1;
         if (batch % BATCH === 0) {
           context.stroke();
@@ -163,10 +163,10 @@ export class Painter {
     context.globalAlpha = 1;
   }
 
-  /** The edges of one node, marked. */
+  /** Highlights the edges of one node. */
   private _drawNeighbours(context: CanvasRenderingContext2D, scene: IScene, look: ILook, node: number): void {
     const { deps, dependents, placement, camera } = scene;
-    const total = deps.length <= CURVES;
+    const total = deps.length <= MAX_CURVES;
     context.strokeStyle = look.mark;
     context.lineWidth = Math.max(1, Math.min(1.8, camera.scale / 12));
     context.beginPath();
@@ -195,7 +195,7 @@ export class Painter {
       }
       const state = nodes[i].state;
       if (sprites) {
-        // On whole device pixels a small picture stays crisp.
+        // A small picture stays sharp when it starts on a whole device pixel.
         const left = Math.round((x - half) * ratio) / ratio;
         const top = Math.round((y - half) * ratio) / ratio;
         const picture = sprites.pictures.get(state) ?? sprites.pictures.get('pending')!;
@@ -246,7 +246,7 @@ export class Painter {
   }
 
   private _spritesFor(radius: number, look: ILook): ISprites {
-    // Half a device pixel is the finest step anybody sees.
+    // Nobody sees a difference of less than half a device pixel, so few sizes are enough.
     const size = Math.round(radius * this._ratio * 2) / 2;
     let sprites = this._sprites.get(size);
     if (!sprites) {
@@ -262,7 +262,7 @@ export class Painter {
   private _ratio = 1;
   private _look: ILook | null = null;
   private _sprites = new Map<number, ISprites>();
-  /** What the edge canvas shows: layout version and view. */
+  /** The layout version and view that the edge canvas shows. */
   private _drawnEdges = '';
   private _drawnScale = 1;
   private _drawnX = 0;
@@ -276,7 +276,7 @@ interface ISprites {
   readonly pictures: ReadonlyMap<string, HTMLCanvasElement>;
 }
 
-/** One small picture for each state; `radius` in device pixels. */
+/** Draws one small picture for each state; `radius` is in device pixels. */
 function drawSprites(radius: number, look: ILook): ISprites {
   const half = Math.ceil(radius * 1.2) + 1;
   const pictures = new Map<string, HTMLCanvasElement>();
@@ -288,7 +288,7 @@ function drawSprites(radius: number, look: ILook): ISprites {
     const shape = new Path2D(path);
     context.translate(half, half);
     context.scale(radius, radius);
-    // A rim of the background lifts the node off the edges.
+    // A rim in the colour of the background separates the node from the edges.
     context.strokeStyle = look.background;
     context.lineWidth = solid ? 0.3 : 0.6;
     context.lineJoin = 'round';

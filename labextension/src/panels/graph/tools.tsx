@@ -1,4 +1,4 @@
-/** The buttons on the graph. */
+/** The buttons that zoom and fit the graph. */
 import type { TranslationBundle } from '@jupyterlab/translation';
 import { ReactWidget } from '@jupyterlab/ui-components';
 import * as React from 'react';

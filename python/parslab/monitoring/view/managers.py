@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from parslab.monitoring.store.tables import MANAGER
 from parslab.records.panel import ManagerRow
-from parslab.records.states import ManagerState
+from parslab.records.states import DEPARTED, ManagerState
 
 if TYPE_CHECKING:
     from parslab.monitoring.store.tables import Cells
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["CONNECTED", "MAX_LEFT", "ManagerRows"]
 
-CONNECTED = frozenset(str(state) for state in (ManagerState.ready, ManagerState.held, ManagerState.draining))
+CONNECTED = frozenset(str(state) for state in ManagerState if state not in DEPARTED)
 """States of a manager that is connected."""
 
 MAX_LEFT = 200
