@@ -66,6 +66,22 @@ describe('the number of a cell', () => {
     expect(numbers.active).toBe('In [5]');
   });
 
+  it('is known when the reply overtakes the echo of the request', () => {
+    let changes = 0;
+    numbers.changed.connect(() => (changes += 1));
+    kernel.send('m1', 'a');
+    kernel.notify('execute_reply', 'm1', { status: 'ok', execution_count: 3 });
+    expect(numbers.active).toBe('In [3]');
+    kernel.notify('execute_input', 'm1', { execution_count: 3 });
+    expect(changes).toBe(1);
+  });
+
+  it('does not come from a request that the kernel has skipped', () => {
+    kernel.send('m1', 'a');
+    kernel.notify('execute_reply', 'm1', { status: 'aborted' });
+    expect(numbers.active).toBe('');
+  });
+
   it('is what the notebook says of cells that ran before the page was loaded', () => {
     tracker.activeCell = cell('c', 7);
     expect(numbers.active).toBe('In [7]');

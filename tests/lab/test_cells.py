@@ -51,7 +51,7 @@ def test_output_appears_under_its_cell_while_others_run(page: Notebook, gate: Pa
     expect(shown(task)).to_contain_text("done")
     busy.wait()
     assert busy.output == "busy\n"
-    assert page.run("type(answer).__name__, answer.result()") == "('ResultPart', 42)"
+    assert page.run("type(answer).__name__, answer.result()") == "('NameFuture', 42)"
 
 
 def test_an_error_stands_under_its_cell(page: Notebook) -> None:

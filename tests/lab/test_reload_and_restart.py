@@ -64,7 +64,7 @@ def test_a_restarted_kernel_has_no_run_until_the_next_load(lab: Lab, loaded: Not
     lab.panel.counts(running=1)
     before = loaded.run("dfk.pid")
     loaded.restart()
-    lab.panel.says("The kernel was restarted: run parslab.load() again to go on.")
+    lab.panel.says("The kernel was restarted: run parslab.load() to start another run.")
     expect(lab.panel.node.locator(".parslab-RunLine")).to_have_attribute("data-status", "lost")
     loaded.load()
     assert loaded.run("dfk.pid") != before
@@ -79,7 +79,7 @@ def test_a_kernel_that_crashes_takes_its_run_along(lab: Lab, loaded: Notebook, g
     lab.panel.counts(running=1)
     loaded.start("os._exit(1)")
     lab.page.get_by_role("dialog").get_by_role("button", name="Ok").click()
-    lab.panel.says("The kernel was restarted: run parslab.load() again to go on.")
+    lab.panel.says("The kernel was restarted: run parslab.load() to start another run.")
     until(lambda: not psutil.pid_exists(run), "the run of the crashed kernel is gone")
     loaded.load()
     loaded.run("stamp().result()")

@@ -1,8 +1,9 @@
 /**
  * The execution number (`In [3]`) of each cell in its kernel.
  *
- * A notebook learns the number only when its cell ends, and it keeps the numbers of earlier kernels. So this module reads
- * the messages of the kernel: an `execute_request` names the cell, and the `execute_input` that follows names the number.
+ * A notebook learns the number only when its cell ends, and it keeps the numbers of earlier kernels. So this module
+ * reads the messages of the kernel: an `execute_request` names the cell, its `execute_input` and `execute_reply` the
+ * number.
  */
 import type { INotebookTracker, NotebookPanel } from '@jupyterlab/notebook';
 import type { Kernel, KernelMessage } from '@jupyterlab/services';
@@ -110,14 +111,17 @@ function readMessage(numbers: INumbers, message: KernelMessage.IMessage, directi
   if (cell === undefined) {
     return false;
   }
-  if (type === 'execute_input') {
-    const { execution_count: number } = message.content as KernelMessage.IExecuteInputMsg['content'];
-    if (number !== null) {
-      numbers.cells.set(cell, number);
-      return true;
-    }
-  } else if (type === 'execute_reply') {
+  if (type !== 'execute_input' && type !== 'execute_reply') {
+    return false;
+  }
+  if (type === 'execute_reply') {
     numbers.requested.delete(request);
   }
-  return false;
+  // The messages arrive on two channels, so the reply may overtake the `execute_input`. An aborted request has no number.
+  const { execution_count: number } = message.content as { execution_count?: number | null };
+  if (typeof number !== 'number' || numbers.cells.get(cell) === number) {
+    return false;
+  }
+  numbers.cells.set(cell, number);
+  return true;
 }
