@@ -19,7 +19,7 @@ def write_atomically(path: str | os.PathLike[str], text: str, mode: int = 0o600)
     path
         The path of the file.
     text
-        Its content.
+        Its content. Names of files in it that are not UTF-8, as ``os.fsdecode`` gives them, get their own bytes.
     mode
         Its permissions; by default only its owner may read it, because most such files contain secrets.
 
@@ -34,8 +34,8 @@ def write_atomically(path: str | os.PathLike[str], text: str, mode: int = 0o600)
         os.unlink(new)  # a process of the same number may have died here
     try:
         # Not a link that somebody else put there: it would have us overwrite what it points to.
-        with open(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "w", encoding="utf-8") as file:
-            file.write(text)
+        with open(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
+            file.write(text.encode("utf-8", "surrogateescape"))
         os.replace(new, path)
     except BaseException:
         with contextlib.suppress(OSError):

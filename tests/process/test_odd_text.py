@@ -11,9 +11,22 @@ import cloudpickle
 import pytest
 
 import parslab
-from parslab import Config, File, LowLatencyExecutor, ThreadPoolExecutor, bash_app, join_app, python_app
+from parslab import (
+    Config,
+    File,
+    HighThroughputExecutor,
+    LocalProvider,
+    LowLatencyExecutor,
+    ThreadPoolExecutor,
+    bash_app,
+    join_app,
+    python_app,
+)
+from parslab.cli.main import main
 from parslab.errors import BashExitFailure, DependencyError, DeserializationError, SerializationError
+from parslab.records.panel import TaskPageRequest
 from tests.process.house import House, within
+from tests.process.panel import picture
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,7 +35,8 @@ if TYPE_CHECKING:
     from parslab import DataFlowKernel
 
 cloudpickle.register_pickle_by_value(sys.modules[__name__])
-pytestmark = pytest.mark.usefixtures("run")
+
+needs_run = pytest.mark.usefixtures("run")
 
 ODD = os.fsdecode(b"caf\xe9")
 SHOWN = "caf\\udce9"
@@ -51,6 +65,7 @@ def test_arguments_keywords_and_results(run: DataFlowKernel) -> None:
     assert run.unfinished == 0
 
 
+@needs_run
 def test_errors_of_every_kind_of_app() -> None:
     """The future of a join or of a thread never ended, and every later call failed; a worker died."""
     for make in (python_app(executors="llex"), join_app, python_app(executors="threads")):
@@ -65,6 +80,7 @@ def test_errors_of_every_kind_of_app() -> None:
         assert named(1).result() == ((1,), {})
 
 
+@needs_run
 def test_names_of_apps() -> None:
     def body() -> int:
         return 3
@@ -74,6 +90,7 @@ def test_names_of_apps() -> None:
     assert python_app(cache=True)(body)().result() == 3
 
 
+@needs_run
 def test_output_and_files(tmp_path: Path) -> None:
     @python_app(executors="llex")
     def prints() -> str:
@@ -101,6 +118,32 @@ def test_output_and_files(tmp_path: Path) -> None:
     assert "caf" in error.stderr_tail
 
 
+def test_a_run_folder_with_such_a_name(house: House, capsys: pytest.CaptureFixture[str]) -> None:
+    """No block could start, because its script could not be written."""
+    provider = LocalProvider(init_blocks=1, max_blocks=1)
+    htex = HighThroughputExecutor(label="htex", provider=provider, max_workers_per_node=1)
+    config = Config(executors=[htex], run_dir=os.path.join(house.runs, ODD))
+    with parslab.load(config) as dfk:
+
+        @bash_app
+        def writes(stdout: Any = None) -> str:
+            return "echo x"
+
+        @python_app
+        def whole(x: int) -> int:
+            return x
+
+        out = os.path.join(dfk.run_dir, f"{ODD}.out")
+        assert writes(stdout=out).result(60) == 0
+        assert whole(1).result(60) == 1
+        assert picture(dfk).run.run == dfk.run
+        page = dfk.ask(TaskPageRequest(request_id="1"))
+        assert page is not None
+        assert main(["runs"]) == 0
+        assert f"{SHOWN}/000" in capsys.readouterr().out
+    parslab.clear()
+
+
 class Stubborn:
     def __reduce__(self) -> Any:
         return _refuse, ()
@@ -110,6 +153,7 @@ def _refuse() -> Any:
     raise KeyError(ODD)
 
 
+@needs_run
 def test_values_that_cannot_be_rebuilt_name_app_argument_and_cause() -> None:
     error = named(1, name=[Stubborn()]).exception()
     assert isinstance(error, DeserializationError)

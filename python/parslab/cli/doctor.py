@@ -27,6 +27,7 @@ from parslab.errors import ConfigurationError
 from parslab.paths import python_path_prefix
 from parslab.providers.base import Job, SubmitError
 from parslab.records.states import ENDED, BlockState
+from parslab.records.text import printable
 from parslab.scaling.strategies import strategy_named
 from parslab.sites import check_site, default_config, named_config
 from parslab.version import version
@@ -78,7 +79,7 @@ def examine(name: str, label: str, dry_run: bool, timeout: float) -> int:
         for executor in executors:
             _examine_executor(config, executor, dry_run, timeout)
     except (Trouble, ConfigurationError) as error:
-        print(f"[FAIL] {error}")
+        print(printable(f"[FAIL] {error}"))
         return 1
     print("All is well." if not dry_run else "Nothing was submitted.")
     return 0
@@ -118,7 +119,7 @@ def _examine_provider(config: Config, executor: Any, settings: dict[str, Any], d
     with _listening(settings) as addresses:
         probe = Probe(executor, folder, addresses)
         if dry_run:
-            print(probe.script())
+            print(printable(probe.script()))
             shutil.rmtree(folder)
             return
         report = probe.run(timeout)
@@ -249,7 +250,7 @@ class Probe:
                     status = runner.status([number]).get(number, status)
             if status is not None and (status.state.value, status.reason) != shown:
                 shown = (status.state.value, status.reason)
-                print(f"[ .. ] {shown[0]}{f' ({shown[1]})' if shown[1] else ''}")
+                print(printable(f"[ .. ] {shown[0]}{f' ({shown[1]})' if shown[1] else ''}"))
             if status is not None and status.state in ENDED and over is None:
                 over = now
             if over is not None and status is not None and now - over >= self._patience():
@@ -324,4 +325,4 @@ def _notices(run: Any) -> list[Any]:
 
 
 def _good(step: str, detail: str) -> None:
-    print(f"[ ok ] {step}: {detail}", flush=True)
+    print(printable(f"[ ok ] {step}: {detail}"), flush=True)

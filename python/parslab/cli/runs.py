@@ -69,7 +69,7 @@ def list_files(folder: Path) -> None:
     """Print the text files of a run, with their sizes."""
     for path in sorted(folder.rglob("*")):
         if path.is_file() and path.suffix in _TEXT and path.name not in _SECRET:
-            print(f"{path.stat().st_size:>12,}  {path.relative_to(folder)}")
+            print(printable(f"{path.stat().st_size:>12,}  {path.relative_to(folder)}"))
 
 
 def file_in(folder: Path, name: str) -> Path:
@@ -110,7 +110,7 @@ def stop(run: str) -> int:
     status = 0
     for info in runs:
         if info.host != socket.gethostname():
-            print(f"Run {info.run} is on host {info.host}: stop it there.", file=sys.stderr)
+            print(printable(f"Run {info.run} is on host {info.host}: stop it there."), file=sys.stderr)
             status = 1
             continue
         # Its number may belong to another process by now, when the run was killed.

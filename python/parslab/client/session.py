@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from parslab.client.process.notebook import this_notebook
 from parslab.errors import ConfigurationError, NoDataFlowKernelError
+from parslab.records.text import printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -182,7 +183,7 @@ def _set_current(kernel: DataFlowKernel, notices: Sequence[str] = ()) -> DataFlo
     for call in on_load:
         call(kernel)
     for sentence in notices:
-        print(sentence)
+        print(printable(sentence))
     return kernel
 
 

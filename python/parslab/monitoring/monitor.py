@@ -29,6 +29,7 @@ from parslab.records.panel import (
     TaskDetailRequest,
     TaskPageRequest,
 )
+from parslab.wire.encoding import encode_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -54,7 +55,6 @@ LATE = 3.0
 FLUSH = 0.3
 """Seconds between two hand-overs to the store."""
 
-_encoder = msgspec.json.Encoder()
 _decoder: msgspec.json.Decoder[Request] = msgspec.json.Decoder(Request)
 
 
@@ -102,12 +102,12 @@ class Monitor:
     @staticmethod
     def command_reply(request_id: str, text: str) -> bytes:
         """Encode that a command has been carried out; ``text`` says what was done."""
-        return _encoder.encode(CommandReply(request_id, clipped(text, ERROR)))
+        return encode_json(CommandReply(request_id, clipped(text, ERROR)))
 
     @staticmethod
     def error_reply(request_id: str, text: str) -> bytes:
         """Encode that an ask could not be answered, in one sentence."""
-        return _encoder.encode(ErrorReply(request_id, clipped(text, ERROR)))
+        return encode_json(ErrorReply(request_id, clipped(text, ERROR)))
 
     @property
     def database(self) -> Path | None:
@@ -128,7 +128,7 @@ class Monitor:
             self._apply(now, MANY)
         if self.view.unwritten and now >= self._flushed + FLUSH and not self._store.busy:
             self._flush(now)
-        return [_encoder.encode(delta) for delta in self._feed.tick(now)]
+        return [encode_json(delta) for delta in self._feed.tick(now)]
 
     def next_deadline(self, now: float) -> float | None:
         """When ``tick`` is due, if nothing happens before; None while all is quiet."""
@@ -169,7 +169,7 @@ class Monitor:
         self._apply(now)
         answer = self._feed.ask(message, now)
         if isinstance(answer, Snapshot):
-            reply(_encoder.encode(answer))
+            reply(encode_json(answer))
         elif isinstance(answer, BlockOutputRequest):
             self._block_output(answer, reply)
         elif answer is None:
@@ -179,7 +179,7 @@ class Monitor:
         else:
             if self.view.unwritten:
                 self._flush(now)
-            self._store.ask(answer, lambda found: reply(_encoder.encode(found)))
+            self._store.ask(answer, lambda found: reply(encode_json(found)))
         return None
 
     def _block_output(self, ask: BlockOutputRequest, reply: Callable[[bytes], None]) -> None:
@@ -188,7 +188,7 @@ class Monitor:
             text = f"This run has no block {ask.block} of {ask.executor}, or it ended long ago."
             reply(self.error_reply(ask.request_id, text))
         else:
-            self._files.ask(ask.request_id, copy(row), lambda found: reply(_encoder.encode(found)))
+            self._files.ask(ask.request_id, copy(row), lambda found: reply(encode_json(found)))
 
     def close(self, now: float, timeout: float = 2.0) -> list[bytes]:
         """Write everything down and end the store; answers the last messages to broadcast."""
@@ -197,7 +197,7 @@ class Monitor:
         if self.view.unwritten:
             self._flush(now)
         self._store.close(timeout)
-        return [_encoder.encode(delta) for delta in deltas]
+        return [encode_json(delta) for delta in deltas]
 
     def _due(self, now: float) -> bool:
         """Whether events are to be applied now: soon when somebody looks or few come, else in a quiet moment."""

@@ -1,4 +1,4 @@
-"""Encode messages, whatever strings users put into them.
+"""Encode messages, and the JSON of panels, whatever strings users put into them.
 
 Strings in messages are UTF-8, and msgspec refuses lone surrogates: the names of files that are not UTF-8. Such strings
 are rare, so messages are encoded as they are, and only after an error are they copied with escapes.
@@ -12,7 +12,7 @@ import msgspec
 
 from parslab.records.text import encodable
 
-__all__ = ["encode_into", "encode_messages", "escaped"]
+__all__ = ["encode_into", "encode_json", "encode_messages", "escaped"]
 
 
 def encode_messages(messages: Any) -> bytes:
@@ -29,6 +29,14 @@ def encode_into(encoder: msgspec.msgpack.Encoder, messages: Any, out: bytearray,
         encoder.encode_into(messages, out, start)
     except UnicodeEncodeError:
         encoder.encode_into(escaped(messages), out, start)
+
+
+def encode_json(message: Any) -> bytes:
+    """Return a message of the panel protocol as JSON."""
+    try:
+        return msgspec.json.encode(message)
+    except UnicodeEncodeError:
+        return msgspec.json.encode(escaped(message))
 
 
 def escaped(value: Any) -> Any:

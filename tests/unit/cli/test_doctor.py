@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from parslab import Config, LowLatencyExecutor
 from parslab.cli import doctor, findings
-from parslab.cli.doctor import Probe, Trouble
+from parslab.cli.doctor import Probe, Trouble, examine
 from parslab.description import Text, Whole
 from parslab.providers.base import JobStatus, Provider, SubmitError
 from parslab.records.states import BlockState
@@ -248,3 +249,17 @@ def test_a_name_that_is_none_fails_in_words(capsys: pytest.CaptureFixture[str]) 
     assert "[FAIL] There is no executor 'gpu'; this configuration has llex." in capsys.readouterr().out
     assert doctor.examine("laptop", "", True, 1.0) == 0
     assert "Nothing was submitted." in capsys.readouterr().out
+
+
+def test_control_characters_are_shown_as_escapes(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The terminal obeyed them."""
+    config = Config(executors=[LowLatencyExecutor(label="a")], run_dir=str(tmp_path / "\x1b]0;t\x07"))
+    monkeypatch.setattr("parslab.cli.doctor.named_config", lambda name: config)
+    examine("x", "b\x1b[1m", dry_run=True, timeout=1)
+    examine("x", "", dry_run=True, timeout=1)
+    out = capsys.readouterr().out
+    assert "\x1b" not in out
+    assert "\x07" not in out
+    assert "\\x1b" in out

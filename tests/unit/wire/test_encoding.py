@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
-from parslab.wire.encoding import encode_into, encode_messages, escaped
+from parslab.records.panel import ErrorReply
+from parslab.wire.encoding import encode_into, encode_json, encode_messages, escaped
 from parslab.wire.messages.base import DefineFunction, Failure, PackedValue, TaskSpec
 from parslab.wire.messages.client import ClientMessage, SubmitTask
 from parslab.wire.stream import decoder
@@ -22,6 +23,12 @@ def test_messages_with_such_strings_arrive_with_escapes() -> None:
     first, second = decoder(ClientMessage)(out[4:])
     assert (first.shown, first.name, first.args, first.spec) == (SHOWN, SHOWN, b"\xe9", TaskSpec(cores=2))
     assert (second.name, second.parts, second.origin) == (SHOWN, {f"global {SHOWN}": b"p"}, SHOWN)
+
+
+def test_json_of_panels_carries_such_strings_as_escapes() -> None:
+    """msgspec raised UnicodeEncodeError."""
+    decoded = msgspec.json.decode(encode_json(ErrorReply("1", ODD)))
+    assert SHOWN in decoded.values()
 
 
 def test_all_that_messages_hold_is_copied_with_escapes() -> None:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from parslab.records import panel
+from parslab.wire.encoding import encode_json
 from parslab.wire.messages.base import TaskValue, frame_count
 from parslab.wire.messages.client import FetchValue, PanelReply, PanelRequest
 
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
 __all__ = ["Questions"]
 
 _answers = msgspec.json.Decoder(panel.Reply)
-_encoder = msgspec.json.Encoder()
 
 
 class _Question:
@@ -71,7 +71,7 @@ class Questions:
         number = next(self._numbers)
         question = self._asks[number] = _Question()
         try:
-            question.text = _encoder.encode(message)
+            question.text = encode_json(message)
             self._link.send(PanelRequest(number, question.text))
             if not self._await(question, timeout):
                 raise TimeoutError(

@@ -16,7 +16,7 @@ import tempfile
 from pathlib import Path
 
 from parslab.errors import UntrustedPathError
-from parslab.trust import check_file, read_text
+from parslab.trust import check_file, open_file
 
 __all__ = ["database_file", "is_network", "left_database", "linux_type", "macos_options"]
 
@@ -109,7 +109,7 @@ def database_file(run_dir: Path) -> tuple[Path, str]:
             file = _new_file(folder)
             note = f"The run directory {run_dir} is on a network filesystem, so the monitoring database is {file}."
             with contextlib.suppress(OSError):
-                (run_dir / "monitoring.txt").write_text(f"{file}\n", encoding="utf-8")
+                (run_dir / "monitoring.txt").write_bytes(os.fsencode(file) + b"\n")
             return file, note
     raise OSError(f"{run_dir} is on a network filesystem and no local directory can be written")
 
@@ -117,8 +117,8 @@ def database_file(run_dir: Path) -> tuple[Path, str]:
 def left_database(run_dir: Path) -> Path | None:
     """The newest database that an earlier process of this run has left on this host; None when there is none."""
     folder = run_dir
-    with contextlib.suppress(OSError):
-        folder = Path(read_text(run_dir / "monitoring.txt").strip()).parent
+    with contextlib.suppress(OSError), open(open_file(run_dir / "monitoring.txt"), "rb") as written:
+        folder = Path(os.fsdecode(written.read().strip())).parent
     found = [file for file in folder.glob("monitoring*.db") if _is_ours(file)]
     return max(found, key=lambda file: (len(file.name), file.name), default=None)
 

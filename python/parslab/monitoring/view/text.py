@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from parslab.records.text import encodable
+
 __all__ = ["ERROR", "TEXT", "TRACEBACK", "clipped"]
 
 TEXT = 200
@@ -15,13 +17,12 @@ TRACEBACK = 64 * 1024
 
 
 def clipped(text: str, size: int) -> str:
-    """Shorten a text that is too long, and replace lone surrogates, which no encoding can carry.
+    """Shorten a text that is too long, and write lone surrogates, which no encoding can carry, as escapes.
 
     Examples
     --------
     >>> clipped("abcdef", 4)
     'abc…'
     """
-    if len(text) > size:
-        text = text[: size - 1] + "…"
-    return text if text.isascii() else text.encode("utf-8", "replace").decode()
+    text = encodable(text[: size + 1])
+    return text if len(text) <= size else text[: size - 1] + "…"
