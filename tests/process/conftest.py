@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 @pytest.fixture(autouse=True)
 def nothing_loaded() -> Iterator[None]:
     """A run that a failed test leaves loaded must not make those behind it fail, too."""
-    before = session._running()
+    before = session.current_run()
     yield
-    left = session._running()
+    left = session.current_run()
     if left is not None and left is not before:
         left.cleanup()
         session.clear()

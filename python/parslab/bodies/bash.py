@@ -1,9 +1,9 @@
-"""What a bash app does on the worker: the function makes the command line, bash runs it, outputs are looked for.
+"""Run a bash app on the worker: call its function for the command line, let bash run it, check the output files.
 
-:func:`run` is the runner of every bash app.  Its stdout, when not redirected, is the worker's own, which belongs to the
-task.  stderr that is not redirected passes through a pipe, so that its last lines are known when the command fails.
-The command stays in the worker's process group, so whoever kills the worker's group kills it too; an interrupt of the
-task (cancel) ends it and everything it started.
+:func:`run` is the runner of every bash app. A stdout that is not redirected is the worker's own, which belongs to the
+task. A stderr that is not redirected goes through a pipe, so that an error can show its last lines. The command stays
+in the worker's process group, and ends when that group is killed. An interrupt of the task, such as a cancel, ends the
+command and everything that it has started.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ SHELL = "/bin/bash"
 DEFAULT_MODE = "a+"
 TAIL_LINES = 20
 TAIL_BYTES = 4096
-"""How much of stderr an error carries."""
+"""Bytes at the end of stderr that an error shows."""
 LONGEST_ARGUMENT = 100_000
 """Bytes of a command line that bash gets as an argument; Linux refuses an argument of 128 KiB (``MAX_ARG_STRLEN``)."""
 
@@ -43,15 +43,15 @@ _FORMATTING = (
     "unsupported format character",
 )
 _LEFT_CHUNKS = 32
-"""What bash left in the pipe fits into so many reads; more comes from a process in the background."""
+"""Reads that empty a pipe after bash has ended. More output is that of a process in the background."""
 _GRACE = 0.5
 """Seconds between SIGTERM and SIGKILL for the processes of an interrupted command."""
 
 
 def run(function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> int:
-    """Run the command line that ``function`` returns; 0, or one of the errors of a bash app.
+    """Run the command line that ``function`` returns; return 0, or raise one of the errors of a bash app.
 
-    Special keywords that ``function`` does not take are kept from it.
+    ``function`` gets only those special keywords that are among its parameters.
     """
     name = getattr(function, "__name__", type(function).__name__)
     kwargs, special = _divided(function, args, kwargs)
@@ -71,12 +71,12 @@ def run(function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> int:
 
 
 def stream_target(stream: str, value: Any) -> tuple[str, str] | None:
-    """Path and mode of a redirected stream; None when it is not.
+    """Return path and mode of a redirected stream; None for a stream that is not redirected.
 
     Raises
     ------
     BadStdStreamFile
-        ``value`` is none of: path, path object, ``(path, mode)``; or the mode cannot write.
+        ``value`` is not a path, a path object or ``(path, mode)``, or the mode does not write.
     """
     if value is None:
         return None
@@ -92,7 +92,7 @@ def stream_target(stream: str, value: Any) -> tuple[str, str] | None:
 def _divided(
     function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> tuple[dict[str, Any], Mapping[str, Any]]:
-    """The keywords that ``function`` takes, and all special ones with its defaults."""
+    """Return the keywords that ``function`` takes, and all special keywords with its defaults."""
     special = {key: kwargs[key] for key in _OURS if key in kwargs}
     try:
         signature = inspect.signature(function)
@@ -122,7 +122,7 @@ def _command(name: str, function: Callable[..., Any], args: tuple[Any, ...], kwa
 
 @contextlib.contextmanager
 def _opened(targets: Mapping[str, tuple[str, str] | None]) -> Iterator[dict[str, IO[Any] | None]]:
-    """Each redirected stream's file, open; one and the same when both streams go to one path."""
+    """Open the file of each redirected stream; both streams share a file if they have the same path."""
     with contextlib.ExitStack() as stack:
         files: dict[str, IO[Any] | None] = {}
         by_path: dict[str, IO[Any]] = {}
@@ -143,7 +143,7 @@ def _opened(targets: Mapping[str, tuple[str, str] | None]) -> Iterator[dict[str,
 
 
 def _run_into(command: str, out: IO[Any] | None, err: IO[Any]) -> tuple[int, str]:
-    """Run with stderr going to a file, which first gets the command; its exit code and the last of its stderr."""
+    """Run a command with stderr in a file, which first gets the command; return exit code and end of stderr."""
     head = f"--> executable follows <--\n{command}\n--> end executable <--\n"
     fd = err.fileno()
     os.lseek(fd, 0, os.SEEK_END)
@@ -155,7 +155,7 @@ def _run_into(command: str, out: IO[Any] | None, err: IO[Any]) -> tuple[int, str
 
 
 def _run_piped(command: str, out: IO[Any] | None) -> tuple[int, str]:
-    """Run with stderr copied to ours as it comes; its exit code and the last of its stderr."""
+    """Run a command, and copy its stderr to ours as it comes; return exit code and end of stderr."""
     reader, writer = os.pipe()
     kept = b""
     try:
@@ -175,7 +175,7 @@ def _run_piped(command: str, out: IO[Any] | None) -> tuple[int, str]:
 
 @contextlib.contextmanager
 def _started(command: str, out: IO[Any] | None, err: IO[Any] | int) -> Iterator[subprocess.Popen[bytes]]:
-    for stream in (sys.stdout, sys.stderr):  # what the body printed comes before what the command prints
+    for stream in (sys.stdout, sys.stderr):  # the output of the function comes before that of the command
         with contextlib.suppress(Exception):
             stream.flush()
     with _script(command) as (arguments, descriptors):
@@ -191,7 +191,7 @@ def _started(command: str, out: IO[Any] | None, err: IO[Any] | int) -> Iterator[
 
 @contextlib.contextmanager
 def _script(command: str) -> Iterator[tuple[list[str], tuple[int, ...]]]:
-    """The arguments with which bash runs the command, and the descriptors that it must inherit.
+    """Return the arguments with which bash runs the command, and the descriptors that it must inherit.
 
     A long command goes into a file without a name, which bash reads as a script.
     """
@@ -209,14 +209,13 @@ def _script(command: str) -> Iterator[tuple[list[str], tuple[int, ...]]]:
 
 
 def _until_exit(process: subprocess.Popen[bytes], reader: int) -> Iterator[bytes]:
-    """Chunks of the pipe until it is closed, or bash has ended and what it left in the pipe is read.
+    """Yield what comes through the pipe, until it is closed, or until bash has ended and the pipe is empty.
 
-    A process that the command left in the background may hold the pipe open for ever, so the end of the pipe alone
-    does not do.
+    The end of the pipe alone may never come, because a process in the background may keep the pipe open.
     """
     os.set_blocking(reader, False)
     with contextlib.ExitStack() as stack:
-        # Where the kernel can tell of the end of a process, we sleep until then; elsewhere we look ten times a second.
+        # With pidfd_open we sleep until the process ends; without it we look ten times a second.
         watched, patience = [reader], 0.1
         if hasattr(os, "pidfd_open"):
             with contextlib.suppress(OSError):
@@ -243,7 +242,7 @@ def _until_exit(process: subprocess.Popen[bytes], reader: int) -> Iterator[bytes
 
 
 def _end_tree(process: subprocess.Popen[bytes]) -> None:
-    """End bash and all that descends from it: asked first, then killed."""
+    """End bash and its descendants with SIGTERM, and with SIGKILL those that stay."""
     import psutil
 
     try:
@@ -265,7 +264,7 @@ def _end_tree(process: subprocess.Popen[bytes]) -> None:
 
 
 def _alive(member: psutil.Process) -> bool:
-    """Whether it still runs; where nobody adopts orphans, those that ended stay as zombies."""
+    """Whether a process runs; one that has ended may stay as a zombie, if nobody adopts orphans."""
     import psutil
 
     with contextlib.suppress(psutil.NoSuchProcess):
@@ -279,7 +278,7 @@ def _write_all(fd: int, data: bytes) -> None:
 
 
 def _last_of_file(path: str, start: int) -> str:
-    """The last lines of a file, of what was written behind ``start``."""
+    """Return the last lines that were written to a file after the offset ``start``."""
     try:
         with open(path, "rb") as file:
             file.seek(max(start, file.seek(0, os.SEEK_END) - TAIL_BYTES))

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from parslab.config import Config
     from parslab.wire.notebooks import NotebookPlace
 
-__all__ = ["attach", "by_value", "clear", "dfk", "load", "wait_for_current_tasks"]
+__all__ = ["attach", "by_value", "clear", "current_run", "dfk", "load", "wait_for_current_tasks"]
 
 _current: DataFlowKernel | None = None
 
@@ -68,7 +68,7 @@ def load(config: Config | str | os.PathLike[str] | None = None) -> DataFlowKerne
 
     check_site()
     given = None if config is None else _config(config)
-    running = _running()
+    running = current_run()
     if running is not None:
         return _again(running, given)
     place = this_notebook()
@@ -156,7 +156,7 @@ def attach(run: str | None = None) -> DataFlowKernel:
     """
     from parslab.client.reattach import attached, live_run
 
-    running = _running()
+    running = current_run()
     if running is not None:
         raise ConfigurationError(
             f"Run {running.run} is loaded here: first leave it with parslab.dfk().leave(), or end it with "
@@ -165,8 +165,8 @@ def attach(run: str | None = None) -> DataFlowKernel:
     return _set_current(attached(live_run(run), this_notebook()))
 
 
-def _running() -> DataFlowKernel | None:
-    """The loaded run, if it is alive and belongs to this process (a forked child has none)."""
+def current_run() -> DataFlowKernel | None:
+    """Return the loaded run if it is alive and belongs to this process; a forked child has none."""
     if _current is not None and _current.state.ended is None and _current.state.process == os.getpid():
         return _current
     return None
@@ -202,7 +202,7 @@ def dfk() -> DataFlowKernel:
     NoDataFlowKernelError
         Nothing is loaded.
     """
-    running = _running()
+    running = current_run()
     if running is not None:
         return running
     if _current is not None:

@@ -1,7 +1,7 @@
-"""The commands of ``%parsl``: load, status, tasks, cancel, retry, blocks and what orders them, wait, keep and others.
+"""Carry out the commands of ``%parsl``: load, status, tasks, cancel, retry, blocks, wait, keep and others.
 
-Called by ``magics`` in the kernel's main thread.  Everything but load and shutdown asks the run over the panel
-protocol, so the magic and the panel cannot tell different stories.
+``magics`` calls this in the kernel's main thread. All commands except load and shutdown use the panel protocol, so that
+the magic and the panel show the same.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ __all__ = ["run_command"]
 
 SHOWN = 20
 _PAINT = 1.0
-"""Seconds that a command which ends tasks gives their cells to show their last state."""
+"""Seconds for which a command that ends tasks waits until their cells show the last state."""
 
 
 def run_command(line: str, namespace: dict[str, Any]) -> None:
@@ -49,8 +49,8 @@ def run_command(line: str, namespace: dict[str, Any]) -> None:
         _COMMANDS[word](_words(rest))
     else:
         known = ", ".join(["load", *_COMMANDS])
-        format_duration = f"%parsl {word}: unknown command; there are {known}." if word else f"%parsl COMMAND: {known}."
-        raise UsageError(f"{format_duration} `%parsl?` explains them.")
+        problem = f"%parsl {word}: unknown command; there are {known}." if word else f"%parsl COMMAND: {known}."
+        raise UsageError(f"{problem} `%parsl?` explains them.")
 
 
 def _words(text: str) -> list[str]:
@@ -68,7 +68,7 @@ def _loaded() -> DataFlowKernel:
 
 
 def _ask(message: panel.Request, timeout: float | None = 10.0) -> panel.Reply:
-    """Ask the run; what it cannot answer is a UsageError."""
+    """Ask the run, and return its reply; raise UsageError if it has none."""
     try:
         answer = _loaded().ask(message, timeout)
     except (TimeoutError, ParslabError) as error:
@@ -93,13 +93,13 @@ def _load(text: str, namespace: dict[str, Any]) -> None:
         config = bare
     else:
         config = _config_of_expression(text, namespace)
-    before = session._running()
+    before = session.current_run()
     try:
         dfk = session.load(config)
     except ConfigurationError as error:
         raise UsageError(printable(str(error))) from None
     if dfk is not before and dfk.prior_tasks is not None:
-        return  # it has said what is still there
+        return  # load() has printed what the run still has
     _introduce(dfk)
 
 
@@ -117,7 +117,7 @@ def _attach(words: list[str]) -> None:
     say(f"Attached to run {dfk.run} on {', '.join(dfk.labels)}; its files are in {dfk.run_dir}")
 
 
-# ----- how long it stays
+# ----- how long the run stays
 
 
 def _keep(words: list[str]) -> None:
@@ -140,7 +140,7 @@ def _lease(linger: float) -> str:
 
 
 def _described(executor: Executor) -> str:
-    """The call that makes it, where that is short enough for a line."""
+    """Return the call that makes an executor, or only its type and label if the call is too long for a line."""
     text = repr(executor)
     return text if len(text) <= 100 else f"{type(executor).__name__}(label={executor.label!r}, ...)"
 
@@ -166,7 +166,7 @@ def _config_of_options(words: list[str]) -> Config:
 
 
 def _is_ready(name: str, namespace: dict[str, Any]) -> bool:
-    """Whether this is the name of a ready configuration, and of nothing in the notebook."""
+    """Whether a name is that of a ready configuration, and the notebook has no such name."""
     from parslab.sites import names
 
     return name not in namespace and name in names()
@@ -178,7 +178,7 @@ def _config_of_expression(text: str, namespace: dict[str, Any]) -> Config:
     from parslab.config import Config
 
     code = compile(text, "<%parsl load>", "eval")
-    # Names of a configuration are known here without an import in the notebook.
+    # Users may write Config and the executors without an import in the notebook.
     known = {name: getattr(parslab, name) for name in code.co_names if name in parslab.__all__}
     try:
         config = eval(code, {**known, **namespace})
@@ -366,7 +366,7 @@ def _block_order(action: str, words: list[str]) -> None:
 
 
 def _ordered(order: Callable[[DataFlowKernel], str]) -> None:
-    """Give the run an order and print what it says."""
+    """Send an order to the run, and print the reply."""
     try:
         say(order(_loaded()))
     except (TimeoutError, ParslabError) as error:

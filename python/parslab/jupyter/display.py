@@ -1,7 +1,7 @@
-"""How futures look in a notebook: a chip that changes when the task does, and output under the cell that started it.
+"""Show futures in a notebook: a chip with the state of the task, and output under the cell that started it.
 
-Everything live goes through display handles, updated from the ``parslab-display`` thread at most five times a second:
-prints of background threads would land under whatever cell runs.  Outside of kernels futures show their plain ``repr``.
+The ``parslab-display`` thread updates display handles, at most five times a second. It cannot print, because prints of
+background threads appear under the cell that runs at that moment. Outside of kernels futures show their ``repr``.
 """
 
 from __future__ import annotations
@@ -43,20 +43,20 @@ _COLOURS: dict[Hue, str] = {
 }
 """Colours that are readable on a light and on a dark ground: an output outlives the theme it was made in."""
 _SUBMITTED = "submitted"
-"""Stands for every unfinished state, because asking the DataFlowKernel for the exact one takes a round trip."""
+"""Shown for every unfinished state, because the exact one would cost a round trip to the DataFlowKernel."""
 
 _shown_already: weakref.WeakSet[Any] = weakref.WeakSet()
-"""Futures that a cell returns although their display stands under it."""
+"""Futures whose display is under their cell already, so that it is not shown again as the value of the cell."""
 
 
 def _state(future: BaseFuture) -> str:
-    """The state without asking the DataFlowKernel: thousands may be shown at once."""
+    """Return the state as far as this process knows it, because thousands of futures may be shown at once."""
     parent = task_future_of(future)
     return parent.state.name if parent.done() else _SUBMITTED
 
 
 def plain(future: BaseFuture) -> str:
-    """One short line: of a list of thousands, each has one."""
+    """Return one short line about a future, because a list may show thousands."""
     parent = task_future_of(future)
     state = _state(future)
     error = ""
@@ -67,14 +67,14 @@ def plain(future: BaseFuture) -> str:
 
 
 def _part(future: BaseFuture) -> str:
-    """Which part of the task's value it is, as it was asked for: ``['model'][0]``."""
+    """Return the part of the task's value that a future stands for, such as ``['model'][0]``."""
     _, path = future.reference()
     text = "".join(f"[{key!r}]" for key in path) if isinstance(path, tuple) else ""
     return shortened(text, 40)
 
 
 def _words(state: str) -> str:
-    """What a chip calls the state; a task that ended without running says why."""
+    """Return the words of a chip for a state; for a task that ended without running, they say why."""
     if state == _SUBMITTED:
         return state
     info = TASK_STATES[TaskState[state]]
@@ -89,7 +89,7 @@ def _chip(state: str, *texts: str) -> str:
 
 
 def _trouble(future: AppFuture) -> str:
-    """HTML: why the task failed, its traceback folded; empty for tasks that have not."""
+    """Return HTML with the error and the folded traceback of a failed task; empty for other tasks."""
     failure = future.failure
     if failure is None or future.cancelled():
         return ""
@@ -103,34 +103,34 @@ def _trouble(future: AppFuture) -> str:
 
 
 def bundle(future: BaseFuture) -> dict[str, str]:
-    """MIME bundle of a future as it is now."""
+    """Return the MIME bundle of a future as it is now."""
     parent = task_future_of(future)
     chip = _chip(_state(future), f"{parent.app_name}{_part(future)}", f"task {parent.task_id}")
     return {"text/plain": plain(future), "text/html": f"<div>{chip}{_trouble(parent)}</div>"}
 
 
 def show(future: BaseFuture) -> None:
-    """Display a future and keep the display true until it is done."""
+    """Display a future, and update the display until the future is done."""
     from IPython.display import display
 
     if future in _shown_already:
         _shown_already.discard(future)
         return
-    final = future.done()  # asked first: it may get done while we show it
+    final = future.done()  # before the display, because the future may end meanwhile
     handle = display(bundle(future), raw=True, display_id=True)  # type: ignore[no-untyped-call,unused-ignore]
     if not final:
         future.add_done_callback(lambda done: pacer.mark(lambda: handle.update(bundle(done), raw=True)))
 
 
 class CellOutput:
-    """The output area of a ``%%parsl`` cell: state, printed text, error; live until its task is done.
+    """The output area of a ``%%parsl`` cell: state, printed text and error, updated until its task is done.
 
     Parameters
     ----------
     label
-        What the cell is called, e.g. ``In [3]``.
+        The name of the cell, such as ``In [3]``.
     live
-        Whether the front end can change what it has shown; a terminal cannot, and is told at the end of a wait.
+        Whether the front end can change what it has shown. A terminal cannot, and gets the output when a wait ends.
     """
 
     def __init__(self, label: str, live: bool) -> None:
@@ -140,11 +140,11 @@ class CellOutput:
         self._took: float | None = None
         self._output = RichText()
         self._restored: list[tuple[str, str]] | None = None
-        """Stream and text of what an old task has printed and shown."""
+        """Stream and text of the output of a task that an earlier kernel called."""
         self._future: AppFuture | None = None
         self._handle: Any = None
         self._shown: dict[str, str] = {}
-        # Text is added by the link's thread and read by the display's.
+        # The link's thread adds text, and the display's thread reads it.
         self._lock = threading.Lock()
 
     def follow(self, stream: str, text: str) -> None:
@@ -158,7 +158,7 @@ class CellOutput:
             pacer.mark(self._update)
 
     def open(self, future: AppFuture) -> None:
-        """Show it under the cell that runs now."""
+        """Show the output area under the cell that runs now."""
         from IPython.display import display
 
         self._future = future
@@ -166,11 +166,11 @@ class CellOutput:
             self._shown = self._bundle()
             self._handle = display(self._shown, raw=True, display_id=True)  # type: ignore[no-untyped-call,unused-ignore]
             _shown_already.add(future)
-            pacer.mark(self._update)  # what came while there was no handle yet
+            pacer.mark(self._update)  # output may have arrived before there was a handle
         future.add_done_callback(self._done)
 
     def close(self, timeout: float = 2.0) -> None:
-        """Wait until what is known has been shown: the cell that waited is about to end."""
+        """Show all output that has arrived, because the cell that waited is about to end."""
         if self._live:
             pacer.settle(timeout)
         else:
@@ -190,12 +190,12 @@ class CellOutput:
             self._handle.update(new, raw=True)
 
     def _restore(self, future: AppFuture) -> None:
-        """Show what the task printed, and how long it took, when an earlier kernel called it."""
+        """Show the output and the duration of a task that an earlier kernel called."""
         self._restored = []
         try:
             detail = future.home.detail(future.task_id)
         except (ParslabError, TimeoutError):
-            return  # the state alone is shown
+            return  # then only the state is shown
         with self._lock:
             self._restored = [("stdout", detail.stdout), ("stderr", detail.stderr)]
             self._output = RichText(self._restored)
@@ -203,10 +203,10 @@ class CellOutput:
         if times and times[-1][0] and times[-1][1]:
             self._took = times[-1][1] - times[-1][0]
         with contextlib.suppress(ParslabError):
-            session.dfk().follow(future.task_id, self.follow)  # rich output is kept beside the text
+            session.dfk().follow(future.task_id, self.follow)  # the run keeps rich output apart from the text
 
     def _restore_display(self, message: str) -> None:
-        """Put rich output of an old task in the place of its plain text."""
+        """Replace the plain text of rich output by the rich output itself."""
         assert self._restored is not None
         stream, printed = self._restored[0]
         self._restored[0] = stream, printed.replace(plain_text(message) + "\n", "", 1)
@@ -231,12 +231,12 @@ class CellOutput:
 
 
 def settle(timeout: float = 2.0) -> None:
-    """Wait until everything that is known has been sent to the front end."""
+    """Wait until the front end has got all updates."""
     pacer.settle(timeout)
 
 
 def install(shell: Any) -> None:
-    """Teach an IPython shell to show futures: live in kernels, short everywhere."""
+    """Let an IPython shell show futures: with live chips in kernels, and on one line in terminals."""
     from parslab.client.futures.app_future import AppFuture, DataFuture, ResultPart
 
     formatter = shell.display_formatter

@@ -1,7 +1,7 @@
-"""``%load_ext parslab``: the cell magic ``%%parsl`` (a cell becomes a task) and the line magic ``%parsl`` (commands).
+"""Define the magics of ``%load_ext parslab``: ``%%parsl`` makes a task of a cell, ``%parsl`` carries out commands.
 
-Runs in the kernel's main thread.  What the user did wrong is a UsageError or an ordinary Python error, shown under the
-cell as IPython shows any other.
+All of it runs in the kernel's main thread. Mistakes of the user raise a UsageError or an ordinary Python error, which
+IPython shows under the cell as any other.
 """
 
 from __future__ import annotations
@@ -44,11 +44,11 @@ __all__ = ["ParslMagics", "loaded", "register"]
 
 
 def register(shell: Any) -> None:
-    """Add the magics to an IPython shell; what it displays learns about futures."""
+    """Add the magics to an IPython shell, and let it display futures."""
     magics = ParslMagics(parent=shell, shell=shell)
     shell.register_magic_function(magics.line, "line", "parsl")
     shell.register_magic_function(magics.cell, "cell", "parsl")
-    # One of a kind, however often the extension is loaded: `%config` names it.
+    # `%config` needs exactly one of these objects, also after the extension was loaded again.
     known = [one for one in shell.configurables if type(one).__name__ == ParslMagics.__name__]
     for old in known:
         magics.cancel_on_interrupt = old.cancel_on_interrupt
@@ -61,7 +61,7 @@ def register(shell: Any) -> None:
 
 
 def loaded() -> DataFlowKernel:
-    """The loaded run, or a UsageError: one line instead of a traceback."""
+    """Return the loaded run; raise a UsageError, which is one line and no traceback, if there is none."""
     try:
         return session.dfk()
     except ConfigurationError as error:
@@ -73,7 +73,7 @@ def _cell_parser() -> Any:
     parser = make("%%parsl", add_help=False)
     add = parser.add_argument
     add("-e", "--executor", action="append", metavar="LABEL", help="run on this executor (may be repeated)")
-    add("-n", "--name", default="", help="what the panel shows instead of 'cell'")
+    add("-n", "--name", default="", help="the name that the panel shows instead of 'cell'")
     add(
         "-o",
         "--outputs",
@@ -96,7 +96,7 @@ def _cell_parser() -> Any:
 
 
 class ParslMagics(Configurable):
-    """``%parsl`` and ``%%parsl`` of one IPython shell, and what they do by themselves."""
+    """The magics of one IPython shell, and what happens after each cell."""
 
     cancel_on_interrupt = Bool(
         False,
@@ -109,10 +109,10 @@ class ParslMagics(Configurable):
         self.shell = shell
         self._parser = _cell_parser()
         self._unfinished: dict[AppFuture, display.CellOutput] = {}
-        """The tasks of ``%%parsl`` cells, and what is shown of them."""
+        """The unfinished tasks of ``%%parsl`` cells, and their output areas."""
 
     def after_cell(self, result: Any) -> None:
-        """Say what becomes of the tasks of an interrupted cell; wait for cell tasks when the notebook is at its end."""
+        """Report the tasks of an interrupted cell; wait for the tasks of cells when the notebook ends."""
         said = interrupted_cell(result, self.cancel_on_interrupt)
         if said:
             say(said)
@@ -145,28 +145,27 @@ class ParslMagics(Configurable):
             %parsl load FILE.py            a file that makes a Config (named config, or the only one)
             %parsl load NAME               a ready configuration: laptop, big_node, slurm, pbs, ...
             %parsl load EXPRESSION         e.g. Config(executors=[...]), or the name of one
-            %parsl attach [RUN]            to a run of another notebook or script of yours; the newest
+            %parsl attach [RUN]            use a run of another notebook or script of yours; by default the newest
             %parsl status                  the run in a few lines
             %parsl tasks                   the newest tasks; [--state STATE] [--app APP] [--limit N]
             %parsl cancel TASK...          cancel these tasks, by their numbers; --all: all that are not finished;
                                            --app NAME: those of an app; --cell: those that the last cell has called
                                            that called any (--cell 5: In [5])
-            %parsl retry TASK...           try these tasks again, with all that failed because of them, after you have
-                                           mended their app in a cell; --failed: all that failed; --app NAME: those of
-                                           an app
-            %parsl explain TASK...         why a task ran, or whose result it has
-            %parsl blocks                  blocks that there are or that are asked for; --all: those that are over, too
+            %parsl retry TASK...           run these tasks again, and all that failed because of them, after a cell has
+                                           corrected their app; --failed: all that failed; --app NAME: those of an app
+            %parsl explain TASK...         why a task ran, or from which task it has its result
+            %parsl blocks                  blocks that run or that are requested; --all: also those that have ended
             %parsl scale [LABEL] N         bring an executor to N blocks; its strategy goes on from there
             %parsl hold BLOCK              give a block (LABEL/3, or 3) no new tasks
             %parsl release BLOCK           give it tasks again
-            %parsl drain BLOCK             let it end when it has finished those it holds
-            %parsl wait [TASK...]          until these tasks, or all, are finished
-            %parsl keep [8h]               how long the run stays when every kernel has left it (30s, 10min, 8h, 2d)
-            %parsl release                 not at all: it ends with the kernel of its notebook
-            %parsl shutdown                end the run, its blocks and what still runs
+            %parsl drain BLOCK             let a block finish its tasks, then end it
+            %parsl wait [TASK...]          wait until these tasks, or all, are finished
+            %parsl keep [8h]               how long the run stays after every kernel has left it (30s, 10min, 8h, 2d)
+            %parsl release                 let the run end with the kernel of its notebook
+            %parsl shutdown                end the run, its blocks and its unfinished tasks
 
-        Interrupting a cell ends the cell alone: its tasks go on. To have those that it has called cancelled with it:
-        ``%config ParslMagics.cancel_on_interrupt = True``.
+        An interrupt ends a cell, not the tasks that it has called: they go on. With
+        ``%config ParslMagics.cancel_on_interrupt = True`` an interrupt cancels them too.
         """
         __tracebackhide__ = True
         run_command(text, self.shell.user_ns)
@@ -229,7 +228,7 @@ for _magic in (ParslMagics.line, ParslMagics.cell):
 
 
 def _outcome(future: AppFuture) -> BaseException | None:
-    """The error of a finished task; waits.  An interrupt of the cell goes through, and the task goes on."""
+    """Wait for a task, and return its error. An interrupt ends the wait, not the task."""
     from concurrent.futures import CancelledError
 
     try:

@@ -1,9 +1,12 @@
-"""Dumb pipe between the panels of a kernel and the loaded run: JSON texts go through unread.
+"""Pass JSON texts between the panels of a kernel and the loaded run; nothing here reads them.
 
-Run to panel: one comm per run, opened by the kernel, batches of texts at most twenty times a second, sent by the
-``parslab-relay`` thread, so that panels stay live while a cell is busy.  Panel to run: messages on the *control*
-channel, which is served while a cell is busy; where a kernel has none to extend, messages of the comm.  The control
-channel also tells a reloaded page which comm to listen to.  Made once per kernel; later runs use the same relay.
+- From the run to the panels: the kernel opens one comm per run. The ``parslab-relay`` thread sends batches of texts
+  over it, at most twenty times a second, so that panels stay live while a cell is busy.
+- From a panel to the run: the panel sends messages on the *control* channel, which the kernel serves while a cell is
+  busy. If a kernel has no such handlers, the panel sends messages over the comm. The control channel also tells a
+  reloaded page which comm to use.
+
+A kernel has one relay, which serves one run after the other.
 """
 
 from __future__ import annotations
@@ -38,7 +41,7 @@ class Channel:
     dfk
         The run whose feed goes to the panels.
     pacer
-        Sends.
+        Limits how often texts are sent.
     """
 
     def __init__(self, dfk: DataFlowKernel, pacer: RateLimiter) -> None:
@@ -53,16 +56,16 @@ class Channel:
 
     @property
     def comm_id(self) -> str:
-        """What panels attach to; empty after the run has ended."""
+        """The id of the comm that panels attach to; empty after the run has ended."""
         return "" if self._comm is None else str(self._comm.comm_id)
 
     @property
     def alive(self) -> bool:
-        """Whether the run goes on."""
+        """Whether the run has not ended."""
         return self._reason is None
 
     def open(self) -> None:
-        """Open the comm, again if a front end has closed it."""
+        """Open the comm, also after a front end has closed it."""
         import comm
 
         if self._comm is None and self._reason is None:
@@ -76,7 +79,7 @@ class Channel:
         self._pacer.mark(self._send)
 
     def end(self, reason: str) -> None:
-        """The run is over: say so and close."""
+        """Tell the panels that the run has ended, and close the comm."""
         self._reason = reason
         self._pacer.mark(self._send)
 
@@ -103,7 +106,7 @@ class Channel:
 
 
 class Relay:
-    """The end of the pipe in an IPython kernel."""
+    """Connects the panels of an IPython kernel to the run that is loaded in it."""
 
     def __init__(self, kernel: Any) -> None:
         self._kernel = kernel
@@ -121,7 +124,7 @@ class Relay:
             self._channel = Channel(dfk, self._pacer)
 
     async def _on_request(self, stream: Any, ident: Any, parent: dict[str, Any]) -> None:
-        """A panel's control message; runs in the kernel's control thread, so it only forwards."""
+        """Forward a panel's control message; called in the kernel's control thread, which must not wait."""
         try:
             reply = self.answer(parent.get("content") or {})
         except Exception as error:
@@ -131,7 +134,7 @@ class Relay:
         self._kernel.session.send(stream, REPLY, reply, parent, ident)
 
     def answer(self, content: dict[str, Any]) -> dict[str, str]:
-        """Forward what a panel asks and say which comm brings the answer."""
+        """Forward a panel's request, and return the id of the comm that brings the answer."""
         channel = self._channel
         if channel is None or not channel.alive:
             return {"status": "error", "comm_id": "", "run": "", "text": "No run is loaded in this kernel."}
@@ -146,7 +149,7 @@ _relay: Relay | None = None
 
 
 def join_sessions() -> None:
-    """Have every run that this process loads shown in the notebook it runs in; without IPython it does nothing."""
+    """Show every run that this process loads in its notebook; does nothing without IPython."""
     if _on_load not in session.on_load:
         session.on_load.append(_on_load)
 
