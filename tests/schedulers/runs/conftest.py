@@ -31,7 +31,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def nothing_loaded() -> Iterator[None]:
     """A run that a failed test leaves loaded must not make those behind it fail, too."""
     yield
-    left = session._running()
+    left = session.current_run()
     if left is not None:
         left.cleanup()
         session.clear()
