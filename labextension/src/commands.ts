@@ -5,23 +5,23 @@ export const Commands = {
   showGraph: 'parslab:show-graph',
   /** `{states?: string[], apps?: string[]}` filters the table. */
   showTasks: 'parslab:show-tasks',
-  /** `{task?: number}`; asks for the id when there is none. */
+  /** `{task?: number}`; without a task, the command asks for its id. */
   showTask: 'parslab:show-task',
-  /** `{task?: number}`; the selected task when there is none. */
+  /** `{task?: number}`; the default is the selected task. */
   cancelTask: 'parslab:cancel-task',
   cancelAll: 'parslab:cancel-all',
-  /** `{cell?: string, client?: number}`: `In [3]`; the active cell of the notebook in front when there is none. */
+  /** `{cell?: string, client?: number}`: a cell as `In [3]`; the default is the active cell of the notebook in front. */
   cancelCell: 'parslab:cancel-cell',
-  /** `{task?: number}`; the selected task when there is none. */
+  /** `{task?: number}`; the default is the selected task. */
   retryTask: 'parslab:retry-task',
-  /** `{app?: string}`: only tasks of this app, and those that failed because of one. */
+  /** `{app?: string}`: only tasks of this app, and tasks that failed because one of them failed. */
   retryFailed: 'parslab:retry-failed',
-  /** `{seconds?: number}`: how long the run outlives its notebook; asks when there is none. */
+  /** `{seconds?: number}`: how long the run outlives its notebook; without it, the command asks the user. */
   keepRun: 'parslab:keep-run',
-  /** Attaches the kernel in front to the run that it had before it was restarted. */
+  /** Attaches the kernel of the notebook in front to the run from before its restart. */
   attachRun: 'parslab:attach-run',
   showBlocks: 'parslab:show-blocks',
-  /** `{executor, block, action}`: hold, release, drain or cancel. */
+  /** `{executor, block, action}`: the action is hold, release, drain or cancel. */
   commandBlock: 'parslab:command-block',
   /** `{executor, blocks}` */
   scaleExecutor: 'parslab:scale-executor'

@@ -1,7 +1,7 @@
 /** The icons of the extension. */
 import { LabIcon } from '@jupyterlab/ui-components';
 
-/** A small layered graph: one task feeds three, three feed one. */
+/** A small graph: three tasks depend on one, and one task depends on these three. */
 const GRAPH = `<svg xmlns="http://www.w3.org/2000/svg" width="16" viewBox="0 0 24 24">
   <g class="jp-icon3" fill="none" stroke="#616161" stroke-width="1.6">
     <path d="M12 7v10M10.4 6.3 5.8 10.2M13.6 6.3l4.6 3.9M5.8 13.8l4.6 3.9M18.2 13.8l-4.6 3.9"/>
@@ -12,7 +12,7 @@ const GRAPH = `<svg xmlns="http://www.w3.org/2000/svg" width="16" viewBox="0 0 2
   </g>
 </svg>`;
 
-/** The bar and the frame of a cell, and in it what stops things. */
+/** A stop symbol in the frame of a cell. */
 const CANCEL_CELL = `<svg xmlns="http://www.w3.org/2000/svg" width="16" viewBox="0 0 24 24">
   <g fill="none">
     <path class="jp-icon3" stroke="#616161" stroke-width="1.6" d="M7.5 4.8h13v14.4h-13z"/>

@@ -1,8 +1,8 @@
 /**
- * The services of the extension: small interfaces, so that a panel of somebody else can use them too.
+ * The services of the extension. They are small interfaces, so that other extensions can use them, too.
  *
- * IConnection carries messages, IRun is what is known of one run, IRuns says which run belongs to the notebook in
- * front, IParslPanel is the side panel with its views.
+ * IConnection carries messages, IRun is the state of one run, IRuns selects the run of the notebook in front, and
+ * IParslPanel is the side panel with its views.
  */
 import { Token } from '@lumino/coreutils';
 import type { IDisposable } from '@lumino/disposable';
@@ -27,25 +27,25 @@ import type {
 } from './protocol';
 
 /**
- * How a kernel and this page stand to each other: no word from the kernel yet; it has no run; messages come; messages
- * stopped because of the kernel or the network; the kernel said that the run is gone.
+ * The link between a kernel and this page: the page connects; the kernel has no run; messages arrive; the kernel or the
+ * network has failed; the kernel has closed the link because its run ended.
  */
 export type Link = 'connecting' | 'absent' | 'live' | 'lost' | 'closed';
 
-/** Carries the panel protocol between one kernel and this page, and reads nothing but where messages belong. */
+/** Carries the messages of the panel protocol between one kernel and this page. */
 export interface IConnection extends IDisposable {
   readonly link: Link;
   /** Why the link is lost or closed, for the user; may be empty. */
   readonly reason: string;
   readonly linkChanged: ISignal<IConnection, Link>;
   readonly received: ISignal<IConnection, Reply>;
-  /** Whether it is worth to send an Attach although no run has shown itself yet. */
+  /** Resolves with whether a SnapshotRequest makes sense: the kernel has a run, or it is too busy to say. */
   find(): Promise<boolean>;
-  /** Resolves when the kernel has accepted the request, rejects with a sentence when it has not. */
+  /** Resolves when the kernel accepts the request; rejects with a sentence otherwise. */
   send(request: Request): Promise<void>;
 }
 
-/** What the panel can say of a run: none known; asked for; up to date; kernel or network away; it has ended. */
+/** The status of a run in the panel: no run, requested, up to date, kernel or network lost, or ended. */
 export type RunStatus = 'connecting' | 'none' | 'waiting' | 'live' | 'lost' | 'ended';
 
 /** A task as a node of the graph. */
@@ -58,24 +58,24 @@ export interface INode {
 
 /** What one message changed. */
 export interface IRunChange {
-  /** Forget what you know: everything may be new. */
+  /** Whether everything may have changed, so that a view must start again. */
   readonly reset: boolean;
-  /** Tasks that are new, or got new dependencies. */
+  /** Tasks that are new, or have new dependencies. */
   readonly added: readonly number[];
   /** Tasks whose state changed. */
   readonly moved: readonly number[];
 }
 
-/** The run of one kernel, as far as it has been told. */
+/** The state of the run of one kernel, as the last message has left it. */
 export interface IRun extends IDisposable {
   readonly status: RunStatus;
-  /** One sentence on a status that needs one; may be empty. */
+  /** A sentence that explains the status; empty if the status needs none. */
   readonly reason: string;
-  /** Tells runs apart, also those of one kernel; undefined until the run is known. */
+  /** Identifies the run among all runs, also those of one kernel; undefined until the first Snapshot. */
   readonly id: string | undefined;
   readonly info: IRunInfo | null;
   readonly overview: IOverview | null;
-  /** Seconds since the epoch of the kernel's clock, carried on by ours. */
+  /** Seconds since the epoch on the kernel's clock; between two messages, this page's clock continues it. */
   readonly now: number;
   readonly nodes: ReadonlyMap<number, INode>;
   readonly hidden: number;
@@ -83,34 +83,34 @@ export interface IRun extends IDisposable {
   /** By executor and block id: `htex/0`. */
   readonly blocks: ReadonlyMap<string, IBlockRow>;
   readonly managers: ReadonlyMap<string, IManagerRow>;
-  /** How blocks, workers and waiting tasks came and went, since the run began; empty without blocks. */
+  /** The numbers of blocks, workers and waiting tasks since the run began; empty without blocks. */
   readonly scaling: readonly ScalePoint[];
   readonly notices: readonly INotice[];
-  /** Tasks finished per second: the last minute, one number a second, the newest last. */
+  /** Finished tasks per second in the last minute: one number a second, the newest last. */
   readonly rates: readonly number[];
   readonly changed: ISignal<IRun, IRunChange>;
   page(query: Omit<ITaskPageRequest, 'type' | 'request_id'>): Promise<ITaskPage>;
   detail(task: number): Promise<ITaskDetail>;
   /** When the run ends if no kernel attaches, as far as the panel knows; null while its kernel is connected. */
   readonly expires: number | null;
-  /** Cancels these tasks, or all unfinished ones; resolves with what was done, as all commands do. */
+  /** Cancels these tasks, or all unfinished ones. Like all commands, it resolves with a sentence about the result. */
   cancel(tasks: readonly number[] | 'all'): Promise<string>;
-  /** Cancels what a cell has called (`In [3]`): of this client, or of the notebook of this page. */
+  /** Cancels the tasks of a cell (`In [3]`) of this client; by default, of the notebook of this page. */
   cancelCell(cell: string, client?: number): Promise<string>;
-  /** Tries these tasks again, or all that failed, or those of them that are of one app. */
+  /** Retries these tasks or all failed tasks; `app` limits both to one app. */
   retry(tasks: readonly number[] | 'failed', app?: string): Promise<string>;
-  /** Why a task ran, or whose result it has. */
+  /** Explains why a task ran, or which task computed its result. */
   explain(task: number): Promise<string>;
-  /** Lets the run outlive its last client by so many seconds; 0: it ends with it. */
+  /** Sets how many seconds the run outlives its last client; with 0, it ends with that client. */
   keep(seconds: number): Promise<string>;
-  /** The last lines that the job of a block has printed. */
+  /** The last lines of the output of the job of a block. */
   blockOutput(executor: string, block: string): Promise<IBlockOutput>;
-  /** `scale` brings an executor to so many blocks. */
+  /** Scales an executor to this number of blocks. */
   commandBlock(executor: string, block: string, action: IBlockActionRequest['action']): Promise<string>;
   scale(executor: string, blocks: number): Promise<string>;
 }
 
-/** Which run is shown. */
+/** Selects the run that the panel shows. */
 export interface IRuns {
   /** The run of the notebook in front; null when there is no notebook with a kernel. */
   readonly current: IRun | null;
@@ -130,12 +130,12 @@ export interface ISelection {
 
 /** A tab of the side panel. */
 export interface IView {
-  /** Stable, e.g. `graph`. */
+  /** An id that never changes, such as `graph`. */
   readonly id: string;
   readonly label: string;
   readonly rank: number;
   readonly content: Widget;
-  /** Whether there is something to show; without it, always. */
+  /** Whether the view has something to show; a view without this function always has. */
   readonly fits?: (run: IRun | null) => boolean;
 }
 

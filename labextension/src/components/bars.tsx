@@ -1,11 +1,11 @@
-/** Small graphics made of boxes: how the tasks of a run or of an app spread over the states, and how a number went. */
+/** Small charts: tasks by state, a number over time, and the used share of a resource. */
 import type { TranslationBundle } from '@jupyterlab/translation';
 import * as React from 'react';
 
 import { count } from './format';
 import { colourOf, isFinal, isWaiting, labelOf, STATES } from './states';
 
-/** Ended tasks first, then those that are nearest to their end: the bar grows from the left like a progress bar. */
+/** Ended states first, then the state nearest to the end: the bar grows from the left like a progress bar. */
 const ORDER = [...STATES.filter(isFinal), ...STATES.filter(state => !isFinal(state)).reverse()];
 
 /** How many tasks are in any of these states. */
@@ -13,7 +13,7 @@ export function sum(counts: Record<string, number>, states: readonly string[]): 
   return states.reduce((total, state) => total + (counts[state] ?? 0), 0);
 }
 
-/** Counts by state in words: `12 done, 3 running`. */
+/** The counts by state as a text: `12 done, 3 running`. */
 export function countsInWords(counts: Record<string, number>, trans: TranslationBundle): string {
   const words = STATES.filter(state => counts[state]).map(
     state => `${count(counts[state])} ${labelOf(state, trans).toLowerCase()}`
@@ -42,12 +42,12 @@ export function StateBar(props: {
   );
 }
 
-/** Values that a sparkline has room for. */
+/** The number of values in a full sparkline. */
 export const SPAN = 60;
 
 /**
- * A line of the last values, scaled to the largest; a flat floor when there is nothing. The newest stands at the right
- * edge and each keeps its width, so that a few values do not pass for a minute.
+ * A line of the last values, scaled to the largest one; a flat line without values. The newest value is at the right
+ * edge. All values have the same width, so that a few values do not look like a whole minute.
  */
 export function Sparkline({ values, label }: { values: readonly number[]; label: string }): React.JSX.Element {
   const shown = values.slice(-SPAN);
@@ -74,14 +74,14 @@ export function Sparkline({ values, label }: { values: readonly number[]; label:
 }
 
 export interface IStepsProps {
-  /** `[time, value]`: each value stands until the next. */
+  /** `[time, value]`: each value lasts until the next one. */
   points: readonly (readonly [number, number])[];
   from: number;
   to: number;
   label: string;
 }
 
-/** How a count went, in steps, from zero to its largest. */
+/** A count over time as a step chart, from zero to its largest value. */
 export function Steps({ points, from, to, label }: IStepsProps): React.JSX.Element {
   const top = Math.max(1, ...points.map(([, value]) => value));
   const x = (time: number) => ((100 * Math.max(0, time - from)) / Math.max(to - from, 1e-9)).toFixed(2);
@@ -102,13 +102,13 @@ export function Steps({ points, from, to, label }: IStepsProps): React.JSX.Eleme
   );
 }
 
-/** How much of something is in use. */
+/** The used share of a resource. */
 export function Meter(props: {
   value: number;
   max: number;
   label: string;
   words: string;
-  /** Whether it is bad when little is left. */
+  /** Whether a high value is a warning. */
   scarce?: boolean;
 }): React.JSX.Element {
   const { value, max, label, words, scarce } = props;

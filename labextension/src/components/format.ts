@@ -1,9 +1,9 @@
-/** Numbers, times and ids as people read them. */
+/** Formats numbers, times and ids for people. */
 import { CLIENT_SHIFT } from '../protocol';
 
 const CLIENT = 2 ** CLIENT_SHIFT;
 
-/** A task id without its client, unless it is not the first one: `17`, `2.17`. */
+/** A task id; tasks of the first client omit the number of the client: `17`, `2.17`. */
 export function taskLabel(id: number): string {
   const client = Math.floor(id / CLIENT);
   const n = id % CLIENT;
@@ -37,7 +37,7 @@ export function clock(seconds: number): string {
   return minutes < 60 ? `${minutes}:${tail}` : `${Math.floor(minutes / 60)}:${pad(minutes % 60)}:${tail}`;
 }
 
-/** Seconds that somebody chose, as `10 min`, `8 h`, `1 h 30 min`. */
+/** A round duration in seconds, as `10 min`, `8 h`, `1 h 30 min`. */
 export function span(seconds: number): string {
   const minutes = Math.round(seconds / 60);
   if (seconds < 90) {
@@ -47,7 +47,7 @@ export function span(seconds: number): string {
   return [hours ? `${hours} h` : '', rest ? `${rest} min` : ''].filter(part => part).join(' ');
 }
 
-/** A moment of today as `14:03:59`, with the date when it was another day. */
+/** A time of today as `14:03:59`; a time of another day includes the date. */
 export function moment(epoch: number, now: number = Date.now() / 1000): string {
   const date = new Date(epoch * 1000);
   const time = date.toLocaleTimeString();
@@ -56,7 +56,7 @@ export function moment(epoch: number, now: number = Date.now() / 1000): string {
     : `${date.toLocaleDateString()} ${time}`;
 }
 
-/** A rate with as many digits as mean something: `0`, `0.4`, `12`, `1,204`. */
+/** A rate with its significant digits: `0`, `0.4`, `12`, `1,204`. */
 export function rate(value: number): string {
   return value < 9.95 ? String(Math.round(value * 10) / 10) : count(Math.round(value));
 }
@@ -79,7 +79,7 @@ export function bytes(value: number): string {
   return `${size.toFixed(digits)} ${units[unit]}`;
 }
 
-/** What is said first of a text of several lines. */
+/** The first line of a text. */
 export function firstLine(text: string): string {
   return text.trim().split('\n')[0];
 }

@@ -7,7 +7,7 @@ import { span } from './format';
 
 const HOUR = 3600;
 
-/** Seconds that can always be chosen; 0 ends the run with its last client. */
+/** Choices in seconds; with 0, the run ends with its last client. */
 const CHOICES: readonly number[] = [600, HOUR, 8 * HOUR, 0];
 
 export interface ILease {
@@ -15,7 +15,7 @@ export interface ILease {
   readonly label: string;
 }
 
-/** The choices and the current time, the shortest first; 0 is the last. */
+/** The choices and the current time, in ascending order with 0 at the end. */
 export function leases(linger: number, trans: TranslationBundle): ILease[] {
   const all = [...new Set([linger, ...CHOICES])].sort((a, b) => (a || Infinity) - (b || Infinity));
   return all.map(seconds => ({
@@ -30,7 +30,7 @@ export interface ILeaseProps {
   onKeep: (seconds: number) => void;
 }
 
-/** One line in the head of the panel. */
+/** One line in the header of the panel. */
 export function Lease({ run, trans, onKeep }: ILeaseProps): React.JSX.Element | null {
   const { info } = run;
   if (!info || run.status !== 'live') {

@@ -1,4 +1,4 @@
-/** The button that tries again what failed, where failed tasks are counted. */
+/** The button that retries failed tasks. Each count of failed tasks has one. */
 import type { TranslationBundle } from '@jupyterlab/translation';
 import * as React from 'react';
 
@@ -6,7 +6,7 @@ import { count } from './format';
 
 export interface IRetryFailedProps {
   failed: number;
-  /** The app whose tasks are meant; without it, those of all. */
+  /** The app whose tasks the button retries; undefined for all apps. */
   app?: string;
   live: boolean;
   trans: TranslationBundle;

@@ -1,6 +1,7 @@
 /**
- * How the state of a task, block or manager looks: a colour and a shape, so that neither needs the other. Hollow shapes
- * have not run (yet), solid ones have. The shapes are the same in the graph (canvas) and everywhere else (svg).
+ * The symbol of the state of a task, block or manager. Its colour and its shape both identify the state, so that users
+ * who see no colours can read it. Tasks with a solid symbol have run, tasks with a hollow one have not. The graph
+ * (canvas) and the other views (SVG) use the same shapes.
  */
 import type { TranslationBundle } from '@jupyterlab/translation';
 import * as React from 'react';
@@ -11,7 +12,7 @@ import { TASK_STATES, taskStateLabels, taskStateSentences } from '../protocol';
 /** All task states in the order of a task's life, which legends and counters follow. */
 export const STATES = Object.keys(TASK_STATES) as readonly TaskState[];
 
-/** States that the overview shows even when no task is in them; the others appear with their first task. */
+/** States that the overview shows even without a task; another state appears with its first task. */
 export const ALWAYS_SHOWN: readonly TaskState[] = ['pending', 'running', 'exec_done', 'failed'];
 
 export interface ISymbol {
@@ -30,7 +31,7 @@ const PATHS: Readonly<Record<Shape, string>> = {
   bar: 'M-.9-.32H.9V.32H-.9Z'
 };
 
-/** The CSS variable of each colour; `base.css` gives it the theme's value. */
+/** The CSS variable of each colour; `base.css` derives its value from the theme. */
 const HUES: Readonly<Record<Hue, string>> = {
   neutral: '--parslab-neutral',
   info: '--parslab-info',
@@ -82,12 +83,12 @@ export function isWaiting(state: string): boolean {
   return !final && !has_run;
 }
 
-/** What a state is called. */
+/** The name of a state. */
 export function labelOf(state: string, trans: TranslationBundle): string {
   return isTaskState(state) ? taskStateLabels(trans)[state] : state;
 }
 
-/** What a state means, in a sentence; empty for states of a newer kernel. */
+/** A sentence about the meaning of a state; empty for a state of a newer kernel. */
 export function sentenceOf(state: string, trans: TranslationBundle): string {
   return isTaskState(state) ? taskStateSentences(trans)[state] : '';
 }
@@ -113,7 +114,7 @@ function isBlockState(state: string): state is BlockState | ManagerState {
   return state in SYMBOLS;
 }
 
-/** What the state of a block or manager is called. */
+/** The name of the state of a block or manager. */
 export function blockLabel(state: string, trans: TranslationBundle): string {
   const labels: Record<BlockState | ManagerState, string> = {
     requested: trans.__('Requested'),
@@ -138,7 +139,7 @@ export function BlockMark({ state }: { state: string }): React.JSX.Element {
   return <StateMark state={isBlockState(state) ? SYMBOLS[state] : 'pending'} />;
 }
 
-/** The symbol of a task state. Decoration: the label stands beside it or on what holds it. */
+/** The symbol of a task state, hidden from screen readers: its parent or a text beside it has the label. */
 export function StateMark({ state }: { state: string }): React.JSX.Element {
   const { path, solid } = symbolOf(state);
   const colour = `var(${colourOf(state)})`;

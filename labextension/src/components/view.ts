@@ -1,7 +1,7 @@
 /**
- * A React view of the current run that draws only while it is seen, and never more than ten times a second.
+ * A React view of the current run. It draws only while it is visible, and at most ten times a second.
  *
- * Subclasses say what to render; they subscribe to further models with `follow`.
+ * Subclasses implement `render`, and subscribe to other models with `follow`.
  */
 import { ReactWidget } from '@jupyterlab/ui-components';
 import type { ISignal } from '@lumino/signaling';
@@ -10,7 +10,7 @@ import type { Message } from '@lumino/messaging';
 import { RateLimiter } from '../model/limiter';
 import type { IRun, IRuns } from '../tokens';
 
-/** Milliseconds between two drawings. */
+/** Fewest milliseconds between two drawings. */
 const INTERVAL = 100;
 
 export abstract class RunView extends ReactWidget {
@@ -45,7 +45,7 @@ export abstract class RunView extends ReactWidget {
     }
   }
 
-  /** Whether something on the view moves by itself (a running clock). */
+  /** Whether the view changes with time, without a message from the kernel (a running clock). */
   protected get ticking(): boolean {
     return false;
   }

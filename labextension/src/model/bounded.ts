@@ -1,4 +1,4 @@
-/** Collections that would grow without end, bounded the way the run bounds its own. */
+/** Bounds for collections that grow during a run; the run bounds its own in the same way. */
 import type { ScalePoint } from '../protocol';
 
 /** Most points of the scaling history; the run keeps about half as many. */
@@ -21,7 +21,7 @@ export function dropOldest<K, V>(map: Map<K, V>, hasEnded: (value: V) => boolean
   }
 }
 
-/** The points and a new one, unless nothing changed. Too many points are thinned out, the older half first. */
+/** Adds a point if its numbers changed. If there are too many points, it first thins out the older half. */
 export function withPoint(points: readonly ScalePoint[], point: ScalePoint | null): readonly ScalePoint[] {
   const last: ScalePoint | undefined = points[points.length - 1];
   if (!point || (last && last.slice(1).every((value, i) => value === point[i + 1]))) {

@@ -1,8 +1,8 @@
 /**
- * One selected task with all its details, kept fresh while it is seen.
+ * The details of the selected task, updated while they are visible.
  *
- * Asked for again when the run says that the task moved, and every `LIVE` milliseconds while it runs, because its output
- * grows without any change of state.
+ * The model requests them again when the state of the task changes. While the task runs, it also requests them every
+ * `LIVE` milliseconds, because the output grows without a change of state.
  */
 import type { IDisposable } from '@lumino/disposable';
 import type { ISignal } from '@lumino/signaling';
@@ -34,7 +34,7 @@ export class TaskDetailModel implements IDisposable {
     return this.selection.task;
   }
 
-  /** Null until the kernel has answered. */
+  /** Null until the kernel replies. */
   get detail(): ITaskDetail | null {
     return this._detail;
   }
@@ -51,7 +51,7 @@ export class TaskDetailModel implements IDisposable {
     return this._isDisposed;
   }
 
-  /** Whether the details are seen. */
+  /** Whether the details are visible. */
   set active(active: boolean) {
     this._active = active;
     if (active) {
@@ -62,7 +62,7 @@ export class TaskDetailModel implements IDisposable {
     }
   }
 
-  /** Something was done to it. */
+  /** Requests the details again after a command on the task. */
   reload(): void {
     void this._load();
   }
@@ -96,7 +96,7 @@ export class TaskDetailModel implements IDisposable {
   private _onChange(_: IRun, change: IRunChange): void {
     const name = this._run?.id;
     if (change.reset && name !== this._name) {
-      // The same number is another task in another run.
+      // Another run numbers its tasks from the start, so the same id names another task.
       this._name = name;
       this.selection.select(null);
     }
@@ -145,7 +145,7 @@ export class TaskDetailModel implements IDisposable {
       this._detail = detail;
       this._problem = '';
     } catch (error) {
-      // Details that are here when the run ends stay.
+      // If the run has ended, the panel keeps the details that it has.
       if (task !== this.task || this._isDisposed || (this._detail && this._hasClosed)) {
         return;
       }

@@ -67,7 +67,7 @@ export class TaskResults implements IDisposable {
     results.set(command, result);
     if (results === this._results && !this._isDisposed) {
       if (command === 'retry' && result.text !== null) {
-        // The task may have failed again before a delta told that it ran.
+        // The task may have failed again before a Delta reported that it ran.
         this._detail.reload();
       }
       this._changed.emit();

@@ -1,4 +1,4 @@
-/** The runs by kernel, which of them is shown, and whether anybody looks. */
+/** The runs by kernel, the run that the panel shows, and whether the panel is visible. */
 import type { IDisposable } from '@lumino/disposable';
 import type { ISignal } from '@lumino/signaling';
 import { Signal } from '@lumino/signaling';
@@ -30,13 +30,13 @@ export class Runs implements IRuns, IDisposable {
     return this._isDisposed;
   }
 
-  /** A kernel has appeared; its run owns the connection from now on. */
+  /** Adds the run of a new kernel; the run owns the connection from now on. */
   add(kernel: string, connection: IConnection): void {
     this.remove(kernel);
     this._runs.set(kernel, new Run(connection));
   }
 
-  /** A kernel has gone. */
+  /** Removes the run of a kernel. */
   remove(kernel: string): void {
     const run = this._runs.get(kernel);
     if (run) {

@@ -1,4 +1,4 @@
-/** Which task is selected. */
+/** The selected task. */
 import type { ISignal } from '@lumino/signaling';
 import { Signal } from '@lumino/signaling';
 

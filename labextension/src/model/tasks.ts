@@ -1,5 +1,5 @@
 /**
- * The task table: a window onto rows that the kernel filters, sorts and hands out in pages.
+ * The task table: a window of rows. The kernel filters and sorts the rows and sends them in pages.
  *
  * Old rows stay until new ones arrive, so nothing flickers. While the run changes, the visible pages are requested again
  * at most every `REFRESH` milliseconds, and the other pages are dropped. The rows belong to one run: they are cleared

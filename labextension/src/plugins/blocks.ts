@@ -1,4 +1,4 @@
-/** Adds the blocks to the panel, and the commands that steer them. */
+/** Adds the view of the blocks to the panel, and the commands that control blocks. */
 import type { JupyterFrontEnd, JupyterFrontEndPlugin } from '@jupyterlab/application';
 import { Clipboard, Dialog, ICommandPalette, showDialog } from '@jupyterlab/apputils';
 import { ITranslator, nullTranslator } from '@jupyterlab/translation';

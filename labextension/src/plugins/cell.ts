@@ -1,4 +1,4 @@
-/** Adds the command that cancels what a cell has called, to the palette, the menu of a cell and the toolbar of a notebook. */
+/** Adds the command that cancels the tasks of a cell to the palette, the menu of cells and the toolbar of notebooks. */
 import type { JupyterFrontEnd, JupyterFrontEndPlugin } from '@jupyterlab/application';
 import { ICommandPalette } from '@jupyterlab/apputils';
 import { INotebookTracker } from '@jupyterlab/notebook';
@@ -26,8 +26,8 @@ export const cellPlugin: JupyterFrontEndPlugin<void> = {
   ) => {
     const trans = (translator ?? nullTranslator).load('parslab');
     const numbers = new CellNumbers(tracker);
-    // Nobody has to look at the panel: a run that was never looked at is only waiting to be.
-    const there = () => ['live', 'waiting'].includes(runs.current?.status ?? '');
+    // While the panel has never been open, the status of its run is `waiting`; the command works then, too.
+    const hasRun = () => ['live', 'waiting'].includes(runs.current?.status ?? '');
     const cellOf = (args: { cell?: unknown }) => (typeof args.cell === 'string' ? args.cell : numbers.active);
     app.commands.addCommand(Commands.cancelCell, {
       label: args =>
@@ -39,8 +39,8 @@ export const cellPlugin: JupyterFrontEndPlugin<void> = {
       describedBy: {
         args: { type: 'object', properties: { cell: { type: 'string' }, client: { type: 'number' } } }
       },
-      isEnabled: args => there() && cellOf(args) !== '',
-      isVisible: there,
+      isEnabled: args => hasRun() && cellOf(args) !== '',
+      isVisible: hasRun,
       execute: async args => {
         const cell = cellOf(args);
         const client = typeof args.client === 'number' ? args.client : -1;
@@ -48,12 +48,12 @@ export const cellPlugin: JupyterFrontEndPlugin<void> = {
         await notify(done?.then(text => (text.includes(cell) ? text : `${text} (${cell})`)));
       }
     });
-    // The button stands there while there is a run (the schema of the panel's settings places it), for a cell that ran.
+    // The settings schema places the button. It is visible while there is a run, and enabled for a cell that has run.
     const changed = () => app.commands.notifyCommandChanged(Commands.cancelCell);
     let followed: IRun | null = null;
     let shown = false;
     const onRun = () => {
-      if (there() !== shown) {
+      if (hasRun() !== shown) {
         shown = !shown;
         changed();
       }

@@ -1,4 +1,4 @@
-/** Provides the side panel and puts it where the settings say. */
+/** Provides the side panel and adds it to the side that the settings name. */
 import type { JupyterFrontEnd, JupyterFrontEndPlugin } from '@jupyterlab/application';
 import { ILayoutRestorer } from '@jupyterlab/application';
 import { ICommandPalette } from '@jupyterlab/apputils';

@@ -1,4 +1,4 @@
-/** Adds the commands that try again what failed. */
+/** Adds the commands that retry failed tasks. */
 import type { JupyterFrontEnd, JupyterFrontEndPlugin } from '@jupyterlab/application';
 import { Dialog, ICommandPalette, showDialog } from '@jupyterlab/apputils';
 import { ITranslator, nullTranslator } from '@jupyterlab/translation';
@@ -11,7 +11,7 @@ import { notify } from '../notify';
 import type { IRun } from '../tokens';
 import { IParslPanel, IRuns } from '../tokens';
 
-/** Tasks that are tried again without a question. */
+/** Most tasks that the command retries without a confirmation. */
 const MANY = 100;
 
 export const retryPlugin: JupyterFrontEndPlugin<void> = {

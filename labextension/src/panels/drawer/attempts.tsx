@@ -1,4 +1,4 @@
-/** How often a task has been tried: each attempt with its time, its place and, where it failed, why. */
+/** The attempts of a task, each with its time, its worker and the reason of its failure. */
 import type { TranslationBundle } from '@jupyterlab/translation';
 import * as React from 'react';
 
@@ -6,20 +6,20 @@ import { duration, moment } from '../../components/format';
 import { labelOf, StateMark } from '../../components/states';
 import type { IAttempt } from '../../protocol';
 
-/** Attempts that are listed; of more the oldest are only counted. */
+/** Attempts that the list shows; it only counts older ones. */
 const LISTED = 20;
 
 export interface IAttemptsProps {
   attempts: readonly IAttempt[];
-  /** What is said of the task as a whole: not said again of the attempt that it ended with. */
+  /** The error of the task, which the last attempt does not repeat. */
   error: string;
-  /** The kernel's time, for the one that goes on. */
+  /** The kernel's time, for the duration of a running attempt. */
   now: number;
   live: boolean;
   trans: TranslationBundle;
 }
 
-/** Nothing, unless there has been more than one. */
+/** The list of attempts; empty for a task with one attempt. */
 export function Attempts(props: IAttemptsProps): React.JSX.Element | null {
   const { attempts, trans } = props;
   if (attempts.length < 2) {
@@ -68,7 +68,7 @@ function Attempt(props: IAttemptsProps & { attempt: IAttempt }): React.JSX.Eleme
   );
 }
 
-/** What the reason of a failed attempt is called; reasons of a newer kernel as they come. */
+/** The name of the reason of a failure; a reason of a newer kernel stays as it is. */
 export function reasonLabel(reason: string, trans: TranslationBundle): string {
   const labels: Record<string, string> = {
     app_error: trans.__('Exception'),

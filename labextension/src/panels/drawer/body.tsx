@@ -1,4 +1,4 @@
-/** All that is known of one task. */
+/** All details of one task. */
 import type { TranslationBundle } from '@jupyterlab/translation';
 import { closeIcon, copyIcon } from '@jupyterlab/ui-components';
 import * as React from 'react';
@@ -9,18 +9,18 @@ import type { ICommandResult, TaskCommand } from '../../model/results';
 import type { ITaskDetail, StateChange } from '../../protocol';
 import { Attempts } from './attempts';
 
-/** States from which a task can be tried again. */
+/** States from which the user can retry a task. */
 
 export interface IDrawerBodyProps {
   task: number;
   detail: ITaskDetail | null;
   problem: string;
-  /** The kernel's time, for the task that still runs. */
+  /** The kernel's time, for the duration of a running task. */
   now: number;
   /** Whether commands can be sent. */
   live: boolean;
   trans: TranslationBundle;
-  /** What the kernel has said to what was asked of this task. */
+  /** The results of commands on this task. */
   results: (command: TaskCommand) => ICommandResult | undefined;
   onCommand: (command: TaskCommand) => void;
   onClose: () => void;
@@ -115,7 +115,7 @@ function Details(props: IDetailsProps): React.JSX.Element {
   );
 }
 
-/** What the kernel has said, in place before it is there: so it is also read out. */
+/** The result of a command. The element exists before the text, so that screen readers announce the text. */
 function Result(props: {
   result: ICommandResult | undefined;
   id: TaskCommand;
@@ -129,7 +129,7 @@ function Result(props: {
   );
 }
 
-/** Why it ran, or whose result it has, for whoever wants to know. */
+/** A button that explains why the task ran, or which task computed its result. */
 function Why({ detail, live, trans, results, onCommand }: IDetailsProps): React.JSX.Element {
   const result = results('explain');
   const { state } = detail.row;
@@ -155,7 +155,7 @@ function Why({ detail, live, trans, results, onCommand }: IDetailsProps): React.
   );
 }
 
-/** The states it has been in, how long it stayed in each, and since when. */
+/** The states of the task so far, each with its start and its duration. */
 function Times({ detail, now, live, trans }: IDetailsProps): React.JSX.Element {
   const { times } = detail;
   return (
@@ -214,7 +214,7 @@ function TextBlock({ id, title, text, trans, onCopy }: ITextBlockProps): React.J
   );
 }
 
-/** Tasks beyond this number are counted. */
+/** Tasks that a list shows; it only counts the others. */
 const LISTED = 40;
 
 function Tasks(props: {

@@ -1,4 +1,4 @@
-/** The drawer as a widget: the selected task, kept fresh while it is seen. */
+/** The widget of the drawer, which shows the selected task and updates it while it is visible. */
 import type { TranslationBundle } from '@jupyterlab/translation';
 import type { Message } from '@lumino/messaging';
 import * as React from 'react';

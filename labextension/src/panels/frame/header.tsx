@@ -1,4 +1,4 @@
-/** The head of the panel: which run this is, how it stands, and the tabs. */
+/** The header of the panel: the name and the status of the run, and the tabs. */
 import type { TranslationBundle } from '@jupyterlab/translation';
 import { Signal } from '@lumino/signaling';
 import * as React from 'react';
@@ -73,13 +73,13 @@ export class Header extends RunView {
     this.addClass('parslab-Header');
   }
 
-  /** Fires when the run is to outlive its notebook by so many seconds. */
+  /** A signal that the user chose how many seconds the run outlives its notebook. */
   readonly kept = new Signal<Header, number>(this);
 
-  /** Fires when the kernel is to go on with the run that it had before it was restarted. */
+  /** A signal that the user wants to attach the kernel to the run from before its restart. */
   readonly attached = new Signal<Header, void>(this);
 
-  /** Fires when the user chose another tab. */
+  /** A signal that the user chose another tab. */
   readonly chosen = new Signal<Header, string>(this);
 
   set tabs(tabs: readonly ITab[]) {

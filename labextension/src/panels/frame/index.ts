@@ -1,8 +1,8 @@
 /**
- * The side panel: head with tabs, one view at a time, and a drawer for the selected task that stands below the view in
- * a narrow panel and beside it in a wide one.
+ * The side panel: a header with tabs, one view, and a drawer for the selected task. A narrow panel has the drawer below
+ * the view, a wide one beside it.
  *
- * It also decides whether anybody looks: the panel is shown and the browser tab is in front.
+ * The panel also decides whether it is visible: JupyterLab shows it, and its browser tab is in front.
  */
 import type { TranslationBundle } from '@jupyterlab/translation';
 import type { Message } from '@lumino/messaging';
@@ -15,7 +15,7 @@ import type { IParslPanel, IRun, IRuns, IView } from '../../tokens';
 import { Header } from './header';
 import { panelId, tabId } from './tabs';
 
-/** From this width on the drawer stands beside the view. */
+/** From this width on, the drawer is beside the view. */
 const WIDE = 760;
 
 export class ParslPanel extends Panel implements IParslPanel {
@@ -44,17 +44,17 @@ export class ParslPanel extends Panel implements IParslPanel {
     _runs.currentChanged.connect(this._onRun, this);
     this._onRun();
     document.addEventListener('visibilitychange', this._onVisibility);
-    // The head changes its height by itself, and Lumino only hears of changes of whole panels.
+    // The header changes its height with its content, and Lumino does not notice such a change.
     this._resized.observe(this._split.node);
   }
 
   readonly selection = new Selection();
 
-  /** What the head of the panel asks for; set by whoever knows the commands. */
+  /** The commands of the header; the plugin sets them. */
   keep: (seconds: number) => void = () => undefined;
   attach: () => void = () => undefined;
 
-  /** How the panel comes to the front; set by whoever placed it in the shell. */
+  /** Brings the panel to the front; the plugin that adds the panel to the shell sets it. */
   reveal: () => void = () => undefined;
 
   addView(view: IView): void {
@@ -107,7 +107,7 @@ export class ParslPanel extends Panel implements IParslPanel {
     }
   }
 
-  /** Whoever opens the panel from the palette or by a shortcut goes on in it by keys. */
+  /** Moves the focus into the panel, because users who open it with the keyboard continue with the keyboard. */
   protected onActivateRequest(message: Message): void {
     super.onActivateRequest(message);
     // A frame later, because the palette gives the focus back to the notebook when it closes.
@@ -149,7 +149,7 @@ export class ParslPanel extends Panel implements IParslPanel {
     this._onRunChange();
   }
 
-  /** Views that have nothing to show have no tab; what the user chose comes back when it has. */
+  /** Hides the tabs of empty views, and returns to the chosen view when it has something to show. */
   private _placeTabs(): void {
     const tabs = this._views.filter(view => view.fits?.(this._runs.current) ?? true);
     if (tabs.length === this._tabs.length && tabs.every((view, i) => view === this._tabs[i])) {
@@ -185,7 +185,7 @@ export class ParslPanel extends Panel implements IParslPanel {
     }
   }
 
-  /** Keys that were in the drawer go on where it was opened, not at the top of the page. */
+  /** Moves the focus from the drawer back to the element that opened it, not to the top of the page. */
   private _giveFocusBack(drawer: Widget): void {
     if (!drawer.node.contains(document.activeElement)) {
       return;
@@ -211,12 +211,12 @@ export class ParslPanel extends Panel implements IParslPanel {
   private _split = new SplitPanel({ orientation: 'vertical', spacing: 1 });
   private _stack = new StackedPanel();
   private _drawer: Widget | null = null;
-  /** What had the focus when the drawer was opened. */
+  /** The element that had the focus when the drawer opened. */
   private _opener: Element | null = null;
-  /** How the room was shared while the drawer was last seen. */
+  /** The relative sizes of view and drawer when the drawer was last visible. */
   private _sizes = [45, 55];
   private _views: IView[] = [];
-  /** Those of the views that have something to show. */
+  /** The views that have something to show. */
   private _tabs: IView[] = [];
   private _chosen: string | null = null;
   private _followed: IRun | null = null;

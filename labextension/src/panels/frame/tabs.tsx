@@ -1,4 +1,4 @@
-/** The tabs of the panel: one stop for the tab key, arrows move between them. */
+/** The tabs of the panel. The Tab key stops at one of them; arrow keys move between them. */
 import * as React from 'react';
 
 export interface ITab {
@@ -13,7 +13,7 @@ export interface ITabsProps {
   onSelect: (id: string) => void;
 }
 
-/** The ids that tie a tab and its panel together. */
+/** The ids that connect a tab with its panel. */
 export function tabId(view: string): string {
   return `parslab-tab-${view}`;
 }

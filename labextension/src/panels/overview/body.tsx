@@ -1,4 +1,4 @@
-/** The run at a glance: progress, counts by state, speed, workers, apps, notices. */
+/** The summary of the run: progress, tasks by state, rate, workers, apps and notices. */
 import type { TranslationBundle } from '@jupyterlab/translation';
 import * as React from 'react';
 
@@ -19,9 +19,9 @@ export interface IOverviewBodyProps {
   onShowTasks: (filter: { states?: string[]; apps?: string[] }) => void;
 }
 
-/** Notices that are shown. */
+/** Notices that the overview shows. */
 const NOTICES = 5;
-/** Workers that are drawn one by one; more are only counted. */
+/** Workers that the overview draws; it only counts more than these. */
 const WORKERS = 96;
 
 export function OverviewBody(props: IOverviewBodyProps): React.JSX.Element | null {

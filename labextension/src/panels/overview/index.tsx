@@ -1,4 +1,4 @@
-/** The overview as a view of the panel. */
+/** The view of the panel that summarizes the run. */
 import type { TranslationBundle } from '@jupyterlab/translation';
 import * as React from 'react';
 

@@ -1,6 +1,6 @@
 /**
- * The table of tasks. Only the rows in sight exist; the list keeps the focus and names the current row, so the keyboard
- * works the same whether a row is drawn yet or not.
+ * The task table. Only the visible rows are in the document. The list keeps the focus and names the current row, so
+ * the keyboard also works for rows that are not in the document.
  */
 import type { TranslationBundle } from '@jupyterlab/translation';
 import * as React from 'react';
@@ -15,9 +15,9 @@ import type { IColumn } from './columns';
 import { columns } from './columns';
 import { Filters } from './filters';
 
-/** Height of a row in pixels; the style sheet says the same. */
+/** Height of a row in pixels; the style sheet must use the same height. */
 export const ROW = 24;
-/** Rows drawn beyond both edges. */
+/** Rows above and below the visible ones that are in the document, too. */
 const SPARE = 6;
 
 export interface ITasksBodyProps {
@@ -27,7 +27,7 @@ export interface ITasksBodyProps {
   selected: number | null;
   trans: TranslationBundle;
   onOpen: (task: number) => void;
-  /** Tries again what failed, of this app if given. */
+  /** Retries failed tasks; only those of `app` if it is given. */
   onRetryFailed: (app?: string) => void;
 }
 
@@ -63,7 +63,7 @@ export function TasksBody(props: ITasksBodyProps): React.JSX.Element {
   );
 }
 
-/** What can be tried again of what the table is about: all apps, or the one that it is filtered by. */
+/** Retries the failed tasks of the filtered app; without such a filter, those of all apps. */
 function Failed({ table, trans, onRetryFailed }: ITasksBodyProps): React.JSX.Element | null {
   const { run, query } = table;
   const { overview } = run ?? {};
@@ -201,7 +201,7 @@ function Rows({ table, all, now, selected, trans, onOpen }: IRowsProps): React.J
   );
 }
 
-/** Which part of a scrolled element is seen. */
+/** The visible part of a scrolled element. */
 function useWindow(list: React.RefObject<HTMLDivElement | null>): {
   top: number;
   height: number;

@@ -1,4 +1,4 @@
-/** The columns of the task table: how each is called, sorted and shown. Which are seen depends on the width (CSS). */
+/** The columns of the task table: their names, sort keys and cells. The style sheet hides some in a narrow panel. */
 import type { TranslationBundle } from '@jupyterlab/translation';
 import * as React from 'react';
 
@@ -9,7 +9,7 @@ import type { ITaskRow } from '../../protocol';
 export interface IColumn {
   readonly id: string;
   readonly label: string;
-  /** The column of TaskRow to sort by, when it can be. */
+  /** The field of TaskRow to sort by, if users can sort by this column. */
   readonly sort?: keyof ITaskRow;
   readonly show: (row: ITaskRow, now: number) => React.ReactNode;
 }

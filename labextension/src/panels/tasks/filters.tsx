@@ -1,4 +1,4 @@
-/** What the table is filtered by: words, states, an app. */
+/** The filters of the task table: a text, states and an app. */
 import type { TranslationBundle } from '@jupyterlab/translation';
 import * as React from 'react';
 
@@ -6,7 +6,7 @@ import { labelOf, StateMark, STATES } from '../../components/states';
 import type { IQuery } from '../../model/tasks';
 import type { IOverview } from '../../protocol';
 
-/** Milliseconds after the last key before the words are asked for. */
+/** Milliseconds between the last key and the request. */
 const TYPING = 250;
 
 export interface IFiltersProps {
@@ -58,7 +58,7 @@ export function Filters({ query, overview, trans, onChange }: IFiltersProps): Re
   );
 }
 
-/** A field that waits for a pause in typing. */
+/** A text field that reports its text after a pause in typing. */
 function Words(props: {
   text: string;
   trans: TranslationBundle;

@@ -1,4 +1,4 @@
-/** The task table as a view of the panel. */
+/** The view of the panel that shows the task table. */
 import type { TranslationBundle } from '@jupyterlab/translation';
 import type { Message } from '@lumino/messaging';
 import * as React from 'react';
