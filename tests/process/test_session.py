@@ -365,3 +365,79 @@ def test_join_apps_wait_for_many(house: House) -> None:
 
     with parslab.load(config(house)):
         assert fan(200).result(10) == list(range(1, 201))
+
+
+def test_threads_that_load_at_once_get_one_run(house: House) -> None:
+    """Six threads started six runs."""
+    with house.script("""
+        import concurrent.futures
+        with concurrent.futures.ThreadPoolExecutor(6) as pool:
+            runs = list(pool.map(lambda _: load(1), range(6)))
+        tell(runs=len({id(run) for run in runs}))
+        runs[0].cleanup()
+    """) as script:
+        assert script.hear(20) == {"runs": 1}
+        assert script.wait() == 0
+
+
+@pytest.mark.parametrize("closed", ["0<&-", "0<&- 2>&-", "2>&-"])
+def test_a_program_without_standard_streams_runs_tasks(house: House, closed: str) -> None:
+    """Daemons and cron start such programs: sockets got the numbers of the closed streams."""
+    path = house.root / "closed.py"
+    path.write_text(
+        "import parslab\n"
+        "from parslab import Config, LowLatencyExecutor\n"
+        "@parslab.python_app\n"
+        "def plus(x): return x + 1\n"
+        f"config = Config(executors=[LowLatencyExecutor(workers=1)], run_dir={str(house.runs)!r})\n"
+        "with parslab.load(config):\n"
+        "    print(plus(1).result(), flush=True)\n"
+    )
+    command = f"{sys.executable} {path} {closed}"
+    done = subprocess.run(["/bin/bash", "-c", command], stdout=subprocess.PIPE, text=True, check=False, timeout=30)
+    assert (done.returncode, done.stdout) == (0, "2\n")
+
+
+def test_load_at_the_top_of_a_module_loads_nothing_in_workers(house: House) -> None:
+    """Each worker that imported the module for its apps started a run."""
+    (house.root / "topload.py").write_text(
+        "import parslab\n"
+        "from parslab import Config, LowLatencyExecutor\n"
+        f"config = Config(executors=[LowLatencyExecutor(workers=1)], run_dir={str(house.runs)!r})\n"
+        "dfk = parslab.load(config)\n"
+        "def helper(x): return x + 1\n"
+        "def name(): return dfk.run\n"
+        "@parslab.python_app\n"
+        "def plus(x): return helper(x)\n"
+        "@parslab.python_app\n"
+        "def asks(): return name()\n"
+    )
+    with house.script("""
+        sys.path.insert(0, os.getcwd())
+        import topload
+        first = topload.plus(1)
+        value = first.result(20)
+        error = topload.asks().exception(20)
+        told = f"{type(error).__name__}: {error}"
+        tell(value=value, said=first.logs("stderr"), error=told, runs=sorted(os.listdir(RUNS)))
+        topload.dfk.cleanup()
+    """) as script:
+        facts = script.hear(20)
+        assert facts["value"] == 2
+        assert "parslab.load() in topload does nothing in a worker" in facts["said"]
+        assert facts["error"].startswith("NoDataFlowKernelError: A worker imports topload, where parslab.load() does")
+        assert facts["runs"] == ["000"]
+        assert script.wait() == 0
+
+
+def test_an_async_function_on_the_thread_pool_is_awaited(house: House) -> None:
+    with parslab.load(Config(executors=[ThreadPoolExecutor(label="threads")], run_dir=house.runs)):
+
+        @python_app(executors=["threads"])
+        async def later(x: int) -> int:
+            import asyncio
+
+            await asyncio.sleep(0)
+            return x + 1
+
+        assert later(1).result() == 2

@@ -66,6 +66,7 @@ SHARED = {
     "client.run_state",
     "client.thread_pool",
     "client.waiting",
+    "client.worker_import",
     "dataflow.acceptor",
     "dataflow.host",
     "monitoring.output",

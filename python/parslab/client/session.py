@@ -8,10 +8,12 @@ from __future__ import annotations
 import atexit
 import os
 import sys
+import threading
 import weakref
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from parslab.client.process.notebook import this_notebook
+from parslab.client.worker_import import UnloadedRun, importing_module
 from parslab.errors import ConfigurationError, NoDataFlowKernelError
 from parslab.records.text import printable
 
@@ -27,11 +29,19 @@ __all__ = ["attach", "by_value", "clear", "current_run", "dfk", "load", "wait_fo
 
 _current: DataFlowKernel | None = None
 
+# Threads that load at the same time must get one run. Each of them waits for it anyway, so an inbox would not help.
+_loading = threading.RLock()
+
+_said: set[str] = set()
+"""Modules whose load() in this worker has been explained."""
+
 _kernels: weakref.WeakSet[DataFlowKernel] = weakref.WeakSet()
 
 
 def _in_child() -> None:
     """Detach a forked child from its runs: it has no link thread, and must not keep the runs alive."""
+    global _loading
+    _loading = threading.RLock()  # another thread of the parent may hold the old one for ever
     for kernel in list(_kernels):
         kernel.lifecycle.forked()
 
@@ -64,8 +74,28 @@ def load(config: Config | str | os.PathLike[str] | None = None) -> DataFlowKerne
     ConfigurationError
         Another configuration is loaded already, or the process cannot be started.
     """
+    if module := importing_module():
+        return _nothing_loaded(module)
+    with _loading:
+        return _load(config)
+
+
+def _nothing_loaded(module: str) -> DataFlowKernel:
+    """Say once that a worker which imports a module loads no run."""
+    if module not in _said:
+        _said.add(module)
+        print(
+            f"parslab.load() in {module} does nothing in a worker, which imports the module for its apps: put it under "
+            "`if __name__ == '__main__':`, or into a function.",
+            file=sys.stderr,
+        )
+    return cast("DataFlowKernel", UnloadedRun(module))
+
+
+def _load(config: Config | str | os.PathLike[str] | None) -> DataFlowKernel:
     from parslab.sites import check_site, default_config
 
+    _open_standard_descriptors()
     check_site()
     given = None if config is None else _config(config)
     running = current_run()
@@ -85,6 +115,22 @@ def load(config: Config | str | os.PathLike[str] | None = None) -> DataFlowKerne
         kernel.keep(given.linger)
     back.remove_dead_runs()
     return _set_current(kernel, back.notices)
+
+
+def _open_standard_descriptors() -> None:
+    """Open /dev/null where stdin, stdout or stderr is closed, as daemons and cron may leave them.
+
+    Otherwise sockets of ours get their numbers, and the processes that we start take them for standard streams.
+    """
+    for number in (0, 1, 2):
+        try:
+            os.fstat(number)
+        except OSError:
+            opened = os.open(os.devnull, os.O_RDWR)
+            if opened != number:
+                os.dup2(opened, number)
+                os.close(opened)
+            os.set_inheritable(number, True)
 
 
 def _config(given: Config | str | os.PathLike[str]) -> Config:

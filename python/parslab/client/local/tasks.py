@@ -10,6 +10,7 @@ import contextlib
 import threading
 import weakref
 from concurrent.futures import CancelledError, Future
+from types import CoroutineType
 from typing import TYPE_CHECKING, Any
 
 from parslab.client.calls.definitions import defined_now, same_body
@@ -342,6 +343,10 @@ class LocalTasks:
                 value = body.runner(body.function, *args, **kwargs)
             else:
                 value = body.function(*args, **kwargs)
+            if type(value) is CoroutineType:  # an async function: workers run it to its end, too
+                import asyncio
+
+                value = asyncio.run(value)
             if body.ends != ends:
                 return
             if join:
