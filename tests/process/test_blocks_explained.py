@@ -38,6 +38,8 @@ def test_a_run_folder_that_is_deleted_is_named(house: House) -> None:
         shutil.rmtree(dfk.run_dir)
         (manager,) = [row for row in picture(dfk).managers if row.state == "ready"]
         os.kill(manager.pid, signal.SIGKILL)
+        # A task that is sent before the loss is noticed is lost with the manager.
+        until(lambda: all(row.state != "ready" for row in picture(dfk).managers), 20)
         error = number().exception(40)
         assert error is not None
         text = str(error)

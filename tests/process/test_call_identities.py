@@ -12,6 +12,7 @@ import pytest
 
 import parslab
 from parslab import Config, LowLatencyExecutor, ThreadPoolExecutor, join_app, python_app
+from parslab.errors import DeserializationError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -49,7 +50,7 @@ def test_workers_run_an_edited_module_as_it_is_now(tmp_path: Path, monkeypatch: 
             save(module, "def grow(x): return x + 10", 10)
             assert grown(1).result() == 11
             save(module, "def grow(x): return x +", 20)
-            with pytest.raises(SyntaxError):
+            with pytest.raises(DeserializationError, match="app grown cannot be unpickled here: SyntaxError"):
                 grown(1).result()
             save(module, "def grow(x): return x + 100", 30)
             assert grown(1).result() == 101
