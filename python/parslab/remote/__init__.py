@@ -1,1 +1,4 @@
-"""What runs on the far side.  Layers 0 to 2 only: a worker loads neither client, traitlets nor Jupyter."""
+"""The processes that run tasks: workers, their pools and managers.
+
+This package imports layers 0 to 2 only, so that a worker loads neither the client nor traitlets nor Jupyter.
+"""

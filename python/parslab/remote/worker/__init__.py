@@ -1,1 +1,1 @@
-"""The worker process: runs tasks one after the other in its main thread, answers questions in a second one."""
+"""The worker process: its main thread runs one task at a time, a second thread answers control messages."""

@@ -1,7 +1,7 @@
-"""What a task that was stopped has started and not waited for: it ends with the task.
+"""End the child processes that a stopped task leaves behind.
 
-Called by the worker's main thread between two tasks.  Processes of earlier tasks, such as a pool that a module keeps,
-stay: the day on which each was born is compared with the one on which the task began.
+The worker's main thread calls this module between two tasks.  Processes of earlier tasks, such as a pool that a module
+keeps, go on running.  The start time of a process, compared with the start of the task, tells them apart.
 """
 
 from __future__ import annotations
@@ -22,13 +22,20 @@ __all__ = ["end_children"]
 _GRACE = 0.3
 """Seconds between TERM and KILL."""
 _TICK = 0.02
-"""Times of birth are counted in hundredths of a second."""
+"""Linux counts the start times of processes in hundredths of a second; two of them allow for rounding."""
 
 
 def end_children(since: float) -> None:
-    """End the descendants of this process that were born after then (``steady_time``): first by TERM, then by KILL."""
+    """End the descendants of this process that started after ``since``: first by TERM, then by KILL.
+
+    Parameters
+    ----------
+    since
+        When the task began, by ``steady_time``.
+    """
     if not _any():
         return
+    # Loading psutil costs more than most tasks, so a worker without children never loads it.
     import psutil
 
     kin = [child for child in psutil.Process().children(recursive=True) if _age(child) <= steady_time() - since + _TICK]
@@ -41,11 +48,13 @@ def end_children(since: float) -> None:
     for child in left:
         with contextlib.suppress(psutil.Error):
             child.kill()
+    # Without this wait the killed children stay zombies, and ``_any`` finds them after each later stop.
     psutil.wait_procs(left, _GRACE)
 
 
 def _any() -> bool:
-    """Whether we have children at all, where that can be told without loading anything."""
+    """Return whether this process may have children; True where ``/proc`` does not list them."""
+    # Linux keeps one list for each thread: the task may have started its children in any of its threads.
     paths = glob.glob("/proc/self/task/*/children")
     for path in paths:
         with contextlib.suppress(OSError), open(path) as file:
@@ -55,10 +64,11 @@ def _any() -> bool:
 
 
 def _age(child: psutil.Process) -> float:
-    """Seconds since it was born."""
-    # psutil counts from the time at which the system was started, which Linux tells in whole seconds.
+    """Return the seconds since a process started."""
+    # psutil adds the boot time, which Linux gives in whole seconds: too coarse to tell two tasks apart.
+    # The name of the program may hold spaces and brackets, so the fields are counted from the last bracket.
     with contextlib.suppress(OSError, AttributeError, ValueError, IndexError), open(f"/proc/{child.pid}/stat") as file:
         ticks = int(file.read().rpartition(")")[2].split()[19])
         return time.clock_gettime(time.CLOCK_BOOTTIME) - ticks / os.sysconf("SC_CLK_TCK")
-    # Without /proc only the wall clock tells when a process was born.
+    # Without /proc the start time is known by the wall clock only.
     return time.time() - float(child.create_time())

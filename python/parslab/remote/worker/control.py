@@ -1,8 +1,9 @@
-"""The control thread of a worker: asleep in the kernel until the DataFlowKernel asks (D5), or the link breaks.
+"""The control thread of a worker: it sleeps until a control message arrives or the link breaks (D5).
 
-It answers what runs, gives back tasks that are not begun, interrupts the one that runs, and, once looked at, sends
-output and finished outcomes ten times a second until the worker is idle. When the DataFlowKernel is gone it ends the
-process and everything the tasks have started.
+- It reports which task runs, and gives back the tasks that have not begun.
+- It interrupts the running task.
+- After a probe it sends output and finished outcomes ten times a second until the worker is idle.
+- When the owner of the worker is gone, it ends the process and everything that tasks started.
 """
 
 from __future__ import annotations
@@ -22,16 +23,18 @@ if TYPE_CHECKING:
 __all__ = ["end_group", "start_control"]
 
 _TICK = 0.1
+"""Seconds between two sends of output while a task runs."""
 
 
 def start_control(worker: Worker, link: WorkerLink) -> None:
-    """Start the thread; it ends with the process."""
+    """Start the control thread; it ends with the process."""
     main = threading.get_ident()
     threading.Thread(target=_serve, args=(worker, link, main), name="parslab-control", daemon=True).start()
 
 
 def end_group() -> None:
-    """Leave at once, with every process that the tasks started in our group."""
+    """End this process at once, with every process that tasks started in its group."""
+    # A worker from another host may share the group of its batch script, which must survive.
     if os.getpgrp() == os.getpid():
         os.killpg(os.getpid(), signal.SIGKILL)
     os._exit(1)
@@ -49,13 +52,16 @@ def _serve(worker: Worker, link: WorkerLink, main: int) -> None:
                     elif type(message) is InterruptTask:
                         link.send([_interrupt(worker, message.task, main)])
                     else:
+                        # Only a refusal is left: the data link brings it to the main thread, too, which then leaves.
                         return
             if streaming:
+                # A long task would otherwise hold back outcomes that the main thread gathered before it.
                 worker.send_finished()
                 worker.send_live_output()
                 streaming = worker.busy
     except (EOFError, OSError) as error:
         if isinstance(error, OSError) and error.errno == errno.EBADF:
+            # The task closed our descriptors: no message can explain this death, so the exit status does.
             os._exit(CLOSED_DESCRIPTORS)
         end_group()
 
@@ -67,7 +73,9 @@ def _report(worker: Worker) -> WorkerReport:
 
 def _interrupt(worker: Worker, task: int, main: int) -> WorkerReport:
     if worker.current == task:
+        # In this order: the handler in the main thread compares this number with the task that runs by then.
         worker.interrupting = task
+        # The main thread gets the signal itself, so that the signal also interrupts a system call which blocks there.
         signal.pthread_kill(main, signal.SIGINT)
         return WorkerReport(worker.current, worker.since)
     return WorkerReport(worker.current, worker.since, tuple(worker.give_back(task)))

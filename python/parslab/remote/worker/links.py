@@ -1,7 +1,7 @@
-"""The two links of a worker: raw unix sockets on the DataFlowKernel's host, CurveZMQ over TCP from another one.
+"""The two links of a worker: unix sockets to an owner on the same host, CurveZMQ over TCP from another host.
 
-The data link brings tasks to the main thread and takes outcomes and output back; the control link belongs to the
-control thread. ``send`` of the data link may be called by both threads.
+The data link carries tasks to the main thread, and outcomes and output back. The control thread owns the control link.
+Both threads may call ``send`` of the data link.
 """
 
 from __future__ import annotations
@@ -29,24 +29,24 @@ _SILENCE = 15.0
 
 
 class WorkerLink(Protocol):
-    """One way to the DataFlowKernel and back."""
+    """A link between a worker and its owner, in both directions."""
 
     def send(self, messages: Sequence[Any], frames: Sequence[Buffer] = ()) -> None:
-        """Send a batch; blocks until it is on its way."""
+        """Send a batch; blocks until the system or ZeroMQ has taken it."""
 
     def receive(self, timeout: float | None) -> list[Batch]:
-        """Batches that have come, waiting up to ``timeout`` seconds for the first (None: for ever)."""
+        """Return the batches that arrived; waits up to ``timeout`` seconds for the first (None: for ever)."""
 
 
 class UnixWorkerLink:
-    """A socket pair made by the DataFlowKernel."""
+    """One end of a socket pair that the owner of the worker made."""
 
     def __init__(self, fd: int, decode: Callable[[Buffer], list[Any]]) -> None:
         sock = socket.socket(fileno=fd)
         sock.setblocking(True)
         self._stream = Stream(sock, decode)
         self._eagerness = SpinWait()
-        self._sending = threading.Lock()  # outcomes of the main thread, live output of the control thread
+        self._sending = threading.Lock()  # the main thread sends outcomes while the control thread sends live output
 
     def send(self, messages: Sequence[Any], frames: Sequence[Buffer] = ()) -> None:
         with self._sending:
@@ -55,18 +55,19 @@ class UnixWorkerLink:
     def receive(self, timeout: float | None) -> list[Batch]:
         if timeout is None:
             return self._eagerness.wait(lambda: self._stream.receive(socket.MSG_DONTWAIT), self._stream.receive)
+        # A socket timeout would make the socket non-blocking, and ``send`` of the other thread relies on blocking.
         if timeout > 0:
             select.select([self._stream.sock], [], [], timeout)
         return self._stream.receive(socket.MSG_DONTWAIT)
 
 
 def unix_links(data: int, control: int) -> tuple[WorkerLink, WorkerLink]:
-    """The links on two inherited descriptors."""
+    """Return the links on two inherited descriptors."""
     return UnixWorkerLink(data, decoder(WorkerMessage)), UnixWorkerLink(control, decoder(ControlMessage))
 
 
 class _TcpWorkerLink:
-    """A ZeroMQ DEALER; its lock is there because ZeroMQ sockets may not be used by two threads at once."""
+    """A link on a ZeroMQ DEALER; a lock protects it, because two threads must not use a ZeroMQ socket at once."""
 
     def __init__(self, sock: Any, decode: Callable[[Buffer], list[Any]], silence: float | None) -> None:
         import zmq
@@ -94,7 +95,7 @@ class _TcpWorkerLink:
                 return batches
             if self._silence is not None and time.monotonic() - self._heard > self._silence:
                 raise EOFError
-            # The descriptor is edge-triggered: a short time limit covers an edge that another thread consumed.
+            # The descriptor is edge-triggered, and a send of the other thread may consume the edge: look every second.
             select.select([self._fd], [], [], 1.0 if timeout is None else min(timeout, 1.0))
             if timeout is not None:
                 timeout = 0
@@ -105,14 +106,17 @@ class _TcpWorkerLink:
             while True:
                 parts = self._sock.recv_multipart(self._zmq.DONTWAIT, copy=False)
                 if len(parts) == 1 and not parts[0].buffer.nbytes:
-                    raise EOFError  # the DataFlowKernel says farewell
+                    raise EOFError  # an empty message: the DataFlowKernel closes the link
                 head, *frames = joined([part.buffer for part in parts])
                 batches.append((self._decode(head), [f if type(f) is bytearray else bytearray(f) for f in frames]))
         return batches
 
 
 def tcp_links(settings: dict[str, Any], name: str) -> tuple[WorkerLink, WorkerLink]:
-    """Connect both links with the run's keys; heartbeats make a lost network an EOFError within seconds."""
+    """Connect both links with the keys of the run.
+
+    ZeroMQ reconnects silently, so only the silence of the control link shows that the DataFlowKernel is gone.
+    """
     import zmq
 
     context: Any = zmq.Context.instance()
@@ -120,10 +124,10 @@ def tcp_links(settings: dict[str, Any], name: str) -> tuple[WorkerLink, WorkerLi
     for kind, union, silence in (("data", WorkerMessage, None), ("control", ControlMessage, _SILENCE)):
         sock = context.socket(zmq.DEALER)
         sock.setsockopt(zmq.IDENTITY, f"{name}/{kind}".encode())
-        sock.setsockopt(zmq.LINGER, 1000)
+        sock.setsockopt(zmq.LINGER, 1000)  # the last outcomes get a second, and a lost network costs no more
         sock.setsockopt(zmq.HEARTBEAT_IVL, 2000)
         sock.setsockopt(zmq.HEARTBEAT_TIMEOUT, 10000)
-        sock.setsockopt(zmq.HEARTBEAT_TTL, 10000)  # the other side closes, too, when we are silent
+        sock.setsockopt(zmq.HEARTBEAT_TTL, 10000)  # the other side, too, closes a connection on which we are silent
         sock.curve_serverkey = settings["server_key"].encode()
         sock.curve_publickey = settings["public_key"].encode()
         sock.curve_secretkey = settings["secret_key"].encode()

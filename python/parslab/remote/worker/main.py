@@ -1,7 +1,7 @@
-"""Start of a worker process: settings in, links made, the two threads set going.
+"""Start of a worker process: it reads its settings, opens its links and starts its two threads.
 
-Workers of the DataFlowKernel's own host are started by it and inherit their links; ``python -m parslab.remote.worker
-FILE`` joins from another host with the settings file that the run wrote.
+A pool starts the workers of its own host, which inherit their links.  ``python -m parslab.remote.worker FILE`` joins
+from another host with the settings file that the run wrote.
 """
 
 from __future__ import annotations
@@ -33,10 +33,11 @@ def main(settings: dict[str, Any]) -> None:
     ----------
     settings
         ``worker`` (its name), ``executor`` (number), ``package`` (version), and either ``data``, ``control``,
-        ``files``, ``page`` (inherited descriptors) or ``address`` and keys.
+        ``files``, ``page`` (inherited descriptors) or ``addresses`` and keys.
     """
     name = settings["worker"]
     if "data" in settings:
+        # The monotonic clock is shared on one host only: a worker elsewhere keeps an anchor of its own.
         set_anchor(settings["clock"])
         link, control = unix_links(settings["data"], settings["control"])
         output = Output((settings["files"][0], settings["files"][1]))
@@ -44,6 +45,7 @@ def main(settings: dict[str, Any]) -> None:
     else:
         link, control = tcp_links(settings, name)
         output, page = Output(), None
+    # After ``Output``: the traceback of a crash in C lands in the file in which the parent reads the last words.
     faulthandler.enable(2)
     if "cores" in settings and hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, settings["cores"])
@@ -62,14 +64,14 @@ def main(settings: dict[str, Any]) -> None:
     worker = Worker(link, output, page)
     start_control(worker, control)
     _die_with_parent(settings)
-    import cloudpickle  # noqa: F401  # while there is nothing to do yet: the first function needs it
+    import cloudpickle  # noqa: F401  # before the first function needs it, and after the hello, so nobody waits
 
     try:
         _run(worker)
     except (EOFError, BrokenPipeError, ConnectionResetError):
         pass
     except OSError as error:
-        if error.errno == errno.EBADF:  # nothing can be printed or sent any more, so the status must say it
+        if error.errno == errno.EBADF:  # the task closed our descriptors, so only the exit status can say so
             os._exit(CLOSED_DESCRIPTORS)
         raise
     end_group()
@@ -87,6 +89,7 @@ def _profiled(worker: Worker, path: str) -> None:
     import cProfile
 
     profile = cProfile.Profile()
+    # The pool ends workers by TERM; without a handler the process would end before the profile is written.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     try:
         profile.runcall(worker.run)
@@ -95,10 +98,10 @@ def _profiled(worker: Worker, path: str) -> None:
 
 
 def _die_with_parent(settings: dict[str, Any]) -> None:
-    """On Linux the system ends a worker whose DataFlowKernel died, and its group, even when a C call holds the GIL.
+    """Have Linux kill this worker's group when its parent dies, even while a C call holds the GIL.
 
-    The lifeline is a pipe on which nothing is ever sent: when its other end closes, everybody in our group is killed.
-    (``PR_SET_PDEATHSIG`` would kill us alone, and before we could take the others along.)
+    The lifeline is a pipe on which nobody sends anything.  When the parent's end closes, the kernel sends SIGKILL to
+    our group.  ``PR_SET_PDEATHSIG`` would kill this process alone, and leave what its tasks started.
     """
     if sys.platform == "linux" and "data" in settings:
         import fcntl
@@ -107,5 +110,6 @@ def _die_with_parent(settings: dict[str, Any]) -> None:
         fcntl.fcntl(lifeline, fcntl.F_SETOWN, -os.getpgrp())
         fcntl.fcntl(lifeline, fcntl.F_SETSIG, signal.SIGKILL)
         fcntl.fcntl(lifeline, fcntl.F_SETFL, os.O_ASYNC)
+        # The parent may have died before the signal was set up: its end of the pipe does not close a second time.
         if os.getppid() != settings["parent"]:
             end_group()
