@@ -52,7 +52,7 @@ def _serve(worker: Worker, link: WorkerLink, main: int) -> None:
                     elif type(message) is InterruptTask:
                         link.send([_interrupt(worker, message.task, main)])
                     else:
-                        # Only a refusal is left: the data link brings it to the main thread, too, which then leaves.
+                        # Only ``Refused`` is left: the owner sends nothing more on this link.
                         return
             if streaming:
                 # A long task would otherwise hold back outcomes that the main thread gathered before it.

@@ -55,7 +55,7 @@ class UnixWorkerLink:
     def receive(self, timeout: float | None) -> list[Batch]:
         if timeout is None:
             return self._eagerness.wait(lambda: self._stream.receive(socket.MSG_DONTWAIT), self._stream.receive)
-        # A socket timeout would make the socket non-blocking, and ``send`` of the other thread relies on blocking.
+        # A socket timeout would apply to ``send``, too, which must block until the system has taken everything.
         if timeout > 0:
             select.select([self._stream.sock], [], [], timeout)
         return self._stream.receive(socket.MSG_DONTWAIT)

@@ -1,10 +1,11 @@
-"""What a task prints: fd 1 and 2 of the worker are anonymous files that are emptied after each task (D6).
+"""Capture what a task prints: descriptors 1 and 2 of the worker are anonymous files, emptied after each task (D6).
 
-Everything counts, also what C libraries and child processes write. ``take`` is called by the main thread after each
-task, and by the control thread while a long task runs; the lock is for those two, who must not read the same bytes
-twice. Of each task and stream the first ``HEAD`` and the last ``TAIL`` bytes are kept, with a mark where something
-was cut. While a task runs its file is never made shorter, because it may be writing at that moment: what is not needed
-any more is given back as a hole.
+The files also hold what C libraries and child processes write. The main thread calls ``take`` after each task, and the
+control thread calls it while a long task runs. A lock keeps the two from reading the same bytes twice.
+
+Of each task and stream the first ``HEAD`` and the last ``TAIL`` bytes are kept, with a mark where something was cut.
+While a task runs its file is never truncated, because the task may be writing at that moment. Bytes that are no longer
+needed are given back to the system as a hole.
 """
 
 from __future__ import annotations
@@ -26,18 +27,18 @@ __all__ = ["HEAD", "TAIL", "Output", "anonymous_file"]
 
 HEAD = 256 * 1024
 TAIL = 64 * 1024 - 64
-"""With the mark it is as much as monitoring keeps, which would cut it again otherwise."""
+"""With the mark this is as much as monitoring keeps; monitoring would cut a longer tail again."""
 DISPLAY = 3
 """The stream of rich output; 1 and 2 are stdout and stderr."""
 SHOWN = 16 * 1024 * 1024
 """Bytes of rich output that a task may show."""
 _TRIM = 4 * 1024 * 1024
-"""A running task's file gives its memory back whenever so much has been written, and its head has been sent."""
+"""Bytes that a running task may write beyond its head until their memory is given back."""
 _BLOCK = 4096
 
 
 def anonymous_file(name: str) -> int:
-    """A file without a name: in memory where the system offers it, else an unlinked temporary one."""
+    """Return a file without a name: in memory where the system offers it, else an unlinked temporary file."""
     if hasattr(os, "memfd_create"):
         fd = os.memfd_create(name)
     else:
@@ -54,7 +55,7 @@ class _Stream:
         self.number = number
         self.inode = os.fstat(fd).st_ino
         self.read = 0
-        """Bytes of the file that have been dealt with."""
+        """Bytes of the file that have been sent or cut."""
         self.sent = 0
         self.cut = 0
 
@@ -64,6 +65,7 @@ class _Stream:
         room = min(HEAD - self.sent, size - self.read)
         if room > 0:
             data = os.pread(self.fd, room, self.read)
+            # Half a character at the end of one message would show as two broken ones: keep it for the next message.
             if not final or self.read + len(data) < size:
                 data = data[: len(data) - _begun_character(data)]
             self.read += len(data)
@@ -80,7 +82,7 @@ class _Stream:
         return printed
 
     def _end(self, task: int, size: int) -> list[OutputPrinted]:
-        """The tail; the file is empty then."""
+        """Return the tail of the output, and empty the file for the next task."""
         start = max(self.read, size - TAIL)
         tail = os.pread(self.fd, size - start, start)
         cut = self.cut + start - self.read
@@ -94,7 +96,7 @@ class _Stream:
 
 
 def _punch(fd: int, end: int) -> None:
-    """Give back the memory (or disk) of a file up to ``end``, where the system can; its length stays."""
+    """Give back the memory (or disk) of a file up to ``end``, where the system can; its length does not change."""
     end -= end % _BLOCK
     with contextlib.suppress(OSError, AttributeError):
         if sys.platform == "darwin":
@@ -105,13 +107,14 @@ def _punch(fd: int, end: int) -> None:
         else:
             import ctypes
 
+            # Python has no call for this; 32-bit systems need the variant with 64-bit offsets.
             libc = ctypes.CDLL(None)
             punch = getattr(libc, "fallocate64", None) or libc.fallocate
             punch(fd, 0x03, ctypes.c_int64(0), ctypes.c_int64(end))  # FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE
 
 
 def _begun_character(data: bytes) -> int:
-    """How many bytes at the end are the beginning of a character whose other bytes are not there yet."""
+    """Return how many bytes at the end begin a UTF-8 character whose other bytes are still missing."""
     for back in range(1, min(3, len(data)) + 1):
         byte = data[-back]
         if byte >= 0xC0:
@@ -122,7 +125,7 @@ def _begun_character(data: bytes) -> int:
 
 
 class _Text(io.TextIOWrapper):
-    """``sys.stdout`` of a worker: it also takes rich output, in order with the text."""
+    """The ``sys.stdout`` of a worker, which also accepts rich output and keeps it in order with the text."""
 
     show: Callable[[bytes], None]
 
@@ -133,7 +136,7 @@ class Output:
     Parameters
     ----------
     fds
-        Files made by the parent, who reads the last words of a dead worker there; None makes some.
+        Files made by the parent, which reads the last words of a dead worker from them; None: make new ones.
     """
 
     def __init__(self, fds: tuple[int, int] | None = None) -> None:
@@ -142,31 +145,40 @@ class Output:
 
         self._streams = []
         for fd, number in zip(fds, (1, 2), strict=True):
+            # Appending matters: after the file was emptied, a writer with an old position would leave a run of zeros.
             fcntl.fcntl(fd, fcntl.F_SETFL, fcntl.fcntl(fd, fcntl.F_GETFL) | os.O_APPEND)
             os.dup2(fd, number)
             self._streams.append(_Stream(fd, number))
         self._shown: list[OutputPrinted] = []
-        """Rich output, and the text before it, that has not been taken yet."""
+        """Rich output that ``take`` has not returned yet, and the text printed before it."""
         self._shown_bytes = 0
         self.current: Callable[[], int] = lambda: -1
-        """The task that runs now."""
+        """Returns the task that runs now, or -1."""
         self._lock = threading.Lock()
         self._open()
 
     def take(self, task: int, final: bool, still: Callable[[], bool] | None = None) -> list[OutputPrinted]:
-        """What ``task`` has printed since the last call; ``final`` when it has ended.
+        """Return what ``task`` has printed since the last call.
 
-        Asked by the thread that does not run the tasks, ``still`` says whether it still runs: if so, what is there can
-        only be its own.
+        Parameters
+        ----------
+        task
+            The task that printed.
+        final
+            Whether the task has ended.
+        still
+            Returns whether the task still runs.  The control thread passes it, because the task may end at any moment.
         """
         for text in self._own if final else ():
-            with contextlib.suppress(OSError, ValueError):  # the task closed it: not our failure
+            with contextlib.suppress(OSError, ValueError):  # the task closed it, which is no failure of the worker
                 text.flush()
+        # Most tasks print nothing: they pay for two system calls, not for the lock and the reads.
         out, err = self._streams
         silent = not os.lseek(out.fd, 0, os.SEEK_END) and not os.lseek(err.fd, 0, os.SEEK_END)
         if silent and not (out.sent + err.sent) and not self._shown:
             return []
         with self._lock:
+            # Under the lock: the main thread empties the files under it when a task ends, so all bytes are this task's.
             if still is not None and not still():
                 return []
             shown, self._shown = self._shown, []
@@ -180,6 +192,7 @@ class Output:
         if task < 0:
             return
         out, err = self._streams
+        # The text that was printed before it is taken first, so that both keep their order.
         with self._lock:
             self._shown += out.take(task, final=False) + err.take(task, final=False)
             if self._shown_bytes + len(data) <= SHOWN:
@@ -189,8 +202,9 @@ class Output:
         print("[rich output left out: the task has shown too much]", file=sys.stderr)
 
     def mend(self) -> None:
-        """Give ``sys.stdout`` and ``sys.stderr`` back their files, whatever the last task did to them."""
+        """Connect ``sys.stdout`` and ``sys.stderr`` to their files again, whatever the last task did to them."""
         for stream in self._streams:
+            # The inode tells whether the descriptor still is our file: a task may have closed or redirected it.
             try:
                 same = os.fstat(stream.number).st_ino == stream.inode
             except OSError:
@@ -204,7 +218,8 @@ class Output:
             self._open()
 
     def _open(self) -> None:
-        # Closing one of these leaves its descriptor open: the next file that is opened must not become fd 1.
+        # ``closefd=False``: when a task closes ``sys.stdout``, fd 1 stays open, so the next opened file cannot become fd 1.
+        # Lone surrogates in names of files must not fail a task that prints them, hence ``backslashreplace``.
         out, err = (
             _Text(open(number, "wb", closefd=False), "utf-8", "backslashreplace", line_buffering=True)  # noqa: SIM115
             for number in (1, 2)

@@ -1,8 +1,8 @@
-"""The main thread of a worker: takes a task, unpickles, runs, packs what comes out.
+"""The main thread of a worker: it takes a task, unpickles it, runs it and packs its result.
 
-It alone unpickles what users sent. Tasks that were sent ahead wait in ``todo``, from which the control thread may
-take them back: ``popleft`` here and ``pop`` there are atomic, so each task goes to exactly one. Outcomes of very
-short tasks leave together; an outcome never waits for a later task that is not short.
+Only this thread unpickles what users sent. Tasks that were sent ahead wait in ``todo``, from which the control thread
+may take them back. ``popleft`` here and ``pop`` there are atomic, so each task is taken exactly once. The outcomes of
+very short tasks are sent together; an outcome never waits for a later task that is not short.
 """
 
 from __future__ import annotations
@@ -38,9 +38,9 @@ if TYPE_CHECKING:
 __all__ = ["Worker"]
 
 _GATHER = 0.0005
-"""Seconds for which outcomes of short tasks are gathered before they leave together."""
+"""Seconds for which outcomes of short tasks are gathered before they are sent together."""
 _OURS = 1
-"""Frames of this file at the top of a task's traceback."""
+"""Frames of this file at the top of a task's traceback, which the user does not want to see."""
 
 
 class Worker:
@@ -53,8 +53,8 @@ class Worker:
     output
         The output files, emptied after each task.
     page
-        A shared page on which the parent reads which task, and which attempt of it, was running when a worker died;
-        None far from it.
+        A page of memory shared with the parent, which reads there which task and attempt ran when a worker died;
+        None for a worker on another host.
     """
 
     def __init__(self, link: WorkerLink, output: Output, page: memoryview | None) -> None:
@@ -63,7 +63,7 @@ class Worker:
         output.current = lambda: self.current
         self._page = page if page is not None else memoryview(bytearray(16)).cast("q")
         self._todo: deque[tuple[RunTask, list[bytearray]]] = deque()
-        self._reading = threading.Lock()  # the control thread reads ahead when the main thread is in a task
+        self._reading = threading.Lock()  # the control thread reads the data link while a task occupies the main thread
         self._finished: deque[tuple[list[Any], Sequence[Buffer]]] = deque()
         self._gathering = 0.0
         self._codes: dict[int, Callable[..., Any] | bytearray | bytes] = {}
@@ -73,6 +73,7 @@ class Worker:
         """The task that is running, or -1."""
         self.since = 0.0
         self.interrupting = -1
+        """The task that the control thread interrupts, or -1."""
         self._process = os.getpid()
 
     @property
@@ -81,13 +82,15 @@ class Worker:
         return self.current >= 0 or bool(self._todo)
 
     def run(self) -> None:
-        """Serve until told to leave."""
+        """Run tasks until a message asks this worker to leave."""
+        # Only the main thread may install a handler, and Python runs every handler in it.
         signal.signal(signal.SIGINT, self._on_interrupt)
         todo = self._todo
         while True:
             try:
                 run, frames = todo.popleft()
             except IndexError:
+                # Before the wait: the next message may never arrive, and clients wait for these outcomes.
                 self.send_finished()
                 if self._leaving:
                     return
@@ -122,6 +125,8 @@ class Worker:
         out: list[Buffer] = []
         try:
             try:
+                # The attempt first: after a crash between both writes the page must not name this task with an attempt
+                # that was not its own.
                 self._page[1] = run.attempt
                 self.current = self._page[0] = run.task
                 inline, out = self._call(run, frames)
@@ -129,17 +134,19 @@ class Worker:
                 self.current = -1
         except KeyboardInterrupt as error:
             self._leave_if_forked(error)
+            # A task may also raise KeyboardInterrupt itself, or be interrupted by a signal of its own.
             interrupted = self.interrupting == run.task
             failure = failure_of(error, _OURS)
         except BaseException as error:
             self._leave_if_forked(error)
             failure = self._failure(run, error)
         self._leave_if_forked(None)
+        # Only after an interrupt: a task that ends by itself may leave processes behind on purpose.
         if self.interrupting == run.task:
             with contextlib.suppress(Exception):
                 end_children(started)
         ended = steady_time()
-        self.current = self.interrupting = -1  # again: an interrupt may have come just before the first time
+        self.current = self.interrupting = -1  # again: an interrupt may have skipped the first assignment
         self._output.mend()
         messages: list[Any] = self._output.take(run.task, final=True)
         outcome = Outcome(
@@ -153,12 +160,14 @@ class Worker:
             interrupted=interrupted,
         )
         messages.append(outcome)
+        # Before the outcome is sent: if this worker dies now, the task counts as lost and never begins twice (D10).
         self._page[0] = -1 - run.task
         self._gather(messages, out, outcome)
 
     def _gather(self, messages: list[Any], out: list[Buffer], outcome: Outcome) -> None:
         """Send an outcome, or keep it for a moment: short tasks in a row share a message."""
         self._finished.append((messages, out))
+        # From its start, not its end: a task that is longer than the limit is then sent at once.
         if self._gathering == 0.0:
             self._gathering = outcome.started
         if out or not self._todo or outcome.ended - self._gathering > _GATHER or outcome.failure is not None:
@@ -179,17 +188,18 @@ class Worker:
                 args, kwargs = unpack(run.args, own)
         except Exception as error:
             if references is not None and error is references.path_error:
-                raise  # future["key"]: the value has no such part
+                raise  # future["key"]: the value has no such part, which is the error of the user's code
             explain_missing(error)
             raise self._not_rebuilt(run, own, references, error) from error
         result = function(*args, **kwargs)
         if type(result) is types.CoroutineType:
+            # Here, because it takes longer to load than most tasks run, and few apps are coroutines.
             import asyncio
 
             result = asyncio.run(result)
         try:
             return pack(result)
-        except SerializationError:  # it names the part that cannot be packed
+        except SerializationError:  # this error already names the part that cannot be packed
             raise
         except Exception as error:
             what = f"the result of app {self._names[run.fn]} ({type(result).__name__})"
@@ -214,15 +224,15 @@ class Worker:
 
     def _failure(self, run: RunTask, error: BaseException) -> Failure:
         explain_missing(error)
-        # The frames of _execute and _call are ours; what the user wrote begins below them.
+        # The frames of _execute and _call belong to parslab; the frames of the user's code begin below them.
         return failure_of(error, _OURS + 1)
 
     def _leave_if_forked(self, error: BaseException | None) -> None:
-        """End a child that the task forked and that came back here: the task and the links are its parent's."""
+        """End a child process that the task forked and that returned here: its parent owns the task and the links."""
         if os.getpid() == self._process:
             return
         status = 0 if error is None else 1
-        with contextlib.suppress(BaseException):  # whatever happens, it must not go on as a second worker
+        with contextlib.suppress(BaseException):  # whatever happens, it must not continue as a second worker
             if isinstance(error, SystemExit):
                 status = error.code if isinstance(error.code, int) else int(error.code is not None)
             elif error is not None:
@@ -231,10 +241,11 @@ class Worker:
             sys.stderr.flush()
         os._exit(status & 0xFF)
 
-    # ----- what leaves
+    # ----- outcomes and output
 
     def send_finished(self) -> None:
         """Send outcomes that were gathered; called by either thread."""
+        # Each ``popleft`` is atomic, so both threads may empty the queue at once and send each outcome only once.
         self._gathering = 0.0
         messages: list[Any] = []
         frames: list[Buffer] = []
@@ -257,7 +268,8 @@ class Worker:
                 self._link.send(printed)
 
     def give_back(self, task: int | None = None) -> list[int]:
-        """Take tasks that are not begun (or only this one) out of the queue; called by the control thread."""
+        """Take tasks that have not begun (or only this one) out of the queue; called by the control thread."""
+        # If the main thread holds the lock, it waits for messages itself: the link has nothing that waits for it.
         if self._reading.acquire(blocking=False):
             try:
                 self._accept(self._link.receive(0))
@@ -267,30 +279,32 @@ class Worker:
             return self._give_back_one(task)
         back: list[int] = []
         with contextlib.suppress(IndexError):
+            # From the right, while the main thread takes from the left: the oldest tasks are those about to begin.
             while True:
                 back.append(self._todo.pop()[0].task)
         back.reverse()
         return back
 
     def _give_back_one(self, task: int) -> list[int]:
-        # The others stay where they are: the main thread would fall asleep over a queue that is empty for a moment.
+        # Never empty the queue and fill it again: the main thread would find it empty, and wait for a message.
         while True:
-            with contextlib.suppress(RuntimeError):  # it grew or shrank while it was looked through
+            with contextlib.suppress(RuntimeError):  # another thread changed the queue during the copy
                 for item in self._todo.copy():
                     if item[0].task == task:
-                        with contextlib.suppress(ValueError):  # begun just now
+                        with contextlib.suppress(ValueError):  # the main thread has just begun it
                             self._todo.remove(item)
                             return [task]
                 return []
 
     def _on_interrupt(self, signum: int, frame: object) -> None:
-        """Only the task that was meant is interrupted, never the next one and never this loop."""
+        """Interrupt the running task if the request named it."""
+        # The signal may be late: it must hit neither the next task nor the loop of this worker.
         if self.interrupting >= 0 and self.interrupting == self.current:
             raise KeyboardInterrupt
 
 
 class _Values:
-    """The values that a task's references stand for, unpickled once each."""
+    """The values of the futures that a task's arguments refer to; each is unpickled once."""
 
     __slots__ = ("_frames", "_known", "_starts", "_values")
 
