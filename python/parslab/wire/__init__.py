@@ -1,1 +1,1 @@
-"""The only room where bytes between processes get a meaning: messages, framing, sockets, keys."""
+"""Everything that processes exchange: messages, framing, sockets and keys. No other package parses bytes of a peer."""

@@ -1,8 +1,7 @@
-"""Keys of a run: every TCP link is CurveZMQ, and only holders of the run's client key may connect.
+"""Keys of a run: every TCP link uses CurveZMQ, and only holders of the run's client key may connect.
 
-The key pairs are made anew for each run and lie in 0600 files of its folder, where a DataFlowKernel that is started
-again after a crash finds them. :class:`CurveGate` answers ZeroMQ's questions about newcomers (ZAP, RFC 27) inside
-the poll loop, so no thread is needed for it.
+Each run makes new key pairs and keeps them in 0600 files of its folder, so that a restarted DataFlowKernel finds them.
+:class:`CurveGate` answers the authentication requests of ZeroMQ (ZAP, RFC 27) inside the poll loop, without a thread.
 """
 
 from __future__ import annotations
@@ -31,12 +30,12 @@ class CurveKeys:
 
 
 class CurveGate:
-    """Lets in peers whose public key is on the list.
+    """Admits peers whose public key is on the list.
 
     Parameters
     ----------
     context
-        Of the sockets to guard; there can be one gate for each context.
+        The context of the guarded sockets; each context can have one gate.
     allowed
         Public keys (Z85).
     """
@@ -44,13 +43,15 @@ class CurveGate:
     def __init__(self, context: zmq.Context[Any], allowed: set[str]) -> None:
         self._allowed = {z85.decode(key) for key in allowed}
         self.refused = 0
-        """Peers turned away so far."""
+        """How many peers were refused so far."""
         self.socket: zmq.Socket[bytes] = context.socket(zmq.REP)
         self.socket.linger = 0
+        # RFC 27 fixes this address: ZeroMQ asks here, and admits everybody to a context in which nobody listens.
         self.socket.bind("inproc://zeromq.zap.01")
 
     def answer(self) -> None:
-        """Answer every question that waits."""
+        """Answer every request that waits."""
+        # All of them: the descriptor is edge-triggered, so nothing reports a request that is left over.
         while int(self.socket.getsockopt(zmq.EVENTS)) & zmq.POLLIN:
             version, request, _domain, _address, _identity, mechanism, *credentials = self.socket.recv_multipart()
             known = mechanism == b"CURVE" and bool(credentials) and credentials[0] in self._allowed

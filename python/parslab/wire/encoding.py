@@ -1,7 +1,7 @@
-"""Encode messages, and the JSON of panels, whatever strings users put into them.
+"""Encode messages, and the JSON of panels, with any string that users put into them.
 
-Strings in messages are UTF-8, and msgspec refuses lone surrogates: the names of files that are not UTF-8. Such strings
-are rare, so messages are encoded as they are, and only after an error are they copied with escapes.
+msgspec refuses lone surrogates, with which Python represents file names that are not UTF-8. Such strings are rare.
+So messages are encoded unchanged first, and copied with escapes only after an error.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""Files of entries that are only ever appended to, by one process or several, and survive being cut off anywhere.
+"""Append-only files of entries, which one process or several write, and which survive a cut at any byte.
 
-An entry is ``magic, length, crc32, payload``; the checksum begins with the inverted length, so that no run of zeros is
-an entry.  Appending is one write at the end of the file, so that processes that share it do not tear each other's
-entries; the system may still cut the last one (kill -9, a full disk).  Whoever reads goes on behind what is damaged: at
-the next magic whose checksum fits.  Nothing here knows what the payloads mean.
+An entry is ``magic, length, crc32, payload``.  The checksum starts from the inverted length, so that no run of zeros is
+an entry.  Each append is one write at the end of the file, so processes that share the file do not tear each other's
+entries.  The system may still cut the last entry (kill -9, a full disk).  A reader skips damaged bytes and continues at
+the next magic whose checksum fits.  This module does not interpret payloads.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 __all__ = ["HEAD", "MAGIC", "DamagedRange", "FrameAppender", "FramedRecord", "encode", "head", "read", "read_at"]
 
 MAGIC = b"\xf5pe\x0a"
-"""No UTF-8 text holds it, and no msgpack that is not opaque bytes."""
+"""Never part of UTF-8 text, nor of msgpack outside of opaque bytes; so few false starts after damage."""
 
 _HEAD = struct.Struct("<4sII")
 HEAD = _HEAD.size
@@ -36,24 +36,25 @@ HEAD = _HEAD.size
 
 _ONES = 0xFFFFFFFF
 _WINDOW = 1 << 20
+"""Bytes that a reader loads at a time, because a log may be larger than the memory."""
 
 
 class FramedRecord(NamedTuple):
-    """A whole entry, and where it begins."""
+    """A whole entry, and the offset at which it begins."""
 
     offset: int
     payload: bytes
 
 
 class DamagedRange(NamedTuple):
-    """Bytes that are no entry.  When they reach the end of the file, they may be one that is being written."""
+    """Bytes that are no entry.  At the end of the file they may be an entry that a process is writing."""
 
     offset: int
     length: int
 
 
 def head(*parts: Buffer) -> bytes:
-    """What stands in front of a payload that consists of ``parts``."""
+    """Return the head of an entry whose payload consists of ``parts``."""
     length = sum([memoryview(part).nbytes for part in parts])
     check = length ^ _ONES
     for part in parts:
@@ -62,7 +63,7 @@ def head(*parts: Buffer) -> bytes:
 
 
 def encode(*parts: Buffer) -> bytes:
-    """An entry whose payload is ``parts``, one behind the other.
+    """Return an entry whose payload is the concatenation of ``parts``.
 
     Examples
     --------
@@ -75,37 +76,37 @@ def encode(*parts: Buffer) -> bytes:
 
 
 class FrameAppender:
-    """A file that is open for appending; made when it is not there, for our eyes only.
+    """A file that is open for appending; a missing file is created, readable by its owner only.
 
     Parameters
     ----------
     path
-        Of the file.
+        Path of the file.
     shared
-        Whether processes of other hosts may append at the same time: a network's file system needs a lock for what
-        one write does elsewhere.  One that has no locks is used without.
-
+        Whether processes of other hosts may append at the same time.  On a network file system one write is not
+        atomic, so each append takes a lock.  A file system without locks is used without them.
     mode
-        Who may do what with a file that is made.
+        Permissions of a file that is created.
 
     Raises
     ------
     UntrustedPathError
-        The file belongs to somebody else, or others can write to it.
+        The file belongs to another user, or others can write to it.
     OSError
-        It cannot be opened.
+        The file cannot be opened.
     """
 
     def __init__(self, path: str | os.PathLike[str], shared: bool = False, mode: int = 0o600) -> None:
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
         self._fd = os.open(path, flags, mode)
+        # The descriptor is checked, not the path, so that nobody can exchange the file in between (D33).
         try:
             check_opened(self._fd, path)
         except UntrustedPathError:
             self.close()
             raise
         self.size = os.fstat(self._fd).st_size
-        """Bytes of the file when it was opened, and of what we have appended since."""
+        """Size of the file when it was opened, plus the bytes that this object has appended since."""
         self._locks = shared
 
     def append(self, buffers: Sequence[Buffer]) -> int:
@@ -114,12 +115,12 @@ class FrameAppender:
         Returns
         -------
         int
-            Where the first of them begins in the file, others may append to it meanwhile.
+            Offset of the first of these entries, which other processes' appends may have moved.
 
         Raises
         ------
         OSError
-            They cannot be written, or not all of them: the disk is full.  Readers skip what was cut.
+            The entries cannot be written, or only in part because the disk is full.  Readers skip a cut entry.
         """
         if not self._locks:
             return self._append(buffers)
@@ -139,8 +140,10 @@ class FrameAppender:
             wanted = sum([memoryview(buffer).nbytes for buffer in buffers])
             written = os.writev(self._fd, buffers if len(buffers) <= IOV else [b"".join(buffers)])
         self.size += written
+        # No second write for the rest: another process may append in between, and would split the entry.
         if written < wanted:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        # O_APPEND moves the position behind our own write, so it shows where the entries are, whoever else appends.
         return os.lseek(self._fd, 0, os.SEEK_CUR) - written
 
     def close(self) -> None:
@@ -153,23 +156,23 @@ class FrameAppender:
 def read(
     path: str | os.PathLike[str], offset: int = 0, owners: Collection[int] = ()
 ) -> Iterator[FramedRecord | DamagedRange]:
-    """All entries that are in the file now, in order, and the stretches between them that are none.
+    """Yield all entries that are in the file now, in order, and the damaged ranges between them.
 
     Parameters
     ----------
     path
-        Of the file; others may go on appending to it.
+        Path of the file; other processes may append to it meanwhile.
     offset
-        Where to begin: behind an entry that was read before, or at the beginning of damage.
+        Where to begin: at the end of an entry that was read before, or at the beginning of a damaged range.
     owners
-        User numbers that are trusted besides our own and root's.
+        User ids that are trusted besides our own and root's.
 
     Raises
     ------
     UntrustedPathError
-        The file belongs to somebody else, or others can write to it.
+        The file belongs to another user, or others can write to it.
     OSError
-        It cannot be opened or read.
+        The file cannot be opened or read.
     """
     with open(open_file(path, owners), "rb", buffering=0) as file:
         window = _Window(file.fileno())
@@ -186,13 +189,13 @@ def read(
 
 
 def read_at(path: str | os.PathLike[str], offset: int, owners: Collection[int] = ()) -> bytes | None:
-    """The payload of the entry that begins there; None where no whole entry does."""
+    """Return the payload of the entry at ``offset``; None if no whole entry begins there."""
     with open(open_file(path, owners), "rb", buffering=0) as file:
         return _Window(file.fileno(), 4096).entry(offset)
 
 
 class _Window:
-    """A file as far as it was written when it was opened, of which a part is in memory."""
+    """A part of a file in memory; bytes that are appended after the file was opened are ignored."""
 
     def __init__(self, fd: int, ahead: int = 0) -> None:
         self.size = os.fstat(fd).st_size
@@ -202,7 +205,7 @@ class _Window:
         self._data = b""
 
     def bytes_at(self, at: int, count: int) -> memoryview:
-        """``count`` bytes; fewer at the end of the file."""
+        """Return ``count`` bytes from offset ``at``; fewer at the end of the file."""
         count = min(count, self.size - at)
         begin = at - self._start
         if begin < 0 or begin + count > len(self._data):
@@ -211,7 +214,7 @@ class _Window:
             wanted = min(max(count, self._ahead), self.size - at)
             while wanted > 0:
                 piece = os.pread(self._fd, wanted, at)
-                if not piece:  # somebody cut the file off
+                if not piece:  # another process truncated the file
                     self.size = at
                     break
                 pieces.append(piece)
@@ -221,11 +224,12 @@ class _Window:
         return memoryview(self._data)[begin : begin + max(0, count)]
 
     def entry(self, at: int) -> bytes | None:
-        """The payload of the entry that begins there, if one does."""
+        """Return the payload of the entry at ``at``; None if no whole entry begins there."""
         found = self.bytes_at(at, HEAD)
         if len(found) < HEAD:
             return None
         magic, length, check = _HEAD.unpack(found)
+        # A damaged length may be any number: it is compared with the size of the file before memory is allocated.
         if magic != MAGIC or at + HEAD + length > self.size:
             return None
         payload = bytes(self.bytes_at(at + HEAD, length))
@@ -234,7 +238,7 @@ class _Window:
         return payload
 
     def next_entry(self, at: int) -> int:
-        """Where the next whole entry begins; the end of the file when there is none."""
+        """Return the offset of the next whole entry, or the end of the file if there is none."""
         while at < self.size:
             data = bytes(self.bytes_at(at, _WINDOW))
             found = data.find(MAGIC)
@@ -244,5 +248,6 @@ class _Window:
                 found = data.find(MAGIC, found + 1)
             if at + len(data) >= self.size:
                 break
+            # The windows overlap by three bytes, because a magic may lie across their border.
             at += max(1, len(data) - len(MAGIC) + 1)
         return self.size

@@ -1,8 +1,8 @@
 """The file by which a manager finds the DataFlowKernel of its run, keys included [shell].
 
-Written by the hub, read by managers, also those whose job waits in a queue for days: a DataFlowKernel that was started
-again writes it anew, and managers that lost theirs read it again before each attempt.  When a run is over, whoever ends
-or buries it withdraws the file, so that nobody waits for what will not come back.  A reader never meets half a file.
+The hub writes the file.  Managers read it, some of them after days in the queue of a batch system.  A restarted
+DataFlowKernel writes it again, and a manager that lost its connection reads it before each attempt.  The process that
+ends a run, or removes a dead run, withdraws the file, so that no manager waits in vain.  Each write is atomic.
 """
 
 from __future__ import annotations
@@ -22,28 +22,28 @@ _OVER = "over"
 
 
 class RunOver(Exception):
-    """The run has ended; the text says how."""
+    """The run has ended; the text of the exception says how."""
 
 
 def file_name(label: str) -> str:
-    """The file of an executor, in the folder of the run."""
+    """Return the name of an executor's file in the folder of the run."""
     return f"manager-{label}.json"
 
 
 def write(path: Path, content: dict[str, Any]) -> None:
-    """Put a file there that only we can read, in one step."""
+    """Write the file atomically, readable by its owner only."""
     write_atomically(path, json.dumps(content))
 
 
 def read(path: str | Path) -> dict[str, Any]:
-    """What the file says.
+    """Return the content of the file.
 
     Raises
     ------
     RunOver
-        It was withdrawn.
+        The file was withdrawn.
     OSError
-        It cannot be read here, or its folder is gone.
+        The file cannot be read on this host, or its folder is gone.
     """
     content: dict[str, Any] = json.loads(read_text(path))
     if _OVER in content:
@@ -52,7 +52,8 @@ def read(path: str | Path) -> dict[str, Any]:
 
 
 def withdraw(run_dir: Path, why: str) -> None:
-    """Tell all that still come that the run is over; a folder that cannot be written is left as it is."""
+    """Replace the files of all executors by the statement that the run is over; ignore files that cannot be written."""
+    # A manager takes a missing file for a run folder that is not shared with its node, and reports that as an error.
     for path in run_dir.glob(file_name("*")):
         try:
             write(path, {_OVER: why})

@@ -1,7 +1,7 @@
-"""Which notebook a run belongs to: how it is recognised after it was renamed, and not mistaken for another [core].
+"""Decide which notebook a run belongs to, also after the notebook was renamed [core].
 
-A path does not identify a notebook: a new ``Untitled.ipynb`` gets the path that a renamed one had.  The kernel of a
-session keeps its identifier when it is restarted, and a file keeps its number when it is renamed or saved.
+A path does not identify a notebook: a new ``Untitled.ipynb`` gets the path that a renamed one had.  A kernel keeps its
+identifier when it is restarted, and a file keeps its inode number when it is renamed or saved.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ class NotebookPlace(msgspec.Struct, frozen=True):
     path: str = ""
     """Empty for a script; a name that the user has chosen where nothing else is known."""
     file: str = ""
-    """Device and number of the file; empty where ``path`` names none."""
+    """Device and inode number of the file; empty where ``path`` names no file."""
     kernel: str = ""
     """Identifier of the Jupyter kernel; empty outside of Jupyter."""
 
 
 def same_notebook(mine: NotebookPlace, theirs: NotebookPlace, *, kernel_lives: bool, replaced: bool = False) -> bool:
-    """Whether a run of the notebook ``theirs`` is a run of the notebook ``mine``.
+    """Return whether the notebooks ``mine`` and ``theirs`` are the same one.
 
     Parameters
     ----------
@@ -34,23 +34,25 @@ def same_notebook(mine: NotebookPlace, theirs: NotebookPlace, *, kernel_lives: b
     theirs
         The notebook of the run, as its last kernel knew it.
     kernel_lives
-        Whether a kernel that owns the run is alive: then a path proves nothing.
+        Whether a kernel that owns the run is alive.
     replaced
-        Whether the file of the run's notebook is gone: an editor or git has replaced it by another of the same path.
+        Whether the file of the run's notebook is gone, because an editor or git replaced it by a new file.
     """
     if not mine.path:
         return False
     if mine.kernel and mine.kernel == theirs.kernel:
         return True
+    # While that kernel lives a path proves nothing: the notebook may be renamed, and its old path may name a new file.
     if kernel_lives and (mine.kernel or theirs.kernel):
         return bool(mine.file) and mine.file == theirs.file and not (mine.kernel and theirs.kernel)
+    # Two files with one path are the same notebook only after a replacement, which changes the inode number.
     if mine.file and theirs.file and mine.file != theirs.file:
         return replaced and not kernel_lives and mine.path == theirs.path
     return mine.path == theirs.path or (mine.file != "" and mine.file == theirs.file)
 
 
 def file_id(path: str) -> str:
-    """The device and the number of a file; empty when there is none."""
+    """Return the device and the inode number of a file; empty when there is no such file."""
     try:
         status = os.stat(path)
     except (OSError, ValueError):
@@ -59,11 +61,12 @@ def file_id(path: str) -> str:
 
 
 def moved_to(path: str, file: str) -> str:
-    """The new path of a file that was renamed within its folder; empty when it was not."""
+    """Return the new path of a file that was renamed within its folder; empty otherwise."""
     if not file or file_id(path) == file:
         return ""
     number = int(file.partition(":")[2])
     try:
+        # ``scandir`` gives inode numbers without a stat of each file, so a large folder on a network stays cheap.
         with os.scandir(os.path.dirname(path)) as entries:
             return next((e.path for e in entries if e.inode() == number and file_id(e.path) == file), "")
     except OSError:

@@ -1,11 +1,11 @@
-"""The two files by which the processes of a run find each other, declared once for those who write and read them.
+"""The two files by which the processes of a run find each other, declared once for their writers and readers.
 
 - ``settings.json`` in the folder of the run: the client writes it, the DataFlowKernel reads it, and so does every
   process that restarts or removes the run later.
 - The connection file ``parslab-RUN.json`` in Jupyter's runtime folder: the DataFlowKernel writes it, other processes
   of this user read it in order to attach to the run, list it, restart it or remove it.
 
-Both files are readable by their owner only.  A file is replaced as a whole, so a reader never meets half of one.  A
+Only their owner can read the files.  A file is replaced as a whole, so a reader never sees half of it.  A
 reader ignores fields that it does not know, and fills in those that are missing from the defaults.
 """
 
@@ -41,7 +41,7 @@ EVENT_LOG = "event_log"
 
 
 class RunSettings(msgspec.Struct, kw_only=True):
-    """What the DataFlowKernel process must know in order to serve a run."""
+    """The settings with which the DataFlowKernel process serves a run."""
 
     run: str
     """The name of the run."""
@@ -69,13 +69,13 @@ class RunSettings(msgspec.Struct, kw_only=True):
     started: float = 0.0
     """When the run began, in seconds since the epoch; a restart keeps it."""
     clock: float = 0.0
-    """What the client adds to its monotonic clock (``clock.anchor``), for times that can be compared; 0: not known."""
+    """The client's ``clock.anchor``, which makes times of several processes comparable (D34); 0: not known."""
     config: dict[str, Any] | None = None
     """The configuration, encoded for the notebook's next kernel; None where it cannot be encoded."""
     digest: str = ""
     """Hash of the configuration."""
     notices: list[str] = []
-    """Warnings of the client that the user is shown."""
+    """Warnings of the client that the run shows to the user."""
 
     retries: int = 0
     strategy: str = "simple"
@@ -104,7 +104,7 @@ class RunSettings(msgspec.Struct, kw_only=True):
 
 
 class ConnectionInfo(msgspec.Struct, kw_only=True):
-    """What other processes of this user must know in order to find a run."""
+    """What other processes of this user need in order to find a run."""
 
     run: str
     pid: int
@@ -114,7 +114,10 @@ class ConnectionInfo(msgspec.Struct, kw_only=True):
     """Path of the unix socket at which the DataFlowKernel listens for clients."""
     run_dir: str
     pid_namespace: str = ""
-    """Where ``pid`` and ``owners`` are valid; empty where the system has no such namespaces."""
+    """The namespace in which ``pid`` and ``owners`` are valid; empty where the system has no such namespaces.
+
+    Two containers may share the folder: a pid of one is another process, or none, in the other.
+    """
     package: str = ""
     notebook: str = ""
     """The name of the notebook in the run: the path that it had first; empty for a script."""
@@ -207,6 +210,7 @@ def read_connection_info(path: Path) -> ConnectionInfo:
         info = msgspec.convert(json.loads(read_text(path)), ConnectionInfo)
     except (ValueError, msgspec.ValidationError) as error:
         raise ValueError(f"{path} is no connection file of a run: {error}") from None
+    # The DataFlowKernel touches the file as its heartbeat: the time of the last change says how long it was silent.
     info.written_at = path.stat().st_mtime
     info.started = info.started or info.written_at
     return info

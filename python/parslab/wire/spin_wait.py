@@ -1,8 +1,8 @@
-"""Waiting awake, for a moment, when the last answers came at once.
+"""Poll for a moment before sleeping, if the last answers arrived soon (D8).
 
-Waking a process that sleeps costs 30 to 60 microseconds, mostly in bringing its idle core back, and a round trip
-through the DataFlowKernel has four such wake-ups.  So whoever was woken soon the last time looks again a few times,
-offering its core to everybody else in between, before it sleeps.  In a quiet run nobody is ever awake for nothing.
+Waking a sleeping process costs 30 to 60 microseconds, mostly to wake its idle core, and a round trip through the
+DataFlowKernel has four such wake-ups.  A waiter whose last sleep was short polls for a moment before it sleeps again.
+It yields its core between two polls.  In a quiet run no process polls.
 """
 
 from __future__ import annotations
@@ -17,21 +17,21 @@ if TYPE_CHECKING:
 __all__ = ["AWAKE", "CREDIT", "CROWDED", "HOLD_OFF", "SOON", "SpinWait"]
 
 AWAKE = 150e-6
-"""Seconds for which a waiter stays awake at most."""
+"""Seconds for which a waiter polls at most."""
 SOON = 400e-6
-"""A sleep shorter than this makes the waiter stay awake the next times."""
+"""A sleep shorter than this makes the waiter poll before its next sleeps."""
 CREDIT = 4
-"""Long waits in a row until it does not any more."""
+"""Long sleeps in a row after which the waiter stops polling."""
 CROWDED = 40e-6
-"""Offering the core took longer than this: others need it, and sleepers are served before those who stay awake."""
+"""A yield that lasts longer than this shows that others need the core; the system prefers them to one that yields."""
 HOLD_OFF = 200
-"""Waits that are slept through after that."""
+"""Waits without polling after such a yield."""
 
 T = TypeVar("T")
 
 
 class SpinWait:
-    """Decides for one waiter, by how its last waits went."""
+    """Decides whether one waiter polls, from the length of its last sleeps."""
 
     __slots__ = ("credit", "hold_off")
 
@@ -40,14 +40,14 @@ class SpinWait:
         self.hold_off = 0
 
     def wait(self, look: Callable[[], T], sleep: Callable[[], T]) -> T:
-        """What ``look`` finds within a moment, or else what ``sleep`` returns.
+        """Return what ``look`` finds within a moment, or else what ``sleep`` returns.
 
         Parameters
         ----------
         look
-            Returns something true when there is something, at once.
+            Returns at once; its value is true if something arrived.
         sleep
-            Waits for it.
+            Waits until something arrives.
         """
         if self.credit:
             found = self._stay_awake(look)

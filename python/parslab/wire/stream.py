@@ -1,10 +1,10 @@
 """Batches over one unix stream socket (D2): prefix, frame lengths, header, frames.
 
-A :class:`Stream` is used by one thread for reading; writing from several threads needs the caller's lock.  It works
-on blocking and non-blocking sockets: the DataFlowKernel never blocks, a worker always does.  Small batches are one
-system call each way and are parsed in place; large frames are received straight into their own memory.
+One thread reads a :class:`Stream`; several threads that write need a lock of the caller.  It works on blocking and
+non-blocking sockets: the DataFlowKernel never blocks, a worker always does.  A small batch needs one system call in
+each direction and is parsed in place.  A large frame is received directly into its own memory.
 
-Invariants: bytes ``start:end`` of the input buffer are unparsed; while a frame is being filled the buffer is empty.
+Invariants: bytes ``start:end`` of the input buffer are not parsed yet; the buffer is empty while a frame is filled.
 """
 
 from __future__ import annotations
@@ -31,21 +31,23 @@ _PREFIX = struct.Struct("<II")
 _CHUNK = 1 << 18
 _MAX_HEADER = 1 << 30
 _MAX_FRAMES = 1 << 20
+"""Limits of a prefix: a peer that sends garbage must not make this process allocate memory without end."""
 _FILL_SLICE = 1 << 23
 """Bytes of large frames read in one go, so that one huge value does not starve the other peers."""
 IOV = 512
-"""Buffers that go into one system call."""
+"""Buffers in one system call; systems refuse more than 1024 (IOV_MAX)."""
 
 
 def decoder(union: Any) -> Callable[[Buffer], list[Any]]:
-    """The typed decoder of a batch header whose messages belong to ``union``."""
+    """Return the typed decoder of batch headers whose messages belong to ``union``."""
     return msgspec.msgpack.Decoder(list[union]).decode
 
 
 def encode_batch(
     encoder: msgspec.msgpack.Encoder, messages: Sequence[Any], frames: Sequence[Buffer], out: bytearray
 ) -> None:
-    """Write everything of a batch but its frames into ``out``, which is cut or grown to what it takes."""
+    """Write a batch without its frames into ``out``, which is resized to fit."""
+    # The messages are encoded behind a gap, because the prefix needs their length: no second buffer, no copy.
     count = len(frames)
     head = 8 + 8 * count
     if len(out) < head:
@@ -81,7 +83,8 @@ class Stream:
         self._frames: list[bytearray] = []
         self._fill: memoryview | None = None
         self.raw: deque[bytes] | None = None
-        """Where to keep the headers of batches as they came, for whoever takes them from there; None: nowhere."""
+        """Receives the encoded headers of batches, so that the event log can store them unchanged; None: keep none."""
+        # With the small default buffers a batch would need several system calls and wake-ups; macOS has 8 KiB.
         for option in (socket.SO_SNDBUF, socket.SO_RCVBUF):
             sock.setsockopt(socket.SOL_SOCKET, option, 1 << 20)
 
@@ -93,7 +96,7 @@ class Stream:
         """Close the socket; twice is safe."""
         self.sock.close()
 
-    # ----- out
+    # ----- outgoing
 
     @property
     def congested(self) -> bool:
@@ -101,11 +104,13 @@ class Stream:
         return bool(self._backlog)
 
     def send(self, messages: Sequence[Any], frames: Sequence[Buffer] = ()) -> None:
-        """Send one batch.  On a non-blocking socket what does not fit now is kept for :meth:`flush`."""
+        """Send one batch.  On a non-blocking socket, :meth:`flush` sends later what does not fit now."""
         count = len(frames)
         out = self._out
         encode_batch(self._encoder, messages, frames, out)
         if self._backlog:
+            # Bytes of an earlier batch wait: to send now would put this batch into the middle of that one.
+            # The header is copied, because the next batch is encoded into the same buffer.
             self._backlog.append(bytes(out))
             self._backlog.extend(frames)
             return
@@ -121,11 +126,12 @@ class Stream:
             self._backlog.append(bytes(out))
             self._backlog.extend(frames)
             self.flush()
+        # One huge header must not occupy its memory for the rest of the run.
         if len(out) > _CHUNK:
             self._out = bytearray()
 
     def flush(self) -> bool:
-        """Write what waits; True when nothing is left."""
+        """Send the bytes that wait; return whether nothing is left."""
         backlog = self._backlog
         while backlog:
             parts = [memoryview(backlog[i]).cast("B") for i in range(min(len(backlog), IOV))]
@@ -141,7 +147,7 @@ class Stream:
                 backlog.popleft()
         return True
 
-    # ----- in
+    # ----- incoming
 
     def receive(self, flags: int = 0) -> list[Batch]:
         """Read once and return the batches that are complete now (maybe none).
@@ -151,8 +157,9 @@ class Stream:
         EOFError
             The peer has closed the connection.
         ProtocolError
-            What came is not a batch of this union.
+            The received bytes are not a batch of this union.
         """
+        # One read a call: the loop serves other peers before a busy one has its next turn.
         try:
             if self._fill is not None:
                 self._fill_frame(flags)
@@ -189,7 +196,7 @@ class Stream:
         return batches
 
     def _parse_header(self, batches: list[Batch]) -> bool:
-        """Take whole headers from the input; True when one with frames has been found."""
+        """Take whole headers from the input; return whether the last one has frames."""
         while True:
             start, have = self._start, self._end - self._start
             if have < 8:
@@ -203,6 +210,7 @@ class Stream:
             if have < need:
                 self._make_room(need)
                 return False
+            # The slice shares the buffer: msgspec copies the strings and bytes that messages keep.
             try:
                 header = self._decode(self._view[body : body + length])
             except msgspec.MsgspecError as error:
@@ -218,9 +226,10 @@ class Stream:
             batches.append((header, []))
 
     def _take_frames(self, batches: list[Batch]) -> bool:
-        """Move frames out of the input; True when the batch is whole."""
+        """Move frames out of the input; return whether the batch is complete."""
         while len(self._frames) < len(self._lengths):
             length = self._lengths[len(self._frames)]
+            # Checked for each frame when its turn comes, so that a false length fails before anything is allocated.
             if length > 1 << 44:
                 raise ProtocolError(f"a peer announced a frame of {length} bytes")
             try:
@@ -237,11 +246,11 @@ class Stream:
                 return False
         assert self._header is not None
         batches.append((self._header, self._frames))
-        self._header, self._frames = None, []  # what was received belongs to the receiver alone
+        self._header, self._frames = None, []  # a new list: the receiver owns the old one
         return True
 
     def _make_room(self, need: int) -> None:
-        """Move the rest to the front, and grow the buffer when one header is larger than it."""
+        """Move unparsed bytes to the front, and grow the buffer if one header is larger than it."""
         rest = self._end - self._start
         if need > len(self._input):
             grown = bytearray(max(need, 2 * len(self._input)))
@@ -249,6 +258,7 @@ class Stream:
             self._input, self._view = grown, memoryview(grown)
         elif self._start:
             self._view[:rest] = bytes(self._view[self._start : self._end])
+            # After a huge header the buffer shrinks again, but only by a wide margin, so that it does not swing.
             if not rest and len(self._input) > 16 * _CHUNK:
                 self._input = bytearray(_CHUNK)
                 self._view = memoryview(self._input)

@@ -1,4 +1,4 @@
-"""Unix sockets that only processes of one user may use [shell]: how to listen, and who is at the other end."""
+"""Unix sockets that only processes of one user may use: listen, and check the peer [shell]."""
 
 from __future__ import annotations
 
@@ -19,9 +19,10 @@ __all__ = ["check_peer", "listen", "peer_pid", "peer_uid"]
 
 
 def listen(path: Path) -> socket.socket:
-    """Listen at a path in a folder that belongs to us alone; a socket that a crash left there is replaced."""
+    """Listen at a path in a folder of our own; replace a socket that a crashed process left there."""
     path.unlink(missing_ok=True)
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    # A ``chmod`` after ``bind`` would leave a moment in which other users can connect.
     old = os.umask(0o177)
     try:
         sock.bind(str(path))
@@ -38,15 +39,16 @@ def check_peer(sock: socket.socket, path: str) -> None:
     Parameters
     ----------
     sock
-        Connected to it.
+        A socket that is connected to the process.
     path
-        Of the socket, for the error message.
+        Path of the socket, for the error message.
 
     Raises
     ------
     UntrustedPathError
-        It is a process of another user.
+        A process of another user listens there.
     """
+    # Root could read our files anyway, so its processes are no additional risk.
     uid = peer_uid(sock)
     if uid is not None and uid not in (os.geteuid(), 0):
         raise UntrustedPathError(
@@ -56,7 +58,7 @@ def check_peer(sock: socket.socket, path: str) -> None:
 
 
 def peer_uid(sock: socket.socket) -> int | None:
-    """Return the user at the other end of a unix socket; None where the system does not tell."""
+    """Return the user at the other end of a unix socket; None where the system does not show it."""
     if sys.platform == "linux":
         raw = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
         return int(struct.unpack("3i", raw)[1])
@@ -68,7 +70,7 @@ def peer_uid(sock: socket.socket) -> int | None:
 
 
 def peer_pid(sock: socket.socket) -> int | None:
-    """Return the process at the other end of a unix socket, by our numbers; None where the system does not tell."""
+    """Return the pid of the peer, as this process sees it; None where the system does not show it."""
     if sys.platform == "linux":
         raw = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
         return int(struct.unpack("3i", raw)[0])

@@ -1,8 +1,8 @@
-"""Batches as ZeroMQ carries them: header and frames as parts of one message, none of them longer than ``PART``.
+"""Convert batches to multipart messages of ZeroMQ, in which no part is longer than ``PART``.
 
-ZeroMQ takes a whole part into memory before it asks who sent it, so the length that is allowed is what a stranger can
-make us hold. A batch with something longer in it is cut, and begins with a part that tells the true lengths; its first
-byte is one that no header begins with.
+ZeroMQ loads a whole part into memory before it checks who sent it. So the longest allowed part bounds the memory that a
+stranger can occupy. A batch with a longer header or frame is cut into several parts. Its first part then lists the true
+lengths, and starts with a byte that never starts a header.
 """
 
 from __future__ import annotations
@@ -22,19 +22,21 @@ __all__ = ["PART", "WIRE_PART", "joined", "parted", "quickly_copied"]
 
 PART = 16 * 1024 * 1024
 WIRE_PART = PART + 4096
-"""What a listening socket must let pass: encryption adds some bytes to a part."""
+"""The longest part that a listening socket accepts: encryption adds some bytes to a part."""
 _MARK = b"\xc1"
+"""The one byte that msgpack never uses."""
 _SMALL = 1 << 16
+"""Below this size a copy costs less than the locks and the callback that shared memory needs."""
 _lengths = msgspec.msgpack.Decoder(list[int])
 
 
 def quickly_copied(frames: Sequence[Buffer]) -> bool:
-    """Whether to copy these frames is quicker than to share their memory with ZeroMQ's thread."""
+    """Return whether a copy of these frames is faster than sharing their memory with the thread of ZeroMQ."""
     return sum(memoryview(frame).nbytes for frame in frames) <= _SMALL
 
 
 def parted(head: bytes, frames: Sequence[Buffer]) -> list[Buffer]:
-    """The parts that carry a batch."""
+    """Return the parts that carry a batch."""
     if len(head) <= PART and all(memoryview(frame).nbytes <= PART for frame in frames):
         return [head, *frames]
     whole = [memoryview(buffer).cast("B") for buffer in (head, *frames)]
@@ -45,12 +47,12 @@ def parted(head: bytes, frames: Sequence[Buffer]) -> list[Buffer]:
 
 
 def joined(parts: list[Any]) -> list[Any]:
-    """Header and frames of a batch; those that were cut come as ``bytearray``, others as they are.
+    """Return header and frames of a batch; those that were cut are joined to a ``bytearray``.
 
     Raises
     ------
     ProtocolError
-        The lengths that were told are not those of what came.
+        The parts do not have the announced lengths.
     """
     if not parts or parts[0][:1] != _MARK:
         return parts

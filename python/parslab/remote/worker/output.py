@@ -218,7 +218,7 @@ class Output:
             self._open()
 
     def _open(self) -> None:
-        # ``closefd=False``: when a task closes ``sys.stdout``, fd 1 stays open, so the next opened file cannot become fd 1.
+        # ``closefd=False``: when a task closes ``sys.stdout``, fd 1 stays open, and no other file becomes fd 1.
         # Lone surrogates in names of files must not fail a task that prints them, hence ``backslashreplace``.
         out, err = (
             _Text(open(number, "wb", closefd=False), "utf-8", "backslashreplace", line_buffering=True)  # noqa: SIM115
