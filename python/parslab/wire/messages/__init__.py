@@ -1,4 +1,4 @@
-"""Every message between the processes of a run: one tagged struct each, one union per link and direction.
+"""All messages between the processes of a run: a tagged struct for each, a union for each link and direction.
 
-``client``, ``worker`` and ``manager`` hold the messages of one link each, ``base`` what they share.
+``client``, ``worker`` and ``manager`` hold the messages of one kind of link each; ``base`` holds the shared types.
 """

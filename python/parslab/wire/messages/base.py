@@ -2,8 +2,8 @@
 
 A batch is a list of messages packed as one msgpack header, followed by the frames (large opaque buffers) that its
 messages announce, in the order of the messages. ``inline`` bytes are opaque too: only the process that called an app
-and the worker that runs it unpickle them. New fields are optional and come last; removing or retyping a field raises
-``PROTOCOL``. Tags are unique over all links, so that an error of a decoder names the message.
+and the worker that runs it unpickle them. New fields are optional and last in their struct; to remove or retype a field
+raises ``PROTOCOL``. Tags are unique over all links, so that an error of a decoder names the message.
 """
 
 from __future__ import annotations
@@ -32,7 +32,10 @@ PROTOCOL = 1
 
 
 INLINE = 16 * 1024
-"""Pickles up to this many bytes ride in the header; larger ones, and all out-of-band buffers, are frames."""
+"""Pickles up to this many bytes are part of the header; larger ones, and all out-of-band buffers, are frames.
+
+A small pickle is cheaper to copy than to send as a buffer of its own; a frame is never copied between processes.
+"""
 
 
 PARAMETERS = "parameters"
@@ -40,6 +43,8 @@ PARAMETERS = "parameters"
 
 
 class WireMessage(msgspec.Struct, array_like=True, gc=False):
+    # Arrays, because names of fields would be most of a small message. No garbage collection: messages have no cycles,
+    # and to search millions of them for some would cost time.
     pass
 
 
@@ -57,8 +62,10 @@ class TaskKind:
 
 
 class PackedValue(msgspec.Struct, array_like=True):
-    """An opaque value: a pickle stream and how many frames carry its buffers (the first one the stream, if ``inline``
-    is empty).  A join of several futures is a list of ``parts`` instead."""
+    """An opaque value: a pickle stream and the number of frames that carry its buffers.
+
+    If ``inline`` is empty, the first frame is the pickle stream.  A join of several futures has ``parts`` instead.
+    """
 
     inline: bytes
     frames: int = 0
@@ -81,7 +88,7 @@ class Failure(msgspec.Struct, array_like=True, gc=False, frozen=True):
     roots: tuple[tuple[int, str, str], ...] = ()
     """For dependency and join failures: (task, description, error) of the tasks that really failed."""
     path: tuple[int, ...] = ()
-    """The way from this task to the first root."""
+    """The tasks that lead from this task to the first root."""
     reason: str = ""
     """Name of a ``Reason``; empty: the function raised."""
 
@@ -95,7 +102,7 @@ class TaskSpec(msgspec.Struct, array_like=True, gc=False, frozen=True):
     """Bytes; 0: as much as a worker has."""
     gpus: int = 0
     priority: float | None = None
-    """The smallest number goes first; tasks without one go last."""
+    """The smallest number runs first; tasks without a priority run last."""
     max_run_time: float = 0.0
     """Seconds; 0: no limit."""
     retries: int = -1
@@ -130,7 +137,7 @@ class ForgetFunctions(WireMessage, tag=65):
 
 
 class OutputPrinted(WireMessage, tag=39):
-    """Output of a task: from its worker to the DataFlowKernel, and from there to the clients that follow the task."""
+    """Output of a task: its worker sends it to the DataFlowKernel, which sends it to clients that follow the task."""
 
     task: int
     stream: int

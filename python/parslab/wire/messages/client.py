@@ -68,7 +68,7 @@ class ClientHello(WireMessage, tag=1):
     client: int = -1
     """The number that the client had before its DataFlowKernel was lost; -1: none."""
     notebook_place: NotebookPlace | None = None
-    """Where the notebook is now, if this client knows better than the run."""
+    """Where the notebook is now, if this client has newer information than the run."""
 
 
 class SubmitTask(WireMessage, tag=3):
@@ -96,7 +96,7 @@ class SubmitTask(WireMessage, tag=3):
     parent: int = -1
     """The task of the join app whose body made this call, and with which it is cancelled; -1: none."""
     unknown: str = ""
-    """Why the call has no identity although its pickle is no substitute for one; no other call counts as equal."""
+    """Why the call has no identity, although its pickle cannot replace one; such a call equals no other call."""
 
 
 class CancelTasks(WireMessage, tag=4):
@@ -151,7 +151,7 @@ class PanelRequest(WireMessage, tag=11):
 
 
 class FollowOutput(WireMessage, tag=12):
-    """Request the output of this task: what there is already, and the rest as it comes."""
+    """Request the output of this task: what it has printed already, and later output when it is printed."""
 
     task: int
 
@@ -187,7 +187,7 @@ class RedefinedApp(msgspec.Struct, array_like=True, gc=False):
 
 
 class RetryTasks(WireMessage, tag=16):
-    """Answer to ``RequestDefinitions``: run these ended tasks again, with all that failed because of them."""
+    """Answer to ``RequestDefinitions``: run these ended tasks again, with all tasks that failed because of them."""
 
     ask: int
     tasks: list[int]
@@ -267,9 +267,9 @@ class Welcome(WireMessage, tag=32):
     executors: tuple[tuple[str, int], ...]
     """(label, TaskKind) of each; ``SubmitTask.executor`` is an index into this."""
     first: int = -1
-    """-1: from ``client << 40``."""
+    """-1: from ``client << 40``, so that clients number their tasks without asking (D3)."""
     still: PriorTasks | None = None
-    """For a kernel whose notebook had a kernel in this run before."""
+    """Set if the notebook of this kernel had another kernel in this run before."""
 
 
 class TaskResolved(WireMessage, tag=34):
@@ -283,7 +283,7 @@ class TaskResolved(WireMessage, tag=34):
 
 
 class RunLocalTask(WireMessage, tag=35):
-    """Run this local or join task: all its inputs are there."""
+    """Run this local or join task: all its inputs are ready."""
 
     task: int
     again: bool = False
@@ -336,7 +336,7 @@ class RequestRetryCost(WireMessage, tag=42):
 
 
 class RequestDefinitions(WireMessage, tag=43):
-    """Ask for the present functions of the apps of these tasks, which shall run again; see ``RetryTasks``."""
+    """Ask for the current functions of these tasks' apps, in order to run the tasks again; see ``RetryTasks``."""
 
     ask: int
     tasks: list[int]

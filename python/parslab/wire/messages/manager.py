@@ -24,7 +24,7 @@ __all__ = [
 
 
 class LinkHeartbeat(WireMessage, tag=90):
-    """(both ways) The sender is alive; both sides send this when they have nothing else to send."""
+    """(both ways) The sender is alive; each side sends this when it has nothing else to send."""
 
 
 class ManagerHello(WireMessage, tag=91):
@@ -45,11 +45,11 @@ class ManagerHello(WireMessage, tag=91):
     """Bytes of memory that its workers may use."""
     accelerators: int = 0
     nonce: str = ""
-    """Differs for each manager process: a manager that was removed may not return under its old name."""
+    """Differs for each manager process: a manager that was removed must not return under its old name."""
 
 
 class ManagerDraining(WireMessage, tag=92):
-    """(manager) It wants no more tasks, and leaves when it has finished those that it holds."""
+    """(manager) It accepts no more tasks, and leaves when it has finished those that it holds."""
 
     reason: str
 

@@ -1,7 +1,7 @@
 """Messages between a worker and the process that owns it: the DataFlowKernel or a manager.
 
-Each worker has two links: tasks and their outcomes travel on the data link; a thread serves the control link while a
-task runs.
+Each worker has two links.  The data link carries tasks and their outcomes.  A thread serves the control link, also
+while a task runs.
 """
 
 from __future__ import annotations
@@ -33,7 +33,10 @@ __all__ = [
 ]
 
 CLOSED_DESCRIPTORS = 120
-"""Exit status of a worker whose task closed its descriptors; that of Python when it cannot flush ``stdout``."""
+"""Exit status of a worker whose task closed its descriptors.
+
+Python exits with the same status when it cannot flush ``stdout``, which usually has the same cause.
+"""
 
 
 class RunTask(WireMessage, tag=64):
@@ -46,20 +49,20 @@ class RunTask(WireMessage, tag=64):
     frames: int
     values: tuple[PackedValue, ...] = ()
     slots: int = 1
-    """How many of a manager's workers the task takes the place of."""
+    """How many of a manager's workers the task occupies."""
     limit: float = 0.0
     """Seconds that the task may run; 0: no limit."""
 
 
 class LeaveWhenDone(WireMessage, tag=66):
-    """Exit when the tasks sent before are done."""
+    """Exit when the tasks that were sent earlier have ended."""
 
 
 WorkerMessage: TypeAlias = RunTask | DefineFunction | ForgetFunctions | LeaveWhenDone | Refused
 
 
 class ProbeWorker(WireMessage, tag=70):
-    """(control) Ask what runs.  The worker gives back tasks not begun, and sends output while it is busy."""
+    """(control) Ask which task runs.  The worker gives back tasks that have not begun, and sends output while busy."""
 
 
 class InterruptTask(WireMessage, tag=71):
@@ -98,7 +101,7 @@ class Outcome(WireMessage, tag=81):
 
 
 class WorkerReport(WireMessage, tag=82):
-    """(control) Answer to ``ProbeWorker`` and ``InterruptTask``: the running task (-1: none), and those given back."""
+    """(control) Answer to ``ProbeWorker`` and ``InterruptTask``: the running task (-1: none), and returned tasks."""
 
     running: int
     since: float
