@@ -1,4 +1,4 @@
-"""``python -m parslab.remote.manager SETTINGS BLOCK``: what a block runs once on each of its nodes."""
+"""``python -m parslab.remote.manager SETTINGS BLOCK``: the program that a block runs once on each of its nodes."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Why a signal ends a manager, for the errors of the tasks that are lost with it [core].
+"""Say why a signal ends a manager, for the errors of the tasks that are lost with it [core].
 
-The script of a batch job exports when the walltime of the job is over, because only the scheduler knows that a signal
-comes for this reason.  The clock of the node is good enough: the words change, and nothing is decided by them.
+A scheduler sends the same signal for a cancelled job and for the end of its walltime.  So the script of the job exports
+when its walltime ends.  The clock of the node is exact enough: only the text of errors depends on it.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _TOLERANCE = 5.0
 
 
 def leave_reason(signal: str, environment: Mapping[str, str], now: float) -> str:
-    """The reason, as a part of a sentence.
+    """Return the reason, as a part of a sentence.
 
     Parameters
     ----------

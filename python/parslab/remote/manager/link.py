@@ -1,7 +1,7 @@
-"""The connection of a manager [shell]: one that lives once; a unix socket on the run's own host, CurveZMQ elsewhere.
+"""The connection of a manager [shell]: a unix socket on the run's own host, CurveZMQ elsewhere; it never reconnects.
 
-ZeroMQ would connect again by itself and lose what was on its way; so it is told not to, and a connection that broke is
-over: the manager begins anew, under another name.
+ZeroMQ would reconnect silently and lose the messages in transit, so its reconnection is off (D12).  When a connection
+breaks, a new manager with another name replaces this one.
 """
 
 from __future__ import annotations
@@ -31,19 +31,20 @@ __all__ = ["LocalManagerLink", "ManagerLink", "near", "reachable"]
 
 log = logging.getLogger("parslab.manager")
 
-# As plain numbers: to take them out of their enumerations costs more than a call of ZeroMQ.
+# Plain numbers, because a look-up in an enumeration costs more than a call of ZeroMQ.
 _EVENTS, _READABLE = int(zmq.EVENTS), int(zmq.POLLIN)
 
 
 def reachable(addresses: Sequence[str], patience: float) -> tuple[str, dict[str, str]]:
-    """The first of these addresses (``tcp://HOST:PORT``) that lets a plain TCP connection be made.
+    """Return the first of these addresses (``tcp://HOST:PORT``) that accepts a plain TCP connection.
 
-    All are tried at the same time: those that belong to other networks of the DataFlowKernel's host answer nothing.
+    All are tried at the same time, because addresses in other networks of the DataFlowKernel's host never answer.
+    ZeroMQ connects in the background and reports no failure, so plain sockets find the address.
 
     Returns
     -------
     tuple of str and dict
-        The address, empty when none did within ``patience`` seconds; and why those that did not failed.
+        The address, empty if none accepted within ``patience`` seconds; and why each of the others failed.
     """
     until = time.monotonic() + patience
     said: dict[str, str] = {}
@@ -98,7 +99,8 @@ _UNDER_WAY = _codes()
 
 
 def near(settings: dict[str, Any]) -> socket.socket | None:
-    """A connection to the DataFlowKernel's socket, when it is on this host."""
+    """Return a connection to the DataFlowKernel's unix socket; None if it is on another host."""
+    # The path alone proves nothing: on a shared file system a socket of another host has a path here, too.
     path = settings.get("socket", "")
     if not path or settings.get("host") != socket.gethostname():
         return None
@@ -118,20 +120,22 @@ class LocalManagerLink:
     """The connection to a DataFlowKernel of this host: a unix socket, with the interface of :class:`ManagerLink`."""
 
     sent = False
+    """Never set: sending on this socket does not hide that messages arrived."""
 
     def __init__(self, sock: socket.socket) -> None:
         self.over = ""
+        """Why the connection is over; empty while it is not."""
         self._stream = Stream(sock, decoder(ToManagerMessage))
 
     def attach(self, loop: Loop, readable: Callable[[], None], watched: Callable[[], None]) -> None:
-        """Have the loop watch it."""
+        """Have the loop watch the socket."""
         self._loop, self._watched = loop, watched
         self._stream.sock.setblocking(False)
         loop.watch(self._stream, readable, self._writable)
 
     def send(self, messages: Sequence[Any], frames: Sequence[Buffer] = ()) -> None:
         """Send a batch; never blocks."""
-        with contextlib.suppress(OSError):  # whoever reads finds the end
+        with contextlib.suppress(OSError):  # the reader notices the end of the connection
             self._stream.send(messages, frames)
             if self._stream.congested:
                 self._loop.wants_write(self._stream, True)
@@ -142,7 +146,7 @@ class LocalManagerLink:
                 self._loop.wants_write(self._stream, False)
 
     def receive(self) -> list[tuple[list[Any], list[bytearray]]]:
-        """Every batch that has come."""
+        """Return every batch that has arrived."""
         try:
             return self._stream.receive()
         except (EOFError, ProtocolError) as error:
@@ -152,10 +156,10 @@ class LocalManagerLink:
             return []
 
     def watch(self) -> None:
-        """See whether the connection is over: reading tells."""
+        """Do nothing: :meth:`receive` notices the end of the connection."""
 
     def close(self) -> None:
-        """Send what is left, for a second at most."""
+        """Send the remaining messages, for a second at most, and close the connection."""
         with contextlib.suppress(OSError):
             self._stream.sock.settimeout(1.0)
             self._stream.flush()
@@ -163,16 +167,16 @@ class LocalManagerLink:
 
 
 class ManagerLink:
-    """The connection.
+    """The connection to a DataFlowKernel of another host: a ZeroMQ DEALER with the keys of the run.
 
     Parameters
     ----------
     settings
         ``server_key``, ``public_key``, ``secret_key``.
     address
-        Of the DataFlowKernel.
+        Address of the DataFlowKernel.
     identity
-        Another one for each life of a manager.
+        Identity of this connection; no two connections may share one.
     """
 
     def __init__(self, settings: dict[str, Any], address: str, identity: bytes) -> None:
@@ -180,10 +184,12 @@ class ManagerLink:
         self.address = address
         self.over = ""
         """Why the connection is over; empty while it is not."""
+        # A context of its own: to terminate it waits until the last messages are sent, or one second has passed.
         self._context: zmq.Context[Any] = zmq.Context()
         sock: zmq.Socket[bytes] = self._context.socket(zmq.DEALER)
         sock.setsockopt(zmq.IDENTITY, identity)
         sock.setsockopt(zmq.RECONNECT_IVL, -1)
+        # No limit on waiting messages: beyond a limit ``send`` would block or fail, and outcomes would be lost.
         sock.setsockopt(zmq.SNDHWM, 0)
         sock.setsockopt(zmq.RCVHWM, 0)
         sock.setsockopt(zmq.LINGER, 1000)
@@ -197,10 +203,10 @@ class ManagerLink:
         sock.connect(address)
         self._sock = sock
         self.sent = False
-        """Whether something was sent since the last look; see ``receive``."""
+        """Whether something was sent since the last call of :meth:`receive`."""
 
     def attach(self, loop: Loop, readable: Callable[[], None], watched: Callable[[], None]) -> None:
-        """Have the loop watch it; its descriptors tell of changes only."""
+        """Have the loop watch the descriptors, which are edge-triggered."""
         loop.watch(self._sock.getsockopt(zmq.FD), readable)
         loop.watch(self._watcher.getsockopt(zmq.FD), watched)
 
@@ -208,7 +214,7 @@ class ManagerLink:
         """Send a batch; never blocks."""
         self.sent = True
         head = encode_messages(messages)
-        with contextlib.suppress(zmq.Again):  # the connection is over: there is nobody to wait for
+        with contextlib.suppress(zmq.Again):  # the connection is over, so no wait helps
             if frames or len(head) > PART:
                 copy = quickly_copied(frames)
                 self._sock.send_multipart(parted(head, frames), zmq.DONTWAIT, copy=copy)
@@ -216,7 +222,7 @@ class ManagerLink:
                 self._sock.send(head, zmq.DONTWAIT)
 
     def receive(self) -> list[tuple[list[Any], list[bytes]]]:
-        """Every batch that has come.  To be called after sending, too, which swallows what descriptors would tell."""
+        """Return every batch that has arrived; call it after each send, too, because a send may consume the edge."""
         self.sent = False
         batches = []
         while self._sock.getsockopt(_EVENTS) & _READABLE:  # type: ignore[operator]
@@ -225,7 +231,7 @@ class ManagerLink:
         return batches
 
     def watch(self) -> None:
-        """See whether the connection is over."""
+        """Set ``over`` if the connection is over."""
         while int(self._watcher.getsockopt(zmq.EVENTS)) & zmq.POLLIN:
             event = int.from_bytes(self._watcher.recv_multipart(zmq.DONTWAIT)[0][:2], "little")
             if event == zmq.EVENT_DISCONNECTED:
@@ -234,7 +240,7 @@ class ManagerLink:
                 self.over = f"{self.address} does not take the keys of this run"
 
     def close(self) -> None:
-        """Send what is left, for a second at most."""
+        """Send the remaining messages, for a second at most, and close the connection."""
         self._sock.disable_monitor()
         self._watcher.close(0)
         self._sock.close()

@@ -1,7 +1,7 @@
-"""Start and end of a manager process: it reads its settings, starts workers, connects, and leaves nothing behind.
+"""Start and end of a manager process: it reads its settings, connects, starts workers, and ends all it started.
 
-Its stdout and stderr are those of the block, which the provider keeps: a user reads them when a block does not start.
-The process loads neither client, traitlets nor Jupyter.
+It writes to the stdout and stderr of the block, which the provider keeps.  A user reads them when a block does not
+start.  The process loads neither the client nor traitlets nor Jupyter.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _PATIENCE = 20.0
 """Seconds that the DataFlowKernel may take to answer when a block starts."""
 _ENDS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 _AGAIN = "PARSLAB_AGAIN"
-"""The variable that says until when (``time.monotonic``) a manager that starts over may look for a DataFlowKernel."""
+"""Environment variable: until when (``time.monotonic``) a replaced manager may look for a DataFlowKernel."""
 
 
 def main(path: str, block: str) -> int:
@@ -47,9 +47,10 @@ def main(path: str, block: str) -> int:
     Returns
     -------
     int
-        Exit status: 0 when it left in good order.
+        Exit status: 0 if it left in good order.
     """
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    # Removed from the environment, so that workers and tasks do not inherit it.
     until = float(os.environ.pop(_AGAIN, 0.0))
     try:
         settings, sock, address = meet(path, until - time.monotonic() if until else _PATIENCE)
@@ -67,9 +68,11 @@ def main(path: str, block: str) -> int:
                 "system that is shared with the nodes; choose it with Config(run_dir=...)."
             )
         print(f"parslab: {words}", file=sys.stderr)
+        # A manager that lost its run has not failed; one that never found it has, and its block counts as not started.
         return 0 if until else 2
     link = LocalManagerLink(sock) if sock else ManagerLink(settings, address, manager.name.encode())
     status = _serve(manager, link, Sampler())
+    # From here on a signal ends this process itself: none can arrive unnoticed between the check and the restart.
     for number in _ENDS:
         signal.signal(number, signal.SIG_DFL)
     if manager.signalled:
@@ -86,6 +89,7 @@ def _prepare(settings: dict[str, Any], block: str) -> Manager:
     options = settings["manager"]
     cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else list(range(usable_cores()))
     memory = usable_memory()
+    # The DataFlowKernel must not confuse a new manager with one of the same node and block that it has lost.
     nonce = secrets.token_hex(4)
     host = socket.gethostname()
     name = f"{settings['label']}-{block}-{host}-{nonce}"
@@ -117,10 +121,11 @@ def _prepare(settings: dict[str, Any], block: str) -> Manager:
 
 
 def import_path(settings: dict[str, Any]) -> list[str]:
-    """Return ``sys.path`` of the workers: that of the notebook, with our installed packages in another environment."""
+    """Return the ``sys.path`` of the workers: that of the notebook, adapted if this is another environment."""
     theirs: list[str] = settings["path"]
     if settings["prefix"] == sys.prefix:
         return theirs
+    # Installed packages of the notebook may be built for another Python: only its source folders are of use here.
     own = [os.path.abspath(entry) for entry in sys.path]
     sources = [entry for entry in theirs if not _installed(entry)]
     return [*sources, *(entry for entry in own if entry not in sources)]
@@ -131,6 +136,7 @@ def _installed(entry: str) -> bool:
 
 
 def _serve(manager: Manager, link: ManagerLink | LocalManagerLink, sampler: Sampler) -> int:
+    # Before the workers start: a signal that arrives meanwhile must end them, too.
     for number in _ENDS:
         signal.signal(number, lambda n, _: _signalled(manager, signal.Signals(n)))
     manager.loop.catch(signal.SIGCHLD, lambda: _reap(manager))
@@ -146,7 +152,8 @@ def _serve(manager: Manager, link: ManagerLink | LocalManagerLink, sampler: Samp
 
 
 def _signalled(manager: Manager, number: signal.Signals) -> None:
-    """Note in the signal's handler that it came, so that it counts even when the loop has just ended."""
+    """Handle a signal that ends this manager."""
+    # Set in the handler itself, so that the signal counts even if the loop has just ended.
     manager.signalled = True
     if manager.loop.running:
         reason = leave_reason(number.name, os.environ, time.time())
@@ -159,8 +166,9 @@ def _reap(manager: Manager) -> None:
 
 
 def _start_over(path: str, block: str, until: float) -> None:
-    """Replace this process by a new manager: what the DataFlowKernel knows about this one is not true any more."""
+    """Replace this process by a new manager, because the DataFlowKernel may have lost this one."""
+    # ``exec`` keeps the pid that the batch script waits for, and no state of the old connection survives it.
     log.info("starts over, and looks for the DataFlowKernel for %.0f s at most", until - time.monotonic())
     os.environ[_AGAIN] = str(until)
-    time.sleep(0.2)  # a DataFlowKernel that ends closes its port in a moment
+    time.sleep(0.2)  # a DataFlowKernel that is ending closes its port meanwhile
     os.execv(sys.executable, [sys.executable, "-m", "parslab.remote.manager", path, block])

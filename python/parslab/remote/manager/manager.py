@@ -1,6 +1,6 @@
-"""The manager of one node [shell]: gives tasks to the workers of its node, and their outcomes to the DataFlowKernel.
+"""The manager of one node [shell]: it passes tasks to its workers, and their outcomes to the DataFlowKernel.
 
-It owns nothing but its workers (D12): the DataFlowKernel knows each task that it holds, too.  It gives back the tasks
+It owns only its workers (D12): the DataFlowKernel knows each task that the manager holds.  A manager gives back tasks
 that it cannot begin within ``GIVE_BACK`` seconds, so that none waits behind a long task while another node is idle.
 """
 
@@ -48,7 +48,7 @@ GIVE_BACK = 0.1
 """Seconds without any outcome after which the manager gives back tasks that no worker has."""
 
 _REPORT = 0.2
-"""Least seconds between two reports of which workers are busy."""
+"""Least seconds between two reports of which workers are busy: people read them, so more would be waste."""
 
 
 class Manager:
@@ -57,26 +57,26 @@ class Manager:
     Parameters
     ----------
     hello
-        What it says about itself.
+        The message that describes this manager.
     run
-        Of the run: ``run``, ``path``, ``cwd``, ``package``.
+        Settings of the run: ``run``, ``path``, ``cwd``, ``package``.
     options
         ``heartbeat_period``, ``heartbeat_threshold``, ``drain_period``, ``sample_period``.
     plans
-        What each worker gets.
+        The environment and the cores of each worker.
     clock
         Returns the time.
 
     Attributes
     ----------
     left
-        Why it left.
+        Why this manager left.
     reconnect
         Whether a new manager should take its place: the connection broke, or the DataFlowKernel was silent.
     signalled
-        Whether a signal ended it.
+        Whether a signal ended this manager.
     never_accepted
-        Whether it left because the process it was connected to never accepted it.
+        Whether it lost its connection before the DataFlowKernel accepted it.
     """
 
     def __init__(
@@ -110,11 +110,12 @@ class Manager:
         )
         self._link: ManagerLink | LocalManagerLink
         self._timers: list[tuple[float, int, Callable[[], None]]] = []
+        # Two timers of the same moment would otherwise be compared by their functions, which have no order.
         self._order = itertools.count()
         self._heard = clock()
-        """When a message of the DataFlowKernel came last."""
+        """When the last message of the DataFlowKernel arrived."""
         self._spoke = 0.0
-        """When this manager sent something last."""
+        """When this manager sent its last batch."""
         self._accepted = False
         self._drain_reason = ""
         self._report_at = 0.0
@@ -133,26 +134,28 @@ class Manager:
             self.call_at(now + self._options["sample_period"], self._sample)
         if self._options.get("drain_period"):
             self.call_at(now + self._options["drain_period"], lambda: self.drain("its drain_period is over"))
+        # The descriptor is edge-triggered: an answer that arrived before the loop watched it is never reported.
         self._readable()
         self.loop.run()
 
     def leave(self, reason: str, reconnect: bool = False) -> None:
-        """Leave after this round; ``reconnect``: so that a new manager takes this one's place."""
+        """Leave after this round; ``reconnect`` says whether a new manager replaces this one."""
         if self.loop.running:
             log.info("leaves: %s", reason)
             self.left, self.reconnect = reason, reconnect
             self.loop.running = False
 
     def drain(self, reason: str) -> None:
-        """Take no more tasks, finish those that are here, then leave."""
+        """Accept no more tasks, finish those that are here, then leave."""
         if not self._drain_reason:
             log.info("drains: %s", reason)
             self._drain_reason = reason
             self._outbox.messages.append(ManagerDraining(reason))
 
     def close(self) -> None:
-        """End the workers, and send what they reported last."""
+        """End the workers, and send their last reports."""
         self.pool.close()
+        # After a broken connection there is nobody to send to.  An error must not keep the link open.
         with contextlib.suppress(Exception):
             if not self.reconnect:
                 self._outbox.messages.append(ManagerLeft(self.left))
@@ -178,7 +181,7 @@ class Manager:
             log.warning("%s", event.text)
 
     def _pool_broken(self, pool: WorkerPool) -> None:
-        """Give back what waits, and leave: no worker can be started here."""
+        """Give back the waiting tasks and leave, because no worker can be started on this node."""
         self.tasks.give_back([task for task in pool.queue.tasks if task.state is TaskState.ready])
         pool.queue.tasks.clear()
         self.tasks.clear()
@@ -188,7 +191,7 @@ class Manager:
     # ----- one round
 
     def act(self) -> float | None:
-        """Give tasks to workers and send what waits; returns the next deadline."""
+        """Give tasks to workers and send waiting messages; return the next deadline."""
         now = self._clock()
         while self._timers and self._timers[0][0] <= now:
             heapq.heappop(self._timers)[2]()
@@ -205,7 +208,7 @@ class Manager:
         return min((due for due in deadlines if due is not None), default=None)
 
     def _probe_workers(self, now: float) -> float | None:
-        """Probe workers that were silent for too long; returns when to do so again."""
+        """Probe workers that were silent for too long; return when to do so again."""
         due = self.pool.next_deadline()
         if due is not None and due <= now:
             self.pool.look(now)
@@ -213,7 +216,7 @@ class Manager:
         return due
 
     def _report_workers(self, now: float) -> float | None:
-        """Report which workers are busy, unless the last report is recent; returns when to do so."""
+        """Report which workers are busy, unless the last report is recent; return when to report next."""
         if not self.tasks.changed:
             return None
         if now < self._report_at:
@@ -223,7 +226,8 @@ class Manager:
         return None
 
     def _exchange(self) -> None:
-        """Send what waits, and read what ZeroMQ took in meanwhile without telling through its descriptor."""
+        """Send waiting messages, and read those that arrived during the send."""
+        # A send may consume the edge of ZeroMQ's descriptor: the loop would sleep although a message has arrived.
         if self._outbox.messages:
             self._flush()
         while self._link.sent:
@@ -246,6 +250,7 @@ class Manager:
         if silent > threshold:
             self._lose_link(f"the DataFlowKernel was silent for {silent:.0f} s")
             return
+        # Any message shows that this manager lives, so a busy one sends no heartbeats.
         period = self._options["heartbeat_period"]
         if now - self._spoke >= period / 2:
             self._outbox.messages.append(LinkHeartbeat())
@@ -262,13 +267,14 @@ class Manager:
         self.call_at(self._clock() + self._options["sample_period"], self._sample)
 
     def _give_back(self, now: float) -> float | None:
-        """Give back tasks that wait here while no task ends; returns when to do so."""
+        """Give back tasks that wait here while no task ends; return when to do so."""
         queue, tasks = self.pool.queue, self.tasks
         due = tasks.progress + GIVE_BACK
         if now < due:
             return due
         keep = max(0, self._hello.prefetch)
         back: list[TaskOnNode] = []
+        # From the end of the queue: the oldest tasks begin here first, as soon as a worker is free.
         while len(queue.tasks) > keep:
             task = queue.tasks.pop()
             if task.state is TaskState.ready:
@@ -320,7 +326,7 @@ class Manager:
             case LeaveWhenDone():
                 self.drain("it was told to leave")
                 if not self.tasks:
-                    self.leave(self._drain_reason)  # at once: no later message of this round may start something
+                    self.leave(self._drain_reason)  # at once, before a later message of this round brings a task
 
     def _cancel(self, number: int) -> None:
         task = self.tasks.find(number)

@@ -1,8 +1,8 @@
-"""How a manager finds its DataFlowKernel: when its block starts, and again when the connection broke [shell].
+"""Find the DataFlowKernel of a manager: when its block starts, and again after its connection broke [shell].
 
-Each attempt reads the invitation in the run's folder anew: a DataFlowKernel that was started again after a crash may
-have written another port there, and one that has ended, or whoever buried it, that nobody will come.  Attempts become
-rarer, each manager at moments of its own, because a thousand of them may have lost the same DataFlowKernel.
+Each attempt reads the invitation in the run's folder again.  A restarted DataFlowKernel may have written another port,
+and the invitation says when the run is over.  The pauses between attempts grow and are random, because a thousand
+managers may have lost the same DataFlowKernel at once.
 """
 
 from __future__ import annotations
@@ -21,23 +21,23 @@ if TYPE_CHECKING:
 __all__ = ["Connected", "Unreachable", "meet", "pauses"]
 
 _ROUND = 2.0
-"""Seconds that all addresses together have to answer."""
+"""Seconds within which one of the addresses must answer."""
 _FIRST, _GROWTH, _LONGEST = 0.1, 1.5, 3.0
-"""Seconds before the second attempt, and how they grow."""
+"""Seconds before the second attempt, their growth per attempt, and their limit."""
 
 
 class Unreachable(Exception):
-    """The DataFlowKernel cannot be reached; the text says at which addresses, and why."""
+    """The DataFlowKernel cannot be reached; the text names the addresses and the reasons."""
 
 
 class Connected(NamedTuple):
-    """What a manager found."""
+    """How a manager reaches its DataFlowKernel: ``sock`` on the same host, ``address`` elsewhere."""
 
     settings: dict[str, Any]
     sock: socket.socket | None
-    """The connection, on the run's own host."""
+    """The connection, if the DataFlowKernel runs on this host."""
     address: str
-    """Where to connect to, elsewhere."""
+    """The address to connect to, if it runs on another host."""
 
 
 def meet(path: str, patience: float) -> Connected:
@@ -46,9 +46,9 @@ def meet(path: str, patience: float) -> Connected:
     Raises
     ------
     Unreachable
-        It was not there within ``patience`` seconds.
+        No address answered within ``patience`` seconds.
     parslab.wire.invitations.RunOver
-        It will not be.
+        The run has ended.
     OSError
         The invitation cannot be read.
     """
@@ -73,7 +73,7 @@ def meet(path: str, patience: float) -> Connected:
 
 
 def pauses(dice: random.Random) -> Iterator[float]:
-    """Seconds between attempts, for ever: growing, and not the same for all."""
+    """Yield the seconds between attempts, for ever: they grow, and each manager has others."""
     pause = _FIRST
     while True:
         yield pause * dice.uniform(0.75, 1.25)
