@@ -1,6 +1,6 @@
-"""The poll loop [shell]: it waits for sockets, posted calls and deadlines, and decides nothing.
+"""The poll loop [shell]: it waits for sockets, posted calls and deadlines, and calls back.
 
-One thread runs it and owns everything registered here.  Other threads reach it only through :meth:`Loop.post`.
+One thread runs the loop and owns everything registered here.  Other threads reach it only through :meth:`Loop.post`.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ __all__ = ["FAULTS", "Loop"]
 log = logging.getLogger(__name__)
 
 FAULTS = 10
-"""Rounds in a row that may fail before the loop gives up."""
+"""Callbacks that may fail without a good round in between, before the loop gives up."""
 
 _LONGEST_WAIT = 3600.0
-"""Seconds after which the loop looks again in any case: the system's call overflows at 24 days."""
+"""Seconds that the loop waits at most: the timeout of the system call overflows at 24 days."""
 
 _READ, _BOTH = selectors.EVENT_READ, selectors.EVENT_READ | selectors.EVENT_WRITE
 
@@ -40,8 +40,8 @@ class Loop:
     after
         Called after each round of callbacks; returns the next deadline (of ``clock.steady_time``) or None.
     broke
-        Called with an exception that a callback raised.  That is a mistake of ours, which should not cost the run.
-        When ``FAULTS`` rounds in a row failed, the loop ends with the last exception.
+        Called with an exception that a callback raised.  Such a mistake of parslab should not end the run.
+        After ``FAULTS`` of them without a good round in between, the loop ends with the last exception.
     """
 
     def __init__(self, after: Callable[[], float | None], broke: Callable[[Exception], None]) -> None:
@@ -51,13 +51,14 @@ class Loop:
         self._selector = selectors.DefaultSelector()
         self._posted: deque[Callable[[], None]] = deque()
         self._wake_in, self._wake_out = socket.socketpair()
+        # Not blocking: a full pair means that the loop will wake up anyway, and a signal handler must never wait.
         for end in (self._wake_in, self._wake_out):
             end.setblocking(False)
         self._selector.register(self._wake_out, _READ, (self._woken, None))
         self.running = True
 
     def catch(self, number: signal.Signals, call: Callable[[], None]) -> None:
-        """Run ``call`` in the loop when this signal comes."""
+        """Run ``call`` in the loop when this signal arrives."""
         signal.signal(number, lambda *_: self.post(call))
 
     def watch(self, sock: Any, readable: Callable[[], None], writable: Callable[[], None] | None = None) -> None:
@@ -65,7 +66,7 @@ class Loop:
         self._selector.register(sock, _READ, (readable, writable))
 
     def wants_write(self, sock: Any, wants: bool) -> None:
-        """Set whether to call the socket's ``writable`` when it takes bytes again."""
+        """Set whether to call the socket's ``writable`` when it accepts bytes again."""
         key = self._selector.get_key(sock)
         events = _BOTH if wants else _READ
         if key.events != events:
@@ -78,6 +79,7 @@ class Loop:
 
     def post(self, call: Callable[[], None]) -> None:
         """Run ``call`` in the loop's thread; safe from any thread and from signal handlers."""
+        # In this order: the loop that this byte wakes must find the call.  ``deque.append`` is atomic.
         self._posted.append(call)
         with contextlib.suppress(BlockingIOError):
             self._wake_in.send(b"x")
@@ -85,6 +87,7 @@ class Loop:
     def _woken(self) -> None:
         with contextlib.suppress(BlockingIOError):
             self._wake_out.recv(4096)
+        # After the bytes are read: a call that is posted meanwhile leaves a byte for the next round.
         while self._posted:
             self._posted.popleft()()
 
@@ -97,7 +100,7 @@ class Loop:
                 deadline = self._after()
             except Exception as error:
                 self._fault(error)
-                deadline = steady_time()
+                deadline = steady_time()  # ``after`` gave no deadline, so try again at once
             if not self.running:
                 break
             timeout = None if deadline is None else min(max(0.0, deadline - steady_time()), _LONGEST_WAIT)

@@ -1,7 +1,7 @@
-"""Which errors of the system pass by themselves, and how long to wait before the next try [core].
+"""Decide which system errors are transient, and how long to wait before the next attempt (D40) [core].
 
-A process that runs out of descriptors, processes or memory is short of them for a moment as a rule.  Whoever meets such
-an error while it starts a process or accepts a connection tries again, and gives up only for other reasons.
+A lack of descriptors, processes or memory usually ends soon.  Code that starts a process or accepts a connection tries
+again after such an error, and gives up only for other reasons.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ __all__ = ["is_transient", "retry_pause"]
 _TRANSIENT = frozenset(
     {
         errno.EMFILE,  # this process has too many descriptors
-        errno.ENFILE,  # the whole machine has
-        errno.EAGAIN,  # too many processes of this user
+        errno.ENFILE,  # the whole machine has too many
+        errno.EAGAIN,  # this user has too many processes
         errno.ENOMEM,
         errno.ENOBUFS,
         errno.ENOSPC,
@@ -24,15 +24,16 @@ _TRANSIENT = frozenset(
     }
 )
 _FIRST, _LONGEST = 0.25, 30.0
+"""The first pause and the longest one, in seconds."""
 
 
 def is_transient(error: OSError) -> bool:
-    """Whether the reason for this error may pass."""
+    """Return whether the cause of this error may end by itself."""
     return error.errno in _TRANSIENT
 
 
 def retry_pause(failures: int) -> float:
-    """Return the seconds to wait after so many failures in a row.
+    """Return the seconds to wait after this number of failures in a row.
 
     Examples
     --------

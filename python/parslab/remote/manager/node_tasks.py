@@ -1,7 +1,7 @@
 """The tasks on one node [core]: turns what happens to them into messages for the DataFlowKernel.
 
-It is the manager's half of the contract with the pool of workers (D11).  The messages leave in one batch after each
-round of the loop.  Time is an argument.
+:class:`NodeTasks` implements the ``TaskEvents`` of the pool for a manager (D11).  The manager sends the messages in one
+batch after each round of its loop.  Time is an argument.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ __all__ = ["NodeTasks", "Outbox", "TaskOnNode"]
 
 
 class Outbox:
-    """Messages, and the frames that belong to them, which leave together."""
+    """Messages and their frames, which are sent together."""
 
     def __init__(self) -> None:
         self.messages: list[ManagerMessage] = []
         self.frames: list[Buffer] = []
 
     def take(self) -> tuple[list[ManagerMessage], list[Buffer]]:
-        """Return what waits, and empty the box."""
+        """Return the waiting messages and frames, and empty the box."""
         taken = self.messages, self.frames
         self.messages, self.frames = [], []
         return taken
@@ -55,7 +55,7 @@ class TaskOnNode:
 
 
 class NodeTasks:
-    """All tasks and functions that this node was sent.
+    """All tasks and functions that the DataFlowKernel sent to this node.
 
     Parameters
     ----------
@@ -69,9 +69,9 @@ class NodeTasks:
     sampler
         Measures tasks that run for long; None where nothing can be measured.
     progress
-        When a task ended last, or the first one came.
+        When the last task ended, or when the first one arrived at an empty queue.
     changed
-        Whether workers may have become busy or idle since monitoring was told.
+        Whether workers may have become busy or idle since the last report to monitoring.
     """
 
     def __init__(self, outbox: Outbox, now: float) -> None:
@@ -80,6 +80,7 @@ class NodeTasks:
         self.changed = False
         self._outbox = outbox
         self._tasks: dict[int, TaskOnNode] = {}
+        # Kept although workers have them: a worker that replaces a dead one needs all of them again.
         self._functions: dict[int, tuple[DefineFunction, Buffer]] = {}
         self._sampled: set[int] = set()
         """Tasks that run for so long that the sampler measures them."""
@@ -90,7 +91,7 @@ class NodeTasks:
     # ----- messages of the DataFlowKernel
 
     def received(self, messages: Sequence[Any], frames: Sequence[Buffer]) -> tuple[list[TaskOnNode], list[Any]]:
-        """Take tasks and functions out of a batch; returns the new tasks and the other messages."""
+        """Take tasks and functions out of a batch; return the new tasks and the other messages."""
         at = 0
         tasks: list[TaskOnNode] = []
         others: list[Any] = []
@@ -137,7 +138,7 @@ class NodeTasks:
         return self._functions[fn]
 
     def message(self, task: TaskOnNode, frames: list[Buffer]) -> RunTask:
-        """Return the message that carries a task, as it came."""
+        """Return the message that carries a task, as the DataFlowKernel sent it."""
         if task.frames:
             frames.extend(task.frames)
         return task.run
@@ -146,7 +147,7 @@ class NodeTasks:
         """Do nothing: the DataFlowKernel counts a task as launched once it is on this node."""
 
     def begun(self, task: TaskOnNode, since: float, worker: str) -> None:
-        """Report that the body of a task runs; the pool calls this only for tasks that run for a moment already."""
+        """Report that the body of a task runs; the pool calls this only for tasks that have run for a moment."""
         self._outbox.messages.append(WorkerReport(task.id, since))
         if self.sampler is not None and task.worker is not None:
             self.sampler.begun(task.worker.pid, task.id, task.attempt)
@@ -154,6 +155,7 @@ class NodeTasks:
 
     def returned(self, task: TaskOnNode, now: float) -> None:
         """Give a cancelled task that a worker returned back to the DataFlowKernel; the queue keeps any other."""
+        # A task that the manager has given back already must not be reported a second time.
         if task.state is TaskState.cancelled and task.id in self._tasks:
             self.give_back([task])
 
@@ -192,5 +194,5 @@ class NodeTasks:
         self._outbox.messages.append(message)
 
     def demands(self, task: TaskOnNode) -> tuple[int, float]:
-        """Return how many workers a task takes the place of, and its limit in seconds."""
+        """Return how many workers a task occupies, and its limit in seconds."""
         return task.run.slots, task.run.limit

@@ -1,10 +1,13 @@
-"""What each worker of a node is given [core]: how many there are, their cores, accelerators and variables.
+"""Plan the workers of a node: their number, cores, accelerators and environment variables [core].
 
-Pure: what the node has comes in, one :class:`WorkerPlan` for each worker goes out.  Called once by a manager before it
-starts its workers.  Whatever cannot be is one sentence, because it stands in the block's stderr for the user to read.
+A manager calls :func:`plan` once before it starts its workers.  The arguments describe the node; the result is one
+:class:`WorkerPlan` for each worker.  Each error is one sentence, because users read it in the stderr of the block.
 
-Invariants: there is at least one worker; with an affinity other than ``none`` every worker has at least one core of
-this node; what the user sets in ``environment`` stands above what is worked out here, and who a worker is above both.
+Invariants:
+
+- There is at least one worker.
+- With an affinity other than ``none`` every worker has at least one core of this node.
+- The user's ``environment`` overrides variables that are computed here; the identity of a worker overrides both.
 """
 
 from __future__ import annotations
@@ -32,7 +35,7 @@ class PinningError(ConfigurationError):
 
 @dataclass(frozen=True, slots=True)
 class WorkerPlan:
-    """What one worker is given.
+    """The cores and the environment of one worker.
 
     Attributes
     ----------
@@ -57,30 +60,30 @@ def plan(
     pinnable: bool = True,
     inherited: Mapping[str, str] | None = None,
 ) -> list[WorkerPlan]:
-    """Share a node out among workers, whose ranks are their places in the list.
+    """Divide a node among workers; the rank of a worker is its position in the list.
 
     Parameters
     ----------
     settings
-        Of the executor's managers: ``max_workers``, ``cores_per_worker``, ``mem_per_worker`` (GB), ``accelerators``,
+        Options of the executor: ``max_workers``, ``cores_per_worker``, ``mem_per_worker`` (GB), ``accelerators``,
         ``cpu_affinity``, ``threads_per_worker``, ``environment``.
     cores
         Numbers of the cores that processes of this job may run on.
     memory
-        Bytes that they may use.
+        Bytes that these processes may use.
     pool, block
         Names of the manager and of its block.
     usable
-        How many of the cores they may keep busy at a time (cgroup quota); None: all.
+        How many cores they may keep busy at a time (the cgroup quota); None: all.
     pinnable
-        Whether this system can bind a process to cores; where not (macOS), the affinity is ignored.
+        Whether this system can bind a process to cores; otherwise (macOS) the affinity is ignored.
     inherited
-        The manager's own environment: a scheduler names in it the accelerators of this job.
+        The manager's environment, in which a scheduler names the accelerators of this job.
 
     Raises
     ------
     PinningError
-        There is no room for a single worker, or the settings name cores or accelerators that are not here.
+        The node has no room for a worker, or the settings name cores or accelerators that it does not have.
     """
     usable = len(cores) if usable is None else usable
     affinity = settings["cpu_affinity"] if pinnable else "none"
@@ -92,6 +95,7 @@ def plan(
     plans = []
     for rank in range(count):
         own = shares[rank] if shares is not None else None
+        # Without a limit each worker's numerical library starts a thread for every core of the node.
         environment = thread_variables(threads or (len(own) if own else max(1, usable // count)))
         if own is not None:
             environment.update(_thread_binding(own))
@@ -104,7 +108,7 @@ def plan(
 
 
 def notice(settings: Mapping[str, Any], pinnable: bool) -> str:
-    """What the user should know of a setting that means nothing on this system; empty when there is nothing to say."""
+    """Return a warning about a setting that this system ignores; empty if there is none."""
     if pinnable or settings["cpu_affinity"] == "none":
         return ""
     return (
@@ -117,11 +121,12 @@ def notice(settings: Mapping[str, Any], pinnable: bool) -> str:
 
 
 def _count(settings: Mapping[str, Any], usable: int, memory: int, sets: Sequence[Sequence[int]] | None) -> int:
-    """How many workers there is room for: the least that any limit allows."""
+    """Return how many workers the node has room for: the smallest number that a limit allows."""
     limits: list[tuple[int, str]] = []
     if settings["max_workers"]:
         limits.append((settings["max_workers"], f"max_workers_per_node={settings['max_workers']}"))
     each = settings["cores_per_worker"]
+    # The small term makes up for rounding: 0.6 / 0.2 is 2.999... in floating point, and three workers fit.
     room = int(usable / each + 1e-9)
     limits.append((room, f"{_cores(usable)} and cores_per_worker={each:g}"))
     if settings["mem_per_worker"]:
@@ -157,7 +162,7 @@ def _cores(count: int) -> str:
 
 
 def _listed(affinity: str, cores: Sequence[int]) -> list[list[int]]:
-    """The core sets of ``list:0,2-3:1,4``, one for each worker."""
+    """Return the core sets of ``list:0,2-3:1,4``, one for each worker."""
     sets = []
     for text in affinity[len(_LIST) :].split(":"):
         own: list[int] = []
@@ -183,7 +188,7 @@ def _listed(affinity: str, cores: Sequence[int]) -> list[list[int]]:
 
 
 def _shares(affinity: str, cores: list[int], count: int) -> list[list[int]] | None:
-    """The cores of each worker; None when they share all.  Where they cannot be shared evenly, some get one more."""
+    """Return the cores of each worker, some with one more than others; None if the workers share all cores."""
     if affinity == "none":
         return None
     if count > len(cores):
@@ -204,7 +209,7 @@ def _shares(affinity: str, cores: list[int], count: int) -> list[list[int]] | No
 
 
 def _ranges(cores: Sequence[int]) -> str:
-    """Numbers as a short text, such as ``0-3,8``."""
+    """Return numbers as a short text, such as ``0-3,8``."""
     parts: list[list[int]] = []
     for core in sorted(cores):
         if parts and core == parts[-1][1] + 1:
@@ -215,7 +220,7 @@ def _ranges(cores: Sequence[int]) -> str:
 
 
 def _thread_binding(cores: Sequence[int]) -> dict[str, str]:
-    """Variables by which OpenMP binds each of its threads to one of these cores (those that Parsl sets)."""
+    """Return the variables, as in Parsl, with which OpenMP binds each of its threads to one of these cores."""
     listed = ",".join(map(str, cores))
     return {"GOMP_CPU_AFFINITY": listed, "KMP_AFFINITY": f"explicit,proclist=[{listed}]"}
 
@@ -224,10 +229,10 @@ def _thread_binding(cores: Sequence[int]) -> dict[str, str]:
 
 
 def _chosen(accelerators: Sequence[str], count: int) -> list[str]:
-    """The accelerator of each worker, in the order listed.
+    """Return the accelerator of each worker, in the order listed.
 
-    One that is listed n times is shared by n workers; with fewer workers than names, every accelerator gets one before
-    any gets a second.
+    An accelerator that is listed n times serves n workers.  If there are fewer workers than names, every accelerator
+    gets one worker before any gets a second one.
     """
     seen: Counter[str] = Counter()
     turns = []
@@ -238,10 +243,10 @@ def _chosen(accelerators: Sequence[str], count: int) -> list[str]:
 
 
 def _visible(accelerator: str, accelerators: Sequence[str], inherited: Mapping[str, str]) -> dict[str, str]:
-    """Variables that show a worker nothing but its accelerator, which may be several separated by commas.
+    """Return the variables that hide all accelerators but those of one worker, which are separated by commas.
 
-    ROCm numbers what ROCR_VISIBLE_DEVICES leaves anew from 0, and then looks at HIP_VISIBLE_DEVICES or, without that,
-    at CUDA_VISIBLE_DEVICES: it would find nothing if all three had the same number.
+    ROCm numbers the devices of ROCR_VISIBLE_DEVICES again from 0.  It then applies HIP_VISIBLE_DEVICES, or else
+    CUDA_VISIBLE_DEVICES, to these numbers, and would find no device if all three variables had the same value.
     """
     names = accelerator.split(",")
     every = {name for entry in accelerators for name in entry.split(",")}
@@ -256,10 +261,10 @@ def _visible(accelerator: str, accelerators: Sequence[str], inherited: Mapping[s
 
 
 def _given(names: Sequence[str], every: set[str], inherited: Mapping[str, str], *variables: str) -> str:
-    """The accelerators of a worker as this job knows them.
+    """Return the accelerators of a worker as this job names them.
 
-    Where the scheduler has said which ones the job has, numbers count among those, unless the names of every worker's
-    are among those very names.
+    If the scheduler has listed the job's devices, a number is a position in that list.  It is the name of a device only
+    if the list contains the names of all workers' accelerators.
     """
     for variable in variables:
         ours = [name for name in inherited.get(variable, "").split(",") if name]
@@ -283,6 +288,6 @@ def _given(names: Sequence[str], every: set[str], inherited: Mapping[str, str], 
 
 
 def _identity(rank: int, count: int, pool: str, block: str) -> dict[str, str]:
-    """Who a worker is, by our names and by Parsl's."""
+    """Return the variables that identify a worker; Parsl's names, too, because existing apps read them."""
     told = {"RANK": str(rank), "COUNT": str(count), "POOL_ID": pool, "BLOCK_ID": block}
     return {f"{prefix}_WORKER_{word}": text for prefix in ("PARSLAB", "PARSL") for word, text in told.items()}

@@ -1,13 +1,13 @@
-"""How busy the node is, and what its long tasks use [shell]: samples for monitoring, made by the manager.
+"""Measure how busy the node is and what its long tasks use [shell]: the manager's samples for monitoring.
 
-Read from ``/proc`` and the cgroup of the job, because psutil takes longer to load than all samples of an hour; where
-there is no ``/proc`` psutil is asked.  "The node" is what this job may use of it: the cores of its affinity, the quota
-and the memory of its cgroup.
+The values are read from ``/proc`` and the cgroup of the job, because to load psutil takes longer than all samples of an
+hour.  Only a system without ``/proc`` uses psutil.  "The node" means the part that this job may use: the cores of its
+affinity, the quota and the memory of its cgroup.
 
-A task is measured from when the manager hears that it runs, which it does of no task that ends within a few hundredths
-of a second; what its worker used before is taken off.  One that ends within ``SHORT`` seconds is not looked at again.
-The peak of a task is that of the worker process since it began, as the kernel counts it, or of all its processes
-together as seen by the samples, whichever is more.
+A measurement starts when a worker reports that a task runs; tasks of a few hundredths of a second are never reported.
+The usage of the worker before that is subtracted.  A task that ends within ``SHORT`` seconds gets no sample.  The peak
+memory of a task is the larger of two values: the kernel's peak of the worker process since the task began, and the
+largest total of all its processes in the samples.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ MEMORY = ("PARSLAB_MEMORY_GB", "PARSL_MEMORY_GB")
 """Environment variables that override the memory that is found; the first one that is set counts."""
 
 SHORT = 1.0
-"""Seconds that a task must have run for its end to be worth a look at its processes."""
+"""Seconds that a task must have run to be measured at its end; shorter tasks do not repay the reads."""
 
 _IDLE = slice(3, 5)
-"""Places of idle and of waiting for I/O in a line of ``stat``."""
+"""Positions of idle time and of I/O wait in a line of ``stat``."""
 
 
 class _Processes(Protocol):
@@ -45,12 +45,12 @@ class _Processes(Protocol):
 
 
 def usable_memory(environment: Mapping[str, str] = os.environ, root: Path = Path("/")) -> int:
-    """Bytes of memory that this job may use: that of the machine, or less where its cgroup is limited.
+    """Return the bytes of memory that this job may use: all of the machine, or the limit of its cgroup.
 
     Raises
     ------
     ConfigurationError
-        An override is no number above 0.
+        An override is not a number above 0.
     """
     for name in MEMORY:
         asked = environment.get(name, "").strip()
@@ -75,9 +75,9 @@ class Sampler:
     root
         The root of the file system in which ``proc`` and the cgroup mounts are found.
     processes
-        Who knows what processes have used; None: whoever can on this system.
+        Reads what processes have used; None: the reader that this system supports.
     clock
-        Seconds.
+        Returns seconds that never decrease.
     """
 
     def __init__(
@@ -93,29 +93,30 @@ class Sampler:
         self._node = _Node(root, clock)
         self._tasks: dict[int, _Watched] = {}
         self._orphans: dict[int, list[int]] = {}
-        """As found by the last sample: to look for them costs more than to look at a worker."""
+        """Orphans that the last sample found: to search for them costs more than to read a worker."""
 
     def begun(self, pid: int, task: int, attempt: int) -> None:
-        """The worker with this pid runs this task now: what it has used until now does not count."""
+        """Start to measure the task that this worker runs now."""
+        # Earlier tasks of the same process have raised its peak: without a reset it would count for this task, too.
         self._processes.forget_peak(pid)
         used = self._used(pid)
         if used is not None:
             self._tasks[task] = _Watched(pid, task, attempt, self._clock(), used)
 
     def ended(self, task: int) -> TaskSample | None:
-        """It has ended: what it used altogether; None when it was too short to be measured."""
+        """Return what an ended task has used; None if it was too short to be measured."""
         watched = self._tasks.pop(task, None)
         if watched is None or self._clock() - watched.since < SHORT:
             return None
         return watched.sample(self._used(watched.pid))
 
     def sample(self, running: Mapping[int, tuple[int, int]]) -> list[NodeSample | TaskSample]:
-        """One sample of the node, and one of each task that is known to run.
+        """Return a sample of the node, and one of each task that is known to run.
 
         Parameters
         ----------
         running
-            (task, attempt) by the pid of its worker.
+            Maps the pid of each busy worker to its task and attempt.
         """
         samples: list[NodeSample | TaskSample] = []
         node = self._node.sample()
@@ -123,7 +124,7 @@ class Sampler:
             samples.append(node)
         now = set(running.values())
         for watched in list(self._tasks.values()):
-            if (watched.task, watched.attempt) not in now:  # it has gone with its worker
+            if (watched.task, watched.attempt) not in now:  # its worker died
                 del self._tasks[watched.task]
         self._orphans = self._processes.orphans() if running else {}
         for pid, (task, attempt) in running.items():
@@ -139,7 +140,7 @@ class Sampler:
 
 
 class _Watched:
-    """A task that is being measured."""
+    """A task that is measured."""
 
     __slots__ = ("_before", "_cpu", "_peak", "_read", "_written", "attempt", "pid", "since", "task")
 
@@ -154,21 +155,21 @@ class _Watched:
         self._read = self._written = 0
 
     def sample(self, used: Usage | None) -> TaskSample:
-        """What it has used until now; None: as far as seen."""
+        """Return what the task has used so far; ``used`` is None if its worker is gone."""
         if used is not None:
             before = self._before
-            # An orphan that ends takes what it has used along, so totals may shrink: a task never gives back.
+            # The usage of an orphan vanishes when it ends, so totals may shrink; the usage of a task must not.
             self._cpu = max(self._cpu, used.cpu - before.cpu)
             self._read = max(self._read, used.read - before.read)
             self._written = max(self._written, used.written - before.written)
             self._peak = max(self._peak, used.resident)
-            if used.peak != before.peak:  # else it is older than the task: the kernel could not be told to forget it
+            if used.peak != before.peak:  # an unchanged peak is of an earlier task: the reset failed
                 self._peak = max(self._peak, used.peak)
         return TaskSample(self.task, self.attempt, self._cpu, self._peak, self._read, self._written)
 
 
 class _Node:
-    """What this job uses of the node, from sample to sample."""
+    """Measures what this job uses of the node between two samples."""
 
     def __init__(self, root: Path, clock: Callable[[], float]) -> None:
         self._root = root
@@ -180,7 +181,8 @@ class _Node:
         self._before = self._busy()
 
     def sample(self) -> NodeSample | None:
-        """Percent of CPU since the sample before, memory in use, load; None where nobody can tell."""
+        """Return the CPU usage since the last sample, memory in use and load; None if the system shows none of it."""
+        # Some containers hide the load; the sample is useful without it.
         try:
             load = os.getloadavg()[0]
         except OSError:
@@ -194,7 +196,8 @@ class _Node:
         return NodeSample(max(0.0, min(100.0, cpu)), self._memory_used(), load)
 
     def _busy(self) -> tuple[float, float]:
-        """Seconds (or ticks) of work, and how many there could have been."""
+        """Return the seconds (or ticks) of work, and the possible ones."""
+        # With a quota the cores' idle time is not ours to use: the share of the quota shows how busy this job is.
         if self._quota is not None and self._group is not None:
             return _group_time(self._group) or 0.0, self._clock() * self._quota
         busy = total = 0
@@ -209,7 +212,7 @@ class _Node:
         return busy, total
 
     def _memory_used(self) -> int:
-        """Bytes that cannot be had by others at once: caches of files do not count."""
+        """Return the bytes in use, without file caches, which the kernel frees on demand."""
         if self._memory is not None:
             return _group_memory(self._memory)
         sizes = _table(self._root / "proc/meminfo")
@@ -229,7 +232,7 @@ class _Node:
 
 
 def _group_time(folder: Path) -> float | None:
-    """Seconds of CPU that a cgroup has used; None where it does not count them."""
+    """Return the CPU seconds that a cgroup has used; None if it does not count them."""
     used = _table(folder / "cpu.stat").get("usage_usec")
     if used is not None:
         return used / 1e6
@@ -238,7 +241,7 @@ def _group_time(folder: Path) -> float | None:
 
 
 def _memory_limit(root: Path) -> tuple[int | None, Path | None]:
-    """The smallest memory limit on our way to the root of the hierarchy, and whose it is.
+    """Return the smallest memory limit from our cgroup up to the root, and the cgroup that has it.
 
     Version 1 shows no limit as a number larger than any machine's memory.
     """
@@ -252,7 +255,7 @@ def _memory_limit(root: Path) -> tuple[int | None, Path | None]:
 
 
 def _group_memory(folder: Path) -> int:
-    """Bytes that a cgroup uses, without files that are only cached."""
+    """Return the bytes that a cgroup uses, without inactive file caches."""
     version_2 = _whole(folder / "memory.current")
     used = version_2 if version_2 is not None else _whole(folder / "memory.usage_in_bytes") or 0
     cached = _table(folder / "memory.stat").get("inactive_file" if version_2 is not None else "total_inactive_file", 0)
@@ -260,7 +263,7 @@ def _group_memory(folder: Path) -> int:
 
 
 def _whole(path: Path) -> int | None:
-    """The number in a file; None when there is no such file, or another word in it."""
+    """Return the number in a file; None if the file is missing or holds another word, such as ``max``."""
     try:
         return int(path.read_bytes())
     except (OSError, ValueError):
@@ -268,7 +271,7 @@ def _whole(path: Path) -> int | None:
 
 
 def _table(path: Path) -> dict[str, int]:
-    """The numbers of a file that has a name and a number on each line."""
+    """Return the numbers of a file that has a name and a number on each line."""
     found = {}
     with contextlib.suppress(OSError):
         for line in path.read_text().splitlines():

@@ -1,9 +1,11 @@
-"""What processes have used: CPU time, memory and I/O of a worker with everything that its task has started.
+"""Read CPU time, memory and I/O of a worker together with all processes that its task has started.
 
-Read by ``sampling`` in the manager's process.  A tree of processes is found through the kernel's lists of children, so
-that the cost depends on what runs here and not on what else runs on the node.  Children that have ended and were waited
-for count in their parents; orphans have become children of the manager and are known by their process group, which is
-their worker's.  Where there is no ``/proc`` (macOS) psutil is asked, and I/O is not known.
+``sampling`` calls this module in the manager's process.
+
+- The kernel's lists of children give the tree of processes, so other processes of the node add no cost.
+- The kernel adds the CPU time of an ended child to its parent when the parent waits for it.
+- Orphans become children of the manager.  Their process group is that of their worker, which identifies them.
+- Without ``/proc`` (macOS) psutil reads the values, and I/O is unknown.
 """
 
 from __future__ import annotations
@@ -21,21 +23,22 @@ __all__ = ["Processes", "PsutilProcesses", "Usage"]
 
 _TICKS = os.sysconf("SC_CLK_TCK")
 _GROUP, _TIMES = 2, slice(11, 15)
-"""Places in ``stat`` behind the name: the process group; user and system time of itself and of children waited for."""
+"""Fields of ``stat`` after the name: process group; user and system time, also of children that were waited for."""
 _SIZE = 65536
+"""Bytes to read at once: the kernel makes these files anew for each read, so one read gives consistent values."""
 
 
 class Usage(NamedTuple):
-    """What a tree of processes has used until now."""
+    """What a tree of processes has used so far."""
 
     cpu: float
     """Seconds."""
     resident: int
-    """Bytes that are in memory now, all processes together."""
+    """Bytes in memory now, of all processes together."""
     peak: int
-    """Most bytes that one process of it had in memory at a time."""
+    """The largest number of bytes that one of the processes ever had in memory."""
     read: int
-    """Bytes that came from storage."""
+    """Bytes that were read from storage."""
     written: int
 
 
@@ -45,14 +48,14 @@ class Processes:
     Parameters
     ----------
     proc
-        Where it is mounted.
+        Where the ``proc`` file system is mounted.
     """
 
     def __init__(self, proc: str = "/proc") -> None:
         self._proc = proc
 
     def used(self, worker: int, orphans: Iterable[int] = ()) -> Usage | None:
-        """What a worker and all that descends from it have used; None when it is gone."""
+        """Return what a worker, its descendants and its orphans have used; None if the worker is gone."""
         own = self._one(worker)
         if own is None:
             return None
@@ -68,7 +71,8 @@ class Processes:
         return Usage(cpu, resident, peak, read, written)
 
     def orphans(self) -> dict[int, list[int]]:
-        """Children of this process by process group, leaders left out: what workers' tasks have left behind."""
+        """Return the orphans of tasks: children of this process, grouped by process group, without group leaders."""
+        # Each worker leads its group (D9), so a child that leads none was left behind by a task.
         found: dict[int, list[int]] = {}
         for pid in self._children(os.getpid()):
             fields = self._stat(pid)
@@ -77,12 +81,14 @@ class Processes:
         return found
 
     def forget_peak(self, pid: int) -> None:
-        """Have the kernel measure the peak of this process from now on."""
+        """Reset the peak memory of a process, so that the kernel measures it from now on."""
+        # 5 resets VmHWM alone (Linux 4.0 and later); other values clear marks of its pages that tools may use.
         with contextlib.suppress(OSError), open(f"{self._proc}/{pid}/clear_refs", "w") as file:
             file.write("5")
 
     def _below(self, pids: list[int], root: int) -> Iterator[int]:
-        """These processes and their descendants, without ``root``."""
+        """Yield these processes and their descendants, without ``root``."""
+        # A process may end, and its pid may be used again, during this walk: ``seen`` keeps it from running in circles.
         seen, todo = {root}, list(pids)
         while todo:
             pid = todo.pop()
@@ -92,7 +98,7 @@ class Processes:
             todo += (child for child in self._children(pid) if child not in seen)
 
     def _children(self, pid: int) -> list[int]:
-        """Those of all threads: each thread has a list of its own."""
+        """Return the children of all threads, because each thread has its own list."""
         found: list[int] = []
         with contextlib.suppress(OSError):
             for thread in os.listdir(f"{self._proc}/{pid}/task"):
@@ -113,11 +119,11 @@ class Processes:
         )
 
     def _stat(self, pid: int) -> list[bytes]:
-        # The name is in brackets and may hold brackets and spaces itself.
+        # The name is in brackets, and may contain brackets and spaces itself.
         return self._bytes(f"{pid}/stat").rpartition(b")")[2].split()
 
     def _bytes(self, name: str) -> bytes:
-        """A file of a process; empty when it is gone, or not ours."""
+        """Return a file of a process; empty if the process is gone or belongs to another user."""
         try:
             fd = os.open(f"{self._proc}/{name}", os.O_RDONLY)
         except OSError:
@@ -131,13 +137,13 @@ class Processes:
 
 
 def _number(text: bytes, name: bytes) -> int:
-    """The number behind ``name``; 0 where there is none."""
+    """Return the number after ``name``; 0 if there is none."""
     _, _, rest = text.partition(name)
     return int(rest.split(None, 1)[0]) if rest else 0
 
 
 class PsutilProcesses:
-    """The same by psutil, where there is no ``/proc``."""
+    """Reads the same values with psutil, on systems without ``/proc``."""
 
     def used(self, worker: int, orphans: Iterable[int] = ()) -> Usage | None:
         """As in :class:`Processes`."""
@@ -166,8 +172,8 @@ class PsutilProcesses:
         return 0.0, 0
 
     def orphans(self) -> dict[int, list[int]]:
-        """As in :class:`Processes`; only Linux hands orphans to us."""
+        """Return nothing: only Linux makes orphans children of this process."""
         return {}
 
     def forget_peak(self, pid: int) -> None:
-        """The peak is that of the samples."""
+        """Do nothing: on these systems only the samples show a peak."""

@@ -1,1 +1,1 @@
-"""Worker processes of one host and the work that is sent to them; owned by the DataFlowKernel or by a manager (D11)."""
+"""The worker processes of one host and their queue; the DataFlowKernel or a manager owns a pool (D11)."""

@@ -1,7 +1,7 @@
-"""The life of a worker as one table: (state, signal) -> state.  An impossible pair is our mistake and tells the story.
+"""The life of a worker as one table: (state, signal) -> state [core].
 
-[core]  The pool sends the signals.  It settles whether a worker is idle or busy when monitoring asks, not for every
-task.
+The pool sends the signals.  It updates idle and busy only when a report to monitoring is due, because an update for
+every task would slow short tasks down.  An impossible pair is a mistake of parslab; its error names the worker.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""Was it the out-of-memory killer?  What the Linux kernel tells everybody about processes that it killed for memory.
+"""Find out whether the out-of-memory killer of Linux has killed a worker.
 
-It counts them for each control group (``memory.events``; ``memory.oom_control`` of version 1), which is that of the
-batch job or container that the workers share with us, and for the whole host (``/proc/vmstat``).  A worker that was
-killed while a count went up was killed by it, as far as anybody without root can know.  Asked by the pool, in its loop,
-when a worker was killed; elsewhere than on Linux nothing is known.
+The kernel counts its kills for each control group (``memory.events``; ``memory.oom_control`` of version 1) and for the
+whole host (``/proc/vmstat``).  Workers share the control group of this process: that of the batch job or container.
+If the count rose when a worker was killed, the killer was the cause; without root nobody can know more.  The pool asks
+in its loop when a worker was killed.  On other systems nothing is known.
 """
 
 from __future__ import annotations
@@ -14,16 +14,16 @@ from pathlib import Path
 __all__ = ["OutOfMemory"]
 
 _TOGETHER = 1.0
-"""Seconds within which several workers are killed for one lack of memory."""
+"""Seconds within which one lack of memory may kill several workers."""
 
 
 class OutOfMemory:
-    """Watches the count that is nearest to our processes.
+    """Watches the kill count of the smallest group of processes that includes this one.
 
     Parameters
     ----------
     root
-        Where ``proc`` and ``sys`` are.
+        The root of the file system in which ``proc`` and ``sys`` are found.
     """
 
     def __init__(self, root: Path = Path("/")) -> None:
@@ -32,7 +32,8 @@ class OutOfMemory:
         self._until = float("-inf")
 
     def struck(self, now: float) -> bool:
-        """Whether it has killed something of ours lately: since this was asked last, or just before that."""
+        """Return whether the killer acted since the last call, or within a second before it."""
+        # The pool learns of the deaths one by one, and the first call already sees the count of all of them.
         before, self._seen = self._seen, self._count()
         if self._seen > before:
             self._until = now + _TOGETHER
@@ -46,7 +47,7 @@ class OutOfMemory:
 
 
 def _source(root: Path) -> Path | None:
-    """The first file that can be read and has a count of the out-of-memory killer."""
+    """Return the first readable file with a count of the out-of-memory killer; None if there is none."""
     for path in (*_of_our_group(root), root / "proc/vmstat"):
         with contextlib.suppress(OSError, ValueError):
             _count_in(path)
@@ -55,7 +56,8 @@ def _source(root: Path) -> Path | None:
 
 
 def _of_our_group(root: Path) -> list[Path]:
-    """Files of our control group, of either version; inside a container its folder may lie at the root."""
+    """Return the files of our control group, of both versions."""
+    # A container may see its own group as the root of the hierarchy although /proc names the full path.
     found: list[Path] = []
     mounted = root / "sys/fs/cgroup"
     with contextlib.suppress(OSError):

@@ -1,8 +1,8 @@
-"""Stops a task that a worker has [core]: by an interrupt, then by TERM and at last KILL for its worker.
+"""Stop a task that a worker holds [core]: interrupt it, then send its worker TERM, and at last KILL.
 
-The pool calls this for cancelled tasks and for those that run longer than they may.  The worker itself carries out the
-interrupt, so it has no effect while a C function holds the interpreter; signals to the worker's group do.  No other
-task may suffer: while its worker still runs another one, the stop waits.
+The pool calls this for cancelled tasks and for tasks that exceed their time limit.  The worker itself carries out an
+interrupt, which has no effect while a C function holds the interpreter.  Signals to the worker's group always have one.
+No other task may suffer, so a stop waits while the worker still runs another task.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ PATIENCE = 1.0
 INSISTENCE = 0.5
 """Seconds from TERM for a worker until its group gets KILL."""
 _AGAIN = 0.25
-"""Seconds after which the stop looks again at a worker that has not begun the task yet."""
+"""Seconds until the next look at a worker that has not begun the task yet."""
 
 
 class TaskHolder(Protocol):
-    """A worker, as far as stopping its tasks needs it."""
+    """The part of a worker that a stop of its tasks needs."""
 
     name: str
     process: Any
     usable: bool
     greeted: bool
     ready_since: float
-    """When it was ready for its first task; later, when it began the task that it reported."""
+    """When the worker was ready for its first task; later, when it began the task that it reported."""
     running: int
 
 
@@ -45,9 +45,9 @@ class StopRequests:
     clock
         Returns the time.
     at
-        Runs a call at a time.
+        Runs a function at a given time.
     interrupt
-        Asks a worker to interrupt this task, if it runs it.
+        Asks a worker to interrupt a task if it runs that task.
     warn
         Called with a sentence that says which signal a worker gets.
     peers
@@ -74,9 +74,10 @@ class StopRequests:
         attempt, peer = task.attempt, task.worker
 
         def over() -> None:
+            # The task may have ended, and may even run again on another worker: that attempt has its own limit.
             if peer is None or task.worker is not peer or task.attempt != attempt:
                 return
-            # Its time begins when its body does, not while its worker is still being started.
+            # The limit counts from the start of the body: a worker may need seconds to start.
             due = max(now, peer.ready_since) + seconds if peer.greeted else self._clock() + _AGAIN
             if due > self._clock():
                 self._at(due, over)
@@ -87,17 +88,18 @@ class StopRequests:
         self._at(now + seconds, over)
 
     def overtime(self, task: int) -> float | None:
-        """Return the limit of a task that ended and was being stopped because it ran too long."""
+        """Return the limit of an ended task that was stopped because it ran too long; None for other tasks."""
         return self._overtime.pop(task, None)
 
     def stop(self, task: QueuedTask, now: float) -> None:
-        """Interrupt a task, and end its worker if that does not help."""
+        """Interrupt a task, and end its worker if the interrupt has no effect."""
         peer: TaskHolder = task.worker
         self._interrupt(peer, task.id)
         if peer.process is None:
             return  # a worker of another host: this process can only ask it
         attempt = task.attempt
         harder = [signal.SIGTERM, signal.SIGKILL]
+        # The shared page names the task that really runs; messages of the worker may be late.
         met = peer.process.page == task.id
 
         def insist() -> None:
@@ -105,6 +107,7 @@ class StopRequests:
             process, now = peer.process, self._clock()
             if task.worker is not peer or task.attempt != attempt or peer not in self._peers or process is None:
                 return
+            # The interrupt gave back a task that had not begun, or another task runs: a signal would hit the wrong one.
             if process.page != task.id:
                 self._at(now + _AGAIN, insist)
             elif not met:
@@ -114,6 +117,7 @@ class StopRequests:
                 number = harder[0]
                 if len(harder) > 1:
                     harder.pop(0)
+                    # Before TERM: when the worker has ended, its descendants cannot be found through it any more.
                     process.note_descendants()
                 peer.usable = False
                 self._warn(f"worker {peer.name} does not let go of task {task.id}: {number.name}")
