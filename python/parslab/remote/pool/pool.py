@@ -1,9 +1,9 @@
-"""The worker processes of one host [shell]: starts them, talks to them, and replaces those that died.
+"""The worker processes of one host [shell]: start them, exchange messages with them, replace those that died.
 
-Its owner is the DataFlowKernel (the workers of a low-latency executor) or the manager of a node (D11).
-``queue.PoolQueue`` decides what each worker gets.  The owner decides what an outcome means.  This module turns messages
-of workers into calls of those two.  It explains and replaces a worker that died; a pool whose workers die before they
-said hello is broken.
+The DataFlowKernel owns the pool of a low-latency executor, a manager that of its node (D11).  ``queue.PoolQueue``
+decides which tasks each worker gets.  The owner decides what an outcome means.  This module turns messages of workers
+into calls of these two.  It explains and replaces a worker that died.  A pool whose workers die before their hello is
+broken.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ _STARTS = 3
 
 
 class PoolHost(Protocol):
-    """What a pool may ask of the process that it runs in."""
+    """The services that a pool needs from the process that it runs in."""
 
     loop: Loop
 
@@ -67,40 +67,40 @@ class PoolHost(Protocol):
 
 
 class TaskEvents(Protocol):
-    """Receives what happens to the tasks of a pool, and knows what a worker must get to run one.
+    """Receives what happens to the tasks of a pool, and supplies what a worker needs in order to run one.
 
     The DataFlowKernel writes the calls into its task table; the manager of a node turns them into messages.
     """
 
     def code(self, fn: int) -> tuple[DefineFunction, Buffer]:
-        """Return what a worker must get before it can run this function."""
+        """Return the message and the pickle that define this function on a worker."""
 
     def message(self, task: Any, frames: list[Buffer]) -> RunTask:
         """Return the message that carries a task; large buffers go to ``frames``."""
 
     def sent(self, task: Any, now: float, worker: str) -> None:
-        """Note that a worker was given this task."""
+        """Note that the pool sent this task to a worker."""
 
     def begun(self, task: Any, since: float, worker: str) -> None:
         """Note that the body of this task runs."""
 
     def returned(self, task: Any, now: float) -> None:
-        """Note that a worker gave this task back, not begun; the queue has it again."""
+        """Note that a worker gave this task back before it began; the queue holds it again."""
 
     def ended(self, task: Any, outcome: Outcome, frames: list[Buffer], worker: str) -> None:
         """Note that this task ended on the worker."""
 
     def failed(self, task: Any, failure: Failure, now: float, worker: str) -> None:
-        """Note that this task ends without an outcome: its worker died, or no worker will ever come."""
+        """Note that this task ends without an outcome: its worker died, or no worker can be started."""
 
     def dropped(self) -> None:
-        """Count an outcome that came late or twice."""
+        """Count an outcome that arrived late or twice."""
 
     def printed(self, message: OutputPrinted) -> None:
         """Pass on what a task printed."""
 
     def demands(self, task: Any) -> tuple[int, float]:
-        """Return how many workers a task with a specification takes the place of, and its limit in seconds."""
+        """Return how many workers a task with a specification occupies, and its limit in seconds."""
 
 
 class WorkerLinkEnd(Protocol):
@@ -120,7 +120,7 @@ class WorkerLinkEnd(Protocol):
         """Return the batches that are complete now."""
 
     def flush(self) -> bool:
-        """Write what waits; returns True when nothing is left."""
+        """Send the bytes that wait; return whether nothing is left."""
 
 
 class PoolWorker(WorkerSlot):
@@ -133,18 +133,18 @@ class PoolWorker(WorkerSlot):
     process
         Its process; None for a worker of another host.
     rank
-        Its place among the workers of its host; the worker that replaces it takes the same one.
+        Its position among the workers of its host; the worker that replaces it gets the same one.
 
     Attributes
     ----------
     state
-        Where it is in its life, as monitoring knows it.
+        Its state, as it was last reported to monitoring.
     ready_since
-        When it said hello; later, when it began the task that it reported.
+        When its hello arrived; later, when it began the task that it reported.
     known
-        Functions that it was sent.
+        Numbers of the functions that were sent to it.
     shipped
-        Bytes of output received of tasks that have not ended, by task and stream.
+        Bytes of output received from tasks that have not ended, by task and stream.
     """
 
     __slots__ = (
@@ -196,15 +196,15 @@ class WorkerPool:
     Parameters
     ----------
     number
-        Of the executor in the run.
+        Number of the executor in the run.
     label
-        Of the executor.
+        Label of the executor.
     name
-        Workers are called ``<name>-0``, ``<name>-1``, ...
+        Prefix of the workers' names: ``<name>-0``, ``<name>-1``, ...
     plans
-        What each worker of this host is given.
+        The environment and the cores of each worker of this host.
     run
-        Of the run: ``run``, ``path``, ``cwd``, ``package``.
+        Settings of the run: ``run``, ``path``, ``cwd``, ``package``.
     host
         The process that it runs in.
     tasks
@@ -215,7 +215,7 @@ class WorkerPool:
     Attributes
     ----------
     broken
-        Why no worker will ever come; empty while one may.
+        Why no worker can be started; empty while the pool works.
     """
 
     def __init__(
@@ -264,6 +264,7 @@ class WorkerPool:
             self._spawn(rank)
 
     def _spawn(self, rank: int) -> None:
+        # Never the name of a dead worker: events and logs would mix up the two, and ``end_strays`` needs the name.
         name = f"{self._name}-{self._made}"
         self._made += 1
         try:
@@ -280,7 +281,8 @@ class WorkerPool:
         loop.watch(process.control, lambda: self._readable(peer, control))
 
     def _start_failed(self, rank: int, error: OSError) -> None:
-        """Try again later, unless no worker is left and the reason will not pass."""
+        """Try again later, unless no worker is left and the cause is permanent."""
+        # While another worker lives the pool still does its work, and the cause may end with that worker's task.
         if not self.peers and not is_transient(error):
             self._break(f"a worker process cannot be started: {error}")
             return
@@ -314,6 +316,7 @@ class WorkerPool:
             messages: list[Any] = []
             frames: list[Buffer] = []
             for task in tasks:
+                # Once for each worker: the pickle of a function is often larger than the arguments of a call.
                 if task.fn not in peer.known:
                     peer.known.add(task.fn)
                     code, payload = events.code(task.fn)
@@ -326,7 +329,7 @@ class WorkerPool:
             self._deliver(peer, messages, frames)
 
     def _deliver(self, peer: PoolWorker, messages: list[Any], frames: Sequence[Buffer] = ()) -> None:
-        """Send on the data link; the reader of that link finds out when the worker has just died."""
+        """Send on the data link; if the worker has just died, the reader of the link notices."""
         with contextlib.suppress(OSError):
             peer.data.send(messages, frames)
             if peer.data.congested:
@@ -342,7 +345,7 @@ class WorkerPool:
         return self.queue.next_deadline()
 
     def look(self, now: float) -> None:
-        """Ask workers that have been silent what they run (D5)."""
+        """Ask silent workers which task they run (D5)."""
         for slot in self.queue.to_look_at(now):
             self._send_control(slot, ProbeWorker())  # type: ignore[arg-type]
 
@@ -354,7 +357,7 @@ class WorkerPool:
                 self._report(peer)
 
     def stop_task(self, task: QueuedTask, now: float) -> None:
-        """Interrupt a cancelled task; stop its worker when that does not help."""
+        """Interrupt a cancelled task; stop its worker if the interrupt has no effect."""
         self._stops.stop(task, now)
 
     def forget_code(self, fn: int, message: ForgetFunctions) -> None:
@@ -367,22 +370,24 @@ class WorkerPool:
     # ----- messages of workers
 
     def _writable(self, stream: Stream) -> None:
-        with contextlib.suppress(OSError):  # the reader will see the end
+        with contextlib.suppress(OSError):  # the reader notices the end of the connection
             if stream.flush():
                 self._host.loop.wants_write(stream, False)
 
     def _readable(self, peer: PoolWorker, stream: Stream) -> None:
         if peer not in self.peers:
-            return  # it was removed earlier in this very round
+            return  # removed earlier in this round, whose events the loop had collected before
         try:
             self.received(peer, stream.receive())
         except EOFError:
             if stream is peer.data:
                 self.lost(peer)
             else:
+                # The data link may still hold outcomes: only its end, or that of the process, removes the worker.
                 self._host.loop.forget(stream)
         except ProtocolError as error:
             log.error("worker %s is stopped: %s", peer.name, error)
+            # Its exit removes it, and its tasks fail as those of any worker that died.
             if peer.process:
                 peer.process.signal(signal.SIGKILL)
             self._host.loop.forget(stream)
@@ -413,6 +418,7 @@ class WorkerPool:
         if peer.shipped:
             peer.shipped.pop((outcome.task, 1), None)
             peer.shipped.pop((outcome.task, 2), None)
+        # A task that was cancelled or given to another worker since must not end twice.
         task = peer.inflight.get(outcome.task)
         if task is None or task.attempt != outcome.attempt:
             self._tasks.dropped()
@@ -461,9 +467,11 @@ class WorkerPool:
             return
         process = peer.process
         if process is not None:
+            # Outcomes that it sent before its death count: those tasks must neither fail nor run again.
             with contextlib.suppress(EOFError, ProtocolError, OSError):
                 while batches := peer.data.receive():
                     self.received(peer, batches)
+            # The link breaks a moment before the process has ended, and the exit status explains the death.
             if not process.wait(1.0):
                 process.signal(signal.SIGKILL)
                 process.wait(5.0)
@@ -474,7 +482,7 @@ class WorkerPool:
         if (
             process is not None
             and process.ended == -signal.SIGKILL
-            and peer.usable
+            and peer.usable  # otherwise the pool itself sent the signal
             and self._memory.struck(steady_time())
         ):
             how, reason = "was killed by the out-of-memory killer", Reason.out_of_memory
@@ -501,6 +509,7 @@ class WorkerPool:
             if task.state in FINAL:
                 self._tasks.returned(task, now)
                 continue
+            # Only the task on the page was running, so the output that nobody has read belongs to it.
             if peer.process is not None and page == task.id:
                 for stream in (1, 2):
                     text = peer.process.last_words(stream, peer.shipped.get((task.id, stream), 0))
@@ -521,7 +530,7 @@ class WorkerPool:
         if not peer.greeted:
             self._stillborn += 1
             if self._stillborn >= _STARTS and any(other.greeted for other in self.peers):
-                self._start_later(peer.rank)  # others of the same kind live, so the reason may pass
+                self._start_later(peer.rank)  # others of the same kind live, so the cause may end
                 return
             if self._stillborn >= _STARTS:
                 said = words.strip()[-1000:]
@@ -563,7 +572,8 @@ class WorkerPool:
         )
 
     def close(self, deadline: float | None = None) -> None:
-        """End all workers: those that are idle at once, the others by TERM and, half a second later, KILL."""
+        """End all workers by TERM and, half a second later, by KILL."""
+        # All get the signal before the first wait, so that they end at the same time.
         self._closing = True
         local = [peer.process for peer in self.peers if peer.process is not None]
         for process in local:

@@ -1,7 +1,7 @@
-"""Worker processes of this host [shell]: each is started with exec, in a process group of its own.
+"""Worker processes of this host [shell]: each runs a new program, in a process group of its own.
 
-The parent holds everything that explains the death of a worker: its exit status, the files that are its stdout and
-stderr, and a page of memory that names the task it began last.
+The parent holds everything that explains the death of a worker: its exit status, the files of its stdout and stderr,
+and a page of memory that names the task it began last.
 
 Nothing that a task starts outlives the run.  While the DataFlowKernel lives it signals groups, and on Linux it inherits
 the processes that left their group.  When it dies, the system kills each group by the lifeline that its worker holds.
@@ -44,6 +44,8 @@ __all__ = [
     "thread_variables",
 ]
 
+# ``sys.path`` is set before parslab is imported, so that the worker loads the notebook's parslab.  The settings
+# are removed from the environment, because every process that a task starts inherits it.
 _START = (
     "import json, os, sys; s = json.loads(os.environ.pop('PARSLAB_WORKER')); sys.path[:] = s['path']; "
     "from parslab.remote.worker.main import main; main(s)"
@@ -54,7 +56,7 @@ _PAGE = 16
 """Bytes of the page: the number of a task and that of an attempt."""
 _PR_SET_CHILD_SUBREAPER = 36
 _NOTHING_BEGUN = -(1 << 62)
-"""Stands on the page until the first task begins: 0 would name a task."""
+"""The content of the page until the first task begins, because 0 would name a task."""
 _THREAD_VARIABLES = (
     "OMP_NUM_THREADS",
     "OPENBLAS_NUM_THREADS",
@@ -99,7 +101,7 @@ def _environment_of(name: str, plan: ProcessPlan, run: dict[str, Any], settings:
         **os.environ,
         **plan.environment,
         "PARSLAB_WORKER": json.dumps(settings),
-        # All that its tasks start inherits these two, wherever it goes: which run, and whose worker it was.
+        # Every process that a task starts inherits these two, so it can be found even outside its group.
         "PARSLAB_RUN": run["run"],
         "PARSLAB_WORKER_OF": f"{os.getpid()}/{name}",
     }
@@ -111,11 +113,11 @@ class WorkerProcess:
     Parameters
     ----------
     name, executor
-        Who it is: its name and the number of its executor.
+        The name of the worker and the number of its executor.
     plan
         Its environment and its cores.
     run
-        Of the run: ``run``, ``path``, ``cwd``, ``package``.
+        Settings of the run: ``run``, ``path``, ``cwd``, ``package``.
 
     Attributes
     ----------
@@ -124,7 +126,7 @@ class WorkerProcess:
     """
 
     def __init__(self, name: str, executor: int, plan: ProcessPlan, run: dict[str, Any]) -> None:
-        with contextlib.ExitStack() as undo:  # a start that fails half-way gives every descriptor back
+        with contextlib.ExitStack() as undo:  # a start that fails half-way must close every descriptor
             self.data, data = _pair(undo)
             self.control, control = _pair(undo)
             self._files = [_file(undo, "parslab-stdout"), _file(undo, "parslab-stderr")]
@@ -154,6 +156,7 @@ class WorkerProcess:
             self._page[0] = _NOTHING_BEGUN
             self._popen = self._start(_environment_of(name, plan, run, settings), inherited, run["cwd"])
             undo.pop_all()
+        # The worker has its own copies: while ours are open, its links would not break when it dies.
         for end in (data, control):
             end.close()
         for fd in (lifeline, page):
@@ -162,6 +165,7 @@ class WorkerProcess:
         self._descendants: list[psutil.Process] = []
 
     def _start(self, environment: dict[str, str], inherited: tuple[int, ...], folder: str) -> subprocess.Popen[bytes]:
+        # A session of its own is also a process group, and keeps Ctrl-C in a terminal away from the worker.
         return subprocess.Popen(
             [sys.executable, "-c", _START],
             stdin=subprocess.DEVNULL,
@@ -189,19 +193,19 @@ class WorkerProcess:
         return int(self._page[1])
 
     def note_descendants(self) -> None:
-        """Remember all processes that descend from it now, also those that left its group: :meth:`close` kills them."""
+        """Note all processes that descend from it now, also outside its group, so that :meth:`close` kills them."""
         import psutil
 
         with contextlib.suppress(psutil.Error, OSError):
             self._descendants = psutil.Process(self.pid).children(recursive=True)
 
     def signal(self, number: signal.Signals) -> None:
-        """Signal the worker and everything its tasks have started in its group."""
+        """Signal the worker and everything that its tasks started in its group."""
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.pid, number)
 
     def wait(self, timeout: float) -> bool:
-        """Wait for its end; returns False when ``timeout`` seconds were not enough."""
+        """Wait up to ``timeout`` seconds for its end; return whether it has ended."""
         try:
             self._popen.wait(timeout)
         except subprocess.TimeoutExpired:
@@ -219,7 +223,7 @@ class WorkerProcess:
         """Kill its group and close all descriptors."""
         self.signal(signal.SIGKILL)
         for process in self._descendants:
-            with contextlib.suppress(Exception):  # psutil's, which is imported only where there are any
+            with contextlib.suppress(Exception):  # psutil.Error, whose module may not be loaded
                 process.kill()
         self._popen.wait()
         self.data.close()
@@ -240,7 +244,11 @@ def adopt_orphans() -> None:
 
 
 class _OtherChildren:
-    """Children that other threads started, and wait for themselves."""
+    """Children for which another thread waits.
+
+    The lock protects ``starting``: several threads count in it, and an inbox of the loop would be too late for a child
+    that ends at once.
+    """
 
     def __init__(self) -> None:
         self.pids: set[int] = set()
@@ -272,15 +280,16 @@ def collect_orphans(own: set[int]) -> None:
     """Collect the exit status of adopted children that ended, but not of ``own`` and :func:`awaited` children."""
     if sys.platform == "linux":
         with contextlib.suppress(ChildProcessError):
+            # WNOWAIT only looks: to take the exit status of a worker here would leave its ``Popen`` without one.
             while (ended := os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)) is not None:
-                # In this order: a child is among the awaited before it ceases to be one that is just starting.
+                # In this order: a child is in ``pids`` before it is no longer counted in ``starting``.
                 if ended.si_pid in own or _awaited.starting or ended.si_pid in _awaited.pids:
-                    return  # a SIGCHLD for it or another child is on its way, and calls this function again
+                    return  # a later SIGCHLD, for this child or another one, calls this function again
                 os.waitpid(ended.si_pid, 0)
 
 
 def end_orphans(patience: float = 1.0) -> None:
-    """Kill all children that are left, and then theirs, which become ours, until there are none."""
+    """Kill all remaining children, and then their children, which become ours, until none is left."""
     deadline = steady_time() + patience
     while (pids := _children()) and steady_time() < deadline:
         for pid in pids:

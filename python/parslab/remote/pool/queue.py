@@ -1,12 +1,11 @@
 """The queue of a pool of workers [core]: it decides which worker gets which ready task, and how far ahead.
 
 Time is an argument [HPDC19 §4.3.3].  A worker gets its next tasks before it has finished, but only as many as should
-take ``AHEAD`` seconds together.  The queue learns the mean time of each function from outcomes.  A function that is not
-known yet, or takes longer, is given one task at a time (two when it is short), so that work is spread evenly.
+take ``AHEAD`` seconds together.  The queue learns the mean time of each function from outcomes.  Tasks of a function
+that is unknown or takes longer are sent one at a time (two if it is short), so that work is spread evenly.
 
 The pool probes a busy worker that was silent for ``LOOK`` seconds (D5); the tasks that it has not begun go back to the
-head of the queue.  A task that takes the place of several workers, or has a limit, goes to an idle worker and stays
-alone there.
+head of the queue.  A task that occupies several workers, or has a time limit, gets an idle worker for itself.
 
 Invariants: a task is in ``queue`` or in the ``inflight`` of one worker, never both; ``inflight`` is in the order sent.
 """
@@ -30,6 +29,7 @@ LOOK = 0.05
 _SHORT = 0.02
 """A function faster than this may have one call waiting at the worker."""
 _MOST = 512
+"""Tasks that a worker may hold: a worker that dies or becomes slow has to return them all."""
 
 
 class QueuedTask(Protocol):
@@ -40,9 +40,9 @@ class QueuedTask(Protocol):
     fn: int
     state: TaskState
     worker: Any
-    """The slot that has it: set and read here."""
+    """The slot that holds the task; the queue sets it."""
     spec: Any
-    """None, or what makes it different from others: then its owner knows its demands."""
+    """None, or a specification of resources and limits, which the owner of the task interprets."""
 
 
 class WorkerSlot:
@@ -57,12 +57,12 @@ class WorkerSlot:
         """Seconds that the tasks in flight should take together."""
         self.heard = now
         self.looked = False
-        """It has been asked since it was last heard, and streams its output."""
+        """Whether the pool has probed this worker since its last message."""
         self.running = -1
         self.usable = True
-        """False while it is being stopped."""
+        """False while the pool stops this worker."""
         self.reserved = -1
-        """The wide task in another slot that takes the place of this worker, too."""
+        """The task in another slot that occupies this worker, too; -1: none."""
 
 
 class PoolQueue:
@@ -71,7 +71,7 @@ class PoolQueue:
     Parameters
     ----------
     demands
-        Of a task with a specification: how many workers it takes the place of, and for how long it may run.
+        Returns for a task with a specification how many workers it occupies and how long it may run.
     """
 
     def __init__(self, demands: Callable[[Any], tuple[int, float]] | None = None) -> None:
@@ -86,7 +86,7 @@ class PoolQueue:
 
     @property
     def waiting(self) -> int:
-        """How many tasks are queued; cancelled ones count until the queue meets them."""
+        """How many tasks are queued; a cancelled task counts until the queue reaches it."""
         return len(self.tasks)
 
     def put(self, tasks: Iterable[Any]) -> None:
@@ -106,7 +106,7 @@ class PoolQueue:
         self.tasks = deque(task for task in self.tasks if task.id not in ids)
 
     def remove(self, slot: WorkerSlot) -> list[Any]:
-        """Remove a worker; returns the tasks it held, in the order in which they were sent."""
+        """Remove a worker; return the tasks that it held, in the order in which they were sent."""
         if slot in self.slots:
             self.slots.remove(slot)
         held = list(slot.inflight.values())
@@ -127,12 +127,13 @@ class PoolQueue:
             if queue[0].state is TaskState.ready:
                 slot = self._alone(queue[0], now)
                 if slot is None:
-                    return given  # the slots run empty until there is room for it
+                    return given  # later tasks wait, too: they would take every free worker from this one
                 given.append((slot, [queue[0]]))
             queue.popleft()
         if not queue:
             return given
         free = [s for s in self.slots if s.usable and s.reserved < 0 and _runs_dry(s)]
+        # The emptiest worker first, and shares rounded up: when tasks are few, idle workers get them.
         if len(free) > 1:
             free.sort(key=_load)
         for count, slot in zip(range(len(free), 0, -1), free, strict=True):
@@ -145,15 +146,16 @@ class PoolQueue:
         return given
 
     def _special(self, task: Any) -> bool:
-        """Whether a task has to be alone on its worker."""
+        """Return whether a task must be alone on its worker."""
         if task.spec is None or self._demands is None:
             return False
         wide, limit = self._demands(task)
         return wide > 1 or limit > 0
 
     def _alone(self, task: Any, now: float) -> WorkerSlot | None:
-        """Give a special task to a slot of its own, and reserve others for it; None while there is no room."""
+        """Give a special task to a slot of its own, and reserve others for it; return None while there is no room."""
         assert self._demands is not None
+        # A task that asks for more workers than there are gets all of them: it would otherwise wait for ever.
         wide = min(self._demands(task)[0], len(self.slots))
         free = [s for s in self.slots if s.usable and not s.inflight and s.reserved < 0]
         if len(free) < max(1, wide):
@@ -184,6 +186,7 @@ class PoolQueue:
                 continue
             if task.spec is not None and self._special(task):
                 break
+            # An unknown function counts as long, so its first calls are spread over all workers.
             takes = mean.get(task.fn, 1.0)
             if inflight and (expected + takes > AHEAD or len(inflight) >= _MOST):
                 short = takes < _SHORT and len(inflight) < 2 and expected < _SHORT
@@ -198,7 +201,7 @@ class PoolQueue:
         return taken
 
     def ended(self, slot: WorkerSlot, task_id: int, took: float, now: float) -> Any | None:
-        """Note the outcome of a task; returns None when the worker does not hold it (late or doubled)."""
+        """Note the outcome of a task; return None if the worker does not hold it (a late or second outcome)."""
         slot.heard = now
         slot.looked = False
         task = slot.inflight.pop(task_id, None)
@@ -209,6 +212,7 @@ class PoolQueue:
             self._unreserve(task_id)
         if slot.running == task_id:
             slot.running = -1
+        # A moving average: one slow call must not change how far ahead a fast function is sent.
         mean = self._mean.get(task.fn)
         if mean is None:
             mean = self._mean[task.fn] = took
@@ -220,7 +224,7 @@ class PoolQueue:
         return task
 
     def reported(self, slot: WorkerSlot, running: int, returned: Iterable[int], now: float) -> list[Any]:
-        """Take in the answer of a probed worker; returns the tasks it gave back, which are queued first."""
+        """Process the report of a probed worker; return the tasks that it gave back, now first in the queue."""
         slot.running = running
         back = [task for i in returned if (task := slot.inflight.pop(i, None)) is not None]
         for task in back:
@@ -228,14 +232,14 @@ class PoolQueue:
         if running in slot.inflight:
             slot.expected = max(1.0, slot.expected)
         else:
-            # The probe came between two tasks, or before the first one. The next task may be long, so probe again.
+            # The probe arrived between two tasks, or before the first one. The next task may be long, so probe again.
             slot.expected = 0.0
             slot.heard, slot.looked = now, False
         self.tasks.extendleft(reversed(back))
         return back
 
     def to_look_at(self, now: float) -> list[WorkerSlot]:
-        """Return busy workers that have been silent for too long, each once per silence."""
+        """Return busy workers that have been silent for too long; each is returned once per silence."""
         silent = [s for s in self.slots if s.inflight and not s.looked and now >= s.heard + LOOK]
         for slot in silent:
             slot.looked = True
@@ -248,7 +252,8 @@ class PoolQueue:
 
 
 def _runs_dry(slot: WorkerSlot) -> bool:
-    """Whether a worker has little work left."""
+    """Return whether a worker has little work left."""
+    # Not earlier: a worker that got one task for each outcome would need a message and a wake-up for every task.
     if len(slot.inflight) == 1:
         return slot.expected < _SHORT
     return slot.expected < AHEAD / 2 and len(slot.inflight) < _MOST
@@ -261,8 +266,8 @@ def _load(slot: WorkerSlot) -> tuple[float, int]:
 def not_begun(held: list[Any], page: int | None, attempt: int = 0) -> list[Any]:
     """Return those of the tasks of a dead worker, in the order sent, that it certainly had not begun.
 
-    ``page`` is what the worker wrote down: ``t`` when it began task t, ``-1 - t`` when that had ended; None when
-    nobody could read it.  ``attempt`` says which attempt of t that was: the next one may be among those held.
+    ``page`` is what the worker wrote on its shared page: ``t`` when it began task t, ``-1 - t`` when t had ended.  It
+    is None for a worker of another host.  ``attempt`` is the attempt of t, because ``held`` may contain the next one.
     """
     if page is None:
         return []

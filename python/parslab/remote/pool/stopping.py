@@ -107,7 +107,7 @@ class StopRequests:
             process, now = peer.process, self._clock()
             if task.worker is not peer or task.attempt != attempt or peer not in self._peers or process is None:
                 return
-            # The interrupt gave back a task that had not begun, or another task runs: a signal would hit the wrong one.
+            # Another task runs before this one, or this one has just ended: a signal would hit the wrong task.
             if process.page != task.id:
                 self._at(now + _AGAIN, insist)
             elif not met:
