@@ -74,7 +74,7 @@ class Loop:
 
     def forget(self, sock: Any) -> None:
         """Stop watching a socket; twice is safe."""
-        with contextlib.suppress(KeyError, ValueError):
+        with contextlib.suppress(KeyError, ValueError):  # ValueError: the socket is closed already
             self._selector.unregister(sock)
 
     def post(self, call: Callable[[], None]) -> None:

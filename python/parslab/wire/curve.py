@@ -41,6 +41,7 @@ class CurveGate:
     """
 
     def __init__(self, context: zmq.Context[Any], allowed: set[str]) -> None:
+        # ZeroMQ hands over the raw 32 bytes of a key, not its text.
         self._allowed = {z85.decode(key) for key in allowed}
         self.refused = 0
         """How many peers were refused so far."""

@@ -143,7 +143,7 @@ class FrameAppender:
         # No second write for the rest: another process may append in between, and would split the entry.
         if written < wanted:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        # O_APPEND moves the position behind our own write, so it shows where the entries are, whoever else appends.
+        # O_APPEND moves the position behind our own write, so it shows where the entries are, even if others append.
         return os.lseek(self._fd, 0, os.SEEK_CUR) - written
 
     def close(self) -> None:

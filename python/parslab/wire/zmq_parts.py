@@ -41,6 +41,7 @@ def parted(head: bytes, frames: Sequence[Buffer]) -> list[Buffer]:
         return [head, *frames]
     whole = [memoryview(buffer).cast("B") for buffer in (head, *frames)]
     parts: list[Buffer] = [_MARK + msgspec.msgpack.encode([view.nbytes for view in whole])]
+    # Slices share the memory of a frame: even a value of many gigabytes is not copied here.
     for view in whole:
         parts += [view[at : at + PART] for at in range(0, view.nbytes, PART)]
     return parts
@@ -66,6 +67,7 @@ def joined(parts: list[Any]) -> list[Any]:
         count = -(-length // PART)
         own = parts[at : at + count]
         at += count
+        # A peer may announce anything, and nothing is allocated before the parts are known to fit.
         if length < 0 or sum(map(len, own)) != length:
             raise ProtocolError("a batch whose parts are not as long as it says")
         whole.append(own[0] if count == 1 else bytearray().join(own))

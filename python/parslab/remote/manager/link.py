@@ -160,6 +160,7 @@ class LocalManagerLink:
 
     def close(self) -> None:
         """Send the remaining messages, for a second at most, and close the connection."""
+        # The last outcomes should arrive, but a DataFlowKernel that hangs must not keep this node occupied.
         with contextlib.suppress(OSError):
             self._stream.sock.settimeout(1.0)
             self._stream.flush()
@@ -193,10 +194,12 @@ class ManagerLink:
         sock.setsockopt(zmq.SNDHWM, 0)
         sock.setsockopt(zmq.RCVHWM, 0)
         sock.setsockopt(zmq.LINGER, 1000)
+        # ZeroMQ refuses IPv6 addresses unless this is set.
         sock.ipv6 = "[" in address
         sock.curve_serverkey = settings["server_key"].encode()
         sock.curve_publickey = settings["public_key"].encode()
         sock.curve_secretkey = settings["secret_key"].encode()
+        # A broken connection and refused keys are reported through a monitor only.
         self._watcher: zmq.Socket[Any] = sock.get_monitor_socket(
             zmq.EVENT_DISCONNECTED | zmq.EVENT_HANDSHAKE_FAILED_AUTH | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
         )

@@ -182,6 +182,7 @@ class Manager:
 
     def _pool_broken(self, pool: WorkerPool) -> None:
         """Give back the waiting tasks and leave, because no worker can be started on this node."""
+        # Another node may run these tasks, so they must not fail here.
         self.tasks.give_back([task for task in pool.queue.tasks if task.state is TaskState.ready])
         pool.queue.tasks.clear()
         self.tasks.clear()
@@ -202,6 +203,7 @@ class Manager:
             deadlines.append(self._give_back(now))
         if self._drain_reason and not self.tasks:
             self.leave(self._drain_reason)
+        # Last, so that everything that this round produced is sent in one batch.
         self._exchange()
         if self._timers:
             deadlines.append(self._timers[0][0])

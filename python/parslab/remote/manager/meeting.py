@@ -58,6 +58,7 @@ def meet(path: str, patience: float) -> Connected:
         sock = near(settings)
         if sock is not None:
             return Connected(settings, sock, "")
+        # Never less than a tenth of a second: the last attempt must have a chance, too.
         address, said = reachable(settings["addresses"], max(0.1, min(_ROUND, deadline - time.monotonic())))
         if address:
             return Connected(settings, None, address)

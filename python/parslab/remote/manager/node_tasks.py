@@ -51,6 +51,7 @@ class TaskOnNode:
         self.frames = frames
         self.state = TaskState.ready
         self.worker: PoolWorker | None = None
+        # None for most tasks, so that the queue need not ask for their demands.
         self.spec: RunTask | None = run if run.slots > 1 or run.limit > 0 else None
 
 

@@ -163,6 +163,7 @@ def _cores(count: int) -> str:
 
 def _listed(affinity: str, cores: Sequence[int]) -> list[list[int]]:
     """Return the core sets of ``list:0,2-3:1,4``, one for each worker."""
+    # Checked here, on the node: the notebook does not know which cores a batch system will give to the job.
     sets = []
     for text in affinity[len(_LIST) :].split(":"):
         own: list[int] = []
@@ -198,6 +199,7 @@ def _shares(affinity: str, cores: list[int], count: int) -> list[list[int]] | No
         )
     if affinity == "alternating":
         return [cores[rank::count] for rank in range(count)]
+    # Cores with neighbouring numbers usually share a cache, so the threads of a worker stay close together.
     least, more = divmod(len(cores), count)
     ends = [(rank + 1) * least + min(rank + 1, more) for rank in range(count)]
     shares = [cores[start:end] for start, end in zip([0, *ends], ends, strict=False)]

@@ -192,6 +192,7 @@ class _Node:
         (busy, total), (busy_before, total_before) = self._busy(), self._before
         self._before = busy, total
         passed = total - total_before
+        # The kernel does not update all counters at one moment, so the quotient may be a little outside of 0 to 100.
         cpu = 100.0 * (busy - busy_before) / passed if passed > 0 else 0.0
         return NodeSample(max(0.0, min(100.0, cpu)), self._memory_used(), load)
 
@@ -201,6 +202,7 @@ class _Node:
         if self._quota is not None and self._group is not None:
             return _group_time(self._group) or 0.0, self._clock() * self._quota
         busy = total = 0
+        # Other cores of a shared node show the load of other jobs.
         ours = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set()
         with contextlib.suppress(OSError, ValueError):
             for line in self._stat.read_bytes().splitlines():

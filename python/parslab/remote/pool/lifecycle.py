@@ -30,6 +30,7 @@ class WorkerSignal(IntEnum):
 S, T = WorkerState, WorkerSignal
 
 WORKER: dict[tuple[WorkerState, WorkerSignal], WorkerState] = {
+    # A starting worker may hold tasks already, but counts as busy only after its hello.
     (S.starting, T.greeted): S.idle,
     (S.starting, T.died): S.dead,
     (S.idle, T.given): S.busy,

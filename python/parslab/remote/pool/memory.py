@@ -28,6 +28,7 @@ class OutOfMemory:
 
     def __init__(self, root: Path = Path("/")) -> None:
         self._source = _source(root)
+        # The counts are never reset: kills before this moment belong to others.
         self._seen = self._count()
         self._until = float("-inf")
 

@@ -411,6 +411,7 @@ class WorkerPool:
                     self._tasks.printed(message)
                 elif kind is WorkerReport:
                     self._reported(peer, message, now)
+                # Both links begin with a hello; a second greeting of the same worker would be an impossible signal.
                 elif not message.control:
                     self._greeted(peer, message)
 
@@ -439,6 +440,7 @@ class WorkerPool:
 
     def _greeted(self, peer: PoolWorker, hello: WorkerHello) -> None:
         ours = self._run["package"]
+        # Pickles and messages of another version may decode without an error, and mean something else.
         if hello.protocol != PROTOCOL or hello.package != ours:
             self._break(
                 f"worker {hello.worker} runs parslab {hello.package}, this run {ours}: install the same version"
@@ -491,6 +493,7 @@ class WorkerPool:
         peer.advance(WorkerSignal.died)
         self._report(peer, how)
         if process is not None:
+            # First the group, then the rest: strays are processes that left the group, or whose parent just ended.
             process.close()
             end_strays(peer.name)
         if not self._closing:
@@ -506,6 +509,7 @@ class WorkerPool:
             if task in again:
                 self._tasks.returned(task, now)
                 continue
+            # A cancelled task has its final state already, and cannot fail any more.
             if task.state in FINAL:
                 self._tasks.returned(task, now)
                 continue
@@ -517,6 +521,7 @@ class WorkerPool:
                         self._tasks.printed(OutputPrinted(task.id, stream, text))
             error: ParslabError = WorkerLost(task.id, how, peer.host, peer.pid, words, str(reason))
             log.warning("%s", error)
+            # The pool stopped this worker itself: the limit is the cause, not the lost worker.
             if limit := self._stops.overtime(task.id):
                 error = AppTimeout(task.id, limit)
             self._tasks.failed(task, failure_from(error), now, peer.name)

@@ -215,6 +215,7 @@ class WorkerProcess:
     def last_words(self, stream: int, start: int) -> bytes:
         """Return what it wrote to stdout (1) or stderr (2) from ``start`` on, at most the last few kilobytes."""
         fd = self._files[stream - 1]
+        # The worker shares the position in this file, but it appends, so a seek does not move its writes.
         size = os.lseek(fd, 0, os.SEEK_END)
         start = max(start, size - _LAST_WORDS)
         return os.pread(fd, size - start, start) if size > start else b""
@@ -240,6 +241,7 @@ def adopt_orphans() -> None:
     if sys.platform == "linux":
         import ctypes
 
+        # Without this, orphans become children of process 1, and this process cannot find them among its own.
         ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
@@ -290,6 +292,7 @@ def collect_orphans(own: set[int]) -> None:
 
 def end_orphans(patience: float = 1.0) -> None:
     """Kill all remaining children, and then their children, which become ours, until none is left."""
+    # With a limit: a process that waits for a dead network file system does not die even by KILL.
     deadline = steady_time() + patience
     while (pids := _children()) and steady_time() < deadline:
         for pid in pids:
@@ -324,6 +327,7 @@ def _environment(pid: int) -> bytes:
 
 
 def _children() -> list[int]:
+    # A child is in the list of the thread that started it, and orphans may be in that of any thread.
     pids: list[int] = []
     for path in glob.glob("/proc/self/task/*/children"):
         with contextlib.suppress(OSError), open(path) as file:

@@ -163,6 +163,7 @@ class PoolQueue:
         first, *others = free[: max(1, wide)]
         for slot in others:
             slot.reserved = task.id
+        # It counts as long, so that nothing is sent behind it.
         first.heard, first.looked, first.expected = now, False, 1.0
         first.inflight[task.id] = task
         task.worker = first
@@ -189,6 +190,7 @@ class PoolQueue:
             # An unknown function counts as long, so its first calls are spread over all workers.
             takes = mean.get(task.fn, 1.0)
             if inflight and (expected + takes > AHEAD or len(inflight) >= _MOST):
+                # One short task may wait at the worker, which would otherwise be idle for a round trip.
                 short = takes < _SHORT and len(inflight) < 2 and expected < _SHORT
                 if not short:
                     break
