@@ -48,6 +48,7 @@ def escaped(value: Any) -> Any:
         return kind([escaped(item) for item in value])
     if kind is dict:
         return {escaped(key): escaped(item) for key, item in value.items()}
+    # A copy, never a change in place: the table of tasks may hold the same struct.
     if isinstance(value, msgspec.Struct):
         return kind(**{name: escaped(getattr(value, name)) for name in value.__struct_fields__})
     return value

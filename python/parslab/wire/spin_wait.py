@@ -53,6 +53,7 @@ class SpinWait:
             found = self._stay_awake(look)
             if found:
                 return found
+        # Only sleeps are measured: an answer that was found awake keeps the credit as it is.
         began = perf_counter()
         found = sleep()
         if self.hold_off:
@@ -69,6 +70,7 @@ class SpinWait:
         while now < until:
             if found := look():
                 return found
+            # The process that must answer may need this very core.
             os.sched_yield()
             before, now = now, perf_counter()
             if now - before > CROWDED:

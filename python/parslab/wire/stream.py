@@ -89,7 +89,7 @@ class Stream:
             sock.setsockopt(socket.SOL_SOCKET, option, 1 << 20)
 
     def fileno(self) -> int:
-        """The descriptor, for selectors."""
+        """Return the descriptor, for selectors."""
         return self.sock.fileno()
 
     def close(self) -> None:

@@ -54,7 +54,7 @@ def main(path: str, block: str) -> int:
     until = float(os.environ.pop(_AGAIN, 0.0))
     try:
         settings, sock, address = meet(path, until - time.monotonic() if until else _PATIENCE)
-        if sock is not None:  # the same host, so the same monotonic clock
+        if sock is not None:  # the same host shares one monotonic clock, which an anchor requires
             set_anchor(settings["clock"])
         manager = _prepare(settings, block)
     except RunOver as over:

@@ -146,7 +146,7 @@ class PsutilProcesses:
     """Reads the same values with psutil, on systems without ``/proc``."""
 
     def used(self, worker: int, orphans: Iterable[int] = ()) -> Usage | None:
-        """As in :class:`Processes`."""
+        """Return what a worker, its descendants and its orphans have used; None if the worker is gone."""
         import psutil
 
         try:

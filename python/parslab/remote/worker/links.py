@@ -107,6 +107,7 @@ class _TcpWorkerLink:
                 parts = self._sock.recv_multipart(self._zmq.DONTWAIT, copy=False)
                 if len(parts) == 1 and not parts[0].buffer.nbytes:
                     raise EOFError  # an empty message: the DataFlowKernel closes the link
+                # Frames are copied out of ZeroMQ's memory, because tasks get writable buffers of their own.
                 head, *frames = joined([part.buffer for part in parts])
                 batches.append((self._decode(head), [f if type(f) is bytearray else bytearray(f) for f in frames]))
         return batches
