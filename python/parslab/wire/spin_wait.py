@@ -1,6 +1,6 @@
 """Poll for a moment before sleeping, if the last answers arrived soon (D8).
 
-Waking a sleeping process costs 30 to 60 microseconds, mostly to wake its idle core, and a round trip through the
+Waking a sleeping process costs 30 to 60 microseconds, mostly to wake its idle core.  A round trip through the
 DataFlowKernel has four such wake-ups.  A waiter whose last sleep was short polls for a moment before it sleeps again.
 It yields its core between two polls.  In a quiet run no process polls.
 """

@@ -1,8 +1,8 @@
 """The queue of a pool of workers [core]: it decides which worker gets which ready task, and how far ahead.
 
 Time is an argument [HPDC19 §4.3.3].  A worker gets its next tasks before it has finished, but only as many as should
-take ``AHEAD`` seconds together.  The queue learns the mean time of each function from outcomes.  Tasks of a function
-that is unknown or takes longer are sent one at a time (two if it is short), so that work is spread evenly.
+take ``AHEAD`` seconds together.  The queue learns the mean time of each function from outcomes.  Tasks of an
+unknown or slower function are sent one at a time (two if it is short), so that work is spread evenly.
 
 The pool probes a busy worker that was silent for ``LOOK`` seconds (D5); the tasks that it has not begun go back to the
 head of the queue.  A task that occupies several workers, or has a time limit, gets an idle worker for itself.
