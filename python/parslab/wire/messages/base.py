@@ -1,9 +1,9 @@
 """Types that messages of several links share: the base class, values, failures, functions and output.
 
 A batch is a list of messages packed as one msgpack header, followed by frames. Frames are large opaque buffers that the
-messages announce; they have the order of the messages. ``inline`` bytes are opaque too: only the process that called an app
-and the worker that runs it unpickle them. New fields are optional and last in their struct; to remove or retype a field
-raises ``PROTOCOL``. Tags are unique over all links, so that an error of a decoder names the message.
+messages announce; they have the order of the messages. ``inline`` bytes are opaque too: only the process that called an
+app and the worker that runs it unpickle them. New fields are optional and last in their struct; to remove or retype a
+field raises ``PROTOCOL``. Tags are unique over all links, so that an error of a decoder names the message.
 """
 
 from __future__ import annotations
