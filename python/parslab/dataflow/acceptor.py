@@ -1,4 +1,4 @@
-"""Accepts connections to a unix socket [shell], also when the process is short of descriptors for a moment."""
+"""Accepts connections to a unix socket [shell]; it pauses while the process has no free descriptor."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Acceptor:
     Parameters
     ----------
     listener
-        It does not block; the acceptor closes it.
+        A listening socket that does not block; the acceptor closes it.
     host
         The process that it runs in.
     accepted
@@ -40,12 +40,14 @@ class Acceptor:
         self._watch()
 
     def _watch(self) -> None:
+        # The run may have closed the listener during a pause.
         if self._listener.fileno() >= 0:
             self._host.loop.watch(self._listener, self._accept)
 
     def _accept(self) -> None:
         try:
             sock, _ = self._listener.accept()
+        # A peer that hung up since the poll leaves nothing to accept.
         except (BlockingIOError, ConnectionAbortedError):
             return
         except OSError as error:
@@ -57,7 +59,7 @@ class Acceptor:
         self._accepted(sock)
 
     def _pause(self, error: OSError) -> None:
-        """Stop watching for a moment: the connection stays in the queue, and would wake the loop again at once."""
+        """Stop watching for a moment: the connection stays in the queue, and the poll would report it again at once."""
         self._failures += 1
         pause = retry_pause(self._failures)
         log.warning("a connection cannot be accepted now, and is tried again in %g s: %s", pause, error)

@@ -1,8 +1,8 @@
-"""What a component of the DataFlowKernel may ask of its process, and what the process asks of executors.
+"""Interfaces between the DataFlowKernel process, its components and its executors.
 
-A component receives a :class:`Host` in its constructor, and its other collaborators one by one. It never receives the
-whole :class:`parslab.dataflow.kernel.Kernel`: so each component can be read and tested alone, and no import makes a
-cycle. All methods but ``call_soon`` are for the thread of the loop.
+A component receives a :class:`Host` in its constructor, and its other collaborators one by one.  It never receives the
+whole :class:`parslab.dataflow.kernel.Kernel`: so each component can be read and tested alone, and imports form no
+cycle.  Only the thread of the loop calls these methods, except ``call_soon``, which any thread may call.
 """
 
 from __future__ import annotations
@@ -62,13 +62,13 @@ class TaskQueue(Protocol):
 
     @property
     def waiting(self) -> int:
-        """How many there are."""
+        """How many tasks are in the queue."""
 
     def put(self, tasks: Iterable[Any]) -> None:
         """Append ready tasks."""
 
     def put_again(self, tasks: Sequence[Any], now: float) -> None:
-        """Put tasks in front that are tried again."""
+        """Put tasks for their next attempt in front of all others."""
 
     def drop(self, ids: Collection[int]) -> None:
         """Remove tasks by number."""
@@ -84,7 +84,7 @@ class ExecutorPool(Protocol):
 
     @property
     def queue(self) -> TaskQueue:
-        """Its ready tasks."""
+        """The queue of its ready tasks."""
 
     def assign(self, now: float) -> None:
         """Send ready tasks to workers."""
@@ -96,10 +96,10 @@ class ExecutorPool(Protocol):
         """Fail the ready tasks, if the executor is broken."""
 
     def forget_code(self, fn: int, message: Any) -> None:
-        """Tell the workers that have a function that no task will call it again."""
+        """Have the workers drop a function that no task will call again."""
 
     def next_deadline(self) -> float | None:
-        """When :meth:`look` is due; None if it is not needed."""
+        """Return when :meth:`look` is due; None if it is not needed."""
 
     def look(self, now: float) -> None:
         """Probe workers that have been silent."""
@@ -122,7 +122,7 @@ class LoopHost:
     loop
         The loop of the process.
     effects
-        Of the task table: all events of the run are in this list, in the order in which they happened.
+        The effects of the task table.  Its list of events holds all events of the run in their order.
     """
 
     now = staticmethod(steady_time)
@@ -131,9 +131,10 @@ class LoopHost:
         self.loop = loop
         self.call_soon = loop.post
         self.end_reason = ""
-        """Why the run ends; empty while it does not."""
+        """Why the run ends; empty while it goes on."""
         self._effects = effects
         self._timers: list[tuple[float, int, Callable[[], None]]] = []
+        # Decides between calls of the same time: the heap cannot compare functions.
         self._order = itertools.count()
 
     def call_at(self, when: float, call: Callable[[], None]) -> None:
@@ -147,11 +148,12 @@ class LoopHost:
             heapq.heappop(timers)[2]()
 
     def next_deadline(self) -> float | None:
-        """When the next call is due."""
+        """Return when the next call is due; None if there is no call."""
         return self._timers[0][0] if self._timers else None
 
     def emit(self, event: Event) -> None:
         """Pass an event to monitoring."""
+        # The table's own list, so that events of components and events of tasks keep their common order.
         self._effects.events.append(event)
 
     def notify(self, level: str, text: str) -> None:
@@ -160,6 +162,7 @@ class LoopHost:
 
     def end_run(self, reason: str) -> None:
         """End the run after this round of the loop."""
+        # Only the first reason counts: a later one is often a consequence of the first.
         if self.loop.running:
             log.info("the run ends: %s", reason)
             self.end_reason = reason

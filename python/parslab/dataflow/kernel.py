@@ -1,8 +1,8 @@
 """The DataFlowKernel [shell]: carries out what the task table and the queues decide.
 
 Everything here runs in the loop's thread.  One round: the loop reads sockets, and the messages change the table; then
-:meth:`Kernel.after_round` sends ready tasks to workers and results to clients, writes the event log, tells monitoring,
-and returns the next deadline.  ``wiring`` builds the components that do the work.
+:meth:`Kernel.after_round` sends ready tasks to workers and results to clients, writes the event log, passes events to
+monitoring, and returns the next deadline.  ``wiring`` builds the components that do the work.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class Kernel:
     Parameters
     ----------
     settings
-        What the client wrote.
+        The settings that the client wrote.
     owner_socket
         The inherited socket of the client that started this process.
     connection_file
@@ -67,7 +67,7 @@ class Kernel:
         self.reaper: Reaper | None = None
         self._owner_socket = owner_socket
         self._components = components = Components(settings, self.loop, connection_file)
-        # Those that every round needs.
+        # Every round needs these: one attribute is found faster than a chain of two.
         self._host = components.host
         self._table = components.table
         self._pools = components.pools
@@ -95,6 +95,7 @@ class Kernel:
         """Begin to serve: restore a lost run, welcome the owner, listen for guests and managers."""
         settings, components, failover = self.settings, self._components, self._failover
         components.panel_feed.open(settings.run_dir, settings.restarts)
+        # The log is read before a new segment begins: the replay must see only what the lost process wrote.
         batches = failover.restore() if failover is not None else {}
         self._log_service.open(batches)
         self._announce_run()
@@ -110,7 +111,7 @@ class Kernel:
             failover.restore_client(owner)
         # The owner of a new run gets no count of earlier tasks: there are none.
         components.sessions.welcome(owner, prior if failover is not None else None)
-        components.checkpointing.start()  # last, because it reads files while the notebook begins already
+        components.checkpointing.start()  # last, because the client need not wait for these files
         self._host.call_at(steady_time() + _HOUSEKEEPING, self._keep_house)
 
     def _announce_run(self) -> None:
@@ -159,6 +160,7 @@ class Kernel:
             self.reaper.dismiss()
         end_orphans()
         components.checkpointing.close()
+        # Results that are ready reach their clients before all other tasks are cancelled.
         self._replies.send()
         self._cancel_tasks()
         self._host.emit(RunEnded(steady_time(), reason))
@@ -170,9 +172,9 @@ class Kernel:
         self.loop.close()
 
     def _cancel_tasks(self) -> None:
-        """Cancel all tasks, and tell only the owner that ended the run.
+        """Cancel all tasks, and reply only to the owner that ended the run.
 
-        Its tasks are cancelled because it wanted that; other clients are told what became of the run.
+        This owner asked for the end.  Other clients receive the reason of the end instead (``Sessions.close``).
         """
         self._table.cancel(None, steady_time(), also_threads=True)
         ended_by = self._components.requests.ended_by
@@ -183,6 +185,7 @@ class Kernel:
 
     def reap(self) -> None:
         """A child process has ended."""
+        # Orphans of tasks are our children, too. Their collection must leave the exit status of workers to the pools.
         own: set[int] = set()
         for pool in self._components.worker_pools.values():
             pool.reap()
@@ -204,7 +207,7 @@ class Kernel:
         self._host.call_at(steady_time() + _HOUSEKEEPING, self._keep_house)
 
     def _collect_garbage(self) -> None:
-        """Collect old garbage in a quiet moment: the graph has no cycles, but what an error leaves may have."""
+        """Collect old garbage in a quiet moment: tasks form no cycles, but tracebacks of errors may."""
         ended = self._table.ended
         if ended != self._collected and len(self._table.tasks) < _FEW_TASKS:
             gc.collect()
@@ -218,10 +221,12 @@ class Kernel:
         self._host.run_timers(now)
         if self._retry_service.blocked:
             self._retry_service.after_round()
+        # In mode ``task_exit`` a client that has a result may rely on its being in the checkpoint.
         self._checkpointing.before_replies()
         self._carry_out_effects(now)
         log_writer = self._log_writer
         if log_writer is not None and log_writer.due(now):
+            # After the replies of few results: a write before them would cost a tenth of a round trip.
             log_writer.write()
             self._log_service.acknowledge()
         self._assign(now)
@@ -230,12 +235,13 @@ class Kernel:
             self._plan_attempts(now)
         if self._listeners.hub is not None:
             self._listeners.hub.after_round()
+            # The hub has just received messages that changed the table: the loop must not wait.
             if effects.ready or effects.replies or effects.stops or effects.again:
                 return now
         return self._next_deadline(now)
 
     def _carry_out_effects(self, now: float) -> None:
-        """Queue and send what the table wants queued and sent; that may lead to more of it."""
+        """Carry out the effects of the table, again and again, because each may cause others."""
         effects = self._table.out
         while effects.ready or effects.replies or effects.stops or effects.again:
             if effects.ready:
@@ -246,6 +252,7 @@ class Kernel:
             if effects.stops:
                 stops, effects.stops = effects.stops, []
                 for task in stops:
+                    # The worker may have reported or returned the task later in the same round.
                     if task.worker is not None:
                         self._pools[task.executor].stop_task(task, now)
             if effects.replies:
@@ -263,6 +270,7 @@ class Kernel:
         if self._failover is not None:
             self._failover.hold_ready_tasks()
         ready, effects.ready = effects.ready, []
+        # Nearly all runs have one pool: it takes the whole list in one call.
         if len(self._pool_list) == 1:
             self._pool_list[0].queue.put(ready)
         else:
@@ -270,7 +278,7 @@ class Kernel:
                 self._pools[task.executor].queue.put((task,))
 
     def _queue_again(self, now: float) -> None:
-        """Queue tasks that are tried again in front, so that they do not wait once more for all that came later."""
+        """Queue tasks for their next attempt in front, so that they do not wait behind all later tasks."""
         effects = self._table.out
         again, effects.again = effects.again, []
         by_executor: dict[int, list[NextAttempt]] = {}

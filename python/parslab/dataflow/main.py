@@ -1,7 +1,7 @@
-"""Start and end of the DataFlowKernel process: it reads its settings, serves the run, and leaves nothing behind.
+"""Runs the DataFlowKernel process: reads its settings, serves the run, and cleans up at the end.
 
-``client.process.launch`` starts it in a session of its own, so that no signal of the notebook reaches it.  Its stderr
-is the log file.
+``client.process.launch`` starts the process in a session of its own, so that signals to the notebook do not reach it.
+The log file is its stderr.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def main(path: str, fd: int, lock_fd: int) -> None:
     Parameters
     ----------
     path
-        Of the settings of the run.
+        Path of the run's settings.
     fd
         Descriptor of the socket that joins this process to the client that started it.
     lock_fd
@@ -58,8 +58,9 @@ def main(path: str, fd: int, lock_fd: int) -> None:
         Another process holds the lock: two DataFlowKernels of one run would both write its files.
     """
     settings = read_settings(path)
-    RunLock.inherit(lock_fd, settings.run_dir)  # before anything of the run is touched
+    RunLock.inherit(lock_fd, settings.run_dir)  # first, because its holder alone may write the run's files
     if settings.clock:
+        # All processes of a run count from the wall time that the client read once, so that their times compare.
         set_anchor(settings.clock)
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     profile = os.environ.get("PARSLAB_PROFILE")
@@ -86,6 +87,7 @@ def _serve(settings: RunSettings, fd: int) -> None:
         try:
             _start(kernel)
             kernel.loop.run()
+        # A mistake of the user: the sentence says all, and a traceback would hide it.
         except ConfigurationError as error:
             log.error("the run cannot begin: %s", error)
             failure.append(str(error))
@@ -106,13 +108,14 @@ def _closing(kernel: Kernel, connection_file: ConnectionFile) -> Iterator[list[s
         try:
             kernel.close(reason)
         finally:
+            # Also when the close fails: a file that stays would send other notebooks to a dead socket.
             connection_file.remove()
             remove_socket_folder(kernel.settings.sockets)
             log.info("run %s is over: %s", kernel.settings.run, reason)
 
 
 def _start(kernel: Kernel) -> None:
-    """Start everything, what takes longest first."""
+    """Start everything; what takes longest starts first."""
     from parslab.dataflow.graph.values import give_memory_back
 
     settings = kernel.settings
@@ -120,22 +123,25 @@ def _start(kernel: Kernel) -> None:
     if settings.restarts:
         from parslab.cleanup.dead_runs import end_processes
 
-        # The workers died with the DataFlowKernel that was lost, but not what tasks had started outside their groups.
+        # The workers died with the lost DataFlowKernel. What tasks had started outside the workers' groups did not.
         end_processes(settings.run, lost=True)
     kernel.start_workers()
     _start_reaper(kernel)
     give_memory_back()
+    # What is loaded by now lives as long as the process: no collection needs to walk through it.
     gc.freeze()
-    # Python's usual rounds walk through all tasks again and again while many are there: a third of their cost.
-    # So only what is new is looked at; the kernel collects the rest when it has nothing else to do.
+    # Full collections walk through all tasks again and again: a third of the cost of a task in a large burst.
+    # These thresholds leave only new objects to Python; the kernel collects the rest in quiet moments.
     gc.set_threshold(50_000, 1_000_000, 1_000_000)
     kernel.start(Path(settings.sockets))
     log.info("run %s is up (pid %d)", settings.run, os.getpid())
     folder = Path(settings.connection).parent
+    # A daemon: it sleeps nearly always, and must not delay the end of the process.
     threading.Thread(target=_remove_dead_runs, args=(folder,), daemon=True, name="parslab-cleanup").start()
 
 
 def _catch_signals(kernel: Kernel) -> None:
+    # The loop runs these calls between two callbacks, so a signal never interrupts a change of the task table.
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         kernel.loop.catch(number, lambda n=number: kernel.end(f"it was told to by {n.name}"))  # type: ignore[misc]
     kernel.loop.catch(signal.SIGCHLD, kernel.reap)
@@ -151,9 +157,10 @@ def _start_reaper(kernel: Kernel) -> None:
 
 
 def _remove_dead_runs(folder: Path) -> None:
-    """Remove runs that were killed together with their notebooks, as soon as nobody may come back for them.
+    """Remove runs that were killed together with their notebooks, as soon as no client may return to them.
 
-    In a thread, because it looks at all processes of the host; a new run first begins its own work.
+    A thread does this, because it looks at all processes of the host.  It sleeps first, so that a new run begins its
+    own work before.
     """
     from parslab.cleanup.dead_runs import remove_dead_runs
 
@@ -164,7 +171,7 @@ def _remove_dead_runs(folder: Path) -> None:
 
 
 def _connection_info(settings: RunSettings) -> ConnectionInfo:
-    """What the connection file says from beginning to end; the lease is added later."""
+    """Return the first content of the connection file; ``presence`` adds the state of the lease."""
     return ConnectionInfo(
         run=settings.run,
         pid=os.getpid(),

@@ -50,15 +50,16 @@ class Components:
     Parameters
     ----------
     settings
-        Of the run.
+        The settings of the run.
     loop
-        Of the process.
+        The loop of the process.
     connection_file
-        Of the run; None for a run that nobody else finds.
+        The run's connection file; None for a run that no other process can find.
     """
 
     def __init__(self, settings: RunSettings, loop: Loop, connection_file: ConnectionFile | None) -> None:
         self._settings = settings
+        # Each step uses only what the steps before it have made.
         self._make_core(loop)
         self._make_executors()
         self._make_client_services(connection_file)
@@ -70,6 +71,7 @@ class Components:
         labels = tuple(executor["label"] for executor in settings.executors)
         self.functions = FunctionRegistry()
         self.memo = Memo(self.functions, on=settings.app_cache)
+        # Monitoring reads far behind in a burst: folded moves save three events for most tasks.
         self.table = TaskTable(labels, settings.retries, self.memo, fold_moves=True)
         self.host = LoopHost(loop, self.table.out)
         self.checkpointing = Checkpointing(self.memo, settings, self.host)
@@ -101,6 +103,7 @@ class Components:
 
     def _worker_pool(self, number: int, executor: dict[str, Any]) -> WorkerPool:
         label = executor["label"]
+        # The user's environment comes last, so that it wins over our limits for the threads of libraries.
         plan = ProcessPlan({**thread_variables(executor["threads_per_worker"]), **executor["environment"]})
         return WorkerPool(
             number,
@@ -114,7 +117,7 @@ class Components:
         )
 
     def _manager_service(self, number: int, executor: dict[str, Any]) -> ManagerService:
-        # Imported here because it loads what only runs with such an executor need.
+        # Imported here, because only runs with such an executor need what it loads.
         from parslab.dataflow.high_throughput.managers import ManagerService
 
         return ManagerService(
@@ -218,7 +221,7 @@ class Components:
         )
 
     def _kinds(self) -> tuple[tuple[str, int], ...]:
-        """For each executor its label and where its tasks run."""
+        """Return the label of each executor, and where its tasks run."""
         return tuple(
             (label, TaskKind.remote if number in self.pools else TaskKind.local)
             for number, label in enumerate(self.table.labels)

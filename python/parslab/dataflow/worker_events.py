@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = ["WorkerEvents"]
 
+# Monitoring has no stream for rich output: it shows the plain text of it as if the task had printed that.
 _STREAMS = {1: "stdout", 2: "stderr", DISPLAY: "stdout"}
 
 
@@ -38,9 +39,9 @@ class WorkerEvents:
     host
         The process.
     table, functions
-        Of the run.
+        The task table and the functions of the run.
     clients
-        Receive the output of the tasks that they follow.
+        The attached clients, which receive the output of the tasks that they follow.
     log_writer
         Writes the event log; None if the run has none.
     rich_output
@@ -62,7 +63,7 @@ class WorkerEvents:
         self._clients = clients
         self._log_writer = log_writer
         self._rich_output = rich_output
-        # Pools call these for every task: without another method in between.
+        # Bound without a method in between, because pools call these for every task.
         self.code = functions.message
         self.message = run_message
 
@@ -72,6 +73,7 @@ class WorkerEvents:
         log_writer = self._log_writer
         if log_writer is not None:
             log_writer.moves.append(task.id)
+            # Nearly all attempts are first ones, so the log names only the others.
             if task.attempt:
                 log_writer.attempts.append((task.id, task.attempt))
 
@@ -113,6 +115,7 @@ class WorkerEvents:
         if message.stream == DISPLAY:
             text = self._rich_output.add(message, self.table.tasks)
         else:
+            # A task may print any bytes, and a write may end in the middle of a character.
             text = bytes(message.text).decode(errors="replace")
         if text:
             self._host.emit(OutputWritten(steady_time(), message.task, _STREAMS[message.stream], text))

@@ -1,1 +1,1 @@
-"""How a run goes on after its notebook kernel or its DataFlowKernel was lost."""
+"""Continues a run after its notebook kernel or its DataFlowKernel was lost."""

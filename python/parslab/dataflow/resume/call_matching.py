@@ -5,8 +5,8 @@ its lineage: its function, its arguments, and the lineage of every call that its
 matched once, in the order in which the calls were made.  The lineage is computed here from the event log, when a kernel
 has returned: ordinary calls pay nothing for it.
 
-Failed calls are not matched: they run anew.  So do the bodies that run in the kernel (joins, threads); what waited for
-an earlier one then waits for the new one.
+Failed calls are not matched: they run again.  Bodies that run in the kernel (joins, threads) run again, too; tasks that
+waited for an earlier one then wait for the new one.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 __all__ = ["CallMatching", "PriorCall"]
 
 _EXPLAINED = 10_000
-"""How many calls that ran anew, and how many that did not, can be explained later."""
+"""The most calls that ran again, and the most that did not, that can be explained later."""
 
 
 class PriorCall:
@@ -44,20 +44,20 @@ class PriorCall:
     Parameters
     ----------
     task, kind, app, shown
-        As in the call.
+        The number, the kind, the app and the shown arguments of the call.
     fingerprint, parts
-        Of its function.
+        The fingerprint of its function, and what that was made of.
     run
-        0: made in this run; else the number of an earlier run whose results this one inherits.
+        0 for a call of this run, else the number of an earlier run whose results this one inherits.
 
     Attributes
     ----------
     key
-        Its lineage; None if it cannot be recognized.
+        The lineage of the call; None if the call cannot be recognized.
     state
-        How it ended; None while it has not.
+        The state in which it ended; None while it has not ended.
     place
-        Where its value is in the event log.
+        The place of its value in the event log.
     """
 
     __slots__ = ("app", "fingerprint", "key", "kind", "parts", "place", "run", "shown", "state", "task")
@@ -91,7 +91,7 @@ class CallMatching:
     Parameters
     ----------
     table, functions
-        Of this run.
+        The task table and the functions of this run.
     read_value
         Reads the result of an ended call; None if it cannot be read any more.
 
@@ -127,7 +127,7 @@ class CallMatching:
     # ----- the earlier calls
 
     def called(self, call: PriorCall, submit: SubmitTask, frames: Sequence[Buffer]) -> None:
-        """Note that a lost kernel made this call; calls come in their order."""
+        """Note that a lost kernel made this call; the caller keeps their order."""
         deps: list[bytes | None] = []
         for dep in submit.deps:
             need = self._calls.get((call.run, dep))
@@ -136,7 +136,7 @@ class CallMatching:
         self._calls[call.run, submit.task] = call
 
     def renamed(self, task: int, alias: int, run: int = 0) -> None:
-        """Note that a later kernel, lost too, had taken this call over, and called it ``alias`` for a while."""
+        """Note a second number of a call: a later kernel, which is lost, too, took the call over as ``alias``."""
         call = self._calls.get((run, task))
         if call is not None:
             self._calls[run, alias] = call
@@ -201,7 +201,7 @@ class CallMatching:
         return not self._offers
 
     def follow(self, before: CallMatching) -> None:
-        """Continue an earlier matching of the same notebook, whose kernels are still attached."""
+        """Take over what an earlier matching knows: the kernels that it served are still attached."""
         self.keys.update(before.keys)
         self.reasons.update(before.reasons)
         self.matched.update(before.matched)
@@ -212,7 +212,7 @@ class CallMatching:
             self.keys.pop(task, None)
 
     def why(self, task: int) -> str | None:
-        """Why a call ran anew, or that it did not, in one sentence; None if that is not known."""
+        """Say in one sentence why a call ran again or did not; None if that is unknown."""
         app = self.matched.get(task)
         if app is not None:
             return f"Task {task} ({app}) was called by the kernel before the restart, and was taken over: it ran once."
@@ -223,6 +223,7 @@ class CallMatching:
         calls = self._offers.get(key) if key is not None else None
         while calls:
             call = calls.popleft()
+            # An empty queue is removed, because ``done`` reads whether any is left.
             if not calls and key is not None:
                 del self._offers[key]
             if call.state is None or call.state in SUCCESSES:
@@ -238,6 +239,7 @@ class CallMatching:
         if task is not None and task.state in SUCCESSES and task.value is not None:
             value: StoredValue | None = task.value
         else:
+            # A released task has no value in memory any more, but the event log still has it.
             value = self._read_value(call) if call.state is not None else None
         if value is None:
             return False
@@ -252,6 +254,7 @@ class CallMatching:
             task.followers = (task.followers or set()) | {client}
         self._rename(task, message)
         needs = [table.tasks[dep] for dep in message.deps]
+        # Inputs that ran in the lost kernel run again in this one, as other tasks.
         if task.state is TaskState.pending and needs != task.needs:
             for need in task.needs:
                 if need.dependents is not None and task in need.dependents:
@@ -262,7 +265,7 @@ class CallMatching:
                 table.needs_met(task, message.at)
 
     def _rename(self, task: Task, message: SubmitTask) -> None:
-        """Have the client use the old number of the task; its own number is an alias until it knows."""
+        """Have the client use the task's old number; the new number is an alias until the client knows the old one."""
         if task.alias:
             self.table.tasks.pop(task.alias, None)
         task.alias = message.task
@@ -282,6 +285,7 @@ class CallMatching:
             else:
                 self._emit_ended(message, client, app)
             task.args = b""
+            # Without events: monitoring knows the task of this run, and ``_emit_ended`` reports that of another.
             table.transitions.restore(task, TaskState.exec_done)
             table.tasks[task.id] = task
         task.client, task.released, task.value = client, False, value
@@ -292,7 +296,7 @@ class CallMatching:
         table.resolve(task)
 
     def _emit_ended(self, message: SubmitTask, client: int, app: str) -> None:
-        """Tell monitoring of a task that an earlier run has computed."""
+        """Report a task that an earlier run has computed to monitoring."""
         events = self.table.out.events
         events.append(
             TaskSubmitted(
@@ -310,7 +314,7 @@ class CallMatching:
         events.append(TaskMoved(message.at, message.task, TaskState.exec_done, 0, ""))
 
     def _replace(self, call: PriorCall, client: int, message: SubmitTask, frames: list[Buffer], app: str) -> None:
-        """Run a body in this kernel that ran in the lost one; what waits for the old task waits for the new one."""
+        """Run a body again that ran in the lost kernel; tasks that wait for the old task wait for the new one."""
         table = self.table
         table.submit(client, message, frames, app)
         old = table.tasks.get(call.task) if not call.run else None
@@ -359,6 +363,7 @@ def _key(
     submit: SubmitTask, frames: Sequence[Buffer], fingerprint: bytes, deps: Sequence[bytes | None]
 ) -> bytes | None:
     """Compute the lineage of a call; None if an input has none, or the call cannot be recognized."""
+    # A foreign future, an argument without identity, or arguments that only the lost kernel had.
     if submit.kind == TaskKind.external or submit.unknown or (submit.fn < 0 and not submit.identity):
         return None
     made = hashlib.blake2b(fingerprint, digest_size=16)
@@ -372,6 +377,7 @@ def _key(
     else:
         made.update(submit.args)
         for frame in frames:
+            # The lengths tell lists of frames apart that have the same bytes in a row.
             made.update(b"%d " % memoryview(frame).nbytes)
             made.update(frame)
     return made.digest()

@@ -1,12 +1,12 @@
-"""A DataFlowKernel that replaces a lost one [shell]: it restores the run from the event log, and meets its clients.
+"""Restores the run of a lost DataFlowKernel from the event log, and takes its clients back [shell].
 
 1. :meth:`Failover.restore` fills the empty table from the log, before any client is served.
 2. :meth:`Failover.begin` waits for the clients.  Ready tasks are held back until the owner has sent what the log lacks.
-3. Clients return under their old numbers, and say which of their futures are unfinished.  Each is sent what became of
-   those.
+3. Clients return under their old numbers, and say which of their futures are unfinished.  Each client
+   receives the outcome of those.
 4. A client that does not return within ``RETURN_TIMEOUT`` is treated like any client that leaves.
 
-Every wait here ends by a timer: no task and no client can wait for a client that never speaks.
+A timer ends every wait here, so that no task and no client waits for ever for a silent client.
 """
 
 from __future__ import annotations
@@ -45,11 +45,12 @@ log = logging.getLogger(__name__)
 RETURN_TIMEOUT = 10.0
 """Seconds that clients have to return."""
 _OWNER_TIMEOUT = 5.0
-"""Seconds that tasks wait at most for the owner to say what it knows already."""
+"""Seconds that ready tasks wait at most for the owner's list of unfinished futures."""
 _UNKNOWN_CALL_TIMEOUT = 2.0
-"""Seconds after which a call that only its client knows is lost; until then its batch may be on the way."""
+"""Seconds after which a call that only its client knows counts as lost: its batch may arrive until then."""
 _PARKED_CHECK = 0.5
 """Seconds between two checks of tasks whose results only their clients have."""
+# A client may wait for very many futures: with small batches it handles the first results early.
 _MESSAGES_PER_BATCH = 500
 _LOST = Failure(
     "CallLost: the DataFlowKernel was lost before this call was in the run's event log, and it cannot be sent again: "
@@ -64,20 +65,20 @@ _TAKEN_OVER = Failure(
 
 
 class Failover:
-    """The restored run, and what is left to do until its clients have returned.
+    """Restores a run, and takes care of its clients until they have returned or are given up.
 
     Parameters
     ----------
     host
         The process.
     settings, table, functions, clients
-        Of the run.
+        The settings, the tasks, the functions and the attached clients of the run.
     unused_functions
         Removes functions of clients that do not return.
     presence
         Waits for clients that do not return.
     log_service
-        Notes them in the event log.
+        Notes in the event log which clients are gone.
     folder
         The folder of the event log.
 
@@ -115,7 +116,7 @@ class Failover:
         self._expected: set[int] = set()
         """Clients that have not returned yet."""
         self._rerun = 0
-        """How many tasks workers had, which run again."""
+        """How many tasks run again, because workers had them."""
         self._holding = False
         self._held: list[Task] = []
         """Ready tasks that wait for the owner, in the order of their calls."""
@@ -137,7 +138,7 @@ class Failover:
             lambda position: entry_at(folder, position),
         )
         self._clients.reserve_numbers(max([*replay.clients, *replay.batches, -1]) + 1)
-        # Clients get requests when they have said what they know; until then only results.
+        # A request waits until its client has listed its unfinished futures: ``_reconcile`` makes it again then.
         table.out.replies = [reply for reply in table.out.replies if type(reply[1]) is TaskResolved]
         self._expected = {number for number in replay.clients if number not in replay.gone}
         self._rerun = len(rerun)
@@ -153,7 +154,7 @@ class Failover:
             self._unused_functions.add(fn)
 
     def _announce(self) -> None:
-        """Tell the user what was lost and what was not."""
+        """Notify the user of what was lost and what was kept."""
         settings = self._settings
         kept = sum(task.state in SUCCESSES for task in set(self._table.tasks.values()))
         took = steady_time() - settings.lost_at if settings.lost_at else 0.0
@@ -174,6 +175,7 @@ class Failover:
             leases.set_linger(self.replay.linger)
         for number in sorted(self._expected - {owner}):
             joined = self.replay.clients[number]
+            # Each client gets a lease that runs out from now on, as if it had just left.
             leases.attached(number, joined.notebook, joined.owner)
             leases.left(number, now)
         self._host.call_at(now + RETURN_TIMEOUT, self._drop_missing_clients)
@@ -185,7 +187,7 @@ class Failover:
         return owner
 
     def hold_ready_tasks(self) -> None:
-        """Hold back ready tasks while the owner is waited for: calls that it sends again come after older ones."""
+        """Hold back ready tasks until the owner has returned, so that it can say which results it has already."""
         if self._holding:
             effects = self._table.out
             self._held += effects.ready
@@ -218,7 +220,7 @@ class Failover:
         """Replace a connection by a newer one of the same process; False if it is another process."""
         if earlier.pid != client.pid:
             return False
-        # The process has given the earlier connection up, but we have not read its end yet. Under a new number, the
+        # The process has closed the earlier connection, but we have not read its end yet. Under a new number, the
         # client would wait for ever for tasks that belong to its former number.
         self._clients.remove(earlier)
         client.returned, client.owner = True, earlier.owner
@@ -241,6 +243,7 @@ class Failover:
         for number in sorted(self._expected):
             for fn in self._client_functions.pop(number, {}).values():
                 self._unused_functions.drop(fn)
+            # A client with a lease keeps its tasks: ``presence`` drops them when the lease ends.
             if not self._presence.leases.is_absent(number):
                 self._log_service.client_left(number)
                 self._table.client_left(number, steady_time())
@@ -251,6 +254,7 @@ class Failover:
     def resumed(self, client: ClientConnection, message: ClientResumed) -> None:
         """A client has sent again what the log lacked, and says which of its futures are unfinished."""
         pending, replies = set(message.pending), []
+        # A set, because a task with an alias is in the table under two numbers.
         for task in set(self._table.tasks.values()):
             if task.client == client.number:
                 numbers = {task.id, task.alias} if task.alias else {task.id}
@@ -271,7 +275,7 @@ class Failover:
     def _reconcile(
         self, task: Task, client: ClientConnection, unfinished: bool
     ) -> TaskResolved | RequestValue | RunLocalTask | None:
-        """Compare what the table and its client know of a task; return what the client has to be sent.
+        """Compare what the table and its client know of a task; return the message that the client lacks.
 
         Parameters
         ----------
@@ -283,6 +287,7 @@ class Failover:
         if task.state in FINAL:
             if unfinished:
                 return resolution(task)
+            # ``restore`` has dropped the first request for this value.
             if task.wanted and task.value is None and task.state is TaskState.exec_done:
                 return RequestValue(task.id)
         elif task.kind != TaskKind.remote:
@@ -302,7 +307,7 @@ class Failover:
             self._check_parked()
 
     def fetched(self, task: int) -> None:
-        """A client wants the value of a task: a parked one has to run."""
+        """Run a task if it is parked, because a client wants its value."""
         parked = self._parked.pop(task, None)
         if parked is not None and parked[0].state is TaskState.ready:
             self._table.out.ready.append(parked[0])
@@ -318,10 +323,11 @@ class Failover:
                 del self._parked[number]
                 self._table.cancel((number,), steady_time())
         if self._parked:
+            # A timer, because no event reports that a parked task has become an input or was released.
             self._host.call_at(steady_time() + _PARKED_CHECK, self._check_parked)
 
     def _settle_foreign_calls(self, client: ClientConnection, tasks: set[int]) -> None:
-        """Settle the futures of a client for tasks that are not its own (any more), so that none waits for ever."""
+        """Settle futures whose tasks do not belong to their client, so that none waits for ever."""
         if self._clients.connected.get(client.number) is not client:
             return
         messages: list[TaskResolved] = []

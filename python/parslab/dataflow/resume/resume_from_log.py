@@ -1,8 +1,8 @@
-"""Finds in the event log what a kernel that returns to its notebook's run may take over [shell].
+"""Finds earlier calls in the event log for a kernel that returns to the run of its notebook [shell].
 
 The log of a long session takes seconds to read, so a thread reads it.  The client is welcomed when the thread is done.
-What was written meanwhile is read in the loop.  Results of an earlier run of the notebook, which had another
-configuration, are found in the same way.
+The loop reads what was written meanwhile.  Results of an earlier run of the notebook, which had another configuration,
+are found in the same way.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _READ_TIMEOUT = 15.0
 _SWEEP = 600.0
 """Seconds after which results that no call has matched leave the memory."""
 _DECODED = 16
-"""Entries of the log that stay decoded: calls are made again in much the order in which they ended."""
+"""Entries of the log that stay decoded: calls repeat in about the order in which they ended."""
 
 
 @contextlib.contextmanager
@@ -52,7 +52,7 @@ def _logged(what: str) -> Iterator[None]:
 
 
 class ResumeFromLog:
-    """What lost kernels have left, for the kernels that return to their notebooks.
+    """Offers the calls of lost kernels to the kernels that return to their notebooks.
 
     Parameters
     ----------
@@ -61,9 +61,9 @@ class ResumeFromLog:
     log_writer
         Writes the event log.
     leases
-        Which clients are gone.
+        Knows which clients are gone.
     table, functions, clients
-        Of the run.
+        The tasks, the functions and the attached clients of the run.
     inherits
         Folders of earlier runs whose results may be taken over, too.
     """
@@ -87,7 +87,7 @@ class ResumeFromLog:
         self._clients = clients
         self._inherits = [log_format.log_folder(run) for run in inherits]
         self._found: dict[str, tuple[CallMatching, PriorCalls]] = {}
-        """By notebook."""
+        """The matching, and the calls that it offers, of each notebook."""
 
     def expected(self, notebook: str) -> bool:
         """Whether there may be earlier calls of this notebook."""
@@ -117,6 +117,7 @@ class ResumeFromLog:
         def read() -> None:
             with _logged("the event log cannot be read"):
                 prior.read(matching)
+            # The table belongs to the loop: the thread may only read files.
             self._host.call_soon(finish)
 
         def time_out() -> None:
@@ -136,8 +137,9 @@ class ResumeFromLog:
 
     def _offer(self, notebook: str, matching: CallMatching, prior: PriorCalls) -> None:
         """Offer the earlier calls to all kernels of the notebook."""
+        # What happened while the thread was reading may still be in memory.
         self._log_writer.write()
-        prior.read_on(matching)  # what was written while the thread read
+        prior.read_on(matching)
         matching.offer(prior.calls())
         before = self._found.get(notebook)
         if before is not None:
@@ -149,7 +151,7 @@ class ResumeFromLog:
         self._host.call_at(steady_time() + _SWEEP, lambda: self._sweep(notebook, matching))
 
     def why(self, task: int) -> str | None:
-        """Why a call of a kernel that returned was made anew; None if it is none of those."""
+        """Say why a call of a returned kernel ran again; None if it is no such call."""
         for matching, _ in self._found.values():
             text = matching.why(task)
             if text is not None:
@@ -161,7 +163,7 @@ class ResumeFromLog:
         self._host.call_at(steady_time() + _PAUSE, lambda: self._report(matching, 0))
 
     def _report(self, matching: PriorCallMatcher, before: int) -> None:
-        """Say once what the cells that ran again have taken over, when they pause."""
+        """Report once, when the calls pause, how many tasks they have taken over."""
         count = matching.adopted + matching.anew
         if count != before and not matching.done:
             self._host.call_at(steady_time() + _PAUSE, lambda: self._report(matching, count))
@@ -185,20 +187,20 @@ class ResumeFromLog:
 
 
 class PriorCalls:
-    """The calls that the lost kernels of one notebook have made, as the event logs tell.
+    """The calls of the lost kernels of one notebook, read from the event logs.
 
     Runs are numbered: 0 is this run, ``i`` is the earlier run ``inherits[i - 1]``.
 
     Parameters
     ----------
     folder
-        Of this run's event log.
+        The folder of this run's event log.
     lost
-        Clients of this run that are gone.
+        The clients of this run that are gone.
     inherits
         Folders of the event logs of earlier runs.
     notebook
-        Whose calls count in those runs.
+        The notebook whose calls count in those runs.
 
     Attributes
     ----------
@@ -217,16 +219,17 @@ class PriorCalls:
         self.highest = -1
 
     def read(self, matching: CallMatching) -> None:
-        """Read all that there is; in a thread."""
+        """Read the logs from their beginning (called in a thread)."""
         for run in range(len(self._folders) - 1, 0, -1):
-            self._functions.clear()
+            self._functions.clear()  # each run numbers its functions anew
             self._read_items(matching, run, log_format.entries(self._folders[run]))
         self._functions.clear()
         self._read_items(matching, 0, log_format.entries(self._folders[0]))
 
     def read_on(self, matching: CallMatching) -> None:
-        """Read what was written since."""
+        """Read what was written since the last read."""
         last = self._last
+        # ``entries`` repeats the whole entry of ``last``, which may hold many items.
         fresh = (pair for pair in log_format.entries(self._folders[0], last) if last is None or pair[0] > last)
         self._read_items(matching, 0, fresh)
 
@@ -253,6 +256,7 @@ class PriorCalls:
                 case log_format.CallsTakenOver():
                     self._taken_over(matching, run, item, item.client in clients)
                 case log_format.ClientJoined():
+                    # Clients of another run have other numbers: only the notebook says whose calls they made.
                     if run and item.notebook == self._notebook:
                         clients.add(item.client)
 
@@ -274,9 +278,10 @@ class PriorCalls:
             self.highest = max(self.highest, submit.task)
 
     def _taken_over(self, matching: CallMatching, run: int, item: log_format.CallsTakenOver, lost: bool) -> None:
-        """A kernel had taken calls over.
+        """Handle that a kernel took calls over.
 
-        They move to where that kernel made them, if it is lost, too; otherwise they are not offered.
+        If that kernel is lost, too, the calls take the places of those that it made.  Otherwise no other kernel may
+        have them.
         """
         for alias, task in item.tasks:
             self._order.pop((run, alias), None)
