@@ -1,4 +1,4 @@
-"""Carries out the user's commands about blocks and managers: which executor, block or manager is meant [shell]."""
+"""Carries out the user's commands about executors with blocks, their blocks and their managers [shell]."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ __all__ = ["BlockCommands"]
 
 
 class BlockCommands:
-    """The commands about the blocks of a run.
+    """Carries out the commands about the blocks of a run.
 
     Parameters
     ----------
     executors
-        Those of the run that have blocks.
+        The executors of the run that have blocks.
     """
 
     def __init__(self, executors: Sequence[ManagerService]) -> None:
@@ -42,6 +42,7 @@ class BlockCommands:
             The command names no executor that has blocks.
         """
         if not isinstance(command, ScaleRequest):
+            # ``block`` may be the name of a manager; only if there is no such manager is it the id of a block.
             for executor in self._executors:
                 if command.executor in ("", executor.label):
                     done = executor.command(command.block, command.action)
@@ -59,7 +60,7 @@ class BlockCommands:
                 return controller.cancel(command.block)
 
     def _named(self, label: str) -> ManagerService:
-        """The executor of this label; without a label, the only one."""
+        """Return the executor of this label; without a label, the only executor."""
         executors = {executor.label: executor for executor in self._executors}
         if not executors:
             raise ConfigurationError("No executor of this run has blocks: its workers are those of this host.")

@@ -1,4 +1,4 @@
-"""A connected manager, as the DataFlowKernel knows it: its place in the queue, its connection, and its workers."""
+"""Describes a connected manager: its place in the queue, its connection, its state and its workers."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ class ConnectedManager(ManagerSlot):
     Attributes
     ----------
     connection
-        The way to it.
+        The connection to it.
     host, pid
         Where its process runs.
     state
-        Where it is in its life; only :meth:`advance` changes it.
+        Its state; only :meth:`advance` changes it.
     worker_states
         The state and the process id of each of its workers.
     """

@@ -1,6 +1,7 @@
-"""The life of a manager as one table: (state, signal) -> state.  An impossible pair is our mistake and tells the story.
+"""Holds the states of a manager and its transitions in one table: (state, signal) -> state [core].
 
-[core]  The manager, its connection or the user send the signals.  A manager that was refused never has another state.
+The manager, its connection or the user cause the signals.  An impossible pair is a mistake of ours: the error names the
+manager.  A manager that was refused never has another state.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ class ManagerSignal(IntEnum):
     released = 2
     """It may get tasks again."""
     drains = 3
-    """It is to leave, or wants to, when it has ended the tasks that it holds."""
+    """It leaves when it has ended the tasks that it holds; we or the manager itself decided so."""
     left = 4
     """It said goodbye, or the run is over."""
     lost = 5
@@ -32,11 +33,11 @@ S, T = ManagerState, ManagerSignal
 
 MANAGER: dict[tuple[ManagerState, ManagerSignal], ManagerState] = {
     (S.ready, T.held): S.held,
-    (S.ready, T.released): S.ready,  # a command may ask twice
+    (S.ready, T.released): S.ready,  # a user may release twice
     (S.ready, T.drains): S.draining,
     (S.ready, T.left): S.gone,
     (S.ready, T.lost): S.lost,
-    (S.held, T.held): S.held,  # by the user and by the quarantine
+    (S.held, T.held): S.held,  # the user and the quarantine may both hold it
     (S.held, T.released): S.ready,
     (S.held, T.drains): S.draining,
     (S.held, T.left): S.gone,

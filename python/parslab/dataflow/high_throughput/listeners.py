@@ -1,4 +1,4 @@
-"""Opens the one port of a run, and the socket for managers of this host, for the executors that need them [shell]."""
+"""Opens the port of a run, and its socket for managers of this host, if an executor needs them [shell]."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _ANYWHERE = "0.0.0.0"
 
 
 class Listeners(NamedTuple):
-    """What a run listens with; nothing where all its workers belong to this host and need no manager."""
+    """The open port and socket of a run; empty where all its workers are children of the DataFlowKernel."""
 
     hub: Hub | None = None
     local_managers: LocalManagers | None = None
@@ -63,11 +63,13 @@ def open_listeners(
     from parslab.dataflow.network.local_managers import LocalManagers
     from parslab.dataflow.network.remote_workers import RemoteWorkers
 
+    # One port for all executors, so that a firewall or a tunnel needs only one rule.
     ports = {port for *_, port in wanted if port}
     if len(ports) > 1:
         numbers = " and ".join(map(str, sorted(ports)))
         raise ConfigurationError(f"executors name the ports {numbers}; all of a run share one: name one of them.")
     listen = list(dict.fromkeys(address for _, at, _, _ in wanted for address in at))
+    # A second bind of the same port would fail: the wildcard includes all other addresses.
     if _ANYWHERE in listen:
         listen = [_ANYWHERE]
     hub = _open_hub(listen, next(iter(ports), 0), run, host)
@@ -84,7 +86,7 @@ def open_listeners(
 
 
 def _open_hub(listen: list[str], port: int, run: dict[str, Any], host: Host) -> Hub:
-    """Open the hub; after a crash at the port of the last DataFlowKernel, if no other program took it."""
+    """Open the hub; after a crash, use the port of the lost DataFlowKernel unless another program has taken it."""
     from parslab.dataflow.network import port_state
     from parslab.dataflow.network.hub import Hub
 
@@ -96,6 +98,7 @@ def _open_hub(listen: list[str], port: int, run: dict[str, Any], host: Host) -> 
         try:
             hub = Hub(listen, port or before.port, run=run, host=host, keys=before.keys)
         except ConfigurationError:
+            # The user named the port, so peers elsewhere rely on it: another one would not help them.
             if port:
                 raise
             hub = Hub(listen, 0, run=run, host=host, keys=before.keys)
@@ -115,7 +118,7 @@ def addresses_for(address: str | None, local: bool) -> tuple[list[str], list[str
     Parameters
     ----------
     address
-        The one that its description names; None: the loopback when ``local``, else every address of this host.
+        The address that its description names; None: the loopback when ``local``, else every address of this host.
     local
         Whether its blocks run on this host.
     """

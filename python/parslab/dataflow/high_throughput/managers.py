@@ -1,4 +1,4 @@
-"""The managers of one high-throughput executor [shell]: the kernel's pool of them, and the listener for their messages.
+"""Runs one high-throughput executor [shell]: sends tasks to its managers and handles their messages.
 
 The scheduler decides which manager gets which task.  The task events decide what an outcome means.  The blocks that
 start managers belong to ``scaling``: this service reports to it who joined and who left, and how much work there is.
@@ -61,7 +61,7 @@ log = logging.getLogger(__name__)
 RECONNECT_FOR = 30.0
 """Seconds for which a manager that lost its DataFlowKernel looks for the next one.
 
-A DataFlowKernel that is started again is there within a few seconds; when none is, blocks shall not idle for long.
+A DataFlowKernel that is started again serves within a few seconds.  If there is none, blocks must not idle for long.
 """
 
 _PYTHON = f"{sys.version_info[0]}.{sys.version_info[1]}"
@@ -73,7 +73,7 @@ class ManagerService:
     Parameters
     ----------
     number
-        Of the executor in the run.
+        The number of the executor in the run.
     settings
         What ``HighThroughputExecutor.settings`` returned.
     run
@@ -153,7 +153,9 @@ class ManagerService:
         self._closing = True
         for manager in list(self._managers.values()):
             manager.connection.send([LeaveWhenDone()])
+        # Managers that start later read this and end, instead of looking for the run in vain.
         invitations.withdraw(Path(self.run["run_dir"]), "it has ended")
+        # The run may end before ``start``, when the port cannot be opened.
         if hasattr(self, "controller"):
             self.controller.close(deadline)
         for manager in self._managers.values():
@@ -203,6 +205,7 @@ class ManagerService:
         """Stop or resume giving new tasks to the managers of a block."""
         for manager in self._of_block(block):
             if manager.draining:
+                # A draining manager keeps its state: the table has no way back from draining.
                 self.queue.hold(manager, hold)
             elif hold:
                 self._hold(manager, "")
@@ -285,6 +288,7 @@ class ManagerService:
             frames: list[Buffer] = []
             known = manager.known
             for task in tasks:
+                # A function is sent once to each manager, in front of its first call there.
                 if task.fn not in known:
                     known.add(task.fn)
                     code, payload = events.code(task.fn)
@@ -302,6 +306,7 @@ class ManagerService:
         self.controller.wake()
 
     def _refuse_unfit(self, task: Task) -> None:
+        # The task fails at once: no manager of this executor will ever be larger, so it would wait for ever.
         self.queue.discard(task)
         assert task.spec is not None
         most = max(self.queue.slots.values(), key=lambda manager: manager.cores)
@@ -406,6 +411,7 @@ class ManagerService:
                     buffers = frames[at : at + message.frames]
                     at += message.frames
                 task = manager.inflight.get(message.task)
+                # The outcome is late or doubled, or belongs to an attempt that was given up.
                 if task is None or task.attempt != message.attempt:
                     self._tasks.dropped()
                     continue
@@ -413,6 +419,7 @@ class ManagerService:
                 self._tasks.ended(task, message, buffers, manager.name)
                 if message.failure is not None:
                     self._quarantine.failed(manager, task, message, now)
+                # Nearly always there is no streak: then a success costs the health check nothing.
                 elif streaks:
                     self._quarantine.succeeded(manager, task, now)
             else:
@@ -423,6 +430,7 @@ class ManagerService:
         back = self.queue.returned(manager, report.returned, now)
         for task in back:
             self._tasks.returned(task, now)
+        # The queue drops tasks that are not ready, so the table marks them as returned first.
         self.queue.put_back([task for task in back if task.state not in FINAL])
         running = manager.inflight.get(report.running)
         if running is not None:
@@ -476,7 +484,7 @@ class ManagerService:
 
     def _broken(self, manager: ConnectedManager, message: ManagerBroken, now: float) -> None:
         self._host.notify("error", f"Manager {manager.name} has no workers: {message.reason}")
-        # The reason is a predicate: sentences continue it after "its manager ..." and "which ...".
+        # The reason is a predicate, because other sentences continue it: "its manager ...", "which ...".
         self._remove(manager, ManagerSignal.left, f"left: {message.reason}")
 
     def _left(self, manager: ConnectedManager, message: ManagerLeft, now: float) -> None:
@@ -510,10 +518,12 @@ class ManagerService:
         self._host.call_at(now + self._period, self._beat)
 
     def _remove(self, manager: ConnectedManager, signal: ManagerSignal, reason: str) -> None:
-        """Remove a manager that left or was lost: its tasks fail or are retried, and its block learns of it."""
+        """Remove a manager that left or was lost, fail or retry its tasks, and report the end to its block."""
         now = self._host.now()
         self._managers.pop(manager.connection.identity, None)
+        # A late message of this manager must not change tasks that run elsewhere by then.
         manager.connection.forget()
+        # Before its tasks fail: the queue must not give them to this manager again.
         held = self.queue.remove(manager)
         unfinished = [task for task in held if task.state not in FINAL]
         for task in unfinished:
@@ -524,6 +534,7 @@ class ManagerService:
             self._report_worker(manager, died, now)
         self._move(manager, signal, reason)
         lost = signal is ManagerSignal.lost
+        # A manager that left in order says nothing about the health of its node.
         self._quarantine.manager_left(manager, unfinished if lost else [], reason, now)
         if lost:
             log.warning("manager %s of block %s %s", manager.name, manager.block, reason)

@@ -1,8 +1,8 @@
 """Decides which manager fails tasks that other managers run well [core].  Time is an argument.
 
 A node without a library, a disk or memory fails every task in a moment and asks for the next one: alone it would fail
-all the work of a run.  So this module counts the failures of each manager since its last success.  Two kinds count:
-attempts that were lost with their worker, and quick errors of functions.
+all the work of a run.  Therefore this module counts the failures of each manager since its last success.  Two kinds
+count: attempts that were lost with their worker, and quick errors of functions.
 
 A manager is unhealthy when both of these hold:
 
@@ -30,11 +30,11 @@ QUICK = 1.0
 _OFTEN = 3
 """A function proves nothing unless it succeeds so many times as often as it fails, where it does both."""
 _LONGER = 10.0
-"""How many times longer a task must have run elsewhere than the failed attempts took here."""
+"""A task must have run elsewhere so many times longer than the failed attempts took here."""
 _LEAST = 1.0
-"""Seconds that such a task must have run at least."""
+"""Seconds that such a task must have run elsewhere at least."""
 _ALONGSIDE = 64
-"""How many tasks of other managers are looked at."""
+"""The most tasks of other managers that are compared; it bounds the cost of a first failure."""
 _FUNCTIONS = frozenset({"", Reason.app_error.value, Reason.serialization.value})
 
 
@@ -57,13 +57,13 @@ class FailureStreak:
     Attributes
     ----------
     since
-        When the first of them happened.
+        The time of the first failure.
     tasks
-        The tasks that failed; not all of them when they are many.
+        The numbers of the tasks that failed, up to ten times the limit.
     fails
         How often each function failed.
     error
-        The error of the last one.
+        The error of the last failure.
     longest
         Seconds that the longest of the failed attempts took.
     alongside
@@ -137,6 +137,7 @@ class NodeHealth:
         streak.fails[attempt.fn] += 1
         streak.longest = max(streak.longest, attempt.took)
         streak.error = attempt.error
+        # Bounded, because a manager that is not held may go on failing for hours.
         if len(streak.tasks) < 10 * self.after:
             streak.tasks.add(attempt.task)
             if len(streak.tasks) == self.after:
@@ -153,17 +154,19 @@ class NodeHealth:
         streak = self.streaks.get(manager)
         if streak is None or len(streak.tasks) < self.after:
             return None
+        # Only functions that failed here count: that others succeed elsewhere says nothing about this node.
         before = streak.successes_before
         mixed = sum(self._mixed[fn] for fn in before)
         since = sum(self._successes[fn] - count for fn, count in before.items())
         better = since > 0 and sum(self._successes[fn] for fn in before) > _OFTEN * mixed
+        # Functions that run long have no success yet; running on elsewhere is as good a proof.
         if not better and not mixed and now - streak.since > max(_LEAST, _LONGER * streak.longest):
             better = any(map(running, streak.alongside))
         return self.streaks.pop(manager) if better else None
 
     def next_candidate(self) -> str:
         """Return a manager that a success elsewhere may have proved unhealthy, each in its turn; empty: none."""
-        # Bounded, because a caller asks after each success: the rest has its turn the next time.
+        # Bounded, because a caller asks after each success: the others have their turn at the next one.
         for _ in range(min(len(self._candidates), 8)):
             manager = self._candidates.popleft()
             if manager in self.streaks:
@@ -188,6 +191,7 @@ class NodeHealth:
 
     def manager_joined(self, manager: str, host: str) -> None:
         """Give a new manager the failures of the last one of its host."""
+        # A block that restarts its managers would otherwise hide a bad node behind new names.
         streak = self._hosts.pop(host, None)
         if streak is not None:
             self.streaks[manager] = streak

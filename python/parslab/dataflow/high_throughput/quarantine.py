@@ -1,7 +1,7 @@
-"""Holds a manager that fails tasks which others run well [shell]; runs in the kernel's loop.
+"""Holds managers that fail tasks which other managers run well [shell]; runs in the kernel's loop.
 
 :mod:`parslab.dataflow.high_throughput.node_health` decides.  A held manager keeps its tasks and gets no new ones until
-somebody releases it.  The last manager that works is never held.
+the user releases it.  The last manager that works is never held.
 """
 
 from __future__ import annotations
@@ -65,6 +65,7 @@ class Quarantine:
     def failed(self, manager: ConnectedManager, task: Task, outcome: Outcome, now: float) -> None:
         """Count a failed task, and hold the manager if the fault is that of its node."""
         failure, connected = outcome.failure, self._group.connected
+        # With one manager there is nothing to compare it with, and nobody else to run the tasks.
         if failure is None or len(connected) < 2 or task.state is TaskState.cancelled:
             return
         fn = task.fn
@@ -83,6 +84,7 @@ class Quarantine:
 
     def manager_left(self, manager: ConnectedManager, lost: list[Task], reason: str, now: float) -> None:
         """Count the tasks that a manager lost as one failure, however many they are."""
+        # One failure, because one crash of a node says the same however many tasks it had.
         if lost and self._group.connected:
             first = lost[0]
             attempt = FailedAttempt(first.id, first.fn, Reason.node_lost.value, 0.0, f"ManagerLost: {reason}")
@@ -91,6 +93,7 @@ class Quarantine:
 
     def _assess(self, manager: ConnectedManager, now: float) -> None:
         streaks = self.health.streaks
+        # At least one manager without failures must be left, or the run would come to a halt.
         if manager.usable and any(one.usable and one.name not in streaks for one in self._group.connected):
             streak = self.health.unhealthy(manager.name, lambda task: self._runs_elsewhere(manager, task), now)
             if streak is not None:

@@ -1,8 +1,8 @@
-"""The queue of a high-throughput executor [core]: it decides which manager gets which ready task ([HPDC19 §4.3.1]).
+"""Queues the tasks of a high-throughput executor and decides which manager gets which [core] ([HPDC19 §4.3.1]).
 
 Time and the source of chance are arguments.  A manager may hold one task for each of its workers and ``prefetch`` more.
-Of functions that are known to be quick it may hold as many as keep its workers busy for ``AHEAD`` seconds, so that no
-worker waits for a round trip between two tasks.  A manager gives back what it cannot begin soon.
+Of functions that are known to be quick it may hold more: enough to keep its workers busy for ``AHEAD`` seconds, so that
+no worker waits for a round trip between two tasks.  A manager gives back what it cannot begin soon.
 
 Rules:
 
@@ -41,11 +41,11 @@ _MOST = 512
 _CHUNK = 1e-3
 """Seconds of work that go to one manager rather than to several: a message costs more than the shortest tasks."""
 _LOOKED_AT = 64
-"""How many tasks at the head of the wide ones one round tries to place."""
+"""The most wide tasks that one round tries to place; it bounds the cost of a round."""
 _ELSEWHERE = 5.0
-"""Seconds that a task waits for another manager when it was lost with one, or failed on one that fails many."""
+"""Seconds that a task waits for another manager after it was lost with one, or failed on one that fails many tasks."""
 _LONG = 1.0
-"""Assumed duration in seconds of a function whose first call has not ended."""
+"""Assumed seconds of a function whose first call has not ended: long, so that its calls are spread."""
 
 
 class ManagerSlot:
@@ -109,11 +109,11 @@ class ManagerSlot:
         self.expected = 0.0
         """Seconds that the tasks in flight should take together."""
         self.heard = now
-        """When its last message came."""
+        """The time of its last message."""
         self.idle_since: float | None = now
         self.held = self.draining = False
         self.booked: Any = None
-        """The wide task that it is kept free for."""
+        """The wide task for which it is kept free."""
         self.place = -1
         """Its place in the list of managers with room; -1: it has none."""
         self.turn = 0
@@ -127,7 +127,7 @@ class ManagerSlot:
         return not (self.held or self.draining)
 
     def places(self, spec: Any) -> int:
-        """How many workers a task with this specification takes the place of; more than ``workers``: it never fits."""
+        """Return how many places a task with this specification takes; more than ``workers`` if it never fits."""
         most = 1
         for asked, there in (
             (spec.cores, self.cores),
@@ -162,8 +162,8 @@ SELECTORS: dict[str, Callable[[Sequence[ManagerSlot], int, random.Random], int]]
     "block_id": _block_id,
     "round_robin": _round_robin,
 }
-"""Which manager with room is served next: a random one, one of the oldest block so that other blocks can drain, or the
-one that was served longest ago."""
+"""How to choose the next manager with room: at random, from the oldest block so that other blocks can drain, or the one
+that was served longest ago."""
 
 
 class Scheduler(Generic[SlotT]):
@@ -198,6 +198,7 @@ class Scheduler(Generic[SlotT]):
         self._select = SELECTORS[selector]
         self._dice = dice or random.Random()
         self._order = itertools.count()
+        # Falling numbers below zero: tasks that come back go before all others of the same priority.
         self._back = itertools.count(-1, -1)
         self._turns = itertools.count(1)
 
@@ -307,6 +308,7 @@ class Scheduler(Generic[SlotT]):
     def _has_room(self, slot: SlotT) -> bool:
         if slot.load < slot.capacity:
             return True
+        # Half of ``AHEAD``, so that a manager is filled in larger steps and not with each outcome.
         return slot.expected < slot.workers * AHEAD / 2 and len(slot.inflight) < slot.workers * _MOST
 
     def _see_to(self, slot: SlotT) -> None:
@@ -317,6 +319,7 @@ class Scheduler(Generic[SlotT]):
                 slot.place = len(free)
                 free.append(slot)
         elif slot.place >= 0:
+            # The last manager fills the gap: a removal from the middle would cost time with each manager.
             last = free.pop()
             if last is not slot:
                 free[slot.place] = last
@@ -335,6 +338,7 @@ class Scheduler(Generic[SlotT]):
         free = self._free
         while free and (self.tasks or self._urgent):
             before = len(given), len(self.tasks) + len(self._urgent)
+            # The managers beyond ``count`` have had their share in this pass; nobody leaves ``free`` while it lasts.
             for count in range(len(free), 0, -1):
                 slot = free[self._select(free, count, self._dice)]
                 waiting = len(self.tasks) + len(self._urgent)
@@ -348,6 +352,7 @@ class Scheduler(Generic[SlotT]):
                     break
             for slot, _ in given.values():
                 self._see_to(slot)
+            # No manager could take another task: one more pass would do the same for ever.
             if before == (len(given), len(self.tasks) + len(self._urgent)):
                 break
         return list(given.values())
@@ -378,6 +383,7 @@ class Scheduler(Generic[SlotT]):
     def _fill(self, slot: SlotT, share: int, now: float) -> list[Any]:
         inflight, mean, tasks = slot.inflight, self._mean, self.tasks
         taken: list[Any] = []
+        # Local names, because this loop runs once for each task.
         load, expected, capacity = slot.load, slot.expected, slot.capacity
         ahead, most = slot.workers * AHEAD, slot.workers * _MOST
         while len(taken) < share and (tasks or self._urgent):
@@ -386,6 +392,7 @@ class Scheduler(Generic[SlotT]):
                 self._drop_next()  # cancelled while it waited
                 continue
             takes = mean.get(task.fn, _LONG)
+            # Beyond its capacity a manager gets only quick tasks, and few enough that it can end them soon.
             if load >= capacity and (expected + takes > ahead or len(inflight) >= most):
                 break
             if self._urgent:
@@ -405,7 +412,7 @@ class Scheduler(Generic[SlotT]):
     def _assign_again(self, given: dict[str, tuple[SlotT, list[Any]]], now: float) -> None:
         """Give tasks their next attempt on managers with room; a manager that failed a task gets it last."""
         waiting, self._again = self._again, deque()
-        if self._urgent:  # tasks with a priority go first
+        if self._urgent:  # then all wait in one line behind the tasks with a priority
             self.tasks.extendleft(entry[0] for entry in reversed(waiting))
             return
         for entry in waiting:
@@ -444,6 +451,7 @@ class Scheduler(Generic[SlotT]):
                 slot.booked = None
                 self._see_to(slot)
         left: list[Any] = []
+        # Tasks of one burst mostly have the same specification: what did not fit once is not tried again.
         hopeless: set[Any] = set()
         for _ in range(min(len(self._wide), _LOOKED_AT)):
             task = self._wide.popleft()
@@ -463,6 +471,7 @@ class Scheduler(Generic[SlotT]):
         ]
         if not fitting:
             return False
+        # The manager that lacks the fewest places is free the soonest.
         places, slot = min(fitting, key=lambda pair: pair[1].load + pair[0] - pair[1].workers)
         booked = [one for _, one in fitting if one.booked is task]
         fits = slot.load + places <= slot.workers
@@ -476,6 +485,7 @@ class Scheduler(Generic[SlotT]):
             for one in booked:
                 one.booked = None
         elif not booked:
+            # Without a booking narrow tasks would fill each place as it gets free, and the wide task would starve.
             slot.booked = task
         for one in (slot, *booked):
             self._see_to(one)
@@ -500,13 +510,14 @@ class Scheduler(Generic[SlotT]):
     # ----- messages of managers
 
     def ended(self, slot: SlotT, task_id: int, took: float, now: float) -> Any | None:
-        """Note the outcome of a task; returns None when the manager does not hold it (late or doubled)."""
+        """Note the outcome of a task; return None if the manager does not hold the task (late or doubled)."""
         slot.heard = now
         task = slot.inflight.pop(task_id, None)
         if task is None:
             return None
         task.worker = None
         mean = self._mean.get(task.fn)
+        # A moving mean: a function may get slower during a run, and old calls must not hide that.
         self._mean[task.fn] = mean = took if mean is None else mean + 0.1 * (took - mean)
         self._freed(slot, task, mean, now)
         return task
@@ -517,7 +528,7 @@ class Scheduler(Generic[SlotT]):
         back = [task for i in ids if (task := slot.inflight.pop(i, None)) is not None]
         for task in back:
             task.worker = None
-            # Its workers are held up, maybe by this very function: send no more of it ahead until its cost is known.
+            # Its workers are busy, maybe with this very function: send no more of it ahead until its cost is known.
             self._mean[task.fn] = max(self._mean.get(task.fn, _LONG), slot.workers * AHEAD)
             self._freed(slot, task, self._mean[task.fn], now)
         if back:
@@ -531,7 +542,8 @@ class Scheduler(Generic[SlotT]):
         elif slot.expected > mean:
             slot.expected -= mean
         else:
-            slot.expected = mean * len(slot.inflight)  # a guess that costs nothing: the means have moved meanwhile
+            # The means have moved meanwhile. A guess will do: an exact sum would cost a loop over the tasks.
+            slot.expected = mean * len(slot.inflight)
             self._see_to(slot)
         if slot.place < 0:
             self._see_to(slot)

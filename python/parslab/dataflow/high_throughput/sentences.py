@@ -1,4 +1,4 @@
-"""Sentences about managers: why one is refused, what became of its tasks, what a task asks for [core]."""
+"""Writes sentences about managers: why one is refused, what happened to its tasks, what a task asks for [core]."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ def misfit(hello: ManagerHello, python: str, package: str) -> str:
     The sentence names the side to fix.
     """
     where = f"host {hello.host} (block {hello.block})"
+    # Pickled functions hold bytecode, which only the same minor version of Python can run.
     if hello.python != python:
         return (
             f"{where} runs Python {hello.python}, this notebook {python}: activate an environment with Python "
