@@ -1,1 +1,1 @@
-"""The task graph of a run: pure, without sockets, files, threads or a clock."""
+"""Holds the task graph of a run; its modules use no sockets, files, threads or clock."""

@@ -1,7 +1,7 @@
-"""What the table knows of a task whose attempt has failed, until the task has ended [core].
+"""Counts the failed attempts of a task, and says how long its next attempt waits [core].
 
 The table makes a :class:`RetryState` at the first failure of a task that may be tried again, or about which a retry
-handler has to decide.  The next attempt follows at once when the function raised, and after the first loss with a
+handler decides.  The next attempt follows at once when the function raised, and after the first loss with a
 machine.  After more losses in a row it waits 1, 2, 4 ... seconds, because what ended the attempts may still be there.
 """
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["LONGEST", "RetryState", "pause_after"]
 
 LONGEST = 30.0
-"""The most seconds that the next attempt waits."""
+"""The most seconds that a next attempt waits."""
 
 
 class RetryState:
@@ -35,7 +35,7 @@ class RetryState:
     worker
         The worker or manager that had the last attempt.
     asked
-        The failure that the retry handler has been asked about; None: it has answered, or there is none.
+        The failure about which the retry handler has been asked; None if it has answered or there is no handler.
     """
 
     __slots__ = ("asked", "cost", "losses", "task", "worker")
@@ -48,22 +48,24 @@ class RetryState:
         self.asked: Failure | None = None
 
     def note(self, failure: Failure, worker: str) -> None:
-        """Take note of one more failed attempt."""
+        """Count one more failed attempt."""
+        # An error of the function shows that its machine works, so the losses in a row end there.
         self.losses = self.losses + 1 if failure.reason in INFRASTRUCTURE else 0
         self.worker = worker
 
     @property
     def pause(self) -> float:
-        """Seconds until the next attempt."""
+        """Return the seconds until the next attempt."""
         return pause_after(self.losses)
 
 
 def pause_after(losses: int) -> float:
-    """Seconds that a task waits after so many attempts in a row were lost.
+    """Return the seconds that a task waits after so many attempts in a row were lost.
 
     Examples
     --------
     >>> [pause_after(losses) for losses in range(9)]
     [0.0, 0.0, 1.0, 2.0, 4.0, 8.0, 16.0, 30.0, 30.0]
     """
+    # The exponent has a bound, because a task may be lost so often that the power would overflow.
     return 0.0 if losses < 2 else min(2.0 ** min(losses - 2, 10), LONGEST)

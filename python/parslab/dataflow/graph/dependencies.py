@@ -1,7 +1,7 @@
-"""Which task waits for which [core]: the edges of the graph, from both ends.
+"""Makes tasks wait for one another [core]: each edge of the graph is stored at both of its ends.
 
-A task counts what it waits for (``Task.waiting``), and each of these lists it (``Task.dependents``).  The table counts
-down when a task ends.
+A task counts the tasks that it waits for (``Task.waiting``), and each of these lists it (``Task.dependents``).  The
+table counts down when a task ends.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ class Dependencies:
             self.wait_for(task, need, remote)
 
     def wait_for(self, task: Task, need: Task, remote: bool) -> None:
-        """Have a task wait for another one, if that has not ended or its value is not here yet.
+        """Have a task wait for another one that has not ended, or whose value is still at its client.
 
         ``remote`` says whether a worker runs the waiting task, so that it needs the value itself.
         """
@@ -78,11 +78,13 @@ class Dependencies:
 
     def wait_for_joined(self, task: Task) -> None:
         """Have a join wait for what its body returned."""
+        # A body may return the same future twice; the wait must count it once, as it wakes once.
         for inner in dict.fromkeys(task.joins or ()):
             self.wait_for(task, inner, remote=False)
 
     def request_value(self, need: Task) -> None:
         """Ask the client for a value that a worker needs, now or when the task has ended there."""
+        # One request serves all dependents: the value may be large, and its client sends it once.
         if need.wanted:
             return
         need.wanted = True
@@ -93,6 +95,7 @@ class Dependencies:
         """Have everything that waits for ``old`` wait for ``new``, which has not ended."""
         dependents, old.dependents = old.dependents, None
         for task in dependents or ():
+            # A cancelled task stays in the list until what it waited for ends.
             if task.state is not _PENDING:
                 continue
             task.needs = [new if need is old else need for need in task.needs]

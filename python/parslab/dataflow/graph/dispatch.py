@@ -1,4 +1,4 @@
-"""Where a ready task goes [core]: to the queue of its executor, or back to the client that called it."""
+"""Passes ready tasks on [core]: to the queue of their executor, or back to the client that called them."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""The failure of a task that ends because others failed [core].
+"""Makes the failure of a task that ends because other tasks failed [core].
 
-It names the tasks that failed first (its roots), and the path of tasks from this one to the first root.
+The failure names the tasks that failed first (its roots), and the path of tasks from this one to the first root.
 """
 
 from __future__ import annotations
@@ -34,11 +34,13 @@ def passed_on(kind: str, bad: list[Task]) -> Failure:
     roots: dict[int, tuple[int, str, str]] = {}
     for task in bad:
         failure = task.failure or CANCELLED
+        # A failure with roots is itself a consequence: only the first failures help the user.
         for root in failure.roots or ((task.id, f"task {task.id} ({task.app})", failure.error),):
             roots.setdefault(root[0], root)
     _, what, error = next(iter(roots.values()))
     first = bad[0].failure or CANCELLED
     path = (bad[0].id, *first.path)
+    # The text names one root: a fan-in of thousands of tasks would make it unreadable.
     text = f"{kind}: {what} failed with {error}"
     return Failure(
         error=text,

@@ -1,7 +1,7 @@
-"""The functions of a run: each is kept once, under one number, as long as a client may call it.
+"""Keeps each function of a run once, under one number, as long as a client may call it.
 
-Clients number their functions themselves.  The registry recognizes a function that two clients, or two cells, have sent
-by its digest.
+Clients number their functions themselves.  By its digest the registry recognizes a function that two clients, or two
+cells, have sent.
 """
 
 from __future__ import annotations
@@ -44,8 +44,8 @@ class FunctionRegistry:
 
     def add(self, code: DefineFunction, payload: Buffer) -> int:
         """Add a function that a client sent, and return its number."""
-        # The pickle of a function that is imported by name stays the same when its module is edited: the fingerprint
-        # does not.
+        # The digest alone is not enough: a function that is imported by name has the same pickle after an edit of its
+        # module, but another fingerprint.
         key = (code.digest, code.fingerprint)
         fn = self._digests.get(key)
         if fn is None:
@@ -78,6 +78,7 @@ class FunctionRegistry:
             The functions that no client may call.
         """
         for fn in range(count):
+            # A placeholder, because the lists are indexed by number and later functions must keep theirs.
             code, payload = codes.get(fn, (DefineFunction(fn, b"", "?", 1), b""))
             self.names.append(code.name)
             self.fingerprints.append(code.fingerprint or code.digest)
@@ -93,6 +94,7 @@ class FunctionRegistry:
 
     def message(self, fn: int) -> tuple[DefineFunction, Buffer]:
         """Make the message that a worker gets before it runs this function, and its frame."""
+        # Workers need neither digest nor fingerprint: both only identify a function among those of clients.
         return DefineFunction(fn, b"", self.names[fn], 1), self._payloads[fn]
 
     def known(self) -> Iterator[tuple[int, bytes, Buffer]]:
@@ -107,6 +109,7 @@ class FunctionRegistry:
 
     def forget(self, fn: int) -> None:
         """Drop a function that no client may call and no task needs."""
+        # The lists keep their entries: numbers are never used twice, and names are shown later.
         if self._holders.get(fn) == 0:
             del self._holders[fn], self._payloads[fn]
             for key, number in list(self._digests.items()):

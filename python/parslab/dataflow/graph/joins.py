@@ -1,4 +1,4 @@
-"""Tasks of join apps [core]: what their bodies called, and what they wait for after these have returned."""
+"""Handles the tasks of join apps [core]: what their bodies call, and the futures that the bodies return."""
 
 from __future__ import annotations
 
@@ -54,6 +54,7 @@ class Joins:
             False when the join is cancelled or forgotten, so that the task must be cancelled, too.
         """
         join = self._tasks.get(parent)
+        # The call was on its way when the join was cancelled; ``take_calls`` could not name it then.
         if join is None or join.state is TaskState.cancelled:
             return False
         if join.state not in FINAL:
@@ -76,6 +77,7 @@ class Joins:
     def finish(self, task: Task, now: float) -> None:
         """Move a join that waits for nothing any more to its final state."""
         inner = task.joins or []
+        # All failures are collected, so that the user sees every root and not only the first.
         bad = [one for one in inner if one.state not in SUCCESSES]
         if bad:
             task.failure = failure = passed_on("JoinError", bad)

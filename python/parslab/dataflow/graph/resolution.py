@@ -1,4 +1,4 @@
-"""How a task has ended, in the words of the message to its client [core]."""
+"""Makes the message that reports the end of a task to its client [core]."""
 
 from __future__ import annotations
 
@@ -17,15 +17,16 @@ _MEMO_DONE = TaskState.memo_done
 
 
 def resolution(task: Task) -> TaskResolved:
-    """The message that tells the client how a task has ended.
+    """Make the message that reports to its client how a task has ended.
 
-    A small value is in the message.  Of a large one only the size is, and the client fetches the value when somebody
-    asks for it.  A value that the client has itself is not sent back.
+    The message holds a small value itself.  Of a large value it holds the size only, and the client fetches the value
+    when somebody asks for it.  A value that the client has itself is not sent back.
     """
     value, size = task.value, 0
     if value is None or (task.kind != TaskKind.remote and task.state is not _MEMO_DONE):
         inline = b""
     elif value.frames or value.parts is not None or len(value.inline) > INLINE:
+        # Never 0: a size of 0 says that the value is in the message.
         inline, size = b"", value.size or 1
     else:
         inline = value.inline

@@ -1,6 +1,6 @@
-"""Further attempts of tasks that failed [core]: whether there is one, when, and whom the table asks about it.
+"""Decides whether and when a failed task has another attempt, and asks retry handlers about it [core].
 
-A task that does not fail never comes here.
+Tasks that do not fail cost nothing here.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class Retries:
     Attributes
     ----------
     states
-        What is known of each such task, by number.
+        The failed attempts of each such task, by number.
     handlers
         The client whose retry handler decides about the failures of a client, by the number of the latter.
     count
@@ -70,12 +70,12 @@ class Retries:
         self.handlers: dict[int, int] = {}
 
     def allowed(self, task: Task) -> int:
-        """What the failed attempts of a task may cost; without a retry handler each costs 1."""
+        """Return what the failed attempts of a task may cost; without a retry handler each costs 1."""
         spec = task.spec
         return self.limit if spec is None or spec.retries < 0 else spec.retries
 
     def attempt_failed(self, task: Task, failure: Failure, worker: str, now: float) -> bool:
-        """Whether a failed attempt is followed by another one, or by a question to the retry handler."""
+        """Count a failed attempt; return whether another attempt or a question to the retry handler follows."""
         asks = task.client in self.handlers
         if not asks and not self.allowed(task):
             return False
@@ -89,7 +89,7 @@ class Retries:
         return self._charge(state, 1.0, now)
 
     def need_failed(self, task: Task, failure: Failure, now: float) -> bool:
-        """Whether the retry handler of its client is asked about a task that will not run, because others failed."""
+        """Return whether the retry handler is asked about a task that will not run, because its needs failed."""
         if task.client not in self.handlers:
             return False
         self._ask(self.states.setdefault(task.id, RetryState(task)), failure, now)
@@ -97,6 +97,7 @@ class Retries:
 
     def try_again(self, task: Task, attempt: int, now: float) -> None:
         """Begin an attempt at the time that ``Effects.later`` named, unless the task was cancelled meanwhile."""
+        # A task that was reopened meanwhile has another attempt number: this timer is not its own.
         if task.state is TaskState.fail_retryable and task.attempt == attempt:
             self._next_attempt(self.states[task.id], now)
 
@@ -114,17 +115,18 @@ class Retries:
         if answer.failure is not None:  # the handler itself failed
             self._transitions.attempt_failed(task, answer.failure, now, worker=state.worker)
             return FinalFailure(task, answer.failure, Signal.failed)
+        # No price can make it run: its inputs have no values. The handler only learns of the failure.
         if asked.reason == DEPENDENCY:
             return FinalFailure(task, asked, Signal.need_failed)
         return None if self._charge(state, answer.cost, now) else FinalFailure(task, asked, Signal.failed)
 
     def expects_cost(self, task: Task, attempt: int) -> bool:
-        """Whether a retry handler has been asked about this attempt and has not answered."""
+        """Return whether a retry handler has been asked about this attempt and has not answered."""
         state = self.states.get(task.id)
         return state is not None and state.asked is not None and attempt == task.attempt
 
     def set_handler(self, handler: int | None, clients: Iterable[int], now: float) -> list[FinalFailure]:
-        """Have the retry handler of this client decide about the failures of these clients; None: there is no handler.
+        """Let the retry handler of this client decide about failures of these clients; None: they have no handler.
 
         The new handler gets the open questions.  Without a handler each of these attempts costs 1.
 
@@ -164,7 +166,7 @@ class Retries:
         self._effects.replies.append((handler, RequestRetryCost(task.id, task.attempt, failure), []))
 
     def _charge(self, state: RetryState, cost: float, now: float) -> bool:
-        """Charge for a failed attempt; whether there is another one, now or after a while."""
+        """Charge for a failed attempt; return whether there is another one, now or after a pause."""
         task = state.task
         state.cost += cost
         # A cost that is not a number fails this comparison, and so ends the task.
@@ -175,6 +177,7 @@ class Retries:
         if pause <= 0:
             self._next_attempt(state, now)
             return True
+        # A question to the handler has already moved the task to this state.
         if task.state is not TaskState.fail_retryable:
             self._transitions.move(task, Signal.attempt_failed, now)
         self._effects.later.append((pause, task, task.attempt))

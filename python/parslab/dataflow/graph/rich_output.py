@@ -1,6 +1,6 @@
-"""Rich output of cells, kept as long as their tasks [core]: a cell that runs again after a restart shows it again.
+"""Keeps the rich output of cells as long as their tasks [core], so that a cell shows it again after a restart.
 
-The DataFlowKernel's loop adds what workers send; a client that follows a task gets what there is.
+The DataFlowKernel's loop adds what workers send; a client that follows a task receives what is kept.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ __all__ = ["DISPLAY", "RichOutput"]
 DISPLAY = 3
 """The stream of rich output in ``OutputPrinted``."""
 _BOUND = 64 * 1024 * 1024
-"""Bytes kept for all tasks of a run; what comes later is shown and not kept."""
+"""Bytes that are kept for all tasks of a run; later output is shown, but not kept."""
 
 
 class RichOutput:
@@ -36,9 +36,10 @@ class RichOutput:
         message
             From a worker, in the stream ``DISPLAY``.
         alive
-            The tasks that the run still holds: what others have shown makes room.
+            The tasks that the run still holds: the output of all others may be dropped.
         """
         size = len(message.text)
+        # Only when the bound is reached: a look at all tasks for each message would be too slow.
         if self._bytes + size > _BOUND:
             for task in [task for task in self._messages if task not in alive]:
                 self._bytes -= sum(len(kept.text) for kept in self._messages.pop(task))
@@ -52,5 +53,5 @@ class RichOutput:
         return f"{text}\n"
 
     def of(self, task: int) -> list[OutputPrinted]:
-        """What a task has shown so far."""
+        """Return what a task has shown so far."""
         return self._messages.get(task, [])

@@ -1,4 +1,4 @@
-"""The message that carries a task to a worker or manager [core]."""
+"""Makes the message that carries a task to a worker or manager [core]."""
 
 from __future__ import annotations
 

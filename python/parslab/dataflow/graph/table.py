@@ -1,7 +1,7 @@
-"""The task graph [core]: what is submitted, what waits for what, what may run, and how everything ends.
+"""Holds the task graph and decides which tasks wait, run and end [core].
 
-Messages of clients and outcomes of attempts come in, :class:`~parslab.dataflow.graph.task.Effects` go out.  Time is an
-argument and values are opaque.  Only the loop of the DataFlowKernel calls the table.
+The input is messages of clients and outcomes of attempts; the output is :class:`~parslab.dataflow.graph.task.Effects`.
+Time is an argument and values are opaque.  Only the loop of the DataFlowKernel calls the table.
 
 The table takes every task from its call to its end and asks its components about what only some tasks need:
 
@@ -70,7 +70,7 @@ class TaskTable:
     retries
         How often a task that fails is tried again when its call does not say.
     memo
-        Knows equal calls and keeps results.
+        Recognizes equal calls and keeps results.
     fold_moves
         Whether the first moves of a task reach monitoring in the event that announces the task.
 
@@ -85,7 +85,7 @@ class TaskTable:
     dropped
         How many outcomes the table ignored: they came late or twice, or belonged to an earlier attempt.
     out
-        What the loop has to do.
+        The effects that the loop has to carry out.
     """
 
     def __init__(
@@ -106,9 +106,9 @@ class TaskTable:
         self.memoized = MemoizedCalls(self.memo, self.dependencies)
         self._move = self.transitions.move
         self._to_wake: list[Task] = []
-        """Tasks that ended and whose dependents do not know it yet."""
+        """Ended tasks whose dependents have not been updated yet."""
         self._to_continue: list[Task] = []
-        """Tasks that an equal call held back and does not any more; taken from the end."""
+        """Tasks that no longer wait for an equal call; the table takes them from the end of the list."""
         self._waking = False
 
     # ----- what clients ask
@@ -120,6 +120,7 @@ class TaskTable:
             raise InternalError(f"client {client} submitted a second {self.tasks[task.id].story()}")
         self.tasks[task.id] = task
         self.unfinished += 1
+        # Before the needs: a call with a known result need not wait for its inputs.
         found = self.memoized.look_up(task, message) if message.memo else None
         if found is None and message.deps:
             self.dependencies.add_needs(task, message.deps)
@@ -131,6 +132,7 @@ class TaskTable:
             self._take_result(task, found, message.at)
         elif not task.waiting:
             self.needs_met(task, message.at)
+        # Last, because this may cancel the task, which must be a complete node by then.
         if message.parent >= 0:
             self.add_call(task, message.parent, message.at)
 
@@ -176,6 +178,7 @@ class TaskTable:
             How many tasks were cancelled.
         """
         chosen: list[Task] = []
+        # A list and no recursion: the body of a join may call joins, to any depth.
         left = list(self.tasks) if ids is None else list(ids)
         while left:
             task = self.tasks.get(left.pop())
@@ -215,8 +218,10 @@ class TaskTable:
         self.cancel([t.id for t in mine if t.kind != TaskKind.remote], now, also_threads=True)
         for task in mine:
             awaited = task.dependents is not None or (task.call is not None and task.call.awaited)
+            # Only the client had the value: tasks that wait for it would wait for ever.
             if awaited and task.state is _EXEC_DONE:
                 self.value_not_picklable(task, Failure("CancelledError: the notebook that had its value has gone"), now)
+        # Nobody answers the open questions any more: each of these attempts costs 1 now.
         self.set_retry_handler(None, (client,), now)
         self.release([t.id for t in mine])
 
@@ -232,7 +237,7 @@ class TaskTable:
         self._move(task, _SENT, now, worker)
 
     def started(self, task: Task, now: float, worker: str = "", attempt: int | None = None) -> None:
-        """The body of a task runs; ``attempt`` is None where the reporter knows of no other attempt."""
+        """The body of a task runs; ``attempt`` is None where the reporter does not count attempts."""
         if task.state is _LAUNCHED and (attempt is None or attempt == task.attempt):
             self._move(task, _STARTED, now, worker)
 
@@ -240,6 +245,7 @@ class TaskTable:
         """A worker gave a task back before it began; the queue has it again already."""
         task.worker = None
         if task.state is _LAUNCHED:
+            # The folded event has one time for each state, and the task enters this state a second time.
             self.transitions.unfold(task)
             self._move(task, Signal.returned, now)
 
@@ -255,6 +261,7 @@ class TaskTable:
         worker
             Who ran it.
         """
+        # Outcomes of cancelled tasks and of attempts that were given up are normal: they cross our messages.
         if task.state in NO_ACTIVE_ATTEMPT or outcome.attempt != task.attempt:
             self.dropped += 1
             return
@@ -262,6 +269,7 @@ class TaskTable:
         if failure is not None:
             self._attempt_failed(task, outcome, failure, worker)
             return
+        # A short task reports its start with its end: two messages would cost as much as the task.
         if task.state is _LAUNCHED and task.kind != TaskKind.external:
             self._move(task, _STARTED, outcome.started, worker)
         task.value = value
@@ -276,6 +284,7 @@ class TaskTable:
         if task.state is _LAUNCHED and started:
             self._move(task, _STARTED, started, worker)
         self.transitions.attempt_failed(task, failure, now, started=started, worker=worker)
+        # A task that did not run in this attempt, or a foreign future, cannot be run again.
         ran = (task.state is _LAUNCHED or task.state is _RUNNING) and task.kind != TaskKind.external
         if not (ran and self.retries.attempt_failed(task, failure, worker, now)):
             self._fail(task, failure, Signal.failed, now, worker)
@@ -348,12 +357,13 @@ class TaskTable:
         self._end(task, now)
 
     def _end(self, task: Task, now: float) -> None:
-        """Tell the client of a task that has just entered a final state, and wake its dependents."""
+        """Report a task that has just entered a final state to its client, and wake its dependents."""
         self.unfinished -= 1
         self.ended += 1
         if self.retries.states:
             self.retries.forget(task)
         if task.state in SUCCESSES:
+            # A task without a result keeps these, so that the user can retry it.
             task.args = b""
             task.frames, task.needs, task.joins = [], [], None
         if task.kind == TaskKind.join:
@@ -368,7 +378,7 @@ class TaskTable:
             self._forget(task)
 
     def resolve(self, task: Task) -> None:
-        """Tell the client how a task has ended."""
+        """Report to the client how a task has ended."""
         message = resolution(task)
         if message.size and task.value is not None:
             self.out.large.append((task.id, task.value))
@@ -397,7 +407,8 @@ class TaskTable:
         self._end(task, now)
 
     def _wake_all(self, now: float) -> None:
-        """Wake the dependents of everything that ended; a loop, because a chain may be longer than Python's stack."""
+        """Wake the dependents of all ended tasks; in a loop, because a chain may be longer than Python's stack."""
+        # A call from inside the loop below only adds to the lists; the loop takes it from there.
         if self._waking:
             return
         self._waking = True
@@ -419,6 +430,7 @@ class TaskTable:
         for dependent in task.dependents or ():
             if dependent.state in FINAL:
                 continue
+            # A worker needs the value itself, which the client has not sent yet (``value_arrived``).
             if at_client and dependent.kind == TaskKind.remote:
                 still.append(dependent)
                 continue
@@ -440,6 +452,7 @@ class TaskTable:
             return
         for need in task.needs:
             if need.state not in SUCCESSES:
+                # All needs have ended by now, so the failure names every root, not only the first to fail.
                 bad = [one for one in task.needs if one.state not in SUCCESSES]
                 self._need_failed(task, passed_on("DependencyError", bad), now)
                 return
@@ -459,6 +472,7 @@ class TaskTable:
     def _forget(self, task: Task) -> None:
         """Drop a task that ended and was released, unless somebody awaits its value."""
         if task.dependents is None and (task.call is None or not task.call.awaited):
+            # Dependents that may be retried still refer to the task: ``NOTHING`` tells them that its value is gone.
             task.value = task.value or NOTHING
             self.tasks.pop(task.id, None)
             if task.alias:

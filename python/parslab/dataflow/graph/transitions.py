@@ -1,4 +1,4 @@
-"""Every change of a task's state [core]: the machine decides, the task remembers the signal, monitoring learns of it.
+"""Changes the states of tasks [core]: the machine decides, the task stores the signal, monitoring gets an event.
 
 This is the only module that assigns ``Task.state``; ``tests/unit/dataflow/graph/test_transitions.py`` checks that.  The
 table and its components call it on the loop of the DataFlowKernel.
@@ -52,7 +52,7 @@ class Transitions:
         self._fold_moves = fold_moves
 
     def announce(self, task: Task, message: SubmitTask, executor: str, ready: bool) -> None:
-        """Tell monitoring of a new task, which is ``ready`` at once or pending."""
+        """Report a new task, which is ``ready`` at once or pending, to monitoring."""
         if ready:
             task.state, task.history = _READY, _BORN_READY
         task.submitted = event = TaskSubmitted(
@@ -71,12 +71,14 @@ class Transitions:
         self._effects.events.append(event)
 
     def move(self, task: Task, signal: Signal, now: float, worker: str = "") -> None:
-        """Take the step that this signal asks for, and tell monitoring."""
+        """Take the step that this signal asks for, and report it to monitoring."""
         state = _NEXT[task.state].get(signal)
         if state is None:
+            # An impossible pair: ``step`` raises with the story, which takes too long to write for each move.
             state = step(task.state, signal, task.story())
         task.state = state
         task.history = task.history << SIGNAL_BITS | signal
+        # Monitoring closes the event when it reads it; until then moves cost a field and no event of their own.
         event = task.submitted
         if event is None or not event.open:
             self._effects.events.append(TaskMoved(now, task.id, state, task.attempt, worker))
@@ -101,18 +103,18 @@ class Transitions:
         event.state = state
 
     def reopen(self, task: Task, signal: Signal) -> None:
-        """Lead a task out of a final state; ``TaskReopened`` tells monitoring."""
+        """Lead a task out of a final state; the caller emits ``TaskReopened``."""
         task.state = step(task.state, signal, task.story())
         task.history = (task.history << SIGNAL_BITS | signal) & HISTORY
 
     def restore(self, task: Task, state: TaskState) -> None:
-        """Bring a new task to the state that a lost DataFlowKernel had brought it to, without events."""
+        """Give a new task the state that it had under a lost DataFlowKernel, without events."""
         task.state, task.history = state, _RESTORED[state]
 
     def attempt_failed(
         self, task: Task, failure: Failure, now: float, *, started: float = 0.0, worker: str = ""
     ) -> None:
-        """Tell monitoring of a failed attempt, before the task moves on or ends."""
+        """Report a failed attempt to monitoring, before the task moves on or ends."""
         task.history &= HISTORY  # a task may be tried again for ever
         self.unfold(task)
         self._effects.events.append(
@@ -130,7 +132,7 @@ class Transitions:
 
     @staticmethod
     def unfold(task: Task) -> None:
-        """Have monitoring learn of the next moves by events of their own: they are no simple step forward."""
+        """Report the next moves by events of their own: the folded event has room for each state once."""
         if task.submitted is not None:
             task.submitted.open = False
             task.submitted = None

@@ -1,4 +1,4 @@
-"""Values as the DataFlowKernel holds them: opaque bytes, shared by all tasks that may still need them.
+"""Holds values as opaque bytes, which all tasks that may still need them share.
 
 The task, its dependents that have not run, and joins refer to a value; it leaves memory with the last reference.
 """
@@ -36,10 +36,12 @@ class StoredValue:
     @property
     def digest(self) -> bytes:
         """A hash of the bytes, for the memo keys of tasks that depend on the value."""
+        # Computed on demand and once: only inputs of cached calls need it, and a value may be large.
         if not self._digest:
             hasher = blake2b(len(self.inline).to_bytes(8, "little"), digest_size=16, person=b"parslab value")
             hasher.update(self.inline)
             for frame in self.frames:
+                # Lengths in front keep values apart that have the same bytes in other frames.
                 hasher.update(len(frame).to_bytes(8, "little"))
                 hasher.update(frame)
             for part in self.parts or ():
@@ -64,7 +66,7 @@ class StoredValue:
 
 
 NOTHING = StoredValue(b"", [])
-"""Stands for the value of a task whose result nobody can ask for any more."""
+"""The value of a task whose result nobody can ask for any more."""
 
 
 def give_memory_back() -> None:

@@ -1,1 +1,1 @@
-"""Memoized calls: which call equals which, and what their results are [core]."""
+"""Finds equal calls of apps that cache, and keeps their results [core]."""

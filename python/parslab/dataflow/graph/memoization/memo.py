@@ -1,13 +1,13 @@
-"""The results of cached calls, the keys under which they are found, and which calls wait for an equal one [core].
+"""Keeps the results of cached calls by key, and lets equal calls wait for one another [core].
 
 The task table calls this through ``memoized_calls``.  The key of a call is a hash of its function, its arguments and,
-for each task that it depends on, the key of that task.  So the end of a chain is found although its head has not been
-computed.  A task whose app does not cache counts by a hash of its value instead.
+for each task that it depends on, the key of that task.  So the memo finds the end of a chain although its head has not
+been computed.  A task whose app does not cache counts by a hash of its value instead.
 
 Values are opaque.  When they take more memory than a bound, the least recently used ones leave it: those that are in a
 checkpoint are read from there again (``fetch``), the others are dropped.  Failures are never kept.
 
-Invariants: of equal calls that have not ended at most one runs, and the others are its followers; what is found under a
+Invariants: of equal calls that have not ended at most one runs, and the others are its followers.  The result under a
 key is the result of a call with this key.
 """
 
@@ -57,7 +57,7 @@ class MemoEntry:
 
 
 class FunctionLookup(Protocol):
-    """Fingerprints of the functions of the run, and what they were made of, by the functions' numbers."""
+    """The fingerprints of the run's functions and the parts of these, by the functions' numbers."""
 
     fingerprints: list[bytes]
     parts: list[dict[str, bytes]]
@@ -121,7 +121,7 @@ class Memo:
     # ----- calls
 
     def register(self, task: Task, message: SubmitTask) -> None:
-        """Take note of a new call."""
+        """Register a new call."""
         fingerprint = self.functions.fingerprints[message.fn] if message.fn >= 0 else b""
         call = MemoCall(task.id, task.app, fingerprint, shown=message.shown, deps=message.deps, at=message.at)
         if message.fn >= 0:
@@ -132,7 +132,7 @@ class Memo:
         calls = self.calls
         calls[task.id] = call
         if len(calls) >= 2 * _CALLS:
-            # All at once: a dictionary looks for its first key behind the gaps that earlier deletions have left.
+            # Many at once: to find its first key, a dictionary walks over the gaps that earlier deletions have left.
             for old in list(calls)[:_CALLS]:
                 del calls[old]
         call.identity = message.identity
@@ -165,6 +165,7 @@ class Memo:
         if value is not None:
             self.hits += 1
             return value
+        # One look-up both finds the leader and makes the first call the leader.
         leader = self._running.setdefault(key, task)
         if leader is not task:
             assert leader.call is not None
@@ -179,6 +180,7 @@ class Memo:
         inputs: list[bytes] = []
         for need in needs:
             other = need.call
+            # The key of an input is known before its value: so a whole chain is found without running it.
             if other is not None and other.key is not None:
                 inputs.append(other.key)
             elif need.state in SUCCESSES and need.value is not None:
@@ -195,7 +197,7 @@ class Memo:
         return True
 
     def reset(self, task: Task) -> None:
-        """Forget what is known of an ended task, which runs again, perhaps with another function."""
+        """Reset the call of an ended task that runs again, perhaps with another function."""
         call = task.call
         assert call is not None
         if call.leader is not None:  # it was cancelled while it followed another call
@@ -235,6 +237,7 @@ class Memo:
         if place is None or self.fetch is None:
             return None
         found = self.fetch(place)
+        # Another run may have replaced the file: the place may hold another result by now.
         if found is None or found[0].key != key:
             del self._places[key]
             return None
@@ -270,11 +273,14 @@ class Memo:
 
     def _shrink(self) -> None:
         while self.held > self.bound:
+            # Written results first: they can be read again, others would be lost.
             if self._written:
                 self._drop(next(iter(self._written)))
             elif self.durable:
+                # Nothing is lost here: the loop writes the results in this round, and ``relieve`` drops them.
                 self.pressed = True
                 return
+            # The newest result stays even if it alone is over the bound, so that an equal call soon after finds it.
             elif len(self.unwritten) > 1:
                 self._drop(next(iter(self.unwritten)))
             else:
@@ -284,6 +290,7 @@ class Memo:
         """Note that a checkpoint holds this result; a newer place replaces an older one."""
         key = call.key
         assert key is not None
+        # A result that this run has computed is newer than the one in the file.
         if key not in self.unwritten:
             self._drop(key)
             self._places[key] = place
@@ -299,7 +306,7 @@ class Memo:
                 self._places[key] = place
 
     def relieve(self, durable: bool) -> None:
-        """Drop what is over the bound, after all that could be written was written.
+        """Drop results over the bound, after the caller has written all that it could.
 
         Parameters
         ----------

@@ -1,6 +1,6 @@
-"""How tasks of apps with ``cache=True`` share results [core].
+"""Lets tasks of apps with ``cache=True`` share results [core].
 
-``memo`` knows which calls are equal.  This component asks it, and says what becomes of the tasks; the table does that.
+``memo`` finds equal calls.  This component decides what happens to their tasks, and the table carries that out.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ __all__ = ["MemoizedCalls", "SharedEnd"]
 
 
 class SharedEnd(NamedTuple):
-    """What becomes of the calls that awaited the end of an equal one."""
+    """The outcome for calls that waited for the end of an equal call."""
 
     followers: list[Task]
     value: StoredValue | None = None
     """The result that all of them have."""
     failure: Failure | None = None
-    """The failure that all of them have.  Without either they go on by themselves."""
+    """The failure that all of them have.  Without value and failure they go on by themselves."""
 
 
 class MemoizedCalls:
@@ -66,7 +66,7 @@ class MemoizedCalls:
         return self._memo.look_up(task, task.needs, True)
 
     def share(self, task: Task, unshippable: Failure | None = None) -> SharedEnd | None:
-        """Keep the result of a call that ended, and say what becomes of the calls that follow it.
+        """Keep the result of an ended call, and return the outcome for the calls that follow it.
 
         Followers get its result or its failure.  When it was cancelled or could not run, the next one takes its place.
 
@@ -86,11 +86,14 @@ class MemoizedCalls:
             memo.keep(call, value)
         followers = memo.take_followers(task)
         if unshippable is not None:
+            # Each of them has to run itself: a value that cannot leave the client serves no other call.
             for each in [task, *followers]:
                 memo.exclude(each, f"its result cannot leave the notebook's process ({unshippable.error})")
             return SharedEnd(followers)
         if value is not None:
             return SharedEnd(followers, value=value)
+        # Followers share the failure: they waited for this very execution. Later equal calls run.
         if task.state is TaskState.failed and task.failure is not None:
             return SharedEnd(followers, failure=task.failure)
+        # A cancelled leader says nothing about the call, so the next of the equal calls runs.
         return SharedEnd([memo.promote(followers)]) if followers else None
