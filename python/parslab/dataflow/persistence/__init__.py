@@ -1,1 +1,1 @@
-"""What a run writes to disk so that it can go on: the event log and the checkpoints."""
+"""Writes and reads what a run keeps on disk: the event log and the checkpoints."""

@@ -1,8 +1,8 @@
-"""Reads and writes checkpoint files [shell], by which results outlive their run.
+"""Reads and writes checkpoint files [shell], in which results outlive their run.
 
 A file is a sequence of entries (:mod:`parslab.wire.framed`).  An entry is either a function (its fingerprint and the
-parts of that, once in each file and run) or a result: key, call, value.  Only the places of results are kept in memory:
-a value is read when a task needs it.  Several runs may append to one file and read it at the same time.  A damaged
+parts of that, once for each file and run) or a result: key, call, value.  Memory holds only the places of results: a
+value is read when a task needs it.  Several runs may append to one file and read it at the same time.  A damaged
 entry costs that entry alone.  Everything here runs in the loop of the DataFlowKernel.  An error of the disk costs
 results, but never the run.
 """
@@ -81,7 +81,7 @@ class Checkpoints:
     memo
         The results of the run's calls.
     run
-        Name of the run.
+        The name of the run.
     path
         Path of the file that the run writes; the file is created by the first write.
     notify
@@ -154,6 +154,7 @@ class Checkpoints:
         lost = 0
         size = 0
         try:
+            # A checkpoint holds pickles, which run code: a file that others can write is not read.
             check_folder(path.parent, self._owners)
             size = path.stat().st_size
             for entry in read(path, owners=self._owners):
@@ -164,6 +165,7 @@ class Checkpoints:
                 elif not self._take(number, entry.offset, entry.payload):
                     damaged.append(entry.offset)
                     lost += len(entry.payload)
+        # An error costs this file only: the run begins without its results.
         except UntrustedPathError as error:
             self._notify("warning", f"A checkpoint is left out. {error}")
         except OSError as error:
@@ -212,6 +214,7 @@ class Checkpoints:
             payload, why = None, error.strerror or str(error)
         entry = _head_of(payload) if payload is not None else None
         if payload is None or not isinstance(entry, _Result):
+            # One notice for each file, because thousands of its results may be gone.
             if number not in self._unreadable:
                 self._unreadable.add(number)
                 self._notify(
@@ -232,6 +235,7 @@ class Checkpoints:
         while at < len(held):
             batch: list[MemoEntry] = []
             size = 0
+            # At least one result in each batch, however large it is.
             while at < len(held) and (not batch or size + held[at].size <= _AT_ONCE):
                 size += held[at].size
                 batch.append(held[at])
@@ -264,6 +268,8 @@ class Checkpoints:
                 self._too_large(held)
                 continue
             if fingerprint not in self._functions and fingerprint not in functions:
+                # Noted as written only after the append: a write that fails must not leave results without their
+                # function.
                 functions.append(fingerprint)
                 at += _add(buffers, [_packed(_Function(fingerprint, dict(held.call.parts)))])
             places.append((held.call.key, at))
@@ -284,7 +290,7 @@ class Checkpoints:
         )
 
     def _failed(self, error: OSError) -> None:
-        self._functions.clear()  # the write may have cut any of them
+        self._functions.clear()  # the failed write may have cut any function, so the next write repeats them
         if not self.broken:
             self.broken = error.strerror or str(error)
             self._notify(
@@ -309,6 +315,7 @@ class Checkpoints:
 def _add(buffers: list[Buffer], parts: list[Buffer]) -> int:
     """Append an entry with this payload; return how many bytes it has."""
     if len(parts) == 1:
+        # One buffer for a small entry, because one system call takes a limited number of buffers.
         whole = encode(parts[0])
         buffers.append(whole)
         return len(whole)
@@ -348,6 +355,7 @@ def _head_of(payload: bytes) -> _Function | _Result | None:
         entry = _decoder.decode(memoryview(payload)[_LENGTH.size : _LENGTH.size + length])
     except (struct.error, msgspec.MsgspecError):
         return None
+    # A cut entry may still have a readable head, but not all of its frames.
     if isinstance(entry, _Result) and _LENGTH.size + length + sum(entry.lengths) != len(payload):
         return None
     return entry
@@ -358,7 +366,7 @@ def _value_of(payload: bytes, entry: _Result) -> StoredValue:
     at = _LENGTH.size + length
     frames: list[Buffer] = []
     for size in entry.lengths:
-        # A copy, as if it had come from a worker: its user may write into it, and it is freed with its last user.
+        # A copy, as a worker would send it: its user may write into it, and it does not hold the whole entry in memory.
         frames.append(bytearray(memoryview(payload)[at : at + size]))
         at += size
     return _unpacked(entry.value, frames, [0])

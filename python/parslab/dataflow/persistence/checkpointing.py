@@ -40,9 +40,9 @@ class Checkpointing:
     memo
         The results of the run's calls.
     settings
-        Of the run.
+        The settings of the run.
     host
-        The process.
+        The process that it runs in.
     """
 
     def __init__(self, memo: Memo, settings: RunSettings, host: Host) -> None:
@@ -53,6 +53,7 @@ class Checkpointing:
         self._host = host
         shared = settings.checkpoint_dir or ""
         own = Path(settings.run_dir) / CHECKPOINT
+        # Users who share a folder write a file each, because nobody else may be able to write to a trusted file.
         owners = frozenset(settings.trusted_owners)
         self._folder_of_many = shared if owners else ""
         """The folder in which several users write, each a file of its own."""
@@ -87,6 +88,7 @@ class Checkpointing:
     def _write(self) -> None:
         now = steady_time()
         if self.file.broken and now < self._last_try + _RETRY_AFTER:
+            # Until the next try the memo drops what is over its bound: the memory must not fill while the disk is full.
             self.memo.relieve(durable=False)
             return
         self._last_try = now
@@ -106,7 +108,7 @@ class Checkpointing:
         return str(self.path.parent)
 
     def close(self) -> None:
-        """Write what the mode wants written at the end, and close the file."""
+        """Write the remaining results if the run has a mode, and close the file."""
         if self.mode is not None and self.memo.unwritten:
             self.file.write()
         self.file.close()

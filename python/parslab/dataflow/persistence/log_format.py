@@ -1,10 +1,10 @@
-"""The event log of a run: what its clients sent and how its tasks ended, in files that outlive the DataFlowKernel.
+"""Reads the event log of a run, which outlives the DataFlowKernel: batches of clients and ends of tasks.
 
-``log_writer`` writes the log.  This module reads it, for a DataFlowKernel that replaces a lost one, and for one that
-looks for results of an earlier run.  An entry is ``header length, header, the client's batch as it came, frames``: what
+``log_writer`` writes the log.  A DataFlowKernel reads it when it replaces a lost one, and when it looks for results of
+an earlier run.  An entry is ``header length, header, the client's batch as it came, frames``: what
 clients send is not encoded a second time.  One entry therefore holds many calls, and a :class:`Position` names one.
 
-Each segment begins with the clients and functions that are known, so that it can be read without earlier ones.  Frames
+Each segment begins with the present clients and functions, so that it can be read without earlier segments.  Frames
 of more than ``LARGE`` bytes together are in a file of their own.  That file may be missing or short, if the process was
 killed while it wrote the file: a reader skips the entry then.
 """
@@ -96,7 +96,7 @@ class ClientJoined(LogRecord, tag=1):
 
 
 class ClientGone(LogRecord, tag=2):
-    """A client is gone for good: no other client can ask for its tasks."""
+    """A client is gone and will not return: no other client can ask for its tasks."""
 
     client: int
 
@@ -136,7 +136,7 @@ class TasksMoved(LogRecord, tag=6):
 
 
 class FunctionKnown(LogRecord, tag=7):
-    """A function that is known when a segment begins.  Its pickle follows, or lies in a file if it is large.
+    """A function that a client may call when a segment begins.  Its pickle follows, or lies in a file if it is large.
 
     ``holders`` are pairs (client, the client's number of the function).
     """
@@ -174,7 +174,7 @@ class LingerSet(LogRecord, tag=11):
 
 
 class RunClosed(LogRecord, tag=9):
-    """The run ended in order."""
+    """The run ended normally."""
 
     reason: str
 
@@ -199,7 +199,7 @@ _ends = msgspec.msgpack.Decoder(list[TaskResolved])
 _encoder = msgspec.msgpack.Encoder()
 
 
-# ----- what a reader gets
+# ----- the items that a reader yields
 
 
 class Position(NamedTuple):
@@ -211,7 +211,7 @@ class Position(NamedTuple):
 
 
 class FunctionItem(NamedTuple):
-    """A function, known to the run as ``fn`` and to ``client`` as ``code.fn``."""
+    """A function; its number is ``fn`` in the run and ``code.fn`` at ``client``."""
 
     client: int
     fn: int
@@ -249,7 +249,7 @@ class MoveItem(NamedTuple):
 
 
 class ReleaseItem(NamedTuple):
-    """The futures of these tasks are gone at their client."""
+    """The client has dropped the futures of these tasks."""
 
     client: int
     tasks: list[int]
@@ -383,6 +383,7 @@ class _Missing(Exception):
     """The file of an entry is missing or incomplete."""
 
 
+# What decoding damaged or foreign bytes may raise: such an entry is skipped, not the whole log.
 _UNREADABLE = (msgspec.MsgspecError, struct.error, LookupError, TypeError, ValueError)
 
 
@@ -403,10 +404,12 @@ def _items(folder: Path, payload: bytes, at: Position, places: dict[int, Positio
                 yield from _batch_items(folder, header, rest)
             case TasksEnded():
                 for resolved in _ends.decode(rest):
+                    # An empty ``inline`` says that the value is large, or at its client.
                     value = StoredValue(resolved.inline, []) if resolved.inline else None
                     yield EndItem(resolved.task, resolved, value, places.pop(resolved.task, None))
             case LargeValue():
                 _check(folder, header)
+                # The value stays on disk: a log of many large values must not fill the memory of its reader.
                 places[header.task] = at
             case TasksMoved():
                 yield MoveItem(list(rest.cast("q")), dict(header.attempts))
@@ -437,6 +440,7 @@ def _function_items(header: FunctionKnown, payload: bytes) -> Iterator[FunctionI
 
 def _batch_items(folder: Path, header: BatchReceived, rest: memoryview) -> Iterator[LogItem]:
     frames = _frames(folder, header, rest)
+    # With a file only the batch follows; without one the frames follow the batch.
     raw = rest if header.file else rest[: rest.nbytes - sum(header.lengths)]
     client, functions, at = header.client, header.functions, 0
     messages: list[Any] = _batch.decode(raw)
@@ -446,6 +450,7 @@ def _batch_items(folder: Path, header: BatchReceived, rest: memoryview) -> Itera
             own: list[Buffer] = frames[at : at + message.frames] if message.frames else []
             at += message.frames
             if message.fn >= 0:
+                # From here on all numbers are the run's: those of a client mean nothing to a reader.
                 message.fn = functions[message.fn]
             yield CallItem(client, message, own)
         elif kind is DefineFunction:
@@ -467,6 +472,7 @@ def _frames(folder: Path, header: BatchReceived | LargeValue, rest: memoryview) 
     if header.file:
         path = _check(folder, header)
         try:
+            # A pickle runs code, so the open file must belong to us.
             with open(open_file(path), "rb") as file:
                 rest = memoryview(file.read())
         except OSError as error:
@@ -474,6 +480,7 @@ def _frames(folder: Path, header: BatchReceived | LargeValue, rest: memoryview) 
     at = rest.nbytes - sum(header.lengths)
     frames: list[Buffer] = []
     for length in header.lengths:
+        # A copy that can be written to, as from a socket, and that does not hold the whole entry in memory.
         frames.append(bytearray(rest[at : at + length]))
         at += length
     return frames
@@ -503,6 +510,7 @@ def _check(folder: Path, header: BatchReceived | LargeValue) -> Path:
             size = path.stat().st_size
         except OSError as error:
             raise _Missing(f"{path} cannot be read ({error.strerror or error})") from error
+        # A thread wrote the file, and the process may have been killed before the thread was done.
         if size != sum(header.lengths):
             raise _Missing(f"{path} is incomplete")
     return path

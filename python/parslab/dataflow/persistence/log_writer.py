@@ -1,8 +1,8 @@
-"""Writes the event log of a run [shell]: once per round of the loop, before clients get the results in it.
+"""Writes the event log of a run [shell], at most once in each round of the loop.
 
-Owned by the DataFlowKernel, called in the loop's thread.  A thread of its own writes the files of large frames, so that
-the loop does not wait for the disk.  If the log cannot be written, the user is warned once, and the run goes on without
-a log.  When the log has grown over ``LIMIT``, old segments are deleted of which no client can ask for a task.
+The loop's thread calls the writer.  Another thread writes the files of large frames, so that the loop does not wait for
+the disk.  If the log cannot be written, the writer warns the user once, and the run goes on without a log.  When the
+log is larger than ``LIMIT``, the writer deletes old segments whose tasks no client can ask for.
 """
 
 from __future__ import annotations
@@ -50,21 +50,21 @@ log = logging.getLogger(__name__)
 SEGMENT = 64 << 20
 """Bytes after which a new segment begins."""
 LIMIT = 2 << 30
-"""Bytes after which old segments that are not needed are deleted."""
+"""Bytes after which the writer deletes old segments that are not needed."""
 
 _ENDS_PER_ENTRY = 256
-"""Few enough that a damaged entry costs little."""
+"""Ends of tasks in one entry: so few that a damaged entry costs little."""
 _DELAY = 0.002
-"""Seconds after which a round of the loop writes what was noted."""
+"""Seconds after the first note after which a round of the loop writes."""
 _WAKE_AFTER = 0.01
-"""Seconds after which the loop wakes in order to write: waking it sooner makes round trips slower."""
+"""Seconds after which the loop wakes up to write; to wake it sooner makes round trips slower."""
 _MAX_WAITING = 32
 """Entries that may wait; with more of them the next round writes at once."""
 _NEVER = 1e12
 _ALL_BATCHES = 1 << 62
 """More batches than any client sends: a client need not keep any."""
 _INCOMPLETE = "incomplete"
-"""The file that marks a log that was given up."""
+"""The file that marks a log that the writer has given up."""
 
 
 class LogOwner(Protocol):
@@ -95,7 +95,7 @@ class LogWriter:
     Parameters
     ----------
     folder
-        The folder of its files; it need not exist.
+        The folder of its files; the writer creates it.
     opened
         The first entry of each segment.
     owner
@@ -111,9 +111,9 @@ class LogWriter:
     acked
         How many batches of each client are on the disk.
     broken
-        The log was given up.
+        Whether the writer has given the log up.
     deadline
-        When to write what has been noted.
+        The time of the next write.
     """
 
     def __init__(self, folder: Path, opened: RunOpened, owner: LogOwner) -> None:
@@ -147,7 +147,7 @@ class LogWriter:
         self.deadline = _NEVER
 
     def open(self, batches: Mapping[int, int] | None = None) -> None:
-        """Begin a new segment, because one of an earlier process is never continued.
+        """Begin a new segment: a writer never continues a segment of an earlier process.
 
         Parameters
         ----------
@@ -165,6 +165,7 @@ class LogWriter:
                 self._bounds[number] = self._owner.newest()
             for path in (self.folder / "values").iterdir():
                 number = int(path.name.partition("-")[0])
+                # The name begins with the segment: files of large frames count for the limit, too.
                 self._sizes[number] = self._sizes.get(number, 0) + path.stat().st_size
             self._begin_segment()
         except (OSError, ValueError) as error:
@@ -178,7 +179,7 @@ class LogWriter:
 
     @property
     def waiting(self) -> bool:
-        """Whether anything was noted that is not written."""
+        """Whether there are notes that are not written."""
         return bool(self._noted or self.moves or self._ends)
 
     def due(self, now: float) -> bool:
@@ -206,7 +207,7 @@ class LogWriter:
             self._noted.append((BatchReceived(client, number, functions), (raw, *frames)))
 
     def _note_lines(self) -> None:
-        """Encode what was noted; this waits until the workers have got their tasks."""
+        """Encode the notes; not earlier, so that workers need not wait for their tasks."""
         noted, self._noted = self._noted, []
         for header, rest in noted:
             if type(header) is BatchReceived and len(rest) > 1:
@@ -218,7 +219,8 @@ class LogWriter:
             self._line(head_of(header), rest)
 
     def _find_pickles(self, frames: Sequence[Buffer], file: str) -> None:
-        """Note where the large pickles of functions lie that a file gets."""
+        """Note the places of large pickles of functions in a file."""
+        # By identity: the registry holds the very frame that came with the batch, and a comparison reads megabytes.
         known = {id(rest): header.fn for header, rest in self._owner.present() if type(header) is FunctionKnown}
         offset = 0
         for frame in frames:
@@ -231,16 +233,18 @@ class LogWriter:
         self._lines.append(encode(header, *rest))
 
     def _place(self, frames: Sequence[Buffer], client: int = -1, batch: int = 0) -> tuple[tuple[int, ...], str]:
-        """Return the lengths of frames, and the name of the file that gets them if they are large."""
+        """Return the lengths of frames, and the name of their file if they are large enough for one."""
         lengths = tuple([memoryview(frame).nbytes for frame in frames])
         if sum(lengths) <= LARGE:
             return lengths, ""
         self._files += 1
+        # With the process id: a writer after a crash must not overwrite files of the earlier one.
         file = f"{self._number:06d}-{os.getpid()}-{self._files}"
         self._sizes[self._number] = self._sizes.get(self._number, 0) + sum(lengths)
         if batch:
             self._unsafe.setdefault(client, set()).add(batch)
         if self._writer is None:
+            # Only runs with large frames need the thread.
             self._writer = threading.Thread(target=self._write_files, name="parslab-event-log", daemon=True)
             self._writer.start()
         self._jobs.put((file, list(frames), client, batch))
@@ -251,7 +255,7 @@ class LogWriter:
     def note_replies(
         self, replies: Sequence[tuple[int, Any, list[Buffer]]], large: Sequence[tuple[int, StoredValue]]
     ) -> None:
-        """Note what the replies say that are about to be sent to clients.
+        """Note the replies that are about to be sent to clients.
 
         Parameters
         ----------
@@ -288,6 +292,7 @@ class LogWriter:
                 header = head_of(TasksMoved(tuple(self.attempts)))
                 self.attempts.clear()
             self._line(header, (array("q", moves).tobytes(),))
+        # Before the ends: a reader finds the place of a large value when it reads the end of its task.
         for task, value in self._large:
             frames: list[Buffer] = []
             packed = value.packed(frames)
@@ -306,6 +311,7 @@ class LogWriter:
         lines, self._lines = self._lines, []
         try:
             assert self._file is not None
+            # One write for all entries: the cost of a write is mostly that of the system call.
             self._file.append([b"".join(lines)])
             if self._file.size + self._sizes.get(self._number, 0) > SEGMENT:
                 self._sizes[self._number] = self._sizes.get(self._number, 0) + self._file.size
@@ -315,9 +321,10 @@ class LogWriter:
             self._give_up(error)
 
     def _settle(self) -> None:
-        """Count the batches as safe that are on the disk with all their files."""
+        """Count batches as safe that are on disk together with their files."""
         for client, number in self._batches.items():
             unsafe = self._unsafe.get(client)
+            # Up to the first unsafe batch: a client repeats batches from a number on, and cannot leave one out.
             self.acked[client] = min(unsafe) - 1 if unsafe else number
 
     def _begin_segment(self) -> None:
@@ -350,13 +357,14 @@ class LogWriter:
         used = {file for file, _ in self._pickles.values()}
         while sum(self._sizes.values()) > LIMIT:
             oldest = min(self._sizes)
+            # Only from the oldest on: a gap would hide how tasks of an earlier segment ended.
             if oldest == self._number or self._owner.needed(self._bounds.get(oldest, {})):
                 return
             del self._sizes[oldest]
             self._bounds.pop(oldest, None)
             with contextlib.suppress(OSError):
                 for path in (self.folder / "values").iterdir():
-                    # Files of even older segments are there because they had a function that was still known then.
+                    # A file of an even older segment stayed because it had a function that was in use at that time.
                     if int(path.name.partition("-")[0]) <= oldest and path.name not in used:
                         path.unlink()
                 (self.folder / f"{oldest:06d}.log").unlink()
@@ -375,6 +383,7 @@ class LogWriter:
         log.warning("the event log is given up: %s", error)
         self._clear()
         with contextlib.suppress(OSError):
+            # A later kernel must not take the log for complete: it lacks all that follows.
             (self.folder / _INCOMPLETE).touch()
         self._owner.warn(
             f"The event log of this run in {self.folder} cannot be written ({why}): the run goes on without one, so "
@@ -391,6 +400,7 @@ class LogWriter:
         self.write()
         if self._writer is not None:
             self._jobs.put(None)
+            # Bounded: a hung file system must not keep the run from ending.
             self._writer.join(5.0)
         if self._file is not None:
             self._file.close()
@@ -414,6 +424,7 @@ class LogWriter:
                         rest = rest[file.write(rest) :]
         except OSError as error:
             why = error
+            # All state belongs to the loop's thread.
             self._owner.call_soon(lambda: self._give_up(why))
         else:
             if batch:

@@ -4,8 +4,8 @@
 :func:`restore` puts those into an empty table:
 
 - tasks that had ended keep their results;
-- tasks that waited wait on;
-- tasks that a worker had run again, as another attempt;
+- tasks that waited go on waiting;
+- tasks that were at a worker run again, as another attempt;
 - tasks that ran in a client go on there, when the client has returned.
 
 Invariant: a task is kept while it is unfinished, or not released, or needed by an unfinished one.
@@ -66,15 +66,15 @@ class ReplayedTask:
     resolved, value, place
         How the task ended, its value, and the place of a value that is not in memory.
     sent
-        A worker had the task.
+        Whether a worker had the task.
     alias
-        Another number of the task: that of a later call which took the task over.
+        Another number of the task, namely that of a later call that took the task over.
     users
         How many unfinished tasks need this one.
     inner
         The tasks that the body of a join returned; ``many`` says whether it returned a list.
     reopened
-        The task ran again after it had ended: its arguments must be read from the log again.
+        Whether the task ran again after it had ended: its arguments must be read from the log again.
     """
 
     __slots__ = (
@@ -127,9 +127,9 @@ class Replay:
     Attributes
     ----------
     tasks
-        All that a client can still ask for, by number, in the order of their calls.
+        All tasks that a client can still ask for, by number, in the order of their calls.
     clients
-        Those that had attached, by number; ``gone`` are those that cannot return.
+        The clients that had attached, by number; ``gone`` are those that cannot return.
     batches
         How many batches of each client the log has.
     codes, functions
@@ -137,7 +137,7 @@ class Replay:
     newest
         The newest task of each client's range of numbers.
     linger
-        What a client has set; None if none has.
+        The seconds that a client has set; None if none has.
     processes
         How many DataFlowKernel processes have written the log.
     damaged
@@ -164,7 +164,7 @@ class Replay:
         self._pids: set[int] = set()
         self._aliases: dict[int, int] = {}
         self._cut: set[int] = set()
-        """Clients of which a batch is missing: they send all later batches again."""
+        """Clients with a missing batch: they send all later batches again."""
         self._handlers: dict[type, Callable[[Position, Any], None]] = {
             CallItem: self._called,
             EndItem: self._ended,
@@ -190,23 +190,25 @@ class Replay:
             handlers[type(item)](position, item)
 
     def function_count(self) -> int:
-        """How many functions the run has had, those included that cannot be read."""
+        """Return how many functions the run has had, including those that cannot be read."""
         named = [*self.codes, *(past.submit.fn for past in self.tasks.values())]
         return max([*named, *(fn for own in self.functions.values() for fn in own.values()), -1]) + 1
 
     def find(self, task: int) -> ReplayedTask | None:
-        """Return a task by any number that it had."""
+        """Return a task by any of its numbers."""
         return self.tasks.get(self._aliases.get(task, task))
 
     # ----- items
 
     def _called(self, position: Position, call: CallItem) -> None:
         submit = call.submit
+        # The client repeats all batches from the missing one on, and a call must not count twice.
         if call.client in self._cut or submit.task in self.tasks:
             return
         code = self.codes.get(submit.fn)
         past = ReplayedTask(position, call, submit.name or (code[0].name if code is not None else "?"))
         self.tasks[past.task] = past
+        # The upper bits are the number of the client.
         self.newest[past.task >> 40] = max(past.task, self.newest.get(past.task >> 40, 0))
         if submit.follow:
             past.followers.add(call.client)
@@ -226,10 +228,12 @@ class Replay:
         resolved = end.resolved
         if resolved.size and end.place is None and past.submit.kind == TaskKind.remote:
             return  # its value was not written completely: the task has to run again
+        # Only at the first end: the log has it again after another kernel has taken the result over.
         if past.resolved is None and resolved.failure is None:
             past.submit.args, past.frames = b"", []  # a failed task keeps them: it may be retried
             self._drop_needs(past)
         past.resolved, past.place = resolved, end.place
+        # The value of a local task comes in a message of its client, before or after the end.
         if past.value is None or end.value is not None:
             past.value = end.value
         self._drop_if_unreachable(past)
@@ -326,6 +330,7 @@ class Replay:
                 past, past.task = fresh, old  # the earlier task had been dropped
                 self.tasks[old] = past
             elif fresh is not None:
+                # The later call runs nowhere, so it needs no inputs.
                 for need in fresh.needs:
                     need.users -= 1
             past.client, past.released, past.alias = calls.client, False, new
@@ -345,9 +350,11 @@ class Replay:
                     inner.users -= 1
             past.resolved = past.value = past.place = past.inner = None
             past.sent = False
+            # The user has redefined the app: the task calls the new function from now on.
             past.submit.fn = changed.get(task, past.submit.fn)
 
     def _run_opened(self, _: Position, opened: RunOpened) -> None:
+        # Each segment begins so; only another process means another start.
         if opened.pid not in self._pids:
             self._pids.add(opened.pid)
             self.processes += 1
@@ -363,6 +370,7 @@ class Replay:
         self.damaged += 1
         if damage.client >= 0:
             self._cut.add(damage.client)
+            # The client sends again what is not counted, so the count ends before the missing batch.
             self.batches[damage.client] = min(self.batches.get(damage.client, 0), damage.batch - 1)
 
 
@@ -381,11 +389,11 @@ def restore(
     Parameters
     ----------
     table
-        Of the DataFlowKernel that replaces the lost one.
+        The table of the DataFlowKernel that replaces the lost one.
     replay
-        What the log says.
+        The state of the run, read from the log.
     now
-        The time.
+        The present time.
     read_value
         Reads a large value from the log.
     read_call
@@ -394,13 +402,13 @@ def restore(
     Returns
     -------
     list of Task
-        Those that a worker had, which run again.
+        The tasks that run again, because a worker had them.
     """
     return _Restoration(table, replay, now, read_value, read_call).run()
 
 
 class _Restoration:
-    """One restoration of a table; the parameters are those of :func:`restore`."""
+    """Restores one table; the parameters are those of :func:`restore`."""
 
     def __init__(
         self,
@@ -430,11 +438,13 @@ class _Restoration:
         rerun: list[Task] = []
         for past, task in unfinished:
             if past.sent and task.kind == TaskKind.remote:
+                # The attempt at the worker counts: it may have run in part.
                 task.attempt += 1
                 rerun.append(task)
             self._connect(past, task)
             self._emit(past, task)
         for past, task in unfinished:
+            # In a second pass: a task that goes on may end, and its dependents must be connected by then.
             self._go_on(past, task)
         self._drop_unreachable()
         return rerun
@@ -448,6 +458,7 @@ class _Restoration:
                 table.tasks[past.alias] = task
         for past in self._pasts:
             if past.resolved is not None and past.resolved.failure is not None:
+                # A failed task keeps its needs, so that the user can retry the whole branch.
                 needs = [self._tasks[need.task] for need in past.needs if need.task in self._tasks]
                 self._tasks[past.task].needs = needs
 
@@ -470,7 +481,7 @@ class _Restoration:
         return task
 
     def _connect(self, past: ReplayedTask, task: Task) -> None:
-        """Make a task wait for what it waited for."""
+        """Make a task wait for the tasks that it waited for."""
         table = self._table
         if past.inner is not None:
             table.transitions.restore(task, TaskState.joining)
@@ -512,7 +523,7 @@ class _Restoration:
     # ----- events
 
     def _recalled(self, past: ReplayedTask) -> TaskSubmitted:
-        """The event of a task that ended under the lost DataFlowKernel."""
+        """Make the event of a task that ended under the lost DataFlowKernel."""
         submit, resolved = past.submit, past.resolved
         assert resolved is not None
         return TaskSubmitted(
@@ -529,7 +540,7 @@ class _Restoration:
         )
 
     def _emit(self, past: ReplayedTask, task: Task) -> None:
-        """Tell monitoring of a task that goes on."""
+        """Report an unfinished task to monitoring."""
         submit, events = past.submit, self._table.out.events
         is_ready = task.state is TaskState.ready
         events.append(
