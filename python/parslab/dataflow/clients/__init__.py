@@ -1,1 +1,1 @@
-"""The DataFlowKernel's side of its clients: their connections, sessions, leases and commands."""
+"""Serves the clients of a DataFlowKernel: their connections, sessions, leases and commands."""

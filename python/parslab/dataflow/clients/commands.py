@@ -1,6 +1,7 @@
 """Carries out the requests of panels, and of users through the handle of a run [shell].
 
-Monitoring answers questions by itself.  It returns what changes something as a command, which is carried out here.
+Monitoring answers questions by itself.  A request that changes something becomes a command, which this module carries
+out.
 """
 
 from __future__ import annotations
@@ -47,11 +48,11 @@ class ClientCommands:
     host
         The process.
     clients, table, memo
-        Of the run.
+        The attached clients, the tasks and the memo of the run.
     panel_feed
         Answers questions.
     presence
-        How long the run outlives its clients.
+        Sets how long the run outlives its clients.
     retry_service
         Retries tasks.
     checkpointing
@@ -59,7 +60,7 @@ class ClientCommands:
     block_command
         Carries out a command about blocks, and returns what was done in a sentence.
     reasons
-        Called with a task's number: each may know why the task ran.
+        Functions from a task's number to the reason why the task ran, or None if they do not know it.
     """
 
     def __init__(
@@ -97,7 +98,7 @@ class ClientCommands:
             self._host.call_soon(lambda: self._send(client, encoded(text)))
 
         def reply_in_order(text: bytes) -> None:
-            # Behind the replies of the table: the client first learns what became of its tasks, then that it is done.
+            # Behind the replies of the table: the client must reopen its futures before it reads that they run again.
             self._table.out.replies.append((client.number, encoded(text), []))
 
         match self._panel_feed.request(request.text, reply):
@@ -112,6 +113,7 @@ class ClientCommands:
                     reply(Monitor.error_reply(command.request_id, str(error)))
 
     def _send(self, client: ClientConnection, answer: PanelReply | PanelUpdate) -> None:
+        # Monitoring answers from a thread: the client may have left since it asked.
         if client.number in self._clients.connected:
             self._clients.send(client, [answer])
 

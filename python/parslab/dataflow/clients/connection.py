@@ -1,4 +1,4 @@
-"""The connection of one client, and what the DataFlowKernel knows about the client."""
+"""Holds the connection of one client and the state of its session."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ class PriorCallMatcher(Protocol):
     """
 
     adopted: int
-    """Calls that were matched."""
+    """How many calls were matched."""
     anew: int
-    """Calls that were not."""
+    """How many calls were not matched."""
 
     @property
     def done(self) -> bool:

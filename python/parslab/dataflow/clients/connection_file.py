@@ -1,8 +1,8 @@
-"""Writes the connection file of a run: where other processes find the run, and the state of its lease [shell].
+"""Writes the connection file of a run, which holds its address and the state of its lease [shell].
 
 The file lies in Jupyter's runtime folder.  It is replaced when the lease changes, touched as a heartbeat, and removed
-when the run ends.  The time of its last change tells when the run was last alive, which is all that another host that
-shares the file system can know.
+when the run ends.  The time of its last change shows when the run was last alive.  Another host that shares the file
+system can see nothing else of the run.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class ConnectionFile:
     path
         Path of the file.
     info
-        What it says; the fields of the lease change later.
+        Its first content; the fields of the lease change later.
     """
 
     def __init__(self, path: Path, info: ConnectionInfo) -> None:
@@ -68,7 +68,7 @@ class ConnectionFile:
         self._replace()
 
     def notebook_at(self, place: NotebookPlace) -> None:
-        """Replace the file, because the notebook is elsewhere now."""
+        """Replace the file, because the notebook has moved."""
         self._info = msgspec.structs.replace(self._info, notebook_place=place)
         self._replace()
 
@@ -80,7 +80,7 @@ class ConnectionFile:
             log.warning("no other notebook can attach, because %s cannot be written: %s", self._path, error)
 
     def touch(self) -> None:
-        """Show that the run is alive, and follow its notebook where that was renamed."""
+        """Show that the run is alive, and note the new path of its notebook if a user has renamed that."""
         place = self._info.notebook_place
         moved = moved_to(place.path, place.file)
         if moved:

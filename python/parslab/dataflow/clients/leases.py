@@ -1,12 +1,12 @@
-"""How long a run outlives its clients [core].
+"""Decides how long a run outlives its clients [core].
 
-The rule is pure: clients attach and leave, time is an argument, outcomes are returned; ``presence`` carries them out.
+The rule is pure: clients attach and leave, and time is an argument.  ``presence`` carries out the outcomes.
 
 - A run ends ``linger`` seconds after its last client has left.  With a linger of 0 it ends when its owner leaves.
 - The owners are the client that started the run, and every other kernel of the same notebook.
 - The tasks of a client of a notebook are kept for ``linger`` seconds after it left, so that the notebook's next kernel
   finds them.
-- The tasks of a guest without a notebook are released when it leaves, because no other client could come for them.
+- The tasks of a guest without a notebook are released when it leaves, because no other client could ask for them.
 
 Invariants (``check``):
 - a client is attached or absent, never both; absent clients are those whose tasks are kept;
@@ -31,7 +31,7 @@ class LeaveOutcome(enum.Enum):
     kept = 1
     """They go on, and their results are kept until the client's lease expires."""
     released = 2
-    """No other client can come for them: they are dropped."""
+    """No other client can ask for them: they are dropped."""
     ends = 3
     """The run ends."""
 
@@ -48,7 +48,7 @@ class _ClientLease:
 
 
 class Leases:
-    """The clients that are attached, those that may return, and until when.
+    """The attached clients, and the absent clients with the time until which they may return.
 
     Parameters
     ----------
@@ -64,9 +64,9 @@ class Leases:
         self.linger = linger
         self.notebook = notebook
         self.away: float | None = now
-        """Since when no client is attached; None while one is."""
+        """The time since which no client is attached; None while one is attached."""
         self._fresh = True
-        """No client has attached yet."""
+        """Whether no client has attached yet."""
         self._attached: dict[int, _ClientLease] = {}
         self._absent: dict[int, _ClientLease] = {}
 
@@ -89,6 +89,7 @@ class Leases:
         if not self._attached:
             self.away = now
         if self.linger <= 0:
+            # Without a linger nobody can return, so the run ends with its last owner, whatever guests are left.
             last_owner = lease.owner and not any(other.owner for other in self._attached.values())
             return LeaveOutcome.ends if last_owner or not self._attached else LeaveOutcome.released
         if not lease.owner and not lease.notebook:
@@ -118,22 +119,24 @@ class Leases:
 
     @property
     def ends(self) -> float | None:
-        """When the run ends if no client attaches before; None while one is attached."""
+        """Return when the run ends if no client attaches before; None while one is attached."""
         if self.away is None:
             return None
+        # The first client is still starting: a short linger must not end the run before it attaches.
         return self.away + (max(self.linger, FIRST_CLIENT) if self._fresh else self.linger)
 
     def next_deadline(self) -> float | None:
-        """When something is due, if nothing happens before."""
+        """Return when the next lease ends if no client attaches before; None if no lease can end."""
         times = [until for n, one in self._absent.items() if (until := self._kept_until(n, one)) != float("inf")]
         if self.ends is not None:
             times.append(self.ends)
         return min(times, default=None)
 
     def _kept_until(self, number: int, lease: _ClientLease) -> float:
-        """Until when the tasks of an absent client are kept: for ever while its notebook is attached again."""
+        """Return until when an absent client's tasks are kept: without end while its notebook is attached again."""
         if lease.notebook and any(other.notebook == lease.notebook for other in self._attached.values()):
             return float("inf")
+        # The lost kernels of one notebook expire together: calls of one may have inputs of another.
         same = [one for n, one in self._absent.items() if n == number or (lease.notebook == one.notebook != "")]
         return max(one.left for one in same) + self.linger
 
@@ -148,7 +151,7 @@ class Leases:
         return client in self._absent
 
     def left_at(self, notebook: str) -> float | None:
-        """When the last absent client of this notebook left."""
+        """Return when the last absent client of this notebook left; None if there is none."""
         return max((one.left for one in self._absent.values() if one.notebook == notebook != ""), default=None)
 
     def sharers(self, client: int) -> list[int]:
@@ -158,7 +161,7 @@ class Leases:
 
     @property
     def count(self) -> int:
-        """How many clients are attached."""
+        """Return how many clients are attached."""
         return len(self._attached)
 
     def check(self) -> None:

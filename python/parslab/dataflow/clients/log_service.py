@@ -1,8 +1,8 @@
-"""The DataFlowKernel's side of its event log [shell]: opens and closes it, notes clients, acknowledges their batches.
+"""Opens and closes the event log, notes clients in it, and acknowledges their batches [shell].
 
-Called in the loop's thread.  A client keeps each batch that it sent until the batch is acknowledged, because it has to
-send the batch again if the DataFlowKernel is lost.  Acknowledgements ride along with results; one goes alone only when
-many batches wait for it.
+The loop's thread calls it.  A client keeps each batch that it sent until the batch is acknowledged, because it sends
+the batch again if the DataFlowKernel is lost.  Most acknowledgements travel with results; the service sends one alone
+only when many batches wait for it.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 __all__ = ["LogService"]
 
 _WITH_RESULTS = 32
-"""Batches that are acknowledged along with results; fewer of them wait."""
+"""Batches that are acknowledged together with results; fewer batches wait."""
 _ALONE = 256
 """Batches that are acknowledged by a message of their own."""
 _AT_LATEST = 0.5
@@ -53,7 +53,7 @@ class LogService:
     host
         The process.
     settings, clients, table, functions
-        Of the run.
+        The settings, the attached clients, the tasks and the functions of the run.
 
     Attributes
     ----------
@@ -86,7 +86,7 @@ class LogService:
             self.writer.open(batches)
 
     def close(self, reason: str) -> None:
-        """Note that the run ended in order, and stop writing."""
+        """Note that the run ended normally, and stop writing."""
         if self.writer is not None:
             self.writer.note(RunClosed(reason))
             self.writer.close()
@@ -105,14 +105,14 @@ class LogService:
             self.writer.note(LingerSet(seconds))
 
     def client_left(self, client: int) -> None:
-        """Note that a client has gone for good."""
+        """Note that a client is gone and will not return."""
         if self.writer is not None:
             self.writer.note(ClientGone(client))
 
     # ----- acknowledgements
 
     def add_acknowledgement(self, client: ClientConnection, messages: list[Any]) -> None:
-        """Append an acknowledgement to messages for a client, if it is worth one."""
+        """Append an acknowledgement to messages for a client, if enough batches wait for it."""
         assert self.writer is not None
         safe = self.writer.safe(client.number)
         if safe >= client.acknowledged + _WITH_RESULTS:
@@ -149,6 +149,7 @@ class LogService:
         """Yield the attached clients and the known functions, with which each segment begins."""
         holders: dict[int, list[tuple[int, int]]] = {}
         for client in self._clients.connected.values():
+            # A guest without a hello has no pid and no notebook yet; its own entry follows when it has.
             if client.greeted:
                 yield _joined(client), b""
             for number, fn in client.functions.items():
@@ -173,6 +174,7 @@ class LogService:
 
     def needed(self, newest: dict[int, int]) -> bool:
         """Whether a client can still ask for one of these tasks or an older one."""
+        # Numbers of a client only rise, so one number for each client describes all of an old segment.
         return any(task <= newest.get(task >> 40, -1) for task in self._table.tasks)
 
 

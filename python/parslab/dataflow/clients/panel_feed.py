@@ -1,4 +1,4 @@
-"""Connects monitoring with the rest of the DataFlowKernel: events in, panel updates out [shell]."""
+"""Passes events of the run to monitoring, and updates of monitoring to the clients [shell]."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ __all__ = ["PanelFeed"]
 
 
 class PanelFeed:
-    """Passes the events of the run to monitoring, and what monitoring makes of them to the clients.
+    """Passes the events of the run to monitoring, and the updates of the panels to the clients.
 
     Parameters
     ----------
     host
         The process.
     table, clients, pools
-        Of the run.
+        The tasks, the attached clients and the executors of the run.
     """
 
     def __init__(
@@ -40,12 +40,13 @@ class PanelFeed:
         self._table = table
         self._clients = clients
         self._pools = pools
+        # Opened in ``open``: a constructor must not touch files.
         self._monitor: Monitor | None = None
         # For the benchmark alone, which measures what monitoring costs.
         self._unwatched = os.environ.get("PARSLAB_MONITORING") == "off"
 
     def open(self, run_dir: str, restarts: int) -> None:
-        """Begin to monitor the run, or go on after ``restarts`` restarts of its DataFlowKernel."""
+        """Begin to monitor the run, or continue after ``restarts`` restarts of its DataFlowKernel."""
         self._monitor = Monitor(Path(run_dir), post=self._host.call_soon, lives=restarts)
 
     @property
@@ -89,7 +90,7 @@ class PanelFeed:
             self._send(self._monitor.close(steady_time()))
 
     def _update(self) -> None:
-        # What has happened comes before the states of workers that it led to.
+        # First the events so far, then the states of workers that follow from them.
         self.record_events()
         for pool in self._pools.values():
             pool.tell_states()

@@ -1,7 +1,8 @@
-"""Which clients are attached, and how long the run outlives them [shell]: carries out what ``leases`` decides.
+"""Tracks the attached clients and carries out what ``leases`` decides about the run [shell].
 
-It tells monitoring, the clients and the connection file the state of the lease, and sets a timer for its end.  It also
-finds clients whose process is gone though their socket is still open: a child that C code forked holds a copy of it.
+It reports the state of the lease to monitoring, the clients and the connection file, and sets a timer for the end of
+the lease.  It also finds clients whose process is gone although their socket is still open: a child that C code forked
+holds a copy of the socket.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ GONE = "it has gone"
 _HEARTBEAT = 60.0
 """Seconds between two heartbeats in the connection file.
 
-They are for hosts that only share a file system with us, and tell when a run died.
+They show hosts that only share a file system with us when a run was last alive.
 """
 
 
@@ -47,11 +48,11 @@ class Presence:
     host
         The process.
     settings, clients, table
-        Of the run.
+        The settings, the attached clients and the tasks of the run.
     log_service
         Notes in the event log who left, and how long the run stays.
     file
-        The run's connection file; None for a run that nobody else finds.
+        The run's connection file; None for a run that no other process can find.
     """
 
     def __init__(
@@ -95,12 +96,12 @@ class Presence:
         return prior
 
     def notebook_at(self, place: NotebookPlace) -> None:
-        """The notebook of the run is elsewhere now: others find the run by that."""
+        """Publish the new path of the run's notebook, by which other processes find the run."""
         if self._file is not None:
             self._file.notebook_at(place)
 
     def left(self, client: ClientConnection, reason: str) -> None:
-        """The connection of a client is over."""
+        """Carry out that the connection of a client ended."""
         now = steady_time()
         self._host.emit(ClientLeft(now, client.number, reason))
         outcome = self.leases.left(client.number, now)
@@ -142,14 +143,14 @@ class Presence:
     # ----- what follows
 
     def _publish(self, now: float) -> None:
-        """Tell everybody the state of the lease, and set a timer for its end."""
+        """Publish the state of the lease, and set a timer for its end."""
         leases = self.leases
         self._host.emit(LeaseMoved(now, leases.linger, leases.away, leases.ends))
         if self._file is not None:
             clients = self._clients.connected.values()
             self._file.write(
                 linger=leases.linger,
-                # Other processes compare these with their wall clock.
+                # Wall time, because other processes compare it with their own clocks.
                 away=None if leases.away is None else to_wall_time(leases.away),
                 ends=None if leases.ends is None else to_wall_time(leases.ends),
                 heartbeat_period=_HEARTBEAT,
@@ -161,6 +162,7 @@ class Presence:
 
     def _set_timer(self) -> None:
         due = self.leases.next_deadline()
+        # A timer cannot be cancelled; one that comes too early finds nothing due and sets the next.
         if due is not None and (self._timer is None or due < self._timer):
             self._timer = due
             self._host.call_at(due, self._check)
@@ -190,6 +192,7 @@ class Presence:
             return None
         left = self.leases.left_at(notebook)
         prior = PriorTasks(0.0 if left is None else steady_time() - left)
+        # A set, because a task with an alias is in the table under two numbers.
         for task in set(self._table.tasks.values()):
             if task.client not in absent or task.released:
                 continue
@@ -207,9 +210,11 @@ class Presence:
 
 def _is_alive(pid: int) -> bool:
     try:
+        # Signal 0 delivers nothing: the system only checks whether the process exists.
         os.kill(pid, 0)
     except ProcessLookupError:
         return False
+    # The process exists and belongs to another user.
     except PermissionError:
         return True
     return True

@@ -1,6 +1,6 @@
-"""The clients that are attached to a run, by number [shell]: how other components reach them.
+"""Holds the attached clients of a run by number, and sends messages to them [shell].
 
-Owned by the DataFlowKernel's loop.  Which clients are added and removed is decided by ``sessions``.
+The DataFlowKernel's loop owns it.  ``sessions`` decides which clients are added and removed.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class ClientRegistry:
     Parameters
     ----------
     loop
-        Calls back when a client that was slow takes bytes again.
+        Calls back when the socket of a slow client takes bytes again.
 
     Attributes
     ----------
@@ -61,6 +61,7 @@ class ClientRegistry:
         del self.connected[client.number]
         client.number = number
         self.connected[number] = client
+        # A number is part of task ids, so two clients of a run must never have the same.
         self.reserve_numbers(number + 1)
 
     def reserve_numbers(self, below: int) -> None:
@@ -74,7 +75,7 @@ class ClientRegistry:
         try:
             client.stream.send(messages, frames or ())
         except OSError:
-            return  # the reader of the socket will find that the connection is over
+            return  # the next read of the socket reports the end of the connection
         if client.stream.congested and client.number in self.connected:
             self._loop.wants_write(client.stream, True)
 

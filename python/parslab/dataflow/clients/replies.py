@@ -1,4 +1,4 @@
-"""Sends the replies of the task table to clients: one batch for each client, after the event log has them [shell]."""
+"""Sends the replies of the task table to clients, one batch for each client [shell]."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ _FEW = 4
 
 
 class ReplySender:
-    """Sends what the table has to say to clients.
+    """Sends the replies of the table.
 
     Parameters
     ----------
     effects
-        Of the table.
+        The effects of the table, which hold the replies.
     clients
         The attached clients.
     log_service
-        Of the run.
+        The event log of the run.
     """
 
     def __init__(self, effects: Effects, clients: ClientRegistry, log_service: LogService) -> None:

@@ -1,7 +1,7 @@
-"""Carries out the messages of clients on the task table, and notes them for the event log [shell].
+"""Carries out the messages of clients and notes them for the event log [shell].
 
 ``sessions`` reads the messages; everything here runs in the loop's thread.  A burst of calls is a batch of thousands of
-``SubmitTask`` messages: these are handled first and without a call in between, all others by :meth:`_handle`.
+``SubmitTask`` messages: ``_carry_out`` handles these itself, and passes all others to further methods.
 """
 
 from __future__ import annotations
@@ -62,11 +62,11 @@ class ClientRequests:
     host
         The process.
     table, functions
-        Of the run.
+        The tasks and the functions of the run.
     unused_functions
         Removes functions that no client will call again.
     presence
-        Who is attached, and how long the run outlives them.
+        Tracks the attached clients and the lease of the run.
     commands
         Carries out the requests of panels.
     retry_service
@@ -132,12 +132,13 @@ class ClientRequests:
         if raw is None or self._log_writer is None:
             self._carry_out(client, messages, frames, {})
             return
+        # The bytes as they came: the log stores these and encodes nothing a second time.
         header = raw.popleft()
         used: dict[int, int] = {}
         try:
             self._carry_out(client, messages, frames, used)
         finally:
-            # A client that returns does not count the batch of its introduction.
+            # A client that returns does not count the batch of its hello, and numbers of batches must agree.
             if not (first and client.returned):
                 self._log_writer.batch_received(client.number, header, used, frames)
 
@@ -155,6 +156,7 @@ class ClientRequests:
                     own = list(frames[at : at + message.frames])
                     at += message.frames
                 if message.fn >= 0:
+                    # The log keeps this translation, because the raw bytes have the client's numbers.
                     used[message.fn] = message.fn = functions[message.fn]
                 app = message.name or names[message.fn]
                 if client.matcher is None or not self._matched(client, message, own, app):
@@ -165,6 +167,7 @@ class ClientRequests:
             elif kind is ValueMessage:
                 at += self._take_value(message, list(frames), at)
             elif kind in _OF_ONE_TASK:
+                # The table may have dropped the task while the message was on its way.
                 task = table.tasks.get(message.task)
                 if task is not None:
                     self._handle_task_message(client, task, message)
@@ -179,6 +182,7 @@ class ClientRequests:
         if not matcher.adopted + matcher.anew:
             self._prior_calls.matching_began(matcher)
         found = matcher.submit(client.number, message, frames, app)
+        # From now on calls of this client are ordinary ones and cost nothing extra.
         if matcher.done:
             client.matcher = None
         return found
@@ -212,6 +216,7 @@ class ClientRequests:
             case RetryTasks():
                 self._retry_service.answered(client, message)
             case RetryHandlerChanged():
+                # Tasks of the notebook's lost kernels have no handler of their own any more.
                 absent = self._presence.leases.absent(client.notebook)
                 handler = client.number if message.handler else None
                 self._table.set_retry_handler(handler, (client.number, *absent), steady_time())
@@ -228,7 +233,7 @@ class ClientRequests:
                 raise ProtocolError(f"it sent {type(message).__name__} in the middle of its session")
 
     def _handle_task_message(self, client: ClientConnection, task: Task, message: Any) -> None:
-        """Carry out a report of the client that runs a task, or its wish to see the task's output."""
+        """Carry out a client's report about a task that it runs, or its request for the task's output."""
         table = self._table
         match message:
             case LocalTaskStarted():
@@ -251,6 +256,7 @@ class ClientRequests:
             case ValueNotPicklable():
                 table.value_not_picklable(task, message.failure, steady_time())
             case FollowOutput():
+                # A new set: most tasks have none, and an empty set for each would cost memory.
                 task.followers = (task.followers or set()) | {client.number}
                 for shown in self._rich_output.of(task.id):
                     table.out.replies.append((client.number, shown, []))

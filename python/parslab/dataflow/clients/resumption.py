@@ -1,6 +1,7 @@
-"""What the components for clients need of the package ``resume``, which stands above this one.
+"""Declares what the components for clients need of the package ``resume``.
 
-``resume`` implements these protocols: :class:`parslab.dataflow.resume.failover.Failover` and
+``resume`` imports this package, so an import in the other direction would be a cycle.  These classes implement
+the protocols: :class:`parslab.dataflow.resume.failover.Failover` and
 :class:`parslab.dataflow.resume.resume_from_log.ResumeFromLog`.
 """
 

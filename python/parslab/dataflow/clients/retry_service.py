@@ -3,10 +3,10 @@
 A request comes from a notebook (``future.retry()``, ``%parsl retry``) or from a panel behind one:
 
 1. Every notebook that called some of the tasks is asked what their apps call now (``RequestDefinitions``).
-2. It answers with ``RetryTasks``.  The service does not wait long for a notebook that is gone or busy in a cell.
-3. The tasks are reopened, as soon as no worker has one of them any more.
+2. The notebook answers with ``RetryTasks``.  The service waits only a moment for one that is gone or busy in a cell.
+3. The service reopens the tasks as soon as no worker has any of them.
 
-Owned by the DataFlowKernel's loop.
+The DataFlowKernel's loop owns the service.
 """
 
 from __future__ import annotations
@@ -38,11 +38,11 @@ if TYPE_CHECKING:
 __all__ = ["ANSWER_TIMEOUT", "RetryService"]
 
 ANSWER_TIMEOUT = 5.0
-"""Seconds that a notebook has to say what its apps call now."""
+"""Seconds within which a notebook must answer which functions its apps call now."""
 
 
 class _PendingRetry:
-    """Tasks to retry, and what is known about them so far."""
+    """One request to retry tasks, and the answers of notebooks so far."""
 
     def __init__(self, ids: list[int], command: RetryRequest, reply: Callable[[bytes], None]) -> None:
         self.ids = ids
@@ -61,14 +61,14 @@ class _PendingRetry:
 
 
 class RetryService:
-    """The requests of a run to retry tasks.
+    """Carries out the requests of a run to retry tasks.
 
     Parameters
     ----------
     host
         The process.
     table, functions, clients, pools
-        Of the run.
+        The tasks, the functions, the attached clients and the executors of the run.
     log_writer
         Writes the event log; None if the run has none.
 
@@ -110,7 +110,7 @@ class RetryService:
         by
             The client that sent the command.
         waits
-            Whether that client waits for the reply: then it is not busy, and can say what its apps call.
+            Whether that client waits for the reply; then it is not busy, and will answer.
         reply
             Called with the answer, at once or later.
         """
@@ -125,6 +125,7 @@ class RetryService:
             self._reopen(request)
             return
         self._requests[number] = request
+        # A client that waits for the reply answers in any case, so its answer needs no time limit.
         patient = {by.number} if waits else set()
         self._host.call_at(steady_time() + ANSWER_TIMEOUT, lambda: self._timed_out(number, patient))
 
@@ -146,13 +147,13 @@ class RetryService:
             self._table.out.replies.append((client, message, []))
 
     def _origin(self, task: Task) -> str:
-        """Where the function of a task was defined; empty if its notebook cannot tell what it is now."""
+        """Return where the function of a task was defined; empty if its notebook cannot find it by that."""
         return self._functions.origins[task.fn] if task.kind == TaskKind.remote else ""
 
     # ----- notebooks answer, or do not
 
     def answered(self, client: ClientConnection, message: RetryTasks) -> None:
-        """A notebook says what its apps call now."""
+        """Take the answer of a notebook: the functions that its apps call now."""
         request = self._requests.get(message.ask)
         if request is None or client.number not in request.waiting_for:
             return
@@ -168,7 +169,7 @@ class RetryService:
         self._go_on(message.ask, request)
 
     def client_left(self, client: int) -> None:
-        """A client has left: its answer will not come."""
+        """Stop waiting for the answer of a client that has left."""
         for number, request in list(self._requests.items()):
             if client in request.waiting_for:
                 request.waiting_for.discard(client)
@@ -197,12 +198,13 @@ class RetryService:
 
     def _reopen(self, request: _PendingRetry) -> None:
         table = self._table
+        # A new plan: the table has changed while the notebooks were asked.
         found = plan(table, request.ids, request.bodies, self._clients.connected)
         if found.held_up:
             self.blocked.append(request)
             return
         cancelled = {task.id for task in found.tasks if task.state is TaskState.cancelled}
-        if cancelled:  # a queue drops a cancelled task only when it is the task's turn
+        if cancelled:  # they may still be in a queue, and must not be there twice
             for pool in self._pools.values():
                 pool.queue.drop(cancelled)
         if found.tasks:
@@ -218,7 +220,7 @@ class RetryService:
     def _log(self, found: RetryPlan, before: dict[int, int]) -> None:
         """Note in the event log that tasks were reopened, and which of them call another function than before."""
         if self._log_writer is not None:
-            self._log_writer.write()  # first how the tasks ended, then that they run again
+            self._log_writer.write()  # the log must have the ends of the tasks before it reopens them
             changed = tuple((task.id, task.fn) for task in found.tasks if task.fn != before[task.id])
             self._log_writer.note(ReopenedTasks([task.id for task in found.tasks], changed))
 

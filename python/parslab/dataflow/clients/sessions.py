@@ -1,8 +1,8 @@
-"""The sessions of clients with a run [shell]: accept, introduce, read, and drop.
+"""Runs the sessions of clients: accepts, introduces, reads and drops them [shell].
 
-The owner's socket is inherited, the sockets of guests come through the listening one.  A guest's process must belong
-to our user, whatever the permissions of the folder say.  What a client's leaving means for its tasks is for
-``presence`` to say, what its messages mean for ``requests``.
+The process inherits the owner's socket; guests connect to the listening socket.  A guest's process must belong to our
+user, whatever the permissions of the folder are.  ``presence`` decides what happens to the tasks of a client that
+leaves, and ``requests`` carries out the messages of clients.
 """
 
 from __future__ import annotations
@@ -48,19 +48,19 @@ class Sessions:
     host
         The process.
     settings
-        Of the run.
+        The settings of the run.
     kinds
-        For each executor its label and where its tasks run.
+        The label of each executor and where its tasks run.
     clients
         Holds the attached clients.
     requests
         Carries out their messages.
     presence
-        Decides what their leaving means.
+        Decides what happens when they leave.
     log_service
         Notes them in the event log.
     retry_service
-        Waits for answers of clients, and must know when they leave.
+        Waits for answers of clients, and stops waiting when they leave.
     unused_functions
         Removes the functions of clients that left.
     failover
@@ -114,6 +114,7 @@ class Sessions:
 
     def _accepted(self, sock: socket.socket) -> None:
         uid = peer_uid(sock)
+        # The system names the user of the other end; root may read our memory anyway.
         if uid is not None and uid not in (os.getuid(), 0):
             log.warning("a process of user %d tried to attach and was turned away", uid)
             self._host.notify("warning", f"A process of user {uid} tried to attach; it was turned away.")
@@ -132,6 +133,7 @@ class Sessions:
             self.drop(client, "refused")
             return False
         client.greeted, client.pid = True, hello.pid
+        # A client in another pid namespace names a number that means another process here, or none.
         client.pid_is_local = peer_pid(client.stream.sock) == hello.pid
         if self._failover is not None:
             self._failover.rejoin(client, hello.client)
@@ -143,7 +145,7 @@ class Sessions:
         return True
 
     def welcome(self, client: ClientConnection, prior: PriorTasks | None) -> None:
-        """Send the welcome, as soon as it is known which earlier calls a returning kernel may take over."""
+        """Send the welcome, for a returning kernel only after its earlier calls have been found."""
         finder = self._prior_calls
         if finder is not None and not client.returned and finder.expected(client.notebook):
             finder.find(client, lambda first: self._send_welcome(client, prior, first))
@@ -152,7 +154,7 @@ class Sessions:
 
     def _send_welcome(self, client: ClientConnection, prior: PriorTasks | None, first: int = -1) -> None:
         if prior is not None and client.matcher is not None:
-            # Counts results too whose futures the kernel before had dropped.
+            # The log also has results whose futures the earlier kernel had dropped.
             prior.results = max(prior.results, client.matcher.waiting()[0])
         settings = self._settings
         messages: list[Any] = [
@@ -165,6 +167,7 @@ class Sessions:
     # ----- clients speak
 
     def _readable(self, client: ClientConnection) -> None:
+        # An earlier callback of the same round may have dropped the client.
         if client.number not in self._clients.connected:
             return
         try:
@@ -178,6 +181,7 @@ class Sessions:
                 self._requests.carry_out(client, messages, frames, first=first)
         except EOFError:
             self.drop(client, GONE)
+        # Whatever one client sends, the others and the run go on.
         except (ProtocolError, InternalError, LookupError, MemoryError) as error:
             log.exception("client %d is dropped", client.number)
             self._host.notify("error", f"Client {client.number} is dropped: {type(error).__name__}: {error}")
@@ -200,7 +204,7 @@ class Sessions:
             self.drop(client, GONE)
 
     def stop_listening(self) -> None:
-        """Refuse new clients: the run ends, and none of them would be answered."""
+        """Refuse new clients, because the run ends and would not answer them."""
         if self._acceptor is not None:
             self._acceptor.close()
             self._acceptor = None

@@ -1,4 +1,4 @@
-"""Removes functions that no client and no task needs any more, here and at the workers [shell]."""
+"""Removes functions that no client and no task needs, from this process and from the workers [shell]."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class UnusedFunctions:
     Parameters
     ----------
     functions, table, pools
-        Of the run.
+        The functions, the tasks and the executors of the run.
     """
 
     def __init__(self, functions: FunctionRegistry, table: TaskTable, pools: Mapping[int, ExecutorPool]) -> None:
@@ -35,7 +35,7 @@ class UnusedFunctions:
         """How many tasks had ended and how many there were at the last check: unchanged means nothing to do."""
 
     def drop(self, fn: int) -> None:
-        """A client will not call this function again."""
+        """Note that a client will not call this function again."""
         if self._functions.drop(fn):
             self._candidates.add(fn)
             self._checked_at = (-1, -1)
@@ -51,6 +51,7 @@ class UnusedFunctions:
         if not self._candidates or now == self._checked_at:
             return
         self._checked_at = now
+        # This walks through all unfinished tasks, so it runs in housekeeping and not with each task that ends.
         needed = functions_needed(table)
         for fn in self._candidates - needed:
             self._functions.forget(fn)
