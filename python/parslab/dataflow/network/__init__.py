@@ -1,1 +1,1 @@
-"""The sockets of the DataFlowKernel: the port for other hosts, and the managers of its own host."""
+"""Opens the DataFlowKernel's port for other hosts, and its socket for managers of its own host."""

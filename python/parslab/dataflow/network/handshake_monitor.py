@@ -1,8 +1,8 @@
 """Counts connections to the port of peers that do not hold the run's key [core], from what ZeroMQ reports.
 
 ZeroMQ names a connection (by its descriptor) when it accepts it and when it ends, but not when its handshake succeeds.
-A connection that ended was surely a stranger's when no handshake at all succeeded while it lasted.  Only then is it
-counted, so that no peer of ours counts as a stranger.  The gate counts those that show another key.
+A connection surely belonged to a stranger if no handshake at all succeeded while it lasted.  Only such a connection is
+counted, so that no peer of ours counts as a stranger.  The gate counts peers that show another key.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ __all__ = [
     "HandshakeMonitor",
 ]
 
-# ZeroMQ's numbers.
+# ZeroMQ's numbers, written out so that this core need not import ZeroMQ.
 ACCEPTED, DISCONNECTED = 0x20, 0x200
 FAILED, SUCCEEDED, FAILED_PROTOCOL, FAILED_AUTH = 0x800, 0x1000, 0x2000, 0x4000
 WATCHED = ACCEPTED | DISCONNECTED | FAILED | SUCCEEDED | FAILED_PROTOCOL | FAILED_AUTH
@@ -44,9 +44,10 @@ class HandshakeMonitor:
         """Whether the connection that ends next is counted already."""
 
     def note(self, event: int, value: int) -> bool:
-        """Take in what ZeroMQ reports; returns True when a peer of ours may have lost its connection."""
+        """Note an event of ZeroMQ; return True if a peer of ours may have lost its connection."""
         if event == ACCEPTED:
             self._began[value] = self._succeeded
+        # A wrong key is a complete handshake, too: the gate has counted this connection already.
         elif event in (SUCCEEDED, FAILED_AUTH):
             self._succeeded += 1
         elif event == FAILED_PROTOCOL:

@@ -1,9 +1,9 @@
-"""The one TCP port of a run [shell]: a CurveZMQ ROUTER, which workers and managers of other hosts connect to.
+"""Serves the TCP port of a run [shell], a CurveZMQ ROUTER for workers and managers of other hosts.
 
 All executors share it.  A peer that holds the run's key may say hello; the listener for that kind of hello then
-receives all its messages.  The hub drops and counts a peer that sends something else, and never unpickles what it sent.
-``wire.zmq_parts`` bounds how much memory a stranger can make this process hold before that.  A peer never comes back
-under the same identity: when its connection broke, the peer is lost.
+receives all its messages.  The hub drops and counts a peer that sends something else, and never unpickles its messages.
+``wire.zmq_parts`` limits the memory that a stranger can make this process hold before that.  A peer never returns under
+the same identity: when its connection broke, the peer is lost.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ _decode = decoder(
 # Plain numbers, because a look-up in an enumeration costs more than a call of ZeroMQ.
 _EVENTS, _READABLE, _MORE = int(zmq.EVENTS), int(zmq.POLLIN), int(zmq.SNDMORE)
 _PROBE = 0.1
-"""Seconds from a broken connection until the hub looks whose it was; many that break together are one look."""
+"""Seconds from a broken connection until the hub looks for its peer; one look serves many that break together."""
 _SWEEP = 2.0
 """Seconds between two reports of strangers."""
 _HANDSHAKE = 10_000
@@ -121,20 +121,20 @@ class Hub:
     Parameters
     ----------
     addresses
-        IP addresses of this host to listen at; one that stands for all addresses makes the others superfluous.
+        IP addresses of this host to listen at.
     port
-        0: any free one.
+        The port; 0: any free one.
     run
         The settings of the run.
     host
         The process that it runs in.
     keys
-        Those of an earlier DataFlowKernel of this run; None: new ones.
+        The keys of an earlier DataFlowKernel of this run; None: new ones.
 
     Attributes
     ----------
     strangers
-        Batches that no peer of this version sends, so far.
+        How many batches came that no peer of this version sends.
 
     Raises
     ------
@@ -180,15 +180,19 @@ class Hub:
         router.curve_server = True
         router.curve_secretkey = self.keys.server_secret.encode()
         router.curve_publickey = self.keys.server_public.encode()
+        # Without this ZeroMQ drops messages to a peer that is gone, and nobody would fail its tasks.
         router.setsockopt(zmq.ROUTER_MANDATORY, 1)
         router.setsockopt(zmq.MAXMSGSIZE, WIRE_PART)
         router.setsockopt(zmq.HANDSHAKE_IVL, _HANDSHAKE)
+        # No limits: at a limit ZeroMQ would block the loop. ``prefetch`` bounds what a manager is sent.
         router.setsockopt(zmq.SNDHWM, 0)
         router.setsockopt(zmq.RCVHWM, 0)
+        # The managers of a large batch job connect in the same second.
         router.setsockopt(zmq.BACKLOG, 4096)
         # A peer whose network was cut sends nothing more: close its connection some minutes later.
         for option, value in ((zmq.TCP_KEEPALIVE, 1), (zmq.TCP_KEEPALIVE_IDLE, 120), (zmq.TCP_KEEPALIVE_INTVL, 30)):
             router.setsockopt(option, value)
+        # Long enough for the goodbyes, and no host that is down can keep the run from ending.
         router.linger = 500
         router.ipv6 = any(":" in address for address in addresses)
         return router
@@ -237,7 +241,7 @@ class Hub:
     # ----- outgoing
 
     def send(self, identity: bytes, messages: Sequence[Any], frames: Sequence[Buffer] = ()) -> bool:
-        """Send a batch to a peer; returns False when its connection is over, which its listener learns soon."""
+        """Send a batch to a peer; return False if its connection is over, which ``unreachable`` reports soon."""
         self._sent = True
         head = encode_messages(messages)
         try:
@@ -245,10 +249,12 @@ class Hub:
                 copy = quickly_copied(frames)
                 self._router.send_multipart([identity, *parted(head, frames)], copy=copy)
             else:
+                # Two plain calls cost less than ``send_multipart``, and nearly all batches are of this kind.
                 self._router.send(identity, _MORE)
                 self._router.send(head)
         except zmq.ZMQError as error:
             log.info("peer %r cannot be reached: %s", identity, error)
+            # Not at once: the caller is in the middle of a change, and a lost peer changes the same queue.
             self._host.call_soon(lambda: self._lose(identity))
             return False
         return True
@@ -277,14 +283,14 @@ class Hub:
     def after_round(self) -> None:
         """Receive after a round that sent something.
 
-        ZeroMQ's descriptor becomes readable only when something changes, and sending swallows such a change.
+        ZeroMQ's descriptor is edge-triggered: it reports a change once, and a send may consume that report.
         """
         if self._sent:
             self._sent = False
             self.receive()
 
     def receive(self) -> None:
-        """Receive everything that has come."""
+        """Receive all messages that have arrived."""
         router = self._router
         while router.getsockopt(_EVENTS) & _READABLE:  # type: ignore[operator]
             identity, *parts = router.recv_multipart(zmq.DONTWAIT)
@@ -294,6 +300,7 @@ class Hub:
                 self._stranger(identity, str(error))
                 continue
             self._received(identity, head, frames)
+        # In each call, because the gate's descriptor is edge-triggered as well.
         self._gate.answer()
 
     def _watch(self) -> None:
@@ -318,6 +325,7 @@ class Hub:
             self._lose(identity)
             self._stranger(identity, f"a batch that cannot be read ({type(error).__name__}: {error})")
             return
+        # No peer yet, or one that its listener has removed: only a hello may begin a session.
         first = messages[0] if messages else None
         listener = self._listeners.get((type(first), getattr(first, "executor", -1)))
         if first is None or listener is None:
@@ -336,10 +344,11 @@ class Hub:
         """Find out whose connection broke, by sending an empty batch to every peer."""
         self._probing = False
         for identity in list(self._peers):
+            # ZeroMQ does not say which peer left; a send to that one fails, and ``send`` removes it.
             self.send(identity, [])
 
     def _sweep(self) -> None:
-        """Report strangers that came since the last sweep."""
+        """Report the strangers since the last sweep, in one notice however many they are."""
         self.receive()
         self._watch()
         count = self._gate.refused + self._handshakes.strangers
@@ -361,6 +370,7 @@ class Hub:
 
     def close(self) -> None:
         """Send what is left, and close."""
+        # Only a crash leaves the file behind: a later run of this folder must not use the old keys.
         port_state.remove(Path(self._run["run_dir"]))
         for sock in (self._gate.socket, self._router, self._watcher):
             self._host.loop.forget(sock.getsockopt(zmq.FD))

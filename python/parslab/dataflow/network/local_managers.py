@@ -1,7 +1,7 @@
-"""Managers of this host [shell], which connect to a unix socket of the run, as guests do (D2, D14).
+"""Serves managers of this host through a unix socket of the run [shell] (decisions 2 and 14).
 
-They send the same messages and frames as through the hub, without its port, its threads and its encryption.  Those
-protect nothing between two processes of one user on one host, and without them a round trip is a third shorter.
+The messages and frames are those of the hub, without its port, its threads and its encryption.  These protect nothing
+between two processes of one user on one host, and without them a round trip is a third shorter.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class _LocalConnection:
         self._managers = managers
 
     def send(self, messages: Sequence[Any], frames: Sequence[Buffer] = ()) -> bool:
-        """Send a batch; the reader finds out when the manager has left."""
+        """Send a batch; return False if the manager has left, which the next read reports."""
         try:
             self.stream.send(messages, frames)
         except OSError:
@@ -89,6 +89,7 @@ class LocalManagers:
 
     def _accepted(self, sock: socket.socket) -> None:
         uid = peer_uid(sock)
+        # The folder's permissions are one guard; the system's word about the other end is the better one.
         if uid is not None and uid != os.getuid():
             log.warning("a process of user %d tried to connect as a manager and was turned away", uid)
             sock.close()
@@ -118,6 +119,7 @@ class LocalManagers:
             return
         first = messages[0] if messages else None
         if not isinstance(first, ManagerHello) or first.executor not in self._listeners:
+            # A heartbeat may cross our refusal; everything else without a hello is an error.
             if type(first) is not LinkHeartbeat:
                 connection.refuse("You said no hello.")
             return
@@ -127,12 +129,12 @@ class LocalManagers:
             connection.listener.received(connection.identity, messages[1:], list(frames))
 
     def wants_write(self, connection: _LocalConnection) -> None:
-        """Send the bytes that wait when the manager reads again."""
+        """Send the waiting bytes as soon as the manager reads again."""
         if connection.identity in self._connections:
             self._host.loop.wants_write(connection.stream, True)
 
     def _writable(self, connection: _LocalConnection) -> None:
-        with contextlib.suppress(OSError):  # the reader will see the end
+        with contextlib.suppress(OSError):  # the next read reports the end
             if connection.stream.flush():
                 self._host.loop.wants_write(connection.stream, False)
 

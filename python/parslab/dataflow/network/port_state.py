@@ -1,8 +1,8 @@
-"""The port and the keys of a run, on disk [shell].
+"""Stores the port and the keys of a run on disk [shell].
 
-A DataFlowKernel that is started again after a crash listens where the last one did, with the same keys.  So managers,
-and jobs that still wait in a queue, find it.  The file is ``<run_dir>/hub.json``; only its owner can read it.  The
-DataFlowKernel removes it when the run ends in good order.
+A DataFlowKernel that is started again after a crash listens where the last one did, with the same keys.  So managers
+find it, and so do jobs that still wait in a queue.  The file is ``<run_dir>/hub.json``; only its owner can read it.
+The DataFlowKernel removes it when the run ends normally.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ NAME = "hub.json"
 
 
 class PortState(NamedTuple):
-    """Where the last DataFlowKernel listened, and with which keys."""
+    """The port of the last DataFlowKernel and its keys."""
 
     keys: CurveKeys
     port: int
@@ -42,7 +42,7 @@ def write(run_dir: Path, keys: CurveKeys, port: int) -> None:
 
 
 def read(run_dir: Path) -> PortState | None:
-    """Return what the file says; None when it cannot be used."""
+    """Return the content of the file; None if it cannot be used."""
     try:
         content = invitations.read(run_dir / NAME)
         return PortState(CurveKeys((content["server"], content["client"])), int(content["port"]))
@@ -52,6 +52,6 @@ def read(run_dir: Path) -> PortState | None:
 
 
 def remove(run_dir: Path) -> None:
-    """Remove the file: the run has ended in good order."""
+    """Remove the file: the run has ended normally."""
     with contextlib.suppress(OSError):
         (run_dir / NAME).unlink()

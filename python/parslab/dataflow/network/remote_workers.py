@@ -1,6 +1,6 @@
-"""Workers of other hosts that join a low-latency executor [shell], each by two links through the hub.
+"""Lets workers of other hosts join a low-latency executor, each by two links through the hub [shell].
 
-To the pool such a worker looks like one of this host, except that no process here is its parent.  It joins when both of
+The pool treats such a worker like one of this host, except that it has no process here.  A worker joins when both of
 its links have said hello.  It is lost when a connection breaks or its host was silent for too long.
 """
 
@@ -34,6 +34,7 @@ class _RemoteLink:
         self._hub = hub
         self.identity = identity
 
+    # No descriptor of its own: the hub reads for all links, so the pool must not watch this one.
     def fileno(self) -> int:
         return -1
 
@@ -57,7 +58,7 @@ class RemoteWorkers:
     hub, host
         The listening end, and the process that it runs in.
     address
-        At which they reach this host.
+        The address at which they reach this host.
 
     Attributes
     ----------
@@ -71,7 +72,7 @@ class RemoteWorkers:
         self._host = host
         self._workers: dict[bytes, PoolWorker] = {}
         self._half: dict[bytes, dict[bool, WorkerHello]] = {}
-        """Workers of which only one link has said hello so far."""
+        """The hellos of workers of which only one link has said hello so far."""
         hub.register(WorkerHello, pool.number, self)
         file = hub.write_settings(f"worker-{pool.label}.json", pool.number, pool.label, [address])
         self.invitation = (
@@ -82,6 +83,7 @@ class RemoteWorkers:
 
     def _beat(self) -> None:
         for name in list(self._workers):
+            # The control link only: its thread answers while the worker's main thread runs a task.
             self._hub.send(name + b"/control", [])
         self._host.call_at(self._host.now() + _HEARTBEAT, self._beat)
 
@@ -114,6 +116,7 @@ class RemoteWorkers:
         self._half.pop(name, None)
         if worker is not None:
             for link in (b"/data", b"/control"):
+                # The other link may still be open: what it sends belongs to no worker now.
                 self._hub.forget(name + link)
             self._pool.lost(worker)
 

@@ -1,1 +1,1 @@
-"""What is asked of the task graph: cancel, retry, explain, check [core]. These modules read and change the table."""
+"""Carries out requests about the task graph [core]: cancel, retry, explain and check."""

@@ -1,4 +1,4 @@
-"""Which tasks a cancel request names, and the sentence that answers it [core].
+"""Carries out cancel requests: finds the tasks that a request names, and writes the answer [core].
 
 The loop of the DataFlowKernel calls this for :class:`~parslab.records.panel.CancelRequest`.  A task belongs to a cell
 of the client that called it, because two notebooks of one run have an ``In [5]`` each.
@@ -28,7 +28,7 @@ def cancel(command: CancelRequest, asker: int, table: TaskTable, view: View, now
     table
         The task graph.
     view
-        Knows the calls of each cell; it must have applied all events.
+        The view of monitoring, which has the calls of each cell; it must have applied all events.
     now
         The time.
     """

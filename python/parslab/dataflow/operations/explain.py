@@ -1,6 +1,6 @@
-"""Why a task ran, or whose result it has, in a few sentences [core].
+"""Explains in a few sentences why a task ran, or whose result it has [core].
 
-``%parsl explain`` and the panel ask for it.  A call that ran itself is compared with the nearest call whose result was
+``%parsl explain`` and the panel use it.  A call that ran itself is compared with the nearest call whose result was
 cached at that time: with the same function and arguments but other inputs, or else with the same function but other
 arguments, or else with the same app but another function.
 """
@@ -104,11 +104,13 @@ def _found(call: MemoCall, source: MemoCall) -> str:
 
 def difference(call: MemoCall, memo: Memo) -> str:
     """Say how a call differs from the nearest one whose result was cached when it was made."""
+    # Only results that were there when the call was made: later ones could not have served it.
     known = [other for other in memo.known.get(call.app, ()) if other.kept < call.order and other is not call]
     if not known:
         return f"no result of {call.app} was cached when it was called"
     same = [other for other in known if other.fingerprint == call.fingerprint]
     if not same:
+        # Reversed, so that of equally near calls the newest is named, which the user remembers best.
         nearest = min(reversed(known), key=lambda other: _distance(other, call))
         return f"its function has changed: {changed_parts(nearest.parts, call.parts)}"
     nearest = min(reversed(same), key=lambda other: _distance(other, call))
@@ -144,6 +146,7 @@ def shown_arguments(shown: str, names: Sequence[str] = ()) -> list[tuple[str, st
     [('1', '3'), ('2', "'a, b'"), ('k', '(1, 2)')]
     """
     pieces: list[str] = []
+    # A scanner and no parser: the text is cut and shows objects that are no Python expressions.
     piece, quote, closing = "", "", []
     escaped = False
     for char in shown:
@@ -175,7 +178,7 @@ def shown_arguments(shown: str, names: Sequence[str] = ()) -> list[tuple[str, st
 
 
 def _arguments_changed(before: MemoCall, now: MemoCall) -> list[str]:
-    """List the arguments that differ as ``argument x: 3, was 2``; ``_new_inputs`` compares inputs that are tasks."""
+    """List the changed arguments as ``argument x: 3, was 2``; ``_new_inputs`` compares inputs that are tasks."""
     old, new = dict(shown_arguments(before.shown, _names(before))), dict(shown_arguments(now.shown, _names(now)))
     changes = []
     for name in {**old, **new}:

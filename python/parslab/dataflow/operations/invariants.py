@@ -1,7 +1,9 @@
-"""What holds for the task table between two of its calls [core]; each test of the table ends with :func:`check`.
+"""Checks the invariants of the task table, which hold between two of its calls [core].
+
+Each test of the table ends with :func:`check`.
 
 - A pending task counts exactly its unfinished needs, and each of these lists it among its dependents.
-- The client of a task in a final state has been told once, since the task was submitted or reopened.
+- The client of a task in a final state has got one ``TaskResolved`` since the task was submitted or reopened.
 - A task in a final state has no dependents, except those that wait until its client sends the value.
 - A task that succeeded has no arguments.  One that did not keeps all that it takes to run it again (``retry_plan``).
 - A task that failed is tried again while its retries last: it gets another attempt number and is ready, at once or
@@ -39,6 +41,7 @@ def check(table: TaskTable) -> None:
     """
     for task in set(table.tasks.values()):
         if task.state is TaskState.pending:
+            # A need that ended at its client still counts: its value is on the way.
             waits = [n for n in task.needs if task in (n.dependents or ())]
             assert {n for n in task.needs if n.state not in FINAL} <= set(waits), task.story()
             assert len(waits) == task.waiting, task.story()

@@ -1,9 +1,9 @@
-"""Which ended tasks run again when a user retries some, and how they come back into the graph [core].
+"""Plans which ended tasks run again when a user retries some, and puts them back into the graph [core].
 
-A user can retry tasks that failed, that never ran because a need failed, or that were cancelled.  With each of them
-run, recursively, those of its needs that have no result.  Then follow all tasks that failed only because of one of
-these.  Nothing else runs: a task that has a result keeps it, and each task runs once.  Only the loop of the
-DataFlowKernel calls this.
+A user can retry tasks that failed, that never ran because a need failed, or that were cancelled.  Each of them
+takes along those of its needs that have no result, and so on.  All tasks that failed only because of these follow.
+Nothing else runs: a task that has a result keeps it, and each task runs once.  Only the loop of the DataFlowKernel
+calls this.
 
 An ended task without a result keeps its arguments and its needs until its future is released, and its needs live on
 through it.  So a whole chain can be retried although the notebook holds only its last future.
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 __all__ = ["RetryPlan", "functions_needed", "of_app", "plan", "reopen"]
 
 Redefinition: TypeAlias = "Callable[[Task], RedefinedApp | None]"
-"""Names the function, and the limits, that a task has from now on; None: those that it had."""
+"""Returns the function and the limits that a task has from now on; None if they do not change."""
 
 
 class RetryPlan:
@@ -41,9 +41,9 @@ class RetryPlan:
     tasks
         All of them, in the order of the calls.
     asked
-        How many of the tasks that the user named run again; the others of ``tasks`` come with these.
+        How many of the tasks that the user named run again; the others in ``tasks`` follow these.
     refused
-        Why the others that the user named cannot run again: a sentence for each, by number.
+        A sentence for each other task that the user named, which says why it cannot run again; by number.
     """
 
     def __init__(self, here: Container[int] | None = None) -> None:
@@ -93,6 +93,7 @@ class RetryPlan:
                 return why
             found[one] = rejoins
             left += _failed_sources(one, rejoins)
+        # Only when the whole branch can run: half of it would run for nothing.
         self._again |= found
         return ""
 
@@ -104,6 +105,7 @@ class RetryPlan:
                 self._trace(task, ())
 
     def _follows(self, task: Task, known: dict[Task, bool]) -> bool:
+        # A stack and no recursion: chains may be longer than Python's stack.
         left = [task]
         while left:
             one = left[-1]
@@ -190,10 +192,10 @@ def reopen(table: TaskTable, found: RetryPlan, redefine: Redefinition, now: floa
     found
         The tasks: a plan that was made in the same round of the loop.  No worker may have any of them.
     redefine
-        Names the function, and the limits, that a task has from now on.
+        Returns the function and the limits that a task has from now on.
     """
     again = {task.id for task in found.tasks}
-    # Effects of this very round may still name tasks that were cancelled in it.
+    # The effects of this round may still name tasks that were cancelled in the same round.
     table.out.ready = [task for task in table.out.ready if task.id not in again]
     table.out.again = [one for one in table.out.again if one.task.id not in again]
     table.out.stops = [task for task in table.out.stops if task.id not in again]
@@ -204,6 +206,7 @@ def reopen(table: TaskTable, found: RetryPlan, redefine: Redefinition, now: floa
     for task in found.tasks:
         _open(table, task, found.rejoins(task), redefine, now)
     _unlist(found)
+    # All tasks are open by now: a wait on one that still looked ended would not be counted.
     _await_again(table, found)
     for task in found.tasks:
         if not found.rejoins(task):
@@ -253,7 +256,7 @@ def _open(table: TaskTable, task: Task, rejoins: bool, redefine: Redefinition, n
 
 
 def _unlist(found: RetryPlan) -> None:
-    """Take the tasks from the lists of those that they waited for when they were cancelled: they wait anew."""
+    """Remove the tasks from the lists of dependents that still name them: they are about to wait anew."""
     again = set(found.tasks)
     sources = {source for task in found.tasks for source in (task.joins or task.needs) if source.dependents}
     for source in sources:
@@ -261,7 +264,7 @@ def _unlist(found: RetryPlan) -> None:
 
 
 def _await_again(table: TaskTable, found: RetryPlan) -> None:
-    """Have unfinished tasks wait again for failed needs that run again: they had counted these as ended."""
+    """Have unfinished tasks wait again for failed needs that run again, which they had counted as ended."""
     again = set(found.tasks)
     for task in set(table.tasks.values()) - again:
         if task.state is TaskState.pending:
@@ -280,13 +283,13 @@ def _failed_by_others(task: Task) -> bool:
 
 
 def _failed_sources(task: Task, rejoins: bool) -> list[Task]:
-    """The tasks that a task needs, or has joined, and that ended without a result."""
+    """Return the tasks that a task needs, or has joined, and that ended without a result."""
     sources = (task.joins or ()) if rejoins else task.needs
     return [source for source in sources if source.state in FINAL and source.state not in SUCCESSES]
 
 
 def of_app(table: TaskTable, ids: Iterable[int], app: str) -> list[int]:
-    """Choose from these tasks those of an app, and those that have no result because of one of that app."""
+    """Choose the tasks of an app, and those that have no result because of a task of that app."""
     known: dict[Task, bool] = {}
 
     def concerned(task: Task) -> bool:
@@ -306,7 +309,7 @@ def of_app(table: TaskTable, ids: Iterable[int], app: str) -> list[int]:
 
 
 def functions_needed(table: TaskTable) -> set[int]:
-    """The numbers of the functions of all tasks that have not ended or could run again."""
+    """Return the functions of all tasks that have not ended or could run again."""
     needed: set[int] = set()
     left = [task for task in table.tasks.values() if task.state not in SUCCESSES]
     needed.update(task.fn for task in left)

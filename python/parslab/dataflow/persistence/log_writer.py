@@ -383,7 +383,7 @@ class LogWriter:
         log.warning("the event log is given up: %s", error)
         self._clear()
         with contextlib.suppress(OSError):
-            # A later kernel must not take the log for complete: it lacks all that follows.
+            # A client must not start the run again from this log, which lacks all that follows.
             (self.folder / _INCOMPLETE).touch()
         self._owner.warn(
             f"The event log of this run in {self.folder} cannot be written ({why}): the run goes on without one, so "
