@@ -129,6 +129,7 @@ class LoopHost:
 
     def __init__(self, loop: Loop, effects: Effects) -> None:
         self.loop = loop
+        # The loop's own method, without a call in between.
         self.call_soon = loop.post
         self.end_reason = ""
         """Why the run ends; empty while it goes on."""
@@ -144,6 +145,7 @@ class LoopHost:
     def run_timers(self, now: float) -> None:
         """Run the calls that are due."""
         timers = self._timers
+        # A call may add timers; those that are due already run in the same round.
         while timers and timers[0][0] <= now:
             heapq.heappop(timers)[2]()
 

@@ -200,6 +200,7 @@ class Kernel:
         self._host.notify("error", text)
 
     def _keep_house(self) -> None:
+        # A socket may stay open in a forked child after its client has died.
         self._components.sessions.drop_dead()
         self._components.presence.send_heartbeat(steady_time())
         self._components.unused_functions.remove()
@@ -209,6 +210,7 @@ class Kernel:
     def _collect_garbage(self) -> None:
         """Collect old garbage in a quiet moment: tasks form no cycles, but tracebacks of errors may."""
         ended = self._table.ended
+        # With many tasks a collection would stop the loop for a noticeable time.
         if ended != self._collected and len(self._table.tasks) < _FEW_TASKS:
             gc.collect()
             self._collected = ended

@@ -63,6 +63,7 @@ def main(path: str, fd: int, lock_fd: int) -> None:
         # All processes of a run count from the wall time that the client read once, so that their times compare.
         set_anchor(settings.clock)
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    # An environment variable and no setting: only developers profile, and the client need not know.
     profile = os.environ.get("PARSLAB_PROFILE")
     if profile:
         import cProfile

@@ -99,6 +99,7 @@ class Components:
                     self.worker_pools[number] = self._worker_pool(number, executor)
                 case "high_throughput":
                     self.manager_services[number] = self._manager_service(number, executor)
+        # The loop treats both kinds alike (``ExecutorPool``).
         self.pools: dict[int, WorkerPool | ManagerService] = {**self.worker_pools, **self.manager_services}
 
     def _worker_pool(self, number: int, executor: dict[str, Any]) -> WorkerPool:
@@ -154,6 +155,7 @@ class Components:
         settings, log_writer = self._settings, self.log_service.writer
         self.prior_calls: ResumeFromLog | None = None
         self.failover: Failover | None = None
+        # Both components read the event log, so a run without a log has neither.
         if log_writer is None:
             return
         self.prior_calls = ResumeFromLog(

@@ -76,6 +76,7 @@ class ConnectionFile:
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             write_connection_info(self._path, self._info)
+        # The run serves the clients that it has, whatever happens to the file.
         except OSError as error:
             log.warning("no other notebook can attach, because %s cannot be written: %s", self._path, error)
 
@@ -86,6 +87,7 @@ class ConnectionFile:
         if moved:
             self.notebook_at(NotebookPlace(moved, place.file, place.kernel))
         with contextlib.suppress(OSError):
+            # A touch and no write: it cannot fail half-way, and no reader sees a new file each minute.
             os.utime(self._path)
 
     def remove(self) -> None:

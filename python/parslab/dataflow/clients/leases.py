@@ -74,6 +74,7 @@ class Leases:
 
     def attached(self, client: int, notebook: str = "", owner: bool = False) -> bool:
         """A client attaches; return whether it is an owner."""
+        # Every kernel of the notebook may end the run: the one that started it may be gone.
         owner = owner or (notebook != "" and notebook == self.notebook)
         self._absent.pop(client, None)
         self._attached[client] = _ClientLease(notebook, owner)
@@ -82,6 +83,7 @@ class Leases:
 
     def left(self, client: int, now: float) -> LeaveOutcome:
         """A client has left, for whatever reason."""
+        # A client that never introduced itself has no lease.
         lease = self._attached.pop(client, None)
         if lease is None:
             return LeaveOutcome.released
@@ -92,6 +94,7 @@ class Leases:
             # Without a linger nobody can return, so the run ends with its last owner, whatever guests are left.
             last_owner = lease.owner and not any(other.owner for other in self._attached.values())
             return LeaveOutcome.ends if last_owner or not self._attached else LeaveOutcome.released
+        # A script has no successor that could ask for its tasks.
         if not lease.owner and not lease.notebook:
             return LeaveOutcome.released
         self._absent[client] = lease

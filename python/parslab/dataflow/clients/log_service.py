@@ -76,6 +76,7 @@ class LogService:
         self._functions = functions
         self._timer_set = False
         self.writer: LogWriter | None = None
+        # A run that nobody will resume saves the cost of a log.
         if settings.resume:
             opened = RunOpened(settings.run, settings.package, PROTOCOL, os.getpid(), steady_time())
             self.writer = LogWriter(log_folder(settings.run_dir), opened, self)
@@ -127,6 +128,7 @@ class LogService:
             if safe >= client.acknowledged + at_least:
                 client.acknowledged = safe
                 self._clients.send(client, [BatchesAcknowledged(safe)])
+            # One timer serves all clients.
             elif safe > client.acknowledged and not self._timer_set:
                 self._timer_set = True
                 self._host.call_at(steady_time() + _AT_LATEST, self._acknowledge_rest)

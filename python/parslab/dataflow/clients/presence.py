@@ -90,6 +90,7 @@ class Presence:
         client.owner = self.leases.attached(client.number, notebook, owner)
         client.notebook = notebook
         if prior is not None:
+            # After the lease of this client is noted, because only then does it count as one of the notebook.
             prior.sharers = tuple(self._clients.connected[n].pid for n in self.leases.sharers(client.number))
         self._host.emit(ClientAttached(now, client.number, client.pid, host, client.owner, notebook))
         self._publish(now)

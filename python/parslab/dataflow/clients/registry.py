@@ -76,6 +76,7 @@ class ClientRegistry:
             client.stream.send(messages, frames or ())
         except OSError:
             return  # the next read of the socket reports the end of the connection
+        # A slow client must not stop the loop: the rest is sent when its socket takes bytes again.
         if client.stream.congested and client.number in self.connected:
             self._loop.wants_write(client.stream, True)
 

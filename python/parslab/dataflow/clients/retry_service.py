@@ -137,6 +137,7 @@ class RetryService:
         for client, own in tasks.items():
             origins = {origin for task in own if (origin := self._origin(task))}
             runs_there = any(task.kind != TaskKind.remote for task in own)
+            # The notebook has nothing to say about functions that their place does not identify.
             if not (origins or runs_there):
                 continue
             if client not in self._clients.connected:
@@ -164,6 +165,7 @@ class RetryService:
         request.waiting_for.discard(client.number)
         request.bodies += message.bodies
         for redefined in message.mended:
+            # Translated at once, because the client may leave and take its numbers along.
             redefined.fn = client.functions[redefined.fn]
             request.redefined[client.number, redefined.origin] = redefined
         self._go_on(message.ask, request)
@@ -179,6 +181,7 @@ class RetryService:
     def _timed_out(self, number: int, patient: set[int]) -> None:
         request = self._requests.get(number)
         if request is not None:
+            # Late answers are ignored: the tasks run with the functions of before, and the reply says so.
             request.silent |= request.waiting_for - patient
             request.waiting_for &= patient
             self._go_on(number, request)
@@ -200,6 +203,7 @@ class RetryService:
         table = self._table
         # A new plan: the table has changed while the notebooks were asked.
         found = plan(table, request.ids, request.bodies, self._clients.connected)
+        # A reopened task must not run twice at once: the worker may still be in its body.
         if found.held_up:
             self.blocked.append(request)
             return

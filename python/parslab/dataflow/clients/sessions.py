@@ -107,6 +107,7 @@ class Sessions:
         """Add a client, and read from it; it gets a new number unless it had one before a restart."""
         client = self._clients.add(sock, owner, number)
         if self._log_service.writer is not None:
+            # The stream keeps the raw bytes of batches only if a log will store them.
             client.stream.raw = deque()
         loop = self._host.loop
         loop.watch(client.stream, lambda: self._readable(client), lambda: self._clients.flush(client))
@@ -136,6 +137,7 @@ class Sessions:
         # A client in another pid namespace names a number that means another process here, or none.
         client.pid_is_local = peer_pid(client.stream.sock) == hello.pid
         if self._failover is not None:
+            # Before all else, because lease and log name the client by its number.
             self._failover.rejoin(client, hello.client)
         prior = self._presence.attached(client, hello.notebook, hello.host, owner=client.owner)
         if client.owner and hello.notebook_place is not None:
@@ -191,6 +193,7 @@ class Sessions:
 
     def drop(self, client: ClientConnection, reason: str) -> None:
         """End the session of a client; twice is safe."""
+        # A failed read and the search for dead clients may both find the same end.
         if not self._clients.remove(client):
             return
         for fn in client.functions.values():

@@ -39,6 +39,7 @@ def passed_on(kind: str, bad: list[Task]) -> Failure:
             roots.setdefault(root[0], root)
     _, what, error = next(iter(roots.values()))
     first = bad[0].failure or CANCELLED
+    # One path is enough to find the cause; all of them together may be as large as the graph.
     path = (bad[0].id, *first.path)
     # The text names one root: a fan-in of thousands of tasks would make it unreadable.
     text = f"{kind}: {what} failed with {error}"

@@ -85,6 +85,7 @@ class Joins:
             self._transitions.move(task, Signal.join_failed, now)
             return
         values = [one.value for one in inner if one.value is not None]
+        # A value may be absent because the client ran the inner task itself.
         if len(values) == len(inner):
             task.value = joined(values) if task.many else values[0]
         elif task.wanted:  # some values are at the client, which therefore has to send the whole

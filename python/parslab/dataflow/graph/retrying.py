@@ -142,6 +142,7 @@ class Retries:
             else:
                 self.handlers[client] = handler
         ends: list[FinalFailure] = []
+        # A copy, because an answer may end a task and remove its state.
         for state in list(self.states.values()):
             task, asked = state.task, state.asked
             if task.client not in chosen or asked is None:
@@ -180,6 +181,7 @@ class Retries:
         # A question to the handler has already moved the task to this state.
         if task.state is not TaskState.fail_retryable:
             self._transitions.move(task, Signal.attempt_failed, now)
+        # A pause is time, which the core does not have: the loop sets the timer.
         self._effects.later.append((pause, task, task.attempt))
         return True
 

@@ -327,6 +327,7 @@ class TaskTable:
         """A client cannot send the value of a local task: the remote tasks that need it fail."""
         if task.state is not _EXEC_DONE or task.value is not None:
             return
+        # Taken first: a dependent that ends may reach this task again through its own end.
         dependents, task.dependents = task.dependents, None
         task.wanted = False  # the next dependent asks again instead of waiting for ever
         for dependent in dependents or ():
@@ -360,6 +361,7 @@ class TaskTable:
         """Report a task that has just entered a final state to its client, and wake its dependents."""
         self.unfinished -= 1
         self.ended += 1
+        # Empty in most runs, and this line runs for every task.
         if self.retries.states:
             self.retries.forget(task)
         if task.state in SUCCESSES:
@@ -381,6 +383,7 @@ class TaskTable:
         """Report to the client how a task has ended."""
         message = resolution(task)
         if message.size and task.value is not None:
+            # The reply has no room for the value, so the event log gets it here.
             self.out.large.append((task.id, task.value))
         self.out.replies.append((task.client, message, []))
 
@@ -397,6 +400,7 @@ class TaskTable:
                 self.transitions.attempt_failed(follower, shared.failure, now)
                 self._fail(follower, shared.failure, Signal.leader_failed, now)
         else:
+            # Reversed, because the list is emptied from its end, and calls run in their order.
             self._to_continue += reversed(shared.followers)
             self._wake_all(now)
 

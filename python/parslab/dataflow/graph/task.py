@@ -28,6 +28,7 @@ NO_ACTIVE_ATTEMPT = FINAL | {TaskState.fail_retryable}
 _NO_PARTS: Mapping[str, bytes] = {}
 
 
+# Slots, because a run holds hundreds of thousands of tasks and most of its memory is theirs.
 class Task:
     """One node of the graph.
 
@@ -118,6 +119,7 @@ class Task:
         self.worker: object | None = None
         self.released = False
         self.wanted = False
+        # None and no empty set or list: most tasks have none, and each would cost memory.
         self.followers: set[int] | None = {client} if message.follow else None
 
     def story(self) -> str:

@@ -83,6 +83,7 @@ def give_memory_back() -> None:
 
 def joined(values: list[StoredValue]) -> StoredValue:
     """Make the value of a join app that returned a list of futures."""
+    # Parts and no joined pickle: values are opaque here, and the parts are shared with their tasks.
     return StoredValue(b"", [], tuple(values))
 
 

@@ -42,6 +42,7 @@ MANAGER: dict[tuple[ManagerState, ManagerSignal], ManagerState] = {
     (S.held, T.drains): S.draining,
     (S.held, T.left): S.gone,
     (S.held, T.lost): S.lost,
+    # No way back from draining: the manager may have left by the time that it reads the release.
     (S.draining, T.drains): S.draining,  # its answer to our own request
     (S.draining, T.left): S.gone,
     (S.draining, T.lost): S.lost,

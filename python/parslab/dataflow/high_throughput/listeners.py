@@ -73,6 +73,7 @@ def open_listeners(
     if _ANYWHERE in listen:
         listen = [_ANYWHERE]
     hub = _open_hub(listen, next(iter(ports), 0), run, host)
+    # Opened even if all blocks are remote: a block may turn out to run on this host.
     local = LocalManagers(sockets / "managers.sock", host)
     remote_workers = []
     for pool, _, reach, _ in wanted:
@@ -128,4 +129,5 @@ def addresses_for(address: str | None, local: bool) -> tuple[list[str], list[str
         return ["127.0.0.1"], ["127.0.0.1"]
     from parslab.addresses import candidate_addresses
 
+    # Which interface the nodes can reach is unknown here, so managers try all addresses of this host.
     return [_ANYWHERE], [address for address in candidate_addresses() if ":" not in address]

@@ -124,6 +124,7 @@ class ManagerService:
         """Listen for managers and ask for the first blocks."""
         from parslab.scaling.controller import ScalingController
 
+        # Both ways in are open before the first block starts, because its manager may connect at once.
         hub.register(ManagerHello, self.number, self)
         local.register(self.number, self)
         python = self.settings.get("python") or sys.executable
@@ -145,6 +146,7 @@ class ManagerService:
         folder = Path(self.run["run_dir"]) / "blocks"
         folder.mkdir(exist_ok=True, mode=0o700)
         self.controller = ScalingController(self.settings, self, command, folder, clock=self._host.now)
+        # After the settings file is written: the jobs that it submits read that file.
         self.controller.start()
         self._host.call_at(self._host.now() + self._period, self._beat)
 
@@ -179,6 +181,7 @@ class ManagerService:
     def load(self) -> ExecutorLoad:
         """Return the work of this executor now."""
         waiting = self.queue.waiting
+        # Counted here and not on each change: the controller asks seldom, and tasks end thousands of times a second.
         held = 0
         blocks: dict[str, BlockLoad] = {}
         for slot in self.queue.slots.values():
@@ -309,6 +312,7 @@ class ManagerService:
         # The task fails at once: no manager of this executor will ever be larger, so it would wait for ever.
         self.queue.discard(task)
         assert task.spec is not None
+        # The largest node makes the message concrete: the user sees how far the demand is off.
         most = max(self.queue.slots.values(), key=lambda manager: manager.cores)
         self._fail_task(
             task,
@@ -340,6 +344,7 @@ class ManagerService:
 
     def fail_waiting(self) -> None:
         """Fail the tasks that wait for an executor that has no blocks and will have none."""
+        # Managers that are left may still run the tasks, although no new block can be had.
         if not self.broken or self.queue.slots:
             return
         for task in self.queue.take_all():
@@ -364,6 +369,7 @@ class ManagerService:
         self._managers[connection.identity] = manager
         self.queue.add(manager)
         self._quarantine.health.manager_joined(manager.name, hello.host)
+        # Before any task: the manager reads the batches of a connection in order.
         connection.send([ManagerAccepted()])
         self._report(manager)
         self.controller.manager_joined(hello.block, hello.manager, hello.host)
@@ -510,7 +516,9 @@ class ManagerService:
         now = self._host.now()
         for manager in list(self._managers.values()):
             silent = now - manager.heard
+            # A node whose network was cut closes no connection, so only silence shows its loss.
             if silent > self._threshold:
+                # The manager may only have been slow: it must end its workers, because its tasks run elsewhere now.
                 manager.connection.refuse(f"You were silent for {silent:.0f} s and have been given up.")
                 self._remove(manager, ManagerSignal.lost, f"was silent for {silent:.0f} s (heartbeat_threshold)")
             else:

@@ -70,6 +70,7 @@ class Quarantine:
             return
         fn = task.fn
         took = outcome.ended - outcome.started if outcome.started else 0.0
+        # A generator: the search runs only at the first failure of a streak.
         same = (t.id for one in connected if one is not manager for t in one.inflight.values() if t.fn == fn)
         attempt = FailedAttempt(task.id, fn, failure.reason, took, failure.error)
         self.health.failed(manager.name, attempt, now=now, elsewhere=lambda: same)

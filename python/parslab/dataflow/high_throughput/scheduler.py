@@ -7,10 +7,10 @@ no worker waits for a round trip between two tasks.  A manager gives back what i
 Rules:
 
 - A manager with room is drawn in constant time, so the cost of a task does not grow with the number of managers.
-- Tasks with a priority go before tasks without one; the smallest number goes first.
+- Tasks with a priority run before tasks without one; the smallest number runs first.
 - A task that asks for more than one worker's share of a node takes several places of one manager.  The queue keeps that
   manager free until the task fits.
-- A task that is retried goes before all others without a priority, to another manager than before where there is one.
+- A task that is retried runs before all others without a priority, on another manager than before if there is one.
 
 Invariants: a task is queued or in the ``inflight`` of one manager, never both; ``load`` is the sum of the places of
 what is in flight; a manager is in ``free`` exactly when it is usable, not booked and has room.
@@ -287,6 +287,7 @@ class Scheduler(Generic[SlotT]):
     def remove(self, slot: SlotT) -> list[Any]:
         """Remove a manager; returns the tasks it held, in the order in which they were sent."""
         self.slots.pop(slot.name, None)
+        # A dictionary keeps the order of insertion, which is the order in which the tasks were sent.
         held = list(slot.inflight.values())
         slot.inflight, slot.load, slot.expected = {}, 0, 0.0
         slot.draining, slot.booked = True, None
@@ -332,8 +333,10 @@ class Scheduler(Generic[SlotT]):
         """Take tasks from the queue for managers with room: fair shares, in the order of the selector."""
         given: dict[str, tuple[SlotT, list[Any]]] = {}
         if self._wide:
+            # Wide tasks first: narrow ones would take the places that a wide one needs together.
             self._assign_wide(given, now)
         if self._again:
+            # Then retried tasks, which have waited the longest and hold up their dependents.
             self._assign_again(given, now)
         free = self._free
         while free and (self.tasks or self._urgent):
@@ -342,6 +345,7 @@ class Scheduler(Generic[SlotT]):
             for count in range(len(free), 0, -1):
                 slot = free[self._select(free, count, self._dice)]
                 waiting = len(self.tasks) + len(self._urgent)
+                # A fair share for each manager that is left, but no less than what is worth a message.
                 share = waiting if self._packs else max(-(-waiting // count), self._chunk())
                 taken = self._fill(slot, share, now)
                 if taken:
@@ -440,12 +444,15 @@ class Scheduler(Generic[SlotT]):
         if slot.name != failed_by:
             return slot
         if len(free) > 1:
+            # Any other manager will do; a second draw could meet the same one again.
             return free[number - 1]
+        # Another manager may get room soon; without one there is nothing to wait for.
         others = any(one.usable for one in self.slots.values() if one is not slot)
         return slot if anywhere or not others else None
 
     def _assign_wide(self, given: dict[str, tuple[SlotT, list[Any]]], now: float) -> None:
         """Give out tasks that take several places; the first that does not fit books the manager nearest to fitting."""
+        # A booked task may have been cancelled: its manager must not stay reserved.
         for slot in list(self.slots.values()):
             if slot.booked is not None and slot.booked.state is not TaskState.ready:
                 slot.booked = None
@@ -493,6 +500,7 @@ class Scheduler(Generic[SlotT]):
 
     def unfit(self) -> list[Any]:
         """Return the tasks that ask for more than any manager has; empty while no manager is connected."""
+        # Without managers nothing is known of the nodes: a larger one may still join.
         if not self._wide or not self.slots:
             return []
         return [

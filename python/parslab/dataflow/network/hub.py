@@ -246,6 +246,7 @@ class Hub:
         head = encode_messages(messages)
         try:
             if frames or len(head) > PART:
+                # Small frames are copied, because to share memory with ZeroMQ's thread costs more than a small copy.
                 copy = quickly_copied(frames)
                 self._router.send_multipart([identity, *parted(head, frames)], copy=copy)
             else:
@@ -331,6 +332,7 @@ class Hub:
         if first is None or listener is None:
             self._stranger(identity, "no hello")
             return
+        # Before the listener is asked: if it refuses the peer, ``refuse`` removes this entry again.
         self._peers[identity] = listener
         listener.hello(_HubConnection(self, identity), first)
 

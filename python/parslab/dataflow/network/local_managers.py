@@ -125,6 +125,7 @@ class LocalManagers:
             return
         connection.listener = self._listeners[first.executor]
         connection.listener.hello(connection, first)
+        # The hello may have been refused, and then nothing else of the batch counts.
         if len(messages) > 1 and connection.listener is not None:
             connection.listener.received(connection.identity, messages[1:], list(frames))
 
@@ -139,6 +140,7 @@ class LocalManagers:
                 self._host.loop.wants_write(connection.stream, False)
 
     def _lose(self, connection: _LocalConnection) -> None:
+        # Taken first, so that the end is reported only once.
         listener, connection.listener = connection.listener, None
         self.close_connection(connection)
         if listener is not None:

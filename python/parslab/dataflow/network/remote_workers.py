@@ -92,6 +92,7 @@ class RemoteWorkers:
         name = connection.identity.rpartition(b"/")[0]
         hellos = self._half.setdefault(name, {})
         hellos[hello.control] = hello
+        # A worker with one link could run tasks, but nobody could probe or stop it.
         if len(hellos) < 2:
             return
         del self._half[name]

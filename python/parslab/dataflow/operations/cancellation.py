@@ -34,6 +34,7 @@ def cancel(command: CancelRequest, asker: int, table: TaskTable, view: View, now
     """
     chosen = _chosen(command, asker, table, view)
     count = table.cancel(chosen, now)
+    # Counted apart, because ``cancel`` leaves them alone and the user should know.
     threads = sum(1 for number in chosen if (task := table.tasks.get(number)) is not None and table.in_thread(task))
     if not count and not threads:
         return f"nothing to cancel: {_of_what(command)}"

@@ -47,6 +47,7 @@ def explain(number: int, table: TaskTable, memo: Memo, reasons: Iterable[Callabl
     """
     task = table.tasks.get(number)
     call = memo.calls.get(number) or (task.call if task is not None else None)
+    # A call with a memoized result needs no other reason.
     if call is None or call.source is None:
         for reason in reasons:
             text = reason(number)
@@ -110,7 +111,7 @@ def difference(call: MemoCall, memo: Memo) -> str:
         return f"no result of {call.app} was cached when it was called"
     same = [other for other in known if other.fingerprint == call.fingerprint]
     if not same:
-        # Reversed, so that of equally near calls the newest is named, which the user remembers best.
+        # Reversed, so that of equally near calls the newest is named: the user has seen it last.
         nearest = min(reversed(known), key=lambda other: _distance(other, call))
         return f"its function has changed: {changed_parts(nearest.parts, call.parts)}"
     nearest = min(reversed(same), key=lambda other: _distance(other, call))
@@ -183,6 +184,7 @@ def _arguments_changed(before: MemoCall, now: MemoCall) -> list[str]:
     changes = []
     for name in {**old, **new}:
         was, is_now = old.get(name), new.get(name)
+        # Each call has another number, which says nothing about its value.
         if was == is_now or (was and is_now and _TASK.fullmatch(was) and _TASK.fullmatch(is_now)):
             continue
         if was is None:

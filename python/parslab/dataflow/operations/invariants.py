@@ -7,7 +7,7 @@ Each test of the table ends with :func:`check`.
 - A task in a final state has no dependents, except those that wait until its client sends the value.
 - A task that succeeded has no arguments.  One that did not keeps all that it takes to run it again (``retry_plan``).
 - A task that failed is tried again while its retries last: it gets another attempt number and is ready, at once or
-  after a while in fail_retryable.  Its client learns of the last failure only, and the table ignores what comes of an
+  after a while in fail_retryable.  Its client learns of the last failure only, and the table ignores outcomes of an
   earlier attempt.
 - Only a task that is not final has a retry state.  A task in fail_retryable has one: it waits for its time, or for the
   retry handler of its client.

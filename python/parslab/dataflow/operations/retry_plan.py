@@ -180,6 +180,7 @@ def plan(
             )
         else:
             found.ask(task, bodies)
+    # Last, because a task follows only if all of its failed sources run again.
     found.follow(table.tasks.values())
     return found.close()
 
@@ -226,12 +227,14 @@ def _open(table: TaskTable, task: Task, rejoins: bool, redefine: Redefinition, n
     table.transitions.reopen(task, Signal.rejoined if rejoins else Signal.reopened)
     task.failure, task.value, task.waiting = None, None, 0
     if not rejoins:
+        # The body runs again and returns new futures.
         task.joins = None
         if was is not TaskState.dep_fail:  # the body may have run, so the next run is another attempt
             task.attempt += 1
         new = redefine(task) if task.kind == TaskKind.remote else None
         if new is not None:
             task.fn = new.fn
+            # Only limits that came from the app are replaced; those that the call named stay.
             if task.spec in new.specs:
                 task.spec = new.spec
         if task.call is not None:

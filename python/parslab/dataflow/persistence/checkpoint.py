@@ -125,6 +125,7 @@ class Checkpoints:
         self._parts: dict[bytes, dict[str, bytes]] = {}
         self.broken = ""
         self._unreadable: set[int] = set()
+        # The memo is a core and opens no files, so it reads through this call.
         memo.fetch = self.fetch
 
     # ----- loading
@@ -149,6 +150,7 @@ class Checkpoints:
         return len(self.memo) - before
 
     def _load(self, path: Path) -> None:
+        # Places hold the number of a file instead of its path, which saves memory for each result.
         number = self._number(path)
         damaged: list[int] = []
         lost = 0

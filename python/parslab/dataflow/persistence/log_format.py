@@ -117,7 +117,7 @@ class TasksEnded(LogRecord, tag=4):
 
 
 class LargeValue(LogRecord, tag=5):
-    """A result that is too large for the ``TaskResolved`` that comes later.  Its frames follow."""
+    """A result that is too large for the ``TaskResolved`` in a later entry.  Its frames follow."""
 
     task: int
     packed: PackedValue
@@ -194,6 +194,7 @@ _HEADS = (
     | RunClosed
 )
 _head: msgspec.msgpack.Decoder[_HEADS] = msgspec.msgpack.Decoder(_HEADS)
+# Typed decoders, so that damaged bytes raise here and not somewhere in the reader.
 _batch: msgspec.msgpack.Decoder[list[ClientMessage]] = msgspec.msgpack.Decoder(list[ClientMessage])
 _ends = msgspec.msgpack.Decoder(list[TaskResolved])
 _encoder = msgspec.msgpack.Encoder()
@@ -305,6 +306,7 @@ def log_folder(run_dir: str | Path) -> Path:
 
 def segments(folder: Path) -> list[tuple[int, Path]]:
     """Return the segments of an event log, oldest first."""
+    # Other files in the folder, such as the mark of an incomplete log, are no segments.
     return sorted((int(path.stem), path) for path in folder.glob("*.log") if path.stem.isdigit())
 
 
@@ -333,6 +335,7 @@ def entries(folder: Path, since: Position | None = None) -> Iterator[tuple[Posit
         if since is not None and number < since.segment:
             continue
         offset = since.offset if since is not None and number == since.segment else 0
+        # One for each segment: a large value and the end of its task are written together.
         places: dict[int, Position] = {}
         for piece in framed.read(path, offset):
             at = Position(number, piece.offset)
@@ -418,6 +421,7 @@ def _items(folder: Path, payload: bytes, at: Position, places: dict[int, Positio
             case _:
                 yield header
     except _Missing as missing:
+        # The reader must know the batch, because the client has to send it again.
         client, batch = (header.client, header.batch) if isinstance(header, BatchReceived) else (-1, 0)
         yield DamageItem(0, str(missing), client, batch)
     except _UNREADABLE as error:
@@ -497,6 +501,7 @@ def _pickle(folder: Path, header: FunctionKnown, rest: memoryview) -> bytes:
             payload = file.read(header.length)
     except OSError as error:
         raise _Missing(f"{path} cannot be read ({error.strerror or error})") from error
+    # The process may have been killed before its thread had written the file.
     if len(payload) < header.length:
         raise _Missing(f"{path} is incomplete")
     return payload

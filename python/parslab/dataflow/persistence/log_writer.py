@@ -186,6 +186,7 @@ class LogWriter:
         """Whether to write now; writing after every short task would cost a tenth of its round trip."""
         if not (self._noted or self.moves or self._ends):
             return False
+        # The delay counts from the first note, so that a steady stream of tasks cannot put the write off.
         if self.deadline == _NEVER:
             self.deadline = now + _DELAY
         return now >= self.deadline or len(self._noted) >= _MAX_WAITING
@@ -287,6 +288,7 @@ class LogWriter:
             self._note_lines()
         if self.moves:
             moves, self.moves = self.moves, []
+            # Encoded once: nearly all entries of moves have no attempts.
             header = _MOVES
             if self.attempts:
                 header = head_of(TasksMoved(tuple(self.attempts)))
@@ -313,6 +315,7 @@ class LogWriter:
             assert self._file is not None
             # One write for all entries: the cost of a write is mostly that of the system call.
             self._file.append([b"".join(lines)])
+            # Files of large frames count, too: otherwise a segment of large values would never be trimmed.
             if self._file.size + self._sizes.get(self._number, 0) > SEGMENT:
                 self._sizes[self._number] = self._sizes.get(self._number, 0) + self._file.size
                 self._begin_segment()
@@ -421,6 +424,7 @@ class LogWriter:
                 for frame in frames:
                     rest = memoryview(frame).cast("B")
                     while rest:
+                        # A raw write may take only a part of a large buffer.
                         rest = rest[file.write(rest) :]
         except OSError as error:
             why = error

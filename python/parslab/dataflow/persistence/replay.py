@@ -429,6 +429,7 @@ class _Restoration:
     def run(self) -> list[Task]:
         """Restore the table; return the tasks that run again."""
         table = self._table
+        # Monitoring begins anew with this process, so ended tasks are reported for its counts.
         table.out.events += [self._recalled(past) for past in self._replay.over]
         self._make_tasks()
         ended = [past for past in self._pasts if self._tasks[past.task].state in FINAL]
@@ -492,6 +493,7 @@ class _Restoration:
             table.dependencies.add_needs(task, tuple(need.task for need in past.needs))
             if table.may_run(task):
                 table.transitions.restore(task, TaskState.ready)
+        # A join that was cancelled takes its calls along, also after a failover.
         if past.submit.parent >= 0:
             table.add_call(task, past.submit.parent, past.submit.at)
 

@@ -131,6 +131,7 @@ class CallMatching:
         deps: list[bytes | None] = []
         for dep in submit.deps:
             need = self._calls.get((call.run, dep))
+            # A trimmed log may lack the input: then the call has no lineage and runs again.
             deps.append(need.key if need is not None else None)
         call.key = _key(submit, frames, call.fingerprint, deps)
         self._calls[call.run, submit.task] = call
@@ -226,6 +227,7 @@ class CallMatching:
             # An empty queue is removed, because ``done`` reads whether any is left.
             if not calls and key is not None:
                 del self._offers[key]
+            # A failed call runs again, as it would in a notebook that never lost its kernel.
             if call.state is None or call.state in SUCCESSES:
                 return call
         return None
@@ -266,6 +268,7 @@ class CallMatching:
 
     def _rename(self, task: Task, message: SubmitTask) -> None:
         """Have the client use the task's old number; the new number is an alias until the client knows the old one."""
+        # After a second restart nobody uses the alias of the kernel in between.
         if task.alias:
             self.table.tasks.pop(task.alias, None)
         task.alias = message.task
@@ -284,6 +287,7 @@ class CallMatching:
                 task.id = call.task
             else:
                 self._emit_ended(message, client, app)
+            # A task with a result never runs again, so it needs no arguments.
             task.args = b""
             # Without events: monitoring knows the task of this run, and ``_emit_ended`` reports that of another.
             table.transitions.restore(task, TaskState.exec_done)

@@ -129,6 +129,7 @@ class Failover:
         """Fill the table from the event log; return how many batches of each client the log has."""
         replay, folder, table = self.replay, self._folder, self._table
         replay.read(entries(folder))
+        # Before the tasks, which refer to functions by number.
         self._restore_functions()
         rerun = restore(
             table,
@@ -190,6 +191,7 @@ class Failover:
         """Hold back ready tasks until the owner has returned, so that it can say which results it has already."""
         if self._holding:
             effects = self._table.out
+            # The order of calls is kept: held tasks run as they would have run without the loss.
             self._held += effects.ready
             effects.ready = []
 
@@ -209,6 +211,7 @@ class Failover:
         if number < 0:
             return False
         earlier = self._clients.connected.get(number)
+        # A number in use may be that of the same process, whose old connection has not ended here yet.
         if earlier is not None and not self._replace_connection(earlier, client):
             return False
         self._clients.renumber(client, number)
@@ -224,6 +227,7 @@ class Failover:
         # client would wait for ever for tasks that belong to its former number.
         self._clients.remove(earlier)
         client.returned, client.owner = True, earlier.owner
+        # The process believes that it has defined these functions, and does not send them again.
         client.functions, client.matcher = earlier.functions, earlier.matcher
         return True
 

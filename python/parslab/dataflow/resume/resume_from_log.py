@@ -95,6 +95,7 @@ class ResumeFromLog:
 
     def find(self, client: ClientConnection, ready: Callable[[int], None]) -> None:
         """Find what a kernel may take over, then call ``ready`` with the number of its first call (-1: any)."""
+        # Fixed before the thread starts: clients that leave meanwhile belong to a later search.
         lost = frozenset(self._leases.absent(client.notebook))
         alone = not self._leases.sharers(client.number)
         prior = PriorCalls(self._log_writer.folder, lost, self._inherits, client.notebook)
@@ -177,6 +178,7 @@ class ResumeFromLog:
         """Release results that no call has asked for: they stay in the event log."""
         self._log_writer.write()
         current, prior = self._found[notebook]
+        # A newer kernel has its own sweep.
         if current is not matching or matching.done:
             return
         prior.read_on(matching)
@@ -241,6 +243,7 @@ class PriorCalls:
         clients: set[int] = set() if run else set(self.lost)
         for place, item in items:
             if not run:
+                # Only this run's log can grow while it is read.
                 self._last = place
             match item:
                 case log_format.CallItem():
@@ -310,6 +313,7 @@ class PriorCalls:
         at = (run, place.segment, place.offset)
         items = self._decoded.get(at)
         if items is None:
+            # The oldest entry leaves: a dictionary keeps the order of insertion.
             if len(self._decoded) >= _DECODED:
                 del self._decoded[next(iter(self._decoded))]
             items = self._decoded[at] = log_format.items_at(folder, place)

@@ -130,6 +130,7 @@ class Memo:
         call.order = self._order
         task.call = call
         calls = self.calls
+        # Kept beyond the life of the task, so that ``explain`` can still speak of it.
         calls[task.id] = call
         if len(calls) >= 2 * _CALLS:
             # Many at once: to find its first key, a dictionary walks over the gaps that earlier deletions have left.
@@ -328,6 +329,7 @@ class Memo:
         call = task.call
         assert call is not None
         assert call.key is not None
+        # From now on equal calls find the result, or run anew after a failure.
         del self._running[call.key]
         followers, call.followers = call.followers, []
         call.awaited = False
@@ -347,6 +349,7 @@ class Memo:
         assert first.call is not None
         assert first.call.key is not None
         self._running[first.call.key] = first
+        # The new leader runs itself; its result is nobody else's.
         first.call.source = None
         first.call.followers = followers[1:]
         for follower in followers[1:]:
