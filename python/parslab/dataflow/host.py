@@ -62,7 +62,7 @@ class TaskQueue(Protocol):
 
     @property
     def waiting(self) -> int:
-        """How many tasks are in the queue."""
+        """Return how many tasks are in the queue."""
 
     def put(self, tasks: Iterable[Any]) -> None:
         """Append ready tasks."""

@@ -140,7 +140,7 @@ class Kernel:
 
     @property
     def end_reason(self) -> str:
-        """Why the run ends; empty while it does not."""
+        """Say why the run ends; empty while it goes on."""
         return self._host.end_reason
 
     def end(self, reason: str) -> None:
@@ -154,10 +154,12 @@ class Kernel:
         components.sessions.stop_listening()
         for service in components.manager_services.values():
             service.controller.leave()  # all schedulers are asked before we wait for the first
+        # One deadline for all: a run with many executors must not take longer to end.
         for pool in self._pool_list:
             pool.close(deadline)
         if self.reaper is not None:
             self.reaper.dismiss()
+        # After the workers: their children become ours only when they end.
         end_orphans()
         components.checkpointing.close()
         # Results that are ready reach their clients before all other tasks are cancelled.
@@ -203,6 +205,7 @@ class Kernel:
         # A socket may stay open in a forked child after its client has died.
         self._components.sessions.drop_dead()
         self._components.presence.send_heartbeat(steady_time())
+        # In housekeeping, because the search walks through all unfinished tasks.
         self._components.unused_functions.remove()
         self._collect_garbage()
         self._host.call_at(steady_time() + _HOUSEKEEPING, self._keep_house)
@@ -301,6 +304,7 @@ class Kernel:
     def _next_deadline(self, now: float) -> float | None:
         """Do what is due now, and return when something is due next."""
         deadline = _earlier(self._host.next_deadline(), self._probe_workers(now))
+        # Notes that this round did not write must not wait for the next message.
         if self._log_writer is not None and self._log_writer.waiting:
             deadline = _earlier(deadline, self._log_writer.latest)
         # Last, because the others may have produced events.

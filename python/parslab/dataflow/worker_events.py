@@ -37,7 +37,7 @@ class WorkerEvents:
     Parameters
     ----------
     host
-        The process.
+        The process that it runs in.
     table, functions
         The task table and the functions of the run.
     clients

@@ -46,7 +46,7 @@ class ClientCommands:
     Parameters
     ----------
     host
-        The process.
+        The process that it runs in.
     clients, table, memo
         The attached clients, the tasks and the memo of the run.
     panel_feed

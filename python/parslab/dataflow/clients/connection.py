@@ -32,7 +32,7 @@ class PriorCallMatcher(Protocol):
 
     @property
     def done(self) -> bool:
-        """Whether every earlier call is matched."""
+        """Return whether every earlier call is matched."""
 
     def submit(self, client: int, message: SubmitTask, frames: list[Buffer], app: str) -> bool:
         """Serve a call with the result of an earlier one; False if the task has to run."""
@@ -62,7 +62,7 @@ class ClientConnection:
         self.owner = owner
         self.stream = Stream(sock, _decode)
         self.greeted = owner
-        """Whether the client has introduced itself. The owner need not: the DataFlowKernel is its child."""
+        """Whether the client has introduced itself. The owner has started the DataFlowKernel, so it need not."""
         self.pid = 0
         self.host = ""
         self.notebook = ""
@@ -71,7 +71,7 @@ class ClientConnection:
         self.matcher: PriorCallMatcher | None = None
         """Matches calls with those that lost kernels of the same notebook made; None if there are none to match."""
         self.returned = False
-        """Whether it was a client of the DataFlowKernel that was lost."""
+        """Whether the client belonged to the DataFlowKernel that was lost."""
         self.acknowledged = 0
         """How many of its batches the client knows to be in the event log."""
         self.functions: dict[int, int] = {}

@@ -26,7 +26,7 @@ FIRST_CLIENT = 60.0
 
 
 class LeaveOutcome(enum.Enum):
-    """What happens to the tasks of a client that left."""
+    """The outcome for the tasks of a client that left."""
 
     kept = 1
     """They go on, and their results are kept until the client's lease expires."""
@@ -150,7 +150,7 @@ class Leases:
         return sorted(number for number, lease in self._absent.items() if lease.notebook == notebook != "")
 
     def is_absent(self, client: int) -> bool:
-        """Whether a client has left and its tasks are kept."""
+        """Return whether a client has left and its tasks are kept."""
         return client in self._absent
 
     def left_at(self, notebook: str) -> float | None:

@@ -51,7 +51,7 @@ class LogService:
     Parameters
     ----------
     host
-        The process.
+        The process that it runs in.
     settings, clients, table, functions
         The settings, the attached clients, the tasks and the functions of the run.
 
@@ -158,6 +158,7 @@ class LogService:
                 holders.setdefault(fn, []).append((client.number, number))
         functions = self._functions
         for fn, digest, payload in functions.known():
+            # Functions without holders are written, too: tasks that have not ended may need them.
             held = tuple(holders.get(fn, ()))
             name, fingerprint, parts = functions.names[fn], functions.fingerprints[fn], functions.parts[fn]
             yield FunctionKnown(fn, digest, name, fingerprint, parts, held), payload
@@ -169,13 +170,14 @@ class LogService:
 
     def newest(self) -> dict[int, int]:
         """Return the newest task of each client's range of numbers."""
+        # The upper bits of a task's number are the number of its client.
         newest: dict[int, int] = {}
         for task in self._table.tasks:
             newest[task >> 40] = max(task, newest.get(task >> 40, 0))
         return newest
 
     def needed(self, newest: dict[int, int]) -> bool:
-        """Whether a client can still ask for one of these tasks or an older one."""
+        """Return whether a client can still ask for one of these tasks or an older one."""
         # Numbers of a client only rise, so one number for each client describes all of an old segment.
         return any(task <= newest.get(task >> 40, -1) for task in self._table.tasks)
 

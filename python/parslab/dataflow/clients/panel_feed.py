@@ -28,7 +28,7 @@ class PanelFeed:
     Parameters
     ----------
     host
-        The process.
+        The process that it runs in.
     table, clients, pools
         The tasks, the attached clients and the executors of the run.
     """

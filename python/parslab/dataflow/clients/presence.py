@@ -46,7 +46,7 @@ class Presence:
     Parameters
     ----------
     host
-        The process.
+        The process that it runs in.
     settings, clients, table
         The settings, the attached clients and the tasks of the run.
     log_service

@@ -42,8 +42,8 @@ class ReplySender:
         if log_writer is not None:
             log_writer.note_replies(replies, effects.large)
             # A client that waits for a single result gets it at once: writing first would cost a tenth of a round
-            # trip. If we are killed before the write, the client does not list the task as unfinished when it
-            # returns, and so the task does not run again.
+            # trip. If we are killed before the write, the returning client does not list the task as
+            # unfinished, so the task does not run again.
             if len(replies) > _FEW:
                 log_writer.write()
         if effects.large:

@@ -60,7 +60,7 @@ class ClientRequests:
     Parameters
     ----------
     host
-        The process.
+        The process that it runs in.
     table, functions
         The tasks and the functions of the run.
     unused_functions
@@ -175,11 +175,12 @@ class ClientRequests:
                 self._handle(client, message)
 
     def _matched(self, client: ClientConnection, message: SubmitTask, frames: list[Buffer], app: str) -> bool:
-        """Whether a lost kernel has made this call already, so that its result serves."""
+        """Return whether a lost kernel has made this call already, so that its result serves."""
         matcher = client.matcher
         assert matcher is not None
         assert self._prior_calls is not None
         if not matcher.adopted + matcher.anew:
+            # From the first call on: only then do the cells of the notebook run again.
             self._prior_calls.matching_began(matcher)
         found = matcher.submit(client.number, message, frames, app)
         # From now on calls of this client are ordinary ones and cost nothing extra.
@@ -190,6 +191,7 @@ class ClientRequests:
     def _take_value(self, message: ValueMessage, frames: list[Buffer], at: int) -> int:
         """Take the value of a task that ran at the client; return the number of frames that belong to it."""
         task = self._table.tasks.get(message.task)
+        # Frames are counted even if the task is gone, because the next message's frames follow them.
         value: StoredValue = sliced(message.inline, message.frames, frames, at)
         if task is not None:
             self._table.value_arrived(task, value, steady_time())
@@ -226,6 +228,7 @@ class ClientRequests:
                 if self._failover is not None:
                     self._failover.resumed(client, message)
             case ShutDownRun():
+                # A guest may leave, but may not end the run of others.
                 if client.owner:
                     self.ended_by = client.number
                     self._host.end_run(message.reason)

@@ -22,7 +22,7 @@ class PriorCallFinder(Protocol):
     """Finds in the event log what a kernel that returns to its notebook may take over."""
 
     def expected(self, notebook: str) -> bool:
-        """Whether there may be earlier calls of this notebook."""
+        """Return whether there may be earlier calls of this notebook."""
 
     def find(self, client: ClientConnection, ready: Callable[[int], None]) -> None:
         """Find them, then call ``ready`` with the number of the client's first call (-1: any)."""

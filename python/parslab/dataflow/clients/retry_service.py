@@ -66,7 +66,7 @@ class RetryService:
     Parameters
     ----------
     host
-        The process.
+        The process that it runs in.
     table, functions, clients, pools
         The tasks, the functions, the attached clients and the executors of the run.
     log_writer

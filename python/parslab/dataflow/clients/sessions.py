@@ -46,7 +46,7 @@ class Sessions:
     Parameters
     ----------
     host
-        The process.
+        The process that it runs in.
     settings
         The settings of the run.
     kinds

@@ -32,7 +32,7 @@ class UnusedFunctions:
         self._pools = pools
         self._candidates: set[int] = set()
         self._checked_at = (0, 0)
-        """How many tasks had ended and how many there were at the last check: unchanged means nothing to do."""
+        """The numbers of ended and of all tasks at the last check; a check is needed only if they have changed."""
 
     def drop(self, fn: int) -> None:
         """Note that a client will not call this function again."""

@@ -29,7 +29,7 @@ class RetryState:
     task
         The task.
     cost
-        What its failed attempts have cost of its retries.
+        The part of its retries that its failed attempts have cost.
     losses
         How many of the last attempts in a row were lost with a machine.
     worker

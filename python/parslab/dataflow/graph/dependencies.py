@@ -51,6 +51,7 @@ class Dependencies:
             The table has forgotten it, although a client still names it.
         """
         need = self._tasks.get(dep)
+        # An error of ours and no failure of the task: a client names only tasks whose futures it holds.
         if need is None:
             raise InternalError(f"task {task.id} needs task {dep}, which is not known any more")
         return need

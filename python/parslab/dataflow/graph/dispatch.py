@@ -36,6 +36,7 @@ class Dispatch:
         """Hand over a task in state ready."""
         if task.kind == TaskKind.remote:
             self._effects.ready.append(task)
+        # A foreign future runs elsewhere: its client reports only the end.
         elif task.kind != TaskKind.external:
             task.needs = []  # the client has the arguments itself
             self._transitions.move(task, Signal.sent, now)

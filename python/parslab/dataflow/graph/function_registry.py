@@ -49,6 +49,7 @@ class FunctionRegistry:
         key = (code.digest, code.fingerprint)
         fn = self._digests.get(key)
         if fn is None:
+            # Numbers rise for ever: workers may still know a forgotten function by its number.
             fn = len(self.names)
             self.names.append(code.name)
             self.fingerprints.append(code.fingerprint or code.digest)

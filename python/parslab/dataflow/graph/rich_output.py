@@ -47,6 +47,7 @@ class RichOutput:
             self._bytes += size
             self._messages.setdefault(message.task, []).append(message)
         try:
+            # Monitoring keeps text only; clients that follow the task receive the rich form.
             text = json.loads(bytes(message.text))["data"]["text/plain"]
         except (ValueError, LookupError, TypeError):  # a message that clears, or not one of ours
             return ""

@@ -18,6 +18,7 @@ def run_message(task: Task, frames: list[Buffer]) -> RunTask:
     """Build the message that carries a task; large buffers, its own and those of its inputs, go to ``frames``."""
     frames.extend(task.frames)
     values: tuple[PackedValue, ...] = ()
+    # Values are appended after the task's own frames; the worker reads them in this order.
     if task.needs:
         values = tuple(need.value.packed(frames) for need in task.needs if need.value is not None)
     return RunTask(

@@ -138,7 +138,7 @@ class TaskTable:
 
     @staticmethod
     def may_run(task: Task) -> bool:
-        """Whether a pending task has all that it needs, and follows no equal call."""
+        """Return whether a pending task has all that it needs, and follows no equal call."""
         if task.waiting or (task.call is not None and task.call.leader is not None):
             return False
         return not task.needs or all(need.state in SUCCESSES for need in task.needs)
@@ -199,7 +199,7 @@ class TaskTable:
 
     @staticmethod
     def in_thread(task: Task) -> bool:
-        """Whether a task runs in a thread of the client, where nobody can stop it."""
+        """Return whether a task runs in a thread of the client, where nobody can stop it."""
         return task.kind == TaskKind.local and task.state is _RUNNING
 
     def release(self, ids: Iterable[int]) -> None:

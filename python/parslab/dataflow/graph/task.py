@@ -223,7 +223,7 @@ class NextAttempt(NamedTuple):
 
 
 class Effects:
-    """What the loop has to do after the graph has decided; the loop empties the lists.
+    """The actions that the graph has decided on; the loop carries them out and empties the lists.
 
     Attributes
     ----------

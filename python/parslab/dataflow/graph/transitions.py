@@ -54,6 +54,7 @@ class Transitions:
     def announce(self, task: Task, message: SubmitTask, executor: str, ready: bool) -> None:
         """Report a new task, which is ``ready`` at once or pending, to monitoring."""
         if ready:
+            # Without a call of ``move``: nearly all tasks of a burst begin so.
             task.state, task.history = _READY, _BORN_READY
         task.submitted = event = TaskSubmitted(
             time=message.at,
@@ -77,6 +78,7 @@ class Transitions:
             # An impossible pair: ``step`` raises with the story, which takes too long to write for each move.
             state = step(task.state, signal, task.story())
         task.state = state
+        # One integer for the whole story: a list for each task would cost more than the task.
         task.history = task.history << SIGNAL_BITS | signal
         # Monitoring closes the event when it reads it; until then moves cost a field and no event of their own.
         event = task.submitted
@@ -90,6 +92,7 @@ class Transitions:
         elif state is _RUNNING:
             event.started = now
         elif state in FINAL:
+            # The event is complete, and the task must not keep it in memory.
             event.ended = now
             task.submitted = None
         elif state is _READY:

@@ -51,7 +51,7 @@ class StoredValue:
 
     @property
     def size(self) -> int:
-        """How many bytes a message with this value has."""
+        """Return how many bytes a message with this value has."""
         if not self.frames and self.parts is None:
             return len(self.inline)
         own = len(self.inline) + sum(memoryview(f).nbytes for f in self.frames)

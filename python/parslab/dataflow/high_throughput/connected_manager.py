@@ -48,6 +48,7 @@ class ConnectedManager(ManagerSlot):
         self.host = hello.host
         self.pid = hello.pid
         self.state = ManagerState.ready
+        # Kept here, because a lost manager cannot report the end of its workers any more.
         self.worker_states: dict[str, tuple[WorkerState, int]] = {}
 
     def advance(self, signal: ManagerSignal) -> None:

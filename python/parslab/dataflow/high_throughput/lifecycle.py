@@ -15,7 +15,7 @@ __all__ = ["MANAGER", "ManagerSignal", "step"]
 
 
 class ManagerSignal(IntEnum):
-    """What can happen to a manager that was accepted."""
+    """The signals that change the state of an accepted manager."""
 
     held = 1
     """The user, its block or the quarantine wants it to get no new tasks for now."""

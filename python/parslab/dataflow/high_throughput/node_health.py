@@ -127,6 +127,7 @@ class NodeHealth:
         elsewhere
             Returns the tasks of the same function that other managers hold.
         """
+        # An error after a long run is rather the fault of the function than of the node.
         mechanical = attempt.reason in INFRASTRUCTURE
         if not self.after or not (mechanical or (attempt.reason in _FUNCTIONS and attempt.took < QUICK)):
             return
@@ -157,6 +158,7 @@ class NodeHealth:
         # Only functions that failed here count: that others succeed elsewhere says nothing about this node.
         before = streak.successes_before
         mixed = sum(self._mixed[fn] for fn in before)
+        # Successes of the past do not count: all nodes may have got bad at the same time, as with a lost disk.
         since = sum(self._successes[fn] - count for fn, count in before.items())
         better = since > 0 and sum(self._successes[fn] for fn in before) > _OFTEN * mixed
         # Functions that run long have no success yet; running on elsewhere is as good a proof.
@@ -175,7 +177,7 @@ class NodeHealth:
         return ""
 
     def suspected(self, manager: str) -> bool:
-        """Whether a task that failed here should wait a moment for another manager.
+        """Return whether a task that failed here should wait a moment for another manager.
 
         This holds from the first failure on: with one retry a task must not meet a bad node twice.
         """

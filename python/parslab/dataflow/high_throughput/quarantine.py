@@ -79,6 +79,7 @@ class Quarantine:
     def succeeded(self, manager: ConnectedManager, task: Task, now: float) -> None:
         """Count a success while some manager has a streak: the success may prove that manager unhealthy."""
         self.health.succeeded(manager.name, task.fn)
+        # One manager for each success, so that the cost does not grow with the number of managers.
         candidate = self._group.manager(self.health.next_candidate())
         if candidate is not None:
             self._assess(candidate, now)

@@ -58,7 +58,7 @@ class ManagerSlot:
     workers, prefetch
         How many tasks it runs at a time, and how many more it may hold.
     cores, memory, accelerators
-        What its workers share.
+        The resources that its workers share.
     now
         When it joined.
     """
@@ -115,15 +115,15 @@ class ManagerSlot:
         self.booked: Any = None
         """The wide task for which it is kept free."""
         self.place = -1
-        """Its place in the list of managers with room; -1: it has none."""
+        """Its index in the list of managers with room; -1: it has no room."""
         self.turn = 0
-        """When it got tasks last, for the selector ``round_robin``."""
+        """A number that rises each time it gets tasks, for the selector ``round_robin``."""
         self.known: set[int] = set()
         """Functions that it was sent."""
 
     @property
     def usable(self) -> bool:
-        """Whether it takes new tasks."""
+        """Return whether it takes new tasks."""
         return not (self.held or self.draining)
 
     def places(self, spec: Any) -> int:
@@ -204,7 +204,7 @@ class Scheduler(Generic[SlotT]):
 
     @property
     def waiting(self) -> int:
-        """How many tasks are queued; cancelled ones count until the queue meets them."""
+        """Return how many tasks are queued; cancelled ones count until the queue meets them."""
         return len(self.tasks) + len(self._urgent) + len(self._wide) + len(self._again)
 
     # ----- tasks arrive
@@ -362,7 +362,7 @@ class Scheduler(Generic[SlotT]):
         return list(given.values())
 
     def _chunk(self) -> int:
-        """How many calls of the next task's function are cheaper to send to one manager than to spread."""
+        """Return how many calls of the next task's function are cheaper to send to one manager than to spread."""
         takes = self._mean.get(self._next().fn, _LONG)
         return int(_CHUNK / takes) if takes > 1e-7 else _MOST
 

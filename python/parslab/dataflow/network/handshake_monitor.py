@@ -46,6 +46,7 @@ class HandshakeMonitor:
     def note(self, event: int, value: int) -> bool:
         """Note an event of ZeroMQ; return True if a peer of ours may have lost its connection."""
         if event == ACCEPTED:
+            # Descriptors are used again, so the newest connection replaces an older one.
             self._began[value] = self._succeeded
         # A wrong key is a complete handshake, too: the gate has counted this connection already.
         elif event in (SUCCEEDED, FAILED_AUTH):

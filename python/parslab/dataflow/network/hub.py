@@ -183,6 +183,7 @@ class Hub:
         # Without this ZeroMQ drops messages to a peer that is gone, and nobody would fail its tasks.
         router.setsockopt(zmq.ROUTER_MANDATORY, 1)
         router.setsockopt(zmq.MAXMSGSIZE, WIRE_PART)
+        # A stranger that connects and stays silent would hold a descriptor for ever.
         router.setsockopt(zmq.HANDSHAKE_IVL, _HANDSHAKE)
         # No limits: at a limit ZeroMQ would block the loop. ``prefetch`` bounds what a manager is sent.
         router.setsockopt(zmq.SNDHWM, 0)
@@ -206,6 +207,7 @@ class Hub:
                 else:
                     port = self._router.bind_to_random_port(f"tcp://{host}")
             except zmq.ZMQError as error:
+                # The process goes on to report the error, and must not wait for sockets of this context.
                 self._context.destroy(0)
                 place = f"{host}:{port}" if port else host
                 raise ConfigurationError(
@@ -268,6 +270,7 @@ class Hub:
     def say_goodbye(self, identity: bytes) -> None:
         """Send a link of a worker the empty message that says that the run is over."""
         with contextlib.suppress(zmq.ZMQError):
+            # The run ends: a worker that is gone already needs no goodbye.
             self._router.send_multipart([identity, b""], zmq.DONTWAIT)
 
     def _lose(self, identity: bytes) -> None:
@@ -352,6 +355,7 @@ class Hub:
     def _sweep(self) -> None:
         """Report the strangers since the last sweep, in one notice however many they are."""
         self.receive()
+        # Both read again here, because an edge-triggered descriptor may have reported its change too early.
         self._watch()
         count = self._gate.refused + self._handshakes.strangers
         if count:

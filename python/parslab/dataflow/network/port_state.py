@@ -44,6 +44,7 @@ def write(run_dir: Path, keys: CurveKeys, port: int) -> None:
 def read(run_dir: Path) -> PortState | None:
     """Return the content of the file; None if it cannot be used."""
     try:
+        # A run without this file still works: managers then find the new port in the run's folder.
         content = invitations.read(run_dir / NAME)
         return PortState(CurveKeys((content["server"], content["client"])), int(content["port"]))
     except (OSError, ValueError, LookupError, TypeError, AttributeError, zmq.ZMQError) as error:

@@ -74,6 +74,7 @@ class RemoteWorkers:
         self._half: dict[bytes, dict[bool, WorkerHello]] = {}
         """The hellos of workers of which only one link has said hello so far."""
         hub.register(WorkerHello, pool.number, self)
+        # One file for all workers of the executor: it holds the keys, which are those of the run.
         file = hub.write_settings(f"worker-{pool.label}.json", pool.number, pool.label, [address])
         self.invitation = (
             f"Workers of other hosts may join executor {pool.label} at tcp://{address}:{hub.port}: run "
@@ -97,6 +98,7 @@ class RemoteWorkers:
             return
         del self._half[name]
         data, control = _RemoteLink(self._hub, name + b"/data"), _RemoteLink(self._hub, name + b"/control")
+        # The name comes from another process and need not be text.
         worker = PoolWorker(name.decode(errors="replace"), self._host.now(), data=data, control=control)
         self._workers[name] = worker
         self._pool.add(worker)

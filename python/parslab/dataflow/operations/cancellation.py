@@ -30,7 +30,7 @@ def cancel(command: CancelRequest, asker: int, table: TaskTable, view: View, now
     view
         The view of monitoring, which has the calls of each cell; it must have applied all events.
     now
-        The time.
+        The present time.
     """
     chosen = _chosen(command, asker, table, view)
     count = table.cancel(chosen, now)

@@ -1,8 +1,8 @@
 """Explains in a few sentences why a task ran, or whose result it has [core].
 
 ``%parsl explain`` and the panel use it.  A call that ran itself is compared with the nearest call whose result was
-cached at that time: with the same function and arguments but other inputs, or else with the same function but other
-arguments, or else with the same app but another function.
+cached at that time.  The nearest call has the same function and arguments but other inputs; else the same function but
+other arguments; else the same app but another function.
 """
 
 from __future__ import annotations

@@ -68,7 +68,7 @@ def check(table: TaskTable) -> None:
 
 
 def _lacks_needs(table: TaskTable, task: Task) -> bool:
-    """Whether a task waits for its needs, or will never have them."""
+    """Return whether a task waits for its needs, or will never have them."""
     retry = table.retries.states.get(task.id)
     asked = retry.asked if retry is not None else None
     return task.state is TaskState.pending or (asked is not None and asked.reason == DEPENDENCY)

@@ -62,7 +62,7 @@ class RetryPlan:
         return [task for task in self.tasks if task.worker is not None]
 
     def rejoins(self, task: Task) -> bool:
-        """Whether a join waits again for what its body returned."""
+        """Return whether a join waits again for what its body returned."""
         return self._again[task]
 
     def ask(self, task: Task, bodies: Collection[int]) -> None:
@@ -281,7 +281,7 @@ def _await_again(table: TaskTable, found: RetryPlan) -> None:
 
 
 def _failed_by_others(task: Task) -> bool:
-    """Whether a task ended without a result because others did."""
+    """Return whether a task ended without a result because others did."""
     return task.state is TaskState.dep_fail or (task.state is TaskState.failed and task.joins is not None)
 
 

@@ -69,6 +69,7 @@ class Checkpointing:
             places.append(self._folder_of_many)
         elif self.path.exists():  # the folder is shared, or a DataFlowKernel of this run was lost
             places.append(str(self.path))
+        # A run that does not cache needs no results, and a large checkpoint takes seconds to read.
         if places and self.memo.on:
             self.file.load(places)
         self.memo.durable = self.mode is not None

@@ -229,7 +229,7 @@ class CallItem(NamedTuple):
 
 
 class EndItem(NamedTuple):
-    """How a task ended.
+    """The end of a task.
 
     ``value`` is what a worker returned.  It is None if the task failed, if its client has the value, or if the value is
     at ``place``.

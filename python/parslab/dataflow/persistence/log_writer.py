@@ -68,7 +68,7 @@ _INCOMPLETE = "incomplete"
 
 
 class LogOwner(Protocol):
-    """What a writer asks of the DataFlowKernel."""
+    """The part of the DataFlowKernel that a writer uses."""
 
     def call_soon(self, call: Callable[[], None]) -> None:
         """Run ``call`` in the loop's thread soon; safe from any thread."""
@@ -86,7 +86,7 @@ class LogOwner(Protocol):
         """Return the newest task of each client's range of numbers."""
 
     def needed(self, newest: dict[int, int]) -> bool:
-        """Whether a client can still ask for one of these tasks or an older one."""
+        """Return whether a client can still ask for one of these tasks or an older one."""
 
 
 class LogWriter:
@@ -179,11 +179,11 @@ class LogWriter:
 
     @property
     def waiting(self) -> bool:
-        """Whether there are notes that are not written."""
+        """Return whether there are notes that are not written."""
         return bool(self._noted or self.moves or self._ends)
 
     def due(self, now: float) -> bool:
-        """Whether to write now; writing after every short task would cost a tenth of its round trip."""
+        """Return whether to write now; writing after every short task would cost a tenth of its round trip."""
         if not (self._noted or self.moves or self._ends):
             return False
         # The delay counts from the first note, so that a steady stream of tasks cannot put the write off.
@@ -193,7 +193,7 @@ class LogWriter:
 
     @property
     def latest(self) -> float:
-        """When the loop has to wake in order to write."""
+        """Return when the loop has to wake in order to write."""
         return self.deadline + (_WAKE_AFTER - _DELAY)
 
     def note(self, header: LogRecord, *rest: Buffer) -> None:

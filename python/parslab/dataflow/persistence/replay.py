@@ -498,7 +498,7 @@ class _Restoration:
             table.add_call(task, past.submit.parent, past.submit.at)
 
     def _lacks_input(self, past: ReplayedTask, task: Task) -> bool:
-        """Whether the log has lost the function of a task, or tasks that it needs."""
+        """Return whether the log has lost the function of a task, or tasks that it needs."""
         function_lost = task.fn >= 0 and task.fn not in self._replay.codes
         return function_lost or len(past.needs) < len(past.submit.deps)
 

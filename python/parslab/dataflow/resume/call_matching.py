@@ -198,7 +198,7 @@ class CallMatching:
 
     @property
     def done(self) -> bool:
-        """Whether every earlier call is matched."""
+        """Return whether every earlier call is matched."""
         return not self._offers
 
     def follow(self, before: CallMatching) -> None:

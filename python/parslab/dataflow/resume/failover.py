@@ -70,7 +70,7 @@ class Failover:
     Parameters
     ----------
     host
-        The process.
+        The process that it runs in.
     settings, table, functions, clients
         The settings, the tasks, the functions and the attached clients of the run.
     unused_functions
@@ -138,6 +138,7 @@ class Failover:
             lambda place: value_at(folder, place),
             lambda position: entry_at(folder, position),
         )
+        # A new client with the number of a lost one would be given that one's tasks.
         self._clients.reserve_numbers(max([*replay.clients, *replay.batches, -1]) + 1)
         # A request waits until its client has listed its unfinished futures: ``_reconcile`` makes it again then.
         table.out.replies = [reply for reply in table.out.replies if type(reply[1]) is TaskResolved]
@@ -273,6 +274,7 @@ class Failover:
             self._host.call_at(
                 steady_time() + _UNKNOWN_CALL_TIMEOUT, lambda: self._settle_foreign_calls(client, pending)
             )
+        # The owner has sent again what the log lacked, so nothing older can arrive.
         if client.owner:
             self._release_held_tasks()
 

@@ -57,7 +57,7 @@ class ResumeFromLog:
     Parameters
     ----------
     host
-        The process.
+        The process that it runs in.
     log_writer
         Writes the event log.
     leases
@@ -90,7 +90,7 @@ class ResumeFromLog:
         """The matching, and the calls that it offers, of each notebook."""
 
     def expected(self, notebook: str) -> bool:
-        """Whether there may be earlier calls of this notebook."""
+        """Return whether there may be earlier calls of this notebook."""
         return bool(notebook and (self._inherits or self._leases.absent(notebook)))
 
     def find(self, client: ClientConnection, ready: Callable[[int], None]) -> None:

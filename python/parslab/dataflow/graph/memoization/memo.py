@@ -320,7 +320,7 @@ class Memo:
     # ----- ends
 
     def leads(self, task: Task) -> bool:
-        """Whether equal calls follow this task."""
+        """Return whether equal calls follow this task."""
         call = task.call
         return call is not None and call.key is not None and self._running.get(call.key) is task
 

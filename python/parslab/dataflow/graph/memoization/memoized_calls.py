@@ -53,6 +53,7 @@ class MemoizedCalls:
         memo = self._memo
         memo.register(task, message)
         if message.deps:
+            # The edges of the graph do not exist yet: a call whose result is found never gets any.
             needs = [self._dependencies.need(task, dep) for dep in message.deps]
             found = memo.look_up(task, needs, all(need.state in FINAL for need in needs))
         else:
