@@ -163,7 +163,7 @@ class Presence:
 
     def _set_timer(self) -> None:
         due = self.leases.next_deadline()
-        # A timer cannot be cancelled; one that comes too early finds nothing due and sets the next.
+        # A timer cannot be cancelled; one that is too early finds nothing due and sets the next.
         if due is not None and (self._timer is None or due < self._timer):
             self._timer = due
             self._host.call_at(due, self._check)

@@ -1,6 +1,6 @@
 """Retries tasks on request [shell]: asks notebooks for redefined functions, then reopens the tasks.
 
-A request comes from a notebook (``future.retry()``, ``%parsl retry``) or from a panel behind one:
+A notebook sends a request (``future.retry()``, ``%parsl retry``), or passes on that of a panel:
 
 1. Every notebook that called some of the tasks is asked what their apps call now (``RequestDefinitions``).
 2. The notebook answers with ``RetryTasks``.  The service waits only a moment for one that is gone or busy in a cell.

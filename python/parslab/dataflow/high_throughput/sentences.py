@@ -34,7 +34,7 @@ def misfit(hello: ManagerHello, python: str, package: str) -> str:
 
 
 def tasks_of_lost_manager(failed: int, retried: int) -> str:
-    """Return what became of the tasks of a lost manager, as part of a sentence.
+    """Say what happened to the tasks of a lost manager, as part of a sentence.
 
     Examples
     --------

@@ -353,9 +353,9 @@ class Hub:
             self.send(identity, [])
 
     def _sweep(self) -> None:
-        """Report the strangers since the last sweep, in one notice however many they are."""
+        """Report all strangers since the last sweep together, because a scan of ports makes thousands."""
+        # Edge-triggered descriptors report a change only once: a lost report must not silence the port for ever.
         self.receive()
-        # Both read again here, because an edge-triggered descriptor may have reported its change too early.
         self._watch()
         count = self._gate.refused + self._handshakes.strangers
         if count:

@@ -259,7 +259,7 @@ def _open(table: TaskTable, task: Task, rejoins: bool, redefine: Redefinition, n
 
 
 def _unlist(found: RetryPlan) -> None:
-    """Remove the tasks from the lists of dependents that still name them: they are about to wait anew."""
+    """Remove the tasks from the lists of dependents that still name them: they are about to wait again."""
     again = set(found.tasks)
     sources = {source for task in found.tasks for source in (task.joins or task.needs) if source.dependents}
     for source in sources:

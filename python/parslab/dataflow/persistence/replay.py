@@ -233,7 +233,7 @@ class Replay:
             past.submit.args, past.frames = b"", []  # a failed task keeps them: it may be retried
             self._drop_needs(past)
         past.resolved, past.place = resolved, end.place
-        # The value of a local task comes in a message of its client, before or after the end.
+        # The client sends the value of a local task in a message of its own, before or after the end.
         if past.value is None or end.value is not None:
             past.value = end.value
         self._drop_if_unreachable(past)
@@ -429,7 +429,7 @@ class _Restoration:
     def run(self) -> list[Task]:
         """Restore the table; return the tasks that run again."""
         table = self._table
-        # Monitoring begins anew with this process, so ended tasks are reported for its counts.
+        # Monitoring starts from zero with this process, and its counts include ended tasks.
         table.out.events += [self._recalled(past) for past in self._replay.over]
         self._make_tasks()
         ended = [past for past in self._pasts if self._tasks[past.task].state in FINAL]

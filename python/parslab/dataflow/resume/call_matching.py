@@ -106,7 +106,7 @@ class CallMatching:
     matched
         The app of each task that was matched.
     reasons
-        Why a task runs anew, in one sentence.
+        The reason why a task runs again, in one sentence.
     """
 
     def __init__(
@@ -331,7 +331,7 @@ class CallMatching:
     # ----- explanations
 
     def _reason(self, message: SubmitTask, app: str, fingerprint: bytes, unreadable: PriorCall | None) -> str:
-        """Why a call runs anew, as the rest of a sentence; ``unreadable`` is an earlier call whose result is lost."""
+        """Say why a call runs again, as part of a sentence; the result of the call ``unreadable`` is lost."""
         if unreadable is not None:
             return f"the result of the earlier call (task {unreadable.task}) cannot be read any more"
         earlier = self._apps.get(app)

@@ -223,7 +223,7 @@ class PriorCalls:
     def read(self, matching: CallMatching) -> None:
         """Read the logs from their beginning (called in a thread)."""
         for run in range(len(self._folders) - 1, 0, -1):
-            self._functions.clear()  # each run numbers its functions anew
+            self._functions.clear()  # each run has its own numbers of functions
             self._read_items(matching, run, log_format.entries(self._folders[run]))
         self._functions.clear()
         self._read_items(matching, 0, log_format.entries(self._folders[0]))

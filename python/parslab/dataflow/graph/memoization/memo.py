@@ -329,7 +329,7 @@ class Memo:
         call = task.call
         assert call is not None
         assert call.key is not None
-        # From now on equal calls find the result, or run anew after a failure.
+        # From now on equal calls find the result, or run themselves if there is none.
         del self._running[call.key]
         followers, call.followers = call.followers, []
         call.awaited = False
