@@ -407,7 +407,7 @@ def _items(folder: Path, payload: bytes, at: Position, places: dict[int, Positio
                 yield from _batch_items(folder, header, rest)
             case TasksEnded():
                 for resolved in _ends.decode(rest):
-                    # An empty ``inline`` says that the value is large, or at its client.
+                    # An empty ``inline`` says that the value is large, or at its client, or that the task failed.
                     value = StoredValue(resolved.inline, []) if resolved.inline else None
                     yield EndItem(resolved.task, resolved, value, places.pop(resolved.task, None))
             case LargeValue():

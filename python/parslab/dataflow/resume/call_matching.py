@@ -287,7 +287,7 @@ class CallMatching:
                 task.id = call.task
             else:
                 self._emit_ended(message, client, app)
-            # A task with a result never runs again, so it needs no arguments.
+            # No ended task with a result keeps its arguments (``operations.invariants``).
             task.args = b""
             # Without events: monitoring knows the task of this run, and ``_emit_ended`` reports that of another.
             table.transitions.restore(task, TaskState.exec_done)
