@@ -158,7 +158,7 @@ class NodeHealth:
         # Only functions that failed here count: that others succeed elsewhere says nothing about this node.
         before = streak.successes_before
         mixed = sum(self._mixed[fn] for fn in before)
-        # Successes of the past do not count: all nodes may have got bad at the same time, as when a shared disk is lost.
+        # Earlier successes do not count: all nodes may have got bad together, as when a shared disk is lost.
         since = sum(self._successes[fn] - count for fn, count in before.items())
         better = since > 0 and sum(self._successes[fn] for fn in before) > _OFTEN * mixed
         # Functions that run long have no success yet; running on elsewhere is as good a proof.
