@@ -1,1 +1,1 @@
-"""The notebook's side of a run: futures, the link to the DataFlowKernel, and the bodies that must run here."""
+"""The client connects a notebook or script to its run: futures, the link to the DataFlowKernel, local tasks."""

@@ -1,7 +1,7 @@
-"""Which run a new kernel of a notebook goes on with, and attaching to live runs.
+"""Find the run that a new kernel of a notebook continues, and attach to live runs.
 
-``decide`` is the rule [core]; the rest reads connection files, attaches to runs and ends them [shell].  ``session``
-calls it in the thread of ``load()`` and ``attach()``.
+``decide`` is the rule [core].  The other functions read connection files, attach to runs and end them [shell].
+``session`` calls this module in the thread of ``load()`` and ``attach()``.
 """
 
 from __future__ import annotations
@@ -41,11 +41,11 @@ if TYPE_CHECKING:
 __all__ = ["ReattachChoice", "attached", "come_back", "decide", "live_run", "still_here"]
 
 _SILENT = 300.0
-"""Seconds after which a run on another host is taken for ended, when its connection file was not touched."""
+"""Seconds without a change of its connection file after which a run on another host counts as ended."""
 _STARTS = 3
-"""How often a killed run is started again, when the new process is killed, too."""
+"""The most starts of a killed run: a signal may kill the new process, too, for example where memory is short."""
 _RESTART = 30.0
-"""Seconds to wait for another process that starts the same run."""
+"""Seconds to wait for another process that starts the same run, or removes it."""
 
 
 class ReattachChoice(enum.Enum):
@@ -59,16 +59,16 @@ class ReattachChoice(enum.Enum):
 
 
 def decide(same: bool, resume: bool, shared: bool) -> ReattachChoice:
-    """The rule.
+    """Return what to do with an earlier run of this notebook.
 
     Parameters
     ----------
     same
-        The user wants the configuration of the run, or any.
+        Whether the run has the configuration that the user wants.
     resume
-        Whether the user wants to go on with it.
+        Whether the user wants to continue earlier runs.
     shared
-        Another live kernel of the notebook uses it.
+        Whether another live kernel of the notebook uses the run.
     """
     if same and resume:
         return ReattachChoice.attach
@@ -76,35 +76,40 @@ def decide(same: bool, resume: bool, shared: bool) -> ReattachChoice:
 
 
 class Reattach:
-    """What was found: a run to go on with, or what a new one inherits, and what the user is told."""
+    """The result of the search: a run to continue, or what a new run inherits, and sentences for the user."""
 
     def __init__(self, notebook: str) -> None:
         self.kernel: DataFlowKernel | None = None
         self.notebook = notebook
-        """The name of the notebook in a new run: that in the run whose results it inherits."""
+        """The notebook's name for a new run; a run that inherits results takes over the name of the older run."""
         self.inherits: list[str] = []
         self.notices: list[str] = []
         self.dead: list[tuple[Path, ConnectionInfo]] = []
-        """Dead runs that nobody goes on with: their connection files, and the content."""
+        """Dead runs that nobody continues: the path and the content of their connection files."""
 
     def remove_dead_runs(self) -> None:
-        """Remove the dead runs; only after their successor has started, which may be killed before that."""
+        """Remove the dead runs.
+
+        The caller waits until the new run has started.  If the user kills this process before that, the next kernel
+        still finds the dead runs.
+        """
         for path, info in self.dead:
             remove_dead_run(path, info)
 
 
 def come_back(mine: NotebookPlace, config: Config | None, resume: bool = True) -> Reattach:
-    """Go on with a run of this notebook, the newest that fits, or make room for a new one.
+    """Continue the newest run of this notebook that fits, or end what a new run replaces.
 
     Parameters
     ----------
     mine
         The notebook of this process.
     config
-        What the user wants; None: whatever is there.
+        The configuration that the user wants; None: that of any run.
     resume
-        Whether the user wants to go on with a run, or with the results of one that is replaced.
+        Whether the user wants to continue a run, or to inherit the results of one that is replaced.
     """
+    # Live runs are tried before dead ones: they still have their workers, and tasks that run now.
     back = Reattach(mine.path)
     wanted = None if config is None else digest(config)
     for info in reversed(find_runs()):
@@ -133,7 +138,7 @@ def _try_live_run(
     try:
         kernel = attached(info, mine, config)
     except ConfigurationError as error:
-        if process_runs(info.pid, info.written_at):  # else it has just ended, and nobody need know
+        if process_runs(info.pid, info.written_at):  # a run that has just ended needs no notice
             back.notices.append(f"{error} A new run was started; `parslab stop {info.run}` ends the other.")
         return
     _take_turn(decide(same, resume, bool(_sharers(kernel))), kernel, back, resume)
@@ -174,7 +179,10 @@ def _is_ours(info: ConnectionInfo, mine: NotebookPlace) -> bool:
 
 
 def _better_place(theirs: NotebookPlace, mine: NotebookPlace) -> NotebookPlace | None:
-    """Where the notebook of a run is, if this kernel knows better; one that was restarted may have the old path."""
+    """Return the place of a run's notebook if this kernel knows it better than the run, else None.
+
+    A restarted kernel keeps its environment, and with it the path from before the user renamed the notebook.
+    """
     if theirs.file and theirs.file != mine.file and moved_to(theirs.path, theirs.file):
         return None
     if theirs.file and theirs.file != mine.file and theirs.path != mine.path:
@@ -183,7 +191,7 @@ def _better_place(theirs: NotebookPlace, mine: NotebookPlace) -> NotebookPlace |
 
 
 def _dead_runs_of(mine: NotebookPlace) -> list[tuple[Path, ConnectionInfo]]:
-    """Runs of this notebook whose DataFlowKernel was killed and whose owners are gone, newest first."""
+    """Return the runs of this notebook whose DataFlowKernel and owners have ended, newest first."""
     found = [
         (path, info)
         for path, info in find_dead_runs(runtime_dir())
@@ -193,7 +201,7 @@ def _dead_runs_of(mine: NotebookPlace) -> list[tuple[Path, ConnectionInfo]]:
 
 
 def _restarted(info: ConnectionInfo, mine: NotebookPlace, config: Config | None) -> DataFlowKernel:
-    """Start the DataFlowKernel of a dead run again; when another process does so just now, attach to that.
+    """Start the DataFlowKernel of a dead run again, or attach to it when another process has started it meanwhile.
 
     Raises
     ------
@@ -204,7 +212,7 @@ def _restarted(info: ConnectionInfo, mine: NotebookPlace, config: Config | None)
     wait = BoundedWait(what, _RESTART)
     starts = 0
     while True:
-        if not starts:  # afterwards our own first process has removed the file
+        if not starts:  # the clean-up after our own first start has removed the connection file
             there = read_connection(connection_path(info.run))
             if process_runs(there.pid, there.written_at):
                 return attached(there, mine, config)
@@ -219,6 +227,7 @@ def _restarted(info: ConnectionInfo, mine: NotebookPlace, config: Config | None)
         try:
             return _opened(started, info, config)
         except ConfigurationError:
+            # Only a process that a signal has killed is started again: one that exits would fail in the same way.
             if starts == _STARTS or (started.popen.returncode or 0) >= 0:
                 raise
 
@@ -260,9 +269,9 @@ def _take_turn(turn: ReattachChoice, kernel: DataFlowKernel, back: Reattach, res
 
 
 def still_here(kernel: DataFlowKernel, how: str = "is still here") -> str:
-    """One line that says what earlier kernels of the notebook have left in a run."""
+    """Return one line about the tasks and blocks that earlier kernels of the notebook have left in a run."""
     prior, blocks = kernel.prior_tasks, 0
-    with contextlib.suppress(TimeoutError):  # it is busy; the rest of the sentence is still true
+    with contextlib.suppress(TimeoutError):  # the run is busy; load() must not fail for want of a number
         blocks = sum(row.state == "running" for row in kernel.blocks())
     text = f"Run {kernel.run} of this notebook {how}: {what_is_left(prior, blocks)}"
     users = _sharers(kernel)
@@ -274,7 +283,7 @@ def still_here(kernel: DataFlowKernel, how: str = "is still here") -> str:
 
 
 def what_is_left(prior: PriorTasks | None, blocks: int) -> str:
-    """``3 blocks, 40 results waiting, 8 running``."""
+    """Return a list such as ``3 blocks, 40 results waiting, 8 running``."""
     parts = [f"{blocks} block{'s' if blocks != 1 else ''}"] if blocks else []
     if prior is not None:
         if prior.results:
@@ -286,23 +295,24 @@ def what_is_left(prior: PriorTasks | None, blocks: int) -> str:
 
 
 def _sharers(kernel: DataFlowKernel) -> list[int]:
-    """The other live processes of the same notebook; the DataFlowKernel may not have noticed that one has died."""
+    """Return the other live processes of the same notebook."""
+    # The DataFlowKernel may not have noticed yet that one of them has died, so the processes are checked here.
     sharers = kernel.prior_tasks.sharers if kernel.prior_tasks is not None else ()
     return [pid for pid in sharers if process_runs(pid, time.time())]
 
 
 def live_run(run: str | None) -> ConnectionInfo:
-    """The connection file of a live run.
+    """Return the content of the connection file of a live run.
 
     Parameters
     ----------
     run
-        The name of the run, the beginning of its name, or the path of the file; None: the newest run.
+        The name of the run, the beginning of its name, or the path of the file.  None: the newest run.
 
     Raises
     ------
     ConfigurationError
-        There is no such run, or several names begin so.
+        No run has such a name, or the names of several runs begin with it.
     """
     if run is not None and os.path.isfile(run):
         return read_connection(Path(run))
@@ -319,7 +329,7 @@ def live_run(run: str | None) -> ConnectionInfo:
 
 
 def attached(info: ConnectionInfo, mine: NotebookPlace, config: Config | None = None) -> DataFlowKernel:
-    """Attach to a live run: as an owner when it is a run of this notebook, else as a guest.
+    """Attach to a live run, as an owner when the run belongs to this notebook, else as a guest.
 
     Raises
     ------
@@ -330,7 +340,8 @@ def attached(info: ConnectionInfo, mine: NotebookPlace, config: Config | None = 
     from parslab.version import version
 
     owner = _is_ours(info, mine)
-    # Another notebook may have the path that the run's notebook had: it must not pass for that.
+    # Another notebook may lie at the path that the run's notebook had. With that path, this guest would pass for a
+    # kernel of the run's notebook.
     notebook = info.notebook if owner else "" if mine.path == info.notebook else mine.path
     threads: dict[str, int] = {}
     if owner:
@@ -359,7 +370,7 @@ def attached(info: ConnectionInfo, mine: NotebookPlace, config: Config | None = 
 
 
 def _settings_of(info: ConnectionInfo, config: Config | None) -> tuple[Config | None, dict[str, int]]:
-    """The configuration and the thread pools of a run of this notebook, as far as the run's folder has them."""
+    """Return the configuration and the thread pools of a run of this notebook, as far as the run's folder has them."""
     from parslab.config import Config
     from parslab.description import decoded
 
@@ -370,5 +381,6 @@ def _settings_of(info: ConnectionInfo, config: Config | None) -> tuple[Config | 
             found = None if settings.config is None else decoded(settings.config)
             config = found if isinstance(found, Config) else None
     except (OSError, ValueError, KeyError, TypeError, ConfigurationError):
+        # The handle works without its configuration, so a damaged file is no reason to refuse the run.
         return None, {}
     return config, threads

@@ -1,4 +1,4 @@
-"""What this process knows about its run: its name and place, and whether the run is over for this process."""
+"""``RunState`` holds what this process knows about its run: name, folder, and whether it is over."""
 
 from __future__ import annotations
 
@@ -16,28 +16,28 @@ __all__ = ["RunState"]
 
 
 class RunState:
-    """The state of a run that all components of its handle share.
+    """The state of a run, which all components of its handle share.
 
-    ``Lifecycle`` writes it, everything else reads it.
+    ``Lifecycle`` writes it; all others read it.  It has no lock, because each attribute changes in one assignment.
 
     Attributes
     ----------
     run, run_dir
         The name and the folder of the run.
     pid
-        The process number of the DataFlowKernel; another one after it was started again.
+        The process number of the DataFlowKernel; a restart changes it.
     process
-        The process number of this process, to recognise a forked child.
+        The process number of this process; a forked child has another one.
     linger
         Seconds that the run outlives its last client.
     ended
-        Why no call can be made any more; None while the run goes on.
+        The reason why calls fail; None while the run is alive.
     closing
         Whether this process is ending or leaving the run.
     left
         Whether this process has left the run without ending it.
     forked
-        Whether this is the copy in a forked child.
+        Whether this object is the copy in a forked child.
     """
 
     __slots__ = ("closing", "ended", "forked", "left", "linger", "pid", "process", "run", "run_dir")
@@ -59,17 +59,18 @@ class RunState:
         return str(self.run_dir / "dfk.log")
 
     def lost_error(self) -> ParslabError:
-        """The error of a question that the run cannot answer any more."""
+        """Return the error for a request that the run can no longer answer."""
         return self.ended or DataFlowKernelLost(self.run, "is gone", self.log_path)
 
     def over_error(self) -> NoDataFlowKernelError:
-        """The error of a call that is made after the end of the run."""
+        """Return the error for a call after the end of the run."""
         if self.forked:
             return NoDataFlowKernelError(
                 f"This process was forked from the one that loaded run {self.run}, which keeps it: "
                 "call parslab.load() here to start a run of its own."
             )
         if isinstance(self.ended, DataFlowKernelLost):
+            # A new object for each call: one that is raised twice collects the frames of both tracebacks.
             return NoDataFlowKernelError(str(self.ended))
         if self.left:
             return NoDataFlowKernelError(f"This process has left run {self.run}: parslab.load() finds or starts a run.")

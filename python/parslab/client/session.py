@@ -1,6 +1,6 @@
-"""The run of this process: ``load``, ``dfk``, ``clear``, ``attach`` (Parsl: ``DataFlowKernelLoader``).
+"""Hold the run of this process: ``load``, ``dfk``, ``clear``, ``attach`` (Parsl: ``DataFlowKernelLoader``).
 
-A notebook cell is run twice, so ``load`` with an equal configuration returns the run that is there.
+Users run notebook cells more than once.  So ``load`` with an equal configuration returns the run that is loaded.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _current: DataFlowKernel | None = None
 _loading = threading.RLock()
 
 _said: set[str] = set()
-"""Modules whose load() in this worker has been explained."""
+"""Modules for which this worker has printed why ``load()`` does nothing."""
 
 _kernels: weakref.WeakSet[DataFlowKernel] = weakref.WeakSet()
 
@@ -49,31 +49,33 @@ def _in_child() -> None:
 os.register_at_fork(after_in_child=_in_child)
 
 on_load: list[Callable[[DataFlowKernel], None]] = []
-"""Functions that get each run that is loaded or attached to; notebooks connect their panel here."""
+"""Functions that ``load`` and ``attach`` call with each run; notebooks connect their panel here."""
 
 
 def load(config: Config | str | os.PathLike[str] | None = None) -> DataFlowKernel:
     """Start a run for this notebook or script, or return the one that is loaded (Parsl: ``parsl.load``).
 
-    A new kernel of a notebook goes on with the notebook's run, which stays for ``Config.linger`` seconds.
+    A run outlives its notebook kernel by ``Config.linger`` seconds.  A new kernel of the notebook attaches to it.
 
     Parameters
     ----------
     config
-        A Config, the name of a ready configuration (``"slurm"``; ``parslab config list`` shows them) or the path of a
-        file that makes one.  None: an existing run as it is; for a new run, what the site's ``parslab_config.py`` or
-        ``PARSLAB_CONFIG`` says, else one low-latency executor with a worker for every usable core of this host.
+        One of three: a Config, the name of a ready configuration (``"slurm"``; ``parslab config list`` shows them), or
+        the path of a file that makes a Config.  With None, ``load`` takes an existing run as it is.  A new run then
+        gets the configuration of the site's ``parslab_config.py`` or of ``PARSLAB_CONFIG``.  Without these it gets
+        one low-latency executor with a worker for every usable core of this host.
 
     Returns
     -------
     DataFlowKernel
-        The handle of the run; as a context manager it ends the run when the block is left.
+        The handle of the run.  As a context manager it ends the run at the end of the block.
 
     Raises
     ------
     ConfigurationError
         Another configuration is loaded already, or the process cannot be started.
     """
+    # Before the lock: a worker's import must not wait for another thread that loads.
     if module := importing_module():
         return _nothing_loaded(module)
     with _loading:
@@ -81,7 +83,7 @@ def load(config: Config | str | os.PathLike[str] | None = None) -> DataFlowKerne
 
 
 def _nothing_loaded(module: str) -> DataFlowKernel:
-    """Say once that a worker which imports a module loads no run."""
+    """Print once why ``load()`` does nothing in a module that a worker imports."""
     if module not in _said:
         _said.add(module)
         print(
@@ -118,9 +120,10 @@ def _load(config: Config | str | os.PathLike[str] | None) -> DataFlowKernel:
 
 
 def _open_standard_descriptors() -> None:
-    """Open /dev/null where stdin, stdout or stderr is closed, as daemons and cron may leave them.
+    """Open /dev/null where stdin, stdout or stderr is closed, as in some daemons and cron jobs.
 
-    Otherwise sockets of ours get their numbers, and the processes that we start take them for standard streams.
+    Otherwise the system gives our sockets the numbers 0 to 2.  The processes that we start then take these sockets for
+    their standard streams.
     """
     for number in (0, 1, 2):
         try:
@@ -148,7 +151,7 @@ def _config(given: Config | str | os.PathLike[str]) -> Config:
 
 
 def _again(running: DataFlowKernel, given: Config | None) -> DataFlowKernel:
-    """Return the loaded run to a cell that runs again, if its configuration fits."""
+    """Return the loaded run if the configuration fits, because the user has run the cell with ``load`` again."""
     if given is None:
         return running
     from parslab.client.process.run_settings import of_the_run
@@ -186,19 +189,20 @@ def _new_run(config: Config, place: NotebookPlace, notebook: str, inherits: list
 
 
 def attach(run: str | None = None) -> DataFlowKernel:
-    """Attach to a run of this user on this host: as an owner if it is a run of this notebook, else as a guest.
+    """Attach to a run of this user on this host.
 
-    A run goes on while a client is attached.
+    This process becomes an owner if the run belongs to its notebook, else a guest.  The run does not end while a client
+    is attached.
 
     Parameters
     ----------
     run
-        The name of the run or the beginning of it, or the path of its connection file; by default the newest run.
+        The name of the run, the beginning of its name, or the path of its connection file.  None: the newest run.
 
     Raises
     ------
     ConfigurationError
-        There is no such run, or a run is loaded here already.
+        No such run exists, or this process has loaded a run already.
     """
     from parslab.client.reattach import attached, live_run
 
@@ -213,6 +217,7 @@ def attach(run: str | None = None) -> DataFlowKernel:
 
 def current_run() -> DataFlowKernel | None:
     """Return the loaded run if it is alive and belongs to this process; a forked child has none."""
+    # The process number is compared too: a fork in C code does not call the functions of os.register_at_fork.
     if _current is not None and _current.state.ended is None and _current.state.process == os.getpid():
         return _current
     return None
@@ -224,6 +229,8 @@ def _set_current(kernel: DataFlowKernel, notices: Sequence[str] = ()) -> DataFlo
     _send_main_by_value()
     kernel.notices = tuple(notices)
     atexit.register(kernel.lifecycle.at_exit)
+    # Without this, atexit would keep the handle of every ended run. A lost run stays registered: its threads and
+    # descriptors must still be closed.
     kernel.on_end.append(lambda _: atexit.unregister(kernel.lifecycle.at_exit) if kernel.state.closing else None)
     _kernels.add(kernel)
     for call in on_load:
@@ -234,19 +241,22 @@ def _set_current(kernel: DataFlowKernel, notices: Sequence[str] = ()) -> DataFlo
 
 
 def _send_main_by_value() -> None:
-    """Send the user's script by value where multiprocessing has given it a name that no worker can import."""
+    """Send the user's script by value in a child of multiprocessing.
+
+    With the start method "spawn" the script is called ``__mp_main__`` there, a name that no worker can import.
+    """
     main = sys.modules.get("__mp_main__")
     if main is not None and main.__name__ == "__mp_main__":
         by_value(main)
 
 
 def dfk() -> DataFlowKernel:
-    """The loaded run.
+    """Return the loaded run.
 
     Raises
     ------
     NoDataFlowKernelError
-        Nothing is loaded.
+        No run is loaded, or the loaded run is over.
     """
     running = current_run()
     if running is not None:
@@ -263,14 +273,19 @@ def clear() -> None:
 
 
 def wait_for_current_tasks() -> None:
-    """Wait until every task called so far is finished (Parsl: same name)."""
+    """Wait until all tasks that this process has called are finished (Parsl: same name)."""
     dfk().wait_for_current_tasks()
 
 
 def by_value(module: ModuleType) -> None:
-    """Send the functions and classes of a module to workers by value, as those of the notebook are.
+    """Send the functions and classes of a module to workers by value, like those of the notebook.
 
-    This is for modules that you edit beside the notebook: after ``importlib.reload`` the next call uses the new code.
+    Use this for modules that you edit beside the notebook: after ``importlib.reload`` the next call uses the new code.
+
+    Parameters
+    ----------
+    module
+        The module, which this process has imported.
     """
     import cloudpickle
 

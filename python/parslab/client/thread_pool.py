@@ -1,7 +1,8 @@
-"""A few daemon threads for work that must not block the link's thread, and that the interpreter need not wait for.
+"""Run jobs in a few daemon threads, so that they block neither the link's thread nor the end of the interpreter.
 
-A job that waits for another job of its pool would hold a thread that the other one needs.  A pool can therefore lend
-a further thread for each job that waits: futures call :func:`waits_in` before they block.
+A job may wait for another job of its pool.  With a fixed number of threads, waiting jobs could occupy all of them, and
+the pool would deadlock.  A pool can therefore start one more thread for each job that waits.  Futures call
+:func:`waits_in` before they block.
 """
 
 from __future__ import annotations
@@ -21,14 +22,14 @@ __all__ = ["MOST_WAITING", "ThreadPool", "waits_in"]
 log = logging.getLogger(__name__)
 
 MOST_WAITING = 2000
-"""How many waiting jobs of a pool get another thread in their place; each costs some 100 kB of memory."""
+"""The most waiting jobs for which a pool starts another thread; each thread costs some 100 kB of memory."""
 
 _lending: dict[int, ThreadPool] = {}
 """The pools that lend threads, by the identifiers of their threads."""
 
 
 def waits_in() -> ThreadPool | None:
-    """The pool that lends a thread while the present thread waits; None: the present thread is none of such a pool."""
+    """Return the pool that starts another thread while the current thread waits; None for threads of no such pool."""
     return _lending.get(get_ident())
 
 
@@ -44,7 +45,7 @@ class ThreadPool:
     size
         The greatest number of threads that run jobs.
     lends
-        Whether jobs that wait do not count.
+        Whether the pool starts another thread in place of a job that waits.
     """
 
     def __init__(self, name: str, size: int, lends: bool = False) -> None:
@@ -67,10 +68,11 @@ class ThreadPool:
 
     @contextlib.contextmanager
     def waiting(self) -> Iterator[None]:
-        """A context in which the present job waits, so that another one may run in its place."""
+        """Return a context in which the current job waits, and another job may run in its place."""
         with self._counting:
             self._waiting += 1
             self._start_thread()
+            # Equality, not >=: one warning each time the limit is reached, not one for each further job.
             too_many = self._waiting == MOST_WAITING
         if too_many:
             log.warning(
@@ -85,8 +87,9 @@ class ThreadPool:
                 self._waiting -= 1
 
     def _start_thread(self) -> None:
-        """Start a thread if there is a job for it and the pool may have one more."""
+        """Start a thread if there is a job for it and the pool may have one more; the caller holds the lock."""
         if self._unfinished > len(self._threads) < self._most():
+            # The lowest free number: threads end and start again, and their names should stay few in logs.
             number = next(n for n in range(len(self._threads) + 1) if n not in self._threads)
             thread = threading.Thread(
                 target=self._serve, args=(number,), name=f"parslab-{self._name}-{number}", daemon=True
@@ -110,10 +113,11 @@ class ThreadPool:
                         del self._threads[number]
                         return
         finally:
+            # The system reuses the identifiers of ended threads: a stranger must not pass for a thread of this pool.
             _lending.pop(get_ident(), None)
 
     def close(self, timeout: float) -> None:
-        """End idle threads; a thread that executes a job is left running."""
+        """End idle threads; a thread that executes a job goes on, because nobody can stop it."""
         with self._counting:
             threads = list(self._threads.values())
         for _ in threads:

@@ -1,4 +1,4 @@
-"""Waits that the user sees: each has a limit, and says what it waits for when it takes long."""
+"""``BoundedWait`` waits at most for a given time, and prints what it waits for when that takes long."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import time
 __all__ = ["BoundedWait"]
 
 _SILENCE = 3.0
-"""Seconds after which the user is told what a call waits for."""
+"""Seconds after which a wait prints its message."""
 
 
 class BoundedWait:
@@ -17,9 +17,9 @@ class BoundedWait:
     Parameters
     ----------
     what
-        What it waits for, as ``Waiting for ...`` goes on.
+        What the call waits for; the message prints it after "Waiting for".
     limit
-        The most seconds that it takes.
+        The most seconds that the wait takes.
     """
 
     def __init__(self, what: str, limit: float) -> None:
@@ -29,9 +29,10 @@ class BoundedWait:
         self._silent = True
 
     def step(self, most: float = 0.05) -> float:
-        """The seconds to wait next, at most ``most``; 0 when the limit is reached."""
+        """Return the seconds to wait next, at most ``most``; 0 when the limit is reached."""
         waited = time.monotonic() - self._began
         if self._silent and waited < _SILENCE:
+            # A caller that waits in one long step would otherwise print the message too late.
             most = min(most, _SILENCE - waited)
         elif self._silent:
             self._silent = False
@@ -39,5 +40,5 @@ class BoundedWait:
         return max(0.0, min(most, self._limit - waited))
 
     def pause(self) -> None:
-        """Sleep until it is worth another look."""
+        """Sleep for one step."""
         time.sleep(self.step())

@@ -1,7 +1,7 @@
-"""What ``load()`` returns to a module that a worker imports: nothing is loaded, and the module can be imported.
+"""Let workers import modules that call ``parslab.load()`` at their top level.
 
-A module that calls ``parslab.load()`` at its top and defines apps is imported by every worker that runs one of them. A
-run for each of them is never meant.
+A module may call ``load()`` and define apps.  Every worker that runs one of these apps imports the module.  Without the
+check here each worker would start a run of its own.
 """
 
 from __future__ import annotations
@@ -17,10 +17,12 @@ if TYPE_CHECKING:
 __all__ = ["UnloadedRun", "importing_module"]
 
 _IMPORT = "<frozen importlib._bootstrap>"
+"""The file name of the frames in which CPython executes an import statement."""
 
 
 def importing_module() -> str:
-    """Return the module whose import by a worker leads to this call; empty outside of workers and of imports."""
+    """Return the name of the module that a worker imports now; empty outside of workers and of imports."""
+    # Only worker processes import this module, so no flag has to travel through the environment.
     if "parslab.remote.worker.worker" not in sys.modules:
         return ""
     module = ""
@@ -35,7 +37,7 @@ def importing_module() -> str:
 
 
 class UnloadedRun:
-    """Stands for a run in a module that a worker imports: it can be entered and cleaned up, and does nothing.
+    """A run that does nothing: ``load()`` returns it to a module that a worker imports.
 
     Parameters
     ----------
@@ -59,6 +61,7 @@ class UnloadedRun:
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
+            # pickle, copy and IPython ask for optional special methods, and expect an AttributeError.
             raise AttributeError(name)
         raise NoDataFlowKernelError(
             f"A worker imports {self._module}, where parslab.load() does nothing, so there is no {name}: "
