@@ -1,1 +1,1 @@
-"""The futures that calls return."""
+"""Calls of apps return the futures of this package."""

@@ -1,7 +1,8 @@
-"""The future of a task.
+"""``AppFuture`` is the future of a task.
 
-The link's thread settles a future with bytes; the first thread that asks for the value unpickles it.  ``base`` says how
-a future waits.  Users import the futures for parts and files (``derived``) from here, too.
+The link's thread settles a future with bytes.  The first thread that asks for the value unpickles it, because
+unpickling takes time and may run code of the user.  ``base`` implements waiting.  Users import the futures for parts
+and files (``derived``) from here, too.
 """
 
 from __future__ import annotations
@@ -46,36 +47,37 @@ class AppFuture(BaseFuture):
     app_name
         The name of the app that was called.
     stdout, stderr, outputs
-        Where a bash app writes, as the call says; ``outputs`` are :class:`DataFuture` s.
+        The files of a bash app, as the call names them; ``outputs`` are :class:`DataFuture` s.
     home
         The run, as the future sees it.
     retry_state
-        Of a failed task: what of it is in this process and is needed to run it again.
+        What this process needs to run a failed task again: its body, and the values that it uses.
     taken_over
-        Whether the task is one that an earlier kernel of the notebook has called.
+        Whether an earlier kernel of the notebook called the task.
     """
 
-    # Class attributes are the defaults: a future that nobody looks at holds three entries, not a dozen.
+    # Class attributes are the defaults, so that a new future holds three entries in its dictionary, not a dozen: a
+    # notebook may hold a million futures.
     stdout: Any = None
     stderr: Any = None
     outputs: list[DataFuture] = []  # noqa: RUF012  # replaced, never changed: one empty list serves all
     retry_state: Any = None
     taken_over = False
     _payload: Any = None
-    """The bytes of the value until somebody asks for it; then None."""
+    """The bytes of the value until a thread unpickles it; then None."""
     _size = 0
     """The size of a value that is still at the DataFlowKernel."""
     _loaded = False
     """Whether ``_object`` is the value, or the exception."""
     _object: Any = None
     _memoized = False
-    """Whether the value is that of an equal call before this one."""
+    """Whether the value is the memoized result of an equal call."""
     failure: Failure | None = None
-    """Why the task failed, as the DataFlowKernel has sent it."""
+    """The failure that the DataFlowKernel has sent; None unless the task failed."""
     _derived: weakref.WeakSet[BaseFuture] | None = None
-    """Of a failed task: the futures that stand for its parts and files."""
+    """The futures of parts and files of a failed task, which a retry makes unfinished too."""
     display_hook: ClassVar[Callable[[AppFuture], Any] | None] = None
-    """Notebooks set this: it displays a future live."""
+    """A function that displays a future and updates the display; notebooks set it."""
 
     def __init__(self, home: FutureHome, task_id: int, app_name: str) -> None:
         self.home = home
@@ -112,7 +114,7 @@ class AppFuture(BaseFuture):
         self._settle(CANCELLED_AND_NOTIFIED if state is TaskState.cancelled else FINISHED)
 
     def take_value(self, value: Any) -> None:
-        """Keep this object as the value (of a local task, or just unpickled)."""
+        """Keep an object as the value: that of a local task, or an unpickled one."""
         self._object = value
         self._loaded = True
         self._payload = None
@@ -136,7 +138,7 @@ class AppFuture(BaseFuture):
                     settled = self._state is not PENDING
                     if settled:
                         self.take_value(None)
-                if not settled:  # another thread has just made the future unfinished again
+                if not settled:  # a retry in another thread has made the future unfinished meanwhile
                     return self.result(seconds_until(deadline))
         return self._object
 
@@ -147,7 +149,7 @@ class AppFuture(BaseFuture):
         error: BaseException | None = self._object if self._loaded else exception_of(failure, self.task_id)
         if not self._loaded:
             with base.settle_lock:
-                if self.failure is failure:  # else another thread has just made the future unfinished again
+                if self.failure is failure:  # else a retry in another thread has made the future unfinished meanwhile
                     self.take_value(error)
         return error
 
@@ -166,9 +168,10 @@ class AppFuture(BaseFuture):
         super()._unsettle()
 
     def attach_derived(self, future: BaseFuture) -> None:
-        """Remember a future of a part or file of this failed task, so that both become unfinished again together."""
+        """Keep a reference to the future of a part or file, so that a retry makes both unfinished together."""
         if self.failure is not None or self.cancelled():
             if self._derived is None:
+                # Made outside the lock: an allocation may start a garbage collection, which runs finalizers of users.
                 derived: weakref.WeakSet[BaseFuture] = weakref.WeakSet()
                 with base.settle_lock:
                     self._derived = derived if self._derived is None else self._derived
@@ -184,12 +187,13 @@ class AppFuture(BaseFuture):
 
     @property
     def state(self) -> TaskState:
-        """The state of the task; for an unfinished one the DataFlowKernel is asked."""
+        """The state of the task; reading it asks the DataFlowKernel while the task is unfinished."""
         if self._state is CANCELLED_AND_NOTIFIED:
             return TaskState.cancelled
         if self._state is FINISHED:
             if self.failure is None:
                 return TaskState.memo_done if self._memoized else TaskState.exec_done
+            # A failed join names roots, too: the tasks whose futures its body returned. But its own body has run.
             if self.failure.roots and not self.failure.error.startswith("JoinError"):
                 return TaskState.dep_fail
             return TaskState.failed
@@ -200,18 +204,22 @@ class AppFuture(BaseFuture):
         return self.state.name
 
     def running(self) -> bool:
-        """Whether a worker or a thread executes the task now."""
+        """Return whether a worker or a thread executes the task now."""
         return not self.done() and self.state is TaskState.running
 
     def cancel(self) -> bool:
-        """Cancel the task, also while it runs; of a join app, also the calls that its body has made.
+        """Cancel the task, also while it runs.
+
+        The cancel of a join app includes the calls that its body has made.
 
         Returns
         -------
         bool
-            False when the task has finished, or runs in a thread of this process (``ThreadPoolExecutor``), where
-            nobody can stop it.
+            False when the task has finished, or when it runs in a thread of this process (``ThreadPoolExecutor``).
+            Python cannot stop a thread.
         """
+        # The future is cancelled at once, without a reply of the DataFlowKernel. A result that is on its way then finds
+        # a settled future.
         if self.home.cannot_stop(self.task_id) or not self._settle(CANCELLED_AND_NOTIFIED):
             return self.cancelled()
         self.home.cancel(self.task_id)
@@ -221,8 +229,9 @@ class AppFuture(BaseFuture):
         """Run a failed or cancelled task again, with the tasks that failed because of it, and no others.
 
         When this returns, the futures of these tasks are unfinished; later they hold the new results.  The task calls
-        its app as the notebook defines it now, with the arguments of the original call: correct the function in a
-        cell, then retry.  Callbacks that have run do not run again.  A task that has not ended goes on.
+        its app as the notebook defines it now, with the arguments of the original call.  So you may correct the
+        function in a cell, then retry.  Callbacks that have run do not run again.  This method does not affect a task
+        that has not ended.
 
         Returns
         -------
@@ -241,11 +250,17 @@ class AppFuture(BaseFuture):
         return self
 
     def explain(self) -> str:
-        """Say why the task ran, or which task gave its result, in a sentence or two."""
+        """Return a sentence or two that say why the task ran, or which task gave its result."""
         return self.home.explain(self.task_id)
 
     def logs(self, stream: str | None = None) -> str:
-        """What the task has printed so far: both streams, or only ``"stdout"`` or ``"stderr"``."""
+        """Return what the task has printed so far.
+
+        Parameters
+        ----------
+        stream
+            ``"stdout"`` or ``"stderr"``; None: both, the standard output first.
+        """
         detail = self.home.detail(self.task_id)
         if stream is not None:
             if stream not in ("stdout", "stderr"):
@@ -254,11 +269,11 @@ class AppFuture(BaseFuture):
         return detail.stdout + detail.stderr
 
     def history(self) -> list[Attempt]:
-        """The attempts to run the task, the latest one last: when, where, and why each of them failed."""
+        """Return the attempts to run the task, the latest one last: when, where, and why each of them failed."""
         return self.home.detail(self.task_id).attempts
 
     def traceback(self) -> str | None:
-        """The traceback as the worker saw it; None when the task has not failed."""
+        """Return the traceback on the worker as text; None when the task has not failed."""
         if not self.done() or self.failure is None:
             return None
         return self.failure.traceback or self.failure.error
@@ -271,18 +286,20 @@ class AppFuture(BaseFuture):
     def _ipython_display_(self) -> None:
         hook = AppFuture.display_hook
         if hook is None:
+            # IPython takes this error as "no display of its own", and shows the repr.
             raise NotImplementedError
         hook(self)
 
     def __del__(self) -> None:
-        # Nobody can ask for the value any more: the DataFlowKernel may drop it.
+        # Nobody can ask for the value any more, so the DataFlowKernel may drop it. ``home`` is absent when an interrupt
+        # ended the constructor.
         home = getattr(self, "home", None)
         if home is not None:
             home.release(self.task_id, self._size)
 
 
 def task_future_of(future: BaseFuture) -> AppFuture:
-    """The future of the task behind a future, which may be that of a part or a file."""
+    """Return the future of the task to which the future of a part or a file belongs."""
     parent, _ = future.reference()
     assert isinstance(parent, AppFuture)
     return parent

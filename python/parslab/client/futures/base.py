@@ -1,6 +1,6 @@
-"""A subclass of ``concurrent.futures.Future`` that costs little until somebody waits for it.
+"""``BaseFuture`` is a subclass of ``concurrent.futures.Future`` that costs little until a thread waits for it.
 
-A standard future makes a condition variable in its constructor.  This one makes it when somebody waits, so that a
+A standard future makes a condition variable in its constructor.  This one makes it when a thread waits, so that a
 notebook can hold a million futures.  The link's thread settles futures; any thread reads them.
 """
 
@@ -46,12 +46,12 @@ os.register_at_fork(after_in_child=_in_child)
 
 
 def seconds_until(deadline: float | None) -> float | None:
-    """The seconds that are left until a time of the monotonic clock; None when there is no deadline."""
+    """Return the seconds until a time of the monotonic clock; None when there is no deadline."""
     return None if deadline is None else max(0.0, deadline - monotonic())
 
 
 class TaskFuture(Protocol):
-    """The future of a task, as the futures that stand for its parts and files see it."""
+    """The methods of a task's future that the futures of its parts and files call."""
 
     home: FutureHome
     task_id: int
@@ -72,8 +72,8 @@ class TaskFuture(Protocol):
 class BaseFuture(Future[Any]):
     """A future that makes its condition, waiters and callbacks when somebody needs them.
 
-    Subclasses give the value (``value_by``) and the exception (``error_by``) of a settled future.  The methods that
-    ``concurrent.futures.Future`` does not have are for the client only.
+    Subclasses return the value (``value_by``) and the exception (``error_by``) of a settled future.  Only the client
+    calls the methods that ``concurrent.futures.Future`` does not have.
     """
 
     _state = PENDING
@@ -81,7 +81,7 @@ class BaseFuture(Future[Any]):
     _lazy_waiters: list[Any] | None = None
     _lazy_callbacks: list[Callable[[Any], object]] | None = None
     await_context: ClassVar[Callable[[], contextlib.AbstractContextManager[None]] | None] = None
-    """Notebooks set this: a context in which an awaiting cell sees interrupts."""
+    """Returns a context in which an interrupt reaches a cell that awaits; notebooks set it."""
 
     def __init__(self) -> None:
         """Skip the standard constructor, because everything that it would make is made later."""
@@ -115,7 +115,9 @@ class BaseFuture(Future[Any]):
     # ----- settling
 
     def _settle(self, state: str) -> bool:
-        """Enter a final state and wake everybody; False when the state was final already."""
+        """Enter a final state and wake all threads that wait; return False when the state was final already."""
+        # A waiting thread makes its condition under the same lock. So either the condition exists here, or the thread
+        # reads the final state before it blocks.
         with settle_lock:
             condition = self._lazy_condition
             if condition is None:
@@ -135,6 +137,8 @@ class BaseFuture(Future[Any]):
                     else:
                         waiter.add_result(self)
                 condition.notify_all()
+        # No callback is lost: once the state is final, add_done_callback calls it instead of adding it to the list. The
+        # calls hold no lock, because they run code of users, which may use this future.
         callbacks, self._lazy_callbacks = self._lazy_callbacks, None
         for call in callbacks or ():
             self._call(call)
@@ -157,10 +161,11 @@ class BaseFuture(Future[Any]):
         try:
             call(self)
         except Exception:
+            # As in the standard library. A callback's error must not end the link's thread.
             log.exception("a done callback of %r failed", self)
 
     def add_done_callback(self, fn: Callable[[Any], object]) -> None:
-        """Call ``fn(future)`` when the future is done, in the link's thread; call it now if it is done already."""
+        """Call ``fn(future)`` in the link's thread when the future is done, or now if it is done already."""
         with self._condition:
             if self._state not in DONE:
                 self._done_callbacks.append(fn)
@@ -170,15 +175,15 @@ class BaseFuture(Future[Any]):
     # ----- reading
 
     def done(self) -> bool:
-        """Whether it is finished or cancelled."""
+        """Return whether the future is finished or cancelled."""
         return self._state in DONE
 
     def cancelled(self) -> bool:
-        """Whether it was cancelled."""
+        """Return whether the future was cancelled."""
         return self._state is CANCELLED_AND_NOTIFIED
 
     def wait(self, timeout: float | None) -> None:
-        """Wait until the future is done; raise ``CancelledError`` when it was cancelled."""
+        """Wait until the future is done; raise ``CancelledError`` if it was cancelled."""
         if self._state not in DONE:
             self.before_waiting()
             pool = waits_in()
@@ -201,41 +206,45 @@ class BaseFuture(Future[Any]):
     def result(self, timeout: float | None = None) -> Any:
         """Return the value; raise what the task raised, ``CancelledError``, or ``TimeoutError``.
 
-        The time limit covers the wait for the end of the task and the transfer of a large value.
+        The time limit covers two waits: for the end of the task, and for the transfer of a large value.
         """
         deadline = None if timeout is None else monotonic() + timeout
         self.wait(timeout)
         error = self.error_by(deadline)
         if error is not None:
             try:
-                # The future keeps the error: without this each result() would add its frames to those of the last.
+                # The future keeps the error object. Without with_traceback(None), each result() would add its frames
+                # to the traceback of the call before.
                 raise error.with_traceback(None)
             finally:
-                # The traceback now holds this frame, and this frame the error: break the cycle. (Not by deleting self:
-                # IPython would show that the arguments of this frame cannot be found.)
+                # The traceback refers to this frame, and this frame to the error: break the cycle. ``del self`` would
+                # do so too, but then IPython cannot show the arguments of this frame in its traceback.
                 self = error = None  # type: ignore[assignment]
         return self.value_by(deadline)
 
     def exception(self, timeout: float | None = None) -> BaseException | None:
-        """What the task raised, or None."""
+        """Return what the task raised, or None."""
         deadline = None if timeout is None else monotonic() + timeout
         self.wait(timeout)
         return self.error_by(deadline)
 
     def value_by(self, deadline: float | None) -> Any:
-        """The value of a done future; raises TimeoutError when it is not here by the deadline (None: no limit)."""
+        """Return the value of a done future; raise TimeoutError if it arrives after the deadline (None: no limit)."""
         raise NotImplementedError
 
     def error_by(self, deadline: float | None) -> BaseException | None:
-        """The exception of a done future, or None; the deadline is as in ``value_by``."""
+        """Return the exception of a done future, or None; the deadline is as in ``value_by``."""
         raise NotImplementedError
 
     def has_failed(self) -> bool:
-        """Whether the task failed, without unpickling anything."""
+        """Return whether the task failed, without unpickling anything."""
         raise NotImplementedError
 
     def _get_snapshot(self) -> tuple[bool, bool, Any, BaseException | None]:
-        """Done, cancelled, result and exception: asyncio of Python 3.14 reads a future that it wraps in this way."""
+        """Return (done, cancelled, result, exception).
+
+        The asyncio of Python 3.14 calls this private method of each future that it wraps.
+        """
         if self._state is not FINISHED:
             return self._state in DONE, self.cancelled(), None, None
         error = self.error_by(None)
@@ -245,15 +254,16 @@ class BaseFuture(Future[Any]):
         """Await the value in any asyncio loop; an interrupt of the awaiting cell does not cancel the task."""
         import asyncio
 
+        # Not asyncio.wrap_future, which passes a cancel of the awaiting coroutine on to the wrapped future.
         loop = asyncio.get_running_loop()
         woken = loop.create_future()
 
         def wake(_: object) -> None:
-            with contextlib.suppress(RuntimeError):  # the loop is closed, so nobody awaits any more
+            with contextlib.suppress(RuntimeError):  # the loop is closed, so no coroutine awaits any more
                 loop.call_soon_threadsafe(finish)
 
         def finish() -> None:
-            if not woken.done():
+            if not woken.done():  # else the awaiting coroutine was cancelled
                 woken.set_result(None)
 
         self.add_done_callback(wake)
@@ -263,10 +273,11 @@ class BaseFuture(Future[Any]):
         return self.result()
 
     def __iter__(self) -> NoReturn:
+        # Without this, Python would iterate by __getitem__ with 0, 1, 2 and so on, which never ends.
         raise TypeError("a future cannot be iterated over: ask for its result() first")
 
     def reference(self) -> tuple[TaskFuture, Path]:
-        """The future of the task whose value this one stands for, and which part of that value."""
+        """Return the future of the task, and the path to the part of its value that this future represents."""
         raise NotImplementedError
 
     def retry(self) -> BaseFuture:
@@ -274,7 +285,7 @@ class BaseFuture(Future[Any]):
         raise NotImplementedError
 
     def __getitem__(self, key: Any) -> BaseFuture:
-        """The part of the value at ``key``, as a future (``ResultPart``); the DataFlowKernel makes no task for it."""
+        """Return a future (``ResultPart``) of the part of the value at ``key``; it is no task of its own."""
         parent, path = self.reference()
         if isinstance(path, Constant):
             raise TypeError("a DataFuture has no parts")

@@ -1,6 +1,6 @@
-"""Futures that stand for a part of a task's result, or for a file that the task writes.
+"""``ResultPart`` and ``DataFuture`` are futures of a part of a task's result, and of a file that the task writes.
 
-The DataFlowKernel makes no task for them.  They are settled with their task, and unfinished again when it runs again.
+The DataFlowKernel has no task for them.  Their task's future settles them, and a retry makes them unfinished again.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ __all__ = ["DataFuture", "ResultPart"]
 
 
 class ResultPart(BaseFuture):
-    """A part of a task's value, as ``future["a"][0]`` gives it."""
+    """The future of a part of a task's value, which ``future["a"][0]`` returns."""
 
     def __init__(self, parent: TaskFuture, path: tuple[Any, ...]) -> None:
         self._parent = parent
@@ -28,11 +28,13 @@ class ResultPart(BaseFuture):
         parent.add_done_callback(self._parent_done)
 
     def _parent_done(self, parent: TaskFuture) -> None:
+        # Attach before settling: a thread that wakes may retry the task, and a retry reopens only attached futures.
         parent.attach_derived(self)
         self._settle(CANCELLED_AND_NOTIFIED if parent.cancelled() else FINISHED)
 
     def reopen(self) -> None:
         super().reopen()
+        # The task's future has called the first callback, and calls each callback once.
         self._parent.add_done_callback(self._parent_done)
 
     def value_by(self, deadline: float | None) -> Any:
@@ -44,7 +46,7 @@ class ResultPart(BaseFuture):
             try:
                 self.value_by(deadline)
             except FutureTimeout:
-                raise
+                raise  # the value has not arrived, which says nothing about the part
             except Exception as missing:
                 return missing
         return error
@@ -59,21 +61,21 @@ class ResultPart(BaseFuture):
         self._parent.before_waiting()
 
     def running(self) -> bool:
-        """Whether the task behind this future runs."""
+        """Return whether the task of this future runs."""
         return self._parent.running()
 
     def cancel(self) -> bool:
-        """Cancel the task behind this future."""
+        """Cancel the task of this future."""
         return self._parent.cancel()
 
     def retry(self) -> ResultPart:
-        """Run the task behind this future again; see :meth:`AppFuture.retry`."""
+        """Run the task of this future again; see :meth:`AppFuture.retry`."""
         self._parent.retry()
         return self
 
     @property
     def task_id(self) -> int:
-        """The number of the task behind this future."""
+        """The number of the task of this future."""
         return self._parent.task_id
 
     def __repr__(self) -> str:
@@ -82,14 +84,14 @@ class ResultPart(BaseFuture):
 
 
 class DataFuture(BaseFuture):
-    """A file that a task writes (Parsl: ``DataFuture``); its result is the ``File``.
+    """The future of a file that a task writes (Parsl: ``DataFuture``); its result is the ``File``.
 
     Parameters
     ----------
     parent
-        The task that writes it.
+        The future of the task that writes the file.
     file
-        The result, and the value that an app gets in place of this future.
+        The result, which an app gets in place of this future.
     """
 
     def __init__(self, parent: TaskFuture, file: Any) -> None:
@@ -121,7 +123,7 @@ class DataFuture(BaseFuture):
         self.parent.before_waiting()
 
     def running(self) -> bool:
-        """Whether the task that writes the file runs."""
+        """Return whether the task that writes the file runs."""
         return self.parent.running()
 
     def cancel(self) -> bool:

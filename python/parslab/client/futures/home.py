@@ -1,4 +1,4 @@
-"""What a future asks of the run that its task belongs to."""
+"""``FutureHome`` is the interface through which futures use their run."""
 
 from __future__ import annotations
 
@@ -14,31 +14,37 @@ __all__ = ["FutureHome"]
 
 
 class FutureHome(Protocol):
-    """The run of a future, as the future sees it; every method may be called from any thread."""
+    """The run of a future, as the future sees it; any thread may call any method.
+
+    An interface, because the classes that implement it import the futures.
+    """
 
     def flush(self) -> None:
-        """Send the calls that wait in a buffer, because somebody is about to wait for one of them."""
+        """Send the calls in the link's buffer, because a thread is about to wait for one of them."""
 
     def fetch(self, task: int, timeout: float | None) -> tuple[Inline, list[Buffer]]:
-        """Get a value that was too large to come with the message that the task has ended."""
+        """Get a value that was too large for the message about the end of the task."""
 
     def cannot_stop(self, task: int) -> bool:
-        """Tell whether the task runs in a thread of this process, which nobody can stop."""
+        """Return whether the task runs in a thread of this process, which nobody can stop."""
 
     def cancel(self, task: int) -> None:
         """Ask the DataFlowKernel to cancel a task whose future is cancelled."""
 
     def retry(self, task: int) -> None:
-        """Ask the DataFlowKernel to run a failed task again, and wait for its answer."""
+        """Ask the DataFlowKernel to run a failed task again, and wait for its reply."""
 
     def release(self, task: int, size: int) -> None:
-        """Drop the value of a task whose future is garbage; called in ``__del__``, so it takes no lock."""
+        """Drop the value of a task whose future is garbage.
+
+        ``__del__`` calls this, possibly in a thread that holds a lock of the client, so it must take none.
+        """
 
     def state_of(self, task: int) -> TaskState:
-        """Ask for the state of an unfinished task."""
+        """Ask the DataFlowKernel for the state of an unfinished task."""
 
     def detail(self, task: int) -> TaskDetail:
-        """Ask for all that the run knows about a task."""
+        """Ask the DataFlowKernel for the details of a task."""
 
     def explain(self, task: int) -> str:
-        """Say why a task ran, or whose result it has."""
+        """Ask the DataFlowKernel why a task ran, or which task gave its result."""

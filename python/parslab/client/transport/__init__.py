@@ -1,1 +1,1 @@
-"""The socket to the DataFlowKernel: batches out, answers in."""
+"""The transport sends batches of messages to the DataFlowKernel and receives its replies."""

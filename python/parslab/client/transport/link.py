@@ -1,7 +1,7 @@
-"""The link to the DataFlowKernel [shell]: one socket, one thread of its own, and the threads that call apps.
+"""``KernelLink`` sends and receives the messages of one client over one socket [shell].
 
-In a quiet moment the calling thread sends its call itself, which saves a thread switch.  In a burst, calls wait for the
-link's thread, which sends them together.  The link's thread handles everything that is received.
+A thread that makes a single call sends it itself, which saves a thread switch.  When calls follow each other quickly,
+the link's thread sends them together in one batch.  The link's thread also handles all messages that arrive.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ __all__ = ["KernelLink"]
 log = logging.getLogger(__name__)
 
 _QUIET = 60e-6
-"""Seconds after the last call: a later call is sent by its own thread."""
+"""Seconds since the last call after which a thread sends its own call; to wake another thread takes about as long."""
 
 
 class KernelLink:
@@ -41,7 +41,8 @@ class KernelLink:
     sock
         A socket that is connected to the DataFlowKernel.
     keep
-        Whether to keep what was sent until it is in the event log, so that another DataFlowKernel can get it again.
+        Whether to keep sent batches until they are in the event log, so that the link can send them to the next
+        DataFlowKernel again.
     """
 
     def __init__(self, sock: socket.socket, keep: bool = False) -> None:
@@ -55,6 +56,7 @@ class KernelLink:
         self._outbox = self._out.outbox
         # Every thread that calls an app may write to the socket: handing all calls to one thread costs a thread switch.
         self._sending = threading.Lock()
+        # Only a descriptor wakes a thread that sleeps in poll(). Writes do not block: a full pipe wakes it as well.
         self._wake_out, self._wake_in = os.pipe()
         os.set_blocking(self._wake_in, False)
         os.set_blocking(self._wake_out, False)
@@ -82,22 +84,23 @@ class KernelLink:
         handle
             Gets each batch that arrives.
         ended
-            Gets the reason when the connection is over for good.
+            Gets the reason when the link gives up.
         reconnect
-            Gets the reason before that; makes another connection (:meth:`switch_to`), or returns False.
+            Gets the reason of each loss.  It makes another connection (:meth:`switch_to`), or returns False.
         """
         self._handle, self._ended, self._reconnect = handle, ended, reconnect
         self._thread.start()
 
     @property
     def in_own_thread(self) -> bool:
-        """Whether the link's own thread is the caller."""
+        """Whether the caller runs in the link's thread."""
         return threading.current_thread() is self._thread
 
     # ----- out
 
     def call(self, message: Any) -> None:
-        """Send a message of the hot path: now in a quiet moment, soon in a burst."""
+        """Send a message of the hot path, in this thread or, when calls follow each other quickly, in the link's."""
+        # A lock is not needed: list.append is atomic in CPython, and a stale _last costs one send too many or too few.
         self._outbox.append(message)
         now = perf_counter()
         quiet = now - self._last > _QUIET
@@ -108,9 +111,10 @@ class KernelLink:
             self._wake()
 
     def send(self, message: Any, frames: Sequence[Buffer] = ()) -> None:
-        """Send a message now.
+        """Send a message at once.
 
-        With frames this returns when they have left, so that the caller may change the arrays they belong to.
+        A message with frames refers to arrays of the caller.  The method returns when the frames have left, so that the
+        caller may change these arrays.
         """
         if not frames:
             self._outbox.append(message)
@@ -120,18 +124,18 @@ class KernelLink:
         with self._sending:
             if self._over:
                 return
-            if not self._out.broken:
+            if not self._out.broken:  # add() copies the frames of a lost connection, so there is nothing to wait for
                 room.register(self._stream.sock, select.POLLOUT)
             try:
                 self._out.add(message, frames)
                 while not self._out.flush() and not self._over:
-                    room.poll(1000)
+                    room.poll(1000)  # in steps, to notice that another thread has closed the link
             except BaseException:
                 self._copy_frames()
                 raise
 
     def flush(self) -> None:
-        """Send what waits in the buffer."""
+        """Send the messages in the buffer."""
         if self._outbox:
             with self._sending:
                 left = not self._over and not self._out.push()
@@ -141,7 +145,10 @@ class KernelLink:
                 self._report_unsendable()
 
     def _report_unsendable(self) -> None:
-        """Report messages that could not be encoded. The caller holds no lock, because callbacks of users may run."""
+        """Report messages that could not be encoded.
+
+        The caller holds no lock, because the report settles futures, whose callbacks are code of users.
+        """
         with contextlib.suppress(IndexError):
             while True:
                 message, error = self._out.rejected.popleft()
@@ -150,7 +157,7 @@ class KernelLink:
                     self.on_unsendable(message, error)
 
     def drain(self, seconds: float) -> None:
-        """Send what waits in the buffer, and wait until it has left, at most so many seconds."""
+        """Send the messages in the buffer, and wait at most so many seconds until they have left."""
         room = select.poll()
         room.register(self._stream.sock, select.POLLOUT)
         deadline = perf_counter() + seconds
@@ -159,17 +166,17 @@ class KernelLink:
                 room.poll(50)
 
     def later(self, message: Any) -> None:
-        """Send a message with the next batch; safe in ``__del__``."""
+        """Send a message with the next batch; it takes no lock, so ``__del__`` may call it."""
         self._outbox.append(message)
 
     def _copy_frames(self) -> None:
-        """Copy the frames that wait, because their caller was interrupted and may change its arrays from now on."""
+        """Copy the unsent frames, because an interrupt ends the caller's wait, and it may change its arrays now."""
         while True:
             try:
                 self._out.own()
                 self._wake()
                 return
-            except KeyboardInterrupt:  # try again; the first interrupt already goes up to the user
+            except KeyboardInterrupt:  # the caller re-raises the first interrupt, so this one may be dropped
                 continue
 
     def _wake(self) -> None:
@@ -182,7 +189,7 @@ class KernelLink:
             raise
 
     def wake(self) -> None:
-        """Make the link's thread send what waits in the buffer."""
+        """Make the link's thread send the messages in the buffer."""
         self._wake()
 
     # ----- in
@@ -202,7 +209,7 @@ class KernelLink:
             self._ended(how)
 
     def _serve(self) -> str:
-        """Handle what arrives until the connection is over; returns the reason."""
+        """Handle messages until the connection is over; return the reason."""
         try:
             while not self._over:
                 self.poll(None)
@@ -218,7 +225,7 @@ class KernelLink:
     # ----- another DataFlowKernel (link's thread)
 
     def disconnect(self) -> None:
-        """Close the connection; calls that are made from now on wait for the next one."""
+        """Close the connection; later calls wait in the buffer for the next connection."""
         with self._sending:
             self._out.broken = True
             self._out.own()
@@ -227,7 +234,7 @@ class KernelLink:
         self._stream.close()
 
     def switch_to(self, sock: socket.socket, ready: Callable[[], bool], seconds: float) -> bool:
-        """Listen to another connection until ``ready`` is true; nothing is sent before :meth:`resume`.
+        """Receive from another connection until ``ready`` is true; the link sends nothing before :meth:`resume`.
 
         Returns
         -------
@@ -258,7 +265,7 @@ class KernelLink:
         self._wake()
 
     def acked(self, batches: int) -> None:
-        """Forget the first so many batches, which are in the event log."""
+        """Drop the first so many batches, which are in the event log."""
         if batches > self._out.last + 1:  # a number that no batch reaches: the run has no event log any more
             with self._sending:
                 self._out.stop_keeping()
@@ -267,7 +274,7 @@ class KernelLink:
 
     @property
     def keeps_batches(self) -> bool:
-        """Whether batches are kept until they are in the event log."""
+        """Whether the link keeps batches until they are in the event log."""
         return self._out.keep
 
     @property
@@ -276,10 +283,10 @@ class KernelLink:
         return self._out.safe
 
     def poll(self, timeout: int | None) -> None:
-        """Wait once, at most ``timeout`` milliseconds, for something to happen, and handle it.
+        """Wait at most ``timeout`` milliseconds for the next messages or for room to send, and handle them.
 
-        The link's thread also calls this inside a callback of the user that waits for an answer.  The batches that were
-        received together with the one that led to the callback are then handled before later ones.
+        A callback of the user may wait for a reply in the link's thread, which then calls this method inside ``poll``.
+        Such a nested call first handles the batches that the outer call has received, to keep their order.
         """
         if self._received:
             self._deliver()
@@ -292,6 +299,8 @@ class KernelLink:
             if fd == self._wake_out:
                 with contextlib.suppress(BlockingIOError):
                     os.read(self._wake_out, 4096)
+                # Clear the flag before the flush. A call that is made in between writes another byte. In the other
+                # order it would find the flag set, write no byte, and stay in the buffer.
                 self._awake = False
                 self.flush()
                 continue
@@ -312,13 +321,14 @@ class KernelLink:
             self._over = True
             self._wake()
         if not self.in_own_thread and self._thread.is_alive():
-            self._thread.join(5.0)
+            self._thread.join(5.0)  # a callback of the user may keep that thread busy for ever
         self.abandon()
 
     def abandon(self) -> None:
         """Close the descriptors of this process without sending anything, as a forked child must."""
         self._over = True
         self._stream.close()
+        # The numbers become -1 afterwards: the system reuses them, and a late wake() must not write to another file.
         for fd in (self._wake_in, self._wake_out):
             with contextlib.suppress(OSError):
                 os.close(fd)

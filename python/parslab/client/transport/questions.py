@@ -1,7 +1,8 @@
-"""Questions to the DataFlowKernel that a thread waits for: requests of the panel protocol, and large values.
+"""``Questions`` sends requests to the DataFlowKernel and waits for the replies.
 
-Any thread asks; the link's thread takes in the answers.  When the link's thread itself asks, in a callback of a future,
-it polls the link while it waits.
+There are two kinds: requests of the panel protocol, and requests for large values.  Any thread may ask; the link's
+thread receives the replies.  A callback of a future may ask in the link's thread.  That thread then polls the link
+while it waits, because nobody else would receive the reply.
 """
 
 from __future__ import annotations
@@ -30,22 +31,22 @@ _answers = msgspec.json.Decoder(panel.Reply)
 
 
 class _Question:
-    """One question without an answer."""
+    """A request, and the reply once it has arrived."""
 
     __slots__ = ("answer", "answered", "sent", "text", "waiting")
 
     def __init__(self) -> None:
         self.sent = False
         self.text = b""
-        """The request, to send it again to another DataFlowKernel."""
+        """The encoded request, which the client sends again to another DataFlowKernel."""
         self.waiting = 0
-        """How many threads wait for the answer."""
+        """The number of threads that wait for the reply."""
         self.answered = threading.Event()
         self.answer: Any = None
 
 
 class Questions:
-    """All open questions of one client.
+    """All requests of one client that have no reply yet.
 
     Parameters
     ----------
@@ -61,7 +62,7 @@ class Questions:
         self._over = False
 
     def ask(self, message: panel.Request, timeout: float | None) -> panel.Reply | None:
-        """Send a request and wait for the reply; None when the run ended meanwhile.
+        """Send a request and wait for the reply; return None when the run ends meanwhile.
 
         Raises
         ------
@@ -69,7 +70,7 @@ class Questions:
             The reply did not arrive in time.
         """
         number = next(self._numbers)
-        question = self._asks[number] = _Question()
+        question = self._asks[number] = _Question()  # before the send, because the reply may arrive during it
         try:
             question.text = encode_json(message)
             self._link.send(PanelRequest(number, question.text))
@@ -82,7 +83,7 @@ class Questions:
         return None if question.answer is None else _answers.decode(question.answer)
 
     def fetch(self, task: int, timeout: float | None = None) -> tuple[Inline, list[Buffer]] | None:
-        """Get the packed value of a task; None when the run ended meanwhile.
+        """Get the packed value of a task; return None when the run ends meanwhile.
 
         Raises
         ------
@@ -90,7 +91,8 @@ class Questions:
             The value did not arrive in time; a later call waits for the same transfer.
         """
         question = self._fetches.setdefault(task, _Question())
-        if self._over:  # read after the question is there: so either end() finds the question, or it is seen here
+        # Read _over after adding the question: either end() finds the question, or this thread sees _over.
+        if self._over:
             question.answered.set()
         question.waiting += 1
         late = False
@@ -100,7 +102,7 @@ class Questions:
                     self._link.send(FetchValue(task))
                     question.sent = True
                 late = not self._await(question, timeout)
-        finally:  # also after an interrupt: a large value must not stay here for nobody
+        finally:  # also after an interrupt, because a large value must not stay in memory that nobody waits for
             question.waiting -= 1
             if not late and (not question.waiting or question.answered.is_set()):
                 self._fetches.pop(task, None)
@@ -110,7 +112,7 @@ class Questions:
         return value
 
     def give_up(self, task: int) -> None:
-        """Drop a value that nobody asks for any more; safe in ``__del__``."""
+        """Drop a value that nobody waits for any more; it takes no lock, so ``__del__`` may call it."""
         self._fetches.pop(task, None)
 
     def _await(self, question: _Question, timeout: float | None) -> bool:
@@ -120,24 +122,24 @@ class Questions:
         while not question.answered.is_set():
             if deadline is not None and monotonic() > deadline:
                 return False
-            self._link.poll(100)
+            self._link.poll(100)  # in steps, to keep the deadline
         return True
 
     # ----- link's thread
 
     def answered(self, message: PanelReply) -> None:
-        """Take in the reply to a request."""
+        """Pass the reply on to the thread that waits for it."""
         _fill(self._asks.get(message.ask), message.text)
 
     def value(self, message: TaskValue, frames: list[Buffer], at: int) -> int:
-        """Take in a value whose frames begin at ``at``; returns how many frames it has."""
+        """Pass on a value whose frames begin at ``at``; return how many frames it has."""
         count = message.frames if message.parts is None else sum(map(frame_count, message.parts))
         inline = message.inline if message.parts is None else message.parts
         _fill(self._fetches.get(message.task), (inline, frames[at : at + count]))
         return count
 
     def ask_again(self) -> None:
-        """Ask another DataFlowKernel what the lost one has not answered."""
+        """Send all requests without a reply to another DataFlowKernel."""
         for number, question in list(self._asks.items()):
             if question.text and not question.answered.is_set():
                 self._link.send(PanelRequest(number, question.text))
@@ -146,19 +148,22 @@ class Questions:
                 self._link.send(FetchValue(task))
 
     def made_again(self, task: int) -> None:
-        """Fetch a value again: it was lost, and its task has run once more although its future is settled."""
+        """Request a lost value again, because its task has run once more.
+
+        The future of such a task is settled already, so no other code sees the end of that run.
+        """
         question = self._fetches.get(task)
         if question is not None and question.sent and not question.answered.is_set():
             self._link.send(FetchValue(task))
 
     def end(self) -> None:
-        """Wake all threads that wait, because no answer will arrive any more."""
+        """Wake all threads that wait, because no reply will arrive any more."""
         self._over = True
         for question in [*self._asks.values(), *self._fetches.values()]:
             question.answered.set()
 
 
 def _fill(question: _Question | None, answer: Any) -> None:
-    if question is not None:  # else nobody waits for the answer any more
+    if question is not None:  # else no thread waits for the reply any more
         question.answer = answer
         question.answered.set()

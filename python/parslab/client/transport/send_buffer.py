@@ -1,11 +1,11 @@
-"""The outgoing side of a client's connection [shell]: it loses, doubles and tears no message under interrupts.
+"""``SendBuffer`` sends a client's messages without loss or duplicates, even if KeyboardInterrupt stops it [shell].
 
-The thread that makes a call sends it.  In a notebook that thread may get KeyboardInterrupt between any two steps, also
-when the system has just taken half of a batch.  So each change of state here is one call of a C function, which either
-has happened or has not.  The next caller (the link's thread, the next call) finds out how far the last one got.
+The thread that makes a call sends it.  In a notebook that thread may get KeyboardInterrupt between any two bytecodes,
+also when the system has just taken half of a batch.  So each change of state here is one call of a C function, which
+CPython completes or does not begin.  The next sender (the link's thread, or the next call) continues from that state.
 
-If the run has an event log (``keep``), sent batches are kept until they are in it (``safe``).  After a loss they are
-sent again to the next DataFlowKernel (:meth:`resume`); until then ``broken`` is true, and nothing leaves.
+If the run has an event log (``keep``), the buffer keeps sent batches until they are in it (``safe``).  After a loss,
+:meth:`resume` sends them again to the next DataFlowKernel.  Until then ``broken`` is true, and no byte leaves.
 
 Invariants:
 
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 __all__ = ["SendBuffer"]
 
 _KEPT = 64 << 20
-"""The most bytes that are kept; calls in batches that were dropped beyond that cannot be sent again."""
+"""The most bytes of sent batches in memory.  The buffer drops older batches beyond that, and cannot send them again."""
 
 
 _Piece: TypeAlias = "tuple[int, Buffer, list[Any], int]"
@@ -53,7 +53,7 @@ class SendBuffer:
     Attributes
     ----------
     outbox
-        Messages that wait; any thread may append one.
+        Messages that are not yet encoded; any thread may append one.
     safe
         How many batches are in the event log; the link's thread sets it.
     rejected
@@ -66,11 +66,11 @@ class SendBuffer:
         self.safe = 0
         self.keep = keep
         self.broken = False
-        """Whether there is no connection for now."""
+        """Whether the connection is lost and no other one exists yet."""
         self._kept: deque[_Piece] = deque()
         self._base = 0
         self._volume = 0
-        """About how many bytes are kept: an interrupt may make it wrong, :meth:`_trim` corrects it."""
+        """About how many bytes ``_kept`` has; an interrupt may make it wrong, and :meth:`_trim` corrects it."""
         self._sock = sock
         self._encoder = msgspec.msgpack.Encoder()
         self._pieces: deque[_Piece] = deque()
@@ -78,26 +78,27 @@ class SendBuffer:
 
     @property
     def congested(self) -> bool:
-        """Whether bytes wait because the peer does not read fast enough."""
+        """Whether unsent bytes remain because the peer does not read fast enough."""
         return bool(self._pieces) and not self.broken
 
     def push(self) -> bool:
-        """Send the outbox; returns False when something is left for :meth:`flush`."""
+        """Send the outbox; return False when bytes are left for :meth:`flush`."""
         self._settle()
-        # A slice, not a swap: a thread that has fetched the list but not appended yet must not lose its message.
+        # A slice, not a swap: another thread may have fetched the list and append to it only after a swap.
         messages = self.outbox[: len(self.outbox)]
         if messages:
             try:
                 self._commit(messages, ())
             except (OverflowError, TypeError, ValueError):
-                # One message that cannot be encoded must hold up neither the others nor whoever sends next.
+                # A message that cannot be encoded must not block the other messages, nor the next sender.
                 self._reject(messages)
                 return self.push()
             del self.outbox[: len(messages)]
         return self.flush()
 
     def _reject(self, messages: list[Any]) -> None:
-        """Take those of the first messages of the outbox that cannot be encoded out of it."""
+        """Remove the messages that cannot be encoded from the beginning of the outbox."""
+        # Backwards, so that a removal does not change the index of the messages that are still to be tried.
         for at in reversed(range(len(messages))):
             try:
                 encode_batch(self._encoder, [messages[at]], (), bytearray())
@@ -107,13 +108,13 @@ class SendBuffer:
 
     def add(self, message: Any, frames: Sequence[Buffer]) -> None:
         """Append a message with its frames; :meth:`flush` sends it."""
-        self.push()
+        self.push()  # earlier messages first, because the DataFlowKernel relies on the order of calls
         self._commit([message], frames)
         if self.broken:
             self.own()
 
     def flush(self) -> bool:
-        """Send what waits; returns True when nothing is left, or the connection is over."""
+        """Send the pieces; return True when none is left, or the connection is over."""
         self._settle()
         pieces = self._pieces
         while not self.broken:
@@ -127,7 +128,8 @@ class SendBuffer:
                 return True
             end, first, *_ = pieces[0]
             try:
-                # One C call stores the system's answer: an interrupt cannot come in between.
+                # map() sends and extend() stores the count in one C call. With ``n = send(...)`` an interrupt between
+                # the two would lose the count, and the next sender would send these bytes twice.
                 if len(pieces) == 1 and end - len(first) == sent:
                     self._sent.extend(map(self._sock.send, (first,)))
                 else:
@@ -138,14 +140,14 @@ class SendBuffer:
                 return False
             except OSError:
                 if not self.keep:
-                    pieces.clear()  # the link's thread reads the end of the connection and reports it
+                    pieces.clear()  # the link's thread will read the end of the connection and report it
                     return True
                 self.broken = True
                 self.own()
         return True
 
     def own(self) -> None:
-        """Copy the bytes that belong to the caller's arrays, because the caller does not wait until they have left."""
+        """Copy the bytes of the caller's arrays, because the caller does not wait until they have left."""
         self._settle()
         self._pieces = deque([(end, _owned(data), taken, number) for end, data, taken, number in self._pieces])
 
@@ -159,7 +161,7 @@ class SendBuffer:
             data = memoryview(frame).cast("B")
             end += len(data)
             made.append((end, data, messages, number))
-        self._pieces.extend(made)
+        self._pieces.extend(made)  # one C call, so that an interrupt leaves all pieces of the batch or none
 
     # ----- what is kept
 
@@ -173,7 +175,7 @@ class SendBuffer:
         """Keep a piece that has left until its batch is in the event log."""
         kept = self._kept
         if kept and kept[-1][0] == piece[0]:
-            return  # an interrupt came before it was removed from the pieces
+            return  # an interrupt stopped the last sender before it removed the piece from _pieces
         if piece[3] > self.safe:
             end, data, taken, number = piece
             kept.append((end, _owned(data), taken, number))
@@ -200,8 +202,8 @@ class SendBuffer:
     def resume(self, sock: socket.socket, there: int) -> None:
         """Prepare to send all batches after the first ``there`` again, to another DataFlowKernel.
 
-        Empty batches stand for those that were dropped, so that the numbers stay right.  The DataFlowKernel reports the
-        tasks that it does not know.
+        Empty batches replace those that the buffer has dropped, so that the numbers of the batches stay the same.  The
+        DataFlowKernel reports tasks that it does not know.
         """
         self._settle()
         left = {piece[0]: piece for piece in (*self._kept, *self._pieces) if piece[3] > there}
@@ -228,7 +230,8 @@ class SendBuffer:
         self.broken = False
 
     def _settle(self) -> None:
-        """Finish a :meth:`push` that was interrupted after it had made its pieces."""
+        """Finish a :meth:`push` that an interrupt stopped after it had made its pieces."""
+        # The messages are in the pieces, and still in the outbox: without this they would be sent twice.
         if self._pieces and self.outbox:
             taken = self._pieces[-1][2]
             if self.outbox[0] is taken[0]:
@@ -236,5 +239,5 @@ class SendBuffer:
 
 
 def _owned(data: Buffer) -> Buffer:
-    """The same bytes in memory that nobody else changes."""
+    """Return the same bytes in memory that no other code changes."""
     return data if isinstance(data, (bytes, bytearray)) else bytes(data)
