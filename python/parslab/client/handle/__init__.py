@@ -1,1 +1,1 @@
-"""The DataFlowKernel object that users hold, and what it is composed of."""
+"""Users hold a ``DataFlowKernel`` object; this package has its class and components."""

@@ -1,4 +1,4 @@
-"""What a user asks of a run besides calls: each command is one question of the panel protocol and its answer."""
+"""``RunCommands`` sends the commands of users, each as one request of the panel protocol, and returns the reply."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 __all__ = ["ANSWER_TIMEOUT", "RunCommands"]
 
 ANSWER_TIMEOUT = 10.0
-"""Seconds within which the DataFlowKernel must answer."""
+"""Seconds to wait for a reply of the DataFlowKernel."""
 _CHECKPOINT_TIMEOUT = 600.0
-"""Seconds within which a disk must take a checkpoint."""
+"""Seconds to wait for a checkpoint; its results may have gigabytes, and its folder may lie on a slow disk."""
 
 
 class RunCommands:
@@ -25,7 +25,7 @@ class RunCommands:
     Parameters
     ----------
     questions
-        Sends a question and waits for its answer.
+        Sends a request and waits for the reply.
     state
         The state of the run.
     """
@@ -35,7 +35,7 @@ class RunCommands:
         self._state = state
 
     def ask(self, message: panel.Request, timeout: float | None = ANSWER_TIMEOUT) -> panel.Reply:
-        """Send a question of the panel protocol and wait for the answer."""
+        """Send a request of the panel protocol and wait for the reply."""
         if self._state.ended is not None:
             raise self._state.over_error()
         answer = self._questions.ask(message, timeout)
@@ -44,22 +44,26 @@ class RunCommands:
         return answer
 
     def detail(self, task: int) -> panel.TaskDetail:
-        """Ask for all that the run knows about a task."""
+        """Return the details of a task."""
         answer = self.ask(panel.TaskDetailRequest("", task))
         if not isinstance(answer, panel.TaskDetail):
             raise ParslabError(getattr(answer, "text", f"task {task} is not known"))
         return answer
 
     def explain(self, task: int) -> str:
-        """Say why a task ran, or which task gave its result."""
+        """Return a sentence that says why a task ran, or which task gave its result."""
         return self._order(panel.ExplainRequest("", task), ParslabError)
 
     def checkpoint(self) -> str:
-        """Write a checkpoint; returns its folder."""
+        """Write a checkpoint, and return its folder."""
         return self._order(panel.CheckpointRequest(""), ParslabError, _CHECKPOINT_TIMEOUT)
 
     def retry(self, tasks: list[int], app: str = "") -> str:
-        """Run failed tasks again; the answer has no time limit, because it comes after the last reopened future."""
+        """Run failed tasks again.
+
+        The reply has no time limit.  It follows the last message that reopens a future, and a retry that raised
+        TimeoutError before that would leave the caller with settled futures.
+        """
         if not tasks:
             return "No task has failed."
         return self._order(panel.RetryRequest("", tasks, app=app), RetryError, None)
@@ -79,7 +83,7 @@ class RunCommands:
         return self._order(panel.ScaleRequest("", label, blocks))
 
     def blocks(self) -> list[panel.BlockRow]:
-        """The blocks of the run, also those that have ended."""
+        """Return the blocks of the run, also those that have ended."""
         answer = self.ask(panel.SnapshotRequest(subscribe=False))
         return answer.blocks if isinstance(answer, panel.Snapshot) else []
 
@@ -94,7 +98,7 @@ class RunCommands:
         refusal: type[ParslabError] = ConfigurationError,
         timeout: float | None = ANSWER_TIMEOUT,
     ) -> str:
-        """Send a command; returns the sentence of the answer, or raises ``refusal`` with it."""
+        """Send a command; return the sentence of the reply, or raise ``refusal`` with it."""
         answer = self.ask(message, timeout)
         if isinstance(answer, panel.ErrorReply):
             raise refusal(answer.text)

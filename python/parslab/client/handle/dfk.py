@@ -1,11 +1,11 @@
-"""The handle of a run, which users hold: it composes the components of the client and forwards to them [HPDC19 §4.1].
+"""``DataFlowKernel`` is the handle of a run: it forwards the calls of users to the client's components [HPDC19 §4.1].
 
-Calls come from any thread of the user.  Messages of the DataFlowKernel are handled in the link's thread.
+Any thread of the user may call a method.  The link's thread handles the messages of the DataFlowKernel process.
 
-- ``RunState``: name, place and end of the run; ``Lifecycle``: welcome, reconnection and end.
-- ``PendingTasks``: the futures of unfinished tasks; ``FutureRequests``: what futures ask of the run.
-- ``RemoteCalls``: calls that workers execute; ``LocalTasks``: tasks that this process executes.
-- ``MessageHandler``: what the DataFlowKernel sends; ``Questions``, ``RunCommands``: what it answers.
+- ``RunState`` holds name, folder and end of the run; ``Lifecycle`` handles welcome, reconnection and end.
+- ``PendingTasks`` holds the futures of unfinished tasks; ``FutureRequests`` serves the requests of futures.
+- ``RemoteCalls`` sends calls that workers execute; ``LocalTasks`` runs tasks in this process.
+- ``MessageHandler`` handles messages; ``Questions`` and ``RunCommands`` send requests and wait for the replies.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ if TYPE_CHECKING:
 __all__ = ["DataFlowKernel"]
 
 _ATTACH = b'{"type":"SnapshotRequest"}'
-"""Asks for a snapshot and all later updates of the panel."""
+"""The request for a snapshot and all later updates of the panel."""
 
 
 class DataFlowKernel:
@@ -76,13 +76,13 @@ class DataFlowKernel:
     Attributes
     ----------
     config : Config or None
-        The configuration of the run; None when attached to the run of somebody else.
+        The configuration of the run; None for a guest, who attached to the run of another notebook or script.
     notices : tuple of str
-        What ``load()`` has said about earlier runs of this notebook.
+        The sentences that ``load()`` has printed about earlier runs of this notebook.
     prior_tasks : PriorTasks or None
-        What earlier kernels of this notebook have left in the run.
+        The tasks that earlier kernels of this notebook have left in the run.
     on_feed : callable or None
-        Gets each update of the panel as bytes.
+        A function that gets each update of the panel as bytes.
     state, pending, lifecycle, commands, local_tasks, messages
         The components that other parts of the client use.
     """
@@ -93,7 +93,7 @@ class DataFlowKernel:
         self.prior_tasks: PriorTasks | None = None
         self.on_feed: Callable[[bytes], None] | None = None
         self._cell = ""
-        """The last cell that has called an app, and its first task."""
+        """The last cell that has called an app; ``_first_of_cell`` is its first task."""
         self._first_of_cell = 0
         self.state = state = RunState(connection.run, connection.run_dir, connection.pid)
         self._link = link = KernelLink(connection.sock, keep=connection.restart is not None)
@@ -124,7 +124,9 @@ class DataFlowKernel:
 
     @classmethod
     def opened(cls, config: Config | None, connection: RunConnection) -> DataFlowKernel:
-        """Make the handle of a run and wait until the DataFlowKernel welcomes it; else nothing stays open.
+        """Make the handle of a run and wait until the DataFlowKernel welcomes it.
+
+        After an error no descriptor or thread stays.
 
         Raises
         ------
@@ -133,7 +135,7 @@ class DataFlowKernel:
         """
         try:
             dfk = cls(config, connection)
-        except BaseException:  # an interrupt: nobody will have the handle
+        except BaseException:  # for example an interrupt: the caller will get no handle to close
             connection.sock.close()
             if connection.process is not None:
                 connection.process.clean_up()
@@ -165,7 +167,7 @@ class DataFlowKernel:
 
     @property
     def linger(self) -> float:
-        """Seconds that the run outlives its last notebook or script; 0: it ends with the process that loaded it."""
+        """Seconds that the run outlives its last client; with 0 it ends with the process that loaded it."""
         return self.state.linger
 
     @property
@@ -175,7 +177,7 @@ class DataFlowKernel:
 
     @property
     def unfinished(self) -> int:
-        """How many tasks of this process are not finished."""
+        """The number of unfinished tasks that this process has called."""
         return len(self.pending.unfinished)
 
     @property
@@ -185,7 +187,7 @@ class DataFlowKernel:
 
     @property
     def unfinished_of_last_cell(self) -> int:
-        """How many tasks that were called since the last cell began calling are unfinished."""
+        """The number of unfinished tasks that this process has called since the first call of the last cell."""
         return sum(task >= self._first_of_cell for task in list(self.pending.unfinished))
 
     # ----- calls
@@ -212,21 +214,22 @@ class DataFlowKernel:
         args, kwargs
             The arguments of the call; futures anywhere in them are dependencies.
         executors
-            ``"all"`` or labels; one is chosen at random [HPDC19 §3.5].
+            ``"all"`` or labels.  Each call draws one of these executors at random [HPDC19 §3.5].
         name, cell
-            The app and the cell that the panel shows.
+            The names of the app and the cell in the panel.
         follow
-            Called as ``follow(stream, text)`` in the link's thread while the task prints; the stream is ``stdout``,
-            ``stderr``, or ``display``: a JSON object with a MIME bundle (``data``), or an order to ``clear``.
+            A function that the link's thread calls as ``follow(stream, text)`` while the task prints.  The stream is
+            ``stdout``, ``stderr`` or ``display``.  The text of ``display`` is a JSON object with a MIME bundle
+            (``data``) or a command to ``clear`` the output.
         spec
-            What the call asks for beyond the defaults.
+            Resources, limits and retries of the call; None: the defaults.
         calls
-            How calls of the app are identified, where the app says something about that.
+            The rules by which the app identifies its calls; None: the default rules.
 
         Raises
         ------
         ConfigurationError
-            There is no such executor, or none that can enforce the run-time limit of ``spec``.
+            No executor has such a label, or none of them can enforce the run-time limit of ``spec``.
         SerializationError
             An argument, or something that the function uses, cannot be pickled; the message names it.
         NoDataFlowKernelError
@@ -237,7 +240,9 @@ class DataFlowKernel:
         app = name or function.name
         executor = self._executors.pick(executors, spec, app)
         parent = calling_join() if task_contexts else -1
+        # The client numbers its tasks, so that a call returns its future without a round trip (decision 0003).
         future = AppFuture(self._requests, next(self.pending.numbers), app)
+        # ``is`` suffices: calling_cell() returns one string object for all calls of a cell.
         if cell is not self._cell and cell:
             self._begin_cell(cell, future.task_id)
         if self._retry_handler.handler is not None:
@@ -253,7 +258,8 @@ class DataFlowKernel:
             future, function, args, kwargs, executor,
             name=name, cell=cell, parent=parent, follow=follow, spec=spec, calls=calls,
         )  # fmt: skip
-        if self.state.ended is not None:  # by the link's thread, which may have failed all futures before ours came
+        # The link's thread may have ended the run and failed all futures before this call added its own.
+        if self.state.ended is not None:
             self.run_over()
         return future
 
@@ -268,7 +274,11 @@ class DataFlowKernel:
         spec: TaskSpec | None = None,
         calls: IdentifiedCalls | None = None,
     ) -> AppFuture:
-        """Call a join app: its body runs in this process, and returns a future or a list of futures to wait for."""
+        """Call a join app and return its future at once.
+
+        The body runs in a thread of this process, and returns a future or a list of futures.  The task ends when these
+        futures are done.  The parameters are as in :meth:`submit`.
+        """
         if self.state.ended is not None:
             raise self.state.over_error()
         name = name or function.name
@@ -286,25 +296,25 @@ class DataFlowKernel:
         return future
 
     def _begin_cell(self, cell: str, task: int) -> None:
-        """A cell makes its first call; a body that calls on behalf of an earlier cell does not count."""
+        """Store the first call of a cell, unless the body of an earlier cell's join app makes it."""
         if get_ident() not in task_contexts:
             self._cell, self._first_of_cell = cell, task
 
     def use_retry_handler(self, handler: Handler | None) -> None:
-        """Replace the retry handler, because the cell that makes the configuration was run again."""
+        """Replace the retry handler, because the user has run the cell of the configuration again."""
         if self.config is not None and self.config.retry_handler is not handler:
             self.config = self.config.replaced(retry_handler=handler)
             self._retry_handler.use(handler)
 
     def follow(self, task: int, call: Callable[[str, str], None]) -> None:
-        """Give what a task prints from now on to ``call(stream, text)``."""
+        """Call ``call(stream, text)`` in the link's thread with the output that a task prints from now on."""
         self.pending.followers[task] = call
         self._link.send(FollowOutput(task))
 
     def wait_for_current_tasks(self) -> None:
-        """Wait until every task called so far is finished, however it ends (Parsl: same name).
+        """Wait until all tasks that this process has called are finished, also failed ones (Parsl: same name).
 
-        An interrupt ends only the waiting: the tasks go on, and you may call this again.
+        An interrupt ends the wait only: the tasks go on, and you may call this method again.
 
         Raises
         ------
@@ -315,25 +325,26 @@ class DataFlowKernel:
         self.pending.wait_for_all()
 
     def cancel(self, tasks: Iterable[int] | None = None, *, cell: str | int = "", app: str = "") -> str:
-        """Cancel these tasks, those of a cell or an app, or (nothing given) all unfinished ones of this process.
+        """Cancel some tasks, those of a cell or an app, or (without arguments) all unfinished ones of this process.
 
-        Running tasks are stopped, with all processes that they have started.  Tasks that need a cancelled one fail with
-        a ``DependencyError`` that names it.  The calls of a join app's body are cancelled with it.  Nobody can stop a
-        task that runs in a thread of this process (``ThreadPoolExecutor``): it goes on.
+        The worker stops a running task, with all processes that the task has started.  Tasks that need a cancelled one
+        fail with a ``DependencyError`` that names it.  The cancel of a join app includes the calls of its body.  A task
+        that runs in a thread of this process (``ThreadPoolExecutor``) goes on, because Python cannot stop a thread.
 
         Parameters
         ----------
         tasks
             Task numbers (``future.task_id``).
         cell
-            ``"In [5]"``, or 5: the calls of that cell of this notebook.
+            The name or number of a cell of this notebook: ``"In [5]"``, or 5.
         app
             The name of an app.
 
         Returns
         -------
         str
-            One line that says what was done; empty when task numbers were given, because nobody waits for those.
+            One line that says what the DataFlowKernel did.  It is empty for task numbers alone, because the method then
+            does not wait for a reply.
 
         Raises
         ------
@@ -351,7 +362,14 @@ class DataFlowKernel:
     # ----- commands
 
     def ask(self, message: panel.Request, timeout: float | None = ANSWER_TIMEOUT) -> panel.Reply:
-        """Send a question of the panel protocol and wait for the answer.
+        """Send a request of the panel protocol and wait for the reply.
+
+        Parameters
+        ----------
+        message
+            The request.
+        timeout
+            Seconds to wait; None: no limit.
 
         Raises
         ------
@@ -361,27 +379,27 @@ class DataFlowKernel:
         return self.commands.ask(message, timeout)
 
     def panel_ask(self, text: bytes) -> None:
-        """Forward a question of a panel; the answer comes to ``on_feed``."""
+        """Forward a request of a panel; ``on_feed`` gets the reply."""
         if self.state.ended is None:
             self._link.send(PanelRequest(0, text))
 
     def explain(self, task: int | AppFuture) -> str:
-        """Say why a task ran, or which task gave its result, in a sentence or two.
+        """Return a sentence or two that say why a task ran, or which task gave its result.
 
         Parameters
         ----------
         task
-            Its future, or its number.
+            The future or the number of the task.
 
         Raises
         ------
         ParslabError
-            The run does not know the task any more.
+            The run has dropped the task.
         """
         return self.commands.explain(task if isinstance(task, int) else task.task_id)
 
     def checkpoint(self) -> str:
-        """Write the memoized results that are not yet in the run's checkpoint (Parsl: same name).
+        """Add the newest memoized results to the run's checkpoint (Parsl: same name).
 
         Returns
         -------
@@ -404,14 +422,14 @@ class DataFlowKernel:
         Parameters
         ----------
         tasks
-            Futures or task numbers; None: all that failed and whose future somebody in this process still has.
+            Futures or task numbers.  None: all failed tasks whose future this process still holds.
         app
-            Only tasks of the app of this name, and those that failed because of one.
+            The name of an app.  With it, only tasks of this app run again, and those that failed because of them.
 
         Returns
         -------
         str
-            One sentence that says what is done.
+            One sentence that says what the DataFlowKernel does.
 
         Raises
         ------
@@ -426,58 +444,69 @@ class DataFlowKernel:
         return self.commands.retry([task if isinstance(task, int) else reference(task)[0] for task in tasks], app)
 
     def keep(self, seconds: float) -> str:
-        """Let the run outlive its last notebook or script by so many seconds; 0: it ends with its owner.
+        """Set how long the run outlives its last client.
+
+        Parameters
+        ----------
+        seconds
+            The time; with 0 the run ends with its owner.
 
         Returns
         -------
         str
-            One sentence that says what that means.
+            One sentence that says when the run will end.
         """
         return self.commands.keep(seconds)
 
     def scale(self, label: str, blocks: int) -> str:
-        """Bring an executor to a number of blocks now; its strategy goes on from there.
+        """Start or end blocks of an executor now; its strategy continues from there.
 
         Parameters
         ----------
         label
-            The label of the executor; empty: the only one that has blocks.
+            The label of the executor.  It may be empty where only one executor has blocks.
         blocks
             The number of blocks.
 
         Returns
         -------
         str
-            One sentence that says what is done.
+            One sentence that says what the DataFlowKernel does.
 
         Raises
         ------
         ConfigurationError
-            There is no such executor, or it has no blocks.
+            No executor has this label, or the executor has no blocks.
         """
         return self.commands.scale(label, blocks)
 
     def blocks(self) -> list[panel.BlockRow]:
-        """The blocks of this run, also those that have ended."""
+        """Return the blocks of this run, also those that have ended."""
         return self.commands.blocks()
 
     def hold(self, block: str) -> str:
-        """Give a block no new tasks, until :meth:`release`.
+        """Send a block no new tasks until :meth:`release`.
 
-        ``"LABEL/3"``, or ``"3"`` where one executor has blocks; the name of a manager means that node of a block alone.
+        Parameters
+        ----------
+        block
+            ``"LABEL/3"``, or ``"3"`` where one executor has blocks.  The name of a manager selects one node of a block.
         """
         return self.commands.block(block, "hold")
 
     def release(self, block: str) -> str:
-        """Give tasks to a held block again."""
+        """Send tasks to a held block again; ``block`` is as in :meth:`hold`."""
         return self.commands.block(block, "release")
 
     def drain(self, block: str) -> str:
-        """Let a block end when it has finished its tasks."""
+        """End a block when it has finished its tasks; ``block`` is as in :meth:`hold`."""
         return self.commands.block(block, "drain")
 
     def cancel_block(self, block: str) -> str:
-        """End a block at once; its running tasks are lost, and run again where their retries allow it."""
+        """End a block at once; ``block`` is as in :meth:`hold`.
+
+        The running tasks of the block are lost, and run again where their retries allow it.
+        """
         return self.commands.block(block, "cancel")
 
     # ----- messages and losses (link's thread; see RunComponents)
@@ -487,7 +516,8 @@ class DataFlowKernel:
         self.messages.handle(batch)
 
     def resume(self, batches: int) -> None:
-        """Send a new DataFlowKernel what it does not have, and tell it which futures are unfinished here."""
+        """Send a new DataFlowKernel the batches that it lacks, and the list of unfinished futures."""
+        # The batches first: ClientResumed counts on the DataFlowKernel having all calls that were ever sent.
         self._link.resume(batches)
         self._retry_handler.announce()
         self.local_tasks.report_again()
@@ -497,7 +527,7 @@ class DataFlowKernel:
             self.panel_ask(_ATTACH)
 
     def run_over(self) -> None:
-        """Settle the futures and questions that wait, because no message will arrive any more."""
+        """Settle all futures and requests, because no message will arrive any more."""
         self.pending.fail_all()
         self.local_tasks.drop_all()
         self._questions.end()
@@ -510,7 +540,7 @@ class DataFlowKernel:
 
     def _welcome(self, message: Welcome) -> None:
         if self.lifecycle.welcomed:
-            return  # by another DataFlowKernel of the same run
+            return  # a restarted DataFlowKernel welcomes its clients again; their numbers must not start anew
         self.pending.numbers = itertools.count(message.client << 40 if message.first < 0 else message.first)
         self._executors.set(message.executors)
         self.prior_tasks = message.still
@@ -528,16 +558,16 @@ class DataFlowKernel:
     # ----- the end
 
     def cleanup(self) -> None:
-        """End the run: its workers and its process end, unfinished tasks are not waited for (Parsl: ``cleanup``).
+        """End the run with its workers and its process; unfinished tasks are lost (Parsl: ``cleanup``).
 
-        Twice is safe (Parsl raises an error).  Only an owner ends a run; a guest leaves it.
+        You may call this method twice (Parsl raises an error).  Only an owner ends a run; a guest leaves it.
         """
         self.lifecycle.cleanup()
 
     def leave(self) -> None:
-        """Leave the run as it is: it goes on, and stays for ``linger`` seconds after its last client has left.
+        """Disconnect from the run without ending it; the run ends ``linger`` seconds after its last client has left.
 
-        Calls that were made here go on; the next kernel of the notebook finds them with ``parslab.load()``.
+        The tasks of this process go on.  The next kernel of the notebook finds them with ``parslab.load()``.
         """
         self.lifecycle.leave()
 
@@ -553,7 +583,7 @@ class DataFlowKernel:
         try:
             if mode == "wait" and kind is None:
                 self.wait_for_current_tasks()
-        finally:  # also when the waiting is interrupted
+        finally:  # also when an interrupt ends the wait
             self.cleanup()
 
     def __repr__(self) -> str:

@@ -1,4 +1,4 @@
-"""Carries out what a future asks of its run; this is the ``FutureHome`` of the futures of one handle."""
+"""``FutureRequests`` serves the requests of futures to their run; it is the ``FutureHome`` of one handle."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 __all__ = ["FutureRequests"]
 
 _LARGE = 1 << 20
-"""A released value of so many bytes is dropped at once, smaller ones in batches."""
+"""Bytes of a value whose release the client sends at once; releases of smaller values travel in batches."""
 _BATCH = 256
-"""Releases that are sent together."""
+"""The number of releases in one message: a message for each garbage future would double the traffic of a call."""
 
 
 class FutureRequests:
@@ -46,7 +46,7 @@ class FutureRequests:
     Attributes
     ----------
     released
-        Tasks whose futures are garbage and that the DataFlowKernel still keeps.
+        Tasks whose futures are garbage, and whose release the client has not sent yet.
     """
 
     def __init__(
@@ -65,13 +65,13 @@ class FutureRequests:
         self.released: deque[int] = deque()
 
     def flush(self) -> None:
-        """Send the calls that wait in the buffer of the link."""
+        """Send the calls in the buffer of the link."""
         if self._state.forked:
             raise self._state.over_error()
         self._link.flush()
 
     def fetch(self, task: int, timeout: float | None) -> tuple[Inline, list[Buffer]]:
-        """Get a value that was too large to come with ``TaskResolved``."""
+        """Get a value that was too large for ``TaskResolved``."""
         if self._state.ended is not None:
             raise self._state.lost_error()
         value = self._questions.fetch(task, timeout)
@@ -80,7 +80,7 @@ class FutureRequests:
         return value
 
     def cannot_stop(self, task: int) -> bool:
-        """Tell whether the body of the task runs in a thread of this process."""
+        """Return whether the body of the task runs in a thread of this process."""
         return task in self._pending.in_threads
 
     def cancel(self, task: int) -> None:
@@ -99,17 +99,20 @@ class FutureRequests:
         return TaskState[self.detail(task).row.state]
 
     def detail(self, task: int) -> panel.TaskDetail:
-        """Ask for all that the run knows about a task."""
+        """Ask for the details of a task."""
         return self._commands.detail(task)
 
     def explain(self, task: int) -> str:
-        """Say why a task ran, or which task gave its result."""
+        """Return a sentence that says why a task ran, or which task gave its result."""
         return self._commands.explain(task)
 
-    # ----- garbage (no locks: Python may call this anywhere)
+    # ----- garbage
+    #
+    # Python may collect a future at any bytecode of any thread, also while that thread holds a lock of the client. A
+    # lock that is taken here could therefore deadlock, so these methods use operations of deque and list alone.
 
     def release(self, task: int, size: int) -> None:
-        """Tell the DataFlowKernel, soon, that nobody can ask for the value of this task any more."""
+        """Queue the message that the DataFlowKernel may drop the value of a task."""
         if self._state.ended is None:
             self.released.append(task)
             if size:
@@ -120,10 +123,10 @@ class FutureRequests:
                     self._link.wake()
 
     def send_released(self) -> None:
-        """Send what was released, with the next batch."""
+        """Send the queued releases with the next batch."""
         tasks: list[int] = []
         with contextlib.suppress(IndexError):
-            while True:  # two threads may be here at once: each number must go with one of them
+            while True:  # popleft(), not a copy of the deque: two threads may be here, and must not send a number twice
                 tasks.append(self.released.popleft())
         if tasks:
             self._link.later(ReleaseTasks(tasks))

@@ -1,4 +1,4 @@
-"""The connection between this process and a run, from the welcome to the end, over losses of the DataFlowKernel.
+"""``Lifecycle`` opens the connection to a run, restores it after losses of the DataFlowKernel, and closes it.
 
 The link's thread notices losses and reconnects.  Any thread may end or leave the run.
 """
@@ -33,24 +33,24 @@ __all__ = ["Lifecycle", "RunComponents"]
 log = logging.getLogger(__name__)
 
 _HANDSHAKE = 30.0
-"""Seconds that a DataFlowKernel may take to start and say welcome."""
+"""Seconds that a DataFlowKernel may take to start and send its welcome; imports from a network disk take long."""
 _DRAIN = 2.0
-"""Seconds to send the calls that were made, when this process leaves its run."""
+"""Seconds to send the remaining calls when this process leaves its run; the user waits for the kernel to end."""
 _SHUTDOWN = 5.0
-"""Seconds that a DataFlowKernel may take to end in order."""
+"""Seconds that a DataFlowKernel may take to end its workers and itself."""
 
 
 class RunComponents(Protocol):
-    """The components of a handle, as its lifecycle drives them."""
+    """The methods of a handle that its lifecycle calls."""
 
     def handle(self, batch: Batch) -> None:
         """Handle messages of the DataFlowKernel (link's thread)."""
 
     def resume(self, batches: int) -> None:
-        """Put a new DataFlowKernel in the picture, which has so many batches of this client (link's thread)."""
+        """Send the state of this client to a new DataFlowKernel, which has so many of its batches (link's thread)."""
 
     def run_over(self) -> None:
-        """Settle what waits, because no message will arrive any more (link's thread)."""
+        """Settle all futures and requests, because no message will arrive any more (link's thread)."""
 
     def close(self) -> None:
         """End all threads."""
@@ -70,12 +70,12 @@ class Lifecycle:
     restart
         Starts a lost DataFlowKernel again; None when the run cannot go on after a loss.
     components
-        What this object drives.
+        The handle's other components.
 
     Attributes
     ----------
     on_end
-        Called with a sentence when the run is over for this process.
+        Functions that get a sentence when the run is over for this process.
     """
 
     def __init__(
@@ -100,17 +100,17 @@ class Lifecycle:
         self._refused = ""
         self._lost_how = ""
         self._batches_there: int | None = None
-        """How many of our batches a new DataFlowKernel has; None until it says so."""
+        """How many batches of this client a new DataFlowKernel has; None until its message arrives."""
 
     # ----- the beginning
 
     def open(self, hello: ClientHello | None) -> None:
-        """Start the link and wait for the welcome; closes everything when there is none.
+        """Start the link and wait for the welcome; after an error close all that was opened.
 
         Parameters
         ----------
         hello
-            Introduces a guest; None for the process that has started the run.
+            The message that introduces a client; None for the process that has started the run.
         """
         self._started_here = hello is None
         try:
@@ -118,17 +118,18 @@ class Lifecycle:
             if hello is not None:
                 self._link.send(hello)
             self._await_welcome()
-        except BaseException:  # also an interrupt: nobody will have the handle
+        except BaseException:  # also an interrupt: the caller will get no handle to close
             self._state.closing = True
             self._link.close()
             self._components.close()
-            if self.process is not None and self._started_here:  # a run that was found goes on without us
+            if self.process is not None and self._started_here:  # other clients may use a run that another one started
                 self.process.clean_up()
             raise
 
     def _await_welcome(self) -> None:
         state = self._state
         wait = BoundedWait(f"the DataFlowKernel of run {state.run}; its log is {state.log_path}", _HANDSHAKE)
+        # In steps, because wait.step() prints after some seconds what load() waits for.
         while not self._answered.is_set() and (seconds := wait.step(_HANDSHAKE)):
             self._answered.wait(seconds)
         if self._client >= 0:
@@ -145,18 +146,19 @@ class Lifecycle:
         return self._client >= 0
 
     def welcome(self, client: int) -> None:
-        """Take the number that the DataFlowKernel has given to this client (link's thread)."""
+        """Store the number that the DataFlowKernel has given to this client (link's thread)."""
         self._client, self._batches_there = client, 0
         self._answered.set()
 
     def refused(self, message: Refused) -> None:
-        """The DataFlowKernel does not take this client (link's thread)."""
+        """Store why the DataFlowKernel refuses this client (link's thread)."""
         self._refused = message.reason
         self._answered.set()
 
     def batches_acknowledged(self, message: BatchesAcknowledged) -> None:
-        """So many batches of this client are in the event log (link's thread)."""
+        """Take the number of batches of this client in the event log (link's thread)."""
         if self._batches_there is None:
+            # The first message of a new DataFlowKernel: it says which batches the link must send again.
             self._batches_there = message.batches
         else:
             self._link.acked(message.batches)
@@ -164,9 +166,9 @@ class Lifecycle:
     # ----- losses (link's thread)
 
     def _reconnect(self, how: str) -> bool:
-        """The connection is over: start the DataFlowKernel again if it was killed; False when the run is over."""
+        """Connect to the next DataFlowKernel of the run, started here if need be; return False when the run is over."""
         if not self.welcomed:
-            return False
+            return False  # load() is still waiting, and reports the error itself
         while not (self._state.closing or self._refused or self._state.forked) and self._link.keeps_batches:
             found = self._next_connection()
             if found is None:
@@ -177,13 +179,14 @@ class Lifecycle:
                     self._components.resume(self._batches_there or 0)
                     return True
             except EOFError:
-                continue  # this one was lost, too
+                continue  # the new connection is lost, too
         return False
 
     def _next_connection(self) -> socket.socket | None:
-        """A connection to the next DataFlowKernel of the run; None when there will be none."""
+        """Return a connection to the next DataFlowKernel of the run; None when the run is given up."""
         lost, process, restart = steady_time(), self.process, self._restart
         how = process.how_it_ended() if process is not None else "was killed"
+        # A DataFlowKernel that exits by itself has ended the run, or has a fault that would occur again.
         if restart is None or "was killed" not in how or not restart.possible():
             return None
         if not restart.again(lost):
@@ -199,7 +202,7 @@ class Lifecycle:
         return sock
 
     def _lost(self, how: str) -> None:
-        """The connection is over for good."""
+        """End the run for this process, because the link has given up."""
         state = self._state
         closing = state.closing
         if closing:
@@ -215,6 +218,8 @@ class Lifecycle:
             state.ended = DataFlowKernelLost(state.run, how, state.log_path)
             self._lost_how = f"its process {how}"
         self._answered.set()
+        # After state.ended is set. A thread that adds a future now checks the state afterwards, so each future is
+        # failed by that thread or by this one.
         self._components.run_over()
         if self.process is not None and not closing:
             # A DataFlowKernel that has only dropped this client still serves the others, unless it is our child.
@@ -228,7 +233,7 @@ class Lifecycle:
     # ----- the end (any thread)
 
     def forked(self) -> None:
-        """This is a forked child: close its copies of our descriptors without a word, the run belongs to the parent."""
+        """Close the descriptors in a forked child without a message, because the run belongs to the parent."""
         self._state.forked = True
         self._state.ended = self._state.over_error()
         self._link.abandon()
@@ -241,7 +246,9 @@ class Lifecycle:
             return
         if state.closing:
             return
-        state.closing = True
+        state.closing = (
+            True  # before the message: the link's thread must not take the end for a loss and restart the run
+        )
         try:
             if state.ended is None:
                 if self.process is not None:
@@ -270,7 +277,7 @@ class Lifecycle:
             self._components.close()
 
     def at_exit(self) -> None:
-        """The interpreter ends: leave the run to the next kernel of the notebook, or end the run of a script."""
+        """Leave a run that may outlive this process, or end the run of a script, because the interpreter ends."""
         if self._state.linger > 0:
             self.leave()
         else:

@@ -1,4 +1,4 @@
-"""Handles the messages of the DataFlowKernel, in the link's thread and in the order in which they arrived."""
+"""``MessageHandler`` handles the messages of the DataFlowKernel in the link's thread, in the order of arrival."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _STREAMS = {1: "stdout", 2: "stderr", 3: "display"}
 
 
 class MessageHandler:
-    """Takes batches from the link and tells the components of a handle what they mean.
+    """Passes each message of a batch to the components of a handle.
 
     Parameters
     ----------
@@ -38,14 +38,14 @@ class MessageHandler:
     retry_handler
         The retry handler and its calls.
     questions
-        The questions that threads wait for.
+        The requests that threads wait for.
     requests
-        What futures have asked for: releases are sent after each batch.
+        The releases of futures, which this object sends after each batch.
 
     Attributes
     ----------
     handlers
-        What handles a message of a type; the owner of this object adds the types that it handles itself.
+        The function for each type of message; the owner of this object adds types.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class MessageHandler:
         self._questions = questions
         self._requests = requests
         self._unhandled: deque[list[Any]] = deque()
-        """Batches that are being handled: [iterator of the remaining messages, frames, number of frames used]."""
+        """Unfinished batches: [iterator of the remaining messages, frames, number of frames used]."""
         self.handlers: dict[type, Callable[[Any], None]] = {
             OutputPrinted: self._output_printed,
             CallsMatched: self._calls_matched,
@@ -73,8 +73,9 @@ class MessageHandler:
     def handle(self, batch: Batch) -> None:
         """Handle one batch.
 
-        A callback of the user may wait for an answer and so make the link deliver the next batch from in here.  The
-        rest of this batch is handled first then, so that messages keep their order.
+        A callback of the user may wait for a reply in the link's thread.  The link then delivers the next batch while
+        this method still handles the last one.  The inner call first handles the rest of that batch, so that messages
+        keep their order.
         """
         messages, frames = batch
         unhandled = self._unhandled
@@ -92,9 +93,11 @@ class MessageHandler:
         unfinished, followers, calls = pending.unfinished, pending.followers, self._retry_handler.calls
         for message in batch[0]:
             kind = type(message)
+            # The type of nearly all messages: handled inline, because a call for each would slow down every task.
             if kind is TaskResolved:
                 task = message.task
                 future = unfinished.pop(task, None)
+                # Before the future settles: a thread that wakes may retry the task at once, which needs this state.
                 if message.failure is not None:
                     local.ended(task, pending.ended_without_result(task, future))
                 elif local.open:
@@ -121,7 +124,7 @@ class MessageHandler:
                 log.exception("the follower of task %d failed", message.task)
 
     def _calls_matched(self, message: CallsMatched) -> None:
-        """Calls turn out to be those of an earlier kernel of the notebook: they get the numbers of these tasks."""
+        """Give calls the numbers of the equal tasks that an earlier kernel of the notebook has called."""
         for new, old in message.tasks:
             self._pending.renumbered(new, old)
             self._local.renumbered(new, old)

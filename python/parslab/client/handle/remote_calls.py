@@ -1,4 +1,4 @@
-"""Turns calls for executors with worker processes into messages: the hot path between an app and the link."""
+"""``RemoteCalls`` turns calls for worker processes into messages: the hot path between an app and the link."""
 
 from __future__ import annotations
 
@@ -39,9 +39,9 @@ class RemoteCalls:
     functions
         Numbers the functions.
     identities
-        Identifies calls whose pickle does not.
+        Identifies calls that have no stable pickle.
     local
-        Gives futures of others a task, and keeps values of this process for workers.
+        Makes tasks for futures of other libraries, and keeps values of this process for workers.
     """
 
     def __init__(
@@ -76,20 +76,21 @@ class RemoteCalls:
         calls: IdentifiedCalls | None,
     ) -> None:
         """Send one call; the parameters are those of ``DataFlowKernel.submit``."""
-        pickled = function.current()  # held until the call is sent: its number is forgotten with it
+        # The variable keeps the pickle alive until the call is sent: both sides forget its number with the pickle.
+        pickled = function.current()
         fn = self._functions.number(pickled, function.function)
         task = future.task_id
         if args or kwargs or calls is not None:
             dependencies = ArgumentDependencies(self._reference)
             inline, frames = pack_arguments(args, kwargs, dependencies, future.app_name)
             shown = show_arguments(args, kwargs)
-            # Keywords for all fields would cost a twentieth of the call.
+            # Positional, against the house rule: keywords for all fields would cost a twentieth of the call.
             message = SubmitTask(
                 task, fn, 0, executor, inline, len(frames), tuple(dependencies.tasks),
                 at=steady_time(), shown=shown, cell=cell, name=name, follow=follow is not None, spec=spec,
                 parent=parent,
             )  # fmt: skip
-            if message.deps:
+            if message.deps:  # before the send, because a worker may request such a value at once
                 self._local.keep(task, message.deps)
             if dependencies.needs_identity or calls is not None:
                 known = self._identities.remote(pickled, calls, args, kwargs, dependencies)
@@ -111,6 +112,7 @@ class RemoteCalls:
     ) -> None:
         task = message.task
         try:
+            # Before the send, because the link's thread may receive the result before this thread continues.
             self._unfinished[task] = future
             if follow is not None:
                 self._pending.followers[task] = follow
@@ -118,6 +120,6 @@ class RemoteCalls:
                 self._link.send(message, frames)
             else:
                 self._link.call(message)
-        except BaseException:  # an interrupt: nobody will have the future
+        except BaseException:  # an interrupt: the caller will get no future
             self._pending.withdraw(task)
             raise

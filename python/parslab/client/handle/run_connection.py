@@ -1,4 +1,4 @@
-"""What a handle needs to open a run that was started or found."""
+"""``RunConnection`` holds what a handle needs to open a started or found run."""
 
 from __future__ import annotations
 
@@ -33,4 +33,4 @@ class RunConnection:
     restart: KernelRestart | None = None
     """Starts the DataFlowKernel again after a loss; None when the run has no event log."""
     hello: ClientHello | None = None
-    """Introduces a client that comes by the listening socket; None for the process that has started the run."""
+    """The message that introduces a client of the listening socket; None for the process that has started the run."""
