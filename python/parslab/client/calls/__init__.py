@@ -1,1 +1,1 @@
-"""What a call sends: its function, its arguments' identity, its retry handler."""
+"""This package prepares calls: functions, identities of arguments, executors, and the retry handler."""

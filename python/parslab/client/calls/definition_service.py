@@ -1,6 +1,6 @@
-"""Sends the newest definitions of apps to the DataFlowKernel, which asks for them before it runs tasks again.
+"""``DefinitionService`` sends the newest definitions of apps, which the DataFlowKernel requests before a retry.
 
-A thread of its own answers, because pickling a function takes time and may run the user's code.
+A thread of its own replies, because pickling a function takes time and may run the user's code.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class DefinitionService:
     functions
         Sends functions that are new.
     redefined_joins
-        Gives those of some tasks that are joins whose body was defined anew after it had returned.
+        Returns those of some tasks that are joins whose body the user has redefined after it returned.
     """
 
     def __init__(
@@ -48,11 +48,12 @@ class DefinitionService:
         self._thread = ThreadPool("definitions", 1)
 
     def ask(self, message: RequestDefinitions) -> None:
-        """Answer in the thread of this service (called in the link's thread)."""
+        """Reply in the thread of this service (called in the link's thread)."""
         self._thread.submit(lambda: self._answer(message))
 
     def _answer(self, message: RequestDefinitions) -> None:
-        held: list[PickledFunction] = []  # a function's number lives as long as its pickle: until the answer is sent
+        # Keeps the pickles alive until the reply is sent: both sides forget a function's number with its pickle.
+        held: list[PickledFunction] = []
         redefined: list[RedefinedApp] = []
         problem = ""
         for name in message.apps:
@@ -72,7 +73,7 @@ class DefinitionService:
         app = newest(name)
         if app is None or app.kind == JOIN:
             return None
-        # A new AppFunction, because the app's own one belongs to the threads that call the app.
+        # A new AppFunction: the app's own one has no lock, and belongs to the threads that call the app.
         pickled = AppFunction(app.code.function, app.code.runner, app.code.name).current()
         held.append(pickled)
         return RedefinedApp(name, self._functions.number(pickled, app.code.function), specs_of(name), app.spec)

@@ -1,8 +1,8 @@
-"""The newest definition of each app, for tasks that run again after a cell has corrected their function.
+"""Register the newest definition of each app, for tasks that run again after the user has corrected their function.
 
-An app is identified by its origin: module and qualified name.  A cell that runs again makes another app of the same
-origin, and the newest one counts.  Lambdas and functions defined in functions have no origin, because their names do
-not identify them: their tasks call the same function again.
+The origin of an app, its module and qualified name, identifies it.  A cell that runs again makes another app of the
+same origin, and the newest one counts.  Lambdas and functions defined in functions have no origin, because their names
+do not identify them.  A retry of their tasks calls the same function again.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ JOIN = "join_app"
 
 
 class DefinedApp(Protocol):
-    """The parts of an app that its definition consists of."""
+    """The attributes of an app that this module uses."""
 
     kind: str
     func: Callable[..., Any]
@@ -33,7 +33,7 @@ class DefinedApp(Protocol):
 
 
 class _Origin:
-    """The apps that were defined at one origin."""
+    """The apps of one origin."""
 
     __slots__ = ("newest", "specs")
 
@@ -47,7 +47,8 @@ _origins: dict[str, _Origin] = {}
 
 
 def origin_of(function: Any) -> str:
-    """Where a function is defined, ``module:name``; empty when its name does not identify it."""
+    """Return the origin of a function, ``module:name``; empty when its name does not identify it."""
+    # Qualified names of lambdas and of functions in functions contain "<lambda>" or "<locals>".
     module, name = getattr(function, "__module__", None), getattr(function, "__qualname__", None)
     if not isinstance(module, str) or not isinstance(name, str) or "<" in name:
         return ""
@@ -59,31 +60,31 @@ def define(app: DefinedApp) -> None:
     name = origin_of(app.func)
     if name:
         origin = _origins.setdefault(name, _Origin())
-        origin.newest = weakref.ref(app)
+        origin.newest = weakref.ref(app)  # weak: an app that the user has deleted must not come back by a retry
         if app.spec not in origin.specs:
             origin.specs.append(app.spec)
 
 
 def defined_now(function: Any, join: bool) -> Any:
-    """The function of the newest app of the same origin; ``function`` itself when that app is of another kind."""
+    """Return the function of the newest app of the same origin; ``function`` itself if that app has another kind."""
     app = newest(origin_of(function))
     return function if app is None or (app.kind == JOIN) != join else app.func
 
 
 def newest(name: str) -> DefinedApp | None:
-    """The newest app of an origin, if it still exists."""
+    """Return the newest app of an origin; None when it does not exist any more."""
     origin = _origins.get(name)
     return None if origin is None or origin.newest is None else origin.newest()
 
 
 def specs_of(name: str) -> tuple[TaskSpec | None, ...]:
-    """The different resource specifications of all apps of an origin."""
+    """Return the different resource specifications of all apps of an origin."""
     origin = _origins.get(name)
     return () if origin is None else tuple(origin.specs)
 
 
 def same_body(one: Any, other: Any) -> bool:
-    """Whether two functions have the same code, wherever it was written."""
+    """Return whether two functions have the same code, in whichever cell and line it was written."""
     if one is other:
         return True
     first, second = getattr(one, "__code__", None), getattr(other, "__code__", None)
@@ -91,6 +92,7 @@ def same_body(one: Any, other: Any) -> bool:
 
 
 def _text(code: CodeType) -> tuple[Any, ...]:
+    # Not ``==`` of code objects, which compares line numbers. Constants by type and repr, because 1 == 1.0 == True.
     constants = [_text(c) if hasattr(c, "co_code") else (type(c), repr(c)) for c in code.co_consts]
     names = code.co_names, code.co_varnames, code.co_freevars, code.co_cellvars
     return code.co_code, names, code.co_argcount, code.co_kwonlyargcount, code.co_flags, tuple(constants)

@@ -1,4 +1,4 @@
-"""Which executor a call goes to."""
+"""``Executors`` chooses the executor of each call."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["Executors"]
 
 
 class Executors:
-    """The executors of one run, by number; the DataFlowKernel names them in its welcome.
+    """The executors of one run, by number; the DataFlowKernel sends them in its welcome.
 
     Attributes
     ----------
@@ -33,19 +33,19 @@ class Executors:
         self._choices: dict[str | tuple[str, ...], tuple[int, ...]] = {}
 
     def set(self, executors: Sequence[tuple[str, int]]) -> None:
-        """Take the labels and kinds that the DataFlowKernel has sent."""
+        """Store the labels and kinds that the DataFlowKernel has sent."""
         self.labels = tuple(label for label, _ in executors)
         self.kinds = tuple(kind for _, kind in executors)
 
     def pick(self, executors: str | Sequence[str], spec: TaskSpec | None, app: str) -> int:
-        """The number of an executor for one call; one of several at random [HPDC19 §3.5].
+        """Return the number of the executor for one call, drawn at random from several [HPDC19 §3.5].
 
         Parameters
         ----------
         executors
             ``"all"``, or labels.
         spec
-            What the call asks for; a run-time limit excludes threads.
+            The resources and limits of the call; a run-time limit excludes threads, which nobody can stop.
         app
             The name of the app, for errors.
 
@@ -76,7 +76,7 @@ class Executors:
         return numbers
 
     def _that_can_stop(self, numbers: tuple[int, ...], limit: float, app: str) -> tuple[int, ...]:
-        """Those of the executors that can stop a task at its run-time limit."""
+        """Return the executors that can stop a task at its run-time limit."""
         able = tuple(number for number in numbers if self.kinds[number] == TaskKind.remote)
         if not able:
             labels = ", ".join(self.labels[number] for number in numbers)

@@ -1,8 +1,8 @@
-"""Which calls get an identity, and which are memoized.
+"""``Identities`` decides which calls get an identity, and which results are memoized.
 
 A call of an app with ``cache=True`` always gets an identity.  Any other call gets one when its pickle would differ in
-the next kernel, so that the results of a lost kernel are found again.  Most calls have plain arguments and cost nothing
-here.  ``handle.remote_calls`` and ``local.tasks`` ask in the thread that calls the app.
+the next kernel, so that the next kernel finds the results of a lost one.  Most calls have plain arguments and cost
+nothing here.  ``handle.remote_calls`` and ``local.tasks`` call this module in the thread that calls the app.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ if TYPE_CHECKING:
 __all__ = ["IdentifiedCalls", "Identities", "KnownIdentity"]
 
 _LOOKED_AT = 20_000
-"""The most objects in arguments that are identified only because another kernel might want the result."""
+"""The most objects in the arguments of a call that is not memoized: few calls are ever matched after a loss."""
 _LOOKED_AT_HERE = 500
-"""The same for a call that runs in this process, which otherwise costs next to nothing."""
+"""The same for a call that runs in this process: such a call costs little, and its identity must not cost more."""
 
 
 class KnownIdentity(NamedTuple):
-    """What ``SubmitTask`` says about the identity of a call."""
+    """The identity of a call, as ``SubmitTask`` carries it."""
 
     identity: bytes = b""
     memo: bool = False
@@ -41,7 +41,7 @@ _NOTHING = KnownIdentity()
 
 
 class IdentifiedCalls:
-    """How the calls of one app are identified.
+    """The rules by which one app identifies its calls.
 
     Parameters
     ----------
@@ -63,7 +63,7 @@ class IdentifiedCalls:
         self._said: set[str] = set()
 
     def without(self, names: Collection[str]) -> IdentifiedCalls:
-        """A copy that ignores some more parameters."""
+        """Return a copy that ignores some more parameters."""
         made = object.__new__(IdentifiedCalls)
         made.code, made.memo, made._said = self.code, self.memo, self._said
         made.ignored = self.ignored.union(names)
@@ -71,7 +71,7 @@ class IdentifiedCalls:
         return made
 
     def forgotten(self, reason: str) -> KnownIdentity:
-        """The identity of a call that cannot be memoized although its app is; warns once for each reason."""
+        """Return the empty identity of a call that cannot be memoized; warn once for each reason."""
         if reason not in self._said:
             self._said.add(reason)
             warnings.warn(
@@ -103,7 +103,7 @@ class Identities:
         kwargs: Mapping[str, Any],
         dependencies: ArgumentDependencies,
     ) -> KnownIdentity:
-        """The identity of a call for a worker that is memoized, or whose pickle would differ in another process."""
+        """Return the identity of a call for a worker: a memoized one, or one whose pickle differs between processes."""
         if calls is not None and calls.memo:
             if pickled.unknown:
                 return calls.forgotten(pickled.unknown)
@@ -127,7 +127,10 @@ class Identities:
         kwargs: Mapping[str, Any],
         refer: Refer,
     ) -> KnownIdentity:
-        """The identity of a call that runs in this process; it covers the function, which is not sent."""
+        """Return the identity of a call that runs in this process.
+
+        It includes the fingerprint of the function, because the client does not send the function of such a call.
+        """
         memo = calls is not None and calls.memo
         if not memo and not self._resume:
             return _NOTHING

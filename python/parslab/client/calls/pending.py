@@ -1,7 +1,8 @@
-"""The futures of unfinished tasks, from the call to the end of the task.
+"""``PendingTasks`` holds the futures of unfinished tasks, from the call to the end of the task.
 
-A finished future belongs to the user alone.  This module forgets it, or keeps a weak reference while its task may run
-again.  Any thread adds futures; the link's thread settles them.
+A finished future belongs to the user alone.  This module drops it, or keeps a weak reference while a retry of its task
+is possible.  Any thread adds futures; the link's thread settles them.  Each change is one operation of a dictionary,
+which is atomic in CPython, so there is no lock.
 """
 
 from __future__ import annotations
@@ -39,20 +40,20 @@ class PendingTasks:
     link
         The connection to the DataFlowKernel.
     retry_handler
-        Forgets a call whose submission was interrupted.
+        Drops a call whose submission was interrupted.
 
     Attributes
     ----------
     numbers
-        Gives the number of the next task; the DataFlowKernel says in its welcome where the numbers begin.
+        The iterator of task numbers; the welcome of the DataFlowKernel contains the first one.
     unfinished
         The futures of unfinished tasks, by task.
     failed
-        The futures of tasks that ended without a result, while somebody has them: these tasks may run again.
+        The futures of tasks that ended without a result, while the user holds them: these tasks may run again.
     followers
-        By task: the function that gets what the task prints.
+        The function that gets the output of a task, by task.
     in_threads
-        Thread-pool tasks whose bodies run now, which nobody can stop; ``LocalTasks`` keeps this set.
+        Thread-pool tasks whose bodies run now, which nobody can stop; ``LocalTasks`` changes this set.
     """
 
     def __init__(self, state: RunState, link: KernelLink, retry_handler: RetryHandlerService) -> None:
@@ -73,21 +74,22 @@ class PendingTasks:
         try:
             self.unfinished[future.task_id] = future
             self._link.call(message)
-        except BaseException:  # an interrupt: nobody will have the future
+        except BaseException:  # an interrupt: the caller will get no future
             self.withdraw(future.task_id)
             raise
+        # The link's thread may have ended the run and failed all futures before this call added its own.
         if self._state.ended is not None:
             self.fail_all()
 
     def withdraw(self, task: int) -> None:
-        """Undo a call whose submission was interrupted, and cancel the task in case the call was sent."""
+        """Remove a call whose submission was interrupted, and cancel its task in case the call was sent."""
         self.unfinished.pop(task, None)
         self.followers.pop(task, None)
         self._retry_handler.ended(task)
         self._link.later(CancelTasks([task]))
 
     def cancelled(self, task: int) -> None:
-        """The user has cancelled the future of this task."""
+        """Move a future that the user has cancelled to ``failed``, because the user may retry its task."""
         future = self.unfinished.pop(task, None)
         if future is not None:
             self.failed[task] = future
@@ -95,20 +97,20 @@ class PendingTasks:
     # ----- what the DataFlowKernel reports (link's thread)
 
     def ended_without_result(self, task: int, future: AppFuture | None) -> AppFuture | None:
-        """A task has ended without a result; returns its future if somebody has it."""
+        """Move the future of a task without a result to ``failed``; return the future if the user still holds it."""
         if future is None:
-            return self.failed.get(task)  # the user cancelled it, so it is not among the unfinished ones
+            return self.failed.get(task)  # cancelled() has moved it before
         self.failed[task] = future
         return future
 
     def reopened(self, tasks: Iterable[int]) -> list[AppFuture]:
-        """Tasks run again: their futures are held again, and returned."""
+        """Move the futures of tasks that run again back to ``unfinished``, and return them."""
         futures = [future for task in tasks if (future := self.failed.pop(task, None)) is not None]
         self.unfinished.update((future.task_id, future) for future in futures)
         return futures
 
     def renumbered(self, new: int, old: int) -> None:
-        """A call is one that an earlier kernel of the notebook has made: its future gets the number of that task."""
+        """Give the future of a call the number of the equal task that an earlier kernel of the notebook has called."""
         future = self.unfinished.pop(new, None)
         if future is not None:
             self.unfinished[old] = future
@@ -118,17 +120,17 @@ class PendingTasks:
             self.followers[old] = self.followers.pop(new)
 
     def fail_all(self) -> None:
-        """The run is over: settle all futures with the reason."""
+        """Settle all futures with the reason why the run is over."""
         error = self._state.ended
         assert error is not None
         failure = failure_from(error)
         while self.unfinished:
-            with contextlib.suppress(KeyError):  # another thread may take the last one
+            with contextlib.suppress(KeyError):  # another thread may remove the last one at the same time
                 _, future = self.unfinished.popitem()
                 future.resolve(TaskState.failed, b"", 0, failure)
 
     def _unsendable(self, message: Any, error: Exception) -> None:
-        """A message could not be encoded: the call that it stands for fails, and no other (any thread)."""
+        """Fail the call of a message that could not be encoded (any thread)."""
         task = getattr(message, "task", -1)
         future = self.unfinished.pop(task, None)
         if future is not None:
@@ -139,12 +141,13 @@ class PendingTasks:
     # ----- what users ask
 
     def wait_for_all(self) -> None:
-        """Wait until every task called so far is finished, however it ends."""
+        """Wait until all tasks that this process has called are finished, also failed ones."""
+        # A copy, because the link's thread removes futures during the wait.
         for future in list(self.unfinished.values()):
             with contextlib.suppress(CancelledError):
                 future.wait(None)
 
     def retryable(self) -> list[int]:
-        """The tasks that failed and whose future somebody has; cancelled ones are not among them."""
+        """Return the failed tasks whose future the user still holds, without cancelled ones."""
         ended = [future for ref in self.failed.valuerefs() if (future := ref()) is not None]
         return sorted(future.task_id for future in ended if future.done() and not future.cancelled())

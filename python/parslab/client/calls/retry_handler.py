@@ -1,7 +1,7 @@
-"""The retry handler of ``Config``: this process says how many retries of its task a failed attempt costs.
+"""``RetryHandlerService`` calls the retry handler of ``Config``, which decides how many retries a failed attempt costs.
 
-The DataFlowKernel sends ``RequestRetryCost`` and lets the task wait.  A thread calls the handler, one failure at a
-time, and sends ``RetryCost``.  The handler is never pickled, so it may use everything in the notebook.  While a handler
+The DataFlowKernel sends ``RequestRetryCost`` and suspends the task.  A thread calls the handler, one failure at a
+time, and sends ``RetryCost``.  No code pickles the handler, so it may use everything in the notebook.  While a handler
 is set, this module keeps every call and its arguments until the task ends, because the handler may read them.
 """
 
@@ -40,17 +40,17 @@ class FailedTask(Mapping[str, Any]):
     Attributes
     ----------
     id, func_name, func, args, kwargs, executor, time_invoked, app_fu
-        The call: its number, its app and function, the arguments that it was given (futures stay futures), the label
-        of its executor, its time, and its future.  An attribute is None when this process does not know it: an earlier
-        kernel of the notebook made the call, or ``future.retry()`` runs a task again that had ended.
+        The call: its number, its app and function, its arguments (futures stay futures), the label of its executor,
+        its time, and its future.  An attribute is None when this process does not have it.  That happens when an
+        earlier kernel of the notebook made the call, or when ``future.retry()`` runs an ended task again.
     try_id
-        The attempt that has failed, counted from 0.
+        The number of the failed attempt, counted from 0.
     fail_count, fail_cost, fail_history
-        How many attempts have failed, what those before this one have cost, and the errors of all, as text.
+        The number of failed attempts, the cost of those before this one, and the errors of all as text.
     reason
-        Why this attempt failed: a :class:`~parslab.records.reasons.Reason`.
+        The :class:`~parslab.records.reasons.Reason` why this attempt failed.
     resource_specification
-        The resources that the call asked for.
+        The resources that the call requested.
     status
         ``fail_retryable``.
     """
@@ -98,15 +98,16 @@ class FailedTask(Mapping[str, Any]):
         return f"<task {self.id} {self.func_name}, failed {self.fail_count} times, last for {self.reason}>"
 
     def add_failure(self, attempt: int, failure: Failure, error: BaseException) -> None:
-        """Take in another failed attempt, before the handler is called."""
+        """Add a failed attempt, before the call of the handler."""
         self.try_id = attempt
-        self.fail_count = max(self.fail_count, attempt) + 1  # attempts may have failed under an earlier kernel
+        # Not a plain count: attempts may have failed while an earlier kernel of the notebook was attached.
+        self.fail_count = max(self.fail_count, attempt) + 1
         self.fail_history.append(repr(error))
         self.reason = Reason(failure.reason) if failure.reason in Reason.__members__ else Reason.app_error
 
 
 class RetryHandlerService:
-    """The retry handler of one run, and the calls that it may be asked about.
+    """The retry handler of one run, and the unfinished calls that it may read.
 
     Parameters
     ----------
@@ -133,7 +134,7 @@ class RetryHandlerService:
         self.announce()
 
     def announce(self) -> None:
-        """Tell the DataFlowKernel whether to ask for costs."""
+        """Send the DataFlowKernel whether it must request the cost of each failure."""
         self._link.send(RetryHandlerChanged(self.handler is not None))
 
     # ----- calls (the user's threads)
@@ -153,7 +154,7 @@ class RetryHandlerService:
         self.calls[future.task_id] = FailedTask(future, func, args, kwargs, executor=executor, spec=spec, called_at=now)
 
     def renumbered(self, new: int, old: int) -> None:
-        """A task has another number from now on."""
+        """Change the number of a task."""
         task = self.calls.pop(new, None)
         if task is not None:
             task.id = old
@@ -166,7 +167,7 @@ class RetryHandlerService:
     # ----- questions (link's thread, then the thread of the handler)
 
     def ask(self, message: RequestRetryCost, future: AppFuture | None) -> None:
-        """Have the handler say what a failed attempt costs."""
+        """Call the handler in its thread, and send the cost of a failed attempt."""
         self._thread.submit(lambda: self._answer(message, future))
 
     def _answer(self, message: RequestRetryCost, future: AppFuture | None) -> None:
@@ -182,7 +183,9 @@ class RetryHandlerService:
             task.add_failure(message.attempt, message.failure, error)
             cost = _number(handler, handler(error, task))
             task.fail_cost += cost
-        except BaseException as raised:  # whatever the handler raises ends the task with it, as in Parsl
+        except (
+            BaseException
+        ) as raised:  # an error of the handler ends the task, as in Parsl; without a reply it would hang
             log.warning("the retry handler ended task %d: %r", message.task, raised)
             failure = msgspec.structs.replace(failure_of(raised, 1), reason=Reason.retry_handler.value)
         self._link.send(RetryCost(message.task, message.attempt, cost, failure))

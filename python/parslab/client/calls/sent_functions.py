@@ -1,6 +1,6 @@
-"""The functions that this client has sent to the DataFlowKernel.
+"""``SentFunctions`` numbers the functions that this client has sent to the DataFlowKernel.
 
-The thread that calls a function first sends it.  Both sides forget the function when its pickle is garbage.
+The first thread that calls a function sends it.  Both sides drop the function when its pickle is garbage.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class SentFunctions:
         self._sending = threading.Lock()
 
     def number(self, pickled: PickledFunction, function: Any) -> int:
-        """The number of a pickled function; the function is sent first when it is new."""
+        """Return the number of a pickled function; send the function before that if it is new."""
         fn = self._numbers.get(pickled.digest)
         return self._send(pickled, function) if fn is None else fn
 
@@ -57,19 +57,21 @@ class SentFunctions:
                     parts=parts,
                     origin=origin_of(function),
                 )
+                # Publish the number after the send: a call of another thread must not arrive before the function.
                 self._link.send(message, [pickled.payload])
                 self._numbers[pickled.digest] = fn
+                # Not at exit: the link is closed by then, and the DataFlowKernel drops the functions by itself.
                 weakref.finalize(pickled, self._forget, pickled.digest, fn).atexit = False
             return fn
 
     def _forget(self, digest: bytes, fn: int) -> None:
-        """The pickle is garbage, so no call can use its number any more."""
+        """Drop the number of a pickle that is garbage, so that no call can use it any more."""
         if self._numbers.pop(digest, None) is not None:
             self._link.later(ForgetFunctions([fn]))
 
 
 def _parameters(function: Any) -> dict[str, bytes]:
-    """The names of a function's positional parameters, which explanations of a call use."""
+    """Return the names of a function's positional parameters, for explanations of a call."""
     try:
         parameters = inspect.signature(function).parameters.values()
     except (TypeError, ValueError):  # some builtins have no signature

@@ -517,7 +517,7 @@ class DataFlowKernel:
 
     def resume(self, batches: int) -> None:
         """Send a new DataFlowKernel the batches that it lacks, and the list of unfinished futures."""
-        # The batches first: ClientResumed counts on the DataFlowKernel having all calls that were ever sent.
+        # The batches first, because ClientResumed names tasks of calls that are in them.
         self._link.resume(batches)
         self._retry_handler.announce()
         self.local_tasks.report_again()

@@ -1,1 +1,1 @@
-"""Tasks that run in the user's process: joins and the thread pool."""
+"""This package runs tasks in the user's process: bodies of join apps and of thread-pool apps."""

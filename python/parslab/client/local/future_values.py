@@ -1,6 +1,6 @@
-"""Futures in the arguments of a body that runs in this process: how they are found, and replaced by their values.
+"""Find the futures in the arguments of a body that runs in this process, and replace them by their values.
 
-The body gets all other arguments by reference.
+The body gets all other arguments by reference, as in a plain call.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def _replaced(value: Any, known: dict[int, Any]) -> Any:
     if not _is_container(value):
         return value
     if id(value) not in known:
-        known[id(value)] = value  # it may contain itself
+        known[id(value)] = value  # before the recursion, which would not end for a container that contains itself
         known[id(value)] = _rebuilt(value, known)
     return known[id(value)]
 
@@ -43,13 +43,15 @@ def _rebuilt(value: Any, known: dict[int, Any]) -> Any:
         changed = {field.name: new for field, old in _fields(value) if (new := _replaced(old, known)) is not old}
         if not changed:
             return value
-        twin = copy.copy(value)  # its __init__ may need arguments that the dataclass does not keep
+        twin = copy.copy(value)  # not the constructor, which may need arguments that are no fields (InitVar)
         for name, new in changed.items():
+            # setattr() fails for frozen dataclasses.
             object.__setattr__(twin, name, new)
         return twin
     items = [_replaced(item, known) for item in value]
     if all(a is b for a, b in zip(items, value, strict=True)):
         return value
+    # The constructor of a named tuple takes its items as single arguments.
     return kind(*items) if hasattr(value, "_fields") else kind(items)
 
 
@@ -76,6 +78,8 @@ def futures_in(value: Any, found: list[Future[Any]]) -> None:
             found.append(item)
         elif _is_container(item) and id(item) not in seen:
             seen.add(id(item))
+            # Reversed, because pop() takes the last one first. The order of the futures must be that of the arguments:
+            # a future counts in the identity of a call by its place among the dependencies.
             left += reversed(_contents(item))
 
 

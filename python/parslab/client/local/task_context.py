@@ -1,7 +1,7 @@
-"""The task whose body a thread of this process runs.
+"""``task_contexts`` holds the task whose body each thread of this process runs.
 
-Bodies of join and thread-pool apps run here while the user's cells go on.  A call that a body makes belongs to the cell
-that called the body's app, not to the cell that runs now.  The calls of a join are cancelled together with the join.
+Bodies of join and thread-pool apps run here while the user's next cells run.  A call that a body makes belongs to the
+cell that called the body's app, not to the cell that runs now.  The cancel of a join includes the calls of its body.
 """
 
 from __future__ import annotations
@@ -29,16 +29,19 @@ class TaskContext(NamedTuple):
 
 
 task_contexts: dict[int, TaskContext] = {}
-"""By thread identifier.  Every call of an app looks here; it is empty while no body runs."""
+"""The context of each thread, by thread identifier.
+
+A dictionary, not ``threading.local``: every call of an app looks here, and a test for an empty dictionary costs least.
+"""
 
 
 def calling_join() -> int:
-    """The task of the join app whose body this thread runs, or -1.
+    """Return the task of the join app whose body this thread runs, or -1.
 
     Raises
     ------
     CancelledError
-        The join was cancelled.  Nobody can stop its body, so the body ends at its next call.
+        The join was cancelled.  Python cannot stop the thread of its body, so this error ends it at its next call.
     """
     task = task_contexts.get(get_ident())
     if task is None or not task.join:
@@ -50,7 +53,7 @@ def calling_join() -> int:
 
 @contextlib.contextmanager
 def on_behalf_of(future: AppFuture, cell: str, join: bool) -> Iterator[None]:
-    """A context in which this thread runs the body of a task."""
+    """Return a context in which this thread runs the body of a task."""
     thread = get_ident()
     before = task_contexts.get(thread)
     task_contexts[thread] = TaskContext(future, cell, join)

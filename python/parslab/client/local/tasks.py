@@ -1,7 +1,7 @@
-"""Tasks that run in this process: thread-pool apps, the bodies of join apps, and futures of other libraries.
+"""``LocalTasks`` runs tasks in this process: thread-pool apps, the bodies of join apps, and futures of other libraries.
 
-The DataFlowKernel says when a task may run (``RunLocalTask``) and keeps its state.  The values stay in this process, by
-reference, until a worker needs one (``RequestValue``).
+The DataFlowKernel decides when a task may run (``RunLocalTask``) and keeps its state.  The values stay in this process,
+by reference, until a worker requests one (``RequestValue``).
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ for a future do not count."""
 
 
 class _Body:
-    """What this process calls when the DataFlowKernel says that a task may run."""
+    """The function and arguments that this process calls when the DataFlowKernel allows a task to run."""
 
     __slots__ = ("args", "cell", "ends", "function", "future", "kwargs", "pool", "runner")
 
@@ -81,7 +81,7 @@ class _Body:
         self.pool = pool
         self.cell = cell
         self.ends = 0
-        """How often the task has ended: a thread that got the body before the last end must not report."""
+        """How often the task has ended.  A thread that took the body before the last end must not report a result."""
 
 
 class LocalTasks:
@@ -94,7 +94,7 @@ class LocalTasks:
     pending
         The futures of unfinished tasks, and the numbers of new ones.
     home
-        The run, for the futures that are made here.
+        The run of the futures that this object makes.
     identities
         Identifies calls.
     threads
@@ -120,12 +120,12 @@ class LocalTasks:
         self._here: weakref.WeakValueDictionary[int, AppFuture] = weakref.WeakValueDictionary()
         """Futures whose value is in this process."""
         self._kept: dict[int, list[AppFuture]] = {}
-        """By remote task: those of them whose value its worker may request, until the task has ended."""
+        """By remote task, until it has ended: the futures whose values its worker may request."""
         self._externals: weakref.WeakKeyDictionary[Future[Any], AppFuture] = weakref.WeakKeyDictionary()
         self._running: set[int] = set()
-        """Tasks whose bodies a thread has and that have not ended."""
+        """Unfinished tasks whose bodies a thread has."""
         self._reports: dict[int, LocalTaskFinished] = {}
-        """Reports to the DataFlowKernel that it has not answered."""
+        """Reports of ended tasks that the DataFlowKernel has not confirmed."""
         # Two threads that pass the same foreign future must get one task for it, at once; an inbox cannot answer them.
         self._naming = threading.Lock()
 
@@ -144,7 +144,7 @@ class LocalTasks:
         spec: TaskSpec | None = None,
         calls: IdentifiedCalls | None = None,
     ) -> None:
-        """Send a thread-pool call (of ``executor``, which is called ``label``), or a call of a join app (None)."""
+        """Send a call of a thread-pool app, or of a join app, for which ``executor`` is None."""
         dependencies = self._dependencies(args, kwargs)
         known = self._identities.local(code, calls, args, kwargs, dependencies.known)
         # A guest has no configuration: its thread-pool tasks share the threads of its joins.
@@ -182,7 +182,7 @@ class LocalTasks:
         return dependencies
 
     def reference(self, future: Future[Any]) -> tuple[int, Path]:
-        """The task behind a future, and which part of its value the future is; any other future gets a task."""
+        """Return the task of a future, and the path to its part of the value; foreign futures get a task here."""
         if isinstance(future, BaseFuture):
             parent, path = future.reference()
             if parent.home is self._home:
@@ -190,7 +190,7 @@ class LocalTasks:
         return self.external(future).task_id, None
 
     def external(self, future: Future[Any]) -> AppFuture:
-        """The task that represents a future of another library, or of another run."""
+        """Return the task that represents a future of another library, or of another run."""
         with self._naming:
             task = self._externals.get(future)
             if task is not None:
@@ -212,17 +212,18 @@ class LocalTasks:
             name=type(future).__name__,
         )
         self._pending.expect(task, message)
+        # After the call is sent: a done future runs the callback at once, and its report must follow the call.
         future.add_done_callback(lambda done: self._external_done(task, done))
         return task
 
     def keep(self, task: int, deps: tuple[int, ...]) -> None:
-        """Keep the values in this process that the worker of a remote task may request, although nobody else does."""
+        """Keep the values that the worker of a remote task may request, even if the user drops their futures."""
         kept = [future for dep in deps if (future := self._holding(dep)) is not None] if self._here else []
         if kept:
             self._kept[task] = kept
 
     def _holding(self, task: int) -> AppFuture | None:
-        """The future of a task whose value is here, or that cannot run again without such a value."""
+        """Return the future of a task whose value is here, or that cannot run again without such a value."""
         future = self._here.get(task)
         if future is not None:
             return future
@@ -234,13 +235,15 @@ class LocalTasks:
     # ----- messages (link's thread)
 
     def run(self, message: RunLocalTask) -> None:
-        """Give the body of a task to a thread; it is kept until the task has ended, because it may run again."""
+        """Give the body of a task to a thread; keep it until the task has ended, because a retry may run it again."""
         task = message.task
         body = self._bodies.get(task)
-        if body is None:  # the DataFlowKernel runs the task again, but nobody here has its future any more
+        if body is None:  # the DataFlowKernel runs the task again, but this process has dropped its future
             now = steady_time()
             self._link.send(LocalTaskFinished(task, TaskState.failed, now, now, Failure(_NOBODY_WAITS)))
             return
+        # A restarted DataFlowKernel repeats its requests. The body must not run twice: it runs now, or its report is on
+        # the way, or it has returned the futures of a join.
         if message.again and (task in self._running or task in self._reports or isinstance(body.future, _JoinFuture)):
             return
         self._reports.pop(task, None)  # of an earlier attempt
@@ -250,6 +253,7 @@ class LocalTasks:
 
     def send_value(self, message: RequestValue) -> None:
         """Send a value of this process to the worker that has requested it."""
+        # In a pool: pickling may take long and run code of the user, which must not block the link's thread.
         future = self._here.get(message.task)
         self._joins.submit(lambda: self._pack_value(message.task, future))
 
@@ -259,20 +263,20 @@ class LocalTasks:
         return bool(self._bodies or self._kept or self._reports)
 
     def ended(self, task: int, failed: AppFuture | None = None) -> None:
-        """Drop what was held for a task that has ended, whether or not it has run.
+        """Drop the body and the kept values of a task that has ended, whether or not it has run.
 
-        The future of a ``failed`` task holds from now on what is needed to run the task again.
+        The future of a ``failed`` task takes them over, because a retry needs them.
         """
         body, kept = self._bodies.pop(task, None), self._kept.pop(task, None)
         self._reports.pop(task, None)
         if body is not None:
             body.ends += 1
-            body.future = None  # the future holds the body: a cycle would keep both when nobody has the future
+            body.future = None  # the future now holds the body, and a cycle would keep both until a garbage collection
         if failed is not None and (body or kept):
             failed.retry_state = body, kept
 
     def reopened(self, future: AppFuture) -> None:
-        """Take back what the future of a task holds, because the task runs again."""
+        """Take back the body and the kept values from the future of a task that runs again."""
         body, kept = future.retry_state or (None, None)
         future.retry_state = None
         self._running.discard(future.task_id)
@@ -284,7 +288,7 @@ class LocalTasks:
             self._kept[future.task_id] = kept
 
     def redefined_joins(self, tasks: Iterable[int]) -> list[int]:
-        """Those of some failed tasks that are joins whose body was defined anew after it had returned."""
+        """Return those of some failed tasks that are joins whose body the user has redefined after it returned."""
         found = []
         for task in tasks:
             future = self._pending.failed.get(task)
@@ -296,7 +300,7 @@ class LocalTasks:
         return found
 
     def report_again(self) -> None:
-        """Send all reports again, because a new DataFlowKernel may not know how these tasks have ended."""
+        """Send all reports again, because a new DataFlowKernel may lack them."""
         for report in list(self._reports.values()):
             self._link.send(report)
 
@@ -306,7 +310,7 @@ class LocalTasks:
         self._link.send(report)
 
     def renumbered(self, new: int, old: int) -> None:
-        """A remote task has another number from now on."""
+        """Change the number of a remote task."""
         if new in self._kept:
             self._kept[old] = self._kept.pop(new)
 
@@ -352,8 +356,8 @@ class LocalTasks:
             if join:
                 link.send(self._joining(future, value, started))
                 return
-            future.take_value(value)
-        except BaseException as error:  # SystemExit of a body ends the task, not the thread
+            future.take_value(value)  # before the report, because the reply to the report settles the future
+        except BaseException as error:  # a SystemExit of the body ends the task, not the pool's thread
             failure = failure_of(error, 1)
             if body.ends == ends:
                 self._report(task, TaskState.failed, started, failure)
@@ -369,7 +373,7 @@ class LocalTasks:
                 f"join app {future.app_name} must return a future or a list of futures, it returned "
                 f"{'a list with a ' if many else ''}{type(wrong[0]).__name__}"
             )
-        _JoinFuture.change(future, inner, many)
+        _JoinFuture.change(future, inner, many)  # before the message, because the reply to it settles the future
         tasks = tuple(self.reference(item)[0] for item in inner)
         return JoinBodyReturned(future.task_id, tasks, many, started)
 
@@ -408,14 +412,15 @@ class LocalTasks:
 
 
 class _JoinFuture(AppFuture):
-    """The future of a join app whose body has returned: its value is that of the futures that the body returned."""
+    """The future of a join app whose body has returned; its value is that of the futures that the body returned."""
 
     _inner: list[BaseFuture | DataFuture | Future[Any]]
     _many: bool
 
     @classmethod
     def change(cls, future: AppFuture, inner: list[Any], many: bool) -> None:
-        """Make the future of a join wait for these futures; it stays the same object, because the user has it."""
+        """Make the future of a join wait for these futures."""
+        # Changing the class keeps the object, which the user already holds.
         future.__class__ = cls
         assert isinstance(future, cls)
         future._inner = inner

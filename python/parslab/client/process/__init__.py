@@ -1,1 +1,1 @@
-"""The DataFlowKernel process as its owner sees it: how it starts, and how it starts again."""
+"""This package starts the DataFlowKernel process, finds running ones, and starts a lost one again."""

@@ -1,4 +1,4 @@
-"""Finds the live runs of this user by their connection files, and connects to them."""
+"""Find the live runs of this user by their connection files, and connect to them."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ _CONNECT = 5.0
 
 
 def connection_path(run: str) -> Path:
-    """The path of the connection file of a run."""
+    """Return the path of the connection file of a run."""
     return runtime_dir() / f"parslab-{run}.json"
 
 
 def find_runs() -> list[ConnectionInfo]:
-    """The connection files of this user's live runs, newest last.
+    """Return the content of the connection files of this user's live runs, newest last.
 
-    Dead runs of this host are removed, unless their notebook may come back to them.
+    The function removes dead runs of this host, except those that the next kernel of their notebook may continue.
     """
     from parslab.cleanup.dead_runs import find_dead_runs, remove_dead_runs
 
@@ -47,7 +47,7 @@ def find_runs() -> list[ConnectionInfo]:
         except UntrustedPathError as error:
             log.warning("%s", error)
         except (OSError, ValueError):
-            continue  # the run ends now, or the file is something else
+            continue  # the run removes its file just now, or the file has other content
     return sorted(runs, key=lambda info: info.started)
 
 
@@ -57,9 +57,9 @@ def read_connection(path: Path) -> ConnectionInfo:
     Raises
     ------
     UntrustedPathError
-        The file belongs to somebody else, or others can write to it.
+        The file belongs to another user, or others can write to it.
     ConfigurationError
-        The file cannot be read, or is something else.
+        The file cannot be read, or is no connection file.
     """
     fix = "give attach() the name of a run, or the file parslab-RUN.json that the run made."
     try:
@@ -86,7 +86,7 @@ def connect(info: ConnectionInfo) -> socket.socket:
     wait = BoundedWait(f"process {info.pid}, the DataFlowKernel of run {info.run}, to accept a connection", _CONNECT)
     while True:
         sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        # A stopped DataFlowKernel accepts nothing: when its queue is full, connect() would block for ever.
+        # A stopped DataFlowKernel accepts no connection: connect() would block for ever once its backlog is full.
         left = wait.step(1.0)
         sock.settimeout(left or 0.001)
         try:

@@ -1,8 +1,8 @@
-"""Starts DataFlowKernel processes, and says how they end.
+"""Start DataFlowKernel processes, and report how they end.
 
-Everything that a DataFlowKernel must know goes into a 0600 file in the folder of its run.  The process inherits our
-socket, so there is nothing to find and nothing for a stranger to open.  It also inherits the lock of its run
-(``cleanup.run_lock``), so that there is never a second one.
+The client writes the settings into a file with mode 0600 in the folder of the run.  The process inherits a connected
+socket, so that no other user can connect in place of this client.  It also inherits the lock of its run
+(``cleanup.run_lock``), so that a run never has two DataFlowKernels.
 """
 
 from __future__ import annotations
@@ -39,10 +39,12 @@ _START = (
     "import json, os, sys; s = json.load(open(sys.argv[1])); sys.path[:] = s['path']; "
     "from parslab.dataflow.main import main; main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]))"
 )
+"""The program of the child.  It takes over ``sys.path``, because the notebook may import parslab from a path of its
+own, and ``-m`` would look in the default places only."""
 _REPORTED = 2.0
-"""Seconds after the end of the connection within which the end of the process must be known."""
+"""Seconds to wait for the end of the process after the end of the connection; the system closes the socket first."""
 _ENDING = 3.0
-"""Seconds that a process may take to end before it is killed, and afterwards."""
+"""Seconds to wait for the end of the process, before and after SIGKILL."""
 
 
 class KernelProcess(Protocol):
@@ -52,16 +54,16 @@ class KernelProcess(Protocol):
     pid: int
 
     def log_tail(self) -> str:
-        """The last lines of its log."""
+        """Return the last lines of the process's log."""
 
     def wait(self, seconds: float) -> bool:
-        """Wait until the process has ended, at most so long; returns whether it has."""
+        """Wait at most so many seconds for the end of the process; return whether it has ended."""
 
     def how_it_ended(self) -> str:
-        """Say how the process ended, once the connection is over."""
+        """Return how the process ended; the caller calls this after the end of the connection."""
 
     def clean_up(self, kill: bool = True) -> None:
-        """End the process if it runs and ``kill`` allows it, and remove what it has left."""
+        """Wait for the end of the process, kill it if ``kill`` allows that, and remove its files and children."""
 
 
 class StartedRun:
@@ -77,17 +79,17 @@ class StartedRun:
         self.log = self.run_dir / "dfk.log"
 
     def log_tail(self) -> str:
-        """The last lines of its log, for the sentence that explains its end."""
+        """Return the last lines of its log, for the sentence that explains its end."""
         return _tail(self.log)
 
     def wait(self, seconds: float) -> bool:
-        """Wait until the process has ended, at most so long; returns whether it has."""
+        """Wait at most so many seconds for the end of the process; return whether it has ended."""
         with contextlib.suppress(subprocess.TimeoutExpired):
             self.popen.wait(seconds)
         return self.popen.returncode is not None
 
     def how_it_ended(self) -> str:
-        """``was killed by SIGKILL``, ``exited with status 1`` ... once the connection is over."""
+        """Return how the process ended, such as ``was killed by SIGKILL`` or ``exited with status 1``."""
         if not self.wait(_REPORTED):
             return "closed the connection but still runs"
         status = self.popen.returncode
@@ -96,10 +98,10 @@ class StartedRun:
         return f"exited with status {status}"
 
     def clean_up(self, kill: bool = True) -> None:
-        """End the process if it runs and ``kill`` allows it, and remove what it has left.
+        """Wait for the end of the process, kill it if ``kill`` allows that, and remove its files and children.
 
-        A DataFlowKernel that ends in order leaves nothing.  One that was killed leaves processes that have the name of
-        the run in their environment.  Nothing is removed when another DataFlowKernel has taken over the run.
+        A DataFlowKernel that ends in order removes them itself.  A killed one leaves processes that have the name of
+        the run in their environment.  If another DataFlowKernel has taken over the run, this method removes nothing.
         """
         if not self.wait(_ENDING) and kill:
             self.popen.kill()
@@ -112,7 +114,7 @@ class StartedRun:
 
             if self.popen.returncode:
                 cancel_jobs_of_dead_run(self.run_dir)
-            # Where the system cannot make orphans our children, processes may also outlive an end in order.
+            # Only Linux lets the DataFlowKernel adopt its orphans, so elsewhere some may outlive an end in order.
             if self.popen.returncode or sys.platform != "linux" or self.settings.restarts:
                 end_processes(self.run)
             remove_socket_folder(self.settings.sockets)
@@ -121,7 +123,7 @@ class StartedRun:
 
 
 class FoundRun:
-    """The DataFlowKernel of a run of our notebook that another process has started: it is not our child."""
+    """The DataFlowKernel of a run of this notebook that another process has started; it is no child of this process."""
 
     def __init__(self, info: ConnectionInfo) -> None:
         self.info = info
@@ -129,11 +131,12 @@ class FoundRun:
         self.log = Path(info.run_dir) / "dfk.log"
 
     def log_tail(self) -> str:
-        """The last lines of its log."""
+        """Return the last lines of its log."""
         return _tail(self.log)
 
     def wait(self, seconds: float) -> bool:
-        """Wait until the process has ended, at most so long; returns whether it has."""
+        """Wait at most so many seconds for the end of the process; return whether it has ended."""
+        # A loop, because the system reports the end of a process to its parent only.
         from parslab.cleanup.dead_runs import process_runs
 
         deadline = time.monotonic() + seconds
@@ -144,15 +147,19 @@ class FoundRun:
         return True
 
     def how_it_ended(self) -> str:
-        """Say how it ended: the system does not tell us, but one that ends in order removes its connection file."""
+        """Return how the process ended.
+
+        The system reports the exit status to the parent only.  But a DataFlowKernel that ends in order removes its
+        connection file.
+        """
         if not self.wait(_REPORTED):
             return "closed the connection but still runs"
         return "was killed" if connection_path(self.info.run).exists() else "has ended"
 
     def clean_up(self, kill: bool = True) -> None:
-        """End the process if it runs and ``kill`` allows it, and remove what it has left.
+        """Wait for the end of the process, kill it if ``kill`` allows that, and remove its files and children.
 
-        Nothing is removed when another DataFlowKernel has taken over the run.
+        If another DataFlowKernel has taken over the run, this method removes nothing.
         """
         if not self.wait(_ENDING) and kill:
             with contextlib.suppress(OSError):
@@ -165,7 +172,7 @@ class FoundRun:
 
 
 def _lock_of(run_dir: Path) -> RunLock | None:
-    """The lock of a run whose DataFlowKernel has ended; None when the run has another one, or no folder any more."""
+    """Return the lock of a run whose DataFlowKernel has ended; None if the run has another one, or has no folder."""
     try:
         return RunLock.acquire(run_dir)
     except (RunLockedError, OSError):
@@ -205,11 +212,11 @@ def start(
     ConfigurationError
         The process cannot be started.
     """
-    # The end of this process needs it, too, when an import would be too late: an import that makes a dataclass has
-    # Python forget that it ends by KeyboardInterrupt, and with which status.
+    # clean_up() needs this module when the interpreter ends. An import at that time would be too late: one that makes
+    # a dataclass lets Python forget that KeyboardInterrupt ends it, and with which status.
     import parslab.cleanup.dead_runs  # noqa: F401
 
-    set_anchor()  # this process may have run for days, and the machine slept meanwhile
+    set_anchor()  # a kernel may have run for days, and its steady clock stood still while the machine slept
     settings = new_settings(config, package, notebook, inherits, place)
     folders: list[str] = []
     try:
@@ -220,7 +227,7 @@ def start(
         for folder in folders:
             remove_socket_folder(folder)
         if not isinstance(error, OSError):
-            raise  # for example an interrupt; a process that was started already ends with its socket
+            raise  # for example an interrupt; a process that has started ends when its socket closes
         raise ConfigurationError(
             f"The DataFlowKernel process of run {settings.run} cannot be started: {error}. "
             f"Its folder is {settings.run_dir}."
@@ -237,10 +244,12 @@ def launch(settings: RunSettings, lock: RunLock) -> StartedRun:
     """
     ours, theirs = socket.socketpair()
     try:
-        # In a file, not in an argument: whoever starts the run again needs it, even if we are killed now.
+        # In a file, not in an argument: a process that restarts the run later needs the settings, too.
         path = write_settings(settings)
         descriptors = (theirs.fileno(), lock.fd)
         with open(path.with_name("dfk.log"), "ab") as log:
+            # A session of its own: Ctrl-C in a terminal sends SIGINT to the whole process group, and an interrupted
+            # cell must not end its run.
             popen = subprocess.Popen(
                 [sys.executable, "-c", _START, str(path), *map(str, descriptors)],
                 stdin=subprocess.DEVNULL,
@@ -253,5 +262,5 @@ def launch(settings: RunSettings, lock: RunLock) -> StartedRun:
         ours.close()
         raise
     finally:
-        theirs.close()
+        theirs.close()  # while a copy is open here, the end of the child would not end the connection
     return StartedRun(settings, popen, ours)

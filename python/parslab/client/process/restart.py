@@ -1,8 +1,8 @@
-"""Starts a lost DataFlowKernel again from the event log of its run, and connects to it.
+"""Start a lost DataFlowKernel again from the event log of its run, and connect to it.
 
-Everything here happens in the link's thread, between two connections; calls that the user makes meanwhile wait in the
-link.  Of several owners of a run, one starts it: the one that gets the lock of the run.  The others find its connection
-file.  A run whose DataFlowKernel is lost three times within a minute is given up.
+``KernelRestart`` works in the link's thread between two connections; calls that the user makes meanwhile wait in the
+link.  If a run has several owners, the one that gets the lock of the run starts it.  The others find its connection
+file.  After three losses within a minute the client gives up the run.
 """
 
 from __future__ import annotations
@@ -41,17 +41,17 @@ __all__ = ["KernelRestart", "has_event_log", "restart_kernel"]
 log = logging.getLogger(__name__)
 
 _LOSSES = 3
-"""Losses within ``_SPAN`` after which a run is given up."""
+"""Losses within ``_SPAN`` after which the client gives up: the cause, such as a lack of memory, seems to persist."""
 _SPAN = 60.0
-"""Seconds."""
+"""Seconds in which losses are counted."""
 _RESTART = 30.0
-"""Seconds within which some client must have started the run again."""
+"""Seconds to wait until some client has started the run again."""
 _CONNECT = 5.0
 """Seconds that the new DataFlowKernel may take to accept a connection."""
 
 
 class KernelRestart:
-    """What one client does about the losses of its run.
+    """Counts the losses of a client's run, and connects to the next DataFlowKernel.
 
     Parameters
     ----------
@@ -68,37 +68,38 @@ class KernelRestart:
         self._losses: deque[float] = deque()
 
     def again(self, now: float) -> bool:
-        """Count a loss; returns whether another start is worth trying."""
+        """Count a loss; return whether the client tries another start."""
         self._losses.append(now)
         while self._losses[0] < now - _SPAN:
             self._losses.popleft()
         return len(self._losses) < _LOSSES
 
     def possible(self) -> bool:
-        """Whether the run has an event log from which it can go on."""
+        """Return whether the run has an event log from which it can continue."""
         return has_event_log(self.run_dir)
 
     def come_back(
         self, client: int, how: str, lost: float, starts: bool
     ) -> tuple[socket.socket, KernelProcess | None] | None:
-        """Connect to the next DataFlowKernel of the run, and start it where nobody else does.
+        """Connect to the next DataFlowKernel of the run, and start it unless another owner does so.
 
         Parameters
         ----------
         client
             The number of this client.
         how
-            How the last one was lost, for the sentence that the user reads.
+            How the last DataFlowKernel was lost, for the sentence that the user reads.
         lost
             When it was lost, in seconds since the epoch.
         starts
-            Whether this client may start it: it is an owner of the run.
+            Whether this client may start the next one, because it is an owner of the run.
 
         Returns
         -------
         tuple of (socket, KernelProcess) or None
-            None when there is no other DataFlowKernel within half a minute.
+            None when no other DataFlowKernel starts within half a minute.
         """
+        # First look for a running one: several owners may try at the same time, and only one of them gets the lock.
         deadline = time.monotonic() + _RESTART
         while time.monotonic() < deadline:
             found = self._find(client)
@@ -108,7 +109,7 @@ class KernelRestart:
                 try:
                     started = restart_kernel(self.run_dir, client=client, how=how, lost=lost)
                 except RunLockedError:
-                    pass  # another owner starts it now, and will write the connection file
+                    pass  # another owner starts it now, and will soon write the connection file
                 except ConfigurationError as error:
                     log.warning("run %s cannot be started again: %s", self.run, error)
                     return None
@@ -139,13 +140,13 @@ class KernelRestart:
         except UntrustedPathError as error:
             log.warning("%s", error)
         except (OSError, ValueError):
-            pass  # the file is not there yet, or its DataFlowKernel was lost, too
+            pass  # the file does not exist yet, or the client has lost that DataFlowKernel, too
         sock.close()
         return None
 
 
 def has_event_log(run_dir: Path) -> bool:
-    """Whether a run has a complete event log from which it can go on."""
+    """Return whether a run has a complete event log from which it can continue."""
     folder = run_dir / EVENT_LOG
     return folder.is_dir() and not (folder / "incomplete").exists() and any(folder.glob("*.log"))
 
@@ -153,16 +154,16 @@ def has_event_log(run_dir: Path) -> bool:
 def restart_kernel(run_dir: Path, *, client: int = -1, how: str = "", lost: float = 0.0) -> StartedRun:
     """Start the DataFlowKernel of a run again from its event log.
 
-    The new process has the same run name, folder and connection file, keeps every result in the event log, and
-    goes on with the other tasks.  The caller owns the run from now on.
+    The new process has the same run name, folder and connection file.  It takes all results from the event log, and
+    continues the other tasks.  The caller owns the run from now on.
 
     Parameters
     ----------
     run_dir
         The folder of the run.
     client
-        The number that the caller had in the run; -1: it is another process, which gets a number of its own and, when
-        it is of the same notebook, finds what that had called.
+        The number that the caller had in the run; -1 for a process that was no client of it.  Such a process gets a new
+        number.  If it belongs to the same notebook, it finds the tasks of the earlier kernel.
     how
         How the last process was lost (``was killed by SIGKILL``).
     lost
@@ -188,7 +189,7 @@ def restart_kernel(run_dir: Path, *, client: int = -1, how: str = "", lost: floa
             settings.lost_at = lost or steady_time()
             settings.clock = anchor()
             settings.notices = []
-            # Somebody else may have made a folder of that name since the run was lost: only a new one is surely ours.
+            # Another user may have made a folder of that name since the loss. Only a folder that is made now is safe.
             remove_socket_folder(settings.sockets)
             try:
                 os.mkdir(settings.sockets, 0o700)

@@ -1,4 +1,4 @@
-"""Makes the folders of a new run: its numbered folder, and the one of its sockets."""
+"""Make the folders of a new run: a numbered folder for its files, and a folder for its sockets."""
 
 from __future__ import annotations
 
@@ -21,15 +21,16 @@ def new_run_dir(root: Path) -> tuple[Path, list[str]]:
     Returns
     -------
     tuple of (Path, list of str)
-        The folder, and warnings: when ``root`` cannot be written, the folder is a temporary one.
+        The folder, and warnings.  When ``root`` cannot be written, the folder is a temporary one, so that ``load()``
+        succeeds.
     """
     root = root.expanduser().absolute()
     try:
         made = _numbered(root)
-        # A full disk still makes folders: find out now, while another place can be chosen.
+        # A full disk or quota still allows a new folder. This write finds out while another place can be chosen.
         (made / "dfk.log").write_bytes(b"\n" * 4096)
         (made / "dfk.log").write_bytes(b"")
-        # Some file systems give every file to one owner, or let everybody write: nothing there can be trusted later.
+        # Some file systems give every file to one owner, or let all users write. A restart could not trust such files.
         check_folder(made)
         return made, []
     except OSError as error:
@@ -46,7 +47,7 @@ def _numbered(root: Path) -> Path:
     root.mkdir(parents=True, exist_ok=True)
     taken = [int(entry.name) for entry in root.iterdir() if entry.name.isdigit()]
     for number in itertools.count(max(taken, default=-1) + 1):
-        # mkdir either makes the folder or fails, also on network file systems: no two runs get the same folder.
+        # mkdir is atomic, also on network file systems, so two runs that start together never get the same folder.
         with contextlib.suppress(FileExistsError):
             path = root / f"{number:03d}"
             path.mkdir(mode=0o700)
@@ -55,18 +56,20 @@ def _numbered(root: Path) -> Path:
 
 
 def new_socket_folder(tried: list[str]) -> str:
-    """Make a folder for the sockets of a run, where paths are short: those of unix sockets end at about 100 bytes.
+    """Make a folder with a short path for the sockets of a run, because unix sockets allow about 100 bytes of path.
 
     Parameters
     ----------
     tried
-        Gets each name before the folder is made, so that the caller can remove it after an interrupt.
+        A list that gets each path before the folder is made, so that the caller can remove it after an interrupt.
 
     Raises
     ------
     ConfigurationError
-        No such folder can be made.
+        None of the usual places allows such a folder.
     """
+    # The runtime folder first: it belongs to the user alone, and the system empties it at logout. The run folder would
+    # not do, because many network file systems have no sockets.
     errors: list[OSError] = []
     for base in (os.environ.get("XDG_RUNTIME_DIR", ""), os.environ.get("TMPDIR", ""), tempfile.gettempdir(), "/tmp"):
         if base and len(base) < 60:

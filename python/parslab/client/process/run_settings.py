@@ -1,4 +1,4 @@
-"""What a configuration becomes: the settings of a new run, and a hash by which equal configurations are recognised."""
+"""Make the settings of a new run from a configuration, and the hash by which runs recognise equal configurations."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 __all__ = ["digest", "new_settings", "of_the_run"]
 
 _OF_THE_CLIENT = ("exit_mode", "linger", "resume", "retry_handler")
-"""Options of a configuration that each client sets for itself: they make no other run."""
+"""Options that each client sets for itself; a run fits a configuration that differs from its own in these only."""
 
 
 def new_settings(
@@ -125,7 +125,7 @@ def _described(config: Config) -> dict[str, Any] | None:
 
 
 def _trusted_owners(config: Config) -> list[int]:
-    """The numbers of the users whose checkpoints the run accepts."""
+    """Return the numbers of the users whose checkpoints the run accepts."""
     import pwd
 
     owners = []
@@ -138,9 +138,10 @@ def _trusted_owners(config: Config) -> list[int]:
 
 
 def _checkpoints(config: Config, owners: Sequence[int]) -> list[str]:
-    """The checkpoints that the run begins with.
+    """Return the checkpoints from which the run loads memoized results.
 
-    Those that the configuration names must be trusted.  The DataFlowKernel leaves out what is wrong with others.
+    A checkpoint that the configuration names must exist and be safe.  Of the others, the DataFlowKernel later skips
+    those that are not, because the user has not asked for them.
     """
     if config.checkpoint_dir is not None:
         _check_checkpoint(_absolute(config.checkpoint_dir), owners)
@@ -158,10 +159,10 @@ def _checkpoints(config: Config, owners: Sequence[int]) -> list[str]:
 
 
 def _check_checkpoint(checkpoint: str, owners: Sequence[int]) -> None:
-    """Refuse the folder or the file of a checkpoint that others can change."""
+    """Raise an error for a checkpoint that other users can change, because loading it unpickles its content."""
     if os.path.isdir(checkpoint):
         check_folder(checkpoint, owners)
-        if owners:  # others may add files of their own; the DataFlowKernel takes those of trusted owners
+        if owners:  # several users may share the folder; the DataFlowKernel reads the files of trusted owners only
             return
     for file in files_in(checkpoint):
         if file.exists():
