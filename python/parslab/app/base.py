@@ -1,6 +1,6 @@
-"""App: a function whose calls become tasks. This is the base class of the three kinds of app.
+"""``App`` is the base class of the three kinds of app: functions whose calls become tasks.
 
-An app looks for the loaded run at each call, so apps may be defined before ``load()`` and outlive a run. The
+An app looks up the loaded run at each call, so users may define apps before ``load()``, and apps outlive a run. The
 constructor does all work that does not depend on arguments, because a plain call may cost a few microseconds only.
 """
 
@@ -46,7 +46,7 @@ class App:
     ignore_for_cache
         Parameters that do not count for ``cache``.
     resource_specification
-        What each call needs, unless the call itself says something else.
+        The resources and limits of each call; keywords of a call replace single keys.
     """
 
     kind = "app"
@@ -112,7 +112,7 @@ class App:
         spec = self._call_spec(call.asked) if call.asked else self.spec
         call.name_streams(dfk)
         calls = self._calls
-        if call.automatic:  # each call has its own names of these files
+        if call.automatic:  # each call has other names for these files, so they must not count in its identity
             calls = (calls or IdentifiedCalls(self.code, False, self._ignored())).without(call.automatic)
         future = self._submit(dfk, call.args, call.kwargs, spec, calls)
         streams = {
@@ -127,26 +127,29 @@ class App:
         return future
 
     def _ignored(self) -> tuple[str, ...]:
-        """Return the parameters that do not count for ``cache``: a label that only names files is one of them."""
+        """Return the parameters that do not count for ``cache``, with ``label`` where it only names files."""
         sees = self._signature is None or "label" in self._signature.parameters
         return self.ignore_for_cache if sees or not self.strict else (*self.ignore_for_cache, "label")
 
     def _call_spec(self, asked: Mapping[str, Any]) -> TaskSpec | None:
-        """Return what a call needs; its keys replace those of the app."""
+        """Return the resources and limits of a call; its keys replace those of the app."""
         merged = dict(self.resource_specification)
         for keyword in SPECIFICATIONS:
             merged.update(checked(self.__name__, asked.get(keyword)))
         return specification(self.__name__, merged, asked.get(WALLTIME))
 
     def __get__(self, instance: object, owner: type | None = None) -> Any:
-        """Make an app in a class body a method: the instance is the first argument, and travels."""
+        """Make an app in a class body a method: each call pickles the instance as the first argument."""
         return self if instance is None else MethodType(self, instance)
 
     def __repr__(self) -> str:
         return f"<{self.kind} {printable(self.__name__)}>"
 
     def __reduce__(self) -> tuple[Any, ...]:
+        # Functions that mention an app must be picklable, but a worker has no run in which it could call the app.
         return AbsentApp, (self.__name__,)
+
+    # Without these two, copy would use __reduce__, and return an AbsentApp in the notebook itself.
 
     def __copy__(self) -> App:
         return self

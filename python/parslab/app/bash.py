@@ -1,4 +1,4 @@
-"""bash_app: the function returns a command line, which the worker runs with bash."""
+"""``BashApp`` is an app whose function returns a command line, which the worker runs with bash."""
 
 from __future__ import annotations
 

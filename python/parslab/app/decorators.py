@@ -1,6 +1,7 @@
-"""The decorators ``python_app``, ``bash_app`` and ``join_app``, with Parsl's names of options.
+"""Decorate functions as apps: ``python_app``, ``bash_app`` and ``join_app``, with Parsl's names of options.
 
-Each can be used bare (``@python_app``) or with options (``@python_app(cache=True)``); options are keywords.
+Users write each decorator bare (``@python_app``) or with keyword options (``@python_app(cache=True)``). The options
+are written out for each decorator, because editors and notebooks show the signature.
 """
 
 from __future__ import annotations
@@ -58,10 +59,10 @@ def python_app(
     resource_specification: Mapping[str, Any] | None = None,
     retries: int | None = None,
 ) -> PythonApp | Callable[[Callable[..., Any]], PythonApp]:
-    """Make a function an app: each call becomes a task on a worker, and returns an AppFuture at once.
+    """Make an app from a function: each call becomes a task on a worker, and returns an AppFuture at once.
 
-    The task waits for futures anywhere in the arguments, and gets their results instead. A function with a parameter
-    ``outputs`` may get a list of Files there; ``future.outputs`` then has a DataFuture for each.
+    The task waits for futures anywhere in the arguments, and gets their results instead. A call may pass a list of
+    Files to a parameter ``outputs``; ``future.outputs`` then has a DataFuture for each.
 
     Parameters
     ----------
@@ -71,23 +72,23 @@ def python_app(
         The run that executes the calls. None: the run that is loaded at the time of the call.
     cache
         Whether results are memoized. A call of the same function (body, helpers, globals that they use) with the same
-        arguments then does not run again: it gets the earlier result. A File counts by its content, a path or string
-        by its letters. See :func:`parslab.id_for_memo` for types of your own.
+        arguments then does not run again, but gets the earlier result. Two Files are the same if their contents are
+        equal, two paths if their texts are equal. See :func:`parslab.id_for_memo` for types of your own.
     executors
-        The label of an executor, or several labels, of which each call draws one at random. ``"all"``: any executor.
+        The label of an executor, or several labels. Each call draws one of them at random. ``"all"``: any executor.
     ignore_for_cache
         Parameters that do not count for ``cache``, such as one that says how much to print.
     resource_specification
-        What each call needs, as a dictionary. A call replaces single keys by its keyword
+        The resources and limits of each call, as a dictionary. A call replaces single keys by its keyword
         ``parslab_resource_specification`` (or Parsl's ``parsl_resource_specification``). Keys:
 
         - ``cores``, ``gpus`` and ``memory`` (a number of megabytes, or a string such as ``"4GB"`` or ``"512MiB"``):
           the share of a node that the task takes on a high-throughput executor.
-        - ``priority``: a number. Of the tasks that wait for an executor, those with a smaller number go first, and
+        - ``priority``: a number. Of the tasks that wait for an executor, those with a smaller number run first, and
           those without one last.
-        - ``max_run_time``: seconds after which the task is stopped and fails with AppTimeout. A single call may give
-          it as ``walltime``.
-        - ``retries``: how often the task is tried again after a failure, instead of ``Config(retries=...)``.
+        - ``max_run_time``: seconds after which the worker stops the task, which fails with AppTimeout. A single call
+          may set it with the keyword ``walltime``.
+        - ``retries``: how often the task runs again after a failure; it replaces ``Config(retries=...)``.
     retries
         The same as ``retries`` in ``resource_specification``.
 
@@ -147,7 +148,7 @@ def bash_app(
     resource_specification: Mapping[str, Any] | None = None,
     retries: int | None = None,
 ) -> BashApp | Callable[[Callable[..., Any]], BashApp]:
-    """Make a function that returns a command line an app: each call runs the command on a worker, with bash.
+    """Make an app from a function that returns a command line: each call runs the command on a worker, with bash.
 
     The function runs on the worker too, with the results of its futures. The result of the task is 0. Another exit
     status fails with :class:`~parslab.errors.BashExitFailure`, which holds the last lines of stderr.
@@ -217,10 +218,10 @@ def join_app(
     resource_specification: Mapping[str, Any] | None = None,
     retries: int | None = None,
 ) -> JoinApp | Callable[[Callable[..., Any]], JoinApp]:
-    """Make a function that calls other apps an app: it returns a future or a list of futures.
+    """Make an app from a function that calls other apps and returns a future or a list of futures.
 
     The function runs in a thread of the notebook's process, as soon as its arguments have values. The future of the app
-    gets the result, or the list of results, of the futures that the function returns. It fails with JoinError when one
+    gets the result, or the list of results, of the futures that the function returns. It fails with JoinError if one
     of them fails.
 
     Parameters
@@ -228,9 +229,9 @@ def join_app(
     function, data_flow_kernel, cache, ignore_for_cache
         As in :func:`python_app`.
     resource_specification
-        ``retries``: how often the function is tried again. The tasks that it called are not.
+        The key ``retries``: how often the function runs again after a failure. The tasks that it called do not.
     retries
-        The same.
+        The same as ``retries`` in ``resource_specification``.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""join_app: the function runs in the notebook's process and returns futures, whose results are the result."""
+"""``JoinApp`` is an app whose function runs in the notebook's process and returns futures of other apps."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Tell which notebook cell calls an app.
+"""Find the notebook cell that calls an app.
 
-Each call of an app asks once, so this costs a fraction of a microsecond and never imports IPython.
+Each call of an app runs this code, so it costs a fraction of a microsecond and never imports IPython.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _named: tuple[int, str] = (-1, "")
 
 
 def calling_cell() -> str:
-    """Return ``In [n]`` of the running cell; in the body of a task, of the cell that called it; else empty."""
+    """Return ``In [n]`` for the running cell, or for the cell that called the running body; empty outside of cells."""
     global _hook, _named
     if task_contexts and (task := task_contexts.get(get_ident())) is not None:
         return task.cell
@@ -30,7 +30,7 @@ def calling_cell() -> str:
         hook = _hook = module.InteractiveShell.instance().displayhook
     # Not the shell's execution_count: IPython 9 raises it before the cell runs, IPython 8 after.
     count = hook.prompt_count
-    known, text = _named
+    known, text = _named  # one tuple, so that two threads cannot mix a number with the text of another one
     if count != known:
         text = f"In [{count}]"
         _named = (count, text)

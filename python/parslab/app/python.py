@@ -1,4 +1,4 @@
-"""python_app: the function runs on a worker, as it is."""
+"""``PythonApp`` is an app whose function runs on a worker."""
 
 from __future__ import annotations
 

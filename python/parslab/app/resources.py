@@ -1,7 +1,7 @@
-"""Read what a task needs: ``resource_specification`` of an app and of a call, and ``walltime``, as one ``TaskSpec``.
+"""Make one ``TaskSpec`` from the ``resource_specification`` of an app and of a call, and from ``walltime``.
 
 ``app.base`` calls this in the user's thread, when it makes an app, and for calls that have such keywords. A mistake
-raises a ConfigurationError at once, before there is a task.
+raises a ConfigurationError in the cell that contains it, before a task exists.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from parslab.wire.messages.base import TaskSpec
 __all__ = ["KEYS", "SPECIFICATIONS", "WALLTIME", "checked", "specification"]
 
 SPECIFICATIONS = ("parsl_resource_specification", "parslab_resource_specification")
-"""Keywords of a call. Where a call has both, the second one counts."""
+"""Keywords of a call, the first one for programs written for Parsl. If a call has both, the second one counts."""
 WALLTIME = "walltime"
 
 _UNITS = {"": 10**6, "B": 1}
@@ -26,7 +26,7 @@ _UNITS.update({f"{prefix}IB": 1024 ** (n + 1) for n, prefix in enumerate("KMGT")
 
 
 def specification(app: str, asked: Mapping[str, Any], walltime: Any = None) -> TaskSpec | None:
-    """Return the ``TaskSpec`` of a call; None when it needs nothing special.
+    """Return the ``TaskSpec`` of a call; None when all values are the defaults, so that a plain call sends no spec.
 
     Parameters
     ----------
@@ -40,7 +40,7 @@ def specification(app: str, asked: Mapping[str, Any], walltime: Any = None) -> T
     Raises
     ------
     ConfigurationError
-        There is no such key, or its value is wrong.
+        A key does not exist, or its value is wrong.
 
     Examples
     --------
@@ -74,7 +74,8 @@ def checked(app: str, asked: Any) -> dict[str, Any]:
 
 
 def _number(value: Any) -> float:
-    """Return ``value`` as a float; NaN when it is no finite number. Numbers of NumPy count, booleans do not."""
+    """Return ``value`` as a float; NaN when it is no finite number. NumPy's numbers are allowed, booleans are not."""
+    # NaN, because the range checks of the callers are false for it.
     if isinstance(value, (bool, str, bytes)):
         return math.nan
     try:

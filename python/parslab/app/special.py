@@ -1,7 +1,7 @@
 """Handle the keywords that have a meaning for parslab: inputs, outputs, stdout, stderr and others.
 
-``app.base`` calls this in the user's thread, only for calls that have such a keyword. Objects of the caller are never
-modified: lists are copied, and ``outputs`` become new File objects.
+``app.base`` calls this in the user's thread, only for calls that have such a keyword. This module never modifies
+objects of the caller: it copies lists, and makes new File objects for ``outputs``.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ AUTO_LOGNAME = -1
 
 STREAMS = ("stdout", "stderr")
 SPECIAL = frozenset({"inputs", "outputs", "label", *STREAMS, WALLTIME, *SPECIFICATIONS})
-"""Keywords for which a call is handled here."""
+"""Keywords that this module handles."""
 
-# Automatic files are numbered by call, because the task has no number when its arguments are pickled.
+# The numbers of automatic files count calls, because a task has no number yet when its arguments are pickled.
 _numbers: weakref.WeakKeyDictionary[Any, Any] = weakref.WeakKeyDictionary()
 
 
@@ -71,11 +71,11 @@ class SpecialCall:
         self.strict = strict
         self.args, self.kwargs, values = _bound(name, signature, strict, args, dict(kwargs))
         self.asked = {key: values[key] for key in (*SPECIFICATIONS, WALLTIME) if values.get(key) is not None}
-        """Its specifications of resources and limits, as the caller gave them."""
+        """The resources and limits of the call, as the caller passed them."""
         self.label = values.get("label")
         self.streams: dict[str, Any] = {}
         self.automatic: list[str] = []
-        """Streams whose file names this call makes."""
+        """Streams for which this object makes the file names."""
         self.files: list[File] = []
         if type(values.get("inputs")) is list:
             self._replace("inputs", list(values["inputs"]))
@@ -105,7 +105,7 @@ class SpecialCall:
             elif isinstance(value, File):
                 self._replace(stream, (value.filepath, "w"))
             else:
-                stream_target(stream, value)  # raises here for a wrong form, not in the task
+                stream_target(stream, value)  # checks the form, so that the cell gets the error and not the task
                 if not isinstance(value, (str, tuple)):
                     self._replace(stream, os.fspath(value))
 
@@ -144,13 +144,16 @@ def _bound(
 
 
 def _as_keywords(bound: inspect.BoundArguments) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """Return arguments in which special parameters, and all behind them, are keywords if the signature allows it."""
+    """Return arguments in which special parameters, and all after them, are keywords if the signature allows it.
+
+    As keywords, :class:`SpecialCall` can replace them by name.
+    """
     positional: list[Any] = []
     keywords: dict[str, Any] = {}
     for key, value in bound.arguments.items():
         kind = bound.signature.parameters[key].kind
         if kind is inspect.Parameter.VAR_POSITIONAL:
-            # Parameters before *args cannot become keywords without moving what follows.
+            # A parameter before *args cannot become a keyword, because the next argument would take its place.
             if value and keywords:
                 return bound.args, dict(bound.kwargs)
             positional.extend(value)
@@ -178,9 +181,10 @@ def _file(app: str, output: Any) -> File:
 
 
 def _auto_path(dfk: DataFlowKernel, number: int, name: str, label: Any, stream: str) -> Path:
-    # Guests of a run share its folder, and each counts its own calls.
+    # Guests write into the folder of the same run, and each process counts its own calls.
     guest = [] if dfk.config is not None else [f"guest{os.getpid()}"]
     words = [*guest, name, f"{number:04}", *([str(label)] if label else [])]
-    # Characters such as those of <lambda> do not belong into names of files.
+    # A name such as <lambda> has characters that a shell treats specially.
     stem = "_".join(re.sub(r"[^\w.-]+", "", word) for word in words)
+    # As in Parsl, 10,000 calls share a folder: larger folders are slow on network file systems.
     return Path(dfk.run_dir) / "task_logs" / f"{number // 10000:04}" / f"{stem}.{stream}"

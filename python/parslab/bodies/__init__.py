@@ -1,4 +1,4 @@
-"""Functions that travel: what runs on a worker around, or instead of, the user's function.
+"""Workers call the functions of this package around the user's function, or instead of it.
 
-Workers import this room, so it uses only the standard library, ``records``, ``serialize`` and ``errors``.
+A worker must start fast, so this package imports only the standard library, ``records``, ``serialize`` and ``errors``.
 """

@@ -1,4 +1,4 @@
-"""Take the place of an app on a worker, and explain there why it cannot be called."""
+"""``AbsentApp`` replaces an app on a worker; a call of it raises an error that explains why it cannot work there."""
 
 from __future__ import annotations
 
@@ -10,7 +10,13 @@ __all__ = ["AbsentApp"]
 
 
 class AbsentApp:
-    """Takes the place of an app to which the function of a task refers."""
+    """Replaces an app to which the function of a task refers.
+
+    Parameters
+    ----------
+    name
+        The name of the app.
+    """
 
     def __init__(self, name: str) -> None:
         self.__name__ = name

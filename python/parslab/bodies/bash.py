@@ -1,9 +1,9 @@
-"""Run a bash app on the worker: call its function for the command line, let bash run it, check the output files.
+"""Run a bash app on the worker: call its function for the command line, run it with bash, check the output files.
 
-:func:`run` is the runner of every bash app. A stdout that is not redirected is the worker's own, which belongs to the
-task. A stderr that is not redirected goes through a pipe, so that an error can show its last lines. The command stays
-in the worker's process group, and ends when that group is killed. An interrupt of the task, such as a cancel, ends the
-command and everything that it has started.
+:func:`run` is the runner of every bash app. Without redirection the command writes to the worker's stdout, which
+belongs to the task. Its stderr then passes through a pipe, so that an error can show its last lines. The command stays
+in the worker's process group, so it ends when the manager kills that group. An interrupt of the task, such as a
+cancel, ends the command and all processes that it has started.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ SHELL = "/bin/bash"
 DEFAULT_MODE = "a+"
 TAIL_LINES = 20
 TAIL_BYTES = 4096
-"""Bytes at the end of stderr that an error shows."""
+"""The most bytes of stderr in an error, which travels to the notebook."""
 LONGEST_ARGUMENT = 100_000
 """Bytes of a command line that bash gets as an argument; Linux refuses an argument of 128 KiB (``MAX_ARG_STRLEN``)."""
 
@@ -43,7 +43,7 @@ _FORMATTING = (
     "unsupported format character",
 )
 _LEFT_CHUNKS = 32
-"""Reads that empty a pipe after bash has ended. More output is that of a process in the background."""
+"""The most reads that empty the pipe after bash has ended. A background process may write on without end."""
 _GRACE = 0.5
 """Seconds between SIGTERM and SIGKILL for the processes of an interrupted command."""
 
@@ -51,7 +51,19 @@ _GRACE = 0.5
 def run(function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> int:
     """Run the command line that ``function`` returns; return 0, or raise one of the errors of a bash app.
 
-    ``function`` gets only those special keywords that are among its parameters.
+    Parameters
+    ----------
+    function
+        The function of the app. It gets only those special keywords that are among its parameters.
+    args, kwargs
+        The arguments of the call.
+
+    Raises
+    ------
+    BashExitFailure
+        The exit status of the command is not 0.
+    MissingOutputs
+        The command has not written a file of ``outputs``.
     """
     name = getattr(function, "__name__", type(function).__name__)
     kwargs, special = _divided(function, args, kwargs)
@@ -72,6 +84,13 @@ def run(function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> int:
 
 def stream_target(stream: str, value: Any) -> tuple[str, str] | None:
     """Return path and mode of a redirected stream; None for a stream that is not redirected.
+
+    Parameters
+    ----------
+    stream
+        ``stdout`` or ``stderr``, for errors.
+    value
+        The argument of the call.
 
     Raises
     ------
@@ -143,7 +162,10 @@ def _opened(targets: Mapping[str, tuple[str, str] | None]) -> Iterator[dict[str,
 
 
 def _run_into(command: str, out: IO[Any] | None, err: IO[Any]) -> tuple[int, str]:
-    """Run a command with stderr in a file, which first gets the command; return exit code and end of stderr."""
+    """Run a command with stderr in a file; return exit code and end of stderr.
+
+    As in Parsl, the file begins with the command.
+    """
     head = f"--> executable follows <--\n{command}\n--> end executable <--\n"
     fd = err.fileno()
     os.lseek(fd, 0, os.SEEK_END)
@@ -155,15 +177,15 @@ def _run_into(command: str, out: IO[Any] | None, err: IO[Any]) -> tuple[int, str
 
 
 def _run_piped(command: str, out: IO[Any] | None) -> tuple[int, str]:
-    """Run a command, and copy its stderr to ours as it comes; return exit code and end of stderr."""
+    """Run a command, and copy its stderr to the worker's while it runs; return exit code and end of stderr."""
     reader, writer = os.pipe()
     kept = b""
     try:
         with _started(command, out, writer) as process:
-            os.close(writer)
+            os.close(writer)  # while a copy is open here, the pipe has no end
             writer = -1
             for chunk in _until_exit(process, reader):
-                _write_all(2, chunk)
+                _write_all(2, chunk)  # not sys.stderr, which is a text stream: a command may write any bytes
                 kept = (kept + chunk)[-TAIL_BYTES:]
             code = process.wait()
     finally:
@@ -193,7 +215,8 @@ def _started(command: str, out: IO[Any] | None, err: IO[Any] | int) -> Iterator[
 def _script(command: str) -> Iterator[tuple[list[str], tuple[int, ...]]]:
     """Return the arguments with which bash runs the command, and the descriptors that it must inherit.
 
-    A long command goes into a file without a name, which bash reads as a script.
+    A command that is too long for an argument is in a file without a name, which bash reads as a script. Such a file
+    disappears with its descriptor, even if the worker is killed.
     """
     data = os.fsencode(command)
     if b"\0" in data:
@@ -209,13 +232,13 @@ def _script(command: str) -> Iterator[tuple[list[str], tuple[int, ...]]]:
 
 
 def _until_exit(process: subprocess.Popen[bytes], reader: int) -> Iterator[bytes]:
-    """Yield what comes through the pipe, until it is closed, or until bash has ended and the pipe is empty.
+    """Yield the output in the pipe until it is closed, or until bash has ended and the pipe is empty.
 
-    The end of the pipe alone may never come, because a process in the background may keep the pipe open.
+    A background process may keep the pipe open for ever, so the end of the pipe alone does not suffice.
     """
     os.set_blocking(reader, False)
     with contextlib.ExitStack() as stack:
-        # With pidfd_open we sleep until the process ends; without it we look ten times a second.
+        # pidfd_open (Linux) lets poll() wait for the end of the process. Without it, the loop looks ten times a second.
         watched, patience = [reader], 0.1
         if hasattr(os, "pidfd_open"):
             with contextlib.suppress(OSError):
@@ -227,6 +250,8 @@ def _until_exit(process: subprocess.Popen[bytes], reader: int) -> Iterator[bytes
             poll.register(fd, select.POLLIN)
         after = 0
         while after < _LEFT_CHUNKS:
+            # Before the read: a read after the end sees all output of bash. In the other order, output between the two
+            # would be lost.
             ended = process.poll() is not None
             after += ended
             try:
@@ -242,9 +267,10 @@ def _until_exit(process: subprocess.Popen[bytes], reader: int) -> Iterator[bytes
 
 
 def _end_tree(process: subprocess.Popen[bytes]) -> None:
-    """End bash and its descendants with SIGTERM, and with SIGKILL those that stay."""
+    """End bash and its descendants with SIGTERM, and those that still run after that with SIGKILL."""
     import psutil
 
+    # Collect the family before any of it ends: orphans get another parent, and nobody would find them.
     try:
         root = psutil.Process(process.pid)
         family = [root, *root.children(recursive=True)]
@@ -255,7 +281,7 @@ def _end_tree(process: subprocess.Popen[bytes]) -> None:
             member.terminate()
     deadline = time.monotonic() + _GRACE
     while any(map(_alive, family)) and time.monotonic() < deadline:
-        process.poll()
+        process.poll()  # reaps bash, which would otherwise stay as a zombie
         time.sleep(0.01)
     for member in filter(_alive, family):
         with contextlib.suppress(psutil.NoSuchProcess):
@@ -264,7 +290,7 @@ def _end_tree(process: subprocess.Popen[bytes]) -> None:
 
 
 def _alive(member: psutil.Process) -> bool:
-    """Whether a process runs; one that has ended may stay as a zombie, if nobody adopts orphans."""
+    """Return whether a process runs; a zombie, which no parent has reaped, does not."""
     import psutil
 
     with contextlib.suppress(psutil.NoSuchProcess):

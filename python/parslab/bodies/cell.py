@@ -1,7 +1,7 @@
 """Run a ``%%parsl`` cell on the worker, in a namespace of its own, and return the values that it assigned.
 
-:func:`run_cell` is the function of every such task; the names that the cell reads are its keyword arguments. Tracebacks
-find the source lines under the file name and the line numbers that they have in the notebook.
+:func:`run_cell` is the function of every such task; the names that the cell reads are its keyword arguments. The code
+keeps the file name and the line numbers of the notebook, so that tracebacks show the right lines.
 """
 
 from __future__ import annotations
@@ -28,7 +28,8 @@ class NotAssignedError(NameError):
 
 
 _KERNELS_BACKEND = "module://matplotlib_inline.backend_inline"
-"""What ipykernel puts into the environment, which workers of its host inherit; it needs a shell to show figures."""
+"""The backend in the environment of ipykernel, which workers of its host inherit; it cannot show figures without a
+shell."""
 
 
 @dataclass(frozen=True)
@@ -38,13 +39,13 @@ class Cell:
     Attributes
     ----------
     source
-        The code, after as many lines as it takes for the line numbers to be those of the notebook's cell.
+        The code, after as many empty lines as its line numbers need to be those of the notebook's cell.
     filename
         IPython's name for the cell.
     outputs
-        Names whose values are returned.
+        Names whose values the task returns.
     required
-        Whether it is an error when the cell does not assign one of them.
+        Whether the task fails when the cell does not assign one of them.
     shown
         Whether to print the value of a last line that is an expression, as the interactive prompt does.
     flags
@@ -62,22 +63,22 @@ class Cell:
     title: str = ""
 
     def _parslab_identity(self, output_ref: bool, quick: bool) -> Any:
-        """Return what the cell does. File name and title belong to one kernel, so they do not count."""
+        """Return the parts that count for memoization. File name and title belong to one kernel, so they do not."""
         return self.source.lstrip("\n"), self.outputs, self.required, self.shown, self.flags
 
 
 class CellValues(Mapping[str, Any]):
     """The values that a cell assigned, by name.
 
-    Each value is a pickle of its own, which is loaded when the value is asked for. So a value that cannot travel does
-    not hold up the others, and one value can be loaded where the modules of another are missing.
+    Each value has a pickle of its own, which this object loads at the first access. So a value without a pickle does
+    not affect the others, and a process can load one value although it lacks the modules of another.
 
     Parameters
     ----------
     values
-        By name.
+        The values by name.
     required
-        Whether it is an error when a value cannot be pickled. Otherwise a line on stderr says that it stays behind.
+        Whether the task fails when a value cannot be pickled. Otherwise the object prints a line on stderr.
     """
 
     def __init__(self, values: Mapping[str, Any], required: bool = False) -> None:
@@ -135,7 +136,8 @@ def _arrived(packed: dict[str, tuple[Any, list[Any]]], reasons: dict[str, str]) 
 
 
 def _prepare_rich_output(cell: Cell, values: dict[str, Any]) -> dict[str, Any]:
-    """Let what the cell imports, and what it has from the notebook, show its output under the cell; its values."""
+    """Redirect IPython's and matplotlib's output to the cell; return the values, with our functions for IPython's."""
+    # Only where the cell mentions IPython or something has imported it: the import takes long.
     if "IPython" in cell.source or "IPython.display" in sys.modules:
         teach_ipython()
     if os.environ.get("MPLBACKEND", _KERNELS_BACKEND) == _KERNELS_BACKEND:
@@ -148,7 +150,7 @@ def run_cell(cell: Cell, /, **values: Any) -> CellValues:
     lines = cell.source.splitlines(keepends=True)
     linecache.cache[cell.filename] = (len(cell.source), None, lines, cell.title or cell.filename)
     namespace: dict[str, Any] = {"__name__": "__main__", "__builtins__": builtins}
-    on_worker = not hasattr(builtins, "display")  # in a thread of the notebook IPython's own is there
+    on_worker = not hasattr(builtins, "display")  # IPython adds its own to builtins, so this thread is the notebook's
     if on_worker:
         namespace["display"] = display
         values = _prepare_rich_output(cell, values)
@@ -168,9 +170,11 @@ def run_cell(cell: Cell, /, **values: Any) -> CellValues:
 
 def _execute(cell: Cell, namespace: dict[str, Any]) -> None:
     tree = ast.parse(cell.source, cell.filename)
+    # A last expression is compiled alone, because exec() does not return its value.
     last = tree.body[-1] if cell.shown and tree.body else None
     if isinstance(last, ast.Expr):
         del tree.body[-1]
+    # Without dont_inherit, the code would get the __future__ features of this module (annotations as strings).
     exec(compile(tree, cell.filename, "exec", cell.flags, dont_inherit=True), namespace)
     if isinstance(last, ast.Expr):
         code = compile(ast.Expression(last.value), cell.filename, "eval", cell.flags, dont_inherit=True)
@@ -180,7 +184,7 @@ def _execute(cell: Cell, namespace: dict[str, Any]) -> None:
 
 
 def _explain(error: NameError, cell: Cell) -> None:
-    """Say why a name is missing that the code of the cell does not contain."""
+    """Add to the error why a name is missing that the code of the cell does not contain."""
     name = getattr(error, "name", None)
     if name and len(error.args) == 1 and not re.search(rf"\b{re.escape(name)}\b", cell.source):
         error.args = (

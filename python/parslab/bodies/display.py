@@ -1,8 +1,9 @@
-"""Rich output of a cell on its worker: what ``display()`` and ``plt.show()`` show travels as MIME bundles.
+"""Send the rich output of a cell from its worker to the notebook: ``display()`` and ``plt.show()`` as MIME bundles.
 
 A worker has no IPython shell. :func:`bundle_of` asks an object for its representations as IPython does, and
-:func:`publish` hands the bundle to the worker's standard output, which keeps it in order with the printed text.
-Outside of a worker the plain text is printed. Used by ``cell`` and, through ``MPLBACKEND``, by matplotlib.
+:func:`publish` writes the bundle to the worker's standard output, which keeps it in order with the printed text.
+Outside of a worker it prints the plain text. ``cell`` calls this module, and so does matplotlib through
+``MPLBACKEND``.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ __all__ = [
 
 MATPLOTLIB_BACKEND = "module://parslab.bodies.matplotlib_backend"
 LARGEST = 8 * 1024 * 1024
-"""Bytes of one bundle as JSON; a larger one is replaced by its plain text."""
+"""The most bytes of one bundle as JSON; plain text replaces a larger one."""
 
 _TEXTS = {
     "_repr_html_": "text/html",
@@ -40,7 +41,7 @@ _BINARIES = {"_repr_png_": "image/png", "_repr_jpeg_": "image/jpeg", "_repr_pdf_
 
 
 def bundle_of(value: Any) -> dict[str, Any]:
-    """Return the MIME bundle of a value; a representation that fails is left out, as IPython does."""
+    """Return the MIME bundle of a value without the representations that fail, as IPython does."""
     data: dict[str, Any] = {}
     whole = _asked(value, "_repr_mimebundle_")
     if isinstance(whole, tuple):
@@ -65,7 +66,7 @@ def bundle_of(value: Any) -> dict[str, Any]:
 
 
 def _asked(value: Any, method: str) -> Any:
-    if isinstance(value, type):
+    if isinstance(value, type):  # the methods of a class object belong to its instances
         return None
     try:
         call = getattr(value, method, None)
@@ -79,7 +80,7 @@ def _as_text(part: Any) -> Any:
 
 
 def _is_figure(value: Any) -> bool:
-    module = sys.modules.get("matplotlib.figure")
+    module = sys.modules.get("matplotlib.figure")  # no import: a value can be a figure only if matplotlib is loaded
     return module is not None and isinstance(value, module.Figure)
 
 
@@ -98,6 +99,7 @@ def publish(message: dict[str, Any]) -> None:
         return
     if show is None:
         return
+    # Text that was printed before must arrive before the bundle.
     sys.stdout.flush()
     sys.stderr.flush()
     try:
@@ -111,7 +113,7 @@ def publish(message: dict[str, Any]) -> None:
 
 
 def display(*objects: Any, raw: bool = False, clear: bool = False, **_: Any) -> None:
-    """Show objects under the cell, as IPython's ``display`` does; options that need a shell are accepted."""
+    """Show objects under the cell, as IPython's ``display`` does; ignore options that need a shell."""
     if clear:
         clear_output(wait=True)
     for value in objects:
@@ -119,30 +121,30 @@ def display(*objects: Any, raw: bool = False, clear: bool = False, **_: Any) -> 
 
 
 def clear_output(wait: bool = False) -> None:
-    """Remove what the cell has shown so far; with ``wait`` when the next output comes."""
+    """Remove the output of the cell, at once or (with ``wait``) when the next output arrives."""
     publish({"clear": bool(wait)})
 
 
 def show_figures() -> None:
-    """Show all open figures of matplotlib and close them; does nothing where pyplot is not in use."""
+    """Show all open figures of matplotlib and close them; do nothing if pyplot is not imported."""
     pyplot: Any = sys.modules.get("matplotlib.pyplot")
     if pyplot is None:
         return
     for number in pyplot.get_fignums():
         figure = pyplot.figure(number)
         publish({"data": {"text/plain": repr(figure), "image/png": _as_text(_png(figure))}})
-    pyplot.close("all")
+    pyplot.close("all")  # the next cell on this worker must not show them again
 
 
 def instead_of(value: Any) -> Any:
-    """Return our function for one of IPython's that a notebook has imported, and any other value as it is."""
+    """Return our function in place of one of IPython's; return any other value unchanged."""
     if getattr(value, "__module__", None) == "IPython.core.display_functions":
         return _OURS.get(getattr(value, "__name__", ""), value)
     return value
 
 
 def teach_ipython() -> None:
-    """Let ``IPython.display.display`` and ``clear_output`` show under the cell: without a shell they would print."""
+    """Replace ``display`` and ``clear_output`` of IPython, which only print text when no shell exists."""
     import IPython.core.display_functions
     import IPython.display
 

@@ -1,6 +1,7 @@
-"""Matplotlib's backend on a worker: draws with Agg; ``plt.show()`` shows the figures under the cell.
+"""Matplotlib uses this backend on a worker: it draws with Agg, and ``plt.show()`` shows the figures under the cell.
 
-``cell`` names this module in ``MPLBACKEND``, so matplotlib imports it when the first figure is made.
+``cell`` puts the name of this module into ``MPLBACKEND``, so matplotlib imports it when the cell makes its first
+figure.
 """
 
 from __future__ import annotations
@@ -15,5 +16,5 @@ __all__ = ["FigureCanvas", "show"]
 
 
 def show(*_: Any, **__: Any) -> None:
-    """Called by ``pyplot.show()``."""
+    """Show all open figures; ``pyplot.show()`` calls this."""
     show_figures()

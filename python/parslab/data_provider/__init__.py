@@ -1,1 +1,1 @@
-"""Files that apps read and write, named by path or URL."""
+"""Apps read and write files, which this package names by path or URL."""

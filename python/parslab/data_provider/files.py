@@ -1,8 +1,8 @@
-"""File: a name for data that apps read and write, the same on the notebook's side and on the worker's.
+"""``File`` names data that apps read and write; the name is the same in the notebook and on workers.
 
-Made by users, and by ``app`` from the paths in ``outputs``.  Local paths and ``file:`` URLs.  A File is a path for
-everything that takes a path (``open``, ``os.path``, ``numpy.load`` ...).  It is read here for one purpose only: to tell
-whether a remembered result was made from the same data.
+Users make Files, and ``app`` makes them from the paths in ``outputs``.  A File names a local path or a ``file:`` URL.
+Every function that takes a path also takes a File (``open``, ``os.path``, ``numpy.load`` ...).  This module reads a
+file for one purpose only: to find out whether a memoized result was made from the same data.
 """
 
 from __future__ import annotations
@@ -20,18 +20,21 @@ from parslab.serialize.identity.registry import Unidentified
 
 __all__ = ["File"]
 
-# A scheme needs two letters or a slash pair after it: "a:b" is a file name.
+# A URL needs a scheme of two letters or more, and a slash after the colon: "a:b" and "a:/b" are file names.
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
 
 
 _contents: dict[tuple[int, int], tuple[int, int, bytes]] = {}
-"""By device and number of a file: time of its last change, size, and the hash of what it held."""
+"""Time of the last change, size and hash of each file, by device and inode, so that an unchanged file is read once."""
 _SETTLED = 2.0
-"""Seconds after which a change can be told from the one before by its time, on any file system."""
+"""Seconds since the last change after which the hash is kept.
+
+Some file systems store times in steps of two seconds.  Two changes within one step have the same time.
+"""
 
 
 def _content(path: str, state: os.stat_result) -> bytes:
-    """The hash of a file's content."""
+    """Return the hash of a file's content."""
     key = state.st_dev, state.st_ino
     known = _contents.get(key)
     if known is not None and known[:2] == (state.st_mtime_ns, state.st_size):
@@ -39,7 +42,7 @@ def _content(path: str, state: os.stat_result) -> bytes:
     content = hashlib.blake2b(digest_size=16)
     try:
         with open(path, "rb") as file:
-            while block := file.read(1 << 20):
+            while block := file.read(1 << 20):  # in blocks, because a file may be larger than the memory
                 content.update(block)
     except OSError as error:
         raise Unidentified(f"the file cannot be read when the app is called ({error.strerror or error})") from None
@@ -56,8 +59,8 @@ class File:
     url
         A path, a path object, or a URL with scheme ``file``.
     known_by
-        What tells one state of the file from another where results are remembered (``cache=True``): its ``"content"``,
-        which is read once for each change, or ``"mtime"``: time of the last change and size, for files that are large.
+        What counts for memoized results (``cache=True``).  ``"content"``: the content, which parslab reads once after
+        each change.  ``"mtime"``: the time of the last change and the size, for files that are large.
 
     Examples
     --------
@@ -88,7 +91,7 @@ class File:
             self.netloc = parts.netloc
             self.path = unquote(parts.path)
         self.local_path: str | None = None
-        """Where the data lies on the host that asks, when that is not ``path``."""
+        """The path of the data on this host, where it differs from ``path``."""
 
     @property
     def filename(self) -> str:
@@ -101,18 +104,18 @@ class File:
         return self.path if self.local_path is None else self.local_path
 
     def cleancopy(self) -> File:
-        """A File of the same name that nobody else holds."""
+        """Return a new File of the same name, which shares no state with this one."""
         return File(self.url, self.known_by)
 
     def _parslab_identity(self, output_ref: bool, quick: bool) -> tuple[Any, ...]:
-        """Its name, and what it holds now.
+        """Return the name of the file and the state of its content, for the identity of a call.
 
         Parameters
         ----------
         output_ref
-            It is going to be written: only the name counts.
+            Whether the task will write the file, so that only the name counts.
         quick
-            Do not read it.
+            Whether the call is not memoized, so that reading the file would cost too much.
         """
         if output_ref:
             return (self.url,)
