@@ -1,1 +1,1 @@
-"""What may unpickle: the caller and the worker.  Functions, arguments with futures inside, values, failures."""
+"""Pickle functions, arguments, values and failures; only the caller and the worker unpickle them."""

@@ -1,8 +1,8 @@
 """Find the argument of a call that cannot be unpickled.
 
-All arguments travel in one pickle, so an error says only that something in it cannot be rebuilt. Here the opcodes of
-the pickle are read to find where each argument ends. Then ever longer beginnings of the pickle are loaded, until one
-fails. This runs after an error only, so that a call pays nothing for it.
+All arguments travel in one pickle, so an error of pickle does not name the argument. This module reads the opcodes of
+the pickle to find where each argument ends. Then it loads ever longer beginnings of the pickle until one fails. It
+runs after an error only, so that a call pays nothing for it.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ __all__ = ["argument_at_fault"]
 
 
 class _Item:
-    """Something on the stack of the unpickler: the items it is made of, and where its opcodes end."""
+    """An item on the stack of the unpickler: its parts, and where its opcodes end."""
 
     __slots__ = ("constant", "end", "parts")
 
@@ -43,7 +43,10 @@ def argument_at_fault(stream: bytes, buffers: Sequence[Buffer]) -> str:
 
 
 def _read(stream: bytes) -> tuple[bytes, list[tuple[str, int]]]:
-    """Return the pickle without frames, which could not be cut, and (name, end) of each argument."""
+    """Return the pickle without frames, and (name, end) of each argument.
+
+    A frame announces its length, so a pickle that is cut inside a frame cannot be loaded.
+    """
     found = [(opcode, constant, at or 0) for opcode, constant, at in pickletools.genops(stream)]
     ends = [*(at for _, _, at in found[1:]), len(stream)]
     opcodes = bytearray()

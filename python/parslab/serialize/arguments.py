@@ -1,7 +1,7 @@
-"""Pickle the arguments of a call, once, in the caller's thread; futures in them, at any depth, become dependencies.
+"""Pickle the arguments of a call once, in the caller's thread; futures in them, at any depth, become dependencies.
 
-Arguments that are all numbers, strings, or futures at the top level go through C pickle alone. All others go through
-cloudpickle, because classes and functions of a notebook travel by value.
+C pickle alone packs arguments that are all numbers, strings, or futures at the top level, because it is many times
+faster. Cloudpickle packs all others, because classes and functions of a notebook travel by value.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ NO_ARGUMENTS = pickle.dumps(((), {}), 5)
 _SET, _FROZENSET = pickle.EMPTY_SET, pickle.FROZENSET
 _NAMED = (type, types.FunctionType, types.ModuleType)
 _SEARCH_LIMIT = 100
-"""Containers that are searched for sets."""
+"""The most containers that are searched for sets; beyond it an identity is cheaper than the search."""
 
 
 class ArgumentDependencies:
@@ -41,7 +41,7 @@ class ArgumentDependencies:
     Parameters
     ----------
     identify
-        ``future -> (task id, path)``. It gives an id to futures of other libraries, too.
+        ``future -> (task id, path)``. It returns an id for futures of other libraries, too.
     """
 
     __slots__ = ("_identify", "_places", "needs_identity", "tasks")
@@ -51,7 +51,7 @@ class ArgumentDependencies:
         self._places: dict[int, int] = {}
         self.tasks: list[int] = []
         self.needs_identity = False
-        """Whether the pickle may differ in another process, or does not tell one value from another."""
+        """Whether the pickle may differ in another process, or may be the same for different values."""
 
     def refer(self, future: Future[Any]) -> tuple[int, Path]:
         """Return the place of a future's task among the dependencies, and the path to a part of its value."""
@@ -63,12 +63,12 @@ class ArgumentDependencies:
         return place, path
 
     def known(self, future: Future[Any]) -> tuple[int, Path]:
-        """Return the same for a future that was referred to before.
+        """Return the place and the path of a future whose task is among the dependencies.
 
         Raises
         ------
         Unidentified
-            It was not, because it stands where futures are not looked for.
+            The task is not among them, because the search for futures does not look where the future is.
         """
         task, path = self._identify(future)
         place = self._places.get(task)
@@ -78,7 +78,7 @@ class ArgumentDependencies:
 
 
 class _Reference:
-    """Stands for a future in arguments that go through C pickle."""
+    """Replaces a future in arguments that C pickle packs."""
 
     __slots__ = ("path", "place")
 
@@ -91,7 +91,7 @@ class _Reference:
 
 def _pickler_class() -> type[pickle.Pickler]:
     class ArgumentPickler(pickler_class()):  # type: ignore[misc]
-        """Sees futures: pickle calls ``reducer_override`` for every object that is not of a builtin type."""
+        """Replaces futures: pickle calls ``reducer_override`` for each object that is not of a builtin type."""
 
         dependencies: ArgumentDependencies
 
@@ -100,7 +100,8 @@ def _pickler_class() -> type[pickle.Pickler]:
                 place, path = self.dependencies.refer(obj)
                 return resolve, ((place,) if path is None else (place, path))
             made = super().reducer_override(obj)
-            # The value travels by value, under names of this process; or its name does not tell which version it is.
+            # Two cases need an identity. An object that travels by value has names of this process in its pickle. An
+            # object that travels by name may belong to an edited module, and the name is the same for each version.
             if (made is not NotImplemented and obj is not type(None)) or (
                 isinstance(obj, _NAMED) and id(obj) not in _name_suffices and _needs_more_than_name(obj)
             ):
@@ -116,15 +117,16 @@ _argument_pickler: type[pickle.Pickler] | None = None
 def pack_arguments(
     args: tuple[Any, ...], kwargs: Mapping[str, Any], dependencies: ArgumentDependencies, app: str
 ) -> tuple[bytes, list[Buffer]]:
-    """Pack ``(args, kwargs)``; the tasks found in them are left in ``dependencies``.
+    """Pack ``(args, kwargs)``, and add the tasks of futures in them to ``dependencies``.
 
     Raises
     ------
     SerializationError
-        Naming the argument that cannot travel and why.
+        An argument cannot be pickled; the text names it and says why.
     """
     if not args and not kwargs:
         return NO_ARGUMENTS, []
+    # Plain loops, because all() with a generator would cost more than pickling a few numbers.
     for value in args:
         if type(value) not in ATOMS:
             break
@@ -174,17 +176,20 @@ def _pack_any(
         raise _blame(args, kwargs, app, error) from error
     packed = stream.getvalue()
     if not dependencies.needs_identity and (_SET in packed or _FROZENSET in packed):
-        # The byte may belong to something else, but a search costs less than an identity.
+        # The byte may be part of other data, so the search looks for a real set: it costs less than an identity.
         dependencies.needs_identity = not (_ordered(args) and _ordered(kwargs.values()))
     return split(packed, frames)
 
 
 _name_suffices: dict[int, Any] = {}
-"""Functions and classes of installed modules that were looked up: their names are their identities."""
+"""Functions and classes of installed modules, whose names are their identities, by id.
+
+The dictionary keeps the objects alive, so that no other object gets the id of one of them.
+"""
 
 
 def _needs_more_than_name(named: Any) -> bool:
-    """Whether the identity of something that travels by name is more than its name."""
+    """Return whether the name of an object that travels by name does not suffice as its identity."""
     module = named.__name__ if isinstance(named, types.ModuleType) else named.__module__
     if hasattr(named, "_parslab_identity") or editable(module):
         return True
@@ -193,7 +198,7 @@ def _needs_more_than_name(named: Any) -> bool:
 
 
 def _ordered(values: Iterable[Any], looked: int = 0) -> bool:
-    """Whether these values, and what they hold, certainly contain no set."""
+    """Return whether these values, and the values inside them, certainly contain no set."""
     for value in values:
         kind = type(value)
         if kind in ATOMS:
@@ -221,6 +226,7 @@ def _blame(args: tuple[Any, ...], kwargs: Mapping[str, Any], app: str, error: Ex
 
 def why_unpicklable(value: Any) -> str:
     """Return ``Type: message`` of the error that pickling ``value`` raises; empty when it can be pickled."""
+    # The buffer callback returns False, so that pickle leaves large arrays outside and does not copy them.
     pickler_class = _argument_pickler or _pickler_class()
     pickler = pickler_class(io.BytesIO(), 5, buffer_callback=lambda _: False)
     pickler.dependencies = ArgumentDependencies(lambda _: (0, None))  # type: ignore[attr-defined]

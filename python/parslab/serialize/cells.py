@@ -1,8 +1,8 @@
 """Name the cells of a notebook in tracebacks: ``In [3]`` in place of the name of a file that does not exist.
 
-The kernel compiles each cell under the name of a temporary file that is never written. When the source of a cell
-travels, its title travels as the "full name" of its ``linecache`` entry, which Python does not use for an entry without
-a file. So tracebacks of every process name the cell. In the notebook itself IPython knows the number.
+The kernel compiles each cell under the name of a temporary file that it never writes. A worker stores the source of a
+cell in ``linecache``, with the title of the cell as "full name", which Python does not use for an entry without a file.
+So tracebacks of every process name the cell. In the notebook itself IPython has the number.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ def cell_title(filename: str) -> str:
     """Return ``In [n]`` for the file name of a cell; empty for other files."""
     entry = linecache.cache.get(filename)
     if entry is None or len(entry) != 4 or entry[1] is not None:
-        return ""  # the entry of a cell has no time of change
+        return ""  # the entry of a real file has a time of change, that of a cell has none
     if entry[3] != filename:
         return entry[3]
     module = sys.modules.get("IPython.core.interactiveshell")

@@ -1,14 +1,14 @@
-"""Send exceptions: the exception itself, one line of text, and the traceback as the worker saw it.
+"""Pack exceptions for the way to the notebook: the exception, one line of text, and the traceback on the worker.
 
 The worker calls :func:`failure_of`, the notebook :func:`exception_of`. Rules:
 
-- An exception keeps its type. It is rebuilt without a call of its ``__init__``, which may take other arguments than
-  ``args`` holds, or do something.
+- An exception keeps its type. The notebook rebuilds it without its ``__init__``, which may take other arguments than
+  ``args`` holds, or have side effects.
 - ``raise A from B`` keeps B as the ``__cause__`` of A. The last exception of such a chain gets the remote traceback as
   its cause.
-- An exception that cannot be pickled or rebuilt is replaced by a ``RemoteError`` that says why.
-- An exception that would end a program, such as ``SystemExit``, is replaced by an ``AppExit``.
-- Texts can be encoded and printed, whatever characters the user put into a message.
+- A ``RemoteError`` that says why replaces an exception that cannot be pickled or rebuilt.
+- An ``AppExit`` replaces an exception that would end a program, such as ``SystemExit``.
+- Every text can be encoded and printed, whatever characters the user's message contains.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _TRACEBACK = 64 * 1024
 _PAYLOAD = 16 * 1024 * 1024
 _LINE = 500
 _CAUSES = 8
-"""Exceptions of a chain of causes that travel."""
+"""The most exceptions of a chain of causes in a failure; a chain that contains itself has no end."""
 _OURS = os.path.dirname(os.path.dirname(__file__)) + os.sep
 
 # ----- texts
@@ -73,7 +73,10 @@ def _shown(value: object) -> str:
 
 
 def failure_of(error: BaseException, skip: int = 0) -> Failure:
-    """Pack an exception; the first ``skip`` frames of its traceback are ours and left out, as are runners of bodies."""
+    """Pack an exception; leave out the first ``skip`` frames of its traceback, and frames of parslab after them.
+
+    Users look for their own code in a traceback.
+    """
     trace = error.__traceback__
     for _ in range(skip):
         trace = trace.tb_next if trace is not None else None
@@ -87,7 +90,7 @@ def failure_of(error: BaseException, skip: int = 0) -> Failure:
 
 
 def failure_from(error: ParslabError) -> Failure:
-    """Pack an error that parslab made outside of any body: its sentence says all, and there is no traceback."""
+    """Pack an error of parslab itself, without a traceback, because no code of the user raised it."""
     return Failure(one_line(error), "", pickle.dumps(error), reason=_reason(error))
 
 
@@ -104,7 +107,8 @@ def _payload(error: BaseException, depth: int = _CAUSES) -> bytes:
         payload = _pickled(error)
         if len(payload) > _PAYLOAD:
             raise ValueError(f"its pickle is {len(payload)} bytes long")
-        # An exception that cannot be rebuilt here cannot be rebuilt in the notebook: replace it while that is possible.
+        # Try to rebuild the exception here. If that fails, it would fail in the notebook too, where no original exists
+        # from which a RemoteError could be made.
         pickle.loads(payload)
     except Exception as reason:
         payload = pickle.dumps(_stand_in(error, reason), 5)
@@ -120,7 +124,7 @@ def _stand_in(error: BaseException, reason: BaseException) -> RemoteError:
 
 
 class _Caused:
-    """An exception and its cause, each a pickle of its own, so that one which cannot travel does not keep the other."""
+    """An exception and its cause, each in a pickle of its own, so that a fault in one does not affect the other."""
 
     def __init__(self, error: bytes, cause: bytes) -> None:
         self._pickles = error, cause
@@ -155,12 +159,15 @@ def _pickled(error: Exception) -> bytes:
 
 
 def _parts(error: BaseException) -> tuple[Any, ...] | None:
-    """Take apart an exception whose class has an ``__init__`` in Python; None when pickle shall do it as usual."""
+    """Reduce an exception whose class has an ``__init__`` in Python; return None when pickle's own way works.
+
+    Pickle rebuilds an exception by a call of its class with ``args``, which fails for many classes of users.
+    """
     kind = type(error)
     if isinstance(kind.__init__, types.WrapperDescriptorType) or kind in copyreg.dispatch_table:
         return None
     if kind.__reduce_ex__ is not object.__reduce_ex__ or not isinstance(kind.__reduce__, types.MethodDescriptorType):
-        return None  # the class says how it is pickled
+        return None  # the class defines its own pickling
     parts: Any = error.__reduce__()
     state = {name: getattr(error, name) for name in _slots(kind) if hasattr(error, name)}
     state.update(parts[2] if len(parts) > 2 and parts[2] else {})
@@ -222,14 +229,14 @@ def _rebuilt(failure: Failure) -> BaseException:
             name, _, message = failure.error.partition(": ")
             error = RemoteError(name, message, one_line(reason))
     last = _causes(error)[-1]
-    # Most errors of ours were not raised by the user's code, so there is no traceback to show.
+    # Code of parslab raises most of our own errors, so their traceback would not help the user.
     if failure.traceback and (isinstance(last, (AppExit, RemoteError)) or not isinstance(last, ParslabError)):
         last.__cause__ = RemoteTraceback(failure.traceback)
     return error
 
 
 def _causes(error: BaseException) -> list[BaseException]:
-    """Return an exception and its causes."""
+    """Return an exception and its causes, each once: users can make a chain that contains itself."""
 
     def walk() -> Iterator[BaseException]:
         cause: BaseException | None = error

@@ -1,7 +1,7 @@
-"""Pickle the function of an app, once, and again when something that the pickle holds has changed.
+"""Pickle the function of an app once, and again when a part of the pickle has changed.
 
-:class:`AppFunction` returns the current pickle before each call; while its ``StateWatch`` sees no change, that is the
-cached one. The fingerprint, which is the same in every process, goes with the pickle. Called in the user's thread.
+:class:`AppFunction` returns the current pickle before each call. While its ``StateWatch`` sees no change, that is the
+cached one. The fingerprint, which is the same in every process, travels with the pickle. The user's thread runs this.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ if TYPE_CHECKING:
 __all__ = ["AppFunction", "PickledFunction", "load_function"]
 
 _UNKNOWN = os.urandom(16)
-"""Takes the place of a missing fingerprint: random, so that it equals nothing of another process."""
+"""Replaces a missing fingerprint in digests; it is random, so that no digest of another process is equal."""
 
 
 class PickledFunction:
-    """One pickle of a function; all processes know it by its digest.
+    """One pickle of a function; all processes identify it by its digest.
 
     Attributes
     ----------
@@ -50,7 +50,7 @@ class PickledFunction:
     unknown
         Why the function has no fingerprint.
     digest
-        Hash of pickle and fingerprint. The pickle alone does not do: that of an importable function is only its name.
+        Hash of pickle and fingerprint. The pickle alone does not suffice: for an importable function it is a name.
     """
 
     __slots__ = ("__weakref__", "digest", "fingerprint", "name", "parts", "payload", "unknown")
@@ -138,7 +138,8 @@ class AppFunction:
         from parslab.serialize.identity.fingerprint import Fingerprint
         from parslab.serialize.identity.registry import Unidentified
 
-        self._pickled = self._watch = None  # an interrupt may come at any line
+        # First drop the old state: after an interrupt at any line below, the next call must examine the function again.
+        self._pickled = self._watch = None
         watch = StateWatch(captured)
         self._fingerprint, self._unknown = None, ""
         try:
@@ -178,7 +179,8 @@ class AppFunction:
 
         captured = CapturedState()
         captured.visit(self.function)
-        # Watch first, then pickle: a change in between then makes the pickle look stale, never fresh.
+        # Watch first, then pickle. If another thread changes a value in between, the next call pickles once too often.
+        # In the other order, it would send the old value.
         self._examine(captured)
         try:
             payload = self._imports() + dumps((self.runner, self.function, captured.sources()))
@@ -191,8 +193,8 @@ class AppFunction:
             pickled = PickledFunction(self.name, payload, b"", {}, self._unknown)
         else:
             pickled = PickledFunction(self.name, payload, made.digest, made.parts)
-        # A cell that runs again makes an equal function. Both share one pickle, because the run forgets the number of
-        # a pickle that is garbage, and a call of the newer function may be about to use that number.
+        # A cell that runs again makes an equal function. Both functions share one pickle, because the client drops the
+        # number of a pickle that is garbage, and a call of the newer function may be about to use that number.
         self._pickled = _alive.setdefault(pickled.digest, pickled)
         return self._pickled
 
@@ -201,7 +203,7 @@ _imported: dict[str, bytes] = {}
 
 
 def _import_anew(edited: dict[str, bytes]) -> None:
-    """Forget modules that this worker imported before they were edited, so that the next use imports them again."""
+    """Drop modules that this worker imported before the user edited them, so that the next use imports them again."""
     if any(_imported.get(name, digest) != digest for name, digest in edited.items()):
         importlib.invalidate_caches()
         for name in edited:  # unedited modules may hold objects of the edited ones
@@ -212,6 +214,7 @@ def _import_anew(edited: dict[str, bytes]) -> None:
 def load_function(payload: bytes) -> Callable[..., Any]:
     """Rebuild the callable on the worker, and put the source lines of its cells where tracebacks look for them."""
     stream = io.BytesIO(payload)
+    # A pickle of its own, which imports nothing: loading the function imports modules, and needs these paths before.
     edited, path = pickle.load(stream)
     follow(path)
     _import_anew(edited)
@@ -229,7 +232,7 @@ def load_function(payload: bytes) -> Callable[..., Any]:
 
 def _blame(captured: CapturedState, function: str, error: Exception) -> SerializationError:
     """Return the error for a function that cannot be pickled; it names the variable at fault if one is found."""
-    for description, value in reversed(captured.named):  # the last one found lies deepest: others only refer to it
+    for description, value in reversed(captured.named):  # the deepest is last; outer ones fail because they refer to it
         reason = why_unpicklable(value)
         if reason:
             return SerializationError(f"{description} ({brief(value)}), which app {function} uses,", reason)

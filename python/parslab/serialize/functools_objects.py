@@ -1,8 +1,8 @@
-"""Let objects of ``functools`` travel: cached functions, cached properties and single-dispatch functions.
+"""Pickle objects of ``functools``: cached functions, cached properties and single-dispatch functions.
 
-Pickle sends a cached function by its name, which does not exist on a worker, and cannot take the other two apart. Here
-each is sent as the functions that it wraps. A cache arrives empty, and belongs to the worker, not to one app: two apps
-that use ``load_model``, or one app that is defined again, load the model once per worker.
+Pickle sends a cached function by its name, which does not exist on a worker, and cannot pickle the other two. This
+module sends each as the functions that it wraps. A cache arrives empty, and belongs to the worker, not to one app: two
+apps that use ``load_model``, or an app that the user defines again, load the model once per worker.
 """
 
 from __future__ import annotations
@@ -37,19 +37,20 @@ The newest of a name replaces the older one, so that results of a function that 
 
 
 def is_dispatcher(function: FunctionType) -> bool:
-    """Whether a function was made by ``functools.singledispatch``."""
+    """Return whether ``functools.singledispatch`` made a function."""
+    # Such functions have no type of their own, but all of them share one code object.
     return function.__code__ is _DISPATCHER_CODE
 
 
 def reduce_cached_function(cached: Any, key: bytes) -> tuple[Any, ...]:
-    """Take a function with a cache apart.
+    """Reduce a function with a cache, for pickle.
 
     Parameters
     ----------
     cached
         Made by ``functools.lru_cache`` or ``functools.cache``.
     key
-        Equal for functions that do the same; empty: each pickle makes a cache of its own.
+        Bytes that are equal for functions that do the same. With an empty key each pickle makes a cache of its own.
     """
     parameters = cached.cache_parameters()
     return _cached_function, (cached.__wrapped__, parameters["maxsize"], parameters["typed"], key, dict(vars(cached)))
@@ -70,7 +71,7 @@ def _cached_function(
 
 
 def reduce_cached_property(prop: Any) -> tuple[Any, ...]:
-    """Take a ``functools.cached_property`` apart; its lock (before Python 3.12) does not travel."""
+    """Reduce a ``functools.cached_property``, for pickle; its lock (before Python 3.12) does not travel."""
     return _cached_property, (prop.func, prop.attrname)
 
 
@@ -81,7 +82,10 @@ def _cached_property(function: Callable[..., Any], name: str | None) -> Any:
 
 
 def reduce_dispatcher(function: Any) -> tuple[Any, ...]:
-    """Take a single-dispatch function apart; its implementations are its state, because they may refer to it."""
+    """Reduce a single-dispatch function, for pickle.
+
+    Its implementations are its state: pickle sets a state after it has made the object, to which they may refer.
+    """
     registry = dict(function.registry)
     default = registry.pop(object)
     more = {name: value for name, value in vars(function).items() if name not in DISPATCHER_ATTRIBUTES}

@@ -1,6 +1,6 @@
 """Let workers import from the folders that the client imports from.
 
-A worker starts with the ``sys.path`` of the client that started the run. Users change theirs later, and a client that
+A worker starts with the ``sys.path`` of the client that started the run. Users change it later, and a client that
 attaches to a run has another one. Each function therefore travels with the entries of its client, without those of
 Python and its environment. A worker adds the entries that it lacks.
 """
@@ -56,7 +56,7 @@ def follow(path: ImportPath) -> None:
 
 
 def explain_missing(error: BaseException) -> None:
-    """Name the folders of the client that this host does not have, if a module was not found."""
+    """Add the folders of the client that this host lacks to the error about a missing module."""
     absent = [entry for entry in _absent if not os.path.exists(entry)]
     if isinstance(error, ModuleNotFoundError) and absent and "does not have" not in error.msg:
         folders = ", ".join(absent[:5]) + (", ..." if len(absent) > 5 else "")

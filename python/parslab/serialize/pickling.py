@@ -1,4 +1,4 @@
-"""Pickle with cloudpickle, and mend what it loses.
+"""Pickle with cloudpickle, and keep what cloudpickle alone loses.
 
 - Functions that travel by value keep the name of their file. Cloudpickle 3.1.3 replaces it by ``<dynamic-code>``, so
   tracebacks would show neither the cell nor its source line.
@@ -33,7 +33,7 @@ __all__ = ["dumps", "pickler_class"]
 
 _class: Any = None
 _hashing: set[int] = set()
-"""Cached functions whose key is being made, by id: they may refer to themselves."""
+"""Ids of cached functions whose key is in the making; one that refers to itself would otherwise recurse without end."""
 
 
 def _code_with_filename(make: Callable[..., CodeType], arguments: tuple[Any, ...], filename: str) -> CodeType:
@@ -52,8 +52,8 @@ def pickler_class() -> Any:
 
         def reduce(code: CodeType) -> tuple[Any, ...]:
             make, arguments = reduce_code(code)
-            # A new string, because pickle writes a string that it has met before in another way: equal code objects
-            # must give equal pickles, whichever strings they share.
+            # join() makes a new string. Pickle writes a string object that it has seen before as a reference, and equal
+            # code objects must have equal pickles, whichever strings they share.
             return _code_with_filename, (make, arguments, "".join(code.co_filename))
 
         ours = {

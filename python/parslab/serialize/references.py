@@ -2,8 +2,8 @@
 
 When the arguments of a call are pickled, each future in them, at any depth, becomes a call of :func:`resolve` with its
 place among the dependencies of the call. When a worker unpickles them, ``resolve`` returns the value for that place. A
-part of a future (``fut["a"][0]``) is a path that the worker follows. A constant (the file of a ``DataFuture``) stands
-for a dependency whose value the call does not need.
+part of a future (``fut["a"][0]``) is a path that the worker follows. A constant (the file of a ``DataFuture``) replaces
+a dependency whose value the call does not need.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ __all__ = ["Constant", "follow_path", "resolve", "resolving"]
 
 
 class Constant:
-    """Takes the place of a path: wait for the dependency, then use this value."""
+    """Replaces a path: the task waits for the dependency, then uses this value."""
 
     __slots__ = ("value",)
 

@@ -1,6 +1,6 @@
 """Describe values in a few characters, for the panel and for error messages.
 
-Nothing here may raise: the values are the user's, and asking them for an attribute may run any code.
+No function here may raise an error: the values are the user's, and reading an attribute may run any code.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ __all__ = ["brief", "show_arguments"]
 
 _SHOWN = 40
 _BITS = 128
-"""Bits of the longest whole number that is shown; Python refuses to write very long ones at all."""
+"""Bits of the longest whole number that is shown; ``repr`` of one with thousands of digits raises ValueError."""
 _ARGUMENTS = 6
 """Positional and keyword arguments of a call that are shown."""
 
@@ -34,6 +34,7 @@ def brief(value: Any) -> str:
     try:
         return _of_object(value, kind)
     except Exception:  # of a property or a __getattr__ of the user
+        # Not kind.__name__, because a metaclass of the user may define that, too.
         name: str = type.__getattribute__(kind, "__name__")
         return name
 

@@ -27,6 +27,7 @@ ATOMS = frozenset({int, float, str, bool, type(None), bytes, complex})
 """Exact types that C pickle packs alone, because they hold no futures, functions or classes."""
 
 _SMALL_BUFFER = 4096
+"""Bytes below which a buffer stays in the stream: a copy costs less than a frame of its own."""
 
 
 def buffers_into(frames: list[Buffer]) -> Any:

@@ -1,1 +1,1 @@
-"""What code is made of: bytecode, modules that users edit, and everything that a function captures."""
+"""Examine code: bytecode, modules that users edit, and everything that a function captures."""

@@ -3,8 +3,8 @@
 A function of a notebook travels by value, together with the helpers and globals that it uses. Its pickle and its
 fingerprint are stale as soon as a cell redefines one of them. :class:`CapturedState` walks over these objects once;
 :class:`StateWatch` then checks before each call whether all are unchanged. It compares most of them by identity, which
-costs well under a microsecond. Mutable values cannot be compared so: it hashes their pickles, and the buffers of arrays
-where they lie. Called in the user's thread.
+costs well under a microsecond. Mutable values change without a new identity, so it hashes their pickles, and the
+buffers of arrays in place. The user's thread runs this.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 __all__ = ["LARGE", "CapturedState", "StateWatch"]
 
 LARGE = 4 << 20
-"""Bytes of a global from which a call takes noticeably longer, because each call hashes it."""
+"""Bytes of a global that make each call noticeably slower, because each call hashes it."""
 _MISSING = object()
 _IMMUTABLE = (
     int,
@@ -129,7 +129,7 @@ def _digest(value: Any) -> tuple[bytes, int]:
                 hashed.update(view)
                 size += view.nbytes
     except Exception:
-        return b"", 0  # pickling the function will raise the same error, with a name
+        return b"", 0  # the pickling of the function will raise the same error, and name the variable
     return hashed.digest(), size
 
 
@@ -195,7 +195,7 @@ class CapturedState:
         """Watch ``value`` and everything that it captures."""
         if id(value) in self._seen or isinstance(value, _IMMUTABLE):
             return
-        self._seen[id(value)] = value
+        self._seen[id(value)] = value  # keeps the value alive, so that no other object gets its id
         if isinstance(value, types.FunctionType):
             if by_reference(value):
                 return

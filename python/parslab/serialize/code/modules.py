@@ -1,8 +1,8 @@
-"""Tell modules that travel by name from those that travel by value, and read those that users edit.
+"""Decide which modules travel by name and which by value, and read the modules that users edit.
 
-A function of an installed module counts by its name. A module that lies elsewhere is work in progress: it counts with
-its code and with the code of the edited modules that it imports. That is the code on the disk, because a worker
-imports it from there. Comments, formatting and most docstrings do not count. Called in the user's thread.
+The name of a function identifies it if its module is installed. A module elsewhere is work in progress: its code, and
+the code of the edited modules that it imports, are part of the identity. That is the code on the disk, because a worker
+imports it from there. Comments, formatting and most docstrings do not count. The user's thread runs this.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class Source:
     path
         Where the file lies.
     stamp
-        Time of its last change and size, which tell versions apart.
+        Time of its last change and size, which differ between versions.
     digest
         Hash of its code.
     imports
@@ -100,6 +100,7 @@ def _installed_below() -> tuple[str, ...]:
 @lru_cache(4096)
 def _installed(path: str) -> bool:
     real = os.path.realpath(path)
+    # A path that does not exist lies in a zip archive, or nowhere: users cannot edit it.
     return real.startswith(_installed_below()) or not os.path.exists(real)
 
 
@@ -126,7 +127,7 @@ def _path_of(module: str) -> str | None:
         path = getattr(loaded, "__file__", None)
     else:
         try:
-            # Finding a submodule would import its package, so only top-level modules are looked for.
+            # find_spec() of a submodule imports its package, and runs its code, so only top-level modules are searched.
             spec = importlib.util.find_spec(module) if "." not in module else None
         except (ImportError, ValueError, AttributeError):
             spec = None
