@@ -50,7 +50,7 @@ class App:
     """
 
     kind = "app"
-    _parslab_app = True  # tells serialize, which may not import this module, that an object is an app
+    _parslab_app = True  # serialize recognises apps by this attribute, because it may not import this module
     takes_async = False
     runner: Callable[..., Any] | None = None
     """A function that the worker calls with the app's function as its first argument; None: the function itself."""

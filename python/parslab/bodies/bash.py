@@ -197,7 +197,7 @@ def _run_piped(command: str, out: IO[Any] | None) -> tuple[int, str]:
 
 @contextlib.contextmanager
 def _started(command: str, out: IO[Any] | None, err: IO[Any] | int) -> Iterator[subprocess.Popen[bytes]]:
-    for stream in (sys.stdout, sys.stderr):  # the output of the function comes before that of the command
+    for stream in (sys.stdout, sys.stderr):  # the output of the function must precede that of the command
         with contextlib.suppress(Exception):
             stream.flush()
     with _script(command) as (arguments, descriptors):

@@ -169,7 +169,7 @@ def _try_dead_run(
 
 
 def _is_ours(info: ConnectionInfo, mine: NotebookPlace) -> bool:
-    """Whether a run belongs to the notebook of this process."""
+    """Return whether a run belongs to the notebook of this process."""
     if not info.notebook:
         return False
     theirs = info.notebook_place if info.notebook_place.path else NotebookPlace(info.notebook)

@@ -117,7 +117,7 @@ class ThreadPool:
             _lending.pop(get_ident(), None)
 
     def close(self, timeout: float) -> None:
-        """End idle threads; a thread that executes a job goes on, because nobody can stop it."""
+        """End idle threads; a thread that executes a job continues, because Python cannot stop it."""
         with self._counting:
             threads = list(self._threads.values())
         for _ in threads:

@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 
 DONE = (FINISHED, CANCELLED_AND_NOTIFIED)
 
-# One lock guards the making of conditions and the settling of futures that nobody waits for. An inbox would cost a
+# One lock guards the making of conditions and the settling of futures that no thread waits for. An inbox would cost a
 # thread switch for each future, a lock of its own 200 bytes. Other modules read it as ``base.settle_lock`` at the time
 # of use, because a forked child replaces it.
 settle_lock = threading.Lock()
@@ -70,7 +70,7 @@ class TaskFuture(Protocol):
 
 
 class BaseFuture(Future[Any]):
-    """A future that makes its condition, waiters and callbacks when somebody needs them.
+    """A future that makes its condition, waiters and callbacks at their first use.
 
     Subclasses return the value (``value_by``) and the exception (``error_by``) of a settled future.  Only the client
     calls the methods that ``concurrent.futures.Future`` does not have.

@@ -68,7 +68,7 @@ class Lifecycle:
     process
         The DataFlowKernel process of a run that this process owns; None for a guest.
     restart
-        Starts a lost DataFlowKernel again; None when the run cannot go on after a loss.
+        Starts a lost DataFlowKernel again; None when a loss ends the run.
     components
         The handle's other components.
 

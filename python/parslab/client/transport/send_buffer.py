@@ -13,7 +13,7 @@ Invariants:
 - ``_pieces`` are in order, and each ends at the number that it names.
 - Messages leave ``outbox`` only after the pieces that hold them are there.
 - Batches are numbered from 1.  The last number is that of the last piece, or of the last kept one, or ``_base``.
-- A piece that goes from ``_pieces`` to ``_kept`` is in both for a moment.
+- A piece that moves from ``_pieces`` to ``_kept`` is in both for a moment, so that an interrupt cannot lose it.
 - The holder of the link's lock owns everything but ``outbox``.
 """
 

@@ -1,8 +1,8 @@
 """Read compiled code, without file names, line numbers and formatting.
 
 [core] ``fingerprint`` takes terms of code from here, ``captured_state`` the names that code reads. A term is a tuple
-that is the same in every process of one version of Python. So it leaves out what the compiler writes in an order that
-differs between processes, and the line on which a class stands.
+that is the same in every process of one version of Python. So it leaves out the order of names that the compiler
+takes from hashes, and the line number of a class.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ _SHIFTED = "LOAD_GLOBAL" in _OP and hasattr(types.CodeType, "co_exceptiontable")
 _IMPORT = _OP["IMPORT_NAME"]
 _STORE = _OP["STORE_NAME"]
 _HAS_DOCSTRING = 0x4000000
-"""A flag of Python 3.14 and later. It does not change what the function does."""
+"""A flag of Python 3.14 and later. It does not change the behaviour of a function."""
 _OF_PLACE = frozenset({"__firstlineno__", "__static_attributes__"})
-"""What the body of a class stores since Python 3.13: its line, and names in the order of their hashes."""
+"""Names that the body of a class stores since Python 3.13: its line, and attributes in the order of their hashes."""
 
 
 def nested(code: types.CodeType) -> list[types.CodeType]:
@@ -126,7 +126,7 @@ def _without_place(code: types.CodeType, constants: list[Any]) -> tuple[bytes, l
         if instructions[at] == _STORE and code.co_names[instructions[at + 1]] in _OF_PLACE:
             opcode, argument = instructions[at - 2 : at]
             instructions[at - 2 : at] = b"\0\0"
-            # Where the body reads the same number for a reason of its own, it stays.
+            # The code of the user may read the same constant, which must then count.
             if opcode in _LOADS_CONST and not _reads(instructions, argument):
                 constants[argument] = None
     return bytes(instructions), constants
@@ -138,7 +138,7 @@ def _constant(value: Any) -> Any:
     if isinstance(value, tuple):
         return tuple(_constant(item) for item in value)
     if isinstance(value, frozenset):
-        # The compiler writes the items in another order in each process.
+        # The order of the items follows the hashes of strings, which Python changes in each process.
         return {"set": sorted((_constant(item) for item in value), key=lambda item: (type(item).__name__, repr(item)))}
     if isinstance(value, slice):
         return {"slice": (_constant(value.start), _constant(value.stop), _constant(value.step))}

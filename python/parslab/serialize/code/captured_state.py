@@ -91,7 +91,7 @@ class StateWatch:
                 self._watched.append((vars(module), "__spec__", module.__spec__))
 
     def is_current(self) -> bool:
-        """Whether everything is unchanged."""
+        """Return whether everything is unchanged."""
         for where, name, value in self._watched:
             if where.get(name, _MISSING) is not value:
                 return False

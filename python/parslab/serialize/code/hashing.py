@@ -1,4 +1,4 @@
-"""Hash a term: data that ``marshal`` writes in one way only, whatever process writes them."""
+"""Hash a term: data for which ``marshal`` writes the same bytes in every process."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 __all__ = ["digest_of", "marshalled"]
 
 _VERSION = 2
-"""The last version of marshal without references, which would tell whether two equal strings are one object."""
+"""The last version of marshal without references, with which the bytes depend on the identity of equal strings."""
 
 
 def marshalled(term: Any) -> bytes:

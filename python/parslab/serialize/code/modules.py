@@ -53,12 +53,12 @@ class Source:
         self.path, self.stamp, self.digest, self.imports = path, stamp, digest, imports
 
     def unchanged(self) -> bool:
-        """Whether the file is still the version that was read."""
+        """Return whether the file is still the version that was read."""
         return _stamp(self.path) == self.stamp
 
 
 def registered(module: str) -> bool:
-    """Whether the functions and classes of a module travel by value although they can be imported."""
+    """Return whether the functions and classes of a module travel by value although they can be imported."""
     import cloudpickle
 
     names = cloudpickle.list_registry_pickle_by_value()

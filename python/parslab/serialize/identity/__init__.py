@@ -1,1 +1,1 @@
-"""Identities: bytes that are equal, in every process, for equal values, functions and calls."""
+"""Make identities: bytes that are equal, in every process, for equal values, functions and calls."""

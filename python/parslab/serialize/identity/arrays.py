@@ -1,8 +1,8 @@
 """Make terms of NumPy arrays and scalars, and of pandas tables.
 
-Everything that a function can see of an array counts: class, shape, type, values, and whether the items lie in C or in
-Fortran order after the array has travelled. Where an array lies (strides of a slice, the file of a ``memmap``) does
-not count, because pickle does not keep it.
+Every property of an array that a function can read counts: class, shape, type, values, and whether the worker gets the
+items in C or in Fortran order. The memory of an array (strides of a slice, the file of a ``memmap``) does not count,
+because pickle does not keep it.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ if TYPE_CHECKING:
 __all__ = ["TermMaker", "array_term", "data_term", "is_array", "is_table", "table_term"]
 
 _IN_TERM = 4096
-"""Longer data are hashed by themselves, so that a term never holds a copy of an array."""
+"""Bytes beyond which a hash replaces the data, so that a term never holds a copy of a large array."""
 _FLAT = frozenset("biufcmMSUV")
 """Kinds of NumPy's types whose bytes are the value."""
 _PADDED = frozenset("gG")
-"""Types whose bytes hold more than the value: of 16 bytes of a ``longdouble``, 6 are whatever was there before."""
+"""Types whose bytes hold more than the value: 6 of the 16 bytes of a ``longdouble`` are undefined padding."""
 _MASKED = frozenset({"_basedict", "_data", "_fill_value", "_hardmask", "_isfield", "_mask", "_optinfo", "_sharedmask"})
 _MAPPED = frozenset({"_mmap", "filename", "mode", "offset"})
 """Attributes of masked arrays and of memory maps that are not state of the user."""
 
 
 class TermMaker(Protocol):
-    """What the functions here ask of :class:`~parslab.serialize.identity.terms.Terms`."""
+    """The methods of :class:`~parslab.serialize.identity.terms.Terms` that this module calls."""
 
     def term(self, value: Any) -> Any:
         """Return the term of any value."""
@@ -55,7 +55,7 @@ def data_term(terms: TermMaker, data: Any) -> bytes:
 
 
 def is_array(value: Any) -> bool:
-    """Whether a value is an array or a scalar of NumPy, or of a class derived from one."""
+    """Return whether a value is an array or a scalar of NumPy, or of a class derived from one."""
     numpy = sys.modules.get("numpy")  # a value can only be one of them when NumPy is imported
     return numpy is not None and isinstance(value, (numpy.ndarray, numpy.generic))
 
@@ -69,7 +69,7 @@ def array_term(terms: TermMaker, value: Any, kind: type) -> Any:
         return {"scalar": scalar if kind.__module__ == "numpy" else (terms.callable_term(kind), scalar)}
     if kind is numpy.ndarray:
         return {"array": _items(terms, value)}
-    # The methods of ndarray itself: those of a subclass may do anything.
+    # The methods of ndarray itself, because those of a subclass may run any code.
     base = numpy.ndarray.view(value, numpy.ndarray)
     return {"array": (terms.callable_term(kind), _items(terms, base), _added_state(terms, value, kind))}
 
@@ -77,7 +77,7 @@ def array_term(terms: TermMaker, value: Any, kind: type) -> Any:
 def _items(terms: TermMaker, array: Any) -> Any:
     """Return the term of an array's type, shape, order and items."""
     dtype = array.dtype
-    # What is contiguous in both orders, or in none, arrives in C order.
+    # Pickle keeps Fortran order only for arrays that are contiguous in that order alone; all others arrive in C order.
     fortran = array.flags.f_contiguous and not array.flags.c_contiguous
     head = _dtype_term(dtype), array.shape, fortran
     if dtype.names is not None and (dtype.hasobject or _has_gaps(dtype)):
@@ -109,7 +109,7 @@ def _added_state(terms: TermMaker, value: Any, kind: type) -> Any:
 
 
 def _pickles_itself(kind: type) -> bool:
-    """Whether a class outside of NumPy says how its instances are pickled."""
+    """Return whether a class outside of NumPy says how its instances are pickled."""
     for base in kind.__mro__:
         if "__reduce__" in vars(base) or "__reduce_ex__" in vars(base):
             return base.__module__.partition(".")[0] not in ("numpy", "builtins")
@@ -117,7 +117,7 @@ def _pickles_itself(kind: type) -> bool:
 
 
 def _has_gaps(dtype: Any) -> bool:
-    """Whether the bytes of an item hold more than its fields, or a field whose bytes are more than its value."""
+    """Return whether the bytes of an item hold more than its fields, or a field whose bytes are more than its value."""
     fields = [dtype.fields[name][0] for name in dtype.names]
     return sum(field.itemsize for field in fields) != dtype.itemsize or any(
         field.base.char in _PADDED or (field.base.names is not None and _has_gaps(field.base)) for field in fields
@@ -125,7 +125,7 @@ def _has_gaps(dtype: Any) -> bool:
 
 
 def _dtype_term(dtype: Any) -> tuple[str, str]:
-    # Types of records compare equal to types of structures, so the cache must not see them.
+    # A record type equals a structure type with the same fields, so the cache would return the term of the other one.
     return (repr(dtype), dtype.name) if dtype.names is not None else _plain_dtype_term(dtype)
 
 
@@ -138,7 +138,7 @@ def _plain_dtype_term(dtype: Any) -> tuple[str, str]:
 
 
 def is_table(kind: type) -> bool:
-    """Whether a class is ``Series`` or ``DataFrame`` of pandas."""
+    """Return whether a class is ``Series`` or ``DataFrame`` of pandas."""
     return kind.__name__ in ("Series", "DataFrame") and str(kind.__module__).partition(".")[0] == "pandas"
 
 
@@ -158,6 +158,6 @@ def _column(terms: TermMaker, column: Any) -> Any:
     if kind in ("NumpyExtensionArray", "PandasArray"):
         return terms.term(values.to_numpy())
     if kind.startswith(("StringArray", "ArrowStringArray")):
-        # How its text lies in memory depends on how the column was made.
+        # The memory layout of the text depends on how the user made the column, so the items count.
         return {"strings": (str(values.dtype), [item if isinstance(item, str) else None for item in values])}
     return terms.term(values)

@@ -1,9 +1,9 @@
 """Identify the arguments of a call, in the same way in every process.
 
-``client`` calls this in the user's thread, in two cases. For an app with ``cache=True`` the arguments are bound to the
-parameters of its function, so that ``f(1)``, ``f(x=1)`` and ``f(1, k=<its default>)`` are one call. For other calls
-the arguments are taken as they are, and only when their pickle would differ in the next process. A future counts by
-its place among the dependencies, not by its value.
+``client`` calls this in the user's thread, in two cases. For an app with ``cache=True`` this module binds the arguments
+to the parameters of the function, so that ``f(1)``, ``f(x=1)`` and ``f(1, k=<its default>)`` are one call. For other
+calls it takes the arguments as they are, and only when their pickle would differ in the next process. A future counts
+by its place among the dependencies, not by its value, which does not exist yet.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ __all__ = ["ArgumentTerms", "Parameters", "id_for_memo", "identify_arguments"]
 
 Refer = Callable[[Future[Any]], tuple[int, Path]]
 OUTPUTS = "outputs"
-"""The parameter for files that are not written yet, so that they count by their names."""
+"""The parameter for files that do not exist yet, so that only their names count."""
 
 
 class ArgumentTerms(Terms):
@@ -72,7 +72,7 @@ class ArgumentTerms(Terms):
 
 
 class Parameters:
-    """Tell the calls of one function apart.
+    """Binds arguments to the parameters of one function, to identify its calls.
 
     Parameters
     ----------
@@ -124,7 +124,7 @@ class Parameters:
         values.update(zip(names, args, strict=False))
         if kwargs:
             if not (self._nameless.isdisjoint(kwargs) and kwargs.keys().isdisjoint(names[: len(args)])):
-                # The function will refuse this call, so it must not have the identity of a valid one.
+                # The call will fail with a TypeError, so it must not have the identity of a valid call.
                 return [("*", args), *sorted(kwargs.items())], ()
             values.update(kwargs)
         given = [(name, values.pop(name)) for name in self._names if name in values]
@@ -159,7 +159,7 @@ def identify_arguments(
     budget: int | None = None,
     fingerprint: bytes = b"",
 ) -> bytes:
-    """Return the identity of arguments as they are given, not bound to parameters.
+    """Return the identity of arguments without binding them to parameters.
 
     Raises
     ------

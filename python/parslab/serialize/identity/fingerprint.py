@@ -1,8 +1,8 @@
 """Fingerprint a function: 16 bytes that are equal, in every process, for functions that do the same.
 
-A fingerprint is made of named parts, so that a change can be named:
+A fingerprint has named parts, so that an explanation can name the part that changed:
 
-- the code, without file names, line numbers and docstrings that nothing reads;
+- the code, without file names, line numbers and docstrings that no instruction reads;
 - defaults, captured values, attributes, and the globals that the function and its helpers use;
 - classes of the notebook with their methods and bases, and the functions that apps wrap;
 - the code of modules that are edited beside the notebook, and the versions of installed ones;
@@ -51,7 +51,7 @@ _NOT_COUNTED = frozenset(
         "_abc_impl",
     }
 )
-"""Attributes of a class that say where it was defined, or that Python and pickle add."""
+"""Attributes of a class that depend on its place in the source, or that Python and pickle add."""
 _METHODS = (types.FunctionType, staticmethod, classmethod, property)
 
 
@@ -108,7 +108,7 @@ def fingerprint(function: Any, runner: Callable[..., Any] | None = None) -> tupl
 
 _classes: OrderedDict[int, tuple[type, StateWatch, bytes]] = OrderedDict()
 _CLASSES_KEPT = 64
-"""How many fingerprints of classes are kept: a notebook has few classes and many instances of them."""
+"""The most fingerprints of classes in the cache: a notebook has few classes and many instances of them."""
 
 
 def fingerprint_of(value: Any) -> bytes:
@@ -117,7 +117,7 @@ def fingerprint_of(value: Any) -> bytes:
         return Fingerprint(value).digest
     kept = _classes.get(id(value))
     if kept is not None and kept[1].is_current():
-        with contextlib.suppress(KeyError):  # another thread may just have removed it
+        with contextlib.suppress(KeyError):  # another thread may have removed it since the look-up
             _classes.move_to_end(id(value))
         return kept[2]
     captured = CapturedState()
@@ -132,7 +132,7 @@ def fingerprint_of(value: Any) -> bytes:
 
 
 class _PartTerms(Terms):
-    """Make terms in which functions and classes are labels of parts."""
+    """Make terms in which labels of parts replace functions and classes, which may refer to each other in cycles."""
 
     def __init__(self, graph: _Graph) -> None:
         super().__init__()
@@ -149,7 +149,7 @@ class _PartTerms(Terms):
 
 
 class _Graph:
-    """The parts of one function. Each part is described once, and others refer to it by its label."""
+    """The parts of one function. The graph describes each part once, and other parts refer to it by its label."""
 
     def __init__(self, root: Any) -> None:
         self.parts: dict[str, bytes] = {}
@@ -353,7 +353,7 @@ def _captured(function: types.FunctionType) -> list[tuple[str, Any]]:
     """Return the captured variables of a function with their values; Ellipsis where one has no value yet."""
     found: list[tuple[str, Any]] = []
     if is_dispatcher(function):
-        # The other variables of a single-dispatch function are the same in all of them, and its cache of types.
+        # The other captured variables are a cache, and helpers that are the same in all single-dispatch functions.
         return [("registry", dict(vars(function)["registry"]))]
     for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
         try:

@@ -1,4 +1,4 @@
-"""Hold the identities that users register for types of their own.
+"""Hold the functions that users register to identify values of their own types.
 
 :func:`id_for_memo` is a single-dispatch function. Its implementation for all other types lives in ``calls``, which
 registers it for ``object``, because making an identity needs every module of this package.
@@ -23,17 +23,17 @@ class Unidentified(Exception):
 
 @functools.singledispatch
 def id_for_memo(value: Any, output_ref: bool = False) -> bytes:
-    """Return the identity of a value: what tells it from others when results are memoized (Parsl: same name).
+    """Return the identity of a value, by which parslab compares arguments of memoized calls (Parsl: same name).
 
-    Register a function here for a type that has no identity by itself, or whose values should count as equal when
-    only some of their parts are equal.
+    Register a function here for a type that has no identity by itself. Register one too if values of a type should
+    count as equal although some of their parts differ.
 
     Parameters
     ----------
     value
         The value.
     output_ref
-        Whether the value is an item of ``outputs``. Such a file is not written yet, so only its name counts.
+        Whether the value is an item of ``outputs``. Such a file does not exist yet, so only its name counts.
 
     Returns
     -------

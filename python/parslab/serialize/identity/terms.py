@@ -1,9 +1,9 @@
-"""Make terms of values: descriptions that are the same in every process, from which identities are hashed.
+"""Make terms of values: descriptions that are the same in every process, whose hashes are the identities.
 
-Pickles of equal values differ between processes (the order of sets, the names that classes of a notebook get, the
-files of cells), so memoized results are stored and found by identities. A *term* is what marshal writes in one way
-only: numbers, strings, bytes, and lists and tuples of terms stand for themselves. Anything else is a dict with one
-item, ``{kind: parts}``.
+Pickles of equal values differ between processes: in the order of sets, the names of a notebook's classes, and the file
+names of cells. So memoized results are stored by identities. A *term* is data for which marshal writes the same bytes
+in every process. Numbers, strings and bytes are terms, and so are lists and tuples of terms. The term of any other
+value is a dict with one item, ``{kind: parts}``.
 """
 
 from __future__ import annotations
@@ -37,15 +37,15 @@ class Terms:
     Parameters
     ----------
     budget
-        How much work the terms may take: one for each object, one for each kilobyte of an array. None: no limit.
+        The most work for the terms: one for each object, one for each kilobyte of an array. None: no limit.
     """
 
     def __init__(self, budget: int | None = None) -> None:
         self._budget = budget
         self._depths: dict[int, int] = {}
-        """The objects that are being looked at, by id, with their depth."""
+        """The depths of the objects whose terms are in the making, by id."""
         self._known: dict[int, tuple[Any, Any]] = {}
-        """Terms of objects that stand in several places. The object is kept too, so that its id stays its own."""
+        """Finished terms, by the id of their object. The object is kept too, so that no other object gets its id."""
         self._lowest = 0
         """Depth of the outermost object that something inside the current one contains again."""
         registered = registered_types()
@@ -106,8 +106,9 @@ class Terms:
         finally:
             del self._depths[id(value)]
             self._lowest = min(outer, self._lowest)
+        # The term of an object that refers to an outer one depends on its depth, so it cannot be used elsewhere.
         if closed:
-            # A value that stands in many places is written once: its hash takes its place.
+            # A hash replaces a long term, so that a value in many places does not make the whole term grow.
             term = term if _short(term) else {"hash": digest_of(term)}
             self._known[id(value)] = (value, term)
         return term
@@ -209,7 +210,7 @@ class Terms:
             return self.name_term(getattr(value, "__module__", None) or kind.__module__, parts)
         make, args, state, listed, keyed = (*parts, None, None, None, None)[:5]
         if make is kind and isinstance(value, (set, frozenset)):
-            args = (frozenset(value),)  # pickle writes the items in the order of their hashes
+            args = (frozenset(value),)  # pickle has a list in the order of hashes; a set has a sorted term
         pairs = [(self.term(key), self.term(item)) for key, item in keyed] if keyed is not None else []
         new = make is copyreg.__newobj__  # type: ignore[attr-defined,unused-ignore]
         return {
@@ -237,7 +238,7 @@ def _ask(handler: Callable[..., Any], value: Any, output_ref: bool) -> bytes:
 
 
 def _short(term: Any) -> bool:
-    """Whether a term is no longer than a hash of it."""
+    """Return whether a term is no longer than a hash of it."""
     if type(term) is not dict:
         return False
     (part,) = term.values()
@@ -249,7 +250,8 @@ def _sorted(pairs: list[tuple[Any, Any]]) -> list[tuple[Any, Any]]:
 
 
 def _plain(value: Any, kind: type) -> Any:
-    """Return the term of a container that holds only numbers and strings; None when it holds anything else."""
+    """Return the term of a container that holds only numbers and strings; None for any other container."""
+    # issuperset(map(type, ...)) is a loop in C, which most arguments pass without the slow general way.
     if kind is dict:
         if not ATOMS.issuperset(map(type, value)) or not ATOMS.issuperset(map(type, value.values())):
             return None
