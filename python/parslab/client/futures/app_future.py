@@ -200,7 +200,7 @@ class AppFuture(BaseFuture):
         return self.home.state_of(self.task_id)
 
     def task_status(self) -> str:
-        """The name of the state (Parsl: ``AppFuture.task_status``)."""
+        """Return the name of the state (Parsl: ``AppFuture.task_status``)."""
         return self.state.name
 
     def running(self) -> bool:

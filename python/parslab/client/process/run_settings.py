@@ -103,19 +103,19 @@ def _executor_settings(config: Config) -> list[dict[str, Any]]:
 
 
 def of_the_run(config: Config) -> Config:
-    """A configuration without the options that each client sets for itself."""
+    """Return a configuration without the options that each client sets for itself."""
     return type(config).bare({name: value for name, value in config.options().items() if name not in _OF_THE_CLIENT})
 
 
 def digest(config: Config) -> str:
-    """A hash that is equal for two configurations when a run of one can serve the other."""
+    """Return a hash that is equal for two configurations when a run of one can serve the other."""
     plain = of_the_run(config)
     text = json.dumps(_described(plain) or repr(plain), sort_keys=True)
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 
 def _described(config: Config) -> dict[str, Any] | None:
-    """The configuration for the notebook's next kernel; None when it cannot be encoded."""
+    """Return the configuration for the notebook's next kernel; None when it cannot be encoded."""
     from parslab.description import encoded
 
     try:

@@ -112,7 +112,8 @@ def code_term(code: types.CodeType) -> tuple[Any, ...]:
 
 
 def _reads(instructions: bytes | bytearray, constant: int) -> bool:
-    """Whether an instruction reads a constant. Only the last byte of long arguments counts, which errs to yes."""
+    """Return whether an instruction reads a constant."""
+    # Only the last byte of a long argument is compared. A wrong yes keeps a docstring in the term, which is harmless.
     return any(
         argument == constant and opcode in _LOADS_CONST
         for opcode, argument in zip(instructions[::2], instructions[1::2], strict=True)

@@ -66,6 +66,10 @@ class StateWatch:
     ----------
     large
         (description, size in bytes) of every global and captured variable that is larger than ``LARGE``.
+
+    Notes
+    -----
+    A place is compared with ``is``, not ``==``: that is fast, and runs no code of users.
     """
 
     __slots__ = ("_next_stat", "_sizes", "_sources", "_volatile", "_watched", "large")
@@ -139,7 +143,7 @@ def _size(value: Any) -> int:
 
 
 def _is_constant_array(value: Any) -> bool:
-    """Whether a value is an array that owns its items and is read-only, so that nothing changes them in place."""
+    """Return whether a value is a read-only array that owns its items, so that no code changes them in place."""
     numpy = sys.modules.get("numpy")
     return numpy is not None and type(value) is numpy.ndarray and not value.flags.writeable and value.flags.owndata
 

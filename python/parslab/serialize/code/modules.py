@@ -70,7 +70,7 @@ def registered(module: str) -> bool:
 
 
 def by_reference(value: Any) -> bool:
-    """Whether cloudpickle sends only the name: the value is importable, and not registered to travel by value."""
+    """Return whether cloudpickle sends only the name: the value is importable, and not registered for by-value."""
     name, path = getattr(value, "__module__", None), getattr(value, "__qualname__", None)
     if not name or not isinstance(path, str) or name == "__main__" or registered(name):
         return False
@@ -106,14 +106,14 @@ def _installed(path: str) -> bool:
 
 @lru_cache(256)
 def installed_folder(entry: str) -> bool:
-    """Whether an entry of ``sys.path`` belongs to Python or to its environment, so that workers have their own."""
+    """Return whether an entry of ``sys.path`` belongs to Python or its environment; workers have their own."""
     if entry.startswith("__editable__") or os.path.basename(entry) == "python{}{}.zip".format(*sys.version_info):
         return True
     return (os.path.realpath(entry) + os.sep).startswith(_installed_below())
 
 
 def editable(module: str) -> bool:
-    """Whether users edit a module's file: it is neither installed nor part of Python, nor the notebook itself."""
+    """Return whether users edit a module's file: it is not installed, no part of Python, and not the notebook."""
     top = module.partition(".")[0]
     if not module or module == "__main__" or top == _OURS or top in sys.stdlib_module_names:
         return False
