@@ -70,7 +70,7 @@ def registered(module: str) -> bool:
 
 
 def by_reference(value: Any) -> bool:
-    """Return whether cloudpickle sends only the name: the value is importable, and not registered for by-value."""
+    """Return whether cloudpickle sends only the name: it is importable, and not registered to travel by value."""
     name, path = getattr(value, "__module__", None), getattr(value, "__qualname__", None)
     if not name or not isinstance(path, str) or name == "__main__" or registered(name):
         return False
@@ -202,6 +202,7 @@ def _read_source(module: str, path: str, stamp: tuple[int, int]) -> Source:
     except OSError:
         text = b""
     try:
+        # Without dont_inherit, the code would get the __future__ features of this module.
         code = compile(text, path, "exec", dont_inherit=True)
     except (SyntaxError, ValueError):  # an extension module, or a file that is being written
         return Source(path, stamp, hashlib.blake2b(text, digest_size=16).digest(), ())

@@ -159,6 +159,7 @@ class Terms:
 
     def _set(self, value: Any, output_ref: bool) -> Any:
         kind = "set" if isinstance(value, set) else "frozenset"
+        # Sorted as bytes, because terms of different types cannot be compared.
         return {kind: sorted(map(marshalled, self.items(value, output_ref)))}
 
     def _dict(self, value: Any, output_ref: bool) -> Any:
@@ -246,6 +247,7 @@ def _short(term: Any) -> bool:
 
 
 def _sorted(pairs: list[tuple[Any, Any]]) -> list[tuple[Any, Any]]:
+    # Two dicts that differ only in the order of their keys are equal in Python, so they get one identity.
     return sorted(pairs, key=lambda pair: marshalled(pair[0]))
 
 
