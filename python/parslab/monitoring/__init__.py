@@ -1,6 +1,6 @@
-"""Watching a run: the view (what it looks like now), the feed (what panels are told) and the store (what remains).
+"""Shows what happens in a run, and keeps it.
 
-Everything here lives in the DataFlowKernel process.  The loop owns one :class:`~parslab.monitoring.monitor.Monitor`,
-records events with it and never waits for a disk: view and feed are pure cores on the loop's thread, the store
-has a thread of its own.
+The view is the present state of the run.  The feed sends that state to panels.  The store writes it to a database.
+All three run in the DataFlowKernel process, whose loop owns one :class:`~parslab.monitoring.monitor.Monitor`.  View and
+feed are pure and run on the thread of the loop.  The store has its own thread, so the loop never waits for a disk.
 """

@@ -1,7 +1,7 @@
-"""Which snapshots and numbered deltas the panels of a run receive, and when.
+"""Decides which snapshots and numbered deltas the panels of a run receive, and when.
 
-[core]  The monitor calls it on the DataFlowKernel's loop, time is an argument.  One delta goes to every panel, so it
-holds what changed since the delta before.  Requests that need the store or the loop go back to the caller.
+[core]  The monitor calls the feed on the DataFlowKernel's loop; time is an argument.  Every panel receives the same
+delta, which holds the changes since the delta before.  The feed returns requests that need the store or the loop.
 Invariants:
 
 * the numbers of deltas count up by one; where changes were dropped because no panel had a lease, a number is left out,
@@ -31,7 +31,7 @@ ROW = 0.0005
 """Seconds of pause for each worker, manager or block in the delta before: deltas with thousands of rows are rare."""
 
 BEAT = 1.0
-"""Seconds between two deltas while work goes on but nothing else changes: run times and rate move on."""
+"""Seconds between two deltas while tasks run but nothing else changes, because run times and the rate still change."""
 
 
 class Feed:
@@ -55,10 +55,11 @@ class Feed:
     def ask(
         self, message: Request, now: float
     ) -> Snapshot | TaskPageRequest | TaskDetailRequest | BlockOutputRequest | Command | None:
-        """Reply to a panel, or return the request: files, database or the loop have to answer it."""
+        """Reply to a panel, or return the request if files, the database or the loop must answer it."""
         if isinstance(message, SnapshotRequest):
             return self._snapshot(message, now)
-        # Looking something up is not listening: scripts do it too, and a stream to nobody costs a server memory.
+        # A look-up alone starts no stream.  Scripts look things up too, and a Jupyter server would keep in its memory
+        # the deltas that no page reads.
         if isinstance(message, Heartbeat) or self.listened(now):
             self._heard = now
         return None if isinstance(message, Heartbeat) else message
@@ -92,6 +93,7 @@ class Feed:
             return None
         if self._view.changed:
             return self._sent + self._pause
+        # After the last task the rate falls for some seconds.  Panels would show the last value for ever without this.
         if self._view.unfinished or self._rate or self._view.workers.busy():
             return self._sent + BEAT
         return None
@@ -99,9 +101,11 @@ class Feed:
     def _snapshot(self, message: SnapshotRequest, now: float) -> Snapshot:
         if not message.subscribe:
             return self._picture(message, now)
+        # The snapshot contains changes that the other panels have not received.  They get these changes as a delta, so
+        # that the number of the snapshot means the same state for every panel.
         if self._view.changed:
             delta = self._delta(now)
-            if self._heard is not None:  # somebody whose lease has ended may still be there
+            if self._heard is not None:  # a panel whose lease has ended may still listen
                 self._waiting.append(delta)
         self._heard = self._sent = now
         snapshot = self._picture(message, now)

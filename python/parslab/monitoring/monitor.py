@@ -1,8 +1,8 @@
-"""The monitor: the DataFlowKernel's loop gives it events and panel requests.
+"""Receives events and panel requests from the DataFlowKernel's loop, and passes them to view, feed and store.
 
-All methods are called on the loop's thread with its time.  None waits, and none raises because of a panel or a disk.
-``record`` only extends a list; ``tick`` does the work when it is due, in batches, so that a burst of tasks costs the
-loop little and a quiet run costs nothing.
+The loop calls all methods on its thread and passes its time.  No method waits, and none raises because of a panel or a
+disk.  ``record`` only extends a list.  ``tick`` applies the events in batches, so a burst of tasks costs the loop
+little and a quiet run costs nothing.
 """
 
 from __future__ import annotations
@@ -44,32 +44,32 @@ APPLY = 0.05
 """Seconds for which events are gathered before they are applied."""
 
 MANY = 2000
-"""Events that are applied at once when gathered, so that no pause of the loop is long (about 2 ms)."""
+"""Events that one ``tick`` applies at most, or twice as many at the end: about 2 ms in which the loop does no task."""
 
 LOTS = 400_000
-"""Events (40 MB) that are gathered at most while nobody looks and the run is busy."""
+"""Events (40 MB) that wait at most while no panel listens and the run is busy."""
 
 LATE = 3.0
-"""Seconds for which they are."""
+"""Seconds for which such events wait at most."""
 
 FLUSH = 0.3
-"""Seconds between two hand-overs to the store."""
+"""Seconds between two batches for the store.  Several moves of a task in that time become one row."""
 
 _decoder: msgspec.json.Decoder[Request] = msgspec.json.Decoder(Request)
 
 
 class Monitor:
-    """Everything that watches a run.
+    """Holds the view, the feed and the store of one run, and decides when each of them works.
 
     Parameters
     ----------
     run_dir
-        Directory of the run; the database is made there.
+        Directory of the run, in which the store makes the database.
     post
-        ``post(function)`` makes the loop call ``function`` soon; used by the store's thread to wake it for a notice.
-        Without it such a notice waits for the next ``tick``.
+        ``post(function)`` makes the loop call ``function`` soon.  The store's thread uses it to wake the loop for a
+        notice; without ``post`` such a notice waits for the next ``tick``.
     lives
-        How many DataFlowKernel processes of this run were lost before: their database is gone on with.
+        How many DataFlowKernel processes of this run have died.  If any has, the store continues their database.
 
     Examples
     --------
@@ -88,12 +88,12 @@ class Monitor:
         self._files = JobFiles()
         self._post = post
         self._recorded: list[Event] = []
-        self._reports: deque[tuple[str, str]] = deque()  # appended to by the store's thread
+        self._reports: deque[tuple[str, str]] = deque()  # the store's thread appends, which is atomic
         self._oldest: float | None = None
         self._looked = float("-inf")
         self._known = 0
         self.ended = 0
-        """How many tasks have ended, as the loop counts: most of them are no event of their own."""
+        """How many tasks have ended.  The loop counts them, because most ends are written into an earlier event."""
         self._known_ended = 0
         self._catching_up = False
         self._applied = float("-inf")
@@ -101,21 +101,21 @@ class Monitor:
 
     @staticmethod
     def command_reply(request_id: str, text: str) -> bytes:
-        """Encode that a command has been carried out; ``text`` says what was done."""
+        """Encode the reply to a command that the loop has carried out; ``text`` says what the loop did."""
         return encode_json(CommandReply(request_id, clipped(text, ERROR)))
 
     @staticmethod
     def error_reply(request_id: str, text: str) -> bytes:
-        """Encode that an ask could not be answered, in one sentence."""
+        """Encode the reply to a request that failed; ``text`` is one sentence."""
         return encode_json(ErrorReply(request_id, clipped(text, ERROR)))
 
     @property
     def database(self) -> Path | None:
-        """The database, when it is a file; known soon after the first event."""
+        """The path of the database; None before the store has opened it, and when no file could be made."""
         return self._store.file
 
     def record(self, events: list[Event]) -> None:
-        """Take note of what happened."""
+        """Keep events until ``tick`` applies them."""
         self._recorded += events
 
     def notice(self, level: str, text: str, now: float) -> None:
@@ -123,21 +123,23 @@ class Monitor:
         self._recorded.append(NoticeRaised(now, level, text))
 
     def tick(self, now: float) -> list[bytes]:
-        """Do what is due; answers the messages to broadcast to all panels."""
+        """Do what is due, and return the messages to broadcast to all panels."""
         if self._due(now):
             self._apply(now, MANY)
+        # While the store still writes, rows stay in the view.  A slow disk then makes batches larger, and the queue of
+        # the store does not grow.
         if self.view.unwritten and now >= self._flushed + FLUSH and not self._store.busy:
             self._flush(now)
         return [encode_json(delta) for delta in self._feed.tick(now)]
 
     def next_deadline(self, now: float) -> float | None:
-        """When ``tick`` is due, if nothing happens before; None while all is quiet."""
+        """Return when ``tick`` is due if nothing happens before, or None if it is not due."""
         deadlines = []
         if self._recorded or self._reports:
             at_once = self._catching_up or (len(self._recorded) >= MANY and self._feed.listened(now))
             deadlines.append(now if at_once else max(now, max(self._applied, self._looked) + APPLY))
         if self.view.unwritten:
-            # A store that is behind is looked at again after a moment; rows coalesce until then.
+            # The store does not wake the loop when it has finished a batch, so the loop looks again after a moment.
             deadlines.append(max(now + APPLY if self._store.busy else now, self._flushed + FLUSH))
         told = self._feed.next_deadline(now)
         if told is not None:
@@ -159,13 +161,15 @@ class Monitor:
         Returns
         -------
         Command or None
-            A command for the loop to carry out and to answer with :meth:`done` or :meth:`problem`.
+            A command that the loop carries out and answers with :meth:`command_reply` or :meth:`error_reply`.
         """
         try:
             message = _decoder.decode(text)
         except (msgspec.DecodeError, UnicodeError) as error:  # ValidationError is a DecodeError
             reply(self.error_reply(_request_id(text), f"The run did not understand the panel's message: {error}."))
             return None
+        # All events, however many: the reply must show what happened before the request, such as a call in the line
+        # above a ``%parsl status``.
         self._apply(now)
         answer = self._feed.ask(message, now)
         if isinstance(answer, Snapshot):
@@ -177,6 +181,7 @@ class Monitor:
         elif not isinstance(answer, (TaskPageRequest, TaskDetailRequest)):
             return answer
         else:
+            # The store reads batches and queries from one queue, so this query sees the rows of this flush.
             if self.view.unwritten:
                 self._flush(now)
             self._store.ask(answer, lambda found: reply(encode_json(found)))
@@ -188,10 +193,11 @@ class Monitor:
             text = f"This run has no block {ask.block} of {ask.executor}, or it ended long ago."
             reply(self.error_reply(ask.request_id, text))
         else:
+            # A copy, because another thread reads it while the view goes on changing the row.
             self._files.ask(ask.request_id, copy(row), lambda found: reply(encode_json(found)))
 
     def close(self, now: float, timeout: float = 2.0) -> list[bytes]:
-        """Write everything down and end the store; answers the last messages to broadcast."""
+        """Store all rows and close the store; return the last messages to broadcast."""
         self._apply(now)
         deltas: list[Reply] = list(self._feed.last(now))
         if self.view.unwritten:
@@ -200,7 +206,12 @@ class Monitor:
         return [encode_json(delta) for delta in deltas]
 
     def _due(self, now: float) -> bool:
-        """Whether events are to be applied now: soon when somebody looks or few come, else in a quiet moment."""
+        """Whether to apply events now.
+
+        The monitor applies them within ``APPLY`` seconds if a panel listens or events are few.  In a burst without a
+        panel it waits for a quiet moment, because the loop writes later moves of a task into an event that nobody has
+        read (``decisions/0023-one-event-for-an-unread-task.md``).  So a late reader has fewer events to apply.
+        """
         waiting = len(self._recorded)
         if not waiting:
             self._oldest, self._catching_up = None, False
@@ -212,6 +223,7 @@ class Monitor:
         if self._feed.listened(now):
             return now >= self._applied + APPLY or waiting >= MANY
         if now >= max(self._looked, self._applied) + APPLY:
+            # Quiet: few events and few ends of tasks since the last look.  Most ends add no event, so both count.
             self._catching_up = waiting - self._known + self.ended - self._known_ended < MANY
             self._looked, self._known, self._known_ended = now, waiting, self.ended
         self._catching_up = self._catching_up or waiting >= LOTS or now >= self._oldest + LATE
@@ -222,6 +234,7 @@ class Monitor:
             self.notice(*self._reports.popleft(), now)
         recorded = self._recorded
         if recorded:
+            # Up to twice as many at once, because a small rest would cost one more turn of the loop.
             if most is None or len(recorded) <= 2 * most:
                 self._recorded, self._known = [], 0
                 self._oldest, self._catching_up = None, False
@@ -236,18 +249,18 @@ class Monitor:
         self._store.write(self.view.take_batch())
 
     def _reported(self, level: str, text: str) -> None:
-        """(Store's thread) Have something said to the user."""
+        """Keep a notice of the store until the loop raises it; the store's thread calls this."""
         self._reports.append((level, text))
         if self._post is not None:
             self._post(_wake)
 
 
 def _wake() -> None:
-    """Nothing: that the loop turns is enough, ``next_deadline`` tells it the rest."""
+    """Do nothing: the call wakes the loop, which then asks ``next_deadline``."""
 
 
 def _request_id(text: bytes) -> str:
-    """Whom to answer, from a message that is not understood."""
+    """Return the request id of a message that does not decode, or an empty text, so that the panel gets the error."""
     try:
         return msgspec.json.decode(text, type=_AnyRequest).request_id
     except (msgspec.DecodeError, UnicodeError):

@@ -1,12 +1,12 @@
-"""Bounds for what tasks print: the beginning and the end are kept, and the length of what is missing between them.
+"""Limits the printed output that a run keeps of a task: its beginning, its end, and the length of the gap between them.
 
-[core]  A task may print without end while memory, database and panel may not grow without end.  :class:`PrintedOutput`
-gathers text between two flushes (loop thread), :class:`OutputLimit` decides what of it is written down (store thread).
+[core]  A task may print without end, but memory, database and panel must not grow without end.  :class:`PrintedOutput`
+gathers text between two flushes, on the loop's thread.  :class:`OutputLimit` chooses the text that the store writes, on
+the store's thread.  Invariants:
 
-Invariants: a ``PrintedOutput`` holds at most ``HEAD + 4 * TAIL`` characters after each ``add``; a ``OutputLimit``
-lets at most
-``HEAD`` characters be written as chunks and holds at most ``TAIL`` more; written + skipped + tail = all that was
-printed.
+* a ``PrintedOutput`` holds at most ``HEAD + 4 * TAIL`` characters after each ``add``;
+* an ``OutputLimit`` allows at most ``HEAD`` characters in chunks, and holds at most ``TAIL`` more;
+* written, skipped and tail add up to all that the task printed.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ TAIL = 64 * 1024
 
 @dataclass(slots=True)
 class PrintedOutput:
-    """Text of one stream of one task that has not been handed to the store yet."""
+    """Text of one stream of one task that the store does not have yet."""
 
     head: list[str] = field(default_factory=list)
     """The first ``HEAD`` characters of it."""
@@ -45,6 +45,7 @@ class PrintedOutput:
         if text:
             self.end.append(text)
             self._end_size += len(text)
+            # Joining on each call would make many short prints quadratic, so the end may grow to four times its size.
             if self._end_size > 4 * TAIL:
                 whole = "".join(self.end)
                 self.skipped += len(whole) - TAIL
@@ -63,11 +64,11 @@ class OutputLimit:
     skipped: int = 0
 
     def take(self, printed: PrintedOutput) -> str:
-        """Add what was printed since; returns the text of a new chunk, which may be empty, and replaces ``tail``."""
+        """Add newly printed text and replace ``tail``; return the text of a new chunk, which may be empty."""
         head = "".join(printed.head)
         chunk = head[: HEAD - self.written]
         tail = self.tail + head[len(chunk) :] + "".join(printed.end)
-        # Where ``printed`` skipped something, its end alone fills the tail: the seam never shows.
+        # If ``printed`` skipped something, its end has at least ``TAIL`` characters.  So the tail contains no gap.
         self.skipped += printed.skipped + max(0, len(tail) - TAIL)
         self.tail = tail[-TAIL:]
         self.written += len(chunk)
