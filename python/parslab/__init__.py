@@ -1,8 +1,8 @@
 """parslab: parallel computing that lives in the notebook.
 
 Decorate functions with ``@python_app``, ``@bash_app`` or ``@join_app``, call :func:`load`, and calls return futures at
-once; a DataFlowKernel process in the background owns the graph.  Names are looked up lazily, so that a worker on a
-thousand nodes loads nothing of this.
+once.  A DataFlowKernel process in the background owns the graph.  This module imports the other modules only when
+somebody asks for their names, because workers on a thousand nodes import it, too.
 """
 
 from __future__ import annotations
@@ -140,9 +140,11 @@ def __getattr__(name: str) -> Any:
         from importlib import import_module
 
         value = getattr(import_module(_WHERE[name]), name)
+        # Nobody has to load the extension: a run that a notebook loads must show up in its panel anyway.  A script
+        # without IPython does not import anything of it.
         if name in ("attach", "load") and "IPython" in sys.modules:
             import_module("parslab.jupyter.relay").join_sessions()
-        globals()[name] = value
+        globals()[name] = value  # Python then finds it without this function
         return value
     raise AttributeError(f"module 'parslab' has no attribute {name!r}")
 
@@ -152,12 +154,12 @@ def __dir__() -> list[str]:
 
 
 def _jupyter_labextension_paths() -> list[dict[str, str]]:
-    """Where JupyterLab finds the panel in a development install."""
+    """Return where JupyterLab finds the panel in a development install."""
     return [{"src": "labextension", "dest": "parslab"}]
 
 
 def load_ipython_extension(shell: Any) -> None:
-    """``%load_ext parslab``: the ``%parsl`` and ``%%parsl`` magics."""
+    """Add the ``%parsl`` and ``%%parsl`` magics; ``%load_ext parslab`` calls this."""
     from parslab.jupyter.magics import register
 
     register(shell)

@@ -1,4 +1,4 @@
-"""The addresses of this host, and those at which workers of other hosts may reach it.
+"""Finds the addresses of this host, and those at which workers of other hosts may reach it.
 
 Executor descriptions turn what the user wrote into an IP address before anything is submitted.  The DataFlowKernel
 process asks which addresses managers try.  Nothing here sends a packet.
@@ -23,8 +23,8 @@ __all__ = [
 
 
 def interfaces() -> dict[str, list[str]]:
-    """The IP addresses of this host by network interface, IPv4 first."""
-    import psutil
+    """Return the IP addresses of this host by network interface, IPv4 first."""
+    import psutil  # here, because most runs need no address and the import takes time
 
     found = {}
     for name, addresses in psutil.net_if_addrs().items():
@@ -87,10 +87,11 @@ def address_by_route() -> str:
     ConfigurationError
         There is no such route.
     """
+    # These two addresses are reserved for documentation, so they route like any address outside of this site.
     for family, remote in ((socket.AF_INET, "192.0.2.1"), (socket.AF_INET6, "2001:db8::1")):
         with socket.socket(family, socket.SOCK_DGRAM) as probe:
             try:
-                probe.connect((remote, 9))  # connecting a datagram socket only chooses a route, and sends nothing
+                probe.connect((remote, 9))  # for datagrams this only chooses a route, and sends nothing
                 return str(probe.getsockname()[0])
             except OSError:
                 continue
@@ -98,7 +99,7 @@ def address_by_route() -> str:
 
 
 def candidate_addresses() -> list[str]:
-    """The addresses at which workers of other hosts may reach this host, the most likely first.
+    """Return the addresses at which workers of other hosts may reach this host, the most likely first.
 
     The address of the route to other networks comes first, then the address of this host's name, then the addresses of
     the other interfaces, and the loopback address last.
@@ -116,12 +117,12 @@ def candidate_addresses() -> list[str]:
 
 
 def own_address(text: str, owner: str) -> str:
-    """The IP address of this host for ``text``, which is an address, an interface or a host name.
+    """Return the IP address of this host for ``text``, which is an address, an interface or a host name.
 
     Parameters
     ----------
     text
-        What the user wrote.
+        The text that the user wrote.
     owner
         The class whose option it is, for the error.
 
@@ -154,6 +155,7 @@ def own_address(text: str, owner: str) -> str:
 
 def _resolved(name: str) -> str:
     found = [str(entry[4][0]) for entry in socket.getaddrinfo(name, None, type=socket.SOCK_STREAM)]
+    # Debian maps the host name to 127.0.1.1, so another address is better where there is one.
     return min(found, key=lambda address: (is_loopback(address), ":" in address))
 
 

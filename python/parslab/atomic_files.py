@@ -31,12 +31,12 @@ def write_atomically(path: str | os.PathLike[str], text: str, mode: int = 0o600)
     folder, name = os.path.split(os.fspath(path))
     new = os.path.join(folder, f".{name}.{os.getpid()}")
     with contextlib.suppress(FileNotFoundError):
-        os.unlink(new)  # a process of the same number may have died here
+        os.unlink(new)  # a dead process with our number may have left this file
     try:
-        # Not a link that somebody else put there: it would have us overwrite what it points to.
+        # O_EXCL does not follow a link, by which another user could make us overwrite a file of ours.
         with open(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
             file.write(text.encode("utf-8", "surrogateescape"))
-        os.replace(new, path)
+        os.replace(new, path)  # atomic, because both names are in one folder and so on one filesystem
     except BaseException:
         with contextlib.suppress(OSError):
             os.unlink(new)

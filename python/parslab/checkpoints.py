@@ -1,4 +1,4 @@
-"""The places of checkpoints: a run writes its checkpoint into its own folder, and later runs read it from there.
+"""Names and finds the files of checkpoints: a run writes one into its own folder, and later runs read it there.
 
 ``load()`` asks which checkpoints a run reads, and the DataFlowKernel asks where to write one.  Users choose checkpoints
 with the same functions (Parsl: ``parsl.utils.get_all_checkpoints`` and ``get_last_checkpoint``).
@@ -21,14 +21,14 @@ RESULTS = "results.parslab"
 """The file in that folder."""
 
 OWN_RESULTS = "results-{uid}.parslab"
-"""The file of one of several users who share a folder: nobody can write to the file of another one."""
+"""The file of one of several users who share a folder, because no user can write to the file of another."""
 
 PARSL = "tasks.pkl"
 """The name of the file that Parsl writes."""
 
 
 def get_all_checkpoints(run_dir: str | os.PathLike[str] = "runinfo") -> list[str]:
-    """The checkpoint folders of all runs below a run directory, oldest first (Parsl: same name).
+    """Return the checkpoint folders of all runs below a run directory, oldest first (Parsl: same name).
 
     Parameters
     ----------
@@ -41,6 +41,7 @@ def get_all_checkpoints(run_dir: str | os.PathLike[str] = "runinfo") -> list[str
     []
     """
     root = Path(run_dir).expanduser()
+    # By number and not by name, because run 1000 is newer than run 999.
     try:
         runs = sorted((entry for entry in root.iterdir() if entry.name.isdigit()), key=lambda entry: int(entry.name))
     except OSError:
@@ -49,7 +50,7 @@ def get_all_checkpoints(run_dir: str | os.PathLike[str] = "runinfo") -> list[str
 
 
 def get_last_checkpoint(run_dir: str | os.PathLike[str] = "runinfo") -> list[str]:
-    """A list of the checkpoint folder of the newest run that has one; empty if no run has one (Parsl: same name).
+    """Return the checkpoint folder of the newest run that has one, as a list of at most one (Parsl: same name).
 
     Parameters
     ----------
@@ -60,8 +61,9 @@ def get_last_checkpoint(run_dir: str | os.PathLike[str] = "runinfo") -> list[str
 
 
 def files_in(place: str | os.PathLike[str]) -> list[Path]:
-    """The checkpoint files in a folder, Parsl's too; the path of a file is returned as it is."""
+    """Return the checkpoint files in a folder, also that of Parsl, or a list of ``place`` if it is no folder."""
     path = Path(place).expanduser()
     if path.is_dir():
+        # The last file that has a result wins, so results of parslab replace those of Parsl.
         return [file for file in (path / PARSL, *sorted(path.glob("results*.parslab"))) if file.exists()]
     return [path]

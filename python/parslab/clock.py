@@ -25,16 +25,16 @@ def steady_time() -> float:
 
 
 def anchor() -> float:
-    """Return what this process adds to its monotonic clock."""
+    """Return the seconds that this process adds to its monotonic clock."""
     return _anchor
 
 
 def set_anchor(value: float | None = None) -> None:
-    """Use another anchor: that of the process that started this one, or None, for a new run, the wall clock of now."""
+    """Use the anchor of the process that started this one, or with None a new anchor from the present wall clock."""
     global _anchor
     _anchor = time.time() - monotonic() if value is None else value
 
 
 def to_wall_time(moment: float) -> float:
-    """Return what the wall clock shows, as it is set now, for a moment of :func:`steady_time`."""
+    """Convert a moment of :func:`steady_time` to the wall clock as it is set now."""
     return moment + time.time() - steady_time()

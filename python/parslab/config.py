@@ -31,16 +31,17 @@ class _Executors(Option):
         return executors
 
     def fresh(self) -> tuple[Executor, ...]:
+        # Made anew for each Config, because the defaults of the site for executors may have changed.
         return (LowLatencyExecutor(),)
 
 
 class _Handler(Option):
-    """A function of the user; it stays in the user's process."""
+    """A function of the user, which is never sent to another process."""
 
     wants = "a function of an exception and a task, or None"
 
     def accepted(self, value: Any) -> Any:
-        if not callable(value) or isinstance(value, type):
+        if not callable(value) or isinstance(value, type):  # to call a class would make an object and handle nothing
             self.refuse()
         return value
 
@@ -52,7 +53,7 @@ class _Places(Option):
 
     def accepted(self, value: Any) -> tuple[str, ...]:
         if isinstance(value, (str, os.PathLike)):
-            value = (value,)
+            value = (value,)  # a text is iterable, too, and each letter would become a path
         try:
             return tuple(os.fsdecode(place) for place in value)
         except TypeError:
@@ -139,6 +140,7 @@ class Config(Description):
     Config(executors=[LowLatencyExecutor(workers=4), ThreadPoolExecutor()])
     """
 
+    # bare(): the import of this module must not read the files of the site, which may themselves import it.
     executors = _Executors((LowLatencyExecutor.bare(),))
     run_dir = PathText("runinfo")
     retries = Whole(0, low=0)

@@ -1,4 +1,4 @@
-"""How many cores this process may use, by its affinity and its cgroup quota; the machine may have more.
+"""Finds how many cores this process may use, by its affinity and its cgroup quota; the machine may have more.
 
 Executor descriptions use this number as the default number of workers, in the client's process.  ``PARSLAB_CORES``
 overrides it.  A quota of 1.5 cores counts as 2, because one worker would leave half a core idle.  Without ``/proc``
@@ -24,7 +24,7 @@ OVERRIDE = "PARSLAB_CORES"
 
 
 def usable_cores(environment: Mapping[str, str] = os.environ, root: Path = Path("/")) -> int:
-    """How many cores tasks may keep busy here, at least 1.
+    """Return how many cores tasks may keep busy here, at least 1.
 
     Parameters
     ----------
@@ -43,19 +43,20 @@ def usable_cores(environment: Mapping[str, str] = os.environ, root: Path = Path(
         if not asked.isascii() or not asked.isdigit() or int(asked) < 1:
             raise ConfigurationError(f"{OVERRIDE} must be a whole number of at least 1, not {asked!r}.")
         return int(asked)
+    # os.cpu_count() ignores the affinity that batch systems set; macOS has no affinity.
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     limit = quota(root)
     return cores if limit is None else max(1, min(cores, math.ceil(limit)))
 
 
 def quota(root: Path = Path("/")) -> float | None:
-    """The smallest cgroup quota between our cgroup and the root of the hierarchy, in cores; None without a quota."""
+    """Return the smallest quota of our cgroup and all cgroups above it, in cores; None without a quota."""
     limits = [limit for folder, version in cgroups("cpu", root) if (limit := _limit(folder, version)) is not None]
     return min(limits, default=None)
 
 
 def cgroups(controller: str, root: Path = Path("/")) -> Iterator[tuple[Path, int]]:
-    """The cgroup folders of one controller that bind this process, innermost first, each with the cgroup version.
+    """Yield the cgroup folders of one controller that bind this process, innermost first, each with the cgroup version.
 
     Parameters
     ----------
@@ -80,6 +81,7 @@ def cgroups(controller: str, root: Path = Path("/")) -> Iterator[tuple[Path, int
     for version, mount, top in _mounts(mounts, controller):
         if version not in paths:
             continue
+        # Every ancestor limits us, too, so the walk goes up to the top of the mount.
         # In a container the top of the mount is the container's own cgroup, so the path may lie outside of the mount.
         inside = Path(paths[version])
         below = inside.relative_to(top) if inside.is_relative_to(top) else Path()
@@ -92,7 +94,7 @@ def cgroups(controller: str, root: Path = Path("/")) -> Iterator[tuple[Path, int
 
 
 def _mounts(mountinfo: str, controller: str) -> Iterator[tuple[int, str, str]]:
-    """(version, mount point, top of the mounted tree) of each cgroup mount that can hold a limit of the controller."""
+    """Yield (version, mount point, top of the mounted tree) of each cgroup mount that can limit the controller."""
     for line in mountinfo.splitlines():
         left, _, right = line.partition(" - ")
         fields, kind = left.split(), right.split()
@@ -112,6 +114,6 @@ def _limit(folder: Path, version: int) -> float | None:
             allowed = (folder / "cpu.cfs_quota_us").read_text().strip()
             period = (folder / "cpu.cfs_period_us").read_text().strip()
         cores = float(allowed) / float(period)
-    except (OSError, ValueError, ZeroDivisionError):  # the text "max" means that there is no limit
+    except (OSError, ValueError, ZeroDivisionError):  # "max", which is no number, means no limit
         return None
     return cores if cores > 0 else None

@@ -1,4 +1,4 @@
-"""Defaults of a site and of the environment, for the options that a configuration leaves out.
+"""Finds the defaults of a site and of the environment for the options that a configuration leaves out.
 
 The administrator of a site, or the user, puts ``parslab_config.py`` on Jupyter's config path (``jupyter --paths``
 lists the folders; the first ones win).  The file sets ``c.CLASS.option = value``, as Jupyter's own files do.  It may
@@ -59,12 +59,13 @@ class _Section:
     """``c.CLASS`` in a file: its options, each with the place that set it."""
 
     def __init__(self, name: str) -> None:
-        self.__dict__.update(_name=name, _set={})
+        self.__dict__.update(_name=name, _set={})  # __setattr__ would make options of them
 
     def __setattr__(self, option: str, value: Any) -> None:
         self._set[option] = (value, _place(sys._getframe(1)))
 
     def __getattr__(self, option: str) -> Any:
+        # copy, pickle and debuggers look for such names, and expect this error where there are none.
         if option.startswith("__"):
             raise AttributeError(option)
         if option not in self._set:
@@ -73,7 +74,7 @@ class _Section:
 
 
 def options_of(section: _Section) -> dict[str, tuple[Any, str]]:
-    """The options of a section; a function, because every attribute of a section is an option."""
+    """Return the options of a section; this is a function, because every attribute of a section is an option."""
     return dict(vars(section)["_set"])
 
 
@@ -110,7 +111,7 @@ class Site:
         self._sections = _Sections()
 
     def sections(self) -> dict[str, dict[str, tuple[Any, str]]]:
-        """For each class name its options, each with its value and the place that set it."""
+        """Return for each class name its options, each with its value and the place that set it."""
         return {name: options_of(section) for name, section in vars(self._sections).items()}
 
     def read(self) -> None:
@@ -123,6 +124,7 @@ class Site:
         """
         for path in self.files:
             names = {"__file__": path, "__name__": "parslab_config", "c": self._sections}
+            # Jupyter's own configuration files may begin with ``c = get_config()``.
             names["get_config"] = lambda: self._sections
             try:
                 with open(path, encoding="utf-8") as file:
@@ -133,14 +135,15 @@ class Site:
                 self.config, self.config_file = names["config"], path
 
 
-# Any thread of the user may make descriptions.  A thread that comes while another one reads must not see half of it.
+# Any thread of the user may make descriptions, and must not see half of the settings while another thread reads them.
+# The lock is reentrant, because a file of the site may itself make a description.
 _lock = threading.RLock()
 _read: dict[tuple[tuple[str, int, int], ...], Site] = {}
 _reading: Site | None = None
 
 
 def site() -> Site:
-    """The present settings in the files of the site.
+    """Return the present settings in the files of the site.
 
     Raises
     ------
@@ -149,14 +152,14 @@ def site() -> Site:
     """
     global _reading
     with _lock:
-        if _reading is not None:  # the file itself makes a description, which gets what the file has set so far
+        if _reading is not None:  # a file makes a description, which gets the settings so far
             return _reading
         state = tuple((path, (stat := os.stat(path)).st_mtime_ns, stat.st_size) for path in config_files())
         if state not in _read:
             _reading = Site(tuple(path for path, _, _ in state))
             try:
                 _reading.read()
-                _read.clear()
+                _read.clear()  # nobody asks for an older state of the files again
                 _read[state] = _reading
             finally:
                 _reading = None
@@ -164,7 +167,7 @@ def site() -> Site:
 
 
 def config_files() -> list[str]:
-    """The files ``parslab_config.py`` on Jupyter's config path, those with the highest priority last."""
+    """Return the files ``parslab_config.py`` on Jupyter's config path, those with the highest priority last."""
     from jupyter_core.paths import jupyter_config_path
 
     paths = (os.path.join(folder, FILE_NAME) for folder in reversed(jupyter_config_path()))
@@ -172,7 +175,7 @@ def config_files() -> list[str]:
 
 
 def defaults_of(classes: Iterable[str]) -> dict[str, tuple[Any, str]]:
-    """The defaults of the site and the environment for a class: for each option its value and the place that sets it.
+    """Return the defaults of the site and the environment for a class: the value of each option, and who sets it.
 
     Parameters
     ----------
@@ -191,12 +194,16 @@ def defaults_of(classes: Iterable[str]) -> dict[str, tuple[Any, str]]:
             try:
                 found[option] = (make(text), variable)
             except ValueError:
-                found[option] = (text, variable)  # the option then raises the sentence that says what it takes
+                found[option] = (
+                    text,
+                    variable,
+                )  # the option refuses the text with its own error, which says what it takes
     return found
 
 
 def broken_at(path: str, error: BaseException, what: str) -> str:
-    """One sentence for a Python file that failed: the file, the line and the error."""
+    """Return one sentence about a Python file that failed: the file, the line and the error."""
+    # The last frame in the file is the line of the user; deeper frames are in libraries.
     line = error.lineno if isinstance(error, SyntaxError) and error.filename == path else None
     trace = error.__traceback__
     while trace is not None:

@@ -1,4 +1,4 @@
-"""The base of everything that a user configures: immutable descriptions, which traitlets checks when they are made.
+"""Defines the base of everything that a user configures: immutable descriptions, which traitlets checks at once.
 
 A description never runs anything: ``load()`` starts what it describes, so a notebook cell that makes a description may
 run twice.  Two descriptions with the same values are equal, and ``repr`` shows the call that makes one.  A wrong option
@@ -44,7 +44,7 @@ class Description(traitlets.HasTraits):
     """Base of configurations, executors, providers and launchers: checked options, immutable, equal by value."""
 
     instead: ClassVar[Mapping[str, str]] = {}
-    """Option names of other packages, Parsl above all, and what to write here; base classes add theirs."""
+    """Option names of other packages, above all Parsl, with the advice for each; base classes add theirs."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__()
@@ -89,7 +89,7 @@ class Description(traitlets.HasTraits):
             raise ConfigurationError(f"{cls.__name__}: {name} must be {wants}, not {_short(value)}.") from None
 
     def _site_defaults(self, given: Mapping[str, Any]) -> dict[str, tuple[Any, str]]:
-        """Values that the site sets for options that are not given, each with the place that sets it."""
+        """Return the site's values for options that are not given, each with the place that sets it."""
         bases = [base.__name__ for base in reversed(type(self).__mro__) if issubclass(base, Description)]
         found = {name: set_at for name, set_at in defaults_of(bases).items() if name not in given}
         for name, trait in self.traits().items():
@@ -144,8 +144,10 @@ class Description(traitlets.HasTraits):
         return f"{type(self).__name__}({options})"
 
     def __reduce__(self) -> tuple[Any, ...]:
+        # Through bare(): the object has the defaults of the site already, and another host may have other ones.
         return _made_again, (type(self), self.options())
 
+    # Nobody can change a description, so a copy would be the same.
     def __copy__(self: D) -> D:
         return self
 
@@ -154,7 +156,7 @@ class Description(traitlets.HasTraits):
 
 
 def encoded(description: Description) -> dict[str, Any]:
-    """Plain JSON data from which :func:`decoded` makes an equal description, in any process.
+    """Return plain JSON data from which :func:`decoded` makes an equal description, in any process.
 
     Raises
     ------
@@ -173,7 +175,7 @@ def encoded(description: Description) -> dict[str, Any]:
 
 
 def decoded(data: Mapping[str, Any]) -> Description:
-    """The description from which :func:`encoded` made this data.
+    """Make the description from which :func:`encoded` made this data.
 
     Raises
     ------
@@ -201,7 +203,7 @@ def decoded(data: Mapping[str, Any]) -> Description:
 
 
 def _hidden(cls: type) -> str:
-    """Where a class is defined that other processes cannot import; empty for a class that they can import."""
+    """Return where a class is defined that other processes cannot import; empty if they can import it."""
     if "<locals>" in cls.__qualname__:
         return "a function"
     found: Any = sys.modules.get(cls.__module__)
@@ -240,7 +242,7 @@ def _revived(value: Any) -> Any:
     if _is_encoded(value):
         return decoded(value)
     if isinstance(value, list):
-        return tuple(map(_revived, value))
+        return tuple(map(_revived, value))  # options keep lists as tuples, and JSON has only lists
     if isinstance(value, Mapping):
         return {key: _revived(item) for key, item in value.items()}
     return value

@@ -1,8 +1,9 @@
-"""Every error that parslab raises, and whose fault each one is.
+"""Defines every error that parslab raises; its class says whose fault it is.
 
-``ConfigurationError`` is the user's, ``ProtocolError`` a peer's, ``InternalError`` ours, the ``AppError`` family
-the task's, the ``LostError`` family the machine's.  All keep their facts as fields, build their sentence in
-``__str__`` and survive pickling, because many of them are born on a worker.  Parsl's familiar names are kept.
+``ConfigurationError`` is a fault of the user, ``ProtocolError`` of a peer, ``InternalError`` of parslab.  The
+``AppError`` family is for faults of a task, the ``LostError`` family for those of a machine.  All errors keep their
+facts as fields, build their sentence in ``__str__`` and survive pickling, because a worker raises many of them.  Errors
+that Parsl has keep the names of Parsl.
 """
 
 from __future__ import annotations
@@ -41,23 +42,24 @@ __all__ = [
 class ParslabError(Exception):
     """Base of every error of this package.
 
-    A subclass names its ``fields``; they are its positional arguments, its attributes and what a pickle carries.
+    A subclass names its ``fields``.  They are its positional arguments, its attributes and the content of its pickle.
     """
 
     fields: tuple[str, ...] = ()
 
     def __init__(self, *values: object) -> None:
+        # A pickled exception is made again by a call with ``args``, so all fields must be positional arguments.
         super().__init__(*values)
         for name, value in zip(self.fields, values, strict=False):
             setattr(self, name, value)
 
 
 class ConfigurationError(ParslabError):
-    """What the user asked for cannot be: a wrong option, an impossible limit, a missing file."""
+    """The user asked for something impossible: a wrong option, an impossible limit, a missing file."""
 
 
 class NoDataFlowKernelError(ConfigurationError):
-    """An app was called, or a run asked for, while nothing is loaded (Parsl: ``NoDataFlowKernelError``)."""
+    """The user called an app, or asked for a run, while no run is loaded (Parsl: ``NoDataFlowKernelError``)."""
 
     def __str__(self) -> str:
         return str(self.args[0]) if self.args else "No run is loaded: call parslab.load() (or %parsl load) first."
@@ -77,7 +79,7 @@ class OptionalModuleMissing(ConfigurationError):
 class UntrustedPathError(ConfigurationError, PermissionError):
     """A file, a folder or a socket belongs to another user, or other users can write to it.
 
-    It is also a ``PermissionError``, because everything that reads files already expects one.
+    It is also a ``PermissionError``, because code that reads files already expects that error.
     """
 
 
@@ -86,11 +88,11 @@ class ProtocolError(ParslabError):
 
 
 class InternalError(ParslabError):
-    """A mistake of ours; the text carries the story of the object concerned."""
+    """A bug in parslab; the text holds the history of the object concerned."""
 
 
 class RetryError(ParslabError):
-    """A task cannot be tried again: it has a result, or what it takes to run it is gone."""
+    """A task cannot be tried again: it has a result, or its function or arguments do not exist any more."""
 
 
 class SerializationError(ParslabError):
@@ -105,7 +107,7 @@ class SerializationError(ParslabError):
 
 
 class DeserializationError(ParslabError):
-    """Bytes that came back cannot be unpickled here (Parsl: ``DeserializationError``)."""
+    """This process cannot unpickle the bytes that it received (Parsl: ``DeserializationError``)."""
 
     fields = ("what", "reason")
     what: str
@@ -123,7 +125,11 @@ AppException = AppError
 
 
 def _how_ended(status: int) -> str:
-    """Words for an exit status; negative: killed by that signal, above 128: bash says so of its last command."""
+    """Describe an exit status in words.
+
+    Python gives a process that a signal killed a negative status.  Bash adds 128 to the signal that killed its last
+    command.
+    """
     import signal
 
     number = -status if status < 0 else status - 128
@@ -165,14 +171,14 @@ class AppBadFormatting(AppError):
 
 
 class AppTimeout(AppError):
-    """A task ran longer than it may and was stopped (Parsl: ``AppTimeout``)."""
+    """A task ran longer than its limit and was stopped (Parsl: ``AppTimeout``)."""
 
     fields = ("task", "limit")
     task: int
     limit: float
 
     def __str__(self) -> str:
-        if len(self.args) != len(self.fields):  # raised by somebody else's body, in their own words
+        if len(self.args) != len(self.fields):  # the body of a task raised it, with arguments of its own
             return " ".join(map(str, self.args))
         return (
             f"Task {self.task} ran longer than its limit of {self.limit:g} s and was stopped: "
@@ -193,7 +199,7 @@ class BadStdStreamFile(AppError):
 
 
 class MissingOutputs(AppError):
-    """A bash app ended well but files of ``outputs`` are not there (Parsl: ``MissingOutputs``)."""
+    """A bash app ended with status 0 but did not make all files of ``outputs`` (Parsl: ``MissingOutputs``)."""
 
     fields = ("app_name", "outputs", "stderr_tail")
     app_name: str
@@ -206,9 +212,9 @@ class MissingOutputs(AppError):
 
 
 class AppExit(AppError):
-    """Stands for an exception of a task that is meant to end a program: ``SystemExit`` and its like.
+    """Replaces an exception of a task that would end the program that reads the result, such as ``SystemExit``.
 
-    Raised as itself it would end the notebook's cell without a word, or the script.
+    Such an exception would silently end the notebook's cell, or the script.
     """
 
     fields = ("type_name", "detail")
@@ -224,7 +230,7 @@ class AppExit(AppError):
 
 
 class RemoteError(AppError):
-    """Stands for an exception of a task whose own type cannot be pickled, or not be rebuilt here."""
+    """Replaces an exception of a task that cannot be pickled there or unpickled here."""
 
     fields = ("type_name", "message", "reason")
     type_name: str
@@ -236,7 +242,7 @@ class RemoteError(AppError):
 
 
 class RemoteTraceback(ParslabError):
-    """The ``__cause__`` of a task's exception: the traceback as it was written on the worker."""
+    """The ``__cause__`` of a task's exception: the text of the traceback on the worker."""
 
     fields = ("text",)
     text: str
@@ -248,8 +254,8 @@ class RemoteTraceback(ParslabError):
 class PropagatedError(ParslabError):
     """A failure caused by the failure of other tasks (Parsl: ``PropagatedException``).
 
-    ``roots`` lists them as (task id, description, error) and ``path`` names the way from this task to the first
-    root, nearest first.
+    ``roots`` lists these tasks as (task id, description, error).  ``path`` lists the tasks between this task and the
+    first root, nearest first.
     """
 
     fields = ("task", "roots", "path")
@@ -268,7 +274,7 @@ class PropagatedError(ParslabError):
 
 
 class DependencyError(PropagatedError):
-    """A task was not run because a task it needs failed (Parsl: ``DependencyError``)."""
+    """A task was not run because a task that it needs failed (Parsl: ``DependencyError``)."""
 
 
 class JoinError(PropagatedError):
@@ -278,11 +284,11 @@ class JoinError(PropagatedError):
 
 
 class LostError(ParslabError):
-    """The machinery under a task went away while the task needed it."""
+    """A process that a task needed died or disconnected."""
 
 
 class WorkerLost(LostError):
-    """The worker process died under the task, or no worker will ever come: ``pid`` 0 (Parsl: ``WorkerLost``)."""
+    """The worker process of the task died, or, with ``pid`` 0, no worker can run the task (Parsl: ``WorkerLost``)."""
 
     fields = ("task", "how", "host", "pid", "stderr_tail", "reason")
     task: int
@@ -291,7 +297,7 @@ class WorkerLost(LostError):
     pid: int
     stderr_tail: str
     reason: str = "worker_lost"
-    """Name of a ``Reason``: ``out_of_memory`` where the system's out-of-memory killer is known to have done it."""
+    """Name of a ``Reason``: ``out_of_memory`` if the out-of-memory killer of the system is known to have killed it."""
 
     def __str__(self) -> str:
         if not self.pid:
@@ -301,7 +307,7 @@ class WorkerLost(LostError):
 
 
 class ManagerLost(LostError):
-    """The manager of a node went away with the task (Parsl: ``ManagerLost``)."""
+    """The manager of a node died or disconnected while its node had the task (Parsl: ``ManagerLost``)."""
 
     fields = ("task", "manager", "host", "block", "reason")
     task: int

@@ -1,4 +1,4 @@
-"""The kinds of options of descriptions: the values that each takes, and the form in which it keeps them.
+"""Defines the kinds of options of descriptions: the values that each takes, and the form in which it keeps them.
 
 Each kind is a trait of traitlets.  Its ``wants`` ends the sentence that ``description.Description`` raises for a wrong
 value.  Values are kept in one form (a time in seconds, a list as a tuple), so that equal descriptions compare equal.
@@ -46,7 +46,7 @@ class Option(traitlets.TraitType[Any, Any]):
         return self.accepted(value)
 
     def accepted(self, value: Any) -> Any:
-        """The value in the form in which it is kept; raises TraitError if the option does not take it."""
+        """Return the value in the form in which it is kept; raise TraitError if the option does not take it."""
         raise NotImplementedError
 
     def refuse(self) -> NoReturn:
@@ -54,7 +54,7 @@ class Option(traitlets.TraitType[Any, Any]):
         raise traitlets.TraitError(self.wants)
 
     def fresh(self) -> Any:
-        """A new default value that respects the defaults of the site; Undefined means the default of the class."""
+        """Return a new default value with the defaults of the site, or Undefined for the default of the class."""
         return traitlets.Undefined
 
 
@@ -67,6 +67,7 @@ class Whole(Option):
         self.wants = f"a whole number of at least {low}" if high is None else f"a whole number from {low} to {high}"
 
     def accepted(self, value: Any) -> int:
+        # True is an int for Python, but a mistake here.  __index__ lets the integers of NumPy in, and no float.
         if isinstance(value, bool) or not hasattr(type(value), "__index__"):
             self.refuse()
         number = int(value.__index__())
@@ -96,7 +97,7 @@ class Number(Option):
         self.wants = " ".join(["a number", " and ".join(limits)]).strip()
 
     def accepted(self, value: Any) -> float:
-        if isinstance(value, (bool, str)):
+        if isinstance(value, (bool, str)):  # float() would take both
             self.refuse()
         try:
             number = float(value)
@@ -175,6 +176,7 @@ class Texts(Option):
     wants = "a list of texts"
 
     def accepted(self, value: Any) -> tuple[str, ...]:
+        # A text is a sequence of its letters, too, and nobody wants these.
         if isinstance(value, str):
             value = (value,)
         if not isinstance(value, (list, tuple)) or not all(isinstance(text, str) and text.strip() for text in value):
@@ -226,6 +228,7 @@ class Label(Option):
     wants = "a name of letters, digits, '.', '_' and '-' other than 'all'"
 
     def accepted(self, value: Any) -> str:
+        # "all" is what an app writes for any executor.
         if not isinstance(value, str) or value == "all" or not _LABEL.fullmatch(value):
             self.refuse()
         return value
@@ -240,6 +243,7 @@ class Variables(Option):
         if not isinstance(value, Mapping):
             self.refuse()
         for name, text in value.items():
+            # The system refuses such names and values only when a process starts, far from the mistake.
             if not isinstance(name, str) or not isinstance(text, str) or not name or "=" in name or "\0" in name + text:
                 self.refuse()
         return MappingProxyType(dict(value))

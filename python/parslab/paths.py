@@ -1,4 +1,4 @@
-"""Paths that belong to no run: Jupyter's runtime directory, and the folder of this package."""
+"""Finds paths that belong to no run: Jupyter's runtime directory, and the folder of this package."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ __all__ = ["pid_namespace", "python_path_prefix", "runtime_dir"]
 
 
 def runtime_dir() -> Path:
-    """Jupyter's runtime directory, which has the connection files; importing Jupyter to ask for it costs 30 ms."""
+    """Return Jupyter's runtime directory, which has the connection files."""
+    # The same rules as in jupyter_core.paths, whose import would cost every client 30 ms.
     chosen = os.environ.get("JUPYTER_RUNTIME_DIR")
     if chosen:
         return Path(chosen)
@@ -24,7 +25,7 @@ def runtime_dir() -> Path:
 
 
 def pid_namespace() -> str:
-    """The namespace of this process's number: two containers may share a host name and use the same numbers."""
+    """Return the namespace of process ids: two containers may share a host name and use the same ids."""
     try:
         return os.readlink("/proc/self/ns/pid")
     except OSError:
@@ -32,7 +33,7 @@ def pid_namespace() -> str:
 
 
 def python_path_prefix() -> str:
-    """The prefix with which a shell command finds this package if it is not installed, as in a checkout."""
+    """Return a prefix for shell commands that must find this package; empty if the package is installed."""
     import shlex
 
     here = Path(__file__).resolve().parent.parent

@@ -9,7 +9,7 @@ A package adds a class by naming it in an entry point; users then find it beside
 ``parslab.executors``.  A strategy is found by its name: ``Config(strategy="by_day")``.  The base module of each family
 shows a class of ten lines, and :mod:`parslab.testing.conformance` has a suite that tests it.
 
-Looking costs nothing while nobody asks for a name that parslab does not have: entry points are read only then.
+A look-up reads entry points only for names that parslab does not have, because that reads the metadata of all packages.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ STRATEGIES = "parslab.strategies"
 
 
 def plugin_names(group: str) -> tuple[str, ...]:
-    """The names of a family that installed packages add.
+    """Return the names that installed packages add to a family.
 
     Examples
     --------
@@ -41,7 +41,7 @@ def plugin_names(group: str) -> tuple[str, ...]:
 
 
 def find_plugin(group: str, name: str, base: type | None = None) -> Any:
-    """The class that an installed package adds to a family under this name; None when there is none.
+    """Return the class that an installed package adds to a family under this name, or None.
 
     Parameters
     ----------
@@ -57,7 +57,7 @@ def find_plugin(group: str, name: str, base: type | None = None) -> Any:
     ConfigurationError
         The class cannot be imported, or it is not a subclass of ``base``.
     """
-    # Python and its tools ask modules for many private names, for which no package has to be read.
+    # Python and its tools ask modules for many private names, and no entry point has such a name.
     point = None if name.startswith("_") else _entry_points(group).get(name)
     if point is None:
         return None
@@ -71,7 +71,7 @@ def find_plugin(group: str, name: str, base: type | None = None) -> Any:
 
 
 def load(point: EntryPoint) -> Any:
-    """The object that an entry point names.
+    """Return the object that an entry point names.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Which files and folders this process trusts [shell].
+"""Decides which files and folders this process trusts [shell].
 
 A checkpoint, an event log, a block journal or a settings file makes parslab run the code that it holds.  A connection
 file makes parslab signal a process, connect to a socket and delete a folder.  So such a file must belong to our user or
@@ -31,18 +31,18 @@ __all__ = [
 ]
 
 _SOCKET_FOLDER = re.compile(r"parslab-[0-9a-f]{8}")
-"""How the folder for the sockets of a run is named."""
+"""The form of the names of socket folders."""
 
 _OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 
 
 def open_file(path: str | os.PathLike[str], owners: Collection[int] = ()) -> int:
-    """Open a file for reading, when it can be trusted.
+    """Open a file for reading, if it can be trusted.
 
     Parameters
     ----------
     path
-        Of the file.
+        The path of the file.
     owners
         User numbers that are trusted besides our own and root's.
 
@@ -58,7 +58,7 @@ def open_file(path: str | os.PathLike[str], owners: Collection[int] = ()) -> int
     OSError
         It cannot be opened.
     """
-    # Without O_NONBLOCK, a named pipe that somebody put there would block us for ever.
+    # Without O_NONBLOCK, the open of a named pipe that somebody put there would never return.
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     try:
         check_opened(fd, path, owners)
@@ -69,7 +69,7 @@ def open_file(path: str | os.PathLike[str], owners: Collection[int] = ()) -> int
 
 
 def read_text(path: str | os.PathLike[str]) -> str:
-    """Read a text file, when it can be trusted.
+    """Read a text file, if it can be trusted.
 
     Raises
     ------
@@ -96,14 +96,14 @@ def check_file(path: str | os.PathLike[str], owners: Collection[int] = ()) -> No
 
 
 def check_opened(fd: int, path: str | os.PathLike[str], owners: Collection[int] = ()) -> None:
-    """Check the file that a descriptor is open on.
+    """Check the open file of a descriptor.
 
     Parameters
     ----------
     fd
         The descriptor.
     path
-        Of the file, for the error message.
+        The path of the file, for the error message.
     owners
         User numbers that are trusted besides our own and root's.
 
@@ -114,7 +114,7 @@ def check_opened(fd: int, path: str | os.PathLike[str], owners: Collection[int] 
     """
     status = os.fstat(fd)
     if stat.S_ISCHR(status.st_mode) and status.st_uid == 0:
-        return  # a device of the system, such as /dev/full: nobody can leave anything in it
+        return  # a device of the system, such as /dev/full, which stores nothing
     if not stat.S_ISREG(status.st_mode):
         raise UntrustedPathError(f"{os.fspath(path)} is refused because it is not a regular file: delete it.")
     _check(status, path, owners, writable=_others_can_write(status))
@@ -129,7 +129,7 @@ def check_folder(path: str | os.PathLike[str], owners: Collection[int] = ()) -> 
     Parameters
     ----------
     path
-        Of the folder.
+        The path of the folder.
     owners
         User numbers that are trusted besides our own and root's.
 
@@ -138,7 +138,7 @@ def check_folder(path: str | os.PathLike[str], owners: Collection[int] = ()) -> 
     UntrustedPathError
         It belongs to somebody else, or others can exchange the files in it.
     OSError
-        It is not there.
+        There is no such folder.
     """
     status = os.stat(path)
     exempt = bool(owners) or bool(status.st_mode & stat.S_ISVTX)
@@ -169,6 +169,8 @@ def _others_can_write(status: os.stat_result) -> bool:
 
 def _private_group(gid: int, uid: int) -> bool:
     """Whether the owner of a file is the only member of its group."""
+    # gr_mem does not list users who have the group as their primary group.  A group with the name of a user is, by the
+    # custom of the systems that make such groups, the primary group of that user only.
     import grp
     import pwd
 
@@ -180,7 +182,7 @@ def _private_group(gid: int, uid: int) -> bool:
 
 
 def owner_name(uid: int) -> str:
-    """How messages name a user: ``user ada (uid 1000)``."""
+    """Return the name of a user for messages: ``user ada (uid 1000)``."""
     import pwd
 
     with contextlib.suppress(KeyError):
@@ -189,15 +191,15 @@ def owner_name(uid: int) -> str:
 
 
 def remove_socket_folder(path: str | os.PathLike[str]) -> None:
-    """Delete the folder for the sockets of a run, when it is one.
+    """Delete the folder for the sockets of a run, if ``path`` is one.
 
-    The path may come from a file that somebody damaged or forged.  So this deletes nothing but sockets, and only a
-    folder of ours that has the name of a socket folder.
+    The path may come from a file that somebody damaged or forged.  So this function deletes nothing but sockets, and
+    only a folder of ours that has the name of a socket folder.
 
     Parameters
     ----------
     path
-        Of the folder.
+        The path of the folder.
     """
     if not _SOCKET_FOLDER.fullmatch(os.path.basename(path)):
         return
@@ -211,4 +213,4 @@ def remove_socket_folder(path: str | os.PathLike[str]) -> None:
                     os.unlink(name, dir_fd=folder)
         finally:
             os.close(folder)
-        os.rmdir(path)
+        os.rmdir(path)  # fails if anything else is in the folder, and then the folder stays

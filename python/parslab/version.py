@@ -1,4 +1,4 @@
-"""The version of this package, read where the build has written it."""
+"""Finds the version of this package in the file that the build writes."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ __all__ = ["version"]
 
 
 def version() -> str:
-    """The version; ``0+unknown`` in a source tree that was never built."""
+    """Return the version, or ``0+unknown`` in a source tree that was never built."""
     try:
         from parslab._version import __version__
     except ImportError:

@@ -168,8 +168,7 @@ class Monitor:
         except (msgspec.DecodeError, UnicodeError) as error:  # ValidationError is a DecodeError
             reply(self.error_reply(_request_id(text), f"The run did not understand the panel's message: {error}."))
             return None
-        # All events, however many: the reply must show what happened before the request, such as a call in the line
-        # above a ``%parsl status``.
+        # All events, however many, because the reply must show everything that happened before the request.
         self._apply(now)
         answer = self._feed.ask(message, now)
         if isinstance(answer, Snapshot):

@@ -1,4 +1,4 @@
-"""The vocabulary of the whole package: states, the transitions of tasks, events, and the messages of the panel.
+"""Defines the types that the whole package shares: states, transitions of tasks, events, and messages of the panel.
 
-These are pure records: no module here imports sockets, clocks or threads.
+All of them are pure: no module here imports sockets, clocks or threads.
 """

@@ -1,4 +1,4 @@
-"""State machines as pictures: a transition table becomes the text of a Mermaid diagram [pure].
+"""Draws state machines: a transition table becomes the text of a Mermaid diagram [pure].
 
 DESIGN.md shows the diagrams; a test compares them with the tables.
 """
@@ -25,7 +25,7 @@ def diagram(table: Mapping[tuple[StateT, SignalT], StateT], final: Container[Sta
     table
         The state after each possible pair of state and signal.
     final
-        States that nothing leaves in the normal course; an arrow leads from each to the end.
+        States that an object usually does not leave; an arrow leads from each of them to the end.
     """
     signals: dict[tuple[str, str], list[str]] = {}
     for (before, signal), after in table.items():

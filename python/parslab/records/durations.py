@@ -1,4 +1,4 @@
-"""Durations as users write and read them: ``8h``, ``10 min``.
+"""Reads and writes durations as users do: ``8h``, ``10 min``.
 
 ``%parsl keep``, ``parslab runs`` and the sentences of a run share this spelling.
 """
@@ -41,9 +41,9 @@ def format_duration(seconds: float) -> str:
     >>> format_duration(600), format_duration(5400), format_duration(0.25), format_duration(28800)
     ('10 min', '1 h 30 min', '0.25 s', '8 h')
     """
-    if seconds < 9.95:  # from here on "10 s" is nearer than "9.9 s"
+    if seconds < 9.95:  # above, two digits would round to "10 s" anyway
         return f"{max(seconds, 0.0):.2g} s"
-    # floor(x + 0.5) instead of round(): that rounds 2.5 to 2.
+    # floor(x + 0.5), because round() rounds 2.5 to 2.
     whole = math.floor(seconds + 0.5)
     if whole < 60:
         return f"{whole} s"

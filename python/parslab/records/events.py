@@ -1,8 +1,8 @@
-"""What happens in a run: the events that the store writes down and from which the view is built.
+"""Defines the events of a run, from which the monitoring builds its view and fills its store.
 
 Each event is a struct with a name in the past tense.  Times are seconds since the epoch, taken on the machine where the
-event happened.  Only the loop of the DataFlowKernel makes events, and only ``monitoring`` reads them.  Task events come
-by the million, so they stay small.
+event happened.  Only the loop of the DataFlowKernel makes events, and only ``monitoring`` reads them.  A run may have
+millions of task events, so these are small.
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ __all__ = [
 ]
 
 
+# gc=False: events are in no reference cycle, and a burst of them would slow each garbage collection.
 class _Event(msgspec.Struct, frozen=True, gc=False, tag=True, tag_field="event"):
     time: float
 
@@ -89,9 +90,10 @@ class LeaseMoved(_Event, frozen=True):
 class TaskSubmitted(msgspec.Struct, gc=False, tag=True, tag_field="event"):
     """A task entered the graph, in state pending or ready.
 
-    Until monitoring reads this event it is ``open``, and the first moves of the task are folded into it, which saves
-    three events for most tasks.  Then ``state`` is the state that the task has reached, ``worker`` is the last worker
-    that had it, and the times say when it entered the states between (0.0: it did not).
+    Until the monitoring reads this event it is ``open``, and the loop writes the first moves of the task into it.  That
+    saves three events for most tasks, and is why this struct is not frozen.  Then ``state`` is the state that the task
+    has reached, ``worker`` the last worker that had it, and the times are those at which it entered the states between,
+    or 0.0 for a state that it did not enter.
     """
 
     time: float

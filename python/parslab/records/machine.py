@@ -1,8 +1,8 @@
-"""The transitions of a task as one table: (state, signal) -> state.
+"""Defines the transitions of a task as one table: (state, signal) -> state.
 
-A signal is what happens to a task.  ``step`` raises for a pair that the table does not have, because such a pair is a
-mistake of ours.  ``dataflow.graph.transitions`` is the only caller that moves tasks; what else a signal brings about
-stands beside its calls.  What the states mean is in ``records.states``.
+A signal is something that happens to a task.  ``step`` raises for a pair that the table does not have, because such a
+pair is a bug in parslab.  ``dataflow.graph.transitions`` is the only caller that moves tasks, and its functions show
+the other effects of each signal.  ``records.states`` explains the states.
 """
 
 from __future__ import annotations
@@ -105,12 +105,12 @@ TASK: dict[tuple[TaskState, Signal], TaskState] = {
 
 
 def step(state: TaskState, signal: Signal, story: str) -> TaskState:
-    """The state after ``signal``.
+    """Return the state after ``signal``.
 
     Parameters
     ----------
     story
-        What is known of the task, for the error.
+        The history of the task, for the error.
 
     Raises
     ------
@@ -126,11 +126,11 @@ def step(state: TaskState, signal: Signal, story: str) -> TaskState:
 SIGNAL_BITS = 5
 """Bits of one signal in a history."""
 HISTORY = (1 << 12 * SIGNAL_BITS) - 1
-"""Mask of the newest twelve signals: a task that is tried again for ever does not grow for ever."""
+"""Mask of the newest twelve signals, because the history of a task with endless retries must not grow."""
 
 
 def signals_of(history: int) -> list[Signal]:
-    """The signals of a packed history, oldest first.
+    """Return the signals of a packed history, oldest first.
 
     A task keeps its history as one integer, because a list would cost each of a million tasks 100 bytes.
 
@@ -148,7 +148,7 @@ def signals_of(history: int) -> list[Signal]:
 
 
 def _paths() -> dict[TaskState, tuple[Signal, ...]]:
-    """Walk the table from pending, nearest states first, as a task does that is called once and runs itself."""
+    """Walk the table breadth first from pending, without the signals of reopening and of equal calls that fail."""
     unusual = {Signal.reopened, Signal.rejoined, Signal.leader_failed}
     found: dict[TaskState, tuple[Signal, ...]] = {S.pending: ()}
     for state in (reached := [S.pending]):

@@ -1,8 +1,8 @@
-"""Why an attempt of a task failed, in one word for programs; the sentence of the error is for people.
+"""Defines the reasons why an attempt of a task may fail, one word each for programs; people read the error instead.
 
-Whoever makes the failure sets the reason: the worker, the pool that lost a worker, or the DataFlowKernel that lost a
-manager.  The reason decides how long the next attempt waits and whether a node is to blame, and the panel shows it.
-Messages carry its text, so that a reason that an older peer does not know does no harm.
+The process that notices the failure sets the reason: the worker, the pool that lost a worker, or the DataFlowKernel
+that lost a manager.  The reason decides how long the next attempt waits and whether a node is to blame, and the panel
+shows it.  Messages contain its text, so an unknown reason of a newer peer does no harm.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class Reason(str, Enum):
 
 
 INFRASTRUCTURE = frozenset({Reason.worker_lost.value, Reason.node_lost.value, Reason.out_of_memory.value})
-"""Reasons that lie with a machine and not with the function, as texts, because failures carry texts."""
+"""Reasons caused by a machine and not by the function, as texts, because failures contain texts."""
 
 
 def reason_of(error: BaseException) -> Reason:
@@ -77,6 +77,7 @@ def reason_of(error: BaseException) -> Reason:
     return Reason.app_error
 
 
+# The first match counts, so subclasses are before their bases.
 _KINDS: tuple[tuple[type[BaseException], Reason], ...] = (
     (ManagerLost, Reason.node_lost),
     (AppTimeout, Reason.walltime),

@@ -1,8 +1,8 @@
 """Make strings safe to encode, and safe to print.
 
-A string from the outside need not be text. ``os.fsdecode`` turns bytes that are not UTF-8 into lone surrogates, which
-no encoder accepts, and an error message may hold control characters, which a terminal obeys. Both are written here as
-Python writes them in a literal: ``\\udce9``, ``\\x1b``.
+A string from outside may not be text. ``os.fsdecode`` turns bytes that are not UTF-8 into lone surrogates, which no
+encoder accepts. An error message may contain control characters, which a terminal obeys. This module replaces both by
+the escapes of Python literals: ``\\udce9``, ``\\x1b``.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""The rows that the view hands to the store at one flush.
+"""Holds the rows that the view hands to the store at one flush.
 
-[core]  The parts of the view add rows to one :class:`Batch`; the monitor takes its content and gives it to the store's
-thread.  Writing a batch twice has the same effect as writing it once, except for ``printed``.
+[core]  The parts of the view add rows to one :class:`Batch`.  The monitor takes its content and gives it to the store's
+thread.  The store may write a batch twice after an error.  That has the effect of one write, except for ``printed``.
 """
 
 from __future__ import annotations
@@ -29,15 +29,15 @@ __all__ = ["Batch"]
 class Batch:
     """Rows to write, by table.
 
-    Tasks, edges, workers, blocks and managers come as cells, because their structs go on changing.  The others come as
-    the structs of their tables.
+    Tasks, edges, workers, blocks and managers are cells, because the view changes their structs while the store's
+    thread writes.  The other rows are structs, which nobody changes.
     """
 
     tasks: list[Cells] = field(default_factory=list)
     reopened: list[Cells] = field(default_factory=list)
-    """Columns ``REOPENED`` and the id of tasks that had ended and run again."""
+    """Columns ``REOPENED`` and the id of tasks that had ended and are tried again."""
     recovered: list[Cells] = field(default_factory=list)
-    """Tasks that ended under an earlier DataFlowKernel of the run; the database may know more of them."""
+    """Tasks that ended under an earlier DataFlowKernel of the run; the database may have more complete rows of them."""
     adopted: list[tuple[str, int, int]] = field(default_factory=list)
     """Cell, client and id of finished tasks that a call of the next notebook kernel has adopted."""
     edges: list[tuple[int, int]] = field(default_factory=list)
@@ -60,7 +60,7 @@ class Batch:
         return any(getattr(self, name) for name in _FIELDS)
 
     def take(self) -> Batch:
-        """Return the content as a batch of its own; this one is empty afterwards."""
+        """Return a new batch with the content of this one, and empty this one, which the parts of the view hold."""
         taken = Batch()
         for name in _FIELDS:
             if getattr(self, name):

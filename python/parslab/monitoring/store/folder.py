@@ -1,7 +1,8 @@
-"""Where the database of a run can lie: in the run directory, unless that is on a network filesystem.
+"""Chooses the folder of a run's database: the run directory, unless that is on a network filesystem.
 
-SQLite's write-ahead log needs memory shared between processes and locks that work, which network filesystems promise
-and do not keep.  Used by the store's thread when it opens; the parsing is pure and tested without a mount.
+The write-ahead log of SQLite needs locks and memory shared between processes, which network filesystems do not provide
+reliably.  The store's thread calls this module when it opens the database.  The functions that parse lists of mounts
+are pure, so that tests need no mount.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ _NETWORK = frozenset((
 
 
 def linux_type(path: str, mounts: str) -> str:
-    """Filesystem type of an absolute path, from the text of ``/proc/mounts``.
+    """Return the filesystem type of an absolute path, from the text of ``/proc/mounts``.
 
     Examples
     --------
@@ -44,6 +45,7 @@ def linux_type(path: str, mounts: str) -> str:
         words = line.split(" ")
         if len(words) < 3:
             continue
+        # The kernel writes a space in a path as \040, and other separators likewise.
         point = re.sub(r"\\([0-7]{3})", lambda octal: chr(int(octal[1], 8)), words[1])
         # A later mount on the same point hides the earlier one.
         if _below(path, point) and len(point) >= len(best):
@@ -52,7 +54,7 @@ def linux_type(path: str, mounts: str) -> str:
 
 
 def macos_options(path: str, mounts: str) -> frozenset[str]:
-    """Options of the filesystem of an absolute path, from what ``mount`` prints on macOS.
+    """Return the options of the filesystem of an absolute path, from the text that ``mount`` prints on macOS.
 
     Examples
     --------
@@ -73,7 +75,7 @@ def _below(path: str, point: str) -> bool:
 
 
 def is_network(path: Path) -> bool:
-    """Whether a directory lies on a network filesystem (or on one of user space, where nobody knows); in doubt not."""
+    """Whether a directory is on a network filesystem, or on one in user space, which may be one; in doubt False."""
     real = os.path.realpath(path)
     with contextlib.suppress(OSError, subprocess.SubprocessError):
         if sys.platform == "darwin":
@@ -86,7 +88,7 @@ def is_network(path: Path) -> bool:
 
 
 def database_file(run_dir: Path) -> tuple[Path, str]:
-    """Make the empty file for a run's database, readable by its owner only.
+    """Make an empty file for the database of a run, which only its owner can read.
 
     Returns
     -------
@@ -96,7 +98,7 @@ def database_file(run_dir: Path) -> tuple[Path, str]:
     Raises
     ------
     OSError
-        When there is no place for it.
+        No local directory can be written.
     """
     if not is_network(run_dir):
         return _new_file(run_dir), ""
@@ -105,7 +107,9 @@ def database_file(run_dir: Path) -> tuple[Path, str]:
             base.mkdir(mode=0o700, parents=True, exist_ok=True)
             if is_network(base):
                 continue
-            folder = Path(tempfile.mkdtemp(prefix=f"parslab-{run_dir.name}-", dir=base))  # 0700 by its contract
+            folder = Path(
+                tempfile.mkdtemp(prefix=f"parslab-{run_dir.name}-", dir=base)
+            )  # mode 0700, as its documentation promises
             file = _new_file(folder)
             note = f"The run directory {run_dir} is on a network filesystem, so the monitoring database is {file}."
             with contextlib.suppress(OSError):
@@ -115,11 +119,12 @@ def database_file(run_dir: Path) -> tuple[Path, str]:
 
 
 def left_database(run_dir: Path) -> Path | None:
-    """The newest database that an earlier process of this run has left on this host; None when there is none."""
+    """Return the newest database of an earlier process of this run on this host; None if there is none."""
     folder = run_dir
     with contextlib.suppress(OSError), open(open_file(run_dir / "monitoring.txt"), "rb") as written:
         folder = Path(os.fsdecode(written.read().strip())).parent
     found = [file for file in folder.glob("monitoring*.db") if _is_ours(file)]
+    # By length first: monitoring-10.db is newer than monitoring-9.db.
     return max(found, key=lambda file: (len(file.name), file.name), default=None)
 
 
@@ -141,7 +146,7 @@ def _cache() -> Path:
 
 
 def _new_file(folder: Path) -> Path:
-    """A file that was not there before: the database of another run is never written to."""
+    """Make a file under a new name, so that a run never writes to the database of another run."""
     for number in range(1, 1000):
         file = folder / ("monitoring.db" if number == 1 else f"monitoring-{number}.db")
         with contextlib.suppress(FileExistsError):

@@ -1,9 +1,9 @@
-"""How rows get into the tables of a run's database.
+"""Writes rows to the tables of a run's database.
 
-Used by the store's thread with its own connection; no thread, no file and no clock here.  Rows go in with one
-``INSERT ... VALUES (...), (...), ...`` for many rows, which releases the GIL once for all of them.  That costs a fourth
-of unpacking rows from JSON inside SQLite, and less than a call for each row.  Every statement may be run again with the
-same rows.
+The store's thread calls this module with its own connection; this module has no thread, file or clock.  One ``INSERT``
+statement writes many rows, ``VALUES (...), (...), ...``, so SQLite releases the GIL once for all of them.  That costs a
+fourth of unpacking rows from JSON inside SQLite, and less than a call for each row.  The store may run every statement
+again with the same rows.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _TAIL_CHUNK = 1 << 30
 """Number of the chunk that holds the end of a stream.  Each flush replaces it."""
 
 _KEPT = 128
-"""Streams whose ends stay in memory between flushes; the others are read back."""
+"""Streams whose ends stay in memory between flushes (8 MB at most); the store reads the other ends back."""
 
 _ROWS = (128, 16, 1) if sqlite3.sqlite_version_info >= (3, 32) else (32, 8, 1)
 """Rows per statement: few different numbers, so that each statement is compiled once.
@@ -58,14 +58,15 @@ def create(connection: sqlite3.Connection) -> None:
 class OutputTails:
     """The ends of streams that may still grow.
 
-    They are replaced at each flush.  A bounded number stays in memory, the others are read back when they grow.
+    Each flush replaces the ends that have grown.  A bounded number stays in memory.  The store reads another end from
+    the database when its stream grows.
     """
 
     def __init__(self) -> None:
         self._kept: dict[tuple[int, str], OutputLimit] = {}
 
     def rows(self, connection: sqlite3.Connection, printed: dict[tuple[int, str], PrintedOutput]) -> list[StoredOutput]:
-        """Rows of the table ``output`` for what tasks printed since the last flush."""
+        """Return the rows of the table ``output`` for the text that tasks printed since the last flush."""
         rows: list[StoredOutput] = []
         for (task, stream), new in printed.items():
             kept = self._kept.pop((task, stream), None) or self._read(connection, task, stream)
@@ -76,13 +77,13 @@ class OutputTails:
                 rows.append(
                     StoredOutput(task=task, stream=stream, chunk=_TAIL_CHUNK, skipped=kept.skipped, text=kept.tail)
                 )
-            self._kept[task, stream] = kept
+            self._kept[task, stream] = kept  # now the newest, because pop() removed its old place
         while len(self._kept) > _KEPT:
             del self._kept[next(iter(self._kept))]
         return rows
 
     def forget(self) -> None:
-        """Forget what memory holds, because a transaction was rolled back."""
+        """Drop the ends in memory, because they may be ahead of the database after a rollback."""
         self._kept.clear()
 
     def _read(self, connection: sqlite3.Connection, task: int, stream: str) -> OutputLimit:
@@ -101,12 +102,15 @@ class OutputTails:
 
 
 def write(connection: sqlite3.Connection, batch: Batch, tails: OutputTails) -> None:
-    """Write a batch in one transaction, or nothing of it."""
+    """Write a whole batch in one transaction, or nothing of it."""
+    # IMMEDIATE takes the write lock at once.  A transaction that begins with a read, such as one for output only,
+    # would fail at its first write if another program had written meanwhile, and no timeout would help.
     connection.execute("BEGIN IMMEDIATE")
     try:
         for table, rows in _rows(connection, batch, tails):
             if rows:
                 _insert(connection, table, rows)
+        # After the inserts: a task may end, and be reopened or adopted, within one batch.
         if batch.reopened:
             connection.executemany(_REOPEN, batch.reopened)
         if batch.recovered:
@@ -122,7 +126,7 @@ def write(connection: sqlite3.Connection, batch: Batch, tails: OutputTails) -> N
 
 
 def _rows(connection: sqlite3.Connection, batch: Batch, tails: OutputTails) -> Iterable[tuple[Table[Any], list[Cells]]]:
-    """The rows of each table, as cells."""
+    """Yield each table with its rows as cells."""
     yield tables.RUN, [tables.RUN.cells(row) for row in batch.run]
     yield tables.CLIENT, [tables.CLIENT.cells(row) for row in batch.clients]
     yield tables.WORKER, batch.workers

@@ -1,7 +1,7 @@
-"""How the requests of panels are answered from the tables of a run's database.
+"""Answers the requests of panels from the tables of a run's database.
 
-Used by the store's thread with its own connection; no thread, no file and no clock here.  The text of a request is only
-ever a bound value, never part of a statement.
+The store's thread calls this module with its own connection; this module has no thread, file or clock.  The text of a
+request is always a bound value and never part of a statement.
 """
 
 from __future__ import annotations
@@ -35,39 +35,42 @@ _LISTED = 1000
 """Most dependencies, dependents and attempts in a reply."""
 
 _SORTABLE = frozenset(TaskRow.__struct_fields__)
+"""Columns that a request may sort by.  SQL cannot bind the name of a column, so only these names enter a statement."""
 _TASK_COLUMNS = ", ".join(TASK.columns)
 _NUMBER = f"(id & {(1 << CLIENT_SHIFT) - 1})"
-"""The id of a task as people say it: its number among the tasks of its client."""
+"""The number of a task among the tasks of its client, which panels show instead of the id."""
 
 _ENDED_BY = {TaskGroup.cancelled: Reason.cancelled.value, TaskGroup.failed: Reason.dependency.value}
-"""The reason of a last attempt that did not itself fail: a join app fails when what its body returned fails."""
+"""The reason of a last attempt that did not itself fail, such as that of a join app whose returned future failed."""
 
 
 def task_page(connection: sqlite3.Connection, request: TaskPageRequest) -> TaskPage | ErrorReply:
-    """Rows of the task table."""
+    """Return one page of the task table."""
     if request.sort not in _SORTABLE:
         return ErrorReply(request.request_id, f"The task table has no column {request.sort[:50]!r} to sort by.")
     where, values = _filter(request)
     total = connection.execute(f"SELECT count(*) FROM task{where}", values).fetchone()[0]
     way = "DESC" if request.descending else "ASC"
+    # SQLite raises for a number of more than 64 bits.
     limit, offset = min(max(request.limit, 0), 1000), min(max(request.offset, 0), 1 << 62)
+    # The id decides between equal values, so that no task is on two pages or on none.
     sql = f"SELECT {_TASK_COLUMNS} FROM task{where} ORDER BY {request.sort} {way}, id {way} LIMIT ? OFFSET ?"
     rows = [_task_row(TASK.row(cells)) for cells in connection.execute(sql, (*values, limit, offset))]
     return TaskPage(request.request_id, rows, total, offset)
 
 
 def _task_row(task: StoredTask) -> TaskRow:
-    """What the task table shows of a task."""
+    """Return the columns of a task that the task table shows."""
     return msgspec.convert(task, TaskRow, from_attributes=True)
 
 
 def _filter(request: TaskPageRequest) -> tuple[str, list[Any]]:
-    """The ``WHERE`` clause of a page and its values."""
+    """Return the ``WHERE`` clause of a page and its values."""
     terms: list[str] = []
     values: list[Any] = []
     for column, wanted in (("state", request.states), ("app", request.apps)):
         if wanted:
-            chosen = wanted[:500]
+            chosen = wanted[:500]  # older versions of SQLite bind at most 999 values
             terms.append(f"{column} IN ({','.join('?' * len(chosen))})")
             values += chosen
     if text := request.text.strip()[:200]:
@@ -82,7 +85,7 @@ def _filter(request: TaskPageRequest) -> tuple[str, list[Any]]:
 
 
 def task_detail(connection: sqlite3.Connection, request: TaskDetailRequest) -> TaskDetail | ErrorReply:
-    """All details of one task."""
+    """Return all details of one task."""
     sql = f"SELECT {_TASK_COLUMNS} FROM task WHERE id = ?"
     found = connection.execute(sql, (_storable(request.task),)).fetchone()
     if found is None:
@@ -114,10 +117,11 @@ def task_detail(connection: sqlite3.Connection, request: TaskDetailRequest) -> T
 
 
 def _times(task: StoredTask) -> list[tuple[str, float]]:
-    """The states that the task entered, and when."""
+    """Return the states that the task entered, with their times."""
     times: list[tuple[str, float]] = []
     for state, info in TASK_STATES.items():
         time: float | None = getattr(task, info.column)
+        # All final states share one column, so its time belongs to the state of the task only.
         if time is None or (info.final and state.name != task.state):
             continue
         if state is TaskState.pending and task.ready == time:
@@ -127,7 +131,7 @@ def _times(task: StoredTask) -> list[tuple[str, float]]:
 
 
 def _place(connection: sqlite3.Connection, worker: str) -> tuple[str, int]:
-    """Host and process id of a worker, or the host of a manager: often only the manager of a task is known."""
+    """Return host and process id of a worker, or only the host if ``worker`` names a manager, as it often does."""
     for sql in ("SELECT host, pid FROM worker WHERE worker = ?", "SELECT host, 0 FROM manager WHERE manager = ?"):
         found = connection.execute(sql, (worker,)).fetchone() if worker else None
         if found is not None:
@@ -136,7 +140,7 @@ def _place(connection: sqlite3.Connection, worker: str) -> tuple[str, int]:
 
 
 def _attempts(connection: sqlite3.Connection, task: StoredTask) -> list[Attempt]:
-    """The attempts that failed, which have rows, and the latest one, which is in the row of the task."""
+    """Return the failed attempts, which have rows of their own, and the latest attempt, from the row of the task."""
     sql = f"SELECT {', '.join(ATTEMPT.columns)} FROM attempt WHERE task = ? ORDER BY attempt DESC LIMIT {_LISTED}"
     hosts: dict[str, str] = {}
     found: list[Attempt] = []
@@ -190,5 +194,5 @@ def _text(connection: sqlite3.Connection, task: int, stream: str) -> str:
 
 
 def _storable(task: int) -> int:
-    """The id, or -1 if SQLite cannot hold it; no task has such an id."""
+    """Return the id, or -1, which no task has, if SQLite cannot store the id."""
     return task if -(1 << 63) <= task < 1 << 63 else -1

@@ -1,4 +1,4 @@
-"""The tables of a run's database, each declared once by a struct.
+"""Declares each table of a run's database once, by a struct.
 
 [core]  A :class:`Table` takes its columns and their SQL types from the fields of its struct, and makes the statements
 that create and fill it.  The rows that panels receive (``records.panel``) are such structs themselves, or bases of
@@ -54,14 +54,16 @@ Cells: TypeAlias = tuple[Any, ...]
 
 Row = TypeVar("Row", bound=msgspec.Struct)
 
+# The structs below have gc=False: they are in no reference cycle, and millions of them would slow each collection.
+
 
 class StoredTask(TaskRow, kw_only=True, gc=False):
-    """All that the database keeps of a task: the row of the task table, and what only its details show."""
+    """All that the database keeps of a task: the row of the task table, and the fields that only its details show."""
 
     ready: float | None = None
     launched: float | None = None
     retrying: float | None = None
-    """When its last attempt failed and it began to wait for the next one."""
+    """When the last attempt failed and the task began to wait for the next one."""
     joining: float | None = None
     client: int = 0
 
@@ -95,7 +97,7 @@ class StoredAttempt(msgspec.Struct, kw_only=True, gc=False):
 
 
 class StoredOutput(msgspec.Struct, kw_only=True, gc=False):
-    """A chunk of what a task printed; ``skipped`` characters are missing before it."""
+    """A chunk of printed text; ``skipped`` characters are missing before it."""
 
     task: int
     stream: str
@@ -162,7 +164,7 @@ class Table(Generic[Row]):
     without
         Fields that are not stored.
     rowid
-        False for tables whose whole row is in the index of the key.
+        Whether rows have a hidden number.  False saves the separate index of the key.
 
     Examples
     --------
@@ -189,27 +191,27 @@ class Table(Generic[Row]):
         plain: Callable[[Row], Cells] = attrgetter(*self.columns)
         lists = any(typing.get_origin(hints[column]) is list for column in self.columns)
         self.cells: Callable[[Row], Cells] = (lambda row: tuple(map(_cell, plain(row)))) if lists else plain
-        """The row of a struct."""
+        """Makes the row of a struct.  ``attrgetter`` is faster than a loop, and each task needs it."""
 
     def create(self) -> str:
-        """The statement that makes the table."""
+        """Return the statement that makes the table."""
         columns = ", ".join(f"{column} {self._types[column]}" for column in self.columns)
         end = "" if self._rowid else " WITHOUT ROWID"
         return f"CREATE TABLE {self.name} ({columns}, PRIMARY KEY ({', '.join(self.key)})){end}"
 
     def insert(self, rows: int) -> str:
-        """The statement that writes so many rows, over those with the same key."""
+        """Return the statement that writes so many rows, and replaces those with the same key."""
         rest = ",".join(f"{column}=excluded.{column}" for column in self.columns if column not in self.key)
         action = f"UPDATE SET {rest}" if rest else "NOTHING"
         return f"{self._values(rows)} ON CONFLICT ({','.join(self.key)}) DO {action}"
 
     def complete(self, column: str, condition: str) -> str:
-        """The statement that adds one row where there is none, else updates one column if the condition holds."""
+        """Return the statement that adds a row, or updates one column of an existing row if the condition holds."""
         conflict = f"ON CONFLICT ({','.join(self.key)}) DO UPDATE SET {column}=excluded.{column} WHERE {condition}"
         return f"{self._values(1)} {conflict}"
 
     def row(self, cells: Cells) -> Row:
-        """The struct of a row that ``SELECT`` of all ``columns`` gave."""
+        """Make the struct of a row that a ``SELECT`` of all ``columns`` gave."""
         return self.struct(**dict(zip(self.columns, cells, strict=True)))
 
     def _values(self, rows: int) -> str:
@@ -241,7 +243,7 @@ FAILURE = Table("failure", StoredFailure, key=("task",))
 ATTEMPT = Table("attempt", StoredAttempt, key=("task", "attempt"), rowid=False)
 OUTPUT = Table("output", StoredOutput, key=("task", "stream", "chunk"))
 WORKER = Table("worker", WorkerRow, key=("worker",))
-# What follows from other tables, and changes with each task, is not stored with a block or a manager.
+# Panels compute these fields from workers and tasks.  Storing them would rewrite the rows with each task.
 BLOCK = Table(
     "block",
     BlockRow,
@@ -272,4 +274,4 @@ TABLES: tuple[Table[Any], ...] = (
 
 _OF_AN_ATTEMPT = {"state", "worker", "attempt", "error"} | {info.column for info in TASK_STATES.values()}
 REOPENED = tuple(column for column in TASK.columns if column in _OF_AN_ATTEMPT and column != "submitted")
-"""Columns of ``task`` that start anew when a finished task is reopened."""
+"""Columns of ``task`` that are reset when a finished task is reopened."""

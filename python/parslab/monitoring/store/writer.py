@@ -1,10 +1,13 @@
-"""The database of a run: one SQLite file, one thread (``parslab-store``) that writes it and answers from it.
+"""Writes the database of a run, one SQLite file, and answers queries from it, in one thread (``parslab-store``).
 
-[shell]  The monitor hands over batches and queries; nothing here raises into the loop or makes it wait.  If the file
-cannot be made or written (read-only or full disk, a lock that stays), a database in memory takes the rows, bounded by
-``MEMORY_PAGES``, and one notice says so.  Reads see everything handed over before them, because one queue carries
-both.  WAL with ``synchronous=NORMAL``: other programs may read while we write, and a crash of the machine does not
-harm the file; it takes the CPU time of ``OFF``, and only checkpoints wait for the disk, without the GIL.
+[shell]  The monitor hands over batches and queries.  Nothing here raises into the loop or makes the loop wait.  One
+queue carries both, so a query sees all batches before it.  If the store cannot make or write the file (read-only or
+full disk, a lock that another program keeps), it puts the rows into a database in memory and raises one notice.
+``MEMORY_PAGES`` bounds that database.
+
+The file uses a write-ahead log (WAL) with ``synchronous=NORMAL``.  So other programs can read while the store writes,
+and a crash of the machine does not damage the file.  This setting needs no more CPU time than ``OFF``; only checkpoints
+of the WAL wait for the disk, and they do so without the GIL.
 """
 
 from __future__ import annotations
@@ -34,13 +37,13 @@ log = logging.getLogger(__name__)
 QueryCallback: TypeAlias = "Callable[[TaskPage | TaskDetail | ErrorReply], None]"
 
 MEMORY_PAGES = 64 * 1024
-"""Pages of 4 kB that the database in memory may have, about 1.5 million small tasks."""
+"""Pages of 4 kB that the database in memory may have: about 1.5 million small tasks."""
 
 _COPY_BYTES = 64 << 20
-"""A file up to this size is taken along when the rows go on in memory."""
+"""Largest file that the store copies into memory when it can no longer write the file."""
 
 _LOCKED_TRIES = 10
-"""Seconds of patience with another program that holds a lock on the file."""
+"""How often the store tries to write while another program holds a lock.  Each try waits a second."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,25 +53,25 @@ class _Query:
 
 
 class Store:
-    """The database of a run and its thread; both begin with the first thing handed over.
+    """The database of a run and its thread; the first batch or query starts both.
 
     Parameters
     ----------
     run_dir
-        Where the file goes, unless that is on a network filesystem.
+        The directory for the file, unless it is on a network filesystem.
     report
-        Called in the store's thread with level and text of a notice.
+        A function of the level and the text of a notice; the store's thread calls it.
     max_pages
-        Quota of the file in pages of 4 kB; 0 for none.
+        Most pages of 4 kB in the file; 0 for no limit.
     again
-        Go on with the database that an earlier process of this run has left.
+        Whether to continue the database of an earlier process of this run.
     """
 
     def __init__(
         self, run_dir: Path, report: Callable[[str, str], None], max_pages: int = 0, again: bool = False
     ) -> None:
         self.file: Path | None = None
-        """The database, when it is a file; known after the first write."""
+        """The path of the database; None before the first write, and when no file could be made."""
         self._run_dir = run_dir
         self._report = report
         self._max_pages = max_pages
@@ -76,9 +79,10 @@ class Store:
         self._inbox: SimpleQueue[Batch | _Query | None] = SimpleQueue()
         self._thread: threading.Thread | None = None
         self._closed = False
-        self._handed = 0  # by the loop's thread only
-        self._done = 0  # by the store's thread only
-        # From here on the store's thread only, except that close() may interrupt the connection.
+        # Two counters instead of a lock: only the loop's thread changes the first, only the store's thread the second.
+        self._handed = 0
+        self._done = 0
+        # Only the store's thread uses what follows, except that close() may interrupt the connection.
         self._connection: sqlite3.Connection | None = None
         self._tails = inserts.OutputTails()
         self._in_memory = False
@@ -89,23 +93,23 @@ class Store:
 
     @property
     def busy(self) -> bool:
-        """Whether a batch handed over is still being written; wait with the next one, rows coalesce meanwhile."""
+        """Whether the store has not finished all batches; the monitor then waits with the next one."""
         return self._handed != self._done
 
     def write(self, batch: Batch) -> None:
-        """Hand over rows; they belong to the store from now on."""
+        """Hand over rows; the caller must not change them afterwards."""
         self._handed += 1
         self._post(batch)
 
     def ask(self, ask: TaskPageRequest | TaskDetailRequest, reply: QueryCallback) -> None:
-        """Answer a query from all earlier batches; ``reply`` is called in the store's thread."""
+        """Answer a query; the store's thread calls ``reply``, after it has written all earlier batches."""
         if self._closed:
             reply(ErrorReply(ask.request_id, "The run has ended and its database is closed."))
             return
         self._post(_Query(ask, reply))
 
     def close(self, timeout: float = 2.0) -> bool:
-        """Write what is left and end the thread, within about ``timeout`` seconds; whether that was possible."""
+        """Write all batches and end the thread; return False if that takes longer than about ``timeout`` seconds."""
         self._closed = True
         thread = self._thread
         if thread is None:
@@ -113,6 +117,7 @@ class Store:
         self._inbox.put(None)
         thread.join(timeout)
         connection = self._connection
+        # SQLite allows interrupt() from any thread.  It stops a long statement, but not a write that the disk blocks.
         if thread.is_alive() and connection is not None:
             with contextlib.suppress(sqlite3.Error):
                 connection.interrupt()
@@ -123,7 +128,7 @@ class Store:
         if self._closed:
             return
         if self._thread is None:
-            # A daemon: a disk that hangs must not keep the process.
+            # A daemon thread, because a disk that hangs must not keep the process alive.
             self._thread = threading.Thread(target=self._work, name="parslab-store", daemon=True)
             self._thread.start()
         self._inbox.put(letter)
@@ -137,7 +142,7 @@ class Store:
                     self._write(letter)
                 else:
                     self._answer(letter)
-            except Exception:  # this loop must survive: tasks go on, and what comes later may be stored again
+            except Exception:  # this thread must survive, because it may be able to store later batches
                 log.exception("the monitoring store could not do its work")
                 self._give_up("see the log of the DataFlowKernel")
             finally:
@@ -152,14 +157,14 @@ class Store:
                 inserts.write(self._open(), batch, self._tails)
                 return
             except _OURS:
-                raise
+                raise  # a database in memory would refuse the same row, so only this batch is lost
             except sqlite3.Error as error:
                 tries += 1
                 if self._in_memory:
                     self._give_up(str(error))
                     return
                 if _code(error) in (_BUSY, _LOCKED) and tries < _LOCKED_TRIES and not self._closed:
-                    continue  # each try has waited already, see timeout= of the connection
+                    continue  # each try has waited already: see timeout= in _connect()
                 self._fall_back(str(error))
 
     def _answer(self, query: _Query) -> None:
@@ -193,12 +198,13 @@ class Store:
         return self._connection
 
     def _found(self) -> sqlite3.Connection | None:
-        """Open what an earlier process has left, when that is a whole database of this version."""
+        """Open the database of an earlier process of the run, if it is complete and has this version."""
         file = left_database(self._run_dir)
         if file is None:
             return None
         try:
             connection = _connect(str(file), self._max_pages, make=False)
+            # create() sets the version in the transaction that makes the tables, so a half-made database has none.
             if connection.execute("PRAGMA user_version").fetchone() == (inserts.VERSION,):
                 self._connection, self.file = connection, file
                 return connection
@@ -208,9 +214,10 @@ class Store:
         return None
 
     def _fall_back(self, why: str) -> sqlite3.Connection:
-        """Go on in memory, with what the file holds if that is not too much."""
+        """Use a database in memory from now on, with a copy of the file if that is small enough."""
         old, self._in_memory = self._connection, True
         memory = _connect(":memory:", MEMORY_PAGES)
+        # The ends of streams must agree with the rows of the new database, which may be empty.
         self._tails.forget()
         if old is not None and self.file is not None:
             self._whole = _copied(old, memory, self.file)
@@ -237,38 +244,43 @@ class Store:
         if connection is None:
             return
         with contextlib.suppress(sqlite3.Error):
+            # Only a complete copy may replace the file, which otherwise has rows that memory does not have.
             if self._in_memory and self._whole and self.file is not None:
                 self._save(connection, self.file)
             elif not self._in_memory:
+                # SQLite removes the WAL only with the last connection of any program.  Without this, a copy of the
+                # database file alone could miss rows.
                 connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         with contextlib.suppress(sqlite3.Error):
             connection.close()
 
     def _save(self, memory: sqlite3.Connection, file: Path) -> None:
-        """The disk may have room again by now; if not, the file stays as it was."""
+        """Copy the rows back to the file, because the disk may have room again; else the file stays as it was."""
         with contextlib.closing(_connect(str(file), self._max_pages, make=False)) as target:
             memory.backup(target)
 
 
 _BUSY, _LOCKED = 5, 6
 _OURS = (sqlite3.ProgrammingError, sqlite3.InterfaceError, sqlite3.DataError, sqlite3.IntegrityError)
-"""Errors that tell of a row that cannot be stored anywhere, not of a disk."""
+"""Errors of a row that no database could store, as opposed to errors of the disk."""
 
 
 def _code(error: sqlite3.Error) -> int:
-    """SQLite's primary result code (Python 3.10 has only the text)."""
+    """Return the primary result code of SQLite; Python 3.10 has only the text of the error."""
     code = getattr(error, "sqlite_errorcode", None)
     if code is not None:
-        return int(code) & 0xFF
+        return int(code) & 0xFF  # the higher bits of an extended code say more, and differ between versions
     return _BUSY if "locked" in str(error) else 0
 
 
 def _connect(file: str, max_pages: int, make: bool = True) -> sqlite3.Connection:
-    # Only interrupt() is ever called from another thread.
+    # Another thread calls only interrupt(), which is safe.  Without an isolation level Python begins no transactions
+    # of its own; inserts.write() does.
     connection = sqlite3.connect(file, timeout=1.0, isolation_level=None, check_same_thread=False)
     try:
         connection.execute("PRAGMA journal_mode = WAL").fetchone()
         connection.execute("PRAGMA synchronous = NORMAL")
+        # A full disk must not prevent the sorting of a page of tasks, for which SQLite may make temporary files.
         connection.execute("PRAGMA temp_store = MEMORY")
         if max_pages:
             connection.execute(f"PRAGMA max_page_count = {max_pages:d}").fetchone()
@@ -281,7 +293,7 @@ def _connect(file: str, max_pages: int, make: bool = True) -> sqlite3.Connection
 
 
 def _copied(old: sqlite3.Connection, memory: sqlite3.Connection, file: Path) -> bool:
-    """Copy the rows of the file; whether all of them are in memory now."""
+    """Copy the rows of the file to memory; return whether all of them were copied."""
     with contextlib.suppress(OSError, sqlite3.Error):
         if os.path.getsize(file) <= _COPY_BYTES:
             old.backup(memory)

@@ -1,1 +1,1 @@
-"""What the panel shows of a run: pure, made from events."""
+"""Builds the present state of a run from its events, for panels and store; every module here is pure."""

@@ -1,9 +1,9 @@
-"""The blocks of a run: the job of each, its state, and its managers and workers.
+"""Keeps the blocks of a run: the job of each, its state, and the numbers of its managers and workers.
 
-[core]  Owned by the view.  States come from ``BlockMoved`` only.  The managers and workers of a block are its
-``BlockWorkers``, which ``managers`` keeps; they are copied into the row when a panel reads it.  Panels
-(``take_changed``) and store (``take_unwritten``) read changed rows at their own pace.  Invariants: at most
-``MAX_ENDED_BLOCKS`` ended blocks are kept, those that ended last; a block that has ended stays so.
+[core]  The view owns the rows.  Only ``BlockMoved`` changes a state.  The module ``managers`` updates the
+``BlockWorkers`` of a block, and a panel's row gets a copy of them.  Panels (``take_changed``) and store
+(``take_unwritten``) read changed rows at their own pace.  Invariants: at most ``MAX_ENDED_BLOCKS`` ended blocks are
+kept, those that ended last; an ended block never leaves its final state.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ BlockKey: TypeAlias = "tuple[str, str]"
 """Executor and id of a block: each executor counts its own ids."""
 
 MAX_ENDED_BLOCKS = 100
-"""Ended blocks that are still shown."""
+"""Most ended blocks that panels show: a run that scales for days may have thousands."""
 
 REASON = 4000
 """Longest reason that is kept, in characters: it often quotes the output of a scheduler or a shell."""
@@ -39,7 +39,7 @@ _RUNNING = frozenset({str(BlockState.running), str(BlockState.draining)})
 
 @dataclass(slots=True)
 class BlockWorkers:
-    """The managers and workers of a block."""
+    """Numbers of managers and workers of a block, kept as sums because each task would need new ones."""
 
     managers: int = 0
     """Connected managers; ``ready`` of them take tasks, ``held`` of them are held."""
@@ -66,15 +66,18 @@ class BlockRows:
         self._ended: dict[BlockKey, None] = {}
 
     def moved(self, event: BlockMoved) -> BlockKey | None:
-        """A block entered a state, or more is known of it; returns an ended block that is to be forgotten."""
+        """Apply an event of a block; return the key of an old ended block that the caller must drop, or None."""
         key = (event.executor, event.block)
         row = self.rows.get(key)
         if row is None:
             row = self.rows[key] = _new(event)
+        # A late report of a scheduler must not revive a block that has ended.
         if event.state != row.state and row.state not in _FINAL:
             self.running += (event.state in _RUNNING) - (row.state in _RUNNING)
             row.state, row.since = event.state, event.time
-            if event.state == "running" and row.started is None:  # a queued block can be drained, too
+            if (
+                event.state == "running" and row.started is None
+            ):  # and not for draining, because a queued block can be drained too
                 row.started = event.time
             if event.state in _FINAL:
                 row.ended = event.time
@@ -93,7 +96,7 @@ class BlockRows:
         return oldest
 
     def forget(self, key: BlockKey) -> list[Cells]:
-        """Drop a block; returns its row if the store does not have it yet."""
+        """Drop a block; return its row if the store does not have it yet."""
         cells = [BLOCK.cells(self.rows[key])] if key in self._unwritten else []
         del self.rows[key]
         self._workers.pop(key, None)
@@ -102,7 +105,7 @@ class BlockRows:
         return cells
 
     def workers_of(self, key: BlockKey) -> BlockWorkers:
-        """The managers and workers of a block, to be changed; the block may have had no event yet."""
+        """Return the ``BlockWorkers`` of a block for the caller to change; the block may have had no event yet."""
         self._changed.add(key)
         workers = self._workers.get(key)
         if workers is None:
@@ -111,7 +114,7 @@ class BlockRows:
 
     @property
     def unwritten(self) -> bool:
-        """Whether a row changed since it was handed to the store."""
+        """Whether the store lacks the present values of a row."""
         return bool(self._unwritten)
 
     def all_rows(self) -> list[BlockRow]:

@@ -1,6 +1,6 @@
-"""How many tasks of each app are in each state.
+"""Counts the tasks of each app in each state.
 
-[core]  Owned by the view.  Moves of tasks change the dictionaries of their apps in place.  Invariant: no count is
+[core]  The view owns the counts.  Moves of tasks change the dictionaries of apps in place.  Invariant: no count is
 negative, and all of them add up to the number of tasks.
 """
 
@@ -12,7 +12,7 @@ from parslab.records.states import TaskState
 __all__ = ["MAX_APPS", "OTHER_APPS", "StateCounts"]
 
 MAX_APPS = 200
-"""Apps that are counted one by one; later ones are counted together as ``OTHER_APPS``."""
+"""Apps with counts of their own; ``OTHER_APPS`` counts the later ones together, or each delta would grow with them."""
 
 OTHER_APPS = "(other apps)"
 
@@ -26,11 +26,11 @@ class StateCounts:
         self.by_app: dict[str, dict[str, int]] = {}
 
     def of(self, app: str) -> dict[str, int]:
-        """The counts of an app by name of the state, to be changed."""
+        """Return the counts of an app by name of the state, for the caller to change."""
         return self.by_app.get(app) or self.add(clipped(app, TEXT))
 
     def add(self, app: str) -> dict[str, int]:
-        """Begin to count an app, if it is not one too many."""
+        """Begin to count an app, and return its counts, or those of ``OTHER_APPS`` if there are too many apps."""
         if len(self.by_app) >= MAX_APPS and app not in self.by_app:
             app = OTHER_APPS
         return self.by_app.setdefault(app, {state.name: 0 for state in TaskState})

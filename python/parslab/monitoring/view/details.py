@@ -1,6 +1,6 @@
-"""Events that only the details of a task or node show: the view hands them to the store and keeps nothing.
+"""Turns events that only the details of a task or node show into rows for the store, and keeps nothing.
 
-[core]  Owned by the view.
+[core]  The view owns the one object.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ MAX_NODE_SAMPLES = 100_000
 
 
 class Details:
-    """Rows for the store.
+    """Makes rows for the store.
 
     Parameters
     ----------
     batch
-        Receives them.
+        The batch that receives the rows.
     """
 
     __slots__ = ("_batch", "_node_samples")
@@ -36,16 +36,18 @@ class Details:
         self._node_samples = 0
 
     def output_written(self, event: OutputWritten) -> None:
-        """Keep what a task printed."""
+        """Add printed text to the batch."""
         key = (event.task, event.stream)
         printed = self._batch.printed.get(key)
         if printed is None:
             printed = self._batch.printed[key] = PrintedOutput()
-        text = event.text.replace("\0", "\u2400")  # SQLite ends a text at a NUL
+        text = event.text.replace("\0", "\u2400")  # functions of SQLite end a text at a NUL
+        # Lone surrogates cannot be stored, and the error would lose the whole batch.  Most text is ASCII and needs no
+        # copy.
         printed.add(text if text.isascii() else text.encode("utf-8", "replace").decode())
 
     def task_sampled(self, event: TaskSampled) -> None:
-        """Keep the resources that a task has used."""
+        """Add the resources that a task has used to the batch."""
         self._batch.usage[event.task] = StoredUsage(
             task=event.task,
             attempt=event.attempt,
@@ -57,7 +59,7 @@ class Details:
         )
 
     def node_sampled(self, event: NodeSampled) -> None:
-        """Keep the load of a node."""
+        """Add the load of a node to the batch."""
         sample = StoredNodeSample(
             slot=self._node_samples % MAX_NODE_SAMPLES,
             manager=event.manager,

@@ -1,6 +1,6 @@
-"""The nodes of the graph panel: the first ``GRAPH_LIMIT`` tasks, and their changes that no delta holds yet.
+"""Keeps the nodes of the graph panel: the first ``GRAPH_LIMIT`` tasks, and their changes that no delta holds yet.
 
-[core]  Owned by the view.  Invariants: at most ``limit`` nodes, and ``EDGES`` edges per node on average; every
+[core]  The view owns the nodes.  Invariants: at most ``limit`` nodes, and ``EDGES`` edges per node on average; every
 dependency of a node is a node; each node is new in one delta, and later deltas hold only its changes.
 """
 
@@ -11,7 +11,7 @@ from parslab.records.panel import GraphNode, StateChange
 __all__ = ["EDGES", "GraphView"]
 
 EDGES = 8
-"""Edges per node, on average, that panels receive: more could not be drawn.  The store has all edges."""
+"""Edges per node, on average, that panels receive, because a panel cannot draw more.  The store has all edges."""
 
 
 class GraphView:
@@ -20,7 +20,7 @@ class GraphView:
     Parameters
     ----------
     limit
-        Most nodes.
+        The largest number of nodes.
     """
 
     __slots__ = ("_changed", "_edges_left", "_new", "full", "limit", "nodes")
@@ -54,6 +54,7 @@ class GraphView:
     def take(self) -> tuple[list[GraphNode], list[StateChange]]:
         """New nodes and changed states since the last call."""
         new = [_copy(node) for node in self._new]
+        # A new node carries its present state already.
         changed = self._changed.difference(node.id for node in new)
         changes = [StateChange(task, self.nodes[task].state) for task in sorted(changed)]
         self._new = []
@@ -62,4 +63,5 @@ class GraphView:
 
 
 def _copy(node: GraphNode) -> GraphNode:
+    # The copies share ``deps``, which never changes.
     return GraphNode(node.id, node.app, node.state, node.deps)

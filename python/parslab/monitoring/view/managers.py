@@ -1,9 +1,12 @@
-"""The managers of a run, one for each node of a block: the workers of each and the load of its node.
+"""Keeps the managers of a run, one for each node of a block: the workers of each and the load of its node.
 
-[core]  Owned by the view.  States come from ``ManagerMoved``, load from ``NodeSampled``, busy workers and finished
-tasks from the events of workers and tasks.  Each difference is added to the ``BlockWorkers`` of the block, too, so
-that nothing is summed again.  Invariants: a manager that has left has no busy worker; at most ``MAX_LEFT`` managers
-that have left are kept; the ``BlockWorkers`` of a block are the sum of its connected managers.
+[core]  The view owns the rows.  ``ManagerMoved`` changes states, ``NodeSampled`` changes loads, and the events of
+workers and tasks change the numbers of busy workers and finished tasks.  Each difference also goes to the
+``BlockWorkers`` of the block, so that no reader has to sum over managers.  Invariants:
+
+* a manager that has left has no busy worker;
+* at most ``MAX_LEFT`` managers that have left are kept;
+* the ``BlockWorkers`` of a block are the sum over its connected managers.
 """
 
 from __future__ import annotations
@@ -23,10 +26,10 @@ if TYPE_CHECKING:
 __all__ = ["CONNECTED", "MAX_LEFT", "ManagerRows"]
 
 CONNECTED = frozenset(str(state) for state in ManagerState if state not in DEPARTED)
-"""States of a manager that is connected."""
+"""States in which a manager is connected."""
 
 MAX_LEFT = 200
-"""Managers that have left and are still shown."""
+"""Most managers that have left and that panels still show."""
 
 REASON = 1000
 """Longest reason that is kept, in characters."""
@@ -53,7 +56,7 @@ class ManagerRows:
         self._left: dict[str, None] = {}
 
     def moved(self, event: ManagerMoved) -> bool:
-        """A manager entered a state; whether it has left just now."""
+        """Apply an event of a manager; return whether the manager was connected and has left."""
         name = event.manager
         row = self.rows.get(name)
         if row is None:
@@ -61,6 +64,7 @@ class ManagerRows:
         elif row.state not in CONNECTED and event.state == "draining":
             return False  # a late event: a manager that has left comes back only with a new handshake
         was_connected, is_connected = row.state in CONNECTED, event.state in CONNECTED
+        # Subtract the row as it was, and add it below as it is: then the sums are right whatever the event changes.
         self._count(row, -1)
         if row.state != event.state:
             row.state, row.since = event.state, event.time
@@ -78,11 +82,11 @@ class ManagerRows:
         return was_connected and not is_connected
 
     def outdated(self) -> list[str]:
-        """Managers that left so long ago that they are not shown any more."""
+        """Return the managers that left so long ago that panels do not show them any more."""
         return list(self._left)[: max(0, len(self._left) - MAX_LEFT)]
 
     def forget(self, name: str) -> list[Cells]:
-        """Drop a manager that has left; returns its row if the store does not have it yet."""
+        """Drop a manager that has left; return its row if the store does not have it yet."""
         cells = [MANAGER.cells(self.rows[name])] if name in self._unwritten else []
         del self.rows[name]
         self._left.pop(name, None)
@@ -91,7 +95,7 @@ class ManagerRows:
         return cells
 
     def sampled(self, event: NodeSampled) -> bool:
-        """A sample of a node's load; whether its manager is connected."""
+        """Apply a sample of a node's load; return False if its manager is not connected."""
         row = self.rows.get(event.manager)
         if row is None or row.state not in CONNECTED:
             return False
@@ -103,6 +107,7 @@ class ManagerRows:
         """Add busy workers (or subtract them) and finished tasks."""
         row = self.rows.get(manager)
         if row is not None:
+            # Events of workers may follow the end of their manager, whose workers no longer count as busy.
             busy = max(busy, -row.busy) if row.state in CONNECTED else 0
             row.busy += busy
             row.done += done

@@ -1,6 +1,6 @@
-"""The notices of a run: the newest ones, and those that panels have not received yet.
+"""Keeps the newest notices of a run, and those that panels have not received yet.
 
-[core]  Owned by the view.
+[core]  The view owns the notices.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ MAX_NOTICES = 100
 """Notices that are kept for a snapshot."""
 
 _PER_PROCESS = 1 << 32
-"""More notices than a DataFlowKernel process raises."""
+"""Numbers reserved for each DataFlowKernel process: more than the notices that it can raise."""
 
 
 class Notices:
@@ -31,10 +31,10 @@ class Notices:
     Parameters
     ----------
     batch
-        Receives rows for the store.
+        The batch that receives rows for the store.
     restarts
-        How often the DataFlowKernel of this run was restarted: its notices are numbered after those of the processes
-        before, which are in the same database.
+        How often the DataFlowKernel of this run was restarted.  The earlier processes wrote notices to the same
+        database, so the numbers of this process begin after theirs.
     """
 
     __slots__ = ("_batch", "_number", "_unsent", "latest")

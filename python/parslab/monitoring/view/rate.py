@@ -1,7 +1,7 @@
-"""How many tasks finish per second, averaged over the last few seconds.
+"""Measures how many tasks finish per second, as an average over the last few seconds.
 
-[core]  Used by the view.  Counts go into slots by the time at which the loop applied their events, because the clocks
-of workers may be wrong.  The number of slots bounds the memory.
+[core]  The view uses it.  Counts go into slots by the time at which the loop applied the events, because the clocks of
+workers may be wrong.  The number of slots bounds the memory.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ WINDOW = 5.0
 """Seconds over which the rate is averaged."""
 
 _SLOT = 0.25
+"""Seconds whose counts are added up in one slot."""
 
 
 class FinishRate:
@@ -37,6 +38,7 @@ class FinishRate:
         self._forget(now)
         if not self._slots:
             return 0.0
+        # At least a second, or the first tasks of a run would show as thousands per second.
         span = min(WINDOW, max(1.0, now - self._slots[0][0]))
         return round(sum(slot[1] for slot in self._slots) / span, 1)
 

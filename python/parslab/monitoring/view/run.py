@@ -1,6 +1,6 @@
-"""The run itself: its process, its clients, its lease and its stopped executors.
+"""Keeps the state of the run itself: its process, its clients, its lease and its stopped executors.
 
-[core]  Owned by the view.
+[core]  The view owns the one object.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ __all__ = ["RunStatus"]
 
 
 class RunStatus:
-    """What panels and store know of the run.
+    """The state of the run, for panels and store.
 
     Parameters
     ----------
     batch
-        Receives rows for the store.
+        The batch that receives rows for the store.
     """
 
     __slots__ = ("_batch", "_changed", "_clients", "info")
@@ -55,7 +55,7 @@ class RunStatus:
         return self.info if changed else None
 
     def started(self, event: RunStarted) -> None:
-        """The DataFlowKernel process is up."""
+        """The DataFlowKernel process has started."""
         self._change(
             run=event.run,
             host=event.host,
@@ -69,7 +69,7 @@ class RunStatus:
         self._batch.run = [self.info]
 
     def ended(self, event: RunEnded) -> None:
-        """The DataFlowKernel process leaves."""
+        """The DataFlowKernel process ends."""
         self._change(ended=event.time, reason=clipped(event.reason, ERROR))
         self._batch.run = [self.info]
 
@@ -80,7 +80,7 @@ class RunStatus:
         self._batch.clients.append(_stored(event))
 
     def client_left(self, event: ClientLeft) -> bool:
-        """A client has left; whether it was attached."""
+        """A client has left; return False if it was not attached."""
         client = self._clients.pop(event.client, None)
         if client is None:
             return False
@@ -90,7 +90,7 @@ class RunStatus:
         return True
 
     def lease_moved(self, event: LeaseMoved) -> None:
-        """The run ends at another time than before if no client attaches."""
+        """The time at which the run ends without a client has changed."""
         self._change(linger=event.linger, away=event.away, ends=event.ends)
 
     def executor_stopped(self, event: ExecutorStopped) -> None:
@@ -98,7 +98,7 @@ class RunStatus:
         self._change(stopped={**self.info.stopped, event.executor: clipped(event.reason, ERROR)})
 
     def _change(self, **fields: object) -> None:
-        # A new object each time: snapshots and rows for the store hold the one of their time.
+        # A new object each time, because snapshots and batches still hold the old one.
         self.info = msgspec.structs.replace(self.info, **fields)
         self._changed = True
 

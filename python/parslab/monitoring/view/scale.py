@@ -1,9 +1,9 @@
-"""How the blocks and workers of a run grew and shrank beside the tasks that waited, in bounded memory.
+"""Keeps the history of blocks, workers and waiting tasks of a run, in bounded memory.
 
-[core]  Owned by the view, which adds a point after each batch of events once the run has a block.  A point is kept
-where something changed, but at most one per gap.  When there are too many points, every second one is dropped and the
-gap doubles, so the whole run stays visible.  Invariants: at most ``MAX_POINTS`` points are kept, and ``points`` has at
-most one more; times rise; the last point is the current size.
+[core]  The view owns the history, and adds a point after each batch of events once the run has a block.  The history
+keeps a point where a number changed, but at most one per gap.  When there are too many points, it drops every second
+one and doubles the gap, so the whole run stays visible.  Invariants: at most
+``MAX_POINTS`` points are kept, and ``points`` has at most one more; times rise; the last point is the current size.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from parslab.records.panel import ScalePoint
 __all__ = ["GAP", "MAX_POINTS", "ScaleHistory"]
 
 MAX_POINTS = 400
+"""Most points, because every snapshot contains all of them."""
 GAP = 0.5
 """Seconds between two points, at first."""
 
@@ -34,7 +35,7 @@ class ScaleHistory:
             return
         point = ScalePoint(now, blocks, workers, waiting)
         if self._latest is not None and now >= self._latest.time + self._gap:
-            self._keep(self._latest)  # it lasted longer than the gap
+            self._keep(self._latest)  # this size lasted longer than the gap, so a chart must show it
         self._latest = None
         if not self._kept or now >= self._kept[-1].time + self._gap:
             self._keep(point)

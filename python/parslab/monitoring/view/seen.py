@@ -1,11 +1,11 @@
-"""Which task ids have come already, in memory that does not grow with the number of tasks.
+"""Tells new task ids from repeated ones, in memory that does not grow with the number of tasks.
 
-[core]  Used by ``TaskRows``, which forgets finished tasks: without it a repeated ``TaskSubmitted`` would bring a
-finished task back.  The ids of one client count up (``client << CLIENT_SHIFT | n``), so the next id of each client is
-enough, and the few smaller ids that have not come yet.
+[core]  ``TaskRows`` uses it, because it drops finished tasks: a repeated ``TaskSubmitted`` would make a finished task
+live again.  The ids of one client count up (``client << CLIENT_SHIFT | n``).  So it is enough to keep the next id of
+each client, and the few smaller ids that are still missing.
 
-Invariants: ``add(id)`` is true at most once for each id; at most ``MAX_MISSING`` missing ids are kept.  The oldest are
-dropped, and their tasks would not be shown.
+Invariants: ``add(id)`` is true at most once for each id; at most ``MAX_MISSING`` missing ids are kept.  The oldest
+missing ids are dropped, and panels would not show their tasks.
 """
 
 from __future__ import annotations
@@ -15,10 +15,11 @@ from parslab.records.panel import CLIENT_SHIFT
 __all__ = ["MAX_MISSING", "SeenTasks"]
 
 MAX_MISSING = 4096
+"""Most missing ids that are kept, which bounds the memory."""
 
 
 class SeenTasks:
-    """The ids that have come so far."""
+    """The ids that were added so far."""
 
     __slots__ = ("_missing", "_next")
 
@@ -28,11 +29,11 @@ class SeenTasks:
 
     @property
     def missing(self) -> int:
-        """How many ids have not come although later ones have."""
+        """How many ids are missing although later ids of the same client were added."""
         return len(self._missing)
 
     def add(self, task: int) -> bool:
-        """Note an id; whether it comes for the first time."""
+        """Add an id; return whether it is new."""
         client = task >> CLIENT_SHIFT
         expected = self._next.get(client)
         if task == expected:
@@ -50,6 +51,7 @@ class SeenTasks:
         return False
 
     def _skip(self, first: int, end: int) -> None:
+        # An id that is far ahead must not fill the memory, so only the newest missing ids are listed.
         self._missing.update(dict.fromkeys(range(max(first, end - MAX_MISSING), end)))
         while len(self._missing) > MAX_MISSING:
             del self._missing[next(iter(self._missing))]

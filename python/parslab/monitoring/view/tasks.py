@@ -1,8 +1,9 @@
-"""The tasks of a run that are not finished, or not handed to the store yet.
+"""Keeps the tasks of a run that are not finished, or that the store does not have yet.
 
-[core]  Owned by the view.  It is hot (four events per task), so each event is a look-up and a few attributes, and
-several moves of a task between two flushes are one row.  The order of events is the order of the DataFlowKernel's loop,
-which is believed about states.  Only impossible events are dropped, and counted in ``dropped``.  Invariants:
+[core]  The view owns the rows.  This code is hot, with up to four events per task.  So each event costs a look-up and a
+few attributes, and all moves of a task between two flushes become one row.  Events arrive in the order of the
+DataFlowKernel's loop, and this module trusts their states.  It ignores only impossible events, and counts them in
+``dropped``.  Invariants:
 
 * a task that reached a final state leaves it only when it is reopened, and counts as finished once;
 * each state that a task entered has its time, and states that it was taken back from have none;
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
 
 __all__ = ["LiveTask", "TaskRows"]
 
-# Lists by number of the state, because a list is quicker than a dictionary.
+# Lists that the number of a state indexes, because an index into a list is faster than a look-up in a dictionary.
 _NAME = [""] * (max(TaskState) + 1)
 _RANK = [0] * len(_NAME)
 _COLUMN = [""] * len(_NAME)
@@ -51,18 +52,21 @@ _DEPENDENCY, _APP_ERROR = Reason.dependency.value, Reason.app_error.value
 
 
 class LiveTask(StoredTask, kw_only=True, gc=False):
-    """A task in memory: what is stored of it, and what its events need."""
+    """A task in memory: the fields that the store keeps, and those that its events need.
+
+    The fields of ``StoredTask`` come first, so a row for the store is a slice of this struct.
+    """
 
     rank: int
-    """How far the task is: ``RANK`` of its state."""
+    """``RANK`` of the state, which rises as the task progresses."""
     counts: dict[str, int]
-    """Tasks of its app by state."""
+    """The counts of its app by state, kept here to save a look-up per event."""
     node: GraphNode | None
-    """Its node, if it is one of the graph's."""
+    """Its node, or None if the graph does not show the task."""
     changed: bool = True
-    """Whether the store has an older row."""
+    """Whether the row changed since the store got it, and so is in the list of changed rows."""
     incomplete: bool = False
-    """Whether the task had left memory and was reopened, so that only its columns ``REOPENED`` are known."""
+    """Whether the task had left memory and was reopened, so that only its columns ``REOPENED`` have true values."""
 
 
 _cells = msgspec.structs.astuple
@@ -76,9 +80,9 @@ class TaskRows:
     Parameters
     ----------
     counts, graph, workers
-        Follow the moves of tasks.
+        The parts of the view that each move of a task updates.
     batch
-        Receives rows for the store.
+        The batch that receives rows for the store.
     """
 
     __slots__ = (
@@ -100,11 +104,11 @@ class TaskRows:
         self.total = 0
         self.finished = 0
         self.rate_offset = 0
-        """What the change of ``finished`` must be increased by to get the tasks that finished just now."""
+        """Correction of the rate: reopened tasks lower ``finished``, and recovered ones did not finish just now."""
         self.dropped = 0
-        """Events that were impossible."""
+        """How many events were impossible, and so ignored."""
         self.changed = False
-        """Whether panels show something else now; the view lowers it."""
+        """Whether panels lack a change; the view sets it to False."""
         self._counts = counts
         self._graph = graph
         self._workers = workers
@@ -115,7 +119,7 @@ class TaskRows:
 
     @property
     def unwritten(self) -> bool:
-        """Whether a row changed since it was handed to the store."""
+        """Whether the store lacks the present values of a row."""
         return bool(self._changed_rows)
 
     @property
@@ -142,11 +146,11 @@ class TaskRows:
     # ----- events
 
     def submitted(self, event: TaskSubmitted) -> None:
-        """A task entered the graph; the event tells its later moves, too, if nobody read it before them."""
+        """A task entered the graph; the event also holds the moves that happened before this read."""
         if not self._seen.add(event.task):
             self.dropped += 1
             return
-        event.open = False
+        event.open = False  # from now on the DataFlowKernel sends an event for each move
         app = event.app
         counts = self._counts.by_app.get(app) or self._counts.add(app := clipped(app, TEXT))
         rank = _RANK[event.state]
@@ -184,7 +188,7 @@ class TaskRows:
         self._add(row, event)
 
     def _add(self, row: LiveTask, event: TaskSubmitted) -> None:
-        """Keep a row, and let the moves of its task follow."""
+        """Keep a row, and apply the move that its event implies."""
         self._rows[row.id] = row
         self._changed_rows.append(row)
         if row.rank == _RUNNING and row.worker:
@@ -193,7 +197,7 @@ class TaskRows:
             self.moved(TaskMoved(event.time, event.task, event.state))
 
     def _add_finished(self, event: TaskSubmitted, app: str, state: str) -> None:
-        """Hand a task that has finished before its first event was read straight to the store."""
+        """Give the store a task that finished before this first read, without a row in memory."""
         row = StoredTask(
             id=event.task,
             app=app,
@@ -252,7 +256,7 @@ class TaskRows:
             self._changed_rows.append(row)
 
     def _accept(self, row: LiveTask, event: TaskMoved, rank: int) -> bool:
-        """Whether a move that is not simply the next one counts; prepares the row for it."""
+        """Return whether a move that is not the usual next one counts, and prepare the row for it."""
         if row.rank == _END or (rank == row.rank and event.attempt <= row.attempt):
             self._add_time(row, event)
             return False
@@ -262,14 +266,14 @@ class TaskRows:
         if event.attempt > row.attempt:
             row.attempt, row.error = event.attempt, ""
         if rank <= row.rank:
-            # A worker gave the task back, or it is retried: it was not in the later states any more.
+            # A worker gave the task back, or the task is retried, so the times of later states are no longer true.
             for column in _COLUMNS[max(rank, 1) : _END]:
                 setattr(row, column, None)
             row.worker = ""
         return True
 
     def _add_time(self, row: LiveTask, event: TaskMoved) -> None:
-        """Take the time of a late or repeated event, if the row has none for its state."""
+        """Set the time of a late event if the row has no time for its state; else count the event as impossible."""
         column = _COLUMN[event.state]
         if event.attempt == row.attempt and _RANK[event.state] < row.rank and getattr(row, column) is None:
             setattr(row, column, event.time)
@@ -282,6 +286,7 @@ class TaskRows:
         """A call of the next notebook kernel has adopted a task."""
         row = self._rows.get(event.task)
         cell = clipped(event.cell, TEXT)
+        # A finished task may have left memory.  Then only the store has its row.
         if row is not None:
             row.cell, row.client = cell, event.client
             self._mark(row)
@@ -315,7 +320,7 @@ class TaskRows:
                 incomplete=True,
             )
         row.state, row.rank, row.attempt, row.worker, row.error = state, rank, event.attempt, "", ""
-        for column in _COLUMNS[1:]:
+        for column in _COLUMNS[1:]:  # all but the time of its call, which stays true
             setattr(row, column, None)
         if rank:
             setattr(row, _COLUMN[event.state], event.time)
@@ -335,7 +340,7 @@ class TaskRows:
         if event.attempt >= row.attempt:
             row.error = error
         self._mark(row)
-        if event.reason != _DEPENDENCY:  # else the task was not attempted
+        if event.reason != _DEPENDENCY:  # a task with a failed dependency was never attempted
             self._batch.attempts[event.task, event.attempt] = StoredAttempt(
                 task=event.task,
                 attempt=event.attempt,
@@ -346,7 +351,7 @@ class TaskRows:
                 error=error,
             )
         traceback = event.traceback
-        if len(traceback) > TRACEBACK:  # its end is the most useful part
+        if len(traceback) > TRACEBACK:  # the end of a traceback names the error
             traceback = "…" + traceback[1 - TRACEBACK :]
         self._batch.failures.append(
             StoredFailure(

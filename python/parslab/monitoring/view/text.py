@@ -1,4 +1,4 @@
-"""Texts as the view keeps them: bounded, and such that every encoding can carry them.  [core]"""
+"""Shortens texts for the view, and replaces what no encoding can carry.  [core]"""
 
 from __future__ import annotations
 
@@ -24,5 +24,6 @@ def clipped(text: str, size: int) -> str:
     >>> clipped("abcdef", 4)
     'abc…'
     """
+    # The slice comes first, because a text of a task may have many megabytes.
     text = encodable(text[: size + 1])
     return text if len(text) <= size else text[: size - 1] + "…"

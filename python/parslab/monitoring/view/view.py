@@ -1,7 +1,7 @@
-"""The current state of a run, as its events tell it.
+"""Keeps the current state of a run, which it builds from events.
 
 [core]  The monitor applies batches of events on the DataFlowKernel's loop.  The feed reads counts, nodes, workers and
-notices; the store gets the rows that changed.  The view hands each event to the part that keeps its object.
+notices.  The store gets the rows that changed.  The view hands each event to the part that keeps its object.
 Invariants, besides those of the parts:
 
 * the counts over all apps and states add up to the number of tasks, and the unfinished ones are in memory;
@@ -62,7 +62,7 @@ class View:
     Parameters
     ----------
     graph_limit
-        Most nodes of the graph.
+        The largest number of nodes in the graph.
     restarts
         How often the DataFlowKernel of this run was restarted.
     """
@@ -79,7 +79,7 @@ class View:
         self.scaling = ScaleHistory()
         self.notices = Notices(self._batch, restarts)
         self.changed = False
-        """Whether panels show something else now; the feed lowers it."""
+        """Whether panels lack a change; the feed sets it to False."""
         self._details = Details(self._batch)
         self._rate = FinishRate()
         self._dropped = 0
@@ -116,6 +116,7 @@ class View:
         handlers, always_visible = self._handlers, self._always_visible
         moved, submitted = tasks.moved, tasks.submitted
         for event in events:
+            # Nearly all events are of these two types, and two comparisons cost less than the dictionary.
             if type(event) is TaskMoved:
                 moved(event)
             elif type(event) is TaskSubmitted:
@@ -161,7 +162,7 @@ class View:
 
     @property
     def dropped(self) -> int:
-        """Events that were impossible."""
+        """How many events were impossible, and so ignored."""
         return self._dropped + self.tasks.dropped
 
     @property
@@ -171,11 +172,11 @@ class View:
 
     @property
     def hidden(self) -> int:
-        """Tasks that are not among the nodes."""
+        """Tasks that the graph does not show."""
         return self.tasks.total - len(self.graph.nodes)
 
     def overview(self, now: float) -> Overview:
-        """Totals."""
+        """Return the totals of the run."""
         counts, apps = self.counts.overview()
         scale = None
         if self.blocks.rows:
@@ -201,7 +202,8 @@ class View:
         return any(part.unwritten for part in parts) or bool(self._batch)
 
     def take_batch(self) -> Batch:
-        """What changed since the last call; finished tasks leave memory."""
+        """Return the rows that changed since the last call, and drop finished tasks from memory."""
+        # take_rows() adds to this batch, too, so the content is taken at the end.
         batch = self._batch
         self.tasks.take_rows()
         batch.workers += self.workers.take_unwritten()

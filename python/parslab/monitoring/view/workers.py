@@ -1,9 +1,12 @@
-"""The workers of a run: the current task of each and how many tasks it has finished.
+"""Keeps the workers of a run: the current task of each and how many tasks it has finished.
 
-[core]  Owned by the view.  Panels (``take_changed``) and store (``take_unwritten``) read changed rows at their own
-pace.  The state of a worker comes from ``WorkerMoved`` only, its task from the events of tasks.  Workers of managers
-also count in ``managers``.  Invariants: at most ``MAX_DEAD`` dead workers are kept, the newest ones; a dead worker has
-no task; ``done`` never falls; panels receive at most ``MAX_LISTED`` workers, the others are only counted.
+[core]  The view owns the rows.  Panels (``take_changed``) and store (``take_unwritten``) read changed rows at their own
+pace.  Only ``WorkerMoved`` changes the state of a worker; the events of tasks change its task.  ``managers`` also
+counts the workers of managers.  Invariants:
+
+* at most ``MAX_DEAD`` dead workers are kept, the newest ones;
+* a dead worker has no task, and ``done`` never falls;
+* panels receive at most ``MAX_LISTED`` workers; the others are only counted.
 """
 
 from __future__ import annotations
@@ -27,7 +30,7 @@ REASON = 500
 """Longest reason that is kept, in characters."""
 
 MAX_DEAD = 100
-"""Dead workers that are still shown."""
+"""Most dead workers that panels show."""
 
 MAX_LISTED = 1000
 """Workers that panels receive one by one: the first ones, because a run may have very many."""
@@ -39,7 +42,7 @@ class WorkerRows:
     Parameters
     ----------
     managers
-        Receive how many of their workers are busy, and how many tasks have finished.
+        The rows that receive the numbers of busy workers and finished tasks.
     """
 
     __slots__ = (
@@ -59,7 +62,7 @@ class WorkerRows:
         self._managers = managers
         self._alive_by_manager: dict[str, set[str]] = {}
         self._finished: dict[str, int] = {}
-        """Finished tasks of which only the manager is known, by manager; not passed on yet."""
+        """Finished tasks by manager, of which only the manager is known and which ``managers`` does not count yet."""
         self._listed: dict[str, None] = {}
         self._busy = 0
         self._changed: set[str] = set()
@@ -76,6 +79,7 @@ class WorkerRows:
         if event.state == "dead" and row.state != "dead":
             self._add_dead(row)
         elif row.state == "dead" and event.state != "dead":
+            # A worker may come back after it was reported dead, and its row must not be dropped as an old one.
             self._dead.remove(row)
         if row.manager and event.state != "dead":
             self._alive_by_manager.setdefault(row.manager, set()).add(row.worker)
@@ -94,7 +98,7 @@ class WorkerRows:
         self._touch(event.worker)
 
     def manager_left(self, manager: str, time: float, reason: str) -> None:
-        """A manager has left, and nobody may report that its workers are dead: note it here."""
+        """Mark the workers of a manager that has left as dead, because nobody else may report it."""
         for worker in sorted(self._alive_by_manager.pop(manager, ())):
             self.moved(WorkerMoved(time, worker, "", WorkerState.dead, reason=reason))
 
@@ -106,7 +110,7 @@ class WorkerRows:
             self._touch(worker)
 
     def ended(self, worker: str, task: int) -> None:
-        """A task of a worker has ended; often only the manager of the task is known."""
+        """A task of a worker has ended; ``worker`` is the name of a manager if only the manager is known."""
         row = self.rows.get(worker)
         if row is None:
             self._finished[worker] = self._finished.get(worker, 0) + 1
@@ -119,7 +123,7 @@ class WorkerRows:
         self._touch(worker)
 
     def pass_on_finished(self) -> None:
-        """Add the finished tasks of which only the manager is known to their managers, at once for many tasks."""
+        """Add finished tasks of which only the manager is known to the managers, once for a batch of events."""
         if self._finished:
             for manager, count in self._finished.items():
                 self._managers.worked(manager, 0, count)
@@ -131,11 +135,11 @@ class WorkerRows:
         return bool(self._unwritten)
 
     def busy(self) -> int:
-        """How many run a task."""
+        """How many workers run a task."""
         return self._busy
 
     def alive(self) -> int:
-        """How many are not dead."""
+        """How many workers are not dead."""
         return len(self.rows) - len(self._dead)
 
     def all_rows(self) -> list[WorkerRow]:
