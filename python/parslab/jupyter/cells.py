@@ -1,9 +1,9 @@
 """[pure] Find the names that a notebook cell reads and assigns, from its syntax tree alone.
 
 ``celltask`` calls this for ``%%parsl`` cells. A name is *read* when the cell may use it before the cell has certainly
-bound it: ``x = 1; print(x)`` reads only ``print``, and ``x += 1`` reads ``x``. A name that is bound in one branch of
-an ``if`` is read behind it, too, but only *perhaps*: on the other path the cell uses its own value. Names in bodies of
-functions are looked up when these are called, so they count apart.
+bound it: ``x = 1; print(x)`` reads only ``print``, and ``x += 1`` reads ``x``. If one branch of an ``if`` binds a name,
+later code reads it *perhaps*: on the other path the cell uses its own value. Python looks up the names in the body of a
+function when the function is called, so they are counted separately.
 
 Invariants: ``certain`` is a subset of ``bound``, ``perhaps`` of ``reads``. Scopes of comprehensions and classes,
 arguments and type parameters never appear as read or bound.
@@ -34,9 +34,9 @@ class CellNames:
     reads: dict[str, ast.Name] = field(default_factory=dict)
     """Read by the cell's own flow, with the first place of each; in the order of these places."""
     perhaps: set[str] = field(default_factory=set)
-    """Of the names read: those that on some path the cell has bound itself wherever it reads them."""
+    """Those of the names read that the cell itself may have bound at every place where it reads them."""
     later: set[str] = field(default_factory=set)
-    """Read in bodies of functions that the cell defines, or in strings that ``eval`` and its like get."""
+    """Read in bodies of functions that the cell defines, or in strings for ``eval``, ``exec`` or ``query``."""
     assigned: dict[str, None] = field(default_factory=dict)
     """Bound by assignment, ``def`` or ``class``, in order: the outputs of a cell."""
     bound: set[str] = field(default_factory=set)
@@ -95,13 +95,13 @@ class _Flow(ast.NodeVisitor):
         self.needed: set[str] = set()
         """Names read at a point where the cell cannot have bound them."""
         self.in_loop: set[str] = set()
-        """Names that the loops around this point bind: from the second round on, they may be bound everywhere."""
+        """Names that the loops around this point bind, and that may be bound from the second round on."""
         self.conditional = False
         """Whether this point is in a branch of the innermost loop, or of the cell."""
         self.searching = searching
         """Whether this walk only looks for the names that a loop binds."""
         self.local: list[set[str]] = []
-        """Scopes of comprehensions, inside out; their names hide those of the cell."""
+        """Scopes of comprehensions and classes, the innermost last; their names hide those of the cell."""
         self.in_class = 0
 
     # ----- names
@@ -139,7 +139,7 @@ class _Flow(ast.NodeVisitor):
             self.read(node)
         elif isinstance(node.ctx, ast.Store):
             self.bind(node.id)
-        else:  # del: it must be there, and is not any more
+        else:  # del: the name must exist, and does not exist afterwards
             self.read(node)
             self.certain.discard(node.id)
             self.possible.discard(node.id)
@@ -183,16 +183,16 @@ class _Flow(ast.NodeVisitor):
                 self.bind(alias.asname or alias.name, assigned=False)
 
     def visit_Global(self, node: ast.Global) -> None:
-        """At the top level it says nothing."""
+        """Do nothing: at the top level the statement has no effect."""
 
     def visit_Call(self, node: ast.Call) -> None:
         self.generic_visit(node)
         self.names.later |= _names_in_string(node)
 
-    # ----- what may or may not happen
+    # ----- code that may or may not run
 
     def branch(self, *parts: ast.AST) -> _State | None:
-        """Walk over ``parts`` as something that may not happen; return the state at their end, None if unreachable."""
+        """Walk over ``parts``, which may not run; return the state at their end, or None if the end is unreachable."""
         before = set(self.certain), set(self.possible), self.conditional
         self.conditional = True
         alive = self.block(parts)
@@ -210,14 +210,14 @@ class _Flow(ast.NodeVisitor):
         return alive
 
     def join(self, *ends: _State | None) -> None:
-        """Go on behind branches: certain is what is certain at all their ends, possible what is possible at any."""
+        """Combine branches: a name is certain if it is so at all their ends, possible if it is so at any end."""
         arriving = [end for end in ends if end is not None]
         if arriving:
             self.certain = set.intersection(*(certain for certain, _ in arriving))
             self.possible = set.union(self.possible, *(possible for _, possible in arriving))
 
     def optional(self, *parts: ast.AST) -> None:
-        """Walk over ``parts``, which may be left out or end early: what they bind is possible, not certain."""
+        """Walk over ``parts``, which may not run or may end early, so the names that they bind are only possible."""
         outer, before = self.conditional, set(self.certain)
         self.conditional = True
         self.block(parts)
@@ -226,7 +226,8 @@ class _Flow(ast.NodeVisitor):
     def loop(self, *body: ast.AST, target: ast.AST | None = None) -> None:
         """Walk over the body of a loop, which may be executed several times, or not at all."""
         outer = self.in_loop, self.conditional, set(self.certain)
-        if not self.searching:  # once for each loop, not once for each loop in a loop
+        # A search does not search again, or each level of nested loops would double the time.
+        if not self.searching:
             search = _Flow(CellNames(), searching=True)
             search.block(body)
             self.in_loop = self.in_loop | search.names.bound
@@ -246,11 +247,13 @@ class _Flow(ast.NodeVisitor):
         self.join(self.branch(node.body), self.branch(node.orelse))
 
     def visit_BoolOp(self, node: ast.BoolOp) -> None:
+        # The first operand always runs; it may decide the result, and then the others do not run.
         self.visit(node.values[0])
         self.optional(*node.values[1:])
 
     def visit_Compare(self, node: ast.Compare) -> None:
         self.visit(node.left)
+        # ``a < b < c`` does not evaluate ``c`` if ``a < b`` is false.
         self.visit(node.comparators[0])
         self.optional(*node.comparators[1:])
 
@@ -284,7 +287,7 @@ class _Flow(ast.NodeVisitor):
         self.certain = set(before)
         self.join(*ends)
         ended = self.certain
-        self.certain = before & ended  # the last part is also executed when an exception passes through
+        self.certain = before & ended  # "finally" also runs when an exception leaves the body
         self.block(node.finalbody)
         self.certain |= ended - (before - self.certain)
 
@@ -313,6 +316,7 @@ class _Flow(ast.NodeVisitor):
                 self.visit(case.guard)
             ends.append(self.branch(*case.body))
             self.certain = before
+            # ``case x:`` and ``case _:`` match everything.  Without them, the statement may run no case.
             whatever |= case.guard is None and isinstance(case.pattern, ast.MatchAs) and case.pattern.pattern is None
         self.join(*ends, *([] if whatever else [(set(self.certain), set(self.possible))]))
 
@@ -333,6 +337,7 @@ class _Flow(ast.NodeVisitor):
     # ----- scopes
 
     def comprehension(self, node: Comprehension) -> None:
+        # Python evaluates the first iterable outside of the comprehension's own scope.
         first = node.generators[0]
         self.visit(first.iter)
         targets = {n.id for g in node.generators for n in ast.walk(g.target) if isinstance(n, ast.Name)}
@@ -348,7 +353,7 @@ class _Flow(ast.NodeVisitor):
                 self.visit(condition)
         for part in (node.key, node.value) if isinstance(node, ast.DictComp) else (node.elt,):
             self.visit(part)
-        self.certain = before  # it may have gone round zero times
+        self.certain = before  # the iterable may be empty
         self.local.pop()
 
     visit_ListComp = comprehension
@@ -388,14 +393,15 @@ class _Flow(ast.NodeVisitor):
         self.deferred([node])
 
     def visit_TypeAlias(self, node: ast.AST) -> None:
-        """``type X = ...`` (3.12): the value is looked up when it is asked for."""
+        """Visit ``type X = ...`` (Python 3.12), whose value Python evaluates only on demand."""
         self.deferred([node])
         name = getattr(node, "name", None)
         if isinstance(name, ast.Name):
             self.bind(name.id)
 
     def deferred(self, nodes: Iterable[ast.AST], hidden: Iterable[str] = ()) -> None:
-        """Collect the names that code which runs later reads in the cell's namespace, or binds there (``global``)."""
+        """Collect the names of the cell that code which runs later reads, or binds by ``global``."""
+        # Functions do not see the names of a class around them.
         hidden = set(hidden).union(*([] if self.in_class else self.local))
         for node in nodes:
             free, put = _free(node)
@@ -416,7 +422,7 @@ _MARKED = re.compile(r"@([^\W\d]\w*)")
 def _names_in_string(call: ast.Call) -> set[str]:
     """Return the names that a function looks up in a string: ``eval``, ``exec``, and ``query`` of pandas.
 
-    A string that is made at run time is not seen.
+    The function does not find a string that the cell builds while it runs.
     """
     called = getattr(call.func, "id", getattr(call.func, "attr", ""))
     if called not in ("eval", "exec", "query") or not call.args:
@@ -425,20 +431,20 @@ def _names_in_string(call: ast.Call) -> set[str]:
     parts = first.values if isinstance(first, ast.JoinedStr) else [first]
     texts = [part.value for part in parts if isinstance(part, ast.Constant) and isinstance(part.value, str)]
     names = {name for text in texts for name in _MARKED.findall(text)}
-    for text in texts if called != "query" else ():  # there, names without a mark are columns
+    for text in texts if called != "query" else ():  # in a query, names without "@" are columns
         with contextlib.suppress(SyntaxError, ValueError, RecursionError):
             names |= {part.id for part in ast.walk(ast.parse(text.strip())) if isinstance(part, ast.Name)}
     return names
 
 
 def _suppresses(context: ast.expr) -> bool:
-    """Whether a context manager is ``suppress(...)``, which ends its block at an exception."""
+    """Whether a context manager is ``suppress(...)``, after which the cell goes on although its block ended early."""
     function = context.func if isinstance(context, ast.Call) else None
     return getattr(function, "id", getattr(function, "attr", "")) == "suppress"
 
 
 def _targets(target: ast.AST) -> Iterator[ast.AST]:
-    """Yield the single targets of an assignment: tuples and stars are taken apart."""
+    """Yield the single targets of an assignment, also those inside of tuples, lists and stars."""
     if isinstance(target, (ast.Tuple, ast.List)):
         for element in target.elts:
             yield from _targets(element)
@@ -455,7 +461,7 @@ def _type_parameters(node: ast.AST) -> set[str]:
 def _free(node: ast.AST) -> tuple[set[str], set[str]]:
     """Return names of the cell's namespace that deferred code reads, and those that it declares global and binds.
 
-    The rules of scopes are Python's own: the code is written out again and given to the compiler's symbol table.
+    Python's own compiler applies its rules of scopes: it makes a symbol table of the source, unparsed from the tree.
     """
     text = ast.unparse(node)
     if isinstance(node, ast.expr) and not isinstance(node, ast.Lambda):

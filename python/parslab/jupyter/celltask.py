@@ -1,7 +1,7 @@
-"""Make a task of a ``%%parsl`` cell: its source, the names that travel to the worker, and those that it returns.
+"""Make a task of a ``%%parsl`` cell: its source, the names that it sends to the worker, and those that it returns.
 
-``magics`` calls this in the kernel's main thread. Mistakes that can be seen before the task runs (syntax, names that
-do not exist, lines that need the IPython shell) are raised here, so that IPython shows them under the cell.
+``magics`` calls this in the kernel's main thread. This module raises an error for each mistake that it can find before
+the task runs (syntax, unknown names, lines that need the IPython shell), so that IPython shows it under the cell.
 """
 
 from __future__ import annotations
@@ -49,15 +49,17 @@ __all__ = [
     "raise_in_cell",
 ]
 
+# The compiler of the shell has other flags, too, such as that for ``await`` at the top level, which no task has.
 _FUTURE_FLAGS = functools.reduce(
     operator.or_, (getattr(__future__, name).compiler_flag for name in __future__.all_feature_names)
 )
+# The worker's module has these names itself.
 _WORKERS_OWN = frozenset(
     {"__name__", "__builtins__", "__builtin__", "__doc__", "__loader__", "__spec__", "__package__"}
 )
 
 _SMALL = 1024
-"""Bytes of values that travel because a cell may leave them as they are."""
+"""Largest size in bytes of a value that is sent only because the cell may end without assigning its name."""
 
 _cells = AppFunction(run_cell, name="cell")
 
@@ -65,8 +67,8 @@ _cells = AppFunction(run_cell, name="cell")
 class CellSyntaxError(Exception):
     """The cell is not valid Python.
 
-    IPython shows it like a syntax error of an ordinary cell. It would show a SyntaxError that a magic raises below the
-    frames of the magic and of IPython.
+    IPython shows this error like a syntax error of an ordinary cell. For a SyntaxError that a magic raises, IPython
+    would first show the frames of the magic and its own.
     """
 
     def __init__(self, error: SyntaxError) -> None:
@@ -86,11 +88,12 @@ class CellSource:
     Attributes
     ----------
     text
-        As many lines as the cell has in the notebook; those of the magic are comments.
+        The cell with as many lines as in the notebook, so that tracebacks name the right line. The lines of the magic
+        are comments.
     filename
         IPython's name for the cell.
     flags
-        The ``__future__`` features in force.
+        The ``__future__`` features that are on in the notebook.
     raw
         The cell as the notebook has it.
     """
@@ -104,6 +107,7 @@ class CellSource:
     def of(cls, shell: Any, line: str, body: str) -> CellSource:
         """Return the source of the cell that runs now, and store its lines with IPython."""
         raw = f"%%parsl {line}\n{body}"
+        # IPython gives a magic only the body. The cell may have empty lines and comments above the magic.
         history = shell.history_manager.input_hist_raw
         if history and history[-1].rstrip().endswith(body.rstrip()) and "%%parsl" in history[-1]:
             raw = history[-1]
@@ -116,6 +120,7 @@ class CellSource:
         """Return the syntax tree; raise CellSyntaxError for everything that Python's compiler finds."""
         __tracebackhide__ = True
         try:
+            # The parser accepts code that only the compiler refuses, such as ``return`` outside of a function.
             tree = ast.parse(self.text, self.filename)
             compile(self.text, self.filename, "exec", self.flags, dont_inherit=True)
         except SyntaxError as error:
@@ -125,7 +130,7 @@ class CellSource:
 
 @dataclass(frozen=True)
 class CellOptions:
-    """What the line of a ``%%parsl`` cell asks for.
+    """The options in the line of a ``%%parsl`` cell.
 
     Attributes
     ----------
@@ -136,8 +141,8 @@ class CellOptions:
     name
         The name that the panel shows.
     retries
-        How often a cell that failed is tried again, whatever the run's configuration says. What a cell did before it
-        failed, such as a line that it appended to a file, is done twice then.
+        How often a cell that failed is tried again; the run's configuration does not change this. A retry repeats the
+        effects that the cell had before it failed, such as a line that it appended to a file.
     """
 
     outputs: Sequence[str] | None = None
@@ -156,7 +161,7 @@ class CellTask:
     namespace
         The names of the notebook.
     options
-        What the line of the cell asks for.
+        The options in the line of the cell.
     cell_id
         The front end's name for the cell, which stays when its text changes; empty when there is none.
 
@@ -181,7 +186,7 @@ class CellTask:
         _check_names(names, namespace, source)
         self.outputs = names.outputs() if options.outputs is None else tuple(dict.fromkeys(options.outputs))
         _check_outputs(names, self.outputs)
-        # Without an id the names tell: a cell that was mended assigns the same ones.
+        # Without an id the outputs identify the cell, because a corrected cell usually assigns the same names.
         self._key = cell_id or self.outputs
 
     def submit(self, dfk: DataFlowKernel, *, origin: str, follow: Callable[[str, str], None]) -> AppFuture:
@@ -208,14 +213,14 @@ class CellTask:
         )
 
     def inputs(self) -> dict[str, Any]:
-        """Return the names that travel to the worker, with their values.
+        """Return the names that the worker gets, with their values.
 
-        - A name that the cell reads before it can have bound it travels as it is. A future of an earlier execution of
-          the same cell that failed is replaced by the value before.
-        - A name that the cell has bound itself on some path travels if it can. Futures of earlier executions of the
-          same cell are replaced by the value before.
-        - A name that the cell only assigns does not travel, unless its value is small or the user asks for it: it is
-          returned if the cell takes the path on which it is not assigned.
+        - A name that the cell reads before it can bind it: its value is sent. If the value is a future of an earlier
+          execution of this cell that failed, the value before that execution is sent.
+        - A name that the cell itself may have bound: its value is sent if it can be pickled. If the value is a future
+          of an earlier execution of this cell, the value before that execution is sent.
+        - A name that the cell only assigns: its value is sent if it is small or the user names it. The worker returns
+          it if the cell ends without assigning it.
         """
         names, values = self._names, {}
         for name in dict.fromkeys([*names.reads, *sorted(names.later - names.certain)]):
@@ -252,7 +257,7 @@ class CellTask:
     def bind_imports(self, namespace: dict[str, Any]) -> None:
         """Import in the notebook what the cell imports at its top level, as later cells expect."""
         for statement in self._names.imports:
-            # A module may be installed on the workers only.
+            # The worker reports a failed import, and the module may be installed on the workers only.
             with contextlib.suppress(Exception):
                 code = compile(ast.Module([statement], []), self._source.filename, "exec", dont_inherit=True)
                 exec(code, namespace)
@@ -276,6 +281,7 @@ class UserNames(Mapping[str, Any]):
         return value
 
     def __iter__(self) -> Iterator[str]:
+        # A copy, because other threads of the notebook may bind names meanwhile.
         return (name for name in list(self._names) if name in self)
 
     def __len__(self) -> int:
@@ -297,6 +303,8 @@ def raise_in_cell(error: BaseException, source: CellSource) -> NoReturn:
     title = re.escape(cell_title(source.filename) or source.filename)
     found = re.search(rf'(?:Cell |File "){title}"?, line (\d+), in <module>', remote)
     line = int(found.group(1)) if found else 1
+    # Python takes the place of an error from the code that raises it. So code with the file name of the cell raises it,
+    # at the same line, and IPython shows that line of the cell.
     padded = "\n" * (line - 1) + "raise error"
     exec(compile(padded, source.filename, "exec", dont_inherit=True), {"error": error.with_traceback(None)})
     raise error
@@ -309,6 +317,7 @@ def _check_names(names: CellNames, namespace: Mapping[str, Any], source: CellSou
         return
     for name, node in names.reads.items():
         if name not in namespace and name not in names.bound and not hasattr(builtins, name):
+            # Python itself makes the error, with its usual text and the place in the cell.
             place = ast.copy_location(ast.Name(name, ast.Load()), node)
             code = compile(ast.Expression(place), source.filename, "eval", dont_inherit=True)
             eval(code, {"__builtins__": builtins})

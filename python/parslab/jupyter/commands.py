@@ -42,6 +42,7 @@ _PAINT = 1.0
 def run_command(line: str, namespace: dict[str, Any]) -> None:
     """Carry out one ``%parsl`` line."""
     __tracebackhide__ = True
+    # The rest of a load is Python or a path, in which shlex would remove quotes and backslashes.
     word, _, rest = line.strip().partition(" ")
     if word == "load":
         _load(rest.strip(), namespace)
@@ -89,6 +90,7 @@ def _load(text: str, namespace: dict[str, Any]) -> None:
         config = None
     elif text.startswith("-"):
         config = _config_of_options(_words(text))
+    # A name in the notebook has priority over a ready configuration of that name, see _is_ready().
     elif text.endswith(".py") or os.path.isfile(os.path.expanduser(bare)) or _is_ready(bare, namespace):
         config = bare
     else:
@@ -166,7 +168,7 @@ def _config_of_options(words: list[str]) -> Config:
 
 
 def _is_ready(name: str, namespace: dict[str, Any]) -> bool:
-    """Whether a name is that of a ready configuration, and the notebook has no such name."""
+    """Whether ``name`` is a ready configuration, and not also a name of the notebook."""
     from parslab.sites import names
 
     return name not in namespace and name in names()
@@ -178,7 +180,7 @@ def _config_of_expression(text: str, namespace: dict[str, Any]) -> Config:
     from parslab.config import Config
 
     code = compile(text, "<%parsl load>", "eval")
-    # Users may write Config and the executors without an import in the notebook.
+    # Users may write Config and the executors without an import. Their own names have priority.
     known = {name: getattr(parslab, name) for name in code.co_names if name in parslab.__all__}
     try:
         config = eval(code, {**known, **namespace})
@@ -206,7 +208,7 @@ def _shutdown(words: list[str]) -> None:
     dfk = _loaded()
     unfinished = dfk.unfinished
     dfk.cleanup()
-    pacer.settle(_PAINT)
+    pacer.settle(_PAINT)  # the futures have just failed, and their cells must show it
     left = f"; {_count(unfinished)} given up unfinished" if unfinished else ""
     say(f"Run {dfk.run} is over{left}. Its files are in {dfk.run_dir}")
 
@@ -396,6 +398,7 @@ def _count(tasks: int) -> str:
 
 
 def _wait_for(dfk: DataFlowKernel, task: int) -> None:
+    # The future of this process costs no message, and wakes us at once.
     future = dfk.pending.unfinished.get(task)
     if future is not None:
         with contextlib.suppress(CancelledError):
@@ -414,6 +417,7 @@ def _parsed(command: str, words: list[str], add: Callable[[Any], object] | None 
     try:
         return parser.parse_args(words)
     except UsageError as error:
+        # IPython formats the usage as a reStructuredText block with a "%" of its own.
         usage = " ".join(parser.format_usage().split())
         raise UsageError(f"%{usage[usage.index('parsl ') :]}: {error}.") from None
 

@@ -30,6 +30,7 @@ __all__ = ["CellOutput", "bundle", "install", "plain", "settle", "show"]
 
 PERIOD = 0.2
 TRACEBACK = 8000
+"""Characters of a traceback that are shown: each chip with one is saved in the notebook file."""
 
 pacer = RateLimiter(PERIOD, "display")
 
@@ -46,7 +47,7 @@ _SUBMITTED = "submitted"
 """Shown for every unfinished state, because the exact one would cost a round trip to the DataFlowKernel."""
 
 _shown_already: weakref.WeakSet[Any] = weakref.WeakSet()
-"""Futures whose display is under their cell already, so that it is not shown again as the value of the cell."""
+"""Futures that their cell already shows, so that IPython does not show them again as the value of the cell."""
 
 
 def _state(future: BaseFuture) -> str:
@@ -67,7 +68,7 @@ def plain(future: BaseFuture) -> str:
 
 
 def _part(future: BaseFuture) -> str:
-    """Return the part of the task's value that a future stands for, such as ``['model'][0]``."""
+    """Return the part of the task's value that a future is, such as ``['model'][0]``."""
     _, path = future.reference()
     text = "".join(f"[{key!r}]" for key in path) if isinstance(path, tuple) else ""
     return shortened(text, 40)
@@ -116,7 +117,7 @@ def show(future: BaseFuture) -> None:
     if future in _shown_already:
         _shown_already.discard(future)
         return
-    final = future.done()  # before the display, because the future may end meanwhile
+    final = future.done()  # read before the display: a future that ends meanwhile still gets its update
     handle = display(bundle(future), raw=True, display_id=True)  # type: ignore[no-untyped-call,unused-ignore]
     if not final:
         future.add_done_callback(lambda done: pacer.mark(lambda: handle.update(bundle(done), raw=True)))
@@ -130,7 +131,7 @@ class CellOutput:
     label
         The name of the cell, such as ``In [3]``.
     live
-        Whether the front end can change what it has shown. A terminal cannot, and gets the output when a wait ends.
+        Whether the front end can update a display. A terminal cannot, so it gets the output when a wait ends.
     """
 
     def __init__(self, label: str, live: bool) -> None:
@@ -144,11 +145,12 @@ class CellOutput:
         self._future: AppFuture | None = None
         self._handle: Any = None
         self._shown: dict[str, str] = {}
-        # The link's thread adds text, and the display's thread reads it.
+        # The link's thread adds text, and the display's thread reads it.  The latter exists only during updates, so it
+        # cannot have an inbox.
         self._lock = threading.Lock()
 
     def follow(self, stream: str, text: str) -> None:
-        """Take output of the task; called in the link's thread."""
+        """Add output of the task; the link's thread calls this."""
         with self._lock:
             if self._restored is None:
                 self._output.append(stream, text)
@@ -195,7 +197,7 @@ class CellOutput:
         try:
             detail = future.home.detail(future.task_id)
         except (ParslabError, TimeoutError):
-            return  # then only the state is shown
+            return  # then the display shows only the state
         with self._lock:
             self._restored = [("stdout", detail.stdout), ("stderr", detail.stderr)]
             self._output = RichText(self._restored)
@@ -231,7 +233,7 @@ class CellOutput:
 
 
 def settle(timeout: float = 2.0) -> None:
-    """Wait until the front end has got all updates."""
+    """Wait until all updates have been sent to the front end."""
     pacer.settle(timeout)
 
 

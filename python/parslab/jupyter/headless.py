@@ -1,7 +1,7 @@
-"""Notebooks that a program runs without a front end: ``jupyter execute``, nbconvert, papermill.
+"""Recognize the last cell of a notebook that a program such as nbconvert or papermill runs without a front end.
 
 Such a program saves the outputs that have arrived when the last cell ends, and then ends the kernel. So the tasks of
-``%%parsl`` cells must end within the last cell. Called by ``magics`` in the kernel's main thread.
+``%%parsl`` cells must end within the last cell. ``magics`` calls this in the kernel's main thread.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ def is_last_cell(source: str) -> bool:
 
 @cache
 def _last_cells() -> frozenset[str]:
-    """The last code cells of the notebook files that the command line of our parent process names.
+    """Return the last code cells of the notebook files that the command line of our parent process names.
 
-    A kernel is not told which notebook it runs, nor how many cells follow. A kernel of a Jupyter server has a front end
-    that shows what comes later, so it needs none of this.
+    Jupyter does not tell a kernel which notebook it runs, nor how many cells follow. A kernel of a Jupyter server has a
+    front end that also shows later output, so this returns nothing for it.
     """
     if notebook_path():
         return frozenset()
@@ -44,7 +44,8 @@ def _last_cells() -> frozenset[str]:
 
 
 def _parent() -> tuple[list[str], str]:
-    """Command line and working folder of the process that started this kernel; empty where they cannot be read."""
+    """Return command line and working folder of the process that started this kernel, or empty ones if unreadable."""
+    # jupyter_client sets this variable for the kernels that it starts.
     pid = int(os.environ.get("JPY_PARENT_PID", "0") or 0) or os.getppid()
     import psutil
 

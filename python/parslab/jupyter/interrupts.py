@@ -1,6 +1,6 @@
 """Handle interrupts of cells: wake a cell that awaits a future, and report the tasks of an interrupted cell.
 
-An interrupt ends a cell, not its tasks: they go on, and one line says how to cancel them. With the setting
+An interrupt ends a cell and not its tasks. The tasks continue, and one line says how to cancel them. With the setting
 ``ParslMagics.cancel_on_interrupt`` the tasks of the cell are cancelled too. ``magics`` calls this when a cell has
 ended, ``relay`` when a run is loaded, both in the kernel's main thread.
 """
@@ -30,7 +30,8 @@ _waker: _Waker | None = None
 class _Waker:
     """Lets signals wake an event loop while futures are awaited in it.
 
-    Python has one file descriptor for this, which other libraries, such as trio, need at other times.
+    A process has one such file descriptor (``signal.set_wakeup_fd``), which other libraries, such as trio, need at
+    other times. So this object sets it only while a future is awaited.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -47,6 +48,7 @@ class _Waker:
     @contextlib.contextmanager
     def awaiting(self) -> Iterator[None]:
         """Let signals wake the loop while a future is awaited."""
+        # Python allows only the main thread to set the descriptor.
         if threading.current_thread() is not threading.main_thread():
             yield
             return
@@ -70,10 +72,10 @@ class _Waker:
 
 
 def wake_on_signals(kernel: Any) -> None:
-    """Let a signal wake the event loop of a kernel that awaits futures; the first call does it.
+    """Let a signal wake the event loop of a kernel that awaits futures; later calls do nothing.
 
-    ipykernel ends a cell that awaits by a callback, which the loop runs when something wakes it. Without this, an
-    interrupt of ``await future`` takes effect when the future is done.
+    To interrupt a cell that awaits, ipykernel adds a callback to the loop, which runs only when something wakes the
+    loop. Without this function, an interrupt of ``await future`` takes effect when the future is done.
     """
     global _waker
     loop = getattr(getattr(kernel, "io_loop", None), "asyncio_loop", None)
@@ -92,8 +94,8 @@ def interrupted_cell(result: Any, cancel: bool) -> str:
     cancel
         Whether to cancel the tasks.
     """
-    # A cell that awaits is ended by the cancellation of what it awaits.  IPython compiles each statement when it is
-    # due, and an interrupt that comes meanwhile counts as one before the cell ran.
+    # An interrupt cancels the awaitable of a cell that awaits, hence CancelledError.  IPython compiles each statement
+    # just before it runs, and reports an interrupt at that moment as an error before the execution.
     errors = getattr(result, "error_in_exec", None), getattr(result, "error_before_exec", None)
     if not any(isinstance(error, (KeyboardInterrupt, asyncio.CancelledError)) for error in errors):
         return ""

@@ -48,7 +48,8 @@ def register(shell: Any) -> None:
     magics = ParslMagics(parent=shell, shell=shell)
     shell.register_magic_function(magics.line, "line", "parsl")
     shell.register_magic_function(magics.cell, "cell", "parsl")
-    # `%config` needs exactly one of these objects, also after the extension was loaded again.
+    # `%config` needs exactly one of these objects, also after a reload of the extension. The class may then be another
+    # object, so its name is compared.
     known = [one for one in shell.configurables if type(one).__name__ == ParslMagics.__name__]
     for old in known:
         magics.cancel_on_interrupt = old.cancel_on_interrupt
@@ -132,7 +133,7 @@ class ParslMagics(Configurable):
             print(
                 f"parslab: the notebook ended before the tasks of {', '.join(cells)}: they are cancelled. "
                 "End the notebook with `%parsl wait` to wait for them.",
-                file=sys.__stderr__,
+                file=sys.__stderr__,  # nobody reads the messages of a kernel that ends
             )
 
     def line(self, text: str) -> None:
@@ -210,7 +211,7 @@ class ParslMagics(Configurable):
         output.open(future)
         if not self._unfinished:
             atexit.unregister(self._say_what_is_cancelled)
-            atexit.register(self._say_what_is_cancelled)  # before the handler that ends the run, which came earlier
+            atexit.register(self._say_what_is_cancelled)  # atexit runs the newest first: before the end of the run
         self._unfinished[future] = output
         future.add_done_callback(lambda done: self._unfinished.pop(done, None))
         if options.wait or is_last_cell(source.raw):
@@ -223,7 +224,7 @@ class ParslMagics(Configurable):
 
 ParslMagics.cell.__doc__ = f"{ParslMagics.cell.__doc__}\n{_cell_parser().format_help()}"
 for _magic in (ParslMagics.line, ParslMagics.cell):
-    # Braces and dollars of the user's Python must not be expanded by IPython.
+    # IPython must not expand braces and dollars in the user's Python.
     setattr(_magic, MAGIC_NO_VAR_EXPAND_ATTR, True)
 
 
@@ -238,7 +239,7 @@ def _outcome(future: AppFuture) -> BaseException | None:
 
 
 def _without_comment(line: str) -> str:
-    """Return a line without the comment at its end; a ``#`` inside of quotes or of a word begins none."""
+    """Return a line without the comment at its end; a ``#`` inside of quotes or of a word begins no comment."""
     quote = ""
     for at, character in enumerate(line):
         if quote:

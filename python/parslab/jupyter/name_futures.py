@@ -1,8 +1,8 @@
-"""The values that ``%%parsl`` cells assign, as futures in the notebook, and the values that the names had before.
+"""Define the futures that a ``%%parsl`` cell binds to its names, each with the value that the name had before.
 
 A cell that is executed again must not wait for its own earlier task, nor fail because that task failed. So a future
-remembers the value that its name had before, which takes its place in two cases: when the cell is executed again, and
-when the cell ends without assigning the name. Used by ``celltask`` in the kernel's main thread.
+keeps the value that its name had before. That value is used in two cases: when the cell is executed again, and when the
+cell ends without assigning the name. ``celltask`` uses this module in the kernel's main thread.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["MISSING", "NameFuture", "value_before"]
 
 MISSING: Any = object()
-"""Stands for the value of a name that has none."""
+"""The value of a name that has none; None would be a value of the user."""
 
 
 class NameFuture(ResultPart):
@@ -35,11 +35,11 @@ class NameFuture(ResultPart):
     name
         The name.
     cell
-        Tells the cell from others of the notebook; the same each time it is executed.
+        Identifies the cell in the notebook; every execution of the cell has the same.
     certain
         Whether the cell assigns the name on every path.
     previous
-        The value of the name before; ``MISSING``: it had none.
+        The value of the name before, or ``MISSING`` if it had none.
     """
 
     def __init__(self, task: TaskFuture, name: str, *, cell: Hashable, certain: bool, previous: Any) -> None:
@@ -60,6 +60,7 @@ class NameFuture(ResultPart):
             previous = self.previous
             if previous is MISSING:
                 raise
+            # Within the same deadline, because the caller gave one limit for both.
             return previous.result(seconds_until(deadline)) if isinstance(previous, Future) else previous
         self.previous = MISSING
         return value
@@ -79,7 +80,7 @@ def value_before(value: Any, cell: Hashable, only_lost: bool) -> Any:
     cell
         The cell, as in :class:`NameFuture`.
     only_lost
-        Whether to go back behind failed and cancelled executions only.
+        Whether to skip only failed and cancelled executions.
     """
     while isinstance(value, NameFuture) and value.cell == cell and (value.lost() or not only_lost):
         value = value.previous

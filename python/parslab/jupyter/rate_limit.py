@@ -1,7 +1,7 @@
-"""Limit how often a front end gets updates: one small thread sends them, while there are any.
+"""Limit how often a front end gets updates, which a thread sends that exists only while there are any.
 
-``relay`` sends 20 messages a second, ``display`` 5 updates a second. Updates leave from this thread, never from the
-link's thread, so that a slow socket of the kernel cannot hold up a run.
+``relay`` sends 20 messages a second, ``display`` 5 updates a second. This thread sends the updates and not the link's
+thread, so that a slow socket of the kernel cannot delay a run.
 """
 
 from __future__ import annotations
@@ -34,7 +34,8 @@ class RateLimiter:
         self._role = role
         self._marked: dict[Callable[[], None], None] = {}
         self._thread: threading.Thread | None = None
-        # Any thread marks functions, and the thread must not end just after a mark. An inbox needs a thread that waits.
+        # Any thread marks functions, and the sending thread must not end just after a mark. With an inbox, that thread
+        # would have to exist all the time.
         self._lock = threading.Lock()
         self._idle = threading.Event()
         self._idle.set()
@@ -67,4 +68,4 @@ class RateLimiter:
                 except Exception:
                     # An error of one front end must not stop the updates of the others.
                     log.exception("an update of a front end failed")
-            rest.wait(self._period)
+            rest.wait(self._period)  # marks of this time become one call each

@@ -1,4 +1,4 @@
-"""Pass JSON texts between the panels of a kernel and the loaded run; nothing here reads them.
+"""Pass JSON texts between the panels of a kernel and the loaded run, without reading them.
 
 - From the run to the panels: the kernel opens one comm per run. The ``parslab-relay`` thread sends batches of texts
   over it, at most twenty times a second, so that panels stay live while a cell is busy.
@@ -31,6 +31,7 @@ TARGET = "parslab.monitor"
 REQUEST = "parslab_request"
 REPLY = "parslab_reply"
 PERIOD = 0.05
+"""Seconds between two messages to the panels."""
 
 
 class Channel:
@@ -74,7 +75,7 @@ class Channel:
             self._comm.on_close(self._closed)
 
     def feed(self, text: bytes) -> None:
-        """Pass a message on to every panel; called in the link's thread."""
+        """Pass a message on to every panel; the link's thread calls this."""
         self._texts.append(text.decode())
         self._pacer.mark(self._send)
 
@@ -84,6 +85,7 @@ class Channel:
         self._pacer.mark(self._send)
 
     def _send(self) -> None:
+        # The link's thread may append meanwhile, so exactly the texts that are taken are deleted.
         count = len(self._texts)
         texts = self._texts[:count]
         del self._texts[:count]
@@ -124,11 +126,11 @@ class Relay:
             self._channel = Channel(dfk, self._pacer)
 
     async def _on_request(self, stream: Any, ident: Any, parent: dict[str, Any]) -> None:
-        """Forward a panel's control message; called in the kernel's control thread, which must not wait."""
+        """Forward a panel's control message; the kernel's control thread calls this and must not wait."""
         try:
             reply = self.answer(parent.get("content") or {})
         except Exception as error:
-            # An exception would leave the panel without a reply, waiting.
+            # After an exception ipykernel sends no reply, and the panel would wait for ever.
             log.exception("a request of the panel failed")
             reply = {"status": "error", "comm_id": "", "run": "", "text": f"{type(error).__name__}: {error}"}
         self._kernel.session.send(stream, REPLY, reply, parent, ident)
@@ -138,7 +140,7 @@ class Relay:
         channel = self._channel
         if channel is None or not channel.alive:
             return {"status": "error", "comm_id": "", "run": "", "text": "No run is loaded in this kernel."}
-        channel.open()
+        channel.open()  # a front end may have closed the comm, such as before a reload
         text = content.get("request")
         if isinstance(text, str):
             channel.dfk.panel_ask(text.encode())
@@ -156,6 +158,7 @@ def join_sessions() -> None:
 
 def _on_load(dfk: DataFlowKernel) -> None:
     global _relay
+    # A script without IPython must not import it for nothing.
     module = sys.modules.get("IPython.core.interactiveshell")
     if module is None or not module.InteractiveShell.initialized():
         return

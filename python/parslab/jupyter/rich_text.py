@@ -1,8 +1,8 @@
-"""What a cell task has shown, in order: printed text and rich output, as text and as HTML [pure].
+"""Combine the printed text and the rich output of a cell task, in order, as text and as HTML [pure].
 
-One output area shows all of it: a display that was made while the cell ran can be updated later, but no other can be
-added to a cell that has ended. So pictures, and HTML such as tables, are put into one HTML text. What needs JavaScript,
-and what is not known here, is shown by its plain text.
+One display shows all of it, because Jupyter can update a display of a cell that has ended but cannot add another one.
+So this module puts pictures, and HTML such as tables, into one HTML text. Output that needs JavaScript, and output of
+an unknown type, appears as its plain text.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _STYLE = "margin:0.2em 0;font-family:var(--jp-code-font-family,monospace)"
 
 
 class RichText:
-    """The output of one cell task; nobody else's thread may use it at the same time."""
+    """The output of one cell task; only one thread may use it at a time."""
 
     def __init__(self, output: Iterable[tuple[str, str]] = ()) -> None:
         self._parts: list[BoundedText | dict[str, Any]] = []
@@ -36,7 +36,7 @@ class RichText:
         return bool(self._parts)
 
     def append(self, stream: str, text: str) -> None:
-        """Add what arrived in ``stream``: text of ``stdout`` or ``stderr``, or a JSON message of ``display``."""
+        """Add output of ``stream``: text for ``stdout`` or ``stderr``, a JSON message for ``display``."""
         if not text:
             return
         if stream != "display":
@@ -49,6 +49,7 @@ class RichText:
             return
         message = json.loads(text)
         if "clear" in message:
+            # As in Jupyter, ``clear_output(wait=True)`` clears when the next output arrives, which avoids flicker.
             self._clear_next = True
             if not message["clear"]:
                 self._clear_if_due()
@@ -64,13 +65,13 @@ class RichText:
             self._clear_next = False
 
     def plain(self) -> str:
-        """All of it as text."""
+        """Return all output as text."""
         return "".join(
             f"{part.get('text/plain', '')}\n" if isinstance(part, dict) else part.plain() for part in self._parts
         )
 
     def html(self) -> str:
-        """All of it as HTML; empty when there is nothing."""
+        """Return all output as HTML; empty if there is none."""
         return "".join(
             _html_of(part) if isinstance(part, dict) else f'<pre style="{_STYLE}">{part.html()}</pre>'
             for part in self._parts
@@ -78,7 +79,7 @@ class RichText:
 
 
 def plain_text(message: str) -> str:
-    """The plain text of a message of the stream ``display``."""
+    """Return the plain text of a message of the stream ``display``."""
     data = json.loads(message).get("data")
     return str(data.get("text/plain", "")) if isinstance(data, dict) else ""
 
@@ -88,6 +89,7 @@ def _html_of(bundle: dict[str, Any]) -> str:
     for mime in _PICTURES:
         if mime in bundle:
             return _picture(mime, str(bundle[mime]).replace("\n", ""), plain)
+    # As an image, an SVG cannot run scripts, and ids inside of it cannot clash with those of another figure.
     if "image/svg+xml" in bundle:
         return _picture("image/svg+xml", base64.b64encode(str(bundle["image/svg+xml"]).encode()).decode(), plain)
     if "text/html" in bundle:

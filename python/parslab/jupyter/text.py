@@ -1,4 +1,4 @@
-"""[pure] Text for people: bounded output, HTML for it, tables, durations."""
+"""[pure] Format text for people: bounded output and its HTML, tables, durations."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ _OVERWRITTEN = re.compile(r"[^\n]*\r(?=[^\n\r])")
 
 
 class BoundedText:
-    """What a task has printed: the last ``limit`` characters of it, stdout and stderr in the order of arrival.
+    """The last ``limit`` characters that a task has printed, stdout and stderr in the order of arrival.
 
-    Colour codes are taken out; a line that overwrites itself (progress bars) keeps its last state.
+    This class removes colour codes. Of a line that overwrites itself, such as a progress bar, it keeps the last state.
     """
 
     def __init__(self, limit: int = 64 * 1024) -> None:
         self.limit = limit
         self.lost = 0
-        """Characters that are not kept any more."""
+        """Characters that were dropped."""
         self._pieces: deque[tuple[str, str]] = deque()
         self._length = 0
 
@@ -38,6 +38,7 @@ class BoundedText:
         """Add output of ``stream`` (``"stdout"`` or ``"stderr"``)."""
         text = _ANSI.sub("", text).replace("\r\n", "\n")
         if "\r" in text or (self._pieces and self._pieces[-1][1].endswith("\r")):
+            # The text may overwrite the end of the piece before, so both are joined first.
             if self._pieces and self._pieces[-1][0] == stream:
                 _, before = self._pieces.pop()
                 self._length -= len(before)
@@ -58,19 +59,19 @@ class BoundedText:
 
     @property
     def mark(self) -> str:
-        """A line that says how much is missing in front; empty when nothing is."""
+        """A line that says how much text is missing in front; empty if none is."""
         return (
             f"[... {size(self.lost)} before this cut; see future.logs() or the Parsl panel ...]\n" if self.lost else ""
         )
 
     def plain(self) -> str:
-        """The text, with its mark."""
+        """Return the text, with its mark."""
         text = "".join(text for _, text in self._pieces)
-        # Colours are gone already; what is left of such codes, other than \b and \r of progress bars, is escaped.
+        # append() has removed colours. Other control characters are escaped, except \b and \r of progress bars.
         return self.mark + _LEFT.sub(lambda match: printable(match.group()), text)
 
     def html(self) -> str:
-        """The text as the inside of a ``<pre>``; stderr has the background that JupyterLab gives it."""
+        """Return the text as the content of a ``<pre>``; stderr has the background that JupyterLab gives it."""
         parts = [html.escape(self.mark)]
         for stream, text in self._pieces:
             escaped = html.escape(text, quote=False)
@@ -86,13 +87,13 @@ class TextTable:
     Parameters
     ----------
     head
-        One line above it.
+        One line above the table.
     columns
         Headings.
     rows
         Cells; numbers are aligned to the right.
     foot
-        Lines below it.
+        Lines below the table.
     """
 
     def __init__(
@@ -128,7 +129,7 @@ class TextTable:
 
 
 def say(text: str) -> None:
-    """Print a line that may hold names and errors of users: control characters in them must not reach a terminal."""
+    """Print a line without control characters, which names and errors of users may contain and a terminal obeys."""
     print(printable(text))
 
 
@@ -142,7 +143,8 @@ def _html_cell(value: object) -> str:
 
 
 def duration(seconds: float) -> str:
-    """``0.32 s``, ``12.3 s``, ``2 min 5 s``, ``3 h 20 min``."""
+    """Format a duration: ``0.32 s``, ``12.3 s``, ``2 min 5 s``, ``3 h 20 min``."""
+    # The limits are those at which rounding would give "10.00 s" or "60.0 s".
     if seconds < 9.995:
         return f"{max(seconds, 0.0):.2f} s"
     if seconds < 59.95:
@@ -155,7 +157,7 @@ def duration(seconds: float) -> str:
 
 
 def size(count: int) -> str:
-    """``512 B``, ``64 kB``, ``1.5 MB``."""
+    """Format a number of bytes: ``512 B``, ``64 kB``, ``1.5 MB``."""
     if count < 1000:
         return f"{count} B"
     if count < 1_000_000:
@@ -164,13 +166,13 @@ def size(count: int) -> str:
 
 
 def shortened(text: str, limit: int) -> str:
-    """``text`` on one line of at most ``limit`` characters."""
+    """Return ``text`` on one line of at most ``limit`` characters."""
     line = printable(" ".join(text.split()))
     return line if len(line) <= limit else f"{line[: limit - 1]}…"
 
 
 def block_lines(rows: Iterable[BlockRow]) -> list[str]:
-    """One line on the blocks of each executor: how many in which state, what they work, why some wait or failed.
+    """Return one line for each executor: its blocks by state, their busy workers, and why some wait or failed.
 
     Examples
     --------

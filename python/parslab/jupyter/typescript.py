@@ -1,10 +1,9 @@
-"""The panel protocol and the task states as TypeScript, so that each is declared once, in Python.
+"""Generate TypeScript for the panel protocol and the task states, so that each is declared once, in Python.
 
 ``python -m parslab.jupyter.typescript`` prints the text of ``labextension/src/protocol.ts``; with a path it writes that
-file.  Called by developers only; ``tests/unit/jupyter/test_typescript.py`` fails when the committed file is not what
-this
-module prints.  Docstrings of structs and fields become comments.  Structs that a front end sends may leave out fields
-that have a default; structs that it receives always carry all of their fields.
+file.  Only developers call it.  ``tests/unit/jupyter/test_typescript.py`` fails if the committed file differs from this
+text.  Docstrings of structs and fields become comments.  Structs that a front end sends may leave out fields that have
+a default; structs that it receives always have all of their fields.
 """
 
 from __future__ import annotations
@@ -61,6 +60,7 @@ def typescript() -> str:
 
 def _docstrings(source: str) -> dict[str, str]:
     """Map ``Class``, ``Class.field`` and ``NAME`` to the docstring in it or below it."""
+    # From the source, because Python does not keep the strings below fields and constants.
     found: dict[str, str] = {}
 
     def walk(body: list[ast.stmt], prefix: str) -> None:
@@ -148,7 +148,7 @@ def _subset(name: str, doc: str, members: frozenset[_State]) -> str:
 
 
 def _meanings(machine: type[Enum], docs: dict[str, str]) -> str:
-    """Return the states of a block, manager or worker, and what each means."""
+    """Return the states of a block, manager or worker, and the meaning of each."""
     name = machine.__name__
     constant = f"{name.removesuffix('State').upper()}_MEANING"
     out = "\n" + _comment(docs[name]) + f"export type {name} = " + " | ".join(f"'{state.name}'" for state in machine)
