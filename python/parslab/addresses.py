@@ -101,7 +101,7 @@ def address_by_route() -> str:
 def candidate_addresses() -> list[str]:
     """Return the addresses at which workers of other hosts may reach this host, the most likely first.
 
-    The address of the route to other networks comes first, then the address of this host's name, then the addresses of
+    The address of the route to other networks is first, then the address of this host's name, then the addresses of
     the other interfaces, and the loopback address last.
     """
     own = [address for addresses in interfaces().values() for address in addresses]

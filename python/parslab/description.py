@@ -103,6 +103,7 @@ class Description(traitlets.HasTraits):
     @classmethod
     def option_names(cls) -> tuple[str, ...]:
         """The names of the options, in the order of their definition."""
+        # class_traits() sorts by name; users expect the order of the documentation.
         traits = cls.class_traits()
         return tuple(dict.fromkeys(name for base in reversed(cls.__mro__) for name in vars(base) if name in traits))
 
@@ -136,6 +137,7 @@ class Description(traitlets.HasTraits):
         return self.options() == other.options()
 
     def __hash__(self) -> int:
+        # Dictionaries have no hash of their own.
         values = (tuple(sorted(v.items())) if isinstance(v, dict) else v for v in self.options().values())
         return hash((type(self), *self.options(), *values))
 

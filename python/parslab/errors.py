@@ -121,7 +121,7 @@ class AppError(ParslabError):
     """The task itself failed in a way that parslab noticed (Parsl: ``AppException``)."""
 
 
-AppException = AppError
+AppException = AppError  # the name in Parsl
 
 
 def _how_ended(status: int) -> str:

@@ -103,6 +103,7 @@ class Number(Option):
             number = float(value)
         except (TypeError, ValueError, OverflowError):
             self.refuse()
+        # NaN would pass every comparison with a limit.
         if not math.isfinite(number) or (self.above is not None and number <= self.above):
             self.refuse()
         if (self.low is not None and number < self.low) or (self.high is not None and number > self.high):

@@ -88,6 +88,6 @@ def load(point: EntryPoint) -> Any:
 
 
 def _entry_points(group: str) -> dict[str, EntryPoint]:
-    from importlib.metadata import entry_points
+    from importlib.metadata import entry_points  # here, because a process that looks up no plug-in needs no import
 
     return {point.name: point for point in entry_points(group=group)}

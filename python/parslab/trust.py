@@ -4,7 +4,7 @@ A checkpoint, an event log, a block journal or a settings file makes parslab run
 file makes parslab signal a process, connect to a socket and delete a folder.  So such a file must belong to our user or
 to root, and nobody else may be able to write to it.
 
-Every function checks an open descriptor, not a path: another user cannot exchange the file between check and use.
+The functions for files check an open descriptor, not a path, so nobody can exchange the file between check and use.
 """
 
 from __future__ import annotations

@@ -42,7 +42,7 @@ class CellNames:
     bound: set[str] = field(default_factory=set)
     """Bound in any way: also imported, loop variables, ``with ... as``, ``except ... as``, patterns."""
     certain: set[str] = field(default_factory=set)
-    """Bound on every path by which the cell ends without an exception."""
+    """Bound on every path on which the cell ends without an exception."""
     functions: list[str] = field(default_factory=list)
     """Functions defined at the top level, in order."""
     unknown_bound: bool = False
@@ -153,6 +153,7 @@ class _Flow(ast.NodeVisitor):
             self.bind_targets(target, True)
 
     def visit_AugAssign(self, node: ast.AugAssign) -> None:
+        # Unlike in a plain assignment, Python reads the target before it evaluates the value.
         if isinstance(node.target, ast.Name):
             self.read(ast.copy_location(ast.Name(node.target.id, ast.Load()), node.target))
         self.visit(node.value)
@@ -272,7 +273,7 @@ class _Flow(ast.NodeVisitor):
     def visit_Try(self, node: ast.Try) -> None:
         before = set(self.certain)
         ends = [self.branch(*node.body, *node.orelse)]
-        # A handler may begin after any statement of the body.
+        # A handler may begin after any statement of the body, so all names of the body are possible there.
         search = _Flow(CellNames(), searching=True)
         search.block(node.body)
         self.possible |= search.names.bound
@@ -283,6 +284,7 @@ class _Flow(ast.NodeVisitor):
             if handler.name:
                 self.bind(handler.name, assigned=False)
             end = self.branch(*handler.body)
+            # Python deletes the name of ``except ... as name`` at the end of the handler.
             ends.append(None if end is None else (end[0] - {handler.name or ""}, end[1]))
         self.certain = set(before)
         self.join(*ends)
@@ -370,7 +372,7 @@ class _Flow(ast.NodeVisitor):
         self.in_class += 1
         before = set(self.certain)
         self.block(node.body)
-        self.certain = before
+        self.certain = before  # the body binds names of the class only
         self.in_class -= 1
         self.local.pop()
         self.bind(node.name)
@@ -438,7 +440,7 @@ def _names_in_string(call: ast.Call) -> set[str]:
 
 
 def _suppresses(context: ast.expr) -> bool:
-    """Whether a context manager is ``suppress(...)``, after which the cell goes on although its block ended early."""
+    """Whether a context manager is ``suppress(...)``, after which the cell continues although its block ended early."""
     function = context.func if isinstance(context, ast.Call) else None
     return getattr(function, "id", getattr(function, "attr", "")) == "suppress"
 

@@ -255,6 +255,7 @@ def _tasks(words: list[str]) -> None:
     answer = _ask(panel.TaskPageRequest("", states=options.state, apps=options.app, limit=max(options.limit, 1)))
     if not isinstance(answer, panel.TaskPage):
         raise UsageError("The run gave no tasks.")
+    # Not the wall clock, because the times of tasks are those of the clock of a run.
     rows = [_task_row(row, steady_time()) for row in answer.rows]
     head = _count(answer.total) + (f", the newest {len(rows)}:" if len(rows) < answer.total else ":" if rows else "")
     _show(TextTable(head, ["task", "app", "state", "time", "cell", "arguments", "error"], rows))

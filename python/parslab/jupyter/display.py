@@ -85,6 +85,7 @@ def _words(state: str) -> str:
 def _chip(state: str, *texts: str) -> str:
     colour = _COLOURS["neutral" if state == _SUBMITTED else TASK_STATES[TaskState[state]].hue]
     words = " · ".join(html.escape(text) for text in (_words(state), *texts) if text)
+    # Styles are inline, because a saved notebook is also shown where the style sheet of the panel is not loaded.
     dot = f'<span style="color:{colour}" aria-hidden="true">●</span>'
     return f'<span style="font-size:90%;font-family:var(--jp-ui-font-family,sans-serif)">{dot} {words}</span>'
 
@@ -187,6 +188,7 @@ class CellOutput:
         if future is not None and future.taken_over and future.done() and self._restored is None:
             self._restore(future)
         new = self._bundle()
+        # Each update is a message to every front end, so one that changes nothing is left out.
         if self._handle is not None and new != self._shown:
             self._shown = new
             self._handle.update(new, raw=True)

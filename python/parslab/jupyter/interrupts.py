@@ -66,6 +66,7 @@ class _Waker:
     def _swap(there: int, wanted: int) -> None:
         """Set the descriptor, or restore it, unless another library has set its own."""
         with contextlib.suppress(ValueError, OSError):  # the descriptor of the other library is closed
+            # Python can only exchange the descriptor, not read it, so that of another library is put back.
             before = signal.set_wakeup_fd(wanted, warn_on_full_buffer=False)
             if before != there:
                 signal.set_wakeup_fd(before)

@@ -206,6 +206,7 @@ class ParslMagics(Configurable):
         )
         task = CellTask(source, UserNames(self.shell), asked, cell_id(self.shell))
         future = task.submit(dfk, origin=origin, follow=output.follow)
+        # Only after submit(): a call that fails must leave the names of the notebook as they were.
         self.shell.user_ns.update(task.futures(future))
         task.bind_imports(self.shell.user_ns)
         output.open(future)

@@ -92,6 +92,7 @@ class Channel:
         comm, reason = self._comm, self._reason
         if comm is None:
             return
+        # Before the end, because a closed comm carries no texts.
         if texts:
             comm.send({"feed": texts})
         if reason is not None:
@@ -114,6 +115,7 @@ class Relay:
         self._kernel = kernel
         self._pacer = RateLimiter(PERIOD, "relay")
         self._channel: Channel | None = None
+        # ipykernel has this dictionary.  Another kernel may lack it.
         handlers = getattr(kernel, "control_handlers", None)
         if isinstance(handlers, dict):
             handlers[REQUEST] = self._on_request
@@ -140,7 +142,7 @@ class Relay:
         channel = self._channel
         if channel is None or not channel.alive:
             return {"status": "error", "comm_id": "", "run": "", "text": "No run is loaded in this kernel."}
-        channel.open()  # a front end may have closed the comm, such as before a reload
+        channel.open()  # a page without our extension closes a comm whose target it does not know
         text = content.get("request")
         if isinstance(text, str):
             channel.dfk.panel_ask(text.encode())

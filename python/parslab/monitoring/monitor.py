@@ -192,7 +192,7 @@ class Monitor:
             text = f"This run has no block {ask.block} of {ask.executor}, or it ended long ago."
             reply(self.error_reply(ask.request_id, text))
         else:
-            # A copy, because another thread reads it while the view goes on changing the row.
+            # A copy, because another thread reads it while the view changes the row.
             self._files.ask(ask.request_id, copy(row), lambda found: reply(encode_json(found)))
 
     def close(self, now: float, timeout: float = 2.0) -> list[bytes]:

@@ -43,7 +43,7 @@ class Signal(IntEnum):
     attempt_failed = 12
     """An attempt failed, and the next one has to wait, or the retry handler has to decide whether there is one."""
     reopened = 13
-    """The task had ended without a result, and somebody wants it tried again."""
+    """The task had ended without a result, and a client or the user retries it."""
     rejoined = 14
     """The same for a join app whose body had returned: the task waits for the returned futures again."""
     memo_hit = 15
@@ -140,6 +140,7 @@ def signals_of(history: int) -> list[Signal]:
     ['needs_met', 'sent']
     """
     found: list[Signal] = []
+    # No signal is 0, so 0 means that no signal is left.
     while history:
         found.append(Signal(history & ((1 << SIGNAL_BITS) - 1)))
         history >>= SIGNAL_BITS
@@ -160,4 +161,4 @@ def _paths() -> dict[TaskState, tuple[Signal, ...]]:
 
 
 PATHS = _paths()
-"""The shortest way from pending to each state, for tasks that come from the event log of a lost DataFlowKernel."""
+"""The shortest way from pending to each state, for tasks that a new DataFlowKernel reads from the event log."""

@@ -11,8 +11,8 @@ import re
 
 __all__ = ["encodable", "printable"]
 
-# Tab and newline are the control characters that a terminal may get. The last two ranges are marks that change the
-# direction of text, by which a line can be made to look like another one.
+# A terminal may get no control characters but tab and newline. The last two ranges are marks that change the direction
+# of text. With them, a line can look like another one.
 _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 
 

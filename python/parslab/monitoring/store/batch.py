@@ -63,7 +63,7 @@ class Batch:
         """Return a new batch with the content of this one, and empty this one, which the parts of the view hold."""
         taken = Batch()
         for name in _FIELDS:
-            if getattr(self, name):
+            if getattr(self, name):  # in most batches most fields are empty
                 content, empty = getattr(self, name), getattr(taken, name)
                 setattr(taken, name, content)
                 setattr(self, name, empty)

@@ -201,6 +201,8 @@ class Table(Generic[Row]):
 
     def insert(self, rows: int) -> str:
         """Return the statement that writes so many rows, and replaces those with the same key."""
+        # An upsert keeps the row in its place.  INSERT OR REPLACE would delete it and write all indexes again.  A table
+        # of key columns only has nothing to update.
         rest = ",".join(f"{column}=excluded.{column}" for column in self.columns if column not in self.key)
         action = f"UPDATE SET {rest}" if rest else "NOTHING"
         return f"{self._values(rows)} ON CONFLICT ({','.join(self.key)}) DO {action}"
@@ -220,6 +222,7 @@ class Table(Generic[Row]):
 
 
 def _sql_type(hint: object) -> str:
+    # The only unions of stored fields are those with None, which every column takes.
     if isinstance(hint, types.UnionType):
         (hint,) = set(typing.get_args(hint)) - {types.NoneType}
     if typing.get_origin(hint) is list:

@@ -123,6 +123,7 @@ class BlockRows:
 
     def take_changed(self) -> list[BlockRow]:
         """Rows that changed since the last call."""
+        # Sorted, because the order of a set of texts differs from process to process.
         keys, self._changed = self._changed, set()
         return [self._row(key) for key in sorted(keys) if key in self.rows]
 
@@ -139,6 +140,7 @@ class BlockRows:
             workers=workers.workers,
             busy=workers.busy,
             done=workers.done,
+            # A block with one manager that takes tasks is not held.
             held=workers.held > 0 and not workers.ready,
         )
 

@@ -53,7 +53,7 @@ class ManagerRows:
         self.workers = 0
         """Workers of all connected managers."""
         self._blocks = blocks
-        self._left: dict[str, None] = {}
+        self._left: dict[str, None] = {}  # an ordered set: the first ones left first
 
     def moved(self, event: ManagerMoved) -> bool:
         """Apply an event of a manager; return whether the manager was connected and has left."""
@@ -62,7 +62,7 @@ class ManagerRows:
         if row is None:
             row = self.rows[name] = _new(event)
         elif row.state not in CONNECTED and event.state == "draining":
-            return False  # a late event: a manager that has left comes back only with a new handshake
+            return False  # a late event: only a new handshake makes a manager connected again
         was_connected, is_connected = row.state in CONNECTED, event.state in CONNECTED
         # Subtract the row as it was, and add it below as it is: then the sums are right whatever the event changes.
         self._count(row, -1)

@@ -138,6 +138,7 @@ class TaskRows:
         batch.tasks += [_cells(row)[:_WIDTH] for row in changed if not row.incomplete]
         batch.reopened += [_reopened_cells(row) for row in changed if row.incomplete]
         for row in changed:
+            # Only the store keeps finished tasks, so that memory does not grow with the length of a run.
             if row.rank == _END:
                 del self._rows[row.id]
             else:

@@ -131,6 +131,7 @@ class View:
         if tasks.finished != finished_before or tasks.rate_offset:
             self._rate.add(tasks.finished - finished_before + tasks.rate_offset, now)
             tasks.rate_offset = 0
+        # A run whose workers are all on this host has no blocks, and so nothing that scales.
         if self.blocks.rows:
             self.scaling.add(now, self.blocks.running, self.managers.workers, self.counts.total(_READY))
 

@@ -63,7 +63,7 @@ class WorkerRows:
         self._alive_by_manager: dict[str, set[str]] = {}
         self._finished: dict[str, int] = {}
         """Finished tasks by manager, of which only the manager is known and which ``managers`` does not count yet."""
-        self._listed: dict[str, None] = {}
+        self._listed: dict[str, None] = {}  # an ordered set
         self._busy = 0
         self._changed: set[str] = set()
         self._unwritten: set[str] = set()
@@ -113,6 +113,7 @@ class WorkerRows:
         """A task of a worker has ended; ``worker`` is the name of a manager if only the manager is known."""
         row = self.rows.get(worker)
         if row is None:
+            # Only a sum for now, because a batch of events may end thousands of tasks of one manager.
             self._finished[worker] = self._finished.get(worker, 0) + 1
             return
         row.done += 1
@@ -148,6 +149,7 @@ class WorkerRows:
 
     def take_changed(self) -> list[WorkerRow]:
         """Rows that changed since the last call."""
+        # Sorted, because the order of a set of texts differs from process to process.
         names, self._changed = self._changed, set()
         return [copy(self.rows[name]) for name in sorted(names) if name in self.rows]
 
