@@ -1,8 +1,9 @@
 """Runs blocking calls on threads, and delivers their results in the loop's thread [shell].
 
 The loop's thread uses this module.  A thread lives as long as its call, so a scheduler that hangs holds a few threads
-and no more.  The threads are daemons, so a hanging call cannot delay the end of the process.  Results wait in an
-:class:`Inbox`.  The loop empties the inbox; after the end of the loop ``ScalingController.close`` does.
+and no more.  The threads are daemons, so a hanging call cannot delay the end of the process; the threads of
+``concurrent.futures`` would, because Python joins them at exit.  Results wait in an :class:`Inbox`.  The loop empties
+the inbox.  After the loop has ended, ``ScalingController.close`` empties it.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ class Inbox:
         self._calls.put(call)
         try:
             self._post(self.collect)
-        except (OSError, RuntimeError):  # the loop is closed, and whoever closed it collects
+        except (OSError, RuntimeError):  # the loop is closed, and ``ScalingController.close`` collects the result
             log.debug("the result of a background call came after the end of the loop")
 
     def collect(self) -> None:
@@ -71,12 +72,13 @@ class BackgroundCalls:
     role
         What the calls do; it is part of the names of the threads.
     inbox
-        Where results go.
+        The inbox that gets the results.
     max_threads
         How many calls run at the same time.
     """
 
     def __init__(self, role: str, inbox: Inbox, max_threads: int) -> None:
+        # No lock is needed: results return through the inbox, so only the loop's thread changes these attributes.
         self._role, self._inbox, self._free_threads = role, inbox, max_threads
         self._waiting: deque[tuple[Callable[[], Any], Callable[[Any, Exception | None], None]]] = deque()
         self.busy = 0
@@ -97,7 +99,7 @@ class BackgroundCalls:
         result, failed = None, None
         try:
             result = call()
-        except Exception as error:  # code of a provider, perhaps a user's: the loop shows the error to the user
+        except Exception as error:  # a user's provider may raise anything, and the loop shows it to the user
             failed = error
         self._inbox.put(lambda: self._finished(result, failed, done))
 

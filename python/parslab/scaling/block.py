@@ -1,4 +1,4 @@
-"""One block: what is known of its job and its managers."""
+"""One block: the state of its job and of its managers."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Block:
     reason: str = ""
     """Why the block is in its state, in one sentence for the user."""
     started_at: float | None = None
-    """When its job began to run, as far as we know."""
+    """When its job began to run, as far as the scheduler or a manager shows it."""
     joined_at: float | None = None
     """When its first manager connected."""
     proven: bool = False
@@ -42,9 +42,9 @@ class Block:
     awaits_return: bool = False
     """Managers of it were connected to a DataFlowKernel that was killed, and none is connected to this one yet."""
     held: bool = False
-    """The user wants it to get no new tasks."""
+    """The user holds the block, so it gets no new tasks."""
     unwanted: bool = False
-    """We are ending it."""
+    """The controller is ending the block."""
     cancel_at: float | None = None
     """When its job must be cancelled."""
     cancelling: bool = False
@@ -52,10 +52,10 @@ class Block:
     end_journaled: bool = False
     """Its end is in the block journal."""
     late: bool = False
-    """The user has seen that its managers are late."""
+    """The user has read that its managers are late, or why one was refused."""
     ended_at: float | None = None
     count_at: float | None = None
-    """When its failed start counts at the latest, if its output cannot be read before."""
+    """The time at which its failed start counts although its output is not read."""
 
     @property
     def alive(self) -> bool:
@@ -69,7 +69,7 @@ class Block:
 
     @property
     def may_come(self) -> bool:
-        """Whether it works, or its managers may be about to connect."""
+        """Whether it works, or its managers may connect soon."""
         return bool(self.managers) or (self.starting and self.state is BlockState.running and not self.late)
 
     @property
@@ -78,5 +78,5 @@ class Block:
         return self.starting and self.state in STARTING
 
     def story(self) -> str:
-        """Its id and what happened to it, in one line."""
+        """Describe the block and its past in one line, for an error."""
         return f"block {self.id}, job {self.job or '(none)'}, managers {len(self.managers)}, reason {self.reason!r}"

@@ -1,10 +1,10 @@
 """The jobs of one executor's blocks: submits, cancels and explains them as the table of blocks asks [shell].
 
 The controller owns this object, in the loop's thread; every call of the runner runs in the background.  ``flush``
-carries out what the table has left in its lists, and sends the changes to monitoring.
+carries out the work in the lists of the table, and sends the changes to monitoring.
 
 A run may end while a job is being submitted.  The thread that submits the job then cancels it as soon as it knows the
-job's number, because nothing else of the run may be left to do so.
+job's number, because the rest of the run may have ended.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ SUBMITS, CANCELS, READS = 4, 2, 2
 """Calls of each kind that run at the same time: some schedulers take a second for each submission."""
 
 FIND_FOR, FIND_PAUSE = 30.0, 2.0
-"""Seconds for which a job is looked for by its name, and seconds between two looks.
+"""Seconds during which the controller looks for a job by its name, and seconds between two attempts.
 
 A submission may outlive the process that began it, and arrive late.
 """
@@ -46,12 +46,12 @@ SUBMIT_BACKOFF = (1.0, 5.0, 30.0, 60.0)
 """Seconds before a submission that failed for a reason that passes is tried again; the last one repeats."""
 
 SUBMIT_FOR = 600.0
-"""Seconds after which such a block counts as a failed start."""
+"""Seconds after which a block that cannot be submitted counts as a failed start."""
 
 CANCEL_PAUSE = 5.0
 """Seconds before a cancellation that failed is tried again."""
 CANCEL_PAUSE_AT_END = 0.5
-"""The same when the run ends."""
+"""The same when the run ends, because the user waits for the end."""
 
 
 class BlockJobs:
@@ -62,9 +62,9 @@ class BlockJobs:
     settings, owner, command, folder
         As :class:`~parslab.scaling.controller.ScalingController` gets them.
     table, journal, clock
-        Of the controller.
+        Those of the controller.
     inbox
-        Where the results of background calls go.
+        The inbox that gets the results of background calls.
     calls
         Runs all background calls; None means threads.
     on_change
@@ -99,9 +99,9 @@ class BlockJobs:
         self._postponed: dict[str, tuple[Block, int]] = {}
         """Blocks whose submission failed for a reason that passes, and how often it has failed."""
         self._init_checked = not settings["provider"].get("options", {}).get("worker_init")
-        """Whether the user has read about mistakes in worker_init, or there are none."""
+        """Whether worker_init needs no check: it is empty, or a check has begun."""
         self._to_find: dict[str, tuple[Block, float]] = {}
-        """Blocks whose jobs are looked for by name, and until when; a block is missing while a look is under way."""
+        """Blocks whose jobs are looked for by name, and until when; a block is missing while an attempt runs."""
 
     def stem(self, block: Block) -> str:
         """Path of the files of a block, without ``.sh``, ``.stdout`` and ``.stderr``."""
@@ -129,10 +129,13 @@ class BlockJobs:
         """Submit the job of a new block."""
         job = self._job(block)
         runner = self.runner
+        # The name is in the journal before the scheduler can accept the job.  A crash in between leaves a job without a
+        # number, and the next process finds it by this name.
         self._journal.requested(block.id, job.name)
 
         def submit() -> str:
             number = runner.submit(job)
+            # This thread writes the number, because the process may be killed before the loop gets the result.
             self._journal_number(runner, block, number)
             return number
 
@@ -178,7 +181,7 @@ class BlockJobs:
     def _submit_again(self, block: Block) -> None:
         _, failures = self._postponed.pop(block.id, (block, 0))
         if not failures:
-            return  # the block was given up meanwhile
+            return  # the block was ended during the pause
         runner, job = self.runner, self._job(block)
 
         def submit() -> str:
@@ -196,7 +199,7 @@ class BlockJobs:
         self._submits.run(submit, lambda number, error: self._submitted(block, number, error, failures))
 
     def _give_up_postponed(self) -> None:
-        """End postponed blocks that nobody wants any more: they have no job that could be cancelled."""
+        """End postponed blocks that are no longer wanted: they have no job that could be cancelled."""
         for block, _ in [entry for entry in self._postponed.values() if entry[0].unwanted]:
             del self._postponed[block.id]
             self._table.refused(block, block.reason, self._clock())
@@ -204,7 +207,7 @@ class BlockJobs:
     # ----- worker_init
 
     def check_worker_init(self, block: Block) -> None:
-        """Show the mistakes in worker_init, once: a manager of the block has joined, so nothing else shows them."""
+        """Show the mistakes in worker_init once, when a manager has joined: then no failure reports them."""
         from parslab.providers.base import worker_init_errors
 
         if self._init_checked:
@@ -265,17 +268,18 @@ class BlockJobs:
         self._on_change()
 
     def settle(self) -> None:
-        """The run ends: look for the jobs that are not found yet once more, at once."""
+        """Look once more, and at once, for the jobs that are not found yet, because the run ends."""
         for block, until in list(self._to_find.values()):
             self._find(block, until)
 
     # ----- carry out
 
     def flush(self) -> None:
-        """Carry out what the table of blocks has left in its lists."""
+        """Carry out the work in the lists of the table of blocks."""
         table, now = self._table, self._clock()
         if self._postponed:
             self._give_up_postponed()
+        # Each list is taken before it is processed, because processing it may add new entries.
         wanted, table.output_wanted = table.output_wanted, []
         for block in wanted:
             self._explain(block)
@@ -295,6 +299,7 @@ class BlockJobs:
 
     def _publish(self, block: Block, now: float) -> None:
         """Write the change of a block to the journal, and send it to monitoring."""
+        # An ended block changes again when its output is read, but its end is in the journal once.
         if not block.alive and not block.end_journaled:
             block.end_journaled = True
             self._journal.ended(block.id, str(block.state))
@@ -351,7 +356,7 @@ class BlockJobs:
         self._on_change()
 
     def report_remaining(self) -> None:
-        """The run ends, and jobs may still exist: tell the user which."""
+        """Show the user which jobs may still exist at the end of the run."""
         jobs = [block.job for block in self._table.alive.values() if block.job]
         unnamed = [block.id for block in self._table.alive.values() if not block.job]
         if jobs:

@@ -1,9 +1,9 @@
 """The block journal: the jobs that a run has submitted, so that they can be cancelled when the run is gone.
 
-[shell]  The DataFlowKernel appends to ``<run_dir>/blocks.jsonl``, one line in one write.  A job is in the journal as
-soon as its number is known, before anything else happens to it.  After a DataFlowKernel was killed, its replacement
-reads :func:`unfinished_blocks` and takes the blocks over.  Without a replacement, the process that removes the dead run
-calls :func:`cancel_unfinished_jobs`.
+[shell]  The DataFlowKernel appends to ``<run_dir>/blocks.jsonl``, one line in one write.  The name of
+a job is in the journal before the job is submitted, and its number as soon as the number is known.  After a
+DataFlowKernel was killed, its replacement reads :func:`unfinished_blocks` and takes the blocks over.  Without a
+replacement, the process that removes the dead run calls :func:`cancel_unfinished_jobs`.
 """
 
 from __future__ import annotations
@@ -42,7 +42,10 @@ log = logging.getLogger(__name__)
 FILE_NAME = "blocks.jsonl"
 
 FIND_ATTEMPTS, FIND_PAUSE = 3, 0.5
-"""How often the removal of a dead run looks for a job by its name, and the seconds between: the job may be arriving."""
+"""Attempts to find a job by its name when a dead run is removed, and the seconds between two.
+
+A submission that outlives its process may reach the scheduler late.
+"""
 
 
 class BlockJournal:
@@ -54,46 +57,49 @@ class BlockJournal:
         self._clock = clock
 
     def provider(self, settings: dict[str, Any]) -> None:
-        """The encoded provider of this executor, with which another process can reach its jobs."""
+        """Write the encoded provider of this executor, with which another process can reach its jobs."""
         self._write(event="provider", provider=settings)
 
     def requested(self, block: str, name: str) -> None:
-        """The job of a block is about to be submitted under this name."""
+        """Write that the job of a block is about to be submitted under this name."""
         self._write(event="requested", block=block, name=name)
 
     def submitted(self, block: str, job: str) -> None:
-        """The scheduler has accepted the job of a block and calls it ``job``."""
+        """Write that the scheduler has accepted the job of a block under the number ``job``."""
         self._write(event="submitted", block=block, job=job)
 
     def joined(self, block: str) -> None:
-        """A manager of a block has connected."""
+        """Write that a manager of a block has connected."""
         self._write(event="joined", block=block)
 
     def draining(self, block: str) -> None:
-        """The run wants a block to end."""
+        """Write that the run wants a block to end."""
         self._write(event="draining", block=block)
 
     def held(self, block: str, held: bool) -> None:
-        """The user wants a block to get no new tasks, or to get tasks again."""
+        """Write that the user holds a block or releases it."""
         self._write(event="held", block=block, held=held)
 
     def pinned(self, blocks: int | None) -> None:
-        """The number of blocks that the user wants; None means that the strategy decides."""
+        """Write the number of blocks that the user wants; None means that the strategy decides."""
         self._write(event="pinned", blocks=blocks)
 
     def ended(self, block: str, state: str) -> None:
-        """The job of a block has ended, or was cancelled."""
+        """Write that the job of a block has ended or was cancelled."""
         self._write(event="ended", block=block, state=state)
 
     def _write(self, **line: Any) -> None:
         text = json.dumps({"time": round(self._clock(), 3), "executor": self._executor, **line}) + "\n"
         try:
+            # With O_APPEND Linux adds the bytes of one write in one piece, so threads need no lock.  There is no
+            # fsync, because the journal must survive a killed process, and the page cache does.
             file = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
             try:
                 os.write(file, text.encode())
             finally:
                 os.close(file)
         except OSError as error:
+            # A full disk must not end the run; without the line, only the cleanup after a crash is incomplete.
             log.warning("the block journal cannot be written: %s", error, extra={"executor": self._executor})
 
 
@@ -107,19 +113,19 @@ class JournaledBlock:
     job: str = ""
     """What the scheduler calls its job; empty while that is unknown."""
     joined: bool = False
-    """A manager of it had connected."""
+    """A manager of the block had connected."""
     draining: bool = False
     held: bool = False
 
 
 @dataclass(slots=True)
 class UnfinishedBlocks:
-    """What the journal says about the blocks of one executor that have not ended."""
+    """The blocks of one executor that have not ended according to the journal."""
 
     provider: dict[str, Any] = field(default_factory=dict)
     blocks: dict[str, JournaledBlock] = field(default_factory=dict)
     first: int = 0
-    """The first block number that is unused."""
+    """The first block number that no block has had."""
     pinned: int | None = None
 
     @property
@@ -129,18 +135,18 @@ class UnfinishedBlocks:
 
 
 def unfinished_jobs(run_dir: Path) -> dict[str, dict[str, str]]:
-    """The jobs that have not ended, by executor and block; a job whose number is unknown is an empty text."""
+    """Return the jobs that have not ended, by executor and block; the text is empty if the number is unknown."""
     found = {label: {block: entry.job for block, entry in one.blocks.items()} for label, one in _read(run_dir).items()}
     return {label: jobs for label, jobs in found.items() if jobs}
 
 
 def unfinished_blocks(run_dir: Path, executor: str) -> UnfinishedBlocks:
-    """The blocks of one executor that have not ended."""
+    """Return the blocks of one executor that have not ended."""
     return _read(run_dir).get(executor, UnfinishedBlocks())
 
 
 def cancel_unfinished_jobs(run_dir: Path) -> list[str]:
-    """Cancel the jobs of a run that is gone; this takes as long as the scheduler's commands take.
+    """Cancel the jobs of a dead run; this takes as long as the scheduler's commands take.
 
     Returns
     -------
@@ -158,6 +164,7 @@ def cancel_unfinished_jobs(run_dir: Path) -> list[str]:
             sentences += [_unknown(label, entry.name, f"{error}") for entry in found.blocks.values() if not entry.job]
             continue
         journal = BlockJournal(run_dir, label)
+        # Jobs without a number come first, so that one command cancels all jobs.
         sentences += _found_by_name(label, found, runner, journal)
         if found.jobs:
             sentences += _cancel(label, found, runner, journal)
@@ -179,7 +186,7 @@ def _found_by_name(label: str, found: UnfinishedBlocks, runner: Runner, journal:
             number, why = None, f"{error}"
         if number is None:
             sentences.append(_unknown(label, entry.name, why))
-            journal.ended(block, "unknown")
+            journal.ended(block, "unknown")  # so that a later reader does not look for it again
             del found.blocks[block]
         else:
             entry.job = number
@@ -245,7 +252,7 @@ def _read(run_dir: Path) -> dict[str, UnfinishedBlocks]:
         with open(open_file(Path(run_dir) / FILE_NAME), encoding="utf-8", errors="replace") as file:
             lines = file.read().splitlines()
     except UntrustedPathError:
-        raise  # a provider that it names would run its code as us
+        raise  # the file of another user could name a provider, whose code this user would then run
     except OSError:
         return found
     for text in lines:
@@ -268,6 +275,7 @@ def _apply(one: UnfinishedBlocks, line: dict[str, Any]) -> None:
         one.first = max(one.first, int(block) + 1)
     elif event == "ended":
         one.blocks.pop(block, None)
+    # A background thread may write a line about a block after the loop has written the end of the block.
     elif block in one.blocks:
         entry = one.blocks[block]
         if event == "submitted":

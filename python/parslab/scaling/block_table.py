@@ -1,13 +1,13 @@
 """The table of blocks of one executor: merges what the scheduler and the managers report about each block [core].
 
-The controller owns the table.  It passes events to the table, and carries out what the table leaves in its lists.
-Managers are believed before the scheduler: while managers of a job are connected, the block runs, even if the scheduler
-has forgotten the job or calls it queued.
+The controller owns the table.  It passes events to the table, and carries out the work that the table puts into its
+lists.  A connected manager outweighs the scheduler: the block runs, even if the scheduler has forgotten the job or calls
+it queued.
 
 Invariants:
 
 * a block that has ended does not change its state;
-* every block that we end is cancelled by its job, so that no job stays in a queue;
+* the controller cancels the job of every block that it ends, so that no job stays in a queue;
 * a failed start counts once (see :mod:`~parslab.scaling.failed_starts`);
 * no block in ``alive`` has ended.
 """
@@ -44,7 +44,10 @@ LATE_AFTER = 45.0
 """Seconds for which a job may run without a manager before the user reads why that may be."""
 
 CANCEL_WITHOUT_MANAGER = 600.0
-"""Seconds after which a running job without a manager is cancelled."""
+"""Seconds after which a running job without a manager is cancelled.
+
+The time is long, because ``worker_init`` may load a large environment from a slow file system.
+"""
 
 ENDED_KEPT = 500
 """Ended blocks that the table keeps, because a manager of one may still connect."""
@@ -53,16 +56,19 @@ UNKNOWN_JOB_GRACE = 20.0
 """Seconds after which a job that the scheduler does not know is missing."""
 
 EXIT_GRACE = 1.0
-"""Seconds in which a job whose managers have left may end by itself, before it is cancelled."""
+"""Seconds in which a job whose managers have left may end by itself before it is cancelled.
+
+So the scheduler and its accounting show a job that ended in order, and not a cancelled one.
+"""
 
 ABANDONED_AFTER = 15.0
-"""Seconds after which a job all of whose managers are lost is cancelled."""
+"""Seconds in which a manager of a job may connect again after all were lost; later the job is cancelled."""
 
 PROVEN_AFTER = 10.0
 """Seconds of a connected manager that prove the start of its block, even if the manager got no task."""
 
 RETURN_WITHIN = 45.0
-"""Seconds in which the managers of an adopted block must connect; later they have given up looking."""
+"""Seconds in which the managers of an adopted block must connect; they look for a DataFlowKernel for 30 s only."""
 
 JOB_UNKNOWN = "the scheduler does not know its job any more"
 BEFORE_RETURN = "before a manager of it found the DataFlowKernel that was started again"
@@ -77,7 +83,7 @@ class BlockTable:
         self.alive: dict[str, Block] = {}
         self.failed_starts = FailedStarts()
         self.changed: dict[str, Block] = {}
-        """Blocks whose change monitoring must get."""
+        """Blocks whose changes the controller must send to monitoring."""
         self.output_wanted: list[Block] = []
         """Blocks whose output may explain a failure: read it, then call ``output_read``."""
         self.to_release: list[str] = []
@@ -120,7 +126,7 @@ class BlockTable:
     def requests_allowed(self, now: float) -> int:
         """How many blocks may be requested now: any number, or after a failed start one at a time."""
         if not self.failed_starts.any:
-            return 1 << 30
+            return 1 << 30  # ``bounded`` has applied ``max_blocks`` already
         return int(self.failed_starts.allows_request(self.alive.values(), now))
 
     def drain(self, block: Block, now: float, reason: str) -> None:
@@ -137,7 +143,7 @@ class BlockTable:
         block.cancel_at = now
 
     def start_cancelling(self, now: float) -> list[Block]:
-        """The blocks whose jobs are due to be cancelled.
+        """Return the blocks whose jobs are due to be cancelled.
 
         The caller cancels them, then calls ``cancelled`` or ``cancel_failed``.
         """
@@ -151,7 +157,7 @@ class BlockTable:
         return due
 
     def cancelled(self, ids: Iterable[str], now: float) -> None:
-        """The scheduler has accepted the cancellation of these blocks."""
+        """Handle a cancellation of these blocks that the scheduler has accepted."""
         for block in self._known(ids):
             if block.unwanted:
                 self._move(block, BlockSignal.withdrawn, now)
@@ -162,7 +168,7 @@ class BlockTable:
                 self._move(block, BlockSignal.broke, now, f"all its managers are gone: {block.last_departure}")
 
     def cancel_failed(self, ids: Iterable[str], retry_at: float) -> None:
-        """The cancellation of these blocks has failed, and is due again at ``retry_at``."""
+        """Plan the failed cancellation of these blocks again, at ``retry_at``."""
         for block in self._known(ids):
             block.cancelling = False
             block.cancel_at = retry_at
@@ -170,44 +176,44 @@ class BlockTable:
     # ----- what the scheduler reports
 
     def accepted(self, block: Block, job: str, now: float) -> None:
-        """The scheduler has accepted the job of a block."""
+        """Handle a job that the scheduler has accepted."""
         if block.alive:
             block.job = job
             self._move(block, BlockSignal.accepted, now)
 
     def postponed(self, block: Block, why: str) -> None:
-        """The job could not be submitted for a reason that passes; the caller submits it again later."""
+        """Show why the job of a block could not be submitted yet; the caller submits it again later."""
         if block.alive and block.reason != why and not block.unwanted:
             block.reason = why
             self.changed[block.id] = block
 
     def refused(self, block: Block, why: str, now: float, counts: bool = True) -> None:
-        """The scheduler has refused the job of a block.
+        """Handle a job that the scheduler has refused.
 
         Parameters
         ----------
         counts
-            The refusal counts as a failed start.
+            Whether the refusal counts as a failed start.
         """
         if not block.alive:
             return
         self._move(block, BlockSignal.refused, now, why)
         if block.state is BlockState.failed and queue_is_full(why):
-            # The block is fine: other jobs of the user fill the queue.  The user reads it, and a block is requested
-            # later.
+            # The configuration is right, but other jobs of the user fill the queue.  A later request may succeed.
             self.failed_starts.defer(now)
         elif block.state is BlockState.failed:
             if counts:
                 # A job that was refused has no output, so there is nothing to wait for.
                 self.failed_starts.count_now(block, self.alive.values(), now, refused=True)
         elif block.alive:
-            block.unknown_since = now  # its managers are connected, and nobody knows its job
+            block.unknown_since = now  # its managers are connected, but the number of its job is unknown
             self._check_unknown(block, now)
 
     def update_statuses(self, statuses: Mapping[str, JobStatus], asked: Iterable[str], now: float) -> None:
-        """The scheduler has reported the statuses of the jobs ``asked``; a job that it does not know is missing."""
+        """Merge the statuses that the scheduler reports of the jobs ``asked``; others are unknown."""
         jobs = set(asked)
         for block in list(self.alive.values()):
+            # A job that was accepted during the call was not asked for, so its absence proves nothing.
             if block.job in jobs:
                 status = statuses.get(block.job)
                 if status is None or status.state is BlockState.missing:
@@ -232,6 +238,7 @@ class BlockTable:
 
     def _job_queued(self, block: Block, status: JobStatus, now: float) -> None:
         if not block.managers:
+            # The scheduler has requeued the job, so the time for its managers begins again when it runs.
             block.started_at = None
             self._move(block, BlockSignal.waits, now, status.reason)
 
@@ -249,6 +256,7 @@ class BlockTable:
     def _check_unknown(self, block: Block, now: float, status: JobStatus | None = None) -> None:
         if block.managers:
             self._move(block, BlockSignal.joined, now)
+        # A drained block needs no patience, and a runner that reports ``missing`` has been patient itself.
         elif block.unknown_since is not None and (
             block.unwanted or status or now >= block.unknown_since + UNKNOWN_JOB_GRACE
         ):
@@ -259,12 +267,13 @@ class BlockTable:
     # ----- what managers report
 
     def manager_joined(self, name: str, manager: str, host: str, now: float) -> bool:
-        """A manager of a block is connected; returns False when the block has ended, so that the manager must leave."""
+        """Add a connected manager to its block; False means that the block has ended and the manager must leave."""
         block = self.blocks.get(name)
         if block is None:
-            return True  # somebody started this manager by hand
+            return True  # a user started this manager by hand
         if not block.alive:
             return False
+        # A manager that returns also stops the cancellation that was planned when the last one was lost.
         block.managers[manager] = host
         block.empty_since = None
         block.awaits_return = block.adopted = False
@@ -279,12 +288,13 @@ class BlockTable:
         return True
 
     def manager_left(self, name: str, manager: str, reason: str, now: float) -> None:
-        """A manager has left or was lost, or was refused and never joined."""
+        """Handle a manager that has left, was lost, or was refused and never joined."""
         block = self.blocks.get(name)
         if block is None or not block.alive:
             return
         block.last_departure = reason
         if block.managers.pop(manager, None) is None:
+            # The scheduler still reports that the job runs.  ``late`` keeps that report from replacing the reason.
             if not block.joined_at and block.reason != reason:
                 block.reason, block.late = reason, True
                 self.changed[block.id] = block
@@ -317,6 +327,7 @@ class BlockTable:
         if block.awaits_return:
             if waited >= RETURN_WITHIN:
                 self.end(block, now, f"its job runs, but {waited:.0f} s passed {BEFORE_RETURN}")
+        # The failed start is added before the block is ended, because the end of an unwanted block is no failed start.
         elif waited >= CANCEL_WITHOUT_MANAGER:
             self._start_failed(block, now)
             block.reason = f"its job has run for {waited:.0f} s and no manager has come. {block.reason}"
@@ -328,7 +339,7 @@ class BlockTable:
             self.output_wanted.append(block)
 
     def output_read(self, block: Block, words: str, now: float) -> None:
-        """The last lines of a block's output are known; ``words`` is empty when there are none."""
+        """Add the last lines of a block's output to its reason; ``words`` is empty when there are none."""
         if words and words not in block.reason:
             block.reason = f"{block.reason}: {words}" if block.reason else words
             self.changed[block.id] = block
@@ -336,7 +347,7 @@ class BlockTable:
             self.failed_starts.count_now(block, self.alive.values(), now)
 
     def next_deadline(self, now: float) -> float | None:
-        """When ``tick`` or ``start_cancelling`` has something to do, if nothing else happens."""
+        """Return the next time at which ``tick`` or ``start_cancelling`` must be called, even if no event happens."""
         times: list[float] = []
         for block in self.alive.values():
             if block.cancel_at is not None and block.job and not block.cancelling:
@@ -361,9 +372,9 @@ class BlockTable:
             return
         state = step(block.state, signal, block.story())
         if state is BlockState.scaled_in:
-            reason = block.reason or reason  # the user wants to read why we ended it, not how its job then ended
+            reason = block.reason or reason  # the user reads why the block was ended, not how its job ended afterwards
         if state is block.state and (not reason or reason == block.reason):
-            if signal is BlockSignal.accepted:
+            if signal is BlockSignal.accepted:  # the state stays, but the number of the job is new to monitoring
                 self.changed[block.id] = block
             return
         if state is not block.state or reason:
@@ -380,6 +391,7 @@ class BlockTable:
             self.to_release.append(block.id)
         if len(self.blocks) - len(self.alive) > ENDED_KEPT:
             del self.blocks[next(name for name, known in self.blocks.items() if not known.alive)]
+        # A refused job has no output, and ``refused`` counts it.
         if not block.unwanted and not block.proven and signal is not BlockSignal.refused:
             if block.joined_at is None or block.state is BlockState.failed:
                 self._start_failed(block, now)

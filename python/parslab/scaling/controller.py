@@ -1,8 +1,8 @@
 """Drives the blocks of one executor: requests, watches and ends them as the strategy decides [shell].
 
-The DataFlowKernel's loop makes and calls the controller, which lives in the loop's thread.  Everything that may block
-(submitting, asking, cancelling, reading output) runs in the background.  :class:`BlockTable` holds what is known of the
-blocks, :class:`StateTracker` makes the state that the strategy gets.
+The DataFlowKernel's loop creates and calls the controller in the loop's thread.  Calls that may block (submit, status,
+cancel, read output) run in background threads.  :class:`BlockTable` holds the state of the blocks, and
+:class:`StateTracker` makes the state that the strategy gets.
 
 A decision has five steps: update the table, ask the strategy, carry out its decision, send the changes to monitoring,
 and plan the next decision.
@@ -40,7 +40,7 @@ __all__ = ["ScalingController"]
 log = logging.getLogger(__name__)
 
 GAP = 0.2
-"""Least seconds between two decisions of the strategy."""
+"""Least seconds between two decisions that events cause: a burst of events costs one decision, not one for each."""
 
 _OVER = "the run is over"
 
@@ -51,15 +51,15 @@ class ScalingController:
     Parameters
     ----------
     settings
-        Of the executor, as ``HighThroughputExecutor.settings`` returns them.
+        The settings of the executor, as ``HighThroughputExecutor.settings`` returns them.
     owner
-        The DataFlowKernel: its managers and tasks, and its loop.
+        The DataFlowKernel, which has the managers, the tasks and the loop.
     command
         The command that starts a manager; the controller appends the id of the block.
     folder
-        The folder for scripts and outputs of blocks; it is in the folder of the run and exists.
+        An existing folder inside the folder of the run, for the scripts and outputs of blocks.
     clock, calls, runner
-        The time, what runs background calls, and the scheduler; only tests give them.
+        The clock, the runner of background calls, and the runner of jobs; only tests pass them.
     """
 
     def __init__(
@@ -116,7 +116,9 @@ class ScalingController:
     # ----- what the DataFlowKernel calls
 
     def start(self) -> None:
-        """Make the runner and request the first blocks; blocks of a killed DataFlowKernel are taken over first."""
+        """Take over the blocks of a killed DataFlowKernel, if any; then make the runner and request blocks."""
+        # The table must list these blocks before one of their managers connects.  Otherwise the manager would look
+        # like one that a user started by hand.
         if self._owner.run.get("restarts"):
             self._recovery = BlockRecovery(self._run_dir, self.label, self.table, self._tracker, self._clock())
             self._journaled_pin = self._tracker.pinned
@@ -136,7 +138,7 @@ class ScalingController:
 
     def _begin(self, made: tuple[Runner, Strategy] | None, error: Exception | None) -> None:
         if self.jobs.over.is_set():
-            return
+            return  # the run ended while the background thread imported the provider
         if made is None:
             self._stop(f"{error}" if isinstance(error, ConfigurationError) else f"{type(error).__name__}: {error}")
             return
@@ -145,6 +147,8 @@ class ScalingController:
         self._watcher = watcher(
             str(self._run_dir), self, at=owner.at, post=owner.post, clock=self._clock, calls=self._calls
         )
+        # Whoever removes the dead run reads the provider from the journal, and cancels the jobs with it.  So it is
+        # written before the first job.
         self._journal.provider(self._settings["provider"])
         self._ready = True
         if self._recovery is not None:
@@ -153,18 +157,19 @@ class ScalingController:
         self._decide()
 
     def wake(self) -> None:
-        """The load has changed: decide soon."""
+        """Decide soon, because the load has changed."""
         if not self._woken:
             self._woken = True
             self._plan(max(self._clock(), self._decided_at + GAP))
 
     def manager_joined(self, block: str, manager: str, host: str) -> None:
-        """A manager is connected and takes tasks."""
+        """Handle a manager that is connected and takes tasks."""
         known = self.table.blocks.get(block)
         if known is not None and known.joined_at is None:
             self._journal.joined(block)
             if self._ready:
                 self.jobs.check_worker_init(known)
+        # The block has ended or is about to end, so its manager must leave at once.
         if not self.table.manager_joined(block, manager, host, self._clock()) or (known is not None and known.unwanted):
             self._owner.release_block(block)
         elif known is not None and known.held:
@@ -173,7 +178,7 @@ class ScalingController:
         self.wake()
 
     def manager_left(self, block: str, manager: str, reason: str) -> None:
-        """A manager has left, was lost, or was refused."""
+        """Handle a manager that has left, was lost, or was refused."""
         self.table.manager_left(block, manager, reason, self._clock())
         self._changed()
 
@@ -185,6 +190,7 @@ class ScalingController:
             self._owner.at(when, self._due)
 
     def _due(self) -> None:
+        # A planned call cannot be cancelled.  After an earlier plan has replaced it, the call finds nothing due here.
         if self._clock() >= self._planned_at and not self.jobs.over.is_set():
             self._planned_at = float("inf")
             self._decide()
@@ -207,6 +213,8 @@ class ScalingController:
         self._carry_out(bounded(pinned or self._ask_strategy(state), state), pinned is not None, now)
         self._flush()
         times = [self._tracker.next_deadline(state), self.table.next_deadline(now)]
+        # A strategy may decide by the time alone, so it is asked in each period.  A short ``max_idletime`` needs more
+        # frequent decisions, or idle blocks would live much longer than it says.
         if self.table.alive or load.tasks:
             times.append(now + min(self._period, max(GAP, self._tracker.limits.max_idletime / 2)))
         later = [when for when in times if when is not None]
@@ -214,15 +222,16 @@ class ScalingController:
             self._plan(max(now + GAP, min(later)))
 
     def _decide_nothing(self, now: float) -> None:
-        """The executor is stopped: only end what still runs."""
+        """End the remaining jobs of a stopped executor; the strategy no longer decides."""
         self._flush()
         due = self.table.next_deadline(now)
         if due is not None:
             self._plan(max(now + GAP, due))
 
     def _ask_strategy(self, state: ScalingState) -> Decision:
-        """The strategy's decision; a strategy that raises is replaced."""
+        """Ask the strategy for its decision, and replace a strategy that raises."""
         try:
+            # The conversions fail here, where a wrong value of a user's strategy is reported as the strategy's error.
             decision = self._strategy.decide(state)
             return Decision(int(decision.add), tuple(decision.release))
         except Exception as error:  # a user's code
@@ -232,6 +241,7 @@ class ScalingController:
                 f"The strategy of executor {self.label} broke ({type(error).__name__}: {error}); from now on the "
                 "number of its blocks is kept: change it with %parsl scale.",
             )
+            # A broken strategy would raise again in each decision, and fill the log and the notices.
             self._strategy = Fixed()
             return Decision()
 
@@ -249,7 +259,7 @@ class ScalingController:
             self._owner.release_block(block.id)
 
     def _changed(self) -> None:
-        """A job or a manager has changed, perhaps by our own wish."""
+        """Ask the scheduler and decide soon, because a job or a manager has changed."""
         if self._watcher is not None:
             self._watcher.check_soon()
         self._flush()
@@ -257,7 +267,7 @@ class ScalingController:
 
     def _flush(self) -> None:
         if not self._ready:
-            return
+            return  # there is no runner yet; the lists of the table wait for it
         self.jobs.flush()
         starts = self.table.failed_starts
         block = starts.stopped_by
@@ -269,25 +279,26 @@ class ScalingController:
 
     @property
     def runner(self) -> Runner:
-        """The runner of its jobs."""
+        """The runner that submits, watches and cancels the executor's jobs."""
         return self.jobs.runner
 
     def watched_jobs(self) -> tuple[list[str], bool]:
-        """Jobs that may still change, and whether one is expected to change soon."""
+        """Return the jobs that may still change, and whether one is expected to change soon."""
         if self.jobs.over.is_set():
             return [], False
         alive = [block for block in self.table.alive.values() if block.job]
         return [block.job for block in alive], any(not block.managers or block.unwanted for block in alive)
 
     def job_statuses(self, statuses: dict[str, JobStatus], asked: list[str]) -> None:
-        """The scheduler has reported the statuses of the jobs ``asked``."""
+        """Merge the statuses that the scheduler reports of the jobs ``asked``."""
         self.table.update_statuses(statuses, asked, self._clock())
         self._flush()
         self.wake()
 
     def status_failed(self, why: str, times: int) -> None:
-        """The status call has failed; the third failure in a row is shown to the user."""
+        """Log a failed status call, and show the third failure in a row to the user."""
         log.warning("the scheduler does not report the jobs of executor %s: %s", self.label, why)
+        # A busy scheduler fails a call now and then; that is no news for the user.
         if times == 3:
             self.jobs.notice(
                 "warning",
@@ -296,7 +307,7 @@ class ScalingController:
             )
 
     def _stop(self, why: str) -> None:
-        """No block can be had: end those that are requested, and fail every task."""
+        """Stop the executor, which cannot get a block: end its blocks, and fail all of its tasks."""
         self.stopped = why
         now = self._clock()
         for block in list(self.table.alive.values()):
@@ -309,9 +320,9 @@ class ScalingController:
     def scale(self, number: int) -> str:
         """Bring the executor to this many blocks.
 
-        The number holds in place of the strategy, up and down, until so many blocks have come, the work is done and
-        they have been idle for ``max_idletime``; then the strategy decides again.  A number below ``min_blocks`` holds
-        until the user gives another one.
+        The number replaces the strategy until that many blocks have joined, no task is left, and a block has been idle
+        for ``max_idletime``.  Then the strategy decides again.  A number below ``min_blocks`` stays in force until the
+        user sets another one.
         """
         self._check_stopped()
         most = self._tracker.limits.max_blocks
@@ -363,7 +374,7 @@ class ScalingController:
         return f"Block {self.label}/{block.id} is cancelled; the tasks that it held are lost, or tried again elsewhere."
 
     def _want_fewer(self, block: Block) -> None:
-        """A user who ends a block by hand does not want another in its place, unless there is work for it."""
+        """Lower the wanted number: a user who ends a block wants no new one in its place, unless tasks need it."""
         self._tracker.initial = 0
         if self._tracker.pinned and not block.unwanted:
             # Ending the last block by hand does not mean "no block from now on", so 0 becomes None.
@@ -390,22 +401,25 @@ class ScalingController:
     def leave(self) -> None:
         """Begin to cancel every job without waiting; ``close`` waits.  Calling it twice is safe."""
         if not self.jobs.over.is_set():
+            # The flag comes first: a thread that submits reads it, and then cancels its own job.
             self.jobs.over.set()
             now = self._clock()
             for block in list(self.table.alive.values()):
                 self.table.end(block, now, _OVER)
+            # A job without a number cannot be cancelled, so the search for it has to end first.
             self.jobs.settle()
             self._flush()
 
     def close(self, deadline: float) -> None:
-        """Cancel every job, also one that is being submitted, and wait for that until ``deadline`` at most.
+        """Cancel every job, also one that is being submitted, and wait for this until ``deadline`` at the latest.
 
         Parameters
         ----------
         deadline
-            Seconds since the epoch.
+            A time in seconds since the epoch.
         """
         self.leave()
+        # The loop no longer runs, so this thread collects the results of background calls itself.
         while self.table.alive and (now := self._clock()) < deadline:
             due = self.table.next_deadline(now)
             self._inbox.wait(max(0.001, min(deadline, deadline if due is None else due) - now))
@@ -417,7 +431,7 @@ class ScalingController:
             self.runner.close()
 
     def stop_watching(self) -> None:
-        """Ask the scheduler about its jobs no longer."""
+        """Stop asking the scheduler about the jobs of this executor."""
         if self._watcher is not None:
             self._watcher.leave(self)
 

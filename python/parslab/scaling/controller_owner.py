@@ -1,4 +1,4 @@
-"""What a scaling controller asks of the DataFlowKernel, and the load of an executor that it gets as the answer."""
+"""The interface through which a scaling controller uses the DataFlowKernel, and the records of an executor's load."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["BlockLoad", "ExecutorLoad", "ScalingOwner"]
 
 
 class BlockLoad(msgspec.Struct, frozen=True):
-    """What the managers of one block are doing now."""
+    """The load of the managers of one block."""
 
     managers: int
     """Connected managers."""
@@ -23,20 +23,20 @@ class BlockLoad(msgspec.Struct, frozen=True):
     tasks: int
     """Tasks that the managers hold."""
     idle_since: float | None
-    """Since when the managers hold no task; None while they hold one, and before the first manager joined."""
+    """The time from which the managers hold no task; None while they hold one, and before the first manager joins."""
     held: bool = False
-    """The user wants the block to get no new tasks."""
+    """The user holds the block, so it gets no new tasks."""
     draining: bool = False
-    """The managers finish what they hold, and leave."""
+    """The managers finish the tasks that they hold, and then leave."""
 
 
 class ExecutorLoad(msgspec.Struct, frozen=True):
-    """The work of one executor now."""
+    """The load of one executor."""
 
     tasks: int
     """Tasks that wait for the executor or that its managers hold; each counts with the worker slots that it takes."""
     waiting: int
-    """Those of ``tasks`` that no manager holds."""
+    """The part of ``tasks`` that no manager holds."""
     blocks: dict[str, BlockLoad]
     """The load of each block, by block id; a block without connected managers is missing."""
 
@@ -56,10 +56,10 @@ class ScalingOwner(Protocol):
         """Call ``call`` in the loop's thread; safe from any thread."""
 
     def load(self) -> ExecutorLoad:
-        """The work of this executor now."""
+        """Return the present load of this executor."""
 
     def release_block(self, block: str) -> None:
-        """Give the managers of a block no more tasks, and let them leave when they have finished what they hold."""
+        """Give the managers of a block no more tasks, and let them leave when their present tasks have ended."""
 
     def hold_block(self, block: str, hold: bool) -> None:
         """Give the managers of a block no new tasks (``hold`` is True), or give them tasks again."""

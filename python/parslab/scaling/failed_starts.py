@@ -1,8 +1,8 @@
 """Counts the failed starts of an executor's blocks, and decides when the next block may be requested [core].
 
-A start fails when a block ends, by no wish of ours, before any manager of it has worked.  It counts once: when the end
-of the block's output is known, or after ``OUTPUT_WITHIN`` seconds without it.  ``MAX_IN_A_ROW`` failed starts with no
-block that works stop the executor.
+A start fails when a block ends before one of its managers has worked, although parslab did not end the block.  Each
+failed start counts once: when the controller has read the block's output, or ``OUTPUT_WITHIN`` seconds later without
+it.  ``MAX_IN_A_ROW`` failed starts stop the executor, unless one of its other blocks may still work.
 """
 
 from __future__ import annotations
@@ -17,10 +17,16 @@ if TYPE_CHECKING:
 __all__ = ["BACKOFF", "MAX_IN_A_ROW", "OUTPUT_WITHIN", "FailedStarts"]
 
 MAX_IN_A_ROW = 3
-"""Failed starts in a row, with no block that works, that stop the executor."""
+"""Failed starts in a row that stop the executor.
+
+A single failure may be the fault of one node.  More attempts with a wrong configuration only fill the queue.
+"""
 
 OUTPUT_WITHIN = 10.0
-"""Seconds to wait for the last lines of a block's output."""
+"""Seconds to wait for the last lines of a block's output.
+
+A shared file system shows the output late.  One that hangs must not prevent the executor from stopping.
+"""
 
 BACKOFF = (1.0, 5.0, 30.0)
 """Seconds before the next block is requested, after the first, second ... failed start in a row."""
@@ -35,6 +41,7 @@ class FailedStarts:
         """No block is requested before this time."""
         self.stopped_by: Block | None = None
         """The block whose failed start stopped the executor."""
+        # A start counts after its output is read, so that the sentence that stops the executor contains the cause.
         self._uncounted: dict[str, Block] = {}
 
     @property
@@ -48,12 +55,12 @@ class FailedStarts:
         return not trying and now >= self.retry_at
 
     def reset(self) -> None:
-        """A block works."""
+        """Start again from zero, because a block works."""
         self.count = 0
         self.retry_at = 0.0
 
     def add(self, block: Block, now: float) -> None:
-        """The start of a block has failed; it counts when its output is read."""
+        """Add a block whose start has failed; the start counts when the block's output is read."""
         block.count_at = now + OUTPUT_WITHIN
         self._uncounted[block.id] = block
 
@@ -67,10 +74,10 @@ class FailedStarts:
         Parameters
         ----------
         alive
-            The blocks that have not ended: while one of them may work, the executor is not stopped.
+            The blocks that have not ended.  The executor does not stop while one of them may work.
         refused
-            The scheduler did not accept the job.  Then a block in its queue counts as one that may work: a scheduler
-            that accepts other jobs refuses one more because their number is limited.
+            The scheduler did not accept the job.  Then a block in the scheduler's queue counts as one that may work,
+            because a scheduler that has accepted other jobs probably limits their number.
         """
         block.count_at = None
         self._uncounted.pop(block.id, None)
@@ -81,12 +88,13 @@ class FailedStarts:
             self.stopped_by = block
 
     def defer(self, now: float) -> None:
-        """The scheduler's queue has no room for another job now: request one later, and stop nothing."""
+        """Postpone the next request, because the scheduler's queue has no room for another job now."""
+        # The pause applies only while ``any`` is true.  A count of 1 never stops the executor by itself.
         self.count = max(1, self.count)
         self.retry_at = now + BACKOFF[-1]
 
     def deadlines(self, now: float) -> list[float]:
-        """When something is due if nothing else happens."""
+        """Return the times at which the controller must decide, even if no event happens."""
         times = [block.count_at for block in self._uncounted.values() if block.count_at is not None]
         if self.count and self.retry_at > now:
             times.append(self.retry_at)

@@ -14,6 +14,7 @@ from parslab.monitoring.jobfiles import tail
 
 __all__ = ["advice", "end_of_output", "last_lines", "mistakes", "queue_is_full", "stop_sentence"]
 
+# A notice and a row of the panel have no room for more.
 LINES = 6
 CHARACTERS = 700
 
@@ -86,7 +87,7 @@ def last_lines(text: str, known: str = "") -> str:
 
 
 def end_of_output(stderr: str, stdout: str, known: str = "") -> str:
-    """How the output of a job ends: its stderr, or its stdout if stderr is empty; empty if there is nothing new."""
+    """Return the end of a job's stderr, or of its stdout if stderr is empty; empty if ``known`` contains it."""
     for path in (stderr, stdout):
         with contextlib.suppress(OSError):
             text = tail(path)
@@ -98,7 +99,7 @@ def end_of_output(stderr: str, stdout: str, known: str = "") -> str:
 
 
 _MISTAKE = r"(?i)not found|no such|error|unable|cannot|could not|denied|unknown|invalid|failed"
-"""Matches a line that reports a mistake; others (``Loading python/3.11``) are news that nobody needs."""
+"""Matches a line that reports a mistake; other lines (``Loading python/3.11``) would only hide it."""
 
 
 def mistakes(path: str) -> str:

@@ -37,13 +37,13 @@ class WatchedExecutor(Protocol):
         """The runner that asks the scheduler."""
 
     def watched_jobs(self) -> tuple[list[str], bool]:
-        """Its jobs that are queued or running, and whether one of them is expected to change soon."""
+        """Return its jobs that are queued or running, and whether one of them is expected to change soon."""
 
     def job_statuses(self, statuses: dict[str, JobStatus], asked: list[str]) -> None:
-        """The scheduler has reported the statuses of the jobs ``asked``."""
+        """Handle the statuses that the scheduler reports of the jobs ``asked``."""
 
     def status_failed(self, why: str, times: int) -> None:
-        """The status call has failed ``times`` times in a row."""
+        """Handle a status call that has failed for the ``times``-th time in a row."""
 
 
 class JobWatcher:
@@ -52,9 +52,9 @@ class JobWatcher:
     Parameters
     ----------
     at
-        Calls a function in the loop at a time.
+        Plans a call: the loop calls the function at the time.
     clock
-        Seconds since the epoch.
+        Returns the time in seconds since the epoch.
     calls
         Runs the status call.
     """
@@ -82,6 +82,7 @@ class JobWatcher:
         jobs, changing = self._jobs()
         if not jobs:
             return
+        # One call serves all members, so the longest period counts.
         period = max(member.runner.period for member in self.members)
         wait = period if self._soon or changing else period * CALM
         if self._failures:
@@ -94,8 +95,9 @@ class JobWatcher:
     def _due(self) -> None:
         now = self._clock()
         if self._asking or now < self._planned:
-            return  # another time was planned since
+            return  # an earlier call has replaced this plan
         self._planned = float("inf")
+        # Members may join or leave during the call, so each answer goes only to the members of this moment.
         asked = {id(member): member.watched_jobs()[0] for member in self.members}
         jobs = [job for some in asked.values() for job in some]
         if not jobs:
@@ -103,6 +105,7 @@ class JobWatcher:
         member = next(member for member in self.members if asked[id(member)])
         self._asking, self._soon, self._last = True, False, now
         self.calls_made += 1
+        # All runners of a group ask the same scheduler, so any of them may ask for the jobs of all.
         runner = member.runner
         self._calls.run(lambda: runner.status(jobs), lambda found, error: self._answered(asked, found, error))
 
@@ -126,7 +129,7 @@ class JobWatcher:
         return any(jobs for jobs, _ in known), any(changing for _, changing in known)
 
     def leave(self, member: WatchedExecutor) -> None:
-        """Watch the jobs of ``member`` no longer; calling it twice is safe."""
+        """Stop watching the jobs of ``member``; a second call does nothing."""
         self.members = [other for other in self.members if other is not member]
 
 
@@ -143,9 +146,10 @@ def watcher(
     clock: Callable[[], float],
     calls: CallRunner | None = None,
 ) -> JobWatcher:
-    """The watcher of the group that this member's runner belongs to; the member is added to it."""
+    """Add the member to the watcher of its runner's group, and return the watcher; make the watcher if needed."""
     key = (run_dir, member.runner.group)
     found = _WATCHERS.get(key)
+    # A watcher without members is that of a run that has ended, and its loop is closed.
     if found is None or not found.members:
         found = _WATCHERS[key] = JobWatcher(at, clock, calls or BackgroundCalls("status", Inbox(post), 1))
     found.members.append(member)

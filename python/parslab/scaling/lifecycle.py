@@ -1,7 +1,7 @@
 """The states of a block as one table, (state, signal) -> state; an impossible pair raises with the block's story.
 
-[core]  A signal is an event that the scheduler, a manager or we ourselves cause.  The table of blocks keeps everything
-else that is known of a block.
+[core]  A signal reports an event that the scheduler, a manager or the controller causes.  The table of blocks keeps all
+other facts about a block.
 """
 
 from __future__ import annotations
@@ -28,15 +28,15 @@ class BlockSignal(IntEnum):
     joined = 5
     """A manager of it is connected, whatever the scheduler reports."""
     drains = 6
-    """We want it to end when it has finished its tasks."""
+    """The controller ends the block as soon as its tasks have ended."""
     ended = 7
     """Its job ended by itself."""
     broke = 8
-    """Its job failed, was killed or cancelled by others, or ended before a manager came."""
+    """Its job failed, was killed or cancelled by others, or ended before a manager connected."""
     vanished = 9
     """Its job has been unknown for too long."""
     withdrawn = 10
-    """We have cancelled its job."""
+    """The controller has cancelled its job."""
 
 
 S, T = BlockState, BlockSignal

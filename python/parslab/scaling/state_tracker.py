@@ -1,11 +1,11 @@
 """Makes the state that a strategy decides on, from the table of blocks and the load of the executor [core].
 
-The controller owns the tracker.  The tracker keeps what one moment does not show: since when there is no task, and the
-most blocks that were needed within the last ``max_idletime``.
+The controller owns the tracker.  It keeps two facts of the past: the time at which the last task ended, and the
+largest number of blocks that tasks needed within the last ``max_idletime``.
 
-The user may fix the number of blocks with ``%parsl scale``.  The number ``pinned`` holds in place of the strategy until
-so many blocks have come, the work is done and one of them has been idle for ``max_idletime``.  A number below
-``min_blocks`` holds until the user gives another one.
+The user may fix the number of blocks with ``%parsl scale``.  The number ``pinned`` replaces the strategy until so many
+blocks have joined, no task is left, and one of them has been idle for ``max_idletime``.  A number below ``min_blocks``
+stays in force until the user sets another one.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ class StateTracker:
     Parameters
     ----------
     limits
-        The limits of its provider.
+        The limits of the executor's provider.
     slots_per_block
-        The tasks that a block will run at a time, as far as the settings tell; 0 when only a block can tell.
+        The tasks that a block can run at a time according to the settings; 0 if the settings do not say.
     nodes_per_block
-        The managers of a whole block.
+        The number of managers of a complete block.
     """
 
     def __init__(self, limits: BlockLimits, slots_per_block: int, nodes_per_block: int) -> None:
@@ -55,10 +55,11 @@ class StateTracker:
         """Continue with the blocks of a DataFlowKernel that was killed, as if the work had needed them now."""
         self.initial = 0
         self.pinned = pinned
+        # Clients have not submitted their tasks again yet.  Without this entry, queued blocks would look unneeded.
         self._peaks.append((now, blocks))
 
     def state(self, table: BlockTable, load: ExecutorLoad, now: float) -> ScalingState:
-        """The state of this moment."""
+        """Return the present state of the executor."""
         self._learn_slots(load)
         views = [self._view(block, load) for block in table.alive.values() if _stays(block)]
         ours = {view.id for view in views if not view.held}
@@ -78,16 +79,19 @@ class StateTracker:
             no_tasks_since=self._no_tasks_since,
             ending=len(table.alive) - len(views),
         )
+        # ``init_blocks`` is a start value and no minimum: once so many blocks have joined, idle ones may be released.
         if max(state.needed, sum(not view.starting for view in views)) >= self.initial:
             self.initial = 0
         minimum = max(self.initial, self.limits.min_blocks)
         return replace(state, minimum=minimum, recently_needed=self._recently_needed(state.needed, now))
 
     def pinned_decision(self, state: ScalingState) -> Decision | None:
-        """The decision that the user's number asks for; None when the strategy decides."""
+        """Return the decision that brings the executor to the user's number; None when the strategy decides."""
         wanted = self.pinned
         if wanted is None:
             return None
+        # A number below ``min_blocks`` never expires.  Otherwise the strategy would soon request again the blocks that
+        # the user did not want.
         if wanted >= max(1, self.limits.min_blocks) or (wanted == 0 and self.limits.min_blocks == 0):
             joined = sum(not block.starting for block in state.blocks)
             quiet = state.quiet_for(self.limits.max_idletime)
@@ -103,7 +107,7 @@ class StateTracker:
         return Decision(release=tuple(block.id for block in order[:spare]))
 
     def next_deadline(self, state: ScalingState) -> float | None:
-        """When the passing of time alone may change a decision."""
+        """Return the next time at which a decision may change although no event happens."""
         patience = self.limits.max_idletime
         times = [block.idle_since + patience for block in state.blocks if block.idle_since is not None]
         if state.no_tasks_since is not None:
@@ -128,7 +132,7 @@ class StateTracker:
         )
 
     def _learn_slots(self, load: ExecutorLoad) -> None:
-        """A whole block shows how many slots one more block will bring."""
+        """Learn from a complete block how many slots one more block will bring."""
         for has in load.blocks.values():
             if has.workers and has.managers >= self._nodes:
                 self.slots_per_block = has.workers
@@ -139,18 +143,19 @@ class StateTracker:
         while peaks and peaks[-1][1] <= needed:
             peaks.pop()
         peaks.append((now, needed))
+        # With ``max_idletime=0`` even the newest entry has expired, but the last entry must stay.
         while peaks[0][0] + self.limits.max_idletime <= now and len(peaks) > 1:
             peaks.popleft()
         return peaks[0][1]
 
 
 def _stays(block: Block) -> bool:
-    """Whether a block is not about to end, by our wish or because its managers have gone."""
+    """Whether a block is not about to end, on request or because its managers have left."""
     return block.state is not BlockState.draining and block.empty_since is None
 
 
 def expected_slots(settings: dict[str, Any]) -> int:
-    """The tasks that a block of this executor will run at a time, as far as its settings tell; 0 when they do not."""
+    """Return the tasks that a block can run at a time according to the settings; 0 if the settings do not say."""
     manager = settings["manager"]
     options = settings["provider"].get("options", {})
     counts = []

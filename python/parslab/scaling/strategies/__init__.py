@@ -1,4 +1,4 @@
-"""How the number of blocks follows the work [HPDC19 §4.4]: the strategies, and how one is found by its name."""
+"""The strategies that adapt the number of blocks to the work [HPDC19 §4.4], and a function that finds one by name."""
 
 from __future__ import annotations
 

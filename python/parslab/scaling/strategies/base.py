@@ -1,4 +1,4 @@
-"""What a strategy gets and what it returns: a pure function from the state of one executor to a decision [core].
+"""The base of strategies: a strategy is a pure function from the state of one executor to a decision [core].
 
 The controller asks the strategy when work arrives, when something is due, and every ``strategy_period`` seconds.
 ``bounded`` keeps each decision within the limits of the provider, so a strategy cannot exceed them.
@@ -31,7 +31,7 @@ __all__ = ["BlockLimits", "BlockView", "Decision", "ScalingState", "Strategy", "
 
 @dataclass(frozen=True, slots=True)
 class BlockLimits:
-    """What the provider and ``Config`` allow."""
+    """The limits that the provider and ``Config`` set."""
 
     init_blocks: int = 1
     min_blocks: int = 0
@@ -46,15 +46,15 @@ class BlockView:
 
     id: str
     starting: bool
-    """No manager of it has joined yet: its job waits in a queue, or has just begun."""
+    """Whether no manager of the block has joined yet: its job waits in a queue, or has just begun."""
     slots: int
-    """Tasks that it can run at a time; for a starting block, those that it will run as far as that is known."""
+    """Tasks that the block can run at a time; for a starting block, the expected number."""
     tasks: int = 0
-    """Slots taken by tasks that run and by tasks that it holds in advance."""
+    """Slots that running tasks take, and tasks that the block holds in advance."""
     idle_since: float | None = None
     """Since when its managers hold no task; None while they hold one, and before the first manager joined."""
     held: bool = False
-    """The user wants it to get no more tasks."""
+    """Whether the user holds the block, so that it gets no more tasks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,12 +65,12 @@ class ScalingState:
     tasks: int
     """Slots that tasks want: tasks that wait, and tasks that usable blocks hold."""
     waiting: int
-    """Those of ``tasks`` that no block holds."""
+    """The part of ``tasks`` that no block holds."""
     blocks: tuple[BlockView, ...]
     """In the order in which they were requested."""
     limits: BlockLimits
     slots_per_block: int = 0
-    """Slots that one more block brings; 0 until the first block has shown it."""
+    """Slots that one more block brings; 0 until the first block shows the number."""
     no_tasks_since: float | None = None
     """Since when there is no task; None while there is one."""
     minimum: int = 0
@@ -96,6 +96,7 @@ class ScalingState:
             return 0
         if not self.slots_per_block:
             return 1
+        # The product is rounded first: 0.07 * 100 is 7.000000000000001, which would need an eighth slot.
         return max(1, math.ceil(round(self.tasks * self.limits.parallelism, 6) / self.slots_per_block))
 
     def quiet_for(self, seconds: float) -> bool:
@@ -118,7 +119,7 @@ class ScalingState:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What the controller does now."""
+    """The changes that the controller makes now."""
 
     add: int = 0
     """Blocks to request; a number below 1 requests none."""
