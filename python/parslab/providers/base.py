@@ -85,9 +85,9 @@ class SubmitError(Exception):
     Parameters
     ----------
     text
-        What the scheduler or the shell said, and what the user can do where that is known.
+        The words of the scheduler or the shell, and advice for the user if there is any.
     transient
-        The reason passes by itself, so the job is submitted again later.
+        Whether the reason passes by itself, so that the job is submitted again later.
     """
 
     def __init__(self, text: str, transient: bool = False) -> None:
@@ -104,27 +104,27 @@ class Runner(Protocol):
     """One ``status`` call may ask for the jobs of all runners with the same group."""
 
     def submit(self, job: Job) -> str:
-        """Submit a job, and return what the scheduler calls it; raises SubmitError if it is not accepted."""
+        """Submit a job, and return its number; raises SubmitError if the scheduler does not accept it."""
 
     def status(self, jobs: list[str]) -> dict[str, JobStatus]:
-        """The statuses of those of these jobs that are known; raises OSError if the scheduler does not answer now."""
+        """Return the statuses of the jobs that are known; raises OSError if the scheduler does not answer now."""
 
     def cancel(self, jobs: list[str]) -> None:
         """End these jobs, queued or running; a job that has ended is no error.  Raises OSError as ``status`` does."""
 
     def close(self) -> None:
-        """Release what the runner holds; the jobs go on."""
+        """Release the resources of the runner; its jobs continue."""
 
 
 @runtime_checkable
 class FindsJobs(Protocol):
-    """A runner that also takes over the jobs of a process that was killed.
+    """A runner that can also take over the jobs of a process that was killed.
 
     Other runners can watch and cancel such jobs by their numbers, but cannot find a job whose number is unknown.
     """
 
     def adopt(self, number: str, job: Job) -> None:
-        """Take a job over; this asks no scheduler and never blocks."""
+        """Take a job over; this runs no command of the scheduler and never blocks."""
 
     def find(self, name: str) -> str | None:
         """The number of the job of this name, or None if there is none; raises OSError if the scheduler cannot say."""
@@ -286,8 +286,10 @@ def script_text(
     if redirect:
         lines.append(f"exec >> {shlex.quote(job.stdout)} 2>> {shlex.quote(job.stderr)}")
     if walltime is not None:
+        # The node computes the end, because only there it is known when the job began.
         lines.append(f"export PARSLAB_WALLTIME={walltime:g} PARSLAB_JOB_ENDS=$(($(date +%s) + {walltime:.0f}))")
     lines += [f"export {name}={shlex.quote(text)}" for name, text in (variables or {}).items()]
+    # The user's lines run in a subshell: an ``exit`` in them must not skip the lines that write the exit status.
     lines.append("(")
     if provider.worker_init.strip():
         errors = shlex.quote(worker_init_errors(job.script))

@@ -1,6 +1,6 @@
-"""The environment of a scheduler's commands, without the variables that describe the job of the notebook [pure].
+"""Makes the environment of a scheduler's commands, without the variables of the notebook's own job [pure].
 
-A notebook often runs inside a job itself.  Variables of that job (its id, its nodes, its tasks) would make ``sbatch``
+A notebook often runs inside a job.  Variables of that job (its id, its nodes, its tasks) would make ``sbatch``
 inherit the sizes of the job, and ``srun`` in the new job would believe that it is in the old one.  Variables that a
 user or a site sets for the commands themselves stay, such as the address of the server or the default account.
 """
@@ -56,7 +56,7 @@ _SGE_WORDS = frozenset(
         "RESTARTED",
     ]
 )
-"""Variables that Grid Engine sets in its jobs; without Grid Engine they may belong to anybody."""
+"""Variables that Grid Engine sets in its jobs; outside of such a job other programs may use these names."""
 
 _DEVICES = frozenset(["CUDA_VISIBLE_DEVICES", "GPU_DEVICE_ORDINAL", "ROCR_VISIBLE_DEVICES", "ZE_AFFINITY_MASK"])
 

@@ -1,7 +1,7 @@
 """Blocks that are processes of this host: for a laptop, a big node, or a notebook that runs inside a batch job.
 
-A block is a session of its own that runs the job's script with bash.  It ends as a job of a scheduler does: everything
-that it started ends with it, wherever in the process tree it went.  The process that owns the runner may collect
+A block is a session of its own that runs the job's script with bash.  It ends as a job of a scheduler does: all
+processes that it started end with it, also those that left its session.  The process that owns the runner may collect
 children that it does not know (the DataFlowKernel adopts orphans), so the runner reads the exit status from the file
 that the script writes.
 
@@ -81,6 +81,7 @@ class LocalRunner:
     period = 0.5
 
     def __init__(self, provider: LocalProvider, grace: float = 2.0) -> None:
+        # No other runner may ask for these blocks, because only this one knows them.
         self.group = f"this host {id(self)}"
         self._provider = provider
         self._grace = grace
@@ -124,10 +125,11 @@ class LocalRunner:
 
     def cancel(self, jobs: list[str]) -> None:
         known = [self._blocks.get(name) or _foreign(name) for name in jobs]
-        # Nobody knows what an ended block of another process has left running, so such blocks are always searched for.
+        # A block that another process started may have ended and left processes running, so it is always searched for.
         blocks = [block for block in known if block.alive() or (block.process is None and block.mark)]
         for block in blocks:
             block.terminate()
+        # Managers end their workers in order on SIGTERM.  Processes that ignore it or left the group are killed.
         deadline = time.monotonic() + self._grace
         while any(block.alive() for block in blocks) and time.monotonic() < deadline:
             time.sleep(0.02)
@@ -160,7 +162,7 @@ class _Block:
         self._ended: JobStatus | None = None
 
     def alive(self) -> bool:
-        """Whether its script runs; Python may not know the exit status, because another part may have collected it."""
+        """Whether its script runs; Python may lack the exit status, because other code may have collected it."""
         if self._ended is not None:
             return False
         return self.process.poll() is None if self.process is not None else _has_mark(self._pid, self.mark)
@@ -173,7 +175,7 @@ class _Block:
                 os.killpg(self._pid, signal.SIGTERM)
 
     def status(self) -> JobStatus:
-        """Its status; if the block has ended, everything that it left running is killed."""
+        """Return its status; if the block has ended, kill every process that it left running."""
         if self.alive():
             return JobStatus(BlockState.running, hosts=socket.gethostname())
         if self._ended is None:
@@ -182,7 +184,7 @@ class _Block:
         return self._ended
 
     def forget(self) -> None:
-        """Forget the process, which goes on."""
+        """Forget the process, which continues."""
         if self.process is not None and self.process.poll() is None:
             self.process.returncode = 0  # otherwise Python warns that nobody waits for the process
 
@@ -202,6 +204,7 @@ class _Block:
 def _start(job: Job) -> _Block:
     mark = uuid.uuid4().hex[:8]
     with contextlib.suppress(FileNotFoundError):
+        # An exit status of an earlier block with the same script would look like the end of this one.
         os.unlink(exit_file(job.script))
     with open(job.stdout, "ab") as out, open(job.stderr, "ab") as err:
         process = subprocess.Popen(

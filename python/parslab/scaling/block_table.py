@@ -1,8 +1,7 @@
 """The table of blocks of one executor: merges what the scheduler and the managers report about each block [core].
 
 The controller owns the table.  It passes events to the table, and carries out the work that the table puts into its
-lists.  A connected manager outweighs the scheduler: the block runs, even if the scheduler has forgotten the job or calls
-it queued.
+lists.  A connected manager outweighs the scheduler: the block runs, even if the scheduler has forgotten the job.
 
 Invariants:
 

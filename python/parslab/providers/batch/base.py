@@ -23,13 +23,13 @@ class BatchProvider(Provider, BatchScheduler):
     Parameters
     ----------
     walltime
-        How long a block may run; the scheduler kills it then.
+        The time that a block may run; the scheduler kills a block that runs longer.
     scheduler_options
         More directives, one a line, with or without the scheduler's prefix (``#SBATCH``).
     poll_interval
-        Least seconds between two questions about the states of jobs.
+        Least seconds between two status commands.
     status_batch_size
-        How many jobs one command may ask for.
+        The largest number of jobs that one command names.
     """
 
     prefix: ClassVar[str] = "#"

@@ -1,6 +1,6 @@
 """Cobalt: qsub, qstat, qdel.
 
-Its qstat forgets a job at once when it ends, so the exit status counts that the block's script has left.
+qstat forgets a job as soon as it ends, so the runner reads the exit status that the block's script has written.
 """
 
 from __future__ import annotations

@@ -30,7 +30,7 @@ class CommandResult:
     stderr: str = ""
 
     def words(self) -> str:
-        """The words of a command that failed, on one line."""
+        """Return the output of a command that failed, on one line."""
         text = self.stderr.strip() or self.stdout.strip() or f"exit status {self.status}, without a word"
         return " ".join(text.split())[:1000]
 
@@ -63,6 +63,7 @@ def run(command: Sequence[str], limit: float, stdin: str | None = None) -> Comma
     OSError
         The command does not exist, may not be executed, or hangs (:class:`CommandHung`); the text is for the user.
     """
+    # ``awaited`` keeps the thread that collects orphans from taking the exit status of this child.
     with awaited(lambda: _started(command, stdin or os.devnull)) as process, process:
         try:
             out, err = process.communicate(timeout=limit)
@@ -80,11 +81,11 @@ def _started(command: Sequence[str], stdin: str) -> subprocess.Popen[bytes]:
         try:
             return subprocess.Popen(
                 command,
-                stdin=source,
+                stdin=source,  # never the terminal: a command that asks for a password must fail, and not hang
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 env=clean_environment(os.environ),
-                start_new_session=True,
+                start_new_session=True,  # a group of its own, which the time limit kills as a whole
             )
         except FileNotFoundError:
             raise FileNotFoundError(f"command not found: {command[0]}") from None

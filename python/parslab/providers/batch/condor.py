@@ -97,11 +97,14 @@ class CondorProvider(BatchProvider):
             f"log = {_plain(job.script)}.log",
             "should_transfer_files = IF_NEEDED",
             "when_to_transfer_output = ON_EXIT",
+            # Without streams the output arrives at the end of the job, and nothing explains why no manager connects.
             "stream_output = True",
             "stream_error = True",
             f'+JobBatchName = "{job.name}"',
+            # A held job stays in the queue with its reason.  The runner reads the reason, and then removes the job.
             f"periodic_hold = (JobStatus == 2) && (time() - EnteredCurrentStatus > {self.walltime:.0f})",
             f'periodic_hold_reason = "{_WALLTIME}"',
+            # HTCondor would start an evicted process again, although a block runs once.
             "periodic_remove = (JobStatus == 1) && (NumJobStarts > 0)",
         ]
         if self.cores_per_slot is not None:

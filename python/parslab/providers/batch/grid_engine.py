@@ -1,7 +1,7 @@
 """Grid Engine (SGE, Son of Grid Engine, Univa, Altair): qsub, qstat, qacct, qdel.
 
-``qstat`` forgets a job as soon as it ends; its end is in ``qacct``, where users may read it.  A walltime ends a block
-in good order; a job in error (``Eqw``) waits for an administrator and has failed.
+``qstat`` forgets a job as soon as it ends; ``qacct`` reports the end, if users may read it.  A walltime ends a block
+in order; a job in error (``Eqw``) waits for an administrator and has failed.
 """
 
 from __future__ import annotations
@@ -140,6 +140,7 @@ class GridEngineProvider(BatchProvider):
 
 
 def _user() -> str:
+    # The variable USER may be missing or belong to another account, as under sudo.
     return pwd.getpwuid(os.geteuid()).pw_name
 
 

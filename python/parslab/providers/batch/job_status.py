@@ -1,4 +1,4 @@
-"""What batch schedulers report about jobs, beyond the states that every provider knows [pure]."""
+"""Statuses of jobs that only batch schedulers report, and the status of a job with several parts [pure]."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """LSF: bsub, bjobs, bhist, bkill.
 
-bjobs names ended jobs for an hour, with exit status and LSF's reason for ending them; after that bhist is asked.
+bjobs lists ended jobs for an hour, with exit status and LSF's reason for ending them; afterwards bhist reports them.
 """
 
 from __future__ import annotations
@@ -100,11 +100,14 @@ class LSFProvider(BatchProvider):
                 )
 
     def directives(self, job: Job) -> list[str]:
+        # bsub reads hours and minutes, so the time is rounded up to a minute.
         minutes = -int(-self.walltime // 60)
         lines = [
             f"#BSUB -J {job.name}",
+            # LSF appends its own report to this file.  The script itself writes the output of the block.
             f'#BSUB -o "{job.stdout}.scheduler"',
             f"#BSUB -W {minutes // 60}:{minutes % 60:02d}",
+            # A block runs once: managers of its first run would meet a second run of the same name.
             "#BSUB -rn",
         ]
         if self.request_by_nodes:
@@ -159,6 +162,7 @@ class LSFProvider(BatchProvider):
 
 def _rows(stdout: str) -> Iterator[tuple[str, JobStatus]]:
     for line in stdout.splitlines():
+        # bjobs writes "-" for an empty field.
         parts = [part.strip().strip("-").strip() for part in line.split("|", 5)]
         number = re.match(r"(\d+)(?:\[\d+\])?$", parts[0])  # 12[3] is a part of an array
         if number is None or len(parts) < 6:

@@ -1,7 +1,7 @@
 """PBS Pro and OpenPBS: qsub, qstat -x, qdel.
 
-``qstat -x`` names jobs that have ended where the server keeps a history.  A walltime ends a block in good order; a job
-that the server says can never run has failed.
+``qstat -x`` also lists ended jobs if the server keeps a history.  A walltime ends a block in order.  A job has failed
+if the server reports that it can never run.
 """
 
 from __future__ import annotations
@@ -101,6 +101,7 @@ class PBSProProvider(BatchProvider):
             f"-l walltime={clock(self.walltime)}",
             f"-l select={self.nodes_per_block}:{chunk}",
         ]
+        # Without this option PBS may put several parts of a block on one node.
         if self.nodes_per_block > 1 and "place=" not in self.scheduler_options:
             lines.append("-l place=scatter")
         lines += [f"-{letter} {text}" for letter, text in (("A", self.account), ("q", self.queue)) if text is not None]

@@ -45,7 +45,7 @@ _TRANSIENT_WORDS = (
 
 @dataclass(eq=False)
 class KnownJobs:
-    """What is known of the jobs of one group.
+    """The facts that the runners of one group share about its jobs.
 
     Threads of several controllers write to it without a lock: each write is one operation on a dictionary or set.
     """
@@ -65,7 +65,10 @@ class KnownJobs:
 
 
 _KNOWN_JOBS: WeakValueDictionary[str, KnownJobs] = WeakValueDictionary()
-"""What is known of the jobs of each group; a runner may be asked for jobs of the other runners of its group."""
+"""The shared facts of each group, because a runner may be asked for jobs of the other runners of its group.
+
+The references are weak, so the facts of a group disappear with its last runner.
+"""
 
 
 class BatchRunner:
@@ -80,7 +83,7 @@ class BatchRunner:
     now
         A monotonic clock.
     known
-        What is known of jobs; None means that the runners of the group share it.
+        The facts about jobs; None means that all runners of the group share one object.
     """
 
     def __init__(
@@ -108,6 +111,7 @@ class BatchRunner:
         command = scheduler.submit_command(job.script)
         try:
             answer = self._run(command, self._limit, scheduler.submit_input(job.script))
+        # The scheduler may have accepted the job before the command was killed, so it is looked for by its name.
         except CommandHung as error:
             number = self._find(job.name)
             if number is None:
@@ -145,7 +149,7 @@ class BatchRunner:
         name = self._scheduler.scheduler
         number = self._scheduler.parse_job_id(answer.stdout) if answer.status == 0 else None
         if number is None and re.search("timed? ?out", answer.stderr, re.IGNORECASE):
-            number = self._find(job.name)  # the answer was lost, the job perhaps not
+            number = self._find(job.name)  # the answer was lost, but the scheduler may have accepted the job
         if number is None and answer.status:
             words = answer.words()
             advice = next((hint for found, hint in self._scheduler.hints if re.search(found, words, re.IGNORECASE)), "")
@@ -197,6 +201,7 @@ class BatchRunner:
         for job in jobs:
             if job in found:
                 continue
+            # The script writes its exit status to a file.  Sites without accounting leave no other trace of the end.
             status = self._exit_status(job)
             if status is not None:
                 found[job] = ended(status)
@@ -215,6 +220,7 @@ class BatchRunner:
             last = self._known.last.get(job)
             state = last.state if last is not None else state
         if isinstance(status, StuckJob):
+            # The reason is read before the job is cancelled, because the scheduler may forget it with the job.
             reason = self._with_reason(job, reason)
             try:
                 self._cancel([job])
@@ -223,6 +229,7 @@ class BatchRunner:
         elif state is BlockState.failed and "exit status" not in reason:
             left = self._exit_status(job)
             reason = f"{reason}, {ended(left).reason}" if left else reason
+        # Schedulers often report a job that we cancelled as failed, or forget it.
         if state in (BlockState.failed, BlockState.missing) and job in self._known.cancelled:
             return JobStatus(BlockState.scaled_in, reason, status.hosts)
         return JobStatus(state, reason, status.hosts)
@@ -260,7 +267,9 @@ class BatchRunner:
             raise OSError(f"{command[0]} failed: {answer.words()}")
 
     def _harmless(self, answer: CommandResult) -> bool:
-        """Whether a command that failed only says that it does not know jobs."""
+        """Whether a command that failed only reports that it does not know some jobs."""
+        # stdout may also contain the answers for other jobs, so one such line is enough there.  stderr contains only
+        # errors, so each of its lines must be harmless.
         lines = [line for line in (answer.stderr.strip() or answer.stdout.strip()).splitlines() if line.strip()]
         pattern = re.compile(self._scheduler.gone, re.IGNORECASE)
         if not answer.stderr.strip():
@@ -268,7 +277,7 @@ class BatchRunner:
         return bool(lines) and all(pattern.search(line) for line in lines)
 
     def close(self) -> None:
-        """There is nothing to give back."""
+        """Do nothing: the runner holds no resources."""
 
 
 def _parts(jobs: list[str], size: int) -> Iterator[list[str]]:

@@ -1,7 +1,7 @@
-"""What the batch runner needs of a scheduler: command lines, and what the answers mean [pure].
+"""The interface of schedulers for the batch runner: command lines, and the meaning of the answers [pure].
 
 A member of the family implements these functions; :mod:`~parslab.providers.batch.runner` runs the commands, and keeps
-what is known of jobs.  The functions do no I/O, so recorded answers test them.
+the facts about jobs.  The functions do no I/O, so tests feed them recorded answers.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ __all__ = ["BatchScheduler"]
 
 
 class BatchScheduler:
-    """Base of the schedulers: what to run, and how to read it."""
+    """Base of the schedulers: their commands, and how to read the answers."""
 
     scheduler: ClassVar[str] = "the scheduler"
     """The name of the scheduler in sentences."""
@@ -48,7 +48,7 @@ class BatchScheduler:
         return None
 
     def parse_job_id(self, stdout: str) -> str | None:
-        """What the scheduler calls the job that it has just accepted; None when it does not say."""
+        """The number of the job that the scheduler has just accepted; None if the output does not contain it."""
         raise NotImplementedError
 
     def status_command(self, jobs: list[str]) -> list[str]:
@@ -64,7 +64,7 @@ class BatchScheduler:
         raise NotImplementedError
 
     def accounting_commands(self, jobs: list[str]) -> list[list[str]]:
-        """Commands that know how jobs ended that the status command has forgotten."""
+        """Commands that report the end of jobs that the status command has forgotten."""
         return []
 
     def parse_accounting(self, stdout: str, jobs: list[str]) -> dict[str, JobStatus]:

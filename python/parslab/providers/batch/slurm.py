@@ -144,6 +144,7 @@ class SlurmProvider(BatchProvider):
             "error": _file_name(job.stderr),
             "nodes": self.nodes_per_block,
             "ntasks-per-node": 1,
+            # sbatch counts in minutes.  The time is rounded up, because 0 would mean that there is no limit.
             "time": -int(-self.walltime // 60),
             "partition": self.partition,
             "account": self.account,
@@ -217,6 +218,7 @@ class SlurmProvider(BatchProvider):
 
 def _status(word: str, detail: str, nodes: str) -> JobStatus:
     """The status for a state of Slurm; ``detail`` is squeue's reason or sacct's exit code."""
+    # sacct writes "CANCELLED by 1000", and adds "+" to a word that it has cut off.
     state = _STATES.get(word.split()[0].rstrip("+"))
     hosts = "" if nodes in ("None assigned", "(null)") else nodes
     if state is None:

@@ -1,7 +1,7 @@
 """Torque: qsub, qstat, qdel.
 
-Its qstat names ended jobs for some minutes, with their exit status; negative ones are Torque's own words.  After that
-the exit status counts that the block's script has left.
+qstat lists ended jobs for some minutes with their exit status; a negative one is an error of Torque itself.  After that
+the runner reads the exit status that the block's script has written.
 """
 
 from __future__ import annotations
@@ -67,9 +67,11 @@ class TorqueProvider(BatchProvider):
             "#PBS -S /bin/bash",
             f"#PBS -N {job.name}",
             "#PBS -m n",
+            # A block runs once: managers of its first run would meet a second run of the same name.
             "#PBS -r n",
             f"#PBS -l walltime={clock(self.walltime)}",
             f"#PBS -l nodes={self.nodes_per_block}:ppn={self.cpus_per_node}",
+            # Torque delivers these files only at the end of the job, so the script itself writes the output.
             f"#PBS -o {job.stdout}.scheduler",
             f"#PBS -e {job.stderr}.scheduler",
         ]
