@@ -1,1 +1,1 @@
-"""What ends dead runs: their jobs, sockets and files."""
+"""Removes dead runs: their jobs, processes, sockets and files."""

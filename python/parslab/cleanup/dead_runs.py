@@ -1,12 +1,12 @@
-"""Finds the runs of this host whose DataFlowKernel was killed, and removes what they left behind [shell].
+"""Finds the runs of this host whose DataFlowKernel was killed, and removes their jobs, processes and files [shell].
 
 A DataFlowKernel that ends in order leaves nothing behind.  One that was killed leaves batch jobs, a socket folder, a
-connection file, and processes that tasks started.  Its client restarts it or removes it.  When the client was killed
-too, the run's reaper removes it, or the next process that starts or lists runs does.
+connection file, and processes that tasks started.  Its client restarts or removes the run.  When the client was killed
+too, the run's reaper removes the run, or the next process that starts or lists runs does.
 
-A notebook may come back to a dead run: until the run's ``linger`` has passed, only the notebook's next kernel may
-touch the run.  Meanwhile the managers of its blocks idle no longer than they look for a DataFlowKernel.  A job that
-starts later reads in its invitation that the run is over, and ends.
+A notebook may return to a dead run: until the run's ``linger`` has passed, only the notebook's next kernel may touch
+the run.  Meanwhile its managers look for a new DataFlowKernel for a limited time, and then end.  A job that starts
+later reads in its invitation that the run is over, and ends.
 """
 
 from __future__ import annotations
@@ -55,6 +55,7 @@ def find_dead_runs(folder: Path) -> Iterator[tuple[Path, ConnectionInfo]]:
     for path in folder.glob("parslab-*.json"):
         try:
             info = read_connection_info(path)
+            # A process number has no meaning on another host or in another container.
             here = info.host == socket.gethostname() and info.pid_namespace in ("", pid_namespace())
             if here and not process_runs(info.pid, info.written_at):
                 yield path, info
@@ -68,8 +69,9 @@ def cancel_jobs_of_dead_run(run_dir: Path) -> list[str]:
     Returns
     -------
     list of str
-        Sentences for the user: what was cancelled, and what the user has to do. They are logged too.
+        Sentences for the user: what was cancelled, and what the user has to do.  The log gets them too.
     """
+    # The invitations come first, so that a job that starts during the cancellation ends at once.
     withdraw(run_dir, "it was killed")
     try:
         sentences = cancel_unfinished_jobs(run_dir)
@@ -101,7 +103,7 @@ def removable_at(info: ConnectionInfo, attended: bool) -> float:
 
 
 def remove_dead_runs(folder: Path, now: float | None = None) -> list[str]:
-    """Remove every dead run of this host that no notebook may come back to.
+    """Remove every dead run of this host to which no notebook may return.
 
     Returns
     -------
@@ -142,7 +144,7 @@ def remove_dead_run(path: Path, info: ConnectionInfo) -> list[str]:
 
 def _remove(path: Path, info: ConnectionInfo) -> list[str]:
     with contextlib.suppress(OSError):
-        # Deleting the file comes first: of two processes that do this at once, only one gets past this line.
+        # The file is deleted first: of two processes that do this at the same time, only one gets past this line.
         path.unlink()
         sentences = cancel_jobs_of_dead_run(Path(info.run_dir))
         end_processes(info.run)
@@ -166,6 +168,7 @@ def end_processes(run: str, lost: bool = False) -> None:
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error, OSError, ValueError):
             environment = process.environ()
+            # This process may be the reaper, which has the name of its run in its environment too.
             if environment.get("PARSLAB_RUN") == run and process.pid != os.getpid():
                 parent = int(environment.get("PARSLAB_WORKER_OF", "0").partition("/")[0])
                 if not (lost and process_runs(parent, process.create_time())):
@@ -175,14 +178,15 @@ def end_processes(run: str, lost: bool = False) -> None:
 def process_runs(pid: int, since: float) -> bool:
     """Whether a process runs that has this number and started before ``since``; a zombie does not run.
 
-    The start time matters because the system gives the number of an ended process to a new one.
+    The start time is compared because the system gives the number of an ended process to a new one.
     """
     import psutil
 
     try:
         process = psutil.Process(pid)
+        # One second more, because psutil computes the start from the boot time, which the system rounds.
         return process.status() != psutil.STATUS_ZOMBIE and process.create_time() <= since + 1
     except psutil.NoSuchProcess:
         return False
     except psutil.Error:
-        return True
+        return True  # the process exists, but may not be examined

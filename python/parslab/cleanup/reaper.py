@@ -2,8 +2,8 @@
 
 The reaper is a shell, a child of the DataFlowKernel.  It waits for a pipe to close, which costs next to nothing.  A
 DataFlowKernel that ends in order kills the shell.  When the DataFlowKernel is killed, the pipe closes and the shell
-replaces itself by a Python process.  That process kills what tasks have left running, and removes the run as soon as no
-notebook may come back to it.
+replaces itself by a Python process.  That process kills the processes that tasks have left running, and removes the run
+as soon as no notebook may return to it.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["Reaper", "serve"]
 
 _SHELL = 'read -r _; exec "$@"'
+# The settings contain the module path, so a file of another user could run any code as this user.
 _START = (
     "import json, os, sys; f = open(sys.argv[1]); "
     "os.fstat(f.fileno()).st_uid in (os.geteuid(), 0) or sys.exit('the settings of the run belong to another user'); "
@@ -31,9 +32,9 @@ _START = (
     "from parslab.cleanup.reaper import serve; serve(sys.argv[1])"
 )
 _FIRST_CHECK, _CHECK_EVERY = 0.1, 2.0
-"""Seconds between the first two checks of a run that a notebook may still come back to, and most seconds between two.
+"""Seconds between the first two checks of a run to which a notebook may still return, and most seconds between two.
 
-A client restarts its DataFlowKernel within half a second. Then the reaper of the lost one should not stay for long.
+A client restarts its DataFlowKernel within half a second.  The reaper of the lost DataFlowKernel must then end soon.
 """
 
 
@@ -47,16 +48,20 @@ class Reaper:
     """
 
     def __init__(self, settings: RunSettings) -> None:
+        # Python's descriptors are not inheritable, so only this process holds the writing end.  The system closes it
+        # when this process dies, however it dies.
         reads, self._writes = os.pipe()
         path = settings_path(settings.run_dir)
         command = ["/bin/sh", "-c", _SHELL, "parslab-reaper", sys.executable, "-c", _START, str(path)]
         try:
+            # In a session of its own, the reaper survives signals to the group of the DataFlowKernel.
             self.popen = subprocess.Popen(command, stdin=reads, start_new_session=True)
         finally:
             os.close(reads)
 
     def dismiss(self) -> None:
         """End the reaper: the run has ended in order."""
+        # The pipe closes last, because the shell would take its end for the death of the DataFlowKernel.
         self.popen.kill()
         self.popen.wait()
         os.close(self._writes)

@@ -3,8 +3,8 @@
 It is an ``flock`` on ``dfk.lock`` in the folder of the run.  Whoever starts a DataFlowKernel takes the lock first, and
 the new process inherits the locked descriptor.  The lock belongs to the open file, not to a process: so it passes from
 the starter to the DataFlowKernel without a gap, and the system releases it when the last of them has ended, however
-that happens.  Whoever removes a dead run holds the lock meanwhile.  So nobody starts a run that is being removed, and
-nobody removes a run that is being started.
+that happens.  A process that removes a dead run holds the lock meanwhile.  So no process starts a run that is being
+removed, and none removes a run that is being started.
 
 Invariants:
 
@@ -35,7 +35,7 @@ __all__ = ["RunLock", "RunLockedError"]
 
 _NAME = "dfk.lock"
 _UNSUPPORTED = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL}
-"""How a file system says that it has no locks."""
+"""Errors of a file system that has no locks."""
 
 
 class RunLockedError(ConfigurationError):
@@ -80,7 +80,7 @@ class RunLock:
         ours = os.fstat(fd)
         if not any(_is_file(ours, path) for path in (_path(run_dir), _local_path(run_dir))):
             raise RunLockedError(f"Descriptor {fd} is not the lock of the run in {run_dir}.")
-        _flock(fd, run_dir)  # succeeds at once where the starter had the lock, for it is the same open file
+        _flock(fd, run_dir)  # succeeds at once if the starter has the lock, because both have the same open file
         with contextlib.suppress(OSError):
             os.pwrite(fd, f"{os.getpid():<20}\n".encode(), 0)
         return cls(fd)
@@ -113,11 +113,13 @@ def _local_path(run_dir: str | os.PathLike[str]) -> str:
 def _lock(run_dir: str | os.PathLike[str]) -> int:
     unsupported = OSError(errno.ENOLCK, "no file can be locked")
     for path in (_path(run_dir), _local_path(run_dir)):
+        # Every user may write to /tmp, so a symbolic link there could name any file of this user: O_NOFOLLOW.
         fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         try:
             _flock(fd, run_dir)
+            # The folder may have been removed between open and flock; the lock of a deleted file protects nothing.
             if _is_file(os.fstat(fd), path):
-                os.ftruncate(fd, 0)  # the number of the DataFlowKernel that held the lock before
+                os.ftruncate(fd, 0)  # removes the process number of the last holder
                 return fd
             raise RunLockedError(f"The folder {run_dir} was removed or replaced just now.")
         except BaseException as error:

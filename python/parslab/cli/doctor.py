@@ -1,9 +1,9 @@
 """``parslab doctor``: tries a configuration step by step, as a run uses it, and stops at the first fault.
 
 For an executor with blocks the steps are the scheduler's commands, the job script, a job of one node that runs
-``probe.py`` there (does it start, which Python and packages does it have, does it reach this host), and then a real run
-with one block and a task.  Other executors only run the task.  Everything that was submitted is cancelled, also when
-the user interrupts.
+``probe.py`` there, and then a real run with one block and a task.  The probe reports whether it starts, which Python
+and packages the node has, and whether the node reaches this host.  Other executors only run the task.  The doctor
+cancels each job that it has submitted, also when the user interrupts.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ _ONE_BLOCK = {"nodes_per_block": 1, "init_blocks": 1, "min_blocks": 0, "max_bloc
 
 
 class Trouble(Exception):
-    """A step failed; the text says what is wrong and what the user can do."""
+    """A step failed; the text says what is wrong, and what the user can do."""
 
 
 def examine(name: str, label: str, dry_run: bool, timeout: float) -> int:
@@ -152,7 +152,7 @@ def _listening(settings: dict[str, Any]) -> Iterator[list[str]]:
         ) from error
 
     def accept() -> None:
-        with contextlib.suppress(OSError):  # closed: the probe is over
+        with contextlib.suppress(OSError):  # raised when the listener is closed at the end of the probe
             while True:
                 listener.accept()[0].close()
 
@@ -161,6 +161,7 @@ def _listening(settings: dict[str, Any]) -> Iterator[list[str]]:
     try:
         yield [f"[{host}]:{port}" if ":" in host else f"{host}:{port}" for host in hosts]
     finally:
+        # Closing alone would not wake a thread that waits in accept().
         with contextlib.suppress(OSError):
             listener.shutdown(socket.SHUT_RDWR)
         listener.close()
@@ -178,7 +179,7 @@ class Probe:
     addresses
         Addresses ``HOST:PORT`` of this host that the node tries.
     sleep, clock
-        The time; only tests give them.
+        The functions for waiting and for the time; only tests pass them.
     """
 
     def __init__(
@@ -261,12 +262,13 @@ class Probe:
                     f"The job is still {shown[0] or 'unknown to the scheduler'}{why} after {timeout:g} s: wait longer "
                     "with --timeout, or ask for less time or fewer cores."
                 )
+            # The job runs, so the limit for the queue does not apply, but a probe that hangs must not keep the user.
             if over is None and now - begun > timeout + 60:
                 raise Trouble(f"The job runs, but nothing came of it within 60 s; {self._ended(status)}")
             self._sleep(0.2)
 
     def _patience(self) -> float:
-        """How long to wait for the report of an ended job: if its output is visible, its report soon is too."""
+        """Return how long to wait for the report of an ended job: not long, if its output is already visible."""
         return _GRACE / 5 if _text(self.job.stdout) or _text(self.job.stderr) else _GRACE
 
     def _report(self) -> dict[str, Any] | None:

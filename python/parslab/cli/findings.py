@@ -1,4 +1,4 @@
-"""Explains what the doctor has found, reports of nodes and output of jobs, in one sentence for each fault [pure]."""
+"""Explains the doctor's findings (reports of nodes, output of jobs) in one sentence for each fault [pure]."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _ENDS = {
 
 
 def python_trouble(report: Mapping[str, Any], python: Sequence[int], package: str) -> str:
-    """Why the node's interpreter cannot run a manager, and what to do; empty if it can.
+    """Explain why the node's interpreter cannot run a manager, and what to do; empty if it can.
 
     Parameters
     ----------
@@ -48,7 +48,7 @@ def python_trouble(report: Mapping[str, Any], python: Sequence[int], package: st
 
 
 def address_trouble(report: Mapping[str, Any]) -> str:
-    """Why the node does not reach this host, and what to do; empty if it does."""
+    """Explain why the node does not reach this host, and what to do; empty if it does."""
     if report["reached"]:
         return ""
     tried = ", ".join(f"{address} ({error})" for address, error in report["unreached"].items())
@@ -60,7 +60,7 @@ def address_trouble(report: Mapping[str, Any]) -> str:
 
 
 def ended_trouble(state: str, reason: str, stdout: str, stderr: str, folder: str) -> str:
-    """Why a job ended without a report, in the words of the shell if there are any.
+    """Explain why a job ended without a report, in the words of the shell if there are any.
 
     Parameters
     ----------

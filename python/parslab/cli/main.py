@@ -1,7 +1,7 @@
 """The command ``parslab`` and its subcommands.
 
-Only argparse is loaded before the subcommand is known.  A mistake of the user gives one sentence on stderr and exit
-status 1, or 2 if the command line itself is wrong.
+The module imports only argparse until the subcommand is known, so that each command starts fast.  A mistake of the user
+gives one sentence on stderr and exit status 1, or 2 if the command line itself is wrong.
 """
 
 from __future__ import annotations
@@ -29,8 +29,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"parslab: {printable(str(error))}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        return 130
+        return 130  # 128 + SIGINT, as a shell reports it
     except BrokenPipeError:  # `parslab logs | head`
+        # Python flushes stdout at exit, and would report the closed pipe a second time.
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return 0
 

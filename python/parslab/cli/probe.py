@@ -30,6 +30,7 @@ def reached(addresses: "list[str]") -> "tuple[str, dict[str, str]]":
     for address in addresses:
         host, _, port = address.rpartition(":")
         try:
+            # Every address gets a second, even after the deadline: the last one may be the right one.
             wait = max(1.0, min(3.0, deadline - time.monotonic()))
             socket.create_connection((host.strip("[]"), int(port)), wait).close()
             return address, errors
@@ -55,7 +56,7 @@ def main(folder: str, addresses: "list[str]") -> None:
     path = os.path.join(folder, f"report-{socket.gethostname()}-{os.getpid()}.json")
     with open(path + ".part", "w") as file:
         file.write(text)
-    os.rename(path + ".part", path)  # so a reader never sees half of the report
+    os.rename(path + ".part", path)  # the doctor must never read half of a report
     print(text)
 
 

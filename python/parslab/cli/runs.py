@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["file_in", "folder_of", "list_files", "show_file", "show_runs", "stop"]
 
 _PATIENCE = 20.0
-"""Seconds in which a run must cancel its jobs and end."""
+"""Seconds that ``parslab stop`` waits for a run to cancel its jobs and end."""
 _SECRET = {"settings.json"}
 _TEXT = {".err", ".ec", ".log", ".out", ".sh", ".stderr", ".stdout", ".submit", ".txt", ""}
 
@@ -53,7 +53,7 @@ def _lease(info: ConnectionInfo, now: float) -> str:
 
 
 def folder_of(run: str) -> Path:
-    """The folder of a run, from the beginning of a live run's name or from the folder itself.
+    """Return the folder of a run, from the beginning of a live run's name or from the folder itself.
 
     Raises
     ------
@@ -73,7 +73,7 @@ def list_files(folder: Path) -> None:
 
 
 def file_in(folder: Path, name: str) -> Path:
-    """A file of a run; without a name the log of its DataFlowKernel.
+    """Return a file of a run; without a name the log of its DataFlowKernel.
 
     Raises
     ------
@@ -113,7 +113,7 @@ def stop(run: str) -> int:
             print(printable(f"Run {info.run} is on host {info.host}: stop it there."), file=sys.stderr)
             status = 1
             continue
-        # Its number may belong to another process by now, when the run was killed.
+        # When the run was killed, the system may have given its process number to another process.
         with contextlib.suppress(ProcessLookupError):
             if process_runs(info.pid, info.written_at):
                 os.kill(info.pid, signal.SIGTERM)

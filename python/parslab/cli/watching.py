@@ -1,7 +1,7 @@
 """``parslab attach``: shows the state of a run in one line, again and again, until the run ends or the user interrupts.
 
-This is a client like any other: the run stays while the client is attached.  On a terminal each line replaces the one
-before.  Otherwise a new line is written when something has changed.
+This is a client like any other: the run stays while the client is attached.  On a terminal each line replaces the
+previous one.  Otherwise the command writes a new line when the state has changed.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def watch(run: str | None) -> int:
             try:
                 answer = dfk.ask(panel.SnapshotRequest(subscribe=False))
             except TimeoutError:
-                continue  # it is busy
+                continue  # the DataFlowKernel is busy
             except ParslabError:
                 break
             if isinstance(answer, panel.Snapshot):

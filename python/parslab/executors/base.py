@@ -28,7 +28,7 @@ class Executor(Description):
     label = Label("executor")
 
     def settings(self) -> dict[str, Any]:
-        """Plain JSON data for the DataFlowKernel process; defaults that depend on this host are filled in.
+        """Return plain JSON data for the DataFlowKernel process, with the defaults that depend on this host.
 
         The data of every executor has its ``kind`` and its ``label``.
         """

@@ -1,7 +1,7 @@
 """The description of the high-throughput executor: workers on nodes that a provider gets in blocks [HPDC19 §4.3.1].
 
-Wrong options raise when the description is made, if no scheduler is needed to find them.  Options that depend on this
-host (its addresses) raise when the run is loaded, before anything is submitted.
+The constructor refuses wrong options that it can find without the scheduler.  ``settings`` checks options that depend
+on this host (its addresses), when the run is loaded and before anything is submitted.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ class _Accelerators(Option):
     wants = "how many accelerators each node has, or a list of their names"
 
     def accepted(self, value: Any) -> tuple[str, ...]:
+        # A bool is an int, and a text is an iterable of letters; the user means neither.
         if isinstance(value, (bool, str)) or not isinstance(value, (int, Iterable)):
             self.refuse()
         if isinstance(value, int):

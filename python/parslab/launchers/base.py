@@ -43,12 +43,12 @@ class Launcher(Description):
     """Whether it starts managers on the other nodes of a block too."""
 
     def script(self, command: str, nodes: int, tasks_per_node: int = 1) -> str:
-        """Shell text that runs ``command`` ``tasks_per_node`` times on each of the ``nodes``, and waits for all.
+        """Return shell text that runs ``command`` ``tasks_per_node`` times on each of the ``nodes``, and waits for all.
 
         The exit status of the text is not 0 when a command has failed.
         """
         raise NotImplementedError
 
     def said(self, text: str) -> list[str]:
-        """Lines that write ``text`` to the block's stderr if ``debug`` is set; the shell expands the text."""
+        """Return lines that write ``text`` to the block's stderr if ``debug`` is set; the shell expands the text."""
         return [f'echo "parslab: {text}" >&2'] if self.debug else []

@@ -16,6 +16,7 @@ node_names() {
 }"""
 """A shell function that prints the nodes of a job, one a line, for every scheduler."""
 
+# ``wait`` without a process number would return 0, whatever the exit statuses are.
 _WAIT_ANY = """\
 status=0
 for pid in "${pids[@]}"; do

@@ -1,6 +1,6 @@
 """Launchers that start a manager on each node with a starter of MPI programs: mpiexec, mpirun, aprun, jsrun.
 
-The manager is no MPI program; only the starting is used.
+A manager is not an MPI program.  These launchers only use the ability of the starters to reach all nodes.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ class AprunLauncher(Launcher):
     Parameters
     ----------
     overrides
-        Further options of aprun, such as ``-d 32 -cc none``: the manager is to have all cores of its node.
+        Further options of aprun, such as ``-d 32 -cc none``, which gives the manager all cores of its node.
     """
 
     overrides = Text("", empty=True)

@@ -28,7 +28,7 @@ class SingleNodeLauncher(Launcher):
     Parameters
     ----------
     fail_on_any
-        Whether the block fails when one of several managers on the node fails; with False, when all fail.
+        Whether one failed manager fails the block.  With False the block fails only if all of its managers fail.
 
     Examples
     --------

@@ -1,7 +1,7 @@
 """Launchers that start a manager on each node with Slurm's ``srun``.
 
-srun always gets options that turn off two defaults for MPI programs, because they harm managers: srun binds a process
-to the first core, and kills the other managers some seconds after the first one has left.
+srun always gets options that turn off two defaults for MPI programs, because these defaults harm managers: srun binds a
+process to the first core, and kills the other managers some seconds after the first one has ended.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ bash -c start-manager
 class SrunMPILauncher(Launcher):
     """Starts each manager with an ``srun`` of its own that shares the cores of the node.
 
-    So tasks can start MPI programs with ``srun`` themselves.
+    Tasks can then start MPI programs with ``srun`` themselves.
 
     Parameters
     ----------

@@ -1,6 +1,6 @@
-"""Fakes for what the cores of a run talk to: calls without a client, a link without a socket.
+"""Fakes for tests of the cores of a run: calls without a client, and a link without a socket.
 
-The fakes are pure, and keep what they get, so that a test can check it afterwards.
+The fakes are pure.  They keep all messages that they get, so that a test can check them afterwards.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ __all__ = ["FakeLink", "call", "outcome", "remembering"]
 
 
 def call(task: int, *deps: int, kind: int = TaskKind.remote, fn: int = 0, at: float = 0.0) -> SubmitTask:
-    """The message of a call without arguments.
+    """Return the message of a call without arguments.
 
     Examples
     --------
@@ -45,7 +45,7 @@ def call(task: int, *deps: int, kind: int = TaskKind.remote, fn: int = 0, at: fl
 def remembering(
     task: int, *deps: int, kind: int = TaskKind.remote, identity: bytes = b"x", fn: int = -1, at: float = 0.0
 ) -> SubmitTask:
-    """The message of a call of an app that remembers results.
+    """Return the message of a call of an app with memoization.
 
     Examples
     --------
@@ -60,7 +60,7 @@ def remembering(
 def outcome(
     task: Task, started: float, ended: float, failure: Failure | None = None, *, attempt: int | None = None
 ) -> Outcome:
-    """The outcome of an attempt, by default of the present one."""
+    """Return the outcome of an attempt, by default of the task's present one."""
     return Outcome(
         task=task.id,
         attempt=task.attempt if attempt is None else attempt,
@@ -73,13 +73,12 @@ def outcome(
 
 
 class FakeLink:
-    """A worker's link that nobody is at the other end of.
+    """A worker's link without a peer.
 
     Parameters
     ----------
     on_empty
-        Called when the worker wants to sleep until something comes and there is nothing; by default the connection
-        ends then.
+        Called when the worker waits for a message and there is none.  By default the connection ends then.
 
     Attributes
     ----------
@@ -93,7 +92,7 @@ class FakeLink:
         self._on_empty = on_empty
 
     def feed(self, messages: Sequence[Any], frames: Sequence[bytes] = ()) -> None:
-        """Let a batch come."""
+        """Deliver a batch to the worker."""
         self._incoming.append((list(messages), [bytearray(frame) for frame in frames]))
 
     def send(self, messages: Sequence[Any], frames: Sequence[Buffer] = ()) -> None:

@@ -1,4 +1,4 @@
-"""The faults that a simulated run plays, and how often."""
+"""The faults of a simulated run, and their probabilities."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Faults:
     handler_raises
         The retry handler itself raises, where there is one.
     retried
-        The user wants a task tried again that failed or was cancelled, each time that it ends so.
+        The user retries a task that failed or was cancelled, each time that it ends like this.
     """
 
     killed: float = 0.03

@@ -1,4 +1,4 @@
-"""What a simulated run has observed, for its checks at the end."""
+"""The observations of a simulated run, for its checks at the end."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["History", "TracedValue"]
 
 
 class TracedValue(StoredValue):
-    """A value of which a test can see whether anything still holds it."""
+    """A value with weak references, so that a test sees whether any object still holds it."""
 
     __slots__ = ("__weakref__",)
 
@@ -46,7 +46,7 @@ class History:
         """Broken promises, as sentences."""
 
     def reopened(self, event: TaskReopened) -> None:
-        """A task was reopened."""
+        """Check that a task was reopened correctly, and start its history again."""
         if self.moves.pop(event.task, [None])[-1] is not event.was or event.was in SUCCESSES:
             self.problems.append(f"task {event.task} was reopened as if it had been {event.was}")
         self.failures.pop(event.task, None)

@@ -1,4 +1,4 @@
-"""One direction of a link in virtual time, and what every part of a simulated run shares."""
+"""One direction of a link in virtual time, and the interface that every part of a simulated run uses."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["Line", "Simulation"]
 
 
 class Simulation(Protocol):
-    """The clock, the dice and the faults of a simulated run."""
+    """The clock, the random numbers and the faults of a simulated run."""
 
     now: float
     random: random.Random

@@ -196,7 +196,7 @@ class Network:
             self.queue.drop({task.id for task in found.tasks if task.state is TaskState.cancelled})
             reopen(self.table, found, lambda _: None, self.now)
 
-    # ----- what workers say
+    # ----- messages of workers
 
     def body_begins(self, task: Task, attempt: int) -> None:
         """The body of a task starts."""
@@ -209,7 +209,7 @@ class Network:
         number, attempt = given[0].id, given[1]
         held = slot.inflight.get(number)
         if held is not None and held.attempt != attempt:
-            held = None  # the same worker has the next attempt already, which goes on
+            held = None  # the same worker already has the next attempt, which continues
         task = self.queue.ended(slot, number, ended - started, self.now) if held is not None else None
         if task is None:
             self.table.dropped += 1
@@ -228,7 +228,7 @@ class Network:
             self.table.started(busy, since, slot.name)
 
     def lost(self, worker: FakeWorker) -> None:
-        """A worker is dead: its tasks fail or go to other workers, and a new worker replaces it."""
+        """Replace a dead worker; its tasks fail, or other workers get them."""
         held = self.queue.remove(worker.slot)
         again = not_begun(held, worker.page, worker.attempt)
         for task in held:
@@ -252,14 +252,14 @@ class Network:
         self.history.values.add(value)
         return value
 
-    # ----- what must hold afterwards
+    # ----- checks at the end
 
     def problem(self, sentence: str) -> None:
-        """Write down a broken promise."""
+        """Note a broken promise."""
         self.history.problems.append(sentence)
 
     def broken_promises(self) -> list[str]:
-        """Every promise that the run broke; call this when the run is over and the user has dropped all futures."""
+        """Return every promise that the run broke; call this after ``play``, when the user has dropped all futures."""
         history, found = self.history, list(self.history.problems)
         for task, states in history.resolved.items():
             moves = history.moves.get(task, [])
@@ -272,7 +272,7 @@ class Network:
         for task, last in history.attempts.items():
             failures = history.failures.get(task, [])
             failed = history.resolved.get(task, [])[:1] in ([TaskState.failed], [TaskState.dep_fail])
-            # It may also have been cancelled while it waited for its next one.
+            # The task may also have been cancelled while it waited for its next attempt.
             failed = failed or history.moves.get(task, [])[-2:-1] == [TaskState.fail_retryable]
             first = history.first.get(task, 0)
             too_many = last - first > self.table.retries.limit and not self.table.retries.handlers

@@ -1,4 +1,4 @@
-"""An executor and its scheduler in virtual time: how blocks would grow and shrink, without waiting for it.
+"""An executor and its scheduler in virtual time: a test sees hours of scaling in a moment.
 
 [simulation]  ``Cluster`` joins the real controller, table of blocks and strategy with a scheduler and managers that
 follow a plan.  Use it to try a strategy of your own::
@@ -38,7 +38,7 @@ RECONNECT_FOR = 30.0
 
 
 class _DataFlowKernelLife:
-    """The plans of one DataFlowKernel: nothing of them happens after its death."""
+    """The planned calls of one DataFlowKernel; none of them runs after its death."""
 
     def __init__(self, time: VirtualTime) -> None:
         self._time = time
@@ -78,7 +78,7 @@ class VirtualCallRunner:
 
 @dataclass
 class PlannedScheduler:
-    """A runner whose jobs wait ``queue`` seconds and whose managers come ``boot`` seconds after that."""
+    """A runner whose jobs wait ``queue`` seconds, and whose managers connect ``boot`` seconds later."""
 
     cluster: Cluster
     queue: float = 0.0
@@ -94,7 +94,7 @@ class PlannedScheduler:
     forget: bool = False
     """The scheduler knows no job from now on."""
     silent: bool = False
-    """Jobs run, and no manager comes."""
+    """Jobs run, and no manager connects."""
     unreachable: bool = False
     """The scheduler answers no command now."""
     jobs: dict[str, JobStatus] = field(default_factory=dict)
@@ -208,11 +208,11 @@ class Cluster:
     Parameters
     ----------
     folder
-        An empty one: the folder of the run.
+        The folder of the run, which must be empty.
     slots
         Workers of each block.
     queue, boot, period
-        Seconds that a job is queued, that its manager takes to come, and between two status calls.
+        Seconds that a job is queued, that its manager needs to connect, and between two status calls.
     strategy, max_idletime, strategy_period
         As in ``Config``.
     limits
@@ -272,9 +272,9 @@ class Cluster:
         return controller
 
     def kill(self) -> None:
-        """Kill the DataFlowKernel: its tasks wait again, its jobs go on, and its managers look for another one."""
+        """Kill the DataFlowKernel: its tasks wait again, its jobs continue, and its managers look for another one."""
         self._life.over = True
-        self.controller.stop_watching()  # its watcher dies with it, though this process goes on
+        self.controller.stop_watching()  # its watcher dies with it, although this process continues
         crews, self.crews = self.crews, {}
         for block, crew in crews.items():
             self._waiting += list(crew.running.items())
@@ -292,7 +292,7 @@ class Cluster:
         self.orphans.add(block)
         self.time.after(RECONNECT_FOR, lambda: self._leave(block) if block in self.orphans else None)
 
-    # ----- what a test does
+    # ----- actions of a test
 
     def submit(self, lengths: Iterable[float], then: Callable[[], None] | None = None) -> None:
         """Submit tasks of these lengths in seconds; call ``then`` when all of them have ended."""
@@ -318,7 +318,7 @@ class Cluster:
         if stages:
             self.submit(stages[0], lambda: self.stages(*stages[1:]))
 
-    # ----- what a test looks at
+    # ----- observations for a test
 
     @property
     def blocks(self) -> int:
@@ -364,7 +364,7 @@ class Cluster:
     # ----- managers and tasks
 
     def manager_comes(self, block: str) -> None:
-        """The manager of a block is connected."""
+        """Connect the manager of a block."""
         if self._life.over:
             self._orphaned(block)
             return
@@ -373,7 +373,7 @@ class Cluster:
         self._assign()
 
     def manager_goes(self, block: str, reason: str) -> None:
-        """The manager of a block is gone; its tasks wait again."""
+        """Disconnect the manager of a block; its tasks wait again."""
         crew = self.crews.pop(block, None)
         self.orphans.discard(block)
         if crew is not None:

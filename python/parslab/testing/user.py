@@ -1,7 +1,7 @@
 """A user in virtual time, who calls apps, cancels tasks, drops futures, and runs local tasks.
 
-The client's half of :class:`parslab.testing.network.Network`.  It keeps the rules of the real client: it drops a
-future only after the future is settled, and while nothing here needs its value.
+The user is the client's side of :class:`parslab.testing.network.Network`.  It keeps the rules of the real client: it
+drops a future only after the future is settled, and while no task of the client needs its value.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ _KINDS = (
 
 
 class UserHost(Simulation, Protocol):
-    """The run that the user's calls go to."""
+    """The run that gets the user's calls."""
 
     table: TaskTable
     history: History
@@ -86,18 +86,18 @@ class FakeUser:
         self._held: set[int] = set()
         """Tasks whose futures the user has."""
         self._dropping: set[int] = set()
-        """Those that will go as soon as nothing here needs them."""
+        """Tasks whose futures the user drops as soon as no task of the client needs them."""
         self._settled: set[int] = set()
         self._kinds: dict[int, int] = {}
         self._needs: dict[int, tuple[int, ...]] = {}
         """Tasks that must be kept until this one is settled."""
         self._inner: dict[int, tuple[int, ...]] = {}
-        """Tasks that a join has returned: kept as long as it is."""
+        """Tasks that a join has returned; they are kept as long as the join."""
         self._keepers: Counter[int] = Counter()
         self._turns: Counter[int] = Counter()
         """How often each task has ended."""
         self._in_threads: set[int] = set()
-        """Thread-pool tasks whose bodies run, which nobody can cancel."""
+        """Thread-pool tasks whose bodies run, so that they cannot be cancelled."""
 
     def begin(self) -> None:
         """Plan all calls, some now and some later."""
@@ -112,7 +112,7 @@ class FakeUser:
             )
 
     def _some(self, most: int, below: int | None = None) -> tuple[int, ...]:
-        """A few of the tasks whose futures the user still has."""
+        """Choose a few of the tasks whose futures the user still has."""
         there = sorted(t for t in self._held - self._dropping if below is None or t < below)
         return tuple(self._random.sample(there, min(len(there), self._random.randint(0, most))))
 
@@ -122,7 +122,7 @@ class FakeUser:
         self.called.add(task)
         self._held.add(task)
         self._kinds[task] = kind
-        # A value that is here, or is needed here, keeps its future alive; other values are in the DataFlowKernel.
+        # A value that the client has or needs keeps its future alive; other values are in the DataFlowKernel.
         self._needs[task] = tuple(d for d in deps if kind != TaskKind.remote or self._kinds[d] != TaskKind.remote)
         self._keepers.update(self._needs[task])
         message = call(task, *deps, kind=kind, fn=self._random.choice((0, 0, 0, 1, 2, 3)), at=network.now)
@@ -146,7 +146,7 @@ class FakeUser:
         self._table.cancel([task], self._network.now)
 
     def _drop(self, task: int) -> None:
-        """Release a future now, or as soon as nothing here needs it."""
+        """Release a future now, or as soon as no task of the client needs it."""
         self._dropping.add(task)
         if task in self._settled and not self._keepers[task] and task in self._held:
             self._held.discard(task)
@@ -182,14 +182,14 @@ class FakeUser:
             self._tell(lambda: self._network.retry(task))
 
     def _reopened(self, task: int) -> None:
-        """A task is unfinished again, unless the user has dropped it meanwhile."""
+        """Mark a task as unfinished again, unless the user has dropped it meanwhile."""
         if task in self._held:
             self._settled.discard(task)
 
-    # ----- what the kernel says
+    # ----- messages of the DataFlowKernel
 
     def receive(self, message: KernelMessage) -> None:
-        """A message has arrived."""
+        """Handle a message that has arrived."""
         if isinstance(message, TaskResolved):
             self._network.history.resolved.setdefault(message.task, []).append(message.state)
             self._settle(message.task, message.state)
@@ -241,7 +241,7 @@ class FakeUser:
         self._report(task, lambda there: self._table.join_body_returned(there, returned, now))
 
     def _judge(self, asked: RequestRetryCost) -> None:
-        """The retry handler: some failures cost nothing, others more than one attempt, and sometimes it raises."""
+        """Act as the retry handler: a failure costs nothing, one attempt or more, and sometimes the handler raises."""
         failure, cost = None, self._random.choice((0.0, 0.5, 1.0, 1.0, 2.0))
         if self._random.random() < self._network.faults.handler_raises:
             failure = Failure(f"RuntimeError: {asked.task}")

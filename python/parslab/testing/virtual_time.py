@@ -1,4 +1,4 @@
-"""A clock whose time passes only when a test plays it."""
+"""A clock whose time passes only while a test plays it."""
 
 from __future__ import annotations
 

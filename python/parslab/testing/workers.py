@@ -1,6 +1,6 @@
 """Workers in virtual time: they run tasks, report outcomes, and die.
 
-The workers' half of :class:`parslab.testing.network.Network`; they behave as ``remote.worker`` does, without bodies.
+They are the workers' side of :class:`parslab.testing.network.Network`, and behave as ``remote.worker`` does.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _RARE = 0.05
 
 
 class WorkerHost(Simulation, Protocol):
-    """The parent of the workers, to which their messages go."""
+    """The parent of the workers, which gets their messages."""
 
     def body_begins(self, task: Task, attempt: int) -> None:
         """The body of a task starts."""
@@ -120,7 +120,7 @@ class FakeWorker:
         self._gathered = []
 
     def looked_at(self) -> None:
-        """The control link asks which task runs; tasks that have not begun go back."""
+        """Answer the control link, which asks for the running task, and return the tasks that have not begun."""
         if self.alive:
             self._read_ahead()
             back = [task.id for task, _ in self._todo]
@@ -129,7 +129,7 @@ class FakeWorker:
             self._send()
 
     def interrupt(self, task: Task) -> None:
-        """The control link asks to stop one task."""
+        """Stop one task, as the control link asks."""
         if not self.alive:
             return
         if self._running is not None and self._running[0] is task:
@@ -143,7 +143,7 @@ class FakeWorker:
         self._report([given[0].id for given in waiting])
 
     def _read_ahead(self) -> None:
-        """The control thread reads the data link, unless the main thread reads it now."""
+        """Read the data link in the control thread, unless the main thread reads it now."""
         if self._running is not None or self._network.random.random() < 0.5:
             self._read()
 

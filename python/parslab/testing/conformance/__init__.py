@@ -1,4 +1,4 @@
-"""The public test suites that every member of a family passes, ours and those of plug-ins.
+"""The public test suites that every member of a family passes, both ours and those of plug-ins.
 
 ======================== ================================================
 family                   suite

@@ -8,7 +8,7 @@ A member of the family makes a subclass in a test file of its own; pytest finds 
         def provider(self, **options):
             return MyProvider(queue="all", **options)
 
-A recording is a text file: a title, what is expected, a line ``---``, and then the scheduler's answer as it was::
+A recording is a text file: a title, the expected results, a line ``---``, and then the original answer::
 
     Slurm 22.05: squeue
     reads: parse_statuses
@@ -52,7 +52,7 @@ __all__ = ["BatchSuite", "FakeCommands", "Recording"]
 
 @dataclass(frozen=True)
 class Recording:
-    """One answer of a scheduler, and what is to be made of it."""
+    """One answer of a scheduler, and how the provider must read it."""
 
     path: Path
     title: str
@@ -63,7 +63,7 @@ class Recording:
 
     @classmethod
     def read(cls, path: Path) -> Recording:
-        """The recording in a file."""
+        """Read the recording from a file."""
         head, found, text = path.read_text(encoding="utf-8").partition("\n---\n")
         assert found, f"{path} has no line ---"
         title, *lines = head.splitlines()
@@ -80,7 +80,7 @@ class Recording:
 
     @property
     def ids(self) -> list[str]:
-        """The jobs that are asked for."""
+        """The jobs that the recording asks for."""
         return [number for number, _, _ in self.jobs]
 
 
@@ -99,7 +99,7 @@ class FakeCommands:
     Attributes
     ----------
     answers : dict
-        By program: answers, or errors that are raised, the last of which is given for ever.
+        The answers of each program, or errors to raise; the last one repeats.
     calls : list
         The command lines that were run.
     """
@@ -117,7 +117,7 @@ class FakeCommands:
         return answer
 
     def count(self, program: str) -> int:
-        """How often a program was run."""
+        """Return how often a program was run."""
         return sum(call[0] == program for call in self.calls)
 
 
@@ -127,10 +127,10 @@ class BatchSuite:
     Attributes
     ----------
     recordings : Path
-        The folder of its recordings; they must show jobs that are queued, running and finished, and one of a state
-        that nobody knows.
+        The folder of its recordings; they must show jobs that are queued, running and finished, and one in an
+        unknown state.
     shown : dict
-        Options, and what the script must show of each.
+        Options, and the text that each must add to the script.
     """
 
     recordings: ClassVar[Path]
@@ -141,7 +141,7 @@ class BatchSuite:
         raise NotImplementedError
 
     def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:
-        """A test for each recording."""
+        """Make one test for each recording."""
         if "recording" in metafunc.fixturenames:
             found = [Recording.read(path) for path in sorted(self.recordings.glob("*.txt"))]
             metafunc.parametrize("recording", found, ids=[recording.path.stem for recording in found])
@@ -167,7 +167,7 @@ class BatchSuite:
             assert (read(recording.text, *arguments) or None) == recording.gives
 
     def test_damaged_answers_are_no_crash(self) -> None:
-        """Whatever is cut off, left out or put between, what is said is a state of a job that was asked for."""
+        """A damaged answer never raises, and never gives a status to a job that was not asked for."""
         for path in self.recordings.glob("*.txt"):
             self._damage(Recording.read(path))
 
@@ -189,7 +189,7 @@ class BatchSuite:
                 assert read is None or isinstance(read, str)
 
     def test_recordings_show_the_whole_life_of_a_job(self) -> None:
-        """Queued, running, finished, failed, and a state that nobody knows, which is named."""
+        """The recordings show the states queued, running, finished and failed, and an unknown state with its name."""
         states = {state for path in self.recordings.glob("*.txt") for _, state, _ in Recording.read(path).jobs}
         assert {"queued", "running", "finished", "failed", "unclear"} <= states
         for path in self.recordings.glob("*.txt"):
@@ -200,7 +200,7 @@ class BatchSuite:
     # ----- scripts
 
     def test_script(self, tmp_path: Path) -> None:
-        """The scheduler's lines come first, the user's before the launcher's, and bash can read it all."""
+        """The scheduler's lines are first, the user's are before the launcher's, and the script is valid bash."""
         provider = self.provider(worker_init="module load 'python'\nexport A=1", scheduler_options="--odd=1\n# comment")
         job = a_job(tmp_path, command="env A=${A:-2} start-manager 'x y'")
         text = provider.script(job)
@@ -223,7 +223,7 @@ class BatchSuite:
 
     @pytest.mark.parametrize(("status", "state"), [(0, "finished"), (3, "failed")])
     def test_the_exit_status_is_left_behind(self, status: int, state: str, tmp_path: Path) -> None:
-        """The script ends as the launcher's text does, and its output is where it is looked for."""
+        """The script ends with the launcher's status, and its output is in the files that the job names."""
         job = a_job(tmp_path, command=f"(echo $A; echo no >&2; exit {status})")
         provider = self.provider(worker_init="A=yes")
         script = tmp_path / "run.sh"
@@ -237,7 +237,7 @@ class BatchSuite:
         assert Path(job.stderr).read_text() == "no\n"
 
     def test_managers_read_when_the_walltime_is_over(self, tmp_path: Path) -> None:
-        """So that a manager that the scheduler ends can name the walltime."""
+        """The script exports the walltime, so that a manager that the scheduler ends can report it."""
         job = a_job(tmp_path, command='echo "$PARSLAB_WALLTIME $PARSLAB_JOB_ENDS"')
         script = tmp_path / "run.sh"
         script.write_text(self.provider(walltime=120).script(job))
@@ -247,7 +247,7 @@ class BatchSuite:
         assert abs(float(ends) - time.time() - 120) < 30
 
     def test_it_travels(self) -> None:
-        """To the DataFlowKernel process and back, equal and readable."""
+        """A description that is encoded and decoded is equal to the original, and readable."""
         provider = self.provider(worker_init="x")
         assert decoded(encoded(provider)) == provider
         assert repr(provider).startswith(f"{type(provider).__name__}(")
@@ -255,11 +255,11 @@ class BatchSuite:
     # ----- the runner
 
     def runner(self, commands: FakeCommands, now: Callable[[], float] = lambda: 0.0, **options: Any) -> BatchRunner:
-        """A runner of its own, that shares nothing with those of other tests."""
+        """Make a runner that shares no state with the runners of other tests."""
         return BatchRunner(self.provider(**options), commands, now, KnownJobs())
 
     def answer(self, reads: str, state: str) -> tuple[str, str]:
-        """A recorded answer that says so of a job, and the job."""
+        """Return a recorded answer that reports a job in this state, and the job."""
         for path in sorted(self.recordings.glob("*.txt")):
             recording = Recording.read(path)
             for number, known, _ in recording.jobs:
@@ -268,7 +268,7 @@ class BatchSuite:
         pytest.skip(f"no recording of {reads} shows a job that is {state}")
 
     def submission(self) -> tuple[str, str]:
-        """A recorded answer of the submit command, and the job that it names."""
+        """Return a recorded answer of the submit command, and the job that it names."""
         for path in sorted(self.recordings.glob("*.txt")):
             recording = Recording.read(path)
             if recording.reads == "parse_job_id" and recording.gives:
@@ -276,7 +276,7 @@ class BatchSuite:
         pytest.fail("there is no recording of a submission")
 
     def test_submit(self, tmp_path: Path) -> None:
-        """The files are there before the command is run, and nobody else may read them."""
+        """The files exist before the command runs, and no other user may read them."""
         text, number = self.submission()
         job, provider = a_job(tmp_path), self.provider()
         commands = FakeCommands({provider.submit_command(job.script)[0]: [CommandResult(0, text)]})
@@ -298,21 +298,21 @@ class BatchSuite:
     def test_refusals_are_told_in_the_schedulers_words(
         self, answer: CommandResult | OSError, says: str, tmp_path: Path
     ) -> None:
-        """Nothing else is raised."""
+        """A refusal raises SubmitError with the words of the scheduler."""
         job = a_job(tmp_path)
         commands = FakeCommands({self.provider().submit_command(job.script)[0]: [answer]})
         with pytest.raises(SubmitError, match=says):
             self.runner(commands).submit(job)
 
     def test_a_folder_that_is_gone_is_told(self, tmp_path: Path) -> None:
-        """Before anything is submitted."""
+        """A missing folder is reported before any command runs."""
         commands = FakeCommands()
         with pytest.raises(SubmitError, match=r"needs the folder .*none for .* is gone"):
             self.runner(commands).submit(a_job(tmp_path / "none"))
         assert commands.calls == []
 
     def test_a_scheduler_that_cannot_be_asked_is_no_end_of_a_job(self) -> None:
-        """OSError, and the next call tries again."""
+        """A scheduler that does not answer raises OSError, and the next call tries again."""
         provider = self.provider()
         text, number = self.answer("parse_statuses", "running")
         program = provider.status_command([number])[0]
@@ -329,7 +329,7 @@ class BatchSuite:
         assert runner.status([number])[number].state is BlockState.running
 
     def test_a_forgotten_job_is_judged_by_what_it_left(self, tmp_path: Path) -> None:
-        """By its exit status, or after some patience by nothing."""
+        """The exit status of a forgotten job counts; without one the job is missing after some time."""
         provider = self.provider()
         text, number = self.submission()
         job, clock = a_job(tmp_path), [0.0]
@@ -345,7 +345,7 @@ class BatchSuite:
         assert len(commands.calls) == asked, "what has ended is never asked for again"
 
     def test_the_exit_status_is_read(self, tmp_path: Path) -> None:
-        """At once, where there is one."""
+        """The runner reads the exit status at once if there is one."""
         provider = self.provider()
         text, number = self.submission()
         job = a_job(tmp_path)
@@ -358,7 +358,7 @@ class BatchSuite:
         assert (status.state, status.reason) == (BlockState.failed, "exit status 127 (command not found)")
 
     def test_the_accounting_is_asked_for_forgotten_jobs(self) -> None:
-        """Where there is any."""
+        """The accounting reports the end of a forgotten job, if the scheduler has an accounting."""
         provider = self.provider()
         text, number = self.answer("parse_accounting", "failed")
         (command, *_) = provider.accounting_commands([number]) or [[]]
@@ -373,7 +373,7 @@ class BatchSuite:
         assert command in commands.calls
 
     def test_a_job_that_never_can_run_is_cancelled(self) -> None:
-        """And has failed, with the reason."""
+        """A job that can never run is cancelled, and has failed with the reason."""
         provider = self.provider()
         text, number = self.answer("parse_statuses", "stuck")
         cancel = provider.cancel_command([number])
@@ -386,7 +386,7 @@ class BatchSuite:
         assert cancel in commands.calls
 
     def test_a_word_that_nobody_knows_changes_nothing(self) -> None:
-        """It is named as the reason; the state stays what it was."""
+        """An unknown word becomes the reason, and the state stays the same."""
         provider = self.provider()
         text, number = self.answer("parse_statuses", "unclear")
         status = self.runner(FakeCommands({provider.status_command([number])[0]: [CommandResult(0, text)]})).status(
@@ -396,7 +396,7 @@ class BatchSuite:
         assert "not known here" in status[number].reason
 
     def test_cancel(self) -> None:
-        """Asks once for each, whatever is said of jobs that are gone; else it is an OSError."""
+        """One command cancels each job; an answer about ended jobs is no error, and any other one raises OSError."""
         provider = self.provider()
         command = provider.cancel_command(["1", "2"])
         commands = FakeCommands({command[0]: [CommandResult(0), CommandResult(1, "", "cannot connect")]})
@@ -409,7 +409,7 @@ class BatchSuite:
             runner.cancel(["1"])
 
     def test_a_job_is_found_by_its_name(self) -> None:
-        """One that another process has submitted, and that nobody wrote down; what cannot be asked is an OSError."""
+        """A job of another process is found by its name; a scheduler that cannot look for names raises OSError."""
         provider = self.provider()
         command = provider.find_command("parslab.run.label.1")
         assert command, "jobs whose number is not known can be found by their names only"
@@ -430,7 +430,7 @@ class BatchSuite:
                 runner.find(name)
 
     def named(self) -> tuple[str, str, str]:
-        """A recorded answer of the command that finds a job, the name of the job, and its number."""
+        """Return a recorded answer of the command that finds a job, and the job's name and number."""
         for path in sorted(self.recordings.glob("*.txt")):
             recording = Recording.read(path)
             if recording.reads == "parse_found" and recording.gives:
@@ -438,7 +438,7 @@ class BatchSuite:
         pytest.fail("there is no recording of a job that was found by its name")
 
     def test_a_job_of_a_process_that_was_killed_is_taken_over(self, tmp_path: Path) -> None:
-        """Its status comes from its exit file, as for a job of our own."""
+        """The runner reads the exit file of an adopted job, as for a job that it has submitted."""
         provider, job = self.provider(), a_job(tmp_path)
         _, number = self.submission()
         runner = self.runner(FakeCommands({provider.status_command([number])[0]: [CommandResult(0, "")]}))
@@ -448,7 +448,7 @@ class BatchSuite:
         assert (status.state, status.reason) == (BlockState.failed, "exit status 127 (command not found)")
 
     def test_one_status_call_serves_all_jobs(self) -> None:
-        """Also hundreds."""
+        """One command asks for all jobs, also for hundreds."""
         provider = self.provider()
         numbers = [str(number) for number in range(100)]
         program = provider.status_command(numbers)[0]

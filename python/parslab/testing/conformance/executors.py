@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 __all__ = ["ExecutorSuite", "eventually"]
 
 _LIMIT = 30.0
-"""Seconds that any single result may take on a crowded machine."""
+"""Seconds that any single result may take on a busy machine."""
 
 
 def eventually(holds: Callable[[], Any], limit: float = _LIMIT) -> Any:
@@ -58,11 +58,11 @@ class ExecutorSuite:
     Attributes
     ----------
     by_reference : bool
-        Arguments and results are not copied: the task works on the caller's objects.
+        Whether the task works on the caller's objects, because arguments and results are not copied.
     interrupts : bool
-        Cancelling a running task ends its body; else it cannot be cancelled any more.
+        Whether cancelling a running task ends its body; otherwise a running task cannot be cancelled.
     captures_output : bool
-        What a task prints can be read with ``AppFuture.logs``.
+        Whether ``AppFuture.logs`` returns the output of a task.
     """
 
     by_reference = False
@@ -74,12 +74,12 @@ class ExecutorSuite:
         raise NotImplementedError
 
     def joined(self, kernel: DataFlowKernel) -> contextlib.AbstractContextManager[Any]:
-        """What has to be done beside ``load``, such as starting workers elsewhere."""
+        """Do what the executor needs beside ``load``, such as starting workers on another host."""
         return contextlib.nullcontext()
 
     @pytest.fixture
     def kernel(self, tmp_path: Path) -> Iterator[DataFlowKernel]:
-        """A run on this executor alone."""
+        """Load a run that has only this executor."""
         config = parslab.Config(executors=[self.executor()], run_dir=str(tmp_path / "runinfo"))
         with parslab.load(config) as kernel, self.joined(kernel):
             yield kernel
@@ -87,7 +87,7 @@ class ExecutorSuite:
     # ----- results
 
     def test_results(self, kernel: DataFlowKernel) -> None:
-        """Calls with every kind of argument, and every kind of result."""
+        """Arguments and results of every kind arrive unchanged."""
 
         @parslab.python_app
         def echo(*args: Any, **kwargs: Any) -> Any:
@@ -101,7 +101,7 @@ class ExecutorSuite:
         assert future.exception() is None
 
     def test_exceptions(self, kernel: DataFlowKernel) -> None:
-        """They keep their type and show where they were raised."""
+        """Exceptions keep their type, and show where they were raised."""
 
         class OfTheUser(LookupError):
             pass
@@ -124,7 +124,7 @@ class ExecutorSuite:
             assert future.state is TaskState.failed
 
     def test_leaving_ends_the_task_only(self, kernel: DataFlowKernel) -> None:
-        """``sys.exit`` in a task ends neither the worker nor who asks for the result."""
+        """``sys.exit`` in a task ends neither the worker nor the process that waits for the result."""
 
         @parslab.python_app
         def leaves() -> None:
@@ -138,7 +138,7 @@ class ExecutorSuite:
             assert "sys.exit(3)" in str(error)
 
     def test_bash_apps(self, kernel: DataFlowKernel, tmp_path: Path) -> None:
-        """Command lines run wherever tasks run."""
+        """The command line of a bash app runs on the executor."""
 
         @parslab.bash_app
         def writes(text: str, stdout: str) -> str:
@@ -234,7 +234,7 @@ class ExecutorSuite:
     # ----- many and large
 
     def test_many_tasks(self, kernel: DataFlowKernel) -> None:
-        """Each ends once, with its own value."""
+        """Each of many tasks ends once, with its own value."""
 
         @parslab.python_app
         def same(x: int) -> int:
@@ -247,7 +247,7 @@ class ExecutorSuite:
         assert kernel.unfinished == 0
 
     def test_large_values(self, kernel: DataFlowKernel) -> None:
-        """Megabytes as argument, as result, and from task to task."""
+        """Values of megabytes arrive as arguments, as results, and from task to task."""
 
         @parslab.python_app
         def grow(data: bytes) -> bytes:
@@ -343,7 +343,7 @@ class ExecutorSuite:
         assert app(5).result(_LIMIT) == -5
 
     def test_whose_objects_tasks_work_on(self, kernel: DataFlowKernel) -> None:
-        """Copies, or the caller's own."""
+        """Tasks work on copies, or with ``by_reference`` on the caller's objects."""
 
         @parslab.python_app
         def append(numbers: list[int]) -> list[int]:
@@ -357,7 +357,7 @@ class ExecutorSuite:
         assert mine == ([1] if self.by_reference else [])
 
     def test_what_cannot_be_pickled(self, kernel: DataFlowKernel) -> None:
-        """Is refused at the call, or is no matter."""
+        """The call refuses an argument that cannot be pickled, unless the executor pickles nothing."""
 
         @parslab.python_app
         def locked(lock: Any) -> bool:
@@ -376,7 +376,7 @@ class ExecutorSuite:
         assert isinstance(makes().exception(_LIMIT), SerializationError)
 
     def test_output(self, kernel: DataFlowKernel) -> None:
-        """What a task prints belongs to it."""
+        """The output of a task can be read from the task's own future."""
         if not self.captures_output:
             return
 
@@ -401,7 +401,7 @@ class ExecutorSuite:
         first = self._gate()(str(running))
         second = waiting(str(tmp_path / "after"), first)
         kernel.cleanup()
-        running.touch()  # a thread of ours would look for it for ever
+        running.touch()  # ends the body where it runs in a thread, which nothing can interrupt
         for future in (first, second):
             with pytest.raises((CancelledError, parslab.errors.ParslabError)):
                 future.result(_LIMIT)

@@ -74,11 +74,11 @@ class LauncherSuite:
         assert copy.read_text() == "a  b\n"
 
     def test_a_command_that_fails_fails_the_block(self, tmp_path: Path) -> None:
-        """The exit status is not 0."""
+        """The exit status of the text is not 0 if the command fails."""
         assert self.run(tmp_path, "bash -c 'exit 3'").returncode != 0
 
     def test_the_text_is_valid_bash_for_any_number_of_nodes(self) -> None:
-        """Also for several tasks a node."""
+        """The text is valid bash for several nodes, and for several tasks on each node."""
         for nodes in (1, 2, 17):
             for tasks in (1, 4):
                 text = self.launcher().script("start-manager 'x y'", nodes, tasks)
@@ -86,12 +86,12 @@ class LauncherSuite:
                 assert checked.stderr == ""
 
     def test_debug_says_what_starts(self, tmp_path: Path) -> None:
-        """On stderr, and only when the user asks for it."""
+        """With ``debug`` the text writes to stderr what it starts, and otherwise nothing."""
         assert "parslab: starting" in self.run(tmp_path, "true", self.launcher().replaced(debug=True)).stderr
         assert "parslab: starting" not in self.run(tmp_path, "true").stderr
 
     def test_it_is_a_description(self) -> None:
-        """Two with the same options are equal, also after one has travelled to the DataFlowKernel process."""
+        """Two launchers with the same options are equal, also after one was encoded and decoded."""
         launcher = self.launcher()
         assert decoded(encoded(launcher)) == launcher
         assert launcher != launcher.replaced(debug=not launcher.debug)

@@ -36,7 +36,7 @@ class ProviderSuite:
     Attributes
     ----------
     limit : float
-        Seconds in which a job must start, or an end be seen.
+        Seconds in which a job must start, and in which its end must be visible.
     """
 
     limit: ClassVar[float] = 30.0
@@ -46,17 +46,17 @@ class ProviderSuite:
         raise NotImplementedError
 
     def refused(self) -> tuple[Provider, str] | None:
-        """A provider whose jobs are not accepted, and what is said then; None: there is nothing to refuse."""
+        """A provider whose jobs are refused, and the words of the refusal; None if no job can be refused."""
         return None
 
     @pytest.fixture
     def folder(self, tmp_path: Path) -> Path:
-        """Where files of jobs go; it must be there on the nodes too."""
+        """The folder for files of jobs; it must exist on the nodes too."""
         return tmp_path
 
     @contextlib.contextmanager
     def running(self, folder: Path, **options: Any) -> Iterator[Runner]:
-        """A runner whose jobs are ended."""
+        """A runner; all jobs that it has submitted are cancelled at the end."""
         runner = self.provider(**options).runner(folder)
         numbers: list[str] = []
         submit = runner.submit
@@ -73,7 +73,7 @@ class ProviderSuite:
             runner.close()
 
     def until(self, runner: Runner, number: str, *states: BlockState) -> JobStatus:
-        """Wait until a job is in one of these states; none: until it has ended."""
+        """Wait until a job is in one of these states, or without states until it has ended."""
         deadline = time.monotonic() + self.limit
         while True:
             status = runner.status([number]).get(number)
@@ -83,7 +83,7 @@ class ProviderSuite:
             time.sleep(0.1)
 
     def test_a_block_runs_to_its_end(self, folder: Path) -> None:
-        """With the user's lines before, and its output where it is looked for."""
+        """The user's lines run first, and the output is in the files that the job names."""
         with self.running(folder, worker_init="export A=from-init") as runner:
             job = a_job(folder, command="env B=${A}-on bash -c 'echo $B; echo noted >&2'")
             status = self.until(runner, runner.submit(job))
@@ -92,7 +92,7 @@ class ProviderSuite:
         assert Path(job.stderr).read_text() == "noted\n"
 
     def test_a_block_that_fails(self, folder: Path) -> None:
-        """In words that say how."""
+        """The status of a block that fails says how it failed."""
         with self.running(folder) as runner:
             job = a_job(folder, command="no-such-program-here")
             status = self.until(runner, runner.submit(job))
@@ -101,7 +101,7 @@ class ProviderSuite:
         assert "no-such-program-here: command not found" in Path(job.stderr).read_text()
 
     def test_blocks_that_are_cancelled(self, folder: Path) -> None:
-        """Running or not; the others go on, and a second time is no error."""
+        """Jobs can be cancelled in any state and more than once; the other jobs continue."""
         with self.running(folder) as runner:
             first, second = (runner.submit(a_job(folder, name, "sleep 300")) for name in "12")
             assert first != second
@@ -114,7 +114,7 @@ class ProviderSuite:
             assert self.until(runner, second).state is BlockState.scaled_in
 
     def test_jobs_of_a_process_that_was_killed(self, folder: Path) -> None:
-        """Another runner finds, watches and ends them; jobs that it has not adopted go on."""
+        """Another runner finds, watches and ends such jobs; jobs that it has not adopted continue."""
         with self.running(folder) as first:
             jobs = [a_job(folder, name, "sleep 300") for name in "12"]
             numbers = [first.submit(job) for job in jobs]
@@ -134,13 +134,13 @@ class ProviderSuite:
             second.close()
 
     def test_jobs_that_nobody_knows(self, folder: Path) -> None:
-        """Are not made up."""
+        """A runner reports no status of a job that does not exist."""
         with self.running(folder) as runner:
             assert runner.status([]) == {}
             assert all(status.state is BlockState.missing for status in runner.status(["7654321"]).values())
 
     def test_a_job_that_is_refused(self, folder: Path) -> None:
-        """In the scheduler's words, at once."""
+        """A refused job raises at once, with the words of the scheduler."""
         found = self.refused()
         if found is None:
             pytest.skip("it has nothing to refuse")

@@ -46,7 +46,7 @@ class StrategySuite:
         return Cluster(folder, strategy=self.name, slots=2, queue=30.0, **self.limits)
 
     def state(self, dice: random.Random) -> ScalingState:
-        """Any state that a controller may show to the strategy."""
+        """Make a random state that a controller may show to the strategy."""
         now = 1000.0
         blocks = []
         for number in range(dice.randrange(6)):
@@ -75,7 +75,7 @@ class StrategySuite:
 
     @pytest.mark.parametrize("seed", range(50))
     def test_any_state_gives_a_decision(self, seed: int) -> None:
-        """The decision keeps the limits once ``bounded`` has seen it."""
+        """The decision keeps the limits after ``bounded`` has been applied."""
         dice = random.Random(seed)
         strategy = strategy_named(self.name)
         for _ in range(20):
@@ -87,7 +87,7 @@ class StrategySuite:
             assert set(kept.release) <= {block.id for block in state.blocks}
 
     def test_all_tasks_end_within_the_limits(self, tmp_path: Path) -> None:
-        """A burst, a pause and one more task."""
+        """All tasks of a burst end, and so does one more task after a pause."""
         cluster = self.cluster(tmp_path)
         cluster.submit([10.0] * 20)
         assert cluster.finish(_LONG) < _LONG
@@ -98,7 +98,7 @@ class StrategySuite:
         assert cluster.most <= self.limits["max_blocks"]
 
     def test_no_task_is_lost(self, tmp_path: Path) -> None:
-        """Blocks that go finish their tasks first."""
+        """A block finishes its tasks before it ends."""
         cluster = self.cluster(tmp_path)
         cluster.stages([1.0, 300.0, 5.0], [200.0], [10.0] * 9)
         assert cluster.finish(_LONG) < _LONG
