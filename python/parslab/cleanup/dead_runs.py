@@ -132,7 +132,7 @@ def remove_dead_run(path: Path, info: ConnectionInfo) -> list[str]:
         lock = RunLock.acquire(info.run_dir)
     except RunLockedError:
         return []
-    except OSError:  # the folder of the run was deleted, so nobody can start it again
+    except OSError:  # the folder of the run was deleted, so no process can start the run again
         return _remove(path, info)
     with lock:
         # Another process may have started the run since its file was read.

@@ -199,6 +199,7 @@ class HighThroughputExecutor(Executor):
                 f"HighThroughputExecutor: address {self.address} can be reached from this host only, but the blocks of "
                 f"{type(self.provider).__name__} run on others: leave it out, or give one that they can reach."
             )
+        # The scaling controller needs these numbers before it imports the provider in a background thread.
         blocks = {name: getattr(self.provider, name) for name in _BLOCKS}
         return {
             "kind": "high_throughput",

@@ -1,4 +1,4 @@
-"""Descriptions of where blocks come from: this host, or a batch scheduler [HPDC19 §4.2.1].
+"""Providers describe the source of blocks: this host, or a batch scheduler [HPDC19 §4.2.1].
 
 Names are imported lazily, so a configuration for one scheduler loads nothing of the others.  A provider of another
 package is found here too, if the package has an entry point for it (see :mod:`parslab.plugins`).
@@ -57,7 +57,7 @@ def __getattr__(name: str) -> Any:
         from importlib import import_module
 
         value = getattr(import_module(f"parslab.providers.{_WHERE[name]}"), name)
-        globals()[name] = value
+        globals()[name] = value  # later accesses find the name without this function
         return value
     from parslab.plugins import PROVIDERS, find_plugin
     from parslab.providers.base import Provider

@@ -1,4 +1,4 @@
-"""The base of providers: a description of where blocks come from, and the runner that submits and cancels them.
+"""The base of providers: a provider describes the source of blocks, and its runner submits and cancels their jobs.
 
 A provider is a :class:`~parslab.description.Description`.  The DataFlowKernel process asks it for a :class:`Runner`.
 The methods of the runner may block: background threads of the scaling controller call them, never the loop
@@ -75,7 +75,7 @@ class JobStatus(msgspec.Struct, frozen=True):
 
     state: BlockState
     reason: str = ""
-    """Why the job waits, why it failed, or its exit status, in the scheduler's own words."""
+    """The reason why the job waits or has failed, or its exit status, in the scheduler's own words."""
     hosts: str = ""
 
 
@@ -131,7 +131,7 @@ class FindsJobs(Protocol):
 
 
 class Provider(Description):
-    """Base of the descriptions of where blocks come from.
+    """Base of providers; a provider describes the source of blocks.
 
     Parameters
     ----------
@@ -227,7 +227,7 @@ def not_written(job: Job, error: OSError) -> SubmitError:
 
 
 def worker_init_errors(script: str) -> str:
-    """Where the script of a job writes a copy of what ``worker_init`` writes to stderr."""
+    """Return the file into which the script of a job copies the stderr of ``worker_init``."""
     return f"{script}.init"
 
 
@@ -286,7 +286,7 @@ def script_text(
     if redirect:
         lines.append(f"exec >> {shlex.quote(job.stdout)} 2>> {shlex.quote(job.stderr)}")
     if walltime is not None:
-        # The node computes the end, because only there it is known when the job began.
+        # The node computes the end, because the job begins at a time that is unknown now.
         lines.append(f"export PARSLAB_WALLTIME={walltime:g} PARSLAB_JOB_ENDS=$(($(date +%s) + {walltime:.0f}))")
     lines += [f"export {name}={shlex.quote(text)}" for name, text in (variables or {}).items()]
     # The user's lines run in a subshell: an ``exit`` in them must not skip the lines that write the exit status.

@@ -186,7 +186,7 @@ class _Block:
     def forget(self) -> None:
         """Forget the process, which continues."""
         if self.process is not None and self.process.poll() is None:
-            self.process.returncode = 0  # otherwise Python warns that nobody waits for the process
+            self.process.returncode = 0  # otherwise Python warns about a process that still runs
 
     def _final_status(self) -> JobStatus:
         host = socket.gethostname()

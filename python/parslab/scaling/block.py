@@ -20,9 +20,9 @@ class Block:
     requested_at: float
     state: BlockState = BlockState.requested
     job: str = ""
-    """What the scheduler calls its job; empty while that is unknown."""
+    """The number that the scheduler has given to its job; empty while the number is unknown."""
     reason: str = ""
-    """Why the block is in its state, in one sentence for the user."""
+    """The reason for its state, in one sentence for the user."""
     started_at: float | None = None
     """When its job began to run, as far as the scheduler or a manager shows it."""
     joined_at: float | None = None
@@ -32,7 +32,7 @@ class Block:
     managers: dict[str, str] = field(default_factory=dict)
     """The host of each connected manager."""
     last_departure: str = ""
-    """Why the last manager left, or was refused."""
+    """The reason why its last manager left or was refused."""
     unknown_since: float | None = None
     """Since when the scheduler does not know its job."""
     empty_since: float | None = None

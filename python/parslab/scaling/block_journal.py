@@ -1,9 +1,9 @@
 """The block journal: the jobs that a run has submitted, so that they can be cancelled when the run is gone.
 
-[shell]  The DataFlowKernel appends to ``<run_dir>/blocks.jsonl``, one line in one write.  The name of
-a job is in the journal before the job is submitted, and its number as soon as the number is known.  After a
-DataFlowKernel was killed, its replacement reads :func:`unfinished_blocks` and takes the blocks over.  Without a
-replacement, the process that removes the dead run calls :func:`cancel_unfinished_jobs`.
+[shell]  The DataFlowKernel appends to ``<run_dir>/blocks.jsonl``, one line in one write.  The name of a job is in the
+journal before the job is submitted, and its number as soon as the number is known.  After a DataFlowKernel was killed,
+its replacement reads :func:`unfinished_blocks` and takes the blocks over.  Without a replacement, the process that
+removes the dead run calls :func:`cancel_unfinished_jobs`.
 """
 
 from __future__ import annotations
@@ -111,7 +111,7 @@ class JournaledBlock:
     """The name of its job."""
     requested_at: float = 0.0
     job: str = ""
-    """What the scheduler calls its job; empty while that is unknown."""
+    """The number that the scheduler has given to its job; empty while the number is unknown."""
     joined: bool = False
     """A manager of the block had connected."""
     draining: bool = False

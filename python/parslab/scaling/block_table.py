@@ -123,7 +123,7 @@ class BlockTable:
         self._next_id = max(self._next_id, first)
 
     def requests_allowed(self, now: float) -> int:
-        """How many blocks may be requested now: any number, or after a failed start one at a time."""
+        """Return how many blocks may be requested now: any number, or after a failed start one at a time."""
         if not self.failed_starts.any:
             return 1 << 30  # ``bounded`` has applied ``max_blocks`` already
         return int(self.failed_starts.allows_request(self.alive.values(), now))
@@ -209,7 +209,7 @@ class BlockTable:
             self._check_unknown(block, now)
 
     def update_statuses(self, statuses: Mapping[str, JobStatus], asked: Iterable[str], now: float) -> None:
-        """Merge the statuses that the scheduler reports of the jobs ``asked``; others are unknown."""
+        """Merge the statuses that the scheduler reports; a job in ``asked`` without a status is unknown to it."""
         jobs = set(asked)
         for block in list(self.alive.values()):
             # A job that was accepted during the call was not asked for, so its absence proves nothing.

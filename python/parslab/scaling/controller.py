@@ -169,7 +169,7 @@ class ScalingController:
             self._journal.joined(block)
             if self._ready:
                 self.jobs.check_worker_init(known)
-        # The block has ended or is about to end, so its manager must leave at once.
+        # The block has ended or is about to end, so its manager must leave.
         if not self.table.manager_joined(block, manager, host, self._clock()) or (known is not None and known.unwanted):
             self._owner.release_block(block)
         elif known is not None and known.held:
@@ -406,7 +406,7 @@ class ScalingController:
             now = self._clock()
             for block in list(self.table.alive.values()):
                 self.table.end(block, now, _OVER)
-            # A job without a number cannot be cancelled, so the search for it has to end first.
+            # A job without a number cannot be cancelled, so the search for it does not wait for its next attempt.
             self.jobs.settle()
             self._flush()
 

@@ -70,7 +70,7 @@ def queue_is_full(words: str) -> bool:
 
 
 def advice(words: str) -> str:
-    """What the user can do about a failure, in one sentence; empty if ``words`` already say it."""
+    """Return advice about a failure in one sentence; empty if ``words`` already contain advice."""
     if re.search(_HAS_ADVICE, words):
         return ""
     for pattern, what in _ADVICE:

@@ -149,7 +149,7 @@ def watcher(
     """Add the member to the watcher of its runner's group, and return the watcher; make the watcher if needed."""
     key = (run_dir, member.runner.group)
     found = _WATCHERS.get(key)
-    # A watcher without members is that of a run that has ended, and its loop is closed.
+    # A watcher without members belongs to a run that has ended, so its loop may be closed.
     if found is None or not found.members:
         found = _WATCHERS[key] = JobWatcher(at, clock, calls or BackgroundCalls("status", Inbox(post), 1))
     found.members.append(member)

@@ -99,6 +99,7 @@ class Network:
 
     def at(self, when: float, happen: Callable[[], None]) -> None:
         """Call ``happen`` at the time ``when``."""
+        # The counter keeps calls of the same time in order, and keeps the heap from comparing functions.
         heapq.heappush(self._agenda, (when, next(self._order), happen))
 
     def after(self, delay: float, happen: Callable[[], None]) -> None:

@@ -24,6 +24,7 @@ class VirtualTime:
 
     def at(self, when: float, call: Callable[[], None]) -> None:
         """Call ``call`` at the time ``when``."""
+        # The counter keeps calls of the same time in order, and keeps the heap from comparing functions.
         heapq.heappush(self._planned, (max(when, self.now), next(self._order), call))
 
     def after(self, seconds: float, call: Callable[[], None]) -> None:

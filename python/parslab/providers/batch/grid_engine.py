@@ -108,6 +108,7 @@ class GridEngineProvider(BatchProvider):
         return None
 
     def status_command(self, jobs: list[str]) -> list[str]:
+        # The plain format cuts names short, and ``qstat -j`` shows no states in older versions.
         return ["qstat", "-xml", "-u", _user()]
 
     def parse_statuses(self, stdout: str, jobs: list[str]) -> dict[str, JobStatus]:
@@ -145,7 +146,7 @@ def _user() -> str:
 
 
 def _name(name: str) -> str:
-    """The name in a form that qsub takes: no digit comes first, and special characters are replaced."""
+    """Return the name in a form that qsub accepts: it begins with a letter and has no special characters."""
     return re.sub(r"[\s/:@\\*?]", "_", name if name[:1].isalpha() else f"p{name}")
 
 

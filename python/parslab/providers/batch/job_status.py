@@ -46,6 +46,7 @@ def merged(parts: Iterable[JobStatus]) -> JobStatus:
     stuck = [part for part in found if isinstance(part, StuckJob)]
     first = stuck[0] if stuck else min(found, key=lambda part: _PRECEDENCE.index(part.state))
     hosts = ",".join(dict.fromkeys(part.hosts for part in found if part.hosts))
+    # The class marks a stuck or unclear job, so the merged status has the same class.
     return type(first)(first.state, first.reason, hosts)
 
 

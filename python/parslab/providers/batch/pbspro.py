@@ -161,6 +161,7 @@ def _end(attributes: Mapping[str, str], hosts: str) -> JobStatus:
     comment = attributes.get("comment", "")
     code = attributes.get("Exit_status", "")
     used, limit = (attributes.get(name, "") for name in ("resources_used.walltime", "Resource_List.walltime"))
+    # PBS ends such a job with a signal, so its exit status alone does not show the reason.
     if _seconds(used) >= _seconds(limit, 1e18):
         return JobStatus(BlockState.finished, "it reached its walltime", hosts)
     if attributes.get("substate") == _TERMINATED:

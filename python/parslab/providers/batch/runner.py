@@ -229,7 +229,7 @@ class BatchRunner:
         elif state is BlockState.failed and "exit status" not in reason:
             left = self._exit_status(job)
             reason = f"{reason}, {ended(left).reason}" if left else reason
-        # Schedulers often report a job that we cancelled as failed, or forget it.
+        # Schedulers often report a cancelled job as failed, or forget it.
         if state in (BlockState.failed, BlockState.missing) and job in self._known.cancelled:
             return JobStatus(BlockState.scaled_in, reason, status.hosts)
         return JobStatus(state, reason, status.hosts)

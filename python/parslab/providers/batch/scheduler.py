@@ -22,14 +22,14 @@ class BatchScheduler:
     gone: ClassVar[str] = r"(?!)"
     """A regular expression for lines in which a command says that it does not know a job, or that the job has ended."""
     hints: ClassVar[tuple[tuple[str, str], ...]] = ()
-    """What the user can do about a refusal: regular expressions for its words, and advice."""
+    """Advice for the user about a refusal, each with a regular expression for the words of the refusal."""
 
     poll_interval: Any
     """Least seconds between two status commands."""
     cmd_timeout: Any
     """Seconds after which a command is killed."""
     status_batch_size: Any
-    """How many jobs one command may name."""
+    """The largest number of jobs that one command names."""
 
     def group(self) -> str:
         """Jobs of schedulers with the same group can be asked for together."""

@@ -139,6 +139,7 @@ def _end(text: str, hosts: str, hint: str) -> JobStatus:
         return JobStatus(BlockState.scaled_in, "deleted before it ran", hosts)
     if status == _WALLTIME:
         return JobStatus(BlockState.finished, "it reached its walltime", hosts)
+    # qdel sends SIGTERM, which is signal 15.
     if status == _KILLED + 15:
         return JobStatus(BlockState.scaled_in, "deleted (exit status 271)", hosts)
     if status > _KILLED:

@@ -36,6 +36,7 @@ def strategy_named(name: str) -> Strategy:
     ConfigurationError
         There is no strategy of this name, or it cannot be made.
     """
+    # Built-in names come first, so that no plug-in can change the meaning of ``simple``.
     if name in _BUILTIN:
         return _BUILTIN[name]()
     made = _class_named(name)
@@ -54,6 +55,7 @@ def _class_named(name: str) -> Callable[[], Strategy]:
     found: Callable[[], Strategy] | None = find_plugin(STRATEGIES, name)
     if found is None and ":" in name:
         try:
+            # ``load`` gives a class that cannot be imported the same error as a plug-in.
             found = load(EntryPoint(name, name, STRATEGIES))
         except ConfigurationError as error:
             raise _cannot_be_made(name, error.__cause__ or error) from error

@@ -139,5 +139,6 @@ def bounded(decision: Decision, state: ScalingState) -> Decision:
     """The decision within the limits: at most ``max_blocks``, each block once, and only blocks that exist."""
     here = {block.id for block in state.blocks}
     release = tuple(name for name in dict.fromkeys(decision.release) if name in here)
+    # Blocks that are about to end still occupy their nodes.
     room = state.limits.max_blocks - len(here) - state.ending
     return Decision(max(0, min(decision.add, room)), release)

@@ -1,4 +1,4 @@
-"""What every provider for a batch scheduler must do, tested on recorded answers of the scheduler.
+"""The test suite that every provider for a batch scheduler must pass, on recorded answers of the scheduler.
 
 A member of the family makes a subclass in a test file of its own; pytest finds the rest::
 
@@ -94,7 +94,7 @@ def _state(status: JobStatus | None) -> str:
 
 @dataclass
 class FakeCommands:
-    """Stands in for the scheduler's commands; each call takes the next answer for its program.
+    """Replaces the scheduler's commands; each call takes the next answer for its program.
 
     Attributes
     ----------
@@ -396,7 +396,7 @@ class BatchSuite:
         assert "not known here" in status[number].reason
 
     def test_cancel(self) -> None:
-        """One command cancels each job; an answer about ended jobs is no error, and any other one raises OSError."""
+        """One command cancels all jobs; a command that fails raises OSError."""
         provider = self.provider()
         command = provider.cancel_command(["1", "2"])
         commands = FakeCommands({command[0]: [CommandResult(0), CommandResult(1, "", "cannot connect")]})

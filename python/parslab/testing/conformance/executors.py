@@ -1,4 +1,4 @@
-"""What every executor must do, tested through the public API.
+"""The test suite that every executor must pass, through the public API.
 
 A member of the family makes a subclass in a test file of its own; pytest finds the rest::
 
@@ -276,7 +276,7 @@ class ExecutorSuite:
         assert not first.cancel()
 
     def test_cancel_while_it_runs(self, kernel: DataFlowKernel, tmp_path: Path) -> None:
-        """The future is cancelled at once, or says that it cannot be; the executor goes on with other tasks."""
+        """The future is cancelled at once, or says that it cannot be; the executor continues with other tasks."""
         gate, begun, late = tmp_path / "gate", tmp_path / "begun", tmp_path / "late"
 
         @parslab.python_app

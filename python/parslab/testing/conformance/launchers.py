@@ -1,4 +1,4 @@
-"""What every launcher must do, tested by running its shell text with bash.
+"""The test suite that every launcher must pass; it runs the launcher's shell text with bash.
 
 A member of the family makes a subclass in a test file of its own; pytest finds the rest::
 

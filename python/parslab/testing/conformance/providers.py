@@ -1,4 +1,4 @@
-"""What every provider must do, tested on real jobs.
+"""The test suite that every provider must pass, on real jobs.
 
 A member of the family makes a subclass in a test file of its own; pytest finds the rest::
 

@@ -1,4 +1,4 @@
-"""What every scaling strategy must do, tested in virtual time.
+"""The test suite that every scaling strategy must pass, in virtual time.
 
 A member of the family makes a subclass in a test file of its own; pytest finds the rest::
 
