@@ -131,6 +131,7 @@ def _examine_provider(config: Config, executor: Any, settings: dict[str, Any], d
     if trouble:
         raise Trouble(trouble)
     _good("the node reaches this host", f"at {report['reached']}")
+    # After a failure the folder stays, because the user needs its scripts and outputs.
     shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -195,6 +196,7 @@ class Probe:
         provider = executor.provider
         small = {name: number for name, number in _ONE_BLOCK.items() if name in provider.option_names()}
         self.provider = provider.replaced(**small)
+        # The node may not have parslab, so the probe is a file that needs only the standard library.
         program = folder / "probe.py"
         shutil.copyfile(Path(__file__).with_name("probe.py"), program)
         words = [executor.settings()["python"], str(program), str(folder), *addresses]

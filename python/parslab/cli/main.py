@@ -147,6 +147,7 @@ def _config_copy(options: argparse.Namespace) -> None:
     if os.path.isdir(target):
         target = os.path.join(target, f"{options.name}.py")
     try:
+        # Mode x never overwrites a file that the user may have edited.
         with open(target, "x", encoding="utf-8") as file:
             file.write(text)
     except FileExistsError:

@@ -19,7 +19,7 @@ def imported(name: str) -> "tuple[str, str]":
     try:
         module = __import__(name)
         return str(getattr(module, "__version__", "")), ""
-    except Exception as error:
+    except Exception as error:  # a broken package may raise anything, and the report must contain it
         return "", f"{type(error).__name__}: {error}"
 
 

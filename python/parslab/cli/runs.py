@@ -117,6 +117,7 @@ def stop(run: str) -> int:
         with contextlib.suppress(ProcessLookupError):
             if process_runs(info.pid, info.written_at):
                 os.kill(info.pid, signal.SIGTERM)
+    # All runs have the signal now, so they end at the same time.
     deadline = time.monotonic() + _PATIENCE
     for info in runs:
         if info.host == socket.gethostname():

@@ -52,6 +52,7 @@ def watch(run: str | None) -> int:
 
 def _show(line: str, shown: str, over: bool) -> str:
     if over:
+        # The blanks cover the rest of a longer previous line.
         sys.stdout.write(f"\r{line:<{len(shown)}}")
     elif line != shown:
         sys.stdout.write(f"{line}\n")

@@ -14,7 +14,10 @@ node_names() {
     else echo localhost
     fi
 }"""
-"""A shell function that prints the nodes of a job, one a line, for every scheduler."""
+"""A shell function that prints the nodes of a job, one a line, for every scheduler.
+
+The files of some schedulers list a node once for each of its cores, so the function removes repeated names.
+"""
 
 # ``wait`` without a process number would return 0, whatever the exit statuses are.
 _WAIT_ANY = """\

@@ -39,6 +39,7 @@ bash -c start-manager
         line = joined(
             f"srun --nodes={nodes} --ntasks={copies} --ntasks-per-node={tasks_per_node}",
             _FOR_MANAGERS,
+            # Labels show which manager wrote a line; the output of a single manager needs none.
             "--label" if copies > 1 else "",
             self.overrides,
             "bash -c",

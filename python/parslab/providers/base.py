@@ -248,6 +248,7 @@ def ended(status: int) -> JobStatus:
         return JobStatus(BlockState.finished, "exit status 0")
     meaning = {126: "command cannot be executed", 127: "command not found"}.get(status, "")
     if status > 128:
+        # A shell reports a process that a signal killed as 128 plus the number of the signal.
         number = status - 128
         try:
             meaning = signal.Signals(number).name

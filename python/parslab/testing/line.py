@@ -44,5 +44,6 @@ class Line:
 
     def carry(self, deliver: Callable[[], None]) -> None:
         """Call ``deliver`` when the message has arrived."""
+        # A message needs half a millisecond on average, and never overtakes an earlier one.
         self._free = max(self._free, self._simulation.now + self._simulation.random.expovariate(2000.0))
         self._simulation.at(self._free, deliver)

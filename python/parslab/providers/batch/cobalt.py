@@ -72,6 +72,7 @@ class CobaltProvider(BatchProvider):
         return ["qsub", "--mode", "script", path]
 
     def parse_job_id(self, stdout: str) -> str | None:
+        # Scripts of the site may write something before the number.
         found = re.findall(r"^\s*(\d+)\s*$", stdout, re.MULTILINE)
         return str(found[-1]) if found else None
 
@@ -98,6 +99,7 @@ class CobaltProvider(BatchProvider):
 def _rows(stdout: str) -> Iterator[tuple[str, JobStatus]]:
     """Rows of number, state and location; head lines and rulers are ignored."""
     for line in stdout.splitlines():
+        # Blanks separate the columns, but the name of this state contains one.
         parts = line.replace("Maxrun Hold", "maxrun_hold").replace("maxrun hold", "maxrun_hold").split()
         if len(parts) < 2 or not parts[0].isdigit():
             continue

@@ -69,6 +69,7 @@ def run(command: Sequence[str], limit: float, stdin: str | None = None) -> Comma
             out, err = process.communicate(timeout=limit)
         except BaseException as error:
             with contextlib.suppress(ProcessLookupError):
+                # A wrapper script of the site may have started the real command, so the whole group is killed.
                 os.killpg(process.pid, signal.SIGKILL)
             if isinstance(error, subprocess.TimeoutExpired):
                 raise CommandHung(f"{command[0]} did not answer within {limit:g} s") from None

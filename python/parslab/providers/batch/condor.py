@@ -120,6 +120,8 @@ class CondorProvider(BatchProvider):
         if self.transfer_input_files:
             lines.append(f"transfer_input_files = {', '.join(map(_plain, self.transfer_input_files))}")
         lines += [line for line in self.scheduler_options.splitlines() if line.strip()]
+        # HTCondor uses the last value of a command.  The user's lines are therefore before the output files, which
+        # parslab reads.
         lines += [f"output = {_plain(job.stdout)}", f"error = {_plain(job.stderr)}", "queue"]
         if self.nodes_per_block > 1:
             # Two processes that write to one file would overwrite each other's output.

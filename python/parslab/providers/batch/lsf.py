@@ -163,6 +163,7 @@ class LSFProvider(BatchProvider):
 def _rows(stdout: str) -> Iterator[tuple[str, JobStatus]]:
     for line in stdout.splitlines():
         # bjobs writes "-" for an empty field.
+        # The reason is the last field, because it may contain the delimiter.
         parts = [part.strip().strip("-").strip() for part in line.split("|", 5)]
         number = re.match(r"(\d+)(?:\[\d+\])?$", parts[0])  # 12[3] is a part of an array
         if number is None or len(parts) < 6:

@@ -94,6 +94,7 @@ class PBSProProvider(BatchProvider):
             "-S /bin/bash",
             f"-N {short_name(job.name, 230)}",
             "-j oe",
+            # PBS delivers this file only at the end of the job, so the script itself writes the output.
             f"-o {job.stdout}.scheduler",
             "-m n",
             # A block runs once: managers of its first run would meet a second run of the same name.

@@ -169,6 +169,7 @@ class BatchRunner:
     def status(self, jobs: list[str]) -> dict[str, JobStatus]:
         jobs_known = self._known
         asked = [job for job in jobs if job not in jobs_known.ended]
+        # The length of a command line is limited, and some schedulers limit the number of jobs in it.
         for part in _parts(asked, self._scheduler.status_batch_size):
             seen = self._listed(part)
             forgotten = [job for job in part if job not in seen]

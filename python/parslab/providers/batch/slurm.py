@@ -143,6 +143,7 @@ class SlurmProvider(BatchProvider):
             "output": _file_name(job.stdout),
             "error": _file_name(job.stderr),
             "nodes": self.nodes_per_block,
+            # The launcher starts one manager on each node, and the manager gets all of the requested cores.
             "ntasks-per-node": 1,
             # sbatch counts in minutes.  The time is rounded up, because 0 would mean that there is no limit.
             "time": -int(-self.walltime // 60),
@@ -201,6 +202,7 @@ class SlurmProvider(BatchProvider):
         return max(numbers, key=int, default=None)  # ended jobs are listed too, and the newest job is the right one
 
     def _clusters(self) -> list[str]:
+        # Without this option the commands ask the default cluster, which does not have the jobs.
         return [f"--clusters={self.clusters}"] if self.clusters else []
 
     def _for(self, jobs: list[str]) -> list[str]:

@@ -85,6 +85,7 @@ class TorqueProvider(BatchProvider):
         return ["qsub", path]
 
     def parse_job_id(self, stdout: str) -> str | None:
+        # Scripts of the site may write something before the number.
         found = re.findall(r"^\s*(\d+(?:\[\])?(?:\.\S+)?)\s*$", stdout, re.MULTILINE)
         return str(found[-1]) if found else None
 
@@ -92,6 +93,7 @@ class TorqueProvider(BatchProvider):
         return ["qstat", "-f", *jobs]
 
     def parse_statuses(self, stdout: str, jobs: list[str]) -> dict[str, JobStatus]:
+        # qstat may write the full name of the server, and qsub its short name.
         names = {number_of(job): job for job in jobs}
 
         def rows() -> Iterator[tuple[str, JobStatus]]:
