@@ -8,8 +8,8 @@ removed, and none removes a run that is being started.
 
 Invariants:
 
-- Only the holder of the lock writes the settings, the log, the block journal, the event log and the connection file of
-  a run, or removes its sockets.
+- Only the holder of the lock writes the files of a run (settings, log, block journal, event log, connection file), or
+  removes its sockets.
 - No child of the DataFlowKernel inherits the descriptor.
 
 On NFS, Linux passes the lock on to the server, so it holds across hosts.  A file system without locks (Lustre without

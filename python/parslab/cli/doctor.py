@@ -1,9 +1,9 @@
 """``parslab doctor``: tries a configuration step by step, as a run uses it, and stops at the first fault.
 
-For an executor with blocks the steps are the scheduler's commands, the job script, a job of one node that runs
-``probe.py`` there, and then a real run with one block and a task.  The probe reports whether it starts, which Python
-and packages the node has, and whether the node reaches this host.  Other executors only run the task.  The doctor
-cancels each job that it has submitted, also when the user interrupts.
+For an executor with blocks the doctor first looks for the scheduler's commands.  Then it submits a job of one node
+that runs ``probe.py``, and at last it runs a task in a real run with one block.  The probe reports that it has
+started, which Python and packages the node has, and whether the node reaches this host.  Other executors only run the
+task.  The doctor cancels each job that it has submitted, also when the user interrupts.
 """
 
 from __future__ import annotations

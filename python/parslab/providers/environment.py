@@ -1,8 +1,8 @@
 """Makes the environment of a scheduler's commands, without the variables of the notebook's own job [pure].
 
-A notebook often runs inside a job.  Variables of that job (its id, its nodes, its tasks) would make ``sbatch``
-inherit the sizes of the job, and ``srun`` in the new job would believe that it is in the old one.  Variables that a
-user or a site sets for the commands themselves stay, such as the address of the server or the default account.
+A notebook often runs inside a job.  With the variables of that job (id, nodes, tasks) ``sbatch`` would inherit its
+sizes, and ``srun`` in the new job would use the nodes of the old one.  Variables that a user or a site sets for the
+commands themselves stay, such as the address of the server or the default account.
 """
 
 from __future__ import annotations

@@ -3,8 +3,8 @@
 The controller owns this object, in the loop's thread; every call of the runner runs in the background.  ``flush``
 carries out the work in the lists of the table, and sends the changes to monitoring.
 
-A run may end while a job is being submitted.  The thread that submits the job then cancels it as soon as it knows the
-job's number, because the rest of the run may have ended.
+A run may end while a job is being submitted.  The thread that submits the job then cancels it as soon as it has the
+number, because the rest of the run may have ended.
 """
 
 from __future__ import annotations
@@ -97,7 +97,7 @@ class BlockJobs:
         self._table, self._journal, self._clock, self._on_change = table, journal, clock, on_change
         self._warned = False
         self._postponed: dict[str, tuple[Block, int]] = {}
-        """Blocks whose submission failed for a reason that passes, and how often it has failed."""
+        """Blocks whose submission failed for a reason that passes, and the number of failures."""
         self._init_checked = not settings["provider"].get("options", {}).get("worker_init")
         """Whether worker_init needs no check: it is empty, or a check has begun."""
         self._to_find: dict[str, tuple[Block, float]] = {}

@@ -1,7 +1,7 @@
 """A whole run in virtual time: the real task table and queue, fake workers and a fake client, with seeded faults.
 
-:class:`Network` plays a whole run from one seed.  The run has a random graph of remote, local, join and foreign tasks,
-links that delay messages, workers that are slow, are killed or report twice, and a user who cancels tasks and drops
+:class:`Network` plays a whole run from one seed.  The run has a random graph of remote, local, join and foreign tasks.
+Its links delay messages, its workers are slow, are killed or report twice, and its user cancels tasks and drops
 futures.  The same seed always plays the same run.  Nothing sleeps and no socket is opened, so thousands of runs take
 seconds.
 

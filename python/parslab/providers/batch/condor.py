@@ -88,7 +88,15 @@ class CondorProvider(BatchProvider):
         return {job.script: self.script(job), _submit_file(job.script): self.submit_text(job)}
 
     def submit_text(self, job: Job) -> str:
-        """The text of the submit file."""
+        """Return the text of the submit file.
+
+        Some commands have reasons that HTCondor does not make obvious:
+
+        * ``stream_output``: otherwise the output arrives at the end, and nothing explains why no manager connects;
+        * ``periodic_hold``: a held job stays in the queue with its reason, which the runner reads before it removes it;
+        * ``periodic_remove``: HTCondor would start an evicted process again, although a block runs once;
+        * ``output`` after the user's lines: the last value of a command counts, and parslab reads these files.
+        """
         lines = [
             "universe = vanilla",
             # The default is the folder in which the run was started, which other machines may not have.
@@ -97,14 +105,11 @@ class CondorProvider(BatchProvider):
             f"log = {_plain(job.script)}.log",
             "should_transfer_files = IF_NEEDED",
             "when_to_transfer_output = ON_EXIT",
-            # Without streams the output arrives at the end of the job, and nothing explains why no manager connects.
             "stream_output = True",
             "stream_error = True",
             f'+JobBatchName = "{job.name}"',
-            # A held job stays in the queue with its reason.  The runner reads the reason, and then removes the job.
             f"periodic_hold = (JobStatus == 2) && (time() - EnteredCurrentStatus > {self.walltime:.0f})",
             f'periodic_hold_reason = "{_WALLTIME}"',
-            # HTCondor would start an evicted process again, although a block runs once.
             "periodic_remove = (JobStatus == 1) && (NumJobStarts > 0)",
         ]
         if self.cores_per_slot is not None:
@@ -120,8 +125,6 @@ class CondorProvider(BatchProvider):
         if self.transfer_input_files:
             lines.append(f"transfer_input_files = {', '.join(map(_plain, self.transfer_input_files))}")
         lines += [line for line in self.scheduler_options.splitlines() if line.strip()]
-        # HTCondor uses the last value of a command.  The user's lines are therefore before the output files, which
-        # parslab reads.
         lines += [f"output = {_plain(job.stdout)}", f"error = {_plain(job.stderr)}", "queue"]
         if self.nodes_per_block > 1:
             # Two processes that write to one file would overwrite each other's output.

@@ -1,8 +1,8 @@
 """The strategies ``none``, ``simple`` and ``htex_auto_scale`` [core].
 
-All three request missing blocks at once.  A block that is idle, or that waits in a queue although nothing needs it, is
-kept for ``max_idletime``, so that the next cell finds it.  Then one decision releases all such blocks.  No strategy
-releases a block that holds a task.
+All three request missing blocks at once.  ``none`` releases no block.  The others keep a block that is idle or unneeded
+for ``max_idletime``, so that the next cell finds it.  Then one decision releases all such blocks.  No strategy releases
+a block that holds a task.
 """
 
 from __future__ import annotations

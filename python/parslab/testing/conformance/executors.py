@@ -43,7 +43,7 @@ def eventually(holds: Callable[[], Any], limit: float = _LIMIT) -> Any:
     Raises
     ------
     AssertionError
-        It never became true.
+        ``holds()`` was false until the limit had passed.
     """
     pause, deadline = threading.Event(), time.monotonic() + limit
     while not (found := holds()):
