@@ -168,7 +168,7 @@ def end_processes(run: str, lost: bool = False) -> None:
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error, OSError, ValueError):
             environment = process.environ()
-            # This process may be the reaper, which has the name of its run in its environment too.
+            # A task of the run may have started this process, which then has the name of the run too.
             if environment.get("PARSLAB_RUN") == run and process.pid != os.getpid():
                 parent = int(environment.get("PARSLAB_WORKER_OF", "0").partition("/")[0])
                 if not (lost and process_runs(parent, process.create_time())):

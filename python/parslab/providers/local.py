@@ -129,7 +129,7 @@ class LocalRunner:
         blocks = [block for block in known if block.alive() or (block.process is None and block.mark)]
         for block in blocks:
             block.terminate()
-        # Managers end their workers in order on SIGTERM.  Processes that ignore it or left the group are killed.
+        # A manager ends in order on SIGTERM.  Processes that ignore the signal or left the group are killed.
         deadline = time.monotonic() + self._grace
         while any(block.alive() for block in blocks) and time.monotonic() < deadline:
             time.sleep(0.02)

@@ -33,6 +33,7 @@ class Inbox:
 
     def put(self, call: Callable[[], None]) -> None:
         """Let the loop call ``call``; safe from any thread."""
+        # The call is in the queue before the loop is asked to collect it, so the loop cannot miss it.
         self._calls.put(call)
         try:
             self._post(self.collect)
@@ -106,5 +107,6 @@ class BackgroundCalls:
     def _finished(self, result: Any, failed: Exception | None, done: Callable[[Any, Exception | None], None]) -> None:
         self._free_threads += 1
         self.busy -= 1
+        # The next call starts first, so that an error in ``done`` cannot hold it up.
         self._start_threads()
         done(result, failed)

@@ -172,6 +172,7 @@ class ScalingController:
         # The block has ended or is about to end, so its manager must leave.
         if not self.table.manager_joined(block, manager, host, self._clock()) or (known is not None and known.unwanted):
             self._owner.release_block(block)
+        # The DataFlowKernel holds only connected managers, so a manager that joins later needs the hold too.
         elif known is not None and known.held:
             self._owner.hold_block(block, True)
         self._flush()
