@@ -75,8 +75,10 @@ class RemoteCalls:
         spec: TaskSpec | None,
         calls: IdentifiedCalls | None,
     ) -> None:
-        """Send one call; the parameters are those of ``DataFlowKernel.submit``."""
-        # The variable keeps the pickle alive until the call is sent: both sides forget its number with the pickle.
+        """Send one call; the parameters are those of ``DataFlowKernel.submit``.
+
+        The variable ``pickled`` keeps the pickle alive until the call is sent: both sides forget its number with it.
+        """
         pickled = function.current()
         fn = self._functions.number(pickled, function.function)
         task = future.task_id

@@ -100,7 +100,6 @@ class ResumeFromLog:
         alone = not self._leases.sharers(client.number)
         prior = PriorCalls(self._log_writer.folder, lost, self._inherits, client.notebook)
         matching = CallMatching(self._table, self._functions, prior.value)
-
         answered = False
 
         def answer(first: int) -> None:

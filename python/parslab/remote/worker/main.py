@@ -34,6 +34,11 @@ def main(settings: dict[str, Any]) -> None:
     settings
         ``worker`` (its name), ``executor`` (number), ``package`` (version), and either ``data``, ``control``,
         ``files``, ``page`` (inherited descriptors) or ``addresses`` and keys.
+
+    Notes
+    -----
+    A crash in C must leave its traceback in the file in which the parent reads the last words of a worker, so
+    ``faulthandler`` starts after ``Output``.
     """
     name = settings["worker"]
     if "data" in settings:
@@ -45,7 +50,6 @@ def main(settings: dict[str, Any]) -> None:
     else:
         link, control = tcp_links(settings, name)
         output, page = Output(), None
-    # After ``Output``: the traceback of a crash in C lands in the file in which the parent reads the last words.
     faulthandler.enable(2)
     if "cores" in settings and hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, settings["cores"])

@@ -120,13 +120,17 @@ class Worker:
     # ----- one task
 
     def _execute(self, run: RunTask, frames: list[bytearray]) -> None:
+        """Run one task and queue its outcome.
+
+        The page that the parent reads after a crash is written in a fixed order: the attempt before the task, so that
+        it never names a task with another one's attempt, and the end before the outcome is sent, so that a task whose
+        worker dies then counts as lost and never begins twice (D10).
+        """
         self.since = started = steady_time()
         inline, failure, interrupted = b"", None, False
         out: list[Buffer] = []
         try:
             try:
-                # The attempt first: after a crash between both writes the page must not name this task with an attempt
-                # that was not its own.
                 self._page[1] = run.attempt
                 self.current = self._page[0] = run.task
                 inline, out = self._call(run, frames)
@@ -134,8 +138,7 @@ class Worker:
                 self.current = -1
         except KeyboardInterrupt as error:
             self._leave_if_forked(error)
-            # A task may also raise KeyboardInterrupt itself, or be interrupted by a signal of its own.
-            interrupted = self.interrupting == run.task
+            interrupted = self.interrupting == run.task  # a task may also raise KeyboardInterrupt itself
             failure = failure_of(error, _OURS)
         except BaseException as error:
             self._leave_if_forked(error)
@@ -160,7 +163,6 @@ class Worker:
             interrupted=interrupted,
         )
         messages.append(outcome)
-        # Before the outcome is sent: if this worker dies now, the task counts as lost and never begins twice (D10).
         self._page[0] = -1 - run.task
         self._gather(messages, out, outcome)
 
