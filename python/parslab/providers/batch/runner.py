@@ -115,10 +115,10 @@ class BatchRunner:
         except CommandHung as error:
             number = self._find(job.name)
             if number is None:
+                # Not transient: cmd_timeout was the wait for it, and three of them must not become half an hour.
                 raise SubmitError(
                     f"{error}, so the job was given up; see whether {scheduler.scheduler} is well, "
-                    "or raise cmd_timeout.",
-                    transient=True,
+                    "or raise cmd_timeout."
                 ) from error
         except OSError as error:
             if is_transient(error):

@@ -172,7 +172,7 @@ def test_runners_of_one_group_answer_for_each_other(tmp_path: Path) -> None:
     ("answer", "transient"),
     [
         (OSError(errno.EMFILE, "Too many open files"), True),
-        (CommandHung("sbatch did not answer within 20 s"), True),
+        (CommandHung("sbatch did not answer within 20 s"), False),
         (FileNotFoundError("command not found: sbatch"), False),
         (CommandResult(1, "", "sbatch: error: Unable to contact slurm controller (connect failure)"), True),
         (CommandResult(1, "", "sbatch: error: Invalid account"), False),
