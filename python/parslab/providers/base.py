@@ -257,6 +257,23 @@ def ended(status: int) -> JobStatus:
     return JobStatus(BlockState.failed, f"exit status {status}{f' ({meaning})' if meaning else ''}")
 
 
+_AWAIT_TEE = "exec 2>&-; for _ in 1 2 3 4 5 6 7 8 9 10; do kill -0 $parslab_tee || break; sleep 0.1; done"
+"""Closes the pipe to ``tee`` and waits until it has written everything, for a second at most."""
+
+
+def _worker_init_lines(worker_init: str, errors: str) -> list[str]:
+    """The user's lines, with a copy of what they write to stderr."""
+    return [
+        "# A copy of what worker_init writes to stderr: parslab shows its mistakes although the block starts.",
+        f"exec 9>&2 2> >(exec tee {shlex.quote(errors)} >&9 9>&-)",
+        "# The last words must arrive before the job ends, but a process in the background may hold the pipe open.",
+        f"parslab_tee=$!; trap '{_AWAIT_TEE}' EXIT",
+        worker_init.strip("\n"),
+        "exec 2>&9 9>&-",
+        "",
+    ]
+
+
 def script_text(
     provider: Provider,
     job: Job,
@@ -293,14 +310,7 @@ def script_text(
     # The user's lines run in a subshell: an ``exit`` in them must not skip the lines that write the exit status.
     lines.append("(")
     if provider.worker_init.strip():
-        errors = shlex.quote(worker_init_errors(job.script))
-        lines += [
-            "# A copy of what worker_init writes to stderr: parslab shows its mistakes although the block starts.",
-            f"exec 9>&2 2> >(exec tee {errors} >&9 9>&-)",
-            provider.worker_init.strip("\n"),
-            "exec 2>&9 9>&-",
-            "",
-        ]
+        lines += _worker_init_lines(provider.worker_init, worker_init_errors(job.script))
     return "\n".join(
         [
             *lines,

@@ -115,7 +115,7 @@ def test_grid_engine_explains(house: House) -> None:
         refused, failed = (str(error_of(task, 60)) for task in tasks)
         jobs = {block.job for block in blocks(dfk) if block.job}
     assert "no suitable queues" in refused
-    assert "activate-science: command not found" in failed
+    assert "activate-science: command not found" in failed, failed
     no_jobs(lambda: listed("qstat") & jobs)
     must_be_gone(house)
 
@@ -187,7 +187,7 @@ def test_condor_explains(house: House) -> None:
         jobs = {block.job for block in blocks(dfk) if block.job}
         told = " ".join(notices(dfk))
     assert "nowhere" in words
-    assert "activate-science: command not found" in failed
+    assert "activate-science: command not found" in failed, failed
     assert "Executor refused is stopped" in told
     no_jobs(lambda: listed("condor_q", "-af", "ClusterId") & jobs, 20)
     must_be_gone(house, 30)

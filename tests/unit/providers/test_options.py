@@ -81,6 +81,9 @@ def test_the_script_of_a_local_block(tmp_path: Path) -> None:
         "(",
         "# A copy of what worker_init writes to stderr: parslab shows its mistakes although the block starts.",
         f"exec 9>&2 2> >(exec tee {job.script}.init >&9 9>&-)",
+        "# The last words must arrive before the job ends, but a process in the background may hold the pipe open.",
+        "parslab_tee=$!; trap 'exec 2>&-; for _ in 1 2 3 4 5 6 7 8 9 10; do kill -0 $parslab_tee || break; "
+        "sleep 0.1; done' EXIT",
         "module load python",
         "exec 2>&9 9>&-",
         "",
