@@ -73,6 +73,7 @@ class App:
         if inspect.iscoroutinefunction(function) and not self.takes_async:
             raise TypeError(f"A {self.kind} is made from a plain function, and {function.__name__} is an async one.")
         functools.update_wrapper(self, function)
+        # A callable object, such as a functools.partial, has no __name__ that update_wrapper could copy.
         self.__name__ = getattr(function, "__name__", type(function).__name__)
         self.func = function
         self.data_flow_kernel = data_flow_kernel
@@ -91,6 +92,7 @@ class App:
 
     def __call__(self, /, *args: Any, **kwargs: Any) -> AppFuture:
         dfk = self.data_flow_kernel or loaded()
+        # Binding the signature takes longer than the rest of the call, so it is left to calls with a special keyword.
         if self._special or (kwargs and not SPECIAL.isdisjoint(kwargs)):
             return self._call_special(dfk, args, kwargs)
         return self._submit(dfk, args, kwargs, self.spec, self._calls)

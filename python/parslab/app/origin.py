@@ -20,10 +20,12 @@ _named: tuple[int, str] = (-1, "")
 def calling_cell() -> str:
     """Return ``In [n]`` for the running cell, or for the cell that called the running body; empty outside of cells."""
     global _hook, _named
+    # Most programs run no body in this process: the dictionary is empty, and its test spares the call of get_ident.
     if task_contexts and (task := task_contexts.get(get_ident())) is not None:
         return task.cell
     hook = _hook
     if hook is None:
+        # sys.modules instead of an import: a script need not have IPython installed.
         module = sys.modules.get("IPython.core.interactiveshell")
         if module is None or not module.InteractiveShell.initialized():
             return ""

@@ -20,6 +20,7 @@ SPECIFICATIONS = ("parsl_resource_specification", "parslab_resource_specificatio
 """Keywords of a call, the first one for programs written for Parsl. If a call has both, the second one counts."""
 WALLTIME = "walltime"
 
+# A number without a unit counts megabytes, as in Parsl.
 _UNITS = {"": 10**6, "B": 1}
 _UNITS.update({f"{prefix}B": 1000 ** (n + 1) for n, prefix in enumerate("KMGT")})
 _UNITS.update({f"{prefix}IB": 1024 ** (n + 1) for n, prefix in enumerate("KMGT")})

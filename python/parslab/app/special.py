@@ -31,7 +31,8 @@ STREAMS = ("stdout", "stderr")
 SPECIAL = frozenset({"inputs", "outputs", "label", *STREAMS, WALLTIME, *SPECIFICATIONS})
 """Keywords that this module handles."""
 
-# The numbers of automatic files count calls, because a task has no number yet when its arguments are pickled.
+# The numbers of automatic files count calls, because a task has no number yet when its arguments are pickled.  The
+# dictionary is weak, so that it keeps no handle of an ended run alive.
 _numbers: weakref.WeakKeyDictionary[Any, Any] = weakref.WeakKeyDictionary()
 
 
@@ -129,6 +130,7 @@ def _bound(
     asked = {key: kwargs.pop(key) for key in ours if key in kwargs and key not in takes}
     extra = {}
     if strict and not any_keyword:
+        # The runner of a bash app reads these from the keywords, although the function has no such parameters.
         extra = {key: kwargs.pop(key) for key in SPECIAL & kwargs.keys() if key not in takes}
     try:
         bound = signature.bind(*args, **kwargs)

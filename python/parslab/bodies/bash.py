@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 __all__ = ["TAIL_BYTES", "TAIL_LINES", "run", "stream_target"]
 
 SHELL = "/bin/bash"
-DEFAULT_MODE = "a+"
+DEFAULT_MODE = "a+"  # as in Parsl: a second attempt does not erase the output of the first
 TAIL_LINES = 20
 TAIL_BYTES = 4096
 """The most bytes of stderr in an error, which travels to the notebook."""
@@ -36,6 +36,8 @@ LONGEST_ARGUMENT = 100_000
 """Bytes of a command line that bash gets as an argument; Linux refuses an argument of 128 KiB (``MAX_ARG_STRLEN``)."""
 
 _OURS = ("inputs", "outputs", "stdout", "stderr", "label", "walltime")
+# These are the beginnings of Python's messages about a format string that does not fit its arguments.  Any other error
+# of the function is the user's own, and keeps its type.
 _FORMATTING = (
     "Replacement index",
     "not enough arguments for format string",
@@ -166,6 +168,7 @@ def _run_into(command: str, out: IO[Any] | None, err: IO[Any]) -> tuple[int, str
 
     As in Parsl, the file begins with the command.
     """
+    # Both parts go through the descriptor, because bash writes there too: text in Python's buffer would come later.
     head = f"--> executable follows <--\n{command}\n--> end executable <--\n"
     fd = err.fileno()
     os.lseek(fd, 0, os.SEEK_END)

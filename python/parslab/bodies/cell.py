@@ -112,6 +112,7 @@ class CellValues(Mapping[str, Any]):
     def __reduce__(self) -> tuple[Any, ...]:
         from parslab.serialize.pickling import dumps
 
+        # As buffers, the pickles of the values are not copied into the pickle of this object.
         packed = {name: (pickle.PickleBuffer(stream), buffers) for name, (stream, buffers) in self._packed.items()}
         reasons = dict(self._reasons)
         for name, value in self._values.items():
@@ -149,6 +150,7 @@ def run_cell(cell: Cell, /, **values: Any) -> CellValues:
     """Run ``cell`` with ``values`` as its names, and return the values of its outputs."""
     lines = cell.source.splitlines(keepends=True)
     linecache.cache[cell.filename] = (len(cell.source), None, lines, cell.title or cell.filename)
+    # In a module called __main__, as in the notebook: cloudpickle then sends the classes of the cell by value.
     namespace: dict[str, Any] = {"__name__": "__main__", "__builtins__": builtins}
     on_worker = not hasattr(builtins, "display")  # IPython adds its own to builtins, so this thread is the notebook's
     if on_worker:

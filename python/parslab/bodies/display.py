@@ -92,6 +92,7 @@ def _png(figure: Any) -> bytes:
 
 def publish(message: dict[str, Any]) -> None:
     """Send one message of rich output: ``{"data": bundle}`` or ``{"clear": wait}``."""
+    # Not sys.stdout, which the code of the user may have redirected.  A worker has its own object in sys.__stdout__.
     show = getattr(sys.__stdout__, "show", None)
     data = message.get("data")
     if data is not None and (show is None or data.keys() <= {"text/plain"}):

@@ -87,7 +87,7 @@ def file_in(folder: Path, name: str) -> Path:
 
 
 def show_file(path: Path, lines: int, follow: bool) -> None:
-    """Print the end of a file; with ``follow``, print new lines until an interrupt or the end of the file's folder."""
+    """Print the end of a file; with ``follow``, print new lines until the user interrupts or the file is deleted."""
     with open(path, errors="replace") as file:
         text = file.readlines()
         sys.stdout.writelines(text[-lines:] if lines > 0 else text)

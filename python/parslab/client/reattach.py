@@ -340,7 +340,7 @@ def attached(info: ConnectionInfo, mine: NotebookPlace, config: Config | None = 
     from parslab.version import version
 
     owner = _is_ours(info, mine)
-    # Another notebook may lie at the path that the run's notebook had. With that path, this guest would pass for a
+    # Another notebook may be at the path that the run's notebook had. With that path, this guest would pass for a
     # kernel of the run's notebook.
     notebook = info.notebook if owner else "" if mine.path == info.notebook else mine.path
     threads: dict[str, int] = {}

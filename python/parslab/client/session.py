@@ -36,6 +36,7 @@ _said: set[str] = set()
 """Modules for which this worker has printed why ``load()`` does nothing."""
 
 _kernels: weakref.WeakSet[DataFlowKernel] = weakref.WeakSet()
+"""All handles of this process, because a forked child must detach from each of them, not only from the current one."""
 
 
 def _in_child() -> None:

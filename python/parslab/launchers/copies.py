@@ -49,5 +49,5 @@ def background(loop: str, command: str, fail_on_any: bool = True) -> str:
 
 
 def joined(*parts: str) -> str:
-    """The parts of a command line that are not empty, with a blank between them."""
+    """Return the parts of a command line that are not empty, with a blank between them."""
     return " ".join(part.strip() for part in parts if part.strip())

@@ -29,6 +29,7 @@ class GnuParallelLauncher(Launcher):
     def script(self, command: str, nodes: int, tasks_per_node: int = 1) -> str:
         on_a_node = SingleNodeLauncher().script(command, 1, tasks_per_node)
         line = joined(
+            # parallel waits for a free slot without "--jobs 0", but all managers must run at the same time.
             'parallel --nonall --tag --line-buffer --jobs 0 --sshloginfile "$logins"',
             self.overrides,
             '"echo $carried | base64 -d | bash"',

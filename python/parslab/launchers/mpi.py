@@ -32,6 +32,7 @@ class MpiExecLauncher(Launcher):
         copies = nodes * tasks_per_node
         line = joined(
             "mpiexec",
+            # mpiexec would bind the manager, and with it all of its workers, to one core.
             f"{self.bind_cmd} none" if self.bind_cmd.strip() else "",
             self.overrides,
             f'-n {copies} --hostfile "$hostfile"',

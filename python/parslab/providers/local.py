@@ -109,7 +109,7 @@ class LocalRunner:
             self._blocks[number] = _Block(job, pid, mark)
 
     def find(self, name: str) -> str | None:
-        """The block of this name; its script is the oldest process that has the name."""
+        """Return the block of this name; its script is the oldest process that has the name."""
         import psutil
 
         found = []

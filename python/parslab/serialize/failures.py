@@ -34,9 +34,13 @@ if TYPE_CHECKING:
 
 __all__ = ["bounded", "exception_of", "failure_from", "failure_of", "one_line", "remote_traceback"]
 
+# The DataFlowKernel keeps the failures of all tasks, so each part of a failure has a limit.
 _TRACEBACK = 64 * 1024
+"""The most characters of a traceback."""
 _PAYLOAD = 16 * 1024 * 1024
+"""The most bytes of a pickled exception."""
 _LINE = 500
+"""The most characters of a message, and of each value in it."""
 _CAUSES = 8
 """The most exceptions of a chain of causes in a failure; a chain that contains itself has no end."""
 _OURS = os.path.dirname(os.path.dirname(__file__)) + os.sep

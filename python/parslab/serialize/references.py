@@ -31,6 +31,7 @@ class Constant:
 Path = tuple[Any, ...] | Constant | None
 
 _contexts: list[resolving] = []
+"""The contexts that this process has entered; pickle passes none to ``resolve``, so a global must hold it."""
 
 
 class resolving:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 __all__ = ["brief", "show_arguments"]
 
 _SHOWN = 40
+"""Characters of a text that are shown."""
 _BITS = 128
 """Bits of the longest whole number that is shown; ``repr`` of one with thousands of digits raises ValueError."""
 _ARGUMENTS = 6

@@ -119,6 +119,7 @@ def check_site() -> None:
         return
     import parslab
 
+    # The names of parslab are imported lazily, and __subclasses__() finds only classes that are imported.
     for name in parslab.__all__:
         getattr(parslab, name)
     classes = {cls.__name__: cls for cls in _below(Description)}
@@ -146,6 +147,7 @@ def _below(cls: type[Description]) -> Iterator[type[Description]]:
 
 def _config_of(path: str) -> Config:
     try:
+        # Not __main__: a block under ``if __name__ == "__main__"`` is for a run of the file itself.
         made: dict[str, Any] = runpy.run_path(path, run_name="parslab_configuration")
     except Exception as error:  # the file may contain any code
         raise ConfigurationError(broken_at(path, error, "The configuration")) from error

@@ -31,6 +31,7 @@ class Executors:
         self.labels: tuple[str, ...] = ()
         self.kinds: tuple[int, ...] = ()
         self._choices: dict[str | tuple[str, ...], tuple[int, ...]] = {}
+        """The numbers for each choice of labels that a call has made: an app makes the same choice in each call."""
 
     def set(self, executors: Sequence[tuple[str, int]]) -> None:
         """Store the labels and kinds that the DataFlowKernel has sent."""

@@ -541,6 +541,7 @@ class DataFlowKernel:
     def _welcome(self, message: Welcome) -> None:
         if self.lifecycle.welcomed:
             return  # a restarted DataFlowKernel welcomes its clients again; their numbers must not start anew
+        # Each client has a range of 2**40 numbers of its own, so that no two clients give one number to two tasks.
         self.pending.numbers = itertools.count(message.client << 40 if message.first < 0 else message.first)
         self._executors.set(message.executors)
         self.prior_tasks = message.still

@@ -72,6 +72,7 @@ def new_socket_folder(tried: list[str]) -> str:
     # not do, because many network file systems have no sockets.
     errors: list[OSError] = []
     for base in (os.environ.get("XDG_RUNTIME_DIR", ""), os.environ.get("TMPDIR", ""), tempfile.gettempdir(), "/tmp"):
+        # A socket path has at most 108 bytes on Linux; the names of the folder and of the socket follow this part.
         if base and len(base) < 60:
             folder = os.path.join(base, f"parslab-{secrets.token_hex(4)}")
             tried.append(folder)

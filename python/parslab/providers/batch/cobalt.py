@@ -57,6 +57,7 @@ class CobaltProvider(BatchProvider):
     def directives(self, job: Job) -> list[str]:
         lines = [
             f"#COBALT -n {self.nodes_per_block}",
+            # qsub counts in minutes, so the time is rounded up: a block never gets less than its walltime.
             f"#COBALT -t {-int(-self.walltime // 60)}",
             f"#COBALT --jobname {job.name}",
             f"#COBALT -o {job.stdout}",

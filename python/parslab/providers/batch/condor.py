@@ -223,6 +223,7 @@ def _status(row: Mapping[str, str]) -> JobStatus:
 
 
 def _exit_status(signal: str, code: str) -> int:
+    # HTCondor has an attribute of its own for the signal; ``ended`` reads exit statuses as a shell reports them.
     if signal.isdigit():
         return 128 + int(signal)
     return int(code) if code.lstrip("-").isdigit() else 0
@@ -230,6 +231,7 @@ def _exit_status(signal: str, code: str) -> int:
 
 def _at_walltime(reason: str) -> JobStatus | None:
     """The status of a job that is held because its walltime is over; such a job stays in the queue."""
+    # The second text is of HTCondor itself: a site or the user may set ``allowed_job_duration``.
     if _WALLTIME in reason or "exceeded allowed" in reason:
         return StuckJob(BlockState.finished, "it reached its walltime")
     return None

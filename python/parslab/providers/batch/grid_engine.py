@@ -118,6 +118,7 @@ class GridEngineProvider(BatchProvider):
         return ["qdel", *jobs]
 
     def accounting_commands(self, jobs: list[str]) -> list[list[str]]:
+        # qacct takes one job at a time.
         return [["qacct", "-j", job] for job in jobs]
 
     def parse_accounting(self, stdout: str, jobs: list[str]) -> dict[str, JobStatus]:
@@ -141,6 +142,7 @@ class GridEngineProvider(BatchProvider):
 
 
 def _user() -> str:
+    """Return the name of the account that runs this process."""
     # The variable USER may be missing or belong to another account, as under sudo.
     return pwd.getpwuid(os.geteuid()).pw_name
 
@@ -168,6 +170,7 @@ def _status(letters: str, host: str) -> JobStatus:
     known = set(letters)
     if not known or known - set("EdhqrRsStTwNP"):
         return unclear("Grid Engine", letters)
+    # The order matters, because qstat joins letters: "Eqw" is in error, "hqw" is held, and both contain "qw".
     if "E" in known:
         return StuckJob(BlockState.failed, f"in error ({letters})", host)
     if known & set("sSTNP"):
@@ -185,6 +188,7 @@ def _accounted(stdout: str) -> Iterator[tuple[str, JobStatus]]:
     for entry in re.split(r"^=+\s*$", stdout, flags=re.MULTILINE):
         fields: dict[str, str] = {}
         for line in entry.splitlines():
+            # The first line of a name counts.
             name, _, text = line.strip().partition(" ")
             fields.setdefault(name, text.strip())
         if "jobnumber" in fields:
@@ -197,6 +201,7 @@ def _end(fields: dict[str, str]) -> JobStatus:
     failed, _, words = (part.strip() for part in fields.get("failed", "0").partition(":"))
     code = re.match(r"\d+", fields.get("exit_status", ""))
     status = ended(int(code[0])) if code else None
+    # A deleted job also has failed=100 and the exit status of its signal, so this field is read first.
     who = fields.get("deleted_by", "NONE")
     if who not in ("NONE", "UNKNOWN", ""):
         return JobStatus(BlockState.scaled_in, f"deleted by {who}", host)

@@ -150,6 +150,7 @@ def _status(attributes: Mapping[str, str]) -> JobStatus:
     if state is None:
         return unclear("PBS", letter)
     if state is BlockState.queued:
+        # PBS keeps an impossible job in its queue for ever; only the comment shows that it will never run.
         if re.search(_NEVER, comment, re.IGNORECASE):
             return StuckJob(BlockState.failed, f"PBS would never start it: {comment}")
         if letter == "H" and "s" in attributes.get("Hold_Types", ""):

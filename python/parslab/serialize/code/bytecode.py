@@ -58,6 +58,8 @@ def imported_names(code: types.CodeType, package: str = "") -> list[str]:
         before: list[Any] = []
         for step in dis.get_instructions(code):
             if step.opcode == _IMPORT:
+                # The compiler loads two constants before each import: the level of a relative import, and the names
+                # after ``from``.
                 level, wanted = (before[-2], before[-1]) if len(before) > 1 else (0, None)
                 names += _full_names(step.argval, level, wanted, package)
             elif step.opname.startswith("LOAD_"):
@@ -125,6 +127,7 @@ def _without_place(code: types.CodeType, constants: list[Any]) -> tuple[bytes, l
     instructions = bytearray(code.co_code)
     for at in range(2, len(instructions), 2):
         if instructions[at] == _STORE and code.co_names[instructions[at + 1]] in _OF_PLACE:
+            # The instruction before the store loads the value that differs.
             opcode, argument = instructions[at - 2 : at]
             instructions[at - 2 : at] = b"\0\0"
             # The code of the user may read the same constant, which must then count.

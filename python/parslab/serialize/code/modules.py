@@ -168,6 +168,7 @@ def _own_classes(module: str) -> list[type]:
 
 
 def _with_parents(name: str) -> list[str]:
+    """Return a module and its packages, because an import of ``a.b`` also executes ``a/__init__.py``."""
     parts = name.split(".")
     return [".".join(parts[: n + 1]) for n in range(len(parts))]
 

@@ -89,6 +89,7 @@ def _items(terms: TermMaker, array: Any) -> Any:
         return (*head, terms.term(array.ravel().tolist()))
     if array.nbytes <= _IN_TERM:
         return (*head, array.tobytes())
+    # The transpose of an array in Fortran order is in C order, so reshape() copies nothing.
     flat = array.T if fortran else array if array.flags.c_contiguous else array.copy("C")
     return (*head, data_term(terms, flat.reshape(-1).view("u1")))
 
@@ -155,6 +156,7 @@ def table_term(terms: TermMaker, value: Any, kind: type) -> Any:
 def _column(terms: TermMaker, column: Any) -> Any:
     values = column.array
     kind = type(values).__name__
+    # pandas 2.1 has given PandasArray its new name.
     if kind in ("NumpyExtensionArray", "PandasArray"):
         return terms.term(values.to_numpy())
     if kind.startswith(("StringArray", "ArrowStringArray")):

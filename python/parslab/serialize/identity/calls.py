@@ -108,6 +108,7 @@ class Parameters:
             return self
         made = self._without.get(key)
         if made is None:
+            # Not the constructor, which would examine the signature again.
             made = self._without[key] = object.__new__(Parameters)
             made._ignored = self._ignored | key
             made._positional, made._defaults = self._positional, self._defaults
@@ -129,6 +130,7 @@ class Parameters:
             values.update(kwargs)
         given = [(name, values.pop(name)) for name in self._names if name in values]
         if values:
+            # What is left are ignored parameters, and keywords for ``**kwargs``, which have no order of their own.
             more = sorted(name for name in values if name not in self._ignored)
             given += [(name, values[name]) for name in more]
         return given, args[len(names) :]
@@ -172,6 +174,7 @@ def identify_arguments(
 def _identity(
     given: list[tuple[str, Any]], more: tuple[Any, ...], refer: Refer | None, budget: int | None, fingerprint: bytes
 ) -> bytes:
+    # Plain loops, because most calls have plain arguments, and all() with a generator would cost more.
     plain = atoms()
     for _, value in given:
         if type(value) not in plain:

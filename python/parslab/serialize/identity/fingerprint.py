@@ -107,6 +107,7 @@ def fingerprint(function: Any, runner: Callable[..., Any] | None = None) -> tupl
 
 
 _classes: OrderedDict[int, tuple[type, StateWatch, bytes]] = OrderedDict()
+"""Fingerprints of classes, by id.  Each entry keeps its class alive, so that no other class gets the id."""
 _CLASSES_KEPT = 64
 """The most fingerprints of classes in the cache: a notebook has few classes and many instances of them."""
 
@@ -270,6 +271,7 @@ class _Graph:
             term = self.reference(value.__wrapped__ if is_app else value, wanted)
             if term.get("part", "").startswith((wanted, "body")):
                 return str(term["part"])
+            # The value is a part under another name.  This name becomes a part too, so that an explanation can use it.
             label = self._unique(wanted)
             self.add(label, term)
             return label
@@ -319,6 +321,7 @@ class _Graph:
         term = _PartTerms(self).term
         names: Mapping[str, Any] = vars(cls)
         if issubclass(cls, Enum):
+            # The enum module adds names of its own to the class, so only the members and the methods count.
             members = [(name, term(member._value_)) for name, member in cls.__members__.items()]
             names = {name: value for name, value in names.items() if isinstance(value, _METHODS)}
         else:

@@ -89,6 +89,7 @@ class Terms:
             return known[1]
         depth = self._depths.get(id(value))
         if depth is not None:
+            # An object that contains itself has a finite term: the distance to the outer object, as in every process.
             self._lowest = min(self._lowest, depth)
             return {"above": len(self._depths) - depth}
         return self._composite(value, kind, output_ref)
@@ -203,6 +204,7 @@ class Terms:
         """Return the term of a value from its parts as pickle takes it apart."""
         reduce = copyreg.dispatch_table.get(kind)
         try:
+            # Protocol 4, because in protocol 5 the parts may be PickleBuffers, which have no term.
             parts = reduce(value) if reduce is not None else value.__reduce_ex__(4)
         except Exception as error:
             text = " ".join(str(error).split()) or type(error).__name__
