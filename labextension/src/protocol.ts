@@ -147,7 +147,7 @@ export type WorkerState = 'starting' | 'idle' | 'busy' | 'dead';
 
 /** What each state means. */
 export const WORKER_MEANING: Readonly<Record<WorkerState, string>> = {
-  starting: 'Its process was started and has not said hello yet.',
+  starting: 'Its process was started and has not sent its hello yet.',
   idle: 'It waits for a task.',
   busy: 'It holds a task, which it runs or is about to run.',
   dead: 'Its process has ended, or its connection broke.'
@@ -218,7 +218,7 @@ export interface ICancelRequest {
   app?: string;
   /** Cancel the tasks that this cell called, for example ``In [3]``. */
   cell?: string;
-  /** The client whose cell is meant (``TaskDetail.client``); -1 for the notebook that sends the request. */
+  /** The client that ran the cell (``TaskDetail.client``); -1 for the notebook that sends the request. */
   client?: number;
 }
 

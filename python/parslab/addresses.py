@@ -101,8 +101,8 @@ def address_by_route() -> str:
 def candidate_addresses() -> list[str]:
     """Return the addresses at which workers of other hosts may reach this host, the most likely first.
 
-    The address of the route to other networks is first, then the address of this host's name, then the addresses of
-    the other interfaces, and the loopback address last.
+    The order is: the address of the route to other networks, the address of this host's name, the addresses of the
+    other interfaces, and the loopback address.
     """
     own = [address for addresses in interfaces().values() for address in addresses]
     likely = []

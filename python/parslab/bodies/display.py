@@ -1,6 +1,6 @@
 """Send the rich output of a cell from its worker to the notebook: ``display()`` and ``plt.show()`` as MIME bundles.
 
-A worker has no IPython shell. :func:`bundle_of` asks an object for its representations as IPython does, and
+A worker has no IPython shell. :func:`bundle_of` asks an object for its representations as IPython does.
 :func:`publish` writes the bundle to the worker's standard output, which keeps it in order with the printed text.
 Outside of a worker it prints the plain text. ``cell`` calls this module, and so does matplotlib through
 ``MPLBACKEND``.

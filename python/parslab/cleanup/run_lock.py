@@ -1,9 +1,9 @@
 """The lock that makes one process at a time the DataFlowKernel of a run [shell].
 
 It is an ``flock`` on ``dfk.lock`` in the folder of the run.  Whoever starts a DataFlowKernel takes the lock first, and
-the new process inherits the locked descriptor.  The lock belongs to the open file, not to a process: so it passes from
-the starter to the DataFlowKernel without a gap, and the system releases it when the last of them has ended, however
-that happens.  A process that removes a dead run holds the lock meanwhile.  So no process starts a run that is being
+the new process inherits the locked descriptor.  The lock belongs to the open file, not to a process.  So it passes from
+the starter to the DataFlowKernel without a gap.  The system releases it when the last of them has ended, however that
+happens.  A process that removes a dead run holds the lock meanwhile.  So no process starts a run that is being
 removed, and none removes a run that is being started.
 
 Invariants:

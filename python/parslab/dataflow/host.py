@@ -132,7 +132,7 @@ class LoopHost:
         # The loop's own method, without a call in between.
         self.call_soon = loop.post
         self.end_reason = ""
-        """Why the run ends; empty while it goes on."""
+        """Why the run ends; empty while it does not end."""
         self._effects = effects
         self._timers: list[tuple[float, int, Callable[[], None]]] = []
         # Decides between calls of the same time: the heap cannot compare functions.

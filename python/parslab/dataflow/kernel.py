@@ -132,7 +132,7 @@ class Kernel:
             self._host.notify("warning", text)
 
     def _open_hub(self, sockets: Path) -> None:
-        """Open the one port of the run, if workers or managers of an executor come through it."""
+        """Open the one port of the run, if workers or managers of an executor connect there."""
         wanted = [(e, self._pools[n]) for n, e in enumerate(self.settings.executors) if n in self._pools]
         self._listeners = open_listeners(wanted, run=self._components.run, host=self._host, sockets=sockets)
 
@@ -140,7 +140,7 @@ class Kernel:
 
     @property
     def end_reason(self) -> str:
-        """Say why the run ends; empty while it goes on."""
+        """The reason why the run ends; empty while it does not end."""
         return self._host.end_reason
 
     def end(self, reason: str) -> None:

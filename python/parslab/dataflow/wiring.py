@@ -104,7 +104,7 @@ class Components:
 
     def _worker_pool(self, number: int, executor: dict[str, Any]) -> WorkerPool:
         label = executor["label"]
-        # The user's environment comes last, so that it wins over our limits for the threads of libraries.
+        # The user's environment is last, so that it has priority over our limits for the threads of libraries.
         plan = ProcessPlan({**thread_variables(executor["threads_per_worker"]), **executor["environment"]})
         return WorkerPool(
             number,

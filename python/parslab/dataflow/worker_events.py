@@ -100,7 +100,7 @@ class WorkerEvents:
         self.table.attempt_ended(task, outcome, None, worker)
 
     def dropped(self) -> None:
-        """A pool dropped an outcome that came late or twice."""
+        """Count an outcome that a pool has dropped, because it arrived late or twice."""
         self.table.dropped += 1
 
     def demands(self, task: Task) -> tuple[int, float]:

@@ -103,8 +103,8 @@ class HighThroughputExecutor(Executor):
         Which manager gets the next task: ``"random"``, ``"round_robin"``, or ``"block_id"``, which fills the oldest
         block first, so that other blocks become idle and can be released.
     hold_after
-        The number of tasks in a row that fail on one node, while other nodes run the same functions well, after which
-        the node gets no new tasks until the user releases it (``%parsl release``); 0 means never.
+        The number of failed tasks in a row after which a node gets no new tasks, if other nodes run the same functions
+        well.  The user releases the node with ``%parsl release``.  0 means never.
     environment
         Environment variables that the workers get.
     threads_per_worker

@@ -84,8 +84,8 @@ def shell_calls(tree: ast.AST) -> Iterator[int]:
 class _Flow(ast.NodeVisitor):
     """Walks over statements in the order of execution.
 
-    At each point ``certain`` holds the names that the cell has bound on every path to it, ``possible`` those that it
-    has bound on some path.
+    At each point, ``certain`` holds the names that the cell has bound on every path to that point.  ``possible`` holds
+    those that it has bound on some path.
     """
 
     def __init__(self, names: CellNames, searching: bool = False) -> None:

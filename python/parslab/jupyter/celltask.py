@@ -1,7 +1,7 @@
 """Make a task of a ``%%parsl`` cell: its source, the names that it sends to the worker, and those that it returns.
 
-``magics`` calls this in the kernel's main thread. This module raises an error for each mistake that it can find before
-the task runs (syntax, unknown names, lines that need the IPython shell), so that IPython shows it under the cell.
+``magics`` calls this in the kernel's main thread. Some mistakes can be found before the task runs: syntax, unknown
+names, lines that need the IPython shell. This module raises an error for them, so that IPython shows it under the cell.
 """
 
 from __future__ import annotations

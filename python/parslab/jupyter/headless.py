@@ -33,7 +33,7 @@ def is_last_cell(source: str) -> bool:
 def _last_cells() -> frozenset[str]:
     """Return the last code cells of the notebook files that the command line of our parent process names.
 
-    Jupyter does not tell a kernel which notebook it runs, nor how many cells follow. A kernel of a Jupyter server has a
+    A kernel does not learn from Jupyter which notebook it runs, nor how many cells follow. A kernel of a server has a
     front end that also shows later output, so this returns nothing for it.
     """
     if notebook_path():

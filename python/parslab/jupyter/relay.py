@@ -3,8 +3,8 @@
 - From the run to the panels: the kernel opens one comm per run. The ``parslab-relay`` thread sends batches of texts
   over it, at most twenty times a second, so that panels stay live while a cell is busy.
 - From a panel to the run: the panel sends messages on the *control* channel, which the kernel serves while a cell is
-  busy. If a kernel has no such handlers, the panel sends messages over the comm. The control channel also tells a
-  reloaded page which comm to use.
+  busy. If a kernel has no such handlers, the panel sends messages over the comm. A reloaded page learns on the control
+  channel which comm to use.
 
 A kernel has one relay, which serves one run after the other.
 """
@@ -80,7 +80,7 @@ class Channel:
         self._pacer.mark(self._send)
 
     def end(self, reason: str) -> None:
-        """Tell the panels that the run has ended, and close the comm."""
+        """Report the end of the run to the panels, and close the comm."""
         self._reason = reason
         self._pacer.mark(self._send)
 

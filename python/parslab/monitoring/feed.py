@@ -4,12 +4,13 @@
 delta, which holds the changes since the delta before.  The feed returns requests that need the store or the loop.
 Invariants:
 
-* the numbers of deltas count up by one; where changes were dropped because no panel had a lease, a number is left out,
-  so that a panel that was silent for longer than its lease requests a new snapshot;
+* the numbers of deltas count up by one;
+* when changes were dropped because no panel had a lease, the feed leaves out a number: a panel that was silent for
+  longer than its lease then requests a new snapshot;
 * a snapshot has the number of the last delta, and the other panels have received all changes before it;
-* nothing is sent more than ``LEASE`` seconds after the last message of a panel, nor more often than every ``INTERVAL``,
-  nor more than ``1 / ROW`` rows a second;
-* nothing is sent while nothing changes, after a last delta whose rate is 0.
+* the feed sends nothing more than ``LEASE`` seconds after the last message of a panel;
+* it sends at most one delta in ``INTERVAL`` seconds, and at most ``1 / ROW`` rows a second;
+* it sends nothing while nothing changes, after a last delta whose rate is 0.
 """
 
 from __future__ import annotations

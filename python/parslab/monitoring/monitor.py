@@ -208,8 +208,8 @@ class Monitor:
         """Whether to apply events now.
 
         The monitor applies them within ``APPLY`` seconds if a panel listens or events are few.  In a burst without a
-        panel it waits for a quiet moment, because the loop writes later moves of a task into an event that nobody has
-        read (``decisions/0023-one-event-for-an-unread-task.md``).  So a late reader has fewer events to apply.
+        panel it waits for a quiet moment.  Until an event is read, the loop writes the later moves of its task into it
+        (``decisions/0023-one-event-for-an-unread-task.md``), so a late reader has fewer events to apply.
         """
         waiting = len(self._recorded)
         if not waiting:

@@ -1,7 +1,7 @@
 """Makes the environment of a scheduler's commands, without the variables of the notebook's own job [pure].
 
-A notebook often runs inside a job.  With the variables of that job (id, nodes, tasks) ``sbatch`` would inherit its
-sizes, and ``srun`` in the new job would use the nodes of the old one.  Variables that a user or a site sets for the
+A notebook often runs inside a job.  With the variables of that job (id, nodes, tasks), ``sbatch`` would inherit its
+sizes.  ``srun`` in the new job would use the nodes of the old one.  Variables that a user or a site sets for the
 commands themselves stay, such as the address of the server or the default account.
 """
 

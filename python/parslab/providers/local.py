@@ -2,8 +2,8 @@
 
 A block is a session of its own that runs the job's script with bash.  It ends as a job of a scheduler does: all
 processes that it started end with it, also those that left its session.  The process that owns the runner may collect
-children that it does not know (the DataFlowKernel adopts orphans), so the runner reads the exit status from the file
-that the script writes.
+children that it does not know, because the DataFlowKernel adopts orphans.  So the runner reads the exit status from
+the file that the script writes.
 
 All processes of a block have a mark in their environment.  The runner identifies a block by its mark, never by a
 process number alone.  So another process can take over or end a block, and a reused process number is no danger.

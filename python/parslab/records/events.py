@@ -91,9 +91,9 @@ class TaskSubmitted(msgspec.Struct, gc=False, tag=True, tag_field="event"):
     """A task entered the graph, in state pending or ready.
 
     Until the monitoring reads this event it is ``open``, and the loop writes the first moves of the task into it.  That
-    saves three events for most tasks, and is why this struct is not frozen.  Then ``state`` is the state that the task
-    has reached, ``worker`` the last worker that had it, and the times are those at which it entered the states between,
-    or 0.0 for a state that it did not enter.
+    saves three events for most tasks, and is why this struct is not frozen.  ``state`` is then the state that the task
+    has reached, and ``worker`` the last worker that had it.  The times are those at which it entered the states, or 0.0
+    for a state that it did not enter.
     """
 
     time: float
@@ -153,7 +153,7 @@ class TaskFailed(_Event, frozen=True):
 
 
 class TaskReopened(_Event, frozen=True):
-    """Somebody retries a task that had ended without a result; its attempts go on counting."""
+    """A client retries a task that had ended without a result; the numbers of its attempts continue."""
 
     task: int
     state: TaskState

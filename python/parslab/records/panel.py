@@ -121,7 +121,7 @@ class CancelRequest(_PanelMessage):
     cell: str = ""
     """Cancel the tasks that this cell called, for example ``In [3]``."""
     client: int = -1
-    """The client whose cell is meant (``TaskDetail.client``); -1 for the notebook that sends the request."""
+    """The client that ran the cell (``TaskDetail.client``); -1 for the notebook that sends the request."""
 
 
 class RetryRequest(_PanelMessage):

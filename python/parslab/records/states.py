@@ -311,7 +311,7 @@ class WorkerState(str, Enum):
     """Where a worker (a process that runs one task at a time) is in its life."""
 
     starting = "starting"
-    """Its process was started and has not said hello yet."""
+    """Its process was started and has not sent its hello yet."""
     idle = "idle"
     """It waits for a task."""
     busy = "busy"

@@ -1,1 +1,1 @@
-"""Blocks that grow and shrink with the work (paper section 4.4)."""
+"""Requests and ends blocks as the work grows and shrinks [HPDC19 §4.4]."""

@@ -1,8 +1,8 @@
 """Name the cells of a notebook in tracebacks: ``In [3]`` in place of the name of a file that does not exist.
 
 The kernel compiles each cell under the name of a temporary file that it never writes. A worker stores the source of a
-cell in ``linecache``, with the title of the cell as "full name", which Python does not use for an entry without a file.
-So tracebacks of every process name the cell. In the notebook itself IPython has the number.
+cell in ``linecache``. The title of the cell is the "full name" there, which Python does not use for an entry without a
+file. So tracebacks of every process name the cell. In the notebook itself IPython has the number.
 """
 
 from __future__ import annotations

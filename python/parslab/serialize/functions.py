@@ -193,8 +193,8 @@ class AppFunction:
             pickled = PickledFunction(self.name, payload, b"", {}, self._unknown)
         else:
             pickled = PickledFunction(self.name, payload, made.digest, made.parts)
-        # A cell that runs again makes an equal function. Both functions share one pickle, because the client drops the
-        # number of a pickle that is garbage, and a call of the newer function may be about to use that number.
+        # A cell that runs again makes an equal function. Both functions share one pickle: the client drops the number
+        # of a pickle that is garbage, while a call of the newer function may be about to use that number.
         self._pickled = _alive.setdefault(pickled.digest, pickled)
         return self._pickled
 

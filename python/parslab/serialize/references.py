@@ -1,7 +1,7 @@
 """Replace futures inside arguments by references, and references by values.
 
-When the arguments of a call are pickled, each future in them, at any depth, becomes a call of :func:`resolve` with its
-place among the dependencies of the call. When a worker unpickles them, ``resolve`` returns the value for that place. A
+When the client pickles the arguments of a call, each future in them, at any depth, becomes a call of :func:`resolve`
+with the future's place among the dependencies. When a worker unpickles them, ``resolve`` returns the value for it. A
 part of a future (``fut["a"][0]``) is a path that the worker follows. A constant (the file of a ``DataFuture``) replaces
 a dependency whose value the call does not need.
 """

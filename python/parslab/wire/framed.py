@@ -248,6 +248,6 @@ class _Window:
                 found = data.find(MAGIC, found + 1)
             if at + len(data) >= self.size:
                 break
-            # The windows overlap by three bytes, because a magic may lie across their border.
+            # The windows overlap by three bytes, because a magic may begin in one and end in the next.
             at += max(1, len(data) - len(MAGIC) + 1)
         return self.size

@@ -229,7 +229,7 @@ class Stream:
         """Move frames out of the input; return whether the batch is complete."""
         while len(self._frames) < len(self._lengths):
             length = self._lengths[len(self._frames)]
-            # Checked for each frame when its turn comes, so that a false length fails before anything is allocated.
+            # Checked for each frame just before it is read, so that a false length fails before anything is allocated.
             if length > 1 << 44:
                 raise ProtocolError(f"a peer announced a frame of {length} bytes")
             try:

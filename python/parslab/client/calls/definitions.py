@@ -60,7 +60,7 @@ def define(app: DefinedApp) -> None:
     name = origin_of(app.func)
     if name:
         origin = _origins.setdefault(name, _Origin())
-        origin.newest = weakref.ref(app)  # weak: an app that the user has deleted must not come back by a retry
+        origin.newest = weakref.ref(app)  # weak: a retry must not call an app that the user has deleted
         if app.spec not in origin.specs:
             origin.specs.append(app.spec)
 

@@ -16,7 +16,7 @@ __all__ = ["ANSWER_TIMEOUT", "RunCommands"]
 ANSWER_TIMEOUT = 10.0
 """Seconds to wait for a reply of the DataFlowKernel."""
 _CHECKPOINT_TIMEOUT = 600.0
-"""Seconds to wait for a checkpoint; its results may have gigabytes, and its folder may lie on a slow disk."""
+"""Seconds to wait for a checkpoint; its results may have gigabytes, and its folder may be on a slow disk."""
 
 
 class RunCommands:

@@ -1,6 +1,6 @@
 """Writes the connection file of a run, which holds its address and the state of its lease [shell].
 
-The file lies in Jupyter's runtime folder.  It is replaced when the lease changes, touched as a heartbeat, and removed
+The file is in Jupyter's runtime folder.  It is replaced when the lease changes, touched as a heartbeat, and removed
 when the run ends.  The time of its last change shows when the run was last alive.  Another host that shares the file
 system can see nothing else of the run.
 """

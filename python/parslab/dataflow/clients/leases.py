@@ -29,7 +29,7 @@ class LeaveOutcome(enum.Enum):
     """The outcome for the tasks of a client that left."""
 
     kept = 1
-    """They go on, and their results are kept until the client's lease expires."""
+    """They continue, and their results are kept until the client's lease expires."""
     released = 2
     """No other client can ask for them: they are dropped."""
     ends = 3

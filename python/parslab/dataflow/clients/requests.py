@@ -132,7 +132,7 @@ class ClientRequests:
         if raw is None or self._log_writer is None:
             self._carry_out(client, messages, frames, {})
             return
-        # The bytes as they came: the log stores these and encodes nothing a second time.
+        # The bytes as the client sent them: the log stores these and encodes nothing a second time.
         header = raw.popleft()
         used: dict[int, int] = {}
         try:

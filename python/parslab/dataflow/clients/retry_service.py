@@ -55,7 +55,7 @@ class _PendingRetry:
         self.redefined: dict[tuple[int, str], RedefinedApp] = {}
         """By client and origin; the functions have the run's numbers."""
         self.bodies: list[int] = []
-        """Tasks whose bodies run in a notebook, which has said that it can run them again."""
+        """Tasks whose bodies run in a notebook, which has answered that it can run them again."""
         self.changed: dict[str, None] = {}
         """Apps whose tasks call another function from now on."""
 

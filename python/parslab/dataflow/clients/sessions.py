@@ -183,7 +183,7 @@ class Sessions:
                 self._requests.carry_out(client, messages, frames, first=first)
         except EOFError:
             self.drop(client, GONE)
-        # Whatever one client sends, the others and the run go on.
+        # A mistake of one client must end neither the run nor the sessions of other clients.
         except (ProtocolError, InternalError, LookupError, MemoryError) as error:
             log.exception("client %d is dropped", client.number)
             self._host.notify("error", f"Client {client.number} is dropped: {type(error).__name__}: {error}")

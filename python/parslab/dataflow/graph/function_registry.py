@@ -26,7 +26,7 @@ class FunctionRegistry:
     names
         The names that the panel shows.
     fingerprints
-        Hashes that identify the functions across runs.  The digest of its pickle stands in for a missing one.
+        Hashes that identify the functions across runs.  The digest of its pickle replaces a missing one.
     parts
         The parts that the fingerprints were made of, by name; empty where the client did not send them.
     origins

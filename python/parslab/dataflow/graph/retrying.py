@@ -102,12 +102,12 @@ class Retries:
             self._next_attempt(self.states[task.id], now)
 
     def cost_received(self, task: Task, answer: RetryCost, now: float) -> FinalFailure | None:
-        """Carry out what a retry handler said about a failed attempt.
+        """Charge a failed attempt with the cost that a retry handler has returned.
 
         Returns
         -------
         FinalFailure or None
-            The failure that the task ends with; None: the task goes on.
+            The failure that the task ends with; None: the task does not end.
         """
         state = self.states[task.id]
         asked, state.asked = state.asked, None

@@ -83,7 +83,7 @@ class TaskTable:
     ended
         How many tasks have ended so far.
     dropped
-        How many outcomes the table ignored: they came late or twice, or belonged to an earlier attempt.
+        How many outcomes the table ignored: they arrived late or twice, or belonged to an earlier attempt.
     out
         The effects that the loop has to carry out.
     """
@@ -149,7 +149,7 @@ class TaskTable:
             self.cancel((task.id,), now)
 
     def resume(self, task: Task, now: float) -> None:
-        """Go on with a task from the event log that waits for no other one."""
+        """Continue a task from the event log that waits for no other one."""
         if task.state is _JOINING:
             self.finish_join(task, now)
         elif task.state is _READY:
@@ -170,7 +170,8 @@ class TaskTable:
         ids
             Their numbers; None: all unfinished tasks.
         also_threads
-            Whether to give up what runs in a thread of the client.  Nobody can stop that, so it goes on by default.
+            Whether to give up tasks that run in a thread of the client.  Nobody can stop a thread, so by default they
+            are not cancelled.
 
         Returns
         -------
@@ -294,7 +295,7 @@ class TaskTable:
         self.retries.try_again(task, attempt, now)
 
     def retry_cost_received(self, task: Task, answer: RetryCost, now: float) -> None:
-        """A retry handler said what a failed attempt costs."""
+        """Charge a failed attempt with the cost that a retry handler has returned, and end the task if it must end."""
         if not self.retries.expects_cost(task, answer.attempt):
             self.dropped += 1
         elif end := self.retries.cost_received(task, answer, now):
@@ -450,7 +451,7 @@ class TaskTable:
             self._forget(task)
 
     def needs_met(self, task: Task, now: float) -> None:
-        """Go on with a pending task that waits for no need any more."""
+        """Continue a pending task whose needs have all ended: it runs, takes a known result, or fails."""
         call = task.call
         if call is not None and call.leader is not None:
             return
@@ -476,7 +477,7 @@ class TaskTable:
     def _forget(self, task: Task) -> None:
         """Drop a task that ended and was released, unless somebody awaits its value."""
         if task.dependents is None and (task.call is None or not task.call.awaited):
-            # Dependents that may be retried still refer to the task: ``NOTHING`` tells them that its value is gone.
+            # Dependents that may be retried still refer to the task: ``NOTHING`` shows them that its value is gone.
             task.value = task.value or NOTHING
             self.tasks.pop(task.id, None)
             if task.alias:

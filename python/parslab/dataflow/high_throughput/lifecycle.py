@@ -24,7 +24,7 @@ class ManagerSignal(IntEnum):
     drains = 3
     """It leaves when it has ended the tasks that it holds; we or the manager itself decided so."""
     left = 4
-    """It said goodbye, or the run is over."""
+    """It announced that it leaves, or the run is over."""
     lost = 5
     """Its connection broke, or it was silent for too long."""
 

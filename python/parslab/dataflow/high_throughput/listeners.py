@@ -30,7 +30,7 @@ class Listeners(NamedTuple):
     remote_workers: Sequence[RemoteWorkers] = ()
 
     def close(self) -> None:
-        """Say goodbye to remote workers, and close the port and the socket."""
+        """Tell remote workers that the run is over, and close the port and the socket."""
         for workers in self.remote_workers:
             workers.close()
         if self.hub is not None:
@@ -46,7 +46,7 @@ def open_listeners(
     host: Host,
     sockets: Path,
 ) -> Listeners:
-    """Listen where the executors of a run say, on one port, and start the executors whose managers come there.
+    """Listen on one port at the addresses of a run's executors, and start the executors whose managers connect there.
 
     Raises
     ------

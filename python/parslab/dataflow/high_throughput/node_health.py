@@ -138,7 +138,7 @@ class NodeHealth:
         streak.fails[attempt.fn] += 1
         streak.longest = max(streak.longest, attempt.took)
         streak.error = attempt.error
-        # Bounded, because a manager that is not held may go on failing for hours.
+        # Bounded, because a manager that is not held may fail tasks for hours.
         if len(streak.tasks) < 10 * self.after:
             streak.tasks.add(attempt.task)
             if len(streak.tasks) == self.after:

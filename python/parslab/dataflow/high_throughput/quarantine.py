@@ -95,7 +95,7 @@ class Quarantine:
 
     def _assess(self, manager: ConnectedManager, now: float) -> None:
         streaks = self.health.streaks
-        # At least one manager without failures must be left, or the run would come to a halt.
+        # At least one manager without failures must be left, or the run would stop.
         if manager.usable and any(one.usable and one.name not in streaks for one in self._group.connected):
             streak = self.health.unhealthy(manager.name, lambda task: self._runs_elsewhere(manager, task), now)
             if streak is not None:

@@ -198,7 +198,7 @@ class Scheduler(Generic[SlotT]):
         self._select = SELECTORS[selector]
         self._dice = dice or random.Random()
         self._order = itertools.count()
-        # Falling numbers below zero: tasks that come back go before all others of the same priority.
+        # Falling numbers below zero: returned tasks run before all others of the same priority.
         self._back = itertools.count(-1, -1)
         self._turns = itertools.count(1)
 

@@ -103,7 +103,7 @@ class _HubConnection:
 
 
 class PeerListener(Protocol):
-    """Receives the messages of peers that said one kind of hello."""
+    """Receives the messages of peers that introduced themselves with one kind of hello."""
 
     def hello(self, connection: PeerConnection, hello: Any) -> None:
         """Accept or refuse a new peer."""
@@ -207,7 +207,7 @@ class Hub:
                 else:
                     port = self._router.bind_to_random_port(f"tcp://{host}")
             except zmq.ZMQError as error:
-                # The process goes on to report the error, and must not wait for sockets of this context.
+                # The process still has to report the error, and must not wait for sockets of this context.
                 self._context.destroy(0)
                 place = f"{host}:{port}" if port else host
                 raise ConfigurationError(

@@ -1,7 +1,7 @@
 """Lets workers of other hosts join a low-latency executor, each by two links through the hub [shell].
 
 The pool treats such a worker like one of this host, except that it has no process here.  A worker joins when both of
-its links have said hello.  It is lost when a connection breaks or its host was silent for too long.
+its links have sent a hello.  It is lost when a connection breaks or its host was silent for too long.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ class RemoteWorkers:
         self._host = host
         self._workers: dict[bytes, PoolWorker] = {}
         self._half: dict[bytes, dict[bool, WorkerHello]] = {}
-        """The hellos of workers of which only one link has said hello so far."""
+        """The hellos of workers of which only one link has sent a hello so far."""
         hub.register(WorkerHello, pool.number, self)
         # One file for all workers of the executor: it holds the keys, which are those of the run.
         file = hub.write_settings(f"worker-{pool.label}.json", pool.number, pool.label, [address])
@@ -89,7 +89,7 @@ class RemoteWorkers:
         self._host.call_at(self._host.now() + _HEARTBEAT, self._beat)
 
     def hello(self, connection: PeerConnection, hello: WorkerHello) -> None:
-        """Add a worker when both of its links have said hello."""
+        """Add a worker when both of its links have sent a hello."""
         name = connection.identity.rpartition(b"/")[0]
         hellos = self._half.setdefault(name, {})
         hellos[hello.control] = hello
@@ -98,7 +98,7 @@ class RemoteWorkers:
             return
         del self._half[name]
         data, control = _RemoteLink(self._hub, name + b"/data"), _RemoteLink(self._hub, name + b"/control")
-        # The name comes from another process and need not be text.
+        # Another process has made the name, which need not be text.
         worker = PoolWorker(name.decode(errors="replace"), self._host.now(), data=data, control=control)
         self._workers[name] = worker
         self._pool.add(worker)
@@ -124,7 +124,7 @@ class RemoteWorkers:
             self._pool.lost(worker)
 
     def close(self) -> None:
-        """Say goodbye to every worker."""
+        """Tell every worker that the run is over."""
         for name in self._workers:
             for link in (b"/data", b"/control"):
                 self._hub.say_goodbye(name + link)

@@ -186,7 +186,7 @@ def plan(
 
 
 def reopen(table: TaskTable, found: RetryPlan, redefine: Redefinition, now: float) -> None:
-    """Put ended tasks back into the graph and tell their clients.
+    """Put ended tasks back into the graph, and report that to their clients.
 
     Parameters
     ----------
@@ -234,7 +234,7 @@ def _open(table: TaskTable, task: Task, rejoins: bool, redefine: Redefinition, n
         new = redefine(task) if task.kind == TaskKind.remote else None
         if new is not None:
             task.fn = new.fn
-            # Only limits that came from the app are replaced; those that the call named stay.
+            # Only limits of the app are replaced; those that the call named stay.
             if task.spec in new.specs:
                 task.spec = new.spec
         if task.call is not None:

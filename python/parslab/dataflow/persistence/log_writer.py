@@ -202,7 +202,7 @@ class LogWriter:
             self._noted.append((header, rest))
 
     def batch_received(self, client: int, raw: Buffer, functions: dict[int, int], frames: Sequence[Buffer]) -> None:
-        """Note a batch of a client as it came; ``functions`` are the run's numbers of those that it names."""
+        """Note a batch as a client sent it; ``functions`` are the run's numbers of the functions that it names."""
         if not self.broken:
             number = self._batches[client] = self._batches.get(client, 0) + 1
             self._noted.append((BatchReceived(client, number, functions), (raw, *frames)))
@@ -221,7 +221,7 @@ class LogWriter:
 
     def _find_pickles(self, frames: Sequence[Buffer], file: str) -> None:
         """Note the places of large pickles of functions in a file."""
-        # By identity: the registry holds the very frame that came with the batch, and a comparison reads megabytes.
+        # By identity: the registry holds the frame of the batch itself, and a comparison of bytes reads megabytes.
         known = {id(rest): header.fn for header, rest in self._owner.present() if type(header) is FunctionKnown}
         offset = 0
         for frame in frames:

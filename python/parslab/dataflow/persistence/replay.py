@@ -4,9 +4,9 @@
 :func:`restore` puts those into an empty table:
 
 - tasks that had ended keep their results;
-- tasks that waited go on waiting;
+- tasks that waited still wait;
 - tasks that were at a worker run again, as another attempt;
-- tasks that ran in a client go on there, when the client has returned.
+- tasks that ran in a client continue there, when the client has returned.
 
 Invariant: a task is kept while it is unfinished, or not released, or needed by an unfinished one.
 """
@@ -358,7 +358,7 @@ class Replay:
         if opened.pid not in self._pids:
             self._pids.add(opened.pid)
             self.processes += 1
-            self._cut.clear()  # the clients have sent again what came after a missing batch
+            self._cut.clear()  # the clients have sent all batches after a missing one again
 
     def _linger_set(self, _: Position, linger: LingerSet) -> None:
         self.linger = linger.seconds
@@ -445,7 +445,7 @@ class _Restoration:
             self._connect(past, task)
             self._emit(past, task)
         for past, task in unfinished:
-            # In a second pass: a task that goes on may end, and its dependents must be connected by then.
+            # In a second pass: a task that continues may end, and its dependents must be connected by then.
             self._go_on(past, task)
         self._drop_unreachable()
         return rerun

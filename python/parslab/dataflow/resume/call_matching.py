@@ -381,7 +381,7 @@ def _key(
     else:
         made.update(submit.args)
         for frame in frames:
-            # The lengths tell lists of frames apart that have the same bytes in a row.
+            # The lengths distinguish lists of frames that have the same bytes in a row.
             made.update(b"%d " % memoryview(frame).nbytes)
             made.update(frame)
     return made.digest()

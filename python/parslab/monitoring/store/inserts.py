@@ -103,8 +103,8 @@ class OutputTails:
 
 def write(connection: sqlite3.Connection, batch: Batch, tails: OutputTails) -> None:
     """Write a whole batch in one transaction, or nothing of it."""
-    # IMMEDIATE takes the write lock at once.  A transaction that begins with a read, such as one for output only,
-    # would fail at its first write if another program had written meanwhile, and no timeout would help.
+    # IMMEDIATE takes the write lock at once.  Some transactions begin with a read, such as one for output only.  If
+    # another program wrote after that read, the first write would fail, and no timeout would help.
     connection.execute("BEGIN IMMEDIATE")
     try:
         for table, rows in _rows(connection, batch, tails):

@@ -2,7 +2,7 @@
 
 [core]  A :class:`Table` takes its columns and their SQL types from the fields of its struct, and makes the statements
 that create and fill it.  The rows that panels receive (``records.panel``) are such structs themselves, or bases of
-them, so a new field of ``TaskRow`` is a new column of the table ``task``.
+them.  So a new field of ``TaskRow`` is a new column of the table ``task``.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """Writes the database of a run, one SQLite file, and answers queries from it, in one thread (``parslab-store``).
 
 [shell]  The monitor hands over batches and queries.  Nothing here raises into the loop or makes the loop wait.  One
-queue carries both, so a query sees all batches before it.  If the store cannot make or write the file (read-only or
-full disk, a lock that another program keeps), it puts the rows into a database in memory and raises one notice.
-``MEMORY_PAGES`` bounds that database.
+queue carries both, so a query sees all batches before it.  The store may be unable to make or write the file: the disk
+is full or read-only, or another program keeps a lock.  It then puts the rows into a database in memory, whose size
+``MEMORY_PAGES`` limits, and raises one notice.
 
 The file uses a write-ahead log (WAL) with ``synchronous=NORMAL``.  So other programs can read while the store writes,
 and a crash of the machine does not damage the file.  This setting needs no more CPU time than ``OFF``; only checkpoints

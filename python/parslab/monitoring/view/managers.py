@@ -1,8 +1,8 @@
 """Keeps the managers of a run, one for each node of a block: the workers of each and the load of its node.
 
 [core]  The view owns the rows.  ``ManagerMoved`` changes states, ``NodeSampled`` changes loads, and the events of
-workers and tasks change the numbers of busy workers and finished tasks.  Each difference also goes to the
-``BlockWorkers`` of the block, so that no reader has to sum over managers.  Invariants:
+workers and tasks change the numbers of busy workers and finished tasks.  The module adds each difference to the
+``BlockWorkers`` of the block too, so that no reader has to sum over managers.  Invariants:
 
 * a manager that has left has no busy worker;
 * at most ``MAX_LEFT`` managers that have left are kept;

@@ -1,4 +1,4 @@
-"""Tells new task ids from repeated ones, in memory that does not grow with the number of tasks.
+"""Distinguishes new task ids from repeated ones, in memory that does not grow with the number of tasks.
 
 [core]  ``TaskRows`` uses it, because it drops finished tasks: a repeated ``TaskSubmitted`` would make a finished task
 live again.  The ids of one client count up (``client << CLIENT_SHIFT | n``).  So it is enough to keep the next id of

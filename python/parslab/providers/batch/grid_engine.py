@@ -42,8 +42,8 @@ class GridEngineProvider(BatchProvider):
         The queue for qsub; None means any queue that fits.
     scheduler_options
         Further directives, with or without ``#$``.  Several nodes need a parallel environment that gives one slot of
-        each, such as ``-pe mpi1 2``.  A request that no queue can meet is refused at once; where that goes wrong
-        because it names load values, ``-w n`` leaves it in the queue.
+        each, such as ``-pe mpi1 2``.  Grid Engine refuses a request that no queue can meet at once.  That check may be
+        wrong for a request that names load values; ``-w n`` submits without it.
 
     Examples
     --------

@@ -188,7 +188,7 @@ class NodeTasks:
                 self._outbox.messages.append(sample)
 
     def dropped(self) -> None:
-        """Do nothing: only the DataFlowKernel counts outcomes that came late or twice."""
+        """Do nothing: only the DataFlowKernel counts outcomes that arrived late or twice."""
 
     def printed(self, message: OutputPrinted) -> None:
         """Pass on what a task printed."""

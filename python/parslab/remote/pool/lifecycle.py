@@ -18,7 +18,7 @@ class WorkerSignal(IntEnum):
     """What can happen to a worker."""
 
     greeted = 1
-    """It said hello: it is ready for tasks."""
+    """It sent its hello: it is ready for tasks."""
     given = 2
     """It holds a task."""
     finished = 3

@@ -1,7 +1,7 @@
 """End the child processes that a stopped task leaves behind.
 
 The worker's main thread calls this module between two tasks.  Processes of earlier tasks, such as a pool that a module
-keeps, go on running.  The start time of a process, compared with the start of the task, tells them apart.
+keeps, continue to run.  The start time of a process, compared with the start of the task, distinguishes them.
 """
 
 from __future__ import annotations

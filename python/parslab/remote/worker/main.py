@@ -37,7 +37,7 @@ def main(settings: dict[str, Any]) -> None:
 
     Notes
     -----
-    A crash in C must leave its traceback in the file in which the parent reads the last words of a worker, so
+    A crash in C must leave its traceback in the file from which the parent reads the last words of a worker.  So
     ``faulthandler`` starts after ``Output``.
     """
     name = settings["worker"]

@@ -204,7 +204,7 @@ class Output:
     def mend(self) -> None:
         """Connect ``sys.stdout`` and ``sys.stderr`` to their files again, whatever the last task did to them."""
         for stream in self._streams:
-            # The inode tells whether the descriptor still is our file: a task may have closed or redirected it.
+            # The inode shows whether the descriptor still is our file: a task may have closed or redirected it.
             try:
                 same = os.fstat(stream.number).st_ino == stream.inode
             except OSError:

@@ -122,9 +122,9 @@ class Worker:
     def _execute(self, run: RunTask, frames: list[bytearray]) -> None:
         """Run one task and queue its outcome.
 
-        The page that the parent reads after a crash is written in a fixed order: the attempt before the task, so that
-        it never names a task with another one's attempt, and the end before the outcome is sent, so that a task whose
-        worker dies then counts as lost and never begins twice (D10).
+        The worker writes the page that the parent reads after a crash in a fixed order.  It writes the attempt before
+        the task, so that the page never names a task with the attempt of another one.  It writes the end before it
+        sends the outcome: if the worker dies in between, the task counts as lost and never begins twice (D10).
         """
         self.since = started = steady_time()
         inline, failure, interrupted = b"", None, False

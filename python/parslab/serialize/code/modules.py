@@ -38,7 +38,7 @@ class Source:
     Attributes
     ----------
     path
-        Where the file lies.
+        Where the file is.
     stamp
         Time of its last change and size, which differ between versions.
     digest
@@ -100,7 +100,7 @@ def _installed_below() -> tuple[str, ...]:
 @lru_cache(4096)
 def _installed(path: str) -> bool:
     real = os.path.realpath(path)
-    # A path that does not exist lies in a zip archive, or nowhere: users cannot edit it.
+    # A path that does not exist is in a zip archive, or nowhere: users cannot edit it.
     return real.startswith(_installed_below()) or not os.path.exists(real)
 
 

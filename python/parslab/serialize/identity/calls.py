@@ -1,9 +1,9 @@
 """Identify the arguments of a call, in the same way in every process.
 
 ``client`` calls this in the user's thread, in two cases. For an app with ``cache=True`` this module binds the arguments
-to the parameters of the function, so that ``f(1)``, ``f(x=1)`` and ``f(1, k=<its default>)`` are one call. For other
-calls it takes the arguments as they are, and only when their pickle would differ in the next process. A future counts
-by its place among the dependencies, not by its value, which does not exist yet.
+to the parameters of the function. So ``f(1)``, ``f(x=1)`` and ``f(1, k=<its default>)`` are one call. For other calls
+it takes the arguments as they are, and only when their pickle would differ in the next process. A future counts by its
+place among the dependencies, not by its value, which does not exist yet.
 """
 
 from __future__ import annotations

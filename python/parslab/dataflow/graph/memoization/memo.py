@@ -110,7 +110,7 @@ class Memo:
         self._written: OrderedDict[bytes, MemoEntry] = OrderedDict()
         """Results that are in memory and in a checkpoint, least recently used first."""
         self._places: dict[bytes, int] = {}
-        """Where results lie in checkpoints."""
+        """The places of results in checkpoints."""
         self._running: dict[bytes, Task] = {}
         """The task that leads the calls with this key: it has not ended, or the client has not sent its value yet."""
         self._order = 0
@@ -130,7 +130,7 @@ class Memo:
         call.order = self._order
         task.call = call
         calls = self.calls
-        # Kept beyond the life of the task, so that ``explain`` can still speak of it.
+        # Kept beyond the life of the task, so that ``explain`` can still describe it.
         calls[task.id] = call
         if len(calls) >= 2 * _CALLS:
             # Many at once: to find its first key, a dictionary walks over the gaps that earlier deletions have left.

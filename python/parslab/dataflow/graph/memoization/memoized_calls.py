@@ -28,7 +28,7 @@ class SharedEnd(NamedTuple):
     value: StoredValue | None = None
     """The result that all of them have."""
     failure: Failure | None = None
-    """The failure that all of them have.  Without value and failure they go on by themselves."""
+    """The failure that all of them have.  Without value and failure each of them may run itself."""
 
 
 class MemoizedCalls:
