@@ -26,6 +26,11 @@ START = 400
 """Seconds that packages and a start may take; the first test of each scheduler waits for them."""
 
 
+CONDOR = {"_CONDOR_USE_PROCD": "True"}
+"""A setting of HTCondor.  Without its condor_procd, version 23.9.6 dereferences null in ``KillFamily::takesnapshot``:
+one of its daemons dies of SIGSEGV now and then when a job is cancelled."""
+
+
 @dataclass(frozen=True)
 class Scheduler:
     """One that is up."""
@@ -83,7 +88,7 @@ def started(script: Path, told: IO[str], networks: str) -> subprocess.CompletedP
         text=True,
         timeout=START,
         start_new_session=True,
-        env={**os.environ, "SLURM_NETNS": networks},
+        env={**os.environ, "SLURM_NETNS": networks, **CONDOR},
         check=False,
     )
 

@@ -114,7 +114,7 @@ def test_names_of_files_mean_themselves(tmp_path: Path) -> None:
 def test_a_grid_engine_name_begins_with_a_letter(tmp_path: Path) -> None:
     provider = GridEngineProvider()
     job = a_job(tmp_path)
-    assert "#$ -N parslab.run.label.1" in provider.script(job)
+    assert f"#$ -N {job.name}\n" in provider.script(job)
     lines = provider.directives(type(job)("1@home", "", "", "", ""))
     assert "#$ -N p1_home" in lines
 

@@ -36,9 +36,20 @@ PATIENCE = 30.0
 """Seconds after which an unknown job is missing: new jobs and ended jobs do not show up everywhere at once."""
 
 
-_TRANSIENT_WORDS = (
-    "unable to contact|connection (refused|reset|timed out)|socket timed out|temporarily unavailable"
-    "|too many open files|cannot allocate memory|cannot fork"
+_TRANSIENT_WORDS = "|".join(
+    (
+        # the host that submits
+        "connection (refused|reset|timed out)|socket timed out|temporarily unavailable",
+        "too many open files|cannot allocate memory|cannot fork",
+        # Slurm, Grid Engine: their daemon restarts, or its host is slow
+        "unable to contact|(unable to send message to|no response from|can't get response from) qmaster|commlib error",
+        # HTCondor: after a crash its master starts the schedd again within seconds
+        "can't find address of|failed to connect to|failed to fetch ads",
+        # PBS, Torque
+        "cannot connect to .*server|no server running|communication failure",
+        # LSF
+        "(lsf|lim|mbatchd|batch daemon|batch system daemon) (is down|not responding)|please wait",
+    )
 )
 """Words of a submit command that fails for a reason that passes: the scheduler is away, or the host is overloaded."""
 

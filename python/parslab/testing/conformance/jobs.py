@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from typing import TYPE_CHECKING
 
 from parslab.providers.base import Job
@@ -13,6 +14,12 @@ __all__ = ["a_job"]
 
 
 def a_job(folder: Path, name: str = "1", command: str = "start-manager") -> Job:
-    """A job whose files are in ``folder``."""
+    """A job whose files are in ``folder``; jobs of different folders have different names, as blocks of runs have."""
     stem = folder / f"block-{name}"
-    return Job(f"parslab.run.label.{name}", command, f"{stem}.sh", f"{stem}.stdout", f"{stem}.stderr")
+    return Job(
+        f"parslab.{zlib.crc32(bytes(folder)):08x}.label.{name}",
+        command,
+        f"{stem}.sh",
+        f"{stem}.stdout",
+        f"{stem}.stderr",
+    )

@@ -14,7 +14,7 @@ from __future__ import annotations
 import contextlib
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 import pytest
 
@@ -23,11 +23,13 @@ from parslab.records.states import ENDED, BlockState
 from parslab.testing.conformance.jobs import a_job
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from parslab.providers.base import Provider, Runner
 
 __all__ = ["ProviderSuite"]
+
+T = TypeVar("T")
 
 
 class ProviderSuite:
@@ -59,18 +61,32 @@ class ProviderSuite:
         """A runner; all jobs that it has submitted are cancelled at the end."""
         runner = self.provider(**options).runner(folder)
         numbers: list[str] = []
-        submit = runner.submit
+        submit, status, cancel = runner.submit, runner.status, runner.cancel
 
         def noted(job: Job) -> str:
-            numbers.append(submit(job))
+            numbers.append(self.patiently(lambda: submit(job)))
             return numbers[-1]
 
         runner.submit = noted  # type: ignore[method-assign]
+        runner.status = lambda jobs: self.patiently(lambda: status(jobs))  # type: ignore[method-assign]
+        runner.cancel = lambda jobs: self.patiently(lambda: cancel(jobs))  # type: ignore[method-assign]
         try:
             yield runner
         finally:
             runner.cancel(numbers)
             runner.close()
+
+    def patiently(self, ask: Callable[[], T]) -> T:
+        """Ask a scheduler again while it does not answer, as a run does: a daemon of a real one may restart."""
+        deadline = time.monotonic() + self.limit
+        while True:
+            try:
+                return ask()
+            except (SubmitError, OSError) as error:
+                passes = error.transient if isinstance(error, SubmitError) else True
+                if not passes or time.monotonic() > deadline:
+                    raise
+            time.sleep(0.5)
 
     def until(self, runner: Runner, number: str, *states: BlockState) -> JobStatus:
         """Wait until a job is in one of these states, or without states until it has ended."""

@@ -43,8 +43,9 @@ def test_nothing_is_asked_when_there_is_nothing_to_ask() -> None:
 
 
 def test_a_command_that_hangs_may_have_submitted(tmp_path: Path) -> None:
-    bench = Bench(sbatch=CommandHung("sbatch did not answer"), squeue=CommandResult(0, "7|parslab.run.label.1\n"))
-    assert bench.runner.submit(a_job(tmp_path)) == "7"
+    job = a_job(tmp_path)
+    bench = Bench(sbatch=CommandHung("sbatch did not answer"), squeue=CommandResult(0, f"7|{job.name}\n"))
+    assert bench.runner.submit(job) == "7"
     bench = Bench(
         sbatch=CommandResult(1, "", "sbatch: error: Socket timed out on send/recv"),
         squeue=CommandResult(0, "9|other\n"),
@@ -176,6 +177,14 @@ def test_runners_of_one_group_answer_for_each_other(tmp_path: Path) -> None:
         (FileNotFoundError("command not found: sbatch"), False),
         (CommandResult(1, "", "sbatch: error: Unable to contact slurm controller (connect failure)"), True),
         (CommandResult(1, "", "sbatch: error: Invalid account"), False),
+        (CommandResult(1, "", "ERROR: Can't find address of local schedd"), True),
+        (CommandResult(1, "", "ERROR: Failed to connect to local queue manager"), True),
+        (CommandResult(1, "", 'error: commlib error: got select error; unable to send message to qmaster"'), True),
+        (CommandResult(1, "", "qsub: cannot connect to server head (errno=111)"), True),
+        (CommandResult(1, "", "Cannot connect to default server host 'head'"), True),
+        (CommandResult(1, "", "LSF is down. Please wait ..."), True),
+        (CommandResult(1, "", "ERROR: on Line 9 of submit file: unknown universe"), False),
+        (CommandResult(1, "", "Queue does not exist: Job not submitted."), False),
     ],
 )
 def test_reasons_that_pass_are_told_from_those_that_stay(
