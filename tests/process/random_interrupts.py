@@ -24,6 +24,7 @@ _SCRIPT = """
     dice, moments = random.Random(SEED), random.Random(SEED + 1)
     futures, numbers, ways = {{}}, itertools.count(), collections.Counter()
     hits = swallowed = 0
+    exposed = False  # whether the main thread is where it catches an interrupt
 
     @python_app
     def work(number, seconds, *needs):
@@ -73,9 +74,15 @@ _SCRIPT = """
             WAYS[way](recent)
             ways[way] += 1
 
+    def steps():
+        global exposed
+        exposed = True
+        while len(futures) < TASKS or hits + swallowed < INTERRUPTS:
+            step()
+
     def interrupt():
         for sent in range(INTERRUPTS):
-            while len(futures) < TASKS * sent // INTERRUPTS:
+            while not exposed or len(futures) < TASKS * sent // INTERRUPTS:
                 time.sleep(0.0005)
             time.sleep(moments.uniform(0, 0.003))
             os.kill(os.getpid(), signal.SIGINT)
@@ -101,8 +108,9 @@ _SCRIPT = """
         interrupter.start()
         while len(futures) < TASKS or hits + swallowed < INTERRUPTS:
             try:
-                step()
+                steps()
             except KeyboardInterrupt:
+                exposed = False
                 hits += 1
         interrupter.join()
         wrong = [number for number, future in futures.items() if future.result(120) != number]
