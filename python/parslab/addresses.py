@@ -145,9 +145,9 @@ def own_address(text: str, owner: str) -> str:
                 f"({', '.join(sorted(known))}), not {text!r}."
             ) from None
     if address not in {own for addresses in known.values() for own in addresses}:
-        meant = f" (which resolves to {address})" if address != text else ""
+        resolved = f" (which resolves to {address})" if address != text else ""
         raise ConfigurationError(
-            f"{owner}: address {text}{meant} is none of this host's, so nothing can listen there; it has "
+            f"{owner}: address {text}{resolved} is none of this host's, so nothing can listen there; it has "
             f"{_list(known)}."
         )
     return address

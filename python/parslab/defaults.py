@@ -210,10 +210,10 @@ def broken_at(path: str, error: BaseException, what: str) -> str:
         if trace.tb_frame.f_code.co_filename == path:
             line = trace.tb_lineno
         trace = trace.tb_next
-    said = error.msg if isinstance(error, SyntaxError) else str(error)
+    message = error.msg if isinstance(error, SyntaxError) else str(error)
     kind = "" if isinstance(error, ConfigurationError) else f"{type(error).__name__}: "
     where = f"{path}, line {line}" if line else path
-    text = " ".join(f"{what} cannot be used ({where}): {kind}{said}".split())
+    text = " ".join(f"{what} cannot be used ({where}): {kind}{message}".split())
     return text if text.endswith(".") else f"{text}."
 
 

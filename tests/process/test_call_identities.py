@@ -80,7 +80,7 @@ def test_a_call_without_identity_runs_and_says_once_why_it_is_not_remembered(run
     assert len(said) == 1
     assert said[0].filename == __file__
     assert "parslab.id_for_memo" in str(said[0].message)
-    assert "it cannot be told from others: argument 'handle' (Handle)" in use(Handle(), 1).explain()
+    assert "nothing distinguishes it from other calls: argument 'handle' (Handle)" in use(Handle(), 1).explain()
 
 
 def test_calls_that_run_here_may_be_given_anything(run: DataFlowKernel) -> None:

@@ -40,7 +40,7 @@ def test_a_live_run_is_listed_read_and_stopped(house: House) -> None:
         assert f"Run {facts['run']} is over" in parslab(house, "stop", facts["run"][:4])
         until(is_gone(facts["pid"]))
         assert script.hear() == {"told": True}
-    assert "it was told to by SIGTERM" in parslab(house, "logs", facts["folder"])
+    assert "it received SIGTERM" in parslab(house, "logs", facts["folder"])
     assert "There is no live run" in parslab(house, "stop", facts["run"], status=1)
 
 

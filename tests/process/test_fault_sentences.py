@@ -41,5 +41,5 @@ def test_a_manager_that_is_told_to_end_says_so(house: House, tmp_path: Path) -> 
         os.kill(managers(dfk.pid)[0], signal.SIGTERM)
         error = error_of(task, 10)
     assert isinstance(error, ManagerLost)
-    said = r"Task 0 was lost with its manager \S+ \(host \S+, block 0\), which left: it was told to leave by SIGTERM"
+    said = r"Task 0 was lost with its manager \S+ \(host \S+, block 0\), which left: it received SIGTERM"
     assert re.fullmatch(said, str(error))

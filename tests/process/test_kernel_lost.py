@@ -106,7 +106,7 @@ def test_told_to_end_it_says_by_whom(house: House) -> None:
         os.kill(dfk.pid, signal.SIGTERM)
         error = error_of(future, 5)
         assert isinstance(error, DataFlowKernelLost)
-        assert "has ended: it was told to by SIGTERM" in str(error)
+        assert "has ended: it received SIGTERM" in str(error)
         until(is_gone(dfk.pid))
 
 

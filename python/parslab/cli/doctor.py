@@ -227,8 +227,8 @@ class Probe:
             _good("submitted", f"job {submitted[0]}, script {self.job.script}")
             return self._watch(runner, submitted[0], timeout)
         except SubmitError as error:
-            said = str(error).rstrip(".")
-            raise Trouble(f"The job was not accepted: {said}. Its script is {self.job.script}.") from error
+            words = str(error).rstrip(".")
+            raise Trouble(f"The job was not accepted: {words}. Its script is {self.job.script}.") from error
         finally:
             if submitted:
                 with contextlib.suppress(OSError):
@@ -309,9 +309,9 @@ def _run_task(config: Config, executor: Executor, timeout: float) -> None:
         try:
             host = where.result(timeout)
         except FutureTimeout:
-            said = "; ".join(notice.text for notice in _notices(run)) or "the run says nothing about it"
+            words = "; ".join(notice.text for notice in _notices(run)) or "the run says nothing about it"
             raise Trouble(
-                f"A task did not end within {timeout:g} s: {said} Its log is {run.run_dir}/dfk.log."
+                f"A task did not end within {timeout:g} s: {words} Its log is {run.run_dir}/dfk.log."
             ) from None
         except Exception as error:
             raise Trouble(f"A task failed: {type(error).__name__}: {tail(str(error))}") from error

@@ -72,21 +72,21 @@ def ended_trouble(state: str, reason: str, stdout: str, stderr: str, folder: str
         The folder in which the report is missing.
     """
     became = f"The job {_ENDS.get(state, f'is {state}')}{f' ({reason})' if reason else ''}"
-    said = tail(stderr) or tail(stdout)
-    if said:
-        return f"{became} and never reached the probe{_hint(said, folder)}; its last words:\n{said}"
+    output = tail(stderr) or tail(stdout)
+    if output:
+        return f"{became} and never reached the probe{_hint(output, folder)}; its last words:\n{output}"
     return (
         f"{became} and left nothing in {folder}: if it was started, its node does not see that folder, or may not "
         "write there; choose one on a file system that nodes share with this host with Config(run_dir=...)."
     )
 
 
-def _hint(said: str, folder: str) -> str:
-    if folder in said and ("No such file" in said or "can't open file" in said):
+def _hint(output: str, folder: str) -> str:
+    if folder in output and ("No such file" in output or "can't open file" in output):
         return f", because the node does not see {folder}: choose a shared folder with Config(run_dir=...)"
-    if "command not found" in said or "No such file or directory" in said:
+    if "command not found" in output or "No such file or directory" in output:
         return ", because a command is missing on the node: look at python, worker_init and the launcher"
-    if "odule" in said and ("not found" in said or "unknown" in said or "Unable to locate" in said):
+    if "odule" in output and ("not found" in output or "unknown" in output or "Unable to locate" in output):
         return ", because a module of the node's software is missing: look at worker_init"
     return ""
 

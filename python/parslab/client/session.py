@@ -32,7 +32,7 @@ _current: DataFlowKernel | None = None
 # Threads that load at the same time must get one run. Each of them waits for it anyway, so an inbox would not help.
 _loading = threading.RLock()
 
-_said: set[str] = set()
+_warned: set[str] = set()
 """Modules for which this worker has printed why ``load()`` does nothing."""
 
 _kernels: weakref.WeakSet[DataFlowKernel] = weakref.WeakSet()
@@ -85,8 +85,8 @@ def load(config: Config | str | os.PathLike[str] | None = None) -> DataFlowKerne
 
 def _nothing_loaded(module: str) -> DataFlowKernel:
     """Print once why ``load()`` does nothing in a module that a worker imports."""
-    if module not in _said:
-        _said.add(module)
+    if module not in _warned:
+        _warned.add(module)
         print(
             f"parslab.load() in {module} does nothing in a worker, which imports the module for its apps: put it under "
             "`if __name__ == '__main__':`, or into a function.",

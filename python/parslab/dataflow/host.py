@@ -104,7 +104,7 @@ class ExecutorPool(Protocol):
     def look(self, now: float) -> None:
         """Probe workers that have been silent."""
 
-    def tell_states(self) -> None:
+    def report_states(self) -> None:
         """Emit an event for each worker whose state has changed."""
 
     def reap(self) -> None:

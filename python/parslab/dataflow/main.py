@@ -144,7 +144,7 @@ def _start(kernel: Kernel) -> None:
 def _catch_signals(kernel: Kernel) -> None:
     # The loop runs these calls between two callbacks, so a signal never interrupts a change of the task table.
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        kernel.loop.catch(number, lambda n=number: kernel.end(f"it was told to by {n.name}"))  # type: ignore[misc]
+        kernel.loop.catch(number, lambda n=number: kernel.end(f"it received {n.name}"))  # type: ignore[misc]
     kernel.loop.catch(signal.SIGCHLD, kernel.reap)
 
 

@@ -98,10 +98,10 @@ def _trouble(future: AppFuture) -> str:
     trace = failure.traceback
     if len(trace) > TRACEBACK:
         trace = f"[... cut; see future.traceback() ...]\n{trace[-TRACEBACK:]}"
-    said = html.escape(shortened(failure.error, 300))
+    message = html.escape(shortened(failure.error, 300))
     if not trace:
-        return f"<div>{said}</div>"
-    return f"<details><summary>{said}</summary><pre>{html.escape(trace)}</pre></details>"
+        return f"<div>{message}</div>"
+    return f"<details><summary>{message}</summary><pre>{html.escape(trace)}</pre></details>"
 
 
 def bundle(future: BaseFuture) -> dict[str, str]:

@@ -114,9 +114,9 @@ class ParslMagics(Configurable):
 
     def after_cell(self, result: Any) -> None:
         """Report the tasks of an interrupted cell; wait for the tasks of cells when the notebook ends."""
-        said = interrupted_cell(result, self.cancel_on_interrupt)
-        if said:
-            say(said)
+        report = interrupted_cell(result, self.cancel_on_interrupt)
+        if report:
+            say(report)
         elif result.success and is_last_cell(getattr(result.info, "raw_cell", None) or ""):
             self._wait_for_cells()
 
@@ -126,7 +126,7 @@ class ParslMagics(Configurable):
             _outcome(future)
         display.settle()
 
-    def _say_what_is_cancelled(self) -> None:
+    def _name_cancelled_cells(self) -> None:
         """Name the cells whose tasks are cancelled because the kernel of a notebook without a front end ends."""
         cells = [output.label for future, output in self._unfinished.items() if not future.done()]
         if cells and not notebook_path():
@@ -211,8 +211,8 @@ class ParslMagics(Configurable):
         task.bind_imports(self.shell.user_ns)
         output.open(future)
         if not self._unfinished:
-            atexit.unregister(self._say_what_is_cancelled)
-            atexit.register(self._say_what_is_cancelled)  # atexit runs the newest first: before the end of the run
+            atexit.unregister(self._name_cancelled_cells)
+            atexit.register(self._name_cancelled_cells)  # atexit runs the newest first: before the end of the run
         self._unfinished[future] = output
         future.add_done_callback(lambda done: self._unfinished.pop(done, None))
         if options.wait or is_last_cell(source.raw):

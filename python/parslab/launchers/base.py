@@ -14,7 +14,7 @@ A launcher of your own is a class like this one.  Name it by an entry point of t
 
         def script(self, command: str, nodes: int, tasks_per_node: int = 1) -> str:
             line = f"time bash -c {shlex.quote(command)}"
-            return "\\n".join([*self.said("starting one, timed"), line])
+            return "\\n".join([*self.debug_lines("starting one, timed"), line])
 
 Test it with :class:`parslab.testing.conformance.LauncherSuite`.
 """
@@ -49,6 +49,6 @@ class Launcher(Description):
         """
         raise NotImplementedError
 
-    def said(self, text: str) -> list[str]:
+    def debug_lines(self, text: str) -> list[str]:
         """Return lines that write ``text`` to the block's stderr if ``debug`` is set; the shell expands the text."""
         return [f'echo "parslab: {text}" >&2'] if self.debug else []

@@ -44,7 +44,7 @@ class GnuParallelLauncher(Launcher):
                 f"on_a_node={shlex.quote(on_a_node)}",
                 "carried=$({ export -p | grep -v '^declare -[a-z]* SSH_'",
                 """    printf '{\\n%s\\n} < /dev/null\\n' "$on_a_node"; } | base64 | tr -d '\\n')""",
-                *self.said("starting on $(paste -sd' ' $logins) with GNU parallel"),
+                *self.debug_lines("starting on $(paste -sd' ' $logins) with GNU parallel"),
                 line,
                 "status=$?",
                 'rm -f "$logins"',

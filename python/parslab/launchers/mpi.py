@@ -46,7 +46,7 @@ class MpiExecLauncher(Launcher):
                 NODE_NAMES,
                 "hostfile=$(mktemp)",
                 f'{names} > "$hostfile"',
-                *self.said(f"starting {copies} with mpiexec on $(sort -u $hostfile | paste -sd' ')"),
+                *self.debug_lines(f"starting {copies} with mpiexec on $(sort -u $hostfile | paste -sd' ')"),
                 line,
                 "status=$?",
                 'rm -f "$hostfile"',
@@ -72,7 +72,7 @@ class MpiRunLauncher(Launcher):
     def script(self, command: str, nodes: int, tasks_per_node: int = 1) -> str:
         copies = nodes * tasks_per_node
         line = joined(f"mpirun -np {copies}", self.overrides, f"{self.bash_location} -c", shlex.quote(command))
-        return "\n".join([*self.said(f"starting {copies} with mpirun"), line])
+        return "\n".join([*self.debug_lines(f"starting {copies} with mpirun"), line])
 
 
 class AprunLauncher(Launcher):
@@ -89,7 +89,7 @@ class AprunLauncher(Launcher):
     def script(self, command: str, nodes: int, tasks_per_node: int = 1) -> str:
         copies = nodes * tasks_per_node
         line = joined(f"aprun -n {copies} -N {tasks_per_node}", self.overrides, "/bin/bash -c", shlex.quote(command))
-        return "\n".join([*self.said(f"starting {copies} with aprun"), line])
+        return "\n".join([*self.debug_lines(f"starting {copies} with aprun"), line])
 
 
 class JsrunLauncher(Launcher):
@@ -106,4 +106,4 @@ class JsrunLauncher(Launcher):
     def script(self, command: str, nodes: int, tasks_per_node: int = 1) -> str:
         copies = nodes * tasks_per_node
         line = joined(f"jsrun -n {copies} -r {tasks_per_node}", self.overrides, "/bin/bash -c", shlex.quote(command))
-        return "\n".join([*self.said(f"starting {copies} with jsrun"), line])
+        return "\n".join([*self.debug_lines(f"starting {copies} with jsrun"), line])

@@ -19,7 +19,7 @@ class SimpleLauncher(Launcher):
     """
 
     def script(self, command: str, nodes: int, tasks_per_node: int = 1) -> str:
-        return "\n".join([*self.said("starting one for the block on $(hostname)"), command])
+        return "\n".join([*self.debug_lines("starting one for the block on $(hostname)"), command])
 
 
 class SingleNodeLauncher(Launcher):
@@ -42,11 +42,11 @@ class SingleNodeLauncher(Launcher):
 
     def script(self, command: str, nodes: int, tasks_per_node: int = 1) -> str:
         copies = nodes * tasks_per_node
-        said = self.said(f"starting {copies} on $(hostname)")
+        lines = self.debug_lines(f"starting {copies} on $(hostname)")
         if copies == 1:
-            return "\n".join([*said, command])
+            return "\n".join([*lines, command])
         numbers = " ".join(str(n + 1) for n in range(copies))
-        return "\n".join([*said, background(f"for n in {numbers}", command, self.fail_on_any)])
+        return "\n".join([*lines, background(f"for n in {numbers}", command, self.fail_on_any)])
 
 
 class WrappedLauncher(Launcher):
@@ -69,4 +69,4 @@ class WrappedLauncher(Launcher):
     def script(self, command: str, nodes: int, tasks_per_node: int = 1) -> str:
         # `numactl A=1 program` would look for a program named A=1.
         program = f"env {command}" if re.match(r"\w+=", command) else command
-        return "\n".join([*self.said("starting one on $(hostname), wrapped"), joined(self.prepend, program)])
+        return "\n".join([*self.debug_lines("starting one on $(hostname), wrapped"), joined(self.prepend, program)])

@@ -45,7 +45,7 @@ bash -c start-manager
             "bash -c",
             shlex.quote(command),
         )
-        return "\n".join([*self.said(f"starting {copies} on ${{SLURM_JOB_NODELIST:-?}} with srun"), line])
+        return "\n".join([*self.debug_lines(f"starting {copies} on ${{SLURM_JOB_NODELIST:-?}} with srun"), line])
 
 
 class SrunMPILauncher(Launcher):
@@ -71,7 +71,7 @@ class SrunMPILauncher(Launcher):
         )
         return "\n".join(
             [
-                *self.said("starting one srun for each of ${SLURM_JOB_NODELIST:-?}"),
+                *self.debug_lines("starting one srun for each of ${SLURM_JOB_NODELIST:-?}"),
                 "# Since Slurm 20.11 the steps of a job share the resources of a node only with this option.",
                 "overlap=",
                 "srun --help 2>&1 | grep -q -e --overlap && overlap=--overlap",

@@ -141,9 +141,9 @@ class Monitor:
         if self.view.unwritten:
             # The store does not wake the loop when it has finished a batch, so the loop looks again after a moment.
             deadlines.append(max(now + APPLY if self._store.busy else now, self._flushed + FLUSH))
-        told = self._feed.next_deadline(now)
-        if told is not None:
-            deadlines.append(max(now, told))
+        feed_deadline = self._feed.next_deadline(now)
+        if feed_deadline is not None:
+            deadlines.append(max(now, feed_deadline))
         return min(deadlines, default=None)
 
     def request(self, text: bytes, now: float, reply: Callable[[bytes], None]) -> Command | None:

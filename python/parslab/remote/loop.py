@@ -93,7 +93,7 @@ class Loop:
 
     def run(self) -> None:
         """Serve until ``running`` is false."""
-        select, eagerness = self._selector.select, SpinWait()
+        select, spin_wait = self._selector.select, SpinWait()
         while self.running:
             before = self._faults
             try:
@@ -104,7 +104,7 @@ class Loop:
             if not self.running:
                 break
             timeout = None if deadline is None else min(max(0.0, deadline - steady_time()), _LONGEST_WAIT)
-            for key, mask in eagerness.wait(lambda: select(0), lambda: select(timeout)):  # noqa: B023
+            for key, mask in spin_wait.wait(lambda: select(0), lambda: select(timeout)):  # noqa: B023
                 readable, writable = key.data
                 try:
                     if mask & selectors.EVENT_WRITE and writable is not None:

@@ -127,10 +127,10 @@ def check_site() -> None:
         cls = classes.get(name)
         if cls is None:
             # A name that resembles none of ours may be a class of a package that is not imported yet.
-            near = difflib.get_close_matches(name, classes, 1, 0.8)
-            if near and options:
+            similar = difflib.get_close_matches(name, classes, 1, 0.8)
+            if similar and options:
                 place = next(iter(options.values()))[1]
-                raise ConfigurationError(f"{place}: there is no class {name}; did you mean c.{near[0]}?")
+                raise ConfigurationError(f"{place}: there is no class {name}; did you mean c.{similar[0]}?")
             continue
         for option, (value, place) in options.items():
             try:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from parslab.wire.messages.base import Failure
     from parslab.wire.stream import Batch, Buffer
 
-__all__ = ["FakeLink", "call", "outcome", "remembering"]
+__all__ = ["FakeLink", "call", "memoized_call", "outcome"]
 
 
 def call(task: int, *deps: int, kind: int = TaskKind.remote, fn: int = 0, at: float = 0.0) -> SubmitTask:
@@ -42,14 +42,14 @@ def call(task: int, *deps: int, kind: int = TaskKind.remote, fn: int = 0, at: fl
     )
 
 
-def remembering(
+def memoized_call(
     task: int, *deps: int, kind: int = TaskKind.remote, identity: bytes = b"x", fn: int = -1, at: float = 0.0
 ) -> SubmitTask:
     """Return the message of a call of an app with memoization.
 
     Examples
     --------
-    >>> remembering(7, 3).memo
+    >>> memoized_call(7, 3).memo
     True
     """
     message = call(task, *deps, kind=kind, at=at)

@@ -14,9 +14,9 @@ BLOCK = {"PARSLAB_WALLTIME": "600", "PARSLAB_JOB_ENDS": "1600"}
     [
         (BLOCK, 1600.0, "its block reached its walltime of 600 s (SIGTERM)"),
         (BLOCK, 1597.0, "its block reached its walltime of 600 s (SIGTERM)"),  # clocks of two hosts differ a little
-        (BLOCK, 1300.0, "it was told to leave by SIGTERM"),
-        ({}, 1600.0, "it was told to leave by SIGTERM"),
-        ({"PARSLAB_WALLTIME": "long", "PARSLAB_JOB_ENDS": ""}, 1600.0, "it was told to leave by SIGTERM"),
+        (BLOCK, 1300.0, "it received SIGTERM"),
+        ({}, 1600.0, "it received SIGTERM"),
+        ({"PARSLAB_WALLTIME": "long", "PARSLAB_JOB_ENDS": ""}, 1600.0, "it received SIGTERM"),
     ],
 )
 def test_a_walltime_is_named(environment: dict[str, str], now: float, reason: str) -> None:

@@ -194,7 +194,7 @@ def test_draining_ends_what_is_there_and_then_leaves(bench: Bench) -> None:
     (job,) = bench.jobs()
     bench.manager.pool.queue.tasks.clear()
     bench.hears(LeaveWhenDone())
-    assert bench.round() == [ManagerDraining("it was told to leave")]
+    assert bench.round() == [ManagerDraining("it was asked to leave")]
     assert bench.manager.loop.running
     bench.manager.tasks.ended(job, outcome(1), [], "w")
     bench.round()
@@ -205,7 +205,7 @@ def test_draining_ends_what_is_there_and_then_leaves(bench: Bench) -> None:
 def test_it_leaves_at_once_when_it_holds_nothing(bench: Bench) -> None:
     bench.hears(LeaveWhenDone())
     bench.round()
-    assert bench.manager.left == "it was told to leave"
+    assert bench.manager.left == "it was asked to leave"
 
 
 def test_a_drain_period_ends_before_the_walltime(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -345,7 +345,7 @@ class QueueMachine(RuleBasedStateMachine):
     @rule()
     def looked(self) -> None:
         for slot in self.queue.to_look_at(self.now):
-            assert self.now >= slot.heard + LOOK
+            assert self.now >= slot.last_seen + LOOK
         due = self.queue.next_deadline()
         assert due is None or due > self.now
 

@@ -31,7 +31,7 @@ class FakeOutput:
 
     def __init__(self) -> None:
         self.text = b""
-        self.mended = 0
+        self.restored = 0
 
     def take(self, task: int, final: bool, still: Callable[[], bool] | None = None) -> list[OutputPrinted]:
         if still is not None and not still():
@@ -39,8 +39,8 @@ class FakeOutput:
         text, self.text = self.text, b""
         return [OutputPrinted(task, 1, text)] if text else []
 
-    def mend(self) -> None:
-        self.mended += 1
+    def restore_streams(self) -> None:
+        self.restored += 1
 
 
 class Bench:
@@ -131,7 +131,7 @@ def test_a_call_is_run_and_told(bench: Bench) -> None:
     outcome, _ = bench.link.outcome(3)
     assert 0 < outcome.started <= outcome.ended
     assert (outcome.attempt, outcome.interrupted) == (0, False)
-    assert bench.output.mended == 1
+    assert bench.output.restored == 1
 
 
 def test_what_a_task_printed_comes_just_before_its_outcome(bench: Bench) -> None:

@@ -53,29 +53,30 @@ class IdentifiedCalls:
         The names of parameters that do not count.
     """
 
-    __slots__ = ("_said", "code", "ignored", "memo", "parameters")
+    __slots__ = ("_warned", "code", "ignored", "memo", "parameters")
 
     def __init__(self, code: AppFunction, memo: bool = False, ignored: Collection[str] = ()) -> None:
         self.code = code
         self.memo = memo
         self.ignored = frozenset(ignored)
         self.parameters = Parameters(code.function, self.ignored)
-        self._said: set[str] = set()
+        self._warned: set[str] = set()
 
     def without(self, names: Collection[str]) -> IdentifiedCalls:
         """Return a copy that ignores some more parameters."""
         made = object.__new__(IdentifiedCalls)
-        made.code, made.memo, made._said = self.code, self.memo, self._said
+        made.code, made.memo, made._warned = self.code, self.memo, self._warned
         made.ignored = self.ignored.union(names)
         made.parameters = self.parameters.without(names)
         return made
 
-    def forgotten(self, reason: str) -> KnownIdentity:
+    def not_memoized(self, reason: str) -> KnownIdentity:
         """Return the empty identity of a call that cannot be memoized; warn once for each reason."""
-        if reason not in self._said:
-            self._said.add(reason)
+        if reason not in self._warned:
+            self._warned.add(reason)
             warnings.warn(
-                f"App {self.code.name}: a call is not remembered, because it cannot be told from others: {reason}. "
+                f"App {self.code.name}: a call is not memoized, because nothing distinguishes it from other calls: "
+                f"{reason}. "
                 "Register the type with parslab.id_for_memo, or name the argument in ignore_for_cache.",
                 UserWarning,
                 stacklevel=frames_to_user(),
@@ -106,11 +107,11 @@ class Identities:
         """Return the identity of a call for a worker: a memoized one, or one whose pickle differs between processes."""
         if calls is not None and calls.memo:
             if pickled.unknown:
-                return calls.forgotten(pickled.unknown)
+                return calls.not_memoized(pickled.unknown)
             try:
                 return KnownIdentity(calls.parameters.identify(args, kwargs, dependencies.refer), True)
             except Unidentified as error:
-                return calls.forgotten(str(error))
+                return calls.not_memoized(str(error))
         if self._resume:
             try:
                 identify = identify_arguments if calls is None else calls.parameters.identify
@@ -140,4 +141,4 @@ class Identities:
                 identify(args, kwargs, refer, None if memo else _LOOKED_AT_HERE, code.fingerprint()), memo
             )
         except Unidentified as error:
-            return calls.forgotten(str(error)) if calls is not None and memo else KnownIdentity(unknown=str(error))
+            return calls.not_memoized(str(error)) if calls is not None and memo else KnownIdentity(unknown=str(error))

@@ -93,7 +93,7 @@ class PanelFeed:
         # First the events so far, then the states of workers that follow from them.
         self.record_events()
         for pool in self._pools.values():
-            pool.tell_states()
+            pool.report_states()
         self.record_events()
 
     def _send(self, updates: Iterable[bytes]) -> None:

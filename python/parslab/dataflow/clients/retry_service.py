@@ -164,7 +164,7 @@ class RetryService:
             return
         request.waiting_for.discard(client.number)
         request.bodies += message.bodies
-        for redefined in message.mended:
+        for redefined in message.redefined:
             # Translated at once, because the client may leave and take its numbers along.
             redefined.fn = client.functions[redefined.fn]
             request.redefined[client.number, redefined.origin] = redefined

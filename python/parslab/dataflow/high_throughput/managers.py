@@ -354,7 +354,7 @@ class ManagerService:
     def reap(self) -> None:
         """Do nothing: a manager is never a child of this process."""
 
-    def tell_states(self) -> None:
+    def report_states(self) -> None:
         """Do nothing: managers report the states of their workers as they change."""
 
     # ----- messages of managers (PeerListener)
@@ -407,7 +407,7 @@ class ManagerService:
         if manager is None:
             return False
         now, at = self._host.now(), 0
-        manager.heard = now
+        manager.last_seen = now
         streaks = self._quarantine.health.streaks
         for message in messages:
             kind = type(message)
@@ -515,7 +515,7 @@ class ManagerService:
         """Send every manager a heartbeat, and remove those that were silent for too long."""
         now = self._host.now()
         for manager in list(self._managers.values()):
-            silent = now - manager.heard
+            silent = now - manager.last_seen
             # A node whose network was cut closes no connection, so only silence shows its loss.
             if silent > self._threshold:
                 # The manager may only have been slow: it must end its workers, because its tasks run elsewhere now.

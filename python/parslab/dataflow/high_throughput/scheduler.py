@@ -71,11 +71,11 @@ class ManagerSlot:
         "cores",
         "draining",
         "expected",
-        "heard",
         "held",
         "idle_since",
         "inflight",
         "known",
+        "last_seen",
         "load",
         "memory",
         "name",
@@ -108,7 +108,7 @@ class ManagerSlot:
         """Places that the tasks in flight take."""
         self.expected = 0.0
         """Seconds that the tasks in flight should take together."""
-        self.heard = now
+        self.last_seen = now
         """The time of its last message."""
         self.idle_since: float | None = now
         self.held = self.draining = False
@@ -519,7 +519,7 @@ class Scheduler(Generic[SlotT]):
 
     def ended(self, slot: SlotT, task_id: int, took: float, now: float) -> Any | None:
         """Note the outcome of a task; return None if the manager does not hold the task (late or doubled)."""
-        slot.heard = now
+        slot.last_seen = now
         task = slot.inflight.pop(task_id, None)
         if task is None:
             return None
@@ -532,7 +532,7 @@ class Scheduler(Generic[SlotT]):
 
     def returned(self, slot: SlotT, ids: Iterable[int], now: float) -> list[Any]:
         """Take back tasks that a manager has not begun; the caller queues them (:meth:`put_back`)."""
-        slot.heard = now
+        slot.last_seen = now
         back = [task for i in ids if (task := slot.inflight.pop(i, None)) is not None]
         for task in back:
             task.worker = None

@@ -267,7 +267,7 @@ class Hub:
         self._peers.pop(identity, None)
         self.send(identity, [Refused(reason)])
 
-    def say_goodbye(self, identity: bytes) -> None:
+    def announce_end(self, identity: bytes) -> None:
         """Send a link of a worker the empty message that says that the run is over."""
         with contextlib.suppress(zmq.ZMQError):
             # The run ends: a worker that is gone already needs no goodbye.

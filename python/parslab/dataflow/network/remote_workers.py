@@ -127,4 +127,4 @@ class RemoteWorkers:
         """Tell every worker that the run is over."""
         for name in self._workers:
             for link in (b"/data", b"/control"):
-                self._hub.say_goodbye(name + link)
+                self._hub.announce_end(name + link)

@@ -32,7 +32,7 @@ def leave_reason(signal: str, environment: Mapping[str, str], now: float) -> str
     try:
         walltime, ends = float(environment["PARSLAB_WALLTIME"]), float(environment["PARSLAB_JOB_ENDS"])
     except (KeyError, ValueError):
-        return f"it was told to leave by {signal}"
+        return f"it received {signal}"
     if now >= ends - _TOLERANCE:
         return f"its block reached its walltime of {walltime:g} s ({signal})"
-    return f"it was told to leave by {signal}"
+    return f"it received {signal}"

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from parslab.remote.loop import Loop
 
-__all__ = ["LocalManagerLink", "ManagerLink", "near", "reachable"]
+__all__ = ["LocalManagerLink", "ManagerLink", "connect_locally", "reachable"]
 
 log = logging.getLogger("parslab.manager")
 
@@ -47,11 +47,11 @@ def reachable(addresses: Sequence[str], patience: float) -> tuple[str, dict[str,
         The address, empty if none accepted within ``patience`` seconds; and why each of the others failed.
     """
     until = time.monotonic() + patience
-    said: dict[str, str] = {}
+    failures: dict[str, str] = {}
     waiting: dict[socket.socket, str] = {}
     try:
         for address in addresses:
-            sock = _knock(address, said)
+            sock = _begin_connecting(address, failures)
             if sock is not None:
                 waiting[sock] = address
         while waiting and time.monotonic() < until:
@@ -62,15 +62,15 @@ def reachable(addresses: Sequence[str], patience: float) -> tuple[str, dict[str,
                 sock.close()
                 if not error:
                     return address, {}
-                said[address] = _words(error)
+                failures[address] = _words(error)
     finally:
         for sock, address in waiting.items():
-            said[address] = "no answer"
+            failures[address] = "no answer"
             sock.close()
-    return "", said
+    return "", failures
 
 
-def _knock(address: str, said: dict[str, str]) -> socket.socket | None:
+def _begin_connecting(address: str, failures: dict[str, str]) -> socket.socket | None:
     host, _, port = address.removeprefix("tcp://").rpartition(":")
     host = host.strip("[]")
     sock = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
@@ -79,7 +79,7 @@ def _knock(address: str, said: dict[str, str]) -> socket.socket | None:
     if error in _UNDER_WAY:
         return sock
     sock.close()
-    said[address] = _words(error)
+    failures[address] = _words(error)
     return None
 
 
@@ -98,7 +98,7 @@ def _codes() -> tuple[int, ...]:
 _UNDER_WAY = _codes()
 
 
-def near(settings: dict[str, Any]) -> socket.socket | None:
+def connect_locally(settings: dict[str, Any]) -> socket.socket | None:
     """Return a connection to the DataFlowKernel's unix socket; None if it is on another host."""
     # The path alone proves nothing: on a shared file system a socket of another host has a path here, too.
     path = settings.get("socket", "")

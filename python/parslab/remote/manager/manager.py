@@ -224,7 +224,7 @@ class Manager:
         if now < self._report_at:
             return self._report_at
         self.tasks.changed, self._report_at = False, now + _REPORT
-        self.pool.tell_states()
+        self.pool.report_states()
         return None
 
     def _exchange(self) -> None:
@@ -326,7 +326,7 @@ class Manager:
             case Refused(reason=reason):
                 self.leave(f"it was refused: {reason}")
             case LeaveWhenDone():
-                self.drain("it was told to leave")
+                self.drain("it was asked to leave")
                 if not self.tasks:
                     self.leave(self._drain_reason)  # at once, before a later message of this round brings a task
 

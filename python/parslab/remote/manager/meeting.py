@@ -12,7 +12,7 @@ import socket
 import time
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from parslab.remote.manager.link import near, reachable
+from parslab.remote.manager.link import connect_locally, reachable
 from parslab.wire import invitations
 
 if TYPE_CHECKING:
@@ -55,16 +55,16 @@ def meet(path: str, patience: float) -> Connected:
     deadline = time.monotonic() + patience
     for pause in pauses(random.Random()):
         settings = invitations.read(path)
-        sock = near(settings)
+        sock = connect_locally(settings)
         if sock is not None:
             return Connected(settings, sock, "")
         # Never less than a tenth of a second: the last attempt must have a chance, too.
-        address, said = reachable(settings["addresses"], max(0.1, min(_ROUND, deadline - time.monotonic())))
+        address, failures = reachable(settings["addresses"], max(0.1, min(_ROUND, deadline - time.monotonic())))
         if address:
             return Connected(settings, None, address)
         left = deadline - time.monotonic()
         if left <= 0:
-            tried = ", ".join(f"{address} ({why})" for address, why in said.items())
+            tried = ", ".join(f"{address} ({why})" for address, why in failures.items())
             raise Unreachable(
                 f"{socket.gethostname()} cannot reach the DataFlowKernel of the run: {tried}. It has ended, or a "
                 "firewall is between: name an address that nodes can reach with HighThroughputExecutor(address=...)."

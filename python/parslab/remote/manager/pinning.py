@@ -291,5 +291,5 @@ def _given(names: Sequence[str], every: set[str], inherited: Mapping[str, str], 
 
 def _identity(rank: int, count: int, pool: str, block: str) -> dict[str, str]:
     """Return the variables that identify a worker; Parsl's names, too, because existing apps read them."""
-    told = {"RANK": str(rank), "COUNT": str(count), "POOL_ID": pool, "BLOCK_ID": block}
-    return {f"{prefix}_WORKER_{word}": text for prefix in ("PARSLAB", "PARSL") for word, text in told.items()}
+    values = {"RANK": str(rank), "COUNT": str(count), "POOL_ID": pool, "BLOCK_ID": block}
+    return {f"{prefix}_WORKER_{word}": text for prefix in ("PARSLAB", "PARSL") for word, text in values.items()}

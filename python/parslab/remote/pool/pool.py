@@ -349,7 +349,7 @@ class WorkerPool:
         for slot in self.queue.to_look_at(now):
             self._send_control(slot, ProbeWorker())  # type: ignore[arg-type]
 
-    def tell_states(self) -> None:
+    def report_states(self) -> None:
         """Report to monitoring which workers are busy; called when an update is due, not for every task."""
         for peer in self.peers:
             if peer.greeted and (peer.state is WorkerState.busy) != bool(peer.inflight):
@@ -538,10 +538,10 @@ class WorkerPool:
                 self._start_later(peer.rank)  # others of the same kind live, so the cause may end
                 return
             if self._stillborn >= _STARTS:
-                said = words.strip()[-1000:]
+                output = words.strip()[-1000:]
                 self._break(
                     "its workers cannot start (look at its environment, then load a new run): the last one "
-                    f"{how}{f', its last words:{chr(10)}{said}' if said else ' and said nothing'}"
+                    f"{how}{f', its last words:{chr(10)}{output}' if output else ' and said nothing'}"
                 )
                 return
         else:

@@ -48,14 +48,14 @@ class QueuedTask(Protocol):
 class WorkerSlot:
     """One worker."""
 
-    __slots__ = ("expected", "heard", "inflight", "looked", "name", "reserved", "running", "usable")
+    __slots__ = ("expected", "inflight", "last_seen", "looked", "name", "reserved", "running", "usable")
 
     def __init__(self, name: str, now: float) -> None:
         self.name = name
         self.inflight: dict[int, Any] = {}
         self.expected = 0.0
         """Seconds that the tasks in flight should take together."""
-        self.heard = now
+        self.last_seen = now
         self.looked = False
         """Whether the pool has probed this worker since its last message."""
         self.running = -1
@@ -164,7 +164,7 @@ class PoolQueue:
         for slot in others:
             slot.reserved = task.id
         # It counts as long, so that nothing is sent behind it.
-        first.heard, first.looked, first.expected = now, False, 1.0
+        first.last_seen, first.looked, first.expected = now, False, 1.0
         first.inflight[task.id] = task
         task.worker = first
         return first
@@ -179,7 +179,7 @@ class PoolQueue:
         taken: list[Any] = []
         expected = slot.expected
         if not inflight:
-            slot.heard, slot.looked = now, False
+            slot.last_seen, slot.looked = now, False
         while queue and len(taken) < share:
             task = queue[0]
             if task.state is not TaskState.ready:
@@ -204,7 +204,7 @@ class PoolQueue:
 
     def ended(self, slot: WorkerSlot, task_id: int, took: float, now: float) -> Any | None:
         """Note the outcome of a task; return None if the worker does not hold it (a late or second outcome)."""
-        slot.heard = now
+        slot.last_seen = now
         slot.looked = False
         task = slot.inflight.pop(task_id, None)
         if task is None:
@@ -236,20 +236,20 @@ class PoolQueue:
         else:
             # The probe arrived between two tasks, or before the first one. The next task may be long, so probe again.
             slot.expected = 0.0
-            slot.heard, slot.looked = now, False
+            slot.last_seen, slot.looked = now, False
         self.tasks.extendleft(reversed(back))
         return back
 
     def to_look_at(self, now: float) -> list[WorkerSlot]:
         """Return busy workers that have been silent for too long; each is returned once per silence."""
-        silent = [s for s in self.slots if s.inflight and not s.looked and now >= s.heard + LOOK]
+        silent = [s for s in self.slots if s.inflight and not s.looked and now >= s.last_seen + LOOK]
         for slot in silent:
             slot.looked = True
         return silent
 
     def next_deadline(self) -> float | None:
         """Return when :meth:`to_look_at` may return a worker next."""
-        times = [s.heard + LOOK for s in self.slots if s.inflight and not s.looked]
+        times = [s.last_seen + LOOK for s in self.slots if s.inflight and not s.looked]
         return min(times) if times else None
 
 

@@ -45,7 +45,7 @@ class UnixWorkerLink:
         sock = socket.socket(fileno=fd)
         sock.setblocking(True)
         self._stream = Stream(sock, decode)
-        self._eagerness = SpinWait()
+        self._spin_wait = SpinWait()
         self._sending = threading.Lock()  # the main thread sends outcomes while the control thread sends live output
 
     def send(self, messages: Sequence[Any], frames: Sequence[Buffer] = ()) -> None:
@@ -54,7 +54,7 @@ class UnixWorkerLink:
 
     def receive(self, timeout: float | None) -> list[Batch]:
         if timeout is None:
-            return self._eagerness.wait(lambda: self._stream.receive(socket.MSG_DONTWAIT), self._stream.receive)
+            return self._spin_wait.wait(lambda: self._stream.receive(socket.MSG_DONTWAIT), self._stream.receive)
         # A socket timeout would apply to ``send``, too, which must block until the system has taken everything.
         if timeout > 0:
             select.select([self._stream.sock], [], [], timeout)

@@ -201,7 +201,7 @@ class Output:
                 return
         print("[rich output left out: the task has shown too much]", file=sys.stderr)
 
-    def mend(self) -> None:
+    def restore_streams(self) -> None:
         """Connect ``sys.stdout`` and ``sys.stderr`` to their files again, whatever the last task did to them."""
         for stream in self._streams:
             # The inode shows whether the descriptor still is our file: a task may have closed or redirected it.

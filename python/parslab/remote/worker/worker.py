@@ -150,7 +150,7 @@ class Worker:
                 end_children(started)
         ended = steady_time()
         self.current = self.interrupting = -1  # again: an interrupt may have skipped the first assignment
-        self._output.mend()
+        self._output.restore_streams()
         messages: list[Any] = self._output.take(run.task, final=True)
         outcome = Outcome(
             task=run.task,

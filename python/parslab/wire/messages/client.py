@@ -191,7 +191,7 @@ class RetryTasks(WireMessage, tag=16):
 
     ask: int
     tasks: list[int]
-    mended: tuple[RedefinedApp, ...] = ()
+    redefined: tuple[RedefinedApp, ...] = ()
     bodies: tuple[int, ...] = ()
     """Joins whose body was redefined: it runs again, although only the futures that it returned failed."""
     problem: str = ""

@@ -19,7 +19,7 @@ from parslab.errors import InternalError
 from parslab.records.machine import Signal
 from parslab.records.reasons import Reason
 from parslab.records.states import TaskState
-from parslab.testing.fakes import call, remembering
+from parslab.testing.fakes import call, memoized_call
 from parslab.wire.messages.base import Failure, TaskKind
 from parslab.wire.messages.client import (
     JoinBodyReturned,
@@ -163,8 +163,8 @@ def test_equal_calls_share_one_end(bench: Bench) -> None:
     functions = FunctionRegistry()
     memoized = MemoizedCalls(Memo(functions), bench.dependencies)
     leader, follower = bench.task(1), bench.task(2)
-    assert memoized.look_up(leader, remembering(1)) is None
-    assert memoized.look_up(follower, remembering(2)) is None
+    assert memoized.look_up(leader, memoized_call(1)) is None
+    assert memoized.look_up(follower, memoized_call(2)) is None
     assert follower.call is not None
     assert follower.call.leader is leader
     bench.transitions.restore(leader, S.exec_done)
@@ -172,7 +172,7 @@ def test_equal_calls_share_one_end(bench: Bench) -> None:
     shared = memoized.share(leader)
     assert shared is not None
     assert (shared.followers, shared.value, shared.failure) == ([follower], leader.value, None)
-    assert memoized.look_up(bench.task(3), remembering(3)) is leader.value
+    assert memoized.look_up(bench.task(3), memoized_call(3)) is leader.value
 
 
 @pytest.mark.parametrize("state", [S.failed, S.cancelled])
@@ -180,7 +180,7 @@ def test_followers_share_a_failure_and_outlive_a_cancelled_leader(bench: Bench, 
     memoized = MemoizedCalls(Memo(FunctionRegistry()), bench.dependencies)
     leader, followers = bench.task(1), [bench.task(2), bench.task(3)]
     for task in (leader, *followers):
-        memoized.look_up(task, remembering(task.id))
+        memoized.look_up(task, memoized_call(task.id))
     bench.transitions.restore(leader, state)
     leader.failure = ERROR
     shared = memoized.share(leader)

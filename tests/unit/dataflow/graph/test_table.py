@@ -12,7 +12,7 @@ from parslab.dataflow.operations.invariants import check
 from parslab.errors import InternalError
 from parslab.records.events import TaskFailed, TaskMoved, TaskSubmitted
 from parslab.records.states import FINAL, TaskState
-from parslab.testing.fakes import call, outcome, remembering
+from parslab.testing.fakes import call, memoized_call, outcome
 from parslab.wire.messages.base import INLINE, Failure, TaskKind
 from parslab.wire.messages.base import TaskValue as ValueMessage
 from parslab.wire.messages.client import JoinBodyReturned, RequestValue, RunLocalTask, TaskResolved
@@ -733,7 +733,7 @@ def test_every_final_state_is_reached_from_here(graph: Graph) -> None:
     graph.call(4, 1)
     graph.done(0)
     for task in (5, 6):
-        graph.table.submit(0, remembering(task), [], "app")
+        graph.table.submit(0, memoized_call(task), [], "app")
         graph.ready()
         if task == 5:
             graph.done(5)

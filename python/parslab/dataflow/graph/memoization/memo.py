@@ -140,7 +140,7 @@ class Memo:
         if not self.on:
             call.why = OFF
         elif message.unknown:
-            call.why = f"it cannot be told from others: {message.unknown}"
+            call.why = f"nothing distinguishes it from other calls: {message.unknown}"
         elif message.fn < 0 and not message.identity:
             call.why = NO_IDENTITY  # the client has the arguments, and did not send a hash of them
 

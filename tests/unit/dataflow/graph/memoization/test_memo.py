@@ -16,7 +16,7 @@ from parslab.dataflow.operations.invariants import check
 from parslab.dataflow.operations.retry_plan import plan, reopen
 from parslab.errors import ParslabError
 from parslab.records.states import FINAL, TaskState
-from parslab.testing.fakes import call, outcome, remembering
+from parslab.testing.fakes import call, memoized_call, outcome
 from parslab.wire.messages.base import DefineFunction, Failure, TaskKind
 from parslab.wire.messages.client import JoinBodyReturned, RedefinedApp, RequestValue, RunLocalTask, TaskResolved
 
@@ -44,12 +44,12 @@ class Graph:
         self, task: int, *deps: int, identity: bytes = b"x", kind: int = REMOTE, fn: int = -1, app: str = "f"
     ) -> Task:
         """Call an app that remembers."""
-        self.table.submit(0, remembering(task, *deps, identity=identity, kind=kind, fn=fn), [], "f")
+        self.table.submit(0, memoized_call(task, *deps, identity=identity, kind=kind, fn=fn), [], "f")
         return self.table.tasks[task]
 
     def unknown(self, task: int, why: str) -> Task:
         """Call one that remembers, in a way that cannot be told from others."""
-        message = remembering(task, identity=b"")
+        message = memoized_call(task, identity=b"")
         message.unknown = why
         self.table.submit(0, message, [], "f")
         return self.table.tasks[task]
@@ -142,7 +142,7 @@ def test_a_changed_function_runs(graph: Graph) -> None:
 def test_the_pickle_counts_where_there_is_no_other_identity(graph: Graph) -> None:
     fn = graph.function(b"print")
     for task, frames in ((1, [b"a", b"b"]), (2, [b"ab", b""]), (3, [b"a", b"b"])):
-        message = remembering(task, fn=fn)
+        message = memoized_call(task, fn=fn)
         message.identity = b""
         graph.table.submit(0, message, list(frames), "f")
         if task < 3:
@@ -314,7 +314,7 @@ def test_what_cannot_leave_the_notebook_is_not_remembered(graph: Graph) -> None:
 def test_who_waits_for_a_notebook_that_leaves_runs_by_itself(graph: Graph) -> None:
     graph.f(1, kind=LOCAL)
     graph.ran_here(1)
-    graph.table.submit(7, remembering(2, kind=LOCAL), [], "f")
+    graph.table.submit(7, memoized_call(2, kind=LOCAL), [], "f")
     graph.table.client_left(0, 3.0)
     assert [message.task for message in graph.messages(RunLocalTask)] == [1, 2]
     graph.ran_here(2)
@@ -401,7 +401,7 @@ def test_what_cannot_be_read_any_more_runs(graph: Graph) -> None:
 
 
 def shown(graph: Graph, task: int, text: str, *deps: int, fn: int = -1, identity: bytes = b"") -> None:
-    message = remembering(task, *deps, identity=identity or text.encode(), fn=fn)
+    message = memoized_call(task, *deps, identity=identity or text.encode(), fn=fn)
     message.shown = text
     graph.table.submit(0, message, [], "f")
 
@@ -465,7 +465,7 @@ def test_a_call_that_cannot_be_told_from_others_runs_and_says_why() -> None:
     for task in (1, 2):
         graph.unknown(task, "argument 'via' (Connection): no")
         graph.done(task)
-        assert graph.why(task).endswith("it cannot be told from others: argument 'via' (Connection): no.")
+        assert graph.why(task).endswith("nothing distinguishes it from other calls: argument 'via' (Connection): no.")
     assert not graph.memo.hits
 
 
@@ -493,7 +493,7 @@ def test_a_call_that_is_tried_again_is_asked_for_anew(graph: Graph) -> None:
 def test_what_a_lost_kernel_computed_is_remembered(graph: Graph) -> None:
     graph.f(1)
     graph.done(1, b"one")
-    message = remembering(2, 1, identity=b"b")
+    message = memoized_call(2, 1, identity=b"b")
     adopted = Task(0, message, [], "f")
     adopted.state, adopted.value = S.exec_done, StoredValue(b"two", [])
     graph.memo.adopt(adopted, message, [graph.table.tasks[1]])

@@ -15,7 +15,7 @@ from parslab.dataflow.graph.values import StoredValue
 from parslab.dataflow.operations.invariants import check
 from parslab.dataflow.operations.retry_plan import plan, reopen
 from parslab.records.states import FINAL, SUCCESSES, TaskState
-from parslab.testing.fakes import call, outcome, remembering
+from parslab.testing.fakes import call, memoized_call, outcome
 from parslab.wire.messages.base import DefineFunction, Failure, TaskKind
 from parslab.wire.messages.client import RedefinedApp, RequestValue, RunLocalTask, TaskResolved
 
@@ -30,7 +30,7 @@ IN_FLIGHT = {S.ready, S.launched, S.running}
 class MemoMachine(RuleBasedStateMachine):
     """Apps that remember and apps that do not, edited now and then; a disk that fails; workers in any order.
 
-    What a remembering app gives tells its version, its argument and what it was given; others give something new each
+    An app that caches returns its version, its argument and its inputs; others return something new each
     time.  So a wrong result shows.
     """
 
@@ -107,7 +107,7 @@ class MemoMachine(RuleBasedStateMachine):
             self.made[number] = f"{kind}{self.version}{argument}", tuple(deps)
             identity = argument if kind == TaskKind.remote else f"{self.version}{argument}"
             fn = self.fns[self.version] if kind == TaskKind.remote else -1
-            message = remembering(number, *deps, kind=kind, identity=identity.encode(), fn=fn)
+            message = memoized_call(number, *deps, kind=kind, identity=identity.encode(), fn=fn)
         else:
             self.made[number] = "", tuple(deps)
             message = call(number, *deps, kind=kind)
