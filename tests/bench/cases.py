@@ -228,6 +228,7 @@ CASES: dict[str, Callable[..., dict[str, float]]] = {
     "rate": htex.rate,
     "session": memory.session,
     "stencil": loops.stencil,
+    "waited": memory.waited,
 }
 
 

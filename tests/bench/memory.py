@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gc
 import time
+from concurrent.futures import wait
 from typing import TYPE_CHECKING, Any
 
 import psutil
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from concurrent.futures import Future
 
-__all__ = ["dropped", "kept", "session", "slope"]
+__all__ = ["dropped", "kept", "session", "slope", "waited"]
 
 BATCH = 1000
 """Tasks under way at a time: enough to keep two workers busy, too few to be what is measured."""
@@ -69,6 +70,19 @@ def dropped(subject: str, tasks: int, warm_up: int) -> dict[str, float]:
     """Bytes per completed task whose future nobody holds any more."""
     with BURSTS[subject](2) as submit:
         return {"bytes": _growth(submit, tasks, warm_up, keep=False)}
+
+
+def waited(subject: str, tasks: int) -> dict[str, float]:
+    """The memory of the client after ``concurrent.futures.wait`` for so many calls."""
+    process = psutil.Process()
+    with BURSTS[subject](2) as submit:
+        submit().result()
+        futures = [submit() for _ in range(tasks)]
+        before = process.memory_info().rss
+        ended = wait(futures)
+        after = process.memory_info().rss
+        assert len(ended.done) == tasks
+    return {"before": float(before), "after": float(after)}
 
 
 def session(tasks: int, parts: int) -> dict[str, float]:

@@ -45,6 +45,7 @@ class Sizes:
     starts: int = 3
     kept: int = 60_000
     dropped: int = 100_000
+    waited: int = 200_000
     warm_up: int = 30_000
     seconds: float = 10.0
     many: int = 50_000
@@ -67,6 +68,7 @@ QUICK = Sizes(
     starts=1,
     kept=10_000,
     dropped=10_000,
+    waited=20_000,
     warm_up=5000,
     seconds=2.0,
     many=10_000,
@@ -201,6 +203,8 @@ def memory(bench: Bench, run: int) -> Figures:
         for subject in _in_turns(bench.subjects("pool", "parslab"), run):
             found = bench.case(case, subject=subject, tasks=tasks, warm_up=sizes.warm_up)
             figures |= _named(f"memory.{subject}.{case}", found)
+    for subject in _in_turns(bench.subjects("parslab"), run):
+        figures |= _named(f"memory.{subject}.waited", bench.case("waited", subject=subject, tasks=sizes.waited))
     return figures
 
 

@@ -122,6 +122,11 @@ ROWS = (
         *("memory.parslab.dropped.bytes", "B", "pool", "memory.pool.dropped.bytes"),
         bound=("<=", 50.0),
     ),
+    Row(
+        "client after wait() for 200,000 futures",
+        *("memory.parslab.waited.after", "MB", "before", "memory.parslab.waited.before"),
+        bound=("<=", 150.0),
+    ),
     Row("idle DataFlowKernel process, CPU", "idle.fresh.cpu", "%", bound=("<=", 1.0)),
     Row("    memory", "idle.fresh.rss", "MB", bound=("<=", 80.0)),
     Row("    CPU, after many tasks", "idle.used.cpu", "%", bound=("<=", 1.0)),

@@ -63,8 +63,6 @@ class AppFuture(BaseFuture):
     outputs: list[DataFuture] = []  # noqa: RUF012  # replaced, never changed: one empty list serves all
     retry_state: Any = None
     taken_over = False
-    _payload: Any = None
-    """The bytes of the value until a thread unpickles it; then None."""
     _size = 0
     """The size of a value that is still at the DataFlowKernel."""
     _loaded = False
@@ -80,9 +78,13 @@ class AppFuture(BaseFuture):
     """A function that displays a future and updates the display; notebooks set it."""
 
     def __init__(self, home: FutureHome, task_id: int, app_name: str) -> None:
+        super().__init__()
         self.home = home
         self.task_id = task_id
         self.app_name = app_name
+        # Not a default of the class: CPython shares the names of attributes between objects only while few come late.
+        self._payload: Any = None
+        """The bytes of the value until a thread unpickles it; then None."""
 
     @property
     def tid(self) -> int:

@@ -1,7 +1,13 @@
 """``BaseFuture`` is a subclass of ``concurrent.futures.Future`` that costs little until a thread waits for it.
 
-A standard future makes a condition variable in its constructor.  This one makes it when a thread waits, so that a
-notebook can hold a million futures.  The link's thread settles futures; any thread reads them.
+A standard future makes a condition variable in its constructor, which takes more than a kilobyte.  This one makes only
+what a waiting thread needs, so that a notebook can hold a million futures and wait for all of them.  The link's thread
+settles futures; any thread reads them.
+
+A thread that waits for one future sleeps on a lock of its own, the gate, which ``_settle`` releases.  The functions
+``concurrent.futures.wait`` and ``as_completed`` lock many futures at once, in the order of their addresses.  So each
+future needs a lock of its own for them: a shared lock would break that order, and two such calls could block each
+other for ever.
 """
 
 from __future__ import annotations
@@ -20,7 +26,7 @@ from parslab.client.thread_pool import waits_in
 from parslab.serialize.references import Constant, Path
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator
+    from collections.abc import Callable, Generator, Iterator
 
     from parslab.client.futures.home import FutureHome
 
@@ -30,9 +36,9 @@ log = logging.getLogger(__name__)
 
 DONE = (FINISHED, CANCELLED_AND_NOTIFIED)
 
-# One lock guards the making of conditions and the settling of futures that no thread waits for. An inbox would cost a
-# thread switch for each future, a lock of its own 200 bytes. Other modules read it as ``base.settle_lock`` at the time
-# of use, because a forked child replaces it.
+# One lock guards the final state of all futures, and what is called or woken then. An inbox would cost a thread switch
+# for each future, a lock of its own 100 bytes. No thread takes another lock or runs code of users while it holds this
+# one. Other modules read it as ``base.settle_lock`` at the time of use, because a forked child replaces it.
 settle_lock = threading.Lock()
 
 
@@ -48,6 +54,11 @@ os.register_at_fork(after_in_child=_in_child)
 def seconds_until(deadline: float | None) -> float | None:
     """Return the seconds until a time of the monotonic clock; None when there is no deadline."""
     return None if deadline is None else max(0.0, deadline - monotonic())
+
+
+def _lock_timeout(deadline: float | None) -> float:
+    """Return the timeout with which a lock is taken before this time of the monotonic clock; -1: no limit."""
+    return -1 if deadline is None else min(max(0.0, deadline - monotonic()), threading.TIMEOUT_MAX)
 
 
 class TaskFuture(Protocol):
@@ -69,77 +80,127 @@ class TaskFuture(Protocol):
     def value_by(self, deadline: float | None) -> Any: ...
 
 
+class _WaiterList(list[Any]):
+    """Two or more waiters of one future."""
+
+
+class _Waiters:
+    """The waiters of one future, as the standard library uses them.
+
+    A list for each future would cost 100 bytes, and nearly all futures have one waiter at most.  The library holds the
+    future's lock when it calls these methods.
+    """
+
+    __slots__ = ("_future",)
+
+    def __init__(self, future: BaseFuture) -> None:
+        self._future = future
+
+    def append(self, waiter: Any) -> None:
+        """Add a waiter."""
+        self._future._waiter = _joined([*self, waiter])
+
+    def remove(self, waiter: Any) -> None:
+        """Remove a waiter; raise ValueError if it is not there."""
+        waiters = list(self)
+        waiters.remove(waiter)
+        self._future._waiter = _joined(waiters)
+
+    def __iter__(self) -> Iterator[Any]:
+        found = self._future._waiter
+        if found is None:
+            return iter(())
+        return iter(found if type(found) is _WaiterList else (found,))
+
+    def __bool__(self) -> bool:
+        return self._future._waiter is not None
+
+
+def _joined(waiters: list[Any]) -> Any:
+    """Return what a future stores for these waiters."""
+    if len(waiters) < 2:
+        return waiters[0] if waiters else None
+    return _WaiterList(waiters)
+
+
 class BaseFuture(Future[Any]):
-    """A future that makes its condition, waiters and callbacks at their first use.
+    """A future that makes its lock, waiters, gates and callbacks at their first use.
 
     Subclasses return the value (``value_by``) and the exception (``error_by``) of a settled future.  Only the client
     calls the methods that ``concurrent.futures.Future`` does not have.
     """
 
+    # Slots, because an attribute that many futures get late would give each of them a dictionary of its own.
+    __slots__ = ("_callbacks", "_gates", "_lock", "_waiter")
+
     _state = PENDING
-    _lazy_condition: threading.Condition | None = None
-    _lazy_waiters: list[Any] | None = None
-    _lazy_callbacks: list[Callable[[Any], object]] | None = None
     await_context: ClassVar[Callable[[], contextlib.AbstractContextManager[None]] | None] = None
     """Returns a context in which an interrupt reaches a cell that awaits; notebooks set it."""
 
     def __init__(self) -> None:
         """Skip the standard constructor, because everything that it would make is made later."""
+        self._lock: threading.RLock | None = None
+        """The lock that the standard library takes; None before its first use."""
+        self._waiter: Any = None
+        """What ``wait`` or ``as_completed`` has installed: None, one waiter, or a ``_WaiterList``."""
+        self._gates: list[threading.Lock] | None = None
+        """The locks on which threads sleep until this future is done."""
+        self._callbacks: list[Callable[[Any], object]] | None = None
 
     # The standard library reads these private names (wait, as_completed, asyncio.wrap_future).
 
     @property
-    def _condition(self) -> threading.Condition:
-        if self._lazy_condition is None:
+    def _condition(self) -> threading.RLock:  # type: ignore[override]
+        # The library only locks it: a condition would cost 1,300 bytes more.
+        if self._lock is None:
             with settle_lock:
-                if self._lazy_condition is None:
-                    self._lazy_condition = threading.Condition()
-        return self._lazy_condition
-
-    @_condition.setter
-    def _condition(self, value: threading.Condition) -> None:
-        self._lazy_condition = value
+                if self._lock is None:
+                    self._lock = threading.RLock()
+        return self._lock
 
     @property
-    def _waiters(self) -> list[Any]:  # type: ignore[override]
-        if self._lazy_waiters is None:
-            self._lazy_waiters = []
-        return self._lazy_waiters
+    def _waiters(self) -> _Waiters:  # type: ignore[override]
+        return _Waiters(self)
 
     @property
     def _done_callbacks(self) -> list[Callable[[Any], object]]:
-        if self._lazy_callbacks is None:
-            self._lazy_callbacks = []
-        return self._lazy_callbacks
+        if self._callbacks is None:
+            self._callbacks = []
+        return self._callbacks
 
     # ----- settling
 
     def _settle(self, state: str) -> bool:
         """Enter a final state and wake all threads that wait; return False when the state was final already."""
-        # A waiting thread makes its condition under the same lock. So either the condition exists here, or the thread
-        # reads the final state before it blocks.
+        gates: list[threading.Lock] | None = None
+        # The standard library looks at the state and installs waiters while it holds the future's lock. It makes that
+        # lock under the settle lock. So either the lock exists here, or the library will read the final state.
         with settle_lock:
-            condition = self._lazy_condition
-            if condition is None:
+            lock = self._lock
+            if lock is None:
                 if self._state in DONE:
                     return False
                 self._state = state
-        if condition is not None:
-            with condition:
-                if self._state in DONE:
-                    return False
-                self._state = state
-                for waiter in self._lazy_waiters or ():
+                gates, self._gates = self._gates, None
+        if lock is not None:
+            with lock:
+                with settle_lock:
+                    if self._state in DONE:
+                        return False
+                    self._state = state
+                    gates, self._gates = self._gates, None
+                for waiter in self._waiters:
                     if state is not FINISHED:
                         waiter.add_cancelled(self)
                     elif self.has_failed():
                         waiter.add_exception(self)
                     else:
                         waiter.add_result(self)
-                condition.notify_all()
-        # No callback is lost: once the state is final, add_done_callback calls it instead of adding it to the list. The
-        # calls hold no lock, because they run code of users, which may use this future.
-        callbacks, self._lazy_callbacks = self._lazy_callbacks, None
+        # Threads add gates and callbacks under the settle lock while the state is not final. So none is lost. The calls
+        # hold no lock, because they run code of users, which may use this future.
+        for gate in gates or ():
+            gate.release()
+        callbacks, self._callbacks = self._callbacks, None
         for call in callbacks or ():
             self._call(call)
         return True
@@ -147,11 +208,11 @@ class BaseFuture(Future[Any]):
     def reopen(self) -> None:
         """Make the future unfinished again, because its task runs again."""
         with settle_lock:
-            condition = self._lazy_condition
-            if condition is None:
+            lock = self._lock
+            if lock is None:
                 self._unsettle()
-        if condition is not None:
-            with condition:
+        if lock is not None:
+            with lock:
                 self._unsettle()
 
     def _unsettle(self) -> None:
@@ -166,9 +227,14 @@ class BaseFuture(Future[Any]):
 
     def add_done_callback(self, fn: Callable[[Any], object]) -> None:
         """Call ``fn(future)`` in the link's thread when the future is done, or now if it is done already."""
-        with self._condition:
+        # Made outside the lock: an allocation may start a garbage collection, which runs finalizers of users.
+        callbacks = [fn]
+        with settle_lock:
             if self._state not in DONE:
-                self._done_callbacks.append(fn)
+                if self._callbacks is None:
+                    self._callbacks = callbacks
+                else:
+                    self._callbacks.append(fn)
                 return
         self._call(fn)
 
@@ -196,9 +262,33 @@ class BaseFuture(Future[Any]):
             raise CancelledError
 
     def _block(self, timeout: float | None) -> None:
-        with self._condition:
-            if not self._condition.wait_for(self.done, timeout):
+        deadline = None if timeout is None else monotonic() + timeout
+        while True:  # a retry may make the future unfinished again before this thread wakes
+            gate = threading.Lock()
+            gate.acquire()
+            gates = [gate]
+            with settle_lock:
+                if self._state in DONE:
+                    return
+                if self._gates is None:
+                    self._gates = gates
+                else:
+                    self._gates.append(gate)
+            opened = False
+            try:
+                opened = gate.acquire(timeout=_lock_timeout(deadline))
+            finally:
+                if not opened:  # the time is over, or an interrupt ends the wait
+                    self._withdraw(gate)
+            if not opened:
                 raise FutureTimeout
+
+    def _withdraw(self, gate: threading.Lock) -> None:
+        """Remove a gate on which no thread sleeps any more."""
+        with settle_lock:
+            if self._gates is not None:
+                with contextlib.suppress(ValueError):  # ``_settle`` has taken it meanwhile
+                    self._gates.remove(gate)
 
     def before_waiting(self) -> None:
         """Prepare for a thread that is about to block on this future."""

@@ -23,6 +23,7 @@ class ResultPart(BaseFuture):
     """The future of a part of a task's value, which ``future["a"][0]`` returns."""
 
     def __init__(self, parent: TaskFuture, path: tuple[Any, ...]) -> None:
+        super().__init__()
         self._parent = parent
         self._path = path
         parent.add_done_callback(self._parent_done)
@@ -95,6 +96,7 @@ class DataFuture(BaseFuture):
     """
 
     def __init__(self, parent: TaskFuture, file: Any) -> None:
+        super().__init__()
         self.parent = parent
         self.file_obj = file
         parent.add_done_callback(self._parent_done)
