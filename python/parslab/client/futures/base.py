@@ -133,12 +133,12 @@ class BaseFuture(Future[Any]):
     # Slots, because an attribute that many futures get late would give each of them a dictionary of its own.
     __slots__ = ("_callbacks", "_gates", "_lock", "_waiter")
 
-    _state = PENDING
     await_context: ClassVar[Callable[[], contextlib.AbstractContextManager[None]] | None] = None
     """Returns a context in which an interrupt reaches a cell that awaits; notebooks set it."""
 
     def __init__(self) -> None:
         """Skip the standard constructor, because everything that it would make is made later."""
+        self._state = PENDING
         self._lock: threading.RLock | None = None
         """The lock that the standard library takes; None before its first use."""
         self._waiter: Any = None

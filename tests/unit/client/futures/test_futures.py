@@ -626,7 +626,7 @@ def test_a_finished_future_costs_little(home: FakeHome) -> None:
 
 
 def test_waiting_for_many_futures_costs_little(home: FakeHome) -> None:
-    """A condition and a list for each future took 1,300 bytes: 340 MB for a wait for 200,000 futures."""
+    """A condition and a list for each future took 1,700 bytes: 340 MB for a wait for 200,000 futures."""
     count, payload = 10_000, pickle.dumps(1, 5)
     futures = [home.future(n) for n in range(count)]
 
@@ -639,11 +639,12 @@ def test_waiting_for_many_futures_costs_little(home: FakeHome) -> None:
         before = tracemalloc.get_traced_memory()[0]
         waiter = Waiting(lambda: cf.wait(futures))
         waiter.until(lambda: all(f._waiters for f in futures))
+        # 230 bytes with Python 3.11, and 220 more where earlier tests have used up the shared names of attributes
         waiting = (tracemalloc.get_traced_memory()[0] - before) / count
         settle()
         assert len(waiter.answer().done) == count
         done_waiting = (tracemalloc.get_traced_memory()[0] - before) / count
     finally:
         tracemalloc.stop()
-    assert waiting < 400
-    assert done_waiting < 400
+    assert waiting < 800
+    assert done_waiting < 800
