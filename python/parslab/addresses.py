@@ -37,12 +37,12 @@ def interfaces() -> dict[str, list[str]]:
 
 
 def is_loopback(address: str) -> bool:
-    """Whether only processes of this host can reach ``address``."""
+    """Return whether only processes of this host can reach ``address``."""
     return ipaddress.ip_address(address).is_loopback
 
 
 def address_by_interface(name: str) -> str:
-    """The IP address of a network interface of this host, such as ``"ib0"`` (Parsl: same name).
+    """Return the IP address of a network interface of this host, such as ``"ib0"`` (Parsl: same name).
 
     Raises
     ------
@@ -62,7 +62,7 @@ def address_by_interface(name: str) -> str:
 
 
 def address_by_hostname() -> str:
-    """The IP address to which the name of this host resolves (Parsl: same name).
+    """Return the IP address to which the name of this host resolves (Parsl: same name).
 
     Raises
     ------
@@ -80,7 +80,7 @@ def address_by_hostname() -> str:
 
 
 def address_by_route() -> str:
-    """The IP address of the interface that routes to other networks (Parsl: same name).
+    """Return the IP address of the interface that routes to other networks (Parsl: same name).
 
     Raises
     ------

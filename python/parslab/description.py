@@ -102,7 +102,7 @@ class Description(traitlets.HasTraits):
 
     @classmethod
     def option_names(cls) -> tuple[str, ...]:
-        """The names of the options, in the order of their definition."""
+        """Return the names of the options, in the order of their definition."""
         # class_traits() sorts by name; users expect the order of the documentation.
         traits = cls.class_traits()
         return tuple(dict.fromkeys(name for base in reversed(cls.__mro__) for name in vars(base) if name in traits))
@@ -111,7 +111,7 @@ class Description(traitlets.HasTraits):
         """Raise ConfigurationError if the options contradict each other."""
 
     def options(self) -> dict[str, Any]:
-        """The options whose values differ from their defaults, as the constructor takes them."""
+        """Return the options whose values differ from their defaults, as the constructor takes them."""
         plain: dict[str, Any] = {}
         for name in self.option_names():
             value = getattr(self, name)
@@ -120,7 +120,7 @@ class Description(traitlets.HasTraits):
         return plain
 
     def replaced(self: D, **options: Any) -> D:
-        """A description with the same options except these."""
+        """Return a description with the same options except these."""
         return type(self).bare({**self.options(), **options})
 
     def __setattr__(self, name: str, value: Any) -> None:

@@ -168,7 +168,7 @@ def _others_can_write(status: os.stat_result) -> bool:
 
 
 def _private_group(gid: int, uid: int) -> bool:
-    """Whether the owner of a file is the only member of its group."""
+    """Return whether the owner of a file is the only member of its group."""
     # gr_mem does not list users who have the group as their primary group.  Systems that make a group for each user
     # give it the name of the user, and it is the primary group of that user only.
     import grp

@@ -85,7 +85,7 @@ def cancel_jobs_of_dead_run(run_dir: Path) -> list[str]:
 
 
 def removable_at(info: ConnectionInfo, attended: bool) -> float:
-    """When this process may remove a dead run, in seconds since the epoch [core]; infinite means never.
+    """Return when this process may remove a dead run, in seconds since the epoch [core]; infinite means never.
 
     Parameters
     ----------
@@ -176,7 +176,7 @@ def end_processes(run: str, lost: bool = False) -> None:
 
 
 def process_runs(pid: int, since: float) -> bool:
-    """Whether a process runs that has this number and started before ``since``; a zombie does not run.
+    """Return whether a process runs that has this number and started before ``since``; a zombie does not run.
 
     The start time is compared because the system gives the number of an ended process to a new one.
     """

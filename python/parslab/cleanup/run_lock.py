@@ -105,7 +105,8 @@ def _path(run_dir: str | os.PathLike[str]) -> str:
 
 
 def _local_path(run_dir: str | os.PathLike[str]) -> str:
-    """The lock file on this host of a run whose file system has no locks; not in TMPDIR, which differs by process."""
+    """Return the lock file on this host of a run whose file system has no locks."""
+    # Not in TMPDIR, which may differ between the processes of a user.
     name = hashlib.blake2b(os.fsencode(os.path.realpath(run_dir)), digest_size=8).hexdigest()
     return f"/tmp/parslab-{os.getuid()}-{name}.lock"
 
@@ -141,7 +142,7 @@ def _flock(fd: int, run_dir: str | os.PathLike[str]) -> None:
 
 
 def _is_file(status: os.stat_result, path: str) -> bool:
-    """Whether an open file is the one that a path names."""
+    """Return whether an open file is the one that a path names."""
     try:
         there = os.stat(path)
     except OSError:

@@ -44,6 +44,9 @@ __all__ = ["Probe", "Trouble", "examine"]
 _GRACE = 20.0
 """Seconds until a report is visible here after its job is over, because shared file systems are slow."""
 
+_PROBE_LIMIT = 60.0
+"""Seconds that the probe may run: it imports a few modules and opens a few connections."""
+
 _ONE_BLOCK = {"nodes_per_block": 1, "init_blocks": 1, "min_blocks": 0, "max_blocks": 1}
 """The doctor tries one block of one node, whatever the configuration asks for."""
 
@@ -138,6 +141,7 @@ def _examine_provider(config: Config, executor: Any, settings: dict[str, Any], d
 @contextlib.contextmanager
 def _listening(settings: dict[str, Any]) -> Iterator[list[str]]:
     """Accept connections as the port for managers does; yields the addresses that managers would try."""
+    # The run listens at the same addresses, so a firewall that stops the probe would also stop managers.
     hosts = [settings["address"]] if settings["address"] else candidate_addresses()
     if settings["local"] and not settings["address"]:
         hosts = ["127.0.0.1"]
@@ -209,7 +213,7 @@ class Probe:
         )
 
     def script(self) -> str:
-        """The job's script, as the provider writes it."""
+        """Return the job's script, as the provider writes it."""
         return str(self.provider.script(self.job))
 
     def run(self, timeout: float) -> dict[str, Any]:
@@ -265,8 +269,8 @@ class Probe:
                     "with --timeout, or ask for less time or fewer cores."
                 )
             # The job runs, so the limit for the queue does not apply, but a probe that hangs must not keep the user.
-            if over is None and now - begun > timeout + 60:
-                raise Trouble(f"The job runs, but nothing came of it within 60 s; {self._ended(status)}")
+            if over is None and now - begun > timeout + _PROBE_LIMIT:
+                raise Trouble(f"The job runs, but it has sent no report for {_PROBE_LIMIT:g} s; {self._ended(status)}")
             self._sleep(0.2)
 
     def _patience(self) -> float:

@@ -92,7 +92,7 @@ def _hint(output: str, folder: str) -> str:
 
 
 def tail(text: str, lines: int = 8) -> str:
-    """The last lines of a text that are not empty."""
+    """Return the last lines of a text that are not empty."""
     return "\n".join([line.rstrip() for line in text.splitlines() if line.strip()][-lines:])
 
 

@@ -50,10 +50,10 @@ def _parser() -> argparse.ArgumentParser:
     logs.add_argument("file", nargs="?", default="", metavar="FILE", help="one of its files; without it: dfk.log")
     logs.add_argument("-l", "--list", action="store_true", help="list the files instead")
     logs.add_argument("-n", "--lines", type=int, default=50, metavar="N", help="the last N lines (50); 0: all")
-    logs.add_argument("-f", "--follow", action="store_true", help="go on as it grows")
+    logs.add_argument("-f", "--follow", action="store_true", help="print new lines as they are written")
     logs.set_defaults(call=_logs)
 
-    attach = words.add_parser("attach", help="watch a run, which goes on as long as somebody is attached")
+    attach = words.add_parser("attach", help="watch a run, which does not end while a client is attached")
     attach.add_argument("run", nargs="?", default="", metavar="RUN", help="a live run; the newest")
     attach.set_defaults(call=_attach)
 
@@ -71,7 +71,7 @@ def _parser() -> argparse.ArgumentParser:
 
     _config_words(words.add_parser("config", help="ready configurations, and files of this site"))
 
-    version = words.add_parser("version", help="the version of parslab, of Python and of what it stands on")
+    version = words.add_parser("version", help="the version of parslab, of Python and of the packages that it uses")
     version.set_defaults(call=_version)
     return parser
 

@@ -15,7 +15,7 @@ MODULES = ("parslab", "msgspec", "zmq", "cloudpickle", "psutil")
 
 
 def imported(name: str) -> "tuple[str, str]":
-    """The version of a module, or why it cannot be imported."""
+    """Return the version of a module, or why it cannot be imported."""
     try:
         module = __import__(name)
         return str(getattr(module, "__version__", "")), ""
@@ -24,7 +24,7 @@ def imported(name: str) -> "tuple[str, str]":
 
 
 def reached(addresses: "list[str]") -> "tuple[str, dict[str, str]]":
-    """The first address that accepts a connection, and the errors of the others."""
+    """Return the first address that accepts a connection, and the errors of the others."""
     errors: dict[str, str] = {}
     deadline = time.monotonic() + PATIENCE
     for address in addresses:

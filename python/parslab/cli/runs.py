@@ -25,7 +25,6 @@ __all__ = ["file_in", "folder_of", "list_files", "show_file", "show_runs", "stop
 
 _PATIENCE = 20.0
 """Seconds that ``parslab stop`` waits for a run to cancel its jobs and end."""
-_SECRET = {"settings.json"}
 _TEXT = {".err", ".ec", ".log", ".out", ".sh", ".stderr", ".stdout", ".submit", ".txt", ""}
 
 
@@ -45,7 +44,7 @@ def show_runs() -> None:
 
 
 def _lease(info: ConnectionInfo, now: float) -> str:
-    """The state of the lease of a run; empty while a notebook or script is attached."""
+    """Return the state of the lease of a run; empty while a notebook or script is attached."""
     away, ends = info.away, info.ends
     if away is None or ends is None:
         return ""
@@ -68,7 +67,7 @@ def folder_of(run: str) -> Path:
 def list_files(folder: Path) -> None:
     """Print the text files of a run, with their sizes."""
     for path in sorted(folder.rglob("*")):
-        if path.is_file() and path.suffix in _TEXT and path.name not in _SECRET:
+        if path.is_file() and path.suffix in _TEXT:
             print(printable(f"{path.stat().st_size:>12,}  {path.relative_to(folder)}"))
 
 

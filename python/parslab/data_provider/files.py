@@ -122,6 +122,7 @@ class File:
         try:
             state = os.stat(self.filepath)
         except OSError as error:
+            # Such an identity serves only to find the call again, so a missing file must not refuse the call.
             if quick:
                 return (self.url, "absent")
             raise Unidentified(f"the file cannot be read when the app is called ({error.strerror or error})") from None

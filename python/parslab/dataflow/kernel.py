@@ -323,5 +323,5 @@ class Kernel:
 
 
 def _earlier(a: float | None, b: float | None) -> float | None:
-    """The earlier one of two deadlines; None means never."""
+    """Return the earlier one of two deadlines; None means never."""
     return b if a is None or (b is not None and b < a) else a

@@ -139,7 +139,7 @@ class _Flow(ast.NodeVisitor):
             self.read(node)
         elif isinstance(node.ctx, ast.Store):
             self.bind(node.id)
-        else:  # del: the name must exist, and does not exist afterwards
+        else:  # ``del``: the name must exist, and does not exist afterwards
             self.read(node)
             self.certain.discard(node.id)
             self.possible.discard(node.id)
@@ -227,7 +227,8 @@ class _Flow(ast.NodeVisitor):
     def loop(self, *body: ast.AST, target: ast.AST | None = None) -> None:
         """Walk over the body of a loop, which may be executed several times, or not at all."""
         outer = self.in_loop, self.conditional, set(self.certain)
-        # A search does not search again, or each level of nested loops would double the time.
+        # From the second round on, the body may read names that it binds itself, so a first walk looks for these.  That
+        # walk does not search again, or each level of nested loops would double the time.
         if not self.searching:
             search = _Flow(CellNames(), searching=True)
             search.block(body)
@@ -440,7 +441,7 @@ def _names_in_string(call: ast.Call) -> set[str]:
 
 
 def _suppresses(context: ast.expr) -> bool:
-    """Whether a context manager is ``suppress(...)``, after which the cell continues although its block ended early."""
+    """Return whether a context manager is ``suppress(...)``, after whose block the cell continues despite an error."""
     function = context.func if isinstance(context, ast.Call) else None
     return getattr(function, "id", getattr(function, "attr", "")) == "suppress"
 
@@ -466,6 +467,7 @@ def _free(node: ast.AST) -> tuple[set[str], set[str]]:
     Python's own compiler applies its rules of scopes: it makes a symbol table of the source, unparsed from the tree.
     """
     text = ast.unparse(node)
+    # As the body of a lambda, an expression is a scope of its own, which the symbol table lists.
     if isinstance(node, ast.expr) and not isinstance(node, ast.Lambda):
         text = f"lambda: ({text})"
     free: set[str] = set()

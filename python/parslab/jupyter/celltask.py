@@ -107,7 +107,8 @@ class CellSource:
     def of(cls, shell: Any, line: str, body: str) -> CellSource:
         """Return the source of the cell that runs now, and store its lines with IPython."""
         raw = f"%%parsl {line}\n{body}"
-        # IPython gives a magic only the body. The cell may have empty lines and comments above the magic.
+        # IPython gives a magic only the body. The cell may have empty lines and comments above the magic, which count
+        # in the line numbers of tracebacks.
         history = shell.history_manager.input_hist_raw
         if history and history[-1].rstrip().endswith(body.rstrip()) and "%%parsl" in history[-1]:
             raw = history[-1]
@@ -257,7 +258,7 @@ class CellTask:
     def bind_imports(self, namespace: dict[str, Any]) -> None:
         """Import in the notebook what the cell imports at its top level, as later cells expect."""
         for statement in self._names.imports:
-            # The worker reports a failed import, and the module may be installed on the workers only.
+            # An import that fails here is no error of the cell: the module may be installed on the workers only.
             with contextlib.suppress(Exception):
                 code = compile(ast.Module([statement], []), self._source.filename, "exec", dont_inherit=True)
                 exec(code, namespace)
@@ -332,7 +333,7 @@ def _check_outputs(names: CellNames, outputs: Sequence[str]) -> None:
 
 
 def _silenced(text: str) -> bool:
-    """Whether the last line ends with a semicolon, by which users of IPython hide its value."""
+    """Return whether the last line ends with a semicolon, by which users of IPython hide its value."""
     from IPython.core.displayhook import DisplayHook
 
     asked: Any = DisplayHook.semicolon_at_end_of_expression

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 __all__ = ["run_command"]
 
 SHOWN = 20
+"""The number of tasks that ``%parsl tasks`` shows without ``--limit``."""
 _PAINT = 1.0
 """Seconds for which a command that ends tasks waits until their cells show the last state."""
 
@@ -168,7 +169,7 @@ def _config_of_options(words: list[str]) -> Config:
 
 
 def _is_ready(name: str, namespace: dict[str, Any]) -> bool:
-    """Whether ``name`` is a ready configuration, and not also a name of the notebook."""
+    """Return whether ``name`` is a ready configuration, and not also a name of the notebook."""
     from parslab.sites import names
 
     return name not in namespace and name in names()

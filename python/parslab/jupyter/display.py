@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 __all__ = ["CellOutput", "bundle", "install", "plain", "settle", "show"]
 
 PERIOD = 0.2
+"""Seconds between two updates of one display, each of which is a message to every front end."""
 TRACEBACK = 8000
 """Characters of a traceback that are shown: each chip with one is saved in the notebook file."""
 

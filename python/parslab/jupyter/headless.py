@@ -19,7 +19,7 @@ __all__ = ["is_last_cell"]
 
 
 def is_last_cell(source: str) -> bool:
-    """Whether this is the last code cell of a notebook that a program runs.
+    """Return whether this is the last code cell of a notebook that a program runs.
 
     Parameters
     ----------

@@ -215,6 +215,7 @@ class ParslMagics(Configurable):
             atexit.register(self._name_cancelled_cells)  # atexit runs the newest first: before the end of the run
         self._unfinished[future] = output
         future.add_done_callback(lambda done: self._unfinished.pop(done, None))
+        # A program without a front end saves the outputs and ends the kernel when the last cell has ended.
         if options.wait or is_last_cell(source.raw):
             error = _outcome(future)
             output.close()

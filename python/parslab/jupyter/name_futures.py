@@ -66,7 +66,7 @@ class NameFuture(ResultPart):
         return value
 
     def lost(self) -> bool:
-        """Whether the cell failed or was cancelled."""
+        """Return whether the cell failed or was cancelled."""
         return self.done() and (self.cancelled() or self.has_failed())
 
 

@@ -66,7 +66,7 @@ class Feed:
         return None if isinstance(message, Heartbeat) else message
 
     def listened(self, now: float) -> bool:
-        """Whether a panel has sent something within the lease."""
+        """Return whether a panel has sent something within the lease."""
         return self._heard is not None and now - self._heard <= LEASE
 
     def tick(self, now: float) -> list[Delta]:
@@ -87,7 +87,7 @@ class Feed:
         return deltas
 
     def next_deadline(self, now: float) -> float | None:
-        """When ``tick`` has something to send, if nothing happens before."""
+        """Return when ``tick`` has something to send, if nothing happens before."""
         if self._waiting:
             return now
         if not self.listened(now):

@@ -127,7 +127,10 @@ class FindsJobs(Protocol):
         """Take a job over; this runs no command of the scheduler and never blocks."""
 
     def find(self, name: str) -> str | None:
-        """The number of the job of this name, or None if there is none; raises OSError if the scheduler cannot say."""
+        """Return the number of the job of this name, or None if there is none.
+
+        Raises OSError if the scheduler cannot answer.
+        """
 
 
 class Provider(Description):
@@ -181,11 +184,11 @@ class Provider(Description):
                 )
 
     def script(self, job: Job) -> str:
-        """The text of the job's script."""
+        """Return the text of the job's script."""
         raise NotImplementedError
 
     def runner(self, folder: Path) -> Runner:
-        """The runner for this description; its files go to ``folder``, which exists."""
+        """Return the runner for this description; its files go to ``folder``, which exists."""
         raise NotImplementedError
 
 
@@ -209,12 +212,12 @@ _TRANSIENT = frozenset(
 
 
 def is_transient(error: BaseException) -> bool:
-    """Whether the reason for a failed submission passes by itself."""
+    """Return whether the reason for a failed submission passes by itself."""
     return error.transient if isinstance(error, SubmitError) else getattr(error, "errno", None) in _TRANSIENT
 
 
 def not_written(job: Job, error: OSError) -> SubmitError:
-    """The error of a job whose files cannot be written."""
+    """Return the error of a job whose files cannot be written."""
     folder = os.path.dirname(job.script)
     if not os.path.isdir(folder):
         run_dir = os.path.dirname(folder)
@@ -232,12 +235,12 @@ def worker_init_errors(script: str) -> str:
 
 
 def exit_file(script: str) -> str:
-    """The file into which the script of a job writes its exit status when it ends."""
+    """Return the file into which the script of a job writes its exit status when it ends."""
     return f"{script}.exit"
 
 
 def ended(status: int) -> JobStatus:
-    """The status of a job that ended with an exit status of bash or of a scheduler.
+    """Return the status of a job that ended with an exit status of bash or of a scheduler.
 
     Examples
     --------
@@ -262,7 +265,7 @@ _AWAIT_TEE = "exec 2>&-; for _ in 1 2 3 4 5 6 7 8 9 10; do kill -0 $parslab_tee 
 
 
 def _worker_init_lines(worker_init: str, errors: str) -> list[str]:
-    """The user's lines, with a copy of what they write to stderr."""
+    """Return the user's lines, with a copy of what they write to stderr."""
     return [
         "# A copy of what worker_init writes to stderr: parslab shows its mistakes although the block starts.",
         f"exec 9>&2 2> >(exec tee {shlex.quote(errors)} >&9 9>&-)",
@@ -283,7 +286,7 @@ def script_text(
     *,
     walltime: float | None = None,
 ) -> str:
-    """The text of a job's script.
+    """Return the text of a job's script.
 
     Parameters
     ----------

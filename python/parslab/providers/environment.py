@@ -64,7 +64,7 @@ _JOB_IDS = ("SLURM_JOB_ID", "SLURM_JOBID", "PBS_JOBID", "LSB_JOBID", "COBALT_JOB
 
 
 def clean_environment(environment: Mapping[str, str]) -> dict[str, str]:
-    """The variables that a command of a scheduler may see.
+    """Return the variables that a command of a scheduler may see.
 
     Examples
     --------

@@ -162,7 +162,7 @@ class _Block:
         self._ended: JobStatus | None = None
 
     def alive(self) -> bool:
-        """Whether its script runs; Python may lack the exit status, because other code may have collected it."""
+        """Return whether its script runs; Python may lack the exit status, because other code may have collected it."""
         if self._ended is not None:
             return False
         return self.process.poll() is None if self.process is not None else _has_mark(self._pid, self.mark)
@@ -219,19 +219,19 @@ def _start(job: Job) -> _Block:
 
 
 def _foreign(number: str) -> _Block:
-    """A block that another process started, which this process can only end."""
+    """Return a block that another process started, which this process can only end."""
     pid, mark = _parts(number)
     return _Block(None, pid, mark)
 
 
 def _parts(number: str) -> tuple[int, str]:
-    """The process number and the mark in the name of a block; the mark is empty if it is not a block of ours."""
+    """Return the process number and the mark in the name of a block; the mark is empty if it is not a block of ours."""
     match = re.fullmatch(r"(\d+)-([0-9a-f]{8})", number)
     return (int(match[1]), match[2]) if match else (0, "")
 
 
 def _has_mark(pid: int, mark: str) -> bool:
-    """Whether a process runs and has this mark."""
+    """Return whether a process runs and has this mark."""
     import psutil
 
     try:

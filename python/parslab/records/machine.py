@@ -150,6 +150,7 @@ def signals_of(history: int) -> list[Signal]:
 
 def _paths() -> dict[TaskState, tuple[Signal, ...]]:
     """Walk the table breadth first from pending, without the signals of reopening and of equal calls that fail."""
+    # These signals would give shorter ways, which few tasks take.
     unusual = {Signal.reopened, Signal.rejoined, Signal.leader_failed}
     found: dict[TaskState, tuple[Signal, ...]] = {S.pending: ()}
     for state in (reached := [S.pending]):

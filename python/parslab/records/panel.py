@@ -65,6 +65,7 @@ CLIENT_SHIFT = 40
 """Bits of a task id that number the tasks of one client; the bits above them are the number of the client."""
 
 
+# gc=False: a snapshot has thousands of these objects, which are in no reference cycle.
 class _PanelMessage(msgspec.Struct, tag=True, tag_field="type", gc=False):
     pass
 

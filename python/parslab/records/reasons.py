@@ -68,6 +68,7 @@ def reason_of(error: BaseException) -> Reason:
     'app_error'
     """
     if isinstance(error, WorkerLost):
+        # Without a process, the error says that no worker can take the task.
         if not error.pid:
             return Reason.never_run
         return Reason.out_of_memory if error.reason == Reason.out_of_memory.value else Reason.worker_lost

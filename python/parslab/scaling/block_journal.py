@@ -246,7 +246,7 @@ def _runner(provider: dict[str, Any], run_dir: Path) -> Runner:
 
 
 def _read(run_dir: Path) -> dict[str, UnfinishedBlocks]:
-    """The unfinished blocks of each executor; a line that a crash cut off is ignored."""
+    """Return the unfinished blocks of each executor; a line that a crash cut off is ignored."""
     found: dict[str, UnfinishedBlocks] = {}
     try:
         with open(open_file(Path(run_dir) / FILE_NAME), encoding="utf-8", errors="replace") as file:

@@ -50,7 +50,7 @@ class FailedStarts:
         return bool(self.count or self._uncounted)
 
     def allows_request(self, alive: Iterable[Block], now: float) -> bool:
-        """Whether one more block may be requested: one at a time, and after a pause."""
+        """Return whether one more block may be requested: one at a time, and after a pause."""
         trying = self._uncounted or any(block.starting for block in alive)
         return not trying and now >= self.retry_at
 
@@ -65,7 +65,7 @@ class FailedStarts:
         self._uncounted[block.id] = block
 
     def overdue(self, now: float) -> list[Block]:
-        """Blocks whose output could not be read in time."""
+        """Return blocks whose output could not be read in time."""
         return [block for block in self._uncounted.values() if block.count_at is not None and now >= block.count_at]
 
     def count_now(self, block: Block, alive: Iterable[Block], now: float, refused: bool = False) -> None:

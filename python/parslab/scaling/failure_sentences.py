@@ -65,7 +65,7 @@ _ADVICE = (
 
 
 def queue_is_full(words: str) -> bool:
-    """Whether a scheduler refused a job only because its queue holds too many jobs of the user."""
+    """Return whether a scheduler refused a job only because its queue holds too many jobs of the user."""
     return re.search(_FULL, words) is not None
 
 
@@ -80,7 +80,7 @@ def advice(words: str) -> str:
 
 
 def last_lines(text: str, known: str = "") -> str:
-    """The last lines of an output, joined to one line; lines that are part of ``known`` are left out."""
+    """Return the last lines of an output, joined to one line; lines that are part of ``known`` are left out."""
     lines = [line for part in text.splitlines() if (line := part.strip()) and line not in known]
     shown = " | ".join(lines[-LINES:])
     return shown if len(shown) <= CHARACTERS else f"...{shown[-CHARACTERS:]}"
@@ -103,7 +103,7 @@ _MISTAKE = r"(?i)not found|no such|error|unable|cannot|could not|denied|unknown|
 
 
 def mistakes(path: str) -> str:
-    """The lines of a file of errors that report mistakes, joined to one line; empty when there are none."""
+    """Return the lines of a file of errors that report mistakes, joined to one line; empty when there are none."""
     with contextlib.suppress(OSError):
         lines = tail(path).replace(f"{os.path.dirname(path)}/", "").splitlines()
         return last_lines("\n".join(line for line in lines if re.search(_MISTAKE, line)))
@@ -111,7 +111,7 @@ def mistakes(path: str) -> str:
 
 
 def stop_sentence(failures: int, block: str, job: str, reason: str, output: str) -> str:
-    """The sentence that tasks and the user get when an executor stops."""
+    """Return the sentence that tasks and the user get when an executor stops."""
     which = f"block {block} (job {job})" if job else f"block {block}"
     where = f" Its whole output is in {output}." if job else ""
     why = reason.rstrip(". ") or "no reason is known"

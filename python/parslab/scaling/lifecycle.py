@@ -80,7 +80,7 @@ BLOCK: dict[tuple[BlockState, BlockSignal], BlockState] = {
 
 
 def step(state: BlockState, signal: BlockSignal, story: str) -> BlockState:
-    """The state after ``signal``.
+    """Return the state after ``signal``.
 
     Raises
     ------

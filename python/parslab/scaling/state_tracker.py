@@ -150,7 +150,7 @@ class StateTracker:
 
 
 def _stays(block: Block) -> bool:
-    """Whether a block is not about to end, on request or because its managers have left."""
+    """Return whether a block is not about to end, on request or because its managers have left."""
     return block.state is not BlockState.draining and block.empty_since is None
 
 

@@ -28,13 +28,13 @@ _FIRST = ("laptop", "big_node")
 
 
 def names() -> list[str]:
-    """The names of the ready configurations; those that need no scheduler come first."""
+    """Return the names of the ready configurations; those that need no scheduler come first."""
     found = [path.stem for path in _FOLDER.glob("*.py") if not path.stem.startswith("_")]
     return sorted(found, key=lambda name: (_FIRST.index(name) if name in _FIRST else len(_FIRST), name))
 
 
 def file_of(name: str) -> Path:
-    """The file of a ready configuration.
+    """Return the file of a ready configuration.
 
     Raises
     ------
@@ -47,7 +47,7 @@ def file_of(name: str) -> Path:
 
 
 def summary(name: str) -> str:
-    """The first line of the docstring of a ready configuration."""
+    """Return the first line of the docstring of a ready configuration."""
     import ast
 
     text = ast.get_docstring(ast.parse(file_of(name).read_text(encoding="utf-8"))) or ""
@@ -55,7 +55,7 @@ def summary(name: str) -> str:
 
 
 def named_config(name: str | os.PathLike[str]) -> Config:
-    """The Config of a ready configuration, or of a file.
+    """Return the Config of a ready configuration, or of a file.
 
     Parameters
     ----------
@@ -82,7 +82,7 @@ def named_config(name: str | os.PathLike[str]) -> Config:
 
 
 def default_config() -> Config:
-    """The Config of ``parslab.load()``: that of the site, or else a worker for each core of this host.
+    """Return the Config of ``parslab.load()``: that of the site, or else a worker for each core of this host.
 
     Raises
     ------

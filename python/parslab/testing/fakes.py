@@ -113,7 +113,7 @@ class FakeLink:
         return [message for messages, _ in self.sent for message in messages]
 
     def outcome(self, task: int) -> tuple[Outcome, list[Buffer]]:
-        """The outcome of a task and its frames.
+        """Return the outcome of a task and its frames.
 
         Raises
         ------

@@ -239,6 +239,7 @@ class Network:
             elif task.state not in FINAL:
                 lost = Failure(f"WorkerLost: {task.id}", reason=_LOST)
                 self.table.attempt_ended(task, outcome(task, 0.0, self.now, lost), None, worker.slot.name)
+        # To the front, in their order: the queue had given these tasks out before all others.
         self.queue.tasks.extendleft(reversed(again))
         self._hire()
 
@@ -248,7 +249,7 @@ class Network:
         self.queue.add(slot)
 
     def value(self, task: int) -> TracedValue:
-        """The value of a task: its own number."""
+        """Return the value of a task: its own number."""
         value = TracedValue(str(task).encode(), [])
         self.history.values.add(value)
         return value

@@ -336,15 +336,15 @@ class Cluster:
         return most
 
     def moves(self, block: str | None = None) -> list[BlockMoved]:
-        """The changes of blocks that monitoring got."""
+        """Return the changes of blocks that monitoring got."""
         return [e for e in self.events if isinstance(e, BlockMoved) and block in (None, e.block)]
 
     def states(self, block: str) -> list[str]:
-        """The states of a block, in order."""
+        """Return the states of a block, in order."""
         return [state for state, _ in itertools.groupby(event.state for event in self.moves(block))]
 
     def notices(self) -> list[str]:
-        """The notices that the user got."""
+        """Return the notices that the user got."""
         return [event.text for event in self.events if isinstance(event, NoticeRaised)]
 
     @property
@@ -467,7 +467,7 @@ _ENDED = {"finished", "failed", "scaled_in", "missing"}
 
 
 def _settings(max_workers: int | None, limits: dict[str, float]) -> dict[str, Any]:
-    """The settings of an executor, as ``HighThroughputExecutor.settings`` returns them."""
+    """Return the settings of an executor, as ``HighThroughputExecutor.settings`` returns them."""
     return {
         "label": "htex",
         "provider": {"class": "planned", "options": {}},

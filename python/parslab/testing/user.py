@@ -55,7 +55,7 @@ class UserHost(Simulation, Protocol):
         """The user wants a task to be tried again."""
 
     def value(self, task: int) -> TracedValue:
-        """The value of a task."""
+        """Return the value of a task."""
 
 
 class FakeUser:

@@ -204,7 +204,7 @@ def test_a_report_that_a_slow_file_system_shows_late_counts(probe: Probe, schedu
 
 def test_a_job_that_runs_and_says_nothing_is_given_up(probe: Probe, scheduler: Scheduler) -> None:
     scheduler.state = is_(BlockState.running)
-    with pytest.raises(Trouble, match=r"^The job runs, but nothing came of it within 60 s"):
+    with pytest.raises(Trouble, match=r"^The job runs, but it has sent no report for 60 s"):
         probe.run(30)
     assert scheduler.clock.now > 90
 

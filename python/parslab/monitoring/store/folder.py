@@ -75,7 +75,7 @@ def _below(path: str, point: str) -> bool:
 
 
 def is_network(path: Path) -> bool:
-    """Whether a directory is on a network filesystem, or on one in user space, which may be one; in doubt False."""
+    """Return whether a directory is on a network filesystem, or on one in user space, which may be one."""
     real = os.path.realpath(path)
     with contextlib.suppress(OSError, subprocess.SubprocessError):
         if sys.platform == "darwin":

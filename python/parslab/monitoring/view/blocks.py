@@ -122,13 +122,13 @@ class BlockRows:
         return [self._row(key) for key in self.rows]
 
     def take_changed(self) -> list[BlockRow]:
-        """Rows that changed since the last call."""
+        """Return rows that changed since the last call."""
         # Sorted, because the order of a set of texts differs from process to process.
         keys, self._changed = self._changed, set()
         return [self._row(key) for key in sorted(keys) if key in self.rows]
 
     def take_unwritten(self) -> list[Cells]:
-        """Rows for the store that changed since the last call."""
+        """Return rows for the store that changed since the last call."""
         keys, self._unwritten = self._unwritten, set()
         return [BLOCK.cells(self.rows[key]) for key in sorted(keys) if key in self.rows]
 

@@ -126,12 +126,12 @@ class ManagerRows:
         return [copy(row) for row in self.rows.values()]
 
     def take_changed(self) -> list[ManagerRow]:
-        """Rows that changed since the last call."""
+        """Return rows that changed since the last call."""
         names, self._changed = self._changed, set()
         return [copy(self.rows[name]) for name in sorted(names) if name in self.rows]
 
     def take_unwritten(self) -> list[Cells]:
-        """Rows for the store that changed since the last call."""
+        """Return rows for the store that changed since the last call."""
         names, self._unwritten = self._unwritten, set()
         return [MANAGER.cells(self.rows[name]) for name in sorted(names) if name in self.rows]
 

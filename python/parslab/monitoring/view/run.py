@@ -50,7 +50,7 @@ class RunStatus:
         return len(self._clients)
 
     def take_changed(self) -> RunInfo | None:
-        """The run, if it changed since the last call."""
+        """Return the run, if it changed since the last call."""
         changed, self._changed = self._changed, False
         return self.info if changed else None
 

@@ -128,7 +128,7 @@ class TaskRows:
         return list(self._rows)
 
     def called_by(self, client: int, cell: str) -> list[int]:
-        """Ids of the unfinished tasks that this cell of this client has called."""
+        """Return ids of the unfinished tasks that this cell of this client has called."""
         return [row.id for row in self._rows.values() if row.cell == cell and row.client == client and row.rank < _END]
 
     def take_rows(self) -> None:

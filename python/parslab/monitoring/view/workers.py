@@ -136,11 +136,11 @@ class WorkerRows:
         return bool(self._unwritten)
 
     def busy(self) -> int:
-        """How many workers run a task."""
+        """Return how many workers run a task."""
         return self._busy
 
     def alive(self) -> int:
-        """How many workers are not dead."""
+        """Return how many workers are not dead."""
         return len(self.rows) - len(self._dead)
 
     def all_rows(self) -> list[WorkerRow]:
@@ -148,13 +148,13 @@ class WorkerRows:
         return [copy(self.rows[name]) for name in self._listed]
 
     def take_changed(self) -> list[WorkerRow]:
-        """Rows that changed since the last call."""
+        """Return rows that changed since the last call."""
         # Sorted, because the order of a set of texts differs from process to process.
         names, self._changed = self._changed, set()
         return [copy(self.rows[name]) for name in sorted(names) if name in self.rows]
 
     def take_unwritten(self) -> list[Cells]:
-        """Rows for the store that changed since the last call."""
+        """Return rows for the store that changed since the last call."""
         names, self._unwritten = self._unwritten, set()
         return [WORKER.cells(self.rows[name]) for name in sorted(names) if name in self.rows]
 

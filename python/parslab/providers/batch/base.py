@@ -58,7 +58,7 @@ class BatchProvider(Provider, BatchScheduler):
         return runner.BatchRunner(self)
 
     def directives(self, job: Job) -> list[str]:
-        """The lines of the script that the scheduler reads, without those of ``scheduler_options``."""
+        """Return the lines of the script that the scheduler reads, without those of ``scheduler_options``."""
         raise NotImplementedError
 
     def settings(self) -> dict[str, str]:
@@ -74,7 +74,7 @@ class BatchProvider(Provider, BatchScheduler):
 
 
 def directives(prefix: str, text: str) -> list[str]:
-    """Lines of free-form options as the scheduler reads them; a line that begins with ``#`` is kept as it is.
+    """Return lines of free-form options as the scheduler reads them; a line that begins with ``#`` is kept as it is.
 
     Examples
     --------

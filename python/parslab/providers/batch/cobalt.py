@@ -98,7 +98,7 @@ class CobaltProvider(BatchProvider):
 
 
 def _rows(stdout: str) -> Iterator[tuple[str, JobStatus]]:
-    """Rows of number, state and location; head lines and rulers are ignored."""
+    """Yield the number and the status of each job that a row names; head lines and rulers are ignored."""
     for line in stdout.splitlines():
         # Blanks separate the columns, but the name of this state contains one.
         parts = line.replace("Maxrun Hold", "maxrun_hold").replace("maxrun hold", "maxrun_hold").split()

@@ -177,7 +177,7 @@ def _submit_file(script: str) -> str:
 
 
 def _plain(path: str) -> str:
-    """A path as HTCondor reads it: it replaces names after ``$``."""
+    """Return a path as HTCondor reads it: it replaces names after ``$``."""
     return path.replace("$", "$(DOLLAR)")
 
 
@@ -191,7 +191,7 @@ def _environment(variables: object) -> str:
 
 
 def _rows(stdout: str) -> Iterator[tuple[str, JobStatus]]:
-    """Lines of process and attributes with tabs between them; other lines are ignored."""
+    """Yield the job and the status of each process that a line names; other lines are ignored."""
     for line in stdout.splitlines():
         parts = [("" if part.strip() == "undefined" else part.strip()) for part in line.split("\t")]
         number = re.match(r"(\d+)\.\d+$", parts[0])
@@ -200,7 +200,7 @@ def _rows(stdout: str) -> Iterator[tuple[str, JobStatus]]:
 
 
 def _status(row: Mapping[str, str]) -> JobStatus:
-    """The status of one process, from its attributes ``_FIELDS``; an undefined attribute is empty."""
+    """Return the status of one process, from its attributes ``_FIELDS``; an undefined attribute is empty."""
     held, removed, host = row["HoldReason"], row["RemoveReason"], row["RemoteHost"].rpartition("@")[2]
     number = int(row["JobStatus"]) if row["JobStatus"].isdigit() else 0
     if number == _IDLE:
@@ -230,7 +230,7 @@ def _exit_status(signal: str, code: str) -> int:
 
 
 def _at_walltime(reason: str) -> JobStatus | None:
-    """The status of a job that is held because its walltime is over; such a job stays in the queue."""
+    """Return the status of a job that is held because its walltime is over; such a job stays in the queue."""
     # The second text is of HTCondor itself: a site or the user may set ``allowed_job_duration``.
     if _WALLTIME in reason or "exceeded allowed" in reason:
         return StuckJob(BlockState.finished, "it reached its walltime")

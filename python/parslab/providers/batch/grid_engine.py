@@ -153,7 +153,7 @@ def _name(name: str) -> str:
 
 
 def _jobs(xml: str) -> Iterator[dict[str, str]]:
-    """The simple elements of each listed job.  The text may be invalid XML, so it is not parsed as a whole."""
+    """Yield the simple elements of each listed job.  The text may be invalid XML, so it is not parsed as a whole."""
     for entry in re.findall(r"<job_list\b[^>]*>(.*?)</job_list>", xml, re.DOTALL):
         yield {name: unescape(text.strip()) for name, text in re.findall(r"<(\w+)[^>/]*>([^<]*)</\1>", entry)}
 
@@ -166,7 +166,7 @@ def _listed(xml: str) -> Iterator[tuple[str, JobStatus]]:
 
 
 def _status(letters: str, host: str) -> JobStatus:
-    """The status for the letters of qstat, several of which may be set at the same time."""
+    """Return the status for the letters of qstat, several of which may be set at the same time."""
     known = set(letters)
     if not known or known - set("EdhqrRsStTwNP"):
         return unclear("Grid Engine", letters)
@@ -196,7 +196,7 @@ def _accounted(stdout: str) -> Iterator[tuple[str, JobStatus]]:
 
 
 def _end(fields: dict[str, str]) -> JobStatus:
-    """The final status of a job, from the output of qacct."""
+    """Return the final status of a job, from the output of qacct."""
     host = fields.get("hostname", "").removesuffix("UNKNOWN")
     failed, _, words = (part.strip() for part in fields.get("failed", "0").partition(":"))
     code = re.match(r"\d+", fields.get("exit_status", ""))

@@ -22,7 +22,7 @@ class UnclearJob(JobStatus, frozen=True):
 
 
 def unclear(scheduler: str, word: str) -> UnclearJob:
-    """The status of a job whose state is the unknown word ``word``."""
+    """Return the status of a job whose state is the unknown word ``word``."""
     return UnclearJob(BlockState.queued, f"{scheduler} says {word!r}, a state that is not known here")
 
 
@@ -38,7 +38,7 @@ _PRECEDENCE = (
 
 
 def merged(parts: Iterable[JobStatus]) -> JobStatus:
-    """The status of a job that has several parts: an array, a heterogeneous job or a cluster of processes.
+    """Return the status of a job that has several parts: an array, a heterogeneous job or a cluster of processes.
 
     The job runs while a part runs, and has failed when a part has failed.
     """
@@ -51,7 +51,7 @@ def merged(parts: Iterable[JobStatus]) -> JobStatus:
 
 
 def gathered(parts: Iterable[tuple[str, JobStatus]], jobs: list[str]) -> dict[str, JobStatus]:
-    """The merged status of each of these jobs; parts of other jobs are ignored."""
+    """Return the merged status of each of these jobs; parts of other jobs are ignored."""
     found: dict[str, list[JobStatus]] = {}
     wanted = set(jobs)
     for job, part in parts:

@@ -194,7 +194,7 @@ def _end(word: str, code: str, reason: str, hosts: str) -> JobStatus:
 
 
 def _histories(stdout: str) -> Iterator[tuple[str, JobStatus]]:
-    """The final statuses in bhist's long format, which wraps lines at 80 columns and indents continued lines."""
+    """Yield the final statuses in bhist's long format, which wraps lines at 80 columns and indents continued lines."""
     text = re.sub(r"\n {15,}", "", stdout)
     for part in re.split(r"^-{20,}\s*$", text, flags=re.MULTILINE):
         number = re.search(r"Job <(\d+)", part)

@@ -141,7 +141,7 @@ class PBSProProvider(BatchProvider):
 
 
 def _status(attributes: Mapping[str, str]) -> JobStatus:
-    """The status of a job, from its attributes."""
+    """Return the status of a job, from its attributes."""
     letter, comment = attributes.get("job_state", ""), attributes.get("comment", "")
     hosts = ",".join(_hosts(attributes.get("exec_host", "")))
     if letter in ("F", "X", "C"):
@@ -179,7 +179,7 @@ def _end(attributes: Mapping[str, str], hosts: str) -> JobStatus:
 
 
 def _hosts(text: str) -> Iterator[str]:
-    """The nodes in a text such as ``n1/0*32+n2/0``, each of them once."""
+    """Yield the nodes in a text such as ``n1/0*32+n2/0``, each of them once."""
     yield from dict.fromkeys(part.partition("/")[0] for part in text.split("+") if part)
 
 

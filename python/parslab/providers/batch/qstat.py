@@ -13,7 +13,7 @@ __all__ = ["number_of", "records"]
 
 
 def records(text: str) -> dict[str, dict[str, str]]:
-    """The attributes of each job in the output of ``qstat -f``, by job id.
+    """Return the attributes of each job in the output of ``qstat -f``, by job id.
 
     Examples
     --------
@@ -39,7 +39,7 @@ def records(text: str) -> dict[str, dict[str, str]]:
 
 
 def _from_json(text: str) -> dict[str, dict[str, str]] | None:
-    """The same for ``qstat -F json``; None if it is not JSON, because some versions do not escape texts of users."""
+    """Return the same for ``qstat -F json``; None if it is not JSON: some versions do not escape texts of users."""
     try:
         answer: Any = json.loads(text)
         return {job: {name: str(value) for name, value in row.items()} for job, row in answer.get("Jobs", {}).items()}
@@ -48,7 +48,7 @@ def _from_json(text: str) -> dict[str, dict[str, str]] | None:
 
 
 def number_of(job: str) -> str:
-    """The common part of two names of one job, such as ``12.server`` and ``12.server.domain``.
+    """Return the common part of two names of one job, such as ``12.server`` and ``12.server.domain``.
 
     Examples
     --------

@@ -226,7 +226,7 @@ class BatchRunner:
         return found
 
     def _final_status(self, job: str, status: JobStatus) -> JobStatus:
-        """The status of a job, made from what the scheduler reported and what the runner knows."""
+        """Return the status of a job, made from what the scheduler reported and what the runner knows."""
         state, reason = status.state, status.reason
         if isinstance(status, UnclearJob):
             last = self._known.last.get(job)
@@ -255,7 +255,7 @@ class BatchRunner:
         return reason
 
     def _exit_status(self, job: str) -> int | None:
-        """The exit status that the block's script has written."""
+        """Return the exit status that the block's script has written."""
         known = self._known.jobs.get(job)
         if known is None:
             return None
@@ -279,7 +279,7 @@ class BatchRunner:
             raise OSError(f"{command[0]} failed: {answer.words()}")
 
     def _harmless(self, answer: CommandResult) -> bool:
-        """Whether a command that failed only reports that it does not know some jobs."""
+        """Return whether a command that failed only reports that it does not know some jobs."""
         # stdout may also contain the answers for other jobs, so one such line is enough there.  stderr contains only
         # errors, so each of its lines must be harmless.
         lines = [line for line in (answer.stderr.strip() or answer.stdout.strip()).splitlines() if line.strip()]

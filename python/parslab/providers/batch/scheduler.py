@@ -36,53 +36,53 @@ class BatchScheduler:
         return self.scheduler
 
     def files(self, job: Job) -> dict[str, str]:
-        """The files that must exist before a job is submitted: their texts by path."""
+        """Return the files that must exist before a job is submitted: their texts by path."""
         raise NotImplementedError
 
     def submit_command(self, path: str) -> list[str]:
-        """The command that submits the script at ``path``."""
+        """Return the command that submits the script at ``path``."""
         raise NotImplementedError
 
     def submit_input(self, path: str) -> str | None:
-        """The file that the submit command reads from its standard input; None when it reads nothing."""
+        """Return the file that the submit command reads from its standard input; None when it reads nothing."""
         return None
 
     def parse_job_id(self, stdout: str) -> str | None:
-        """The number of the job that the scheduler has just accepted; None if the output does not contain it."""
+        """Return the number of the job that the scheduler has just accepted; None if the output does not contain it."""
         raise NotImplementedError
 
     def status_command(self, jobs: list[str]) -> list[str]:
-        """The command that lists these jobs."""
+        """Return the command that lists these jobs."""
         raise NotImplementedError
 
     def parse_statuses(self, stdout: str, jobs: list[str]) -> dict[str, JobStatus]:
-        """The statuses that the status command reports; jobs that it does not name are missing."""
+        """Return the statuses that the status command reports; jobs that it does not name are missing."""
         raise NotImplementedError
 
     def cancel_command(self, jobs: list[str]) -> list[str]:
-        """The command that cancels these jobs."""
+        """Return the command that cancels these jobs."""
         raise NotImplementedError
 
     def accounting_commands(self, jobs: list[str]) -> list[list[str]]:
-        """Commands that report the end of jobs that the status command has forgotten."""
+        """Return commands that report the end of jobs that the status command has forgotten."""
         return []
 
     def parse_accounting(self, stdout: str, jobs: list[str]) -> dict[str, JobStatus]:
-        """The statuses that an accounting command reports."""
+        """Return the statuses that an accounting command reports."""
         return {}
 
     def reason_command(self, job: str) -> list[str]:
-        """The command that explains why a job is stuck; empty when there is none."""
+        """Return the command that explains why a job is stuck; empty when there is none."""
         return []
 
     def parse_reason(self, stdout: str) -> str:
-        """The explanation that the reason command gives; empty when it gives none."""
+        """Return the explanation that the reason command gives; empty when it gives none."""
         return ""
 
     def find_command(self, name: str) -> list[str]:
-        """The command that looks for a job by its name; empty when there is none."""
+        """Return the command that looks for a job by its name; empty when there is none."""
         return []
 
     def parse_found(self, stdout: str, name: str) -> str | None:
-        """The job with this name that the find command reports."""
+        """Return the job with this name that the find command reports."""
         return None

@@ -6,7 +6,7 @@ __all__ = ["clock", "short_name"]
 
 
 def clock(seconds: float) -> str:
-    """A time as HH:MM:SS, rounded up to a second.
+    """Return a time as HH:MM:SS, rounded up to a second.
 
     Examples
     --------
@@ -18,7 +18,7 @@ def clock(seconds: float) -> str:
 
 
 def short_name(name: str, length: int) -> str:
-    """A short form of a job's name: its last parts, which distinguish the jobs of a run.
+    """Return a short form of a job's name: its last parts, which distinguish the jobs of a run.
 
     Examples
     --------

@@ -209,7 +209,7 @@ class SlurmProvider(BatchProvider):
         return [f"--jobs={','.join(jobs)}", *self._clusters()]
 
     def _rows(self, stdout: str) -> Iterator[tuple[str, JobStatus]]:
-        """Lines of number, state, reason or exit code, and nodes; other lines (clusters, warnings) are ignored."""
+        """Yield the number and the status of each job that a line names; other lines, such as warnings, are ignored."""
         for line in stdout.splitlines():
             parts = line.strip().split("|")
             # 12_3 and 12_[1-8] are parts of an array, 12+1 of a heterogeneous job; 12.batch is a step.
@@ -219,7 +219,7 @@ class SlurmProvider(BatchProvider):
 
 
 def _status(word: str, detail: str, nodes: str) -> JobStatus:
-    """The status for a state of Slurm; ``detail`` is squeue's reason or sacct's exit code."""
+    """Return the status for a state of Slurm; ``detail`` is squeue's reason or sacct's exit code."""
     # sacct writes "CANCELLED by 1000", and adds "+" to a word that it has cut off.
     state = _STATES.get(word.split()[0].rstrip("+"))
     hosts = "" if nodes in ("None assigned", "(null)") else nodes
@@ -252,5 +252,5 @@ def _quoted(text: str) -> str:
 
 
 def _file_name(path: str) -> str:
-    """A path as sbatch reads it: ``%`` is doubled, because sbatch replaces patterns that begin with it."""
+    """Return a path as sbatch reads it: ``%`` is doubled, because sbatch replaces patterns that begin with it."""
     return _quoted(path.replace("%", "%%"))

@@ -134,7 +134,7 @@ def _status(attributes: Mapping[str, str]) -> JobStatus:
 
 
 def _end(text: str, hosts: str, hint: str) -> JobStatus:
-    """The status of a completed job, from its exit status; a job that was deleted while it waited has none."""
+    """Return the status of a completed job, from its exit status; a job that was deleted while it waited has none."""
     try:
         status = int(text)
     except ValueError:

@@ -29,7 +29,7 @@ _BUILTIN: dict[str, type[Strategy]] = {"none": Fixed, "simple": Simple, "htex_au
 
 
 def strategy_named(name: str) -> Strategy:
-    """A new strategy: one of ours, an entry point of the group ``parslab.strategies``, or ``module:name``.
+    """Return a new strategy: one of ours, an entry point of the group ``parslab.strategies``, or ``module:name``.
 
     Raises
     ------

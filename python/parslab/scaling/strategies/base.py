@@ -100,11 +100,11 @@ class ScalingState:
         return max(1, math.ceil(round(self.tasks * self.limits.parallelism, 6) / self.slots_per_block))
 
     def quiet_for(self, seconds: float) -> bool:
-        """Whether there has been no task for at least so many seconds."""
+        """Return whether there has been no task for at least so many seconds."""
         return self.no_tasks_since is not None and self.now >= self.no_tasks_since + seconds
 
     def idle(self, least: float = 0.0) -> tuple[str, ...]:
-        """Ids of usable blocks that have been idle for at least ``least`` seconds, the longest idle first."""
+        """Return ids of usable blocks that have been idle for at least ``least`` seconds, the longest idle first."""
         found = [
             (block.idle_since, block.id)
             for block in self.usable
@@ -113,7 +113,7 @@ class ScalingState:
         return tuple(name for _, name in sorted(found, key=lambda pair: pair[0]))
 
     def starting(self) -> tuple[str, ...]:
-        """Ids of starting blocks, the newest first: it is the last in the scheduler's queue."""
+        """Return ids of starting blocks, the newest first: it is the last in the scheduler's queue."""
         return tuple(block.id for block in reversed(self.usable) if block.starting)
 
 
@@ -136,7 +136,7 @@ class Strategy:
 
 
 def bounded(decision: Decision, state: ScalingState) -> Decision:
-    """The decision within the limits: at most ``max_blocks``, each block once, and only blocks that exist."""
+    """Return the decision within the limits: at most ``max_blocks``, each block once, and only blocks that exist."""
     here = {block.id for block in state.blocks}
     release = tuple(name for name in dict.fromkeys(decision.release) if name in here)
     # Blocks that are about to end still occupy their nodes.

@@ -44,6 +44,6 @@ class AutoScale(Strategy):
 
 
 def _unneeded(state: ScalingState) -> tuple[str, ...]:
-    """Blocks that wait in a queue or start, and that nothing has needed for ``max_idletime``."""
+    """Return blocks that wait in a queue or start, and that nothing has needed for ``max_idletime``."""
     spare = len(state.usable) - max(state.recently_needed, state.minimum)
     return state.starting()[: max(0, spare)]

@@ -137,7 +137,7 @@ class BatchSuite:
     shown: ClassVar[dict[str, tuple[Any, str]]] = {}
 
     def provider(self, **options: Any) -> BatchProvider:
-        """The provider to test."""
+        """Return the provider to test."""
         raise NotImplementedError
 
     def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:

@@ -70,7 +70,7 @@ class ExecutorSuite:
     captures_output = True
 
     def executor(self) -> Executor:
-        """The executor to test."""
+        """Return the executor to test."""
         raise NotImplementedError
 
     def joined(self, kernel: DataFlowKernel) -> contextlib.AbstractContextManager[Any]:

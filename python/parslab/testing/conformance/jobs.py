@@ -14,7 +14,7 @@ __all__ = ["a_job"]
 
 
 def a_job(folder: Path, name: str = "1", command: str = "start-manager") -> Job:
-    """A job whose files are in ``folder``; jobs of different folders have different names, as blocks of runs have."""
+    """Return a job whose files are in ``folder``; jobs of different folders have different names, as blocks have."""
     stem = folder / f"block-{name}"
     return Job(
         f"parslab.{zlib.crc32(bytes(folder)):08x}.label.{name}",

@@ -43,7 +43,7 @@ class LauncherSuite:
     programs: ClassVar[Mapping[str, str]] = {}
 
     def launcher(self) -> Launcher:
-        """The launcher to test."""
+        """Return the launcher to test."""
         raise NotImplementedError
 
     def run(self, folder: Path, command: str, launcher: Launcher | None = None) -> subprocess.CompletedProcess[str]:

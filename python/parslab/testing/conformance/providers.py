@@ -44,21 +44,21 @@ class ProviderSuite:
     limit: ClassVar[float] = 30.0
 
     def provider(self, **options: Any) -> Provider:
-        """The provider to test."""
+        """Return the provider to test."""
         raise NotImplementedError
 
     def refused(self) -> tuple[Provider, str] | None:
-        """A provider whose jobs are refused, and the words of the refusal; None if no job can be refused."""
+        """Return a provider whose jobs are refused, and the words of the refusal; None if no job can be refused."""
         return None
 
     @pytest.fixture
     def folder(self, tmp_path: Path) -> Path:
-        """The folder for files of jobs; it must exist on the nodes too."""
+        """Return the folder for files of jobs; it must exist on the nodes too."""
         return tmp_path
 
     @contextlib.contextmanager
     def running(self, folder: Path, **options: Any) -> Iterator[Runner]:
-        """A runner; all jobs that it has submitted are cancelled at the end."""
+        """Yield a runner; all jobs that it has submitted are cancelled at the end."""
         runner = self.provider(**options).runner(folder)
         numbers: list[str] = []
         submit, status, cancel = runner.submit, runner.status, runner.cancel

@@ -42,7 +42,7 @@ class StrategySuite:
     limits: ClassVar[dict[str, Any]] = {"init_blocks": 1, "min_blocks": 0, "max_blocks": 4}
 
     def cluster(self, folder: Path) -> Cluster:
-        """An executor and its scheduler, in virtual time."""
+        """Return an executor and its scheduler, in virtual time."""
         return Cluster(folder, strategy=self.name, slots=2, queue=30.0, **self.limits)
 
     def state(self, dice: random.Random) -> ScalingState:
