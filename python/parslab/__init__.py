@@ -7,6 +7,7 @@ somebody asks for their names, because workers on a thousand nodes import it, to
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -35,6 +36,11 @@ if TYPE_CHECKING:
         SrunMPILauncher,
         WrappedLauncher,
     )
+    from parslab.parsl import install_as_parsl
+    from parslab.parsl.api.absent import WorkQueueExecutor
+    from parslab.parsl.api.loader import DataFlowKernelLoader
+    from parslab.parsl.api.logs import set_file_logger, set_stream_logger
+    from parslab.parsl.api.monitoring import MonitoringHub
     from parslab.providers.batch.cobalt import CobaltProvider
     from parslab.providers.batch.condor import CondorProvider
     from parslab.providers.batch.grid_engine import GridEngineProvider
@@ -53,6 +59,7 @@ __all__ = [
     "CondorProvider",
     "Config",
     "DataFlowKernel",
+    "DataFlowKernelLoader",
     "DataFuture",
     "File",
     "GnuParallelLauncher",
@@ -62,6 +69,7 @@ __all__ = [
     "LSFProvider",
     "LocalProvider",
     "LowLatencyExecutor",
+    "MonitoringHub",
     "MpiExecLauncher",
     "MpiRunLauncher",
     "PBSProProvider",
@@ -72,6 +80,7 @@ __all__ = [
     "SrunMPILauncher",
     "ThreadPoolExecutor",
     "TorqueProvider",
+    "WorkQueueExecutor",
     "WrappedLauncher",
     "__version__",
     "attach",
@@ -82,9 +91,12 @@ __all__ = [
     "get_all_checkpoints",
     "get_last_checkpoint",
     "id_for_memo",
+    "install_as_parsl",
     "join_app",
     "load",
     "python_app",
+    "set_file_logger",
+    "set_stream_logger",
     "wait_for_current_tasks",
 ]
 
@@ -96,6 +108,7 @@ _WHERE = {
     "CondorProvider": "parslab.providers.batch.condor",
     "Config": "parslab.config",
     "DataFlowKernel": "parslab.client.handle.dfk",
+    "DataFlowKernelLoader": "parslab.parsl.api.loader",
     "DataFuture": "parslab.client.futures.app_future",
     "File": "parslab.data_provider.files",
     "GnuParallelLauncher": "parslab.launchers",
@@ -105,6 +118,7 @@ _WHERE = {
     "LSFProvider": "parslab.providers.batch.lsf",
     "LocalProvider": "parslab.providers.local",
     "LowLatencyExecutor": "parslab.executors",
+    "MonitoringHub": "parslab.parsl.api.monitoring",
     "MpiExecLauncher": "parslab.launchers",
     "MpiRunLauncher": "parslab.launchers",
     "PBSProProvider": "parslab.providers.batch.pbspro",
@@ -115,6 +129,7 @@ _WHERE = {
     "SrunMPILauncher": "parslab.launchers",
     "ThreadPoolExecutor": "parslab.executors",
     "TorqueProvider": "parslab.providers.batch.torque",
+    "WorkQueueExecutor": "parslab.parsl.api.absent",
     "WrappedLauncher": "parslab.launchers",
     "attach": "parslab.client.session",
     "bash_app": "parslab.app.decorators",
@@ -124,9 +139,12 @@ _WHERE = {
     "get_all_checkpoints": "parslab.checkpoints",
     "get_last_checkpoint": "parslab.checkpoints",
     "id_for_memo": "parslab.serialize.identity.calls",
+    "install_as_parsl": "parslab.parsl",
     "join_app": "parslab.app.decorators",
     "load": "parslab.client.session",
     "python_app": "parslab.app.decorators",
+    "set_file_logger": "parslab.parsl.api.logs",
+    "set_stream_logger": "parslab.parsl.api.logs",
     "wait_for_current_tasks": "parslab.client.session",
 }
 
@@ -146,7 +164,38 @@ def __getattr__(name: str) -> Any:
             import_module("parslab.jupyter.relay").join_sessions()
         globals()[name] = value  # Python then finds it without this function
         return value
+    if not name.startswith("_"):
+        return _sub_module(name)
     raise AttributeError(f"module 'parslab' has no attribute {name!r}")
+
+
+def _sub_module(name: str) -> Any:
+    """Return a module of Parsl's API that the user did not import: ``import parsl`` makes all of them attributes."""
+    from parslab.compat.modules import look_up
+
+    return look_up("", name)
+
+
+class _LateFinder:
+    """Finds Parsl's modules below this package when nobody else has found a module of the name."""
+
+    @staticmethod
+    def find_spec(name: str, path: Any = None, target: Any = None) -> Any:
+        if not name.startswith("parslab."):
+            return None
+        from parslab.compat.modules import find_spec
+
+        return find_spec(name)
+
+
+# After a reload of this module there must still be one of them.
+sys.meta_path[:] = [finder for finder in sys.meta_path if getattr(finder, "__name__", "") != "_LateFinder"]
+sys.meta_path.append(_LateFinder)
+
+if os.environ.get("PARSLAB_AS_PARSL") and "parsl" not in sys.modules:
+    from parslab.compat.modules import install  # in the workers of a program that says `import parsl`
+
+    install()
 
 
 def __dir__() -> list[str]:

@@ -14,11 +14,15 @@ from parslab.errors import ConfigurationError
 __all__ = [
     "address_by_hostname",
     "address_by_interface",
+    "address_by_query",
     "address_by_route",
     "candidate_addresses",
+    "get_all_addresses",
+    "get_any_address",
     "interfaces",
     "is_loopback",
     "own_address",
+    "tcp_url",
 ]
 
 
@@ -96,6 +100,39 @@ def address_by_route() -> str:
             except OSError:
                 continue
     raise ConfigurationError("This host has no route to other networks: give the address itself, or an interface.")
+
+
+def address_by_query(timeout: float = 30) -> str:
+    """The address that routes to other networks; Parsl asks a web site for it, and parslab sends nothing.
+
+    Parameters
+    ----------
+    timeout
+        Ignored.
+    """
+    return address_by_route()
+
+
+def get_all_addresses() -> set[str]:
+    """All addresses of this host (Parsl: same name)."""
+    return {address for addresses in interfaces().values() for address in addresses}
+
+
+def get_any_address() -> str:
+    """An address of this host that others may reach, or else a loopback address (Parsl: same name)."""
+    return candidate_addresses()[0]
+
+
+def tcp_url(address: str, port: int | str | None = None) -> str:
+    """The URL of a TCP port for ZeroMQ (Parsl: same name).
+
+    Examples
+    --------
+    >>> tcp_url("::1", 5000)
+    'tcp://[::1]:5000'
+    """
+    host = f"[{address}]" if ":" in address and not address.startswith("[") else address
+    return f"tcp://{host}" if port is None else f"tcp://{host}:{port}"
 
 
 def candidate_addresses() -> list[str]:

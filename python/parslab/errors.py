@@ -20,13 +20,16 @@ __all__ = [
     "DataFlowKernelLost",
     "DependencyError",
     "DeserializationError",
+    "InternalConsistencyError",
     "InternalError",
+    "InvalidResourceSpecification",
     "JoinError",
     "LostError",
     "ManagerLost",
     "MissingOutputs",
     "NoDataFlowKernelError",
     "OptionalModuleMissing",
+    "ParslError",
     "ParslabError",
     "PropagatedError",
     "ProtocolError",
@@ -54,8 +57,15 @@ class ParslabError(Exception):
             setattr(self, name, value)
 
 
+ParslError = ParslabError  # the name in Parsl
+
+
 class ConfigurationError(ParslabError):
     """The user asked for something impossible: a wrong option, an impossible limit, a missing file."""
+
+
+class InvalidResourceSpecification(ConfigurationError):
+    """A resource specification has a key that does not exist, or a wrong value (Parsl: same name)."""
 
 
 class NoDataFlowKernelError(ConfigurationError):
@@ -89,6 +99,9 @@ class ProtocolError(ParslabError):
 
 class InternalError(ParslabError):
     """A bug in parslab; the text holds the history of the object concerned."""
+
+
+InternalConsistencyError = InternalError  # the name in Parsl
 
 
 class RetryError(ParslabError):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 __all__ = ["version"]
 
 
@@ -12,3 +14,9 @@ def version() -> str:
     except ImportError:
         return "0+unknown"
     return str(__version__)
+
+
+def __getattr__(name: str) -> Any:
+    if name == "VERSION":  # Parsl's name; looked up late, because the file that has it may not be built
+        return version()
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -26,6 +26,7 @@ LAYERS = (
         "defaults",
         "addresses",
         "clock",
+        "compat",
         "cores",
         "atomic_files",
         "paths",
@@ -42,7 +43,7 @@ LAYERS = (
     {"sites"},
     {"client", "dataflow"},
     {"app"},
-    {"parslab", "cli", "jupyter", "testing"},
+    {"parslab", "cli", "jupyter", "parsl", "testing"},
 )
 LEVEL = {room: level for level, rooms in enumerate(LAYERS) for room in rooms}
 SIDEWAYS = {
@@ -51,6 +52,8 @@ SIDEWAYS = {
     ("jupyter", "parslab"),  # the lazy names, as users have them
     ("sites", "parslab"),  # a ready configuration is written as users write theirs
     ("testing", "parslab"),
+    ("cli", "parsl"),  # `parslab migrate`
+    ("parslab", "parsl"),  # the lazy names
     ("parslab", "jupyter"),  # load_ipython_extension
 }
 PARTS = {

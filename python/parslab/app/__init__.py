@@ -2,3 +2,13 @@
 
 All code here runs in the user's process, in the thread that calls the app.
 """
+
+from __future__ import annotations
+
+from typing import Any
+
+
+def __getattr__(name: str) -> Any:
+    from parslab.compat.modules import look_up
+
+    return look_up("app", name)

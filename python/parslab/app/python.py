@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING, Any
 
 from parslab.app.base import App
 from parslab.app.origin import calling_cell
+from parslab.clock import steady_time
+from parslab.errors import AppTimeout
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from parslab.client.calls.identities import IdentifiedCalls
     from parslab.client.futures.app_future import AppFuture
     from parslab.client.handle.dfk import DataFlowKernel
     from parslab.wire.messages.base import TaskSpec
 
-__all__ = ["PythonApp"]
+__all__ = ["PythonApp", "timeout"]
 
 
 class PythonApp(App):
@@ -32,3 +37,21 @@ class PythonApp(App):
     ) -> AppFuture:
         cell = calling_cell()
         return dfk.submit(self.code, args, kwargs, executors=self.executors, cell=cell, spec=spec, calls=calls)
+
+
+def timeout(f: Callable[..., Any], seconds: float) -> Callable[..., Any]:
+    """Return the function with a limit of time: it raises AppTimeout when it ends later (Parsl: same name).
+
+    Python cannot stop a function in a thread, so the error comes when the function has ended.  The keyword ``walltime``
+    of an app's call is better: the worker stops the task at its limit.
+    """
+
+    @functools.wraps(f)
+    def limited(*args: Any, **kwargs: Any) -> Any:
+        begin = steady_time()
+        value = f(*args, **kwargs)
+        if steady_time() - begin > seconds:
+            raise AppTimeout(f"{getattr(f, '__name__', f)} ran longer than {seconds:g} s")
+        return value
+
+    return limited

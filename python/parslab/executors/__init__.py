@@ -29,4 +29,6 @@ def __getattr__(name: str) -> Any:
     plugin = find_plugin(EXECUTORS, name, Executor)
     if plugin is not None:
         return plugin
-    raise AttributeError(f"module 'parslab.executors' has no attribute {name!r}")
+    from parslab.compat.modules import look_up
+
+    return look_up("executors", name)

@@ -21,6 +21,16 @@ from parslab.providers.local import LocalProvider
 
 __all__ = ["HighThroughputExecutor"]
 
+# Parsl has modules below this one; a module with a path is a package, below which Python looks for them.
+__path__: list[str] = []
+
+
+def __getattr__(name: str) -> Any:
+    from parslab.compat.modules import look_up
+
+    return look_up("executors.high_throughput", name)
+
+
 _SETS = re.compile(r"list:\d+(-\d+)?(,\d+(-\d+)?)*(:\d+(-\d+)?(,\d+(-\d+)?)*)*")
 _BLOCKS = ("init_blocks", "min_blocks", "max_blocks", "parallelism", "nodes_per_block")
 

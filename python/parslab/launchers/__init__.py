@@ -34,4 +34,6 @@ def __getattr__(name: str) -> Any:
     plugin = find_plugin(LAUNCHERS, name, Launcher)
     if plugin is not None:
         return plugin
-    raise AttributeError(f"module 'parslab.launchers' has no attribute {name!r}")
+    from parslab.compat.modules import look_up
+
+    return look_up("launchers", name)

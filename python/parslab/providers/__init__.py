@@ -65,7 +65,9 @@ def __getattr__(name: str) -> Any:
     plugin = find_plugin(PROVIDERS, name, Provider)
     if plugin is not None:
         return plugin
-    raise AttributeError(f"module 'parslab.providers' has no attribute {name!r}")
+    from parslab.compat.modules import look_up
+
+    return look_up("providers", name)
 
 
 def __dir__() -> list[str]:

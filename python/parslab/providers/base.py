@@ -31,6 +31,7 @@ import msgspec
 from parslab.description import Description, Duration, Nested, Number, Text, Whole
 from parslab.errors import ConfigurationError
 from parslab.launchers import Launcher, SingleNodeLauncher
+from parslab.providers.execution_provider import ExecutionProvider
 from parslab.records.states import BlockState
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 __all__ = [
+    "ExecutionProvider",
     "FindsJobs",
     "Job",
     "JobStatus",

@@ -19,7 +19,7 @@ import socket
 import subprocess
 import time
 import uuid
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from parslab.atomic_files import write_atomically
 from parslab.providers.base import (
@@ -39,6 +39,16 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 __all__ = ["LocalProvider", "LocalRunner"]
+
+# Parsl has modules below this one; a module with a path is a package, below which Python looks for them.
+__path__: list[str] = []
+
+
+def __getattr__(name: str) -> Any:
+    from parslab.compat.modules import look_up
+
+    return look_up("providers.local", name)
+
 
 _MARK = "PARSLAB_LOCAL_JOB"
 """The environment variable with the mark of a block."""

@@ -1,0 +1,1 @@
+"""Maps Parsl's module paths and names to those of parslab, for programs that were written for Parsl."""

@@ -1,0 +1,224 @@
+"""``MODULES`` lists the modules of Parsl's public API, and where parslab has each of their names.
+
+The table holds text only, so that it imports nothing.  ``compat.modules`` makes modules from it, ``parslab.parsl.page``
+makes the page of names, and ``parslab migrate`` reads it to examine programs.
+"""
+
+from __future__ import annotations
+
+__all__ = ["MODULES", "TARGETS", "target"]
+
+_API = "parslab.parsl.api"
+
+_EXECUTORS = {
+    "parslab.executors": "HighThroughputExecutor ThreadPoolExecutor",
+    f"{_API}.absent": "FluxExecutor GlobusComputeExecutor MPIExecutor WorkQueueExecutor",
+}
+_LAUNCHERS = (
+    "AprunLauncher GnuParallelLauncher JsrunLauncher MpiExecLauncher MpiRunLauncher SimpleLauncher "
+    "SingleNodeLauncher SrunLauncher SrunMPILauncher WrappedLauncher"
+)
+_DECORATORS = {"parslab.app.decorators": "bash_app join_app python_app"}
+_SERIALIZE = {f"{_API}.serialization": "deserialize pack_apply_message serialize unpack_apply_message"}
+_PROVIDERS = {
+    "slurm": ("slurm", "SlurmProvider"),
+    "pbspro": ("pbspro", "PBSProProvider"),
+    "torque": ("torque", "TorqueProvider"),
+    "lsf": ("lsf", "LSFProvider"),
+    "grid_engine": ("grid_engine", "GridEngineProvider"),
+    "condor": ("condor", "CondorProvider"),
+    "cobalt": ("cobalt", "CobaltProvider"),
+}
+"""Parsl's folder of each provider for a scheduler; the file in it has the same name."""
+_ABSENT_PROVIDERS = {
+    "kubernetes": ("kube", "KubernetesProvider"),
+    "aws": ("aws", "AWSProvider"),
+    "azure": ("azure", "AzureProvider"),
+    "googlecloud": ("googlecloud", "GoogleCloudProvider"),
+}
+
+MODULES: dict[str, dict[str, str]] = {
+    "": {
+        "parslab.app.bash": "AUTO_LOGNAME",
+        **_DECORATORS,
+        "parslab.client.handle.dfk": "DataFlowKernel",
+        "parslab.client.session": "clear dfk load wait_for_current_tasks",
+        "parslab.config": "Config",
+        "parslab.data_provider.files": "File",
+        "parslab.executors": "HighThroughputExecutor ThreadPoolExecutor",
+        "parslab.version": "VERSION",
+        f"{_API}.absent": "WorkQueueExecutor",
+        f"{_API}.loader": "DataFlowKernelLoader",
+        f"{_API}.logs": "set_file_logger set_stream_logger",
+        f"{_API}.monitoring": "MonitoringHub",
+    },
+    "addresses": {
+        "parslab.addresses": (
+            "address_by_hostname address_by_interface address_by_query address_by_route get_all_addresses "
+            "get_any_address tcp_url"
+        ),
+    },
+    "app": {},
+    "app.app": {**_DECORATORS, "parslab.app.base": "AppBase=App"},
+    "app.bash": {"parslab.app.bash": "BashApp"},
+    "app.errors": {
+        "parslab.errors": (
+            "AppBadFormatting AppException AppTimeout BadStdStreamFile BashAppNoReturn BashExitFailure MissingOutputs"
+        ),
+    },
+    "app.futures": {"parslab.client.futures.app_future": "DataFuture"},
+    "app.python": {"parslab.app.python": "PythonApp timeout"},
+    "channels": {f"{_API}.absent": "LocalChannel OAuthSSHChannel SSHChannel SSHInteractiveLoginChannel"},
+    "concurrent": {f"{_API}.pool_executor": "ParslPoolExecutor"},
+    "config": {"parslab.config": "Config"},
+    "configs": {},
+    "configs.htex_local": {f"{_API}.configs": "config=htex_local"},
+    "configs.local_threads": {f"{_API}.configs": "config=local_threads"},
+    "data_provider": {},
+    "data_provider.data_manager": {f"{_API}.staging": "default_staging"},
+    "data_provider.file_noop": {f"{_API}.staging": "NoOpFileStaging"},
+    "data_provider.files": {"parslab.data_provider.files": "File"},
+    "data_provider.ftp": {f"{_API}.staging": "FTPInTaskStaging FTPSeparateTaskStaging"},
+    "data_provider.globus": {f"{_API}.staging": "GlobusStaging"},
+    "data_provider.http": {f"{_API}.staging": "HTTPInTaskStaging HTTPSeparateTaskStaging"},
+    "data_provider.rsync": {f"{_API}.staging": "RSyncStaging"},
+    "data_provider.staging": {f"{_API}.staging": "Staging"},
+    "data_provider.zip": {f"{_API}.staging": "ZipFileStaging", f"{_API}.errors": "ZipAuthorityError"},
+    "dataflow": {},
+    "dataflow.dependency_resolvers": {
+        f"{_API}.dependency_resolvers": "DEEP_DEPENDENCY_RESOLVER DependencyResolver SHALLOW_DEPENDENCY_RESOLVER",
+    },
+    "dataflow.dflow": {
+        "parslab.client.handle.dfk": "DataFlowKernel",
+        f"{_API}.loader": "DataFlowKernelLoader",
+    },
+    "dataflow.errors": {
+        "parslab.errors": "DependencyError JoinError PropagatedException=PropagatedError",
+        f"{_API}.errors": "BadCheckpoint DataFlowException",
+    },
+    "dataflow.futures": {"parslab.client.futures.app_future": "AppFuture"},
+    "dataflow.memoization": {
+        "parslab.serialize.identity.calls": "id_for_memo",
+        f"{_API}.memoization": "BasicMemoizer Memoizer",
+    },
+    "dataflow.states": {f"{_API}.states": "FINAL_FAILURE_STATES FINAL_STATES States"},
+    "errors": {
+        "parslab.errors": (
+            "ConfigurationError InternalConsistencyError NoDataFlowKernelError OptionalModuleMissing ParslError"
+        ),
+    },
+    "executors": _EXECUTORS,
+    "executors.base": {"parslab.executors.base": "ParslExecutor"},
+    "executors.errors": {
+        f"{_API}.errors": ("BadMessage BadStateException ExecutorError ScalingFailed UnsupportedFeatureError"),
+        "parslab.errors": "InvalidResourceSpecification",
+    },
+    "executors.flux": {f"{_API}.absent": "FluxExecutor"},
+    "executors.globus_compute": {f"{_API}.absent": "GlobusComputeExecutor"},
+    "executors.high_throughput": {},
+    "executors.high_throughput.errors": {
+        "parslab.errors": "ManagerLost WorkerLost",
+        f"{_API}.errors": "CommandClientBadError CommandClientTimeoutError VersionMismatch",
+    },
+    "executors.high_throughput.executor": {"parslab.executors": "HighThroughputExecutor"},
+    "executors.high_throughput.manager_selector": {
+        f"{_API}.selectors": "BlockIdManagerSelector ManagerSelector RandomManagerSelector",
+    },
+    "executors.high_throughput.mpi_executor": {f"{_API}.absent": "MPIExecutor"},
+    "executors.radical": {f"{_API}.absent": "RadicalPilotExecutor ResourceConfig"},
+    "executors.taskvine": {f"{_API}.absent": "TaskVineExecutor TaskVineFactoryConfig TaskVineManagerConfig"},
+    "executors.threads": {"parslab.executors.threads": "ThreadPoolExecutor"},
+    "executors.workqueue": {},
+    "executors.workqueue.executor": {f"{_API}.absent": "WorkQueueExecutor"},
+    "jobs": {},
+    "jobs.error_handlers": {f"{_API}.states": "noop_error_handler simple_error_handler windowed_error_handler"},
+    "jobs.errors": {f"{_API}.errors": "TooManyJobFailuresError"},
+    "jobs.states": {f"{_API}.states": "JobState JobStatus=ParslJobStatus TERMINAL_STATES"},
+    "launchers": {"parslab.launchers": _LAUNCHERS},
+    "launchers.base": {"parslab.launchers.base": "Launcher"},
+    "launchers.errors": {f"{_API}.errors": "BadLauncher"},
+    "launchers.launchers": {"parslab.launchers": _LAUNCHERS},
+    "log_utils": {f"{_API}.logs": "DEFAULT_FORMAT set_file_logger set_stream_logger"},
+    "logconfigs": {},
+    "logconfigs.base": {f"{_API}.logs": "LogConfig"},
+    "logconfigs.file": {f"{_API}.logs": "FileLogging"},
+    "logconfigs.json": {f"{_API}.logs": "JSONLogging"},
+    "logconfigs.noop": {f"{_API}.logs": "NoopLogging"},
+    "monitoring": {f"{_API}.monitoring": "MonitoringHub"},
+    "monitoring.errors": {f"{_API}.errors": "MonitoringRouterStartError RadioRequiredError"},
+    "monitoring.monitoring": {f"{_API}.monitoring": "MonitoringHub"},
+    "monitoring.radios": {},
+    "monitoring.radios.base": {f"{_API}.monitoring": "RadioConfig"},
+    "monitoring.radios.filesystem": {f"{_API}.monitoring": "FilesystemRadio"},
+    "monitoring.radios.htex": {f"{_API}.monitoring": "HTEXRadio"},
+    "monitoring.radios.multiprocessing": {f"{_API}.monitoring": "MultiprocessingQueueRadio"},
+    "monitoring.radios.udp": {f"{_API}.monitoring": "UDPRadio"},
+    "providers": {
+        "parslab.providers": (
+            "CobaltProvider CondorProvider GridEngineProvider LSFProvider LocalProvider PBSProProvider SlurmProvider "
+            "TorqueProvider"
+        ),
+        f"{_API}.absent": "AWSProvider AdHocProvider AzureProvider GoogleCloudProvider KubernetesProvider",
+    },
+    "providers.base": {"parslab.providers.base": "ExecutionProvider"},
+    "providers.cluster_provider": {"parslab.providers.execution_provider": "ClusterProvider"},
+    "providers.errors": {
+        f"{_API}.errors": (
+            "ExecutionProviderException ScaleOutFailed SchedulerMissingArgs ScriptPathError SubmitException"
+        ),
+    },
+    "providers.local": {"parslab.providers": "LocalProvider"},
+    "providers.local.local": {"parslab.providers": "LocalProvider"},
+    **{f"providers.{folder}": {"parslab.providers": name} for folder, (_, name) in _PROVIDERS.items()},
+    **{f"providers.{folder}.{file}": {"parslab.providers": name} for folder, (file, name) in _PROVIDERS.items()},
+    **{f"providers.{folder}": {f"{_API}.absent": name} for folder, (_, name) in _ABSENT_PROVIDERS.items()},
+    **{f"providers.{folder}.{file}": {f"{_API}.absent": name} for folder, (file, name) in _ABSENT_PROVIDERS.items()},
+    "serialize": _SERIALIZE,
+    "serialize.base": {f"{_API}.serialization": "SerializerBase"},
+    "serialize.errors": {
+        "parslab.errors": "DeserializationError SerializationError",
+        f"{_API}.errors": "DeserializerPluginError",
+    },
+    "serialize.facade": {
+        f"{_API}.serialization": (
+            "deserialize pack_apply_message register_method_for_code register_method_for_data serialize "
+            "unpack_apply_message"
+        ),
+    },
+    "usage_tracking": {},
+    "usage_tracking.api": {f"{_API}.usage": "UsageInformation"},
+    "usage_tracking.levels": {f"{_API}.usage": "DISABLED LEVEL_1 LEVEL_2 LEVEL_3"},
+    "utils": {
+        "parslab.checkpoints": "get_all_checkpoints get_last_checkpoint",
+        f"{_API}.conveniences": ("RepresentationMixin execute_wait get_std_fname_mode get_version wtime_to_minutes"),
+    },
+    "version": {"parslab.version": "VERSION"},
+}
+"""Modules of Parsl without ``parsl.``; for each, the modules of parslab and the names that are there.
+
+``A=B`` means that Parsl's name A is called B here.
+"""
+
+
+def _targets(sources: dict[str, str]) -> dict[str, tuple[str, str]]:
+    found = {}
+    for module, words in sources.items():
+        for word in words.split():
+            name, _, here = word.partition("=")
+            found[name] = (module, here or name)
+    return found
+
+
+TARGETS: dict[str, dict[str, tuple[str, str]]] = {module: _targets(sources) for module, sources in MODULES.items()}
+"""For each module of Parsl and each of its names: the module of parslab, and the name there."""
+
+
+def target(module: str, name: str) -> tuple[str, str] | None:
+    """Return the module of parslab and the name there for a name of Parsl; None if the table lacks it.
+
+    Examples
+    --------
+    >>> target("app.app", "AppBase")
+    ('parslab.app.base', 'App')
+    """
+    return TARGETS.get(module, {}).get(name)

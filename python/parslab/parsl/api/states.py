@@ -1,0 +1,160 @@
+"""Parsl's states of tasks and of jobs, and its handlers of failed blocks."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from typing import Any
+
+__all__ = [
+    "FINAL_FAILURE_STATES",
+    "FINAL_STATES",
+    "TERMINAL_STATES",
+    "JobState",
+    "ParslJobStatus",
+    "States",
+    "noop_error_handler",
+    "simple_error_handler",
+    "windowed_error_handler",
+]
+
+
+class States(IntEnum):
+    """Parsl's states of a task; ``future.task_status()`` gives their names.
+
+    parslab also has ``ready`` and ``cancelled`` (:class:`parslab.records.states.TaskState`).
+    """
+
+    pending = 0
+    running = 2
+    exec_done = 3
+    failed = 4
+    dep_fail = 5
+    launched = 7
+    fail_retryable = 8
+    memo_done = 9
+    joining = 10
+    running_ended = 11
+
+
+FINAL_FAILURE_STATES = [States.failed, States.dep_fail]
+FINAL_STATES = [States.exec_done, States.memo_done, *FINAL_FAILURE_STATES]
+
+
+class JobState(IntEnum):
+    """The states that a provider of a user reports for its jobs."""
+
+    UNKNOWN = 0
+    PENDING = 1
+    RUNNING = 2
+    CANCELLED = 3
+    COMPLETED = 4
+    FAILED = 5
+    TIMEOUT = 6
+    HELD = 7
+    MISSING = 8
+    SCALED_IN = 9
+
+
+TERMINAL_STATES = [
+    JobState.CANCELLED,
+    JobState.COMPLETED,
+    JobState.FAILED,
+    JobState.TIMEOUT,
+    JobState.MISSING,
+    JobState.SCALED_IN,
+]
+
+_SUMMARY = 2048
+"""The largest number of characters in a summary of a job's output."""
+
+
+class ParslJobStatus:
+    """The status of a job, as providers of users report it (Parsl: ``JobStatus``).
+
+    Parameters
+    ----------
+    state
+        The state.
+    message
+        A sentence for people.
+    exit_code
+        The exit status of the job.
+    stdout_path, stderr_path
+        The files with the output of the job.
+    """
+
+    def __init__(
+        self,
+        state: JobState,
+        message: str | None = None,
+        exit_code: int | None = None,
+        stdout_path: str | None = None,
+        stderr_path: str | None = None,
+    ) -> None:
+        self.state = state
+        self.message = message
+        self.exit_code = exit_code
+        self.stdout_path = stdout_path
+        self.stderr_path = stderr_path
+
+    @property
+    def terminal(self) -> bool:
+        """Whether the job has ended."""
+        return self.state in TERMINAL_STATES
+
+    @property
+    def status_name(self) -> str:
+        """The name of the state."""
+        return self.state.name
+
+    @property
+    def stdout(self) -> str | None:
+        """The output of the job; None without a readable file."""
+        return _content(self.stdout_path)
+
+    @property
+    def stderr(self) -> str | None:
+        """The error output of the job; None without a readable file."""
+        return _content(self.stderr_path)
+
+    @property
+    def stdout_summary(self) -> str | None:
+        """The beginning and the end of the output."""
+        return _summary(self.stdout)
+
+    @property
+    def stderr_summary(self) -> str | None:
+        """The beginning and the end of the error output."""
+        return _summary(self.stderr)
+
+    def __repr__(self) -> str:
+        return f"JobStatus({self.state.name}{f', {self.message!r}' if self.message else ''})"
+
+
+def _content(path: str | None) -> str | None:
+    if path is None:
+        return None
+    try:
+        with open(path, encoding="utf-8", errors="replace") as file:
+            return file.read()
+    except OSError:
+        return None
+
+
+def _summary(text: str | None) -> str | None:
+    if text is None or len(text) <= _SUMMARY:
+        return text
+    half = _SUMMARY // 2
+    return f"{text[:half]}\n...\n{text[-half:]}"
+
+
+def simple_error_handler(executor: Any, status: Any, threshold: int | None = None) -> None:
+    """Do nothing: parslab has its own rule for failed blocks, and fails the tasks with the reason."""
+
+
+def windowed_error_handler(executor: Any, status: Any, threshold: int = 3) -> None:
+    """Do nothing: see :func:`simple_error_handler`."""
+
+
+def noop_error_handler(executor: Any, status: Any, threshold: int = 3) -> None:
+    """Do nothing: see :func:`simple_error_handler`."""
