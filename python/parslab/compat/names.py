@@ -86,7 +86,7 @@ MODULES: dict[str, dict[str, str]] = {
     "data_provider.zip": {f"{_API}.staging": "ZipFileStaging", f"{_API}.errors": "ZipAuthorityError"},
     "dataflow": {},
     "dataflow.dependency_resolvers": {
-        f"{_API}.dependency_resolvers": "DEEP_DEPENDENCY_RESOLVER DependencyResolver SHALLOW_DEPENDENCY_RESOLVER",
+        f"{_API}.rules": "DEEP_DEPENDENCY_RESOLVER DependencyResolver SHALLOW_DEPENDENCY_RESOLVER",
     },
     "dataflow.dflow": {
         "parslab.client.handle.dfk": "DataFlowKernel",
@@ -122,7 +122,7 @@ MODULES: dict[str, dict[str, str]] = {
     },
     "executors.high_throughput.executor": {"parslab.executors": "HighThroughputExecutor"},
     "executors.high_throughput.manager_selector": {
-        f"{_API}.selectors": "BlockIdManagerSelector ManagerSelector RandomManagerSelector",
+        f"{_API}.rules": "BlockIdManagerSelector ManagerSelector RandomManagerSelector",
     },
     "executors.high_throughput.mpi_executor": {f"{_API}.absent": "MPIExecutor"},
     "executors.radical": {f"{_API}.absent": "RadicalPilotExecutor ResourceConfig"},
@@ -186,8 +186,8 @@ MODULES: dict[str, dict[str, str]] = {
         ),
     },
     "usage_tracking": {},
-    "usage_tracking.api": {f"{_API}.usage": "UsageInformation"},
-    "usage_tracking.levels": {f"{_API}.usage": "DISABLED LEVEL_1 LEVEL_2 LEVEL_3"},
+    "usage_tracking.api": {f"{_API}.monitoring": "UsageInformation"},
+    "usage_tracking.levels": {f"{_API}.monitoring": "DISABLED LEVEL_1 LEVEL_2 LEVEL_3"},
     "utils": {
         "parslab.checkpoints": "get_all_checkpoints get_last_checkpoint",
         f"{_API}.conveniences": ("RepresentationMixin execute_wait get_std_fname_mode get_version wtime_to_minutes"),

@@ -1,17 +1,30 @@
-"""Parsl's descriptions of monitoring, which parslab accepts: it monitors every run, without any settings."""
+"""Parsl's descriptions of monitoring and of usage tracking, which parslab accepts.
+
+parslab monitors every run without any settings, and reports nothing to anybody.
+"""
 
 from __future__ import annotations
 
 from typing import Any
 
 __all__ = [
+    "DISABLED",
+    "LEVEL_1",
+    "LEVEL_2",
+    "LEVEL_3",
     "FilesystemRadio",
     "HTEXRadio",
     "MonitoringHub",
     "MultiprocessingQueueRadio",
     "RadioConfig",
     "UDPRadio",
+    "UsageInformation",
 ]
+
+DISABLED = 0
+LEVEL_1 = 1
+LEVEL_2 = 2
+LEVEL_3 = 3
 
 
 class _Accepted:
@@ -61,3 +74,11 @@ class FilesystemRadio(RadioConfig):
 
 class MultiprocessingQueueRadio(RadioConfig):
     """Parsl: within a process."""
+
+
+class UsageInformation:
+    """Base of components that describe themselves in Parsl's usage reports; parslab never asks them."""
+
+    def get_usage_information(self) -> dict[str, object]:
+        """Return nothing."""
+        return {}
