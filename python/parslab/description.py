@@ -12,13 +12,17 @@ import os
 import sys
 from collections.abc import Mapping
 from types import FunctionType, MappingProxyType
-from typing import Any, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 import traitlets
 
 from parslab.defaults import defaults_of
 from parslab.errors import ConfigurationError
 from parslab.options import Choice, Duration, Label, Nested, Number, PathText, Text, Texts, Variables, Whole, YesNo
+from parslab.records.executor_settings import EncodedDescription
+
+if TYPE_CHECKING:
+    from parslab.records.executor_settings import Json
 
 __all__ = [
     "Choice",
@@ -157,8 +161,8 @@ class Description(traitlets.HasTraits):
         return self
 
 
-def encoded(description: Description) -> dict[str, Any]:
-    """Return plain JSON data from which :func:`decoded` makes an equal description, in any process.
+def encoded(description: Description) -> EncodedDescription:
+    """Return plain data from which :func:`decoded` makes an equal description, in any process.
 
     Raises
     ------
@@ -173,10 +177,10 @@ def encoded(description: Description) -> dict[str, Any]:
             "module and import it from there."
         )
     options = {name: _plain(value, cls, name) for name, value in description.options().items()}
-    return {"class": f"{cls.__module__}:{cls.__qualname__}", "options": options}
+    return EncodedDescription(f"{cls.__module__}:{cls.__qualname__}", options)
 
 
-def decoded(data: Mapping[str, Any]) -> Description:
+def decoded(data: EncodedDescription) -> Description:
     """Make the description from which :func:`encoded` made this data.
 
     Raises
@@ -186,9 +190,7 @@ def decoded(data: Mapping[str, Any]) -> Description:
     """
     from importlib import import_module
 
-    if not _is_encoded(data):
-        raise ConfigurationError(f"{_short(data)} is not an encoded description.")
-    named: str = data["class"]
+    named = data.class_name
     module, _, path = named.partition(":")
     try:
         found: Any = import_module(module)
@@ -201,7 +203,7 @@ def decoded(data: Mapping[str, Any]) -> Description:
         ) from error
     if not isinstance(found, type) or not issubclass(found, Description):
         raise ConfigurationError(f"{named} is not the class of a Description, so it cannot be part of a configuration.")
-    return _made_again(found, {name: _revived(value) for name, value in data["options"].items()})
+    return _made_again(found, {name: _revived(value) for name, value in data.options.items()})
 
 
 def _hidden(cls: type) -> str:
@@ -217,9 +219,10 @@ def _hidden(cls: type) -> str:
     return ""
 
 
-def _plain(value: Any, cls: type, name: str) -> Any:
+def _plain(value: object, cls: type, name: str) -> Json:
     if isinstance(value, Description):
-        return encoded(value)
+        inner = encoded(value)
+        return {"class": inner.class_name, "options": inner.options}
     if value is None or isinstance(value, (bool, int, float, str)):
         return value
     if isinstance(value, (list, tuple)):
@@ -231,23 +234,17 @@ def _plain(value: Any, cls: type, name: str) -> Any:
     )
 
 
-def _is_encoded(value: Any) -> bool:
-    return (
-        isinstance(value, Mapping)
-        and value.keys() == {"class", "options"}
-        and isinstance(value["class"], str)
-        and isinstance(value["options"], Mapping)
-    )
-
-
-def _revived(value: Any) -> Any:
-    if _is_encoded(value):
-        return decoded(value)
-    if isinstance(value, list):
-        return tuple(map(_revived, value))  # options keep lists as tuples, and JSON has only lists
-    if isinstance(value, Mapping):
-        return {key: _revived(item) for key, item in value.items()}
-    return value
+def _revived(value: Json) -> object:
+    match value:
+        # The value of an option may be a dictionary with these two keys; then both are texts.
+        case {"class": str(name), "options": dict(options), **rest} if not rest:
+            return decoded(EncodedDescription(name, options))
+        case list():
+            return tuple(map(_revived, value))  # options keep lists as tuples, and JSON has only lists
+        case dict():
+            return {key: _revived(item) for key, item in value.items()}
+        case _:
+            return value
 
 
 def _made_again(cls: type[D], options: dict[str, Any]) -> D:

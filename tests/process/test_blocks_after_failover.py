@@ -10,6 +10,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 import cloudpickle
+import msgspec
 import psutil
 import pytest
 
@@ -130,7 +131,9 @@ def test_managers_leave_by_themselves_when_nobody_comes_or_buries(
     """As when everything else of the run was killed, too."""
     settings = parslab.HighThroughputExecutor.settings
     monkeypatch.setattr(
-        parslab.HighThroughputExecutor, "settings", lambda self: {**settings(self), "reconnect_for": 2.0}
+        parslab.HighThroughputExecutor,
+        "settings",
+        lambda self: msgspec.structs.replace(settings(self), reconnect_for=2.0),
     )
     with lives(house) as run:
         ((_, manager),) = managers_here(run, 1)

@@ -39,12 +39,13 @@ RECONNECT = 0.5
 
 CLIENT = """
     import json, os, signal, subprocess, sys, threading, time
+    import msgspec
     import parslab
     from parslab import Config, HighThroughputExecutor, LocalProvider, LowLatencyExecutor, python_app
 
     def run(folder, linger, resume):
         settings = HighThroughputExecutor.settings
-        HighThroughputExecutor.settings = lambda self: {**settings(self), "reconnect_for": RECONNECT}
+        HighThroughputExecutor.settings = lambda self: msgspec.structs.replace(settings(self), reconnect_for=RECONNECT)
         provider = LocalProvider(init_blocks=1, min_blocks=1, max_blocks=1)
         htex = HighThroughputExecutor(label="htex", provider=provider, max_workers_per_node=1)
         executors = [LowLatencyExecutor(label="llex", workers=1), htex]

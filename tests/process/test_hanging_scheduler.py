@@ -17,10 +17,17 @@ from parslab.description import encoded
 from parslab.providers.base import Job, JobStatus
 from parslab.providers.local import LocalProvider
 from parslab.records.events import BlockMoved, NoticeRaised
+from parslab.records.executor_settings import (
+    EncodedDescription,
+    HighThroughputSettings,
+    ManagerSettings,
+    ProviderSettings,
+)
 from parslab.records.states import BlockState
 from parslab.scaling.block_journal import FILE_NAME, unfinished_jobs
 from parslab.scaling.controller import ScalingController
 from parslab.scaling.controller_owner import ExecutorLoad
+from parslab.testing.fakes import run_settings
 from tests.process.house import until, within
 
 if TYPE_CHECKING:
@@ -34,7 +41,7 @@ class Loop:
     """A small event loop, and what a controller asks of the DataFlowKernel."""
 
     def __init__(self, folder: Path, tasks: int) -> None:
-        self.run: dict[str, object] = {"run": "r1", "run_dir": str(folder), "strategy": "simple"}
+        self.run = run_settings(folder)
         self.events: list[Event] = []
         self.stopped = ""
         self.tasks = tasks
@@ -139,18 +146,11 @@ def runners() -> Iterator[list[Hanging]]:
 
 
 def controller(loop: Loop, runner: Any, tmp_path: Path, label: str = "big", **settings: Any) -> ScalingController:
-    given = {
-        "label": label,
-        "provider": {"class": "x:X", "options": {}},
-        "local": False,
-        "init_blocks": 1,
-        "min_blocks": 0,
-        "max_blocks": 1,
-        "parallelism": 1.0,
-        "nodes_per_block": 1,
-        "manager": {"max_workers": 1, "cores_per_worker": 1.0, "mem_per_worker": None, "accelerators": []},
-        **settings,
-    }
+    given = HighThroughputSettings(
+        label=label,
+        provider=ProviderSettings(**{"description": EncodedDescription("x:X"), **settings}),
+        manager=ManagerSettings(max_workers_per_node=1),
+    )
     made = ScalingController(given, loop, "manager", tmp_path / "blocks", runner=runner)
     made.start()
     return made
@@ -241,8 +241,9 @@ def test_executors_of_one_scheduler_share_its_status_calls(loop: Loop, runners: 
 
 
 def test_real_blocks_that_cannot_start_are_explained(loop: Loop, tmp_path: Path) -> None:
-    provider = encoded(LocalProvider(worker_init="cd /no/such/folder || exit 3"))
-    made = controller(loop, None, tmp_path, provider=provider, local=True)
+    provider = LocalProvider(worker_init="cd /no/such/folder || exit 3")
+    options = {"worker_init": provider.worker_init, "local": True}
+    made = controller(loop, None, tmp_path, description=encoded(provider), **options)
     with within(15.0):
         loop.until(lambda: loop.stopped)
     assert "/no/such/folder" in loop.stopped

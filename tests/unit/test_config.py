@@ -12,6 +12,7 @@ import pytest
 from parslab.config import Config
 from parslab.errors import ConfigurationError
 from parslab.executors import Executor, LowLatencyExecutor, ThreadPoolExecutor
+from parslab.records.executor_settings import ThreadPoolSettings
 
 if TYPE_CHECKING:
     from parslab.description import Description
@@ -104,16 +105,16 @@ def test_nothing_can_be_changed() -> None:
     given = {"A": "b"}
     executor = LowLatencyExecutor(environment=given)
     given["A"] = "changed"
-    assert executor.settings()["environment"] == {"A": "b"}
+    assert executor.settings().environment == {"A": "b"}
 
 
 def test_settings_fill_in_what_depends_on_the_host(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PARSLAB_CORES", "8")
-    assert LowLatencyExecutor().settings()["workers"] == 8
+    assert LowLatencyExecutor().settings().workers == 8
     settings = LowLatencyExecutor(workers=3).settings()
-    assert (settings["kind"], settings["label"], settings["threads_per_worker"]) == ("low_latency", "llex", 2)
-    assert LowLatencyExecutor(workers=20).settings()["threads_per_worker"] == 1
-    assert ThreadPoolExecutor().settings() == {"kind": "threads", "label": "threads", "max_threads": 2}
+    assert (settings.label, settings.threads_per_worker) == ("llex", 2)
+    assert LowLatencyExecutor(workers=20).settings().threads_per_worker == 1
+    assert ThreadPoolExecutor().settings() == ThreadPoolSettings(label="threads", max_threads=2)
 
 
 def test_an_address_may_be_an_interface() -> None:
@@ -124,8 +125,8 @@ def test_an_address_may_be_an_interface() -> None:
         for name, addresses in psutil.net_if_addrs().items()
         if any(address.address == "127.0.0.1" for address in addresses)
     )
-    assert LowLatencyExecutor(address=loopback).settings()["address"] == "127.0.0.1"
-    assert LowLatencyExecutor(address="::1").settings()["address"] == "::1"
+    assert LowLatencyExecutor(address=loopback).settings().address == "127.0.0.1"
+    assert LowLatencyExecutor(address="::1").settings().address == "::1"
     with pytest.raises(ConfigurationError, match="one of this host's interfaces"):
         LowLatencyExecutor(address="no-such-interface").settings()
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import pickle
 import sys
 from datetime import timedelta
 from types import ModuleType
 from typing import Any, ClassVar
 
+import msgspec
 import pytest
 
 from parslab.config import Config
@@ -26,6 +26,7 @@ from parslab.description import (
 )
 from parslab.errors import ConfigurationError
 from parslab.executors import LowLatencyExecutor, ThreadPoolExecutor
+from parslab.records.executor_settings import EncodedDescription
 
 
 class Inner(Description):
@@ -129,9 +130,9 @@ def test_what_is_encoded_is_decoded_to_an_equal_one(monkeypatch: pytest.MonkeyPa
         setattr(module, kind.__name__, kind)
     monkeypatch.setitem(sys.modules, module.__name__, module)
     for made in (CONFIG, FULL, Everything()):
-        data = json.loads(json.dumps(encoded(made)))
+        data = msgspec.json.decode(msgspec.json.encode(encoded(made)), type=EncodedDescription)
         assert decoded(data) == made
-    assert encoded(Everything(inner=Deeper(depth=2))) == {
+    assert msgspec.to_builtins(encoded(Everything(inner=Deeper(depth=2)))) == {
         "class": "classes_of_a_user:Everything",
         "options": {"inner": {"class": "classes_of_a_user:Deeper", "options": {"depth": 2.0}}},
     }
@@ -151,8 +152,6 @@ def test_a_class_that_another_process_cannot_find_is_not_encoded(monkeypatch: py
 @pytest.mark.parametrize(
     ("data", "says"),
     [
-        ({}, "{} is not an encoded description."),
-        ({"class": 3, "options": {}}, "is not an encoded description."),
         ({"class": "no.such:Thing", "options": {}}, "no.such:Thing cannot be imported in process"),
         ({"class": "parslab.config:Missing", "options": {}}, "(AttributeError:"),
         ({"class": "os:system", "options": {}}, "os:system is not the class of a Description"),
@@ -162,6 +161,12 @@ def test_a_class_that_another_process_cannot_find_is_not_encoded(monkeypatch: py
 )
 def test_data_that_is_no_description_is_refused(data: dict[str, Any], says: str) -> None:
     with pytest.raises(ConfigurationError) as caught:
-        decoded(data)
+        decoded(msgspec.convert(data, EncodedDescription))
     assert says in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("data", [{}, {"class": 3, "options": {}}, {"class": "os:system", "options": []}])
+def test_data_of_another_shape_is_no_encoded_description(data: dict[str, Any]) -> None:
+    with pytest.raises(msgspec.ValidationError):
+        msgspec.convert(data, EncodedDescription)

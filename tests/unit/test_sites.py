@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import ast
-import json
 import re
 from typing import TYPE_CHECKING
 
+import msgspec
 import pytest
 
 from parslab.config import Config
 from parslab.description import decoded, encoded
 from parslab.errors import ConfigurationError
+from parslab.executors.base import checked_settings
+from parslab.records.executor_settings import EncodedDescription, HighThroughputSettings
 from parslab.sites import file_of, named_config, names, summary
 
 if TYPE_CHECKING:
@@ -29,11 +31,13 @@ def test_it_builds_and_travels(name: str) -> None:
     config = named_config(name)
     assert isinstance(config, Config)
     assert config == named_config(name)
-    assert decoded(json.loads(json.dumps(encoded(config)))) == config
+    assert decoded(msgspec.json.decode(msgspec.json.encode(encoded(config)), type=EncodedDescription)) == config
     for executor in config.executors:
-        settings = json.loads(json.dumps(executor.settings()))
-        assert settings["label"] == executor.label
-        assert settings.get("local", True) is (name in ("laptop", "big_node"))
+        settings = checked_settings(executor)
+        assert msgspec.json.decode(msgspec.json.encode(settings), type=type(settings)) == settings
+        assert settings.label == executor.label
+        if isinstance(settings, HighThroughputSettings):
+            assert settings.provider.local is (name == "big_node")
 
 
 @pytest.mark.parametrize("name", names())

@@ -24,8 +24,11 @@ from typing import TYPE_CHECKING, Any
 from parslab.addresses import candidate_addresses
 from parslab.cli.findings import address_trouble, ended_trouble, python_trouble, tail
 from parslab.errors import ConfigurationError
+from parslab.executors.base import checked_settings
+from parslab.executors.high_throughput import HighThroughputExecutor
 from parslab.paths import python_path_prefix
 from parslab.providers.base import Job, SubmitError
+from parslab.records.executor_settings import HighThroughputSettings
 from parslab.records.states import ENDED, BlockState
 from parslab.records.text import printable
 from parslab.scaling.strategies import strategy_named
@@ -89,10 +92,9 @@ def examine(name: str, label: str, dry_run: bool, timeout: float) -> int:
 
 
 def _examine_executor(config: Config, executor: Executor, dry_run: bool, timeout: float) -> None:
-    settings = executor.settings()
-    _good(f"executor {executor.label}", str(settings["kind"]).replace("_", " "))
-    provider = getattr(executor, "provider", None)
-    if provider is not None:
+    settings = checked_settings(executor)
+    _good(f"executor {executor.label}", str(settings.__struct_config__.tag).replace("_", " "))
+    if isinstance(executor, HighThroughputExecutor) and isinstance(settings, HighThroughputSettings):
         _examine_provider(config, executor, settings, dry_run, timeout)
     if not dry_run:
         _run_task(config, executor, timeout)
@@ -101,7 +103,9 @@ def _examine_executor(config: Config, executor: Executor, dry_run: bool, timeout
 # ----- a job that probes its node
 
 
-def _examine_provider(config: Config, executor: Any, settings: dict[str, Any], dry_run: bool, timeout: float) -> None:
+def _examine_provider(
+    config: Config, executor: HighThroughputExecutor, settings: HighThroughputSettings, dry_run: bool, timeout: float
+) -> None:
     provider = executor.provider
     missing = [command for command in getattr(provider, "commands", ()) if shutil.which(command) is None]
     if missing and not dry_run:
@@ -139,20 +143,20 @@ def _examine_provider(config: Config, executor: Any, settings: dict[str, Any], d
 
 
 @contextlib.contextmanager
-def _listening(settings: dict[str, Any]) -> Iterator[list[str]]:
+def _listening(settings: HighThroughputSettings) -> Iterator[list[str]]:
     """Accept connections as the port for managers does; yields the addresses that managers would try."""
     # The run listens at the same addresses, so a firewall that stops the probe would also stop managers.
-    hosts = [settings["address"]] if settings["address"] else candidate_addresses()
-    if settings["local"] and not settings["address"]:
+    hosts = [settings.address] if settings.address else candidate_addresses()
+    if settings.provider.local and not settings.address:
         hosts = ["127.0.0.1"]
     family = socket.AF_INET6 if all(":" in host for host in hosts) else socket.AF_INET
     hosts = [host for host in hosts if (":" in host) == (family == socket.AF_INET6)]
     bound = hosts[0] if len(hosts) == 1 else ""
     try:
-        listener = socket.create_server((bound, settings["port"]), family=family)
+        listener = socket.create_server((bound, settings.port), family=family)
     except OSError as error:
         raise Trouble(
-            f"Nothing can listen at {bound or 'this host'}, port {settings['port']} ({error.strerror}): choose another "
+            f"Nothing can listen at {bound or 'this host'}, port {settings.port} ({error.strerror}): choose another "
             "port, or 0 for any free one."
         ) from error
 
@@ -189,7 +193,7 @@ class Probe:
 
     def __init__(
         self,
-        executor: Any,
+        executor: HighThroughputExecutor,
         folder: Path,
         addresses: list[str],
         sleep: Callable[[float], None] = time.sleep,
@@ -203,7 +207,7 @@ class Probe:
         # The node may not have parslab, so the probe is a file that needs only the standard library.
         program = folder / "probe.py"
         shutil.copyfile(Path(__file__).with_name("probe.py"), program)
-        words = [executor.settings()["python"], str(program), str(folder), *addresses]
+        words = [executor.settings().python, str(program), str(folder), *addresses]
         self.job = Job(
             name=f"parslab.doctor.{executor.label}",
             command=python_path_prefix() + shlex.join(words),

@@ -26,6 +26,7 @@ from parslab.client.waiting import BoundedWait
 from parslab.errors import ConfigurationError
 from parslab.paths import runtime_dir
 from parslab.records.durations import format_duration
+from parslab.records.executor_settings import ThreadPoolSettings
 from parslab.wire.messages.base import PROTOCOL
 from parslab.wire.messages.client import ClientHello
 from parslab.wire.notebooks import NotebookPlace, moved_to, same_notebook
@@ -376,7 +377,7 @@ def _settings_of(info: ConnectionInfo, config: Config | None) -> tuple[Config | 
 
     try:
         settings = read_settings(settings_path(info.run_dir))
-        threads = {e["label"]: e["max_threads"] for e in settings.executors if e["kind"] == "threads"}
+        threads = {e.label: e.max_threads for e in settings.executors if isinstance(e, ThreadPoolSettings)}
         if config is None or digest(config) != info.digest:
             found = None if settings.config is None else decoded(settings.config)
             config = found if isinstance(found, Config) else None

@@ -6,9 +6,7 @@ before :class:`parslab.dataflow.kernel.Kernel` starts the components.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
-import msgspec
+from typing import TYPE_CHECKING
 
 from parslab.dataflow.clients.commands import ClientCommands
 from parslab.dataflow.clients.log_service import LogService
@@ -30,8 +28,9 @@ from parslab.dataflow.persistence.checkpointing import Checkpointing
 from parslab.dataflow.persistence.log_format import log_folder
 from parslab.dataflow.resume.resume_from_log import ResumeFromLog
 from parslab.dataflow.worker_events import WorkerEvents
+from parslab.records.executor_settings import HighThroughputSettings, LowLatencySettings
 from parslab.remote.pool.pool import WorkerPool
-from parslab.remote.pool.processes import ProcessPlan, thread_variables
+from parslab.remote.pool.processes import ProcessPlan, WorkerRun, thread_variables
 from parslab.wire.messages.base import TaskKind
 
 if TYPE_CHECKING:
@@ -68,7 +67,7 @@ class Components:
 
     def _make_core(self, loop: Loop) -> None:
         settings = self._settings
-        labels = tuple(executor["label"] for executor in settings.executors)
+        labels = tuple(executor.label for executor in settings.executors)
         self.functions = FunctionRegistry()
         self.memo = Memo(self.functions, on=settings.app_cache)
         # Monitoring reads far behind in a burst: folded moves save three events for most tasks.
@@ -81,7 +80,6 @@ class Components:
         )
 
     def _make_executors(self) -> None:
-        self.run: dict[str, Any] = msgspec.to_builtins(self._settings)
         self.rich_output = RichOutput()
         self.worker_events = WorkerEvents(
             self.host,
@@ -94,37 +92,37 @@ class Components:
         self.worker_pools: dict[int, WorkerPool] = {}
         self.manager_services: dict[int, ManagerService] = {}
         for number, executor in enumerate(self._settings.executors):
-            match executor["kind"]:
-                case "low_latency":
+            match executor:
+                case LowLatencySettings():
                     self.worker_pools[number] = self._worker_pool(number, executor)
-                case "high_throughput":
+                case HighThroughputSettings():
                     self.manager_services[number] = self._manager_service(number, executor)
         # The loop treats both kinds alike (``ExecutorPool``).
         self.pools: dict[int, WorkerPool | ManagerService] = {**self.worker_pools, **self.manager_services}
 
-    def _worker_pool(self, number: int, executor: dict[str, Any]) -> WorkerPool:
-        label = executor["label"]
+    def _worker_pool(self, number: int, executor: LowLatencySettings) -> WorkerPool:
+        run = self._settings
         # The user's environment is last, so that it has priority over our limits for the threads of libraries.
-        plan = ProcessPlan({**thread_variables(executor["threads_per_worker"]), **executor["environment"]})
+        plan = ProcessPlan({**thread_variables(executor.threads_per_worker), **executor.environment})
         return WorkerPool(
             number,
-            label,
-            label,
-            plans=[plan] * executor["workers"],
-            run=self.run,
+            executor.label,
+            executor.label,
+            plans=[plan] * executor.workers,
+            run=WorkerRun(run.run, package=run.package, path=run.path, cwd=run.cwd),
             host=self.host,
             tasks=self.worker_events,
             on_broken=self.worker_events.pool_broken,
         )
 
-    def _manager_service(self, number: int, executor: dict[str, Any]) -> ManagerService:
+    def _manager_service(self, number: int, executor: HighThroughputSettings) -> ManagerService:
         # Imported here, because only runs with such an executor need what it loads.
         from parslab.dataflow.high_throughput.managers import ManagerService
 
         return ManagerService(
             number,
             executor,
-            run=self.run,
+            run=self._settings,
             host=self.host,
             tasks=self.worker_events,
             find_task=self.table.tasks.get,

@@ -1,8 +1,8 @@
-"""The base of executors: a label, and the settings with which the DataFlowKernel process runs it.
+"""The base of executors: a label, and the settings with which the DataFlowKernel process runs an executor.
 
-The DataFlowKernel knows four kinds of executors: threads, low_latency, high_throughput and those that a package builds
-on them.  An executor of your own is a subclass of one of ours that sets options.  Name it by an entry point of the
-group ``parslab.executors`` (see :mod:`parslab.plugins`)::
+The DataFlowKernel knows three kinds of executors: threads, low_latency and high_throughput.  An executor of your own is
+a subclass of one of ours that sets options, or that returns other ``settings`` of that kind.  Name it by an entry point
+of the group ``parslab.executors`` (see :mod:`parslab.plugins`)::
 
     class GpuExecutor(LowLatencyExecutor):
         \"\"\"Workers that number the GPUs of this host as nvidia-smi does.\"\"\"
@@ -17,15 +17,20 @@ from __future__ import annotations
 
 import os
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
+
+import msgspec
 
 from parslab.description import Description, Label
+from parslab.errors import ConfigurationError
+from parslab.records.executor_settings import ExecutorSettings, ThreadPoolSettings
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from concurrent.futures import Future
+    from typing import TypeGuard
 
-__all__ = ["Executor", "ParslExecutor"]
+__all__ = ["Executor", "ParslExecutor", "checked_settings"]
 
 
 class Executor(Description):
@@ -33,10 +38,11 @@ class Executor(Description):
 
     label = Label("executor")
 
-    def settings(self) -> dict[str, Any]:
-        """Return plain JSON data for the DataFlowKernel process, with the defaults that depend on this host.
+    def settings(self) -> ExecutorSettings:
+        """Return the settings for the DataFlowKernel process, with the defaults that depend on this host.
 
-        The data of every executor has its ``kind`` and its ``label``.
+        A subclass of another package that changes them begins with the struct of its base class:
+        ``msgspec.structs.replace(super().settings(), workers=4)``.
         """
         raise NotImplementedError
 
@@ -87,12 +93,80 @@ class ParslExecutor(ABC):
         """Return whether Parsl may measure the tasks; parslab never asks."""
         return False
 
-    def settings(self) -> dict[str, Any]:
-        """Return what the DataFlowKernel process knows of it: tasks of this label run in the client."""
-        return {"kind": "threads", "label": self.label, "max_threads": 1}
+    def settings(self) -> ThreadPoolSettings:
+        """Return the settings for the DataFlowKernel process: tasks of this label run in the client."""
+        return ThreadPoolSettings(label=self.label, max_threads=1)
 
     def __enter__(self) -> Any:
         return self
 
     def __exit__(self, *error: object) -> None:
         self.shutdown()
+
+
+def checked_settings(executor: Executor | ParslExecutor) -> ExecutorSettings:
+    """Return the settings of an executor after a check of every value.
+
+    The options of a description are checked already.  This check finds what the ``settings`` of another package's
+    executor got wrong, before the settings reach the DataFlowKernel process.
+
+    Raises
+    ------
+    ConfigurationError
+        The settings are no struct of ours, or a value is wrong; the sentence names executor, option and value.
+    """
+    settings: object = executor.settings()
+    if not _is_settings(settings):
+        names = ", ".join(kind.__name__ for kind in get_args(ExecutorSettings))
+        raise ConfigurationError(
+            f"Executor {executor.label}: {type(executor).__name__}.settings() must return one of {names}, "
+            f"not {settings!r}."
+        )
+    _check(settings, settings.label)
+    return settings
+
+
+def _is_settings(settings: object) -> TypeGuard[ExecutorSettings]:
+    return isinstance(settings, get_args(ExecutorSettings))
+
+
+def _check(settings: msgspec.Struct, label: str) -> None:
+    for field in msgspec.structs.fields(settings):
+        value = getattr(settings, field.name)
+        try:
+            msgspec.convert(msgspec.to_builtins(value), field.type)
+        except (msgspec.ValidationError, TypeError) as error:
+            if isinstance(value, msgspec.Struct):
+                _check(value, label)  # finds the option inside
+            raise ConfigurationError(
+                f"Executor {label}: {field.name} must be {_wanted(msgspec.inspect.type_info(field.type))}, "
+                f"not {value!r}."
+            ) from error
+
+
+def _wanted(kind: msgspec.inspect.Type) -> str:
+    """Describe the values that a field takes."""
+    match kind:
+        case msgspec.inspect.UnionType(types):
+            return " or ".join(_wanted(each) for each in types)
+        case msgspec.inspect.IntType() | msgspec.inspect.FloatType():
+            noun = "a whole number" if isinstance(kind, msgspec.inspect.IntType) else "a number"
+            limits = {"above": kind.gt, "of at least": kind.ge, "of at most": kind.le}
+            words = [f"{word} {limit:g}" for word, limit in limits.items() if limit is not None]
+            return " ".join([noun, " and ".join(words)]).strip()
+        case msgspec.inspect.StrType():
+            return "a text"
+        case msgspec.inspect.BoolType():
+            return "True or False"
+        case msgspec.inspect.NoneType():
+            return "None"
+        case msgspec.inspect.LiteralType(values):
+            return f"one of {', '.join(map(repr, values))}"
+        case msgspec.inspect.ListType():
+            return "a list of texts"
+        case msgspec.inspect.DictType(_, values):
+            return f"a dictionary of {'texts' if isinstance(values, msgspec.inspect.StrType) else 'plain data'}"
+        case msgspec.inspect.StructType(cls):
+            return f"of class {cls.__name__}"
+        case _:
+            return "plain data"

@@ -18,6 +18,7 @@ from parslab.executors.base import Executor
 from parslab.options import Option
 from parslab.providers.base import Provider
 from parslab.providers.local import LocalProvider
+from parslab.records.executor_settings import HighThroughputSettings, ManagerSettings, ProviderSettings
 
 __all__ = ["HighThroughputExecutor"]
 
@@ -32,7 +33,6 @@ def __getattr__(name: str) -> Any:
 
 
 _SETS = re.compile(r"list:\d+(-\d+)?(,\d+(-\d+)?)*(:\d+(-\d+)?(,\d+(-\d+)?)*)*")
-_BLOCKS = ("init_blocks", "min_blocks", "max_blocks", "parallelism", "nodes_per_block")
 
 
 class _Accelerators(Option):
@@ -201,7 +201,7 @@ class HighThroughputExecutor(Executor):
                 f"the provider's blocks ({walltime:g} s), because they are killed then."
             )
 
-    def settings(self) -> dict[str, Any]:
+    def settings(self) -> HighThroughputSettings:
         local = isinstance(self.provider, LocalProvider)
         address = None if self.address is None else own_address(self.address, "HighThroughputExecutor")
         if address is not None and is_loopback(address) and not local:
@@ -209,31 +209,45 @@ class HighThroughputExecutor(Executor):
                 f"HighThroughputExecutor: address {self.address} can be reached from this host only, but the blocks of "
                 f"{type(self.provider).__name__} run on others: leave it out, or give one that they can reach."
             )
-        # The scaling controller needs these numbers before it imports the provider in a background thread.
-        blocks = {name: getattr(self.provider, name) for name in _BLOCKS}
-        return {
-            "kind": "high_throughput",
-            "label": self.label,
-            "address": address,
-            "port": self.port,
-            "provider": encoded(self.provider),
-            "local": local,
-            **blocks,
-            "selector": self.manager_selector,
-            "hold_after": self.hold_after,
-            "python": self.python or sys.executable,
-            "manager": {
-                "max_workers": self.max_workers_per_node,
-                "cores_per_worker": self.cores_per_worker,
-                "mem_per_worker": self.mem_per_worker,
-                "accelerators": list(self.available_accelerators),
-                "cpu_affinity": self.cpu_affinity,
-                "prefetch": self.prefetch_capacity,
-                "heartbeat_period": self.heartbeat_period,
-                "heartbeat_threshold": self.heartbeat_threshold,
-                "drain_period": self.drain_period,
-                "environment": dict(self.environment),
-                "threads_per_worker": self.threads_per_worker,
-                "sample_period": self.sample_period,
-            },
-        }
+        return HighThroughputSettings(
+            label=self.label,
+            provider=_provider_settings(self.provider),
+            manager=self._manager_settings(),
+            address=address,
+            port=self.port,
+            manager_selector=self.manager_selector,
+            hold_after=self.hold_after,
+            python=self.python or sys.executable,
+        )
+
+    def _manager_settings(self) -> ManagerSettings:
+        return ManagerSettings(
+            max_workers_per_node=self.max_workers_per_node,
+            cores_per_worker=self.cores_per_worker,
+            mem_per_worker=self.mem_per_worker,
+            available_accelerators=list(self.available_accelerators),
+            cpu_affinity=self.cpu_affinity,
+            prefetch_capacity=self.prefetch_capacity,
+            heartbeat_period=self.heartbeat_period,
+            heartbeat_threshold=self.heartbeat_threshold,
+            drain_period=self.drain_period,
+            environment=dict(self.environment),
+            threads_per_worker=self.threads_per_worker,
+            sample_period=self.sample_period,
+        )
+
+
+def _provider_settings(provider: Provider) -> ProviderSettings:
+    return ProviderSettings(
+        description=encoded(provider),
+        local=isinstance(provider, LocalProvider),
+        nodes_per_block=provider.nodes_per_block,
+        init_blocks=provider.init_blocks,
+        min_blocks=provider.min_blocks,
+        max_blocks=provider.max_blocks,
+        parallelism=provider.parallelism,
+        worker_init=provider.worker_init,
+        # Not every provider has these two options.
+        cores_per_node=getattr(provider, "cores_per_node", None),
+        mem_per_node=getattr(provider, "mem_per_node", None),
+    )

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from parslab.addresses import own_address
 from parslab.cores import usable_cores
 from parslab.description import Label, Text, Variables, Whole
 from parslab.errors import ConfigurationError
 from parslab.executors.base import Executor
+from parslab.records.executor_settings import LowLatencySettings
 
 __all__ = ["LowLatencyExecutor"]
 
@@ -54,14 +53,13 @@ class LowLatencyExecutor(Executor):
                 "are joined by unix sockets."
             )
 
-    def settings(self) -> dict[str, Any]:
+    def settings(self) -> LowLatencySettings:
         workers = self.workers or usable_cores()
-        return {
-            "kind": "low_latency",
-            "label": self.label,
-            "workers": workers,
-            "environment": dict(self.environment),
-            "threads_per_worker": self.threads_per_worker or max(1, usable_cores() // workers),
-            "address": None if self.address is None else own_address(self.address, "LowLatencyExecutor"),
-            "port": self.port,
-        }
+        return LowLatencySettings(
+            label=self.label,
+            workers=workers,
+            environment=dict(self.environment),
+            threads_per_worker=self.threads_per_worker or max(1, usable_cores() // workers),
+            address=None if self.address is None else own_address(self.address, "LowLatencyExecutor"),
+            port=self.port,
+        )

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from parslab.description import Label, Whole
 from parslab.executors.base import Executor
+from parslab.records.executor_settings import ThreadPoolSettings
 
 __all__ = ["ThreadPoolExecutor"]
 
@@ -29,5 +28,5 @@ class ThreadPoolExecutor(Executor):
     label = Label("threads")
     max_threads = Whole(2, low=1)
 
-    def settings(self) -> dict[str, Any]:
-        return {"kind": "threads", "label": self.label, "max_threads": self.max_threads}
+    def settings(self) -> ThreadPoolSettings:
+        return ThreadPoolSettings(label=self.label, max_threads=self.max_threads)

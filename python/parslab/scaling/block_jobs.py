@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from parslab.providers.base import Job, Runner
+    from parslab.records.executor_settings import HighThroughputSettings
     from parslab.scaling.background_calls import CallRunner, Inbox
     from parslab.scaling.block import Block
     from parslab.scaling.block_journal import BlockJournal
@@ -73,7 +74,7 @@ class BlockJobs:
 
     def __init__(
         self,
-        settings: dict[str, Any],
+        settings: HighThroughputSettings,
         owner: ScalingOwner,
         command: str,
         folder: Path,
@@ -85,20 +86,20 @@ class BlockJobs:
         calls: CallRunner | None,
         on_change: Callable[[], None],
     ) -> None:
-        self.label: str = settings["label"]
+        self.label = settings.label
         self.runner: Runner
         self.over = threading.Event()
         """The run is over; threads that submit read this."""
         self.reads: CallRunner = calls or BackgroundCalls("explain", inbox, READS)
         self._submits: CallRunner = calls or BackgroundCalls("submit", inbox, SUBMITS)
         self._cancels: CallRunner = calls or BackgroundCalls("cancel", inbox, CANCELS)
-        self._nodes: int = settings.get("nodes_per_block", 1)
+        self._nodes = settings.provider.nodes_per_block
         self._owner, self._command, self._folder = owner, command, folder
         self._table, self._journal, self._clock, self._on_change = table, journal, clock, on_change
         self._warned = False
         self._postponed: dict[str, tuple[Block, int]] = {}
         """Blocks whose submission failed for a reason that passes, and the number of failures."""
-        self._init_checked = not settings["provider"].get("options", {}).get("worker_init")
+        self._init_checked = not settings.provider.worker_init
         """Whether worker_init needs no check: it is empty, or a check has begun."""
         self._to_find: dict[str, tuple[Block, float]] = {}
         """Blocks whose jobs are looked for by name, and until when; a block is missing while an attempt runs."""
@@ -118,7 +119,7 @@ class BlockJobs:
 
         stem = self.stem(block)
         return Job(
-            name=f"parslab.{self._owner.run.get('run', 'run')}.{self.label}.{block.id}",
+            name=f"parslab.{self._owner.run.run}.{self.label}.{block.id}",
             command=f"{self._command} {block.id}",
             script=f"{stem}.sh",
             stdout=f"{stem}.stdout",

@@ -17,9 +17,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from parslab.clock import steady_time
-from parslab.errors import UntrustedPathError
+from parslab.errors import ConfigurationError, UntrustedPathError
 from parslab.providers.base import FindsJobs
+from parslab.records.executor_settings import EncodedDescription
 from parslab.trust import open_file
 
 if TYPE_CHECKING:
@@ -56,9 +59,9 @@ class BlockJournal:
         self._executor = executor
         self._clock = clock
 
-    def provider(self, settings: dict[str, Any]) -> None:
-        """Write the encoded provider of this executor, with which another process can reach its jobs."""
-        self._write(event="provider", provider=settings)
+    def provider(self, description: EncodedDescription) -> None:
+        """Write the provider of this executor, with which another process can reach its jobs."""
+        self._write(event="provider", provider=msgspec.to_builtins(description))
 
     def requested(self, block: str, name: str) -> None:
         """Write that the job of a block is about to be submitted under this name."""
@@ -122,7 +125,8 @@ class JournaledBlock:
 class UnfinishedBlocks:
     """The blocks of one executor that have not ended according to the journal."""
 
-    provider: dict[str, Any] = field(default_factory=dict)
+    provider: EncodedDescription | None = None
+    """None: the journal names none that can be read."""
     blocks: dict[str, JournaledBlock] = field(default_factory=dict)
     first: int = 0
     """The first block number that no block has had."""
@@ -236,10 +240,12 @@ def _unknown(label: str, name: str, why: str) -> str:
     )
 
 
-def _runner(provider: dict[str, Any], run_dir: Path) -> Runner:
+def _runner(provider: EncodedDescription | None, run_dir: Path) -> Runner:
     from parslab.description import decoded
     from parslab.providers.base import Provider
 
+    if provider is None:
+        raise ConfigurationError(f"{run_dir / FILE_NAME} names no provider")
     description = decoded(provider)
     assert isinstance(description, Provider)
     return description.runner(run_dir / "blocks")
@@ -259,7 +265,7 @@ def _read(run_dir: Path) -> dict[str, UnfinishedBlocks]:
         try:
             line = json.loads(text)
             _apply(found.setdefault(line["executor"], UnfinishedBlocks()), line)
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, msgspec.ValidationError):
             continue
     return found
 
@@ -267,7 +273,7 @@ def _read(run_dir: Path) -> dict[str, UnfinishedBlocks]:
 def _apply(one: UnfinishedBlocks, line: dict[str, Any]) -> None:
     event, block = line["event"], line.get("block", "")
     if event == "provider":
-        one.provider = line["provider"]
+        one.provider = msgspec.convert(line["provider"], EncodedDescription)
     elif event == "pinned":
         one.pinned = line["blocks"]
     elif event == "requested":

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from parslab.clock import steady_time
 from parslab.errors import ConfigurationError
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from parslab.providers.base import JobStatus, Runner
+    from parslab.records.executor_settings import HighThroughputSettings, ProviderSettings
     from parslab.scaling.background_calls import CallRunner
     from parslab.scaling.block import Block
     from parslab.scaling.controller_owner import ScalingOwner
@@ -64,7 +65,7 @@ class ScalingController:
 
     def __init__(
         self,
-        settings: dict[str, Any],
+        settings: HighThroughputSettings,
         owner: ScalingOwner,
         command: str,
         folder: Path,
@@ -73,19 +74,22 @@ class ScalingController:
         calls: CallRunner | None = None,
         runner: Runner | None = None,
     ) -> None:
-        self.label: str = settings["label"]
+        self.label = settings.label
         self.table = BlockTable()
         self.stopped = ""
         """Why the executor is stopped."""
         self._settings, self._owner, self._folder, self._clock = settings, owner, folder, clock
         self._calls, self._given_runner = calls, runner
         self._inbox = Inbox(owner.post)
-        self._run_dir = Path(str(owner.run["run_dir"]))
+        self._run_dir = Path(owner.run.run_dir)
         self._journal = BlockJournal(self._run_dir, self.label, clock)
         self.jobs = self._make_jobs(command)
-        self._tracker = StateTracker(_limits(settings, owner.run), expected_slots(settings), _nodes(settings))
+        provider = settings.provider
+        self._tracker = StateTracker(
+            _limits(provider, owner.run.max_idletime), expected_slots(settings), provider.nodes_per_block
+        )
         self._strategy: Strategy = Fixed()
-        self._period = _number(owner.run, "strategy_period", 5.0)
+        self._period = owner.run.strategy_period
         self._watcher: JobWatcher | None = None
         self._recovery: BlockRecovery | None = None
         self._journaled_pin: int | None = None
@@ -119,20 +123,20 @@ class ScalingController:
         """Take over the blocks of a killed DataFlowKernel, if any; then make the runner and request blocks."""
         # The table must list these blocks before one of their managers connects.  Otherwise the manager would look
         # like one that a user started by hand.
-        if self._owner.run.get("restarts"):
+        if self._owner.run.restarts:
             self._recovery = BlockRecovery(self._run_dir, self.label, self.table, self._tracker, self._clock())
             self._journaled_pin = self._tracker.pinned
         self.jobs.reads.run(self._make_runner, self._begin)
 
     def _make_runner(self) -> tuple[Runner, Strategy]:
         """Make the runner and the strategy; this runs in the background because it imports the provider."""
-        strategy = strategy_named(str(self._owner.run.get("strategy", "simple")))
+        strategy = strategy_named(self._owner.run.strategy)
         if self._given_runner is not None:
             return self._given_runner, strategy
         from parslab.description import decoded
         from parslab.providers.base import Provider
 
-        provider = decoded(self._settings["provider"])
+        provider = decoded(self._settings.provider.description)
         assert isinstance(provider, Provider)
         return provider.runner(self._folder), strategy
 
@@ -149,7 +153,7 @@ class ScalingController:
         )
         # Whoever removes the dead run reads the provider from the journal, and cancels the jobs with it.  So it is
         # written before the first job.
-        self._journal.provider(self._settings["provider"])
+        self._journal.provider(self._settings.provider.description)
         self._ready = True
         if self._recovery is not None:
             self._recovery.adopt_jobs(self.jobs)
@@ -437,20 +441,11 @@ class ScalingController:
             self._watcher.leave(self)
 
 
-def _number(run: dict[str, object], name: str, default: float) -> float:
-    value = run.get(name, default)
-    return float(value) if isinstance(value, (int, float)) else default
-
-
-def _nodes(settings: dict[str, Any]) -> int:
-    return int(settings.get("nodes_per_block", 1))
-
-
-def _limits(settings: dict[str, Any], run: dict[str, object]) -> BlockLimits:
+def _limits(provider: ProviderSettings, max_idletime: float) -> BlockLimits:
     return BlockLimits(
-        init_blocks=settings["init_blocks"],
-        min_blocks=settings["min_blocks"],
-        max_blocks=settings["max_blocks"],
-        parallelism=settings["parallelism"],
-        max_idletime=_number(run, "max_idletime", 120.0),
+        init_blocks=provider.init_blocks,
+        min_blocks=provider.min_blocks,
+        max_blocks=provider.max_blocks,
+        parallelism=provider.parallelism,
+        max_idletime=max_idletime,
     )

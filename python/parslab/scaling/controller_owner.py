@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from parslab.records.events import Event
+    from parslab.wire.run_files import RunSettings
 
 __all__ = ["BlockLoad", "ExecutorLoad", "ScalingOwner"]
 
@@ -44,7 +45,9 @@ class ExecutorLoad(msgspec.Struct, frozen=True):
 class ScalingOwner(Protocol):
     """The DataFlowKernel as a controller sees it; the controller calls from the loop's thread."""
 
-    run: dict[str, object]
+    @property
+    def run(self) -> RunSettings:
+        """The settings of the run."""
 
     def event(self, event: Event) -> None:
         """Send an event to monitoring."""

@@ -12,13 +12,14 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from parslab.cores import usable_cores
 from parslab.records.states import BlockState
 from parslab.scaling.strategies.base import BlockLimits, BlockView, Decision, ScalingState
 
 if TYPE_CHECKING:
+    from parslab.records.executor_settings import HighThroughputSettings
     from parslab.scaling.block import Block
     from parslab.scaling.block_table import BlockTable
     from parslab.scaling.controller_owner import ExecutorLoad
@@ -154,21 +155,19 @@ def _stays(block: Block) -> bool:
     return block.state is not BlockState.draining and block.empty_since is None
 
 
-def expected_slots(settings: dict[str, Any]) -> int:
+def expected_slots(settings: HighThroughputSettings) -> int:
     """Return the tasks that a block can run at a time according to the settings; 0 if the settings do not say."""
-    manager = settings["manager"]
-    options = settings["provider"].get("options", {})
+    provider, manager = settings.provider, settings.manager
     counts = []
-    cores = usable_cores() if settings.get("local") else options.get("cores_per_node")
+    cores = usable_cores() if provider.local else provider.cores_per_node
     if cores:
-        counts.append(max(1, int(cores / manager["cores_per_worker"])))
-    memory = options.get("mem_per_node")
-    if memory and manager["mem_per_worker"]:
-        counts.append(max(1, int(memory / manager["mem_per_worker"])))
+        counts.append(max(1, int(cores / manager.cores_per_worker)))
+    if provider.mem_per_node and manager.mem_per_worker:
+        counts.append(max(1, int(provider.mem_per_node / manager.mem_per_worker)))
     known = bool(counts)
-    if manager["max_workers"]:
-        counts.append(manager["max_workers"])
-    if manager["accelerators"]:
-        counts.append(len(manager["accelerators"]))
+    if manager.max_workers_per_node:
+        counts.append(manager.max_workers_per_node)
+    if manager.available_accelerators:
+        counts.append(len(manager.available_accelerators))
     # Users often limit the number of workers to less than a node has, and rarely raise it above.
-    return min(counts) * settings.get("nodes_per_block", 1) if known or manager["max_workers"] else 0
+    return min(counts) * provider.nodes_per_block if known or manager.max_workers_per_node else 0

@@ -11,15 +11,17 @@ from typing import TYPE_CHECKING, Any
 from parslab.wire.messages.base import TaskKind
 from parslab.wire.messages.client import SubmitTask
 from parslab.wire.messages.worker import Outcome
+from parslab.wire.run_files import RunSettings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from pathlib import Path
 
     from parslab.dataflow.graph.task import Task
     from parslab.wire.messages.base import Failure
     from parslab.wire.stream import Batch, Buffer
 
-__all__ = ["FakeLink", "call", "memoized_call", "outcome"]
+__all__ = ["FakeLink", "call", "memoized_call", "outcome", "run_settings"]
 
 
 def call(task: int, *deps: int, kind: int = TaskKind.remote, fn: int = 0, at: float = 0.0) -> SubmitTask:
@@ -131,3 +133,19 @@ class FakeLink:
         if len(found) != 1:
             raise LookupError(f"task {task} has {len(found)} outcomes")
         return found[0]
+
+
+def run_settings(run_dir: Path, **options: Any) -> RunSettings:
+    """Return the settings of a run that only has a folder."""
+    return RunSettings(
+        run="000-abc",
+        run_dir=str(run_dir),
+        connection=str(run_dir / "connection.json"),
+        sockets=str(run_dir / "sockets"),
+        package="1.0",
+        path=[],
+        cwd=str(run_dir),
+        owner_pid=1,
+        executors=[],
+        **options,
+    )

@@ -20,9 +20,16 @@ from typing import TYPE_CHECKING, Any
 
 from parslab.providers.base import Job, JobStatus, SubmitError
 from parslab.records.events import BlockMoved, NoticeRaised
+from parslab.records.executor_settings import (
+    EncodedDescription,
+    HighThroughputSettings,
+    ManagerSettings,
+    ProviderSettings,
+)
 from parslab.records.states import BlockState
 from parslab.scaling.controller import ScalingController
 from parslab.scaling.controller_owner import BlockLoad, ExecutorLoad
+from parslab.testing.fakes import run_settings
 from parslab.testing.virtual_time import VirtualTime
 
 if TYPE_CHECKING:
@@ -231,18 +238,12 @@ class Cluster:
         max_idletime: float = 120.0,
         strategy_period: float = 5.0,
         known_slots: bool = True,
-        **limits: float,
+        **limits: Any,
     ) -> None:
         self.time = VirtualTime()
         self.slots = slots
         self.scheduler = PlannedScheduler(self, queue, boot, period)
-        self.run: dict[str, object] = {
-            "run": "r1",
-            "run_dir": str(folder),
-            "strategy": strategy,
-            "max_idletime": max_idletime,
-            "strategy_period": strategy_period,
-        }
+        self.run = run_settings(folder, strategy=strategy, max_idletime=max_idletime, strategy_period=strategy_period)
         self.events: list[Event] = []
         self.crews: dict[str, _Crew] = {}
         self.orphans: set[str] = set()
@@ -282,7 +283,7 @@ class Cluster:
 
     def revive(self) -> None:
         """Start another DataFlowKernel in its place; managers that still look for one join it."""
-        self.run["restarts"] = 1
+        self.run.restarts = 1
         orphans, self.orphans = self.orphans, set()
         self.controller = self._controller()
         for block in sorted(orphans):
@@ -466,22 +467,10 @@ class Cluster:
 _ENDED = {"finished", "failed", "scaled_in", "missing"}
 
 
-def _settings(max_workers: int | None, limits: dict[str, float]) -> dict[str, Any]:
-    """Return the settings of an executor, as ``HighThroughputExecutor.settings`` returns them."""
-    return {
-        "label": "htex",
-        "provider": {"class": "planned", "options": {}},
-        "local": False,
-        "nodes_per_block": 1,
-        "init_blocks": 1,
-        "min_blocks": 0,
-        "max_blocks": 4,
-        "parallelism": 1.0,
-        "manager": {
-            "max_workers": max_workers,
-            "cores_per_worker": 1.0,
-            "mem_per_worker": None,
-            "accelerators": [],
-        },
-        **limits,
-    }
+def _settings(max_workers: int | None, limits: dict[str, Any]) -> HighThroughputSettings:
+    """Return the settings of an executor whose blocks the planned scheduler gives."""
+    return HighThroughputSettings(
+        label="htex",
+        provider=ProviderSettings(description=EncodedDescription("planned"), **{"max_blocks": 4, **limits}),
+        manager=ManagerSettings(max_workers_per_node=max_workers),
+    )

@@ -10,15 +10,55 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from parslab.atomic_files import write_atomically
+from parslab.errors import ConfigurationError
+from parslab.records.executor_settings import ManagerSettings
 from parslab.trust import read_text
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
-__all__ = ["RunOver", "file_name", "read", "withdraw", "write"]
+__all__ = ["Invitation", "ManagerInvitation", "RunOver", "file_name", "read", "read_invitation", "withdraw", "write"]
 
 _OVER = "over"
+
+
+class Invitation(msgspec.Struct, kw_only=True):
+    """How a worker of another host joins an executor of a run."""
+
+    label: str
+    executor: int
+    """The number of the executor."""
+    addresses: list[str]
+    """Where the hub may be reached: ``tcp://HOST:PORT``."""
+    server_key: str
+    public_key: str
+    secret_key: str
+    run: str
+    package: str
+    """The version of parslab of the run."""
+    path: list[str]
+    """The ``sys.path`` of the client."""
+    cwd: str
+
+
+class ManagerInvitation(Invitation, kw_only=True):
+    """How a manager joins an executor of a run, and how it serves it."""
+
+    manager: ManagerSettings
+    prefix: str
+    """The Python environment of the DataFlowKernel (``sys.prefix``)."""
+    host: str
+    """The host of the DataFlowKernel."""
+    socket: str = ""
+    """The unix socket for managers of that host; empty if they use an address, too."""
+    clock: float
+    """The client's ``clock.anchor``."""
+    reconnect_for: float
+    """Seconds for which a manager looks for a restarted DataFlowKernel."""
 
 
 class RunOver(Exception):
@@ -30,9 +70,10 @@ def file_name(label: str) -> str:
     return f"manager-{label}.json"
 
 
-def write(path: Path, content: dict[str, Any]) -> None:
+def write(path: Path, content: Invitation | Mapping[str, object]) -> None:
     """Write the file atomically, readable by its owner only."""
-    write_atomically(path, json.dumps(content))
+    # Paths may hold bytes that are not UTF-8. Python's JSON escapes them; msgspec's refuses to write or read them.
+    write_atomically(path, json.dumps(msgspec.to_builtins(content)))
 
 
 def read(path: str | Path) -> dict[str, Any]:
@@ -49,6 +90,27 @@ def read(path: str | Path) -> dict[str, Any]:
     if _OVER in content:
         raise RunOver(content[_OVER])
     return content
+
+
+def read_invitation(path: str | Path) -> ManagerInvitation:
+    """Return the invitation of a manager.
+
+    Raises
+    ------
+    RunOver
+        The run has ended.
+    OSError
+        The file cannot be read on this host, or its folder is gone.
+    ConfigurationError
+        The file holds something else.
+    """
+    try:
+        return msgspec.convert(read(path), ManagerInvitation)
+    except (ValueError, msgspec.ValidationError) as error:
+        raise ConfigurationError(
+            f"{path} is no invitation that this version of parslab can read ({error}): the nodes need the version of "
+            "the notebook."
+        ) from error
 
 
 def withdraw(run_dir: Path, why: str) -> None:

@@ -13,11 +13,12 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from parslab.atomic_files import write_atomically
+from parslab.records.executor_settings import EncodedDescription, ExecutorSettings
 from parslab.trust import read_text
 from parslab.wire.notebooks import NotebookPlace
 
@@ -57,7 +58,7 @@ class RunSettings(msgspec.Struct, kw_only=True):
     cwd: str
     owner_pid: int
     """The process that started the DataFlowKernel and holds the other end of its socket."""
-    executors: list[dict[str, Any]]
+    executors: list[ExecutorSettings]
     """One for each executor, as ``Executor.settings`` describes it."""
 
     notebook: str = ""
@@ -70,7 +71,7 @@ class RunSettings(msgspec.Struct, kw_only=True):
     """When the run began, in seconds since the epoch; a restart keeps it."""
     clock: float = 0.0
     """The client's ``clock.anchor``, which makes times of several processes comparable (D34); 0: not known."""
-    config: dict[str, Any] | None = None
+    config: EncodedDescription | None = None
     """The configuration, encoded for the notebook's next kernel; None where it cannot be encoded."""
     digest: str = ""
     """Hash of the configuration."""

@@ -13,6 +13,7 @@ from parslab import Config, LowLatencyExecutor
 from parslab.cli import doctor, findings
 from parslab.cli.doctor import Probe, Trouble, examine
 from parslab.description import Text, Whole
+from parslab.executors.high_throughput import HighThroughputExecutor
 from parslab.providers.base import JobStatus, Provider, SubmitError
 from parslab.records.states import BlockState
 
@@ -95,16 +96,6 @@ class Played(Provider):
         return self.scheduler
 
 
-class Executor:
-    """What the probe asks of a high-throughput executor."""
-
-    label = "htex"
-    provider = Played(queue="big")
-
-    def settings(self) -> dict[str, Any]:
-        return {"python": "/opt/my python"}
-
-
 @pytest.fixture
 def scheduler(monkeypatch: pytest.MonkeyPatch) -> Scheduler:
     made = Scheduler()
@@ -115,7 +106,8 @@ def scheduler(monkeypatch: pytest.MonkeyPatch) -> Scheduler:
 @pytest.fixture
 def probe(scheduler: Scheduler, tmp_path: Path) -> Probe:
     clock = scheduler.clock
-    return Probe(Executor(), tmp_path, ["10.1.2.3:5000"], sleep=clock.sleep, clock=clock)
+    executor = HighThroughputExecutor(provider=Played(queue="big"), python="/opt/my python")
+    return Probe(executor, tmp_path, ["10.1.2.3:5000"], sleep=clock.sleep, clock=clock)
 
 
 def is_(state: BlockState, reason: str = "") -> JobStatus:

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from parslab.wire.run_files import RunSettings
-
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from parslab.records.events import Event
 
@@ -57,19 +54,3 @@ class FakeHost:
         timers, self.timers = self.timers, []
         for _, call in timers:
             call()
-
-
-def run_settings(run_dir: Path, **options: Any) -> RunSettings:
-    """The settings of a run that only has a folder."""
-    return RunSettings(
-        run="000-abc",
-        run_dir=str(run_dir),
-        connection=str(run_dir / "connection.json"),
-        sockets=str(run_dir / "sockets"),
-        package="1.0",
-        path=[],
-        cwd=str(run_dir),
-        owner_pid=1,
-        executors=[],
-        **options,
-    )

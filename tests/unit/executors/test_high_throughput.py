@@ -7,12 +7,14 @@ import pickle
 import sys
 from typing import Any
 
+import msgspec
 import pytest
 
 from parslab import HighThroughputExecutor, LocalProvider, SlurmProvider, SrunLauncher
 from parslab.config import Config
 from parslab.description import decoded
 from parslab.errors import ConfigurationError
+from parslab.records.executor_settings import HighThroughputSettings
 
 HERE = {"lo": ["127.0.0.1", "::1"], "eth0": ["10.1.2.3"]}
 
@@ -51,29 +53,36 @@ def test_the_settings_are_what_the_kernel_process_reads() -> None:
             launcher=SrunLauncher(),
         ),
     )
-    settings = json.loads(json.dumps(executor.settings()))
-    assert decoded(settings.pop("provider")) == executor.provider
-    assert settings == {
+    settings = msgspec.json.decode(msgspec.json.encode(executor.settings()), type=HighThroughputSettings)
+    assert decoded(settings.provider.description) == executor.provider
+    data = json.loads(msgspec.json.encode(settings))
+    del data["provider"]["description"]
+    assert data == {
         "kind": "high_throughput",
         "label": "big",
         "address": "10.1.2.3",
         "port": 5000,
-        "local": False,
-        "init_blocks": 0,
-        "min_blocks": 0,
-        "max_blocks": 5,
-        "parallelism": 0.5,
-        "nodes_per_block": 2,
-        "selector": "block_id",
+        "provider": {
+            "local": False,
+            "init_blocks": 0,
+            "min_blocks": 0,
+            "max_blocks": 5,
+            "parallelism": 0.5,
+            "nodes_per_block": 2,
+            "worker_init": "",
+            "cores_per_node": None,
+            "mem_per_node": None,
+        },
+        "manager_selector": "block_id",
         "hold_after": 10,
         "python": "/opt/python",
         "manager": {
-            "max_workers": 8,
+            "max_workers_per_node": 8,
             "cores_per_worker": 0.5,
             "mem_per_worker": 4.0,
-            "accelerators": ["0", "1"],
+            "available_accelerators": ["0", "1"],
             "cpu_affinity": "list:0,1:2-3:4:5:6:7:8:9",
-            "prefetch": 3,
+            "prefetch_capacity": 3,
             "heartbeat_period": 1.0,
             "heartbeat_threshold": 3.0,
             "drain_period": 3000.0,
@@ -81,6 +90,7 @@ def test_the_settings_are_what_the_kernel_process_reads() -> None:
             "threads_per_worker": 2,
             "sample_period": 2.0,
         },
+        "reconnect_for": 30.0,
     }
 
 
@@ -88,11 +98,11 @@ def test_left_alone_it_is_one_block_of_this_host() -> None:
     executor = HighThroughputExecutor()
     settings = executor.settings()
     assert executor.provider == LocalProvider()
-    assert (settings["local"], settings["address"], settings["port"]) == (True, None, 0)
-    assert settings["python"] == sys.executable
-    assert settings["manager"]["max_workers"] is None
+    assert (settings.provider.local, settings.address, settings.port) == (True, None, 0)
+    assert settings.python == sys.executable
+    assert settings.manager.max_workers_per_node is None
     assert repr(executor) == "HighThroughputExecutor()"
-    assert HighThroughputExecutor(address="127.0.0.1").settings()["address"] == "127.0.0.1"
+    assert HighThroughputExecutor(address="127.0.0.1").settings().address == "127.0.0.1"
 
 
 def test_it_is_compared_shown_and_copied_with_all_that_is_inside() -> None:

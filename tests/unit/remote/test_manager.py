@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from parslab.records.executor_settings import ManagerSettings
 from parslab.records.states import TaskState
 from parslab.remote.manager.manager import GIVE_BACK, Manager
+from parslab.remote.pool.processes import WorkerRun
 from parslab.wire.messages.base import DefineFunction, Failure, PackedValue, Refused
 from parslab.wire.messages.manager import (
     LinkHeartbeat,
@@ -74,8 +76,9 @@ class Bench:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, **options: Any) -> None:
         self.now = 1000.0
-        run = {"run": "000-a", "path": [], "cwd": "/", "package": "0"}
-        self.manager = Manager(HELLO, run, {**OPTIONS, **options}, [], clock=lambda: self.now)
+        run = WorkerRun("000-a", package="0", path=[], cwd="/")
+        settings = ManagerSettings(**{**OPTIONS, **options})
+        self.manager = Manager(HELLO, run, settings, [], clock=lambda: self.now)
         self.link = PaperLink()
         monkeypatch.setattr(self.manager.loop, "run", lambda: None)
         self.manager.serve(self.link, None)  # type: ignore[arg-type]

@@ -8,25 +8,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from parslab.records.executor_settings import ManagerSettings
 from parslab.remote.manager.pinning import PinningError, WorkerPlan, notice, plan
 
 GB = 10**9
-USUAL: dict[str, Any] = {
-    "max_workers": None,
-    "cores_per_worker": 1.0,
-    "mem_per_worker": None,
-    "accelerators": [],
-    "cpu_affinity": "none",
-    "threads_per_worker": None,
-    "environment": {},
-}
 
 
 def plans(cores: int | list[int] = 8, memory: int = 64 * GB, **options: Any) -> list[WorkerPlan]:
     """The workers of a node with so many cores."""
     there = list(range(cores)) if isinstance(cores, int) else cores
     extra = {key: options.pop(key) for key in ("usable", "pinnable", "inherited") if key in options}
-    return plan({**USUAL, **options}, there, memory, "pool-7", "3", **extra)
+    return plan(ManagerSettings(**options), there, memory, "pool-7", "3", **extra)
 
 
 def pinned(*args: Any, **options: Any) -> list[list[int]]:
@@ -51,14 +43,14 @@ def refused(**options: Any) -> str:
     ("options", "count"),
     [
         ({}, 8),
-        ({"max_workers": 3}, 3),
-        ({"max_workers": 30}, 8),
+        ({"max_workers_per_node": 3}, 3),
+        ({"max_workers_per_node": 30}, 8),
         ({"cores_per_worker": 3.0}, 2),
         ({"cores_per_worker": 0.5}, 16),
         ({"cores_per_worker": 0.1, "cores": 3}, 30),
         ({"mem_per_worker": 20.0}, 3),
-        ({"mem_per_worker": 20.0, "max_workers": 2}, 2),
-        ({"accelerators": ["0", "1"]}, 2),
+        ({"mem_per_worker": 20.0, "max_workers_per_node": 2}, 2),
+        ({"available_accelerators": ["0", "1"]}, 2),
         ({"usable": 2}, 2),
         ({"usable": 2, "cpu_affinity": "block"}, 2),
         ({"cpu_affinity": "list:0:1:2"}, 3),
@@ -92,12 +84,12 @@ def test_without_affinity_no_worker_is_bound() -> None:
     ],
 )
 def test_cores_are_shared_as_asked(affinity: str, shares: list[list[int]]) -> None:
-    options = {} if affinity.startswith("list") else {"max_workers": 3}
+    options = {} if affinity.startswith("list") else {"max_workers_per_node": 3}
     assert pinned(cpu_affinity=affinity, **options) == shares
 
 
 def test_only_the_cores_of_this_job_are_shared() -> None:
-    assert pinned(cores=[9, 4, 5, 8], cpu_affinity="block", max_workers=2) == [[4, 5], [8, 9]]
+    assert pinned(cores=[9, 4, 5, 8], cpu_affinity="block", max_workers_per_node=2) == [[4, 5], [8, 9]]
 
 
 @given(
@@ -106,7 +98,7 @@ def test_only_the_cores_of_this_job_are_shared() -> None:
     affinity=st.sampled_from(["block", "block-reverse", "alternating"]),
 )
 def test_every_core_goes_to_exactly_one_worker(cores: list[int], count: int, affinity: str) -> None:
-    shares = pinned(cores=cores, cpu_affinity=affinity, max_workers=count)
+    shares = pinned(cores=cores, cpu_affinity=affinity, max_workers_per_node=count)
     assert sorted(core for share in shares for core in share) == sorted(cores)
     assert len(shares) == min(count, len(cores))
     assert max(map(len, shares)) - min(map(len, shares)) <= 1
@@ -119,36 +111,36 @@ def test_what_cannot_be_bound_is_told() -> None:
     assert "lists core 9, 11, but the cores of this node that this job may use are 0-3,8." in refused(
         cores=[0, 1, 2, 3, 8], cpu_affinity="list:0,9:8,11"
     )
-    told = refused(cpu_affinity="list:0:1:2", max_workers=2)
+    told = refused(cpu_affinity="list:0:1:2", max_workers_per_node=2)
     assert "lists cores for 3 workers, but there is room for 2 on this node (max_workers_per_node=2)" in told
     assert "has '' where the cores of a worker should stand" in refused(cpu_affinity="list:0::1")
     assert "has '3-1' where the cores" in refused(cpu_affinity="list:3-1")
     assert "must be none, block," in refused(cpu_affinity="random")
-    assert "available_accelerators names 1," in refused(cpu_affinity="list:0:1", accelerators=["0"])
+    assert "available_accelerators names 1," in refused(cpu_affinity="list:0:1", available_accelerators=["0"])
 
 
 def test_a_system_that_cannot_bind_ignores_the_affinity_and_says_so() -> None:
     options: dict[str, Any] = {"cpu_affinity": "list:0:99"}
     assert [worker.cores for worker in plans(cores=2, pinnable=False, **options)] == [None, None]
-    assert notice({**USUAL, **options}, pinnable=False).startswith("cpu_affinity='list:0:99' is ignored here: ")
-    assert notice({**USUAL, **options}, pinnable=True) == ""
-    assert notice(USUAL, pinnable=False) == ""
+    assert notice(ManagerSettings(**options), pinnable=False).startswith("cpu_affinity='list:0:99' is ignored here: ")
+    assert notice(ManagerSettings(**options), pinnable=True) == ""
+    assert notice(ManagerSettings(), pinnable=False) == ""
 
 
 # ----- threads
 
 
 def test_libraries_get_the_cores_of_their_worker() -> None:
-    assert variables("OMP_NUM_THREADS", cores=8, max_workers=2) == ["4", "4"]
+    assert variables("OMP_NUM_THREADS", cores=8, max_workers_per_node=2) == ["4", "4"]
     assert variables("OMP_NUM_THREADS", cores=8, usable=2) == ["1", "1"]
-    assert variables("OMP_NUM_THREADS", cores=8, cores_per_worker=0.5, max_workers=16) == ["1"] * 16
-    assert variables("OMP_NUM_THREADS", cores=8, max_workers=3, cpu_affinity="block") == ["3", "3", "2"]
-    assert variables("OPENBLAS_NUM_THREADS", cores=8, max_workers=2, threads_per_worker=3) == ["3", "3"]
-    assert variables("GOMP_CPU_AFFINITY", cores=4, max_workers=2) == [None, None]
+    assert variables("OMP_NUM_THREADS", cores=8, cores_per_worker=0.5, max_workers_per_node=16) == ["1"] * 16
+    assert variables("OMP_NUM_THREADS", cores=8, max_workers_per_node=3, cpu_affinity="block") == ["3", "3", "2"]
+    assert variables("OPENBLAS_NUM_THREADS", cores=8, max_workers_per_node=2, threads_per_worker=3) == ["3", "3"]
+    assert variables("GOMP_CPU_AFFINITY", cores=4, max_workers_per_node=2) == [None, None]
 
 
 def test_openmp_binds_to_the_cores_of_its_worker() -> None:
-    options: dict[str, Any] = {"cores": 4, "max_workers": 2, "cpu_affinity": "alternating"}
+    options: dict[str, Any] = {"cores": 4, "max_workers_per_node": 2, "cpu_affinity": "alternating"}
     assert variables("GOMP_CPU_AFFINITY", **options) == ["0,2", "1,3"]
     assert variables("KMP_AFFINITY", **options) == ["explicit,proclist=[0,2]", "explicit,proclist=[1,3]"]
 
@@ -157,7 +149,7 @@ def test_openmp_binds_to_the_cores_of_its_worker() -> None:
 
 
 def test_each_worker_sees_its_accelerator_only() -> None:
-    first, second = plans(accelerators=["0", "1"])
+    first, second = plans(available_accelerators=["0", "1"])
     for name in ("CUDA_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES", "ZE_AFFINITY_MASK"):
         assert (first.environment[name], second.environment[name]) == ("0", "1")
     # ROCm counts anew behind ROCR_VISIBLE_DEVICES, so the one device that is left is number 0.
@@ -168,16 +160,16 @@ def test_each_worker_sees_its_accelerator_only() -> None:
 
 def test_workers_share_an_accelerator_that_is_listed_twice() -> None:
     twice = ["0", "0", "1", "1"]
-    assert variables("CUDA_VISIBLE_DEVICES", accelerators=twice) == twice
-    assert variables("CUDA_VISIBLE_DEVICES", accelerators=twice, max_workers=2) == ["0", "1"]
-    assert variables("CUDA_VISIBLE_DEVICES", accelerators=twice, max_workers=3) == ["0", "0", "1"]
+    assert variables("CUDA_VISIBLE_DEVICES", available_accelerators=twice) == twice
+    assert variables("CUDA_VISIBLE_DEVICES", available_accelerators=twice, max_workers_per_node=2) == ["0", "1"]
+    assert variables("CUDA_VISIBLE_DEVICES", available_accelerators=twice, max_workers_per_node=3) == ["0", "0", "1"]
     share = {"CUDA_MPS_ACTIVE_THREAD_PERCENTAGE": "50"}
-    assert variables("CUDA_MPS_ACTIVE_THREAD_PERCENTAGE", accelerators=twice, environment=share) == ["50"] * 4
+    assert variables("CUDA_MPS_ACTIVE_THREAD_PERCENTAGE", available_accelerators=twice, environment=share) == ["50"] * 4
 
 
 def test_a_worker_may_have_several() -> None:
-    assert variables("CUDA_VISIBLE_DEVICES", accelerators=["0,1", "2,3"]) == ["0,1", "2,3"]
-    assert variables("HIP_VISIBLE_DEVICES", accelerators=["0,1", "2,3"]) == ["0,1", "0,1"]
+    assert variables("CUDA_VISIBLE_DEVICES", available_accelerators=["0,1", "2,3"]) == ["0,1", "2,3"]
+    assert variables("HIP_VISIBLE_DEVICES", available_accelerators=["0,1", "2,3"]) == ["0,1", "0,1"]
 
 
 @pytest.mark.parametrize(
@@ -194,13 +186,13 @@ def test_a_worker_may_have_several() -> None:
 )
 def test_numbers_count_among_what_the_scheduler_gave(given: str, asked: list[str], seen: list[str]) -> None:
     inherited = {"CUDA_VISIBLE_DEVICES": given}
-    assert variables("CUDA_VISIBLE_DEVICES", accelerators=asked, inherited=inherited) == seen
-    assert variables("ROCR_VISIBLE_DEVICES", accelerators=asked, inherited=inherited) == seen
-    assert variables("ZE_AFFINITY_MASK", accelerators=asked, inherited=inherited) == asked
+    assert variables("CUDA_VISIBLE_DEVICES", available_accelerators=asked, inherited=inherited) == seen
+    assert variables("ROCR_VISIBLE_DEVICES", available_accelerators=asked, inherited=inherited) == seen
+    assert variables("ZE_AFFINITY_MASK", available_accelerators=asked, inherited=inherited) == asked
 
 
 def test_an_accelerator_that_the_job_does_not_have() -> None:
-    told = refused(accelerators=["0", "1", "2"], inherited={"ROCR_VISIBLE_DEVICES": "4,5"})
+    told = refused(available_accelerators=["0", "1", "2"], inherited={"ROCR_VISIBLE_DEVICES": "4,5"})
     assert "names 2, but this job has 2 (ROCR_VISIBLE_DEVICES=4,5)" in told
 
 

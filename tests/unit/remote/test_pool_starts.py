@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from parslab.records.events import NoticeRaised
 from parslab.remote.pool import pool as module
 from parslab.remote.pool.pool import PoolWorker, WorkerPool
-from parslab.remote.pool.processes import ProcessPlan
+from parslab.remote.pool.processes import ProcessPlan, WorkerRun
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -36,7 +36,7 @@ class Stage:
             "llex",
             "llex",
             plans=[ProcessPlan({})] * workers,
-            run={"package": "0"},
+            run=WorkerRun("000-a", package="0", path=[], cwd="/"),
             host=self,  # type: ignore[arg-type]
             tasks=types.SimpleNamespace(demands=lambda task: (1, 0.0)),
             on_broken=lambda pool: self.broken.append(pool.broken),

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import pytest
 
 from parslab.providers.base import Provider
+from parslab.records.executor_settings import EncodedDescription
 from parslab.scaling.block_journal import (
     FILE_NAME,
     FIND_ATTEMPTS,
@@ -72,7 +73,7 @@ class NotedProvider(Provider):
 
 
 @pytest.fixture
-def provider(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+def provider(monkeypatch: pytest.MonkeyPatch) -> EncodedDescription:
     """The encoded provider, in a module that can be imported by its name."""
     made: Any = ModuleType("noted_provider")
     made.NotedProvider = NotedProvider
@@ -80,10 +81,10 @@ def provider(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     monkeypatch.setattr(NotedProvider, "cancelled", [])
     monkeypatch.setattr(NotedProvider, "closed", 0)
     monkeypatch.setattr(NotedProvider, "looked", 0)
-    return {"class": "noted_provider:NotedProvider", "options": {}}
+    return EncodedDescription("noted_provider:NotedProvider")
 
 
-def written(run_dir: Path, label: str, provider: dict[str, Any]) -> BlockJournal:
+def written(run_dir: Path, label: str, provider: EncodedDescription) -> BlockJournal:
     """One block ended, one running, one whose number is not known."""
     journal = BlockJournal(run_dir, label)
     journal.provider(provider)
@@ -95,12 +96,12 @@ def written(run_dir: Path, label: str, provider: dict[str, Any]) -> BlockJournal
     return journal
 
 
-def test_what_has_not_ended_is_left(tmp_path: Path, provider: dict[str, Any]) -> None:
+def test_what_has_not_ended_is_left(tmp_path: Path, provider: EncodedDescription) -> None:
     written(tmp_path, "big", provider)
     assert unfinished_jobs(tmp_path) == {"big": {"1": "101", "2": ""}}
 
 
-def test_leftovers_are_cancelled_once_and_said(tmp_path: Path, provider: dict[str, Any]) -> None:
+def test_leftovers_are_cancelled_once_and_said(tmp_path: Path, provider: EncodedDescription) -> None:
     written(tmp_path, "big", provider)
     said = cancel_unfinished_jobs(tmp_path)
     assert NotedProvider.cancelled == [(tmp_path / "blocks", ["101"])]
@@ -111,14 +112,14 @@ def test_leftovers_are_cancelled_once_and_said(tmp_path: Path, provider: dict[st
     assert len(NotedProvider.cancelled) == 1
 
 
-def test_each_executor_has_its_own_provider(tmp_path: Path, provider: dict[str, Any]) -> None:
+def test_each_executor_has_its_own_provider(tmp_path: Path, provider: EncodedDescription) -> None:
     for label in ("big", "small"):
         written(tmp_path, label, provider).ended("2", "failed")
     assert len(cancel_unfinished_jobs(tmp_path)) == len(NotedProvider.cancelled) == 2
 
 
 def test_what_cannot_be_cancelled_is_said_and_kept(
-    tmp_path: Path, provider: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, provider: EncodedDescription, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     written(tmp_path, "big", provider).ended("2", "failed")
     monkeypatch.setattr(NotedProvider, "broken", True)
@@ -129,12 +130,20 @@ def test_what_cannot_be_cancelled_is_said_and_kept(
 
 
 def test_a_provider_that_is_gone_is_said(tmp_path: Path) -> None:
-    written(tmp_path, "big", {"class": "no_such_module:X", "options": {}}).ended("2", "failed")
+    written(tmp_path, "big", EncodedDescription("no_such_module:X")).ended("2", "failed")
     (said,) = cancel_unfinished_jobs(tmp_path)
     assert "could not be cancelled (no_such_module:X cannot be imported" in said
 
 
-def test_a_torn_line_is_left_out(tmp_path: Path, provider: dict[str, Any]) -> None:
+def test_a_provider_that_the_journal_does_not_name_is_said(tmp_path: Path, provider: EncodedDescription) -> None:
+    written(tmp_path, "big", provider).ended("2", "failed")
+    path = tmp_path / FILE_NAME
+    path.write_text(path.read_text().replace('"noted_provider:NotedProvider"', "3"))
+    (said,) = cancel_unfinished_jobs(tmp_path)
+    assert said.endswith(f"could not be cancelled ({path} names no provider): cancel it by hand.")
+
+
+def test_a_torn_line_is_left_out(tmp_path: Path, provider: EncodedDescription) -> None:
     written(tmp_path, "big", provider)
     path = tmp_path / FILE_NAME
     path.write_bytes(path.read_bytes() + b'{"event": "ended", "executor": "big", "blo')
@@ -146,7 +155,7 @@ def test_no_journal_is_no_leftover(tmp_path: Path) -> None:
     assert cancel_unfinished_jobs(tmp_path / "nowhere") == []
 
 
-def test_the_journal_is_its_owners_alone(tmp_path: Path, provider: dict[str, Any]) -> None:
+def test_the_journal_is_its_owners_alone(tmp_path: Path, provider: EncodedDescription) -> None:
     written(tmp_path, "big", provider)
     assert (tmp_path / FILE_NAME).stat().st_mode & 0o077 == 0
 
@@ -160,7 +169,7 @@ def test_a_journal_that_cannot_be_written_stops_nothing(tmp_path: Path, caplog: 
 
 
 @pytest.fixture
-def finding(provider: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+def finding(provider: EncodedDescription, monkeypatch: pytest.MonkeyPatch) -> EncodedDescription:
     """The encoded provider, whose scheduler can be asked for names; nobody waits."""
     monkeypatch.setattr(NotedProvider, "runs", FindingRunner)
     monkeypatch.setattr("parslab.scaling.block_journal.time.sleep", lambda seconds: None)
@@ -168,7 +177,7 @@ def finding(provider: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> dict[s
 
 
 def test_a_job_that_was_being_submitted_is_found_by_its_name_and_cancelled(
-    tmp_path: Path, finding: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, finding: EncodedDescription, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     written(tmp_path, "big", finding)
     monkeypatch.setattr(NotedProvider, "named", {"parslab.r1.big.2": "102"})
@@ -181,7 +190,7 @@ def test_a_job_that_was_being_submitted_is_found_by_its_name_and_cancelled(
 
 
 def test_one_that_was_found_and_not_cancelled_is_known_by_its_number(
-    tmp_path: Path, finding: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, finding: EncodedDescription, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     written(tmp_path, "big", finding).ended("1", "failed")
     monkeypatch.setattr(NotedProvider, "named", {"parslab.r1.big.2": "102"})
@@ -193,7 +202,7 @@ def test_one_that_was_found_and_not_cancelled_is_known_by_its_number(
 
 
 def test_one_that_is_not_there_is_named(
-    tmp_path: Path, finding: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, finding: EncodedDescription, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     written(tmp_path, "big", finding).ended("1", "failed")
     assert cancel_unfinished_jobs(tmp_path) == [
@@ -210,7 +219,7 @@ def test_one_that_is_not_there_is_named(
 # ----- what a DataFlowKernel that is started again is told
 
 
-def test_what_is_left_of_an_executor(tmp_path: Path, provider: dict[str, Any]) -> None:
+def test_what_is_left_of_an_executor(tmp_path: Path, provider: EncodedDescription) -> None:
     journal = written(tmp_path, "big", provider)
     journal.joined("1")
     journal.held("1", True)

@@ -6,6 +6,12 @@ from typing import Any
 
 import pytest
 
+from parslab.records.executor_settings import (
+    EncodedDescription,
+    HighThroughputSettings,
+    ManagerSettings,
+    ProviderSettings,
+)
 from parslab.scaling.block_table import BlockTable
 from parslab.scaling.controller_owner import BlockLoad, ExecutorLoad
 from parslab.scaling.state_tracker import StateTracker, expected_slots
@@ -213,23 +219,25 @@ def test_the_next_look_is_when_a_block_has_been_idle_for_long_enough() -> None:
     ("options", "manager", "nodes", "slots"),
     [
         ({}, {}, 1, 0),
-        ({}, {"max_workers": 8}, 2, 16),
+        ({}, {"max_workers_per_node": 8}, 2, 16),
         ({"cores_per_node": 64}, {"cores_per_worker": 4.0}, 1, 16),
-        ({"cores_per_node": 64}, {"max_workers": 8}, 1, 8),
-        ({"cores_per_node": 4}, {"cores_per_worker": 0.5, "max_workers": 20}, 1, 8),
+        ({"cores_per_node": 64}, {"max_workers_per_node": 8}, 1, 8),
+        ({"cores_per_node": 4}, {"cores_per_worker": 0.5, "max_workers_per_node": 20}, 1, 8),
         ({"cores_per_node": 64, "mem_per_node": 100.0}, {"mem_per_worker": 10.0}, 1, 10),
-        ({"cores_per_node": 64}, {"accelerators": ["0", "1"]}, 1, 2),
-        ({}, {"accelerators": ["0", "1"]}, 1, 0),
+        ({"cores_per_node": 64}, {"available_accelerators": ["0", "1"]}, 1, 2),
+        ({}, {"available_accelerators": ["0", "1"]}, 1, 0),
         ({"cores_per_node": 1}, {"cores_per_worker": 2.0}, 1, 1),
     ],
 )
 def test_slots_of_a_block(options: dict[str, Any], manager: dict[str, Any], nodes: int, slots: int) -> None:
-    given = {"max_workers": None, "cores_per_worker": 1.0, "mem_per_worker": None, "accelerators": [], **manager}
-    settings = {"provider": {"options": options}, "manager": given, "nodes_per_block": nodes, "local": False}
-    assert expected_slots(settings) == slots
+    assert expected_slots(executor(ManagerSettings(**manager), nodes_per_block=nodes, **options)) == slots
 
 
 def test_slots_of_a_block_on_this_host(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PARSLAB_CORES", "6")
-    given: dict[str, Any] = {"max_workers": None, "cores_per_worker": 2.0, "mem_per_worker": None, "accelerators": []}
-    assert expected_slots({"provider": {}, "manager": given, "nodes_per_block": 2, "local": True}) == 6
+    assert expected_slots(executor(ManagerSettings(cores_per_worker=2.0), nodes_per_block=2, local=True)) == 6
+
+
+def executor(manager: ManagerSettings, **options: Any) -> HighThroughputSettings:
+    provider = ProviderSettings(description=EncodedDescription("x:X"), **options)
+    return HighThroughputSettings(label="htex", provider=provider, manager=manager)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from parslab.records.executor_settings import ThreadPoolSettings
 from parslab.wire.run_files import (
     ConnectionInfo,
     RunSettings,
@@ -32,7 +33,7 @@ def settings(run_dir: Path, **options: object) -> RunSettings:
         path=["/lib"],
         cwd="/home",
         owner_pid=7,
-        executors=[{"kind": "threads", "label": "threads", "max_threads": 2}],
+        executors=[ThreadPoolSettings(label="threads", max_threads=2)],
         **options,  # type: ignore[arg-type]
     )
 

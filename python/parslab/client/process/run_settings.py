@@ -8,7 +8,9 @@ import os
 import secrets
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+import msgspec
 
 from parslab.checkpoints import files_in, get_all_checkpoints
 from parslab.client.process.connection_file import connection_path
@@ -16,6 +18,8 @@ from parslab.client.process.notebook import default_linger
 from parslab.client.process.run_folder import new_run_dir
 from parslab.clock import anchor, steady_time
 from parslab.errors import ConfigurationError
+from parslab.executors.base import checked_settings
+from parslab.records.executor_settings import HighThroughputSettings
 from parslab.trust import check_file, check_folder
 from parslab.wire.run_files import RunSettings
 
@@ -23,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from parslab.config import Config
+    from parslab.records.executor_settings import EncodedDescription, ExecutorSettings
     from parslab.wire.notebooks import NotebookPlace
 
 __all__ = ["digest", "new_settings", "of_the_run"]
@@ -93,9 +98,9 @@ def new_settings(
     )
 
 
-def _executor_settings(config: Config) -> list[dict[str, Any]]:
-    settings = [executor.settings() for executor in config.executors]
-    if any("provider" in each for each in settings):
+def _executor_settings(config: Config) -> list[ExecutorSettings]:
+    settings = [checked_settings(executor) for executor in config.executors]
+    if any(isinstance(each, HighThroughputSettings) for each in settings):
         from parslab.scaling.strategies import strategy_named
 
         strategy_named(config.strategy)  # fails here, before a block is requested, if there is no such strategy
@@ -110,11 +115,11 @@ def of_the_run(config: Config) -> Config:
 def digest(config: Config) -> str:
     """Return a hash that is equal for two configurations when a run of one can serve the other."""
     plain = of_the_run(config)
-    text = json.dumps(_described(plain) or repr(plain), sort_keys=True)
+    text = json.dumps(msgspec.to_builtins(_described(plain) or repr(plain)), sort_keys=True)
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 
-def _described(config: Config) -> dict[str, Any] | None:
+def _described(config: Config) -> EncodedDescription | None:
     """Return the configuration for the notebook's next kernel; None when it cannot be encoded."""
     from parslab.description import encoded
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from parslab.errors import ConfigurationError
+from parslab.records.executor_settings import HighThroughputSettings, LowLatencySettings
 from parslab.remote.pool.pool import WorkerPool
 
 if TYPE_CHECKING:
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from parslab.dataflow.network.hub import Hub
     from parslab.dataflow.network.local_managers import LocalManagers
     from parslab.dataflow.network.remote_workers import RemoteWorkers
+    from parslab.records.executor_settings import ExecutorSettings
+    from parslab.wire.run_files import RunSettings
 
 __all__ = ["Listeners", "addresses_for", "open_listeners"]
 
@@ -40,9 +43,9 @@ class Listeners(NamedTuple):
 
 
 def open_listeners(
-    executors: Sequence[tuple[dict[str, Any], WorkerPool | ManagerService]],
+    executors: Sequence[tuple[ExecutorSettings, WorkerPool | ManagerService]],
     *,
-    run: dict[str, Any],
+    run: RunSettings,
     host: Host,
     sockets: Path,
 ) -> Listeners:
@@ -53,11 +56,13 @@ def open_listeners(
     ConfigurationError
         Two executors name different ports, or this host cannot listen there.
     """
-    wanted = [
-        (pool, *addresses_for(settings.get("address"), settings.get("local", False)), settings.get("port"))
-        for settings, pool in executors
-        if settings.get("address") or not isinstance(pool, WorkerPool)
-    ]
+    wanted = []
+    for settings, pool in executors:
+        match settings:
+            case LowLatencySettings(address=str() as address, port=port):
+                wanted.append((pool, *addresses_for(address, local=False), port))
+            case HighThroughputSettings(provider=provider, address=address, port=port):
+                wanted.append((pool, *addresses_for(address, local=provider.local), port))
     if not wanted:
         return Listeners()
     from parslab.dataflow.network.local_managers import LocalManagers
@@ -86,13 +91,13 @@ def open_listeners(
     return Listeners(hub, local, remote_workers)
 
 
-def _open_hub(listen: list[str], port: int, run: dict[str, Any], host: Host) -> Hub:
+def _open_hub(listen: list[str], port: int, run: RunSettings, host: Host) -> Hub:
     """Open the hub; after a crash, use the port of the lost DataFlowKernel unless another program has taken it."""
     from parslab.dataflow.network import port_state
     from parslab.dataflow.network.hub import Hub
 
-    run_dir = Path(run["run_dir"])
-    before = port_state.read(run_dir) if run.get("restarts") else None
+    run_dir = Path(run.run_dir)
+    before = port_state.read(run_dir) if run.restarts else None
     if before is None:
         hub = Hub(listen, port, run=run, host=host)
     else:
@@ -113,7 +118,7 @@ def _open_hub(listen: list[str], port: int, run: dict[str, Any], host: Host) -> 
     return hub
 
 
-def addresses_for(address: str | None, local: bool) -> tuple[list[str], list[str]]:
+def addresses_for(address: str | None, *, local: bool) -> tuple[list[str], list[str]]:
     """Return where to listen for an executor, and the addresses at which its managers should try to reach this host.
 
     Parameters

@@ -13,6 +13,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from parslab.clock import anchor
 from parslab.dataflow.graph.run_message import run_message
 from parslab.dataflow.high_throughput.connected_manager import ConnectedManager
@@ -27,6 +29,7 @@ from parslab.records.states import FINAL, ManagerState, WorkerState
 from parslab.scaling.controller_owner import BlockLoad, ExecutorLoad
 from parslab.serialize.failures import failure_from
 from parslab.wire import invitations
+from parslab.wire.invitations import ManagerInvitation
 from parslab.wire.messages.base import OutputPrinted
 from parslab.wire.messages.manager import (
     LinkHeartbeat,
@@ -49,9 +52,11 @@ if TYPE_CHECKING:
     from parslab.dataflow.network.hub import Hub, PeerConnection
     from parslab.dataflow.network.local_managers import LocalManagers
     from parslab.records.events import Event
+    from parslab.records.executor_settings import HighThroughputSettings
     from parslab.remote.pool.pool import TaskEvents
     from parslab.scaling.controller import ScalingController
     from parslab.wire.messages.base import ForgetFunctions
+    from parslab.wire.run_files import RunSettings
     from parslab.wire.stream import Buffer
 
 __all__ = ["ManagerService"]
@@ -94,19 +99,19 @@ class ManagerService:
     def __init__(
         self,
         number: int,
-        settings: dict[str, Any],
+        settings: HighThroughputSettings,
         *,
-        run: dict[str, Any],
+        run: RunSettings,
         host: Host,
         tasks: TaskEvents,
         find_task: Callable[[int], Task | None],
     ) -> None:
         self.number = number
-        self.label: str = settings["label"]
+        self.label = settings.label
         self.settings = settings
-        self._quarantine = Quarantine(self, settings.get("hold_after", 0), host, find_task)
+        self._quarantine = Quarantine(self, settings.hold_after, host, find_task)
         self.queue: Scheduler[ConnectedManager] = Scheduler(
-            settings.get("selector", "random"), suspected=self._quarantine.health.suspected
+            settings.manager_selector, suspected=self._quarantine.health.suspected
         )
         self.broken = ""
         self.run = run
@@ -114,8 +119,8 @@ class ManagerService:
         self._host = host
         self._tasks = tasks
         self._managers: dict[bytes, ConnectedManager] = {}
-        self._period: float = settings["manager"]["heartbeat_period"]
-        self._threshold: float = settings["manager"]["heartbeat_threshold"]
+        self._period = settings.manager.heartbeat_period
+        self._threshold = settings.manager.heartbeat_threshold
         self._closing = False
 
     # ----- begin and end
@@ -127,23 +132,20 @@ class ManagerService:
         # Both ways in are open before the first block starts, because its manager may connect at once.
         hub.register(ManagerHello, self.number, self)
         local.register(self.number, self)
-        python = self.settings.get("python") or sys.executable
-        file = hub.write_settings(
-            invitations.file_name(self.label),
-            self.number,
-            self.label,
-            addresses,
-            python=_PYTHON,
+        python = self.settings.python or sys.executable
+        invitation = ManagerInvitation(
+            **msgspec.structs.asdict(hub.invitation(self.number, self.label, addresses)),
+            manager=self.settings.manager,
             prefix=sys.prefix,
-            manager=self.settings["manager"],
             # Where the user names an address, managers of this host use it, too.
-            socket="" if self.settings.get("address") else str(local.path),
+            socket="" if self.settings.address else str(local.path),
             host=socket.gethostname(),
             clock=anchor(),
-            reconnect_for=self.settings.get("reconnect_for", RECONNECT_FOR),
+            reconnect_for=self.settings.reconnect_for,
         )
+        file = hub.write_invitation(invitations.file_name(self.label), invitation)
         command = f"{python_path_prefix()}{shlex.quote(python)} -m parslab.remote.manager {shlex.quote(str(file))}"
-        folder = Path(self.run["run_dir"]) / "blocks"
+        folder = Path(self.run.run_dir) / "blocks"
         folder.mkdir(exist_ok=True, mode=0o700)
         self.controller = ScalingController(self.settings, self, command, folder, clock=self._host.now)
         # After the settings file is written: the jobs that it submits read that file.
@@ -156,7 +158,7 @@ class ManagerService:
         for manager in list(self._managers.values()):
             manager.connection.send([LeaveWhenDone()])
         # Managers that start later read this and end, instead of looking for the run in vain.
-        invitations.withdraw(Path(self.run["run_dir"]), "it has ended")
+        invitations.withdraw(Path(self.run.run_dir), "it has ended")
         # The run may end before ``start``, when the port cannot be opened.
         if hasattr(self, "controller"):
             self.controller.close(deadline)
@@ -375,7 +377,7 @@ class ManagerService:
         self.controller.manager_joined(hello.block, hello.manager, hello.host)
 
     def _refusal(self, hello: ManagerHello) -> str:
-        reason = misfit(hello, _PYTHON, self.run["package"])
+        reason = misfit(hello, _PYTHON, self.run.package)
         if not reason and self._closing:
             reason = "the run is over"
         if not reason and self.broken:

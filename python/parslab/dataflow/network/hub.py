@@ -24,6 +24,7 @@ from parslab.errors import ConfigurationError, ProtocolError
 from parslab.wire import invitations
 from parslab.wire.curve import CurveGate, CurveKeys
 from parslab.wire.encoding import encode_messages
+from parslab.wire.invitations import Invitation
 from parslab.wire.messages.base import OutputPrinted, Refused
 from parslab.wire.messages.manager import (
     LinkHeartbeat,
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from parslab.dataflow.host import Host
+    from parslab.wire.run_files import RunSettings
 
 __all__ = ["Hub", "PeerConnection", "PeerListener"]
 
@@ -147,7 +149,7 @@ class Hub:
         addresses: Sequence[str],
         port: int,
         *,
-        run: dict[str, Any],
+        run: RunSettings,
         host: Host,
         keys: CurveKeys | None = None,
     ) -> None:
@@ -220,24 +222,26 @@ class Hub:
         """Pass peers that say this hello for this executor to ``listener``."""
         self._listeners[hello, executor] = listener
 
-    def write_settings(self, name: str, executor: int, label: str, addresses: Sequence[str], **more: Any) -> Path:
-        """Write the file that lets a peer join an executor; only its owner can read it."""
+    def invitation(self, executor: int, label: str, addresses: Sequence[str]) -> Invitation:
+        """Return what lets a worker of another host join an executor."""
         run = self._run
-        path = Path(run["run_dir"]) / name
-        content: dict[str, Any] = {
-            "addresses": [f"tcp://{f'[{a}]' if ':' in a else a}:{self.port}" for a in addresses],
-            "label": label,
-            "executor": executor,
-            "run": run["run"],
-            "package": run["package"],
-            "path": run["path"],
-            "cwd": run["cwd"],
-            "server_key": self.keys.server_public,
-            "public_key": self.keys.client_public,
-            "secret_key": self.keys.client_secret,
-            **more,
-        }
-        invitations.write(path, content)
+        return Invitation(
+            label=label,
+            executor=executor,
+            addresses=[f"tcp://{f'[{a}]' if ':' in a else a}:{self.port}" for a in addresses],
+            server_key=self.keys.server_public,
+            public_key=self.keys.client_public,
+            secret_key=self.keys.client_secret,
+            run=run.run,
+            package=run.package,
+            path=run.path,
+            cwd=run.cwd,
+        )
+
+    def write_invitation(self, name: str, invitation: Invitation) -> Path:
+        """Write an invitation into the folder of the run; only its owner can read it."""
+        path = Path(self._run.run_dir) / name
+        invitations.write(path, invitation)
         return path
 
     # ----- outgoing
@@ -377,7 +381,7 @@ class Hub:
     def close(self) -> None:
         """Send what is left, and close."""
         # Only a crash leaves the file behind: a later run of this folder must not use the old keys.
-        port_state.remove(Path(self._run["run_dir"]))
+        port_state.remove(Path(self._run.run_dir))
         for sock in (self._gate.socket, self._router, self._watcher):
             self._host.loop.forget(sock.getsockopt(zmq.FD))
         with contextlib.suppress(zmq.ZMQError):

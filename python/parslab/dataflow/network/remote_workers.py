@@ -75,7 +75,8 @@ class RemoteWorkers:
         """The hellos of workers of which only one link has sent a hello so far."""
         hub.register(WorkerHello, pool.number, self)
         # One file for all workers of the executor: it holds the keys, which are those of the run.
-        file = hub.write_settings(f"worker-{pool.label}.json", pool.number, pool.label, [address])
+        invitation = hub.invitation(pool.number, pool.label, [address])
+        file = hub.write_invitation(f"worker-{pool.label}.json", invitation)
         self.invitation = (
             f"Workers of other hosts may join executor {pool.label} at tcp://{address}:{hub.port}: run "
             f"`python -m parslab.remote.worker {file}` there (the file holds keys; keep it private)."

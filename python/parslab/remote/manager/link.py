@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from parslab.remote.loop import Loop
+    from parslab.wire.invitations import ManagerInvitation
 
 __all__ = ["LocalManagerLink", "ManagerLink", "connect_locally", "reachable"]
 
@@ -98,11 +99,11 @@ def _codes() -> tuple[int, ...]:
 _UNDER_WAY = _codes()
 
 
-def connect_locally(settings: dict[str, Any]) -> socket.socket | None:
+def connect_locally(invitation: ManagerInvitation) -> socket.socket | None:
     """Return a connection to the DataFlowKernel's unix socket; None if it is on another host."""
     # The path alone proves nothing: on a shared file system a socket of another host has a path here, too.
-    path = settings.get("socket", "")
-    if not path or settings.get("host") != socket.gethostname():
+    path = invitation.socket
+    if not path or invitation.host != socket.gethostname():
         return None
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
@@ -180,7 +181,7 @@ class ManagerLink:
         Identity of this connection; no two connections may share one.
     """
 
-    def __init__(self, settings: dict[str, Any], address: str, identity: bytes) -> None:
+    def __init__(self, invitation: ManagerInvitation, address: str, identity: bytes) -> None:
         self._decode: Callable[[Buffer], list[Any]] = decoder(ToManagerMessage)
         self.address = address
         self.over = ""
@@ -196,9 +197,9 @@ class ManagerLink:
         sock.setsockopt(zmq.LINGER, 1000)
         # ZeroMQ refuses IPv6 addresses unless this is set.
         sock.ipv6 = "[" in address
-        sock.curve_serverkey = settings["server_key"].encode()
-        sock.curve_publickey = settings["public_key"].encode()
-        sock.curve_secretkey = settings["secret_key"].encode()
+        sock.curve_serverkey = invitation.server_key.encode()
+        sock.curve_publickey = invitation.public_key.encode()
+        sock.curve_secretkey = invitation.secret_key.encode()
         # A broken connection and refused keys are reported through a monitor only.
         self._watcher: zmq.Socket[Any] = sock.get_monitor_socket(
             zmq.EVENT_DISCONNECTED | zmq.EVENT_HANDSHAKE_FAILED_AUTH | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL

@@ -13,7 +13,7 @@ import signal
 import socket
 import sys
 import time
-from typing import Any
+from typing import TYPE_CHECKING
 
 from parslab.clock import set_anchor
 from parslab.cores import usable_cores
@@ -24,11 +24,14 @@ from parslab.remote.manager.manager import Manager
 from parslab.remote.manager.meeting import Unreachable, meet
 from parslab.remote.manager.pinning import notice, plan
 from parslab.remote.manager.sampling import Sampler, usable_memory
-from parslab.remote.pool.processes import ProcessPlan, adopt_orphans, collect_orphans, end_orphans
+from parslab.remote.pool.processes import ProcessPlan, WorkerRun, adopt_orphans, collect_orphans, end_orphans
 from parslab.version import version
 from parslab.wire.invitations import RunOver
 from parslab.wire.messages.base import PROTOCOL
 from parslab.wire.messages.manager import ManagerHello
+
+if TYPE_CHECKING:
+    from parslab.wire.invitations import ManagerInvitation
 
 __all__ = ["main"]
 
@@ -53,10 +56,10 @@ def main(path: str, block: str) -> int:
     # Removed from the environment, so that workers and tasks do not inherit it.
     until = float(os.environ.pop(_AGAIN, 0.0))
     try:
-        settings, sock, address = meet(path, until - time.monotonic() if until else _PATIENCE)
+        invitation, sock, address = meet(path, until - time.monotonic() if until else _PATIENCE)
         if sock is not None:  # the same host shares one monotonic clock, which an anchor requires
-            set_anchor(settings["clock"])
-        manager = _prepare(settings, block)
+            set_anchor(invitation.clock)
+        manager = _prepare(invitation, block)
     except RunOver as over:
         log.info("the run is over: %s", over)
         return 0
@@ -70,7 +73,7 @@ def main(path: str, block: str) -> int:
         print(f"parslab: {words}", file=sys.stderr)
         # A manager that lost its run has not failed; one that never found it has, and its block counts as not started.
         return 0 if until else 2
-    link = LocalManagerLink(sock) if sock else ManagerLink(settings, address, manager.name.encode())
+    link = LocalManagerLink(sock) if sock else ManagerLink(invitation, address, manager.name.encode())
     status = _serve(manager, link, Sampler())
     # From here on a signal ends this process itself: none can arrive unnoticed between the check and the restart.
     for number in _ENDS:
@@ -78,24 +81,24 @@ def main(path: str, block: str) -> int:
     if manager.signalled:
         return status
     if manager.reconnect:
-        _start_over(path, block, time.monotonic() + settings["reconnect_for"])
+        _start_over(path, block, time.monotonic() + invitation.reconnect_for)
     elif until and manager.never_accepted:
         # Another program listened there, or the DataFlowKernel was killed again before it accepted us.
         _start_over(path, block, until)
     return status
 
 
-def _prepare(settings: dict[str, Any], block: str) -> Manager:
-    options = settings["manager"]
+def _prepare(invitation: ManagerInvitation, block: str) -> Manager:
+    settings = invitation.manager
     cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else list(range(usable_cores()))
     memory = usable_memory()
     # The DataFlowKernel must not confuse a new manager with one of the same node and block that it has lost.
     nonce = secrets.token_hex(4)
     host = socket.gethostname()
-    name = f"{settings['label']}-{block}-{host}-{nonce}"
+    name = f"{invitation.label}-{block}-{host}-{nonce}"
     pinnable = hasattr(os, "sched_setaffinity")
-    workers = plan(options, cores, memory, name, block, usable=usable_cores(), pinnable=pinnable, inherited=os.environ)
-    ignored = notice(options, pinnable)
+    workers = plan(settings, cores, memory, name, block, usable=usable_cores(), pinnable=pinnable, inherited=os.environ)
+    ignored = notice(settings, pinnable)
     if ignored:
         log.warning("%s", ignored)
     hello = ManagerHello(
@@ -105,25 +108,24 @@ def _prepare(settings: dict[str, Any], block: str) -> Manager:
         python=f"{sys.version_info[0]}.{sys.version_info[1]}",
         pid=os.getpid(),
         host=host,
-        executor=settings["executor"],
+        executor=invitation.executor,
         block=block,
         workers=len(workers),
-        prefetch=options["prefetch"],
+        prefetch=settings.prefetch_capacity,
         cores=min(len(cores), usable_cores()),
         memory=memory,
-        accelerators=len(options["accelerators"]),
+        accelerators=len(settings.available_accelerators),
         nonce=nonce,
     )
-    run = {key: settings[key] for key in ("run", "cwd", "package")}
-    run["path"] = import_path(settings)
+    run = WorkerRun(invitation.run, package=invitation.package, path=import_path(invitation), cwd=invitation.cwd)
     plans = [ProcessPlan(w.environment, tuple(sorted(w.cores)) if w.cores is not None else None) for w in workers]
-    return Manager(hello, run, options, plans)
+    return Manager(hello, run, settings, plans)
 
 
-def import_path(settings: dict[str, Any]) -> list[str]:
+def import_path(invitation: ManagerInvitation) -> list[str]:
     """Return the ``sys.path`` of the workers: that of the notebook, adapted if this is another environment."""
-    theirs: list[str] = settings["path"]
-    if settings["prefix"] == sys.prefix:
+    theirs = invitation.path
+    if invitation.prefix == sys.prefix:
         return theirs
     # Installed packages of the notebook may be built for another Python: only its source folders are of use here.
     own = [os.path.abspath(entry) for entry in sys.path]

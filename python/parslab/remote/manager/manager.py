@@ -34,10 +34,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from parslab.records.events import Event
+    from parslab.records.executor_settings import ManagerSettings
     from parslab.remote.manager.link import LocalManagerLink, ManagerLink
     from parslab.remote.manager.node_tasks import TaskOnNode
     from parslab.remote.manager.sampling import Sampler
-    from parslab.remote.pool.processes import ProcessPlan
+    from parslab.remote.pool.processes import ProcessPlan, WorkerRun
     from parslab.wire.stream import Buffer
 
 __all__ = ["GIVE_BACK", "Manager"]
@@ -59,9 +60,9 @@ class Manager:
     hello
         The message that describes this manager.
     run
-        Settings of the run: ``run``, ``path``, ``cwd``, ``package``.
-    options
-        ``heartbeat_period``, ``heartbeat_threshold``, ``drain_period``, ``sample_period``.
+        The run.
+    settings
+        The options of the executor.
     plans
         The environment and the cores of each worker.
     clock
@@ -82,8 +83,8 @@ class Manager:
     def __init__(
         self,
         hello: ManagerHello,
-        run: dict[str, Any],
-        options: dict[str, Any],
+        run: WorkerRun,
+        settings: ManagerSettings,
         plans: Sequence[ProcessPlan],
         clock: Callable[[], float] = steady_time,
     ) -> None:
@@ -94,7 +95,7 @@ class Manager:
         self.never_accepted = False
         self.name = hello.manager
         self._hello = hello
-        self._options = options
+        self._settings = settings
         self._clock = clock
         self._outbox = Outbox()
         self.tasks = NodeTasks(self._outbox, clock())
@@ -131,9 +132,9 @@ class Manager:
         self._beat()
         now = self._clock()
         if sampler is not None:
-            self.call_at(now + self._options["sample_period"], self._sample)
-        if self._options.get("drain_period"):
-            self.call_at(now + self._options["drain_period"], lambda: self.drain("its drain_period is over"))
+            self.call_at(now + self._settings.sample_period, self._sample)
+        if self._settings.drain_period:
+            self.call_at(now + self._settings.drain_period, lambda: self.drain("its drain_period is over"))
         # The descriptor is edge-triggered: an answer that arrived before the loop watched it is never reported.
         self._readable()
         self.loop.run()
@@ -248,12 +249,12 @@ class Manager:
         """Leave a DataFlowKernel that was silent for too long; send a heartbeat if nothing else was sent."""
         self._check_link()
         now = self._clock()
-        silent, threshold = now - self._heard, self._options["heartbeat_threshold"]
+        silent, threshold = now - self._heard, self._settings.heartbeat_threshold
         if silent > threshold:
             self._lose_link(f"the DataFlowKernel was silent for {silent:.0f} s")
             return
         # Any message shows that this manager lives, so a busy one sends no heartbeats.
-        period = self._options["heartbeat_period"]
+        period = self._settings.heartbeat_period
         if now - self._spoke >= period / 2:
             self._outbox.messages.append(LinkHeartbeat())
         self.call_at(now + period, self._beat)
@@ -266,7 +267,7 @@ class Manager:
             if (task := peer.inflight.get(peer.running)) is not None
         }
         self._outbox.messages += self.tasks.sampler.sample(running)
-        self.call_at(self._clock() + self._options["sample_period"], self._sample)
+        self.call_at(self._clock() + self._settings.sample_period, self._sample)
 
     def _give_back(self, now: float) -> float | None:
         """Give back tasks that wait here while no task ends; return when to do so."""

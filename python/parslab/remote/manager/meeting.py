@@ -10,10 +10,10 @@ from __future__ import annotations
 import random
 import socket
 import time
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from parslab.remote.manager.link import connect_locally, reachable
-from parslab.wire import invitations
+from parslab.wire.invitations import ManagerInvitation, read_invitation
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -33,7 +33,7 @@ class Unreachable(Exception):
 class Connected(NamedTuple):
     """How a manager reaches its DataFlowKernel: ``sock`` on the same host, ``address`` elsewhere."""
 
-    settings: dict[str, Any]
+    invitation: ManagerInvitation
     sock: socket.socket | None
     """The connection, if the DataFlowKernel runs on this host."""
     address: str
@@ -49,19 +49,19 @@ def meet(path: str, patience: float) -> Connected:
         No address answered within ``patience`` seconds.
     parslab.wire.invitations.RunOver
         The run has ended.
-    OSError
+    OSError, ConfigurationError
         The invitation cannot be read.
     """
     deadline = time.monotonic() + patience
     for pause in pauses(random.Random()):
-        settings = invitations.read(path)
-        sock = connect_locally(settings)
+        invitation = read_invitation(path)
+        sock = connect_locally(invitation)
         if sock is not None:
-            return Connected(settings, sock, "")
+            return Connected(invitation, sock, "")
         # Never less than a tenth of a second: the last attempt must have a chance, too.
-        address, failures = reachable(settings["addresses"], max(0.1, min(_ROUND, deadline - time.monotonic())))
+        address, failures = reachable(invitation.addresses, max(0.1, min(_ROUND, deadline - time.monotonic())))
         if address:
-            return Connected(settings, None, address)
+            return Connected(invitation, None, address)
         left = deadline - time.monotonic()
         if left <= 0:
             tried = ", ".join(f"{address} ({why})" for address, why in failures.items())

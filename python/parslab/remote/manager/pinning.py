@@ -14,13 +14,15 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from parslab.errors import ConfigurationError
 from parslab.remote.pool.processes import thread_variables
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+
+    from parslab.records.executor_settings import ManagerSettings
 
 __all__ = ["PinningError", "WorkerPlan", "notice", "plan"]
 
@@ -50,7 +52,7 @@ class WorkerPlan:
 
 
 def plan(
-    settings: Mapping[str, Any],
+    settings: ManagerSettings,
     cores: Sequence[int],
     memory: int,
     pool: str,
@@ -65,8 +67,7 @@ def plan(
     Parameters
     ----------
     settings
-        Options of the executor: ``max_workers``, ``cores_per_worker``, ``mem_per_worker`` (GB), ``accelerators``,
-        ``cpu_affinity``, ``threads_per_worker``, ``environment``.
+        The options of the executor.
     cores
         Numbers of the cores that processes of this job may run on.
     memory
@@ -86,12 +87,12 @@ def plan(
         The node has no room for a worker, or the settings name cores or accelerators that it does not have.
     """
     usable = len(cores) if usable is None else usable
-    affinity = settings["cpu_affinity"] if pinnable else "none"
+    affinity = settings.cpu_affinity if pinnable else "none"
     sets = _listed(affinity, cores) if affinity.startswith(_LIST) else None
     count = _count(settings, usable, memory, sets)
     shares = sets if sets is not None else _shares(affinity, sorted(cores), count)
-    accelerators = _chosen(settings["accelerators"], count)
-    threads = settings["threads_per_worker"]
+    accelerators = _chosen(settings.available_accelerators, count)
+    threads = settings.threads_per_worker
     plans = []
     for rank in range(count):
         own = shares[rank] if shares is not None else None
@@ -100,19 +101,19 @@ def plan(
         if own is not None:
             environment.update(_thread_binding(own))
         if accelerators:
-            environment.update(_visible(accelerators[rank], settings["accelerators"], inherited or {}))
-        environment.update(settings["environment"])
+            environment.update(_visible(accelerators[rank], settings.available_accelerators, inherited or {}))
+        environment.update(settings.environment)
         environment.update(_identity(rank, count, pool, block))
         plans.append(WorkerPlan(frozenset(own) if own is not None else None, environment))
     return plans
 
 
-def notice(settings: Mapping[str, Any], pinnable: bool) -> str:
+def notice(settings: ManagerSettings, pinnable: bool) -> str:
     """Return a warning about a setting that this system ignores; empty if there is none."""
-    if pinnable or settings["cpu_affinity"] == "none":
+    if pinnable or settings.cpu_affinity == "none":
         return ""
     return (
-        f"cpu_affinity={settings['cpu_affinity']!r} is ignored here: this system cannot bind processes to cores; its "
+        f"cpu_affinity={settings.cpu_affinity!r} is ignored here: this system cannot bind processes to cores; its "
         "workers run on any of them."
     )
 
@@ -120,17 +121,17 @@ def notice(settings: Mapping[str, Any], pinnable: bool) -> str:
 # ----- how many
 
 
-def _count(settings: Mapping[str, Any], usable: int, memory: int, sets: Sequence[Sequence[int]] | None) -> int:
+def _count(settings: ManagerSettings, usable: int, memory: int, sets: Sequence[Sequence[int]] | None) -> int:
     """Return how many workers the node has room for: the smallest number that a limit allows."""
     limits: list[tuple[int, str]] = []
-    if settings["max_workers"]:
-        limits.append((settings["max_workers"], f"max_workers_per_node={settings['max_workers']}"))
-    each = settings["cores_per_worker"]
+    if settings.max_workers_per_node:
+        limits.append((settings.max_workers_per_node, f"max_workers_per_node={settings.max_workers_per_node}"))
+    each = settings.cores_per_worker
     # The small term makes up for rounding: 0.6 / 0.2 is 2.999... in floating point, and three workers fit.
     room = int(usable / each + 1e-9)
     limits.append((room, f"{_cores(usable)} and cores_per_worker={each:g}"))
-    if settings["mem_per_worker"]:
-        size = settings["mem_per_worker"]
+    if settings.mem_per_worker:
+        size = settings.mem_per_worker
         limits.append((int(memory / (size * GB) + 1e-9), f"{memory / GB:.1f} GB of memory and mem_per_worker={size:g}"))
     count, why = min(limits, key=lambda limit: limit[0])
     if count < 1:
@@ -145,7 +146,7 @@ def _count(settings: Mapping[str, Any], usable: int, memory: int, sets: Sequence
                 f"({why}): list fewer, or change what limits them."
             )
         count = len(sets)
-    accelerators = settings["accelerators"]
+    accelerators = settings.available_accelerators
     if sets is not None and accelerators and len(accelerators) < count:
         raise PinningError(
             f"cpu_affinity lists cores for {count} workers, but available_accelerators names {len(accelerators)}, one "

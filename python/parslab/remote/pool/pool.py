@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from parslab.remote.loop import Loop
+    from parslab.remote.pool.processes import WorkerRun
     from parslab.wire.messages.base import ForgetFunctions
 
 __all__ = ["PoolHost", "PoolWorker", "TaskEvents", "WorkerLinkEnd", "WorkerPool"]
@@ -204,7 +205,7 @@ class WorkerPool:
     plans
         The environment and the cores of each worker of this host.
     run
-        Settings of the run: ``run``, ``path``, ``cwd``, ``package``.
+        The run.
     host
         The process that it runs in.
     tasks
@@ -225,7 +226,7 @@ class WorkerPool:
         name: str,
         *,
         plans: Sequence[ProcessPlan],
-        run: dict[str, Any],
+        run: WorkerRun,
         host: PoolHost,
         tasks: TaskEvents,
         on_broken: Callable[[WorkerPool], None],
@@ -439,7 +440,7 @@ class WorkerPool:
             self._tasks.begun(running, report.since, peer.name)
 
     def _greeted(self, peer: PoolWorker, hello: WorkerHello) -> None:
-        ours = self._run["package"]
+        ours = self._run.package
         # Pickles and messages of another version may decode without an error, and mean something else.
         if hello.protocol != PROTOCOL or hello.package != ours:
             self._break(

@@ -21,20 +21,21 @@ import sys
 import threading
 from pathlib import Path
 from time import sleep
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from parslab.clock import anchor, steady_time
 from parslab.remote.worker.output import anonymous_file
 from parslab.wire.messages.worker import CLOSED_DESCRIPTORS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     import psutil
 
 __all__ = [
     "ProcessPlan",
     "WorkerProcess",
+    "WorkerRun",
     "adopt_orphans",
     "awaited",
     "collect_orphans",
@@ -67,6 +68,18 @@ _THREAD_VARIABLES = (
 )
 
 
+class WorkerRun(NamedTuple):
+    """The run of worker processes, as far as its pool needs to know it."""
+
+    run: str
+    """The name of the run."""
+    package: str
+    """The version of parslab."""
+    path: Sequence[str]
+    """The ``sys.path`` of the workers."""
+    cwd: str
+
+
 class ProcessPlan(NamedTuple):
     """The environment and the cores of one worker process."""
 
@@ -96,13 +109,13 @@ def _file(undo: contextlib.ExitStack, name: str) -> int:
     return fd
 
 
-def _environment_of(name: str, plan: ProcessPlan, run: dict[str, Any], settings: dict[str, Any]) -> dict[str, str]:
+def _environment_of(name: str, plan: ProcessPlan, run: WorkerRun, settings: dict[str, object]) -> dict[str, str]:
     return {
         **os.environ,
         **plan.environment,
         "PARSLAB_WORKER": json.dumps(settings),
         # Every process that a task starts inherits these two, so it can be found even outside its group.
-        "PARSLAB_RUN": run["run"],
+        "PARSLAB_RUN": run.run,
         "PARSLAB_WORKER_OF": f"{os.getpid()}/{name}",
     }
 
@@ -117,7 +130,7 @@ class WorkerProcess:
     plan
         Its environment and its cores.
     run
-        Settings of the run: ``run``, ``path``, ``cwd``, ``package``.
+        The run.
 
     Attributes
     ----------
@@ -125,7 +138,7 @@ class WorkerProcess:
         Our ends of its links, not blocking.
     """
 
-    def __init__(self, name: str, executor: int, plan: ProcessPlan, run: dict[str, Any]) -> None:
+    def __init__(self, name: str, executor: int, plan: ProcessPlan, run: WorkerRun) -> None:
         with contextlib.ExitStack() as undo:  # a start that fails half-way must close every descriptor
             self.data, data = _pair(undo)
             self.control, control = _pair(undo)
@@ -135,7 +148,7 @@ class WorkerProcess:
             undo.callback(os.close, self._lifeline)
             undo.callback(os.close, lifeline)
             os.ftruncate(page, _PAGE)
-            settings = {
+            settings: dict[str, object] = {
                 "worker": name,
                 "executor": executor,
                 "data": data.fileno(),
@@ -144,8 +157,8 @@ class WorkerProcess:
                 "page": page,
                 "lifeline": lifeline,
                 "parent": os.getpid(),
-                "package": run["package"],
-                "path": run["path"],
+                "package": run.package,
+                "path": run.path,
                 "clock": anchor(),
             }
             if plan.cores is not None:
@@ -154,7 +167,7 @@ class WorkerProcess:
             self._map = mmap.mmap(page, _PAGE)
             self._page = memoryview(self._map).cast("q")
             self._page[0] = _NOTHING_BEGUN
-            self._popen = self._start(_environment_of(name, plan, run, settings), inherited, run["cwd"])
+            self._popen = self._start(_environment_of(name, plan, run, settings), inherited, run.cwd)
             undo.pop_all()
         # The worker has its own copies: while ours are open, its links would not break when it dies.
         for end in (data, control):

@@ -10,9 +10,10 @@ import pytest
 from parslab.dataflow.clients import sessions as module
 from parslab.dataflow.clients.registry import ClientRegistry
 from parslab.dataflow.clients.sessions import Sessions
+from parslab.testing.fakes import run_settings
 from parslab.wire.messages.base import PROTOCOL, Refused
 from parslab.wire.messages.client import CancelTasks, ClientHello, Welcome
-from tests.unit.dataflow.fake_host import FakeHost, run_settings
+from tests.unit.dataflow.fake_host import FakeHost
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -18,8 +18,9 @@ from parslab.dataflow.persistence import checkpoint as module
 from parslab.dataflow.persistence.checkpoint import Checkpoints
 from parslab.dataflow.persistence.checkpointing import Checkpointing
 from parslab.errors import ParslabError
+from parslab.testing.fakes import run_settings
 from parslab.wire.framed import read
-from tests.unit.dataflow.fake_host import FakeHost, run_settings
+from tests.unit.dataflow.fake_host import FakeHost
 
 if TYPE_CHECKING:
     from pathlib import Path

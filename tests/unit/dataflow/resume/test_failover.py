@@ -9,9 +9,9 @@ import pytest
 
 from parslab.dataflow.resume.failover import Failover
 from parslab.records.states import TaskState
-from parslab.testing.fakes import call
+from parslab.testing.fakes import call, run_settings
 from parslab.wire.messages.client import ClientResumed, TaskResolved
-from tests.unit.dataflow.fake_host import FakeHost, run_settings
+from tests.unit.dataflow.fake_host import FakeHost
 from tests.unit.dataflow.graph.test_table import Graph
 
 if TYPE_CHECKING:
