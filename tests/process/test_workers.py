@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import socket
 import subprocess
@@ -15,6 +16,7 @@ import pytest
 
 from parslab import python_app
 from parslab.errors import WorkerLost
+from tests.process.blocks import blocks_run
 from tests.process.house import House, alive, error_of, is_gone, until, within, workers_of
 from tests.process.panel import notices, picture
 
@@ -180,6 +182,36 @@ def test_a_task_that_closes_every_descriptor(house: House, lowest: int) -> None:
         assert isinstance(error, WorkerLost)
         assert "exited with status 120, because the task closed descriptors of its worker" in str(error)
         assert pid().result(10) > 0
+
+
+@python_app
+def lower_limit() -> int:
+    """Lower a limit so that this process may not raise it again."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(soft, hard - 1), hard - 1))
+    if os.getuid() == 0:
+        os.setuid(65534)
+    return os.getpid()
+
+
+@python_app
+def limit() -> tuple[int, tuple[int, int]]:
+    return os.getpid(), resource.getrlimit(resource.RLIMIT_NOFILE)
+
+
+@pytest.mark.parametrize("executor", ["low_latency", "high_throughput"])
+def test_a_worker_whose_process_was_changed_for_good_is_replaced(house: House, executor: str) -> None:
+    """The tasks after it ran with the lower limit."""
+    with house.load(workers=1) if executor == "low_latency" else blocks_run(house, workers=1) as dfk:
+        _, before = limit().result(30)
+        lowered = lower_limit()
+        looks = [limit() for _ in range(5)]
+        for look in looks:
+            pid, now = look.result(30)
+            assert pid != lowered.result(10)
+            assert now == before
+        said = "exited, because a task changed its process in a way that cannot be undone: resource limits ("
+        until(lambda: any(worker.reason.startswith(said) for worker in picture(dfk).workers))
 
 
 def test_a_broken_interpreter_stops_the_executor_and_says_so(house: House) -> None:

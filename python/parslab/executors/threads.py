@@ -12,6 +12,9 @@ __all__ = ["ThreadPoolExecutor"]
 class ThreadPoolExecutor(Executor):
     """Threads in the process that calls the apps: nothing is pickled, and all threads share the GIL.
 
+    All tasks and the notebook share the state of this process, so parslab cannot restore it after a task. A task that
+    changes the working folder, the environment, the umask or the locale changes it for everything else, at once.
+
     Parameters
     ----------
     label

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from parslab.errors import AppExit, DeserializationError, SerializationError
+from parslab.remote.worker.process_state import ProcessState, StateNotRestored
 from parslab.remote.worker.worker import Worker
 from parslab.serialize.arguments import ArgumentDependencies, pack_arguments
 from parslab.serialize.failures import exception_of
@@ -50,7 +51,8 @@ class Bench:
         self.link = FakeLink()
         self.output = FakeOutput()
         self.page = memoryview(bytearray(16)).cast("q")
-        self.worker = Worker(self.link, self.output, self.page)  # type: ignore[arg-type]
+        self.state = ProcessState()
+        self.worker = Worker(self.link, self.output, self.page, self.state)  # type: ignore[arg-type]
         self._fns = 0
 
     def code(self, function: Callable[..., Any]) -> int:
@@ -266,6 +268,58 @@ def test_the_page_says_what_was_begun_and_what_has_ended(bench: Bench) -> None:
     bench.run()
     assert seen == [3, 4]
     assert bench.page[0] == -1 - 4
+
+
+def test_a_worker_whose_state_cannot_be_restored_reports_the_outcome_and_stops(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(now: float) -> None:
+        raise StateNotRestored("no")
+
+    monkeypatch.setattr(bench.state, "restore", refuse)
+    bench.call(3, bench.code(lambda: "done"))
+    bench.call(4, bench.code(lambda: "never"))
+    with pytest.raises(StateNotRestored):
+        bench.worker.run()
+    assert bench.result(3) == "done"
+    assert [m.task for m in bench.link.messages] == [3]
+    assert bench.worker.give_back() == [4]
+
+
+def test_a_handler_that_raises_during_the_restoration_costs_neither_the_result_nor_the_worker(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = iter([KeyboardInterrupt, SystemExit, ValueError])
+    restore = bench.state.restore
+
+    def interrupted(now: float) -> None:
+        error = next(asked, None)
+        if error is not None:
+            raise error
+        restore(now)
+
+    monkeypatch.setattr(bench.state, "restore", interrupted)
+    HOOKS["change"] = lambda: setattr(bench.state, "changed", True)
+    bench.call(3, bench.code(hook), "change")
+    bench.run()
+    assert bench.result(3) is None
+    assert next(asked, None) is None
+    assert not bench.state.changed
+
+
+def test_a_task_that_changes_nothing_costs_no_look_at_the_state(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    looks: list[float] = []
+
+    def look(now: float) -> None:
+        looks.append(now)
+        bench.state.next_look = now + 3600
+
+    monkeypatch.setattr(bench.state, "restore", look)
+    fn = bench.code(int)
+    for task in range(100):
+        bench.call(task, fn)
+    bench.run()
+    assert len(looks) == 1
 
 
 # --- several tasks ---------------------------------------------------------------------------------------------------

@@ -481,7 +481,8 @@ class WorkerPool:
         self.peers.remove(peer)
         for link in (peer.data, peer.control):
             self._host.loop.forget(link)
-        how, reason = how_it_ended(process.ended or 0) if process else "lost its connection", Reason.worker_lost
+        words = process.last_words(2, 0).decode(errors="replace") if process else ""
+        how, reason = how_it_ended(process.ended or 0, words) if process else "lost its connection", Reason.worker_lost
         if (
             process is not None
             and process.ended == -signal.SIGKILL
@@ -489,7 +490,6 @@ class WorkerPool:
             and self._memory.struck(steady_time())
         ):
             how, reason = "was killed by the out-of-memory killer", Reason.out_of_memory
-        words = process.last_words(2, 0).decode(errors="replace") if process else ""
         self._release_tasks(peer, how, words, reason)
         peer.advance(WorkerSignal.died)
         self._report(peer, how)

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from parslab.clock import anchor, steady_time
 from parslab.remote.worker.output import anonymous_file
-from parslab.wire.messages.worker import CLOSED_DESCRIPTORS
+from parslab.wire.messages.worker import CLOSED_DESCRIPTORS, NOT_RESTORED, STATE_NOT_RESTORED
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -348,8 +348,19 @@ def _children() -> list[int]:
     return pids
 
 
-def how_it_ended(status: int) -> str:
-    """Return ``was killed by SIGSEGV`` or ``exited with status 3``, for the sentence of a WorkerLost."""
+def how_it_ended(status: int, words: str = "") -> str:
+    """Return ``was killed by SIGSEGV`` or ``exited with status 3``, for the sentence of a WorkerLost.
+
+    Parameters
+    ----------
+    status
+        The exit status; negative: a signal.
+    words
+        The last words of the worker on stderr.
+    """
+    *_, last = ["", *words.splitlines()]
+    if status == STATE_NOT_RESTORED and last.startswith(NOT_RESTORED):  # a task may exit with any status
+        return f"exited, because {last}"
     if status == CLOSED_DESCRIPTORS:
         return (
             f"exited with status {status}, because the task closed descriptors of its worker, for example with "

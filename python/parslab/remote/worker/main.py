@@ -19,9 +19,10 @@ from parslab.clock import set_anchor
 from parslab.remote.worker.control import end_group, start_control
 from parslab.remote.worker.links import tcp_links, unix_links
 from parslab.remote.worker.output import Output
+from parslab.remote.worker.process_state import ProcessState, StateNotRestored
 from parslab.remote.worker.worker import Worker
 from parslab.wire.messages.base import PROTOCOL
-from parslab.wire.messages.worker import CLOSED_DESCRIPTORS, WorkerHello
+from parslab.wire.messages.worker import CLOSED_DESCRIPTORS, STATE_NOT_RESTORED, WorkerHello
 
 __all__ = ["main"]
 
@@ -65,15 +66,25 @@ def main(settings: dict[str, Any]) -> None:
     link.send([hello])
     hello.control = True
     control.send([hello])
-    worker = Worker(link, output, page)
+    state = ProcessState()
+    worker = Worker(link, output, page, state)
     start_control(worker, control)
     _die_with_parent(settings)
     import cloudpickle  # noqa: F401  # before the first function needs it, and after the hello, so nobody waits
 
+    state.watch()
+    _run_to_the_end(worker)
+
+
+def _run_to_the_end(worker: Worker) -> None:
+    """Run tasks, then end this process with a status that tells its owner why."""
     try:
         _run(worker)
     except (EOFError, BrokenPipeError, ConnectionResetError):
         pass
+    except StateNotRestored as error:
+        os.write(2, f"{error}\n".encode(errors="replace"))
+        os._exit(STATE_NOT_RESTORED)
     except OSError as error:
         if error.errno == errno.EBADF:  # the task closed our descriptors, so only the exit status can say so
             os._exit(CLOSED_DESCRIPTORS)

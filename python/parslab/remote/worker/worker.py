@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from parslab.clock import steady_time
 from parslab.errors import DeserializationError, SerializationError
 from parslab.remote.worker.children import end_children
+from parslab.remote.worker.process_state import StateNotRestored
 from parslab.serialize.argument_at_fault import argument_at_fault
 from parslab.serialize.failures import failure_of, one_line
 from parslab.serialize.functions import load_function
@@ -26,19 +27,22 @@ from parslab.serialize.import_path import explain_missing
 from parslab.serialize.references import resolving
 from parslab.serialize.values import pack, unpack
 from parslab.wire.messages.base import DefineFunction, Failure, ForgetFunctions, PackedValue
-from parslab.wire.messages.worker import Outcome, RunTask
+from parslab.wire.messages.worker import NOT_RESTORED, Outcome, RunTask
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from parslab.remote.worker.links import WorkerLink
     from parslab.remote.worker.output import Output
+    from parslab.remote.worker.process_state import ProcessState
     from parslab.wire.stream import Batch, Buffer
 
 __all__ = ["Worker"]
 
 _GATHER = 0.0005
 """Seconds for which outcomes of short tasks are gathered before they are sent together."""
+_MOST_RAISES = 100
+"""How often the handler of a signal may interrupt the restoration of the state."""
 _OURS = 1
 """Frames of this file at the top of a task's traceback, which the user does not want to see."""
 
@@ -55,10 +59,13 @@ class Worker:
     page
         A page of memory shared with the parent, which reads there which task and attempt ran when a worker died;
         None for a worker on another host.
+    state
+        Working folder, timers and the like, restored after each task.
     """
 
-    def __init__(self, link: WorkerLink, output: Output, page: memoryview | None) -> None:
+    def __init__(self, link: WorkerLink, output: Output, page: memoryview | None, state: ProcessState) -> None:
         self._link = link
+        self._state = state
         self._output = output
         output.current = lambda: self.current
         self._page = page if page is not None else memoryview(bytearray(16)).cast("q")
@@ -69,6 +76,7 @@ class Worker:
         self._codes: dict[int, Callable[..., Any] | bytearray | bytes] = {}
         self._names: dict[int, str] = {}
         self._leaving = False
+        self._not_restored: StateNotRestored | None = None
         self.current = -1
         """The task that is running, or -1."""
         self.since = 0.0
@@ -82,9 +90,16 @@ class Worker:
         return self.current >= 0 or bool(self._todo)
 
     def run(self) -> None:
-        """Run tasks until a message asks this worker to leave."""
+        """Run tasks until a message asks this worker to leave.
+
+        Raises
+        ------
+        StateNotRestored
+            A task has changed this process so that it must not run another one.
+        """
         # Only the main thread may install a handler, and Python runs every handler in it.
         signal.signal(signal.SIGINT, self._on_interrupt)
+        self._state.begin()
         todo = self._todo
         while True:
             try:
@@ -136,22 +151,20 @@ class Worker:
                 inline, out = self._call(run, frames)
             finally:
                 self.current = -1
+                # First, and again below: a timer that the task has left behind may raise at any line.
+                if self._state.changed:
+                    self._restore_state(started)
         except KeyboardInterrupt as error:
+            self._restore_state(started)
             self._leave_if_forked(error)
             interrupted = self.interrupting == run.task  # a task may also raise KeyboardInterrupt itself
             failure = failure_of(error, _OURS)
         except BaseException as error:
+            self._restore_state(started)
             self._leave_if_forked(error)
             failure = self._failure(run, error)
         self._leave_if_forked(None)
-        # Only after an interrupt: a task that ends by itself may leave processes behind on purpose.
-        if self.interrupting == run.task:
-            with contextlib.suppress(Exception):
-                end_children(started)
-        ended = steady_time()
-        self.current = self.interrupting = -1  # again: an interrupt may have skipped the first assignment
-        self._output.restore_streams()
-        messages: list[Any] = self._output.take(run.task, final=True)
+        ended = self._clean_up(run.task, started)
         outcome = Outcome(
             task=run.task,
             attempt=run.attempt,
@@ -162,18 +175,48 @@ class Worker:
             failure=failure,
             interrupted=interrupted,
         )
-        messages.append(outcome)
-        self._page[0] = -1 - run.task
-        self._gather(messages, out, outcome)
+        self._gather(outcome, out)
 
-    def _gather(self, messages: list[Any], out: list[Buffer], outcome: Outcome) -> None:
+    def _clean_up(self, task: int, started: float) -> float:
+        """Remove what the task has left behind in this process; return when the task ended."""
+        # Only after an interrupt: a task that ends by itself may leave processes behind on purpose.
+        if self.interrupting == task:
+            with contextlib.suppress(Exception):
+                end_children(started)
+        ended = steady_time()
+        self.current = self.interrupting = -1  # again: an interrupt may have skipped the first assignment
+        if self._state.changed or ended > self._state.next_look:
+            self._restore_state(ended)
+        self._output.restore_streams()
+        return ended
+
+    def _restore_state(self, now: float) -> None:
+        """Restore what the task has changed in this process; a failure is kept until the outcome is sent."""
+        for _ in range(_MOST_RAISES):
+            try:
+                return self._state.restore(now)
+            except StateNotRestored as error:
+                self._not_restored = error
+                return None
+            except BaseException:  # the handler of a signal or timer of the task: it has no task any more
+                continue
+        self._not_restored = StateNotRestored(f"{NOT_RESTORED}: its signal handlers raise all the time")
+        return None
+
+    def _gather(self, outcome: Outcome, out: list[Buffer]) -> None:
         """Send an outcome, or keep it for a moment: short tasks in a row share a message."""
+        messages: list[Any] = self._output.take(outcome.task, final=True)
+        messages.append(outcome)
+        self._page[0] = -1 - outcome.task
         self._finished.append((messages, out))
         # From its start, not its end: a task that is longer than the limit is then sent at once.
         if self._gathering == 0.0:
             self._gathering = outcome.started
         if out or not self._todo or outcome.ended - self._gathering > _GATHER or outcome.failure is not None:
             self.send_finished()
+        if self._not_restored is not None:
+            self.send_finished()
+            raise self._not_restored
 
     def _call(self, run: RunTask, frames: list[bytearray]) -> tuple[bytes, list[Buffer]]:
         function = self._codes[run.fn]

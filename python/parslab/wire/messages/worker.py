@@ -20,6 +20,8 @@ from parslab.wire.messages.base import (
 
 __all__ = [
     "CLOSED_DESCRIPTORS",
+    "NOT_RESTORED",
+    "STATE_NOT_RESTORED",
     "ControlMessage",
     "InterruptTask",
     "LeaveWhenDone",
@@ -37,6 +39,11 @@ CLOSED_DESCRIPTORS = 120
 
 Python exits with the same status when it cannot flush ``stdout``, which usually has the same cause.
 """
+
+STATE_NOT_RESTORED = 121
+"""Exit status of a worker whose task has changed the process for good; the last line of its stderr says how."""
+NOT_RESTORED = "a task changed its process in a way that cannot be undone"
+"""The beginning of that line."""
 
 
 class RunTask(WireMessage, tag=64):
