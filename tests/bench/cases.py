@@ -221,6 +221,7 @@ CASES: dict[str, Callable[..., dict[str, float]]] = {
     "kernel_process_killed": recovery.kernel_process_killed,
     "latency": latency,
     "mend": redefine.branch,
+    "large_global": loops.large_global,
     "notebook_functions": loops.notebook_functions,
     "paced": paced,
     "parsl": htex.parsl_rate,

@@ -6,8 +6,10 @@ measured in turns within one case.
 
 from __future__ import annotations
 
+import hashlib
 import statistics
 import time
+import warnings
 from concurrent.futures import Future, ProcessPoolExecutor, wait
 from contextlib import ExitStack, contextmanager
 from queue import SimpleQueue
@@ -20,7 +22,7 @@ from tests.bench.subjects import loaded
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-__all__ = ["bodies", "closed_loop", "notebook_functions", "stencil"]
+__all__ = ["bodies", "closed_loop", "large_global", "notebook_functions", "stencil"]
 
 EFFICIENCY = 0.5
 """METG(50 %): the shortest task with which half of the workers' time is spent in tasks."""
@@ -134,6 +136,33 @@ def notebook_functions(executor: str, calls: int, rounds: int) -> dict[str, floa
                     times[name].append(statistics.median(found))
     ratios = [a / b for a, b in zip(times["own"], times["imported"], strict=True)]
     return {name: statistics.median(found) for name, found in times.items()} | {"ratio": statistics.median(ratios)}
+
+
+def large_global(megabytes: int, calls: int) -> dict[str, float]:
+    """A call of a function that uses a large array as a global, which must be unchanged, beside a hash of the array."""
+    import numpy
+
+    import __main__
+    from parslab import python_app
+
+    exec(compile("def cell(): return array.size", "<cell>", "exec"), vars(__main__))
+    vars(__main__)["array"] = numpy.ones(megabytes * 10**6 // 8)
+    app = python_app(vars(__main__)["cell"])
+    times: dict[str, list[float]] = {"call": [], "hash": []}
+    with loaded(1):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            app().result()
+        for _ in range(calls):
+            begun = time.perf_counter()
+            future = app()
+            times["call"].append(time.perf_counter() - begun)
+            future.result()
+            begun = time.perf_counter()
+            hashlib.blake2b(vars(__main__)["array"]).digest()
+            times["hash"].append(time.perf_counter() - begun)
+    found = {name: statistics.median(each) for name, each in times.items()}
+    return found | {"ratio": found["call"] / found["hash"]}
 
 
 def bodies(tasks: int, rounds: int) -> dict[str, float]:

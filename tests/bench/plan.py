@@ -295,6 +295,7 @@ def reacting(bench: Bench, run: int) -> Figures:
         figures |= _named(f"loop.{subject}", found)
         found = bench.case("notebook_functions", executor=subject, calls=sizes.calls // 2, rounds=sizes.rounds)
         figures |= _named(f"own.{subject}", found)
+    figures |= _named("large_global", bench.case("large_global", megabytes=80, calls=20))
     for subject in _in_turns(("pool", "llex", "htex"), run):
         for width in (2, 8):
             figures |= _named(

@@ -149,6 +149,12 @@ ROWS = (
         for subject, name in (("llex", "low latency"), ("htex", "a block"))
     ),
     Row(
+        "    the call, when it uses an array of 80 MB",
+        *("large_global.call", "us", "hash", "large_global.hash", "large_global.ratio"),
+        bound=("<=", 0.3),
+        on_ratio=True,
+    ),
+    Row(
         "shortest useful task, stencil of width 2",
         *("stencil.2.llex.metg", "us", "pool", "stencil.2.pool.metg", "stencil.2.llex.ratio"),
     ),

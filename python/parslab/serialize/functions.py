@@ -20,7 +20,7 @@ from parslab.errors import SerializationError
 from parslab.serialize.arguments import why_unpicklable
 from parslab.serialize.cells import learn
 from parslab.serialize.import_path import client_path, follow
-from parslab.serialize.pickling import dumps
+from parslab.serialize.pickling import dumps_with_places
 from parslab.serialize.summaries import brief
 from parslab.serialize.user_frame import frames_to_user
 
@@ -163,7 +163,7 @@ class AppFunction:
         return pickle.dumps((edited, client_path()), 5)
 
     def _warn_of_large(self, watch: StateWatch) -> None:
-        """Warn once of each large variable: it is part of the function, and each call hashes it."""
+        """Warn once of each large variable: it is part of the function, and each call compares it."""
         for description, size in watch.large:
             if description not in self._warned:
                 self._warned.add(description)
@@ -183,11 +183,11 @@ class AppFunction:
         # In the other order, it would send the old value.
         self._examine(captured)
         try:
-            payload = self._imports() + dumps((self.runner, self.function, captured.sources()))
+            imports = self._imports()
+            body, places = dumps_with_places((self.runner, self.function, captured.sources()))
         except Exception as error:
             raise _blame(captured, self.name, error) from error
-        if self._watch is not None:
-            self._warn_of_large(self._watch)
+        payload = imports + body
         made = self._fingerprint
         if made is None:
             pickled = PickledFunction(self.name, payload, b"", {}, self._unknown)
@@ -195,8 +195,12 @@ class AppFunction:
             pickled = PickledFunction(self.name, payload, made.digest, made.parts)
         # A cell that runs again makes an equal function. Both functions share one pickle: the client drops the number
         # of a pickle that is garbage, while a call of the newer function may be about to use that number.
-        self._pickled = _alive.setdefault(pickled.digest, pickled)
-        return self._pickled
+        pickled = _alive.setdefault(pickled.digest, pickled)
+        if self._watch is not None:
+            self._warn_of_large(self._watch)
+            self._watch.compare_with(pickled.payload, [(len(imports) + at, size) for at, size in places])
+        self._pickled = pickled
+        return pickled
 
 
 _imported: dict[str, bytes] = {}

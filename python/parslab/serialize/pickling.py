@@ -29,8 +29,10 @@ from parslab.serialize.functools_objects import (
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["dumps", "pickler_class"]
+__all__ = ["ALONE", "dumps", "dumps_with_places", "pickler_class"]
 
+ALONE = 64 * 1024
+"""Bytes from which on pickle writes a buffer by itself, and not within a frame."""
 _class: Any = None
 _hashing: set[int] = set()
 """Ids of cached functions whose key is in the making; one that refers to itself would otherwise recurse without end."""
@@ -99,3 +101,27 @@ def dumps(value: Any, buffer_callback: Callable[[Any], Any] | None = None) -> by
     stream = io.BytesIO()
     pickler_class()(stream, 5, buffer_callback=buffer_callback).dump(value)
     return stream.getvalue()
+
+
+def dumps_with_places(value: Any) -> tuple[bytes, list[tuple[int, int]]]:
+    """Pickle ``value``; return also offset and size of each part that pickle wrote by itself.
+
+    The buffers from ``ALONE`` bytes on are among these parts.
+    """
+    stream = _Noting()
+    pickler_class()(stream, 5).dump(value)
+    return stream.getvalue(), stream.places
+
+
+class _Noting(io.BytesIO):
+    """A stream in memory that notes where the large parts lie that were written to it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.places: list[tuple[int, int]] = []
+
+    def write(self, data: Any) -> int:
+        written = super().write(data)
+        if written >= ALONE:
+            self.places.append((self.tell() - written, written))
+        return written

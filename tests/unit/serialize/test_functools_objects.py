@@ -132,11 +132,11 @@ def test_methods_that_dispatch_and_cached_properties_travel() -> None:
 
 
 def test_watching_them_costs_no_pickle_for_each_call(monkeypatch: pytest.MonkeyPatch) -> None:
-    from parslab.serialize.code import captured_state
+    from parslab.serialize.code import contents
 
     notebook = Notebook()
     notebook.cell(LOADER.replace("loads.append(name)", "pass"))
     function = notebook.app("f")
     function.current()
-    monkeypatch.setattr(captured_state, "dumps", lambda _: 1 / 0)
+    monkeypatch.setattr(contents, "dumps", lambda _: 1 / 0)
     assert function.current() is function.current()

@@ -3,37 +3,34 @@
 A function of a notebook travels by value, together with the helpers and globals that it uses. Its pickle and its
 fingerprint are stale as soon as a cell redefines one of them. :class:`CapturedState` walks over these objects once;
 :class:`StateWatch` then checks before each call whether all are unchanged. It compares most of them by identity, which
-costs well under a microsecond. Mutable values change without a new identity, so it hashes their pickles, and the
-buffers of arrays in place. The user's thread runs this.
+costs well under a microsecond. Mutable values change without a new identity, so it compares their contents. The user's
+thread runs this.
 """
 
 from __future__ import annotations
 
 import functools
-import hashlib
 import linecache
 import os
 import sys
 import types
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 from parslab.serialize.cells import cell_title
 from parslab.serialize.code.bytecode import global_names
+from parslab.serialize.code.contents import Content
 from parslab.serialize.code.modules import by_reference, registered
 from parslab.serialize.functools_objects import CACHED_FUNCTION, DISPATCHER_ATTRIBUTES, is_dispatcher
-from parslab.serialize.pickling import dumps
 
 if TYPE_CHECKING:
-    import pickle
-
     from parslab.serialize.code.modules import Source
 
 __all__ = ["LARGE", "CapturedState", "StateWatch"]
 
 LARGE = 4 << 20
-"""Bytes of a global that make each call noticeably slower, because each call hashes it."""
+"""Bytes of a global that make each call noticeably slower, because each call compares it."""
 _MISSING = object()
 _IMMUTABLE = (
     int,
@@ -76,11 +73,8 @@ class StateWatch:
 
     def __init__(self, captured: CapturedState) -> None:
         self._watched, self._sizes = captured.watched, captured.sizes
-        self._volatile: list[tuple[Any, bytes]] = []
-        sizes: dict[int, int] = {}
-        for value in captured.volatile:
-            digest, sizes[id(value)] = _digest(value)
-            self._volatile.append((value, digest))
+        self._volatile = [Content(value) for value in captured.volatile]
+        sizes = {id(value): content.size for value, content in zip(captured.volatile, self._volatile, strict=True)}
         measured = [(description, sizes.get(id(value)) or _size(value)) for description, value in captured.named]
         self.large = [(description, size) for description, size in measured if size > LARGE]
         self._sources: tuple[Source, ...] = ()
@@ -94,6 +88,11 @@ class StateWatch:
             if module is not None:  # importlib.reload gives the module a new __spec__
                 self._watched.append((vars(module), "__spec__", module.__spec__))
 
+    def compare_with(self, payload: bytes, places: Iterable[tuple[int, int]]) -> None:
+        """Compare large buffers with those in a pickle of the function (see ``Content``)."""
+        for content in self._volatile:
+            content.compare_with(payload, places)
+
     def is_current(self) -> bool:
         """Return whether everything is unchanged."""
         for where, name, value in self._watched:
@@ -105,8 +104,8 @@ class StateWatch:
         for names, size in self._sizes:
             if len(names) != size:
                 return False
-        for value, digest in self._volatile:
-            if _digest(value)[0] != digest:
+        for content in self._volatile:
+            if not content.is_unchanged():
                 return False
         return not self._sources or self._files_unchanged()
 
@@ -119,22 +118,6 @@ class StateWatch:
         if len(self._sources) > _ALWAYS_STAT:
             self._next_stat = ended + (ended - begun) * _STAT_SHARE
         return same
-
-
-def _digest(value: Any) -> tuple[bytes, int]:
-    """Return the hash of a value's pickle, and how many bytes were hashed."""
-    buffers: list[pickle.PickleBuffer] = []
-    try:
-        stream = dumps(value, buffers.append)
-        hashed, size = hashlib.blake2b(stream, digest_size=16), len(stream)
-        for buffer in buffers:  # not copied into the pickle: an array may have hundreds of megabytes
-            with buffer.raw() as view:
-                hashed.update(view.nbytes.to_bytes(8, "little"))
-                hashed.update(view)
-                size += view.nbytes
-    except Exception:
-        return b"", 0  # the pickling of the function will raise the same error, and name the variable
-    return hashed.digest(), size
 
 
 def _size(value: Any) -> int:
@@ -182,7 +165,7 @@ class CapturedState:
     sizes
         Namespaces that travel as a whole, with the number of their names: a new name changes it.
     volatile
-        Mutable values, which are compared by the hash of their pickle.
+        Mutable values, which are compared by their content.
     named
         (description, value) of every global and captured variable, the outermost first.
     """
