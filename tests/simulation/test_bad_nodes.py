@@ -9,7 +9,7 @@ from typing import Any, cast
 
 import pytest
 
-from parslab.dataflow.graph.task import NextAttempt
+from parslab.dataflow.graph.task import NextAttempt, Task
 from parslab.dataflow.high_throughput.node_health import FailedAttempt, NodeHealth
 from parslab.dataflow.high_throughput.scheduler import ManagerSlot, Scheduler
 from parslab.records.states import TaskState
@@ -17,7 +17,7 @@ from parslab.records.states import TaskState
 S = TaskState
 
 
-class Task:
+class FakeTask(Task):
     def __init__(self, number: int, fn: int) -> None:
         self.id, self.fn, self.attempt = number, fn, 0
         self.state, self.spec = S.ready, None
@@ -44,7 +44,7 @@ class Cluster:
         self._numbers = itertools.count()
 
     def call(self, count: int, fn: int = 0) -> None:
-        self.queue.put([Task(next(self._numbers), fn) for _ in range(count)])
+        self.queue.put([FakeTask(next(self._numbers), fn) for _ in range(count)])
 
     def play(self, takes: float, broken: frozenset[int] = frozenset()) -> None:
         self._assign(takes, broken)

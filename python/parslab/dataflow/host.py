@@ -10,7 +10,7 @@ from __future__ import annotations
 import heapq
 import itertools
 import logging
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from parslab.clock import steady_time
 from parslab.records.events import NoticeRaised
@@ -18,9 +18,10 @@ from parslab.records.events import NoticeRaised
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Sequence
 
-    from parslab.dataflow.graph.task import Effects, Task
+    from parslab.dataflow.graph.task import Effects, NextAttempt, Task
     from parslab.records.events import Event
     from parslab.remote.loop import Loop
+    from parslab.wire.messages.base import ForgetFunctions
 
 __all__ = ["ExecutorPool", "Host", "LoopHost", "TaskQueue"]
 
@@ -64,10 +65,10 @@ class TaskQueue(Protocol):
     def waiting(self) -> int:
         """Return how many tasks are in the queue."""
 
-    def put(self, tasks: Iterable[Any]) -> None:
+    def put(self, tasks: Iterable[Task]) -> None:
         """Append ready tasks."""
 
-    def put_again(self, tasks: Sequence[Any], now: float) -> None:
+    def put_again(self, tasks: Sequence[NextAttempt], now: float) -> None:
         """Put tasks for their next attempt in front of all others."""
 
     def drop(self, ids: Collection[int]) -> None:
@@ -95,7 +96,7 @@ class ExecutorPool(Protocol):
     def fail_waiting(self) -> None:
         """Fail the ready tasks, if the executor is broken."""
 
-    def forget_code(self, fn: int, message: Any) -> None:
+    def forget_code(self, fn: int, message: ForgetFunctions) -> None:
         """Have the workers drop a function that no task will call again."""
 
     def next_deadline(self) -> float | None:

@@ -35,6 +35,7 @@ from parslab.wire.messages.base import TaskKind
 
 if TYPE_CHECKING:
     from parslab.dataflow.clients.connection_file import ConnectionFile
+    from parslab.dataflow.graph.task import Task
     from parslab.dataflow.high_throughput.managers import ManagerService
     from parslab.dataflow.resume.failover import Failover
     from parslab.remote.loop import Loop
@@ -89,7 +90,7 @@ class Components:
             log_writer=self.log_service.writer,
             rich_output=self.rich_output,
         )
-        self.worker_pools: dict[int, WorkerPool] = {}
+        self.worker_pools: dict[int, WorkerPool[Task]] = {}
         self.manager_services: dict[int, ManagerService] = {}
         for number, executor in enumerate(self._settings.executors):
             match executor:
@@ -98,9 +99,9 @@ class Components:
                 case HighThroughputSettings():
                     self.manager_services[number] = self._manager_service(number, executor)
         # The loop treats both kinds alike (``ExecutorPool``).
-        self.pools: dict[int, WorkerPool | ManagerService] = {**self.worker_pools, **self.manager_services}
+        self.pools: dict[int, WorkerPool[Task] | ManagerService] = {**self.worker_pools, **self.manager_services}
 
-    def _worker_pool(self, number: int, executor: LowLatencySettings) -> WorkerPool:
+    def _worker_pool(self, number: int, executor: LowLatencySettings) -> WorkerPool[Task]:
         run = self._settings
         # The user's environment is last, so that it has priority over our limits for the threads of libraries.
         plan = ProcessPlan({**thread_variables(executor.threads_per_worker), **executor.environment})

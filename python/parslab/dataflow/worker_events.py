@@ -125,7 +125,7 @@ class WorkerEvents:
             if client is not None:
                 self._clients.send(client, [message])
 
-    def pool_broken(self, pool: WorkerPool) -> None:
+    def pool_broken(self, pool: WorkerPool[Task]) -> None:
         """An executor has no worker and will never have one."""
         self._host.notify("error", f"Executor {pool.label} is stopped: {pool.broken}")
         self._host.emit(ExecutorStopped(steady_time(), pool.label, pool.broken))

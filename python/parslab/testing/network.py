@@ -84,7 +84,7 @@ class Network:
         self.table = TaskTable(("llex",), retries)
         if handler:
             self.table.retries.handlers[0] = 0
-        self.queue = PoolQueue()
+        self.queue: PoolQueue[Task] = PoolQueue()
         self.workers: dict[str, FakeWorker] = {}
         self._agenda: list[tuple[float, int, Callable[[], None]]] = []
         self._order = itertools.count()
@@ -204,7 +204,7 @@ class Network:
         self.history.begun[task.id, attempt] += 1
 
     def outcome(
-        self, slot: WorkerSlot, given: GivenTask, failure: Failure | None, started: float, ended: float
+        self, slot: WorkerSlot[Task], given: GivenTask, failure: Failure | None, started: float, ended: float
     ) -> None:
         """An outcome has arrived; this does what ``remote.pool`` does."""
         number, attempt = given[0].id, given[1]
@@ -220,7 +220,7 @@ class Network:
             value = self.value(task.id)
             self.table.attempt_ended(task, outcome(task, started, ended, attempt=attempt), value, slot.name)
 
-    def reported(self, slot: WorkerSlot, running: int, since: float, returned: list[int]) -> None:
+    def reported(self, slot: WorkerSlot[Task], running: int, since: float, returned: list[int]) -> None:
         """A report has arrived."""
         for task in self.queue.reported(slot, running, returned, self.now):
             self.table.returned(task, self.now)
@@ -244,7 +244,7 @@ class Network:
         self._hire()
 
     def _hire(self) -> None:
-        slot = WorkerSlot(f"llex-{next(self._names)}", self.now)
+        slot: WorkerSlot[Task] = WorkerSlot(f"llex-{next(self._names)}", self.now)
         self.workers[slot.name] = FakeWorker(self, slot)
         self.queue.add(slot)
 

@@ -35,11 +35,11 @@ class WorkerHost(Simulation, Protocol):
         """The body of a task starts."""
 
     def outcome(
-        self, slot: WorkerSlot, given: GivenTask, failure: Failure | None, started: float, ended: float
+        self, slot: WorkerSlot[Task], given: GivenTask, failure: Failure | None, started: float, ended: float
     ) -> None:
         """An outcome has arrived."""
 
-    def reported(self, slot: WorkerSlot, running: int, since: float, returned: list[int]) -> None:
+    def reported(self, slot: WorkerSlot[Task], running: int, since: float, returned: list[int]) -> None:
         """A report has arrived."""
 
     def lost(self, worker: FakeWorker) -> None:
@@ -49,7 +49,7 @@ class WorkerHost(Simulation, Protocol):
 class FakeWorker:
     """Runs tasks one after the other and reports their outcomes, as ``remote.worker`` does, but without bodies."""
 
-    def __init__(self, network: WorkerHost, slot: WorkerSlot) -> None:
+    def __init__(self, network: WorkerHost, slot: WorkerSlot[Task]) -> None:
         self.slot = slot
         self.alive = True
         self.attempt = 0

@@ -69,7 +69,7 @@ class Stage:
     def run_timer(self) -> None:
         self.timers.pop(0)()
 
-    def greet(self, worker: PoolWorker) -> None:
+    def greet(self, worker: PoolWorker[Any]) -> None:
         worker.greeted = True
 
     def notices(self) -> list[str]:

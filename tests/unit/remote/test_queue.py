@@ -22,21 +22,21 @@ def task(number: int, fn: int = 0) -> Task:
     return made
 
 
-def queue_of(workers: int, tasks: int, fn: int = 0) -> PoolQueue:
-    queue = PoolQueue()
+def queue_of(workers: int, tasks: int, fn: int = 0) -> PoolQueue[Task]:
+    queue: PoolQueue[Task] = PoolQueue()
     for n in range(workers):
         queue.add(WorkerSlot(f"w{n}", 0.0))
     queue.tasks.extend(task(n, fn) for n in range(tasks))
     return queue
 
 
-def shares(queue: PoolQueue, now: float = 0.0) -> dict[str, list[int]]:
+def shares(queue: PoolQueue[Task], now: float = 0.0) -> dict[str, list[int]]:
     return {slot.name: [t.id for t in tasks] for slot, tasks in queue.assign(now)}
 
 
-def learn(queue: PoolQueue, takes: float, fn: int = 0) -> None:
+def learn(queue: PoolQueue[Task], takes: float, fn: int = 0) -> None:
     """Let the queue know how long a function takes."""
-    slot = WorkerSlot("teacher", 0.0)
+    slot: WorkerSlot[Task] = WorkerSlot("teacher", 0.0)
     slot.inflight[-1] = task(-1, fn)
     queue.ended(slot, -1, takes, 0.0)
 
@@ -265,7 +265,7 @@ class QueueMachine(RuleBasedStateMachine):
 
     @initialize()
     def begin(self) -> None:
-        self.queue = PoolQueue()
+        self.queue: PoolQueue[Task] = PoolQueue()
         self.now = 0.0
         self.made: list[Task] = []
         self.out: set[int] = set()
@@ -302,7 +302,7 @@ class QueueMachine(RuleBasedStateMachine):
         gone = sorted(t.id for _, tasks in given for t in tasks)
         assert gone == sorted(before[: len(gone)])
 
-    def busy(self) -> list[WorkerSlot]:
+    def busy(self) -> list[WorkerSlot[Task]]:
         return [slot for slot in self.queue.slots if slot.inflight]
 
     @precondition(lambda self: self.busy())

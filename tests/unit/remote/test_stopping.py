@@ -43,7 +43,8 @@ class Task:
     fn, spec, state = 0, None, TaskState.running
 
     def __init__(self, number: int, worker: Worker) -> None:
-        self.id, self.attempt, self.worker = number, 0, worker
+        self.id, self.attempt = number, 0
+        self.worker: object | None = worker
 
 
 class Stage:
@@ -85,9 +86,9 @@ def stage() -> Stage:
 
 def test_a_task_that_lets_go_costs_no_worker(stage: Stage) -> None:
     task = stage.task(7)
-    stage.stops.stop(task, 0.0)
+    stage.stops.stop(task, stage.worker, 0.0)
     stage.until(0.5)
-    task.worker = None  # type: ignore[assignment]
+    task.worker = None
     stage.until(60.0)
     assert stage.interrupts == [(7, 0.0)]
     assert stage.worker.process.signals == []
@@ -95,7 +96,7 @@ def test_a_task_that_lets_go_costs_no_worker(stage: Stage) -> None:
 
 
 def test_a_task_that_does_not_is_made_to(stage: Stage) -> None:
-    stage.stops.stop(stage.task(7), 0.0)
+    stage.stops.stop(stage.task(7), stage.worker, 0.0)
     stage.until(PATIENCE + 2.5 * INSISTENCE)
     term, kill, again = PATIENCE, PATIENCE + INSISTENCE, PATIENCE + 2 * INSISTENCE
     assert stage.worker.process.signals == [("SIGTERM", term), ("SIGKILL", kill), ("SIGKILL", again)]
@@ -110,7 +111,7 @@ def test_a_task_that_does_not_is_made_to(stage: Stage) -> None:
 def test_the_task_before_it_is_not_harmed(stage: Stage) -> None:
     stage.task(6)
     task = stage.task(7, runs=False)
-    stage.stops.stop(task, 0.0)
+    stage.stops.stop(task, stage.worker, 0.0)
     stage.until(30.0)
     assert stage.worker.process.signals == []
     stage.worker.process.page = 7  # begun before it could be taken back
@@ -122,7 +123,7 @@ def test_the_task_before_it_is_not_harmed(stage: Stage) -> None:
 
 def test_another_attempt_is_another_task(stage: Stage) -> None:
     task = stage.task(7)
-    stage.stops.stop(task, 0.0)
+    stage.stops.stop(task, stage.worker, 0.0)
     task.attempt = 1
     stage.until(60.0)
     assert stage.worker.process.signals == []
@@ -130,7 +131,7 @@ def test_another_attempt_is_another_task(stage: Stage) -> None:
 
 def test_a_worker_far_away_is_only_asked(stage: Stage) -> None:
     far = Worker(lambda: 0.0, near=False)
-    stage.stops.stop(Task(7, far), 0.0)
+    stage.stops.stop(Task(7, far), far, 0.0)
     stage.until(60.0)
     assert stage.interrupts == [(7, 0.0)]
 
@@ -139,7 +140,7 @@ def test_a_limit_counts_from_the_beginning_of_the_body(stage: Stage) -> None:
     """A worker that takes long to start, or to load what the function needs, does not take the time of its task."""
     stage.worker.greeted = False
     task = stage.task(7)
-    stage.stops.limit(task, 2.0, 0.0)
+    stage.stops.limit(task, stage.worker, 2.0, 0.0)
     stage.until(5.0)
     stage.worker.greeted, stage.worker.ready_since = True, 5.0
     stage.until(6.9)
@@ -155,7 +156,7 @@ def test_a_limit_counts_from_the_beginning_of_the_body(stage: Stage) -> None:
 
 def test_a_limit_that_was_kept_is_nobodys(stage: Stage) -> None:
     task = stage.task(7)
-    stage.stops.limit(task, 2.0, 0.0)
+    stage.stops.limit(task, stage.worker, 2.0, 0.0)
     stage.until(1.0)
     task.attempt = 1
     stage.until(60.0)

@@ -12,6 +12,7 @@ from parslab.remote.pool.pool import WorkerPool
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from parslab.dataflow.graph.task import Task
     from parslab.dataflow.high_throughput.managers import ManagerService
     from parslab.dataflow.host import Host
     from parslab.dataflow.network.hub import Hub
@@ -43,7 +44,7 @@ class Listeners(NamedTuple):
 
 
 def open_listeners(
-    executors: Sequence[tuple[ExecutorSettings, WorkerPool | ManagerService]],
+    executors: Sequence[tuple[ExecutorSettings, WorkerPool[Task] | ManagerService]],
     *,
     run: RunSettings,
     host: Host,

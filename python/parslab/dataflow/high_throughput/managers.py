@@ -30,7 +30,7 @@ from parslab.scaling.controller_owner import BlockLoad, ExecutorLoad
 from parslab.serialize.failures import failure_from
 from parslab.wire import invitations
 from parslab.wire.invitations import ManagerInvitation
-from parslab.wire.messages.base import OutputPrinted
+from parslab.wire.messages.base import OutputPrinted, WireMessage
 from parslab.wire.messages.manager import (
     LinkHeartbeat,
     ManagerAccepted,
@@ -103,7 +103,7 @@ class ManagerService:
         *,
         run: RunSettings,
         host: Host,
-        tasks: TaskEvents,
+        tasks: TaskEvents[Task],
         find_task: Callable[[int], Task | None],
     ) -> None:
         self.number = number
@@ -289,7 +289,7 @@ class ManagerService:
         """Send ready tasks to managers with room."""
         events = self._tasks
         for manager, tasks in self.queue.assign(now):
-            messages: list[Any] = []
+            messages: list[WireMessage] = []
             frames: list[Buffer] = []
             known = manager.known
             for task in tasks:
@@ -334,7 +334,8 @@ class ManagerService:
 
     def stop_task(self, task: Task, now: float) -> None:
         """Have the manager of a cancelled task stop it."""
-        manager: ConnectedManager = task.worker  # type: ignore[assignment]
+        manager = task.worker
+        assert isinstance(manager, ConnectedManager)
         manager.connection.send([InterruptTask(task.id)])
 
     def forget_code(self, fn: int, message: ForgetFunctions) -> None:
@@ -403,7 +404,7 @@ class ManagerService:
         connection.refuse(reason)
         self.controller.manager_left(hello.block, hello.manager, reason)
 
-    def received(self, identity: bytes, messages: list[Any], frames: list[Buffer]) -> bool:
+    def received(self, identity: bytes, messages: list[WireMessage], frames: list[Buffer]) -> bool:
         """Carry out the messages of a manager; returns False when no manager has this identity."""
         manager = self._managers.get(identity)
         if manager is None:
@@ -412,8 +413,7 @@ class ManagerService:
         manager.last_seen = now
         streaks = self._quarantine.health.streaks
         for message in messages:
-            kind = type(message)
-            if kind is Outcome:
+            if type(message) is Outcome:
                 buffers: list[Buffer] = []
                 if message.frames:
                     buffers = frames[at : at + message.frames]
@@ -431,7 +431,7 @@ class ManagerService:
                 elif streaks:
                     self._quarantine.succeeded(manager, task, now)
             else:
-                _HANDLERS[kind](self, manager, message, now)
+                _HANDLERS[type(message)](self, manager, message, now)
         return True
 
     def _worker_report(self, manager: ConnectedManager, report: WorkerReport, now: float) -> None:
@@ -562,7 +562,7 @@ class ManagerService:
         self.event(manager.moved(self.label, reason, self._host.now()))
 
 
-_HANDLERS: dict[type[Any], Callable[[ManagerService, ConnectedManager, Any, float], None]] = {
+_HANDLERS: dict[type[WireMessage], Callable[[ManagerService, ConnectedManager, Any, float], None]] = {
     WorkerReport: ManagerService._worker_report,
     OutputPrinted: ManagerService._output_printed,
     WorkerStateChanged: ManagerService._worker_changed,

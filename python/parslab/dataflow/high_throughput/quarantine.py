@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Protocol
 
+from parslab.dataflow.high_throughput.connected_manager import ConnectedManager
 from parslab.dataflow.high_throughput.node_health import FailedAttempt, NodeHealth
 from parslab.records.reasons import Reason
 from parslab.records.states import TaskState
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
     from parslab.dataflow.graph.task import Task
-    from parslab.dataflow.high_throughput.connected_manager import ConnectedManager
     from parslab.dataflow.high_throughput.node_health import FailureStreak
     from parslab.dataflow.host import Host
     from parslab.wire.messages.worker import Outcome
@@ -105,8 +105,8 @@ class Quarantine:
         task = self._find_task(number)
         if task is None or task.state is not TaskState.running or task.worker is manager:
             return False
-        other: ConnectedManager | None = task.worker  # type: ignore[assignment]
-        return other is not None and other.name not in self.health.streaks
+        other = task.worker
+        return isinstance(other, ConnectedManager) and other.name not in self.health.streaks
 
     def _hold(self, manager: ConnectedManager, streak: FailureStreak) -> None:
         many = f"{len(streak.tasks)} tasks in a row failed on it"

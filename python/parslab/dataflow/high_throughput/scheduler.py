@@ -23,12 +23,15 @@ import itertools
 import math
 import random
 from collections import deque
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 from parslab.records.states import TaskState
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Sequence
+
+    from parslab.dataflow.graph.task import NextAttempt, Task
+    from parslab.wire.messages.base import TaskSpec
 
 __all__ = ["AHEAD", "SELECTORS", "ManagerSlot", "Scheduler"]
 
@@ -103,7 +106,7 @@ class ManagerSlot:
         self.cores = cores
         self.memory = memory
         self.accelerators = accelerators
-        self.inflight: dict[int, Any] = {}
+        self.inflight: dict[int, Task] = {}
         self.load = 0
         """Places that the tasks in flight take."""
         self.expected = 0.0
@@ -112,7 +115,7 @@ class ManagerSlot:
         """The time of its last message."""
         self.idle_since: float | None = now
         self.held = self.draining = False
-        self.booked: Any = None
+        self.booked: Task | None = None
         """The wide task for which it is kept free."""
         self.place = -1
         """Its index in the list of managers with room; -1: it has no room."""
@@ -126,7 +129,7 @@ class ManagerSlot:
         """Return whether it takes new tasks."""
         return not (self.held or self.draining)
 
-    def places(self, spec: Any) -> int:
+    def places(self, spec: TaskSpec) -> int:
         """Return how many places a task with this specification takes; more than ``workers`` if it never fits."""
         most = 1
         for asked, there in (
@@ -185,11 +188,11 @@ class Scheduler(Generic[SlotT]):
         dice: random.Random | None = None,
         suspected: Callable[[str], bool] | None = None,
     ) -> None:
-        self.tasks: deque[Any] = deque()
+        self.tasks: deque[Task] = deque()
         self.slots: dict[str, SlotT] = {}
-        self._urgent: list[tuple[float, int, Any]] = []
-        self._wide: deque[Any] = deque()
-        self._again: deque[tuple[Any, str, float]] = deque()
+        self._urgent: list[tuple[float, int, Task]] = []
+        self._wide: deque[Task] = deque()
+        self._again: deque[tuple[Task, str, float]] = deque()
         """(task, the manager that failed it, until when it waits for another manager)"""
         self._free: list[SlotT] = []
         self._mean: dict[int, float] = {}
@@ -209,23 +212,23 @@ class Scheduler(Generic[SlotT]):
 
     # ----- tasks arrive
 
-    def put(self, tasks: Iterable[Any]) -> None:
+    def put(self, tasks: Iterable[Task]) -> None:
         """Queue tasks that are ready."""
         for task in tasks:
             if task.spec is None:
                 self.tasks.append(task)
             else:
-                self._put_special(task, next(self._order))
+                self._put_special(task, task.spec, next(self._order))
 
-    def put_back(self, tasks: list[Any]) -> None:
+    def put_back(self, tasks: list[Task]) -> None:
         """Queue tasks that a manager gave back in front of all others."""
         for task in reversed(tasks):
             if task.spec is None:
                 self.tasks.appendleft(task)
             else:
-                self._put_special(task, next(self._back))
+                self._put_special(task, task.spec, next(self._back))
 
-    def put_again(self, tasks: Sequence[Any], now: float) -> None:
+    def put_again(self, tasks: Sequence[NextAttempt], now: float) -> None:
         """Queue tasks for their next attempt (``graph.backoff.NextAttempt``), in front of all others.
 
         Those with a specification go first among their kind, to any manager with room.
@@ -238,8 +241,7 @@ class Scheduler(Generic[SlotT]):
             if task.spec is None
         )
 
-    def _put_special(self, task: Any, order: int) -> None:
-        spec = task.spec
+    def _put_special(self, task: Task, spec: TaskSpec, order: int) -> None:
         if spec.cores or spec.memory or spec.gpus:
             if order < 0:
                 self._wide.appendleft(task)
@@ -264,7 +266,7 @@ class Scheduler(Generic[SlotT]):
                 slot.booked = None
                 self._see_to(slot)
 
-    def take_all(self) -> list[Any]:
+    def take_all(self) -> list[Task]:
         """Empty the queue and return its tasks."""
         urgent = [entry[2] for entry in sorted(self._urgent, key=lambda e: e[:2])]
         taken = [*self._wide, *urgent, *(entry[0] for entry in self._again), *self.tasks]
@@ -284,7 +286,7 @@ class Scheduler(Generic[SlotT]):
         self.slots[slot.name] = slot
         self._see_to(slot)
 
-    def remove(self, slot: SlotT) -> list[Any]:
+    def remove(self, slot: SlotT) -> list[Task]:
         """Remove a manager; returns the tasks it held, in the order in which they were sent."""
         self.slots.pop(slot.name, None)
         # A dictionary keeps the order of insertion, which is the order in which the tasks were sent.
@@ -329,9 +331,9 @@ class Scheduler(Generic[SlotT]):
 
     # ----- tasks go out
 
-    def assign(self, now: float) -> list[tuple[SlotT, list[Any]]]:
+    def assign(self, now: float) -> list[tuple[SlotT, list[Task]]]:
         """Take tasks from the queue for managers with room: fair shares, in the order of the selector."""
-        given: dict[str, tuple[SlotT, list[Any]]] = {}
+        given: dict[str, tuple[SlotT, list[Task]]] = {}
         if self._wide:
             # Wide tasks first: narrow ones would take the places that a wide one needs together.
             self._assign_wide(given, now)
@@ -373,7 +375,7 @@ class Scheduler(Generic[SlotT]):
         free[here], free[there] = other, slot
         other.place, slot.place = here, there
 
-    def _next(self) -> Any:
+    def _next(self) -> Task:
         if self._urgent:
             return self._urgent[0][2]
         return self.tasks[0]
@@ -384,9 +386,9 @@ class Scheduler(Generic[SlotT]):
         else:
             self.tasks.popleft()
 
-    def _fill(self, slot: SlotT, share: int, now: float) -> list[Any]:
+    def _fill(self, slot: SlotT, share: int, now: float) -> list[Task]:
         inflight, mean, tasks = slot.inflight, self._mean, self.tasks
-        taken: list[Any] = []
+        taken: list[Task] = []
         # Local names, because this loop runs once for each task.
         load, expected, capacity = slot.load, slot.expected, slot.capacity
         ahead, most = slot.workers * AHEAD, slot.workers * _MOST
@@ -413,7 +415,7 @@ class Scheduler(Generic[SlotT]):
             slot.idle_since = None
         return taken
 
-    def _assign_again(self, given: dict[str, tuple[SlotT, list[Any]]], now: float) -> None:
+    def _assign_again(self, given: dict[str, tuple[SlotT, list[Task]]], now: float) -> None:
         """Give tasks their next attempt on managers with room; a manager that failed a task gets it last."""
         waiting, self._again = self._again, deque()
         if self._urgent:  # then all wait in one line behind the tasks with a priority
@@ -450,31 +452,33 @@ class Scheduler(Generic[SlotT]):
         others = any(one.usable for one in self.slots.values() if one is not slot)
         return slot if anywhere or not others else None
 
-    def _assign_wide(self, given: dict[str, tuple[SlotT, list[Any]]], now: float) -> None:
+    def _assign_wide(self, given: dict[str, tuple[SlotT, list[Task]]], now: float) -> None:
         """Give out tasks that take several places; the first that does not fit books the manager nearest to fitting."""
         # A booked task may have been cancelled: its manager must not stay reserved.
         for slot in list(self.slots.values()):
             if slot.booked is not None and slot.booked.state is not TaskState.ready:
                 slot.booked = None
                 self._see_to(slot)
-        left: list[Any] = []
+        left: list[Task] = []
         # Tasks of one burst mostly have the same specification: what did not fit once is not tried again.
-        hopeless: set[Any] = set()
+        hopeless: set[TaskSpec] = set()
         for _ in range(min(len(self._wide), _LOOKED_AT)):
             task = self._wide.popleft()
             if task.state is not TaskState.ready:
                 continue
-            if task.spec in hopeless or not self._place_wide(task, given):
-                hopeless.add(task.spec)
+            spec = task.spec
+            assert spec is not None
+            if spec in hopeless or not self._place_wide(task, spec, given):
+                hopeless.add(spec)
                 left.append(task)
         self._wide.extendleft(reversed(left))
 
-    def _place_wide(self, task: Any, given: dict[str, tuple[SlotT, list[Any]]]) -> bool:
+    def _place_wide(self, task: Task, spec: TaskSpec, given: dict[str, tuple[SlotT, list[Task]]]) -> bool:
         """Give a wide task to a manager with room for it, or book the manager nearest to having room."""
         fitting = [
             (places, slot)
             for slot in self.slots.values()
-            if slot.usable and slot.booked in (None, task) and (places := slot.places(task.spec)) <= slot.workers
+            if slot.usable and slot.booked in (None, task) and (places := slot.places(spec)) <= slot.workers
         ]
         if not fitting:
             return False
@@ -498,7 +502,7 @@ class Scheduler(Generic[SlotT]):
             self._see_to(one)
         return fits
 
-    def unfit(self) -> list[Any]:
+    def unfit(self) -> list[Task]:
         """Return the tasks that ask for more than any manager has; empty while no manager is connected."""
         # Without managers nothing is known of the nodes: a larger one may still join.
         if not self._wide or not self.slots:
@@ -506,18 +510,20 @@ class Scheduler(Generic[SlotT]):
         return [
             task
             for task in self._wide
-            if task.state is TaskState.ready
-            and all(slot.places(task.spec) > slot.workers for slot in self.slots.values())
+            if task.state is TaskState.ready and task.spec is not None and self._fits_nowhere(task.spec)
         ]
 
-    def discard(self, task: Any) -> None:
+    def _fits_nowhere(self, spec: TaskSpec) -> bool:
+        return all(slot.places(spec) > slot.workers for slot in self.slots.values())
+
+    def discard(self, task: Task) -> None:
         """Remove one task that has a specification from the queue."""
         if task in self._wide:
             self._wide.remove(task)
 
     # ----- messages of managers
 
-    def ended(self, slot: SlotT, task_id: int, took: float, now: float) -> Any | None:
+    def ended(self, slot: SlotT, task_id: int, took: float, now: float) -> Task | None:
         """Note the outcome of a task; return None if the manager does not hold the task (late or doubled)."""
         slot.last_seen = now
         task = slot.inflight.pop(task_id, None)
@@ -530,7 +536,7 @@ class Scheduler(Generic[SlotT]):
         self._freed(slot, task, mean, now)
         return task
 
-    def returned(self, slot: SlotT, ids: Iterable[int], now: float) -> list[Any]:
+    def returned(self, slot: SlotT, ids: Iterable[int], now: float) -> list[Task]:
         """Take back tasks that a manager has not begun; the caller queues them (:meth:`put_back`)."""
         slot.last_seen = now
         back = [task for i in ids if (task := slot.inflight.pop(i, None)) is not None]
@@ -543,7 +549,7 @@ class Scheduler(Generic[SlotT]):
             self._see_to(slot)
         return back
 
-    def _freed(self, slot: SlotT, task: Any, mean: float, now: float) -> None:
+    def _freed(self, slot: SlotT, task: Task, mean: float, now: float) -> None:
         slot.load -= 1 if task.spec is None else min(slot.places(task.spec), slot.workers)
         if not slot.inflight:
             slot.expected, slot.load, slot.idle_since = 0.0, 0, now

@@ -14,6 +14,7 @@ from parslab.wire.messages.worker import WorkerHello
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from parslab.dataflow.graph.task import Task
     from parslab.dataflow.host import Host
     from parslab.dataflow.network.hub import Hub, PeerConnection
     from parslab.remote.pool.pool import WorkerPool
@@ -66,11 +67,11 @@ class RemoteWorkers:
         A sentence that says how to start such a worker.
     """
 
-    def __init__(self, pool: WorkerPool, hub: Hub, host: Host, address: str) -> None:
+    def __init__(self, pool: WorkerPool[Task], hub: Hub, host: Host, address: str) -> None:
         self._pool = pool
         self._hub = hub
         self._host = host
-        self._workers: dict[bytes, PoolWorker] = {}
+        self._workers: dict[bytes, PoolWorker[Task]] = {}
         self._half: dict[bytes, dict[bool, WorkerHello]] = {}
         """The hellos of workers of which only one link has sent a hello so far."""
         hub.register(WorkerHello, pool.number, self)
@@ -100,6 +101,7 @@ class RemoteWorkers:
         del self._half[name]
         data, control = _RemoteLink(self._hub, name + b"/data"), _RemoteLink(self._hub, name + b"/control")
         # Another process has made the name, which need not be text.
+        worker: PoolWorker[Task]
         worker = PoolWorker(name.decode(errors="replace"), self._host.now(), data=data, control=control)
         self._workers[name] = worker
         self._pool.add(worker)

@@ -99,7 +99,7 @@ class Manager:
         self._clock = clock
         self._outbox = Outbox()
         self.tasks = NodeTasks(self._outbox, clock())
-        self.pool = WorkerPool(
+        self.pool: WorkerPool[TaskOnNode] = WorkerPool(
             hello.executor,
             "",
             hello.manager,
@@ -181,7 +181,7 @@ class Manager:
         elif type(event) is NoticeRaised:
             log.warning("%s", event.text)
 
-    def _pool_broken(self, pool: WorkerPool) -> None:
+    def _pool_broken(self, pool: WorkerPool[TaskOnNode]) -> None:
         """Give back the waiting tasks and leave, because no worker can be started on this node."""
         # Another node may run these tasks, so they must not fail here.
         self.tasks.give_back([task for task in pool.queue.tasks if task.state is TaskState.ready])

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from parslab.records.states import TaskState
+from parslab.remote.pool.pool import PoolWorker
 from parslab.wire.messages.base import DefineFunction, OutputPrinted, frame_count
 from parslab.wire.messages.worker import Outcome, RunTask, WorkerReport
 
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from parslab.remote.manager.sampling import Sampler
-    from parslab.remote.pool.pool import PoolWorker
     from parslab.wire.messages.base import Failure
     from parslab.wire.messages.manager import ManagerMessage
     from parslab.wire.stream import Buffer
@@ -50,7 +50,7 @@ class TaskOnNode:
         self.run = run
         self.frames = frames
         self.state = TaskState.ready
-        self.worker: PoolWorker | None = None
+        self.worker: object | None = None
         # None for most tasks, so that the queue need not ask for their demands.
         self.spec: RunTask | None = run if run.slots > 1 or run.limit > 0 else None
 
@@ -150,7 +150,7 @@ class NodeTasks:
     def begun(self, task: TaskOnNode, since: float, worker: str) -> None:
         """Report that the body of a task runs; the pool calls this only for tasks that have run for a moment."""
         self._outbox.messages.append(WorkerReport(task.id, since))
-        if self.sampler is not None and task.worker is not None:
+        if self.sampler is not None and isinstance(task.worker, PoolWorker):
             self.sampler.begun(task.worker.pid, task.id, task.attempt)
             self._sampled.add(task.id)
 

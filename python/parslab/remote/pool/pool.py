@@ -12,7 +12,7 @@ import contextlib
 import logging
 import signal
 import socket
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 from parslab.clock import steady_time
 from parslab.errors import AppTimeout, ParslabError, ProtocolError, WorkerLost
@@ -22,7 +22,7 @@ from parslab.records.states import FINAL, WorkerState
 from parslab.remote.pool.lifecycle import WorkerSignal, step
 from parslab.remote.pool.memory import OutOfMemory
 from parslab.remote.pool.processes import ProcessPlan, WorkerProcess, end_strays, how_it_ended
-from parslab.remote.pool.queue import PoolQueue, QueuedTask, WorkerSlot, not_begun
+from parslab.remote.pool.queue import PoolQueue, QueuedTask, TaskT, WorkerSlot, not_begun
 from parslab.remote.pool.stopping import StopRequests
 from parslab.remote.transient import is_transient, retry_pause
 from parslab.serialize.failures import failure_from
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
     from parslab.remote.loop import Loop
     from parslab.remote.pool.processes import WorkerRun
-    from parslab.wire.messages.base import ForgetFunctions
+    from parslab.wire.messages.base import ForgetFunctions, WireMessage
 
 __all__ = ["PoolHost", "PoolWorker", "TaskEvents", "WorkerLinkEnd", "WorkerPool"]
 
@@ -53,6 +53,9 @@ _decode = decoder(WorkerControlMessage)
 
 _STARTS = 3
 """Workers in a row that may die before their hello until the executor counts as broken."""
+
+
+TaskT_contra = TypeVar("TaskT_contra", bound=QueuedTask, contravariant=True)
 
 
 class PoolHost(Protocol):
@@ -67,7 +70,7 @@ class PoolHost(Protocol):
         """Pass an event to monitoring."""
 
 
-class TaskEvents(Protocol):
+class TaskEvents(Protocol[TaskT_contra]):
     """Receives what happens to the tasks of a pool, and supplies what a worker needs in order to run one.
 
     The DataFlowKernel writes the calls into its task table; the manager of a node turns them into messages.
@@ -76,22 +79,22 @@ class TaskEvents(Protocol):
     def code(self, fn: int) -> tuple[DefineFunction, Buffer]:
         """Return the message and the pickle that define this function on a worker."""
 
-    def message(self, task: Any, frames: list[Buffer]) -> RunTask:
+    def message(self, task: TaskT_contra, frames: list[Buffer]) -> RunTask:
         """Return the message that carries a task; large buffers go to ``frames``."""
 
-    def sent(self, task: Any, now: float, worker: str) -> None:
+    def sent(self, task: TaskT_contra, now: float, worker: str) -> None:
         """Note that the pool sent this task to a worker."""
 
-    def begun(self, task: Any, since: float, worker: str) -> None:
+    def begun(self, task: TaskT_contra, since: float, worker: str) -> None:
         """Note that the body of this task runs."""
 
-    def returned(self, task: Any, now: float) -> None:
+    def returned(self, task: TaskT_contra, now: float) -> None:
         """Note that a worker gave this task back before it began; the queue holds it again."""
 
-    def ended(self, task: Any, outcome: Outcome, frames: list[Buffer], worker: str) -> None:
+    def ended(self, task: TaskT_contra, outcome: Outcome, frames: list[Buffer], worker: str) -> None:
         """Note that this task ended on the worker."""
 
-    def failed(self, task: Any, failure: Failure, now: float, worker: str) -> None:
+    def failed(self, task: TaskT_contra, failure: Failure, now: float, worker: str) -> None:
         """Note that this task ends without an outcome: its worker died, or no worker can be started."""
 
     def dropped(self) -> None:
@@ -100,7 +103,7 @@ class TaskEvents(Protocol):
     def printed(self, message: OutputPrinted) -> None:
         """Pass on what a task printed."""
 
-    def demands(self, task: Any) -> tuple[int, float]:
+    def demands(self, task: TaskT_contra) -> tuple[int, float]:
         """Return how many workers a task with a specification occupies, and its limit in seconds."""
 
 
@@ -114,7 +117,7 @@ class WorkerLinkEnd(Protocol):
     def fileno(self) -> int:
         """Return the descriptor, for selectors."""
 
-    def send(self, messages: Sequence[Any], frames: Sequence[Buffer] = ()) -> None:
+    def send(self, messages: Sequence[WireMessage], frames: Sequence[Buffer] = ()) -> None:
         """Send a batch; never blocks."""
 
     def receive(self) -> list[Batch]:
@@ -124,7 +127,7 @@ class WorkerLinkEnd(Protocol):
         """Send the bytes that wait; return whether nothing is left."""
 
 
-class PoolWorker(WorkerSlot):
+class PoolWorker(WorkerSlot[TaskT]):
     """One worker as the pool sees it: a slot of the queue and a way to reach it.
 
     Parameters
@@ -191,7 +194,7 @@ class PoolWorker(WorkerSlot):
         self.state = step(self.state, signal, f"worker {self.name} on {self.host}")
 
 
-class WorkerPool:
+class WorkerPool(Generic[TaskT]):
     """All workers of one executor, or of one manager.
 
     Parameters
@@ -228,8 +231,8 @@ class WorkerPool:
         plans: Sequence[ProcessPlan],
         run: WorkerRun,
         host: PoolHost,
-        tasks: TaskEvents,
-        on_broken: Callable[[WorkerPool], None],
+        tasks: TaskEvents[TaskT],
+        on_broken: Callable[[WorkerPool[TaskT]], None],
     ) -> None:
         self.number = number
         self.label = label
@@ -239,9 +242,9 @@ class WorkerPool:
         self._host = host
         self._tasks = tasks
         self._on_broken = on_broken
-        self.queue = PoolQueue(tasks.demands)
-        self.peers: list[PoolWorker] = []
-        self._stops = StopRequests(
+        self.queue: PoolQueue[TaskT] = PoolQueue(tasks.demands)
+        self.peers: list[PoolWorker[TaskT]] = []
+        self._stops: StopRequests[PoolWorker[TaskT]] = StopRequests(
             steady_time,
             host.call_at,
             lambda peer, task: self._send_control(peer, InterruptTask(task)),
@@ -275,7 +278,9 @@ class WorkerPool:
             return
         self._failed_starts = 0
         data, control = Stream(process.data, _decode), Stream(process.control, _decode)
-        peer = PoolWorker(name, steady_time(), data=data, control=control, process=process, rank=rank)
+        peer: PoolWorker[TaskT] = PoolWorker(
+            name, steady_time(), data=data, control=control, process=process, rank=rank
+        )
         self.add(peer)
         loop = self._host.loop
         loop.watch(process.data, lambda: self._readable(peer, data), lambda: self._writable(data))
@@ -301,7 +306,7 @@ class WorkerPool:
         if not self._closing and not self.broken:
             self._spawn(rank)
 
-    def add(self, peer: PoolWorker) -> None:
+    def add(self, peer: PoolWorker[TaskT]) -> None:
         """Add a worker whose process is starting, or that joined from another host."""
         self.peers.append(peer)
         self.queue.add(peer)
@@ -313,8 +318,8 @@ class WorkerPool:
         """Send ready tasks to workers with room."""
         events = self._tasks
         for slot, tasks in self.queue.assign(now):
-            peer: PoolWorker = slot  # type: ignore[assignment]
-            messages: list[Any] = []
+            peer: PoolWorker[TaskT] = slot  # type: ignore[assignment]
+            messages: list[WireMessage] = []
             frames: list[Buffer] = []
             for task in tasks:
                 # Once for each worker: the pickle of a function is often larger than the arguments of a call.
@@ -326,10 +331,10 @@ class WorkerPool:
                 messages.append(events.message(task, frames))
                 events.sent(task, now, peer.name)
                 if task.spec is not None and (limit := events.demands(task)[1]) > 0:
-                    self._stops.limit(task, limit, now)
+                    self._stops.limit(task, peer, limit, now)
             self._deliver(peer, messages, frames)
 
-    def _deliver(self, peer: PoolWorker, messages: list[Any], frames: Sequence[Buffer] = ()) -> None:
+    def _deliver(self, peer: PoolWorker[TaskT], messages: list[WireMessage], frames: Sequence[Buffer] = ()) -> None:
         """Send on the data link; if the worker has just died, the reader of the link notices."""
         with contextlib.suppress(OSError):
             peer.data.send(messages, frames)
@@ -337,7 +342,7 @@ class WorkerPool:
                 self._host.loop.wants_write(peer.data, True)
 
     @staticmethod
-    def _send_control(peer: PoolWorker, message: ProbeWorker | InterruptTask) -> None:
+    def _send_control(peer: PoolWorker[TaskT], message: ProbeWorker | InterruptTask) -> None:
         with contextlib.suppress(OSError):
             peer.control.send([message])
 
@@ -357,9 +362,11 @@ class WorkerPool:
                 peer.advance(WorkerSignal.given if peer.inflight else WorkerSignal.finished)
                 self._report(peer)
 
-    def stop_task(self, task: QueuedTask, now: float) -> None:
+    def stop_task(self, task: TaskT, now: float) -> None:
         """Interrupt a cancelled task; stop its worker if the interrupt has no effect."""
-        self._stops.stop(task, now)
+        peer = task.worker
+        assert isinstance(peer, PoolWorker)
+        self._stops.stop(task, peer, now)
 
     def forget_code(self, fn: int, message: ForgetFunctions) -> None:
         """Have workers forget a function that nobody calls any more."""
@@ -375,7 +382,7 @@ class WorkerPool:
             if stream.flush():
                 self._host.loop.wants_write(stream, False)
 
-    def _readable(self, peer: PoolWorker, stream: Stream) -> None:
+    def _readable(self, peer: PoolWorker[TaskT], stream: Stream) -> None:
         if peer not in self.peers:
             return  # removed earlier in this round, whose events the loop had collected before
         try:
@@ -393,7 +400,7 @@ class WorkerPool:
                 peer.process.signal(signal.SIGKILL)
             self._host.loop.forget(stream)
 
-    def received(self, peer: PoolWorker, batches: Iterable[Batch]) -> None:
+    def received(self, peer: PoolWorker[TaskT], batches: Iterable[Batch]) -> None:
         """Carry out messages of a worker, of either link."""
         now = steady_time()
         for messages, frames in batches:
@@ -416,7 +423,7 @@ class WorkerPool:
                 elif not message.control:
                     self._greeted(peer, message)
 
-    def _ended(self, peer: PoolWorker, outcome: Outcome, frames: list[Buffer], now: float) -> None:
+    def _ended(self, peer: PoolWorker[TaskT], outcome: Outcome, frames: list[Buffer], now: float) -> None:
         if peer.shipped:
             peer.shipped.pop((outcome.task, 1), None)
             peer.shipped.pop((outcome.task, 2), None)
@@ -430,7 +437,7 @@ class WorkerPool:
             outcome.failure = failure_from(AppTimeout(outcome.task, limit))
         self._tasks.ended(task, outcome, frames, peer.name)
 
-    def _reported(self, peer: PoolWorker, report: WorkerReport, now: float) -> None:
+    def _reported(self, peer: PoolWorker[TaskT], report: WorkerReport, now: float) -> None:
         back = self.queue.reported(peer, report.running, report.returned, now)
         for task in back:
             self._tasks.returned(task, now)
@@ -439,7 +446,7 @@ class WorkerPool:
             peer.ready_since = report.since
             self._tasks.begun(running, report.since, peer.name)
 
-    def _greeted(self, peer: PoolWorker, hello: WorkerHello) -> None:
+    def _greeted(self, peer: PoolWorker[TaskT], hello: WorkerHello) -> None:
         ours = self._run.package
         # Pickles and messages of another version may decode without an error, and mean something else.
         if hello.protocol != PROTOCOL or hello.package != ours:
@@ -464,7 +471,7 @@ class WorkerPool:
             if peer.process is not None and peer.process.ended is not None:
                 self.lost(peer)
 
-    def lost(self, peer: PoolWorker) -> None:
+    def lost(self, peer: PoolWorker[TaskT]) -> None:
         """Remove a worker that ended: its last outcomes count, then its tasks fail or go to other workers."""
         if peer not in self.peers:
             return
@@ -500,7 +507,7 @@ class WorkerPool:
         if not self._closing:
             self._replace(peer, how, words)
 
-    def _release_tasks(self, peer: PoolWorker, how: str, words: str, reason: Reason) -> None:
+    def _release_tasks(self, peer: PoolWorker[TaskT], how: str, words: str, reason: Reason) -> None:
         now = steady_time()
         page = peer.process.page if peer.process else None
         held = self.queue.remove(peer)
@@ -528,7 +535,7 @@ class WorkerPool:
             self._tasks.failed(task, failure_from(error), now, peer.name)
         self.queue.tasks.extendleft(reversed(again))
 
-    def _replace(self, peer: PoolWorker, how: str, words: str) -> None:
+    def _replace(self, peer: PoolWorker[TaskT], how: str, words: str) -> None:
         if peer.process is None:
             return
         if self.broken:
@@ -564,7 +571,7 @@ class WorkerPool:
                 why = f"executor {self.label} is stopped: {self.broken}"
                 self._tasks.failed(task, failure_from(WorkerLost(task.id, why, "", 0, "")), steady_time(), "")
 
-    def _report(self, peer: PoolWorker, reason: str = "") -> None:
+    def _report(self, peer: PoolWorker[TaskT], reason: str = "") -> None:
         self._host.emit(
             WorkerMoved(
                 time=steady_time(),

@@ -13,14 +13,14 @@ Invariants: a task is in ``queue`` or in the ``inflight`` of one worker, never b
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 from parslab.records.states import TaskState
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Sequence
 
-__all__ = ["AHEAD", "LOOK", "PoolQueue", "QueuedTask", "WorkerSlot", "not_begun"]
+__all__ = ["AHEAD", "LOOK", "PoolQueue", "QueuedTask", "RetriedTask", "TaskT", "WorkerSlot", "not_begun"]
 
 AHEAD = 0.004
 """Seconds of work that a worker may hold beyond what it runs."""
@@ -39,20 +39,34 @@ class QueuedTask(Protocol):
     attempt: int
     fn: int
     state: TaskState
-    worker: Any
+    worker: object | None
     """The slot that holds the task; the queue sets it."""
-    spec: Any
-    """None, or a specification of resources and limits, which the owner of the task interprets."""
+
+    @property
+    def spec(self) -> object | None:
+        """None, or a specification of resources and limits, which the owner of the task interprets."""
 
 
-class WorkerSlot:
+TaskT = TypeVar("TaskT", bound=QueuedTask)
+TaskT_co = TypeVar("TaskT_co", bound=QueuedTask, covariant=True)
+
+
+class RetriedTask(Protocol[TaskT_co]):
+    """A task that is ready for another attempt (``graph.task.NextAttempt``)."""
+
+    @property
+    def task(self) -> TaskT_co:
+        """The task."""
+
+
+class WorkerSlot(Generic[TaskT]):
     """One worker."""
 
     __slots__ = ("expected", "inflight", "last_seen", "looked", "name", "reserved", "running", "usable")
 
     def __init__(self, name: str, now: float) -> None:
         self.name = name
-        self.inflight: dict[int, Any] = {}
+        self.inflight: dict[int, TaskT] = {}
         self.expected = 0.0
         """Seconds that the tasks in flight should take together."""
         self.last_seen = now
@@ -65,7 +79,7 @@ class WorkerSlot:
         """The task in another slot that occupies this worker, too; -1: none."""
 
 
-class PoolQueue:
+class PoolQueue(Generic[TaskT]):
     """Ready tasks and the workers of one pool.
 
     Parameters
@@ -74,13 +88,13 @@ class PoolQueue:
         Returns for a task with a specification how many workers it occupies and how long it may run.
     """
 
-    def __init__(self, demands: Callable[[Any], tuple[int, float]] | None = None) -> None:
-        self.tasks: deque[Any] = deque()
+    def __init__(self, demands: Callable[[TaskT], tuple[int, float]] | None = None) -> None:
+        self.tasks: deque[TaskT] = deque()
         self._demands = demands
-        self.slots: list[WorkerSlot] = []
+        self.slots: list[WorkerSlot[TaskT]] = []
         self._mean: dict[int, float] = {}
 
-    def add(self, slot: WorkerSlot) -> None:
+    def add(self, slot: WorkerSlot[TaskT]) -> None:
         """Add a worker."""
         self.slots.append(slot)
 
@@ -89,23 +103,23 @@ class PoolQueue:
         """How many tasks are queued; a cancelled task counts until the queue reaches it."""
         return len(self.tasks)
 
-    def put(self, tasks: Iterable[Any]) -> None:
+    def put(self, tasks: Iterable[TaskT]) -> None:
         """Queue tasks that are ready."""
         self.tasks.extend(tasks)
 
-    def put_back(self, tasks: list[Any]) -> None:
+    def put_back(self, tasks: list[TaskT]) -> None:
         """Queue tasks that a worker gave back in front of all others."""
         self.tasks.extendleft(reversed(tasks))
 
-    def put_again(self, tasks: Sequence[Any], now: float) -> None:
-        """Queue tasks for their next attempt (``graph.backoff.NextAttempt``) in front of all others."""
+    def put_again(self, tasks: Sequence[RetriedTask[TaskT]], now: float) -> None:
+        """Queue tasks for their next attempt  in front of all others."""
         self.put_back([again.task for again in tasks])
 
     def drop(self, ids: Collection[int]) -> None:
         """Remove cancelled tasks, because they are about to be queued again."""
         self.tasks = deque(task for task in self.tasks if task.id not in ids)
 
-    def remove(self, slot: WorkerSlot) -> list[Any]:
+    def remove(self, slot: WorkerSlot[TaskT]) -> list[TaskT]:
         """Remove a worker; return the tasks that it held, in the order in which they were sent."""
         if slot in self.slots:
             self.slots.remove(slot)
@@ -117,12 +131,12 @@ class PoolQueue:
         slot.expected = 0.0
         return held
 
-    def assign(self, now: float) -> list[tuple[WorkerSlot, list[Any]]]:
+    def assign(self, now: float) -> list[tuple[WorkerSlot[TaskT], list[TaskT]]]:
         """Take tasks from the queue for workers with room: the emptiest worker first, fair shares."""
         queue = self.tasks
         if not queue:
             return []
-        given: list[tuple[WorkerSlot, list[Any]]] = []
+        given: list[tuple[WorkerSlot[TaskT], list[TaskT]]] = []
         while queue and self._special(queue[0]):
             if queue[0].state is TaskState.ready:
                 slot = self._alone(queue[0], now)
@@ -145,14 +159,14 @@ class PoolQueue:
                 break
         return given
 
-    def _special(self, task: Any) -> bool:
+    def _special(self, task: TaskT) -> bool:
         """Return whether a task must be alone on its worker."""
         if task.spec is None or self._demands is None:
             return False
         wide, limit = self._demands(task)
         return wide > 1 or limit > 0
 
-    def _alone(self, task: Any, now: float) -> WorkerSlot | None:
+    def _alone(self, task: TaskT, now: float) -> WorkerSlot[TaskT] | None:
         """Give a special task to a slot of its own, and reserve others for it; return None while there is no room."""
         assert self._demands is not None
         # A task that asks for more workers than there are gets all of them: it would otherwise wait for ever.
@@ -174,9 +188,9 @@ class PoolQueue:
             if slot.reserved == task:
                 slot.reserved = -1
 
-    def _fill(self, slot: WorkerSlot, share: int, now: float) -> list[Any]:
+    def _fill(self, slot: WorkerSlot[TaskT], share: int, now: float) -> list[TaskT]:
         queue, inflight, mean = self.tasks, slot.inflight, self._mean
-        taken: list[Any] = []
+        taken: list[TaskT] = []
         expected = slot.expected
         if not inflight:
             slot.last_seen, slot.looked = now, False
@@ -202,7 +216,7 @@ class PoolQueue:
         slot.expected = expected
         return taken
 
-    def ended(self, slot: WorkerSlot, task_id: int, took: float, now: float) -> Any | None:
+    def ended(self, slot: WorkerSlot[TaskT], task_id: int, took: float, now: float) -> TaskT | None:
         """Note the outcome of a task; return None if the worker does not hold it (a late or second outcome)."""
         slot.last_seen = now
         slot.looked = False
@@ -225,7 +239,7 @@ class PoolQueue:
             slot.expected = mean * len(slot.inflight)  # an estimate: the means have changed since these tasks were sent
         return task
 
-    def reported(self, slot: WorkerSlot, running: int, returned: Iterable[int], now: float) -> list[Any]:
+    def reported(self, slot: WorkerSlot[TaskT], running: int, returned: Iterable[int], now: float) -> list[TaskT]:
         """Process the report of a probed worker; return the tasks that it gave back, now first in the queue."""
         slot.running = running
         back = [task for i in returned if (task := slot.inflight.pop(i, None)) is not None]
@@ -240,7 +254,7 @@ class PoolQueue:
         self.tasks.extendleft(reversed(back))
         return back
 
-    def to_look_at(self, now: float) -> list[WorkerSlot]:
+    def to_look_at(self, now: float) -> list[WorkerSlot[TaskT]]:
         """Return busy workers that have been silent for too long; each is returned once per silence."""
         silent = [s for s in self.slots if s.inflight and not s.looked and now >= s.last_seen + LOOK]
         for slot in silent:
@@ -253,7 +267,7 @@ class PoolQueue:
         return min(times) if times else None
 
 
-def _runs_dry(slot: WorkerSlot) -> bool:
+def _runs_dry(slot: WorkerSlot[TaskT]) -> bool:
     """Return whether a worker has little work left."""
     # Not earlier: a worker that got one task for each outcome would need a message and a wake-up for every task.
     if len(slot.inflight) == 1:
@@ -261,11 +275,11 @@ def _runs_dry(slot: WorkerSlot) -> bool:
     return slot.expected < AHEAD / 2 and len(slot.inflight) < _MOST
 
 
-def _load(slot: WorkerSlot) -> tuple[float, int]:
+def _load(slot: WorkerSlot[TaskT]) -> tuple[float, int]:
     return slot.expected, len(slot.inflight)
 
 
-def not_begun(held: list[Any], page: int | None, attempt: int = 0) -> list[Any]:
+def not_begun(held: list[TaskT], page: int | None, attempt: int = 0) -> list[TaskT]:
     """Return those of the tasks of a dead worker, in the order sent, that it certainly had not begun.
 
     ``page`` is what the worker wrote on its shared page: ``t`` when it began task t, ``-1 - t`` when t had ended.  It

@@ -8,7 +8,7 @@ No other task may suffer, so a stop waits while the worker still runs another ta
 from __future__ import annotations
 
 import signal
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Container
@@ -25,19 +25,39 @@ _AGAIN = 0.25
 """Seconds until the next look at a worker that has not begun the task yet."""
 
 
+class StoppableProcess(Protocol):
+    """The process of a worker."""
+
+    @property
+    def page(self) -> int:
+        """The task that it began last; ``-1 - t``: task t has ended."""
+
+    def note_descendants(self) -> None:
+        """Note the processes that descend from it."""
+
+    def signal(self, number: signal.Signals, /) -> None:
+        """Signal the worker and everything in its group."""
+
+
 class TaskHolder(Protocol):
     """The part of a worker that a stop of its tasks needs."""
 
     name: str
-    process: Any
     usable: bool
     greeted: bool
     ready_since: float
     """When the worker was ready for its first task; later, when it began the task that it reported."""
     running: int
 
+    @property
+    def process(self) -> StoppableProcess | None:
+        """Its process; None for a worker of another host."""
 
-class StopRequests:
+
+HolderT = TypeVar("HolderT", bound=TaskHolder)
+
+
+class StopRequests(Generic[HolderT]):
     """The tasks of one pool that are being stopped, or will be.
 
     Parameters
@@ -58,9 +78,9 @@ class StopRequests:
         self,
         clock: Callable[[], float],
         at: Callable[[float, Callable[[], None]], None],
-        interrupt: Callable[[Any, int], None],
+        interrupt: Callable[[HolderT, int], None],
         warn: Callable[[str], None],
-        peers: Container[Any],
+        peers: Container[HolderT],
     ) -> None:
         self._clock = clock
         self._at = at
@@ -69,13 +89,13 @@ class StopRequests:
         self._peers = peers
         self._overtime: dict[int, float] = {}
 
-    def limit(self, task: QueuedTask, seconds: float, now: float) -> None:
-        """Stop a task that was just sent to an idle worker when it has run for so many seconds."""
-        attempt, peer = task.attempt, task.worker
+    def limit(self, task: QueuedTask, peer: HolderT, seconds: float, now: float) -> None:
+        """Stop a task that was just sent to this idle worker when it has run for so many seconds."""
+        attempt = task.attempt
 
         def over() -> None:
             # The task may have ended, and may even run again on another worker: that attempt has its own limit.
-            if peer is None or task.worker is not peer or task.attempt != attempt:
+            if task.worker is not peer or task.attempt != attempt:
                 return
             # The limit counts from the start of the body: a worker may need seconds to start.
             due = max(now, peer.ready_since) + seconds if peer.greeted else self._clock() + _AGAIN
@@ -83,7 +103,7 @@ class StopRequests:
                 self._at(due, over)
                 return
             self._overtime[task.id] = seconds
-            self.stop(task, self._clock())
+            self.stop(task, peer, self._clock())
 
         self._at(now + seconds, over)
 
@@ -91,9 +111,8 @@ class StopRequests:
         """Return the limit of an ended task that was stopped because it ran too long; None for other tasks."""
         return self._overtime.pop(task, None)
 
-    def stop(self, task: QueuedTask, now: float) -> None:
-        """Interrupt a task, and end its worker if the interrupt has no effect."""
-        peer: TaskHolder = task.worker
+    def stop(self, task: QueuedTask, peer: HolderT, now: float) -> None:
+        """Interrupt a task, and end the worker that holds it if the interrupt has no effect."""
         self._interrupt(peer, task.id)
         if peer.process is None:
             return  # a worker of another host: this process can only ask it

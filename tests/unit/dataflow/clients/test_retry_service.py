@@ -38,7 +38,7 @@ class Pool:
     """An executor that has a queue and no workers."""
 
     def __init__(self) -> None:
-        self.queue = PoolQueue()
+        self.queue: PoolQueue[Task] = PoolQueue()
 
 
 class Log:

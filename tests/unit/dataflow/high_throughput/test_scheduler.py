@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
-from parslab.dataflow.graph.task import NextAttempt
+from parslab.dataflow.graph.task import NextAttempt, Task
 from parslab.dataflow.high_throughput.scheduler import AHEAD, SELECTORS, ManagerSlot, Scheduler
 from parslab.records.states import TaskState
 from parslab.wire.messages.base import TaskSpec
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 GB = 1 << 30
 
 
-class FakeTask:
+class FakeTask(Task):
     """A task as the queue sees it."""
 
     def __init__(self, number: int, fn: int = 0, spec: TaskSpec | None = None) -> None:
@@ -377,19 +377,19 @@ def test_every_task_is_given_once_whatever_happens(selector: str, seed: int) -> 
             ended.add(number)
         for one, sent in queue.assign(now):
             assert one.usable
-            for task in sent:
-                assert task.worker is one
-                assert one.inflight[task.id] is task
+            for given_out in sent:
+                assert given_out.worker is one
+                assert one.inflight[given_out.id] is given_out
         queue.check()
     queue.add(slot("last", 50, "999", cores=8, memory=GB))
     for one in queue.slots.values():
         queue.hold(one, False)
-    while sent := queue.assign(0.0):
-        for one, some in sent:
-            for task in some:
-                assert task.state is TaskState.ready
-                waiting.pop(task.id)
-                queue.ended(one, task.id, 0.001, 0.0)
+    while rest := queue.assign(0.0):
+        for one, some in rest:
+            for left_over in some:
+                assert left_over.state is TaskState.ready
+                waiting.pop(left_over.id)
+                queue.ended(one, left_over.id, 0.001, 0.0)
         queue.check()
     left = [t for t in waiting.values() if t.state is TaskState.ready and t.worker is None]
     assert left == []
