@@ -11,7 +11,7 @@ import selectors
 import signal
 import socket
 from collections import deque
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 from parslab.clock import steady_time
 from parslab.wire.spin_wait import SpinWait
@@ -30,6 +30,15 @@ _LONGEST_WAIT = 3600.0
 """Seconds that the loop waits at most: the timeout of the system call overflows at 24 days."""
 
 _READ, _BOTH = selectors.EVENT_READ, selectors.EVENT_READ | selectors.EVENT_WRITE
+
+
+class _HasDescriptor(Protocol):
+    def fileno(self) -> int:
+        """Return the descriptor."""
+
+
+Watched: TypeAlias = int | _HasDescriptor
+"""What the loop can watch: a descriptor, or an object that has one."""
 
 
 class Loop:
@@ -61,18 +70,18 @@ class Loop:
         """Run ``call`` in the loop when this signal arrives."""
         signal.signal(number, lambda *_: self.post(call))
 
-    def watch(self, sock: Any, readable: Callable[[], None], writable: Callable[[], None] | None = None) -> None:
+    def watch(self, sock: Watched, readable: Callable[[], None], writable: Callable[[], None] | None = None) -> None:
         """Call ``readable`` whenever ``sock`` has something to read."""
         self._selector.register(sock, _READ, (readable, writable))
 
-    def wants_write(self, sock: Any, wants: bool) -> None:
+    def wants_write(self, sock: Watched, wants: bool) -> None:
         """Set whether to call the socket's ``writable`` when it accepts bytes again."""
         key = self._selector.get_key(sock)
         events = _BOTH if wants else _READ
         if key.events != events:
             self._selector.modify(sock, events, key.data)
 
-    def forget(self, sock: Any) -> None:
+    def forget(self, sock: Watched) -> None:
         """Stop watching a socket; twice is safe."""
         with contextlib.suppress(KeyError, ValueError):  # ValueError: the socket is closed already
             self._selector.unregister(sock)

@@ -96,15 +96,18 @@ class BackgroundCalls:
             call, done = self._waiting.popleft()
             threading.Thread(target=self._work, args=(call, done), name=f"parslab-{self._role}", daemon=True).start()
 
-    def _work(self, call: Callable[[], Any], done: Callable[[Any, Exception | None], None]) -> None:
-        result, failed = None, None
+    def _work(self, call: Callable[[], T], done: Callable[[T | None, Exception | None], None]) -> None:
+        result: T | None = None
+        failed: Exception | None = None
         try:
             result = call()
         except Exception as error:  # a user's provider may raise anything, and the loop shows it to the user
             failed = error
         self._inbox.put(lambda: self._finished(result, failed, done))
 
-    def _finished(self, result: Any, failed: Exception | None, done: Callable[[Any, Exception | None], None]) -> None:
+    def _finished(
+        self, result: T | None, failed: Exception | None, done: Callable[[T | None, Exception | None], None]
+    ) -> None:
         self._free_threads += 1
         self.busy -= 1
         # The next call starts first, so that an error in ``done`` cannot hold it up.

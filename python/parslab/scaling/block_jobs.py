@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from parslab.records.events import BlockMoved, NoticeRaised
 from parslab.records.states import BlockState
@@ -228,23 +228,27 @@ class BlockJobs:
         """Continue with the job of a block that a killed process requested; find the job if its number is unknown."""
         from parslab.providers.base import FindsJobs
 
-        able = isinstance(self.runner, FindsJobs)
+        runner = self.runner
+        able = isinstance(runner, FindsJobs)
         if not block.job and able:
             self._find(block, self._clock() + FIND_FOR)
         elif not block.job:
             job = self._job(block).name
             self._not_found(block, "its provider cannot look for jobs by their names")
             self.notice("warning", f"See whether job {job} of executor {self.label} is in the queue, and cancel it.")
-        elif able:
-            self.runner.adopt(block.job, self._job(block))  # type: ignore[attr-defined]
+        elif isinstance(runner, FindsJobs):
+            runner.adopt(block.job, self._job(block))
 
     def _find(self, block: Block, until: float) -> None:
         self._to_find.pop(block.id, None)
-        runner: Any = self.runner
+        from parslab.providers.base import FindsJobs
+
+        runner = self.runner
+        assert isinstance(runner, FindsJobs)
         job = self._job(block)
 
         def find() -> str | None:
-            number: str | None = runner.find(job.name)
+            number = runner.find(job.name)
             if number is not None:
                 runner.adopt(number, job)
                 self._journal_number(runner, block, number)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from parslab.dataflow.graph.task import Task
-    from parslab.wire.messages.base import Failure
+    from parslab.wire.messages.base import Failure, WireMessage
     from parslab.wire.stream import Batch, Buffer
 
 __all__ = ["FakeLink", "call", "memoized_call", "outcome", "run_settings"]
@@ -89,15 +89,15 @@ class FakeLink:
     """
 
     def __init__(self, on_empty: Callable[[], None] | None = None) -> None:
-        self.sent: list[tuple[list[Any], list[Buffer]]] = []
+        self.sent: list[tuple[list[WireMessage], list[Buffer]]] = []
         self._incoming: deque[Batch] = deque()
         self._on_empty = on_empty
 
-    def feed(self, messages: Sequence[Any], frames: Sequence[bytes] = ()) -> None:
+    def feed(self, messages: Sequence[WireMessage], frames: Sequence[bytes] = ()) -> None:
         """Deliver a batch to the worker."""
         self._incoming.append((list(messages), [bytearray(frame) for frame in frames]))
 
-    def send(self, messages: Sequence[Any], frames: Sequence[Buffer] = ()) -> None:
+    def send(self, messages: Sequence[WireMessage], frames: Sequence[Buffer] = ()) -> None:
         self.sent.append((list(messages), list(frames)))
 
     def receive(self, timeout: float | None) -> list[Batch]:

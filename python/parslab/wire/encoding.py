@@ -6,16 +6,19 @@ So messages are encoded unchanged first, and copied with escapes only after an e
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from parslab.records.text import encodable
 
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
 __all__ = ["encode_into", "encode_json", "encode_messages", "escaped"]
 
 
-def encode_messages(messages: Any) -> bytes:
+def encode_messages(messages: Sequence[object]) -> bytes:
     """Return messages as one msgpack header."""
     try:
         return msgspec.msgpack.encode(messages)
@@ -23,7 +26,7 @@ def encode_messages(messages: Any) -> bytes:
         return msgspec.msgpack.encode(escaped(messages))
 
 
-def encode_into(encoder: msgspec.msgpack.Encoder, messages: Any, out: bytearray, start: int) -> None:
+def encode_into(encoder: msgspec.msgpack.Encoder, messages: Sequence[object], out: bytearray, start: int) -> None:
     """Write messages as one msgpack header into ``out``, from ``start`` to its end."""
     try:
         encoder.encode_into(messages, out, start)
@@ -31,7 +34,7 @@ def encode_into(encoder: msgspec.msgpack.Encoder, messages: Any, out: bytearray,
         encoder.encode_into(escaped(messages), out, start)
 
 
-def encode_json(message: Any) -> bytes:
+def encode_json(message: object) -> bytes:
     """Return a message of the panel protocol as JSON."""
     try:
         return msgspec.json.encode(message)

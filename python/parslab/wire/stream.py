@@ -18,6 +18,7 @@ import msgspec
 
 from parslab.errors import ProtocolError
 from parslab.wire.encoding import encode_into
+from parslab.wire.messages.base import WireMessage
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["IOV", "Batch", "Buffer", "Stream", "decoder", "encode_batch"]
 
 Buffer: TypeAlias = bytes | bytearray | memoryview
-Batch: TypeAlias = tuple[list[Any], list[bytearray]]
+Batch: TypeAlias = tuple[list[WireMessage], list[bytearray]]
 
 _PREFIX = struct.Struct("<II")
 _CHUNK = 1 << 18
@@ -38,13 +39,13 @@ IOV = 512
 """Buffers in one system call; systems refuse more than 1024 (IOV_MAX)."""
 
 
-def decoder(union: Any) -> Callable[[Buffer], list[Any]]:
+def decoder(union: Any) -> Callable[[Buffer], list[WireMessage]]:
     """Return the typed decoder of batch headers whose messages belong to ``union``."""
     return msgspec.msgpack.Decoder(list[union]).decode
 
 
 def encode_batch(
-    encoder: msgspec.msgpack.Encoder, messages: Sequence[Any], frames: Sequence[Buffer], out: bytearray
+    encoder: msgspec.msgpack.Encoder, messages: Sequence[WireMessage], frames: Sequence[Buffer], out: bytearray
 ) -> None:
     """Write a batch without its frames into ``out``, which is resized to fit."""
     # The messages are encoded behind a gap, because the prefix needs their length: no second buffer, no copy.
@@ -69,7 +70,7 @@ class Stream:
         Made by :func:`decoder` for the messages this side receives.
     """
 
-    def __init__(self, sock: socket.socket, decode: Callable[[Buffer], list[Any]]) -> None:
+    def __init__(self, sock: socket.socket, decode: Callable[[Buffer], list[WireMessage]]) -> None:
         self.sock = sock
         self._decode = decode
         self._encoder = msgspec.msgpack.Encoder()
@@ -103,7 +104,7 @@ class Stream:
         """Whether bytes wait because the peer does not read fast enough."""
         return bool(self._backlog)
 
-    def send(self, messages: Sequence[Any], frames: Sequence[Buffer] = ()) -> None:
+    def send(self, messages: Sequence[WireMessage], frames: Sequence[Buffer] = ()) -> None:
         """Send one batch.  On a non-blocking socket, :meth:`flush` sends later what does not fit now."""
         count = len(frames)
         out = self._out

@@ -21,6 +21,8 @@ def test_messages_with_such_strings_arrive_with_escapes() -> None:
     encode_into(msgspec.msgpack.Encoder(), [submit, define], out, 4)
     assert bytes(out[4:]) == encode_messages([submit, define])
     first, second = decoder(ClientMessage)(out[4:])
+    assert isinstance(first, SubmitTask)
+    assert isinstance(second, DefineFunction)
     assert (first.shown, first.name, first.args, first.spec) == (SHOWN, SHOWN, b"\xe9", TaskSpec(cores=2))
     assert (second.name, second.parts, second.origin) == (SHOWN, {f"global {SHOWN}": b"p"}, SHOWN)
 

@@ -325,6 +325,6 @@ def test_a_message_of_the_other_direction_is_refused() -> None:
 def test_a_message_that_cannot_be_encoded_spoils_nothing() -> None:
     with pair() as (a, b):
         with pytest.raises(TypeError):
-            a.send([CancelTasks([1]), object()])
+            a.send([CancelTasks([1]), object()])  # type: ignore[list-item]
         a.send([CancelTasks([2])])
         assert b.receive() == [([CancelTasks([2])], [])]

@@ -11,7 +11,7 @@ import contextlib
 import itertools
 import weakref
 from concurrent.futures import CancelledError
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from parslab.errors import SerializationError
 from parslab.records.states import TaskState
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from parslab.client.futures.app_future import AppFuture
     from parslab.client.run_state import RunState
     from parslab.client.transport.link import KernelLink
+    from parslab.wire.messages.base import WireMessage
     from parslab.wire.messages.client import SubmitTask
 
 __all__ = ["PendingTasks"]
@@ -129,7 +130,7 @@ class PendingTasks:
                 _, future = self.unfinished.popitem()
                 future.resolve(TaskState.failed, b"", 0, failure)
 
-    def _unsendable(self, message: Any, error: Exception) -> None:
+    def _unsendable(self, message: WireMessage, error: Exception) -> None:
         """Fail the call of a message that could not be encoded (any thread)."""
         task = getattr(message, "task", -1)
         future = self.unfinished.pop(task, None)

@@ -13,7 +13,7 @@ import select
 import threading
 from collections import deque
 from time import perf_counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from parslab.client.transport.send_buffer import SendBuffer
 from parslab.errors import ProtocolError
@@ -24,6 +24,8 @@ from parslab.wire.stream import Batch, Buffer, Stream, decoder
 if TYPE_CHECKING:
     import socket
     from collections.abc import Callable, Sequence
+
+    from parslab.wire.messages.base import WireMessage
 
 __all__ = ["KernelLink"]
 
@@ -51,7 +53,7 @@ class KernelLink:
         self._handle: Callable[[Batch], None]
         self._ended: Callable[[str], None]
         self._reconnect: Callable[[str], bool] | None = None
-        self.on_unsendable: Callable[[Any, Exception], None] | None = None
+        self.on_unsendable: Callable[[WireMessage, Exception], None] | None = None
         self._out = SendBuffer(sock, keep=keep)
         self._outbox = self._out.outbox
         # Every thread that calls an app may write to the socket: handing all calls to one thread costs a thread switch.
@@ -98,7 +100,7 @@ class KernelLink:
 
     # ----- out
 
-    def call(self, message: Any) -> None:
+    def call(self, message: WireMessage) -> None:
         """Send a message of the hot path, in this thread or, when calls follow each other quickly, in the link's."""
         # A lock is not needed: list.append is atomic in CPython, and a stale _last costs one send too many or too few.
         self._outbox.append(message)
@@ -110,7 +112,7 @@ class KernelLink:
         elif not self._awake:
             self._wake()
 
-    def send(self, message: Any, frames: Sequence[Buffer] = ()) -> None:
+    def send(self, message: WireMessage, frames: Sequence[Buffer] = ()) -> None:
         """Send a message at once.
 
         A message with frames refers to arrays of the caller.  The method returns when the frames have left, so that the
@@ -165,7 +167,7 @@ class KernelLink:
             while not self._over and not self._out.push() and perf_counter() < deadline:
                 room.poll(50)
 
-    def later(self, message: Any) -> None:
+    def later(self, message: WireMessage) -> None:
         """Send a message with the next batch; it takes no lock, so ``__del__`` may call it."""
         self._outbox.append(message)
 

@@ -11,7 +11,7 @@ import itertools
 import threading
 from concurrent.futures import TimeoutError as FutureTimeout
 from time import monotonic
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Generic, TypeAlias, TypeVar
 
 import msgspec
 
@@ -30,7 +30,11 @@ __all__ = ["Questions"]
 _answers = msgspec.json.Decoder(panel.Reply)
 
 
-class _Question:
+AnswerT = TypeVar("AnswerT")
+_Packed: TypeAlias = "tuple[Inline, list[Buffer]]"
+
+
+class _Question(Generic[AnswerT]):
     """A request, and the reply once it has arrived."""
 
     __slots__ = ("answer", "answered", "sent", "text", "waiting")
@@ -42,7 +46,7 @@ class _Question:
         self.waiting = 0
         """The number of threads that wait for the reply."""
         self.answered = threading.Event()
-        self.answer: Any = None
+        self.answer: AnswerT | None = None
 
 
 class Questions:
@@ -57,8 +61,8 @@ class Questions:
     def __init__(self, link: KernelLink) -> None:
         self._link = link
         self._numbers = itertools.count(1)
-        self._asks: dict[int, _Question] = {}
-        self._fetches: dict[int, _Question] = {}
+        self._asks: dict[int, _Question[bytes]] = {}
+        self._fetches: dict[int, _Question[_Packed]] = {}
         self._over = False
 
     def ask(self, message: panel.Request, timeout: float | None) -> panel.Reply | None:
@@ -108,14 +112,13 @@ class Questions:
                 self._fetches.pop(task, None)
         if late:
             raise FutureTimeout(f"the value of task {task} is on its way, but not here yet: ask again")
-        value: tuple[Inline, list[Buffer]] | None = question.answer
-        return value
+        return question.answer
 
     def give_up(self, task: int) -> None:
         """Drop a value that nobody waits for any more; it takes no lock, so ``__del__`` may call it."""
         self._fetches.pop(task, None)
 
-    def _await(self, question: _Question, timeout: float | None) -> bool:
+    def _await(self, question: _Question[AnswerT], timeout: float | None) -> bool:
         if not self._link.in_own_thread:
             return question.answered.wait(timeout)
         deadline = None if timeout is None else monotonic() + timeout
@@ -143,8 +146,8 @@ class Questions:
         for number, question in list(self._asks.items()):
             if question.text and not question.answered.is_set():
                 self._link.send(PanelRequest(number, question.text))
-        for task, question in list(self._fetches.items()):
-            if question.sent and not question.answered.is_set():
+        for task, fetch in list(self._fetches.items()):
+            if fetch.sent and not fetch.answered.is_set():
                 self._link.send(FetchValue(task))
 
     def made_again(self, task: int) -> None:
@@ -159,11 +162,13 @@ class Questions:
     def end(self) -> None:
         """Wake all threads that wait, because no reply will arrive any more."""
         self._over = True
-        for question in [*self._asks.values(), *self._fetches.values()]:
-            question.answered.set()
+        for asked in self._asks.values():
+            asked.answered.set()
+        for fetched in self._fetches.values():
+            fetched.answered.set()
 
 
-def _fill(question: _Question | None, answer: Any) -> None:
+def _fill(question: _Question[AnswerT] | None, answer: AnswerT) -> None:
     if question is not None:  # else no thread waits for the reply any more
         question.answer = answer
         question.answered.set()

@@ -20,7 +20,7 @@ Invariants:
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import msgspec
 
@@ -30,13 +30,15 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import Sequence
 
+    from parslab.wire.messages.base import WireMessage
+
 __all__ = ["SendBuffer"]
 
 _KEPT = 64 << 20
 """The most bytes of sent batches in memory.  The buffer drops older batches beyond that, and cannot send them again."""
 
 
-_Piece: TypeAlias = "tuple[int, Buffer, list[Any], int]"
+_Piece: TypeAlias = "tuple[int, Buffer, list[WireMessage], int]"
 """(number of its last byte, its bytes, the messages of the outbox that it holds, the number of its batch)"""
 
 
@@ -61,8 +63,8 @@ class SendBuffer:
     """
 
     def __init__(self, sock: socket.socket, keep: bool = False) -> None:
-        self.outbox: list[Any] = []
-        self.rejected: deque[tuple[Any, Exception]] = deque()
+        self.outbox: list[WireMessage] = []
+        self.rejected: deque[tuple[WireMessage, Exception]] = deque()
         self.safe = 0
         self.keep = keep
         self.broken = False
@@ -96,7 +98,7 @@ class SendBuffer:
             del self.outbox[: len(messages)]
         return self.flush()
 
-    def _reject(self, messages: list[Any]) -> None:
+    def _reject(self, messages: list[WireMessage]) -> None:
         """Remove the messages that cannot be encoded from the beginning of the outbox."""
         # Backwards, so that a removal does not change the index of the messages that are still to be tried.
         for at in reversed(range(len(messages))):
@@ -106,7 +108,7 @@ class SendBuffer:
                 del self.outbox[at]
                 self.rejected.append((messages[at], error))
 
-    def add(self, message: Any, frames: Sequence[Buffer]) -> None:
+    def add(self, message: WireMessage, frames: Sequence[Buffer]) -> None:
         """Append a message with its frames; :meth:`flush` sends it."""
         self.push()  # earlier messages first, because the DataFlowKernel relies on the order of calls
         self._commit([message], frames)
@@ -151,7 +153,7 @@ class SendBuffer:
         self._settle()
         self._pieces = deque([(end, _owned(data), taken, number) for end, data, taken, number in self._pieces])
 
-    def _commit(self, messages: list[Any], frames: Sequence[Buffer]) -> None:
+    def _commit(self, messages: list[WireMessage], frames: Sequence[Buffer]) -> None:
         head = bytearray()
         encode_batch(self._encoder, messages, frames, head)
         end = (self._pieces[-1][0] if self._pieces else sum(self._sent)) + len(head)

@@ -8,7 +8,7 @@ only when many batches wait for it.
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from parslab.clock import steady_time
 from parslab.dataflow.persistence.log_format import (
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from parslab.dataflow.graph.function_registry import FunctionRegistry
     from parslab.dataflow.graph.table import TaskTable
     from parslab.dataflow.host import Host
+    from parslab.wire.messages.base import WireMessage
     from parslab.wire.run_files import RunSettings
     from parslab.wire.stream import Buffer
 
@@ -112,7 +113,7 @@ class LogService:
 
     # ----- acknowledgements
 
-    def add_acknowledgement(self, client: ClientConnection, messages: list[Any]) -> None:
+    def add_acknowledgement(self, client: ClientConnection, messages: list[WireMessage]) -> None:
         """Append an acknowledgement to messages for a client, if enough batches wait for it."""
         assert self.writer is not None
         safe = self.writer.safe(client.number)

@@ -6,14 +6,16 @@ The DataFlowKernel's loop owns it.  ``sessions`` decides which clients are added
 from __future__ import annotations
 
 import contextlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from parslab.dataflow.clients.connection import ClientConnection
 
 if TYPE_CHECKING:
     import socket
+    from collections.abc import Sequence
 
     from parslab.remote.loop import Loop
+    from parslab.wire.messages.base import WireMessage
     from parslab.wire.messages.client import KernelMessage
     from parslab.wire.stream import Buffer
 
@@ -70,7 +72,9 @@ class ClientRegistry:
 
     # ----- sending
 
-    def send(self, client: ClientConnection, messages: list[Any], frames: list[Buffer] | None = None) -> None:
+    def send(
+        self, client: ClientConnection, messages: Sequence[WireMessage], frames: Sequence[Buffer] | None = None
+    ) -> None:
         """Send a batch to a client now."""
         try:
             client.stream.send(messages, frames or ())

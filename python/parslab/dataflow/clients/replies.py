@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from parslab.dataflow.clients.log_service import LogService
     from parslab.dataflow.clients.registry import ClientRegistry
     from parslab.dataflow.graph.task import Effects
+    from parslab.wire.messages.base import WireMessage
     from parslab.wire.stream import Buffer
 
 __all__ = ["ReplySender"]
@@ -48,7 +49,7 @@ class ReplySender:
                 log_writer.write()
         if effects.large:
             effects.large = []
-        batches: dict[int, tuple[list[Any], list[Buffer]]] = {}
+        batches: dict[int, tuple[list[WireMessage], list[Buffer]]] = {}
         for number, message, frames in replies:
             batch = batches.get(number)
             if batch is None:

@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypeAlias, get_args
 
 from parslab.clock import steady_time
 from parslab.dataflow.graph.values import StoredValue, sliced
@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from parslab.dataflow.graph.task import Task
     from parslab.dataflow.host import Host
     from parslab.dataflow.persistence.log_writer import LogWriter
+    from parslab.wire.messages.base import WireMessage
     from parslab.wire.stream import Buffer
 
 __all__ = ["ClientRequests"]
@@ -115,7 +116,7 @@ class ClientRequests:
         self.ended_by: int | None = None
 
     def carry_out(
-        self, client: ClientConnection, messages: list[Any], frames: list[bytearray], *, first: bool = False
+        self, client: ClientConnection, messages: list[WireMessage], frames: list[bytearray], *, first: bool = False
     ) -> None:
         """Carry out one batch of a client, and note it for the event log.
 
@@ -143,14 +144,13 @@ class ClientRequests:
                 self._log_writer.batch_received(client.number, header, used, frames)
 
     def _carry_out(
-        self, client: ClientConnection, messages: list[Any], frames: list[bytearray], used: dict[int, int]
+        self, client: ClientConnection, messages: list[WireMessage], frames: list[bytearray], used: dict[int, int]
     ) -> None:
         table, names = self._table, self._functions.names
         number, functions = client.number, client.functions
         at = 0
         for message in messages:
-            kind = type(message)
-            if kind is SubmitTask:
+            if type(message) is SubmitTask:
                 own: list[Buffer] = []
                 if message.frames:
                     own = list(frames[at : at + message.frames])
@@ -161,12 +161,12 @@ class ClientRequests:
                 app = message.name or names[message.fn]
                 if client.matcher is None or not self._matched(client, message, own, app):
                     table.submit(number, message, own, app)
-            elif kind is DefineFunction:
+            elif type(message) is DefineFunction:
                 used[message.fn] = functions[message.fn] = self._functions.add(message, frames[at])
                 at += 1
-            elif kind is ValueMessage:
+            elif type(message) is ValueMessage:
                 at += self._take_value(message, list(frames), at)
-            elif kind in _OF_ONE_TASK:
+            elif isinstance(message, _OF_ONE_TASK):
                 # The table may have dropped the task while the message was on its way.
                 task = table.tasks.get(message.task)
                 if task is not None:
@@ -197,7 +197,7 @@ class ClientRequests:
             self._table.value_arrived(task, value, steady_time())
         return message.frames
 
-    def _handle(self, client: ClientConnection, message: Any) -> None:
+    def _handle(self, client: ClientConnection, message: WireMessage) -> None:
         """Carry out a message that is not about one task that runs at the client."""
         match message:
             case ReleaseTasks():
@@ -235,7 +235,7 @@ class ClientRequests:
             case _:
                 raise ProtocolError(f"it sent {type(message).__name__} in the middle of its session")
 
-    def _handle_task_message(self, client: ClientConnection, task: Task, message: Any) -> None:
+    def _handle_task_message(self, client: ClientConnection, task: Task, message: _OfOneTask) -> None:
         """Carry out a client's report about a task that it runs, or its request for the task's output."""
         table = self._table
         match message:
@@ -265,5 +265,8 @@ class ClientRequests:
                     table.out.replies.append((client.number, shown, []))
 
 
-_OF_ONE_TASK = {LocalTaskStarted, LocalTaskFinished, JoinBodyReturned, RetryCost, ValueNotPicklable, FollowOutput}
+_OfOneTask: TypeAlias = (
+    LocalTaskStarted | LocalTaskFinished | JoinBodyReturned | RetryCost | ValueNotPicklable | FollowOutput
+)
 """Messages about one task; a client may send them for a task that the table has dropped."""
+_OF_ONE_TASK = get_args(_OfOneTask)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import os
 from collections import deque
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from parslab.dataflow.acceptor import Acceptor
 from parslab.dataflow.clients.presence import GONE
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from parslab.dataflow.clients.retry_service import RetryService
     from parslab.dataflow.clients.unused_functions import UnusedFunctions
     from parslab.dataflow.host import Host
+    from parslab.wire.messages.base import WireMessage
     from parslab.wire.messages.client import PriorTasks
     from parslab.wire.run_files import RunSettings
 
@@ -159,7 +160,7 @@ class Sessions:
             # The log also has results whose futures the earlier kernel had dropped.
             prior.results = max(prior.results, client.matcher.waiting()[0])
         settings = self._settings
-        messages: list[Any] = [
+        messages: list[WireMessage] = [
             Welcome(client.number, settings.run, PROTOCOL, settings.package, self._kinds, first, prior)
         ]
         if self._failover is not None:
@@ -176,9 +177,10 @@ class Sessions:
             for messages, frames in client.stream.receive():
                 first = not client.greeted
                 if first:
-                    if not messages or type(messages[0]) is not ClientHello:
+                    hello = messages.pop(0) if messages else None
+                    if type(hello) is not ClientHello:
                         raise ProtocolError("its first message is no ClientHello")
-                    if not self._introduce(client, messages.pop(0)):
+                    if not self._introduce(client, hello):
                         return
                 self._requests.carry_out(client, messages, frames, first=first)
         except EOFError:

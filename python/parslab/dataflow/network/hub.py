@@ -13,7 +13,7 @@ import logging
 import os
 import struct
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import msgspec
 import zmq
@@ -25,7 +25,7 @@ from parslab.wire import invitations
 from parslab.wire.curve import CurveGate, CurveKeys
 from parslab.wire.encoding import encode_messages
 from parslab.wire.invitations import Invitation
-from parslab.wire.messages.base import OutputPrinted, Refused
+from parslab.wire.messages.base import OutputPrinted, Refused, WireMessage
 from parslab.wire.messages.manager import (
     LinkHeartbeat,
     ManagerBroken,
@@ -74,12 +74,16 @@ _HANDSHAKE = 10_000
 """Milliseconds within which a new connection must have shown the run's key."""
 
 
+HelloT = TypeVar("HelloT", bound=WireMessage)
+HelloT_contra = TypeVar("HelloT_contra", bound=WireMessage, contravariant=True)
+
+
 class PeerConnection(Protocol):
     """The connection of one peer, as its listener sees it."""
 
     identity: bytes
 
-    def send(self, messages: Sequence[Any], frames: Sequence[Buffer] = ()) -> bool:
+    def send(self, messages: Sequence[WireMessage], frames: Sequence[Buffer] = ()) -> bool:
         """Send a batch; returns False when the connection is over, which ``unreachable`` reports soon."""
 
     def refuse(self, reason: str) -> None:
@@ -94,7 +98,7 @@ class _HubConnection:
         self.identity = identity
         self._hub = hub
 
-    def send(self, messages: Sequence[Any], frames: Sequence[Buffer] = ()) -> bool:
+    def send(self, messages: Sequence[WireMessage], frames: Sequence[Buffer] = ()) -> bool:
         return self._hub.send(self.identity, messages, frames)
 
     def refuse(self, reason: str) -> None:
@@ -104,13 +108,13 @@ class _HubConnection:
         self._hub.forget(self.identity)
 
 
-class PeerListener(Protocol):
+class PeerListener(Protocol[HelloT_contra]):
     """Receives the messages of peers that introduced themselves with one kind of hello."""
 
-    def hello(self, connection: PeerConnection, hello: Any) -> None:
+    def hello(self, connection: PeerConnection, hello: HelloT_contra) -> None:
         """Accept or refuse a new peer."""
 
-    def received(self, identity: bytes, messages: list[Any], frames: list[Buffer]) -> bool:
+    def received(self, identity: bytes, messages: list[WireMessage], frames: list[Buffer]) -> bool:
         """Carry out a batch of a peer; returns False when no peer of this listener has this identity."""
 
     def unreachable(self, identity: bytes) -> None:
@@ -160,9 +164,9 @@ class Hub:
         self._reported = 0
         """How many of the strangers a notice has reported."""
         self._handshakes = HandshakeMonitor()
-        self._listeners: dict[tuple[type[Any], int], PeerListener] = {}
+        self._listeners: dict[tuple[type[WireMessage], int], PeerListener[Any]] = {}
         """By the type of the hello and the number of the executor."""
-        self._peers: dict[bytes, PeerListener] = {}
+        self._peers: dict[bytes, PeerListener[Any]] = {}
         """Who receives the messages of a peer, by its identity."""
         self._sent = False
         self._probing = False
@@ -174,7 +178,7 @@ class Hub:
         self._watcher: zmq.Socket[Any] = self._router.get_monitor_socket(WATCHED)
         watched = ((self._gate.socket, self.receive), (self._router, self.receive), (self._watcher, self._watch))
         for sock, call in watched:
-            host.loop.watch(sock.getsockopt(zmq.FD), call)
+            host.loop.watch(int(sock.getsockopt(zmq.FD)), call)
         host.call_at(host.now(), self._sweep)
 
     def _make_router(self, addresses: Sequence[str]) -> zmq.Socket[bytes]:
@@ -218,7 +222,7 @@ class Hub:
                 ) from error
         return port
 
-    def register(self, hello: type[Any], executor: int, listener: PeerListener) -> None:
+    def register(self, hello: type[HelloT], executor: int, listener: PeerListener[HelloT]) -> None:
         """Pass peers that say this hello for this executor to ``listener``."""
         self._listeners[hello, executor] = listener
 
@@ -246,7 +250,7 @@ class Hub:
 
     # ----- outgoing
 
-    def send(self, identity: bytes, messages: Sequence[Any], frames: Sequence[Buffer] = ()) -> bool:
+    def send(self, identity: bytes, messages: Sequence[WireMessage], frames: Sequence[Buffer] = ()) -> bool:
         """Send a batch to a peer; return False if its connection is over, which ``unreachable`` reports soon."""
         self._sent = True
         head = encode_messages(messages)
@@ -335,7 +339,7 @@ class Hub:
             return
         # No peer yet, or one that its listener has removed: only a hello may begin a session.
         first = messages[0] if messages else None
-        listener = self._listeners.get((type(first), getattr(first, "executor", -1)))
+        listener = None if first is None else self._listeners.get((type(first), getattr(first, "executor", -1)))
         if first is None or listener is None:
             self._stranger(identity, "no hello")
             return
@@ -383,7 +387,7 @@ class Hub:
         # Only a crash leaves the file behind: a later run of this folder must not use the old keys.
         port_state.remove(Path(self._run.run_dir))
         for sock in (self._gate.socket, self._router, self._watcher):
-            self._host.loop.forget(sock.getsockopt(zmq.FD))
+            self._host.loop.forget(int(sock.getsockopt(zmq.FD)))
         with contextlib.suppress(zmq.ZMQError):
             self._router.disable_monitor()
         self._watcher.close(0)

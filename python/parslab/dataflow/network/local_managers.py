@@ -10,7 +10,7 @@ import contextlib
 import itertools
 import logging
 import os
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from parslab.dataflow.acceptor import Acceptor
 from parslab.errors import ProtocolError
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from parslab.dataflow.host import Host
     from parslab.dataflow.network.hub import PeerListener
+    from parslab.wire.messages.base import WireMessage
     from parslab.wire.stream import Buffer
 
 __all__ = ["LocalManagers"]
@@ -40,11 +41,11 @@ class _LocalConnection:
 
     def __init__(self, managers: LocalManagers, sock: socket.socket, identity: bytes) -> None:
         self.identity = identity
-        self.listener: PeerListener | None = None
+        self.listener: PeerListener[ManagerHello] | None = None
         self.stream = Stream(sock, _decode)
         self._managers = managers
 
-    def send(self, messages: Sequence[Any], frames: Sequence[Buffer] = ()) -> bool:
+    def send(self, messages: Sequence[WireMessage], frames: Sequence[Buffer] = ()) -> bool:
         """Send a batch; return False if the manager has left, which the next read reports."""
         try:
             self.stream.send(messages, frames)
@@ -78,12 +79,12 @@ class LocalManagers:
     def __init__(self, path: Path, host: Host) -> None:
         self.path = path
         self._host = host
-        self._listeners: dict[int, PeerListener] = {}
+        self._listeners: dict[int, PeerListener[ManagerHello]] = {}
         self._connections: dict[bytes, _LocalConnection] = {}
         self._numbers = itertools.count()
         self._acceptor = Acceptor(listen(path), host, self._accepted)
 
-    def register(self, executor: int, listener: PeerListener) -> None:
+    def register(self, executor: int, listener: PeerListener[ManagerHello]) -> None:
         """Pass managers of this executor to ``listener``."""
         self._listeners[executor] = listener
 
@@ -112,7 +113,7 @@ class LocalManagers:
             connection.refuse(f"You sent what cannot be read: {error}")
             self._lose(connection)
 
-    def _received(self, connection: _LocalConnection, messages: list[Any], frames: list[bytearray]) -> None:
+    def _received(self, connection: _LocalConnection, messages: list[WireMessage], frames: list[bytearray]) -> None:
         if connection.listener is not None:
             if messages:
                 connection.listener.received(connection.identity, messages, list(frames))

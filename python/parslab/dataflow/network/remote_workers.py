@@ -6,7 +6,7 @@ its links have sent a hello.  It is lost when a connection breaks or its host wa
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from parslab.remote.pool.pool import PoolWorker
 from parslab.wire.messages.worker import WorkerHello
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from parslab.dataflow.host import Host
     from parslab.dataflow.network.hub import Hub, PeerConnection
     from parslab.remote.pool.pool import WorkerPool
+    from parslab.wire.messages.base import WireMessage
     from parslab.wire.stream import Batch, Buffer
 
 __all__ = ["RemoteWorkers"]
@@ -39,7 +40,7 @@ class _RemoteLink:
     def fileno(self) -> int:
         return -1
 
-    def send(self, messages: Sequence[Any], frames: Sequence[Buffer] = ()) -> None:
+    def send(self, messages: Sequence[WireMessage], frames: Sequence[Buffer] = ()) -> None:
         self._hub.send(self.identity, messages, frames)
 
     def receive(self) -> list[Batch]:
@@ -107,7 +108,7 @@ class RemoteWorkers:
         self._pool.add(worker)
         self._pool.received(worker, [([hellos[False]], [])])
 
-    def received(self, identity: bytes, messages: list[Any], frames: list[Buffer]) -> bool:
+    def received(self, identity: bytes, messages: list[WireMessage], frames: list[Buffer]) -> bool:
         """Pass messages of a worker on to the pool; returns False when no worker has this identity."""
         worker = self._workers.get(identity.rpartition(b"/")[0])
         if worker is None:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import struct
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 import msgspec
 
@@ -399,7 +399,7 @@ def _split(payload: bytes) -> tuple[_HEADS, memoryview]:
 
 def _items(folder: Path, payload: bytes, at: Position, places: dict[int, Position]) -> Iterator[LogItem]:
     """Decode an entry; ``places`` keeps the places of large values until their tasks' ends are read."""
-    header: Any = None
+    header: _HEADS | None = None
     try:
         header, rest = _split(payload)
         match header:
@@ -447,23 +447,21 @@ def _batch_items(folder: Path, header: BatchReceived, rest: memoryview) -> Itera
     # With a file only the batch follows; without one the frames follow the batch.
     raw = rest if header.file else rest[: rest.nbytes - sum(header.lengths)]
     client, functions, at = header.client, header.functions, 0
-    messages: list[Any] = _batch.decode(raw)
-    for message in messages:
-        kind = type(message)
-        if kind is SubmitTask:
+    for message in _batch.decode(raw):
+        if type(message) is SubmitTask:
             own: list[Buffer] = frames[at : at + message.frames] if message.frames else []
             at += message.frames
             if message.fn >= 0:
                 # From here on all numbers are the run's: those of a client mean nothing to a reader.
                 message.fn = functions[message.fn]
             yield CallItem(client, message, own)
-        elif kind is DefineFunction:
+        elif type(message) is DefineFunction:
             yield FunctionItem(client, functions[message.fn], message, frames[at])
             at += 1
-        elif kind is ReleaseTasks:
+        elif type(message) is ReleaseTasks:
             yield ReleaseItem(client, message.tasks)
         else:
-            count = message.frames if kind is ValueMessage else 0
+            count = message.frames if type(message) is ValueMessage else 0
             yield MessageItem(client, message, frames[at : at + count])
             at += count
     yield BatchEnd(client, header.batch)

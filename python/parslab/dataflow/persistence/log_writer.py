@@ -13,7 +13,7 @@ import os
 import threading
 from array import array
 from queue import SimpleQueue
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from parslab.dataflow.graph.values import StoredValue
+    from parslab.wire.messages.client import KernelMessage
     from parslab.wire.stream import Buffer
 
 __all__ = ["LIMIT", "SEGMENT", "LogOwner", "LogWriter"]
@@ -254,7 +255,7 @@ class LogWriter:
     # ----- writing
 
     def note_replies(
-        self, replies: Sequence[tuple[int, Any, list[Buffer]]], large: Sequence[tuple[int, StoredValue]]
+        self, replies: Sequence[tuple[int, KernelMessage, list[Buffer]]], large: Sequence[tuple[int, StoredValue]]
     ) -> None:
         """Note the replies that are about to be sent to clients.
 
@@ -269,12 +270,11 @@ class LogWriter:
             return
         self._large += large
         for client, message, _ in replies:
-            kind = type(message)
-            if kind is TaskResolved:  # first and by identity, because nearly all replies are this one
+            if type(message) is TaskResolved:  # first and by identity, because nearly all replies are this one
                 self._ends.append(message)
-            elif kind is CallsMatched:
+            elif type(message) is CallsMatched:
                 self._noted.append((CallsTakenOver(client, message.tasks), ()))
-            elif kind is ReopenedMessage:
+            elif type(message) is ReopenedMessage:
                 self.write()  # first how the tasks had ended, then that they run again
                 self._noted.append((ReopenedTasks(message.tasks, self._owner.functions_of(message.tasks)), ()))
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import threading
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypeAlias
 
 from parslab.clock import steady_time
 from parslab.dataflow.persistence import log_format
@@ -41,6 +41,8 @@ _SWEEP = 600.0
 """Seconds after which results that no call has matched leave the memory."""
 _DECODED = 16
 """Entries of the log that stay decoded: calls repeat in about the order in which they ended."""
+
+_Entry: TypeAlias = tuple[log_format.Position, log_format.LogItem]
 
 
 @contextlib.contextmanager
@@ -216,7 +218,7 @@ class PriorCalls:
         self._order: dict[tuple[int, int], PriorCall] = {}
         self._functions: dict[int, tuple[bytes, dict[str, bytes], str]] = {}
         self._last: log_format.Position | None = None
-        self._decoded: dict[tuple[int, int, int], list[Any]] = {}
+        self._decoded: dict[tuple[int, int, int], list[log_format.LogItem]] = {}
         self.highest = -1
 
     def read(self, matching: CallMatching) -> None:
@@ -238,7 +240,7 @@ class PriorCalls:
         """Return the calls in order, those of earlier runs first."""
         return list(self._order.values())
 
-    def _read_items(self, matching: CallMatching, run: int, items: Iterator[tuple[log_format.Position, Any]]) -> None:
+    def _read_items(self, matching: CallMatching, run: int, items: Iterator[_Entry]) -> None:
         clients: set[int] = set() if run else set(self.lost)
         for place, item in items:
             if not run:
@@ -308,7 +310,7 @@ class PriorCalls:
         except OSError:
             return None
 
-    def _item(self, run: int, folder: Path, place: log_format.Position) -> Any:
+    def _item(self, run: int, folder: Path, place: log_format.Position) -> log_format.LogItem | None:
         at = (run, place.segment, place.offset)
         items = self._decoded.get(at)
         if items is None:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from parslab.remote.loop import Loop
     from parslab.wire.invitations import ManagerInvitation
+    from parslab.wire.messages.base import WireMessage
 
 __all__ = ["LocalManagerLink", "ManagerLink", "connect_locally", "reachable"]
 
@@ -134,7 +135,7 @@ class LocalManagerLink:
         self._stream.sock.setblocking(False)
         loop.watch(self._stream, readable, self._writable)
 
-    def send(self, messages: Sequence[Any], frames: Sequence[Buffer] = ()) -> None:
+    def send(self, messages: Sequence[WireMessage], frames: Sequence[Buffer] = ()) -> None:
         """Send a batch; never blocks."""
         with contextlib.suppress(OSError):  # the reader notices the end of the connection
             self._stream.send(messages, frames)
@@ -146,7 +147,7 @@ class LocalManagerLink:
             if self._stream.flush():
                 self._loop.wants_write(self._stream, False)
 
-    def receive(self) -> list[tuple[list[Any], list[bytearray]]]:
+    def receive(self) -> list[tuple[list[WireMessage], list[bytearray]]]:
         """Return every batch that has arrived."""
         try:
             return self._stream.receive()
@@ -182,7 +183,7 @@ class ManagerLink:
     """
 
     def __init__(self, invitation: ManagerInvitation, address: str, identity: bytes) -> None:
-        self._decode: Callable[[Buffer], list[Any]] = decoder(ToManagerMessage)
+        self._decode: Callable[[Buffer], list[WireMessage]] = decoder(ToManagerMessage)
         self.address = address
         self.over = ""
         """Why the connection is over; empty while it is not."""
@@ -211,10 +212,10 @@ class ManagerLink:
 
     def attach(self, loop: Loop, readable: Callable[[], None], watched: Callable[[], None]) -> None:
         """Have the loop watch the descriptors, which are edge-triggered."""
-        loop.watch(self._sock.getsockopt(zmq.FD), readable)
-        loop.watch(self._watcher.getsockopt(zmq.FD), watched)
+        loop.watch(int(self._sock.getsockopt(zmq.FD)), readable)
+        loop.watch(int(self._watcher.getsockopt(zmq.FD)), watched)
 
-    def send(self, messages: Sequence[Any], frames: Sequence[Buffer] = ()) -> None:
+    def send(self, messages: Sequence[WireMessage], frames: Sequence[Buffer] = ()) -> None:
         """Send a batch; never blocks."""
         self.sent = True
         head = encode_messages(messages)
@@ -225,7 +226,7 @@ class ManagerLink:
             else:
                 self._sock.send(head, zmq.DONTWAIT)
 
-    def receive(self) -> list[tuple[list[Any], list[bytes]]]:
+    def receive(self) -> list[tuple[list[WireMessage], list[bytes]]]:
         """Return every batch that has arrived; call it after each send, too, because a send may consume the edge."""
         self.sent = False
         batches = []

@@ -10,7 +10,7 @@ import contextlib
 import heapq
 import itertools
 import logging
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from parslab.clock import steady_time
 from parslab.records.events import NoticeRaised, WorkerMoved
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from parslab.remote.manager.node_tasks import TaskOnNode
     from parslab.remote.manager.sampling import Sampler
     from parslab.remote.pool.processes import ProcessPlan, WorkerRun
+    from parslab.wire.messages.base import WireMessage
     from parslab.wire.stream import Buffer
 
 __all__ = ["GIVE_BACK", "Manager"]
@@ -303,7 +304,7 @@ class Manager:
         self.never_accepted = self.loop.running and not self._accepted
         self.leave(reason, reconnect=self._accepted)
 
-    def _received(self, messages: list[Any], frames: Sequence[Buffer]) -> None:
+    def _received(self, messages: list[WireMessage], frames: Sequence[Buffer]) -> None:
         tasks, others = self.tasks.received(messages, frames)
         for message in others:
             self._carry_out(message)
@@ -314,7 +315,7 @@ class Manager:
                 self.tasks.progress = self._heard
             queue.put(tasks)
 
-    def _carry_out(self, message: Any) -> None:
+    def _carry_out(self, message: WireMessage) -> None:
         match message:
             case ForgetFunctions(fns=fns):
                 for fn in fns:

@@ -6,7 +6,7 @@ batch after each round of its loop.  Time is an argument.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from parslab.records.states import TaskState
 from parslab.remote.pool.pool import PoolWorker
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from parslab.remote.manager.sampling import Sampler
-    from parslab.wire.messages.base import Failure
+    from parslab.wire.messages.base import Failure, WireMessage
     from parslab.wire.messages.manager import ManagerMessage
     from parslab.wire.stream import Buffer
 
@@ -91,14 +91,15 @@ class NodeTasks:
 
     # ----- messages of the DataFlowKernel
 
-    def received(self, messages: Sequence[Any], frames: Sequence[Buffer]) -> tuple[list[TaskOnNode], list[Any]]:
+    def received(
+        self, messages: Sequence[WireMessage], frames: Sequence[Buffer]
+    ) -> tuple[list[TaskOnNode], list[WireMessage]]:
         """Take tasks and functions out of a batch; return the new tasks and the other messages."""
         at = 0
         tasks: list[TaskOnNode] = []
-        others: list[Any] = []
+        others: list[WireMessage] = []
         for message in messages:
-            kind = type(message)
-            if kind is RunTask:
+            if type(message) is RunTask:
                 count = message.frames
                 if message.values:
                     count += sum(map(frame_count, message.values))
@@ -106,7 +107,7 @@ class NodeTasks:
                 at += count
                 self._tasks[task.id] = task
                 tasks.append(task)
-            elif kind is DefineFunction:
+            elif type(message) is DefineFunction:
                 self._functions[message.fn] = message, frames[at]
                 at += 1
             else:

@@ -406,21 +406,20 @@ class WorkerPool(Generic[TaskT]):
         for messages, frames in batches:
             at = 0
             for message in messages:
-                kind = type(message)
-                if kind is Outcome:
+                if type(message) is Outcome:
                     buffers: list[Buffer] = []
                     if message.frames:
                         buffers = list(frames[at : at + message.frames])
                         at += message.frames
                     self._ended(peer, message, buffers, now)
-                elif kind is OutputPrinted:
+                elif type(message) is OutputPrinted:
                     key = message.task, message.stream
                     peer.shipped[key] = peer.shipped.get(key, 0) + len(message.text)
                     self._tasks.printed(message)
-                elif kind is WorkerReport:
+                elif type(message) is WorkerReport:
                     self._reported(peer, message, now)
                 # Both links begin with a hello; a second greeting of the same worker would be an impossible signal.
-                elif not message.control:
+                elif type(message) is WorkerHello and not message.control:
                     self._greeted(peer, message)
 
     def _ended(self, peer: PoolWorker[TaskT], outcome: Outcome, frames: list[Buffer], now: float) -> None:

@@ -22,6 +22,8 @@ from parslab.wire.zmq_parts import joined, parted
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from parslab.wire.messages.base import WireMessage
+
 __all__ = ["UnixWorkerLink", "WorkerLink", "tcp_links", "unix_links"]
 
 _SILENCE = 15.0
@@ -31,7 +33,7 @@ _SILENCE = 15.0
 class WorkerLink(Protocol):
     """A link between a worker and its owner, in both directions."""
 
-    def send(self, messages: Sequence[Any], frames: Sequence[Buffer] = ()) -> None:
+    def send(self, messages: Sequence[WireMessage], frames: Sequence[Buffer] = ()) -> None:
         """Send a batch; blocks until the system or ZeroMQ has taken it."""
 
     def receive(self, timeout: float | None) -> list[Batch]:
@@ -41,14 +43,14 @@ class WorkerLink(Protocol):
 class UnixWorkerLink:
     """One end of a socket pair that the owner of the worker made."""
 
-    def __init__(self, fd: int, decode: Callable[[Buffer], list[Any]]) -> None:
+    def __init__(self, fd: int, decode: Callable[[Buffer], list[WireMessage]]) -> None:
         sock = socket.socket(fileno=fd)
         sock.setblocking(True)
         self._stream = Stream(sock, decode)
         self._spin_wait = SpinWait()
         self._sending = threading.Lock()  # the main thread sends outcomes while the control thread sends live output
 
-    def send(self, messages: Sequence[Any], frames: Sequence[Buffer] = ()) -> None:
+    def send(self, messages: Sequence[WireMessage], frames: Sequence[Buffer] = ()) -> None:
         with self._sending:
             self._stream.send(messages, frames)
 
@@ -69,7 +71,7 @@ def unix_links(data: int, control: int) -> tuple[WorkerLink, WorkerLink]:
 class _TcpWorkerLink:
     """A link on a ZeroMQ DEALER; a lock protects it, because two threads must not use a ZeroMQ socket at once."""
 
-    def __init__(self, sock: Any, decode: Callable[[Buffer], list[Any]], silence: float | None) -> None:
+    def __init__(self, sock: Any, decode: Callable[[Buffer], list[WireMessage]], silence: float | None) -> None:
         import zmq
 
         self._silence = silence
@@ -81,7 +83,7 @@ class _TcpWorkerLink:
         self._using = threading.Lock()
         self._fd = sock.getsockopt(zmq.FD)
 
-    def send(self, messages: Sequence[Any], frames: Sequence[Buffer] = ()) -> None:
+    def send(self, messages: Sequence[WireMessage], frames: Sequence[Buffer] = ()) -> None:
         head = encode_messages(messages)
         with self._using:
             self._sock.send_multipart(parted(head, frames), copy=not frames)

@@ -23,6 +23,7 @@ from parslab.wire.messages.base import OutputPrinted
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+
 __all__ = ["HEAD", "TAIL", "Output", "anonymous_file"]
 
 HEAD = 256 * 1024

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from parslab.remote.worker.links import WorkerLink
     from parslab.remote.worker.output import Output
     from parslab.remote.worker.process_state import ProcessState
+    from parslab.wire.messages.base import WireMessage
     from parslab.wire.stream import Batch, Buffer
 
 __all__ = ["Worker"]
@@ -71,7 +72,7 @@ class Worker:
         self._page = page if page is not None else memoryview(bytearray(16)).cast("q")
         self._todo: deque[tuple[RunTask, list[bytearray]]] = deque()
         self._reading = threading.Lock()  # the control thread reads the data link while a task occupies the main thread
-        self._finished: deque[tuple[list[Any], Sequence[Buffer]]] = deque()
+        self._finished: deque[tuple[list[WireMessage], Sequence[Buffer]]] = deque()
         self._gathering = 0.0
         self._codes: dict[int, Callable[..., Any] | bytearray | bytes] = {}
         self._names: dict[int, str] = {}
@@ -205,8 +206,7 @@ class Worker:
 
     def _gather(self, outcome: Outcome, out: list[Buffer]) -> None:
         """Send an outcome, or keep it for a moment: short tasks in a row share a message."""
-        messages: list[Any] = self._output.take(outcome.task, final=True)
-        messages.append(outcome)
+        messages: list[WireMessage] = [*self._output.take(outcome.task, final=True), outcome]
         self._page[0] = -1 - outcome.task
         self._finished.append((messages, out))
         # From its start, not its end: a task that is longer than the limit is then sent at once.
@@ -292,7 +292,7 @@ class Worker:
         """Send outcomes that were gathered; called by either thread."""
         # Each ``popleft`` is atomic, so both threads may empty the queue at once and send each outcome only once.
         self._gathering = 0.0
-        messages: list[Any] = []
+        messages: list[WireMessage] = []
         frames: list[Buffer] = []
         try:
             while True:

@@ -58,7 +58,7 @@ def batches(wire: Wire) -> list[list[tuple[int, bytes]]]:
     while wire.taken:
         for messages, frames in stream.receive():
             rest = b"".join(frames)
-            found.append([(message.task, rest) for message in messages])
+            found.append([(message.task, rest) for message in messages])  # type: ignore[attr-defined]
     return found
 
 
