@@ -27,6 +27,50 @@ PARSL_API = {"python_app", "bash_app", "join_app"}
 SAME_NAME_ON_PURPOSE: dict[str, str] = {}
 """Public class names that two modules may share, and why."""
 
+TYPED_PACKAGES = ("cleanup", "client/transport", "dataflow", "monitoring", "records", "remote", "scaling", "wire")
+"""Folders whose own objects have types: ``Any`` may stand only in the places of ``ANY_PLACES``."""
+
+LAZY = "the lazy names of a package"
+TABLE = "a dispatch table: each of its functions takes another class"
+USERS = "a user's function or value"
+JSON = "JSON or keyword arguments, which the function checks"
+CELLS = "values that SQLite takes"
+ZMQ = "pyzmq's sockets, whose type parameter says bytes or str"
+ANY_PLACES = {
+    "dataflow/__init__.py:__getattr__": LAZY,
+    "dataflow/high_throughput/managers.py:": TABLE,
+    "dataflow/network/hub.py:Hub.__init__": f"{TABLE}; {ZMQ}",
+    "dataflow/persistence/replay.py:Replay.__init__": TABLE,
+    "monitoring/__init__.py:__getattr__": LAZY,
+    "monitoring/store/inserts.py:_insert": CELLS,
+    "monitoring/store/inserts.py:_rows": CELLS,
+    "monitoring/store/queries.py:_filter": CELLS,
+    "monitoring/store/tables.py:": CELLS,
+    "monitoring/view/view.py:View.__init__": TABLE,
+    "records/executor_settings.py:": JSON,
+    "remote/manager/link.py:ManagerLink.__init__": ZMQ,
+    "remote/worker/links.py:_TcpWorkerLink.__init__": ZMQ,
+    "remote/worker/links.py:tcp_links": f"{JSON}; {ZMQ}",
+    "remote/worker/main.py:_die_with_parent": JSON,
+    "remote/worker/main.py:main": JSON,
+    "remote/worker/process_state.py": "what a user's function may set in Python's own modules",
+    "remote/worker/worker.py:Worker.__init__": USERS,
+    "remote/worker/worker.py:Worker._load": USERS,
+    "remote/worker/worker.py:_Values.__init__": USERS,
+    "remote/worker/worker.py:_Values._unpack": USERS,
+    "remote/worker/worker.py:_Values.value": USERS,
+    "scaling/background_calls.py:BackgroundCalls.__init__": TABLE,
+    "scaling/block_journal.py:BlockJournal._write": JSON,
+    "scaling/block_journal.py:_apply": JSON,
+    "wire/curve.py:CurveGate.__init__": ZMQ,
+    "wire/encoding.py:escaped": "a value of any message, copied with its type",
+    "wire/invitations.py:read": JSON,
+    "wire/stream.py:Stream.__init__": "the lengths of a header and its messages, which are taken apart later",
+    "wire/stream.py:decoder": "a union of message types, for which Python has no type",
+    "wire/zmq_parts.py:joined": ZMQ,
+}
+"""Where ``Any`` is right, and why: a file, or file and function; the function is empty for the module itself."""
+
 
 def tree(path: Path) -> ast.Module:
     return ast.parse(path.read_text(encoding="utf-8"), str(path))
@@ -91,3 +135,31 @@ def test_a_public_class_name_means_one_thing() -> None:
     shared = {name: paths for name, paths in where.items() if len(paths) > 1}
     assert {name: paths for name, paths in shared.items() if name not in SAME_NAME_ON_PURPOSE} == {}
     assert set(SAME_NAME_ON_PURPOSE) <= set(shared), "a name that is not shared any more needs no reason"
+
+
+def places_of_any(node: ast.AST, inside: tuple[str, ...] = ()) -> set[str]:
+    """The functions and classes below a node that use ``Any``, by their qualified names."""
+    found = set()
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.Name) and child.id == "Any":
+            found.add(".".join(inside))
+        names = isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef)
+        found |= places_of_any(child, (*inside, child.name) if names else inside)  # type: ignore[attr-defined]
+    return found
+
+
+def test_objects_of_ours_have_types() -> None:
+    """A TypeVar, a Protocol or a union says what a place takes; ``Any`` would hide a mistake from mypy."""
+    found = {
+        name if name in ANY_PLACES else f"{name}:{function}"
+        for name, path in {str(path.relative_to(PACKAGE)): path for path in FILES}.items()
+        if name.startswith(tuple(f"{package}/" for package in TYPED_PACKAGES))
+        for function in places_of_any(tree(path))
+    }
+    assert found - set(ANY_PLACES) == set(), "give these a type, or say in ANY_PLACES why they have none"
+    assert set(ANY_PLACES) - found == set(), "a place that has types needs no reason"
+
+
+def test_a_use_of_any_is_seen() -> None:
+    source = "x: Any = 1\nclass A:\n    def f(self, y: list[Any]) -> None: ...\n    def g(self) -> int: ...\n"
+    assert places_of_any(ast.parse(source)) == {"", "A.f"}

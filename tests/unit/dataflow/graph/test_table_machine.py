@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -324,5 +325,6 @@ class GraphMachine(RuleBasedStateMachine):
         assert self.table.unfinished == 0
 
 
-TestGraph = GraphMachine.TestCase
+# Thousands of steps, which take longer than most tests may on a busy machine.
+TestGraph = pytest.mark.timeout(120)(GraphMachine.TestCase)
 TestGraph.settings = settings(max_examples=150, stateful_step_count=40)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -242,5 +243,6 @@ class MemoMachine(RuleBasedStateMachine):
         assert not self.memo._running
 
 
-TestMemo = MemoMachine.TestCase
+# Thousands of steps, which take longer than most tests may on a busy machine.
+TestMemo = pytest.mark.timeout(120)(MemoMachine.TestCase)
 TestMemo.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
