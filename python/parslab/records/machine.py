@@ -9,10 +9,9 @@ from __future__ import annotations
 
 from enum import IntEnum
 
-from parslab.errors import InternalError
 from parslab.records.states import TaskState
 
-__all__ = ["HISTORY", "PATHS", "SIGNAL_BITS", "TASK", "Signal", "signals_of", "step"]
+__all__ = ["HISTORY", "PATHS", "SIGNAL_BITS", "TASK", "Signal", "signals_of"]
 
 
 class Signal(IntEnum):
@@ -102,25 +101,6 @@ TASK: dict[tuple[TaskState, Signal], TaskState] = {
 - Only the two signals of reopening lead out of a final state.  The task table ignores and counts late outcomes, so they
   never get here.
 """
-
-
-def step(state: TaskState, signal: Signal, story: str) -> TaskState:
-    """Return the state after ``signal``.
-
-    Parameters
-    ----------
-    story
-        The history of the task, for the error.
-
-    Raises
-    ------
-    InternalError
-        The table does not have the pair.
-    """
-    try:
-        return TASK[state, signal]
-    except KeyError:
-        raise InternalError(f"signal {signal.name} in state {state.name}: {story}") from None
 
 
 SIGNAL_BITS = 5

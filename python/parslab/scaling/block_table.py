@@ -15,11 +15,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from parslab.records.state_machine import step
 from parslab.records.states import ENDED, BlockState
 from parslab.scaling.block import STARTING, Block
 from parslab.scaling.failed_starts import FailedStarts
 from parslab.scaling.failure_sentences import queue_is_full
-from parslab.scaling.lifecycle import BlockSignal, step
+from parslab.scaling.lifecycle import BLOCK, BlockSignal
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -369,7 +370,7 @@ class BlockTable:
     def _move(self, block: Block, signal: BlockSignal, now: float, reason: str = "") -> None:
         if not block.alive:
             return
-        state = step(block.state, signal, block.story())
+        state = step(BLOCK, block.state, signal, block.story())
         if state is BlockState.scaled_in:
             reason = block.reason or reason  # the user reads why the block was ended, not how its job ended afterwards
         if state is block.state and (not reason or reason == block.reason):

@@ -8,10 +8,9 @@ from __future__ import annotations
 
 from enum import IntEnum
 
-from parslab.errors import InternalError
 from parslab.records.states import BlockState
 
-__all__ = ["BLOCK", "BlockSignal", "step"]
+__all__ = ["BLOCK", "BlockSignal"]
 
 
 class BlockSignal(IntEnum):
@@ -77,17 +76,3 @@ BLOCK: dict[tuple[BlockState, BlockSignal], BlockState] = {
     (S.draining, T.withdrawn): S.scaled_in,
 }
 """The table of blocks drops a signal to a block that has ended, so such pairs are not listed."""
-
-
-def step(state: BlockState, signal: BlockSignal, story: str) -> BlockState:
-    """Return the state after ``signal``.
-
-    Raises
-    ------
-    InternalError
-        The pair is impossible; ``story`` names the block and what happened to it.
-    """
-    try:
-        return BLOCK[state, signal]
-    except KeyError:
-        raise InternalError(f"signal {signal.name} in block state {state}: {story}") from None

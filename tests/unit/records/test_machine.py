@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from parslab.errors import InternalError
-from parslab.records.machine import TASK, Signal, step
+from parslab.records.machine import TASK, Signal
+from parslab.records.state_machine import step
 from parslab.records.states import FAILURES, FINAL, SUCCESSES, TaskState
 
 REOPENING = {Signal.reopened, Signal.rejoined}
@@ -15,10 +16,10 @@ REOPENING = {Signal.reopened, Signal.rejoined}
 @pytest.mark.parametrize("signal", Signal)
 def test_every_pair_is_in_the_table_or_tells_the_story(state: TaskState, signal: Signal) -> None:
     if (state, signal) in TASK:
-        assert step(state, signal, "") is TASK[state, signal]
+        assert step(TASK, state, signal, "") is TASK[state, signal]
     else:
         with pytest.raises(InternalError) as raised:
-            step(state, signal, "task 7 (fit)")
+            step(TASK, state, signal, "task 7 (fit)")
         assert str(raised.value) == f"signal {signal.name} in state {state.name}: task 7 (fit)"
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from parslab.errors import InternalError
+from parslab.records.state_machine import step
 from parslab.records.states import WorkerState
-from parslab.remote.pool.lifecycle import WORKER, WorkerSignal, step
+from parslab.remote.pool.lifecycle import WORKER, WorkerSignal
 
 
 def test_every_state_and_signal_is_used() -> None:
@@ -22,4 +23,4 @@ def test_a_worker_may_die_in_every_state_and_then_stays_dead() -> None:
 
 def test_an_impossible_pair_tells_the_story() -> None:
     with pytest.raises(InternalError, match="worker llex-0 on node1"):
-        step(WorkerState.dead, WorkerSignal.greeted, "worker llex-0 on node1")
+        step(WORKER, WorkerState.dead, WorkerSignal.greeted, "worker llex-0 on node1")

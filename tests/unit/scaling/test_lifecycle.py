@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from parslab.errors import InternalError
+from parslab.records.state_machine import step
 from parslab.records.states import ENDED, BlockState
-from parslab.scaling.lifecycle import BLOCK, BlockSignal, step
+from parslab.scaling.lifecycle import BLOCK, BlockSignal
 
 ALIVE = frozenset(BlockState) - ENDED
 
@@ -29,4 +30,4 @@ def test_whatever_we_want_to_end_is_scaled_in() -> None:
 
 def test_an_impossible_pair_tells_the_story() -> None:
     with pytest.raises(InternalError, match="block 7, job 12"):
-        step(BlockState.finished, BlockSignal.joined, "block 7, job 12")
+        step(BLOCK, BlockState.finished, BlockSignal.joined, "block 7, job 12")

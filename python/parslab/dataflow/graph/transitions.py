@@ -10,7 +10,8 @@ from functools import reduce
 from typing import TYPE_CHECKING
 
 from parslab.records.events import TaskFailed, TaskMoved, TaskSubmitted
-from parslab.records.machine import HISTORY, PATHS, SIGNAL_BITS, TASK, Signal, step
+from parslab.records.machine import HISTORY, PATHS, SIGNAL_BITS, TASK, Signal
+from parslab.records.state_machine import step
 from parslab.records.states import FINAL, TaskState
 
 if TYPE_CHECKING:
@@ -76,7 +77,7 @@ class Transitions:
         state = _NEXT[task.state].get(signal)
         if state is None:
             # An impossible pair: ``step`` raises with the story, which takes too long to write for each move.
-            state = step(task.state, signal, task.story())
+            state = step(TASK, task.state, signal, task.story())
         task.state = state
         # One integer for the whole story: a list for each task would cost more than the task.
         task.history = task.history << SIGNAL_BITS | signal
@@ -107,7 +108,7 @@ class Transitions:
 
     def reopen(self, task: Task, signal: Signal) -> None:
         """Lead a task out of a final state; the caller emits ``TaskReopened``."""
-        task.state = step(task.state, signal, task.story())
+        task.state = step(TASK, task.state, signal, task.story())
         task.history = (task.history << SIGNAL_BITS | signal) & HISTORY
 
     def restore(self, task: Task, state: TaskState) -> None:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from parslab.dataflow.high_throughput.lifecycle import ManagerSignal, step
+from parslab.dataflow.high_throughput.lifecycle import MANAGER, ManagerSignal
 from parslab.dataflow.high_throughput.scheduler import ManagerSlot
 from parslab.records.events import ManagerMoved
+from parslab.records.state_machine import step
 from parslab.records.states import ManagerState, WorkerState
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ class ConnectedManager(ManagerSlot):
 
     def advance(self, signal: ManagerSignal) -> None:
         """Change the state as the table of managers says."""
-        self.state = step(self.state, signal, f"manager {self.name} of block {self.block} on {self.host}")
+        self.state = step(MANAGER, self.state, signal, f"manager {self.name} of block {self.block} on {self.host}")
 
     def moved(self, executor: str, reason: str, now: float) -> ManagerMoved:
         """Return the event that reports the present state."""

@@ -8,10 +8,9 @@ from __future__ import annotations
 
 from enum import IntEnum
 
-from parslab.errors import InternalError
 from parslab.records.states import ManagerState
 
-__all__ = ["MANAGER", "ManagerSignal", "step"]
+__all__ = ["MANAGER", "ManagerSignal"]
 
 
 class ManagerSignal(IntEnum):
@@ -47,17 +46,3 @@ MANAGER: dict[tuple[ManagerState, ManagerSignal], ManagerState] = {
     (S.draining, T.left): S.gone,
     (S.draining, T.lost): S.lost,
 }
-
-
-def step(state: ManagerState, signal: ManagerSignal, story: str) -> ManagerState:
-    """Return the state after ``signal``.
-
-    Raises
-    ------
-    InternalError
-        The pair is impossible; ``story`` names the manager.
-    """
-    try:
-        return MANAGER[state, signal]
-    except KeyError:
-        raise InternalError(f"signal {signal.name} in manager state {state}: {story}") from None

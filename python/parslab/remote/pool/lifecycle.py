@@ -8,10 +8,9 @@ from __future__ import annotations
 
 from enum import IntEnum
 
-from parslab.errors import InternalError
 from parslab.records.states import WorkerState
 
-__all__ = ["WORKER", "WorkerSignal", "step"]
+__all__ = ["WORKER", "WorkerSignal"]
 
 
 class WorkerSignal(IntEnum):
@@ -38,17 +37,3 @@ WORKER: dict[tuple[WorkerState, WorkerSignal], WorkerState] = {
     (S.busy, T.finished): S.idle,
     (S.busy, T.died): S.dead,
 }
-
-
-def step(state: WorkerState, signal: WorkerSignal, story: str) -> WorkerState:
-    """Return the state after ``signal``.
-
-    Raises
-    ------
-    InternalError
-        The pair is impossible; ``story`` names the worker.
-    """
-    try:
-        return WORKER[state, signal]
-    except KeyError:
-        raise InternalError(f"signal {signal.name} in worker state {state}: {story}") from None

@@ -18,8 +18,9 @@ from parslab.clock import steady_time
 from parslab.errors import AppTimeout, ParslabError, ProtocolError, WorkerLost
 from parslab.records.events import Event, NoticeRaised, WorkerMoved
 from parslab.records.reasons import Reason
+from parslab.records.state_machine import step
 from parslab.records.states import FINAL, WorkerState
-from parslab.remote.pool.lifecycle import WorkerSignal, step
+from parslab.remote.pool.lifecycle import WORKER, WorkerSignal
 from parslab.remote.pool.memory import OutOfMemory
 from parslab.remote.pool.processes import ProcessPlan, WorkerProcess, end_strays, how_it_ended
 from parslab.remote.pool.queue import PoolQueue, QueuedTask, TaskT, WorkerSlot, not_begun
@@ -191,7 +192,7 @@ class PoolWorker(WorkerSlot[TaskT]):
 
     def advance(self, signal: WorkerSignal) -> None:
         """Change the state as the table of workers says."""
-        self.state = step(self.state, signal, f"worker {self.name} on {self.host}")
+        self.state = step(WORKER, self.state, signal, f"worker {self.name} on {self.host}")
 
 
 class WorkerPool(Generic[TaskT]):

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from parslab.dataflow.high_throughput.lifecycle import MANAGER, ManagerSignal, step
+from parslab.dataflow.high_throughput.lifecycle import MANAGER, ManagerSignal
 from parslab.errors import InternalError
+from parslab.records.state_machine import step
 from parslab.records.states import ManagerState
 
 CONNECTED = {ManagerState.ready, ManagerState.held, ManagerState.draining}
@@ -26,4 +27,4 @@ def test_only_connected_managers_change_and_all_of_them_can_leave() -> None:
 
 def test_an_impossible_pair_tells_the_story() -> None:
     with pytest.raises(InternalError, match="manager htex-0"):
-        step(ManagerState.draining, ManagerSignal.released, "manager htex-0")
+        step(MANAGER, ManagerState.draining, ManagerSignal.released, "manager htex-0")
