@@ -18,7 +18,7 @@ export const Commands = {
   retryFailed: 'parslab:retry-failed',
   /** `{seconds?: number}`: how long the run outlives its notebook; without it, the command asks the user. */
   keepRun: 'parslab:keep-run',
-  /** Attaches the kernel of the notebook in front to the run from before its restart. */
+  /** Continues the run of the notebook in front in its kernel, or in a new one. */
   attachRun: 'parslab:attach-run',
   showBlocks: 'parslab:show-blocks',
   /** `{executor, block, action}`: the action is hold, release, drain or cancel. */

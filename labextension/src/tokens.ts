@@ -27,18 +27,30 @@ import type {
 } from './protocol';
 
 /**
- * The link between a kernel and this page: the page connects; the kernel has no run; messages arrive; the kernel or the
- * network has failed; the kernel has closed the link because its run ended.
+ * The link between a kernel and this page: the page connects; the kernel has no run; messages arrive; the kernel has left
+ * its run, or the kernel or the network has failed; the kernel has closed the link because its run ended.
  */
 export type Link = 'connecting' | 'absent' | 'live' | 'lost' | 'closed';
+
+/** What a kernel without a run says about itself. */
+export interface IInspection {
+  readonly python: boolean;
+  /** Whether the kernel can import parslab. */
+  readonly installed: boolean;
+  /** The live run of the notebook that the kernel can continue; empty if there is none. */
+  readonly run: string;
+}
 
 /** Carries the messages of the panel protocol between one kernel and this page. */
 export interface IConnection extends IDisposable {
   readonly link: Link;
-  /** Why the link is lost or closed, for the user; may be empty. */
+  /** Why the link is lost (`offline`, `restarted`, `dead`, `left`) or closed (a sentence); may be empty. */
   readonly reason: string;
   readonly linkChanged: ISignal<IConnection, Link>;
   readonly received: ISignal<IConnection, Reply>;
+  /** Why the kernel has no run; null while `find` has not found out. */
+  readonly inspection: IInspection | null;
+  readonly inspected: ISignal<IConnection, void>;
   /** Resolves with whether a SnapshotRequest makes sense: the kernel has a run, or it is too busy to say. */
   find(): Promise<boolean>;
   /** Resolves when the kernel accepts the request; rejects with a sentence otherwise. */
@@ -91,7 +103,14 @@ export interface IRun extends IDisposable {
   readonly changed: ISignal<IRun, IRunChange>;
   page(query: Omit<ITaskPageRequest, 'type' | 'request_id'>): Promise<ITaskPage>;
   detail(task: number): Promise<ITaskDetail>;
-  /** When the run ends if no kernel attaches, as far as the panel knows; null while its kernel is connected. */
+  /** Why the kernel has no run, if the status is `none` and the kernel has said so. */
+  readonly inspection: IInspection | null;
+  /** The name of the live run that the kernel of the notebook, or a new one, can continue; empty if there is none. */
+  readonly resumable: string;
+  /**
+   * When the run ends if no kernel attaches, as far as the panel knows: infinite if it has other clients, null while its
+   * kernel is connected.
+   */
   readonly expires: number | null;
   /** Cancels these tasks, or all unfinished ones. Like all commands, it resolves with a sentence about the result. */
   cancel(tasks: readonly number[] | 'all'): Promise<string>;

@@ -58,6 +58,15 @@ class FakeKernel {
     return { content: { status: 'ok', comms: this.comms } };
   }
 
+  /** The reply to an expression, and how often the kernel was asked. */
+  value: Content = { status: 'ok', data: { 'text/plain': "''" } };
+  asked = 0;
+
+  requestExecute(): unknown {
+    this.asked += 1;
+    return { done: Promise.resolve({ content: { status: 'ok', user_expressions: { value: this.value } } }) };
+  }
+
   sendControlMessage(message: { content: Content }): unknown {
     this.control.push(message.content);
     const future = {
@@ -156,6 +165,14 @@ describe('from the kernel', () => {
     expect(comm.reason).toBe('shut down');
   });
 
+  it('tells a run that goes on without the kernel from one that has ended', () => {
+    kernel.open('a');
+    kernel.publish('comm_close', { comm_id: 'a', data: { reason: 'left', left: true } });
+    expect([comm.link, comm.reason]).toEqual(['lost', 'left']);
+    kernel.become('dead');
+    expect([comm.link, comm.reason]).toEqual(['lost', 'dead']);
+  });
+
   it('holds the target while it lives, where the page handles comms', () => {
     expect(kernel.targets.has(TARGET)).toBe(true);
     comm.dispose();
@@ -165,6 +182,47 @@ describe('from the kernel', () => {
     expect(kernel.targets.size).toBe(0);
     kernel.open('a');
     expect(comm.link).toBe('live');
+  });
+});
+
+describe('a kernel without a run', () => {
+  const missing = { status: 'error', ename: 'ModuleNotFoundError', evalue: "No module named 'parslab'" };
+
+  it('says whether it has parslab, again after each cell', async () => {
+    kernel.value = missing;
+    expect(await comm.find()).toBe(false);
+    await settle();
+    expect(comm.inspection).toEqual({ python: true, installed: false, run: '' });
+    expect(links).toEqual([]);
+    kernel.become('busy');
+    kernel.become('idle'); // our own expression: no cell has run
+    expect(kernel.asked).toBe(1);
+    kernel.become('busy');
+    kernel.publish('execute_input', { code: '%pip install parslab' });
+    kernel.value = { status: 'ok', data: { 'text/plain': "'007'" } };
+    kernel.become('idle');
+    await settle();
+    expect(kernel.asked).toBe(2);
+    expect(comm.inspection).toEqual({ python: true, installed: true, run: '007' });
+  });
+
+  it('is not asked before the panel looks, nor when it has a run', async () => {
+    kernel.publish('execute_input', { code: '1' });
+    kernel.become('idle');
+    kernel.open('a');
+    await comm.find();
+    kernel.publish('execute_input', { code: '1' });
+    kernel.become('idle');
+    expect(kernel.asked).toBe(0);
+  });
+
+  it('may have no Python', async () => {
+    make(other => {
+      other.spec = Promise.resolve({ language: 'R' });
+    });
+    expect(await comm.find()).toBe(false);
+    expect(comm.inspection?.python).toBe(false);
+    expect(kernel.asked).toBe(0);
   });
 });
 

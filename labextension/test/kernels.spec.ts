@@ -6,6 +6,7 @@ import { beforeEach, describe, expect, it } from 'vitest';
 import { FakeConnection } from '../src/connection/fake';
 import { NotebookKernels } from '../src/connection/kernels';
 import { Runs } from '../src/model/runs';
+import { snapshot } from './samples';
 
 interface IFakeKernel {
   id: string;
@@ -17,12 +18,19 @@ class FakePanel {
   readonly disposed = new Signal<this, void>(this);
   readonly sessionContext = {
     session: null as { kernel: IFakeKernel | null } | null,
-    kernelChanged: new Signal<object, void>(this)
+    kernelChanged: new Signal<object, void>(this),
+    sessionChanged: new Signal<object, void>(this)
   };
 
   use(kernel: IFakeKernel | null): void {
     this.sessionContext.session = { kernel };
     this.sessionContext.kernelChanged.emit();
+  }
+
+  /** The kernel is shut down: its session goes with it. */
+  shutDown(): void {
+    this.sessionContext.session = null;
+    this.sessionContext.sessionChanged.emit();
   }
 }
 
@@ -116,6 +124,25 @@ describe('the notebook in front', () => {
     tracker.close(panel);
     expect(runs.current).toBeNull();
     expect(connections.get('a')!.isDisposed).toBe(true);
+  });
+
+  it('keeps the run of a kernel that was shut down until it gets another kernel', () => {
+    const panel = tracker.open(A);
+    connections.get('a')!.receive(snapshot());
+    const run = runs.current;
+    panel.shutDown();
+    connections.get('a')!.setLink('lost', 'dead');
+    expect(runs.current).toBe(run);
+    expect([run!.status, run!.resumable]).toEqual(['lost', '007']);
+    const other = tracker.open(B);
+    tracker.front(panel);
+    expect(runs.current).toBe(run);
+    panel.use({ id: 'c', handleComms: true });
+    expect(connections.get('a')!.isDisposed).toBe(true);
+    expect(runs.current).not.toBe(run);
+    other.shutDown();
+    tracker.front(other);
+    expect(runs.current).toBeNull(); // its kernel had no run
   });
 
   it('alone is watched', () => {

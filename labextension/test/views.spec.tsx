@@ -161,7 +161,7 @@ describe('the head', () => {
     connection.setLink('lost', 'restarted');
     seen.again(head(run as Run));
     expect(seen.one('[role="alert"]').textContent).toContain('Run 007 exists until ');
-    expect(seen.text).toContain('%parsl load');
+    expect(seen.text).toContain('Continue it here or with parslab.load().');
     expect(seen.all('.parslab-Lease')).toHaveLength(0);
     seen.click(seen.button('Continue the run'));
     expect(onAttach).toHaveBeenCalledOnce();
@@ -172,8 +172,17 @@ describe('the head', () => {
     connection.receive(snapshot({ seq: 1 }));
     connection.setLink('lost', 'dead');
     seen.again(head(run as Run));
-    expect(seen.text).toContain('restart the kernel and continue the run with %parsl load');
+    expect(seen.text).toContain('Continue it in a new kernel, here or with parslab.load()');
     expect(() => seen.button('Continue the run')).toThrow();
+    seen.click(seen.button('Start a kernel and continue'));
+    expect(onAttach).toHaveBeenCalledTimes(2);
+    connection.setLink('live');
+    const client = { client: 1, pid: 2, host: 'here', owner: true, notebook: '', since: 1 };
+    connection.receive(snapshot({ seq: 2, run: { ...INFO, clients: [client, { ...client, client: 2 }] } }));
+    connection.setLink('lost', 'left');
+    vi.advanceTimersByTime(601_000);
+    seen.again(head(run as Run));
+    expect(seen.text).toContain('The kernel has left the run. Run 007 goes on, because it has other clients.');
     vi.useRealTimers();
   });
 
@@ -185,6 +194,27 @@ describe('the head', () => {
     const seen = show(head(new Run(connection)));
     expect(seen.text).toBe('Run parslab.load() or %parsl load in this notebook to see its tasks here.');
     expect(seen.all('[role="tab"]')).toHaveLength(0);
+  });
+
+  it('says what to do in a kernel that has no parslab, has no Python, or can continue a run', () => {
+    const connection = new FakeConnection();
+    connection.link = 'absent';
+    const run = new Run(connection);
+    onAttach.mockClear();
+    connection.inspect({ python: true, installed: false, run: '' });
+    const seen = show(head(run));
+    expect(seen.text).toContain('run %pip install parslab, then parslab.load()');
+    connection.inspect({ python: false, installed: false, run: '' });
+    seen.again(head(run));
+    expect(seen.text).toContain('need a Python kernel');
+    connection.inspect({ python: true, installed: true, run: '007' });
+    seen.again(head(run));
+    expect(seen.text).toContain('Run 007 of this notebook is still here');
+    seen.click(seen.button('Continue the run'));
+    expect(onAttach).toHaveBeenCalledOnce();
+    connection.inspect({ python: true, installed: true, run: '' });
+    seen.again(head(run));
+    expect(seen.text).toBe('Run parslab.load() or %parsl load in this notebook to see its tasks here.');
   });
 
   it('tells how the run stands above the last picture', () => {

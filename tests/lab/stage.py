@@ -11,6 +11,7 @@ import tempfile
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 from IPython.core.getipython import get_ipython
@@ -26,6 +27,7 @@ class Stage:
     def __init__(self) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="pl-stage-"))
         self.run = "007"
+        self.state = SimpleNamespace(left=False)
         self.on_feed: Any = None
         self.on_end: list[Any] = []
         self.commands: list[Any] = []

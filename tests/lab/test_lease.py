@@ -43,7 +43,7 @@ def test_a_restarted_kernel_goes_on_with_its_run(lab: Lab, loaded: Notebook, gat
     loaded.restart()
     try:
         lab.panel.says(" exists until ")
-        lab.panel.says("%parsl load")
+        lab.panel.says("Continue it here or with parslab.load().")
         lab.theme(theme)
         lab.panel.resize(NARROW)
         assert lab.page.evaluate(LOOKS) == []

@@ -10,6 +10,7 @@ import psutil
 from playwright.sync_api import expect
 
 from tests.lab.browser import Notebook, until
+from tests.lab.test_retry_and_cancel import told
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -18,6 +19,27 @@ if TYPE_CHECKING:
 
 EMPTY = "Run parslab.load() or %parsl load in this notebook to see its tasks here."
 NO_KERNEL = "Open a notebook and start its kernel to see its Parsl tasks here."
+
+HIDE = """
+import sys
+
+class Hidden:
+    def find_spec(self, name, path=None, target=None):
+        if name == 'parslab':
+            raise ModuleNotFoundError("No module named 'parslab'", name=name)
+
+hidden = Hidden()
+sys.meta_path.insert(0, hidden)
+for name in [name for name in sys.modules if name.partition('.')[0] == 'parslab']:
+    del sys.modules[name]
+"""
+"""Makes a kernel look as if parslab was not installed."""
+
+
+def shut_down(lab: Lab) -> None:
+    """Shut the kernel of the notebook in front down by the menu."""
+    lab.page.get_by_role("menuitem", name="Kernel", exact=True).click()
+    lab.page.get_by_role("menuitem", name="Shut Down Kernel", exact=True).click()
 
 
 def test_a_page_that_is_reloaded_finds_the_run_of_a_busy_cell(lab: Lab, loaded: Notebook, gate: Path) -> None:
@@ -90,9 +112,56 @@ def test_a_kernel_that_is_shut_down_leaves_a_sentence(lab: Lab, loaded: Notebook
     loaded.run("stamp().result()")
     lab.panel.show("Overview")
     lab.panel.counts(exec_done=1)
-    lab.page.get_by_role("menuitem", name="Kernel", exact=True).click()
-    lab.page.get_by_role("menuitem", name="Shut Down Kernel", exact=True).click()
+    shut_down(lab)
+    # The kernel may say that its run has ended before its connection closes, or not.
+    lab.panel.says("parslab.load() to start another")
+    lab.panel.counts(exec_done=1)
+
+
+def test_a_run_outlives_its_kernel_and_is_continued_in_another(lab: Lab, loaded: Notebook, gate: Path) -> None:
+    loaded.run(f"dfk.keep(600)\nfutures = [stamp(), held({str(gate)!r})]\nfutures[0].result()")
+    before = loaded.run("dfk.pid")
+    lab.panel.show("Overview")
+    lab.panel.counts(running=1, exec_done=1)
+    shut_down(lab)
+    lab.panel.says("The kernel is gone.")
+    lab.panel.says(" exists until ")
+    lab.panel.counts(running=1, exec_done=1)
+    lab.panel.node.get_by_role("button", name="Start a kernel and continue").click()
+    told(lab, "continues. Cells that you run again adopt the tasks that they called before.")
+    lab.panel.is_live()
+    lab.panel.counts(running=1, exec_done=1)
+    assert loaded.run("import parslab\ndfk = parslab.dfk()\ndfk.pid") == before
+    loaded.run("dfk.keep(0)")
+    gate.touch()
+    lab.panel.counts(exec_done=2)
+
+
+def test_a_new_page_offers_the_run_that_a_kernel_has_left(lab: Lab, loaded: Notebook, gate: Path) -> None:
+    loaded.run(f"dfk.keep(600)\nfuture = held({str(gate)!r})")
+    before = loaded.run("dfk.pid")
+    loaded.save()
+    loaded.close(shutdown=True)
     lab.panel.says(NO_KERNEL)
+    again = lab.notebook(loaded.path)
+    lab.panel.says(" of this notebook is still here: continue it now or with parslab.load().")
+    lab.panel.node.get_by_role("button", name="Continue the run").click()
+    lab.panel.is_live()
+    lab.panel.show("Overview")
+    lab.panel.counts(running=1)
+    assert again.run("import parslab\ndfk = parslab.dfk()\ndfk.pid") == before
+    again.run("dfk.keep(0)")
+    gate.touch()
+    lab.panel.counts(running=0, exec_done=1)
+
+
+def test_a_kernel_without_parslab_is_told_how_to_install_it(lab: Lab, book: Notebook) -> None:
+    book.run(HIDE)
+    lab.panel.says("run %pip install parslab, then parslab.load().")
+    assert book.run("len(In)") == "3"  # what the panel asked is no cell
+    book.run("sys.meta_path.remove(hidden)")  # as if it was installed
+    lab.panel.says(EMPTY)
+    book.load()
 
 
 def test_the_picture_goes_on_when_the_run_is_killed(lab: Lab, loaded: Notebook, gate: Path) -> None:

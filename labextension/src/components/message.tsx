@@ -2,6 +2,7 @@
 import type { TranslationBundle } from '@jupyterlab/translation';
 import * as React from 'react';
 
+import { parslIcon } from '../icons';
 import type { IRun } from '../tokens';
 import { moment } from './format';
 
@@ -10,8 +11,8 @@ export interface IStatusMessage {
   readonly content: boolean;
   readonly level: 'info' | 'warning' | 'error';
   readonly text: string;
-  /** Whether the kernel can attach to the run again. */
-  readonly attach?: boolean;
+  /** The label of the button that continues the run; undefined if the run cannot be continued. */
+  readonly attach?: string;
 }
 
 /** The message about the state of a run; null while it is live. */
@@ -38,43 +39,82 @@ export function statusMessage(run: IRun | null, trans: TranslationBundle): IStat
           }
         : { content, level: 'info', text: trans.__('Waiting for the state of the run.') };
     case 'lost':
-      return mayExist(run)
-        ? { content, level: 'warning', text: orphaned(run, trans), attach: run.reason === 'restarted' }
+      return run.resumable
+        ? { content, level: 'warning', ...orphaned(run, trans) }
         : { content, level: 'warning', text: lost(run.reason, trans) };
     case 'ended':
       return { content, level: 'info', text: ended(run, trans) };
     case 'none':
-      return {
-        content: false,
-        level: 'info',
-        text: trans.__('Run parslab.load() or %parsl load in this notebook to see its tasks here.')
-      };
+      return { content: false, level: 'info', ...none(run, trans) };
   }
 }
 
-/** Whether a run whose kernel has left still exists, as far as the panel knows. */
-function mayExist(run: IRun): boolean {
-  return run.expires !== null && Date.now() / 1000 < run.expires;
+type Offer = Pick<IStatusMessage, 'text' | 'attach'>;
+
+/** What the user can do in a kernel that has no run. */
+function none(run: IRun, trans: TranslationBundle): Offer {
+  const { inspection, resumable } = run;
+  if (inspection?.python === false) {
+    return { text: trans.__('Parsl tasks need a Python kernel: this notebook has another one.') };
+  }
+  if (inspection?.installed === false) {
+    return {
+      text: trans.__('The kernel of this notebook has no parslab: run %pip install parslab, then parslab.load().')
+    };
+  }
+  if (resumable) {
+    return {
+      text: trans.__('Run %1 of this notebook is still here: continue it now or with parslab.load().', resumable),
+      attach: trans.__('Continue the run')
+    };
+  }
+  return { text: trans.__('Run parslab.load() or %parsl load in this notebook to see its tasks here.') };
 }
 
-function orphaned(run: IRun, trans: TranslationBundle): string {
-  const what = [run.info?.run ?? '', moment(run.expires ?? 0)];
-  return run.reason === 'restarted'
-    ? trans.__('The kernel was restarted. Run %1 exists until %2: continue it here or with %parsl load.', ...what)
-    : trans.__(
-        'The kernel is gone. Run %1 exists until %2: restart the kernel and continue the run with %parsl load.',
-        ...what
-      );
+/** What the user can do about a run that goes on without its kernel. */
+function orphaned(run: IRun, trans: TranslationBundle): Offer {
+  const attach = run.reason === 'dead' ? trans.__('Start a kernel and continue') : trans.__('Continue the run');
+  const text = trans.__(
+    '%1 %2 %3',
+    whatHappened(run.reason, trans),
+    howLong(run, trans),
+    howToContinue(run, trans)
+  );
+  return { text, attach };
 }
 
+function whatHappened(reason: string, trans: TranslationBundle): string {
+  const sentences: Record<string, string> = {
+    restarted: trans.__('The kernel was restarted.'),
+    left: trans.__('The kernel has left the run.')
+  };
+  return sentences[reason] ?? trans.__('The kernel is gone.');
+}
+
+function howLong(run: IRun, trans: TranslationBundle): string {
+  return run.expires === Infinity
+    ? trans.__('Run %1 goes on, because it has other clients.', run.resumable)
+    : trans.__('Run %1 exists until %2.', run.resumable, moment(run.expires ?? 0));
+}
+
+function howToContinue(run: IRun, trans: TranslationBundle): string {
+  return run.reason === 'dead'
+    ? trans.__('Continue it in a new kernel, here or with parslab.load().')
+    : trans.__('Continue it here or with parslab.load().');
+}
+
+/** What the user can do when the run has ended with its kernel, or the page has no connection. */
 function lost(reason: string, trans: TranslationBundle): string {
-  if (reason === 'restarted') {
-    return trans.__('The kernel was restarted: run parslab.load() to start another run.');
+  switch (reason) {
+    case 'restarted':
+      return trans.__('The kernel was restarted: run parslab.load() to start another run.');
+    case 'dead':
+      return trans.__('The kernel is gone: restart it and run parslab.load() to start another run.');
+    case 'left':
+      return trans.__('The kernel has left the run: run parslab.load() to start another.');
+    default:
+      return trans.__('The connection to the kernel is lost. The panel shows the last known state.');
   }
-  if (reason === 'dead') {
-    return trans.__('The kernel is gone: restart it and run parslab.load() to start another run.');
-  }
-  return trans.__('The connection to the kernel is lost. The panel shows the last known state.');
 }
 
 function ended(run: IRun, trans: TranslationBundle): string {
@@ -86,20 +126,36 @@ function ended(run: IRun, trans: TranslationBundle): string {
 
 export interface IBannerProps {
   statusMessage: IStatusMessage;
-  trans: TranslationBundle;
   onAttach: () => void;
 }
 
-export function Banner({ statusMessage, trans, onAttach }: IBannerProps): React.JSX.Element {
+/** The message above the content. */
+export function Banner({ statusMessage, onAttach }: IBannerProps): React.JSX.Element {
   const { level, text, attach } = statusMessage;
   return (
     <div className={`parslab-Banner parslab-mod-${level}`} role={level === 'info' ? 'status' : 'alert'}>
       {text}
-      {attach && (
-        <button type="button" className="parslab-Button" onClick={onAttach}>
-          {trans.__('Continue the run')}
-        </button>
-      )}
+      {attach && <AttachButton label={attach} onAttach={onAttach} />}
     </div>
+  );
+}
+
+/** The message instead of the content. */
+export function Empty({ statusMessage, onAttach }: IBannerProps): React.JSX.Element {
+  const { level, text, attach } = statusMessage;
+  return (
+    <div className="parslab-Empty" role={level === 'info' ? 'status' : 'alert'}>
+      <parslIcon.react tag="span" className="parslab-Empty-icon" width="40px" height="40px" />
+      <p>{text}</p>
+      {attach && <AttachButton label={attach} onAttach={onAttach} />}
+    </div>
+  );
+}
+
+function AttachButton({ label, onAttach }: { label: string; onAttach: () => void }): React.JSX.Element {
+  return (
+    <button type="button" className="parslab-Button" onClick={onAttach}>
+      {label}
+    </button>
   );
 }

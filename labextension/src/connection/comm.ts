@@ -16,7 +16,8 @@ import type { ISignal } from '@lumino/signaling';
 import { Signal } from '@lumino/signaling';
 
 import type { Reply, Request } from '../protocol';
-import type { IConnection, Link } from '../tokens';
+import type { IConnection, IInspection, Link } from '../tokens';
+import { inspect, NO_PYTHON } from './inspect';
 
 export const TARGET = 'parslab.monitor';
 export const REQUEST = 'parslab_request';
@@ -70,6 +71,14 @@ export class KernelComm implements IConnection {
     return this._received;
   }
 
+  get inspection(): IInspection | null {
+    return this._inspection;
+  }
+
+  get inspected(): ISignal<IConnection, void> {
+    return this._inspected;
+  }
+
   get isDisposed(): boolean {
     return this._isDisposed;
   }
@@ -95,7 +104,11 @@ export class KernelComm implements IConnection {
     if (this._comm) {
       return true;
     }
-    if (!this._reachable || !(await this._isPython())) {
+    if (!this._reachable) {
+      return false;
+    }
+    if (!(await this._isPython())) {
+      this._setInspection(NO_PYTHON);
       return false;
     }
     if ((await this._settledStatus()) !== 'idle') {
@@ -109,6 +122,8 @@ export class KernelComm implements IConnection {
     const found = comms.filter(([, comm]) => comm.target_name === TARGET).pop();
     if (found && !this._comm) {
       this._useComm(found[0]);
+    } else if (!found) {
+      void this._inspect();
     }
     return found !== undefined;
   }
@@ -136,6 +151,18 @@ export class KernelComm implements IConnection {
 
   private get _reachable(): boolean {
     return !this._isDisposed && !this._kernel.isDisposed && this._kernel.connectionStatus === 'connected';
+  }
+
+  private async _inspect(): Promise<void> {
+    const inspection = await inspect(this._kernel).catch(() => null);
+    if (!this._comm && this._reachable) {
+      this._setInspection(inspection);
+    }
+  }
+
+  private _setInspection(inspection: IInspection | null): void {
+    this._inspection = inspection;
+    this._inspected.emit();
   }
 
   private async _isPython(): Promise<boolean> {
@@ -227,6 +254,9 @@ export class KernelComm implements IConnection {
         this._process = message.header.session;
         this._onFeed(content.data.feed);
       }
+    } else if (type === 'execute_input') {
+      // The cell may install parslab, or end the run that the panel offers. Our own expressions send no such message.
+      this._inspectWhenIdle = this._link === 'absent' && this._inspection !== null;
     } else if (type === 'status') {
       // After a restart from another page, the only sign is a message from another process of the kernel.
       if (this._comm && this._process && message.header.session !== this._process) {
@@ -243,8 +273,12 @@ export class KernelComm implements IConnection {
       const content = message.content as KernelMessage.ICommCloseMsg['content'];
       if (content.comm_id === this._comm) {
         this._comm = null;
-        const reason = content.data?.reason;
-        this._setLink('closed', typeof reason === 'string' ? reason : '');
+        const { reason, left } = content.data ?? {};
+        if (left === true) {
+          this._setLink('lost', 'left');
+        } else {
+          this._setLink('closed', typeof reason === 'string' ? reason : '');
+        }
       }
     }
   }
@@ -269,6 +303,9 @@ export class KernelComm implements IConnection {
       // The kernel has finished its cell, so now it can list its comms.
       this._retryWhenIdle = false;
       void this.find();
+    } else if (status === 'idle' && this._inspectWhenIdle && !this._comm) {
+      this._inspectWhenIdle = false;
+      void this._inspect();
     }
   }
 
@@ -280,6 +317,8 @@ export class KernelComm implements IConnection {
     this._hasReplied = false;
     this._noControlHandler = false;
     this._retryWhenIdle = false;
+    this._inspectWhenIdle = false;
+    this._inspection = null;
     if (known) {
       this._setLink('lost', reason);
     }
@@ -336,9 +375,14 @@ export class KernelComm implements IConnection {
   private _noControlHandler = false;
   /** Whether a run may exist although the kernel did not reply. */
   private _retryWhenIdle = false;
+  /** What the kernel said when it had no run; null if it was not asked, or did not say. */
+  private _inspection: IInspection | null = null;
+  /** Whether a cell has run since then. */
+  private _inspectWhenIdle = false;
   private _waiting = new Set<IDisposable>();
   private _isDisposed = false;
   private _linkChanged = new Signal<IConnection, Link>(this);
+  private _inspected = new Signal<IConnection, void>(this);
   private _received = new Signal<IConnection, Reply>(this);
 }
 

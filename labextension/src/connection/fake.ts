@@ -3,7 +3,7 @@ import type { ISignal } from '@lumino/signaling';
 import { Signal } from '@lumino/signaling';
 
 import type { Reply, Request } from '../protocol';
-import type { IConnection, Link } from '../tokens';
+import type { IConnection, IInspection, Link } from '../tokens';
 
 export class FakeConnection implements IConnection {
   link: Link = 'live';
@@ -21,6 +21,17 @@ export class FakeConnection implements IConnection {
 
   get received(): ISignal<IConnection, Reply> {
     return this._received;
+  }
+
+  inspection: IInspection | null = null;
+
+  get inspected(): ISignal<IConnection, void> {
+    return this._inspected;
+  }
+
+  inspect(inspection: IInspection): void {
+    this.inspection = inspection;
+    this._inspected.emit();
   }
 
   async find(): Promise<boolean> {
@@ -59,5 +70,6 @@ export class FakeConnection implements IConnection {
   }
 
   private _linkChanged = new Signal<IConnection, Link>(this);
+  private _inspected = new Signal<IConnection, void>(this);
   private _received = new Signal<IConnection, Reply>(this);
 }

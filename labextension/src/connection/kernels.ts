@@ -4,6 +4,9 @@
  * The panel connects to every notebook kernel at once, even while it is hidden: the page must know the comm target when
  * a run starts. Each change compares all kernels of the tracker with the known ones, so the order of signals does not
  * matter.
+ *
+ * The run of a kernel that was shut down stays until its notebook gets another kernel: the run may go on without a
+ * kernel, and the panel offers to continue it.
  */
 import type { INotebookTracker, NotebookPanel } from '@jupyterlab/notebook';
 import type { Kernel } from '@jupyterlab/services';
@@ -38,21 +41,35 @@ export class NotebookKernels implements IDisposable {
 
   private _follow(panel: NotebookPanel): void {
     panel.sessionContext.kernelChanged.connect(this._update, this);
+    panel.sessionContext.sessionChanged.connect(this._update, this);
     panel.disposed.connect(this._update, this);
     this._update();
   }
 
   private _update(): void {
     const kernels = new Map<string, Kernel.IKernelConnection>();
+    const orphans = new Map<string, Kernel.IKernelConnection>();
     this._tracker.forEach(panel => {
-      const kernel = panel.isDisposed ? null : panel.sessionContext.session?.kernel;
-      // A page may have several connections to one kernel; only one of them handles comms.
-      if (kernel && (kernel.handleComms || !kernels.has(kernel.id))) {
-        kernels.set(kernel.id, kernel);
+      if (panel.isDisposed) {
+        return;
+      }
+      const kernel = panel.sessionContext.session?.kernel;
+      if (kernel) {
+        this._last.set(panel, kernel.id);
+        // A page may have several connections to one kernel; only one of them handles comms.
+        if (kernel.handleComms || !kernels.has(kernel.id)) {
+          kernels.set(kernel.id, kernel);
+        }
+        return;
+      }
+      const last = this._last.get(panel) ?? '';
+      const known = this._known.get(last);
+      if (known && this._runs.has(last)) {
+        orphans.set(last, known);
       }
     });
     for (const [id, kernel] of this._known) {
-      if (kernels.get(id) !== kernel) {
+      if ((kernels.get(id) ?? orphans.get(id)) !== kernel) {
         this._known.delete(id);
         this._runs.remove(id);
       }
@@ -64,9 +81,11 @@ export class NotebookKernels implements IDisposable {
       }
     }
     const front = this._tracker.currentWidget;
-    this._runs.show((front?.isDisposed ? null : front?.sessionContext.session?.kernel?.id) ?? null);
+    this._runs.show(front && !front.isDisposed ? (this._last.get(front) ?? null) : null);
   }
 
   private _known = new Map<string, Kernel.IKernelConnection>();
+  /** The kernel that each notebook has, or had before it was shut down. */
+  private _last = new WeakMap<NotebookPanel, string>();
   private _isDisposed = false;
 }

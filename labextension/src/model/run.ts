@@ -29,7 +29,7 @@ import type {
   ScalePoint
 } from '../protocol';
 import { LEASE } from '../protocol';
-import type { IConnection, INode, IRun, IRunChange, RunStatus } from '../tokens';
+import type { IConnection, IInspection, INode, IRun, IRunChange, RunStatus } from '../tokens';
 import type { RequestReply } from './requests';
 import { isRequestReply, LONG_REPLY_TIMEOUT, PendingRequests } from './requests';
 import { blockKey, hasDeparted, hasEnded } from './blocks';
@@ -58,6 +58,7 @@ export class Run implements IRun {
     this._requests = new PendingRequests(_connection);
     _connection.received.connect((_, reply) => this._onReply(reply), this);
     _connection.linkChanged.connect(() => this._onLink(), this);
+    _connection.inspected.connect(() => this._changed.emit(NOTHING), this);
   }
 
   get status(): RunStatus {
@@ -94,6 +95,17 @@ export class Run implements IRun {
 
   get expires(): number | null {
     return this._expires;
+  }
+
+  get inspection(): IInspection | null {
+    return this.status === 'none' ? this._connection.inspection : null;
+  }
+
+  get resumable(): string {
+    if (this.status === 'lost' && this._expires !== null && Date.now() / 1000 < this._expires) {
+      return this.info?.run ?? '';
+    }
+    return this.inspection?.run ?? '';
   }
 
   get nodes(): ReadonlyMap<number, INode> {
@@ -261,8 +273,13 @@ export class Run implements IRun {
     }
     if (link !== 'lost') {
       this._expires = null;
-    } else if (this._connection.reason !== 'offline' && this.info?.linger) {
-      this._expires ??= Date.now() / 1000 + this.info.linger;
+    } else if (this._connection.reason !== 'offline' && this.info) {
+      const { clients, linger } = this.info;
+      if (clients.length > 1) {
+        this._expires = Infinity;
+      } else if (linger) {
+        this._expires ??= Date.now() / 1000 + linger;
+      }
     }
     if (link === 'live' || link === 'absent') {
       this._resynchronize();

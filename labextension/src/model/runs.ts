@@ -48,6 +48,11 @@ export class Runs implements IRuns, IDisposable {
     }
   }
 
+  /** Whether the panel has ever received the state of the run of this kernel. */
+  has(kernel: string): boolean {
+    return this._runs.get(kernel)?.info != null;
+  }
+
   /** Shows the run of this kernel. */
   show(kernel: string | null): void {
     this._setCurrent((kernel !== null && this._runs.get(kernel)) || null);

@@ -1,4 +1,4 @@
-/** Adds the commands that set how long a run outlives its notebook and that continue a run after a restart of the kernel. */
+/** Adds the commands that set how long a run outlives its notebook, and that continue a run in another kernel. */
 import type { JupyterFrontEnd, JupyterFrontEndPlugin } from '@jupyterlab/application';
 import { ICommandPalette, InputDialog } from '@jupyterlab/apputils';
 import { INotebookTracker } from '@jupyterlab/notebook';
@@ -46,15 +46,15 @@ export const leasePlugin: JupyterFrontEndPlugin<void> = {
       }
     });
     app.commands.addCommand(Commands.attachRun, {
-      label: trans.__('Continue the Run After a Kernel Restart'),
+      label: trans.__('Continue the Run of This Notebook'),
       describedBy: { args: { type: 'object', properties: {} } },
-      isEnabled: () => (runs.current?.expires ?? null) !== null,
+      isEnabled: () => Boolean(runs.current?.resumable),
       execute: async () => {
-        const run = runs.current?.info?.run;
-        const kernel = tracker.currentWidget?.sessionContext.session?.kernel;
-        if (run && kernel) {
+        const run = runs.current?.resumable;
+        const context = tracker.currentWidget?.sessionContext;
+        if (run && context) {
           await notify(
-            attach(kernel, run).then(() =>
+            attach(context, run).then(() =>
               trans.__('Run %1 continues. Cells that you run again adopt the tasks that they called before.', run)
             )
           );

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from parslab.wire.messages.client import PriorTasks
     from parslab.wire.run_files import ConnectionInfo
 
-__all__ = ["ReattachChoice", "attached", "come_back", "decide", "live_run", "still_here"]
+__all__ = ["ReattachChoice", "attached", "come_back", "decide", "earlier_run", "live_run", "still_here"]
 
 _SILENT = 300.0
 """Seconds without a change of its connection file after which a run on another host counts as ended."""
@@ -124,6 +124,20 @@ def come_back(mine: NotebookPlace, config: Config | None, resume: bool = True) -
             return back
         back.dead.append((path, info))
     return back
+
+
+def earlier_run(mine: NotebookPlace) -> ConnectionInfo | None:
+    """Return the newest live run of this notebook on this host, or None.
+
+    Parameters
+    ----------
+    mine
+        The notebook of this process; a script, which has no path, gets None.
+    """
+    if not mine.path:
+        return None
+    host = socket.gethostname()
+    return next((info for info in reversed(find_runs()) if info.host == host and _is_ours(info, mine)), None)
 
 
 def _try_live_run(

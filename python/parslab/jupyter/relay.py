@@ -80,7 +80,7 @@ class Channel:
         self._pacer.mark(self._send)
 
     def end(self, reason: str) -> None:
-        """Report the end of the run to the panels, and close the comm."""
+        """Report that the run has ended, or that this kernel has left it, to the panels, and close the comm."""
         self._reason = reason
         self._pacer.mark(self._send)
 
@@ -97,7 +97,7 @@ class Channel:
             comm.send({"feed": texts})
         if reason is not None:
             self._comm = None
-            comm.close({"reason": reason})
+            comm.close({"reason": reason, "left": self.dfk.state.left})
 
     def _asked(self, message: dict[str, Any]) -> None:
         text = message["content"]["data"].get("request")

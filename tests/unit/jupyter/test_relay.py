@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
 
 import pytest
@@ -16,8 +17,9 @@ if TYPE_CHECKING:
 
 
 class FakeRun:
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, left: bool = False) -> None:
         self.run = name
+        self.state = SimpleNamespace(left=left)
         self.asked: list[bytes] = []
         self.on_feed: Callable[[bytes], None] | None = None
         self.on_end: list[Callable[[str], None]] = []
@@ -106,14 +108,15 @@ def test_feed_goes_out_in_batches_and_in_order(comms: list[FakeComm]) -> None:
     assert len(comms[0].sent) < 100
 
 
-def test_the_end_of_a_run_comes_last(comms: list[FakeComm]) -> None:
-    run, pipe = FakeRun("r1"), relay.Relay(FakeKernel())
+@pytest.mark.parametrize("left", [False, True])
+def test_the_end_of_a_run_comes_last(comms: list[FakeComm], left: bool) -> None:
+    run, pipe = FakeRun("r1", left), relay.Relay(FakeKernel())
     pipe.serve(run.itself)
     run.feed(b"last")
     run.end("it was shut down")
     settle(pipe)
     assert comms[0].sent[-1] == {"feed": ["last"]}
-    assert comms[0].closed == {"reason": "it was shut down"}
+    assert comms[0].closed == {"reason": "it was shut down", "left": left}
     run.feed(b"late")
     settle(pipe)
     assert len(comms[0].sent) == 1

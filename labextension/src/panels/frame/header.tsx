@@ -5,9 +5,8 @@ import * as React from 'react';
 
 import { clock } from '../../components/format';
 import { Lease } from '../../components/lease';
-import { Banner, statusMessage } from '../../components/message';
+import { Banner, Empty, statusMessage } from '../../components/message';
 import { RunView } from '../../components/view';
-import { parslIcon } from '../../icons';
 import type { IRun, IRuns } from '../../tokens';
 import type { ITab } from './tabs';
 import { Tabs } from './tabs';
@@ -26,18 +25,13 @@ export function HeaderBody(props: IHeaderBodyProps): React.JSX.Element {
   const { run, tabs, current, trans, onSelect, onKeep, onAttach } = props;
   const say = statusMessage(run, trans);
   if (say && !say.content) {
-    return (
-      <div className="parslab-Empty" role={say.level === 'info' ? 'status' : 'alert'}>
-        <parslIcon.react tag="span" className="parslab-Empty-icon" width="40px" height="40px" />
-        <p>{say.text}</p>
-      </div>
-    );
+    return <Empty statusMessage={say} onAttach={onAttach} />;
   }
   return (
     <>
       {run?.info && <RunLine run={run} trans={trans} />}
       {run && <Lease run={run} trans={trans} onKeep={onKeep} />}
-      {say && <Banner statusMessage={say} trans={trans} onAttach={onAttach} />}
+      {say && <Banner statusMessage={say} onAttach={onAttach} />}
       <Tabs tabs={tabs} current={current} label={trans.__('Views of the run')} onSelect={onSelect} />
     </>
   );
@@ -76,7 +70,7 @@ export class Header extends RunView {
   /** A signal that the user chose how many seconds the run outlives its notebook. */
   readonly kept = new Signal<Header, number>(this);
 
-  /** A signal that the user wants to attach the kernel to the run from before its restart. */
+  /** A signal that the user wants to continue the run in the kernel of the notebook. */
   readonly attached = new Signal<Header, void>(this);
 
   /** A signal that the user chose another tab. */
