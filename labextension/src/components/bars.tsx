@@ -3,7 +3,8 @@ import type { TranslationBundle } from '@jupyterlab/translation';
 import * as React from 'react';
 
 import { count } from './format';
-import { colourOf, isFinal, isWaiting, labelOf, STATES } from './states';
+import { isFinal, isWaiting, STATES } from '../model/states';
+import { colourOf, labelOf } from './states';
 
 /** Ended states first, then the state nearest to the end: the bar grows from the left like a progress bar. */
 const ORDER = [...STATES.filter(isFinal), ...STATES.filter(state => !isFinal(state)).reverse()];

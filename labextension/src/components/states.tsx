@@ -6,11 +6,9 @@
 import type { TranslationBundle } from '@jupyterlab/translation';
 import * as React from 'react';
 
-import type { BlockState, Hue, ITaskStateInfo, ManagerState, Shape, TaskState } from '../protocol';
-import { TASK_STATES, taskStateLabels, taskStateSentences } from '../protocol';
-
-/** All task states in the order of a task's life, which legends and counters follow. */
-export const STATES = Object.keys(TASK_STATES) as readonly TaskState[];
+import { infoOf, isTaskState } from '../model/states';
+import type { BlockState, Hue, ManagerState, Shape, TaskState } from '../protocol';
+import { taskStateLabels, taskStateSentences } from '../protocol';
 
 /** States that the overview shows even without a task; another state appears with its first task. */
 export const ALWAYS_SHOWN: readonly TaskState[] = ['pending', 'running', 'exec_done', 'failed'];
@@ -41,15 +39,6 @@ const HUES: Readonly<Record<Hue, string>> = {
   error: '--parslab-error'
 };
 
-function isTaskState(state: string): state is TaskState {
-  return state in TASK_STATES;
-}
-
-/** States of a newer kernel look like pending ones. */
-function infoOf(state: string): ITaskStateInfo {
-  return TASK_STATES[isTaskState(state) ? state : 'pending'];
-}
-
 export function symbolOf(state: string): ISymbol {
   const { shape, has_run } = infoOf(state);
   return { path: PATHS[shape], solid: has_run };
@@ -58,29 +47,6 @@ export function symbolOf(state: string): ISymbol {
 /** The CSS variable that holds the colour of a state. */
 export function colourOf(state: string): string {
   return HUES[infoOf(state).hue];
-}
-
-/** Whether a task stays in this state unless it is retried. */
-export function isFinal(state: string): boolean {
-  return infoOf(state).final;
-}
-
-/** Whether a task in this state has ended without a result, so that it can be retried. */
-export function isRetriable(state: string): boolean {
-  const { final, group } = infoOf(state);
-  return final && group !== 'succeeded';
-}
-
-/** Whether a task in this state has ended with the result of an earlier equal call. */
-export function isMemoized(state: string): boolean {
-  const { group, has_run } = infoOf(state);
-  return group === 'succeeded' && !has_run;
-}
-
-/** Whether no attempt of a task in this state has begun, or the next one has not. */
-export function isWaiting(state: string): boolean {
-  const { final, has_run } = infoOf(state);
-  return !final && !has_run;
 }
 
 /** The name of a state. */

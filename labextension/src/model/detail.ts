@@ -10,24 +10,31 @@ import { Signal } from '@lumino/signaling';
 
 import type { ITaskDetail } from '../protocol';
 import type { IRun, IRunChange, IRuns, ISelection } from '../tokens';
-import { endedRow, isFinal } from './ended';
+import { CurrentRun } from './current';
+import { endedRow } from './ended';
 import { RateLimiter } from './limiter';
+import { isFinal } from './states';
 
 export const LIVE = 2000;
 const REFRESH = 500;
 
 export class TaskDetailModel implements IDisposable {
   constructor(
-    private _runs: IRuns,
+    runs: IRuns,
     readonly selection: ISelection
   ) {
-    _runs.currentChanged.connect(this._onRun, this);
+    this._current = new CurrentRun(runs, {
+      // Another run numbers its tasks from the start, so the same id names another task.
+      onReplaced: () => selection.select(null),
+      onEnded: run => this._close(run),
+      onChanged: change => this._onChange(change)
+    });
     selection.changed.connect(this._onSelection, this);
-    this._onRun();
+    selection.select(null);
   }
 
   get run(): IRun | null {
-    return this._run;
+    return this._current.run;
   }
 
   get task(): number | null {
@@ -72,17 +79,10 @@ export class TaskDetailModel implements IDisposable {
       return;
     }
     this._isDisposed = true;
+    this._current.dispose();
     this._stopTimer();
     this._limiter.dispose();
     Signal.clearData(this);
-  }
-
-  private _onRun(): void {
-    this._run?.changed.disconnect(this._onChange, this);
-    this._run = this._runs.current;
-    this._run?.changed.connect(this._onChange, this);
-    this._name = this._run?.id;
-    this.selection.select(null);
   }
 
   private _onSelection(): void {
@@ -93,17 +93,7 @@ export class TaskDetailModel implements IDisposable {
     void this._load();
   }
 
-  private _onChange(_: IRun, change: IRunChange): void {
-    const name = this._run?.id;
-    if (change.reset && name !== this._name) {
-      // Another run numbers its tasks from the start, so the same id names another task.
-      this._name = name;
-      this.selection.select(null);
-    }
-    if (this._run?.status === 'ended') {
-      this._close(this._run);
-      return;
-    }
+  private _onChange(change: IRunChange): void {
     const task = this.task;
     if (!this._active || task === null) {
       return;
@@ -128,25 +118,24 @@ export class TaskDetailModel implements IDisposable {
   }
 
   private _gains(task: number, change: IRunChange): boolean {
-    return change.added.some(id => this._run?.nodes.get(id)?.deps.includes(task));
+    return change.added.some(id => this.run?.nodes.get(id)?.deps.includes(task));
   }
 
   private async _load(): Promise<void> {
-    const { task } = this;
-    const run = this._run;
+    const { task, run } = this;
     if (task === null || !run) {
       return;
     }
     try {
       const detail = await run.detail(task);
-      if (task !== this.task || run !== this._run || this._isDisposed || this._hasClosed) {
+      if (task !== this.task || run !== this.run || this._isDisposed || this._current.hasEnded) {
         return;
       }
       this._detail = detail;
       this._problem = '';
     } catch (error) {
       // If the run has ended, the panel keeps the details that it has.
-      if (task !== this.task || this._isDisposed || (this._detail && this._hasClosed)) {
+      if (task !== this.task || this._isDisposed || (this._detail && this._current.hasEnded)) {
         return;
       }
       this._problem = (error as Error).message;
@@ -158,10 +147,6 @@ export class TaskDetailModel implements IDisposable {
     this._changed.emit();
   }
 
-  private get _hasClosed(): boolean {
-    return this._run?.status === 'ended';
-  }
-
   private _stopTimer(): void {
     if (this._timer !== null) {
       clearTimeout(this._timer);
@@ -169,8 +154,7 @@ export class TaskDetailModel implements IDisposable {
     }
   }
 
-  private _run: IRun | null = null;
-  private _name: string | undefined;
+  private _current: CurrentRun;
   private _detail: ITaskDetail | null = null;
   private _problem = '';
   private _active = false;

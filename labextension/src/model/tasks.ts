@@ -11,6 +11,7 @@ import { Signal } from '@lumino/signaling';
 
 import type { ITaskPage, ITaskRow } from '../protocol';
 import type { IRun, IRuns } from '../tokens';
+import { CurrentRun } from './current';
 import { endedRow } from './ended';
 import { RateLimiter } from './limiter';
 
@@ -29,13 +30,16 @@ export interface IQuery {
 export const ALL: IQuery = { states: [], apps: [], text: '', sort: 'id', descending: true };
 
 export class TaskTable implements IDisposable {
-  constructor(private _runs: IRuns) {
-    _runs.currentChanged.connect(this._onRun, this);
-    this._onRun();
+  constructor(runs: IRuns) {
+    this._current = new CurrentRun(runs, {
+      onReplaced: () => this._clear(),
+      onEnded: run => this._close(run),
+      onChanged: () => this._requestIfActive()
+    });
   }
 
   get run(): IRun | null {
-    return this._run;
+    return this._current.run;
   }
 
   get query(): IQuery {
@@ -99,48 +103,29 @@ export class TaskTable implements IDisposable {
       return;
     }
     this._isDisposed = true;
+    this._current.dispose();
     this._limiter.dispose();
     Signal.clearData(this);
   }
 
-  private _onRun(): void {
-    this._run?.changed.disconnect(this._onChange, this);
-    this._run = this._runs.current;
-    this._run?.changed.connect(this._onChange, this);
-    this._clear();
-  }
-
-  private _onChange(): void {
-    if (this._run?.id !== this._runId) {
-      this._clear();
-    } else if (this._run?.status === 'ended') {
-      this._close();
-    } else if (this._active) {
+  private _requestIfActive(): void {
+    if (this._active) {
       this._limiter.request();
     }
   }
 
   /** Drops the rows of one run and starts with those of another. */
   private _clear(): void {
-    this._runId = this._run?.id;
-    this._closed = false;
     this._pages.clear();
     this._total = 0;
     this._problem = '';
     this._generation += 1;
-    if (this._active) {
-      this._limiter.request();
-    }
+    this._requestIfActive();
     this._changed.emit();
   }
 
   /** Keeps the rows as they are at the end of the run. */
-  private _close(): void {
-    const run = this._run;
-    if (this._closed || !run) {
-      return;
-    }
-    this._closed = true;
+  private _close(run: IRun): void {
     this._generation += 1; // drops replies that are on their way
     this._limiter.cancel();
     this._problem = '';
@@ -160,8 +145,8 @@ export class TaskTable implements IDisposable {
   }
 
   private _refresh(): void {
-    const run = this._run;
-    if (!this._active || this._closed || !run || !run.info) {
+    const { run, hasEnded } = this._current;
+    if (!this._active || hasEnded || !run?.info) {
       return;
     }
     const visible = this._visiblePages();
@@ -208,10 +193,7 @@ export class TaskTable implements IDisposable {
     }
   }
 
-  private _run: IRun | null = null;
-  private _runId: string | undefined;
-  /** Whether the run has ended. */
-  private _closed = false;
+  private _current: CurrentRun;
   private _query = ALL;
   private _pages = new Map<number, ITaskRow[]>();
   private _total = 0;

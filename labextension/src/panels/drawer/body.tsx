@@ -4,7 +4,8 @@ import { closeIcon, copyIcon } from '@jupyterlab/ui-components';
 import * as React from 'react';
 
 import { bytes, duration, moment, taskLabel } from '../../components/format';
-import { isFinal, isMemoized, isRetriable, labelOf, sentenceOf, StateMark } from '../../components/states';
+import { labelOf, sentenceOf, StateMark } from '../../components/states';
+import { isFinal, isMemoized, isRetriable } from '../../model/states';
 import type { ICommandResult, TaskCommand } from '../../model/results';
 import type { ITaskDetail, StateChange } from '../../protocol';
 import { Attempts } from './attempts';

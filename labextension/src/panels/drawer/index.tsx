@@ -3,7 +3,7 @@ import type { TranslationBundle } from '@jupyterlab/translation';
 import type { Message } from '@lumino/messaging';
 import * as React from 'react';
 
-import { isFinal } from '../../components/states';
+import { isFinal } from '../../model/states';
 import { RunView } from '../../components/view';
 import { TaskResults } from '../../model/results';
 import { TaskDetailModel } from '../../model/detail';

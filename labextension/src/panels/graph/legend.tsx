@@ -3,7 +3,8 @@ import type { TranslationBundle } from '@jupyterlab/translation';
 import * as React from 'react';
 
 import { count } from '../../components/format';
-import { labelOf, StateMark, STATES } from '../../components/states';
+import { labelOf, StateMark } from '../../components/states';
+import { STATES } from '../../model/states';
 import { RunView } from '../../components/view';
 import type { IRun, IRuns } from '../../tokens';
 

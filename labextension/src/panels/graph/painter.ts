@@ -5,7 +5,8 @@
  * size. When the view moves, the painter redraws the edges. If that takes too long for one frame, it moves and scales
  * the old edges, and redraws them when the movement ends.
  */
-import { colourOf, symbolOf, STATES } from '../../components/states';
+import { colourOf, symbolOf } from '../../components/states';
+import { STATES } from '../../model/states';
 import type { INode } from '../../tokens';
 import type { Camera } from './camera';
 import type { IPlacement } from './layout';

@@ -2,7 +2,8 @@
 import type { TranslationBundle } from '@jupyterlab/translation';
 import * as React from 'react';
 
-import { labelOf, StateMark, STATES } from '../../components/states';
+import { labelOf, StateMark } from '../../components/states';
+import { STATES } from '../../model/states';
 import type { IQuery } from '../../model/tasks';
 import type { IOverview } from '../../protocol';
 
