@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from parslab.client import reattach
 from parslab.jupyter.resumable import resumable_run
+from parslab.wire.notebooks import NotebookPlace
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -29,4 +30,4 @@ def test_the_name_of_the_earlier_run_is_returned(tmp_path: Path, monkeypatch: py
 
 
 def test_a_script_has_no_earlier_run() -> None:
-    assert reattach.earlier_run(reattach.NotebookPlace()) is None
+    assert reattach.earlier_run(NotebookPlace()) is None
