@@ -10,6 +10,7 @@ export interface IStatusMessage {
   /** Whether there is something to show besides the sentence. */
   readonly content: boolean;
   readonly level: 'info' | 'warning' | 'error';
+  /** Code is between backticks. */
   readonly text: string;
   /** The label of the button that continues the run; undefined if the run cannot be continued. */
   readonly attach?: string;
@@ -35,7 +36,7 @@ export function statusMessage(run: IRun | null, trans: TranslationBundle): IStat
         ? {
             content,
             level: 'error',
-            text: trans.__('%1 Run parslab.load() again if this message stays.', run.reason)
+            text: trans.__('%1 Run `parslab.load()` again if this message stays.', run.reason)
           }
         : { content, level: 'info', text: trans.__('Waiting for the state of the run.') };
     case 'lost':
@@ -59,16 +60,21 @@ function none(run: IRun, trans: TranslationBundle): Offer {
   }
   if (inspection?.installed === false) {
     return {
-      text: trans.__('The kernel of this notebook has no parslab: run %pip install parslab, then parslab.load().')
+      text: trans.__(
+        'The kernel of this notebook has no parslab: run `%pip install parslab`, then `parslab.load()`.'
+      )
     };
   }
   if (resumable) {
     return {
-      text: trans.__('Run %1 of this notebook is still here: continue it now or with parslab.load().', resumable),
+      text: trans.__(
+        'Run %1 of this notebook is still here: continue it now or with `parslab.load()`.',
+        resumable
+      ),
       attach: trans.__('Continue the run')
     };
   }
-  return { text: trans.__('Run parslab.load() or %parsl load in this notebook to see its tasks here.') };
+  return { text: trans.__('Run `parslab.load()` or `%parsl load` in this notebook to see its tasks here.') };
 }
 
 /** What the user can do about a run that goes on without its kernel. */
@@ -99,26 +105,26 @@ function howLong(run: IRun, trans: TranslationBundle): string {
 
 function howToContinue(run: IRun, trans: TranslationBundle): string {
   return run.reason === 'dead'
-    ? trans.__('Continue it in a new kernel, here or with parslab.load().')
-    : trans.__('Continue it here or with parslab.load().');
+    ? trans.__('Continue it in a new kernel, here or with `parslab.load()`.')
+    : trans.__('Continue it here or with `parslab.load()`.');
 }
 
 /** What the user can do when the run has ended with its kernel, or the page has no connection. */
 function lost(reason: string, trans: TranslationBundle): string {
   switch (reason) {
     case 'restarted':
-      return trans.__('The kernel was restarted: run parslab.load() to start another run.');
+      return trans.__('The kernel was restarted: run `parslab.load()` to start another run.');
     case 'dead':
-      return trans.__('The kernel is gone: restart it and run parslab.load() to start another run.');
+      return trans.__('The kernel is gone: restart it and run `parslab.load()` to start another run.');
     case 'left':
-      return trans.__('The kernel has left the run: run parslab.load() to start another.');
+      return trans.__('The kernel has left the run: run `parslab.load()` to start another.');
     default:
       return trans.__('The connection to the kernel is lost. The panel shows the last known state.');
   }
 }
 
 function ended(run: IRun, trans: TranslationBundle): string {
-  const start = trans.__('Run parslab.load() to start another.');
+  const start = trans.__('Run `parslab.load()` to start another.');
   return run.reason
     ? trans.__('This run has ended (%1). %2', run.reason.replace(/\.$/, ''), start)
     : trans.__('This run has ended. %1', start);
@@ -134,7 +140,7 @@ export function Banner({ statusMessage, onAttach }: IBannerProps): React.JSX.Ele
   const { level, text, attach } = statusMessage;
   return (
     <div className={`parslab-Banner parslab-mod-${level}`} role={level === 'info' ? 'status' : 'alert'}>
-      {text}
+      <Sentence text={text} />
       {attach && <AttachButton label={attach} onAttach={onAttach} />}
     </div>
   );
@@ -146,10 +152,17 @@ export function Empty({ statusMessage, onAttach }: IBannerProps): React.JSX.Elem
   return (
     <div className="parslab-Empty" role={level === 'info' ? 'status' : 'alert'}>
       <parslIcon.react tag="span" className="parslab-Empty-icon" width="40px" height="40px" />
-      <p>{text}</p>
+      <p>
+        <Sentence text={text} />
+      </p>
       {attach && <AttachButton label={attach} onAttach={onAttach} />}
     </div>
   );
+}
+
+/** A text whose code is set as code: users copy it, and no line breaks within it. */
+function Sentence({ text }: { text: string }): React.JSX.Element {
+  return <>{text.split('`').map((part, i) => (i % 2 ? <code key={i}>{part}</code> : part))}</>;
 }
 
 function AttachButton({ label, onAttach }: { label: string; onAttach: () => void }): React.JSX.Element {

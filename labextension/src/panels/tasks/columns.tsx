@@ -32,7 +32,10 @@ export function columns(trans: TranslationBundle): readonly IColumn[] {
       id: 'started',
       label: trans.__('Started'),
       sort: 'started',
-      show: (row, now) => (row.started === null ? '' : moment(row.started, now))
+      show: (row, now) => {
+        const started = row.started === null ? '' : moment(row.started, now);
+        return <span title={started}>{started}</span>;
+      }
     },
     { id: 'time', label: trans.__('Duration'), show: (row, now) => taken(row, now) }
   ];
