@@ -57,6 +57,22 @@
       found.push(`sticks out: ${element.className || element.tagName}`);
     }
   }
+  // Times, states and heads are short: they have room everywhere, on one line.
+  const short = '.parslab-Times :is(th, td), [role=gridcell]:is(.parslab-col-id, .parslab-col-time, .parslab-col-started),'
+    + ' .parslab-BlockTable td:is(.parslab-col-block, .parslab-col-workers, .parslab-col-age), [role=tab]';
+  for (const element of panel.querySelectorAll(short)) {
+    if (!element.checkVisibility({ visibilityProperty: true }) || element.clientWidth < 2) {
+      continue;
+    }
+    const text = document.createRange();
+    text.selectNodeContents(element);
+    const tops = [...text.getClientRects()].filter(box => box.width > 0).map(box => box.top);
+    if (element.scrollWidth > element.clientWidth + 1) {
+      found.push(`cut off: ${element.textContent} (${element.className})`);
+    } else if (element.matches('.parslab-Times-number') && Math.max(...tops) - Math.min(...tops) > 8) {
+      found.push(`broken: ${element.textContent} (${element.className})`);
+    }
+  }
   // Of what counts nothing the mark is pale on purpose; its label stands beside it.
   for (const mark of panel.querySelectorAll('.parslab-StateMark path')) {
     const ratio = mark.checkVisibility() ? contrast(mark, getComputedStyle(mark).stroke) : 21;

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 from playwright.sync_api import expect
 
-from tests.lab.test_appearance import LOOKS, NARROW, USUAL, WIDE, focus, press_until
+from tests.lab.test_appearance import LOOKS, NARROW, NARROWEST, USUAL, WIDE, focus, press_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -202,7 +202,7 @@ def test_all_is_there_again_after_a_reload(blocks: Panel, lab: Lab, stage: Noteb
     expect(blocks.node.get_by_role("img", name="Tasks waiting: 50 now, 90 at most")).to_be_visible()
 
 
-@pytest.mark.parametrize("width", [NARROW, USUAL, WIDE])
+@pytest.mark.parametrize("width", [NARROWEST, NARROW, USUAL, WIDE])
 @pytest.mark.parametrize("theme", ["JupyterLab Light", "JupyterLab Dark"])
 def test_blocks_can_be_read_and_nothing_sticks_out(blocks: Panel, lab: Lab, theme: str, width: int) -> None:
     lab.theme(theme)

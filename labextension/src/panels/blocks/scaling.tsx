@@ -3,7 +3,7 @@ import type { TranslationBundle } from '@jupyterlab/translation';
 import * as React from 'react';
 
 import { Steps } from '../../components/bars';
-import { count, duration } from '../../components/format';
+import { count, span } from '../../components/format';
 import type { ScalePoint } from '../../protocol';
 import type { IRun } from '../../tokens';
 
@@ -39,7 +39,7 @@ export function Scaling({ run, trans }: { run: IRun; trans: TranslationBundle })
           );
         })}
         <div className="parslab-Scaling-axis">
-          <span>{trans.__('%1 ago', duration(to - from))}</span>
+          <span>{trans.__('%1 ago', span(to - from))}</span>
           <span>{trans.__('now')}</span>
         </div>
       </div>

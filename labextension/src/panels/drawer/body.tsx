@@ -54,7 +54,7 @@ function DrawerHead(props: IDrawerBodyProps): React.JSX.Element {
   return (
     <header className="parslab-Drawer-head" data-task={task} data-state={state}>
       {state && <StateMark state={state} />}
-      <h2 title={detail?.row.app}>
+      <h2 title={`${detail?.row.app ?? trans.__('Task')} #${taskLabel(task)}`}>
         {detail?.row.app ?? trans.__('Task')} <span>#{taskLabel(task)}</span>
       </h2>
       {open && (
