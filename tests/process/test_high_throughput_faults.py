@@ -118,9 +118,13 @@ def test_a_manager_that_is_killed_loses_what_it_held_and_is_replaced(
         ends.must_be_one_each(dfk)
 
 
-def test_a_manager_that_stops_for_too_long_is_given_up_and_begins_anew(house: House, tmp_path: Path) -> None:
+@pytest.mark.parametrize("address", [None, "127.0.0.1"])
+def test_a_manager_that_stops_for_too_long_is_given_up_and_begins_anew(
+    house: House, tmp_path: Path, address: str | None
+) -> None:
+    """By the unix socket, and by the port; also when it reads that it was given up before it notices the silence."""
     log, ends = tmp_path / "log", Ends()
-    with blocks_run(house, retries=2) as dfk:
+    with blocks_run(house, retries=2, address=address) as dfk:
         plus(0).result(15)
         (manager,) = managers(dfk.pid)
         tasks = [ends.watch(begin(log, n, 0.3)) for n in range(6)]

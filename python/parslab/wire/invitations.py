@@ -8,6 +8,7 @@ ends a run, or removes a dead run, withdraws the file, so that no manager waits 
 from __future__ import annotations
 
 import json
+import os
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -21,7 +22,17 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-__all__ = ["Invitation", "ManagerInvitation", "RunOver", "file_name", "read", "read_invitation", "withdraw", "write"]
+__all__ = [
+    "Invitation",
+    "ManagerInvitation",
+    "RunOver",
+    "file_name",
+    "file_version",
+    "read",
+    "read_invitation",
+    "withdraw",
+    "write",
+]
 
 _OVER = "over"
 
@@ -111,6 +122,16 @@ def read_invitation(path: str | Path) -> ManagerInvitation:
             f"{path} is no invitation that this version of parslab can read ({error}): the nodes need the version of "
             "the notebook."
         ) from error
+
+
+def file_version(path: str | Path) -> tuple[int, int, int]:
+    """Return what changes with each write of the file; zeros where the file cannot be examined."""
+    try:
+        status = os.stat(path)
+    except OSError:
+        return 0, 0, 0
+    # Each write makes another file, and a coarse clock may give both the same time: so the inode counts, too.
+    return status.st_ino, status.st_mtime_ns, status.st_size
 
 
 def withdraw(run_dir: Path, why: str) -> None:

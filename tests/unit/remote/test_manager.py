@@ -16,6 +16,7 @@ from parslab.wire.messages.manager import (
     ManagerAccepted,
     ManagerBroken,
     ManagerDraining,
+    ManagerGivenUp,
     ManagerHello,
     ManagerLeft,
 )
@@ -250,10 +251,32 @@ def test_a_broken_connection_means_to_begin_anew_once_it_was_accepted(bench: Ben
 
 def test_who_is_refused_does_not_come_back(bench: Bench) -> None:
     bench.hears(ManagerAccepted())
-    bench.hears(Refused("You were silent and have been given up."))
+    bench.hears(Refused("the run is over"))
     assert not bench.manager.loop.running
     assert not bench.manager.reconnect
-    assert "given up" in bench.manager.left
+    assert "the run is over" in bench.manager.left
+
+
+def test_a_manager_that_was_given_up_begins_anew(bench: Bench) -> None:
+    """It left for good, and its block with it, when it read this before it noticed the silence itself."""
+    bench.hears(ManagerAccepted())
+    bench.hears(ManagerGivenUp("it was silent for 2 s"))
+    assert not bench.manager.loop.running
+    assert bench.manager.reconnect
+    assert bench.manager.left == "the DataFlowKernel has given it up: it was silent for 2 s"
+
+
+def test_a_manager_that_stood_still_reads_before_it_judges(bench: Bench) -> None:
+    """What the DataFlowKernel sent meanwhile waits in the socket."""
+    bench.hears(ManagerAccepted())
+    bench.round(60.0)
+    assert bench.manager.loop.running
+    bench.hears(LinkHeartbeat())
+    bench.round(5.0)
+    assert bench.manager.loop.running
+    for _ in range(5):
+        bench.round(5.0)
+    assert not bench.manager.loop.running
 
 
 def test_without_workers_it_gives_everything_back_and_says_why(bench: Bench) -> None:

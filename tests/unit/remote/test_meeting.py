@@ -33,9 +33,9 @@ def test_nobody_is_looked_for_when_the_run_is_over(tmp_path: Path) -> None:
     write(path, {"addresses": []})
     withdraw(tmp_path, "it has ended")
     with pytest.raises(RunOver, match="it has ended"):
-        meet(str(path), 60.0)
+        meet(str(path), "0", 60.0)
 
 
 def test_a_folder_that_is_gone_is_told(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
-        meet(str(tmp_path / "gone" / file_name("htex")), 60.0)
+        meet(str(tmp_path / "gone" / file_name("htex")), "0", 60.0)

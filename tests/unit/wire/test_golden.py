@@ -65,6 +65,7 @@ from parslab.wire.messages.manager import (
     ManagerAccepted,
     ManagerBroken,
     ManagerDraining,
+    ManagerGivenUp,
     ManagerHello,
     ManagerLeft,
     ManagerMessage,
@@ -152,6 +153,7 @@ SAMPLES: tuple[tuple[Any, Any], ...] = (
     (ManagerMessage, TaskSample(4, 1, 1.5, 1 << 30, 5, 6)),
     (ManagerMessage, ManagerBroken("its workers cannot start")),
     (ToManagerMessage, ManagerAccepted()),
+    (ToManagerMessage, ManagerGivenUp("it was silent for 20 s")),
 )
 UNIONS = (
     ClientMessage,

@@ -29,6 +29,7 @@ from parslab.records.states import FINAL, ManagerState, WorkerState
 from parslab.scaling.controller_owner import BlockLoad, ExecutorLoad
 from parslab.serialize.failures import failure_from
 from parslab.wire import invitations
+from parslab.wire.heartbeats import SilenceCheck
 from parslab.wire.invitations import ManagerInvitation
 from parslab.wire.messages.base import OutputPrinted, WireMessage
 from parslab.wire.messages.manager import (
@@ -36,6 +37,7 @@ from parslab.wire.messages.manager import (
     ManagerAccepted,
     ManagerBroken,
     ManagerDraining,
+    ManagerGivenUp,
     ManagerHello,
     ManagerLeft,
     NodeSample,
@@ -119,8 +121,8 @@ class ManagerService:
         self._host = host
         self._tasks = tasks
         self._managers: dict[bytes, ConnectedManager] = {}
-        self._period = settings.manager.heartbeat_period
-        self._threshold = settings.manager.heartbeat_threshold
+        options = settings.manager
+        self._silence = SilenceCheck(options.heartbeat_period, options.heartbeat_threshold, host.now())
         self._closing = False
 
     # ----- begin and end
@@ -150,7 +152,7 @@ class ManagerService:
         self.controller = ScalingController(self.settings, self, command, folder, clock=self._host.now)
         # After the settings file is written: the jobs that it submits read that file.
         self.controller.start()
-        self._host.call_at(self._host.now() + self._period, self._beat)
+        self._host.call_at(self._silence.begin(self._host.now()), self._beat)
 
     def close(self, deadline: float) -> None:
         """Send every manager away, and cancel every block."""
@@ -516,16 +518,17 @@ class ManagerService:
     def _beat(self) -> None:
         """Send every manager a heartbeat, and remove those that were silent for too long."""
         now = self._host.now()
+        due = self._silence.begin(now)
         for manager in list(self._managers.values()):
-            silent = now - manager.last_seen
             # A node whose network was cut closes no connection, so only silence shows its loss.
-            if silent > self._threshold:
+            if self._silence.is_lost(manager.last_seen, now):
+                silent = now - manager.last_seen
                 # The manager may only have been slow: it must end its workers, because its tasks run elsewhere now.
-                manager.connection.refuse(f"You were silent for {silent:.0f} s and have been given up.")
+                manager.connection.send([ManagerGivenUp(f"it was silent for {silent:.0f} s")])
                 self._remove(manager, ManagerSignal.lost, f"was silent for {silent:.0f} s (heartbeat_threshold)")
             else:
                 manager.connection.send([LinkHeartbeat()])
-        self._host.call_at(now + self._period, self._beat)
+        self._host.call_at(due, self._beat)
 
     def _remove(self, manager: ConnectedManager, signal: ManagerSignal, reason: str) -> None:
         """Remove a manager that left or was lost, fail or retry its tasks, and report the end to its block."""

@@ -35,6 +35,11 @@ log = logging.getLogger("parslab.manager")
 
 # Plain numbers, because a look-up in an enumeration costs more than a call of ZeroMQ.
 _EVENTS, _READABLE = int(zmq.EVENTS), int(zmq.POLLIN)
+_CONNECTED = int(zmq.EVENT_HANDSHAKE_SUCCEEDED)
+_SHUT = int(zmq.EVENT_DISCONNECTED | zmq.EVENT_CLOSED | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL)
+_REFUSED = int(zmq.EVENT_HANDSHAKE_FAILED_AUTH | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL)
+_LOOK = 0.2
+"""Seconds between two calls of ``cancelled`` during a handshake."""
 
 
 def reachable(addresses: Sequence[str], patience: float) -> tuple[str, dict[str, str]]:
@@ -187,6 +192,8 @@ class ManagerLink:
         self.address = address
         self.over = ""
         """Why the connection is over; empty while it is not."""
+        self._connected = False
+        """Whether the handshake has succeeded."""
         # A context of its own: to terminate it waits until the last messages are sent, or one second has passed.
         self._context: zmq.Context[Any] = zmq.Context()
         sock: zmq.Socket[bytes] = self._context.socket(zmq.DEALER)
@@ -202,13 +209,39 @@ class ManagerLink:
         sock.curve_publickey = invitation.public_key.encode()
         sock.curve_secretkey = invitation.secret_key.encode()
         # A broken connection and refused keys are reported through a monitor only.
-        self._watcher: zmq.Socket[Any] = sock.get_monitor_socket(
-            zmq.EVENT_DISCONNECTED | zmq.EVENT_HANDSHAKE_FAILED_AUTH | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
-        )
+        self._watcher: zmq.Socket[Any] = sock.get_monitor_socket(_CONNECTED | _SHUT | _REFUSED)
         sock.connect(address)
         self._sock = sock
         self.sent = False
         """Whether something was sent since the last call of :meth:`receive`."""
+
+    def handshake(self, until: float, cancelled: Callable[[], bool]) -> str:
+        """Wait for the handshake, and close the link if it fails.
+
+        Parameters
+        ----------
+        until
+            When to give it up (``time.monotonic``).
+        cancelled
+            Returns True when nobody needs this connection any more; called a few times a second.
+
+        Returns
+        -------
+        str
+            Why the handshake failed; empty if it succeeded.
+        """
+        while not self._connected and not self.over:
+            left = until - time.monotonic()
+            if left <= 0:
+                self.over = "no handshake"
+            elif cancelled():
+                self.over = "another address replaced it"
+            else:
+                self._watcher.poll(int(1000 * min(left, _LOOK)) + 1)
+                self.watch()
+        if self.over:
+            self.close()
+        return self.over
 
     def attach(self, loop: Loop, readable: Callable[[], None], watched: Callable[[], None]) -> None:
         """Have the loop watch the descriptors, which are edge-triggered."""
@@ -236,10 +269,12 @@ class ManagerLink:
         return batches
 
     def watch(self) -> None:
-        """Set ``over`` if the connection is over."""
+        """Note the handshake, and set ``over`` if the connection is over."""
         while int(self._watcher.getsockopt(zmq.EVENTS)) & zmq.POLLIN:
             event = int.from_bytes(self._watcher.recv_multipart(zmq.DONTWAIT)[0][:2], "little")
-            if event == zmq.EVENT_DISCONNECTED:
+            if event == _CONNECTED:
+                self._connected = True
+            elif event & _SHUT:
                 self.over = self.over or "the connection to the DataFlowKernel broke"
             else:
                 self.over = f"{self.address} does not take the keys of this run"

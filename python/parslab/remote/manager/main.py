@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import os
-import secrets
 import signal
 import socket
 import sys
@@ -56,10 +55,10 @@ def main(path: str, block: str) -> int:
     # Removed from the environment, so that workers and tasks do not inherit it.
     until = float(os.environ.pop(_AGAIN, 0.0))
     try:
-        invitation, sock, address = meet(path, until - time.monotonic() if until else _PATIENCE)
-        if sock is not None:  # the same host shares one monotonic clock, which an anchor requires
+        invitation, link, name = meet(path, block, until - time.monotonic() if until else _PATIENCE)
+        if isinstance(link, LocalManagerLink):  # the same host shares one monotonic clock, which an anchor requires
             set_anchor(invitation.clock)
-        manager = _prepare(invitation, block)
+        manager = _prepare(invitation, block, name)
     except RunOver as over:
         log.info("the run is over: %s", over)
         return 0
@@ -73,7 +72,6 @@ def main(path: str, block: str) -> int:
         print(f"parslab: {words}", file=sys.stderr)
         # A manager that lost its run has not failed; one that never found it has, and its block counts as not started.
         return 0 if until else 2
-    link = LocalManagerLink(sock) if sock else ManagerLink(invitation, address, manager.name.encode())
     status = _serve(manager, link, Sampler())
     # From here on a signal ends this process itself: none can arrive unnoticed between the check and the restart.
     for number in _ENDS:
@@ -83,19 +81,15 @@ def main(path: str, block: str) -> int:
     if manager.reconnect:
         _start_over(path, block, time.monotonic() + invitation.reconnect_for)
     elif until and manager.never_accepted:
-        # Another program listened there, or the DataFlowKernel was killed again before it accepted us.
+        # The DataFlowKernel was killed again before it accepted this manager.
         _start_over(path, block, until)
     return status
 
 
-def _prepare(invitation: ManagerInvitation, block: str) -> Manager:
+def _prepare(invitation: ManagerInvitation, block: str, name: str) -> Manager:
     settings = invitation.manager
     cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else list(range(usable_cores()))
     memory = usable_memory()
-    # The DataFlowKernel must not confuse a new manager with one of the same node and block that it has lost.
-    nonce = secrets.token_hex(4)
-    host = socket.gethostname()
-    name = f"{invitation.label}-{block}-{host}-{nonce}"
     pinnable = hasattr(os, "sched_setaffinity")
     workers = plan(settings, cores, memory, name, block, usable=usable_cores(), pinnable=pinnable, inherited=os.environ)
     ignored = notice(settings, pinnable)
@@ -107,7 +101,7 @@ def _prepare(invitation: ManagerInvitation, block: str) -> Manager:
         package=version(),
         python=f"{sys.version_info[0]}.{sys.version_info[1]}",
         pid=os.getpid(),
-        host=host,
+        host=socket.gethostname(),
         executor=invitation.executor,
         block=block,
         workers=len(workers),
@@ -115,7 +109,7 @@ def _prepare(invitation: ManagerInvitation, block: str) -> Manager:
         cores=min(len(cores), usable_cores()),
         memory=memory,
         accelerators=len(settings.available_accelerators),
-        nonce=nonce,
+        nonce=name.rpartition("-")[2],
     )
     run = WorkerRun(invitation.run, package=invitation.package, path=import_path(invitation), cwd=invitation.cwd)
     plans = [ProcessPlan(w.environment, tuple(sorted(w.cores)) if w.cores is not None else None) for w in workers]

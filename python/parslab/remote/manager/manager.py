@@ -18,12 +18,14 @@ from parslab.records.states import TaskState
 from parslab.remote.loop import Loop
 from parslab.remote.manager.node_tasks import NodeTasks, Outbox
 from parslab.remote.pool.pool import WorkerPool
+from parslab.wire.heartbeats import SilenceCheck
 from parslab.wire.messages.base import ForgetFunctions, Refused
 from parslab.wire.messages.manager import (
     LinkHeartbeat,
     ManagerAccepted,
     ManagerBroken,
     ManagerDraining,
+    ManagerGivenUp,
     ManagerHello,
     ManagerLeft,
     WorkerStateChanged,
@@ -94,7 +96,6 @@ class Manager:
         self.reconnect = False
         self.signalled = False
         self.never_accepted = False
-        self.name = hello.manager
         self._hello = hello
         self._settings = settings
         self._clock = clock
@@ -114,11 +115,12 @@ class Manager:
         self._timers: list[tuple[float, int, Callable[[], None]]] = []
         # Two timers of the same moment would otherwise be compared by their functions, which have no order.
         self._order = itertools.count()
-        self._heard = clock()
+        self._last_seen = clock()
         """When the last message of the DataFlowKernel arrived."""
         self._spoke = 0.0
         """When this manager sent its last batch."""
         self._accepted = False
+        self._silence = SilenceCheck(settings.heartbeat_period, settings.heartbeat_threshold, clock())
         self._drain_reason = ""
         self._report_at = 0.0
 
@@ -250,15 +252,14 @@ class Manager:
         """Leave a DataFlowKernel that was silent for too long; send a heartbeat if nothing else was sent."""
         self._check_link()
         now = self._clock()
-        silent, threshold = now - self._heard, self._settings.heartbeat_threshold
-        if silent > threshold:
-            self._lose_link(f"the DataFlowKernel was silent for {silent:.0f} s")
+        due = self._silence.begin(now)
+        if self._silence.is_lost(self._last_seen, now):
+            self._lose_link(f"the DataFlowKernel was silent for {now - self._last_seen:.0f} s")
             return
         # Any message shows that this manager lives, so a busy one sends no heartbeats.
-        period = self._settings.heartbeat_period
-        if now - self._spoke >= period / 2:
+        if now - self._spoke >= self._settings.heartbeat_period / 2:
             self._outbox.messages.append(LinkHeartbeat())
-        self.call_at(now + period, self._beat)
+        self.call_at(due, self._beat)
 
     def _sample(self) -> None:
         assert self.tasks.sampler is not None
@@ -292,7 +293,7 @@ class Manager:
 
     def _readable(self) -> None:
         for messages, frames in self._link.receive():
-            self._heard = self._clock()
+            self._last_seen = self._clock()
             self._received(messages, frames)
 
     def _check_link(self) -> None:
@@ -312,7 +313,7 @@ class Manager:
             self.tasks.changed = True
             queue = self.pool.queue
             if not queue.tasks:
-                self.tasks.progress = self._heard
+                self.tasks.progress = self._last_seen
             queue.put(tasks)
 
     def _carry_out(self, message: WireMessage) -> None:
@@ -325,6 +326,8 @@ class Manager:
                 self._cancel(task)
             case ManagerAccepted():
                 self._accepted = True
+            case ManagerGivenUp(reason=reason):
+                self.leave(f"the DataFlowKernel has given it up: {reason}", reconnect=True)
             case Refused(reason=reason):
                 self.leave(f"it was refused: {reason}")
             case LeaveWhenDone():

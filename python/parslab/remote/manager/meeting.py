@@ -3,17 +3,22 @@
 Each attempt reads the invitation in the run's folder again.  A restarted DataFlowKernel may have written another port,
 and the invitation says when the run is over.  The pauses between attempts grow and are random, because a thousand
 managers may have lost the same DataFlowKernel at once.
+
+An open port proves nothing: another program may have taken the port of a killed DataFlowKernel.  So an attempt ends
+with the handshake, which only the holder of the run's keys can complete.  A handshake has a time limit, and the manager
+gives it up when the invitation changes.
 """
 
 from __future__ import annotations
 
 import random
+import secrets
 import socket
 import time
 from typing import TYPE_CHECKING, NamedTuple
 
-from parslab.remote.manager.link import connect_locally, reachable
-from parslab.wire.invitations import ManagerInvitation, read_invitation
+from parslab.remote.manager.link import LocalManagerLink, ManagerLink, connect_locally, reachable
+from parslab.wire.invitations import ManagerInvitation, file_version, read_invitation
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,6 +27,8 @@ __all__ = ["Connected", "Unreachable", "meet", "pauses"]
 
 _ROUND = 2.0
 """Seconds within which one of the addresses must answer."""
+_HANDSHAKE = 10.0
+"""Seconds within which a handshake must succeed; a DataFlowKernel that has just started may be busy for a moment."""
 _FIRST, _GROWTH, _LONGEST = 0.1, 1.5, 3.0
 """Seconds before the second attempt, their growth per attempt, and their limit."""
 
@@ -31,46 +38,72 @@ class Unreachable(Exception):
 
 
 class Connected(NamedTuple):
-    """How a manager reaches its DataFlowKernel: ``sock`` on the same host, ``address`` elsewhere."""
+    """The connection of a manager to its DataFlowKernel."""
 
     invitation: ManagerInvitation
-    sock: socket.socket | None
-    """The connection, if the DataFlowKernel runs on this host."""
-    address: str
-    """The address to connect to, if it runs on another host."""
+    link: LocalManagerLink | ManagerLink
+    """A unix socket if the DataFlowKernel runs on this host, else an encrypted connection."""
+    name: str
+    """The name of the manager; no other connection has it."""
 
 
-def meet(path: str, patience: float) -> Connected:
-    """Find the DataFlowKernel that the invitation at ``path`` names.
+def meet(path: str, block: str, patience: float) -> Connected:
+    """Connect to the DataFlowKernel that the invitation at ``path`` names.
+
+    Parameters
+    ----------
+    path
+        The path of the invitation.
+    block
+        The block of the manager.
+    patience
+        Seconds after which no other attempt begins.
 
     Raises
     ------
     Unreachable
-        No address answered within ``patience`` seconds.
+        No DataFlowKernel answered within ``patience`` seconds.
     parslab.wire.invitations.RunOver
         The run has ended.
     OSError, ConfigurationError
         The invitation cannot be read.
     """
     deadline = time.monotonic() + patience
+    unanswered: dict[str, str] = {}
     for pause in pauses(random.Random()):
+        seen = file_version(path)
         invitation = read_invitation(path)
+        # The DataFlowKernel must not confuse a new manager with one of the same node and block that it has lost.
+        name = f"{invitation.label}-{block}-{socket.gethostname()}-{secrets.token_hex(4)}"
         sock = connect_locally(invitation)
         if sock is not None:
-            return Connected(invitation, sock, "")
+            return Connected(invitation, LocalManagerLink(sock), name)
+        # An address whose handshake failed is tried again only after all others.
+        addresses = [address for address in invitation.addresses if address not in unanswered]
+        if not addresses:
+            addresses, unanswered = invitation.addresses, {}
         # Never less than a tenth of a second: the last attempt must have a chance, too.
-        address, failures = reachable(invitation.addresses, max(0.1, min(_ROUND, deadline - time.monotonic())))
+        address, failures = reachable(addresses, max(0.1, min(_ROUND, deadline - time.monotonic())))
         if address:
-            return Connected(invitation, None, address)
+            link = ManagerLink(invitation, address, name.encode())
+            why = link.handshake(time.monotonic() + _HANDSHAKE, lambda: file_version(path) != seen)  # noqa: B023
+            if not why:
+                return Connected(invitation, link, name)
+            unanswered[address] = why
         left = deadline - time.monotonic()
         if left <= 0:
-            tried = ", ".join(f"{address} ({why})" for address, why in failures.items())
-            raise Unreachable(
-                f"{socket.gethostname()} cannot reach the DataFlowKernel of the run: {tried}. It has ended, or a "
-                "firewall is between: name an address that nodes can reach with HighThroughputExecutor(address=...)."
-            )
-        time.sleep(min(pause, left))
+            raise Unreachable(_sentence({**unanswered, **failures}))
+        if file_version(path) == seen:
+            time.sleep(min(pause, left))
     raise AssertionError("unreachable")
+
+
+def _sentence(failures: dict[str, str]) -> str:
+    tried = ", ".join(f"{address} ({why})" for address, why in failures.items())
+    return (
+        f"{socket.gethostname()} cannot reach the DataFlowKernel of the run: {tried}. It has ended, or a firewall is "
+        "between: name an address that nodes can reach with HighThroughputExecutor(address=...)."
+    )
 
 
 def pauses(dice: random.Random) -> Iterator[float]:

@@ -13,6 +13,7 @@ __all__ = [
     "ManagerAccepted",
     "ManagerBroken",
     "ManagerDraining",
+    "ManagerGivenUp",
     "ManagerHello",
     "ManagerLeft",
     "ManagerMessage",
@@ -98,6 +99,12 @@ class ManagerAccepted(WireMessage, tag=98):
     """(DataFlowKernel) The manager is accepted, and gets tasks from now on."""
 
 
+class ManagerGivenUp(WireMessage, tag=99):
+    """(DataFlowKernel) The manager counts as lost: it ends its workers, and connects again under another name."""
+
+    reason: str
+
+
 ManagerMessage: TypeAlias = (
     ManagerHello
     | LinkHeartbeat
@@ -116,6 +123,7 @@ ManagerMessage: TypeAlias = (
 
 ToManagerMessage: TypeAlias = (
     ManagerAccepted
+    | ManagerGivenUp
     | Refused
     | LinkHeartbeat
     | RunTask
