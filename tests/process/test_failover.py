@@ -6,6 +6,7 @@ import collections
 import os
 import queue
 import signal
+import socket
 import sys
 import threading
 import time
@@ -18,10 +19,12 @@ import pytest
 
 import parslab
 from parslab import join_app, python_app
+from parslab.client.reattach import attached, live_run
 from parslab.dataflow.persistence.log_format import EndItem, entries, log_folder
 from parslab.errors import DataFlowKernelLost
 from parslab.executors import LowLatencyExecutor, ThreadPoolExecutor
 from parslab.records import panel
+from parslab.wire.notebooks import NotebookPlace
 from tests.process.blocks import executor
 from tests.process.house import House, error_of, is_gone, until, within
 from tests.process.panel import notices, picture
@@ -270,6 +273,22 @@ def test_guests_come_back(house: House, tmp_path: Path) -> None:
             assert script.hear(30)["value"] == 8
             script.wait()
         assert add(1).result(20) == 1
+
+
+def test_one_process_is_lost_once(house: House) -> None:
+    """A guest that connected to the dying process counted each connection: three of them, and it gave the run up."""
+    with house.load() as dfk:
+        guest = attached(live_run(dfk.run), NotebookPlace(""))
+        try:
+            for number in range(5):
+                stream = guest._link._stream
+                stream.sock.shutdown(socket.SHUT_RDWR)
+                until(lambda stream=stream: guest._link._stream is not stream or guest.state.ended, 20)  # type: ignore[misc]
+                assert python_app(total, data_flow_kernel=guest)(number, 1).result(20) == number + 1
+        finally:
+            guest.cleanup()
+        assert add(1).result(20) == 1
+        assert dfk.state.ended is None
 
 
 def test_killed_again_and_again_it_is_given_up(house: House) -> None:

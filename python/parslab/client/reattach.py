@@ -258,7 +258,7 @@ def _opened(started: StartedRun, info: ConnectionInfo, config: Config | None) ->
         sock=started.sock,
         process=started,
         threads=threads,
-        restart=KernelRestart(started.run, started.run_dir, info.notebook),
+        restart=KernelRestart(started.run, started.run_dir, info.notebook, started.pid),
     )
     return DataFlowKernel.opened(config, connection)
 
@@ -370,7 +370,7 @@ def attached(info: ConnectionInfo, mine: NotebookPlace, config: Config | None = 
         sock=connect(info),
         process=FoundRun(info) if owner else None,
         threads=threads,
-        restart=KernelRestart(info.run, run_dir, notebook) if info.resume else None,
+        restart=KernelRestart(info.run, run_dir, notebook, info.pid) if info.resume else None,
         hello=ClientHello(
             protocol=PROTOCOL,
             package=version(),

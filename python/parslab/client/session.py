@@ -184,7 +184,7 @@ def _new_run(config: Config, place: NotebookPlace, notebook: str, inherits: list
         sock=started.sock,
         process=started,
         threads={e.label: e.max_threads for e in config.executors if hasattr(e, "max_threads")},
-        restart=KernelRestart(started.run, started.run_dir, notebook) if config.resume else None,
+        restart=KernelRestart(started.run, started.run_dir, notebook, started.pid) if config.resume else None,
     )
     return DataFlowKernel.opened(config, connection)
 

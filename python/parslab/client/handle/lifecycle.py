@@ -176,6 +176,8 @@ class Lifecycle:
             self._batches_there = None
             try:
                 if self._link.switch_to(found, lambda: self._batches_there is not None, _HANDSHAKE):
+                    if self._restart is not None:
+                        self._restart.connected()
                     self._components.resume(self._batches_there or 0)
                     return True
             except EOFError:

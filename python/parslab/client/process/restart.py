@@ -46,6 +46,8 @@ _SPAN = 60.0
 """Seconds in which losses are counted."""
 _RESTART = 30.0
 """Seconds to wait until some client has started the run again."""
+_PAUSE = 0.05
+"""Seconds between two attempts to find the next DataFlowKernel."""
 _CONNECT = 5.0
 """Seconds that the new DataFlowKernel may take to accept a connection."""
 
@@ -59,28 +61,43 @@ class KernelRestart:
         The name and the folder of the run.
     notebook
         The path of the notebook of this client.
+    pid
+        The DataFlowKernel process to which the client is connected.
     """
 
-    def __init__(self, run: str, run_dir: Path, notebook: str) -> None:
+    def __init__(self, run: str, run_dir: Path, notebook: str, pid: int) -> None:
         self.run = run
         self.run_dir = run_dir
         self.notebook = notebook
+        self._pid = pid
+        self._lost_pid = 0
+        """The process that was lost last."""
+        self._lost_since: float | None = None
+        """Since when the client has had no DataFlowKernel (``time.monotonic``); None while it has one."""
         self._losses: deque[float] = deque()
 
     def again(self, now: float) -> bool:
-        """Count a loss; return whether the client tries another start."""
-        self._losses.append(now)
-        while self._losses[0] < now - _SPAN:
+        """Count the loss of a process, once; return whether the client tries to connect to the next one."""
+        # A killed process closes its sockets one by one.  A client that connects again meanwhile is connected to it
+        # for a moment, and loses that connection, too.
+        if self._lost_since is None:
+            self._lost_since = time.monotonic()
+        if self._pid != self._lost_pid:
+            self._lost_pid = self._pid
+            self._losses.append(now)
+        while self._losses and self._losses[0] < now - _SPAN:
             self._losses.popleft()
         return len(self._losses) < _LOSSES
+
+    def connected(self) -> None:
+        """Note that the DataFlowKernel to which :meth:`come_back` has connected serves this client."""
+        self._lost_since = None
 
     def possible(self) -> bool:
         """Return whether the run has an event log from which it can continue."""
         return has_event_log(self.run_dir)
 
-    def come_back(
-        self, client: int, how: str, lost: float, starts: bool
-    ) -> tuple[socket.socket, KernelProcess | None] | None:
+    def come_back(self, client: int, how: str, lost: float, starts: bool) -> tuple[socket.socket, KernelProcess] | None:
         """Connect to the next DataFlowKernel of the run, and start it unless another owner does so.
 
         Parameters
@@ -97,13 +114,14 @@ class KernelRestart:
         Returns
         -------
         tuple of (socket, KernelProcess) or None
-            None when no other DataFlowKernel starts within half a minute.
+            None when no other DataFlowKernel starts within half a minute after the loss.
         """
         # First look for a running one: several owners may try at the same time, and only one of them gets the lock.
-        deadline = time.monotonic() + _RESTART
+        deadline = (time.monotonic() if self._lost_since is None else self._lost_since) + _RESTART
         while time.monotonic() < deadline:
             found = self._find(client)
             if found is not None:
+                self._pid = found[1].pid
                 return found
             if starts:
                 try:
@@ -114,12 +132,13 @@ class KernelRestart:
                     log.warning("run %s cannot be started again: %s", self.run, error)
                     return None
                 else:
+                    self._pid = started.pid
                     return started.sock, started
-            time.sleep(0.05)
+            time.sleep(_PAUSE)
         log.warning("run %s: no other process has started its DataFlowKernel within %g s", self.run, _RESTART)
         return None
 
-    def _find(self, client: int) -> tuple[socket.socket, KernelProcess | None] | None:
+    def _find(self, client: int) -> tuple[socket.socket, KernelProcess] | None:
         """Connect to the DataFlowKernel that another owner has started."""
         from parslab.cleanup.dead_runs import process_runs
         from parslab.version import version
@@ -131,6 +150,8 @@ class KernelRestart:
         sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
             info = read_connection_info(connection_path(self.run))
+            if info.pid == self._lost_pid:
+                time.sleep(_PAUSE)  # it ends just now, or it has closed this client's connection only
             if process_runs(info.pid, info.written_at):
                 sock.settimeout(_CONNECT)
                 sock.connect(info.socket)

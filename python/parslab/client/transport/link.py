@@ -308,7 +308,9 @@ class KernelLink:
                 continue
             if events & select.POLLOUT:
                 with self._sending:
-                    self._out.flush()
+                    self._out.push()
+                if self._out.rejected:
+                    self._report_unsendable()
             if events & ~select.POLLOUT:
                 self._received.extend(stream.receive())
                 self._deliver()

@@ -84,8 +84,17 @@ class SendBuffer:
         return bool(self._pieces) and not self.broken
 
     def push(self) -> bool:
-        """Send the outbox; return False when bytes are left for :meth:`flush`."""
+        """Send the outbox; return False when bytes or messages are left for the next call."""
         self._settle()
+        # While the peer does not read, messages gather in the outbox and leave as one batch.  A batch for each would
+        # cost each sender a system call with all batches that wait.
+        if self.congested and not self.flush():
+            return False
+        self._commit_outbox()
+        return self.flush()
+
+    def _commit_outbox(self) -> None:
+        """Make a batch of the outbox."""
         # A slice, not a swap: another thread may have fetched the list and append to it only after a swap.
         messages = self.outbox[: len(self.outbox)]
         if messages:
@@ -94,9 +103,9 @@ class SendBuffer:
             except (OverflowError, TypeError, ValueError):
                 # A message that cannot be encoded must not block the other messages, nor the next sender.
                 self._reject(messages)
-                return self.push()
+                self._commit_outbox()
+                return
             del self.outbox[: len(messages)]
-        return self.flush()
 
     def _reject(self, messages: list[WireMessage]) -> None:
         """Remove the messages that cannot be encoded from the beginning of the outbox."""
@@ -110,7 +119,8 @@ class SendBuffer:
 
     def add(self, message: WireMessage, frames: Sequence[Buffer]) -> None:
         """Append a message with its frames; :meth:`flush` sends it."""
-        self.push()  # earlier messages first, because the DataFlowKernel relies on the order of calls
+        self._settle()
+        self._commit_outbox()  # earlier messages first, because the DataFlowKernel relies on the order of calls
         self._commit([message], frames)
         if self.broken:
             self.own()

@@ -266,3 +266,45 @@ def test_a_message_that_cannot_be_encoded_fails_alone() -> None:
     while not buffer.push():
         pass
     assert [task for batch in batches(wire) for task, _ in batch] == [3]
+
+
+class FullWire(Wire):
+    """A socket that takes nothing until it is opened, and counts the attempts and the parts of each."""
+
+    def __init__(self) -> None:
+        super().__init__(1 << 20)
+        self.full = True
+        self.parts: list[int] = []
+
+    def sendmsg(self, parts: Sequence[memoryview]) -> int:
+        self.parts.append(len(parts))
+        if self.full:
+            raise BlockingIOError
+        data = b"".join(parts)
+        self.taken += data
+        return len(data)
+
+
+def test_messages_gather_while_the_peer_does_not_read() -> None:
+    """Each was a batch of its own, and each sender tried to send all batches that waited."""
+    wire = FullWire()
+    out = SendBuffer(wire)  # type: ignore[arg-type]
+    for task in range(100):
+        out.outbox.append(FollowOutput(task))
+        assert not out.push()
+    assert set(wire.parts) == {1}
+    wire.full = False
+    assert out.push()
+    assert [[task for task, _ in batch] for batch in batches(wire)] == [[0], list(range(1, 100))]
+
+
+def test_a_message_with_frames_follows_those_that_have_gathered() -> None:
+    wire = FullWire()
+    out = SendBuffer(wire)  # type: ignore[arg-type]
+    for task in range(3):
+        out.outbox.append(FollowOutput(task))
+        assert not out.push()
+    out.add(FollowOutput(3), [b"frame"])
+    wire.full = False
+    assert out.flush()
+    assert [task for task, _ in understood(wire)] == [0, 1, 2, 3]
