@@ -171,7 +171,7 @@ def test_a_thread_that_waits_for_a_large_value_is_told(house: House) -> None:
         assert isinstance(got[0], DataFlowKernelLost)
 
 
-@pytest.mark.timeout(90)
+@pytest.mark.timeout(180)
 def test_a_stopped_one_goes_on_where_it_was(house: House) -> None:
     """Each call cost ten times as much while it was stopped, so that this took too long on a busy machine."""
     with house.load(workers=2, resume=False) as dfk:
