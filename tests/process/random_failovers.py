@@ -16,9 +16,9 @@ from collections import Counter, defaultdict, deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-import psutil
-
-from tests.process.house import House, Script, is_gone, patience, residents, until
+from tests.process.house import House, Script, is_gone, patience, until
+from tests.process.random_storms import Execution
+from tests.process.run_processes import found
 
 if TYPE_CHECKING:
     import random
@@ -26,12 +26,6 @@ if TYPE_CHECKING:
 
 __all__ = ["RandomFailovers"]
 
-_PARTS = {
-    "worker": "parslab.remote.worker",
-    "manager": "parslab.remote.manager",
-    "block": "/blocks/",
-    "DataFlowKernel": "parslab.dataflow.main",
-}
 _BOTH = "kernel and DataFlowKernel"
 _WEIGHTS = {"worker": 60, "manager": 12, "block": 4, "DataFlowKernel": 12, "kernel": 8, _BOTH: 4}
 _LIVES, _SPAN = 2, 60.0
@@ -79,14 +73,6 @@ _CELLS = """
     sys.stdin.readline()
     dfk.cleanup()
 """
-
-
-@dataclass
-class Execution:
-    """One, as its task has written it down."""
-
-    began: float
-    ended: float = 0.0
 
 
 @dataclass
@@ -173,7 +159,7 @@ class RandomFailovers:
             return
         find = "DataFlowKernel" if kind == _BOTH else kind
         while True:
-            pid = self.dice.choice(until(lambda: self._found(find), 60, f"a {find} is there"))
+            pid = self.dice.choice(until(lambda: found(self.house, find), 60, f"a {find} is there"))
             if kind == _BOTH:
                 os.kill(kernel.popen.pid, signal.SIGSTOP)
             with contextlib.suppress(ProcessLookupError):  # it ended just now
@@ -193,30 +179,15 @@ class RandomFailovers:
         self.at.append((at, kind))
         until(is_gone(pid))
 
-    def _found(self, kind: str) -> list[int]:
-        """Its processes of a kind, wherever they are."""
-        found = []
-        for process in residents(self.house.token):
-            with contextlib.suppress(psutil.Error):
-                words = " ".join(process.cmdline())
-                undertaker = "parslab-reaper" in words
-                if (
-                    _PARTS[kind] in words
-                    and not undertaker
-                    and (kind != "block" or os.getpgid(process.pid) == process.pid)
-                ):
-                    found.append(process.pid)
-        return found
-
     def _executions(self) -> dict[int, list[Execution]]:
-        found: dict[int, list[Execution]] = defaultdict(list)
+        executions: dict[int, list[Execution]] = defaultdict(list)
         for line in self.log.read_text().splitlines() if self.log.exists() else ():
             number, what, at = line.split()
             if what == "begins":
-                found[int(number)].append(Execution(float(at)))
+                executions[int(number)].append(Execution(float(at)))
             else:
-                found[int(number)][-1].ended = float(at)
-        return found
+                executions[int(number)][-1].ended = float(at)
+        return executions
 
     def _done(self) -> int:
         """Tasks that have ended."""
@@ -231,11 +202,11 @@ class RandomFailovers:
         executions = self._executions()
         assert set(executions) == set(range(self.tasks))
         slack = _UNDER_WAY * patience()
-        for number, found in executions.items():
-            self.again += len(found) - 1
-            for first, second in itertools.pairwise(found):
+        for number, runs in executions.items():
+            self.again += len(runs) - 1
+            for first, second in itertools.pairwise(runs):
                 # A worker may live, and begin, for a moment after what it belongs to.
                 reasons = [at for at in lost if first.began - slack <= at <= second.began]
                 reasons = [at for at in reasons if not first.ended or first.ended > at - slack]
-                assert reasons, f"task {number} ran again for no reason: {found}"
+                assert reasons, f"task {number} ran again for no reason: {runs}"
         assert self.again <= _EACH * len(lost)

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import signal
-import threading
 import time
 from typing import TYPE_CHECKING
 
-import psutil
 import pytest
 
-from tests.process.house import House, is_gone, residents, until
+from tests.process.house import House, is_gone, until
+from tests.process.run_processes import DataFlowKernelWatch
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -35,41 +33,6 @@ _CELL = """
     LAST or time.sleep(600)
     dfk.cleanup()
 """
-
-
-class Watch(threading.Thread):
-    """Counts the DataFlowKernel processes that are alive at the same time."""
-
-    def __init__(self, house: House) -> None:
-        super().__init__()
-        self._token = house.token
-        self._over = threading.Event()
-        self.most: list[int] = []
-
-    def run(self) -> None:
-        while not self._over.is_set():
-            found = self.kernels()
-            if len(found) > len(self.most):
-                self.most = found
-            self._over.wait(0.01)
-
-    def kernels(self) -> list[int]:
-        found = {}
-        for process in residents(self._token):
-            with contextlib.suppress(psutil.Error):
-                words = process.cmdline()
-                if len(words) > 2 and "parslab.dataflow.main" in words[2]:
-                    found[process.pid] = process.ppid()
-        # A child looks like its DataFlowKernel until it executes another program.
-        return [pid for pid, parent in found.items() if parent not in found]
-
-    def __enter__(self) -> Watch:
-        self.start()
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self._over.set()
-        self.join()
 
 
 def notebook(house: House, log: Path, last: bool, before: str = "") -> Script:
@@ -101,7 +64,7 @@ def test_a_kernel_that_is_not_ready_when_its_starter_is_killed(house: House, tmp
         first.signal(signal.SIGKILL)
         first.wait()
     until(is_gone(facts["dfk"]))
-    with Watch(house) as watch, notebook(house, log, last=True) as second:
+    with DataFlowKernelWatch(house) as watch, notebook(house, log, last=True) as second:
         until(lambda: "Waiting for another process to start" in second.errors.read_text(), 20)
         assert watch.kernels() == [started]
         os.kill(started, signal.SIGCONT)
@@ -125,7 +88,7 @@ def test_a_notebook_that_is_killed_while_it_starts_the_run_again(house: House, t
         first.signal(signal.SIGKILL)
         first.wait()
     until(is_gone(facts["dfk"]))
-    with Watch(house) as watch, notebook(house, log, last=True) as second:
+    with DataFlowKernelWatch(house) as watch, notebook(house, log, last=True) as second:
         line = second.line(60)
         while not line.startswith("{"):
             line = second.line(60)

@@ -1,0 +1,19 @@
+"""Storms of kills, with ``load()`` in a new process at once: the small sister of ``python -m tests.bench.storms``."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from tests.process.house import House
+from tests.process.random_storms import Storm
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("seed", range(10))
+def test_a_storm_breaks_no_promise(seed: int) -> None:
+    with House().kept_clean() as house:
+        storm = Storm(house, random.Random(seed), tasks=90)
+        storm.run()
+        assert storm.kills
