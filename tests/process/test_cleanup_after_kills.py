@@ -13,6 +13,7 @@ import functools
 import json
 import os
 import pty
+import shutil
 import signal
 import termios
 import textwrap
@@ -285,6 +286,16 @@ def on_a_full_disk(act: Callable[[Life], None], status: int = 0) -> Way:
     return Way(both, status, small=True)
 
 
+def without_its_folder(act: Callable[[Life], None], status: int = 0) -> Way:
+    """Somebody deletes the folder of the run beforehand."""
+
+    def both(life: Life) -> None:
+        shutil.rmtree(life.house.runs)
+        act(life)
+
+    return Way(both, status)
+
+
 WAYS: dict[str, Way] = {
     # The client ends by itself.
     "falls off its end": Way(lambda life: None),
@@ -327,6 +338,13 @@ WAYS: dict[str, Way] = {
     "SIGKILL, and the disk is full": on_a_full_disk(killed, -signal.SIGKILL),
     "DataFlowKernel, and the disk is full": on_a_full_disk(kernel_alone),
     "client and DataFlowKernel, and the disk is full": on_a_full_disk(together("client", "kernel"), -signal.SIGKILL),
+    # The folder of the run is gone, and with it the settings, the event log and the journal of blocks.
+    "falls off its end, and the run folder is gone": without_its_folder(lambda life: None),
+    "SIGKILL, and the run folder is gone": without_its_folder(killed, -signal.SIGKILL),
+    "DataFlowKernel, and the run folder is gone": without_its_folder(kernel_alone),
+    "client and DataFlowKernel, and the run folder is gone": without_its_folder(
+        together("client", "kernel"), -signal.SIGKILL
+    ),
 }
 
 

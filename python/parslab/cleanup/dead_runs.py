@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 
 from parslab.cleanup.run_lock import RunLock, RunLockedError
 from parslab.paths import pid_namespace
+from parslab.remote.pool.control_group import groups_of
 from parslab.scaling.block_journal import cancel_unfinished_jobs
 from parslab.trust import remove_socket_folder
 from parslab.wire.invitations import withdraw
@@ -35,6 +36,7 @@ __all__ = [
     "cancel_jobs_of_dead_run",
     "end_processes",
     "find_dead_runs",
+    "folder_is_gone",
     "process_runs",
     "removable_at",
     "remove_dead_run",
@@ -84,7 +86,7 @@ def cancel_jobs_of_dead_run(run_dir: Path) -> list[str]:
     return sentences
 
 
-def removable_at(info: ConnectionInfo, attended: bool) -> float:
+def removable_at(info: ConnectionInfo, attended: bool, folder_gone: bool = False) -> float:
     """Return when this process may remove a dead run, in seconds since the epoch [core]; infinite means never.
 
     Parameters
@@ -93,9 +95,13 @@ def removable_at(info: ConnectionInfo, attended: bool) -> float:
         The content of its connection file.
     attended
         An owner of the run lives. The owner restarts the run or removes it.
+    folder_gone
+        The folder of the run was deleted, so no notebook can continue the run.
     """
     if attended:
         return float("inf")
+    if folder_gone:
+        return 0.0
     if not info.notebook or info.linger <= 0:
         return 0.0
     # The DataFlowKernel touches the file once in each period, so it died within one period after the last time.
@@ -113,9 +119,20 @@ def remove_dead_runs(folder: Path, now: float | None = None) -> list[str]:
     sentences = []
     for path, info in find_dead_runs(folder):
         attended = any(process_runs(pid, info.written_at) for pid in info.owners)
-        if removable_at(info, attended) <= (time.time() if now is None else now):
+        if removable_at(info, attended, folder_is_gone(info.run_dir)) <= (time.time() if now is None else now):
             sentences += remove_dead_run(path, info)
     return sentences
+
+
+def folder_is_gone(run_dir: str) -> bool:
+    """Return whether the folder of a run was deleted; False when a file system does not answer."""
+    try:
+        os.stat(run_dir)
+    except FileNotFoundError:
+        return True
+    except OSError:
+        pass
+    return False
 
 
 def remove_dead_run(path: Path, info: ConnectionInfo) -> list[str]:
@@ -165,6 +182,11 @@ def end_processes(run: str, lost: bool = False) -> None:
     """
     import psutil
 
+    # A process may clear its environment, but it stays in its control group, where there is one.
+    for group in groups_of(run):
+        with contextlib.suppress(OSError, ValueError):
+            if not (lost and process_runs(group.parent, group.made_at)):
+                group.kill()
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error, OSError, ValueError):
             environment = process.environ()

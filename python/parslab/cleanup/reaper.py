@@ -8,6 +8,7 @@ as soon as no notebook may return to it.
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -15,8 +16,14 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from parslab.cleanup.dead_runs import end_processes, find_dead_runs, process_runs, removable_at, remove_dead_run
-from parslab.wire.run_files import read_settings, settings_path
+from parslab.cleanup.dead_runs import (
+    end_processes,
+    find_dead_runs,
+    folder_is_gone,
+    process_runs,
+    removable_at,
+    remove_dead_run,
+)
 
 if TYPE_CHECKING:
     from parslab.wire.run_files import RunSettings
@@ -24,12 +31,10 @@ if TYPE_CHECKING:
 __all__ = ["Reaper", "serve"]
 
 _SHELL = 'read -r _; exec "$@"'
-# The settings contain the module path, so a file of another user could run any code as this user.
+# The environment carries what the process needs: somebody may delete the folder of the run, which has the settings.
 _START = (
-    "import json, os, sys; f = open(sys.argv[1]); "
-    "os.fstat(f.fileno()).st_uid in (os.geteuid(), 0) or sys.exit('the settings of the run belong to another user'); "
-    "s = json.load(f); sys.path[:] = s['path']; "
-    "from parslab.cleanup.reaper import serve; serve(sys.argv[1])"
+    "import json, os, sys; s = json.loads(os.environ.pop('PARSLAB_REAPER')); sys.path[:] = s['path']; "
+    "from parslab.cleanup.reaper import serve; serve(s['run'], s['connection'])"
 )
 _FIRST_CHECK, _CHECK_EVERY = 0.1, 2.0
 """Seconds between the first two checks of a run to which a notebook may still return, and most seconds between two.
@@ -51,11 +56,12 @@ class Reaper:
         # Python's descriptors are not inheritable, so only this process holds the writing end.  The system closes it
         # when this process dies, however it dies.
         reads, self._writes = os.pipe()
-        path = settings_path(settings.run_dir)
-        command = ["/bin/sh", "-c", _SHELL, "parslab-reaper", sys.executable, "-c", _START, str(path)]
+        command = ["/bin/sh", "-c", _SHELL, "parslab-reaper", sys.executable, "-c", _START]
+        facts = {"path": settings.path, "run": settings.run, "connection": settings.connection}
+        environment = {**os.environ, "PARSLAB_REAPER": json.dumps(facts)}
         try:
             # In a session of its own, the reaper survives signals to the group of the DataFlowKernel.
-            self.popen = subprocess.Popen(command, stdin=reads, start_new_session=True)
+            self.popen = subprocess.Popen(command, stdin=reads, env=environment, start_new_session=True)
         finally:
             os.close(reads)
 
@@ -67,23 +73,24 @@ class Reaper:
         os.close(self._writes)
 
 
-def serve(path: str) -> None:
+def serve(run: str, connection: str) -> None:
     """Remove a run after its DataFlowKernel was killed; return when the run is removed or restarted.
 
     Parameters
     ----------
-    path
-        Path of the run's settings.
+    run
+        The name of the run.
+    connection
+        The path of its connection file.
     """
-    settings = read_settings(path)
-    end_processes(settings.run, lost=True)
-    connection = Path(settings.connection)
+    end_processes(run, lost=True)
+    path = Path(connection)
     pause = _FIRST_CHECK
-    while info := dict(find_dead_runs(connection.parent)).get(connection):
+    while info := dict(find_dead_runs(path.parent)).get(path):
         attended = any(process_runs(pid, info.written_at) for pid in info.owners)
-        wait = removable_at(info, attended) - time.time()
+        wait = removable_at(info, attended, folder_is_gone(info.run_dir)) - time.time()
         if wait <= 0:
-            remove_dead_run(connection, info)
+            remove_dead_run(path, info)
         else:
             time.sleep(min(wait, pause))
             pause = min(2 * pause, _CHECK_EVERY)

@@ -24,6 +24,7 @@ def connection(folder: Path, **told: Any) -> Path:
     path = folder / "parslab-000-a.json"
     sockets = folder / "parslab-0123abcd"
     sockets.mkdir(exist_ok=True)
+    (folder / "000").mkdir(exist_ok=True)
     info = {
         "run": "000-a",
         "pid": GONE,
@@ -101,6 +102,17 @@ def test_nobody_touches_a_run_that_is_being_started_again(tmp_path: Path) -> Non
     assert (tmp_path / "parslab-0123abcd").exists()
     connection(tmp_path, owners=[GONE])
     remove_dead_runs(tmp_path)
+    assert not path.exists()
+
+
+def test_a_run_whose_folder_was_deleted_waits_for_nobody(tmp_path: Path) -> None:
+    """No kernel can continue it without its event log."""
+    lease = {"linger": 600.0, "heartbeat_period": 60.0, "ends": None}
+    path = connection(tmp_path, notebook="/data/me/a.ipynb", owners=[GONE], **lease)
+    remove_dead_runs(tmp_path, path.stat().st_mtime)
+    assert path.exists()
+    (tmp_path / "000").rmdir()
+    remove_dead_runs(tmp_path, path.stat().st_mtime)
     assert not path.exists()
 
 

@@ -106,20 +106,27 @@ class StartedRun:
         if not self.wait(_ENDING) and kill:
             self.popen.kill()
             self.wait(_ENDING)
-        lock = _lock_of(self.run_dir)
-        if lock is None:
+        try:
+            lock = RunLock.acquire(self.run_dir)
+        except RunLockedError:
             return
-        with lock:
-            from parslab.cleanup.dead_runs import cancel_jobs_of_dead_run, end_processes
+        except OSError:  # the folder of the run was deleted, so no process can start the run again
+            self._remove()
+        else:
+            with lock:
+                self._remove()
 
-            if self.popen.returncode:
-                cancel_jobs_of_dead_run(self.run_dir)
-            # Only Linux lets the DataFlowKernel adopt its orphans, so elsewhere some may outlive an end in order.
-            if self.popen.returncode or sys.platform != "linux" or self.settings.restarts:
-                end_processes(self.run)
-            remove_socket_folder(self.settings.sockets)
-            with contextlib.suppress(OSError):
-                os.unlink(self.settings.connection)
+    def _remove(self) -> None:
+        from parslab.cleanup.dead_runs import cancel_jobs_of_dead_run, end_processes
+
+        if self.popen.returncode:
+            cancel_jobs_of_dead_run(self.run_dir)
+        # Only Linux lets the DataFlowKernel adopt its orphans, so elsewhere some may outlive an end in order.
+        if self.popen.returncode or sys.platform != "linux" or self.settings.restarts:
+            end_processes(self.run)
+        remove_socket_folder(self.settings.sockets)
+        with contextlib.suppress(OSError):
+            os.unlink(self.settings.connection)
 
 
 class FoundRun:
@@ -169,14 +176,6 @@ class FoundRun:
             from parslab.cleanup.dead_runs import remove_dead_run
 
             remove_dead_run(path, self.info)
-
-
-def _lock_of(run_dir: Path) -> RunLock | None:
-    """Return the lock of a run whose DataFlowKernel has ended; None if the run has another one, or has no folder."""
-    try:
-        return RunLock.acquire(run_dir)
-    except (RunLockedError, OSError):
-        return None
 
 
 def _tail(log: Path) -> str:

@@ -5,6 +5,7 @@ and a page of memory that names the task it began last.
 
 Nothing that a task starts outlives the run.  While the DataFlowKernel lives it signals groups, and on Linux it inherits
 the processes that left their group.  When it dies, the system kills each group by the lifeline that its worker holds.
+Where the system allows it, each worker has a control group, which nothing that its tasks start can leave.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from time import sleep
 from typing import TYPE_CHECKING, NamedTuple
 
 from parslab.clock import anchor, steady_time
+from parslab.remote.pool.control_group import ControlGroup
 from parslab.remote.worker.output import anonymous_file
 from parslab.wire.messages.worker import CLOSED_DESCRIPTORS, NOT_RESTORED, STATE_NOT_RESTORED
 
@@ -175,6 +177,7 @@ class WorkerProcess:
         for fd in (lifeline, page):
             os.close(fd)
         self.pid = self._popen.pid
+        self._group = ControlGroup.make(run.run, self.pid)
         self._descendants: list[psutil.Process] = []
 
     def _start(self, environment: dict[str, str], inherited: tuple[int, ...], folder: str) -> subprocess.Popen[bytes]:
@@ -240,6 +243,8 @@ class WorkerProcess:
             with contextlib.suppress(Exception):  # psutil.Error, whose module may not be loaded
                 process.kill()
         self._popen.wait()
+        if self._group is not None:
+            self._group.kill()
         self.data.close()
         self.control.close()
         for fd in (*self._files, self._lifeline):

@@ -1,0 +1,116 @@
+"""A control group of Linux for one worker and all processes that its tasks start [shell].
+
+A process can leave its process group, its session and its environment, and so hide from those who clean up.  It cannot
+leave its control group without the right to write there.  So the end of a worker also ends daemons that a task has
+started with a cleared environment.
+
+Such a group can be made where the group of this process is one of version 2 that this user may change: in user sessions
+of systemd, and in containers and jobs that have been given a group of their own.  Elsewhere there is none, and only
+processes that keep their environment are found.
+
+The groups lie side by side below the group of the parent: ``parslab-RUN-PARENT-WORKER``, with two process numbers.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import os
+import signal
+import sys
+import time
+from typing import TYPE_CHECKING
+
+from parslab.cores import cgroups
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+__all__ = ["ControlGroup", "groups_of"]
+
+_KILL = 1.0
+"""Seconds within which killed processes must have left their group."""
+
+
+class ControlGroup:
+    """One group.
+
+    Parameters
+    ----------
+    path
+        Its folder.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @classmethod
+    def make(cls, run: str, worker: int) -> ControlGroup | None:
+        """Put the process ``worker``, a child of this one, into a new group; None where none can be made."""
+        own = _own_group()
+        if own is None:
+            return None
+        group = cls(own / f"parslab-{run}-{os.getpid()}-{worker}")
+        try:
+            group.path.mkdir()
+            (group.path / "cgroup.procs").write_text(str(worker))
+        except OSError:  # often ``mkdir`` is allowed, and to move a process is not
+            with contextlib.suppress(OSError):
+                group.path.rmdir()
+            return None
+        return group
+
+    @property
+    def parent(self) -> int:
+        """The process that made the group."""
+        return int(self.path.name.split("-")[-2])
+
+    @property
+    def made_at(self) -> float:
+        """When the group was made, in seconds since the epoch."""
+        return self.path.stat().st_ctime
+
+    def kill(self) -> None:
+        """Kill all processes of the group but this one, and remove the group."""
+        deadline = time.monotonic() + _KILL
+        while pids := self._processes():
+            for pid in pids:
+                with contextlib.suppress(OSError):
+                    os.kill(pid, signal.SIGKILL)
+            if time.monotonic() > deadline:
+                return
+            time.sleep(0.002)
+        with contextlib.suppress(OSError):
+            self.path.rmdir()
+
+    def _processes(self) -> list[int]:
+        try:
+            pids = map(int, (self.path / "cgroup.procs").read_text().split())
+        except OSError:
+            return []
+        # 0 stands for a process of another namespace.
+        return [pid for pid in pids if pid not in (0, os.getpid())]
+
+
+def groups_of(run: str) -> Iterator[ControlGroup]:
+    """Yield the groups of a run below the group of this process."""
+    own = _own_group()
+    if own is not None:
+        for path in own.glob(f"parslab-{run}-*-*"):
+            yield ControlGroup(path)
+
+
+@functools.cache
+def _own_group() -> Path | None:
+    """Return the folder of this process's group of version 2; None where there is none."""
+    if sys.platform != "linux":
+        return None
+    folder = next((folder for folder, version in cgroups("") if version == 2), None)
+    try:
+        # A container may show us another group than ours at this place.
+        if folder is not None and str(os.getpid()) in (folder / "cgroup.procs").read_text().split():
+            return folder
+    except OSError:
+        pass
+    return None
