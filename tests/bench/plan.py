@@ -293,7 +293,8 @@ def reacting(bench: Bench, run: int) -> Figures:
             "closed_loop", subject=subject, windows=[1, 4, 16, 64], calls=sizes.calls, rounds=sizes.rounds
         )
         figures |= _named(f"loop.{subject}", found)
-        found = bench.case("notebook_functions", executor=subject, calls=sizes.calls // 2, rounds=sizes.rounds)
+        # Many short blocks: both kinds of function must meet the same moments of the machine.
+        found = bench.case("notebook_functions", executor=subject, calls=sizes.calls // 10, rounds=8 * sizes.rounds)
         figures |= _named(f"own.{subject}", found)
     figures |= _named("large_global", bench.case("large_global", megabytes=80, calls=20))
     for subject in _in_turns(("pool", "llex", "htex"), run):

@@ -145,6 +145,8 @@ ROWS = (
         Row(
             f"a function of the notebook, {name}",
             *(f"own.{subject}.own", "us", "imported", f"own.{subject}.imported", f"own.{subject}.ratio"),
+            bound=("<=", 1.1),
+            on_ratio=True,
         )
         for subject, name in (("llex", "low latency"), ("htex", "a block"))
     ),
@@ -167,6 +169,8 @@ ROWS = (
     Row(
         "a bash app in a burst",
         *("bodies.bash", "us", "subprocess", "bodies.subprocess", "bodies.bash_ratio"),
+        bound=("<=", 1.1),
+        on_ratio=True,
     ),
     Row(
         "a call whose result is remembered",

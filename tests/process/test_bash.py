@@ -14,6 +14,7 @@ from typing import Any
 import psutil
 import pytest
 
+from parslab.bodies import bash
 from parslab.bodies.bash import TAIL_BYTES, TAIL_LINES, run
 from parslab.data_provider.files import File
 from parslab.errors import (
@@ -34,6 +35,38 @@ def command(text: Any) -> Any:
     return app
 
 
+@pytest.fixture(params=["file", "pipe"])
+def stderr(request: pytest.FixtureRequest, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run commands with the kind of stderr that a worker has, or with another one."""
+    assert bash._stderr_is_readable()  # pytest captures in a file
+    if request.param == "pipe":
+        monkeypatch.setattr(bash, "_stderr_is_readable", lambda: False)
+
+
+def test_which_stderr_is_readable(tmp_path: Path) -> None:
+    kept, path = os.dup(2), tmp_path / "err"
+    reader, writer = os.pipe()
+    found = []
+    try:
+        for fd in (
+            os.open(path, os.O_CREAT | os.O_RDWR),
+            os.open(path, os.O_WRONLY),
+            os.open(os.devnull, os.O_RDWR),
+            writer,
+        ):
+            os.dup2(fd, 2)
+            os.close(fd)
+            found.append(bash._stderr_is_readable())
+        os.close(2)
+        found.append(bash._stderr_is_readable())
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(reader)
+    assert found == [True, False, False, False, False]
+
+
+@pytest.mark.usefixtures("stderr")
 def test_a_command_that_ends_well_is_zero(capfd: pytest.CaptureFixture[str]) -> None:
     assert run(lambda word: f"echo {word}; echo err >&2", "out") == 0
     assert capfd.readouterr() == ("out\n", "err\n")
@@ -66,6 +99,7 @@ def test_special_parameters_are_given_to_functions_that_take_them(tmp_path: Path
     assert (tmp_path / "default").read_text() == (tmp_path / "made").read_text() == "x\n"
 
 
+@pytest.mark.usefixtures("stderr")
 def test_a_failure_carries_the_last_lines_of_stderr(capfd: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(BashExitFailure) as caught:
         run(command("for i in $(seq 100); do echo line $i >&2; done; exit 7"))
@@ -74,11 +108,29 @@ def test_a_failure_carries_the_last_lines_of_stderr(capfd: pytest.CaptureFixture
     assert capfd.readouterr().err.count("\n") == 100
 
 
+@pytest.mark.usefixtures("stderr")
 def test_the_tail_is_bounded(tmp_path: Path) -> None:
     for options in ({}, {"stderr": str(tmp_path / "err")}):
         with pytest.raises(BashExitFailure) as caught:
             run(command("head -c 1000000 /dev/zero | tr '\\0' x >&2; exit 1"), **options)
         assert len(caught.value.stderr_tail) == TAIL_BYTES
+
+
+@pytest.mark.usefixtures("stderr")
+def test_the_tail_is_that_of_this_command() -> None:
+    run(command("echo earlier >&2"))
+    print("function", file=sys.stderr)
+    with pytest.raises(BashExitFailure) as caught:
+        run(command("echo mine >&2; false"))
+    assert caught.value.stderr_tail == "mine"
+    with pytest.raises(BashExitFailure) as caught:
+        run(command("false"))
+    assert caught.value.stderr_tail == ""
+
+
+def test_a_function_that_is_called_wrongly_says_so() -> None:
+    with pytest.raises(TypeError, match="missing 1 required positional argument"):
+        run(lambda word: word)
 
 
 def test_the_tail_of_a_file_is_that_of_this_command(tmp_path: Path) -> None:
@@ -89,6 +141,7 @@ def test_the_tail_of_a_file_is_that_of_this_command(tmp_path: Path) -> None:
     assert caught.value.stderr_tail == "mine"
 
 
+@pytest.mark.usefixtures("stderr")
 def test_signals_are_named() -> None:
     with pytest.raises(BashExitFailure, match=r"was killed by SIGKILL \(9\)") as caught:
         run(command("kill -9 $$"))
@@ -97,6 +150,7 @@ def test_signals_are_named() -> None:
         run(command("sh -c 'kill $$'; exit $?"))
 
 
+@pytest.mark.usefixtures("stderr")
 def test_missing_outputs_are_named(tmp_path: Path) -> None:
     there = tmp_path / "there"
     with pytest.raises(MissingOutputs) as caught:
@@ -128,6 +182,7 @@ def test_files_that_cannot_be_opened_are_told(tmp_path: Path) -> None:
         run(command("true"), stderr=(str(tmp_path / "x"), "r"))
 
 
+@pytest.mark.usefixtures("stderr")
 def test_a_process_left_in_the_background_holds_nobody_up(tmp_path: Path) -> None:
     begun = time.monotonic()
     run(command(f"sleep 30 & echo $! > {tmp_path}/pid; echo started >&2"))
@@ -135,6 +190,7 @@ def test_a_process_left_in_the_background_holds_nobody_up(tmp_path: Path) -> Non
     psutil.Process(int((tmp_path / "pid").read_text())).kill()
 
 
+@pytest.mark.usefixtures("stderr")
 def test_an_interrupt_ends_the_command_and_all_below_it(tmp_path: Path) -> None:
     ready = tmp_path / "ready"
     threading.Thread(target=interrupt_when, args=(ready,), name="parslab-test").start()

@@ -1,21 +1,27 @@
 """Run a bash app on the worker: call its function for the command line, run it with bash, check the output files.
 
-:func:`run` is the runner of every bash app. Without redirection the command writes to the worker's stdout, which
-belongs to the task. Its stderr then passes through a pipe, so that an error can show its last lines. The command stays
-in the worker's process group, so it ends when the manager kills that group. An interrupt of the task, such as a
-cancel, ends the command and all processes that it has started.
+:func:`run` is the runner of every bash app. Without redirection the command writes to the worker's stdout and stderr,
+which belong to the task. An error shows the last lines of stderr, read from the file in which the worker keeps them.
+Where stderr is no such file, as in a thread of the notebook, it passes through a pipe.
+
+The command stays in the worker's process group, so it ends when the manager kills that group. An interrupt of the task,
+such as a cancel, ends the command and all processes that it has started.
 """
 
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import inspect
 import os
 import select
+import stat
 import subprocess
 import sys
 import tempfile
 import time
+import weakref
+from types import FunctionType
 from typing import IO, TYPE_CHECKING, Any
 
 from parslab.errors import AppBadFormatting, BadStdStreamFile, BashAppNoReturn, BashExitFailure, MissingOutputs
@@ -38,6 +44,7 @@ LONGEST_ARGUMENT = 100_000
 _OURS = ("inputs", "outputs", "stdout", "stderr", "label", "walltime")
 # These are the beginnings of Python's messages about a format string that does not fit its arguments.  Any other error
 # of the function is the user's own, and keeps its type.
+_STREAMS = {"stdout", "stderr"}
 _FORMATTING = (
     "Replacement index",
     "not enough arguments for format string",
@@ -46,6 +53,7 @@ _FORMATTING = (
 )
 _LEFT_CHUNKS = 32
 """The most reads that empty the pipe after bash has ended. A background process may write on without end."""
+_signatures: weakref.WeakKeyDictionary[FunctionType, inspect.Signature | None] = weakref.WeakKeyDictionary()
 _GRACE = 0.5
 """Seconds between SIGTERM and SIGKILL for the processes of an interrupted command."""
 
@@ -70,12 +78,7 @@ def run(function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> int:
     name = getattr(function, "__name__", type(function).__name__)
     kwargs, special = _divided(function, args, kwargs)
     command = _command(name, function, args, kwargs)
-    targets = {stream: stream_target(stream, special.get(stream)) for stream in ("stdout", "stderr")}
-    with _opened(targets) as files:
-        if files["stderr"] is None:
-            code, tail = _run_piped(command, files["stdout"])
-        else:
-            code, tail = _run_into(command, files["stdout"], files["stderr"])
+    code, tail = _run_redirected(command, special) if special.keys() & _STREAMS else _run_here(command, None)
     if code:
         raise BashExitFailure(name, code, tail)
     missing = [path for path in map(os.fspath, special.get("outputs") or ()) if not os.path.exists(path)]
@@ -115,17 +118,34 @@ def _divided(
 ) -> tuple[dict[str, Any], Mapping[str, Any]]:
     """Return the keywords that ``function`` takes, and all special keywords with its defaults."""
     special = {key: kwargs[key] for key in _OURS if key in kwargs}
-    try:
-        signature = inspect.signature(function)
-    except (TypeError, ValueError):
+    signature = _signature(function)
+    if signature is None:
         return kwargs, special
     takes = signature.parameters
-    if not any(p.kind is p.VAR_KEYWORD for p in takes.values()):
+    if special and not any(p.kind is p.VAR_KEYWORD for p in takes.values()):
         kwargs = {key: value for key, value in kwargs.items() if key in takes or key not in special}
-    bound = signature.bind(*args, **kwargs)
-    bound.apply_defaults()
-    special.update({key: bound.arguments[key] for key in _OURS if key in bound.arguments})
+    if not takes.keys().isdisjoint(_OURS):  # otherwise there is nothing to find
+        bound = signature.bind(*args, **kwargs)
+        bound.apply_defaults()
+        special.update({key: bound.arguments[key] for key in _OURS if key in bound.arguments})
     return kwargs, special
+
+
+def _signature(function: Callable[..., Any]) -> inspect.Signature | None:
+    """Return the signature of a function; None if it has none."""
+    # Kept for functions only: their attributes and defaults do not change on a worker, those of other callables may.
+    if type(function) is not FunctionType:
+        return _new_signature(function)
+    if function not in _signatures:
+        _signatures[function] = _new_signature(function)
+    return _signatures[function]
+
+
+def _new_signature(function: Callable[..., Any]) -> inspect.Signature | None:
+    try:
+        return inspect.signature(function)
+    except (TypeError, ValueError):
+        return None
 
 
 def _command(name: str, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
@@ -139,6 +159,20 @@ def _command(name: str, function: Callable[..., Any], args: tuple[Any, ...], kwa
         shown = "None" if command is None else f"a value of type {type(command).__name__}"
         raise BashAppNoReturn(name, shown)
     return command
+
+
+def _run_redirected(command: str, special: Mapping[str, Any]) -> tuple[int, str]:
+    """Run a command of which a stream may go to a file; return exit code and end of stderr."""
+    targets = {stream: stream_target(stream, special.get(stream)) for stream in ("stdout", "stderr")}
+    with _opened(targets) as files:
+        if files["stderr"] is not None:
+            return _run_into(command, files["stdout"], files["stderr"])
+        return _run_here(command, files["stdout"])
+
+
+def _run_here(command: str, out: IO[Any] | None) -> tuple[int, str]:
+    """Run a command whose stderr belongs to the task; return exit code and end of stderr."""
+    return _run_directly(command, out) if _stderr_is_readable() else _run_piped(command, out)
 
 
 @contextlib.contextmanager
@@ -179,6 +213,31 @@ def _run_into(command: str, out: IO[Any] | None, err: IO[Any]) -> tuple[int, str
     return code, _last_of_file(err.name, start) if code else ""
 
 
+def _stderr_is_readable() -> bool:
+    """Return whether our stderr is a file from which we can read what the command has written, as that of a worker."""
+    try:
+        return stat.S_ISREG(os.fstat(2).st_mode) and fcntl.fcntl(2, fcntl.F_GETFL) & os.O_ACCMODE == os.O_RDWR
+    except OSError:
+        return False
+
+
+def _run_directly(command: str, out: IO[Any] | None) -> tuple[int, str]:
+    """Run a command that writes to the worker's stderr itself; return exit code and end of stderr."""
+    _flush()
+    start = os.fstat(2).st_size
+    process = _start(command, out, None)
+    try:
+        code = process.wait()
+    except BaseException:
+        _end_tree(process)
+        raise
+    size = os.fstat(2).st_size
+    if size <= start:
+        return code, ""
+    start = max(start, size - TAIL_BYTES)
+    return code, _tail(os.pread(2, size - start, start))
+
+
 def _run_piped(command: str, out: IO[Any] | None) -> tuple[int, str]:
     """Run a command, and copy its stderr to the worker's while it runs; return exit code and end of stderr."""
     reader, writer = os.pipe()
@@ -200,38 +259,36 @@ def _run_piped(command: str, out: IO[Any] | None) -> tuple[int, str]:
 
 @contextlib.contextmanager
 def _started(command: str, out: IO[Any] | None, err: IO[Any] | int) -> Iterator[subprocess.Popen[bytes]]:
-    for stream in (sys.stdout, sys.stderr):  # the output of the function must precede that of the command
+    _flush()
+    process = _start(command, out, err)
+    try:
+        yield process
+    except BaseException:
+        _end_tree(process)
+        raise
+
+
+def _flush() -> None:
+    """Write what the function has printed, which must precede the output of the command."""
+    for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(Exception):
             stream.flush()
-    with _script(command) as (arguments, descriptors):
-        process = subprocess.Popen(
-            [SHELL, *arguments], stdin=subprocess.DEVNULL, stdout=out, stderr=err, pass_fds=descriptors
-        )
-        try:
-            yield process
-        except BaseException:
-            _end_tree(process)
-            raise
 
 
-@contextlib.contextmanager
-def _script(command: str) -> Iterator[tuple[list[str], tuple[int, ...]]]:
-    """Return the arguments with which bash runs the command, and the descriptors that it must inherit.
-
-    A command that is too long for an argument is in a file without a name, which bash reads as a script. Such a file
-    disappears with its descriptor, even if the worker is killed.
-    """
+def _start(command: str, out: IO[Any] | None, err: IO[Any] | int | None) -> subprocess.Popen[bytes]:
     data = os.fsencode(command)
     if b"\0" in data:
         raise AppBadFormatting("The command line of a bash app has a null character in it, which no shell accepts.")
     if len(data) <= LONGEST_ARGUMENT:
-        yield ["-c", command], ()
-        return
+        return subprocess.Popen([SHELL, "-c", command], stdin=subprocess.DEVNULL, stdout=out, stderr=err)
+    # Bash reads a command that is too long for an argument as a script, from a file without a name. Bash inherits the
+    # descriptor, and the file disappears with it, even if the worker is killed.
     with tempfile.TemporaryFile(prefix="parslab-") as file:
         file.write(data)
         file.flush()
         file.seek(0)
-        yield [f"/dev/fd/{file.fileno()}"], (file.fileno(),)
+        arguments, inherited = [SHELL, f"/dev/fd/{file.fileno()}"], (file.fileno(),)
+        return subprocess.Popen(arguments, stdin=subprocess.DEVNULL, stdout=out, stderr=err, pass_fds=inherited)
 
 
 def _until_exit(process: subprocess.Popen[bytes], reader: int) -> Iterator[bytes]:
