@@ -165,6 +165,8 @@ ROWS = (
     Row(
         "a join app in a burst",
         *("bodies.join", "us", "plain", "bodies.plain", "bodies.join_ratio"),
+        bound=("<=", 3.0),
+        on_ratio=True,
     ),
     Row(
         "a bash app in a burst",

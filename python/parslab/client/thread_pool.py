@@ -66,6 +66,11 @@ class ThreadPool:
             self._start_thread()
         self._jobs.put(job)
 
+    @property
+    def has_queued_jobs(self) -> bool:
+        """Whether a job waits for a thread."""
+        return not self._jobs.empty()
+
     @contextlib.contextmanager
     def waiting(self) -> Iterator[None]:
         """Return a context in which the current job waits, and another job may run in its place."""

@@ -338,9 +338,9 @@ class LocalTasks:
             self._running.discard(task)
 
     def _call(self, body: _Body, future: AppFuture, join: bool, ends: int) -> None:
-        task, link = future.task_id, self._link
+        task = future.task_id
         started = steady_time()
-        link.send(StartedMessage(task, started))
+        self._send(body.pool, StartedMessage(task, started))
         try:
             args, kwargs = with_values(body.args), with_values(dict(body.kwargs))
             if body.runner is not None:
@@ -354,7 +354,7 @@ class LocalTasks:
             if body.ends != ends:
                 return
             if join:
-                link.send(self._joining(future, value, started))
+                self._send(body.pool, self._joining(future, value, started))
                 return
             future.take_value(value)  # before the report, because the reply to the report settles the future
         except BaseException as error:  # a SystemExit of the body ends the task, not the pool's thread
@@ -363,6 +363,14 @@ class LocalTasks:
                 self._report(task, TaskState.failed, started, failure)
         else:
             self._report(task, TaskState.exec_done, started)
+
+    def _send(self, pool: ThreadPool, message: StartedMessage | JoinBodyReturned) -> None:
+        """Send a message about a body: at once, or in a batch with others while more bodies wait for a thread."""
+        # To send a batch costs as much as a short body, and a burst of joins would send three for each of them.
+        if pool.has_queued_jobs:
+            self._link.call(message)
+        else:
+            self._link.send(message)
 
     def _joining(self, future: AppFuture, value: Any, started: float) -> JoinBodyReturned:
         many = isinstance(value, list)

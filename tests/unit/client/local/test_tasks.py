@@ -196,6 +196,33 @@ def test_the_body_of_a_cancelled_join_ends_at_its_next_call(kernel: FakeKernel) 
     assert (reached, len(kernel.expected)) == ([], 1)
 
 
+def test_messages_share_batches_while_more_bodies_wait_for_a_thread(kernel: FakeKernel) -> None:
+    """Each of them was a batch of its own: a join in a burst cost five times as much as a plain call."""
+    begun, gate = threading.Semaphore(0), threading.Event()
+
+    def body() -> list[AppFuture]:
+        begun.release()
+        gate.wait(10)
+        return []
+
+    futures = [kernel.call(body, join=True) for _ in range(13)]
+    calls = len(kernel.expected)
+    for future in futures[:10]:
+        kernel.local.run(RunLocalTask(future.task_id))
+    assert all(begun.acquire(timeout=10) for _ in range(10))
+    for future in futures[10:]:
+        kernel.local.run(RunLocalTask(future.task_id))
+    gate.set()
+    sent: list[Any] = []
+    while not sent or sum(isinstance(each, JoinBodyReturned) for each in [*sent, *kernel.expected]) < len(futures):
+        sent.append(kernel.told())
+    batched = kernel.expected[calls:]
+    assert any(isinstance(message, JoinBodyReturned) for message in batched)
+    assert any(isinstance(message, JoinBodyReturned) for message in sent)
+    starts = [message.task for message in [*sent, *batched] if isinstance(message, LocalTaskStarted)]
+    assert sorted(starts) == sorted(future.task_id for future in futures)
+
+
 def test_a_body_that_runs_in_a_thread_is_known(kernel: FakeKernel) -> None:
     begun, end = threading.Event(), threading.Event()
 
