@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import faulthandler
 import locale
 import os
@@ -10,6 +11,7 @@ import resource
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +24,6 @@ from tests.process.blocks import blocks_run
 from tests.process.house import House
 
 if TYPE_CHECKING:
-    import contextlib
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
@@ -83,6 +84,25 @@ def change_environment() -> None:
     os.putenv("PARSLAB_TEST_PUT", "2")
 
 
+def change_environment_wrongly() -> None:
+    """Variables that the system refuses must not count as changed: the worker could not restore them."""
+    os.environ["PARSLAB_TEST"] = "1"
+    for name in ("", "A=B", "NULL\0"):
+        with contextlib.suppress(OSError, ValueError):
+            os.environ[name] = "1"
+
+
+def wake_up() -> None:
+    _reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    signal.set_wakeup_fd(writer)
+
+
+def leave_a_folder_that_is_gone() -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        os.chdir(folder)
+
+
 def replace_environment() -> None:
     os.environ = {"PATH": os.environ["PATH"]}  # type: ignore[assignment]  # noqa: B003
     time.sleep(PAUSE)
@@ -104,6 +124,7 @@ CHANGES: dict[str, tuple[Callable[[], Any], Callable[[], Any]]] = {
     "working folder": (os.getcwd, lambda: os.chdir("/")),
     "working folder, fchdir": (os.getcwd, lambda: os.fchdir(os.open("/", os.O_RDONLY))),
     "working folder, C": (os.getcwd, change_folder_in_c),
+    "working folder, removed": (os.getcwd, leave_a_folder_that_is_gone),
     "umask": (umask, lambda: os.umask(0o077)),
     "recursion limit": (sys.getrecursionlimit, lambda: sys.setrecursionlimit(5000)),
     "handler": (lambda: str(signal.getsignal(signal.SIGUSR1)), lambda: signal.signal(signal.SIGUSR1, raise_it)),
@@ -111,6 +132,7 @@ CHANGES: dict[str, tuple[Callable[[], Any], Callable[[], Any]]] = {
         lambda: getattr(signal.getsignal(signal.SIGINT), "__name__", ""),
         lambda: signal.signal(signal.SIGINT, raise_it),
     ),
+    "wake-up": (lambda: signal.set_wakeup_fd(-1), wake_up),
     "mask": (
         lambda: signal.pthread_sigmask(signal.SIG_BLOCK, ()),
         lambda: signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGUSR1, signal.SIGINT)),
@@ -118,6 +140,7 @@ CHANGES: dict[str, tuple[Callable[[], Any], Callable[[], Any]]] = {
     "timer": (lambda: signal.getitimer(signal.ITIMER_REAL), lambda: signal.setitimer(signal.ITIMER_REAL, 3600, 60)),
     "alarm": (lambda: signal.alarm(0), lambda: signal.alarm(3600)),
     "environment": (variables, change_environment),
+    "environment, refused": (lambda: (variables(), os.getpid()), change_environment_wrongly),
     "environment, cleared": (variables, lambda: os.environ.clear()),
     "environment, replaced": (variables, replace_environment),
     "locale": (lambda: locale.setlocale(locale.LC_ALL), lambda: locale.setlocale(locale.LC_ALL, "C")),

@@ -27,7 +27,7 @@ import sys
 
 # These names stay the functions of Python when the modules get wrappers, so that the calls here report no change.
 from _locale import setlocale
-from _signal import pthread_sigmask, setitimer, siginterrupt
+from _signal import pthread_sigmask, set_wakeup_fd, setitimer, siginterrupt
 from os import chdir, setpriority, umask
 from resource import setrlimit
 from sys import setrecursionlimit
@@ -106,6 +106,8 @@ class ProcessState:
         """Whether ``faulthandler.dump_traceback_later`` was called."""
         self._not_interrupting: set[int] = set()
         """The signals that ``siginterrupt`` has changed."""
+        self._wakes = False
+        """Whether ``set_wakeup_fd`` was called."""
         self._environ = os.environ
         self._variables: dict[bytes, bytes | None] = {}
         """The values that variables had before a task changed them; None: there was no such variable."""
@@ -114,7 +116,7 @@ class ProcessState:
             _Part("timers", self._timers, self._set_timers),
             _Part("signal handlers", self._handlers, self._set_handlers),
             _Part("signal mask", _mask, _set_mask),
-            _Part("working folder", _working_folder, lambda _: chdir(self._folder)),
+            _Part("working folder", self._working_folder, lambda _: chdir(self._folder)),
             # One call reads and restores it. Between two calls, a thread of the user would create files with neither.
             _Part("umask", lambda: umask(self._saved["umask"]), umask),
             _Part("environment", self._is_environment_unchanged, self._set_environment),
@@ -176,10 +178,13 @@ class ProcessState:
             self._watchdog = False
 
     def _handlers(self) -> tuple[Any, ...]:
-        return (*map(_signal.getsignal, _SIGNALS), frozenset(self._not_interrupting))
+        # No function reads the last two.
+        return (*map(_signal.getsignal, _SIGNALS), frozenset(self._not_interrupting), self._wakes)
 
     def _set_handlers(self, saved: tuple[Any, ...]) -> None:
-        signal.set_wakeup_fd(-1)
+        if self._wakes:
+            set_wakeup_fd(-1)
+            self._wakes = False
         changed = set(self._not_interrupting)
         for number, now, before in zip(_SIGNALS, self._handlers(), saved, strict=False):
             if now is not before:
@@ -192,6 +197,16 @@ class ProcessState:
             # The calls above have replaced its handlers, and ``enable`` alone does nothing where it is enabled.
             faulthandler.disable()
             faulthandler.enable(2)
+
+    def _working_folder(self) -> tuple[int, int] | None:
+        with contextlib.suppress(OSError):
+            # In the usual case no file system is asked: one on the network may take long to answer.
+            if os.getcwd() == self._folder:
+                return self._saved["working folder"]  # type: ignore[no-any-return]
+        with contextlib.suppress(OSError):
+            status = os.stat(".")  # not the path, which changes when somebody renames or removes the folder
+            return status.st_dev, status.st_ino
+        return None
 
     def _is_environment_unchanged(self) -> bool:
         return not self._variables and os.environ is self._environ
@@ -223,20 +238,24 @@ class ProcessState:
     def call(self, part: str, function: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
         """Call a function that changes one part of the state."""
         importing = _is_importing(sys._getframe(2))
-        if part == "environment":
-            self._note_variable(importing, *args)
         try:
-            return function(*args, **kwargs)
+            value = function(*args, **kwargs)
         finally:
-            name = function.__name__
-            if name == "siginterrupt":
-                self._not_interrupting.add(args[0])
-            elif name == "dump_traceback_later":
-                self._watchdog = True
-            if importing:
-                self._keep(part, args)
-            else:
-                self.changed = True
+            # Not earlier: another task may end while this thread is in the function.
+            self.changed = self.changed or not importing
+        name = function.__name__
+        if name == "siginterrupt":
+            self._not_interrupting.add(args[0])
+        elif name == "set_wakeup_fd":
+            self._wakes = True
+        elif name == "dump_traceback_later":
+            self._watchdog = True
+        elif part == "environment":
+            # The mapping still has the old value, because ``os.environ`` changes it after this call.
+            self._note_variable(importing, *args)
+        if importing:
+            self._keep(part, args)
+        return value
 
     def _keep(self, part: str, args: tuple[Any, ...]) -> None:
         """Make what a module has changed a part of the state with which every task starts."""
@@ -309,14 +328,6 @@ def _set_mask(saved: set[int]) -> None:
         signal.signal(number, signal.SIG_IGN)
         signal.signal(number, handler)
     pthread_sigmask(signal.SIG_SETMASK, saved)
-
-
-def _working_folder() -> tuple[int, int] | None:
-    # Not its path, which changes when somebody renames the folder.
-    with contextlib.suppress(OSError):
-        status = os.stat(".")
-        return status.st_dev, status.st_ino
-    return None
 
 
 def _set_locale(value: str | None) -> str:
