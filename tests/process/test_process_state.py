@@ -168,7 +168,7 @@ def test_a_bash_app_after_it_writes_where_it_should(run: DataFlowKernel, change:
     os.remove(os.path.join(folder, name))
 
 
-@pytest.mark.parametrize(("handler", "after"), [(signal.SIG_DFL, 1.0), (raise_it, 0.2), (raise_it, 0.0001)])
+@pytest.mark.parametrize(("handler", "after"), [(signal.SIG_DFL, 2.0), (raise_it, 0.2), (raise_it, 0.0001)])
 def test_a_timer_of_an_ended_task_hits_no_other_task(run: DataFlowKernel, handler: Any, after: float) -> None:
     """It killed the worker, or raised in the next task, or in the worker itself."""
 
@@ -192,10 +192,10 @@ def test_a_watchdog_of_an_ended_task_kills_no_other_task(run: DataFlowKernel) ->
 
     def leave() -> None:
         with open(os.devnull, "w") as file:
-            faulthandler.dump_traceback_later(0.3, exit=True, file=file)
+            faulthandler.dump_traceback_later(2.0, exit=True, file=file)
 
     def rest() -> int:
-        time.sleep(0.5)
+        time.sleep(2.2)
         return os.getpid()
 
     pid = do(os.getpid).result(30)
