@@ -80,7 +80,7 @@ def test_the_loop_waits_an_hour_at_most(monkeypatch: pytest.MonkeyPatch) -> None
         return []
 
     loop = Loop(lambda: clock.steady_time() + 400 * 86400, lambda error: None)
-    monkeypatch.setattr(loop._selector, "select", select)
+    monkeypatch.setattr(loop, "_poll", select)
     loop.run()
     loop.close()
     assert max(wait for wait in waits if wait is not None) == 3600

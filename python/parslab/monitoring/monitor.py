@@ -114,6 +114,11 @@ class Monitor:
         """The path of the database; None before the store has opened it, and when no file could be made."""
         return self._store.file
 
+    @property
+    def has_events(self) -> bool:
+        """Whether events wait for the next ``tick``."""
+        return bool(self._recorded)
+
     def record(self, events: list[Event]) -> None:
         """Keep events until ``tick`` applies them."""
         self._recorded += events

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import selectors
+import math
+import select
 import signal
 import socket
 from collections import deque
@@ -29,7 +30,10 @@ FAULTS = 10
 _LONGEST_WAIT = 3600.0
 """Seconds that the loop waits at most: the timeout of the system call overflows at 24 days."""
 
-_READ, _BOTH = selectors.EVENT_READ, selectors.EVENT_READ | selectors.EVENT_WRITE
+# The same numbers for epoll.
+_READ, _WRITE = select.POLLIN, select.POLLOUT
+_MOST_EVENTS = 256
+"""Sockets that one round serves at most; the others are served in the next rounds."""
 
 
 class _HasDescriptor(Protocol):
@@ -39,6 +43,22 @@ class _HasDescriptor(Protocol):
 
 Watched: TypeAlias = int | _HasDescriptor
 """What the loop can watch: a descriptor, or an object that has one."""
+
+
+def _descriptor(sock: Watched) -> int:
+    return sock if isinstance(sock, int) else sock.fileno()
+
+
+class _Entry:
+    """A socket and what to call when it is ready."""
+
+    __slots__ = ("readable", "sock", "wants_write", "writable")
+
+    def __init__(self, sock: Watched, readable: Callable[[], None], writable: Callable[[], None] | None) -> None:
+        self.sock = sock
+        self.readable = readable
+        self.writable = writable
+        self.wants_write = False
 
 
 class Loop:
@@ -57,13 +77,15 @@ class Loop:
         self._after = after
         self._broke = broke
         self._faults = 0
-        self._selector = selectors.DefaultSelector()
+        # Not ``selectors``: its methods take as long as the system call, which runs four times for each short task.
+        self._poller: Any = select.epoll() if hasattr(select, "epoll") else select.poll()
+        self._watched: dict[int, _Entry] = {}
         self._posted: deque[Callable[[], None]] = deque()
         self._wake_in, self._wake_out = socket.socketpair()
         # Not blocking: a full pair means that the loop will wake up anyway, and a signal handler must never wait.
         for end in (self._wake_in, self._wake_out):
             end.setblocking(False)
-        self._selector.register(self._wake_out, _READ, (self._woken, None))
+        self.watch(self._wake_out, self._woken)
         self.running = True
 
     def catch(self, number: signal.Signals, call: Callable[[], None]) -> None:
@@ -71,20 +93,27 @@ class Loop:
         signal.signal(number, lambda *_: self.post(call))
 
     def watch(self, sock: Watched, readable: Callable[[], None], writable: Callable[[], None] | None = None) -> None:
-        """Call ``readable`` whenever ``sock`` has something to read."""
-        self._selector.register(sock, _READ, (readable, writable))
+        """Call ``readable`` whenever ``sock``, which has or is a descriptor, has something to read."""
+        fd = _descriptor(sock)
+        self._poller.register(fd, _READ)
+        self._watched[fd] = _Entry(sock, readable, writable)
 
     def wants_write(self, sock: Watched, wants: bool) -> None:
         """Set whether to call the socket's ``writable`` when it accepts bytes again."""
-        key = self._selector.get_key(sock)
-        events = _BOTH if wants else _READ
-        if key.events != events:
-            self._selector.modify(sock, events, key.data)
+        fd = _descriptor(sock)
+        watched = self._watched[fd]
+        if watched.wants_write != wants:
+            watched.wants_write = wants
+            self._poller.modify(fd, _READ | _WRITE if wants else _READ)
 
     def forget(self, sock: Watched) -> None:
         """Stop watching a socket; twice is safe."""
-        with contextlib.suppress(KeyError, ValueError):  # ValueError: the socket is closed already
-            self._selector.unregister(sock)
+        fd = _descriptor(sock)
+        if fd < 0:  # it is closed already
+            fd = next((fd for fd, watched in self._watched.items() if watched.sock is sock), -1)
+        if self._watched.pop(fd, None) is not None:
+            with contextlib.suppress(OSError, KeyError):  # the system has removed it when it was closed
+                self._poller.unregister(fd)
 
     def post(self, call: Callable[[], None]) -> None:
         """Run ``call`` in the loop's thread; safe from any thread and from signal handlers."""
@@ -102,7 +131,16 @@ class Loop:
 
     def run(self) -> None:
         """Serve until ``running`` is false."""
-        select, spin_wait = self._selector.select, SpinWait()
+        watched, wait, timeout = self._watched, SpinWait().wait, None
+        poll = self._poll
+
+        # Made once: a round that serves a single message takes some twenty microseconds.
+        def look() -> list[tuple[int, int]]:
+            return poll(0)
+
+        def sleep() -> list[tuple[int, int]]:
+            return poll(timeout)
+
         while self.running:
             before = self._faults
             try:
@@ -113,17 +151,25 @@ class Loop:
             if not self.running:
                 break
             timeout = None if deadline is None else min(max(0.0, deadline - steady_time()), _LONGEST_WAIT)
-            for key, mask in spin_wait.wait(lambda: select(0), lambda: select(timeout)):  # noqa: B023
-                readable, writable = key.data
+            # Looked up before the first call: a callback may close a socket, and another one may get its descriptor.
+            for entry, mask in [(watched[fd], mask) for fd, mask in wait(look, sleep) if fd in watched]:
                 try:
-                    if mask & selectors.EVENT_WRITE and writable is not None:
-                        writable()
-                    if mask & selectors.EVENT_READ:
-                        readable()
+                    if mask & ~_READ and entry.writable is not None:
+                        entry.writable()
+                    if mask & ~_WRITE:
+                        entry.readable()
                 except Exception as error:
                     self._fault(error)
             if self._faults == before:
                 self._faults = 0
+
+    def _poll(self, timeout: float | None) -> list[tuple[int, int]]:
+        """Wait at most so many seconds (None: for ever) and return the descriptors with events."""
+        if hasattr(select, "epoll"):
+            found: list[tuple[int, int]] = self._poller.poll(timeout, _MOST_EVENTS)
+        else:
+            found = self._poller.poll(None if timeout is None else math.ceil(timeout * 1000))
+        return found
 
     def _fault(self, error: Exception) -> None:
         self._faults += 1
@@ -133,6 +179,7 @@ class Loop:
 
     def close(self) -> None:
         """Close what the loop itself opened."""
-        self._selector.close()
+        if hasattr(self._poller, "close"):
+            self._poller.close()
         self._wake_in.close()
         self._wake_out.close()

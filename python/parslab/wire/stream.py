@@ -225,6 +225,10 @@ class Stream:
                 self._frames = []
                 return True
             batches.append((header, []))
+            # Nearly always the batch was all that had arrived: the next one begins at the front again.
+            if self._start == self._end and len(self._input) <= 16 * _CHUNK:
+                self._start = self._end = 0
+                return False
 
     def _take_frames(self, batches: list[Batch]) -> bool:
         """Move frames out of the input; return whether the batch is complete."""

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from parslab.clock import steady_time
-from parslab.monitoring.monitor import Monitor
+from parslab.monitoring.monitor import MANY, Monitor
 from parslab.wire.messages.client import PanelUpdate
 
 if TYPE_CHECKING:
@@ -42,6 +42,8 @@ class PanelFeed:
         self._pools = pools
         # Opened in ``open``: a constructor must not touch files.
         self._monitor: Monitor | None = None
+        self._due = float("-inf")
+        """Until then there is nothing to do, unless very many events occur or a panel asks for something."""
         # For the benchmark alone, which measures what monitoring costs.
         self._unwatched = os.environ.get("PARSLAB_MONITORING") == "off"
 
@@ -66,11 +68,15 @@ class PanelFeed:
     def request(self, text: bytes, reply: Callable[[bytes], None]) -> Command | None:
         """Answer a request of a panel; return the command in it that another component has to carry out."""
         assert self._monitor is not None
+        self._due = float("-inf")
         self._update()
         return self._monitor.request(text, steady_time(), reply)
 
     def next_deadline(self, now: float) -> float | None:
         """Do what is due, and return when something is due next."""
+        # Most rounds end here. Later events do not make the deadline earlier, because earlier ones wait for it already.
+        if now < self._due and len(self._table.out.events) < MANY:
+            return self._due
         monitor = self._monitor
         if monitor is None:
             return None
@@ -81,6 +87,7 @@ class PanelFeed:
             self._update()
             self._send(monitor.tick(now))
             due = monitor.next_deadline(now)
+        self._due = due if due is not None and monitor.has_events else float("-inf")
         return due
 
     def close(self) -> None:

@@ -260,6 +260,7 @@ class WorkerPool(Generic[TaskT]):
         """Attempts in a row to start a worker process that failed."""
         self._closing = False
         self._memory = OutOfMemory()
+        self._next_look: float | None = None
 
     # ----- workers start
 
@@ -348,8 +349,11 @@ class WorkerPool(Generic[TaskT]):
             peer.control.send([message])
 
     def next_deadline(self) -> float | None:
-        """Return when :meth:`look` should be called next."""
-        return self.queue.next_deadline()
+        """Return when :meth:`look` should be called next, or an earlier time."""
+        # Workers that got a task or were heard meanwhile are due later, so most rounds need not ask them all.
+        if self._next_look is None or self._next_look <= steady_time():
+            self._next_look = self.queue.next_deadline()
+        return self._next_look
 
     def look(self, now: float) -> None:
         """Ask silent workers which task they run (D5)."""

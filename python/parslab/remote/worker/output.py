@@ -171,8 +171,10 @@ class Output:
             Returns whether the task still runs.  The control thread passes it, because the task may end at any moment.
         """
         for text in self._own if final else ():
-            with contextlib.suppress(OSError, ValueError):  # the task closed it, which is no failure of the worker
+            try:  # noqa: SIM105  # ``suppress`` takes as long as the flush
                 text.flush()
+            except (OSError, ValueError):  # the task closed it, which is no failure of the worker
+                pass
         # Most tasks print nothing: they pay for two system calls, not for the lock and the reads.
         out, err = self._streams
         silent = not os.lseek(out.fd, 0, os.SEEK_END) and not os.lseek(err.fd, 0, os.SEEK_END)
