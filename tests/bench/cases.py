@@ -207,6 +207,7 @@ CASES: dict[str, Callable[..., dict[str, float]]] = {
     "bodies": loops.bodies,
     "burst": burst,
     "by_value": by_value,
+    "cells": loops.cells,
     "chain": chain,
     "checkpointed": memo.checkpointed,
     "closed_loop": loops.closed_loop,

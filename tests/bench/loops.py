@@ -22,7 +22,7 @@ from tests.bench.subjects import loaded
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-__all__ = ["bodies", "closed_loop", "large_global", "notebook_functions", "stencil"]
+__all__ = ["bodies", "cells", "closed_loop", "large_global", "notebook_functions", "stencil"]
 
 EFFICIENCY = 0.5
 """METG(50 %): the shortest task with which half of the workers' time is spent in tasks."""
@@ -163,6 +163,38 @@ def large_global(megabytes: int, calls: int) -> dict[str, float]:
             times["hash"].append(time.perf_counter() - begun)
     found = {name: statistics.median(each) for name, each in times.items()}
     return found | {"ratio": found["call"] / found["hash"]}
+
+
+def cells(names: int, calls: int) -> dict[str, float]:
+    """How long a ``%%parsl`` cell takes, until its task is submitted, in a shell with so many names and with none."""
+    from IPython.core.interactiveshell import InteractiveShell
+
+    shell: Any = InteractiveShell.instance()
+    shell.history_manager.enabled = False
+    shell.run_line_magic("load_ext", "parslab")
+    many = {f"name_{i}": i for i in range(names)}
+    times: dict[str, list[float]] = {"none": [], "many": []}
+
+    def cell(number: int) -> float:
+        begun = time.perf_counter()
+        ran = shell.run_cell(f"%%parsl\nfound_{number % 10} = start + {number}", store_history=True)
+        taken = time.perf_counter() - begun
+        assert ran.result.result()[f"found_{number % 10}"] == start + number
+        return taken
+
+    start = shell.user_ns["start"] = 1
+    with loaded(2):
+        for number in range(-calls // 5, calls):
+            for side in ("none", "many"):
+                if side == "many":
+                    shell.user_ns.update(many)
+                taken = cell(number)
+                for name in many if side == "many" else ():
+                    del shell.user_ns[name]
+                if number >= 0:
+                    times[side].append(taken)
+    found = {side: statistics.median(values) for side, values in times.items()}
+    return found | {"ratio": found["many"] / found["none"]}
 
 
 def bodies(tasks: int, rounds: int) -> dict[str, float]:

@@ -306,6 +306,7 @@ def reacting(bench: Bench, run: int) -> Figures:
         for subject in ("llex", "htex"):
             ratio = figures[f"stencil.{width}.{subject}.metg"] / figures[f"stencil.{width}.pool.metg"]
             figures[f"stencil.{width}.{subject}.ratio"] = ratio
+    figures |= _named("cells", bench.case("cells", names=5000, calls=sizes.calls // 10))
     return figures | _named("bodies", bench.case("bodies", tasks=sizes.tasks // 2, rounds=sizes.rounds))
 
 

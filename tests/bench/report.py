@@ -38,6 +38,8 @@ class Row:
         ``<=`` or ``>=`` and a number, in the unit shown.
     on_ratio
         Whether the bound is for the ratio.
+    full
+        Whether only a full run measures it, because it says nothing about a busy machine.
     """
 
     title: str
@@ -48,6 +50,7 @@ class Row:
     ratio: str = ""
     bound: tuple[str, float] | None = None
     on_ratio: bool = False
+    full: bool = False
 
 
 ROWS = (
@@ -137,8 +140,11 @@ ROWS = (
             f"{window} calls in flight, 2 workers, {name}",
             *(f"loop.{subject}.{window}.rate", "/s", "pool", f"loop.{subject}.{window}.pool"),
             f"loop.{subject}.{window}.ratio",
+            bound=(">=", bound),
+            on_ratio=True,
+            full=True,
         )
-        for subject, name in (("llex", "low latency"), ("htex", "a block"))
+        for subject, name, bound in (("llex", "low latency", 1.1), ("htex", "a block", 0.9))
         for window in (1, 4, 16, 64)
     ),
     *(
@@ -155,10 +161,26 @@ ROWS = (
         *("large_global.call", "us", "hash", "large_global.hash", "large_global.ratio"),
         bound=("<=", 0.3),
         on_ratio=True,
+        full=True,
+    ),
+    Row(
+        "a %%parsl cell in a notebook of 5,000 names",
+        *("cells.many", "us", "no names", "cells.none", "cells.ratio"),
+        bound=("<=", 1500.0),
+        full=True,
     ),
     Row(
         "shortest useful task, stencil of width 2",
         *("stencil.2.llex.metg", "us", "pool", "stencil.2.pool.metg", "stencil.2.llex.ratio"),
+        bound=("<=", 350.0),
+        full=True,
+    ),
+    Row(
+        "    beside a process pool and a barrier",
+        *("stencil.2.llex.metg", "us", "pool", "stencil.2.pool.metg", "stencil.2.llex.ratio"),
+        bound=("<=", 1.0),
+        on_ratio=True,
+        full=True,
     ),
     Row("    a block", *("stencil.2.htex.metg", "us", "pool", "stencil.2.pool.metg", "stencil.2.htex.ratio")),
     Row("    width 8", *("stencil.8.llex.metg", "us", "pool", "stencil.8.pool.metg", "stencil.8.llex.ratio")),
