@@ -152,7 +152,8 @@ class Loop:
                 break
             timeout = None if deadline is None else min(max(0.0, deadline - steady_time()), _LONGEST_WAIT)
             # Looked up before the first call: a callback may close a socket, and another one may get its descriptor.
-            for entry, mask in [(watched[fd], mask) for fd, mask in wait(look, sleep) if fd in watched]:
+            found = poll(0) if timeout == 0 else wait(look, sleep)
+            for entry, mask in [(watched[fd], mask) for fd, mask in found if fd in watched]:
                 try:
                     if mask & ~_READ and entry.writable is not None:
                         entry.writable()
