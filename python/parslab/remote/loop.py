@@ -12,7 +12,7 @@ import select
 import signal
 import socket
 from collections import deque
-from typing import TYPE_CHECKING, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from parslab.clock import steady_time
 from parslab.wire.spin_wait import SpinWait
