@@ -12,7 +12,7 @@ import select
 import signal
 import socket
 from collections import deque
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 from parslab.clock import steady_time
 from parslab.wire.spin_wait import SpinWait
@@ -78,7 +78,8 @@ class Loop:
         self._broke = broke
         self._faults = 0
         # Not ``selectors``: its methods take as long as the system call, which runs four times for each short task.
-        self._poller: Any = select.epoll() if hasattr(select, "epoll") else select.poll()
+        self._epoll: select.epoll | None = select.epoll() if hasattr(select, "epoll") else None
+        self._poller: select.epoll | select.poll = self._epoll or select.poll()
         self._watched: dict[int, _Entry] = {}
         self._posted: deque[Callable[[], None]] = deque()
         self._wake_in, self._wake_out = socket.socketpair()
@@ -166,11 +167,9 @@ class Loop:
 
     def _poll(self, timeout: float | None) -> list[tuple[int, int]]:
         """Wait at most so many seconds (None: for ever) and return the descriptors with events."""
-        if hasattr(select, "epoll"):
-            found: list[tuple[int, int]] = self._poller.poll(timeout, _MOST_EVENTS)
-        else:
-            found = self._poller.poll(None if timeout is None else math.ceil(timeout * 1000))
-        return found
+        if self._epoll is not None:
+            return self._epoll.poll(timeout, _MOST_EVENTS)
+        return self._poller.poll(None if timeout is None else math.ceil(timeout * 1000))
 
     def _fault(self, error: Exception) -> None:
         self._faults += 1
@@ -180,7 +179,7 @@ class Loop:
 
     def close(self) -> None:
         """Close what the loop itself opened."""
-        if hasattr(self._poller, "close"):
-            self._poller.close()
+        if self._epoll is not None:
+            self._epoll.close()
         self._wake_in.close()
         self._wake_out.close()
