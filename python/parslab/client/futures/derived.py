@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from concurrent.futures import TimeoutError as FutureTimeout
 from concurrent.futures._base import CANCELLED_AND_NOTIFIED, FINISHED
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from parslab.client.futures.base import BaseFuture
 from parslab.serialize.references import Constant, follow_path
@@ -18,14 +18,21 @@ if TYPE_CHECKING:
 
 __all__ = ["DataFuture", "ResultPart"]
 
+D = TypeVar("D", bound="_DerivedFuture")
 
-class ResultPart(BaseFuture):
-    """The future of a part of a task's value, which ``future["a"][0]`` returns."""
 
-    def __init__(self, parent: TaskFuture, path: tuple[Any, ...]) -> None:
+class _DerivedFuture(BaseFuture):
+    """A future that the future of a task settles.
+
+    Attributes
+    ----------
+    parent
+        The future of the task.
+    """
+
+    def __init__(self, parent: TaskFuture) -> None:
         super().__init__()
-        self._parent = parent
-        self._path = path
+        self.parent = parent
         parent.add_done_callback(self._parent_done)
 
     def _parent_done(self, parent: TaskFuture) -> None:
@@ -36,13 +43,48 @@ class ResultPart(BaseFuture):
     def reopen(self) -> None:
         super().reopen()
         # The task's future has called the first callback, and calls each callback once.
-        self._parent.add_done_callback(self._parent_done)
-
-    def value_by(self, deadline: float | None) -> Any:
-        return follow_path(self._parent.value_by(deadline), self._path)
+        self.parent.add_done_callback(self._parent_done)
 
     def error_by(self, deadline: float | None) -> BaseException | None:
-        error = self._parent.error_by(deadline)
+        return self.parent.error_by(deadline)
+
+    def has_failed(self) -> bool:
+        return self.parent.has_failed()
+
+    def before_waiting(self) -> None:
+        self.parent.before_waiting()
+
+    def running(self) -> bool:
+        """Return whether the task of this future runs."""
+        return self.parent.running()
+
+    def cancel(self) -> bool:
+        """Cancel the task of this future."""
+        return self.parent.cancel()
+
+    def retry(self: D) -> D:
+        """Run the task of this future again; see :meth:`AppFuture.retry`."""
+        self.parent.retry()
+        return self
+
+    @property
+    def task_id(self) -> int:
+        """The number of the task of this future."""
+        return self.parent.task_id
+
+
+class ResultPart(_DerivedFuture):
+    """The future of a part of a task's value, which ``future["a"][0]`` returns."""
+
+    def __init__(self, parent: TaskFuture, path: tuple[Any, ...]) -> None:
+        self._path = path
+        super().__init__(parent)
+
+    def value_by(self, deadline: float | None) -> Any:
+        return follow_path(self.parent.value_by(deadline), self._path)
+
+    def error_by(self, deadline: float | None) -> BaseException | None:
+        error = super().error_by(deadline)
         if error is None:
             try:
                 self.value_by(deadline)
@@ -52,39 +94,15 @@ class ResultPart(BaseFuture):
                 return missing
         return error
 
-    def has_failed(self) -> bool:
-        return self._parent.has_failed()
-
     def reference(self) -> tuple[TaskFuture, Path]:
-        return self._parent, self._path
-
-    def before_waiting(self) -> None:
-        self._parent.before_waiting()
-
-    def running(self) -> bool:
-        """Return whether the task of this future runs."""
-        return self._parent.running()
-
-    def cancel(self) -> bool:
-        """Cancel the task of this future."""
-        return self._parent.cancel()
-
-    def retry(self) -> ResultPart:
-        """Run the task of this future again; see :meth:`AppFuture.retry`."""
-        self._parent.retry()
-        return self
-
-    @property
-    def task_id(self) -> int:
-        """The number of the task of this future."""
-        return self._parent.task_id
+        return self.parent, self._path
 
     def __repr__(self) -> str:
         path = "".join(f"[{key!r}]" for key in self._path)
-        return f"<ResultPart {path} of {self._parent!r}>"
+        return f"<ResultPart {path} of {self.parent!r}>"
 
 
-class DataFuture(BaseFuture):
+class DataFuture(_DerivedFuture):
     """The future of a file that a task writes (Parsl: ``DataFuture``); its result is the ``File``.
 
     Parameters
@@ -96,51 +114,14 @@ class DataFuture(BaseFuture):
     """
 
     def __init__(self, parent: TaskFuture, file: Any) -> None:
-        super().__init__()
-        self.parent = parent
         self.file_obj = file
-        parent.add_done_callback(self._parent_done)
-
-    def _parent_done(self, parent: TaskFuture) -> None:
-        parent.attach_derived(self)
-        self._settle(CANCELLED_AND_NOTIFIED if parent.cancelled() else FINISHED)
-
-    def reopen(self) -> None:
-        super().reopen()
-        self.parent.add_done_callback(self._parent_done)
+        super().__init__(parent)
 
     def value_by(self, deadline: float | None) -> Any:
         return self.file_obj
 
-    def error_by(self, deadline: float | None) -> BaseException | None:
-        return self.parent.error_by(deadline)
-
-    def has_failed(self) -> bool:
-        return self.parent.has_failed()
-
     def reference(self) -> tuple[TaskFuture, Path]:
         return self.parent, Constant(self.file_obj)
-
-    def before_waiting(self) -> None:
-        self.parent.before_waiting()
-
-    def running(self) -> bool:
-        """Return whether the task that writes the file runs."""
-        return self.parent.running()
-
-    def cancel(self) -> bool:
-        """Cancel the task that writes the file."""
-        return self.parent.cancel()
-
-    def retry(self) -> DataFuture:
-        """Run the task that writes the file again; see :meth:`AppFuture.retry`."""
-        self.parent.retry()
-        return self
-
-    @property
-    def task_id(self) -> int:
-        """The number of the task that writes the file."""
-        return self.parent.task_id
 
     @property
     def tid(self) -> int:

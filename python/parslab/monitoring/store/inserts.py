@@ -110,11 +110,11 @@ def write(connection: sqlite3.Connection, batch: Batch, tails: OutputTails) -> N
         for table, rows in _rows(connection, batch, tails):
             if rows:
                 _insert(connection, table, rows)
-        # After the inserts: a task may end, and be reopened or adopted, within one batch.
-        if batch.reopened:
-            connection.executemany(_REOPEN, batch.reopened)
+        # In the order of the events: within one batch a task may end, or be recalled, and then be reopened or adopted.
         if batch.recovered:
             connection.executemany(_RECOVER, batch.recovered)
+        if batch.reopened:
+            connection.executemany(_REOPEN, batch.reopened)
         if batch.adopted:
             connection.executemany(_ADOPT, batch.adopted)
         connection.execute("COMMIT")
