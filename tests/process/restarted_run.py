@@ -14,7 +14,9 @@ from parslab.cleanup.run_lock import RunLock
 from parslab.client.handle.dfk import DataFlowKernel
 from parslab.client.handle.run_connection import RunConnection
 from parslab.client.process.launch import StartedRun, launch, start
+from parslab.client.process.run_settings import new_settings
 from parslab.version import version
+from parslab.wire.notebooks import NotebookPlace
 from tests.process.house import is_gone, until
 
 if TYPE_CHECKING:
@@ -41,7 +43,7 @@ class RestartedRun:
 
     def __init__(self, config: Config) -> None:
         self.config = config
-        self._started = start(config, version())
+        self._started = start(new_settings(config, version(), "", (), NotebookPlace()))
         self.settings = self._started.settings
         self.run_dir = self._started.run_dir
         self.dfk = self._joined(self._started)

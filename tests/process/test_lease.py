@@ -358,7 +358,9 @@ def test_a_killed_run_without_a_record_is_replaced(house: House) -> None:
         script.line()
         second = script.hear()
         assert second["run"] != first["run"]
-        assert re.fullmatch(r"Run .* has no record in .*, so it cannot be started again\. A new .*", second["told"][0])
+        assert re.fullmatch(
+            r"Run .* has no complete event log in .*, so it cannot be started again\. A new .*", second["told"][0]
+        )
         script.wait()
 
 

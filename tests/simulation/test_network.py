@@ -8,7 +8,7 @@ from collections import Counter
 import pytest
 
 from parslab.records.states import TaskState
-from parslab.remote.pool.queue import LOOK
+from parslab.remote.pool.queue import PROBE_AFTER
 from parslab.testing.faults import Faults
 from parslab.testing.network import Network
 
@@ -84,10 +84,10 @@ def test_the_runs_reach_what_they_are_for() -> None:
 
 
 def test_a_long_task_is_soon_told_to_run() -> None:
-    """A worker that was looked at before it had begun anything is looked at again."""
+    """A worker that was probed at before it had begun anything is probed at again."""
     for seed in range(600):
         late = played(seed, faults=QUIET).history.late
-        assert all(seconds < 3 * LOOK for seconds in late.values()), f"seed {seed}: {late}"
+        assert all(seconds < 3 * PROBE_AFTER for seconds in late.values()), f"seed {seed}: {late}"
 
 
 def test_the_same_seed_is_the_same_run() -> None:

@@ -174,9 +174,12 @@ def _new_run(config: Config, place: NotebookPlace, notebook: str, inherits: list
     from parslab.client.handle.run_connection import RunConnection
     from parslab.client.process.launch import start
     from parslab.client.process.restart import KernelRestart
+    from parslab.client.process.run_settings import new_settings
+    from parslab.clock import set_anchor
     from parslab.version import version
 
-    started = start(config, version(), notebook, inherits, place)
+    set_anchor()  # a kernel may have run for days, and its steady clock stood still while the machine slept
+    started = start(new_settings(config, version(), notebook, inherits, place))
     connection = RunConnection(
         run=started.run,
         run_dir=started.run_dir,

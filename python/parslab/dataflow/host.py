@@ -100,9 +100,9 @@ class ExecutorPool(Protocol):
         """Have the workers drop a function that no task will call again."""
 
     def next_deadline(self) -> float | None:
-        """Return when :meth:`look` is due; None if it is not needed."""
+        """Return when :meth:`probe_silent` is due; None if it is not needed."""
 
-    def look(self, now: float) -> None:
+    def probe_silent(self, now: float) -> None:
         """Probe workers that have been silent."""
 
     def report_states(self) -> None:

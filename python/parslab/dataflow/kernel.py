@@ -316,7 +316,7 @@ class Kernel:
         for pool in self._pool_list:
             due = pool.next_deadline()
             if due is not None and due <= now:
-                pool.look(now)
+                pool.probe_silent(now)
                 due = pool.next_deadline()
             earliest = _earlier(earliest, due)
         return earliest

@@ -89,7 +89,7 @@ class Network:
         self._agenda: list[tuple[float, int, Callable[[], None]]] = []
         self._order = itertools.count()
         self._names = itertools.count()
-        self._look_at: float | None = None
+        self._probe_at: float | None = None
         for _ in range(workers):
             self._hire()
         self.user = FakeUser(self, Line(self), tasks)
@@ -161,7 +161,7 @@ class Network:
                 # An error of the retry handler replaces the task's own, so one attempt may report twice.
                 if failures[-1:] != [event.attempt]:
                     failures.append(event.attempt)
-        self._plan_look()
+        self._plan_probe()
 
     def _try_again(self, task: Task, attempt: int) -> None:
         self.table.try_again(task, attempt, self.now)
@@ -176,15 +176,15 @@ class Network:
         given = [(task, task.attempt) for task in tasks]
         worker.to_data.carry(lambda: worker.receive(given))
 
-    def _plan_look(self) -> None:
+    def _plan_probe(self) -> None:
         due = self.queue.next_deadline()
-        if due is not None and due != self._look_at:
-            self._look_at = due
-            self.at(due, self._look)
+        if due is not None and due != self._probe_at:
+            self._probe_at = due
+            self.at(due, self._probe)
 
-    def _look(self) -> None:
-        self._look_at = None
-        for slot in self.queue.to_look_at(self.now):
+    def _probe(self) -> None:
+        self._probe_at = None
+        for slot in self.queue.silent_workers(self.now):
             worker = self.workers[slot.name]
             worker.to_control.carry(worker.looked_at)
 

@@ -10,7 +10,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from parslab.dataflow.graph.task import Task
 from parslab.records.states import TaskState
-from parslab.remote.pool.queue import AHEAD, LOOK, PoolQueue, WorkerSlot, not_begun
+from parslab.remote.pool.queue import AHEAD, PROBE_AFTER, PoolQueue, WorkerSlot, not_begun
 from parslab.testing.fakes import call
 
 SHORT, LONG = 0.0001, 1.0
@@ -149,7 +149,7 @@ def test_tasks_given_back_are_next_and_in_order() -> None:
     learn(queue, SHORT)
     given = shares(queue)["w0"]
     (slot,) = queue.slots
-    back = queue.reported(slot, given[0], given[1:], LOOK)
+    back = queue.reported(slot, given[0], given[1:], PROBE_AFTER)
     assert [t.id for t in back] == given[1:]
     assert [t.id for t in queue.tasks] == list(range(1, 100))
     assert all(t.worker is None for t in back)
@@ -161,10 +161,10 @@ def test_a_worker_in_a_long_task_is_given_nothing_more() -> None:
     learn(queue, SHORT)
     queue.assign(0.0)
     first, second = queue.slots
-    queue.reported(first, min(first.inflight), list(first.inflight)[1:], LOOK)
+    queue.reported(first, min(first.inflight), list(first.inflight)[1:], PROBE_AFTER)
     for number in list(second.inflight):
-        queue.ended(second, number, SHORT, LOOK)
-    assert set(shares(queue, LOOK)) == {"w1"}
+        queue.ended(second, number, SHORT, PROBE_AFTER)
+    assert set(shares(queue, PROBE_AFTER)) == {"w1"}
 
 
 def test_a_worker_that_left_hands_over_what_it_held() -> None:
@@ -200,10 +200,10 @@ def test_a_silent_worker_is_looked_at_once() -> None:
     queue = queue_of(2, 1)
     queue.assign(10.0)
     (slot,) = [s for s in queue.slots if s.inflight]
-    assert queue.next_deadline() == 10.0 + LOOK
-    assert queue.to_look_at(10.0 + LOOK / 2) == []
-    assert queue.to_look_at(10.0 + LOOK) == [slot]
-    assert queue.to_look_at(11.0) == []
+    assert queue.next_deadline() == 10.0 + PROBE_AFTER
+    assert queue.silent_workers(10.0 + PROBE_AFTER / 2) == []
+    assert queue.silent_workers(10.0 + PROBE_AFTER) == [slot]
+    assert queue.silent_workers(11.0) == []
     assert queue.next_deadline() is None
 
 
@@ -214,7 +214,7 @@ def test_the_deadline_that_was_named_is_kept() -> None:
         queue.assign(1.7e9 + n / 977)
         due = queue.next_deadline()
         assert due is not None
-        assert queue.to_look_at(due)
+        assert queue.silent_workers(due)
 
 
 def test_an_outcome_ends_the_silence() -> None:
@@ -222,9 +222,9 @@ def test_an_outcome_ends_the_silence() -> None:
     learn(queue, SHORT)
     queue.assign(0.0)
     (slot,) = queue.slots
-    queue.to_look_at(LOOK)
+    queue.silent_workers(PROBE_AFTER)
     queue.ended(slot, 0, SHORT, 0.2)
-    assert queue.next_deadline() == 0.2 + LOOK
+    assert queue.next_deadline() == 0.2 + PROBE_AFTER
 
 
 def test_a_worker_that_gave_everything_back_is_looked_at_again() -> None:
@@ -232,27 +232,27 @@ def test_a_worker_that_gave_everything_back_is_looked_at_again() -> None:
     queue = queue_of(1, 1)
     queue.assign(0.0)
     (slot,) = queue.slots
-    assert queue.to_look_at(LOOK) == [slot]
+    assert queue.silent_workers(PROBE_AFTER) == [slot]
     queue.reported(slot, -1, [0], 0.1)
     assert shares(queue, 0.1) == {"w0": [0]}
-    assert queue.next_deadline() == 0.1 + LOOK
+    assert queue.next_deadline() == 0.1 + PROBE_AFTER
 
 
 def test_a_worker_asked_between_two_tasks_is_asked_again() -> None:
     queue = queue_of(1, 1)
     queue.assign(0.0)
     (slot,) = queue.slots
-    queue.to_look_at(LOOK)
+    queue.silent_workers(PROBE_AFTER)
     queue.reported(slot, -1, [], 0.1)  # the task is in its socket still
     assert list(slot.inflight) == [0]
-    assert queue.next_deadline() == 0.1 + LOOK
+    assert queue.next_deadline() == 0.1 + PROBE_AFTER
 
 
 def test_a_worker_known_to_run_is_left_in_peace() -> None:
     queue = queue_of(1, 1)
     queue.assign(0.0)
     (slot,) = queue.slots
-    queue.to_look_at(LOOK)
+    queue.silent_workers(PROBE_AFTER)
     queue.reported(slot, 0, [], 0.1)
     assert queue.next_deadline() is None
 
@@ -272,7 +272,7 @@ class QueueMachine(RuleBasedStateMachine):
         """Tasks that have ended or were failed with their worker."""
         self.workers = 0
 
-    @rule(seconds=st.sampled_from([0.0, 0.0001, 0.01, LOOK, 1.0]))
+    @rule(seconds=st.sampled_from([0.0, 0.0001, 0.01, PROBE_AFTER, 1.0]))
     def time_passes(self, seconds: float) -> None:
         self.now += seconds
 
@@ -343,9 +343,9 @@ class QueueMachine(RuleBasedStateMachine):
         there.state = TaskState.cancelled
 
     @rule()
-    def looked(self) -> None:
-        for slot in self.queue.to_look_at(self.now):
-            assert self.now >= slot.last_seen + LOOK
+    def probed(self) -> None:
+        for slot in self.queue.silent_workers(self.now):
+            assert self.now >= slot.last_seen + PROBE_AFTER
         due = self.queue.next_deadline()
         assert due is None or due > self.now
 

@@ -20,17 +20,11 @@ from typing import TYPE_CHECKING, Protocol
 from parslab.cleanup.run_lock import RunLock, RunLockedError
 from parslab.client.process.connection_file import connection_path
 from parslab.client.process.run_folder import new_socket_folder
-from parslab.client.process.run_settings import new_settings
-from parslab.clock import set_anchor
 from parslab.errors import ConfigurationError
 from parslab.trust import remove_socket_folder
-from parslab.wire.notebooks import NotebookPlace
 from parslab.wire.run_files import write_settings
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from parslab.config import Config
     from parslab.wire.run_files import ConnectionInfo, RunSettings
 
 __all__ = ["FoundRun", "KernelProcess", "StartedRun", "launch", "start"]
@@ -184,27 +178,8 @@ def _tail(log: Path) -> str:
     return ""
 
 
-def start(
-    config: Config,
-    package: str,
-    notebook: str = "",
-    inherits: Sequence[str] = (),
-    place: NotebookPlace = NotebookPlace(),  # noqa: B008  # it never changes
-) -> StartedRun:
-    """Start the DataFlowKernel of a new run.
-
-    Parameters
-    ----------
-    config
-        The configuration.
-    package
-        The version of parslab.
-    notebook
-        The name of the notebook in the run; empty for a script.
-    inherits
-        The folders of earlier runs whose results the run may use.
-    place
-        Where the notebook is.
+def start(settings: RunSettings) -> StartedRun:
+    """Start the DataFlowKernel of a new run with the settings that ``run_settings.new_settings`` made.
 
     Raises
     ------
@@ -215,8 +190,6 @@ def start(
     # a dataclass lets Python forget that KeyboardInterrupt ends it, and with which status.
     import parslab.cleanup.dead_runs  # noqa: F401
 
-    set_anchor()  # a kernel may have run for days, and its steady clock stood still while the machine slept
-    settings = new_settings(config, package, notebook, inherits, place)
     folders: list[str] = []
     try:
         settings.sockets = new_socket_folder(folders)

@@ -230,6 +230,6 @@ def _settings_of(run_dir: Path) -> RunSettings:
         raise ConfigurationError(f"The run in {run_dir} cannot be started again: {error}.") from error
     if not settings.resume or not has_event_log(run_dir):
         raise ConfigurationError(
-            f"Run {settings.run} has no record in {run_dir / 'record'}, so it cannot be started again."
+            f"Run {settings.run} has no complete event log in {run_dir / EVENT_LOG}, so it cannot be started again."
         )
     return settings

@@ -331,7 +331,7 @@ class ManagerService:
         """Return None: managers probe their workers themselves, so this pool never has to."""
         return None
 
-    def look(self, now: float) -> None:
+    def probe_silent(self, now: float) -> None:
         """Do nothing; see :meth:`next_deadline`."""
 
     def stop_task(self, task: Task, now: float) -> None:

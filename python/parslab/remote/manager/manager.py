@@ -217,7 +217,7 @@ class Manager:
         """Probe workers that were silent for too long; return when to do so again."""
         due = self.pool.next_deadline()
         if due is not None and due <= now:
-            self.pool.look(now)
+            self.pool.probe_silent(now)
             due = self.pool.next_deadline()
         return due
 

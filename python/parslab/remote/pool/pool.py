@@ -260,7 +260,7 @@ class WorkerPool(Generic[TaskT]):
         """Attempts in a row to start a worker process that failed."""
         self._closing = False
         self._memory = OutOfMemory()
-        self._next_look: float | None = None
+        self._next_probe: float | None = None
 
     # ----- workers start
 
@@ -349,15 +349,15 @@ class WorkerPool(Generic[TaskT]):
             peer.control.send([message])
 
     def next_deadline(self) -> float | None:
-        """Return when :meth:`look` should be called next, or an earlier time."""
+        """Return when :meth:`probe_silent` should be called next, or an earlier time."""
         # Workers that got a task or were heard meanwhile are due later, so most rounds need not ask them all.
-        if self._next_look is None or self._next_look <= steady_time():
-            self._next_look = self.queue.next_deadline()
-        return self._next_look
+        if self._next_probe is None or self._next_probe <= steady_time():
+            self._next_probe = self.queue.next_deadline()
+        return self._next_probe
 
-    def look(self, now: float) -> None:
+    def probe_silent(self, now: float) -> None:
         """Ask silent workers which task they run (D5)."""
-        for slot in self.queue.to_look_at(now):
+        for slot in self.queue.silent_workers(now):
             self._send_control(slot, ProbeWorker())  # type: ignore[arg-type]
 
     def report_states(self) -> None:

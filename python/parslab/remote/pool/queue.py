@@ -4,8 +4,8 @@ Time is an argument [HPDC19 §4.3.3].  A worker gets its next tasks before it ha
 take ``AHEAD`` seconds together.  The queue learns the mean time of each function from outcomes.  Tasks of an
 unknown or slower function are sent one at a time (two if it is short), so that work is spread evenly.
 
-The pool probes a busy worker that was silent for ``LOOK`` seconds (D5); the tasks that it has not begun go back to the
-head of the queue.  A task that occupies several workers, or has a time limit, gets an idle worker for itself.
+The pool probes a busy worker that was silent for ``PROBE_AFTER`` seconds (D5); the tasks that it has not begun go back
+to the head of the queue.  A task that occupies several workers, or has a time limit, gets an idle worker for itself.
 
 Invariants: a task is in ``queue`` or in the ``inflight`` of one worker, never both; ``inflight`` is in the order sent.
 """
@@ -20,11 +20,11 @@ from parslab.records.states import TaskState
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Sequence
 
-__all__ = ["AHEAD", "LOOK", "PoolQueue", "QueuedTask", "RetriedTask", "TaskT", "WorkerSlot", "not_begun"]
+__all__ = ["AHEAD", "PROBE_AFTER", "PoolQueue", "QueuedTask", "RetriedTask", "TaskT", "WorkerSlot", "not_begun"]
 
 AHEAD = 0.004
 """Seconds of work that a worker may hold beyond what it runs."""
-LOOK = 0.05
+PROBE_AFTER = 0.05
 """Seconds of silence after which the pool probes a busy worker."""
 _SHORT = 0.02
 """A function faster than this may have one call waiting at the worker."""
@@ -62,7 +62,7 @@ class RetriedTask(Protocol[TaskT_co]):
 class WorkerSlot(Generic[TaskT]):
     """One worker."""
 
-    __slots__ = ("expected", "inflight", "last_seen", "looked", "name", "reserved", "running", "usable")
+    __slots__ = ("expected", "inflight", "last_seen", "name", "probed", "reserved", "running", "usable")
 
     def __init__(self, name: str, now: float) -> None:
         self.name = name
@@ -70,7 +70,7 @@ class WorkerSlot(Generic[TaskT]):
         self.expected = 0.0
         """Seconds that the tasks in flight should take together."""
         self.last_seen = now
-        self.looked = False
+        self.probed = False
         """Whether the pool has probed this worker since its last message."""
         self.running = -1
         self.usable = True
@@ -178,7 +178,7 @@ class PoolQueue(Generic[TaskT]):
         for slot in others:
             slot.reserved = task.id
         # It counts as long, so that nothing is sent behind it.
-        first.last_seen, first.looked, first.expected = now, False, 1.0
+        first.last_seen, first.probed, first.expected = now, False, 1.0
         first.inflight[task.id] = task
         task.worker = first
         return first
@@ -193,7 +193,7 @@ class PoolQueue(Generic[TaskT]):
         taken: list[TaskT] = []
         expected = slot.expected
         if not inflight:
-            slot.last_seen, slot.looked = now, False
+            slot.last_seen, slot.probed = now, False
         while queue and len(taken) < share:
             task = queue[0]
             if task.state is not TaskState.ready:
@@ -219,7 +219,7 @@ class PoolQueue(Generic[TaskT]):
     def ended(self, slot: WorkerSlot[TaskT], task_id: int, took: float, now: float) -> TaskT | None:
         """Note the outcome of a task; return None if the worker does not hold it (a late or second outcome)."""
         slot.last_seen = now
-        slot.looked = False
+        slot.probed = False
         task = slot.inflight.pop(task_id, None)
         if task is None:
             return None
@@ -250,20 +250,20 @@ class PoolQueue(Generic[TaskT]):
         else:
             # The probe arrived between two tasks, or before the first one. The next task may be long, so probe again.
             slot.expected = 0.0
-            slot.last_seen, slot.looked = now, False
+            slot.last_seen, slot.probed = now, False
         self.tasks.extendleft(reversed(back))
         return back
 
-    def to_look_at(self, now: float) -> list[WorkerSlot[TaskT]]:
+    def silent_workers(self, now: float) -> list[WorkerSlot[TaskT]]:
         """Return busy workers that have been silent for too long; each is returned once per silence."""
-        silent = [s for s in self.slots if s.inflight and not s.looked and now >= s.last_seen + LOOK]
+        silent = [s for s in self.slots if s.inflight and not s.probed and now >= s.last_seen + PROBE_AFTER]
         for slot in silent:
-            slot.looked = True
+            slot.probed = True
         return silent
 
     def next_deadline(self) -> float | None:
-        """Return when :meth:`to_look_at` may return a worker next."""
-        times = [s.last_seen + LOOK for s in self.slots if s.inflight and not s.looked]
+        """Return when :meth:`silent_workers` may return a worker next."""
+        times = [s.last_seen + PROBE_AFTER for s in self.slots if s.inflight and not s.probed]
         return min(times) if times else None
 
 
