@@ -304,6 +304,13 @@ export interface IClientRow {
   since: number;
 }
 
+/**
+ * A change of the wall clock, or a sleep of the machine: ``[since, offset]``.
+ *
+ * Times of the run never jump.  To show a time that is not before ``since``, add ``offset`` seconds.
+ */
+export type ClockChange = [since: number, offset: number];
+
 /** The run itself. */
 export interface IRunInfo {
   run: string;
@@ -327,6 +334,8 @@ export interface IRunInfo {
   clients: IClientRow[];
   /** The reason for each executor that accepts no more tasks. */
   stopped: Record<string, string>;
+  /** Changes of the wall clock, in the order of ``since``. */
+  clock: ClockChange[];
 }
 
 /** Size of the run at a time: ``[time, running blocks, their workers, tasks that wait for a worker]``. */

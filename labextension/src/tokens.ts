@@ -89,6 +89,8 @@ export interface IRun extends IDisposable {
   readonly overview: IOverview | null;
   /** Seconds since the epoch on the kernel's clock; between two messages, this page's clock continues it. */
   readonly now: number;
+  /** Converts a time of the kernel's clock, which never jumps, to what the wall clock showed then. */
+  wallTime(time: number): number;
   readonly nodes: ReadonlyMap<number, INode>;
   readonly hidden: number;
   readonly workers: ReadonlyMap<string, IWorkerRow>;

@@ -158,6 +158,21 @@ describe('the link', () => {
     expect(run.reason).toBe('The kernel did not answer.');
   });
 
+  it('knows what the wall clock showed before and after the machine slept', () => {
+    connection.receive(
+      snapshot({
+        run: {
+          ...INFO,
+          clock: [
+            [1100, 3600],
+            [1200, 0]
+          ]
+        }
+      })
+    );
+    expect([1000, 1100, 1150, 1200].map(time => run.wallTime(time))).toEqual([1000, 4700, 4750, 1200]);
+  });
+
   it('keeps the last picture when it is lost, and starts anew when it is back', async () => {
     run.visible = true;
     connection.receive(snapshot());

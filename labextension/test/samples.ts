@@ -26,7 +26,8 @@ export const INFO: IRunInfo = {
   away: null,
   ends: null,
   clients: [],
-  stopped: {}
+  stopped: {},
+  clock: []
 };
 
 export function overview(part: Partial<IOverview> = {}): IOverview {

@@ -100,7 +100,7 @@ describe('what failed', () => {
     const { runs } = liveRuns({ overview: overview({ counts: { failed: 2, exec_done: 3 }, apps }) });
     const table = new TaskTable(runs);
     const calls = { onOpen: vi.fn(), onRetryFailed: vi.fn() };
-    const body = () => <TasksBody table={table} now={1010} selected={null} trans={trans} {...calls} />;
+    const body = () => <TasksBody table={table} selected={null} trans={trans} {...calls} />;
     const seen = show(body());
     seen.click(seen.button('Retry failed'));
     expect(calls.onRetryFailed).toHaveBeenLastCalledWith(undefined);
@@ -275,7 +275,7 @@ describe('the table', () => {
     await settle();
     const onOpen = vi.fn();
     const calls = { onOpen, onRetryFailed: vi.fn() };
-    const element = <TasksBody table={table} now={1010} selected={2} trans={trans} {...calls} />;
+    const element = <TasksBody table={table} selected={2} trans={trans} {...calls} />;
     return { connection, onOpen, element };
   }
 
@@ -331,7 +331,12 @@ describe('the drawer', () => {
       onShow: vi.fn(),
       onCopy: vi.fn()
     };
-    const told = { results: () => undefined, problem: '', now: 1010, live: true };
+    const told = {
+      results: () => undefined,
+      problem: '',
+      clock: { now: 1010, wallTime: (time: number) => time },
+      live: true
+    };
     const props = { task: 1, detail: detail(1), trans, ...told, ...calls, ...part };
     return { calls, element: <DrawerBody {...props} /> };
   }

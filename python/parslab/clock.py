@@ -14,7 +14,7 @@ from __future__ import annotations
 import time
 from time import monotonic
 
-__all__ = ["anchor", "set_anchor", "steady_time", "to_wall_time"]
+__all__ = ["anchor", "set_anchor", "steady_time", "to_wall_time", "wall_clock_offset"]
 
 _anchor = time.time() - monotonic()
 
@@ -35,6 +35,14 @@ def set_anchor(value: float | None = None) -> None:
     _anchor = time.time() - monotonic() if value is None else value
 
 
+def wall_clock_offset() -> float:
+    """Return how many seconds the wall clock is ahead of :func:`steady_time` now.
+
+    It changes when somebody sets the wall clock, and by the length of each sleep of the machine.
+    """
+    return time.time() - steady_time()
+
+
 def to_wall_time(moment: float) -> float:
     """Convert a moment of :func:`steady_time` to the wall clock as it is set now."""
-    return moment + time.time() - steady_time()
+    return moment + wall_clock_offset()

@@ -1,5 +1,9 @@
 /** Formats numbers, times and ids for people. */
 import { CLIENT_SHIFT } from '../protocol';
+import type { IRun } from '../tokens';
+
+/** The clock of a run. */
+export type RunClock = Pick<IRun, 'now' | 'wallTime'>;
 
 const CLIENT = 2 ** CLIENT_SHIFT;
 
@@ -54,6 +58,11 @@ export function moment(epoch: number, now: number = Date.now() / 1000): string {
   return date.toDateString() === new Date(now * 1000).toDateString()
     ? time
     : `${date.toLocaleDateString()} ${time}`;
+}
+
+/** A time of a run, as the wall clock showed it then. */
+export function runMoment(time: number, clock: RunClock): string {
+  return moment(clock.wallTime(time), clock.wallTime(clock.now));
 }
 
 /** A rate with its significant digits: `0`, `0.4`, `12`, `1,204`. */

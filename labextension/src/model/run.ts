@@ -93,6 +93,11 @@ export class Run implements IRun {
     return this.overview ? this.overview.now + (Date.now() - this._overviewAt) / 1000 : Date.now() / 1000;
   }
 
+  wallTime(time: number): number {
+    const changes = this.info?.clock.filter(([since]) => since <= time) ?? [];
+    return time + (changes.length ? changes[changes.length - 1][1] : 0);
+  }
+
   get expires(): number | null {
     return this._expires;
   }

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from parslab.clock import wall_clock_offset
 from parslab.monitoring.feed import Feed
 from parslab.monitoring.jobfiles import JobFiles
 from parslab.monitoring.store.writer import Store
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
     from parslab.records.events import Event
     from parslab.records.panel import Reply
 
-__all__ = ["APPLY", "FLUSH", "MANY", "Monitor"]
+__all__ = ["APPLY", "CLOCK_STEP", "FLUSH", "MANY", "Monitor"]
 
 APPLY = 0.05
 """Seconds for which events are gathered before they are applied."""
@@ -55,6 +56,9 @@ LATE = 3.0
 FLUSH = 0.3
 """Seconds between two batches for the store.  Several moves of a task in that time become one row."""
 
+CLOCK_STEP = 2.0
+"""Seconds by which the wall clock must change before panels correct the times that they show."""
+
 _decoder: msgspec.json.Decoder[Request] = msgspec.json.Decoder(Request)
 
 
@@ -70,6 +74,8 @@ class Monitor:
         notice; without ``post`` such a notice waits for the next ``tick``.
     lives
         How many DataFlowKernel processes of this run have died.  If any has, the store continues their database.
+    clock_offset
+        Returns how many seconds the wall clock is ahead of the loop's time.
 
     Examples
     --------
@@ -81,12 +87,22 @@ class Monitor:
     []
     """
 
-    def __init__(self, run_dir: Path, post: Callable[[Callable[[], None]], None] | None = None, lives: int = 0) -> None:
+    def __init__(
+        self,
+        run_dir: Path,
+        post: Callable[[Callable[[], None]], None] | None = None,
+        lives: int = 0,
+        *,
+        clock_offset: Callable[[], float] = wall_clock_offset,
+    ) -> None:
         self.view = View(restarts=lives)
         self._feed = Feed(self.view)
         self._store = Store(run_dir, self._reported, again=lives > 0)
         self._files = JobFiles()
         self._post = post
+        self._clock_offset = clock_offset
+        self._shown_offset = 0.0
+        """The offset with which panels show times."""
         self._recorded: list[Event] = []
         self._reports: deque[tuple[str, str]] = deque()  # the store's thread appends, which is atomic
         self._oldest: float | None = None
@@ -236,6 +252,7 @@ class Monitor:
     def _apply(self, now: float, most: int | None = None) -> None:
         while self._reports:
             self.notice(*self._reports.popleft(), now)
+        self._check_clock(now)
         recorded = self._recorded
         if recorded:
             # Up to twice as many at once, because a small rest would cost one more turn of the loop.
@@ -247,6 +264,15 @@ class Monitor:
                 self.view.apply(recorded[:most], now)
                 del recorded[:most]
         self._applied = now
+
+    def _check_clock(self, now: float) -> None:
+        """Report a change of the wall clock to panels, so that they show true times before and after it."""
+        offset = self._clock_offset()
+        if abs(offset - self._shown_offset) >= CLOCK_STEP:
+            # The events that wait are newer than the last look, and nearly always newer than the change, too.
+            since = min(now, self._recorded[0].time) if self._recorded else now
+            self.view.clock_changed(since, offset)
+            self._shown_offset = offset
 
     def _flush(self, now: float) -> None:
         self._flushed = now

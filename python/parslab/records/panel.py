@@ -26,6 +26,7 @@ __all__ = [
     "CancelRequest",
     "CheckpointRequest",
     "ClientRow",
+    "ClockChange",
     "Command",
     "CommandReply",
     "Delta",
@@ -223,6 +224,16 @@ class ClientRow(msgspec.Struct, gc=False):
     since: float
 
 
+class ClockChange(msgspec.Struct, array_like=True, gc=False):
+    """A change of the wall clock, or a sleep of the machine: ``[since, offset]``.
+
+    Times of the run never jump.  To show a time that is not before ``since``, add ``offset`` seconds.
+    """
+
+    since: float
+    offset: float
+
+
 class RunInfo(msgspec.Struct):
     """The run itself."""
 
@@ -247,6 +258,8 @@ class RunInfo(msgspec.Struct):
     clients: list[ClientRow] = []
     stopped: dict[str, str] = {}
     """The reason for each executor that accepts no more tasks."""
+    clock: list[ClockChange] = []
+    """Changes of the wall clock, in the order of ``since``."""
 
 
 class ScalePoint(msgspec.Struct, array_like=True, gc=False):

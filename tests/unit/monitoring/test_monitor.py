@@ -8,6 +8,7 @@ import pytest
 
 from parslab.monitoring.monitor import APPLY, LATE, LOTS, MANY, Monitor
 from parslab.records.events import TaskSubmitted
+from parslab.records.panel import ClockChange
 from parslab.records.states import TaskState
 
 if TYPE_CHECKING:
@@ -74,3 +75,23 @@ def test_who_looks_is_told_at_once(monitor: Monitor) -> None:
     monitor.request(b'{"type": "SnapshotRequest", "request_id": "1"}', 1.0, lambda _: None)
     monitor.record(calls(BURST))
     assert tick(monitor, 1.0) == MANY
+
+
+def test_panels_hear_of_a_sleep_of_the_machine(tmp_path: Path) -> None:
+    offset = [0.4]
+    monitor = Monitor(tmp_path, clock_offset=lambda: offset[0])
+    monitor.record(calls(1))
+    monitor.tick(1.0)
+    assert monitor.view.run.info.clock == []
+    offset[0] = 3600.0  # the laptop slept for an hour, and then a task was called
+    monitor.record([TaskSubmitted(2.0, 7, "fit", TaskState.ready, "llex", 1)])
+    monitor.view.changed = False
+    monitor.tick(2.1)
+    monitor.tick(3.0)
+    assert monitor.view.run.info.clock == [ClockChange(2.0, 3600.0)]
+    assert monitor.view.changed
+    offset[0] = 0.0  # somebody sets the wall clock back
+    monitor.record(calls(1, first=8))
+    monitor.tick(4.0)
+    assert [change.offset for change in monitor.view.run.info.clock] == [3600.0, 0.0]
+    monitor.close(5.0, timeout=20.0)

@@ -4,7 +4,7 @@ import { caretDownIcon, caretRightIcon, copyIcon, refreshIcon } from '@jupyterla
 import * as React from 'react';
 
 import { Meter } from '../../components/bars';
-import { clock, count, duration, firstLine, moment } from '../../components/format';
+import { clock, count, duration, firstLine, runMoment } from '../../components/format';
 import { BlockMark, blockLabel } from '../../components/states';
 import { blockKey, hasDeparted, hasEnded } from '../../model/blocks';
 import type { BlockState, IBlockActionRequest, IBlockRow, IManagerRow } from '../../protocol';
@@ -26,7 +26,7 @@ const EXPECTED = ['draining', 'scaled_in'];
 const COLUMNS = 5;
 
 export function BlockRows(props: IBlockRowsProps): React.JSX.Element {
-  const { row, now, open, trans } = props;
+  const { row, run, now, open, trans } = props;
   const key = blockKey(row);
   const opened = open.isOpen(key);
   const state = shownState(row);
@@ -67,7 +67,7 @@ export function BlockRows(props: IBlockRowsProps): React.JSX.Element {
             </>
           )}
         </td>
-        <td className="parslab-col-age" title={trans.__('Since %1', moment(row.since, now))}>
+        <td className="parslab-col-age" title={trans.__('Since %1', runMoment(row.since, run))}>
           {age(row, now)}
         </td>
       </tr>
@@ -103,19 +103,19 @@ function age(row: IBlockRow, now: number): string {
 }
 
 function Details(props: IBlockRowsProps): React.JSX.Element {
-  const { row, run, now, trans } = props;
+  const { row, run, trans } = props;
   const mine = [...run.managers.values()].filter(
     manager => manager.executor === row.executor && manager.block === row.block
   );
   const waited = row.started === null ? null : row.started - row.requested;
   const facts: [string, string][] = [
     [trans.__('Job'), row.job],
-    [trans.__('Requested'), moment(row.requested, now)],
+    [trans.__('Requested'), runMoment(row.requested, run)],
     [
       trans.__('Started'),
-      row.started === null ? '' : trans.__('%1, after %2', moment(row.started, now), duration(waited ?? 0))
+      row.started === null ? '' : trans.__('%1, after %2', runMoment(row.started, run), duration(waited ?? 0))
     ],
-    [trans.__('Ended'), row.ended === null ? '' : moment(row.ended, now)],
+    [trans.__('Ended'), row.ended === null ? '' : runMoment(row.ended, run)],
     [trans.__('Tasks done'), row.done ? count(row.done) : '']
   ];
   return (

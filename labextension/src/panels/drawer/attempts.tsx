@@ -2,7 +2,8 @@
 import type { TranslationBundle } from '@jupyterlab/translation';
 import * as React from 'react';
 
-import { duration, moment } from '../../components/format';
+import type { RunClock } from '../../components/format';
+import { duration, runMoment } from '../../components/format';
 import { labelOf, StateMark } from '../../components/states';
 import type { IAttempt } from '../../protocol';
 
@@ -14,7 +15,7 @@ export interface IAttemptsProps {
   /** The error of the task, which the last attempt does not repeat. */
   error: string;
   /** The kernel's time, for the duration of a running attempt. */
-  now: number;
+  clock: RunClock;
   live: boolean;
   trans: TranslationBundle;
 }
@@ -43,11 +44,11 @@ export function Attempts(props: IAttemptsProps): React.JSX.Element | null {
 }
 
 function Attempt(props: IAttemptsProps & { attempt: IAttempt }): React.JSX.Element {
-  const { attempt: tried, attempts, now, live, trans } = props;
+  const { attempt: tried, attempts, clock, live, trans } = props;
   const { started, ended, state } = tried;
   const when = started ?? ended; // of one that was lost at once it is not known when it began
   const known = tried === attempts[attempts.length - 1] && tried.error === props.error;
-  const end = ended ?? (live && state === 'running' ? now : null);
+  const end = ended ?? (live && state === 'running' ? clock.now : null);
   const where = [tried.host, tried.worker].filter(place => place).join(', ');
   return (
     <li data-attempt={tried.attempt} data-state={state}>
@@ -55,7 +56,7 @@ function Attempt(props: IAttemptsProps & { attempt: IAttempt }): React.JSX.Eleme
         <StateMark state={state} />
       </span>
       <b>{tried.attempt + 1}</b>
-      <span>{when === null ? '' : moment(when, now)}</span>
+      <span>{when === null ? '' : runMoment(when, clock)}</span>
       <span className="parslab-Attempts-time">
         {started === null || end === null ? '' : duration(end - started)}
       </span>

@@ -3,7 +3,8 @@ import type { TranslationBundle } from '@jupyterlab/translation';
 import { closeIcon, copyIcon } from '@jupyterlab/ui-components';
 import * as React from 'react';
 
-import { bytes, duration, moment, taskLabel } from '../../components/format';
+import type { RunClock } from '../../components/format';
+import { bytes, duration, runMoment, taskLabel } from '../../components/format';
 import { labelOf, sentenceOf, StateMark } from '../../components/states';
 import { isFinal, isMemoized, isRetriable } from '../../model/states';
 import type { ICommandResult, TaskCommand } from '../../model/results';
@@ -16,8 +17,8 @@ export interface IDrawerBodyProps {
   task: number;
   detail: ITaskDetail | null;
   problem: string;
-  /** The kernel's time, for the duration of a running task. */
-  now: number;
+  /** The clock of the run. */
+  clock: RunClock;
   /** Whether commands can be sent. */
   live: boolean;
   trans: TranslationBundle;
@@ -157,14 +158,14 @@ function Why({ detail, live, trans, results, onCommand }: IDetailsProps): React.
 }
 
 /** The states of the task so far, each with its start and its duration. */
-function Times({ detail, now, live, trans }: IDetailsProps): React.JSX.Element {
+function Times({ detail, clock, live, trans }: IDetailsProps): React.JSX.Element {
   const { times } = detail;
   return (
     <table className="parslab-Times" aria-label={trans.__('States and times')}>
       <tbody>
         {times.map(([state, entered], i) => {
           const final = isFinal(state);
-          const left = i + 1 < times.length ? times[i + 1][1] : live ? now : null;
+          const left = i + 1 < times.length ? times[i + 1][1] : live ? clock.now : null;
           return (
             <tr key={i} data-state={state}>
               <td>
@@ -174,7 +175,7 @@ function Times({ detail, now, live, trans }: IDetailsProps): React.JSX.Element {
                 {labelOf(state, trans)}
               </th>
               <td className="parslab-Times-number">{final || left === null ? '' : duration(left - entered)}</td>
-              <td className="parslab-Times-number">{moment(entered)}</td>
+              <td className="parslab-Times-number">{runMoment(entered, clock)}</td>
             </tr>
           );
         })}

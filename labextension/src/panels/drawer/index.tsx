@@ -66,7 +66,7 @@ export class DrawerView extends RunView {
         task={task}
         detail={detail}
         problem={problem}
-        now={run.now}
+        clock={run}
         live={run.status === 'live'}
         trans={this._trans}
         results={command => this._results.of(command)}

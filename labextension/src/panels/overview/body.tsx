@@ -3,12 +3,12 @@ import type { TranslationBundle } from '@jupyterlab/translation';
 import * as React from 'react';
 
 import { Meter, Sparkline, StateBar, sum } from '../../components/bars';
-import { count, moment, rate } from '../../components/format';
+import { count, rate, runMoment } from '../../components/format';
 import { RetryFailed } from '../../components/retry';
 import { ALWAYS_SHOWN, labelOf, sentenceOf, StateMark } from '../../components/states';
 import { STATES } from '../../model/states';
 import { FAILURES, FINAL } from '../../protocol';
-import type { INotice, IOverview, IWorkerRow } from '../../protocol';
+import type { IOverview, IWorkerRow } from '../../protocol';
 import type { IRun } from '../../tokens';
 
 export interface IOverviewBodyProps {
@@ -61,7 +61,7 @@ export function OverviewBody(props: IOverviewBodyProps): React.JSX.Element | nul
         <Workers overview={overview} workers={[...run.workers.values()]} trans={trans} />
       </section>
       <Apps overview={overview} trans={trans} onShow={app => onShowTasks({ apps: [app] })} />
-      <Notices notices={run.notices} trans={trans} />
+      <Notices run={run} trans={trans} />
     </div>
   );
 }
@@ -167,8 +167,8 @@ function Apps(props: {
   );
 }
 
-function Notices(props: { notices: readonly INotice[]; trans: TranslationBundle }): React.JSX.Element | null {
-  const { notices, trans } = props;
+function Notices({ run, trans }: { run: IRun; trans: TranslationBundle }): React.JSX.Element | null {
+  const { notices } = run;
   if (notices.length === 0) {
     return null;
   }
@@ -179,7 +179,7 @@ function Notices(props: { notices: readonly INotice[]; trans: TranslationBundle 
       <ul className="parslab-Notices" role="log">
         {shown.map(notice => (
           <li key={`${notice.time} ${notice.text}`} data-level={notice.level}>
-            <time>{moment(notice.time)}</time> {notice.text}
+            <time>{runMoment(notice.time, run)}</time> {notice.text}
           </li>
         ))}
       </ul>

@@ -22,8 +22,6 @@ const SPARE = 6;
 
 export interface ITasksBodyProps {
   table: TaskTable;
-  /** The kernel's time. */
-  now: number;
   selected: number | null;
   trans: TranslationBundle;
   onOpen: (task: number) => void;
@@ -118,8 +116,8 @@ interface IRowsProps extends ITasksBodyProps {
   all: readonly IColumn[];
 }
 
-function Rows({ table, all, now, selected, trans, onOpen }: IRowsProps): React.JSX.Element {
-  const { total } = table;
+function Rows({ table, all, selected, trans, onOpen }: IRowsProps): React.JSX.Element {
+  const { run, total } = table;
   const list = React.useRef<HTMLDivElement>(null);
   const { top, height, onScroll } = useWindow(list);
   const [at, setAt] = React.useState(0);
@@ -177,7 +175,7 @@ function Rows({ table, all, now, selected, trans, onOpen }: IRowsProps): React.J
       >
         {all.map(({ id, show }) => (
           <span key={id} role="gridcell" className={`parslab-col-${id}`}>
-            {row && show(row, now)}
+            {row && run && show(row, run)}
           </span>
         ))}
       </div>

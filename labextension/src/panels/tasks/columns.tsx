@@ -2,16 +2,17 @@
 import type { TranslationBundle } from '@jupyterlab/translation';
 import * as React from 'react';
 
-import { duration, moment, taskLabel } from '../../components/format';
+import { duration, runMoment, taskLabel } from '../../components/format';
 import { labelOf, StateMark } from '../../components/states';
 import type { ITaskRow } from '../../protocol';
+import type { IRun } from '../../tokens';
 
 export interface IColumn {
   readonly id: string;
   readonly label: string;
   /** The field of TaskRow to sort by, if users can sort by this column. */
   readonly sort?: keyof ITaskRow;
-  readonly show: (row: ITaskRow, now: number) => React.ReactNode;
+  readonly show: (row: ITaskRow, run: IRun) => React.ReactNode;
 }
 
 export function columns(trans: TranslationBundle): readonly IColumn[] {
@@ -32,12 +33,12 @@ export function columns(trans: TranslationBundle): readonly IColumn[] {
       id: 'started',
       label: trans.__('Started'),
       sort: 'started',
-      show: (row, now) => {
-        const started = row.started === null ? '' : moment(row.started, now);
+      show: (row, run) => {
+        const started = row.started === null ? '' : runMoment(row.started, run);
         return <span title={started}>{started}</span>;
       }
     },
-    { id: 'time', label: trans.__('Duration'), show: (row, now) => taken(row, now) }
+    { id: 'time', label: trans.__('Duration'), show: (row, run) => taken(row, run.now) }
   ];
 }
 

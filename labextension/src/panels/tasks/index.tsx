@@ -44,7 +44,6 @@ export class TasksView extends RunView {
     return (
       <TasksBody
         table={this._table}
-        now={this.run?.now ?? 0}
         selected={this._selection.task}
         trans={this._trans}
         onOpen={task => this._selection.select(task)}

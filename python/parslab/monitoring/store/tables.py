@@ -238,7 +238,7 @@ RUN = Table(
     "run",
     RunInfo,
     key=("run",),
-    without=("notebook", "linger", "away", "ends", "clients", "stopped"),
+    without=("notebook", "linger", "away", "ends", "clients", "stopped", "clock"),
 )
 TASK = Table("task", StoredTask, key=("id",))
 EDGE = Table("edge", EdgeRow, key=("task", "dep"), rowid=False)

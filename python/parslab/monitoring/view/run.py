@@ -11,7 +11,7 @@ import msgspec
 
 from parslab.monitoring.store.tables import StoredClient
 from parslab.monitoring.view.text import ERROR, clipped
-from parslab.records.panel import ClientRow, RunInfo
+from parslab.records.panel import ClientRow, ClockChange, RunInfo
 
 if TYPE_CHECKING:
     from parslab.monitoring.store.batch import Batch
@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     )
 
 __all__ = ["RunStatus"]
+
+_CLOCK_CHANGES = 100
+"""Changes of the wall clock that are kept."""
 
 
 class RunStatus:
@@ -96,6 +99,11 @@ class RunStatus:
     def executor_stopped(self, event: ExecutorStopped) -> None:
         """An executor accepts no more tasks."""
         self._change(stopped={**self.info.stopped, event.executor: clipped(event.reason, ERROR)})
+
+    def clock_changed(self, since: float, offset: float) -> None:
+        """The wall clock was set, or the machine has slept."""
+        # Bounded, because a laptop may sleep and wake for weeks.  The oldest changes matter least.
+        self._change(clock=[*self.info.clock, ClockChange(since, offset)][-_CLOCK_CHANGES:])
 
     def _change(self, **fields: object) -> None:
         # A new object each time, because snapshots and batches still hold the old one.

@@ -135,6 +135,11 @@ class View:
         if self.blocks.rows:
             self.scaling.add(now, self.blocks.running, self.managers.workers, self.counts.total(_READY))
 
+    def clock_changed(self, since: float, offset: float) -> None:
+        """Report to panels that times from ``since`` on differ by ``offset`` seconds from the wall clock."""
+        self.run.clock_changed(since, offset)
+        self.changed = True
+
     def _block_moved(self, event: BlockMoved) -> None:
         outdated = self.blocks.moved(event)
         if outdated is not None:
