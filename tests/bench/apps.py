@@ -18,7 +18,7 @@ def noop() -> None:
 
 @python_app
 def step(value: int) -> int:
-    """A link of a chain; the value at the end tells that each link ran once."""
+    """A link of a chain; the value at the end shows that each link ran once."""
     return value + 1
 
 

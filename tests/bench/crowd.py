@@ -82,7 +82,7 @@ class Crowd:
                 self._drain(self._sockets[fd])
             if time.monotonic() - beaten > 2.0:
                 beaten = time.monotonic()
-                for sock in every:  # descriptors tell of changes only, so look at all of them now and then
+                for sock in every:  # descriptors report changes only, so look at all of them now and then
                     sock.send(self._encode([LinkHeartbeat()]))
                     self._drain(sock)
 

@@ -1,6 +1,6 @@
 """The command ``python -m tests.bench.failover``: the DataFlowKernel is killed half way through 10,000 tasks.
 
-Tells how soon a call made afterwards has its result, how many tasks were executed twice, and that all results are.
+Measures how soon a call made afterwards has its result, how many tasks were executed twice, and that all results are.
 What workers had been sent ahead is what they may execute twice: they go on for the milliseconds that a process takes to
 die.  On low-latency workers, or on a block of this host (``--blocks``).
 """

@@ -95,7 +95,7 @@ class Bench:
     folder
         Working directory of every case; run directories land there.
     say
-        Told what is being measured.
+        Called with a text that names what is measured.
     """
 
     sizes: Sizes
@@ -259,7 +259,7 @@ def crowds(bench: Bench, run: int) -> Figures:
 
 
 def mending(bench: Bench, run: int) -> Figures:
-    """A graph in which some tasks fail, and are tried again with a mended function."""
+    """A graph in which some tasks fail, and are tried again with a redefined function."""
     if not bench.with_parslab:
         return {}
     figures: Figures = {}

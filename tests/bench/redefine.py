@@ -1,4 +1,4 @@
-"""What mending costs: a graph in which some tasks fail, their function mended, and only the failed branch run again."""
+"""The cost of a redefinition: some tasks of a graph fail, and only their branch runs again with the new function."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The rows of the table: which figure stands for which measure, beside which floor, within which bound.
+"""The rows of the table: which figure belongs to which measure, beside which floor, within which bound.
 
 Pure: runs (dictionaries of figures, see ``plan``) in, rows and text out.
 """

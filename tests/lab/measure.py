@@ -16,12 +16,12 @@ measured: list[str] = []
 
 
 def delays(lab: Lab, name: str, cell: Cell) -> list[float]:
-    """Seconds from each event that the cell tells of until the panel had painted its number.
+    """Seconds from each event that the cell reports until the panel had painted its number.
 
     Parameters
     ----------
     name
-        What `drive.watch` was told to call it.
+        Its name in `drive.watch`.
     """
     happened = json.loads(cell.output)
     drawn = "([name, last]) => window.watched[name].some(([number]) => number >= last)"

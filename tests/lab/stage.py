@@ -1,6 +1,6 @@
 """A run that nobody computes, for what a scheduler would have to be there for: put into a cell of a notebook as it is.
 
-`stage.happens(...)` tells events to the monitoring that a DataFlowKernel has, and from `stage.open()` on the relay of
+`stage.happens(...)` passes events to the monitoring that a DataFlowKernel has, and from `stage.open()` on the relay of
 the kernel takes its feed to the panel; commands of the panel pile up in `stage.commands`. A thread turns as the loop
 does.
 """
@@ -45,12 +45,12 @@ class Stage:
         threading.Thread(target=self._turn, daemon=True).start()
 
     def was(self, time: float) -> None:
-        """Apply what has happened so far as if it had been heard of at this time."""
+        """Apply what has happened so far as if it had arrived at this time."""
         with self._lock:
             self._monitor._apply(time)
 
     def happens(self, *events: Event) -> None:
-        """Tell monitoring."""
+        """Pass events to monitoring."""
         with self._lock:
             self._monitor.record(list(events))
 

@@ -1,4 +1,4 @@
-"""What stands under the cells: `%%parsl` cells while others run, and futures that turn to done."""
+"""The output under the cells: `%%parsl` cells while others run, and futures that turn to done."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def page(lab: Lab) -> Iterator[Notebook]:
 
 
 def shown(cell: Cell) -> Locator:
-    """The output area of a cell as it stands in the page."""
+    """The output area of a cell as the page shows it."""
     cells = cell.notebook.lab.page.locator(".jp-Notebook:visible .jp-CodeCell")
     return cells.nth(cell.place).locator(".jp-Cell-outputArea")
 

@@ -1,7 +1,7 @@
 """A kernel that only writes down what it would send: the same cells in another process, under other names and lines.
 
 ``python -m tests.process.dry_kernel`` reads notebooks from stdin, runs the cells of each in a namespace of its own, and
-prints what the DataFlowKernel would have been told of their calls.  :func:`kernels` does it in two processes with other
+prints the calls that the DataFlowKernel would have received.  :func:`kernels` does it in two processes with other
 hash seeds, names of cells and line numbers.
 """
 
@@ -39,7 +39,7 @@ def kernels(notebooks: dict[str, list[str]], folder: Path, seeds: tuple[int, int
 
 
 class Kernel:
-    """A handle of a run whose DataFlowKernel only writes down what it is told."""
+    """A handle of a run whose DataFlowKernel only writes down the calls that it receives."""
 
     def __init__(self) -> None:
         from parslab.client.handle.dfk import DataFlowKernel
@@ -66,7 +66,7 @@ class Kernel:
         self._peer.close()
 
     def told(self) -> list[dict[str, Any]]:
-        """What it was told of the calls since it was asked the last time: as one that keeps it would find it again."""
+        """Return the calls since the last time, in the form in which the event log would have them."""
         mark = len(self._calls)
         self.handle.follow(1 << 50 | mark, lambda *_: None)
         assert self._marks.get(timeout=20) == 1 << 50 | mark
@@ -109,7 +109,7 @@ class Kernel:
 
 
 def run(kernel: Kernel, cells: list[str], offset: int, before: int) -> list[dict[str, Any]]:
-    """Run the cells of a notebook as `__main__`; what was told of its calls."""
+    """Run the cells of a notebook as `__main__`, and return the calls."""
     from parslab.client import session
 
     main = types.ModuleType("__main__")

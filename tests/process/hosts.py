@@ -1,4 +1,4 @@
-"""A second host, as far as the network can tell: a network namespace of Linux, whose cable can be pulled out."""
+"""A second host, as the network sees it: a network namespace of Linux, whose cable can be pulled out."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Cable:
         self._name = name
 
     def cut(self) -> None:
-        """Pull it out: what is sent vanishes, and nobody is told."""
+        """Pull it out: packets vanish without an error."""
         _ip("-n", self._name, "link", "set", "eth0", "down")
 
     def heal(self) -> None:

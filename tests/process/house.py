@@ -208,7 +208,7 @@ class Script:
         self._rest = b""
 
     def hear(self, seconds: float = 10.0) -> dict[str, Any]:
-        """The next line that it tells."""
+        """Return the facts of the next line, which the script has printed with ``print_json``."""
         facts: dict[str, Any] = json.loads(self.line(seconds))
         return facts
 

@@ -1,8 +1,7 @@
 """Kills at random of everything that a notebook's run has: workers, managers, blocks, its DataFlowKernel, its kernel.
 
 A killed DataFlowKernel is started again by the notebook, a killed kernel by us; the cells of the next one call the same
-tasks.  The tasks write down when they begin and end, we when we kill, so that it can be told for each execution why it
-took place.
+tasks.  The tasks write down when they begin and end, and the test when it kills, so that it can explain each execution.
 """
 
 from __future__ import annotations

@@ -131,7 +131,7 @@ _SCRIPT = """
 def interrupt_at_random(
     house: House, tasks: int, interrupts: int, seed: int = 0, patience: float = 30.0
 ) -> dict[str, Any]:
-    """Interrupt a script so often while it calls so many apps; what it tells.
+    """Interrupt a script so often while it calls so many apps; return the facts that it prints.
 
     Parameters
     ----------

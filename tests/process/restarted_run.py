@@ -75,6 +75,6 @@ class RestartedRun:
         self._started.clean_up()
 
     def end(self) -> None:
-        """It ends, or is buried where it was killed."""
+        """The run ends, or is removed if its DataFlowKernel was killed."""
         self.dfk.cleanup()
         self._started.clean_up()

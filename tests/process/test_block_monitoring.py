@@ -1,4 +1,4 @@
-"""What is kept and told of blocks: rows and samples in the database, and the last lines that their jobs printed."""
+"""What monitoring keeps and shows of blocks: rows and samples in the database, and the last output of their jobs."""
 
 from __future__ import annotations
 

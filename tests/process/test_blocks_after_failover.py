@@ -142,7 +142,7 @@ def test_managers_leave_by_themselves_when_nobody_comes_or_buries(
         assert psutil.Process(manager).is_running()
         until(is_gone(manager), 10)
         until(is_gone(int(script.partition("-")[0])), 5)
-        # The next one tells what became of it, and asks for another.
+        # The next one reports what became of it, and asks for another.
         run.revive()
         until(lambda: len(picture(run.dfk).blocks) == 2 and managers_here(run, 1), 20)
         first, _ = sorted(picture(run.dfk).blocks, key=lambda block: block.block)

@@ -59,7 +59,7 @@ def test_workers_run_an_edited_module_as_it_is_now(tmp_path: Path, monkeypatch: 
 
 
 class Handle:
-    """Can be pickled, but not be told from others."""
+    """Can be pickled, but has no identity."""
 
     def __init__(self) -> None:
         self.opened = 0

@@ -1,4 +1,4 @@
-"""The command `parslab` beside a run that is really there: it is listed, its log read, and it ends when told to."""
+"""The command `parslab` beside a run that is really there: it is listed, its log read, and a command ends it."""
 
 from __future__ import annotations
 

@@ -211,7 +211,7 @@ def test_a_short_cut_of_the_network_costs_nothing(house: House, cable: Cable, tm
         tasks = [ends.watch(logged(log, ended, n, gate if n >= 4 else None)) for n in range(20)]
         until(lambda: len(attempts(log)) > 4)
         cable.cut()
-        # The other side ends all that it was sent, and cannot tell it; meanwhile heartbeats are due.
+        # The other side ends all its tasks and cannot report it; meanwhile heartbeats are due.
         done = len(attempts(ended))
         gate.touch()
         until(lambda: len(attempts(ended)) > done and attempts(ended) == attempts(log))

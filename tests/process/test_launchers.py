@@ -29,7 +29,7 @@ JOB_VARIABLES = ("PBS_NODEFILE", "COBALT_NODEFILE", "PE_HOSTFILE", "LSB_DJOB_HOS
 
 
 class Block:
-    """Runs the end of a block's script, and tells what became of it."""
+    """Runs the end of a block's script, and returns what became of it."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -73,7 +73,7 @@ def block(tmp_path: Path) -> Block:
     return Block(tmp_path)
 
 
-# A program of a site that starts its last three words so often as it is told by an option.
+# A program of a site that starts its last three words as often as an option says.
 TIMES = """\
 echo "$0 $*" >> calls
 for ((n = 1; n < $#; n++)); do [ "${!n}" = "OPTION" ] && m=$((n + 1)) && times=${!m}; done

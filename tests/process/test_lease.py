@@ -480,7 +480,7 @@ def test_a_run_on_another_host_is_named(house: House) -> None:
             (told,) = script.hear()["told"]
             assert told.startswith("Run 007-far of this notebook is on host elsewhere and cannot be reached from here")
             script.wait()
-        os.utime(file, (0, 0))  # nothing was heard of it for long
+        os.utime(file, (0, 0))  # it has sent no heartbeat for long
         with Kernel(house, source) as script:
             assert script.hear()["told"] == []
             script.wait()

@@ -235,7 +235,7 @@ def test_what_jupyters_server_does_to_a_kernel(house: House) -> None:
 
 
 def executed(house: House, folder: Path, **variables: str) -> dict[str, Any]:
-    """Run a notebook by `jupyter execute`; what its cell told."""
+    """Run a notebook by `jupyter execute`; return the facts that its cell printed."""
     told = folder / "told.json"
     code = (
         f"import json, parslab\ndfk = parslab.load(parslab.Config(run_dir={str(house.runs)!r}))\n"

@@ -31,7 +31,7 @@ _LOAD = """
 
 
 def kernel(house: House, path: Path, session: str) -> Script:
-    """A kernel of a notebook; Jupyter would tell it the path and the session."""
+    """A kernel of a notebook; Jupyter would pass it the path and the session."""
     place = (str(path), file_id(str(path)), session)
     return house.script(f"    import sys\n    PLACE = {place!r}\n" + _LOAD, stdin=-1)
 

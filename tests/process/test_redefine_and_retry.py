@@ -1,4 +1,4 @@
-"""Mend and retry on real processes: exactly the failed branch runs again, and the same futures hold what comes."""
+"""Redefine and retry on real processes: exactly the failed branch runs again, and the same futures hold what comes."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ def detail(dfk: DataFlowKernel, future: AppFuture) -> TaskDetail:
     return answer
 
 
-# --- the mended function ---------------------------------------------------------------------------------------------
+# --- the redefined function ------------------------------------------------------------------------------------------
 
 
 def test_a_mended_function_is_called_with_the_arguments_of_the_call(dfk: DataFlowKernel, notebook: Notebook) -> None:

@@ -62,7 +62,7 @@ class Book:
         self.ran_file = house.root / "ran"
 
     def kernel(self, cells: str, notebook: str = NOTEBOOK) -> list[dict[str, Any]]:
-        """Run cells in a kernel of its own until it ends; what it told."""
+        """Run cells in a kernel of its own until it ends; return the facts that it printed."""
         parts = (notebook, cells)
         source = f"from parslab import join_app\nRAN = {str(self.ran_file)!r}\n" + "\n".join(
             map(textwrap.dedent, parts)
@@ -165,7 +165,7 @@ def test_another_configuration_goes_on_with_the_results(book: Book) -> None:
 
 
 def test_a_result_that_only_the_lost_kernel_knew_is_made_again(book: Book) -> None:
-    """It was told a moment before its DataFlowKernel was killed, and not written down; then the kernel was killed."""
+    """The result arrived just before the DataFlowKernel was killed, and was not written; then the kernel was killed."""
     book.kernel(
         """
     dfk = loaded(); mine = work(1, GATE); until(mine.running)

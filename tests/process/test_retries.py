@@ -42,7 +42,7 @@ def run_with(house: House, retries: int, workers: int = 1) -> Iterator[DataFlowK
 
 
 def attempt(path: Path) -> int:
-    """Write down one more attempt, and tell which one it is."""
+    """Write down one more attempt, and return its number."""
     with open(path, "a") as file:
         file.write(f"{os.getpid()}\n")
     return attempts(path)

@@ -1,4 +1,4 @@
-"""Tasks that are cancelled or run too long, in every state and of every kind: they end, others are told, work goes on.
+"""Tasks of every kind and state that are cancelled or run too long: they end, their dependents fail.
 
 One run serves them all; it must be gone, with everything, when its house is left.
 """
@@ -171,7 +171,7 @@ def test_a_task_sent_ahead_is_cancelled_and_the_one_before_it_goes_on(
     app = on(label, holds)
     worker = [app(0).result(30) for _ in range(20)][-1]  # known to be short: the next ones are sent ahead
     first = app(2, tmp_path / "first")
-    second = app(60)  # its worker hears of the end only when the first one lets go: then it may just begin
+    second = app(60)  # its worker reads the stop only when the first one releases it: then it may just begin
     pids_of(tmp_path / "first")
     state_is(second, S.launched)
     assert second.cancel()

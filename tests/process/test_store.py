@@ -383,7 +383,7 @@ def test_a_lock_from_outside_is_waited_for(desk: Desk, tmp_path: Path) -> None:
 
 
 class Watched:
-    """A monitor with a loop's clock that moves only when told."""
+    """A monitor with a loop's clock that moves only when the test says so."""
 
     def __init__(self, run_dir: Path) -> None:
         self.posted = threading.Event()

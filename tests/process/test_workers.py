@@ -82,7 +82,7 @@ def test_a_death_is_explained_and_costs_only_the_task_that_ran(house: House, how
 
 
 def test_a_worker_that_eats_all_memory(house: House) -> None:
-    """An address-space limit stands in for the out-of-memory killer: the task gets MemoryError, or its worker dies."""
+    """An address-space limit replaces the out-of-memory killer: the task gets MemoryError, or its worker dies."""
 
     @python_app
     def eat() -> int:

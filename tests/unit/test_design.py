@@ -1,4 +1,4 @@
-"""DESIGN.md tells the truth: its drawings of state machines are those of the tables, its decisions are files.
+"""DESIGN.md is true: its drawings of state machines are those of the tables, its decisions are files.
 
 `python -m tests.unit.test_design` writes the drawings into DESIGN.md.
 """

@@ -71,7 +71,7 @@ class Components:
         labels = tuple(executor.label for executor in settings.executors)
         self.functions = FunctionRegistry()
         self.memo = Memo(self.functions, on=settings.app_cache)
-        # Monitoring reads far behind in a burst: folded moves save three events for most tasks.
+        # In a burst, monitoring reads events late, and folded moves save three events for most tasks.
         self.table = TaskTable(labels, settings.retries, self.memo, fold_moves=True)
         self.host = LoopHost(loop, self.table.out)
         self.checkpointing = Checkpointing(self.memo, settings, self.host)
@@ -93,6 +93,7 @@ class Components:
         self.worker_pools: dict[int, WorkerPool[Task]] = {}
         self.manager_services: dict[int, ManagerService] = {}
         for number, executor in enumerate(self._settings.executors):
+            # Threads belong to the clients, so an executor of threads has no pool here.
             match executor:
                 case LowLatencySettings():
                     self.worker_pools[number] = self._worker_pool(number, executor)

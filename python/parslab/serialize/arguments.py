@@ -102,6 +102,7 @@ def _pickler_class() -> type[pickle.Pickler]:
             made = super().reducer_override(obj)
             # Two cases need an identity. An object that travels by value has names of this process in its pickle. An
             # object that travels by name may belong to an edited module, and the name is the same for each version.
+            # Cloudpickle reduces ``type(None)`` itself, to a pickle that is the same everywhere.
             if (made is not NotImplemented and obj is not type(None)) or (
                 isinstance(obj, _NAMED) and id(obj) not in _name_suffices and _needs_more_than_name(obj)
             ):

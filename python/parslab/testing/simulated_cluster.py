@@ -275,7 +275,7 @@ class Cluster:
     def kill(self) -> None:
         """Kill the DataFlowKernel: its tasks wait again, its jobs continue, and its managers look for another one."""
         self._life.over = True
-        self.controller.stop_watching()  # its watcher dies with it, although this process continues
+        self.controller.stop_watching()  # the watcher of a killed process would die with it, but this process continues
         crews, self.crews = self.crews, {}
         for block, crew in crews.items():
             self._waiting += list(crew.running.items())

@@ -36,7 +36,7 @@ def slurm_provider(**options: Any) -> parslab.SlurmProvider:
 
 
 def htex(provider: Any, label: str = "htex", **options: Any) -> parslab.HighThroughputExecutor:
-    """One worker on each node, unless told otherwise."""
+    """One worker on each node by default."""
     return parslab.HighThroughputExecutor(
         label=label, provider=provider, **{"max_workers_per_node": 1, **QUICK, **options}
     )

@@ -152,7 +152,7 @@ def test_every_executor_is_stopped_with_the_words_of_slurm_or_of_the_shell(
 
 
 def test_a_node_with_another_python_is_refused_alone(house: House, tmp_path: Path) -> None:
-    """The other node of its block works, and the user is told which side to mend."""
+    """The other node of its block works, and an error names the side to fix."""
     provider = slurm_provider(
         nodes_per_block=2, launcher=SrunLauncher(), worker_init=other_python(tmp_path / "other", "1")
     )

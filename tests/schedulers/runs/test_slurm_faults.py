@@ -126,7 +126,7 @@ def test_a_short_cut_of_the_network_loses_nothing(house: House, tmp_path: Path, 
         work = Work(tmp_path, 4, running=1)
         (manager,) = picture(dfk).managers
         nodes.cut(manager.host)
-        work.gate.touch()  # what ends meanwhile cannot be told
+        work.gate.touch()  # tasks that end meanwhile cannot be reported
         time.sleep(2)
         assert not any(task.done() for task in work.tasks)
         nodes.heal(manager.host)
@@ -137,7 +137,7 @@ def test_a_short_cut_of_the_network_loses_nothing(house: House, tmp_path: Path, 
 
 
 def test_a_long_cut_of_the_network_doubles_nothing(house: House, tmp_path: Path, nodes: Nodes) -> None:
-    """What the lost node has finished does not count; when it is heard again it begins anew, in the same block."""
+    """What the lost node has finished does not count; when it sends again it begins anew, in the same block."""
     provider = slurm_provider(init_blocks=2, min_blocks=2, max_blocks=2)
     with loaded(house, htex(provider, heartbeat_threshold=2), retries=2) as dfk:
         wait_blocks(dfk, 2)

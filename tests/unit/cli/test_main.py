@@ -22,7 +22,7 @@ from parslab.wire.run_files import ConnectionInfo
 
 @pytest.fixture
 def live(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[ConnectionInfo]:
-    """Two live runs, as their connection files tell; nobody is really there."""
+    """Two live runs, as their connection files describe them; nobody is really there."""
     found = []
     for number in ("004-aa11", "004-bb22"):
         folder = tmp_path / number

@@ -30,7 +30,7 @@ class Listener:
 
 
 class Host:
-    """A process whose time stands still until the test runs a timer."""
+    """A process whose time does not move until the test runs a timer."""
 
     def __init__(self) -> None:
         self.loop = self

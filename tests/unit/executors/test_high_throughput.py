@@ -1,4 +1,4 @@
-"""The description of the high-throughput executor: what it refuses, and what it tells the DataFlowKernel process."""
+"""The description of the high-throughput executor: what it refuses, and the settings for the DataFlowKernel process."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ S = TaskState
 
 
 class Panel:
-    """A front end: applies what it is told and attaches again when a number is missing."""
+    """A front end: applies the deltas that it gets and attaches again when a number is missing."""
 
     def __init__(self, snapshot: Snapshot) -> None:
         self.attach(snapshot)

@@ -1,4 +1,4 @@
-"""The task's machine: the table is whole, and an impossible signal tells the story."""
+"""The task's machine: the table is whole, and an impossible signal raises with the story."""
 
 from __future__ import annotations
 

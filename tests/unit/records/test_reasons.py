@@ -1,4 +1,4 @@
-"""Each error stands for one reason, and failures carry it from where they are made."""
+"""Each error has one reason, and failures carry it from where they are made."""
 
 from __future__ import annotations
 

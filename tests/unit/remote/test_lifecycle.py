@@ -1,4 +1,4 @@
-"""The worker's life as a table: it ends, it cannot be left, and impossible pairs tell their story."""
+"""The worker's life as a table: it ends, it cannot be left, and impossible pairs raise with the story."""
 
 from __future__ import annotations
 

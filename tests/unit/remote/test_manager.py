@@ -1,4 +1,4 @@
-"""The manager of a node with a link and workers made of paper: what it tells, gives back, and when it leaves."""
+"""The manager of a node with a link and workers made of paper: what it reports, returns, and when it leaves."""
 
 from __future__ import annotations
 

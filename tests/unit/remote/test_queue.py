@@ -184,7 +184,7 @@ def test_what_a_dead_worker_had_not_begun() -> None:
     assert not_begun(held, 5) == held[1:]
     assert not_begun(held, -1 - 5) == held[1:]
     assert not_begun(held, 7) == []
-    assert not_begun(held, 3) == held  # what it was at before has been told
+    assert not_begun(held, 3) == held  # the task that it had before was reported
     assert not_begun(held, -1 << 62) == held  # it never began anything
     assert not_begun(held, None) == []
     assert not_begun([], 5) == []

@@ -48,7 +48,7 @@ class Task:
 
 
 class Stage:
-    """A pool with one worker, and time that passes when it is told to."""
+    """A pool with one worker, and time that passes when the test says so."""
 
     def __init__(self) -> None:
         self.now = 0.0

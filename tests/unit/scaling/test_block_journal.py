@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 class NotedRunner:
-    """Notes what it is told to cancel."""
+    """Notes the jobs that it has to cancel."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder

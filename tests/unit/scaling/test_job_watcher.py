@@ -30,7 +30,7 @@ class Noting:
 
 
 class Executor:
-    """A member that notes what it hears."""
+    """A member that notes the statuses that it gets."""
 
     def __init__(self, runner: Any, *jobs: str, changing: bool = True) -> None:
         self.runner, self.jobs, self.changing = runner, list(jobs), changing

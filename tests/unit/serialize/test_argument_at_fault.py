@@ -1,4 +1,4 @@
-"""The argument that cannot be unpickled is found, wherever it stands."""
+"""The argument that cannot be unpickled is found at any place."""
 
 from __future__ import annotations
 

@@ -107,7 +107,7 @@ PIECES = st.lists(st.sampled_from([0, 1, 3, 8, 100, 4096, 1 << 17, 1 << 18, 1 <<
 
 
 def made(batches: Sequence[tuple[Sequence[Any], Sequence[int]]]) -> list[tuple[list[Any], list[bytes]]]:
-    """Messages, large ones among them, and frames with contents that tell them apart."""
+    """Messages, large ones among them, and frames with different contents."""
     whole = []
     for n, (words, sizes) in enumerate(batches):
         messages = [

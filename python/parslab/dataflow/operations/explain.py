@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["changed_parts", "explain", "shown_arguments"]
 
 _TASK = re.compile(r"task \d+")
+"""A future among the shown arguments; ``summaries.brief`` writes it."""
 _PAIRS = {"(": ")", "[": "]", "{": "}"}
 
 
@@ -202,6 +203,7 @@ def _names(call: MemoCall) -> list[str]:
 
 
 def _distance(before: MemoCall, now: MemoCall) -> tuple[bool, int, int]:
+    """Return a measure of the difference of two calls, the most important part first."""
     changed = len(_arguments_changed(before, now))
     return len(before.inputs) != len(now.inputs), changed, _inputs_changed(before, now)
 
@@ -223,6 +225,7 @@ def _new_inputs(call: MemoCall, nearest: MemoCall, memo: Memo) -> str:
             if source is None or source.key != new:
                 words.append(f"its input, task {dep}, has another value")
             else:
+                # The input may have run for the same kind of reason, so the explanation follows the chain to its start.
                 why = f" ({difference(source, memo)})" if source.source is None else ""
                 words.append(f"its input, task {dep} ({source.app}), is new{why}")
     return _listed(words)

@@ -74,6 +74,7 @@ def _filter(request: TaskPageRequest) -> tuple[str, list[Any]]:
             terms.append(f"{column} IN ({','.join('?' * len(chosen))})")
             values += chosen
     if text := request.text.strip()[:200]:
+        # The backslash is first: later it would also escape the backslashes in front of the other two.
         for sign in "\\%_":
             text = text.replace(sign, "\\" + sign)
         terms.append(

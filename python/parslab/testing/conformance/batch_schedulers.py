@@ -174,6 +174,7 @@ class BatchSuite:
     def _damage(self, recording: Recording) -> None:
         provider, text = self.provider(), recording.text
         lines = text.splitlines(keepends=True)
+        # Answers that are cut off, that lack a line, that contain a warning, and that have other characters.
         odd = [text[:at] for at in range(0, len(text), max(1, len(text) // 50))]
         odd += ["".join(lines[:n] + lines[n + 1 :]) for n in range(min(len(lines), 60))]
         odd += ["".join([*lines[:n], "\x00|slurm: a warning, 12 of 3%|\t<&\n", *lines[n:]]) for n in range(0, 60, 7)]

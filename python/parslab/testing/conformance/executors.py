@@ -132,6 +132,7 @@ class ExecutorSuite:
 
             sys.exit(3)
 
+        # The second call shows that the first one has not ended the worker.
         for _ in range(2):
             error = leaves().exception(_LIMIT)
             assert isinstance(error, AppExit)
@@ -302,6 +303,7 @@ class ExecutorSuite:
             assert future.result(_LIMIT) is None
             assert late.exists()
         else:
+            # A body that still ran would see the gate while the worker runs these tasks.
             assert [touch(str(tmp_path / str(n)), None).result(_LIMIT) for n in range(4)] == ["touched"] * 4
             assert not late.exists()
 

@@ -63,6 +63,7 @@ class ProviderSuite:
         numbers: list[str] = []
         submit, status, cancel = runner.submit, runner.status, runner.cancel
 
+        # A test that fails between submission and end must leave no job behind, so each submission is noted here.
         def noted(job: Job) -> str:
             numbers.append(self.patiently(lambda: submit(job)))
             return numbers[-1]

@@ -91,6 +91,7 @@ class StrategySuite:
         cluster = self.cluster(tmp_path)
         cluster.submit([10.0] * 20)
         assert cluster.finish(_LONG) < _LONG
+        # Long enough for a strategy to release all blocks, so that the next task needs a new one.
         cluster.play(1000.0)
         cluster.submit([10.0])
         assert cluster.finish(_LONG) < _LONG

@@ -238,7 +238,7 @@ def test_a_waiter_is_woken_by_every_end(home: FakeHome, end: str) -> None:
 
 
 def test_the_first_exception_ends_a_wait_for_it(home: FakeHome) -> None:
-    """Waiters were told of every end as of a result, so this waited for all."""
+    """Waiters got every end as a result, so this waited for all."""
     futures = [home.future(n) for n in range(3)]
     waiter = Waiting(lambda: cf.wait(futures, return_when=cf.FIRST_EXCEPTION))
     waiter.until(lambda: all(f._waiters for f in futures))

@@ -1,4 +1,4 @@
-"""A task that failed is tried again while its retries last, and nobody but monitoring hears of the failed attempts."""
+"""A task that failed is tried again while its retries last, and only monitoring gets the failed attempts."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Trying(Graph):
         self.table.attempt_ended(there, outcome(there, 0.0, 2.0, Failure("WorkerLost: gone")), None, "w")
 
     def story(self, task: int) -> list[str | tuple[int, TaskState]]:
-        """Failures and moves of a task, in the order told."""
+        """Failures and moves of a task, in the order of the events."""
         found: list[str | tuple[int, TaskState]] = []
         for event in self.table.out.events:
             if isinstance(event, TaskFailed) and event.task == task:
@@ -118,7 +118,7 @@ def test_attempts_that_machines_lose_follow_ever_later() -> None:
         seen.append(waits(graph))
         check(graph.table)
     assert seen == [[], [1.0], [2.0], [4.0]]
-    graph.failed(1, fails("of its own"))  # which tells that its machine is well
+    graph.failed(1, fails("of its own"))  # which shows that its machine is well
     graph.failed(1, LOST)
     assert waits(graph) == []
     assert (task.state, task.attempt) == (S.ready, 6)

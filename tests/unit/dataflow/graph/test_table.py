@@ -68,7 +68,7 @@ class Graph:
         return [*(one.task.id for one in again), *(task.id for task in ready)]
 
     def told(self) -> list[Any]:
-        """Take what the client was told since the last time."""
+        """Take the messages to the client since the last time."""
         replies, self.table.out.replies = self.table.out.replies, []
         messages = [message for _, message, _ in replies]
         self.replies += messages
@@ -258,7 +258,7 @@ def test_a_second_call_with_one_number_is_our_mistake(graph: Graph) -> None:
         graph.call(1)
 
 
-# --- ends told late or twice -----------------------------------------------------------------------------------------
+# --- late and repeated ends -----------------------------------------------------------------------------------------
 
 
 def test_late_and_doubled_outcomes_are_dropped_and_counted(graph: Graph) -> None:

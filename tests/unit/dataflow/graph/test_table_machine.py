@@ -54,7 +54,7 @@ class GraphMachine(RuleBasedStateMachine):
         self.ready: list[Task] = []
         self.at_worker: list[Task] = []
         self.at_client: set[int] = set()
-        """Local and join bodies that were told to run, and foreign futures."""
+        """Local and join bodies that may run, and foreign futures."""
         self.wants: list[int] = []
         self.attempts: dict[int, int] = {}
         """Attempts that have begun to be, by task."""

@@ -27,7 +27,7 @@ REMOTE, LOCAL, JOIN, EXTERNAL = TaskKind.remote, TaskKind.local, TaskKind.join, 
 
 
 class Mending(Graph):
-    """A graph whose failures are mended."""
+    """A graph whose failed tasks run again."""
 
     def again(
         self, *tasks: int, mended: Callable[[Task], RedefinedApp | None] = lambda _: None, bodies: tuple[int, ...] = ()
@@ -282,7 +282,7 @@ def test_what_has_no_need_of_it_is_refused_or_left_alone(graph: Mending) -> None
     assert graph.reopened() == []
 
 
-# --- mended functions ------------------------------------------------------------------------------------------------
+# --- redefined functions ----------------------------------------------------------------------------------------------
 
 
 def test_a_mended_function_is_called_by_all_that_runs_again(graph: Mending) -> None:

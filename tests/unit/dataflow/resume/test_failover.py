@@ -32,7 +32,7 @@ class Client:
 
 
 class Run(Graph):
-    """A restored run whose clients return; it stands in for the registry of clients as well."""
+    """A restored run whose clients return; it replaces the registry of clients as well."""
 
     def __init__(self, folder: Path) -> None:
         super().__init__()

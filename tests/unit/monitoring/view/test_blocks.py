@@ -111,7 +111,7 @@ def test_the_workers_of_blocks_add_up_in_every_order(batches: list[list[Event]])
         assert view.blocks.running == sum(row.state in ("running", "draining") for row in view.blocks.rows.values())
         assert view.workers.busy() == sum(row.state == "busy" for row in view.workers.rows.values())
         ended = {row.block: row.state for row in view.blocks.rows.values() if row.state in FINAL}
-        # What was told piece by piece is the picture that a new panel gets.
+        # The sum of all changes is the picture that a new panel gets.
         told |= {row.block: row for row in view.blocks.take_changed()}
         assert list(told.values()) == sorted(view.blocks.all_rows(), key=lambda row: list(told).index(row.block))
         view.take_batch()

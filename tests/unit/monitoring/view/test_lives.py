@@ -1,4 +1,4 @@
-"""A task whose whole life is told in one event looks to everybody as if each step had been told."""
+"""A task with one event for all its moves gives the same view as one with an event for each move."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ S = TaskState
 
 
 class Told:
-    """A table whose events a view hears of now and then."""
+    """A table whose events a view applies now and then."""
 
     def __init__(self, lives: bool) -> None:
         self.table = TaskTable(("llex",), retries=1, fold_moves=lives)

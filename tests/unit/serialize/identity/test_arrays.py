@@ -1,4 +1,4 @@
-"""Arrays that a function can tell apart have different identities, whatever their class; all others have one."""
+"""Arrays that a function can distinguish have different identities, whatever their class; all others have one."""
 
 from __future__ import annotations
 
@@ -178,7 +178,7 @@ def seen(array: Any) -> Any:
     plain = np.asarray(array)
     mask = np.ma.getmaskarray(array).tolist() if isinstance(array, np.ma.MaskedArray) else None
     fortran = array.flags.f_contiguous and not array.flags.c_contiguous
-    values = repr(plain.view(np.ndarray).tolist())  # repr tells -0.0 from 0.0
+    values = repr(plain.view(np.ndarray).tolist())  # repr distinguishes -0.0 from 0.0
     return type(array), repr(array.dtype), array.shape, fortran, values, mask
 
 

@@ -70,7 +70,7 @@ def rebuilt(value: Any) -> Any:
 
 
 def same(one: Any, other: Any) -> bool:
-    """Equality that tells 1 from 1.0, True and -0.0 from 0.0."""
+    """Equality that distinguishes 1 from 1.0, True and -0.0 from 0.0."""
     if type(one) is not type(other):
         return False
     if isinstance(one, (set, frozenset)):

@@ -48,7 +48,7 @@ class Graph:
         return self.table.tasks[task]
 
     def unknown(self, task: int, why: str) -> Task:
-        """Call one that remembers, in a way that cannot be told from others."""
+        """Call an app that caches, with an argument that has no identity."""
         message = memoized_call(task, identity=b"")
         message.unknown = why
         self.table.submit(0, message, [], "f")
