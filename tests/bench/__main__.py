@@ -42,12 +42,12 @@ def arguments() -> argparse.Namespace:
 def commit() -> str:
     """The commit that is checked out, with a plus where files differ from it; empty outside a checkout."""
     try:
-        told = subprocess.run(
+        done = subprocess.run(
             ["git", "describe", "--always", "--dirty=+"], cwd=ROOT, capture_output=True, text=True, check=True
         )
     except (OSError, subprocess.CalledProcessError):
         return ""
-    return told.stdout.strip()
+    return done.stdout.strip()
 
 
 def machine() -> dict[str, Any]:

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import parslab
 from tests.process.blocks import executor
-from tests.process.house import House, until
+from tests.process.sandbox import Sandbox, until
 
 
 @parslab.python_app
@@ -39,9 +39,9 @@ def main() -> None:
     asked = parser.parse_args()
     count = asked.tasks
     kind = executor(1, workers=2) if asked.blocks else parslab.LowLatencyExecutor(workers=2)
-    with tempfile.TemporaryDirectory() as folder, House().lived_in() as house:
+    with tempfile.TemporaryDirectory() as folder, Sandbox().entered() as sandbox:
         log = str(Path(folder) / "log")
-        with parslab.load(parslab.Config(executors=[kind], run_dir=house.runs)) as dfk:
+        with parslab.load(parslab.Config(executors=[kind], run_dir=sandbox.runs)) as dfk:
             futures = [work(log, number) for number in range(count)]
             until(futures[count // 2].done, 120)
             had = {number for number, future in enumerate(futures) if future.done()}

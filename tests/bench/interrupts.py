@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import argparse
 
-from tests.process.house import House
 from tests.process.random_interrupts import interrupt_at_random
+from tests.process.sandbox import Sandbox
 
 
 def main() -> None:
@@ -19,13 +19,14 @@ def main() -> None:
     parser.add_argument("--interrupts", type=int, default=1_000)
     parser.add_argument("--seed", type=int, default=0)
     asked = parser.parse_args()
-    with House().lived_in() as house:
-        told = interrupt_at_random(house, asked.tasks, asked.interrupts, asked.seed, patience=asked.tasks / 50)
-    bad = {what: told[what] for what in ("died", "lost", "twice", "wrong") if told[what]}
+    with Sandbox().entered() as sandbox:
+        result = interrupt_at_random(sandbox, asked.tasks, asked.interrupts, asked.seed, patience=asked.tasks / 50)
+    bad = {what: result[what] for what in ("died", "lost", "twice", "wrong") if result[what]}
     print(
-        f"{told['tasks']} tasks in {told['seconds']:.0f} s under {told['hits']} interrupts (and {told['swallowed']} "
-        f"that Python could not raise), waited for in {sum(told['ways'].values())} places: "
-        + (f"WRONG: {bad}" if bad else f"all {told['processes']} processes live, no task is lost, none ran twice.")
+        f"{result['tasks']} tasks in {result['seconds']:.0f} s under {result['hits']} interrupts "
+        f"(and {result['swallowed']} "
+        f"that Python could not raise), waited for in {sum(result['ways'].values())} places: "
+        + (f"WRONG: {bad}" if bad else f"all {result['processes']} processes live, no task is lost, none ran twice.")
     )
     raise SystemExit(bool(bad))
 

@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tests.process.blocks import block_leaders, blocks_run, managers, workers
-from tests.process.house import House, is_gone, until
 from tests.process.random_failovers import RandomFailovers
 from tests.process.random_kills import kill_at_random
+from tests.process.sandbox import Sandbox, is_gone, until
 
 if TYPE_CHECKING:
     from collections import Counter
@@ -41,8 +41,8 @@ def main() -> None:
 
 def parts(tasks: int, kills: int, blocks: int, dice: random.Random) -> None:
     """What runs tasks is killed."""
-    with tempfile.TemporaryDirectory() as folder, House().lived_in() as house:
-        with blocks_run(house, retries=kills, blocks=blocks) as dfk:
+    with tempfile.TemporaryDirectory() as folder, Sandbox().entered() as sandbox:
+        with blocks_run(sandbox, retries=kills, blocks=blocks) as dfk:
             report = kill_at_random(dfk, Path(folder) / "log", tasks, kills, dice)
             everybody = [dfk.pid, *block_leaders(dfk.pid), *managers(dfk.pid), *workers(dfk.pid)]
         for pid in everybody:
@@ -52,8 +52,8 @@ def parts(tasks: int, kills: int, blocks: int, dice: random.Random) -> None:
 
 def everything(tasks: int, kills: int, dice: random.Random) -> None:
     """The DataFlowKernel and the kernel of a notebook are killed, too."""
-    with House().kept_clean() as house:
-        failovers = RandomFailovers(house, tasks, kills, dice)
+    with Sandbox().checked_at_end() as sandbox:
+        failovers = RandomFailovers(sandbox, tasks, kills, dice)
         failovers.run()
     tell(tasks, failovers.took, failovers.kinds, failovers.again)
 

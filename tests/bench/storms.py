@@ -11,8 +11,8 @@ import time
 import traceback
 from collections import Counter
 
-from tests.process.house import House
 from tests.process.random_storms import Storm
+from tests.process.sandbox import Sandbox
 
 
 def main() -> None:
@@ -26,10 +26,10 @@ def main() -> None:
     lost = again = 0
     longest = 0.0
     for seed in range(asked.seed, asked.seed + asked.storms):
-        house = House()
-        storm = Storm(house, random.Random(seed))
+        sandbox = Sandbox()
+        storm = Storm(sandbox, random.Random(seed))
         try:
-            with house.kept_clean():
+            with sandbox.checked_at_end():
                 storm.run()
         except BaseException as error:
             if isinstance(error, KeyboardInterrupt):

@@ -122,7 +122,7 @@ class TestCondor(BatchSuite):
 
     def test_script(self, tmp_path: Path) -> None:
         """What HTCondor reads is a file of its own."""
-        provider = self.provider(worker_init="export A=1", scheduler_options="odd = 1\n# told", cores_per_slot=2)
+        provider = self.provider(worker_init="export A=1", scheduler_options="odd = 1\n# note", cores_per_slot=2)
         job = a_job(tmp_path, command="start-manager 'x y'")
         files = provider.files(job)
         script, submit = files[job.script], files[f"{job.script}.submit"]
@@ -130,7 +130,7 @@ class TestCondor(BatchSuite):
         assert script.index("export PARSLAB_CORES=2") < script.index("export A=1") < script.index(job.command)
         assert subprocess.run(["bash", "-n"], input=script, text=True, capture_output=True).stderr == ""
         lines = submit.splitlines()
-        assert lines[lines.index("odd = 1") + 1] == "# told"
+        assert lines[lines.index("odd = 1") + 1] == "# note"
         assert lines[-3:] == [f"output = {job.stdout}", f"error = {job.stderr}", "queue"]
         assert provider.submit_command(job.script) == ["condor_submit", f"{job.script}.submit"]
 

@@ -59,7 +59,7 @@ def test_a_panel_without_tasks_can_be_read(plain: Lab, book: Notebook, theme: st
     assert plain.page.evaluate(LOOKS) == []
 
 
-def test_the_drawer_stands_beside_the_view_where_there_is_room(plain: Lab, panel: Panel) -> None:
+def test_the_drawer_is_beside_the_view_where_there_is_room(plain: Lab, panel: Panel) -> None:
     panel.open_task("broken")
     for width, beside in ((NARROW, False), (WIDE, True), (USUAL, False)):
         panel.resize(width)

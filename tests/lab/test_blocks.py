@@ -148,7 +148,7 @@ def test_a_block_that_failed_says_why_in_full(blocks: Panel) -> None:
     expect(opened(blocks, 1)).to_contain_text("node4 lost: node4 was silent for 20 s")
 
 
-def test_what_a_task_has_used_is_told(blocks: Panel) -> None:
+def test_resource_use_of_a_task_is_reported(blocks: Panel) -> None:
     blocks.show("Tasks")
     blocks.node.get_by_placeholder("Filter tasks").fill("seed=0")
     blocks.node.locator("[role=row][data-task='0']").click()
@@ -158,20 +158,20 @@ def test_what_a_task_has_used_is_told(blocks: Panel) -> None:
 
 
 def test_commands_reach_the_run(blocks: Panel, stage: Notebook) -> None:
-    def told() -> str:
+    def sent_commands() -> str:
         return stage.run("print(stage.commands.pop())")
 
     details = opened(blocks, 1)
     details.get_by_role("button", name="Hold").click()
     expect(blocks.page.get_by_text("It was done.").last).to_be_visible()
-    assert "block='1', action='hold'" in told()
+    assert "block='1', action='hold'" in sent_commands()
     details.get_by_role("button", name="Cancel block").click()  # nothing runs there
     blocks.page.wait_for_timeout(0)
     expect(blocks.page.get_by_role("dialog")).to_have_count(0)
     blocks.node.get_by_role("button", name="One block more for htex").click()
     stage.run("while not any(type(c).__name__ == 'ScaleRequest' for c in stage.commands): time.sleep(0.01)")
-    assert "executor='htex', blocks=5" in told()
-    assert "action='cancel'" in told()
+    assert "executor='htex', blocks=5" in sent_commands()
+    assert "action='cancel'" in sent_commands()
 
 
 def test_a_block_with_work_is_cancelled_only_after_a_question(blocks: Panel, stage: Notebook) -> None:

@@ -54,7 +54,7 @@ def test_output_appears_under_its_cell_while_others_run(page: Notebook, gate: Pa
     assert page.run("type(answer).__name__, answer.result()") == "('NameFuture', 42)"
 
 
-def test_an_error_stands_under_its_cell(page: Notebook) -> None:
+def test_error_is_shown_under_its_cell(page: Notebook) -> None:
     task = page.start("%%parsl\nnumbers = [1, 2]\nfourth = numbers[3]")
     expect(shown(task)).to_contain_text("failed")
     expect(shown(task)).to_contain_text("IndexError: list index out of range")
@@ -66,7 +66,7 @@ def test_an_error_stands_under_its_cell(page: Notebook) -> None:
     assert waiting.error == "IndexError: list index out of range"
 
 
-def test_a_mistake_in_the_magic_is_told_under_the_cell(page: Notebook) -> None:
+def test_mistake_in_the_magic_is_shown_under_the_cell(page: Notebook) -> None:
     cell = page.start("%%parsl --no-such-option\nx = 1")
     expect(shown(cell)).to_contain_text("unrecognized arguments: --no-such-option")
     cell = page.start("%%parsl\nprint(never_defined)")

@@ -104,7 +104,7 @@ def test_the_table_sorts(panel: Panel) -> None:
     expect(panel.rows.last).to_contain_text("double")
 
 
-def test_the_drawer_tells_all_of_a_failed_task(panel: Panel, story: Notebook) -> None:
+def test_the_drawer_shows_all_details_of_a_failed_task(panel: Panel, story: Notebook) -> None:
     drawer = panel.open_task("broken")
     expect(drawer.locator(".parslab-Drawer-error")).to_have_text("IndexError: list index out of range")
     trace = drawer.locator("[data-text=traceback]")
@@ -123,7 +123,7 @@ def test_the_drawer_tells_all_of_a_failed_task(panel: Panel, story: Notebook) ->
     expect(drawer.get_by_role("heading", name="broken")).to_be_visible()
 
 
-def test_the_drawer_tells_arguments_and_output(panel: Panel) -> None:
+def test_the_drawer_shows_arguments_and_output(panel: Panel) -> None:
     panel.show("Tasks")
     panel.row("double").last.click()
     expect(panel.drawer.locator(".parslab-Drawer-shown")).to_contain_text("2")

@@ -10,7 +10,7 @@ import psutil
 from playwright.sync_api import expect
 
 from tests.lab.browser import Notebook, until
-from tests.lab.test_retry_and_cancel import told
+from tests.lab.test_retry_and_cancel import assert_shown
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -128,7 +128,7 @@ def test_a_run_outlives_its_kernel_and_is_continued_in_another(lab: Lab, loaded:
     lab.panel.says(" exists until ")
     lab.panel.counts(running=1, exec_done=1)
     lab.panel.node.get_by_role("button", name="Start a kernel and continue").click()
-    told(lab, "continues. Cells that you run again adopt the tasks that they called before.")
+    assert_shown(lab, "continues. Cells that you run again adopt the tasks that they called before.")
     lab.panel.is_live()
     lab.panel.counts(running=1, exec_done=1)
     assert loaded.run("import parslab\ndfk = parslab.dfk()\ndfk.pid") == before

@@ -57,7 +57,7 @@ stage.open()
 """
 
 
-def told(lab: Lab, text: str) -> None:
+def assert_shown(lab: Lab, text: str) -> None:
     """Wait for a notification, and close it."""
     notice = lab.page.locator(".Toastify__toast", has_text=text)
     expect(notice).to_be_visible()
@@ -98,12 +98,12 @@ def test_all_that_failed_runs_again_or_what_failed_of_an_app(lab: Lab, loaded: N
     lab.panel.counts(failed=4, dep_fail=3)
     lab.panel.node.locator("[data-app=fragile] button").click()
     lab.panel.node.get_by_role("button", name="Retry failed of fragile").click()
-    told(lab, "6 tasks run again")
+    assert_shown(lab, "6 tasks run again")
     lab.panel.node.get_by_role("combobox", name="App").select_option("")
     lab.panel.show("Overview")
     lab.panel.counts(exec_done=6, failed=1, dep_fail=0)
     lab.panel.node.get_by_role("button", name="Retry failed").click()
-    told(lab, "1 task runs again")
+    assert_shown(lab, "1 task runs again")
     lab.panel.counts(exec_done=6, failed=1)
 
 
@@ -118,7 +118,7 @@ def test_many_failed_tasks_run_again_only_after_a_question(lab: Lab, loaded: Not
         expect(dialog).to_contain_text("Retry 101 failed tasks?")
         dialog.get_by_role("button", name=button).click()
         expect(dialog).to_have_count(0)
-    told(lab, "101 tasks run again; fragile as now defined.")
+    assert_shown(lab, "101 tasks run again; fragile as now defined.")
     lab.panel.counts(failed=0, exec_done=101)
 
 
@@ -128,7 +128,7 @@ def test_what_a_cell_has_called_is_cancelled_from_a_task_of_it(lab: Lab, loaded:
     lab.panel.show("Tasks")
     lab.panel.row("held").last.click()
     lab.panel.drawer.get_by_role("button", name="Cancel the tasks of In [2]").click()
-    told(lab, "3 tasks cancelled (In [2]).")
+    assert_shown(lab, "3 tasks cancelled (In [2]).")
     lab.panel.close_task()
     lab.panel.show("Overview")
     lab.panel.counts(cancelled=3, running=1, pending=1)
@@ -144,12 +144,12 @@ def test_a_cell_that_waits_is_cancelled_from_its_menu(lab: Lab, loaded: Notebook
     cells = lab.page.locator(".jp-Notebook:visible .jp-CodeCell")
     cells.nth(cell.place).locator(".jp-InputPrompt").click(button="right")
     lab.page.get_by_role("menuitem", name="Cancel This Cell's Tasks").click()
-    told(lab, "2 tasks cancelled (In [3]).")
+    assert_shown(lab, "2 tasks cancelled (In [3]).")
     cell.wait()
     assert cell.error.startswith("CancelledError")
     lab.panel.counts(running=1, cancelled=2)
     lab.command("parslab:cancel-cell")
-    told(lab, "Nothing to cancel: no task that cell In [3] has called is unfinished.")
+    assert_shown(lab, "Nothing to cancel: no task that cell In [3] has called is unfinished.")
     gate.touch()
     lab.panel.counts(exec_done=1)
 
@@ -174,7 +174,7 @@ def test_a_cell_is_cancelled_by_the_button_of_its_notebook(lab: Lab, loaded: Not
     expect(button).to_have_attribute("aria-disabled", "true")
     lab.page.locator(".jp-Notebook:visible .jp-CodeCell .jp-InputPrompt").nth(-2).click()
     button.click()
-    told(lab, "2 tasks cancelled (In [2]).")
+    assert_shown(lab, "2 tasks cancelled (In [2]).")
     loaded.run("parslab.dfk().cleanup()")
     expect(button).to_be_hidden()
 
@@ -220,7 +220,7 @@ def test_every_state_and_each_attempt_can_be_read(lab: Lab, narrow: Panel, theme
     assert {view: what for view, what in found.items() if what} == {}
 
 
-def test_attempts_are_told_with_their_reasons(narrow: Panel) -> None:
+def test_attempts_are_reported_with_their_reasons(narrow: Panel) -> None:
     drawer = narrow.open_task("failed")
     first, second = drawer.get_by_role("list", name="Attempts").get_by_role("listitem").all()
     expect(first).to_contain_text("Worker lost")

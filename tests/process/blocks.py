@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, Any
 import psutil
 
 import parslab
-from tests.process.house import workers_of
 from tests.process.panel import picture
+from tests.process.sandbox import workers_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
     from parslab import AppFuture, DataFlowKernel
-    from tests.process.house import House
+    from tests.process.sandbox import Sandbox
 
 __all__ = ["Ends", "attempts", "block_leaders", "blocks_run", "executor", "managers", "workers"]
 
@@ -35,11 +35,15 @@ def executor(blocks: int = 1, workers: int = 2, **options: Any) -> parslab.HighT
 
 @contextlib.contextmanager
 def blocks_run(
-    house: House, retries: int = 0, blocks: int = 1, resume: bool = True, **options: Any
+    sandbox: Sandbox, retries: int = 0, blocks: int = 1, resume: bool = True, **options: Any
 ) -> Iterator[DataFlowKernel]:
     """A run with these blocks, cleaned up whatever became of it."""
     config = parslab.Config(
-        executors=[executor(blocks, **options)], run_dir=house.runs, retries=retries, strategy_period=0.2, resume=resume
+        executors=[executor(blocks, **options)],
+        run_dir=sandbox.runs,
+        retries=retries,
+        strategy_period=0.2,
+        resume=resume,
     )
     dfk = parslab.load(config)
     try:

@@ -1,4 +1,4 @@
-"""Fixtures of the tests with real processes: houses to live in, that must be empty afterwards."""
+"""Fixtures of the tests with real processes: sandboxes for their runs, which must be empty afterwards."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from parslab.client import session
-from tests.process.house import House
+from tests.process.sandbox import Sandbox
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -36,16 +36,16 @@ def loop() -> None:
 
 
 @pytest.fixture
-def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
+def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
     """A place for the runs of one test."""
-    tmp_path_factory.getbasetemp()  # not in the house, where temporary files go from now on
-    with House().lived_in() as house:
-        yield house
+    tmp_path_factory.getbasetemp()  # outside of the sandbox, where temporary files are from now on
+    with Sandbox().entered() as sandbox:
+        yield sandbox
 
 
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DataFlowKernel]:
     """One run with two workers for all tests of a module that do not hurt it."""
     tmp_path_factory.getbasetemp()
-    with House().lived_in() as house, house.load(workers=2) as dfk:
+    with Sandbox().entered() as sandbox, sandbox.load(workers=2) as dfk:
         yield dfk

@@ -27,15 +27,15 @@ ROOT = Path(__file__).parents[2]
 
 def kernels(notebooks: dict[str, list[str]], folder: Path, seeds: tuple[int, int] = (1, 2)) -> list[dict[str, Any]]:
     """What two kernels say of these notebooks, by their name."""
-    told = []
+    calls = []
     for number, seed in enumerate(seeds):
         env = {**os.environ, "PYTHONHASHSEED": str(seed), "PYTHONPATH": f"{ROOT / 'python'}:{ROOT}:{folder}"}
         asked = json.dumps({"notebooks": notebooks, "offset": 7 * number, "before": 300 * number})
         command = [sys.executable, "-W", "error", "-m", "tests.process.dry_kernel"]
         done = subprocess.run(command, input=asked, env=env, cwd=folder, capture_output=True, text=True, timeout=50)
         assert done.returncode == 0, done.stderr
-        told.append(json.loads(done.stdout))
-    return told
+        calls.append(json.loads(done.stdout))
+    return calls
 
 
 class Kernel:
@@ -65,7 +65,7 @@ class Kernel:
         self._thread.join()
         self._peer.close()
 
-    def told(self) -> list[dict[str, Any]]:
+    def take_calls(self) -> list[dict[str, Any]]:
         """Return the calls since the last time, in the form in which the event log would have them."""
         mark = len(self._calls)
         self.handle.follow(1 << 50 | mark, lambda *_: None)
@@ -123,7 +123,7 @@ def run(kernel: Kernel, cells: list[str], offset: int, before: int) -> list[dict
             filename = f"/tmp/ipykernel_{os.getpid()}/{before + number}.py"
             linecache.cache[filename] = (len(source), None, source.splitlines(keepends=True), filename)
             exec(compile(source, filename, "exec"), vars(main))
-        return kernel.told()
+        return kernel.take_calls()
 
 
 def main() -> None:
@@ -131,13 +131,13 @@ def main() -> None:
     warnings.simplefilter("error")
     kernel = Kernel()
     try:
-        told = {
+        calls = {
             name: run(kernel, cells, asked["offset"], asked["before"] + 10 * number)
             for number, (name, cells) in enumerate(asked["notebooks"].items())
         }
     finally:
         kernel.close()
-    json.dump(told, sys.stdout)
+    json.dump(calls, sys.stdout)
 
 
 if __name__ == "__main__":

@@ -15,9 +15,9 @@ from collections import Counter, defaultdict, deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from tests.process.house import House, Script, is_gone, patience, until
 from tests.process.random_storms import Execution
 from tests.process.run_processes import found
+from tests.process.sandbox import Sandbox, Script, is_gone, patience, until
 
 if TYPE_CHECKING:
     import random
@@ -68,7 +68,7 @@ _CELLS = """
     dfk = load()
     apps = [python_app(executors=[label])(work) for label in ("here", "blocks")]
     futures = [apps[number % 2](LOG, number, SECONDS * (number % 7) / 3) for number in range(TASKS)]
-    tell(right=[future.result() for future in futures] == list(range(TASKS)))
+    emit(right=[future.result() for future in futures] == list(range(TASKS)))
     sys.stdin.readline()
     dfk.cleanup()
 """
@@ -80,7 +80,7 @@ class RandomFailovers:
 
     Parameters
     ----------
-    house
+    sandbox
         Where it lives.
     tasks, kills
         How many.
@@ -90,7 +90,7 @@ class RandomFailovers:
         That a task takes, about.
     """
 
-    house: House
+    sandbox: Sandbox
     tasks: int
     kills: int
     dice: random.Random
@@ -106,7 +106,7 @@ class RandomFailovers:
     @property
     def log(self) -> Path:
         """Where tasks write."""
-        return self.house.root / "log"
+        return self.sandbox.root / "log"
 
     def run(self) -> None:
         """Every task must end well, nothing run without need, and nothing be left."""
@@ -131,15 +131,15 @@ class RandomFailovers:
         finally:
             kernel.__exit__()
         self.took = time.monotonic() - began
-        self.house.must_be_empty()
+        self.sandbox.assert_empty()
         self._explain()
 
     def _kernel(self) -> Script:
         """The next kernel of the notebook, which runs its cells."""
         self._losses.clear()
         words = f"    LOG, TASKS, SECONDS = {str(self.log)!r}, {self.tasks}, {self.seconds}\n"
-        environment = {**os.environ, **self.house.environment(), "PARSLAB_NOTEBOOK": "/books/storm.ipynb"}
-        return self.house.script(words + _CELLS, stdin=-1, env=environment)
+        environment = {**os.environ, **self.sandbox.environment(), "PARSLAB_NOTEBOOK": "/books/storm.ipynb"}
+        return self.sandbox.script(words + _CELLS, stdin=-1, env=environment)
 
     def _kind(self) -> str:
         """What to kill: no DataFlowKernel so often that its kernel would rightly give it up."""
@@ -158,7 +158,7 @@ class RandomFailovers:
             return
         find = "DataFlowKernel" if kind == _BOTH else kind
         while True:
-            pid = self.dice.choice(until(lambda: found(self.house, find), 60, f"a {find} is there"))
+            pid = self.dice.choice(until(lambda: found(self.sandbox, find), 60, f"a {find} is there"))
             if kind == _BOTH:
                 os.kill(kernel.popen.pid, signal.SIGSTOP)
             with contextlib.suppress(ProcessLookupError):  # it ended just now

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from tests.process.house import House
+    from tests.process.sandbox import Sandbox
 
 __all__ = ["interrupt_at_random"]
 
@@ -119,7 +119,7 @@ _SCRIPT = """
         seconds = time.monotonic() - began
     with open(LOG) as file:
         begun = collections.Counter(map(int, file.read().split()))
-    tell(
+    emit(
         tasks=len(futures), called=next(numbers), hits=hits, swallowed=swallowed, ways=dict(ways), wrong=wrong,
         died=[pid for pid, _ in set(before) - set(after)], processes=len(before), seconds=seconds,
         lost=[number for number in futures if not begun[number]],
@@ -129,7 +129,7 @@ _SCRIPT = """
 
 
 def interrupt_at_random(
-    house: House, tasks: int, interrupts: int, seed: int = 0, patience: float = 30.0
+    sandbox: Sandbox, tasks: int, interrupts: int, seed: int = 0, patience: float = 30.0
 ) -> dict[str, Any]:
     """Interrupt a script so often while it calls so many apps; return the facts that it prints.
 
@@ -138,7 +138,7 @@ def interrupt_at_random(
     patience
         Seconds that it may take on an idle machine.
     """
-    with house.script(_SCRIPT.format(tasks=tasks, interrupts=interrupts, seed=seed)) as script:
-        facts = script.hear(patience)
+    with sandbox.script(_SCRIPT.format(tasks=tasks, interrupts=interrupts, seed=seed)) as script:
+        facts = script.read_json(patience)
         assert script.wait() == 0
     return facts

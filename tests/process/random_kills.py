@@ -18,7 +18,7 @@ import cloudpickle
 
 from parslab import python_app
 from tests.process.blocks import Ends, attempts, block_leaders, managers, workers
-from tests.process.house import until
+from tests.process.sandbox import until
 
 if TYPE_CHECKING:
     import random

@@ -21,8 +21,8 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from tests.process.house import House, Script, is_gone, patience, until
 from tests.process.run_processes import DataFlowKernelWatch, found
+from tests.process.sandbox import Sandbox, Script, is_gone, patience, until
 
 if TYPE_CHECKING:
     import random
@@ -74,11 +74,11 @@ _CELLS = """
             except parslab.errors.ConfigurationError as error:
                 print(error, file=sys.stderr)
             finally:
-                tell(load=time.monotonic() - began)
+                emit(load=time.monotonic() - began)
         raise SystemExit("no run can be loaded")
 
     dfk = load()
-    tell(run=dfk.run)
+    emit(run=dfk.run)
     apps = [python_app(executors=[label])(work) for label in ("here", "blocks")]
     kinds = [{"retries": 0}, {}, {}]  # one in three is never tried again
     futures = [
@@ -92,7 +92,7 @@ _CELLS = """
             lost.append(number)
         elif error is not None or future.result() != number * number:
             wrong.append(f"{number}: {error!r}")
-    tell(lost=lost, wrong=wrong)
+    emit(lost=lost, wrong=wrong)
     sys.stdin.readline()
     dfk.cleanup()
 """
@@ -112,7 +112,7 @@ class Storm:
 
     Parameters
     ----------
-    house
+    sandbox
         Where the run is.
     dice
         Decides what is killed, and when.
@@ -122,7 +122,7 @@ class Storm:
         The seconds that a task takes, about.
     """
 
-    house: House
+    sandbox: Sandbox
     dice: random.Random
     tasks: int = 120
     seconds: float = 0.02
@@ -138,14 +138,14 @@ class Storm:
     @property
     def log(self) -> Path:
         """The file in which tasks note that they begin and end."""
-        return self.house.root / "log"
+        return self.sandbox.root / "log"
 
     def run(self) -> None:
         """Kill, and check every promise."""
         began = time.monotonic()
         self._kernel, self._runs = self._next_kernel(), set[str]()
         try:
-            with DataFlowKernelWatch(self.house, 0.03) as watch:
+            with DataFlowKernelWatch(self.sandbox, 0.03) as watch:
                 for victims in self._plan():
                     self._strike(victims)
                 facts = self._facts()
@@ -155,7 +155,7 @@ class Storm:
             assert len(watch.most) == 1, f"DataFlowKernels {watch.most} at the same time: {self.kills}"
         finally:
             self._kernel.__exit__()
-        self.house.must_be_empty()
+        self.sandbox.assert_empty()
         self.lost = facts["lost"]
         assert facts["wrong"] == []
         assert self._runs == {facts["run"]}, "a kernel has loaded another run"
@@ -177,8 +177,8 @@ class Storm:
 
     def _next_kernel(self) -> Script:
         words = f"    LOG, TASKS, SECONDS = {str(self.log)!r}, {self.tasks}, {self.seconds}\n"
-        environment = {**os.environ, **self.house.environment(), "PARSLAB_NOTEBOOK": "/books/storm.ipynb"}
-        return self.house.script(words + _CELLS, stdin=-1, env=environment)
+        environment = {**os.environ, **self.sandbox.environment(), "PARSLAB_NOTEBOOK": "/books/storm.ipynb"}
+        return self.sandbox.script(words + _CELLS, stdin=-1, env=environment)
 
     def _strike(self, victims: tuple[str, ...]) -> None:
         """Kill these, at a random moment; a killed kernel is replaced at once."""
@@ -197,7 +197,7 @@ class Storm:
             self._kernel = self._next_kernel()
             return
         while True:
-            pid = self.dice.choice(until(lambda: found(self.house, kind), LIMIT, f"a {kind} is there"))
+            pid = self.dice.choice(until(lambda: found(self.sandbox, kind), LIMIT, f"a {kind} is there"))
             with contextlib.suppress(ProcessLookupError):  # it ended just now
                 self._end(pid, kind)
                 return

@@ -17,7 +17,7 @@ from parslab.client.process.launch import StartedRun, launch, start
 from parslab.client.process.run_settings import new_settings
 from parslab.version import version
 from parslab.wire.notebooks import NotebookPlace
-from tests.process.house import is_gone, until
+from tests.process.sandbox import is_gone, until
 
 if TYPE_CHECKING:
     from parslab import Config

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 
 import psutil
 
-from tests.process.house import residents
+from tests.process.sandbox import sandbox_processes
 
 if TYPE_CHECKING:
-    from tests.process.house import House
+    from tests.process.sandbox import Sandbox
 
 __all__ = ["DataFlowKernelWatch", "found", "kernels"]
 
@@ -24,10 +24,10 @@ _PARTS = {
 }
 
 
-def found(house: House, kind: str) -> list[int]:
+def found(sandbox: Sandbox, kind: str) -> list[int]:
     """Return the processes of a kind, wherever they are in the process tree."""
     pids = []
-    for process in residents(house.token):
+    for process in sandbox_processes(sandbox.token):
         with contextlib.suppress(psutil.Error, ProcessLookupError):
             words = " ".join(process.cmdline())
             leads = kind != "block" or os.getpgid(process.pid) == process.pid
@@ -36,10 +36,10 @@ def found(house: House, kind: str) -> list[int]:
     return pids
 
 
-def kernels(house: House) -> list[int]:
+def kernels(sandbox: Sandbox) -> list[int]:
     """Return the DataFlowKernel processes that are alive."""
     parents = {}
-    for process in residents(house.token):
+    for process in sandbox_processes(sandbox.token):
         with contextlib.suppress(psutil.Error):
             words = process.cmdline()
             if len(words) > 2 and "parslab.dataflow.main" in words[2]:
@@ -49,11 +49,11 @@ def kernels(house: House) -> list[int]:
 
 
 class DataFlowKernelWatch(threading.Thread):
-    """Counts the DataFlowKernel processes of a house that are alive at the same time.
+    """Counts the DataFlowKernel processes of a sandbox that are alive at the same time.
 
     Parameters
     ----------
-    house
+    sandbox
         Where the run is.
     period
         Seconds between two counts.
@@ -64,9 +64,9 @@ class DataFlowKernelWatch(threading.Thread):
         The largest group of processes that one count found.
     """
 
-    def __init__(self, house: House, period: float = 0.01) -> None:
+    def __init__(self, sandbox: Sandbox, period: float = 0.01) -> None:
         super().__init__()
-        self._house = house
+        self._house = sandbox
         self._period = period
         self._over = threading.Event()
         self.most: list[int] = []

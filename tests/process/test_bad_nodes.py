@@ -10,14 +10,14 @@ import cloudpickle
 
 from parslab import python_app
 from tests.process.blocks import blocks_run, managers
-from tests.process.house import until
 from tests.process.panel import picture
+from tests.process.sandbox import until
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from parslab import DataFlowKernel
-    from tests.process.house import House
+    from tests.process.sandbox import Sandbox
 
 cloudpickle.register_pickle_by_value(sys.modules[__name__])
 
@@ -38,9 +38,9 @@ def held(dfk: DataFlowKernel) -> list[str]:
     return [row.manager for row in picture(dfk).managers if row.state == "held"]
 
 
-def test_a_node_that_fails_all_it_gets_is_held_until_it_is_released(house: House) -> None:
-    bad = house.root / "bad"
-    with blocks_run(house, retries=3, blocks=2, workers=1, hold_after=5) as dfk:
+def test_a_node_that_fails_all_it_gets_is_held_until_it_is_released(sandbox: Sandbox) -> None:
+    bad = sandbox.root / "bad"
+    with blocks_run(sandbox, retries=3, blocks=2, workers=1, hold_after=5) as dfk:
         until(lambda: sum(row.state == "ready" for row in picture(dfk).managers) == 2, 20)
         first, second = managers(dfk.pid)
         bad.write_text(str(first))
@@ -60,8 +60,8 @@ def test_a_node_that_fails_all_it_gets_is_held_until_it_is_released(house: House
         assert held(dfk) == []
 
 
-def test_a_function_that_is_broken_everywhere_holds_no_node(house: House) -> None:
-    with blocks_run(house, blocks=2, workers=1, hold_after=3) as dfk:
+def test_a_function_that_is_broken_everywhere_holds_no_node(sandbox: Sandbox) -> None:
+    with blocks_run(sandbox, blocks=2, workers=1, hold_after=3) as dfk:
         until(lambda: sum(row.state == "ready" for row in picture(dfk).managers) == 2, 20)
         broken = python_app(executors=["htex"])(lambda: 1 // 0)
         futures = [broken() for _ in range(60)]

@@ -165,7 +165,7 @@ def test_what_is_no_command_line_is_refused(returned: object, said: str) -> None
         run(command(returned))
 
 
-def test_bad_formatting_is_told_from_other_mistakes() -> None:
+def test_bad_formatting_is_distinguished_from_other_mistakes() -> None:
     with pytest.raises(AppBadFormatting, match="Replacement index 1"):
         run(lambda: "{} {}".format(*"x"))
     with pytest.raises(AppBadFormatting, match="not enough arguments"):
@@ -174,7 +174,7 @@ def test_bad_formatting_is_told_from_other_mistakes() -> None:
         run(lambda: [][0])
 
 
-def test_files_that_cannot_be_opened_are_told(tmp_path: Path) -> None:
+def test_files_that_cannot_be_opened_are_reported(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(BadStdStreamFile, match="stdout file"):
         run(command("true"), stdout=str(tmp_path / "file" / "below"))

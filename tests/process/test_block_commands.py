@@ -9,22 +9,22 @@ import pytest
 import parslab
 from parslab import Config, HighThroughputExecutor, LocalProvider, python_app
 from parslab.errors import ConfigurationError
-from tests.process.house import until
 from tests.process.panel import picture
+from tests.process.sandbox import until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from parslab import DataFlowKernel
-    from tests.process.house import House
+    from tests.process.sandbox import Sandbox
 
 
 @pytest.fixture
-def blocks(house: House) -> Iterator[DataFlowKernel]:
+def blocks(sandbox: Sandbox) -> Iterator[DataFlowKernel]:
     """A run whose blocks come only when its user says so."""
     provider = LocalProvider(init_blocks=1, max_blocks=2)
     executor = HighThroughputExecutor(max_workers_per_node=1, provider=provider)
-    dfk = parslab.load(Config(executors=[executor], strategy="none", run_dir=house.runs))
+    dfk = parslab.load(Config(executors=[executor], strategy="none", run_dir=sandbox.runs))
     try:
         yield dfk
     finally:
@@ -47,7 +47,7 @@ def connected(dfk: DataFlowKernel) -> list[str]:
     return sorted(row.block for row in dfk.blocks() if row.managers)
 
 
-def test_blocks_do_as_they_are_told(blocks: DataFlowKernel) -> None:
+def test_blocks_carry_out_commands(blocks: DataFlowKernel) -> None:
     assert block_id().result(20) == "0"
     assert "2" in blocks.scale("htex", 2)
     until(lambda: connected(blocks) == ["0", "1"], 20)
@@ -64,7 +64,7 @@ def test_blocks_do_as_they_are_told(blocks: DataFlowKernel) -> None:
     until(lambda: states(blocks)["1"] == "scaled_in", 20)
 
 
-def test_what_cannot_be_done_is_told(blocks: DataFlowKernel) -> None:
+def test_impossible_commands_are_refused_with_a_reason(blocks: DataFlowKernel) -> None:
     assert block_id().result(20) == "0"
     with pytest.raises(ConfigurationError, match=r"^Executor htex has no block '7'"):
         blocks.hold("7")
@@ -74,8 +74,8 @@ def test_what_cannot_be_done_is_told(blocks: DataFlowKernel) -> None:
         blocks.scale("gpu", 1)
 
 
-def test_a_run_without_blocks_says_so(house: House) -> None:
-    with house.load() as dfk:
+def test_a_run_without_blocks_says_so(sandbox: Sandbox) -> None:
+    with sandbox.load() as dfk:
         assert dfk.blocks() == []
         with pytest.raises(ConfigurationError, match=r"^No executor of this run has blocks: its workers are those"):
             dfk.scale("", 2)
@@ -86,7 +86,7 @@ def managers(dfk: DataFlowKernel) -> dict[str, str]:
     return {row.manager: row.state for row in picture(dfk).managers if row.state not in ("gone", "lost")}
 
 
-def test_a_manager_does_as_it_is_told(blocks: DataFlowKernel) -> None:
+def test_manager_carries_out_requests(blocks: DataFlowKernel) -> None:
     assert block_id().result(20) == "0"
     (name,) = managers(blocks)
     assert blocks.hold(name) == f"Manager {name} gets no new tasks until it is released."

@@ -78,8 +78,8 @@ def test_the_last_lines_of_a_job_are_read(desk: Desk) -> None:
     desk.stderr.write_bytes(b"slurmstepd: error: *** JOB 4711 CANCELLED \xff\0 ***\n")
     answer = desk.output()
     assert isinstance(answer, BlockOutput)
-    told = answer.stdout.splitlines()
-    assert told == lines[-len(told) :]
+    shown = answer.stdout.splitlines()
+    assert shown == lines[-len(shown) :]
     assert jobfiles.TAIL - 40 < len(answer.stdout.encode()) <= jobfiles.TAIL
     assert answer.stderr == "slurmstepd: error: *** JOB 4711 CANCELLED \ufffd\u2400 ***\n"
     assert (answer.request_id, answer.executor, answer.block, answer.problem) == ("1", "htex", "0", "")
@@ -142,7 +142,7 @@ def test_blocks_managers_and_samples_are_stored(desk: Desk) -> None:
     assert desk.rows("SELECT time, cpu FROM node_sample ORDER BY time") == [(7.0, 12.5), (8.0, 13.5)]
 
 
-def test_what_a_task_has_used_is_told_with_its_details(desk: Desk) -> None:
+def test_resource_use_of_a_task_is_among_its_details(desk: Desk) -> None:
     desk.happens(
         ManagerMoved(1.0, "m0", "htex", "0", "ready", "node1", 7, 4),
         *(TaskSubmitted(1.0, task, "fit", TaskState.ready, "htex", 1) for task in (0, 1)),

@@ -18,16 +18,16 @@ import parslab
 from parslab import python_app
 from parslab.scaling.block_journal import BlockJournal, unfinished_jobs
 from tests.process.blocks import executor
-from tests.process.house import is_gone, until, workers_of
 from tests.process.panel import notices, picture
 from tests.process.restarted_run import RestartedRun
+from tests.process.sandbox import is_gone, until, workers_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from parslab import AppFuture
-    from tests.process.house import House
+    from tests.process.sandbox import Sandbox
 
 cloudpickle.register_pickle_by_value(sys.modules[__name__])
 
@@ -47,11 +47,11 @@ def begin(path: Path) -> None:
 
 
 @contextlib.contextmanager
-def lives(house: House, blocks: int = 1, **options: Any) -> Iterator[RestartedRun]:
+def lives(sandbox: Sandbox, blocks: int = 1, **options: Any) -> Iterator[RestartedRun]:
     """A run with so many blocks of one worker each."""
     config = parslab.Config(
         executors=[executor(blocks, workers=1, **options)],
-        run_dir=house.runs,
+        run_dir=sandbox.runs,
         strategy_period=0.2,
         retries=1,
         resume=False,
@@ -81,9 +81,9 @@ def scripts(run: RestartedRun) -> list[str]:
 
 
 @pytest.mark.parametrize("address", [None, "127.0.0.1"])
-def test_the_same_blocks_serve_the_next_dataflowkernel(house: House, tmp_path: Path, address: str | None) -> None:
+def test_the_same_blocks_serve_the_next_dataflowkernel(sandbox: Sandbox, tmp_path: Path, address: str | None) -> None:
     """By the unix socket, and by the port; as often as it is killed."""
-    with lives(house, blocks=2, address=address) as run:
+    with lives(sandbox, blocks=2, address=address) as run:
         before = managers_here(run, 2)
         jobs = scripts(run)
         for life in range(2):
@@ -105,12 +105,12 @@ def test_the_same_blocks_serve_the_next_dataflowkernel(house: House, tmp_path: P
                 ("1", "running"),
             ]
             assert any("go on with the DataFlowKernel that was started again" in text for text in notices(run.dfk))
-    house.must_be_empty()
+    sandbox.assert_empty()
 
 
-def test_nobody_takes_its_place(house: House) -> None:
+def test_nobody_takes_its_place(sandbox: Sandbox) -> None:
     """Its blocks end at once, also those whose number nobody had written down."""
-    with lives(house, blocks=2) as run:
+    with lives(sandbox, blocks=2) as run:
         managers = [pid for _, pid in managers_here(run, 2)]
         journal = run.run_dir / "blocks.jsonl"
         lines = journal.read_text().splitlines(keepends=True)
@@ -122,11 +122,11 @@ def test_nobody_takes_its_place(house: House) -> None:
         for pid in managers:
             until(is_gone(pid), 5)
         assert unfinished_jobs(run.run_dir) == {}
-    house.must_be_empty()
+    sandbox.assert_empty()
 
 
 def test_managers_leave_by_themselves_when_nobody_comes_or_buries(
-    house: House, monkeypatch: pytest.MonkeyPatch
+    sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As when everything else of the run was killed, too."""
     settings = parslab.HighThroughputExecutor.settings
@@ -135,7 +135,7 @@ def test_managers_leave_by_themselves_when_nobody_comes_or_buries(
         "settings",
         lambda self: msgspec.structs.replace(settings(self), reconnect_for=2.0),
     )
-    with lives(house) as run:
+    with lives(sandbox) as run:
         ((_, manager),) = managers_here(run, 1)
         (script,) = scripts(run)
         run.kill()
@@ -153,9 +153,9 @@ def test_managers_leave_by_themselves_when_nobody_comes_or_buries(
         assert call(run, where).result(20)[0] == "1"
 
 
-def test_a_submission_in_flight_is_found_by_its_name(house: House) -> None:
+def test_a_submission_in_flight_is_found_by_its_name(sandbox: Sandbox) -> None:
     """Its number was not written down when the process was killed."""
-    with lives(house) as run:
+    with lives(sandbox) as run:
         before = managers_here(run, 1)
         (script,) = scripts(run)
         journal = run.run_dir / "blocks.jsonl"
@@ -168,9 +168,9 @@ def test_a_submission_in_flight_is_found_by_its_name(house: House) -> None:
         assert [block.job for block in picture(run.dfk).blocks] == [script]
 
 
-def test_a_number_that_came_again_is_not_touched(house: House) -> None:
+def test_a_number_that_came_again_is_not_touched(sandbox: Sandbox) -> None:
     """A process that has the number of a block which has ended is none of ours."""
-    with lives(house) as run:
+    with lives(sandbox) as run:
         managers_here(run, 1)
         stranger = psutil.Popen(["sleep", "60"], start_new_session=True)
         try:
@@ -191,9 +191,9 @@ def test_a_number_that_came_again_is_not_touched(house: House) -> None:
             stranger.wait()
 
 
-def test_a_port_that_was_taken_meanwhile(house: House) -> None:
+def test_a_port_that_was_taken_meanwhile(sandbox: Sandbox) -> None:
     """It listens at another one, and managers read in the run's folder where that is."""
-    with lives(house, address="127.0.0.1") as run:
+    with lives(sandbox, address="127.0.0.1") as run:
         before = managers_here(run, 1)
         (connection,) = [
             c for c in psutil.Process(run.dfk.pid).net_connections("tcp") if c.status == psutil.CONN_LISTEN
@@ -205,12 +205,12 @@ def test_a_port_that_was_taken_meanwhile(house: House) -> None:
             assert call(run, where).result(20) == before[0]
             said = f"Port {connection.laddr.port} of the run was taken by another program"
             assert any(said in text for text in notices(run.dfk))
-    house.must_be_empty()
+    sandbox.assert_empty()
 
 
-def test_a_manager_is_told_to_end_while_it_looks(house: House) -> None:
+def test_manager_gets_a_signal_while_it_looks_for_the_run(sandbox: Sandbox) -> None:
     """As a scheduler does at the end of the walltime."""
-    with lives(house) as run:
+    with lives(sandbox) as run:
         ((_, manager),) = managers_here(run, 1)
         run.kill()
         os.kill(manager, signal.SIGTERM)

@@ -70,7 +70,7 @@ class Handle:
         return super().__reduce_ex__(protocol)
 
 
-def test_a_call_without_identity_runs_and_says_once_why_it_is_not_remembered(run: DataFlowKernel) -> None:
+def test_call_without_identity_runs_and_warns_once(run: DataFlowKernel) -> None:
     @python_app(cache=True, executors="llex")
     def use(handle: Any, x: int) -> int:
         return x + 1
@@ -209,7 +209,7 @@ def test_a_registered_type_is_known_by_what_the_user_says(run: DataFlowKernel, r
     assert ran() == 2
 
 
-def test_a_join_is_remembered_with_the_functions_that_it_calls(run: DataFlowKernel, ran: Ran) -> None:
+def test_join_is_memoized_with_the_functions_that_it_calls(run: DataFlowKernel, ran: Ran) -> None:
     book = notebook(ran)
     join = "@join_app(cache=True)\ndef both(*xs):\n    tempfile.mkdtemp(dir=FOLDER)\n    return [fit(x) for x in xs]"
     book.cell(join)

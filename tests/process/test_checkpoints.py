@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from parslab import AppFuture, DataFlowKernel
-    from tests.process.house import House, Script
+    from tests.process.sandbox import Sandbox, Script
 
 cloudpickle.register_pickle_by_value(sys.modules[__name__])
 
@@ -47,16 +47,16 @@ def doubles(n: int) -> list[AppFuture]:
 class Runs:
     """One run after the other in one run directory."""
 
-    def __init__(self, house: House) -> None:
-        self.house = house
+    def __init__(self, sandbox: Sandbox) -> None:
+        self.sandbox = sandbox
 
     def load(self, **options: Any) -> DataFlowKernel:
-        return parslab.load(Config(executors=[LowLatencyExecutor(workers=1)], run_dir=self.house.runs, **options))
+        return parslab.load(Config(executors=[LowLatencyExecutor(workers=1)], run_dir=self.sandbox.runs, **options))
 
 
 @pytest.fixture
-def runs(house: House) -> Iterator[Runs]:
-    yield Runs(house)
+def runs(sandbox: Sandbox) -> Iterator[Runs]:
+    yield Runs(sandbox)
     parslab.clear()
 
 
@@ -76,12 +76,12 @@ def test_a_later_run_begins_with_what_was_computed(runs: Runs) -> None:
         assert [future.result() for future in again] == values
         assert {future.state for future in again} == {REMEMBERED}
         assert f"run {run} had computed its result" in again[0].explain()
-        assert str(runs.house.runs / "000" / "checkpoint") in dfk.explain(again[3].task_id)
+        assert str(runs.sandbox.runs / "000" / "checkpoint") in dfk.explain(again[3].task_id)
         assert double(5).result() == 10
-    assert get_all_checkpoints(runs.house.runs) == [
-        str(runs.house.runs / number / "checkpoint") for number in ("000", "001")
+    assert get_all_checkpoints(runs.sandbox.runs) == [
+        str(runs.sandbox.runs / number / "checkpoint") for number in ("000", "001")
     ]
-    assert get_last_checkpoint(runs.house.runs) == [str(runs.house.runs / "001" / "checkpoint")]
+    assert get_last_checkpoint(runs.sandbox.runs) == [str(runs.sandbox.runs / "001" / "checkpoint")]
 
 
 def test_without_a_mode_nothing_is_loaded_or_written_but_on_demand(runs: Runs) -> None:
@@ -90,7 +90,7 @@ def test_without_a_mode_nothing_is_loaded_or_written_but_on_demand(runs: Runs) -
         folder = dfk.checkpoint()
     with runs.load():
         assert (double(1).result(), double(1).state) == (2, REMEMBERED)
-        assert get_all_checkpoints(runs.house.runs) == [folder]
+        assert get_all_checkpoints(runs.sandbox.runs) == [folder]
     with runs.load(checkpoint_files=[folder]):
         assert double(1).state is REMEMBERED
     with runs.load(checkpoint_files=[folder], app_cache=False):
@@ -99,10 +99,10 @@ def test_without_a_mode_nothing_is_loaded_or_written_but_on_demand(runs: Runs) -
         assert "app_cache=False" in future.explain()
 
 
-def test_a_damaged_checkpoint_and_one_of_parsl_are_told(runs: Runs) -> None:
+def test_damaged_checkpoint_and_one_of_parsl_are_reported(runs: Runs) -> None:
     with runs.load(checkpoint_mode="dfk_exit"):
         assert [double(n).result() for n in range(3)] == [0, 2, 4]
-    file = runs.house.runs / "000" / "checkpoint" / "results.parslab"
+    file = runs.sandbox.runs / "000" / "checkpoint" / "results.parslab"
     data = bytearray(file.read_bytes())
     data[-3] ^= 1
     file.write_bytes(data)
@@ -111,9 +111,9 @@ def test_a_damaged_checkpoint_and_one_of_parsl_are_told(runs: Runs) -> None:
         futures = [double(n) for n in range(3)]
         assert [future.result() for future in futures] == [0, 2, 4]
         assert [future.state for future in futures] == [REMEMBERED, REMEMBERED, DONE]
-        told = "\n".join(notices(dfk))
-    assert f"The checkpoint {file} is damaged at 1 place" in told
-    assert f"{file.parent / 'tasks.pkl'}: a checkpoint of Parsl is not read" in told
+        reported = "\n".join(notices(dfk))
+    assert f"The checkpoint {file} is damaged at 1 place" in reported
+    assert f"{file.parent / 'tasks.pkl'}: a checkpoint of Parsl is not read" in reported
 
 
 WORK = """
@@ -125,13 +125,13 @@ WORK = """
 SHARING = """
     dfk = parslab.load(Config(executors=[LowLatencyExecutor(workers=1)], run_dir=RUNS, checkpoint_mode="task_exit",
                               checkpoint_files=[], checkpoint_dir={shared!r}, resume=False))
-    tell(pid=dfk.pid)
+    emit(pid=dfk.pid)
     n = 0
     while os.getppid() == {parent}:
         futures = [work({which}, n + i, bytes(i * 700)) for i in range(20)]
         for future in futures:
             future.result()
-            tell(done=n)
+            emit(done=n)
             n += 1
 """
 
@@ -139,40 +139,40 @@ CHECKING = """
     from parslab.records.panel import SnapshotRequest
     with parslab.load(Config(executors=[LowLatencyExecutor(workers=1)], run_dir=RUNS, checkpoint_files=[{shared!r}],
                              resume=False)) as dfk:
-        for which, last in {told!r}.items():
+        for which, last in {reported!r}.items():
             futures = [work(which, n, bytes(n % 20 * 700)) for n in range(last + 1)]
             right = [future.result() == (which, n, bytes(n % 20 * 700)) for n, future in enumerate(futures)]
-            tell(which=which, right=all(right), states=sorted({{str(future.state) for future in futures}}))
-        tell(notices=[notice.text for notice in dfk.ask(SnapshotRequest(subscribe=False)).notices])
+            emit(which=which, right=all(right), states=sorted({{str(future.state) for future in futures}}))
+        emit(notices=[notice.text for notice in dfk.ask(SnapshotRequest(subscribe=False)).notices])
 """
 
 
-def test_kernels_that_share_a_file_and_are_killed_lose_nothing_that_was_told(runs: Runs, tmp_path: Path) -> None:
+def test_killed_kernels_that_share_a_file_lose_no_reported_result(runs: Runs, tmp_path: Path) -> None:
     """Two runs append to one file; one of them is killed again and again, its DataFlowKernel, too."""
     dice = random.Random(7)
-    told: dict[int, int] = {}
+    reported: dict[int, int] = {}
 
     def script(which: int) -> Script:
-        return runs.house.script(WORK + SHARING.format(shared=str(tmp_path), parent=os.getpid(), which=which))
+        return runs.sandbox.script(WORK + SHARING.format(shared=str(tmp_path), parent=os.getpid(), which=which))
 
     def kill(victim: Script, pid: int) -> None:
         os.kill(pid, signal.SIGKILL)
         victim.signal(signal.SIGKILL)
 
     with script(0) as steady:
-        steady_pid = steady.hear(30)["pid"]
+        steady_pid = steady.read_json(30)["pid"]
         for which in range(1, 6):
             with script(which) as victim:
-                pid = victim.hear(30)["pid"]
+                pid = victim.read_json(30)["pid"]
                 for _ in range(dice.randrange(1, 60)):
-                    told[which] = victim.hear(30)["done"]
+                    reported[which] = victim.read_json(30)["done"]
                 kill(victim, pid)
-        told[0] = steady.hear(30)["done"]
+        reported[0] = steady.read_json(30)["done"]
         kill(steady, steady_pid)
-    with runs.house.script(WORK + CHECKING.format(shared=str(tmp_path), told=told)) as check:
-        for which in told:
-            assert check.hear(30) == {"which": which, "right": True, "states": ["memo_done"]}
-        assert all("is damaged at" in text for text in check.hear(30)["notices"])
+    with runs.sandbox.script(WORK + CHECKING.format(shared=str(tmp_path), reported=reported)) as check:
+        for which in reported:
+            assert check.read_json(30) == {"which": which, "right": True, "states": ["memo_done"]}
+        assert all("is damaged at" in text for text in check.read_json(30)["notices"])
         assert check.wait(30) == 0
     find_runs()  # buries the dead
 
@@ -201,8 +201,8 @@ def test_a_full_disk_costs_a_notice(runs: Runs) -> None:
         (dfk.run_dir / "checkpoint" / "results.parslab").symlink_to("/dev/full")
         assert [double(n).result() for n in range(10)] == [2 * n for n in range(10)]
         assert double(3).state is REMEMBERED
-        told = [text for text in notices(dfk) if "cannot be written" in text]
+        reported = [text for text in notices(dfk) if "cannot be written" in text]
         with pytest.raises(parslab.errors.ParslabError, match="cannot be written"):
             dfk.checkpoint()
-    assert len(told) == 1
-    assert "(No space left on device): they are in the memory of this run alone" in told[0]
+    assert len(reported) == 1
+    assert "(No space left on device): they are in the memory of this run alone" in reported[0]

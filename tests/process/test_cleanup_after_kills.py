@@ -26,7 +26,7 @@ import pytest
 
 from parslab.scaling.block_journal import unfinished_jobs
 from tests.process.blocks import block_leaders, managers
-from tests.process.house import LEASE, House, Script, alive, is_gone, until, workers_of
+from tests.process.sandbox import LEASE, Sandbox, Script, alive, is_gone, until, workers_of
 from tests.process.test_magics import Notebook
 from tests.process.test_run_folders import filesystem, fill
 
@@ -68,7 +68,7 @@ CLIENT = """
 SCRIPT = """
     dfk = run(FOLDER, LINGER, RESUME)
     futures = busy(FOLDER)
-    tell(dfk=dfk.pid, run_dir=str(dfk.run_dir))
+    emit(dfk=dfk.pid, run_dir=str(dfk.run_dir))
     for line in sys.stdin: exec(json.loads(line))
 """
 
@@ -76,13 +76,13 @@ SCRIPT = """
 class Life:
     """A client whose run has all its workers busy."""
 
-    def __init__(self, house: House, kind: str, way: Way) -> None:
-        self.house, self.kind, self.way = house, kind, way
+    def __init__(self, sandbox: Sandbox, kind: str, way: Way) -> None:
+        self.sandbox, self.kind, self.way = sandbox, kind, way
         self.spared: set[int] = set()
         """Processes that are none of the run's."""
         linger = LINGER if kind == "notebook" else 0
-        words = f"    FOLDER, LINGER, RESUME, RECONNECT = {str(house.root)!r}, {linger}, {way.resume}, {RECONNECT}\n"
-        environment = {**os.environ, **house.environment()}
+        words = f"    FOLDER, LINGER, RESUME, RECONNECT = {str(sandbox.root)!r}, {linger}, {way.resume}, {RECONNECT}\n"
+        environment = {**os.environ, **sandbox.environment()}
         if kind == "notebook":
             environment["PARSLAB_NOTEBOOK"] = "/books/fit.ipynb"
         self.pty = theirs = -1
@@ -91,20 +91,20 @@ class Life:
             self.pty, theirs = pty.openpty()
             # The client leads its session, and this is the session's terminal.
             options["preexec_fn"] = functools.partial(fcntl.ioctl, theirs, termios.TIOCSCTTY, 0)
-        self.script = Script(house, CLIENT + words + SCRIPT, stdin=-1, env=environment, **options)
+        self.script = Script(sandbox, CLIENT + words + SCRIPT, stdin=-1, env=environment, **options)
         if self.pty >= 0:
             os.close(theirs)
         self.pid = self.script.popen.pid
 
     def begun(self) -> None:
         """Wait until all its workers are busy."""
-        facts = self.script.hear(30)
+        facts = self.script.read_json(30)
         self.dfk, self.run_dir = facts["dfk"], Path(facts["run_dir"])
         self.busy(1)
 
     def busy(self, times: int) -> None:
         """Wait until each of its workers has begun so many tasks."""
-        begun = self.house.root / "begun"
+        begun = self.sandbox.root / "begun"
         for label in ("llex", "htex"):
             until(lambda label=label: len(list(begun.glob(f"{label}-*"))) >= times, 30, f"{label} is busy")  # type: ignore[misc]
 
@@ -137,9 +137,9 @@ class Life:
 
     def is_over(self) -> None:
         """Nothing is left of it: far sooner than anybody would look."""
-        left = self.house.left
-        self.house.left = lambda: [line for line in left() if not self._stranger(line)]  # type: ignore[method-assign]
-        self.house.must_be_empty(LEASE + LINGER + RECONNECT)
+        left = self.sandbox.left
+        self.sandbox.left = lambda: [line for line in left() if not self._stranger(line)]  # type: ignore[method-assign]
+        self.sandbox.assert_empty(LEASE + LINGER + RECONNECT)
         assert unfinished_jobs(self.run_dir) == {}
 
     def _stranger(self, line: str) -> bool:
@@ -221,8 +221,8 @@ def kernel_again(life: Life) -> None:
     for pid in set(lost) - keeps:
         until(is_gone(pid), 10)
     life.busy(2)
-    life.does("tell(dfk=dfk.pid)")
-    life.dfk = life.script.hear()["dfk"]
+    life.does("emit(dfk=dfk.pid)")
+    life.dfk = life.script.read_json()["dfk"]
     assert life.dfk not in lost
 
 
@@ -244,7 +244,7 @@ def together(*names: str) -> Callable[[Life], None]:
 
 def cannot_come_back(life: Life) -> None:
     """Nobody knows when a notebook died that died with its run, so it has longer: let that time be over."""
-    (path,) = life.house.jupyter.glob("parslab-*.json")
+    (path,) = life.sandbox.jupyter.glob("parslab-*.json")
     info = json.loads(path.read_text())
     path.with_suffix(".new").write_text(json.dumps({**info, "heartbeat_period": 0}))
     path.with_suffix(".new").rename(path)
@@ -252,7 +252,7 @@ def cannot_come_back(life: Life) -> None:
 
 def forked(life: Life) -> None:
     """The client is killed, and a child of it lives on, with copies of all that it had open."""
-    life.spared.add(life.script.hear()["child"])
+    life.spared.add(life.script.read_json()["child"])
     os.kill(life.pid, signal.SIGKILL)
 
 
@@ -260,9 +260,9 @@ MULTIPROCESSING = """
 import multiprocessing
 process = multiprocessing.get_context("fork").Process(target=time.sleep, args=(600,))
 process.start()
-tell(child=process.pid)
+emit(child=process.pid)
 """
-FORK = "child = os.fork()\nif child: tell(child=child)\ntime.sleep(600)"
+FORK = "child = os.fork()\nif child: emit(child=child)\ntime.sleep(600)"
 
 
 def after_doing(source: str, act: Callable[[Life], None], status: int = 0) -> Way:
@@ -279,7 +279,7 @@ def killed(life: Life) -> None:
 
 def on_a_full_disk(act: Callable[[Life], None], status: int = 0) -> Way:
     def both(life: Life) -> None:
-        fill(life.house.runs)
+        fill(life.sandbox.runs)
         life.does("futures += busy(FOLDER); python_app(executors=['llex'])(print)(1)")
         act(life)
 
@@ -290,7 +290,7 @@ def without_its_folder(act: Callable[[Life], None], status: int = 0) -> Way:
     """Somebody deletes the folder of the run beforehand."""
 
     def both(life: Life) -> None:
-        shutil.rmtree(life.house.runs)
+        shutil.rmtree(life.sandbox.runs)
         act(life)
 
     return Way(both, status)
@@ -350,13 +350,13 @@ WAYS: dict[str, Way] = {
 
 @contextlib.contextmanager
 def lives(way: Way, *kinds: str) -> Iterator[list[Life]]:
-    """Clients of these kinds, beside each other, each in a house of its own."""
+    """Clients of these kinds, beside each other, each in a sandbox of its own."""
     with contextlib.ExitStack() as stack:
-        houses = [stack.enter_context(House().kept_clean()) for _ in kinds]
+        sandboxes = [stack.enter_context(Sandbox().checked_at_end()) for _ in kinds]
         if way.small:
-            for house in houses:
-                stack.enter_context(filesystem(house.runs, "size=3m"))
-        found = [Life(house, kind, way) for house, kind in zip(houses, kinds, strict=True)]
+            for sandbox in sandboxes:
+                stack.enter_context(filesystem(sandbox.runs, "size=3m"))
+        found = [Life(sandbox, kind, way) for sandbox, kind in zip(sandboxes, kinds, strict=True)]
         for life in found:
             stack.enter_context(life.script)
         for life in found:
@@ -382,18 +382,18 @@ def test_nothing_is_left(name: str) -> None:
 
 @pytest.mark.usefixtures("loop")
 @pytest.mark.parametrize("how", ["restarted", "killed and restarted", "shut down", "culled"])
-def test_nothing_is_left_of_a_real_kernel(house: House, how: str) -> None:
+def test_nothing_is_left_of_a_real_kernel(sandbox: Sandbox, how: str) -> None:
     """Jupyter's server ends a kernel, and nobody loads the run in the next one."""
-    book = Notebook(house.root, JPY_SESSION_NAME=str(house.root / "fit.ipynb"))
+    book = Notebook(sandbox.root, JPY_SESSION_NAME=str(sandbox.root / "fit.ipynb"))
     try:
         assert not book.run(f"RECONNECT = {RECONNECT}\n" + textwrap.dedent(CLIENT)).error
-        folder = str(house.root)
+        folder = str(sandbox.root)
         said = book.run(
             f"dfk = run({folder!r}, {LINGER}, True); futures = busy({folder!r}); print(dfk.pid, dfk.linger)"
         )
         pid, linger = said.stdout.split()
         assert float(linger) == LINGER
-        until(lambda: len(list((house.root / "begun").iterdir())) >= 2, 20, "both workers are busy")
+        until(lambda: len(list((sandbox.root / "begun").iterdir())) >= 2, 20, "both workers are busy")
         if how.endswith("restarted"):
             book.restart(how.startswith("killed"))
             assert not book.run("import parslab").error
@@ -404,4 +404,4 @@ def test_nothing_is_left_of_a_real_kernel(house: House, how: str) -> None:
         until(is_gone(int(pid)))
     finally:
         book.stop()
-    house.must_be_empty()
+    sandbox.assert_empty()

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.process.house import within
+from tests.process.sandbox import within
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.process.house import House
+    from tests.process.sandbox import Sandbox
 
 SITE = """
 import os, time
@@ -58,17 +58,17 @@ SOURCE = """
         begun = [os.path.join(RUNS, name) for name in ("begun-llex", "begun-htex")]
         futures = [held(begun[0], gate, walltime=60), on_block(begun[1], gate)]
         while not all(map(os.path.exists, begun)): time.sleep(0.01)
-        tell(pid=dfk.pid)
+        emit(pid=dfk.pid)
         set_clock(JUMP)
         # Heartbeats are sent, timers of a second fire, and the loop looks at the clock many times.
         time.sleep(3)
         open(gate, "w").close()
-        tell(values=[future.result(20) for future in futures])
+        emit(values=[future.result(20) for future in futures])
         before = manager().result(20)
         os.kill(before, signal.SIGKILL)
         while True:
             try:
-                tell(other=manager().result(60) != before)
+                emit(other=manager().result(60) != before)
                 break
             except ManagerLost: pass  # it was given to the dead one
         dfk.cleanup()
@@ -77,15 +77,15 @@ SOURCE = """
 
 @pytest.mark.parametrize("jump", [120.0, -3600.0, -400 * 86400.0])
 def test_a_wall_clock_that_is_set_disturbs_nothing(
-    house: House, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, jump: float
+    sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, jump: float
 ) -> None:
     (tmp_path / "sitecustomize.py").write_text(SITE)
     (tmp_path / "offset").write_text("0")
     monkeypatch.setenv("FAKE_CLOCK", str(tmp_path / "offset"))
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])]))
-    with house.script(f"    JUMP = {jump}\n{SOURCE}") as script:
-        script.hear(30)
-        assert script.hear(30)["values"] == ["value", "value"]
+    with sandbox.script(f"    JUMP = {jump}\n{SOURCE}") as script:
+        script.read_json(30)
+        assert script.read_json(30)["values"] == ["value", "value"]
         with within(60):
-            assert script.hear(60)["other"]
+            assert script.read_json(60)["other"]
         assert script.wait(20) == 0

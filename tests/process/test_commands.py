@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 
 
 def test_an_answer_is_all_that_a_command_said(tmp_path: Path) -> None:
-    told = tmp_path / "in"
-    told.write_text("asked")
-    answer = run(["bash", "-c", "cat; echo no >&2; exit 3"], 10, str(told))
+    source = tmp_path / "in"
+    source.write_text("asked")
+    answer = run(["bash", "-c", "cat; echo no >&2; exit 3"], 10, str(source))
     assert answer == CommandResult(3, "asked", "no\n")
     assert run(["cat"], 10) == CommandResult(0)
 

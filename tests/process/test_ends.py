@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, Any
 import nbformat
 import pytest
 
-from tests.process.house import patience
+from tests.process.sandbox import patience
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.process.house import House
+    from tests.process.sandbox import Sandbox
 
 BUSY = """
     from parslab import HighThroughputExecutor, LocalProvider, ThreadPoolExecutor, join_app
@@ -45,7 +45,7 @@ BUSY = """
         global futures
         futures = [app(600) for _ in range(1000)] + [joins()]
         while picture(dfk).overview.counts.get("running", 0) < 2: time.sleep(0.01)
-        tell(began=time.time())
+        emit(began=time.time())
 """
 
 
@@ -71,13 +71,13 @@ def source(monkeypatch: pytest.MonkeyPatch) -> str:
         ("threads", "raise ValueError('no')", 1),
     ],
 )
-def test_a_thousand_tasks_hold_no_script(house: House, source: str, label: str, end: str, status: int) -> None:
-    with house.script(f"{source}\n    busy({label!r})\n    {end}\n") as script:
-        script.hear(20)
+def test_a_thousand_tasks_hold_no_script(sandbox: Sandbox, source: str, label: str, end: str, status: int) -> None:
+    with sandbox.script(f"{source}\n    busy({label!r})\n    {end}\n") as script:
+        script.read_json(20)
         began = time.monotonic()
         assert script.wait() == status
         took = time.monotonic() - began
-        house.must_be_empty(2)
+        sandbox.assert_empty(2)
         assert took <= 2 * patience()
 
 
@@ -100,7 +100,7 @@ CHILD = """
 
     def tells():
         said, value, pid = child()
-        tell(said=said, value=value, pid=pid)
+        emit(said=said, value=value, pid=pid)
 
     if __name__ == "__main__":
         import concurrent.futures, multiprocessing
@@ -111,18 +111,18 @@ CHILD = """
             process = context.Process(target=tells)
             process.start()
             process.join()
-            tell(status=process.exitcode)
+            emit(status=process.exitcode)
             with concurrent.futures.ProcessPoolExecutor(1, mp_context=context) as pool:
                 said, value, pid = pool.submit(child).result(60)
-                tell(said=said, value=value, pid=pid)
-            tell(mine=mine.result(), again=plus(3).result(30), pid=dfk.pid)
+                emit(said=said, value=value, pid=pid)
+            emit(mine=mine.result(), again=plus(3).result(30), pid=dfk.pid)
 """
 
 
 @pytest.mark.parametrize("how", ["fork", "spawn", "forkserver"])
-def test_a_child_of_multiprocessing_has_runs_of_its_own(house: House, how: str) -> None:
-    with house.script(f"    HOW = {how!r}\n    import parslab.errors\n{CHILD}") as script:
-        first, status, second, parent = (script.hear(30) for _ in range(4))
+def test_a_child_of_multiprocessing_has_runs_of_its_own(sandbox: Sandbox, how: str) -> None:
+    with sandbox.script(f"    HOW = {how!r}\n    import parslab.errors\n{CHILD}") as script:
+        first, status, second, parent = (script.read_json(30) for _ in range(4))
         for child in (first, second):
             assert "call parslab.load()" in child["said"]
             assert ("forked" in child["said"]) is (how == "fork")
@@ -133,7 +133,7 @@ def test_a_child_of_multiprocessing_has_runs_of_its_own(house: House, how: str) 
         assert script.wait() == 0
 
 
-def test_a_forked_child_that_ends_in_order_takes_nothing_along(house: House) -> None:
+def test_a_forked_child_that_ends_in_order_takes_nothing_along(sandbox: Sandbox) -> None:
     """It runs the exit handlers of its parent, and its own copies of everything are collected."""
     source = """
         @python_app
@@ -144,12 +144,12 @@ def test_a_forked_child_that_ends_in_order_takes_nothing_along(house: House) -> 
         if not pid:
             del futures
             sys.exit(7)
-        tell(child=os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), sum=sum(f.result(20) for f in futures))
-        tell(after=plus(1).result(20), unfinished=dfk.unfinished)
+        emit(child=os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), sum=sum(f.result(20) for f in futures))
+        emit(after=plus(1).result(20), unfinished=dfk.unfinished)
     """
-    with house.script(source) as script:
-        assert script.hear() == {"child": 7, "sum": 5050}
-        assert script.hear() == {"after": 2, "unfinished": 0}
+    with sandbox.script(source) as script:
+        assert script.read_json() == {"child": 7, "sum": 5050}
+        assert script.read_json() == {"after": 2, "unfinished": 0}
         assert script.wait() == 0
         assert "Error" not in script.errors.read_text()
 
@@ -173,16 +173,16 @@ PROGRAMS: dict[str, list[str]] = {
 
 @pytest.mark.parametrize("fails", [False, True], ids=["well", "failing"])
 @pytest.mark.parametrize("program", PROGRAMS)
-def test_a_program_that_runs_a_notebook(house: House, tmp_path: Path, program: str, fails: bool) -> None:
+def test_a_program_that_runs_a_notebook(sandbox: Sandbox, tmp_path: Path, program: str, fails: bool) -> None:
     if program == "papermill":
         pytest.importorskip("papermill", reason="papermill is not installed")
     last, cell = ("1 / 0", "%%parsl\ntime.sleep(600)") if fails else ("print('end')", "pass")
-    words: dict[str, Any] = {"runs": str(house.runs), "last": last, "cell": cell}
+    words: dict[str, Any] = {"runs": str(sandbox.runs), "last": last, "cell": cell}
     ended, _ = run_notebook(tmp_path, program, [text.format(**words) for text in NOTEBOOK])
     assert ended.returncode == (1 if fails else 0), ended.stderr
     assert ("ZeroDivisionError" in ended.stderr) is fails
     assert ("the tasks of In [5]: they are cancelled" in ended.stderr) is fails
-    house.must_be_empty(2)
+    sandbox.assert_empty(2)
 
 
 def run_notebook(folder: Path, program: str, sources: list[str]) -> tuple[subprocess.CompletedProcess[str], Any]:
@@ -207,9 +207,9 @@ LAST_CELLS = [
 
 @pytest.mark.parametrize("program", ["jupyter execute", "nbconvert", "papermill"])
 @pytest.mark.parametrize("last", ["%%parsl\nprint('the last is', 'done')", "print('plain')"], ids=["cell", "plain"])
-def test_the_last_cell_waits_for_the_tasks_of_cells(house: House, tmp_path: Path, program: str, last: str) -> None:
+def test_the_last_cell_waits_for_the_tasks_of_cells(sandbox: Sandbox, tmp_path: Path, program: str, last: str) -> None:
     """They were cancelled in silence, and the saved notebook said that they were submitted."""
-    sources = [text.format(runs=str(house.runs), last=last) for text in LAST_CELLS]
+    sources = [text.format(runs=str(sandbox.runs), last=last) for text in LAST_CELLS]
     ended, saved = run_notebook(tmp_path, program, sources)
     assert ended.returncode == 0, ended.stderr
     assert "cancelled" not in ended.stderr
@@ -219,12 +219,12 @@ def test_the_last_cell_waits_for_the_tasks_of_cells(house: House, tmp_path: Path
         assert "[done · In [2]" in texts[1]
         assert ("the last is done" in texts[2]) is last.startswith("%%parsl")
         assert "submitted" not in "".join(texts)
-    house.must_be_empty(2)
+    sandbox.assert_empty(2)
 
 
-def test_a_last_cell_whose_task_fails_is_an_error_of_the_program(house: House, tmp_path: Path) -> None:
-    sources = [text.format(runs=str(house.runs), last="%%parsl\n1 / 0") for text in LAST_CELLS]
+def test_a_last_cell_whose_task_fails_is_an_error_of_the_program(sandbox: Sandbox, tmp_path: Path) -> None:
+    sources = [text.format(runs=str(sandbox.runs), last="%%parsl\n1 / 0") for text in LAST_CELLS]
     ended, _ = run_notebook(tmp_path, "jupyter execute", sources)
     assert ended.returncode == 1
     assert "ZeroDivisionError" in ended.stderr
-    house.must_be_empty(2)
+    sandbox.assert_empty(2)

@@ -26,8 +26,8 @@ from parslab.executors import LowLatencyExecutor, ThreadPoolExecutor
 from parslab.records import panel
 from parslab.wire.notebooks import NotebookPlace
 from tests.process.blocks import executor
-from tests.process.house import House, error_of, is_gone, until, within
 from tests.process.panel import notices, picture
+from tests.process.sandbox import Sandbox, error_of, is_gone, until, within
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -75,7 +75,7 @@ def executions(log: Path) -> collections.Counter[int]:
     return collections.Counter(map(int, log.read_text().split()))
 
 
-def test_what_ran_runs_again_before_what_came_later(house: House, tmp_path: Path) -> None:
+def test_what_ran_runs_again_before_what_came_later(sandbox: Sandbox, tmp_path: Path) -> None:
     """Also before calls that the lost process had not seen, which its client sends again first."""
     log = tmp_path / "log"
 
@@ -86,7 +86,7 @@ def test_what_ran_runs_again_before_what_came_later(house: House, tmp_path: Path
         while not (tmp_path / "gate").exists():
             time.sleep(0.01)
 
-    with house.load() as dfk:
+    with sandbox.load() as dfk:
         ran = stay(0)
         until(lambda: log.exists() and log.read_text() == "0\n", 20, "it runs")
         os.kill(dfk.pid, signal.SIGSTOP)
@@ -98,10 +98,10 @@ def test_what_ran_runs_again_before_what_came_later(house: House, tmp_path: Path
     assert log.read_text().split() == ["0", "0", "1", "2"]
 
 
-def test_half_way_through_many_tasks(house: House, tmp_path: Path) -> None:
+def test_half_way_through_many_tasks(sandbox: Sandbox, tmp_path: Path) -> None:
     """What had ended is kept; only what workers had runs again."""
     log, count = tmp_path / "log", 10_000
-    with house.load(workers=2) as dfk:
+    with sandbox.load(workers=2) as dfk:
         futures = [work(log, number) for number in range(count)]
         sums = [add(*futures[at : at + 10]) for at in range(0, count, 1000)]
         until(futures[count // 2 + 500].done, 30)  # half way between those that others need
@@ -116,12 +116,12 @@ def test_half_way_through_many_tasks(house: House, tmp_path: Path) -> None:
         # Two workers, and what was sent to them ahead: they go on for the milliseconds that a process takes to die.
         assert len(twice) <= 1100
         assert max(runs.values()) <= 2
-        (told,) = (text for text in notices(dfk) if "was killed by SIGKILL; it was started again within" in text)
-        assert f"The DataFlowKernel of run {dfk.run}" in told
-        assert "results kept" in told
+        (notice,) = (text for text in notices(dfk) if "was killed by SIGKILL; it was started again within" in text)
+        assert f"The DataFlowKernel of run {dfk.run}" in notice
+        assert "results kept" in notice
 
 
-def test_the_picture_goes_on(house: House, tmp_path: Path) -> None:
+def test_the_picture_goes_on(sandbox: Sandbox, tmp_path: Path) -> None:
     """What ended before is counted still, with all that was known of it, also where nobody holds the future."""
     log = tmp_path / "log"
 
@@ -137,7 +137,7 @@ def test_the_picture_goes_on(house: House, tmp_path: Path) -> None:
         assert answer.row.state == "exec_done"
         return answer.row.started
 
-    with house.load() as dfk:
+    with sandbox.load() as dfk:
         assert [work(log, number).result() for number in range(20)] == list(range(20))
         held = [work(log, number) for number in range(20, 30)]
         assert [future.result() for future in held] == list(range(20, 30))
@@ -150,20 +150,20 @@ def test_the_picture_goes_on(house: House, tmp_path: Path) -> None:
         fed: queue.SimpleQueue[bytes] = queue.SimpleQueue()
         dfk.on_feed = fed.put
         kill(dfk)
-        told = msgspec.json.decode(fed.get(timeout=20), type=panel.Snapshot)  # nobody has asked
+        snapshot = msgspec.json.decode(fed.get(timeout=20), type=panel.Snapshot)  # nobody has asked
         dfk.on_feed = None
-        assert (told.run.run, told.run.started) == (first.run, first.started)
-        assert told.run.pid == dfk.pid != first.pid
+        assert (snapshot.run.run, snapshot.run.started) == (first.run, first.started)
+        assert snapshot.run.pid == dfk.pid != first.pid
         assert work(log, 30).result(30) == 30
         until(lambda: finished() == 31)
         assert began() == before
 
 
-def test_all_that_waits_goes_on(house: House, tmp_path: Path) -> None:
+def test_all_that_waits_goes_on(sandbox: Sandbox, tmp_path: Path) -> None:
     """Pending calls, joins, threads, futures of others, followers, parts of values, and calls made meanwhile."""
     gate = tmp_path / "gate"
     config = parslab.Config(
-        executors=[LowLatencyExecutor(workers=2), ThreadPoolExecutor(max_threads=2)], run_dir=house.runs
+        executors=[LowLatencyExecutor(workers=2), ThreadPoolExecutor(max_threads=2)], run_dir=sandbox.runs
     )
     calls: list[int] = []
     add, wait_for, large = (python_app(f, executors=["llex"]) for f in (total, stay_until, zeros))
@@ -216,12 +216,12 @@ def test_all_that_waits_goes_on(house: House, tmp_path: Path) -> None:
             gate_here.set()
             dfk.cleanup()
             parslab.clear()
-    house.must_be_empty()
+    sandbox.assert_empty()
 
 
-def test_a_value_that_lies_here_is_sent_to_the_next_one(house: House) -> None:
+def test_a_value_that_lies_here_is_sent_to_the_next_one(sandbox: Sandbox) -> None:
     config = parslab.Config(
-        executors=[LowLatencyExecutor(workers=1), ThreadPoolExecutor(max_threads=1)], run_dir=house.runs
+        executors=[LowLatencyExecutor(workers=1), ThreadPoolExecutor(max_threads=1)], run_dir=sandbox.runs
     )
 
     @python_app(executors=["threads"])
@@ -239,8 +239,8 @@ def test_a_value_that_lies_here_is_sent_to_the_next_one(house: House) -> None:
         assert there(value).result(20) == 5
 
 
-def test_a_thread_that_waits_for_an_answer_gets_it(house: House) -> None:
-    with house.load() as dfk:
+def test_a_thread_that_waits_for_an_answer_gets_it(sandbox: Sandbox) -> None:
+    with sandbox.load() as dfk:
         future = add(1)
         assert future.result(10) == 1
         os.kill(dfk.pid, signal.SIGSTOP)
@@ -253,31 +253,31 @@ def test_a_thread_that_waits_for_an_answer_gets_it(house: House) -> None:
         assert isinstance(got[0], panel.Snapshot)
 
 
-def test_guests_come_back(house: House, tmp_path: Path) -> None:
+def test_guests_come_back(sandbox: Sandbox, tmp_path: Path) -> None:
     guest = """
         dfk = parslab.attach()
         @python_app
         def double(x): return 2 * x
         assert double(1).result(10) == 2
-        tell(run=dfk.run)
+        emit(run=dfk.run)
         gate = os.path.join(RUNS, "gate")
         while not os.path.exists(gate): time.sleep(0.01)
-        tell(value=double(4).result(20), unfinished=dfk.unfinished)
+        emit(value=double(4).result(20), unfinished=dfk.unfinished)
         dfk.cleanup()
     """
-    with house.load() as dfk:
-        with house.script(guest) as script:
-            assert script.hear()["run"] == dfk.run
+    with sandbox.load() as dfk:
+        with sandbox.script(guest) as script:
+            assert script.read_json()["run"] == dfk.run
             kill(dfk)
-            (house.runs / "gate").touch()
-            assert script.hear(30)["value"] == 8
+            (sandbox.runs / "gate").touch()
+            assert script.read_json(30)["value"] == 8
             script.wait()
         assert add(1).result(20) == 1
 
 
-def test_one_process_is_lost_once(house: House) -> None:
+def test_one_process_is_lost_once(sandbox: Sandbox) -> None:
     """A guest that connected to the dying process counted each connection: three of them, and it gave the run up."""
-    with house.load() as dfk:
+    with sandbox.load() as dfk:
         guest = attached(live_run(dfk.run), NotebookPlace(""))
         try:
             for number in range(5):
@@ -291,8 +291,8 @@ def test_one_process_is_lost_once(house: House) -> None:
         assert dfk.state.ended is None
 
 
-def test_killed_again_and_again_it_is_given_up(house: House) -> None:
-    with house.load() as dfk:
+def test_killed_again_and_again_it_is_given_up(sandbox: Sandbox) -> None:
+    with sandbox.load() as dfk:
         future = add(1)
         assert future.result(10) == 1
         for _ in range(2):
@@ -305,7 +305,7 @@ def test_killed_again_and_again_it_is_given_up(house: House) -> None:
             error = error_of(last, 10)
         assert isinstance(error, DataFlowKernelLost)
         assert "was killed by SIGKILL, for the third time within a minute" in str(error)
-    house.must_be_empty()
+    sandbox.assert_empty()
 
 
 @python_app
@@ -313,8 +313,8 @@ def wait_for_ever() -> None:
     time.sleep(600)
 
 
-def test_without_its_record_it_is_not_started_again(house: House) -> None:
-    with house.load() as dfk:
+def test_without_its_record_it_is_not_started_again(sandbox: Sandbox) -> None:
+    with sandbox.load() as dfk:
         future = wait_for_ever()
         until(future.running)
         (log_folder(dfk.run_dir) / "incomplete").touch()
@@ -322,9 +322,9 @@ def test_without_its_record_it_is_not_started_again(house: House) -> None:
         assert isinstance(error_of(future, 5), DataFlowKernelLost)
 
 
-def test_a_record_that_was_damaged_costs_what_it_held(house: House, tmp_path: Path) -> None:
+def test_a_record_that_was_damaged_costs_what_it_held(sandbox: Sandbox, tmp_path: Path) -> None:
     gate = tmp_path / "gate"
-    with house.load() as dfk:
+    with sandbox.load() as dfk:
         first = wait_for(gate)
         until(first.running)
         os.kill(dfk.pid, signal.SIGSTOP)
@@ -339,9 +339,9 @@ def test_a_record_that_was_damaged_costs_what_it_held(house: House, tmp_path: Pa
         assert any("of its event log could not be read" in text for text in notices(dfk))
 
 
-def test_tasks_of_blocks_run_again_on_the_blocks_that_are_there(house: House, tmp_path: Path) -> None:
+def test_tasks_of_blocks_run_again_on_the_blocks_that_are_there(sandbox: Sandbox, tmp_path: Path) -> None:
     log, gate = tmp_path / "log", tmp_path / "gate"
-    config = parslab.Config(executors=[executor(1, workers=2)], run_dir=house.runs, strategy_period=0.2)
+    config = parslab.Config(executors=[executor(1, workers=2)], run_dir=sandbox.runs, strategy_period=0.2)
 
     @python_app
     def stay(path: Path, log: Path) -> str:
@@ -366,12 +366,12 @@ def test_tasks_of_blocks_run_again_on_the_blocks_that_are_there(house: House, tm
         finally:
             dfk.cleanup()
             parslab.clear()
-    house.must_be_empty()
+    sandbox.assert_empty()
 
 
 @pytest.mark.parametrize("number", [signal.SIGSEGV, signal.SIGABRT])
-def test_however_it_was_killed(house: House, number: signal.Signals) -> None:
-    with house.load() as dfk:
+def test_however_it_was_killed(sandbox: Sandbox, number: signal.Signals) -> None:
+    with sandbox.load() as dfk:
         future = add(1)
         assert future.result(10) == 1
         kill(dfk, number)

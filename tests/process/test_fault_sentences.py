@@ -13,12 +13,12 @@ import cloudpickle
 from parslab import python_app
 from parslab.errors import ManagerLost
 from tests.process.blocks import attempts, blocks_run, managers
-from tests.process.house import error_of, until
+from tests.process.sandbox import error_of, until
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.process.house import House
+    from tests.process.sandbox import Sandbox
 
 cloudpickle.register_pickle_by_value(sys.modules[__name__])
 
@@ -32,10 +32,10 @@ def begin(path: Path) -> None:
     time.sleep(60)
 
 
-def test_a_manager_that_is_told_to_end_says_so(house: House, tmp_path: Path) -> None:
+def test_manager_reports_the_signal_that_ends_it(sandbox: Sandbox, tmp_path: Path) -> None:
     """As `scancel` does, or a scheduler at the end of the walltime."""
     log = tmp_path / "log"
-    with blocks_run(house, workers=1) as dfk:
+    with blocks_run(sandbox, workers=1) as dfk:
         task = begin(log)
         until(lambda: attempts(log))
         os.kill(managers(dfk.pid)[0], signal.SIGTERM)

@@ -28,7 +28,7 @@ from parslab.scaling.block_journal import FILE_NAME, unfinished_jobs
 from parslab.scaling.controller import ScalingController
 from parslab.scaling.controller_owner import ExecutorLoad
 from parslab.testing.fakes import run_settings
-from tests.process.house import until, within
+from tests.process.sandbox import until, within
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -20,7 +20,7 @@ from parslab import python_app
 from parslab.errors import WorkerLost
 from parslab.remote.pool.control_group import ControlGroup, groups_of
 from tests.process.blocks import executor, managers
-from tests.process.house import House, error_of, is_gone, until
+from tests.process.sandbox import Sandbox, error_of, is_gone, until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -61,9 +61,9 @@ def hide(folder: Path, fatal: bool = False) -> int:
 
 @pytest.mark.usefixtures("grouped")
 @pytest.mark.parametrize("resume", [False, True])
-def test_it_ends_with_a_dataflowkernel_that_is_killed(house: House, daemons: Path, resume: bool) -> None:
+def test_it_ends_with_a_dataflowkernel_that_is_killed(sandbox: Sandbox, daemons: Path, resume: bool) -> None:
     """Also when the run goes on in another process; it ran until somebody found it by hand."""
-    with house.load(resume=resume) as dfk:
+    with sandbox.load(resume=resume) as dfk:
         daemon = hide(daemons).result(20)
         os.kill(dfk.pid, signal.SIGKILL)
         until(is_gone(daemon))
@@ -71,9 +71,9 @@ def test_it_ends_with_a_dataflowkernel_that_is_killed(house: House, daemons: Pat
 
 
 @pytest.mark.usefixtures("grouped")
-def test_it_ends_with_its_worker(house: House, daemons: Path) -> None:
+def test_it_ends_with_its_worker(sandbox: Sandbox, daemons: Path) -> None:
     """The run goes on, and another worker takes its place."""
-    with house.load() as dfk:
+    with sandbox.load() as dfk:
         assert isinstance(error_of(hide(daemons, fatal=True), 20), WorkerLost)
         (path,) = daemons.iterdir()
         until(is_gone(int(path.name)))
@@ -83,9 +83,9 @@ def test_it_ends_with_its_worker(house: House, daemons: Path) -> None:
 
 
 @pytest.mark.usefixtures("grouped")
-def test_it_ends_with_a_run_whose_processes_are_all_killed(house: House, daemons: Path) -> None:
+def test_it_ends_with_a_run_whose_processes_are_all_killed(sandbox: Sandbox, daemons: Path) -> None:
     """Its worker belongs to the manager of a block."""
-    config = parslab.Config(executors=[executor(1, workers=1)], run_dir=house.runs, resume=False)
+    config = parslab.Config(executors=[executor(1, workers=1)], run_dir=sandbox.runs, resume=False)
     dfk = parslab.load(config)
     try:
         daemon = hide(daemons).result(30)
@@ -102,8 +102,8 @@ def test_it_ends_with_a_run_whose_processes_are_all_killed(house: House, daemons
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux gives a process the orphans of its children")
-def test_it_ends_with_a_run_that_ends_in_order(house: House, daemons: Path) -> None:
+def test_it_ends_with_a_run_that_ends_in_order(sandbox: Sandbox, daemons: Path) -> None:
     """Everywhere, because the DataFlowKernel becomes its parent."""
-    with house.load():
+    with sandbox.load():
         daemon = hide(daemons).result(20)
     until(is_gone(daemon))

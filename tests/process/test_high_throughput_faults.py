@@ -21,9 +21,9 @@ from parslab import WrappedLauncher, python_app
 from parslab.errors import ManagerLost, WorkerLost
 from tests.process.blocks import Ends, attempts, block_leaders, blocks_run, managers, workers
 from tests.process.hosts import Cable, second_host
-from tests.process.house import House, alive, error_of, is_gone, until
 from tests.process.panel import notices, picture
 from tests.process.random_kills import begin, kill_at_random
+from tests.process.sandbox import Sandbox, alive, error_of, is_gone, until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -54,9 +54,9 @@ def logged(begun: Path, ended: Path, number: int, gate: Path | None = None) -> i
 # --- one death at a time ---------------------------------------------------------------------------------------------
 
 
-def test_a_worker_that_is_killed_fails_its_task_alone(house: House, tmp_path: Path) -> None:
+def test_a_worker_that_is_killed_fails_its_task_alone(sandbox: Sandbox, tmp_path: Path) -> None:
     log, ends = tmp_path / "log", Ends()
-    with blocks_run(house) as dfk:
+    with blocks_run(sandbox) as dfk:
         plus(0).result(15)
         long = [ends.watch(begin(log, n, 60.0)) for n in range(2)]
         until(lambda: len(attempts(log)) == 2)
@@ -76,9 +76,9 @@ def test_a_worker_that_is_killed_fails_its_task_alone(house: House, tmp_path: Pa
         other.cancel()
 
 
-def test_with_retries_a_killed_worker_costs_an_attempt(house: House, tmp_path: Path) -> None:
+def test_with_retries_a_killed_worker_costs_an_attempt(sandbox: Sandbox, tmp_path: Path) -> None:
     log, ends = tmp_path / "log", Ends()
-    with blocks_run(house, retries=1, workers=1) as dfk:
+    with blocks_run(sandbox, retries=1, workers=1) as dfk:
         task = ends.watch(begin(log, 7, 1.0))
         until(lambda: 7 in attempts(log))
         (victim,) = workers(dfk.pid)
@@ -90,10 +90,10 @@ def test_with_retries_a_killed_worker_costs_an_attempt(house: House, tmp_path: P
 
 @pytest.mark.parametrize("retries", [0, 2])
 def test_a_manager_that_is_killed_loses_what_it_held_and_is_replaced(
-    house: House, tmp_path: Path, retries: int
+    sandbox: Sandbox, tmp_path: Path, retries: int
 ) -> None:
     log, ends = tmp_path / "log", Ends()
-    with blocks_run(house, retries=retries) as dfk:
+    with blocks_run(sandbox, retries=retries) as dfk:
         plus(0).result(15)
         (manager,) = managers(dfk.pid)
         lost = workers(dfk.pid)
@@ -120,11 +120,11 @@ def test_a_manager_that_is_killed_loses_what_it_held_and_is_replaced(
 
 @pytest.mark.parametrize("address", [None, "127.0.0.1"])
 def test_a_manager_that_stops_for_too_long_is_given_up_and_begins_anew(
-    house: House, tmp_path: Path, address: str | None
+    sandbox: Sandbox, tmp_path: Path, address: str | None
 ) -> None:
     """By the unix socket, and by the port; also when it reads that it was given up before it notices the silence."""
     log, ends = tmp_path / "log", Ends()
-    with blocks_run(house, retries=2, address=address) as dfk:
+    with blocks_run(sandbox, retries=2, address=address) as dfk:
         plus(0).result(15)
         (manager,) = managers(dfk.pid)
         tasks = [ends.watch(begin(log, n, 0.3)) for n in range(6)]
@@ -144,9 +144,9 @@ def test_a_manager_that_stops_for_too_long_is_given_up_and_begins_anew(
         ends.must_be_one_each(dfk)
 
 
-def test_a_manager_that_stops_for_a_moment_goes_on(house: House, tmp_path: Path) -> None:
+def test_a_manager_that_stops_for_a_moment_goes_on(sandbox: Sandbox, tmp_path: Path) -> None:
     log, ended, ends = tmp_path / "log", tmp_path / "ended", Ends()
-    with blocks_run(house, heartbeat_period=0.1, heartbeat_threshold=15.0) as dfk:
+    with blocks_run(sandbox, heartbeat_period=0.1, heartbeat_threshold=15.0) as dfk:
         plus(0).result(15)
         (manager,) = managers(dfk.pid)
         tasks = [ends.watch(logged(log, ended, n)) for n in range(10)]
@@ -162,9 +162,9 @@ def test_a_manager_that_stops_for_a_moment_goes_on(house: House, tmp_path: Path)
         ends.must_be_one_each(dfk)
 
 
-def test_a_block_that_is_killed_behind_our_back_is_replaced(house: House, tmp_path: Path) -> None:
+def test_a_block_that_is_killed_behind_our_back_is_replaced(sandbox: Sandbox, tmp_path: Path) -> None:
     log, ends = tmp_path / "log", Ends()
-    with blocks_run(house, retries=2) as dfk:
+    with blocks_run(sandbox, retries=2) as dfk:
         plus(0).result(15)
         (leader,) = block_leaders(dfk.pid)
         inside = [leader, *managers(dfk.pid), *workers(dfk.pid)]
@@ -179,9 +179,9 @@ def test_a_block_that_is_killed_behind_our_back_is_replaced(house: House, tmp_pa
         ends.must_be_one_each(dfk)
 
 
-def test_nothing_is_left_of_a_run_that_is_ended_while_all_is_busy(house: House, tmp_path: Path) -> None:
+def test_nothing_is_left_of_a_run_that_is_ended_while_all_is_busy(sandbox: Sandbox, tmp_path: Path) -> None:
     log = tmp_path / "log"
-    with blocks_run(house, blocks=2) as dfk:
+    with blocks_run(sandbox, blocks=2) as dfk:
         tasks = [begin(log, n, 60.0) for n in range(20)]
         until(lambda: len(attempts(log)) == 4)
         everybody = [dfk.pid, *block_leaders(dfk.pid), *managers(dfk.pid), *workers(dfk.pid)]
@@ -199,11 +199,11 @@ def cable() -> Iterator[Cable]:
         yield cable
 
 
-def test_a_short_cut_of_the_network_costs_nothing(house: House, cable: Cable, tmp_path: Path) -> None:
+def test_a_short_cut_of_the_network_costs_nothing(sandbox: Sandbox, cable: Cable, tmp_path: Path) -> None:
     log, ended, ends = tmp_path / "log", tmp_path / "ended", Ends()
     launcher = WrappedLauncher(prepend=cable.prefix)
     with blocks_run(
-        house, launcher=launcher, address=cable.here, heartbeat_period=0.1, heartbeat_threshold=15.0
+        sandbox, launcher=launcher, address=cable.here, heartbeat_period=0.1, heartbeat_threshold=15.0
     ) as dfk:
         plus(0).result(15)
         (manager,) = picture(dfk).managers
@@ -223,11 +223,11 @@ def test_a_short_cut_of_the_network_costs_nothing(house: House, cable: Cable, tm
 
 
 def test_a_long_cut_of_the_network_loses_the_manager_until_it_is_healed(
-    house: House, cable: Cable, tmp_path: Path
+    sandbox: Sandbox, cable: Cable, tmp_path: Path
 ) -> None:
     log, ends = tmp_path / "log", Ends()
     launcher = WrappedLauncher(prepend=cable.prefix)
-    with blocks_run(house, retries=2, launcher=launcher, address=cable.here) as dfk:
+    with blocks_run(sandbox, retries=2, launcher=launcher, address=cable.here) as dfk:
         plus(0).result(15)
         lost = workers(dfk.pid)
         tasks = [ends.watch(begin(log, n, 0.5)) for n in range(6)]
@@ -247,9 +247,9 @@ def test_a_long_cut_of_the_network_loses_the_manager_until_it_is_healed(
 # --- many deaths -----------------------------------------------------------------------------------------------------
 
 
-def test_random_kills_all_over_a_run_lose_and_double_nothing(house: House, tmp_path: Path) -> None:
+def test_random_kills_all_over_a_run_lose_and_double_nothing(sandbox: Sandbox, tmp_path: Path) -> None:
     """The small sister of ``python -m tests.bench.kills``: 1,000 kills over 20,000 tasks."""
-    with blocks_run(house, retries=100, blocks=2) as dfk:
+    with blocks_run(sandbox, retries=100, blocks=2) as dfk:
         report = kill_at_random(dfk, tmp_path / "log", tasks=1000, kills=40, dice=random.Random(7))
         assert report.kills == 40
         assert len(report.kinds) == 3

@@ -208,11 +208,11 @@ def test_a_call_is_the_same_in_another_kernel(called: list[dict[str, Any]]) -> N
 
 def test_other_calls_are_other_calls(called: list[dict[str, Any]]) -> None:
     for app in ("plain", "cached", "here"):
-        told = {name: calls[-1] for name, calls in called[0].items() if name.startswith(f"{app} ")}
-        assert len({(call["arguments"], *call["deps"]) for call in told.values()}) == len(VALUES)
+        last_calls = {name: calls[-1] for name, calls in called[0].items() if name.startswith(f"{app} ")}
+        assert len({(call["arguments"], *call["deps"]) for call in last_calls.values()}) == len(VALUES)
 
 
-def test_plain_values_cost_nothing_unless_they_are_remembered(called: list[dict[str, Any]]) -> None:
+def test_plain_values_cost_nothing_unless_they_are_memoized(called: list[dict[str, Any]]) -> None:
     first = called[0]
     for value in VALUES[:5] + VALUES[9:12]:
         assert not first[f"plain {value}"][-1]["identity"], value

@@ -16,12 +16,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from tests.process.house import House
+    from tests.process.sandbox import Sandbox
 
 
 @pytest.fixture(params=["llex", "block"])
-def run(request: pytest.FixtureRequest, house: House) -> Iterator[Any]:
-    with house.load() if request.param == "llex" else blocks_run(house, workers=1) as dfk:
+def run(request: pytest.FixtureRequest, sandbox: Sandbox) -> Iterator[Any]:
+    with sandbox.load() if request.param == "llex" else blocks_run(sandbox, workers=1) as dfk:
         yield dfk
 
 

@@ -16,8 +16,8 @@ import numpy as np
 import pytest
 
 from parslab import python_app
-from tests.process.house import House, residents, until, within
 from tests.process.random_interrupts import interrupt_at_random
+from tests.process.sandbox import Sandbox, sandbox_processes, until, within
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -189,7 +189,7 @@ def test_workers_never_see_the_interrupt_of_the_terminal(shared: DataFlowKernel)
     assert os.getsid(shared.pid) != os.getsid(0)
 
 
-def test_an_interrupted_load_leaves_nothing(house: House) -> None:
+def test_an_interrupted_load_leaves_nothing(sandbox: Sandbox) -> None:
     source = """
         import random
         for n in range(25):
@@ -209,18 +209,18 @@ def test_an_interrupted_load_leaves_nothing(house: House) -> None:
             else:
                 parslab.dfk().cleanup()
             parslab.clear()
-        tell(left=[t.name for t in threading.enumerate()])
+        emit(left=[t.name for t in threading.enumerate()])
         sys.stdin.readline()
     """
-    with house.script("import parslab.errors\n" + textwrap.dedent(source), stdin=subprocess.PIPE) as script:
-        assert script.hear(18)["left"] == ["MainThread"]
-        until(lambda: len(residents(house.token)) == 1, 5, "only the script itself is there")
+    with sandbox.script("import parslab.errors\n" + textwrap.dedent(source), stdin=subprocess.PIPE) as script:
+        assert script.read_json(18)["left"] == ["MainThread"]
+        until(lambda: len(sandbox_processes(sandbox.token)) == 1, 5, "only the script itself is there")
         assert script.popen.stdin is not None
         script.popen.stdin.close()
         assert script.wait() == 0
 
 
-def test_an_interrupted_cleanup_ends_all_the_same(house: House) -> None:
+def test_an_interrupted_cleanup_ends_all_the_same(sandbox: Sandbox) -> None:
     source = """
         @python_app
         def nap(): time.sleep(60)
@@ -235,16 +235,16 @@ def test_an_interrupted_cleanup_ends_all_the_same(house: House) -> None:
                 dfk.cleanup()
             assert dfk.lifecycle.process.popen.poll() is not None
             parslab.clear()
-        tell(ok=True)
+        emit(ok=True)
     """
-    with house.script(source) as script:
-        assert script.hear(15)["ok"]
+    with sandbox.script(source) as script:
+        assert script.read_json(15)["ok"]
         assert script.wait() == 0
 
 
-def test_interrupts_at_random_moments_lose_nothing(house: House) -> None:
+def test_interrupts_at_random_moments_lose_nothing(sandbox: Sandbox) -> None:
     """`python -m tests.bench.interrupts` does it with 1,000 interrupts over 50,000 tasks."""
-    told = interrupt_at_random(house, tasks=2000, interrupts=100, patience=18)
-    assert told["hits"] + told["swallowed"] == 100
-    assert (told["died"], told["lost"], told["twice"], told["wrong"]) == ([], [], [], [])
-    assert len(told["ways"]) == 7
+    result = interrupt_at_random(sandbox, tasks=2000, interrupts=100, patience=18)
+    assert result["hits"] + result["swallowed"] == 100
+    assert (result["died"], result["lost"], result["twice"], result["wrong"]) == ([], [], [], [])
+    assert len(result["ways"]) == 7

@@ -20,7 +20,7 @@ import pytest
 import parslab
 from parslab import join_app, python_app
 from parslab.errors import DataFlowKernelLost, NoDataFlowKernelError
-from tests.process.house import House, alive, error_of, is_gone, patience, until, within, workers_of
+from tests.process.sandbox import Sandbox, alive, error_of, is_gone, patience, until, within, workers_of
 
 if TYPE_CHECKING:
     from parslab import AppFuture
@@ -61,12 +61,12 @@ def functions_of(thread: threading.Thread) -> list[str]:
     return found
 
 
-def test_every_future_fails_at_once_with_the_path_of_the_log(house: House) -> None:
+def test_every_future_fails_at_once_with_the_path_of_the_log(sandbox: Sandbox) -> None:
     @join_app
     def joined() -> list[AppFuture]:
         return [nap(60), nap(60)]
 
-    with house.load(workers=2, resume=False) as dfk:
+    with sandbox.load(workers=2, resume=False) as dfk:
         children = offspring().result()
         workers = workers_of(dfk.pid)
         futures = [nap(60) for _ in range(20)] + [nap(0, after=nap(60)), joined()]
@@ -83,7 +83,7 @@ def test_every_future_fails_at_once_with_the_path_of_the_log(house: House) -> No
         assert isinstance(part.exception(1), DataFlowKernelLost)
         for pid in (*workers, *children):
             until(is_gone(pid), 5)
-        house.must_be_empty()
+        sandbox.assert_empty()
         with pytest.raises(NoDataFlowKernelError, match=r"was killed by SIGKILL.*parslab\.load\(\)"):
             nap(0)
         with parslab.load(dfk.config) as again:
@@ -91,16 +91,16 @@ def test_every_future_fails_at_once_with_the_path_of_the_log(house: House) -> No
             assert nap(0).result(10) == 0
 
 
-def test_its_death_by_an_error_of_its_own_is_told(house: House) -> None:
-    with house.load(resume=False) as dfk:
+def test_death_by_an_error_of_its_own_is_reported(sandbox: Sandbox) -> None:
+    with sandbox.load(resume=False) as dfk:
         future = nap(60)
         until(future.running)
         os.kill(dfk.pid, signal.SIGABRT)
         assert "was killed by SIGABRT" in str(error_of(future, 2))
 
 
-def test_told_to_end_it_says_by_whom(house: House) -> None:
-    with house.load(resume=False) as dfk:
+def test_signal_that_ends_the_run_is_named(sandbox: Sandbox) -> None:
+    with sandbox.load(resume=False) as dfk:
         future = nap(60)
         until(future.running)
         os.kill(dfk.pid, signal.SIGTERM)
@@ -110,8 +110,8 @@ def test_told_to_end_it_says_by_whom(house: House) -> None:
         until(is_gone(dfk.pid))
 
 
-def test_workers_that_hold_the_gil_go_too(house: House) -> None:
-    with house.load(workers=1, resume=False) as dfk:
+def test_workers_that_hold_the_gil_go_too(sandbox: Sandbox) -> None:
+    with sandbox.load(workers=1, resume=False) as dfk:
         children = offspring().result()
         (worker,) = workers_of(dfk.pid)
         spent = psutil.Process(worker).cpu_times().user
@@ -123,19 +123,19 @@ def test_workers_that_hold_the_gil_go_too(house: House) -> None:
             until(is_gone(pid), 5)
 
 
-def test_children_in_sessions_of_their_own_go_too(house: House) -> None:
+def test_children_in_sessions_of_their_own_go_too(sandbox: Sandbox) -> None:
     @python_app
     def daemon() -> int:
         return subprocess.Popen(["sleep", "600"], start_new_session=True).pid
 
-    with house.load(workers=1, resume=False) as dfk:
+    with sandbox.load(workers=1, resume=False) as dfk:
         sleep = daemon().result()
         os.kill(dfk.pid, signal.SIGKILL)
         until(is_gone(sleep), 5)
 
 
-def test_a_busy_main_thread_does_not_delay_the_news(house: House) -> None:
-    with house.load(resume=False) as dfk:
+def test_a_busy_main_thread_does_not_delay_the_news(sandbox: Sandbox) -> None:
+    with sandbox.load(resume=False) as dfk:
         future = nap(60)
         until(future.running)
         os.kill(dfk.pid, signal.SIGKILL)
@@ -146,12 +146,12 @@ def test_a_busy_main_thread_does_not_delay_the_news(house: House) -> None:
         assert isinstance(error_of(future, 0), DataFlowKernelLost)
 
 
-def test_a_thread_that_waits_for_a_large_value_is_told(house: House) -> None:
+def test_thread_that_waits_for_a_large_value_is_woken(sandbox: Sandbox) -> None:
     @python_app
     def large() -> bytes:
         return bytes(300_000_000)
 
-    with house.load(resume=False) as dfk:
+    with sandbox.load(resume=False) as dfk:
         future = large()
         until(future.done)
         os.kill(dfk.pid, signal.SIGSTOP)
@@ -172,9 +172,9 @@ def test_a_thread_that_waits_for_a_large_value_is_told(house: House) -> None:
 
 
 @pytest.mark.timeout(180)
-def test_a_stopped_one_goes_on_where_it_was(house: House) -> None:
+def test_a_stopped_one_goes_on_where_it_was(sandbox: Sandbox) -> None:
     """Each call cost ten times as much while it was stopped, so that this took too long on a busy machine."""
-    with house.load(workers=2, resume=False) as dfk:
+    with sandbox.load(workers=2, resume=False) as dfk:
         assert nap(0).result() == 0
         running = nap(0.2)
         os.kill(dfk.pid, signal.SIGSTOP)
@@ -190,8 +190,8 @@ def test_a_stopped_one_goes_on_where_it_was(house: House) -> None:
         assert alive(dfk.pid)
 
 
-def test_a_stopped_one_is_ended_by_cleanup(house: House) -> None:
-    with house.load(resume=False) as dfk:
+def test_a_stopped_one_is_ended_by_cleanup(sandbox: Sandbox) -> None:
+    with sandbox.load(resume=False) as dfk:
         nap(60)
         worker = workers_of(dfk.pid)[0]
         os.kill(dfk.pid, signal.SIGSTOP)
@@ -201,8 +201,8 @@ def test_a_stopped_one_is_ended_by_cleanup(house: House) -> None:
         until(is_gone(worker), 5)
 
 
-def test_questions_are_answered_by_a_sentence_after_its_death(house: House) -> None:
-    with house.load(resume=False) as dfk:
+def test_questions_are_answered_by_a_sentence_after_its_death(sandbox: Sandbox) -> None:
+    with sandbox.load(resume=False) as dfk:
         future = nap(60)
         until(future.running)
         os.kill(dfk.pid, signal.SIGKILL)

@@ -21,8 +21,8 @@ import pytest
 import parslab
 from parslab.cleanup.dead_runs import remove_dead_runs
 from tests.process.blocks import block_leaders
-from tests.process.house import House, Script, alive, is_gone, until
 from tests.process.panel import picture
+from tests.process.sandbox import Sandbox, Script, alive, is_gone, until
 
 APPS = """
     @python_app(executors=["llex"])
@@ -49,7 +49,7 @@ BUSY = (
     running = held(GATE)
     waiting = mark(MARK, running)
     while not running.running(): time.sleep(0.01)
-    tell(run=dfk.run, dfk=dfk.pid, linger=dfk.linger, told=dfk.notices)
+    emit(run=dfk.run, dfk=dfk.pid, linger=dfk.linger, notices=dfk.notices)
 """
 )
 
@@ -57,10 +57,10 @@ BUSY = (
 class Kernel(Script):
     """A process that is the kernel of a notebook; it reads lines from the test."""
 
-    def __init__(self, house: House, source: str, notebook: str = "/books/fit.ipynb") -> None:
-        variables = f"GATE, MARK = {str(house.root / 'gate')!r}, {str(house.root / 'mark')!r}\n"
+    def __init__(self, sandbox: Sandbox, source: str, notebook: str = "/books/fit.ipynb") -> None:
+        variables = f"GATE, MARK = {str(sandbox.root / 'gate')!r}, {str(sandbox.root / 'mark')!r}\n"
         text = variables + textwrap.dedent(source)
-        super().__init__(house, text, stdin=subprocess.PIPE, env={**os.environ, "PARSLAB_NOTEBOOK": notebook})
+        super().__init__(sandbox, text, stdin=subprocess.PIPE, env={**os.environ, "PARSLAB_NOTEBOOK": notebook})
 
     def __enter__(self) -> Kernel:
         return self
@@ -77,15 +77,15 @@ class Kernel(Script):
         super().__exit__(*exc)
 
 
-def known(house: House, run: str) -> dict[str, Any]:
+def known(sandbox: Sandbox, run: str) -> dict[str, Any]:
     """What the connection file of a run says."""
-    return dict(json.loads((house.jupyter / f"parslab-{run}.json").read_text()))
+    return dict(json.loads((sandbox.jupyter / f"parslab-{run}.json").read_text()))
 
 
-def is_away(house: House, run: str) -> dict[str, Any]:
+def is_away(sandbox: Sandbox, run: str) -> dict[str, Any]:
     """Wait until nobody is attached to a run; what its connection file says then."""
-    until(lambda: known(house, run)["away"] is not None)
-    return known(house, run)
+    until(lambda: known(sandbox, run)["away"] is not None)
+    return known(sandbox, run)
 
 
 def end_lease(facts: dict[str, Any], seconds: float = 0.2) -> None:
@@ -98,41 +98,41 @@ def end_lease(facts: dict[str, Any], seconds: float = 0.2) -> None:
         parslab.clear()
 
 
-def log_of(house: House, run: str) -> str:
-    return (house.runs / run[:3] / "dfk.log").read_text()
+def log_of(sandbox: Sandbox, run: str) -> str:
+    return (sandbox.runs / run[:3] / "dfk.log").read_text()
 
 
-def must_end(house: House, facts: dict[str, Any]) -> None:
+def must_end(sandbox: Sandbox, facts: dict[str, Any]) -> None:
     """Nothing of the run is left, and one line says why it ended."""
     until(is_gone(facts["dfk"]))
-    house.must_be_empty()
-    assert re.search(r"run .* is over: nobody came back within 0\.\d+ s \(linger\)", log_of(house, facts["run"]))
+    sandbox.assert_empty()
+    assert re.search(r"run .* is over: nobody came back within 0\.\d+ s \(linger\)", log_of(sandbox, facts["run"]))
 
 
 # --- never an orphan -------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("end", ["os.kill(os.getpid(), signal.SIGKILL)", "pass"], ids=["SIGKILL", "end"])
-def test_however_a_kernel_ends_its_run_stays_and_then_ends(house: House, end: str) -> None:
-    with Kernel(house, BUSY + f"    {end}\n") as script:
-        facts = script.hear()
+def test_however_a_kernel_ends_its_run_stays_and_then_ends(sandbox: Sandbox, end: str) -> None:
+    with Kernel(sandbox, BUSY + f"    {end}\n") as script:
+        facts = script.read_json()
         assert facts["linger"] == 600
         script.wait()
-        lease = is_away(house, facts["run"])
+        lease = is_away(sandbox, facts["run"])
         assert lease["linger"] == 600
         assert lease["ends"] == pytest.approx(lease["away"] + 600)
         assert alive(facts["dfk"])
         # The graph goes on while nobody is there.
-        (house.root / "gate").touch()
-        until((house.root / "mark").exists)
+        (sandbox.root / "gate").touch()
+        until((sandbox.root / "mark").exists)
     end_lease(facts)
-    must_end(house, facts)
+    must_end(sandbox, facts)
 
 
-def test_blocks_that_run_and_blocks_that_wait_end_with_the_lease(house: House) -> None:
-    queue = house.root / "bin"
+def test_blocks_that_run_and_blocks_that_wait_end_with_the_lease(sandbox: Sandbox) -> None:
+    queue = sandbox.root / "bin"
     queue.mkdir()
-    cancelled = house.root / "cancelled"
+    cancelled = sandbox.root / "cancelled"
     # A scheduler that takes jobs and never starts them.
     for name, text in {
         "sbatch": "echo 'Submitted batch job 77'",
@@ -159,122 +159,122 @@ def test_blocks_that_run_and_blocks_that_wait_end_with_the_lease(house: House) -
     running = python_app(lambda: __import__("time").sleep(600), executors=["here"])()
     while not running.running(): time.sleep(0.01)
     while not any(row.job and row.executor == "far" for row in dfk.blocks()): time.sleep(0.01)
-    tell(run=dfk.run, dfk=dfk.pid, blocks=[[row.executor, row.state, row.job] for row in dfk.blocks()])
+    emit(run=dfk.run, dfk=dfk.pid, blocks=[[row.executor, row.state, row.job] for row in dfk.blocks()])
     os.kill(os.getpid(), signal.SIGKILL)
 """
     )
     old = os.environ["PATH"]
     os.environ["PATH"] = f"{queue}:{old}"
     try:
-        with Kernel(house, source) as script:
-            facts = script.hear(30)
+        with Kernel(sandbox, source) as script:
+            facts = script.read_json(30)
             script.wait()
     finally:
         os.environ["PATH"] = old
     assert facts["blocks"][0][:2] == ["here", "running"]
-    is_away(house, facts["run"])
+    is_away(sandbox, facts["run"])
     leaders = block_leaders(facts["dfk"])
     assert leaders
     assert not cancelled.exists()
     end_lease(facts)
-    must_end(house, facts)
+    must_end(sandbox, facts)
     assert cancelled.read_text().split() == ["77"]
     for pid in leaders:
         until(is_gone(pid))
 
 
-def test_a_dataflowkernel_that_is_killed_while_it_waits_leaves_nothing(house: House) -> None:
+def test_a_dataflowkernel_that_is_killed_while_it_waits_leaves_nothing(sandbox: Sandbox) -> None:
     """Its notebook may start it again; when its time is over, whoever looks for runs removes what is left."""
-    with Kernel(house, BUSY) as script:
-        facts = script.hear()
+    with Kernel(sandbox, BUSY) as script:
+        facts = script.read_json()
         script.wait()
-    lease = is_away(house, facts["run"])
+    lease = is_away(sandbox, facts["run"])
     os.kill(facts["dfk"], signal.SIGKILL)
     until(is_gone(facts["dfk"]))
-    with house.script("import parslab.client.process.connection_file as s; tell(runs=s.find_runs())\n") as looks:
-        assert looks.hear()["runs"] == []
-    remove_dead_runs(house.jupyter, lease["ends"] - 1)
-    assert known(house, facts["run"])["ends"] == lease["ends"]
-    remove_dead_runs(house.jupyter, lease["ends"] + 1)
-    house.must_be_empty()
+    with sandbox.script("import parslab.client.process.connection_file as s; emit(runs=s.find_runs())\n") as looks:
+        assert looks.read_json()["runs"] == []
+    remove_dead_runs(sandbox.jupyter, lease["ends"] - 1)
+    assert known(sandbox, facts["run"])["ends"] == lease["ends"]
+    remove_dead_runs(sandbox.jupyter, lease["ends"] + 1)
+    sandbox.assert_empty()
 
 
-def test_a_script_has_no_lease_unless_it_asks_for_one(house: House) -> None:
-    with house.script(APPS + "    tell(linger=loaded(1).linger)\n") as script:
-        assert script.hear() == {"linger": 0}
+def test_a_script_has_no_lease_unless_it_asks_for_one(sandbox: Sandbox) -> None:
+    with sandbox.script(APPS + "    emit(linger=loaded(1).linger)\n") as script:
+        assert script.read_json() == {"linger": 0}
         script.wait()
-        house.must_be_empty()
-    source = APPS + "    dfk = loaded(1, linger=300)\n    tell(run=dfk.run, dfk=dfk.pid, linger=dfk.linger)\n"
-    with house.script(source) as script:
-        facts = script.hear()
+        sandbox.assert_empty()
+    source = APPS + "    dfk = loaded(1, linger=300)\n    emit(run=dfk.run, dfk=dfk.pid, linger=dfk.linger)\n"
+    with sandbox.script(source) as script:
+        facts = script.read_json()
         assert facts["linger"] == 300
         assert script.wait() == 0
-    is_away(house, facts["run"])
+    is_away(sandbox, facts["run"])
     end_lease(facts)
-    must_end(house, facts)
+    must_end(sandbox, facts)
 
 
 @pytest.mark.parametrize("how", ["cleanup", "shutdown", "release"])
-def test_what_the_user_ends_is_over_at_once(house: House, how: str) -> None:
+def test_what_the_user_ends_is_over_at_once(sandbox: Sandbox, how: str) -> None:
     ends = {
         "cleanup": "dfk.cleanup()",
         "shutdown": "from parslab.jupyter.commands import run_command; run_command('shutdown', {})",
         "release": "from parslab.jupyter.commands import run_command; run_command('release', {}); sys.exit()",
     }[how]
-    with Kernel(house, BUSY + f"    {ends}\n") as script:
-        facts = script.hear()
+    with Kernel(sandbox, BUSY + f"    {ends}\n") as script:
+        facts = script.read_json()
         assert script.wait() == 0
         until(is_gone(facts["dfk"]))
-        house.must_be_empty()
+        sandbox.assert_empty()
 
 
 # --- coming back -----------------------------------------------------------------------------------------------------
 
 
-def test_a_new_kernel_finds_what_is_still_there(house: House) -> None:
-    with Kernel(house, BUSY + "    time.sleep(600)\n") as script:
-        first = script.hear()
-        assert first["told"] == []
+def test_a_new_kernel_finds_what_is_still_there(sandbox: Sandbox) -> None:
+    with Kernel(sandbox, BUSY + "    time.sleep(600)\n") as script:
+        first = script.read_json()
+        assert first["notices"] == []
         script.signal(signal.SIGKILL)
         script.wait()
     again = (
         APPS
         + """
     dfk = parslab.load()
-    tell(run=dfk.run, dfk=dfk.pid, told=dfk.notices, same=parslab.load() is dfk, config=repr(dfk.config),
+    emit(run=dfk.run, dfk=dfk.pid, notices=dfk.notices, same=parslab.load() is dfk, config=repr(dfk.config),
          equal=loaded() is dfk, linger=dfk.linger)
     sys.stdin.readline()
-    tell(new=plus(41).result())
+    emit(new=plus(41).result())
     dfk.cleanup()
-    tell(over=not os.path.exists(f"/proc/{dfk.pid}/exe"))
+    emit(over=not os.path.exists(f"/proc/{dfk.pid}/exe"))
 """
     )
-    with Kernel(house, again) as script:
+    with Kernel(sandbox, again) as script:
         said = script.line()
-        second = script.hear()
+        second = script.read_json()
         assert (second["run"], second["dfk"]) == (first["run"], first["dfk"])
-        (told,) = second["told"]
-        assert said == told
+        (text,) = second["notices"]
+        assert said == text
         start = f"Run {first['run']} of this notebook is still here: 4 results waiting, 1 running, 1 to run"
-        assert told.startswith(start)
+        assert text.startswith(start)
         assert second["same"]
         assert second["equal"]
         assert "LowLatencyExecutor(workers=2)" in second["config"]
         assert second["linger"] == 600
-        assert known(house, first["run"])["away"] is None
+        assert known(sandbox, first["run"])["away"] is None
         script.go_on()
-        (house.root / "gate").touch()
-        assert script.hear() == {"new": 42}
-        assert script.hear()["over"]
+        (sandbox.root / "gate").touch()
+        assert script.read_json() == {"new": 42}
+        assert script.read_json()["over"]
         assert script.wait() == 0
-    house.must_be_empty()
-    assert "is over: it was shut down by its owner" in log_of(house, first["run"])
+    sandbox.assert_empty()
+    assert "is over: it was shut down by its owner" in log_of(sandbox, first["run"])
 
 
 @pytest.mark.parametrize("same", [True, False])
-def test_a_run_that_was_killed_with_its_kernel_is_started_again(house: House, same: bool) -> None:
-    with Kernel(house, BUSY + "    time.sleep(600)\n") as script:
-        first = script.hear()
+def test_a_run_that_was_killed_with_its_kernel_is_started_again(sandbox: Sandbox, same: bool) -> None:
+    with Kernel(sandbox, BUSY + "    time.sleep(600)\n") as script:
+        first = script.read_json()
         os.kill(first["dfk"], signal.SIGSTOP)  # it shall not see that its client has gone
         script.signal(signal.SIGKILL)
         script.wait()
@@ -282,33 +282,34 @@ def test_a_run_that_was_killed_with_its_kernel_is_started_again(house: House, sa
     until(is_gone(first["dfk"]))
     call = "parslab.load()" if same else "loaded(1)"
     source = (
-        APPS + f"    dfk = {call}\n    tell(run=dfk.run, told=dfk.notices, five=plus(4).result())\n    dfk.cleanup()\n"
+        APPS
+        + f"    dfk = {call}\n    emit(run=dfk.run, notices=dfk.notices, five=plus(4).result())\n    dfk.cleanup()\n"
     )
-    with Kernel(house, APPS + source) as script:
+    with Kernel(sandbox, APPS + source) as script:
         script.line()
-        second = script.hear()
-        (told,) = second["told"]
+        second = script.read_json()
+        (text,) = second["notices"]
         assert second["five"] == 5
         if same:
             assert second["run"] == first["run"]
-            assert told.startswith(
+            assert text.startswith(
                 f"Run {first['run']} of this notebook was killed and is started again: 4 results waiting"
             )
         else:
-            assert told == (
+            assert text == (
                 f"Run {first['run']} of this notebook was killed, and had another configuration: a new run goes on "
                 "with its results."
             )
-            settings = json.loads((house.runs / second["run"][:3] / "settings.json").read_text())
-            assert settings["inherits"] == [str(house.runs / first["run"][:3])]
+            settings = json.loads((sandbox.runs / second["run"][:3] / "settings.json").read_text())
+            assert settings["inherits"] == [str(sandbox.runs / first["run"][:3])]
         script.wait()
 
 
 @pytest.mark.parametrize("kills", [1, 2, 3])
-def test_a_run_whose_next_process_is_killed_at_once_is_started_once_more(house: House, kills: int) -> None:
+def test_a_run_whose_next_process_is_killed_at_once_is_started_once_more(sandbox: Sandbox, kills: int) -> None:
     """And when all of them are, a new run goes on with its results."""
-    with Kernel(house, BUSY + "    time.sleep(600)\n") as script:
-        first = script.hear()
+    with Kernel(sandbox, BUSY + "    time.sleep(600)\n") as script:
+        first = script.read_json()
         os.kill(first["dfk"], signal.SIGSTOP)
         script.signal(signal.SIGKILL)
         script.wait()
@@ -323,64 +324,64 @@ def test_a_run_whose_next_process_is_killed_at_once_is_started_once_more(house: 
         return started
     reattach.restart_kernel = restart_kernel
     dfk = loaded()
-    tell(run=dfk.run, told=dfk.notices)
+    emit(run=dfk.run, notices=dfk.notices)
     dfk.cleanup()
 """
-    with Kernel(house, APPS + source) as script:
+    with Kernel(sandbox, APPS + source) as script:
         script.line()
-        second = script.hear()
-        (told,) = second["told"]
+        second = script.read_json()
+        (text,) = second["notices"]
         if kills < 3:
             assert second["run"] == first["run"]
-            assert told.startswith(
+            assert text.startswith(
                 f"Run {first['run']} of this notebook was killed and is started again: 4 results waiting"
             )
         else:
-            assert f"The DataFlowKernel of run {first['run']} cannot be used" in told
-            assert told.endswith("A new run goes on with its results.")
-            settings = json.loads((house.runs / second["run"][:3] / "settings.json").read_text())
-            assert settings["inherits"] == [str(house.runs / first["run"][:3])]
+            assert f"The DataFlowKernel of run {first['run']} cannot be used" in text
+            assert text.endswith("A new run goes on with its results.")
+            settings = json.loads((sandbox.runs / second["run"][:3] / "settings.json").read_text())
+            assert settings["inherits"] == [str(sandbox.runs / first["run"][:3])]
         script.wait()
-    house.must_be_empty()
+    sandbox.assert_empty()
 
 
-def test_a_killed_run_without_a_record_is_replaced(house: House) -> None:
-    with Kernel(house, BUSY + "    time.sleep(600)\n") as script:
-        first = script.hear()
+def test_a_killed_run_without_a_record_is_replaced(sandbox: Sandbox) -> None:
+    with Kernel(sandbox, BUSY + "    time.sleep(600)\n") as script:
+        first = script.read_json()
         os.kill(first["dfk"], signal.SIGSTOP)
         script.signal(signal.SIGKILL)
         script.wait()
         os.kill(first["dfk"], signal.SIGKILL)
     until(is_gone(first["dfk"]))
-    shutil.rmtree(house.runs / first["run"][:3] / "event_log")
-    source = APPS + "    dfk = loaded()\n    tell(run=dfk.run, told=dfk.notices)\n    dfk.cleanup()\n"
-    with Kernel(house, source) as script:
+    shutil.rmtree(sandbox.runs / first["run"][:3] / "event_log")
+    source = APPS + "    dfk = loaded()\n    emit(run=dfk.run, notices=dfk.notices)\n    dfk.cleanup()\n"
+    with Kernel(sandbox, source) as script:
         script.line()
-        second = script.hear()
+        second = script.read_json()
         assert second["run"] != first["run"]
         assert re.fullmatch(
-            r"Run .* has no complete event log in .*, so it cannot be started again\. A new .*", second["told"][0]
+            r"Run .* has no complete event log in .*, so it cannot be started again\. A new .*", second["notices"][0]
         )
         script.wait()
 
 
-def test_thread_pools_are_those_of_the_configuration(house: House) -> None:
+def test_thread_pools_are_those_of_the_configuration(sandbox: Sandbox) -> None:
     source = (
         APPS
         + """
     from parslab import ThreadPoolExecutor
     dfk = parslab.load(Config(executors=[ThreadPoolExecutor(max_threads=3)], run_dir=RUNS)) if FIRST else parslab.load()
     here = python_app(lambda: threading.current_thread().name)()
-    tell(run=dfk.run, dfk=dfk.pid, thread=here.result(), config=repr(dfk.config))
+    emit(run=dfk.run, dfk=dfk.pid, thread=here.result(), config=repr(dfk.config))
     FIRST or dfk.cleanup()
 """
     )
-    with Kernel(house, "    FIRST = True\n" + source) as script:
-        first = script.hear()
+    with Kernel(sandbox, "    FIRST = True\n" + source) as script:
+        first = script.read_json()
         script.wait()
-    with Kernel(house, "    FIRST = False\n" + source) as script:
+    with Kernel(sandbox, "    FIRST = False\n" + source) as script:
         script.line()
-        second = script.hear()
+        second = script.read_json()
         assert second["run"] == first["run"]
         assert second["thread"].startswith("parslab-threads-")
         assert "max_threads=3" in second["config"]
@@ -388,82 +389,83 @@ def test_thread_pools_are_those_of_the_configuration(house: House) -> None:
 
 
 @pytest.mark.parametrize("resume", [True, False])
-def test_another_configuration_replaces_the_run_and_says_so(house: House, resume: bool) -> None:
-    with Kernel(house, BUSY) as script:
-        first = script.hear()
+def test_another_configuration_replaces_the_run_and_says_so(sandbox: Sandbox, resume: bool) -> None:
+    with Kernel(sandbox, BUSY) as script:
+        first = script.read_json()
         script.wait()
-    is_away(house, first["run"])
+    is_away(sandbox, first["run"])
     options = "workers=1" if resume else "resume=False"
     source = (
-        APPS + f"    dfk = loaded({options})\n    tell(run=dfk.run, dfk=dfk.pid, told=dfk.notices)\n    dfk.cleanup()\n"
+        APPS
+        + f"    dfk = loaded({options})\n    emit(run=dfk.run, dfk=dfk.pid, notices=dfk.notices)\n    dfk.cleanup()\n"
     )
-    with Kernel(house, source) as script:
+    with Kernel(sandbox, source) as script:
         script.line()
-        second = script.hear()
+        second = script.read_json()
         script.wait()
     assert second["run"] != first["run"]
     assert not alive(first["dfk"])
-    settings = json.loads((house.runs / second["run"][:3] / "settings.json").read_text())
-    (told,) = second["told"]
+    settings = json.loads((sandbox.runs / second["run"][:3] / "settings.json").read_text())
+    (text,) = second["notices"]
     if resume:
-        assert settings["inherits"] == [str(house.runs / first["run"][:3])]
-        assert told == (
+        assert settings["inherits"] == [str(sandbox.runs / first["run"][:3])]
+        assert text == (
             f"Run {first['run']} of this notebook had another configuration: it was ended, and a new run goes on "
             "with its results."
         )
     else:
         assert settings["inherits"] == []
-        assert told == f"Run {first['run']} of this notebook was ended, and a new run started (resume=False)."
+        assert text == f"Run {first['run']} of this notebook was ended, and a new run started (resume=False)."
 
 
-def test_only_how_long_it_stays_is_changed_in_place(house: House) -> None:
-    with Kernel(house, BUSY) as script:
-        first = script.hear()
+def test_only_how_long_it_stays_is_changed_in_place(sandbox: Sandbox) -> None:
+    with Kernel(sandbox, BUSY) as script:
+        first = script.read_json()
         script.wait()
-    is_away(house, first["run"])
+    is_away(sandbox, first["run"])
     source = (
-        APPS + "    dfk = loaded(linger=60)\n    tell(run=dfk.run)\n    loaded(linger=0)\n    tell(linger=dfk.linger)\n"
+        APPS + "    dfk = loaded(linger=60)\n    emit(run=dfk.run)\n    loaded(linger=0)\n    emit(linger=dfk.linger)\n"
     )
-    with Kernel(house, source) as script:
+    with Kernel(sandbox, source) as script:
         script.line()
-        assert script.hear()["run"] == first["run"]
-        assert script.hear() == {"linger": 0}
+        assert script.read_json()["run"] == first["run"]
+        assert script.read_json() == {"linger": 0}
         script.wait()
     until(is_gone(first["dfk"]))
 
 
-def test_two_kernels_of_one_notebook_share_its_run(house: House) -> None:
-    with Kernel(house, BUSY + "    sys.stdin.readline()\n") as script:
-        first = script.hear()
+def test_two_kernels_of_one_notebook_share_its_run(sandbox: Sandbox) -> None:
+    with Kernel(sandbox, BUSY + "    sys.stdin.readline()\n") as script:
+        first = script.read_json()
         source = APPS + (
-            "    dfk = parslab.load()\n    tell(run=dfk.run, told=dfk.notices, five=plus(4).result())\n"
-            "    sys.stdin.readline()\n    tell(six=plus(5).result())\n    dfk.cleanup()\n"
+            "    dfk = parslab.load()\n    emit(run=dfk.run, notices=dfk.notices, five=plus(4).result())\n"
+            "    sys.stdin.readline()\n    emit(six=plus(5).result())\n    dfk.cleanup()\n"
         )
-        with Kernel(house, source) as other:
+        with Kernel(sandbox, source) as other:
             other.line()
-            second = other.hear()
+            second = other.read_json()
             assert (second["run"], second["five"]) == (first["run"], 5)
-            (told,) = second["told"]
-            assert f"is still here: no tasks; process {script.popen.pid} of the same notebook shares it." in told
+            (text,) = second["notices"]
+            assert f"is still here: no tasks; process {script.popen.pid} of the same notebook shares it." in text
             # A third one that wants something else must not take it from them.
             with Kernel(
-                house, APPS + "    dfk = loaded(1)\n    tell(run=dfk.run, told=dfk.notices)\n    dfk.cleanup()\n"
+                sandbox, APPS + "    dfk = loaded(1)\n    emit(run=dfk.run, notices=dfk.notices)\n    dfk.cleanup()\n"
             ) as third:
                 third.line()
-                beside = third.hear()
+                beside = third.read_json()
                 assert beside["run"] != first["run"]
-                assert "it stays as it is, and a new run was started" in beside["told"][0]
+                assert "it stays as it is, and a new run was started" in beside["notices"][0]
                 third.wait()
             script.go_on()
             script.wait()
             other.go_on()
-            assert other.hear() == {"six": 6}
+            assert other.read_json() == {"six": 6}
             other.wait()
     until(is_gone(first["dfk"]))
 
 
-def test_a_run_on_another_host_is_named(house: House) -> None:
-    file = house.jupyter / "parslab-007-far.json"
+def test_a_run_on_another_host_is_named(sandbox: Sandbox) -> None:
+    file = sandbox.jupyter / "parslab-007-far.json"
     facts = {
         "run": "007-far",
         "pid": 1,
@@ -473,16 +475,16 @@ def test_a_run_on_another_host_is_named(house: House) -> None:
         "digest": "",
     }
     file.write_text(json.dumps({**facts, "host": "elsewhere"}))
-    source = APPS + "    dfk = loaded(1)\n    tell(told=dfk.notices)\n    dfk.cleanup()\n"
+    source = APPS + "    dfk = loaded(1)\n    emit(notices=dfk.notices)\n    dfk.cleanup()\n"
     try:
-        with Kernel(house, source) as script:
+        with Kernel(sandbox, source) as script:
             script.line()
-            (told,) = script.hear()["told"]
-            assert told.startswith("Run 007-far of this notebook is on host elsewhere and cannot be reached from here")
+            (text,) = script.read_json()["notices"]
+            assert text.startswith("Run 007-far of this notebook is on host elsewhere and cannot be reached from here")
             script.wait()
         os.utime(file, (0, 0))  # it has sent no heartbeat for long
-        with Kernel(house, source) as script:
-            assert script.hear()["told"] == []
+        with Kernel(sandbox, source) as script:
+            assert script.read_json()["notices"] == []
             script.wait()
     finally:
         file.unlink()
@@ -516,7 +518,7 @@ BODIES = (
 )
 
 
-def test_bodies_of_a_lost_kernel_wait_and_joins_that_have_returned_go_on(house: House) -> None:
+def test_bodies_of_a_lost_kernel_wait_and_joins_that_have_returned_go_on(sandbox: Sandbox) -> None:
     source = (
         BODIES
         + """
@@ -524,15 +526,15 @@ def test_bodies_of_a_lost_kernel_wait_and_joins_that_have_returned_go_on(house: 
     executors = [LowLatencyExecutor(workers=2), ThreadPoolExecutor()]
     dfk = parslab.load(Config(executors=executors, run_dir=RUNS))
     kept = under_way(dfk)
-    tell(run=dfk.run, dfk=dfk.pid)
+    emit(run=dfk.run, dfk=dfk.pid)
     os.kill(os.getpid(), signal.SIGKILL)
 """
     )
-    with Kernel(house, source) as script:
-        facts = script.hear()
+    with Kernel(sandbox, source) as script:
+        facts = script.read_json()
         script.wait()
-    is_away(house, facts["run"])
-    (house.root / "gate").touch()
+    is_away(sandbox, facts["run"])
+    (sandbox.root / "gate").touch()
     guest = parslab.attach(facts["run"])
     try:
         until(lambda: picture(guest).overview.counts == {"exec_done": 3, "running": 1, "pending": 1})
@@ -541,28 +543,28 @@ def test_bodies_of_a_lost_kernel_wait_and_joins_that_have_returned_go_on(house: 
     finally:
         guest.cleanup()
         parslab.clear()
-    must_end(house, facts)
-    assert not (house.root / "mark").exists()
+    must_end(sandbox, facts)
+    assert not (sandbox.root / "mark").exists()
 
 
-def test_bodies_of_a_guest_are_cancelled_when_its_lease_ends(house: House) -> None:
+def test_bodies_of_a_guest_are_cancelled_when_its_lease_ends(sandbox: Sandbox) -> None:
     source = (
         BODIES
         + """
     import parslab.records.panel
     dfk = parslab.attach()
     kept = under_way(dfk)
-    tell(attached=True)
+    emit(attached=True)
     os.kill(os.getpid(), signal.SIGKILL)
 """
     )
     executors = [parslab.LowLatencyExecutor(workers=2), parslab.ThreadPoolExecutor()]
-    with parslab.load(parslab.Config(executors=executors, run_dir=house.runs, linger=600)) as dfk:
-        with Kernel(house, source) as script:
-            assert script.hear()["attached"]
+    with parslab.load(parslab.Config(executors=executors, run_dir=sandbox.runs, linger=600)) as dfk:
+        with Kernel(sandbox, source) as script:
+            assert script.read_json()["attached"]
             script.wait()
         until(lambda: picture(dfk).overview.clients == 1)
-        (house.root / "gate").touch()
+        (sandbox.root / "gate").touch()
         until(lambda: picture(dfk).overview.counts == {"exec_done": 3, "running": 1, "pending": 1})
         dfk.keep(0.2)
         until(lambda: picture(dfk).overview.counts == {"exec_done": 3, "cancelled": 1, "dep_fail": 1})
@@ -572,41 +574,41 @@ def test_bodies_of_a_guest_are_cancelled_when_its_lease_ends(house: House) -> No
 # --- guests ----------------------------------------------------------------------------------------------------------
 
 
-def test_a_guest_of_another_notebook_finds_its_calls_until_its_own_lease_ends(house: House) -> None:
+def test_a_guest_of_another_notebook_finds_its_calls_until_its_own_lease_ends(sandbox: Sandbox) -> None:
     guest = APPS + (
         "    dfk = parslab.attach(sys.argv[1] if sys.argv[1:] else None)\n"
         "    still = dfk.prior_tasks\n"
-        "    tell(run=dfk.run, results=still and still.results)\n"
+        "    emit(run=dfk.run, results=still and still.results)\n"
         "    if not still:\n"
         "        kept = [plus(n) for n in range(3)]\n"
         "        [f.result() for f in kept]\n"
-        "    tell(done=True)\n"
+        "    emit(done=True)\n"
     )
-    with Kernel(house, BUSY + "    for line in sys.stdin: dfk.keep(0.2); tell(kept=True)\n") as owner:
-        facts = owner.hear()
-        with Kernel(house, guest, "/books/plot.ipynb") as script:
-            assert script.hear() == {"run": facts["run"], "results": None}
-            assert script.hear()["done"]
+    with Kernel(sandbox, BUSY + "    for line in sys.stdin: dfk.keep(0.2); emit(kept=True)\n") as owner:
+        facts = owner.read_json()
+        with Kernel(sandbox, guest, "/books/plot.ipynb") as script:
+            assert script.read_json() == {"run": facts["run"], "results": None}
+            assert script.read_json()["done"]
             script.wait()
-        until(lambda: known(house, facts["run"])["clients"] == 1)
-        with Kernel(house, guest, "/books/plot.ipynb") as script:
-            assert script.hear()["results"] == 3
+        until(lambda: known(sandbox, facts["run"])["clients"] == 1)
+        with Kernel(sandbox, guest, "/books/plot.ipynb") as script:
+            assert script.read_json()["results"] == 3
             script.wait()
-        until(lambda: known(house, facts["run"])["clients"] == 1)
+        until(lambda: known(sandbox, facts["run"])["clients"] == 1)
         owner.go_on()
-        assert owner.hear()["kept"]
-        until(lambda: "the tasks of client 1 are not kept any longer" in log_of(house, facts["run"]))
-        with Kernel(house, guest, "/books/plot.ipynb") as script:
-            assert script.hear()["results"] is None
+        assert owner.read_json()["kept"]
+        until(lambda: "the tasks of client 1 are not kept any longer" in log_of(sandbox, facts["run"]))
+        with Kernel(sandbox, guest, "/books/plot.ipynb") as script:
+            assert script.read_json()["results"] is None
             script.wait()
         owner.popen.stdin.close()  # type: ignore[union-attr]
         owner.wait()
-    must_end(house, facts)
+    must_end(sandbox, facts)
 
 
-def test_a_guest_keeps_the_run_while_it_is_attached(house: House) -> None:
-    with Kernel(house, BUSY) as script:
-        facts = script.hear()
+def test_a_guest_keeps_the_run_while_it_is_attached(sandbox: Sandbox) -> None:
+    with Kernel(sandbox, BUSY) as script:
+        facts = script.read_json()
         guest = parslab.attach(facts["run"][:5])  # the beginning of its name is enough
         try:
             script.wait()
@@ -621,25 +623,25 @@ def test_a_guest_keeps_the_run_while_it_is_attached(house: House) -> None:
         finally:
             guest.cleanup()
             parslab.clear()
-    must_end(house, facts)
+    must_end(sandbox, facts)
 
 
 # --- the command line ------------------------------------------------------------------------------------------------
 
 
-def command(house: House, *words: str) -> str:
+def command(sandbox: Sandbox, *words: str) -> str:
     done = subprocess.run(
-        [sys.executable, "-m", "parslab.cli", *words], capture_output=True, text=True, cwd=house.root, check=True
+        [sys.executable, "-m", "parslab.cli", *words], capture_output=True, text=True, cwd=sandbox.root, check=True
     )
     return done.stdout
 
 
-def test_the_command_lists_watches_and_stops_a_run_that_waits(house: House) -> None:
-    with Kernel(house, BUSY) as script:
-        facts = script.hear()
+def test_the_command_lists_watches_and_stops_a_run_that_waits(sandbox: Sandbox) -> None:
+    with Kernel(sandbox, BUSY) as script:
+        facts = script.read_json()
         script.wait()
-    is_away(house, facts["run"])
-    listed = command(house, "runs").splitlines()
+    is_away(sandbox, facts["run"])
+    listed = command(sandbox, "runs").splitlines()
     assert re.search(r", away for .* s, ends in 10 min, files in ", listed[0])
     assert listed[1].strip() == "of /books/fit.ipynb"
     watcher = subprocess.Popen(
@@ -649,7 +651,7 @@ def test_the_command_lists_watches_and_stops_a_run_that_waits(house: House) -> N
         assert watcher.stdout is not None
         assert watcher.stdout.readline().startswith(f"Attached to run {facts['run']} (interrupt to leave it)")
         assert watcher.stdout.readline().strip().endswith("4 exec_done, 1 pending, 1 running; 1 client")
-        assert known(house, facts["run"])["away"] is None
+        assert known(sandbox, facts["run"])["away"] is None
         watcher.send_signal(signal.SIGINT)
         assert watcher.wait(20) == 0
         left = watcher.stdout.read()
@@ -658,20 +660,20 @@ def test_the_command_lists_watches_and_stops_a_run_that_waits(house: House) -> N
         watcher.kill()
         watcher.wait()
         watcher.stdout.close()  # type: ignore[union-attr]
-    is_away(house, facts["run"])
-    assert f"Run {facts['run']} is over" in command(house, "stop", facts["run"])
+    is_away(sandbox, facts["run"])
+    assert f"Run {facts['run']} is over" in command(sandbox, "stop", facts["run"])
     until(is_gone(facts["dfk"]))
 
 
-def test_who_watches_a_run_is_told_of_its_end(house: House) -> None:
-    with house.load() as dfk:
+def test_watcher_of_a_run_is_notified_of_its_end(sandbox: Sandbox) -> None:
+    with sandbox.load() as dfk:
         watcher = subprocess.Popen(
-            [sys.executable, "-m", "parslab.cli", "attach"], stdout=subprocess.PIPE, text=True, cwd=house.root
+            [sys.executable, "-m", "parslab.cli", "attach"], stdout=subprocess.PIPE, text=True, cwd=sandbox.root
         )
         assert watcher.stdout is not None
         assert watcher.stdout.readline().startswith(f"Attached to run {dfk.run}")
         assert watcher.stdout.readline()
-    told = watcher.stdout.read()
-    assert "it was shut down by its owner" in told
+    output = watcher.stdout.read()
+    assert "it was shut down by its owner" in output
     assert watcher.wait(20) == 0
     watcher.stdout.close()

@@ -217,9 +217,9 @@ def test_what_a_cell_imports_and_names_in_a_string(book: Notebook) -> None:
     book.run("hidden = 4")
     assert book.run("%%parsl -e llex -w\nfour = eval('hidden + half')").error == ""
     assert book.run("four.result()").result == "5"
-    told = book.run("%%parsl -e llex -w\nname = 'hid' + 'den'\neval(name)").error
-    assert "NameError: name 'hidden' is not defined" in told
-    assert "a string that is made at run time" in told
+    shown = book.run("%%parsl -e llex -w\nname = 'hid' + 'den'\neval(name)").error
+    assert "NameError: name 'hidden' is not defined" in shown
+    assert "a string that is made at run time" in shown
 
 
 def test_a_cell_on_threads_shares_the_notebooks_objects(book: Notebook) -> None:
@@ -275,7 +275,7 @@ def test_syntax_errors_are_shown_as_those_of_any_cell(book: Notebook, body: str,
         ("%parsl load 3", "3 is a int, and a Config is needed"),
     ],
 )
-def test_wrong_use_is_told_in_a_line(book: Notebook, cell: str, says: str) -> None:
+def test_wrong_use_is_reported_in_a_line(book: Notebook, cell: str, says: str) -> None:
     answer = book.run(cell)
     assert f"{answer.stderr}{answer.error}".startswith("UsageError: ")
     assert says in f"{answer.stderr}{answer.error}"
@@ -296,10 +296,10 @@ def test_a_traceback_names_the_cells_as_the_notebook_does(book: Notebook, label:
     helper = book.run("def helper(v):\n    return 1 / v")
     cell = book.run(f"@parslab.python_app(executors=[{label!r}])\ndef div(v):\n    return helper(v)\nbad = div(0)")
     book.run("bad.exception()")
-    told = book.run("print(bad.traceback())").stdout
-    assert f"Cell In [{cell.number}], line 3, in div\n    return helper(v)" in told
-    assert f"Cell In [{helper.number}], line 2, in helper\n    return 1 / v" in told
-    assert "ipykernel_" not in told
+    shown = book.run("print(bad.traceback())").stdout
+    assert f"Cell In [{cell.number}], line 3, in div\n    return helper(v)" in shown
+    assert f"Cell In [{helper.number}], line 2, in helper\n    return 1 / v" in shown
+    assert "ipykernel_" not in shown
 
 
 def test_sys_exit_in_a_task_does_not_end_the_cell(book: Notebook) -> None:
@@ -494,10 +494,10 @@ def test_a_lost_run_closes_its_comm_and_the_next_one_opens_another(book: Noteboo
     book.until(lambda: first in book.closed)
     assert "killed by SIGKILL" in book.closed[first]["reason"]
     assert book.control(request="{}")["status"] == "error"
-    told = book.run("%parsl status").stderr
-    assert told.startswith("UsageError: The DataFlowKernel of run 001-")
-    assert "was killed by SIGKILL" in told
-    assert "parslab.load()" in told
+    shown = book.run("%parsl status").stderr
+    assert shown.startswith("UsageError: The DataFlowKernel of run 001-")
+    assert "was killed by SIGKILL" in shown
+    assert "parslab.load()" in shown
     assert "Run 002-" in book.run("%parsl load").stdout
     second = book.control()["comm_id"]
     assert second not in ("", first)

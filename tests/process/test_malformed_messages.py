@@ -15,7 +15,7 @@ from parslab import python_app
 from parslab.paths import runtime_dir
 from parslab.wire.messages.base import PROTOCOL, DefineFunction
 from parslab.wire.messages.client import CancelTasks, ClientHello, FetchValue, SubmitTask
-from tests.process.house import until
+from tests.process.sandbox import until
 
 if TYPE_CHECKING:
     from parslab import DataFlowKernel

@@ -17,7 +17,7 @@ from parslab.remote.manager.meeting import Unreachable, meet
 from parslab.wire import invitations
 from parslab.wire.invitations import ManagerInvitation
 from parslab.wire.messages.manager import ManagerLeft
-from tests.process.house import patience, until
+from tests.process.sandbox import patience, until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -7,12 +7,12 @@ import signal
 from typing import TYPE_CHECKING, Any
 
 from parslab.wire.notebooks import file_id
-from tests.process.house import House, until
+from tests.process.sandbox import Sandbox, until
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.process.house import Script
+    from tests.process.sandbox import Script
 
 _LOAD = """
     import parslab.client.session as session
@@ -24,16 +24,16 @@ _LOAD = """
     dfk = parslab.load(Config(executors=[LowLatencyExecutor(workers=1)], run_dir=RUNS))
     future = python_app(plus)(1)
     assert future.result() == 2
-    tell(run=dfk.run, notices=dfk.notices)
+    emit(run=dfk.run, notices=dfk.notices)
     sys.stdin.readline()
     dfk.cleanup()
 """
 
 
-def kernel(house: House, path: Path, session: str) -> Script:
+def kernel(sandbox: Sandbox, path: Path, session: str) -> Script:
     """A kernel of a notebook; Jupyter would pass it the path and the session."""
     place = (str(path), file_id(str(path)), session)
-    return house.script(f"    import sys\n    PLACE = {place!r}\n" + _LOAD, stdin=-1)
+    return sandbox.script(f"    import sys\n    PLACE = {place!r}\n" + _LOAD, stdin=-1)
 
 
 def loaded(script: Script) -> dict[str, Any]:
@@ -44,15 +44,15 @@ def loaded(script: Script) -> dict[str, Any]:
     return facts
 
 
-def test_a_renamed_notebook_keeps_its_run_and_a_new_one_of_its_path_gets_another(house: House) -> None:
+def test_a_renamed_notebook_keeps_its_run_and_a_new_one_of_its_path_gets_another(sandbox: Sandbox) -> None:
     """The new one joined the run of the first, and its cleanup() failed the futures of that."""
-    untitled, fit = house.root / "Untitled.ipynb", house.root / "fit.ipynb"
+    untitled, fit = sandbox.root / "Untitled.ipynb", sandbox.root / "fit.ipynb"
     untitled.write_text("{}")
-    with kernel(house, untitled, "a") as first:
+    with kernel(sandbox, untitled, "a") as first:
         run = loaded(first)["run"]
         untitled.rename(fit)
         untitled.write_text("{}")
-        with kernel(house, untitled, "b") as other:
+        with kernel(sandbox, untitled, "b") as other:
             assert loaded(other)["run"] != run
             assert other.popen.stdin is not None
             other.popen.stdin.close()
@@ -60,9 +60,9 @@ def test_a_renamed_notebook_keeps_its_run_and_a_new_one_of_its_path_gets_another
         assert first.popen.poll() is None
         first.signal(signal.SIGKILL)
         first.wait()
-    file = house.jupyter / f"parslab-{run}.json"
+    file = sandbox.jupyter / f"parslab-{run}.json"
     until(lambda: json.loads(file.read_text())["away"] is not None)
-    with kernel(house, fit, "c") as again:
+    with kernel(sandbox, fit, "c") as again:
         facts = loaded(again)
         assert facts["run"] == run
         assert "is still here: 1 result waiting" in facts["notices"][0]
@@ -70,4 +70,4 @@ def test_a_renamed_notebook_keeps_its_run_and_a_new_one_of_its_path_gets_another
         assert again.popen.stdin is not None
         again.popen.stdin.close()
         again.wait(20)
-    house.must_be_empty()
+    sandbox.assert_empty()

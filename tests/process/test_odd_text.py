@@ -25,8 +25,8 @@ from parslab import (
 from parslab.cli.main import main
 from parslab.errors import BashExitFailure, DependencyError, DeserializationError, SerializationError
 from parslab.records.panel import TaskPageRequest
-from tests.process.house import House, within
 from tests.process.panel import picture
+from tests.process.sandbox import Sandbox, within
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -43,9 +43,9 @@ SHOWN = "caf\\udce9"
 
 
 @pytest.fixture
-def run(house: House) -> Iterator[DataFlowKernel]:
+def run(sandbox: Sandbox) -> Iterator[DataFlowKernel]:
     executors = [LowLatencyExecutor(workers=1), ThreadPoolExecutor(max_threads=1)]
-    with parslab.load(Config(executors=executors, run_dir=house.runs)) as dfk:
+    with parslab.load(Config(executors=executors, run_dir=sandbox.runs)) as dfk:
         yield dfk
 
 
@@ -118,11 +118,11 @@ def test_output_and_files(tmp_path: Path) -> None:
     assert "caf" in error.stderr_tail
 
 
-def test_a_run_folder_with_such_a_name(house: House, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_run_folder_with_such_a_name(sandbox: Sandbox, capsys: pytest.CaptureFixture[str]) -> None:
     """No block could start, because its script could not be written."""
     provider = LocalProvider(init_blocks=1, max_blocks=1)
     htex = HighThroughputExecutor(label="htex", provider=provider, max_workers_per_node=1)
-    config = Config(executors=[htex], run_dir=os.path.join(house.runs, ODD))
+    config = Config(executors=[htex], run_dir=os.path.join(sandbox.runs, ODD))
     with parslab.load(config) as dfk:
 
         @bash_app

@@ -17,7 +17,7 @@ from parslab import python_app
 from parslab.client.process.connection_file import find_runs
 from parslab.records import panel
 from parslab.wire.unix_sockets import peer_uid
-from tests.process.house import until
+from tests.process.sandbox import until
 
 _NOBODY = 65534
 

@@ -12,7 +12,7 @@ import cloudpickle
 import pytest
 
 from parslab import python_app
-from tests.process.house import is_gone, rss, until, within
+from tests.process.sandbox import is_gone, rss, until, within
 
 if TYPE_CHECKING:
     from parslab import DataFlowKernel

@@ -21,7 +21,7 @@ import pytest
 from parslab import bash_app, python_app
 from parslab.remote.worker.process_state import PERIOD
 from tests.process.blocks import blocks_run
-from tests.process.house import House
+from tests.process.sandbox import Sandbox
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -47,16 +47,16 @@ def touch(name: str, outputs: Any = ()) -> str:
     return f"touch {name}"
 
 
-def loaded(executor: str, house: House) -> contextlib.AbstractContextManager[DataFlowKernel]:
+def loaded(executor: str, sandbox: Sandbox) -> contextlib.AbstractContextManager[DataFlowKernel]:
     """A run with one worker."""
-    return house.load(workers=1) if executor == "low_latency" else blocks_run(house, workers=1)
+    return sandbox.load(workers=1) if executor == "low_latency" else blocks_run(sandbox, workers=1)
 
 
 @pytest.fixture(scope="module", params=EXECUTORS)
 def run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[DataFlowKernel]:
     """A run with one worker for all tests of this module that leave it alive."""
-    tmp_path_factory.getbasetemp()  # not in the house, where temporary files go from now on
-    with House().lived_in() as house, loaded(request.param, house) as dfk:
+    tmp_path_factory.getbasetemp()  # not in the sandbox, where temporary files go from now on
+    with Sandbox().entered() as sandbox, loaded(request.param, sandbox) as dfk:
         do(os.getpid).result(60)  # the processes of the run must not count as left behind by the first test
         yield dfk
 

@@ -29,7 +29,7 @@ from parslab.records.panel import (
     TaskPageRequest,
 )
 from parslab.records.states import TaskState
-from tests.process.house import House, error_of, until
+from tests.process.sandbox import Sandbox, error_of, until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -79,9 +79,9 @@ def same(value: Any) -> Any:
 
 
 @contextlib.contextmanager
-def run_with(house: House, *executors: Any) -> Iterator[DataFlowKernel]:
+def run_with(sandbox: Sandbox, *executors: Any) -> Iterator[DataFlowKernel]:
     executors = executors or (parslab.LowLatencyExecutor(workers=2), parslab.ThreadPoolExecutor(max_threads=2))
-    dfk = parslab.load(parslab.Config(executors=list(executors), run_dir=house.runs))
+    dfk = parslab.load(parslab.Config(executors=list(executors), run_dir=sandbox.runs))
     try:
         yield dfk
     finally:
@@ -90,8 +90,8 @@ def run_with(house: House, *executors: Any) -> Iterator[DataFlowKernel]:
 
 
 @pytest.fixture
-def dfk(house: House) -> Iterator[DataFlowKernel]:
-    with run_with(house) as dfk:
+def dfk(sandbox: Sandbox) -> Iterator[DataFlowKernel]:
+    with run_with(sandbox) as dfk:
         yield dfk
 
 
@@ -116,7 +116,7 @@ def detail(dfk: DataFlowKernel, future: AppFuture) -> TaskDetail:
 # --- the redefined function ------------------------------------------------------------------------------------------
 
 
-def test_a_mended_function_is_called_with_the_arguments_of_the_call(dfk: DataFlowKernel, notebook: Notebook) -> None:
+def test_redefined_function_gets_the_arguments_of_the_call(dfk: DataFlowKernel, notebook: Notebook) -> None:
     notebook.run(BAD)
     first = notebook["fit"](4)
     chain = same(same(first))
@@ -128,8 +128,8 @@ def test_a_mended_function_is_called_with_the_arguments_of_the_call(dfk: DataFlo
     assert chain.state is TaskState.exec_done
 
 
-def test_without_another_definition_the_same_function_runs_again(dfk: DataFlowKernel, house: House) -> None:
-    path = house.root / "ran"
+def test_without_another_definition_the_same_function_runs_again(dfk: DataFlowKernel, sandbox: Sandbox) -> None:
+    path = sandbox.root / "ran"
 
     @python_app(executors=["llex"])
     def second_time() -> int:
@@ -144,7 +144,7 @@ def test_without_another_definition_the_same_function_runs_again(dfk: DataFlowKe
     assert detail(dfk, future).row.attempt == 1
 
 
-def test_a_mended_helper_is_used(dfk: DataFlowKernel, notebook: Notebook) -> None:
+def test_redefined_helper_is_used(dfk: DataFlowKernel, notebook: Notebook) -> None:
     notebook.run("def helper(x):\n    raise KeyError(x)")
     notebook.run("@python_app(executors=['llex'])\ndef fit(x):\n    return helper(x)")
     future = notebook["fit"](4)
@@ -153,9 +153,9 @@ def test_a_mended_helper_is_used(dfk: DataFlowKernel, notebook: Notebook) -> Non
     assert future.retry().result(20) == 5
 
 
-def test_a_mended_command(dfk: DataFlowKernel, notebook: Notebook, house: House) -> None:
+def test_redefined_command(dfk: DataFlowKernel, notebook: Notebook, sandbox: Sandbox) -> None:
     notebook.run("@bash_app(executors=['llex'])\ndef say(word, outputs=()):\n    return 'exit 3'")
-    future = notebook["say"]("hello", outputs=[File(str(house.root / "out"))])
+    future = notebook["say"]("hello", outputs=[File(str(sandbox.root / "out"))])
     error_of(future)
     (file,) = future.outputs
     assert file.done()
@@ -237,14 +237,14 @@ def step(n, needs):
 
 @pytest.mark.parametrize("executor", ["llex", "htex"])
 def test_exactly_the_failed_branch_of_a_thousand_tasks_runs_again(
-    house: House, notebook: Notebook, executor: str
+    sandbox: Sandbox, notebook: Notebook, executor: str
 ) -> None:
     kind = {
         "llex": parslab.LowLatencyExecutor(workers=2),
         "htex": parslab.HighThroughputExecutor(max_workers_per_node=2),
     }
-    with run_with(house, kind[executor]) as dfk:
-        log = house.root / "ran"
+    with run_with(sandbox, kind[executor]) as dfk:
+        log = sandbox.root / "ran"
         futures, wrong = graph_of(notebook, log, 1000, 10, executor)
         failed = {n for n, future in enumerate(futures) if future.exception(60) is not None}
         ran_before = Counter(map(int, noted(log)))
@@ -261,7 +261,7 @@ def test_exactly_the_failed_branch_of_a_thousand_tasks_runs_again(
         assert all(future.state is TaskState.exec_done for future in futures)
 
 
-def test_the_last_future_alone_brings_the_whole_chain(dfk: DataFlowKernel, notebook: Notebook, house: House) -> None:
+def test_retry_of_the_last_future_retries_the_chain(dfk: DataFlowKernel, notebook: Notebook, sandbox: Sandbox) -> None:
     notebook.run(BAD)
     large = same(b"x" * (1 << 20))
     last = same([same(notebook["fit"](4)), same(large)])
@@ -297,14 +297,14 @@ def test_parts_and_waiters_follow(dfk: DataFlowKernel, notebook: Notebook) -> No
     assert asyncio.run(awaited()) == 4
 
 
-def test_what_is_not_over_goes_on_and_what_has_a_result_says_so(dfk: DataFlowKernel, house: House) -> None:
+def test_what_is_not_over_goes_on_and_what_has_a_result_says_so(dfk: DataFlowKernel, sandbox: Sandbox) -> None:
     @python_app(executors=["llex"])
     def waits(path: str) -> int:
         while not os.path.exists(path):
             pass
         return 1
 
-    path = str(house.root / "go")
+    path = str(sandbox.root / "go")
     future = waits(path)
     assert future.retry() is future
     open(path, "w").close()
@@ -314,8 +314,8 @@ def test_what_is_not_over_goes_on_and_what_has_a_result_says_so(dfk: DataFlowKer
     assert dfk.retry() == "No task has failed."
 
 
-def test_a_cancelled_task_begins_when_its_worker_has_let_go(dfk: DataFlowKernel, house: House) -> None:
-    path = house.root / "ran"
+def test_a_cancelled_task_begins_when_its_worker_has_let_go(dfk: DataFlowKernel, sandbox: Sandbox) -> None:
+    path = sandbox.root / "ran"
 
     @python_app(executors=["llex"])
     def stubborn() -> int:
@@ -362,8 +362,8 @@ def test_retry_in_a_callback_knows_of_what_came_with_it(dfk: DataFlowKernel, not
 # --- joins and threads -----------------------------------------------------------------------------------------------
 
 
-def test_joins_wait_again_for_what_failed_in_them(dfk: DataFlowKernel, notebook: Notebook, house: House) -> None:
-    bodies, log = house.root / "bodies", house.root / "ran"
+def test_joins_wait_again_for_what_failed_in_them(dfk: DataFlowKernel, notebook: Notebook, sandbox: Sandbox) -> None:
+    bodies, log = sandbox.root / "bodies", sandbox.root / "ran"
     notebook.update(bodies=bodies, log=str(log))
     notebook.run(STEP.format(executor="llex", condition="n == 3"))
     notebook.run(
@@ -381,7 +381,7 @@ def test_joins_wait_again_for_what_failed_in_them(dfk: DataFlowKernel, notebook:
     assert Counter(noted(log)) == Counter([*"01", *"012334"])
 
 
-def test_a_mended_join_runs_its_body_again(dfk: DataFlowKernel, notebook: Notebook) -> None:
+def test_redefined_join_runs_its_body_again(dfk: DataFlowKernel, notebook: Notebook) -> None:
     notebook.run(BAD)
     notebook.run("@join_app\ndef outer(x):\n    return fit(x)")
     future = notebook["outer"](4)

@@ -16,7 +16,7 @@ import parslab
 from parslab import bash_app, join_app, python_app
 from parslab.errors import AppTimeout, BashExitFailure, ConfigurationError, DependencyError, WorkerLost
 from parslab.records.panel import TaskDetail, TaskDetailRequest
-from tests.process.house import House, alive, error_of, is_gone, until, within
+from tests.process.sandbox import Sandbox, alive, error_of, is_gone, until, within
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -30,10 +30,10 @@ ONCE_MORE = {"retries": 1}
 
 
 @contextlib.contextmanager
-def run_with(house: House, retries: int, workers: int = 1) -> Iterator[DataFlowKernel]:
+def run_with(sandbox: Sandbox, retries: int, workers: int = 1) -> Iterator[DataFlowKernel]:
     """A run whose tasks are tried again so often."""
     executors = [parslab.LowLatencyExecutor(workers=workers), parslab.ThreadPoolExecutor(max_threads=2)]
-    dfk = parslab.load(parslab.Config(executors=executors, run_dir=house.runs, retries=retries))
+    dfk = parslab.load(parslab.Config(executors=executors, run_dir=sandbox.runs, retries=retries))
     try:
         yield dfk
     finally:
@@ -86,7 +86,7 @@ def same(value: Any) -> Any:
     return value
 
 
-def told(future: AppFuture, kind: type[BaseException]) -> str:
+def failed_with(future: AppFuture, kind: type[BaseException]) -> str:
     """The sentence of the error that a task ended with, which is of this kind."""
     error = error_of(future)
     assert type(error) is kind
@@ -99,53 +99,53 @@ def detail(dfk: DataFlowKernel, future: AppFuture) -> TaskDetail:
     return answer
 
 
-def test_a_task_that_fails_is_tried_again(house: House) -> None:
-    with run_with(house, retries=2) as dfk:
-        first = house.root / "first"
+def test_a_task_that_fails_is_tried_again(sandbox: Sandbox) -> None:
+    with run_with(sandbox, retries=2) as dfk:
+        first = sandbox.root / "first"
         future = fails_until(first, 3)
         assert future.result() == 3
         assert detail(dfk, future).row.attempt == 2
-        second = house.root / "second"
+        second = sandbox.root / "second"
         future = fails_until(second, 9)
-        assert told(future, ValueError) == "attempt 3"
+        assert failed_with(future, ValueError) == "attempt 3"
         assert attempts(second) == 3
 
 
-def test_a_call_says_how_often(house: House) -> None:
-    with run_with(house, retries=0):
-        path = house.root / "path"
+def test_a_call_says_how_often(sandbox: Sandbox) -> None:
+    with run_with(sandbox, retries=0):
+        path = sandbox.root / "path"
         assert fails_until(path, 2, parslab_resource_specification=ONCE_MORE).result() == 2
-        other = house.root / "other"
-        told(fails_until(other, 2), ValueError)
+        other = sandbox.root / "other"
+        failed_with(fails_until(other, 2), ValueError)
         assert attempts(other) == 1
 
 
-def test_an_app_says_how_often(house: House) -> None:
-    with run_with(house, retries=0):
-        path = house.root / "path"
+def test_an_app_says_how_often(sandbox: Sandbox) -> None:
+    with run_with(sandbox, retries=0):
+        path = sandbox.root / "path"
         assert python_app(executors=["llex"], retries=2)(fails_until.func)(path, 3).result() == 3
         with pytest.raises(ConfigurationError, match="retries of resource_specification must be a whole number"):
             python_app(retries=-1)(os.getpid)
 
 
-def test_a_lost_worker_costs_an_attempt_and_no_argument(house: House) -> None:
-    with run_with(house, retries=1, workers=2):
+def test_a_lost_worker_costs_an_attempt_and_no_argument(sandbox: Sandbox) -> None:
+    with run_with(sandbox, retries=1, workers=2):
         large = same(b"x" * (1 << 20))
-        future = dies_until(house.root / "path", 2, {"deep": large})
+        future = dies_until(sandbox.root / "path", 2, {"deep": large})
         del large
         assert future.result()["deep"] == b"x" * (1 << 20)
-        told(dies_until(house.root / "other", 9), WorkerLost)
-        assert attempts(house.root / "other") == 2
+        failed_with(dies_until(sandbox.root / "other", 9), WorkerLost)
+        assert attempts(sandbox.root / "other") == 2
 
 
-def test_what_depends_on_it_waits_for_the_last_attempt(house: House) -> None:
-    with run_with(house, retries=1):
-        assert same(fails_until(house.root / "path", 2)).result() == 2
-        future = same(fails_until(house.root / "other", 9))
-        assert "attempt 2" in told(future, DependencyError)
+def test_what_depends_on_it_waits_for_the_last_attempt(sandbox: Sandbox) -> None:
+    with run_with(sandbox, retries=1):
+        assert same(fails_until(sandbox.root / "path", 2)).result() == 2
+        future = same(fails_until(sandbox.root / "other", 9))
+        assert "attempt 2" in failed_with(future, DependencyError)
 
 
-def test_bodies_in_the_notebook_are_tried_again(house: House) -> None:
+def test_bodies_in_the_notebook_are_tried_again(sandbox: Sandbox) -> None:
     tries: list[int] = []
 
     @python_app(executors=["threads"])
@@ -162,43 +162,43 @@ def test_bodies_in_the_notebook_are_tried_again(house: House) -> None:
             raise ValueError("not yet")
         return same(value)
 
-    with run_with(house, retries=2):
+    with run_with(sandbox, retries=2):
         assert local(same(7)).result() == 7
         assert joins(same(8)).result() == 8
     assert tries == [7, 7, 7, 8, 8]
 
 
-def test_a_task_is_stopped_at_its_limit(house: House) -> None:
-    with run_with(house, retries=0):
-        assert naps(house.root / "path", 0.0, walltime=5).result() == 1
+def test_a_task_is_stopped_at_its_limit(sandbox: Sandbox) -> None:
+    with run_with(sandbox, retries=0):
+        assert naps(sandbox.root / "path", 0.0, walltime=5).result() == 1
         with within(5.0):
-            error = told(naps(house.root / "other", 60.0, walltime=0.3), AppTimeout)
+            error = failed_with(naps(sandbox.root / "other", 60.0, walltime=0.3), AppTimeout)
         assert "ran longer than its limit of 0.3 s and was stopped" in error
         assert same(3).result() == 3
 
 
-def test_a_task_that_does_not_let_go_is_stopped_with_its_worker(house: House) -> None:
-    with run_with(house, retries=0), within(10.0):
-        told(stubborn(walltime=0.2), AppTimeout)
+def test_a_task_that_does_not_let_go_is_stopped_with_its_worker(sandbox: Sandbox) -> None:
+    with run_with(sandbox, retries=0), within(10.0):
+        failed_with(stubborn(walltime=0.2), AppTimeout)
         assert same(3).result() == 3
 
 
-def test_a_command_is_stopped_with_all_that_it_started(house: House) -> None:
+def test_a_command_is_stopped_with_all_that_it_started(sandbox: Sandbox) -> None:
     @bash_app(executors=["llex"])
     def sleeps(path: Path) -> str:
         return f"sleep 60 & echo $! > {path}; wait"
 
-    with run_with(house, retries=0):
-        path = house.root / "pid"
-        told(sleeps(path, walltime=1.0), AppTimeout)
+    with run_with(sandbox, retries=0):
+        path = sandbox.root / "pid"
+        failed_with(sleeps(path, walltime=1.0), AppTimeout)
         until(is_gone(int(path.read_text())), 5.0)
-        told(bash_app(executors=["llex"])(lambda: "exit 3")(walltime=5), BashExitFailure)
+        failed_with(bash_app(executors=["llex"])(lambda: "exit 3")(walltime=5), BashExitFailure)
 
 
-def test_the_limit_of_one_attempt_does_not_end_the_next(house: House) -> None:
+def test_the_limit_of_one_attempt_does_not_end_the_next(sandbox: Sandbox) -> None:
     """The worker that let go of the first attempt in time is not made to, although it has the second one already."""
-    with run_with(house, retries=1):
-        path = house.root / "path"
+    with run_with(sandbox, retries=1):
+        path = sandbox.root / "path"
         future = naps(path, 60.0, 2.0, walltime=2.5)
         assert future.result(20) == 2
         first, second = path.read_text().split()
@@ -207,8 +207,8 @@ def test_the_limit_of_one_attempt_does_not_end_the_next(house: House) -> None:
 
 
 @pytest.mark.parametrize("executors", [["threads"], "all"])
-def test_threads_cannot_be_stopped(house: House, executors: Any) -> None:
-    with run_with(house, retries=0):
+def test_threads_cannot_be_stopped(sandbox: Sandbox, executors: Any) -> None:
+    with run_with(sandbox, retries=0):
         app = python_app(executors=executors)(os.getpid)
         if executors == "all":  # then it goes where it can be
             assert {app(walltime=5).result() for _ in range(8)}.isdisjoint({os.getpid()})

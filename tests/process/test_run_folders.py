@@ -19,8 +19,8 @@ import parslab
 from parslab import Config, LowLatencyExecutor, python_app
 from parslab.client.process.connection_file import find_runs
 from parslab.errors import ConfigurationError
-from tests.process.house import House, alive, until
 from tests.process.panel import notices
+from tests.process.sandbox import Sandbox, alive, until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -31,8 +31,8 @@ cloudpickle.register_pickle_by_value(sys.modules[__name__])
 
 
 @pytest.fixture
-def patch(house: House) -> Iterator[pytest.MonkeyPatch]:
-    """Patches that are undone before the house is left, which patches the same names."""
+def patch(sandbox: Sandbox) -> Iterator[pytest.MonkeyPatch]:
+    """Patches that are undone before the sandbox is left, which patches the same names."""
     with pytest.MonkeyPatch.context() as patched:
         yield patched
 
@@ -86,53 +86,53 @@ def works_with_a_notice(dfk: DataFlowKernel, root: Path, words: str) -> None:
     assert re.search(words, said[0]), said[0]
 
 
-def test_a_read_only_run_directory_is_replaced_and_said(house: House) -> None:
-    with filesystem(house.root / "ro", "size=1m,ro") as root:
+def test_a_read_only_run_directory_is_replaced_and_said(sandbox: Sandbox) -> None:
+    with filesystem(sandbox.root / "ro", "size=1m,ro") as root:
         with loaded(root / "runs") as dfk:
             assert not dfk.run_dir.is_relative_to(root)
             works_with_a_notice(dfk, root, r"cannot be written \(Read-only file system\).*Config\(run_dir=\.\.\.\)")
             elsewhere = dfk.run_dir.parent
         for path in elsewhere.parent.glob("parslab-runs-*"):  # it is the run directory, so it stays
             assert path == elsewhere
-            path.rename(house.root / "kept")
+            path.rename(sandbox.root / "kept")
 
 
-def test_a_run_directory_that_cannot_be_made(house: House) -> None:
-    root = house.root / "file"
+def test_a_run_directory_that_cannot_be_made(sandbox: Sandbox) -> None:
+    root = sandbox.root / "file"
     root.write_text("no folder")
     with loaded(root / "runs") as dfk:
         works_with_a_notice(dfk, root, r"cannot be written \(Not a directory\)")
-        dfk.run_dir.parent.rename(house.root / "kept")
+        dfk.run_dir.parent.rename(sandbox.root / "kept")
 
 
-def test_a_full_run_directory_is_replaced_and_said(house: House) -> None:
-    with filesystem(house.root / "full", "size=1m") as root:
+def test_a_full_run_directory_is_replaced_and_said(sandbox: Sandbox) -> None:
+    with filesystem(sandbox.root / "full", "size=1m") as root:
         fill(root)
         with loaded(root / "runs") as dfk:
             assert not dfk.run_dir.is_relative_to(root)
             works_with_a_notice(dfk, root, r"cannot be written \(No space left on device\)")
-            dfk.run_dir.parent.rename(house.root / "kept")
+            dfk.run_dir.parent.rename(sandbox.root / "kept")
 
 
 def test_a_file_system_on_which_everybody_can_write_is_replaced_and_said(
-    house: House, monkeypatch: pytest.MonkeyPatch
+    sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def mkdir(path: Path, mode: int = 0o777, parents: bool = False, exist_ok: bool = False) -> None:
         os.makedirs(path, exist_ok=exist_ok) if parents else os.mkdir(path)
-        if house.runs in path.parents:
+        if sandbox.runs in path.parents:
             path.chmod(0o777)  # whatever mode was asked for, as on some network and Windows file systems
 
     with monkeypatch.context() as patch:
         patch.setattr(Path, "mkdir", mkdir)
-        dfk = parslab.load(Config(run_dir=house.runs))
+        dfk = parslab.load(Config(run_dir=sandbox.runs))
     with dfk:
-        assert not dfk.run_dir.is_relative_to(house.runs)
-        works_with_a_notice(dfk, house.runs, r"is not safe \(.*others than its owner, .*, can write to it")
-        dfk.run_dir.parent.rename(house.root / "kept")
+        assert not dfk.run_dir.is_relative_to(sandbox.runs)
+        works_with_a_notice(dfk, sandbox.runs, r"is not safe \(.*others than its owner, .*, can write to it")
+        dfk.run_dir.parent.rename(sandbox.root / "kept")
 
 
-def test_a_disk_that_fills_up_while_tasks_run(house: House) -> None:
-    with filesystem(house.root / "small", "size=2m") as root:
+def test_a_disk_that_fills_up_while_tasks_run(sandbox: Sandbox) -> None:
+    with filesystem(sandbox.root / "small", "size=2m") as root:
         with loaded(root / "runs") as dfk:
             assert plus(0).result() == 1
             until(lambda: list(dfk.run_dir.glob("monitoring.db")))
@@ -151,12 +151,12 @@ def test_a_disk_that_fills_up_while_tasks_run(house: House) -> None:
         assert (dfk.run_dir / "dfk.log").exists()
 
 
-def test_temporary_folders_that_cannot_be_written(house: House, patch: pytest.MonkeyPatch) -> None:
-    with filesystem(house.root / "ro", "size=1m,ro") as root:
+def test_temporary_folders_that_cannot_be_written(sandbox: Sandbox, patch: pytest.MonkeyPatch) -> None:
+    with filesystem(sandbox.root / "ro", "size=1m,ro") as root:
         patch.setattr(tempfile, "tempdir", str(root))
         for name in ("XDG_RUNTIME_DIR", "TMPDIR"):
             patch.setenv(name, str(root))
-        with loaded(house.runs) as dfk:
+        with loaded(sandbox.runs) as dfk:
             assert plus(1).result() == 2
             (run,) = [run for run in find_runs() if run.run == dfk.run]
             sockets = Path(run.socket).parent
@@ -164,13 +164,13 @@ def test_temporary_folders_that_cannot_be_written(house: House, patch: pytest.Mo
         assert not sockets.exists()
 
 
-def test_no_temporary_folder_at_all_is_told(house: House, patch: pytest.MonkeyPatch) -> None:
-    long = house.root / ("long" * 20)
+def test_missing_temporary_folder_is_reported(sandbox: Sandbox, patch: pytest.MonkeyPatch) -> None:
+    long = sandbox.root / ("long" * 20)
     long.mkdir()
     patch.setattr(tempfile, "tempdir", str(long))
     for name in ("XDG_RUNTIME_DIR", "TMPDIR"):
         patch.setenv(name, str(long))
-    with loaded(house.runs):  # too long for sockets: another place is taken
+    with loaded(sandbox.runs):  # too long for sockets: another place is taken
         assert plus(1).result() == 2
     make = os.mkdir
 
@@ -181,30 +181,30 @@ def test_no_temporary_folder_at_all_is_told(house: House, patch: pytest.MonkeyPa
 
     patch.setattr(os, "mkdir", refuse)
     with pytest.raises(ConfigurationError, match=r"needs a folder for its sockets.*Read-only.*set TMPDIR to a folder"):
-        parslab.load(Config(run_dir=house.runs))
+        parslab.load(Config(run_dir=sandbox.runs))
 
 
-def test_a_runtime_folder_of_jupyter_that_cannot_be_written(house: House, patch: pytest.MonkeyPatch) -> None:
+def test_a_runtime_folder_of_jupyter_that_cannot_be_written(sandbox: Sandbox, patch: pytest.MonkeyPatch) -> None:
     """Nobody can attach then; the run itself does not need it."""
-    with filesystem(house.root / "ro", "size=1m,ro") as root:
+    with filesystem(sandbox.root / "ro", "size=1m,ro") as root:
         patch.setenv("JUPYTER_RUNTIME_DIR", str(root / "runtime"))
-        with loaded(house.runs) as dfk:
+        with loaded(sandbox.runs) as dfk:
             assert plus(1).result() == 2
             assert "no other notebook can attach" in (dfk.run_dir / "dfk.log").read_text()
 
 
-def test_a_folder_that_is_gone_before_load(house: House, tmp_path: Path) -> None:
+def test_a_folder_that_is_gone_before_load(sandbox: Sandbox, tmp_path: Path) -> None:
     gone = tmp_path / "gone"
     gone.mkdir()
     os.chdir(gone)
     gone.rmdir()
     with pytest.raises(ConfigurationError, match=r"does not exist any more.*os\.chdir"):
-        parslab.load(Config(run_dir=house.runs))
+        parslab.load(Config(run_dir=sandbox.runs))
     os.chdir(tmp_path)
 
 
 @pytest.mark.skipif(sys.version_info[:3] == (3, 13, 0), reason="Python 3.13.0 cannot import in a folder that is gone")
-def test_a_folder_that_goes_while_the_run_is_up(house: House, tmp_path: Path) -> None:
+def test_a_folder_that_goes_while_the_run_is_up(sandbox: Sandbox, tmp_path: Path) -> None:
     @python_app
     def end() -> None:
         os._exit(1)
@@ -212,7 +212,7 @@ def test_a_folder_that_goes_while_the_run_is_up(house: House, tmp_path: Path) ->
     gone = tmp_path / "gone"
     gone.mkdir()
     os.chdir(gone)
-    with loaded(house.runs):
+    with loaded(sandbox.runs):
         assert plus(1).result() == 2
         gone.rmdir()
         end().exception(10)
@@ -220,32 +220,32 @@ def test_a_folder_that_goes_while_the_run_is_up(house: House, tmp_path: Path) ->
     os.chdir(tmp_path)
 
 
-def test_a_run_directory_that_is_removed_while_the_run_is_up(house: House) -> None:
+def test_a_run_directory_that_is_removed_while_the_run_is_up(sandbox: Sandbox) -> None:
     import shutil
 
-    with loaded(house.runs) as dfk:
+    with loaded(sandbox.runs) as dfk:
         assert plus(1).result() == 2
         until(lambda: list(dfk.run_dir.glob("monitoring.db")))
-        shutil.rmtree(house.runs)
+        shutil.rmtree(sandbox.runs)
         assert [plus(n).result(10) for n in range(200)] == list(range(1, 201))
         time.sleep(0.5)
         assert plus(5).result() == 6
         assert alive(dfk.pid)
 
 
-def test_many_runs_have_numbers_of_their_own(house: House) -> None:
+def test_many_runs_have_numbers_of_their_own(sandbox: Sandbox) -> None:
     for n in range(3):
-        with loaded(house.runs) as dfk:
-            assert dfk.run_dir == house.runs / f"{n:03d}"
+        with loaded(sandbox.runs) as dfk:
+            assert dfk.run_dir == sandbox.runs / f"{n:03d}"
             assert plus(n).result() == n + 1
 
 
-def test_files_of_a_run_are_private(house: House) -> None:
-    with house.load(address="127.0.0.1") as dfk:
+def test_files_of_a_run_are_private(sandbox: Sandbox) -> None:
+    with sandbox.load(address="127.0.0.1") as dfk:
         assert plus(1).result() == 2
         until(lambda: list(dfk.run_dir.glob("monitoring.db")))
         assert dfk.run_dir.stat().st_mode & 0o077 == 0
-        for path in [*dfk.run_dir.iterdir(), *house.jupyter.glob("*"), *house.runtime.rglob("*")]:
+        for path in [*dfk.run_dir.iterdir(), *sandbox.jupyter.glob("*"), *sandbox.runtime.rglob("*")]:
             if path.name != "dfk.log":  # its folder is closed
                 assert path.stat().st_mode & 0o077 == 0, path
 
@@ -275,14 +275,14 @@ def test_files_of_a_run_are_private(house: House) -> None:
         ),
     ],
 )
-def test_a_wrong_configuration_is_told_in_a_sentence(make: object, words: str) -> None:
+def test_wrong_configuration_is_reported_in_a_sentence(make: object, words: str) -> None:
     assert callable(make)
     with pytest.raises(ConfigurationError) as caught:
         make()
     assert words in str(caught.value)
 
 
-def test_a_port_that_is_taken(house: House) -> None:
+def test_a_port_that_is_taken(sandbox: Sandbox) -> None:
     import socket
 
     with socket.socket() as taken:
@@ -293,46 +293,46 @@ def test_a_port_that_is_taken(house: House) -> None:
             ConfigurationError, match=rf"listen at 127\.0\.0\.1:{port} \(Address already in use\)"
         ) as caught:
             parslab.load(
-                Config(executors=[LowLatencyExecutor(workers=1, address="127.0.0.1", port=port)], run_dir=house.runs)
+                Config(executors=[LowLatencyExecutor(workers=1, address="127.0.0.1", port=port)], run_dir=sandbox.runs)
             )
         assert "Traceback" not in str(caught.value)
 
 
-def test_an_address_that_is_not_of_this_host(house: House) -> None:
+def test_an_address_that_is_not_of_this_host(sandbox: Sandbox) -> None:
     with pytest.raises(ConfigurationError, match=r"address 192\.0\.2\.77 is none of this host's") as caught:
-        parslab.load(Config(executors=[LowLatencyExecutor(workers=1, address="192.0.2.77")], run_dir=house.runs))
+        parslab.load(Config(executors=[LowLatencyExecutor(workers=1, address="192.0.2.77")], run_dir=sandbox.runs))
     assert "Traceback" not in str(caught.value)
 
 
-def test_a_wrong_number_of_cores_is_told(house: House, patch: pytest.MonkeyPatch) -> None:
+def test_wrong_number_of_cores_is_reported(sandbox: Sandbox, patch: pytest.MonkeyPatch) -> None:
     patch.setenv("PARSLAB_CORES", "many")
     with pytest.raises(ConfigurationError, match="PARSLAB_CORES must be a whole number of at least 1, not 'many'"):
-        parslab.load(Config(run_dir=house.runs))
+        parslab.load(Config(run_dir=sandbox.runs))
 
 
-def test_as_many_workers_as_usable_cores_and_no_fight_for_them(house: House, patch: pytest.MonkeyPatch) -> None:
+def test_as_many_workers_as_usable_cores_and_no_fight_for_them(sandbox: Sandbox, patch: pytest.MonkeyPatch) -> None:
     @python_app
     def limits() -> dict[str, str]:
         return {key: value for key, value in os.environ.items() if key.endswith("_NUM_THREADS")}
 
     from parslab.cores import usable_cores
-    from tests.process.house import workers_of
+    from tests.process.sandbox import workers_of
 
-    with parslab.load(Config(run_dir=house.runs)) as dfk:
+    with parslab.load(Config(run_dir=sandbox.runs)) as dfk:
         assert len(workers_of(dfk.pid)) == usable_cores()
         found = limits().result()
         assert found["OMP_NUM_THREADS"] == found["OPENBLAS_NUM_THREADS"] == found["MKL_NUM_THREADS"] == "1"
     patch.setenv("PARSLAB_CORES", "3")
-    with parslab.load(Config(run_dir=house.runs)) as dfk:
+    with parslab.load(Config(run_dir=sandbox.runs)) as dfk:
         assert len(workers_of(dfk.pid)) == 3
-    with house.load(workers=1, threads_per_worker=5):
+    with sandbox.load(workers=1, threads_per_worker=5):
         assert limits().result()["OMP_NUM_THREADS"] == "5"
     if hasattr(os, "sched_setaffinity"):
         patch.delenv("PARSLAB_CORES")
         allowed = os.sched_getaffinity(0)
         os.sched_setaffinity(0, {min(allowed)})
         try:
-            with parslab.load(Config(run_dir=house.runs)) as dfk:
+            with parslab.load(Config(run_dir=sandbox.runs)) as dfk:
                 assert len(workers_of(dfk.pid)) == 1
         finally:
             os.sched_setaffinity(0, allowed)

@@ -16,8 +16,8 @@ import pytest
 import parslab
 from parslab import Config, LowLatencyExecutor, ThreadPoolExecutor, join_app, python_app
 from parslab.errors import ConfigurationError, DataFlowKernelLost, NoDataFlowKernelError
-from tests.process.house import House, alive, error_of, is_gone, until, within
 from tests.process.panel import picture
+from tests.process.sandbox import Sandbox, alive, error_of, is_gone, until, within
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -26,7 +26,7 @@ cloudpickle.register_pickle_by_value(sys.modules[__name__])
 
 GUEST = """
     dfk = parslab.attach()
-    tell(run=dfk.run)
+    emit(run=dfk.run)
 """
 
 
@@ -41,54 +41,54 @@ def nap(seconds: float) -> float:
     return seconds
 
 
-def config(house: House, **options: Any) -> Config:
-    return Config(executors=[LowLatencyExecutor(workers=1, **options)], run_dir=house.runs)
+def config(sandbox: Sandbox, **options: Any) -> Config:
+    return Config(executors=[LowLatencyExecutor(workers=1, **options)], run_dir=sandbox.runs)
 
 
-def test_load_twice_with_an_equal_config_is_the_same_run(house: House) -> None:
-    with parslab.load(config(house)) as dfk:
-        assert parslab.load(config(house)) is dfk
+def test_load_twice_with_an_equal_config_is_the_same_run(sandbox: Sandbox) -> None:
+    with parslab.load(config(sandbox)) as dfk:
+        assert parslab.load(config(sandbox)) is dfk
         assert parslab.dfk() is dfk
         assert plus(1).result() == 2
 
 
-def test_load_with_another_config_says_what_to_do(house: House) -> None:
-    with parslab.load(config(house)) as dfk:
+def test_load_with_another_config_says_what_to_do(sandbox: Sandbox) -> None:
+    with parslab.load(config(sandbox)) as dfk:
         with pytest.raises(ConfigurationError, match=rf"Run {dfk.run} is loaded with another .*dfk\(\)\.cleanup\(\)"):
-            parslab.load(config(house, environment={"A": "1"}))
+            parslab.load(config(sandbox, environment={"A": "1"}))
         assert plus(1).result() == 2
 
 
-def test_nothing_is_loaded(house: House) -> None:
+def test_nothing_is_loaded(sandbox: Sandbox) -> None:
     parslab.clear()
     with pytest.raises(NoDataFlowKernelError, match=r"No run is loaded: call parslab\.load\(\)"):
         plus(1)
-    with parslab.load(config(house)):
+    with parslab.load(config(sandbox)):
         pass
     with pytest.raises(NoDataFlowKernelError, match=r"is over.*parslab\.load\(\)"):
         plus(1)
     parslab.clear()
 
 
-def test_with_load_cleans_up_even_by_an_exception(house: House) -> None:
+def test_with_load_cleans_up_even_by_an_exception(sandbox: Sandbox) -> None:
     class Mine(Exception):
         pass
 
-    dfk = parslab.load(config(house))
+    dfk = parslab.load(config(sandbox))
     future = nap(60)
     with pytest.raises(Mine), dfk:
         raise Mine
     assert not alive(dfk.pid)
     assert future.done()
-    house.must_be_empty(1)
+    sandbox.assert_empty(1)
     dfk.cleanup()  # twice is safe
-    with parslab.load(config(house)) as again:
+    with parslab.load(config(sandbox)) as again:
         assert again.run != dfk.run
         assert plus(1).result() == 2
 
 
-def test_results_that_have_come_outlive_the_run(house: House) -> None:
-    with parslab.load(config(house)):
+def test_results_that_have_come_outlive_the_run(sandbox: Sandbox) -> None:
+    with parslab.load(config(sandbox)):
         small, large = plus(1), python_app(lambda: bytes(1_000_000), executors=["llex"])()
         assert small.result() == 2
         until(large.done)
@@ -98,10 +98,10 @@ def test_results_that_have_come_outlive_the_run(house: House) -> None:
         large.result()  # it was never asked for, and lay in the DataFlowKernel
 
 
-def test_cleanup_from_a_callback_and_from_another_thread(house: House) -> None:
+def test_cleanup_from_a_callback_and_from_another_thread(sandbox: Sandbox) -> None:
     import threading
 
-    dfk = parslab.load(config(house))
+    dfk = parslab.load(config(sandbox))
     done = threading.Event()
 
     def end(_: object) -> None:
@@ -111,7 +111,7 @@ def test_cleanup_from_a_callback_and_from_another_thread(house: House) -> None:
     plus(1).add_done_callback(end)
     assert done.wait(15)
     until(is_gone(dfk.pid))
-    dfk = parslab.load(config(house))
+    dfk = parslab.load(config(sandbox))
     thread = threading.Thread(target=dfk.cleanup)
     thread.start()
     thread.join(10)
@@ -122,57 +122,57 @@ def test_cleanup_from_a_callback_and_from_another_thread(house: House) -> None:
 # --- guests ----------------------------------------------------------------------------------------------------------
 
 
-def test_a_guest_submits_and_sees_results(house: House) -> None:
+def test_a_guest_submits_and_sees_results(sandbox: Sandbox) -> None:
     source = (
         GUEST
         + """
     @python_app
     def double(x): return 2 * x
     import numpy as np
-    tell(results=[f.result() for f in [double(n) for n in range(50)]], chain=double(double(4)).result(),
+    emit(results=[f.result() for f in [double(n) for n in range(50)]], chain=double(double(4)).result(),
          large=float(double(np.ones(1_000_000)).result().sum()))
     @python_app
     def fail(): raise ValueError("here")
     try: fail().result()
-    except ValueError as error: tell(error=str(error))
+    except ValueError as error: emit(error=str(error))
     sys.stdin.readline()
     dfk.cleanup()
-    tell(over=True)
+    emit(over=True)
     """
     )
-    with parslab.load(config(house)) as dfk:
-        until(lambda: list(house.jupyter.glob("parslab-*.json")))
-        with house.script(source, stdin=subprocess.PIPE) as guest:
-            assert guest.hear()["run"] == dfk.run
-            assert guest.hear() == {"results": [2 * n for n in range(50)], "chain": 16, "large": 2_000_000.0}
-            assert guest.hear()["error"] == "here"
+    with parslab.load(config(sandbox)) as dfk:
+        until(lambda: list(sandbox.jupyter.glob("parslab-*.json")))
+        with sandbox.script(source, stdin=subprocess.PIPE) as guest:
+            assert guest.read_json()["run"] == dfk.run
+            assert guest.read_json() == {"results": [2 * n for n in range(50)], "chain": 16, "large": 2_000_000.0}
+            assert guest.read_json()["error"] == "here"
             assert picture(dfk).overview.clients == 2
             assert guest.popen.stdin is not None
             guest.popen.stdin.close()
-            assert guest.hear()["over"]
+            assert guest.read_json()["over"]
             assert guest.wait() == 0
         until(lambda: picture(dfk).overview.clients == 1)
         assert plus(1).result() == 2
 
 
 @pytest.mark.parametrize("large", [False, True])
-def test_a_guest_that_is_killed_costs_the_run_nothing(house: House, large: bool) -> None:
+def test_a_guest_that_is_killed_costs_the_run_nothing(sandbox: Sandbox, large: bool) -> None:
     source = (
         GUEST
         + f"""
     @python_app
     def made(n): time.sleep(0.05); return bytes({100_000_000 if large else 10})
     futures = [made(n) for n in range({4 if large else 50})]
-    tell(going=True)
+    emit(going=True)
     print([f.result() for f in futures][0][:1], file=sys.stderr)
     time.sleep(60)
     """
     )
-    with parslab.load(config(house)) as dfk:
-        until(lambda: list(house.jupyter.glob("parslab-*.json")))
-        with house.script(source) as guest:
-            guest.hear()
-            assert guest.hear()["going"]
+    with parslab.load(config(sandbox)) as dfk:
+        until(lambda: list(sandbox.jupyter.glob("parslab-*.json")))
+        with sandbox.script(source) as guest:
+            guest.read_json()
+            assert guest.read_json()["going"]
             until(lambda: picture(dfk).overview.counts.get("exec_done"))  # some are done, others are not
             guest.signal(signal.SIGKILL)
             guest.wait()
@@ -182,18 +182,18 @@ def test_a_guest_that_is_killed_costs_the_run_nothing(house: House, large: bool)
 
 
 @pytest.mark.parametrize("how", ["cleanup", "killed"])
-def test_a_guest_is_told_when_the_owner_leaves(house: House, how: str) -> None:
+def test_guest_is_notified_when_the_owner_leaves(sandbox: Sandbox, how: str) -> None:
     owner = f"""
         dfk = load(1)
-        tell(run=dfk.run, pid=dfk.pid)
+        emit(run=dfk.run, pid=dfk.pid)
         sys.stdin.readline()
         {"dfk.cleanup()" if how == "cleanup" else "os.kill(os.getpid(), signal.SIGKILL)"}
     """
     import subprocess
 
-    with house.script(owner, stdin=subprocess.PIPE) as script:
-        facts = script.hear()
-        until(lambda: list(house.jupyter.glob("parslab-*.json")))
+    with sandbox.script(owner, stdin=subprocess.PIPE) as script:
+        facts = script.read_json()
+        until(lambda: list(sandbox.jupyter.glob("parslab-*.json")))
         dfk = parslab.attach(facts["run"])
         try:
             done, running, waiting = plus(1), nap(60), plus(nap(60))
@@ -217,7 +217,7 @@ def test_a_guest_is_told_when_the_owner_leaves(house: House, how: str) -> None:
             script.popen.stdin.close()  # type: ignore[union-attr]
 
 
-def test_a_guest_that_stops_reading_holds_up_nobody(house: House) -> None:
+def test_a_guest_that_stops_reading_holds_up_nobody(sandbox: Sandbox) -> None:
     source = (
         GUEST
         + """
@@ -225,31 +225,31 @@ def test_a_guest_that_stops_reading_holds_up_nobody(house: House) -> None:
     def made(n): return bytes(15_000)
     futures = [made(n) for n in range(3000)]
     os.kill(os.getpid(), signal.SIGSTOP)
-    tell(total=sum(len(f.result()) for f in futures))
+    emit(total=sum(len(f.result()) for f in futures))
     """
     )
-    with parslab.load(config(house)):
-        until(lambda: list(house.jupyter.glob("parslab-*.json")))
-        with house.script(source) as guest:
-            guest.hear()
+    with parslab.load(config(sandbox)):
+        until(lambda: list(sandbox.jupyter.glob("parslab-*.json")))
+        with sandbox.script(source) as guest:
+            guest.read_json()
             import psutil
 
             until(lambda: psutil.Process(guest.popen.pid).status() == psutil.STATUS_STOPPED)
             for n in range(200):
                 assert plus(n).result(10) == n + 1
             guest.signal(signal.SIGCONT)
-            assert guest.hear(15)["total"] == 45_000_000
+            assert guest.read_json(15)["total"] == 45_000_000
             guest.wait()
 
 
-def test_attaching_where_nothing_runs_says_so(house: House) -> None:
+def test_attaching_where_nothing_runs_says_so(sandbox: Sandbox) -> None:
     with pytest.raises(ConfigurationError, match=r"There is no live run .*there are: none"):
         parslab.attach()
     with pytest.raises(ConfigurationError, match=r"There is no live run 007-abc of yours"):
         parslab.attach("007-abc")
 
 
-def test_attaching_with_a_file_that_is_none(house: House, tmp_path: Path) -> None:
+def test_attaching_with_a_file_that_is_none(sandbox: Sandbox, tmp_path: Path) -> None:
     for content in ("no json", "{}", "[]", '{"run": "x", "socket": "/nonexistent", "pid": 1, "run_dir": "/"}'):
         path = tmp_path / "connection.json"
         path.write_text(content)
@@ -257,12 +257,15 @@ def test_attaching_with_a_file_that_is_none(house: House, tmp_path: Path) -> Non
             parslab.attach(str(path))
 
 
-def test_attaching_to_ones_own_run_says_so(house: House) -> None:
-    with parslab.load(config(house)) as dfk, pytest.raises(ConfigurationError, match=rf"Run {dfk.run} is loaded here"):
+def test_attaching_to_ones_own_run_says_so(sandbox: Sandbox) -> None:
+    with (
+        parslab.load(config(sandbox)) as dfk,
+        pytest.raises(ConfigurationError, match=rf"Run {dfk.run} is loaded here"),
+    ):
         parslab.attach()
 
 
-def test_stale_connection_files_are_swept(house: House) -> None:
+def test_stale_connection_files_are_swept(sandbox: Sandbox) -> None:
     import socket
     import subprocess
 
@@ -270,17 +273,17 @@ def test_stale_connection_files_are_swept(house: House) -> None:
 
     child = subprocess.Popen(["true"])
     child.wait()
-    folder = house.runtime / "parslab-00c0ffee"
+    folder = sandbox.runtime / "parslab-00c0ffee"
     folder.mkdir()
     facts = {"run": "000-stale", "host": socket.gethostname(), "socket": str(folder / "dfk.sock"), "run_dir": "/x"}
-    stale = house.jupyter / "parslab-000-stale.json"
+    stale = sandbox.jupyter / "parslab-000-stale.json"
     stale.write_text(json.dumps({**facts, "pid": child.pid}))
-    again = house.jupyter / "parslab-000-again.json"  # its number was given to somebody else since
+    again = sandbox.jupyter / "parslab-000-again.json"  # its number was given to somebody else since
     again.write_text(json.dumps({**facts, "run": "000-again", "pid": os.getpid()}))
     os.utime(again, (0, 0))
-    broken = house.jupyter / "parslab-000-broken.json"
+    broken = sandbox.jupyter / "parslab-000-broken.json"
     broken.write_text("{")
-    far = house.jupyter / "parslab-000-far.json"
+    far = sandbox.jupyter / "parslab-000-far.json"
     far.write_text(json.dumps({**facts, "run": "000-far", "host": "elsewhere", "pid": child.pid}))
     assert [run.run for run in find_runs()] == ["000-far"]  # whether it lives cannot be known here
     assert not stale.exists()
@@ -290,17 +293,17 @@ def test_stale_connection_files_are_swept(house: House) -> None:
     far.unlink()
 
 
-def test_a_run_with_threads_only_needs_no_worker(house: House) -> None:
+def test_a_run_with_threads_only_needs_no_worker(sandbox: Sandbox) -> None:
     @python_app
     def here() -> int:
         return os.getpid()
 
-    with parslab.load(Config(executors=[ThreadPoolExecutor()], run_dir=house.runs)):
+    with parslab.load(Config(executors=[ThreadPoolExecutor()], run_dir=sandbox.runs)):
         assert here().result(10) == os.getpid()
 
 
-def test_an_app_for_an_executor_that_is_not_there_says_which_are(house: House) -> None:
-    with parslab.load(config(house)):
+def test_an_app_for_an_executor_that_is_not_there_says_which_are(sandbox: Sandbox) -> None:
+    with parslab.load(config(sandbox)):
         lost = python_app(lambda: 1, executors=["gpu"])
         with pytest.raises(ConfigurationError, match=r"There is no executor 'gpu'; this run has llex\."):
             lost()
@@ -309,7 +312,7 @@ def test_an_app_for_an_executor_that_is_not_there_says_which_are(house: House) -
 # --- what tasks may do -----------------------------------------------------------------------------------------------
 
 
-def test_tasks_may_fork_and_use_multiprocessing(house: House) -> None:
+def test_tasks_may_fork_and_use_multiprocessing(sandbox: Sandbox) -> None:
     @python_app
     def fork() -> tuple[int, int]:
         child = os.fork()
@@ -331,7 +334,7 @@ def test_tasks_may_fork_and_use_multiprocessing(house: House) -> None:
         with ProcessPoolExecutor(2) as workers:
             return list(workers.map(abs, [-4, -5]))
 
-    with parslab.load(config(house)):
+    with parslab.load(config(sandbox)):
         status, worker = fork().result(10)
         assert status == 7
         assert pool("fork").result(10) == [1, 2, 3]
@@ -340,7 +343,7 @@ def test_tasks_may_fork_and_use_multiprocessing(house: House) -> None:
         assert fork().result(10)[1] == worker
 
 
-def test_a_forked_child_that_comes_back_as_the_worker_is_ended(house: House) -> None:
+def test_a_forked_child_that_comes_back_as_the_worker_is_ended(sandbox: Sandbox) -> None:
     """A task that forks and forgets to leave in the child: its outcome comes once, the worker lives on."""
 
     @python_app
@@ -348,7 +351,7 @@ def test_a_forked_child_that_comes_back_as_the_worker_is_ended(house: House) -> 
         parent = os.getpid()
         return os.fork(), parent
 
-    with parslab.load(config(house)) as dfk:
+    with parslab.load(config(sandbox)) as dfk:
         for n in range(5):
             child, parent = fork().result(10)
             assert child
@@ -358,38 +361,38 @@ def test_a_forked_child_that_comes_back_as_the_worker_is_ended(house: House) -> 
         assert not picture(dfk).overview.counts.get("failed")
 
 
-def test_join_apps_wait_for_many(house: House) -> None:
+def test_join_apps_wait_for_many(sandbox: Sandbox) -> None:
     @join_app
     def fan(n: int) -> Any:
         return [plus(k) for k in range(n)]
 
-    with parslab.load(config(house)):
+    with parslab.load(config(sandbox)):
         assert fan(200).result(10) == list(range(1, 201))
 
 
-def test_threads_that_load_at_once_get_one_run(house: House) -> None:
+def test_threads_that_load_at_once_get_one_run(sandbox: Sandbox) -> None:
     """Six threads started six runs."""
-    with house.script("""
+    with sandbox.script("""
         import concurrent.futures
         with concurrent.futures.ThreadPoolExecutor(6) as pool:
             runs = list(pool.map(lambda _: load(1), range(6)))
-        tell(runs=len({id(run) for run in runs}))
+        emit(runs=len({id(run) for run in runs}))
         runs[0].cleanup()
     """) as script:
-        assert script.hear(20) == {"runs": 1}
+        assert script.read_json(20) == {"runs": 1}
         assert script.wait() == 0
 
 
 @pytest.mark.parametrize("closed", ["0<&-", "0<&- 2>&-", "2>&-"])
-def test_a_program_without_standard_streams_runs_tasks(house: House, closed: str) -> None:
+def test_a_program_without_standard_streams_runs_tasks(sandbox: Sandbox, closed: str) -> None:
     """Daemons and cron start such programs: sockets got the numbers of the closed streams."""
-    path = house.root / "closed.py"
+    path = sandbox.root / "closed.py"
     path.write_text(
         "import parslab\n"
         "from parslab import Config, LowLatencyExecutor\n"
         "@parslab.python_app\n"
         "def plus(x): return x + 1\n"
-        f"config = Config(executors=[LowLatencyExecutor(workers=1)], run_dir={str(house.runs)!r})\n"
+        f"config = Config(executors=[LowLatencyExecutor(workers=1)], run_dir={str(sandbox.runs)!r})\n"
         "with parslab.load(config):\n"
         "    print(plus(1).result(), flush=True)\n"
     )
@@ -398,12 +401,12 @@ def test_a_program_without_standard_streams_runs_tasks(house: House, closed: str
     assert (done.returncode, done.stdout) == (0, "2\n")
 
 
-def test_load_at_the_top_of_a_module_loads_nothing_in_workers(house: House) -> None:
+def test_load_at_the_top_of_a_module_loads_nothing_in_workers(sandbox: Sandbox) -> None:
     """Each worker that imported the module for its apps started a run."""
-    (house.root / "topload.py").write_text(
+    (sandbox.root / "topload.py").write_text(
         "import parslab\n"
         "from parslab import Config, LowLatencyExecutor\n"
-        f"config = Config(executors=[LowLatencyExecutor(workers=1)], run_dir={str(house.runs)!r})\n"
+        f"config = Config(executors=[LowLatencyExecutor(workers=1)], run_dir={str(sandbox.runs)!r})\n"
         "dfk = parslab.load(config)\n"
         "def helper(x): return x + 1\n"
         "def name(): return dfk.run\n"
@@ -412,17 +415,17 @@ def test_load_at_the_top_of_a_module_loads_nothing_in_workers(house: House) -> N
         "@parslab.python_app\n"
         "def asks(): return name()\n"
     )
-    with house.script("""
+    with sandbox.script("""
         sys.path.insert(0, os.getcwd())
         import topload
         first = topload.plus(1)
         value = first.result(20)
         error = topload.asks().exception(20)
-        told = f"{type(error).__name__}: {error}"
-        tell(value=value, said=first.logs("stderr"), error=told, runs=sorted(os.listdir(RUNS)))
+        failure = f"{type(error).__name__}: {error}"
+        emit(value=value, said=first.logs("stderr"), error=failure, runs=sorted(os.listdir(RUNS)))
         topload.dfk.cleanup()
     """) as script:
-        facts = script.hear(20)
+        facts = script.read_json(20)
         assert facts["value"] == 2
         assert "parslab.load() in topload does nothing in a worker" in facts["said"]
         assert facts["error"].startswith("NoDataFlowKernelError: A worker imports topload, where parslab.load() does")
@@ -430,8 +433,8 @@ def test_load_at_the_top_of_a_module_loads_nothing_in_workers(house: House) -> N
         assert script.wait() == 0
 
 
-def test_an_async_function_on_the_thread_pool_is_awaited(house: House) -> None:
-    with parslab.load(Config(executors=[ThreadPoolExecutor(label="threads")], run_dir=house.runs)):
+def test_an_async_function_on_the_thread_pool_is_awaited(sandbox: Sandbox) -> None:
+    with parslab.load(Config(executors=[ThreadPoolExecutor(label="threads")], run_dir=sandbox.runs)):
 
         @python_app(executors=["threads"])
         async def later(x: int) -> int:

@@ -1,6 +1,6 @@
 """Tasks of every kind and state that are cancelled or run too long: they end, their dependents fail.
 
-One run serves them all; it must be gone, with everything, when its house is left.
+One run serves them all; it must be gone, with everything, when the block of its sandbox ends.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from parslab import bash_app, join_app, python_app
 from parslab.errors import AppTimeout, DependencyError
 from parslab.records.states import TaskState
 from tests.process.blocks import executor as blocks_executor
-from tests.process.house import House, error_of, is_gone, patience, until, within
+from tests.process.sandbox import Sandbox, error_of, is_gone, patience, until, within
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -42,13 +42,13 @@ LABELS = ["llex", "htex"]
 def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DataFlowKernel]:
     """One worker of each kind."""
     tmp_path_factory.getbasetemp()
-    with House().lived_in() as house:
+    with Sandbox().entered() as sandbox:
         executors = [
             parslab.LowLatencyExecutor(workers=1),
             blocks_executor(workers=1),
             parslab.ThreadPoolExecutor(max_threads=1),
         ]
-        dfk = parslab.load(parslab.Config(executors=executors, run_dir=house.runs, strategy_period=0.2))
+        dfk = parslab.load(parslab.Config(executors=executors, run_dir=sandbox.runs, strategy_period=0.2))
         try:
             yield dfk
         finally:

@@ -477,7 +477,7 @@ def test_when_all_is_quiet_nothing_is_due(watched: Watched) -> None:
     assert monitor.view.overview(now).rate == 0.0
 
 
-def test_close_is_quick_and_tells_the_last(watched: Watched) -> None:
+def test_close_is_quick_and_sends_the_last_changes(watched: Watched) -> None:
     watched.ask(0.0, type="SnapshotRequest", request_id="1")
     for n in range(20_000):
         watched.monitor.record(done(n))

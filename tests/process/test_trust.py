@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from parslab import DataFlowKernel
-    from tests.process.house import House
+    from tests.process.sandbox import Sandbox
 
 cloudpickle.register_pickle_by_value(sys.modules[__name__])
 
@@ -45,8 +45,8 @@ def double(x: int) -> int:
     return 2 * x
 
 
-def load(house: House, **options: Any) -> DataFlowKernel:
-    options = {"run_dir": house.runs, "resume": False, **options}
+def load(sandbox: Sandbox, **options: Any) -> DataFlowKernel:
+    options = {"run_dir": sandbox.runs, "resume": False, **options}
     return parslab.load(Config(executors=[LowLatencyExecutor(workers=1)], **options))
 
 
@@ -56,9 +56,9 @@ def notices(dfk: DataFlowKernel) -> list[str]:
     return [notice.text for notice in answer.notices]
 
 
-def checkpoint_of_nobody(house: House, **options: Any) -> Path:
+def checkpoint_of_nobody(sandbox: Sandbox, **options: Any) -> Path:
     """A checkpoint that holds double(21), and belongs to another user."""
-    with load(house, checkpoint_mode="task_exit", **options) as dfk:
+    with load(sandbox, checkpoint_mode="task_exit", **options) as dfk:
         assert double(21).result() == 42
         folder = Path(dfk.checkpoint())
     parslab.clear()
@@ -71,9 +71,9 @@ def checkpoint_of_nobody(house: House, **options: Any) -> Path:
 
 
 @as_root
-def test_a_checkpoint_that_another_user_put_into_a_run_folder_is_left_out(house: House) -> None:
-    file = checkpoint_of_nobody(house)
-    with load(house, checkpoint_mode="task_exit") as dfk:
+def test_a_checkpoint_that_another_user_put_into_a_run_folder_is_left_out(sandbox: Sandbox) -> None:
+    file = checkpoint_of_nobody(sandbox)
+    with load(sandbox, checkpoint_mode="task_exit") as dfk:
         future = double(21)
         assert future.result() == 42
         assert future.state == DONE  # computed anew, not taken from the file
@@ -84,20 +84,20 @@ def test_a_checkpoint_that_another_user_put_into_a_run_folder_is_left_out(house:
 
 @as_root
 @pytest.mark.parametrize("option", ["checkpoint_dir", "checkpoint_files"])
-def test_a_checkpoint_of_another_user_that_is_asked_for_is_refused(house: House, option: str) -> None:
-    file = checkpoint_of_nobody(house, checkpoint_dir=house.root / "shared")
+def test_a_checkpoint_of_another_user_that_is_asked_for_is_refused(sandbox: Sandbox, option: str) -> None:
+    file = checkpoint_of_nobody(sandbox, checkpoint_dir=sandbox.root / "shared")
     place = file.parent if option == "checkpoint_dir" else [file]
     with pytest.raises(ConfigurationError, match=f"{file} is refused .*uid {NOBODY}"):
-        load(house, checkpoint_mode="task_exit", **{option: place})
+        load(sandbox, checkpoint_mode="task_exit", **{option: place})
 
 
 @as_root
-def test_users_share_a_checkpoint_when_each_trusts_the_other(house: House) -> None:
-    shared = house.root / "shared"
-    file = checkpoint_of_nobody(house, checkpoint_dir=shared)
+def test_users_share_a_checkpoint_when_each_trusts_the_other(sandbox: Sandbox) -> None:
+    shared = sandbox.root / "shared"
+    file = checkpoint_of_nobody(sandbox, checkpoint_dir=shared)
     os.chown(shared, NOBODY, NOBODY)
     shared.chmod(0o777)
-    with load(house, checkpoint_mode="task_exit", checkpoint_dir=shared, trusted_owners=["nobody"]):
+    with load(sandbox, checkpoint_mode="task_exit", checkpoint_dir=shared, trusted_owners=["nobody"]):
         future = double(21)
         assert future.result() == 42
         assert future.state == MEMOIZED
@@ -106,23 +106,23 @@ def test_users_share_a_checkpoint_when_each_trusts_the_other(house: House) -> No
     assert (own.stat().st_uid, stat.S_IMODE(own.stat().st_mode)) == (os.geteuid(), 0o644)
     assert file.stat().st_uid == NOBODY
     parslab.clear()
-    with load(house, checkpoint_mode="task_exit", checkpoint_dir=shared, trusted_owners=NOBODY):
+    with load(sandbox, checkpoint_mode="task_exit", checkpoint_dir=shared, trusted_owners=NOBODY):
         assert double(4).result() == 8
         assert double(4).state == MEMOIZED
 
 
-def test_a_trusted_owner_must_be_a_user(house: House) -> None:
+def test_a_trusted_owner_must_be_a_user(sandbox: Sandbox) -> None:
     with pytest.raises(ConfigurationError, match="'no-such-user'"):
-        load(house, trusted_owners=["no-such-user"])
+        load(sandbox, trusted_owners=["no-such-user"])
 
 
 # ----- connection files
 
 
 @pytest.fixture
-def precious(house: House) -> Path:
+def precious(sandbox: Sandbox) -> Path:
     """A folder of ours that a forged connection file names."""
-    folder = house.root / "precious"
+    folder = sandbox.root / "precious"
     folder.mkdir(0o700)
     (folder / "thesis.txt").write_text("years of work")
     return folder
@@ -143,17 +143,17 @@ def forged(sock: Path, run_dir: Path, **more: Any) -> Path:
     return path
 
 
-def show_runs(house: House) -> subprocess.CompletedProcess[str]:
+def show_runs(sandbox: Sandbox) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "parslab.cli", "runs"], capture_output=True, text=True, timeout=30, check=True
     )
 
 
 @as_root
-def test_the_connection_file_of_another_user_deletes_nothing(house: House, precious: Path) -> None:
+def test_the_connection_file_of_another_user_deletes_nothing(sandbox: Sandbox, precious: Path) -> None:
     path = forged(precious / "dfk.sock", precious)
     os.chown(path, NOBODY, NOBODY)
-    listed = show_runs(house)
+    listed = show_runs(sandbox)
     assert (precious / "thesis.txt").exists()
     assert path.exists()  # it is not ours to delete
     assert "no live run" in listed.stdout
@@ -161,15 +161,15 @@ def test_the_connection_file_of_another_user_deletes_nothing(house: House, preci
     path.unlink()
 
 
-def test_a_damaged_connection_file_of_ours_deletes_nothing_but_sockets(house: House, precious: Path) -> None:
+def test_a_damaged_connection_file_of_ours_deletes_nothing_but_sockets(sandbox: Sandbox, precious: Path) -> None:
     path = forged(precious / "dfk.sock", precious)
-    show_runs(house)
+    show_runs(sandbox)
     assert (precious / "thesis.txt").exists()
     assert not path.exists()
 
 
 @as_root
-def test_a_run_is_not_stopped_by_the_number_in_a_file_of_another_user(house: House, precious: Path) -> None:
+def test_a_run_is_not_stopped_by_the_number_in_a_file_of_another_user(sandbox: Sandbox, precious: Path) -> None:
     victim = subprocess.Popen(["sleep", "60"])
     try:
         path = forged(precious / "dfk.sock", precious, pid=victim.pid, started=time.time())
@@ -197,9 +197,9 @@ print(len(connection.recv(1000)), flush=True)
 
 
 @as_root
-def test_a_client_says_nothing_to_a_process_of_another_user(house: House) -> None:
-    house.root.chmod(0o755)
-    folder = house.root / "open"
+def test_a_client_says_nothing_to_a_process_of_another_user(sandbox: Sandbox) -> None:
+    sandbox.root.chmod(0o755)
+    folder = sandbox.root / "open"
     folder.mkdir()
     folder.chmod(0o777)
     sock = folder / "dfk.sock"
@@ -214,8 +214,8 @@ def test_a_client_says_nothing_to_a_process_of_another_user(house: House) -> Non
         assert listener.stdout.readline() == "0\n"  # it has received nothing
 
 
-def test_the_listener_of_a_run_of_ours_is_accepted(house: House) -> None:
-    with house.load() as dfk:
+def test_the_listener_of_a_run_of_ours_is_accepted(sandbox: Sandbox) -> None:
+    with sandbox.load() as dfk:
         (info,) = [run for run in find_runs() if run.run == dfk.run]
         connect(info).close()
 
@@ -224,8 +224,8 @@ def test_the_listener_of_a_run_of_ours_is_accepted(house: House) -> None:
 
 
 @pytest.fixture
-def sockets(house: House) -> Path:
-    folder = house.root / "parslab-0123abcd"
+def sockets(sandbox: Sandbox) -> Path:
+    folder = sandbox.root / "parslab-0123abcd"
     folder.mkdir(0o700)
     with socket.socket(socket.AF_UNIX) as listening:
         listening.bind(str(folder / "dfk.sock"))
@@ -270,8 +270,8 @@ def test_a_socket_folder_of_another_user_is_not_deleted(sockets: Path) -> None:
 
 
 @as_root
-def test_a_run_that_is_started_again_does_not_listen_in_the_folder_of_another_user(house: House) -> None:
-    with house.load() as dfk:
+def test_a_run_that_is_started_again_does_not_listen_in_the_folder_of_another_user(sandbox: Sandbox) -> None:
+    with sandbox.load() as dfk:
         (info,) = [run for run in find_runs() if run.run == dfk.run]
         folder = Path(info.socket).parent
         moved = folder.rename(folder.with_name("moved"))
@@ -293,7 +293,7 @@ def test_a_peer_of_our_own_user_is_accepted() -> None:
         check_peer(ours, "/tmp/dfk.sock")
 
 
-def test_a_process_that_has_the_number_of_a_dead_run_is_not_stopped(house: House, precious: Path) -> None:
+def test_a_process_that_has_the_number_of_a_dead_run_is_not_stopped(sandbox: Sandbox, precious: Path) -> None:
     victim = subprocess.Popen(["sleep", "60"])
     try:
         path = forged(precious / "dfk.sock", precious, pid=victim.pid)

@@ -24,9 +24,9 @@ from parslab.wire.messages.base import PROTOCOL, Refused
 from parslab.wire.messages.manager import LinkHeartbeat, ManagerHello, ToManagerMessage
 from parslab.wire.messages.worker import Outcome, RunTask
 from tests.process.blocks import Ends, attempts, blocks_run
-from tests.process.house import House, rss, until
 from tests.process.panel import notices
 from tests.process.random_kills import begin
+from tests.process.sandbox import Sandbox, rss, until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -92,17 +92,19 @@ class Port:
 def reached(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DataFlowKernel]:
     """A run whose managers come through its port."""
     tmp_path_factory.getbasetemp()
-    with House().lived_in() as house, blocks_run(house, retries=3, address="127.0.0.1") as dfk:
+    with Sandbox().entered() as sandbox, blocks_run(sandbox, retries=3, address="127.0.0.1") as dfk:
         plus(0).result(15)
         yield dfk
 
 
 def counted(dfk: DataFlowKernel, words: str) -> int:
     """How many strangers the log speaks of; the panel shows the newest notices only."""
-    told = [line.partition("hub: ")[2] for line in (dfk.run_dir / "dfk.log").read_text().splitlines() if words in line]
-    if told:
+    logged = [
+        line.partition("hub: ")[2] for line in (dfk.run_dir / "dfk.log").read_text().splitlines() if words in line
+    ]
+    if logged:
         until(lambda: any(words in text for text in notices(dfk)))
-    return sum(int(text.split()[0]) if text[0].isdigit() else 1 for text in told)
+    return sum(int(text.split()[0]) if text[0].isdigit() else 1 for text in logged)
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ import pytest
 import parslab
 from parslab import python_app
 from parslab.errors import AppExit, DependencyError, RemoteError, RemoteTraceback, SerializationError
-from tests.process.house import error_of, rss, until, within
+from tests.process.sandbox import error_of, rss, until, within
 
 if TYPE_CHECKING:
     from parslab import DataFlowKernel

@@ -17,8 +17,8 @@ import pytest
 from parslab import python_app
 from parslab.errors import WorkerLost
 from tests.process.blocks import blocks_run
-from tests.process.house import House, alive, error_of, is_gone, until, within, workers_of
 from tests.process.panel import notices, picture
+from tests.process.sandbox import Sandbox, alive, error_of, is_gone, until, within, workers_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -61,8 +61,8 @@ def die(how: str) -> None:
         ("0", "exited with status 0"),
     ],
 )
-def test_a_death_is_explained_and_costs_only_the_task_that_ran(house: House, how: str, said: str) -> None:
-    with house.load(workers=1) as dfk:
+def test_a_death_is_explained_and_costs_only_the_task_that_ran(sandbox: Sandbox, how: str, said: str) -> None:
+    with sandbox.load(workers=1) as dfk:
         victim = pid().result()
         assert nap(0).result() == 0  # known to be short: the next ones are sent ahead
         doomed = die(how)
@@ -81,7 +81,7 @@ def test_a_death_is_explained_and_costs_only_the_task_that_ran(house: House, how
         until(lambda: len(workers_of(dfk.pid)) == 1)
 
 
-def test_a_worker_that_eats_all_memory(house: House) -> None:
+def test_a_worker_that_eats_all_memory(sandbox: Sandbox) -> None:
     """An address-space limit replaces the out-of-memory killer: the task gets MemoryError, or its worker dies."""
 
     @python_app
@@ -91,13 +91,13 @@ def test_a_worker_that_eats_all_memory(house: House) -> None:
         resource.setrlimit(resource.RLIMIT_AS, (1 << 30, 1 << 30))
         return len(bytearray(4 << 30))
 
-    with house.load(workers=1):
+    with sandbox.load(workers=1):
         assert isinstance(error_of(eat()), (MemoryError, WorkerLost))
         assert isinstance(pid().result(10), int)
 
 
-def test_tasks_sent_ahead_run_elsewhere(house: House) -> None:
-    with house.load(workers=2) as dfk:
+def test_tasks_sent_ahead_run_elsewhere(sandbox: Sandbox) -> None:
+    with sandbox.load(workers=2) as dfk:
         assert [nap(0).result() for _ in range(20)] == [0] * 20
         doomed = die("SIGKILL")
         futures = [nap(0) for _ in range(500)]
@@ -106,8 +106,8 @@ def test_tasks_sent_ahead_run_elsewhere(house: House) -> None:
         until(lambda: len(workers_of(dfk.pid)) == 2)
 
 
-def test_a_worker_killed_while_idle_is_replaced(house: House) -> None:
-    with house.load(workers=1) as dfk:
+def test_a_worker_killed_while_idle_is_replaced(sandbox: Sandbox) -> None:
+    with sandbox.load(workers=1) as dfk:
         for _ in range(5):  # also when its death is only found out while a task is being sent
             victim = pid().result(10)
             os.kill(victim, signal.SIGKILL)
@@ -115,8 +115,8 @@ def test_a_worker_killed_while_idle_is_replaced(house: House) -> None:
         assert alive(dfk.pid)
 
 
-def test_killing_all_workers_under_load(house: House) -> None:
-    with house.load(workers=2) as dfk:
+def test_killing_all_workers_under_load(sandbox: Sandbox) -> None:
+    with sandbox.load(workers=2) as dfk:
         assert nap(0).result() == 0
         futures = [nap(0) for _ in range(3000)]
         for victim in workers_of(dfk.pid):
@@ -129,8 +129,8 @@ def test_killing_all_workers_under_load(house: House) -> None:
         assert pid().result(10) > 0
 
 
-def test_a_stopped_worker_lets_go_of_a_cancelled_task(house: House) -> None:
-    with house.load(workers=1) as dfk:
+def test_a_stopped_worker_lets_go_of_a_cancelled_task(sandbox: Sandbox) -> None:
+    with sandbox.load(workers=1) as dfk:
         victim = pid().result()
         future = nap(60)
         until(future.running)
@@ -143,14 +143,14 @@ def test_a_stopped_worker_lets_go_of_a_cancelled_task(house: House) -> None:
         assert alive(dfk.pid)
 
 
-def test_a_task_that_ignores_the_interrupt_is_cancelled_all_the_same(house: House) -> None:
+def test_a_task_that_ignores_the_interrupt_is_cancelled_all_the_same(sandbox: Sandbox) -> None:
     @python_app
     def stubborn() -> None:
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, signal.SIG_IGN)
         time.sleep(60)
 
-    with house.load(workers=1):
+    with sandbox.load(workers=1):
         victim = pid().result()
         future = stubborn()
         until(future.running)
@@ -159,8 +159,8 @@ def test_a_task_that_ignores_the_interrupt_is_cancelled_all_the_same(house: Hous
             assert pid().result(10) != victim
 
 
-def test_a_cancelled_task_that_runs_costs_no_worker(house: House) -> None:
-    with house.load(workers=1):
+def test_a_cancelled_task_that_runs_costs_no_worker(sandbox: Sandbox) -> None:
+    with sandbox.load(workers=1):
         before = pid().result()
         future = nap(60)
         until(future.running)
@@ -170,14 +170,14 @@ def test_a_cancelled_task_that_runs_costs_no_worker(house: House) -> None:
 
 
 @pytest.mark.parametrize("lowest", [0, 3])
-def test_a_task_that_closes_every_descriptor(house: House, lowest: int) -> None:
+def test_a_task_that_closes_every_descriptor(sandbox: Sandbox, lowest: int) -> None:
     """The error said no more than a status, or named the out-of-memory killer."""
 
     @python_app
     def close() -> None:
         os.closerange(lowest, 256)
 
-    with house.load(workers=1):
+    with sandbox.load(workers=1):
         error = error_of(close())
         assert isinstance(error, WorkerLost)
         assert "exited with status 120, because the task closed descriptors of its worker" in str(error)
@@ -200,9 +200,9 @@ def limit() -> tuple[int, tuple[int, int]]:
 
 
 @pytest.mark.parametrize("executor", ["low_latency", "high_throughput"])
-def test_a_worker_whose_process_was_changed_for_good_is_replaced(house: House, executor: str) -> None:
+def test_a_worker_whose_process_was_changed_for_good_is_replaced(sandbox: Sandbox, executor: str) -> None:
     """The tasks after it ran with the lower limit."""
-    with house.load(workers=1) if executor == "low_latency" else blocks_run(house, workers=1) as dfk:
+    with sandbox.load(workers=1) if executor == "low_latency" else blocks_run(sandbox, workers=1) as dfk:
         _, before = limit().result(30)
         lowered = lower_limit()
         looks = [limit() for _ in range(5)]
@@ -210,12 +210,12 @@ def test_a_worker_whose_process_was_changed_for_good_is_replaced(house: House, e
             pid, now = look.result(30)
             assert pid != lowered.result(10)
             assert now == before
-        said = "exited, because a task changed its process in a way that cannot be undone: resource limits ("
-        until(lambda: any(worker.reason.startswith(said) for worker in picture(dfk).workers))
+        reason = "exited, because a task changed its process in a way that cannot be undone: resource limits ("
+        until(lambda: any(worker.reason.startswith(reason) for worker in picture(dfk).workers))
 
 
-def test_a_broken_interpreter_stops_the_executor_and_says_so(house: House) -> None:
-    with house.load(workers=2, environment={"PYTHONHOME": "/nonexistent"}) as dfk:
+def test_a_broken_interpreter_stops_the_executor_and_says_so(sandbox: Sandbox) -> None:
+    with sandbox.load(workers=2, environment={"PYTHONHOME": "/nonexistent"}) as dfk:
         futures = [pid() for _ in range(5)]
         for future in futures:
             error = error_of(future)
@@ -230,27 +230,27 @@ def test_a_broken_interpreter_stops_the_executor_and_says_so(house: House) -> No
         until(lambda: not workers_of(dfk.pid))
 
 
-def test_grandchildren_go_with_their_worker(house: House) -> None:
+def test_grandchildren_go_with_their_worker(sandbox: Sandbox) -> None:
     @python_app
     def start() -> list[int]:
         import subprocess
 
         return [subprocess.Popen(["sleep", "600"]).pid, os.getpid()]
 
-    with house.load(workers=1):
+    with sandbox.load(workers=1):
         sleep, victim = start().result()
         os.kill(victim, signal.SIGKILL)
         until(is_gone(sleep), 5)
 
 
-def test_children_in_sessions_of_their_own_go_with_the_run(house: House) -> None:
+def test_children_in_sessions_of_their_own_go_with_the_run(sandbox: Sandbox) -> None:
     @python_app
     def start() -> int:
         import subprocess
 
         return subprocess.Popen(["sleep", "600"], start_new_session=True).pid
 
-    with house.load(workers=1):
+    with sandbox.load(workers=1):
         sleep = start().result()
         assert alive(sleep)
     if sys.platform == "linux":
@@ -259,7 +259,7 @@ def test_children_in_sessions_of_their_own_go_with_the_run(house: House) -> None
         os.kill(sleep, signal.SIGKILL)
 
 
-def test_a_daemon_of_a_killed_worker_goes_with_the_run(house: House) -> None:
+def test_a_daemon_of_a_killed_worker_goes_with_the_run(sandbox: Sandbox) -> None:
     @python_app
     def start() -> Any:
         import subprocess
@@ -268,14 +268,14 @@ def test_a_daemon_of_a_killed_worker_goes_with_the_run(house: House) -> None:
 
     if sys.platform != "linux":
         pytest.skip("only Linux hands orphans to the DataFlowKernel")
-    with house.load(workers=1):
+    with sandbox.load(workers=1):
         sleep, victim = start().result()
         os.kill(victim, signal.SIGKILL)
         assert pid().result(10) != victim
     until(is_gone(sleep), 5)
 
 
-def test_a_worker_that_cannot_be_written_to_costs_no_run(house: House) -> None:
+def test_a_worker_that_cannot_be_written_to_costs_no_run(sandbox: Sandbox) -> None:
     """What the DataFlowKernel sends may meet a worker that is half dead: that is the worker's end, not the run's."""
 
     @python_app
@@ -286,7 +286,7 @@ def test_a_worker_that_cannot_be_written_to_costs_no_run(house: House) -> None:
             with contextlib.suppress(OSError):
                 socket.socket(fileno=os.dup(number)).shutdown(socket.SHUT_RD)
 
-    with house.load(workers=1) as dfk:
+    with sandbox.load(workers=1) as dfk:
         before = pid().result()
         deaf().exception(10)
         assert pid().result(10) != before
@@ -294,7 +294,7 @@ def test_a_worker_that_cannot_be_written_to_costs_no_run(house: House) -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux gives a process the orphans of its children")
-def test_what_left_the_group_of_a_worker_goes_with_it_alone(house: House, tmp_path: Path) -> None:
+def test_what_left_the_group_of_a_worker_goes_with_it_alone(sandbox: Sandbox, tmp_path: Path) -> None:
     """While the run goes on; what the tasks of others have started is not touched."""
 
     @python_app
@@ -309,7 +309,7 @@ def test_what_left_the_group_of_a_worker_goes_with_it_alone(house: House, tmp_pa
             os._exit(1)
         return shell.pid
 
-    with house.load(workers=2):
+    with sandbox.load(workers=2):
         kept = [future.result(20) for future in [daemon(tmp_path, 2, False) for _ in range(2)]]
         assert isinstance(error_of(daemon(tmp_path, 3, True)), WorkerLost)
         (lost,) = (path for path in tmp_path.iterdir() if int(path.name) not in kept)

@@ -55,21 +55,21 @@ def brought_up(name: str) -> Iterator[Scheduler]:
         pytest.skip(f"no {script}: name the folder of the testbed in PARSLAB_TESTBED")
     if sys.platform != "linux" or os.geteuid():
         pytest.skip(f"{name} is started by root on Linux only")
-    with tempfile.TemporaryFile("w+") as told:
+    with tempfile.TemporaryFile("w+") as errors:
         # Its daemons keep stderr open, so that it cannot be a pipe.
         # Each node of Slurm has a network of its own, which tests cut, where this host lets us make one.
-        done = started(script, told, "1")
+        done = started(script, errors, "1")
         if done.returncode and name == "slurm":
-            done = started(script, told, "0")
-        told.seek(0)
-        said = told.read()
+            done = started(script, errors, "0")
+        errors.seek(0)
+        output = errors.read()
     if done.returncode:
         # Not every container can: Slurm needs a cgroup mount, all need their packages.
-        pytest.skip(f"{name} cannot be started here; {script} ended with {done.returncode}: {said[-600:].strip()}")
+        pytest.skip(f"{name} cannot be started here; {script} ended with {done.returncode}: {output[-600:].strip()}")
     try:
         yield Scheduler(name, variables_of(done.stdout.strip().splitlines()[-1]))
     finally:
-        if "already up" not in said:
+        if "already up" not in output:
             subprocess.run(
                 ["bash", TESTBED / f"{name}-down.sh"],
                 stdout=subprocess.DEVNULL,
@@ -79,12 +79,12 @@ def brought_up(name: str) -> Iterator[Scheduler]:
             )
 
 
-def started(script: Path, told: IO[str], networks: str) -> subprocess.CompletedProcess[str]:
+def started(script: Path, errors: IO[str], networks: str) -> subprocess.CompletedProcess[str]:
     """Run the script that starts a scheduler."""
     return subprocess.run(
         ["bash", script],
         stdout=subprocess.PIPE,
-        stderr=told,
+        stderr=errors,
         text=True,
         timeout=START,
         start_new_session=True,

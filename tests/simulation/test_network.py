@@ -83,7 +83,7 @@ def test_the_runs_reach_what_they_are_for() -> None:
     assert replaced > 20
 
 
-def test_a_long_task_is_soon_told_to_run() -> None:
+def test_long_task_is_soon_reported_as_running() -> None:
     """A worker that was probed at before it had begun anything is probed at again."""
     for seed in range(600):
         late = played(seed, faults=QUIET).history.late

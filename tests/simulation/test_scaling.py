@@ -364,7 +364,7 @@ def test_a_scheduler_that_does_not_answer_is_said_and_waited_for(cluster: Callab
     assert made.states("0")[-1] == "scaled_in"
 
 
-def test_a_queued_job_whose_scheduler_is_gone_is_told(cluster: Callable[..., Cluster]) -> None:
+def test_queued_job_of_a_missing_scheduler_is_reported(cluster: Callable[..., Cluster]) -> None:
     made = cluster(queue=1e6)
     made.play(1.0)
     made.scheduler.unreachable = True

@@ -129,7 +129,7 @@ def test_a_submission_in_flight_is_found_by_its_name(tmp_path: Path, late: float
     assert unfinished_jobs(tmp_path)["htex"]["3"] == "103"
 
 
-def test_a_submission_in_flight_that_never_came_is_told_and_no_failed_start(tmp_path: Path) -> None:
+def test_lost_submission_is_reported_and_is_no_failed_start(tmp_path: Path) -> None:
     made = busy(tmp_path)
     in_flight(made, tmp_path)
     made.play(FIND_FOR + 5.0)

@@ -87,7 +87,7 @@ def test_the_default_runs_on_workers_only() -> None:
         (Config, {"retrys": 3}, "Config has no option 'retrys'; its options are executors, run_dir, retries"),
     ],
 )
-def test_mistakes_are_told_in_one_sentence(kind: type[Description], options: dict[str, Any], says: str) -> None:
+def test_mistakes_are_reported_in_one_sentence(kind: type[Description], options: dict[str, Any], says: str) -> None:
     with pytest.raises(ConfigurationError) as caught:
         kind(**options)
     text = str(caught.value)

@@ -81,6 +81,6 @@ def test_the_override_wins(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["0", "-2", "two", "1.5", "²"])
-def test_a_wrong_override_is_told(tmp_path: Path, text: str) -> None:
+def test_wrong_override_is_reported(tmp_path: Path, text: str) -> None:
     with pytest.raises(ConfigurationError, match=OVERRIDE):
         usable_cores({OVERRIDE: text}, tmp_path)

@@ -140,16 +140,16 @@ def test_load_takes_the_configuration_of_the_site(folders: Folders, monkeypatch:
         ("from parslab import Config\nconfig = Config(retrys=1)\n", "line 2): Config has no option 'retrys'"),
     ],
 )
-def test_a_broken_file_is_told_in_one_sentence(folders: Folders, text: str, says: str) -> None:
+def test_broken_file_is_reported_in_one_sentence(folders: Folders, text: str, says: str) -> None:
     path = folders.write(folders.weak, text)
     for _ in range(2):  # the second time as well
         with pytest.raises(ConfigurationError) as caught:
             Config()
-        told = str(caught.value)
-        assert told.startswith(f"The site's configuration cannot be used ({path}, ")
-        assert says in told
-        assert told.endswith(".")
-        assert "\n" not in told
+        text = str(caught.value)
+        assert text.startswith(f"The site's configuration cannot be used ({path}, ")
+        assert says in text
+        assert text.endswith(".")
+        assert "\n" not in text
 
 
 @pytest.mark.parametrize(
@@ -176,7 +176,7 @@ def test_options_of_classes_that_come_later_are_left_alone(folders: Folders) -> 
     check_site()
 
 
-def test_a_configuration_that_is_none_is_told(folders: Folders) -> None:
+def test_wrong_type_of_configuration_is_reported(folders: Folders) -> None:
     path = folders.write(folders.weak, "config = {'retries': 1}\n")
     with pytest.raises(ConfigurationError) as caught:
         default_config()

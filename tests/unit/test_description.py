@@ -113,7 +113,7 @@ def test_nested_descriptions_show_as_calls_and_travel() -> None:
         ({"other": ThreadPoolExecutor()}, "other must be an Inner, not ThreadPoolExecutor()."),
     ],
 )
-def test_mistakes_are_told_in_one_sentence(options: dict[str, Any], says: str) -> None:
+def test_mistakes_are_reported_in_one_sentence(options: dict[str, Any], says: str) -> None:
     with pytest.raises(ConfigurationError) as caught:
         Everything(**options)
     assert says in str(caught.value)

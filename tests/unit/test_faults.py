@@ -38,7 +38,7 @@ def test_every_fault_names_its_proof() -> None:
     assert len(NAMED.findall(PAGE)) == sum(line.startswith("- ") for line in PAGE.splitlines()) > 40
 
 
-def test_every_fault_stands_in_the_table_of_contents() -> None:
+def test_every_fault_is_in_the_table_of_contents() -> None:
     head, *sections = re.split(r"(?m)^## ", PAGE)
     for section in sections:
         name, _, body = section.partition("\n")

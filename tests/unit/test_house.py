@@ -47,7 +47,7 @@ LAYERS = (
 )
 LEVEL = {room: level for level, rooms in enumerate(LAYERS) for room in rooms}
 SIDEWAYS = {
-    ("serialize", "wire"),  # what is packed is told in messages
+    ("serialize", "wire"),  # messages contain packed values
     ("bodies", "serialize"),  # a cell packs its values one by one
     ("jupyter", "parslab"),  # the lazy names, as users have them
     ("sites", "parslab"),  # a ready configuration is written as users write theirs

@@ -155,7 +155,7 @@ class PlannedScheduler:
 
     def _come(self, job: str) -> None:
         if self.jobs[job].state is BlockState.running:
-            self.cluster.manager_comes(self.names[job])
+            self.cluster.connect_manager(self.names[job])
 
     def status(self, jobs: list[str]) -> dict[str, JobStatus]:
         """See ``Runner``."""
@@ -175,7 +175,7 @@ class PlannedScheduler:
         """End a job with this status; its managers are lost."""
         if self.jobs[job].state in (BlockState.queued, BlockState.running):
             self.jobs[job] = status
-            self.cluster.manager_goes(self.names[job], "lost its connection")
+            self.cluster.disconnect_manager(self.names[job], "lost its connection")
 
     def close(self) -> None:
         """See ``Runner``."""
@@ -287,7 +287,7 @@ class Cluster:
         orphans, self.orphans = self.orphans, set()
         self.controller = self._controller()
         for block in sorted(orphans):
-            self.manager_comes(block)
+            self.connect_manager(block)
 
     def _orphaned(self, block: str) -> None:
         self.orphans.add(block)
@@ -364,7 +364,7 @@ class Cluster:
 
     # ----- managers and tasks
 
-    def manager_comes(self, block: str) -> None:
+    def connect_manager(self, block: str) -> None:
         """Connect the manager of a block."""
         if self._life.over:
             self._orphaned(block)
@@ -373,7 +373,7 @@ class Cluster:
         self.controller.manager_joined(block, f"m{block}", "node1")
         self._assign()
 
-    def manager_goes(self, block: str, reason: str) -> None:
+    def disconnect_manager(self, block: str, reason: str) -> None:
         """Disconnect the manager of a block; its tasks wait again."""
         crew = self.crews.pop(block, None)
         self.orphans.discard(block)
@@ -414,7 +414,7 @@ class Cluster:
     def _leave(self, block: str) -> None:
         job = next(job for job, name in self.scheduler.names.items() if name == block)
         self.scheduler.end(job, JobStatus(BlockState.finished, "exit status 0"))
-        self.manager_goes(block, "its block is not needed any more")
+        self.disconnect_manager(block, "its block is not needed any more")
 
     def _note(self) -> None:
         workers = len(self.crews) * self.slots

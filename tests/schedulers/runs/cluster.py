@@ -13,15 +13,15 @@ import pytest
 
 import parslab
 from tests.conftest import TOKEN as SESSION
-from tests.process.house import TOKEN, until
 from tests.process.panel import picture
+from tests.process.sandbox import TOKEN, until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from parslab import DataFlowKernel
     from parslab.records.panel import BlockRow
-    from tests.process.house import House
+    from tests.process.sandbox import Sandbox
     from tests.schedulers.conftest import Scheduler
 
 __all__ = ["Nodes", "blocks", "htex", "loaded", "no_jobs", "slurm_jobs", "slurm_provider", "wait_blocks"]
@@ -43,9 +43,9 @@ def htex(provider: Any, label: str = "htex", **options: Any) -> parslab.HighThro
 
 
 @contextlib.contextmanager
-def loaded(house: House, *executors: parslab.HighThroughputExecutor, **options: Any) -> Iterator[DataFlowKernel]:
+def loaded(sandbox: Sandbox, *executors: parslab.HighThroughputExecutor, **options: Any) -> Iterator[DataFlowKernel]:
     """A run, cleaned up whatever became of it."""
-    config = parslab.Config(executors=executors, run_dir=house.runs, **{"strategy_period": 0.5, **options})
+    config = parslab.Config(executors=executors, run_dir=sandbox.runs, **{"strategy_period": 0.5, **options})
     dfk = parslab.load(config)
     try:
         yield dfk

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from parslab.client import session
-from tests.process.house import House
+from tests.process.sandbox import Sandbox
 from tests.schedulers.conftest import START, TESTBED
 from tests.schedulers.runs.cluster import Nodes, no_jobs
 
@@ -38,11 +38,11 @@ def nothing_loaded() -> Iterator[None]:
 
 
 @pytest.fixture
-def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
+def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
     """A place for the runs of one test; no process of them may be left on any node."""
-    tmp_path_factory.getbasetemp()  # not in the house, where temporary files go from now on
-    with House().lived_in() as house:
-        yield house
+    tmp_path_factory.getbasetemp()  # not in the sandbox, where temporary files go from now on
+    with Sandbox().entered() as sandbox:
+        yield sandbox
 
 
 @pytest.fixture

@@ -17,12 +17,12 @@ import pytest
 import parslab
 from parslab import python_app
 from tests.process.blocks import Ends
-from tests.process.house import error_of, until
 from tests.process.panel import notices
+from tests.process.sandbox import error_of, until
 from tests.schedulers.runs.cluster import blocks, htex, loaded, no_jobs, wait_blocks
 
 if TYPE_CHECKING:
-    from tests.process.house import House
+    from tests.process.sandbox import Sandbox
     from tests.schedulers.conftest import Scheduler
 
 cloudpickle.register_pickle_by_value(sys.modules[__name__])
@@ -62,14 +62,14 @@ def listed(*command: str) -> set[str]:
     return {line.split()[0] for line in said.splitlines() if line.strip()}
 
 
-def must_be_gone(house: House, seconds: float = 15.0) -> None:
+def must_be_gone(sandbox: Sandbox, seconds: float = 15.0) -> None:
     """No manager or script of these runs is left, whoever runs it."""
 
     def left() -> list[psutil.Process]:
         found = []
         for process in psutil.process_iter():
             try:
-                if any(str(house.root) in word for word in process.cmdline()) and process.status() != "zombie":
+                if any(str(sandbox.root) in word for word in process.cmdline()) and process.status() != "zombie":
                     found.append(process)
             except psutil.Error:
                 continue
@@ -86,11 +86,11 @@ def grid_engine(**options: Any) -> parslab.GridEngineProvider:
 
 
 @pytest.mark.usefixtures("sge")
-def test_grid_engine(house: House, tmp_path: Path) -> None:
+def test_grid_engine(sandbox: Sandbox, tmp_path: Path) -> None:
     """Two blocks come with the work; one that is deleted by somebody is replaced; none stays."""
     gate, ends = tmp_path / "gate", Ends()
     provider = grid_engine(init_blocks=0, min_blocks=0, max_blocks=2)
-    with loaded(house, htex(provider), retries=1) as dfk:
+    with loaded(sandbox, htex(provider), retries=1) as dfk:
         tasks = [ends.watch(wait_for(gate)) for _ in range(2)]
         first, _ = wait_blocks(dfk, 2, seconds=30)
         until(lambda: sum(block.busy for block in blocks(dfk)) == 2)
@@ -103,21 +103,21 @@ def test_grid_engine(house: House, tmp_path: Path) -> None:
         jobs = {block.job for block in blocks(dfk)}
         ends.must_be_one_each(dfk)
     no_jobs(lambda: listed("qstat") & jobs)
-    must_be_gone(house)
+    must_be_gone(sandbox)
 
 
 @pytest.mark.usefixtures("sge")
-def test_grid_engine_explains(house: House) -> None:
+def test_grid_engine_explains(sandbox: Sandbox) -> None:
     impossible = grid_engine(scheduler_options="-pe smp 99")
     broken = grid_engine(worker_init="set -e\nactivate-science")
-    with loaded(house, htex(impossible, "impossible"), htex(broken, "broken")) as dfk:
+    with loaded(sandbox, htex(impossible, "impossible"), htex(broken, "broken")) as dfk:
         tasks = [python_app(triple.func, executors=[label])(1) for label in ("impossible", "broken")]
         refused, failed = (str(error_of(task, 60)) for task in tasks)
         jobs = {block.job for block in blocks(dfk) if block.job}
     assert "no suitable queues" in refused
     assert "activate-science: command not found" in failed, failed
     no_jobs(lambda: listed("qstat") & jobs)
-    must_be_gone(house)
+    must_be_gone(sandbox)
 
 
 # --- HTCondor --------------------------------------------------------------------------------------------------------
@@ -135,18 +135,18 @@ def python_of_others() -> str | None:
 
 
 @pytest.fixture
-def pool(condor: Scheduler, house: House, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """HTCondor, and a house that the user of its jobs can enter."""
+def pool(condor: Scheduler, sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """HTCondor, and a sandbox that the user of its jobs can enter."""
     user = condor.variables["TESTBED_CONDOR_USER"]
     if python_of_others() is None:
         pytest.skip(f"{user}, whose jobs HTCondor takes, may not use {sys.executable}, and no other is like it")
-    house.root.chmod(0o711)
+    sandbox.root.chmod(0o711)
     (tools := tmp_path / "bin").mkdir()
     submit = tools / "condor_submit"
     submit.write_text(SUBMIT.format(user=user, real=shutil.which("condor_submit")))
     submit.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tools}:{os.environ['PATH']}")
-    monkeypatch.chdir(house.root)
+    monkeypatch.chdir(sandbox.root)
 
 
 def condor_htex(label: str, **options: Any) -> parslab.HighThroughputExecutor:
@@ -157,10 +157,10 @@ def condor_htex(label: str, **options: Any) -> parslab.HighThroughputExecutor:
 
 
 @pytest.mark.usefixtures("pool")
-def test_condor(house: House) -> None:
+def test_condor(sandbox: Sandbox) -> None:
     """A block of two slots; one that is removed by somebody is replaced; none stays."""
-    gate, ends = house.root / "gate", Ends()
-    with loaded(house, condor_htex("htex", nodes_per_block=2), retries=1) as dfk:
+    gate, ends = sandbox.root / "gate", Ends()
+    with loaded(sandbox, condor_htex("htex", nodes_per_block=2), retries=1) as dfk:
         wait_blocks(dfk, 1, seconds=40)
         results = [ends.watch(triple(n)) for n in range(50)]
         assert [task.result(30) for task in results] == [(3 * n, "0") for n in range(50)]
@@ -174,20 +174,20 @@ def test_condor(house: House) -> None:
         jobs = {block.job for block in blocks(dfk)}
         ends.must_be_one_each(dfk)
     no_jobs(lambda: listed("condor_q", "-af", "ClusterId") & jobs, 20)
-    must_be_gone(house, 30)
+    must_be_gone(sandbox, 30)
 
 
 @pytest.mark.usefixtures("pool")
-def test_condor_explains(house: House) -> None:
+def test_condor_explains(sandbox: Sandbox) -> None:
     refused = condor_htex("refused", scheduler_options="universe = nowhere")
     broken = condor_htex("broken", worker_init="set -e\nactivate-science")
-    with loaded(house, refused, broken) as dfk:
+    with loaded(sandbox, refused, broken) as dfk:
         tasks = [python_app(triple.func, executors=[label])(1) for label in ("refused", "broken")]
         words, failed = (str(error_of(task, 90)) for task in tasks)
         jobs = {block.job for block in blocks(dfk) if block.job}
-        told = " ".join(notices(dfk))
+        text = " ".join(notices(dfk))
     assert "nowhere" in words
     assert "activate-science: command not found" in failed, failed
-    assert "Executor refused is stopped" in told
+    assert "Executor refused is stopped" in text
     no_jobs(lambda: listed("condor_q", "-af", "ClusterId") & jobs, 20)
-    must_be_gone(house, 30)
+    must_be_gone(sandbox, 30)

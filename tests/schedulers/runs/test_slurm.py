@@ -20,7 +20,7 @@ from tests.schedulers.runs.cluster import blocks, htex, loaded, slurm_provider, 
 
 if TYPE_CHECKING:
     from parslab.launchers import Launcher
-    from tests.process.house import House
+    from tests.process.sandbox import Sandbox
 
 pytestmark = pytest.mark.usefixtures("nodes")
 cloudpickle.register_pickle_by_value(sys.modules[__name__])
@@ -86,12 +86,12 @@ def notebook() -> list[Any]:
     ]
 
 
-def test_the_same_cells_give_the_same_results(house: House) -> None:
-    with house.load(workers=2):
+def test_the_same_cells_give_the_same_results(sandbox: Sandbox) -> None:
+    with sandbox.load(workers=2):
         here = notebook()
     assert here[:3] == [1.75, [0, 1, 4, 9, 16], "DONE\n"]
     assert "ZeroDivisionError" in here[3]
-    with loaded(house, htex(slurm_provider(nodes_per_block=2, launcher=SrunLauncher()))):
+    with loaded(sandbox, htex(slurm_provider(nodes_per_block=2, launcher=SrunLauncher()))):
         there = notebook()
     assert there == here
 
@@ -102,11 +102,11 @@ def test_the_same_cells_give_the_same_results(house: House) -> None:
 @pytest.mark.parametrize(
     ("launcher", "size"), [(SrunLauncher(), 2), (SrunMPILauncher(), 2), (GnuParallelLauncher(), 1)]
 )
-def test_workers_on_each_node_of_a_block(house: House, tmp_path: Path, launcher: Launcher, size: int) -> None:
+def test_workers_on_each_node_of_a_block(sandbox: Sandbox, tmp_path: Path, launcher: Launcher, size: int) -> None:
     if isinstance(launcher, GnuParallelLauncher) and not shutil.which("parallel"):
         pytest.skip("no GNU parallel")
     provider = slurm_provider(nodes_per_block=size, launcher=launcher)
-    with loaded(house, htex(provider, max_workers_per_node=2, manager_selector="round_robin")) as dfk:
+    with loaded(sandbox, htex(provider, max_workers_per_node=2, manager_selector="round_robin")) as dfk:
         wait_blocks(dfk, 1)
         seen = [future.result(60) for future in [together(tmp_path, 2 * size) for _ in range(2 * size)]]
         (block,) = blocks(dfk)
@@ -119,7 +119,7 @@ def test_workers_on_each_node_of_a_block(house: House, tmp_path: Path, launcher:
     assert {one["SLURM_JOB_ID"] for one in seen} == {block.job}
 
 
-def test_the_job_that_the_notebook_runs_in_is_not_its_blocks(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_job_that_the_notebook_runs_in_is_not_its_blocks(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
     """A notebook in a small job of its own gets whole nodes, and keeps what its user has set."""
     own = {
         "SLURM_JOB_ID": "1",
@@ -138,7 +138,7 @@ def test_the_job_that_the_notebook_runs_in_is_not_its_blocks(house: House, monke
     for name, text in own.items():
         monkeypatch.setenv(name, text)
     provider = slurm_provider(nodes_per_block=2, launcher=SrunLauncher())
-    with loaded(house, htex(provider)) as dfk:
+    with loaded(sandbox, htex(provider)) as dfk:
         wait_blocks(dfk, 1)
         seen = surroundings().result(60)
         (block,) = blocks(dfk)
@@ -151,9 +151,9 @@ def test_the_job_that_the_notebook_runs_in_is_not_its_blocks(house: House, monke
     assert (seen["OF_THE_USER"], seen["OMP_WAIT_POLICY"]) == ("kept", "passive")
 
 
-def test_what_a_block_prints_is_read_from_the_notebook(house: House) -> None:
+def test_what_a_block_prints_is_read_from_the_notebook(sandbox: Sandbox) -> None:
     provider = slurm_provider(worker_init="echo to read; echo of trouble >&2; export FOUND=by-tasks")
-    with loaded(house, htex(provider)) as dfk:
+    with loaded(sandbox, htex(provider)) as dfk:
         assert surroundings().result(60)["FOUND"] == "by-tasks"
         (block,) = dfk.blocks()
         assert (Path(block.stdout).read_text(), block.state) == ("to read\n", "running")
@@ -164,4 +164,4 @@ def test_what_a_block_prints_is_read_from_the_notebook(house: House) -> None:
         assert "of trouble" in shown
     # And it is still there when the run is over.
     assert "of trouble" in Path(block.stderr).read_text()
-    assert str(house.runs) in os.path.realpath(block.stderr)
+    assert str(sandbox.runs) in os.path.realpath(block.stderr)

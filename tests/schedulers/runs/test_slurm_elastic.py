@@ -10,14 +10,14 @@ import cloudpickle
 import pytest
 
 from parslab import python_app
-from tests.process.house import until
+from tests.process.sandbox import until
 from tests.schedulers.runs.cluster import blocks, htex, loaded, no_jobs, slurm_jobs, slurm_provider, wait_blocks
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from parslab import DataFlowKernel
-    from tests.process.house import House
+    from tests.process.sandbox import Sandbox
 
 pytestmark = pytest.mark.usefixtures("nodes")
 cloudpickle.register_pickle_by_value(sys.modules[__name__])
@@ -51,11 +51,11 @@ def busy(dfk: DataFlowKernel) -> int:
     return sum(block.busy for block in blocks(dfk))
 
 
-def test_blocks_come_with_the_work_and_go_with_it(house: House, tmp_path: Path) -> None:
+def test_blocks_come_with_the_work_and_go_with_it(sandbox: Sandbox, tmp_path: Path) -> None:
     """From none to three, and back to one within ``max_idletime`` and ten seconds: all idle ones at once."""
     gate = tmp_path / "gate"
     provider = slurm_provider(init_blocks=0, min_blocks=1, max_blocks=3)
-    with loaded(house, htex(provider), strategy="htex_auto_scale", max_idletime=2) as dfk:
+    with loaded(sandbox, htex(provider), strategy="htex_auto_scale", max_idletime=2) as dfk:
         tasks = [block_of(gate) for _ in range(9)]
         wait_blocks(dfk, 3)
         until(lambda: busy(dfk) == 3)
@@ -72,11 +72,11 @@ def test_blocks_come_with_the_work_and_go_with_it(house: House, tmp_path: Path) 
     assert not any(block.state == "failed" for block in gone)
 
 
-def test_a_busy_block_is_never_given_back(house: House, tmp_path: Path) -> None:
+def test_a_busy_block_is_never_given_back(sandbox: Sandbox, tmp_path: Path) -> None:
     """Of two, the idle one goes; the other stays with its task for much longer than ``max_idletime``."""
     late = tmp_path / "late"
     provider = slurm_provider(init_blocks=2, max_blocks=2)
-    with loaded(house, htex(provider), strategy="htex_auto_scale", max_idletime=1) as dfk:
+    with loaded(sandbox, htex(provider), strategy="htex_auto_scale", max_idletime=1) as dfk:
         wait_blocks(dfk, 2)
         long = block_of(late)
         (stayed,) = wait_blocks(dfk, 1, seconds=1 + SLACK)
@@ -86,9 +86,9 @@ def test_a_busy_block_is_never_given_back(house: House, tmp_path: Path) -> None:
         assert long.result(10) == stayed.block
 
 
-def test_blocks_that_wait_in_the_queue_are_cancelled_when_the_work_is_done(house: House, tmp_path: Path) -> None:
+def test_blocks_that_wait_in_the_queue_are_cancelled_when_the_work_is_done(sandbox: Sandbox, tmp_path: Path) -> None:
     gate = tmp_path / "gate"
-    with loaded(house, htex(slurm_provider(init_blocks=0, max_blocks=6)), max_idletime=1) as dfk:
+    with loaded(sandbox, htex(slurm_provider(init_blocks=0, max_blocks=6)), max_idletime=1) as dfk:
         tasks = [block_of(gate) for _ in range(6)]
         wait_blocks(dfk, 4)
         wait_blocks(dfk, 2, "queued")
@@ -99,10 +99,10 @@ def test_blocks_that_wait_in_the_queue_are_cancelled_when_the_work_is_done(house
         assert [block.started for block in blocks(dfk)].count(None) == 2
 
 
-def test_the_user_commands_blocks(house: House, tmp_path: Path) -> None:
+def test_the_user_commands_blocks(sandbox: Sandbox, tmp_path: Path) -> None:
     """Scale, hold, release, drain and cancel, on real jobs."""
     gate = tmp_path / "gate"
-    with loaded(house, htex(slurm_provider(init_blocks=1, max_blocks=3)), retries=1) as dfk:
+    with loaded(sandbox, htex(slurm_provider(init_blocks=1, max_blocks=3)), retries=1) as dfk:
         wait_blocks(dfk, 1)
         assert "2 blocks" in dfk.scale("htex", 2)
         first, second = (block.block for block in wait_blocks(dfk, 2))

@@ -15,15 +15,15 @@ import pytest
 from parslab import python_app
 from parslab.errors import WorkerLost
 from parslab.launchers import SrunLauncher
-from tests.process.house import error_of, until
 from tests.process.panel import notices, picture
+from tests.process.sandbox import error_of, until
 from tests.schedulers.runs.cluster import blocks, htex, loaded, slurm_jobs, slurm_provider
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from parslab import AppFuture, HighThroughputExecutor
-    from tests.process.house import House
+    from tests.process.sandbox import Sandbox
 
 pytestmark = pytest.mark.usefixtures("nodes")
 cloudpickle.register_pickle_by_value(sys.modules[__name__])
@@ -101,7 +101,7 @@ def wait_for(gate: Path, seconds: float = 60.0) -> str:
 
 
 def test_every_executor_is_stopped_with_the_words_of_slurm_or_of_the_shell(
-    house: House, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each has something else wrong; none waits for another, and nothing stays in the queue."""
     fake_sbatch(tmp_path / "bin", monkeypatch)
@@ -132,7 +132,7 @@ def test_every_executor_is_stopped_with_the_words_of_slurm_or_of_the_shell(
     def ended(label: str, _: AppFuture) -> None:
         took[label] = time.monotonic() - began
 
-    with loaded(house, *wrong.values()) as dfk:
+    with loaded(sandbox, *wrong.values()) as dfk:
         tasks = {label: python_app(name_of_host.func, executors=[label])() for label in wrong}
         for label, task in tasks.items():
             task.add_done_callback(functools.partial(ended, label))
@@ -151,12 +151,12 @@ def test_every_executor_is_stopped_with_the_words_of_slurm_or_of_the_shell(
     assert "activate-science" in str(late)
 
 
-def test_a_node_with_another_python_is_refused_alone(house: House, tmp_path: Path) -> None:
+def test_a_node_with_another_python_is_refused_alone(sandbox: Sandbox, tmp_path: Path) -> None:
     """The other node of its block works, and an error names the side to fix."""
     provider = slurm_provider(
         nodes_per_block=2, launcher=SrunLauncher(), worker_init=other_python(tmp_path / "other", "1")
     )
-    with loaded(house, htex(provider)) as dfk:
+    with loaded(sandbox, htex(provider)) as dfk:
         hosts = {task.result(30) for task in [name_of_host() for _ in range(20)]}
         assert len(hosts) == 1
         until(lambda: any(manager.state == "refused" for manager in picture(dfk).managers))
@@ -169,7 +169,7 @@ def test_a_node_with_another_python_is_refused_alone(house: House, tmp_path: Pat
         assert [block.state for block in blocks(dfk)] == ["running"]
 
 
-def test_no_sbatch_on_path(house: House, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_sbatch_on_path(sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As in a notebook that runs on a node where no jobs can be submitted."""
     tools = tmp_path / "bin"
     tools.mkdir()
@@ -177,7 +177,7 @@ def test_no_sbatch_on_path(house: House, tmp_path: Path, monkeypatch: pytest.Mon
         (tools / program).symlink_to(str(shutil.which(program)))
     with monkeypatch.context() as patch:
         patch.setenv("PATH", str(tools))
-        with loaded(house, htex(slurm_provider())):
+        with loaded(sandbox, htex(slurm_provider())):
             words = str(error_of(name_of_host(), LIMIT))
     assert "command not found: sbatch on " in words
     assert "add its folder to PATH" in words
@@ -188,11 +188,13 @@ def full_executor() -> HighThroughputExecutor:
     return htex(slurm_provider(max_blocks=4), "full")
 
 
-def test_a_full_queue_does_not_stop_what_works(house: House, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_full_queue_does_not_stop_other_blocks(
+    sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The queue takes one job of ours only: three more are refused, and tasks go on where they can."""
     fake_sbatch(tmp_path / "bin", monkeypatch)
     gate = tmp_path / "gate"
-    with loaded(house, full_executor()) as dfk:
+    with loaded(sandbox, full_executor()) as dfk:
         tasks = [wait_for(gate) for _ in range(6)]
         until(lambda: len(blocks(dfk, "failed")) >= 3, 30, "three blocks are refused")
         assert [task.exception(0) for task in tasks if task.done()] == []
@@ -200,6 +202,6 @@ def test_a_full_queue_does_not_stop_what_works(house: House, tmp_path: Path, mon
         assert [task.result(30) for task in tasks] == ["through"] * 6
         assert blocks(dfk)[0].state == "running"
         assert "QOSMaxSubmitJobPerUserLimit" in blocks(dfk, "failed")[0].reason
-        told = [text for text in notices(dfk) if "QOSMaxSubmitJobPerUserLimit" in text]
-        assert 1 <= len(told) <= 2, "once in a series: the first may be over when block 0 works"
-        assert "Wait until fewer of your jobs are in the queue" in told[0]
+        refusals = [text for text in notices(dfk) if "QOSMaxSubmitJobPerUserLimit" in text]
+        assert 1 <= len(refusals) <= 2, "once in a series: the first may be over when block 0 works"
+        assert "Wait until fewer of your jobs are in the queue" in refusals[0]

@@ -19,16 +19,16 @@ import parslab
 from parslab import python_app
 from parslab.cleanup.dead_runs import cancel_jobs_of_dead_run
 from tests.process.blocks import attempts
-from tests.process.house import until
 from tests.process.panel import picture
 from tests.process.restarted_run import RestartedRun
+from tests.process.sandbox import until
 from tests.schedulers.runs.cluster import htex, loaded, no_jobs, slurm_jobs, slurm_provider
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from tests.process.house import House
+    from tests.process.sandbox import Sandbox
 
 pytestmark = pytest.mark.usefixtures("nodes")
 cloudpickle.register_pickle_by_value(sys.modules[__name__])
@@ -42,7 +42,7 @@ def where() -> tuple[str, str]:
 
 
 @contextlib.contextmanager
-def crowded(house: House, **options: Any) -> Iterator[RestartedRun]:
+def crowded(sandbox: Sandbox, **options: Any) -> Iterator[RestartedRun]:
     """Three blocks, each of a whole node, of which two are given to us: one has to wait."""
     provider = slurm_provider(
         init_blocks=3,
@@ -52,7 +52,7 @@ def crowded(house: House, **options: Any) -> Iterator[RestartedRun]:
         scheduler_options="--exclude=n3,n4",
     )
     run = RestartedRun(
-        parslab.Config(executors=[htex(provider)], run_dir=house.runs, strategy_period=0.5, resume=False, **options)
+        parslab.Config(executors=[htex(provider)], run_dir=sandbox.runs, strategy_period=0.5, resume=False, **options)
     )
     try:
         yield run
@@ -77,8 +77,8 @@ def served(run: RestartedRun) -> set[tuple[str, str]]:
     return {future.result(30) for future in [app() for _ in range(40)]}
 
 
-def test_running_and_queued_jobs_serve_the_next_dataflowkernel(house: House) -> None:
-    with crowded(house) as run:
+def test_running_and_queued_jobs_serve_the_next_dataflowkernel(sandbox: Sandbox) -> None:
+    with crowded(sandbox) as run:
         before = two_run_and_one_waits(run)
         known = served(run)
         run.kill()
@@ -94,12 +94,12 @@ def test_running_and_queued_jobs_serve_the_next_dataflowkernel(house: House) -> 
         until(lambda: len(picture(run.dfk).blocks) == 4, 20, "another one is asked for in place of the cancelled")
         assert waits in slurm_jobs(run.dfk.run)
     no_jobs(lambda: slurm_jobs(run.dfk.run))
-    house.must_be_empty()
+    sandbox.assert_empty()
 
 
-def test_a_submission_in_flight_is_found_by_its_name(house: House) -> None:
+def test_a_submission_in_flight_is_found_by_its_name(sandbox: Sandbox) -> None:
     """By the next one, which goes on with it."""
-    with crowded(house) as run:
+    with crowded(sandbox) as run:
         before = two_run_and_one_waits(run)
         run.kill()
         forget_numbers(run)
@@ -107,12 +107,12 @@ def test_a_submission_in_flight_is_found_by_its_name(house: House) -> None:
         assert two_run_and_one_waits(run) == before
         until(lambda: {row.job for row in picture(run.dfk).blocks} == set(before), 20)
     no_jobs(lambda: slurm_jobs(run.dfk.run))
-    house.must_be_empty()
+    sandbox.assert_empty()
 
 
-def test_when_nobody_takes_its_place_all_jobs_are_cancelled(house: House) -> None:
+def test_when_nobody_takes_its_place_all_jobs_are_cancelled(sandbox: Sandbox) -> None:
     """Also the one in the queue, and those whose numbers nobody had written down."""
-    with crowded(house) as run:
+    with crowded(sandbox) as run:
         jobs = two_run_and_one_waits(run)
         run.kill()
         forget_numbers(run)
@@ -120,7 +120,7 @@ def test_when_nobody_takes_its_place_all_jobs_are_cancelled(house: House) -> Non
         assert said.startswith("The run was killed, so its jobs ")
         assert all(job in said for job in jobs)
         no_jobs(lambda: slurm_jobs(run.dfk.run))
-    house.must_be_empty()
+    sandbox.assert_empty()
 
 
 def forget_numbers(run: RestartedRun) -> None:
@@ -142,12 +142,12 @@ def begin(log: Path, number: int, gate: Path) -> tuple[int, str]:
     return number, os.environ["SLURM_JOB_ID"]
 
 
-def test_results_go_on_under_the_same_jobs(house: House, tmp_path: Path) -> None:
+def test_results_go_on_under_the_same_jobs(sandbox: Sandbox, tmp_path: Path) -> None:
     """As a user has it: the notebook starts the killed DataFlowKernel again, and the futures stay as they are."""
     log, gates = tmp_path / "log", [tmp_path / name for name in ("open", "gate", "late")]
     gates[0].touch()
     provider = slurm_provider(init_blocks=2, min_blocks=2, max_blocks=2, exclusive=True, scheduler_options="-w n1")
-    with loaded(house, htex(provider)) as dfk:
+    with loaded(sandbox, htex(provider)) as dfk:
         done = [begin(log, number, gates[0]) for number in range(5)]
         (job,) = {future.result(40)[1] for future in done}
         until(lambda: sorted(slurm_jobs(dfk.run).values()) == ["PENDING", "RUNNING"], 20, "one runs and one waits")
@@ -165,4 +165,4 @@ def test_results_go_on_under_the_same_jobs(house: House, tmp_path: Path) -> None
         assert attempts(log) == {**dict.fromkeys(range(7), 1), 5: 2}
         assert slurm_jobs(dfk.run) == jobs
     no_jobs(lambda: slurm_jobs(dfk.run))
-    house.must_be_empty()
+    sandbox.assert_empty()

@@ -17,15 +17,15 @@ import pytest
 from parslab import python_app
 from parslab.launchers import SrunLauncher
 from tests.process.blocks import Ends, attempts
-from tests.process.house import until
 from tests.process.panel import notices, picture
+from tests.process.sandbox import until
 from tests.schedulers.runs.cluster import blocks, htex, loaded, slurm_provider, wait_blocks
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from parslab import AppFuture
-    from tests.process.house import House
+    from tests.process.sandbox import Sandbox
     from tests.schedulers.runs.cluster import Nodes
 
 pytestmark = pytest.mark.usefixtures("nodes")
@@ -70,8 +70,8 @@ class Work:
 # --- jobs ------------------------------------------------------------------------------------------------------------
 
 
-def test_a_block_that_is_cancelled_behind_our_back_is_replaced(house: House, tmp_path: Path) -> None:
-    with loaded(house, htex(slurm_provider(), max_workers_per_node=2), retries=2) as dfk:
+def test_a_block_that_is_cancelled_behind_our_back_is_replaced(sandbox: Sandbox, tmp_path: Path) -> None:
+    with loaded(sandbox, htex(slurm_provider(), max_workers_per_node=2), retries=2) as dfk:
         work = Work(tmp_path, 2, running=2)
         (block,) = blocks(dfk)
         subprocess.run(["scancel", block.job], check=True)
@@ -85,9 +85,9 @@ def test_a_block_that_is_cancelled_behind_our_back_is_replaced(house: House, tmp
         work.ends.must_be_one_each(dfk)
 
 
-def test_a_block_near_its_end_takes_no_more_and_is_replaced(house: House, tmp_path: Path) -> None:
+def test_a_block_near_its_end_takes_no_more_and_is_replaced(sandbox: Sandbox, tmp_path: Path) -> None:
     """``drain_period`` before the walltime: no task is cut off, and none has to be tried again."""
-    with loaded(house, htex(slurm_provider(walltime=60), drain_period=4)) as dfk:
+    with loaded(sandbox, htex(slurm_provider(walltime=60), drain_period=4)) as dfk:
         work = Work(tmp_path, 3, running=1)
         until(lambda: [manager.state for manager in picture(dfk).managers] == ["draining"], 15)
         work.let_through()
@@ -103,10 +103,10 @@ def test_a_block_near_its_end_takes_no_more_and_is_replaced(house: House, tmp_pa
 # --- nodes and their network -----------------------------------------------------------------------------------------
 
 
-def test_a_node_that_loses_power(house: House, tmp_path: Path, nodes: Nodes) -> None:
+def test_a_node_that_loses_power(sandbox: Sandbox, tmp_path: Path, nodes: Nodes) -> None:
     """Its tasks go to the other node of its block, long before Slurm has noticed."""
     provider = slurm_provider(nodes_per_block=2, launcher=SrunLauncher())
-    with loaded(house, htex(provider, heartbeat_threshold=3), retries=1) as dfk:
+    with loaded(sandbox, htex(provider, heartbeat_threshold=3), retries=1) as dfk:
         wait_blocks(dfk, 1)
         work = Work(tmp_path, 2, running=2)
         victim = picture(dfk).managers[0]
@@ -121,8 +121,8 @@ def test_a_node_that_loses_power(house: House, tmp_path: Path, nodes: Nodes) -> 
         nodes.mend_power(victim.host)
 
 
-def test_a_short_cut_of_the_network_loses_nothing(house: House, tmp_path: Path, nodes: Nodes) -> None:
-    with loaded(house, htex(slurm_provider(), heartbeat_threshold=15)) as dfk:
+def test_a_short_cut_of_the_network_loses_nothing(sandbox: Sandbox, tmp_path: Path, nodes: Nodes) -> None:
+    with loaded(sandbox, htex(slurm_provider(), heartbeat_threshold=15)) as dfk:
         work = Work(tmp_path, 4, running=1)
         (manager,) = picture(dfk).managers
         nodes.cut(manager.host)
@@ -136,10 +136,10 @@ def test_a_short_cut_of_the_network_loses_nothing(house: House, tmp_path: Path, 
         work.ends.must_be_one_each(dfk)
 
 
-def test_a_long_cut_of_the_network_doubles_nothing(house: House, tmp_path: Path, nodes: Nodes) -> None:
+def test_a_long_cut_of_the_network_doubles_nothing(sandbox: Sandbox, tmp_path: Path, nodes: Nodes) -> None:
     """What the lost node has finished does not count; when it sends again it begins anew, in the same block."""
     provider = slurm_provider(init_blocks=2, min_blocks=2, max_blocks=2)
-    with loaded(house, htex(provider, heartbeat_threshold=2), retries=2) as dfk:
+    with loaded(sandbox, htex(provider, heartbeat_threshold=2), retries=2) as dfk:
         wait_blocks(dfk, 2)
         work = Work(tmp_path, 2, running=2)
         victim, other = picture(dfk).managers

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.process.house import House, Script, until
+from tests.process.sandbox import Sandbox, Script, until
 from tests.schedulers.runs.cluster import slurm_jobs
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ CLIENT = """
 
     futures = [work(f"{RUNS}/begun-{n}") for n in range(4)]
     while not any(name.startswith("begun") for name in os.listdir(RUNS)): time.sleep(0.05)
-    tell(run=dfk.run, dfk=dfk.pid)
+    emit(run=dfk.run, dfk=dfk.pid)
     for line in sys.stdin: exec(json.loads(line))
 """
 
@@ -50,19 +50,19 @@ CLIENT = """
 class Life:
     """A client on a node."""
 
-    def __init__(self, house: House, node: str, linger: float = 0.0, resume: bool = True) -> None:
-        self.house = house
+    def __init__(self, sandbox: Sandbox, node: str, linger: float = 0.0, resume: bool = True) -> None:
+        self.sandbox = sandbox
         words = f"    NODE, LINGER, RESUME = {node!r}, {linger}, {resume}\n"
-        environment = {**os.environ, **house.environment()}
+        environment = {**os.environ, **sandbox.environment()}
         if linger:
             environment["PARSLAB_NOTEBOOK"] = "/books/fit.ipynb"
-        self.script = Script(house, words + CLIENT, stdin=-1, env=environment, start_new_session=True)
+        self.script = Script(sandbox, words + CLIENT, stdin=-1, env=environment, start_new_session=True)
         self.pid = self.script.popen.pid
         self.run, self.dfk = "", 0
 
     def begun(self) -> None:
         """One of its jobs runs and is busy, the other waits."""
-        facts = self.script.hear(40)
+        facts = self.script.read_json(40)
         self.run, self.dfk = facts["run"], facts["dfk"]
         until(lambda: sorted(self.jobs().values()) == ["PENDING", "RUNNING"], 20, "one job runs and one waits")
 
@@ -89,7 +89,7 @@ class Life:
         self.script.wait(20)
 
     def left(self) -> list[str]:
-        return [*self.house.left(), *(f"job {job}: {state}" for job, state in self.jobs().items())]
+        return [*self.sandbox.left(), *(f"job {job}: {state}" for job, state in self.jobs().items())]
 
 
 def killed(life: Life) -> None:
@@ -139,9 +139,9 @@ def test_no_job_and_no_process_is_left(names: list[str]) -> None:
     with contextlib.ExitStack() as stack:
         lives = []
         for number, name in enumerate(names, 1):
-            house = stack.enter_context(House().kept_clean())
+            sandbox = stack.enter_context(Sandbox().checked_at_end())
             linger = 0.5 if name.startswith("lease") else 0.0
-            lives.append(Life(house, f"n{number}", linger, "without a record" not in name))
+            lives.append(Life(sandbox, f"n{number}", linger, "without a record" not in name))
             stack.enter_context(lives[-1].script)
         for life in lives:
             life.begun()
@@ -159,6 +159,6 @@ def test_no_job_and_no_process_is_left(names: list[str]) -> None:
 
 
 def forget_beat(life: Life) -> None:
-    (path,) = life.house.jupyter.glob("parslab-*.json")
+    (path,) = life.sandbox.jupyter.glob("parslab-*.json")
     path.with_suffix(".new").write_text(json.dumps({**json.loads(path.read_text()), "heartbeat_period": 0}))
     path.with_suffix(".new").rename(path)

@@ -79,7 +79,7 @@ def test_async_functions_are_python_apps_only() -> None:
         bash_app(later)
 
 
-def test_an_app_says_how_its_calls_are_told_apart_when_they_are_remembered(kernel: FakeKernel) -> None:
+def test_app_with_cache_sends_its_rules_for_identities(kernel: FakeKernel) -> None:
     app = python_app(cache=True, ignore_for_cache=["b"])(add)
     assert app.cache
     app(1, b=2)
@@ -88,7 +88,7 @@ def test_an_app_says_how_its_calls_are_told_apart_when_they_are_remembered(kerne
     assert calls.parameters.identify((1,), {"b": 2}) == calls.parameters.identify((), {"a": 1, "b": 3})
 
 
-def test_no_run_is_told_by_the_call_not_by_the_decorator() -> None:
+def test_missing_run_fails_the_call_not_the_decorator() -> None:
     app = python_app(add)
     with pytest.raises(NoDataFlowKernelError, match="load"):
         app(1)
@@ -184,13 +184,13 @@ def test_a_file_as_stream_is_an_output(kernel: FakeKernel) -> None:
 
 
 @pytest.mark.parametrize("wrong", [3, ("out", "r"), ("out", 3), ("a", "w", "x")])
-def test_wrong_streams_are_told_at_the_call(kernel: FakeKernel, wrong: Any) -> None:
+def test_wrong_streams_are_refused_at_the_call(kernel: FakeKernel, wrong: Any) -> None:
     with pytest.raises(BadStdStreamFile, match="stdout"):
         echo("x", stdout=wrong)
     assert not kernel.calls
 
 
-def test_wrong_file_lists_are_told_at_the_call(kernel: FakeKernel) -> None:
+def test_wrong_file_lists_are_refused_at_the_call(kernel: FakeKernel) -> None:
     with pytest.raises(TypeError, match="outputs must be a list, not 'b'"):
         sort(inputs=["a"], outputs="b")
     with pytest.raises(TypeError, match="outputs must be a list of File objects or paths, it has 3"):

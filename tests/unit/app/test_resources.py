@@ -110,7 +110,7 @@ def test_a_decorator_says_it_for_every_call(kernel: FakeKernel, decorator: Any) 
     assert kernel.last == ((1,), {})
 
 
-def test_a_wrong_decorator_is_refused_where_it_stands() -> None:
+def test_wrong_decorator_is_refused_at_its_line() -> None:
     with pytest.raises(ConfigurationError, match="App fit: cores of resource_specification must be"):
 
         @python_app(resource_specification={"cores": "many"})

@@ -20,7 +20,7 @@ GONE = 2**22 + 1
 """No process has this number on Linux."""
 
 
-def connection(folder: Path, **told: Any) -> Path:
+def connection(folder: Path, **changes: Any) -> Path:
     path = folder / "parslab-000-a.json"
     sockets = folder / "parslab-0123abcd"
     sockets.mkdir(exist_ok=True)
@@ -33,7 +33,7 @@ def connection(folder: Path, **told: Any) -> Path:
         "socket": str(sockets / "dfk.sock"),
         "run_dir": str(folder / "000"),
     }
-    path.write_text(json.dumps(info | told))
+    path.write_text(json.dumps(info | changes))
     return path
 
 
@@ -42,7 +42,7 @@ def dead(folder: Path) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    ("told", "is_dead"),
+    ("changes", "is_dead"),
     [
         ({}, True),
         ({"pid_namespace": ""}, True),  # written where there are no such spaces
@@ -51,8 +51,8 @@ def dead(folder: Path) -> list[str]:
         ({"pid_namespace": "pid:[1]"}, False),  # a container of the same name: its numbers mean nothing here
     ],
 )
-def test_which_runs_are_dead(tmp_path: Path, told: dict[str, Any], is_dead: bool) -> None:
-    connection(tmp_path, **told)
+def test_which_runs_are_dead(tmp_path: Path, changes: dict[str, Any], is_dead: bool) -> None:
+    connection(tmp_path, **changes)
     assert dead(tmp_path) == (["000-a"] if is_dead else [])
 
 
@@ -90,7 +90,7 @@ NOTEBOOK = SCRIPT | {"notebook": "/data/me/a.ipynb", "linger": 600.0}
         (NOTEBOOK | {"ends": 1300.0}, False, 1300.0),  # the notebook had left before it died
     ],
 )
-def test_when_a_dead_run_may_be_buried(info: dict[str, Any], attended: bool, when: float) -> None:
+def test_when_a_dead_run_may_be_removed(info: dict[str, Any], attended: bool, when: float) -> None:
     content = ConnectionInfo(run="000-a", pid=GONE, host="here", socket="/x", run_dir="/x", **info)
     assert removable_at(content, attended) == when
 

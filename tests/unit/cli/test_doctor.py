@@ -133,11 +133,11 @@ def test_a_node_that_reports_is_believed_and_its_job_cancelled(
     scheduler.clock.at(33, lambda: (probe.folder / "report-n7-1.json").write_text(json.dumps(REPORT)))
     assert probe.run(900) == REPORT
     assert (scheduler.cancelled, scheduler.closed) == (["42"], True)
-    told = capsys.readouterr().out
-    assert "[ ok ] submitted: job 42" in told
-    assert told.count("[ .. ] queued (Priority)") == 1
-    assert "[ .. ] running" in told
-    assert "on n7 (64 cores) after 33 s" in told
+    shown = capsys.readouterr().out
+    assert "[ ok ] submitted: job 42" in shown
+    assert shown.count("[ .. ] queued (Priority)") == 1
+    assert "[ .. ] running" in shown
+    assert "on n7 (64 cores) after 33 s" in shown
     assert all(later - earlier >= 10 for earlier, later in zip(scheduler.asked, scheduler.asked[1:], strict=False))
 
 
@@ -211,15 +211,15 @@ def test_a_job_that_runs_and_says_nothing_is_given_up(probe: Probe, scheduler: S
     ],
 )
 def test_an_interpreter_that_does_not_fit_is_named(change: dict[str, Any], says: str) -> None:
-    told = findings.python_trouble({**REPORT, **change}, (3, 11, 7), "1.0")
-    assert says in told
-    assert bool(told) == bool(says)
+    shown = findings.python_trouble({**REPORT, **change}, (3, 11, 7), "1.0")
+    assert says in shown
+    assert bool(shown) == bool(says)
 
 
-def test_a_node_that_does_not_reach_us_is_told_what_to_do() -> None:
+def test_unreachable_host_is_reported_with_advice() -> None:
     assert findings.address_trouble(REPORT) == ""
-    told = findings.address_trouble({**REPORT, "reached": "", "unreached": {"10.1.2.3:5000": "timed out"}})
-    assert told.startswith("Node n7 reaches this host at none of 10.1.2.3:5000 (timed out): name an address")
+    shown = findings.address_trouble({**REPORT, "reached": "", "unreached": {"10.1.2.3:5000": "timed out"}})
+    assert shown.startswith("Node n7 reaches this host at none of 10.1.2.3:5000 (timed out): name an address")
 
 
 def test_a_strategy_that_is_none_fails_before_a_job_is_submitted(

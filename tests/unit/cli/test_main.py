@@ -141,7 +141,7 @@ def test_what_the_site_says_is_shown(
     assert said(capsys, "config", "site")[2].startswith(f"parslab: {file}, line 1: Config has no option 'retrys'")
 
 
-def test_the_version_names_what_it_stands_on(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_version_names_the_packages_that_it_uses(capsys: pytest.CaptureFixture[str]) -> None:
     out = said(capsys, "version")[1]
     assert out.startswith("parslab ")
     assert "pyzmq" in out

@@ -170,7 +170,7 @@ def test_accelerators_are_a_number_or_names(given: Any, names: tuple[str, ...]) 
         ),
     ],
 )
-def test_mistakes_are_told_in_one_sentence(options: dict[str, Any], says: str) -> None:
+def test_mistakes_are_reported_in_one_sentence(options: dict[str, Any], says: str) -> None:
     with pytest.raises(ConfigurationError) as caught:
         HighThroughputExecutor(**options)
     text = str(caught.value)

@@ -86,7 +86,7 @@ def test_load_takes_names_files_and_expressions(took: list[Any], tmp_path: Path)
     assert given_to_load(took, "--run-dir x") == Config(run_dir="x")
 
 
-def test_a_name_of_the_notebook_stands_above_a_ready_one(took: list[Any]) -> None:
+def test_name_of_the_notebook_has_priority_over_a_ready_one(took: list[Any]) -> None:
     mine = Config(retries=7)
     assert given_to_load(took, "slurm", slurm=mine) is mine
 
@@ -104,7 +104,7 @@ def test_a_name_of_the_notebook_stands_above_a_ready_one(took: list[Any]) -> Non
         ("attach 007-none", r"^There is no live run 007-none of yours on this host"),
     ],
 )
-def test_mistakes_are_told_in_a_line(line: str, says: str) -> None:
+def test_mistakes_are_reported_in_a_line(line: str, says: str) -> None:
     with pytest.raises(UsageError, match=says):
         run_command(line, {})
 

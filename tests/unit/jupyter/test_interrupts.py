@@ -38,7 +38,7 @@ def ended(**errors: BaseException) -> ExecutionResult:
         ended(error_before_exec=KeyboardInterrupt()),  # between two of its statements
     ],
 )
-def test_interrupted_cells_are_told_of(unfinished: SimpleNamespace, result: ExecutionResult) -> None:
+def test_interrupted_cells_are_reported(unfinished: SimpleNamespace, result: ExecutionResult) -> None:
     said = interrupts.interrupted_cell(result, cancel=False)
     assert said == "In [3] was interrupted; its 3 unfinished tasks go on (%parsl cancel --cell would end them)."
     assert interrupts.interrupted_cell(result, cancel=True) == "In [3] was interrupted: 3 tasks cancelled (In [3])."

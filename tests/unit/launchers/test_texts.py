@@ -56,7 +56,7 @@ def test_words_before_the_command() -> None:
     assert WrappedLauncher(prepend="time").script(COMMAND, 1) == f"time env {COMMAND}"
 
 
-def test_srun_is_told_numbers_and_that_managers_are_no_mpi_program() -> None:
+def test_srun_gets_numbers_and_the_options_for_managers() -> None:
     words = last_line(SrunLauncher(overrides="--mem=0 --wait=7"), nodes=3, tasks_per_node=2)
     assert words[:4] == ["srun", "--nodes=3", "--ntasks=6", "--ntasks-per-node=2"]
     assert words[-3:] == ["bash", "-c", COMMAND]
@@ -92,9 +92,9 @@ def test_mpiexec_binds_to_nothing(bind: str) -> None:
 
 
 @pytest.mark.parametrize("launcher", ALL, ids=lambda launcher: type(launcher).__name__)
-def test_debug_tells_what_is_started(launcher: Launcher) -> None:
-    told = launcher.replaced(debug=True).script(COMMAND, 2)
-    assert "parslab: starting" in told
+def test_debug_shows_what_is_started(launcher: Launcher) -> None:
+    text = launcher.replaced(debug=True).script(COMMAND, 2)
+    assert "parslab: starting" in text
     assert "parslab: starting" not in launcher.script(COMMAND, 2)
 
 

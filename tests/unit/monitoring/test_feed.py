@@ -43,7 +43,7 @@ class Panel:
         self.overview = snapshot.overview
         self.lost = False
 
-    def told(self, delta: Delta) -> None:
+    def receive(self, delta: Delta) -> None:
         if delta.seq <= self.seq or self.lost:
             return
         if delta.seq != self.seq + 1:
@@ -88,7 +88,7 @@ def test_every_panel_ends_with_the_picture_of_a_new_one(steps: list[tuple[str, A
         numbers.extend(delta.seq for delta in deltas)
         for panel in panels.values():
             for delta in deltas:
-                panel.told(delta)
+                panel.receive(delta)
 
     for what, which, state in steps:
         if what == "event":
@@ -143,11 +143,11 @@ def test_a_late_heartbeat_goes_on_where_it_was() -> None:
     view.apply(task(0, S.exec_done), 1.0)
     feed.ask(Heartbeat(), 2 * LEASE)
     for delta in feed.tick(2 * LEASE):
-        panel.told(delta)
+        panel.receive(delta)
     assert (panel.lost, panel.nodes[0][2]) == (False, "exec_done")
 
 
-def test_a_panel_that_slept_while_another_attached_is_told_all_the_same() -> None:
+def test_silent_panel_gets_all_changes_after_another_attached() -> None:
     view = View()
     feed = Feed(view)
     sleeper = Panel(snapshot(feed, 0.0))
@@ -155,7 +155,7 @@ def test_a_panel_that_slept_while_another_attached_is_told_all_the_same() -> Non
     assert [node.id for node in snapshot(feed, 2 * LEASE).nodes] == [0]
     view.apply(task(1), 2 * LEASE)
     for delta in [*feed.tick(2 * LEASE + 1), *feed.tick(2 * LEASE + 2)]:
-        sleeper.told(delta)
+        sleeper.receive(delta)
     assert (sleeper.lost, sorted(sleeper.nodes)) == (False, [0, 1])
 
 
@@ -168,7 +168,7 @@ def test_a_picture_for_one_who_does_not_listen_starts_nothing_and_swallows_nothi
     assert isinstance(once, Snapshot)
     assert [node.id for node in once.nodes] == [0]
     for delta in feed.tick(2.0):
-        panel.told(delta)
+        panel.receive(delta)
     assert (panel.lost, sorted(panel.nodes)) == (False, [0])
     other = Feed(View())
     other.ask(SnapshotRequest(subscribe=False), 0.0)
@@ -208,7 +208,7 @@ def test_what_is_not_the_feeds_is_handed_back_and_lookups_are_not_listening() ->
 
 
 @pytest.mark.parametrize("listened", [True, False])
-def test_the_last_word_is_told_to_whoever_listens(listened: bool) -> None:
+def test_the_last_delta_reaches_every_panel_with_a_lease(listened: bool) -> None:
     view = View()
     feed = Feed(view)
     if listened:
@@ -218,7 +218,7 @@ def test_the_last_word_is_told_to_whoever_listens(listened: bool) -> None:
     assert feed.last(0.01) == []
 
 
-def test_a_run_on_thousands_of_nodes_is_told_more_seldom() -> None:
+def test_run_on_thousands_of_nodes_sends_fewer_deltas() -> None:
     view = View()
     feed = Feed(view)
     snapshot(feed, 0.0)

@@ -71,7 +71,7 @@ def test_nor_is_one_that_fills_the_memory(monitor: Monitor) -> None:
     assert tick(monitor, 1.0) == MANY
 
 
-def test_who_looks_is_told_at_once(monitor: Monitor) -> None:
+def test_panel_with_a_lease_gets_changes_at_once(monitor: Monitor) -> None:
     monitor.request(b'{"type": "SnapshotRequest", "request_id": "1"}', 1.0, lambda _: None)
     monitor.record(calls(BURST))
     assert tick(monitor, 1.0) == MANY

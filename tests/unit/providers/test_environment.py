@@ -28,7 +28,7 @@ STAYS = [
 
 
 @pytest.mark.parametrize("name", LEAKS)
-def test_what_a_job_told_the_notebook_stays_there(name: str) -> None:
+def test_variables_of_the_notebooks_own_job_are_dropped(name: str) -> None:
     assert clean_environment({name: "7", "PATH": "/bin"}) == {"PATH": "/bin"}
 
 

@@ -49,7 +49,7 @@ if TYPE_CHECKING:
         (PBSProProvider, {"cpus_per_node": 0}, "cpus_per_node must be a whole number of at least 1, not 0."),
     ],
 )
-def test_mistakes_are_told_in_one_sentence(kind: type[Provider], options: dict[str, Any], says: str) -> None:
+def test_mistakes_are_reported_in_one_sentence(kind: type[Provider], options: dict[str, Any], says: str) -> None:
     with pytest.raises(ConfigurationError) as caught:
         kind(**options)
     text = str(caught.value)
@@ -135,7 +135,7 @@ def test_exit_statuses_have_words(status: int, state: str, reason: str) -> None:
     assert ended(status) == JobStatus(BlockState(state), reason)
 
 
-def test_short_names_tell_jobs_apart() -> None:
+def test_short_names_distinguish_jobs() -> None:
     assert short_name("parslab.3f2a.htex.12", 230) == "parslab.3f2a.htex.12"
     assert short_name("parslab.3f2a.htex.12", 15) == "pl.3f2a.htex.12"
     assert short_name("parslab.3f2a.htex.12", 14) == "pl.htex.12"

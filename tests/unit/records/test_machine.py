@@ -14,7 +14,7 @@ REOPENING = {Signal.reopened, Signal.rejoined}
 
 @pytest.mark.parametrize("state", TaskState)
 @pytest.mark.parametrize("signal", Signal)
-def test_every_pair_is_in_the_table_or_tells_the_story(state: TaskState, signal: Signal) -> None:
+def test_every_pair_is_in_the_table_or_raises_with_the_story(state: TaskState, signal: Signal) -> None:
     if (state, signal) in TASK:
         assert step(TASK, state, signal, "") is TASK[state, signal]
     else:

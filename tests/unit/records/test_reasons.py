@@ -49,6 +49,6 @@ def test_errors_of_our_own_travel_without_a_traceback() -> None:
     assert pickle.loads(failure.payload).limit == 1.5
 
 
-def test_what_machines_do_is_told_from_what_functions_do() -> None:
+def test_failures_of_machines_differ_from_failures_of_functions() -> None:
     assert {reason.value for reason in Reason} >= INFRASTRUCTURE
     assert Reason.app_error.value not in INFRASTRUCTURE

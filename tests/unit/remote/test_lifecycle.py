@@ -21,6 +21,6 @@ def test_a_worker_may_die_in_every_state_and_then_stays_dead() -> None:
     assert all(WORKER[state, WorkerSignal.died] is WorkerState.dead for state in alive)
 
 
-def test_an_impossible_pair_tells_the_story() -> None:
+def test_impossible_pair_raises_with_the_story() -> None:
     with pytest.raises(InternalError, match="worker llex-0 on node1"):
         step(WORKER, WorkerState.dead, WorkerSignal.greeted, "worker llex-0 on node1")

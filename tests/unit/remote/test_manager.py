@@ -131,9 +131,9 @@ def test_an_outcome_goes_on_as_it_is_with_its_frames(bench: Bench) -> None:
     bench.hears(run(1))
     (job,) = bench.jobs()
     bench.manager.pool.queue.tasks.clear()
-    told = outcome(1)
-    bench.manager.tasks.ended(job, told, [b"large"], "w")
-    assert bench.round() == [told]
+    reported = outcome(1)
+    bench.manager.tasks.ended(job, reported, [b"large"], "w")
+    assert bench.round() == [reported]
     assert bench.link.frames == [b"large"]
 
 
@@ -189,8 +189,8 @@ def test_a_lost_worker_is_a_failed_outcome(bench: Bench) -> None:
     (job,) = bench.jobs()
     bench.manager.pool.queue.tasks.clear()
     bench.manager.tasks.failed(job, Failure("WorkerLost: it"), bench.now, "w")
-    (told,) = bench.round()
-    assert (told.task, told.attempt, told.failure.error) == (1, 0, "WorkerLost: it")
+    (reported,) = bench.round()
+    assert (reported.task, reported.attempt, reported.failure.error) == (1, 0, "WorkerLost: it")
 
 
 def test_draining_ends_what_is_there_and_then_leaves(bench: Bench) -> None:

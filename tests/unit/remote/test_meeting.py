@@ -36,6 +36,6 @@ def test_nobody_is_looked_for_when_the_run_is_over(tmp_path: Path) -> None:
         meet(str(path), "0", 60.0)
 
 
-def test_a_folder_that_is_gone_is_told(tmp_path: Path) -> None:
+def test_missing_folder_is_reported(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         meet(str(tmp_path / "gone" / file_name("htex")), "0", 60.0)

@@ -52,7 +52,7 @@ def test_the_own_group_counts_rather_than_the_host(tmp_path: Path) -> None:
     assert not memory.struck(1.0)
 
 
-def test_where_nothing_is_told_nothing_is_known(tmp_path: Path) -> None:
+def test_without_the_files_of_linux_no_kill_is_seen(tmp_path: Path) -> None:
     assert not OutOfMemory(tmp_path).struck(1.0)
     there = write(tmp_path / "proc/vmstat", "oom_kill 1\n")
     memory = OutOfMemory(tmp_path)

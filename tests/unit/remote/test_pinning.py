@@ -61,10 +61,10 @@ def test_the_least_of_all_limits_counts(options: dict[str, Any], count: int) -> 
 
 
 def test_a_node_without_room_for_one_worker_says_what_it_lacks() -> None:
-    told = refused(cores=2, cores_per_worker=4.0)
-    assert "no room for a single worker: it has 2 usable cores and cores_per_worker=4;" in told
-    told = refused(memory=3 * GB, mem_per_worker=4.0)
-    assert "it has 3.0 GB of memory and mem_per_worker=4;" in told
+    found = refused(cores=2, cores_per_worker=4.0)
+    assert "no room for a single worker: it has 2 usable cores and cores_per_worker=4;" in found
+    found = refused(memory=3 * GB, mem_per_worker=4.0)
+    assert "it has 3.0 GB of memory and mem_per_worker=4;" in found
 
 
 # ----- which cores
@@ -104,15 +104,15 @@ def test_every_core_goes_to_exactly_one_worker(cores: list[int], count: int, aff
     assert max(map(len, shares)) - min(map(len, shares)) <= 1
 
 
-def test_what_cannot_be_bound_is_told() -> None:
+def test_arguments_that_cannot_be_bound_are_reported() -> None:
     assert "needs a core for each worker, and there are 4 workers on 2 usable cores" in refused(
         cores=2, cores_per_worker=0.5, cpu_affinity="block"
     )
     assert "lists core 9, 11, but the cores of this node that this job may use are 0-3,8." in refused(
         cores=[0, 1, 2, 3, 8], cpu_affinity="list:0,9:8,11"
     )
-    told = refused(cpu_affinity="list:0:1:2", max_workers_per_node=2)
-    assert "lists cores for 3 workers, but there is room for 2 on this node (max_workers_per_node=2)" in told
+    found = refused(cpu_affinity="list:0:1:2", max_workers_per_node=2)
+    assert "lists cores for 3 workers, but there is room for 2 on this node (max_workers_per_node=2)" in found
     assert "has '' where the cores of a worker should stand" in refused(cpu_affinity="list:0::1")
     assert "has '3-1' where the cores" in refused(cpu_affinity="list:3-1")
     assert "must be none, block," in refused(cpu_affinity="random")
@@ -192,16 +192,16 @@ def test_numbers_count_among_what_the_scheduler_gave(given: str, asked: list[str
 
 
 def test_an_accelerator_that_the_job_does_not_have() -> None:
-    told = refused(available_accelerators=["0", "1", "2"], inherited={"ROCR_VISIBLE_DEVICES": "4,5"})
-    assert "names 2, but this job has 2 (ROCR_VISIBLE_DEVICES=4,5)" in told
+    found = refused(available_accelerators=["0", "1", "2"], inherited={"ROCR_VISIBLE_DEVICES": "4,5"})
+    assert "names 2, but this job has 2 (ROCR_VISIBLE_DEVICES=4,5)" in found
 
 
 # ----- who it is
 
 
-def test_a_worker_can_tell_who_it_is() -> None:
+def test_worker_has_its_identity_in_the_environment() -> None:
     (_, second) = plans(cores=2, environment={"PARSL_WORKER_RANK": "9", "MODEL": "large", "OMP_NUM_THREADS": "5"})
     for prefix in ("PARSLAB", "PARSL"):
-        told = [second.environment[f"{prefix}_WORKER_{word}"] for word in ("RANK", "COUNT", "POOL_ID", "BLOCK_ID")]
-        assert told == ["1", "2", "pool-7", "3"]
+        found = [second.environment[f"{prefix}_WORKER_{word}"] for word in ("RANK", "COUNT", "POOL_ID", "BLOCK_ID")]
+        assert found == ["1", "2", "pool-7", "3"]
     assert (second.environment["MODEL"], second.environment["OMP_NUM_THREADS"]) == ("large", "5")

@@ -97,7 +97,7 @@ def test_orphans_belong_to_the_worker_of_their_group(proc: FakeProc) -> None:
     assert used.cpu == 4.0
 
 
-def test_the_kernel_is_told_to_forget_a_peak(proc: FakeProc) -> None:
+def test_peak_is_reset_in_the_kernel(proc: FakeProc) -> None:
     proc.process(10, 10)
     proc.processes().forget_peak(10)
     assert (proc.path / "10" / "clear_refs").read_text() == "5"

@@ -125,7 +125,7 @@ def hook(name: str) -> Any:
 # --- one task --------------------------------------------------------------------------------------------------------
 
 
-def test_a_call_is_run_and_told(bench: Bench) -> None:
+def test_call_runs_and_is_reported(bench: Bench) -> None:
     fn = bench.code(lambda x, y=0: x + y)
     bench.call(3, fn, 1, y=2)
     bench.run()
@@ -335,12 +335,12 @@ def test_outcomes_of_short_tasks_leave_together(bench: Bench) -> None:
 
 
 def test_an_outcome_does_not_wait_for_a_long_task(bench: Bench) -> None:
-    told: list[int] = []
+    seen: list[int] = []
 
     def long() -> None:
         pause = threading.Event()
         pause.wait(0.002)
-        told.extend(m.task for m in bench.link.messages)
+        seen.extend(m.task for m in bench.link.messages)
 
     HOOKS["long"] = long
     bench.call(1, bench.code(int))
@@ -348,19 +348,19 @@ def test_an_outcome_does_not_wait_for_a_long_task(bench: Bench) -> None:
     bench.call(2, fn, "long")
     bench.call(3, fn, "long")
     bench.run()
-    assert 2 in told
+    assert 2 in seen
 
 
 def test_failures_leave_at_once(bench: Bench) -> None:
-    told: list[int] = []
-    HOOKS["look"] = lambda: told.extend(m.task for m in bench.link.messages)
+    seen: list[int] = []
+    HOOKS["look"] = lambda: seen.extend(m.task for m in bench.link.messages)
     bench.call(1, bench.code(lambda: 1 / 0))
     bench.call(2, bench.code(hook), "look")
     bench.run()
-    assert told == [1]
+    assert seen == [1]
 
 
-def test_functions_are_forgotten_when_told(bench: Bench) -> None:
+def test_functions_are_dropped_on_request(bench: Bench) -> None:
     fn = bench.code(int)
     bench.call(1, fn)
     bench.run()
@@ -371,7 +371,7 @@ def test_functions_are_forgotten_when_told(bench: Bench) -> None:
     assert bench.link.outcome(2)[0].failure is not None
 
 
-def test_a_worker_that_is_told_to_leave_finishes_first(bench: Bench) -> None:
+def test_worker_finishes_its_task_before_it_leaves(bench: Bench) -> None:
     bench.call(1, bench.code(int))
     bench.link.feed([LeaveWhenDone()])
     bench.worker.run()
@@ -387,7 +387,7 @@ def interrupt(bench: Bench, task: int) -> None:
     signal.raise_signal(signal.SIGINT)
 
 
-def test_the_task_that_was_meant_is_interrupted(bench: Bench) -> None:
+def test_only_the_named_task_is_interrupted(bench: Bench) -> None:
     HOOKS["interrupt"] = lambda: interrupt(bench, 3)
     bench.call(3, bench.code(hook), "interrupt")
     bench.call(4, bench.code(lambda: "next"))
@@ -463,8 +463,8 @@ def test_interrupts_at_any_moment_never_leave_a_task_behind(bench: Bench) -> Non
         thread.join()
         sys.setswitchinterval(before)
     assert bench.worker.current == -1
-    told = Counter(m.task for m in bench.link.messages if isinstance(m, Outcome))
-    assert told == dict.fromkeys(range(rounds), 1)
+    seen = Counter(m.task for m in bench.link.messages if isinstance(m, Outcome))
+    assert seen == dict.fromkeys(range(rounds), 1)
     assert 0 < hit < rounds
 
 

@@ -91,7 +91,7 @@ def test_an_answer_after_the_end_is_kept_for_who_collects() -> None:
     def closed(_: Callable[[], None]) -> None:
         raise OSError("closed")
 
-    inbox, told = Inbox(closed), list[int]()
-    inbox.put(lambda: told.append(1))
+    inbox, calls = Inbox(closed), list[int]()
+    inbox.put(lambda: calls.append(1))
     inbox.collect()
-    assert told == [1]
+    assert calls == [1]

@@ -216,7 +216,7 @@ def test_one_that_is_not_there_is_named(
     assert "(squeue failed: no contact)" in cancel_unfinished_jobs(other)[0]
 
 
-# ----- what a DataFlowKernel that is started again is told
+# ----- what a restarted DataFlowKernel reads
 
 
 def test_what_is_left_of_an_executor(tmp_path: Path, provider: EncodedDescription) -> None:

@@ -109,7 +109,7 @@ def test_ids_are_never_used_again(story: Story) -> None:
     assert [story.fails().id for _ in range(3)] == ["0", "1", "2"]
 
 
-def test_changes_are_told_once(story: Story) -> None:
+def test_changes_are_sent_once(story: Story) -> None:
     block = story.submitted()
     assert story.table.changed == {"0": block}
     story.table.changed = {}
@@ -296,7 +296,7 @@ def test_a_full_queue_stops_nothing_and_is_tried_again_later(story: Story) -> No
         assert story.table.failed_starts.retry_at >= story.now + 10.0
         story.later(60.0)
     assert story.stopped_by() is None
-    assert story.table.failed_starts.count  # so that it is told
+    assert story.table.failed_starts.count  # so that the user gets a notice
 
 
 def test_refused_submissions_stop_the_executor(story: Story) -> None:

@@ -140,7 +140,7 @@ def test_a_call_that_hangs_is_not_doubled(scene: Scene) -> None:
     assert scene.watcher.calls_made == 1
 
 
-def test_who_has_left_hears_nothing(scene: Scene) -> None:
+def test_client_that_has_left_gets_nothing(scene: Scene) -> None:
     scene.calls.takes = 1.0
     one, two = scene.member("1"), scene.member("2")
     scene.watcher.check_soon()

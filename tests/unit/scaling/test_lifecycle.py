@@ -28,6 +28,6 @@ def test_whatever_we_want_to_end_is_scaled_in() -> None:
     assert all(BLOCK[state, BlockSignal.withdrawn] is BlockState.scaled_in for state in ALIVE)
 
 
-def test_an_impossible_pair_tells_the_story() -> None:
+def test_impossible_pair_raises_with_the_story() -> None:
     with pytest.raises(InternalError, match="block 7, job 12"):
         step(BLOCK, BlockState.finished, BlockSignal.joined, "block 7, job 12")

@@ -81,7 +81,7 @@ def test_managers_started_by_hand_do_their_share() -> None:
     assert Seen().state(load(1, bhand=0)).tasks == 0
 
 
-def test_a_block_tells_what_one_more_will_bring() -> None:
+def test_complete_block_shows_the_slots_of_one_more() -> None:
     seen = Seen(slots=0, nodes=2)
     assert seen.state(load(100)).needed == 1
     seen.block()
@@ -100,7 +100,7 @@ def test_quiet_begins_with_the_last_task() -> None:
     assert seen.state(load(1)).no_tasks_since is None
 
 
-def test_the_most_that_was_needed_is_remembered_for_a_while() -> None:
+def test_the_most_that_was_needed_is_kept_for_a_while() -> None:
     seen = Seen()
     assert seen.state(load(8)).recently_needed == 4
     assert seen.state(load(4), after=30.0).recently_needed == 4
@@ -193,7 +193,7 @@ def test_none_at_all_is_not_undone_by_tasks_that_wait() -> None:
     assert seen.tracker.pinned_decision(seen.state(after=60.0)) is None
 
 
-def test_fewer_than_min_blocks_holds_until_told_otherwise() -> None:
+def test_pin_below_min_blocks_stays_in_force() -> None:
     seen = Seen(min_blocks=2)
     seen.tracker.pinned = 1
     seen.block()

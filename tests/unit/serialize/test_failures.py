@@ -380,8 +380,8 @@ def test_errors_of_ours_survive_pickling(error: AppError) -> None:
     assert str(back) == str(error)
 
 
-def test_limits_and_losses_are_told_in_a_sentence() -> None:
+def test_limits_and_losses_are_reported_in_a_sentence() -> None:
     assert str(AppTimeout(3, 0.5)).startswith("Task 3 ran longer than its limit of 0.5 s and was stopped: ")
     assert str(AppTimeout("too slow for me")) == "too slow for me"
-    told = "Task 3 was lost with its manager m-3 (host node7, block 2), which was silent for 20 s"
-    assert str(ManagerLost(3, "m-3", "node7", "2", "was silent for 20 s")) == told
+    text = "Task 3 was lost with its manager m-3 (host node7, block 2), which was silent for 20 s"
+    assert str(ManagerLost(3, "m-3", "node7", "2", "was silent for 20 s")) == text

@@ -189,7 +189,7 @@ def test_every_message_of_a_link_has_a_tag_of_its_own() -> None:
         assert len(tags) == len(set(tags))
 
 
-def test_a_worker_hears_the_same_code_as_the_kernel() -> None:
+def test_worker_gets_the_same_code_as_the_kernel() -> None:
     """Code, Forget and Refused travel on more than one link: everywhere they mean the same."""
     for kind in (DefineFunction, ForgetFunctions, Refused):
         unions = [union for union in UNIONS if kind in get_args(union)]

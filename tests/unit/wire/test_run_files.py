@@ -72,7 +72,7 @@ def test_fields_of_a_newer_version_are_ignored(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "no json", "[]", "{}", '{"run": 3}', "\udce9"])
-def test_another_file_is_told_apart(tmp_path: Path, text: str) -> None:
+def test_other_files_are_refused(tmp_path: Path, text: str) -> None:
     path = tmp_path / "file.json"
     path.write_bytes(text.encode(errors="surrogateescape"))
     path.chmod(0o600)

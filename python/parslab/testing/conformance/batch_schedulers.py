@@ -166,7 +166,7 @@ class BatchSuite:
             arguments = (recording.ids[0],) if recording.reads == "parse_found" else ()
             assert (read(recording.text, *arguments) or None) == recording.gives
 
-    def test_damaged_answers_are_no_crash(self) -> None:
+    def test_damaged_answers_raise_no_error(self) -> None:
         """A damaged answer never raises, and never gives a status to a job that was not asked for."""
         for path in self.recordings.glob("*.txt"):
             self._damage(Recording.read(path))
@@ -223,7 +223,7 @@ class BatchSuite:
         assert not re.search(shown, "\n".join(self.provider().files(job).values()), re.MULTILINE)
 
     @pytest.mark.parametrize(("status", "state"), [(0, "finished"), (3, "failed")])
-    def test_the_exit_status_is_left_behind(self, status: int, state: str, tmp_path: Path) -> None:
+    def test_script_writes_its_exit_status(self, status: int, state: str, tmp_path: Path) -> None:
         """The script ends with the launcher's status, and its output is in the files that the job names."""
         job = a_job(tmp_path, command=f"(echo $A; echo no >&2; exit {status})")
         provider = self.provider(worker_init="A=yes")
@@ -247,7 +247,7 @@ class BatchSuite:
         assert walltime == "120"
         assert abs(float(ends) - time.time() - 120) < 30
 
-    def test_it_travels(self) -> None:
+    def test_description_survives_encoding(self) -> None:
         """A description that is encoded and decoded is equal to the original, and readable."""
         provider = self.provider(worker_init="x")
         assert decoded(encoded(provider)) == provider
@@ -296,7 +296,7 @@ class BatchSuite:
             (CommandHung("it did not answer within 3 s"), "did not answer within 3 s.*cmd_timeout"),
         ],
     )
-    def test_refusals_are_told_in_the_schedulers_words(
+    def test_refusals_have_the_words_of_the_scheduler(
         self, answer: CommandResult | OSError, says: str, tmp_path: Path
     ) -> None:
         """A refusal raises SubmitError with the words of the scheduler."""
@@ -305,14 +305,14 @@ class BatchSuite:
         with pytest.raises(SubmitError, match=says):
             self.runner(commands).submit(job)
 
-    def test_a_folder_that_is_gone_is_told(self, tmp_path: Path) -> None:
+    def test_missing_folder_is_reported(self, tmp_path: Path) -> None:
         """A missing folder is reported before any command runs."""
         commands = FakeCommands()
         with pytest.raises(SubmitError, match=r"needs the folder .*none for .* is gone"):
             self.runner(commands).submit(a_job(tmp_path / "none"))
         assert commands.calls == []
 
-    def test_a_scheduler_that_cannot_be_asked_is_no_end_of_a_job(self) -> None:
+    def test_unreachable_scheduler_ends_no_job(self) -> None:
         """A scheduler that does not answer raises OSError, and the next call tries again."""
         provider = self.provider()
         text, number = self.answer("parse_statuses", "running")
@@ -329,7 +329,7 @@ class BatchSuite:
             runner.status([number])
         assert runner.status([number])[number].state is BlockState.running
 
-    def test_a_forgotten_job_is_judged_by_what_it_left(self, tmp_path: Path) -> None:
+    def test_forgotten_job_without_exit_status_is_missing(self, tmp_path: Path) -> None:
         """The exit status of a forgotten job counts; without one the job is missing after some time."""
         provider = self.provider()
         text, number = self.submission()
@@ -386,7 +386,7 @@ class BatchSuite:
         assert status.reason
         assert cancel in commands.calls
 
-    def test_a_word_that_nobody_knows_changes_nothing(self) -> None:
+    def test_unknown_state_changes_nothing(self) -> None:
         """An unknown word becomes the reason, and the state stays the same."""
         provider = self.provider()
         text, number = self.answer("parse_statuses", "unclear")
@@ -438,7 +438,7 @@ class BatchSuite:
                 return recording.text, recording.ids[0], recording.gives
         pytest.fail("there is no recording of a job that was found by its name")
 
-    def test_a_job_of_a_process_that_was_killed_is_taken_over(self, tmp_path: Path) -> None:
+    def test_job_of_a_killed_process_is_adopted(self, tmp_path: Path) -> None:
         """The runner reads the exit file of an adopted job, as for a job that it has submitted."""
         provider, job = self.provider(), a_job(tmp_path)
         _, number = self.submission()

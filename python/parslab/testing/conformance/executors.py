@@ -123,7 +123,7 @@ class ExecutorSuite:
             assert "in fails" in str(future.traceback())
             assert future.state is TaskState.failed
 
-    def test_leaving_ends_the_task_only(self, kernel: DataFlowKernel) -> None:
+    def test_sys_exit_ends_only_the_task(self, kernel: DataFlowKernel) -> None:
         """``sys.exit`` in a task ends neither the worker nor the process that waits for the result."""
 
         @parslab.python_app
@@ -344,7 +344,7 @@ class ExecutorSuite:
         exec("def helper(x): return -x", names)
         assert app(5).result(_LIMIT) == -5
 
-    def test_whose_objects_tasks_work_on(self, kernel: DataFlowKernel) -> None:
+    def test_arguments_are_copied_or_shared(self, kernel: DataFlowKernel) -> None:
         """Tasks work on copies, or with ``by_reference`` on the caller's objects."""
 
         @parslab.python_app

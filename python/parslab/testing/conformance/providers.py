@@ -150,7 +150,7 @@ class ProviderSuite:
             self.until(first, numbers[1])
             second.close()
 
-    def test_jobs_that_nobody_knows(self, folder: Path) -> None:
+    def test_unknown_jobs_have_no_status(self, folder: Path) -> None:
         """A runner reports no status of a job that does not exist."""
         with self.running(folder) as runner:
             assert runner.status([]) == {}

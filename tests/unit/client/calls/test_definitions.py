@@ -200,7 +200,7 @@ def test_apps_of_other_modules_and_of_other_kinds_do_not() -> None:
     assert defined_now(first, join=True) is apps[1].func
 
 
-def test_names_that_do_not_tell_are_not_looked_for() -> None:
+def test_names_that_do_not_identify_give_no_origin() -> None:
     def nested() -> None: ...
 
     for function in (nested, lambda: None, 3):
@@ -208,7 +208,7 @@ def test_names_that_do_not_tell_are_not_looked_for() -> None:
     assert origin_of(cell("def f(): ...")) == "__main__:f"
 
 
-def test_what_its_apps_have_asked_for_is_remembered_once() -> None:
+def test_specifications_of_an_origin_are_kept_once() -> None:
     apps = [Defined(cell("def f(): ..."), spec=spec) for spec in (None, TaskSpec(gpus=1), None)]
     for app in apps:
         definitions.define(app)

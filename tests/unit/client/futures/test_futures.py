@@ -521,7 +521,7 @@ def test_parts(home: FakeHome) -> None:
     assert isinstance(future["a"][5].exception(), IndexError)
 
 
-def test_parts_share_the_fate_of_their_task(home: FakeHome) -> None:
+def test_parts_end_with_their_task(home: FakeHome) -> None:
     bad, gone = home.future(1), home.future(2)
     parts = bad["x"], gone["x"]
     failed(bad, ValueError("no"))

@@ -77,7 +77,7 @@ class FakeKernel(FakeHome):
         self.pending.unfinished.pop(task)
         self.local.ended(task)
 
-    def told(self) -> Any:
+    def next_message(self) -> Any:
         message, _ = self.sent.get(timeout=5)
         return message
 
@@ -93,7 +93,7 @@ def add(x: Any, y: Any = 0) -> Any:
     return x + y
 
 
-def test_a_call_runs_when_it_is_told_to(kernel: FakeKernel) -> None:
+def test_call_runs_on_request(kernel: FakeKernel) -> None:
     need = kernel.call(add, 1)
     future = kernel.call(add, [need], y=[5])
     (first, second) = kernel.expected
@@ -102,8 +102,8 @@ def test_a_call_runs_when_it_is_told_to(kernel: FakeKernel) -> None:
     need.take_value(1)
     done(need, None)
     kernel.local.run(RunLocalTask(future.task_id))
-    assert isinstance(kernel.told(), LocalTaskStarted)
-    finished = kernel.told()
+    assert isinstance(kernel.next_message(), LocalTaskStarted)
+    finished = kernel.next_message()
     assert isinstance(finished, LocalTaskFinished)
     assert finished.state is TaskState.exec_done
     assert future.value_by(None) == [1, 5]
@@ -113,8 +113,8 @@ def test_arguments_and_results_go_by_reference(kernel: FakeKernel) -> None:
     thing = object()
     future = kernel.call(lambda x: x, thing)
     kernel.local.run(RunLocalTask(future.task_id))
-    kernel.told()
-    kernel.told()
+    kernel.next_message()
+    kernel.next_message()
     assert future.value_by(None) is thing
 
 
@@ -126,8 +126,8 @@ def test_what_a_body_raises_ends_the_task_not_the_thread(kernel: FakeKernel, err
     for _ in range(3):
         future = kernel.call(raises)
         kernel.local.run(RunLocalTask(future.task_id))
-        kernel.told()
-        finished = kernel.told()
+        kernel.next_message()
+        finished = kernel.next_message()
         assert finished.failure.error.startswith(type(error).__name__)
         assert "in raises" in finished.failure.traceback
         assert "_execute" not in finished.failure.traceback
@@ -141,7 +141,7 @@ def test_a_cancelled_call_does_not_run(kernel: FakeKernel) -> None:
     assert called == []
 
 
-def test_a_body_that_failed_can_be_told_to_run_again(kernel: FakeKernel) -> None:
+def test_failed_body_runs_again_on_request(kernel: FakeKernel) -> None:
     tries = []
 
     def third_time(x: int) -> int:
@@ -154,14 +154,14 @@ def test_a_body_that_failed_can_be_told_to_run_again(kernel: FakeKernel) -> None
     ends = []
     for _ in range(3):
         kernel.local.run(RunLocalTask(future.task_id))
-        assert isinstance(kernel.told(), LocalTaskStarted)
-        ends.append(kernel.told().state)
+        assert isinstance(kernel.next_message(), LocalTaskStarted)
+        ends.append(kernel.next_message().state)
     assert ends == [TaskState.failed, TaskState.failed, TaskState.exec_done]
     assert (tries, future.value_by(None)) == ([7, 7, 7], 7)
     kernel.local.ended(future.task_id)
     assert not kernel.local.open
     kernel.local.run(RunLocalTask(future.task_id))  # tried again while its future was on its way to the garbage
-    assert kernel.told().state is TaskState.failed
+    assert kernel.next_message().state is TaskState.failed
 
 
 def test_what_a_body_calls_belongs_to_the_cell_of_its_task(kernel: FakeKernel) -> None:
@@ -174,8 +174,8 @@ def test_what_a_body_calls_belongs_to_the_cell_of_its_task(kernel: FakeKernel) -
     for join in (True, False):
         future = kernel.call(body, join=join)
         kernel.local.run(RunLocalTask(future.task_id))
-        kernel.told()
-        kernel.told()
+        kernel.next_message()
+        kernel.next_message()
         assert calls.pop() == ("In [1]", future.task_id if join else -1)
     assert (calling_cell(), calling_join()) == ("", -1)
 
@@ -191,8 +191,8 @@ def test_the_body_of_a_cancelled_join_ends_at_its_next_call(kernel: FakeKernel) 
 
     mine = kernel.call(body, join=True)
     kernel.local.run(RunLocalTask(mine.task_id))
-    kernel.told()
-    assert "join app body was cancelled, so its body can call nothing more" in kernel.told().failure.error
+    kernel.next_message()
+    assert "join app body was cancelled, so its body can call nothing more" in kernel.next_message().failure.error
     assert (reached, len(kernel.expected)) == ([], 1)
 
 
@@ -215,7 +215,7 @@ def test_messages_share_batches_while_more_bodies_wait_for_a_thread(kernel: Fake
     gate.set()
     sent: list[Any] = []
     while not sent or sum(isinstance(each, JoinBodyReturned) for each in [*sent, *kernel.expected]) < len(futures):
-        sent.append(kernel.told())
+        sent.append(kernel.next_message())
     batched = kernel.expected[calls:]
     assert any(isinstance(message, JoinBodyReturned) for message in batched)
     assert any(isinstance(message, JoinBodyReturned) for message in sent)
@@ -236,8 +236,8 @@ def test_a_body_that_runs_in_a_thread_is_known(kernel: FakeKernel) -> None:
     assert begun.wait(5)
     assert future.task_id in kernel.pending.in_threads
     end.set()
-    kernel.told()
-    kernel.told()
+    kernel.next_message()
+    kernel.next_message()
     kernel.local.close()
     assert future.task_id not in kernel.pending.in_threads
 
@@ -272,14 +272,14 @@ def test_a_value_that_cannot_be_pickled(kernel: FakeKernel) -> None:
     future = kernel.call(add, 1)
     future.take_value(kernel.sent)
     kernel.local.send_value(RequestValue(future.task_id))
-    message = kernel.told()
+    message = kernel.next_message()
     assert isinstance(message, ValueNotPicklable)
     assert "the result of app add (task 0, run in the notebook) cannot be sent" in message.failure.error
 
 
 def test_a_value_that_is_gone(kernel: FakeKernel) -> None:
     kernel.local.send_value(RequestValue(99))
-    assert "is not in the notebook any more" in kernel.told().failure.error
+    assert "is not in the notebook any more" in kernel.next_message().failure.error
 
 
 def test_a_dropped_future_is_kept_until_the_task_that_needs_it_has_ended(kernel: FakeKernel) -> None:
@@ -294,7 +294,7 @@ def test_a_dropped_future_is_kept_until_the_task_that_needs_it_has_ended(kernel:
     gc.collect()
     assert seen() is not None
     kernel.local.send_value(RequestValue(number))
-    assert isinstance(kernel.told(), TaskValue)
+    assert isinstance(kernel.next_message(), TaskValue)
     kernel.local.ended(50)
     assert seen() is not None
     kernel.local.ended(51)
@@ -314,8 +314,8 @@ def test_local_dependents_keep_what_they_need_themselves(kernel: FakeKernel) -> 
     gc.collect()
     assert seen() is not None
     kernel.local.run(RunLocalTask(future.task_id))
-    kernel.told()
-    kernel.told()
+    kernel.next_message()
+    kernel.next_message()
     kernel.local.close()
     gc.collect()
     assert future.value_by(None) == 3
@@ -332,7 +332,7 @@ def test_a_foreign_future_is_one_task_however_often_it_is_passed_on(kernel: Fake
     (submit,) = kernel.expected
     assert (submit.kind, submit.name) == (TaskKind.external, "Future")
     foreign.set_result([1])
-    finished = kernel.told()
+    finished = kernel.next_message()
     assert (finished.state, finished.failure) == (TaskState.exec_done, None)
     assert task.value_by(None) == [1]
 
@@ -345,7 +345,7 @@ def test_a_foreign_future_that_fails(kernel: FakeKernel, end: str) -> None:
         foreign.set_exception(ValueError("no"))
     else:
         foreign.cancel()
-    finished = kernel.told()
+    finished = kernel.next_message()
     assert finished.state is TaskState.failed
     assert finished.failure.error.startswith("ValueError: no" if end == "error" else "CancelledError")
 
@@ -354,7 +354,7 @@ def test_a_foreign_future_that_fails(kernel: FakeKernel, end: str) -> None:
 
 
 @pytest.mark.parametrize("many", [False, True])
-def test_a_join_tells_what_it_waits_for(kernel: FakeKernel, many: bool) -> None:
+def test_join_reports_what_it_waits_for(kernel: FakeKernel, many: bool) -> None:
     inner = kernel.call(add, 1)
 
     def body() -> Any:
@@ -363,8 +363,8 @@ def test_a_join_tells_what_it_waits_for(kernel: FakeKernel, many: bool) -> None:
     future = kernel.call(body, join=True)
     assert kernel.expected[-1].kind == TaskKind.join
     kernel.local.run(RunLocalTask(future.task_id))
-    kernel.told()
-    joins = kernel.told()
+    kernel.next_message()
+    joins = kernel.next_message()
     assert isinstance(joins, JoinBodyReturned)
     assert (joins.tasks, joins.many) == ((inner.task_id,) * (1 + many), many)
     inner.take_value({"a": 5})
@@ -382,8 +382,8 @@ def test_a_join_that_returns_no_futures(kernel: FakeKernel, returned: Any, named
 
     future = kernel.call(body, join=True)
     kernel.local.run(RunLocalTask(future.task_id))
-    kernel.told()
-    failure = kernel.told().failure
+    kernel.next_message()
+    failure = kernel.next_message().failure
     assert "join app body must return a future or a list of futures" in failure.error
     assert named in failure.error
 
@@ -392,8 +392,8 @@ def test_the_value_of_a_join_of_a_cancelled_future(kernel: FakeKernel) -> None:
     inner = kernel.call(add, 1)
     future = kernel.call(lambda: inner, join=True)
     kernel.local.run(RunLocalTask(future.task_id))
-    kernel.told()
-    kernel.told()
+    kernel.next_message()
+    kernel.next_message()
     inner.cancel()
     with pytest.raises(CancelledError):
         future.value_by(None)

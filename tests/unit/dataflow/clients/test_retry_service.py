@@ -85,12 +85,12 @@ class Kernel(Graph):
         return self.table.tasks[task]
 
     def order(self, *tasks: int, by: int = 0, waits: bool = False, **wish: Any) -> None:
-        self.told()
+        self.take_messages()
         reply = lambda text: self.said.append(_answer.decode(text))  # noqa: E731
         self.retry_service.retry(RetryRequest("a", list(tasks), **wish), self.connected[by], waits=waits, reply=reply)  # type: ignore[arg-type]
 
     def mends(self) -> list[RequestDefinitions]:
-        return [message for message in self.told() if isinstance(message, RequestDefinitions)]
+        return [message for message in self.take_messages() if isinstance(message, RequestDefinitions)]
 
     def answer(self, ask: int, *mended: RedefinedApp, client: int = 0, **more: Any) -> None:
         message = RetryTasks(ask, [], mended, **more)
@@ -246,7 +246,7 @@ def test_what_need_not_be_tried_again(kernel: Kernel, tasks: tuple[int, ...], sa
     assert kernel.said == [said]
 
 
-def test_mended_joins_are_named_by_their_notebook(kernel: Kernel) -> None:
+def test_redefined_joins_are_named_by_their_notebook(kernel: Kernel) -> None:
     join = kernel.call(1, kind=TaskKind.join)
     kernel.app(2)
     kernel.joins(1, 2)

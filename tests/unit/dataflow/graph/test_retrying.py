@@ -84,7 +84,7 @@ def test_a_failed_attempt_is_followed_by_another_one(graph: Trying) -> None:
     assert graph.table.retries.count == 1
 
 
-def test_every_attempt_is_told_to_monitoring(graph: Trying) -> None:
+def test_every_attempt_is_reported_to_monitoring(graph: Trying) -> None:
     graph.call(1)
     graph.failed(1, fails("first"))
     graph.lost(1)
@@ -124,7 +124,7 @@ def test_attempts_that_machines_lose_follow_ever_later() -> None:
     assert (task.state, task.attempt) == (S.ready, 6)
 
 
-def test_who_had_the_failed_attempt_is_told(graph: Trying) -> None:
+def test_worker_of_the_failed_attempt_is_reported(graph: Trying) -> None:
     graph.call(1)
     graph.failed(1, LOST)
     graph.failed(1, fails("no"))
@@ -155,7 +155,7 @@ def test_what_comes_late_while_it_waits_is_dropped(graph: Trying) -> None:
 
 def judged(graph: Trying, cost: float, failure: Failure | None = None) -> None:
     """The handler answers the one question that is open."""
-    (asked,) = [m for m in graph.told() if isinstance(m, RequestRetryCost)]
+    (asked,) = [m for m in graph.take_messages() if isinstance(m, RequestRetryCost)]
     graph.table.retry_cost_received(
         graph.table.tasks[asked.task], RetryCost(graph.table.tasks[asked.task].id, asked.attempt, cost, failure), 4.0
     )
@@ -224,14 +224,14 @@ def test_whoever_comes_back_is_asked_again(graph: Trying) -> None:
     graph.table.retries.handlers[0] = 0
     graph.call(1)
     graph.failed(1)
-    graph.told()
+    graph.take_messages()
     graph.table.set_retry_handler(7, (7, 0), 4.0)
     assert [client for client, *_ in graph.table.out.replies] == [7]
     judged(graph, 1.0)
     assert graph.state(1) is S.ready
     graph.failed(1)
     assert [client for client, *_ in graph.table.out.replies] == [7]
-    graph.told()
+    graph.take_messages()
     graph.table.set_retry_handler(None, (7, 0), 4.0)  # the one that has come has no handler
     assert graph.state(1) is S.ready
 
@@ -349,15 +349,15 @@ def test_what_an_earlier_attempt_says_is_dropped_and_counted(graph: Trying, good
 
 
 @pytest.mark.parametrize("kind", [LOCAL, JOIN])
-def test_a_body_at_the_client_is_told_to_run_again(graph: Trying, kind: int) -> None:
+def test_client_is_asked_to_run_a_body_again(graph: Trying, kind: int) -> None:
     task = graph.call(1, kind=kind)
     for attempt in range(3):
-        assert [m.task for m in graph.told() if isinstance(m, RunLocalTask)] == [1]
+        assert [m.task for m in graph.take_messages() if isinstance(m, RunLocalTask)] == [1]
         assert (task.state, task.attempt) == (S.launched, attempt)
         graph.table.started(task, 1.0)
         graph.table.attempt_ended(task, outcome(task, 1.0, 2.0, fails("body")))
     assert task.state is S.failed
-    assert [m.state for m in graph.told() if isinstance(m, TaskResolved)] == [S.failed]
+    assert [m.state for m in graph.take_messages() if isinstance(m, TaskResolved)] == [S.failed]
 
 
 def test_a_join_is_not_tried_again_for_what_it_returned(graph: Trying) -> None:

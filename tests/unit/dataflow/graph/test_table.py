@@ -67,7 +67,7 @@ class Graph:
         ready, out.ready, again, out.again = out.ready, [], out.again, []
         return [*(one.task.id for one in again), *(task.id for task in ready)]
 
-    def told(self) -> list[Any]:
+    def take_messages(self) -> list[Any]:
         """Take the messages to the client since the last time."""
         replies, self.table.out.replies = self.table.out.replies, []
         messages = [message for _, message, _ in replies]
@@ -79,7 +79,7 @@ class Graph:
 
     def resolved(self) -> dict[int, TaskResolved]:
         """Every Resolved so far, none of them twice."""
-        self.told()
+        self.take_messages()
         found: dict[int, TaskResolved] = {}
         for message in self.replies:
             if isinstance(message, TaskResolved):
@@ -88,7 +88,7 @@ class Graph:
         return found
 
     def wanted(self) -> list[int]:
-        return [message.task for message in self.told() if isinstance(message, RequestValue)]
+        return [message.task for message in self.take_messages() if isinstance(message, RequestValue)]
 
 
 @pytest.fixture
@@ -204,8 +204,8 @@ def test_a_failure_reaches_every_dependent_with_its_roots(graph: Graph) -> None:
     assert failure.path == (3, 1)
     assert failure.payload == b"pickle"
     assert failure.error == "DependencyError: task 1 (app) failed with ValueError: no"
-    told = {e.task: e.error for e in graph.table.out.events if isinstance(e, TaskFailed)}
-    assert set(told) == {1, 2, 3, 4}
+    errors = {e.task: e.error for e in graph.table.out.events if isinstance(e, TaskFailed)}
+    assert set(errors) == {1, 2, 3, 4}
 
 
 def test_a_call_that_needs_a_failed_task_fails_at_once(graph: Graph) -> None:
@@ -237,7 +237,7 @@ def test_ten_thousand_roots_are_cut(graph: Graph) -> None:
     assert len(failure.roots) == 100
 
 
-def test_a_worker_that_died_before_the_body_began_tells_no_begin(graph: Graph) -> None:
+def test_worker_that_died_before_the_body_reports_no_start(graph: Graph) -> None:
     there = graph.call(1)
     graph.table.sent(there, 1.0, "w")
     graph.table.attempt_ended(there, outcome(there, 0.0, 2.0, ERROR), None, "w")
@@ -280,7 +280,7 @@ def test_a_task_that_came_back_is_ready_again(graph: Graph) -> None:
     assert graph.resolved()[1].state is S.exec_done
 
 
-def test_a_begin_is_told_once(graph: Graph) -> None:
+def test_start_is_reported_once(graph: Graph) -> None:
     there = graph.call(1)
     graph.table.sent(there, 1.0, "w")
     graph.table.started(there, 1.1, "w")
@@ -479,12 +479,12 @@ def test_an_ended_task_keeps_neither_arguments_nor_needs_nor_joins(graph: Graph)
 # --- local tasks and their values ------------------------------------------------------------------------------------
 
 
-def test_a_local_task_is_told_to_run_when_its_needs_are_there(graph: Graph) -> None:
+def test_client_is_asked_to_run_a_local_task_when_its_needs_have_ended(graph: Graph) -> None:
     graph.call(1)
     graph.call(2, 1, kind=LOCAL)
-    assert graph.told() == []
+    assert graph.take_messages() == []
     graph.done(1)
-    assert [type(m) for m in graph.told()] == [TaskResolved, RunLocalTask]
+    assert [type(m) for m in graph.take_messages()] == [TaskResolved, RunLocalTask]
     assert graph.state(2) is S.launched
     graph.ran_here(2)
     resolved = graph.resolved()[2]
@@ -544,7 +544,7 @@ def test_a_call_after_an_unshippable_answer_asks_again(graph: Graph) -> None:
     graph.call(2, 1)
     graph.ran_here(1)
     graph.table.value_not_picklable(graph.table.tasks[1], ERROR, 3.0)
-    graph.told()
+    graph.take_messages()
     graph.call(3, 1)
     assert graph.wanted() == [1]
     graph.table.value_not_picklable(graph.table.tasks[1], ERROR, 3.0)
@@ -588,7 +588,7 @@ def test_external_tasks_go_from_ready_to_their_end(graph: Graph) -> None:
     graph.call(2, 1, kind=LOCAL)
     graph.call(3, kind=EXTERNAL)
     graph.call(4, 3)
-    assert graph.told() == []
+    assert graph.take_messages() == []
     graph.ran_here(1)
     assert graph.state(2) is S.launched
     graph.table.attempt_ended(graph.table.tasks[3], outcome(graph.table.tasks[3], 2.0, 2.0, ERROR))

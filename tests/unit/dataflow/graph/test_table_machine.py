@@ -79,7 +79,7 @@ class GraphMachine(RuleBasedStateMachine):
                 assert message.task not in self.resolved, "resolved twice"
                 self.resolved[message.task] = message.state
             elif isinstance(message, RunLocalTask):
-                assert message.task not in self.at_client, "told to run twice"
+                assert message.task not in self.at_client, "asked to run twice"
                 self.at_client.add(message.task)
             elif isinstance(message, RequestRetryCost):
                 assert self.table.retries.handlers

@@ -39,7 +39,7 @@ class Bench:
         return [event.state for event in self.effects.events if isinstance(event, TaskMoved)]
 
 
-def test_a_task_remembers_the_signals_that_moved_it() -> None:
+def test_task_keeps_the_signals_that_moved_it() -> None:
     bench = Bench()
     bench.move(Signal.sent, Signal.returned, Signal.sent, Signal.started, Signal.succeeded)
     assert [signal.name for signal in signals_of(bench.task.history)] == [
@@ -80,7 +80,7 @@ def test_folded_moves_are_in_the_event_that_announced_the_task() -> None:
 
 
 @pytest.mark.parametrize("state", sorted({after for _, after in TASK.items()}))
-def test_a_state_without_a_time_in_that_event_is_told_by_an_event_of_its_own(state: TaskState) -> None:
+def test_state_without_a_time_in_that_event_has_an_event_of_its_own(state: TaskState) -> None:
     """A new state that nobody gave a field does not pass for an end."""
     way = next((before, signal) for (before, signal), after in TASK.items() if after is state)
     bench = Bench(fold_moves=True)

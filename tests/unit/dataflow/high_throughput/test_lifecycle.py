@@ -25,6 +25,6 @@ def test_only_connected_managers_change_and_all_of_them_can_leave() -> None:
         assert MANAGER[state, ManagerSignal.lost] is ManagerState.lost
 
 
-def test_an_impossible_pair_tells_the_story() -> None:
+def test_impossible_pair_raises_with_the_story() -> None:
     with pytest.raises(InternalError, match="manager htex-0"):
         step(MANAGER, ManagerState.draining, ManagerSignal.released, "manager htex-0")

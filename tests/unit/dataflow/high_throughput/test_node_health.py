@@ -191,7 +191,7 @@ def test_zero_never_holds() -> None:
     assert not watch.health.streaks
 
 
-def test_what_is_remembered_is_bounded(watch: Watch) -> None:
+def test_kept_failures_are_bounded(watch: Watch) -> None:
     watch.fails("a", 10_000)
     watch.fails("b", 10_000)
     assert sum(len(streak.tasks) for streak in watch.health.streaks.values()) <= 20 * AFTER

@@ -211,7 +211,7 @@ def test_outcomes_that_come_twice_are_nobodys() -> None:
     assert queue.ended(one, 0, 1.0, 2.0) is None
 
 
-def test_idle_since_tells_when_the_last_task_ended() -> None:
+def test_idle_since_is_when_the_last_task_ended() -> None:
     one = slot(workers=2)
     queue = dispatch(one)
     assert one.idle_since == 0.0

@@ -19,7 +19,7 @@ from parslab.dataflow.network.handshake_monitor import (
 )
 
 
-def told(*events: tuple[int, int]) -> tuple[int, list[bool]]:
+def state_after(*events: tuple[int, int]) -> tuple[int, list[bool]]:
     """How many strangers were counted, and after which events somebody may be missing."""
     monitor = HandshakeMonitor()
     answers = [monitor.note(event, value) for event, value in events]
@@ -45,30 +45,30 @@ def test_the_numbers_are_those_of_zeromq() -> None:
     ],
 )
 def test_a_stranger(events: list[tuple[int, int]]) -> None:
-    assert told(*events) == (1, [False] * len(events))
-    assert told(*events, *events) == (2, [False] * 2 * len(events))
+    assert state_after(*events) == (1, [False] * len(events))
+    assert state_after(*events, *events) == (2, [False] * 2 * len(events))
 
 
 def test_who_only_looks_whether_somebody_listens_is_no_stranger() -> None:
-    assert told((ACCEPTED, 9), (FAILED, errno.ECONNRESET), (DISCONNECTED, 9)) == (0, [False, False, False])
+    assert state_after((ACCEPTED, 9), (FAILED, errno.ECONNRESET), (DISCONNECTED, 9)) == (0, [False, False, False])
 
 
 def test_a_peer_that_ends_is_missed() -> None:
-    assert told((ACCEPTED, 9), (SUCCEEDED, 0), (DISCONNECTED, 9)) == (0, [False, False, True])
+    assert state_after((ACCEPTED, 9), (SUCCEEDED, 0), (DISCONNECTED, 9)) == (0, [False, False, True])
 
 
 def test_another_key_is_counted_by_the_gate() -> None:
-    assert told((ACCEPTED, 9), (FAILED_AUTH, 400), (DISCONNECTED, 9))[0] == 0
+    assert state_after((ACCEPTED, 9), (FAILED_AUTH, 400), (DISCONNECTED, 9))[0] == 0
 
 
 def test_when_in_doubt_it_is_a_peer() -> None:
     both = [(ACCEPTED, 9), (ACCEPTED, 10), (SUCCEEDED, 0), (DISCONNECTED, 9)]
-    assert told(*both) == (0, [False, False, False, True])
-    assert told(*both, (ACCEPTED, 9), (DISCONNECTED, 9), (DISCONNECTED, 10)) == (
+    assert state_after(*both) == (0, [False, False, False, True])
+    assert state_after(*both, (ACCEPTED, 9), (DISCONNECTED, 9), (DISCONNECTED, 10)) == (
         1,
         [False] * 3 + [True, False, False, True],
     )
 
 
 def test_what_was_never_accepted_is_missed_all_the_same() -> None:
-    assert told((DISCONNECTED, 9)) == (0, [True])
+    assert state_after((DISCONNECTED, 9)) == (0, [True])

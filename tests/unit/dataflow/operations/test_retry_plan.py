@@ -32,7 +32,7 @@ class Mending(Graph):
     def again(
         self, *tasks: int, mended: Callable[[Task], RedefinedApp | None] = lambda _: None, bodies: tuple[int, ...] = ()
     ) -> RetryPlan:
-        self.told()
+        self.take_messages()
         found = plan(self.table, tasks, bodies)
         if found.tasks:
             reopen(self.table, found, mended, 5.0)
@@ -42,13 +42,13 @@ class Mending(Graph):
         return [task.id for task in plan.tasks]
 
     def reopened(self) -> list[list[int]]:
-        return [message.tasks for message in self.told() if isinstance(message, TasksReopened)]
+        return [message.tasks for message in self.take_messages() if isinstance(message, TasksReopened)]
 
     def states(self, *tasks: int) -> list[TaskState]:
         return [self.state(task) for task in tasks]
 
-    def told_to_run(self) -> list[int]:
-        return [message.task for message in self.told() if isinstance(message, RunLocalTask)]
+    def started_at_client(self) -> list[int]:
+        return [message.task for message in self.take_messages() if isinstance(message, RunLocalTask)]
 
 
 @pytest.fixture
@@ -78,7 +78,7 @@ def test_a_failed_task_runs_again(graph: Mending) -> None:
     assert task.args == b""
 
 
-def test_what_is_told_of_it(graph: Mending) -> None:
+def test_retry_is_reported_to_monitoring(graph: Mending) -> None:
     graph.call(1)
     graph.failed(1)
     graph.table.out.events.clear()
@@ -285,7 +285,7 @@ def test_what_has_no_need_of_it_is_refused_or_left_alone(graph: Mending) -> None
 # --- redefined functions ----------------------------------------------------------------------------------------------
 
 
-def test_a_mended_function_is_called_by_all_that_runs_again(graph: Mending) -> None:
+def test_redefined_function_is_called_by_all_tasks_that_run_again(graph: Mending) -> None:
     first, second = graph.call(1), graph.call(2, 1)
     graph.failed(1)
     graph.again(2, mended=lambda task: RedefinedApp("fit", 7))
@@ -317,11 +317,11 @@ def test_a_local_body_runs_again(graph: Mending) -> None:
     graph.call(1)
     task = graph.call(2, 1, kind=LOCAL)
     graph.done(1)
-    assert graph.told_to_run() == [2]
+    assert graph.started_at_client() == [2]
     graph.table.attempt_ended(task, outcome(task, 1.0, 2.0, Failure("ValueError")))
     assert graph.ran(graph.again(2)) == [2]
-    told = graph.told()
-    assert [type(message) for message in told] == [TasksReopened, RunLocalTask]
+    messages = graph.take_messages()
+    assert [type(message) for message in messages] == [TasksReopened, RunLocalTask]
     graph.ran_here(2)
 
 
@@ -330,9 +330,9 @@ def test_a_local_task_that_was_never_run_waits_for_its_root(graph: Mending) -> N
     graph.call(2, 1, kind=LOCAL)
     graph.failed(1)
     graph.again(2)
-    assert graph.told_to_run() == []
+    assert graph.started_at_client() == []
     graph.done(1)
-    assert graph.told_to_run() == [2]
+    assert graph.started_at_client() == [2]
 
 
 def test_a_local_task_whose_future_was_dropped_is_refused(graph: Mending) -> None:
@@ -353,7 +353,7 @@ def test_a_value_that_could_not_be_sent_is_asked_for_again(graph: Mending) -> No
     graph.table.value_not_picklable(local, Failure("SerializationError: a lock"), 3.0)
     assert graph.state(2) is S.dep_fail
     graph.again(2)
-    assert [m.task for m in graph.told() if isinstance(m, RequestValue)] == [1]
+    assert [m.task for m in graph.take_messages() if isinstance(m, RequestValue)] == [1]
     graph.table.value_not_picklable(local, Failure("SerializationError: a lock"), 3.0)
     assert graph.state(2) is S.dep_fail
 
@@ -385,10 +385,10 @@ def test_a_foreign_future_is_not_ours_to_run(graph: Mending) -> None:
 
 def test_a_join_whose_body_failed_runs_its_body_again(graph: Mending) -> None:
     task = graph.call(1, kind=JOIN)
-    graph.told()
+    graph.take_messages()
     graph.table.attempt_ended(task, outcome(task, 1.0, 2.0, Failure("ValueError")))
     graph.again(1)
-    assert graph.told_to_run() == [1]
+    assert graph.started_at_client() == [1]
     assert task.state is S.launched
     graph.call(2)
     graph.joins(1, 2)
@@ -406,7 +406,7 @@ def test_a_join_that_an_inner_future_failed_waits_for_it_again(graph: Mending) -
     assert task.state is S.failed
     assert graph.ran(graph.again(1)) == [1, 3]
     assert (task.state, task.attempt, task.waiting) == (S.joining, 0, 1)
-    assert graph.told_to_run() == []
+    assert graph.started_at_client() == []
     graph.done(3)
     assert graph.state(1) is S.exec_done
 
@@ -438,7 +438,7 @@ def test_a_join_of_joins_brings_the_innermost(graph: Mending) -> None:
         graph.table.tasks[4], outcome(graph.table.tasks[4], 1.0, 2.0, Failure("ValueError: body"))
     )
     assert graph.ran(graph.again(1)) == [1, 2, 3, 4]
-    assert graph.told_to_run() == [4]
+    assert graph.started_at_client() == [4]
     graph.call(5)
     graph.joins(4, 5)
     graph.done(5)
@@ -446,7 +446,7 @@ def test_a_join_of_joins_brings_the_innermost(graph: Mending) -> None:
     assert graph.states(1, 2, 4) == [S.exec_done] * 3
 
 
-def test_a_mended_join_runs_its_body_again_and_forgets_what_it_had_joined(graph: Mending) -> None:
+def test_redefined_join_runs_its_body_again_and_drops_the_old_futures(graph: Mending) -> None:
     task = graph.call(1, kind=JOIN)
     graph.call(2)
     graph.joins(1, 2)
@@ -508,7 +508,7 @@ def test_many_that_were_cancelled_wait_once_for_what_they_share(graph: Mending) 
     assert len(graph.ready()) == 4_999
 
 
-def test_the_clients_are_told_of_their_own(graph: Mending) -> None:
+def test_each_client_gets_reports_of_its_own_tasks(graph: Mending) -> None:
     graph.call(1)
     graph.table.submit(1, call(2, 1), [], "app")
     graph.failed(1)
@@ -517,7 +517,7 @@ def test_the_clients_are_told_of_their_own(graph: Mending) -> None:
 
 
 def _replies(graph: Mending) -> list[Any]:
-    graph.told()
+    graph.take_messages()
     reopen(graph.table, plan(graph.table, [2]), lambda _: None, 5.0)
     replies, graph.table.out.replies = graph.table.out.replies, []
     return replies

@@ -172,7 +172,7 @@ def test_several_runs_append_to_one_file(tmp_path: Path) -> None:
         run.file.close()
 
 
-def test_what_was_cut_off_later_is_told_once(tmp_path: Path) -> None:
+def test_results_cut_off_later_are_reported_once(tmp_path: Path) -> None:
     path = tmp_path / "file"
     written(path, "one", "two")
     later = Run(tmp_path / "own")
@@ -222,7 +222,7 @@ class FullDisk:
         pass
 
 
-def test_a_full_disk_is_told_once_and_the_rest_follows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_full_disk_is_reported_once_and_the_rest_follows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "FrameAppender", FullDisk)
     FullDisk.room = 0
     path = tmp_path / "file"
@@ -242,7 +242,7 @@ def test_a_full_disk_is_told_once_and_the_rest_follows(tmp_path: Path, monkeypat
     assert dict((later.found("one") or (run, run))[0].parts) == {"body": b"1"}  # type: ignore[union-attr]
 
 
-def test_what_is_too_large_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_too_large_values_are_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "LIMIT", 1000)
     run = Run(tmp_path / "file")
     run.keep("large", StoredValue(b"", [bytearray(2000)]))

@@ -218,12 +218,12 @@ def test_what_is_said_of_clients_and_functions() -> None:
         FunctionItem(1, 1, DefineFunction(5, b"e", "app", 1), b"pickle"),
         MessageItem(1, ForgetFunctions([5]), []), called(1 << 40, client=1), ClientGone(1), LingerSet(60.0),
         called(7), MessageItem(0, FollowOutput(7), []),
-        DamageItem(10, "bytes"), RunClosed("it was told to"),
+        DamageItem(10, "bytes"), RunClosed("it received SIGTERM"),
     )  # fmt: skip
     replay.read((AT, item) for item in items)
     assert replay.gone == {1}
     assert replay.functions == {0: {0: 0}, 1: {4: 0}}
-    assert (replay.linger, replay.processes, replay.damaged, replay.closed) == (60.0, 1, 1, "it was told to")
+    assert (replay.linger, replay.processes, replay.damaged, replay.closed) == (60.0, 1, 1, "it received SIGTERM")
     assert replay.newest == {0: 7, 1: 1 << 40}
     assert replay.tasks[7].followers == {0}
     assert replay.tasks[1 << 40].released

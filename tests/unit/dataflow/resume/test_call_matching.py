@@ -64,10 +64,10 @@ class Notebook:
             self.calls.append((message, "f"))
         if self.matching is None or not self.matching.submit(self.client, message, [], "f"):
             self.table.submit(self.client, message, [], "f")
-        self.hear()
+        self.apply_replies()
         return number
 
-    def hear(self) -> None:
+    def apply_replies(self) -> None:
         out = self.table.out
         for client, message, _ in out.replies:
             if isinstance(message, CallsMatched):
@@ -99,7 +99,7 @@ class Notebook:
             self.table.attempt_ended(
                 task, outcome(task, 1.0, 2.0), StoredValue(b"%d of " % len(self.executions) + bytes(task.args), []), "w"
             )
-        self.hear()
+        self.apply_replies()
 
     def run(self) -> None:
         while self.ready:
@@ -232,7 +232,7 @@ def test_a_waiting_call_waits_for_what_the_next_kernel_computes_itself() -> None
     task = book.table.tasks[body]
     book.table.attempt_ended(task, outcome(task, 1.0, 2.0))
     book.table.value_arrived(task, StoredValue(b"here", []), 2.0)
-    book.hear()
+    book.apply_replies()
     book.run()
     assert book.result(tail) == b"1 of 2"
     assert book.executions == [b"2"]
@@ -261,7 +261,7 @@ def test_what_comes_from_a_foreign_future_is_computed_again() -> None:
     assert "cannot be known again" in book.why(tail)
 
 
-def test_a_call_that_cannot_be_told_from_others_is_made_again() -> None:
+def test_call_without_identity_is_made_again() -> None:
     book = Notebook()
     book.call(b"1", unknown="argument 'via' (Connection): no")
     book.run()

@@ -91,7 +91,7 @@ EVENTS: st.SearchStrategy[Event] = st.one_of(
 def test_the_workers_of_blocks_add_up_in_every_order(batches: list[list[Event]]) -> None:
     view = View()
     ended: dict[str, str] = {}
-    told: dict[str, BlockRow] = {}
+    sent: dict[str, BlockRow] = {}
     for now, batch in enumerate(batches):
         view.apply(batch, float(now))
         managers = view.managers.all_rows()
@@ -112,8 +112,8 @@ def test_the_workers_of_blocks_add_up_in_every_order(batches: list[list[Event]])
         assert view.workers.busy() == sum(row.state == "busy" for row in view.workers.rows.values())
         ended = {row.block: row.state for row in view.blocks.rows.values() if row.state in FINAL}
         # The sum of all changes is the picture that a new panel gets.
-        told |= {row.block: row for row in view.blocks.take_changed()}
-        assert list(told.values()) == sorted(view.blocks.all_rows(), key=lambda row: list(told).index(row.block))
+        sent |= {row.block: row for row in view.blocks.take_changed()}
+        assert list(sent.values()) == sorted(view.blocks.all_rows(), key=lambda row: list(sent).index(row.block))
         view.take_batch()
         assert not view.unwritten
 

@@ -20,7 +20,7 @@ from parslab.wire.messages.client import JoinBodyReturned
 S = TaskState
 
 
-class Told:
+class WatchedTable:
     """A table whose events a view applies now and then."""
 
     def __init__(self, lives: bool) -> None:
@@ -28,7 +28,7 @@ class Told:
         self.view = View(graph_limit=4)
         self.known: list[Any] = []
         self.rows: dict[int, Any] = {}
-        self.heard = 0
+        self.applied = 0
         self.now = 0.0
 
     def do(self, what: int, which: int) -> None:
@@ -66,11 +66,11 @@ class Told:
                     self.now,
                 )
         else:
-            self.hear()
+            self.apply_events()
 
-    def hear(self) -> None:
+    def apply_events(self) -> None:
         events, self.table.out.events = self.table.out.events, []
-        self.heard += len(events)
+        self.applied += len(events)
         self.view.apply(events, self.now)
         for cells in self.view.take_batch().tasks:
             self.rows[cells[0]] = dict(zip(TASK.columns, cells, strict=True))
@@ -78,36 +78,40 @@ class Told:
 
 @given(st.lists(st.tuples(st.integers(0, 8), st.integers(0, 9)), max_size=80))
 @settings(deadline=None)
-def test_one_event_tells_what_many_told(steps: list[tuple[int, int]]) -> None:
-    one, many = Told(lives=True), Told(lives=False)
-    for told in (one, many):
+def test_one_event_gives_the_same_rows_as_many(steps: list[tuple[int, int]]) -> None:
+    one, many = WatchedTable(lives=True), WatchedTable(lives=False)
+    for watched in (one, many):
         for what, which in steps:
-            told.do(what, which)
-        told.hear()
+            watched.do(what, which)
+        watched.apply_events()
     assert one.rows == many.rows
     assert one.view.overview(0.0) == many.view.overview(0.0)
     assert one.view.graph.all_nodes() == many.view.graph.all_nodes()
     assert one.view.dropped == many.view.dropped == 0
-    assert one.heard <= many.heard
+    assert one.applied <= many.applied
 
 
-def test_a_task_that_nobody_has_heard_of_is_one_event() -> None:
-    told = Told(lives=True)
+def test_unread_task_is_one_event() -> None:
+    watched = WatchedTable(lives=True)
     for what in (0, 1, 2, 3):
-        told.do(what, 0)
-    (event,) = told.table.out.events
+        watched.do(what, 0)
+    (event,) = watched.table.out.events
     assert isinstance(event, TaskSubmitted)
     assert event.state is S.exec_done
-    told.hear()
-    assert told.rows[0]["state"] == "exec_done"
-    assert told.view.tasks.finished == 1
+    watched.apply_events()
+    assert watched.rows[0]["state"] == "exec_done"
+    assert watched.view.tasks.finished == 1
 
 
-def test_from_when_it_is_told_of_each_step_is_an_event() -> None:
-    told = Told(lives=True)
-    told.do(0, 0)
-    told.hear()
-    told.do(1, 0)
-    told.do(3, 0)
-    assert [e.state for e in told.table.out.events if isinstance(e, TaskMoved)] == [S.launched, S.running, S.exec_done]
-    assert told.known[0].state in FINAL
+def test_each_move_after_the_first_read_is_an_event() -> None:
+    watched = WatchedTable(lives=True)
+    watched.do(0, 0)
+    watched.apply_events()
+    watched.do(1, 0)
+    watched.do(3, 0)
+    assert [e.state for e in watched.table.out.events if isinstance(e, TaskMoved)] == [
+        S.launched,
+        S.running,
+        S.exec_done,
+    ]
+    assert watched.known[0].state in FINAL

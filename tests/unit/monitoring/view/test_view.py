@@ -247,7 +247,7 @@ def test_seen_takes_ids_in_any_order(order: list[int], again: list[int]) -> None
     assert not any(seen.add(task) for task in again)
 
 
-def test_graph_tells_new_nodes_then_changes() -> None:
+def test_graph_sends_new_nodes_then_changes() -> None:
     view = View(graph_limit=2)
     view.apply([submitted(0), submitted(1, S.pending, deps=(0, 5)), submitted(2), moved(0, S.running)], 1.0)
     nodes, changes = view.graph.take()
@@ -287,7 +287,7 @@ def test_workers_count_tasks_and_the_dead_are_bounded() -> None:
     assert view.workers.take_changed() == []
 
 
-def test_how_the_lease_stands_is_part_of_the_run() -> None:
+def test_state_of_the_lease_is_part_of_the_run() -> None:
     view = View()
     view.apply([RunStarted(1.0, "7", "h", 5, "/r", ("llex",), "0.1", "/books/fit.ipynb")], 1.0)
     view.apply([LeaseMoved(2.0, 600.0, 2.0, 602.0)], 2.0)
@@ -357,7 +357,7 @@ def test_the_end_of_a_traceback_is_kept() -> None:
     assert clipped("abc", 3) == "abc"
 
 
-def test_an_executor_that_is_stopped_is_told_with_its_reason() -> None:
+def test_stopped_executor_is_reported_with_its_reason() -> None:
     view = View()
     view.apply([ExecutorStopped(1.0, "htex", "no block could start")], 1.0)
     assert view.changed

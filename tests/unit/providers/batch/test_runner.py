@@ -187,7 +187,7 @@ def test_runners_of_one_group_answer_for_each_other(tmp_path: Path) -> None:
         (CommandResult(1, "", "Queue does not exist: Job not submitted."), False),
     ],
 )
-def test_reasons_that_pass_are_told_from_those_that_stay(
+def test_transient_reasons_are_distinguished_from_permanent_ones(
     answer: CommandResult | OSError, transient: bool, tmp_path: Path
 ) -> None:
     silent = CommandResult(0, "", "")

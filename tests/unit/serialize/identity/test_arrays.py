@@ -105,7 +105,7 @@ DIFFERENT = {
 
 
 @pytest.mark.parametrize("pair", DIFFERENT.values(), ids=DIFFERENT)
-def test_arrays_that_a_function_can_tell_apart(pair: tuple[Any, Any]) -> None:
+def test_arrays_that_a_function_can_distinguish(pair: tuple[Any, Any]) -> None:
     one, other = pair
     assert identity_of(one) != identity_of(other)
     assert identity_of(one) == identity_of(copy.deepcopy(one))

@@ -128,12 +128,12 @@ def test_the_runner_counts() -> None:
 def test_an_app_counts_with_its_function() -> None:
     notebook = Notebook()
     notebook.cell("def f(): return g(1)")
-    told = []
+    found = []
     for body in ("x", "x + 1"):
         notebook.cell(f"def g(x): return {body}")
         notebook.names["g"] = python_app(notebook.names["g"])
-        told.append(fingerprint(notebook.names["f"])[1])
-    assert {label for label, _ in told[0].items() ^ told[1].items()} == {"app g"}
+        found.append(fingerprint(notebook.names["f"])[1])
+    assert {label for label, _ in found[0].items() ^ found[1].items()} == {"app g"}
 
 
 def test_versions_of_packages_count(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -146,7 +146,7 @@ def test_versions_of_packages_count(monkeypatch: pytest.MonkeyPatch) -> None:
     assert {label for label, _ in before[1].items() ^ after[1].items()} == {"module numpy", "global zeros"}
 
 
-def test_what_cannot_be_told_is_named() -> None:
+def test_variable_without_identity_is_named() -> None:
     with pytest.raises(Unidentified, match=r"global lock: lock: cannot pickle '_thread.lock' object"):
         of("import threading\nlock = threading.Lock()\ndef f(): return lock")
     assert fingerprint(math.sqrt)[0] != fingerprint(math.cos)[0]
@@ -390,11 +390,11 @@ def test_threads_may_ask_at_once() -> None:
     notebook = Notebook()
     notebook.cell("class C: pass\ndef f(): return C")
     function = notebook.app()
-    told: list[bytes] = []
-    threads = [threading.Thread(target=lambda: told.append(function.current().fingerprint)) for _ in range(8)]
+    found: list[bytes] = []
+    threads = [threading.Thread(target=lambda: found.append(function.current().fingerprint)) for _ in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert set(told) == {Fingerprint(notebook.names["f"]).digest}
+    assert set(found) == {Fingerprint(notebook.names["f"]).digest}
     assert isinstance(notebook.names["f"], types.FunctionType)

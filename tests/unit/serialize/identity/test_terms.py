@@ -130,7 +130,7 @@ def test_other_values_have_another_identity(one: Any, other: Any) -> None:
         ("x".join, "y".join),
     ],
 )
-def test_what_is_told_apart(one: Any, other: Any) -> None:
+def test_different_values_have_different_identities(one: Any, other: Any) -> None:
     assert identity_of(one) != identity_of(other)
 
 
@@ -154,7 +154,7 @@ def test_what_contains_itself() -> None:
     assert len({identity_of(ring(length, value)) for length in range(4) for value in range(2)}) == 8
 
 
-def test_what_stands_in_many_places_is_looked_at_once() -> None:
+def test_value_in_many_places_is_examined_once() -> None:
     value: list[Any] = [Plain(a=1)]
     for _ in range(60):
         value = [value, value]
@@ -210,7 +210,7 @@ def test_a_registration_leaves_other_identities_as_they_were(fresh_registry: Any
 
 
 @pytest.mark.parametrize(("handler", "text"), [(lambda _: 1 / 0, "ZeroDivisionError"), (lambda _: 3, "return bytes")])
-def test_a_registered_function_that_fails_is_told(fresh_registry: Any, handler: Any, text: str) -> None:
+def test_failure_of_a_registered_function_is_reported(fresh_registry: Any, handler: Any, text: str) -> None:
     fresh_registry.register(Connection, handler)
     with pytest.raises(Unidentified, match=f"id_for_memo .*{text}"):
         identity_of(Connection("a"))
@@ -310,14 +310,14 @@ CALLS: list[list[tuple[tuple[Any, ...], dict[str, Any]]]] = [
 
 
 def test_a_call_is_one_however_it_is_written() -> None:
-    told = [{Parameters(fit).identify(*call) for call in calls} for calls in CALLS]
-    assert [len(identities) for identities in told] == [1] * len(CALLS)
-    assert len(set.union(*told)) == len(CALLS)
+    found = [{Parameters(fit).identify(*call) for call in calls} for calls in CALLS]
+    assert [len(identities) for identities in found] == [1] * len(CALLS)
+    assert len(set.union(*found)) == len(CALLS)
 
 
 def test_what_the_function_would_refuse_is_not_taken_for_a_right_call() -> None:
-    told = {Parameters(only).identify(*call) for call in [((1,), {}), ((), {"x": 1}), ((1, 2), {"y": 2})]}
-    assert len(told) == 3
+    found = {Parameters(only).identify(*call) for call in [((1,), {}), ((), {"x": 1}), ((1, 2), {"y": 2})]}
+    assert len(found) == 3
 
 
 def test_ignored_parameters_do_not_count() -> None:
@@ -338,7 +338,7 @@ def test_futures_count_by_their_place_and_path() -> None:
     part, data = Future[Any](), Future[Any]()
     paths: dict[Future[Any], Any] = {part: ("a", 0), data: Constant(File("out.txt"))}
 
-    def told(*args: Any) -> bytes:
+    def made(*args: Any) -> bytes:
         dependencies = ArgumentDependencies(
             lambda future: (0 if future in paths else futures.index(future), paths.get(future))
         )
@@ -349,9 +349,9 @@ def test_futures_count_by_their_place_and_path() -> None:
         return identity
 
     one, other = futures
-    assert told(one) == told(other)
-    assert told([one, other]) == told([other, one]) != told([one, one])
-    assert len({told(one), told(part), told(data), told({"k": one})}) == 4
+    assert made(one) == made(other)
+    assert made([one, other]) == made([other, one]) != made([one, one])
+    assert len({made(one), made(part), made(data), made({"k": one})}) == 4
     with pytest.raises(Unidentified, match="a future, which has no value yet"):
         identify_arguments((one,), {})
 

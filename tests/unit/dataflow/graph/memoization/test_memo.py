@@ -35,7 +35,7 @@ class Graph:
         self.codes = FunctionRegistry()
         self.memo = Memo(self.codes, on, bound)
         self.table = TaskTable(("llex",), 0, self.memo)
-        self.told: list[Any] = []
+        self.replies: list[Any] = []
 
     def function(self, fingerprint: bytes, **parts: bytes) -> int:
         return self.codes.add(DefineFunction(0, b"digest", "f", 1, fingerprint, parts), b"pickle")
@@ -83,9 +83,9 @@ class Graph:
         return [task.id for task in self.table.out.ready]
 
     def messages(self, kind: type) -> list[Any]:
-        self.told += [message for _, message, _ in self.table.out.replies]
+        self.replies += [message for _, message, _ in self.table.out.replies]
         self.table.out.replies = []
-        return [message for message in self.told if isinstance(message, kind)]
+        return [message for message in self.replies if isinstance(message, kind)]
 
     def result(self, task: int) -> tuple[TaskState, bytes]:
         (found,) = [m for m in self.messages(TaskResolved) if m.task == task]
@@ -150,7 +150,7 @@ def test_the_pickle_counts_where_there_is_no_other_identity(graph: Graph) -> Non
     assert graph.result(3) == (S.memo_done, b"1")
 
 
-def test_nothing_is_remembered_when_it_is_switched_off() -> None:
+def test_nothing_is_memoized_when_caching_is_off() -> None:
     graph = Graph(on=False)
     graph.f(1)
     graph.done(1)
@@ -174,7 +174,7 @@ def test_the_end_of_a_chain_is_found_without_its_head(graph: Graph) -> None:
     assert graph.result(4) == (S.memo_done, b"end")
 
 
-def test_what_an_app_that_remembers_nothing_gives_counts_by_its_value(graph: Graph) -> None:
+def test_result_of_an_app_without_cache_counts_by_its_value(graph: Graph) -> None:
     for task, value in ((1, b"same"), (3, b"other"), (5, b"same")):
         graph.plain(task)
         graph.f(task + 1, task)
@@ -194,7 +194,7 @@ def test_a_value_that_is_there_already_counts_at_once(graph: Graph) -> None:
     assert graph.result(3) == (S.memo_done, b"two")
 
 
-def test_a_dependent_takes_a_remembered_value(graph: Graph) -> None:
+def test_dependent_takes_a_memoized_value(graph: Graph) -> None:
     graph.f(1)
     graph.done(1)
     graph.f(2)
@@ -237,7 +237,7 @@ def test_who_joined_fails_alike(graph: Graph) -> None:
     assert graph.table.tasks[2].failure is ERROR
 
 
-def test_failures_are_not_remembered(graph: Graph) -> None:
+def test_failures_are_not_memoized(graph: Graph) -> None:
     graph.f(1)
     graph.fail(1)
     graph.f(2)
@@ -286,7 +286,7 @@ def test_thousands_whose_inputs_failed_do_not_deepen_the_stack(graph: Graph) -> 
 # --- bodies that run at the client -----------------------------------------------------------------------------------
 
 
-def test_the_value_of_a_local_task_is_fetched_and_remembered(graph: Graph) -> None:
+def test_the_value_of_a_local_task_is_fetched_and_memoized(graph: Graph) -> None:
     graph.f(1, kind=LOCAL)
     graph.f(2, kind=LOCAL)
     graph.ran_here(1)
@@ -300,7 +300,7 @@ def test_the_value_of_a_local_task_is_fetched_and_remembered(graph: Graph) -> No
     assert graph.result(3) == (S.memo_done, b"local")
 
 
-def test_what_cannot_leave_the_notebook_is_not_remembered(graph: Graph) -> None:
+def test_result_that_cannot_leave_the_notebook_is_not_memoized(graph: Graph) -> None:
     for task in (1, 2, 3):
         graph.f(task, kind=LOCAL)
     graph.ran_here(1)
@@ -320,7 +320,7 @@ def test_who_waits_for_a_notebook_that_leaves_runs_by_itself(graph: Graph) -> No
     graph.ran_here(2)
 
 
-def test_a_join_is_remembered_with_its_parts(graph: Graph) -> None:
+def test_join_is_memoized_with_its_parts(graph: Graph) -> None:
     graph.f(1, kind=JOIN)
     for task in (2, 3):
         graph.plain(task)
@@ -334,7 +334,7 @@ def test_a_join_is_remembered_with_its_parts(graph: Graph) -> None:
     assert [part.inline for part in value.parts or ()] == [b"2", b"3"]
 
 
-def test_an_input_that_lies_in_the_notebook_tells_nothing(graph: Graph) -> None:
+def test_input_in_the_notebook_gives_no_key(graph: Graph) -> None:
     graph.plain(1, kind=LOCAL)
     graph.f(2, 1, kind=LOCAL)
     graph.ran_here(1)
@@ -441,7 +441,7 @@ def test_new_inputs_are_named(graph: Graph) -> None:
     assert "its input, task 5, has another value" in graph.why(6)
 
 
-def test_an_app_that_remembers_nothing_says_so(graph: Graph) -> None:
+def test_app_without_cache_is_explained(graph: Graph) -> None:
     graph.plain(1)
     assert graph.why(1) == "Task 1 (g) will run because its app does not cache results (cache=True)."
     with pytest.raises(ParslabError, match="The run does not know task 77"):
@@ -460,7 +460,7 @@ def test_a_call_that_waits_for_values_is_not_known_yet(graph: Graph) -> None:
     assert "values have to be there first" in graph.why(2)
 
 
-def test_a_call_that_cannot_be_told_from_others_runs_and_says_why() -> None:
+def test_call_without_identity_runs_and_explains_why() -> None:
     graph = Graph()
     for task in (1, 2):
         graph.unknown(task, "argument 'via' (Connection): no")
@@ -490,7 +490,7 @@ def test_a_call_that_is_tried_again_is_asked_for_anew(graph: Graph) -> None:
     assert graph.result(4) == (S.memo_done, b"second")
 
 
-def test_what_a_lost_kernel_computed_is_remembered(graph: Graph) -> None:
+def test_results_of_a_lost_kernel_are_memoized(graph: Graph) -> None:
     graph.f(1)
     graph.done(1, b"one")
     message = memoized_call(2, 1, identity=b"b")
@@ -516,7 +516,7 @@ def test_what_was_given_is_not_forgotten_with_what_it_needed(graph: Graph) -> No
     graph.ran_here(2)
 
 
-def test_a_remembered_result_ends_a_reopened_task_before_the_next_is_looked_at(graph: Graph) -> None:
+def test_memoized_result_ends_a_reopened_task_before_the_next_one(graph: Graph) -> None:
     graph.f(1)
     graph.f(2, 1, identity=b"b")
     graph.table.cancel([1], 1.0)

@@ -1,7 +1,7 @@
-"""What tests of real runs share: a place of their own that must be empty afterwards, scripts that own a run, deadlines.
+"""Shared parts of tests with real runs: a sandbox that must be empty afterwards, scripts that own a run, deadlines.
 
-A :class:`House` is where a run keeps what it may not leave: socket folders, connection files, processes. Everything a
-test starts carries the house's token in its environment, so that it is found wherever in the process tree it went.
+A :class:`Sandbox` holds what a run may not leave behind: socket folders, connection files, processes. Everything that a
+test starts has the token of the sandbox in its environment, so the test finds it anywhere in the process tree.
 """
 
 from __future__ import annotations
@@ -31,15 +31,26 @@ if TYPE_CHECKING:
 
     from parslab import AppFuture, DataFlowKernel
 
-__all__ = ["House", "Script", "alive", "is_gone", "patience", "residents", "rss", "until", "within", "workers_of"]
+__all__ = [
+    "Sandbox",
+    "Script",
+    "alive",
+    "is_gone",
+    "patience",
+    "rss",
+    "sandbox_processes",
+    "until",
+    "within",
+    "workers_of",
+]
 
-TOKEN = "PARSLAB_TEST_HOUSE"
+TOKEN = "PARSLAB_TEST_SANDBOX"
 LEASE = 5.0
 """Seconds in which everything of a run must be gone (the promise of the product)."""
 
 
 def patience() -> float:
-    """How many times longer than on an idle machine something may take: as many processes as want each core now."""
+    """Return how many times longer than on an idle machine something may take: the load of each core."""
     return max(1.0, os.getloadavg()[0] / usable_cores())
 
 
@@ -71,17 +82,17 @@ def alive(pid: int) -> bool:
 
 
 def is_gone(pid: int) -> Callable[[], bool]:
-    """A condition for :func:`until`."""
+    """Return a condition for :func:`until`: the process has ended."""
     return lambda: not alive(pid)
 
 
 def rss(pid: int) -> int:
-    """Bytes of memory of a process."""
+    """Return the bytes of memory of a process."""
     return int(psutil.Process(pid).memory_info().rss)
 
 
 def workers_of(pid: int) -> list[int]:
-    """The worker processes of a DataFlowKernel process."""
+    """Return the worker processes of a DataFlowKernel process."""
     found = []
     for child in psutil.Process(pid).children():
         with contextlib.suppress(psutil.Error):
@@ -90,8 +101,8 @@ def workers_of(pid: int) -> list[int]:
     return found
 
 
-def residents(token: str) -> list[psutil.Process]:
-    """The processes that carry a house's token."""
+def sandbox_processes(token: str) -> list[psutil.Process]:
+    """Return the processes that have the token of a sandbox in their environment."""
     found = []
     for process in psutil.process_iter():
         try:
@@ -106,7 +117,7 @@ def residents(token: str) -> list[psutil.Process]:
     return found
 
 
-class House:
+class Sandbox:
     """Folders for sockets, temporary and connection files of the runs of one test (or module)."""
 
     def __init__(self) -> None:
@@ -121,7 +132,7 @@ class House:
             folder.mkdir(mode=0o700)
 
     def environment(self) -> dict[str, str]:
-        """What makes a process live here."""
+        """Return the variables that make a process use this sandbox."""
         return {
             TOKEN: self.token,
             "XDG_RUNTIME_DIR": str(self.runtime),
@@ -130,35 +141,35 @@ class House:
         }
 
     @contextlib.contextmanager
-    def kept_clean(self) -> Iterator[House]:
-        """Afterwards nothing but run folders may be left of the runs of those who live here."""
+    def checked_at_end(self) -> Iterator[Sandbox]:
+        """Check at the end of the block that runs have left nothing here but their folders; then remove the sandbox."""
         try:
             yield self
-            self.must_be_empty()
+            self.assert_empty()
         finally:
-            for process in residents(self.token):
+            for process in sandbox_processes(self.token):
                 with contextlib.suppress(psutil.NoSuchProcess):
                     process.kill()
             shutil.rmtree(self.root, ignore_errors=True)
 
     @contextlib.contextmanager
-    def lived_in(self) -> Iterator[House]:
-        """As :meth:`kept_clean`; runs begun by this process inside use this place."""
+    def entered(self) -> Iterator[Sandbox]:
+        """As :meth:`checked_at_end`; runs that this process starts in the block use the sandbox."""
         with pytest.MonkeyPatch.context() as patch:
             for name, text in self.environment().items():
                 patch.setenv(name, text)
             patch.setattr(tempfile, "tempdir", str(self.temporary))
-            with self.kept_clean():
+            with self.checked_at_end():
                 yield self
 
     def left(self) -> list[str]:
-        """What is left of the runs: processes, socket folders, connection files."""
-        found = [f"process {process.pid}: {_command(process)}" for process in residents(self.token)]
+        """Return what runs have left: processes, socket folders, connection files."""
+        found = [f"process {process.pid}: {_command(process)}" for process in sandbox_processes(self.token)]
         for folder in (self.runtime, self.temporary, self.jupyter):
             found += [str(path) for path in folder.glob("*parslab*")]
         return found
 
-    def must_be_empty(self, seconds: float = LEASE) -> None:
+    def assert_empty(self, seconds: float = LEASE) -> None:
         """Fail if anything is left after ``seconds``."""
         deadline = time.monotonic() + seconds * patience()
         while (left := self.left()) and time.monotonic() < deadline:
@@ -168,7 +179,7 @@ class House:
 
     @contextlib.contextmanager
     def load(self, workers: int = 1, resume: bool = True, **options: Any) -> Iterator[DataFlowKernel]:
-        """A run of this process; cleaned up, whatever became of it."""
+        """Yield a run of this process, and clean it up at the end of the block."""
         import parslab
 
         executor = parslab.LowLatencyExecutor(workers=workers, **options)
@@ -180,40 +191,40 @@ class House:
             parslab.clear()
 
     def script(self, source: str, **options: Any) -> Script:
-        """Start a Python program that lives in this house."""
+        """Start a Python program that uses this sandbox."""
         return Script(self, source, **options)
 
 
 class Script:
-    """A program in a process of its own; it speaks to the test in lines of JSON."""
+    """A program in a process of its own, which prints lines of JSON for the test."""
 
     PRELUDE = """
         import json, os, signal, subprocess, sys, threading, time
         import parslab
         from parslab import Config, LowLatencyExecutor, python_app
-        def tell(**facts): print(json.dumps(facts), flush=True)
+        def emit(**facts): print(json.dumps(facts), flush=True)
         def load(workers=1, **options):
             return parslab.load(Config(executors=[LowLatencyExecutor(workers=workers, **options)], run_dir=RUNS))
     """
 
-    def __init__(self, house: House, source: str, **options: Any) -> None:
-        text = f"RUNS = {str(house.runs)!r}\n" + textwrap.dedent(self.PRELUDE) + textwrap.dedent(source)
-        path = house.root / f"script-{uuid.uuid4().hex[:8]}.py"
+    def __init__(self, sandbox: Sandbox, source: str, **options: Any) -> None:
+        text = f"RUNS = {str(sandbox.runs)!r}\n" + textwrap.dedent(self.PRELUDE) + textwrap.dedent(source)
+        path = sandbox.root / f"script-{uuid.uuid4().hex[:8]}.py"
         path.write_text(text, encoding="utf-8")
         self.errors = path.with_suffix(".err")
         with open(self.errors, "wb") as errors:
             self.popen = subprocess.Popen(
-                [sys.executable, str(path)], stdout=subprocess.PIPE, stderr=errors, cwd=house.root, **options
+                [sys.executable, str(path)], stdout=subprocess.PIPE, stderr=errors, cwd=sandbox.root, **options
             )
         self._rest = b""
 
-    def hear(self, seconds: float = 10.0) -> dict[str, Any]:
-        """Return the facts of the next line, which the script has printed with ``print_json``."""
+    def read_json(self, seconds: float = 10.0) -> dict[str, Any]:
+        """Return the facts of the next line, which the script has printed with ``emit``."""
         facts: dict[str, Any] = json.loads(self.line(seconds))
         return facts
 
     def line(self, seconds: float = 10.0) -> str:
-        """The next line that it prints."""
+        """Return the next line that it prints."""
         assert self.popen.stdout is not None
         deadline = time.monotonic() + seconds * patience()
         while b"\n" not in self._rest:
@@ -230,7 +241,7 @@ class Script:
         self.popen.send_signal(number)
 
     def wait(self, seconds: float = 10.0) -> int:
-        """Its exit status."""
+        """Wait for its end, and return its exit status."""
         return self.popen.wait(seconds * patience())
 
     def __enter__(self) -> Script:
@@ -255,7 +266,7 @@ def _command(process: psutil.Process) -> str:
 
 
 def error_of(future: AppFuture, seconds: float = 10.0) -> BaseException:
-    """What a future failed with; it must fail."""
+    """Wait for the failure of a future, and return its error."""
     error = future.exception(seconds * patience())
     assert error is not None, "it did not fail"
     return error
