@@ -48,7 +48,6 @@ ANY_PLACES = {
     "monitoring/store/tables.py:": CELLS,
     "monitoring/view/view.py:View.__init__": TABLE,
     "records/executor_settings.py:": JSON,
-    "remote/loop.py:Loop.__init__": "select.epoll or select.poll: each is missing in the stubs of some systems",
     "remote/manager/link.py:ManagerLink.__init__": ZMQ,
     "remote/worker/links.py:_TcpWorkerLink.__init__": ZMQ,
     "remote/worker/links.py:tcp_links": f"{JSON}; {ZMQ}",
