@@ -24,6 +24,7 @@ from parslab.cleanup.dead_runs import (
     removable_at,
     remove_dead_run,
 )
+from parslab.wire.descriptors import with_user_limit
 
 if TYPE_CHECKING:
     from parslab.wire.run_files import RunSettings
@@ -56,12 +57,14 @@ class Reaper:
         # Python's descriptors are not inheritable, so only this process holds the writing end.  The system closes it
         # when this process dies, however it dies.
         reads, self._writes = os.pipe()
-        command = ["/bin/sh", "-c", _SHELL, "parslab-reaper", sys.executable, "-c", _START]
+        command = with_user_limit(["/bin/sh", "-c", _SHELL, "parslab-reaper", sys.executable, "-c", _START])
         facts = {"path": settings.path, "run": settings.run, "connection": settings.connection}
         environment = {**os.environ, "PARSLAB_REAPER": json.dumps(facts)}
         try:
             # In a session of its own, the reaper survives signals to the group of the DataFlowKernel.
-            self.popen = subprocess.Popen(command, stdin=reads, env=environment, start_new_session=True)
+            self.popen = subprocess.Popen(
+                with_user_limit(command), stdin=reads, env=environment, start_new_session=True
+            )
         finally:
             os.close(reads)
 

@@ -7,6 +7,7 @@ import logging
 from typing import TYPE_CHECKING
 
 from parslab.remote.transient import is_transient, retry_pause
+from parslab.wire.descriptors import using_spare
 
 if TYPE_CHECKING:
     import socket
@@ -46,7 +47,7 @@ class Acceptor:
 
     def _accept(self) -> None:
         try:
-            sock, _ = self._listener.accept()
+            sock, _ = using_spare(self._listener.accept)
         # A peer that hung up since the poll leaves nothing to accept.
         except (BlockingIOError, ConnectionAbortedError):
             return

@@ -22,6 +22,7 @@ from parslab.cleanup.run_lock import RunLock
 from parslab.clock import set_anchor
 from parslab.paths import pid_namespace
 from parslab.trust import remove_socket_folder
+from parslab.wire.descriptors import raise_limit
 from parslab.wire.run_files import ConnectionInfo, read_settings
 
 if TYPE_CHECKING:
@@ -59,6 +60,7 @@ def main(path: str, fd: int, lock_fd: int) -> None:
     """
     settings = read_settings(path)
     RunLock.inherit(lock_fd, settings.run_dir)  # first, because its holder alone may write the run's files
+    raise_limit(keep_spare=True)  # for clients, workers and remote managers
     if settings.clock:
         # All processes of a run count from the wall time that the client read once, so that their times compare.
         set_anchor(settings.clock)
@@ -167,7 +169,11 @@ def _remove_dead_runs(folder: Path) -> None:
 
     time.sleep(_FIRST_CLEANUP)
     while True:
-        remove_dead_runs(folder)
+        try:
+            remove_dead_runs(folder)
+        except OSError as error:
+            # For example a lack of descriptors: the next round may have them.
+            log.warning("dead runs cannot be looked for now: %s", error)
         time.sleep(_CLEANUP_PERIOD)
 
 

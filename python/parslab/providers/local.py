@@ -34,6 +34,7 @@ from parslab.providers.base import (
     script_text,
 )
 from parslab.records.states import BlockState
+from parslab.wire.descriptors import using_spare, with_user_limit
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -100,8 +101,8 @@ class LocalRunner:
 
     def submit(self, job: Job) -> str:
         try:
-            write_atomically(job.script, self._provider.script(job), 0o700)
-            block = _start(job)
+            using_spare(lambda: write_atomically(job.script, self._provider.script(job), 0o700))
+            block = using_spare(lambda: _start(job))
         except OSError as error:
             if not os.path.isdir(os.path.dirname(job.script)):
                 raise not_written(job, error) from error
@@ -218,7 +219,7 @@ def _start(job: Job) -> _Block:
         os.unlink(exit_file(job.script))
     with open(job.stdout, "ab") as out, open(job.stderr, "ab") as err:
         process = subprocess.Popen(
-            ["bash", job.script],
+            with_user_limit(["bash", job.script]),
             stdin=subprocess.DEVNULL,
             stdout=out,
             stderr=err,

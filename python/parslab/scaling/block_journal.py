@@ -24,6 +24,7 @@ from parslab.errors import ConfigurationError, UntrustedPathError
 from parslab.providers.base import FindsJobs
 from parslab.records.executor_settings import EncodedDescription
 from parslab.trust import open_file
+from parslab.wire.descriptors import using_spare
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -43,6 +44,7 @@ __all__ = [
 log = logging.getLogger(__name__)
 
 FILE_NAME = "blocks.jsonl"
+_APPEND = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
 
 FIND_ATTEMPTS, FIND_PAUSE = 3, 0.5
 """Attempts to find a job by its name when a dead run is removed, and the seconds between two.
@@ -96,7 +98,7 @@ class BlockJournal:
         try:
             # With O_APPEND Linux adds the bytes of one write in one piece, so threads need no lock.  There is no
             # fsync, because the journal must survive a killed process, and the page cache does.
-            file = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            file = using_spare(lambda: os.open(self._path, _APPEND, 0o600))
             try:
                 os.write(file, text.encode())
             finally:

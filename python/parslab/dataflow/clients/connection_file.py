@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from parslab.wire.descriptors import using_spare
 from parslab.wire.notebooks import NotebookPlace, moved_to
 from parslab.wire.run_files import write_connection_info
 
@@ -75,7 +76,7 @@ class ConnectionFile:
     def _replace(self) -> None:
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            write_connection_info(self._path, self._info)
+            using_spare(lambda: write_connection_info(self._path, self._info))
         # The run serves the clients that it has, whatever happens to the file.
         except OSError as error:
             log.warning("no other notebook can attach, because %s cannot be written: %s", self._path, error)

@@ -25,6 +25,9 @@ ACCEPTED, DISCONNECTED = 0x20, 0x200
 FAILED, SUCCEEDED, FAILED_PROTOCOL, FAILED_AUTH = 0x800, 0x1000, 0x2000, 0x4000
 WATCHED = ACCEPTED | DISCONNECTED | FAILED | SUCCEEDED | FAILED_PROTOCOL | FAILED_AUTH
 
+_CLOSED = -2
+"""In place of a number of handshakes: this process itself closes the connection."""
+
 
 class HandshakeMonitor:
     """The connections to one port.
@@ -42,6 +45,10 @@ class HandshakeMonitor:
         self._succeeded = 0
         self._explained = False
         """Whether the connection that ends next is counted already."""
+
+    def closed(self, descriptor: int) -> None:
+        """Note that this process closes a connection, so its end is neither a stranger's nor that of a peer."""
+        self._began[descriptor] = _CLOSED
 
     def note(self, event: int, value: int) -> bool:
         """Note an event of ZeroMQ; return True if a peer of ours may have lost its connection."""
@@ -65,7 +72,7 @@ class HandshakeMonitor:
     def _ended(self, descriptor: int) -> bool:
         began = self._began.pop(descriptor, -1)
         explained, self._explained = self._explained, False
-        if explained:
+        if explained or began == _CLOSED:
             return False
         if began == self._succeeded:
             self.strangers += 1

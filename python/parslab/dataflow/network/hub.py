@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import resource
 import struct
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
@@ -19,7 +20,9 @@ import msgspec
 import zmq
 
 from parslab.dataflow.network import port_state
-from parslab.dataflow.network.handshake_monitor import WATCHED, HandshakeMonitor
+from parslab.dataflow.network.connection_guard import ConnectionGuard
+from parslab.dataflow.network.handshake_monitor import ACCEPTED, DISCONNECTED, WATCHED, HandshakeMonitor
+from parslab.dataflow.network.pending_connections import pending_limit
 from parslab.errors import ConfigurationError, ProtocolError
 from parslab.wire import invitations
 from parslab.wire.curve import CurveGate, CurveKeys
@@ -66,6 +69,12 @@ _decode = decoder(
 )
 # Plain numbers, because a look-up in an enumeration costs more than a call of ZeroMQ.
 _EVENTS, _READABLE, _MORE = int(zmq.EVENTS), int(zmq.POLLIN), int(zmq.SNDMORE)
+_HAS_MORE, _NOT_BLOCKING = int(zmq.RCVMORE), int(zmq.DONTWAIT)
+_DESCRIPTOR = 2
+"""The property of a message that names the descriptor it came through (``ZMQ_SRCFD``)."""
+_report = struct.Struct("=HI")
+_MOST_REPORTS = 64
+"""Reports of connections that are read in one round of the loop."""
 _PROBE = 0.1
 """Seconds from a broken connection until the hub looks for its peer; one look serves many that break together."""
 _SWEEP = 2.0
@@ -175,7 +184,8 @@ class Hub:
         self._gate = CurveGate(self._context, {self.keys.client_public})
         self._router = self._make_router(addresses)
         self.port = self._bind(addresses, port)
-        self._watcher: zmq.Socket[Any] = self._router.get_monitor_socket(WATCHED)
+        self._guard = ConnectionGuard(self.port, pending_limit(resource.getrlimit(resource.RLIMIT_NOFILE)[0]))
+        self._watcher = self._make_watcher()
         watched = ((self._gate.socket, self.receive), (self._router, self.receive), (self._watcher, self._watch))
         for sock, call in watched:
             host.loop.watch(int(sock.getsockopt(zmq.FD)), call)
@@ -203,6 +213,17 @@ class Hub:
         router.linger = 500
         router.ipv6 = any(":" in address for address in addresses)
         return router
+
+    def _make_watcher(self) -> zmq.Socket[bytes]:
+        """Return the socket at which ZeroMQ reports connections."""
+        address = "inproc://connections"
+        self._router.monitor(address, WATCHED)
+        watcher: zmq.Socket[bytes] = self._context.socket(zmq.PAIR)
+        watcher.linger = 0
+        # No limit: at a limit ZeroMQ's thread would block, with a lock that ``close`` needs.
+        watcher.setsockopt(zmq.RCVHWM, 0)
+        watcher.connect(address)
+        return watcher
 
     def _bind(self, addresses: Sequence[str], port: int) -> int:
         for address in addresses:
@@ -304,26 +325,49 @@ class Hub:
     def receive(self) -> None:
         """Receive all messages that have arrived."""
         router = self._router
-        while router.getsockopt(_EVENTS) & _READABLE:  # type: ignore[operator]
-            identity, *parts = router.recv_multipart(zmq.DONTWAIT)
+        recv, option = router.recv, router.getsockopt
+        while option(_EVENTS) & _READABLE:  # type: ignore[operator]
+            # A frame, because it names the connection through which the message came.
+            source = recv(_NOT_BLOCKING, False)
+            # Plain calls, because ``recv_multipart`` takes longer.
+            parts = [recv(_NOT_BLOCKING)]
+            while option(_HAS_MORE):
+                parts.append(recv(_NOT_BLOCKING))
             try:
                 head, *frames = joined(parts)
             except (ProtocolError, ValueError) as error:
-                self._stranger(identity, str(error))
+                self._stranger(source.bytes, str(error))
                 continue
-            self._received(identity, head, frames)
+            self._received(source, head, frames)
         # In each call, because the gate's descriptor is edge-triggered as well.
         self._gate.answer()
 
     def _watch(self) -> None:
-        """Read what ZeroMQ reports of its connections."""
-        while int(self._watcher.getsockopt(zmq.EVENTS)) & zmq.POLLIN:
-            event, value = struct.unpack("=HI", self._watcher.recv_multipart(zmq.DONTWAIT)[0][:6])
+        """Read what ZeroMQ reports of its connections, and close some if too many are without the key."""
+        guard, recv, option = self._guard, self._watcher.recv, self._watcher.getsockopt
+        for _ in range(_MOST_REPORTS):
+            if not option(_EVENTS) & _READABLE:  # type: ignore[operator]
+                break
+            event, value = _report.unpack(recv(_NOT_BLOCKING))
+            recv(_NOT_BLOCKING)  # the address of this port
+            if event == ACCEPTED:
+                guard.accepted(value)
+            elif event == DISCONNECTED:
+                guard.ended(value)
             if self._handshakes.note(event, value) and not self._probing:
                 self._probing = True
                 self._host.call_at(self._host.now() + _PROBE, self._probe)
+        else:
+            # A storm of connections must not keep the loop from its other work.
+            self._host.call_soon(self._watch)
+        if guard.pending.crowded:
+            # First the messages that have arrived: who sent one is no stranger.
+            self.receive()
+            for descriptor in guard.close_surplus():
+                self._handshakes.closed(descriptor)
 
-    def _received(self, identity: bytes, head: bytes, frames: Sequence[Buffer]) -> None:
+    def _received(self, source: zmq.Frame, head: bytes, frames: Sequence[Buffer]) -> None:
+        identity = source.bytes
         try:
             messages = _decode(head)
         except msgspec.MsgspecError as error:
@@ -338,6 +382,7 @@ class Hub:
             self._stranger(identity, f"a batch that cannot be read ({type(error).__name__}: {error})")
             return
         # No peer yet, or one that its listener has removed: only a hello may begin a session.
+        self._guard.authenticated(int(source.get(_DESCRIPTOR)))
         first = messages[0] if messages else None
         listener = None if first is None else self._listeners.get((type(first), getattr(first, "executor", -1)))
         if first is None or listener is None:
@@ -365,6 +410,9 @@ class Hub:
         # Edge-triggered descriptors report a change only once: a lost report must not silence the port for ever.
         self.receive()
         self._watch()
+        closed = self._guard.report(self._host.now())
+        if closed:
+            self._warn(closed)
         count = self._gate.refused + self._handshakes.strangers
         if count:
             self._gate.refused = self._handshakes.strangers = 0
@@ -392,5 +440,6 @@ class Hub:
             self._router.disable_monitor()
         self._watcher.close(0)
         self._router.close()
+        self._guard.close()
         self._gate.socket.close(0)
         self._context.term()

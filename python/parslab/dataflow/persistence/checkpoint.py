@@ -21,6 +21,7 @@ from parslab.dataflow.graph.task import MemoCall
 from parslab.dataflow.graph.values import StoredValue
 from parslab.errors import UntrustedPathError
 from parslab.trust import check_folder
+from parslab.wire.descriptors import using_spare
 from parslab.wire.framed import HEAD, DamagedRange, FrameAppender, encode, head, read, read_at
 from parslab.wire.messages.base import PackedValue
 
@@ -210,7 +211,7 @@ class Checkpoints:
         """Read a result; return None if it cannot be read any more."""
         number, offset = place >> _PLACE, place & ((1 << _PLACE) - 1)
         try:
-            payload = read_at(self._files[number], offset, self._owners)
+            payload = using_spare(lambda: read_at(self._files[number], offset, self._owners))
             why = "it was changed or cut"
         except OSError as error:
             payload, why = None, error.strerror or str(error)
@@ -257,7 +258,8 @@ class Checkpoints:
         if self._appender is None:
             self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o755 if self._shared else 0o700)
             # Those who share the folder may read what we write: the umask says whether all others may.
-            self._appender = FrameAppender(self.path, self._shared, mode=0o644 if self._owners else 0o600)
+            mode = 0o644 if self._owners else 0o600
+            self._appender = using_spare(lambda: FrameAppender(self.path, self._shared, mode))
             self._own = self._number(self.path)
         buffers: list[Buffer] = []
         places: list[tuple[bytes, int]] = []

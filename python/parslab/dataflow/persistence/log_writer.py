@@ -1,8 +1,9 @@
 """Writes the event log of a run [shell], at most once in each round of the loop.
 
 The loop's thread calls the writer.  Another thread writes the files of large frames, so that the loop does not wait for
-the disk.  If the log cannot be written, the writer warns the user once, and the run goes on without a log.  When the
-log is larger than ``LIMIT``, the writer deletes old segments whose tasks no client can ask for.
+the disk.  If the log cannot be written, the writer warns the user once, and the run goes on without a log.  A lack of
+descriptors is no such reason, because it passes: the writer goes on with the files that it has.  When the log is larger
+than ``LIMIT``, the writer deletes old segments whose tasks no client can ask for.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import contextlib
 import logging
 import os
 import threading
+import time
 from array import array
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Protocol
@@ -32,6 +34,8 @@ from parslab.dataflow.persistence.log_format import (
     head_of,
     segments,
 )
+from parslab.remote.transient import retry_pause
+from parslab.wire.descriptors import lacks_descriptors, using_spare
 from parslab.wire.framed import FrameAppender, encode
 from parslab.wire.messages.client import CallsMatched, TaskResolved
 from parslab.wire.messages.client import TasksReopened as ReopenedMessage
@@ -64,6 +68,8 @@ _MAX_WAITING = 32
 _NEVER = 1e12
 _ALL_BATCHES = 1 << 62
 """More batches than any client sends: a client need not keep any."""
+_LONGEST_PAUSE = 1.0
+"""Seconds between two attempts to open a file while there is no descriptor."""
 _INCOMPLETE = "incomplete"
 """The file that marks a log that the writer has given up."""
 
@@ -101,6 +107,8 @@ class LogWriter:
         The first entry of each segment.
     owner
         The DataFlowKernel.
+    sleep
+        Lets the thread of the files wait for so many seconds.
 
     Attributes
     ----------
@@ -117,7 +125,9 @@ class LogWriter:
         The time of the next write.
     """
 
-    def __init__(self, folder: Path, opened: RunOpened, owner: LogOwner) -> None:
+    def __init__(
+        self, folder: Path, opened: RunOpened, owner: LogOwner, *, sleep: Callable[[float], None] = time.sleep
+    ) -> None:
         self.folder = folder
         self.moves: list[int] = []
         self.attempts: list[tuple[int, int]] = []
@@ -125,6 +135,7 @@ class LogWriter:
         self.broken = False
         self._opened = opened
         self._owner = owner
+        self._sleep = sleep
         self._batches: dict[int, int] = {}
         self._unsafe: dict[int, set[int]] = {}
         """By client: the batches whose files the thread still writes."""
@@ -168,7 +179,8 @@ class LogWriter:
                 number = int(path.name.partition("-")[0])
                 # The name begins with the segment: files of large frames count for the limit, too.
                 self._sizes[number] = self._sizes.get(number, 0) + path.stat().st_size
-            self._begin_segment()
+            self._open_segment()
+            self._write_head()
         except (OSError, ValueError) as error:
             self._give_up(error)
 
@@ -317,9 +329,7 @@ class LogWriter:
             self._file.append([b"".join(lines)])
             # Files of large frames count, too: otherwise a segment of large values would never be trimmed.
             if self._file.size + self._sizes.get(self._number, 0) > SEGMENT:
-                self._sizes[self._number] = self._sizes.get(self._number, 0) + self._file.size
-                self._begin_segment()
-                self._trim()
+                self._end_segment()
         except OSError as error:
             self._give_up(error)
 
@@ -330,12 +340,32 @@ class LogWriter:
             # Up to the first unsafe batch: a client repeats batches from a number on, and cannot leave one out.
             self.acked[client] = min(unsafe) - 1 if unsafe else number
 
-    def _begin_segment(self) -> None:
-        if self._file is not None:
-            self._file.close()
-            self._bounds[self._number] = self._owner.newest()
+    def _end_segment(self) -> None:
+        before = self._file
+        assert before is not None
+        try:
+            self._open_segment()
+        except OSError as error:
+            if not lacks_descriptors(error):
+                raise
+            # This segment goes on, and the next write tries again to begin another one.
+            log.warning("no new segment of the event log can begin now: %s", error)
+            return
+        before.close()
+        number = self._number - 1
+        self._sizes[number] = self._sizes.get(number, 0) + before.size
+        self._bounds[number] = self._owner.newest()
+        self._write_head()
+        self._trim()
+
+    def _open_segment(self) -> None:
+        path = self.folder / f"{self._number + 1:06d}.log"
+        self._file = using_spare(lambda: FrameAppender(path))
         self._number += 1
-        self._file = FrameAppender(self.folder / f"{self._number:06d}.log")
+
+    def _write_head(self) -> None:
+        """Write what a segment begins with."""
+        assert self._file is not None
         first = head_of(self._opened)
         lines = [encode(first)]
         lines += [self._present_line(header, rest) for header, rest in self._owner.present()]
@@ -418,9 +448,8 @@ class LogWriter:
         if job is None:
             return False
         name, frames, client, batch = job
-        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
         try:
-            with open(os.open(self.folder / "values" / name, flags, 0o600), "wb", 0) as file:
+            with open(self._open_value(name), "wb", 0) as file:
                 for frame in frames:
                     rest = memoryview(frame).cast("B")
                     while rest:
@@ -434,6 +463,20 @@ class LogWriter:
             if batch:
                 self._owner.call_soon(lambda: self._safe(client, batch))
         return True
+
+    def _open_value(self, name: str) -> int:
+        """Open the file of large frames; wait while there is no descriptor."""
+        path, flags = self.folder / "values" / name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
+        failures = 0
+        while True:
+            try:
+                return using_spare(lambda: os.open(path, flags, 0o600))
+            except OSError as error:
+                if not lacks_descriptors(error):
+                    raise
+                failures += 1
+                log.warning("a file of the event log cannot be opened now: %s", error)
+                self._sleep(min(retry_pause(failures), _LONGEST_PAUSE))
 
     def _safe(self, client: int, batch: int) -> None:
         self._unsafe[client].discard(batch)

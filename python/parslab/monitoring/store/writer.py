@@ -25,6 +25,7 @@ from parslab.monitoring.store import inserts, queries
 from parslab.monitoring.store.batch import Batch
 from parslab.monitoring.store.folder import database_file, left_database
 from parslab.records.panel import ErrorReply, TaskDetail, TaskDetailRequest, TaskPage, TaskPageRequest
+from parslab.wire.descriptors import spare
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -189,7 +190,8 @@ class Store:
             return found
         try:
             file, note = database_file(self._run_dir)
-            self._connection = _connect(str(file), self._max_pages)
+            with spare():  # SQLite opens several files, and reports a lack of descriptors like a damaged disk
+                self._connection = _connect(str(file), self._max_pages)
             self.file = file
         except (OSError, sqlite3.Error) as error:
             return self._fall_back(str(error))

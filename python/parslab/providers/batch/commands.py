@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from parslab.providers.environment import clean_environment
 from parslab.remote.pool.processes import awaited
+from parslab.wire.descriptors import using_spare, with_user_limit
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -64,7 +65,7 @@ def run(command: Sequence[str], limit: float, stdin: str | None = None) -> Comma
         The command does not exist, may not be executed, or hangs (:class:`CommandHung`); the text is for the user.
     """
     # ``awaited`` keeps the thread that collects orphans from taking the exit status of this child.
-    with awaited(lambda: _started(command, stdin or os.devnull)) as process, process:
+    with awaited(lambda: using_spare(lambda: _started(command, stdin or os.devnull))) as process, process:
         try:
             out, err = process.communicate(timeout=limit)
         except BaseException as error:
@@ -78,14 +79,15 @@ def run(command: Sequence[str], limit: float, stdin: str | None = None) -> Comma
 
 
 def _started(command: Sequence[str], stdin: str) -> subprocess.Popen[bytes]:
+    environment = clean_environment(os.environ)
     with open(stdin, "rb") as source:
         try:
             return subprocess.Popen(
-                command,
+                with_user_limit(command, environment),
                 stdin=source,  # never the terminal: a command that asks for a password must fail, and not hang
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
-                env=clean_environment(os.environ),
+                env=environment,
                 start_new_session=True,  # a group of its own, which the time limit kills as a whole
             )
         except FileNotFoundError:

@@ -25,6 +25,7 @@ from parslab.remote.manager.pinning import notice, plan
 from parslab.remote.manager.sampling import Sampler, usable_memory
 from parslab.remote.pool.processes import ProcessPlan, WorkerRun, adopt_orphans, collect_orphans, end_orphans
 from parslab.version import version
+from parslab.wire.descriptors import raise_limit, restore_limit
 from parslab.wire.invitations import RunOver
 from parslab.wire.messages.base import PROTOCOL
 from parslab.wire.messages.manager import ManagerHello
@@ -52,6 +53,7 @@ def main(path: str, block: str) -> int:
         Exit status: 0 if it left in good order.
     """
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    raise_limit()  # a node of many cores has more workers than the usual limit allows
     # Removed from the environment, so that workers and tasks do not inherit it.
     until = float(os.environ.pop(_AGAIN, 0.0))
     try:
@@ -167,4 +169,5 @@ def _start_over(path: str, block: str, until: float) -> None:
     log.info("starts over, and looks for the DataFlowKernel for %.0f s at most", until - time.monotonic())
     os.environ[_AGAIN] = str(until)
     time.sleep(0.2)  # a DataFlowKernel that is ending closes its port meanwhile
+    restore_limit()
     os.execv(sys.executable, [sys.executable, "-m", "parslab.remote.manager", path, block])

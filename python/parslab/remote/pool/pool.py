@@ -27,6 +27,7 @@ from parslab.remote.pool.queue import PoolQueue, QueuedTask, TaskT, WorkerSlot, 
 from parslab.remote.pool.stopping import StopRequests
 from parslab.remote.transient import is_transient, retry_pause
 from parslab.serialize.failures import failure_from
+from parslab.wire.descriptors import using_spare
 from parslab.wire.messages.base import PROTOCOL, DefineFunction, Failure, OutputPrinted
 from parslab.wire.messages.worker import (
     InterruptTask,
@@ -274,7 +275,7 @@ class WorkerPool(Generic[TaskT]):
         name = f"{self._name}-{self._made}"
         self._made += 1
         try:
-            process = WorkerProcess(name, self.number, self._plans[rank], self._run)
+            process = using_spare(lambda: WorkerProcess(name, self.number, self._plans[rank], self._run))
         except OSError as error:
             self._start_failed(rank, error)
             return

@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from parslab.clock import anchor, steady_time
 from parslab.remote.pool.control_group import ControlGroup
 from parslab.remote.worker.output import anonymous_file
+from parslab.wire.descriptors import user_limit
 from parslab.wire.messages.worker import CLOSED_DESCRIPTORS, NOT_RESTORED, STATE_NOT_RESTORED
 
 if TYPE_CHECKING:
@@ -162,6 +163,7 @@ class WorkerProcess:
                 "package": run.package,
                 "path": run.path,
                 "clock": anchor(),
+                "descriptors": user_limit(),
             }
             if plan.cores is not None:
                 settings["cores"] = plan.cores

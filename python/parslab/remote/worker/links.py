@@ -61,7 +61,7 @@ class UnixWorkerLink:
             return self._spin_wait.wait(self._look, self._sleep)
         # A socket timeout would apply to ``send``, too, which must block until the system has taken everything.
         if timeout > 0:
-            select.select([self._stream.sock], [], [], timeout)
+            _wait(self._stream.fileno(), timeout)
         return self._stream.receive(socket.MSG_DONTWAIT)
 
     def _look(self) -> list[Batch]:
@@ -72,6 +72,14 @@ class UnixWorkerLink:
         # costs both sides 20 us for each outcome.
         self._poller.poll()
         return self._stream.receive(socket.MSG_DONTWAIT)
+
+
+def _wait(descriptor: int, seconds: float) -> None:
+    """Wait until there is something to read, for so many seconds at most."""
+    # No ``select``, which fails for descriptors above 1,023: an owner of many workers hands such numbers down.
+    poll = select.poll()
+    poll.register(descriptor, select.POLLIN)
+    poll.poll(1000 * seconds)
 
 
 def unix_links(data: int, control: int) -> tuple[WorkerLink, WorkerLink]:
@@ -109,7 +117,7 @@ class _TcpWorkerLink:
             if self._silence is not None and time.monotonic() - self._heard > self._silence:
                 raise EOFError
             # The descriptor is edge-triggered, and a send of the other thread may consume the edge: look every second.
-            select.select([self._fd], [], [], 1.0 if timeout is None else min(timeout, 1.0))
+            _wait(self._fd, 1.0 if timeout is None else min(timeout, 1.0))
             if timeout is not None:
                 timeout = 0
 

@@ -6,6 +6,7 @@ from another host with the settings file that the run wrote.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import faulthandler
 import mmap
@@ -42,6 +43,8 @@ def main(settings: dict[str, Any]) -> None:
     ``faulthandler`` starts after ``Output``.
     """
     name = settings["worker"]
+    if settings.get("descriptors") is not None:
+        _limit_descriptors(settings["descriptors"])
     if "data" in settings:
         # The monotonic clock is shared on one host only: a worker elsewhere keeps an anchor of its own.
         set_anchor(settings["clock"])
@@ -90,6 +93,14 @@ def _run_to_the_end(worker: Worker) -> None:
             os._exit(CLOSED_DESCRIPTORS)
         raise
     end_group()
+
+
+def _limit_descriptors(number: int) -> None:
+    """Give tasks, and what they start, the limit of the user: the parent has raised its own."""
+    import resource
+
+    with contextlib.suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (number, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
 
 
 def _run(worker: Worker) -> None:

@@ -72,3 +72,15 @@ def test_when_in_doubt_it_is_a_peer() -> None:
 
 def test_what_was_never_accepted_is_missed_all_the_same() -> None:
     assert state_after((DISCONNECTED, 9)) == (0, [True])
+
+
+def test_a_connection_that_this_process_closes_is_neither_a_stranger_nor_missed() -> None:
+    monitor = HandshakeMonitor()
+    monitor.note(ACCEPTED, 9)
+    monitor.closed(9)
+    assert not monitor.note(FAILED, errno.EPIPE)
+    assert not monitor.note(DISCONNECTED, 9)
+    assert monitor.strangers == 0
+    assert not monitor.note(ACCEPTED, 9)
+    assert not monitor.note(DISCONNECTED, 9)
+    assert monitor.strangers == 1

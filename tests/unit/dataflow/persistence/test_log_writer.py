@@ -339,6 +339,60 @@ def test_what_cannot_be_written_is_said_once(writer: LogWriter, owner: Owner, mo
     assert (writer.folder / "incomplete").exists()
 
 
+def short_of_descriptors(patch: pytest.MonkeyPatch, times: int = 1 << 30) -> list[str]:
+    """Let the next calls of ``os.open`` find no free descriptor; return the list of their paths."""
+    real, refused = os.open, list[str]()
+
+    def no_descriptor(path: Any, *args: Any, **options: Any) -> int:
+        if len(refused) < times:
+            refused.append(str(path))
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+        return real(path, *args, **options)
+
+    patch.setattr(os, "open", no_descriptor)
+    return refused
+
+
+def test_a_lack_of_descriptors_delays_the_next_segment(
+    writer: LogWriter, owner: Owner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The log was given up when a segment ended while strangers held all descriptors."""
+    monkeypatch.setattr(writer_module, "SEGMENT", 1000)
+    with monkeypatch.context() as patch:
+        refused = short_of_descriptors(patch)
+        for task in range(3):
+            writer.batch_received(0, pack([call(task)]), {3: 7}, [b"x" * 1000])
+            writer.write()
+        assert refused
+        assert writer.acked == {0: 3}
+        assert [number for number, _ in segments(writer.folder)] == [1]
+    writer.batch_received(0, pack([call(3)]), {3: 7}, [b"x" * 1000])
+    writer.write()
+    assert [number for number, _ in segments(writer.folder)] == [1, 2]
+    assert [item.submit.task for _, item in entries(writer.folder) if isinstance(item, CallItem)] == [0, 1, 2, 3]
+    assert not owner.warnings
+
+
+def test_a_lack_of_descriptors_delays_the_files_of_large_frames(
+    tmp_path: Path, owner: Owner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The log was given up when the file of a large argument could not be opened."""
+    pauses: list[float] = []
+    writer = LogWriter(tmp_path / "event_log", OPENED, owner, sleep=pauses.append)
+    writer.open()
+    refused = short_of_descriptors(monkeypatch, 4)
+    writer.batch_received(0, pack([call(0, frames=1)]), {3: 7}, [b"x" * (LARGE + 1)])
+    writer.close()
+    for call_ in owner.posted:
+        call_()
+    assert len(refused) == 4
+    assert pauses == [0.25, 0.5, 1.0, 1.0]
+    assert not owner.warnings
+    assert writer.acked == {0: 1}
+    (item,) = [item for _, item in entries(writer.folder) if isinstance(item, CallItem)]
+    assert len(item.frames[0]) == LARGE + 1
+
+
 def test_a_folder_that_cannot_be_made_is_said(tmp_path: Path, owner: Owner) -> None:
     (tmp_path / "event_log").write_bytes(b"a file")
     writer = LogWriter(tmp_path / "event_log", OPENED, owner)
