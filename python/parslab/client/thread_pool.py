@@ -1,8 +1,8 @@
 """Run jobs in a few daemon threads, so that they block neither the link's thread nor the end of the interpreter.
 
 A job may wait for another job of its pool.  With a fixed number of threads, waiting jobs could occupy all of them, and
-the pool would deadlock.  A pool can therefore start one more thread for each job that waits.  Futures call
-:func:`waits_in` before they block.
+the pool would deadlock.  A pool can therefore start one more thread for each job that waits.  The thread of a link
+does the same for the callbacks that it runs (``transport.link``).  Futures call :func:`waits_in` before they block.
 """
 
 from __future__ import annotations
@@ -12,25 +12,45 @@ import logging
 import queue
 import threading
 from threading import get_ident
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-__all__ = ["MOST_WAITING", "ThreadPool", "waits_in"]
+__all__ = ["MOST_WAITING", "Lender", "ThreadPool", "lend", "waits_in"]
 
 log = logging.getLogger(__name__)
 
 MOST_WAITING = 2000
 """The most waiting jobs for which a pool starts another thread; each thread costs some 100 kB of memory."""
 
-_lending: dict[int, ThreadPool] = {}
-"""The pools that lend threads, by the identifiers of their threads."""
+
+class Lender(Protocol):
+    """The owner of a thread, who starts another one when that thread waits."""
+
+    def waiting(self) -> contextlib.AbstractContextManager[None]:
+        """Return a context in which the current thread waits, and another thread does its work."""
+
+    def before_blocking(self) -> None:
+        """Prepare for a wait of the current thread whose end nobody reports."""
 
 
-def waits_in() -> ThreadPool | None:
-    """Return the pool that starts another thread while the current thread waits; None for threads of no such pool."""
+_lending: dict[int, Lender] = {}
+"""The owners that lend threads, by the identifiers of their threads."""
+
+
+def waits_in() -> Lender | None:
+    """Return the owner that starts another thread while the current thread waits; None for all other threads."""
     return _lending.get(get_ident())
+
+
+def lend(owner: Lender | None) -> None:
+    """Set the owner of the current thread; None: it has none any more."""
+    if owner is not None:
+        _lending[get_ident()] = owner
+    else:
+        # The system reuses the identifiers of ended threads: a stranger must not pass for a thread of this owner.
+        _lending.pop(get_ident(), None)
 
 
 class ThreadPool:
@@ -91,6 +111,9 @@ class ThreadPool:
             with self._counting:
                 self._waiting -= 1
 
+    def before_blocking(self) -> None:
+        """Do nothing: a place is lent only while the pool can see that the job waits."""
+
     def _start_thread(self) -> None:
         """Start a thread if there is a job for it and the pool may have one more; the caller holds the lock."""
         if self._unfinished > len(self._threads) < self._most():
@@ -107,7 +130,7 @@ class ThreadPool:
 
     def _serve(self, number: int) -> None:
         if self._lends:
-            _lending[get_ident()] = self
+            lend(self)
         try:
             while (job := self._jobs.get()) is not None:
                 job()
@@ -118,8 +141,7 @@ class ThreadPool:
                         del self._threads[number]
                         return
         finally:
-            # The system reuses the identifiers of ended threads: a stranger must not pass for a thread of this pool.
-            _lending.pop(get_ident(), None)
+            lend(None)
 
     def close(self, timeout: float) -> None:
         """End idle threads; a thread that executes a job continues, because Python cannot stop it."""

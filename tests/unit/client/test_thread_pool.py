@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from parslab.client.thread_pool import ThreadPool, waits_in
+from parslab.client.thread_pool import Lender, ThreadPool, waits_in
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -112,7 +112,7 @@ def test_threads_in_the_place_of_waiting_jobs_end_when_these_go_on() -> None:
 
 
 def test_a_thread_of_another_pool_lends_nothing(pool: ThreadPool) -> None:
-    found: list[ThreadPool | None] = []
+    found: list[Lender | None] = []
     done = threading.Event()
 
     def job() -> None:

@@ -98,6 +98,9 @@ class _Waiters:
 
     def append(self, waiter: Any) -> None:
         """Add a waiter."""
+        owner = waits_in()
+        if owner is not None:
+            owner.before_blocking()
         self._future._waiter = _joined([*self, waiter])
 
     def remove(self, waiter: Any) -> None:
@@ -226,7 +229,10 @@ class BaseFuture(Future[Any]):
             log.exception("a done callback of %r failed", self)
 
     def add_done_callback(self, fn: Callable[[Any], object]) -> None:
-        """Call ``fn(future)`` in the link's thread when the future is done, or now if it is done already."""
+        """Call ``fn(future)`` in the link's thread when the future is done, or now if it is done already.
+
+        The callback may wait for other futures.  One that blocks in another way keeps all futures from becoming done.
+        """
         # Made outside the lock: an allocation may start a garbage collection, which runs finalizers of users.
         callbacks = [fn]
         with settle_lock:
@@ -252,11 +258,11 @@ class BaseFuture(Future[Any]):
         """Wait until the future is done; raise ``CancelledError`` if it was cancelled."""
         if self._state not in DONE:
             self.before_waiting()
-            pool = waits_in()
-            if pool is None:
+            owner = waits_in()
+            if owner is None:
                 self._block(timeout)
             else:
-                with pool.waiting():
+                with owner.waiting():
                     self._block(timeout)
         if self._state is CANCELLED_AND_NOTIFIED:
             raise CancelledError
@@ -358,6 +364,9 @@ class BaseFuture(Future[Any]):
 
         self.add_done_callback(wake)
         self.before_waiting()
+        owner = waits_in()
+        if owner is not None:  # a callback or a body runs a loop of its own
+            owner.before_blocking()
         with BaseFuture.await_context() if BaseFuture.await_context is not None else contextlib.nullcontext():
             yield from woken
         return self.result()

@@ -515,6 +515,10 @@ class DataFlowKernel:
         """Handle a batch of messages."""
         self.messages.handle(batch)
 
+    def take_unhandled(self) -> list[Batch]:
+        """Return the messages that :meth:`handle` has not handled yet, for another thread."""
+        return self.messages.take_unhandled()
+
     def resume(self, batches: int) -> None:
         """Send a new DataFlowKernel the batches that it lacks, and the list of unfinished futures."""
         # The batches first, because ClientResumed names tasks of calls that are in them.

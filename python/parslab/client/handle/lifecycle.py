@@ -46,6 +46,9 @@ class RunComponents(Protocol):
     def handle(self, batch: Batch) -> None:
         """Handle messages of the DataFlowKernel (link's thread)."""
 
+    def take_unhandled(self) -> list[Batch]:
+        """Return the messages that ``handle`` has not handled yet, for another thread (link's thread)."""
+
     def resume(self, batches: int) -> None:
         """Send the state of this client to a new DataFlowKernel, which has so many of its batches (link's thread)."""
 
@@ -114,7 +117,12 @@ class Lifecycle:
         """
         self._started_here = hello is None
         try:
-            self._link.start(self._components.handle, self._lost, self._reconnect if self._restart else None)
+            self._link.start(
+                self._components.handle,
+                self._lost,
+                self._reconnect if self._restart else None,
+                take_unhandled=self._components.take_unhandled,
+            )
             if hello is not None:
                 self._link.send(hello)
             self._await_welcome()

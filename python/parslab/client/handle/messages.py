@@ -73,9 +73,9 @@ class MessageHandler:
     def handle(self, batch: Batch) -> None:
         """Handle one batch.
 
-        A callback of the user may wait for a reply in the link's thread.  The link then delivers the next batch while
-        this method still handles the last one.  The inner call first handles the rest of that batch, so that messages
-        keep their order.
+        A callback of the user may wait for a reply in the link's thread while that thread connects to another
+        DataFlowKernel.  The link then delivers the next batch while this method still handles the last one.  The inner
+        call first handles the rest of that batch, so that messages keep their order.
         """
         messages, frames = batch
         unhandled = self._unhandled
@@ -87,6 +87,17 @@ class MessageHandler:
                 unhandled.popleft()
         if self._requests.released:
             self._requests.send_released()
+
+    def take_unhandled(self) -> list[Batch]:
+        """Return the messages that :meth:`handle` has not handled yet, and have it return without handling them.
+
+        A callback that ``handle`` is about to wait for calls this in its thread: another thread will handle them.
+        """
+        left = [(list(messages), list(frames)[used:]) for messages, frames, used in self._unhandled]
+        # The calls under way find their iterators and this queue empty; later calls use the new queue.
+        self._unhandled.clear()
+        self._unhandled = deque()
+        return left
 
     def _handle_rest(self, batch: list[Any]) -> None:
         pending, local, handlers = self._pending, self._local, self.handlers

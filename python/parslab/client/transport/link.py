@@ -2,6 +2,10 @@
 
 A thread that makes a single call sends it itself, which saves a thread switch.  When calls follow each other quickly,
 the link's thread sends them together in one batch.  The link's thread also handles all messages that arrive.
+
+Handling a message may run callbacks of the user.  When such a callback waits for a future or a reply, the link's thread
+hands its work over: another thread becomes the link's thread, and the old one ends with the callback.  So a callback
+that waits costs a thread, and all other callbacks cost nothing.
 """
 
 from __future__ import annotations
@@ -15,6 +19,7 @@ from collections import deque
 from time import perf_counter
 from typing import TYPE_CHECKING
 
+from parslab.client.thread_pool import lend
 from parslab.client.transport.send_buffer import SendBuffer
 from parslab.errors import ProtocolError
 from parslab.wire.messages.client import KernelMessage
@@ -23,7 +28,7 @@ from parslab.wire.stream import Batch, Buffer, Stream, decoder
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from parslab.wire.messages.base import WireMessage
 
@@ -33,6 +38,13 @@ log = logging.getLogger(__name__)
 
 _QUIET = 60e-6
 """Seconds since the last call after which a thread sends its own call; to wake another thread takes about as long."""
+
+
+class _HandedOver(BaseException):
+    """Another thread has become the link's thread, so this one ends.
+
+    A BaseException, because errors of messages are Exceptions, and end the connection.
+    """
 
 
 class KernelLink:
@@ -71,6 +83,9 @@ class KernelLink:
         self._last = 0.0
         self._watching_room = False
         self._over = False
+        self._serving = False
+        """Whether the link's thread handles messages of a connection, and is not about to make another one."""
+        self._take_unhandled: Callable[[], list[Batch]] = list
         self._thread = threading.Thread(target=self._run, name="parslab-link", daemon=True)
 
     def start(
@@ -78,6 +93,8 @@ class KernelLink:
         handle: Callable[[Batch], None],
         ended: Callable[[str], None],
         reconnect: Callable[[str], bool] | None = None,
+        *,
+        take_unhandled: Callable[[], list[Batch]] = list,
     ) -> None:
         """Start the thread, which calls these functions.
 
@@ -89,8 +106,11 @@ class KernelLink:
             Gets the reason when the link gives up.
         reconnect
             Gets the reason of each loss.  It makes another connection (:meth:`switch_to`), or returns False.
+        take_unhandled
+            Returns the messages that a call of ``handle`` under way has not handled yet, and ends that call.
         """
         self._handle, self._ended, self._reconnect = handle, ended, reconnect
+        self._take_unhandled = take_unhandled
         self._thread.start()
 
     @property
@@ -197,18 +217,67 @@ class KernelLink:
     # ----- in
 
     def _run(self) -> None:
+        lend(self)
         how = "ended"
         try:
             while not self._over:
+                self._serving = True
                 how = self._serve()
+                if not self.in_own_thread:
+                    return
+                self._serving = False
                 if self._over or self._reconnect is None or not self._reconnect(how):
                     break
+        except _HandedOver:
+            pass
         except Exception as error:
             log.exception("the link to the DataFlowKernel could not reconnect")
             how = f"could not be listened to: {type(error).__name__}: {error}"
         finally:
-            self._over = True
-            self._ended(how)
+            if self.in_own_thread:
+                self._serving, self._over = False, True
+                self._ended(how)
+            lend(None)
+
+    # ----- callbacks that wait (link's thread)
+
+    def hand_over(self) -> bool:
+        """Let another thread become the link's thread, if this is it; return whether the caller may block.
+
+        The link's thread may not while it connects to another DataFlowKernel, or ends.
+        """
+        if not self.in_own_thread:
+            return True
+        if not self._serving or self._over:
+            return False
+        begin = threading.Event()
+
+        def run() -> None:
+            begin.wait()
+            self._run()
+
+        thread = threading.Thread(target=run, name="parslab-link", daemon=True)
+        thread.start()  # first, because it may fail
+        # In front of later batches, so that messages keep their order.
+        self._received.extendleft(reversed(self._take_unhandled()))
+        lend(None)
+        self._thread = thread
+        begin.set()
+        return True
+
+    def before_blocking(self) -> None:
+        """Hand over to another thread; raise RuntimeError where that is not possible."""
+        if not self.hand_over():
+            raise RuntimeError(
+                "a done callback cannot wait for a future while the run ends or is restored: make the call that needs "
+                "the value in the callback, and wait elsewhere"
+            )
+
+    @contextlib.contextmanager
+    def waiting(self) -> Iterator[None]:
+        """Return a context in which the current thread waits, and another thread is the link's thread."""
+        self.before_blocking()
+        yield
 
     def _serve(self) -> str:
         """Handle messages until the connection is over; return the reason."""
@@ -287,9 +356,11 @@ class KernelLink:
     def poll(self, timeout: int | None) -> None:
         """Wait at most ``timeout`` milliseconds for the next messages or for room to send, and handle them.
 
-        A callback of the user may wait for a reply in the link's thread, which then calls this method inside ``poll``.
-        Such a nested call first handles the batches that the outer call has received, to keep their order.
+        A callback of the user may wait for a reply while the link's thread connects to another DataFlowKernel.  This
+        method is then called inside ``poll``.  Such a nested call first handles the batches that the outer call has
+        received, to keep their order.
         """
+        thread = self._thread
         if self._received:
             self._deliver()
             return
@@ -305,6 +376,8 @@ class KernelLink:
                 # order it would find the flag set, write no byte, and stay in the buffer.
                 self._awake = False
                 self.flush()
+                if self._thread is not thread:  # a call could not be sent, and a callback of its future waits
+                    raise _HandedOver
                 continue
             if events & select.POLLOUT:
                 with self._sending:
@@ -316,8 +389,11 @@ class KernelLink:
                 self._deliver()
 
     def _deliver(self) -> None:
+        thread = self._thread
         while self._received:
             self._handle(self._received.popleft())
+            if self._thread is not thread:
+                raise _HandedOver
 
     def close(self) -> None:
         """Stop the thread and wait for it; twice is safe."""

@@ -1,8 +1,8 @@
 """``Questions`` sends requests to the DataFlowKernel and waits for the replies.
 
 There are two kinds: requests of the panel protocol, and requests for large values.  Any thread may ask; the link's
-thread receives the replies.  A callback of a future may ask in the link's thread.  That thread then polls the link
-while it waits, because nobody else would receive the reply.
+thread receives the replies.  A callback of a future may ask in the link's thread.  Another thread then receives the
+reply.  While the link connects to another DataFlowKernel no other thread can, so the asking thread polls the link.
 """
 
 from __future__ import annotations
@@ -119,7 +119,7 @@ class Questions:
         self._fetches.pop(task, None)
 
     def _await(self, question: _Question[AnswerT], timeout: float | None) -> bool:
-        if not self._link.in_own_thread:
+        if self._link.hand_over():
             return question.answered.wait(timeout)
         deadline = None if timeout is None else monotonic() + timeout
         while not question.answered.is_set():

@@ -244,6 +244,6 @@ def test_what_came_with_it_goes_before_what_is_waited_for() -> None:
 
     link = KernelLink.__new__(KernelLink)  # without a socket and a thread
     batches: Any = deque([1, 2, 3])
-    link._handle, link._received = handle, batches
+    link._handle, link._received, link._thread = handle, batches, threading.current_thread()
     link._deliver()
     assert handled == [1, 2, 3]

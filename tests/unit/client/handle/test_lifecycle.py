@@ -30,7 +30,7 @@ class FakeLink:
         self.open = True
         self.ended: Callable[[str], None] = lambda how: None
 
-    def start(self, handle: Any, ended: Callable[[str], None], reconnect: Any = None) -> None:
+    def start(self, handle: Any, ended: Callable[[str], None], reconnect: Any = None, **_: Any) -> None:
         self.ended = ended
         self._does(self)
 
@@ -77,6 +77,9 @@ class Run:
         self.lifecycle = Lifecycle(self.state, cast("Any", self.link), self.process, None, cast("Any", self))
 
     def handle(self, batch: Any) -> None: ...
+
+    def take_unhandled(self) -> list[Any]:
+        return []
 
     def run_over(self) -> None:
         self.over += 1

@@ -33,6 +33,9 @@ class FakeLink:
     def later(self, message: Any) -> None:
         self.sent.append(message)
 
+    def hand_over(self) -> bool:
+        return not self.in_own_thread
+
     def poll(self, timeout: int) -> None:
         self.answer(self.sent[-1])
 
