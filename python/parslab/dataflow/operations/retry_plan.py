@@ -261,7 +261,9 @@ def _open(table: TaskTable, task: Task, rejoins: bool, redefine: Redefinition, n
 def _unlist(found: RetryPlan) -> None:
     """Remove the tasks from the lists of dependents that still name them: they are about to wait again."""
     again = set(found.tasks)
-    sources = {source for task in found.tasks for source in (task.joins or task.needs) if source.dependents}
+    sources = dict.fromkeys(
+        source for task in found.tasks for source in (task.joins or task.needs) if source.dependents
+    )
     for source in sources:
         source.dependents = [task for task in source.dependents or () if task not in again] or None
 
@@ -269,7 +271,10 @@ def _unlist(found: RetryPlan) -> None:
 def _await_again(table: TaskTable, found: RetryPlan) -> None:
     """Have unfinished tasks wait again for failed needs that run again, which they had counted as ended."""
     again = set(found.tasks)
-    for task in set(table.tasks.values()) - again:
+    # Not a set of the other tasks: its order, and with it the order of dependents, would change from run to run.
+    for task in table.tasks.values():
+        if task in again:
+            continue
         if task.state is TaskState.pending:
             for need in task.needs:
                 if need in again:
