@@ -1,4 +1,4 @@
-"""Config: the immutable description of a run, which ``load()`` takes.
+"""Config: the description of a run, which ``load()`` takes.
 
 This module imports ``executors``, because a run without an executor gets the default one.
 """
@@ -6,12 +6,16 @@ This module imports ``executors``, because a run without an executor gets the de
 from __future__ import annotations
 
 import os
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from parslab.description import Choice, Description, Duration, PathText, Text, Whole, YesNo
 from parslab.errors import ConfigurationError
 from parslab.executors import Executor, LowLatencyExecutor
+from parslab.executors.base import ParslExecutor
 from parslab.options import Option
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 __all__ = ["Config"]
 
@@ -21,18 +25,29 @@ class _Executors(Option):
 
     wants = "a list of at least one executor, such as [LowLatencyExecutor()]"
 
-    def accepted(self, value: Any) -> tuple[Executor, ...]:
+    def accepted(self, value: Any) -> tuple[Executor | ParslExecutor, ...]:
         try:
             executors = tuple(value)
         except TypeError:
             self.refuse()
-        if not executors or not all(isinstance(executor, Executor) for executor in executors):
+        if not executors or not all(isinstance(executor, (Executor, ParslExecutor)) for executor in executors):
             self.refuse()
         return executors
+
+    def default(self, obj: Any = None) -> tuple[Executor | ParslExecutor, ...]:
+        # A new one each time, because it may be changed.
+        return (LowLatencyExecutor.bare(),)
 
     def fresh(self) -> tuple[Executor, ...]:
         # Made anew for each Config, because the defaults of the site for executors may have changed.
         return (LowLatencyExecutor(),)
+
+
+class _Strategy(Text):
+    """The name of a strategy; for Parsl None is the name of the one that does nothing."""
+
+    def validate(self, obj: Any, value: Any) -> Any:
+        return super().validate(obj, "none" if value is None else value)
 
 
 class _Handler(Option):
@@ -145,7 +160,7 @@ class Config(Description):
     run_dir = PathText("runinfo")
     retries = Whole(0, low=0)
     retry_handler = _Handler(None)
-    strategy = Text("simple")
+    strategy = _Strategy("simple")
     strategy_period = Duration(5.0, low=0.1)
     max_idletime = Duration(120.0)
     exit_mode = Choice("cleanup", ("cleanup", "wait", "skip"))
@@ -158,14 +173,39 @@ class Config(Description):
     checkpoint_period = Duration(1800.0, low=0.1)
     trusted_owners = _Owners(())
 
-    instead: ClassVar[dict[str, str]] = {
-        "monitoring": "every run is monitored, so leave it out",
-        "usage_tracking": "nothing is ever reported to anybody, so leave it out",
-        "initialize_logging": "logs are always in the run's folder, so leave it out",
-        "garbage_collect": "finished tasks never fill the memory, so leave it out",
-        "internal_tasks_max_threads": "nothing runs in such threads here, so leave it out",
-        "memoizer": "say app_cache and the options that begin with checkpoint_ here",
+    positional: ClassVar[tuple[str, ...]] = ("executors",)
+    none_means_default: ClassVar[frozenset[str]] = frozenset({"executors", "checkpoint_period"})
+    ignored: ClassVar[dict[str, str]] = {
+        "dependency_resolver": "futures are found at any depth of the arguments",
+        "garbage_collect": "finished tasks never fill the memory",
+        "initialize_logging": "logs are always in the run's folder",
+        "internal_tasks_max_threads": "bodies of join apps get as many threads as they need",
+        "lazy_errors": "errors always come when a result is asked for",
+        "memoizer": "the DataFlowKernel memoizes; BasicMemoizer is translated into options of Config",
+        "monitoring": "every run is monitored, and its database is in the run's folder",
+        "project_name": "nothing is ever reported to anybody",
+        "std_autopath": "automatic files of bash apps are in the folder task_logs of the run",
+        "usage_tracking": "nothing is ever reported to anybody",
     }
+    expected: ClassVar[dict[str, Any]] = {
+        "garbage_collect": True,
+        "initialize_logging": True,
+        "internal_tasks_max_threads": 10,
+        "lazy_errors": True,
+        "usage_tracking": 0,
+    }
+
+    def translated(self, options: Mapping[str, Any]) -> dict[str, Any]:
+        options = dict(options)
+        memoizer = options.get("memoizer")
+        meant = memoizer.config_options() if memoizer is not None and hasattr(memoizer, "config_options") else None
+        if meant is not None:
+            self.__dict__["memoizer"] = options.pop("memoizer")
+            # An option that is also given to Config itself has priority.
+            options = {**meant, **options}
+        if getattr(options.get("dependency_resolver"), "any_depth", False):
+            self.__dict__["dependency_resolver"] = options.pop("dependency_resolver")
+        return super().translated(options)
 
     def check(self) -> None:
         labels = [executor.label for executor in self.executors]

@@ -1,23 +1,29 @@
-"""Defines the base of everything that a user configures: immutable descriptions, which traitlets checks at once.
+"""Defines the base of everything that a user configures: descriptions, whose options traitlets checks at once.
 
 A description never runs anything: ``load()`` starts what it describes, so a notebook cell that makes a description may
-run twice.  Two descriptions with the same values are equal, and ``repr`` shows the call that makes one.  A wrong option
-raises one sentence that names the option.  ``encoded`` and ``decoded`` carry descriptions to the DataFlowKernel process
-as plain JSON.  The import of traitlets costs some milliseconds, so this module is imported only when it is needed.
+run twice.  Options can be changed until the description is loaded.  Two descriptions with the same values are equal,
+and ``repr`` shows the call that makes one.  A wrong option raises one sentence that names the option.
+
+Options that Parsl has and parslab does not are accepted: those of the same meaning are translated, the others are
+ignored with one warning that says why.
+
+``encoded`` and ``decoded`` carry descriptions to the DataFlowKernel process as plain JSON.  The import of traitlets
+costs some milliseconds, so this module is imported only when it is needed.
 """
 
 from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping
+import warnings
+from collections.abc import Iterator, Mapping
 from types import FunctionType, MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 import traitlets
 
 from parslab.defaults import defaults_of
-from parslab.errors import ConfigurationError
+from parslab.errors import ConfigurationError, IgnoredOption
 from parslab.options import Choice, Duration, Label, Nested, Number, PathText, Text, Texts, Variables, Whole, YesNo
 from parslab.records.executor_settings import EncodedDescription
 
@@ -39,19 +45,38 @@ __all__ = [
     "YesNo",
     "decoded",
     "encoded",
+    "warn_once",
 ]
 
 D = TypeVar("D", bound="Description")
 
 
+_warned: set[str] = set()
+"""The warnings that this process has given; a notebook cell that runs again does not repeat them."""
+
+
 class Description(traitlets.HasTraits):
-    """Base of configurations, executors, providers and launchers: checked options, immutable, equal by value."""
+    """Base of configurations, executors, providers and launchers: checked options, equal by value.
+
+    Options may also be given by position, in the order of the class's ``positional``.
+    """
 
     instead: ClassVar[Mapping[str, str]] = {}
-    """Option names of other packages, above all Parsl, with the advice for each; base classes add theirs."""
+    """Names that are no options, with the advice for each; base classes add theirs."""
+    renamed: ClassVar[Mapping[str, str]] = {}
+    """Options of Parsl, with the name of the option of the same meaning here; base classes add theirs."""
+    ignored: ClassVar[Mapping[str, str]] = {}
+    """Options of Parsl that change nothing here, each with the reason; base classes add theirs."""
+    expected: ClassVar[Mapping[str, Any]] = {}
+    """For some ignored options the value that parslab acts on anyway, so that it needs no warning."""
+    none_means_default: ClassVar[frozenset[str]] = frozenset()
+    """Options for which Parsl's default is None, so that None stands for the default here."""
+    positional: ClassVar[tuple[str, ...]] = ()
+    """The options that may be given by position, in Parsl's order."""
 
-    def __init__(self, **options: Any) -> None:
+    def __init__(self, *values: Any, **options: Any) -> None:
         super().__init__()
+        options = self.translated({**self._by_name(values, options), **options})
         for name, value in options.items():
             self._take(name, value)
         for name, (value, place) in self._site_defaults(options).items():
@@ -60,7 +85,44 @@ class Description(traitlets.HasTraits):
             except ConfigurationError as error:
                 raise ConfigurationError(f"{place}: {error}") from None
         self.check()
-        self._made = True
+
+    @classmethod
+    def _by_name(cls, values: tuple[Any, ...], options: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the options that are given by position."""
+        if len(values) > len(cls.positional):
+            raise ConfigurationError(
+                f"{cls.__name__} takes {len(cls.positional)} options by position, not {len(values)}: name them."
+            )
+        named = dict(zip(cls.positional, values, strict=False))
+        for name in named.keys() & options.keys():
+            raise ConfigurationError(f"{cls.__name__}: {name} is given twice, by position and by name.")
+        return named
+
+    @classmethod
+    def _advice(cls, table: str, name: str) -> Any:
+        """Return what the class or its nearest base says of a name in one of its tables; None without an entry."""
+        return next((vars(base)[table][name] for base in cls.__mro__ if name in vars(base).get(table, {})), None)
+
+    def translated(self, options: Mapping[str, Any]) -> dict[str, Any]:
+        """Return options with the names of parslab, and without those of Parsl that change nothing here.
+
+        An ignored option becomes a plain attribute, because programs may read it.
+        """
+        found: dict[str, Any] = {}
+        for name, value in options.items():
+            if name in self.traits():
+                if value is not None or name not in self.none_means_default:
+                    found[name] = value
+            elif (here := self._advice("renamed", name)) is not None:
+                if value is not None:
+                    found[here] = value
+            elif (reason := self._advice("ignored", name)) is not None:
+                self.__dict__[name] = value
+                if value is not None and value != self._advice("expected", name):
+                    warn_once(f"{type(self).__name__}: {name} has no effect in parslab: {reason}.")
+            else:
+                found[name] = value
+        return found
 
     @classmethod
     def bare(cls: type[D], options: Mapping[str, Any] = MappingProxyType({})) -> D:
@@ -70,7 +132,6 @@ class Description(traitlets.HasTraits):
         for name, value in options.items():
             self._take(name, value)
         self.check()
-        self._made = True
         return self
 
     @classmethod
@@ -83,8 +144,7 @@ class Description(traitlets.HasTraits):
     def _take(self, name: str, value: Any) -> None:
         cls, known = type(self), self.option_names()
         if name not in known:
-            hints = (vars(base).get("instead", {}).get(name) for base in cls.__mro__)
-            hint = next(filter(None, hints), f"its options are {', '.join(known)}")
+            hint = self._advice("instead", name) or f"its options are {', '.join(known)}"
             raise ConfigurationError(f"{cls.__name__} has no option {name!r}; {hint}.")
         try:
             self.set_trait(name, value)
@@ -127,13 +187,40 @@ class Description(traitlets.HasTraits):
         """Return a description with the same options except these."""
         return type(self).bare({**self.options(), **options})
 
+    def parts(self) -> Iterator[Description]:
+        """Yield this description and all descriptions inside it."""
+        yield self
+        for name in self.option_names():
+            value = getattr(self, name)
+            for item in value if isinstance(value, tuple) else (value,):
+                if isinstance(item, Description):
+                    yield from item.parts()
+
+    def check_parts(self) -> None:
+        """Check this description and all inside it once more, because their options may have been changed."""
+        for part in self.parts():
+            part.check()
+
+    def freeze(self) -> None:
+        """Refuse changes from now on, also of the descriptions inside: a run that uses them is loaded."""
+        for part in self.parts():
+            part.__dict__["_loaded"] = True
+
     def __setattr__(self, name: str, value: Any) -> None:
         # traitlets itself sets private names, even while an option is read.
-        if not name.startswith("_") and self.__dict__.get("_made"):
+        if name.startswith("_") or isinstance(getattr(type(self), name, None), property):
+            super().__setattr__(name, value)
+            return
+        if self.__dict__.get("_loaded") and (name not in self.traits() or getattr(self, name) != value):
             raise AttributeError(
-                f"{type(self).__name__} cannot be changed: make another one with .replaced({name}=...)."
+                f"{type(self).__name__} belongs to a run that is loaded, so {name} cannot be changed: make another one "
+                f"with .replaced({name}=...)."
             )
-        super().__setattr__(name, value)
+        for here, translated in self.translated({name: value}).items():
+            if here in self.traits() or type(self).__module__.startswith("parslab."):
+                self._take(here, translated)
+            else:
+                self.__dict__[here] = translated  # an attribute of the user's own class
 
     def __eq__(self, other: object) -> bool:
         if type(other) is not type(self):
@@ -153,12 +240,24 @@ class Description(traitlets.HasTraits):
         # Through bare(): the object has the defaults of the site already, and another host may have other ones.
         return _made_again, (type(self), self.options())
 
-    # Nobody can change a description, so a copy would be the same.
     def __copy__(self: D) -> D:
-        return self
+        return type(self).bare(self.options())
 
     def __deepcopy__(self: D, memo: dict[int, Any]) -> D:
-        return self
+        from copy import deepcopy
+
+        return type(self).bare({name: deepcopy(value, memo) for name, value in self.options().items()})
+
+
+def warn_once(text: str) -> None:
+    """Warn the user of an option, once in this process, with the line that gives it."""
+    if text in _warned:
+        return
+    _warned.add(text)
+    frame, level = sys._getframe(1), 2
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith(("parslab.", "traitlets.")):
+        frame, level = frame.f_back, level + 1
+    warnings.warn(text, IgnoredOption, stacklevel=level)
 
 
 def encoded(description: Description) -> EncodedDescription:

@@ -20,6 +20,7 @@ __all__ = [
     "DataFlowKernelLost",
     "DependencyError",
     "DeserializationError",
+    "IgnoredOption",
     "InternalConsistencyError",
     "InternalError",
     "InvalidResourceSpecification",
@@ -62,6 +63,10 @@ ParslError = ParslabError  # the name in Parsl
 
 class ConfigurationError(ParslabError):
     """The user asked for something impossible: a wrong option, an impossible limit, a missing file."""
+
+
+class IgnoredOption(UserWarning):
+    """An option that Parsl has changes nothing in parslab; the text says why."""
 
 
 class InvalidResourceSpecification(ConfigurationError):

@@ -1,4 +1,4 @@
-"""Descriptions: checked when made, immutable, equal by value, and shown as the call that makes them."""
+"""Descriptions: checked when made or changed, equal by value, and shown as the call that makes them."""
 
 from __future__ import annotations
 
@@ -38,7 +38,9 @@ def test_repr_is_the_call_that_makes_it(made: Description) -> None:
 @pytest.mark.parametrize("made", SAMPLES, ids=repr)
 def test_copies_are_equal(made: Description) -> None:
     assert pickle.loads(pickle.dumps(made)) == made
-    assert copy.deepcopy(made) is made
+    for made_again in (copy.copy(made), copy.deepcopy(made)):
+        assert made_again == made
+        assert made_again is not made
 
 
 def test_a_default_given_is_a_default() -> None:
@@ -80,10 +82,9 @@ def test_the_default_runs_on_workers_only() -> None:
         (Config, {"executors": [ThreadPoolExecutor()] * 2}, "the label 'threads' names more than one executor"),
         (Config, {"run_dir": 3}, "run_dir must be a path"),
         (Config, {"retries": -1}, "retries must be a whole number of at least 0, not -1."),
-        (Config, {"strategy": None}, "strategy must be a text that is not empty"),
+        (Config, {"strategy": ""}, "strategy must be a text that is not empty"),
         (Config, {"strategy_period": 0}, "strategy_period must be a time of at least 0.1 s"),
         (Config, {"max_idletime": "soon"}, "max_idletime must be a time"),
-        (Config, {"monitoring": None}, "Config has no option 'monitoring'; every run is monitored, so leave it out."),
         (Config, {"retrys": 3}, "Config has no option 'retrys'; its options are executors, run_dir, retries"),
     ],
 )
@@ -96,12 +97,43 @@ def test_mistakes_are_reported_in_one_sentence(kind: type[Description], options:
     assert "\n" not in text
 
 
-def test_nothing_can_be_changed() -> None:
-    config = Config()
-    with pytest.raises(AttributeError, match=r"replaced\(run_dir="):
-        config.run_dir = "elsewhere"
-    assert config.replaced(run_dir="elsewhere").run_dir == "elsewhere"
-    assert config.run_dir == "runinfo"
+def test_options_can_be_changed_until_a_run_uses_them() -> None:
+    config = Config(executors=[LowLatencyExecutor(), ThreadPoolExecutor()])
+    config.run_dir = "elsewhere"
+    config.executors[0].label = "quick"
+    assert config == Config(
+        executors=[LowLatencyExecutor(label="quick"), ThreadPoolExecutor()], run_dir=Path("elsewhere")
+    )
+    with pytest.raises(ConfigurationError, match="retries must be a whole number"):
+        config.retries = -1
+    with pytest.raises(ConfigurationError, match="no option 'retrys'"):
+        config.retrys = 1
+    config.freeze()
+    config.run_dir = "elsewhere"  # a cell that runs again
+    with pytest.raises(AttributeError, match=r"belongs to a run that is loaded.*replaced\(run_dir="):
+        config.run_dir = "here"
+    with pytest.raises(AttributeError, match=r"replaced\(label="):
+        config.executors[0].label = "again"
+    copied = copy.deepcopy(config)
+    copied.executors[0].label = "again"
+    assert config.executors[0].label == "quick"
+    assert config.replaced(run_dir="here").run_dir == "here"
+
+
+def test_changed_options_are_checked_together_at_the_load() -> None:
+    config = Config(executors=[LowLatencyExecutor(), ThreadPoolExecutor()])
+    config.executors[0].label = "threads"
+    with pytest.raises(ConfigurationError, match="'threads' names more than one executor"):
+        config.check_parts()
+
+
+def test_the_default_of_one_configuration_is_not_that_of_another() -> None:
+    Config().executors[0].label = "mine"
+    Config.bare().executors[0].label = "mine"
+    assert Config().executors[0].label == Config.bare().executors[0].label == "llex"
+
+
+def test_a_dictionary_that_is_given_is_copied() -> None:
     given = {"A": "b"}
     executor = LowLatencyExecutor(environment=given)
     given["A"] = "changed"

@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any, cast
 
-from parslab.errors import ConfigurationError
+from parslab.errors import ConfigurationError, InvalidResourceSpecification
 from parslab.wire.messages.base import TaskSpec
 
 __all__ = ["KEYS", "SPECIFICATIONS", "WALLTIME", "checked", "specification"]
@@ -52,7 +52,7 @@ def specification(app: str, asked: Mapping[str, Any], walltime: Any = None) -> T
     for key, value in asked.items():
         read = KEYS.get(key)
         if read is None:
-            raise ConfigurationError(
+            raise InvalidResourceSpecification(
                 f"App {app}: resource_specification has no key {key!r}; its keys are {', '.join(KEYS)}."
             )
         if value is not None:

@@ -148,6 +148,7 @@ def _config(given: Config | str | os.PathLike[str]) -> Config:
             f"load() takes a Config, the name of one or a file, not a {type(given).__name__}: "
             "parslab.Config(executors=[...])"
         )
+    given.check_parts()
     return given
 
 
@@ -230,6 +231,8 @@ def current_run() -> DataFlowKernel | None:
 def _set_current(kernel: DataFlowKernel, notices: Sequence[str] = ()) -> DataFlowKernel:
     global _current
     _current = kernel
+    if kernel.config is not None:
+        kernel.config.freeze()
     _send_main_by_value()
     kernel.notices = tuple(notices)
     atexit.register(kernel.lifecycle.at_exit)

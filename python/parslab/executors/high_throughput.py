@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from typing import Any, ClassVar
 
 from parslab.addresses import is_loopback, own_address
-from parslab.description import Choice, Duration, Label, Nested, Number, Text, Variables, Whole, encoded
+from parslab.description import Choice, Duration, Label, Nested, Number, Text, Variables, Whole, encoded, warn_once
 from parslab.errors import ConfigurationError
 from parslab.executors.base import Executor
 from parslab.options import Option
@@ -69,6 +69,26 @@ class _Affinity(Option):
         if value not in ("none", "block", "alternating", "block-reverse") and not _SETS.fullmatch(value):
             self.refuse()
         return value
+
+
+class _Workers(Whole):
+    """A number of workers; Parsl writes infinity where there is no limit."""
+
+    def validate(self, obj: Any, value: Any) -> Any:
+        return super().validate(obj, None if value == float("inf") else value)
+
+
+class _Selector(Choice):
+    """The name of a rule that chooses managers, or Parsl's object for it."""
+
+    def accepted(self, value: Any) -> str:
+        name = getattr(value, "parslab_name", None)
+        if name == "":
+            warn_once(
+                f"HighThroughputExecutor: manager_selector cannot be {type(value).__name__} in parslab, which chooses "
+                "managers in the DataFlowKernel process: it takes any manager."
+            )
+        return super().accepted(value if name is None else name or "random")
 
 
 class HighThroughputExecutor(Executor):
@@ -135,7 +155,7 @@ class HighThroughputExecutor(Executor):
     provider = Nested(Provider, LocalProvider)
     address = Text(None)
     port = Whole(0, low=0, high=65535)
-    max_workers_per_node = Whole(None, low=1)
+    max_workers_per_node = _Workers(None, low=1)
     cores_per_worker = Number(1.0, above=0)
     mem_per_worker = Number(None, above=0)
     available_accelerators = _Accelerators(())
@@ -144,32 +164,46 @@ class HighThroughputExecutor(Executor):
     heartbeat_period = Duration(5.0, low=0.1)
     heartbeat_threshold = Duration(20.0, low=0.2)
     drain_period = Duration(None, low=0.1)
-    manager_selector = Choice("random", ("random", "block_id", "round_robin"))
+    manager_selector = _Selector("random", ("random", "block_id", "round_robin"))
     hold_after = Whole(10, low=0)
     environment = Variables({})
     threads_per_worker = Whole(None, low=1)
     python = Text(None)
     sample_period = Duration(5.0, low=0.1)
 
+    positional: ClassVar[tuple[str, ...]] = ("label", "provider")
+    none_means_default: ClassVar[frozenset[str]] = frozenset({"manager_selector"})
+    renamed: ClassVar[dict[str, str]] = {"max_workers": "max_workers_per_node", "worker_port": "port"}
+    ignored: ClassVar[dict[str, str]] = {
+        "address_probe_timeout": "managers try every address for as long as heartbeat_threshold says",
+        "block_error_handler": "an executor whose blocks all fail stops with the reason",
+        "enable_mpi_mode": "start MPI programs with mpiexec or srun in a bash_app",
+        "encrypted": "connections are always encrypted",
+        "interchange_launch_cmd": "there is no interchange process",
+        "interchange_port_range": "one port serves all connections: use port",
+        "launch_cmd": "use python for the interpreter, and the provider's worker_init for what comes before it",
+        "loopback_address": "the DataFlowKernel process serves this host over unix sockets",
+        "mpi_launcher": "start MPI programs with mpiexec or srun in a bash_app",
+        "poll_period": "nothing is polled",
+        "remote_monitoring_radio": "monitoring needs no settings",
+        "start_method": "workers always start as new processes",
+        "storage_access": "files are not staged yet, so the nodes must share their folder",
+        "worker_debug": "managers and blocks always log into the run's folder",
+        "worker_logdir_root": "managers and blocks log into the run's folder: use Config(run_dir=...)",
+        "worker_port_range": "one port serves all connections: use port",
+        "working_dir": "tasks run in the notebook's folder",
+    }
+    expected: ClassVar[dict[str, Any]] = {
+        "block_error_handler": True,
+        "enable_mpi_mode": False,
+        "encrypted": True,
+        "loopback_address": "127.0.0.1",
+        "worker_debug": False,
+    }
     instead: ClassVar[dict[str, str]] = {
-        "max_workers": "use max_workers_per_node",
         "workers": "use max_workers_per_node",
         "workers_per_node": "use max_workers_per_node",
-        "worker_port": "use port",
         "worker_ports": "use port: one port serves all",
-        "worker_port_range": "use port: one port serves all",
-        "interchange_port_range": "use port: one port serves all",
-        "loopback_address": "use address",
-        "address_probe_timeout": "managers try every address for as long as heartbeat_threshold says",
-        "encrypted": "connections are always encrypted, so leave it out",
-        "worker_debug": "managers and blocks always log into the run's folder, so leave it out",
-        "worker_logdir_root": "managers and blocks log into the run's folder: use Config(run_dir=...)",
-        "interchange_launch_cmd": "there is no interchange process, so leave it out",
-        "launch_cmd": "use python for the interpreter, and the provider's worker_init for what comes before it",
-        "poll_period": "nothing is polled, so leave it out",
-        "remote_monitoring_radio": "monitoring needs no settings, so leave it out",
-        "block_error_handler": "an executor whose blocks all fail stops with the reason, so leave it out",
-        "working_dir": "tasks run in the notebook's folder, so leave it out",
         "init_blocks": "give it to the provider: LocalProvider(init_blocks=...)",
         "min_blocks": "give it to the provider: LocalProvider(min_blocks=...)",
         "max_blocks": "give it to the provider: LocalProvider(max_blocks=...)",

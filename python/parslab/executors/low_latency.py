@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from parslab.addresses import own_address
 from parslab.cores import usable_cores
 from parslab.description import Label, Text, Variables, Whole
@@ -45,6 +47,8 @@ class LowLatencyExecutor(Executor):
     threads_per_worker = Whole(None, low=1)
     address = Text(None)
     port = Whole(0, low=0, high=65535)
+
+    positional: ClassVar[tuple[str, ...]] = ("label", "workers")
 
     def check(self) -> None:
         if self.port and self.address is None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any, ClassVar
+
 from parslab.description import Label, Whole
 from parslab.executors.base import Executor
 from parslab.records.executor_settings import ThreadPoolSettings
@@ -30,6 +32,16 @@ class ThreadPoolExecutor(Executor):
 
     label = Label("threads")
     max_threads = Whole(2, low=1)
+
+    positional: ClassVar[tuple[str, ...]] = ("label", "max_threads")
+    ignored: ClassVar[dict[str, str]] = {
+        "managed": "the run always ends its threads",
+        "remote_monitoring_radio": "monitoring needs no settings",
+        "storage_access": "files are not staged yet",
+        "thread_name_prefix": "threads have the name of the label",
+        "working_dir": "tasks run in the notebook's folder",
+    }
+    expected: ClassVar[dict[str, Any]] = {"managed": True, "thread_name_prefix": ""}
 
     def settings(self) -> ThreadPoolSettings:
         return ThreadPoolSettings(label=self.label, max_threads=self.max_threads)

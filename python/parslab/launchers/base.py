@@ -39,6 +39,8 @@ class Launcher(Description):
 
     debug = YesNo(False)
 
+    positional: ClassVar[tuple[str, ...]] = ("debug",)
+
     spans_nodes: ClassVar[bool] = True
     """Whether it starts managers on the other nodes of a block too."""
 

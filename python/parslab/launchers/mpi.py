@@ -6,6 +6,7 @@ A manager is not an MPI program.  These launchers only use the ability of the st
 from __future__ import annotations
 
 import shlex
+from typing import ClassVar
 
 from parslab.description import Text
 from parslab.launchers.base import Launcher
@@ -25,6 +26,7 @@ class MpiExecLauncher(Launcher):
         Further options of mpiexec.
     """
 
+    positional: ClassVar[tuple[str, ...]] = ("debug", "bind_cmd", "overrides")
     bind_cmd = Text("--bind-to", empty=True)
     overrides = Text("", empty=True)
 
@@ -66,6 +68,7 @@ class MpiRunLauncher(Launcher):
         Further options of mpirun, such as those that place one process on each node.
     """
 
+    positional: ClassVar[tuple[str, ...]] = ("debug", "bash_location", "overrides")
     bash_location = Text("/bin/bash")
     overrides = Text("", empty=True)
 
@@ -84,6 +87,7 @@ class AprunLauncher(Launcher):
         Further options of aprun, such as ``-d 32 -cc none``, which gives the manager all cores of its node.
     """
 
+    positional: ClassVar[tuple[str, ...]] = ("debug", "overrides")
     overrides = Text("", empty=True)
 
     def script(self, command: str, nodes: int, tasks_per_node: int = 1) -> str:
@@ -101,6 +105,7 @@ class JsrunLauncher(Launcher):
         Further options of jsrun, such as ``-c ALL_CPUS -g ALL_GPUS -b none``.
     """
 
+    positional: ClassVar[tuple[str, ...]] = ("debug", "overrides")
     overrides = Text("", empty=True)
 
     def script(self, command: str, nodes: int, tasks_per_node: int = 1) -> str:

@@ -38,6 +38,7 @@ class SingleNodeLauncher(Launcher):
 
     spans_nodes: ClassVar[bool] = False
 
+    positional: ClassVar[tuple[str, ...]] = ("debug", "fail_on_any")
     fail_on_any = YesNo(True)
 
     def script(self, command: str, nodes: int, tasks_per_node: int = 1) -> str:
@@ -64,6 +65,7 @@ class WrappedLauncher(Launcher):
     'numactl --interleave=all start-manager'
     """
 
+    positional: ClassVar[tuple[str, ...]] = ("prepend", "debug")
     prepend = Text("", empty=True)
 
     def script(self, command: str, nodes: int, tasks_per_node: int = 1) -> str:

@@ -7,6 +7,7 @@ process to the first core, and kills the other managers some seconds after the f
 from __future__ import annotations
 
 import shlex
+from typing import ClassVar
 
 from parslab.description import Text
 from parslab.launchers.base import Launcher
@@ -32,6 +33,7 @@ class SrunLauncher(Launcher):
 bash -c start-manager
     """
 
+    positional: ClassVar[tuple[str, ...]] = ("debug", "overrides")
     overrides = Text("", empty=True)
 
     def script(self, command: str, nodes: int, tasks_per_node: int = 1) -> str:
@@ -59,6 +61,7 @@ class SrunMPILauncher(Launcher):
         More options for srun; they come last, so they have priority.
     """
 
+    positional: ClassVar[tuple[str, ...]] = ("debug", "overrides")
     overrides = Text("", empty=True)
 
     def script(self, command: str, nodes: int, tasks_per_node: int = 1) -> str:

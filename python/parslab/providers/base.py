@@ -24,7 +24,7 @@ import errno
 import os
 import shlex
 import signal
-from typing import TYPE_CHECKING, ClassVar, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 
 import msgspec
 
@@ -170,12 +170,20 @@ class Provider(Description):
 
     commands: ClassVar[tuple[str, ...]] = ()
     """Programs of the scheduler that must be on the PATH of this host."""
-    instead: ClassVar[dict[str, str]] = {
-        "channel": "connections to other hosts are not a provider's: load the run on a host where jobs are submitted",
-        "label": "the executor has the label, so leave it out",
-        "move_files": "nothing is copied, so leave it out",
-        "script_dir": "scripts are kept in the run's folder, so leave it out",
+    positional: ClassVar[tuple[str, ...]] = ("nodes_per_block",)
+    ignored: ClassVar[dict[str, str]] = {
+        "channel": "the scheduler's commands run on this host: load the run where jobs are submitted",
+        "label": "the executor has the label",
+        "move_files": "nothing is copied",
+        "script_dir": "scripts are kept in the run's folder",
     }
+
+    def translated(self, options: Mapping[str, Any]) -> dict[str, Any]:
+        options = dict(options)
+        # Parsl's LocalChannel means what parslab does; the class is found by name, as this module may not import it.
+        if type(options.get("channel")).__name__ == "LocalChannel":
+            self.__dict__["channel"] = options.pop("channel")
+        return super().translated(options)
 
     def check(self) -> None:
         for name in ("min_blocks", "init_blocks"):

@@ -158,10 +158,6 @@ def test_accelerators_are_a_number_or_names(given: Any, names: tuple[str, ...]) 
         ),
         ({"provider": None}, "provider must be a Provider, such as LocalProvider(), not None."),
         ({"provider": SlurmProvider}, "provider must be a Provider, such as LocalProvider()"),
-        ({"max_workers": 3}, "has no option 'max_workers'; use max_workers_per_node."),
-        ({"worker_debug": True}, "has no option 'worker_debug'; managers and blocks always log into the run's folder"),
-        ({"worker_port_range": (1, 2)}, "has no option 'worker_port_range'; use port: one port serves all."),
-        ({"encrypted": True}, "connections are always encrypted, so leave it out."),
         ({"max_blocks": 3}, "give it to the provider: LocalProvider(max_blocks=...)."),
         ({"colour": 3}, "has no option 'colour'; its options are label, provider, address, port,"),
         (

@@ -34,7 +34,6 @@ if TYPE_CHECKING:
         (LocalProvider, {"max_blocks": 0}, "max_blocks must be a whole number of at least 1, not 0."),
         (LocalProvider, {"parallelism": 2}, "parallelism must be a number of at least 0 and of at most 1, not 2."),
         (LocalProvider, {"launcher": "srun"}, "launcher must be a Launcher, such as SingleNodeLauncher(), not 'srun'."),
-        (LocalProvider, {"channel": None}, "has no option 'channel'; connections to other hosts are not a provider's"),
         (LocalProvider, {"partition": "x"}, "LocalProvider has no option 'partition'; its options are nodes_per_block"),
         (SlurmProvider, {"walltime": "10"}, "walltime must be a time of at least 1 s: seconds, or a text 'HH:MM:SS'"),
         (SlurmProvider, {"nodes_per_block": 2}, "needs a launcher that starts a manager on each node"),

@@ -143,7 +143,7 @@ class SSHInteractiveLoginChannel(AbsentClass):
     instead = SSHChannel.instead
 
 
-class LocalChannel:
+class LocalChannel:  # providers.base knows it by its name
     """Parsl (until 2024): commands of this host, as every provider of parslab runs them."""
 
     def __init__(self, *values: Any, **options: Any) -> None:

@@ -53,12 +53,15 @@ class DependencyResolver:
     def __init__(
         self, traverse_to_gather: Callable[[Any], Any] | None, traverse_to_unwrap: Callable[[Any], Any] | None
     ) -> None:
+        self.any_depth = False
+        """Whether this is the rule of parslab."""
         self.traverse_to_gather = traverse_to_gather
         self.traverse_to_unwrap = traverse_to_unwrap
 
 
 DEEP_DEPENDENCY_RESOLVER = DependencyResolver(None, None)
 """Futures at any depth: what parslab always does."""
+DEEP_DEPENDENCY_RESOLVER.any_depth = True
 
 SHALLOW_DEPENDENCY_RESOLVER = DependencyResolver(None, None)
 """Futures that are arguments themselves, or items of ``inputs``."""

@@ -59,6 +59,8 @@ class CondorProvider(BatchProvider):
     CondorProvider(cores_per_slot=4, requirements='(OpSysMajorVer == 12)')
     """
 
+    renamed: ClassVar[dict[str, str]] = {"cmd_chunk_size": "status_batch_size"}
+    none_means_default: ClassVar[frozenset[str]] = frozenset({"environment"})
     scheduler: ClassVar[str] = "HTCondor"
     commands: ClassVar[tuple[str, ...]] = ("condor_submit", "condor_q", "condor_rm")
     gone: ClassVar[str] = r"couldn't find|not found|there are no|no result found|already (removed|marked)"

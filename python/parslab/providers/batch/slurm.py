@@ -97,6 +97,7 @@ class SlurmProvider(BatchProvider):
     SlurmProvider(nodes_per_block=2, launcher=SrunLauncher(), walltime=3600.0, partition='debug')
     """
 
+    positional: ClassVar[tuple[str, ...]] = ("partition", "account")
     scheduler: ClassVar[str] = "Slurm"
     prefix: ClassVar[str] = "#SBATCH"
     commands: ClassVar[tuple[str, ...]] = ("sbatch", "squeue", "scancel")
