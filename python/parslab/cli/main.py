@@ -69,11 +69,17 @@ def _parser() -> argparse.ArgumentParser:
     doctor.add_argument("-t", "--timeout", type=float, default=900.0, metavar="S", help="wait so long for a job (900)")
     doctor.set_defaults(call=_doctor)
 
+    _migrate_words(words.add_parser("migrate", help="what differs for programs that were written for Parsl"))
     _config_words(words.add_parser("config", help="ready configurations, and files of this site"))
 
     version = words.add_parser("version", help="the version of parslab, of Python and of the packages that it uses")
     version.set_defaults(call=_version)
     return parser
+
+
+def _migrate_words(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("path", metavar="PATH", help="a program, a notebook or a folder; nothing is changed or run")
+    parser.set_defaults(call=_migrate)
 
 
 def _config_words(parser: argparse.ArgumentParser) -> None:
@@ -123,6 +129,12 @@ def _doctor(options: argparse.Namespace) -> int:
     from parslab.cli.doctor import examine
 
     return examine(options.config, options.executor, options.dry_run, options.timeout)
+
+
+def _migrate(options: argparse.Namespace) -> int:
+    from parslab.cli.migrate import migrate
+
+    return migrate(options.path)
 
 
 def _config_list(options: argparse.Namespace) -> None:

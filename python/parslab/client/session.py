@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from parslab.client.handle.dfk import DataFlowKernel
     from parslab.config import Config
+    from parslab.executors.base import ParslExecutor
     from parslab.wire.notebooks import NotebookPlace
 
 __all__ = ["attach", "by_value", "clear", "current_run", "dfk", "load", "wait_for_current_tasks"]
@@ -177,6 +178,8 @@ def _new_run(config: Config, place: NotebookPlace, notebook: str, inherits: list
     from parslab.client.process.restart import KernelRestart
     from parslab.client.process.run_settings import new_settings
     from parslab.clock import set_anchor
+    from parslab.executors.base import ParslExecutor
+    from parslab.executors.threads import ThreadPoolExecutor
     from parslab.version import version
 
     set_anchor()  # a kernel may have run for days, and its steady clock stood still while the machine slept
@@ -187,10 +190,25 @@ def _new_run(config: Config, place: NotebookPlace, notebook: str, inherits: list
         pid=started.pid,
         sock=started.sock,
         process=started,
-        threads={e.label: e.max_threads for e in config.executors if hasattr(e, "max_threads")},
+        threads={e.label: e.max_threads for e in config.executors if isinstance(e, ThreadPoolExecutor)},
+        user_executors={e.label: e for e in config.executors if isinstance(e, ParslExecutor)},
         restart=KernelRestart(started.run, started.run_dir, notebook, started.pid) if config.resume else None,
     )
-    return DataFlowKernel.opened(config, connection)
+    kernel = DataFlowKernel.opened(config, connection)
+    for executor in connection.user_executors.values():
+        _start_user_executor(kernel, executor)
+    return kernel
+
+
+def _start_user_executor(kernel: DataFlowKernel, executor: ParslExecutor) -> None:
+    """Start an executor that the user has written for Parsl; its error ends the run."""
+    executor.run_dir, executor.run_id = str(kernel.run_dir), kernel.run
+    try:
+        executor.start()
+    except BaseException:
+        kernel.cleanup()
+        raise
+    kernel.on_end.append(lambda _: executor.shutdown())
 
 
 def attach(run: str | None = None) -> DataFlowKernel:

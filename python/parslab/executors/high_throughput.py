@@ -17,7 +17,9 @@ from parslab.errors import ConfigurationError
 from parslab.executors.base import Executor
 from parslab.options import Option
 from parslab.providers.base import Provider
+from parslab.providers.execution_provider import ExecutionProvider
 from parslab.providers.local import LocalProvider
+from parslab.providers.user_provider import portable
 from parslab.records.executor_settings import HighThroughputSettings, ManagerSettings, ProviderSettings
 
 __all__ = ["HighThroughputExecutor"]
@@ -69,6 +71,13 @@ class _Affinity(Option):
         if value not in ("none", "block", "alternating", "block-reverse") and not _SETS.fullmatch(value):
             self.refuse()
         return value
+
+
+class _AnyProvider(Nested):
+    """A provider of parslab, or one that a user has written for Parsl."""
+
+    def validate(self, obj: Any, value: Any) -> Any:
+        return value if isinstance(value, ExecutionProvider) else super().validate(obj, value)
 
 
 class _Workers(Whole):
@@ -152,7 +161,7 @@ class HighThroughputExecutor(Executor):
     """
 
     label = Label("htex")
-    provider = Nested(Provider, LocalProvider)
+    provider = _AnyProvider(Provider, LocalProvider)
     address = Text(None)
     port = Whole(0, low=0, high=65535)
     max_workers_per_node = _Workers(None, low=1)
@@ -245,7 +254,7 @@ class HighThroughputExecutor(Executor):
             )
         return HighThroughputSettings(
             label=self.label,
-            provider=_provider_settings(self.provider),
+            provider=_provider_settings(portable(self.provider)),
             manager=self._manager_settings(),
             address=address,
             port=self.port,

@@ -49,7 +49,13 @@ class Launcher(Description):
 
         The exit status of the text is not 0 when a command has failed.
         """
-        raise NotImplementedError
+        if type(self).__call__ is Launcher.__call__:
+            raise NotImplementedError
+        return self(command, tasks_per_node, nodes)
+
+    def __call__(self, command: str, tasks_per_node: int, nodes_per_block: int, script_dir: str = "") -> str:
+        """Return the text of ``script`` (Parsl's method, which launchers written for Parsl define instead)."""
+        return self.script(command, nodes_per_block, tasks_per_node)
 
     def debug_lines(self, text: str) -> list[str]:
         """Return lines that write ``text`` to the block's stderr if ``debug`` is set; the shell expands the text."""

@@ -13,7 +13,7 @@ from parsl.dataflow.memoization import BasicMemoizer, id_for_memo
 from parsl.errors import ConfigurationError, NoDataFlowKernelError, ParslError
 from parsl.executors import ThreadPoolExecutor
 from parsl.serialize import deserialize, serialize
-from parsl.utils import get_all_checkpoints, get_last_checkpoint
+from parsl.utils import execute_wait, get_all_checkpoints, get_last_checkpoint
 
 
 class Point:
@@ -89,6 +89,7 @@ with ParslPoolExecutor(config=Config(executors=[ThreadPoolExecutor(max_threads=2
     assert pool.app_count == 1
 parsl.clear()
 
+assert execute_wait("echo a; exit 3") == (3, "a\n", "")
 assert deserialize(serialize({"a": [1, 2]})) == {"a": [1, 2]}
 try:
     Config(executors=[ThreadPoolExecutor(label="a"), ThreadPoolExecutor(label="a")])

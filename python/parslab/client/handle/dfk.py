@@ -104,7 +104,9 @@ class DataFlowKernel:
         self.pending = pending = PendingTasks(state, link, self._retry_handler)
         self._requests = FutureRequests(state, link, questions, pending, self.commands)
         identities = Identities(config is None or config.resume)
-        self.local_tasks = local = LocalTasks(link, pending, self._requests, identities, connection.threads)
+        self.local_tasks = local = LocalTasks(
+            link, pending, self._requests, identities, connection.threads, user_executors=connection.user_executors
+        )
         functions = SentFunctions(link)
         self._definitions = DefinitionService(link, functions, local.redefined_joins)
         self._remote_calls = RemoteCalls(link, pending, functions, identities, local)

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
     from parslab.client.process.launch import KernelProcess
     from parslab.client.process.restart import KernelRestart
+    from parslab.executors.base import ParslExecutor
     from parslab.wire.messages.client import ClientHello
 
 __all__ = ["RunConnection"]
@@ -30,6 +31,8 @@ class RunConnection:
     """The DataFlowKernel process, for an owner of the run; None for a guest."""
     threads: Mapping[str, int] = field(default_factory=dict)
     """The number of threads of each thread-pool executor, by label."""
+    user_executors: Mapping[str, ParslExecutor] = field(default_factory=dict)
+    """The executors that the user has written for Parsl, by label."""
     restart: KernelRestart | None = None
     """Starts the DataFlowKernel again after a loss; None when the run has no event log."""
     hello: ClientHello | None = None

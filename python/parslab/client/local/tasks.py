@@ -10,7 +10,8 @@ import contextlib
 import threading
 import weakref
 from concurrent.futures import CancelledError, Future
-from types import CoroutineType
+from functools import partial
+from types import CoroutineType, MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from parslab.client.calls.definitions import defined_now, same_body
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
     from parslab.client.calls.pending import PendingTasks
     from parslab.client.futures.home import FutureHome
     from parslab.client.transport.link import KernelLink
+    from parslab.executors.base import ParslExecutor
     from parslab.serialize.functions import AppFunction
     from parslab.serialize.references import Path
     from parslab.wire.messages.base import TaskSpec
@@ -61,7 +63,7 @@ for a future do not count."""
 class _Body:
     """The function and arguments that this process calls when the DataFlowKernel allows a task to run."""
 
-    __slots__ = ("args", "cell", "ends", "function", "future", "kwargs", "pool", "runner")
+    __slots__ = ("args", "cell", "ends", "executor", "function", "future", "kwargs", "pool", "resources", "runner")
 
     def __init__(
         self,
@@ -74,6 +76,9 @@ class _Body:
         cell: str,
     ) -> None:
         self.future: AppFuture | None = future
+        self.executor: ParslExecutor | None = None
+        """The executor of the user that runs the task instead of a thread, and what the task asks it for."""
+        self.resources: dict[str, Any] = {}
         self.function = code.function
         self.runner = code.runner
         self.args = args
@@ -82,6 +87,19 @@ class _Body:
         self.cell = cell
         self.ends = 0
         """How often the task has ended.  A thread that took the body before the last end must not report a result."""
+
+    def run_by(self, executor: ParslExecutor | None, spec: TaskSpec | None) -> None:
+        """Have an executor of the user run the task, if there is one."""
+        if executor is not None:
+            self.executor, self.resources = executor, _resources(spec)
+
+
+def _resources(spec: TaskSpec | None) -> dict[str, Any]:
+    """Return a specification as executors written for Parsl take it: a dictionary, with memory in MB."""
+    if spec is None:
+        return {}
+    values = {"cores": spec.cores, "memory": spec.memory // 10**6, "gpus": spec.gpus, "priority": spec.priority}
+    return {name: value for name, value in values.items() if value}
 
 
 class LocalTasks:
@@ -99,6 +117,8 @@ class LocalTasks:
         Identifies calls.
     threads
         The number of threads of each thread-pool executor, by label.
+    user_executors
+        The executors that the user has written for Parsl, by label.
     """
 
     def __init__(
@@ -108,12 +128,17 @@ class LocalTasks:
         home: FutureHome,
         identities: Identities,
         threads: Mapping[str, int],
+        *,
+        user_executors: Mapping[str, ParslExecutor] = MappingProxyType({}),
     ) -> None:
         self._link = link
         self._pending = pending
         self._home = home
         self._identities = identities
-        self._pools = {label: ThreadPool(label, size) for label, size in threads.items()}
+        self._user_executors = user_executors
+        # One thread passes tasks on to an executor of the user, in the order in which their inputs were there.
+        sizes = {**threads, **dict.fromkeys(user_executors, 1)}
+        self._pools = {label: ThreadPool(label, size) for label, size in sizes.items()}
         self._joins = ThreadPool("join", _JOIN_THREADS, lends=True)
         self._bodies: dict[int, _Body] = {}
         self._kinds: weakref.WeakKeyDictionary[AppFuture, int] = weakref.WeakKeyDictionary()
@@ -147,12 +172,12 @@ class LocalTasks:
         """Send a call of a thread-pool app, or of a join app, for which ``executor`` is None."""
         dependencies = self._dependencies(args, kwargs)
         known = self._identities.local(code, calls, args, kwargs, dependencies.known)
+        kind = self._kinds[future] = TaskKind.join if executor is None else TaskKind.local
+        self._here[future.task_id] = future
         # A guest has no configuration: its thread-pool tasks share the threads of its joins.
         pool = self._joins if executor is None else self._pools.get(label, self._joins)
-        kind = TaskKind.join if executor is None else TaskKind.local
-        self._kinds[future] = kind
-        self._here[future.task_id] = future
-        self._bodies[future.task_id] = _Body(future, code, args, kwargs, pool=pool, cell=cell)
+        self._bodies[future.task_id] = body = _Body(future, code, args, kwargs, pool=pool, cell=cell)
+        body.run_by(self._user_executors.get(label), spec)
         message = SubmitTask(
             task=future.task_id,
             fn=-1,
@@ -329,13 +354,54 @@ class LocalTasks:
         task, join = future.task_id, self._kinds[future] == TaskKind.join
         if not join:
             self._pending.in_threads.add(task)
+        passed_on = False
         try:
             if not future.done():  # else it was cancelled while it waited for a thread
                 with on_behalf_of(future, body.cell, join):
-                    self._call(body, future, join, ends)
+                    if body.executor is not None:
+                        passed_on = self._pass_on(body, body.executor, future, ends)
+                    else:
+                        self._call(body, future, join, ends)
         finally:
-            self._pending.in_threads.discard(task)
-            self._running.discard(task)
+            if not passed_on:
+                self._left(task)
+
+    def _left(self, task: int) -> None:
+        """Note that no thread and no executor of the user has the task any more."""
+        self._pending.in_threads.discard(task)
+        self._running.discard(task)
+
+    def _pass_on(self, body: _Body, executor: ParslExecutor, future: AppFuture, ends: int) -> bool:
+        """Give a task to an executor of the user; return whether the executor has it."""
+        started = steady_time()
+        self._link.send(StartedMessage(future.task_id, started))
+        call = body.function if body.runner is None else partial(body.runner, body.function)
+        try:
+            args, kwargs = with_values(body.args), with_values(dict(body.kwargs))
+            done = executor.submit(call, dict(body.resources), *args, **kwargs)
+        except BaseException as error:
+            self._report(future.task_id, TaskState.failed, started, failure_of(error, 1))
+            return False
+        done.add_done_callback(lambda done: self._executed(body, future, done, started, ends))
+        return True
+
+    def _executed(self, body: _Body, future: AppFuture, done: Future[Any], started: float, ends: int) -> None:
+        """Report the end of a task that an executor of the user has run; in whatever thread that executor calls."""
+        value, failure = None, None
+        try:
+            value = done.result()
+        except CancelledError:
+            failure = Failure(_CANCELLED, reason=Reason.cancelled.value)
+        except BaseException as error:
+            failure = failure_of(error, 1)
+        self._left(future.task_id)
+        if body.ends != ends:
+            return
+        if failure is None:
+            future.take_value(value)  # before the report, because the reply to the report settles the future
+        state = TaskState.exec_done if failure is None else TaskState.failed
+        with contextlib.suppress(OSError):  # the run has ended meanwhile
+            self._report(future.task_id, state, started, failure)
 
     def _call(self, body: _Body, future: AppFuture, join: bool, ends: int) -> None:
         task = future.task_id

@@ -1,0 +1,123 @@
+"""Sentences about names of Parsl that behave differently here, for the page of names and for ``parslab migrate``."""
+
+from __future__ import annotations
+
+__all__ = ["ATTRIBUTES", "DIFFERENCES", "difference"]
+
+_NOT_YET = "parslab does not have it yet: it can be imported, and says so when it is made"
+_NOT_RAISED = "parslab never raises it"
+_NO_EFFECT = "accepted, without effect"
+
+_MODULES = {
+    "channels": "only LocalChannel can be made: providers run the commands of this host",
+    "configs": "only htex_local and local_threads: `parslab config list` shows ready configurations for clusters",
+    "data_provider.ftp": _NO_EFFECT,
+    "data_provider.globus": _NO_EFFECT,
+    "data_provider.http": _NO_EFFECT,
+    "data_provider.rsync": _NO_EFFECT,
+    "data_provider.zip": _NO_EFFECT,
+    "executors.flux": _NOT_YET,
+    "executors.globus_compute": _NOT_YET,
+    "executors.high_throughput.mpi_executor": _NOT_YET,
+    "executors.radical": _NOT_YET,
+    "executors.taskvine": _NOT_YET,
+    "executors.workqueue.executor": _NOT_YET,
+    "jobs.error_handlers": _NO_EFFECT,
+    "logconfigs.base": _NO_EFFECT,
+    "logconfigs.file": _NO_EFFECT,
+    "logconfigs.json": _NO_EFFECT,
+    "logconfigs.noop": _NO_EFFECT,
+    "monitoring": "accepted, without effect: every run is monitored, in its own folder",
+    "monitoring.errors": _NOT_RAISED,
+    "monitoring.monitoring": "accepted, without effect: every run is monitored, in its own folder",
+    "monitoring.radios.base": _NO_EFFECT,
+    "monitoring.radios.filesystem": _NO_EFFECT,
+    "monitoring.radios.htex": _NO_EFFECT,
+    "monitoring.radios.multiprocessing": _NO_EFFECT,
+    "monitoring.radios.udp": _NO_EFFECT,
+    "providers.aws": _NOT_YET,
+    "providers.azure": _NOT_YET,
+    "providers.googlecloud": _NOT_YET,
+    "providers.kubernetes": _NOT_YET,
+    "usage_tracking.api": "nothing is ever reported",
+    "usage_tracking.levels": "nothing is ever reported",
+}
+_NAMES = {
+    "FluxExecutor": _NOT_YET,
+    "GlobusComputeExecutor": _NOT_YET,
+    "MPIExecutor": _NOT_YET,
+    "WorkQueueExecutor": _NOT_YET,
+    "AWSProvider": _NOT_YET,
+    "AdHocProvider": _NOT_YET,
+    "AzureProvider": _NOT_YET,
+    "GoogleCloudProvider": _NOT_YET,
+    "KubernetesProvider": _NOT_YET,
+    "MonitoringHub": "accepted, without effect: every run is monitored, in its own folder",
+}
+DIFFERENCES: dict[str, str] = {
+    "addresses.address_by_query": "asks no web site: the same as address_by_route",
+    "app.python.timeout": "raises AppTimeout when the function has ended; walltime=... of a call stops it",
+    "concurrent.ParslPoolExecutor": "its shutdown can cancel tasks",
+    "data_provider.data_manager.default_staging": _NO_EFFECT,
+    "data_provider.file_noop.NoOpFileStaging": _NO_EFFECT,
+    "data_provider.files.File": "paths and file: URLs only",
+    "data_provider.staging.Staging": "staging providers of users are not called yet",
+    "dataflow.dependency_resolvers.SHALLOW_DEPENDENCY_RESOLVER": "futures are found at any depth anyway",
+    "dataflow.dependency_resolvers.DependencyResolver": "futures are found at any depth anyway",
+    "dataflow.errors.BadCheckpoint": "parslab logs that a checkpoint cannot be read, and runs the tasks",
+    "dataflow.futures.AppFuture": "`future.name` is no task; `future[key]` is a part of the result, without a task",
+    "dataflow.memoization.Memoizer": "memoizers of users are not called",
+    "dataflow.states.States": "task_status() may also say ready and cancelled",
+    "executors.errors.BadStateException": "tasks of an executor that has failed for good fail with WorkerLost",
+    "executors.errors.BadMessage": _NOT_RAISED,
+    "executors.errors.ScalingFailed": _NOT_RAISED,
+    "executors.errors.UnsupportedFeatureError": _NOT_RAISED,
+    "executors.errors.InvalidResourceSpecification": "raised at the call, not by the future",
+    "executors.high_throughput.errors.CommandClientBadError": _NOT_RAISED,
+    "executors.high_throughput.errors.CommandClientTimeoutError": _NOT_RAISED,
+    "executors.high_throughput.errors.VersionMismatch": "the block fails, with a sentence about the versions",
+    "executors.high_throughput.manager_selector.ManagerSelector": "rules of users are not called",
+    "jobs.errors.TooManyJobFailuresError": _NOT_RAISED,
+    "launchers.errors.BadLauncher": "ConfigurationError instead",
+    "providers.base.ExecutionProvider": "runs in a process of its own, so it shares no objects with the program",
+    "serialize.base.SerializerBase": "values are always pickled",
+    "serialize.errors.DeserializerPluginError": _NOT_RAISED,
+    "serialize.facade.register_method_for_code": _NO_EFFECT,
+    "serialize.facade.register_method_for_data": _NO_EFFECT,
+}
+"""What differs, by the full name without ``parsl.``; :func:`difference` adds what holds for whole modules."""
+
+ATTRIBUTES: dict[str, str] = {
+    "connected_blocks": "use dfk.blocks()",
+    "connected_managers": "use dfk.blocks(), or the tab Blocks of the panel",
+    "dependent_exceptions_tids": "use roots of the error",
+    "outstanding": "use dfk.unfinished",
+    "scale_in": "use dfk.scale(label, blocks), which lets tasks finish",
+    "scale_in_facade": "use dfk.scale(label, blocks)",
+    "scale_out": "use dfk.scale(label, blocks)",
+    "scale_out_facade": "use dfk.scale(label, blocks)",
+    "task_count": "use the panel, or the database of the run",
+    "task_record": "use app_name, history() and logs() of the future",
+    "task_state_counts": "use `%parsl status`, or the database of the run",
+}
+"""Attributes of Parsl's executors, futures and DataFlowKernel that objects of parslab lack, with what to use."""
+
+
+def difference(module: str, name: str) -> str:
+    """Return a sentence about what differs for a name of Parsl; empty if nothing does.
+
+    Examples
+    --------
+    >>> difference("dataflow.states", "States")
+    'task_status() may also say ready and cancelled'
+    >>> difference("dataflow.errors", "JoinError")
+    ''
+    """
+    full = f"{module}.{name}".strip(".")
+    if full in DIFFERENCES:
+        return DIFFERENCES[full]
+    if name == "LocalChannel":
+        return ""
+    parts = module.split(".")
+    whole = next((_MODULES[path] for n in range(len(parts), 0, -1) if (path := ".".join(parts[:n])) in _MODULES), "")
+    return _NAMES.get(name, whole)
