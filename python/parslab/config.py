@@ -53,7 +53,7 @@ class _Strategy(Text):
 class _Handler(Option):
     """A function of the user, which is never sent to another process."""
 
-    wants = "a function of an exception and a task, or None"
+    wants = "a function, or None"
 
     def accepted(self, value: Any) -> Any:
         if not callable(value) or isinstance(value, type):  # to call a class would make an object and handle nothing
@@ -148,6 +148,11 @@ class Config(Description):
         Users, by name or number, whose checkpoints the run accepts besides your own and root's.  To load a checkpoint
         runs the code that is in it.  In a ``checkpoint_dir`` that several users share, each writes a file of its own.
 
+    std_autopath
+        A function of a call and ``"stdout"`` or ``"stderr"``.  It returns the path, ``(path, mode)`` or File for which
+        ``AUTO_LOGNAME`` stands.  The call is a dictionary with ``func_name``, ``args``, ``kwargs``, ``label``, ``dfk``
+        and ``number``, which counts the calls with such files.  None means a file in the run's folder ``task_logs``.
+
     Examples
     --------
     >>> from parslab.executors import LowLatencyExecutor, ThreadPoolExecutor
@@ -172,6 +177,7 @@ class Config(Description):
     checkpoint_files = _Places(None)
     checkpoint_period = Duration(1800.0, low=0.1)
     trusted_owners = _Owners(())
+    std_autopath = _Handler(None)
 
     positional: ClassVar[tuple[str, ...]] = ("executors",)
     none_means_default: ClassVar[frozenset[str]] = frozenset({"executors", "checkpoint_period"})
@@ -184,7 +190,6 @@ class Config(Description):
         "memoizer": "the DataFlowKernel memoizes; BasicMemoizer is translated into options of Config",
         "monitoring": "every run is monitored, and its database is in the run's folder",
         "project_name": "nothing is ever reported to anybody",
-        "std_autopath": "automatic files of bash apps are in the folder task_logs of the run",
         "usage_tracking": "nothing is ever reported to anybody",
     }
     expected: ClassVar[dict[str, Any]] = {

@@ -1,7 +1,7 @@
 """Decorate functions as apps: ``python_app``, ``bash_app`` and ``join_app``, with Parsl's names of options.
 
-Users write each decorator bare (``@python_app``) or with keyword options (``@python_app(cache=True)``). The options
-are written out for each decorator, because editors and notebooks show the signature.
+Users write each decorator bare (``@python_app``) or with options (``@python_app(cache=True)``). Those of Parsl may also
+be given by position. The options are written out for each decorator, because editors and notebooks show the signature.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ A = TypeVar("A", bound="App")
 @overload
 def python_app(
     function: None = None,
-    *,
     data_flow_kernel: DataFlowKernel | None = None,
     cache: bool = False,
     executors: str | Sequence[str] = "all",
     ignore_for_cache: Sequence[str] | None = None,
+    *,
     resource_specification: Mapping[str, Any] | None = None,
     retries: int | None = None,
 ) -> Callable[[Callable[..., Any]], PythonApp]: ...
@@ -39,11 +39,11 @@ def python_app(
 @overload
 def python_app(
     function: Callable[..., Any],
-    *,
     data_flow_kernel: DataFlowKernel | None = None,
     cache: bool = False,
     executors: str | Sequence[str] = "all",
     ignore_for_cache: Sequence[str] | None = None,
+    *,
     resource_specification: Mapping[str, Any] | None = None,
     retries: int | None = None,
 ) -> PythonApp: ...
@@ -51,11 +51,11 @@ def python_app(
 
 def python_app(
     function: Callable[..., Any] | None = None,
-    *,
     data_flow_kernel: DataFlowKernel | None = None,
     cache: bool = False,
     executors: str | Sequence[str] = "all",
     ignore_for_cache: Sequence[str] | None = None,
+    *,
     resource_specification: Mapping[str, Any] | None = None,
     retries: int | None = None,
 ) -> PythonApp | Callable[[Callable[..., Any]], PythonApp]:
@@ -115,11 +115,11 @@ def python_app(
 @overload
 def bash_app(
     function: None = None,
-    *,
     data_flow_kernel: DataFlowKernel | None = None,
     cache: bool = False,
     executors: str | Sequence[str] = "all",
     ignore_for_cache: Sequence[str] | None = None,
+    *,
     resource_specification: Mapping[str, Any] | None = None,
     retries: int | None = None,
 ) -> Callable[[Callable[..., Any]], BashApp]: ...
@@ -128,11 +128,11 @@ def bash_app(
 @overload
 def bash_app(
     function: Callable[..., Any],
-    *,
     data_flow_kernel: DataFlowKernel | None = None,
     cache: bool = False,
     executors: str | Sequence[str] = "all",
     ignore_for_cache: Sequence[str] | None = None,
+    *,
     resource_specification: Mapping[str, Any] | None = None,
     retries: int | None = None,
 ) -> BashApp: ...
@@ -140,11 +140,11 @@ def bash_app(
 
 def bash_app(
     function: Callable[..., Any] | None = None,
-    *,
     data_flow_kernel: DataFlowKernel | None = None,
     cache: bool = False,
     executors: str | Sequence[str] = "all",
     ignore_for_cache: Sequence[str] | None = None,
+    *,
     resource_specification: Mapping[str, Any] | None = None,
     retries: int | None = None,
 ) -> BashApp | Callable[[Callable[..., Any]], BashApp]:
@@ -188,10 +188,10 @@ def bash_app(
 @overload
 def join_app(
     function: None = None,
-    *,
     data_flow_kernel: DataFlowKernel | None = None,
     cache: bool = False,
     ignore_for_cache: Sequence[str] | None = None,
+    *,
     resource_specification: Mapping[str, Any] | None = None,
     retries: int | None = None,
 ) -> Callable[[Callable[..., Any]], JoinApp]: ...
@@ -200,10 +200,10 @@ def join_app(
 @overload
 def join_app(
     function: Callable[..., Any],
-    *,
     data_flow_kernel: DataFlowKernel | None = None,
     cache: bool = False,
     ignore_for_cache: Sequence[str] | None = None,
+    *,
     resource_specification: Mapping[str, Any] | None = None,
     retries: int | None = None,
 ) -> JoinApp: ...
@@ -211,10 +211,10 @@ def join_app(
 
 def join_app(
     function: Callable[..., Any] | None = None,
-    *,
     data_flow_kernel: DataFlowKernel | None = None,
     cache: bool = False,
     ignore_for_cache: Sequence[str] | None = None,
+    *,
     resource_specification: Mapping[str, Any] | None = None,
     retries: int | None = None,
 ) -> JoinApp | Callable[[Callable[..., Any]], JoinApp]:

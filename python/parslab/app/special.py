@@ -97,18 +97,28 @@ class SpecialCall:
         for stream, value in self.streams.items():
             if isinstance(value, int) and value == AUTO_LOGNAME:
                 number = next(_numbers.setdefault(dfk, itertools.count())) if number is None else number
-                path = str(_auto_path(dfk, number, self.name, self.label, stream))
-                self.streams[stream] = path
+                value = self.streams[stream] = self._automatic(dfk, number, stream)
                 self.automatic.append(stream)
-                self._replace(stream, path)
-            elif not self.strict:
-                continue
-            elif isinstance(value, File):
-                self._replace(stream, (value.filepath, "w"))
-            else:
-                stream_target(stream, value)  # checks the form, so that the cell gets the error and not the task
-                if not isinstance(value, (str, tuple)):
-                    self._replace(stream, os.fspath(value))
+                self._replace(stream, value)
+            if self.strict:
+                self._redirect(stream, value)
+
+    def _automatic(self, dfk: DataFlowKernel, number: int, stream: str) -> Any:
+        """Return the value for which AUTO_LOGNAME stands."""
+        choose = None if dfk.config is None else dfk.config.std_autopath
+        if choose is None:
+            return str(_auto_path(dfk, number, self.name, self.label, stream))
+        call = {"func_name": self.name, "args": self.args, "kwargs": self.kwargs, "label": self.label, "dfk": dfk}
+        return choose({**call, "number": number}, stream)
+
+    def _redirect(self, stream: str, value: Any) -> None:
+        """Give a stream of a bash app the form in which it travels."""
+        if isinstance(value, File):
+            self._replace(stream, (value.filepath, "w"))
+            return
+        stream_target(stream, value)  # checks the form, so that the cell gets the error and not the task
+        if not isinstance(value, (str, tuple)):
+            self._replace(stream, os.fspath(value))
 
     def _replace(self, name: str, value: Any) -> None:
         self.kwargs[name] = value

@@ -28,6 +28,7 @@ from parslab.executors.base import checked_settings
 from parslab.executors.high_throughput import HighThroughputExecutor
 from parslab.paths import python_path_prefix
 from parslab.providers.base import Job, SubmitError
+from parslab.providers.user_provider import portable
 from parslab.records.executor_settings import HighThroughputSettings
 from parslab.records.states import ENDED, BlockState
 from parslab.records.text import printable
@@ -106,7 +107,7 @@ def _examine_executor(config: Config, executor: Executor, dry_run: bool, timeout
 def _examine_provider(
     config: Config, executor: HighThroughputExecutor, settings: HighThroughputSettings, dry_run: bool, timeout: float
 ) -> None:
-    provider = executor.provider
+    provider = portable(executor.provider)
     missing = [command for command in getattr(provider, "commands", ()) if shutil.which(command) is None]
     if missing and not dry_run:
         raise Trouble(
@@ -201,7 +202,7 @@ class Probe:
     ) -> None:
         self.folder = folder
         self._sleep, self._clock = sleep, clock
-        provider = executor.provider
+        provider = portable(executor.provider)
         small = {name: number for name, number in _ONE_BLOCK.items() if name in provider.option_names()}
         self.provider = provider.replaced(**small)
         # The node may not have parslab, so the probe is a file that needs only the standard library.

@@ -62,6 +62,9 @@ class UserProvider(Provider):
     pickled = Text("")
     path = Text("", empty=True)
 
+    def script(self, job: Job) -> str:
+        return f"# {self.name} makes the scripts of its jobs itself, for this command:\n{job.command}\n"
+
     def runner(self, folder: Path) -> UserRunner:
         return UserRunner(self, folder)
 

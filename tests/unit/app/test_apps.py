@@ -14,6 +14,7 @@ from parslab.app.base import App
 from parslab.app.decorators import bash_app, join_app, python_app
 from parslab.app.special import AUTO_LOGNAME
 from parslab.client.futures.app_future import DataFuture
+from parslab.config import Config
 from parslab.data_provider.files import File
 from parslab.errors import BadStdStreamFile, ConfigurationError, NoDataFlowKernelError
 from tests.unit.app.fakes import FakeKernel
@@ -169,6 +170,33 @@ def test_both_automatic_streams_of_a_call_belong_together(kernel: FakeKernel) ->
     future = echo("x", stdout=AUTO_LOGNAME, stderr=AUTO_LOGNAME, label="my run/7")
     assert future.stdout == "/runs/000/task_logs/0000/echo_0000_myrun7.stdout"
     assert future.stderr == "/runs/000/task_logs/0000/echo_0000_myrun7.stderr"
+
+
+def test_a_function_of_the_configuration_may_choose_automatic_files(kernel: FakeKernel) -> None:
+    calls: list[dict[str, Any]] = []
+
+    def choose(call: dict[str, Any], stream: str) -> Any:
+        calls.append(call)
+        return File("chosen.out") if stream == "stdout" else (PurePath("chosen.err"), "w")
+
+    kernel.config = Config(std_autopath=choose)
+    future = echo("x", stdout=AUTO_LOGNAME, stderr=AUTO_LOGNAME, label="mine")
+    assert isinstance(future.stdout, DataFuture)
+    assert future.stderr == (PurePath("chosen.err"), "w")
+    assert kernel.last[1]["stdout"] == ("chosen.out", "w")
+    assert [(call["func_name"], call["args"], call["label"], call["number"]) for call in calls] == [
+        ("echo", ("x",), "mine", 0)
+    ] * 2
+    kernel.config = Config(std_autopath=lambda call, stream: PurePath(stream))
+    assert echo("x", stdout=AUTO_LOGNAME).stdout == PurePath("stdout")
+    assert kernel.last[1]["stdout"] == "stdout"
+
+
+def test_options_of_parsl_may_be_given_by_position() -> None:
+    app = python_app(add, None, True, ["threads"], ["b"])
+    assert isinstance(app, App)
+    assert (app.cache, app.executors, app.ignore_for_cache) == (True, ("threads",), ("b",))
+    assert join_app(add, None, True).cache
 
 
 def test_streams_are_shown_as_given(kernel: FakeKernel) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import pickle
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -19,6 +19,10 @@ from parslab.providers import LocalProvider, SlurmProvider
 from parslab.providers.base import ExecutionProvider
 from parslab.providers.execution_provider import ClusterProvider
 from parslab.providers.user_provider import UserProvider, portable
+from parslab.testing.conformance.jobs import a_job
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 class Quoting(Launcher):
@@ -88,12 +92,13 @@ def test_a_provider_with_such_a_launcher_travels() -> None:
     assert portable(same) is same
 
 
-def test_a_provider_of_a_user_travels_as_a_pickle() -> None:
+def test_a_provider_of_a_user_travels_as_a_pickle(tmp_path: Path) -> None:
     executor = HighThroughputExecutor(provider=Jobs())
     assert isinstance(executor.provider, Jobs)
     provider = decoded(encoded(portable(executor.provider)))
     assert isinstance(provider, UserProvider)
     assert (provider.name, provider.max_blocks, provider.init_blocks) == ("Jobs", 3, 1)
+    assert "start-manager" in provider.script(a_job(tmp_path, command="start-manager"))
     assert isinstance(pickle.loads(base64.b64decode(provider.pickled)), ExecutionProvider)
 
 
