@@ -66,7 +66,7 @@ class DataFlowKernelWatch(threading.Thread):
 
     def __init__(self, sandbox: Sandbox, period: float = 0.01) -> None:
         super().__init__()
-        self._house = sandbox
+        self._sandbox = sandbox
         self._period = period
         self._over = threading.Event()
         self.most: list[int] = []
@@ -81,7 +81,7 @@ class DataFlowKernelWatch(threading.Thread):
 
     def kernels(self) -> list[int]:
         """Return the DataFlowKernel processes that are alive now."""
-        return kernels(self._house)
+        return kernels(self._sandbox)
 
     def __enter__(self) -> DataFlowKernelWatch:
         self.start()

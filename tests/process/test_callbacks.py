@@ -16,14 +16,14 @@ import cloudpickle
 import pytest
 
 from parslab import python_app
-from tests.process.house import patience, until
+from tests.process.sandbox import patience, until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from parslab import AppFuture, DataFlowKernel
-    from tests.process.house import House
+    from tests.process.sandbox import Sandbox
 
 cloudpickle.register_pickle_by_value(sys.modules[__name__])
 
@@ -74,8 +74,8 @@ def gate(tmp_path: Path) -> Gate:
 
 
 @pytest.fixture
-def run(house: House) -> Iterator[DataFlowKernel]:
-    with house.load(workers=2) as dfk:
+def run(sandbox: Sandbox) -> Iterator[DataFlowKernel]:
+    with sandbox.load(workers=2) as dfk:
         yield dfk
 
 
@@ -187,8 +187,8 @@ def test_a_callback_waits_while_its_run_gets_another_dataflowkernel(
     assert gate.hear() == 7
 
 
-def test_a_run_may_end_while_a_callback_waits(house: House, gate: Gate, tmp_path: Path) -> None:
-    with house.load(workers=2):
+def test_a_run_may_end_while_a_callback_waits(sandbox: Sandbox, gate: Gate, tmp_path: Path) -> None:
+    with sandbox.load(workers=2):
         waits = threading.Event()
 
         def callback(done: AppFuture) -> Any:

@@ -14,7 +14,7 @@ import pytest
 
 from parslab.dataflow.persistence.log_format import CallItem, DamageItem, EndItem, entries, log_folder, segments
 from tests.process.connection_storm import storm
-from tests.process.house import House, Script, until
+from tests.process.sandbox import Sandbox, Script, until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -60,9 +60,9 @@ RUN = """
         return [notice.text for notice in picture().notices]
 
     assert length(b"abc").result(60) == 3
-    tell(run_dir=str(dfk.run_dir), pid=dfk.pid, limits=[limits().result(60), local_limits().result(60)])
+    emit(run_dir=str(dfk.run_dir), pid=dfk.pid, limits=[limits().result(60), local_limits().result(60)])
     for line in sys.stdin:
-        tell(answer=eval(line))
+        emit(answer=eval(line))
 """
 
 ROOM = "[text for text in notices() if 'there is room for' in text]"
@@ -74,7 +74,7 @@ class Run:
 
     def __init__(self, script: Script) -> None:
         self.script = script
-        facts = script.hear(60)
+        facts = script.read_json(60)
         self.folder = Path(facts["run_dir"])
         self.pid: int = facts["pid"]
         self.limits: list[list[int]] = facts["limits"]
@@ -84,7 +84,7 @@ class Run:
         assert self.script.popen.stdin is not None
         self.script.popen.stdin.write(expression.encode() + b"\n")
         self.script.popen.stdin.flush()
-        return self.script.hear(60)["answer"]
+        return self.script.read_json(60)["answer"]
 
     def invitation(self) -> tuple[Path, tuple[str, int]]:
         """The invitation for a manager of another host, and the place where it connects."""
@@ -102,9 +102,9 @@ def limited(soft: int, hard: int) -> Callable[[], None]:
 
 
 @pytest.fixture(params=[1024, 256])
-def run(request: pytest.FixtureRequest, house: House) -> Iterator[Run]:
+def run(request: pytest.FixtureRequest, sandbox: Sandbox) -> Iterator[Run]:
     limit: int = request.param
-    with house.script(RUN, stdin=subprocess.PIPE, preexec_fn=limited(limit, limit)) as script:
+    with sandbox.script(RUN, stdin=subprocess.PIPE, preexec_fn=limited(limit, limit)) as script:
         yield Run(script)
         script.popen.stdin.close()  # type: ignore[union-attr]
         script.wait(60)
@@ -137,12 +137,12 @@ def test_a_storm_of_strangers_costs_nobody_a_place(run: Run, tmp_path: Path) -> 
 
 
 @pytest.mark.timeout(120)
-def test_tasks_have_the_limit_of_the_user(house: House) -> None:
+def test_tasks_have_the_limit_of_the_user(sandbox: Sandbox) -> None:
     """The run raises its own limit; programs that use ``select`` break above 1,024."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if hard != resource.RLIM_INFINITY and hard < 2000:
         pytest.skip("the system allows no more descriptors")
-    with house.script(RUN, stdin=subprocess.PIPE, preexec_fn=limited(500, hard)) as script:
+    with sandbox.script(RUN, stdin=subprocess.PIPE, preexec_fn=limited(500, hard)) as script:
         run = Run(script)
         assert run.limits == [[500, hard], [500, hard]]
         assert int(_soft_limit(run.pid)) > 500
