@@ -1,6 +1,7 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 
 import { PAGE, REFRESH, TaskTable } from '../src/model/tasks';
+import { columnStyle } from '../src/panels/tasks/columns';
 import type { FakeConnection } from '../src/connection/fake';
 import { liveRuns, settle } from './runs';
 import type { ITaskRow } from '../src/protocol';
@@ -144,5 +145,20 @@ describe('the table', () => {
     expect(pages().length).toBe(sent + 1);
     await reply([row(5)]);
     expect(table.row(0)?.id).toBe(5);
+  });
+});
+
+describe('the columns of the table', () => {
+  it('have their widths, and are hidden where the panel has no room', () => {
+    const column = { label: '', show: () => '' };
+    const style = columnStyle([
+      { ...column, id: 'a', width: '1fr' },
+      { ...column, id: 'b', width: '2px', from: 400 },
+      { ...column, id: 'c', width: '3px' }
+    ]);
+    expect(style.split('\n')).toEqual([
+      '@container (0px <= width < 400px) { .parslab-Row { grid-template-columns: 1fr 3px; } .parslab-Row > :is(.parslab-col-b) { display: none; } }',
+      '@container (width >= 400px) { .parslab-Row { grid-template-columns: 1fr 2px 3px; }  }'
+    ]);
   });
 });

@@ -12,7 +12,7 @@ import type { IQuery, TaskTable } from '../../model/tasks';
 import type { ITaskRow } from '../../protocol';
 import { FAILURES } from '../../protocol';
 import type { IColumn } from './columns';
-import { columns } from './columns';
+import { columns, columnStyle } from './columns';
 import { Filters } from './filters';
 
 /** Height of a row in pixels; the style sheet must use the same height. */
@@ -36,6 +36,7 @@ export function TasksBody(props: ITasksBodyProps): React.JSX.Element {
   const filtered = query.text !== '' || query.states.length > 0 || query.apps.length > 0;
   return (
     <div className="parslab-Tasks">
+      <style>{columnStyle(all)}</style>
       <Filters
         query={query}
         overview={table.run?.overview ?? null}

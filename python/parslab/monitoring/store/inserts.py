@@ -9,6 +9,7 @@ again with the same rows.
 from __future__ import annotations
 
 import sqlite3
+import zlib
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
@@ -25,10 +26,11 @@ if TYPE_CHECKING:
 
 __all__ = ["VERSION", "OutputTails", "create", "write"]
 
-VERSION = 4
-"""Version of the schema: ``PRAGMA user_version`` of the file."""
-
 _INDEX = "CREATE INDEX edge_dep ON edge (dep)"
+_SCHEMA = "; ".join([*(table.create() for table in TABLES), _INDEX])
+
+VERSION = zlib.crc32(_SCHEMA.encode()) >> 1
+"""Identifies the schema: ``PRAGMA user_version`` of the file, a signed number of 32 bits."""
 
 _TAIL_CHUNK = 1 << 30
 """Number of the chunk that holds the end of a stream.  Each flush replaces it."""
@@ -51,8 +53,7 @@ _ADOPT = "UPDATE task SET cell = ?, client = ? WHERE id = ?"
 
 def create(connection: sqlite3.Connection) -> None:
     """Make the tables in an empty database."""
-    schema = "; ".join([*(table.create() for table in TABLES), _INDEX])
-    connection.executescript(f"BEGIN; {schema}; PRAGMA user_version = {VERSION}; COMMIT;")
+    connection.executescript(f"BEGIN; {_SCHEMA}; PRAGMA user_version = {VERSION}; COMMIT;")
 
 
 class OutputTails:
