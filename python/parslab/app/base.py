@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from types import MethodType
 from typing import TYPE_CHECKING, Any
 
+from parslab.app.origin import calling_cell
 from parslab.app.resources import SPECIFICATIONS, WALLTIME, checked, specification
 from parslab.app.special import SPECIAL, SpecialCall, special_parameters
 from parslab.bodies.absent import AbsentApp
@@ -105,7 +106,9 @@ class App:
         spec: TaskSpec | None,
         calls: IdentifiedCalls | None,
     ) -> AppFuture:
-        raise NotImplementedError
+        """Submit a call whose special keywords are taken out."""
+        cell = calling_cell()
+        return dfk.submit(self.code, args, kwargs, executors=self.executors, cell=cell, spec=spec, calls=calls)
 
     def _call_special(self, dfk: DataFlowKernel, args: tuple[Any, ...], kwargs: dict[str, Any]) -> AppFuture:
         from parslab.client.futures.app_future import DataFuture

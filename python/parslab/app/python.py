@@ -6,17 +6,12 @@ import functools
 from typing import TYPE_CHECKING, Any
 
 from parslab.app.base import App
-from parslab.app.origin import calling_cell
 from parslab.clock import steady_time
 from parslab.errors import AppTimeout
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from parslab.client.calls.identities import IdentifiedCalls
-    from parslab.client.futures.app_future import AppFuture
-    from parslab.client.handle.dfk import DataFlowKernel
-    from parslab.wire.messages.base import TaskSpec
 
 __all__ = ["PythonApp", "timeout"]
 
@@ -26,17 +21,6 @@ class PythonApp(App):
 
     kind = "python_app"
     takes_async = True
-
-    def _submit(
-        self,
-        dfk: DataFlowKernel,
-        args: tuple[Any, ...],
-        kwargs: dict[str, Any],
-        spec: TaskSpec | None,
-        calls: IdentifiedCalls | None,
-    ) -> AppFuture:
-        cell = calling_cell()
-        return dfk.submit(self.code, args, kwargs, executors=self.executors, cell=cell, spec=spec, calls=calls)
 
 
 def timeout(f: Callable[..., Any], seconds: float) -> Callable[..., Any]:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
 
@@ -143,9 +143,19 @@ class ConnectionInfo(msgspec.Struct, kw_only=True):
     """When the file was last written or touched; :func:`read_connection_info` fills it in."""
 
 
+ContentT = TypeVar("ContentT", RunSettings, ConnectionInfo)
+
+
 def _encoded(content: RunSettings | ConnectionInfo) -> str:
     # Paths may hold bytes that are not UTF-8. Python's JSON escapes them; msgspec's refuses to write or read them.
     return json.dumps(msgspec.to_builtins(content))
+
+
+def _read(path: str | os.PathLike[str], kind: type[ContentT], problem: str) -> ContentT:
+    try:
+        return msgspec.convert(json.loads(read_text(path)), kind)
+    except (ValueError, msgspec.ValidationError) as error:
+        raise ValueError(f"{path} {problem}: {error}") from None
 
 
 def settings_path(run_dir: str | os.PathLike[str]) -> Path:
@@ -178,10 +188,7 @@ def read_settings(path: str | os.PathLike[str]) -> RunSettings:
     ValueError
         The file holds something else.
     """
-    try:
-        return msgspec.convert(json.loads(read_text(path)), RunSettings)
-    except (ValueError, msgspec.ValidationError) as error:
-        raise ValueError(f"{path} holds no settings of a run: {error}") from None
+    return _read(path, RunSettings, "holds no settings of a run")
 
 
 def write_connection_info(path: Path, info: ConnectionInfo) -> None:
@@ -207,10 +214,7 @@ def read_connection_info(path: Path) -> ConnectionInfo:
     ValueError
         The file holds something else.
     """
-    try:
-        info = msgspec.convert(json.loads(read_text(path)), ConnectionInfo)
-    except (ValueError, msgspec.ValidationError) as error:
-        raise ValueError(f"{path} is no connection file of a run: {error}") from None
+    info = _read(path, ConnectionInfo, "is no connection file of a run")
     # The DataFlowKernel touches the file as its heartbeat: the time of the last change says how long it was silent.
     info.written_at = path.stat().st_mtime
     info.started = info.started or info.written_at
