@@ -101,6 +101,21 @@ def test_it_ends_with_a_run_whose_processes_are_all_killed(sandbox: Sandbox, dae
     until(lambda: not list(groups_of(dfk.run)), what="no group is left")
 
 
+@pytest.mark.usefixtures("grouped")
+def test_no_group_is_left_of_a_manager_that_was_killed(sandbox: Sandbox, daemons: Path) -> None:
+    """Its folder stayed when the run ended in order."""
+    dfk = parslab.load(parslab.Config(executors=[executor(1, workers=1)], run_dir=sandbox.runs, strategy_period=0.2))
+    try:
+        hide(daemons).result(30)
+        (manager,) = managers(dfk.pid)
+        os.kill(manager, signal.SIGKILL)
+        until(is_gone(manager))
+    finally:
+        dfk.cleanup()
+        parslab.clear()
+    until(lambda: not list(groups_of(dfk.run)), what="no group is left")
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux gives a process the orphans of its children")
 def test_it_ends_with_a_run_that_ends_in_order(sandbox: Sandbox, daemons: Path) -> None:
     """Everywhere, because the DataFlowKernel becomes its parent."""

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 
 from parslab.cleanup.run_lock import RunLock, RunLockedError
 from parslab.paths import pid_namespace
-from parslab.remote.pool.control_group import groups_of
+from parslab.remote.pool.control_group import groups_of, remove_empty_groups
 from parslab.scaling.block_journal import cancel_unfinished_jobs
 from parslab.trust import remove_socket_folder
 from parslab.wire.invitations import withdraw
@@ -116,6 +116,7 @@ def remove_dead_runs(folder: Path, now: float | None = None) -> list[str]:
     list of str
         Sentences for the user about jobs, as :func:`cancel_jobs_of_dead_run` returns them.
     """
+    remove_empty_groups()
     sentences = []
     for path, info in find_dead_runs(folder):
         attended = any(process_runs(pid, info.written_at) for pid in info.owners)

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 from parslab.cleanup.run_lock import RunLock
 from parslab.clock import set_anchor
 from parslab.paths import pid_namespace
+from parslab.remote.pool.control_group import remove_empty_groups
 from parslab.trust import remove_socket_folder
 from parslab.wire.descriptors import raise_limit
 from parslab.wire.run_files import ConnectionInfo, read_settings
@@ -114,6 +115,7 @@ def _closing(kernel: Kernel, connection_file: ConnectionFile) -> Iterator[list[s
             # Also when the close fails: a file that stays would send other notebooks to a dead socket.
             connection_file.remove()
             remove_socket_folder(kernel.settings.sockets)
+            remove_empty_groups()  # of managers that were killed
             log.info("run %s is over: %s", kernel.settings.run, reason)
 
 

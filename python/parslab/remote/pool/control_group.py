@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-__all__ = ["ControlGroup", "groups_of"]
+__all__ = ["ControlGroup", "groups_of", "remove_empty_groups"]
 
 _KILL = 1.0
 """Seconds within which killed processes must have left their group."""
@@ -74,15 +74,21 @@ class ControlGroup:
     def kill(self) -> None:
         """Kill all processes of the group but this one, and remove the group."""
         deadline = time.monotonic() + _KILL
-        while pids := self._processes():
-            for pid in pids:
+        while True:
+            for pid in self._processes():
                 with contextlib.suppress(OSError):
                     os.kill(pid, signal.SIGKILL)
-            if time.monotonic() > deadline:
+            try:
+                self.path.rmdir()
+            except FileNotFoundError:
                 return
-            time.sleep(0.002)
-        with contextlib.suppress(OSError):
-            self.path.rmdir()
+            # The system refuses while a killed process has not ended.
+            except OSError:
+                if time.monotonic() > deadline:
+                    return
+                time.sleep(0.002)
+            else:
+                return
 
     def _processes(self) -> list[int]:
         try:
@@ -99,6 +105,16 @@ def groups_of(run: str) -> Iterator[ControlGroup]:
     if own is not None:
         for path in own.glob(f"parslab-{run}-*-*"):
             yield ControlGroup(path)
+
+
+def remove_empty_groups() -> None:
+    """Remove the empty groups of all runs below the group of this process whose parent was killed."""
+    own = _own_group()
+    for path in () if own is None else own.glob("parslab-*-*-*"):
+        with contextlib.suppress(OSError, ValueError):
+            # A living parent may be about to put a worker into it.
+            if not os.path.exists(f"/proc/{ControlGroup(path).parent}"):
+                path.rmdir()  # fails where a process is left
 
 
 @functools.cache
