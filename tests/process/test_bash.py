@@ -200,6 +200,22 @@ def test_an_interrupt_ends_the_command_and_all_below_it(tmp_path: Path) -> None:
     assert not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
 
 
+def test_an_interrupt_while_the_command_is_started_ends_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The command went on, because nobody had its process yet."""
+    pids: list[int] = []
+    original = subprocess.Popen._execute_child  # type: ignore[attr-defined]
+
+    def interrupted(self: Any, *args: Any) -> None:
+        original(self, *args)
+        pids.append(self.pid)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(subprocess.Popen, "_execute_child", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        run(command("sleep 1000"))
+    assert not psutil.pid_exists(pids[0])
+
+
 def interrupt_when(ready: Path) -> None:
     while not ready.exists():
         time.sleep(0.01)

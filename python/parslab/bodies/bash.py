@@ -280,7 +280,7 @@ def _start(command: str, out: IO[Any] | None, err: IO[Any] | int | None) -> subp
     if b"\0" in data:
         raise AppBadFormatting("The command line of a bash app has a null character in it, which no shell accepts.")
     if len(data) <= LONGEST_ARGUMENT:
-        return subprocess.Popen([SHELL, "-c", command], stdin=subprocess.DEVNULL, stdout=out, stderr=err)
+        return _Process([SHELL, "-c", command], stdin=subprocess.DEVNULL, stdout=out, stderr=err)
     # Bash reads a command that is too long for an argument as a script, from a file without a name. Bash inherits the
     # descriptor, and the file disappears with it, even if the worker is killed.
     with tempfile.TemporaryFile(prefix="parslab-") as file:
@@ -288,7 +288,19 @@ def _start(command: str, out: IO[Any] | None, err: IO[Any] | int | None) -> subp
         file.flush()
         file.seek(0)
         arguments, inherited = [SHELL, f"/dev/fd/{file.fileno()}"], (file.fileno(),)
-        return subprocess.Popen(arguments, stdin=subprocess.DEVNULL, stdout=out, stderr=err, pass_fds=inherited)
+        return _Process(arguments, stdin=subprocess.DEVNULL, stdout=out, stderr=err, pass_fds=inherited)
+
+
+class _Process(subprocess.Popen[bytes]):
+    """A command that ends when an interrupt arrives while it is being started: its caller never gets this object."""
+
+    def __init__(self, arguments: list[str], **options: Any) -> None:
+        try:
+            super().__init__(arguments, **options)
+        except KeyboardInterrupt:
+            if getattr(self, "pid", None):
+                _end_tree(self)
+            raise
 
 
 def _until_exit(process: subprocess.Popen[bytes], reader: int) -> Iterator[bytes]:
