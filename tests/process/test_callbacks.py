@@ -46,16 +46,16 @@ class Gate:
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / "gate"
-        self.heard: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        self.received: queue.SimpleQueue[Any] = queue.SimpleQueue()
 
     def task(self, x: int, callback: Callable[[AppFuture], Any]) -> AppFuture:
-        """Start a task; what the callback returns or raises is heard when the gate is open."""
+        """Start a task; what the callback returns or raises is received when the gate is open."""
 
         def call(done: AppFuture) -> None:
             try:
-                self.heard.put(callback(done))
+                self.received.put(callback(done))
             except BaseException as error:
-                self.heard.put(error)
+                self.received.put(error)
 
         future = held(x, self.path)
         future.add_done_callback(call)
@@ -64,8 +64,8 @@ class Gate:
     def open(self) -> None:
         self.path.touch()
 
-    def hear(self) -> Any:
-        return self.heard.get(timeout=30 * patience())
+    def receive(self) -> Any:
+        return self.received.get(timeout=30 * patience())
 
 
 @pytest.fixture
@@ -93,7 +93,7 @@ def test_a_callback_may_wait_for_another_task(run: DataFlowKernel, gate: Gate) -
     future = gate.task(1, lambda done: result(plus(result(done))))
     gate.open()
     assert [result(plus(n)) for n in range(20)] == list(range(1, 21))
-    assert gate.hear() == 2
+    assert gate.receive() == 2
     assert result(future) == 1
     until(lambda: len(link_threads()) == before)
 
@@ -118,16 +118,16 @@ def test_callbacks_of_callbacks_may_wait(run: DataFlowKernel, gate: Gate, tmp_pa
 
     gate.task(0, outer)
     gate.open()
-    assert (gate.hear(), second.hear(), third.hear()) == (11, 21, 21)
+    assert (gate.receive(), second.receive(), third.receive()) == (11, 21, 21)
 
 
 def test_many_callbacks_wait_at_once(run: DataFlowKernel, gate: Gate) -> None:
     first = gate.task(0, lambda done: [result(future) for future in futures])
     futures = [first, *(gate.task(n, lambda done: result(plus(result(done)))) for n in range(1, 40))]
     gate.open()
-    heard = [gate.hear() for _ in futures]
-    assert list(range(40)) in heard
-    assert sorted(answer for answer in heard if isinstance(answer, int)) == list(range(2, 41))
+    received = [gate.receive() for _ in futures]
+    assert list(range(40)) in received
+    assert sorted(answer for answer in received if isinstance(answer, int)) == list(range(2, 41))
 
 
 @pytest.mark.parametrize("way", ["as_completed", "wait", "asyncio", "exception"])
@@ -148,7 +148,7 @@ def test_each_way_to_wait_works_in_a_callback(run: DataFlowKernel, gate: Gate, w
 
     gate.task(0, callback)
     gate.open()
-    assert gate.hear() == [1, 2, 3, 4, 5]
+    assert gate.receive() == [1, 2, 3, 4, 5]
 
 
 def test_a_loop_is_woken_while_a_callback_waits(run: DataFlowKernel, gate: Gate, tmp_path: Path) -> None:
@@ -163,7 +163,7 @@ def test_a_loop_is_woken_while_a_callback_waits(run: DataFlowKernel, gate: Gate,
         return awaited
 
     assert asyncio.run(main()) == 4
-    assert gate.hear() == 7
+    assert gate.receive() == 7
 
 
 def test_a_callback_waits_while_its_run_gets_another_dataflowkernel(
@@ -184,7 +184,7 @@ def test_a_callback_waits_while_its_run_gets_another_dataflowkernel(
     os.kill(run.pid, signal.SIGKILL)
     assert result(plus(2)) == 3
     last.touch()
-    assert gate.hear() == 7
+    assert gate.receive() == 7
 
 
 def test_a_run_may_end_while_a_callback_waits(sandbox: Sandbox, gate: Gate, tmp_path: Path) -> None:
@@ -199,5 +199,5 @@ def test_a_run_may_end_while_a_callback_waits(sandbox: Sandbox, gate: Gate, tmp_
         gate.task(0, callback)
         gate.open()
         assert waits.wait(30 * patience())
-    assert isinstance(gate.hear(), Exception)
+    assert isinstance(gate.receive(), Exception)
     until(lambda: not link_threads())

@@ -93,11 +93,11 @@ def test_an_option_with_a_meaning_is_translated(
 def test_an_option_without_a_meaning_is_ignored_with_one_warning(
     kind: type[Description], option: str, value: Any, why: str
 ) -> None:
-    with pytest.warns(IgnoredOption) as told:
+    with pytest.warns(IgnoredOption) as warned:
         made = kind(**{option: value})
-    assert [str(each.message) for each in told] == [str(told[0].message)]
-    assert str(told[0].message).startswith(f"{kind.__name__}: {option} has no effect in parslab: {why}")
-    assert told[0].filename == __file__
+    assert [str(each.message) for each in warned] == [str(warned[0].message)]
+    assert str(warned[0].message).startswith(f"{kind.__name__}: {option} has no effect in parslab: {why}")
+    assert warned[0].filename == __file__
     assert getattr(made, option) is value
     with warnings.catch_warnings():
         warnings.simplefilter("error")
