@@ -156,9 +156,10 @@ class BaseFuture(Future[Any]):
     def _condition(self) -> threading.RLock:  # type: ignore[override]
         # The library only locks it: a condition would cost 1,300 bytes more.
         if self._lock is None:
+            lock = threading.RLock()  # made outside the lock, as the list of callbacks is
             with settle_lock:
                 if self._lock is None:
-                    self._lock = threading.RLock()
+                    self._lock = lock
         return self._lock
 
     @property

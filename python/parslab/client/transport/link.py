@@ -82,6 +82,7 @@ class KernelLink:
         self._received: deque[Batch] = deque()
         self._last = 0.0
         self._watching_room = False
+        """Whether the link's thread wakes when the socket has room, and then sends all that is in the buffer."""
         self._over = False
         self._serving = False
         """Whether the link's thread handles messages of a connection, and is not about to make another one."""
@@ -129,7 +130,7 @@ class KernelLink:
         self._last = now
         if quiet:
             self.flush()
-        elif not self._awake:
+        elif not self._awake and not self._watching_room:
             self._wake()
 
     def send(self, message: WireMessage, frames: Sequence[Buffer] = ()) -> None:
@@ -161,7 +162,9 @@ class KernelLink:
         if self._outbox:
             with self._sending:
                 left = not self._over and not self._out.push()
-            if left:
+            # The link's thread looks for room before it sleeps, and sends the rest then: to wake it would make it run
+            # in circles until the DataFlowKernel reads.
+            if left and not self._watching_room and not self.in_own_thread:
                 self._wake()
             if self._out.rejected:
                 self._report_unsendable()
@@ -368,6 +371,8 @@ class KernelLink:
         if congested != self._watching_room:
             self._watching_room = congested
             self._poller.modify(stream.sock, select.POLLIN | (select.POLLOUT if congested else 0))
+            if not congested:
+                self.flush()  # calls that found the flag set have not woken this thread
         for fd, events in self._spin_wait.wait(lambda: self._poller.poll(0), lambda: self._poller.poll(timeout)):
             if fd == self._wake_out:
                 with contextlib.suppress(BlockingIOError):
