@@ -153,6 +153,7 @@ ROWS = (
             *(f"own.{subject}.own", "us", "imported", f"own.{subject}.imported", f"own.{subject}.ratio"),
             bound=("<=", 1.1),
             on_ratio=True,
+            full=True,
         )
         for subject, name in (("llex", "low latency"), ("htex", "a block"))
     ),
@@ -189,12 +190,14 @@ ROWS = (
         *("bodies.join", "us", "plain", "bodies.plain", "bodies.join_ratio"),
         bound=("<=", 3.0),
         on_ratio=True,
+        full=True,
     ),
     Row(
         "a bash app in a burst",
         *("bodies.bash", "us", "subprocess", "bodies.subprocess", "bodies.bash_ratio"),
         bound=("<=", 1.1),
         on_ratio=True,
+        full=True,
     ),
     Row(
         "a call whose result is remembered",
