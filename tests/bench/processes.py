@@ -61,7 +61,7 @@ def idle(processes: Iterable[psutil.Process], quiet: float = 1.0, limit: float =
     """Return when the group has used little CPU for ``quiet`` seconds, so that work put off is done and counted.
 
     An idle run wakes a few times in a second, and each time its pages and caches are cold: on some machines that takes
-    3 % of a core, so less than ``IDLE`` counts as idle.
+    3 % of a core, so a group that takes less than ``IDLE`` is idle.
 
     Raises
     ------
