@@ -61,10 +61,20 @@ class FakeKernel {
   /** The reply to an expression, and how often the kernel was asked. */
   value: Content = { status: 'ok', data: { 'text/plain': "''" } };
   asked = 0;
+  /** How many expressions wait behind a cell that fails. */
+  aborts = 0;
+  /** Whether replies to expressions wait for `deliver`. */
+  slow = false;
+  deliver: () => void = () => undefined;
 
   requestExecute(): unknown {
     this.asked += 1;
-    return { done: Promise.resolve({ content: { status: 'ok', user_expressions: { value: this.value } } }) };
+    const reply = { content: { status: 'ok', user_expressions: { value: this.value } } };
+    if (this.aborts > 0) {
+      this.aborts -= 1;
+      return { done: Promise.resolve({ content: { status: 'aborted' } }) };
+    }
+    return { done: new Promise(resolve => (this.slow ? (this.deliver = () => resolve(reply)) : resolve(reply))) };
   }
 
   sendControlMessage(message: { content: Content }): unknown {
@@ -206,6 +216,43 @@ describe('a kernel without a run', () => {
     expect(comm.inspection).toEqual({ python: true, installed: true, run: '007' });
   });
 
+  it('is asked again when a cell began before it had answered', async () => {
+    kernel.slow = true;
+    await comm.find();
+    expect(kernel.asked).toBe(1);
+    kernel.publish('execute_input', { code: 'hide parslab' });
+    kernel.deliver();
+    await settle();
+    kernel.value = missing;
+    kernel.become('busy');
+    kernel.become('idle');
+    kernel.deliver();
+    await settle();
+    expect(kernel.asked).toBe(2);
+    expect(comm.inspection?.installed).toBe(false);
+  });
+
+  it('is asked again when a cell that failed took the question with it', async () => {
+    kernel.aborts = 1;
+    kernel.value = missing;
+    await comm.find();
+    await settle();
+    expect(comm.inspection?.installed).toBe(false);
+  });
+
+  it('is asked for its comms when the cell that ran at first has ended before we knew', async () => {
+    kernel.value = missing;
+    kernel.reply = null;
+    kernel.status = 'busy';
+    expect(await comm.find()).toBe(true);
+    const request = comm.send({ type: 'SnapshotRequest' }).catch(() => undefined);
+    kernel.become('idle');
+    await vi.advanceTimersByTimeAsync(REQUEST_TIMEOUT);
+    await request;
+    await settle();
+    expect(comm.inspection?.installed).toBe(false);
+  });
+
   it('is not asked before the panel looks, nor when it has a run', async () => {
     kernel.publish('execute_input', { code: '1' });
     kernel.become('idle');
@@ -221,6 +268,10 @@ describe('a kernel without a run', () => {
       other.spec = Promise.resolve({ language: 'R' });
     });
     expect(await comm.find()).toBe(false);
+    kernel.publish('execute_input', { code: 'library(parallel)' });
+    kernel.become('busy');
+    kernel.become('idle');
+    await settle();
     expect(comm.inspection?.python).toBe(false);
     expect(kernel.asked).toBe(0);
   });

@@ -118,6 +118,7 @@ export class KernelComm implements IConnection {
     if (!reply) {
       return !this._noControlHandler && this._reachable;
     }
+    this._findWhenIdle = false;
     const comms = reply.content.status === 'ok' ? Object.entries(reply.content.comms) : [];
     const found = comms.filter(([, comm]) => comm.target_name === TARGET).pop();
     if (found && !this._comm) {
@@ -154,6 +155,7 @@ export class KernelComm implements IConnection {
   }
 
   private async _inspect(): Promise<void> {
+    this._hasInspected = true;
     const inspection = await inspect(this._kernel).catch(() => null);
     if (!this._comm && this._reachable) {
       this._setInspection(inspection);
@@ -204,8 +206,12 @@ export class KernelComm implements IConnection {
       const timer = setTimeout(() => {
         // A kernel that has replied before is only slow; a kernel that never replied has no handler.
         this._noControlHandler = !this._hasReplied;
-        this._retryWhenIdle = !this._hasReplied;
+        this._findWhenIdle = !this._hasReplied;
         finish(null);
+        if (this._findWhenIdle && this._kernel.status === 'idle') {
+          // The cell that kept the kernel busy may have ended meanwhile: no other change to idle is to come.
+          void this.find();
+        }
       }, REQUEST_TIMEOUT);
       const finish = (reply: IControlReply | null) => {
         clearTimeout(timer);
@@ -256,7 +262,8 @@ export class KernelComm implements IConnection {
       }
     } else if (type === 'execute_input') {
       // The cell may install parslab, or end the run that the panel offers. Our own expressions send no such message.
-      this._inspectWhenIdle = this._link === 'absent' && this._inspection !== null;
+      // A reply that is still on its way says what was true before the cell.
+      this._inspectWhenIdle = this._link === 'absent' && this._hasInspected;
     } else if (type === 'status') {
       // After a restart from another page, the only sign is a message from another process of the kernel.
       if (this._comm && this._process && message.header.session !== this._process) {
@@ -299,9 +306,9 @@ export class KernelComm implements IConnection {
   private _onStatus(_: unknown, status: Kernel.Status): void {
     if (status === 'restarting' || status === 'autorestarting' || status === 'dead') {
       this._onProcessGone(status === 'dead' ? 'dead' : 'restarted');
-    } else if (status === 'idle' && this._retryWhenIdle && !this._comm) {
+    } else if (status === 'idle' && this._findWhenIdle && !this._comm) {
       // The kernel has finished its cell, so now it can list its comms.
-      this._retryWhenIdle = false;
+      this._findWhenIdle = false;
       void this.find();
     } else if (status === 'idle' && this._inspectWhenIdle && !this._comm) {
       this._inspectWhenIdle = false;
@@ -316,7 +323,8 @@ export class KernelComm implements IConnection {
     this._process = '';
     this._hasReplied = false;
     this._noControlHandler = false;
-    this._retryWhenIdle = false;
+    this._findWhenIdle = false;
+    this._hasInspected = false;
     this._inspectWhenIdle = false;
     this._inspection = null;
     if (known) {
@@ -374,10 +382,12 @@ export class KernelComm implements IConnection {
   /** Whether a request to this kernel process got no reply in time. */
   private _noControlHandler = false;
   /** Whether a run may exist although the kernel did not reply. */
-  private _retryWhenIdle = false;
+  private _findWhenIdle = false;
   /** What the kernel said when it had no run; null if it was not asked, or did not say. */
   private _inspection: IInspection | null = null;
-  /** Whether a cell has run since then. */
+  /** Whether this kernel process was asked why it has no run. */
+  private _hasInspected = false;
+  /** Whether a cell has begun since then. */
   private _inspectWhenIdle = false;
   private _waiting = new Set<IDisposable>();
   private _isDisposed = false;

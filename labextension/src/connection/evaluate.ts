@@ -14,13 +14,20 @@ export interface IEvaluated {
   readonly data?: Readonly<Record<string, unknown>>;
 }
 
+/** How often to ask again: a cell that fails makes the kernel abort what waits behind it, ours included. */
+const ABORTED_RETRIES = 2;
+
 export async function evaluate(kernel: Kernel.IKernelConnection, expression: string): Promise<IEvaluated> {
-  const future = kernel.requestExecute({
-    code: '',
-    silent: true,
-    store_history: false,
-    user_expressions: { value: expression }
-  });
-  const { content } = await future.done;
+  const request = () =>
+    kernel.requestExecute({
+      code: '',
+      silent: true,
+      store_history: false,
+      user_expressions: { value: expression }
+    }).done;
+  let { content } = await request();
+  for (let retry = 0; retry < ABORTED_RETRIES && (content.status as string) === 'aborted'; retry++) {
+    ({ content } = await request());
+  }
   return (content.status === 'ok' ? content.user_expressions.value : content) as unknown as IEvaluated;
 }
