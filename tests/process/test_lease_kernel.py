@@ -188,7 +188,7 @@ class Server:
         """Run a cell in a kernel of this server; what it printed."""
         client = BlockingKernelClient(connection_file=str(self.sandbox.jupyter / f"kernel-{kernel}.json"))
         client.load_connection_file()
-        client.start_channels()
+        client.start_channels(hb=False)  # a kernel that starts on a busy machine misses heartbeats of one second
         printed: list[str] = []
 
         def receive(message: dict[str, Any]) -> None:
