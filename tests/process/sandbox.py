@@ -96,7 +96,8 @@ def workers_of(pid: int) -> list[int]:
     found = []
     for child in psutil.Process(pid).children():
         with contextlib.suppress(psutil.Error):
-            if child.status() != psutil.STATUS_ZOMBIE and "parslab-reaper" not in child.cmdline():
+            # Not by the command: until a new process has replaced itself, it has that of the DataFlowKernel.
+            if child.status() != psutil.STATUS_ZOMBIE and "PARSLAB_WORKER" in child.environ():
                 found.append(child.pid)
     return found
 
