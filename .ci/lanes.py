@@ -21,7 +21,7 @@ from collections import Counter
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-ALONE = ("tests/bench",)
+ALONE = ("tests/bench", "tests/lab/test_reload_while_busy.py")
 LANE = ("tests/process", "tests/notebooks")
 """About half of all time; every other folder below ``tests`` is in the other lane."""
 
@@ -52,6 +52,7 @@ class Lane:
         self._result = scratch / f"{name}.xml"
         self._command = [
             *(sys.executable, "-u", "-m", "pytest", *folders, f"--junitxml={self._result}"),
+            *(f"--ignore={one}" for one in ALONE if one not in folders),
             *("-o", f"cache_dir=.pytest_cache/{name}"),  # each lane replaces the list of failed tests in its own
         ]
 

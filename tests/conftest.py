@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 TESTS = Path(__file__).parent
 PURE_RINGS = {"unit", "simulation"}
-# Seconds for one test. A ring that is not named has the 20 s of pyproject.toml.
+# Seconds for one test. A ring that is not named has the 90 s of pyproject.toml.
 RING_TIMEOUTS = {"process": 60, "compat": 120, "lab": 120, "notebooks": 120, "packaging": 300, "bench": 120}
 GRACE = 5.0  # seconds in which what a test started may still go away, on a machine that is not busy
 TOKEN = "PARSLAB_TEST_SESSION"

@@ -49,9 +49,10 @@ class Panel:
         tab.click()
         expect(tab).to_have_attribute("aria-selected", "true")
 
-    def says(self, sentence: str) -> None:
-        """Wait for a sentence of the panel as a whole."""
-        expect(self.node.locator(".parslab-Header").locator("[role=status], [role=alert]")).to_contain_text(sentence)
+    def says(self, sentence: str, seconds: float | None = None) -> None:
+        """Wait for a sentence of the panel as a whole, as long as for anything else or for so many seconds."""
+        place = self.node.locator(".parslab-Header").locator("[role=status], [role=alert]")
+        expect(place).to_contain_text(sentence, timeout=seconds and seconds * 1000)
 
     def is_live(self) -> None:
         """Wait until a run is shown and goes on."""

@@ -26,7 +26,7 @@ def test_run_all_shows_the_search(lab: Lab) -> None:
         lab.panel.is_live()
         lab.panel.show("Overview")
         expect(lab.panel.node.locator("[data-app=fold_score]")).to_have_attribute("data-count", "65")
-        lab.panel.says("This run has ended")
+        lab.panel.says("This run has ended", 60)  # after all other cells of the notebook
         expect(lab.panel.node.locator("[data-app=fold_score]")).to_contain_text("65 / 65")
         lab.panel.counts(running=0, pending=0, failed=0)
         lab.panel.show("Graph")

@@ -33,14 +33,18 @@ def project(lanes: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     for name in ("bench", "process", "unit"):
         (tmp_path / "tests" / name).mkdir(parents=True)
         (tmp_path / "tests" / name / f"test_{name}.py").write_text("def test_it(): pass\n")
+    (tmp_path / "tests" / "unit" / "test_timed.py").write_text("def test_it(): pass\n")
     monkeypatch.setattr(lanes, "ROOT", tmp_path)
+    monkeypatch.setattr(lanes, "ALONE", ("tests/bench", "tests/unit/test_timed.py"))
     monkeypatch.setattr(lanes, "LANE", ("tests/process",))
     return tmp_path
 
 
 def test_every_folder_of_tests_is_in_one_lane(lanes: ModuleType) -> None:
     named = [*lanes.ALONE, *lanes.LANE]
-    assert set(named) < set(lanes.folders())
+    files = {name for name in named if name.endswith(".py")}
+    assert set(named) - files < set(lanes.folders())
+    assert all((ROOT / name).is_file() for name in files)
     assert len(named) == len(set(named))
     assert {"tests/unit", "tests/lab", "tests/schedulers"} < set(lanes.folders())
 
@@ -49,7 +53,7 @@ def test_the_results_of_all_lanes_are_added_up(
     lanes: ModuleType, project: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert lanes.main() == 0
-    assert " 3 passed in " in capsys.readouterr().out.splitlines()[-1]
+    assert " 4 passed in " in capsys.readouterr().out.splitlines()[-1]
 
 
 def test_one_failure_fails_the_whole_and_is_named_again_at_the_end(
@@ -65,7 +69,7 @@ def test_one_failure_fails_the_whole_and_is_named_again_at_the_end(
     )
     assert lanes.main() == 1
     printed = capsys.readouterr().out.splitlines()
-    assert " 1 failed, 3 passed, 1 skipped, 1 error in " in printed[-1]
+    assert " 1 failed, 4 passed, 1 skipped, 1 error in " in printed[-1]
     assert {line.partition(" - ")[0] for line in printed[-3:-1]} == {
         "FAILED tests/unit/test_unit.py::test_bad",
         "ERROR tests/unit/test_unit.py::test_broken",
@@ -77,4 +81,4 @@ def test_a_lane_that_dies_fails_the_whole(lanes: ModuleType, project: Path, caps
         "import os, signal\ndef test_dies(): os.kill(os.getpid(), signal.SIGKILL)\n"
     )
     assert lanes.main() == 1
-    assert " 2 passed, 1 error in " in capsys.readouterr().out.splitlines()[-1]
+    assert " 3 passed, 1 error in " in capsys.readouterr().out.splitlines()[-1]
