@@ -215,3 +215,18 @@ def test_manager_gets_a_signal_while_it_looks_for_the_run(sandbox: Sandbox) -> N
         run.kill()
         os.kill(manager, signal.SIGTERM)
         until(is_gone(manager), 5)
+
+
+def test_a_block_that_was_never_started_is_replaced_soon(sandbox: Sandbox) -> None:
+    """The DataFlowKernel is killed between its decision and the start of the block, which nobody else can start."""
+    with lives(sandbox) as run:
+        ((block, manager),) = managers_here(run, 1)
+        run.kill()
+        os.kill(manager, signal.SIGKILL)
+        until(is_gone(manager), 5)
+        journal = BlockJournal(run.run_dir, "htex")
+        journal.ended(block, "failed")
+        journal.requested("1", f"parslab.{run.settings.run}.htex.1")
+        run.revive()
+        assert call(run, where).result(15)[0] == "2"
+    sandbox.assert_empty()

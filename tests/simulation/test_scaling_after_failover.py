@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from parslab.scaling.block_jobs import FIND_FOR
 from parslab.scaling.block_journal import BlockJournal, unfinished_jobs
 from parslab.scaling.block_table import RETURN_WITHIN, UNKNOWN_JOB_GRACE
 from parslab.testing.simulated_cluster import RECONNECT_FOR, Cluster
@@ -132,7 +131,7 @@ def test_a_submission_in_flight_is_found_by_its_name(tmp_path: Path, late: float
 def test_lost_submission_is_reported_and_is_no_failed_start(tmp_path: Path) -> None:
     made = busy(tmp_path)
     in_flight(made, tmp_path)
-    made.play(FIND_FOR + 5.0)
+    made.play(made.scheduler.late_arrival + 5.0)
     end = made.moves("3")[-1]
     assert (end.state, end.reason) == (
         "failed",
@@ -146,7 +145,7 @@ def test_a_scheduler_that_cannot_be_asked_for_names_says_why(tmp_path: Path) -> 
     made = busy(tmp_path)
     made.scheduler.unreachable = True
     in_flight(made, tmp_path)
-    made.play(FIND_FOR + 5.0)
+    made.play(made.scheduler.late_arrival + 5.0)
     assert "killed, and squeue: error: Unable to contact slurm controller" in made.moves("3")[-1].reason
 
 

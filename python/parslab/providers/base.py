@@ -125,6 +125,12 @@ class FindsJobs(Protocol):
     Other runners can watch and cancel such jobs by their numbers, but cannot find a job whose number is unknown.
     """
 
+    late_arrival: float
+    """Seconds after the end of a process in which a job may still appear that the process was submitting.
+
+    A command such as ``sbatch`` outlives the process that started it, and its job may reach the scheduler late.
+    """
+
     def adopt(self, number: str, job: Job) -> None:
         """Take a job over; this runs no command of the scheduler and never blocks."""
 

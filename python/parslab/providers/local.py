@@ -90,6 +90,8 @@ class LocalRunner:
     """
 
     period = 0.5
+    # Only the killed process could start the block.  At most, a child of it had not yet become the block's script.
+    late_arrival = 3.0
 
     def __init__(self, provider: LocalProvider, grace: float = 2.0) -> None:
         # No other runner may ask for these blocks, because only this one knows them.

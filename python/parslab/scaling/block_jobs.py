@@ -37,11 +37,8 @@ log = logging.getLogger(__name__)
 SUBMITS, CANCELS, READS = 4, 2, 2
 """Calls of each kind that run at the same time: some schedulers take a second for each submission."""
 
-FIND_FOR, FIND_PAUSE = 30.0, 2.0
-"""Seconds during which the controller looks for a job by its name, and seconds between two attempts.
-
-A submission may outlive the process that began it, and arrive late.
-"""
+FIND_PAUSE = 2.0
+"""Seconds between two attempts to find a job by its name."""
 
 SUBMIT_BACKOFF = (1.0, 5.0, 30.0, 60.0)
 """Seconds before a submission that failed for a reason that passes is tried again; the last one repeats."""
@@ -229,9 +226,8 @@ class BlockJobs:
         from parslab.providers.base import FindsJobs
 
         runner = self.runner
-        able = isinstance(runner, FindsJobs)
-        if not block.job and able:
-            self._find(block, self._clock() + FIND_FOR)
+        if not block.job and isinstance(runner, FindsJobs):
+            self._find(block, self._clock() + runner.late_arrival)
         elif not block.job:
             job = self._job(block).name
             self._not_found(block, "its provider cannot look for jobs by their names")

@@ -91,6 +91,7 @@ class PlannedScheduler:
     queue: float = 0.0
     boot: float = 0.5
     period: float = 10.0
+    late_arrival: float = 30.0
     group: str = "planned"
     refuse: list[str] = field(default_factory=list)
     """Words with which the scheduler refuses the next submissions."""

@@ -97,6 +97,8 @@ class BatchRunner:
         The facts about jobs; None means that all runners of the group share one object.
     """
 
+    late_arrival = 30.0
+
     def __init__(
         self,
         scheduler: BatchScheduler,
