@@ -276,6 +276,7 @@ class ManagerService:
 
     def _release(self, manager: ConnectedManager) -> None:
         self.queue.hold(manager, False)
+        self._quarantine.health.released(manager.name)
         self._move(manager, ManagerSignal.released)
 
     def _dismiss(self, manager: ConnectedManager, reason: str) -> None:

@@ -183,6 +183,13 @@ class NodeHealth:
         """
         return manager in self.streaks
 
+    def released(self, manager: str) -> None:
+        """Forget the failures of a manager that the user releases.
+
+        Tasks that it still had may have failed since; they would hold it again at the next success elsewhere.
+        """
+        self.streaks.pop(manager, None)
+
     # ----- managers join and leave
 
     def manager_left(self, manager: str, host: str) -> None:

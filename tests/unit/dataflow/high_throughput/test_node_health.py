@@ -57,6 +57,18 @@ def test_one_that_fails_what_others_do_well_is_held(watch: Watch) -> None:
     assert not watch.held("a")
 
 
+def test_what_failed_on_a_held_manager_does_not_hold_it_again(watch: Watch) -> None:
+    """Tasks that it had got before it was held fail after that; the user then releases it."""
+    watch.fails("a", AFTER)
+    watch.succeeds("b")
+    assert watch.held("a")
+    watch.fails("a", AFTER)
+    watch.health.released("a")
+    watch.succeeds("b")
+    assert watch.health.next_candidate() == ""
+    assert not watch.held("a")
+
+
 def test_a_function_that_fails_everywhere_holds_nobody(watch: Watch) -> None:
     for _ in range(50):
         watch.fails("a")
