@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import itertools
 import random
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import pytest
 
+from parslab.remote.manager import meeting
 from parslab.remote.manager.meeting import meet, pauses
-from parslab.wire.invitations import RunOver, file_name, withdraw, write
+from parslab.wire.invitations import RunOver, file_name, read, withdraw, write
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
 
@@ -39,3 +42,55 @@ def test_nobody_is_looked_for_when_the_run_is_over(tmp_path: Path) -> None:
 def test_missing_folder_is_reported(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         meet(str(tmp_path / "gone" / file_name("htex")), "0", 60.0)
+
+
+class Network:
+    """Addresses of which only ``open`` ones accept connections, and handshakes that end as planned."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, path: Path, opened: Sequence[str], ends: list[str]) -> None:
+        self.path = path
+        self.opened = opened
+        self.handshakes: list[str] = []
+        self.ends = ends
+        self.write()
+        monkeypatch.setattr(meeting, "read_invitation", lambda path: SimpleNamespace(**read(path)))
+        monkeypatch.setattr(meeting, "connect_locally", lambda invitation: None)
+        monkeypatch.setattr(meeting, "reachable", self.reachable)
+        monkeypatch.setattr(meeting, "ManagerLink", self.link)
+        monkeypatch.setattr("time.sleep", lambda seconds: None)
+
+    def write(self) -> None:
+        """Write the invitation (again, as a DataFlowKernel that has just started does)."""
+        write(self.path, {"label": "htex", "addresses": ["one", "two", "three"], "written": len(self.handshakes)})
+
+    def reachable(self, addresses: Sequence[str], patience: float) -> tuple[str, dict[str, str]]:
+        found = [address for address in addresses if address in self.opened]
+        return (found[0], {}) if found else ("", dict.fromkeys(addresses, "connection refused"))
+
+    def link(self, invitation: object, address: str, name: bytes) -> Network:
+        self.handshakes.append(address)
+        return self
+
+    def handshake(self, until: float, cancelled: Callable[[], bool]) -> str:
+        end = self.ends.pop(0)
+        if end == "written again":
+            self.write()
+            assert cancelled()
+        return end
+
+
+@pytest.mark.parametrize("end", ["written again", "no answer to the handshake"])
+def test_an_address_is_tried_again_when_no_other_one_answers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, end: str
+) -> None:
+    network = Network(monkeypatch, tmp_path / file_name("htex"), ["one"], [end, ""])
+    meet(str(network.path), "0", 5.0)
+    assert network.handshakes == ["one", "one"]
+
+
+def test_an_address_whose_handshake_fails_comes_after_the_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    network = Network(monkeypatch, tmp_path / file_name("htex"), ["one", "two"], ["no", "no", "no", ""])
+    meet(str(network.path), "0", 5.0)
+    assert network.handshakes == ["one", "two", "one", "two"]

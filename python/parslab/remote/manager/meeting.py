@@ -79,9 +79,7 @@ def meet(path: str, block: str, patience: float) -> Connected:
         if sock is not None:
             return Connected(invitation, LocalManagerLink(sock), name)
         # An address whose handshake failed is tried again only after all others.
-        addresses = [address for address in invitation.addresses if address not in unanswered]
-        if not addresses:
-            addresses, unanswered = invitation.addresses, {}
+        addresses = [address for address in invitation.addresses if address not in unanswered] or invitation.addresses
         # Never less than a tenth of a second: the last attempt must have a chance, too.
         address, failures = reachable(addresses, max(0.1, min(_ROUND, deadline - time.monotonic())))
         if address:
@@ -89,10 +87,13 @@ def meet(path: str, block: str, patience: float) -> Connected:
             why = link.handshake(time.monotonic() + _HANDSHAKE, lambda: file_version(path) != seen)  # noqa: B023
             if not why:
                 return Connected(invitation, link, name)
-            unanswered[address] = why
+            failures = {address: why}
         left = deadline - time.monotonic()
+        failures = {**unanswered, **failures}
         if left <= 0:
-            raise Unreachable(_sentence({**unanswered, **failures}))
+            raise Unreachable(_sentence(failures))
+        # If none of the others answers, all were tried.  A new invitation may come from a new process at that address.
+        unanswered = failures if address and file_version(path) == seen else {}
         if file_version(path) == seen:
             time.sleep(min(pause, left))
     raise AssertionError("unreachable")
