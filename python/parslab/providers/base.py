@@ -301,6 +301,7 @@ def script_text(
     redirect: bool = False,
     *,
     walltime: float | None = None,
+    copies: int = 1,
 ) -> str:
     """Return the text of a job's script.
 
@@ -318,7 +319,12 @@ def script_text(
         The script itself opens the job's stdout and stderr, because the scheduler delivers them only at the end.
     walltime
         Seconds after which the scheduler ends the job; managers read when that is.
+    copies
+        How many times the scheduler starts the script for one block.
     """
+    left = shlex.quote(exit_file(job.script))
+    # Of several copies, one that succeeds must not hide that another one has failed.
+    unless_failed = f'[ "$status" = 0 ] && [ -s {left} ] || ' if copies > 1 else ""
     lines = ["#!/bin/bash", *directives, ""]
     if redirect:
         lines.append(f"exec >> {shlex.quote(job.stdout)} 2>> {shlex.quote(job.stderr)}")
@@ -337,7 +343,7 @@ def script_text(
             ")",
             "status=$?",
             "# parslab reads this when the scheduler has forgotten the job; a job that is killed leaves none.",
-            f'echo "$status" > {shlex.quote(exit_file(job.script))}',
+            f'{unless_failed}echo "$status" > {left}',
             'exit "$status"',
             "",
         ]

@@ -72,6 +72,10 @@ class CondorProvider(BatchProvider):
     requirements = Text("", empty=True)
     transfer_input_files = Texts(())
 
+    def group(self) -> str:
+        # Whether all processes of a block have ended can be told only if all blocks have as many.
+        return f"{self.scheduler}, {self.nodes_per_block} slots"
+
     def check(self) -> None:
         Provider.check(self)  # HTCondor itself starts a manager in each slot, so any launcher will do
 
@@ -84,7 +88,8 @@ class CondorProvider(BatchProvider):
         return found
 
     def script(self, job: Job) -> str:
-        return script_text(self.replaced(nodes_per_block=1), job, [], self.settings(), walltime=self.walltime)
+        one = self.replaced(nodes_per_block=1)
+        return script_text(one, job, [], self.settings(), walltime=self.walltime, copies=self.nodes_per_block)
 
     def files(self, job: Job) -> dict[str, str]:
         return {job.script: self.script(job), _submit_file(job.script): self.submit_text(job)}
@@ -150,7 +155,7 @@ class CondorProvider(BatchProvider):
         return ["condor_q", *jobs, "-af:jt", *_FIELDS]
 
     def parse_statuses(self, stdout: str, jobs: list[str]) -> dict[str, JobStatus]:
-        return gathered(_rows(stdout), jobs)
+        return gathered(_rows(stdout), jobs, self.nodes_per_block)
 
     def cancel_command(self, jobs: list[str]) -> list[str]:
         return ["condor_rm", *jobs]
@@ -161,7 +166,7 @@ class CondorProvider(BatchProvider):
         return [["condor_history", *jobs, "-limit", limit, "-af:jt", *_FIELDS]]
 
     def parse_accounting(self, stdout: str, jobs: list[str]) -> dict[str, JobStatus]:
-        return gathered(_rows(stdout), jobs)
+        return gathered(_rows(stdout), jobs, self.nodes_per_block)
 
     def find_command(self, name: str) -> list[str]:
         return ["condor_q", "-constraint", f'JobBatchName == "{name}"', "-af:jt", "JobBatchName"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from parslab.providers.base import JobStatus
-from parslab.records.states import BlockState
+from parslab.records.states import ENDED, BlockState
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -50,11 +50,27 @@ def merged(parts: Iterable[JobStatus]) -> JobStatus:
     return type(first)(first.state, first.reason, hosts)
 
 
-def gathered(parts: Iterable[tuple[str, JobStatus]], jobs: list[str]) -> dict[str, JobStatus]:
-    """Return the merged status of each of these jobs; parts of other jobs are ignored."""
+def gathered(parts: Iterable[tuple[str, JobStatus]], jobs: list[str], count: int = 1) -> dict[str, JobStatus]:
+    """Return the merged status of each of these jobs; parts of other jobs are ignored.
+
+    Parameters
+    ----------
+    parts
+        The jobs and statuses that a command has listed.
+    jobs
+        The jobs that were asked for.
+    count
+        How many parts each job has.  A job is left out if all its listed parts have ended but some are not listed.
+    """
     found: dict[str, list[JobStatus]] = {}
     wanted = set(jobs)
     for job, part in parts:
         if job in wanted:
             found.setdefault(job, []).append(part)
-    return {job: merged(states) for job, states in found.items()}
+    statuses = {job: merged(states) for job, states in found.items()}
+    return {
+        job: status
+        for job, status in statuses.items()
+        # The parts of a job leave the scheduler's list one after the other, and the part that failed may be the first.
+        if len(found[job]) >= count or status.state not in ENDED or isinstance(status, StuckJob)
+    }

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import errno
+import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from parslab.providers import GridEngineProvider, PBSProProvider, SlurmProvider
+from parslab.providers import CondorProvider, GridEngineProvider, PBSProProvider, SlurmProvider
 from parslab.providers.base import SubmitError, exit_file
 from parslab.providers.batch.commands import CommandHung, CommandResult
 from parslab.providers.batch.runner import PATIENCE, BatchRunner, KnownJobs
@@ -167,6 +168,34 @@ def test_runners_of_one_group_answer_for_each_other(tmp_path: Path) -> None:
     one.submit(job)
     Path(exit_file(job.script)).write_text("0\n")
     assert other.status(["7"])["7"].state is BlockState.finished
+
+
+def test_a_block_has_not_ended_while_one_of_its_processes_is_on_its_way_to_the_history(tmp_path: Path) -> None:
+    """The process that failed may leave HTCondor's queue first."""
+    one_left = CommandResult(0, "7.0\t4\t0\tundefined\tundefined\tundefined\tundefined\tundefined\n")
+    both = CommandResult(0, one_left.stdout + "7.1\t4\t4\tundefined\tundefined\tundefined\tundefined\tundefined\n")
+    commands = FakeCommands(
+        {
+            "condor_submit": [CommandResult(0, "2 job(s) submitted to cluster 7.\n")],
+            "condor_q": [one_left, CommandResult(0)],
+            "condor_history": [one_left, both],
+        }
+    )
+    runner = BatchRunner(CondorProvider(nodes_per_block=2), commands, known=KnownJobs())
+    assert runner.submit(a_job(tmp_path)) == "7"
+    assert runner.status(["7"]) == {}
+    assert runner.status(["7"])["7"].reason == "exit status 4"
+    assert runner.group != BatchRunner(CondorProvider(nodes_per_block=3), commands, known=KnownJobs()).group
+
+
+@pytest.mark.parametrize("order", [(0, 4), (4, 0)])
+def test_the_exit_status_of_a_block_is_that_of_a_process_that_failed(order: tuple[int, int], tmp_path: Path) -> None:
+    provider = CondorProvider(nodes_per_block=2)
+    job = a_job(tmp_path)
+    for status in order:
+        Path(job.script).write_text(provider.script(a_job(tmp_path, command=f"exit {status}")))
+        subprocess.run(["bash", job.script], check=False)
+    assert Path(exit_file(job.script)).read_text() == "4\n"
 
 
 @pytest.mark.parametrize(
