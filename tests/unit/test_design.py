@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from parslab.dataflow.high_throughput.lifecycle import MANAGER
+from parslab.files.transfer import TRANSFER, TransferState
 from parslab.records.drawing import diagram
 from parslab.records.machine import TASK, Signal
 from parslab.records.states import ENDED, FINAL, ManagerState, TaskState, WorkerState
@@ -29,6 +30,7 @@ def machines() -> str:
         "A block": diagram(BLOCK, ENDED),
         "A manager": diagram(MANAGER, {ManagerState.gone, ManagerState.lost, ManagerState.refused}),
         "A worker": diagram(WORKER, {WorkerState.dead}),
+        "A transfer": diagram(TRANSFER, {TransferState.done, TransferState.failed}),
     }
     return "\n".join(f"{title}:\n\n```mermaid\n{text}\n```\n" for title, text in drawings.items())
 

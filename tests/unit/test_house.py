@@ -35,7 +35,7 @@ LAYERS = (
         "checkpoints",
         "trust",
     },
-    {"wire", "serialize", "bodies", "description"},
+    {"wire", "serialize", "bodies", "files", "description"},
     {"launchers", "monitoring", "data_provider", "remote"},
     {"providers"},
     {"executors", "scaling"},
@@ -48,6 +48,7 @@ LAYERS = (
 LEVEL = {room: level for level, rooms in enumerate(LAYERS) for room in rooms}
 SIDEWAYS = {
     ("serialize", "wire"),  # messages contain packed values
+    ("files", "wire"),  # messages name contents
     ("bodies", "serialize"),  # a cell packs its values one by one
     ("jupyter", "parslab"),  # the lazy names, as users have them
     ("sites", "parslab"),  # a ready configuration is written as users write theirs
@@ -57,7 +58,7 @@ SIDEWAYS = {
     ("parslab", "jupyter"),  # load_ipython_extension
 }
 PARTS = {
-    "dataflow": ("", "resume", "clients", "high_throughput", "operations", "persistence", "network", "graph"),
+    "dataflow": ("", "resume", "clients", "high_throughput", "operations", "persistence", "files", "network", "graph"),
     "client": ("", "handle", "local", "calls", "transport", "process", "futures"),
     "monitoring": ("", "view", "store"),
     "remote": ("manager", "pool", "worker", ""),

@@ -27,7 +27,17 @@ PARSL_API = {"python_app", "bash_app", "join_app"}
 SAME_NAME_ON_PURPOSE: dict[str, str] = {}
 """Public class names that two modules may share, and why."""
 
-TYPED_PACKAGES = ("cleanup", "client/transport", "dataflow", "monitoring", "records", "remote", "scaling", "wire")
+TYPED_PACKAGES = (
+    "cleanup",
+    "client/transport",
+    "dataflow",
+    "files",
+    "monitoring",
+    "records",
+    "remote",
+    "scaling",
+    "wire",
+)
 """Folders whose own objects have types: ``Any`` may stand only in the places of ``ANY_PLACES``."""
 
 LAZY = "the lazy names of a package"

@@ -60,6 +60,24 @@ from parslab.wire.messages.client import (
     ValueNotPicklable,
     Welcome,
 )
+from parslab.wire.messages.files import (
+    Chunk,
+    ChunkRefused,
+    ContentDropped,
+    ContentHeld,
+    ContentId,
+    FetchContent,
+    FetchFrom,
+    FetchStopped,
+    FileHello,
+    FileLocated,
+    FileStored,
+    GetChunks,
+    LocateFile,
+    NodeFileMessage,
+    StoreFile,
+    ToNodeFileMessage,
+)
 from parslab.wire.messages.manager import (
     LinkHeartbeat,
     ManagerAccepted,
@@ -91,6 +109,7 @@ from parslab.wire.stream import decoder
 GOLDEN = Path(__file__).parent / "golden"
 
 PACKED = PackedValue(b"", 0, (PackedValue(b"inline", 0), PackedValue(b"", 2)))
+CONTENT = ContentId(b"digest", 1 << 30)
 FAILURE = Failure("ValueError: no", "Traceback ...", b"pickle", ((3, "task 3 (fit)", "KeyError: k"),), (4, 3))
 
 SAMPLES: tuple[tuple[Any, Any], ...] = (
@@ -154,6 +173,19 @@ SAMPLES: tuple[tuple[Any, Any], ...] = (
     (ManagerMessage, ManagerBroken("its workers cannot start")),
     (ToManagerMessage, ManagerAccepted()),
     (ToManagerMessage, ManagerGivenUp("it was silent for 20 s")),
+    (NodeFileMessage, FileHello("htex-0-n1", 1, 1, "0.1.0", "n1", ("tcp://198.18.77.11:40000",), "key")),
+    (NodeFileMessage, LocateFile(1, "/data/a.csv", (7, 8, 9))),
+    (NodeFileMessage, FetchContent(CONTENT, "htex-0-n2", "it is gone", True)),
+    (NodeFileMessage, FetchStopped(CONTENT)),
+    (NodeFileMessage, ContentHeld([CONTENT])),
+    (NodeFileMessage, ContentDropped([CONTENT])),
+    (NodeFileMessage, StoreFile(2, "/data/out.csv", CONTENT, 0o600)),
+    (NodeFileMessage, GetChunks(3, CONTENT, 1 << 18, 1 << 20)),
+    (NodeFileMessage, Chunk(3, 1 << 18, 1 << 18)),
+    (NodeFileMessage, ChunkRefused(3, "it is gone")),
+    (ToNodeFileMessage, FileLocated(1, CONTENT, 0o600, True, "")),
+    (ToNodeFileMessage, FetchFrom(CONTENT, "htex-0-n2", ("tcp://198.18.77.12:40000",), "key", "")),
+    (ToNodeFileMessage, FileStored(2, "No space left on device")),
 )
 UNIONS = (
     ClientMessage,
@@ -163,6 +195,8 @@ UNIONS = (
     WorkerControlMessage,
     ManagerMessage,
     ToManagerMessage,
+    NodeFileMessage,
+    ToNodeFileMessage,
 )
 
 

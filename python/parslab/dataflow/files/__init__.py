@@ -1,0 +1,1 @@
+"""Where the contents of files are, and how they come to the nodes that need them."""
