@@ -37,10 +37,10 @@ if TYPE_CHECKING:
         WrappedLauncher,
     )
     from parslab.parsl import install_as_parsl
-    from parslab.parsl.api.absent import WorkQueueExecutor
     from parslab.parsl.api.loader import DataFlowKernelLoader
     from parslab.parsl.api.logs import set_file_logger, set_stream_logger
     from parslab.parsl.api.monitoring import MonitoringHub
+    from parslab.parsl.stand_ins.executors import WorkQueueExecutor
     from parslab.providers.batch.cobalt import CobaltProvider
     from parslab.providers.batch.condor import CondorProvider
     from parslab.providers.batch.grid_engine import GridEngineProvider
@@ -129,7 +129,7 @@ _WHERE = {
     "SrunMPILauncher": "parslab.launchers",
     "ThreadPoolExecutor": "parslab.executors",
     "TorqueProvider": "parslab.providers.batch.torque",
-    "WorkQueueExecutor": "parslab.parsl.api.absent",
+    "WorkQueueExecutor": "parslab.parsl.stand_ins.executors",
     "WrappedLauncher": "parslab.launchers",
     "attach": "parslab.client.session",
     "bash_app": "parslab.app.decorators",

@@ -179,11 +179,30 @@ class Config(Description):
     trusted_owners = _Owners(())
     std_autopath = _Handler(None)
 
-    positional: ClassVar[tuple[str, ...]] = ("executors",)
+    positional: ClassVar[tuple[str, ...]] = (
+        "executors",
+        "memoizer",
+        "dependency_resolver",
+        "exit_mode",
+        "garbage_collect",
+        "internal_tasks_max_threads",
+        "retries",
+        "retry_handler",
+        "run_dir",
+        "std_autopath",
+        "strategy",
+        "strategy_period",
+        "max_idletime",
+        "monitoring",
+        "usage_tracking",
+        "project_name",
+        "initialize_logging",
+    )
     none_means_default: ClassVar[frozenset[str]] = frozenset({"executors", "checkpoint_period"})
     ignored: ClassVar[dict[str, str]] = {
         "dependency_resolver": "futures are found at any depth of the arguments",
         "garbage_collect": "finished tasks never fill the memory",
+        "data_management_max_threads": "files need no threads of their own",
         "initialize_logging": "logs are always in the run's folder",
         "internal_tasks_max_threads": "bodies of join apps get as many threads as they need",
         "lazy_errors": "errors always come when a result is asked for",

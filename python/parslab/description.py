@@ -16,7 +16,7 @@ from __future__ import annotations
 import os
 import sys
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
 from types import FunctionType, MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
@@ -73,17 +73,21 @@ class Description(traitlets.HasTraits):
     """Options for which Parsl's default is None, so that None stands for the default here."""
     positional: ClassVar[tuple[str, ...]] = ()
     """The options that may be given by position, in Parsl's order."""
+    unavailable: ClassVar[str] = ""
+    """For a class of Parsl that parslab lacks: what to use in its place.  ``load()`` refuses such a description."""
 
     def __init__(self, *values: Any, **options: Any) -> None:
         super().__init__()
         options = self.translated({**self._by_name(values, options), **options})
         for name, value in options.items():
             self._take(name, value)
-        for name, (value, place) in self._site_defaults(options).items():
+        site = self._site_defaults(options)
+        for name, (value, place) in site.items():
             try:
                 self._take(name, value)
             except ConfigurationError as error:
                 raise ConfigurationError(f"{place}: {error}") from None
+        self.complete(options.keys() | {name for name, (_, place) in site.items() if place})
         self.check()
 
     @classmethod
@@ -109,8 +113,9 @@ class Description(traitlets.HasTraits):
         An ignored option becomes a plain attribute, because programs may read it.
         """
         found: dict[str, Any] = {}
+        refused = vars(type(self)).get("ignored", {})  # a class may ignore an option that its base has
         for name, value in options.items():
-            if name in self.traits():
+            if name in self.traits() and name not in refused:
                 if value is not None or name not in self.none_means_default:
                     found[name] = value
             elif (here := self._advice("renamed", name)) is not None:
@@ -171,6 +176,9 @@ class Description(traitlets.HasTraits):
         traits = cls.class_traits()
         return tuple(dict.fromkeys(name for base in reversed(cls.__mro__) for name in vars(base) if name in traits))
 
+    def complete(self, given: Set[str]) -> None:
+        """Set options that follow from those that the user or the site has given."""
+
     def check(self) -> None:
         """Raise ConfigurationError if the options contradict each other."""
 
@@ -197,8 +205,16 @@ class Description(traitlets.HasTraits):
                     yield from item.parts()
 
     def check_parts(self) -> None:
-        """Check this description and all inside it once more, because their options may have been changed."""
+        """Check this description and all inside it once more, because their options may have been changed.
+
+        Raises
+        ------
+        ConfigurationError
+            Two options contradict each other, or parslab lacks what a class stands for.
+        """
         for part in self.parts():
+            if part.unavailable:
+                raise ConfigurationError(f"parslab has no {type(part).__name__} yet: {part.unavailable}.")
             part.check()
 
     def freeze(self) -> None:

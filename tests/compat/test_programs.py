@@ -32,6 +32,7 @@ def test_a_program_for_parsl_runs_without_any_change(program: Path) -> None:
 def test_a_program_for_parsl_runs_with_its_imports_changed(program: Path) -> None:
     text = re.sub(r"^import parsl$", "import parslab as parsl", program.read_text(encoding="utf-8"), flags=re.MULTILINE)
     changed = Path(program.name)
+    text = re.sub(r"^(\s*)import parsl\.", r"\1import parslab.", text, flags=re.MULTILINE)
     changed.write_text(re.sub(r"^(\s*)from parsl\b", r"\1from parslab", text, flags=re.MULTILINE), encoding="utf-8")
     done = run(str(changed))
     assert (done.returncode, done.stdout.splitlines()[-1:]) == (0, ["done"]), done.stdout + done.stderr

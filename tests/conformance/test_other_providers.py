@@ -8,7 +8,8 @@ from typing import Any, ClassVar
 
 import pytest
 
-from parslab.errors import ConfigurationError
+from parslab import description
+from parslab.errors import ConfigurationError, IgnoredOption
 from parslab.launchers import SrunLauncher
 from parslab.providers.batch.cobalt import CobaltProvider
 from parslab.providers.batch.condor import CondorProvider
@@ -72,13 +73,22 @@ class TestLSF(BatchSuite):
         ("options", "says"),
         [
             ({"request_by_nodes": False}, "needs cores_per_node"),
-            ({"cores_per_block": 4}, "add request_by_nodes=False"),
-            ({"request_by_nodes": False, "cores_per_node": 4, "cores_per_block": 8}, "is 2 nodes, but nodes_per_block"),
+            (
+                {"request_by_nodes": False, "cores_per_node": 4, "cores_per_block": 8, "nodes_per_block": 1},
+                "is 2 nodes, but nodes_per_block",
+            ),
         ],
     )
     def test_what_does_not_go_together(self, options: dict[str, Any], says: str) -> None:
         with pytest.raises(ConfigurationError, match=says):
             self.provider(**options)
+
+    def test_parsl_counts_nodes_in_cores(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(description, "_warned", set())
+        with pytest.warns(IgnoredOption, match="cores_per_block has no effect without request_by_nodes=False"):
+            assert self.provider(cores_per_block=4).nodes_per_block == 1
+        two = self.provider(request_by_nodes=False, cores_per_node=4, cores_per_block=8, launcher=SrunLauncher())
+        assert two.nodes_per_block == 2
 
     def test_the_script_is_read_or_named(self) -> None:
         assert (self.provider().submit_command("s"), self.provider().submit_input("s")) == (["bsub"], "s")

@@ -49,9 +49,12 @@ def specification(app: str, asked: Mapping[str, Any], walltime: Any = None) -> T
     Spec(cores=2.0, memory=4000000000, gpus=0, priority=None, max_run_time=0.0, retries=-1)
     """
     values = {}
-    for key, value in asked.items():
+    for asked_key, value in asked.items():
+        key = _RENAMED.get(asked_key, asked_key)
         read = KEYS.get(key)
         if read is None:
+            if _has_no_effect(key, value):
+                continue
             raise InvalidResourceSpecification(
                 f"App {app}: resource_specification has no key {key!r}; its keys are {', '.join(KEYS)}."
             )
@@ -61,6 +64,19 @@ def specification(app: str, asked: Mapping[str, Any], walltime: Any = None) -> T
         limit = _above_zero(app, WALLTIME, walltime, " of seconds")
         values["max_run_time"] = min(limit, values.get("max_run_time", limit))
     return TaskSpec(**values) if values else None
+
+
+def _has_no_effect(key: str, value: Any) -> bool:
+    """Return whether a key of Parsl changes nothing here; the user gets one warning for it."""
+    if key in _ALWAYS_ONE:
+        return bool(value == 1)
+    reason = _IGNORED.get(key)
+    if reason is None:
+        return False
+    from parslab.description import warn_once  # imports traitlets, which a plain app does not need
+
+    warn_once(f"parsl_resource_specification: {key} has no effect in parslab: {reason}.")
+    return True
 
 
 def checked(app: str, asked: Any) -> dict[str, Any]:
@@ -127,6 +143,16 @@ def _memory(app: str, what: str, value: Any) -> int:
 def _seconds(app: str, what: str, value: Any) -> float:
     return _above_zero(app, what, value, " of seconds")
 
+
+_RENAMED = {"cores_per_task": "cores", "gpus_per_task": "gpus"}
+"""Keys of Parsl's FluxExecutor, with the key of the same meaning."""
+_IGNORED = {
+    "disk": "the disks of nodes are not counted",
+    "running_time_min": "parslab learns how long the tasks of an app take",
+}
+"""Keys of Parsl's WorkQueueExecutor and TaskVineExecutor that change nothing here, each with the reason."""
+_ALWAYS_ONE = frozenset({"num_nodes", "num_tasks", "ranks_per_node", "num_ranks"})
+"""Keys of Parsl for tasks of several processes; a task of parslab is one process on one node."""
 
 _Reader = Callable[[str, str, Any], Any]
 KEYS: Mapping[str, _Reader] = cast(

@@ -178,7 +178,7 @@ def _new_run(config: Config, place: NotebookPlace, notebook: str, inherits: list
     from parslab.client.process.restart import KernelRestart
     from parslab.client.process.run_settings import new_settings
     from parslab.clock import set_anchor
-    from parslab.executors.base import ParslExecutor
+    from parslab.executors.base import Executor
     from parslab.executors.threads import ThreadPoolExecutor
     from parslab.version import version
 
@@ -191,7 +191,7 @@ def _new_run(config: Config, place: NotebookPlace, notebook: str, inherits: list
         sock=started.sock,
         process=started,
         threads={e.label: e.max_threads for e in config.executors if isinstance(e, ThreadPoolExecutor)},
-        user_executors={e.label: e for e in config.executors if isinstance(e, ParslExecutor)},
+        user_executors={e.label: e for e in config.executors if not isinstance(e, Executor)},
         restart=KernelRestart(started.run, started.run_dir, notebook, started.pid) if config.resume else None,
     )
     kernel = DataFlowKernel.opened(config, connection)
@@ -205,10 +205,18 @@ def _start_user_executor(kernel: DataFlowKernel, executor: ParslExecutor) -> Non
     executor.run_dir, executor.run_id = str(kernel.run_dir), kernel.run
     try:
         executor.start()
+        executor.begin_scaling()
     except BaseException:
         kernel.cleanup()
         raise
-    kernel.on_end.append(lambda _: executor.shutdown())
+    kernel.on_end.append(lambda _: _end_user_executor(executor))
+
+
+def _end_user_executor(executor: ParslExecutor) -> None:
+    try:
+        executor.end_scaling()
+    finally:
+        executor.shutdown()
 
 
 def attach(run: str | None = None) -> DataFlowKernel:

@@ -9,10 +9,12 @@ from __future__ import annotations
 __all__ = ["MODULES", "TARGETS", "target"]
 
 _API = "parslab.parsl.api"
+_INTERNALS = "parslab.parsl.internals"
+_STAND_INS = "parslab.parsl.stand_ins"
 
 _EXECUTORS = {
     "parslab.executors": "HighThroughputExecutor ThreadPoolExecutor",
-    f"{_API}.absent": "FluxExecutor GlobusComputeExecutor MPIExecutor WorkQueueExecutor",
+    f"{_STAND_INS}.executors": "FluxExecutor GlobusComputeExecutor MPIExecutor WorkQueueExecutor",
 }
 _LAUNCHERS = (
     "AprunLauncher GnuParallelLauncher JsrunLauncher MpiExecLauncher MpiRunLauncher SimpleLauncher "
@@ -33,12 +35,20 @@ _PROVIDERS = {
 _ABSENT_PROVIDERS = {
     "kubernetes": ("kube", "KubernetesProvider"),
     "aws": ("aws", "AWSProvider"),
+    "ad_hoc": ("ad_hoc", "AdHocProvider"),
     "azure": ("azure", "AzureProvider"),
     "googlecloud": ("googlecloud", "GoogleCloudProvider"),
 }
+_CONFIGS = (
+    "ASPIRE1 Azure anvil bridges cc_in2p3 delta ec2 expanse frontera gc_multisite gc_tutorial htex_local "
+    "illinoiscluster improv kubernetes local_threads midway osg polaris stampede2 summit toss3_llnl "
+    "vineex_local wqex_local"
+)
+"""Parsl's modules with a configuration; each has the name ``config``."""
 
 MODULES: dict[str, dict[str, str]] = {
     "": {
+        "logging": "NullHandler",
         "parslab.app.bash": "AUTO_LOGNAME",
         **_DECORATORS,
         "parslab.client.handle.dfk": "DataFlowKernel",
@@ -47,7 +57,7 @@ MODULES: dict[str, dict[str, str]] = {
         "parslab.data_provider.files": "File",
         "parslab.executors": "HighThroughputExecutor ThreadPoolExecutor",
         "parslab.version": "VERSION",
-        f"{_API}.absent": "WorkQueueExecutor",
+        f"{_STAND_INS}.executors": "RadicalPilotExecutor WorkQueueExecutor",
         f"{_API}.loader": "DataFlowKernelLoader",
         f"{_API}.logs": "set_file_logger set_stream_logger",
         f"{_API}.monitoring": "MonitoringHub",
@@ -63,19 +73,23 @@ MODULES: dict[str, dict[str, str]] = {
     "app.bash": {"parslab.app.bash": "BashApp"},
     "app.errors": {
         "parslab.errors": (
-            "AppBadFormatting AppException AppTimeout BadStdStreamFile BashAppNoReturn BashExitFailure MissingOutputs"
+            "AppBadFormatting AppException AppTimeout BadStdStreamFile BashAppNoReturn BashExitFailure MissingOutputs "
+            "ParslError"
         ),
+        f"{_INTERNALS}.utilities": "RemoteExceptionWrapper wrap_error",
     },
-    "app.futures": {"parslab.client.futures.app_future": "DataFuture"},
+    "app.futures": {
+        "parslab.client.futures.app_future": "DataFuture",
+        "parslab.data_provider.files": "File",
+    },
     "app.python": {"parslab.app.python": "PythonApp timeout"},
-    "channels": {f"{_API}.absent": "LocalChannel OAuthSSHChannel SSHChannel SSHInteractiveLoginChannel"},
+    "channels": {f"{_STAND_INS}.providers": "LocalChannel OAuthSSHChannel SSHChannel SSHInteractiveLoginChannel"},
     "concurrent": {f"{_API}.pool_executor": "ParslPoolExecutor"},
     "config": {"parslab.config": "Config"},
     "configs": {},
-    "configs.htex_local": {f"{_API}.configs": "config=htex_local"},
-    "configs.local_threads": {f"{_API}.configs": "config=local_threads"},
+    **{f"configs.{site}": {f"{_API}.configs": f"config={site}"} for site in _CONFIGS.split()},
     "data_provider": {},
-    "data_provider.data_manager": {f"{_API}.staging": "default_staging"},
+    "data_provider.data_manager": {f"{_API}.staging": "DataManager default_staging"},
     "data_provider.file_noop": {f"{_API}.staging": "NoOpFileStaging"},
     "data_provider.files": {"parslab.data_provider.files": "File"},
     "data_provider.ftp": {f"{_API}.staging": "FTPInTaskStaging FTPSeparateTaskStaging"},
@@ -91,16 +105,21 @@ MODULES: dict[str, dict[str, str]] = {
     "dataflow.dflow": {
         "parslab.client.handle.dfk": "DataFlowKernel",
         f"{_API}.loader": "DataFlowKernelLoader",
+        f"{_INTERNALS}.utilities": "make_rundir",
     },
     "dataflow.errors": {
         "parslab.errors": "DependencyError JoinError PropagatedException=PropagatedError",
         f"{_API}.errors": "BadCheckpoint DataFlowException",
     },
-    "dataflow.futures": {"parslab.client.futures.app_future": "AppFuture"},
+    "dataflow.futures": {
+        "concurrent.futures": "Future",
+        "parslab.client.futures.app_future": "AppFuture DataFuture",
+    },
     "dataflow.memoization": {
         "parslab.serialize.identity.calls": "id_for_memo",
         f"{_API}.memoization": "BasicMemoizer Memoizer",
     },
+    "dataflow.rundirs": {f"{_INTERNALS}.utilities": "make_rundir"},
     "dataflow.states": {f"{_API}.states": "FINAL_FAILURE_STATES FINAL_STATES States"},
     "errors": {
         "parslab.errors": (
@@ -113,8 +132,10 @@ MODULES: dict[str, dict[str, str]] = {
         f"{_API}.errors": ("BadMessage BadStateException ExecutorError ScalingFailed UnsupportedFeatureError"),
         "parslab.errors": "InvalidResourceSpecification",
     },
-    "executors.flux": {f"{_API}.absent": "FluxExecutor"},
-    "executors.globus_compute": {f"{_API}.absent": "GlobusComputeExecutor"},
+    "executors.execute_task": {f"{_INTERNALS}.utilities": "execute_task"},
+    "executors.flux": {f"{_STAND_INS}.executors": "FluxExecutor"},
+    "executors.flux.executor": {f"{_STAND_INS}.executors": "FluxExecutor"},
+    "executors.globus_compute": {f"{_STAND_INS}.executors": "GlobusComputeExecutor"},
     "executors.high_throughput": {},
     "executors.high_throughput.errors": {
         "parslab.errors": "ManagerLost WorkerLost",
@@ -124,16 +145,26 @@ MODULES: dict[str, dict[str, str]] = {
     "executors.high_throughput.manager_selector": {
         f"{_API}.rules": "BlockIdManagerSelector ManagerSelector RandomManagerSelector",
     },
-    "executors.high_throughput.mpi_executor": {f"{_API}.absent": "MPIExecutor"},
-    "executors.radical": {f"{_API}.absent": "RadicalPilotExecutor ResourceConfig"},
-    "executors.taskvine": {f"{_API}.absent": "TaskVineExecutor TaskVineFactoryConfig TaskVineManagerConfig"},
+    "executors.high_throughput.mpi_executor": {f"{_STAND_INS}.executors": "MPIExecutor"},
+    "executors.radical.executor": {f"{_STAND_INS}.executors": "RadicalPilotExecutor"},
+    "executors.radical.rpex_resources": {f"{_STAND_INS}.executors": "ResourceConfig"},
+    "executors.status_handling": {f"{_INTERNALS}.block_executor": "BlockProviderExecutor"},
+    "executors.radical": {f"{_STAND_INS}.executors": "RadicalPilotExecutor ResourceConfig"},
+    "executors.taskvine": {f"{_STAND_INS}.executors": "TaskVineExecutor TaskVineFactoryConfig TaskVineManagerConfig"},
+    "executors.taskvine.errors": {f"{_API}.errors": "TaskVineManagerFailure TaskVineTaskFailure"},
+    "executors.taskvine.executor": {f"{_STAND_INS}.executors": "TaskVineExecutor"},
+    "executors.taskvine.factory_config": {f"{_STAND_INS}.executors": "TaskVineFactoryConfig"},
+    "executors.taskvine.manager_config": {f"{_STAND_INS}.executors": "TaskVineManagerConfig"},
     "executors.threads": {"parslab.executors.threads": "ThreadPoolExecutor"},
     "executors.workqueue": {},
-    "executors.workqueue.executor": {f"{_API}.absent": "WorkQueueExecutor"},
+    "executors.workqueue.errors": {f"{_API}.errors": "WorkQueueFailure WorkQueueTaskFailure"},
+    "executors.workqueue.executor": {f"{_STAND_INS}.executors": "WorkQueueExecutor"},
     "jobs": {},
     "jobs.error_handlers": {f"{_API}.states": "noop_error_handler simple_error_handler windowed_error_handler"},
     "jobs.errors": {f"{_API}.errors": "TooManyJobFailuresError"},
+    "jobs.job_status_poller": {f"{_INTERNALS}.scaling": "JobStatusPoller"},
     "jobs.states": {f"{_API}.states": "JobState JobStatus=ParslJobStatus TERMINAL_STATES"},
+    "jobs.strategy": {f"{_INTERNALS}.scaling": "Strategy=ParslStrategy"},
     "launchers": {"parslab.launchers": _LAUNCHERS},
     "launchers.base": {"parslab.launchers.base": "Launcher"},
     "launchers.errors": {f"{_API}.errors": "BadLauncher"},
@@ -146,19 +177,26 @@ MODULES: dict[str, dict[str, str]] = {
     "logconfigs.noop": {f"{_API}.logs": "NoopLogging"},
     "monitoring": {f"{_API}.monitoring": "MonitoringHub"},
     "monitoring.errors": {f"{_API}.errors": "MonitoringRouterStartError RadioRequiredError"},
+    "monitoring.message_type": {f"{_API}.monitoring": "MessageType"},
     "monitoring.monitoring": {f"{_API}.monitoring": "MonitoringHub"},
     "monitoring.radios": {},
-    "monitoring.radios.base": {f"{_API}.monitoring": "RadioConfig"},
+    "monitoring.radios.base": {f"{_API}.monitoring": "MonitoringRadioReceiver MonitoringRadioSender RadioConfig"},
     "monitoring.radios.filesystem": {f"{_API}.monitoring": "FilesystemRadio"},
     "monitoring.radios.htex": {f"{_API}.monitoring": "HTEXRadio"},
     "monitoring.radios.multiprocessing": {f"{_API}.monitoring": "MultiprocessingQueueRadio"},
     "monitoring.radios.udp": {f"{_API}.monitoring": "UDPRadio"},
+    "multiprocessing": {
+        f"{_INTERNALS}.utilities": (
+            "ForkContext ForkProcess SpawnContext SpawnEvent SpawnProcess SpawnQueue join_terminate_close_proc"
+        ),
+    },
+    "process_loggers": {f"{_INTERNALS}.utilities": "wrap_with_logs"},
     "providers": {
         "parslab.providers": (
             "CobaltProvider CondorProvider GridEngineProvider LSFProvider LocalProvider PBSProProvider SlurmProvider "
             "TorqueProvider"
         ),
-        f"{_API}.absent": "AWSProvider AdHocProvider AzureProvider GoogleCloudProvider KubernetesProvider",
+        f"{_STAND_INS}.providers": "AWSProvider AdHocProvider AzureProvider GoogleCloudProvider KubernetesProvider",
     },
     "providers.base": {"parslab.providers.base": "ExecutionProvider"},
     "providers.cluster_provider": {"parslab.providers.execution_provider": "ClusterProvider"},
@@ -171,10 +209,14 @@ MODULES: dict[str, dict[str, str]] = {
     "providers.local.local": {"parslab.providers": "LocalProvider"},
     **{f"providers.{folder}": {"parslab.providers": name} for folder, (_, name) in _PROVIDERS.items()},
     **{f"providers.{folder}.{file}": {"parslab.providers": name} for folder, (file, name) in _PROVIDERS.items()},
-    **{f"providers.{folder}": {f"{_API}.absent": name} for folder, (_, name) in _ABSENT_PROVIDERS.items()},
-    **{f"providers.{folder}.{file}": {f"{_API}.absent": name} for folder, (file, name) in _ABSENT_PROVIDERS.items()},
+    **{f"providers.{folder}": {f"{_STAND_INS}.providers": name} for folder, (_, name) in _ABSENT_PROVIDERS.items()},
+    **{
+        f"providers.{folder}.{file}": {f"{_STAND_INS}.providers": name}
+        for folder, (file, name) in _ABSENT_PROVIDERS.items()
+    },
     "serialize": _SERIALIZE,
     "serialize.base": {f"{_API}.serialization": "SerializerBase"},
+    "serialize.concretes": {f"{_API}.serialization": "DillCallableSerializer DillSerializer PickleSerializer"},
     "serialize.errors": {
         "parslab.errors": "DeserializationError SerializationError",
         f"{_API}.errors": "DeserializerPluginError",
@@ -185,12 +227,17 @@ MODULES: dict[str, dict[str, str]] = {
             "unpack_apply_message"
         ),
     },
+    "serialize.proxystore": {f"{_API}.serialization": "ProxyStoreSerializer"},
     "usage_tracking": {},
     "usage_tracking.api": {f"{_API}.monitoring": "UsageInformation"},
     "usage_tracking.levels": {f"{_API}.monitoring": "DISABLED LEVEL_1 LEVEL_2 LEVEL_3"},
     "utils": {
         "parslab.checkpoints": "get_all_checkpoints get_last_checkpoint",
-        f"{_API}.conveniences": ("RepresentationMixin execute_wait get_std_fname_mode get_version wtime_to_minutes"),
+        f"{_API}.conveniences": "RepresentationMixin execute_wait get_std_fname_mode get_version wtime_to_minutes",
+        f"{_INTERNALS}.utilities": (
+            "AtomicIDCounter AutoCancelTimer Timer sanitize_dns_label_rfc1123 sanitize_dns_subdomain_rfc1123 "
+            "setproctitle time_limited_open wait_for_file"
+        ),
     },
     "version": {"parslab.version": "VERSION"},
 }

@@ -89,6 +89,12 @@ class ParslExecutor(ABC):
     def shutdown(self) -> Any:
         """Stop what runs the tasks."""
 
+    def begin_scaling(self) -> None:  # noqa: B027  # executors without blocks need none
+        """Request blocks; the client calls this after ``start``."""
+
+    def end_scaling(self) -> None:  # noqa: B027
+        """End all blocks; the client calls this before ``shutdown``."""
+
     def monitor_resources(self) -> bool:
         """Return whether Parsl may measure the tasks; parslab never asks."""
         return False
@@ -102,6 +108,10 @@ class ParslExecutor(ABC):
 
     def __exit__(self, *error: object) -> None:
         self.shutdown()
+
+
+# Programs for Parsl ask whether something is an executor; a description of ours has none of the methods all the same.
+ParslExecutor.register(Executor)
 
 
 def checked_settings(executor: Executor | ParslExecutor) -> ExecutorSettings:

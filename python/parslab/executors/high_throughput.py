@@ -77,7 +77,8 @@ class _AnyProvider(Nested):
     """A provider of parslab, or one that a user has written for Parsl."""
 
     def validate(self, obj: Any, value: Any) -> Any:
-        return value if isinstance(value, ExecutionProvider) else super().validate(obj, value)
+        users_own = isinstance(value, ExecutionProvider) and not isinstance(value, Provider)
+        return value if users_own else super().validate(obj, value)
 
 
 class _Workers(Whole):
@@ -180,7 +181,36 @@ class HighThroughputExecutor(Executor):
     python = Text(None)
     sample_period = Duration(5.0, low=0.1)
 
-    positional: ClassVar[tuple[str, ...]] = ("label", "provider")
+    positional: ClassVar[tuple[str, ...]] = (
+        "label",
+        "provider",
+        "launch_cmd",
+        "interchange_launch_cmd",
+        "address",
+        "loopback_address",
+        "worker_port",
+        "worker_port_range",
+        "interchange_port_range",
+        "storage_access",
+        "working_dir",
+        "worker_debug",
+        "cores_per_worker",
+        "mem_per_worker",
+        "max_workers_per_node",
+        "cpu_affinity",
+        "available_accelerators",
+        "prefetch_capacity",
+        "heartbeat_threshold",
+        "heartbeat_period",
+        "drain_period",
+        "poll_period",
+        "address_probe_timeout",
+        "worker_logdir_root",
+        "manager_selector",
+        "block_error_handler",
+        "encrypted",
+        "remote_monitoring_radio",
+    )
     none_means_default: ClassVar[frozenset[str]] = frozenset({"manager_selector"})
     renamed: ClassVar[dict[str, str]] = {"max_workers": "max_workers_per_node", "worker_port": "port"}
     ignored: ClassVar[dict[str, str]] = {
@@ -193,13 +223,16 @@ class HighThroughputExecutor(Executor):
         "launch_cmd": "use python for the interpreter, and the provider's worker_init for what comes before it",
         "loopback_address": "the DataFlowKernel process serves this host over unix sockets",
         "mpi_launcher": "start MPI programs with mpiexec or srun in a bash_app",
+        "managed": "the run always ends its blocks",
         "poll_period": "nothing is polled",
         "remote_monitoring_radio": "monitoring needs no settings",
         "start_method": "workers always start as new processes",
         "storage_access": "files are not staged yet, so the nodes must share their folder",
+        "suppress_failure": "every failure is reported",
         "worker_debug": "managers and blocks always log into the run's folder",
         "worker_logdir_root": "managers and blocks log into the run's folder: use Config(run_dir=...)",
         "worker_port_range": "one port serves all connections: use port",
+        "worker_ports": "one port serves all connections: use port",
         "working_dir": "tasks run in the notebook's folder",
     }
     expected: ClassVar[dict[str, Any]] = {
@@ -212,7 +245,6 @@ class HighThroughputExecutor(Executor):
     instead: ClassVar[dict[str, str]] = {
         "workers": "use max_workers_per_node",
         "workers_per_node": "use max_workers_per_node",
-        "worker_ports": "use port: one port serves all",
         "init_blocks": "give it to the provider: LocalProvider(init_blocks=...)",
         "min_blocks": "give it to the provider: LocalProvider(min_blocks=...)",
         "max_blocks": "give it to the provider: LocalProvider(max_blocks=...)",

@@ -33,7 +33,14 @@ class ThreadPoolExecutor(Executor):
     label = Label("threads")
     max_threads = Whole(2, low=1)
 
-    positional: ClassVar[tuple[str, ...]] = ("label", "max_threads")
+    positional: ClassVar[tuple[str, ...]] = (
+        "label",
+        "max_threads",
+        "thread_name_prefix",
+        "storage_access",
+        "working_dir",
+        "remote_monitoring_radio",
+    )
     ignored: ClassVar[dict[str, str]] = {
         "managed": "the run always ends its threads",
         "remote_monitoring_radio": "monitoring needs no settings",

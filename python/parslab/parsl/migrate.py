@@ -191,7 +191,9 @@ def _entries(kind: type[Description], table: str) -> dict[str, Any]:
 
 def _about_option(kind: type[Description], name: str, value: ast.expr) -> tuple[str, bool] | None:
     """Return a sentence about an option, and whether the program fails at it; None for an option that is the same."""
-    if name in kind.option_names() or name in ("memoizer", "channel"):
+    if kind.unavailable or name in ("memoizer", "channel"):
+        return None
+    if name in kind.option_names() and name not in vars(kind).get("ignored", {}):
         return None
     if (here := _entries(kind, "renamed").get(name)) is not None:
         return f"{kind.__name__}({name}=...) is called {here} here; both are accepted", False

@@ -35,7 +35,7 @@ from parslab.providers.execution_provider import ExecutionProvider
 from parslab.records.states import BlockState
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Set
     from pathlib import Path
 
 __all__ = [
@@ -153,7 +153,7 @@ class Provider(Description):
     min_blocks
         Blocks that are kept while there is no task.
     max_blocks
-        The largest number of blocks.
+        The largest number of blocks.  With 0 tasks wait until the user sets another number.
     parallelism
         Workers that each waiting task needs: 1 means as many workers as tasks, 0.5 one worker for two tasks, 0 one
         block for all tasks.
@@ -168,7 +168,7 @@ class Provider(Description):
     nodes_per_block = Whole(1, low=1)
     init_blocks = Whole(1, low=0)
     min_blocks = Whole(0, low=0)
-    max_blocks = Whole(1, low=1)
+    max_blocks = Whole(1, low=0)
     parallelism = Number(1.0, low=0, high=1)
     launcher = Nested(Launcher, SingleNodeLauncher)
     worker_init = Text("", empty=True)
@@ -176,12 +176,22 @@ class Provider(Description):
 
     commands: ClassVar[tuple[str, ...]] = ()
     """Programs of the scheduler that must be on the PATH of this host."""
-    positional: ClassVar[tuple[str, ...]] = ("nodes_per_block",)
+    positional: ClassVar[tuple[str, ...]] = (
+        "nodes_per_block",
+        "launcher",
+        "init_blocks",
+        "min_blocks",
+        "max_blocks",
+        "worker_init",
+        "cmd_timeout",
+        "parallelism",
+    )
     ignored: ClassVar[dict[str, str]] = {
         "channel": "the scheduler's commands run on this host: load the run where jobs are submitted",
         "label": "the executor has the label",
         "move_files": "nothing is copied",
         "script_dir": "scripts are kept in the run's folder",
+        "tasks_per_node": "the executor decides how many workers each node has",
     }
 
     def translated(self, options: Mapping[str, Any]) -> dict[str, Any]:
@@ -190,6 +200,13 @@ class Provider(Description):
         if type(options.get("channel")).__name__ == "LocalChannel":
             self.__dict__["channel"] = options.pop("channel")
         return super().translated(options)
+
+    def complete(self, given: Set[str]) -> None:
+        # Parsl does not compare these numbers, and its programs leave some of them out.
+        if "max_blocks" not in given:
+            self.max_blocks = max(self.max_blocks, self.init_blocks, self.min_blocks)
+        elif "init_blocks" not in given:
+            self.init_blocks = min(self.init_blocks, self.max_blocks)
 
     def check(self) -> None:
         for name in ("min_blocks", "init_blocks"):
@@ -206,6 +223,10 @@ class Provider(Description):
     def runner(self, folder: Path) -> Runner:
         """Return the runner for this description; its files go to ``folder``, which exists."""
         raise NotImplementedError
+
+
+# Programs for Parsl ask whether something is a provider; a description of ours has none of the methods all the same.
+ExecutionProvider.register(Provider)
 
 
 # --- what members share -----------------------------------------------------------------------------------------------

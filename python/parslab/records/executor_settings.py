@@ -75,7 +75,7 @@ class ProviderSettings(msgspec.Struct, frozen=True, kw_only=True):
     nodes_per_block: _Several = 1
     init_blocks: _Count = 1
     min_blocks: _Count = 0
-    max_blocks: _Several = 1
+    max_blocks: _Count = 1
     parallelism: _Share = 1.0
     worker_init: str = ""
     cores_per_node: _Several | None = None

@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
+from parslab import description
 from parslab.app.decorators import bash_app, join_app, python_app
 from parslab.app.resources import specification
-from parslab.errors import ConfigurationError
+from parslab.errors import ConfigurationError, IgnoredOption
 from parslab.wire.messages.base import TaskSpec
 from tests.unit.app.fakes import FakeKernel
 
@@ -31,6 +32,18 @@ def spec_of(kernel: FakeKernel) -> TaskSpec | None:
 
 def test_every_key_is_read() -> None:
     assert specification("fit", ALL) == TaskSpec(2.0, 500_000_000, 1, -1.0, 60.0, 3)
+
+
+def test_keys_of_other_executors_of_parsl_are_accepted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(description, "_warned", set())
+    asked = {"cores": 2, "memory": 500, "disk": 1000, "running_time_min": 60}
+    with pytest.warns(IgnoredOption) as warned:
+        assert specification("fit", asked) == specification("fit", asked) == TaskSpec(2.0, 500_000_000)
+    assert [str(each.message).split(":")[1].split()[0] for each in warned] == ["disk", "running_time_min"]
+    flux = {"cores_per_task": 2, "gpus_per_task": 1, "num_tasks": 1, "num_nodes": 1}
+    assert specification("fit", flux) == TaskSpec(cores=2.0, gpus=1)
+    with pytest.raises(ConfigurationError, match="resource_specification has no key 'num_nodes'"):
+        specification("fit", {"num_nodes": 2})
 
 
 def test_asking_for_nothing_costs_nothing() -> None:

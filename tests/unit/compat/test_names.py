@@ -25,6 +25,7 @@ def run(code: str) -> str:
 
 
 @pytest.mark.parametrize("module", sorted(MODULES))
+@pytest.mark.filterwarnings("ignore::parslab.errors.IgnoredOption")
 def test_every_name_is_found_at_its_path(module: str) -> None:
     found = import_module(".".join(filter(None, ("parslab", module))))
     for name, (where, here) in TARGETS[module].items():

@@ -13,7 +13,6 @@ from parslab.description import encoded
 from parslab.errors import ConfigurationError, IgnoredOption
 from parslab.executors import HighThroughputExecutor, LowLatencyExecutor, ThreadPoolExecutor
 from parslab.launchers import MpiExecLauncher, SimpleLauncher, SingleNodeLauncher, SrunLauncher, WrappedLauncher
-from parslab.parsl.api.absent import KubernetesProvider, LocalChannel, SSHChannel
 from parslab.parsl.api.memoization import BasicMemoizer, Memoizer
 from parslab.parsl.api.monitoring import LEVEL_1, HTEXRadio, MonitoringHub
 from parslab.parsl.api.rules import (
@@ -24,6 +23,7 @@ from parslab.parsl.api.rules import (
     RandomManagerSelector,
 )
 from parslab.parsl.api.staging import NoOpFileStaging
+from parslab.parsl.stand_ins.providers import KubernetesProvider, LocalChannel, SSHChannel
 from parslab.providers import CondorProvider, LocalProvider, SlurmProvider
 
 if TYPE_CHECKING:
@@ -127,8 +127,8 @@ def test_the_first_options_may_be_given_by_position() -> None:
     assert MpiExecLauncher(False, "", "-v") == MpiExecLauncher(bind_cmd="", overrides="-v")
     assert SingleNodeLauncher(True, False) == SingleNodeLauncher(debug=True, fail_on_any=False)
     assert SimpleLauncher(True).debug
-    with pytest.raises(ConfigurationError, match="ThreadPoolExecutor takes 2 options by position, not 3"):
-        ThreadPoolExecutor("a", 4, "b")
+    with pytest.raises(ConfigurationError, match="ThreadPoolExecutor takes 6 options by position, not 7"):
+        ThreadPoolExecutor("a", 4, "b", None, None, None, True)
     with pytest.raises(ConfigurationError, match="label is given twice"):
         LowLatencyExecutor("a", label="a")
 
@@ -146,7 +146,13 @@ def test_options_of_config_win_over_those_of_its_memoizer() -> None:
     assert config.checkpoint_mode == "manual"
 
 
-@pytest.mark.parametrize("kind", [KubernetesProvider, SSHChannel])
-def test_a_class_that_parslab_does_not_have_says_what_to_use(kind: type) -> None:
-    with pytest.raises(ConfigurationError, match=f"parslab has no {kind.__name__} yet: "):
-        kind(namespace="x")
+def test_a_provider_that_parslab_does_not_have_is_described_and_not_loaded() -> None:
+    provider = KubernetesProvider("image", namespace="x", max_blocks=3)
+    assert (provider.namespace, provider.max_blocks) == ("x", 3)  # type: ignore[attr-defined]
+    with pytest.raises(ConfigurationError, match="parslab has no KubernetesProvider yet: use LocalProvider"):
+        Config(executors=[HighThroughputExecutor(provider=provider)]).check_parts()
+
+
+def test_a_channel_to_another_host_gives_one_warning() -> None:
+    with pytest.warns(IgnoredOption, match="the scheduler's commands run on this host"):
+        SlurmProvider(channel=SSHChannel("login.example"))

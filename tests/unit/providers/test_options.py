@@ -29,9 +29,13 @@ if TYPE_CHECKING:
 @pytest.mark.parametrize(
     ("kind", "options", "says"),
     [
-        (LocalProvider, {"min_blocks": 2}, "LocalProvider: min_blocks (2) must not be more than max_blocks (1)."),
+        (
+            LocalProvider,
+            {"min_blocks": 2, "max_blocks": 1},
+            "LocalProvider: min_blocks (2) must not be more than max_blocks (1).",
+        ),
         (LocalProvider, {"init_blocks": 3, "max_blocks": 2}, "init_blocks (3) must not be more than max_blocks (2)."),
-        (LocalProvider, {"max_blocks": 0}, "max_blocks must be a whole number of at least 1, not 0."),
+        (LocalProvider, {"max_blocks": -1}, "max_blocks must be a whole number of at least 0, not -1."),
         (LocalProvider, {"parallelism": 2}, "parallelism must be a number of at least 0 and of at most 1, not 2."),
         (LocalProvider, {"launcher": "srun"}, "launcher must be a Launcher, such as SingleNodeLauncher(), not 'srun'."),
         (LocalProvider, {"partition": "x"}, "LocalProvider has no option 'partition'; its options are nodes_per_block"),

@@ -25,9 +25,13 @@ __all__ = [
     "SchedulerMissingArgs",
     "ScriptPathError",
     "SubmitException",
+    "TaskVineManagerFailure",
+    "TaskVineTaskFailure",
     "TooManyJobFailuresError",
     "UnsupportedFeatureError",
     "VersionMismatch",
+    "WorkQueueFailure",
+    "WorkQueueTaskFailure",
     "ZipAuthorityError",
 ]
 
@@ -175,6 +179,22 @@ class DeserializerPluginError(SerializationError):
 
 class TooManyJobFailuresError(ParslabError):
     """All blocks of an executor failed; parslab fails the tasks with the reason of the blocks."""
+
+
+class WorkQueueFailure(ParslabError):
+    """Work Queue failed; parslab has workers of its own."""
+
+
+class WorkQueueTaskFailure(ParslabError):
+    """Work Queue could not run a task; parslab has workers of its own."""
+
+
+class TaskVineManagerFailure(ParslabError):
+    """TaskVine failed; parslab has workers of its own."""
+
+
+class TaskVineTaskFailure(ParslabError):
+    """TaskVine could not run a task; parslab has workers of its own."""
 
 
 class MonitoringRouterStartError(ParslabError):

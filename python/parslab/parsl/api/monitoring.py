@@ -5,6 +5,7 @@ parslab monitors every run without any settings, and reports nothing to anybody.
 
 from __future__ import annotations
 
+from enum import Enum
 from typing import Any
 
 __all__ = [
@@ -14,7 +15,10 @@ __all__ = [
     "LEVEL_3",
     "FilesystemRadio",
     "HTEXRadio",
+    "MessageType",
     "MonitoringHub",
+    "MonitoringRadioReceiver",
+    "MonitoringRadioSender",
     "MultiprocessingQueueRadio",
     "RadioConfig",
     "UDPRadio",
@@ -54,6 +58,31 @@ class _Accepted:
 
 class MonitoringHub(_Accepted):
     """Parsl: where monitoring writes.  The database of a run of parslab is in the folder of the run."""
+
+
+class MonitoringRadioSender:
+    """Base of what sends Parsl's monitoring messages; parslab never makes one."""
+
+    def send(self, message: object) -> None:
+        """Do nothing."""
+
+
+class MonitoringRadioReceiver:
+    """Base of what receives Parsl's monitoring messages; parslab never makes one."""
+
+    def shutdown(self) -> None:
+        """Do nothing."""
+
+
+class MessageType(Enum):
+    """The kinds of Parsl's monitoring messages."""
+
+    TASK_INFO = 0
+    RESOURCE_INFO = 1
+    WORKFLOW_INFO = 2
+    NODE_INFO = 3
+    BLOCK_INFO = 4
+    WORKER_TASK_INFO = 5
 
 
 class RadioConfig(_Accepted):

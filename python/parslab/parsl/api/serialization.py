@@ -11,6 +11,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
 __all__ = [
+    "DillCallableSerializer",
+    "DillSerializer",
+    "PickleSerializer",
+    "ProxyStoreSerializer",
     "SerializerBase",
     "deserialize",
     "pack_apply_message",
@@ -23,6 +27,40 @@ __all__ = [
 
 class SerializerBase:
     """Base of Parsl's serializers; parslab always pickles (register a reducer with :mod:`copyreg` instead)."""
+
+    def serialize(self, data: Any) -> bytes:
+        """Return an object as bytes."""
+        return serialize(data)
+
+    def deserialize(self, body: bytes) -> Any:
+        """Return the object of which :meth:`serialize` has made these bytes."""
+        return deserialize(body)
+
+
+class PickleSerializer(SerializerBase):
+    """Parsl: pickles with the standard library."""
+
+
+class DillSerializer(SerializerBase):
+    """Parsl: pickles with dill; parslab pickles with cloudpickle."""
+
+
+class DillCallableSerializer(SerializerBase):
+    """Parsl: pickles functions with dill; parslab pickles with cloudpickle."""
+
+
+class ProxyStoreSerializer(SerializerBase):
+    """Parsl: keeps some objects in a store; parslab sends large values once, out of band.
+
+    Parameters
+    ----------
+    should_proxy, store
+        Kept, without effect.
+    """
+
+    def __init__(self, *, should_proxy: Callable[[Any], bool] | None = None, store: Any = None) -> None:
+        self.should_proxy = should_proxy
+        self.store = store
 
 
 def serialize(obj: Any, buffer_threshold: int = 1_000_000) -> bytes:

@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from parslab.client.handle.dfk import DataFlowKernel
     from parslab.data_provider.files import File
 
 __all__ = [
+    "DataManager",
     "FTPInTaskStaging",
     "FTPSeparateTaskStaging",
     "GlobusStaging",
@@ -74,3 +76,16 @@ class GlobusStaging(Staging):
 
 
 default_staging: list[Staging] = [NoOpFileStaging()]
+
+
+class DataManager:
+    """Parsl: chooses the staging provider of each file; parslab stages nothing yet.
+
+    Parameters
+    ----------
+    dfk
+        The run.
+    """
+
+    def __init__(self, dfk: DataFlowKernel) -> None:
+        self.dfk = dfk

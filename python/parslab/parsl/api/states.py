@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 from enum import IntEnum
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from parslab.parsl.api.errors import TooManyJobFailuresError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 __all__ = [
     "FINAL_FAILURE_STATES",
@@ -148,13 +153,44 @@ def _summary(text: str | None) -> str | None:
     return f"{text[:half]}\n...\n{text[-half:]}"
 
 
-def simple_error_handler(executor: Any, status: Any, threshold: int | None = None) -> None:
-    """Do nothing: parslab has its own rule for failed blocks, and fails the tasks with the reason."""
+def simple_error_handler(executor: Any, status: Mapping[str, ParslJobStatus], threshold: int = 3) -> None:
+    """Fail the executor when all of its blocks have failed, and at least ``init_blocks`` of them.
+
+    parslab's own executors follow a rule of their own.
+
+    Parameters
+    ----------
+    executor
+        A ``BlockProviderExecutor``.
+    status
+        The statuses of its blocks.
+    threshold
+        The least number of failed blocks if the provider has no ``init_blocks``.
+    """
+    least = max(1, getattr(executor.provider, "init_blocks", threshold))
+    if len(status) >= least and all(_failed(each) for each in status.values()):
+        executor.set_bad_state_and_fail_all(_failure(status))
 
 
-def windowed_error_handler(executor: Any, status: Any, threshold: int = 3) -> None:
-    """Do nothing: see :func:`simple_error_handler`."""
+def windowed_error_handler(executor: Any, status: Mapping[str, ParslJobStatus], threshold: int = 3) -> None:
+    """Fail the executor when its last ``threshold`` blocks have failed; see :func:`simple_error_handler`."""
+    newest = [status[block] for block in sorted(status, key=int)[-threshold:]]
+    if len(newest) == threshold and all(map(_failed, newest)):
+        executor.set_bad_state_and_fail_all(_failure(status))
 
 
-def noop_error_handler(executor: Any, status: Any, threshold: int = 3) -> None:
-    """Do nothing: see :func:`simple_error_handler`."""
+def noop_error_handler(executor: Any, status: Mapping[str, ParslJobStatus], threshold: int = 3) -> None:
+    """Do nothing: tasks wait for as long as it takes."""
+
+
+def _failed(status: ParslJobStatus) -> bool:
+    return status.state in (JobState.FAILED, JobState.MISSING)
+
+
+def _failure(status: Mapping[str, ParslJobStatus]) -> TooManyJobFailuresError:
+    lines = []
+    for block, each in status.items():
+        told = [each.message, None if each.exit_code is None else f"exit status {each.exit_code}"]
+        told += [each.stdout_summary, each.stderr_summary]
+        lines.append(f"block {block}: {'; '.join(filter(None, told)) or each.status_name}")
+    return TooManyJobFailuresError("\n".join(lines))

@@ -59,6 +59,25 @@ class CondorProvider(BatchProvider):
     CondorProvider(cores_per_slot=4, requirements='(OpSysMajorVer == 12)')
     """
 
+    positional: ClassVar[tuple[str, ...]] = (
+        "nodes_per_block",
+        "cores_per_slot",
+        "mem_per_slot",
+        "init_blocks",
+        "min_blocks",
+        "max_blocks",
+        "parallelism",
+        "environment",
+        "project",
+        "scheduler_options",
+        "transfer_input_files",
+        "walltime",
+        "worker_init",
+        "launcher",
+        "requirements",
+        "cmd_timeout",
+        "cmd_chunk_size",
+    )
     renamed: ClassVar[dict[str, str]] = {"cmd_chunk_size": "status_batch_size"}
     none_means_default: ClassVar[frozenset[str]] = frozenset({"environment"})
     scheduler: ClassVar[str] = "HTCondor"

@@ -51,6 +51,19 @@ class GridEngineProvider(BatchProvider):
     GridEngineProvider(walltime=1800.0, scheduler_options='-pe smp 8', queue='all.q')
     """
 
+    positional: ClassVar[tuple[str, ...]] = (
+        "nodes_per_block",
+        "init_blocks",
+        "min_blocks",
+        "max_blocks",
+        "parallelism",
+        "walltime",
+        "scheduler_options",
+        "worker_init",
+        "launcher",
+        "cmd_timeout",
+        "queue",
+    )
     scheduler: ClassVar[str] = "Grid Engine"
     prefix: ClassVar[str] = "#$"
     commands: ClassVar[tuple[str, ...]] = ("qsub", "qstat", "qdel")

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, ClassVar
 
-from parslab.description import Text, Whole, YesNo
+from parslab.description import Text, Whole, YesNo, warn_once
 from parslab.errors import ConfigurationError
 from parslab.providers.base import JobStatus, ended
 from parslab.providers.batch.base import BatchProvider
@@ -16,7 +16,7 @@ from parslab.providers.batch.job_status import gathered, unclear
 from parslab.records.states import BlockState
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Set
 
     from parslab.providers.base import Job
 
@@ -69,6 +69,24 @@ class LSFProvider(BatchProvider):
     LSFProvider(walltime=7200.0, project='chem1', request_by_nodes=False, cores_per_node=16)
     """
 
+    positional: ClassVar[tuple[str, ...]] = (
+        "nodes_per_block",
+        "cores_per_block",
+        "cores_per_node",
+        "init_blocks",
+        "min_blocks",
+        "max_blocks",
+        "parallelism",
+        "walltime",
+        "scheduler_options",
+        "worker_init",
+        "project",
+        "queue",
+        "cmd_timeout",
+        "bsub_redirection",
+        "request_by_nodes",
+        "launcher",
+    )
     scheduler: ClassVar[str] = "LSF"
     prefix: ClassVar[str] = "#BSUB"
     commands: ClassVar[tuple[str, ...]] = ("bsub", "bjobs", "bkill")
@@ -82,16 +100,19 @@ class LSFProvider(BatchProvider):
     cores_per_block = Whole(None, low=1)
     bsub_redirection = YesNo(True)
 
+    def complete(self, given: Set[str]) -> None:
+        super().complete(given)
+        if self.request_by_nodes:
+            if self.cores_per_block is not None:
+                warn_once("LSFProvider: cores_per_block has no effect without request_by_nodes=False.")
+        elif self.cores_per_block and self.cores_per_node and "nodes_per_block" not in given:
+            self.nodes_per_block = -(-self.cores_per_block // self.cores_per_node)
+
     def check(self) -> None:
         super().check()
         if not self.request_by_nodes and self.cores_per_node is None:
             raise ConfigurationError("LSFProvider: request_by_nodes=False needs cores_per_node.")
-        if self.cores_per_block is not None and self.request_by_nodes:
-            raise ConfigurationError(
-                f"LSFProvider: cores_per_block={self.cores_per_block} means nothing while whole nodes are asked for; "
-                "add request_by_nodes=False."
-            )
-        if self.cores_per_block and self.cores_per_node:
+        if not self.request_by_nodes and self.cores_per_block and self.cores_per_node:
             nodes = -(-self.cores_per_block // self.cores_per_node)
             if nodes != self.nodes_per_block:
                 raise ConfigurationError(

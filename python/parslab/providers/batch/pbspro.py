@@ -70,6 +70,22 @@ class PBSProProvider(BatchProvider):
     PBSProProvider(queue='workq', cpus_per_node=32, select_options='ngpus=4')
     """
 
+    positional: ClassVar[tuple[str, ...]] = (
+        "account",
+        "queue",
+        "scheduler_options",
+        "select_options",
+        "worker_init",
+        "nodes_per_block",
+        "cpus_per_node",
+        "init_blocks",
+        "min_blocks",
+        "max_blocks",
+        "parallelism",
+        "launcher",
+        "walltime",
+        "cmd_timeout",
+    )
     scheduler: ClassVar[str] = "PBS"
     prefix: ClassVar[str] = "#PBS"
     redirects: ClassVar[bool] = True

@@ -97,7 +97,30 @@ class SlurmProvider(BatchProvider):
     SlurmProvider(nodes_per_block=2, launcher=SrunLauncher(), walltime=3600.0, partition='debug')
     """
 
-    positional: ClassVar[tuple[str, ...]] = ("partition", "account")
+    positional: ClassVar[tuple[str, ...]] = (
+        "partition",
+        "account",
+        "qos",
+        "constraint",
+        "clusters",
+        "nodes_per_block",
+        "cores_per_node",
+        "mem_per_node",
+        "gpus_per_node",
+        "gres",
+        "init_blocks",
+        "min_blocks",
+        "max_blocks",
+        "parallelism",
+        "walltime",
+        "scheduler_options",
+        "regex_job_id",
+        "worker_init",
+        "cmd_timeout",
+        "status_batch_size",
+        "exclusive",
+        "launcher",
+    )
     scheduler: ClassVar[str] = "Slurm"
     prefix: ClassVar[str] = "#SBATCH"
     commands: ClassVar[tuple[str, ...]] = ("sbatch", "squeue", "scancel")

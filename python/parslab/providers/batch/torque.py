@@ -52,6 +52,20 @@ class TorqueProvider(BatchProvider):
     TorqueProvider(walltime=7200.0, queue='batch', cpus_per_node=16)
     """
 
+    positional: ClassVar[tuple[str, ...]] = (
+        "account",
+        "queue",
+        "scheduler_options",
+        "worker_init",
+        "nodes_per_block",
+        "init_blocks",
+        "min_blocks",
+        "max_blocks",
+        "parallelism",
+        "launcher",
+        "walltime",
+        "cmd_timeout",
+    )
     scheduler: ClassVar[str] = "Torque"
     prefix: ClassVar[str] = "#PBS"
     commands: ClassVar[tuple[str, ...]] = ("qsub", "qstat", "qdel")

@@ -1,0 +1,1 @@
+"""What Parsl's API reference calls internal, for programs and plug-ins that use it all the same."""
