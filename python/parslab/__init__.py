@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from parslab.providers.batch.slurm import SlurmProvider
     from parslab.providers.batch.torque import TorqueProvider
     from parslab.providers.local import LocalProvider
+    from parslab.serialize.future_types import register_future_type
     from parslab.serialize.identity.calls import id_for_memo
 
 __all__ = [
@@ -95,6 +96,7 @@ __all__ = [
     "join_app",
     "load",
     "python_app",
+    "register_future_type",
     "set_file_logger",
     "set_stream_logger",
     "wait_for_current_tasks",
@@ -143,6 +145,7 @@ _WHERE = {
     "join_app": "parslab.app.decorators",
     "load": "parslab.client.session",
     "python_app": "parslab.app.decorators",
+    "register_future_type": "parslab.serialize.future_types",
     "set_file_logger": "parslab.parsl.api.logs",
     "set_stream_logger": "parslab.parsl.api.logs",
     "wait_for_current_tasks": "parslab.client.session",

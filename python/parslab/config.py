@@ -13,6 +13,7 @@ from parslab.errors import ConfigurationError
 from parslab.executors import Executor, LowLatencyExecutor
 from parslab.executors.base import ParslExecutor
 from parslab.options import Option
+from parslab.serialize.dependency_resolvers import DependencyResolver
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -92,6 +93,17 @@ class _Owners(Option):
         return owners
 
 
+class _Resolver(Option):
+    """A rule for where futures are looked for, which is never sent to another process."""
+
+    wants = "a DependencyResolver, such as SHALLOW_DEPENDENCY_RESOLVER"
+
+    def accepted(self, value: Any) -> DependencyResolver:
+        if not isinstance(value, DependencyResolver):
+            self.refuse()
+        return value
+
+
 class Config(Description):
     """Describes a run: where its tasks execute, how resources follow the work, and where its files go.
 
@@ -152,6 +164,10 @@ class Config(Description):
         A function of a call and ``"stdout"`` or ``"stderr"``.  It returns the path, ``(path, mode)`` or File for which
         ``AUTO_LOGNAME`` stands.  The call is a dictionary with ``func_name``, ``args``, ``kwargs``, ``label``, ``dfk``
         and ``number``, which counts the calls with such files.  None means a file in the run's folder ``task_logs``.
+    dependency_resolver
+        Where futures are looked for in the arguments of a call.  None means at any depth.
+        ``SHALLOW_DEPENDENCY_RESOLVER`` (from ``parslab.dataflow.dependency_resolvers``) is Parsl's rule: only arguments
+        that are futures themselves, and the items of ``inputs``.  Or a ``DependencyResolver`` of your own.
 
     Examples
     --------
@@ -178,6 +194,7 @@ class Config(Description):
     checkpoint_period = Duration(1800.0, low=0.1)
     trusted_owners = _Owners(())
     std_autopath = _Handler(None)
+    dependency_resolver = _Resolver(None)
 
     positional: ClassVar[tuple[str, ...]] = (
         "executors",
@@ -200,7 +217,6 @@ class Config(Description):
     )
     none_means_default: ClassVar[frozenset[str]] = frozenset({"executors", "checkpoint_period"})
     ignored: ClassVar[dict[str, str]] = {
-        "dependency_resolver": "futures are found at any depth of the arguments",
         "garbage_collect": "finished tasks never fill the memory",
         "data_management_max_threads": "files need no threads of their own",
         "initialize_logging": "logs are always in the run's folder",
@@ -227,8 +243,6 @@ class Config(Description):
             self.__dict__["memoizer"] = options.pop("memoizer")
             # An option that is also given to Config itself has priority.
             options = {**meant, **options}
-        if getattr(options.get("dependency_resolver"), "any_depth", False):
-            self.__dict__["dependency_resolver"] = options.pop("dependency_resolver")
         return super().translated(options)
 
     def check(self) -> None:

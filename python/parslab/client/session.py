@@ -162,6 +162,7 @@ def _again(running: DataFlowKernel, given: Config | None) -> DataFlowKernel:
     there = running.config
     if there is not None and of_the_run(there) == of_the_run(given):
         running.use_retry_handler(given.retry_handler)
+        running.use_dependency_resolver(given.dependency_resolver)
         if given.linger is not None and given.linger != running.linger:
             running.keep(given.linger)
         running.config = given

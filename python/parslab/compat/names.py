@@ -100,7 +100,9 @@ MODULES: dict[str, dict[str, str]] = {
     "data_provider.zip": {f"{_API}.staging": "ZipFileStaging", f"{_API}.errors": "ZipAuthorityError"},
     "dataflow": {},
     "dataflow.dependency_resolvers": {
-        f"{_API}.rules": "DEEP_DEPENDENCY_RESOLVER DependencyResolver SHALLOW_DEPENDENCY_RESOLVER",
+        "parslab.serialize.dependency_resolvers": "DEEP_DEPENDENCY_RESOLVER DependencyResolver "
+        "SHALLOW_DEPENDENCY_RESOLVER deep_traverse_to_gather deep_traverse_to_unwrap shallow_traverse_to_gather "
+        "shallow_traverse_to_unwrap",
     },
     "dataflow.dflow": {
         "parslab.client.handle.dfk": "DataFlowKernel",

@@ -15,7 +15,6 @@ import operator
 import re
 import sys
 from collections.abc import Iterator, Mapping
-from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -29,6 +28,7 @@ from parslab.serialize.arguments import why_unpicklable
 from parslab.serialize.cells import cell_title
 from parslab.serialize.failures import remote_traceback
 from parslab.serialize.functions import AppFunction
+from parslab.serialize.future_types import is_future
 from parslab.serialize.values import ATOMS
 from parslab.wire.messages.base import TaskSpec
 
@@ -265,7 +265,7 @@ class CellTask:
 
 
 def _cannot_travel(value: Any) -> bool:
-    return type(value) not in ATOMS and not isinstance(value, Future) and bool(why_unpicklable(value))
+    return type(value) not in ATOMS and not is_future(value) and bool(why_unpicklable(value))
 
 
 class UserNames(Mapping[str, Any]):

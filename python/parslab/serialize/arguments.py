@@ -9,11 +9,11 @@ from __future__ import annotations
 import io
 import pickle
 import types
-from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any
 
 from parslab.errors import ParslabError, SerializationError
 from parslab.serialize.code.modules import editable
+from parslab.serialize.future_types import is_future, registered_future_types
 from parslab.serialize.identity.registry import Unidentified
 from parslab.serialize.pickling import pickler_class
 from parslab.serialize.references import Path, resolve
@@ -22,10 +22,11 @@ from parslab.serialize.values import ATOMS, buffers_into, split
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
+    from concurrent.futures import Future
 
     from parslab.wire.stream import Buffer
 
-__all__ = ["NO_ARGUMENTS", "ArgumentDependencies", "pack_arguments", "why_unpicklable"]
+__all__ = ["NO_ARGUMENTS", "ArgumentDependencies", "argument_pickler", "pack_arguments", "why_unpicklable"]
 
 NO_ARGUMENTS = pickle.dumps(((), {}), 5)
 """The packed arguments of a call without arguments."""
@@ -62,6 +63,11 @@ class ArgumentDependencies:
             self.tasks.append(task)
         return place, path
 
+    def reduced(self, future: Future[Any]) -> tuple[Any, ...]:
+        """Return how pickle writes a future: as a call of :func:`~parslab.serialize.references.resolve`."""
+        place, path = self.refer(future)
+        return resolve, ((place,) if path is None else (place, path))
+
     def known(self, future: Future[Any]) -> tuple[int, Path]:
         """Return the place and the path of a future whose task is among the dependencies.
 
@@ -96,9 +102,8 @@ def _pickler_class() -> type[pickle.Pickler]:
         dependencies: ArgumentDependencies
 
         def reducer_override(self, obj: Any) -> Any:
-            if isinstance(obj, Future):
-                place, path = self.dependencies.refer(obj)
-                return resolve, ((place,) if path is None else (place, path))
+            if (hasattr(type(obj), "add_done_callback") or registered_future_types) and is_future(obj):
+                return self.dependencies.reduced(obj)
             made = super().reducer_override(obj)
             # Two cases need an identity. An object that travels by value has names of this process in its pickle. An
             # object that travels by name may belong to an edited module, and the name is the same for each version.
@@ -113,6 +118,14 @@ def _pickler_class() -> type[pickle.Pickler]:
 
 
 _argument_pickler: type[pickle.Pickler] | None = None
+
+
+def argument_pickler() -> type[pickle.Pickler]:
+    """Return the class of picklers for arguments; the first call imports cloudpickle."""
+    global _argument_pickler
+    if _argument_pickler is None:
+        _argument_pickler = _pickler_class()
+    return _argument_pickler
 
 
 def pack_arguments(
@@ -152,7 +165,7 @@ def _plain(value: Any, dependencies: ArgumentDependencies) -> tuple[Any] | None:
     """Return ``value`` for C pickle, in a tuple; None when it needs cloudpickle."""
     if type(value) in ATOMS:
         return (value,)
-    if isinstance(value, Future):
+    if (hasattr(type(value), "add_done_callback") or registered_future_types) and is_future(value):
         place, path = dependencies.refer(value)
         if path is None:
             return (_Reference(place, path),)
@@ -162,12 +175,9 @@ def _plain(value: Any, dependencies: ArgumentDependencies) -> tuple[Any] | None:
 def _pack_any(
     args: tuple[Any, ...], kwargs: Mapping[str, Any], dependencies: ArgumentDependencies, app: str
 ) -> tuple[bytes, list[Buffer]]:
-    global _argument_pickler
-    if _argument_pickler is None:
-        _argument_pickler = _pickler_class()
     frames: list[Buffer] = []
     stream = io.BytesIO()
-    pickler = _argument_pickler(stream, 5, buffer_callback=buffers_into(frames))
+    pickler = argument_pickler()(stream, 5, buffer_callback=buffers_into(frames))
     pickler.dependencies = dependencies  # type: ignore[attr-defined]
     try:
         pickler.dump((args, dict(kwargs)))
@@ -228,8 +238,7 @@ def _blame(args: tuple[Any, ...], kwargs: Mapping[str, Any], app: str, error: Ex
 def why_unpicklable(value: Any) -> str:
     """Return ``Type: message`` of the error that pickling ``value`` raises; empty when it can be pickled."""
     # The buffer callback returns False, so that pickle leaves large arrays outside and does not copy them.
-    pickler_class = _argument_pickler or _pickler_class()
-    pickler = pickler_class(io.BytesIO(), 5, buffer_callback=lambda _: False)
+    pickler = argument_pickler()(io.BytesIO(), 5, buffer_callback=lambda _: False)
     pickler.dependencies = ArgumentDependencies(lambda _: (0, None))  # type: ignore[attr-defined]
     try:
         pickler.dump(value)

@@ -5,8 +5,9 @@ No function here may raise an error: the values are the user's, and reading an a
 
 from __future__ import annotations
 
-from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any
+
+from parslab.serialize.future_types import is_future, registered_future_types
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -41,7 +42,7 @@ def brief(value: Any) -> str:
 
 
 def _of_object(value: Any, kind: type) -> str:
-    if isinstance(value, Future):
+    if (hasattr(kind, "add_done_callback") or registered_future_types) and is_future(value):
         task = getattr(value, "task_id", None)
         return "a future" if task is None else f"task {task}"
     shape = getattr(value, "shape", None)

@@ -16,8 +16,6 @@ from parslab.launchers import MpiExecLauncher, SimpleLauncher, SingleNodeLaunche
 from parslab.parsl.api.memoization import BasicMemoizer, Memoizer
 from parslab.parsl.api.monitoring import LEVEL_1, HTEXRadio, MonitoringHub
 from parslab.parsl.api.rules import (
-    DEEP_DEPENDENCY_RESOLVER,
-    SHALLOW_DEPENDENCY_RESOLVER,
     BlockIdManagerSelector,
     ManagerSelector,
     RandomManagerSelector,
@@ -59,7 +57,6 @@ def no_warning_was_given(monkeypatch: pytest.MonkeyPatch) -> None:
             },
             {"checkpoint_mode": "periodic", "checkpoint_period": 600, "checkpoint_files": ["a"]},
         ),
-        (Config, {"dependency_resolver": DEEP_DEPENDENCY_RESOLVER}, {}),
         (Config, {"usage_tracking": 0, "initialize_logging": True, "monitoring": None}, {}),
         (LocalProvider, {"channel": LocalChannel()}, {}),
         (CondorProvider, {"cmd_chunk_size": 50, "environment": None}, {"status_batch_size": 50}),
@@ -84,7 +81,6 @@ def test_an_option_with_a_meaning_is_translated(
         (Config, "usage_tracking", LEVEL_1, "nothing is ever reported to anybody"),
         (Config, "monitoring", MonitoringHub(hub_port=1), "every run is monitored"),
         (Config, "initialize_logging", False, "logs are always in the run's folder"),
-        (Config, "dependency_resolver", SHALLOW_DEPENDENCY_RESOLVER, "futures are found at any depth"),
         (Config, "memoizer", Memoizer(), "the DataFlowKernel memoizes"),
         (LocalProvider, "move_files", False, "nothing is copied"),
         (SlurmProvider, "channel", object(), "the scheduler's commands run on this host"),

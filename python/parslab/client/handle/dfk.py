@@ -59,6 +59,7 @@ if TYPE_CHECKING:
     from parslab.client.handle.run_connection import RunConnection
     from parslab.config import Config
     from parslab.records import panel
+    from parslab.serialize.dependency_resolvers import DependencyResolver
     from parslab.serialize.functions import AppFunction
     from parslab.wire.messages.base import TaskSpec
     from parslab.wire.messages.client import PriorTasks
@@ -110,6 +111,8 @@ class DataFlowKernel:
         functions = SentFunctions(link)
         self._definitions = DefinitionService(link, functions, local.redefined_joins)
         self._remote_calls = RemoteCalls(link, pending, functions, identities, local)
+        if config is not None:
+            self.use_dependency_resolver(config.dependency_resolver)
         self.messages = MessageHandler(pending, local, self._retry_handler, questions, self._requests)
         self.lifecycle = Lifecycle(state, link, connection.process, connection.restart, self)
         self.messages.handlers |= {
@@ -307,6 +310,11 @@ class DataFlowKernel:
         if self.config is not None and self.config.retry_handler is not handler:
             self.config = self.config.replaced(retry_handler=handler)
             self._retry_handler.use(handler)
+
+    def use_dependency_resolver(self, resolver: DependencyResolver | None) -> None:
+        """Replace the rule for where futures are looked for, because the user has run the cell again."""
+        self._remote_calls.use_resolver(resolver)
+        self.local_tasks.use_resolver(resolver)
 
     def follow(self, task: int, call: Callable[[str, str], None]) -> None:
         """Call ``call(stream, text)`` in the link's thread with the output that a task prints from now on."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from parslab.clock import steady_time
 from parslab.serialize.arguments import NO_ARGUMENTS, ArgumentDependencies, pack_arguments
@@ -18,12 +18,16 @@ if TYPE_CHECKING:
     from parslab.client.futures.app_future import AppFuture
     from parslab.client.local.tasks import LocalTasks
     from parslab.client.transport.link import KernelLink
+    from parslab.serialize.dependency_resolvers import DependencyResolver
     from parslab.serialize.functions import AppFunction
     from parslab.wire.messages.base import TaskSpec
     from parslab.wire.stream import Buffer
 
 __all__ = ["RemoteCalls"]
 
+Packer: TypeAlias = (
+    "Callable[[tuple[Any, ...], Mapping[str, Any], ArgumentDependencies, str], tuple[bytes, list[Buffer]]]"
+)
 _NO_FRAMES: list[Buffer] = []
 
 
@@ -59,6 +63,11 @@ class RemoteCalls:
         self._identities = identities
         self._local = local
         self._reference = local.reference
+        self._pack: Packer = pack_arguments
+
+    def use_resolver(self, resolver: DependencyResolver | None) -> None:
+        """Set the rule for where futures are looked for in the arguments; None: at any depth."""
+        self._pack = pack_arguments if resolver is None else resolver.pack
 
     def submit(
         self,
@@ -84,7 +93,7 @@ class RemoteCalls:
         task = future.task_id
         if args or kwargs or calls is not None:
             dependencies = ArgumentDependencies(self._reference)
-            inline, frames = pack_arguments(args, kwargs, dependencies, future.app_name)
+            inline, frames = self._pack(args, kwargs, dependencies, future.app_name)
             shown = show_arguments(args, kwargs)
             # Positional, against the house rule: keywords for all fields would cost a twentieth of the call.
             message = SubmitTask(

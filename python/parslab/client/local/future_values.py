@@ -7,10 +7,69 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-from concurrent.futures import Future
-from typing import Any
+from typing import TYPE_CHECKING, Any, Protocol
 
-__all__ = ["futures_in", "with_values"]
+from parslab.serialize.future_types import is_future
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from concurrent.futures import Future
+
+    from parslab.serialize.dependency_resolvers import DependencyResolver
+
+__all__ = ["AnyDepth", "ByResolver", "FutureSearch", "futures_in", "replaced", "with_values"]
+
+
+class FutureSearch(Protocol):
+    """Where the futures of a call are, and what takes their place, for a body that runs in this process."""
+
+    def futures(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> list[Future[Any]]:
+        """Return the futures that a call waits for, in the order of the arguments."""
+
+    def values(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[Any, Any]:
+        """Return the arguments with values in place of these futures, which are done."""
+
+    def replaced(
+        self, args: tuple[Any, ...], kwargs: Mapping[str, Any], replacement: Callable[[Any], Any]
+    ) -> tuple[Any, Any]:
+        """Return the arguments with other futures in place of these."""
+
+
+class AnyDepth:
+    """The rule of parslab: futures are found at any depth."""
+
+    def futures(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> list[Future[Any]]:
+        found: list[Future[Any]] = []
+        futures_in([args, dict(kwargs)], found)
+        return found
+
+    def values(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[Any, Any]:
+        return with_values(args), with_values(dict(kwargs))
+
+    def replaced(
+        self, args: tuple[Any, ...], kwargs: Mapping[str, Any], replacement: Callable[[Any], Any]
+    ) -> tuple[Any, Any]:
+        return replaced(args, replacement), replaced(dict(kwargs), replacement)
+
+
+class ByResolver:
+    """The rule of a ``DependencyResolver``."""
+
+    def __init__(self, resolver: DependencyResolver) -> None:
+        self._resolver = resolver
+
+    def futures(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> list[Future[Any]]:
+        found: list[Future[Any]] = []
+        self._resolver.each(args, kwargs, lambda value: found.extend(self._resolver.traverse_to_gather(value)))
+        return found
+
+    def values(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[Any, Any]:
+        return self._resolver.each(args, kwargs, self._resolver.traverse_to_unwrap)
+
+    def replaced(
+        self, args: tuple[Any, ...], kwargs: Mapping[str, Any], replacement: Callable[[Any], Any]
+    ) -> tuple[Any, Any]:
+        return self._resolver.each(args, kwargs, lambda value: replacement(value) if is_future(value) else value)
 
 
 def with_values(value: Any) -> Any:
@@ -19,28 +78,34 @@ def with_values(value: Any) -> Any:
     The search looks into lists, tuples (also named ones), sets, dictionaries and dataclasses.  A container that occurs
     twice stays one object.  A container that contains itself keeps its inner reference unchanged.
     """
-    return _replaced(value, {})
+    return replaced(value, lambda future: future.result())
 
 
-def _replaced(value: Any, known: dict[int, Any]) -> Any:
-    if isinstance(value, Future):
-        return value.result()
+def replaced(value: Any, replacement: Callable[[Any], Any]) -> Any:
+    """Return ``value`` with ``replacement(future)`` in place of every future in it; see :func:`with_values`."""
+    return _replaced(value, replacement, {})
+
+
+def _replaced(value: Any, replacement: Callable[[Any], Any], known: dict[int, Any]) -> Any:
+    if is_future(value):
+        return replacement(value)
     if not _is_container(value):
         return value
     if id(value) not in known:
         known[id(value)] = value  # before the recursion, which would not end for a container that contains itself
-        known[id(value)] = _rebuilt(value, known)
+        known[id(value)] = _rebuilt(value, replacement, known)
     return known[id(value)]
 
 
-def _rebuilt(value: Any, known: dict[int, Any]) -> Any:
+def _rebuilt(value: Any, replacement: Callable[[Any], Any], known: dict[int, Any]) -> Any:
     kind = type(value)
     if kind is dict:
-        pairs = [(_replaced(k, known), _replaced(v, known)) for k, v in value.items()]
+        pairs = [(_replaced(k, replacement, known), _replaced(v, replacement, known)) for k, v in value.items()]
         same = all(k is a and v is b for (k, v), (a, b) in zip(pairs, value.items(), strict=True))
         return value if same else dict(pairs)
     if dataclasses.is_dataclass(value):
-        changed = {field.name: new for field, old in _fields(value) if (new := _replaced(old, known)) is not old}
+        fields = [(field.name, old, _replaced(old, replacement, known)) for field, old in _fields(value)]
+        changed = {name: new for name, old, new in fields if new is not old}
         if not changed:
             return value
         twin = copy.copy(value)  # not the constructor, which may need arguments that are no fields (InitVar)
@@ -48,7 +113,7 @@ def _rebuilt(value: Any, known: dict[int, Any]) -> Any:
             # setattr() fails for frozen dataclasses.
             object.__setattr__(twin, name, new)
         return twin
-    items = [_replaced(item, known) for item in value]
+    items = [_replaced(item, replacement, known) for item in value]
     if all(a is b for a, b in zip(items, value, strict=True)):
         return value
     # The constructor of a named tuple takes its items as single arguments.
@@ -74,7 +139,7 @@ def futures_in(value: Any, found: list[Future[Any]]) -> None:
     left = [value]
     while left:
         item = left.pop()
-        if isinstance(item, Future):
+        if is_future(item):
             found.append(item)
         elif _is_container(item) and id(item) not in seen:
             seen.add(id(item))

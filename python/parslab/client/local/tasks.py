@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any
 from parslab.client.calls.definitions import defined_now, same_body
 from parslab.client.futures.app_future import AppFuture, BaseFuture, DataFuture
 from parslab.client.futures.base import seconds_until
-from parslab.client.local.future_values import futures_in, with_values
+from parslab.client.local.foreign_futures import FutureTasks, as_future
+from parslab.client.local.future_values import AnyDepth, ByResolver
 from parslab.client.local.task_context import calling_join, on_behalf_of
 from parslab.client.thread_pool import ThreadPool
 from parslab.clock import steady_time
@@ -26,6 +27,7 @@ from parslab.records.reasons import Reason
 from parslab.records.states import TaskState
 from parslab.serialize.arguments import ArgumentDependencies
 from parslab.serialize.failures import failure_of, one_line
+from parslab.serialize.future_types import is_future
 from parslab.serialize.summaries import brief, show_arguments
 from parslab.serialize.values import pack
 from parslab.wire.messages.base import Failure, TaskKind, TaskValue
@@ -45,8 +47,10 @@ if TYPE_CHECKING:
     from parslab.client.calls.identities import IdentifiedCalls, Identities
     from parslab.client.calls.pending import PendingTasks
     from parslab.client.futures.home import FutureHome
+    from parslab.client.local.future_values import FutureSearch
     from parslab.client.transport.link import KernelLink
     from parslab.executors.base import ParslExecutor
+    from parslab.serialize.dependency_resolvers import DependencyResolver
     from parslab.serialize.functions import AppFunction
     from parslab.serialize.references import Path
     from parslab.wire.messages.base import TaskSpec
@@ -136,6 +140,7 @@ class LocalTasks:
         self._home = home
         self._identities = identities
         self._user_executors = user_executors
+        self._search: FutureSearch = AnyDepth()
         # One thread passes tasks on to an executor of the user, in the order in which their inputs were there.
         sizes = {**threads, **dict.fromkeys(user_executors, 1)}
         self._pools = {label: ThreadPool(label, size) for label, size in sizes.items()}
@@ -146,13 +151,17 @@ class LocalTasks:
         """Futures whose value is in this process."""
         self._kept: dict[int, list[AppFuture]] = {}
         """By remote task, until it has ended: the futures whose values its worker may request."""
-        self._externals: weakref.WeakKeyDictionary[Future[Any], AppFuture] = weakref.WeakKeyDictionary()
+        self._externals = FutureTasks()
         self._running: set[int] = set()
         """Unfinished tasks whose bodies a thread has."""
         self._reports: dict[int, LocalTaskFinished] = {}
         """Reports of ended tasks that the DataFlowKernel has not confirmed."""
         # Two threads that pass the same foreign future must get one task for it, at once; an inbox cannot answer them.
         self._naming = threading.Lock()
+
+    def use_resolver(self, resolver: DependencyResolver | None) -> None:
+        """Set the rule for where futures are looked for in the arguments; None: at any depth."""
+        self._search = AnyDepth() if resolver is None else ByResolver(resolver)
 
     # ----- calls
 
@@ -170,7 +179,14 @@ class LocalTasks:
         calls: IdentifiedCalls | None = None,
     ) -> None:
         """Send a call of a thread-pool app, or of a join app, for which ``executor`` is None."""
-        dependencies = self._dependencies(args, kwargs)
+        dependencies = ArgumentDependencies(self.reference)
+        found = self._search.futures(args, kwargs)
+        if not all(isinstance(future, Future) for future in found):
+            # Only a future of the standard library has a result that can be read in any thread, at no cost.
+            args, kwargs = self._search.replaced(args, kwargs, self._of_the_library)
+            found = self._search.futures(args, kwargs)
+        for waited in found:
+            dependencies.refer(waited)
         known = self._identities.local(code, calls, args, kwargs, dependencies.known)
         kind = self._kinds[future] = TaskKind.join if executor is None else TaskKind.local
         self._here[future.task_id] = future
@@ -198,15 +214,11 @@ class LocalTasks:
         )
         self._pending.expect(future, message)
 
-    def _dependencies(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> ArgumentDependencies:
-        found: list[Future[Any]] = []
-        futures_in([args, dict(kwargs)], found)
-        dependencies = ArgumentDependencies(self.reference)
-        for future in found:
-            dependencies.refer(future)
-        return dependencies
+    def _of_the_library(self, future: Any) -> Future[Any]:
+        """Return a future of the standard library itself, and the task of any other one."""
+        return future if isinstance(future, Future) else self.external(future)
 
-    def reference(self, future: Future[Any]) -> tuple[int, Path]:
+    def reference(self, future: Any) -> tuple[int, Path]:
         """Return the task of a future, and the path to its part of the value; foreign futures get a task here."""
         if isinstance(future, BaseFuture):
             parent, path = future.reference()
@@ -214,14 +226,14 @@ class LocalTasks:
                 return parent.task_id, path
         return self.external(future).task_id, None
 
-    def external(self, future: Future[Any]) -> AppFuture:
+    def external(self, future: Any) -> AppFuture:
         """Return the task that represents a future of another library, or of another run."""
         with self._naming:
             task = self._externals.get(future)
             if task is not None:
                 return task
             task = AppFuture(self._home, next(self._pending.numbers), "future")
-            self._externals[future] = task
+            self._externals.set(future, task)
         self._kinds[task] = TaskKind.external
         self._here[task.task_id] = task
         message = SubmitTask(
@@ -238,7 +250,7 @@ class LocalTasks:
         )
         self._pending.expect(task, message)
         # After the call is sent: a done future runs the callback at once, and its report must follow the call.
-        future.add_done_callback(lambda done: self._external_done(task, done))
+        as_future(future).add_done_callback(lambda done: self._external_done(task, done))
         return task
 
     def keep(self, task: int, deps: tuple[int, ...]) -> None:
@@ -377,7 +389,7 @@ class LocalTasks:
         self._link.send(StartedMessage(future.task_id, started))
         call = body.function if body.runner is None else partial(body.runner, body.function)
         try:
-            args, kwargs = with_values(body.args), with_values(dict(body.kwargs))
+            args, kwargs = self._search.values(body.args, body.kwargs)
             done = executor.submit(call, dict(body.resources), *args, **kwargs)
         except BaseException as error:
             self._report(future.task_id, TaskState.failed, started, failure_of(error, 1))
@@ -408,7 +420,7 @@ class LocalTasks:
         started = steady_time()
         self._send(body.pool, StartedMessage(task, started))
         try:
-            args, kwargs = with_values(body.args), with_values(dict(body.kwargs))
+            args, kwargs = self._search.values(body.args, body.kwargs)
             if body.runner is not None:
                 value = body.runner(body.function, *args, **kwargs)
             else:
@@ -441,12 +453,13 @@ class LocalTasks:
     def _joining(self, future: AppFuture, value: Any, started: float) -> JoinBodyReturned:
         many = isinstance(value, list)
         inner: list[Any] = value if many else [value]
-        wrong = [item for item in inner if not isinstance(item, Future)]
+        wrong = [item for item in inner if not is_future(item)]
         if wrong:
             raise TypeError(
                 f"join app {future.app_name} must return a future or a list of futures, it returned "
                 f"{'a list with a ' if many else ''}{type(wrong[0]).__name__}"
             )
+        inner = [self._of_the_library(item) for item in inner]
         _JoinFuture.change(future, inner, many)  # before the message, because the reply to it settles the future
         tasks = tuple(self.reference(item)[0] for item in inner)
         return JoinBodyReturned(future.task_id, tasks, many, started)

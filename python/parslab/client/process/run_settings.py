@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 __all__ = ["digest", "new_settings", "of_the_run"]
 
-_OF_THE_CLIENT = ("exit_mode", "linger", "resume", "retry_handler", "std_autopath")
+_OF_THE_CLIENT = ("exit_mode", "linger", "resume", "retry_handler", "std_autopath", "dependency_resolver")
 """Options that each client sets for itself; a run fits a configuration that differs from its own in these only."""
 
 
@@ -124,7 +124,7 @@ def _described(config: Config) -> EncodedDescription | None:
     from parslab.description import encoded
 
     try:
-        return encoded(config.replaced(retry_handler=None, std_autopath=None))
+        return encoded(config.replaced(retry_handler=None, std_autopath=None, dependency_resolver=None))
     except ConfigurationError:
         return None
 

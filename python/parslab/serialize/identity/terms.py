@@ -12,19 +12,20 @@ import copyreg
 import functools
 import types
 from collections import OrderedDict
-from concurrent.futures import Future
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 
 from parslab.serialize.code.bytecode import code_term
 from parslab.serialize.code.hashing import digest_of, marshalled
 from parslab.serialize.code.modules import by_reference
+from parslab.serialize.future_types import is_future, registered_future_types
 from parslab.serialize.identity.arrays import array_term, data_term, is_array, is_table, table_term
 from parslab.serialize.identity.registry import Unidentified, handler_for, registered_types
 from parslab.serialize.values import ATOMS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
+    from concurrent.futures import Future
 
 __all__ = ["Terms"]
 
@@ -132,7 +133,7 @@ class Terms:
         make = _MAKERS.get(kind)
         if make is not None:
             return make(self, value, output_ref)
-        if isinstance(value, Future):
+        if (hasattr(kind, "add_done_callback") or registered_future_types) and is_future(value):
             return self.future_term(value)
         if isinstance(value, _CALLABLE):
             return self.callable_term(value)
