@@ -179,14 +179,7 @@ class LocalTasks:
         calls: IdentifiedCalls | None = None,
     ) -> None:
         """Send a call of a thread-pool app, or of a join app, for which ``executor`` is None."""
-        dependencies = ArgumentDependencies(self.reference)
-        found = self._search.futures(args, kwargs)
-        if not all(isinstance(future, Future) for future in found):
-            # Only a future of the standard library has a result that can be read in any thread, at no cost.
-            args, kwargs = self._search.replaced(args, kwargs, self._of_the_library)
-            found = self._search.futures(args, kwargs)
-        for waited in found:
-            dependencies.refer(waited)
+        args, kwargs, dependencies = self._dependencies(args, kwargs)
         known = self._identities.local(code, calls, args, kwargs, dependencies.known)
         kind = self._kinds[future] = TaskKind.join if executor is None else TaskKind.local
         self._here[future.task_id] = future
@@ -213,6 +206,20 @@ class LocalTasks:
             unknown=known.unknown,
         )
         self._pending.expect(future, message)
+
+    def _dependencies(
+        self, args: tuple[Any, ...], kwargs: Mapping[str, Any]
+    ) -> tuple[tuple[Any, ...], Mapping[str, Any], ArgumentDependencies]:
+        """Return arguments without futures of other libraries, and the tasks that they need."""
+        found = self._search.futures(args, kwargs)
+        if not all(isinstance(future, Future) for future in found):
+            # Only a future of the standard library has a result that can be read in any thread, at no cost.
+            args, kwargs = self._search.replaced(args, kwargs, self._of_the_library)
+            found = self._search.futures(args, kwargs)
+        dependencies = ArgumentDependencies(self.reference)
+        for future in found:
+            dependencies.refer(future)
+        return args, kwargs, dependencies
 
     def _of_the_library(self, future: Any) -> Future[Any]:
         """Return a future of the standard library itself, and the task of any other one."""
