@@ -13,8 +13,9 @@ from parslab.compat.modules import look_up
 from parslab.errors import ConfigurationError, IgnoredOption
 from parslab.parsl.api.memoization import BasicMemoizer
 from parslab.parsl.api.monitoring import HTEXRadio, MonitoringHub
-from parslab.parsl.api.rules import SHALLOW_DEPENDENCY_RESOLVER, BlockIdManagerSelector
+from parslab.parsl.api.rules import BlockIdManagerSelector
 from parslab.parsl.api.staging import NoOpFileStaging
+from parslab.serialize.dependency_resolvers import SHALLOW_DEPENDENCY_RESOLVER
 
 if TYPE_CHECKING:
     from parslab.description import Description
