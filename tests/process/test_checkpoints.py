@@ -14,6 +14,7 @@ import pytest
 import parslab
 from parslab import Config, LowLatencyExecutor, get_all_checkpoints, get_last_checkpoint, join_app, python_app
 from parslab.client.process.connection_file import find_runs
+from parslab.errors import ConfigurationError
 from parslab.records.panel import Snapshot, SnapshotRequest
 from parslab.records.states import TaskState
 
@@ -114,6 +115,21 @@ def test_damaged_checkpoint_and_one_of_parsl_are_reported(runs: Runs) -> None:
         reported = "\n".join(notices(dfk))
     assert f"The checkpoint {file} is damaged at 1 place" in reported
     assert f"{file.parent / 'tasks.pkl'}: a checkpoint of Parsl is not read" in reported
+
+
+@pytest.mark.parametrize("name", ["tasks.pkl", "dfk.pkl"])
+def test_a_named_checkpoint_of_parsl_is_refused(runs: Runs, name: str) -> None:
+    folder = runs.sandbox.runs / "000" / "checkpoint"
+    folder.mkdir(parents=True)
+    (folder / name).write_bytes(b"")
+    for place in (folder, folder / name):
+        with pytest.raises(ConfigurationError, match=f"^{place} is a checkpoint of Parsl: parslab does not read"):
+            runs.load(checkpoint_files=[place])
+    with pytest.raises(ConfigurationError, match="is a checkpoint of Parsl"):
+        runs.load(checkpoint_dir=folder / name)
+    with runs.load(checkpoint_mode="dfk_exit") as dfk:
+        assert double(1).result() == 2
+        assert f"{folder / name}: a checkpoint of Parsl is not read" in "\n".join(notices(dfk))
 
 
 WORK = """

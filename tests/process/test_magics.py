@@ -425,6 +425,19 @@ def test_status_and_tasks_are_tables(book: Notebook) -> None:
     assert re.search(rf"named +exec_done .* In \[{cell.number}\]", tasks)
 
 
+def test_a_report_has_every_task_that_has_ended(book: Notebook, tmp_path: Path) -> None:
+    book.run("@parslab.python_app(executors=['llex'])\ndef reported(x): return x")
+    book.run("[reported(i).result() for i in range(3)]")
+    said = book.run(f"%parsl report -o {tmp_path}").stdout
+    html, summary = sorted(tmp_path.iterdir())
+    assert said.strip().endswith(f"is {html}; the summary for programs is {summary}")
+    found = json.loads(summary.read_text())
+    assert found["run"]["status"] == "running"
+    assert {app["app"]: app["succeeded"] for app in found["apps"]}["reported"] == 3
+    assert "reported" in html.read_text()
+    assert "There is no live run nowhere" in book.run("%parsl report nowhere").stderr
+
+
 def test_retry_calls_what_the_app_is_defined_as_now(book: Notebook) -> None:
     define = "@parslab.python_app(executors=['llex'])\ndef mended(x):\n    "
     book.run(define + "raise ValueError(x)")

@@ -60,7 +60,7 @@ SIDEWAYS = {
 PARTS = {
     "dataflow": ("", "resume", "clients", "high_throughput", "operations", "persistence", "files", "network", "graph"),
     "client": ("", "handle", "local", "calls", "transport", "process", "futures"),
-    "monitoring": ("", "view", "store"),
+    "monitoring": ("parsl_database", "report", "", "view", "store"),
     "remote": ("manager", "pool", "worker", ""),
     "providers": ("batch", ""),
 }

@@ -1,1 +1,1 @@
-"""The command ``parslab``: live runs and their logs, ready configurations, and a doctor for configurations."""
+"""The command ``parslab``: live runs, logs and reports, ready configurations, and a doctor for configurations."""

@@ -62,19 +62,40 @@ def _parser() -> argparse.ArgumentParser:
     stop.add_argument("--all", action="store_true", help="all of your runs on this host")
     stop.set_defaults(call=_stop)
 
-    doctor = words.add_parser("doctor", help="try a configuration step by step, and say what is wrong")
-    doctor.add_argument("config", nargs="?", default="", metavar="FILE|NAME", help="without it: what load() takes")
-    doctor.add_argument("-e", "--executor", default="", metavar="LABEL", help="only this executor")
-    doctor.add_argument("-n", "--dry-run", action="store_true", help="show the job script, submit nothing")
-    doctor.add_argument("-t", "--timeout", type=float, default=900.0, metavar="S", help="wait so long for a job (900)")
-    doctor.set_defaults(call=_doctor)
-
+    _doctor_words(words.add_parser("doctor", help="try a configuration step by step, and say what is wrong"))
+    _report_words(words.add_parser("report", help="write a page and a JSON summary of a run"))
+    _import_words(words.add_parser("import-monitoring", help="read the runs in a monitoring database of Parsl"))
     _migrate_words(words.add_parser("migrate", help="what differs for programs that were written for Parsl"))
     _config_words(words.add_parser("config", help="ready configurations, and files of this site"))
 
     version = words.add_parser("version", help="the version of parslab, of Python and of the packages that it uses")
     version.set_defaults(call=_version)
     return parser
+
+
+def _doctor_words(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("config", nargs="?", default="", metavar="FILE|NAME", help="without it: what load() takes")
+    parser.add_argument("-e", "--executor", default="", metavar="LABEL", help="only this executor")
+    parser.add_argument("-n", "--dry-run", action="store_true", help="show the job script, submit nothing")
+    parser.add_argument("-t", "--timeout", type=float, default=900.0, metavar="S", help="wait so long for a job (900)")
+    parser.set_defaults(call=_doctor)
+
+
+def _report_words(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "run", nargs="?", default="", metavar="RUN", help="a live run, or the folder of any; the newest"
+    )
+    parser.add_argument(
+        "-o", "--output", default="", metavar="FOLDER", help="where to write; without it: the run's folder"
+    )
+    parser.add_argument("--schema", action="store_true", help="print the JSON Schema of the summary instead")
+    parser.set_defaults(call=_report)
+
+
+def _import_words(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("database", metavar="FILE", help="Parsl's monitoring.db, which is only read")
+    parser.add_argument("--run-dir", default="", metavar="FOLDER", help="where the runs go; without it: beside FILE")
+    parser.set_defaults(call=_import)
 
 
 def _migrate_words(parser: argparse.ArgumentParser) -> None:
@@ -129,6 +150,21 @@ def _doctor(options: argparse.Namespace) -> int:
     from parslab.cli.doctor import examine
 
     return examine(options.config, options.executor, options.dry_run, options.timeout)
+
+
+def _report(options: argparse.Namespace) -> None:
+    from parslab.cli import report
+
+    if options.schema:
+        report.show_schema()
+    else:
+        report.write(options.run, options.output)
+
+
+def _import(options: argparse.Namespace) -> int:
+    from parslab.cli.report import import_runs
+
+    return import_runs(options.database, options.run_dir)
 
 
 def _migrate(options: argparse.Namespace) -> int:

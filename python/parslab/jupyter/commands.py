@@ -377,6 +377,32 @@ def _ordered(order: Callable[[DataFlowKernel], str]) -> None:
         raise UsageError(printable(str(error))) from None
 
 
+# ----- report
+
+
+def _report(words: list[str]) -> None:
+    options = _parsed(
+        "report",
+        words,
+        lambda p: (
+            p.add_argument("run", nargs="?", default="", metavar="RUN"),
+            p.add_argument("-o", "--output", default="", metavar="FOLDER"),
+        ),
+    )
+    run = options.run
+    if not run:
+        # The reply to a page of tasks comes after the store has written all that happened before.
+        _ask(panel.TaskPageRequest("", limit=1), None)
+        run = str(_loaded().run_dir)
+    from parslab.client.reports import report_of
+
+    try:
+        report = report_of(run, options.output)
+    except ConfigurationError as error:
+        raise UsageError(printable(str(error))) from None
+    say(f"The report of run {report.run} is {report.html}; the summary for programs is {report.json}")
+
+
 # ----- waiting
 
 
@@ -443,6 +469,7 @@ _COMMANDS: dict[str, Callable[[list[str]], None]] = {
     "hold": _hold,
     "release": _release,
     "drain": _drain,
+    "report": _report,
     "wait": _wait,
     "shutdown": _shutdown,
 }

@@ -160,6 +160,8 @@ class ParslMagics(Configurable):
             %parsl hold BLOCK              give a block (LABEL/3, or 3) no new tasks
             %parsl release BLOCK           give it tasks again
             %parsl drain BLOCK             let a block finish its tasks, then end it
+            %parsl report [RUN]            write a page and a JSON summary of the run, or of another run by its folder;
+                                           -o FOLDER: where to, by default into the folder of the run
             %parsl wait [TASK...]          wait until these tasks, or all, are finished
             %parsl keep [8h]               how long the run stays after every kernel has left it (30s, 10min, 8h, 2d)
             %parsl release                 let the run end with the kernel of its notebook

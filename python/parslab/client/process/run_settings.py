@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from parslab.checkpoints import files_in, get_all_checkpoints
+from parslab.checkpoints import checkpoint_folders, files_in, refuse_parsl_checkpoint
 from parslab.client.process.connection_file import connection_path
 from parslab.client.process.notebook import default_linger
 from parslab.client.process.run_folder import new_run_dir
@@ -149,9 +149,11 @@ def _checkpoints(config: Config, owners: Sequence[int]) -> list[str]:
     those that are not, because the user has not asked for them.
     """
     if config.checkpoint_dir is not None:
+        if os.path.isfile(_absolute(config.checkpoint_dir)):
+            refuse_parsl_checkpoint(_absolute(config.checkpoint_dir))
         _check_checkpoint(_absolute(config.checkpoint_dir), owners)
     if config.checkpoint_files is None:
-        return get_all_checkpoints(_absolute(config.run_dir)) if config.checkpoint_mode else []
+        return checkpoint_folders(_absolute(config.run_dir)) if config.checkpoint_mode else []
     files = [_absolute(file) for file in config.checkpoint_files]
     for file in files:
         if not os.path.exists(file):
@@ -159,6 +161,7 @@ def _checkpoints(config: Config, owners: Sequence[int]) -> list[str]:
                 f"Config: checkpoint_files names {file}, which is not there; get_all_checkpoints({config.run_dir!r}) "
                 "gives those that are."
             )
+        refuse_parsl_checkpoint(file)
         _check_checkpoint(file, owners)
     return files
 

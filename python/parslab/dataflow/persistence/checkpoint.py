@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from parslab.checkpoints import PARSL, files_in
+from parslab.checkpoints import files_in, is_parsl_checkpoint
 from parslab.dataflow.graph.task import MemoCall
 from parslab.dataflow.graph.values import StoredValue
 from parslab.errors import UntrustedPathError
@@ -137,7 +137,7 @@ class Checkpoints:
         foreign = []
         for place in places:
             for path in files_in(place):
-                if path.name == PARSL:
+                if is_parsl_checkpoint(path):
                     foreign.append(str(path))
                 else:
                     self._load(path)

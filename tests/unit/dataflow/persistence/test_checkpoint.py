@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from parslab.checkpoints import PARSL, RESULTS, get_all_checkpoints, get_last_checkpoint
+from parslab.checkpoints import PARSL, RESULTS, get_all_checkpoints, get_last_checkpoint, refuse_parsl_checkpoint
 from parslab.dataflow.graph.function_registry import FunctionRegistry
 from parslab.dataflow.graph.memoization.memo import Memo
 from parslab.dataflow.graph.task import MemoCall
@@ -17,7 +17,7 @@ from parslab.dataflow.graph.values import StoredValue, joined
 from parslab.dataflow.persistence import checkpoint as module
 from parslab.dataflow.persistence.checkpoint import Checkpoints
 from parslab.dataflow.persistence.checkpointing import Checkpointing
-from parslab.errors import ParslabError
+from parslab.errors import ConfigurationError, ParslabError
 from parslab.testing.fakes import run_settings
 from parslab.wire.framed import read
 from tests.unit.dataflow.fake_host import FakeHost
@@ -185,14 +185,42 @@ def test_results_cut_off_later_are_reported_once(tmp_path: Path) -> None:
     assert later.inline("one") is None
 
 
-def test_a_checkpoint_of_parsl_is_not_read(tmp_path: Path) -> None:
+class Trap:
+    """A value whose pickle ends the test when somebody loads it."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return pytest.fail, ("a pickle of Parsl was loaded",)
+
+
+@pytest.mark.parametrize("name", PARSL)
+def test_a_checkpoint_of_parsl_is_not_read(tmp_path: Path, name: str) -> None:
     folder = tmp_path / "000" / "checkpoint"
     folder.mkdir(parents=True)
-    (folder / PARSL).write_bytes(pickle.dumps({"hash": "a", "exception": None, "result": 1}))
+    (folder / name).write_bytes(pickle.dumps({"hash": "a", "exception": None, "result": Trap()}))
     later = Run(tmp_path / "own")
-    assert later.file.load([str(folder), str(folder / PARSL)]) == 0
+    assert later.file.load([str(folder), str(folder / name)]) == 0
     (notice,) = later.notices
-    assert notice.startswith(f"info: {folder / PARSL} and 1 more: a checkpoint of Parsl is not read")
+    assert notice.startswith(f"info: {folder / name} and 1 more: a checkpoint of Parsl is not read")
+
+
+@pytest.mark.parametrize("name", PARSL)
+def test_a_checkpoint_of_parsl_that_is_named_is_refused(tmp_path: Path, name: str) -> None:
+    folder = tmp_path / "000" / "checkpoint"
+    folder.mkdir(parents=True)
+    (folder / name).write_bytes(b"")
+    for place in (folder, folder / name):
+        with pytest.raises(
+            ConfigurationError, match="is a checkpoint of Parsl: parslab does not read Parsl's"
+        ) as error:
+            refuse_parsl_checkpoint(place)
+        assert str(error.value).startswith(str(place))
+    with pytest.warns(UserWarning, match="000/checkpoint is left out: parslab does not read Parsl's checkpoints"):
+        assert get_all_checkpoints(tmp_path) == []
+    with pytest.warns(UserWarning, match="is left out"):
+        assert get_last_checkpoint(tmp_path) == []
+    (folder / RESULTS).write_bytes(b"")
+    refuse_parsl_checkpoint(folder)
+    assert get_all_checkpoints(tmp_path) == [str(folder)]
 
 
 def test_a_file_that_cannot_be_read_is_left_out(tmp_path: Path) -> None:

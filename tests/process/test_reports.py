@@ -1,0 +1,80 @@
+"""Reports of runs that are really there: alive, ended, killed; by the command, by the magic, and of imported runs."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any
+
+from tests.process.sandbox import is_gone, until
+from tests.unit.monitoring.parsl_database.parsl_files import ParslFile
+
+if TYPE_CHECKING:
+    from tests.process.sandbox import Sandbox
+
+OWNER = """
+    dfk = load(2)
+
+    @python_app
+    def add(x, y):
+        return x + y
+
+    @python_app
+    def fail():
+        raise ValueError("no")
+
+    total = add(1, add(2, 3))
+    bad = fail()
+    bad.exception()
+    emit(run=dfk.run, pid=dfk.pid, folder=str(dfk.run_dir), total=total.result())
+    threading.Event().wait()
+"""
+
+
+def parslab(sandbox: Sandbox, *words: str, status: int = 0) -> str:
+    """Run the command; what it printed."""
+    done = subprocess.run(
+        [sys.executable, "-m", "parslab.cli", *words], capture_output=True, text=True, cwd=sandbox.root, check=False
+    )
+    assert done.returncode == status, f"{done.stdout}\n{done.stderr}"
+    return done.stdout + done.stderr
+
+
+def reported(sandbox: Sandbox, *words: str) -> dict[str, Any]:
+    """Return the JSON summary of a report by the command."""
+    said = parslab(sandbox, "report", *words).strip()
+    found: dict[str, Any] = json.loads((sandbox.root / said.rpartition(" is ")[2]).read_text())
+    return found
+
+
+def test_a_run_is_reported_while_it_lives_and_after_it_was_killed(sandbox: Sandbox) -> None:
+    with sandbox.script(OWNER) as script:
+        facts = script.read_json()
+        assert facts["total"] == 6
+        # The store writes a moment after the future is done.
+        until(lambda: reported(sandbox, facts["run"])["tasks"]["states"] == {"exec_done": 2, "failed": 1})
+        alive = reported(sandbox)
+        assert alive["run"]["status"] == "running"
+        assert alive["critical_path"]["length"] >= 1
+        os.kill(facts["pid"], signal.SIGKILL)
+        script.popen.kill()
+        until(is_gone(facts["pid"]))
+    found = reported(sandbox, facts["folder"], "-o", str(sandbox.root / "out"))
+    assert found["run"]["status"] == "lost"
+    assert found["failures"][0]["error"] == "ValueError: no"
+    assert sorted(path.suffix for path in (sandbox.root / "out").iterdir()) == [".html", ".json"]
+
+
+def test_a_run_of_parsl_is_imported_and_reported(sandbox: Sandbox) -> None:
+    file = ParslFile(sandbox.root / "monitoring.db")
+    file.run()
+    file.task(0, {"pending": 1, "launched": 2, "running": 3, "exec_done": 8})
+    said = parslab(sandbox, "import-monitoring", "monitoring.db")
+    assert said == "Run parsl-003-3f2a91c4 has 1 task of fit.py; its folder is parsl-003-3f2a91c4\n"
+    assert parslab(sandbox, "import-monitoring", "monitoring.db") == said
+    assert reported(sandbox, "parsl-003-3f2a91c4")["run"]["status"] == "imported"
+    assert "There is no file nothing.db" in parslab(sandbox, "import-monitoring", "nothing.db", status=1)
+    assert json.loads(parslab(sandbox, "report", "--schema"))["$ref"] == "#/$defs/Summary"
