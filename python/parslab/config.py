@@ -115,6 +115,9 @@ class Config(Description):
         Folder in which each run makes its own numbered folder (logs, monitoring, output of bash apps).
     retries
         How often a task that failed is tried again; an app may set another number for its own tasks.
+    garbage_collect
+        With False ``dfk().tasks`` has the records of finished tasks, too, and all records have the function and the
+        arguments of the call.  All of this stays in memory until the end of the run.
     retry_handler
         A function of an exception and a task.  It returns what the failed attempt costs of the task's retries; without
         a handler each attempt costs 1.  A cost of 0 is free, ``float("inf")`` ends the task, and an error that the
@@ -180,6 +183,7 @@ class Config(Description):
     executors = _Executors((LowLatencyExecutor.bare(),))
     run_dir = PathText("runinfo")
     retries = Whole(0, low=0)
+    garbage_collect = YesNo(True)
     retry_handler = _Handler(None)
     strategy = _Strategy("simple")
     strategy_period = Duration(5.0, low=0.1)
@@ -217,7 +221,6 @@ class Config(Description):
     )
     none_means_default: ClassVar[frozenset[str]] = frozenset({"executors", "checkpoint_period"})
     ignored: ClassVar[dict[str, str]] = {
-        "garbage_collect": "finished tasks never fill the memory",
         "data_management_max_threads": "files need no threads of their own",
         "initialize_logging": "logs are always in the run's folder",
         "internal_tasks_max_threads": "bodies of join apps get as many threads as they need",
@@ -228,7 +231,6 @@ class Config(Description):
         "usage_tracking": "nothing is ever reported to anybody",
     }
     expected: ClassVar[dict[str, Any]] = {
-        "garbage_collect": True,
         "initialize_logging": True,
         "internal_tasks_max_threads": 10,
         "lazy_errors": True,

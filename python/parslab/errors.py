@@ -13,6 +13,7 @@ __all__ = [
     "AppError",
     "AppException",
     "AppTimeout",
+    "BadStateException",
     "BadStdStreamFile",
     "BashAppNoReturn",
     "BashExitFailure",
@@ -20,6 +21,7 @@ __all__ = [
     "DataFlowKernelLost",
     "DependencyError",
     "DeserializationError",
+    "ExecutorError",
     "IgnoredOption",
     "InternalConsistencyError",
     "InternalError",
@@ -282,6 +284,24 @@ class PropagatedError(ParslabError):
     path: list[int]
     _kind = "Dependency"
 
+    @property
+    def task_id(self) -> int:
+        """The number of the task (Parsl's name)."""
+        return self.task
+
+    @property
+    def dependent_exceptions_tids(self) -> list[tuple[BaseException, str]]:
+        """The errors of the roots, each with a description of its task (Parsl's name).
+
+        Only the first error is the object that its task raised; a :class:`RemoteError` with the text stands for others.
+        """
+        found = []
+        for number, (task, _, error) in enumerate(self.roots):
+            name, _, message = error.partition(": ")
+            cause = self.__cause__ if number == 0 else None
+            found.append((cause or RemoteError(name, message, "only its text is known here"), f"task {task}"))
+        return found
+
     def __str__(self) -> str:
         if not self.roots:
             return f"{self._kind} failure for task {self.task}"
@@ -308,7 +328,7 @@ class LostError(ParslabError):
 class WorkerLost(LostError):
     """The worker process of the task died, or, with ``pid`` 0, no worker can run the task (Parsl: ``WorkerLost``)."""
 
-    fields = ("task", "how", "host", "pid", "stderr_tail", "reason")
+    fields: tuple[str, ...] = ("task", "how", "host", "pid", "stderr_tail", "reason")
     task: int
     how: str
     host: str
@@ -322,6 +342,27 @@ class WorkerLost(LostError):
             return f"Task {self.task} was not run: {self.how}"
         tail = f"; its last words:\n{self.stderr_tail}" if self.stderr_tail else ""
         return f"The worker of task {self.task} (host {self.host}, pid {self.pid}) {self.how}{tail}"
+
+
+class ExecutorError(ParslabError):
+    """An executor of the user cannot do its work (Parsl: ``ExecutorError``)."""
+
+    fields: tuple[str, ...] = ("executor", "reason")
+
+    def __str__(self) -> str:
+        executor, reason = self.args
+        return f"Executor {getattr(executor, 'label', executor)} failed: {reason}"
+
+
+class BadStateException(WorkerLost, ExecutorError):
+    """The executor of the task has failed for good, so nobody runs its tasks (Parsl: ``BadStateException``).
+
+    Executors that users have written for Parsl make it of themselves and an exception.
+    """
+
+    def __str__(self) -> str:
+        # An executor of a user gives two values, the DataFlowKernel all that belong to a lost worker.
+        return str(ExecutorError(*self.args)) if len(self.args) == 2 else super().__str__()
 
 
 class ManagerLost(LostError):

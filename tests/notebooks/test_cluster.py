@@ -57,7 +57,7 @@ def test_tasks_go_wrong_as_the_text_says(cells: dict[str, str]) -> None:
 
 
 def test_a_block_that_cannot_start_says_why(cells: dict[str, str]) -> None:
-    assert "WorkerLost: " in cells["bad"]
+    assert "BadStateException: " in cells["bad"]
     assert "3 blocks in a row could not start" in cells["bad"]
     assert "activate-simulations: command not found. Correct that command in worker_init" in cells["bad"]
 

@@ -77,11 +77,11 @@ DIFFERENCES: dict[str, str] = {
     "dataflow.dependency_resolvers.SHALLOW_DEPENDENCY_RESOLVER": "not the default, which is any depth",
     "dataflow.dependency_resolvers.DependencyResolver": "traverse_to_unwrap runs on the worker",
     "dataflow.errors.BadCheckpoint": "parslab logs that a checkpoint cannot be read, and runs the tasks",
+    "dataflow.taskrecord.TaskRecord": "`args`, `kwargs` and `func` only with Config(garbage_collect=False)",
     "dataflow.futures.AppFuture": "`future.name` is no task; `future[key]` is a part of the result, without a task",
     "dataflow.memoization.Memoizer": "memoizers of users are not called",
     "dataflow.rundirs.make_rundir": "returns the folder of the loaded run",
     "dataflow.states.States": "task_status() may also say ready and cancelled",
-    "executors.errors.BadStateException": "tasks of an executor that has failed for good fail with WorkerLost",
     "executors.errors.BadMessage": _NOT_RAISED,
     "executors.errors.ScalingFailed": _NOT_RAISED,
     "executors.errors.UnsupportedFeatureError": _NOT_RAISED,
@@ -101,17 +101,11 @@ DIFFERENCES: dict[str, str] = {
 """What differs, by the full name without ``parsl.``; :func:`difference` adds what holds for whole modules."""
 
 ATTRIBUTES: dict[str, str] = {
-    "connected_blocks": "use dfk.blocks()",
-    "connected_managers": "use dfk.blocks(), or the tab Blocks of the panel",
-    "dependent_exceptions_tids": "use roots of the error",
-    "outstanding": "use dfk.unfinished",
-    "scale_in": "use dfk.scale(label, blocks), which lets tasks finish",
-    "scale_in_facade": "use dfk.scale(label, blocks)",
-    "scale_out": "use dfk.scale(label, blocks)",
-    "scale_out_facade": "use dfk.scale(label, blocks)",
-    "task_count": "use the panel, or the database of the run",
-    "task_record": "use app_name, history() and logs() of the future",
-    "task_state_counts": "use `%parsl status`, or the database of the run",
+    "add_executors": "give all executors to Config",
+    "exec_fu": "use history() of the future",
+    "hashsum": "use explain() of the future",
+    "job_status_poller": "the DataFlowKernel process scales blocks",
+    "submit_payload": "call an app",
 }
 """Attributes of Parsl's executors, futures and DataFlowKernel that objects of parslab lack, with what to use."""
 

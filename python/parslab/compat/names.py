@@ -123,6 +123,7 @@ MODULES: dict[str, dict[str, str]] = {
     },
     "dataflow.rundirs": {f"{_INTERNALS}.utilities": "make_rundir"},
     "dataflow.states": {f"{_API}.states": "FINAL_FAILURE_STATES FINAL_STATES States"},
+    "dataflow.taskrecord": {"parslab.client.futures.task_record": "TaskRecord"},
     "errors": {
         "parslab.errors": (
             "ConfigurationError InternalConsistencyError NoDataFlowKernelError OptionalModuleMissing ParslError"
@@ -131,8 +132,8 @@ MODULES: dict[str, dict[str, str]] = {
     "executors": _EXECUTORS,
     "executors.base": {"parslab.executors.base": "ParslExecutor"},
     "executors.errors": {
-        f"{_API}.errors": ("BadMessage BadStateException ExecutorError ScalingFailed UnsupportedFeatureError"),
-        "parslab.errors": "InvalidResourceSpecification",
+        f"{_API}.errors": "BadMessage ScalingFailed UnsupportedFeatureError",
+        "parslab.errors": "BadStateException ExecutorError InvalidResourceSpecification",
     },
     "executors.execute_task": {f"{_INTERNALS}.utilities": "execute_task"},
     "executors.flux": {f"{_STAND_INS}.executors": "FluxExecutor"},

@@ -32,7 +32,7 @@ config = parsl.config.Config(
     no_such_option=1,
 )
 parsl.load(config)
-print(parsl.dfk().task_count, parsl.nothing)
+print(parsl.dfk().add_executors, parsl.nothing)
 """
 
 
@@ -64,14 +64,14 @@ def test_a_program_is_examined_line_by_line() -> None:
                 "Config(monitoring=...) has no effect: every run is monitored, and its database is in the run's folder",
             ),
             Finding(14, "Config(no_such_option=...) is refused: the class has no such option", True),
-            Finding(17, ".task_count is not there: use the panel, or the database of the run", True),
+            Finding(17, ".add_executors is not there: give all executors to Config", True),
             Finding(17, "parsl.nothing is not part of Parsl's documented API", True),
         ]
     )
 
 
 def test_a_program_without_parsl_has_nothing_to_say() -> None:
-    report = examine("import os\nprint(os.task_count)\n")
+    report = examine("import os\nprint(os.add_executors)\n")
     assert (report.uses, report.findings) == ([], [])
 
 
@@ -93,13 +93,13 @@ def test_a_notebook_is_read_without_its_magics() -> None:
 
 def test_the_command_prints_what_differs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "good.py").write_text("import parsl\nparsl.load()\n")
-    (tmp_path / "bad.py").write_text("import parsl\nparsl.dfk().task_count\n")
+    (tmp_path / "bad.py").write_text("import parsl\nparsl.dfk().add_executors\n")
     (tmp_path / "broken.py").write_text("import parsl (\n")
     (tmp_path / "other.py").write_text("import os\n")
     assert main(["migrate", str(tmp_path)]) == 1
     said = capsys.readouterr().out
     assert "good.py: uses 2 names of Parsl; nothing differs.\n" in said
-    assert "  line 2: MISSING: .task_count is not there: use the panel" in said
+    assert "  line 2: MISSING: .add_executors is not there: give all executors" in said
     assert "broken.py: cannot be read as Python" in said
     assert "other.py" not in said
     assert main(["migrate", str(tmp_path / "good.py")]) == 0

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from parslab.client.futures import base
 from parslab.client.futures.base import BaseFuture, seconds_until
 from parslab.client.futures.derived import DataFuture, ResultPart
+from parslab.client.futures.task_record import TaskRecord
 from parslab.errors import DeserializationError, RetryError
 from parslab.records.states import TaskState
 from parslab.records.text import printable
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
     from parslab.client.futures.base import TaskFuture
     from parslab.client.futures.home import FutureHome
+    from parslab.client.futures.task_record import KeptCall
     from parslab.records.panel import Attempt
     from parslab.serialize.references import Path
     from parslab.serialize.values import Inline
@@ -70,6 +72,8 @@ class AppFuture(BaseFuture):
     _object: Any = None
     _memoized = False
     """Whether the value is the memoized result of an equal call."""
+    call: KeptCall | None = None
+    """What the call was made with; None unless the run keeps that."""
     failure: Failure | None = None
     """The failure that the DataFlowKernel has sent; None unless the task failed."""
     _derived: weakref.WeakSet[BaseFuture] | None = None
@@ -188,6 +192,11 @@ class AppFuture(BaseFuture):
         self.home.flush()
 
     # ----- questions
+
+    @property
+    def task_record(self) -> TaskRecord:
+        """The task as Parsl's programs see it (Parsl's name)."""
+        return TaskRecord(self)
 
     @property
     def state(self) -> TaskState:

@@ -11,6 +11,7 @@ Any thread of the user may call a method.  The link's thread handles the message
 from __future__ import annotations
 
 import itertools
+import logging
 from threading import get_ident
 from typing import TYPE_CHECKING, Any
 
@@ -20,9 +21,12 @@ from parslab.client.calls.identities import Identities
 from parslab.client.calls.pending import PendingTasks
 from parslab.client.calls.retry_handler import RetryHandlerService
 from parslab.client.calls.sent_functions import SentFunctions
-from parslab.client.futures.app_future import AppFuture
+from parslab.client.futures.app_future import AppFuture, BaseFuture, DataFuture
+from parslab.client.futures.task_record import KeptCall
 from parslab.client.handle.commands import ANSWER_TIMEOUT, RunCommands
+from parslab.client.handle.executor_view import ExecutorView
 from parslab.client.handle.future_requests import FutureRequests
+from parslab.client.handle.kept_tasks import KeptTasks
 from parslab.client.handle.lifecycle import Lifecycle
 from parslab.client.handle.messages import MessageHandler
 from parslab.client.handle.remote_calls import RemoteCalls
@@ -32,6 +36,8 @@ from parslab.client.run_state import RunState
 from parslab.client.transport.link import KernelLink
 from parslab.client.transport.questions import Questions
 from parslab.errors import ConfigurationError
+from parslab.records import panel
+from parslab.records.states import TaskState
 from parslab.wire.messages.base import Refused, TaskKind
 from parslab.wire.messages.client import (
     BatchesAcknowledged,
@@ -56,9 +62,10 @@ if TYPE_CHECKING:
 
     from parslab.client.calls.identities import IdentifiedCalls
     from parslab.client.calls.retry_handler import Handler
+    from parslab.client.futures.task_record import TaskRecord
     from parslab.client.handle.run_connection import RunConnection
     from parslab.config import Config
-    from parslab.records import panel
+    from parslab.executors.base import ParslExecutor
     from parslab.serialize.dependency_resolvers import DependencyResolver
     from parslab.serialize.functions import AppFunction
     from parslab.wire.messages.base import TaskSpec
@@ -66,6 +73,8 @@ if TYPE_CHECKING:
     from parslab.wire.stream import Batch
 
 __all__ = ["DataFlowKernel"]
+
+log = logging.getLogger(__name__)
 
 _ATTACH = b'{"type":"SnapshotRequest"}'
 """The request for a snapshot and all later updates of the panel."""
@@ -93,9 +102,11 @@ class DataFlowKernel:
         self.notices: tuple[str, ...] = ()
         self.prior_tasks: PriorTasks | None = None
         self.on_feed: Callable[[bytes], None] | None = None
+        self._kept = KeptTasks.wanted_by(config)
         self._cell = ""
         """The last cell that has called an app; ``_first_of_cell`` is its first task."""
         self._first_of_cell = 0
+        self._first_task = 0
         self.state = state = RunState(connection.run, connection.run_dir, connection.pid)
         self._link = link = KernelLink(connection.sock, keep=connection.restart is not None)
         self._executors = Executors()
@@ -195,6 +206,63 @@ class DataFlowKernel:
         """The number of unfinished tasks that this process has called since the first call of the last cell."""
         return sum(task >= self._first_of_cell for task in list(self.pending.unfinished))
 
+    # ----- Parsl's names
+
+    @property
+    def run_id(self) -> str:
+        """The name of the run (Parsl: a UUID)."""
+        return self.run
+
+    @property
+    def cleanup_called(self) -> bool:
+        """Whether the run is over for this process."""
+        return self.state.ended is not None
+
+    @property
+    def tasks(self) -> dict[int, TaskRecord]:
+        """The records of the unfinished tasks of this process; of all tasks with ``Config(garbage_collect=False)``."""
+        futures = self.pending.unfinished.copy()
+        if self._kept is not None:
+            futures.update(self._kept.futures.copy())
+        return {task: future.task_record for task, future in futures.items()}
+
+    @property
+    def task_count(self) -> int:
+        """The number of tasks that this process has called, with those that stand for futures of other libraries."""
+        # repr() shows the next number; next() would use it up.
+        return int(repr(self.pending.numbers)[len("count(") : -1]) - self._first_task
+
+    @property
+    def task_state_counts(self) -> dict[TaskState, int]:
+        """The number of tasks of the run in each state; Parsl's ``States`` are keys, too."""
+        answer = self.commands.ask(panel.SnapshotRequest(subscribe=False))
+        assert isinstance(answer, panel.Snapshot)
+        return {state: answer.overview.counts.get(state.name, 0) for state in TaskState}
+
+    @property
+    def executors(self) -> dict[str, ExecutorView | ParslExecutor]:
+        """The executors by label; an executor that the user has written for Parsl is that object."""
+        from parslab.executors.base import Executor  # imports traitlets, which a guest does not need
+
+        if self.config is None:
+            return {}
+        return {
+            each.label: ExecutorView(each, self.commands) if isinstance(each, Executor) else each
+            for each in self.config.executors
+        }
+
+    def log_task_states(self) -> None:
+        """Log how many tasks are in each state."""
+        for state, count in self.task_state_counts.items():
+            log.info("tasks in state %s: %d", state, count)
+
+    def render_future_description(self, dep: Future[Any]) -> str:
+        """Return a few words for a future: its task, if it has one here."""
+        if not isinstance(dep, BaseFuture):
+            return repr(dep)
+        task, _ = dep.reference()
+        return f"{'DataFuture from ' if isinstance(dep, DataFuture) else ''}task {task.task_id}"
+
     # ----- calls
 
     def submit(
@@ -250,14 +318,13 @@ class DataFlowKernel:
         # ``is`` suffices: calling_cell() returns one string object for all calls of a cell.
         if cell is not self._cell and cell:
             self._begin_cell(cell, future.task_id)
-        if self._retry_handler.handler is not None:
-            label = self.labels[executor]
-            self._retry_handler.add_call(future, function.function, args, kwargs, executor=label, spec=spec)
+        if self._kept is not None or self._retry_handler.handler is not None:
+            self._note_call(future, function, args, kwargs, executor=self.labels[executor], spec=spec)
         if self._executors.kinds[executor] != TaskKind.remote:
-            label = self.labels[executor]
             self.local_tasks.submit(
-                future, function, args, kwargs, executor=executor, label=label, cell=cell, spec=spec, calls=calls
-            )
+                future, function, args, kwargs,
+                executor=executor, label=self.labels[executor], cell=cell, spec=spec, calls=calls,
+            )  # fmt: skip
             return future
         self._remote_calls.submit(
             future, function, args, kwargs, executor,
@@ -295,10 +362,26 @@ class DataFlowKernel:
         future = AppFuture(self._requests, next(self.pending.numbers), name)
         if cell is not self._cell and cell:
             self._begin_cell(cell, future.task_id)
-        if self._retry_handler.handler is not None:
-            self._retry_handler.add_call(future, function.function, args, kwargs, executor=None, spec=spec)
+        if self._kept is not None or self._retry_handler.handler is not None:
+            self._note_call(future, function, args, kwargs, executor=None, spec=spec)
         self.local_tasks.submit(future, function, args, kwargs, executor=None, cell=cell, spec=spec, calls=calls)
         return future
+
+    def _note_call(
+        self,
+        future: AppFuture,
+        function: AppFunction,
+        args: tuple[Any, ...],
+        kwargs: Mapping[str, Any],
+        *,
+        executor: str | None,
+        spec: TaskSpec | None,
+    ) -> None:
+        """Keep what a call was made with, for the retry handler and for records of tasks; a join has no executor."""
+        if self._retry_handler.handler is not None:
+            self._retry_handler.add_call(future, function.function, args, kwargs, executor=executor, spec=spec)
+        if self._kept is not None:
+            self._kept.add(future, KeptCall(function.function, args, kwargs, spec, executor is None))
 
     def _begin_cell(self, cell: str, task: int) -> None:
         """Store the first call of a cell, unless the body of an earlier cell's join app makes it."""
@@ -556,7 +639,8 @@ class DataFlowKernel:
         if self.lifecycle.welcomed:
             return  # a restarted DataFlowKernel welcomes its clients again; their numbers must not start anew
         # Each client has a range of 2**40 numbers of its own, so that no two clients give one number to two tasks.
-        self.pending.numbers = itertools.count(message.client << 40 if message.first < 0 else message.first)
+        self._first_task = message.client << 40 if message.first < 0 else message.first
+        self.pending.numbers = itertools.count(self._first_task)
         self._executors.set(message.executors)
         self.prior_tasks = message.still
         if self._retry_handler.handler is not None or self.prior_tasks is not None:

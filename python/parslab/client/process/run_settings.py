@@ -32,7 +32,15 @@ if TYPE_CHECKING:
 
 __all__ = ["digest", "new_settings", "of_the_run"]
 
-_OF_THE_CLIENT = ("exit_mode", "linger", "resume", "retry_handler", "std_autopath", "dependency_resolver")
+_OF_THE_CLIENT = (
+    "dependency_resolver",
+    "exit_mode",
+    "garbage_collect",
+    "linger",
+    "resume",
+    "retry_handler",
+    "std_autopath",
+)
 """Options that each client sets for itself; a run fits a configuration that differs from its own in these only."""
 
 

@@ -22,7 +22,7 @@ from parslab.dataflow.high_throughput.lifecycle import ManagerSignal
 from parslab.dataflow.high_throughput.quarantine import Quarantine
 from parslab.dataflow.high_throughput.scheduler import Scheduler
 from parslab.dataflow.high_throughput.sentences import demands, misfit, tasks_of_lost_manager
-from parslab.errors import ConfigurationError, ManagerLost, WorkerLost
+from parslab.errors import BadStateException, ConfigurationError, ManagerLost, WorkerLost
 from parslab.paths import python_path_prefix
 from parslab.records.events import ExecutorStopped, ManagerMoved, NodeSampled, TaskSampled, WorkerMoved
 from parslab.records.states import FINAL, ManagerState, WorkerState
@@ -319,14 +319,14 @@ class ManagerService:
         assert task.spec is not None
         # The largest node makes the message concrete: the user sees how far the demand is off.
         most = max(self.queue.slots.values(), key=lambda manager: manager.cores)
-        self._fail_task(
-            task,
+        why = (
             f"it asks for {demands(task.spec)}, and no node of executor {self.label} has that: the largest has "
-            f"{most.cores} cores, {most.memory >> 20} MB and {most.accelerators} accelerators",
+            f"{most.cores} cores, {most.memory >> 20} MB and {most.accelerators} accelerators"
         )
+        self._fail_task(task, WorkerLost(task.id, why, "", 0, ""))
 
-    def _fail_task(self, task: Task, why: str) -> None:
-        self._tasks.failed(task, failure_from(WorkerLost(task.id, why, "", 0, "")), self._host.now(), "")
+    def _fail_task(self, task: Task, error: WorkerLost) -> None:
+        self._tasks.failed(task, failure_from(error), self._host.now(), "")
 
     def next_deadline(self) -> float | None:
         """Return None: managers probe their workers themselves, so this pool never has to."""
@@ -355,7 +355,8 @@ class ManagerService:
             return
         for task in self.queue.take_all():
             if task.state not in FINAL:
-                self._fail_task(task, f"executor {self.label} is stopped: {self.broken}")
+                why = f"executor {self.label} is stopped: {self.broken}"
+                self._fail_task(task, BadStateException(task.id, why, "", 0, ""))
 
     def reap(self) -> None:
         """Do nothing: a manager is never a child of this process."""

@@ -5,19 +5,17 @@
 
 from __future__ import annotations
 
-from parslab.errors import ConfigurationError, LostError, ParslabError, SerializationError
+from parslab.errors import ConfigurationError, ExecutorError, LostError, ParslabError, SerializationError
 
 __all__ = [
     "BadCheckpoint",
     "BadLauncher",
     "BadMessage",
-    "BadStateException",
     "CommandClientBadError",
     "CommandClientTimeoutError",
     "DataFlowException",
     "DeserializerPluginError",
     "ExecutionProviderException",
-    "ExecutorError",
     "MonitoringRouterStartError",
     "RadioRequiredError",
     "ScaleOutFailed",
@@ -42,21 +40,6 @@ class DataFlowException(ParslabError):
 
 class BadCheckpoint(DataFlowException):
     """A checkpoint cannot be read; parslab logs this and runs the tasks instead."""
-
-
-class ExecutorError(ParslabError):
-    """An executor of the user cannot do its work."""
-
-    fields = ("executor", "reason")
-    executor: object
-    reason: object
-
-    def __str__(self) -> str:
-        return f"Executor {getattr(self.executor, 'label', self.executor)} failed: {self.reason}"
-
-
-class BadStateException(ExecutorError):
-    """An executor has failed for good; parslab's own executors raise WorkerLost with the reason."""
 
 
 class ScalingFailed(ExecutorError):

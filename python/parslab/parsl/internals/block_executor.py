@@ -13,8 +13,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from parslab.errors import BadStateException
 from parslab.executors.base import ParslExecutor
-from parslab.parsl.api.errors import BadStateException
 from parslab.parsl.api.states import JobState, ParslJobStatus, noop_error_handler, simple_error_handler
 from parslab.parsl.internals.utilities import AtomicIDCounter, Timer
 from parslab.providers.base import Job, Provider

@@ -15,7 +15,7 @@ import socket
 from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 from parslab.clock import steady_time
-from parslab.errors import AppTimeout, ParslabError, ProtocolError, WorkerLost
+from parslab.errors import AppTimeout, BadStateException, ParslabError, ProtocolError, WorkerLost
 from parslab.records.events import Event, NoticeRaised, WorkerMoved
 from parslab.records.reasons import Reason
 from parslab.records.state_machine import step
@@ -574,7 +574,7 @@ class WorkerPool(Generic[TaskT]):
             task = self.queue.tasks.popleft()
             if task.state not in FINAL:
                 why = f"executor {self.label} is stopped: {self.broken}"
-                self._tasks.failed(task, failure_from(WorkerLost(task.id, why, "", 0, "")), steady_time(), "")
+                self._tasks.failed(task, failure_from(BadStateException(task.id, why, "", 0, "")), steady_time(), "")
 
     def _report(self, peer: PoolWorker[TaskT], reason: str = "") -> None:
         self._host.emit(
