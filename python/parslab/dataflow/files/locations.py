@@ -120,7 +120,9 @@ class Locations:
         """Return from whom a reader fetches a content, and note that it does; empty if nobody has it."""
         fetching = self._fetching[content]
         fetching.pop(reader, None)
-        possible = [node for node in self._sources(content) if self._may_fetch(reader, node, content)]
+        # The hub reaches every node: one that has all bytes is never in need of the hub itself.
+        sources = self._sources(content) if reader != HUB else self._holders.get(content, set())
+        possible = [node for node in sources if self._may_fetch(reader, node, content)]
         if possible:
             source = min(possible, key=lambda node: (self._cost(node, content), node))
         elif reader != HUB and self._holders.get(content) and reader not in self._path(HUB, content, reader):
