@@ -12,11 +12,12 @@ import zmq
 
 from parslab.records.executor_settings import ManagerSettings
 from parslab.remote.manager import meeting
-from parslab.remote.manager.link import ManagerLink, reachable
+from parslab.remote.manager.link import ManagerLink
 from parslab.remote.manager.meeting import Unreachable, meet
 from parslab.wire import invitations
 from parslab.wire.invitations import ManagerInvitation
 from parslab.wire.messages.manager import ManagerLeft
+from parslab.wire.reachable import reachable
 from tests.process.sandbox import patience, until
 
 if TYPE_CHECKING:

@@ -188,8 +188,10 @@ class ContentCache:
                 return path
         return self.folder / (_KEPT if lives_on else _RUN) / content.hex
 
-    def lend(self, content: ContentId, target: Path) -> None:
+    def lend(self, content: ContentId, target: Path, mode: int = 0) -> None:
         """Give a task a file with this content: a second name of the cached file, or a copy on another file system.
+
+        Only the rights to execute count of ``mode``.  A file that has this path already is replaced.
 
         Raises
         ------
@@ -201,12 +203,24 @@ class ContentCache:
         path = self.path(content)
         if path is None:
             raise FileNotFoundError(errno.ENOENT, "the content is not in the cache", content.hex)
+        if mode & 0o111:
+            os.chmod(path, 0o555)
+        # First under another name: whoever opens the target finds the old or the new file, never a part.
+        fresh = target.with_name(f".{target.name[:200]}.{os.getpid()}")
+        fresh.unlink(missing_ok=True)
         try:
-            os.link(path, target)
+            os.link(path, fresh)
         except OSError as error:
             if error.errno not in (errno.EXDEV, errno.EPERM, errno.EMLINK):
                 raise
-            shutil.copyfile(path, target)
+            try:
+                shutil.copy(path, fresh)
+            except OSError:
+                fresh.unlink(missing_ok=True)
+                raise
+        os.replace(fresh, target)
+        # To rename one name of a file to another one of it does nothing, and says so to nobody.
+        fresh.unlink(missing_ok=True)
 
     # ----- contents come in
 

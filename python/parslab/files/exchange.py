@@ -23,6 +23,7 @@ from parslab.files.transfer import (
     RequestChunks,
     StartAgain,
     Transfer,
+    TransferState,
     VerifyHash,
 )
 from parslab.wire.messages.files import Chunk, ChunkRefused, GetChunks
@@ -141,8 +142,9 @@ class Exchange:
         incoming.waiters.append((holder, done))
 
     def _report_dropped(self, contents: list[ContentId]) -> None:
-        if contents:
-            self._links.dropped(contents)
+        gone = [content for content in contents if content not in self._originals]
+        if gone:
+            self._links.dropped(gone)
 
     def sourced(self, content: ContentId, source: str) -> None:
         """Take the answer to ``ExchangeLinks.seek``."""
@@ -292,6 +294,7 @@ class Exchange:
         try:
             descriptor = self._open(content)
         except OSError as error:
+            self._report_dropped([content])
             for request in requests:
                 request.at = request.end
                 self._links.send(request.peer, [ChunkRefused(request.ask, _words(error))])
@@ -308,12 +311,13 @@ class Exchange:
             return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         if content not in self._originals:
             raise FileNotFoundError(errno.ENOENT, "the content is not here any more", content.hex)
-        original, state = self._originals[content]
+        original, state = self._originals.pop(content)
         descriptor = os.open(original, os.O_RDONLY | os.O_CLOEXEC)
         if state_of(os.fstat(descriptor)) != state:
             os.close(descriptor)
-            del self._originals[content]
             raise OSError(errno.ESTALE, "the file was changed during its transfer", str(original))
+        # It is offered on, because it is as it was.
+        self._originals[content] = original, state
         return descriptor
 
     def _serve(self, request: _Outgoing, content: ContentId, read: Callable[[int, int], bytes], available: int) -> None:
@@ -340,6 +344,12 @@ class Exchange:
                 request.at += len(data)
             self.sent[content] = self.sent.get(content, 0) + sum(map(len, frames))
             self._links.send(request.peer, chunks, frames)
+
+    def seek_again(self) -> None:
+        """Ask for sources again: the DataFlowKernel has lost the questions that were on the way."""
+        for incoming in list(self._incoming.values()):
+            if incoming.transfer.state is TransferState.seeking and incoming.transfer.next_deadline() is None:
+                self._links.seek(incoming.transfer.content, AskForSource(), False)
 
     # ----- time
 

@@ -163,6 +163,7 @@ class Transfer:
         self._mismatches = 0
         self._due: float | None = None
         self._failed = AskForSource()
+        self._last_failure = ""
 
     def next_deadline(self) -> float | None:
         """Return when :meth:`check` is due; None if nothing is."""
@@ -220,13 +221,15 @@ class Transfer:
         if self.state is not TransferState.receiving or ask != self.ask:
             return []
         failed, self.source = self.source, ""
-        return self._interrupted(failed, f"{failed}: {reason}", now)
+        self._last_failure = f"{failed}: {reason}"
+        return self._interrupted(failed, self._last_failure, now)
 
     def no_source(self, reason: str, now: float) -> list[Command]:
         """Wait before the next question, because nobody can send the content now."""
         if self.state is not TransferState.seeking:
             return []
-        return self._interrupted("", reason, now)
+        # The failure of the last source says more than that there is no other one.
+        return self._interrupted("", f"{reason} ({self._last_failure})" if self._last_failure else reason, now)
 
     def _interrupted(self, failed: str, reason: str, now: float) -> list[Command]:
         self._failures += 1

@@ -99,6 +99,10 @@ class ManagerSettings(msgspec.Struct, frozen=True, kw_only=True):
     environment: dict[str, str] = {}
     threads_per_worker: _Several | None = None
     sample_period: _Period = 5.0
+    shared_filesystem: bool = True
+    """Whether the nodes see the files of the DataFlowKernel's host at the same paths."""
+    file_cache: _Count = 10_000_000_000
+    """The most bytes of files that a node keeps, where it does not see those of that host."""
 
 
 class HighThroughputSettings(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="high_throughput"):

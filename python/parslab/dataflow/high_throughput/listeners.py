@@ -12,6 +12,7 @@ from parslab.remote.pool.pool import WorkerPool
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from parslab.dataflow.files.service import FileService
     from parslab.dataflow.graph.task import Task
     from parslab.dataflow.high_throughput.managers import ManagerService
     from parslab.dataflow.host import Host
@@ -32,11 +33,15 @@ class Listeners(NamedTuple):
     hub: Hub | None = None
     local_managers: LocalManagers | None = None
     remote_workers: Sequence[RemoteWorkers] = ()
+    files: FileService | None = None
+    """None where all nodes see the files of this host."""
 
     def close(self) -> None:
         """Tell remote workers that the run is over, and close the port and the socket."""
         for workers in self.remote_workers:
             workers.close()
+        if self.files is not None:
+            self.files.close()
         if self.hub is not None:
             self.hub.close()
         if self.local_managers is not None:
@@ -89,7 +94,27 @@ def open_listeners(
             host.notify("info", workers.invitation)
         else:
             pool.start(hub, local, reach)
-    return Listeners(hub, local, remote_workers)
+    return Listeners(hub, local, remote_workers, _open_files(hub, [pool for pool, *_ in wanted], run, host))
+
+
+def _open_files(
+    hub: Hub, pools: Sequence[WorkerPool[Task] | ManagerService], run: RunSettings, host: Host
+) -> FileService | None:
+    """Serve the files of this host to the nodes of executors that do not share its disk."""
+    far = [
+        pool.number
+        for pool in pools
+        if not isinstance(pool, WorkerPool) and not pool.settings.manager.shared_filesystem
+    ]
+    if not far:
+        return None
+    from parslab.dataflow.files.service import FileService
+    from parslab.wire.messages.files import FileHello
+
+    files = FileService(host, run.run, run.run_dir)
+    for number in far:
+        hub.register(FileHello, number, files)
+    return files
 
 
 def _open_hub(listen: list[str], port: int, run: RunSettings, host: Host) -> Hub:

@@ -66,7 +66,9 @@ class ConnectionGuard:
             return
         try:
             os.dup2(descriptor, self._pinned.fileno(), False)
-            address = str(self._pinned.getpeername()[0])
+            peer = self._pinned.getpeername()
+            # It has ended, and a unix socket of this process has its number: such a peer has no address but a path.
+            address = str(peer[0]) if isinstance(peer, tuple) else ""
         except OSError:  # it has ended already, and ZeroMQ reports that next
             address = ""
         self._release()

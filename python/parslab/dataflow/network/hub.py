@@ -29,6 +29,7 @@ from parslab.wire.curve import CurveGate, CurveKeys
 from parslab.wire.encoding import encode_messages
 from parslab.wire.invitations import Invitation
 from parslab.wire.messages.base import OutputPrinted, Refused, WireMessage
+from parslab.wire.messages.files import NodeFileMessage
 from parslab.wire.messages.manager import (
     LinkHeartbeat,
     ManagerBroken,
@@ -66,6 +67,7 @@ _decode = decoder(
     | TaskSample
     | WorkerHello
     | WorkerStateChanged
+    | NodeFileMessage
 )
 # Plain numbers, because a look-up in an enumeration costs more than a call of ZeroMQ.
 _EVENTS, _READABLE, _MORE = int(zmq.EVENTS), int(zmq.POLLIN), int(zmq.SNDMORE)

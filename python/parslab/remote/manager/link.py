@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import select
 import socket
 import time
 from typing import TYPE_CHECKING, Any
@@ -29,7 +28,7 @@ if TYPE_CHECKING:
     from parslab.wire.invitations import ManagerInvitation
     from parslab.wire.messages.base import WireMessage
 
-__all__ = ["LocalManagerLink", "ManagerLink", "connect_locally", "reachable"]
+__all__ = ["LocalManagerLink", "ManagerLink", "connect_locally"]
 
 log = logging.getLogger("parslab.manager")
 
@@ -40,69 +39,6 @@ _SHUT = int(zmq.EVENT_DISCONNECTED | zmq.EVENT_CLOSED | zmq.EVENT_HANDSHAKE_FAIL
 _REFUSED = int(zmq.EVENT_HANDSHAKE_FAILED_AUTH | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL)
 _LOOK = 0.2
 """Seconds between two calls of ``cancelled`` during a handshake."""
-
-
-def reachable(addresses: Sequence[str], patience: float) -> tuple[str, dict[str, str]]:
-    """Return the first of these addresses (``tcp://HOST:PORT``) that accepts a plain TCP connection.
-
-    All are tried at the same time, because addresses in other networks of the DataFlowKernel's host never answer.
-    ZeroMQ connects in the background and reports no failure, so plain sockets find the address.
-
-    Returns
-    -------
-    tuple of str and dict
-        The address, empty if none accepted within ``patience`` seconds; and why each of the others failed.
-    """
-    until = time.monotonic() + patience
-    failures: dict[str, str] = {}
-    waiting: dict[socket.socket, str] = {}
-    try:
-        for address in addresses:
-            sock = _begin_connecting(address, failures)
-            if sock is not None:
-                waiting[sock] = address
-        while waiting and time.monotonic() < until:
-            _, ready, _ = select.select([], list(waiting), [], max(0.0, until - time.monotonic()))
-            for sock in ready:
-                address = waiting.pop(sock)
-                error = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-                sock.close()
-                if not error:
-                    return address, {}
-                failures[address] = _words(error)
-    finally:
-        for sock, address in waiting.items():
-            failures[address] = "no answer"
-            sock.close()
-    return "", failures
-
-
-def _begin_connecting(address: str, failures: dict[str, str]) -> socket.socket | None:
-    host, _, port = address.removeprefix("tcp://").rpartition(":")
-    host = host.strip("[]")
-    sock = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
-    sock.setblocking(False)
-    error = sock.connect_ex((host, int(port)))
-    if error in _UNDER_WAY:
-        return sock
-    sock.close()
-    failures[address] = _words(error)
-    return None
-
-
-def _words(error: int) -> str:
-    import os
-
-    return os.strerror(error).lower()
-
-
-def _codes() -> tuple[int, ...]:
-    import errno
-
-    return 0, errno.EINPROGRESS, errno.EWOULDBLOCK
-
-
-_UNDER_WAY = _codes()
 
 
 def connect_locally(invitation: ManagerInvitation) -> socket.socket | None:

@@ -31,6 +31,7 @@ from parslab.wire.messages.base import PROTOCOL
 from parslab.wire.messages.manager import ManagerHello
 
 if TYPE_CHECKING:
+    from parslab.remote.files.service import NodeFileService
     from parslab.wire.invitations import ManagerInvitation
 
 __all__ = ["main"]
@@ -60,7 +61,8 @@ def main(path: str, block: str) -> int:
         invitation, link, name = meet(path, block, until - time.monotonic() if until else _PATIENCE)
         if isinstance(link, LocalManagerLink):  # the same host shares one monotonic clock, which an anchor requires
             set_anchor(invitation.clock)
-        manager = _prepare(invitation, block, name)
+        files = _file_service(invitation, name)
+        manager = _prepare(invitation, block, name, files)
     except RunOver as over:
         log.info("the run is over: %s", over)
         return 0
@@ -74,7 +76,7 @@ def main(path: str, block: str) -> int:
         print(f"parslab: {words}", file=sys.stderr)
         # A manager that lost its run has not failed; one that never found it has, and its block counts as not started.
         return 0 if until else 2
-    status = _serve(manager, link, Sampler())
+    status = _serve(manager, link, Sampler(), files)
     # From here on a signal ends this process itself: none can arrive unnoticed between the check and the restart.
     for number in _ENDS:
         signal.signal(number, signal.SIG_DFL)
@@ -88,7 +90,18 @@ def main(path: str, block: str) -> int:
     return status
 
 
-def _prepare(invitation: ManagerInvitation, block: str, name: str) -> Manager:
+def _file_service(invitation: ManagerInvitation, name: str) -> NodeFileService | None:
+    """Return the file service of this node; None where it sees the files of the DataFlowKernel's host."""
+    if invitation.manager.shared_filesystem:
+        return None
+    # Here, because most runs do not need what it loads.
+    from parslab.files.cache import default_folder
+    from parslab.remote.files.service import NodeFileService
+
+    return NodeFileService(invitation, name, default_folder(), invitation.manager.file_cache)
+
+
+def _prepare(invitation: ManagerInvitation, block: str, name: str, files: NodeFileService | None) -> Manager:
     settings = invitation.manager
     cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else list(range(usable_cores()))
     memory = usable_memory()
@@ -114,7 +127,12 @@ def _prepare(invitation: ManagerInvitation, block: str, name: str) -> Manager:
         nonce=name.rpartition("-")[2],
     )
     run = WorkerRun(invitation.run, package=invitation.package, path=import_path(invitation), cwd=invitation.cwd)
-    plans = [ProcessPlan(w.environment, tuple(sorted(w.cores)) if w.cores is not None else None) for w in workers]
+    # Where the tasks of this node ask for files.
+    extra = {} if files is None else files.environment
+    plans = [
+        ProcessPlan({**w.environment, **extra}, tuple(sorted(w.cores)) if w.cores is not None else None)
+        for w in workers
+    ]
     return Manager(hello, run, settings, plans)
 
 
@@ -133,11 +151,15 @@ def _installed(entry: str) -> bool:
     return "site-packages" in entry or "dist-packages" in entry or "/lib/python" in entry or entry.endswith(".zip")
 
 
-def _serve(manager: Manager, link: ManagerLink | LocalManagerLink, sampler: Sampler) -> int:
+def _serve(
+    manager: Manager, link: ManagerLink | LocalManagerLink, sampler: Sampler, files: NodeFileService | None
+) -> int:
     # Before the workers start: a signal that arrives meanwhile must end them, too.
     for number in _ENDS:
         signal.signal(number, lambda n, _: _signalled(manager, signal.Signals(n)))
     manager.loop.catch(signal.SIGCHLD, lambda: _reap(manager))
+    if files is not None:
+        files.start()
     manager.pool.start()
     adopt_orphans()
     try:
@@ -145,6 +167,8 @@ def _serve(manager: Manager, link: ManagerLink | LocalManagerLink, sampler: Samp
     finally:
         manager.close()
         end_orphans()
+        if files is not None:
+            files.close()
     log.info("%s", manager.left)
     return 1 if manager.pool.broken else 0
 

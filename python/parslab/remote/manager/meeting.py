@@ -17,8 +17,9 @@ import socket
 import time
 from typing import TYPE_CHECKING, NamedTuple
 
-from parslab.remote.manager.link import LocalManagerLink, ManagerLink, connect_locally, reachable
+from parslab.remote.manager.link import LocalManagerLink, ManagerLink, connect_locally
 from parslab.wire.invitations import ManagerInvitation, file_version, read_invitation
+from parslab.wire.reachable import reachable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -1,0 +1,238 @@
+"""Files between the DataFlowKernel's host and nodes, over real connections of one run on this host."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import os
+import random
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+import pytest
+
+from parslab.clock import steady_time
+from parslab.dataflow.files.service import FileService
+from parslab.dataflow.graph.task import Effects
+from parslab.dataflow.host import LoopHost
+from parslab.dataflow.network.hub import Hub
+from parslab.files.content import content_of
+from parslab.files.requests import FileReply, GetFile, NodeRequest, ask_node, put_file
+from parslab.remote.files.service import NodeFileService
+from parslab.remote.loop import Loop
+from parslab.wire.messages.files import FileHello
+from parslab.wire.run_files import RunSettings
+from tests.process.sandbox import patience, until
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+pytestmark = pytest.mark.leaves_behind("pyzmq keeps a thread that frees the memory of sent chunks")
+
+
+class Run:
+    """The hub and the file service of a run, and nodes, all in this process."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.loop = Loop(self._after, self._broke)
+        self.host = LoopHost(self.loop, Effects())
+        settings = RunSettings(
+            run="000-test",
+            run_dir=str(folder / "run"),
+            connection="",
+            sockets="",
+            package="0",
+            path=[],
+            cwd=str(folder),
+            owner_pid=os.getpid(),
+            executors=[],
+        )
+        self.hub = Hub(["127.0.0.1"], 0, run=settings, host=self.host)
+        self.files = FileService(self.host, "000-test", settings.run_dir)
+        self.hub.register(FileHello, 0, self.files)
+        self.errors: list[Exception] = []
+        self.nodes: list[NodeFileService] = []
+        self._numbers = itertools.count(1)
+        self._thread = threading.Thread(target=self.loop.run, name="parslab-test-loop")
+        self._thread.start()
+
+    def _after(self) -> float | None:
+        self.host.run_timers(steady_time())
+        self.hub.after_round()
+        return self.host.next_deadline()
+
+    def _broke(self, error: Exception) -> None:
+        self.errors.append(error)
+
+    def node(self, limit: int = 1 << 30) -> NodeFileService:
+        """Start the file service of another node."""
+        name = f"htex-{next(self._numbers)}"
+        invitation = self.hub.invitation(0, "htex", ["127.0.0.1"])
+        node = NodeFileService(invitation, name, self.folder / name, limit)
+        node.start()
+        self.nodes.append(node)
+        return node
+
+    def close(self) -> None:
+        for node in self.nodes:
+            node.close()
+        self.files.close()
+        self.loop.post(lambda: setattr(self.loop, "running", False))
+        self._thread.join()
+        self.hub.close()
+        self.loop.close()
+        assert self.errors == []
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Iterator[Run]:
+    (tmp_path / "run").mkdir()
+    one = Run(tmp_path)
+    yield one
+    one.close()
+
+
+def asking(node: NodeFileService) -> Callable[[NodeRequest], FileReply]:
+    return lambda request: ask_node(request, node.socket_path)
+
+
+def get(node: NodeFileService, path: Path, target: Path, lifetime: str = "run") -> FileReply:
+    # The same request as that of a task, but the file of this host is not the one that the node would see.
+    return asking(node)(GetFile(f"{path.parent}/../{path.parent.name}/{path.name}", str(target), lifetime))
+
+
+def elsewhere(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have nodes see none of the files of this host, as on another host."""
+    monkeypatch.setattr("parslab.remote.files.service.state_of", lambda status: (0, 0, 0))
+
+
+@pytest.fixture
+def far(run: Run, monkeypatch: pytest.MonkeyPatch) -> Run:
+    elsewhere(run, monkeypatch)
+    return run
+
+
+@pytest.fixture
+def original(tmp_path: Path) -> Path:
+    path = tmp_path / "original"
+    path.write_bytes(random.Random(3).randbytes(20_000_000))
+    return path
+
+
+def same(a: Path, b: Path) -> bool:
+    return hashlib.sha256(a.read_bytes()).digest() == hashlib.sha256(b.read_bytes()).digest()
+
+
+def test_a_file_comes_to_four_nodes_and_the_hub_sends_it_once(far: Run, original: Path, tmp_path: Path) -> None:
+    nodes = [far.node() for _ in range(4)]
+    with ThreadPoolExecutor(20) as pool:
+        asked = [
+            pool.submit(get, nodes[number % 4], original, tmp_path / f"copy-{number}" / "input.bin")
+            for number in range(20)
+        ]
+        assert [one.result(60 * patience()) for one in asked] == [FileReply()] * 20
+    for number in range(20):
+        assert same(original, tmp_path / f"copy-{number}" / "input.bin")
+    content, _ = content_of(original)
+    assert far.files.sent(content) == content.size
+
+
+def test_a_node_that_sees_the_file_uses_it_in_place(run: Run, original: Path, tmp_path: Path) -> None:
+    assert get(run.node(), original, tmp_path / "input") == FileReply()
+    assert (tmp_path / "input").samefile(original)
+    assert run.files.sent(content_of(original)[0]) == 0
+
+
+def test_what_a_task_writes_comes_back_whole_and_with_its_mode(far: Run, tmp_path: Path) -> None:
+    written = tmp_path / "node" / "result.bin"
+    written.parent.mkdir()
+    written.write_bytes(random.Random(4).randbytes(5_000_000))
+    os.chmod(written, 0o750)
+    target = tmp_path / "home" / "new folder" / "result.bin"
+    assert put_file(str(written), str(target), ask=asking(far.node())) == FileReply()
+    assert same(written, target)
+    assert target.stat().st_mode & 0o777 == 0o750
+    assert [path.name for path in target.parent.iterdir()] == ["result.bin"]
+
+
+def test_the_next_task_gets_what_another_node_wrote_from_that_node(far: Run, tmp_path: Path) -> None:
+    first, second = far.node(), far.node()
+    written, target = tmp_path / "result.bin", tmp_path / "home" / "result.bin"
+    written.write_bytes(random.Random(5).randbytes(5_000_000))
+    assert put_file(str(written), str(target), ask=asking(first)) == FileReply()
+    assert get(second, target, tmp_path / "input") == FileReply()
+    assert same(written, tmp_path / "input")
+    assert far.files.sent(content_of(written)[0]) == 0
+
+
+def test_a_missing_file_is_an_error_that_names_path_and_host(far: Run, tmp_path: Path) -> None:
+    reply = get(far.node(), tmp_path / "run" / "missing", tmp_path / "input")
+    assert "missing on host" in reply.error
+    assert "No such file or directory" in reply.error
+
+
+def test_a_folder_is_refused_in_words(far: Run, tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    assert "it is not a regular file" in get(far.node(), tmp_path / "folder", tmp_path / "input").error
+
+
+def test_a_target_that_cannot_be_written_is_an_error(far: Run, original: Path, tmp_path: Path) -> None:
+    (tmp_path / "blocked").write_text("a file, not a folder")
+    reply = get(far.node(), original, tmp_path / "blocked" / "input")
+    assert reply.error
+    assert reply.path == str(tmp_path / "blocked" / "input")
+
+
+def test_a_result_that_cannot_be_stored_is_an_error_of_the_home_host(far: Run, tmp_path: Path) -> None:
+    (tmp_path / "blocked").write_text("a file, not a folder")
+    written = tmp_path / "result"
+    written.write_text("x")
+    reply = put_file(str(written), str(tmp_path / "blocked" / "result"), ask=asking(far.node()))
+    assert "blocked/result on host" in reply.error
+
+
+def test_a_cache_that_is_too_small_is_an_error_with_both_sizes(far: Run, original: Path, tmp_path: Path) -> None:
+    reply = get(far.node(limit=1000), original, tmp_path / "input")
+    assert "it has 20,000,000 bytes, and the cache may hold 1,000" in reply.error
+
+
+def test_a_file_that_changed_between_two_tasks_is_fetched_anew(far: Run, original: Path, tmp_path: Path) -> None:
+    node = far.node()
+    assert get(node, original, tmp_path / "one") == FileReply()
+    original.write_bytes(b"new")
+    assert get(node, original, tmp_path / "two") == FileReply()
+    assert (tmp_path / "two").read_bytes() == b"new"
+
+
+def test_a_node_that_ends_leaves_no_gap(far: Run, original: Path, tmp_path: Path) -> None:
+    """The next node is sent to the one that ended, or to the hub; both ways it gets the file."""
+    first = far.node()
+    assert get(first, original, tmp_path / "one") == FileReply()
+    far.nodes.remove(first)
+    first.close()
+    assert get(far.node(), original, tmp_path / "two") == FileReply()
+    assert same(original, tmp_path / "two")
+
+
+def test_a_broken_connection_to_the_hub_is_made_again(far: Run, original: Path, tmp_path: Path) -> None:
+    node = far.node()
+    assert get(node, original, tmp_path / "one") == FileReply()
+    far.loop.post(lambda: far.hub.refuse(b"htex-1/files-1", "a test breaks the connection"))
+    original.write_bytes(b"later")
+    assert get(node, original, tmp_path / "two") == FileReply()
+
+
+def test_the_end_removes_the_cache(far: Run, original: Path, tmp_path: Path) -> None:
+    node = far.node()
+    assert get(node, original, tmp_path / "one", lifetime="forever") == FileReply()
+    assert get(node, original, tmp_path / "two") == FileReply()
+    far.nodes.remove(node)
+    node.close()
+    kept = tmp_path / "htex-1" / "cache-0" / "kept"
+    assert [path.name for path in kept.iterdir()] == [content_of(original)[0].hex]
+    assert list((tmp_path / "htex-1" / "cache-0" / "run").iterdir()) == []
+    assert not os.path.exists(node.socket_path)
+    until(lambda: not any(thread.name.startswith("parslab-files-") for thread in threading.enumerate()))
