@@ -38,6 +38,8 @@ class Locations:
         """Who fetches a content now, and from whom."""
         self._excluded: defaultdict[tuple[str, ContentId], set[str]] = defaultdict(set)
         """Sources that failed a reader with one content; forgotten when its transfer ends."""
+        self._attempted: set[tuple[str, ContentId]] = set()
+        """Readers that could not connect to a source of a content; forgotten when the transfer ends."""
         self._unreachable: set[tuple[str, str]] = set()
         """Pairs of reader and source that could not connect."""
         self._reached: set[tuple[str, str]] = set()
@@ -65,6 +67,7 @@ class Locations:
             pairs -= {pair for pair in pairs if node in pair}
         for key in [key for key in self._excluded if key[0] == node]:
             del self._excluded[key]
+        self._attempted -= {key for key in self._attempted if key[0] == node}
         return lost
 
     # ----- contents
@@ -78,7 +81,7 @@ class Locations:
         source = self._fetching[content].pop(node, "")
         if source:
             self._reached.add((node, source))
-        self._excluded.pop((node, content), None)
+        self._forget_failures(node, content)
         self._holders[content].add(node)
         self._tidy(content)
 
@@ -96,8 +99,12 @@ class Locations:
     def stop(self, node: str, content: ContentId) -> None:
         """Note that a node does not fetch a content any more."""
         self._fetching[content].pop(node, None)
-        self._excluded.pop((node, content), None)
+        self._forget_failures(node, content)
         self._tidy(content)
+
+    def _forget_failures(self, node: str, content: ContentId) -> None:
+        self._excluded.pop((node, content), None)
+        self._attempted.discard((node, content))
 
     def _tidy(self, content: ContentId) -> None:
         if not self._fetching[content]:
@@ -113,6 +120,7 @@ class Locations:
             return  # there is no way around the hub: its link is the one that brings this message
         if unreachable:
             self._unreachable.add((reader, source))
+            self._attempted.add((reader, content))
         else:
             self._excluded[reader, content].add(source)
 
@@ -140,17 +148,24 @@ class Locations:
     def _may_fetch(self, reader: str, source: str, content: ContentId) -> bool:
         if source == reader or source in self._excluded.get((reader, content), ()):
             return False
-        if reader != HUB and ((reader, source) in self._unreachable or self._closed(reader, source)):
+        if reader != HUB and not self._may_connect(reader, source, content):
             return False
         return reader not in self._path(source, content, reader)
 
-    def _closed(self, reader: str, source: str) -> bool:
-        """Return whether the reader reaches nobody, or nobody reaches the source, as far as is known."""
-        out = {pair for pair in self._unreachable if pair[0] == reader}
-        into = {pair for pair in self._unreachable if pair[1] == source}
-        return (len(out) >= _CLOSED and not any(r == reader and s != HUB for r, s in self._reached)) or (
-            len(into) >= _CLOSED and not any(s == source and r != HUB for r, s in self._reached)
-        )
+    def _may_connect(self, reader: str, source: str, content: ContentId) -> bool:
+        """Return whether it is worth a try that a reader connects to a source.
+
+        A firewall answers nothing, so each attempt takes more than a second.  A reader that has reached no node so far
+        makes one attempt for each content, and two in all.
+        """
+        if (reader, source) in self._unreachable:
+            return False
+        if not any(r == reader and s != HUB for r, s in self._reached):
+            out = sum(r == reader for r, _ in self._unreachable)
+            if out >= _CLOSED or (reader, content) in self._attempted:
+                return False
+        into = sum(s == source for _, s in self._unreachable)
+        return into < _CLOSED or any(s == source and r != HUB for r, s in self._reached)
 
     def _path(self, source: str, content: ContentId, reader: str) -> list[str]:
         """Return from whom a source fetches, and so on, up to one that has all bytes, or to the reader."""

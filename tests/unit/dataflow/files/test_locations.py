@@ -68,6 +68,22 @@ def test_a_node_that_reaches_nobody_goes_to_the_hub() -> None:
     assert locations.choose("n5", X) == "n1"
 
 
+def test_a_node_that_reached_nobody_makes_one_attempt_for_each_content() -> None:
+    """A firewall that drops packets costs each attempt more than a second."""
+    locations = at_the_hub(X, Y)
+    for node in ("n1", "n2", "n3"):
+        locations.hold(node, X)
+        locations.hold(node, Y)
+    first = locations.choose("n4", X)
+    locations.fail("n4", X, first, unreachable=True)
+    assert locations.choose("n4", X) == HUB
+    second = locations.choose("n4", Y)
+    assert second not in (first, HUB)
+    locations.hold("n4", Y)
+    locations.stop("n4", X)
+    assert locations.choose("n4", X) not in (first, HUB)  # it has reached a node, so it tries others
+
+
 def test_a_source_that_failed_with_one_content_may_serve_another() -> None:
     locations = at_the_hub(X, Y)
     locations.hold("n1", X)
