@@ -45,9 +45,9 @@ def test_a_content_has_its_name_only_when_it_is_whole(cache: ContentCache) -> No
     one = content(b"hello")
     cache.reserve(one, Lifetime.run, 0.0)
     partial = cache.partial(one)
-    partial.write(b"hel")
+    partial.write(b"he")
     assert cache.path(one) is None
-    partial.write(b"lo")
+    partial.write(b"llo")
     cache.finish(one, partial)
     path = cache.path(one)
     assert path is not None
