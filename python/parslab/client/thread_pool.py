@@ -3,6 +3,9 @@
 A job may wait for another job of its pool.  With a fixed number of threads, waiting jobs could occupy all of them, and
 the pool would deadlock.  A pool can therefore start one more thread for each job that waits.  The thread of a link
 does the same for the callbacks that it runs (``transport.link``).  Futures call :func:`waits_in` before they block.
+
+Threads that all run Python share one interpreter lock, and a burst of short jobs then takes several times as long as in
+one thread.  A pool with ``patience`` therefore starts a further thread only when queued jobs make no progress.
 """
 
 from __future__ import annotations
@@ -66,12 +69,20 @@ class ThreadPool:
         The greatest number of threads that run jobs.
     lends
         Whether the pool starts another thread in place of a job that waits.
+    patience
+        The seconds without the end of a job after which queued jobs get a further thread; 0: they get it at once.
     """
 
-    def __init__(self, name: str, size: int, lends: bool = False) -> None:
+    def __init__(self, name: str, size: int, lends: bool = False, patience: float = 0.0) -> None:
         self._name = name
         self._size = size
         self._lends = lends
+        self._patience = patience
+        self._ended_jobs = 0
+        self._watcher: threading.Thread | None = None
+        """The thread that looks whether queued jobs make progress; started when a job is queued behind another one."""
+        self._jobs_queued = threading.Event()
+        self._closed = threading.Event()
         self._jobs: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._threads: dict[int, threading.Thread] = {}
         self._unfinished = 0
@@ -83,8 +94,13 @@ class ThreadPool:
         """Run ``job`` in one of the threads; it must not raise."""
         with self._counting:
             self._unfinished += 1
-            self._start_thread()
-        self._jobs.put(job)
+            if self._patience and len(self._threads) > self._waiting:
+                if self._unfinished > len(self._threads):
+                    self._watch()
+            else:
+                self._start_thread()
+            # Under the lock, because a thread that finds no job ends under it.
+            self._jobs.put(job)
 
     @property
     def has_queued_jobs(self) -> bool:
@@ -125,6 +141,29 @@ class ThreadPool:
             self._threads[number] = thread
             thread.start()
 
+    def _watch(self) -> None:
+        """Have the watcher look after the queued jobs; the caller holds the lock."""
+        if self._watcher is None:
+            self._watcher = threading.Thread(target=self._keep_going, name=f"parslab-{self._name}-watcher", daemon=True)
+            self._watcher.start()
+        if not self._jobs_queued.is_set():
+            self._jobs_queued.set()
+
+    def _keep_going(self) -> None:
+        """Double the number of threads whenever jobs are queued and none has ended for a while."""
+        while True:
+            self._jobs_queued.wait()
+            self._jobs_queued.clear()
+            ended = -1
+            while not self._jobs.empty() or self._closed.is_set():
+                if self._closed.wait(self._patience):
+                    return
+                with self._counting:
+                    if self._ended_jobs == ended:
+                        for _ in range(len(self._threads)):
+                            self._start_thread()
+                    ended = self._ended_jobs
+
     def _most(self) -> int:
         return self._size + min(self._waiting, MOST_WAITING)
 
@@ -137,7 +176,10 @@ class ThreadPool:
                 del job  # it may hold the arguments of a task, and the next job may not come for hours
                 with self._counting:
                     self._unfinished -= 1
-                    if len(self._threads) > self._most():  # the job in whose place this thread ran waits no more
+                    self._ended_jobs += 1
+                    # Either the job in whose place this thread ran waits no more, or one thread is enough.
+                    few = self._patience and self._jobs.empty()
+                    if len(self._threads) > (1 + self._waiting if few else self._most()):
                         del self._threads[number]
                         return
         finally:
@@ -147,8 +189,13 @@ class ThreadPool:
         """End idle threads; a thread that executes a job continues, because Python cannot stop it."""
         with self._counting:
             threads = list(self._threads.values())
+            watcher = self._watcher
         for _ in threads:
             self._jobs.put(None)
+        self._closed.set()
+        self._jobs_queued.set()
+        if watcher is not None:
+            watcher.join(timeout)
         if not self._unfinished:
             for thread in threads:
                 thread.join(timeout)

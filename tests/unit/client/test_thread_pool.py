@@ -123,3 +123,69 @@ def test_a_thread_of_another_pool_lends_nothing(pool: ThreadPool) -> None:
     assert done.wait(5)
     assert found == [None]
     assert waits_in() is None
+
+
+def test_short_jobs_share_one_thread_of_a_patient_pool() -> None:
+    """Ten threads shared one interpreter lock, and a burst of short bodies took twice the time of one thread."""
+    made = ThreadPool("test", 10, patience=60.0)
+    names: set[str] = set()
+    all_done = threading.Semaphore(0)
+
+    def job() -> None:
+        names.add(threading.current_thread().name)
+        all_done.release()
+
+    for _ in range(100):
+        made.submit(job)
+    for _ in range(100):
+        assert all_done.acquire(timeout=5)
+    made.close(5.0)
+    assert names == {"parslab-test-0"}
+
+
+def test_jobs_behind_long_ones_get_threads_of_a_patient_pool() -> None:
+    made = ThreadPool("test", 10, patience=0.001)
+    together, passed = threading.Barrier(10), threading.Semaphore(0)
+    for _ in range(10):
+        made.submit(partial(meet, together, passed))
+    for _ in range(10):
+        assert passed.acquire(timeout=5)
+    made.close(5.0)
+
+
+def test_no_job_is_stuck_while_threads_of_a_patient_pool_end() -> None:
+    """A thread that ends because it finds no job must not leave a new job to a thread that is occupied."""
+    made = ThreadPool("test", 3, patience=0.0001)
+    for _ in range(200):
+        go_on, done = threading.Event(), threading.Semaphore(0)
+
+        def long(go_on: threading.Event = go_on, done: threading.Semaphore = done) -> None:
+            assert go_on.wait(5)
+            done.release()
+
+        made.submit(long)
+        made.submit(done.release)
+        assert done.acquire(timeout=5)  # the second job, while the first one occupies a thread
+        made.submit(go_on.set)
+        assert done.acquire(timeout=5)
+    made.close(5.0)
+
+
+def test_a_job_that_waits_is_replaced_at_once_in_a_patient_pool() -> None:
+    made = ThreadPool("test", 1, lends=True, patience=60.0)
+    second_done, all_done = threading.Event(), threading.Semaphore(0)
+
+    def first() -> None:
+        with made.waiting():
+            assert second_done.wait(5)
+        all_done.release()
+
+    def second() -> None:
+        second_done.set()
+        all_done.release()
+
+    for job in (first, second):
+        made.submit(job)
+    for _ in range(2):
+        assert all_done.acquire(timeout=5)
+    made.close(5.0)

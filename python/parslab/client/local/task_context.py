@@ -6,14 +6,11 @@ cell that called the body's app, not to the cell that runs now.  The cancel of a
 
 from __future__ import annotations
 
-import contextlib
 from concurrent.futures import CancelledError
 from threading import get_ident
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from parslab.client.futures.app_future import AppFuture
 
 __all__ = ["TaskContext", "calling_join", "on_behalf_of", "task_contexts"]
@@ -51,16 +48,24 @@ def calling_join() -> int:
     return task.future.task_id
 
 
-@contextlib.contextmanager
-def on_behalf_of(future: AppFuture, cell: str, join: bool) -> Iterator[None]:
-    """Return a context in which this thread runs the body of a task."""
-    thread = get_ident()
-    before = task_contexts.get(thread)
-    task_contexts[thread] = TaskContext(future, cell, join)
-    try:
-        yield
-    finally:
-        if before is None:
-            del task_contexts[thread]
+class on_behalf_of:
+    """A context in which this thread runs the body of a task.
+
+    Not a generator, because bodies of join apps are as short as the generator's own calls.
+    """
+
+    __slots__ = ("_before", "_context", "_thread")
+
+    def __init__(self, future: AppFuture, cell: str, join: bool) -> None:
+        self._context = TaskContext(future, cell, join)
+
+    def __enter__(self) -> None:
+        self._thread = thread = get_ident()
+        self._before = task_contexts.get(thread)
+        task_contexts[thread] = self._context
+
+    def __exit__(self, *_: object) -> None:
+        if self._before is None:
+            del task_contexts[self._thread]
         else:
-            task_contexts[thread] = before
+            task_contexts[self._thread] = self._before

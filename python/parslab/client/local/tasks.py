@@ -62,6 +62,9 @@ _NOBODY_WAITS = "CancelledError: nobody in the notebook has its future any more"
 _JOIN_THREADS = 10
 """Threads for the bodies of join apps and for packing values (Parsl: ``internal_tasks_max_threads``).  Bodies that wait
 for a future do not count."""
+_PATIENCE = 0.01
+"""Seconds without the end of a body after which queued bodies get further threads.  Most bodies take 20 us, but a
+thread may wait 5 ms for the interpreter lock."""
 
 
 class _Body:
@@ -144,7 +147,7 @@ class LocalTasks:
         # One thread passes tasks on to an executor of the user, in the order in which their inputs were there.
         sizes = {**threads, **dict.fromkeys(user_executors, 1)}
         self._pools = {label: ThreadPool(label, size) for label, size in sizes.items()}
-        self._joins = ThreadPool("join", _JOIN_THREADS, lends=True)
+        self._joins = ThreadPool("join", _JOIN_THREADS, lends=True, patience=_PATIENCE)
         self._bodies: dict[int, _Body] = {}
         self._kinds: weakref.WeakKeyDictionary[AppFuture, int] = weakref.WeakKeyDictionary()
         self._here: weakref.WeakValueDictionary[int, AppFuture] = weakref.WeakValueDictionary()
@@ -196,7 +199,7 @@ class LocalTasks:
             frames=0,
             deps=tuple(dependencies.tasks),
             at=steady_time(),
-            shown=show_arguments(args, kwargs),
+            shown=show_arguments(args, kwargs) if args or kwargs else "",
             cell=cell,
             name=future.app_name,
             spec=spec,
@@ -211,12 +214,14 @@ class LocalTasks:
         self, args: tuple[Any, ...], kwargs: Mapping[str, Any]
     ) -> tuple[tuple[Any, ...], Mapping[str, Any], ArgumentDependencies]:
         """Return arguments without futures of other libraries, and the tasks that they need."""
+        dependencies = ArgumentDependencies(self.reference)
+        if not args and not kwargs:
+            return args, kwargs, dependencies
         found = self._search.futures(args, kwargs)
         if not all(isinstance(future, Future) for future in found):
             # Only a future of the standard library has a result that can be read in any thread, at no cost.
             args, kwargs = self._search.replaced(args, kwargs, self._of_the_library)
             found = self._search.futures(args, kwargs)
-        dependencies = ArgumentDependencies(self.reference)
         for future in found:
             dependencies.refer(future)
         return args, kwargs, dependencies
@@ -427,7 +432,9 @@ class LocalTasks:
         started = steady_time()
         self._send(body.pool, StartedMessage(task, started))
         try:
-            args, kwargs = self._search.values(body.args, body.kwargs)
+            args, kwargs = body.args, dict(body.kwargs)
+            if args or kwargs:
+                args, kwargs = self._search.values(args, kwargs)
             if body.runner is not None:
                 value = body.runner(body.function, *args, **kwargs)
             else:

@@ -128,9 +128,11 @@ class KernelLink:
         now = perf_counter()
         quiet = now - self._last > _QUIET
         self._last = now
+        if self._awake or self._watching_room:
+            return  # the link's thread is about to send it
         if quiet:
             self.flush()
-        elif not self._awake and not self._watching_room:
+        else:
             self._wake()
 
     def send(self, message: WireMessage, frames: Sequence[Buffer] = ()) -> None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import Future
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from parslab.serialize.code.hashing import digest_of
@@ -174,6 +175,8 @@ def identify_arguments(
 def _identity(
     given: list[tuple[str, Any]], more: tuple[Any, ...], refer: Refer | None, budget: int | None, fingerprint: bytes
 ) -> bytes:
+    if not given and not more:
+        return _without_arguments(fingerprint)
     # Plain loops, because most calls have plain arguments, and all() with a generator would cost more.
     plain = atoms()
     for _, value in given:
@@ -189,6 +192,12 @@ def _identity(
     named = [(name, _argument_term(terms, name, value)) for name, value in given]
     rest = tuple(_argument_term(terms, n, value) for n, value in enumerate(more))
     return digest_of((named, rest, fingerprint))
+
+
+@lru_cache(256)
+def _without_arguments(fingerprint: bytes) -> bytes:
+    """Return the identity of a call without arguments: nearly all such calls are of the same few functions."""
+    return digest_of(([], (), fingerprint))
 
 
 def _argument_term(terms: ArgumentTerms, name: str | int, value: Any) -> Any:
