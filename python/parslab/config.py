@@ -93,6 +93,21 @@ class _Owners(Option):
         return owners
 
 
+class _Sandbox(Option):
+    """True, False or the path of a folder."""
+
+    wants = "True, False, or the path of a folder"
+
+    def accepted(self, value: Any) -> bool | str:
+        if isinstance(value, bool):
+            return value
+        try:
+            path = os.fsdecode(value)
+        except TypeError:
+            self.refuse()
+        return path or self.refuse()
+
+
 class _Resolver(Option):
     """A rule for where futures are looked for, which is never sent to another process."""
 
@@ -171,6 +186,12 @@ class Config(Description):
         Where futures are looked for in the arguments of a call.  None means at any depth.
         ``SHALLOW_DEPENDENCY_RESOLVER`` (from ``parslab.dataflow.dependency_resolvers``) is Parsl's rule: only arguments
         that are futures themselves, and the items of ``inputs``.  Or a ``DependencyResolver`` of your own.
+    sandbox
+        Whether each call of a bash app runs in a new folder.  Inputs are reachable there, and the files of ``outputs``
+        are moved out of it at the end, so that no half-written file is at their places.  The folder is removed after a
+        success; after a failure it stays, and the error names it.  A path says where to make such folders.  With True
+        that is the ``working_dir`` of the executor, or the worker's folder for temporary files (``TMPDIR``).
+        ``@bash_app(sandbox=...)`` has priority.
 
     Examples
     --------
@@ -199,6 +220,7 @@ class Config(Description):
     trusted_owners = _Owners(())
     std_autopath = _Handler(None)
     dependency_resolver = _Resolver(None)
+    sandbox = _Sandbox(False)
 
     positional: ClassVar[tuple[str, ...]] = (
         "executors",

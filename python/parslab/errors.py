@@ -165,14 +165,17 @@ def _how_ended(status: int) -> str:
 class BashExitFailure(AppError):
     """A bash app ended with an exit status other than 0 (Parsl: ``BashExitFailure``)."""
 
-    fields = ("app_name", "exitcode", "stderr_tail")
+    fields = ("app_name", "exitcode", "stderr_tail", "sandbox")
     app_name: str
     exitcode: int
     stderr_tail: str
+    sandbox: str = ""
+    """The folder in which the command ran, which stays; empty if it had none of its own."""
 
     def __str__(self) -> str:
+        where = f"; its sandbox {self.sandbox} stays" if self.sandbox else ""
         tail = f"; the last lines of its stderr:\n{self.stderr_tail}" if self.stderr_tail else ", its stderr is empty."
-        return f"bash app {self.app_name} {_how_ended(self.exitcode)}{tail}"
+        return f"bash app {self.app_name} {_how_ended(self.exitcode)}{where}{tail}"
 
 
 class BashAppNoReturn(AppError):
@@ -221,14 +224,17 @@ class BadStdStreamFile(AppError):
 class MissingOutputs(AppError):
     """A bash app ended with status 0 but did not make all files of ``outputs`` (Parsl: ``MissingOutputs``)."""
 
-    fields = ("app_name", "outputs", "stderr_tail")
+    fields = ("app_name", "outputs", "stderr_tail", "sandbox")
     app_name: str
     outputs: list[str]
     stderr_tail: str
+    sandbox: str = ""
+    """As in :class:`BashExitFailure`."""
 
     def __str__(self) -> str:
+        where = f"; its sandbox {self.sandbox} stays" if self.sandbox else ""
         tail = f"; the last lines of its stderr:\n{self.stderr_tail}" if self.stderr_tail else ""
-        return f"bash app {self.app_name} did not make its output files {', '.join(self.outputs)}{tail}"
+        return f"bash app {self.app_name} did not make its output files {', '.join(self.outputs)}{where}{tail}"
 
 
 class AppExit(AppError):

@@ -197,6 +197,19 @@ def cells(names: int, calls: int) -> dict[str, float]:
     return found | {"ratio": found["many"] / found["none"]}
 
 
+def _round_trips(
+    bash: Callable[[], Future[Any]], subprocess_run: Callable[[], Future[Any]], count: int
+) -> dict[str, list[float]]:
+    """Return the times of single calls of a bash app, and those of the same command without one, in the worker."""
+    trips, alone = [], []
+    for _ in range(count):
+        begun = time.perf_counter()
+        bash().result()
+        trips.append(time.perf_counter() - begun)
+        alone.append(subprocess_run().result())
+    return {"round_trip": trips, "in_worker": alone}
+
+
 def bodies(tasks: int, rounds: int) -> dict[str, float]:
     """What a join app and a bash app cost in a burst, beside a plain call and ``subprocess.run`` in a worker."""
     from tests.bench.apps import command, join
@@ -218,7 +231,9 @@ def bodies(tasks: int, rounds: int) -> dict[str, float]:
                     future.result()
                 if number >= 0:
                     costs[name].append((time.perf_counter() - begun) / count)
+        costs |= _round_trips(command, subprocess_run, tasks // 20)
     found = {name: statistics.median(values) for name, values in costs.items()}
+    found["round_trip_ratio"] = found["round_trip"] / found["in_worker"]
     found["join_ratio"] = found["join"] / found["plain"]
     found["bash_ratio"] = found["bash"] / (found["subprocess"] + found["plain"])
     return found

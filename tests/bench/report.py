@@ -200,6 +200,13 @@ ROWS = (
         full=True,
     ),
     Row(
+        "    round trip of one call",
+        *("bodies.round_trip", "us", "in the worker", "bodies.in_worker", "bodies.round_trip_ratio"),
+        bound=("<=", 2.0),
+        on_ratio=True,
+        full=True,
+    ),
+    Row(
         "a call whose result is remembered",
         *("memo.hit", "us", "submitting", "memo.submit", "memo.ratio"),
         ("<=", 1.2),

@@ -13,6 +13,7 @@ from parslab.app.join import JoinApp
 from parslab.app.python import PythonApp
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Callable, Mapping, Sequence
 
     from parslab.app.base import App
@@ -122,6 +123,7 @@ def bash_app(
     *,
     resource_specification: Mapping[str, Any] | None = None,
     retries: int | None = None,
+    sandbox: bool | str | os.PathLike[str] | None = None,
 ) -> Callable[[Callable[..., Any]], BashApp]: ...
 
 
@@ -135,6 +137,7 @@ def bash_app(
     *,
     resource_specification: Mapping[str, Any] | None = None,
     retries: int | None = None,
+    sandbox: bool | str | os.PathLike[str] | None = None,
 ) -> BashApp: ...
 
 
@@ -147,6 +150,7 @@ def bash_app(
     *,
     resource_specification: Mapping[str, Any] | None = None,
     retries: int | None = None,
+    sandbox: bool | str | os.PathLike[str] | None = None,
 ) -> BashApp | Callable[[Callable[..., Any]], BashApp]:
     """Make an app from a function that returns a command line: each call runs the command on a worker, with bash.
 
@@ -164,6 +168,10 @@ def bash_app(
     ----------
     function, data_flow_kernel, cache, executors, ignore_for_cache, resource_specification, retries
         As in :func:`python_app`.
+    sandbox
+        True: each call runs in a new folder, where its inputs are reachable, and from which its ``outputs`` are moved
+        at the end. After a failure the folder stays, and the error names it. A path says where to make such folders.
+        None: as :class:`~parslab.Config` says.
 
     Examples
     --------
@@ -182,6 +190,7 @@ def bash_app(
         ignore_for_cache=ignore_for_cache,
         resource_specification=resource_specification,
         retries=retries,
+        sandbox=sandbox,
     )
 
 

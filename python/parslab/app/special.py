@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from parslab.app.resources import SPECIFICATIONS, WALLTIME
-from parslab.bodies.bash import stream_target
+from parslab.bodies.bash import SANDBOX, stream_target
 from parslab.data_provider.files import File
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ AUTO_LOGNAME = -1
 """Value of ``stdout`` or ``stderr`` of a bash app: a new file in the run directory."""
 
 STREAMS = ("stdout", "stderr")
-SPECIAL = frozenset({"inputs", "outputs", "label", *STREAMS, WALLTIME, *SPECIFICATIONS})
+SPECIAL = frozenset({"inputs", "outputs", "label", SANDBOX, *STREAMS, WALLTIME, *SPECIFICATIONS})
 """Keywords that this module handles."""
 
 # The numbers of automatic files count calls, because a task has no number yet when its arguments are pickled.  The

@@ -22,16 +22,23 @@ import tempfile
 import time
 import weakref
 from types import FunctionType
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
-from parslab.errors import AppBadFormatting, BadStdStreamFile, BashAppNoReturn, BashExitFailure, MissingOutputs
+from parslab.errors import (
+    AppBadFormatting,
+    AppError,
+    BadStdStreamFile,
+    BashAppNoReturn,
+    BashExitFailure,
+    MissingOutputs,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     import psutil
 
-__all__ = ["TAIL_BYTES", "TAIL_LINES", "run", "stream_target"]
+__all__ = ["SANDBOX", "TAIL_BYTES", "TAIL_LINES", "CommandLine", "run", "run_command", "stream_target"]
 
 SHELL = "/bin/bash"
 DEFAULT_MODE = "a+"  # as in Parsl: a second attempt does not erase the output of the first
@@ -41,6 +48,8 @@ TAIL_BYTES = 4096
 LONGEST_ARGUMENT = 100_000
 """Bytes of a command line that bash gets as an argument; Linux refuses an argument of 128 KiB (``MAX_ARG_STRLEN``)."""
 
+SANDBOX = "_parslab_sandbox"
+"""The keyword by which an app asks for a sandbox: the folder in which to make it, or True: a temporary one."""
 _OURS = ("inputs", "outputs", "stdout", "stderr", "label", "walltime")
 # These are the beginnings of Python's messages about a format string that does not fit its arguments.  Any other error
 # of the function is the user's own, and keeps its type.
@@ -76,14 +85,80 @@ def run(function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> int:
         The command has not written a file of ``outputs``.
     """
     name = getattr(function, "__name__", type(function).__name__)
+    sandbox = kwargs.pop(SANDBOX, None)
     kwargs, special = _divided(function, args, kwargs)
-    command = _command(name, function, args, kwargs)
-    code, tail = _run_redirected(command, special) if special.keys() & _STREAMS else _run_here(command, None)
+    if sandbox is not None:
+        return _run_in_sandbox(name, function, args, kwargs, special, parent="" if sandbox is True else sandbox)
+    code, tail = run_command(CommandLine(_command(name, function, args, kwargs)), special)
     if code:
         raise BashExitFailure(name, code, tail)
     missing = [path for path in map(os.fspath, special.get("outputs") or ()) if not os.path.exists(path)]
     if missing:
         raise MissingOutputs(name, missing, tail)
+    return 0
+
+
+class CommandLine(NamedTuple):
+    """What bash runs.
+
+    Attributes
+    ----------
+    text
+        The command line, or a script.
+    folder
+        The folder in which it runs; None: that of this process.
+    title
+        The name by which bash calls the script in its messages; empty: that of bash.
+    """
+
+    text: str
+    folder: str | None = None
+    title: str = ""
+
+
+def run_command(command: CommandLine, special: Mapping[str, Any]) -> tuple[int, str]:
+    """Run a command, with the streams that ``special`` redirects; return exit status and end of stderr."""
+    return _run_redirected(command, special) if special.keys() & _STREAMS else _run_here(command, None)
+
+
+def _run_in_sandbox(
+    name: str,
+    function: Callable[..., Any],
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    special: Mapping[str, Any],
+    *,
+    parent: str,
+) -> int:
+    """Run the command line in a folder of its own, which stays after a failure."""
+    from parslab.bodies.sandbox import Sandbox  # here, because most workers never need it
+
+    signature = _signature(function)
+    if signature is not None:
+        bound = signature.bind(*args, **kwargs)
+        bound.apply_defaults()  # a default may name an input or output, too
+        args, kwargs = bound.args, bound.kwargs
+    sandbox = Sandbox(name, parent)
+    try:
+        args, kwargs = sandbox.arguments(args, kwargs, special.get("outputs"), special.get("inputs"))
+        text = _command(name, function, args, kwargs)
+    except BaseException:
+        sandbox.remove()  # nothing has run in it
+        raise
+    try:
+        code, tail = run_command(CommandLine(text, sandbox.folder), special)
+        if code:
+            raise BashExitFailure(name, code, tail, sandbox.folder)
+        missing = sandbox.missing()
+        if missing:
+            raise MissingOutputs(name, missing, tail, sandbox.folder)
+        sandbox.deliver()
+    except AppError:
+        raise
+    except BaseException:
+        print(f"parslab: the sandbox {sandbox.folder} stays", file=sys.stderr)
+        raise
+    sandbox.remove()
     return 0
 
 
@@ -161,7 +236,7 @@ def _command(name: str, function: Callable[..., Any], args: tuple[Any, ...], kwa
     return command
 
 
-def _run_redirected(command: str, special: Mapping[str, Any]) -> tuple[int, str]:
+def _run_redirected(command: CommandLine, special: Mapping[str, Any]) -> tuple[int, str]:
     """Run a command of which a stream may go to a file; return exit code and end of stderr."""
     targets = {stream: stream_target(stream, special.get(stream)) for stream in ("stdout", "stderr")}
     with _opened(targets) as files:
@@ -170,7 +245,7 @@ def _run_redirected(command: str, special: Mapping[str, Any]) -> tuple[int, str]
         return _run_here(command, files["stdout"])
 
 
-def _run_here(command: str, out: IO[Any] | None) -> tuple[int, str]:
+def _run_here(command: CommandLine, out: IO[Any] | None) -> tuple[int, str]:
     """Run a command whose stderr belongs to the task; return exit code and end of stderr."""
     return _run_directly(command, out) if _stderr_is_readable() else _run_piped(command, out)
 
@@ -197,13 +272,13 @@ def _opened(targets: Mapping[str, tuple[str, str] | None]) -> Iterator[dict[str,
         yield files
 
 
-def _run_into(command: str, out: IO[Any] | None, err: IO[Any]) -> tuple[int, str]:
+def _run_into(command: CommandLine, out: IO[Any] | None, err: IO[Any]) -> tuple[int, str]:
     """Run a command with stderr in a file; return exit code and end of stderr.
 
     As in Parsl, the file begins with the command.
     """
     # Both parts go through the descriptor, because bash writes there too: text in Python's buffer would come later.
-    head = f"--> executable follows <--\n{command}\n--> end executable <--\n"
+    head = f"--> executable follows <--\n{command.text}\n--> end executable <--\n"
     fd = err.fileno()
     os.lseek(fd, 0, os.SEEK_END)
     _write_all(fd, head.encode(errors="surrogateescape"))
@@ -221,7 +296,7 @@ def _stderr_is_readable() -> bool:
         return False
 
 
-def _run_directly(command: str, out: IO[Any] | None) -> tuple[int, str]:
+def _run_directly(command: CommandLine, out: IO[Any] | None) -> tuple[int, str]:
     """Run a command that writes to the worker's stderr itself; return exit code and end of stderr."""
     _flush()
     start = os.fstat(2).st_size
@@ -238,7 +313,7 @@ def _run_directly(command: str, out: IO[Any] | None) -> tuple[int, str]:
     return code, _tail(os.pread(2, size - start, start))
 
 
-def _run_piped(command: str, out: IO[Any] | None) -> tuple[int, str]:
+def _run_piped(command: CommandLine, out: IO[Any] | None) -> tuple[int, str]:
     """Run a command, and copy its stderr to the worker's while it runs; return exit code and end of stderr."""
     reader, writer = os.pipe()
     kept = b""
@@ -258,7 +333,7 @@ def _run_piped(command: str, out: IO[Any] | None) -> tuple[int, str]:
 
 
 @contextlib.contextmanager
-def _started(command: str, out: IO[Any] | None, err: IO[Any] | int) -> Iterator[subprocess.Popen[bytes]]:
+def _started(command: CommandLine, out: IO[Any] | None, err: IO[Any] | int) -> Iterator[subprocess.Popen[bytes]]:
     _flush()
     process = _start(command, out, err)
     try:
@@ -275,12 +350,13 @@ def _flush() -> None:
             stream.flush()
 
 
-def _start(command: str, out: IO[Any] | None, err: IO[Any] | int | None) -> subprocess.Popen[bytes]:
-    data = os.fsencode(command)
+def _start(command: CommandLine, out: IO[Any] | None, err: IO[Any] | int | None) -> subprocess.Popen[bytes]:
+    data = os.fsencode(command.text)
     if b"\0" in data:
         raise AppBadFormatting("The command line of a bash app has a null character in it, which no shell accepts.")
     if len(data) <= LONGEST_ARGUMENT:
-        return _Process([SHELL, "-c", command], stdin=subprocess.DEVNULL, stdout=out, stderr=err)
+        arguments = [SHELL, "-c", command.text, command.title] if command.title else [SHELL, "-c", command.text]
+        return _Process(arguments, stdin=subprocess.DEVNULL, stdout=out, stderr=err, cwd=command.folder)
     # Bash reads a command that is too long for an argument as a script, from a file without a name. Bash inherits the
     # descriptor, and the file disappears with it, even if the worker is killed.
     with tempfile.TemporaryFile(prefix="parslab-") as file:
@@ -288,7 +364,8 @@ def _start(command: str, out: IO[Any] | None, err: IO[Any] | int | None) -> subp
         file.flush()
         file.seek(0)
         arguments, inherited = [SHELL, f"/dev/fd/{file.fileno()}"], (file.fileno(),)
-        return _Process(arguments, stdin=subprocess.DEVNULL, stdout=out, stderr=err, pass_fds=inherited)
+        options: dict[str, Any] = {"stdout": out, "stderr": err, "pass_fds": inherited, "cwd": command.folder}
+        return _Process(arguments, stdin=subprocess.DEVNULL, **options)
 
 
 class _Process(subprocess.Popen[bytes]):

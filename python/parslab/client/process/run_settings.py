@@ -39,6 +39,7 @@ _OF_THE_CLIENT = (
     "linger",
     "resume",
     "retry_handler",
+    "sandbox",
     "std_autopath",
 )
 """Options that each client sets for itself; a run fits a configuration that differs from its own in these only."""
