@@ -131,6 +131,10 @@ class App:
         )
         return future
 
+    def _run(self) -> DataFlowKernel:
+        """Return the run of a call that is made now."""
+        return self.data_flow_kernel or loaded()
+
     def _ignored(self) -> tuple[str, ...]:
         """Return the parameters that do not count for ``cache``, with ``label`` where it only names files."""
         sees = self._signature is None or "label" in self._signature.parameters

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 from parslab.app.base import App
 from parslab.app.special import AUTO_LOGNAME
 from parslab.bodies.bash import SANDBOX, run
-from parslab.client.session import dfk as loaded
 from parslab.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -53,7 +52,7 @@ class BashApp(App):
 
     def _asked(self) -> bool | str:
         """Return False for no sandbox, or the folder in which to make it; True: in that for temporary files."""
-        config = (self.data_flow_kernel or loaded()).config
+        config = self._run().config
         asked = self.sandbox
         if asked is None:
             asked = config is not None and config.sandbox
