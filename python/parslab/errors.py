@@ -40,6 +40,7 @@ __all__ = [
     "RemoteTraceback",
     "RetryError",
     "SerializationError",
+    "SoftwareError",
     "UntrustedPathError",
     "WorkerLost",
 ]
@@ -386,6 +387,18 @@ class ManagerLost(LostError):
             f"Task {self.task} was lost with its manager {self.manager} (host {self.host}, block {self.block}), which "
             f"{self.reason}"
         )
+
+
+class SoftwareError(ParslabError):
+    """The software that a task asks for cannot be had: its environment cannot be made, or its workers cannot start."""
+
+    fields = ("task", "software", "why")
+    task: int
+    software: str
+    why: str
+
+    def __str__(self) -> str:
+        return f"Task {self.task} was not run, because its {self.software} cannot be used: {self.why}"
 
 
 class DataFlowKernelLost(LostError):

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import psutil
 
-from tests.bench import htex, loops, memo, memory, recovery, redefine
+from tests.bench import environments, htex, loops, memo, memory, recovery, redefine
 from tests.bench.floors import Call, relay
 from tests.bench.processes import Cpu, idle, tree
 from tests.bench.subjects import BURSTS, CALLS, loaded
@@ -205,6 +205,7 @@ def quiet(seconds: float, tasks: int) -> dict[str, float]:
 
 
 CASES: dict[str, Callable[..., dict[str, float]]] = {
+    "two_versions": environments.two_versions,
     "bodies": loops.bodies,
     "burst": burst,
     "by_value": by_value,

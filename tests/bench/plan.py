@@ -319,6 +319,13 @@ def remembering(bench: Bench, run: int) -> Figures:
     return figures | _named("memo.written", bench.case("checkpointed", tasks=sizes.tasks, rounds=sizes.rounds))
 
 
+def environments(bench: Bench, run: int) -> Figures:
+    """Apps with environments of their own; nothing where uv finds no numpy."""
+    if not bench.with_parslab or not bench.sizes.extras:
+        return {}
+    return _named("environments", bench.case("two_versions", calls=bench.sizes.calls))
+
+
 MEASURES: dict[str, Callable[[Bench, int], Figures]] = {
     "latency": latency,
     "burst": burst,
@@ -332,6 +339,7 @@ MEASURES: dict[str, Callable[[Bench, int], Figures]] = {
     "lasting": lasting,
     "remembering": remembering,
     "reacting": reacting,
+    "environments": environments,
 }
 """What can be asked for on the command line."""
 

@@ -297,6 +297,20 @@ ROWS = (
         (">=", 0.9),
         on_ratio=True,
     ),
+    Row(
+        "two versions of numpy in one cell, from a local cache: first calls",
+        "environments.first",
+        "s",
+        bound=("<=", 5.0),
+        full=True,
+    ),
+    Row(
+        "    later calls, median",
+        *("environments.later", "us", "plain call", "environments.plain", "environments.ratio"),
+        ("<=", 1.2),
+        on_ratio=True,
+        full=True,
+    ),
 )
 
 

@@ -21,6 +21,7 @@ WALL = {
     "client/reattach.py": "compares with the time of a file, and with when a process was born",
     "dataflow/main.py": "other processes compare the start of the run with their wall clock",
     "remote/manager/main.py": "the scheduler of the cluster says by the wall clock when a job ends",
+    "remote/software/cache.py": "compares with the times of files, which other processes have set",
     "remote/worker/children.py": "without /proc only the wall clock tells when a process was born",
 }
 """Files of these rooms that may read the wall clock, and why."""

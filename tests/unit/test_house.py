@@ -61,7 +61,7 @@ PARTS = {
     "dataflow": ("", "resume", "clients", "high_throughput", "operations", "persistence", "files", "network", "graph"),
     "client": ("", "handle", "local", "calls", "transport", "process", "futures"),
     "monitoring": ("parsl_database", "report", "", "view", "store"),
-    "remote": ("manager", "files", "pool", "worker", ""),
+    "remote": ("manager", "files", "pool", "software", "worker", ""),
     "providers": ("batch", ""),
 }
 """The sub-packages of a package from the top down; "" is its own folder. An import may point down only."""

@@ -66,7 +66,6 @@ ANY_PLACES = {
     "remote/manager/link.py:ManagerLink.__init__": ZMQ,
     "remote/worker/links.py:_TcpWorkerLink.__init__": ZMQ,
     "remote/worker/links.py:tcp_links": f"{JSON}; {ZMQ}",
-    "remote/worker/main.py:_die_with_parent": JSON,
     "remote/worker/main.py:main": JSON,
     "remote/worker/process_state.py": "what a user's function may set in Python's own modules",
     "remote/worker/worker.py:Worker.__init__": USERS,

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from parslab.app.origin import calling_cell
 from parslab.app.resources import SPECIFICATIONS, WALLTIME, checked, specification
+from parslab.app.software import software
 from parslab.app.special import SPECIAL, SpecialCall, special_parameters
 from parslab.bodies.absent import AbsentApp
 from parslab.client.calls.definitions import define
@@ -48,6 +49,8 @@ class App:
         Parameters that do not count for ``cache``.
     resource_specification
         The resources and limits of each call; keywords of a call replace single keys.
+    software
+        What the worker needs; None: the software of its executor.
     """
 
     kind = "app"
@@ -68,6 +71,7 @@ class App:
         ignore_for_cache: Sequence[str] | None = None,
         resource_specification: Mapping[str, Any] | None = None,
         retries: int | None = None,
+        environment: Sequence[str] | str | None = None,
     ) -> None:
         if not callable(function):
             raise TypeError(f"A {self.kind} is made from a function, not from {function!r}.")
@@ -84,10 +88,11 @@ class App:
         self.resource_specification = checked(self.__name__, resource_specification)
         if retries is not None:
             self.resource_specification["retries"] = retries
-        self.spec = specification(self.__name__, self.resource_specification)
+        self.software = software(f"App {self.__name__}", environment)
+        self.spec = specification(self.__name__, self.resource_specification, software=self.software)
         self._signature, self.kwargs = special_parameters(function)
         self._special = bool(self.kwargs)
-        self.code = AppFunction(function, self.runner, self.__name__)
+        self.code = AppFunction(function, self.runner, self.__name__, str(self.software or ""))
         self._calls = IdentifiedCalls(self.code, True, self._ignored()) if self.cache else None
         define(self)
 
@@ -145,7 +150,7 @@ class App:
         merged = dict(self.resource_specification)
         for keyword in SPECIFICATIONS:
             merged.update(checked(self.__name__, asked.get(keyword)))
-        return specification(self.__name__, merged, asked.get(WALLTIME))
+        return specification(self.__name__, merged, asked.get(WALLTIME), self.software)
 
     def __get__(self, instance: object, owner: type | None = None) -> Any:
         """Make an app in a class body a method: each call pickles the instance as the first argument."""

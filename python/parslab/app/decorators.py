@@ -34,6 +34,7 @@ def python_app(
     *,
     resource_specification: Mapping[str, Any] | None = None,
     retries: int | None = None,
+    environment: Sequence[str] | str | None = None,
 ) -> Callable[[Callable[..., Any]], PythonApp]: ...
 
 
@@ -47,6 +48,7 @@ def python_app(
     *,
     resource_specification: Mapping[str, Any] | None = None,
     retries: int | None = None,
+    environment: Sequence[str] | str | None = None,
 ) -> PythonApp: ...
 
 
@@ -59,6 +61,7 @@ def python_app(
     *,
     resource_specification: Mapping[str, Any] | None = None,
     retries: int | None = None,
+    environment: Sequence[str] | str | None = None,
 ) -> PythonApp | Callable[[Callable[..., Any]], PythonApp]:
     """Make an app from a function: each call becomes a task on a worker, and returns an AppFuture at once.
 
@@ -92,6 +95,11 @@ def python_app(
         - ``retries``: how often the task runs again after a failure; it replaces ``Config(retries=...)``.
     retries
         The same as ``retries`` in ``resource_specification``.
+    environment
+        Requirements as pip takes them, such as ``["numpy<2"]``: the task runs in a Python environment that has these
+        packages, and not those of the notebook. It is made by uv when the first task needs it, and kept in a cache on
+        its node. Or the path of an environment that exists there, with the same version of Python. None: the
+        environment of the executor.
 
     Examples
     --------
@@ -110,6 +118,7 @@ def python_app(
         ignore_for_cache=ignore_for_cache,
         resource_specification=resource_specification,
         retries=retries,
+        environment=environment,
     )
 
 
@@ -123,6 +132,7 @@ def bash_app(
     *,
     resource_specification: Mapping[str, Any] | None = None,
     retries: int | None = None,
+    environment: Sequence[str] | str | None = None,
     sandbox: bool | str | os.PathLike[str] | None = None,
 ) -> Callable[[Callable[..., Any]], BashApp]: ...
 
@@ -137,6 +147,7 @@ def bash_app(
     *,
     resource_specification: Mapping[str, Any] | None = None,
     retries: int | None = None,
+    environment: Sequence[str] | str | None = None,
     sandbox: bool | str | os.PathLike[str] | None = None,
 ) -> BashApp: ...
 
@@ -150,6 +161,7 @@ def bash_app(
     *,
     resource_specification: Mapping[str, Any] | None = None,
     retries: int | None = None,
+    environment: Sequence[str] | str | None = None,
     sandbox: bool | str | os.PathLike[str] | None = None,
 ) -> BashApp | Callable[[Callable[..., Any]], BashApp]:
     """Make an app from a function that returns a command line: each call runs the command on a worker, with bash.
@@ -166,8 +178,8 @@ def bash_app(
 
     Parameters
     ----------
-    function, data_flow_kernel, cache, executors, ignore_for_cache, resource_specification, retries
-        As in :func:`python_app`.
+    function, data_flow_kernel, cache, executors, ignore_for_cache, resource_specification, retries, environment
+        As in :func:`python_app`. The commands of the environment are in front on ``PATH``.
     sandbox
         True: each call runs in a new folder, where its inputs are reachable, and from which its ``outputs`` are moved
         at the end. After a failure the folder stays, and the error names it. A path says where to make such folders.
@@ -190,6 +202,7 @@ def bash_app(
         ignore_for_cache=ignore_for_cache,
         resource_specification=resource_specification,
         retries=retries,
+        environment=environment,
         sandbox=sandbox,
     )
 

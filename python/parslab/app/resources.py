@@ -9,10 +9,13 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Mapping
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from parslab.errors import ConfigurationError, InvalidResourceSpecification
 from parslab.wire.messages.base import TaskSpec
+
+if TYPE_CHECKING:
+    from parslab.records.software import Software
 
 __all__ = ["KEYS", "SPECIFICATIONS", "WALLTIME", "checked", "specification"]
 
@@ -26,7 +29,9 @@ _UNITS.update({f"{prefix}B": 1000 ** (n + 1) for n, prefix in enumerate("KMGT")}
 _UNITS.update({f"{prefix}IB": 1024 ** (n + 1) for n, prefix in enumerate("KMGT")})
 
 
-def specification(app: str, asked: Mapping[str, Any], walltime: Any = None) -> TaskSpec | None:
+def specification(
+    app: str, asked: Mapping[str, Any], walltime: Any = None, software: Software | None = None
+) -> TaskSpec | None:
     """Return the ``TaskSpec`` of a call; None when all values are the defaults, so that a plain call sends no spec.
 
     Parameters
@@ -37,6 +42,8 @@ def specification(app: str, asked: Mapping[str, Any], walltime: Any = None) -> T
         The specifications of decorator and call, merged, as :func:`checked` returns them.
     walltime
         Seconds that the call may run, or None. The shorter of two limits counts.
+    software
+        The software that the worker needs, or None.
 
     Raises
     ------
@@ -48,7 +55,7 @@ def specification(app: str, asked: Mapping[str, Any], walltime: Any = None) -> T
     >>> specification("fit", {"cores": 2, "memory": "4GB"})
     Spec(cores=2.0, memory=4000000000, gpus=0, priority=None, max_run_time=0.0, retries=-1)
     """
-    values = {}
+    values: dict[str, Any] = {}
     for asked_key, value in asked.items():
         key = _RENAMED.get(asked_key, asked_key)
         read = KEYS.get(key)
@@ -63,6 +70,8 @@ def specification(app: str, asked: Mapping[str, Any], walltime: Any = None) -> T
     if walltime is not None:
         limit = _above_zero(app, WALLTIME, walltime, " of seconds")
         values["max_run_time"] = min(limit, values.get("max_run_time", limit))
+    if software is not None:
+        values["software"] = software
     return TaskSpec(**values) if values else None
 
 

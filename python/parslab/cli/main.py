@@ -68,6 +68,7 @@ def _parser() -> argparse.ArgumentParser:
     _migrate_words(words.add_parser("migrate", help="what differs for programs that were written for Parsl"))
     _config_words(words.add_parser("config", help="ready configurations, and files of this site"))
 
+    _environments_words(words.add_parser("environments", help="the Python environments that tasks have asked for"))
     version = words.add_parser("version", help="the version of parslab, of Python and of the packages that it uses")
     version.set_defaults(call=_version)
     return parser
@@ -114,6 +115,20 @@ def _config_words(parser: argparse.ArgumentParser) -> None:
     copy.add_argument("file", nargs="?", default="", metavar="FILE", help="NAME.py in this folder, if left out")
     copy.set_defaults(call=_config_copy)
     words.add_parser("site", help="what this site and the environment set").set_defaults(call=_config_site)
+
+
+def _environments_words(parser: argparse.ArgumentParser) -> None:
+    parser.set_defaults(call=_environments)
+    words = parser.add_subparsers(title="commands", metavar="COMMAND")
+    words.add_parser("list", help="the environments of this host; without a command, too")
+    remove = words.add_parser("remove", help="remove some that no run uses")
+    remove.add_argument("name", nargs="*", metavar="NAME", help="the beginning of a name")
+    remove.add_argument("--all", action="store_true", help="all of them")
+    remove.set_defaults(call=_environments_remove)
+    prune = words.add_parser("prune", help="remove those that were not used for long; runs do this, too")
+    prune.add_argument("--days", type=float, default=30.0, metavar="N", help="not used for N days (30)")
+    prune.add_argument("--size", type=float, default=20.0, metavar="GB", help="the oldest beyond so many GB (20)")
+    prune.set_defaults(call=_environments_prune)
 
 
 def _runs(options: argparse.Namespace) -> None:
@@ -171,6 +186,24 @@ def _migrate(options: argparse.Namespace) -> int:
     from parslab.cli.migrate import migrate
 
     return migrate(options.path)
+
+
+def _environments(options: argparse.Namespace) -> None:
+    from parslab.cli import environments
+
+    environments.show()
+
+
+def _environments_remove(options: argparse.Namespace) -> int:
+    from parslab.cli import environments
+
+    return environments.remove(options.name, options.all)
+
+
+def _environments_prune(options: argparse.Namespace) -> None:
+    from parslab.cli import environments
+
+    environments.prune(options.days, options.size)
 
 
 def _config_list(options: argparse.Namespace) -> None:

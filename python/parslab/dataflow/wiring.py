@@ -29,6 +29,7 @@ from parslab.dataflow.persistence.log_format import log_folder
 from parslab.dataflow.resume.resume_from_log import ResumeFromLog
 from parslab.dataflow.worker_events import WorkerEvents
 from parslab.records.executor_settings import HighThroughputSettings, LowLatencySettings
+from parslab.records.software import Software
 from parslab.remote.pool.pool import WorkerPool
 from parslab.remote.pool.processes import ProcessPlan, WorkerRun, thread_variables
 from parslab.wire.messages.base import TaskKind
@@ -115,6 +116,7 @@ class Components:
             host=self.host,
             tasks=self.worker_events,
             on_broken=self.worker_events.pool_broken,
+            software=Software.of(executor.requirements),
         )
 
     def _manager_service(self, number: int, executor: HighThroughputSettings) -> ManagerService:

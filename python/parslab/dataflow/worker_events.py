@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from parslab.dataflow.graph.task import Task
     from parslab.dataflow.host import Host
     from parslab.dataflow.persistence.log_writer import LogWriter
+    from parslab.records.software import Software
     from parslab.remote.pool.pool import WorkerPool
     from parslab.wire.messages.base import Failure, OutputPrinted
     from parslab.wire.stream import Buffer
@@ -109,6 +110,10 @@ class WorkerEvents:
         A worker of the DataFlowKernel's host runs one task, whatever number of cores the task asks for.
         """
         return 1, task.spec.max_run_time or 0.0 if task.spec is not None else 0.0
+
+    def software(self, task: Task) -> Software | None:
+        """Return the software of a task; None: that of its executor."""
+        return task.spec.software if task.spec is not None else None
 
     def printed(self, message: OutputPrinted) -> None:
         """A task printed something: monitoring and the clients that follow the task receive it."""

@@ -12,7 +12,19 @@ from collections.abc import Iterable
 from typing import Any, ClassVar
 
 from parslab.addresses import is_loopback, own_address
-from parslab.description import Choice, Duration, Label, Nested, Number, Text, Variables, Whole, encoded, warn_once
+from parslab.description import (
+    Choice,
+    Duration,
+    Label,
+    Nested,
+    Number,
+    Text,
+    Texts,
+    Variables,
+    Whole,
+    encoded,
+    warn_once,
+)
 from parslab.errors import ConfigurationError
 from parslab.executors.base import Executor
 from parslab.options import Option
@@ -154,6 +166,9 @@ class HighThroughputExecutor(Executor):
         Python (3.x) and of parslab.
     sample_period
         Seconds between two samples of the load of nodes and tasks.
+    requirements
+        What the workers' Python environment has to hold, as pip takes it, such as ``["numpy<2"]``; an app may ask for
+        another one with ``environment``.  ``()`` means that workers use the environment of ``python``.
 
     Examples
     --------
@@ -180,6 +195,7 @@ class HighThroughputExecutor(Executor):
     threads_per_worker = Whole(None, low=1)
     python = Text(None)
     sample_period = Duration(5.0, low=0.1)
+    requirements = Texts(())
 
     positional: ClassVar[tuple[str, ...]] = (
         "label",
@@ -309,6 +325,7 @@ class HighThroughputExecutor(Executor):
             environment=dict(self.environment),
             threads_per_worker=self.threads_per_worker,
             sample_period=self.sample_period,
+            requirements=list(self.requirements),
         )
 
 

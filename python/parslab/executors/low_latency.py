@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from parslab.addresses import own_address
 from parslab.cores import usable_cores
-from parslab.description import Label, Text, Variables, Whole
+from parslab.description import Label, Text, Texts, Variables, Whole
 from parslab.errors import ConfigurationError
 from parslab.executors.base import Executor
 from parslab.records.executor_settings import LowLatencySettings
@@ -34,6 +34,9 @@ class LowLatencyExecutor(Executor):
         encrypted and authenticated by a key.  None allows only workers of this host, over unix sockets.
     port
         The port of ``address``; 0 means any free port.
+    requirements
+        What the workers' Python environment has to hold, as pip takes it, such as ``["numpy<2"]``; an app may ask for
+        another one with ``environment``.  ``()`` means that workers use the environment of the notebook.
 
     Examples
     --------
@@ -47,6 +50,7 @@ class LowLatencyExecutor(Executor):
     threads_per_worker = Whole(None, low=1)
     address = Text(None)
     port = Whole(0, low=0, high=65535)
+    requirements = Texts(())
 
     positional: ClassVar[tuple[str, ...]] = ("label", "workers")
 
@@ -66,4 +70,5 @@ class LowLatencyExecutor(Executor):
             threads_per_worker=self.threads_per_worker or max(1, usable_cores() // workers),
             address=None if self.address is None else own_address(self.address, "LowLatencyExecutor"),
             port=self.port,
+            requirements=list(self.requirements),
         )

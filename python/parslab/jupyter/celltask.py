@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from IPython.core.error import UsageError
 from IPython.core.interactiveshell import InteractiveShell
 
+from parslab.app.software import software
 from parslab.bodies.cell import Cell, run_cell
 from parslab.jupyter.cells import CellNames, names_of, shell_calls
 from parslab.jupyter.name_futures import MISSING, NameFuture, value_before
@@ -144,12 +145,15 @@ class CellOptions:
     retries
         How often a cell that failed is tried again; the run's configuration does not change this. A retry repeats the
         effects that the cell had before it failed, such as a line that it appended to a file.
+    environment
+        Requirements of the Python environment in which the cell runs; None: that of the executor.
     """
 
     outputs: Sequence[str] | None = None
     executors: str | Sequence[str] = "all"
     name: str = ""
     retries: int = 0
+    environment: Sequence[str] | None = None
 
 
 class CellTask:
@@ -210,7 +214,7 @@ class CellTask:
             name=options.name,
             cell=origin,
             follow=follow,
-            spec=TaskSpec(retries=options.retries),
+            spec=TaskSpec(retries=options.retries, software=software("This cell", options.environment)),
         )
 
     def inputs(self) -> dict[str, Any]:
@@ -340,7 +344,12 @@ def _silenced(text: str) -> bool:
     return bool(asked(text))
 
 
-def define_apps(source: CellSource, namespace: dict[str, Any], executors: str | Sequence[str]) -> list[str]:
+def define_apps(
+    source: CellSource,
+    namespace: dict[str, Any],
+    executors: str | Sequence[str],
+    environment: Sequence[str] | None = None,
+) -> list[str]:
     """Run the cell here, make apps of the functions that it defines, and return their names."""
     __tracebackhide__ = True
     from parslab.app.base import App
@@ -353,5 +362,5 @@ def define_apps(source: CellSource, namespace: dict[str, Any], executors: str | 
     exec(compile(source.text, source.filename, "exec", source.flags, dont_inherit=True), namespace)
     for name in functions:
         if not isinstance(namespace.get(name), App):
-            namespace[name] = PythonApp(namespace[name], executors=executors)
+            namespace[name] = PythonApp(namespace[name], executors=executors, environment=environment)
     return functions

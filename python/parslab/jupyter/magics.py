@@ -91,6 +91,12 @@ def _cell_parser() -> Any:
         metavar="N",
         help="try the cell again so often when it fails; without it: never, whatever Config(retries=...) says",
     )
+    add(
+        "--environment",
+        action="append",
+        metavar="REQUIREMENT",
+        help="run in a Python environment with this package, such as 'numpy<2' (may be repeated)",
+    )
     add("-w", "--wait", action="store_true", help="wait for the end; raise the task's error here")
     add("-a", "--app", action="store_true", help="run the cell here and make apps of the functions it defines")
     return parser
@@ -186,8 +192,8 @@ class ParslMagics(Configurable):
         source = CellSource.of(self.shell, line, body)
         if options.app:
             if options.name or options.wait or options.retries or options.outputs is not None:
-                raise UsageError("--app goes with no other option than --executor.")
-            names = define_apps(source, self.shell.user_ns, executors)
+                raise UsageError("--app goes with no other option than --executor and --environment.")
+            names = define_apps(source, self.shell.user_ns, executors, options.environment)
             say(f"{'Apps' if len(names) > 1 else 'App'}: {', '.join(names)}")
             return None
         return self._run(source, options, executors)
@@ -205,6 +211,7 @@ class ParslMagics(Configurable):
             executors=executors,
             name=options.name,
             retries=max(0, options.retries),
+            environment=options.environment,
         )
         task = CellTask(source, UserNames(self.shell), asked, cell_id(self.shell))
         future = task.submit(dfk, origin=origin, follow=output.follow)

@@ -64,6 +64,8 @@ class LowLatencySettings(msgspec.Struct, frozen=True, kw_only=True, tag_field="k
     address: str | None = None
     """Where workers of other hosts may connect; None allows only workers of this host."""
     port: _Port = 0
+    requirements: list[str] = []
+    """What the environment of the workers holds; empty: they use that of the notebook."""
 
 
 class ProviderSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -103,6 +105,8 @@ class ManagerSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Whether the nodes see the files of the DataFlowKernel's host at the same paths."""
     file_cache: _Count = 10_000_000_000
     """The most bytes of files that a node keeps, where it does not see those of that host."""
+    requirements: list[str] = []
+    """What the environment of the workers holds; empty: they use that of the manager."""
 
 
 class HighThroughputSettings(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="high_throughput"):

@@ -17,6 +17,7 @@ from parslab.errors import (
     ManagerLost,
     PropagatedError,
     SerializationError,
+    SoftwareError,
     WorkerLost,
 )
 
@@ -43,7 +44,10 @@ class Reason(str, Enum):
     cancelled = "cancelled"
     """Somebody cancelled it."""
     never_run = "never_run"
-    """No worker can ever take the task: its executor is stopped, or no node has what the call asks for."""
+    """No worker can ever take the task: its executor is stopped, or no node has what the call asks for.
+
+    Also: the software of the task cannot be had.
+    """
     kernel_lost = "kernel_lost"
     """The DataFlowKernel of its run died."""
     retry_handler = "retry_handler"
@@ -86,6 +90,7 @@ _KINDS: tuple[tuple[type[BaseException], Reason], ...] = (
     (SerializationError, Reason.serialization),
     (DeserializationError, Reason.serialization),
     (PropagatedError, Reason.dependency),
+    (SoftwareError, Reason.never_run),
     (DataFlowKernelLost, Reason.kernel_lost),
     (LostError, Reason.worker_lost),
 )

@@ -82,12 +82,32 @@ class AppFunction:
         An importable callable. With one, the worker calls ``runner(function, *args, **kwargs)``.
     name
         The name that the panel shows; by default, the function's own.
+    software
+        The software that it runs with; the same function with other software has another fingerprint.
     """
 
-    __slots__ = ("_fingerprint", "_path", "_pickled", "_unknown", "_warned", "_watch", "function", "name", "runner")
+    __slots__ = (
+        "_fingerprint",
+        "_path",
+        "_pickled",
+        "_unknown",
+        "_warned",
+        "_watch",
+        "function",
+        "name",
+        "runner",
+        "software",
+    )
 
-    def __init__(self, function: Callable[..., Any], runner: Callable[..., Any] | None = None, name: str = "") -> None:
+    def __init__(
+        self,
+        function: Callable[..., Any],
+        runner: Callable[..., Any] | None = None,
+        name: str = "",
+        software: str = "",
+    ) -> None:
         self.function = function
+        self.software = software
         self.runner = runner
         self.name = name or getattr(function, "__name__", type(function).__name__)
         self._pickled: PickledFunction | None = None
@@ -192,7 +212,7 @@ class AppFunction:
         if made is None:
             pickled = PickledFunction(self.name, payload, b"", {}, self._unknown)
         else:
-            pickled = PickledFunction(self.name, payload, made.digest, made.parts)
+            pickled = PickledFunction(self.name, payload, *_with_software(made, self.software))
         # A cell that runs again makes an equal function. Both functions share one pickle: the client drops the number
         # of a pickle that is garbage, while a call of the newer function may be about to use that number.
         pickled = _alive.setdefault(pickled.digest, pickled)
@@ -201,6 +221,14 @@ class AppFunction:
             self._watch.compare_with(pickled.payload, [(len(imports) + at, size) for at, size in places])
         self._pickled = pickled
         return pickled
+
+
+def _with_software(made: Fingerprint, software: str) -> tuple[bytes, Mapping[str, bytes]]:
+    """Return the fingerprint and the parts of a function that runs with this software."""
+    if not software:
+        return made.digest, made.parts
+    mark = hashlib.blake2b(software.encode(), digest_size=16).digest()
+    return hashlib.blake2b(made.digest + mark, digest_size=16).digest(), {**made.parts, "environment": mark}
 
 
 _imported: dict[str, bytes] = {}

@@ -16,6 +16,7 @@ import pytest
 from parslab.cli import main as command
 from parslab.cli import runs
 from parslab.client import reattach
+from parslab.remote.software.cache import EnvironmentCache
 from parslab.sites import file_of, names
 from parslab.wire.run_files import ConnectionInfo
 
@@ -154,3 +155,29 @@ def test_the_command_itself_loads_little() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env={**os.environ})
     assert not set(done.stdout.split()) & {"traitlets", "zmq", "msgspec", "psutil", "IPython", "json", "asyncio"}
+
+
+def test_environments_are_listed_removed_and_pruned(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("PARSLAB_ENVIRONMENTS", str(tmp_path))
+    assert said(capsys, "environments")[1] == f"There is no environment in {tmp_path}.\n"
+    cache = EnvironmentCache(tmp_path)
+    for key in ("aa11", "aa22", "bb33"):
+        (cache.path(key) / "bin").mkdir(parents=True)
+        (cache.path(key) / "bin" / "python").symlink_to("/bin/sh")
+        cache.write_manifest(cache.path(key), ["numpy<2", key], "3.11")
+    used = cache.use("bb33")
+    lines = said(capsys, "environments", "list")[1].splitlines()
+    assert {line.split()[0] for line in lines[:-1]} == {"aa11", "aa22", "bb33"}
+    assert any("in use" in line and "numpy<2, bb33" in line for line in lines)
+    assert said(capsys, "environments", "remove", "aa")[2] == (
+        "parslab: 2 environments begin with 'aa': see parslab environments.\n"
+    )
+    assert said(capsys, "environments", "remove")[0] == 1
+    assert said(capsys, "environments", "remove", "aa1")[:2] == (0, "Removed 1 of 1.\n")
+    status, out, _ = said(capsys, "environments", "remove", "--all")
+    assert (status, out.splitlines()[0]) == (1, "Removed 1 of 2.")
+    assert "bb33 is in use" in out
+    os.close(used)
+    assert said(capsys, "environments", "prune", "--days", "0")[1] == "Removed 1.\n"

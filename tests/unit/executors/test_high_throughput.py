@@ -89,6 +89,9 @@ def test_the_settings_are_what_the_kernel_process_reads() -> None:
             "environment": {"A": "b"},
             "threads_per_worker": 2,
             "sample_period": 2.0,
+            "shared_filesystem": True,
+            "file_cache": 10_000_000_000,
+            "requirements": [],
         },
         "reconnect_for": 30.0,
     }

@@ -11,6 +11,7 @@ from parslab.wire.messages.base import TaskKind
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from parslab.records.software import Software
     from parslab.wire.messages.base import TaskSpec
 
 __all__ = ["Executors"]
@@ -60,6 +61,8 @@ class Executors:
             numbers = self._numbers_of(executors)
         if spec is not None and spec.max_run_time:
             numbers = self._that_can_stop(numbers, spec.max_run_time, app)
+        if spec is not None and spec.software is not None:
+            numbers = self._with_workers(numbers, spec.software, app)
         return numbers[0] if len(numbers) == 1 else random.choice(numbers)
 
     def _numbers_of(self, executors: str | Sequence[str]) -> tuple[int, ...]:
@@ -84,5 +87,16 @@ class Executors:
             raise ConfigurationError(
                 f"App {app}: executor {labels} cannot keep to a limit of {limit:g} s, because nobody can stop its "
                 "threads: choose one with worker processes, or leave walltime and max_run_time out."
+            )
+        return able
+
+    def _with_workers(self, numbers: tuple[int, ...], software: Software, app: str) -> tuple[int, ...]:
+        """Return the executors that can run a task with other software than that of this process."""
+        able = tuple(number for number in numbers if self.kinds[number] == TaskKind.remote)
+        if not able:
+            labels = ", ".join(self.labels[number] for number in numbers)
+            raise ConfigurationError(
+                f"App {app}: executor {labels} cannot use {software}, because its threads run in this process: choose "
+                "one with worker processes."
             )
         return able

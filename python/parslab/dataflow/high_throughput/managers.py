@@ -306,6 +306,7 @@ class ManagerService:
                 if task.spec is not None:
                     run.slots = min(manager.places(task.spec), manager.workers)
                     run.limit = task.spec.max_run_time or 0.0
+                    run.software = task.spec.software
                 messages.append(run)
                 events.sent(task, now, manager.name)
             manager.connection.send(messages, frames)

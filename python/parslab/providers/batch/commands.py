@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from parslab.providers.environment import clean_environment
-from parslab.remote.pool.processes import awaited
+from parslab.remote.awaited import awaited
 from parslab.wire.descriptors import using_spare, with_user_limit
 
 if TYPE_CHECKING:

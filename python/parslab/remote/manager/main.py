@@ -23,7 +23,8 @@ from parslab.remote.manager.manager import Manager
 from parslab.remote.manager.meeting import Unreachable, meet
 from parslab.remote.manager.pinning import notice, plan
 from parslab.remote.manager.sampling import Sampler, usable_memory
-from parslab.remote.pool.processes import ProcessPlan, WorkerRun, adopt_orphans, collect_orphans, end_orphans
+from parslab.remote.pool.processes import adopt_orphans, collect_orphans, end_orphans
+from parslab.remote.pool.worker_start import ProcessPlan, WorkerRun, source_folders
 from parslab.version import version
 from parslab.wire.descriptors import raise_limit, restore_limit
 from parslab.wire.invitations import RunOver
@@ -143,12 +144,8 @@ def import_path(invitation: ManagerInvitation) -> list[str]:
         return theirs
     # Installed packages of the notebook may be built for another Python: only its source folders are of use here.
     own = [os.path.abspath(entry) for entry in sys.path]
-    sources = [entry for entry in theirs if not _installed(entry)]
+    sources = source_folders(theirs)
     return [*sources, *(entry for entry in own if entry not in sources)]
-
-
-def _installed(entry: str) -> bool:
-    return "site-packages" in entry or "dist-packages" in entry or "/lib/python" in entry or entry.endswith(".zip")
 
 
 def _serve(

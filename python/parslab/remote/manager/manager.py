@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from parslab.clock import steady_time
 from parslab.records.events import NoticeRaised, WorkerMoved
+from parslab.records.software import Software
 from parslab.records.states import TaskState
 from parslab.remote.loop import Loop
 from parslab.remote.manager.node_tasks import NodeTasks, Outbox
@@ -110,6 +111,7 @@ class Manager:
             host=self,
             tasks=self.tasks,
             on_broken=self._pool_broken,
+            software=Software.of(settings.requirements),
         )
         self._link: ManagerLink | LocalManagerLink
         self._timers: list[tuple[float, int, Callable[[], None]]] = []
@@ -117,8 +119,7 @@ class Manager:
         self._order = itertools.count()
         self._last_seen = clock()
         """When the last message of the DataFlowKernel arrived."""
-        self._spoke = 0.0
-        """When this manager sent its last batch."""
+        self._spoke = 0.0  # when this manager sent its last batch
         self._accepted = False
         self._silence = SilenceCheck(settings.heartbeat_period, settings.heartbeat_threshold, clock())
         self._drain_reason = ""
@@ -187,8 +188,7 @@ class Manager:
     def _pool_broken(self, pool: WorkerPool[TaskOnNode]) -> None:
         """Give back the waiting tasks and leave, because no worker can be started on this node."""
         # Another node may run these tasks, so they must not fail here.
-        self.tasks.give_back([task for task in pool.queue.tasks if task.state is TaskState.ready])
-        pool.queue.tasks.clear()
+        self.tasks.give_back([task for task in pool.queue.take_all() if task.state is TaskState.ready])
         self.tasks.clear()
         self._outbox.messages.append(ManagerBroken(pool.broken))
         self.leave(pool.broken)

@@ -16,6 +16,7 @@ from parslab.wire.messages.worker import Outcome, RunTask, WorkerReport
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from parslab.records.software import Software
     from parslab.remote.manager.sampling import Sampler
     from parslab.wire.messages.base import Failure, WireMessage
     from parslab.wire.messages.manager import ManagerMessage
@@ -52,7 +53,7 @@ class TaskOnNode:
         self.state = TaskState.ready
         self.worker: object | None = None
         # None for most tasks, so that the queue need not ask for their demands.
-        self.spec: RunTask | None = run if run.slots > 1 or run.limit > 0 else None
+        self.spec: RunTask | None = run if run.slots > 1 or run.limit > 0 or run.software is not None else None
 
 
 class NodeTasks:
@@ -198,3 +199,7 @@ class NodeTasks:
     def demands(self, task: TaskOnNode) -> tuple[int, float]:
         """Return how many workers a task occupies, and its limit in seconds."""
         return task.run.slots, task.run.limit
+
+    def software(self, task: TaskOnNode) -> Software | None:
+        """Return the software of a task; None: that of its executor."""
+        return task.run.software

@@ -24,6 +24,8 @@ from parslab.remote.pool.lifecycle import WORKER, WorkerSignal
 from parslab.remote.pool.memory import OutOfMemory
 from parslab.remote.pool.processes import ProcessPlan, WorkerProcess, end_strays, how_it_ended
 from parslab.remote.pool.queue import PoolQueue, QueuedTask, TaskT, WorkerSlot, not_begun
+from parslab.remote.pool.software_slots import SoftwareSlots
+from parslab.remote.pool.software_workers import PoolSoftware
 from parslab.remote.pool.stopping import StopRequests
 from parslab.remote.transient import is_transient, retry_pause
 from parslab.serialize.failures import failure_from
@@ -31,6 +33,7 @@ from parslab.wire.descriptors import using_spare
 from parslab.wire.messages.base import PROTOCOL, DefineFunction, Failure, OutputPrinted
 from parslab.wire.messages.worker import (
     InterruptTask,
+    LeaveWhenDone,
     Outcome,
     ProbeWorker,
     RunTask,
@@ -43,8 +46,11 @@ from parslab.wire.stream import Batch, Buffer, Stream, decoder
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
+    from parslab.errors import SoftwareError
+    from parslab.records.software import Software
     from parslab.remote.loop import Loop
     from parslab.remote.pool.processes import WorkerRun
+    from parslab.remote.software.preparation import Interpreter
     from parslab.wire.messages.base import ForgetFunctions, WireMessage
 
 __all__ = ["PoolHost", "PoolWorker", "TaskEvents", "WorkerLinkEnd", "WorkerPool"]
@@ -108,6 +114,9 @@ class TaskEvents(Protocol[TaskT_contra]):
     def demands(self, task: TaskT_contra) -> tuple[int, float]:
         """Return how many workers a task with a specification occupies, and its limit in seconds."""
 
+    def software(self, task: TaskT_contra) -> Software | None:
+        """Return the software of a task with a specification; None: that of its executor."""
+
 
 class WorkerLinkEnd(Protocol):
     """Our end of a link of a worker: a ``Stream``, or a connection through the hub."""
@@ -140,6 +149,8 @@ class PoolWorker(WorkerSlot[TaskT]):
         Its process; None for a worker of another host.
     rank
         Its position among the workers of its host; the worker that replaces it gets the same one.
+    software
+        The software that it was started with; None: that of the pool.
 
     Attributes
     ----------
@@ -161,7 +172,6 @@ class PoolWorker(WorkerSlot[TaskT]):
         "known",
         "pid",
         "process",
-        "rank",
         "ready_since",
         "shipped",
         "state",
@@ -175,10 +185,10 @@ class PoolWorker(WorkerSlot[TaskT]):
         data: WorkerLinkEnd,
         control: WorkerLinkEnd,
         process: WorkerProcess | None = None,
-        rank: int = 0,
+        rank: int = -1,
+        software: Software | None = None,
     ) -> None:
-        super().__init__(name, now)
-        self.rank = rank
+        super().__init__(name, now, rank, software)
         self.data = data
         self.control = control
         self.process = process
@@ -217,6 +227,8 @@ class WorkerPool(Generic[TaskT]):
         Receives what happens to tasks.
     on_broken
         Called when no worker can be started; ``broken`` says why.
+    software
+        The software of its plain workers; None: that of this process.
 
     Attributes
     ----------
@@ -235,6 +247,7 @@ class WorkerPool(Generic[TaskT]):
         host: PoolHost,
         tasks: TaskEvents[TaskT],
         on_broken: Callable[[WorkerPool[TaskT]], None],
+        software: Software | None = None,
     ) -> None:
         self.number = number
         self.label = label
@@ -244,7 +257,9 @@ class WorkerPool(Generic[TaskT]):
         self._host = host
         self._tasks = tasks
         self._on_broken = on_broken
-        self.queue: PoolQueue[TaskT] = PoolQueue(tasks.demands)
+        self._software: PoolSoftware[TaskT] = PoolSoftware(host, run.run, self)
+        self._own_software = software
+        self.queue: PoolQueue[TaskT] = PoolQueue(tasks.demands, SoftwareSlots(self._software_of, self._software))
         self.peers: list[PoolWorker[TaskT]] = []
         self._stops: StopRequests[PoolWorker[TaskT]] = StopRequests(
             steady_time,
@@ -255,10 +270,8 @@ class WorkerPool(Generic[TaskT]):
         )
         self.broken = ""
         self._made = 0
-        self._stillborn = 0
-        """Workers in a row that died before their hello."""
-        self._failed_starts = 0
-        """Attempts in a row to start a worker process that failed."""
+        self._stillborn = 0  # workers in a row that died before their hello
+        self._failed_starts = 0  # attempts in a row to start a worker process that failed
         self._closing = False
         self._memory = OutOfMemory()
         self._next_probe: float | None = None
@@ -266,28 +279,45 @@ class WorkerPool(Generic[TaskT]):
     # ----- workers start
 
     def start(self) -> None:
-        """Start the workers of this host."""
+        """Start the workers of this host, as soon as their software is ready."""
+        if self._own_software is not None:
+            interpreter = self._software.interpreter(self._own_software)
+            if interpreter is None:
+                return  # ``software_changed`` calls this method again
+            if isinstance(interpreter, str):
+                self._break(f"its {self._own_software} cannot be used: {interpreter}")
+                return
+            self._plans = [plan.with_interpreter(*interpreter) for plan in self._plans]
         for rank in range(len(self._plans)):
             self._spawn(rank)
 
+    def _software_of(self, task: TaskT) -> Software | None:
+        """Return the software of a task; None: that of the plain workers."""
+        software = self._tasks.software(task)
+        return None if software == self._own_software else software
+
     def _spawn(self, rank: int) -> None:
-        # Never the name of a dead worker: events and logs would mix up the two, and ``end_strays`` needs the name.
-        name = f"{self._name}-{self._made}"
-        self._made += 1
         try:
-            process = using_spare(lambda: WorkerProcess(name, self.number, self._plans[rank], self._run))
+            peer = self._start_process(rank, self._plans[rank], None)
         except OSError as error:
             self._start_failed(rank, error)
             return
         self._failed_starts = 0
+        self.add(peer)
+
+    def _start_process(self, rank: int, plan: ProcessPlan, software: Software | None) -> PoolWorker[TaskT]:
+        # Never the name of a dead worker: events and logs would mix up the two, and ``end_strays`` needs the name.
+        name = f"{self._name}-{self._made}"
+        self._made += 1
+        process = using_spare(lambda: WorkerProcess(name, self.number, plan, self._run))
         data, control = Stream(process.data, _decode), Stream(process.control, _decode)
         peer: PoolWorker[TaskT] = PoolWorker(
-            name, steady_time(), data=data, control=control, process=process, rank=rank
+            name, steady_time(), data=data, control=control, process=process, rank=rank, software=software
         )
-        self.add(peer)
         loop = self._host.loop
         loop.watch(process.data, lambda: self._readable(peer, data), lambda: self._writable(data))
         loop.watch(process.control, lambda: self._readable(peer, control))
+        return peer
 
     def _start_failed(self, rank: int, error: OSError) -> None:
         """Try again later, unless no worker is left and the cause is permanent."""
@@ -314,6 +344,47 @@ class WorkerPool(Generic[TaskT]):
         self.peers.append(peer)
         self.queue.add(peer)
         self._report(peer)
+
+    # ----- workers with software (WorkerStarter)
+
+    def start_with(self, software: Software, interpreter: Interpreter, rank: int) -> PoolWorker[TaskT] | None:
+        """Start a worker with software on a rank; None if that is not possible now."""
+        try:
+            peer = self._start_process(rank, self._plans[rank].with_interpreter(*interpreter), software)
+        except OSError as error:
+            log.warning("a worker with %s cannot be started now: %s", software, error)
+            if is_transient(error):
+                # Nothing else may happen in this pool, so the next attempt needs a round of the loop.
+                self._failed_starts += 1
+                self._host.call_at(steady_time() + retry_pause(self._failed_starts), lambda: None)
+            else:
+                self._software.fail(software, f"its worker cannot be started: {error}")
+            return None
+        self._failed_starts = 0
+        self.peers.append(peer)
+        self._report(peer)
+        return peer
+
+    def dismiss(self, slot: WorkerSlot[TaskT]) -> None:
+        """End an idle worker."""
+        self._deliver(slot, [LeaveWhenDone()])  # type: ignore[arg-type]
+
+    def refuse(self, task: TaskT, error: SoftwareError) -> None:
+        """Fail a task that no worker has."""
+        if task.state not in FINAL:
+            self._tasks.failed(task, failure_from(error), steady_time(), "")
+
+    def software_changed(self, software: Software) -> None:
+        """Queue the tasks that waited for this software, or start the plain workers that did."""
+        if self._closing:
+            return
+        if software == self._own_software and not self._made:
+            self.start()
+        self.queue.unpark(software)
+
+    def stop_unused(self, now: float) -> None:
+        """Stop the workers with software that have been idle for long."""
+        self.queue.stop_unused(now)
 
     # ----- tasks go out
 
@@ -459,6 +530,8 @@ class WorkerPool(Generic[TaskT]):
                 f"worker {hello.worker} runs parslab {hello.package}, this run {ours}: install the same version"
             )
             return
+        if peer.software is not None:
+            self._software.greeted(peer.software)
         peer.greeted = peer.usable = True
         peer.host, peer.pid = hello.host, hello.pid
         peer.ready_since = steady_time()
@@ -545,6 +618,11 @@ class WorkerPool(Generic[TaskT]):
             return
         if self.broken:
             return
+        if peer.software is not None:
+            # The next task starts another one.
+            if not peer.greeted:
+                self._software.died_early(peer.software, how, words)
+            return
         if not peer.greeted:
             self._stillborn += 1
             if self._stillborn >= _STARTS and any(other.greeted for other in self.peers):
@@ -570,8 +648,7 @@ class WorkerPool(Generic[TaskT]):
 
     def fail_waiting(self) -> None:
         """Fail the tasks that wait for a broken executor."""
-        while self.broken and self.queue.tasks:
-            task = self.queue.tasks.popleft()
+        for task in self.queue.take_all() if self.broken else ():
             if task.state not in FINAL:
                 why = f"executor {self.label} is stopped: {self.broken}"
                 self._tasks.failed(task, failure_from(BadStateException(task.id, why, "", 0, "")), steady_time(), "")
@@ -593,6 +670,7 @@ class WorkerPool(Generic[TaskT]):
         """End all workers by TERM and, half a second later, by KILL."""
         # All get the signal before the first wait, so that they end at the same time.
         self._closing = True
+        self._software.close()
         local = [peer.process for peer in self.peers if peer.process is not None]
         for process in local:
             process.signal(signal.SIGTERM)

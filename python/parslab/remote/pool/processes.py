@@ -19,20 +19,18 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
 from pathlib import Path
 from time import sleep
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
-from parslab.clock import anchor, steady_time
+from parslab.clock import steady_time
+from parslab.remote.awaited import is_awaited
 from parslab.remote.pool.control_group import ControlGroup
+from parslab.remote.pool.worker_start import ProcessPlan, WorkerRun, start_command, worker_settings
 from parslab.remote.worker.output import anonymous_file
-from parslab.wire.descriptors import user_limit
 from parslab.wire.messages.worker import CLOSED_DESCRIPTORS, NOT_RESTORED, STATE_NOT_RESTORED
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
-
     import psutil
 
 __all__ = [
@@ -40,7 +38,6 @@ __all__ = [
     "WorkerProcess",
     "WorkerRun",
     "adopt_orphans",
-    "awaited",
     "collect_orphans",
     "end_orphans",
     "end_strays",
@@ -48,12 +45,6 @@ __all__ = [
     "thread_variables",
 ]
 
-# ``sys.path`` is set before parslab is imported, so that the worker loads the notebook's parslab.  The settings
-# are removed from the environment, because every process that a task starts inherits it.
-_START = (
-    "import json, os, sys; s = json.loads(os.environ.pop('PARSLAB_WORKER')); sys.path[:] = s['path']; "
-    "from parslab.remote.worker.main import main; main(s)"
-)
 _LAST_WORDS = 4000
 """Bytes of output that explain the death of a worker."""
 _PAGE = 16
@@ -69,27 +60,6 @@ _THREAD_VARIABLES = (
     "VECLIB_MAXIMUM_THREADS",
     "NUMEXPR_NUM_THREADS",
 )
-
-
-class WorkerRun(NamedTuple):
-    """The run of worker processes, as far as its pool needs to know it."""
-
-    run: str
-    """The name of the run."""
-    package: str
-    """The version of parslab."""
-    path: Sequence[str]
-    """The ``sys.path`` of the workers."""
-    cwd: str
-
-
-class ProcessPlan(NamedTuple):
-    """The environment and the cores of one worker process."""
-
-    environment: dict[str, str]
-    """Variables on top of those of its parent."""
-    cores: tuple[int, ...] | None = None
-    """The cores that it may use; None: all that its parent may use."""
 
 
 def thread_variables(count: int) -> dict[str, str]:
@@ -151,27 +121,21 @@ class WorkerProcess:
             undo.callback(os.close, self._lifeline)
             undo.callback(os.close, lifeline)
             os.ftruncate(page, _PAGE)
-            settings: dict[str, object] = {
-                "worker": name,
-                "executor": executor,
+            settings = {
+                **worker_settings(name, executor, plan, run),
                 "data": data.fileno(),
                 "control": control.fileno(),
                 "files": self._files,
                 "page": page,
                 "lifeline": lifeline,
-                "parent": os.getpid(),
-                "package": run.package,
-                "path": run.path,
-                "clock": anchor(),
-                "descriptors": user_limit(),
             }
-            if plan.cores is not None:
-                settings["cores"] = plan.cores
             inherited = (data.fileno(), control.fileno(), *self._files, page, lifeline)
             self._map = mmap.mmap(page, _PAGE)
             self._page = memoryview(self._map).cast("q")
             self._page[0] = _NOTHING_BEGUN
-            self._popen = self._start(_environment_of(name, plan, run, settings), inherited, run.cwd)
+            self._popen = self._start(
+                start_command(plan), _environment_of(name, plan, run, settings), inherited, run.cwd
+            )
             undo.pop_all()
         # The worker has its own copies: while ours are open, its links would not break when it dies.
         for end in (data, control):
@@ -182,10 +146,12 @@ class WorkerProcess:
         self._group = ControlGroup.make(run.run, self.pid)
         self._descendants: list[psutil.Process] = []
 
-    def _start(self, environment: dict[str, str], inherited: tuple[int, ...], folder: str) -> subprocess.Popen[bytes]:
+    def _start(
+        self, command: list[str], environment: dict[str, str], inherited: tuple[int, ...], folder: str
+    ) -> subprocess.Popen[bytes]:
         # A session of its own is also a process group, and keeps Ctrl-C in a terminal away from the worker.
         return subprocess.Popen(
-            [sys.executable, "-c", _START],
+            command,
             stdin=subprocess.DEVNULL,
             stdout=self._files[0],
             stderr=self._files[1],
@@ -265,47 +231,13 @@ def adopt_orphans() -> None:
         ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
-class _OtherChildren:
-    """Children for which another thread waits.
-
-    The lock protects ``starting``: several threads count in it, and an inbox of the loop would be too late for a child
-    that ends at once.
-    """
-
-    def __init__(self) -> None:
-        self.pids: set[int] = set()
-        self.starting = 0
-        self.lock = threading.Lock()
-
-
-_awaited = _OtherChildren()
-
-
-@contextlib.contextmanager
-def awaited(start: Callable[[], subprocess.Popen[bytes]]) -> Iterator[subprocess.Popen[bytes]]:
-    """Start a child that this thread waits for; :func:`collect_orphans` leaves its exit status to this thread."""
-    with _awaited.lock:
-        _awaited.starting += 1
-    try:
-        process = start()
-        _awaited.pids.add(process.pid)
-    finally:
-        with _awaited.lock:
-            _awaited.starting -= 1
-    try:
-        yield process
-    finally:
-        _awaited.pids.discard(process.pid)
-
-
 def collect_orphans(own: set[int]) -> None:
     """Collect the exit status of adopted children that ended, but not of ``own`` and :func:`awaited` children."""
     if sys.platform == "linux":
         with contextlib.suppress(ChildProcessError):
             # WNOWAIT only looks: to take the exit status of a worker here would leave its ``Popen`` without one.
             while (ended := os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)) is not None:
-                # In this order: a child is in ``pids`` before it is no longer counted in ``starting``.
-                if ended.si_pid in own or _awaited.starting or ended.si_pid in _awaited.pids:
+                if ended.si_pid in own or is_awaited(ended.si_pid):
                     return  # a later SIGCHLD, for this child or another one, calls this function again
                 os.waitpid(ended.si_pid, 0)
 

@@ -6,6 +6,7 @@ unknown or slower function are sent one at a time (two if it is short), so that 
 
 The pool probes a busy worker that was silent for ``PROBE_AFTER`` seconds (D5); the tasks that it has not begun go back
 to the head of the queue.  A task that occupies several workers, or has a time limit, gets an idle worker for itself.
+A task with software of its own goes to a worker that has it (``software_slots``).
 
 Invariants: a task is in ``queue`` or in the ``inflight`` of one worker, never both; ``inflight`` is in the order sent.
 """
@@ -16,9 +17,13 @@ from collections import deque
 from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 from parslab.records.states import TaskState
+from parslab.remote.pool.slots import QueuedTask, TaskT, WorkerSlot, is_free
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Sequence
+
+    from parslab.records.software import Software
+    from parslab.remote.pool.software_slots import SoftwareSlots
 
 __all__ = ["AHEAD", "PROBE_AFTER", "PoolQueue", "QueuedTask", "RetriedTask", "TaskT", "WorkerSlot", "not_begun"]
 
@@ -32,22 +37,6 @@ _MOST = 512
 """Tasks that a worker may hold: a worker that dies or becomes slow has to return them all."""
 
 
-class QueuedTask(Protocol):
-    """A task as the queue sees it."""
-
-    id: int
-    attempt: int
-    fn: int
-    state: TaskState
-    worker: object | None
-    """The slot that holds the task; the queue sets it."""
-
-    @property
-    def spec(self) -> object | None:
-        """None, or a specification of resources and limits, which the owner of the task interprets."""
-
-
-TaskT = TypeVar("TaskT", bound=QueuedTask)
 TaskT_co = TypeVar("TaskT_co", bound=QueuedTask, covariant=True)
 
 
@@ -59,26 +48,6 @@ class RetriedTask(Protocol[TaskT_co]):
         """The task."""
 
 
-class WorkerSlot(Generic[TaskT]):
-    """One worker."""
-
-    __slots__ = ("expected", "inflight", "last_seen", "name", "probed", "reserved", "running", "usable")
-
-    def __init__(self, name: str, now: float) -> None:
-        self.name = name
-        self.inflight: dict[int, TaskT] = {}
-        self.expected = 0.0
-        """Seconds that the tasks in flight should take together."""
-        self.last_seen = now
-        self.probed = False
-        """Whether the pool has probed this worker since its last message."""
-        self.running = -1
-        self.usable = True
-        """False while the pool stops this worker."""
-        self.reserved = -1
-        """The task in another slot that occupies this worker, too; -1: none."""
-
-
 class PoolQueue(Generic[TaskT]):
     """Ready tasks and the workers of one pool.
 
@@ -86,17 +55,27 @@ class PoolQueue(Generic[TaskT]):
     ----------
     demands
         Returns for a task with a specification how many workers it occupies and how long it may run.
+    special
+        The workers with software of their own; None for a pool whose tasks ask for none.
     """
 
-    def __init__(self, demands: Callable[[TaskT], tuple[int, float]] | None = None) -> None:
+    def __init__(
+        self,
+        demands: Callable[[TaskT], tuple[int, float]] | None = None,
+        special: SoftwareSlots[TaskT] | None = None,
+    ) -> None:
         self.tasks: deque[TaskT] = deque()
         self._demands = demands
+        self._special = special
         self.slots: list[WorkerSlot[TaskT]] = []
         self._mean: dict[int, float] = {}
 
     def add(self, slot: WorkerSlot[TaskT]) -> None:
-        """Add a worker."""
+        """Add a plain worker."""
         self.slots.append(slot)
+        other = self._special.busy_on(slot.rank) if self._special is not None else None
+        if other is not None:  # the worker that this one replaces died meanwhile
+            slot.reserved = next(iter(other.inflight))
 
     @property
     def waiting(self) -> int:
@@ -112,69 +91,137 @@ class PoolQueue(Generic[TaskT]):
         self.tasks.extendleft(reversed(tasks))
 
     def put_again(self, tasks: Sequence[RetriedTask[TaskT]], now: float) -> None:
-        """Queue tasks for their next attempt  in front of all others."""
+        """Queue tasks for their next attempt in front of all others."""
         self.put_back([again.task for again in tasks])
+
+    def unpark(self, software: Software) -> None:
+        """Queue the tasks that waited for this software in front of all others."""
+        if self._special is not None:
+            self.put_back(self._special.unpark(software))
+
+    def stop_unused(self, now: float) -> None:
+        """Stop the workers with software that have been idle for long."""
+        if self._special is not None:
+            self._special.stop_unused(now)
+
+    def take_all(self) -> list[TaskT]:
+        """Empty the queue and return its tasks."""
+        taken = [*(self._special.take_all() if self._special is not None else ()), *self.tasks]
+        self.tasks.clear()
+        return taken
 
     def drop(self, ids: Collection[int]) -> None:
         """Remove cancelled tasks, because they are about to be queued again."""
         self.tasks = deque(task for task in self.tasks if task.id not in ids)
+        if self._special is not None:
+            self._special.drop(ids)
 
     def remove(self, slot: WorkerSlot[TaskT]) -> list[TaskT]:
         """Remove a worker; return the tasks that it held, in the order in which they were sent."""
         if slot in self.slots:
             self.slots.remove(slot)
+        elif self._special is not None and slot in self._special.slots:
+            self._special.slots.remove(slot)
         held = list(slot.inflight.values())
-        for task in held:
-            if task.spec is not None:
-                self._unreserve(task.id)
         slot.inflight = {}
         slot.expected = 0.0
+        for task in held:
+            if task.spec is not None:
+                self._unreserve(slot, task.id)
         return held
 
     def assign(self, now: float) -> list[tuple[WorkerSlot[TaskT], list[TaskT]]]:
         """Take tasks from the queue for workers with room: the emptiest worker first, fair shares."""
         queue = self.tasks
-        if not queue:
-            return []
         given: list[tuple[WorkerSlot[TaskT], list[TaskT]]] = []
-        while queue and self._special(queue[0]):
-            if queue[0].state is TaskState.ready:
-                slot = self._alone(queue[0], now)
-                if slot is None:
-                    return given  # later tasks wait, too: they would take every free worker from this one
-                given.append((slot, [queue[0]]))
-            queue.popleft()
-        if not queue:
-            return given
+        while queue:
+            if queue[0].spec is not None and not self._assign_special(given, now):
+                return given  # later tasks wait, too: they would take every free worker from this one
+            before = len(given)
+            self._assign_plain(given, now)
+            # Where the plain tasks end at a special one, another worker may be free for that.
+            if not queue or queue[0].spec is None or len(given) == before:
+                break
+        return given
+
+    def _assign_plain(self, given: list[tuple[WorkerSlot[TaskT], list[TaskT]]], now: float) -> None:
+        """Give out tasks up to the first special one."""
+        queue = self.tasks
         free = [s for s in self.slots if s.usable and s.reserved < 0 and _runs_dry(s)]
         # The emptiest worker first, and shares rounded up: when tasks are few, idle workers get them.
         if len(free) > 1:
             free.sort(key=_load)
         for count, slot in zip(range(len(free), 0, -1), free, strict=True):
+            if not queue:
+                break
             share = -(-len(queue) // count)
             taken = self._fill(slot, share, now)
             if taken:
                 given.append((slot, taken))
-            if not queue:
-                break
-        return given
 
-    def _special(self, task: TaskT) -> bool:
+    def _assign_special(self, given: list[tuple[WorkerSlot[TaskT], list[TaskT]]], now: float) -> bool:
+        """Give out special tasks up to the first plain one; return False if one has to wait for room."""
+        queue = self.tasks
+        while queue and (task := queue[0]).spec is not None:
+            software = self._software_of(task)
+            alone = self._alone_on_worker(task)
+            if software is None and not alone:
+                break
+            if task.state is not TaskState.ready:
+                queue.popleft()  # cancelled while it waited
+                continue
+            if software is not None and self._special is not None and self._special.holds_back(task, software):
+                queue.popleft()
+                continue
+            if alone:
+                slot = self._alone(task, software, now)
+                taken = [] if slot is None else [queue.popleft()]
+            else:
+                assert software is not None
+                slot, taken = self._fill_special(software, now)
+            if slot is None or not taken:
+                return False
+            given.append((slot, taken))
+        return True
+
+    def _fill_special(self, software: Software, now: float) -> tuple[WorkerSlot[TaskT] | None, list[TaskT]]:
+        """Give tasks at the head of the queue to a worker with their software, and reserve its rank for it."""
+        assert self._special is not None
+        slot = self._special.choose(software, self.slots, _runs_dry)
+        if slot is None:
+            return None, []
+        idle = sum(map(is_free, self.slots))
+        taken = self._fill(slot, -(-len(self.tasks) // max(1, idle)), now)
+        for plain in self.slots:
+            if plain.rank == slot.rank and plain.reserved < 0 and taken:
+                plain.reserved = taken[0].id
+        return slot, taken
+
+    def _software_of(self, task: TaskT) -> Software | None:
+        return None if self._special is None else self._special.software_of(task)
+
+    def _alone_on_worker(self, task: TaskT) -> bool:
         """Return whether a task must be alone on its worker."""
         if task.spec is None or self._demands is None:
             return False
         wide, limit = self._demands(task)
         return wide > 1 or limit > 0
 
-    def _alone(self, task: TaskT, now: float) -> WorkerSlot[TaskT] | None:
+    def _alone(self, task: TaskT, software: Software | None, now: float) -> WorkerSlot[TaskT] | None:
         """Give a special task to a slot of its own, and reserve others for it; return None while there is no room."""
         assert self._demands is not None
         # A task that asks for more workers than there are gets all of them: it would otherwise wait for ever.
         wide = min(self._demands(task)[0], len(self.slots))
-        free = [s for s in self.slots if s.usable and not s.inflight and s.reserved < 0]
+        free = [s for s in self.slots if is_free(s) and (software is None or s.rank >= 0)]
         if len(free) < max(1, wide):
             return None
         first, *others = free[: max(1, wide)]
+        if software is not None and self._special is not None:
+            others.append(first)
+            worker = self._special.on_rank(software, first.rank, len(self.slots))
+            if worker is None:
+                return None
+            first = worker
         for slot in others:
             slot.reserved = task.id
         # It counts as long, so that nothing is sent behind it.
@@ -183,13 +230,16 @@ class PoolQueue(Generic[TaskT]):
         task.worker = first
         return first
 
-    def _unreserve(self, task: int) -> None:
-        for slot in self.slots:
-            if slot.reserved == task:
-                slot.reserved = -1
+    def _unreserve(self, slot: WorkerSlot[TaskT], task: int) -> None:
+        """Free the ranks that were reserved for a task which ``slot`` does not hold any more."""
+        for other in self.slots:
+            if other.reserved == task:
+                # Its worker has more tasks with this software, which were sent together with this one.
+                more = other.rank == slot.rank and slot.software is not None and slot.inflight
+                other.reserved = next(iter(slot.inflight)) if more else -1
 
     def _fill(self, slot: WorkerSlot[TaskT], share: int, now: float) -> list[TaskT]:
-        queue, inflight, mean = self.tasks, slot.inflight, self._mean
+        queue, inflight, mean, software = self.tasks, slot.inflight, self._mean, slot.software
         taken: list[TaskT] = []
         expected = slot.expected
         if not inflight:
@@ -199,7 +249,7 @@ class PoolQueue(Generic[TaskT]):
             if task.state is not TaskState.ready:
                 queue.popleft()  # cancelled while it waited
                 continue
-            if task.spec is not None and self._special(task):
+            if (task.spec is not None or software is not None) and not self._belongs(task, software):
                 break
             # An unknown function counts as long, so its first calls are spread over all workers.
             takes = mean.get(task.fn, 1.0)
@@ -216,6 +266,12 @@ class PoolQueue(Generic[TaskT]):
         slot.expected = expected
         return taken
 
+    def _belongs(self, task: TaskT, software: Software | None) -> bool:
+        """Return whether a worker with this software may get the task together with others."""
+        if task.spec is None:
+            return software is None
+        return self._software_of(task) == software and not self._alone_on_worker(task)
+
     def ended(self, slot: WorkerSlot[TaskT], task_id: int, took: float, now: float) -> TaskT | None:
         """Note the outcome of a task; return None if the worker does not hold it (a late or second outcome)."""
         slot.last_seen = now
@@ -225,7 +281,7 @@ class PoolQueue(Generic[TaskT]):
             return None
         task.worker = None
         if task.spec is not None:
-            self._unreserve(task_id)
+            self._unreserve(slot, task_id)
         if slot.running == task_id:
             slot.running = -1
         # A moving average: one slow call must not change how far ahead a fast function is sent.
@@ -245,6 +301,8 @@ class PoolQueue(Generic[TaskT]):
         back = [task for i in returned if (task := slot.inflight.pop(i, None)) is not None]
         for task in back:
             task.worker = None
+            if task.spec is not None:
+                self._unreserve(slot, task.id)
         if running in slot.inflight:
             slot.expected = max(1.0, slot.expected)
         else:
@@ -256,15 +314,19 @@ class PoolQueue(Generic[TaskT]):
 
     def silent_workers(self, now: float) -> list[WorkerSlot[TaskT]]:
         """Return busy workers that have been silent for too long; each is returned once per silence."""
-        silent = [s for s in self.slots if s.inflight and not s.probed and now >= s.last_seen + PROBE_AFTER]
+        silent = [s for s in self._all() if s.inflight and not s.probed and now >= s.last_seen + PROBE_AFTER]
         for slot in silent:
             slot.probed = True
         return silent
 
     def next_deadline(self) -> float | None:
         """Return when :meth:`silent_workers` may return a worker next."""
-        times = [s.last_seen + PROBE_AFTER for s in self.slots if s.inflight and not s.probed]
+        times = [s.last_seen + PROBE_AFTER for s in self._all() if s.inflight and not s.probed]
         return min(times) if times else None
+
+    def _all(self) -> list[WorkerSlot[TaskT]]:
+        """Return the workers of every kind."""
+        return self.slots + self._special.slots if self._special is not None and self._special.slots else self.slots
 
 
 def _runs_dry(slot: WorkerSlot[TaskT]) -> bool:

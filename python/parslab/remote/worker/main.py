@@ -18,6 +18,7 @@ from typing import Any
 
 from parslab.clock import set_anchor
 from parslab.remote.worker.control import end_group, start_control
+from parslab.remote.worker.lifeline import die_with_parent
 from parslab.remote.worker.links import tcp_links, unix_links
 from parslab.remote.worker.output import Output
 from parslab.remote.worker.process_state import ProcessState, StateNotRestored
@@ -72,7 +73,8 @@ def main(settings: dict[str, Any]) -> None:
     state = ProcessState()
     worker = Worker(link, output, page, state)
     start_control(worker, control)
-    _die_with_parent(settings)
+    if "data" in settings:
+        die_with_parent(settings["lifeline"], settings["parent"])
     import cloudpickle  # noqa: F401  # before the first function needs it, and after the hello, so nobody waits
 
     state.watch()
@@ -121,21 +123,3 @@ def _profiled(worker: Worker, path: str) -> None:
         profile.runcall(worker.run)
     finally:
         profile.dump_stats(path)
-
-
-def _die_with_parent(settings: dict[str, Any]) -> None:
-    """Have Linux kill this worker's group when its parent dies, even while a C call holds the GIL.
-
-    The lifeline is a pipe on which nobody sends anything.  When the parent's end closes, the kernel sends SIGKILL to
-    our group.  ``PR_SET_PDEATHSIG`` would kill this process alone, and leave what its tasks started.
-    """
-    if sys.platform == "linux" and "data" in settings:
-        import fcntl
-
-        lifeline = settings["lifeline"]
-        fcntl.fcntl(lifeline, fcntl.F_SETOWN, -os.getpgrp())
-        fcntl.fcntl(lifeline, fcntl.F_SETSIG, signal.SIGKILL)
-        fcntl.fcntl(lifeline, fcntl.F_SETFL, os.O_ASYNC)
-        # The parent may have died before the signal was set up: its end of the pipe does not close a second time.
-        if os.getppid() != settings["parent"]:
-            end_group()

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import msgspec
 
+from parslab.records.software import Software
+
 __all__ = [
     "INLINE",
     "PARAMETERS",
@@ -107,6 +109,8 @@ class TaskSpec(msgspec.Struct, array_like=True, gc=False, frozen=True):
     """Seconds; 0: no limit."""
     retries: int = -1
     """How often the task may be retried; -1: as often as the run allows."""
+    software: Software | None = None
+    """What the worker needs; None: the software of the executor."""
 
 
 class Refused(WireMessage, tag=33):

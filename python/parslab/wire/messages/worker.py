@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TypeAlias
 
+from parslab.records.software import Software
 from parslab.wire.messages.base import (
     DefineFunction,
     Failure,
@@ -59,6 +60,8 @@ class RunTask(WireMessage, tag=64):
     """How many of a manager's workers the task occupies."""
     limit: float = 0.0
     """Seconds that the task may run; 0: no limit."""
+    software: Software | None = None
+    """What the manager's worker needs; None: the software of the executor."""
 
 
 class LeaveWhenDone(WireMessage, tag=66):
