@@ -6,6 +6,7 @@ This module imports ``executors``, because a run without an executor gets the de
 from __future__ import annotations
 
 import os
+import re
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from parslab.description import Choice, Description, Duration, PathText, Text, Whole, YesNo
@@ -119,6 +120,33 @@ class _Resolver(Option):
         return value
 
 
+class _UsageLevel(Whole):
+    """How much a usage report tells: 0 to 3, or True and False as in Parsl."""
+
+    def __init__(self) -> None:
+        super().__init__(0, low=0, high=3)
+        self.wants = "a level from 0 (nothing is sent) to 3, or True for 1 and False for 0"
+
+    def accepted(self, value: Any) -> int:
+        return super().accepted(int(value) if isinstance(value, bool) else value)
+
+
+class _Address(Text):
+    """A host and a port, as one text."""
+
+    def __init__(self) -> None:
+        super().__init__(None)
+        self.wants = 'a host and a port, such as "usage.example.org:50077"'
+
+    def accepted(self, value: Any) -> str:
+        host, _, port = str(super().accepted(value)).rpartition(":")
+        if not re.fullmatch(r"[\w.:\[\]-]{1,253}", host) or not port.isascii() or not port.isdigit():
+            self.refuse()
+        if not 0 < int(port) < 65536:
+            self.refuse()
+        return str(value)
+
+
 class Config(Description):
     """Describes a run: where its tasks execute, how resources follow the work, and where its files go.
 
@@ -192,6 +220,16 @@ class Config(Description):
         success; after a failure it stays, and the error names it.  A path says where to make such folders.  With True
         that is the ``working_dir`` of the executor, or the worker's folder for temporary files (``TMPDIR``).
         ``@bash_app(sandbox=...)`` has priority.
+    usage_tracking
+        How much a run tells about itself to ``usage_address``: 0 is nothing, 1 the versions of parslab and Python and
+        the kind of system, 2 also the classes of executors and providers, 3 also how long the run took, and how many
+        tasks it had.  No level names paths, hosts, users, apps or values.  ``parslab usage`` prints what would be
+        sent.
+    project_name
+        A name that usage reports carry.
+    usage_address
+        Where usage reports go, as ``"host:port"`` (UDP).  Nothing is sent without it, whatever ``usage_tracking``
+        says.
 
     Examples
     --------
@@ -221,6 +259,9 @@ class Config(Description):
     std_autopath = _Handler(None)
     dependency_resolver = _Resolver(None)
     sandbox = _Sandbox(False)
+    usage_tracking = _UsageLevel()
+    project_name = Text(None)
+    usage_address = _Address()
 
     positional: ClassVar[tuple[str, ...]] = (
         "executors",
@@ -249,14 +290,11 @@ class Config(Description):
         "lazy_errors": "errors always come when a result is asked for",
         "memoizer": "the DataFlowKernel memoizes; BasicMemoizer is translated into options of Config",
         "monitoring": "every run is monitored, and its database is in the run's folder",
-        "project_name": "nothing is ever reported to anybody",
-        "usage_tracking": "nothing is ever reported to anybody",
     }
     expected: ClassVar[dict[str, Any]] = {
         "initialize_logging": True,
         "internal_tasks_max_threads": 10,
         "lazy_errors": True,
-        "usage_tracking": 0,
     }
 
     def translated(self, options: Mapping[str, Any]) -> dict[str, Any]:

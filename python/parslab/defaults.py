@@ -19,6 +19,8 @@ variable                    the option that it gives a default
 ``PARSLAB_ADDRESS``         ``HighThroughputExecutor.address``
 ``PARSLAB_PORT``            ``HighThroughputExecutor.port``
 ``PARSLAB_PYTHON``          ``HighThroughputExecutor.python``
+``PARSLAB_USAGE_TRACKING``  ``Config.usage_tracking``
+``PARSLAB_USAGE_ADDRESS``   ``Config.usage_address``
 ``PARSLAB_CONFIG``          what ``parslab.load()`` takes: a name or a file
 ==========================  =================================================
 """
@@ -47,6 +49,8 @@ VARIABLES: dict[str, tuple[str, str, Callable[[str], Any]]] = {
     "PARSLAB_STRATEGY": ("Config", "strategy", str),
     "PARSLAB_MAX_IDLETIME": ("Config", "max_idletime", float),
     "PARSLAB_LINGER": ("Config", "linger", float),
+    "PARSLAB_USAGE_TRACKING": ("Config", "usage_tracking", int),
+    "PARSLAB_USAGE_ADDRESS": ("Config", "usage_address", str),
     "PARSLAB_WORKERS": ("LowLatencyExecutor", "workers", int),
     "PARSLAB_ADDRESS": ("HighThroughputExecutor", "address", str),
     "PARSLAB_PORT": ("HighThroughputExecutor", "port", int),

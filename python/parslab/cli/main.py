@@ -65,6 +65,7 @@ def _parser() -> argparse.ArgumentParser:
     _doctor_words(words.add_parser("doctor", help="try a configuration step by step, and say what is wrong"))
     _report_words(words.add_parser("report", help="write a page and a JSON summary of a run"))
     _import_words(words.add_parser("import-monitoring", help="read the runs in a monitoring database of Parsl"))
+    _usage_words(words.add_parser("usage", help="show what usage reports would tell; they are off by default"))
     _migrate_words(words.add_parser("migrate", help="what differs for programs that were written for Parsl"))
     _config_words(words.add_parser("config", help="ready configurations, and files of this site"))
 
@@ -97,6 +98,12 @@ def _import_words(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("database", metavar="FILE", help="Parsl's monitoring.db, which is only read")
     parser.add_argument("--run-dir", default="", metavar="FOLDER", help="where the runs go; without it: beside FILE")
     parser.set_defaults(call=_import)
+
+
+def _usage_words(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("config", nargs="?", default="", metavar="FILE|NAME", help="without it: what load() takes")
+    parser.add_argument("-l", "--level", type=int, choices=(1, 2, 3), help="show this level")
+    parser.set_defaults(call=_usage)
 
 
 def _migrate_words(parser: argparse.ArgumentParser) -> None:
@@ -180,6 +187,12 @@ def _import(options: argparse.Namespace) -> int:
     from parslab.cli.report import import_runs
 
     return import_runs(options.database, options.run_dir)
+
+
+def _usage(options: argparse.Namespace) -> None:
+    from parslab.cli.usage import show_usage
+
+    show_usage(options.config, options.level)
 
 
 def _migrate(options: argparse.Namespace) -> int:

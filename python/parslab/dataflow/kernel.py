@@ -143,6 +143,10 @@ class Kernel:
         """The reason why the run ends; empty while it does not end."""
         return self._host.end_reason
 
+    def task_counts(self) -> dict[str, int]:
+        """Return the number of tasks in each state, as monitoring has counted them."""
+        return self._components.panel_feed.task_counts()
+
     def end(self, reason: str) -> None:
         """End the run after this round."""
         self._host.end_run(reason)

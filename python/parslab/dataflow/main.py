@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from parslab.cleanup.run_lock import RunLock
-from parslab.clock import set_anchor
+from parslab.clock import set_anchor, steady_time
 from parslab.paths import pid_namespace
 from parslab.remote.pool.control_group import remove_empty_groups
 from parslab.trust import remove_socket_folder
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
     from parslab.dataflow.clients.connection_file import ConnectionFile
     from parslab.dataflow.kernel import Kernel
+    from parslab.dataflow.usage_sender import UsageSender
     from parslab.wire.run_files import RunSettings
 
 __all__ = ["main"]
@@ -83,13 +84,16 @@ def main(path: str, fd: int, lock_fd: int) -> None:
 def _serve(settings: RunSettings, fd: int) -> None:
     from parslab.dataflow.clients.connection_file import ConnectionFile
     from parslab.dataflow.kernel import Kernel
+    from parslab.dataflow.usage_sender import UsageSender
     from parslab.errors import ConfigurationError
 
     connection_file = ConnectionFile(Path(settings.connection), _connection_info(settings))
     kernel = Kernel(settings, socket.socket(fileno=fd), connection_file)
-    with _closing(kernel, connection_file) as failure:
+    usage = UsageSender(settings.usage)
+    with _closing(kernel, connection_file, usage) as failure:
         try:
             _start(kernel)
+            usage.begin(first=not settings.restarts)
             kernel.loop.run()
         # A mistake of the user: the sentence says all, and a traceback would hide it.
         except ConfigurationError as error:
@@ -102,7 +106,7 @@ def _serve(settings: RunSettings, fd: int) -> None:
 
 
 @contextlib.contextmanager
-def _closing(kernel: Kernel, connection_file: ConnectionFile) -> Iterator[list[str]]:
+def _closing(kernel: Kernel, connection_file: ConnectionFile, usage: UsageSender) -> Iterator[list[str]]:
     """Close the run in any case; the block may append a reason for its end."""
     failure: list[str] = []
     try:
@@ -111,6 +115,7 @@ def _closing(kernel: Kernel, connection_file: ConnectionFile) -> Iterator[list[s
         reason = kernel.end_reason or "".join(failure)
         try:
             kernel.close(reason)
+            usage.end(kernel.task_counts(), steady_time() - kernel.settings.started)
         finally:
             # Also when the close fails: a file that stays would send other notebooks to a dead socket.
             connection_file.remove()

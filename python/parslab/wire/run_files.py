@@ -29,6 +29,7 @@ __all__ = [
     "EVENT_LOG",
     "ConnectionInfo",
     "RunSettings",
+    "UsageSettings",
     "read_connection_info",
     "read_settings",
     "settings_path",
@@ -39,6 +40,18 @@ __all__ = [
 
 EVENT_LOG = "event_log"
 """Name of the folder of a run's event log, in the folder of the run."""
+
+
+class UsageSettings(msgspec.Struct, kw_only=True):
+    """The usage reports of a run whose user has asked for them."""
+
+    address: str
+    """``host:port``."""
+    start: str
+    """The report that the run sends when it begins, JSON."""
+    run_id: str
+    """A random name by which the receiver joins the reports of one run; it is used nowhere else."""
+    level: int
 
 
 class RunSettings(msgspec.Struct, kw_only=True):
@@ -90,6 +103,8 @@ class RunSettings(msgspec.Struct, kw_only=True):
     trusted_owners: list[int] = []
     """Users whose checkpoints the run accepts besides its own user's and root's."""
 
+    usage: UsageSettings | None = None
+    """The usage reports; None where nothing is sent."""
     resume: bool = False
     """Whether the run keeps an event log, so that it can be resumed."""
     inherits: list[str] = []

@@ -181,3 +181,29 @@ def test_environments_are_listed_removed_and_pruned(
     assert "bb33 is in use" in out
     os.close(used)
     assert said(capsys, "environments", "prune", "--days", "0")[1] == "Removed 1.\n"
+
+
+def test_usage_prints_the_very_bytes_and_says_whether_they_are_sent(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for variable in ("DO_NOT_TRACK", "PARSLAB_USAGE_TRACKING", "PARSLAB_USAGE_ADDRESS", "PARSLAB_CONFIG"):
+        monkeypatch.delenv(variable, raising=False)
+    file = tmp_path / "mine.py"
+    file.write_text("from parslab import Config\nconfig = Config()\n")
+    lines = said(capsys, "usage", str(file))[1].splitlines()
+    assert lines[0] == "Nothing is sent: usage reports are off (Config(usage_tracking=0))."
+    assert [json.loads(line)["event"] for line in lines if line.startswith("{")] == ["start", "end"]
+    lines = said(capsys, "usage", str(file), "--level", "1")[1].splitlines()
+    assert lines[-1] == "and nothing when it ends."
+    assert "components" not in lines[-2]
+    monkeypatch.setenv("PARSLAB_USAGE_TRACKING", "2")
+    lines = said(capsys, "usage", str(file))[1].splitlines()
+    assert (
+        lines[0] == "Nothing is sent: usage reports are at level 2, but no address is set (Config(usage_address=...))."
+    )
+    monkeypatch.setenv("PARSLAB_USAGE_ADDRESS", "localhost:9")
+    lines = said(capsys, "usage", str(file))[1].splitlines()
+    assert lines[0] == "Each run sends usage reports of level 2 to localhost:9, by UDP."
+    monkeypatch.setenv("DO_NOT_TRACK", "1")
+    lines = said(capsys, "usage", str(file))[1].splitlines()
+    assert lines[0] == "Nothing is sent: usage reports are off, and DO_NOT_TRACK=1 keeps them off."

@@ -16,6 +16,7 @@ from parslab.checkpoints import checkpoint_folders, files_in, refuse_parsl_check
 from parslab.client.process.connection_file import connection_path
 from parslab.client.process.notebook import default_linger
 from parslab.client.process.run_folder import new_run_dir
+from parslab.client.process.usage_report import usage_settings
 from parslab.clock import anchor, steady_time
 from parslab.errors import ConfigurationError
 from parslab.executors.base import checked_settings
@@ -72,8 +73,7 @@ def new_settings(
     executors = _executor_settings(config)
     owners = _trusted_owners(config)
     checkpoints = _checkpoints(config, owners)
-    run_dir, warnings = new_run_dir(Path(config.run_dir))
-    run = f"{run_dir.name}-{secrets.token_hex(3)}"
+    run, run_dir, warnings = _new_folder(config)
     return RunSettings(
         run=run,
         run_dir=str(run_dir),
@@ -102,9 +102,16 @@ def new_settings(
         checkpoint_files=checkpoints,
         trusted_owners=owners,
         checkpoint_period=config.checkpoint_period,
+        usage=usage_settings(config),
         resume=config.resume,
         inherits=list(inherits),
     )
+
+
+def _new_folder(config: Config) -> tuple[str, Path, list[str]]:
+    """Make the folder of a new run; return the name of the run, the folder, and warnings for the user."""
+    run_dir, warnings = new_run_dir(Path(config.run_dir))
+    return f"{run_dir.name}-{secrets.token_hex(3)}", run_dir, warnings
 
 
 def _executor_settings(config: Config) -> list[ExecutorSettings]:

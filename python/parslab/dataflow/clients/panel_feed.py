@@ -57,6 +57,10 @@ class PanelFeed:
         assert self._monitor is not None
         return self._monitor.view
 
+    def task_counts(self) -> dict[str, int]:
+        """Return the number of tasks in each state; empty where nothing is monitored."""
+        return self._monitor.view.counts.overview()[0] if self._monitor is not None else {}
+
     def record_events(self) -> None:
         """Pass what has happened so far to monitoring."""
         effects = self._table.out

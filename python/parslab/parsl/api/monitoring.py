@@ -1,6 +1,6 @@
 """Parsl's descriptions of monitoring and of usage tracking, which parslab accepts.
 
-parslab monitors every run without any settings, and reports nothing to anybody.
+parslab monitors every run without any settings, and sends usage reports only to the address that the user names.
 """
 
 from __future__ import annotations
