@@ -263,6 +263,11 @@ def test_syntax_errors_are_shown_as_those_of_any_cell(book: Notebook, body: str,
         ("%%parsl\nx = 1\n!ls", "Line 3 of the cell needs the IPython shell"),
         ("%%parsl --app\nx = 1", "The cell defines no function"),
         ("%%parsl --app -w\ndef f(): pass", "--app goes with no other option than --executor"),
+        ("%%parsl --bash\necho {no_such}", "The notebook has no name 'no_such'"),
+        ("%%parsl --bash\ntrue\nawk '{print $1}' x", "Line 3 of the cell: {print $1} is no name of the notebook."),
+        ("%%parsl --bash\ntrue\necho ${parslab}", "Line 3 of the cell: ${parslab} is neither the notebook's name"),
+        ("%%parsl --bash\necho {parslab}", "parslab is of type module, which a shell has no form for"),
+        ("%%parsl --bash -o x\ntrue", "--bash goes neither with --app nor with --outputs."),
         ("%parsl retry", "%parsl retry TASK... or %parsl retry --failed, each with --app NAME for tasks of that app."),
         ("%parsl retry 1 --failed", "%parsl retry TASK... or %parsl retry --failed"),
         ("%parsl retry 999999", "Task 999999 is not held any more: a task can be tried again while its notebook has"),
@@ -326,6 +331,27 @@ def test_output_comes_live_under_its_cell_while_others_run(book: Notebook, tmp_p
     assert other.stdout == "other\n"
     book.until(lambda: "through\n42\n[done" in book.text(display))
     assert book.updates[display] < 20
+
+
+@pytest.mark.parametrize("label", ["llex", "threads"])
+def test_a_bash_cell_is_a_script_with_the_names_of_the_notebook(book: Notebook, label: str) -> None:
+    book.run("@parslab.python_app\ndef later(x): return x\nword, made = 'a $(b)', [later('c d'), 5]")
+    cell = book.run(f"%%parsl --bash -w -e {label}\nprintf '<%s>' {{word}} {{made}} \"{{word}}\" $((1 + 1))\n")
+    assert cell.error == ""
+    assert book.text(cell.shown[0]).startswith("<a $(b)><c d><5><a $(b)><2>\n[done") or label == "threads"
+    assert book.run("_.result(), _.app_name").result == "(0, 'bash cell')"
+    cell = book.run(f"%%parsl --bash -w -e {label} -n tool\n\nno-such-command\n")
+    assert cell.error.startswith(f"BashExitFailure: bash app In [{cell.number}] ended with exit status 127")
+    assert f"In [{cell.number}]: line 3: no-such-command: command not found" in cell.error
+
+
+def test_output_of_a_bash_cell_comes_live(book: Notebook, tmp_path: Path) -> None:
+    book.run(f"gate = {str(tmp_path / 'gate')!r}")
+    cell = book.run("%%parsl --bash -e llex\necho waiting\nuntil test -e {gate}; do sleep 0.01; done\necho through >&2")
+    (display,) = cell.shown
+    book.until(lambda: book.text(display).startswith("waiting\n[running"))
+    (tmp_path / "gate").touch()
+    book.until(lambda: "waiting\nthrough\n[done" in book.text(display))
 
 
 def test_much_output_is_bounded_and_marked(book: Notebook) -> None:

@@ -97,12 +97,15 @@ class CellSource:
         The ``__future__`` features that are on in the notebook.
     raw
         The cell as the notebook has it.
+    ahead
+        The number of lines above the body.
     """
 
     text: str
     filename: str
     flags: int
     raw: str = ""
+    ahead: int = 1
 
     @classmethod
     def of(cls, shell: Any, line: str, body: str) -> CellSource:
@@ -116,7 +119,7 @@ class CellSource:
         ahead = raw.rstrip()[: len(raw.rstrip()) - len(body.rstrip())].splitlines()
         text = "".join(f"# {line}\n" for line in ahead) + shell.transform_cell(body)
         filename = shell.compile.cache(text, shell.displayhook.prompt_count, raw_code=raw)
-        return cls(text, filename, shell.compile.flags & _FUTURE_FLAGS, raw)
+        return cls(text, filename, shell.compile.flags & _FUTURE_FLAGS, raw, len(ahead))
 
     def parse(self) -> ast.Module:
         """Return the syntax tree; raise CellSyntaxError for everything that Python's compiler finds."""

@@ -21,6 +21,7 @@ from parslab.client import session
 from parslab.client.process.notebook import notebook_path
 from parslab.errors import ConfigurationError
 from parslab.jupyter import display, relay
+from parslab.jupyter.bash_cells.task import BashCellTask
 from parslab.jupyter.celltask import (
     CellOptions,
     CellSource,
@@ -98,6 +99,7 @@ def _cell_parser() -> Any:
         help="run in a Python environment with this package, such as 'numpy<2' (may be repeated)",
     )
     add("-w", "--wait", action="store_true", help="wait for the end; raise the task's error here")
+    add("-b", "--bash", action="store_true", help="the cell is a script for bash; {name} is the notebook's name")
     add("-a", "--app", action="store_true", help="run the cell here and make apps of the functions it defines")
     return parser
 
@@ -185,20 +187,26 @@ class ParslMagics(Configurable):
         Names that the cell reads travel to the worker; the task waits for futures among them. Names that the cell
         assigns become futures in the notebook, and what it imports is imported there as well. What the cell prints, and
         the value of its last line, appear under it, live. A comment may end the line (``%%parsl -w  # slow``).
+
+        With ``--bash`` the cell is a script. ``{name}`` is the value of a name of the notebook: a text, a number, a
+        path, or a list of these, which becomes several words. It is quoted, so no value can run a command. Braces of
+        bash are doubled: ``${{HOME}}``.
         """
         __tracebackhide__ = True
         options = self._parser.parse_argstring(_without_comment(line))
         executors = tuple(options.executor) if options.executor else "all"
         source = CellSource.of(self.shell, line, body)
+        if options.bash and (options.app or options.outputs is not None):
+            raise UsageError("--bash goes neither with --app nor with --outputs.")
         if options.app:
             if options.name or options.wait or options.retries or options.outputs is not None:
                 raise UsageError("--app goes with no other option than --executor and --environment.")
             names = define_apps(source, self.shell.user_ns, executors, options.environment)
             say(f"{'Apps' if len(names) > 1 else 'App'}: {', '.join(names)}")
             return None
-        return self._run(source, options, executors)
+        return self._run(source, body, options, executors)
 
-    def _run(self, source: CellSource, options: Any, executors: str | tuple[str, ...]) -> AppFuture:
+    def _run(self, source: CellSource, body: str, options: Any, executors: str | tuple[str, ...]) -> AppFuture:
         __tracebackhide__ = True
         dfk = loaded()
         unknown = [label for label in executors if label not in dfk.labels] if executors != "all" else []
@@ -213,11 +221,21 @@ class ParslMagics(Configurable):
             retries=max(0, options.retries),
             environment=options.environment,
         )
-        task = CellTask(source, UserNames(self.shell), asked, cell_id(self.shell))
-        future = task.submit(dfk, origin=origin, follow=output.follow)
-        # Only after submit(): a call that fails must leave the names of the notebook as they were.
-        self.shell.user_ns.update(task.futures(future))
-        task.bind_imports(self.shell.user_ns)
+        if options.bash:
+            script = BashCellTask(body, source.ahead, UserNames(self.shell))
+            future = script.submit(dfk, asked, origin=origin, follow=output.follow)
+        else:
+            task = CellTask(source, UserNames(self.shell), asked, cell_id(self.shell))
+            future = task.submit(dfk, origin=origin, follow=output.follow)
+            # Only after submit(): a call that fails must leave the names of the notebook as they were.
+            self.shell.user_ns.update(task.futures(future))
+            task.bind_imports(self.shell.user_ns)
+        self._show(future, output, source, options.wait)
+        return future
+
+    def _show(self, future: AppFuture, output: display.CellOutput, source: CellSource, wait: bool) -> None:
+        """Show a task under its cell; wait for it if the user or a program without a front end wants that."""
+        __tracebackhide__ = True
         output.open(future)
         if not self._unfinished:
             atexit.unregister(self._name_cancelled_cells)
@@ -225,12 +243,11 @@ class ParslMagics(Configurable):
         self._unfinished[future] = output
         future.add_done_callback(lambda done: self._unfinished.pop(done, None))
         # A program without a front end saves the outputs and ends the kernel when the last cell has ended.
-        if options.wait or is_last_cell(source.raw):
+        if wait or is_last_cell(source.raw):
             error = _outcome(future)
             output.close()
             if error is not None:
                 raise_in_cell(error, source)
-        return future
 
 
 ParslMagics.cell.__doc__ = f"{ParslMagics.cell.__doc__}\n{_cell_parser().format_help()}"
