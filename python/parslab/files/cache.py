@@ -241,6 +241,13 @@ class ContentCache:
                 os.rename(self.folder / _RUN / content.hex, self.folder / _KEPT / content.hex)
         return dropped
 
+    def shed(self, size: int) -> list[ContentId]:
+        """Remove contents that nobody uses, of at least ``size`` bytes if there are so many: the disk is full."""
+        dropped = self.index.shed(size)
+        for victim in dropped:
+            self._unlink(victim)
+        return dropped
+
     def partial(self, content: ContentId) -> PartialContent:
         """Open the file of a content that arrives.
 

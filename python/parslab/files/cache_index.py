@@ -129,10 +129,8 @@ class CacheIndex:
         excess = self.size + size - self.limit
         if size > self.limit:
             raise CacheFull(f"it has {size:,} bytes, and the cache may hold {self.limit:,}")
-        free = [(entry.used, content) for content, entry in self._entries.items() if self._droppable(entry)]
-        free.sort(key=lambda item: (item[0], item[1].digest))
         victims = []
-        for _, content in free:
+        for content in self._free():
             if excess <= 0:
                 break
             victims.append(content)
@@ -147,6 +145,21 @@ class CacheIndex:
     @staticmethod
     def _droppable(entry: CacheEntry) -> bool:
         return entry.complete and not entry.holders
+
+    def shed(self, size: int) -> list[ContentId]:
+        """Drop contents of at least ``size`` bytes, or all that can be dropped, because the disk is full."""
+        dropped: list[ContentId] = []
+        while size > 0 and (free := self._free()):
+            dropped.append(free[0])
+            size -= free[0].size
+            self.discard(free[0])
+        return dropped
+
+    def _free(self) -> list[ContentId]:
+        """Return the contents that may be dropped, the one that was used least recently first."""
+        free = [(entry.used, content) for content, entry in self._entries.items() if self._droppable(entry)]
+        free.sort(key=lambda item: (item[0], item[1].digest))
+        return [content for _, content in free]
 
     def finish(self, content: ContentId) -> None:
         """Note that all bytes of a content have arrived, and that their hash is right."""

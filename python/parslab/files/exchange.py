@@ -18,6 +18,7 @@ from parslab.files.cache_index import CacheFull
 from parslab.files.content import state_of
 from parslab.files.transfer import (
     CHUNK,
+    WINDOW,
     AskForSource,
     GiveUp,
     RequestChunks,
@@ -202,7 +203,7 @@ class Exchange:
         if reason:
             log.warning("the transfer of %s has failed: %s", content.hex, reason)
             # A part of it is right and saves a later attempt the time; all of it with a wrong hash does not.
-            if incoming.partial.written >= content.size:
+            if incoming.partial.written in (0, content.size):
                 incoming.partial.path.unlink(missing_ok=True)
             self.cache.index.discard(content)
             self._links.stopped(content)
@@ -247,12 +248,27 @@ class Exchange:
         if not transfer.accepts(chunk.ask, chunk.offset, chunk.length):
             return
         try:
-            incoming.partial.write(data)
+            self._write(incoming, chunk, data)
         except OSError as error:
+            # Its bytes must not keep the disk full.
+            incoming.partial.start_again()
             self._carry_out(incoming, transfer.stop(self._disk_words(error)))
             return
         self._carry_out(incoming, transfer.wrote(chunk.length, self._clock()))
         self._pump(transfer.content)
+
+    def _write(self, incoming: _Incoming, chunk: Chunk, data: memoryview) -> None:
+        """Write a chunk; when the disk is full, remove contents that nobody uses."""
+        while True:
+            try:
+                # A write that failed may have written a part.
+                incoming.partial.write(data[incoming.partial.written - chunk.offset :])
+                return
+            except OSError as error:
+                dropped = self.cache.shed(WINDOW) if error.errno == errno.ENOSPC else []
+                if not dropped:
+                    raise
+                self._report_dropped(dropped)
 
     def _disk_words(self, error: OSError) -> str:
         return f"{self.cache.folder} cannot be written: {_words(error)}"

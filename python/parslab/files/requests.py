@@ -14,10 +14,13 @@ from parslab.wire.messages.files import ContentId
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["SOCKET", "FileReply", "GetFile", "NodeRequest", "PutFile", "ask_node", "get_file", "put_file"]
+__all__ = ["FOLDER", "SOCKET", "FileReply", "GetFile", "NodeRequest", "PutFile", "ask_node", "get_file", "put_file"]
 
 SOCKET = "PARSLAB_FILES"
 """Environment variable of workers: the path of the socket."""
+
+FOLDER = "PARSLAB_FILES_FOLDER"
+"""Environment variable of workers: where tasks put their files, on the file system of the cache."""
 
 
 class GetFile(msgspec.Struct, tag="get", frozen=True):

@@ -256,6 +256,52 @@ def test_a_full_disk_ends_with_the_folder_and_the_words_of_the_system(
     assert answers == {"n1": ""}
 
 
+def test_a_full_disk_costs_first_what_nobody_uses(
+    tmp_path: Path, original: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The disk may be smaller than the limit of the cache."""
+    net = Net(tmp_path, 1)
+    other = tmp_path / "other"
+    other.write_bytes(b"unused" * 1000)
+    unused, content = offered(net, other), offered(net, original)
+    assert wanted(net, unused, "n1") == {}
+    net.run()
+    net.hosts["n1"].release("task")
+    real, cache = PartialContent.write, net.hosts["n1"].cache
+
+    def write(self: PartialContent, data: memoryview) -> None:
+        if unused in cache.index:
+            real(self, data[:1000])
+            raise OSError(errno.ENOSPC, "No space left on device")
+        real(self, data)
+
+    monkeypatch.setattr(PartialContent, "write", write)
+    answers = wanted(net, content, "n1")
+    net.run()
+    assert answers == {"n1": ""}
+    assert unused not in cache.index
+    assert net.locations.holders(unused) == {HUB}
+
+
+def test_a_full_disk_is_not_kept_full_by_half_a_content(
+    tmp_path: Path, original: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    net = Net(tmp_path, 1)
+    content = offered(net, original)
+    real = PartialContent.write
+
+    def write(self: PartialContent, data: memoryview) -> None:
+        if self.written >= 3 * CHUNK:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        real(self, data)
+
+    monkeypatch.setattr(PartialContent, "write", write)
+    answers = wanted(net, content, "n1")
+    net.run()
+    assert "No space left" in answers["n1"]
+    assert list((tmp_path / "n1" / "partial").iterdir()) == []
+
+
 def test_a_content_larger_than_the_cache_is_refused_at_once(tmp_path: Path, original: Path) -> None:
     net = Net(tmp_path, 1)
     content = offered(net, original)

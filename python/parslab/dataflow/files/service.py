@@ -122,6 +122,7 @@ class FileService:
         """End the thread, and remove what nodes have sent."""
         self._inbox.put(None)
         self._thread.join(5.0)
+        log.info("this host has sent %s bytes of files to nodes", f"{sum(self._exchange.sent.values()):,}")
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def sent(self, content: ContentId) -> int:

@@ -12,6 +12,7 @@ import itertools
 import logging
 import os
 import queue
+import shutil
 import socket
 import threading
 from pathlib import Path
@@ -24,7 +25,7 @@ from parslab.files.cache import ContentCache, lock_folder
 from parslab.files.cache_index import CacheFull, Lifetime
 from parslab.files.content import state_of
 from parslab.files.exchange import Exchange
-from parslab.files.requests import SOCKET, FileReply, GetFile, PutFile, content_id
+from parslab.files.requests import FOLDER, SOCKET, FileReply, GetFile, PutFile, content_id
 from parslab.remote.files.connections import OutgoingConnection, PeerPort
 from parslab.remote.files.tasks_socket import TaskConnection, TasksSocket
 from parslab.wire.messages.base import PROTOCOL, Refused
@@ -97,7 +98,10 @@ class NodeFileService:
         self._port = PeerPort(self._context, invitation, any("[" in address for address in invitation.addresses))
         self._tasks = TasksSocket()
         self.socket_path = str(self._tasks.path)
-        self.environment = {SOCKET: self.socket_path}
+        folder = self._folder / "tasks"
+        shutil.rmtree(folder, ignore_errors=True)  # what the tasks of a killed process have left
+        folder.mkdir(mode=0o700)
+        self.environment = {SOCKET: self.socket_path, FOLDER: str(folder)}
         self._hub: OutgoingConnection | None = None
         self._connecting = False
         """Whether a thread looks for the hub."""
@@ -184,6 +188,7 @@ class NodeFileService:
         self._tasks.close()
         self._exchange.close()
         self._exchange.cache.end_run()
+        shutil.rmtree(self._folder / "tasks", ignore_errors=True)
         self._wake_in.close()
         self._wake_out.close()
         os.close(self._lock)
