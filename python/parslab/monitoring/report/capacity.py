@@ -83,9 +83,10 @@ def workers_of(connection: sqlite3.Connection, used: Mapping[str, tuple[int, flo
     ordered = sorted(used, key=lambda worker: (-used[worker][1], worker))
     found = []
     for worker in ordered[:WORKERS]:
-        place = connection.execute("SELECT host, 1 FROM worker WHERE worker = ?", (worker,)).fetchone()
+        # Without a process the row only names the host of tasks that Parsl has run.
+        place = connection.execute("SELECT host, pid > 0 FROM worker WHERE worker = ?", (worker,)).fetchone()
         place = place or connection.execute("SELECT host, workers FROM manager WHERE manager = ?", (worker,)).fetchone()
-        host, count = place or ("", 1)
+        host, count = place or ("", 0)
         tasks, run = used[worker]
         found.append(WorkerUse(worker=worker, host=host, workers=count, tasks=tasks, run=run))
     return found, max(0, len(ordered) - WORKERS)

@@ -29,10 +29,10 @@ if TYPE_CHECKING:
 __all__ = ["page"]
 
 _STATUS = {
-    "running": ("goes on", ""),
-    "ended": ("has ended", ""),
-    "lost": ("has no recorded end: its DataFlowKernel was killed", "bad"),
-    "imported": ("was run by Parsl", ""),
+    "running": ("The run goes on", ""),
+    "ended": ("The run has ended", ""),
+    "lost": ("The run has no recorded end: its DataFlowKernel was killed", "bad"),
+    "imported": ("Parsl has made this run", ""),
 }
 
 _PARTS = {
@@ -70,12 +70,12 @@ def page(summary: Summary) -> str:
         _facts(summary),
         _over_time(summary),
         _critical_path(summary),
+        _sums(summary),
         apps_section(summary),
         failures_section(summary),
         slowest_section(summary),
         workers_section(summary),
         blocks_section(summary),
-        _sums(summary),
         _notices(summary),
         _footer(summary),
     ]
@@ -102,7 +102,7 @@ def _header(summary: Summary) -> str:
     reason = f" ({escaped(run.reason)})" if run.reason and run.status != "imported" else ""
     executors = ", ".join(map(escaped, run.executors)) or "no executor"
     return (
-        f'<h1>Run {escaped(run.run)}</h1>\n<p><span class="state {mood}">The run {words}</span>{reason}. '
+        f'<h1>Run {escaped(run.run)}</h1>\n<p><span class="state {mood}">{words}</span>{reason}. '
         f'<span class="soft">It began {moment(run.started)} on {escaped(run.host)} with {executors}.</span></p>'
     )
 
@@ -188,15 +188,17 @@ def _critical_path(summary: Summary) -> str:
     after = summary.run.seconds - path.seconds
     rest = f" The run then went on for {span(after)} without ending a task." if after > 0.05 * whole else ""
     most, value = max(parts, key=lambda part: part[1])
-    advice = (
-        f" For {percent(value / whole)} of that time the chain {_MOST[most]}: {_ADVICE[most]}." if value > 0 else ""
-    )
+    advice = f" For {percent(value / whole)} of that time it {_MOST[most]}: {_ADVICE[most]}." if value > 0 else ""
     cut = "" if path.whole else " The chain is longer; its beginning is left out."
-    tasks = f"{count(path.length)} {'task' if path.length == 1 else 'tasks'}"
+    chain = (
+        f"One task, which needed no other, ended last, after {span(path.seconds)}."
+        if path.length == 1
+        else f"A chain of {count(path.length)} tasks, of which each needed the one before it, ended last, "
+        f"after {span(path.seconds)}."
+    )
     return (
         "<h2>Critical path</h2>"
-        f"<p>A chain of {tasks} decided that the work was done after {span(path.seconds)}: "
-        f"each task needed the one before it, or was called after it.{advice}{rest}{cut}</p>"
+        f"<p>{chain}{advice}{rest}{cut}</p>"
         f"<figure><figcaption>{''.join(keys)}</figcaption>{bar(parts, 'Parts of the critical path')}</figure>"
         f"{path_steps(path)}"
     )
@@ -205,18 +207,19 @@ def _critical_path(summary: Summary) -> str:
 def _sums(summary: Summary) -> str:
     times = summary.times
     parts = [
-        ("waited for results of other tasks", times.waiting),
-        ("waited for a worker", times.queue),
-        ("were on the way to the function", times.transfer),
-        ("ran", times.run),
-        ("joined other futures", times.joining),
-        ("were in attempts that failed", times.failed_attempts),
+        ("program", "waited for results of other tasks", times.waiting),
+        ("queue", "waited for a worker", times.queue),
+        ("transfer", "on the way to the function", times.transfer),
+        ("run", "ran", times.run),
+        ("joining", "joined other futures", times.joining),
     ]
-    text = ", ".join(f"{words} {span(value)}" for words, value in parts if value > 0)
+    keys = [key(name, f"{words}: {span(value)}") for name, words, value in parts if value > 0]
+    if not keys:
+        return ""
+    drawn = bar([(name, value) for name, _, value in parts], "Parts of the time of all tasks")
     return (
-        f"<h2>All tasks together</h2><p>Summed over {count(summary.tasks.total)} tasks, they {text}.</p>"
-        if text
-        else ""
+        f"<h2>All tasks together</h2><p>What the tasks did, summed over {count(summary.tasks.total)} of them.</p>"
+        f"<figure><figcaption>{''.join(keys)}</figcaption>{drawn}</figure>"
     )
 
 

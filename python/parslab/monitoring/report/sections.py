@@ -139,7 +139,7 @@ def workers_section(summary: Summary) -> str:
     seconds = summary.run.seconds or 1.0
     rows = []
     for worker in summary.workers:
-        ratio = min(1.0, worker.run / (seconds * max(worker.workers, 1)))
+        ratio = min(1.0, worker.run / (seconds * worker.workers)) if worker.workers else None
         many = f"<br>{count(worker.workers)} workers" if worker.workers > 1 else ""
         rows.append(
             [
@@ -147,8 +147,8 @@ def workers_section(summary: Summary) -> str:
                 escaped(worker.host),
                 count(worker.tasks),
                 span(worker.run),
-                percent(ratio),
-                share(ratio),
+                "-" if ratio is None else percent(ratio),
+                "" if ratio is None else share(ratio),
             ]
         )
     return (

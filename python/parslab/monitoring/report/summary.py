@@ -126,7 +126,7 @@ class WorkerUse(msgspec.Struct, kw_only=True):
     worker: str
     host: str
     workers: int
-    """1, or the number of workers of the manager."""
+    """1, or the number of workers of the manager; 0 where it is not known."""
     tasks: int
     run: float
     """Seconds in which it ran tasks, summed over its workers."""

@@ -79,12 +79,12 @@ def test_the_page_loads_nothing_and_runs_nothing(tmp_path: Path) -> None:
     assert headings == [
         "Over time",
         "Critical path",
+        "All tasks together",
         "Apps",
         "Failures",
         "Slowest tasks",
         "Workers",
         "Blocks",
-        "All tasks together",
         "Warnings of the run",
     ]
 

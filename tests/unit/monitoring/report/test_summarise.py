@@ -182,7 +182,7 @@ def test_an_interval_outside_of_the_curve_is_cut() -> None:
 
 
 def test_two_hundred_thousand_tasks(tmp_path: Path) -> None:
-    """The figures are bounds and not aims: a million tasks take about 8 s and 60 MB on a laptop."""
+    """The figures are bounds and not aims: a million tasks take about 9 s and 40 MB."""
     made = large_run(tmp_path, 200_000)
     began = time.process_time()
     found = made.summary()
