@@ -18,7 +18,7 @@ from parslab.dataflow.graph.task import Effects
 from parslab.dataflow.host import LoopHost
 from parslab.dataflow.network.hub import Hub
 from parslab.files.content import content_of
-from parslab.files.requests import FileReply, GetFile, NodeRequest, ask_node, put_file
+from parslab.files.requests import FileReply, GetFile, NodeConnection, put_file
 from parslab.remote.files.service import NodeFileService
 from parslab.remote.loop import Loop
 from parslab.wire.messages.files import FileHello
@@ -26,7 +26,7 @@ from parslab.wire.run_files import RunSettings
 from tests.process.sandbox import patience, until
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
     from pathlib import Path
 
 pytestmark = pytest.mark.leaves_behind("pyzmq keeps a thread that frees the memory of sent chunks")
@@ -95,13 +95,16 @@ def run(tmp_path: Path) -> Iterator[Run]:
     one.close()
 
 
-def asking(node: NodeFileService) -> Callable[[NodeRequest], FileReply]:
-    return lambda request: ask_node(request, node.socket_path)
+def lease(node: NodeFileService, path: Path, target: Path, lifetime: str = "run") -> tuple[FileReply, NodeConnection]:
+    """Get a file, and use it until the connection is closed."""
+    connection = NodeConnection(node.socket_path)
+    return connection.ask(GetFile(str(path), str(target), lifetime)), connection
 
 
 def get(node: NodeFileService, path: Path, target: Path, lifetime: str = "run") -> FileReply:
-    # The same request as that of a task, but the file of this host is not the one that the node would see.
-    return asking(node)(GetFile(f"{path.parent}/../{path.parent.name}/{path.name}", str(target), lifetime))
+    reply, connection = lease(node, path, target, lifetime)
+    connection.close()
+    return reply
 
 
 def elsewhere(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -152,7 +155,7 @@ def test_what_a_task_writes_comes_back_whole_and_with_its_mode(far: Run, tmp_pat
     written.write_bytes(random.Random(4).randbytes(5_000_000))
     os.chmod(written, 0o750)
     target = tmp_path / "home" / "new folder" / "result.bin"
-    assert put_file(str(written), str(target), ask=asking(far.node())) == FileReply()
+    assert put_file(str(written), str(target), service=far.node().socket_path) == FileReply()
     assert same(written, target)
     assert target.stat().st_mode & 0o777 == 0o750
     assert [path.name for path in target.parent.iterdir()] == ["result.bin"]
@@ -162,7 +165,7 @@ def test_the_next_task_gets_what_another_node_wrote_from_that_node(far: Run, tmp
     first, second = far.node(), far.node()
     written, target = tmp_path / "result.bin", tmp_path / "home" / "result.bin"
     written.write_bytes(random.Random(5).randbytes(5_000_000))
-    assert put_file(str(written), str(target), ask=asking(first)) == FileReply()
+    assert put_file(str(written), str(target), service=first.socket_path) == FileReply()
     assert get(second, target, tmp_path / "input") == FileReply()
     assert same(written, tmp_path / "input")
     assert far.files.sent(content_of(written)[0]) == 0
@@ -190,7 +193,7 @@ def test_a_result_that_cannot_be_stored_is_an_error_of_the_home_host(far: Run, t
     (tmp_path / "blocked").write_text("a file, not a folder")
     written = tmp_path / "result"
     written.write_text("x")
-    reply = put_file(str(written), str(tmp_path / "blocked" / "result"), ask=asking(far.node()))
+    reply = put_file(str(written), str(tmp_path / "blocked" / "result"), service=far.node().socket_path)
     assert "blocked/result on host" in reply.error
 
 
@@ -205,6 +208,22 @@ def test_a_file_that_changed_between_two_tasks_is_fetched_anew(far: Run, origina
     original.write_bytes(b"new")
     assert get(node, original, tmp_path / "two") == FileReply()
     assert (tmp_path / "two").read_bytes() == b"new"
+
+
+def test_a_content_for_one_task_is_shared_while_that_runs_and_then_removed(
+    far: Run, original: Path, tmp_path: Path
+) -> None:
+    node, cached = far.node(), tmp_path / "htex-1" / "cache-0" / "run"
+    reply, first = lease(node, original, tmp_path / "one", "task")
+    assert reply == FileReply()
+    reply, second = lease(node, original, tmp_path / "two", "task")
+    assert reply == FileReply()
+    assert far.files.sent(content_of(original)[0]) == original.stat().st_size
+    first.close()
+    assert len(list(cached.iterdir())) == 1
+    second.close()
+    until(lambda: not list(cached.iterdir()))
+    assert same(original, tmp_path / "two")
 
 
 def test_a_node_that_ends_leaves_no_gap(far: Run, original: Path, tmp_path: Path) -> None:

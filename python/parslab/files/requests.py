@@ -1,20 +1,27 @@
-"""What a task asks the file service of its node, on a unix socket with one line of JSON in each direction [shell]."""
+"""What a task asks the file service of its node: one line of JSON in each direction of a unix socket [shell]."""
 
 from __future__ import annotations
 
 import os
 import socket
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TypeAlias
 
 import msgspec
 
 from parslab.files.content import content_of
 from parslab.wire.messages.files import ContentId
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-__all__ = ["FOLDER", "SOCKET", "FileReply", "GetFile", "NodeRequest", "PutFile", "ask_node", "get_file", "put_file"]
+__all__ = [
+    "FOLDER",
+    "SOCKET",
+    "FileReply",
+    "GetFile",
+    "NodeConnection",
+    "NodeRequest",
+    "PutFile",
+    "content_id",
+    "put_file",
+]
 
 SOCKET = "PARSLAB_FILES"
 """Environment variable of workers: the path of the socket."""
@@ -61,57 +68,72 @@ class FileReply(msgspec.Struct, frozen=True):
     """The path that it concerns."""
 
 
-def ask_node(request: NodeRequest, path: str = "") -> FileReply:
-    """Send a request to the file service of this node, and wait for its answer.
+class NodeConnection:
+    """A connection of a task to the file service of its node.
+
+    The service keeps what it has given to the task in its cache until the connection ends.
 
     Parameters
     ----------
-    request
-        What to do.
     path
         The socket of the service; empty: the one that the environment of this worker names.
 
     Raises
     ------
     OSError
-        There is no service, or it ends.
+        There is no service.
     """
-    path = path or os.environ.get(SOCKET, "")
-    if not path:
-        raise OSError(0, "this worker has no file service: its executor has shared_filesystem=True")
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
-        sock.connect(path)
-        sock.sendall(msgspec.json.encode(request) + b"\n")
+
+    def __init__(self, path: str = "") -> None:
+        path = path or os.environ.get(SOCKET, "")
+        if not path:
+            raise OSError(0, "this worker has no file service: its executor has shared_filesystem=True")
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            self._socket.connect(path)
+        except OSError:
+            self._socket.close()
+            raise
+
+    def ask(self, request: NodeRequest) -> FileReply:
+        """Send the one request of this connection, and wait for its answer.
+
+        Raises
+        ------
+        OSError
+            The service has ended.
+        """
+        self._socket.sendall(msgspec.json.encode(request) + b"\n")
         answer = b""
         while not answer.endswith(b"\n"):
-            received = sock.recv(65536)
+            received = self._socket.recv(65536)
             if not received:
                 raise ConnectionError("the file service of this node has ended")
             answer += received
-    return msgspec.json.decode(answer, type=FileReply)
+        return msgspec.json.decode(answer, type=FileReply)
+
+    def close(self) -> None:
+        """End the use of what the service has given."""
+        self._socket.close()
 
 
-def get_file(path: str, target: str, lifetime: str = "run") -> FileReply:
-    """Put a file of the DataFlowKernel's host at a path of this node."""
-    return ask_node(GetFile(path, target, lifetime))
-
-
-def put_file(
-    source: str, path: str, lifetime: str = "run", ask: Callable[[NodeRequest], FileReply] = ask_node
-) -> FileReply:
-    """Store a file of this node on the DataFlowKernel's host."""
+def put_file(source: str, path: str, lifetime: str = "run", service: str = "") -> FileReply:
+    """Store a file of this node on the DataFlowKernel's host; ``service`` is as for :class:`NodeConnection`."""
     # The worker computes the hash: the service would serve nobody else meanwhile.
     content, status = content_of(source)
-    return ask(
-        PutFile(
-            source=os.path.abspath(source),
-            path=path,
-            digest=content.digest.hex(),
-            size=content.size,
-            mode=status.st_mode & 0o777,
-            lifetime=lifetime,
-        )
+    request = PutFile(
+        source=os.path.abspath(source),
+        path=path,
+        digest=content.digest.hex(),
+        size=content.size,
+        mode=status.st_mode & 0o777,
+        lifetime=lifetime,
     )
+    connection = NodeConnection(service)
+    try:
+        return connection.ask(request)
+    finally:
+        connection.close()
 
 
 def content_id(request: PutFile) -> ContentId:

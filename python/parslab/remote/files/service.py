@@ -97,6 +97,8 @@ class NodeFileService:
         self._context: zmq.Context[Any] = zmq.Context()
         self._port = PeerPort(self._context, invitation, any("[" in address for address in invitation.addresses))
         self._tasks = TasksSocket()
+        self._task_connections: dict[int, TaskConnection] = {}
+        """By descriptor."""
         self.socket_path = str(self._tasks.path)
         folder = self._folder / "tasks"
         shutil.rmtree(folder, ignore_errors=True)  # what the tasks of a killed process have left
@@ -186,6 +188,8 @@ class NodeFileService:
             self._hub.close()
         self._port.close()
         self._tasks.close()
+        for task in self._task_connections.values():
+            task.socket.close()
         self._exchange.close()
         self._exchange.cache.end_run()
         shutil.rmtree(self._folder / "tasks", ignore_errors=True)
@@ -371,22 +375,23 @@ class NodeFileService:
 
     def _add_task(self, task: TaskConnection) -> None:
         number = task.socket.fileno()
-        self._watch(number, lambda: self._read_task(number, task))
+        self._task_connections[number] = task
+        self._watch(number, lambda: self._read_task(number))
 
-    def _read_task(self, number: int, task: TaskConnection) -> None:
+    def _read_task(self, number: int) -> None:
+        task = self._task_connections[number]
         try:
             request = task.read()
         except EOFError:
             self._forget(number)
+            del self._task_connections[number]
             task.socket.close()
+            # The task, or its process, has ended: it does not need what it got.
+            self._exchange.release(task.holder)
             return
-        if request is None:
-            return
-        # One request a connection: it is answered when the file is there.
-        self._forget(number)
         if isinstance(request, GetFile):
             self._get(task, request)
-        else:
+        elif request is not None:
             self._put(task, request)
 
     def _refuse(self, task: TaskConnection, path: str, reason: str) -> None:
@@ -406,17 +411,17 @@ class NodeFileService:
         elif answer.content is None:
             self._refuse(task, request.path, answer.error)
         else:
-            content, holder = answer.content, f"task-{next(self._numbers)}"
-            cache = self._exchange.cache
+            content, cache = answer.content, self._exchange.cache
 
             def arrived(error: str) -> None:
                 if error:
                     self._refuse(task, request.path, error)
                 else:
                     self._make(task, request.target, lambda: cache.lend(content, Path(request.target), answer.mode))
-                    self._exchange.release(holder)
+                if task.socket.fileno() < 0:  # the task ended meanwhile
+                    self._exchange.release(task.holder)
 
-            self._exchange.want(content, Lifetime[request.lifetime], holder, arrived)
+            self._exchange.want(content, Lifetime[request.lifetime], task.holder, arrived)
 
     def _make(self, task: TaskConnection, target: str, make: Callable[[], None]) -> None:
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import shutil
 import tempfile
@@ -26,10 +27,19 @@ _LONGEST = 1 << 20
 
 
 class TaskConnection:
-    """One task that asks for one file."""
+    """One task that asks for one file, and uses it until it closes the connection.
+
+    Attributes
+    ----------
+    holder
+        Its name among those who use contents of the cache.
+    """
+
+    _numbers = itertools.count(1)
 
     def __init__(self, sock: socket.socket) -> None:
         self.socket = sock
+        self.holder = f"task-{next(self._numbers)}"
         self._buffer = b""
 
     def read(self) -> NodeRequest | None:
@@ -57,12 +67,11 @@ class TaskConnection:
             raise EOFError(str(error)) from error
 
     def reply(self, reply: FileReply) -> None:
-        """Answer and close; a task that is gone needs no answer."""
+        """Answer; a task that is gone needs no answer."""
         with contextlib.suppress(OSError):
-            self.socket.setblocking(True)
-            self.socket.settimeout(1.0)
+            self.socket.settimeout(1.0)  # an answer is short, and a task that does not read must not stop the service
             self.socket.sendall(msgspec.json.encode(reply) + b"\n")
-        self.socket.close()
+            self.socket.setblocking(False)
 
 
 class TasksSocket:
