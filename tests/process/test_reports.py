@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from parslab.errors import ConfigurationError
+from parslab.monitoring.store.reader import reading
 from tests.process.sandbox import is_gone, until
 from tests.unit.monitoring.parsl_database.parsl_files import ParslFile
 
@@ -50,12 +54,21 @@ def reported(sandbox: Sandbox, *words: str) -> dict[str, Any]:
     return found
 
 
+def stored(database: Path) -> list[tuple[str, int]] | None:
+    """Return the states of the tasks in a database, which may not be there yet."""
+    with contextlib.suppress(ConfigurationError), reading(database) as connection:
+        return connection.execute("SELECT state, count(*) FROM task GROUP BY state ORDER BY state").fetchall()
+    return None
+
+
 def test_a_run_is_reported_while_it_lives_and_after_it_was_killed(sandbox: Sandbox) -> None:
     with sandbox.script(OWNER) as script:
         facts = script.read_json()
         assert facts["total"] == 6
-        # The store writes a moment after the future is done.
-        until(lambda: reported(sandbox, facts["run"])["tasks"]["states"] == {"exec_done": 2, "failed": 1})
+        # The store makes its file and writes it a moment after a future is done.
+        database = Path(facts["folder"]) / "monitoring.db"
+        until(lambda: stored(database) == [("exec_done", 2), ("failed", 1)])
+        assert reported(sandbox, facts["run"])["tasks"]["states"] == {"exec_done": 2, "failed": 1}
         alive = reported(sandbox)
         assert alive["run"]["status"] == "running"
         assert alive["critical_path"]["length"] >= 1

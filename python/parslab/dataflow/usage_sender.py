@@ -7,11 +7,12 @@ may take long.  A datagram needs no answer.  The end of the run sends only if th
 from __future__ import annotations
 
 import contextlib
-import json
 import logging
 import socket
 import threading
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from parslab.records.states import FAILURES
 
@@ -42,7 +43,7 @@ def end_report(usage: UsageSettings, counts: Mapping[str, int], seconds: float) 
     """
     failed = sum(counts.get(state.name, 0) for state in FAILURES)
     report = {
-        "format": json.loads(usage.start)["format"],
+        "format": msgspec.json.decode(usage.start)["format"],
         "event": "end",
         "id": usage.run_id,
         "level": usage.level,
@@ -50,7 +51,7 @@ def end_report(usage: UsageSettings, counts: Mapping[str, int], seconds: float) 
         "tasks": sum(counts.values()),
         "failed": failed,
     }
-    return json.dumps(report)
+    return msgspec.json.encode(report).decode()
 
 
 class UsageSender:
@@ -83,11 +84,11 @@ class UsageSender:
     def _begin(self, usage: UsageSettings) -> None:
         try:
             opened = _connected(usage.address)
+            if usage.level >= _WITH_END:
+                self._socket = opened  # from here on end() may use and close it
             if self._first:
                 _send(opened, usage, usage.start)
-            if usage.level >= _WITH_END:
-                self._socket = opened
-            else:
+            if usage.level < _WITH_END:
                 opened.close()
         except Exception as error:  # whatever goes wrong here, the run must not notice
             log.info("no usage report is sent to %s: %s", usage.address, error)

@@ -6,11 +6,10 @@ parslab.  Classes of the user count as ``other``, because their names may tell w
 
 from __future__ import annotations
 
-import json
 import os
-import platform
-import uuid
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from parslab.version import version
 from parslab.wire.run_files import UsageSettings
@@ -40,6 +39,9 @@ def usage_settings(config: Config) -> UsageSettings | None:
     level = level_of(config)
     if not level or config.usage_address is None:
         return None
+    # Imported here and below, because nearly every run reports nothing, and need not wait for these modules.
+    import uuid
+
     run_id = str(uuid.uuid4())
     return UsageSettings(
         address=config.usage_address, start=start_report(config, level, run_id), run_id=run_id, level=level
@@ -58,6 +60,8 @@ def start_report(config: Config, level: int, run_id: str) -> str:
     run_id
         A random name of the run.
     """
+    import platform
+
     report: dict[str, object] = {
         "format": FORMAT,
         "event": "start",
@@ -71,7 +75,7 @@ def start_report(config: Config, level: int, run_id: str) -> str:
         report["project"] = config.project_name[:_NAME]
     if level >= 2:
         report["components"] = _components(config)
-    return json.dumps(report)
+    return msgspec.json.encode(report).decode()
 
 
 def _components(config: Config) -> list[str]:

@@ -30,6 +30,9 @@ _NEEDED = {"workflow": ("run_id", "time_began"), "task": ("task_id", "run_id")}
 _USED = ("try", "status", "block", "node", "resource")
 """Tables of every present version of Parsl; a file without one is imported, with less to tell."""
 
+_READ = frozenset({*_NEEDED, *_USED, "files", "input_files", "output_files", "run", "attempt"})
+"""Tables that are looked at; the last two are of parslab's own databases."""
+
 _WHERE = "name Parsl's monitoring.db, which is usually in the folder runinfo"
 
 
@@ -48,15 +51,16 @@ class ParslDatabase:
         self.file = file
         self._connection = connection
         names = connection.execute("SELECT name FROM sqlite_master WHERE type IN ('table', 'view')").fetchall()
-        self._columns = {name: self._columns_of(name) for (name,) in names}
+        self._empty = not names
+        # Other tables may need modules of SQLite that are not there.
+        self._columns = {name: self._columns_of(name) for (name,) in names if name in _READ}
 
     def _columns_of(self, table: str) -> frozenset[str]:
-        quoted = table.replace('"', '""')
-        return frozenset(row[1] for row in self._connection.execute(f'PRAGMA table_info("{quoted}")'))
+        return frozenset(row[1] for row in self._connection.execute(f'PRAGMA table_info("{table}")'))
 
     def check(self) -> None:
         """Raise an error if this is no monitoring database of Parsl."""
-        if not self._columns:
+        if self._empty:
             raise ConfigurationError(f"{self.file} is empty: Parsl has not written anything to it.")
         if self.has("run", "run_dir") and self.has("attempt"):
             raise ConfigurationError(
@@ -153,6 +157,8 @@ def opened(place: str) -> Iterator[ParslDatabase]:
     file = _file_of(place)
     try:
         with contextlib.closing(read_only(file)) as connection:
+            # The functions that a foreign schema calls must not be able to do harm.
+            connection.execute("PRAGMA trusted_schema = OFF")
             connection.execute("BEGIN")  # all tables as they are at one moment, although Parsl may still write
             database = ParslDatabase(file, connection)
             database.check()

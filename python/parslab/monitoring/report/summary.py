@@ -101,8 +101,12 @@ class AppUse(msgspec.Struct, kw_only=True):
     """Median of the run times; null if no task has run."""
     p95: float | None
     longest: float | None
+    waiting: float
+    """Sum of the times that its tasks waited for results of other tasks."""
     queue: float
-    """Sum of the times in the queue."""
+    """Sum of the times that its tasks waited for a worker."""
+    transfer: float
+    """Sum of the times from being sent until the function began."""
 
 
 class Utilisation(msgspec.Struct, kw_only=True):

@@ -105,7 +105,9 @@ class _App:
     succeeded: int = 0
     failed: int = 0
     memoized: int = 0
+    waiting: float = 0.0
     queue: float = 0.0
+    transfer: float = 0.0
     runs: array[float] = field(default_factory=lambda: array("d"))
 
 
@@ -149,7 +151,9 @@ class TaskTimes:
             times.joining += max(0.0, (self._end if ended is None else ended) - joining)
         app = self._app(name)
         app.tasks += 1
+        app.waiting += waiting
         app.queue += queue
+        app.transfer += transfer
         group = _GROUPS.get(state)
         app.succeeded += group is TaskGroup.succeeded
         app.failed += group is TaskGroup.failed
@@ -233,7 +237,9 @@ def _use(name: str, app: _App) -> AppUse:
         median=_quantile(runs, 0.5),
         p95=_quantile(runs, 0.95),
         longest=runs[-1] if runs else None,
+        waiting=app.waiting,
         queue=app.queue,
+        transfer=app.transfer,
     )
 
 

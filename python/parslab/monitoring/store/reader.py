@@ -90,6 +90,12 @@ def _opened(file: Path) -> sqlite3.Connection:
     except BaseException:
         connection.close()
         raise
+    if not version:
+        # create() sets the version in the transaction that makes the tables.
+        connection.close()
+        raise ConfigurationError(
+            f"The monitoring database {file} is empty: its run has not written anything to it yet."
+        )
     if version != VERSION:
         connection.close()
         raise ConfigurationError(

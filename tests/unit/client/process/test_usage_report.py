@@ -83,7 +83,7 @@ def test_each_level_tells_more() -> None:
 def test_no_level_names_places_or_people() -> None:
     text = start_report(Config(), 3, ID)
     for secret in (socket.gethostname(), getpass.getuser(), os.getcwd(), os.path.expanduser("~")):
-        assert f'"{secret}' not in text
+        assert f'"{secret}' not in text.replace(": ", ":")
     assert "/" not in text.replace("parslab-usage/1", "")
 
 

@@ -69,6 +69,8 @@ def test_where_the_time_of_tasks_went(made: MadeRun) -> None:
     made.attempt(2, 0, "worker_lost", (102.0, 103.0))
     times = made.summary().times
     assert rounded(times.waiting, times.queue, times.transfer) == [22.0, 24.0, 4.0]
+    (app,) = made.summary().apps
+    assert rounded(app.waiting, app.queue, app.transfer, app.run) == [22.0, 24.0, 4.0, 26.0]
     assert rounded(times.run, times.joining, times.failed_attempts) == [26.0, 16.0, 1.0]
 
 
@@ -203,6 +205,9 @@ def test_a_database_that_cannot_be_read_is_named(made: MadeRun, tmp_path: Path) 
     with closing(sqlite3.connect(made.file)) as connection:
         connection.execute("PRAGMA user_version = 7")
     with pytest.raises(ConfigurationError, match=r"was written by another version of parslab: read it with that"):
+        made.summary()
+    made.file.write_bytes(b"")
+    with pytest.raises(ConfigurationError, match=r"is empty: its run has not written anything to it yet"):
         made.summary()
     made.file.write_bytes(b"no database" * 100)
     with pytest.raises(ConfigurationError, match=r"cannot be read: file is not a database"), reading(made.file):
