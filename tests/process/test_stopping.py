@@ -281,6 +281,25 @@ def test_a_limit_is_kept_from_outside(run: DataFlowKernel, tmp_path: Path, label
     assert on(label, pid)().result(20 * patience()) > 0
 
 
+@pytest.mark.parametrize("label", LABELS)
+def test_a_limit_ends_what_a_command_has_sent_into_the_background(
+    run: DataFlowKernel, tmp_path: Path, label: str
+) -> None:
+    """An orphan in a session of its own, which does not mind TERM."""
+
+    @bash_app(executors=[label])
+    def daemonizes(begun: Path) -> str:
+        orphan = f"trap '' TERM; echo $$ > {begun}.part; mv {begun}.part {begun}; while true; do sleep 1; done"
+        return f'(setsid bash -c "{orphan.replace("$", chr(92) + "$")}" &); sleep 600'
+
+    on(label, pid)().result(30)
+    begun = tmp_path / "begun"
+    future = daemonizes(begun, walltime=0.5)
+    (orphan,) = pids_of(begun)
+    assert type(error_of(future)) is AppTimeout
+    until(is_gone(orphan), 2)
+
+
 def test_everything_at_once_is_cancelled_soon(run: DataFlowKernel, tmp_path: Path) -> None:
     gate = tmp_path / "gate"
     futures: list[AppFuture] = []

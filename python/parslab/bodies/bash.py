@@ -63,6 +63,8 @@ _FORMATTING = (
 _LEFT_CHUNKS = 32
 """The most reads that empty the pipe after bash has ended. A background process may write on without end."""
 _signatures: weakref.WeakKeyDictionary[FunctionType, inspect.Signature | None] = weakref.WeakKeyDictionary()
+_WORKER_OF = "PARSLAB_WORKER_OF"
+"""The variable by which the pool marks all processes of a worker."""
 _GRACE = 0.5
 """Seconds between SIGTERM and SIGKILL for the processes of an interrupted command."""
 
@@ -422,7 +424,7 @@ def _end_tree(process: subprocess.Popen[bytes]) -> None:
     # Collect the family before any of it ends: orphans get another parent, and nobody would find them.
     try:
         root = psutil.Process(process.pid)
-        family = [root, *root.children(recursive=True)]
+        family = [root, *root.children(recursive=True), *_adopted(root.create_time())]
     except psutil.NoSuchProcess:
         family = []
     for member in family:
@@ -436,6 +438,23 @@ def _end_tree(process: subprocess.Popen[bytes]) -> None:
         with contextlib.suppress(psutil.NoSuchProcess):
             member.kill()
     process.wait()
+
+
+def _adopted(since: float) -> list[psutil.Process]:
+    """Return processes that were started after ``since`` and that the pool has adopted, because their parent has ended.
+
+    Such processes have the name of this worker in their environment. Without a pool, as in a thread of the notebook,
+    nobody finds them.
+    """
+    import psutil
+
+    worker = os.environ.get(_WORKER_OF)
+    found: list[psutil.Process] = []
+    for child in psutil.Process(os.getppid()).children() if worker else ():
+        with contextlib.suppress(psutil.Error):
+            if child.pid != os.getpid() and child.create_time() >= since and child.environ().get(_WORKER_OF) == worker:
+                found += [child, *child.children(recursive=True)]
+    return found
 
 
 def _alive(member: psutil.Process) -> bool:
