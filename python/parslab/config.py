@@ -187,6 +187,10 @@ class Config(Description):
         Whether the run writes its calls and results to the event log in its folder.  Then they outlive the
         DataFlowKernel process, and the next kernel of a notebook continues the run, or uses the results of the run
         that it replaces.  With False the next kernel ends the old run and starts a new one.
+    keep_large_results
+        Whether the event log has results of more than 256 KiB, too.  By default such a result is in memory only.  If it
+        is lost with the DataFlowKernel process, the tasks that made it run again, provided that anything still needs
+        it.  Results of apps with ``cache=True`` are in the checkpoint whatever their size.
     app_cache
         False disables memoization for all apps, whatever their ``cache`` says.
     checkpoint_mode
@@ -250,6 +254,7 @@ class Config(Description):
     exit_mode = Choice("cleanup", ("cleanup", "wait", "skip"))
     linger = Duration(None)
     resume = YesNo(True)
+    keep_large_results = YesNo(False)
     app_cache = YesNo(True)
     checkpoint_mode = Choice(None, ("task_exit", "periodic", "dfk_exit", "manual"))
     checkpoint_dir = PathText(None)

@@ -84,7 +84,7 @@ class Kernel:
                 for messages, frames in self._peer.receive():
                     self._take(messages, frames)
 
-    def _take(self, messages: list[Any], frames: list[bytearray]) -> None:
+    def _take(self, messages: list[Any], frames: list[Any]) -> None:
         for message in messages:
             kind = type(message).__name__
             own = [frames.pop(0) for _ in range(getattr(message, "frames", 0))]

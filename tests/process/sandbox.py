@@ -35,7 +35,9 @@ __all__ = [
     "Sandbox",
     "Script",
     "alive",
+    "blocks_of",
     "is_gone",
+    "memory",
     "patience",
     "rss",
     "sandbox_processes",
@@ -89,6 +91,22 @@ def is_gone(pid: int) -> Callable[[], bool]:
 def rss(pid: int) -> int:
     """Return the bytes of memory of a process."""
     return int(psutil.Process(pid).memory_info().rss)
+
+
+def blocks_of(pid: int) -> dict[int, int]:
+    """Return the sizes of the blocks of shared memory that a process holds by descriptors, by their inodes."""
+    blocks: dict[int, int] = {}
+    for path in Path(f"/proc/{pid}/fd").glob("*"):
+        with contextlib.suppress(OSError):
+            if os.readlink(path).startswith("/memfd:parslab-value"):
+                found = path.stat()
+                blocks[found.st_ino] = found.st_size
+    return blocks
+
+
+def memory(pid: int) -> int:
+    """Return the bytes of memory of a process, with the shared memory that it holds by descriptors."""
+    return rss(pid) + sum(blocks_of(pid).values())
 
 
 def workers_of(pid: int) -> list[int]:

@@ -153,7 +153,10 @@ def test_kernels_may_be_lost_again_and_again(book: Book) -> None:
 
 
 def test_another_configuration_goes_on_with_the_results(book: Book) -> None:
-    book.kernel("dfk = loaded(); got = add(work(1), work(2)).result(); big = work(bytes(3_000_000)).result()\ngone()")
+    book.kernel(
+        "dfk = loaded(keep_large_results=True); got = add(work(1), work(2)).result(); "
+        "big = work(bytes(3_000_000)).result()\ngone()"
+    )
     (facts,) = book.kernel(
         """
     dfk = loaded(workers=1); f = add(work(1), work(2)); big = work(bytes(3_000_000))
@@ -163,6 +166,19 @@ def test_another_configuration_goes_on_with_the_results(book: Book) -> None:
     assert (facts["got"], facts["size"], facts["run"][:3]) == (6, 6_000_000, "001")
     assert "goes on with its results" in facts["notices"][0]
     assert sum(book.ran().values()) == 4
+
+
+def test_another_configuration_makes_large_results_again(book: Book) -> None:
+    book.kernel("dfk = loaded(); got = add(work(1), work(2)).result(); big = work(bytes(3_000_000)).result()\ngone()")
+    (facts,) = book.kernel(
+        """
+    dfk = loaded(workers=1); f = add(work(1), work(2)); big = work(bytes(3_000_000))
+    emit(got=f.result(), size=len(big.result()), run=dfk.run, notices=dfk.notices, state=f.task_status())
+    dfk.cleanup()"""
+    )
+    assert (facts["got"], facts["size"], facts["run"][:3]) == (6, 6_000_000, "001")
+    assert "goes on with its results" in facts["notices"][0]
+    assert sum(book.ran().values()) == 5
 
 
 def test_a_result_that_only_the_lost_kernel_knew_is_made_again(book: Book) -> None:

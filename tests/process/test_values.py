@@ -16,7 +16,7 @@ import pytest
 import parslab
 from parslab import python_app
 from parslab.errors import AppExit, DependencyError, RemoteError, RemoteTraceback, SerializationError
-from tests.process.sandbox import error_of, rss, until, within
+from tests.process.sandbox import error_of, memory, rss, until, within
 
 if TYPE_CHECKING:
     from parslab import DataFlowKernel
@@ -178,11 +178,11 @@ def test_a_result_of_500_mb_comes_and_goes(shared: DataFlowKernel) -> None:
         array[-1] = 7
         return array
 
-    base = rss(shared.pid)
+    base = memory(shared.pid)
     with within(12):
         future = large()
         until(future.done)
-        assert rss(shared.pid) - base > 400 * MB  # it lies there, and only there, until it is asked for
+        assert memory(shared.pid) - base > 400 * MB  # it lies there, and only there, until it is asked for
         array = future.result()
     assert array.nbytes == 500 * MB
     assert array[-1] == 7
@@ -190,7 +190,7 @@ def test_a_result_of_500_mb_comes_and_goes(shared: DataFlowKernel) -> None:
     assert future.result() is array
     del future, array
     gc.collect()
-    until(lambda: rss(shared.pid) - base < 50 * MB, 10, "the memory is given back")
+    until(lambda: memory(shared.pid) - base < 50 * MB, 10, "the memory is given back")
 
 
 def test_a_large_value_goes_from_task_to_task_past_the_notebook(shared: DataFlowKernel) -> None:
@@ -201,14 +201,14 @@ def test_a_large_value_goes_from_task_to_task_past_the_notebook(shared: DataFlow
     import psutil
 
     before = psutil.Process().memory_info().rss
-    base = rss(shared.pid)
+    base = memory(shared.pid)
     futures = [total(large()) for _ in range(3)]
     assert [future.result() for future in futures] == [100 * MB] * 3
     assert psutil.Process().memory_info().rss - before < 50 * MB
     del futures
     gc.collect()
     identity(0).result()
-    until(lambda: rss(shared.pid) - base < 50 * MB)
+    until(lambda: memory(shared.pid) - base < 50 * MB)
 
 
 def test_an_argument_of_200_mb_is_what_it_was_at_the_call() -> None:
@@ -271,15 +271,15 @@ def test_dropped_futures_release_their_values(shared: DataFlowKernel) -> None:
             until(made().done)
 
     use(10)
-    base = rss(shared.pid)
+    base = memory(shared.pid)
     futures = [made() for _ in range(100)]
     parslab.wait_for_current_tasks()
-    assert rss(shared.pid) - base > 150 * MB
+    assert memory(shared.pid) - base > 150 * MB
     del futures
     gc.collect()
-    until(lambda: rss(shared.pid) - base < 30 * MB, 10, "200 MB are given back")
+    until(lambda: memory(shared.pid) - base < 30 * MB, 10, "200 MB are given back")
     use(100)
-    until(lambda: rss(shared.pid) - base < 30 * MB, 10, "values that nobody looked at are given back")
+    until(lambda: memory(shared.pid) - base < 30 * MB, 10, "values that nobody looked at are given back")
 
 
 def test_small_values_of_dropped_futures_are_released_too(shared: DataFlowKernel) -> None:

@@ -28,6 +28,7 @@ from parslab.files.transfer import (
     VerifyHash,
 )
 from parslab.wire.messages.files import Chunk, ChunkRefused, GetChunks
+from parslab.wire.shared_memory import in_memory
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -227,7 +228,7 @@ class Exchange:
         for message in messages:
             match message:
                 case Chunk():
-                    self._chunk(message, memoryview(frames[at]))
+                    self._chunk(message, memoryview(in_memory(frames[at])))
                     at += 1
                 case GetChunks(ask=ask, content=content, offset=offset, length=length):
                     end = min(offset + length, content.size)

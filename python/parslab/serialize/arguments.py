@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
     from concurrent.futures import Future
 
-    from parslab.wire.stream import Buffer
+    from parslab.wire.shared_memory import PlainBuffer
 
 __all__ = ["NO_ARGUMENTS", "ArgumentDependencies", "argument_pickler", "pack_arguments", "why_unpicklable"]
 
@@ -130,7 +130,7 @@ def argument_pickler() -> type[pickle.Pickler]:
 
 def pack_arguments(
     args: tuple[Any, ...], kwargs: Mapping[str, Any], dependencies: ArgumentDependencies, app: str
-) -> tuple[bytes, list[Buffer]]:
+) -> tuple[bytes, list[PlainBuffer]]:
     """Pack ``(args, kwargs)``, and add the tasks of futures in them to ``dependencies``.
 
     Raises
@@ -174,8 +174,8 @@ def _plain(value: Any, dependencies: ArgumentDependencies) -> tuple[Any] | None:
 
 def _pack_any(
     args: tuple[Any, ...], kwargs: Mapping[str, Any], dependencies: ArgumentDependencies, app: str
-) -> tuple[bytes, list[Buffer]]:
-    frames: list[Buffer] = []
+) -> tuple[bytes, list[PlainBuffer]]:
+    frames: list[PlainBuffer] = []
     stream = io.BytesIO()
     pickler = argument_pickler()(stream, 5, buffer_callback=buffers_into(frames))
     pickler.dependencies = dependencies  # type: ignore[attr-defined]

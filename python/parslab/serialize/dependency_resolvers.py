@@ -22,7 +22,7 @@ from parslab.serialize.references import Path, resolve
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from parslab.wire.stream import Buffer
+    from parslab.wire.shared_memory import PlainBuffer
 
 __all__ = [
     "DEEP_DEPENDENCY_RESOLVER",
@@ -130,7 +130,7 @@ class DependencyResolver:
 
     def pack(
         self, args: tuple[Any, ...], kwargs: Mapping[str, Any], dependencies: ArgumentDependencies, app: str
-    ) -> tuple[bytes, list[Buffer]]:
+    ) -> tuple[bytes, list[PlainBuffer]]:
         """Pack the arguments of a call for a worker; see :func:`~parslab.serialize.arguments.pack_arguments`."""
         if not self.any_depth or _registrations(self.traverse_to_gather):
             search = _Search(self, dependencies)

@@ -88,6 +88,8 @@ class FakeLink:
         Every batch, in order.
     """
 
+    passes_descriptors = False
+
     def __init__(self, on_empty: Callable[[], None] | None = None) -> None:
         self.sent: list[tuple[list[WireMessage], list[Buffer]]] = []
         self._incoming: deque[Batch] = deque()

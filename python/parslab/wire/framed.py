@@ -23,7 +23,7 @@ from parslab.wire.stream import IOV
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
 
-    from parslab.wire.stream import Buffer
+    from parslab.wire.shared_memory import PlainBuffer
 
 __all__ = ["HEAD", "MAGIC", "DamagedRange", "FrameAppender", "FramedRecord", "encode", "head", "read", "read_at"]
 
@@ -53,7 +53,7 @@ class DamagedRange(NamedTuple):
     length: int
 
 
-def head(*parts: Buffer) -> bytes:
+def head(*parts: PlainBuffer) -> bytes:
     """Return the head of an entry whose payload consists of ``parts``."""
     length = sum([memoryview(part).nbytes for part in parts])
     check = length ^ _ONES
@@ -62,7 +62,7 @@ def head(*parts: Buffer) -> bytes:
     return _HEAD.pack(MAGIC, length, check)
 
 
-def encode(*parts: Buffer) -> bytes:
+def encode(*parts: PlainBuffer) -> bytes:
     """Return an entry whose payload is the concatenation of ``parts``.
 
     Examples
@@ -109,7 +109,7 @@ class FrameAppender:
         """Size of the file when it was opened, plus the bytes that this object has appended since."""
         self._locks = shared
 
-    def append(self, buffers: Sequence[Buffer]) -> int:
+    def append(self, buffers: Sequence[PlainBuffer]) -> int:
         """Append whole entries (what :func:`encode` gives, or :func:`head` and its parts) in one write.
 
         Returns
@@ -132,7 +132,7 @@ class FrameAppender:
             with contextlib.suppress(OSError):
                 fcntl.flock(self._fd, fcntl.LOCK_UN)
 
-    def _append(self, buffers: Sequence[Buffer]) -> int:
+    def _append(self, buffers: Sequence[PlainBuffer]) -> int:
         if len(buffers) == 1:
             wanted = memoryview(buffers[0]).nbytes
             written = os.write(self._fd, buffers[0])

@@ -107,6 +107,8 @@ class RunSettings(msgspec.Struct, kw_only=True):
     """The usage reports; None where nothing is sent."""
     resume: bool = False
     """Whether the run keeps an event log, so that it can be resumed."""
+    keep_large_results: bool = False
+    """Whether the event log has large results, which workers could make again."""
     inherits: list[str] = []
     """Folders of earlier runs whose results this one may use."""
     restarts: int = 0

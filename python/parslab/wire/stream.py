@@ -2,31 +2,48 @@
 
 One thread reads a :class:`Stream`; several threads that write need a lock of the caller.  It works on blocking and
 non-blocking sockets: the DataFlowKernel never blocks, a worker always does.  A small batch needs one system call in
-each direction and is parsed in place.  A large frame is received directly into its own memory.
+each direction and is parsed in place.  A large frame is received directly into its own memory.  A block of shared
+memory is one byte in the stream, and its descriptor travels with that byte or with bytes before it (D58).
 
 Invariants: bytes ``start:end`` of the input buffer are not parsed yet; the buffer is empty while a frame is filled.
 """
 
 from __future__ import annotations
 
+import contextlib
+import errno
+import itertools
+import os
 import socket
 import struct
+from array import array
 from collections import deque
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import msgspec
 
 from parslab.errors import ProtocolError
 from parslab.wire.encoding import encode_into
 from parslab.wire.messages.base import WireMessage
+from parslab.wire.shared_memory import Buffer, PlainBuffer, SharedFrame, received, shares_memory
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-__all__ = ["IOV", "Batch", "Buffer", "Stream", "decoder", "encode_batch"]
+__all__ = [
+    "IOV",
+    "Batch",
+    "Buffer",
+    "DescriptorPiece",
+    "PlainBuffer",
+    "Stream",
+    "decoder",
+    "encode_batch",
+    "pieces_of",
+    "send_piece",
+]
 
-Buffer: TypeAlias = bytes | bytearray | memoryview
-Batch: TypeAlias = tuple[list[WireMessage], list[bytearray]]
+Batch: TypeAlias = tuple[list[WireMessage], list[Buffer]]
 
 _PREFIX = struct.Struct("<II")
 _CHUNK = 1 << 18
@@ -37,9 +54,14 @@ _FILL_SLICE = 1 << 23
 """Bytes of large frames read in one go, so that one huge value does not starve the other peers."""
 IOV = 512
 """Buffers in one system call; systems refuse more than 1024 (IOV_MAX)."""
+_SHARED = 1 << 63
+"""Marks the length of a frame that is a block of shared memory."""
+_MOST_DESCRIPTORS = 16
+"""Descriptors in one system call: few, so that the receiver always has room for them."""
+_ANCILLARY = socket.CMSG_SPACE(_MOST_DESCRIPTORS * array("i").itemsize)
 
 
-def decoder(union: Any) -> Callable[[Buffer], list[WireMessage]]:
+def decoder(union: Any) -> Callable[[PlainBuffer], list[WireMessage]]:
     """Return the typed decoder of batch headers whose messages belong to ``union``."""
     return msgspec.msgpack.Decoder(list[union]).decode
 
@@ -56,7 +78,68 @@ def encode_batch(
     encode_into(encoder, messages, out, head)
     _PREFIX.pack_into(out, 0, len(out) - head, count)
     if count:
-        struct.pack_into(f"<{count}Q", out, 8, *[memoryview(f).nbytes for f in frames])
+        lengths = [f.nbytes | _SHARED if isinstance(f, SharedFrame) else memoryview(f).nbytes for f in frames]
+        struct.pack_into(f"<{count}Q", out, 8, *lengths)
+
+
+_CLOSE_ON_EXEC = getattr(socket, "MSG_CMSG_CLOEXEC", 0)
+
+
+class DescriptorPiece(NamedTuple):
+    """Bytes of a batch, and the blocks of shared memory whose descriptors leave with the first of them."""
+
+    data: PlainBuffer
+    blocks: tuple[SharedFrame, ...]
+
+
+def pieces_of(head: bytes, frames: Sequence[Buffer]) -> list[PlainBuffer | DescriptorPiece]:
+    """Return what to send for a batch, in order: a block of shared memory becomes one byte with its descriptor."""
+    pieces: list[PlainBuffer | DescriptorPiece] = []
+    data = head
+    blocks: list[SharedFrame] = []
+    for frame in frames:
+        if isinstance(frame, SharedFrame):
+            if len(blocks) == _MOST_DESCRIPTORS:
+                pieces.append(DescriptorPiece(data, tuple(blocks)))
+                data, blocks = b"", []
+            data += b"\0"
+            blocks.append(frame)
+            continue
+        if data:
+            pieces.append(DescriptorPiece(data, tuple(blocks)) if blocks else data)
+            data, blocks = b"", []
+        pieces.append(frame)
+    if data:
+        pieces.append(DescriptorPiece(data, tuple(blocks)) if blocks else data)
+    return pieces
+
+
+def _plain_parts(backlog: deque[PlainBuffer | DescriptorPiece]) -> list[memoryview]:
+    """Return the first buffers of a backlog that one system call can send: no descriptor leaves with a later byte."""
+    parts: list[memoryview] = []
+    for piece in itertools.islice(backlog, IOV):
+        if type(piece) is DescriptorPiece:
+            break
+        parts.append(memoryview(piece).cast("B"))  # type: ignore[arg-type]
+    return parts
+
+
+def send_piece(sock: socket.socket, piece: DescriptorPiece) -> int:
+    """Send a piece with its descriptors; return how many of its bytes have left.
+
+    Raises
+    ------
+    BlockingIOError
+        The socket takes nothing now, or too many descriptors of this user are on their way.
+    """
+    with contextlib.ExitStack() as opened:
+        descriptors = array("i", [opened.enter_context(block.opened()) for block in piece.blocks])
+        try:
+            return sock.sendmsg([piece.data], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, descriptors)])
+        except OSError as error:
+            if error.errno == errno.ETOOMANYREFS:
+                raise BlockingIOError(errno.EAGAIN, error.strerror) from error
+            raise
 
 
 class Stream:
@@ -70,19 +153,21 @@ class Stream:
         Made by :func:`decoder` for the messages this side receives.
     """
 
-    def __init__(self, sock: socket.socket, decode: Callable[[Buffer], list[WireMessage]]) -> None:
+    def __init__(self, sock: socket.socket, decode: Callable[[PlainBuffer], list[WireMessage]]) -> None:
         self.sock = sock
         self._decode = decode
         self._encoder = msgspec.msgpack.Encoder()
         self._out = bytearray()
-        self._backlog: deque[Buffer] = deque()
+        self._backlog: deque[PlainBuffer | DescriptorPiece] = deque()
         self._input = bytearray(_CHUNK)
         self._view = memoryview(self._input)
         self._start = self._end = 0
         self._header: list[Any] | None = None
         self._lengths: list[int] = []
-        self._frames: list[bytearray] = []
+        self._frames: list[Buffer] = []
         self._fill: memoryview | None = None
+        self._descriptors: deque[int] = deque()
+        """Descriptors that arrived, in order, and whose frames are not parsed yet."""
         self.raw: deque[bytes] | None = None
         """Receives the encoded headers of batches, so that the event log can store them unchanged; None: keep none."""
         # With the small default buffers a batch would need several system calls and wake-ups; macOS has 8 KiB.
@@ -96,6 +181,8 @@ class Stream:
     def close(self) -> None:
         """Close the socket; twice is safe."""
         self.sock.close()
+        while self._descriptors:
+            os.close(self._descriptors.popleft())
 
     # ----- outgoing
 
@@ -112,8 +199,7 @@ class Stream:
         if self._backlog:
             # Bytes of an earlier batch wait: to send now would put this batch into the middle of that one.
             # The header is copied, because the next batch is encoded into the same buffer.
-            self._backlog.append(bytes(out))
-            self._backlog.extend(frames)
+            self._backlog.extend(pieces_of(bytes(out), frames))
             return
         if not count:
             try:
@@ -124,8 +210,7 @@ class Stream:
                 self._backlog.append(bytes(memoryview(out)[sent:]))
                 self.flush()
         else:
-            self._backlog.append(bytes(out))
-            self._backlog.extend(frames)
+            self._backlog.extend(pieces_of(bytes(out), frames))
             self.flush()
         # One huge header must not occupy its memory for the rest of the run.
         if len(out) > _CHUNK:
@@ -135,9 +220,14 @@ class Stream:
         """Send the bytes that wait; return whether nothing is left."""
         backlog = self._backlog
         while backlog:
-            parts = [memoryview(backlog[i]).cast("B") for i in range(min(len(backlog), IOV))]
+            first = backlog[0]
             try:
-                sent = self.sock.sendmsg(parts)
+                if type(first) is DescriptorPiece:
+                    sent = send_piece(self.sock, first)
+                    parts = [memoryview(first.data)]
+                else:
+                    parts = _plain_parts(backlog)
+                    sent = self.sock.sendmsg(parts)
             except BlockingIOError:
                 return False
             for part in parts:
@@ -173,10 +263,25 @@ class Stream:
         return self._parse()
 
     def _fill_input(self, flags: int) -> None:
-        got = self.sock.recv_into(self._view[self._end :], 0, flags)
+        if shares_memory:
+            view = self._view[self._end :]
+            got, ancillary, returned, _ = self.sock.recvmsg_into((view,), _ANCILLARY, flags | _CLOSE_ON_EXEC)
+            if ancillary:
+                self._take_descriptors(ancillary, returned)
+        else:
+            got = self.sock.recv_into(self._view[self._end :], 0, flags)
         if not got:
             raise EOFError
         self._end += got
+
+    def _take_descriptors(self, ancillary: list[tuple[int, int, bytes]], flags: int) -> None:
+        for level, kind, data in ancillary:
+            if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
+                arrived = array("i")
+                arrived.frombytes(data[: len(data) - len(data) % arrived.itemsize])
+                self._descriptors.extend(arrived)
+        if flags & socket.MSG_CTRUNC:
+            raise ProtocolError("descriptors of a peer were lost, because this process has no room for them")
 
     def _fill_frame(self, flags: int) -> None:
         read = 0
@@ -234,6 +339,10 @@ class Stream:
         """Move frames out of the input; return whether the batch is complete."""
         while len(self._frames) < len(self._lengths):
             length = self._lengths[len(self._frames)]
+            if length & _SHARED:
+                if not self._take_block(length & ~_SHARED):
+                    return False
+                continue
             # Checked for each frame just before it is read, so that a false length fails before anything is allocated.
             if length > 1 << 44:
                 raise ProtocolError(f"a peer announced a frame of {length} bytes")
@@ -252,6 +361,18 @@ class Stream:
         assert self._header is not None
         batches.append((self._header, self._frames))
         self._header, self._frames = None, []  # a new list: the receiver owns the old one
+        return True
+
+    def _take_block(self, length: int) -> bool:
+        """Take a block of shared memory out of the input; return False if its byte has not arrived."""
+        if self._start == self._end:
+            self._make_room(1)
+            return False
+        self._start += 1
+        try:
+            self._frames.append(received(self._descriptors.popleft(), length))
+        except (IndexError, OSError, MemoryError) as error:
+            raise ProtocolError(f"a peer sent a block of shared memory that cannot be used ({error})") from error
         return True
 
     def _make_room(self, need: int) -> None:

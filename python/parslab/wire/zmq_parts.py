@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from parslab.errors import ProtocolError
+from parslab.wire.shared_memory import in_memory, size_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from parslab.wire.stream import Buffer
+    from parslab.wire.shared_memory import Buffer, PlainBuffer
 
 __all__ = ["PART", "WIRE_PART", "joined", "parted", "quickly_copied"]
 
@@ -32,15 +33,15 @@ _lengths = msgspec.msgpack.Decoder(list[int])
 
 def quickly_copied(frames: Sequence[Buffer]) -> bool:
     """Return whether a copy of these frames is faster than sharing their memory with the thread of ZeroMQ."""
-    return sum(memoryview(frame).nbytes for frame in frames) <= _SMALL
+    return sum(map(size_of, frames)) <= _SMALL
 
 
-def parted(head: bytes, frames: Sequence[Buffer]) -> list[Buffer]:
+def parted(head: bytes, frames: Sequence[Buffer]) -> list[PlainBuffer]:
     """Return the parts that carry a batch."""
-    if len(head) <= PART and all(memoryview(frame).nbytes <= PART for frame in frames):
-        return [head, *frames]
-    whole = [memoryview(buffer).cast("B") for buffer in (head, *frames)]
-    parts: list[Buffer] = [_MARK + msgspec.msgpack.encode([view.nbytes for view in whole])]
+    if len(head) <= PART and all(size_of(frame) <= PART for frame in frames):
+        return [head, *map(in_memory, frames)]
+    whole = [memoryview(in_memory(buffer)).cast("B") for buffer in (head, *frames)]
+    parts: list[PlainBuffer] = [_MARK + msgspec.msgpack.encode([view.nbytes for view in whole])]
     # Slices share the memory of a frame: even a value of many gigabytes is not copied here.
     for view in whole:
         parts += [view[at : at + PART] for at in range(0, view.nbytes, PART)]

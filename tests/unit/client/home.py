@@ -38,7 +38,8 @@ class FakeHome:
     def fetch(self, task: int, timeout: float | None) -> tuple[bytes, list[Buffer]]:
         self.fetched.append(task)
         self.timeouts.append(timeout)
-        return pack(self.large[task])
+        inline, frames = pack(self.large[task])
+        return inline, list(frames)
 
     def cannot_stop(self, task: int) -> bool:
         return task in self.unstoppable

@@ -17,6 +17,7 @@ from parslab.files.content import content_of, state_of
 from parslab.files.exchange import Exchange
 from parslab.files.transfer import CHUNK, AskForSource
 from parslab.wire.messages.files import Chunk, ContentId
+from parslab.wire.shared_memory import in_memory
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -71,7 +72,7 @@ class Net:
             self.hosts[sender].peer_lost(to, "no connection", unreachable=(sender, to) in self.blocked)
             return
         chunks = [message for message in messages if isinstance(message, Chunk)]
-        data = [self.spoil(sender, chunk, bytes(frame)) for chunk, frame in zip(chunks, frames, strict=True)]
+        data = [self.spoil(sender, chunk, bytes(in_memory(frame))) for chunk, frame in zip(chunks, frames, strict=True)]
         self.sent[sender] += sum(map(len, data))
         self.hosts[to].received(sender, messages, data)
 

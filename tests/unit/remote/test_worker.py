@@ -22,6 +22,7 @@ from parslab.serialize.values import pack, unpack
 from parslab.testing.fakes import FakeLink
 from parslab.wire.messages.base import DefineFunction, ForgetFunctions, OutputPrinted, PackedValue
 from parslab.wire.messages.worker import LeaveWhenDone, Outcome, RunTask
+from parslab.wire.shared_memory import in_memory
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -83,7 +84,7 @@ class Bench:
         outcome, frames = self.link.outcome(task)
         if outcome.failure is not None:
             raise exception_of(outcome.failure, task)
-        return unpack(outcome.inline, [bytearray(frame) for frame in frames])
+        return unpack(outcome.inline, [bytearray(in_memory(frame)) for frame in frames])
 
 
 def need(place: int, *values: Any, path: Any = None) -> Future[Any]:

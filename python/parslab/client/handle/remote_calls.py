@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from parslab.clock import steady_time
 from parslab.serialize.arguments import NO_ARGUMENTS, ArgumentDependencies, pack_arguments
+from parslab.serialize.shared.values import shared
 from parslab.serialize.summaries import show_arguments
 from parslab.wire.messages.client import SubmitTask
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from parslab.client.calls.identities import IdentifiedCalls, Identities
     from parslab.client.calls.pending import PendingTasks
@@ -21,14 +22,14 @@ if TYPE_CHECKING:
     from parslab.serialize.dependency_resolvers import DependencyResolver
     from parslab.serialize.functions import AppFunction
     from parslab.wire.messages.base import TaskSpec
-    from parslab.wire.stream import Buffer
+    from parslab.wire.shared_memory import Buffer, PlainBuffer
 
 __all__ = ["RemoteCalls"]
 
 Packer: TypeAlias = (
-    "Callable[[tuple[Any, ...], Mapping[str, Any], ArgumentDependencies, str], tuple[bytes, list[Buffer]]]"
+    "Callable[[tuple[Any, ...], Mapping[str, Any], ArgumentDependencies, str], tuple[bytes, list[PlainBuffer]]]"
 )
-_NO_FRAMES: list[Buffer] = []
+_NO_FRAMES: list[PlainBuffer] = []
 
 
 class RemoteCalls:
@@ -93,7 +94,7 @@ class RemoteCalls:
         task = future.task_id
         if args or kwargs or calls is not None:
             dependencies = ArgumentDependencies(self._reference)
-            inline, frames = self._pack(args, kwargs, dependencies, future.app_name)
+            inline, frames = shared(*self._pack(args, kwargs, dependencies, future.app_name))
             shown = show_arguments(args, kwargs)
             # Positional, against the house rule: keywords for all fields would cost a twentieth of the call.
             message = SubmitTask(
@@ -118,7 +119,7 @@ class RemoteCalls:
         self,
         future: AppFuture,
         message: SubmitTask,
-        frames: list[Buffer],
+        frames: Sequence[Buffer],
         follow: Callable[[str, str], None] | None,
     ) -> None:
         task = message.task

@@ -28,6 +28,7 @@ from parslab.records.states import TaskState
 from parslab.serialize.arguments import ArgumentDependencies
 from parslab.serialize.failures import failure_of, one_line
 from parslab.serialize.future_types import is_future
+from parslab.serialize.shared.values import shared
 from parslab.serialize.summaries import brief, show_arguments
 from parslab.serialize.values import pack
 from parslab.wire.messages.base import Failure, TaskKind, TaskValue
@@ -486,7 +487,7 @@ class LocalTasks:
             return
         try:
             value = future.value_by(None)
-            inline, frames = pack(value)
+            inline, frames = shared(*pack(value))
         except Exception as error:
             what = f"the result of app {future.app_name} (task {task}, run in the notebook)"
             link.send(ValueNotPicklable(task, failure_of(SerializationError(what, one_line(error)))))

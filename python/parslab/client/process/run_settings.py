@@ -69,8 +69,7 @@ def new_settings(
     ConfigurationError
         The configuration names something that does not exist.
     """
-    here = _current_folder()
-    executors = _executor_settings(config)
+    here, executors = _current_folder(), _executor_settings(config)
     owners = _trusted_owners(config)
     checkpoints = _checkpoints(config, owners)
     run, run_dir, warnings = _new_folder(config)
@@ -104,6 +103,7 @@ def new_settings(
         checkpoint_period=config.checkpoint_period,
         usage=usage_settings(config),
         resume=config.resume,
+        keep_large_results=config.keep_large_results,
         inherits=list(inherits),
     )
 

@@ -347,6 +347,10 @@ class KernelLink:
                 self._out.stop_keeping()
         else:
             self._out.safe = batches
+            # Not with the next batch: a notebook that pauses must not keep the memory of arguments that are safe.
+            if self._out.keeps_blocks:
+                with self._sending:
+                    self._out.drop_safe()
 
     @property
     def keeps_batches(self) -> bool:
@@ -415,6 +419,7 @@ class KernelLink:
         """Close the descriptors of this process without sending anything, as a forked child must."""
         self._over = True
         self._stream.close()
+        self._out.drop_all()
         # The numbers become -1 afterwards: the system reuses them, and a late wake() must not write to another file.
         for fd in (self._wake_in, self._wake_out):
             with contextlib.suppress(OSError):

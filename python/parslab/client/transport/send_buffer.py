@@ -24,13 +24,14 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import msgspec
 
-from parslab.wire.stream import IOV, Buffer, encode_batch
+from parslab.wire.stream import IOV, DescriptorPiece, PlainBuffer, encode_batch, pieces_of, send_piece
 
 if TYPE_CHECKING:
     import socket
     from collections.abc import Sequence
 
     from parslab.wire.messages.base import WireMessage
+    from parslab.wire.stream import Buffer
 
 __all__ = ["SendBuffer"]
 
@@ -38,8 +39,9 @@ _KEPT = 64 << 20
 """The most bytes of sent batches in memory.  The buffer drops older batches beyond that, and cannot send them again."""
 
 
-_Piece: TypeAlias = "tuple[int, Buffer, list[WireMessage], int]"
-"""(number of its last byte, its bytes, the messages of the outbox that it holds, the number of its batch)"""
+_Piece: TypeAlias = "tuple[int, PlainBuffer, list[WireMessage], int, DescriptorPiece | None]"
+"""(number of its last byte, its bytes, the messages of the outbox that it holds, the number of its batch, the blocks of
+shared memory whose descriptors leave with its first byte)"""
 
 
 class SendBuffer:
@@ -142,11 +144,16 @@ class SendBuffer:
             try:
                 # map() sends and extend() stores the count in one C call. With ``n = send(...)`` an interrupt between
                 # the two would lose the count, and the next sender would send these bytes twice.
-                if len(pieces) == 1 and end - len(first) == sent:
+                if pieces[0][4] is not None and end - len(first) == sent:
+                    self._sent.extend(map(send_piece, (self._sock,), (pieces[0][4],)))
+                elif len(pieces) == 1 and end - len(first) == sent:
                     self._sent.extend(map(self._sock.send, (first,)))
                 else:
                     parts = [memoryview(first)[len(first) - (end - sent) :]]
-                    parts += [memoryview(pieces[i][1]) for i in range(1, min(len(pieces), IOV))]
+                    for i in range(1, min(len(pieces), IOV)):
+                        if pieces[i][4] is not None:
+                            break
+                        parts.append(memoryview(pieces[i][1]))
                     self._sent.extend(map(self._sock.sendmsg, (parts,)))
             except BlockingIOError:
                 return False
@@ -161,18 +168,22 @@ class SendBuffer:
     def own(self) -> None:
         """Copy the bytes of the caller's arrays, because the caller does not wait until they have left."""
         self._settle()
-        self._pieces = deque([(end, _owned(data), taken, number) for end, data, taken, number in self._pieces])
+        self._pieces = deque([(end, _owned(data), *rest) for end, data, *rest in self._pieces])  # type: ignore[misc]
 
     def _commit(self, messages: list[WireMessage], frames: Sequence[Buffer]) -> None:
         head = bytearray()
         encode_batch(self._encoder, messages, frames, head)
-        end = (self._pieces[-1][0] if self._pieces else sum(self._sent)) + len(head)
+        end = self._pieces[-1][0] if self._pieces else sum(self._sent)
         number = self.last + 1
-        made: list[_Piece] = [(end, head, messages, number)]
-        for frame in frames:
-            data = memoryview(frame).cast("B")
+        if not frames:
+            self._pieces.append((end + len(head), head, messages, number, None))
+            return
+        made: list[_Piece] = []
+        for piece in pieces_of(bytes(head), frames):
+            blocks = piece if isinstance(piece, DescriptorPiece) else None
+            data = blocks.data if blocks is not None else memoryview(piece).cast("B")  # type: ignore[arg-type]
             end += len(data)
-            made.append((end, data, messages, number))
+            made.append((end, data, messages, number, blocks))
         self._pieces.extend(made)  # one C call, so that an interrupt leaves all pieces of the batch or none
 
     # ----- what is kept
@@ -189,13 +200,28 @@ class SendBuffer:
         if kept and kept[-1][0] == piece[0]:
             return  # an interrupt stopped the last sender before it removed the piece from _pieces
         if piece[3] > self.safe:
-            end, data, taken, number = piece
-            kept.append((end, _owned(data), taken, number))
+            end, data, taken, number, blocks = piece
+            kept.append((end, _owned(data), taken, number, blocks))
             self._volume += len(data)
         elif piece[3] > self._base:
             self._base = piece[3]
         if (kept and kept[0][3] <= self.safe) or self._volume > _KEPT:
             self._trim()
+
+    @property
+    def keeps_blocks(self) -> bool:
+        """Whether a batch with shared memory is kept."""
+        return any(piece[4] is not None for piece in self._kept)
+
+    def drop_safe(self) -> None:
+        """Drop the batches that are in the event log."""
+        self._settle()
+        self._trim()
+
+    def drop_all(self) -> None:
+        """Drop all bytes, because nothing will be sent any more."""
+        self._pieces.clear()
+        self._kept.clear()
 
     def _trim(self) -> None:
         kept = self._kept
@@ -229,10 +255,10 @@ class SendBuffer:
             if not pieces:
                 head = bytearray()
                 encode_batch(self._encoder, [], (), head)
-                pieces = [(0, head, [], number)]
-            for _, data, taken, _ in pieces:
+                pieces = [(0, head, [], number, None)]
+            for _, data, taken, _, blocks in pieces:
                 at += len(data)
-                lined.append((at, data, taken, number))
+                lined.append((at, data, taken, number, blocks))
         self._sock, self._sent = sock, [0]
         self._base = there
         self._pieces = deque(lined)
@@ -250,6 +276,6 @@ class SendBuffer:
                 del self.outbox[: len(taken)]
 
 
-def _owned(data: Buffer) -> Buffer:
+def _owned(data: PlainBuffer) -> PlainBuffer:
     """Return the same bytes in memory that no other code changes."""
     return data if isinstance(data, (bytes, bytearray)) else bytes(data)

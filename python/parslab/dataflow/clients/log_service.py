@@ -80,7 +80,7 @@ class LogService:
         # A run that nobody will resume saves the cost of a log.
         if settings.resume:
             opened = RunOpened(settings.run, settings.package, PROTOCOL, os.getpid(), steady_time())
-            self.writer = LogWriter(log_folder(settings.run_dir), opened, self)
+            self.writer = LogWriter(log_folder(settings.run_dir), opened, self, results=settings.keep_large_results)
 
     def open(self, batches: Mapping[int, int]) -> None:
         """Begin to write; ``batches`` says how many batches of each client the log has already."""
@@ -143,6 +143,18 @@ class LogService:
     def call_soon(self, call: Callable[[], None]) -> None:
         """Run ``call`` in the loop's thread soon; safe from any thread."""
         self._host.call_soon(call)
+
+    def call_later(self, seconds: float, call: Callable[[], None]) -> None:
+        """Run ``call`` in the loop's thread after so many seconds."""
+        self._host.call_at(steady_time() + seconds, call)
+
+    def acknowledge_now(self) -> None:
+        """Tell clients which batches are on the disk."""
+        self.acknowledge(1)
+
+    def forgotten(self, task: int) -> bool:
+        """Return whether a task has ended and nobody can ask for it, or for what depends on it."""
+        return task not in self._table.tasks
 
     def warn(self, text: str) -> None:
         """Show the user a warning."""

@@ -116,7 +116,7 @@ class ClientRequests:
         self.ended_by: int | None = None
 
     def carry_out(
-        self, client: ClientConnection, messages: list[WireMessage], frames: list[bytearray], *, first: bool = False
+        self, client: ClientConnection, messages: list[WireMessage], frames: list[Buffer], *, first: bool = False
     ) -> None:
         """Carry out one batch of a client, and note it for the event log.
 
@@ -141,10 +141,12 @@ class ClientRequests:
         finally:
             # A client that returns does not count the batch of its hello, and numbers of batches must agree.
             if not (first and client.returned):
-                self._log_writer.batch_received(client.number, header, used, frames)
+                # A message with frames is a batch of its own.
+                task = messages[0].task if frames and type(messages[0]) is SubmitTask else -1
+                self._log_writer.batch_received(client.number, header, used, frames, task)
 
     def _carry_out(
-        self, client: ClientConnection, messages: list[WireMessage], frames: list[bytearray], used: dict[int, int]
+        self, client: ClientConnection, messages: list[WireMessage], frames: list[Buffer], used: dict[int, int]
     ) -> None:
         table, names = self._table, self._functions.names
         number, functions = client.number, client.functions

@@ -10,7 +10,9 @@ import sys
 from hashlib import blake2b
 from typing import TYPE_CHECKING
 
+from parslab.serialize.shared.values import unshared
 from parslab.wire.messages.base import PackedValue
+from parslab.wire.shared_memory import size_of
 
 if TYPE_CHECKING:
     from parslab.wire.stream import Buffer
@@ -38,12 +40,14 @@ class StoredValue:
         """A hash of the bytes, for the memo keys of tasks that depend on the value."""
         # Computed on demand and once: only inputs of cached calls need it, and a value may be large.
         if not self._digest:
-            hasher = blake2b(len(self.inline).to_bytes(8, "little"), digest_size=16, person=b"parslab value")
-            hasher.update(self.inline)
-            for frame in self.frames:
+            # As it was before somebody shared it: equal values have equal hashes, wherever their bytes lie.
+            inline, buffers = unshared(self.inline, self.frames)
+            hasher = blake2b(len(inline).to_bytes(8, "little"), digest_size=16, person=b"parslab value")
+            hasher.update(inline)
+            for buffer in buffers:
                 # Lengths in front keep values apart that have the same bytes in other frames.
-                hasher.update(len(frame).to_bytes(8, "little"))
-                hasher.update(frame)
+                hasher.update(len(buffer).to_bytes(8, "little"))
+                hasher.update(buffer)
             for part in self.parts or ():
                 hasher.update(part.digest)
             self._digest = hasher.digest()
@@ -54,7 +58,7 @@ class StoredValue:
         """Return how many bytes a message with this value has."""
         if not self.frames and self.parts is None:
             return len(self.inline)
-        own = len(self.inline) + sum(memoryview(f).nbytes for f in self.frames)
+        own = len(self.inline) + sum(map(size_of, self.frames))
         return own + sum(part.size for part in self.parts or ())
 
     def packed(self, frames: list[Buffer]) -> PackedValue:

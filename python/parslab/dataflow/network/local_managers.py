@@ -113,7 +113,7 @@ class LocalManagers:
             connection.refuse(f"You sent what cannot be read: {error}")
             self._lose(connection)
 
-    def _received(self, connection: _LocalConnection, messages: list[WireMessage], frames: list[bytearray]) -> None:
+    def _received(self, connection: _LocalConnection, messages: list[WireMessage], frames: list[Buffer]) -> None:
         if connection.listener is not None:
             if messages:
                 connection.listener.received(connection.identity, messages, list(frames))

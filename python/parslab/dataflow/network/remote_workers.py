@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from parslab.remote.pool.pool import PoolWorker
 from parslab.wire.messages.worker import WorkerHello
+from parslab.wire.shared_memory import in_memory
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -113,7 +114,7 @@ class RemoteWorkers:
         worker = self._workers.get(identity.rpartition(b"/")[0])
         if worker is None:
             return False
-        self._pool.received(worker, [(messages, [bytearray(frame) for frame in frames])])
+        self._pool.received(worker, [(messages, [bytearray(in_memory(frame)) for frame in frames])])
         return True
 
     def unreachable(self, identity: bytes) -> None:

@@ -24,6 +24,7 @@ from parslab.trust import check_folder
 from parslab.wire.descriptors import using_spare
 from parslab.wire.framed import HEAD, DamagedRange, FrameAppender, encode, head, read, read_at
 from parslab.wire.messages.base import PackedValue
+from parslab.wire.shared_memory import PlainBuffer, in_memory, size_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Sequence
@@ -261,7 +262,7 @@ class Checkpoints:
             mode = 0o644 if self._owners else 0o600
             self._appender = using_spare(lambda: FrameAppender(self.path, self._shared, mode))
             self._own = self._number(self.path)
-        buffers: list[Buffer] = []
+        buffers: list[PlainBuffer] = []
         places: list[tuple[bytes, int]] = []
         functions: list[bytes] = []
         at = 0
@@ -316,14 +317,14 @@ class Checkpoints:
             self._appender = None
 
 
-def _add(buffers: list[Buffer], parts: list[Buffer]) -> int:
+def _add(buffers: list[PlainBuffer], parts: Sequence[PlainBuffer]) -> int:
     """Append an entry with this payload; return how many bytes it has."""
     if len(parts) == 1:
         # One buffer for a small entry, because one system call takes a limited number of buffers.
         whole = encode(parts[0])
         buffers.append(whole)
         return len(whole)
-    own = sum(memoryview(part).nbytes for part in parts)
+    own = sum(map(size_of, parts))
     buffers += [head(*parts), *parts]
     return HEAD + own
 
@@ -333,12 +334,12 @@ def _packed(entry: _Function | _Result) -> bytes:
     return _LENGTH.pack(len(text)) + text
 
 
-def _encoded(held: MemoEntry, run: str) -> list[Buffer]:
+def _encoded(held: MemoEntry, run: str) -> list[PlainBuffer]:
     call = held.call
     assert call.key is not None
     frames: list[Buffer] = []
     value = held.value.packed(frames)
-    lengths = tuple([memoryview(frame).nbytes for frame in frames]) if frames else ()
+    lengths = tuple(map(size_of, frames))
     entry = _Result(
         key=call.key,
         app=call.app,
@@ -350,7 +351,7 @@ def _encoded(held: MemoEntry, run: str) -> list[Buffer]:
         value=value,
         lengths=lengths,
     )
-    return [_packed(entry), *frames]
+    return [_packed(entry), *map(in_memory, frames)]
 
 
 def _head_of(payload: bytes) -> _Function | _Result | None:

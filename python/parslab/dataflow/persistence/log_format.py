@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 import msgspec
 
 from parslab.dataflow.graph.values import StoredValue, joined
+from parslab.dataflow.persistence.postponed_files import UNUSED
 from parslab.trust import open_file
 from parslab.wire import framed
 from parslab.wire.messages.base import DefineFunction, PackedValue
@@ -62,7 +63,7 @@ __all__ = [
     "value_at",
 ]
 
-LARGE = 1 << 20
+LARGE = 1 << 18
 """Frames of more bytes than this get a file of their own, which a thread writes."""
 
 _LENGTH = struct.Struct("<I")
@@ -221,7 +222,10 @@ class FunctionItem(NamedTuple):
 
 
 class CallItem(NamedTuple):
-    """A call; ``submit.fn`` is the run's number."""
+    """A call; ``submit.fn`` is the run's number.
+
+    There are fewer frames than ``submit.frames`` if the log does not have them: the task had been forgotten.
+    """
 
     client: int
     submit: SubmitTask
@@ -386,6 +390,10 @@ class _Missing(Exception):
     """The file of an entry is missing or incomplete."""
 
 
+class _Unused(Exception):
+    """The frames of an entry were not written, because nobody needed them."""
+
+
 # What decoding damaged or foreign bytes may raise: such an entry is skipped, not the whole log.
 _UNREADABLE = (msgspec.MsgspecError, struct.error, LookupError, TypeError, ValueError)
 
@@ -443,7 +451,10 @@ def _function_items(header: FunctionKnown, payload: bytes) -> Iterator[FunctionI
 
 
 def _batch_items(folder: Path, header: BatchReceived, rest: memoryview) -> Iterator[LogItem]:
-    frames = _frames(folder, header, rest)
+    try:
+        frames = _frames(folder, header, rest)
+    except _Unused:
+        frames = []
     # With a file only the batch follows; without one the frames follow the batch.
     raw = rest if header.file else rest[: rest.nbytes - sum(header.lengths)]
     client, functions, at = header.client, header.functions, 0
@@ -512,6 +523,8 @@ def _check(folder: Path, header: BatchReceived | LargeValue) -> Path:
         try:
             size = path.stat().st_size
         except OSError as error:
+            if path.with_name(path.name + UNUSED).exists():
+                raise _Unused from error
             raise _Missing(f"{path} cannot be read ({error.strerror or error})") from error
         # A thread wrote the file, and the process may have been killed before the thread was done.
         if size != sum(header.lengths):

@@ -34,11 +34,13 @@ from parslab.dataflow.persistence.log_format import (
     head_of,
     segments,
 )
+from parslab.dataflow.persistence.postponed_files import DELAY, FileJob, PostponedFiles
 from parslab.remote.transient import retry_pause
 from parslab.wire.descriptors import lacks_descriptors, using_spare
 from parslab.wire.framed import FrameAppender, encode
 from parslab.wire.messages.client import CallsMatched, TaskResolved
 from parslab.wire.messages.client import TasksReopened as ReopenedMessage
+from parslab.wire.shared_memory import SharedFrame, in_memory, size_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -80,6 +82,15 @@ class LogOwner(Protocol):
     def call_soon(self, call: Callable[[], None]) -> None:
         """Run ``call`` in the loop's thread soon; safe from any thread."""
 
+    def call_later(self, seconds: float, call: Callable[[], None]) -> None:
+        """Run ``call`` in the loop's thread after so many seconds."""
+
+    def acknowledge_now(self) -> None:
+        """Tell clients which batches are on the disk."""
+
+    def forgotten(self, task: int) -> bool:
+        """Return whether a task has ended and nobody can ask for it, or for what depends on it."""
+
     def warn(self, text: str) -> None:
         """Show the user a warning."""
 
@@ -107,6 +118,8 @@ class LogWriter:
         The first entry of each segment.
     owner
         The DataFlowKernel.
+    results
+        Whether to write large results, too, which workers could make again.
     sleep
         Lets the thread of the files wait for so many seconds.
 
@@ -126,20 +139,27 @@ class LogWriter:
     """
 
     def __init__(
-        self, folder: Path, opened: RunOpened, owner: LogOwner, *, sleep: Callable[[float], None] = time.sleep
+        self,
+        folder: Path,
+        opened: RunOpened,
+        owner: LogOwner,
+        *,
+        results: bool = False,
+        sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self.folder = folder
         self.moves: list[int] = []
         self.attempts: list[tuple[int, int]] = []
         self.acked: dict[int, int] = {}
-        self.broken = False
+        self.broken, self.results = False, results
         self._opened = opened
         self._owner = owner
         self._sleep = sleep
         self._batches: dict[int, int] = {}
         self._unsafe: dict[int, set[int]] = {}
         """By client: the batches whose files the thread still writes."""
-        self._noted: list[tuple[LogRecord, tuple[Buffer, ...]]] = []
+        self._noted: list[tuple[LogRecord, tuple[Buffer, ...], int]] = []
+        """Header, payload, and the task whose arguments are in the payload (-1: none)."""
         self._ends: list[TaskResolved] = []
         self._large: list[tuple[int, StoredValue]] = []
         self._lines: list[bytes] = []
@@ -153,7 +173,8 @@ class LogWriter:
         self._pickles: dict[int, tuple[str, int]] = {}
         """The file that has the large pickle of a function, and the offset in it, by the run's number of the function.
         The pickle itself is not kept, because the run forgets functions."""
-        self._jobs: SimpleQueue[tuple[str, list[Buffer], int, int] | None] = SimpleQueue()
+        self._jobs: SimpleQueue[FileJob | None] = SimpleQueue()
+        self._postponed = PostponedFiles()
         self._writer: threading.Thread | None = None
         self._warned = False
         self.deadline = _NEVER
@@ -212,20 +233,32 @@ class LogWriter:
     def note(self, header: LogRecord, *rest: Buffer) -> None:
         """Note an entry."""
         if not self.broken:
-            self._noted.append((header, rest))
+            self._noted.append((header, rest, -1))
 
-    def batch_received(self, client: int, raw: Buffer, functions: dict[int, int], frames: Sequence[Buffer]) -> None:
-        """Note a batch as a client sent it; ``functions`` are the run's numbers of the functions that it names."""
+    def batch_received(
+        self, client: int, raw: Buffer, functions: dict[int, int], frames: Sequence[Buffer], task: int = -1
+    ) -> None:
+        """Note a batch as a client sent it.
+
+        Parameters
+        ----------
+        client, raw, frames
+            The batch.
+        functions
+            The run's numbers of the functions that it names.
+        task
+            The task whose arguments the frames are; -1: they are something else, or of several tasks.
+        """
         if not self.broken:
             number = self._batches[client] = self._batches.get(client, 0) + 1
-            self._noted.append((BatchReceived(client, number, functions), (raw, *frames)))
+            self._noted.append((BatchReceived(client, number, functions), (raw, *frames), task))
 
     def _note_lines(self) -> None:
         """Encode the notes; not earlier, so that workers need not wait for their tasks."""
         noted, self._noted = self._noted, []
-        for header, rest in noted:
+        for header, rest, task in noted:
             if type(header) is BatchReceived and len(rest) > 1:
-                header.lengths, header.file = self._place(rest[1:], header.client, header.batch)
+                header.lengths, header.file = self._place(rest[1:], header.client, header.batch, task)
                 if header.file:
                     if header.functions:
                         self._find_pickles(rest[1:], header.file)
@@ -238,31 +271,49 @@ class LogWriter:
         known = {id(rest): header.fn for header, rest in self._owner.present() if type(header) is FunctionKnown}
         offset = 0
         for frame in frames:
-            size = memoryview(frame).nbytes
+            size = size_of(frame)
             if size > LARGE and id(frame) in known:
                 self._pickles[known[id(frame)]] = file, offset
             offset += size
 
     def _line(self, header: bytes, rest: Sequence[Buffer] = ()) -> None:
-        self._lines.append(encode(header, *rest))
+        self._lines.append(encode(header, *map(in_memory, rest)))
 
-    def _place(self, frames: Sequence[Buffer], client: int = -1, batch: int = 0) -> tuple[tuple[int, ...], str]:
+    def _place(
+        self, frames: Sequence[Buffer], client: int = -1, batch: int = 0, task: int = -1
+    ) -> tuple[tuple[int, ...], str]:
         """Return the lengths of frames, and the name of their file if they are large enough for one."""
-        lengths = tuple([memoryview(frame).nbytes for frame in frames])
+        lengths = tuple(map(size_of, frames))
         if sum(lengths) <= LARGE:
             return lengths, ""
         self._files += 1
         # With the process id: a writer after a crash must not overwrite files of the earlier one.
         file = f"{self._number:06d}-{os.getpid()}-{self._files}"
         self._sizes[self._number] = self._sizes.get(self._number, 0) + sum(lengths)
+        job = FileJob(file, list(frames), client, batch)
         if batch:
             self._unsafe.setdefault(client, set()).add(batch)
+        if task >= 0:
+            self._postponed.add(job, task)
+            self._owner.call_later(DELAY, lambda: self._begin_file(self._postponed.take(file)))
+        else:
+            self._begin_file(job)
+        return lengths, file
+
+    def _begin_file(self, job: FileJob | None) -> None:
+        """Have the thread write a file."""
+        if job is None or self.broken:
+            return
         if self._writer is None:
             # Only runs with large frames need the thread.
             self._writer = threading.Thread(target=self._write_files, name="parslab-event-log", daemon=True)
             self._writer.start()
-        self._jobs.put((file, list(frames), client, batch))
-        return lengths, file
+        self._jobs.put(job)
+
+    def _drop_unneeded_files(self) -> None:
+        """Give up files of tasks whose end, and whose release, the log has."""
+        for job in self._postponed.take_unneeded(self._owner.forgotten):
+            self._begin_file(job)
 
     # ----- writing
 
@@ -280,15 +331,16 @@ class LogWriter:
         """
         if self.broken:
             return
-        self._large += large
+        # A worker makes such a result again, if it should be lost with this process: the log has all that this takes.
+        self._large += [one for one in large if one[1].size <= LARGE or self.results]
         for client, message, _ in replies:
             if type(message) is TaskResolved:  # first and by identity, because nearly all replies are this one
                 self._ends.append(message)
             elif type(message) is CallsMatched:
-                self._noted.append((CallsTakenOver(client, message.tasks), ()))
+                self._noted.append((CallsTakenOver(client, message.tasks), (), -1))
             elif type(message) is ReopenedMessage:
                 self.write()  # first how the tasks had ended, then that they run again
-                self._noted.append((ReopenedTasks(message.tasks, self._owner.functions_of(message.tasks)), ()))
+                self._noted.append((ReopenedTasks(message.tasks, self._owner.functions_of(message.tasks)), (), -1))
 
     def write(self) -> None:
         """Write what was noted."""
@@ -320,6 +372,8 @@ class LogWriter:
         if self._lines:
             self._append()
             self._settle()
+        if self._postponed:
+            self._drop_unneeded_files()
 
     def _append(self) -> None:
         lines, self._lines = self._lines, []
@@ -372,9 +426,9 @@ class LogWriter:
         self._file.append(lines)
 
     def _present_line(self, header: ClientJoined | FunctionKnown, rest: Buffer) -> bytes:
-        size = memoryview(rest).nbytes
+        size = size_of(rest)
         if type(header) is not FunctionKnown or size <= LARGE:
-            return encode(head_of(header), rest)
+            return encode(head_of(header), in_memory(rest))
         if header.fn not in self._pickles:  # an earlier process wrote it
             self._pickles[header.fn] = self._place([rest])[1], 0
         header.file, header.offset = self._pickles[header.fn]
@@ -427,10 +481,13 @@ class LogWriter:
     def _clear(self) -> None:
         for noted in (self._lines, self._noted, self._ends, self._large, self.moves, self.attempts):
             noted.clear()
+        self._postponed.take_all()
 
     def close(self) -> None:
         """Write what is left."""
         self.write()
+        for job in self._postponed.take_all():
+            self._begin_file(job)
         if self._writer is not None:
             self._jobs.put(None)
             # Bounded: a hung file system must not keep the run from ending.
@@ -444,13 +501,16 @@ class LogWriter:
         while self._write_file(self._jobs.get()):
             pass
 
-    def _write_file(self, job: tuple[str, list[Buffer], int, int] | None) -> bool:
+    def _write_file(self, job: FileJob | None) -> bool:
         if job is None:
             return False
-        name, frames, client, batch = job
+        client, batch = job.client, job.batch
         try:
-            with open(self._open_value(name), "wb", 0) as file:
-                for frame in frames:
+            with open(self._open_value(job.file), "wb", 0) as file:
+                for frame in job.frames:
+                    if isinstance(frame, SharedFrame):
+                        frame.copy_to(file.fileno())
+                        continue
                     rest = memoryview(frame).cast("B")
                     while rest:
                         # A raw write may take only a part of a large buffer.
@@ -482,6 +542,7 @@ class LogWriter:
         self._unsafe[client].discard(batch)
         if not self.broken:
             self._settle()
+            self._owner.acknowledge_now()  # the client keeps the memory of the arguments until it knows
 
 
 _ENDS, _MOVES = head_of(TasksEnded()), head_of(TasksMoved())

@@ -73,6 +73,10 @@ class ReplayedTask:
         How many unfinished tasks need this one.
     inner
         The tasks that the body of a join returned; ``many`` says whether it returned a list.
+    holds_inner
+        Whether an ended join needs its inner tasks, because a value of theirs is lost.
+    lost
+        How the task ended, if its value is in no place: it runs again if somebody needs the value.
     reopened
         Whether the task ran again after it had ended: its arguments must be read from the log again.
     """
@@ -84,7 +88,9 @@ class ReplayedTask:
         "client",
         "followers",
         "frames",
+        "holds_inner",
         "inner",
+        "lost",
         "many",
         "needs",
         "place",
@@ -119,6 +125,13 @@ class ReplayedTask:
         self.many = False
         self.followers: set[int] = set()
         self.reopened = False
+        self.lost: TaskResolved | None = None
+        self.holds_inner = False
+
+
+def _is_lost(past: ReplayedTask) -> bool:
+    """Return whether a task has ended, and its value is in no place."""
+    return past.lost is not None or past.holds_inner
 
 
 class Replay:
@@ -227,10 +240,14 @@ class Replay:
             return
         resolved = end.resolved
         if resolved.size and end.place is None and past.submit.kind == TaskKind.remote:
-            return  # its value was not written completely: the task has to run again
+            # It keeps its needs, because it may have to run again.
+            past.lost = resolved
+            self._drop_if_unreachable(past)
+            return
         # Only at the first end: the log has it again after another kernel has taken the result over.
         if past.resolved is None and resolved.failure is None:
             past.submit.args, past.frames = b"", []  # a failed task keeps them: it may be retried
+            past.holds_inner = any(_is_lost(inner) for inner in past.inner or ())
             self._drop_needs(past)
         past.resolved, past.place = resolved, end.place
         # The client sends the value of a local task in a message of its own, before or after the end.
@@ -246,18 +263,21 @@ class Replay:
                 self._drop_if_unreachable(past)
 
     def _drop_needs(self, past: ReplayedTask) -> None:
-        needs, past.needs = [*past.needs, *(past.inner or ())], []
+        inner = () if past.holds_inner else past.inner or ()
+        needs, past.needs = [*past.needs, *inner], []
         for need in needs:
             need.users -= 1
             self._drop_if_unreachable(need)
 
     def _drop_if_unreachable(self, past: ReplayedTask) -> None:
         """Drop a task that ended, that no client can ask for, and that no unfinished task needs."""
-        if past.released and past.resolved is not None and not past.users and past.task in self.tasks:
+        resolved = past.resolved or past.lost
+        if past.released and resolved is not None and not past.users and past.task in self.tasks:
             del self.tasks[past.task]
             self.over.append(past)
             self._aliases.pop(past.alias, None)
-            if past.resolved.failure is not None:
+            if past.resolved is None or resolved.failure is not None or past.holds_inner:
+                past.resolved, past.holds_inner = resolved, False
                 self._drop_needs(past)
 
     def _function_defined(self, _: Position, function: FunctionItem) -> None:
@@ -340,6 +360,8 @@ class Replay:
         changed = dict(reopened.changed)
         for task in reopened.tasks:
             past = self.find(task)
+            if past is not None and past.lost is not None:
+                past.lost, past.sent = None, False
             if past is None or past.resolved is None:
                 continue
             if past.resolved.failure is None:
@@ -466,6 +488,8 @@ class _Restoration:
     def _make_task(self, past: ReplayedTask) -> Task:
         if past.resolved is not None:
             lost = self._value_of(past) is None and past.resolved.size and past.submit.kind == TaskKind.remote
+            if past.holds_inner:  # the join waits again
+                past.resolved, lost = None, False
             if lost:  # the disk has lost the value since: the task has to run again
                 past.resolved, past.reopened, past.sent = None, True, False
         if past.reopened and past.resolved is None:
@@ -500,7 +524,7 @@ class _Restoration:
     def _lacks_input(self, past: ReplayedTask, task: Task) -> bool:
         """Return whether the log has lost the function of a task, or tasks that it needs."""
         function_lost = task.fn >= 0 and task.fn not in self._replay.codes
-        return function_lost or len(past.needs) < len(past.submit.deps)
+        return function_lost or len(past.needs) < len(past.submit.deps) or len(task.frames) < past.submit.frames
 
     def _go_on(self, past: ReplayedTask, task: Task) -> None:
         """Let a task run that waits for nothing, and fail one whose function or inputs the log has lost."""

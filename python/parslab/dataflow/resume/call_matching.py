@@ -19,8 +19,10 @@ from parslab.dataflow.graph.task import Task
 from parslab.dataflow.operations.explain import changed_parts
 from parslab.records.events import TaskAdopted, TaskMoved, TaskSubmitted
 from parslab.records.states import FINAL, SUCCESSES, TASK_STATES, TaskState
+from parslab.serialize.shared.values import unshared
 from parslab.wire.messages.base import TaskKind
 from parslab.wire.messages.client import CallsMatched
+from parslab.wire.shared_memory import size_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -133,7 +135,9 @@ class CallMatching:
             need = self._calls.get((call.run, dep))
             # A trimmed log may lack the input: then the call has no lineage and runs again.
             deps.append(need.key if need is not None else None)
-        call.key = _key(submit, frames, call.fingerprint, deps)
+        # A short call with large arguments, which the log does not have.
+        lacking = len(frames) < submit.frames and not submit.identity
+        call.key = None if lacking else _key(submit, frames, call.fingerprint, deps)
         self._calls[call.run, submit.task] = call
 
     def renamed(self, task: int, alias: int, run: int = 0) -> None:
@@ -379,9 +383,10 @@ def _key(
     if submit.identity:
         made.update(submit.identity)
     else:
-        made.update(submit.args)
-        for frame in frames:
-            # The lengths distinguish lists of frames that have the same bytes in a row.
-            made.update(b"%d " % memoryview(frame).nbytes)
-            made.update(frame)
+        args, buffers = unshared(submit.args, frames)
+        made.update(args)
+        for buffer in buffers:
+            # The lengths distinguish lists of buffers that have the same bytes in a row.
+            made.update(b"%d " % size_of(buffer))
+            made.update(buffer)
     return made.digest()

@@ -190,6 +190,10 @@ class Failover:
 
     def hold_ready_tasks(self) -> None:
         """Hold back ready tasks until the owner has returned, so that it can say which results it has already."""
+        if self._parked:
+            # Such a task is ready when its needs have run for the sake of another one.
+            ready = self._table.out.ready
+            self._table.out.ready = [task for task in ready if task.id not in self._parked]
         if self._holding:
             effects = self._table.out
             # The order of calls is kept: held tasks run as they would have run without the loss.
@@ -296,36 +300,63 @@ class Failover:
             # ``restore`` has dropped the first request for this value.
             if task.wanted and task.value is None and task.state is TaskState.exec_done:
                 return RequestValue(task.id)
+        elif task.state is TaskState.joining and not unfinished:
+            self._parked[task.id] = (task, client)  # as below: it joins again if somebody needs its value
         elif task.kind != TaskKind.remote:
             if task.state is TaskState.launched or task.state is TaskState.running:
                 return RunLocalTask(task.id, again=True)
-        elif not unfinished and task.worker is None and not task.dependents:
-            # The client got the result before the event log did. The task runs only if its value is asked for.
+        elif not unfinished and task.worker is None:
+            # The client knows the end, but the value is lost. The task runs only if somebody needs its value.
             self._parked[task.id] = (task, client)
         return None
 
     def _park(self) -> None:
-        """Keep the parked tasks from running."""
+        """Keep the parked tasks from running, except those that other tasks need."""
         if self._parked:
+            for task in set(self._table.tasks.values()):
+                if task.state not in FINAL and task.id not in self._parked:
+                    self._unpark_needs(task)
             effects = self._table.out
             effects.ready = [task for task in effects.ready if task.id not in self._parked]
             self._held = [task for task in self._held if task.id not in self._parked]
             self._check_parked()
 
+    def _unpark_needs(self, task: Task) -> None:
+        """Let everything run that this task needs, and what that needs, in turn."""
+        left = [task]
+        while left:
+            one = left.pop()
+            for need in (*one.needs, *(one.joins or ())):
+                if need.id in self._parked:
+                    self._unpark(need)
+                    left.append(need)
+
+    def _unpark(self, task: Task) -> None:
+        """Let a parked task run, when it is ready."""
+        del self._parked[task.id]
+        ready = self._table.out.ready
+        if task.state is TaskState.ready and task not in ready and task not in self._held:
+            ready.append(task)
+
     def fetched(self, task: int) -> None:
-        """Run a task if it is parked, because a client wants its value."""
-        parked = self._parked.pop(task, None)
-        if parked is not None and parked[0].state is TaskState.ready:
-            self._table.out.ready.append(parked[0])
+        """Run a task if it is parked, and all that it needs, because a client wants its value."""
+        parked = self._parked.get(task)
+        if parked is not None:
+            self._unpark(parked[0])
+            self._unpark_needs(parked[0])
 
     def _check_parked(self) -> None:
         """Run parked tasks that others need now or whose client is gone, and drop those that nobody can ask for."""
         connected = self._clients.connected
         for number, (task, client) in list(self._parked.items()):
+            if number not in self._parked:
+                continue  # a task that needs it has left before it in this loop
+            waiting = [other for other in task.dependents or () if other.state not in FINAL]
+            needed = any(other.id not in self._parked for other in waiting)
             # The task of a client that is gone, or of another kernel of its notebook, has a future that waits for it.
-            if task.dependents or task.client != client.number or connected.get(client.number) is not client:
+            if needed or task.client != client.number or connected.get(client.number) is not client:
                 self.fetched(number)
-            elif task.released:
+            elif task.released and not waiting:
                 del self._parked[number]
                 self._table.cancel((number,), steady_time())
         if self._parked:

@@ -17,7 +17,7 @@ import zmq
 from parslab.errors import ProtocolError, UntrustedPathError
 from parslab.wire.encoding import encode_messages
 from parslab.wire.messages.manager import ToManagerMessage
-from parslab.wire.stream import Buffer, Stream, decoder
+from parslab.wire.stream import Batch, Buffer, Stream, decoder
 from parslab.wire.unix_sockets import check_peer
 from parslab.wire.zmq_parts import PART, joined, parted, quickly_copied
 
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from parslab.remote.loop import Loop
     from parslab.wire.invitations import ManagerInvitation
     from parslab.wire.messages.base import WireMessage
+    from parslab.wire.shared_memory import PlainBuffer
 
 __all__ = ["LocalManagerLink", "ManagerLink", "connect_locally"]
 
@@ -88,7 +89,7 @@ class LocalManagerLink:
             if self._stream.flush():
                 self._loop.wants_write(self._stream, False)
 
-    def receive(self) -> list[tuple[list[WireMessage], list[bytearray]]]:
+    def receive(self) -> list[Batch]:
         """Return every batch that has arrived."""
         try:
             return self._stream.receive()
@@ -124,7 +125,7 @@ class ManagerLink:
     """
 
     def __init__(self, invitation: ManagerInvitation, address: str, identity: bytes) -> None:
-        self._decode: Callable[[Buffer], list[WireMessage]] = decoder(ToManagerMessage)
+        self._decode: Callable[[PlainBuffer], list[WireMessage]] = decoder(ToManagerMessage)
         self.address = address
         self.over = ""
         """Why the connection is over; empty while it is not."""

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from parslab.wire.encoding import encode_messages
 from parslab.wire.messages.worker import ControlMessage, WorkerMessage
+from parslab.wire.shared_memory import PlainBuffer, shares_memory
 from parslab.wire.spin_wait import SpinWait
 from parslab.wire.stream import Batch, Buffer, Stream, decoder
 from parslab.wire.zmq_parts import joined, parted
@@ -30,8 +31,15 @@ _SILENCE = 15.0
 """Seconds without a probe on the control link after which the DataFlowKernel counts as gone (it probes every 2 s)."""
 
 
+_PAUSE = 0.005
+"""Seconds until a worker tries again to send descriptors."""
+
+
 class WorkerLink(Protocol):
     """A link between a worker and its owner, in both directions."""
+
+    passes_descriptors: bool
+    """Whether frames may be blocks of shared memory."""
 
     def send(self, messages: Sequence[WireMessage], frames: Sequence[Buffer] = ()) -> None:
         """Send a batch; blocks until the system or ZeroMQ has taken it."""
@@ -43,7 +51,9 @@ class WorkerLink(Protocol):
 class UnixWorkerLink:
     """One end of a socket pair that the owner of the worker made."""
 
-    def __init__(self, fd: int, decode: Callable[[Buffer], list[WireMessage]]) -> None:
+    passes_descriptors = shares_memory
+
+    def __init__(self, fd: int, decode: Callable[[PlainBuffer], list[WireMessage]]) -> None:
         sock = socket.socket(fileno=fd)
         sock.setblocking(True)
         self._stream = Stream(sock, decode)
@@ -55,6 +65,8 @@ class UnixWorkerLink:
     def send(self, messages: Sequence[WireMessage], frames: Sequence[Buffer] = ()) -> None:
         with self._sending:
             self._stream.send(messages, frames)
+            while self._stream.congested and not self._stream.flush():
+                time.sleep(_PAUSE)  # too many descriptors of this user are on their way
 
     def receive(self, timeout: float | None) -> list[Batch]:
         if timeout is None:
@@ -90,7 +102,9 @@ def unix_links(data: int, control: int) -> tuple[WorkerLink, WorkerLink]:
 class _TcpWorkerLink:
     """A link on a ZeroMQ DEALER; a lock protects it, because two threads must not use a ZeroMQ socket at once."""
 
-    def __init__(self, sock: Any, decode: Callable[[Buffer], list[WireMessage]], silence: float | None) -> None:
+    passes_descriptors = False
+
+    def __init__(self, sock: Any, decode: Callable[[PlainBuffer], list[WireMessage]], silence: float | None) -> None:
         import zmq
 
         self._silence = silence

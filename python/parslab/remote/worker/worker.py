@@ -25,9 +25,11 @@ from parslab.serialize.failures import failure_of, one_line
 from parslab.serialize.functions import load_function
 from parslab.serialize.import_path import explain_missing
 from parslab.serialize.references import resolving
+from parslab.serialize.shared.values import Mappings, shared, unshared
 from parslab.serialize.values import pack, unpack
 from parslab.wire.messages.base import DefineFunction, Failure, ForgetFunctions, PackedValue
 from parslab.wire.messages.worker import NOT_RESTORED, Outcome, RunTask
+from parslab.wire.shared_memory import in_memory
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -36,7 +38,8 @@ if TYPE_CHECKING:
     from parslab.remote.worker.output import Output
     from parslab.remote.worker.process_state import ProcessState
     from parslab.wire.messages.base import WireMessage
-    from parslab.wire.stream import Batch, Buffer
+    from parslab.wire.shared_memory import Buffer, PlainBuffer
+    from parslab.wire.stream import Batch
 
 __all__ = ["Worker"]
 
@@ -70,11 +73,11 @@ class Worker:
         self._output = output
         output.current = lambda: self.current
         self._page = page if page is not None else memoryview(bytearray(16)).cast("q")
-        self._todo: deque[tuple[RunTask, list[bytearray]]] = deque()
+        self._todo: deque[tuple[RunTask, list[Buffer]]] = deque()
         self._reading = threading.Lock()  # the control thread reads the data link while a task occupies the main thread
         self._finished: deque[tuple[list[WireMessage], Sequence[Buffer]]] = deque()
         self._gathering = 0.0
-        self._codes: dict[int, Callable[..., Any] | bytearray | bytes] = {}
+        self._codes: dict[int, Callable[..., Any] | PlainBuffer] = {}
         self._names: dict[int, str] = {}
         self._leaving = False
         self._not_restored: StateNotRestored | None = None
@@ -124,7 +127,7 @@ class Worker:
                     self._todo.append((message, frames[at : at + count] if count else []))
                     at += count
                 elif type(message) is DefineFunction:
-                    self._codes[message.fn] = frames[at]
+                    self._codes[message.fn] = in_memory(frames[at])
                     self._names[message.fn] = message.name
                     at += 1
                 elif type(message) is ForgetFunctions:
@@ -135,7 +138,7 @@ class Worker:
 
     # ----- one task
 
-    def _execute(self, run: RunTask, frames: list[bytearray]) -> None:
+    def _execute(self, run: RunTask, frames: list[Buffer]) -> None:
         """Run one task and queue its outcome.
 
         The worker writes the page that the parent reads after a crash in a fixed order.  It writes the attempt before
@@ -144,7 +147,7 @@ class Worker:
         """
         self.since = started = steady_time()
         inline, failure, interrupted = b"", None, False
-        out: list[Buffer] = []
+        out: Sequence[Buffer] = ()
         try:
             try:
                 self._page[1] = run.attempt
@@ -204,7 +207,7 @@ class Worker:
         self._not_restored = StateNotRestored(f"{NOT_RESTORED}: its signal handlers raise all the time")
         return None
 
-    def _gather(self, outcome: Outcome, out: list[Buffer]) -> None:
+    def _gather(self, outcome: Outcome, out: Sequence[Buffer]) -> None:
         """Send an outcome, or keep it for a moment: short tasks in a row share a message."""
         messages: list[WireMessage] = [*self._output.take(outcome.task, final=True), outcome]
         self._page[0] = -1 - outcome.task
@@ -218,19 +221,20 @@ class Worker:
             self.send_finished()
             raise self._not_restored
 
-    def _call(self, run: RunTask, frames: list[bytearray]) -> tuple[bytes, list[Buffer]]:
+    def _call(self, run: RunTask, frames: list[Buffer]) -> tuple[bytes, Sequence[Buffer]]:
         function = self._codes[run.fn]
         if not callable(function):
             function = self._load(run.fn, bytes(function))
         own = frames[: run.frames]
+        mappings = Mappings() if frames and self._link.passes_descriptors else None
         references: resolving | None = None
         try:
             if run.values:
-                references = resolving(_Values(run.values, frames[run.frames :]).value)
+                references = resolving(_Values(run.values, frames[run.frames :], mappings).value)
                 with references:
-                    args, kwargs = unpack(run.args, own)
+                    args, kwargs = unpack(run.args, own, mappings)
             else:
-                args, kwargs = unpack(run.args, own)
+                args, kwargs = unpack(run.args, own, mappings)
         except Exception as error:
             if references is not None and error is references.path_error:
                 raise  # future["key"]: the value has no such part, which is the error of the user's code
@@ -243,12 +247,15 @@ class Worker:
 
             result = asyncio.run(result)
         try:
-            return pack(result)
+            inline, plain = pack(result)
         except SerializationError:  # this error already names the part that cannot be packed
             raise
         except Exception as error:
             what = f"the result of app {self._names[run.fn]} ({type(result).__name__})"
             raise SerializationError(what, one_line(error)) from error
+        if plain and self._link.passes_descriptors:
+            return shared(inline, plain, mappings)
+        return inline, plain
 
     def _load(self, fn: int, payload: bytes) -> Callable[..., Any]:
         try:
@@ -259,10 +266,12 @@ class Worker:
         return function
 
     def _not_rebuilt(
-        self, run: RunTask, frames: list[bytearray], references: resolving | None, error: Exception
+        self, run: RunTask, frames: list[Buffer], references: resolving | None, error: Exception
     ) -> DeserializationError:
         """Return the error for arguments that cannot be unpickled."""
-        stream, buffers = (run.args, frames) if run.args else (bytes(frames[0]), frames[1:])
+        stream, buffers = unshared(run.args, frames)
+        if not stream:
+            stream, buffers = bytes(buffers[0]), buffers[1:]
         with references or contextlib.nullcontext():
             what = argument_at_fault(stream, buffers)
         return DeserializationError(f"{what} of app {self._names[run.fn]}", one_line(error))
@@ -351,9 +360,10 @@ class Worker:
 class _Values:
     """The values of the futures that a task's arguments refer to; each is unpickled once."""
 
-    __slots__ = ("_frames", "_known", "_starts", "_values")
+    __slots__ = ("_frames", "_known", "_mappings", "_starts", "_values")
 
-    def __init__(self, values: tuple[PackedValue, ...], frames: list[bytearray]) -> None:
+    def __init__(self, values: tuple[PackedValue, ...], frames: list[Buffer], mappings: Mappings | None) -> None:
+        self._mappings = mappings
         self._values = values
         self._frames = frames
         self._known: dict[int, Any] = {}
@@ -368,7 +378,7 @@ class _Values:
 
     def _unpack(self, value: PackedValue, at: int) -> Any:
         if value.parts is None:
-            return unpack(value.inline, self._frames[at : at + value.frames])
+            return unpack(value.inline, self._frames[at : at + value.frames], self._mappings)
         parts = []
         for part in value.parts:
             parts.append(self._unpack(part, at))

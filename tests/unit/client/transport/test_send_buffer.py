@@ -10,6 +10,7 @@ import pytest
 from parslab.client.transport import send_buffer
 from parslab.client.transport.send_buffer import SendBuffer
 from parslab.wire.messages.client import ClientMessage, FollowOutput
+from parslab.wire.shared_memory import in_memory
 from parslab.wire.stream import Stream, decoder
 
 if TYPE_CHECKING:
@@ -44,6 +45,9 @@ class Wire:
 
     def setsockopt(self, *_: object) -> None: ...
 
+    def recvmsg_into(self, views: Sequence[memoryview], *_: int) -> tuple[int, list[Any], int, None]:
+        return self.recv_into(views[0]), [], 0, None
+
     def recv_into(self, view: memoryview, size: int = 0, flags: int = 0) -> int:
         count = min(len(view), len(self.taken))
         view[:count] = self.taken[:count]
@@ -57,7 +61,7 @@ def batches(wire: Wire) -> list[list[tuple[int, bytes]]]:
     found: list[list[tuple[int, bytes]]] = []
     while wire.taken:
         for messages, frames in stream.receive():
-            rest = b"".join(frames)
+            rest = b"".join(map(in_memory, frames))
             found.append([(message.task, rest) for message in messages])  # type: ignore[attr-defined]
     return found
 

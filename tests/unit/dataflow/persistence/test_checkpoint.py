@@ -20,6 +20,7 @@ from parslab.dataflow.persistence.checkpointing import Checkpointing
 from parslab.errors import ConfigurationError, ParslabError
 from parslab.testing.fakes import run_settings
 from parslab.wire.framed import read
+from parslab.wire.shared_memory import in_memory
 from tests.unit.dataflow.fake_host import FakeHost
 
 if TYPE_CHECKING:
@@ -85,7 +86,7 @@ def test_what_was_written_is_found_by_a_later_run(tmp_path: Path) -> None:
     call, value = found
     assert (call.app, call.fingerprint, call.shown, call.at) == ("f", b"fp", "one, 'shown'", 12.5)
     assert (call.inputs, dict(call.parts), call.where) == ((b"i" * 16,), {"body": b"1"}, (str(path), "000-abc"))
-    assert (value.inline, [bytes(frame) for frame in value.frames]) == (b"inline", [b"frame", b"other"])
+    assert (value.inline, [bytes(in_memory(frame)) for frame in value.frames]) == (b"inline", [b"frame", b"other"])
     assert all(isinstance(frame, bytearray) for frame in value.frames)
     two = later.found("two")
     assert two is not None

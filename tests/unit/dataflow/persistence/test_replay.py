@@ -338,3 +338,50 @@ def test_wherever_the_record_ends_the_run_ends_as_it_would_have(data: st.DataObj
         if states[task] is S.exec_done and kinds[task] == TaskKind.remote:
             assert value is not None
             assert value.inline == b"%d" % task
+
+
+def lost(task: int) -> EndItem:
+    """The end of a task whose large result was in the memory of the lost process only."""
+    return EndItem(task, TaskResolved(task, S.exec_done, size=1 << 20), None, None)
+
+
+def test_a_lost_value_is_made_again_for_those_that_wait_for_it() -> None:
+    there = recovered(called(0), called(1, 0), called(2, 1), lost(0), lost(1))
+    assert ready(there) == [0]
+    assert [there.tasks[number].state for number in (1, 2)] == [S.pending, S.pending]
+
+
+def test_a_lost_value_that_nobody_can_need_is_not_made_again() -> None:
+    there = recovered(called(0), called(1, 0), lost(0), lost(1), ReleaseItem(0, [0, 1]))
+    assert there.tasks == {}
+    assert ready(there) == []
+    there = recovered(called(0), called(1, 0), lost(0), ReleaseItem(0, [0]), ended(1))
+    assert list(there.tasks) == [1]
+    assert ready(there) == []
+
+
+def test_a_released_lost_value_is_made_again_for_a_value_that_is_made_again() -> None:
+    there = recovered(called(0), called(1, 0), lost(0), ReleaseItem(0, [0]), lost(1))
+    assert ready(there) == [0]
+    assert there.tasks[1].state is S.pending
+
+
+def test_a_join_of_a_lost_value_joins_again() -> None:
+    items = [called(0, kind=TaskKind.join), called(1), MessageItem(0, JoinBodyReturned(0, (1,), False, 1.0), [])]
+    joined_end = EndItem(0, TaskResolved(0, S.exec_done), None, None)
+    there = recovered(*items, lost(1), joined_end, called(2, 0))
+    assert ready(there) == [1]
+    assert there.tasks[0].state is S.joining
+    assert there.tasks[2].state is S.pending
+    there = recovered(*items, lost(1), joined_end, ReleaseItem(0, [0, 1]))
+    assert there.tasks == {}
+
+
+def test_a_call_whose_arguments_were_not_written_is_lost_with_a_sentence() -> None:
+    """The log wrote that they were not needed; a log that was cut afterwards may say otherwise."""
+    item = called(0)
+    item.submit.frames = 1
+    there = recovered(item)
+    failure = there.tasks[0].failure
+    assert failure is not None
+    assert failure.error.startswith("CallLost")

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from parslab.dataflow.graph.task import MemoCall
 from parslab.records.states import FINAL, SUCCESSES
+from parslab.serialize.shared.values import unshared
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -379,9 +380,10 @@ def _key(task: Task, call: MemoCall, inputs: bytes) -> bytes:
     if call.identity:
         text = b"i%d %d " % (len(call.identity), len(inputs)) + call.fingerprint + call.identity + inputs
         return blake2b(text, digest_size=16).digest()
-    hasher = blake2b(b"a%d %d " % (len(task.args), len(task.frames)) + call.fingerprint + task.args, digest_size=16)
-    for frame in task.frames:
-        hasher.update(b"%d " % len(frame))
-        hasher.update(frame)
+    args, buffers = unshared(task.args, task.frames)
+    hasher = blake2b(b"a%d %d " % (len(args), len(buffers)) + call.fingerprint + args, digest_size=16)
+    for buffer in buffers:
+        hasher.update(b"%d " % len(buffer))
+        hasher.update(buffer)
     hasher.update(inputs)
     return hasher.digest()

@@ -1,0 +1,273 @@
+"""Blocks of memory that processes of one host share by their descriptors (D58).
+
+The sender writes the buffers of a value into a memfd, seals it, and sends the descriptor over a unix socket.  Nobody
+can change a sealed block.  A process that only passes a value on holds the descriptor, and never the bytes.  The system
+frees a block with the last descriptor and the last mapping, however the processes end: a memfd has no name that could
+stay behind.
+
+A block that its holder has moved to a disk is a file.  Whoever maps it cannot tell the difference.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import functools
+import mmap
+import os
+import resource
+import sys
+import weakref
+from typing import TYPE_CHECKING, TypeAlias
+
+from parslab.wire.descriptors import using_spare
+
+if TYPE_CHECKING:
+    import ctypes
+    from collections.abc import Iterator, Sequence
+
+__all__ = [
+    "SHARED_SIZE",
+    "Buffer",
+    "PlainBuffer",
+    "SharedFrame",
+    "allocate",
+    "held_frames",
+    "in_memory",
+    "most_frames",
+    "received",
+    "shares_memory",
+    "size_of",
+]
+
+SHARED_SIZE = 64 * 1024
+"""Bytes of buffers from which on a value is shared: below, the system calls cost more than the copies they save."""
+_ALIGNMENT = 64
+"""Each buffer begins at a multiple of this, as numerical libraries want it."""
+_PAGE = mmap.PAGESIZE
+_MOST_WRITTEN = 1 << 30
+"""Bytes of one write; Linux writes at most 2 GiB in one call."""
+_SHARE_OF_LIMIT = 4
+"""Blocks may occupy one in so many descriptors of this process."""
+_IOV = 512
+
+_SEALS = 0x01 | 0x02 | 0x04 | 0x08
+"""``F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE``."""
+_F_ADD_SEALS = 1033
+
+shares_memory = sys.platform == "linux" and hasattr(os, "memfd_create")
+"""Whether this system has blocks of shared memory; elsewhere values travel as bytes."""
+
+
+class SharedFrame:
+    """One block of shared memory: a frame that a unix socket carries as a descriptor.
+
+    Parameters
+    ----------
+    descriptor
+        Of the memfd or file; the frame closes it.
+    nbytes
+        How many bytes the block has.
+
+    Attributes
+    ----------
+    path
+        The file that holds the block, and to which the frame opens a descriptor when it needs one; empty while the
+        block is in memory.
+    """
+
+    __slots__ = ("__weakref__", "_descriptor", "nbytes", "path")
+
+    def __init__(self, descriptor: int, nbytes: int) -> None:
+        self._descriptor = descriptor
+        self.nbytes = nbytes
+        self.path = ""
+        _held[id(self)] = weakref.ref(self)
+
+    def __len__(self) -> int:
+        return self.nbytes
+
+    @contextlib.contextmanager
+    def opened(self) -> Iterator[int]:
+        """Return a context with a descriptor of the block."""
+        if self._descriptor >= 0:
+            yield self._descriptor
+            return
+        descriptor = using_spare(lambda: os.open(self.path, os.O_RDONLY | os.O_CLOEXEC))
+        try:
+            yield descriptor
+        finally:
+            os.close(descriptor)
+
+    def view(self) -> memoryview:
+        """Map the block for reading; the mapping lives as long as its views."""
+        return self._map(mmap.PROT_READ, mmap.MAP_SHARED).toreadonly()
+
+    def private_view(self) -> memoryview:
+        """Map the block for reading and writing; a page that is written to becomes a private copy."""
+        return self._map(mmap.PROT_READ | mmap.PROT_WRITE, mmap.MAP_PRIVATE)
+
+    def _map(self, protection: int, flags: int) -> memoryview:
+        # Not ``mmap.mmap``: it keeps a descriptor of its own, and a notebook may hold thousands of results.
+        with self.opened() as descriptor:
+            return _mapped(descriptor, self.nbytes, protection, flags)
+
+    def copy_to(self, descriptor: int) -> None:
+        """Append the block to a file, without loading it into the memory of this process."""
+        at = 0
+        with self.opened() as source:
+            while at < self.nbytes:
+                copied = os.sendfile(descriptor, source, at, min(self.nbytes - at, _MOST_WRITTEN))
+                if not copied:
+                    raise OSError(errno.EIO, "a block of shared memory is shorter than announced")
+                at += copied
+
+    def move_to(self, path: str) -> None:
+        """Go on with a file that has the same bytes; the frame deletes the file in the end."""
+        self.path = path
+        self._close()
+
+    def _close(self) -> None:
+        descriptor, self._descriptor = self._descriptor, -1
+        if descriptor >= 0:
+            os.close(descriptor)
+
+    def __del__(self) -> None:
+        _held.pop(id(self), None)
+        self._close()
+        if self.path:
+            with contextlib.suppress(OSError):
+                os.unlink(self.path)
+
+
+PlainBuffer: TypeAlias = bytes | bytearray | memoryview
+"""A buffer whose bytes are in this process."""
+Buffer: TypeAlias = PlainBuffer | SharedFrame
+"""The content of a frame."""
+
+_held: dict[int, weakref.ref[SharedFrame]] = {}
+"""The blocks that this process holds, by the ids of their objects, oldest first."""
+
+
+def held_frames() -> list[SharedFrame]:
+    """Return the blocks of this process, the oldest first."""
+    return [frame for held in list(_held.values()) if (frame := held()) is not None]
+
+
+def size_of(buffer: Buffer) -> int:
+    """Return how many bytes a buffer has."""
+    return buffer.nbytes if isinstance(buffer, (SharedFrame, memoryview)) else len(buffer)
+
+
+def in_memory(buffer: Buffer) -> PlainBuffer:
+    """Return a buffer whose bytes this process can read."""
+    return buffer.view() if isinstance(buffer, SharedFrame) else buffer
+
+
+def most_frames() -> int:
+    """Return how many blocks this process may hold; each occupies a descriptor."""
+    soft = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    return (1 << 16 if soft == resource.RLIM_INFINITY else soft) // _SHARE_OF_LIMIT
+
+
+def received(descriptor: int, nbytes: int) -> Buffer:
+    """Make the frame of a descriptor that arrived; copy the block if this process holds too many descriptors.
+
+    Raises
+    ------
+    OSError
+        The block is shorter than announced, or cannot be read.
+    """
+    frame = SharedFrame(descriptor, nbytes)
+    if os.fstat(descriptor).st_size < nbytes:
+        # A mapping beyond the end would kill this process when it reads there.
+        raise OSError(errno.EIO, "a block of shared memory is shorter than announced")
+    if len(_held) <= most_frames():
+        return frame
+    return bytearray(frame.view())
+
+
+def allocate(buffers: Sequence[PlainBuffer]) -> tuple[SharedFrame, list[int]] | None:
+    """Copy buffers into one new block.
+
+    Returns
+    -------
+    tuple or None
+        The block, and the offset of each buffer in it.  None if the system has no memory or no descriptor for it.
+    """
+    if not shares_memory or len(_held) > most_frames():
+        return None
+    offsets: list[int] = []
+    pieces: list[PlainBuffer] = []
+    at = 0
+    for buffer in buffers:
+        size = size_of(buffer)
+        # Large buffers begin at a page, so that pages which a task has changed belong to one buffer.
+        gap = -at % (_PAGE if size >= SHARED_SIZE else _ALIGNMENT)
+        if gap:
+            pieces.append(_ZEROS[:gap])
+        offsets.append(at + gap)
+        pieces.append(buffer)
+        at += gap + size
+    try:
+        descriptor = using_spare(lambda: os.memfd_create("parslab-value", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING))
+    except OSError:
+        return None
+    frame = SharedFrame(descriptor, at)
+    try:
+        _write(descriptor, pieces)
+        _seal(descriptor)
+    except OSError:
+        return None
+    return frame, offsets
+
+
+_ZEROS = memoryview(bytes(_PAGE))
+
+
+def _write(descriptor: int, pieces: list[PlainBuffer]) -> None:
+    # Not into a mapping: the page faults would take as long as the copy.
+    for start in range(0, len(pieces), _IOV):
+        left = [memoryview(piece).cast("B") for piece in pieces[start : start + _IOV] if size_of(piece)]
+        while left:
+            written = os.writev(descriptor, left)
+            while left and written >= left[0].nbytes:
+                written -= left.pop(0).nbytes
+            if written:
+                left[0] = left[0][written:]
+
+
+def _seal(descriptor: int) -> None:
+    import fcntl
+
+    fcntl.fcntl(descriptor, _F_ADD_SEALS, _SEALS)
+
+
+def _mapped(descriptor: int, nbytes: int, protection: int, flags: int) -> memoryview:
+    """Map a descriptor; the mapping ends with the last view of it."""
+    # Imported here: only processes that see large values need it.
+    import ctypes
+
+    library = _library()
+    address = library.mmap(None, nbytes, protection, flags | _MAP_NORESERVE, descriptor, 0)
+    if address in (None, ctypes.c_void_p(-1).value):
+        number = ctypes.get_errno()
+        raise OSError(number, f"{nbytes} bytes of shared memory cannot be mapped: {os.strerror(number)}")
+    block = (ctypes.c_char * nbytes).from_address(address)
+    weakref.finalize(block, library.munmap, address, nbytes).atexit = False
+    return memoryview(block).cast("B")
+
+
+@functools.cache
+def _library() -> ctypes.CDLL:
+    """Return the C library, with the types of the two functions that this module calls."""
+    import ctypes
+
+    library = ctypes.CDLL(None, use_errno=True)
+    library.mmap.restype = ctypes.c_void_p
+    library.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, *([ctypes.c_int] * 3), ctypes.c_long]
+    library.munmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t]
+    return library
+
+
+_MAP_NORESERVE = 0x4000
