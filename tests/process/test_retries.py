@@ -6,6 +6,7 @@ import contextlib
 import os
 import signal
 import sys
+import threading
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -206,14 +207,54 @@ def test_the_limit_of_one_attempt_does_not_end_the_next(sandbox: Sandbox) -> Non
         assert alive(int(first))
 
 
-@pytest.mark.parametrize("executors", [["threads"], "all"])
-def test_threads_cannot_be_stopped(sandbox: Sandbox, executors: Any) -> None:
+def test_a_call_with_a_limit_goes_where_it_can_be_stopped(sandbox: Sandbox) -> None:
     with run_with(sandbox, retries=0):
-        app = python_app(executors=executors)(os.getpid)
-        if executors == "all":  # then it goes where it can be
-            assert {app(walltime=5).result() for _ in range(8)}.isdisjoint({os.getpid()})
-            return
-        with pytest.raises(ConfigurationError, match=r"App getpid: executor threads cannot keep to a limit of 5 s"):
-            app(walltime=5)
-        with pytest.raises(ConfigurationError, match="the body of a join app runs in a thread of this process"):
-            join_app(os.getpid)(walltime=5)
+        app = python_app(executors="all")(os.getpid)
+        assert {app(walltime=60).result() for _ in range(8)}.isdisjoint({os.getpid()})
+
+
+def test_a_call_in_a_thread_keeps_to_its_limit(sandbox: Sandbox) -> None:
+    """The future fails at the limit even while a C function blocks the thread; the thread itself ends later."""
+    gate = threading.Event()
+    ended: list[str] = []
+
+    @python_app(executors=["threads"])
+    def blocks() -> None:
+        try:
+            gate.wait()
+        finally:
+            ended.append("blocks")
+
+    @python_app(executors=["threads"])
+    def loops(first: Path) -> int:
+        while not first.exists():
+            first.touch()
+            while True:
+                time.sleep(0.01)
+        return 7
+
+    @join_app
+    def joins() -> AppFuture:
+        gate.wait()
+        return blocks()
+
+    with run_with(sandbox, retries=0):
+        assert "ran longer than its limit of 0.3 s" in failed_with(blocks(walltime=0.3), AppTimeout)
+        failed_with(joins(walltime=0.3), AppTimeout)
+        assert not ended
+        gate.set()
+        until(lambda: ended == ["blocks"], 20.0)
+        assert python_app(executors=["threads"])(os.getpid)(walltime=60).result() == os.getpid()
+        looping = python_app(executors=["threads"], retries=1)(loops.func)
+        assert looping(sandbox.root / "first", walltime=0.3).result() == 7
+
+
+def test_a_command_in_a_thread_ends_with_its_limit(sandbox: Sandbox) -> None:
+    @bash_app(executors=["threads"])
+    def sleeps(path: Path) -> str:
+        return f"sleep 600 & echo $! > {path}.new; mv {path}.new {path}; wait"
+
+    with run_with(sandbox, retries=0):
+        path = sandbox.root / "pid"
+        failed_with(sleeps(path, walltime=3.0), AppTimeout)
+        until(is_gone(int(path.read_text())), 20.0)

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import functools
 from typing import TYPE_CHECKING, Any
 
 from parslab.app.base import App
-from parslab.clock import steady_time
-from parslab.errors import AppTimeout
+from parslab.bodies.time_limit import with_limit
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,18 +22,9 @@ class PythonApp(App):
 
 
 def timeout(f: Callable[..., Any], seconds: float) -> Callable[..., Any]:
-    """Return the function with a limit of time: it raises AppTimeout when it ends later (Parsl: same name).
+    """Return the function with a limit of time: AppTimeout is raised in it when it takes longer (Parsl: same name).
 
-    Python cannot stop a function in a thread, so the error comes when the function has ended.  The keyword ``walltime``
-    of an app's call is better: the worker stops the task at its limit.
+    A C function that blocks goes on until its end.  The keyword ``walltime`` of an app's call is better: a worker stops
+    the task at its limit.
     """
-
-    @functools.wraps(f)
-    def limited(*args: Any, **kwargs: Any) -> Any:
-        begin = steady_time()
-        value = f(*args, **kwargs)
-        if steady_time() - begin > seconds:
-            raise AppTimeout(f"{getattr(f, '__name__', f)} ran longer than {seconds:g} s")
-        return value
-
-    return limited
+    return with_limit(f, seconds)

@@ -24,9 +24,11 @@ import weakref
 from types import FunctionType
 from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
+from parslab.bodies.time_limit import ends_with_limit
 from parslab.errors import (
     AppBadFormatting,
     AppError,
+    AppTimeout,
     BadStdStreamFile,
     BashAppNoReturn,
     BashExitFailure,
@@ -371,15 +373,23 @@ def _start(command: CommandLine, out: IO[Any] | None, err: IO[Any] | int | None)
 
 
 class _Process(subprocess.Popen[bytes]):
-    """A command that ends when an interrupt arrives while it is being started: its caller never gets this object."""
+    """A command that ends when an interrupt or a limit arrives while it is being started.
+
+    Its caller never gets this object then.
+    """
 
     def __init__(self, arguments: list[str], **options: Any) -> None:
         try:
             super().__init__(arguments, **options)
-        except KeyboardInterrupt:
+            ends_with_limit(self._end_if_running)
+        except (KeyboardInterrupt, AppTimeout):
             if getattr(self, "pid", None):
                 _end_tree(self)
             raise
+
+    def _end_if_running(self) -> None:
+        if self.poll() is None:
+            _end_tree(self)
 
 
 def _until_exit(process: subprocess.Popen[bytes], reader: int) -> Iterator[bytes]:

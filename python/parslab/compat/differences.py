@@ -65,7 +65,7 @@ _NAMES = {
 }
 DIFFERENCES: dict[str, str] = {
     "addresses.address_by_query": "asks no web site: the same as address_by_route",
-    "app.python.timeout": "raises AppTimeout when the function has ended; walltime=... of a call stops it",
+    "app.python.timeout": "the exception never comes after the function; walltime=... stops C functions, too",
     "concurrent.ParslPoolExecutor": "its shutdown can cancel tasks",
     "data_provider.data_manager.default_staging": _NO_EFFECT,
     "data_provider.file_noop.NoOpFileStaging": _NO_EFFECT,

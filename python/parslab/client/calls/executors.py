@@ -47,7 +47,8 @@ class Executors:
         executors
             ``"all"``, or labels.
         spec
-            The resources and limits of the call; a run-time limit excludes threads, which nobody can stop.
+            The resources and limits of the call.  A run-time limit excludes threads if there is another executor,
+            because a thread stops only when it comes to Python code.
         app
             The name of the app, for errors.
 
@@ -60,7 +61,7 @@ class Executors:
         if numbers is None:
             numbers = self._numbers_of(executors)
         if spec is not None and spec.max_run_time:
-            numbers = self._that_can_stop(numbers, spec.max_run_time, app)
+            numbers = self._that_can_stop(numbers)
         if spec is not None and spec.software is not None:
             numbers = self._with_workers(numbers, spec.software, app)
         return numbers[0] if len(numbers) == 1 else random.choice(numbers)
@@ -79,16 +80,10 @@ class Executors:
         self._choices[executors if isinstance(executors, str) else tuple(executors)] = numbers
         return numbers
 
-    def _that_can_stop(self, numbers: tuple[int, ...], limit: float, app: str) -> tuple[int, ...]:
-        """Return the executors that can stop a task at its run-time limit."""
+    def _that_can_stop(self, numbers: tuple[int, ...]) -> tuple[int, ...]:
+        """Return the executors that can stop a task at its run-time limit; all if there are only threads."""
         able = tuple(number for number in numbers if self.kinds[number] == TaskKind.remote)
-        if not able:
-            labels = ", ".join(self.labels[number] for number in numbers)
-            raise ConfigurationError(
-                f"App {app}: executor {labels} cannot keep to a limit of {limit:g} s, because nobody can stop its "
-                "threads: choose one with worker processes, or leave walltime and max_run_time out."
-            )
-        return able
+        return able or numbers
 
     def _with_workers(self, numbers: tuple[int, ...], software: Software, app: str) -> tuple[int, ...]:
         """Return the executors that can run a task with other software than that of this process."""

@@ -35,7 +35,6 @@ from parslab.client.local.tasks import LocalTasks
 from parslab.client.run_state import RunState
 from parslab.client.transport.link import KernelLink
 from parslab.client.transport.questions import Questions
-from parslab.errors import ConfigurationError
 from parslab.records import panel
 from parslab.records.states import TaskState
 from parslab.wire.messages.base import Refused, TaskKind
@@ -354,11 +353,6 @@ class DataFlowKernel:
         if self.state.ended is not None:
             raise self.state.over_error()
         name = name or function.name
-        if spec is not None and spec.max_run_time:
-            raise ConfigurationError(
-                f"App {name}: the body of a join app runs in a thread of this process, which nobody can stop: leave "
-                "walltime and max_run_time out, or give them to the apps that it calls."
-            )
         future = AppFuture(self._requests, next(self.pending.numbers), name)
         if cell is not self._cell and cell:
             self._begin_cell(cell, future.task_id)

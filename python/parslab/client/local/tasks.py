@@ -14,6 +14,7 @@ from functools import partial
 from types import CoroutineType, MappingProxyType
 from typing import TYPE_CHECKING, Any
 
+from parslab.bodies.time_limit import TimeLimit, limited
 from parslab.client.calls.definitions import defined_now, same_body
 from parslab.client.futures.app_future import AppFuture, BaseFuture, DataFuture
 from parslab.client.futures.base import seconds_until
@@ -22,11 +23,11 @@ from parslab.client.local.future_values import AnyDepth, ByResolver
 from parslab.client.local.task_context import calling_join, on_behalf_of
 from parslab.client.thread_pool import ThreadPool
 from parslab.clock import steady_time
-from parslab.errors import SerializationError
+from parslab.errors import AppTimeout, SerializationError
 from parslab.records.reasons import Reason
 from parslab.records.states import TaskState
 from parslab.serialize.arguments import ArgumentDependencies
-from parslab.serialize.failures import failure_of, one_line
+from parslab.serialize.failures import failure_from, failure_of, one_line
 from parslab.serialize.future_types import is_future
 from parslab.serialize.shared.values import shared
 from parslab.serialize.summaries import brief, show_arguments
@@ -71,7 +72,19 @@ thread may wait 5 ms for the interpreter lock."""
 class _Body:
     """The function and arguments that this process calls when the DataFlowKernel allows a task to run."""
 
-    __slots__ = ("args", "cell", "ends", "executor", "function", "future", "kwargs", "pool", "resources", "runner")
+    __slots__ = (
+        "args",
+        "cell",
+        "ends",
+        "executor",
+        "function",
+        "future",
+        "kwargs",
+        "limit",
+        "pool",
+        "resources",
+        "runner",
+    )
 
     def __init__(
         self,
@@ -93,11 +106,15 @@ class _Body:
         self.kwargs = kwargs
         self.pool = pool
         self.cell = cell
+        self.limit = 0.0
+        """The seconds that the body may take; 0: as long as it wants."""
         self.ends = 0
         """How often the task has ended.  A thread that took the body before the last end must not report a result."""
 
     def run_by(self, executor: ParslExecutor | None, spec: TaskSpec | None) -> None:
-        """Have an executor of the user run the task, if there is one."""
+        """Have an executor of the user run the task, if there is one, within the limit of its specification."""
+        if spec is not None:
+            self.limit = spec.max_run_time or 0.0
         if executor is not None:
             self.executor, self.resources = executor, _resources(spec)
 
@@ -386,7 +403,7 @@ class LocalTasks:
                     if body.executor is not None:
                         passed_on = self._pass_on(body, body.executor, future, ends)
                     else:
-                        self._call(body, future, join, ends)
+                        passed_on = self._call(body, future, join, ends)
         finally:
             if not passed_on:
                 self._left(task)
@@ -401,6 +418,8 @@ class LocalTasks:
         started = steady_time()
         self._link.send(StartedMessage(future.task_id, started))
         call = body.function if body.runner is None else partial(body.runner, body.function)
+        if body.limit:
+            call = partial(limited, body.limit, call)
         try:
             args, kwargs = self._search.values(body.args, body.kwargs)
             done = executor.submit(call, dict(body.resources), *args, **kwargs)
@@ -428,34 +447,51 @@ class LocalTasks:
         with contextlib.suppress(OSError):  # the run has ended meanwhile
             self._report(future.task_id, state, started, failure)
 
-    def _call(self, body: _Body, future: AppFuture, join: bool, ends: int) -> None:
+    def _call(self, body: _Body, future: AppFuture, join: bool, ends: int) -> bool:
+        """Run a body and report its end; return whether that has been reported already, at the limit of its time."""
         task = future.task_id
         started = steady_time()
         self._send(body.pool, StartedMessage(task, started))
+        limit = TimeLimit(body.limit, lambda: self._time_is_over(body, task, started, ends)) if body.limit else None
         try:
-            args, kwargs = body.args, dict(body.kwargs)
-            if args or kwargs:
-                args, kwargs = self._search.values(args, kwargs)
-            if body.runner is not None:
-                value = body.runner(body.function, *args, **kwargs)
-            else:
-                value = body.function(*args, **kwargs)
-            if type(value) is CoroutineType:  # an async function: workers run it to its end, too
-                import asyncio
-
-                value = asyncio.run(value)
-            if body.ends != ends:
-                return
+            value = self._value_of(body) if limit is None else limit.call(self._value_of, body)
+            if body.ends != ends or (limit is not None and limit.late):
+                return limit is not None and limit.late
             if join:
                 self._send(body.pool, self._joining(future, value, started))
-                return
+                return False
             future.take_value(value)  # before the report, because the reply to the report settles the future
         except BaseException as error:  # a SystemExit of the body ends the task, not the pool's thread
-            failure = failure_of(error, 1)
+            if limit is not None and limit.late:
+                return True
+            failure = failure_of(error, 2 if limit is None else 3)  # without the frames of this class
             if body.ends == ends:
                 self._report(task, TaskState.failed, started, failure)
         else:
             self._report(task, TaskState.exec_done, started)
+        return False
+
+    def _value_of(self, body: _Body) -> Any:
+        """Call the function of a body with the values of its futures."""
+        args, kwargs = body.args, dict(body.kwargs)
+        if args or kwargs:
+            args, kwargs = self._search.values(args, kwargs)
+        if body.runner is not None:
+            value = body.runner(body.function, *args, **kwargs)
+        else:
+            value = body.function(*args, **kwargs)
+        if type(value) is CoroutineType:  # an async function: workers run it to its end, too
+            import asyncio
+
+            value = asyncio.run(value)
+        return value
+
+    def _time_is_over(self, body: _Body, task: int, started: float, ends: int) -> None:
+        """Report a task whose body takes too long, and whose thread may go on (thread of the limit's timer)."""
+        self._left(task)
+        if body.ends == ends:
+            with contextlib.suppress(OSError):  # the run has ended meanwhile
+                self._report(task, TaskState.failed, started, failure_from(AppTimeout(task, body.limit)))
 
     def _send(self, pool: ThreadPool, message: StartedMessage | JoinBodyReturned) -> None:
         """Send a message about a body: at once, or in a batch with others while more bodies wait for a thread."""
