@@ -24,7 +24,6 @@ import weakref
 from types import FunctionType
 from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
-from parslab.bodies.time_limit import ends_with_limit
 from parslab.errors import (
     AppBadFormatting,
     AppError,
@@ -381,7 +380,10 @@ class _Process(subprocess.Popen[bytes]):
     def __init__(self, arguments: list[str], **options: Any) -> None:
         try:
             super().__init__(arguments, **options)
-            ends_with_limit(self._end_if_running)
+            # Only a process that has threads with limits has loaded the module; a worker does not need it.
+            limits = sys.modules.get("parslab.bodies.time_limit")
+            if limits is not None:
+                limits.ends_with_limit(self._end_if_running)
         except (KeyboardInterrupt, AppTimeout):
             if getattr(self, "pid", None):
                 _end_tree(self)

@@ -464,7 +464,7 @@ class LocalTasks:
         except BaseException as error:  # a SystemExit of the body ends the task, not the pool's thread
             if limit is not None and limit.late:
                 return True
-            failure = failure_of(error, 2 if limit is None else 3)  # without the frames of this class
+            failure = failure_of(error, 1)
             if body.ends == ends:
                 self._report(task, TaskState.failed, started, failure)
         else:
