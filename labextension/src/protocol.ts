@@ -10,6 +10,7 @@ export type TaskState =
   | 'ready'
   | 'launched'
   | 'running'
+  | 'staging'
   | 'fail_retryable'
   | 'joining'
   | 'exec_done'
@@ -62,6 +63,7 @@ export const TASK_STATES: Readonly<Record<TaskState, ITaskStateInfo>> = {
   ready: { group: 'waiting', final: false, has_run: false, shape: 'diamond', hue: 'info' },
   launched: { group: 'active', final: false, has_run: false, shape: 'triangle', hue: 'brand' },
   running: { group: 'active', final: false, has_run: true, shape: 'triangle', hue: 'brand' },
+  staging: { group: 'active', final: false, has_run: true, shape: 'hexagon', hue: 'brand' },
   fail_retryable: { group: 'waiting', final: false, has_run: false, shape: 'triangle_back', hue: 'warning' },
   joining: { group: 'active', final: false, has_run: true, shape: 'diamond', hue: 'info' },
   exec_done: { group: 'succeeded', final: true, has_run: true, shape: 'circle', hue: 'success' },
@@ -87,6 +89,7 @@ export function taskStateLabels(trans: TranslationBundle): Record<TaskState, str
     ready: trans.__('Ready'),
     launched: trans.__('Launched'),
     running: trans.__('Running'),
+    staging: trans.__('Staging'),
     fail_retryable: trans.__('To be retried'),
     joining: trans.__('Joining'),
     exec_done: trans.__('Done'),
@@ -104,6 +107,7 @@ export function taskStateSentences(trans: TranslationBundle): Record<TaskState, 
     ready: trans.__('Has everything it needs and waits for a worker.'),
     launched: trans.__('Was sent to a worker, or to the notebook process, which has not begun it yet.'),
     running: trans.__('Runs on a worker, or in the notebook process.'),
+    staging: trans.__('Fetches or stores a file for other tasks.'),
     fail_retryable: trans.__('Waits for its next attempt, because the last one failed.'),
     joining: trans.__('Waits for the futures that the body of its join app returned.'),
     exec_done: trans.__('Ended with a result.'),

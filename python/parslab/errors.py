@@ -41,6 +41,8 @@ __all__ = [
     "RetryError",
     "SerializationError",
     "SoftwareError",
+    "StagingError",
+    "UnsupportedFileError",
     "UntrustedPathError",
     "WorkerLost",
 ]
@@ -136,6 +138,28 @@ class DeserializationError(ParslabError):
 
     def __str__(self) -> str:
         return f"{self.what} cannot be unpickled here: {self.reason}"
+
+
+class UnsupportedFileError(ConfigurationError, ValueError):
+    """No staging provider of an executor takes a file; it is also a ``ValueError``, as in Parsl."""
+
+
+class StagingError(ParslabError):
+    """A file could not be fetched or stored.
+
+    ``url`` has neither passwords nor query, ``path`` is the local copy on ``host``, and ``action`` is ``fetched to`` or
+    ``stored from``.
+    """
+
+    fields = ("url", "action", "path", "host", "reason")
+    url: str
+    action: str
+    path: str
+    host: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.url} could not be {self.action} {self.path} on host {self.host}: {self.reason}"
 
 
 class AppError(ParslabError):

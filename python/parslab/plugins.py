@@ -1,4 +1,4 @@
-"""Finds the providers, launchers, executors and strategies that other packages add by entry points.
+"""Finds the providers, launchers, executors, strategies and staging providers that other packages add by entry points.
 
 A package adds a class by naming it in an entry point; users then find it beside ours.  In ``pyproject.toml``::
 
@@ -6,7 +6,8 @@ A package adds a class by naming it in an entry point; users then find it beside
     NiceProvider = "my_cluster:NiceProvider"
 
 ``from parslab.providers import NiceProvider`` works then, and the same for ``parslab.launchers`` and
-``parslab.executors``.  A strategy is found by its name: ``Config(strategy="by_day")``.  The base module of each family
+``parslab.executors``.  A strategy is found by its name: ``Config(strategy="by_day")``.  A staging provider of the
+group ``parslab.staging`` is named by the scheme of the URLs that it takes.  The base module of each family
 shows a class of ten lines, and :mod:`parslab.testing.conformance` has a suite that tests it.
 
 A look-up reads entry points only for names that parslab does not have, because that reads the metadata of all packages.
@@ -21,11 +22,12 @@ from parslab.errors import ConfigurationError
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
 
-__all__ = ["EXECUTORS", "LAUNCHERS", "PROVIDERS", "STRATEGIES", "find_plugin", "load", "plugin_names"]
+__all__ = ["EXECUTORS", "LAUNCHERS", "PROVIDERS", "STAGING", "STRATEGIES", "find_plugin", "load", "plugin_names"]
 
 EXECUTORS = "parslab.executors"
 LAUNCHERS = "parslab.launchers"
 PROVIDERS = "parslab.providers"
+STAGING = "parslab.staging"
 STRATEGIES = "parslab.strategies"
 
 

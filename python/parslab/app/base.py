@@ -20,11 +20,13 @@ from parslab.bodies.absent import AbsentApp
 from parslab.client.calls.definitions import define
 from parslab.client.calls.identities import IdentifiedCalls
 from parslab.client.session import dfk as loaded
+from parslab.data_provider import files
 from parslab.errors import ConfigurationError
 from parslab.records.text import printable
 from parslab.serialize.functions import AppFunction
 
 if TYPE_CHECKING:
+    from parslab.app.staged_call import StagedCall
     from parslab.client.futures.app_future import AppFuture
     from parslab.client.handle.dfk import DataFlowKernel
     from parslab.wire.messages.base import TaskSpec
@@ -93,11 +95,15 @@ class App:
         self._signature, self.kwargs = special_parameters(function)
         self._special = bool(self.kwargs)
         self.code = AppFunction(function, self.runner, self.__name__, str(self.software or ""))
+        self._staged_code: AppFunction | None = None
+        """The function of calls with transfers inside their tasks; None before the first one."""
         self._calls = IdentifiedCalls(self.code, True, self._ignored()) if self.cache else None
         define(self)
 
     def __call__(self, /, *args: Any, **kwargs: Any) -> AppFuture:
         dfk = self.data_flow_kernel or loaded()
+        if files.staging_needed:
+            return self._call_staged(dfk, args, kwargs)
         # Binding the signature takes longer than the rest of the call, so it is left to calls with a special keyword.
         if self._special or (kwargs and not SPECIAL.isdisjoint(kwargs)):
             return self._call_special(dfk, args, kwargs)
@@ -115,24 +121,91 @@ class App:
         cell = calling_cell()
         return dfk.submit(self.code, args, kwargs, executors=self.executors, cell=cell, spec=spec, calls=calls)
 
-    def _call_special(self, dfk: DataFlowKernel, args: tuple[Any, ...], kwargs: dict[str, Any]) -> AppFuture:
+    def _call_staged(self, dfk: DataFlowKernel, args: tuple[Any, ...], kwargs: dict[str, Any]) -> AppFuture:
+        """Submit a call in a program with files that may have to be staged."""
+        from parslab.app.staged_call import INHIBIT, StagedCall
+
+        inhibited = kwargs.get(INHIBIT, False)
+        if self._signature is None or INHIBIT not in self._signature.parameters:
+            kwargs.pop(INHIBIT, None)
+        special = self._special or not SPECIAL.isdisjoint(kwargs)
+        staged = StagedCall(dfk, self.code, self._drawn(dfk), stages=not inhibited)
+        if special:
+            return self._call_special(dfk, args, kwargs, staged)
+        args, kwargs = staged.inputs(args, kwargs)
+        return self._submit_staged(dfk, args, kwargs, staged, spec=self.spec, calls=self._calls)
+
+    def _drawn(self, dfk: DataFlowKernel) -> str:
+        """Return the executor that is drawn for a call, because its files go where its task goes."""
+        return dfk.choose_executor(self.executors, self.spec, self.__name__)
+
+    def _submit_staged(
+        self,
+        dfk: DataFlowKernel,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        staged: StagedCall,
+        *,
+        spec: TaskSpec | None,
+        calls: IdentifiedCalls | None,
+    ) -> AppFuture:
+        """Submit a call whose files are staged, to the executor that was drawn for it."""
+        from parslab.app.staged_call import run_with_transfers
+
+        transfers = staged.transfers()
+        if transfers:
+            if self._staged_code is None:
+                self._staged_code = AppFunction(self.func, run_with_transfers, self.__name__, self.code.software)
+            calls = (calls or IdentifiedCalls(self.code, False, self._ignored())).without(transfers)
+        code = staged.code(self._staged_code or self.code)
+        return staged.submit(
+            lambda future: self._send(dfk, code, args, {**kwargs, **transfers}, staged.executor,
+                                      spec=spec, calls=calls, future=future)
+        )  # fmt: skip
+
+    def _send(
+        self,
+        dfk: DataFlowKernel,
+        code: AppFunction,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        executor: str,
+        *,
+        spec: TaskSpec | None,
+        calls: IdentifiedCalls | None,
+        future: AppFuture | None,
+    ) -> AppFuture:
+        """Submit a call to one executor; ``future`` is its future if it has one already."""
+        cell = calling_cell()
+        return dfk.submit(code, args, kwargs, executors=executor, cell=cell, spec=spec, calls=calls, future=future)
+
+    def _call_special(
+        self, dfk: DataFlowKernel, args: tuple[Any, ...], kwargs: dict[str, Any], staged: StagedCall | None = None
+    ) -> AppFuture:
         from parslab.client.futures.app_future import DataFuture
 
         call = SpecialCall(self.__name__, self._signature, self.strict, args, kwargs)
         spec = self._call_spec(call.asked) if call.asked else self.spec
-        call.name_streams(dfk)
+        if staged is not None:
+            call.args, call.kwargs = staged.inputs(call.args, call.kwargs)
+            call.write_to([staged.output(file) for file in call.files])
+        call.name_streams(dfk, None if staged is None else staged.output)
         calls = self._calls
         if call.automatic:  # each call has other names for these files, so they must not count in its identity
             calls = (calls or IdentifiedCalls(self.code, False, self._ignored())).without(call.automatic)
-        future = self._submit(dfk, call.args, call.kwargs, spec, calls)
+        if staged is None:
+            future = self._submit(dfk, call.args, call.kwargs, spec, calls)
+        else:
+            future = self._submit_staged(dfk, call.args, call.kwargs, staged, spec=spec, calls=calls)
+        made = DataFuture if staged is None else staged.data_future
         streams = {
-            stream: DataFuture(future, value) if hasattr(value, "cleancopy") else value
+            stream: made(future, value) if isinstance(value, files.File) else value
             for stream, value in call.streams.items()
         }
         future.set_streams(
             stdout=streams.get("stdout"),
             stderr=streams.get("stderr"),
-            outputs=[DataFuture(future, file) for file in call.files],
+            outputs=[made(future, file) for file in call.files],
         )
         return future
 

@@ -6,11 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 from parslab.app.base import App
 from parslab.app.origin import calling_cell
+from parslab.data_provider.staging import INTERNAL
 
 if TYPE_CHECKING:
     from parslab.client.calls.identities import IdentifiedCalls
     from parslab.client.futures.app_future import AppFuture
     from parslab.client.handle.dfk import DataFlowKernel
+    from parslab.serialize.functions import AppFunction
     from parslab.wire.messages.base import TaskSpec
 
 __all__ = ["JoinApp"]
@@ -31,3 +33,21 @@ class JoinApp(App):
     ) -> AppFuture:
         cell = calling_cell()
         return dfk.submit_join(self.code, args, kwargs, name=self.__name__, cell=cell, spec=spec, calls=calls)
+
+    def _drawn(self, dfk: DataFlowKernel) -> str:
+        return INTERNAL
+
+    def _send(
+        self,
+        dfk: DataFlowKernel,
+        code: AppFunction,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        executor: str,
+        *,
+        spec: TaskSpec | None,
+        calls: IdentifiedCalls | None,
+        future: AppFuture | None,
+    ) -> AppFuture:
+        cell = calling_cell()
+        return dfk.submit_join(code, args, kwargs, name=self.__name__, cell=cell, spec=spec, calls=calls, future=future)

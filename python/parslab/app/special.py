@@ -91,8 +91,21 @@ class SpecialCall:
             if values.get(stream) is not None:
                 self.streams[stream] = values[stream]
 
-    def name_streams(self, dfk: DataFlowKernel) -> None:
-        """Give each stream the form in which it travels; AUTO_LOGNAME becomes a path."""
+    def write_to(self, files: list[File]) -> None:
+        """Have the task write its outputs to these files, which are the local copies."""
+        if files:
+            self._replace("outputs", files)
+
+    def name_streams(self, dfk: DataFlowKernel, output: Callable[[File], File] | None = None) -> None:
+        """Give each stream the form in which it travels; AUTO_LOGNAME becomes a path.
+
+        Parameters
+        ----------
+        dfk
+            The run.
+        output
+            A function that returns the local copy of a File, which the task writes; None: the File itself.
+        """
         number = None
         for stream, value in self.streams.items():
             if isinstance(value, int) and value == AUTO_LOGNAME:
@@ -101,7 +114,8 @@ class SpecialCall:
                 self.automatic.append(stream)
                 self._replace(stream, value)
             if self.strict:
-                self._redirect(stream, value)
+                local = output(value) if output is not None and isinstance(value, File) else value
+                self._redirect(stream, local)
 
     def _automatic(self, dfk: DataFlowKernel, number: int, stream: str) -> Any:
         """Return the value for which AUTO_LOGNAME stands."""

@@ -1,27 +1,38 @@
 """``File`` names data that apps read and write; the name is the same in the notebook and on workers.
 
-Users make Files, and ``app`` makes them from the paths in ``outputs``.  A File names a local path or a ``file:`` URL.
-Every function that takes a path also takes a File (``open``, ``os.path``, ``numpy.load`` ...).  This module reads a
-file for one purpose only: to find out whether a memoized result was made from the same data.
+Users make Files, and ``app`` makes them from the paths in ``outputs``.  A File names a local path or a URL.  The file
+of a remote URL is staged: each task gets a copy of the File with a ``local_path``.  Every function that takes a path
+also takes such a File (``open``, ``os.path``, ``numpy.load`` ...).  This module reads a file for one purpose only: to
+find out whether a memoized result was made from the same data.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
-import re
 import stat
 import time
 from typing import Any, Literal
 from urllib.parse import unquote, urlsplit
 
+from parslab.data_provider.urls import UNQUOTED, is_url, shown_url
 from parslab.errors import ConfigurationError
 from parslab.serialize.identity.registry import Unidentified
 
-__all__ = ["File"]
+__all__ = ["File", "require_staging"]
 
-# A URL needs a scheme of two letters or more, and a slash after the colon: "a:b" and "a:/b" are file names.
-_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
+staging_needed = False
+"""Whether a call of this process may have to stage a file.
+
+False until somebody makes a File of a remote URL, or loads an executor with ``storage_access``.  Each call of an app
+tests this one variable, so programs without such files pay nothing else.
+"""
+
+
+def require_staging() -> None:
+    """Have each later call of an app look for files to stage."""
+    global staging_needed
+    staging_needed = True
 
 
 _contents: dict[tuple[int, int], tuple[int, int, bytes]] = {}
@@ -52,15 +63,25 @@ def _content(path: str, state: os.stat_result) -> bytes:
 
 
 class File:
-    """A file named by path or ``file:`` URL.
+    """A file named by path or URL.
 
     Parameters
     ----------
     url
-        A path, a path object, or a URL with scheme ``file``.
+        A path, a path object, or a URL.  The staging providers of the executor decide which schemes are supported.
     known_by
         What counts for memoized results (``cache=True``).  ``"content"``: the content, which parslab reads once after
-        each change.  ``"mtime"``: the time of the last change and the size, for files that are large.
+        each change.  ``"mtime"``: the time of the last change and the size, for files that are large.  A file of a
+        remote URL counts by its URL.
+
+    Attributes
+    ----------
+    url, scheme, netloc, path
+        The text that the user gave, and its parts; ``scheme`` is ``file`` for a path.
+    local_path
+        The path of the data on the host of the task, where it differs from ``path``; None before staging.
+    staged_by
+        The run that has made the local copy.
 
     Examples
     --------
@@ -69,6 +90,8 @@ class File:
     ('report.txt', 'out/report.txt', 'file')
     >>> File("file:///data/a%20b.csv").filepath
     '/data/a b.csv'
+    >>> File("https://me:secret@host/a.csv")
+    File('https://host/a.csv')
     """
 
     def __init__(self, url: str | os.PathLike[str], known_by: Literal["content", "mtime"] = "content") -> None:
@@ -82,16 +105,20 @@ class File:
         self.scheme = "file"
         self.netloc = ""
         self.path = text
-        if _URL.match(text):
+        if is_url(text):
             parts = urlsplit(text)
-            if parts.scheme.lower() != "file" or parts.netloc not in ("", "localhost"):
-                raise ConfigurationError(
-                    f"File {text!r}: only paths and file: URLs of this host are supported; fetch it in an app."
-                )
+            self.scheme = parts.scheme.lower()
             self.netloc = parts.netloc
-            self.path = unquote(parts.path)
+            self.path = unquote(parts.path) if self.scheme in UNQUOTED else parts.path
+            if self.scheme != "file":
+                require_staging()
+            elif parts.netloc not in ("", "localhost"):
+                raise ConfigurationError(
+                    f"File {text!r}: a file: URL names a file of this host; use sftp: for another host, or a staging "
+                    "provider such as RSyncStaging."
+                )
         self.local_path: str | None = None
-        """The path of the data on this host, where it differs from ``path``."""
+        self.staged_by = ""
 
     @property
     def filename(self) -> str:
@@ -100,8 +127,18 @@ class File:
 
     @property
     def filepath(self) -> str:
-        """The path to open."""
-        return self.path if self.local_path is None else self.local_path
+        """The path to open.
+
+        Raises
+        ------
+        ValueError
+            The File has a remote URL and no local copy.
+        """
+        if self.local_path is not None:
+            return self.local_path
+        if self.scheme != "file":
+            raise ValueError(f"{self!r} has no local copy here: pass the File to an app, which gets one")
+        return self.path
 
     def cleancopy(self) -> File:
         """Return a new File of the same name, which shares no state with this one."""
@@ -117,7 +154,8 @@ class File:
         quick
             Whether the call is not memoized, so that reading the file would cost too much.
         """
-        if output_ref:
+        # Nobody knows the content of a remote file without a transfer, so it counts by its URL.
+        if output_ref or self.scheme != "file":
             return (self.url,)
         try:
             state = os.stat(self.filepath)
@@ -136,10 +174,15 @@ class File:
         return self.filepath
 
     def __str__(self) -> str:
-        return self.filepath
+        return shown_url(self.url) if self.local_path is None and self.scheme != "file" else self.filepath
 
     def __repr__(self) -> str:
-        return f"File({self.url!r})"
+        return f"File({self.url if self.scheme == 'file' else shown_url(self.url)!r})"
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        if self.scheme != "file":  # a result of a task, which this process may pass to the next one
+            require_staging()
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, File):

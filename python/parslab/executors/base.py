@@ -21,8 +21,12 @@ from typing import TYPE_CHECKING, Any, get_args
 
 import msgspec
 
+from parslab.data_provider.file_noop import NoOpFileStaging
+from parslab.data_provider.files import require_staging
+from parslab.data_provider.staging import Staging, TransferStaging
 from parslab.description import Description, Label
 from parslab.errors import ConfigurationError
+from parslab.options import Option
 from parslab.records.executor_settings import ExecutorSettings, ThreadPoolSettings
 
 if TYPE_CHECKING:
@@ -30,7 +34,32 @@ if TYPE_CHECKING:
     from concurrent.futures import Future
     from typing import TypeGuard
 
-__all__ = ["Executor", "ParslExecutor", "checked_settings"]
+__all__ = ["Executor", "ParslExecutor", "StorageAccess", "checked_settings"]
+
+
+class StorageAccess(Option):
+    """The staging providers of an executor, kept as a tuple.
+
+    The first one that takes a file stages it.  None: the default ones, which leave paths alone and take http, ftp, s3,
+    sftp and other URLs.  An empty list: none.
+    """
+
+    wants = "a list of staging providers, such as [HTTPInTaskStaging()]"
+
+    def accepted(self, value: Any) -> tuple[Staging, ...]:
+        providers = tuple(value) if isinstance(value, (list, tuple)) else None
+        if providers is None or not all(isinstance(provider, Staging) for provider in providers):
+            self.refuse()
+        if not providers or any(map(_may_stage_paths, providers)):
+            require_staging()
+        return providers
+
+
+def _may_stage_paths(provider: Staging) -> bool:
+    """Return whether a provider may stage files that are named by path, and not only those of remote URLs."""
+    if isinstance(provider, TransferStaging):
+        return "file" in provider.schemes_in or "file" in provider.schemes_out
+    return not isinstance(provider, NoOpFileStaging)
 
 
 class Executor(Description):

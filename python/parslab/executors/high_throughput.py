@@ -18,6 +18,7 @@ from parslab.description import (
     Label,
     Nested,
     Number,
+    PathText,
     Text,
     Texts,
     Variables,
@@ -26,7 +27,7 @@ from parslab.description import (
     warn_once,
 )
 from parslab.errors import ConfigurationError
-from parslab.executors.base import Executor
+from parslab.executors.base import Executor, StorageAccess
 from parslab.options import Option
 from parslab.providers.base import Provider
 from parslab.providers.execution_provider import ExecutionProvider
@@ -169,6 +170,10 @@ class HighThroughputExecutor(Executor):
     requirements
         What the workers' Python environment has to hold, as pip takes it, such as ``["numpy<2"]``; an app may ask for
         another one with ``environment``.  ``()`` means that workers use the environment of ``python``.
+    storage_access
+        The staging providers that bring files to tasks and back; None means the default ones.
+    working_dir
+        The folder for local copies of remote files; None means a folder of the run.
 
     Examples
     --------
@@ -196,6 +201,8 @@ class HighThroughputExecutor(Executor):
     python = Text(None)
     sample_period = Duration(5.0, low=0.1)
     requirements = Texts(())
+    storage_access = StorageAccess(None)
+    working_dir = PathText(None)
 
     positional: ClassVar[tuple[str, ...]] = (
         "label",
@@ -243,13 +250,11 @@ class HighThroughputExecutor(Executor):
         "poll_period": "nothing is polled",
         "remote_monitoring_radio": "monitoring needs no settings",
         "start_method": "workers always start as new processes",
-        "storage_access": "files are not staged yet, so the nodes must share their folder",
         "suppress_failure": "every failure is reported",
         "worker_debug": "managers and blocks always log into the run's folder",
         "worker_logdir_root": "managers and blocks log into the run's folder: use Config(run_dir=...)",
         "worker_port_range": "one port serves all connections: use port",
         "worker_ports": "one port serves all connections: use port",
-        "working_dir": "tasks run in the notebook's folder",
     }
     expected: ClassVar[dict[str, Any]] = {
         "block_error_handler": True,

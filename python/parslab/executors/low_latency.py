@@ -6,9 +6,9 @@ from typing import ClassVar
 
 from parslab.addresses import own_address
 from parslab.cores import usable_cores
-from parslab.description import Label, Text, Texts, Variables, Whole
+from parslab.description import Label, PathText, Text, Texts, Variables, Whole
 from parslab.errors import ConfigurationError
-from parslab.executors.base import Executor
+from parslab.executors.base import Executor, StorageAccess
 from parslab.records.executor_settings import LowLatencySettings
 
 __all__ = ["LowLatencyExecutor"]
@@ -37,6 +37,10 @@ class LowLatencyExecutor(Executor):
     requirements
         What the workers' Python environment has to hold, as pip takes it, such as ``["numpy<2"]``; an app may ask for
         another one with ``environment``.  ``()`` means that workers use the environment of the notebook.
+    storage_access
+        The staging providers that bring files to tasks and back; None means the default ones.
+    working_dir
+        The folder for local copies of remote files; None means a folder of the run.
 
     Examples
     --------
@@ -51,6 +55,8 @@ class LowLatencyExecutor(Executor):
     address = Text(None)
     port = Whole(0, low=0, high=65535)
     requirements = Texts(())
+    storage_access = StorageAccess(None)
+    working_dir = PathText(None)
 
     positional: ClassVar[tuple[str, ...]] = ("label", "workers")
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from parslab.description import Label, Whole
-from parslab.executors.base import Executor
+from parslab.description import Label, PathText, Whole
+from parslab.executors.base import Executor, StorageAccess
 from parslab.records.executor_settings import ThreadPoolSettings
 
 __all__ = ["ThreadPoolExecutor"]
@@ -23,6 +23,10 @@ class ThreadPoolExecutor(Executor):
         The name with which apps choose it.
     max_threads
         The number of tasks that run at the same time.
+    storage_access
+        The staging providers that bring files to tasks and back; None means the default ones.
+    working_dir
+        The folder for local copies of remote files; None means a folder of the run.
 
     Examples
     --------
@@ -32,6 +36,8 @@ class ThreadPoolExecutor(Executor):
 
     label = Label("threads")
     max_threads = Whole(2, low=1)
+    storage_access = StorageAccess(None)
+    working_dir = PathText(None)
 
     positional: ClassVar[tuple[str, ...]] = (
         "label",
@@ -44,9 +50,7 @@ class ThreadPoolExecutor(Executor):
     ignored: ClassVar[dict[str, str]] = {
         "managed": "the run always ends its threads",
         "remote_monitoring_radio": "monitoring needs no settings",
-        "storage_access": "files are not staged yet",
         "thread_name_prefix": "threads have the name of the label",
-        "working_dir": "tasks run in the notebook's folder",
     }
     expected: ClassVar[dict[str, Any]] = {"managed": True, "thread_name_prefix": ""}
 

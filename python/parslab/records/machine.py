@@ -49,6 +49,8 @@ class Signal(IntEnum):
     """An equal call gave its result."""
     leader_failed = 16
     """The equal call whose result the task waited for failed."""
+    staged = 17
+    """The body of a task that only fetches or stores a file began to run."""
 
 
 S = TaskState
@@ -79,6 +81,13 @@ TASK: dict[tuple[TaskState, Signal], TaskState] = {
     (S.running, Signal.retried): S.ready,
     (S.running, Signal.attempt_failed): S.fail_retryable,
     (S.running, Signal.cancelled): S.cancelled,
+    (S.launched, Signal.staged): S.staging,
+    (S.staging, Signal.succeeded): S.exec_done,
+    (S.staging, Signal.failed): S.failed,
+    (S.staging, Signal.joined): S.joining,
+    (S.staging, Signal.retried): S.ready,
+    (S.staging, Signal.attempt_failed): S.fail_retryable,
+    (S.staging, Signal.cancelled): S.cancelled,
     (S.fail_retryable, Signal.retried): S.ready,
     (S.fail_retryable, Signal.failed): S.failed,
     (S.fail_retryable, Signal.need_failed): S.dep_fail,

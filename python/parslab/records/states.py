@@ -16,6 +16,7 @@ __all__ = [
     "ACTIVE",
     "DEPARTED",
     "ENDED",
+    "EXECUTING",
     "FAILURES",
     "FINAL",
     "RANK",
@@ -46,6 +47,7 @@ class TaskState(IntEnum):
     memo_done = 9
     joining = 10
     cancelled = 12
+    staging = 13
 
     def __str__(self) -> str:
         return self.name
@@ -161,6 +163,16 @@ TASK_STATES: dict[TaskState, TaskStateInfo] = {
         hue="brand",
         column="started",
     ),
+    TaskState.staging: TaskStateInfo(
+        group=TaskGroup.active,
+        final=False,
+        has_run=True,
+        label="Staging",
+        sentence="Fetches or stores a file for other tasks.",
+        shape="hexagon",
+        hue="brand",
+        column="started",
+    ),
     TaskState.fail_retryable: TaskStateInfo(
         group=TaskGroup.waiting,
         final=False,
@@ -246,10 +258,13 @@ FAILURES = frozenset(state for state, info in TASK_STATES.items() if info.group 
 ACTIVE = frozenset(state for state, info in TASK_STATES.items() if info.group is TaskGroup.active)
 """States of tasks that have left the queue and have not ended."""
 
-_UNFINISHED = [state for state, info in TASK_STATES.items() if not info.final]
+EXECUTING = frozenset(state for state in ACTIVE if TASK_STATES[state].column == "started")
+"""States in which somebody executes the body of a task."""
+
+_COLUMNS = list(dict.fromkeys(info.column for info in TASK_STATES.values() if not info.final))
 RANK: dict[TaskState, int] = {
     # Iterates over the enum, so that a state without a row in the table fails at import.
-    state: len(_UNFINISHED) if TASK_STATES[state].final else _UNFINISHED.index(state)
+    state: len(_COLUMNS) if TASK_STATES[state].final else _COLUMNS.index(TASK_STATES[state].column)
     for state in TaskState
 }
 """How far a task is: a higher rank follows a lower one, and states of equal rank exclude each other."""

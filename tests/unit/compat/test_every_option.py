@@ -10,11 +10,11 @@ import pytest
 
 from parslab import description
 from parslab.compat.modules import look_up
+from parslab.data_provider.file_noop import NoOpFileStaging
 from parslab.errors import ConfigurationError, IgnoredOption
 from parslab.parsl.api.memoization import BasicMemoizer
 from parslab.parsl.api.monitoring import HTEXRadio, MonitoringHub
 from parslab.parsl.api.rules import BlockIdManagerSelector
-from parslab.parsl.api.staging import NoOpFileStaging
 from parslab.serialize.dependency_resolvers import SHALLOW_DEPENDENCY_RESOLVER
 
 if TYPE_CHECKING:

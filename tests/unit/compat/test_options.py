@@ -20,7 +20,6 @@ from parslab.parsl.api.rules import (
     ManagerSelector,
     RandomManagerSelector,
 )
-from parslab.parsl.api.staging import NoOpFileStaging
 from parslab.parsl.stand_ins.providers import KubernetesProvider, LocalChannel, SSHChannel
 from parslab.providers import CondorProvider, LocalProvider, SlurmProvider
 
@@ -76,7 +75,6 @@ def test_an_option_with_a_meaning_is_translated(
         (HighThroughputExecutor, "encrypted", False, "connections are always encrypted"),
         (HighThroughputExecutor, "worker_port_range", (1, 2), "one port serves all connections"),
         (HighThroughputExecutor, "remote_monitoring_radio", HTEXRadio(), "monitoring needs no settings"),
-        (HighThroughputExecutor, "storage_access", [NoOpFileStaging()], "files are not staged yet"),
         (HighThroughputExecutor, "block_error_handler", print, "an executor whose blocks all fail stops"),
         (ThreadPoolExecutor, "thread_name_prefix", "x", "threads have the name of the label"),
         (Config, "monitoring", MonitoringHub(hub_port=1), "every run is monitored"),

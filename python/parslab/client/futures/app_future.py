@@ -17,7 +17,7 @@ from parslab.client.futures.base import BaseFuture, seconds_until
 from parslab.client.futures.derived import DataFuture, ResultPart
 from parslab.client.futures.task_record import TaskRecord
 from parslab.errors import DeserializationError, RetryError
-from parslab.records.states import TaskState
+from parslab.records.states import EXECUTING, TaskState
 from parslab.records.text import printable
 from parslab.serialize.failures import exception_of, one_line
 from parslab.serialize.values import unpack
@@ -218,7 +218,7 @@ class AppFuture(BaseFuture):
 
     def running(self) -> bool:
         """Return whether a worker or a thread executes the task now."""
-        return not self.done() and self.state is TaskState.running
+        return not self.done() and self.state in EXECUTING
 
     def cancel(self) -> bool:
         """Cancel the task, also while it runs.

@@ -111,10 +111,13 @@ class DataFuture(_DerivedFuture):
         The future of the task that writes the file.
     file
         The result, which an app gets in place of this future.
+    tid
+        The number of the task that writes the file, where ``parent`` is a task that stages it; None: that of parent.
     """
 
-    def __init__(self, parent: TaskFuture, file: Any) -> None:
+    def __init__(self, parent: TaskFuture, file: Any, tid: int | None = None) -> None:
         self.file_obj = file
+        self._tid = tid
         super().__init__(parent)
 
     def value_by(self, deadline: float | None) -> Any:
@@ -126,7 +129,7 @@ class DataFuture(_DerivedFuture):
     @property
     def tid(self) -> int:
         """The number of the task that writes the file (Parsl's name)."""
-        return self.parent.task_id
+        return self.parent.task_id if self._tid is None else self._tid
 
     @property
     def filepath(self) -> str:
@@ -139,4 +142,4 @@ class DataFuture(_DerivedFuture):
         return self.filepath
 
     def __repr__(self) -> str:
-        return f"<DataFuture {self.filepath} of {self.parent!r}>"
+        return f"<DataFuture {self.file_obj} of {self.parent!r}>"

@@ -276,6 +276,7 @@ class DataFlowKernel:
         follow: Callable[[str, str], None] | None = None,
         spec: TaskSpec | None = None,
         calls: IdentifiedCalls | None = None,
+        future: AppFuture | None = None,
     ) -> AppFuture:
         """Send a call to the DataFlowKernel and return its future at once.
 
@@ -297,6 +298,8 @@ class DataFlowKernel:
             Resources, limits and retries of the call; None: the defaults.
         calls
             The rules by which the app identifies its calls; None: the default rules.
+        future
+            A future of :meth:`new_future` for this call; None: a new one.
 
         Raises
         ------
@@ -312,8 +315,9 @@ class DataFlowKernel:
         app = name or function.name
         executor = self._executors.pick(executors, spec, app)
         parent = calling_join() if task_contexts else -1
-        # The client numbers its tasks, so that a call returns its future without a round trip (decision 0003).
-        future = AppFuture(self._requests, next(self.pending.numbers), app)
+        if future is None:
+            # The client numbers its tasks, so that a call returns its future without a round trip (decision 0003).
+            future = AppFuture(self._requests, next(self.pending.numbers), app)
         # ``is`` suffices: calling_cell() returns one string object for all calls of a cell.
         if cell is not self._cell and cell:
             self._begin_cell(cell, future.task_id)
@@ -325,10 +329,8 @@ class DataFlowKernel:
                 executor=executor, label=self.labels[executor], cell=cell, spec=spec, calls=calls,
             )  # fmt: skip
             return future
-        self._remote_calls.submit(
-            future, function, args, kwargs, executor,
-            name=name, cell=cell, parent=parent, follow=follow, spec=spec, calls=calls,
-        )  # fmt: skip
+        self._remote_calls.submit(future, function, args, kwargs, executor, name=name, cell=cell, parent=parent,
+                                  follow=follow, spec=spec, calls=calls)  # fmt: skip
         # The link's thread may have ended the run and failed all futures before this call added its own.
         if self.state.ended is not None:
             self.run_over()
@@ -344,6 +346,7 @@ class DataFlowKernel:
         cell: str = "",
         spec: TaskSpec | None = None,
         calls: IdentifiedCalls | None = None,
+        future: AppFuture | None = None,
     ) -> AppFuture:
         """Call a join app and return its future at once.
 
@@ -353,7 +356,8 @@ class DataFlowKernel:
         if self.state.ended is not None:
             raise self.state.over_error()
         name = name or function.name
-        future = AppFuture(self._requests, next(self.pending.numbers), name)
+        if future is None:
+            future = AppFuture(self._requests, next(self.pending.numbers), name)
         if cell is not self._cell and cell:
             self._begin_cell(cell, future.task_id)
         if self._kept is not None or self._retry_handler.handler is not None:
@@ -376,6 +380,14 @@ class DataFlowKernel:
             self._retry_handler.add_call(future, function.function, args, kwargs, executor=executor, spec=spec)
         if self._kept is not None:
             self._kept.add(future, KeptCall(function.function, args, kwargs, spec, executor is None))
+
+    def new_future(self, name: str) -> AppFuture:
+        """Return the future of a call that this process submits later, for code that needs the future before."""
+        return AppFuture(self._requests, next(self.pending.numbers), name)
+
+    def choose_executor(self, executors: str | Sequence[str], spec: TaskSpec | None, app: str) -> str:
+        """Return the label of the executor that is drawn for a call; the parameters are as in :meth:`submit`."""
+        return self.labels[self._executors.pick(executors, spec, app)]
 
     def _begin_cell(self, cell: str, task: int) -> None:
         """Store the first call of a cell, unless the body of an earlier cell's join app makes it."""

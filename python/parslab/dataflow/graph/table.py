@@ -32,7 +32,7 @@ from parslab.dataflow.graph.transitions import Transitions
 from parslab.dataflow.graph.values import NOTHING, StoredValue
 from parslab.errors import InternalError
 from parslab.records.machine import Signal
-from parslab.records.states import FINAL, SUCCESSES, TaskState
+from parslab.records.states import EXECUTING, FINAL, SUCCESSES, TaskState
 from parslab.wire.messages.base import Failure, TaskKind
 from parslab.wire.messages.base import TaskValue as ValueMessage
 from parslab.wire.messages.client import RequestValue
@@ -50,14 +50,19 @@ __all__ = ["TaskTable"]
 _PENDING = TaskState.pending
 _READY = TaskState.ready
 _LAUNCHED = TaskState.launched
-_RUNNING = TaskState.running
 _JOINING = TaskState.joining
 _EXEC_DONE = TaskState.exec_done
 _MEMO_DONE = TaskState.memo_done
 _NEEDS_MET = Signal.needs_met
 _SENT = Signal.sent
 _STARTED = Signal.started
+_STAGED = Signal.staged
 _SUCCEEDED = Signal.succeeded
+
+
+def _begun(task: Task) -> Signal:
+    """Return what the begin of a task's body means: nearly always that the task runs."""
+    return _STAGED if task.spec is not None and task.spec.staging else _STARTED
 
 
 class TaskTable:
@@ -201,7 +206,7 @@ class TaskTable:
     @staticmethod
     def in_thread(task: Task) -> bool:
         """Return whether a task runs in a thread of the client, where nobody can stop it."""
-        return task.kind == TaskKind.local and task.state is _RUNNING
+        return task.kind == TaskKind.local and task.state in EXECUTING
 
     def release(self, ids: Iterable[int]) -> None:
         """Note that the client has dropped the futures of these tasks."""
@@ -240,7 +245,7 @@ class TaskTable:
     def started(self, task: Task, now: float, worker: str = "", attempt: int | None = None) -> None:
         """The body of a task runs; ``attempt`` is None where the reporter does not count attempts."""
         if task.state is _LAUNCHED and (attempt is None or attempt == task.attempt):
-            self._move(task, _STARTED, now, worker)
+            self._move(task, _begun(task), now, worker)
 
     def returned(self, task: Task, now: float) -> None:
         """A worker gave a task back before it began; the queue has it again already."""
@@ -272,7 +277,7 @@ class TaskTable:
             return
         # A short task reports its start with its end: two messages would cost as much as the task.
         if task.state is _LAUNCHED and task.kind != TaskKind.external:
-            self._move(task, _STARTED, outcome.started, worker)
+            self._move(task, _STARTED if task.spec is None else _begun(task), outcome.started, worker)
         task.value = value
         self._move(task, _SUCCEEDED, outcome.ended, worker)
         if value is None and task.wanted:
@@ -283,10 +288,10 @@ class TaskTable:
         """Try a task again while its retries last, or else end it."""
         now, started = outcome.ended, outcome.started
         if task.state is _LAUNCHED and started:
-            self._move(task, _STARTED, started, worker)
+            self._move(task, _begun(task), started, worker)
         self.transitions.attempt_failed(task, failure, now, started=started, worker=worker)
         # A task that did not run in this attempt, or a foreign future, cannot be run again.
-        ran = (task.state is _LAUNCHED or task.state is _RUNNING) and task.kind != TaskKind.external
+        ran = (task.state is _LAUNCHED or task.state in EXECUTING) and task.kind != TaskKind.external
         if not (ran and self.retries.attempt_failed(task, failure, worker, now)):
             self._fail(task, failure, Signal.failed, now, worker)
 

@@ -26,6 +26,7 @@ _READY = TaskState.ready
 _LAUNCHED = TaskState.launched
 _RUNNING = TaskState.running
 _JOINING = TaskState.joining
+_STAGING = TaskState.staging
 _BORN_READY = int(Signal.needs_met)
 _NEXT = {state: {signal: after for (before, signal), after in TASK.items() if before is state} for state in TaskState}
 """The machine by state and then by signal: two look-ups by an integer cost less than one by a pair."""
@@ -100,6 +101,8 @@ class Transitions:
             event.ready = now
         elif state is _JOINING:
             event.joining = now
+        elif state is _STAGING:
+            event.started = now
         else:  # the event has no field for the time of this state
             self.unfold(task)
             self._effects.events.append(TaskMoved(now, task.id, state, task.attempt, worker))

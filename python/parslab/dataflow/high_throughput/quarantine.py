@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 from parslab.dataflow.high_throughput.connected_manager import ConnectedManager
 from parslab.dataflow.high_throughput.node_health import FailedAttempt, NodeHealth
 from parslab.records.reasons import Reason
-from parslab.records.states import TaskState
+from parslab.records.states import EXECUTING, TaskState
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -103,7 +103,7 @@ class Quarantine:
 
     def _runs_elsewhere(self, manager: ConnectedManager, number: int) -> bool:
         task = self._find_task(number)
-        if task is None or task.state is not TaskState.running or task.worker is manager:
+        if task is None or task.state not in EXECUTING or task.worker is manager:
             return False
         other = task.worker
         return isinstance(other, ConnectedManager) and other.name not in self.health.streaks

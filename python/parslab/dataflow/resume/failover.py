@@ -19,7 +19,7 @@ from parslab.dataflow.graph.resolution import resolution
 from parslab.dataflow.persistence.log_format import entries, entry_at, value_at
 from parslab.dataflow.persistence.replay import Replay, restore
 from parslab.records.reasons import Reason
-from parslab.records.states import FINAL, SUCCESSES, TaskState
+from parslab.records.states import EXECUTING, FINAL, SUCCESSES, TaskState
 from parslab.wire.messages.base import Failure, TaskKind
 from parslab.wire.messages.client import BatchesAcknowledged, ClientResumed, RequestValue, RunLocalTask, TaskResolved
 
@@ -303,7 +303,7 @@ class Failover:
         elif task.state is TaskState.joining and not unfinished:
             self._parked[task.id] = (task, client)  # as below: it joins again if somebody needs its value
         elif task.kind != TaskKind.remote:
-            if task.state is TaskState.launched or task.state is TaskState.running:
+            if task.state is TaskState.launched or task.state in EXECUTING:
                 return RunLocalTask(task.id, again=True)
         elif not unfinished and task.worker is None:
             # The client knows the end, but the value is lost. The task runs only if somebody needs its value.

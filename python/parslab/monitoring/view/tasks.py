@@ -22,7 +22,7 @@ from parslab.monitoring.view.seen import SeenTasks
 from parslab.monitoring.view.text import ERROR, TEXT, TRACEBACK, clipped
 from parslab.records.events import TaskMoved
 from parslab.records.reasons import Reason
-from parslab.records.states import RANK, TASK_STATES, TaskState
+from parslab.records.states import EXECUTING, RANK, TASK_STATES, TaskState
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -46,7 +46,8 @@ for _state, _info in TASK_STATES.items():
     _COLUMN[_state] = _info.column
 _COLUMNS = tuple(dict.fromkeys(info.column for info in TASK_STATES.values()))
 """Columns with the times of states, by rank."""
-_READY, _RUNNING, _END = RANK[TaskState.ready], RANK[TaskState.running], max(RANK.values())
+_READY, _END = RANK[TaskState.ready], max(RANK.values())
+_EXECUTING = frozenset(RANK[state] for state in EXECUTING)
 _PENDING_NAME, _READY_NAME = TaskState.pending.name, TaskState.ready.name
 _DEPENDENCY, _APP_ERROR = Reason.dependency.value, Reason.app_error.value
 
@@ -192,7 +193,7 @@ class TaskRows:
         """Keep a row, and apply the move that its event implies."""
         self._rows[row.id] = row
         self._changed_rows.append(row)
-        if row.rank == _RUNNING and row.worker:
+        if row.rank in _EXECUTING and row.worker:
             self._workers.began(row.worker, row.id)
         elif _RANK[event.state] > row.rank:
             self.moved(TaskMoved(event.time, event.task, event.state))
@@ -247,7 +248,7 @@ class TaskRows:
             self.finished += 1
             if row.worker:
                 self._workers.ended(row.worker, event.task)
-        elif rank == _RUNNING and row.worker:
+        elif rank in _EXECUTING and row.worker:
             self._workers.began(row.worker, event.task)
         if row.node is not None:
             self._graph.move(row.node, state)

@@ -30,7 +30,6 @@ __all__ = [
     "VersionMismatch",
     "WorkQueueFailure",
     "WorkQueueTaskFailure",
-    "ZipAuthorityError",
 ]
 
 
@@ -186,13 +185,3 @@ class MonitoringRouterStartError(ParslabError):
 
 class RadioRequiredError(ParslabError):
     """An executor has no monitoring radio; parslab needs none."""
-
-
-class ZipAuthorityError(ParslabError):
-    """A ``zip:`` URL names a host."""
-
-    fields = ("file",)
-    file: object
-
-    def __str__(self) -> str:
-        return f"{self.file}: a zip: URL must not name a host."

@@ -111,6 +111,8 @@ class TaskSpec(msgspec.Struct, array_like=True, gc=False, frozen=True):
     """How often the task may be retried; -1: as often as the run allows."""
     software: Software | None = None
     """What the worker needs; None: the software of the executor."""
+    staging: bool = False
+    """Whether the task only fetches or stores a file."""
 
 
 class Refused(WireMessage, tag=33):
