@@ -18,14 +18,18 @@ EXAMPLES = {
     "parslab.providers": ("parslab.providers.base", "NiceProvider", "NiceProvider"),
     "parslab.launchers": ("parslab.launchers.base", "TimedLauncher", "TimedLauncher"),
     "parslab.executors": ("parslab.executors.base", "GpuExecutor", "GpuExecutor"),
+    "parslab.staging": ("parslab.data_provider.staging", "vault", "VaultStaging"),
     "parslab.strategies": ("parslab.scaling.strategies.base", "by_day", "ByDay"),
 }
 """By group: the module whose documentation has the example, the name of the entry point, and the class."""
 
 _IMPORTS = """\
+import os
 import shlex
 import time
 
+from parslab.data_provider.staging import TransferStaging
+from parslab.data_provider.transfers import copied
 from parslab.description import Label, Variables, Whole
 from parslab.executors import LowLatencyExecutor
 from parslab.launchers import Launcher

@@ -9,14 +9,15 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import parslab
-from parslab import executors, launchers, providers
-from parslab.testing.conformance import LauncherSuite, ProviderSuite, StrategySuite
+from parslab import data_provider, executors, launchers, providers
+from parslab.testing.conformance import LauncherSuite, ProviderSuite, StagingSuite, StrategySuite
 from tests.plugin_package import MODULE, install
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from parslab.data_provider.staging import Staging
     from parslab.launchers import Launcher
     from parslab.providers import Provider
 
@@ -45,6 +46,34 @@ class TestLauncher(LauncherSuite):
 
 class TestStrategy(StrategySuite):
     name = "by_day"
+
+
+class TestStaging(StagingSuite):
+    @pytest.fixture(autouse=True)
+    def vault(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.folder = tmp_path / "vault"
+        self.folder.mkdir()
+        monkeypatch.setenv("VAULT", str(self.folder))
+
+    def provider(self) -> Staging:
+        made: Staging = data_provider.vault()
+        return made
+
+    def put(self, name: str, content: bytes) -> str:
+        (self.folder / name).write_bytes(content)
+        return f"vault:/{name}"
+
+    def get(self, url: str) -> bytes:
+        return (self.folder / url.removeprefix("vault:/")).read_bytes()
+
+    def test_its_scheme_suffices(self, tmp_path: Path) -> None:
+        """An executor without ``storage_access`` finds the provider by the scheme of the URL."""
+        file = parslab.File(self.put("a.txt", b"content"))
+        config = parslab.Config(
+            executors=[parslab.LowLatencyExecutor(workers=1)], run_dir=str(tmp_path / "runinfo"), resume=False
+        )
+        with parslab.load(config):
+            assert parslab.python_app(lambda file: open(file).read())(file).result(60) == "content"  # noqa: SIM115
 
 
 def test_a_run_on_plugins_alone(tmp_path: Path) -> None:

@@ -184,7 +184,8 @@ class App:
     ) -> AppFuture:
         from parslab.client.futures.app_future import DataFuture
 
-        call = SpecialCall(self.__name__, self._signature, self.strict, args, kwargs)
+        copies = staged is None or staged.stages
+        call = SpecialCall(self.__name__, self._signature, self.strict, args, kwargs, copies=copies)
         spec = self._call_spec(call.asked) if call.asked else self.spec
         if staged is not None:
             call.args, call.kwargs = staged.inputs(call.args, call.kwargs)

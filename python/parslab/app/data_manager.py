@@ -48,6 +48,7 @@ _TRANSFER = TaskSpec(staging=True)
 
 def _fetch(provider: TransferStaging, file: File, after: object = None) -> None:
     """Fetch a file; ``after`` is the value of the task that has made it."""
+    os.makedirs(os.path.dirname(file.filepath), exist_ok=True)
     provider.fetch(file)
 
 
@@ -57,7 +58,7 @@ def _store(provider: TransferStaging, file: File, after: object = None) -> None:
 
 
 def _fetch_here(provider: TransferStaging, file: File, after: object = None) -> list[Any]:
-    provider.fetch(file)
+    _fetch(provider, file)
     return []  # the body of a join returns the futures that it waits for
 
 

@@ -58,6 +58,8 @@ class SpecialCall:
         True for bash apps, where special keywords always have their meaning. Other functions may have parameters of
         these names that are no files (``inputs`` of a neural network). There only a File or AUTO_LOGNAME is special,
         and all other values pass unchanged.
+    copies
+        Whether outputs become new Files; staging providers pass Files that have their local paths already.
     """
 
     def __init__(
@@ -67,6 +69,8 @@ class SpecialCall:
         strict: bool,
         args: tuple[Any, ...],
         kwargs: Mapping[str, Any],
+        *,
+        copies: bool = True,
     ) -> None:
         self.name = name
         self.strict = strict
@@ -82,9 +86,9 @@ class SpecialCall:
             self._replace("inputs", list(values["inputs"]))
         outputs = values.get("outputs")
         if strict and outputs is not None:
-            self.files = [_file(name, output) for output in _listed(name, "outputs", outputs)]
+            self.files = [_file(name, output, copies) for output in _listed(name, "outputs", outputs)]
         elif isinstance(outputs, (list, tuple)) and all(isinstance(output, File) for output in outputs):
-            self.files = [output.cleancopy() for output in outputs]
+            self.files = [_file(name, output, copies) for output in outputs]
         if self.files:
             self._replace("outputs", list(self.files))
         for stream in STREAMS:
@@ -198,9 +202,9 @@ def _listed(app: str, keyword: str, value: Any) -> Iterable[Any]:
     return value
 
 
-def _file(app: str, output: Any) -> File:
+def _file(app: str, output: Any, copies: bool) -> File:
     if isinstance(output, File):
-        return output.cleancopy()
+        return output.cleancopy() if copies else output
     if isinstance(output, (str, os.PathLike)):
         return File(output)
     raise TypeError(f"App {app}: outputs must be a list of File objects or paths, it has {output!r}.")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from parslab.app.data_manager import data_manager
 from parslab.client.futures.app_future import DataFuture
 from parslab.data_provider.files import File
-from parslab.data_provider.node_copies import fetch_once
+from parslab.data_provider.node_copies import fetch_once, make_folders
 from parslab.data_provider.staging import WithTransfers
 from parslab.serialize.functions import AppFunction
 
@@ -51,6 +51,7 @@ def run_with_transfers(function: Callable[..., Any], /, *args: Any, **kwargs: An
     transfers: Transfers = kwargs.pop(TRANSFERS)
     for provider, file in transfers.inputs:
         fetch_once(provider.fetch, file)
+    make_folders(file for _, file in transfers.outputs)
     runner = transfers.runner
     value = function(*args, **kwargs) if runner is None else runner(function, *args, **kwargs)
     for provider, file in transfers.outputs:

@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING
 from parslab.data_provider.urls import url_digest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from parslab.data_provider.files import File
 
-__all__ = ["fetch_once", "locked"]
+__all__ = ["fetch_once", "locked", "make_folders"]
 
 
 def fetch_once(fetch: Callable[[File], None], file: File) -> None:
@@ -41,6 +41,12 @@ def _description(file: File, path: str) -> bytes:
     except OSError:
         return b"absent"
     return f"{file.staged_by} {url_digest(file.url)} {state.st_ino} {state.st_size} {state.st_mtime_ns}".encode()
+
+
+def make_folders(files: Iterable[File]) -> None:
+    """Make the folders in which the function of a task writes its outputs on this node."""
+    for file in files:
+        os.makedirs(os.path.dirname(file.filepath) or ".", exist_ok=True)
 
 
 @contextlib.contextmanager

@@ -5,12 +5,15 @@ A provider of your own has Parsl's form, so providers that were written for Pars
 whose name is the scheme of its URLs::
 
     class VaultStaging(TransferStaging):
-        \"\"\"Files of the vault of our institute: vault://experiment/run.h5.\"\"\"
+        \"\"\"Files of our institute's vault, which every node has mounted: vault:/run-7/a.h5.\"\"\"
 
-        schemes_in = frozenset({"vault"})
+        schemes_in = schemes_out = frozenset({"vault"})
 
         def fetch(self, file):
-            subprocess.run(["vault", "get", file.url, file.filepath], check=True)
+            copied(os.environ["VAULT"] + file.path, file.filepath)
+
+        def store(self, file):
+            copied(file.filepath, os.environ["VAULT"] + file.path)
 
 Test it with :class:`parslab.testing.conformance.StagingSuite`.
 """
@@ -19,7 +22,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
-from parslab.data_provider.node_copies import fetch_once
+from parslab.data_provider.node_copies import fetch_once, make_folders
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -199,6 +202,7 @@ class WithTransfers:
     def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
         for provider, file in self.inputs:
             fetch_once(provider.fetch, file)
+        make_folders(file for _, file in self.outputs)
         value = self.function(*args, **kwargs)
         for provider, file in self.outputs:
             provider.store(file)

@@ -13,6 +13,7 @@ import errno
 import hashlib
 import os
 import random
+import shutil
 import socket
 import ssl
 import threading
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from contextlib import AbstractContextManager
 
-__all__ = ["RULES", "Reply", "TransferFailed", "TransferRules", "fetch_to", "store_from", "temporary_name"]
+__all__ = ["RULES", "Reply", "TransferFailed", "TransferRules", "copied", "fetch_to", "store_from", "temporary_name"]
 
 CHUNK = 1 << 20
 """Bytes that are read at once."""
@@ -141,9 +142,9 @@ class _Partial:
                 file.write(chunk)
                 self.offset += len(chunk)
         if reply.size is not None and self.offset != reply.size:
-            whole = self.offset > reply.size
-            self._restart(whole)
-            raise TransferFailed(f"the connection ended after {self.offset} of {reply.size} bytes", True)
+            received = self.offset
+            self._restart(received > reply.size)
+            raise TransferFailed(f"the connection ended after {received} of {reply.size} bytes", True)
         self._verify(reply.digests)
 
     def _restart(self, needed: bool) -> None:
@@ -201,7 +202,7 @@ def fetch_to(
             raise
         return partial.offset
 
-    with _reported(url, "fetched to", path):
+    def work() -> None:
         os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
         try:
             _persist(attempt, rules, lambda: partial.offset)
@@ -210,6 +211,21 @@ def fetch_to(
             with contextlib.suppress(OSError):
                 os.unlink(partial.path)
             raise
+
+    _report(url, "fetched to", path, work)
+
+
+def copied(source: str, target: str) -> None:
+    """Copy a file of this host; the copy gets its name when it is complete."""
+    temporary = temporary_name(target)
+    os.makedirs(os.path.dirname(target) or ".", exist_ok=True)
+    try:
+        shutil.copyfile(source, temporary)
+        os.replace(temporary, target)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(temporary)
+        raise
 
 
 def store_from(
@@ -235,23 +251,24 @@ def store_from(
     StagingError
         The file cannot be copied.
     """
-    with _reported(url, action, path):
+
+    def work() -> None:
         if action == "stored from" and not os.path.isfile(path):
             raise TransferFailed("the task has not written this file", False)
         _persist(write, rules, lambda: 0)
 
+    _report(url, action, path, work)
 
-@contextlib.contextmanager
-def _reported(url: str, action: str, path: str) -> Iterator[None]:
-    """Turn whatever fails into an error of one sentence, without passwords."""
+
+def _report(url: str, action: str, path: str, work: Callable[[], None]) -> None:
+    """Do the work, and turn whatever fails into an error of one sentence, without passwords."""
     try:
-        yield
+        work()
+        return
     except ConfigurationError:  # such as a missing package
         raise
     except Exception as error:
         reason = redacted(classified(error).reason)
-    else:
-        return
     # Outside of the handler: the first error would be the context of this one, and libraries put URLs in their texts.
     raise StagingError(shown_url(url), action, path, socket.gethostname(), reason)
 

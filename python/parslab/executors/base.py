@@ -50,7 +50,8 @@ class StorageAccess(Option):
         providers = tuple(value) if isinstance(value, (list, tuple)) else None
         if providers is None or not all(isinstance(provider, Staging) for provider in providers):
             self.refuse()
-        if not providers or any(map(_may_stage_paths, providers)):
+        paths_stay = any(isinstance(provider, NoOpFileStaging) for provider in providers)
+        if not paths_stay or any(map(_may_stage_paths, providers)):
             require_staging()
         return providers
 

@@ -7,6 +7,7 @@ executors                :class:`ExecutorSuite`
 providers                :class:`ProviderSuite`, on real jobs
 providers for schedulers :class:`BatchSuite`, on recorded answers
 launchers                :class:`LauncherSuite`
+staging providers        :class:`StagingSuite`, on real files
 strategies               :class:`StrategySuite`
 ======================== ================================================
 
@@ -19,6 +20,7 @@ from parslab.testing.conformance.batch_schedulers import BatchSuite
 from parslab.testing.conformance.executors import ExecutorSuite
 from parslab.testing.conformance.launchers import LauncherSuite
 from parslab.testing.conformance.providers import ProviderSuite
+from parslab.testing.conformance.staging import StagingSuite
 from parslab.testing.conformance.strategies import StrategySuite
 
-__all__ = ["BatchSuite", "ExecutorSuite", "LauncherSuite", "ProviderSuite", "StrategySuite"]
+__all__ = ["BatchSuite", "ExecutorSuite", "LauncherSuite", "ProviderSuite", "StagingSuite", "StrategySuite"]
