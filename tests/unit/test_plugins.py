@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING
 import pytest
 
 from parslab.errors import ConfigurationError
-from parslab.plugins import PROVIDERS, STRATEGIES, find_plugin, plugin_names
+from parslab.plugins import PROVIDERS, STAGING, STRATEGIES, find_plugin, plugin_names
 from tests.plugin_package import EXAMPLES, MODULE, example, install
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-FAMILIES = sorted(EXAMPLES.keys() - {"parslab.strategies"})
+FAMILIES = sorted(EXAMPLES.keys() - {"parslab.staging", "parslab.strategies"})
 
 
 @pytest.fixture
@@ -44,6 +44,16 @@ def test_a_strategy_of_a_package_is_found_by_its_name() -> None:
 
     assert type(strategy_named("by_day")).__name__ == "ByDay"
     assert plugin_names(STRATEGIES) == ("by_day",)
+
+
+@pytest.mark.usefixtures("package")
+def test_a_staging_provider_of_a_package_is_found_by_its_scheme() -> None:
+    from parslab import data_provider
+
+    assert data_provider.vault.__name__ == "VaultStaging"
+    assert plugin_names(STAGING) == ("vault",)
+    with pytest.raises(AttributeError, match=r"module 'parslab\.data_provider' has no attribute 'Nobody'"):
+        data_provider.Nobody  # noqa: B018
 
 
 @pytest.mark.parametrize("group", sorted(EXAMPLES))
