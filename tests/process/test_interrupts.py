@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import cloudpickle
 import numpy as np
+import psutil
 import pytest
 
 from parslab import python_app
@@ -182,11 +183,13 @@ def test_workers_never_see_the_interrupt_of_the_terminal(shared: DataFlowKernel)
 
     @python_app
     def where() -> tuple[int, int]:
-        return os.getpgrp(), os.getsid(0)
+        return os.getpid(), os.getpgrp()
 
-    assert group not in where().result()
+    worker, its_group = where().result()
+    assert its_group == worker != group
+    assert psutil.Process(worker).terminal() is None
     assert os.getpgid(shared.pid) != group
-    assert os.getsid(shared.pid) != os.getsid(0)
+    assert psutil.Process(shared.pid).terminal() is None
 
 
 def test_an_interrupted_load_leaves_nothing(sandbox: Sandbox) -> None:

@@ -34,6 +34,7 @@ from parslab.providers.base import (
     script_text,
 )
 from parslab.records.states import BlockState
+from parslab.remote.process_groups import OWN_GROUP
 from parslab.wire.descriptors import using_spare, with_user_limit
 
 if TYPE_CHECKING:
@@ -226,7 +227,7 @@ def _start(job: Job) -> _Block:
             stdout=out,
             stderr=err,
             env={**os.environ, _MARK: mark, _NAME: job.name},
-            start_new_session=True,
+            **OWN_GROUP,
         )
     return _Block(job, process.pid, mark, process)
 

@@ -21,6 +21,7 @@ from parslab.cleanup.run_lock import RunLock, RunLockedError
 from parslab.client.process.connection_file import connection_path
 from parslab.client.process.run_folder import new_socket_folder
 from parslab.errors import ConfigurationError
+from parslab.remote.process_groups import OWN_GROUP
 from parslab.trust import remove_socket_folder
 from parslab.wire.run_files import write_settings
 
@@ -220,15 +221,15 @@ def launch(settings: RunSettings, lock: RunLock) -> StartedRun:
         path = write_settings(settings)
         descriptors = (theirs.fileno(), lock.fd)
         with open(path.with_name("dfk.log"), "ab") as log:
-            # A session of its own: Ctrl-C in a terminal sends SIGINT to the whole process group, and an interrupted
-            # cell must not end its run.
+            # Ctrl-C in a terminal sends SIGINT to the whole process group, and an interrupted cell must not end its
+            # run.
             popen = subprocess.Popen(
                 [sys.executable, "-c", _START, str(path), *map(str, descriptors)],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
                 pass_fds=descriptors,
-                start_new_session=True,
+                **OWN_GROUP,
             )
     except BaseException:
         ours.close()

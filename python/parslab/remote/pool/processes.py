@@ -27,6 +27,7 @@ from parslab.clock import steady_time
 from parslab.remote.awaited import is_awaited
 from parslab.remote.pool.control_group import ControlGroup
 from parslab.remote.pool.worker_start import ProcessPlan, WorkerRun, start_command, worker_settings
+from parslab.remote.process_groups import OWN_GROUP
 from parslab.remote.worker.output import anonymous_file
 from parslab.wire.messages.worker import CLOSED_DESCRIPTORS, NOT_RESTORED, STATE_NOT_RESTORED
 
@@ -149,7 +150,6 @@ class WorkerProcess:
     def _start(
         self, command: list[str], environment: dict[str, str], inherited: tuple[int, ...], folder: str
     ) -> subprocess.Popen[bytes]:
-        # A session of its own is also a process group, and keeps Ctrl-C in a terminal away from the worker.
         return subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,
@@ -158,7 +158,7 @@ class WorkerProcess:
             pass_fds=inherited,
             env=environment,
             cwd=folder if os.path.isdir(folder) else None,
-            start_new_session=True,
+            **OWN_GROUP,
         )
 
     @property
