@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import signal
 import subprocess
@@ -198,6 +199,29 @@ def test_an_interrupt_ends_the_command_and_all_below_it(tmp_path: Path) -> None:
         run(command(f"sleep 1000 & echo $! > {ready}.tmp; mv {ready}.tmp {ready}; sleep 1000"))
     pid = int(ready.read_text())
     assert not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+
+
+@pytest.mark.parametrize("options", [{}, {"stderr": "err"}], ids=["plain", "redirected"])
+@pytest.mark.usefixtures("stderr")
+def test_an_error_that_is_raised_in_the_thread_of_a_command_ends_it(tmp_path: Path, options: dict[str, Any]) -> None:
+    """The time limit of a thread: the thread waited in C until the command had ended."""
+    pids, errors = tmp_path / "pids", []
+
+    def runs() -> None:
+        try:
+            run(command(f"sleep 1000 & echo $! $$ > {pids}.part; mv {pids}.part {pids}; sleep 1000"), **options)
+        except BaseException as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=runs, name="parslab-test")
+    thread.start()
+    while not pids.exists():
+        time.sleep(0.01)
+    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread.ident or 0), ctypes.py_object(ZeroDivisionError))
+    thread.join()
+    assert [type(error) for error in errors] == [ZeroDivisionError]
+    for pid in map(int, pids.read_text().split()):
+        assert not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
 
 
 def test_an_interrupt_while_the_command_is_started_ends_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,6 +19,7 @@ import stat
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import weakref
 from types import FunctionType
@@ -66,6 +67,8 @@ _LEFT_CHUNKS = 32
 _signatures: weakref.WeakKeyDictionary[FunctionType, inspect.Signature | None] = weakref.WeakKeyDictionary()
 _WORKER_OF = "PARSLAB_WORKER_OF"
 """The variable by which the pool marks all processes of a worker."""
+_PATIENCE = 0.2
+"""Seconds after which a thread that waits for a command comes back to Python code."""
 _GRACE = 0.5
 """Seconds between SIGTERM and SIGKILL for the processes of an interrupted command."""
 
@@ -287,7 +290,7 @@ def _run_into(command: CommandLine, out: IO[Any] | None, err: IO[Any]) -> tuple[
     _write_all(fd, head.encode(errors="surrogateescape"))
     start = os.lseek(fd, 0, os.SEEK_CUR)
     with _started(command, out, err) as process:
-        code = process.wait()
+        code = _wait(process)
     return code, _last_of_file(err.name, start) if code else ""
 
 
@@ -305,7 +308,7 @@ def _run_directly(command: CommandLine, out: IO[Any] | None) -> tuple[int, str]:
     start = os.fstat(2).st_size
     process = _start(command, out, None)
     try:
-        code = process.wait()
+        code = _wait(process)
     except BaseException:
         _end_tree(process)
         raise
@@ -327,7 +330,7 @@ def _run_piped(command: CommandLine, out: IO[Any] | None) -> tuple[int, str]:
             for chunk in _until_exit(process, reader):
                 _write_all(2, chunk)  # not sys.stderr, which is a text stream: a command may write any bytes
                 kept = (kept + chunk)[-TAIL_BYTES:]
-            code = process.wait()
+            code = _wait(process)
     finally:
         os.close(reader)
         if writer >= 0:
@@ -400,14 +403,11 @@ def _until_exit(process: subprocess.Popen[bytes], reader: int) -> Iterator[bytes
     A background process may keep the pipe open for ever, so the end of the pipe alone does not suffice.
     """
     os.set_blocking(reader, False)
-    with contextlib.ExitStack() as stack:
-        # pidfd_open (Linux) lets poll() wait for the end of the process. Without it, the loop looks ten times a second.
+    with _exit_descriptor(process) as exit_fd:
+        # Without such a descriptor, the loop looks ten times a second.
         watched, patience = [reader], 0.1
-        if hasattr(os, "pidfd_open"):
-            with contextlib.suppress(OSError):
-                exit_fd = os.pidfd_open(process.pid)
-                stack.callback(os.close, exit_fd)
-                watched, patience = [reader, exit_fd], 3600.0
+        if exit_fd is not None:
+            watched, patience = [reader, exit_fd], 3600.0 if _in_main_thread() else _PATIENCE
         poll = select.poll()
         for fd in watched:
             poll.register(fd, select.POLLIN)
@@ -427,6 +427,41 @@ def _until_exit(process: subprocess.Popen[bytes], reader: int) -> Iterator[bytes
             if not chunk:
                 return
             yield chunk
+
+
+def _in_main_thread() -> bool:
+    return threading.current_thread() is threading.main_thread()
+
+
+def _wait(process: subprocess.Popen[bytes]) -> int:
+    """Wait for the end of a process, and return its exit status."""
+    if _in_main_thread():
+        return process.wait()
+    # No signal interrupts another thread. An error that a time limit raises in it arrives between two calls.
+    with _exit_descriptor(process) as exit_fd:
+        if exit_fd is None:
+            while True:
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    return process.wait(_PATIENCE)
+        poll = select.poll()
+        poll.register(exit_fd, select.POLLIN)
+        while process.poll() is None:
+            poll.poll(_PATIENCE * 1000)
+    return process.wait()
+
+
+@contextlib.contextmanager
+def _exit_descriptor(process: subprocess.Popen[bytes]) -> Iterator[int | None]:
+    """Give a descriptor that is readable when the process has ended; None where the system has none (not Linux)."""
+    try:
+        exit_fd = os.pidfd_open(process.pid)
+    except (AttributeError, OSError):
+        yield None
+        return
+    try:
+        yield exit_fd
+    finally:
+        os.close(exit_fd)
 
 
 def _end_tree(process: subprocess.Popen[bytes]) -> None:
