@@ -15,8 +15,9 @@ from typing import Any
 import psutil
 import pytest
 
-from parslab.bodies import bash
-from parslab.bodies.bash import TAIL_BYTES, TAIL_LINES, run
+from parslab.bodies import command as commands
+from parslab.bodies.bash import run
+from parslab.bodies.command import TAIL_BYTES, TAIL_LINES
 from parslab.data_provider.files import File
 from parslab.errors import (
     AppBadFormatting,
@@ -39,9 +40,9 @@ def command(text: Any) -> Any:
 @pytest.fixture(params=["file", "pipe"])
 def stderr(request: pytest.FixtureRequest, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """Run commands with the kind of stderr that a worker has, or with another one."""
-    assert bash._stderr_is_readable()  # pytest captures in a file
+    assert commands._stderr_is_readable()  # pytest captures in a file
     if request.param == "pipe":
-        monkeypatch.setattr(bash, "_stderr_is_readable", lambda: False)
+        monkeypatch.setattr(commands, "_stderr_is_readable", lambda: False)
 
 
 def test_which_stderr_is_readable(tmp_path: Path) -> None:
@@ -57,9 +58,9 @@ def test_which_stderr_is_readable(tmp_path: Path) -> None:
         ):
             os.dup2(fd, 2)
             os.close(fd)
-            found.append(bash._stderr_is_readable())
+            found.append(commands._stderr_is_readable())
         os.close(2)
-        found.append(bash._stderr_is_readable())
+        found.append(commands._stderr_is_readable())
     finally:
         os.dup2(kept, 2)
         os.close(kept)
@@ -249,7 +250,13 @@ def interrupt_when(ready: Path) -> None:
 def test_a_worker_needs_little_to_run_it() -> None:
     code = "import sys, parslab.bodies.bash; print(*sorted(m for m in sys.modules if m.startswith('parslab')))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.split() == ["parslab", "parslab.bodies", "parslab.bodies.bash", "parslab.errors"]
+    bodies = ["bash", "command", "processes"]
+    assert done.stdout.split() == [
+        "parslab",
+        "parslab.bodies",
+        *(f"parslab.bodies.{one}" for one in bodies),
+        "parslab.errors",
+    ]
 
 
 @pytest.mark.parametrize("size", [100_000, 131_072, 300_000, 3_000_000])

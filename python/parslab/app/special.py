@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from parslab.app.resources import SPECIFICATIONS, WALLTIME
-from parslab.bodies.bash import SANDBOX, stream_target
+from parslab.bodies.bash import SANDBOX
+from parslab.bodies.command import stream_target
 from parslab.data_provider.files import File
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ import shlex
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from parslab.bodies.bash import CommandLine, run_command
+from parslab.bodies.command import CommandLine, run_command
 from parslab.errors import BashExitFailure
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ import inspect
 import subprocess
 from typing import Any
 
-from parslab.bodies.bash import stream_target
+from parslab.bodies.command import stream_target
 from parslab.errors import BadStdStreamFile
 from parslab.version import version
 
