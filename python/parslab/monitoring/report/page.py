@@ -19,7 +19,7 @@ from parslab.monitoring.report.sections import (
     slowest_section,
     workers_section,
 )
-from parslab.records.states import TASK_STATES, TaskState
+from parslab.records.states import SUCCESSES, TASK_STATES, TaskState
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -112,7 +112,7 @@ def _facts(summary: Summary) -> str:
     states = ", ".join(
         f"{count(number)} {TASK_STATES[TaskState[name]].label.lower()}"
         for name, number in tasks.states.items()
-        if name not in ("exec_done", "failed", "memo_done")
+        if TaskState[name] not in SUCCESSES and name != TaskState.failed.name
     )
     facts = [
         ("Duration", span(summary.run.seconds), ""),
