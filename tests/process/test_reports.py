@@ -91,3 +91,20 @@ def test_a_run_of_parsl_is_imported_and_reported(sandbox: Sandbox) -> None:
     assert reported(sandbox, "parsl-003-3f2a91c4")["run"]["status"] == "imported"
     assert "There is no file nothing.db" in parslab(sandbox, "import-monitoring", "nothing.db", status=1)
     assert json.loads(parslab(sandbox, "report", "--schema"))["$ref"] == "#/$defs/Summary"
+
+
+def test_an_import_without_room_leaves_what_was_there(sandbox: Sandbox) -> None:
+    file = ParslFile(sandbox.root / "monitoring.db")
+    file.run()
+    file.task(0, {"pending": 1, "launched": 2, "running": 3, "exec_done": 8})
+    parslab(sandbox, "import-monitoring", "monitoring.db")
+    imported = sandbox.root / "parsl-003-3f2a91c4" / "monitoring.db"
+    before = imported.read_bytes()
+    # The limit for the size of a file does the same as a full disk, and needs no disk of its own.
+    command = f"ulimit -f 40; exec {sys.executable} -m parslab.cli import-monitoring monitoring.db"
+    done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, cwd=sandbox.root, check=False)
+    assert done.returncode == 1
+    assert done.stderr.startswith("parslab: The run cannot be written to parsl-003-3f2a91c4 (")
+    assert done.stderr.endswith("): name another folder with --run-dir.\n")
+    assert imported.read_bytes() == before
+    assert os.listdir(imported.parent) == ["monitoring.db"]

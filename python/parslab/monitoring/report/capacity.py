@@ -73,7 +73,7 @@ def capacity(connection: sqlite3.Connection, start: float, end: float) -> Interv
         "ON block.executor = manager.executor AND block.block = manager.block"
     )
     for began, left, alone, workers in connection.execute(of_blocks):
-        # Nobody noted when a manager without a block came.
+        # The database does not tell when a manager without a block connected.
         there.add(start if alone or began is None else began, end if left is None else left, float(workers))
     return there
 

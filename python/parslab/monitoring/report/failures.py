@@ -22,7 +22,7 @@ GROUPS = 20
 """Groups that the report lists."""
 
 _MANY = 1000
-"""Groups that are told apart."""
+"""Groups that are counted separately; later ones share one group."""
 
 _ERROR = 400
 _APPS = 6
@@ -64,7 +64,7 @@ def failure_groups(connection: sqlite3.Connection) -> tuple[list[FailureGroup], 
             group.apps[app] = None
         if len(group.examples) < _EXAMPLES:
             group.examples.append(id)
-    # The group of all other causes comes last, however large it is.
+    # The group of all other causes is the last one, however large it is.
     ordered = sorted(groups.values(), key=lambda group: (not (group.reason or group.error), -group.tasks))
     shown = [
         FailureGroup(

@@ -185,8 +185,8 @@ class PathStep(msgspec.Struct, kw_only=True):
 class CriticalPath(msgspec.Struct, kw_only=True):
     """The chain of tasks that decided when the work was done.
 
-    It begins at the task that ended last.  Before each task stands the one among its dependencies that ended last.
-    The times of all steps add up to ``seconds``.
+    Its last task is the one that ended last.  The task before each one is the dependency of it that ended last.  The
+    times of all steps add up to ``seconds``.
     """
 
     seconds: float = 0.0

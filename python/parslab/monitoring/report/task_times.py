@@ -1,7 +1,7 @@
 """Goes once through the tasks of a run and sums up their times.  [core]
 
 A run may have a million tasks.  So each task costs a few additions, and memory holds eight bytes for each run time: the
-median and the percentile of an app need all of them.  The numbers of apps and workers that are told apart are bounded,
+median and the percentile of an app need all of them.  The number of apps and workers with sums of their own is bounded,
 because a program may make a name for each task.
 """
 
@@ -27,7 +27,7 @@ SLOWEST = 20
 """Tasks that the report lists by run time."""
 
 MANY = 2000
-"""Apps, and workers, that are told apart."""
+"""Apps, and workers, with sums of their own; later ones share one sum."""
 
 OTHERS = "(others)"
 

@@ -52,7 +52,7 @@ def write_report(database: Path, folder: Path, alive: bool) -> WrittenReport:
     """
     with reading(database) as connection:
         summary = summarise(connection, steady_time(), alive)
-    # The name comes from the database, which may be foreign, and must not lead to another folder.
+    # The name is from the database, which may be foreign, and must not lead to another folder.
     name = re.sub(r"[^\w.-]", "_", summary.run.run)[:100]
     html, json = folder / f"report-{name}.html", folder / f"report-{name}.json"
     try:
