@@ -44,6 +44,13 @@ _ENDED_BY = {TaskGroup.cancelled: Reason.cancelled.value, TaskGroup.failed: Reas
 """The reason of a last attempt that did not itself fail, such as that of a join app whose returned future failed."""
 
 
+_BY_COLUMN: dict[str, list[str]] = {}
+for _state, _info in TASK_STATES.items():
+    _BY_COLUMN.setdefault(_info.column, []).append(_state.name)
+_SHARED = {column: states for column, states in _BY_COLUMN.items() if len(states) > 1}
+"""Columns in which several states keep their time, with the names of these states."""
+
+
 def task_page(connection: sqlite3.Connection, request: TaskPageRequest) -> TaskPage | ErrorReply:
     """Return one page of the task table."""
     if request.sort not in _SORTABLE:
@@ -122,13 +129,19 @@ def _times(task: StoredTask) -> list[tuple[str, float]]:
     times: list[tuple[str, float]] = []
     for state, info in TASK_STATES.items():
         time: float | None = getattr(task, info.column)
-        # All final states share one column, so its time belongs to the state of the task only.
-        if time is None or (info.final and state.name != task.state):
+        if time is None or (info.column in _SHARED and state.name != _owner(info.column, task)):
             continue
         if state is TaskState.pending and task.ready == time:
             continue  # a task without dependencies is ready at once
         times.append((state.name, time))
     return times
+
+
+def _owner(column: str, task: StoredTask) -> str:
+    """Return the state to which the time in a shared column belongs; states that share one exclude each other."""
+    states = _SHARED[column]
+    # A task that has ended keeps no note of which of them it was; the first one is the usual one.
+    return task.state if task.state in states or TASK_STATES[TaskState[states[0]]].final else states[0]
 
 
 def _place(connection: sqlite3.Connection, worker: str) -> tuple[str, int]:
