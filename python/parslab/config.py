@@ -213,7 +213,7 @@ class Config(Description):
     std_autopath
         A function of a call and ``"stdout"`` or ``"stderr"``.  It returns the path, ``(path, mode)`` or File for which
         ``AUTO_LOGNAME`` stands.  The call is a dictionary with ``func_name``, ``args``, ``kwargs``, ``label``, ``dfk``
-        and ``number``, which counts the calls with such files.  None means a file in the run's folder ``task_logs``.
+        and ``id``, the number of the task.  None means a file in the run's folder ``task_logs``.
     dependency_resolver
         Where futures are looked for in the arguments of a call.  None means at any depth.
         ``SHALLOW_DEPENDENCY_RESOLVER`` (from ``parslab.dataflow.dependency_resolvers``) is Parsl's rule: only arguments

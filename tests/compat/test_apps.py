@@ -340,14 +340,14 @@ def test_automatic_streams(label: str, run: DataFlowKernel) -> None:
     def speak(word: str) -> str:
         return f"echo {word}; echo {word} >&2"
 
+    assert speak("first").result() == 0
     future = speak("x", stdout=AUTO_LOGNAME, stderr=AUTO_LOGNAME, label="named")
     assert future.result() == 0
     out, err = Path(future.stdout), Path(future.stderr)
-    assert out.parent == err.parent == run.run_dir / "task_logs" / "0000"
-    assert "speak" in out.name
-    assert out.name.endswith("_named.stdout")
-    assert err.name == out.name.replace(".stdout", ".stderr")
+    folder = run.run_dir / "task_logs" / "0000"
+    assert (out, err) == (folder / "task_0001_speak_named.stdout", folder / "task_0001_speak_named.stderr")
     assert out.read_text() == "x\n"
+    assert future.tid == 1
 
 
 @pytest.mark.parametrize("executor", ["llex", "threads"])

@@ -169,15 +169,15 @@ class App:
         code: AppFunction,
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
-        executor: str,
+        executors: str | Sequence[str],
         *,
         spec: TaskSpec | None,
         calls: IdentifiedCalls | None,
         future: AppFuture | None,
     ) -> AppFuture:
-        """Submit a call to one executor; ``future`` is its future if it has one already."""
+        """Submit a call to some executors; ``future`` is its future if it has one already."""
         cell = calling_cell()
-        return dfk.submit(code, args, kwargs, executors=executor, cell=cell, spec=spec, calls=calls, future=future)
+        return dfk.submit(code, args, kwargs, executors=executors, cell=cell, spec=spec, calls=calls, future=future)
 
     def _call_special(
         self, dfk: DataFlowKernel, args: tuple[Any, ...], kwargs: dict[str, Any], staged: StagedCall | None = None
@@ -190,12 +190,20 @@ class App:
         if staged is not None:
             call.args, call.kwargs = staged.inputs(call.args, call.kwargs)
             call.write_to([staged.output(file) for file in call.files])
-        call.name_streams(dfk, None if staged is None else staged.output)
+        reserved: AppFuture | None = None
+        if call.needs_number:
+            reserved = dfk.new_future(self.__name__) if staged is None else staged.reserve()
+        number = -1 if reserved is None else reserved.task_id
+        call.name_streams(dfk, number, None if staged is None else staged.output)
         calls = self._calls
         if call.automatic:  # each call has other names for these files, so they must not count in its identity
             calls = (calls or IdentifiedCalls(self.code, False, self._ignored())).without(call.automatic)
-        if staged is None:
+        if staged is None and reserved is None:
             future = self._submit(dfk, call.args, call.kwargs, spec, calls)
+        elif staged is None:
+            future = self._send(
+                dfk, self.code, call.args, call.kwargs, self.executors, spec=spec, calls=calls, future=reserved
+            )
         else:
             future = self._submit_staged(dfk, call.args, call.kwargs, staged, spec=spec, calls=calls)
         made = DataFuture if staged is None else staged.data_future

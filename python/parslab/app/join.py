@@ -9,6 +9,8 @@ from parslab.app.origin import calling_cell
 from parslab.data_provider.staging import INTERNAL
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from parslab.client.calls.identities import IdentifiedCalls
     from parslab.client.futures.app_future import AppFuture
     from parslab.client.handle.dfk import DataFlowKernel
@@ -43,7 +45,7 @@ class JoinApp(App):
         code: AppFunction,
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
-        executor: str,
+        executors: str | Sequence[str],
         *,
         spec: TaskSpec | None,
         calls: IdentifiedCalls | None,

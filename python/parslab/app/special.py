@@ -7,10 +7,8 @@ objects of the caller: it copies lists, and makes new File objects for ``outputs
 from __future__ import annotations
 
 import inspect
-import itertools
 import os
 import re
-import weakref
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,10 +29,6 @@ AUTO_LOGNAME = -1
 STREAMS = ("stdout", "stderr")
 SPECIAL = frozenset({"inputs", "outputs", "label", SANDBOX, *STREAMS, WALLTIME, *SPECIFICATIONS})
 """Keywords that this module handles."""
-
-# The numbers of automatic files count calls, because a task has no number yet when its arguments are pickled.  The
-# dictionary is weak, so that it keeps no handle of an ended run alive.
-_numbers: weakref.WeakKeyDictionary[Any, Any] = weakref.WeakKeyDictionary()
 
 
 def special_parameters(function: Callable[..., Any]) -> tuple[inspect.Signature | None, dict[str, Any]]:
@@ -101,20 +95,25 @@ class SpecialCall:
         if files:
             self._replace("outputs", files)
 
-    def name_streams(self, dfk: DataFlowKernel, output: Callable[[File], File] | None = None) -> None:
+    @property
+    def needs_number(self) -> bool:
+        """Whether a stream has an automatic name, which holds the number of the task."""
+        return any(isinstance(value, int) and value == AUTO_LOGNAME for value in self.streams.values())
+
+    def name_streams(self, dfk: DataFlowKernel, number: int, output: Callable[[File], File] | None = None) -> None:
         """Give each stream the form in which it travels; AUTO_LOGNAME becomes a path.
 
         Parameters
         ----------
         dfk
             The run.
+        number
+            The number of the task, for automatic names.
         output
             A function that returns the local copy of a File, which the task writes; None: the File itself.
         """
-        number = None
         for stream, value in self.streams.items():
             if isinstance(value, int) and value == AUTO_LOGNAME:
-                number = next(_numbers.setdefault(dfk, itertools.count())) if number is None else number
                 value = self.streams[stream] = self._automatic(dfk, number, stream)
                 self.automatic.append(stream)
                 self._replace(stream, value)
@@ -128,7 +127,7 @@ class SpecialCall:
         if choose is None:
             return str(_auto_path(dfk, number, self.name, self.label, stream))
         call = {"func_name": self.name, "args": self.args, "kwargs": self.kwargs, "label": self.label, "dfk": dfk}
-        return choose({**call, "number": number}, stream)
+        return choose({**call, "id": number, "number": number}, stream)
 
     def _redirect(self, stream: str, value: Any) -> None:
         """Give a stream of a bash app the form in which it travels."""
@@ -212,9 +211,7 @@ def _file(app: str, output: Any, copies: bool) -> File:
 
 
 def _auto_path(dfk: DataFlowKernel, number: int, name: str, label: Any, stream: str) -> Path:
-    # Guests write into the folder of the same run, and each process counts its own calls.
-    guest = [] if dfk.config is not None else [f"guest{os.getpid()}"]
-    words = [*guest, name, f"{number:04}", *([str(label)] if label else [])]
+    words = ["task", f"{number:04}", name, *([str(label)] if label else [])]
     # A name such as <lambda> has characters that a shell treats specially.
     stem = "_".join(re.sub(r"[^\w.-]+", "", word) for word in words)
     # As in Parsl, 10,000 calls share a folder: larger folders are slow on network file systems.

@@ -109,15 +109,19 @@ class StagedCall:
         staged, self._function = self.manager.optionally_stage_in(value, self._function, self.executor)
         return staged
 
+    def reserve(self) -> AppFuture:
+        """Return the future of the call, which has the number of its task, before the call is submitted."""
+        if self.future is None:
+            self.future = self._dfk.new_future(self._code.name)
+            self.manager.begin_outputs()
+        return self.future
+
     def output(self, file: File) -> File:
         """Return the File that the task writes, and start what brings it to its URL."""
         if not self.stages or not self.manager.needs_stage_out(file, self.executor):
             return file
         copy = file.cleancopy()
-        if self.future is None:
-            self.future = self._dfk.new_future(self._code.name)
-            self.manager.begin_outputs()
-        stored = self.manager.stage_out(copy, self.executor, self.future)
+        stored = self.manager.stage_out(copy, self.executor, self.reserve())
         if stored is not None:
             self._stored[id(file)] = stored
         self._function = self.manager.replace_task_stage_out(copy, self._function, self.executor)

@@ -24,8 +24,12 @@ class FakeKernel:
         self.calls: list[tuple[Any, tuple[Any, ...], dict[str, Any], dict[str, Any]]] = []
 
     def submit(self, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any], **options: Any) -> AppFuture:
+        future = options.pop("future", None)
         self.calls.append((function, args, kwargs, options))
-        return AppFuture(cast("FutureHome", self), len(self.calls) - 1, function.name)
+        return future or AppFuture(cast("FutureHome", self), len(self.calls) - 1, function.name)
+
+    def new_future(self, name: str) -> AppFuture:
+        return AppFuture(cast("FutureHome", self), len(self.calls), name)
 
     def submit_join(self, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any], **options: Any) -> AppFuture:
         self.calls.append((function, args, kwargs, options))

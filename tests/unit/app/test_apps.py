@@ -161,15 +161,15 @@ def test_defaults_of_special_parameters_count(kernel: FakeKernel) -> None:
         return f"echo {word}"
 
     first, second = logged("x"), logged("y", loud=True)
-    assert first.stdout == "/runs/000/task_logs/0000/logged_0000.stdout"
-    assert second.stdout == "/runs/000/task_logs/0000/logged_0001.stdout"
+    assert first.stdout == "/runs/000/task_logs/0000/task_0000_logged.stdout"
+    assert second.stdout == "/runs/000/task_logs/0000/task_0001_logged.stdout"
     assert kernel.last == (("y",), {"stdout": second.stdout, "loud": True})
 
 
 def test_both_automatic_streams_of_a_call_belong_together(kernel: FakeKernel) -> None:
     future = echo("x", stdout=AUTO_LOGNAME, stderr=AUTO_LOGNAME, label="my run/7")
-    assert future.stdout == "/runs/000/task_logs/0000/echo_0000_myrun7.stdout"
-    assert future.stderr == "/runs/000/task_logs/0000/echo_0000_myrun7.stderr"
+    assert future.stdout == "/runs/000/task_logs/0000/task_0000_echo_myrun7.stdout"
+    assert future.stderr == "/runs/000/task_logs/0000/task_0000_echo_myrun7.stderr"
 
 
 def test_a_function_of_the_configuration_may_choose_automatic_files(kernel: FakeKernel) -> None:
@@ -184,7 +184,7 @@ def test_a_function_of_the_configuration_may_choose_automatic_files(kernel: Fake
     assert isinstance(future.stdout, DataFuture)
     assert future.stderr == (PurePath("chosen.err"), "w")
     assert kernel.last[1]["stdout"] == ("chosen.out", "w")
-    assert [(call["func_name"], call["args"], call["label"], call["number"]) for call in calls] == [
+    assert [(call["func_name"], call["args"], call["label"], call["id"]) for call in calls] == [
         ("echo", ("x",), "mine", 0)
     ] * 2
     kernel.config = Config(std_autopath=lambda call, stream: PurePath(stream))
