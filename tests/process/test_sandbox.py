@@ -20,6 +20,7 @@ from parslab.bodies import sandbox as bodies
 from parslab.bodies.bash import SANDBOX, run
 from parslab.bodies.sandbox import Sandbox
 from parslab.errors import AppBadFormatting, BashExitFailure, ConfigurationError, MissingOutputs
+from tests.file_servers import FTPServer, serving
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -263,6 +264,24 @@ def test_a_chain_of_sandboxes(tmp_path: Path, parent: Path) -> None:
         assert second.result() == 0
     assert Path("two").read_text() == "hello\nhello\n"
     assert (tmp_path / "count").read_text() == "x\n"  # the second call was memoized
+    assert left(parent) == []
+
+
+@pytest.mark.usefixtures("_run")
+def test_files_of_urls_go_through_a_sandbox(parent: Path) -> None:
+    @bash_app(executors=["llex"])
+    def upper(inputs: Any = (), outputs: Any = ()) -> str:
+        return f"pwd >&2; tr a-z A-Z < '{inputs[0]}' > '{outputs[0]}'"
+
+    with serving(FTPServer()) as ftp:
+        ftp.files["in.txt"] = b"content"
+        made = upper(inputs=[File(f"{ftp.url}/in.txt")], outputs=[File(f"{ftp.url}/out/made.txt")])
+        again = upper(inputs=made.outputs, outputs=[File("local.txt")])
+        assert made.outputs[0].result() == File(f"{ftp.url}/out/made.txt")
+        assert again.outputs[0].result().filepath == "local.txt"
+        assert ftp.files["out/made.txt"] == b"CONTENT"
+    assert Path("local.txt").read_text() == "CONTENT"
+    assert str(parent) in made.logs("stderr")
     assert left(parent) == []
 
 
