@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from parslab.config import Config
     from parslab.data_provider.files import File
     from parslab.executors import HighThroughputExecutor, LowLatencyExecutor, ThreadPoolExecutor
+    from parslab.executors.containers import Container
     from parslab.launchers import (
         AprunLauncher,
         GnuParallelLauncher,
@@ -59,6 +60,7 @@ __all__ = [
     "CobaltProvider",
     "CondorProvider",
     "Config",
+    "Container",
     "DataFlowKernel",
     "DataFlowKernelLoader",
     "DataFuture",
@@ -109,6 +111,7 @@ _WHERE = {
     "CobaltProvider": "parslab.providers.batch.cobalt",
     "CondorProvider": "parslab.providers.batch.condor",
     "Config": "parslab.config",
+    "Container": "parslab.executors.containers",
     "DataFlowKernel": "parslab.client.handle.dfk",
     "DataFlowKernelLoader": "parslab.parsl.api.loader",
     "DataFuture": "parslab.client.futures.app_future",

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from parslab.app.staged_call import StagedCall
     from parslab.client.futures.app_future import AppFuture
     from parslab.client.handle.dfk import DataFlowKernel
+    from parslab.executors.containers import Container
     from parslab.wire.messages.base import TaskSpec
 
 __all__ = ["App"]
@@ -74,6 +75,7 @@ class App:
         resource_specification: Mapping[str, Any] | None = None,
         retries: int | None = None,
         environment: Sequence[str] | str | None = None,
+        container: Container | str | None = None,
     ) -> None:
         if not callable(function):
             raise TypeError(f"A {self.kind} is made from a function, not from {function!r}.")
@@ -90,7 +92,7 @@ class App:
         self.resource_specification = checked(self.__name__, resource_specification)
         if retries is not None:
             self.resource_specification["retries"] = retries
-        self.software = software(f"App {self.__name__}", environment)
+        self.software = software(f"App {self.__name__}", environment, container)
         self.spec = specification(self.__name__, self.resource_specification, software=self.software)
         self._signature, self.kwargs = special_parameters(function)
         self._special = bool(self.kwargs)

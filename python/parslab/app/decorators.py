@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from parslab.app.base import App
     from parslab.client.handle.dfk import DataFlowKernel
+    from parslab.executors.containers import Container
 
 __all__ = ["bash_app", "join_app", "python_app"]
 
@@ -35,6 +36,7 @@ def python_app(
     resource_specification: Mapping[str, Any] | None = None,
     retries: int | None = None,
     environment: Sequence[str] | str | None = None,
+    container: Container | str | None = None,
 ) -> Callable[[Callable[..., Any]], PythonApp]: ...
 
 
@@ -49,6 +51,7 @@ def python_app(
     resource_specification: Mapping[str, Any] | None = None,
     retries: int | None = None,
     environment: Sequence[str] | str | None = None,
+    container: Container | str | None = None,
 ) -> PythonApp: ...
 
 
@@ -62,6 +65,7 @@ def python_app(
     resource_specification: Mapping[str, Any] | None = None,
     retries: int | None = None,
     environment: Sequence[str] | str | None = None,
+    container: Container | str | None = None,
 ) -> PythonApp | Callable[[Callable[..., Any]], PythonApp]:
     """Make an app from a function: each call becomes a task on a worker, and returns an AppFuture at once.
 
@@ -100,6 +104,9 @@ def python_app(
         packages, and not those of the notebook. It is made by uv when the first task needs it, and kept in a cache on
         its node. Or the path of an environment that exists there, with the same version of Python. None: the
         environment of the executor.
+    container
+        A :class:`~parslab.Container`, or the name of its image: the task runs in such a container. None: as the
+        executor says.
 
     Examples
     --------
@@ -119,6 +126,7 @@ def python_app(
         resource_specification=resource_specification,
         retries=retries,
         environment=environment,
+        container=container,
     )
 
 
@@ -133,6 +141,7 @@ def bash_app(
     resource_specification: Mapping[str, Any] | None = None,
     retries: int | None = None,
     environment: Sequence[str] | str | None = None,
+    container: Container | str | None = None,
     sandbox: bool | str | os.PathLike[str] | None = None,
 ) -> Callable[[Callable[..., Any]], BashApp]: ...
 
@@ -148,6 +157,7 @@ def bash_app(
     resource_specification: Mapping[str, Any] | None = None,
     retries: int | None = None,
     environment: Sequence[str] | str | None = None,
+    container: Container | str | None = None,
     sandbox: bool | str | os.PathLike[str] | None = None,
 ) -> BashApp: ...
 
@@ -162,6 +172,7 @@ def bash_app(
     resource_specification: Mapping[str, Any] | None = None,
     retries: int | None = None,
     environment: Sequence[str] | str | None = None,
+    container: Container | str | None = None,
     sandbox: bool | str | os.PathLike[str] | None = None,
 ) -> BashApp | Callable[[Callable[..., Any]], BashApp]:
     """Make an app from a function that returns a command line: each call runs the command on a worker, with bash.
@@ -178,7 +189,9 @@ def bash_app(
 
     Parameters
     ----------
-    function, data_flow_kernel, cache, executors, ignore_for_cache, resource_specification, retries, environment
+    function, data_flow_kernel, cache, executors, ignore_for_cache, resource_specification, retries, container
+        As in :func:`python_app`.
+    environment
         As in :func:`python_app`. The commands of the environment are in front on ``PATH``.
     sandbox
         True: each call runs in a new folder, where its inputs are reachable, and from which its ``outputs`` are moved
@@ -203,6 +216,7 @@ def bash_app(
         resource_specification=resource_specification,
         retries=retries,
         environment=environment,
+        container=container,
         sandbox=sandbox,
     )
 

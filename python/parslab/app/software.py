@@ -1,18 +1,24 @@
-"""Make a description of software from the options of an app or an executor."""
+"""Make a description of software from the options of an app."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from parslab.errors import ConfigurationError
 from parslab.records.software import Software
 
+if TYPE_CHECKING:
+    from parslab.executors.containers import Container
+
 __all__ = ["software"]
 
 
-def software(owner: str, environment: Sequence[str] | str | os.PathLike[str] | None) -> Software | None:
-    """Return the software that ``environment`` describes; None for None.
+def software(
+    owner: str, environment: Sequence[str] | str | os.PathLike[str] | None, container: Container | str | None = None
+) -> Software | None:
+    """Return the software that the options describe; None for None.
 
     Parameters
     ----------
@@ -20,17 +26,23 @@ def software(owner: str, environment: Sequence[str] | str | os.PathLike[str] | N
         Who asks, for messages: ``App fit``.
     environment
         Requirements, or the folder or interpreter of an environment that exists.
+    container
+        A container, or the name of its image.
 
     Raises
     ------
     ConfigurationError
-        It is neither.
+        An option is none of these, or both are there.
 
     Examples
     --------
     >>> str(software("App fit", ["numpy<2"]))
     'environment numpy<2'
     """
+    if container is not None:
+        if environment is not None:
+            raise ConfigurationError(f"{owner}: environment and container exclude each other: install it in the image.")
+        return Software(container=_container(owner, container).spec())
     if environment is None:
         return None
     if isinstance(environment, (str, os.PathLike)):
@@ -53,3 +65,14 @@ def software(owner: str, environment: Sequence[str] | str | os.PathLike[str] | N
             "or into a variable of uv."
         )
     return Software.of(names)
+
+
+def _container(owner: str, container: Container | str) -> Container:
+    # Here, because most programs need nothing of it.
+    from parslab.executors.containers import Container
+
+    if isinstance(container, str):
+        return Container(container)
+    if isinstance(container, Container):
+        return container
+    raise ConfigurationError(f"{owner}: container must be a Container, or the name of an image, not {container!r}.")

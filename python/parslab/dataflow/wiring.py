@@ -112,11 +112,11 @@ class Components:
             executor.label,
             executor.label,
             plans=[plan] * executor.workers,
-            run=WorkerRun(run.run, package=run.package, path=run.path, cwd=run.cwd),
+            run=WorkerRun(run.run, package=run.package, path=run.path, cwd=run.cwd, folder=run.run_dir),
             host=self.host,
             tasks=self.worker_events,
             on_broken=self.worker_events.pool_broken,
-            software=Software.of(executor.requirements),
+            software=Software.of(executor.requirements, executor.container),
         )
 
     def _manager_service(self, number: int, executor: HighThroughputSettings) -> ManagerService:

@@ -28,6 +28,7 @@ from parslab.description import (
 )
 from parslab.errors import ConfigurationError
 from parslab.executors.base import Executor, StorageAccess
+from parslab.executors.containers import ContainerOption
 from parslab.options import Option
 from parslab.providers.base import Provider
 from parslab.providers.execution_provider import ExecutionProvider
@@ -174,6 +175,8 @@ class HighThroughputExecutor(Executor):
         The staging providers that bring files to tasks and back; None means the default ones.
     working_dir
         The folder for local copies of remote files; None means a folder of the run.
+    container
+        The :class:`~parslab.Container` in which the workers run, or the name of its image.
 
     Examples
     --------
@@ -203,6 +206,7 @@ class HighThroughputExecutor(Executor):
     requirements = Texts(())
     storage_access = StorageAccess(None)
     working_dir = PathText(None)
+    container = ContainerOption(None)
 
     positional: ClassVar[tuple[str, ...]] = (
         "label",
@@ -331,6 +335,7 @@ class HighThroughputExecutor(Executor):
             threads_per_worker=self.threads_per_worker,
             sample_period=self.sample_period,
             requirements=list(self.requirements),
+            container=None if self.container is None else self.container.spec(),
         )
 
 

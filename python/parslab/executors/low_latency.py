@@ -9,6 +9,7 @@ from parslab.cores import usable_cores
 from parslab.description import Label, PathText, Text, Texts, Variables, Whole
 from parslab.errors import ConfigurationError
 from parslab.executors.base import Executor, StorageAccess
+from parslab.executors.containers import ContainerOption
 from parslab.records.executor_settings import LowLatencySettings
 
 __all__ = ["LowLatencyExecutor"]
@@ -41,6 +42,8 @@ class LowLatencyExecutor(Executor):
         The staging providers that bring files to tasks and back; None means the default ones.
     working_dir
         The folder for local copies of remote files; None means a folder of the run.
+    container
+        The :class:`~parslab.Container` in which the workers run, or the name of its image.
 
     Examples
     --------
@@ -57,6 +60,7 @@ class LowLatencyExecutor(Executor):
     requirements = Texts(())
     storage_access = StorageAccess(None)
     working_dir = PathText(None)
+    container = ContainerOption(None)
 
     positional: ClassVar[tuple[str, ...]] = ("label", "workers")
 
@@ -77,4 +81,5 @@ class LowLatencyExecutor(Executor):
             address=None if self.address is None else own_address(self.address, "LowLatencyExecutor"),
             port=self.port,
             requirements=list(self.requirements),
+            container=None if self.container is None else self.container.spec(),
         )

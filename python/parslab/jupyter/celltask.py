@@ -150,6 +150,8 @@ class CellOptions:
         effects that the cell had before it failed, such as a line that it appended to a file.
     environment
         Requirements of the Python environment in which the cell runs; None: that of the executor.
+    container
+        The image of the container in which the cell runs; None: as the executor says.
     """
 
     outputs: Sequence[str] | None = None
@@ -157,6 +159,7 @@ class CellOptions:
     name: str = ""
     retries: int = 0
     environment: Sequence[str] | None = None
+    container: str | None = None
 
 
 class CellTask:
@@ -217,7 +220,9 @@ class CellTask:
             name=options.name,
             cell=origin,
             follow=follow,
-            spec=TaskSpec(retries=options.retries, software=software("This cell", options.environment)),
+            spec=TaskSpec(
+                retries=options.retries, software=software("This cell", options.environment, options.container)
+            ),
         )
 
     def inputs(self) -> dict[str, Any]:

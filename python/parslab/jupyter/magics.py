@@ -98,6 +98,7 @@ def _cell_parser() -> Any:
         metavar="REQUIREMENT",
         help="run in a Python environment with this package, such as 'numpy<2' (may be repeated)",
     )
+    add("--container", metavar="IMAGE", help="run in a container of this image")
     add("-w", "--wait", action="store_true", help="wait for the end; raise the task's error here")
     add("-b", "--bash", action="store_true", help="the cell is a script for bash; {name} is the notebook's name")
     add("-a", "--app", action="store_true", help="run the cell here and make apps of the functions it defines")
@@ -199,7 +200,7 @@ class ParslMagics(Configurable):
         if options.bash and (options.app or options.outputs is not None):
             raise UsageError("--bash goes neither with --app nor with --outputs.")
         if options.app:
-            if options.name or options.wait or options.retries or options.outputs is not None:
+            if options.name or options.wait or options.retries or options.outputs is not None or options.container:
                 raise UsageError("--app goes with no other option than --executor and --environment.")
             names = define_apps(source, self.shell.user_ns, executors, options.environment)
             say(f"{'Apps' if len(names) > 1 else 'App'}: {', '.join(names)}")
@@ -220,6 +221,7 @@ class ParslMagics(Configurable):
             name=options.name,
             retries=max(0, options.retries),
             environment=options.environment,
+            container=options.container,
         )
         if options.bash:
             script = BashCellTask(body, source.ahead, UserNames(self.shell))

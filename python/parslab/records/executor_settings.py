@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 
 import msgspec
 
+from parslab.records.software import ContainerSpec
+
 if TYPE_CHECKING:
     Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
 else:
@@ -66,6 +68,8 @@ class LowLatencySettings(msgspec.Struct, frozen=True, kw_only=True, tag_field="k
     port: _Port = 0
     requirements: list[str] = []
     """What the environment of the workers holds; empty: they use that of the notebook."""
+    container: ContainerSpec | None = None
+    """The container that the workers run in."""
 
 
 class ProviderSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -107,6 +111,8 @@ class ManagerSettings(msgspec.Struct, frozen=True, kw_only=True):
     """The most bytes of files that a node keeps, where it does not see those of that host."""
     requirements: list[str] = []
     """What the environment of the workers holds; empty: they use that of the manager."""
+    container: ContainerSpec | None = None
+    """The container that the workers run in."""
 
 
 class HighThroughputSettings(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="high_throughput"):

@@ -92,6 +92,7 @@ def test_the_settings_are_what_the_kernel_process_reads() -> None:
             "shared_filesystem": True,
             "file_cache": 10_000_000_000,
             "requirements": [],
+            "container": None,
         },
         "reconnect_for": 30.0,
     }

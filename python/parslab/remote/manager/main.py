@@ -63,7 +63,7 @@ def main(path: str, block: str) -> int:
         if isinstance(link, LocalManagerLink):  # the same host shares one monotonic clock, which an anchor requires
             set_anchor(invitation.clock)
         files = _file_service(invitation, name)
-        manager = _prepare(invitation, block, name, files)
+        manager = _prepare(invitation, block, name, files, os.path.dirname(os.path.abspath(path)))
     except RunOver as over:
         log.info("the run is over: %s", over)
         return 0
@@ -102,7 +102,9 @@ def _file_service(invitation: ManagerInvitation, name: str) -> NodeFileService |
     return NodeFileService(invitation, name, default_folder(), invitation.manager.file_cache)
 
 
-def _prepare(invitation: ManagerInvitation, block: str, name: str, files: NodeFileService | None) -> Manager:
+def _prepare(
+    invitation: ManagerInvitation, block: str, name: str, files: NodeFileService | None, folder: str
+) -> Manager:
     settings = invitation.manager
     cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else list(range(usable_cores()))
     memory = usable_memory()
@@ -127,7 +129,8 @@ def _prepare(invitation: ManagerInvitation, block: str, name: str, files: NodeFi
         accelerators=len(settings.available_accelerators),
         nonce=name.rpartition("-")[2],
     )
-    run = WorkerRun(invitation.run, package=invitation.package, path=import_path(invitation), cwd=invitation.cwd)
+    path = import_path(invitation)
+    run = WorkerRun(invitation.run, package=invitation.package, path=path, cwd=invitation.cwd, folder=folder)
     # Where the tasks of this node ask for files.
     extra = {} if files is None else files.environment
     plans = [

@@ -111,7 +111,7 @@ class Manager:
             host=self,
             tasks=self.tasks,
             on_broken=self._pool_broken,
-            software=Software.of(settings.requirements),
+            software=Software.of(settings.requirements, settings.container),
         )
         self._link: ManagerLink | LocalManagerLink
         self._timers: list[tuple[float, int, Callable[[], None]]] = []

@@ -50,7 +50,7 @@ if TYPE_CHECKING:
     from parslab.records.software import Software
     from parslab.remote.loop import Loop
     from parslab.remote.pool.processes import WorkerRun
-    from parslab.remote.software.preparation import Interpreter
+    from parslab.remote.software.preparation import Prepared
     from parslab.wire.messages.base import ForgetFunctions, WireMessage
 
 __all__ = ["PoolHost", "PoolWorker", "TaskEvents", "WorkerLinkEnd", "WorkerPool"]
@@ -59,6 +59,8 @@ log = logging.getLogger(__name__)
 
 _decode = decoder(WorkerControlMessage)
 
+_REMOVAL = 5.0
+"""Seconds that engines may take to remove the containers of a pool that ends."""
 _STARTS = 3
 """Workers in a row that may die before their hello until the executor counts as broken."""
 
@@ -281,13 +283,13 @@ class WorkerPool(Generic[TaskT]):
     def start(self) -> None:
         """Start the workers of this host, as soon as their software is ready."""
         if self._own_software is not None:
-            interpreter = self._software.interpreter(self._own_software)
-            if interpreter is None:
+            prepared = self._software.prepared(self._own_software)
+            if prepared is None:
                 return  # ``software_changed`` calls this method again
-            if isinstance(interpreter, str):
-                self._break(f"its {self._own_software} cannot be used: {interpreter}")
+            if isinstance(prepared, str):
+                self._break(f"its {self._own_software} cannot be used: {prepared}")
                 return
-            self._plans = [plan.with_interpreter(*interpreter) for plan in self._plans]
+            self._plans = [plan.with_software(prepared) for plan in self._plans]
         for rank in range(len(self._plans)):
             self._spawn(rank)
 
@@ -347,10 +349,10 @@ class WorkerPool(Generic[TaskT]):
 
     # ----- workers with software (WorkerStarter)
 
-    def start_with(self, software: Software, interpreter: Interpreter, rank: int) -> PoolWorker[TaskT] | None:
+    def start_with(self, software: Software, prepared: Prepared, rank: int) -> PoolWorker[TaskT] | None:
         """Start a worker with software on a rank; None if that is not possible now."""
         try:
-            peer = self._start_process(rank, self._plans[rank].with_interpreter(*interpreter), software)
+            peer = self._start_process(rank, self._plans[rank].with_software(prepared), software)
         except OSError as error:
             log.warning("a worker with %s cannot be started now: %s", software, error)
             if is_transient(error):
@@ -533,7 +535,9 @@ class WorkerPool(Generic[TaskT]):
         if peer.software is not None:
             self._software.greeted(peer.software)
         peer.greeted = peer.usable = True
-        peer.host, peer.pid = hello.host, hello.pid
+        # A worker in a container knows itself by other names than its host does.
+        if peer.process is None:
+            peer.host, peer.pid = hello.host, hello.pid
         peer.ready_since = steady_time()
         self._stillborn = 0
         peer.advance(WorkerSignal.greeted)
@@ -667,14 +671,15 @@ class WorkerPool(Generic[TaskT]):
         )
 
     def close(self, deadline: float | None = None) -> None:
-        """End all workers by TERM and, half a second later, by KILL."""
+        """End all workers by TERM and, half a second later, by KILL; containers get longer, to be removed."""
         # All get the signal before the first wait, so that they end at the same time.
         self._closing = True
         self._software.close()
         local = [peer.process for peer in self.peers if peer.process is not None]
         for process in local:
             process.signal(signal.SIGTERM)
-        until = min(steady_time() + 0.5, deadline or steady_time() + 0.5)
+        patience = _REMOVAL if any(process.in_container for process in local) else 0.5
+        until = min(steady_time() + patience, deadline or steady_time() + patience)
         for process in local:
             process.wait(max(0.0, until - steady_time()))
         for peer in list(self.peers):

@@ -28,6 +28,7 @@ from parslab.remote.awaited import is_awaited
 from parslab.remote.pool.control_group import ControlGroup
 from parslab.remote.pool.worker_start import ProcessPlan, WorkerRun, start_command, worker_settings
 from parslab.remote.process_groups import OWN_GROUP
+from parslab.remote.software.engines import removes_container
 from parslab.remote.worker.output import anonymous_file
 from parslab.wire.messages.worker import CLOSED_DESCRIPTORS, NOT_RESTORED, STATE_NOT_RESTORED
 
@@ -46,6 +47,8 @@ __all__ = [
     "thread_variables",
 ]
 
+_REMOVAL = 5.0
+"""Seconds that engines may take to remove containers."""
 _LAST_WORDS = 4000
 """Bytes of output that explain the death of a worker."""
 _PAGE = 16
@@ -110,6 +113,8 @@ class WorkerProcess:
     ----------
     data, control
         Our ends of its links, not blocking.
+    in_container
+        Whether it runs in a container.
     """
 
     def __init__(self, name: str, executor: int, plan: ProcessPlan, run: WorkerRun) -> None:
@@ -144,7 +149,9 @@ class WorkerProcess:
         for fd in (lifeline, page):
             os.close(fd)
         self.pid = self._popen.pid
-        self._group = ControlGroup.make(run.run, self.pid)
+        self.in_container = plan.container is not None
+        # A container has groups of its own, and its engine needs time to remove it.
+        self._group = None if self.in_container else ControlGroup.make(run.run, self.pid)
         self._descendants: list[psutil.Process] = []
 
     def _start(
@@ -245,9 +252,13 @@ def collect_orphans(own: set[int]) -> None:
 def end_orphans(patience: float = 1.0) -> None:
     """Kill all remaining children, and then their children, which become ours, until none is left."""
     # With a limit: a process that waits for a dead network file system does not die even by KILL.
-    deadline = steady_time() + patience
-    while (pids := _children()) and steady_time() < deadline:
-        for pid in pids:
+    begun = steady_time()
+    while pids := _children():
+        helpers = [pid for pid in pids if removes_container(_command_line(pid))]
+        # The helper of an engine ends by itself, after it has removed the container of a dead worker.
+        if steady_time() > begun + (_REMOVAL if len(helpers) == len(pids) else patience):
+            return
+        for pid in set(pids) - set(helpers):
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.kill(pid, signal.SIGKILL)
         sleep(0.002)
@@ -275,6 +286,13 @@ def _environment(pid: int) -> bytes:
     """Return the environment of a child of ours; empty for one that has ended."""
     with contextlib.suppress(OSError):
         return Path(f"/proc/{pid}/environ").read_bytes()
+    return b""
+
+
+def _command_line(pid: int) -> bytes:
+    """Return the words of a child's command, with a zero byte behind each; empty for one that has ended."""
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
     return b""
 
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from parslab.records.software import Software
     from parslab.remote.loop import Loop
     from parslab.remote.pool.slots import WorkerSlot
-    from parslab.remote.software.preparation import Interpreter, Preparations
+    from parslab.remote.software.preparation import Preparations, Prepared
 
 __all__ = ["PoolSoftware"]
 
@@ -40,7 +40,7 @@ class TimerHost(Protocol):
 class WorkerStarter(Protocol[TaskT]):
     """The pool, as far as workers with software need it."""
 
-    def start_with(self, software: Software, interpreter: Interpreter, rank: int) -> WorkerSlot[TaskT] | None:
+    def start_with(self, software: Software, prepared: Prepared, rank: int) -> WorkerSlot[TaskT] | None:
         """Start a worker process; None if that is not possible now."""
 
     def dismiss(self, slot: WorkerSlot[TaskT]) -> None:
@@ -76,8 +76,8 @@ class PoolSoftware(Generic[TaskT]):
         self._stillborn: dict[Software, int] = {}
         self._preparations: Preparations | None = None
 
-    def interpreter(self, software: Software) -> Interpreter | str | None:
-        """Return the interpreter for a software, or why there is none; None while it is being prepared."""
+    def prepared(self, software: Software) -> Prepared | str | None:
+        """Return how workers with it start, or why they cannot; None while it is being prepared."""
         if self._preparations is None:
             # Imported here, because nearly all pools need nothing of it.
             from parslab.remote.software.preparation import Preparations
@@ -95,17 +95,17 @@ class PoolSoftware(Generic[TaskT]):
 
     def is_ready(self, software: Software) -> bool | None:
         """Return whether workers with it can start; None: it is being prepared."""
-        state = self.interpreter(software)
+        state = self.prepared(software)
         return None if state is None else not isinstance(state, str)
 
     def refuse(self, task: TaskT, software: Software) -> None:
         """Fail a task whose software cannot be prepared."""
-        why = self.interpreter(software)
+        why = self.prepared(software)
         self._pool.refuse(task, SoftwareError(task.id, str(software), str(why)))
 
     def start(self, software: Software, rank: int) -> WorkerSlot[TaskT] | None:
         """Start a worker; None if that is not possible now."""
-        state = self.interpreter(software)
+        state = self.prepared(software)
         if state is None or isinstance(state, str):
             return None
         return self._pool.start_with(software, state, rank)

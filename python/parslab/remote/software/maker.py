@@ -1,7 +1,7 @@
-"""Make one environment with uv, unless the cache has it [shell].
+"""Make one environment with uv, unless the cache has it, or fetch the image of a container [shell].
 
 The maker is a process of its own, because an environment takes seconds and may hang on a network.  Its owner reads
-the key of the environment from its stdout, or the reason of a failure from its stderr.  When the owner dies, the system
+the result from its stdout, or the reason of a failure from its stderr.  When the owner dies, the system
 kills the maker and uv.
 """
 
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import socket
 import subprocess
 import sys
 from typing import TYPE_CHECKING
@@ -16,7 +17,9 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from parslab.errors import ConfigurationError, OptionalModuleMissing
+from parslab.records.software import Software
 from parslab.remote.software.cache import EnvironmentCache, cache_folder, key_of
+from parslab.remote.software.engines import ENGINES, ContainerEngine, ContainerStart, Mount
 from parslab.remote.software.index import index_variables
 from parslab.remote.worker.lifeline import die_with_parent
 
@@ -24,7 +27,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-__all__ = ["CONSTRAINTS", "MakerOrder", "main", "make_environment", "uv_command"]
+    from parslab.records.software import ContainerSpec
+
+__all__ = ["CONSTRAINTS", "MakerOrder", "fetch_image", "main", "make_environment", "uv_command"]
 
 CONSTRAINTS = ("cloudpickle>=3.0", "msgspec>=0.18.6", "psutil>=5.9.6")
 """The versions that a worker can work with, if the requirements bring their own."""
@@ -32,10 +37,50 @@ _LAST_WORDS = 2000
 """Characters of uv's output that explain a failure."""
 
 
+def fetch_image(container: ContainerSpec) -> ContainerStart:
+    """Return how the container starts on this node, after its image is there.
+
+    Raises
+    ------
+    ConfigurationError
+        There is no engine, or the image cannot be had; the text ends with the last lines of the engine.
+    """
+    engine, program = _engine(container.engine)
+    present = engine.present(program, container.image)
+    if not os.path.exists(container.image) and (present is None or _status(present)):
+        _run(engine.pull(program, container.image), dict(os.environ))
+    return ContainerStart(
+        engine=engine.name,
+        program=program,
+        image=container.image,
+        python=container.python,
+        mounts=tuple(map(Mount.parse, container.mounts)),
+        folder="/",
+        options=container.options,
+    )
+
+
+def _engine(name: str) -> tuple[ContainerEngine, str]:
+    """Return the engine of this name, or the first one that this node has, and the path of its command."""
+    for engine in [ENGINES[name]] if name else ENGINES.values():
+        program = shutil.which(engine.name)
+        if program is not None:
+            return engine, program
+    host = socket.gethostname()
+    if name:
+        raise ConfigurationError(f"host {host} has no command {name} on PATH")
+    raise ConfigurationError(f"host {host} has no container engine on PATH: none of {', '.join(ENGINES)}")
+
+
+def _status(command: list[str]) -> int:
+    quiet = subprocess.DEVNULL
+    return subprocess.run(command, stdin=quiet, stdout=quiet, stderr=quiet, check=False).returncode
+
+
 class MakerOrder(msgspec.Struct, frozen=True):
     """What the owner of a maker orders."""
 
-    requirements: tuple[str, ...]
+    software: Software
     path: list[str]
     """The ``sys.path`` of the owner."""
     lifeline: int
@@ -108,11 +153,11 @@ def _run(command: list[str], environment: dict[str, str]) -> None:
     )
     if done.returncode:
         words = done.stdout.decode(errors="replace").strip()[-_LAST_WORDS:]
-        raise ConfigurationError(f"uv ended with status {done.returncode}:\n{words}")
+        raise ConfigurationError(f"{os.path.basename(command[0])} ended with status {done.returncode}:\n{words}")
 
 
 def main(text: bytes) -> int:
-    """Make the environment that its owner ordered, then remove environments that nobody needs; return a status.
+    """Make the environment that its owner ordered, or fetch the image; return a status.
 
     Parameters
     ----------
@@ -122,8 +167,11 @@ def main(text: bytes) -> int:
     order = msgspec.json.decode(text, type=MakerOrder)
     die_with_parent(order.lifeline, order.parent)
     try:
+        if order.software.container is not None:
+            print(msgspec.json.encode(fetch_image(order.software.container)).decode(), flush=True)
+            return 0
         cache = EnvironmentCache(cache_folder())
-        key, made = make_environment(cache, order.requirements)
+        key, made = make_environment(cache, order.software.requirements)
     except (ConfigurationError, OSError) as error:
         print(error, file=sys.stderr)
         return 1

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 import msgspec
 
@@ -20,6 +20,7 @@ from parslab.clock import steady_time
 from parslab.errors import ConfigurationError
 from parslab.remote.awaited import awaited
 from parslab.remote.software.cache import EnvironmentCache, cache_folder
+from parslab.remote.software.engines import ContainerStart
 from parslab.remote.software.maker import MakerOrder
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from parslab.records.software import Software
     from parslab.remote.loop import Loop
 
-__all__ = ["Interpreter", "Preparations"]
+__all__ = ["Interpreter", "Preparations", "Prepared"]
 
 _FAILED = 10.0
 """Seconds for which a failure counts also for tasks that come later; then the next task tries again."""
@@ -51,6 +52,10 @@ class Interpreter(NamedTuple):
     """Environment variables of its workers; ``PATH`` here comes in front of theirs."""
 
 
+Prepared: TypeAlias = Interpreter | ContainerStart
+"""How workers with a software start."""
+
+
 class Preparations:
     """What a pool knows of the software of its tasks.
 
@@ -68,14 +73,14 @@ class Preparations:
         self._loop = loop
         self._run = run
         self._done = done
-        self._states: dict[Software, Interpreter | str | None] = {}
+        self._states: dict[Software, Prepared | str | None] = {}
         self._failed_at: dict[Software, float] = {}
         self._using: list[int] = []
         """Descriptors that keep environments from being removed."""
         self._makers = threading.BoundedSemaphore(_MAKERS)
 
-    def state(self, software: Software) -> Interpreter | str | None:
-        """Return the interpreter, or why there is none; None while it is being prepared."""
+    def state(self, software: Software) -> Prepared | str | None:
+        """Return how workers with it start, or why they cannot; None while it is being prepared."""
         if software in self._states:
             state = self._states[software]
             if not isinstance(state, str) or steady_time() - self._failed_at[software] < _FAILED:
@@ -98,10 +103,12 @@ class Preparations:
     # ----- the thread of one description
 
     def _prepare(self, software: Software) -> None:
-        state: Interpreter | str
+        state: Prepared | str
         used: int | None = None
         try:
-            if software.requirements:
+            if software.container is not None:
+                state = msgspec.json.decode(self._make(software, "/"), type=ContainerStart)
+            elif software.requirements:
                 state, used = self._environment(software)
             else:
                 state = _existing(software.python)
@@ -111,7 +118,7 @@ class Preparations:
             state = f"{type(error).__name__}: {error}"
         self._loop.post(lambda: self._prepared(software, state, used))
 
-    def _prepared(self, software: Software, state: Interpreter | str, used: int | None) -> None:
+    def _prepared(self, software: Software, state: Prepared | str, used: int | None) -> None:
         if used is not None:
             self._using.append(used)
         if isinstance(state, str):
@@ -123,7 +130,7 @@ class Preparations:
     def _environment(self, software: Software) -> tuple[Interpreter, int]:
         cache = EnvironmentCache(cache_folder())
         for _ in range(_ATTEMPTS):
-            key = self._make(software, cache)
+            key = self._make(software, cache.folder)
             used = cache.use(key)
             # Another process may have removed it before this one used it.
             if cache.manifest(key) is not None:
@@ -131,12 +138,12 @@ class Preparations:
             os.close(used)
         raise ConfigurationError(f"another process removes it from {cache.folder} again and again")
 
-    def _make(self, software: Software, cache: EnvironmentCache) -> str:
-        """Have the maker make the environment; return its key."""
+    def _make(self, software: Software, folder: str | Path) -> str:
+        """Run a maker in this folder, and return its result."""
         lifeline, ours = os.pipe()
-        order = MakerOrder(software.requirements, path=sys.path, lifeline=lifeline, parent=os.getpid())
+        order = MakerOrder(software, path=sys.path, lifeline=lifeline, parent=os.getpid())
         try:
-            with self._makers, awaited(lambda: self._start(lifeline, cache)) as maker:
+            with self._makers, awaited(lambda: self._start(lifeline, folder)) as maker:
                 out, err = maker.communicate(msgspec.json.encode(order))
         finally:
             os.close(lifeline)
@@ -146,7 +153,7 @@ class Preparations:
             raise ConfigurationError(words or f"its maker ended with status {maker.returncode}")
         return out.decode().strip()
 
-    def _start(self, lifeline: int, cache: EnvironmentCache) -> subprocess.Popen[bytes]:
+    def _start(self, lifeline: int, folder: str | Path) -> subprocess.Popen[bytes]:
         return subprocess.Popen(
             [sys.executable, "-c", _START],
             stdin=subprocess.PIPE,
@@ -155,7 +162,7 @@ class Preparations:
             pass_fds=(lifeline,),
             env={**os.environ, "PARSLAB_RUN": self._run},
             # Not the folder of the notebook, whose project settings would change what uv installs.
-            cwd=cache.folder,
+            cwd=folder,
             start_new_session=True,
         )
 

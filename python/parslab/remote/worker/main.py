@@ -75,7 +75,7 @@ def main(settings: dict[str, Any]) -> None:
     state = ProcessState()
     worker = Worker(link, output, page, state)
     start_control(worker, control)
-    if "data" in settings:
+    if "lifeline" in settings:
         die_with_parent(settings["lifeline"], settings["parent"])
     import cloudpickle  # noqa: F401  # before the first function needs it, and after the hello, so nobody waits
 
