@@ -82,7 +82,8 @@ def encode_batch(
         struct.pack_into(f"<{count}Q", out, 8, *lengths)
 
 
-_CLOSE_ON_EXEC = getattr(socket, "MSG_CMSG_CLOEXEC", 0)
+# A plain number, because ``|`` of two members of an enum takes longer than the system call.
+_CLOSE_ON_EXEC = int(getattr(socket, "MSG_CMSG_CLOEXEC", 0))
 
 
 class DescriptorPiece(NamedTuple):

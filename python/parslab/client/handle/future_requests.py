@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections import deque
 from typing import TYPE_CHECKING
 
@@ -125,8 +124,12 @@ class FutureRequests:
     def send_released(self) -> None:
         """Send the queued releases with the next batch."""
         tasks: list[int] = []
-        with contextlib.suppress(IndexError):
-            while True:  # popleft(), not a copy of the deque: two threads may be here, and must not send a number twice
-                tasks.append(self.released.popleft())
+        released = self.released
+        try:  # ``suppress`` takes longer than the loop, which runs for each batch
+            # popleft(), not a copy of the deque: two threads may be here, and must not send a number twice.
+            while released:
+                tasks.append(released.popleft())
+        except IndexError:
+            pass
         if tasks:
             self._link.later(ReleaseTasks(tasks))

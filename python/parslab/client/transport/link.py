@@ -16,6 +16,7 @@ import os
 import select
 import threading
 from collections import deque
+from functools import partial
 from time import perf_counter
 from typing import TYPE_CHECKING
 
@@ -78,6 +79,8 @@ class KernelLink:
         self._poller = select.poll()
         self._poller.register(sock, select.POLLIN)
         self._poller.register(self._wake_out, select.POLLIN)
+        # Made once: a round that serves a single message takes some ten microseconds.
+        self._look, self._sleep = partial(self._poller.poll, 0), self._poller.poll
         self._awake = False
         self._received: deque[Batch] = deque()
         self._last = 0.0
@@ -379,7 +382,8 @@ class KernelLink:
             self._poller.modify(stream.sock, select.POLLIN | (select.POLLOUT if congested else 0))
             if not congested:
                 self.flush()  # calls that found the flag set have not woken this thread
-        for fd, events in self._spin_wait.wait(lambda: self._poller.poll(0), lambda: self._poller.poll(timeout)):
+        sleep = self._sleep if timeout is None else partial(self._poller.poll, timeout)
+        for fd, events in self._spin_wait.wait(self._look, sleep):
             if fd == self._wake_out:
                 with contextlib.suppress(BlockingIOError):
                     os.read(self._wake_out, 4096)
