@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import time
 from typing import Any
 
 from parslab import bash_app, join_app, python_app
 
-__all__ = ["command", "join", "noop", "remembered", "run_command", "sleep", "spin", "step", "wait_until"]
+__all__ = ["command", "join", "noop", "remembered", "run_command", "size_of", "sleep", "spin", "step", "wait_until"]
 
 
 @python_app
@@ -68,3 +69,10 @@ def run_command() -> float:
     begun = time.perf_counter()
     subprocess.run(["/bin/bash", "-c", "true"], check=True)
     return time.perf_counter() - begun
+
+
+@python_app
+def size_of(path: Any, seconds: float) -> int:
+    """The size of a file, after some seconds."""
+    time.sleep(seconds)
+    return os.stat(path).st_size

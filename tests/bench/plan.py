@@ -326,6 +326,13 @@ def environments(bench: Bench, run: int) -> Figures:
     return _named("environments", bench.case("two_versions", calls=bench.sizes.calls))
 
 
+def files(bench: Bench, run: int) -> Figures:
+    """Files for hosts that share no disk; nothing where such hosts cannot be made."""
+    if not bench.with_parslab or not bench.sizes.extras:
+        return {}
+    return _named("files", bench.case("large_file", size=1_000_000_000))
+
+
 MEASURES: dict[str, Callable[[Bench, int], Figures]] = {
     "latency": latency,
     "burst": burst,
@@ -340,6 +347,7 @@ MEASURES: dict[str, Callable[[Bench, int], Figures]] = {
     "remembering": remembering,
     "reacting": reacting,
     "environments": environments,
+    "files": files,
 }
 """What can be asked for on the command line."""
 

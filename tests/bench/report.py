@@ -262,6 +262,17 @@ ROWS = (
     ),
     Row("    connections lost", "crowd.most.lost", "x", bound=("<=", 0.0)),
     Row(
+        "1 GB file, 20 tasks, 4 hosts without a shared disk",
+        *("files.open.seconds", "s", "all by the hub", "files.refused.seconds"),
+    ),
+    Row("    how often the hub sends it", "files.open.sent", "x", bound=("<=", 1.05)),
+    Row(
+        "    behind firewalls between the hosts",
+        *("files.dropped.seconds", "s", "all by the hub", "files.refused.seconds", "files.firewall"),
+        bound=("<=", 1.3),
+        on_ratio=True,
+    ),
+    Row(
         "mend 10 of 1,000 tasks: until all have results",
         *("mend.llex.took", "s", "the first run", "mend.llex.first"),
     ),

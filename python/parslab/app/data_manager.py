@@ -17,6 +17,7 @@ from parslab.data_provider.files import File
 from parslab.data_provider.filesystems import FsspecStaging
 from parslab.data_provider.ftp import FTPSeparateTaskStaging
 from parslab.data_provider.http import HTTPSeparateTaskStaging
+from parslab.data_provider.run_links import RunLinkStaging
 from parslab.data_provider.staging import INTERNAL, Staging
 from parslab.data_provider.urls import safe_name, url_digest
 from parslab.data_provider.zip import ZipFileStaging
@@ -116,7 +117,9 @@ class DataManager:
     def providers(self, executor: str) -> tuple[Staging, ...]:
         """Return the staging providers of an executor."""
         chosen = self._option(executor, "storage_access")
-        return tuple(default_staging) if chosen is None else tuple(chosen)
+        # What the user names comes first. The defaults leave paths alone, which is right only where nodes see them.
+        links = (RunLinkStaging(),) if self._option(executor, "shared_filesystem") is False else ()
+        return (*links, *default_staging) if chosen is None else (*chosen, *links)
 
     def _provider(self, file: File, executor: str, into_task: bool) -> Staging:
         """Return the first provider that takes a file.

@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any
 from parslab.app.data_manager import data_manager
 from parslab.client.futures.app_future import DataFuture
 from parslab.data_provider.files import File
-from parslab.data_provider.node_copies import fetch_once, make_folders
-from parslab.data_provider.staging import WithTransfers
+from parslab.data_provider.staging import WithTransfers, transferred
 from parslab.serialize.functions import AppFunction
 
 if TYPE_CHECKING:
@@ -49,14 +48,9 @@ class Transfers:
 def run_with_transfers(function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
     """Fetch the inputs of a call, run its function, and store its outputs; the runner of calls with transfers."""
     transfers: Transfers = kwargs.pop(TRANSFERS)
-    for provider, file in transfers.inputs:
-        fetch_once(provider.fetch, file)
-    make_folders(file for _, file in transfers.outputs)
     runner = transfers.runner
-    value = function(*args, **kwargs) if runner is None else runner(function, *args, **kwargs)
-    for provider, file in transfers.outputs:
-        provider.store(file)
-    return value
+    with transferred(transfers.inputs, transfers.outputs):
+        return function(*args, **kwargs) if runner is None else runner(function, *args, **kwargs)
 
 
 class StagedCall:

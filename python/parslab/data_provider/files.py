@@ -73,6 +73,9 @@ class File:
         What counts for memoized results (``cache=True``).  ``"content"``: the content, which parslab reads once after
         each change.  ``"mtime"``: the time of the last change and the size, for files that are large.  A file of a
         remote URL counts by its URL.
+    cache
+        How long a node that shares no disk with this host keeps the content: until the tasks that use it have ended,
+        until the run ends, or ``"forever"``, for later runs.  Contents that no task uses make room for others.
 
     Attributes
     ----------
@@ -94,14 +97,22 @@ class File:
     File('https://host/a.csv')
     """
 
-    def __init__(self, url: str | os.PathLike[str], known_by: Literal["content", "mtime"] = "content") -> None:
+    def __init__(
+        self,
+        url: str | os.PathLike[str],
+        known_by: Literal["content", "mtime"] = "content",
+        cache: Literal["task", "run", "forever"] = "run",
+    ) -> None:
         text = os.fspath(url)
         if not isinstance(text, str) or not text:
             raise TypeError(f"A File is named by a path or URL, not {url!r}.")
         if known_by not in ("content", "mtime"):
             raise ConfigurationError(f"File {text!r}: known_by must be 'content' or 'mtime', not {known_by!r}.")
+        if cache not in ("task", "run", "forever"):
+            raise ConfigurationError(f"File {text!r}: cache must be 'task', 'run' or 'forever', not {cache!r}.")
         self.url = text
         self.known_by = known_by
+        self.cache = cache
         self.scheme = "file"
         self.netloc = ""
         self.path = text
@@ -142,7 +153,7 @@ class File:
 
     def cleancopy(self) -> File:
         """Return a new File of the same name, which shares no state with this one."""
-        return File(self.url, self.known_by)
+        return File(self.url, self.known_by, self.cache)
 
     def _parslab_identity(self, output_ref: bool, quick: bool) -> tuple[Any, ...]:
         """Return the name of the file and the state of its content, for the identity of a call.

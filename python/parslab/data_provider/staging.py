@@ -20,17 +20,18 @@ Test it with :class:`parslab.testing.conformance.StagingSuite`.
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from parslab.data_provider.node_copies import fetch_once, make_folders
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from concurrent.futures import Future
 
     from parslab.data_provider.files import File
 
-__all__ = ["INTERNAL", "DataMover", "Staging", "TransferStaging", "WithTransfers"]
+__all__ = ["INTERNAL", "DataMover", "Staging", "TransferStaging", "WithTransfers", "transferred"]
 
 INTERNAL = "_parsl_internal"
 """The label of the threads of the client's process that run some transfers (Parsl: same name)."""
@@ -134,6 +135,12 @@ class TransferStaging(Staging):
         """Copy the file at ``file.filepath`` to ``file.url``, which must never exist half-written."""
         raise NotImplementedError
 
+    def prepare(self, file: File) -> None:
+        """Do on the node what comes before the transfers of a task, such as to choose a path there."""
+
+    def finish(self, file: File) -> None:
+        """Do on the node what comes after a task, whether it failed or not."""
+
     def can_stage_in(self, file: File) -> bool:
         return file.scheme in self.schemes_in
 
@@ -200,10 +207,26 @@ class WithTransfers:
         return WithTransfers(self.function, self.inputs, (*self.outputs, (provider, file)))
 
     def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
-        for provider, file in self.inputs:
+        with transferred(self.inputs, self.outputs):
+            return self.function(*args, **kwargs)
+
+
+@contextlib.contextmanager
+def transferred(
+    inputs: tuple[tuple[TransferStaging, File], ...], outputs: tuple[tuple[TransferStaging, File], ...]
+) -> Iterator[None]:
+    """Fetch the inputs of a task before the block, and store its outputs after it unless it fails."""
+    prepared: list[tuple[TransferStaging, File]] = []
+    try:
+        for provider, file in (*inputs, *outputs):
+            provider.prepare(file)
+            prepared.append((provider, file))
+        for provider, file in inputs:
             fetch_once(provider.fetch, file)
-        make_folders(file for _, file in self.outputs)
-        value = self.function(*args, **kwargs)
-        for provider, file in self.outputs:
+        make_folders(file for _, file in outputs)
+        yield
+        for provider, file in outputs:
             provider.store(file)
-        return value
+    finally:
+        for provider, file in prepared:
+            provider.finish(file)

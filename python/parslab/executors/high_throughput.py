@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from typing import Any, ClassVar
 
 from parslab.addresses import is_loopback, own_address
+from parslab.data_provider.files import require_staging
 from parslab.description import (
     Choice,
     Duration,
@@ -23,6 +24,7 @@ from parslab.description import (
     Texts,
     Variables,
     Whole,
+    YesNo,
     encoded,
     warn_once,
 )
@@ -115,6 +117,16 @@ class _Selector(Choice):
         return super().accepted(value if name is None else name or "random")
 
 
+class _SharedFilesystem(YesNo):
+    """Whether nodes see the files of this host; calls of apps look for files to move only where some do not."""
+
+    def accepted(self, value: Any) -> Any:
+        shared = super().accepted(value)
+        if not shared:
+            require_staging()
+        return shared
+
+
 class HighThroughputExecutor(Executor):
     """Workers on this host, or on the nodes of blocks that a batch scheduler gives.
 
@@ -168,6 +180,11 @@ class HighThroughputExecutor(Executor):
         Python (3.x) and of parslab.
     sample_period
         Seconds between two samples of the load of nodes and tasks.
+    shared_filesystem
+        Whether the nodes see the files of this host at the same paths.  If not, the Files that apps read and write move
+        over the encrypted connections of the run, and nodes pass them on to each other.
+    file_cache_size
+        GB of such files that a node keeps at most; the disks of nodes differ too much for one default to be right.
     requirements
         What the workers' Python environment has to hold, as pip takes it, such as ``["numpy<2"]``; an app may ask for
         another one with ``environment``.  ``()`` means that workers use the environment of ``python``.
@@ -203,6 +220,8 @@ class HighThroughputExecutor(Executor):
     threads_per_worker = Whole(None, low=1)
     python = Text(None)
     sample_period = Duration(5.0, low=0.1)
+    shared_filesystem = _SharedFilesystem(True)
+    file_cache_size = Number(10.0, above=0)
     requirements = Texts(())
     storage_access = StorageAccess(None)
     working_dir = PathText(None)
@@ -334,6 +353,8 @@ class HighThroughputExecutor(Executor):
             environment=dict(self.environment),
             threads_per_worker=self.threads_per_worker,
             sample_period=self.sample_period,
+            shared_filesystem=self.shared_filesystem,
+            file_cache=int(self.file_cache_size * 1e9),
             requirements=list(self.requirements),
             container=None if self.container is None else self.container.spec(),
         )

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from parslab.files.content import FileState
 
-__all__ = ["ContentCache", "PartialContent", "default_folder", "lock_folder"]
+__all__ = ["ContentCache", "PartialContent", "default_folder", "lock_folder", "unlock_folder"]
 
 _KEPT, _RUN, _PARTIAL = "kept", "run", "partial"
 """Folders of contents that live for ever, of those of this run, and of those that are arriving."""
@@ -54,17 +54,47 @@ def lock_folder(base: Path) -> tuple[Path, int]:
     # In a folder for all users, somebody may have made this one to read or exchange our files.
     if status.st_uid != os.getuid() or status.st_mode & 0o077 or base.is_symlink():
         raise OSError(errno.EPERM, "the cache must be a folder that only its owner can use", str(base))
-    for number in range(_MOST_FOLDERS):
+    number = 0
+    while number < _MOST_FOLDERS:
         folder = base / f"cache-{number}"
-        folder.mkdir(mode=0o700, exist_ok=True)
-        descriptor = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(descriptor)
+            folder.mkdir(mode=0o700, exist_ok=True)
+            descriptor = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except FileNotFoundError:  # a process that ended has removed the folder at this moment
+            base.mkdir(mode=0o700, exist_ok=True)
             continue
-        return folder, descriptor
+        if not _locked(descriptor):
+            number += 1
+        elif _still_named(descriptor, folder / "lock"):
+            return folder, descriptor
+        os.close(descriptor)
     raise OSError(errno.EBUSY, "too many processes have a cache here", str(base))
+
+
+def _locked(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _still_named(descriptor: int, path: Path) -> bool:
+    """Return whether a lock file has not been removed by the process that had the lock before."""
+    try:
+        return os.fstat(descriptor).st_ino == path.stat().st_ino
+    except OSError:
+        return False
+
+
+def unlock_folder(folder: Path, descriptor: int) -> None:
+    """Give up the folder of this process, and remove it unless it holds something for later runs."""
+    if not (folder / _KEPT).is_dir() or not any((folder / _KEPT).iterdir()):
+        shutil.rmtree(folder, ignore_errors=True)
+        with contextlib.suppress(OSError):  # other processes have theirs in it
+            folder.parent.rmdir()
+    # Last: nobody may take the folder while it is removed.
+    os.close(descriptor)
 
 
 class PartialContent:

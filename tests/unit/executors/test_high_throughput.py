@@ -12,6 +12,7 @@ import pytest
 
 from parslab import HighThroughputExecutor, LocalProvider, SlurmProvider, SrunLauncher
 from parslab.config import Config
+from parslab.data_provider import files
 from parslab.description import decoded
 from parslab.errors import ConfigurationError
 from parslab.records.executor_settings import HighThroughputSettings
@@ -43,6 +44,8 @@ def test_the_settings_are_what_the_kernel_process_reads() -> None:
         threads_per_worker=2,
         python="/opt/python",
         sample_period=2,
+        shared_filesystem=False,
+        file_cache_size=0.5,
         provider=SlurmProvider(
             partition="batch",
             walltime="01:00:00",
@@ -89,13 +92,21 @@ def test_the_settings_are_what_the_kernel_process_reads() -> None:
             "environment": {"A": "b"},
             "threads_per_worker": 2,
             "sample_period": 2.0,
-            "shared_filesystem": True,
-            "file_cache": 10_000_000_000,
+            "shared_filesystem": False,
+            "file_cache": 500_000_000,
             "requirements": [],
             "container": None,
         },
         "reconnect_for": 30.0,
     }
+
+
+def test_calls_look_for_files_to_move_only_where_nodes_do_not_see_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("parslab.data_provider.files.staging_needed", False)
+    HighThroughputExecutor()
+    assert not files.staging_needed
+    HighThroughputExecutor(shared_filesystem=False)
+    assert files.staging_needed
 
 
 def test_left_alone_it_is_one_block_of_this_host() -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 from typing import TYPE_CHECKING
 
 import pytest
 
-from parslab.files.cache import ContentCache, lock_folder
+from parslab.files.cache import ContentCache, lock_folder, unlock_folder
 from parslab.files.cache_index import Lifetime
 from parslab.files.content import content_of, new_hash
 from parslab.wire.messages.files import ContentId
@@ -154,6 +155,38 @@ def test_each_process_has_a_folder_of_its_own_and_the_next_one_takes_it_over(tmp
     third, again = lock_folder(tmp_path / "base")
     assert third == first
     os.close(other)
+    os.close(again)
+
+
+def test_a_folder_goes_with_its_process_unless_it_holds_something_for_later_runs(tmp_path: Path) -> None:
+    folder, lock = lock_folder(tmp_path / "base")
+    cache = ContentCache(folder, 1000, "run-1")
+    put(cache, b"short")
+    cache.end_run()
+    unlock_folder(folder, lock)
+    assert not (tmp_path / "base").exists()
+    folder, lock = lock_folder(tmp_path / "base")
+    put(ContentCache(folder, 1000, "run-1"), b"kept", Lifetime.forever)
+    unlock_folder(folder, lock)
+    assert names(folder / "kept") == {content(b"kept").hex}
+
+
+def test_a_lock_whose_folder_is_removed_at_that_moment_is_not_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, lock = lock_folder(tmp_path / "base")
+    real = fcntl.flock
+
+    def flock(descriptor: int, how: int) -> None:
+        if folder.exists():  # the first process ends between our open and our lock
+            monkeypatch.setattr("parslab.files.cache.fcntl.flock", real)
+            unlock_folder(folder, lock)
+        real(descriptor, how)
+
+    monkeypatch.setattr("parslab.files.cache.fcntl.flock", flock)
+    later, again = lock_folder(tmp_path / "base")
+    assert later == folder
+    assert folder.exists()
     os.close(again)
 
 

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 import zmq
 
 from parslab.clock import steady_time
-from parslab.files.cache import ContentCache, lock_folder
+from parslab.files.cache import ContentCache, lock_folder, unlock_folder
 from parslab.files.cache_index import CacheFull, Lifetime
 from parslab.files.content import state_of
 from parslab.files.exchange import Exchange
@@ -195,7 +195,7 @@ class NodeFileService:
         shutil.rmtree(self._folder / "tasks", ignore_errors=True)
         self._wake_in.close()
         self._wake_out.close()
-        os.close(self._lock)
+        unlock_folder(self._folder, self._lock)
         self._context.term()
 
     # ----- the hub
