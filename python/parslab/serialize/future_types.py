@@ -58,9 +58,11 @@ def register_future_type(kind: type[T], convert: Callable[[T], Future[Any]]) -> 
 def is_future(value: Any) -> bool:
     """Return whether a value is a future, of whatever library.
 
-    Where it counts, callers first ask ``hasattr(type(value), "add_done_callback") or registered_future_types``, which
-    is False for nearly everything else.
+    The first line answers for nearly everything else. Where even the call of this function counts, callers have a copy
+    of that line.
     """
+    if not hasattr(type(value), "add_done_callback") and not registered_future_types:
+        return False
     if isinstance(value, Future):
         return True
     bases = type(value).__mro__

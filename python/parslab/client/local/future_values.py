@@ -9,7 +9,7 @@ import copy
 import dataclasses
 from typing import TYPE_CHECKING, Any, Protocol
 
-from parslab.serialize.future_types import is_future
+from parslab.serialize.future_types import is_future, registered_future_types
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -87,7 +87,7 @@ def replaced(value: Any, replacement: Callable[[Any], Any]) -> Any:
 
 
 def _replaced(value: Any, replacement: Callable[[Any], Any], known: dict[int, Any]) -> Any:
-    if is_future(value):
+    if (hasattr(type(value), "add_done_callback") or registered_future_types) and is_future(value):
         return replacement(value)
     if not _is_container(value):
         return value
@@ -139,7 +139,7 @@ def futures_in(value: Any, found: list[Future[Any]]) -> None:
     left = [value]
     while left:
         item = left.pop()
-        if is_future(item):
+        if (hasattr(type(item), "add_done_callback") or registered_future_types) and is_future(item):
             found.append(item)
         elif _is_container(item) and id(item) not in seen:
             seen.add(id(item))
