@@ -61,9 +61,9 @@ else:
 
 stream = io.StringIO()
 remove = parsl.set_stream_logger(name="parsl.test", level=logging.INFO, stream=stream)
-logging.getLogger("parslab.test").info("told")
+logging.getLogger("parsl.test").info("told")
 remove()
-logging.getLogger("parslab.test").info("not told")
+logging.getLogger("parsl.test").info("not told")
 assert "told" in stream.getvalue() and "not told" not in stream.getvalue()
 
 kernel = parsl.load(config())

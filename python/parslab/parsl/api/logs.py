@@ -44,7 +44,7 @@ def set_stream_logger(
     Parameters
     ----------
     name
-        The logger.  ``"parsl"`` means that of parslab.
+        The logger.  ``"parsl"`` means that of parslab, too.
     level
         The lowest level that is written.
     format_string
@@ -85,21 +85,26 @@ def set_file_logger(
 
 def _handle(name: str, level: int, text: str, handler: logging.Handler) -> Callable[[], None]:
     first, dot, rest = name.partition(".")
-    logger = logging.getLogger("parslab" + dot + rest if first == "parsl" else name)
-    before = logger.level
-    # A handler gets nothing that its logger refuses, and the default level of loggers is WARNING.
-    logger.setLevel(min(level, before) if before else level)
+    # The program itself may log under the name that it gives.
+    named = [logging.getLogger(name)]
+    if first == "parsl":
+        named.append(logging.getLogger("parslab" + dot + rest))
+    before = [logger.level for logger in named]
+    for logger in named:
+        # A handler gets nothing that its logger refuses, and the default level of loggers is WARNING.
+        logger.setLevel(min(level, logger.level) if logger.level else level)
     handler.setLevel(level)
     handler.setFormatter(logging.Formatter(text, datefmt="%Y-%m-%d %H:%M:%S"))
     # Errors of done-callbacks are logged by the standard library, and nowhere else.
-    loggers = (logger, logging.getLogger("concurrent.futures"))
+    loggers = (*named, logging.getLogger("concurrent.futures"))
     for each in loggers:
         each.addHandler(handler)
 
     def remove() -> None:
         for each in loggers:
             each.removeHandler(handler)
-        logger.setLevel(before)
+        for logger, old in zip(named, before, strict=True):
+            logger.setLevel(old)
         if isinstance(handler, logging.FileHandler):
             handler.close()
 
