@@ -67,11 +67,11 @@ class Run:
     def _broke(self, error: Exception) -> None:
         self.errors.append(error)
 
-    def node(self, limit: int = 1 << 30) -> NodeFileService:
+    def node(self, limit: int = 1 << 30, folder: str = "") -> NodeFileService:
         """Start the file service of another node."""
         name = f"htex-{next(self._numbers)}"
         invitation = self.hub.invitation(0, "htex", ["127.0.0.1"])
-        node = NodeFileService(invitation, name, self.folder / name, limit)
+        node = NodeFileService(invitation, name, self.folder / (folder or name), limit)
         node.start()
         self.nodes.append(node)
         return node
@@ -242,6 +242,18 @@ def test_a_broken_connection_to_the_hub_is_made_again(far: Run, original: Path, 
     far.loop.post(lambda: far.hub.refuse(b"htex-1/files-1", "a test breaks the connection"))
     original.write_bytes(b"later")
     assert get(node, original, tmp_path / "two") == FileReply()
+
+
+def test_the_process_that_replaces_a_manager_finds_the_contents_of_the_run(
+    far: Run, original: Path, tmp_path: Path
+) -> None:
+    first = far.node()
+    assert get(first, original, tmp_path / "one") == FileReply()
+    far.nodes.remove(first)
+    first.close(run_goes_on=True)
+    assert get(far.node(folder="htex-1"), original, tmp_path / "two") == FileReply()
+    assert same(original, tmp_path / "two")
+    assert far.files.sent(content_of(original)[0]) == original.stat().st_size
 
 
 def test_the_end_removes_the_cache(far: Run, original: Path, tmp_path: Path) -> None:

@@ -116,6 +116,7 @@ class NodeFileService:
         """What the hub has not answered, and who waits for it."""
         self._numbers = itertools.count(1)
         self._ended = False
+        self._run_goes_on = False
         self._posted: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._wake_in, self._wake_out = socket.socketpair()
         self._wake_out.setblocking(False)
@@ -133,8 +134,15 @@ class NodeFileService:
         self._watch(self._port.gate.socket, self._port.gate.answer)
         self._thread.start()
 
-    def close(self) -> None:
-        """End the thread and remove what does not outlive the run; files that tasks have got stay."""
+    def close(self, run_goes_on: bool = False) -> None:
+        """End the thread, and remove what nobody needs any more.
+
+        Parameters
+        ----------
+        run_goes_on
+            Whether another process of this node takes over, so that contents of the run stay.
+        """
+        self._run_goes_on = run_goes_on
         self._post(self._end)
         self._thread.join(5.0)
 
@@ -191,11 +199,15 @@ class NodeFileService:
         for task in self._task_connections.values():
             task.socket.close()
         self._exchange.close()
-        self._exchange.cache.end_run()
+        if not self._run_goes_on:
+            self._exchange.cache.end_run()
         shutil.rmtree(self._folder / "tasks", ignore_errors=True)
         self._wake_in.close()
         self._wake_out.close()
-        unlock_folder(self._folder, self._lock)
+        if self._run_goes_on:
+            os.close(self._lock)
+        else:
+            unlock_folder(self._folder, self._lock)
         self._context.term()
 
     # ----- the hub

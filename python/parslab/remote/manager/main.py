@@ -168,7 +168,8 @@ def _serve(
         manager.close()
         end_orphans()
         if files is not None:
-            files.close()
+            # The process that replaces this one finds the contents of the run where they are.
+            files.close(run_goes_on=manager.reconnect and not manager.signalled)
     log.info("%s", manager.left)
     return 1 if manager.pool.broken else 0
 
