@@ -9,7 +9,7 @@ import os
 import re
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from parslab.description import Choice, Description, Duration, PathText, Text, Whole, YesNo
+from parslab.description import Choice, Description, Duration, Number, PathText, Text, Whole, YesNo
 from parslab.errors import ConfigurationError
 from parslab.executors import Executor, LowLatencyExecutor
 from parslab.executors.base import ParslExecutor
@@ -191,6 +191,11 @@ class Config(Description):
         Whether the event log has results of more than 256 KiB, too.  By default such a result is in memory only.  If it
         is lost with the DataFlowKernel process, the tasks that made it run again, provided that anything still needs
         it.  Results of apps with ``cache=True`` are in the checkpoint whatever their size.
+    value_memory
+        GB of memory that large arguments and results of the run may occupy on this host; beyond it the oldest ones
+        move to a disk.  None means half of the memory of this host or container.
+    spill_dir
+        Folder in which such values are, in files without names; None means the run's folder.
     app_cache
         False disables memoization for all apps, whatever their ``cache`` says.
     checkpoint_mode
@@ -255,6 +260,8 @@ class Config(Description):
     linger = Duration(None)
     resume = YesNo(True)
     keep_large_results = YesNo(False)
+    value_memory = Number(None, above=0)
+    spill_dir = PathText(None)
     app_cache = YesNo(True)
     checkpoint_mode = Choice(None, ("task_exit", "periodic", "dfk_exit", "manual"))
     checkpoint_dir = PathText(None)

@@ -76,3 +76,23 @@ def size_of(path: Any, seconds: float) -> int:
     """The size of a file, after some seconds."""
     time.sleep(seconds)
     return os.stat(path).st_size
+
+
+def same(value: Any) -> Any:
+    return value
+
+
+def leaf(number: int, size: int = 5_000_000) -> Any:
+    import numpy as np
+
+    return np.full(size // 8, float(number))
+
+
+def add_arrays(one: Any, other: Any) -> Any:
+    return one + other
+
+
+def arrays(count: int) -> Any:
+    import numpy as np
+
+    return [np.full(1024, number) for number in range(count)]

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import psutil
 
-from tests.bench import environments, hosts, htex, loops, memo, memory, recovery, redefine
+from tests.bench import environments, hosts, htex, large_values, loops, memo, memory, recovery, redefine
 from tests.bench.floors import Call, relay
 from tests.bench.processes import Cpu, idle, tree
 from tests.bench.subjects import BURSTS, CALLS, loaded
@@ -223,6 +223,7 @@ CASES: dict[str, Callable[..., dict[str, float]]] = {
     "kernel_killed": recovery.kernel_killed,
     "kernel_process_killed": recovery.kernel_process_killed,
     "large_file": hosts.large_file,
+    "large_values": large_values.large_values,
     "latency": latency,
     "mend": redefine.branch,
     "large_global": loops.large_global,

@@ -333,6 +333,16 @@ def files(bench: Bench, run: int) -> Figures:
     return _named("files", bench.case("large_file", size=1_000_000_000))
 
 
+def large_values(bench: Bench, run: int) -> Figures:
+    """Arrays that go to tasks, between tasks and back."""
+    if not bench.with_parslab or not bench.sizes.extras:
+        return {}
+    figures: Figures = {}
+    for subject in _in_turns(("llex", "htex"), run):
+        figures |= _named(f"large.{subject}", bench.case("large_values", executor=subject))
+    return figures
+
+
 MEASURES: dict[str, Callable[[Bench, int], Figures]] = {
     "latency": latency,
     "burst": burst,
@@ -346,6 +356,7 @@ MEASURES: dict[str, Callable[[Bench, int], Figures]] = {
     "lasting": lasting,
     "remembering": remembering,
     "reacting": reacting,
+    "large": large_values,
     "environments": environments,
     "files": files,
 }

@@ -301,6 +301,36 @@ ROWS = (
     Row(
         "    block of this host: seconds until cells go on", "lasting.kernel_process_killed.high_throughput.first", "s"
     ),
+    *(
+        row
+        for name, who in (("llex", "low latency"), ("htex", "a block of this host"))
+        for row in (
+            Row(
+                f"array of 1 MB to a task and back, {who}",
+                *(f"large.{name}.echo.1", "/s", "copy", f"large.{name}.copy.1"),
+                bound=(">=", 472.0),
+            ),
+            Row(
+                "    10 MB",
+                *(f"large.{name}.echo.10", "/s", "copy", f"large.{name}.copy.10"),
+                bound=(">=", 1560.0),
+            ),
+            Row(
+                "    100 MB",
+                *(f"large.{name}.echo.100", "/s", "copy", f"large.{name}.copy.100"),
+                bound=(">=", 1605.0),
+            ),
+            Row(
+                "    peak of client and DataFlowKernel, in arrays", f"large.{name}.echo.memory", "x", bound=("<=", 2.2)
+            ),
+            Row("    1 GiB", f"large.{name}.gibibyte", "s", bound=("<=", 1.6)),
+            Row("    memory beside the array, in arrays", f"large.{name}.gibibyte.memory", "x", bound=("<=", 2.0)),
+            Row("tree of sums over 200 arrays of 5 MB, MB of leaves", f"large.{name}.tree", "/s", bound=(">=", 600.0)),
+            Row("    growth of client and DataFlowKernel", f"large.{name}.tree.memory", "MB", bound=("<=", 600.0)),
+            Row("one task that returns 3,000 arrays", f"large.{name}.returns", "s", bound=("<=", 0.3)),
+            Row("100 MB handed down a chain, per link", f"large.{name}.link", "us", bound=("<=", 5000.0)),
+        )
+    ),
     Row("1,000,000 tasks, futures dropped: growth of memory", "session.grown", "MB", bound=("<=", 150.0)),
     Row(
         "    throughput at the end beside the beginning",

@@ -97,3 +97,27 @@ def test_more_values_than_descriptors(shared: DataFlowKernel) -> None:
     assert [int(future.result()[0]) for future in futures] == [number % 250 for number in range(1500)]
     # Results in a notebook need no descriptor.
     assert len(os.listdir("/proc/self/fd")) < 300
+
+
+def test_tasks_that_free_memory_run_first(shared: DataFlowKernel, tmp_path: Path) -> None:
+    log = tmp_path / "log"
+
+    @python_app
+    def leaf(number: int) -> Any:
+        import time
+
+        time.sleep(0.02)
+        return _made(log, 200_000, number)
+
+    @python_app
+    def add(one: Any, other: Any) -> int:
+        with log.open("ab", 0) as file:
+            file.write(b"added\n")
+        return int(one[0]) + int(other[0])
+
+    leaves = [leaf(number) for number in range(40)]
+    sums = [add(*leaves[at : at + 2]) for at in range(0, 40, 2)]
+    assert sum(one.result() for one in sums) == sum(range(40))
+    order = log.read_text().splitlines()
+    last_leaf = max(at for at, line in enumerate(order) if line.startswith("made"))
+    assert order[:last_leaf].count("added") > 5, "sums wait behind all leaves"

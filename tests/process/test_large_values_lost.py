@@ -18,6 +18,7 @@ import parslab
 from parslab import python_app
 from parslab.executors import LowLatencyExecutor
 from parslab.wire.shared_memory import shares_memory
+from tests.process.panel import notices
 from tests.process.sandbox import Sandbox, Script, alive, blocks_of, is_gone, until, within, workers_of
 
 if TYPE_CHECKING:
@@ -141,6 +142,37 @@ def test_large_values_of_short_tasks_are_not_on_the_disk(sandbox: Sandbox) -> No
     sandbox.assert_empty()
 
 
+# --- too much for the memory ------------------------------------------------------------------------------------------
+
+
+def loaded(sandbox: Sandbox, **options: Any) -> DataFlowKernel:
+    return parslab.load(parslab.Config(executors=[LowLatencyExecutor(workers=2)], run_dir=sandbox.runs, **options))
+
+
+def test_values_beyond_the_limit_go_to_the_disk(sandbox: Sandbox, tmp_path: Path) -> None:
+    folder = tmp_path / "spill"
+    with loaded(sandbox, value_memory=0.03, spill_dir=str(folder)) as dfk:
+        futures = [made(tmp_path / "log", 5 * MB, number) for number in range(20)]
+        until(lambda: all(future.done() for future in futures))
+        until(lambda: sum(blocks_of(dfk.pid).values()) <= 30 * MB, 60, "what is too much moves to the disk")
+        assert list(folder.iterdir()) == []  # the files have no names, so nothing of them can be left
+        sums = [total(future) for future in futures]
+        assert [one.result(60) for one in sums] == [5 * MB * number for number in range(20)]
+        assert [int(future.result()[-1]) for future in futures] == list(range(20))
+        assert len(lines(tmp_path / "log")) == 20
+    sandbox.assert_empty()
+
+
+def test_a_disk_that_takes_no_values_costs_none(sandbox: Sandbox, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with loaded(sandbox, value_memory=0.01, spill_dir=str(tmp_path / "file")) as dfk:
+        futures = [made(tmp_path / "log", 5 * MB, number) for number in range(6)]
+        assert [total(future).result(60) for future in futures] == [5 * MB * number for number in range(6)]
+        until(lambda: any("stay in memory" in text for text in notices(dfk)), 60, "the user is warned")
+        assert [int(future.result()[-1]) for future in futures] == list(range(6))
+    sandbox.assert_empty()
+
+
 # --- every death -----------------------------------------------------------------------------------------------------
 
 
@@ -152,6 +184,30 @@ def test_a_killed_worker_costs_no_value(sandbox: Sandbox, tmp_path: Path) -> Non
             os.kill(pid, signal.SIGKILL)
             until(is_gone(pid))
         assert total(future).result(20) == 80 * MB
+        assert lines(tmp_path / "log") == ["made 4"]
+    sandbox.assert_empty()
+
+
+def is_manager(process: psutil.Process) -> bool:
+    try:
+        return "parslab.remote.manager" in process.cmdline()
+    except psutil.Error:
+        return False
+
+
+def test_a_killed_manager_costs_no_value(sandbox: Sandbox, tmp_path: Path) -> None:
+    provider = parslab.LocalProvider(init_blocks=1, min_blocks=1, max_blocks=1)
+    executor = parslab.HighThroughputExecutor(max_workers_per_node=1, provider=provider)
+    with parslab.load(parslab.Config(executors=[executor], run_dir=sandbox.runs)) as dfk:
+        future = made(tmp_path / "log", 20 * MB, 4)
+        until(future.done, 60)
+        managers = [child for child in psutil.Process(dfk.pid).children(recursive=True) if is_manager(child)]
+        assert managers
+        for manager in managers:
+            manager.kill()
+            until(is_gone(manager.pid))
+        assert total(future).result(60) == 80 * MB
+        assert int(future.result()[-1]) == 4
         assert lines(tmp_path / "log") == ["made 4"]
     sandbox.assert_empty()
 

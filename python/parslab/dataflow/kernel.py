@@ -15,11 +15,13 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from parslab.clock import steady_time
+from parslab.dataflow.graph.run_message import has_shared_inputs
 from parslab.dataflow.high_throughput.listeners import Listeners, open_listeners
 from parslab.dataflow.wiring import Components
 from parslab.records.events import RunEnded, RunStarted
 from parslab.remote.loop import Loop
 from parslab.remote.pool.processes import adopt_orphans, collect_orphans, end_orphans
+from parslab.wire.shared_memory import holds_blocks
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -78,6 +80,7 @@ class Kernel:
         self._replies = components.replies
         self._retry_service = components.retry_service
         self._checkpointing = components.checkpointing
+        self._value_spill = components.value_spill
         self._panel_feed = components.panel_feed
         self._listeners = Listeners()
         self._collected = 0
@@ -166,6 +169,7 @@ class Kernel:
         # After the workers: their children become ours only when they end.
         end_orphans()
         components.checkpointing.close()
+        self._value_spill.close()
         # Results that are ready reach their clients before all other tasks are cancelled.
         self._replies.send()
         self._cancel_tasks()
@@ -228,6 +232,8 @@ class Kernel:
         """Carry out what was decided in this round; return the next deadline."""
         now = steady_time()
         self._host.run_timers(now)
+        if holds_blocks():
+            self._value_spill.after_round(now)
         if self._retry_service.blocked:
             self._retry_service.after_round()
         # In mode ``task_exit`` a client that has a result may rely on its being in the checkpoint.
@@ -279,12 +285,27 @@ class Kernel:
         if self._failover is not None:
             self._failover.hold_ready_tasks()
         ready, effects.ready = effects.ready, []
+        if holds_blocks():
+            ready = self._queue_consumers(ready)
         # Nearly all runs have one pool: it takes the whole list in one call.
         if len(self._pool_list) == 1:
             self._pool_list[0].queue.put(ready)
         else:
             for task in ready:
                 self._pools[task.executor].queue.put((task,))
+
+    def _queue_consumers(self, ready: list[Task]) -> list[Task]:
+        """Queue tasks in front that have large inputs; return the others.
+
+        Their end frees the memory of the inputs, while a task without inputs only adds to what is in memory.
+        """
+        consumers = [task for task in ready if task.spec is None and has_shared_inputs(task)]
+        if not consumers:
+            return ready
+        for number, pool in self._pools.items():
+            pool.queue.put_back([task for task in consumers if task.executor == number])
+        first = {task.id for task in consumers}
+        return [task for task in ready if task.id not in first]
 
     def _queue_again(self, now: float) -> None:
         """Queue tasks for their next attempt in front, so that they do not wait behind all later tasks."""

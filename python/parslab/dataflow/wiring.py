@@ -6,6 +6,7 @@ before :class:`parslab.dataflow.kernel.Kernel` starts the components.
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from parslab.dataflow.clients.commands import ClientCommands
@@ -27,6 +28,7 @@ from parslab.dataflow.host import LoopHost
 from parslab.dataflow.persistence.checkpointing import Checkpointing
 from parslab.dataflow.persistence.log_format import log_folder
 from parslab.dataflow.resume.resume_from_log import ResumeFromLog
+from parslab.dataflow.value_spill import ValueSpill
 from parslab.dataflow.worker_events import WorkerEvents
 from parslab.records.executor_settings import HighThroughputSettings, LowLatencySettings
 from parslab.records.software import Software
@@ -79,6 +81,9 @@ class Components:
         self.clients = ClientRegistry(loop)
         self.log_service = LogService(
             self.host, settings, clients=self.clients, table=self.table, functions=self.functions
+        )
+        self.value_spill = ValueSpill(
+            self.host, settings.values.spill_dir or str(Path(settings.run_dir) / "values"), settings.values.memory
         )
 
     def _make_executors(self) -> None:

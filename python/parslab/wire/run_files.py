@@ -30,6 +30,7 @@ __all__ = [
     "ConnectionInfo",
     "RunSettings",
     "UsageSettings",
+    "ValueSettings",
     "read_connection_info",
     "read_settings",
     "settings_path",
@@ -52,6 +53,17 @@ class UsageSettings(msgspec.Struct, kw_only=True):
     run_id: str
     """A random name by which the receiver joins the reports of one run; it is used nowhere else."""
     level: int
+
+
+class ValueSettings(msgspec.Struct, frozen=True):
+    """What happens to large values."""
+
+    keep_results: bool = False
+    """Whether the event log has large results, which workers could make again."""
+    memory: int = 1 << 40
+    """Bytes of them that may be in memory; further ones move to a disk."""
+    spill_dir: str | None = None
+    """Where they move to; None: into the run's folder."""
 
 
 class RunSettings(msgspec.Struct, kw_only=True):
@@ -107,8 +119,8 @@ class RunSettings(msgspec.Struct, kw_only=True):
     """The usage reports; None where nothing is sent."""
     resume: bool = False
     """Whether the run keeps an event log, so that it can be resumed."""
-    keep_large_results: bool = False
-    """Whether the event log has large results, which workers could make again."""
+    values: ValueSettings = ValueSettings()
+    """What happens to large values."""
     inherits: list[str] = []
     """Folders of earlier runs whose results this one may use."""
     restarts: int = 0

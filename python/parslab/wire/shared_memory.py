@@ -5,12 +5,11 @@ can change a sealed block.  A process that only passes a value on holds the desc
 frees a block with the last descriptor and the last mapping, however the processes end: a memfd has no name that could
 stay behind.
 
-A block that its holder has moved to a disk is a file.  Whoever maps it cannot tell the difference.
+A block that its holder has moved to a disk is a file without a name.  Whoever maps it cannot tell the difference.
 """
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import functools
 import mmap
@@ -24,7 +23,7 @@ from parslab.wire.descriptors import using_spare
 
 if TYPE_CHECKING:
     import ctypes
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
 __all__ = [
     "SHARED_SIZE",
@@ -33,11 +32,13 @@ __all__ = [
     "SharedFrame",
     "allocate",
     "held_frames",
+    "holds_blocks",
     "in_memory",
     "most_frames",
     "received",
     "shares_memory",
     "size_of",
+    "unnamed_file",
 ]
 
 SHARED_SIZE = 64 * 1024
@@ -71,73 +72,47 @@ class SharedFrame:
 
     Attributes
     ----------
-    path
-        The file that holds the block, and to which the frame opens a descriptor when it needs one; empty while the
-        block is in memory.
+    on_disk
+        Whether the block is a file.
     """
 
-    __slots__ = ("__weakref__", "_descriptor", "nbytes", "path")
+    __slots__ = ("__weakref__", "descriptor", "nbytes", "on_disk")
 
     def __init__(self, descriptor: int, nbytes: int) -> None:
-        self._descriptor = descriptor
+        self.descriptor = descriptor
         self.nbytes = nbytes
-        self.path = ""
+        self.on_disk = False
         _held[id(self)] = weakref.ref(self)
 
     def __len__(self) -> int:
         return self.nbytes
 
-    @contextlib.contextmanager
-    def opened(self) -> Iterator[int]:
-        """Return a context with a descriptor of the block."""
-        if self._descriptor >= 0:
-            yield self._descriptor
-            return
-        descriptor = using_spare(lambda: os.open(self.path, os.O_RDONLY | os.O_CLOEXEC))
-        try:
-            yield descriptor
-        finally:
-            os.close(descriptor)
-
     def view(self) -> memoryview:
         """Map the block for reading; the mapping lives as long as its views."""
-        return self._map(mmap.PROT_READ, mmap.MAP_SHARED).toreadonly()
+        return _mapped(self.descriptor, self.nbytes, mmap.PROT_READ, mmap.MAP_SHARED).toreadonly()
 
     def private_view(self) -> memoryview:
         """Map the block for reading and writing; a page that is written to becomes a private copy."""
-        return self._map(mmap.PROT_READ | mmap.PROT_WRITE, mmap.MAP_PRIVATE)
-
-    def _map(self, protection: int, flags: int) -> memoryview:
-        # Not ``mmap.mmap``: it keeps a descriptor of its own, and a notebook may hold thousands of results.
-        with self.opened() as descriptor:
-            return _mapped(descriptor, self.nbytes, protection, flags)
+        return _mapped(self.descriptor, self.nbytes, mmap.PROT_READ | mmap.PROT_WRITE, mmap.MAP_PRIVATE)
 
     def copy_to(self, descriptor: int) -> None:
         """Append the block to a file, without loading it into the memory of this process."""
         at = 0
-        with self.opened() as source:
-            while at < self.nbytes:
-                copied = os.sendfile(descriptor, source, at, min(self.nbytes - at, _MOST_WRITTEN))
-                if not copied:
-                    raise OSError(errno.EIO, "a block of shared memory is shorter than announced")
-                at += copied
+        while at < self.nbytes:
+            copied = os.sendfile(descriptor, self.descriptor, at, min(self.nbytes - at, _MOST_WRITTEN))
+            if not copied:
+                raise OSError(errno.EIO, "a block of shared memory is shorter than announced")
+            at += copied
 
-    def move_to(self, path: str) -> None:
-        """Go on with a file that has the same bytes; the frame deletes the file in the end."""
-        self.path = path
-        self._close()
-
-    def _close(self) -> None:
-        descriptor, self._descriptor = self._descriptor, -1
-        if descriptor >= 0:
-            os.close(descriptor)
+    def move_to(self, descriptor: int) -> None:
+        """Go on with a file that has the same bytes; the frame closes it in the end."""
+        before, self.descriptor = self.descriptor, descriptor
+        os.close(before)
+        self.on_disk = True
 
     def __del__(self) -> None:
         _held.pop(id(self), None)
-        self._close()
-        if self.path:
-            with contextlib.suppress(OSError):
-                os.unlink(self.path)
+        os.close(self.descriptor)
 
 
 PlainBuffer: TypeAlias = bytes | bytearray | memoryview
@@ -149,9 +124,14 @@ _held: dict[int, weakref.ref[SharedFrame]] = {}
 """The blocks that this process holds, by the ids of their objects, oldest first."""
 
 
+def holds_blocks() -> bool:
+    """Return whether this process holds a block."""
+    return bool(_held)
+
+
 def held_frames() -> list[SharedFrame]:
     """Return the blocks of this process, the oldest first."""
-    return [frame for held in list(_held.values()) if (frame := held()) is not None]
+    return [frame for one in list(_held.values()) if (frame := one()) is not None]
 
 
 def size_of(buffer: Buffer) -> int:
@@ -185,6 +165,21 @@ def received(descriptor: int, nbytes: int) -> Buffer:
     if len(_held) <= most_frames():
         return frame
     return bytearray(frame.view())
+
+
+def unnamed_file(folder: str) -> int:
+    """Return the descriptor of a new file without a name, which the system deletes with its last holder."""
+    flags = os.O_RDWR | os.O_CLOEXEC
+    try:
+        return using_spare(lambda: os.open(folder, flags | os.O_TMPFILE, 0o600))
+    except OSError as error:
+        if error.errno not in (errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL):
+            raise
+    # Network file systems have no files without a name from the beginning.
+    path = os.path.join(folder, f"value-{os.getpid()}-{os.urandom(8).hex()}")
+    descriptor = using_spare(lambda: os.open(path, flags | os.O_CREAT | os.O_EXCL, 0o600))
+    os.unlink(path)
+    return descriptor
 
 
 def allocate(buffers: Sequence[PlainBuffer]) -> tuple[SharedFrame, list[int]] | None:

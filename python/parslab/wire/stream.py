@@ -10,7 +10,6 @@ Invariants: bytes ``start:end`` of the input buffer are not parsed yet; the buff
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import itertools
 import os
@@ -133,14 +132,13 @@ def send_piece(sock: socket.socket, piece: DescriptorPiece) -> int:
     BlockingIOError
         The socket takes nothing now, or too many descriptors of this user are on their way.
     """
-    with contextlib.ExitStack() as opened:
-        descriptors = array("i", [opened.enter_context(block.opened()) for block in piece.blocks])
-        try:
-            return sock.sendmsg([piece.data], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, descriptors)])
-        except OSError as error:
-            if error.errno == errno.ETOOMANYREFS:
-                raise BlockingIOError(errno.EAGAIN, error.strerror) from error
-            raise
+    descriptors = array("i", [block.descriptor for block in piece.blocks])
+    try:
+        return sock.sendmsg([piece.data], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, descriptors)])
+    except OSError as error:
+        if error.errno == errno.ETOOMANYREFS:
+            raise BlockingIOError(errno.EAGAIN, error.strerror) from error
+        raise
 
 
 class Stream:

@@ -27,6 +27,7 @@ from parslab.wire.shared_memory import (
     received,
     shares_memory,
     size_of,
+    unnamed_file,
 )
 from parslab.wire.stream import Stream, decoder
 
@@ -72,12 +73,11 @@ def test_a_block_holds_all_buffers_and_cannot_be_changed() -> None:
     view = frame.view()
     assert [bytes(view[at : at + len(buffer)]) for at, buffer in zip(offsets, buffers, strict=True)] == buffers
     assert offsets[1] % 4096 == 0
-    with frame.opened() as descriptor:
-        with pytest.raises(PermissionError):
-            os.pwrite(descriptor, b"z", 0)
-        with pytest.raises(PermissionError):
-            os.ftruncate(descriptor, 0)
-        assert fcntl.fcntl(descriptor, 1034) == 0x0F
+    with pytest.raises(PermissionError):
+        os.pwrite(frame.descriptor, b"z", 0)
+    with pytest.raises(PermissionError):
+        os.ftruncate(frame.descriptor, 0)
+    assert fcntl.fcntl(frame.descriptor, 1034) == 0x0F
     with pytest.raises(TypeError):
         view[0] = 1
 
@@ -186,19 +186,18 @@ def test_descriptors_of_a_batch_that_was_not_read_are_closed() -> None:
     assert len(os.listdir("/proc/self/fd")) == before
 
 
-def test_a_block_moves_to_a_file_and_the_file_goes_with_it(tmp_path: Path) -> None:
+def test_a_block_moves_to_a_file_without_a_name(tmp_path: Path) -> None:
     frame = block(b"abc" * SHARED_SIZE)
-    path = tmp_path / "value"
-    with path.open("wb", 0) as file:
-        frame.copy_to(file.fileno())
-    frame.move_to(str(path))
+    descriptor = unnamed_file(str(tmp_path))
+    frame.copy_to(descriptor)
+    frame.move_to(descriptor)
+    assert frame.on_disk
+    assert list(tmp_path.iterdir()) == []
     assert bytes(frame.view()) == bytes(frame.private_view()) == b"abc" * SHARED_SIZE
     with pair() as (a, b):
         a.send([], [frame])
         ((_, (arrived,)),) = b.receive()
         assert bytes(in_memory(arrived)) == b"abc" * SHARED_SIZE
-    del frame, arrived
-    assert not path.exists()
 
 
 # --- values ----------------------------------------------------------------------------------------------------------

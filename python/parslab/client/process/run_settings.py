@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -22,7 +23,7 @@ from parslab.errors import ConfigurationError
 from parslab.executors.base import checked_settings
 from parslab.records.executor_settings import HighThroughputSettings
 from parslab.trust import check_file, check_folder
-from parslab.wire.run_files import RunSettings
+from parslab.wire.run_files import RunSettings, ValueSettings
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -70,8 +71,7 @@ def new_settings(
         The configuration names something that does not exist.
     """
     here, executors = _current_folder(), _executor_settings(config)
-    owners = _trusted_owners(config)
-    checkpoints = _checkpoints(config, owners)
+    checkpoints = _checkpoints(config, owners := _trusted_owners(config))
     run, run_dir, warnings = _new_folder(config)
     return RunSettings(
         run=run,
@@ -103,7 +103,7 @@ def new_settings(
         checkpoint_period=config.checkpoint_period,
         usage=usage_settings(config),
         resume=config.resume,
-        keep_large_results=config.keep_large_results,
+        values=_value_settings(config),
         inherits=list(inherits),
     )
 
@@ -121,6 +121,22 @@ def _executor_settings(config: Config) -> list[ExecutorSettings]:
 
         strategy_named(config.strategy)  # fails here, before a block is requested, if there is no such strategy
     return settings
+
+
+def _value_settings(config: Config) -> ValueSettings:
+    folder = config.spill_dir and _absolute(config.spill_dir)
+    return ValueSettings(config.keep_large_results, _value_memory(config), folder)
+
+
+def _value_memory(config: Config) -> int:
+    """Return how many bytes of large values may be in memory: as configured, or half of what there is."""
+    if config.value_memory is not None:
+        return int(config.value_memory * 1e9)
+    limit = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    # A container without a limit has a word in this file, and a host without containers has no such file.
+    with contextlib.suppress(OSError, ValueError), open("/sys/fs/cgroup/memory.max") as file:
+        limit = min(limit, int(file.read()))
+    return limit // 2
 
 
 def of_the_run(config: Config) -> Config:

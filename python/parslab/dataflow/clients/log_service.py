@@ -80,7 +80,7 @@ class LogService:
         # A run that nobody will resume saves the cost of a log.
         if settings.resume:
             opened = RunOpened(settings.run, settings.package, PROTOCOL, os.getpid(), steady_time())
-            self.writer = LogWriter(log_folder(settings.run_dir), opened, self, results=settings.keep_large_results)
+            self.writer = LogWriter(log_folder(settings.run_dir), opened, self, results=settings.values.keep_results)
 
     def open(self, batches: Mapping[int, int]) -> None:
         """Begin to write; ``batches`` says how many batches of each client the log has already."""

@@ -11,7 +11,12 @@ if TYPE_CHECKING:
     from parslab.wire.messages.base import PackedValue
     from parslab.wire.stream import Buffer
 
-__all__ = ["run_message"]
+__all__ = ["has_shared_inputs", "run_message"]
+
+
+def has_shared_inputs(task: Task) -> bool:
+    """Return whether a value that the task needs lies in shared memory."""
+    return any(need.value is not None and need.value.is_shared for need in task.needs)
 
 
 def run_message(task: Task, frames: list[Buffer]) -> RunTask:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from parslab.serialize.shared.values import unshared
 from parslab.wire.messages.base import PackedValue
-from parslab.wire.shared_memory import size_of
+from parslab.wire.shared_memory import SharedFrame, size_of
 
 if TYPE_CHECKING:
     from parslab.wire.stream import Buffer
@@ -52,6 +52,13 @@ class StoredValue:
                 hasher.update(part.digest)
             self._digest = hasher.digest()
         return self._digest
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether a part of the value lies in shared memory."""
+        return any(isinstance(frame, SharedFrame) for frame in self.frames) or any(
+            part.is_shared for part in self.parts or ()
+        )
 
     @property
     def size(self) -> int:
