@@ -19,6 +19,7 @@ from parslab.remote.software.cache import EnvironmentCache, cache_folder
 from tests.packages import local_index, source_package, wheel
 from tests.process.blocks import blocks_run, managers
 from tests.process.sandbox import error_of, is_gone, patience, until, workers_of
+from tests.process.test_magics import Notebook
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -57,6 +58,19 @@ def pid() -> int:
 
 def app(function: Callable[..., Any], *requirements: str, **options: Any) -> Any:
     return python_app(function, environment=list(requirements), **options)
+
+
+def makers(dfk: int) -> list[int]:
+    """Return the processes that make environments for a run."""
+    children = psutil.Process(dfk).children(recursive=True)
+    return [child.pid for child in children if "remote.software.maker" in " ".join(words_of(child))]
+
+
+def words_of(process: psutil.Process) -> list[str]:
+    try:
+        return process.cmdline()
+    except psutil.Error:  # it has just ended
+        return []
 
 
 def result(future: Any, seconds: float = 30.0) -> Any:
@@ -207,6 +221,44 @@ def test_the_environment_is_a_part_of_a_memoized_call(sandbox: Sandbox, packages
     old, new = app(version, "tiny<2", cache=True), app(version, "tiny>=2", cache=True)
     with sandbox.load():
         assert [result(call()) for call in (old, new, old, new)] == ["1.0", "2.0", "1.0", "2.0"]
+
+
+def test_two_makers_of_one_environment_make_it_once(sandbox: Sandbox, packages: Path) -> None:
+    place = source_package(packages, "slow", "1.0")
+    with blocks_run(sandbox, blocks=2, workers=1) as dfk:
+        futures = [app(pid, "slow")() for _ in range(2)]
+        until(lambda: list(place.glob("building-*")), 30)
+        # Both nodes need it: one maker builds, the other one waits for the lock.
+        until(lambda: len(makers(dfk.pid)) == 2, 30)
+        (place / "go").touch()
+        assert all(result(future) for future in futures)
+    assert len(list(place.glob("building-*"))) == 1
+
+
+def test_a_maker_that_is_killed_is_replaced(sandbox: Sandbox, packages: Path) -> None:
+    place = source_package(packages, "slow", "1.0")
+    with sandbox.load() as dfk:
+        future = app(pid, "slow")()
+        until(lambda: list(place.glob("building-*")), 30)
+        (maker,) = makers(dfk.pid)
+        os.killpg(maker, signal.SIGKILL)
+        (place / "go").touch()
+        assert result(future)
+        assert len(list(place.glob("building-*"))) == 2
+    assert not list(cache_folder().glob(".*"))
+
+
+@pytest.mark.usefixtures("loop")
+def test_cells_have_environments(sandbox: Sandbox, packages: Path) -> None:
+    notebook = Notebook(sandbox.root)
+    try:
+        notebook.run("%load_ext parslab\nimport parslab\n%parsl load --workers 1")
+        notebook.run("%%parsl --environment 'tiny<2'\nimport tiny\nfound = tiny.__version__")
+        assert notebook.run("found.result()").result == "'1.0'"
+        notebook.run("%%parsl -w --bash --environment 'tiny>=2'\ntiny-version > version")
+        assert (sandbox.root / "version").read_text() == "2.0\n"
+    finally:
+        notebook.stop()
 
 
 def test_a_manager_that_is_killed_while_it_makes_an_environment(sandbox: Sandbox, packages: Path) -> None:

@@ -161,6 +161,10 @@ class CellOptions:
     environment: Sequence[str] | None = None
     container: str | None = None
 
+    def spec(self) -> TaskSpec:
+        """Return the specification of the cell's task."""
+        return TaskSpec(retries=self.retries, software=software("This cell", self.environment, self.container))
+
 
 class CellTask:
     """A cell that is about to become a task.
@@ -220,9 +224,7 @@ class CellTask:
             name=options.name,
             cell=origin,
             follow=follow,
-            spec=TaskSpec(
-                retries=options.retries, software=software("This cell", options.environment, options.container)
-            ),
+            spec=options.spec(),
         )
 
     def inputs(self) -> dict[str, Any]:

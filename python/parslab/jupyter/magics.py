@@ -202,7 +202,7 @@ class ParslMagics(Configurable):
         if options.app:
             if options.name or options.wait or options.retries or options.outputs is not None or options.container:
                 raise UsageError("--app goes with no other option than --executor and --environment.")
-            names = define_apps(source, self.shell.user_ns, executors, options.environment)
+            names = define_apps(source, self.shell.user_ns, executors, _unquoted(options.environment))
             say(f"{'Apps' if len(names) > 1 else 'App'}: {', '.join(names)}")
             return None
         return self._run(source, body, options, executors)
@@ -220,7 +220,7 @@ class ParslMagics(Configurable):
             executors=executors,
             name=options.name,
             retries=max(0, options.retries),
-            environment=options.environment,
+            environment=_unquoted(options.environment),
             container=options.container,
         )
         if options.bash:
@@ -279,6 +279,11 @@ def _without_comment(line: str) -> str:
         elif character == "#" and (at == 0 or line[at - 1].isspace()):
             return line[:at]
     return line
+
+
+def _unquoted(words: list[str] | None) -> list[str] | None:
+    """Return words without the quotes that a shell would need around them; IPython keeps these."""
+    return None if words is None else [word.strip("'\"") for word in words]
 
 
 def _split(words: list[str]) -> list[str]:

@@ -15,7 +15,6 @@ from parslab.bodies.bash_cell import BashCell, Field, run_bash_cell, words
 from parslab.jupyter.bash_cells.quotes import ShellQuotes
 from parslab.serialize.functions import AppFunction
 from parslab.serialize.future_types import is_future
-from parslab.wire.messages.base import TaskSpec
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -134,7 +133,7 @@ class BashCellTask:
             name=options.name,
             cell=origin,
             follow=follow,
-            spec=TaskSpec(retries=options.retries),
+            spec=options.spec(),
         )
 
 

@@ -158,6 +158,8 @@ class PoolWorker(WorkerSlot[TaskT]):
     ----------
     state
         Its state, as it was last reported to monitoring.
+    dismissed
+        Whether it was idle, and the pool has ended it.
     ready_since
         When its hello arrived; later, when it began the task that it reported.
     known
@@ -169,6 +171,7 @@ class PoolWorker(WorkerSlot[TaskT]):
     __slots__ = (
         "control",
         "data",
+        "dismissed",
         "greeted",
         "host",
         "known",
@@ -196,7 +199,7 @@ class PoolWorker(WorkerSlot[TaskT]):
         self.process = process
         self.pid = process.pid if process else 0
         self.host = socket.gethostname() if process else ""
-        self.greeted = False
+        self.greeted = self.dismissed = False
         self.usable = process is not None
         self.ready_since = now
         self.known: set[int] = set()
@@ -369,7 +372,9 @@ class WorkerPool(Generic[TaskT]):
 
     def dismiss(self, slot: WorkerSlot[TaskT]) -> None:
         """End an idle worker."""
-        self._deliver(slot, [LeaveWhenDone()])  # type: ignore[arg-type]
+        peer: PoolWorker[TaskT] = slot  # type: ignore[assignment]
+        peer.dismissed = True
+        self._deliver(peer, [LeaveWhenDone()])
 
     def refuse(self, task: TaskT, error: SoftwareError) -> None:
         """Fail a task that no worker has."""
@@ -579,6 +584,8 @@ class WorkerPool(Generic[TaskT]):
             and self._memory.struck(steady_time())
         ):
             how, reason = "was killed by the out-of-memory killer", Reason.out_of_memory
+        if peer.dismissed:
+            how = "was idle, and is not needed any more"
         self._release_tasks(peer, how, words, reason)
         peer.advance(WorkerSignal.died)
         self._report(peer, how)

@@ -34,7 +34,7 @@ __all__ = ["Interpreter", "Preparations", "Prepared"]
 _FAILED = 10.0
 """Seconds for which a failure counts also for tasks that come later; then the next task tries again."""
 _ATTEMPTS = 3
-"""How often an environment is made that another process removes before it is used here."""
+"""How often an environment is made whose maker is killed, or that another process removes before it is used here."""
 _START = (
     "import json, sys; order = sys.stdin.buffer.read(); sys.path[:] = json.loads(order)['path']; "
     "from parslab.remote.software.maker import main; sys.exit(main(order))"
@@ -139,7 +139,18 @@ class Preparations:
         raise ConfigurationError(f"another process removes it from {cache.folder} again and again")
 
     def _make(self, software: Software, folder: str | Path) -> str:
-        """Run a maker in this folder, and return its result."""
+        """Run a maker in this folder, and return its result; start another one if it is killed."""
+        status, out, words = self._run_maker(software, folder)
+        for _ in range(_ATTEMPTS - 1):
+            if status >= 0:
+                break
+            status, out, words = self._run_maker(software, folder)
+        if status:
+            raise ConfigurationError(words or f"its maker ended with status {status}")
+        return out
+
+    def _run_maker(self, software: Software, folder: str | Path) -> tuple[int, str, str]:
+        """Run a maker once; return its status, its result and its words."""
         lifeline, ours = os.pipe()
         order = MakerOrder(software, path=sys.path, lifeline=lifeline, parent=os.getpid())
         try:
@@ -148,10 +159,7 @@ class Preparations:
         finally:
             os.close(lifeline)
             os.close(ours)
-        if maker.returncode:
-            words = err.decode(errors="replace").strip()
-            raise ConfigurationError(words or f"its maker ended with status {maker.returncode}")
-        return out.decode().strip()
+        return maker.returncode, out.decode().strip(), err.decode(errors="replace").strip()
 
     def _start(self, lifeline: int, folder: str | Path) -> subprocess.Popen[bytes]:
         return subprocess.Popen(
