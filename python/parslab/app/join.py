@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from parslab.app.base import App
 from parslab.app.origin import calling_cell
+from parslab.app.python import PythonApp
 from parslab.data_provider.staging import INTERNAL
 
 if TYPE_CHECKING:
@@ -20,10 +20,11 @@ if TYPE_CHECKING:
 __all__ = ["JoinApp"]
 
 
-class JoinApp(App):
+class JoinApp(PythonApp):  # in Parsl, too, and libraries ask for that class
     """A function that calls other apps and returns their futures; see :func:`parslab.join_app`."""
 
     kind = "join_app"
+    takes_async = False
 
     def _submit(
         self,

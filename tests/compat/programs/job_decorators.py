@@ -106,6 +106,7 @@ def config():
 def main():
     kernel = parsl.load(config())
     assert strip(relax)(Atoms("Cu"))["energy"] == 2
+    assert not hasattr(strip(on_each), "func")
     assert workflow(Atoms("Cu")).result() == -3 - 1 + 10
     assert static(Atoms("H")).result() == {"energy": -1}
     assert [result["energy"] for result in on_each(defects(Atoms("Cu"))).result()] == [-3, -3, -3]
