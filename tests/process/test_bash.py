@@ -202,6 +202,16 @@ def test_an_interrupt_ends_the_command_and_all_below_it(tmp_path: Path) -> None:
     assert not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
 
 
+def waits_for_a_command(thread: threading.Thread) -> bool:
+    """Return whether a thread is in one of the functions that wait for a process."""
+    frame = sys._current_frames().get(thread.ident or 0)
+    names = set()
+    while frame is not None:
+        names.add((Path(frame.f_code.co_filename).name, frame.f_code.co_name))
+        frame = frame.f_back
+    return not names.isdisjoint({("processes.py", "wait"), ("processes.py", "until_exit")})
+
+
 @pytest.mark.parametrize("options", [{}, {"stderr": "err"}], ids=["plain", "redirected"])
 @pytest.mark.usefixtures("stderr")
 def test_an_error_that_is_raised_in_the_thread_of_a_command_ends_it(tmp_path: Path, options: dict[str, Any]) -> None:
@@ -216,7 +226,7 @@ def test_an_error_that_is_raised_in_the_thread_of_a_command_ends_it(tmp_path: Pa
 
     thread = threading.Thread(target=runs, name="parslab-test")
     thread.start()
-    while not pids.exists():
+    while not (pids.exists() and waits_for_a_command(thread)):
         time.sleep(0.01)
     ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread.ident or 0), ctypes.py_object(ZeroDivisionError))
     thread.join()
