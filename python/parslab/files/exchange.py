@@ -42,12 +42,14 @@ if TYPE_CHECKING:
     from parslab.wire.messages.files import ContentId
     from parslab.wire.stream import Buffer
 
-__all__ = ["Exchange", "ExchangeLinks"]
+__all__ = ["MOST_TRANSFERS", "Exchange", "ExchangeLinks"]
 
 log = logging.getLogger(__name__)
 
 _BATCH = 4
 """Chunks that are sent in one batch."""
+MOST_TRANSFERS = 16
+"""Contents that arrive at the same time; each may have a window of chunks in memory, so others wait."""
 
 
 class ExchangeLinks(Protocol):
@@ -111,6 +113,10 @@ class Exchange:
         self._asks = itertools.count(1)
         self._incoming: dict[ContentId, _Incoming] = {}
         self._by_ask: dict[int, _Incoming] = {}
+        self._pending: dict[ContentId, list[tuple[Lifetime, str, Callable[[str], None]]]] = {}
+        """What waits until other transfers have ended, the oldest first."""
+        self._starting = False
+        """Whether waiting transfers are being started; one that ends at once must not start them a second time."""
         self._outgoing: dict[ContentId, list[_Outgoing]] = {}
         self._originals: dict[ContentId, tuple[Path, FileState]] = {}
         """Files outside of the cache that other hosts may fetch, with the state for which the hash is right."""
@@ -119,29 +125,56 @@ class Exchange:
 
     # ----- what is wanted here
 
-    def want(self, content: ContentId, lifetime: Lifetime, holder: str, done: Callable[[str], None]) -> None:
-        """Get a content into the cache and keep it for ``holder``; call ``done`` with an error, or an empty text."""
-        now = self._clock()
+    @property
+    def transfers(self) -> int:
+        """How many contents arrive at this moment."""
+        return len(self._incoming)
+
+    def want(
+        self, content: ContentId, lifetime: Lifetime, holder: str, done: Callable[[str], None], *, at_once: bool = False
+    ) -> None:
+        """Get a content into the cache and keep it for ``holder``; call ``done`` with an error, or an empty text.
+
+        ``at_once`` starts the transfer whatever else arrives, because another host waits for its chunks already.
+        """
         incoming = self._incoming.get(content)
-        if incoming is None:
-            if self.cache.path(content) is not None:
-                self.cache.reserve(content, lifetime, now)
-                self.cache.index.use(content, holder, now)
-                done("")
-                return
-            try:
-                self._report_dropped(self.cache.reserve(content, lifetime, now))
-                partial = self.cache.partial(content)
-            except (CacheFull, OSError) as error:
-                self.cache.discard(content)
-                done(f"the cache at {self.cache.folder} cannot take it: {_words(error)}")
-                return
-            incoming = self._incoming[content] = _Incoming(Transfer(content, partial.written), partial)
+        if incoming is not None:
+            self.cache.reserve(content, lifetime, self._clock())
             incoming.waiters.append((holder, done))
-            self._carry_out(incoming, incoming.transfer.begin())
+        elif self.cache.path(content) is not None:
+            now = self._clock()
+            self.cache.reserve(content, lifetime, now)
+            self.cache.index.use(content, holder, now)
+            done("")
+        elif len(self._incoming) >= MOST_TRANSFERS and not at_once:
+            self._pending.setdefault(content, []).append((lifetime, holder, done))
+        else:
+            self._begin(content, lifetime, holder, done)
+
+    def _begin(self, content: ContentId, lifetime: Lifetime, holder: str, done: Callable[[str], None]) -> None:
+        try:
+            self._report_dropped(self.cache.reserve(content, lifetime, self._clock()))
+            partial = self.cache.partial(content)
+        except (CacheFull, OSError) as error:
+            self.cache.discard(content)
+            done(f"the cache at {self.cache.folder} cannot take it: {_words(error)}")
             return
-        self.cache.reserve(content, lifetime, now)
+        incoming = self._incoming[content] = _Incoming(Transfer(content, partial.written), partial)
         incoming.waiters.append((holder, done))
+        self._carry_out(incoming, incoming.transfer.begin())
+
+    def _begin_pending(self) -> None:
+        """Start transfers that wait, as many as there is room for."""
+        if self._starting:
+            return
+        self._starting = True
+        try:
+            while self._pending and len(self._incoming) < MOST_TRANSFERS:
+                content = next(iter(self._pending))
+                for lifetime, holder, done in self._pending.pop(content):
+                    self.want(content, lifetime, holder, done, at_once=True)
+        finally:
+            self._starting = False
 
     def _report_dropped(self, contents: list[ContentId]) -> None:
         gone = [content for content in contents if content not in self._originals]
@@ -215,6 +248,7 @@ class Exchange:
             if not reason:
                 self.cache.index.use(content, holder, self._clock())
             done(reason)
+        self._begin_pending()
 
     def release(self, holder: str) -> None:
         """End what ``holder`` uses."""

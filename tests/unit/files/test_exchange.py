@@ -14,7 +14,7 @@ from parslab.dataflow.files.locations import HUB, Locations
 from parslab.files.cache import ContentCache, PartialContent
 from parslab.files.cache_index import Lifetime
 from parslab.files.content import content_of, state_of
-from parslab.files.exchange import Exchange
+from parslab.files.exchange import MOST_TRANSFERS, Exchange
 from parslab.files.transfer import CHUNK, AskForSource
 from parslab.wire.messages.files import Chunk, ContentId
 from parslab.wire.shared_memory import in_memory
@@ -86,7 +86,7 @@ class Net:
             self.hosts[reader].no_source(content, "nobody has it")
         else:
             if source == HUB and HUB not in self.locations.holders(content):
-                self.hosts[HUB].want(content, Lifetime.run, "relay", lambda error: None)
+                self.hosts[HUB].want(content, Lifetime.run, "relay", lambda error: None, at_once=True)
             self.hosts[reader].sourced(content, source)
 
     def kill(self, name: str) -> None:
@@ -161,6 +161,35 @@ def test_many_tasks_of_a_node_share_one_transfer(tmp_path: Path, original: Path)
     net.hosts["n1"].want(content, Lifetime.run, "task", answers.append)
     assert answers == [""] * 21
     assert net.sent[HUB] == content.size
+
+
+def test_no_more_transfers_at_once_than_memory_allows_and_all_of_them_in_the_end(tmp_path: Path) -> None:
+    net = Net(tmp_path, 1)
+    answers: dict[int, str] = {}
+    most = 0
+    for number in range(3 * MOST_TRANSFERS):
+        path = tmp_path / f"original-{number}"
+        path.write_bytes(b"" if number % 3 == 0 else bytes([number]) * 1000)  # those without bytes end at once
+        content = offered(net, path)
+        net.hosts["n1"].want(content, Lifetime.run, "task", lambda error, n=number: answers.update({n: error}))  # type: ignore[misc]
+        most = max(most, net.hosts["n1"].transfers)
+    assert most == MOST_TRANSFERS
+    net.run()
+    assert answers == dict.fromkeys(range(3 * MOST_TRANSFERS), "")
+
+
+def test_a_relay_does_not_wait_behind_other_transfers(tmp_path: Path, original: Path) -> None:
+    net = Net(tmp_path, 2)
+    hub = net.hosts[HUB]
+    for number in range(MOST_TRANSFERS):
+        hub.want(ContentId(bytes([number]) * 32, 10), Lifetime.run, "store", lambda error: None)
+    content, _ = content_of(original)
+    net.hosts["n1"].cache.adopt(original, content, Lifetime.run, 0.0)
+    net.locations.hold("n1", content)
+    net.blocked = {("n2", "n1")}
+    answers = wanted(net, content, "n2")
+    net.run()
+    assert answers == {"n2": ""}
 
 
 def test_nodes_that_cannot_connect_to_each_other_get_it_from_the_hub(tmp_path: Path, original: Path) -> None:

@@ -199,7 +199,7 @@ class FileService:
         source = self.locations.choose(name, content)
         if source == HUB and HUB not in self.locations.holders(content):
             # Nobody but the hub reaches a node that has it.
-            self._exchange.want(content, Lifetime.run, "relay", lambda error: None)
+            self._exchange.want(content, Lifetime.run, "relay", lambda error: None, at_once=True)
         answer = FetchFrom(content, source)
         if not source:
             answer.error = "no host of the run has its content any more"
