@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import psutil
 
-from tests.bench import environments, hosts, htex, large_values, loops, memo, memory, recovery, redefine
+from tests.bench import environments, hosts, htex, large_values, loops, memo, memory, recovery, redefine, staging
 from tests.bench.floors import Call, relay
 from tests.bench.processes import Cpu, idle, tree
 from tests.bench.subjects import BURSTS, CALLS, loaded
@@ -233,6 +233,7 @@ CASES: dict[str, Callable[..., dict[str, float]]] = {
     "quiet": quiet,
     "rate": htex.rate,
     "session": memory.session,
+    "staged": staging.staged,
     "stencil": loops.stencil,
     "waited": memory.waited,
 }

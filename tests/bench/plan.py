@@ -55,6 +55,7 @@ class Sizes:
     parsl: int = 5000
     lasting: int = 10_000
     session: int = 1_000_000
+    staged: int = 1000
     extras: bool = True
 
 
@@ -78,6 +79,7 @@ QUICK = Sizes(
     parsl=0,
     lasting=1000,
     session=200_000,
+    staged=200,
     extras=False,
 )
 
@@ -343,6 +345,14 @@ def large_values(bench: Bench, run: int) -> Figures:
     return figures
 
 
+def staging(bench: Bench, run: int) -> Figures:
+    """Files over http, staged for tasks."""
+    if not bench.with_parslab:
+        return {}
+    sizes = bench.sizes
+    return _named("staging", bench.case("staged", files=sizes.staged, rounds=sizes.rounds + 1))
+
+
 MEASURES: dict[str, Callable[[Bench, int], Figures]] = {
     "latency": latency,
     "burst": burst,
@@ -359,6 +369,7 @@ MEASURES: dict[str, Callable[[Bench, int], Figures]] = {
     "large": large_values,
     "environments": environments,
     "files": files,
+    "staging": staging,
 }
 """What can be asked for on the command line."""
 

@@ -219,6 +219,13 @@ ROWS = (
         on_ratio=True,
     ),
     Row(
+        "1,000 small files over http, 5 ms away, a task each",
+        *("staging.staged", "s", "the transfers", "staging.alone", "staging.ratio"),
+        ("<=", 1.3),
+        on_ratio=True,
+    ),
+    Row("    transfers of a file that 1,000 tasks need", "staging.shared", "x", bound=("<=", 1.0)),
+    Row(
         "block of this host: no-op, 1 worker, median",
         *("blocks.htex_median", "us", "relay", "blocks.relay_median", "blocks.htex_ratio"),
         ("<=", 2.2),

@@ -47,24 +47,51 @@ default_staging: list[Staging] = [
 _TRANSFER = TaskSpec(staging=True)
 
 
-def _fetch(provider: TransferStaging, file: File, after: object = None) -> None:
+class Transfer:
+    """One transfer as it travels to the process that makes it.
+
+    It holds what is in the File, and not the File, whose identity as an argument would cost more than its pickle.
+    """
+
+    __slots__ = ("_file", "_provider")
+
+    def __init__(self, provider: TransferStaging, file: File) -> None:
+        self._provider = provider
+        self._file = vars(file)
+
+    def _local(self) -> File:
+        file = File.__new__(File)
+        file.__setstate__(self._file)
+        return file
+
+    def fetch(self) -> None:
+        """Copy the file from its URL to its path."""
+        file = self._local()
+        os.makedirs(os.path.dirname(file.filepath), exist_ok=True)
+        self._provider.fetch(file)
+
+    def store(self) -> None:
+        """Copy the file from its path to its URL."""
+        self._provider.store(self._local())
+
+
+def _fetch(transfer: Transfer, after: object = None) -> None:
     """Fetch a file; ``after`` is the value of the task that has made it."""
-    os.makedirs(os.path.dirname(file.filepath), exist_ok=True)
-    provider.fetch(file)
+    transfer.fetch()
 
 
-def _store(provider: TransferStaging, file: File, after: object = None) -> None:
+def _store(transfer: Transfer, after: object = None) -> None:
     """Store a file; ``after`` is the value of the task that has written it."""
-    provider.store(file)
+    transfer.store()
 
 
-def _fetch_here(provider: TransferStaging, file: File, after: object = None) -> list[Any]:
-    _fetch(provider, file)
+def _fetch_here(transfer: Transfer, after: object = None) -> list[Any]:
+    transfer.fetch()
     return []  # the body of a join returns the futures that it waits for
 
 
-def _store_here(provider: TransferStaging, file: File, after: object = None) -> list[Any]:
-    provider.store(file)
+def _store_here(transfer: Transfer, after: object = None) -> list[Any]:
+    transfer.store()
     return []
 
 
@@ -236,7 +263,8 @@ class DataManager:
         self, provider: TransferStaging, executor: str, file: File, after: Future[Any] | None, *, fetches: bool
     ) -> AppFuture:
         """Submit a transfer: as a task of the executor, or in the threads of this process."""
-        args = (provider, file) if after is None else (provider, file, after)
+        transfer = Transfer(provider, file)
+        args = (transfer,) if after is None else (transfer, after)
         label = provider.runs_on or executor
         dfk = self.dfk
         if label == INTERNAL:
