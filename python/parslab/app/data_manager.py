@@ -47,7 +47,7 @@ default_staging: list[Staging] = [
 _TRANSFER = TaskSpec(staging=True)
 
 
-class Transfer:
+class FileTransfer:
     """One transfer as it travels to the process that makes it.
 
     It holds what is in the File, and not the File, whose identity as an argument would cost more than its pickle.
@@ -75,22 +75,22 @@ class Transfer:
         self._provider.store(self._local())
 
 
-def _fetch(transfer: Transfer, after: object = None) -> None:
+def _fetch(transfer: FileTransfer, after: object = None) -> None:
     """Fetch a file; ``after`` is the value of the task that has made it."""
     transfer.fetch()
 
 
-def _store(transfer: Transfer, after: object = None) -> None:
+def _store(transfer: FileTransfer, after: object = None) -> None:
     """Store a file; ``after`` is the value of the task that has written it."""
     transfer.store()
 
 
-def _fetch_here(transfer: Transfer, after: object = None) -> list[Any]:
+def _fetch_here(transfer: FileTransfer, after: object = None) -> list[Any]:
     transfer.fetch()
     return []  # the body of a join returns the futures that it waits for
 
 
-def _store_here(transfer: Transfer, after: object = None) -> list[Any]:
+def _store_here(transfer: FileTransfer, after: object = None) -> list[Any]:
     transfer.store()
     return []
 
@@ -196,12 +196,20 @@ class DataManager:
             file, parent = value.cleancopy(), None
         else:
             return value, func
-        provider = self._provider(file, executor, True)
-        staged = provider.stage_in(self, executor, file, parent)
-        replaced = provider.replace_task(self, executor, file, func) or func
-        if staged is None:
-            staged = file if parent is None else DataFuture(parent.parent, file, parent.tid)
-        return staged, replaced
+        staged = self.stage_in(file, file if parent is None else parent, executor)
+        return staged, self.replace_task(file, func, executor)
+
+    def stage_in(self, file: File, value: File | DataFuture, executor: str) -> Any:
+        """Start the transfer of an input, and return what the task gets; ``file`` is the copy of ``value`` for it."""
+        parent = value if isinstance(value, DataFuture) else None
+        staged = self._provider(file, executor, True).stage_in(self, executor, file, parent)
+        if staged is not None:
+            return staged
+        return file if parent is None else DataFuture(parent.parent, file, parent.tid)
+
+    def replace_task(self, file: File, func: Callable[..., Any], executor: str) -> Callable[..., Any]:
+        """Return the function of a task with the transfer of an input inside it, if that is where it happens."""
+        return self._provider(file, executor, True).replace_task(self, executor, file, func) or func
 
     def stage_out(self, file: File, executor: str, app_fu: AppFuture) -> Any:
         """Start the transfer of an output; return a future of its end, or None when there is none to wait for."""
@@ -263,7 +271,7 @@ class DataManager:
         self, provider: TransferStaging, executor: str, file: File, after: Future[Any] | None, *, fetches: bool
     ) -> AppFuture:
         """Submit a transfer: as a task of the executor, or in the threads of this process."""
-        transfer = Transfer(provider, file)
+        transfer = FileTransfer(provider, file)
         args = (transfer,) if after is None else (transfer, after)
         label = provider.runs_on or executor
         dfk = self.dfk

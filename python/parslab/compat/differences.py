@@ -77,7 +77,7 @@ DIFFERENCES: dict[str, str] = {
     "dataflow.futures.AppFuture": "`future.name` is no task; `future[key]` is a part of the result, without a task",
     "dataflow.memoization.Memoizer": "memoizers of users are not called",
     "dataflow.rundirs.make_rundir": "returns the folder of the loaded run",
-    "dataflow.states.States": "task_status() may also say ready and cancelled",
+    "dataflow.states.States": "task_status() may also say ready, staging and cancelled",
     "executors.errors.BadMessage": _NOT_RAISED,
     "executors.errors.ScalingFailed": _NOT_RAISED,
     "executors.errors.UnsupportedFeatureError": _NOT_RAISED,
@@ -112,7 +112,7 @@ def difference(module: str, name: str) -> str:
     Examples
     --------
     >>> difference("dataflow.states", "States")
-    'task_status() may also say ready and cancelled'
+    'task_status() may also say ready, staging and cancelled'
     >>> difference("dataflow.errors", "JoinError")
     ''
     """

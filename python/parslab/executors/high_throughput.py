@@ -191,7 +191,8 @@ class HighThroughputExecutor(Executor):
     storage_access
         The staging providers that bring files to tasks and back; None means the default ones.
     working_dir
-        The folder for local copies of remote files; None means a folder of the run.
+        The folder for local copies of remote files; None means a folder of the run.  If each node has a folder of its
+        own there, files must be staged inside the tasks: ``storage_access=[NoOpFileStaging(), HTTPInTaskStaging()]``.
     container
         The :class:`~parslab.Container` in which the workers run, or the name of its image.
 

@@ -46,7 +46,7 @@ def test_a_program_is_examined_line_by_line() -> None:
     assert report.findings == sorted(
         [
             Finding(4, f"parsl.executors.WorkQueueExecutor: {not_yet}"),
-            Finding(5, "parsl.dataflow.states.States: task_status() may also say ready and cancelled"),
+            Finding(5, "parsl.dataflow.states.States: task_status() may also say ready, staging and cancelled"),
             Finding(6, "the module parsl.curvezmq is not part of Parsl's documented API", True),
             Finding(7, "parsl.utils.no_such_function is not part of Parsl's documented API", True),
             Finding(

@@ -48,7 +48,7 @@ function Attempt(props: IAttemptsProps & { attempt: IAttempt }): React.JSX.Eleme
   const { started, ended, state } = tried;
   const when = started ?? ended; // of one that was lost at once it is not known when it began
   const known = tried === attempts[attempts.length - 1] && tried.error === props.error;
-  const end = ended ?? (live && state === 'running' ? clock.now : null);
+  const end = ended ?? (live && (state === 'running' || state === 'staging') ? clock.now : null);
   const where = [tried.host, tried.worker].filter(place => place).join(', ');
   return (
     <li data-attempt={tried.attempt} data-state={state}>

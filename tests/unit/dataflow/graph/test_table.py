@@ -13,7 +13,7 @@ from parslab.errors import InternalError
 from parslab.records.events import TaskFailed, TaskMoved, TaskSubmitted
 from parslab.records.states import FINAL, TaskState
 from parslab.testing.fakes import call, memoized_call, outcome
-from parslab.wire.messages.base import INLINE, Failure, TaskKind
+from parslab.wire.messages.base import INLINE, Failure, TaskKind, TaskSpec
 from parslab.wire.messages.base import TaskValue as ValueMessage
 from parslab.wire.messages.client import JoinBodyReturned, RequestValue, RunLocalTask, TaskResolved
 
@@ -287,6 +287,52 @@ def test_start_is_reported_once(graph: Graph) -> None:
     graph.table.started(there, 1.1, "w")
     graph.table.returned(there, 1.2)
     assert there.state is S.running
+
+
+# --- files ----
+
+
+def transfer(graph: Graph, task: int, kind: int = REMOTE) -> Task:
+    """Submit a task that only moves a file."""
+    message = call(task, kind=kind)
+    message.spec = TaskSpec(staging=True)
+    graph.table.submit(0, message, [], "stage_in")
+    return graph.table.tasks[task]
+
+
+def test_a_transfer_is_staging_while_it_runs(graph: Graph) -> None:
+    there = transfer(graph, 0)
+    waiting = graph.call(1, 0)
+    graph.table.sent(there, 1.0, "w")
+    graph.table.started(there, 1.1, "w")
+    assert (there.state, waiting.state) == (S.staging, S.pending)
+    graph.table.attempt_ended(there, outcome(there, 1.1, 2.0), StoredValue(b"", []), "w")
+    assert (there.state, waiting.state) == (S.exec_done, S.ready)
+    graph.done(1)
+
+
+def test_a_short_transfer_was_staging_too(graph: Graph) -> None:
+    there = transfer(graph, 0)
+    graph.done(0)
+    assert "staged" in there.story()
+
+
+def test_a_transfer_fails_and_is_cancelled_as_other_tasks_are(graph: Graph) -> None:
+    for task in (0, 1):
+        there = transfer(graph, task)
+        graph.table.sent(there, 1.0, "w")
+        graph.table.started(there, 1.1, "w")
+    graph.table.attempt_ended(graph.table.tasks[0], outcome(graph.table.tasks[0], 1.1, 2.0, ERROR), None, "w")
+    assert graph.table.cancel([1], 2.0) == 1
+    assert [graph.state(task) for task in (0, 1)] == [S.failed, S.cancelled]
+
+
+def test_a_transfer_in_the_client_is_a_join_of_nothing(graph: Graph) -> None:
+    there = transfer(graph, 0, JOIN)
+    graph.table.started(there, 1.1)
+    assert graph.state(0) is S.staging
+    graph.joins(0)
+    assert graph.state(0) == S.exec_done
 
 
 # --- cancel ----------------------------------------------------------------------------------------------------------
