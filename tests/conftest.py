@@ -113,6 +113,16 @@ def chromium() -> str:
     return found
 
 
+@pytest.fixture(autouse=True)
+def no_files_of_others() -> Iterator[None]:
+    """Forget that an earlier test had files to stage: each call of an app looks at this."""
+    from parslab.data_provider import files
+
+    files.staging_needed = False
+    yield
+    files.staging_needed = False
+
+
 # --- pure rings ------------------------------------------------------------------------------------------------------
 
 

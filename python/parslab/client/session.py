@@ -260,6 +260,7 @@ def _set_current(kernel: DataFlowKernel, notices: Sequence[str] = ()) -> DataFlo
     _current = kernel
     if kernel.config is not None:
         kernel.config.freeze()
+        _stage_if_asked(kernel.config)
     _send_main_by_value()
     kernel.notices = tuple(notices)
     atexit.register(kernel.lifecycle.at_exit)
@@ -272,6 +273,20 @@ def _set_current(kernel: DataFlowKernel, notices: Sequence[str] = ()) -> DataFlo
     for sentence in notices:
         print(printable(sentence))
     return kernel
+
+
+def _stage_if_asked(config: Config) -> None:
+    """Have calls look for files to stage if an executor may stage paths, or if a function names files of streams.
+
+    After the first File of a remote URL they look anyway.
+    """
+    from parslab.data_provider.files import require_staging
+    from parslab.executors.base import stages_paths
+
+    if config.std_autopath is not None or any(
+        stages_paths(getattr(executor, "storage_access", None)) for executor in config.executors
+    ):
+        require_staging()
 
 
 def _send_main_by_value() -> None:

@@ -24,7 +24,7 @@ __all__ = ["File", "require_staging"]
 staging_needed = False
 """Whether a call of this process may have to stage a file.
 
-False until somebody makes a File of a remote URL, or loads an executor with ``storage_access``.  Each call of an app
+False until somebody makes a File of a remote URL, or loads an executor that stages paths.  Each call of an app
 tests this one variable, so programs without such files pay nothing else.
 """
 

@@ -22,7 +22,6 @@ from typing import TYPE_CHECKING, Any, get_args
 import msgspec
 
 from parslab.data_provider.file_noop import NoOpFileStaging
-from parslab.data_provider.files import require_staging
 from parslab.data_provider.staging import Staging, TransferStaging
 from parslab.description import Description, Label
 from parslab.errors import ConfigurationError
@@ -30,11 +29,11 @@ from parslab.options import Option
 from parslab.records.executor_settings import ExecutorSettings, ThreadPoolSettings
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from concurrent.futures import Future
     from typing import TypeGuard
 
-__all__ = ["Executor", "ParslExecutor", "StorageAccess", "checked_settings"]
+__all__ = ["Executor", "ParslExecutor", "StorageAccess", "checked_settings", "stages_paths"]
 
 
 class StorageAccess(Option):
@@ -50,10 +49,18 @@ class StorageAccess(Option):
         providers = tuple(value) if isinstance(value, (list, tuple)) else None
         if providers is None or not all(isinstance(provider, Staging) for provider in providers):
             self.refuse()
-        paths_stay = any(isinstance(provider, NoOpFileStaging) for provider in providers)
-        if not paths_stay or any(map(_may_stage_paths, providers)):
-            require_staging()
         return providers
+
+
+def stages_paths(providers: Sequence[Staging] | None) -> bool:
+    """Return whether an executor with these providers may stage files that are named by path.
+
+    None stands for the default providers, which do not.
+    """
+    if providers is None:
+        return False
+    paths_stay = any(isinstance(provider, NoOpFileStaging) for provider in providers)
+    return not paths_stay or any(map(_may_stage_paths, providers))
 
 
 def _may_stage_paths(provider: Staging) -> bool:
