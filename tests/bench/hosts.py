@@ -68,7 +68,8 @@ def _one(scratch: Path, data: Path, options: dict[str, str]) -> tuple[float, int
         finally:
             dfk.cleanup()
             parslab.clear()
-        text = (Path(dfk.run_dir) / "dfk.log").read_text()
-    found = re.search(r"this host has sent ([\d,]+) bytes", text)
-    assert found is not None
+        found = None
+        while found is None:
+            time.sleep(0.1)  # the process of the run writes its last lines a little later
+            found = re.search(r"this host has sent ([\d,]+) bytes", (Path(dfk.run_dir) / "dfk.log").read_text())
     return seconds, int(found[1].replace(",", ""))

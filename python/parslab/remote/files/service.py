@@ -115,6 +115,8 @@ class NodeFileService:
         self._questions: dict[int, tuple[LocateFile | StoreFile, Callable[[Answer], None]]] = {}
         """What the hub has not answered, and who waits for it."""
         self._numbers = itertools.count(1)
+        self._hub_numbers = itertools.count(1)
+        """The hub must not take a new connection for one that broke."""
         self._ended = False
         self._run_goes_on = False
         self._posted: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
@@ -234,7 +236,7 @@ class NodeFileService:
             log.warning("the hub cannot be reached at %s", ", ".join(self._invitation.addresses))
             self._find_hub_later()
             return
-        identity = f"{self._node}/files-{next(self._numbers)}".encode()
+        identity = f"{self._node}/files-{next(self._hub_numbers)}".encode()
         hub = OutgoingConnection(self._context, address, self._invitation.server_key, self._invitation, identity)
         self._hub = hub
         self._watch(hub.socket, self._receive_from_hub)
