@@ -82,7 +82,6 @@ ANY_PLACES = {
     "wire/curve.py:CurveGate.__init__": ZMQ,
     "wire/encoding.py:escaped": "a value of any message, copied with its type",
     "wire/invitations.py:read": JSON,
-    "remote/process_groups.py:": "keyword arguments of subprocess.Popen, which differ between versions of Python",
     "wire/stream.py:Stream.__init__": "the lengths of a header and its messages, which are taken apart later",
     "wire/stream.py:decoder": "a union of message types, for which Python has no type",
     "wire/zmq_parts.py:joined": ZMQ,

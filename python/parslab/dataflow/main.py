@@ -1,6 +1,6 @@
 """Runs the DataFlowKernel process: reads its settings, serves the run, and cleans up at the end.
 
-``client.process.launch`` starts the process in a group of its own, so that signals to the notebook do not reach it.
+``client.process.launch`` starts the process in a session of its own, so that signals to the notebook do not reach it.
 The log file is its stderr.
 """
 
@@ -22,7 +22,6 @@ from parslab.cleanup.run_lock import RunLock
 from parslab.clock import set_anchor, steady_time
 from parslab.paths import pid_namespace
 from parslab.remote.pool.control_group import remove_empty_groups
-from parslab.remote.process_groups import leave_terminal
 from parslab.trust import remove_socket_folder
 from parslab.wire.descriptors import raise_limit
 from parslab.wire.run_files import ConnectionInfo, read_settings
@@ -61,7 +60,6 @@ def main(path: str, fd: int, lock_fd: int) -> None:
     RunLockedError
         Another process holds the lock: two DataFlowKernels of one run would both write its files.
     """
-    leave_terminal()
     settings = read_settings(path)
     RunLock.inherit(lock_fd, settings.run_dir)  # first, because its holder alone may write the run's files
     raise_limit(keep_spare=True)  # for clients, workers and remote managers

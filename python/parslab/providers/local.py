@@ -34,7 +34,6 @@ from parslab.providers.base import (
     script_text,
 )
 from parslab.records.states import BlockState
-from parslab.remote.process_groups import OWN_GROUP
 from parslab.wire.descriptors import using_spare, with_user_limit
 
 if TYPE_CHECKING:
@@ -227,7 +226,7 @@ def _start(job: Job) -> _Block:
             stdout=out,
             stderr=err,
             env={**os.environ, _MARK: mark, _NAME: job.name},
-            **OWN_GROUP,
+            start_new_session=True,
         )
     return _Block(job, process.pid, mark, process)
 

@@ -21,7 +21,7 @@ AWAKE = 300e-6
 """Seconds for which a waiter polls at most; shorter waits are worth it."""
 CREDIT = 4
 """Waits in a row that last longer, after which the waiter stops polling."""
-CROWDED = 200e-6
+CROWDED = 400e-6
 """A yield that lasts longer than this shows that others need the core; the system prefers them to one that yields."""
 SHORTEST_PAUSE, LONGEST_PAUSE = 32, 4096
 """Waits without polling after such a yield: twice as many each time, one less after each answer found awake."""

@@ -21,7 +21,6 @@ from parslab.cleanup.run_lock import RunLock, RunLockedError
 from parslab.client.process.connection_file import connection_path
 from parslab.client.process.run_folder import new_socket_folder
 from parslab.errors import ConfigurationError
-from parslab.remote.process_groups import OWN_GROUP
 from parslab.trust import remove_socket_folder
 from parslab.wire.run_files import write_settings
 
@@ -221,15 +220,15 @@ def launch(settings: RunSettings, lock: RunLock) -> StartedRun:
         path = write_settings(settings)
         descriptors = (theirs.fileno(), lock.fd)
         with open(path.with_name("dfk.log"), "ab") as log:
-            # Ctrl-C in a terminal sends SIGINT to the whole process group, and an interrupted cell must not end its
-            # run.
+            # A session of its own: Ctrl-C in a terminal sends SIGINT to the whole process group, and an interrupted
+            # cell must not end its run.
             popen = subprocess.Popen(
                 [sys.executable, "-c", _START, str(path), *map(str, descriptors)],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
                 pass_fds=descriptors,
-                **OWN_GROUP,
+                start_new_session=True,
             )
     except BaseException:
         ours.close()

@@ -27,7 +27,6 @@ from parslab.clock import steady_time
 from parslab.remote.awaited import is_awaited
 from parslab.remote.pool.control_group import ControlGroup
 from parslab.remote.pool.worker_start import ProcessPlan, WorkerRun, start_command, worker_settings
-from parslab.remote.process_groups import OWN_GROUP
 from parslab.remote.software.engines import removes_container
 from parslab.remote.worker.output import anonymous_file
 from parslab.wire.messages.worker import CLOSED_DESCRIPTORS, NOT_RESTORED, STATE_NOT_RESTORED
@@ -157,6 +156,7 @@ class WorkerProcess:
     def _start(
         self, command: list[str], environment: dict[str, str], inherited: tuple[int, ...], folder: str
     ) -> subprocess.Popen[bytes]:
+        # A session of its own is also a process group, and keeps Ctrl-C in a terminal away from the worker.
         return subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,
@@ -165,7 +165,7 @@ class WorkerProcess:
             pass_fds=inherited,
             env=environment,
             cwd=folder if os.path.isdir(folder) else None,
-            **OWN_GROUP,
+            start_new_session=True,
         )
 
     @property

@@ -17,7 +17,6 @@ import sys
 from typing import Any
 
 from parslab.clock import set_anchor
-from parslab.remote.process_groups import leave_terminal
 from parslab.remote.worker.control import end_group, start_control
 from parslab.remote.worker.lifeline import die_with_parent
 from parslab.remote.worker.links import tcp_links, unix_links
@@ -48,7 +47,6 @@ def main(settings: dict[str, Any]) -> None:
     if settings.get("descriptors") is not None:
         _limit_descriptors(settings["descriptors"])
     if "data" in settings:
-        leave_terminal()
         # The monotonic clock is shared on one host only: a worker elsewhere keeps an anchor of its own.
         set_anchor(settings["clock"])
         link, control = unix_links(settings["data"], settings["control"])
