@@ -391,6 +391,8 @@ class BadStateException(WorkerLost, ExecutorError):
     Executors that users have written for Parsl make it of themselves and an exception.
     """
 
+    pid = 0
+
     def __str__(self) -> str:
         # An executor of a user gives two values, the DataFlowKernel all that belong to a lost worker.
         return str(ExecutorError(*self.args)) if len(self.args) == 2 else super().__str__()

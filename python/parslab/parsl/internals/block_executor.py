@@ -248,7 +248,7 @@ class BlockProviderExecutor(ParslExecutor):
         self._failed.set()
         for future in list(self._tasks.values()):
             if not future.done():
-                future.set_exception(BadStateException(self, exception))
+                future.set_exception(BadStateException(self.label, exception))
 
     @property
     def bad_state_is_set(self) -> bool:
