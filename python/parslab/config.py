@@ -188,7 +188,8 @@ class Config(Description):
         DataFlowKernel process, and the next kernel of a notebook continues the run, or uses the results of the run
         that it replaces.  With False the next kernel ends the old run and starts a new one.
     keep_large_results
-        Whether the event log has results of more than 256 KiB, too.  By default such a result is in memory only.  If it
+        Whether the event log has results of more than 256 KiB, and large arguments of calls that nobody asks for any
+        more, too.  By default such a result is in memory only.  If it
         is lost with the DataFlowKernel process, the tasks that made it run again, provided that anything still needs
         it.  Results of apps with ``cache=True`` are in the checkpoint whatever their size.
     value_memory

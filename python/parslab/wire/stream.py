@@ -37,6 +37,7 @@ __all__ = [
     "PlainBuffer",
     "Stream",
     "decoder",
+    "descriptors_of",
     "encode_batch",
     "pieces_of",
     "send_piece",
@@ -124,6 +125,11 @@ def _plain_parts(backlog: deque[PlainBuffer | DescriptorPiece]) -> list[memoryvi
     return parts
 
 
+def descriptors_of(piece: DescriptorPiece) -> list[tuple[int, int, array[int]]]:
+    """Return the descriptors of a piece as ``sendmsg`` takes them."""
+    return [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array("i", [block.descriptor for block in piece.blocks]))]
+
+
 def send_piece(sock: socket.socket, piece: DescriptorPiece) -> int:
     """Send a piece with its descriptors; return how many of its bytes have left.
 
@@ -132,9 +138,8 @@ def send_piece(sock: socket.socket, piece: DescriptorPiece) -> int:
     BlockingIOError
         The socket takes nothing now, or too many descriptors of this user are on their way.
     """
-    descriptors = array("i", [block.descriptor for block in piece.blocks])
     try:
-        return sock.sendmsg([piece.data], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, descriptors)])
+        return sock.sendmsg([piece.data], descriptors_of(piece))
     except OSError as error:
         if error.errno == errno.ETOOMANYREFS:
             raise BlockingIOError(errno.EAGAIN, error.strerror) from error

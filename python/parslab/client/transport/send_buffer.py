@@ -19,12 +19,13 @@ Invariants:
 
 from __future__ import annotations
 
+import errno
 from collections import deque
 from typing import TYPE_CHECKING, TypeAlias
 
 import msgspec
 
-from parslab.wire.stream import IOV, DescriptorPiece, PlainBuffer, encode_batch, pieces_of, send_piece
+from parslab.wire.stream import IOV, DescriptorPiece, PlainBuffer, descriptors_of, encode_batch, pieces_of
 
 if TYPE_CHECKING:
     import socket
@@ -144,8 +145,9 @@ class SendBuffer:
             try:
                 # map() sends and extend() stores the count in one C call. With ``n = send(...)`` an interrupt between
                 # the two would lose the count, and the next sender would send these bytes twice.
-                if pieces[0][4] is not None and end - len(first) == sent:
-                    self._sent.extend(map(send_piece, (self._sock,), (pieces[0][4],)))
+                piece = pieces[0][4]
+                if piece is not None and end - len(first) == sent:
+                    self._sent.extend(map(self._sock.sendmsg, ([first],), (descriptors_of(piece),)))
                 elif len(pieces) == 1 and end - len(first) == sent:
                     self._sent.extend(map(self._sock.send, (first,)))
                 else:
@@ -157,7 +159,9 @@ class SendBuffer:
                     self._sent.extend(map(self._sock.sendmsg, (parts,)))
             except BlockingIOError:
                 return False
-            except OSError:
+            except OSError as error:
+                if error.errno == errno.ETOOMANYREFS:  # too many descriptors of this user are on their way
+                    return False
                 if not self.keep:
                     pieces.clear()  # the link's thread will read the end of the connection and report it
                     return True

@@ -293,7 +293,7 @@ class LogWriter:
         job = FileJob(file, list(frames), client, batch)
         if batch:
             self._unsafe.setdefault(client, set()).add(batch)
-        if task >= 0:
+        if task >= 0 and not self.results:
             self._postponed.add(job, task)
             self._owner.call_later(DELAY, lambda: self._begin_file(self._postponed.take(file)))
         else:

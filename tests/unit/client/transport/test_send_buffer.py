@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +11,7 @@ import pytest
 from parslab.client.transport import send_buffer
 from parslab.client.transport.send_buffer import SendBuffer
 from parslab.wire.messages.client import ClientMessage, FollowOutput
-from parslab.wire.shared_memory import in_memory
+from parslab.wire.shared_memory import allocate, in_memory, shares_memory
 from parslab.wire.stream import Stream, decoder
 
 if TYPE_CHECKING:
@@ -25,10 +26,11 @@ class Wire:
     def __init__(self, portion: int) -> None:
         self.portion = portion
         self.taken = bytearray()
+        self.descriptors = 0
         self.broken = False
         self._calls = 0
 
-    def sendmsg(self, parts: Sequence[memoryview]) -> int:
+    def sendmsg(self, parts: Sequence[memoryview], ancillary: Sequence[Any] = ()) -> int:
         self._calls += 1
         if self.broken:
             raise BrokenPipeError
@@ -36,6 +38,7 @@ class Wire:
             raise BlockingIOError
         data = b"".join(parts)[: self.portion]
         self.taken += data
+        self.descriptors += sum(len(numbers) for _, _, numbers in ancillary)
         return len(data)
 
     def send(self, data: bytes) -> int:
@@ -63,6 +66,18 @@ def batches(wire: Wire) -> list[list[tuple[int, bytes]]]:
         for messages, frames in stream.receive():
             rest = b"".join(map(in_memory, frames))
             found.append([(message.task, rest) for message in messages])  # type: ignore[attr-defined]
+    return found
+
+
+def decoded(wire: Wire) -> list[list[Any]]:
+    """The messages of each batch, where a block of shared memory is one byte."""
+    found, at, taken = [], 0, bytes(wire.taken)
+    while at < len(taken):
+        length, count = struct.unpack_from("<II", taken, at)
+        sizes = struct.unpack_from(f"<{count}Q", taken, at + 8)
+        start = at + 8 + 8 * count
+        found.append(decoder(ClientMessage)(taken[start : start + length]))
+        at = start + length + sum(1 if size >> 63 else size for size in sizes)
     return found
 
 
@@ -129,6 +144,34 @@ def test_messages_survive_an_interrupt_before_every_step(portion: int, keep: boo
         assert [task for task, _ in understood(wire)] == [0, 1, 2, 3, 4, 5], step
         assert not out.congested
         assert not out.outbox
+        return hit
+
+    assert len(list(steps(attempt))) > 50
+
+
+@pytest.mark.skipif(not shares_memory, reason="this system has no sealed shared memory")
+@pytest.mark.parametrize("keep", [False, True])
+@pytest.mark.parametrize("portion", [7, 90, 1 << 20])
+def test_descriptors_leave_once_in_spite_of_an_interrupt_before_every_step(portion: int, keep: bool) -> None:
+    made = allocate([b"x" * 100_000])
+    assert made is not None
+
+    def attempt(step: int) -> bool:
+        wire = Wire(portion)
+        out = SendBuffer(wire, keep)  # type: ignore[arg-type]
+        out.outbox.append(FollowOutput(1))
+
+        def send() -> None:
+            out.add(FollowOutput(2), [made[0], b"plain", made[0]])
+            while not out.flush():
+                pass
+
+        hit = interrupting(step, send)
+        out.outbox.append(FollowOutput(3))
+        while not out.push():
+            pass
+        whole = FollowOutput(2) in [message for messages in decoded(wire) for message in messages]
+        assert wire.descriptors == (2 if whole else 0), step
         return hit
 
     assert len(list(steps(attempt))) > 50
@@ -280,7 +323,7 @@ class FullWire(Wire):
         self.full = True
         self.parts: list[int] = []
 
-    def sendmsg(self, parts: Sequence[memoryview]) -> int:
+    def sendmsg(self, parts: Sequence[memoryview], ancillary: Sequence[Any] = ()) -> int:
         self.parts.append(len(parts))
         if self.full:
             raise BlockingIOError
