@@ -100,11 +100,11 @@ class _RemoteFile:
         """Return the file system and the path of the file in it."""
         package = _PACKAGES.get(self._scheme, "fsspec")
         try:
-            import fsspec
+            import fsspec.core
 
             if package == "sshfs":
                 return _ssh(self._url, self._options)
-            filesystem, path = fsspec.url_to_fs(self._url, **self._options)
+            filesystem, path = fsspec.core.url_to_fs(self._url, **self._options)
         except ImportError:
             raise OptionalModuleMissing(package, "staging") from None
         filesystem.invalidate_cache()  # its list of a folder may be of a time before the file
