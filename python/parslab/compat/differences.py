@@ -73,7 +73,9 @@ DIFFERENCES: dict[str, str] = {
     "dataflow.dependency_resolvers.SHALLOW_DEPENDENCY_RESOLVER": "not the default, which is any depth",
     "dataflow.dependency_resolvers.DependencyResolver": "traverse_to_unwrap runs on the worker",
     "dataflow.errors.BadCheckpoint": "parslab logs that a checkpoint cannot be read, and runs the tasks",
-    "dataflow.taskrecord.TaskRecord": "`args`, `kwargs` and `func` only with Config(garbage_collect=False)",
+    "dataflow.taskrecord.TaskRecord": (
+        "`args`, `kwargs` and `func` only with Config(garbage_collect=False), or in a program that runs unchanged"
+    ),
     "dataflow.futures.AppFuture": "`future.name` is no task; `future[key]` is a part of the result, without a task",
     "dataflow.memoization.Memoizer": "memoizers of users are not called",
     "dataflow.rundirs.make_rundir": "returns the folder of the loaded run",
