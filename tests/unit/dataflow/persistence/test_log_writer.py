@@ -423,3 +423,69 @@ def test_little_is_written_a_moment_later(writer: LogWriter) -> None:
     assert writer.due(1.1)
     writer.write()
     assert not writer.waiting
+
+
+def arguments(writer: LogWriter, task: int) -> None:
+    """Note the call of a task with large arguments."""
+    writer.batch_received(0, pack([call(task, frames=1)]), {3: 7}, [bytearray(LARGE + 1)], task)
+    writer.write()
+
+
+def test_large_arguments_of_a_task_are_written_after_a_moment(writer: LogWriter, owner: Owner) -> None:
+    owner.tasks = [5]
+    arguments(writer, 5)
+    assert list((writer.folder / "values").iterdir()) == []
+    assert writer.safe(0) == 0  # the client keeps the batch
+    (later,) = owner.later
+    later()
+    until_written(writer)
+    for posted in owner.posted:
+        posted()
+    assert writer.safe(0) == 1
+    (called,) = [item for _, item in entries(writer.folder) if isinstance(item, CallItem)]
+    assert [len(in_memory(frame)) for frame in called.frames] == [LARGE + 1]
+
+
+def test_large_arguments_of_a_forgotten_task_are_not_written(writer: LogWriter, owner: Owner) -> None:
+    owner.tasks = [5]
+    arguments(writer, 5)
+    owner.tasks = []
+    writer.batch_received(0, pack([ReleaseTasks([5])]), {}, [])
+    writer.write()
+    for later in owner.later:
+        later()  # it comes too late
+    until_written(writer)
+    for posted in owner.posted:
+        posted()
+    assert writer.safe(0) == 2
+    (file,) = (writer.folder / "values").iterdir()
+    assert file.stat().st_size == 0
+    found = [item for _, item in entries(writer.folder)]
+    (called,) = [item for item in found if isinstance(item, CallItem)]
+    assert called.frames == []
+    assert not [item for item in found if isinstance(item, DamageItem)]
+
+
+def test_large_arguments_that_wait_are_written_at_the_end(writer: LogWriter, owner: Owner) -> None:
+    owner.tasks = [5]
+    arguments(writer, 5)
+    writer.close()
+    (called,) = [item for _, item in entries(writer.folder) if isinstance(item, CallItem)]
+    assert len(called.frames) == 1
+
+
+def test_all_large_arguments_are_written_where_the_user_asks(writer: LogWriter, owner: Owner) -> None:
+    writer.results = True
+    arguments(writer, 5)
+    until_written(writer)
+    (file,) = (writer.folder / "values").iterdir()
+    assert file.stat().st_size == LARGE + 1
+
+
+def test_a_large_result_is_not_written(writer: LogWriter) -> None:
+    value = StoredValue(b"", [b"x" * (LARGE + 1)])
+    writer.note_replies([(0, TaskResolved(4, TaskState.exec_done, b"", value.size), [])], [(4, value)])
+    writer.close()
+    (ended,) = (item for _, item in entries(writer.folder) if isinstance(item, EndItem))
+    assert (ended.value, ended.place) == (None, None)
+    assert list((writer.folder / "values").iterdir()) == []
