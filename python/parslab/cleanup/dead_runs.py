@@ -166,6 +166,10 @@ def _remove(path: Path, info: ConnectionInfo) -> list[str]:
         path.unlink()
         sentences = cancel_jobs_of_dead_run(Path(info.run_dir))
         end_processes(info.run)
+        # Here, because most processes that import this module remove no run.
+        from parslab.files.cache import remove_run_of_killed
+
+        remove_run_of_killed(info.run)
         remove_socket_folder(os.path.dirname(info.socket))
         return sentences
     return []

@@ -27,10 +27,19 @@ if TYPE_CHECKING:
 
     from parslab.files.content import FileState
 
-__all__ = ["ContentCache", "PartialContent", "default_folder", "lock_folder", "unlock_folder"]
+__all__ = [
+    "ContentCache",
+    "PartialContent",
+    "default_folder",
+    "lock_folder",
+    "remove_run",
+    "remove_run_of_killed",
+    "unlock_folder",
+]
 
 _KEPT, _RUN, _PARTIAL = "kept", "run", "partial"
 """Folders of contents that live for ever, of those of this run, and of those that are arriving."""
+_RUN_NAME = "run-name"
 _MOST_FOLDERS = 256
 """Processes of one host and user that may have a cache at the same time."""
 
@@ -95,6 +104,42 @@ def unlock_folder(folder: Path, descriptor: int) -> None:
             folder.parent.rmdir()
     # Last: nobody may take the folder while it is removed.
     os.close(descriptor)
+
+
+def remove_run(folder: Path, run: str = "") -> None:
+    """Remove what the run of an ended process has left in its folder, unless another process uses the folder.
+
+    Parameters
+    ----------
+    folder
+        The folder of the process.
+    run
+        Do nothing if the folder belongs to another run than this; "" for any.
+    """
+    try:
+        descriptor = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError:  # it is gone, with its contents
+        return
+    # A folder without the name of its run is that of a process that was killed while it began.
+    if not _locked(descriptor) or (run and _run_of(folder) not in ("", run)):
+        os.close(descriptor)
+        return
+    for name in (_RUN, _PARTIAL):
+        shutil.rmtree(folder / name, ignore_errors=True)
+    unlock_folder(folder, descriptor)
+
+
+def remove_run_of_killed(run: str) -> None:
+    """Remove what killed processes of this host have kept for a run that is over."""
+    for folder in default_folder().glob("cache-*"):
+        remove_run(folder, run)
+
+
+def _run_of(folder: Path) -> str:
+    try:
+        return (folder / _RUN_NAME).read_text(encoding="utf-8")
+    except OSError:
+        return ""
 
 
 class PartialContent:
@@ -162,14 +207,12 @@ class ContentCache:
         self._scan()
 
     def _begin_run(self, run: str) -> None:
-        note = self.folder / "run-name"
-        with contextlib.suppress(OSError):
-            if note.read_text(encoding="utf-8") == run:
-                return
+        if _run_of(self.folder) == run:
+            return
         for name in (_RUN, _PARTIAL):
             for path in (self.folder / name).iterdir():
                 path.unlink()
-        note.write_text(run, encoding="utf-8")
+        (self.folder / _RUN_NAME).write_text(run, encoding="utf-8")
 
     def _scan(self) -> None:
         found: dict[ContentId, float] = {}

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 
 from parslab.clock import steady_time
 from parslab.dataflow.files.locations import HUB, Locations
-from parslab.files.cache import ContentCache
+from parslab.files.cache import ContentCache, remove_run_of_killed
 from parslab.files.cache_index import Lifetime
 from parslab.files.content import content_of, state_of
 from parslab.files.exchange import Exchange
@@ -80,6 +80,7 @@ class FileService:
 
     def __init__(self, host: Host, run: str, run_dir: str) -> None:
         self._host = host
+        self._run_name = run
         self._folder = Path(run_dir) / "files"
         self._connections: dict[bytes, PeerConnection] = {}
         """Owned by the loop's thread; everything below belongs to the thread of this service."""
@@ -119,11 +120,13 @@ class FileService:
             self._inbox.put(lambda: self._leave(identity))
 
     def close(self) -> None:
-        """End the thread, and remove what nodes have sent."""
+        """End the thread, and remove what nodes have sent and what managers of this host have left."""
         self._inbox.put(None)
         self._thread.join(5.0)
         log.info("this host has sent %s bytes of files to nodes", f"{sum(self._exchange.sent.values()):,}")
         shutil.rmtree(self._folder, ignore_errors=True)
+        # A local block is killed as soon as its script has ended, maybe before its manager has removed its files.
+        remove_run_of_killed(self._run_name)
 
     def sent(self, content: ContentId) -> int:
         """Return how many bytes of a content this host has sent so far; safe from any thread."""

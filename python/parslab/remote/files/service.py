@@ -83,6 +83,8 @@ class NodeFileService:
 
     Attributes
     ----------
+    folder
+        Its cache.
     socket_path
         Where tasks connect.
     environment
@@ -92,15 +94,15 @@ class NodeFileService:
     def __init__(self, invitation: Invitation, node: str, base: Path, limit: int) -> None:
         self._invitation = invitation
         self._node = node
-        self._folder, self._lock = lock_folder(base)
-        self._exchange = Exchange(ContentCache(self._folder, limit, invitation.run), self, steady_time)
+        self.folder, self._lock = lock_folder(base)
+        self._exchange = Exchange(ContentCache(self.folder, limit, invitation.run), self, steady_time)
         self._context: zmq.Context[Any] = zmq.Context()
         self._port = PeerPort(self._context, invitation, any("[" in address for address in invitation.addresses))
         self._tasks = TasksSocket()
         self._task_connections: dict[int, TaskConnection] = {}
         """By descriptor."""
         self.socket_path = str(self._tasks.path)
-        folder = self._folder / "tasks"
+        folder = self.folder / "tasks"
         shutil.rmtree(folder, ignore_errors=True)  # what the tasks of a killed process have left
         folder.mkdir(mode=0o700)
         self.environment = {SOCKET: self.socket_path, FOLDER: str(folder)}
@@ -145,6 +147,9 @@ class NodeFileService:
             Whether another process of this node takes over, so that contents of the run stay.
         """
         self._run_goes_on = run_goes_on
+        if not self._thread.is_alive():
+            self._close_all()
+            return
         self._post(self._end)
         self._thread.join(5.0)
 
@@ -203,13 +208,13 @@ class NodeFileService:
         self._exchange.close()
         if not self._run_goes_on:
             self._exchange.cache.end_run()
-        shutil.rmtree(self._folder / "tasks", ignore_errors=True)
+        shutil.rmtree(self.folder / "tasks", ignore_errors=True)
         self._wake_in.close()
         self._wake_out.close()
         if self._run_goes_on:
             os.close(self._lock)
         else:
-            unlock_folder(self._folder, self._lock)
+            unlock_folder(self.folder, self._lock)
         self._context.term()
 
     # ----- the hub

@@ -12,7 +12,8 @@ import signal
 import socket
 import sys
 import time
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
 
 from parslab.clock import set_anchor
 from parslab.cores import usable_cores
@@ -44,6 +45,8 @@ _PATIENCE = 20.0
 _ENDS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 _AGAIN = "PARSLAB_AGAIN"
 """Environment variable: until when (``time.monotonic``) a replaced manager may look for a DataFlowKernel."""
+_FILES = "PARSLAB_AGAIN_FILES"
+"""Environment variable: the cache of files that a replaced manager has kept for its successor."""
 
 
 def main(path: str, block: str) -> int:
@@ -58,6 +61,19 @@ def main(path: str, block: str) -> int:
     raise_limit()  # a node of many cores has more workers than the usual limit allows
     # Removed from the environment, so that workers and tasks do not inherit it.
     until = float(os.environ.pop(_AGAIN, 0.0))
+    kept = os.environ.pop(_FILES, "")
+    if not kept:
+        return _run(path, block, until)
+    # A signal that comes before the loop runs must not leave the files of the run on this node.
+    _raise_at_signals()
+    try:
+        return _run(path, block, until)
+    finally:
+        _remove_files(kept)
+
+
+def _run(path: str, block: str, until: float) -> int:
+    files: NodeFileService | None = None
     try:
         invitation, link, name = meet(path, block, until - time.monotonic() if until else _PATIENCE)
         if isinstance(link, LocalManagerLink):  # the same host shares one monotonic clock, which an anchor requires
@@ -68,27 +84,65 @@ def main(path: str, block: str) -> int:
         log.info("the run is over: %s", over)
         return 0
     except (Unreachable, ConfigurationError, OSError) as error:
-        words = f"{error}"
-        if isinstance(error, OSError):
-            words = (
-                f"{socket.gethostname()} cannot read {path} ({error.strerror}): the run folder must lie on a file "
-                "system that is shared with the nodes; choose it with Config(run_dir=...)."
-            )
-        print(f"parslab: {words}", file=sys.stderr)
+        if files is not None:
+            files.close()
+        print(f"parslab: {_words(error, path)}", file=sys.stderr)
         # A manager that lost its run has not failed; one that never found it has, and its block counts as not started.
         return 0 if until else 2
     status = _serve(manager, link, Sampler(), files)
-    # From here on a signal ends this process itself: none can arrive unnoticed between the check and the restart.
-    for number in _ENDS:
-        signal.signal(number, signal.SIG_DFL)
-    if manager.signalled:
-        return status
+    return _after(manager, status, path, block, until=_restart_until(manager, invitation, until), files=files)
+
+
+def _words(error: Exception, path: str) -> str:
+    if not isinstance(error, OSError):
+        return str(error)
+    return (
+        f"{socket.gethostname()} cannot read {path} ({error.strerror}): the run folder must lie on a file "
+        "system that is shared with the nodes; choose it with Config(run_dir=...)."
+    )
+
+
+def _restart_until(manager: Manager, invitation: ManagerInvitation, until: float) -> float:
+    """Return until when another manager may look for the DataFlowKernel in place of this one; 0 if none shall."""
     if manager.reconnect:
-        _start_over(path, block, time.monotonic() + invitation.reconnect_for)
-    elif until and manager.never_accepted:
-        # The DataFlowKernel was killed again before it accepted this manager.
-        _start_over(path, block, until)
-    return status
+        return time.monotonic() + invitation.reconnect_for
+    # The DataFlowKernel was killed again before it accepted this manager.
+    return until if manager.never_accepted else 0.0
+
+
+def _after(manager: Manager, status: int, path: str, block: str, *, until: float, files: NodeFileService | None) -> int:
+    """Start over if the DataFlowKernel may come back; else return the exit status."""
+    if files is None:
+        # From here on a signal ends this process itself: none can arrive unnoticed between the check and the restart.
+        for number in _ENDS:
+            signal.signal(number, signal.SIG_DFL)
+        if until and not manager.signalled:
+            _start_over(path, block, until)
+        return status
+    try:
+        _raise_at_signals()
+        if until and not manager.signalled:
+            os.environ[_FILES] = str(files.folder)
+            _start_over(path, block, until)
+        return status
+    finally:
+        _remove_files(str(files.folder))
+
+
+def _raise_at_signals() -> None:
+    def end(number: int, _: object) -> NoReturn:
+        raise SystemExit(128 + number)
+
+    for number in _ENDS:
+        signal.signal(number, end)
+
+
+def _remove_files(folder: str) -> None:
+    """Remove the files of the run that this node has kept, if nobody uses them."""
+    # Here, because most runs do not need what it loads.
+    from parslab.files.cache import remove_run
+
+    remove_run(Path(folder))
 
 
 def _file_service(invitation: ManagerInvitation, name: str) -> NodeFileService | None:
