@@ -10,10 +10,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-import parslab
-from parslab import python_app
-from parslab.errors import SoftwareError
-
 __all__ = ["two_versions"]
 
 
@@ -32,6 +28,9 @@ def two_versions(calls: int) -> dict[str, float]:
 
     Returns no figures where uv finds no numpy.
     """
+    import parslab
+    from parslab.errors import SoftwareError
+
     folder = tempfile.mkdtemp(prefix="environments-")
     os.environ["PARSLAB_ENVIRONMENTS"] = folder
     config = parslab.Config(executors=[parslab.LowLatencyExecutor(workers=2)], run_dir=Path(folder) / "runs")
@@ -57,6 +56,8 @@ def two_versions(calls: int) -> dict[str, float]:
 
 
 def _first_calls() -> float:
+    from parslab import python_app
+
     apps = [python_app(_version, environment=[name]) for name in ("numpy<2", "numpy>=2")]
     python_app(_noop)().result()
     begun = time.perf_counter()
@@ -67,6 +68,8 @@ def _first_calls() -> float:
 
 
 def _later_calls(calls: int) -> dict[str, float]:
+    from parslab import python_app
+
     apps: dict[str, Any] = {
         "plain": python_app(_noop),
         "old": python_app(_noop, environment=["numpy<2"]),

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 
 from tests.bench.htex import loaded_blocks
 from tests.bench.subjects import loaded
-from tests.process.sandbox import memory, rss
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -82,6 +81,8 @@ def _echo(echo: Callable[[Any], Any], array: Any, rounds: int) -> dict[str, floa
 
 def _growth(kernel: int, call: Callable[[], Any]) -> float:
     """How many bytes the client and the DataFlowKernel need more than before, with what they hold in shared memory."""
+    from tests.process.sandbox import memory, rss
+
     most, over = 0, threading.Event()
 
     def look() -> None:

@@ -64,6 +64,12 @@ def test_a_small_run_stays_near_its_bounds(tmp_path: Path) -> None:
     assert not missed, done.stdout
 
 
+def test_floors_are_measured_without_parslab() -> None:
+    command = "import sys, tests.bench.cases; print([name for name in sys.modules if name.startswith('parslab')])"
+    done = subprocess.run([sys.executable, "-c", command], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
 def test_a_run_without_a_figure_has_no_such_row() -> None:
     found = lines([{"startup.first": 0.5, "startup.pool": 0.1}])
     assert [line.title for line in found] == ["first result, from process start"]
