@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -45,6 +46,34 @@ def test_a_block_that_ignores_being_asked_is_killed(tmp_path: Path) -> None:
     job = runner.submit(a_job(tmp_path, command=f"bash -c \"trap '' TERM; touch {marked}; sleep 300; sleep 300\""))
     eventually(marked.exists)
     runner.cancel([job])
+    assert runner.status([job])[job].state is BlockState.scaled_in
+
+
+TIDY = """
+import pathlib, signal, sys, time
+def end(number, frame):
+    time.sleep(0.3)
+    pathlib.Path(sys.argv[2]).touch()
+    sys.exit()
+signal.signal(signal.SIGTERM, end)
+pathlib.Path(sys.argv[1]).touch()
+while True:
+    signal.pause()
+"""
+
+
+def test_a_process_of_a_block_may_end_in_order_after_its_script(tmp_path: Path) -> None:
+    """The watcher asks meanwhile: it killed a manager that was still removing its files."""
+    runner = LocalProvider().runner(tmp_path)
+    (tmp_path / "tidy.py").write_text(TIDY)
+    begun, tidy = tmp_path / "begun", tmp_path / "tidy"
+    job = runner.submit(a_job(tmp_path, command=f"{sys.executable} {tmp_path}/tidy.py {begun} {tidy}"))
+    eventually(begun.exists)
+    cancel = threading.Thread(target=runner.cancel, args=([job],))
+    cancel.start()
+    while cancel.is_alive():
+        runner.status([job])
+    assert tidy.exists()
     assert runner.status([job])[job].state is BlockState.scaled_in
 
 

@@ -142,12 +142,14 @@ class LocalRunner:
         blocks = [block for block in known if block.alive() or (block.process is None and block.mark)]
         for block in blocks:
             block.terminate()
-        # A manager ends in order on SIGTERM.  Processes that ignore the signal or left the group are killed.
+        # A manager ends in order on SIGTERM, later than its script.  Processes that ignore the signal or left the group
+        # are killed.
         deadline = time.monotonic() + self._grace
-        while any(block.alive() for block in blocks) and time.monotonic() < deadline:
+        while any(block.ending() for block in blocks) and time.monotonic() < deadline:
             time.sleep(0.02)
         _kill_marked({block.mark for block in blocks})
         for block in blocks:
+            block.in_grace = False
             block.status()
 
     def close(self) -> None:
@@ -171,6 +173,8 @@ class _Block:
     def __init__(self, job: Job | None, pid: int, mark: str, process: subprocess.Popen[bytes] | None = None) -> None:
         self._job, self._pid, self.mark, self.process = job, pid, mark, process
         self.name = f"{pid}-{mark}"
+        self.in_grace = False
+        """Whether its processes were asked to end, and may still do so."""
         self._cancelled = False
         self._ended: JobStatus | None = None
 
@@ -182,14 +186,18 @@ class _Block:
 
     def terminate(self) -> None:
         """Ask every process of its group to end."""
-        self._cancelled = True
+        self._cancelled = self.in_grace = True
         if self.alive():
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(self._pid, signal.SIGTERM)
 
+    def ending(self) -> bool:
+        """Return whether its script runs, or a process of its group that was asked to end."""
+        return self.alive() or (self._ended is None and self.in_grace and _group_runs(self._pid))
+
     def status(self) -> JobStatus:
         """Return its status; if the block has ended, kill every process that it left running."""
-        if self.alive():
+        if self.ending():
             return JobStatus(BlockState.running, hosts=socket.gethostname())
         if self._ended is None:
             _kill_marked({self.mark})
@@ -252,6 +260,17 @@ def _has_mark(pid: int, mark: str) -> bool:
         return bool(mark) and process.status() != psutil.STATUS_ZOMBIE and process.environ().get(_MARK) == mark
     except (psutil.Error, OSError):
         return False
+
+
+def _group_runs(group: int) -> bool:
+    """Return whether a process of this group runs; a zombie does not."""
+    import psutil
+
+    for pid in psutil.pids():
+        with contextlib.suppress(psutil.Error, OSError):
+            if os.getpgid(pid) == group and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE:
+                return True
+    return False
 
 
 def _kill_marked(marks: set[str], patience: float = 2.0) -> None:
