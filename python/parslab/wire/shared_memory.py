@@ -17,6 +17,7 @@ import os
 import resource
 import sys
 import weakref
+from collections import deque
 from typing import TYPE_CHECKING, TypeAlias
 
 from parslab.wire.descriptors import using_spare
@@ -66,7 +67,7 @@ class SharedFrame:
     Parameters
     ----------
     descriptor
-        Of the memfd or file; the frame closes it.
+        Of the memfd or file; the frame closes it.  -1 until there is one.
     nbytes
         How many bytes the block has.
 
@@ -111,8 +112,10 @@ class SharedFrame:
         self.on_disk = True
 
     def __del__(self) -> None:
+        descriptor = getattr(self, "descriptor", -1)  # an interrupt may come before it is set
+        if descriptor >= 0:
+            os.close(descriptor)
         _held.pop(id(self), None)
-        os.close(self.descriptor)
 
 
 PlainBuffer: TypeAlias = bytes | bytearray | memoryview
@@ -204,17 +207,20 @@ def allocate(buffers: Sequence[PlainBuffer]) -> tuple[SharedFrame, list[int]] | 
         offsets.append(at + gap)
         pieces.append(buffer)
         at += gap + size
+    frame = SharedFrame(-1, at)
     try:
-        descriptor = using_spare(lambda: os.memfd_create("parslab-value", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING))
-    except OSError:
-        return None
-    frame = SharedFrame(descriptor, at)
-    try:
-        _write(descriptor, pieces)
-        _seal(descriptor)
+        using_spare(lambda: _create(frame))
+        _write(frame.descriptor, pieces)
+        _seal(frame.descriptor)
     except OSError:
         return None
     return frame, offsets
+
+
+def _create(frame: SharedFrame) -> None:
+    """Give a frame a new memfd, in one call of C functions: an interrupt between two would leak the descriptor."""
+    made = map(os.memfd_create, ("parslab-value",), (os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING,))
+    deque(map(setattr, (frame,), ("descriptor",), made), maxlen=0)
 
 
 _ZEROS = memoryview(bytes(_PAGE))

@@ -30,6 +30,7 @@ from parslab.wire.shared_memory import (
     unnamed_file,
 )
 from parslab.wire.stream import Stream, decoder
+from tests.unit.interrupting import interrupting, steps
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -261,3 +262,16 @@ def test_where_the_system_does_not_show_changed_pages_everything_is_copied(monke
     _, buffers = unshared(packed, blocks, private=True, mappings=mappings)
     _, frames = shared(b"t", buffers, mappings)
     assert frames[0] is not blocks[0]
+
+
+def test_an_interrupt_before_any_step_leaves_no_descriptor() -> None:
+    made: list[Any] = []
+    before = set(os.listdir("/proc/self/fd"))
+
+    def hit(step: int) -> bool:
+        return interrupting(shared_memory.__file__, step, lambda: made.append(allocate([b"x" * SHARED_SIZE])))
+
+    for step in steps(hit):
+        made.clear()
+        assert set(os.listdir("/proc/self/fd")) == before, f"step {step}"
+    made.clear()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import struct
-import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -13,9 +12,10 @@ from parslab.client.transport.send_buffer import SendBuffer
 from parslab.wire.messages.client import ClientMessage, FollowOutput
 from parslab.wire.shared_memory import allocate, in_memory, shares_memory
 from parslab.wire.stream import Stream, decoder
+from tests.unit.interrupting import interrupting, steps
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Sequence
 
 FILE = SendBuffer.flush.__code__.co_filename
 
@@ -86,44 +86,6 @@ def understood(wire: Wire) -> list[tuple[int, bytes]]:
     return [one for batch in batches(wire) for one in batch]
 
 
-def interrupting(step: int, call: Callable[[], Any]) -> bool:
-    """Call with a KeyboardInterrupt before opcode number ``step`` of our file; whether there were that many."""
-    seen = 0
-
-    def trace(frame: Any, event: str, _: object) -> Any:
-        nonlocal seen
-        if frame.f_code.co_filename != FILE:
-            return None
-        frame.f_trace_opcodes = True
-        if event == "opcode":
-            seen += 1
-            if seen == step:
-                sys.settrace(None)
-                raise KeyboardInterrupt
-        return trace
-
-    old = sys.gettrace()
-    sys._getframe().f_trace_opcodes = True  # Python 3.12 looks for one such frame when tracing begins
-    sys.settrace(trace)
-    try:
-        call()
-    except KeyboardInterrupt:
-        return True
-    finally:
-        sys.settrace(old)
-    return False
-
-
-def steps(call: Callable[[int], bool]) -> Iterator[int]:
-    """Every step at which ``call(step)`` was interrupted, until there are no more."""
-    for step in range(1, 5000):
-        if not call(step):
-            assert step > 50
-            return
-        yield step
-    pytest.fail("it never ends")
-
-
 @pytest.mark.parametrize("keep", [False, True])
 @pytest.mark.parametrize("portion", [3, 40, 1 << 20])
 def test_messages_survive_an_interrupt_before_every_step(portion: int, keep: bool) -> None:
@@ -137,7 +99,7 @@ def test_messages_survive_an_interrupt_before_every_step(portion: int, keep: boo
             while not out.push():
                 pass
 
-        hit = interrupting(step, send)
+        hit = interrupting(FILE, step, send)
         out.outbox.append(FollowOutput(5))
         while not out.push():
             pass
@@ -166,7 +128,7 @@ def test_descriptors_leave_once_in_spite_of_an_interrupt_before_every_step(porti
             while not out.flush():
                 pass
 
-        hit = interrupting(step, send)
+        hit = interrupting(FILE, step, send)
         out.outbox.append(FollowOutput(3))
         while not out.push():
             pass
@@ -193,7 +155,7 @@ def test_frames_survive_an_interrupt_before_every_step(portion: int, keep: bool)
             while not out.flush():
                 pass
 
-        hit = interrupting(step, send)
+        hit = interrupting(FILE, step, send)
         if hit:
             out.own()
         array[:] = b"b" * 50
@@ -238,7 +200,7 @@ def test_another_peer_gets_what_the_first_did_not_write_down(portion: int, behin
             while not out.flush():
                 pass
 
-        hit = interrupting(step, send)
+        hit = interrupting(FILE, step, send)
         first.broken = True
         out.push()
         out.own()
