@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
 __all__ = [
+    "are_scarce",
     "lacks_descriptors",
     "raise_limit",
     "restore_limit",
@@ -44,6 +45,8 @@ _MOST_OF_MACOS = 10240
 _SPARE = 4
 """One in so many descriptors is kept for :func:`spare`, but no more than ``_MOST_SPARE``."""
 _MOST_SPARE = 128
+_FEW = 4096
+"""A process with more has room for all connections that may wait at a time."""
 _SHELL = 'ulimit -S -n "$0"; exec "$@"'
 
 
@@ -99,6 +102,11 @@ def restore_limit() -> None:
     if _limit.of_user is not None:
         _set(_limit.of_user)
         _limit.of_user, _limit.usual, _limit.highest = None, 0, 0
+
+
+def are_scarce() -> bool:
+    """Return whether strangers could use up the descriptors of this process, except for those that it keeps."""
+    return _limit.usual < _limit.highest <= _FEW
 
 
 @contextlib.contextmanager

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 import msgspec
 
 from parslab.errors import ProtocolError
+from parslab.wire.descriptors import are_scarce, spare
 from parslab.wire.encoding import encode_into
 from parslab.wire.messages.base import WireMessage
 from parslab.wire.shared_memory import Buffer, PlainBuffer, SharedFrame, received, shares_memory
@@ -172,6 +173,7 @@ class Stream:
         self._fill: memoryview | None = None
         self._descriptors: deque[int] = deque()
         """Descriptors that arrived, in order, and whose frames are not parsed yet."""
+        self._scarce = are_scarce()
         self.raw: deque[bytes] | None = None
         """Receives the encoded headers of batches, so that the event log can store them unchanged; None: keep none."""
         # With the small default buffers a batch would need several system calls and wake-ups; macOS has 8 KiB.
@@ -268,8 +270,13 @@ class Stream:
 
     def _fill_input(self, flags: int) -> None:
         if shares_memory:
-            view = self._view[self._end :]
-            got, ancillary, returned, _ = self.sock.recvmsg_into((view,), _ANCILLARY, flags | _CLOSE_ON_EXEC)
+            views = (self._view[self._end :],)
+            if self._scarce:
+                # The system drops descriptors for which there is no room, and nothing brings them back.
+                with spare():
+                    got, ancillary, returned, _ = self.sock.recvmsg_into(views, _ANCILLARY, flags | _CLOSE_ON_EXEC)
+            else:
+                got, ancillary, returned, _ = self.sock.recvmsg_into(views, _ANCILLARY, flags | _CLOSE_ON_EXEC)
             if ancillary:
                 self._take_descriptors(ancillary, returned)
         else:
