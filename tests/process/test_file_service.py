@@ -239,9 +239,12 @@ def test_a_node_that_ends_leaves_no_gap(far: Run, original: Path, tmp_path: Path
 def test_a_broken_connection_to_the_hub_is_made_again(far: Run, original: Path, tmp_path: Path) -> None:
     node = far.node()
     assert get(node, original, tmp_path / "one") == FileReply()
+    content, _ = content_of(original)
     far.loop.post(lambda: far.hub.refuse(b"htex-1/files-1", "a test breaks the connection"))
     original.write_bytes(b"later")
     assert get(node, original, tmp_path / "two") == FileReply()
+    # The node says again what it has, so that others can still fetch it there.
+    assert "htex-1" in far.files.locations.holders(content)
 
 
 def test_the_process_that_replaces_a_manager_finds_the_contents_of_the_run(

@@ -187,8 +187,6 @@ class FileService:
                         self.locations.drop(name, content)
                 case FetchStopped(content=content):
                     self.locations.stop(name, content)
-                case FileHello():
-                    pass  # the first message of its first batch, which ``hello`` has carried out
                 case _:
                     chunks.append(message)
         if chunks:

@@ -375,13 +375,7 @@ class Hub:
         except msgspec.MsgspecError as error:
             self._stranger(identity, f"something that this version does not understand ({error})")
             return
-        listener = self._peers.get(identity)
-        try:
-            if listener is not None and listener.received(identity, messages, list(frames)):
-                return
-        except (LookupError, TypeError, ValueError) as error:
-            self._lose(identity)
-            self._stranger(identity, f"a batch that cannot be read ({type(error).__name__}: {error})")
+        if self._passed_on(identity, messages, frames):
             return
         # No peer yet, or one that its listener has removed: only a hello may begin a session.
         self._guard.authenticated(int(source.get(_DESCRIPTOR)))
@@ -393,6 +387,18 @@ class Hub:
         # Before the listener is asked: if it refuses the peer, ``refuse`` removes this entry again.
         self._peers[identity] = listener
         listener.hello(_HubConnection(self, identity), first)
+        if len(messages) > 1:
+            self._passed_on(identity, messages[1:], frames)
+
+    def _passed_on(self, identity: bytes, messages: list[WireMessage], frames: Sequence[Buffer]) -> bool:
+        """Pass messages on to the listener of a peer; return whether they need no other answer."""
+        listener = self._peers.get(identity)
+        try:
+            return listener is not None and listener.received(identity, messages, list(frames))
+        except (LookupError, TypeError, ValueError) as error:
+            self._lose(identity)
+            self._stranger(identity, f"a batch that cannot be read ({type(error).__name__}: {error})")
+            return True
 
     def _stranger(self, identity: bytes, what: str) -> None:
         self.strangers += 1
