@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import random
@@ -158,7 +159,8 @@ def test_tasks_leave_nothing_on_the_hosts_but_what_lives_for_ever(
         return hosts.run("h1", *find).split()
 
     # The manager of the host ends a little later than the run.
-    until(lambda: len(left()) == 1, 30, "only one file is left")
+    with contextlib.suppress(pytest.fail.Exception):
+        until(lambda: len(left()) == 1, 30)
     (kept,) = left()
     assert "/kept/" in kept
     assert kept.endswith("-4")  # its size

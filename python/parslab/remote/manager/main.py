@@ -139,6 +139,9 @@ def _raise_at_signals() -> None:
 
 def _remove_files(folder: str) -> None:
     """Remove the files of the run that this node has kept, if nobody uses them."""
+    # A scheduler may send its signal several times; the second one must not interrupt what the first one asked for.
+    for number in _ENDS:
+        signal.signal(number, signal.SIG_IGN)
     # Here, because most runs do not need what it loads.
     from parslab.files.cache import remove_run
 
