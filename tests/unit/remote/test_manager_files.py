@@ -65,6 +65,31 @@ def test_a_signal_ends_it_while_it_looks_for_the_run(kept: Path, monkeypatch: py
     assert not kept.parent.exists()
 
 
+def test_a_signal_that_comes_while_python_starts_again_waits_for_it(
+    kept: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    meeting(monkeypatch, RunOver("its folder is gone"))
+    # As the manager before it does: the mask outlives ``exec``.
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
+    os.kill(os.getpid(), signal.SIGTERM)
+    with pytest.raises(SystemExit):
+        manager_main.main("invitation", "b1")
+    assert not kept.parent.exists()
+    assert signal.pthread_sigmask(signal.SIG_BLOCK, []) == set()
+
+
+def test_a_second_signal_does_not_interrupt_the_removal(kept: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def remove(folder: Path) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+        remove_run(folder)
+
+    meeting(monkeypatch)
+    monkeypatch.setattr("parslab.files.cache.remove_run", remove)
+    with pytest.raises(SystemExit):
+        manager_main.main("invitation", "b1")
+    assert not kept.parent.exists()
+
+
 def test_what_lives_for_ever_stays(kept: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (kept / "kept").mkdir()
     (kept / "kept" / "content").write_text("for ever")

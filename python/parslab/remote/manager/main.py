@@ -65,8 +65,9 @@ def main(path: str, block: str) -> int:
     if not kept:
         return _run(path, block, until)
     # A signal that comes before the loop runs must not leave the files of the run on this node.
-    _raise_at_signals()
     try:
+        _raise_at_signals()
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDS)
         return _run(path, block, until)
     finally:
         _remove_files(kept)
@@ -123,6 +124,8 @@ def _after(manager: Manager, status: int, path: str, block: str, *, until: float
         _raise_at_signals()
         if until and not manager.signalled:
             os.environ[_FILES] = str(files.folder)
+            # A signal that comes while Python starts again waits until the new manager can remove the files.
+            signal.pthread_sigmask(signal.SIG_BLOCK, _ENDS)
             _start_over(path, block, until)
         return status
     finally:
