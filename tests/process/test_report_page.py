@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
     from playwright.sync_api import Browser
 
+pytestmark = pytest.mark.leaves_behind("the browser of this module starts processes when it needs them")
+
 LONG = "simulate_the_whole_of_a_large_and_very_patient_system"
 
 
