@@ -22,6 +22,7 @@ __all__ = [
     "DependencyError",
     "DeserializationError",
     "ExecutorError",
+    "FileLostError",
     "IgnoredOption",
     "InternalConsistencyError",
     "InternalError",
@@ -160,6 +161,14 @@ class StagingError(ParslabError):
 
     def __str__(self) -> str:
         return f"{self.url} could not be {self.action} {self.path} on host {self.host}: {self.reason}"
+
+
+class FileLostError(StagingError):
+    """The only copy of a temporary file was lost with its node; the task that wrote it runs again.
+
+    Callers get this error only as the reason of a failed attempt.  A file that cannot be made again is a
+    :class:`StagingError`.
+    """
 
 
 class AppError(ParslabError):

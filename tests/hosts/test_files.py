@@ -178,3 +178,44 @@ def test_a_host_that_dies_during_a_transfer_costs_only_its_own_attempt(
             assert {result(future)[1] for future in [examine(File(data)) for _ in range(8)]} == {digest(data)}
         finally:
             hosts.boot("h2")
+
+
+def test_a_host_that_dies_with_temporary_files_costs_exactly_the_calls_whose_files_are_needed(
+    hosts: Hosts, load: Callable[..., Any], tmp_path: Path
+) -> None:
+    """The disk of a host that is down is as good as lost."""
+    ran = hosts.shared / "ran"
+    ran.mkdir()
+
+    @python_app
+    def write(number: int, ran: Path, outputs: Any = ()) -> str:
+        import socket
+        import uuid
+        from pathlib import Path
+
+        Path(outputs[0]).write_text(f"content {number}")
+        (ran / f"{number}-{uuid.uuid4()}").touch()
+        return socket.gethostname()
+
+    @python_app
+    def read(file: Any) -> str:
+        from pathlib import Path
+
+        return Path(file).read_text()
+
+    def runs() -> list[int]:
+        return sorted(int(path.name.partition("-")[0]) for path in ran.iterdir())
+
+    with load(hosts, retries=2):
+        made = [write(n, ran, outputs=[File(tmp_path / str(n), temporary=True)]) for n in range(100)]
+        lost = [n for n, future in enumerate(made) if result(future) == "h2"]
+        assert runs() == list(range(100))
+        hosts.crash("h2")
+        try:
+            needed = range(0, 100, 2)
+            readers = [read(made[n].outputs[0]) for n in needed]
+            assert [result(future) for future in readers] == [f"content {n}" for n in needed]
+            assert runs() == sorted([*range(100), *(n for n in lost if n in needed)])
+        finally:
+            hosts.boot("h2")
+    assert not any((tmp_path / str(n)).exists() for n in range(100))

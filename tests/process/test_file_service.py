@@ -7,27 +7,31 @@ import itertools
 import os
 import random
 import threading
-from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TYPE_CHECKING, TypeVar
 
 import pytest
 
 from parslab.clock import steady_time
 from parslab.dataflow.files.service import FileService
-from parslab.dataflow.graph.task import Effects
+from parslab.dataflow.graph.table import TaskTable
+from parslab.dataflow.graph.values import StoredValue
 from parslab.dataflow.host import LoopHost
 from parslab.dataflow.network.hub import Hub
 from parslab.files.content import content_of
 from parslab.files.requests import FileReply, GetFile, NodeConnection, put_file
 from parslab.remote.files.service import NodeFileService
 from parslab.remote.loop import Loop
+from parslab.testing.fakes import call, outcome
 from parslab.wire.messages.files import FileHello
 from parslab.wire.run_files import RunSettings
 from tests.process.sandbox import patience, until
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
+
+T = TypeVar("T")
 
 pytestmark = pytest.mark.leaves_behind("pyzmq keeps a thread that frees the memory of sent chunks")
 
@@ -38,7 +42,8 @@ class Run:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.loop = Loop(self._after, self._broke)
-        self.host = LoopHost(self.loop, Effects())
+        self.table = TaskTable(("htex",))
+        self.host = LoopHost(self.loop, self.table.out)
         settings = RunSettings(
             run="000-test",
             run_dir=str(folder / "run"),
@@ -51,7 +56,7 @@ class Run:
             executors=[],
         )
         self.hub = Hub(["127.0.0.1"], 0, run=settings, host=self.host)
-        self.files = FileService(self.host, "000-test", settings.run_dir)
+        self.files = FileService(self.host, "000-test", settings.run_dir, self.table)
         self.hub.register(FileHello, 0, self.files)
         self.errors: list[Exception] = []
         self.nodes: list[NodeFileService] = []
@@ -75,6 +80,26 @@ class Run:
         node.start()
         self.nodes.append(node)
         return node
+
+    def here(self, call: Callable[[], T]) -> T:
+        """Call something in the loop's thread, which owns the tasks."""
+        result: Future[T] = Future()
+
+        def run() -> None:
+            try:
+                result.set_result(call())
+            except Exception as error:
+                result.set_exception(error)
+
+        self.loop.post(run)
+        return result.result(60 * patience())
+
+    def lose(self, node: NodeFileService) -> None:
+        """End a node, and wait until the run knows that."""
+        before = len(self.files.connected)
+        self.nodes.remove(node)
+        node.close()
+        until(lambda: len(self.files.connected) < before, 30, "the run knows that the node is gone")
 
     def close(self) -> None:
         for node in self.nodes:
@@ -271,3 +296,170 @@ def test_the_end_removes_the_cache(far: Run, original: Path, tmp_path: Path) -> 
     until(lambda: not os.path.exists(node.socket_path))
     assert [path.name for path in kept.iterdir()] == [content_of(original)[0].hex]
     until(lambda: not any(thread.name.startswith("parslab-files-") for thread in threading.enumerate()))
+
+
+# --- temporary files, which stay on the nodes ------------------------------------------------------------------------
+
+
+class Writing:
+    """A call that writes a temporary file on a node, without a worker."""
+
+    def __init__(self, run: Run, path: Path) -> None:
+        self.run = run
+        self.path = path
+        self.content = random.Random(5).randbytes(3_000_000)
+
+    def begin(self, number: int, *deps: int) -> None:
+        """Have a call in the table, whose body runs."""
+
+        def submit() -> None:
+            self.run.table.submit(0, call(number, *deps), [], "app")
+            self.run.table.sent(self.run.table.tasks[number], 1.0, "w")
+
+        self.run.here(submit)
+
+    def write(self, number: int, node: NodeFileService) -> FileReply:
+        """The body of a call writes the file, and the call ends."""
+        source = self.run.folder / f"written-{number}"
+        source.write_bytes(self.content)
+        reply = put_file(str(source), str(self.path), service=node.socket_path, keeps=True, task=number)
+        source.unlink()
+
+        def end() -> None:
+            task = self.run.table.tasks[number]
+            self.run.table.attempt_ended(task, outcome(task, 1.5, 2.0), StoredValue(b"", []), "w")
+
+        self.run.here(end)
+        return reply
+
+    def read(self, number: int, node: NodeFileService) -> FileReply:
+        """The body of another call reads the file."""
+        connection = NodeConnection(node.socket_path)
+        target = self.run.folder / f"read-{number}"
+        reply = connection.ask(GetFile(str(self.path), str(target), "run", number))
+        connection.close()
+        if not reply.error:
+            assert target.read_bytes() == self.content
+        return reply
+
+    def recovery(self) -> int:
+        """The number of the last recovery task, whose body runs."""
+
+        def sent() -> int:
+            (again,) = self.run.table.out.ready[-1:]
+            self.run.table.sent(again, 3.0, "w")
+            return again.id
+
+        return self.run.here(sent)
+
+
+@pytest.fixture
+def writing(far: Run, tmp_path: Path) -> Writing:
+    return Writing(far, tmp_path / "never-here" / "temporary.bin")
+
+
+def test_a_temporary_file_goes_from_node_to_node_and_never_comes_here(far: Run, writing: Writing) -> None:
+    first, second = far.node(), far.node()
+    writing.begin(1)
+    assert writing.write(1, first) == FileReply()
+    writing.begin(2, 1)
+    assert writing.read(2, second) == FileReply()
+    assert not writing.path.parent.exists()
+    assert far.files.sent(content_of(far.folder / "read-2")[0]) == 0
+
+
+def test_the_loss_of_the_only_node_is_a_recovery_task_and_the_file_is_there_again(far: Run, writing: Writing) -> None:
+    first, second = far.node(), far.node()
+    writing.begin(1)
+    writing.write(1, first)
+    far.lose(first)
+    writing.begin(2, 1)
+    reply = writing.read(2, second)
+    assert reply.recovers
+    assert "task 1 (app), which wrote it, runs again" in reply.error
+    assert "was lost with host" in reply.error
+    assert writing.read(2, second).recovers  # the same one
+    assert far.table.recovery.count == 1
+    assert writing.write(writing.recovery(), second) == FileReply()
+    assert writing.read(2, far.node()) == FileReply()
+
+
+def test_an_empty_temporary_file_cannot_be_lost(far: Run, writing: Writing) -> None:
+    writing.content = b""
+    first = far.node()
+    writing.begin(1)
+    writing.write(1, first)
+    far.lose(first)
+    writing.begin(2, 1)
+    assert writing.read(2, far.node()) == FileReply()
+    assert far.table.recovery.count == 0
+
+
+def test_a_second_copy_makes_the_loss_of_a_node_harmless(far: Run, writing: Writing) -> None:
+    first, second = far.node(), far.node()
+    writing.begin(1)
+    writing.write(1, first)
+    writing.begin(2, 1)
+    writing.read(2, second)
+    far.lose(first)
+    assert writing.read(2, far.node()) == FileReply()
+    assert far.table.recovery.count == 0
+
+
+def test_a_damaged_only_copy_is_found_and_made_again(far: Run, writing: Writing) -> None:
+    node = far.node()
+    writing.begin(1)
+    writing.write(1, node)
+    (cached,) = (node.folder / "run").iterdir()
+    cached.chmod(0o600)
+    cached.write_bytes(b"damaged")
+    writing.begin(2, 1)
+    assert writing.read(2, node).recovers
+    writing.write(writing.recovery(), node)
+    assert writing.read(2, node) == FileReply()
+
+
+def test_a_copy_that_made_room_for_others_is_made_again(far: Run, writing: Writing) -> None:
+    node, other = far.node(limit=5_000_000), far.node()
+    writing.begin(1)
+    writing.write(1, node)
+    large = far.folder / "large"
+    large.write_bytes(random.Random(6).randbytes(4_000_000))
+    assert get(node, large, far.folder / "copy") == FileReply()
+    writing.begin(2, 1)
+    reply = writing.read(2, other)
+    assert reply.recovers
+    assert "was removed from the cache of host" in reply.error
+
+
+def test_a_temporary_file_for_which_the_node_has_no_room_comes_here(run: Run, tmp_path: Path) -> None:
+    writing = Writing(run, tmp_path / "here" / "temporary.bin")
+    node = run.node(limit=1_000_000)
+    writing.begin(1)
+    assert writing.write(1, node) == FileReply()
+    assert writing.path.read_bytes() == writing.content
+
+
+def test_a_broken_connection_to_the_hub_loses_no_temporary_file(far: Run, writing: Writing) -> None:
+    first = far.node()
+    writing.begin(1)
+    writing.write(1, first)
+    far.loop.post(lambda: far.hub.refuse(b"htex-1/files-1", "a test breaks the connection"))
+    until(lambda: b"htex-1/files-2" in far.files.connected, 30, "the node has connected again")
+    writing.begin(2, 1)
+    assert writing.read(2, far.node()) == FileReply()
+    assert far.table.recovery.count == 0
+
+
+def test_a_node_whose_manager_was_lost_is_no_source_until_it_connects_again(far: Run, writing: Writing) -> None:
+    """TCP may need minutes to find that the network of a node was cut; heartbeats of managers need seconds."""
+    first, second = far.node(), far.node()
+    writing.begin(1)
+    writing.write(1, first)
+    far.here(lambda: far.files.node_lost("htex-1"))
+    writing.begin(2, 1)
+    assert writing.read(2, second).recovers
+    writing.write(writing.recovery(), second)
+    # It was only slow: what it asks next is refused, and it connects again.
+    assert writing.read(2, first) == FileReply()
+    assert b"htex-1/files-2" in far.files.connected

@@ -76,6 +76,10 @@ class File:
     cache
         How long a node that shares no disk with this host keeps the content: until the tasks that use it have ended,
         until the run ends, or ``"forever"``, for later runs.  Contents that no task uses make room for others.
+    temporary
+        Whether only tasks read the file.  A node that shares no disk with this host then keeps what a task writes, and
+        nothing comes to this host.  If the node is lost, the run makes the file again when a task needs it, by running
+        the task that wrote it again; that task must write the same again.
 
     Attributes
     ----------
@@ -102,6 +106,7 @@ class File:
         url: str | os.PathLike[str],
         known_by: Literal["content", "mtime"] = "content",
         cache: Literal["task", "run", "forever"] = "run",
+        temporary: bool = False,
     ) -> None:
         text = os.fspath(url)
         if not isinstance(text, str) or not text:
@@ -113,6 +118,7 @@ class File:
         self.url = text
         self.known_by = known_by
         self.cache = cache
+        self.temporary = temporary
         self.scheme = "file"
         self.netloc = ""
         self.path = text
@@ -122,6 +128,8 @@ class File:
             self.netloc = parts.netloc
             self.path = unquote(parts.path) if self.scheme in UNQUOTED else parts.path
             if self.scheme != "file":
+                if temporary:
+                    raise ConfigurationError(f"File {shown_url(text)!r}: a temporary file needs a path, no URL.")
                 require_staging()
             elif parts.netloc not in ("", "localhost"):
                 raise ConfigurationError(
@@ -153,7 +161,7 @@ class File:
 
     def cleancopy(self) -> File:
         """Return a new File of the same name, which shares no state with this one."""
-        return File(self.url, self.known_by, self.cache)
+        return File(self.url, self.known_by, self.cache, self.temporary)
 
     def _parslab_identity(self, output_ref: bool, quick: bool) -> tuple[Any, ...]:
         """Return the name of the file and the state of its content, for the identity of a call.

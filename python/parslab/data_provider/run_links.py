@@ -14,8 +14,9 @@ import tempfile
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from parslab.data_provider.staging import TransferStaging, WithTransfers
-from parslab.errors import StagingError
+from parslab.errors import FileLostError, StagingError
 from parslab.files.requests import FOLDER, GetFile, NodeConnection, put_file
+from parslab.records import running
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -64,15 +65,19 @@ class RunLinkStaging(TransferStaging):
         try:
             # Open until the task has ended: so long the content stays in the cache of the node.
             connection = _connections[file.filepath] = NodeConnection()
-            reply = connection.ask(GetFile(file.path, file.filepath, file.cache))
+            reply = connection.ask(GetFile(file.path, file.filepath, file.cache, running.task()))
         except OSError as error:
             raise StagingError(file.url, "fetched to", file.filepath, _host(), error.strerror or str(error)) from None
+        if reply.recovers:
+            raise FileLostError(file.url, "fetched to", file.filepath, reply.host, reply.error)
         _check(reply, file, "fetched to")
 
     def store(self, file: File) -> None:
-        """Send the file to the run's host, and wait until it is there."""
+        """Send the file to the run's host, and wait until it is there; a temporary file stays on this node."""
+        # The content of a temporary file must not go with the task: this node has the only copy.
+        lifetime = "run" if file.temporary and file.cache == "task" else file.cache
         try:
-            reply = put_file(file.filepath, file.path, file.cache)
+            reply = put_file(file.filepath, file.path, lifetime, keeps=file.temporary, task=running.task())
         except FileNotFoundError:
             raise StagingError(
                 file.url, "stored from", file.filepath, _host(), "the task has not written this file"

@@ -24,6 +24,7 @@ import contextlib
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from parslab.data_provider.node_copies import fetch_once, make_folders
+from parslab.errors import FileLostError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -221,8 +222,15 @@ def transferred(
         for provider, file in (*inputs, *outputs):
             provider.prepare(file)
             prepared.append((provider, file))
+        lost: FileLostError | None = None
         for provider, file in inputs:
-            fetch_once(provider.fetch, file)
+            try:
+                fetch_once(provider.fetch, file)
+            except FileLostError as error:
+                # The others are asked for all the same, so that the run makes all lost ones again at once.
+                lost = lost or error
+        if lost is not None:
+            raise lost
         make_folders(file for _, file in outputs)
         yield
         for provider, file in outputs:

@@ -137,7 +137,7 @@ class Kernel:
     def _open_hub(self, sockets: Path) -> None:
         """Open the one port of the run, if workers or managers of an executor connect there."""
         wanted = [(e, self._pools[n]) for n, e in enumerate(self.settings.executors) if n in self._pools]
-        self._listeners = open_listeners(wanted, run=self.settings, host=self._host, sockets=sockets)
+        self._listeners = open_listeners(wanted, run=self.settings, host=self._host, sockets=sockets, table=self._table)
 
     # ----- end
 

@@ -76,6 +76,8 @@ class Components:
         self.memo = Memo(self.functions, on=settings.app_cache)
         # In a burst, monitoring reads events late, and folded moves save three events for most tasks.
         self.table = TaskTable(labels, settings.retries, self.memo, fold_moves=True)
+        # A run whose process was restarted has recovery tasks with the first numbers already.
+        self.table.recovery.first += settings.restarts << 20
         self.host = LoopHost(loop, self.table.out)
         self.checkpointing = Checkpointing(self.memo, settings, self.host)
         self.clients = ClientRegistry(loop)
@@ -200,7 +202,7 @@ class Components:
             retry_service=self.retry_service,
             checkpointing=self.checkpointing,
             block_command=BlockCommands(tuple(self.manager_services.values())).carry_out,
-            reasons=() if self.prior_calls is None else (self.prior_calls.why,),
+            reasons=(self.table.recovery.why, *(() if self.prior_calls is None else (self.prior_calls.why,))),
         )
         self.requests = ClientRequests(
             self.host,

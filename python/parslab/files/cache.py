@@ -28,18 +28,25 @@ if TYPE_CHECKING:
     from parslab.files.content import FileState
 
 __all__ = [
+    "SOCKET_PREFIX",
     "ContentCache",
     "PartialContent",
     "default_folder",
     "lock_folder",
+    "note_socket",
     "remove_run",
     "remove_run_of_killed",
+    "remove_socket",
     "unlock_folder",
 ]
 
 _KEPT, _RUN, _PARTIAL = "kept", "run", "partial"
 """Folders of contents that live for ever, of those of this run, and of those that are arriving."""
 _RUN_NAME = "run-name"
+SOCKET_PREFIX = "parslab-files-"
+"""How the folders of sockets begin."""
+_SOCKET = "socket-folder"
+"""Names the folder of the process's socket, which has a short path elsewhere."""
 _MOST_FOLDERS = 256
 """Processes of one host and user that may have a cache at the same time."""
 
@@ -126,7 +133,23 @@ def remove_run(folder: Path, run: str = "") -> None:
         return
     for name in (_RUN, _PARTIAL):
         shutil.rmtree(folder / name, ignore_errors=True)
+    remove_socket(folder)
     unlock_folder(folder, descriptor)
+
+
+def note_socket(folder: Path, socket: Path) -> None:
+    """Write down where the process of a folder has its socket, for the case that it is killed."""
+    (folder / _SOCKET).write_text(str(socket.parent), encoding="utf-8")
+
+
+def remove_socket(folder: Path) -> None:
+    """Remove the folder of the socket that a process has left which had this folder before."""
+    with contextlib.suppress(OSError, ValueError):
+        left = Path((folder / _SOCKET).read_text(encoding="utf-8"))
+        # A crash of the host may have left a part of the text.
+        if left.name.startswith(SOCKET_PREFIX):
+            shutil.rmtree(left, ignore_errors=True)
+        (folder / _SOCKET).unlink()
 
 
 def remove_run_of_killed(run: str) -> None:

@@ -39,6 +39,8 @@ class GetFile(msgspec.Struct, tag="get", frozen=True):
     """On this node."""
     lifetime: str
     """Name of a ``Lifetime``."""
+    task: int = -1
+    """The task that asks."""
 
 
 class PutFile(msgspec.Struct, tag="put", frozen=True):
@@ -53,6 +55,10 @@ class PutFile(msgspec.Struct, tag="put", frozen=True):
     size: int
     mode: int
     lifetime: str
+    keeps: bool = False
+    """Whether the file stays on this node, for other tasks."""
+    task: int = -1
+    """The task that has written it."""
 
 
 NodeRequest: TypeAlias = GetFile | PutFile
@@ -66,6 +72,8 @@ class FileReply(msgspec.Struct, frozen=True):
     """Where the error happened."""
     path: str = ""
     """The path that it concerns."""
+    recovers: bool = False
+    """Whether the file was lost and another task makes it again."""
 
 
 class NodeConnection:
@@ -117,8 +125,13 @@ class NodeConnection:
         self._socket.close()
 
 
-def put_file(source: str, path: str, lifetime: str = "run", service: str = "") -> FileReply:
-    """Store a file of this node on the DataFlowKernel's host; ``service`` is as for :class:`NodeConnection`."""
+def put_file(
+    source: str, path: str, lifetime: str = "run", service: str = "", *, keeps: bool = False, task: int = -1
+) -> FileReply:
+    """Store a file of this node on the DataFlowKernel's host, or keep it on this node for other tasks.
+
+    ``service`` is as for :class:`NodeConnection`, ``keeps`` and ``task`` as for :class:`PutFile`.
+    """
     # The worker computes the hash: the service would serve nobody else meanwhile.
     content, status = content_of(source)
     request = PutFile(
@@ -128,6 +141,8 @@ def put_file(source: str, path: str, lifetime: str = "run", service: str = "") -
         size=content.size,
         mode=status.st_mode & 0o777,
         lifetime=lifetime,
+        keeps=keeps,
+        task=task,
     )
     connection = NodeConnection(service)
     try:

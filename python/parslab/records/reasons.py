@@ -13,6 +13,7 @@ from parslab.errors import (
     AppTimeout,
     DataFlowKernelLost,
     DeserializationError,
+    FileLostError,
     LostError,
     ManagerLost,
     PropagatedError,
@@ -48,6 +49,8 @@ class Reason(str, Enum):
 
     Also: the software of the task cannot be had.
     """
+    file_lost = "file_lost"
+    """The only copy of a temporary file that it reads was lost with a node."""
     kernel_lost = "kernel_lost"
     """The DataFlowKernel of its run died."""
     retry_handler = "retry_handler"
@@ -91,6 +94,7 @@ _KINDS: tuple[tuple[type[BaseException], Reason], ...] = (
     (DeserializationError, Reason.serialization),
     (PropagatedError, Reason.dependency),
     (SoftwareError, Reason.never_run),
+    (FileLostError, Reason.file_lost),
     (DataFlowKernelLost, Reason.kernel_lost),
     (LostError, Reason.worker_lost),
 )

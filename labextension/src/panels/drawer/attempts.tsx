@@ -81,6 +81,7 @@ export function reasonLabel(reason: string, trans: TranslationBundle): string {
     dependency: trans.__('Dependency'),
     cancelled: trans.__('Cancelled'),
     never_run: trans.__('No worker'),
+    file_lost: trans.__('File lost'),
     kernel_lost: trans.__('Run lost'),
     retry_handler: trans.__('Retry handler')
   };

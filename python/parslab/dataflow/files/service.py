@@ -17,10 +17,11 @@ import socket
 import stat
 import threading
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from parslab.clock import steady_time
 from parslab.dataflow.files.locations import HUB, Locations
+from parslab.dataflow.graph.recovery.file_recovery import LostFile
 from parslab.files.cache import ContentCache, remove_run_of_killed
 from parslab.files.cache_index import Lifetime
 from parslab.files.content import content_of, state_of
@@ -35,6 +36,7 @@ from parslab.wire.messages.files import (
     FileHello,
     FileLocated,
     FileStored,
+    KeepFile,
     LocateFile,
     StoreFile,
 )
@@ -42,6 +44,7 @@ from parslab.wire.messages.files import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from parslab.dataflow.graph.table import TaskTable
     from parslab.dataflow.host import Host
     from parslab.dataflow.network.hub import PeerConnection
     from parslab.files.content import FileState
@@ -65,6 +68,14 @@ class _FileNode:
         self.identity = identity
         self.addresses = hello.addresses
         self.server_key = hello.server_key
+        self.host = hello.host
+
+
+class _TemporaryFile(NamedTuple):
+    """A file that stays on the nodes."""
+
+    content: ContentId
+    mode: int
 
 
 class FileService:
@@ -76,10 +87,14 @@ class FileService:
         The process that it runs in.
     run, run_dir
         Name and folder of the run; what nodes send passes through a folder in it.
+    table
+        The task table, which has temporary files made again that were lost.
     """
 
-    def __init__(self, host: Host, run: str, run_dir: str) -> None:
+    def __init__(self, host: Host, run: str, run_dir: str, table: TaskTable) -> None:
         self._host = host
+        self._table = table
+        """The loop's thread uses it."""
         self._run_name = run
         self._folder = Path(run_dir) / "files"
         self._connections: dict[bytes, PeerConnection] = {}
@@ -92,6 +107,10 @@ class FileService:
         """Content of each file that was asked for, and the state for which that is right."""
         self._hashing: dict[str, list[tuple[str, LocateFile]]] = {}
         """Who waits for the hash of a file."""
+        self._temporary: dict[str, _TemporaryFile] = {}
+        """By path: the files that stay on the nodes."""
+        self._lost: dict[ContentId, str] = {}
+        """How contents were lost that no host has, as the end of a sentence."""
         self._numbers = itertools.count()
         self._inbox: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="parslab-files", daemon=True)
@@ -119,6 +138,11 @@ class FileService:
         if self._connections.pop(identity, None) is not None:
             self._inbox.put(lambda: self._leave(identity))
 
+    def node_lost(self, name: str) -> None:
+        """Remove a node whose manager was lost; its tasks run elsewhere, and no transfer may wait for it."""
+        for identity in [one for one in self._connections if one.startswith(f"{name}/files-".encode())]:
+            self.unreachable(identity)
+
     def close(self) -> None:
         """End the thread, and remove what nodes have sent and what managers of this host have left."""
         self._inbox.put(None)
@@ -127,6 +151,11 @@ class FileService:
         shutil.rmtree(self._folder, ignore_errors=True)
         # A local block is killed as soon as its script has ended, maybe before its manager has removed its files.
         remove_run_of_killed(self._run_name)
+
+    @property
+    def connected(self) -> list[bytes]:
+        """The identities of the connections of nodes."""
+        return list(self._connections)
 
     def sent(self, content: ContentId) -> int:
         """Return how many bytes of a content this host has sent so far; safe from any thread."""
@@ -162,8 +191,9 @@ class FileService:
     def _leave(self, identity: bytes) -> None:
         name = self._names.pop(identity, "")
         if name:
-            del self._nodes[name]
-            self.locations.leave(name)
+            node = self._nodes.pop(name)
+            lost = self.locations.leave(name)
+            self._lost.update(dict.fromkeys(lost, f"was lost with host {node.host}"))
             self._exchange.peer_lost(name, "its connection broke")
 
     def _received(self, identity: bytes, messages: list[WireMessage], frames: list[Buffer]) -> None:
@@ -179,12 +209,14 @@ class FileService:
                     self._locate(name, message)
                 case StoreFile():
                     self._store(name, message)
+                case KeepFile():
+                    self._keep(name, message)
                 case ContentHeld(contents=contents):
                     for content in contents:
+                        self._lost.pop(content, None)
                         self.locations.hold(name, content)
                 case ContentDropped(contents=contents):
-                    for content in contents:
-                        self.locations.drop(name, content)
+                    self._drop(name, contents, "was removed from the cache of host")
                 case FetchStopped(content=content):
                     self.locations.stop(name, content)
                 case _:
@@ -200,7 +232,9 @@ class FileService:
         source = self.locations.choose(name, content)
         if source == HUB and HUB not in self.locations.holders(content):
             # Nobody but the hub reaches a node that has it.
-            self._exchange.want(content, Lifetime.run, "relay", lambda error: None, at_once=True)
+            self._exchange.want(
+                content, Lifetime.run, "relay", lambda error: self._relayed(content, error), at_once=True
+            )
         answer = FetchFrom(content, source)
         if not source:
             answer.error = "no host of the run has its content any more"
@@ -209,11 +243,54 @@ class FileService:
             answer.addresses, answer.server_key = node.addresses, node.server_key
         self.send(name, [answer])
 
+    def _relayed(self, content: ContentId, error: str) -> None:
+        """Count nodes as nodes without a content if this host, which reaches all nodes, cannot fetch it from them."""
+        if error:
+            for name in self.locations.holders(content) - {HUB}:
+                self._drop(name, [content], "can be fetched no more from host")
+
+    def _drop(self, name: str, contents: Sequence[ContentId], how: str) -> None:
+        for content in contents:
+            if self.locations.drop(name, content):
+                self._lost[content] = f"{how} {self._nodes[name].host}"
+
+    # ----- temporary files, which stay on the nodes
+
+    def _keep(self, name: str, message: KeepFile) -> None:
+        """Note which node has a temporary file, and which task has written it."""
+        task, path = message.task, message.path
+        if message.ask or path not in self._temporary:
+            self._temporary[path] = _TemporaryFile(message.content, message.mode)
+        # Before the answer: the task has not ended then, so the table has the arguments of its call.
+        self._host.call_soon(lambda: self._table.recovery.wrote(task, path))
+        if message.ask:
+            self.send(name, [FileStored(message.ask)])
+
+    def _locate_temporary(self, name: str, message: LocateFile, file: _TemporaryFile) -> None:
+        # Nobody needs to have an empty content.
+        if self.locations.holders(file.content) or not file.content.size:
+            self.send(name, [FileLocated(message.ask, file.content, file.mode, temporary=True)])
+            return
+        lost = LostFile(message.task, message.path, self._lost.get(file.content, "is on no host of the run"))
+        identity = self._nodes[name].identity
+        self._host.call_soon(lambda: self._recover(identity, message.ask, lost))
+
+    def _recover(self, identity: bytes, ask: int, lost: LostFile) -> None:
+        """Have a lost file made again (in the loop's thread, which owns the tasks)."""
+        answer = self._table.file_lost(lost, steady_time())
+        if answer.started is not None:
+            log.info("%s %s: a recovery task makes it again", lost.path, lost.why)
+        self._send_now(identity, [FileLocated(ask, error=answer.text, recovers=answer.recovers)], ())
+
     # ----- files of this host
 
     def _locate(self, name: str, message: LocateFile) -> None:
         """Say what a file contains; its hash is computed once for each change, in a thread of its own."""
         path = message.path
+        temporary = self._temporary.get(path)
+        if temporary is not None:
+            self._locate_temporary(name, message, temporary)
+            return
         try:
             status = os.stat(path)
             if not stat.S_ISREG(status.st_mode):
@@ -277,6 +354,7 @@ class FileService:
             state = state_of(target.stat())
         except OSError as error:
             return _where(message.path, error)
+        self._temporary.pop(message.path, None)
         self._hashes[message.path] = state, message.content
         self._exchange.offer(message.content, target, state)
         return ""

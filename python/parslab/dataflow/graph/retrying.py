@@ -95,6 +95,12 @@ class Retries:
         self._ask(self.states.setdefault(task.id, RetryState(task)), failure, now)
         return True
 
+    def wait_for_files(self, task: Task, now: float) -> None:
+        """Have a task wait for its next attempt, at no cost: inputs of this attempt were lost, and are made again."""
+        self.states.setdefault(task.id, RetryState(task))
+        task.worker = None
+        self._transitions.move(task, Signal.attempt_failed, now)
+
     def try_again(self, task: Task, attempt: int, now: float) -> None:
         """Begin an attempt at the time that ``Effects.later`` named, unless the task was cancelled meanwhile."""
         # A task that was reopened meanwhile has another attempt number: this timer is not its own.

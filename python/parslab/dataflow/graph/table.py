@@ -8,7 +8,8 @@ The table takes every task from its call to its end and asks its components abou
 - ``transitions`` moves a task from state to state,
 - ``dependencies`` holds the edges of the graph,
 - ``dispatch`` hands ready tasks over,
-- ``retries``, ``joins`` and ``memoized`` know about failed attempts, join apps and cached calls.
+- ``retries``, ``joins`` and ``memoized`` know about failed attempts, join apps and cached calls,
+- ``recovery`` makes temporary files again whose only copy was lost.
 
 A component never calls the table back: it returns a decision, and the table carries it out.  What always holds is in
 ``invariants``.
@@ -25,6 +26,7 @@ from parslab.dataflow.graph.function_registry import FunctionRegistry
 from parslab.dataflow.graph.joins import Joins
 from parslab.dataflow.graph.memoization.memo import Memo
 from parslab.dataflow.graph.memoization.memoized_calls import MemoizedCalls
+from parslab.dataflow.graph.recovery.file_recovery import FileRecovery
 from parslab.dataflow.graph.resolution import resolution
 from parslab.dataflow.graph.retrying import Retries
 from parslab.dataflow.graph.task import NO_ACTIVE_ATTEMPT, Effects, Task
@@ -32,6 +34,7 @@ from parslab.dataflow.graph.transitions import Transitions
 from parslab.dataflow.graph.values import NOTHING, StoredValue
 from parslab.errors import InternalError
 from parslab.records.machine import Signal
+from parslab.records.reasons import Reason
 from parslab.records.states import EXECUTING, FINAL, SUCCESSES, TaskState
 from parslab.wire.messages.base import Failure, TaskKind
 from parslab.wire.messages.base import TaskValue as ValueMessage
@@ -40,6 +43,7 @@ from parslab.wire.messages.client import RequestValue
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from parslab.dataflow.graph.recovery.file_recovery import LostFile, RecoveryAnswer
     from parslab.wire.messages.client import JoinBodyReturned, RetryCost, SubmitTask
     from parslab.wire.messages.worker import Outcome
     from parslab.wire.stream import Buffer
@@ -58,6 +62,7 @@ _SENT = Signal.sent
 _STARTED = Signal.started
 _STAGED = Signal.staged
 _SUCCEEDED = Signal.succeeded
+_FILE_LOST = Reason.file_lost.value
 
 
 def _begun(task: Task) -> Signal:
@@ -109,6 +114,7 @@ class TaskTable:
         self.retries = Retries(self.out, self.transitions, self.dispatch, retries)
         self.joins = Joins(self.tasks, self.out, self.transitions, self.dependencies)
         self.memoized = MemoizedCalls(self.memo, self.dependencies)
+        self.recovery = FileRecovery(self.tasks)
         self._move = self.transitions.move
         self._to_wake: list[Task] = []
         """Ended tasks whose dependents have not been updated yet."""
@@ -290,10 +296,39 @@ class TaskTable:
         if task.state is _LAUNCHED and started:
             self._move(task, _begun(task), started, worker)
         self.transitions.attempt_failed(task, failure, now, started=started, worker=worker)
+        # The task is not to blame, so this attempt costs none of its retries.
+        if failure.reason == _FILE_LOST and self._await_recovery(task, now):
+            return
         # A task that did not run in this attempt, or a foreign future, cannot be run again.
         ran = (task.state is _LAUNCHED or task.state in EXECUTING) and task.kind != TaskKind.external
         if not (ran and self.retries.attempt_failed(task, failure, worker, now)):
             self._fail(task, failure, Signal.failed, now, worker)
+
+    def _await_recovery(self, task: Task, now: float) -> bool:
+        """Have the next attempt of a task wait until its lost inputs are made again; return False if none is."""
+        awaited = self.recovery.awaited(task)
+        if awaited is None:
+            return False
+        self.retries.wait_for_files(task, now)
+        task.waiting = len(awaited)
+        for recovery in awaited:
+            if recovery.dependents is None:
+                recovery.dependents = []
+            recovery.dependents.append(task)
+        if not awaited:  # all of them have ended since the attempt asked for its files
+            self.try_again(task, task.attempt, now)
+        return True
+
+    def file_lost(self, lost: LostFile, now: float) -> RecoveryAnswer:
+        """A running task needs a temporary file whose only copy was lost: make it again if that is possible."""
+        answer = self.recovery.request(lost, now)
+        if answer.started is not None:
+            task, call = answer.started
+            self.tasks[task.id] = task
+            self.unfinished += 1
+            self.transitions.announce(task, call, self.labels[task.executor], ready=True)
+            self.dispatch.run(task, now)
+        return answer
 
     def try_again(self, task: Task, attempt: int, now: float) -> None:
         """Begin the next attempt of a task that ``Effects.later`` named."""
@@ -447,10 +482,12 @@ class TaskTable:
             dependent.waiting -= 1
             if dependent.waiting:
                 continue
-            if dependent.state is _JOINING:
-                self.finish_join(dependent, now)
-            else:
+            if dependent.state is _PENDING:
                 self.needs_met(dependent, now)
+            elif dependent.state is _JOINING:
+                self.finish_join(dependent, now)
+            else:  # its lost inputs are there again
+                self.try_again(dependent, dependent.attempt, now)
         task.dependents = still or None
         if task.released:
             self._forget(task)

@@ -10,9 +10,10 @@ from parslab.records.executor_settings import HighThroughputSettings, LowLatency
 from parslab.remote.pool.pool import WorkerPool
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from parslab.dataflow.files.service import FileService
+    from parslab.dataflow.graph.table import TaskTable
     from parslab.dataflow.graph.task import Task
     from parslab.dataflow.high_throughput.managers import ManagerService
     from parslab.dataflow.host import Host
@@ -54,6 +55,7 @@ def open_listeners(
     run: RunSettings,
     host: Host,
     sockets: Path,
+    table: TaskTable,
 ) -> Listeners:
     """Listen on one port at the addresses of a run's executors, and start the executors whose managers connect there.
 
@@ -79,11 +81,7 @@ def open_listeners(
     if len(ports) > 1:
         numbers = " and ".join(map(str, sorted(ports)))
         raise ConfigurationError(f"executors name the ports {numbers}; all of a run share one: name one of them.")
-    listen = list(dict.fromkeys(address for _, at, _, _ in wanted for address in at))
-    # A second bind of the same port would fail: the wildcard includes all other addresses.
-    if _ANYWHERE in listen:
-        listen = [_ANYWHERE]
-    hub = _open_hub(listen, next(iter(ports), 0), run, host)
+    hub = _open_hub(_merged(at for _, at, _, _ in wanted), next(iter(ports), 0), run, host)
     # Opened even if all blocks are remote: a block may turn out to run on this host.
     local = LocalManagers(sockets / "managers.sock", host)
     remote_workers = []
@@ -94,26 +92,37 @@ def open_listeners(
             host.notify("info", workers.invitation)
         else:
             pool.start(hub, local, reach)
-    return Listeners(hub, local, remote_workers, _open_files(hub, [pool for pool, *_ in wanted], run, host))
+    files = _open_files(hub, [pool for pool, *_ in wanted], run=run, host=host, table=table)
+    return Listeners(hub, local, remote_workers, files)
+
+
+def _merged(addresses: Iterable[Sequence[str]]) -> list[str]:
+    """Return the addresses at which the executors want the one port."""
+    merged = list(dict.fromkeys(address for each in addresses for address in each))
+    # A second bind of the same port would fail: the wildcard includes all other addresses.
+    return [_ANYWHERE] if _ANYWHERE in merged else merged
 
 
 def _open_files(
-    hub: Hub, pools: Sequence[WorkerPool[Task] | ManagerService], run: RunSettings, host: Host
+    hub: Hub,
+    pools: Sequence[WorkerPool[Task] | ManagerService],
+    *,
+    run: RunSettings,
+    host: Host,
+    table: TaskTable,
 ) -> FileService | None:
     """Serve the files of this host to the nodes of executors that do not share its disk."""
-    far = [
-        pool.number
-        for pool in pools
-        if not isinstance(pool, WorkerPool) and not pool.settings.manager.shared_filesystem
-    ]
+    far = [pool for pool in pools if not isinstance(pool, WorkerPool) and not pool.settings.manager.shared_filesystem]
     if not far:
         return None
     from parslab.dataflow.files.service import FileService
     from parslab.wire.messages.files import FileHello
 
-    files = FileService(host, run.run, run.run_dir)
-    for number in far:
-        hub.register(FileHello, number, files)
+    files = FileService(host, run.run, run.run_dir, table)
+    for pool in far:
+        hub.register(FileHello, pool.number, files)
+        # Heartbeats of managers find a node whose network was cut long before its connection for files breaks.
+        pool.node_lost = files.node_lost
     return files
 
 

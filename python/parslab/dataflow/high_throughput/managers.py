@@ -96,6 +96,8 @@ class ManagerService:
     ----------
     broken
         Why no manager will ever join; empty while one may.
+    node_lost
+        Called with the name of each manager that was lost.
     """
 
     def __init__(
@@ -116,6 +118,7 @@ class ManagerService:
             settings.manager_selector, suspected=self._quarantine.health.suspected
         )
         self.broken = ""
+        self.node_lost: Callable[[str], None] = lambda name: None
         self.run = run
         self.controller: ScalingController
         self._host = host
@@ -553,6 +556,7 @@ class ManagerService:
         # A manager that left in order says nothing about the health of its node.
         self._quarantine.manager_left(manager, unfinished if lost else [], reason, now)
         if lost:
+            self.node_lost(manager.name)
             log.warning("manager %s of block %s %s", manager.name, manager.block, reason)
             failed = sum(task.state in FINAL for task in unfinished)
             what = tasks_of_lost_manager(failed, len(unfinished) - failed)

@@ -206,7 +206,7 @@ def reopen(table: TaskTable, found: RetryPlan, redefine: Redefinition, now: floa
     ]
     for task in found.tasks:
         _open(table, task, found.rejoins(task), redefine, now)
-    _unlist(found)
+    _unlist(table, found)
     # All tasks are open by now: a wait on one that still looked ended would not be counted.
     _await_again(table, found)
     for task in found.tasks:
@@ -258,11 +258,15 @@ def _open(table: TaskTable, task: Task, rejoins: bool, redefine: Redefinition, n
     )
 
 
-def _unlist(found: RetryPlan) -> None:
+def _unlist(table: TaskTable, found: RetryPlan) -> None:
     """Remove the tasks from the lists of dependents that still name them: they are about to wait again."""
     again = set(found.tasks)
     sources = dict.fromkeys(
-        source for task in found.tasks for source in (task.joins or task.needs) if source.dependents
+        source
+        for task in found.tasks
+        # A task that was cancelled may still be listed by the recovery tasks that it waited for.
+        for source in (*(task.joins or task.needs), *(table.recovery.awaited(task) or ()))
+        if source.dependents
     )
     for source in sources:
         source.dependents = [task for task in source.dependents or () if task not in again] or None
@@ -321,6 +325,7 @@ def functions_needed(table: TaskTable) -> set[int]:
     needed: set[int] = set()
     left = [task for task in table.tasks.values() if task.state not in SUCCESSES]
     needed.update(task.fn for task in left)
+    needed |= table.recovery.functions
     seen = set(left)
     while left:
         task = left.pop()

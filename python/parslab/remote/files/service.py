@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 import zmq
 
 from parslab.clock import steady_time
-from parslab.files.cache import ContentCache, lock_folder, unlock_folder
+from parslab.files.cache import ContentCache, lock_folder, note_socket, remove_socket, unlock_folder
 from parslab.files.cache_index import CacheFull, Lifetime
 from parslab.files.content import state_of
 from parslab.files.exchange import Exchange
@@ -38,6 +38,7 @@ from parslab.wire.messages.files import (
     FileHello,
     FileLocated,
     FileStored,
+    KeepFile,
     LocateFile,
     StoreFile,
 )
@@ -46,6 +47,7 @@ from parslab.wire.reachable import reachable
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from parslab.files.content import FileState
     from parslab.files.transfer import AskForSource
     from parslab.wire.invitations import Invitation
     from parslab.wire.messages.base import WireMessage
@@ -64,7 +66,11 @@ _HUB_PATIENCE = 5.0
 _HUB_PAUSE = 0.5
 """Seconds between two attempts to connect to the hub."""
 
+_TRANSFERS = 3
+"""How often a temporary file is looked for again after a transfer failed: its node may have been lost meanwhile."""
+
 Answer = FileLocated | FileStored
+Question = LocateFile | StoreFile | KeepFile
 
 
 class NodeFileService:
@@ -98,7 +104,9 @@ class NodeFileService:
         self._exchange = Exchange(ContentCache(self.folder, limit, invitation.run), self, steady_time)
         self._context: zmq.Context[Any] = zmq.Context()
         self._port = PeerPort(self._context, invitation, any("[" in address for address in invitation.addresses))
+        remove_socket(self.folder)  # of a killed process
         self._tasks = TasksSocket()
+        note_socket(self.folder, self._tasks.path)
         self._task_connections: dict[int, TaskConnection] = {}
         """By descriptor."""
         self.socket_path = str(self._tasks.path)
@@ -114,8 +122,10 @@ class NodeFileService:
         """Batches for nodes to which a connection is being made."""
         self._places: dict[str, tuple[tuple[str, ...], str]] = {}
         """Addresses and public key of other nodes."""
-        self._questions: dict[int, tuple[LocateFile | StoreFile, Callable[[Answer], None]]] = {}
+        self._questions: dict[int, tuple[Question, Callable[[Answer], None]]] = {}
         """What the hub has not answered, and who waits for it."""
+        self._kept: dict[str, KeepFile] = {}
+        """By path: the temporary files of this node, for a DataFlowKernel that has lost what it knew."""
         self._numbers = itertools.count(1)
         self._hub_numbers = itertools.count(1)
         """The hub must not take a new connection for one that broke."""
@@ -203,6 +213,7 @@ class NodeFileService:
             self._hub.close()
         self._port.close()
         self._tasks.close()
+        remove_socket(self.folder)
         for task in self._task_connections.values():
             task.socket.close()
         self._exchange.close()
@@ -255,7 +266,9 @@ class NodeFileService:
             addresses=tuple(f"{own}:{self._port.number}" for own in _own_addresses(address)),
             server_key=self._port.server_key,
         )
-        hub.send([hello, ContentHeld(self._exchange.cache.index.complete)])
+        hub.send([hello])
+        # In a batch of its own: the hub reads the hello of a first batch and nothing else.
+        hub.send([ContentHeld(self._exchange.cache.index.complete), *self._kept.values()])
         for question, _ in self._questions.values():
             hub.send([question])
         self._exchange.seek_again()
@@ -306,7 +319,7 @@ class NodeFileService:
         if self._hub is not None:
             self._hub.send([message])
 
-    def _ask(self, question: LocateFile | StoreFile, answer: Callable[[Answer], None]) -> None:
+    def _ask(self, question: Question, answer: Callable[[Answer], None]) -> None:
         self._questions[question.ask] = question, answer
         self._tell_hub(question)
 
@@ -420,20 +433,31 @@ class NodeFileService:
         seen = (0, 0, 0)
         with contextlib.suppress(OSError):
             seen = state_of(os.stat(request.path))
-        question = LocateFile(next(self._numbers), request.path, seen)
-        self._ask(question, lambda answer: self._located(task, request, answer))
+        self._locate(task, request, seen, _TRANSFERS)
 
-    def _located(self, task: TaskConnection, request: GetFile, answer: Answer) -> None:
+    def _locate(self, task: TaskConnection, request: GetFile, seen: FileState, transfers: int) -> None:
+        question = LocateFile(next(self._numbers), request.path, seen, request.task)
+        self._ask(question, lambda answer: self._located(task, request, answer, transfers))
+
+    def _located(self, task: TaskConnection, request: GetFile, answer: Answer, transfers: int) -> None:
         assert isinstance(answer, FileLocated)
         if answer.visible:
             self._make(task, request.target, lambda: _name_again(Path(request.path), Path(request.target)))
         elif answer.content is None:
-            self._refuse(task, request.path, answer.error)
+            host = socket.gethostname()
+            task.reply(FileReply(error=answer.error, host=host, path=request.path, recovers=answer.recovers))
         else:
             content, cache = answer.content, self._exchange.cache
+            if answer.temporary and content in cache.index and cache.path(content) is None:
+                # Somebody has changed the copy of this node: the hub must not name this node as a source to it.
+                self.dropped([content])
+                self._locate(task, request, (0, 0, 0), transfers)
+                return
 
             def arrived(error: str) -> None:
-                if error:
+                if error and answer.temporary and transfers > 1:
+                    self._locate(task, request, (0, 0, 0), transfers - 1)
+                elif error:
                     self._refuse(task, request.path, error)
                 else:
                     self._make(task, request.target, lambda: cache.lend(content, Path(request.target), answer.mode))
@@ -453,18 +477,27 @@ class NodeFileService:
 
     def _put(self, task: TaskConnection, request: PutFile) -> None:
         content, source = content_id(request), Path(request.source)
+        keeps = request.keeps
         try:
-            self._exchange.offer(content, source, state_of(source.stat()))
+            state = state_of(source.stat())
             # The task may remove its file as soon as it is stored; the cache keeps it for tasks of other nodes.
-            with contextlib.suppress(CacheFull):
+            try:
                 dropped = self._exchange.cache.adopt(source, content, Lifetime[request.lifetime], steady_time())
+            except CacheFull:
+                keeps = False  # the host of the run has room
+            else:
                 if dropped:
                     self.dropped(dropped)
+            if not keeps:
+                self._exchange.offer(content, source, state)
         except OSError as error:
             self._refuse(task, request.source, error.strerror or str(error))
             return
         self.arrived(content)
-        question = StoreFile(next(self._numbers), request.path, content, request.mode)
+        question: Question = StoreFile(next(self._numbers), request.path, content, request.mode)
+        if keeps:
+            question = KeepFile(question.ask, request.path, content, request.mode, request.task)
+            self._kept[request.path] = KeepFile(0, request.path, content, request.mode, request.task)
 
         def stored(answer: Answer) -> None:
             assert isinstance(answer, FileStored)

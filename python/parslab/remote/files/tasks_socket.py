@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from parslab.files.cache import SOCKET_PREFIX
 from parslab.files.requests import FileReply, NodeRequest
 from parslab.wire.unix_sockets import listen, peer_uid
 
@@ -84,7 +85,7 @@ class TasksSocket:
     """
 
     def __init__(self) -> None:
-        self._folder = Path(tempfile.mkdtemp(prefix="parslab-files-"))
+        self._folder = Path(tempfile.mkdtemp(prefix=SOCKET_PREFIX))
         self.path = self._folder / "socket"
         self.socket = listen(self.path)
 

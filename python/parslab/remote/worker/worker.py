@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from parslab.clock import steady_time
 from parslab.errors import DeserializationError, SerializationError
+from parslab.records.running import set_running
 from parslab.remote.worker.children import end_children
 from parslab.remote.worker.process_state import StateNotRestored
 from parslab.serialize.argument_at_fault import argument_at_fault
@@ -72,6 +73,7 @@ class Worker:
         self._state = state
         self._output = output
         output.current = lambda: self.current
+        set_running(output.current)
         self._page = page if page is not None else memoryview(bytearray(16)).cast("q")
         self._todo: deque[tuple[RunTask, list[Buffer]]] = deque()
         self._reading = threading.Lock()  # the control thread reads the data link while a task occupies the main thread

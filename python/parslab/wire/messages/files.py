@@ -26,6 +26,7 @@ __all__ = [
     "FileLocated",
     "FileStored",
     "GetChunks",
+    "KeepFile",
     "LocateFile",
     "NodeFileMessage",
     "StoreFile",
@@ -97,6 +98,8 @@ class LocateFile(WireMessage, tag=114):
     path: str
     seen: tuple[int, int, int] = (0, 0, 0)
     """Inode, time of the last change (ns) and size of the file with this path on the node; zeros: there is none."""
+    task: int = -1
+    """The task that needs it."""
 
 
 class FileLocated(WireMessage, tag=115):
@@ -108,6 +111,10 @@ class FileLocated(WireMessage, tag=115):
     visible: bool = False
     """Whether the node sees this very file, so that nothing needs to be moved."""
     error: str = ""
+    temporary: bool = False
+    """Whether a task has written it as a temporary file, so that this host never had it."""
+    recovers: bool = False
+    """Whether the file was lost and another task makes it again; ``error`` says which."""
 
 
 class FetchContent(WireMessage, tag=116):
@@ -158,8 +165,20 @@ class StoreFile(WireMessage, tag=121):
     mode: int = 0o644
 
 
+class KeepFile(WireMessage, tag=123):
+    """(node) A task has written a temporary file of this path, whose content stays on the node."""
+
+    ask: int
+    """0: the DataFlowKernel has answered already, and may have lost what it knew."""
+    path: str
+    content: ContentId
+    mode: int = 0o644
+    task: int = -1
+    """The task that has written it."""
+
+
 class FileStored(WireMessage, tag=122):
-    """Answer to ``StoreFile``; ``error`` is empty if the file is there."""
+    """Answer to ``StoreFile`` and ``KeepFile``; ``error`` is empty if the file is there."""
 
     ask: int
     error: str = ""
@@ -173,6 +192,7 @@ NodeFileMessage: TypeAlias = (
     | ContentHeld
     | ContentDropped
     | StoreFile
+    | KeepFile
     | GetChunks
     | Chunk
     | ChunkRefused

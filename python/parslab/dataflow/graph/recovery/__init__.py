@@ -1,0 +1,1 @@
+"""Runs tasks again whose temporary files were lost."""
