@@ -94,13 +94,18 @@ class ThreadPool:
         """Run ``job`` in one of the threads; it must not raise."""
         with self._counting:
             self._unfinished += 1
+            watched = False
             if self._patience and len(self._threads) > self._waiting:
-                if self._unfinished > len(self._threads):
-                    self._watch()
+                watched = self._unfinished > len(self._threads)
+                if watched and self._watcher is None:
+                    self._start_watcher()
             else:
                 self._start_thread()
             # Under the lock, because a thread that finds no job ends under it.
             self._jobs.put(job)
+            # After the job is queued: a watcher that finds no job sleeps again.
+            if watched and not self._jobs_queued.is_set():
+                self._jobs_queued.set()
 
     @property
     def has_queued_jobs(self) -> bool:
@@ -141,13 +146,11 @@ class ThreadPool:
             self._threads[number] = thread
             thread.start()
 
-    def _watch(self) -> None:
-        """Have the watcher look after the queued jobs; the caller holds the lock."""
-        if self._watcher is None:
-            self._watcher = threading.Thread(target=self._keep_going, name=f"parslab-{self._name}-watcher", daemon=True)
-            self._watcher.start()
-        if not self._jobs_queued.is_set():
-            self._jobs_queued.set()
+    def _start_watcher(self) -> None:
+        """Start the thread that looks after the queued jobs; the caller holds the lock."""
+        thread = threading.Thread(target=self._keep_going, name=f"parslab-{self._name}-watcher", daemon=True)
+        thread.start()  # first, because it may fail
+        self._watcher = thread
 
     def _keep_going(self) -> None:
         """Double the number of threads whenever jobs are queued and none has ended for a while."""

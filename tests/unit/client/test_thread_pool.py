@@ -171,6 +171,41 @@ def test_no_job_is_stuck_while_threads_of_a_patient_pool_end() -> None:
     made.close(5.0)
 
 
+class _SlowEvent(threading.Event):
+    """An event whose ``set`` returns only when the thread that waits for it has cleared it again."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._cleared = threading.Event()
+
+    def set(self) -> None:
+        self._cleared.clear()
+        super().set()
+        self._cleared.wait(2.0)  # not for ever: nobody clears the event of a pool that is closed
+
+    def clear(self) -> None:
+        super().clear()
+        self._cleared.set()
+
+
+def test_the_watcher_of_a_patient_pool_finds_the_job_for_which_it_woke(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The watcher could look into the queue before the job was there, and slept although a long job was in front."""
+    made = ThreadPool("test", 3, patience=0.001)
+    monkeypatch.setattr(made, "_jobs_queued", _SlowEvent())
+    begun, go_on, done = threading.Event(), threading.Event(), threading.Semaphore(0)
+
+    def long() -> None:
+        begun.set()
+        assert go_on.wait(10)
+
+    made.submit(long)
+    assert begun.wait(5)
+    made.submit(done.release)
+    assert done.acquire(timeout=5)
+    go_on.set()
+    made.close(5.0)
+
+
 def test_a_job_that_waits_is_replaced_at_once_in_a_patient_pool() -> None:
     made = ThreadPool("test", 1, lends=True, patience=60.0)
     second_done, all_done = threading.Event(), threading.Semaphore(0)
