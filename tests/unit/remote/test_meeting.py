@@ -45,7 +45,7 @@ def test_missing_folder_is_reported(tmp_path: Path) -> None:
 
 
 class Network:
-    """Addresses of which only ``open`` ones accept connections, and handshakes that end as planned."""
+    """Addresses of which only those in ``opened`` accept connections, and handshakes that end as planned."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, path: Path, opened: Sequence[str], ends: list[str]) -> None:
         self.path = path
