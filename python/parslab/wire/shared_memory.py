@@ -6,6 +6,9 @@ frees a block with the last descriptor and the last mapping, however the process
 stay behind.
 
 A block that its holder has moved to a disk is a file without a name.  Whoever maps it cannot tell the difference.
+
+Descriptors and mappings end without a line of Python: an interrupt of the user that arrives in a finalizer is lost, and
+with it what the finalizer had to do.
 """
 
 from __future__ import annotations
@@ -15,16 +18,15 @@ import functools
 import mmap
 import os
 import resource
+import select
 import sys
 import weakref
-from collections import deque
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias, cast
 
 from parslab.wire.descriptors import using_spare
 
 if TYPE_CHECKING:
-    import ctypes
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
 __all__ = [
     "SHARED_SIZE",
@@ -66,8 +68,8 @@ class SharedFrame:
 
     Parameters
     ----------
-    descriptor
-        Of the memfd or file; the frame closes it.  -1 until there is one.
+    owner
+        Has the descriptor of the memfd or file, and closes it; see :func:`_owner`.
     nbytes
         How many bytes the block has.
 
@@ -77,16 +79,21 @@ class SharedFrame:
         Whether the block is a file.
     """
 
-    __slots__ = ("__weakref__", "descriptor", "nbytes", "on_disk")
+    __slots__ = ("__weakref__", "_owner", "nbytes", "on_disk")
 
-    def __init__(self, descriptor: int, nbytes: int) -> None:
-        self.descriptor = descriptor
+    def __init__(self, owner: select.epoll, nbytes: int) -> None:
+        self._owner = owner
         self.nbytes = nbytes
         self.on_disk = False
-        _held[id(self)] = weakref.ref(self)
+        _held[weakref.ref(self, _held.pop)] = None
 
     def __len__(self) -> int:
         return self.nbytes
+
+    @property
+    def descriptor(self) -> int:
+        """The descriptor of the memfd or file, for as long as the frame lives and does not move."""
+        return self._owner.fileno()
 
     def view(self) -> memoryview:
         """Map the block for reading; the mapping lives as long as its views."""
@@ -107,15 +114,8 @@ class SharedFrame:
 
     def move_to(self, descriptor: int) -> None:
         """Go on with a file that has the same bytes; the frame closes it in the end."""
-        before, self.descriptor = self.descriptor, descriptor
-        os.close(before)
+        self._owner = _owner(descriptor)
         self.on_disk = True
-
-    def __del__(self) -> None:
-        descriptor = getattr(self, "descriptor", -1)  # an interrupt may come before it is set
-        if descriptor >= 0:
-            os.close(descriptor)
-        _held.pop(id(self), None)
 
 
 PlainBuffer: TypeAlias = bytes | bytearray | memoryview
@@ -123,8 +123,16 @@ PlainBuffer: TypeAlias = bytes | bytearray | memoryview
 Buffer: TypeAlias = PlainBuffer | SharedFrame
 """The content of a frame."""
 
-_held: dict[int, weakref.ref[SharedFrame]] = {}
-"""The blocks that this process holds, by the ids of their objects, oldest first."""
+_held: dict[weakref.ref[SharedFrame], None] = {}
+"""The blocks that this process holds, oldest first."""
+
+
+def _owner(descriptor: int) -> select.epoll:
+    """Return an object that has a descriptor of any kind and closes it in the end.
+
+    The standard library has no other class that does so without a line of Python and without a warning.
+    """
+    return select.epoll.fromfd(descriptor)
 
 
 def holds_blocks() -> bool:
@@ -134,7 +142,7 @@ def holds_blocks() -> bool:
 
 def held_frames() -> list[SharedFrame]:
     """Return the blocks of this process, the oldest first."""
-    return [frame for one in list(_held.values()) if (frame := one()) is not None]
+    return [frame for one in list(_held) if (frame := one()) is not None]
 
 
 def size_of(buffer: Buffer) -> int:
@@ -161,7 +169,7 @@ def received(descriptor: int, nbytes: int) -> Buffer:
     OSError
         The block is shorter than announced, or cannot be read.
     """
-    frame = SharedFrame(descriptor, nbytes)
+    frame = SharedFrame(_owner(descriptor), nbytes)
     if os.fstat(descriptor).st_size < nbytes:
         # A mapping beyond the end would kill this process when it reads there.
         raise OSError(errno.EIO, "a block of shared memory is shorter than announced")
@@ -207,9 +215,8 @@ def allocate(buffers: Sequence[PlainBuffer]) -> tuple[SharedFrame, list[int]] | 
         offsets.append(at + gap)
         pieces.append(buffer)
         at += gap + size
-    frame = SharedFrame(-1, at)
     try:
-        using_spare(lambda: _create(frame))
+        frame = SharedFrame(using_spare(_memfd), at)
         _write(frame.descriptor, pieces)
         _seal(frame.descriptor)
     except OSError:
@@ -217,10 +224,10 @@ def allocate(buffers: Sequence[PlainBuffer]) -> tuple[SharedFrame, list[int]] | 
     return frame, offsets
 
 
-def _create(frame: SharedFrame) -> None:
-    """Give a frame a new memfd, in one call of C functions: an interrupt between two would leak the descriptor."""
+def _memfd() -> select.epoll:
+    """Return the owner of a new memfd, made in one call of C functions: an interrupt between two would leak it."""
     made = map(os.memfd_create, ("parslab-value",), (os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING,))
-    deque(map(setattr, (frame,), ("descriptor",), made), maxlen=0)
+    return next(map(select.epoll.fromfd, made))
 
 
 _ZEROS = memoryview(bytes(_PAGE))
@@ -249,26 +256,28 @@ def _mapped(descriptor: int, nbytes: int, protection: int, flags: int) -> memory
     # Imported here: only processes that see large values need it.
     import ctypes
 
-    library = _library()
-    address = library.mmap(None, nbytes, protection, flags | _MAP_NORESERVE, descriptor, 0)
-    if address in (None, ctypes.c_void_p(-1).value):
+    # ``mmap`` unmaps its memory when nobody uses it.  It would keep a descriptor of its own for a file, so it gets
+    # memory without one, and the block is mapped in its place.
+    memory = mmap.mmap(
+        -1, nbytes, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | _MAP_NORESERVE, mmap.PROT_READ | mmap.PROT_WRITE
+    )
+    address = ctypes.addressof(ctypes.c_char.from_buffer(memory))
+    if _mmap()(address, nbytes, protection, flags | _MAP_NORESERVE | _MAP_FIXED, descriptor, 0) != address:
         number = ctypes.get_errno()
         raise OSError(number, f"{nbytes} bytes of shared memory cannot be mapped: {os.strerror(number)}")
-    block = (ctypes.c_char * nbytes).from_address(address)
-    weakref.finalize(block, library.munmap, address, nbytes).atexit = False
-    return memoryview(block).cast("B")
+    return memoryview(memory)
 
 
 @functools.cache
-def _library() -> ctypes.CDLL:
-    """Return the C library, with the types of the two functions that this module calls."""
+def _mmap() -> Callable[..., int | None]:
+    """Return the function ``mmap`` of the C library."""
     import ctypes
 
-    library = ctypes.CDLL(None, use_errno=True)
-    library.mmap.restype = ctypes.c_void_p
-    library.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, *([ctypes.c_int] * 3), ctypes.c_long]
-    library.munmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t]
-    return library
+    function = ctypes.CDLL(None, use_errno=True).mmap
+    function.restype = ctypes.c_void_p
+    function.argtypes = [ctypes.c_void_p, ctypes.c_size_t, *([ctypes.c_int] * 3), ctypes.c_long]
+    return cast("Callable[..., int | None]", function)
 
 
+_MAP_FIXED = 0x10
 _MAP_NORESERVE = 0x4000

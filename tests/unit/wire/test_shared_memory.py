@@ -7,6 +7,7 @@ import fcntl
 import gc
 import os
 import socket
+import sys
 from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -88,6 +89,17 @@ def test_what_is_written_to_a_private_view_nobody_else_sees() -> None:
     one, two = frame.private_view(), frame.private_view()
     one[0] = 65
     assert (one[0], two[0], frame.view()[0]) == (65, 120, 120)
+
+
+def test_no_python_runs_when_a_block_and_its_mappings_end() -> None:
+    """An interrupt would be lost there."""
+    frame = block()
+    view = frame.private_view()
+    called: list[object] = []
+    sys.setprofile(lambda at, event, arg: called.append((event, arg if event != "call" else at.f_code.co_name)))
+    del view, frame
+    sys.setprofile(None)
+    assert [what for what in called if what != ("c_call", sys.setprofile)] == []
 
 
 def test_a_view_outlives_the_frame_and_its_descriptor() -> None:
