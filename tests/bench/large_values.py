@@ -23,6 +23,8 @@ _ROUNDS = {1: 30, 10: 15, 100: 7}
 """Echoes of an array, by its megabytes."""
 _LEAVES, _LEAF = 200, 5 * MB
 _LINKS = 20
+_CALLS = 100
+"""Calls that share one array."""
 
 
 def _time_of(call: Callable[[], Any]) -> float:
@@ -106,6 +108,12 @@ def _tree(leaf: Callable[..., Any], add: Callable[..., Any]) -> None:
     level[0].result()
 
 
+def _calls_with(model: Any, sized: Callable[..., Any]) -> None:
+    """Call an app many times with one large argument."""
+    for future in [sized(model) for _ in range(_CALLS)]:
+        future.result()
+
+
 def large_values(executor: str) -> dict[str, float]:
     """All figures of one executor: ``llex`` or ``htex``."""
     import numpy as np
@@ -114,6 +122,7 @@ def large_values(executor: str) -> dict[str, float]:
     from tests.bench import apps
 
     echo, leaf, add, many = (python_app(body) for body in (apps.same, apps.leaf, apps.add_arrays, apps.arrays))
+    sized = python_app(len)
     with loaded(2) if executor == "llex" else loaded_blocks(2) as dfk:
         for _ in range(4):
             echo(np.ones(MB)).result()
@@ -132,4 +141,7 @@ def large_values(executor: str) -> dict[str, float]:
             link.result()
 
         found["link"] = statistics.median(_time_of(chain) for _ in range(3)) / _LINKS
+        found["link.memory"] = _growth(dfk.pid, chain) / (100 * MB)
+        model = np.ones(20 * MB, dtype=np.uint8)
+        found["model.memory"] = _growth(dfk.pid, lambda: _calls_with(model, sized)) / model.nbytes
     return found

@@ -362,6 +362,8 @@ ROWS = (
             ),
             Row("one task that returns 3,000 arrays", f"large.{name}.returns", "s", bound=("<=", 0.3), full=True),
             Row("100 MB handed down a chain, per link", f"large.{name}.link", "us", bound=("<=", 5000.0), full=True),
+            Row("    memory beside the first array", f"large.{name}.link.memory", "x", bound=("<=", 0.5), full=True),
+            Row("memory of 100 calls with one array", f"large.{name}.model.memory", "x", bound=("<=", 3.0), full=True),
         )
     ),
     Row("1,000,000 tasks, futures dropped: growth of memory", "session.grown", "MB", bound=("<=", 150.0)),

@@ -81,6 +81,42 @@ def test_the_memory_of_an_array_is_given_back(shared: DataFlowKernel) -> None:
     until(lambda: not held_frames(), 60, "and so does the client")
 
 
+def test_an_argument_that_many_tasks_share_is_there_once(shared: DataFlowKernel, tmp_path: Path) -> None:
+    """Each call copied it: five hundred calls with one model needed five hundred times its memory."""
+    gate = tmp_path / "gate"
+
+    @python_app
+    def used(model: Any, number: int) -> tuple[int, int]:
+        import time
+
+        while not gate.exists():
+            time.sleep(0.01)
+        address = model.__array_interface__["data"][0]
+        with open("/proc/self/maps") as maps:
+            for line in maps:
+                begin, end = (int(bound, 16) for bound in line.split()[0].split("-"))
+                if begin <= address < end:
+                    return int(line.split()[4]), int(model[number])
+        return -1, -1
+
+    model = np.arange(4 * MB, dtype=np.int32)
+    futures = [used(model, number) for number in range(500)]
+    until(lambda: len(blocks_of(shared.pid)) == 1, 60, "the DataFlowKernel has one block")
+    until(lambda: len(held_frames()) == 1, 60, "and so has the client")
+    before = model.copy()
+    model[:] = -1
+    changed = used(model, 7)
+    gate.touch()
+    found = [future.result() for future in futures]
+    assert [value for _, value in found] == before[:500].tolist()
+    assert len({inode for inode, _ in found}) == 1
+    assert changed.result()[1] == -1
+    del futures, changed
+    gc.collect()
+    until(lambda: not blocks_of(shared.pid), 60, "the DataFlowKernel lets go of the arguments")
+    until(lambda: not held_frames(), 60, "and so does the client")
+
+
 def test_more_values_than_descriptors(shared: DataFlowKernel) -> None:
     """A process that holds many values copies the others, before the system refuses descriptors."""
 

@@ -21,12 +21,13 @@ import resource
 import select
 import sys
 import weakref
-from typing import TYPE_CHECKING, TypeAlias, cast
+from typing import TYPE_CHECKING, TypeAlias
 
 from parslab.wire.descriptors import using_spare
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    import ctypes
+    from collections.abc import Sequence
 
 __all__ = [
     "SHARED_SIZE",
@@ -54,10 +55,14 @@ _MOST_WRITTEN = 1 << 30
 _SHARE_OF_LIMIT = 4
 """Blocks may occupy one in so many descriptors of this process."""
 _IOV = 512
+_COMPARED = 1 << 20
+"""Bytes that are compared together."""
 
 _SEALS = 0x01 | 0x02 | 0x04 | 0x08
 """``F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE``."""
 _F_ADD_SEALS = 1033
+_FORGOTTEN = 64
+"""How many blocks that are gone may be in the list of those that arrived."""
 
 shares_memory = sys.platform == "linux" and hasattr(os, "memfd_create")
 """Whether this system has blocks of shared memory; elsewhere values travel as bytes."""
@@ -103,6 +108,19 @@ class SharedFrame:
         """Map the block for reading and writing; a page that is written to becomes a private copy."""
         return _mapped(self.descriptor, self.nbytes, mmap.PROT_READ | mmap.PROT_WRITE, mmap.MAP_PRIVATE)
 
+    def has_at(self, offset: int, address: int, size: int) -> bool:
+        """Return whether the block has, from an offset on, the bytes at an address of this process."""
+        import ctypes
+
+        piece = (ctypes.c_char * min(size, _COMPARED))()
+        done = 0
+        while done < size:
+            count = os.preadv(self.descriptor, [memoryview(piece)[: size - done]], offset + done)
+            if count <= 0 or _library().memcmp(piece, address + done, count):
+                return False
+            done += count
+        return True
+
     def copy_to(self, descriptor: int) -> None:
         """Append the block to a file, without loading it into the memory of this process."""
         at = 0
@@ -125,6 +143,8 @@ Buffer: TypeAlias = PlainBuffer | SharedFrame
 
 _held: dict[weakref.ref[SharedFrame], None] = {}
 """The blocks that this process holds, oldest first."""
+_received: dict[tuple[int, ...], weakref.ref[SharedFrame]] = {}
+"""The blocks that arrived, by what the system says of their memfds, and some that are gone."""
 
 
 def _owner(descriptor: int) -> select.epoll:
@@ -162,20 +182,40 @@ def most_frames() -> int:
 
 
 def received(descriptor: int, nbytes: int) -> Buffer:
-    """Make the frame of a descriptor that arrived; copy the block if this process holds too many descriptors.
+    """Return the frame of a descriptor that arrived; copy the block if this process holds too many descriptors.
+
+    A block that arrives again, with another task that needs it, is the frame that is already here.
 
     Raises
     ------
     OSError
         The block is shorter than announced, or cannot be read.
     """
-    frame = SharedFrame(_owner(descriptor), nbytes)
-    if os.fstat(descriptor).st_size < nbytes:
+    owner = _owner(descriptor)
+    status = os.fstat(descriptor)
+    if status.st_size < nbytes:
         # A mapping beyond the end would kill this process when it reads there.
         raise OSError(errno.EIO, "a block of shared memory is shorter than announced")
+    # With the time: a block that has moved to the disk has given its inode back.
+    identity = status.st_dev, status.st_ino, status.st_ctime_ns, nbytes
+    reference = _received.get(identity)
+    known = None if reference is None else reference()
+    if known is not None:
+        return known
+    frame = SharedFrame(owner, nbytes)
     if len(_held) <= most_frames():
+        if len(_received) > 2 * len(_held) + _FORGOTTEN:
+            _forget()
+        _received[identity] = weakref.ref(frame)
         return frame
     return bytearray(frame.view())
+
+
+def _forget() -> None:
+    """Forget the blocks that arrived and are gone; they have no callbacks, because nothing of Python may run there."""
+    for identity, reference in list(_received.items()):
+        if reference() is None:
+            del _received[identity]
 
 
 def unnamed_file(folder: str) -> int:
@@ -262,21 +302,22 @@ def _mapped(descriptor: int, nbytes: int, protection: int, flags: int) -> memory
         -1, nbytes, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | _MAP_NORESERVE, mmap.PROT_READ | mmap.PROT_WRITE
     )
     address = ctypes.addressof(ctypes.c_char.from_buffer(memory))
-    if _mmap()(address, nbytes, protection, flags | _MAP_NORESERVE | _MAP_FIXED, descriptor, 0) != address:
+    if _library().mmap(address, nbytes, protection, flags | _MAP_NORESERVE | _MAP_FIXED, descriptor, 0) != address:
         number = ctypes.get_errno()
         raise OSError(number, f"{nbytes} bytes of shared memory cannot be mapped: {os.strerror(number)}")
     return memoryview(memory)
 
 
 @functools.cache
-def _mmap() -> Callable[..., int | None]:
-    """Return the function ``mmap`` of the C library."""
+def _library() -> ctypes.CDLL:
+    """Return the C library, with the types of the functions that this module calls."""
     import ctypes
 
-    function = ctypes.CDLL(None, use_errno=True).mmap
-    function.restype = ctypes.c_void_p
-    function.argtypes = [ctypes.c_void_p, ctypes.c_size_t, *([ctypes.c_int] * 3), ctypes.c_long]
-    return cast("Callable[..., int | None]", function)
+    library = ctypes.CDLL(None, use_errno=True)
+    library.mmap.restype = ctypes.c_void_p
+    library.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, *([ctypes.c_int] * 3), ctypes.c_long]
+    library.memcmp.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t]
+    return library
 
 
 _MAP_FIXED = 0x10

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from parslab.errors import ProtocolError
+from parslab.serialize.shared.addresses import address_of
 from parslab.serialize.shared.values import Mappings, shared, unshared
 from parslab.wire import shared_memory
 from parslab.wire.messages.client import CancelTasks
@@ -197,6 +198,49 @@ def test_descriptors_of_a_batch_that_was_not_read_are_closed() -> None:
         assert b.receive() == []
         del frame
     assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_a_block_that_arrives_again_is_the_one_that_is_here() -> None:
+    """A block that a thousand tasks share occupied a thousand descriptors, and then as many copies."""
+    frame, other = block(), block()
+    with pair() as (a, b):
+        arrived: list[Buffer] = []
+        for _ in range(10):
+            a.send([], [frame, other, frame])
+            arrived += b.receive()[0][1]
+    assert len({id(one) for one in arrived}) == 2
+    assert arrived[0] is arrived[2]
+    assert isinstance(arrived[0], SharedFrame)
+    descriptors = len(os.listdir("/proc/self/fd"))
+    del arrived
+    gc.collect()
+    assert len(os.listdir("/proc/self/fd")) == descriptors - 2
+
+
+def test_a_block_that_has_moved_to_the_disk_does_not_come_back_to_memory(tmp_path: Path) -> None:
+    frame = block()
+    with pair() as (a, b):
+        a.send([], [frame])
+        ((_, (arrived,)),) = b.receive()
+        assert isinstance(arrived, SharedFrame)
+        descriptor = unnamed_file(str(tmp_path))
+        arrived.copy_to(descriptor)
+        arrived.move_to(descriptor)
+        a.send([], [frame])
+        ((_, (again,)),) = b.receive()
+        assert again is arrived
+
+
+def test_a_block_is_compared_with_bytes_in_memory() -> None:
+    data = bytes(range(256)) * 8192
+    frame = block(data)
+    other = bytearray(data)
+    assert frame.has_at(0, address_of(other), len(data))
+    assert frame.has_at(1000, address_of(other) + 1000, 500_000)
+    assert not frame.has_at(1, address_of(other), 1000)
+    other[-1] ^= 1
+    assert not frame.has_at(0, address_of(other), len(data))
+    assert not frame.has_at(len(data) - 10, address_of(data), 100), "beyond the end"
 
 
 def test_a_block_moves_to_a_file_without_a_name(tmp_path: Path) -> None:

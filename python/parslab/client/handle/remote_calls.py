@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from parslab.clock import steady_time
 from parslab.serialize.arguments import NO_ARGUMENTS, ArgumentDependencies, pack_arguments
+from parslab.serialize.shared.sent_blocks import CallBlocks, SentBlocks
 from parslab.serialize.shared.values import shared
 from parslab.serialize.summaries import show_arguments
 from parslab.wire.messages.client import SubmitTask
@@ -65,6 +66,7 @@ class RemoteCalls:
         self._local = local
         self._reference = local.reference
         self._pack: Packer = pack_arguments
+        self._sent_blocks = SentBlocks()
 
     def use_resolver(self, resolver: DependencyResolver | None) -> None:
         """Set the rule for where futures are looked for in the arguments; None: at any depth."""
@@ -94,7 +96,7 @@ class RemoteCalls:
         task = future.task_id
         if args or kwargs or calls is not None:
             dependencies = ArgumentDependencies(self._reference)
-            inline, frames = shared(*self._pack(args, kwargs, dependencies, future.app_name))
+            inline, frames = self._packed(future, args, kwargs, dependencies)
             shown = show_arguments(args, kwargs)
             # Positional, against the house rule: keywords for all fields would cost a twentieth of the call.
             message = SubmitTask(
@@ -114,6 +116,23 @@ class RemoteCalls:
             )  # fmt: skip
             frames = _NO_FRAMES
         self._send(future, message, frames, follow)
+
+    def _packed(
+        self,
+        future: AppFuture,
+        args: tuple[Any, ...],
+        kwargs: Mapping[str, Any],
+        dependencies: ArgumentDependencies,
+    ) -> tuple[bytes, Sequence[Buffer]]:
+        """Pack the arguments; large ones are in blocks of unfinished calls where possible."""
+        inline, frames = self._pack(args, kwargs, dependencies, future.app_name)
+        if not frames:
+            return inline, _NO_FRAMES
+        blocks = CallBlocks(self._sent_blocks)
+        packed = shared(inline, frames, blocks)
+        if blocks:
+            future.add_done_callback(blocks)  # before the send, because the link's thread may settle the future then
+        return packed
 
     def _send(
         self,

@@ -5,8 +5,9 @@ an earlier run.  An entry is ``header length, header, the client's batch as it c
 clients send is not encoded a second time.  One entry therefore holds many calls, and a :class:`Position` names one.
 
 Each segment begins with the present clients and functions, so that it can be read without earlier segments.  Frames
-of more than ``LARGE`` bytes together are in a file of their own.  That file may be missing or short, if the process was
-killed while it wrote the file: a reader skips the entry then.
+of more than ``LARGE`` bytes together are in a file of their own.  Each large block of shared memory among them has its
+own file.  The entries of several calls with one block have links to one file.  A file may be missing or short, if the
+process was killed while it wrote the file: a reader skips the entry then.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from parslab.wire.messages.base import DefineFunction, PackedValue
 from parslab.wire.messages.base import TaskValue as ValueMessage
 from parslab.wire.messages.client import ClientMessage, ReleaseTasks, SubmitTask, TaskResolved
 from parslab.wire.run_files import EVENT_LOG
+from parslab.wire.shared_memory import SharedFrame, received
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -54,6 +56,7 @@ __all__ = [
     "ReopenedTasks",
     "RunClosed",
     "RunOpened",
+    "block_file",
     "entries",
     "entry_at",
     "head_of",
@@ -111,6 +114,8 @@ class BatchReceived(LogRecord, tag=3):
     """The run's number of each function that the batch names by the client's number."""
     lengths: tuple[int, ...] = ()
     file: str = ""
+    blocks: tuple[int, ...] = ()
+    """The frames with a file each, :func:`block_file`, by their places among the frames."""
 
 
 class TasksEnded(LogRecord, tag=4):
@@ -124,6 +129,7 @@ class LargeValue(LogRecord, tag=5):
     packed: PackedValue
     lengths: tuple[int, ...] = ()
     file: str = ""
+    blocks: tuple[int, ...] = ()
 
 
 class TasksMoved(LogRecord, tag=6):
@@ -308,6 +314,11 @@ def log_folder(run_dir: str | Path) -> Path:
     return Path(run_dir) / EVENT_LOG
 
 
+def block_file(file: str, place: int) -> str:
+    """Return the name of the file of a block, which is the ``place``-th frame of an entry with such a file."""
+    return f"{file}-{place}"
+
+
 def segments(folder: Path) -> list[tuple[int, Path]]:
     """Return the segments of an event log, oldest first."""
     # Other files in the folder, such as the mark of an incomplete log, are no segments.
@@ -485,18 +496,34 @@ def _frames(folder: Path, header: BatchReceived | LargeValue, rest: memoryview) 
     if header.file:
         path = _check(folder, header)
         try:
-            # A pickle runs code, so the open file must belong to us.
-            with open(open_file(path), "rb") as file:
-                rest = memoryview(file.read())
+            # A pickle runs code, so the open files must belong to us.
+            blocks = {place: _block(path, place, header.lengths[place]) for place in header.blocks}
+            rest = memoryview(b"")
+            if _plain_length(header):
+                with open(open_file(path), "rb") as file:
+                    rest = memoryview(file.read())
         except OSError as error:
             raise _Missing(f"{path} cannot be read ({error.strerror or error})") from error
-    at = rest.nbytes - sum(header.lengths)
+    else:
+        blocks = {}
+    at = rest.nbytes - _plain_length(header)
     frames: list[Buffer] = []
-    for length in header.lengths:
+    for place, length in enumerate(header.lengths):
+        if place in blocks:
+            frames.append(blocks[place])
+            continue
         # A copy that can be written to, as from a socket, and that does not hold the whole entry in memory.
         frames.append(bytearray(rest[at : at + length]))
         at += length
     return frames
+
+
+def _block(path: Path, place: int, length: int) -> Buffer:
+    """Return a block from its file; it stays on the disk, and calls that share it get the same frame."""
+    frame = received(open_file(path.with_name(block_file(path.name, place))), length)
+    if isinstance(frame, SharedFrame):
+        frame.on_disk = True
+    return frame
 
 
 def _pickle(folder: Path, header: FunctionKnown, rest: memoryview) -> bytes:
@@ -519,17 +546,26 @@ def _pickle(folder: Path, header: FunctionKnown, rest: memoryview) -> bytes:
 def _check(folder: Path, header: BatchReceived | LargeValue) -> Path:
     """Return the file of an entry; raise :class:`_Missing` if it is not complete."""
     path = folder / "values" / Path(header.file).name
-    if header.file:
-        try:
-            size = path.stat().st_size
-        except OSError as error:
-            if path.with_name(path.name + UNUSED).exists():
-                raise _Unused from error
-            raise _Missing(f"{path} cannot be read ({error.strerror or error})") from error
-        # A thread wrote the file, and the process may have been killed before the thread was done.
-        if size != sum(header.lengths):
-            raise _Missing(f"{path} is incomplete")
+    if not header.file:
+        return path
+    wanted = {block_file(path.name, place): header.lengths[place] for place in header.blocks}
+    if plain := _plain_length(header):
+        wanted[path.name] = plain
+    try:
+        sizes = {name: path.with_name(name).stat().st_size for name in wanted}
+    except OSError as error:
+        if path.with_name(path.name + UNUSED).exists():
+            raise _Unused from error
+        raise _Missing(f"{path} cannot be read ({error.strerror or error})") from error
+    # A thread wrote the files, and the process may have been killed before the thread was done.
+    if sizes != wanted:
+        raise _Missing(f"{path} is incomplete")
     return path
+
+
+def _plain_length(header: BatchReceived | LargeValue) -> int:
+    """Return how many bytes the frames have that are not in files of their own."""
+    return sum(header.lengths) - sum(header.lengths[place] for place in header.blocks)
 
 
 def _unpacked(packed: PackedValue, frames: list[Buffer], at: list[int]) -> StoredValue:

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
+from parslab.dataflow.persistence.block_files import BlockFiles, is_block, places_of_blocks
 from parslab.dataflow.persistence.log_format import (
     LARGE,
     BatchReceived,
@@ -31,6 +32,7 @@ from parslab.dataflow.persistence.log_format import (
     RunOpened,
     TasksEnded,
     TasksMoved,
+    block_file,
     head_of,
     segments,
 )
@@ -44,6 +46,7 @@ from parslab.wire.shared_memory import SharedFrame, in_memory, size_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
+    from io import FileIO
     from pathlib import Path
 
     from parslab.dataflow.graph.values import StoredValue
@@ -152,9 +155,7 @@ class LogWriter:
         self.attempts: list[tuple[int, int]] = []
         self.acked: dict[int, int] = {}
         self.broken, self.results = False, results
-        self._opened = opened
-        self._owner = owner
-        self._sleep = sleep
+        self._opened, self._owner, self._sleep = opened, owner, sleep
         self._batches: dict[int, int] = {}
         self._unsafe: dict[int, set[int]] = {}
         """By client: the batches whose files the thread still writes."""
@@ -173,6 +174,7 @@ class LogWriter:
         self._pickles: dict[int, tuple[str, int]] = {}
         """The file that has the large pickle of a function, and the offset in it, by the run's number of the function.
         The pickle itself is not kept, because the run forgets functions."""
+        self._blocks = BlockFiles()
         self._jobs: SimpleQueue[FileJob | None] = SimpleQueue()
         self._postponed = PostponedFiles()
         self._writer: threading.Thread | None = None
@@ -199,7 +201,8 @@ class LogWriter:
             for path in (self.folder / "values").iterdir():
                 number = int(path.name.partition("-")[0])
                 # The name begins with the segment: files of large frames count for the limit, too.
-                self._sizes[number] = self._sizes.get(number, 0) + path.stat().st_size
+                status = path.stat()
+                self._sizes[number] = self._sizes.get(number, 0) + status.st_size // max(status.st_nlink, 1)
             self._open_segment()
             self._write_head()
         except (OSError, ValueError) as error:
@@ -259,6 +262,7 @@ class LogWriter:
         for header, rest, task in noted:
             if type(header) is BatchReceived and len(rest) > 1:
                 header.lengths, header.file = self._place(rest[1:], header.client, header.batch, task)
+                header.blocks = places_of_blocks(rest[1:]) if header.file else ()
                 if header.file:
                     if header.functions:
                         self._find_pickles(rest[1:], header.file)
@@ -274,7 +278,8 @@ class LogWriter:
             size = size_of(frame)
             if size > LARGE and id(frame) in known:
                 self._pickles[known[id(frame)]] = file, offset
-            offset += size
+            if not is_block(frame):
+                offset += size
 
     def _line(self, header: bytes, rest: Sequence[Buffer] = ()) -> None:
         self._lines.append(encode(header, *map(in_memory, rest)))
@@ -289,7 +294,7 @@ class LogWriter:
         self._files += 1
         # With the process id: a writer after a crash must not overwrite files of the earlier one.
         file = f"{self._number:06d}-{os.getpid()}-{self._files}"
-        self._sizes[self._number] = self._sizes.get(self._number, 0) + sum(lengths)
+        self._sizes[self._number] = self._sizes.get(self._number, 0) + self._blocks.count(frames)
         job = FileJob(file, list(frames), client, batch)
         if batch:
             self._unsafe.setdefault(client, set()).add(batch)
@@ -363,7 +368,8 @@ class LogWriter:
             frames: list[Buffer] = []
             packed = value.packed(frames)
             lengths, file = self._place(frames)
-            self._line(head_of(LargeValue(task, packed, lengths, file)), () if file else frames)
+            large = LargeValue(task, packed, lengths, file, places_of_blocks(frames) if file else ())
+            self._line(head_of(large), () if file else frames)
         self._large.clear()
         if self._ends:
             ends, self._ends = self._ends, []
@@ -506,15 +512,7 @@ class LogWriter:
             return False
         client, batch = job.client, job.batch
         try:
-            with open(self._open_value(job.file), "wb", 0) as file:
-                for frame in job.frames:
-                    if isinstance(frame, SharedFrame):
-                        frame.copy_to(file.fileno())
-                        continue
-                    rest = memoryview(frame).cast("B")
-                    while rest:
-                        # A raw write may take only a part of a large buffer.
-                        rest = rest[file.write(rest) :]
+            self._write_frames(job)
         except OSError as error:
             why = error
             # All state belongs to the loop's thread.
@@ -523,6 +521,31 @@ class LogWriter:
             if batch:
                 self._owner.call_soon(lambda: self._safe(client, batch))
         return True
+
+    def _write_frames(self, job: FileJob) -> None:
+        for place, frame in enumerate(job.frames):
+            if is_block(frame):
+                self._write_block(frame, block_file(job.file, place))
+        plain = [frame for frame in job.frames if not is_block(frame)]
+        if plain or not job.frames:
+            with open(self._open_value(job.file), "wb", 0) as file:
+                for frame in plain:
+                    _write_frame(file, frame)
+
+    def _write_block(self, block: SharedFrame, name: str) -> None:
+        """Write a block to a file of its own, or link a file that has it already."""
+        path = self.folder / "values" / name
+        before = self._blocks.path_of(block)
+        if before is not None:
+            try:
+                os.link(before, path)
+            except OSError as error:  # it was deleted, has too many links, or the file system has no links
+                log.debug("the file of a block is written again: %s", error)
+            else:
+                return
+        with open(self._open_value(name), "wb", 0) as file:
+            block.copy_to(file.fileno())
+        self._blocks.add(block, path)
 
     def _open_value(self, name: str) -> int:
         """Open the file of large frames; wait while there is no descriptor."""
@@ -543,6 +566,16 @@ class LogWriter:
         if not self.broken:
             self._settle()
             self._owner.acknowledge_now()  # the client keeps the memory of the arguments until it knows
+
+
+def _write_frame(file: FileIO, frame: Buffer) -> None:
+    if isinstance(frame, SharedFrame):
+        frame.copy_to(file.fileno())
+        return
+    rest = memoryview(frame).cast("B")
+    while rest:
+        # A raw write may take only a part of a large buffer.
+        rest = rest[file.write(rest) :]
 
 
 _ENDS, _MOVES = head_of(TasksEnded()), head_of(TasksMoved())

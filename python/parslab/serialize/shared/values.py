@@ -11,8 +11,9 @@ received sends the block of that array on, and copies nothing.
 from __future__ import annotations
 
 import struct
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeAlias
 
+from parslab.serialize.shared.addresses import address_of
 from parslab.serialize.shared.changed_pages import is_changed
 from parslab.wire.shared_memory import SHARED_SIZE, SharedFrame, allocate, in_memory, size_of
 
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
     from parslab.wire.shared_memory import Buffer, PlainBuffer
 
-__all__ = ["Mappings", "shared", "unshared"]
+__all__ = ["KnownBlocks", "Mappings", "Place", "copy_scraps", "shared", "unshared"]
 
 _MARK = b"\xb5"
 """Begins the ``inline`` of a shared value; a pickle begins with another byte."""
@@ -31,6 +32,17 @@ _PART = struct.Struct("<IQQ")
 """The number of a frame, and the offset and the length of a part in it."""
 _LEAST_REUSED = 2
 """A block is sent on if the value uses at least one in so many of its bytes: the rest would stay in memory unused."""
+
+
+Place: TypeAlias = "tuple[SharedFrame, int]"
+"""A block, and an offset in it."""
+
+
+class KnownBlocks(Protocol):
+    """Finds blocks that have the bytes of a value already."""
+
+    def places(self, buffers: Sequence[PlainBuffer]) -> list[Place | None]:
+        """Return where the bytes of each buffer are; None for those that no block has."""
 
 
 class Mapping(NamedTuple):
@@ -52,14 +64,19 @@ class Mappings:
 
     def add(self, frame: SharedFrame, view: memoryview) -> None:
         """Note that this view is the private mapping of a block."""
-        self._found.append(Mapping(_address_of(view), frame, view))
+        self._found.append(Mapping(address_of(view), frame, view))
 
-    def find(self, buffer: PlainBuffer) -> tuple[SharedFrame, int] | None:
-        """Return the block that has the bytes of a buffer, and their offset; None if no block has them."""
+    def places(self, buffers: Sequence[PlainBuffer]) -> list[Place | None]:
+        """Return where the bytes of each buffer are; None for those that no block has."""
         if not self._found:
-            return None
+            return [None] * len(buffers)
+        places = [self._find(buffer) if size_of(buffer) >= SHARED_SIZE else None for buffer in buffers]
+        copy_scraps(buffers, places)
+        return places
+
+    def _find(self, buffer: PlainBuffer) -> Place | None:
         size = size_of(buffer)
-        address = _address_of(buffer)
+        address = address_of(buffer)
         for start, frame, _ in self._found:
             if start <= address and address + size <= start + frame.nbytes:
                 # A page that the task has written to is a private copy, whose bytes the block does not have.
@@ -68,7 +85,7 @@ class Mappings:
 
 
 def shared(
-    inline: bytes, frames: Sequence[PlainBuffer], mappings: Mappings | None = None
+    inline: bytes, frames: Sequence[PlainBuffer], known: KnownBlocks | None = None
 ) -> tuple[bytes, Sequence[Buffer]]:
     """Move the buffers of a large value into shared memory.
 
@@ -76,8 +93,8 @@ def shared(
     ----------
     inline, frames
         The value.
-    mappings
-        The blocks that this process has mapped, which the value may use.
+    known
+        Finds the blocks that have parts of the value already.
 
     Returns
     -------
@@ -86,10 +103,7 @@ def shared(
     """
     if not frames or sum(map(size_of, frames)) < SHARED_SIZE:
         return inline, frames
-    places: list[tuple[SharedFrame, int] | None] = [None] * len(frames)
-    if mappings is not None:
-        places = [mappings.find(frame) if size_of(frame) >= SHARED_SIZE else None for frame in frames]
-        _copy_scraps(frames, places)
+    places: list[Place | None] = [None] * len(frames) if known is None else known.places(frames)
     left = [frame for frame, place in zip(frames, places, strict=True) if place is None]
     if left:
         made = allocate(left)
@@ -108,7 +122,7 @@ def shared(
     return b"".join((*table, inline)), [block for _, block in blocks.values()]
 
 
-def _copy_scraps(frames: Sequence[PlainBuffer], places: list[tuple[SharedFrame, int] | None]) -> None:
+def copy_scraps(frames: Sequence[PlainBuffer], places: list[Place | None]) -> None:
     """Do not keep a large block for the sake of a small part of it."""
     used: dict[int, int] = {}
     for frame, place in zip(frames, places, strict=True):
@@ -152,15 +166,3 @@ def unshared(
         views[number][offset : offset + size] for number, offset, size in _PART.iter_unpack(inline[_HEAD.size : end])
     ]
     return b"" if streamed else inline[end:], buffers
-
-
-def _address_of(buffer: PlainBuffer) -> int:
-    """Return the address of a buffer."""
-    import ctypes
-
-    # ``Py_buffer`` begins with the address; 256 bytes are more than it has in any version.
-    view = (ctypes.c_void_p * 32)()
-    ctypes.pythonapi.PyObject_GetBuffer(ctypes.py_object(buffer), view, 0)
-    address: int = view[0] or 0
-    ctypes.pythonapi.PyBuffer_Release(view)
-    return address

@@ -39,7 +39,7 @@ from parslab.records.states import TaskState
 from parslab.wire.messages.base import DefineFunction
 from parslab.wire.messages.client import CallsMatched, CancelTasks, FollowOutput, ReleaseTasks, SubmitTask, TaskResolved
 from parslab.wire.messages.client import TasksReopened as ReopenedMessage
-from parslab.wire.shared_memory import in_memory
+from parslab.wire.shared_memory import SharedFrame, allocate, in_memory, shares_memory
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -48,6 +48,7 @@ if TYPE_CHECKING:
 OPENED = RunOpened("000-abc", "1.0", 1, 42, 5.0)
 KNOWN = FunctionKnown(0, b"d", "f", b"p", {"body": b"b"}, ((0, 0), (1, 4)))
 pack = msgspec.msgpack.encode
+sealed = pytest.mark.skipif(not shares_memory, reason="this system has no sealed shared memory")
 
 
 class Owner:
@@ -444,6 +445,87 @@ def test_large_arguments_of_a_task_are_written_after_a_moment(writer: LogWriter,
     assert writer.safe(0) == 1
     (called,) = [item for _, item in entries(writer.folder) if isinstance(item, CallItem)]
     assert [len(in_memory(frame)) for frame in called.frames] == [LARGE + 1]
+
+
+def block(byte: int) -> SharedFrame:
+    made = allocate([bytes([byte]) * (4 * LARGE)])
+    assert made is not None
+    return made[0]
+
+
+def calls_with_a_model(writer: LogWriter, model: SharedFrame) -> list[tuple[SharedFrame | bytes, ...]]:
+    """Note two calls that share a block, and one that has it beside bytes and a block of its own."""
+    frames: list[tuple[SharedFrame | bytes, ...]] = [(model,), (model,), (model, b"bytes", block(2))]
+    for number, own in enumerate(frames):
+        writer.batch_received(0, pack([call(number, frames=len(own))]), {3: 7}, own)
+        writer.write()
+    writer.close()
+    return frames
+
+
+@sealed
+def test_a_block_of_many_calls_is_written_once(writer: LogWriter, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each call wrote its arguments again: a thousand calls with one model wrote it a thousand times."""
+    model = block(1)
+    frames = calls_with_a_model(writer, model)
+    files = {status.st_ino: status.st_size for path in (writer.folder / "values").iterdir() if (status := path.stat())}
+    assert sorted(files.values()) == [5, 4 * LARGE, 4 * LARGE]
+    found = [item for _, item in entries(writer.folder) if isinstance(item, CallItem)]
+    assert [[bytes(in_memory(one)) for one in item.frames] for item in found] == [
+        [bytes(in_memory(one)) for one in own] for own in frames
+    ]
+    # The calls of the next DataFlowKernel share it, too, and it is not in memory.
+    assert len({id(item.frames[0]) for item in found}) == 1
+    assert all(frame.on_disk for item in found for frame in item.frames if isinstance(frame, SharedFrame))
+
+
+@sealed
+def test_without_links_a_block_is_written_for_each_call(writer: LogWriter, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: Any) -> None:
+        raise OSError(errno.EPERM, "this file system has no links")
+
+    monkeypatch.setattr(os, "link", refuse)
+    calls_with_a_model(writer, block(1))
+    found = [item for _, item in entries(writer.folder) if isinstance(item, CallItem)]
+    assert [len(item.frames) for item in found] == [1, 1, 3]
+
+
+@sealed
+@pytest.mark.parametrize("left", [None, 10])
+def test_a_call_without_its_block_is_damaged(writer: LogWriter, left: int | None) -> None:
+    calls_with_a_model(writer, block(1))
+    (file,) = (writer.folder / "values").glob("*-2")
+    if left is None:
+        file.unlink()
+    else:
+        os.truncate(file, left)
+    found = items(writer)
+    assert [type(item) for item in found if isinstance(item, (CallItem, DamageItem))] == [
+        CallItem,
+        CallItem,
+        DamageItem,
+    ]
+    assert [item.batch for item in found if isinstance(item, DamageItem)] == [3]
+
+
+@sealed
+def test_a_block_counts_once_for_the_limit(
+    tmp_path: Path, writer: LogWriter, owner: Owner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writer_module, "LIMIT", 10 * LARGE)
+    monkeypatch.setattr(writer_module, "SEGMENT", LARGE)
+    model = block(1)
+    for number in range(20):
+        writer.batch_received(0, pack([call(number, frames=1)]), {3: 7}, [model])
+        writer.write()
+    writer.close()
+    assert not owner.warnings
+    # Nor does a later process count it twenty times.
+    later = LogWriter(writer.folder, OPENED, owner)
+    later.open({0: 20})
+    later.batch_received(0, pack([call(20, frames=1)]), {3: 7}, [block(3)])
+    later.close()
+    assert not owner.warnings
 
 
 def test_large_arguments_of_a_forgotten_task_are_not_written(writer: LogWriter, owner: Owner) -> None:
